@@ -1,0 +1,116 @@
+"""The exceptions a person may see, each with its exit code.
+
+The tree::
+
+    PairsmithError            1   anything below; never raised itself for a user's mistake
+     +-- UsageError           2   the command line asks for something impossible
+     +-- SpecError            3   pairsmith.toml is wrong: key, value or file
+     +-- InputError           4   a seed file, a column or a row cannot be read
+     |    +-- PromptError     4   a prompt template is wrong or is missing a variable
+     +-- TeacherError         5   an endpoint cannot be used
+     |    +-- AuthError       5   it refuses the key
+     |    +-- Unreachable     5   nothing answers there
+     +-- StoreError           6   the project's store cannot be used
+     |    +-- StoreBusy       6   another process writes to it
+     |    +-- StoreFull       6   no space is left where it lies
+     +-- MissingDependency    7   an optional package or the weights cannot be had
+     +-- NoWork               8   a step had work and did none (0 rows, 0 tokens, no unmasked token)
+     +-- NotConserved         9   rows in != accepted + rejected + waiting + failed
+     +-- Interrupted        130   Ctrl-C; what was finished is kept
+
+A message is built of up to four parts, in this order: what is wrong, where, why it would hurt, what to do.
+Nothing that a user's mistake causes leaks past this tree: the command line prints the message and exits with the code.
+"""
+
+from __future__ import annotations
+
+
+class PairsmithError(Exception):
+    """An error a person can act on.
+
+    `what` is a whole sentence. `where` names the file, line, key or row. `why` says what would go wrong if it were
+    ignored. `fix` says what to do. Every part but `what` may be absent, but `fix` rarely should be.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self, what: str, *, where: str | None = None, why: str | None = None, fix: str | None = None
+    ) -> None:
+        self.what, self.where, self.why, self.fix = what, where, why, fix
+        head = f"{where}: {what}" if where else what
+        super().__init__(" ".join(part for part in (head, why, fix) if part))
+
+
+class UsageError(PairsmithError):
+    """The command line asks for something impossible."""
+
+    exit_code = 2
+
+
+class SpecError(PairsmithError):
+    """`pairsmith.toml` cannot be used: an unknown key, a wrong value, a file it names."""
+
+    exit_code = 3
+
+
+class InputError(PairsmithError):
+    """A file of seeds, exemplars or rows cannot be read as asked."""
+
+    exit_code = 4
+
+
+class PromptError(InputError):
+    """A prompt template is malformed, or the variables do not match what it declares."""
+
+
+class TeacherError(PairsmithError):
+    """A teacher's endpoint cannot be used."""
+
+    exit_code = 5
+
+
+class AuthError(TeacherError):
+    """The endpoint refuses the key (HTTP 401 or 403), or the variable that should hold it is not set."""
+
+
+class Unreachable(TeacherError):
+    """Nothing answers at the endpoint's address."""
+
+
+class StoreError(PairsmithError):
+    """The project's store cannot be opened, read or written."""
+
+    exit_code = 6
+
+
+class StoreBusy(StoreError):
+    """Another process holds the project's writer lock."""
+
+
+class StoreFull(StoreError):
+    """No space is left on the device that holds the store."""
+
+
+class MissingDependency(PairsmithError):
+    """A package of an extra is not installed, or weights cannot be fetched."""
+
+    exit_code = 7
+
+
+class NoWork(PairsmithError):
+    """A step that had work did none, so calling it a success would be a lie."""
+
+    exit_code = 8
+
+
+class NotConserved(PairsmithError):
+    """Rows in are not accepted + rejected + waiting + failed: a defect of pairsmith, never hidden."""
+
+    exit_code = 9
+
+
+class Interrupted(PairsmithError):
+    """Stopped by Ctrl-C after draining; everything finished is in the store."""
+
+    exit_code = 130

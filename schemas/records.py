@@ -1,0 +1,283 @@
+"""The records every layer speaks: frozen, unknown keys refused, identified by what they contain.
+
+An id is `content_id(kind, parts)`: the first 16 bytes of a SHA-256 over canonical JSON. Two machines that make the same
+record give it the same id, so inserting twice is inserting once. Records never import the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Annotated, Any, Literal, NamedTuple
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Json = dict[str, Any]
+
+
+def content_id(kind: str, parts: Any) -> str:
+    """32 hex digits naming `parts` (anything JSON can hold), separate for every `kind` of record.
+
+    Keys are sorted and floats written in their shortest form, so the id does not depend on the order of a dict.
+    """
+    body = orjson.dumps([kind, parts], option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(body).hexdigest()[:32]
+
+
+def now() -> datetime:
+    """The current time in UTC."""
+    return datetime.now(UTC)
+
+
+class Record(BaseModel):
+    """Frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class Message(Record):
+    """One chat message."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+Messages = tuple[Message, ...]
+
+
+class Sampling(Record):
+    """How a completion is drawn; part of a call's identity. `None` leaves a setting to the endpoint and is not sent.
+
+    `repetition_penalty` and `no_repeat_ngram_size` are understood by the embedded teacher (generated tokens only);
+    vLLM knows the first. `extra` is sent as it is, for settings that only one server has.
+    """
+
+    temperature: float | None = Field(default=None, ge=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    seed: int | None = None
+    stop: tuple[str, ...] | None = None
+    repetition_penalty: float | None = Field(default=None, gt=0)
+    no_repeat_ngram_size: int | None = Field(default=None, ge=1)
+    extra: Json = Field(default_factory=dict)
+
+    def body(self) -> Json:
+        """The settings as keys of a chat-completions request."""
+        named = self.model_dump(mode="json", exclude_none=True, exclude={"extra"})
+        return {**named, **self.extra}
+
+
+class Seed(Record):
+    """What a person starts from: a terse input, an excellent output, a document, or a conversation.
+
+    `source` says where it was read (`seeds.jsonl:14`); it does not enter the id, so the same text in two files is one
+    seed. Exactly one of `text` and `messages` is set.
+    """
+
+    kind: Literal["simple", "enhanced", "document", "conversation"]
+    text: str | None = None
+    messages: Messages | None = None
+    source: str
+    license: str | None = None
+    meta: Json = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_body(self) -> Seed:
+        if (self.text is None) == (self.messages is None):
+            raise ValueError("a seed has either text or messages")
+        return self
+
+    @cached_property
+    def id(self) -> str:
+        return content_id("seed", [self.kind, self.text, [m.model_dump() for m in self.messages or ()]])
+
+
+class Generated(Record):
+    """A pair that a teacher made. `prompt` is `name/version@hash`; `calls` are `(key, attempt)` of its ledger rows."""
+
+    by: Literal["generated"] = "generated"
+    generator: Literal["forward", "backward"]
+    prompt: str
+    teacher: str
+    sampling: Sampling
+    calls: tuple[tuple[str, int], ...]
+
+
+class Imported(Record):
+    """A pair that came with the seeds."""
+
+    by: Literal["imported"] = "imported"
+    source: str
+
+
+class Edited(Record):
+    """A pair that a reviewer corrected."""
+
+    by: Literal["edited"] = "edited"
+    parent_id: str
+    review_id: str
+
+
+Origin = Annotated[Generated | Imported | Edited, Field(discriminator="by")]
+
+
+class Pair(Record):
+    """A simple input and its enhanced output, with the system prompt the student will see."""
+
+    seed_id: str
+    simple: str
+    enhanced: str
+    system: str
+    origin: Origin
+    meta: Json = Field(default_factory=dict)
+
+    @cached_property
+    def id(self) -> str:
+        origin = self.origin.model_dump(mode="json")
+        return content_id("pair", [self.seed_id, self.system, self.simple, self.enhanced, origin])
+
+
+class Usage(Record):
+    """Tokens of one request as the endpoint counted them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+CallStatus = Literal["ok", "empty", "truncated", "malformed", "schema", "refused"]
+
+
+class Call(Record):
+    """One answer of a teacher, as a paid fact: `(key, attempt)` is unique, and only status `ok` is a hit.
+
+    `key` names everything that changes the answer: teacher, model revision, messages, sampling, schema, sample number.
+    `raw` is the choice as the endpoint sent it; `endpoint` and `transport` are facts that do not enter the key.
+    A request with n > 1 yields n rows sharing `request_id`; its usage and cost stand on the first of them.
+    """
+
+    key: str
+    attempt: int = Field(ge=1)
+    status: CallStatus
+    request: Json
+    raw: Json
+    text: str = ""
+    usage: Usage = Usage()
+    usd: float = 0.0
+    request_id: str
+    sample: int = Field(ge=0)
+    teacher: str
+    endpoint: str
+    transport: Literal["http", "batch"] = "http"
+    seconds: float
+    at: datetime = Field(default_factory=now)
+
+
+class Verdict(Record):
+    """What one step says of one pair. `keep=None` means it could not judge: the row waits, it is not rejected.
+
+    `by` is `kind/name@version`, for example `gate/length@1`. `scope` is the hash of the step's settings, and for a step
+    that sees the whole pool, of the pool too, so decisions of two pools or settings never mix. `reason` starts with one
+    word a test can check.
+    """
+
+    pair_id: str
+    by: str
+    scope: str
+    keep: bool | None
+    score: float | None = None
+    reason: str
+
+
+class Review(Record):
+    """What a person decided about a pair. `sampling_probability` is how likely the row was to be shown, if known."""
+
+    pair_id: str
+    reviewer: str
+    decision: Literal["accept", "edit", "reject"]
+    edited: str | None = None
+    reasons: tuple[str, ...] = ()
+    seconds: float | None = None
+    sampling_probability: float | None = Field(default=None, gt=0, le=1)
+    simulated: bool = False
+    at: datetime = Field(default_factory=now)
+
+    @cached_property
+    def id(self) -> str:
+        return content_id("review", self.model_dump(mode="json"))
+
+
+class Candidate(Record):
+    """One place in the pool: the outcome of asking for sample `sample` of a seed. Exactly one of `pair_id` and `failure` is set.
+
+    `scope` is the hash of everything that shapes the generation (prompt, sampling, teacher, style, exemplars), so the pool
+    of the present spec is a query, and an older prompt's pairs stay as history. `failure` starts with one word.
+    """
+
+    scope: str
+    seed_id: str
+    generator: Literal["forward", "backward"]
+    sample: int = Field(ge=0)
+    pair_id: str | None = None
+    failure: str | None = None
+
+    @model_validator(mode="after")
+    def _one_outcome(self) -> Candidate:
+        if (self.pair_id is None) == (self.failure is None):
+            raise ValueError("a candidate has either a pair or a failure")
+        return self
+
+
+class Artifact(Record):
+    """Something made of pairs and kept as files: a dataset, an adapter, an evaluation. `parents` are the artifacts it was
+    made of, `members` the pairs in it with their split (empty where the parents tell)."""
+
+    id: str
+    kind: Literal["dataset", "adapter", "evaluation", "reward_model"]
+    path: str
+    parents: tuple[str, ...] = ()
+    members: tuple[tuple[str, Literal["train", "validation", "test"]], ...] = ()
+    facts: Json = Field(default_factory=dict)
+    at: datetime = Field(default_factory=now)
+
+
+class Counts(Record):
+    """The conservation sum of a command, in rows."""
+
+    rows_in: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    waiting: int = 0
+    failed: int = 0
+
+    @property
+    def conserved(self) -> bool:
+        return self.rows_in == self.accepted + self.rejected + self.waiting + self.failed
+
+
+class Receipt(Record):
+    """What a command did: rows, tokens, money, time, versions, hashes. Written even when the command failed."""
+
+    command: str
+    ok: bool
+    counts: Counts
+    reasons: dict[str, int] = Field(default_factory=dict)
+    calls_sent: int = 0
+    calls_reused: int = 0
+    usage: Usage = Usage()
+    usd: float = 0.0
+    seconds: float
+    started: datetime
+    spec_hash: str
+    versions: dict[str, str] = Field(default_factory=dict)
+    facts: Json = Field(default_factory=dict)
+
+
+class Judged(NamedTuple):
+    """A pair with its verdicts so far."""
+
+    pair: Pair
+    verdicts: tuple[Verdict, ...] = ()

@@ -1,0 +1,252 @@
+"""The typed shape of `pairsmith.toml`. Every key has a default or is required; an unknown key is an error.
+
+Reading the file, overriding keys and saying where a mistake stands is `schemas.spec_file`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from schemas.records import Sampling
+
+
+class Section(BaseModel):
+    """A table of the spec file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"is not a regular expression: {error}") from None
+    return pattern
+
+
+Regex = Annotated[str, AfterValidator(_compiles)]
+
+
+class Task(Section):
+    """What the model learns. `system` is what the tuned model is told; `style` is the full house style in words, told
+    to the teacher and to the untuned rungs of the evaluation."""
+
+    kind: Literal["rewrite"] = "rewrite"
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    system: str = "Rewrite the input in the house style."
+    style: str = Field(min_length=1)
+    language: str = Field(default="en", pattern=r"^[a-z]{2}$")
+
+
+class Exemplar(Section):
+    """A worked example shown to the teacher."""
+
+    simple: str = Field(min_length=1)
+    enhanced: str = Field(min_length=1)
+
+
+class SeedSource(Section):
+    """Where seeds are read: a file beside the spec (`-` is standard input), a `datasets` folder, or a hub id.
+
+    `columns` maps our names (`text`, `simple`, `enhanced`) to the file's. `format` is told by the file's ending if absent.
+    """
+
+    path: str = Field(min_length=1)
+    kind: Literal["simple", "enhanced"] = "simple"
+    format: Literal["jsonl", "csv", "parquet", "text", "datasets", "hub"] | None = None
+    columns: dict[Literal["text"], str] = Field(default_factory=dict)
+    split: str | None = None
+    license: str | None = None
+    limit: int | None = Field(default=None, ge=1)
+
+
+class Teacher(Section):
+    """An OpenAI-compatible endpoint, or `embedded`. `key_env` is the name of an environment variable, never a key.
+
+    `identity` names the teacher in call keys; by default it is the model's name, so that another port or another replica
+    of the same model is still a hit. `attempts` is how many answers are asked for one sample before it is given up;
+    `retries` is how often a request that brought no answer (429, 5xx, broken connection) is sent again.
+    """
+
+    url: str = "embedded"
+    model: str = "smollm2-135m-instruct"
+    revision: str | None = None
+    identity: str | None = None
+    key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    concurrency: int = Field(default=32, ge=1, le=4096)
+    timeout_s: float = Field(default=120, gt=0)
+    attempts: int = Field(default=2, ge=1)
+    retries: int = Field(default=5, ge=0)
+    usd_per_million_prompt_tokens: float = Field(default=0, ge=0)
+    usd_per_million_completion_tokens: float = Field(default=0, ge=0)
+
+
+class Forward(Section):
+    """Simple seed to `n` enhanced candidates."""
+
+    enabled: bool = True
+    n: int = Field(default=4, ge=1, le=64)
+    prompt: str = "enhance"
+    sampling: Sampling = Sampling(temperature=0.9, max_tokens=512)
+
+
+class Backward(Section):
+    """Excellent output to one simple version at each abstraction level (Prompt Expansion, Datta et al. 2023)."""
+
+    enabled: bool = True
+    levels: tuple[str, ...] = (
+        "three to five words",
+        "a short phrase of six to ten words",
+        "one plain sentence",
+    )
+    prompt: str = "simplify"
+    sampling: Sampling = Sampling(temperature=0.7, max_tokens=96)
+
+
+class Generate(Section):
+    """How pairs are made. `accepted` stops forward generation once so many rows have passed the gates."""
+
+    forward: Forward = Forward()
+    backward: Backward = Backward()
+    accepted: int | None = Field(default=None, ge=1)
+
+
+class Pattern(Section):
+    """A named regular expression, searched in the enhanced text."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    pattern: Regex = Field(min_length=1)
+
+
+class Length(Section):
+    """Bounds in words of the enhanced text, and on enhanced words / simple words."""
+
+    min_words: int = Field(default=8, ge=0)
+    max_words: int = Field(default=400, ge=1)
+    min_ratio: float = Field(default=1.0, ge=0)
+    max_ratio: float = Field(default=60.0, gt=0)
+
+
+class Gates(Section):
+    """Code gates, each on by default. `user` names functions `module:function` beside the spec file."""
+
+    length: Length | Literal[False] = Length()
+    repetition: bool = True
+    echo: bool = True
+    preamble: bool = True
+    answered: bool = True
+    lost_content: bool = True
+    language: bool = True
+    must: tuple[Pattern, ...] = ()
+    must_not: tuple[Pattern, ...] = ()
+    json_schema: str | None = None
+    user: tuple[Annotated[str, Field(pattern=r"^[\w.]+:\w+$")], ...] = ()
+
+
+class Duplicates(Section):
+    """Exact and near-duplicate removal: Jaccard similarity of word bigrams of the enhanced text at or above `jaccard`."""
+
+    enabled: bool = True
+    jaccard: float = Field(default=0.7, gt=0, le=1)
+
+
+class Score(Section):
+    """Which scorer compares candidates of one input.
+
+    `auto`: a Bradley-Terry reward model fitted on good against damaged outputs if it beats length on unseen damage, else
+    relevance. `relevance`: log p(enhanced | simple) - log p(enhanced) under the embedded model. Any other value is a folder
+    or hub id of a sequence-classification reward model. `none` keeps every row that passes.
+    """
+
+    model: str = "auto"
+    batch_tokens: int = Field(default=4096, ge=128)
+
+
+class Select(Section):
+    """Keep the best `best` candidates of every input."""
+
+    best: int = Field(default=1, ge=1)
+
+
+class Curate(Section):
+    """How pairs become an accepted set."""
+
+    gates: Gates = Gates()
+    duplicates: Duplicates = Duplicates()
+    score: Score = Score()
+    select: Select = Select()
+
+
+class Split(Section):
+    """Shares of seeds, by a hash of the seed: adding seeds never moves another."""
+
+    test: float = Field(default=0.2, ge=0, lt=1)
+    validation: float = Field(default=0.1, ge=0, lt=1)
+    salt: str = "pairsmith"
+
+    @model_validator(mode="after")
+    def _leaves_train(self) -> Split:
+        if self.test + self.validation >= 1:
+            raise ValueError("test + validation leave nothing to train on")
+        return self
+
+
+class Train(Section):
+    """LoRA (`lora`) or QLoRA with NF4 and double quantisation (`qlora`). `base` is `embedded`, a folder, or a hub id."""
+
+    base: str = "embedded"
+    method: Literal["qlora", "lora"] = "qlora"
+    r: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    batch: int = Field(default=8, ge=1)
+    epochs: float = Field(default=3, gt=0)
+    max_length: int = Field(default=1024, ge=16)
+    seed: int = 17
+
+
+class Evaluate(Section):
+    """The ladder on the locked test split. `checks` are patterns that no gate uses: at least two."""
+
+    samples: int = Field(default=3, ge=1)
+    sampling: Sampling = Sampling(temperature=0.7, top_p=0.95, max_tokens=512)
+    checks: tuple[Pattern, ...] = Field(min_length=2)
+    max_seeds: int | None = Field(default=None, ge=1)
+    resamples: int = Field(default=10_000, ge=100)
+    concurrency: int = Field(default=20, ge=1)
+
+
+class Store(Section):
+    """Where records live: a SQLAlchemy URL. Absent: `pairsmith.db` beside the spec file. `url_env` names a variable."""
+
+    url: str | None = None
+    url_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+
+
+class Spec(Section):
+    """The whole file."""
+
+    task: Task
+    seeds: tuple[SeedSource, ...] = Field(min_length=1)
+    exemplars: tuple[Exemplar, ...] = ()
+    teacher: Teacher = Teacher()
+    generate: Generate = Generate()
+    curate: Curate = Curate()
+    split: Split = Split()
+    train: Train = Train()
+    evaluate: Evaluate
+    store: Store = Store()
+
+    @model_validator(mode="after")
+    def _checks_are_not_gates(self) -> Spec:
+        gates = {p.pattern for p in (*self.curate.gates.must, *self.curate.gates.must_not)}
+        for check in self.evaluate.checks:
+            if check.pattern in gates:
+                raise ValueError(
+                    f"evaluate.checks '{check.name}' is also a gate, so it proves nothing about selection"
+                )
+        return self

@@ -1,0 +1,5 @@
+"""The one place where records live: SQLite in the project by default, PostgreSQL by URL."""
+
+from schemas.store.store import Store
+
+__all__ = ["Store"]

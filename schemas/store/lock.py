@@ -1,0 +1,91 @@
+"""One writer a store: who holds it is readable by whoever comes second."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from schemas.errors import StoreBusy
+from schemas.store.failures import shown
+
+_ADVISORY_KEY = 0x70616972736D6974  # "pairsmit"
+
+
+def _me() -> dict[str, str]:
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:3]])
+    return {
+        "pid": str(os.getpid()),
+        "host": socket.gethostname(),
+        "command": command,
+        "since": datetime.now(UTC).strftime("%H:%M:%S UTC"),
+    }
+
+
+def _busy(url: str, who: str) -> StoreBusy:
+    return StoreBusy(
+        f"another process is writing to this store: {who}.",
+        where=shown(url),
+        why="Two writers would ask and pay for the same answers twice.",
+        fix="Wait for it to end, or stop it with Ctrl-C and run this again.",
+    )
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, url: str) -> Iterator[None]:
+    """Hold `path` for this process. The kernel frees it when the process dies, however it dies.
+
+    Raises StoreBusy naming the holder's pid, command and start. Not covered: network file systems without flock.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            try:
+                holder = json.loads(os.pread(fd, 4096, 0))
+                who = "pid {pid} on {host}, `{command}`, since {since}".format(**holder)
+            except (ValueError, KeyError):
+                who = "it has just started"
+            raise _busy(url, who) from None
+        with contextlib.suppress(OSError):  # on a full disk the lock holds without its label
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps(_me()).encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def advisory_lock(engine: sa.Engine, url: str) -> Iterator[None]:
+    """The same for PostgreSQL: a session-level advisory lock, freed when the connection ends. Raises StoreBusy."""
+    with engine.connect() as connection:
+        me = _me()
+        label = f"pairsmith pid {me['pid']} on {me['host']} since {me['since']}"[:63]
+        connection.execute(sa.text("SELECT set_config('application_name', :label, false)"), {"label": label})
+        if not connection.scalar(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": _ADVISORY_KEY}):
+            holder = connection.scalar(
+                sa.text(
+                    "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.granted AND"
+                    " l.locktype = 'advisory' AND ((l.classid::bigint << 32) | l.objid::bigint) = :key"
+                    " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+                ),
+                {"key": _ADVISORY_KEY},
+            )
+            raise _busy(url, str(holder))
+        connection.commit()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(sa.exc.DBAPIError):  # a lost connection has freed it already
+                connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": _ADVISORY_KEY})
+                connection.commit()

@@ -1,0 +1,11 @@
+"""Alembic's entry: migrations run on the connection that `schemas.store.migrate` hands over."""
+
+from alembic import context
+
+from schemas.store.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True
+)
+with context.begin_transaction():
+    context.run_migrations()

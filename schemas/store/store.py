@@ -1,0 +1,327 @@
+"""Opening, writing and reading the store.
+
+SQLite runs in WAL mode with `synchronous=FULL`, so a row that was confirmed survives a power cut. Every read returns
+records in the order in which they were first written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from schemas.errors import MissingDependency, PairsmithError, StoreError, UsageError
+from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, Review, Seed, Usage, Verdict
+from schemas.spec_file import Project
+from schemas.store import tables
+from schemas.store.failures import explained, shown
+from schemas.store.lock import advisory_lock, file_lock
+from schemas.store.writer import Writer
+
+R = TypeVar("R", bound=Record)
+_IN = 500  # ids in one IN (...) list
+
+
+class Store:
+    """A project's records. Open it with `Store.open`; use it as a context manager so that the last group is committed."""
+
+    def __init__(
+        self, engine: sa.Engine, url: str, writer: Writer | None, closing: contextlib.ExitStack
+    ) -> None:
+        self._engine, self._url, self._writer, self._closing = engine, url, writer, closing
+
+    @staticmethod
+    def url_for(project: Project) -> str:
+        """The store's URL: `store.url`, the variable that `store.url_env` names, or `pairsmith.db` beside the spec."""
+        store = project.spec.store
+        if store.url_env:
+            url = os.environ.get(store.url_env)
+            if not url:
+                raise StoreError(
+                    f"the environment variable {store.url_env} is not set.",
+                    where="store.url_env",
+                    fix=f"Set it to the store's URL: export {store.url_env}=postgresql://USER@HOST/DATABASE",
+                )
+            return url
+        return store.url or f"sqlite:///{project.folder.resolve() / 'pairsmith.db'}"
+
+    @classmethod
+    def exists(cls, url: str) -> bool:
+        """Whether something has been written there; for PostgreSQL, whether its tables exist."""
+        path = _sqlite_path(url)
+        if path is not None:
+            return path.exists()
+        engine = _engine(url)
+        try:
+            return sa.inspect(engine).has_table("alembic_version")
+        except Exception as error:
+            raise explained(error, url) from None
+        finally:
+            engine.dispose()
+
+    @classmethod
+    def open(cls, url: str, *, write: bool = True) -> Store:
+        """Open the store, making or upgrading it if `write`.
+
+        Raises StoreBusy (another writer), StoreFull, StoreError (unreachable, damaged, made by a newer pairsmith),
+        MissingDependency (no PostgreSQL driver).
+        """
+        path = _sqlite_path(url)
+        if path is not None and not path.parent.is_dir():
+            raise StoreError(
+                "the folder of the store does not exist.", where=str(path.parent), fix="Make it first."
+            )
+        engine = _engine(url)
+        closing = contextlib.ExitStack()
+        closing.callback(engine.dispose)
+        try:
+            if write:
+                lock = file_lock(Path(f"{path}.lock"), url) if path else advisory_lock(engine, url)
+                closing.enter_context(lock)
+            _check_version(engine, url, upgrade=write)
+            writer = None
+            if write:
+                writer = Writer(engine, url)
+                closing.callback(writer.close)
+            return cls(engine, url, writer, closing)
+        except PairsmithError:
+            closing.close()
+            raise
+        except Exception as error:
+            closing.close()
+            raise explained(error, url) from None
+
+    def close(self) -> None:
+        """Commit what is queued and free the writer lock."""
+        self._closing.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # Writing
+
+    def append(self, *records: Record) -> Future[None]:
+        """Queue records as one atomic group; the future resolves when they are durable, or with a StoreError.
+
+        A record that is there already is left as it is, except that a Candidate replaces the earlier outcome of its
+        place. Verdicts are always added; the latest one counts.
+        """
+        return self._write().submit(records)
+
+    async def put(self, *records: Record) -> None:
+        """`append`, awaited."""
+        await asyncio.wrap_future(self.append(*records))
+
+    def write(self, *records: Record) -> None:
+        """`append`, blocking."""
+        self.append(*records).result()
+
+    def set_active_seeds(self, seeds: Sequence[Seed]) -> None:
+        """Keep `seeds` and make exactly these, in this order, the seeds of the project."""
+        rows = [{"id_": seed.id, "active_": place} for place, seed in enumerate(seeds)]
+
+        def mark(connection: sa.Connection) -> None:
+            connection.execute(sa.update(tables.seeds).values(active=-1))
+            if rows:
+                by_id = sa.update(tables.seeds).where(tables.seeds.c.id == sa.bindparam("id_"))
+                connection.execute(by_id.values(active=sa.bindparam("active_")), rows)
+
+        if seeds:
+            self.write(*seeds)
+        self._write().submit(mark).result()
+
+    def _write(self) -> Writer:
+        if self._writer is None:
+            raise UsageError("this store is open for reading only.")
+        return self._writer
+
+    # Reading
+
+    def seeds(self, *, active: bool = True) -> list[Seed]:
+        """The seeds of the last reading in their order, or every seed ever read."""
+        query = _bodies(tables.seeds)
+        if active:
+            query = (
+                sa.select(tables.seeds.c.body)
+                .where(tables.seeds.c.active >= 0)
+                .order_by(tables.seeds.c.active)
+            )
+        return self._records(Seed, query)
+
+    def call_index(self) -> dict[str, list[tuple[int, str]]]:
+        """key -> [(attempt, status)] of every call, by attempt; about 200 bytes a call."""
+        c = tables.calls.c
+        index: dict[str, list[tuple[int, str]]] = {}
+        for key, attempt, status in self._rows(sa.select(c.key, c.attempt, c.status).order_by(c.attempt)):
+            index.setdefault(key, []).append((attempt, status))
+        return index
+
+    def calls(self, key: str) -> list[Call]:
+        """The answers of one key by attempt."""
+        c = tables.calls.c
+        return self._records(Call, sa.select(c.body).where(c.key == key).order_by(c.attempt))
+
+    def spent(self) -> tuple[Usage, float, int]:
+        """Tokens, US dollars and requests of everything in the ledger."""
+        c = tables.calls.c
+        sums = [
+            sa.func.coalesce(sa.func.sum(x), 0)
+            for x in (c.prompt_tokens, c.completion_tokens, c.cached_tokens, c.usd)
+        ]
+        ((prompt, completion, cached, usd, requests),) = self._rows(
+            sa.select(*sums, sa.func.count(sa.distinct(c.request_id)))
+        )
+        usage = Usage(prompt_tokens=int(prompt), completion_tokens=int(completion), cached_tokens=int(cached))
+        return usage, float(usd), int(requests)
+
+    def candidates(self, scope: str | None = None) -> list[Candidate]:
+        """The outcomes of one generation scope, or of all."""
+        query = _bodies(tables.candidates)
+        return self._records(
+            Candidate, query if scope is None else query.where(tables.candidates.c.scope == scope)
+        )
+
+    def pairs(self, ids: Iterable[str] | None = None) -> list[Pair]:
+        """All pairs, or those of `ids`."""
+        return list(self._by_id(Pair, tables.pairs, tables.pairs.c.id, ids))
+
+    def find_pair(self, prefix: str) -> list[Pair]:
+        """Pairs whose id begins with `prefix`."""
+        c = tables.pairs.c
+        return self._records(Pair, _bodies(tables.pairs).where(c.id.startswith(prefix, autoescape=True)))
+
+    def verdicts(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Verdict]]:
+        """pair id -> its verdicts, the latest for every (by, scope), in the order in which the steps first spoke."""
+        latest: dict[str, dict[tuple[str, str], Verdict]] = {}
+        for verdict in self._by_id(Verdict, tables.verdicts, tables.verdicts.c.pair_id, pair_ids):
+            latest.setdefault(verdict.pair_id, {})[verdict.by, verdict.scope] = verdict
+        return {pair_id: list(found.values()) for pair_id, found in latest.items()}
+
+    def reviews(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Review]]:
+        """pair id -> its reviews, oldest first."""
+        found: dict[str, list[Review]] = {}
+        for review in self._by_id(Review, tables.reviews, tables.reviews.c.pair_id, pair_ids):
+            found.setdefault(review.pair_id, []).append(review)
+        return found
+
+    def receipts(self, command: str | None = None) -> list[Receipt]:
+        """Receipts, oldest first."""
+        query = _bodies(tables.receipts)
+        return self._records(
+            Receipt, query if command is None else query.where(tables.receipts.c.command == command)
+        )
+
+    def artifacts(self, kind: str | None = None) -> list[Artifact]:
+        """Artifacts, oldest first."""
+        query = _bodies(tables.artifacts)
+        return self._records(
+            Artifact, query if kind is None else query.where(tables.artifacts.c.kind == kind)
+        )
+
+    def _rows(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        try:
+            with self._engine.connect() as connection:
+                return connection.execute(query).all()
+        except sa.exc.DBAPIError as error:
+            raise explained(error, self._url) from None
+
+    def _records(self, record: type[R], query: sa.Select[Any]) -> list[R]:
+        return [record.model_validate_json(body) for (body,) in self._rows(query)]
+
+    def _by_id(
+        self, record: type[R], table: sa.Table, column: sa.Column[Any], ids: Iterable[str] | None
+    ) -> Iterator[R]:
+        if ids is None:
+            yield from self._records(record, _bodies(table))
+            return
+        wanted = sorted(set(ids))
+        found: list[sa.Row[Any]] = []
+        for start in range(0, len(wanted), _IN):
+            chunk = wanted[start : start + _IN]
+            found += self._rows(sa.select(table.c.position, table.c.body).where(column.in_(chunk)))
+        for _, body in sorted(found, key=lambda row: row[0]):
+            yield record.model_validate_json(body)
+
+
+def _bodies(table: sa.Table) -> sa.Select[Any]:
+    return sa.select(table.c.body).order_by(table.c.position)
+
+
+def _sqlite_path(url: str) -> Path | None:
+    parsed = _parsed(url)
+    if parsed.get_backend_name() != "sqlite":
+        return None
+    if not parsed.database or parsed.database == ":memory:":
+        raise StoreError(
+            "a store in memory loses everything.",
+            where="store.url",
+            fix="Name a file: sqlite:///pairsmith.db",
+        )
+    return Path(parsed.database)
+
+
+def _parsed(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        parsed = None
+    if parsed is None or parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise StoreError(
+            "the store's URL is neither sqlite:///FILE nor postgresql://USER@HOST/DATABASE.",
+            where="store.url",
+            fix="Correct it, or leave it out to use pairsmith.db beside the spec file.",
+        )
+    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
+
+
+def _engine(url: str) -> sa.Engine:
+    parsed = _parsed(url)
+    try:
+        engine = sa.create_engine(parsed)
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            f"PostgreSQL needs the package {error.name}.", fix="Install it: pip install 'pairsmith[postgres]'"
+        ) from None
+    if parsed.get_backend_name() == "sqlite":
+
+        @sa.event.listens_for(engine, "connect")
+        def _durable(connection: Any, _record: Any) -> None:
+            connection.execute("PRAGMA busy_timeout=10000")
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+
+    return engine
+
+
+def _check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
+    with engine.connect() as connection:
+        found = None
+        if sa.inspect(connection).has_table("alembic_version"):
+            found = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    if found == tables.SCHEMA_VERSION:
+        return
+    if found is not None and found > tables.SCHEMA_VERSION:
+        raise StoreError(
+            f"the store was made by a newer pairsmith (schema {found}, this one knows {tables.SCHEMA_VERSION}).",
+            where=shown(url),
+            fix="Upgrade pairsmith.",
+        )
+    if not upgrade:
+        state = "is empty" if found is None else "needs an upgrade"
+        raise StoreError(
+            f"the store {state}.",
+            where=shown(url),
+            fix="Run `pairsmith generate`; it is made or upgraded then.",
+        )
+    from schemas.store.migrate import upgrade_to_head
+
+    upgrade_to_head(engine)

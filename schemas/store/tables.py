@@ -1,0 +1,107 @@
+"""Tables, and how a record becomes a row.
+
+Every table holds the record's JSON in `body` and beside it only the columns that are searched. `position` is the order of
+insertion, so reading is deterministic. A change here needs a migration and a new SCHEMA_VERSION.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, Review, Seed, Verdict
+
+SCHEMA_VERSION = "0001"
+
+metadata = sa.MetaData()
+
+
+def _table(name: str, *columns: sa.Column[Any], unique: tuple[str, ...] = ()) -> sa.Table:
+    position = sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True)
+    constraints = [sa.UniqueConstraint(*unique, name=f"uq_{name}")] if unique else []
+    return sa.Table(
+        name, metadata, position, *columns, sa.Column("body", sa.Text, nullable=False), *constraints
+    )
+
+
+def _text(name: str, **kwargs: Any) -> sa.Column[Any]:
+    return sa.Column(name, sa.Text, nullable=False, **kwargs)
+
+
+seeds = _table(
+    "seeds",
+    _text("id"),
+    sa.Column(
+        "active", sa.Integer, nullable=False, server_default="-1"
+    ),  # place in the last reading, -1: not in it
+    unique=("id",),
+)
+calls = _table(
+    "calls",
+    _text("key"),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    _text("status"),
+    _text("request_id"),
+    sa.Column("prompt_tokens", sa.BigInteger, nullable=False),
+    sa.Column("completion_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cached_tokens", sa.BigInteger, nullable=False),
+    sa.Column("usd", sa.Double, nullable=False),
+    unique=("key", "attempt"),
+)
+pairs = _table("pairs", _text("id"), _text("seed_id"), unique=("id",))
+candidates = _table(
+    "candidates",
+    _text("scope"),
+    _text("seed_id"),
+    _text("generator"),
+    sa.Column("sample", sa.Integer, nullable=False),
+    unique=("scope", "seed_id", "generator", "sample"),
+)
+verdicts = _table("verdicts", _text("pair_id", index=True), _text("by"), _text("scope"))
+reviews = _table("reviews", _text("id"), _text("pair_id", index=True), unique=("id",))
+receipts = _table("receipts", _text("command"))
+artifacts = _table("artifacts", _text("id"), _text("kind"), unique=("id",))
+
+UPSERT = {candidates}  # the latest outcome of a place replaces the earlier one; elsewhere the first row stays
+
+
+def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
+    """The table of a record and its columns. Raises TypeError for a record that is not kept."""
+    body = record.model_dump_json()
+    match record:
+        case Seed():
+            return seeds, {"id": record.id, "body": body}
+        case Call():
+            usage = record.usage
+            return calls, {
+                "key": record.key,
+                "attempt": record.attempt,
+                "status": record.status,
+                "request_id": record.request_id,
+                "prompt_tokens": usage.prompt_tokens,
+                "completion_tokens": usage.completion_tokens,
+                "cached_tokens": usage.cached_tokens,
+                "usd": record.usd,
+                "body": body,
+            }
+        case Pair():
+            return pairs, {"id": record.id, "seed_id": record.seed_id, "body": body}
+        case Candidate():
+            return candidates, {
+                "scope": record.scope,
+                "seed_id": record.seed_id,
+                "generator": record.generator,
+                "sample": record.sample,
+                "body": body,
+            }
+        case Verdict():
+            return verdicts, {"pair_id": record.pair_id, "by": record.by, "scope": record.scope, "body": body}
+        case Review():
+            return reviews, {"id": record.id, "pair_id": record.pair_id, "body": body}
+        case Receipt():
+            return receipts, {"command": record.command, "body": body}
+        case Artifact():
+            return artifacts, {"id": record.id, "kind": record.kind, "body": body}
+        case _:
+            raise TypeError(f"{type(record).__name__} is not kept in the store")

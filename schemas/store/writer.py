@@ -1,0 +1,106 @@
+"""The writer thread: groups whatever is waiting into one commit and answers each waiter when its rows are durable."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from schemas.errors import StoreError
+from schemas.records import Record
+from schemas.store import tables
+from schemas.store.failures import explained
+
+Work = Callable[[sa.Connection], None] | Sequence[Record]
+_GROUP = 1_000  # waiters in one commit at most, so that one commit stays short
+
+
+class Writer:
+    """Owns the only writing connection. After a failed commit every later write fails with the same error: a disk that was
+    full for one row may have lost any."""
+
+    def __init__(self, engine: sa.Engine, url: str) -> None:
+        self._engine, self._url = engine, url
+        self._queue: queue.SimpleQueue[tuple[Work, Future[None]] | None] = queue.SimpleQueue()
+        self._broken: StoreError | None = None
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work) -> Future[None]:
+        """Queue rows, or a function of the connection, to be committed atomically. Resolved when durable."""
+        future: Future[None] = Future()
+        if self._broken:
+            future.set_exception(self._broken)
+        else:
+            self._queue.put((work, future))
+        return future
+
+    def close(self) -> None:
+        """Commit what is queued and end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        open_ = True
+        while open_:
+            first = self._queue.get()
+            group = [first] if first else []
+            open_ = first is not None
+            while open_ and len(group) < _GROUP:
+                try:
+                    item = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if item is None:
+                    open_ = False
+                else:
+                    group.append(item)
+            if group:
+                self._commit(group)
+
+    def _commit(self, group: list[tuple[Work, Future[None]]]) -> None:
+        error = self._broken
+        if not error:
+            try:
+                with self._engine.begin() as connection:
+                    records: list[Record] = []
+                    for work, _ in group:
+                        if callable(work):
+                            work(connection)
+                        else:
+                            records.extend(work)
+                    _insert(connection, records)
+            except Exception as raised:
+                error = self._broken = explained(raised, self._url)
+        for _, future in group:
+            if error:
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+
+
+def _insert(connection: sa.Connection, records: Sequence[Record]) -> None:
+    rows: dict[sa.Table, list[dict[str, Any]]] = defaultdict(list)
+    for record in records:
+        table, row = tables.row(record)
+        rows[table].append(row)
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    for table, values in rows.items():
+        statement = dialect.insert(table)
+        if table in tables.UPSERT:
+            unique = next(c for c in table.constraints if isinstance(c, sa.UniqueConstraint))
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=[column.name for column in unique.columns],
+                    set_={"body": statement.excluded.body},
+                ),
+                values,
+            )
+        else:
+            connection.execute(statement.on_conflict_do_nothing(), values)
