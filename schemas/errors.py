@@ -19,7 +19,7 @@ The tree::
      +-- Interrupted        130   Ctrl-C; what was finished is kept
 
 A message is built of up to four parts, in this order: what is wrong, where, why it would hurt, what to do.
-Nothing that a user's mistake causes leaks past this tree: the command line prints the message and exits with the code.
+Nothing that a user's mistake causes leaks past this tree: the command line prints it and exits with its code.
 """
 
 from __future__ import annotations
@@ -34,9 +34,7 @@ class PairsmithError(Exception):
 
     exit_code = 1
 
-    def __init__(
-        self, what: str, *, where: str | None = None, why: str | None = None, fix: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, where: str | None = None, why: str | None = None, fix: str | None = None) -> None:
         self.what, self.where, self.why, self.fix = what, where, why, fix
         head = f"{where}: {what}" if where else what
         super().__init__(" ".join(part for part in (head, why, fix) if part))

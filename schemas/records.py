@@ -211,10 +211,11 @@ class Review(Record):
 
 
 class Candidate(Record):
-    """One place in the pool: the outcome of asking for sample `sample` of a seed. Exactly one of `pair_id` and `failure` is set.
+    """One place in the pool: the outcome of asking for sample `sample` of a seed.
 
-    `scope` is the hash of everything that shapes the generation (prompt, sampling, teacher, style, exemplars), so the pool
-    of the present spec is a query, and an older prompt's pairs stay as history. `failure` starts with one word.
+    Exactly one of `pair_id` and `failure` is set; `failure` starts with one word. `scope` is the hash of everything
+    that shapes the generation (prompt, sampling, teacher, style, exemplars), so the pool of the present spec
+    is a query, and an older prompt's pairs stay as history.
     """
 
     scope: str
@@ -232,8 +233,10 @@ class Candidate(Record):
 
 
 class Artifact(Record):
-    """Something made of pairs and kept as files: a dataset, an adapter, an evaluation. `parents` are the artifacts it was
-    made of, `members` the pairs in it with their split (empty where the parents tell)."""
+    """Something made of pairs and kept as files: a dataset, an adapter, an evaluation.
+
+    `parents` are the artifacts it was made of, `members` the pairs in it with their split (empty if parents tell).
+    """
 
     id: str
     kind: Literal["dataset", "adapter", "evaluation", "reward_model"]

@@ -51,7 +51,7 @@ class Exemplar(Section):
 class SeedSource(Section):
     """Where seeds are read: a file beside the spec (`-` is standard input), a `datasets` folder, or a hub id.
 
-    `columns` maps our names (`text`, `simple`, `enhanced`) to the file's. `format` is told by the file's ending if absent.
+    `columns` maps our name (`text`) to the file's. `format` is told by the file's ending if absent.
     """
 
     path: str = Field(min_length=1)
@@ -66,8 +66,8 @@ class SeedSource(Section):
 class Teacher(Section):
     """An OpenAI-compatible endpoint, or `embedded`. `key_env` is the name of an environment variable, never a key.
 
-    `identity` names the teacher in call keys; by default it is the model's name, so that another port or another replica
-    of the same model is still a hit. `attempts` is how many answers are asked for one sample before it is given up;
+    `identity` names the teacher in call keys; by default it is the model's name, so that another port or replica of the
+    same model is still a hit. `attempts` is how many answers are asked for one sample before it is given up;
     `retries` is how often a request that brought no answer (429, 5xx, broken connection) is sent again.
     """
 
@@ -147,7 +147,7 @@ class Gates(Section):
 
 
 class Duplicates(Section):
-    """Exact and near-duplicate removal: Jaccard similarity of word bigrams of the enhanced text at or above `jaccard`."""
+    """Exact and near-duplicate removal: Jaccard similarity of word bigrams at or above `jaccard`."""
 
     enabled: bool = True
     jaccard: float = Field(default=0.7, gt=0, le=1)
@@ -156,9 +156,9 @@ class Duplicates(Section):
 class Score(Section):
     """Which scorer compares candidates of one input.
 
-    `auto`: a Bradley-Terry reward model fitted on good against damaged outputs if it beats length on unseen damage, else
-    relevance. `relevance`: log p(enhanced | simple) - log p(enhanced) under the embedded model. Any other value is a folder
-    or hub id of a sequence-classification reward model. `none` keeps every row that passes.
+    `auto`: a Bradley-Terry reward model fitted on good against damaged outputs if it beats length on unseen damage,
+    else relevance. `relevance`: log p(enhanced | simple) - log p(enhanced) under the embedded model. Any other value is
+    a folder or hub id of a sequence-classification reward model. `none` keeps every row that passes.
     """
 
     model: str = "auto"
@@ -195,7 +195,7 @@ class Split(Section):
 
 
 class Train(Section):
-    """LoRA (`lora`) or QLoRA with NF4 and double quantisation (`qlora`). `base` is `embedded`, a folder, or a hub id."""
+    """LoRA (`lora`) or QLoRA with NF4 and double quantisation (`qlora`). `base`: `embedded`, a folder, or a hub id."""
 
     base: str = "embedded"
     method: Literal["qlora", "lora"] = "qlora"
@@ -246,7 +246,5 @@ class Spec(Section):
         gates = {p.pattern for p in (*self.curate.gates.must, *self.curate.gates.must_not)}
         for check in self.evaluate.checks:
             if check.pattern in gates:
-                raise ValueError(
-                    f"evaluate.checks '{check.name}' is also a gate, so it proves nothing about selection"
-                )
+                raise ValueError(f"evaluate.checks '{check.name}' is also a gate, so it proves nothing about selection")
         return self

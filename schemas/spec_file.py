@@ -46,9 +46,7 @@ def load(folder: Path, overrides: Sequence[str] = ()) -> Project:
             fix="Run `pairsmith init DIR` to make a project, or name its folder with --project DIR.",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(
-            f"cannot be read: {error}.", where=str(path), fix="Save it as a UTF-8 text file."
-        ) from None
+        raise SpecError(f"cannot be read: {error}.", where=str(path), fix="Save it as a UTF-8 text file.") from None
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -80,15 +78,11 @@ def _override(raw: dict[str, Any], item: str) -> tuple[str, ...]:
     return keys
 
 
-def _explained(
-    error: ValidationError, path: Path, text: str, set_keys: Iterable[tuple[str, ...]]
-) -> SpecError:
+def _explained(error: ValidationError, path: Path, text: str, set_keys: Iterable[tuple[str, ...]]) -> SpecError:
     """The first mistake as a sentence. Unknown keys come first: the others are often their consequence."""
     details = error.errors()
     first = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
-    loc = tuple(
-        part for part in map(str, first["loc"]) if part[:1].islower() and "[" not in part or part.isdigit()
-    )
+    loc = tuple(part for part in map(str, first["loc"]) if (part[:1].islower() and "[" not in part) or part.isdigit())
     key = ".".join(loc)
     from_set = any(keys[: len(loc)] == loc for keys in set_keys)
     line = None if from_set else key_line(text, loc)
@@ -104,9 +98,7 @@ def _explained(
             fix=f"{hint} Legal here: {', '.join(legal)}.".strip(),
         )
     if first["type"] == "missing":
-        return SpecError(
-            f"the key '{key}' is missing.", where=where, fix="Add it; docs/spec.md describes every key."
-        )
+        return SpecError(f"the key '{key}' is missing.", where=where, fix="Add it; docs/spec.md describes every key.")
     given = first.get("input")
     shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) else ""
     message = first["msg"].removeprefix("Value error, ")
@@ -119,9 +111,7 @@ def _legal_keys(loc: Sequence[str]) -> list[str]:
     for part in loc:
         if part.isdigit():
             continue
-        field = (
-            model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        )
+        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
         if field is not None:
             model = _model_in(field.annotation) or model
     return sorted(model.model_fields)

@@ -31,6 +31,4 @@ def explained(error: Exception, url: str) -> StoreError:
             where=shown(url),
             fix="Restore it from a backup, or move it away to begin anew.",
         )
-    return StoreError(
-        f"the database refuses: {text}.", where=shown(url), fix="Check that it runs, its URL and rights."
-    )
+    return StoreError(f"the database refuses: {text}.", where=shown(url), fix="Check that it runs, its URL and rights.")

@@ -29,11 +29,9 @@ _IN = 500  # ids in one IN (...) list
 
 
 class Store:
-    """A project's records. Open it with `Store.open`; use it as a context manager so that the last group is committed."""
+    """A project's records. Open it with `Store.open` in a `with`, so that the last group is committed."""
 
-    def __init__(
-        self, engine: sa.Engine, url: str, writer: Writer | None, closing: contextlib.ExitStack
-    ) -> None:
+    def __init__(self, engine: sa.Engine, url: str, writer: Writer | None, closing: contextlib.ExitStack) -> None:
         self._engine, self._url, self._writer, self._closing = engine, url, writer, closing
 
     @staticmethod
@@ -74,9 +72,7 @@ class Store:
         """
         path = _sqlite_path(url)
         if path is not None and not path.parent.is_dir():
-            raise StoreError(
-                "the folder of the store does not exist.", where=str(path.parent), fix="Make it first."
-            )
+            raise StoreError("the folder of the store does not exist.", where=str(path.parent), fix="Make it first.")
         engine = _engine(url)
         closing = contextlib.ExitStack()
         closing.callback(engine.dispose)
@@ -150,11 +146,7 @@ class Store:
         """The seeds of the last reading in their order, or every seed ever read."""
         query = _bodies(tables.seeds)
         if active:
-            query = (
-                sa.select(tables.seeds.c.body)
-                .where(tables.seeds.c.active >= 0)
-                .order_by(tables.seeds.c.active)
-            )
+            query = sa.select(tables.seeds.c.body).where(tables.seeds.c.active >= 0).order_by(tables.seeds.c.active)
         return self._records(Seed, query)
 
     def call_index(self) -> dict[str, list[tuple[int, str]]]:
@@ -174,8 +166,7 @@ class Store:
         """Tokens, US dollars and requests of everything in the ledger."""
         c = tables.calls.c
         sums = [
-            sa.func.coalesce(sa.func.sum(x), 0)
-            for x in (c.prompt_tokens, c.completion_tokens, c.cached_tokens, c.usd)
+            sa.func.coalesce(sa.func.sum(x), 0) for x in (c.prompt_tokens, c.completion_tokens, c.cached_tokens, c.usd)
         ]
         ((prompt, completion, cached, usd, requests),) = self._rows(
             sa.select(*sums, sa.func.count(sa.distinct(c.request_id)))
@@ -186,9 +177,7 @@ class Store:
     def candidates(self, scope: str | None = None) -> list[Candidate]:
         """The outcomes of one generation scope, or of all."""
         query = _bodies(tables.candidates)
-        return self._records(
-            Candidate, query if scope is None else query.where(tables.candidates.c.scope == scope)
-        )
+        return self._records(Candidate, query if scope is None else query.where(tables.candidates.c.scope == scope))
 
     def pairs(self, ids: Iterable[str] | None = None) -> list[Pair]:
         """All pairs, or those of `ids`."""
@@ -216,25 +205,21 @@ class Store:
     def receipts(self, command: str | None = None) -> list[Receipt]:
         """Receipts, oldest first."""
         query = _bodies(tables.receipts)
-        return self._records(
-            Receipt, query if command is None else query.where(tables.receipts.c.command == command)
-        )
+        return self._records(Receipt, query if command is None else query.where(tables.receipts.c.command == command))
 
     def artifacts(self, kind: str | None = None) -> list[Artifact]:
         """Artifacts, oldest first."""
         query = _bodies(tables.artifacts)
-        return self._records(
-            Artifact, query if kind is None else query.where(tables.artifacts.c.kind == kind)
-        )
+        return self._records(Artifact, query if kind is None else query.where(tables.artifacts.c.kind == kind))
 
-    def _rows(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+    def _rows(self, query: Any) -> Sequence[Any]:
         try:
             with self._engine.connect() as connection:
                 return connection.execute(query).all()
         except sa.exc.DBAPIError as error:
             raise explained(error, self._url) from None
 
-    def _records(self, record: type[R], query: sa.Select[Any]) -> list[R]:
+    def _records(self, record: type[R], query: Any) -> list[R]:
         return [record.model_validate_json(body) for (body,) in self._rows(query)]
 
     def _by_id(
@@ -244,7 +229,7 @@ class Store:
             yield from self._records(record, _bodies(table))
             return
         wanted = sorted(set(ids))
-        found: list[sa.Row[Any]] = []
+        found: list[Any] = []
         for start in range(0, len(wanted), _IN):
             chunk = wanted[start : start + _IN]
             found += self._rows(sa.select(table.c.position, table.c.body).where(column.in_(chunk)))
@@ -252,7 +237,7 @@ class Store:
             yield record.model_validate_json(body)
 
 
-def _bodies(table: sa.Table) -> sa.Select[Any]:
+def _bodies(table: sa.Table) -> Any:
     return sa.select(table.c.body).order_by(table.c.position)
 
 

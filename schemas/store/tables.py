@@ -1,7 +1,7 @@
 """Tables, and how a record becomes a row.
 
-Every table holds the record's JSON in `body` and beside it only the columns that are searched. `position` is the order of
-insertion, so reading is deterministic. A change here needs a migration and a new SCHEMA_VERSION.
+Every table holds the record's JSON in `body` and beside it only the columns that are searched. `position` is the order
+of insertion, so reading is deterministic. A change here needs a migration and a new SCHEMA_VERSION.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ metadata = sa.MetaData()
 def _table(name: str, *columns: sa.Column[Any], unique: tuple[str, ...] = ()) -> sa.Table:
     position = sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True)
     constraints = [sa.UniqueConstraint(*unique, name=f"uq_{name}")] if unique else []
-    return sa.Table(
-        name, metadata, position, *columns, sa.Column("body", sa.Text, nullable=False), *constraints
-    )
+    return sa.Table(name, metadata, position, *columns, sa.Column("body", sa.Text, nullable=False), *constraints)
 
 
 def _text(name: str, **kwargs: Any) -> sa.Column[Any]:
@@ -32,9 +30,7 @@ def _text(name: str, **kwargs: Any) -> sa.Column[Any]:
 seeds = _table(
     "seeds",
     _text("id"),
-    sa.Column(
-        "active", sa.Integer, nullable=False, server_default="-1"
-    ),  # place in the last reading, -1: not in it
+    sa.Column("active", sa.Integer, nullable=False, server_default="-1"),  # place in the last reading, -1: not in it
     unique=("id",),
 )
 calls = _table(

@@ -22,8 +22,10 @@ _GROUP = 1_000  # waiters in one commit at most, so that one commit stays short
 
 
 class Writer:
-    """Owns the only writing connection. After a failed commit every later write fails with the same error: a disk that was
-    full for one row may have lost any."""
+    """Owns the only writing connection.
+
+    After a failed commit every later write fails with the same error: a disk full for one row may have lost any.
+    """
 
     def __init__(self, engine: sa.Engine, url: str) -> None:
         self._engine, self._url = engine, url

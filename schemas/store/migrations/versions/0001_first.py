@@ -9,19 +9,19 @@ branch_labels = None
 depends_on = None
 
 
-def _position() -> sa.Column:
+def _position() -> sa.Column[int]:
     return sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True)
 
 
-def _text(name: str) -> sa.Column:
+def _text(name: str) -> sa.Column[str]:
     return sa.Column(name, sa.Text, nullable=False)
 
 
-def _number(name: str, **kwargs: object) -> sa.Column:
-    return sa.Column(name, sa.Integer, nullable=False, **kwargs)
+def _number(name: str, default: str | None = None) -> sa.Column[int]:
+    return sa.Column(name, sa.Integer, nullable=False, server_default=default)
 
 
-def _tokens(name: str) -> sa.Column:
+def _tokens(name: str) -> sa.Column[int]:
     return sa.Column(name, sa.BigInteger, nullable=False)
 
 
@@ -30,7 +30,7 @@ def upgrade() -> None:
         "seeds",
         _position(),
         _text("id"),
-        _number("active", server_default="-1"),
+        _number("active", "-1"),
         _text("body"),
         sa.UniqueConstraint("id", name="uq_seeds"),
     )

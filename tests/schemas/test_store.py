@@ -1,0 +1,277 @@
+"""The store's promises, kept on SQLite and on PostgreSQL alike."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from schemas.errors import StoreBusy, StoreError, StoreFull, UsageError
+from schemas.records import (
+    Artifact,
+    Call,
+    Candidate,
+    Counts,
+    Generated,
+    Pair,
+    Receipt,
+    Review,
+    Sampling,
+    Seed,
+    Usage,
+    Verdict,
+    now,
+)
+from schemas.store import Store, tables
+from schemas.store.migrate import config, upgrade_to_head
+
+
+def seed(text: str, source: str = "seeds.jsonl:1") -> Seed:
+    return Seed(kind="simple", text=text, source=source)
+
+
+def call(key: str, attempt: int = 1, **changes: object) -> Call:
+    values: dict[str, object] = {
+        "status": "ok",
+        "request": {"model": "m"},
+        "raw": {"message": {"content": "x"}},
+        "request_id": f"{key}-{attempt}",
+        "sample": 0,
+        "teacher": "t",
+        "endpoint": "http://127.0.0.1/v1",
+        "seconds": 0.1,
+    }
+    return Call.model_validate({"key": key, "attempt": attempt, **values, **changes})
+
+
+def pair(enhanced: str) -> Pair:
+    origin = Generated(
+        generator="forward", prompt="enhance/v1@0", teacher="t", sampling=Sampling(seed=1), calls=(("k", 1),)
+    )
+    return Pair(seed_id="s", simple="a cat", enhanced=enhanced, system="", origin=origin)
+
+
+def test_every_kind_of_record_comes_back_as_it_was_written(store_url: str) -> None:
+    """What is put into the store is read back equal, in the order of writing, after closing and opening again."""
+    kept = pair("a tabby cat")
+    verdict = Verdict(pair_id=kept.id, by="gate/length@1", scope="x", keep=None, score=float("nan"), reason="crashed")
+    review = Review(pair_id=kept.id, reviewer="ann", decision="edit", edited="a cat", sampling_probability=0.5)
+    receipt = Receipt(command="generate", ok=True, counts=Counts(), seconds=1.5, started=now(), spec_hash="h")
+    artifact = Artifact(id="a1", kind="dataset", path="dataset", members=((kept.id, "train"),))
+    candidate = Candidate(scope="sc", seed_id="s", generator="forward", sample=0, pair_id=kept.id)
+    with Store.open(store_url) as store:
+        store.set_active_seeds([seed("ö\x1f\n"), seed("b")])
+        store.write(call("k", 2), call("k", 1, status="empty"), kept, verdict, review, receipt, artifact, candidate)
+    with Store.open(store_url, write=False) as store:
+        assert [s.text for s in store.seeds()] == ["ö\x1f\n", "b"]
+        assert [c.attempt for c in store.calls("k")] == [1, 2]
+        assert store.call_index() == {"k": [(1, "empty"), (2, "ok")]}
+        assert store.pairs([kept.id]) == store.pairs() == store.find_pair(kept.id[:6]) == [kept]
+        (found,) = store.verdicts([kept.id])[kept.id]
+        assert found.score is not None
+        assert found.score != found.score
+        assert found.keep is None
+        assert store.reviews() == {kept.id: [review]}
+        assert store.receipts("generate") == [receipt]
+        assert store.artifacts("dataset") == [artifact]
+        assert store.candidates("sc") == [candidate]
+
+
+def test_writing_the_same_record_twice_keeps_one(store_url: str) -> None:
+    """Ids are content hashes, so a resumed step may write again what it wrote before."""
+    with Store.open(store_url) as store:
+        for _ in range(2):
+            store.write(call("k"), pair("one"), pair("one"))
+        assert len(store.pairs()) == len(store.calls("k")) == 1
+
+
+def test_a_later_outcome_replaces_the_failure_of_the_same_place(store_url: str) -> None:
+    """A candidate that failed and was retried with success counts once, as a pair."""
+    place = {"scope": "x", "seed_id": "s", "generator": "forward", "sample": 0}
+    with Store.open(store_url) as store:
+        store.write(Candidate.model_validate({**place, "failure": "empty"}))
+        store.write(Candidate.model_validate({**place, "pair_id": "p"}))
+        assert [c.pair_id for c in store.candidates("x")] == ["p"]
+
+
+def test_the_latest_verdict_of_a_step_counts_and_other_scopes_stay_apart(store_url: str) -> None:
+    """A verdict `could not judge` gives way to a later one of the same step and settings only."""
+    first = Verdict(pair_id="p", by="score/reward@1", scope="a", keep=None, reason="crashed")
+    other = first.model_copy(update={"scope": "b"})
+    later = first.model_copy(update={"keep": True, "score": 1.5, "reason": "scored"})
+    with Store.open(store_url) as store:
+        store.write(first, other)
+        store.write(later)
+        assert store.verdicts() == {"p": [later, other]}
+
+
+def test_seeds_that_left_the_files_are_kept_but_no_longer_active(store_url: str) -> None:
+    """The active seeds are exactly those of the last reading, in its order; older ones stay as history."""
+    with Store.open(store_url) as store:
+        store.set_active_seeds([seed("a"), seed("b")])
+        store.set_active_seeds([seed("c"), seed("a")])
+        assert [s.text for s in store.seeds()] == ["c", "a"]
+        assert {s.text for s in store.seeds(active=False)} == {"a", "b", "c"}
+        store.set_active_seeds([])
+        assert store.seeds() == []
+
+
+def test_spending_is_the_sum_over_the_ledger(store_url: str) -> None:
+    """Tokens and dollars add up; rows of one request with n answers count as one request."""
+    usage = Usage(prompt_tokens=10, completion_tokens=5)
+    with Store.open(store_url) as store:
+        assert store.spent() == (Usage(), 0.0, 0)
+        store.write(call("a", usage=usage, usd=0.25, request_id="r"), call("b", request_id="r"), call("c", usd=0.5))
+        assert store.spent() == (usage, 0.75, 2)
+
+
+def test_many_waiters_share_commits_and_all_are_durable(store_url: str) -> None:
+    """Every one of 2,000 concurrent writes is in the store when its wait ends."""
+
+    async def write_all(store: Store) -> None:
+        await asyncio.gather(*(store.put(call(f"k{i}")) for i in range(2_000)))
+
+    with Store.open(store_url) as store:
+        asyncio.run(write_all(store))
+        assert len(store.call_index()) == 2_000
+
+
+def test_a_second_writer_is_refused_by_name_and_a_reader_is_not(store_url: str) -> None:
+    """Two processes cannot ask for the same answers twice: the second is told who writes."""
+    with Store.open(store_url) as store:
+        store.write(pair("x"))
+        with pytest.raises(StoreBusy, match=f"pid {os.getpid()}"):
+            Store.open(store_url)
+        with Store.open(store_url, write=False) as reader:
+            assert len(reader.pairs()) == 1
+            with pytest.raises(UsageError, match="reading only"):
+                reader.write(pair("y"))
+    Store.open(store_url).close()
+
+
+def test_a_failed_write_fails_all_later_ones(store_url: str) -> None:
+    """After the database refused once, nothing is confirmed any more, so nothing can be lost unnoticed."""
+    with Store.open(store_url) as store:
+        with pytest.raises(StoreError):
+            store._write().submit(lambda connection: connection.execute(sa.text("not sql"))).result()
+        with pytest.raises(StoreError):
+            store.write(pair("x"))
+        assert store.pairs() == []
+
+
+def test_migrations_and_tables_agree(store_url: str) -> None:
+    """A store made by the migrations has exactly the tables that the code reads and writes."""
+    Store.open(store_url).close()
+    engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+    engine.dispose()
+    assert ScriptDirectory.from_config(config()).get_current_head() == tables.SCHEMA_VERSION
+
+
+def test_an_older_store_is_upgraded_with_its_rows_and_a_newer_one_refused(store_url: str) -> None:
+    """Opening brings the schema up to date and keeps every row; a store from the future says what to do."""
+    with Store.open(store_url) as store:
+        store.write(pair("kept"))
+    engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
+    upgrade_to_head(engine)  # already there: nothing happens
+    with Store.open(store_url) as store:
+        assert [p.enhanced for p in store.pairs()] == ["kept"]
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(StoreError, match="newer pairsmith"):
+        Store.open(store_url)
+
+
+def test_reading_a_store_that_does_not_exist_makes_none(store_url: str) -> None:
+    """Looking never writes."""
+    assert not Store.exists(store_url)
+    with pytest.raises(StoreError, match="is empty"):
+        Store.open(store_url, write=False)
+    Store.open(store_url).close()
+    assert Store.exists(store_url)
+
+
+KILLED = """
+import sys, itertools
+from schemas.store import Store
+from tests.schemas.test_store import call
+with Store.open(sys.argv[1]) as store:
+    for i in itertools.count():
+        store.write(call(f"k{i}"))
+        print(i, flush=True)
+"""
+
+
+def test_no_confirmed_row_is_lost_to_kill_9(store_url: str) -> None:
+    """Whatever was confirmed before SIGKILL is there afterwards, and the lock is free."""
+    root = Path(__file__).parents[2]
+    child = subprocess.Popen([sys.executable, "-c", KILLED, store_url], stdout=subprocess.PIPE, text=True, cwd=root)
+    assert child.stdout is not None
+    for _ in range(30):
+        last = int(child.stdout.readline())
+    child.send_signal(signal.SIGKILL)
+    rest = child.stdout.read().split()
+    child.wait()
+    child.stdout.close()
+    last = int(rest[-1]) if rest else last
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            store = Store.open(store_url)
+            break
+        except StoreBusy:  # PostgreSQL notices a dead client when it next writes to it
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    with store:
+        assert set(store.call_index()) >= {f"k{i}" for i in range(last + 1)}
+
+
+def test_a_full_disk_is_named_and_confirmed_rows_stay(tmp_path: Path) -> None:
+    """When SQLite cannot grow its file the writer says StoreFull, and what was confirmed is intact."""
+    url = f"sqlite:///{tmp_path / 'pairsmith.db'}"
+    with Store.open(url) as store:
+        store.write(pair("kept"))
+        store._write().submit(lambda c: c.execute(sa.text("PRAGMA max_page_count=40")) and None).result()
+        with pytest.raises(StoreFull, match="goes on where it stopped"):
+            for i in range(1_000):
+                store.write(call(f"k{i}", request={"text": "x" * 2_000}))
+    with Store.open(url) as store:
+        assert [p.enhanced for p in store.pairs()] == ["kept"]
+
+
+@pytest.mark.parametrize("content", [b"not a database at all, just text" * 100, b"SQLite format 3\x00garbage" * 50])
+def test_a_file_that_is_no_store_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
+    """A foreign or damaged file is reported as such and left as it is."""
+    path = tmp_path / "pairsmith.db"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="not a pairsmith store"):
+        Store.open(f"sqlite:///{path}")
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("url", ["mysql://x/y", "sqlite://", "nonsense", "sqlite:////nowhere/at/all/x.db"])
+def test_an_unusable_url_is_one_clear_sentence(url: str) -> None:
+    """A URL that cannot be a store is refused before anything is made."""
+    with pytest.raises(StoreError) as caught:
+        Store.open(url)
+    assert caught.value.fix
+    assert "\n" not in str(caught.value)
+
+
+def test_a_password_is_never_shown() -> None:
+    """An error about a database does not repeat the password in its URL."""
+    with pytest.raises(StoreError) as caught:
+        Store.open("postgresql://ann:s3cret@127.0.0.1:1/x")
+    assert "s3cret" not in str(caught.value)
