@@ -1,0 +1,140 @@
+"""The rules of the house: import direction, file names, sizes, what a wheel holds, and a quick start."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LAYERS = ["schemas", "prompts", "synth", "curate", "train", "pairsmith"]
+HEAVY = {"torch", "transformers", "vllm", "argilla", "ray", "datasets", "pandas", "pyarrow", "numpy", "alembic"}
+FILES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
+
+
+def test_a_layer_imports_only_layers_below_it() -> None:
+    """Data flows one way: pairsmith, train, curate, synth, prompts, schemas."""
+    checker = Path(sys.executable).parent / "lint-imports"
+    done = subprocess.run([checker, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_are_named_for_what_they_hold_and_are_one_subject(path: Path) -> None:
+    """No drawer for leftovers, no file that outgrew its subject, and a docstring that says what the file is for."""
+    assert path.stem not in {"utils", "util", "helpers", "common", "base", "manager", "factory", "misc", "core"}
+    text = path.read_text()
+    assert len(text.splitlines()) <= 430
+    assert ast.get_docstring(ast.parse(text)), "says what it is for"
+
+
+def test_no_path_of_a_machine_no_registry_and_no_secret_is_committed() -> None:
+    """Nothing in the repository works only where it was written."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    forbidden = re.compile(
+        r"/work/|/root/|/opt/wheels|pypi\.org|files\.pythonhosted|sk-[A-Za-z0-9]{20,}|hf_[A-Za-z0-9]{20,}"
+    )
+    for name in filter(None, listed):
+        path = ROOT / name
+        if path.suffix in {".png", ".parquet"} or not path.exists() or path == Path(__file__):
+            continue
+        found = forbidden.search(path.read_text(errors="replace"))
+        assert not found, f"{name}: {found[0] if found else ''}"
+
+
+def _run(code: str, *arguments: str) -> tuple[str, float]:
+    """Standard output and CPU seconds of a Python child."""
+    before = os.times()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60, cwd=ROOT, check=True
+    )
+    after = os.times()
+    return done.stdout, (after.children_user - before.children_user) + (after.children_system - before.children_system)
+
+
+@pytest.mark.parametrize("command", [["--help"], ["--version"], ["run", "--help"]])
+def test_nothing_heavy_is_imported_to_show_help(command: list[str]) -> None:
+    """The command line starts without torch, transformers, datasets and their like."""
+    code = (
+        "import sys; sys.argv[0] = 'pairsmith'\n"
+        "from pairsmith.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('MODULES', *sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    output, _ = _run(code, *command)
+    loaded = set(output.rpartition("MODULES")[2].split())
+    assert not loaded & HEAVY
+    assert "pydantic" not in loaded
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that `pip wheel .` builds."""
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (built,) = out.glob("pairsmith-*.whl")
+    return built
+
+
+def test_a_built_wheel_holds_every_layer_and_its_data(wheel: Path) -> None:
+    """Prompts, migrations, examples and the report's page travel with the code; tests and benchmarks do not."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for needed in (
+        "schemas/store/migrations/versions/0001_first.py",
+        "schemas/store/migrations/env.py",
+        "pairsmith/examples/image-prompts/pairsmith.toml",
+        "pairsmith/examples/image-prompts/seeds.jsonl",
+        "pairsmith/examples/support-replies/pairsmith.toml",
+    ):
+        assert needed in names
+    for layer in LAYERS:
+        for path in (ROOT / layer).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                assert str(path.relative_to(ROOT)) in names
+    assert not any(name.startswith(("tests/", "bench/", "docs/")) for name in names)
+
+
+def test_the_wheel_works_where_nothing_of_the_checkout_is(wheel: Path, tmp_path: Path) -> None:
+    """Installed from the wheel alone, `init` makes a project and `status` reads it, in a folder with decoys."""
+    site = tmp_path / "site"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)],
+        check=True,
+        timeout=120,
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    for decoy in ("train.py", "schemas.py", "synth.py"):
+        (home / decoy).write_text("raise SystemExit('a decoy was imported')\n")
+    # Only the dependencies come from this environment: its own editable install is behind the wheel on the path.
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    for arguments in (["init", "shop", "--example", "image-prompts"], ["status", "--project", "shop"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "pairsmith", *arguments],
+            cwd=home,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    where = subprocess.run(
+        [sys.executable, "-P", "-c", "import schemas, train; print(schemas.__file__, train.__file__)"],
+        cwd=home,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert where.stdout.count(str(site)) == 2
