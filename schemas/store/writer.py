@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from schemas.errors import StoreError
 from schemas.records import Record
 from schemas.store import tables
-from schemas.store.failures import explained
+from schemas.store.failures import explained, shown
 
 Work = Callable[[sa.Connection], None] | Sequence[Record]
 _GROUP = 1_000  # waiters in one commit at most, so that one commit stays short
@@ -31,20 +31,26 @@ class Writer:
         self._engine, self._url = engine, url
         self._queue: queue.SimpleQueue[tuple[Work, Future[None]] | None] = queue.SimpleQueue()
         self._broken: StoreError | None = None
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
     def submit(self, work: Work) -> Future[None]:
         """Queue rows, or a function of the connection, to be committed atomically. Resolved when durable."""
         future: Future[None] = Future()
+        # A waiter that is cancelled does not take its rows back, and must not leave a future that cannot be resolved.
+        future.set_running_or_notify_cancel()
         if self._broken:
             future.set_exception(self._broken)
+        elif self._closed:
+            future.set_exception(StoreError("the store is closed.", where=shown(self._url)))
         else:
             self._queue.put((work, future))
         return future
 
     def close(self) -> None:
         """Commit what is queued and end the thread."""
+        self._closed = True
         self._queue.put(None)
         self._thread.join()
 

@@ -1,0 +1,108 @@
+"""Code gates: each looks at one pair and says keep, reject or cannot tell, with a reason.
+
+    steps = gates_for(spec.task, spec.curate.gates, project.folder)
+    verdicts = judge(pair, steps)                      # to be stored
+    judgements = judge_text(simple, output, steps)     # the same gates on two strings, for the evaluation
+
+A gate is a plain function `Pair -> Judgement`; its settings are bound by `functools.partial`. docs/gates.md tells what
+each sees, what it does not see, and its measured precision and recall.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from curate.gates.chat import answered, preamble
+from curate.gates.content import lost_content
+from curate.gates.form import echo, length, repetition
+from curate.gates.json_schema import json_schema, load_schema
+from curate.gates.judgement import Gate, GateStep, Judgement, crashed
+from curate.gates.language import check_language, language
+from curate.gates.patterns import must, must_not
+from curate.gates.user import user_gate
+from schemas.errors import SpecError
+from schemas.records import Imported, Pair, Verdict, content_id
+from schemas.spec import Gates, Pattern, Task
+
+__all__ = ["Gate", "GateStep", "Judgement", "gates_for", "judge", "judge_text"]
+
+
+def gates_for(task: Task, gates: Gates, folder: Path) -> list[GateStep]:
+    """The gates that the spec asks for, cheap ones first; every pattern and every user function is a gate of its own.
+
+    Names: `gate/length@1`, `gate/must:ar_flag@1`, `gate/user:rules:polite@1`. Paths and user modules are looked up in
+    `folder`. Raises SpecError for whatever would make a gate useless: an unknown language, a bad schema file, a missing
+    function, one pattern name twice.
+    """
+    steps: list[GateStep] = []
+
+    def add(name: str, gate: Gate, settings: Any = None) -> None:
+        steps.append(GateStep(f"gate/{name}@1", content_id("gate", [name, 1, settings]), gate))
+
+    if gates.length:
+        add("length", partial(length, bounds=gates.length), gates.length.model_dump(mode="json"))
+    if gates.repetition:
+        add("repetition", repetition)
+    if gates.echo:
+        add("echo", partial(echo, style=task.style), task.style)
+    if gates.preamble:
+        add("preamble", partial(preamble, style=task.style), task.style)
+    if gates.answered:
+        add("answered", partial(answered, style=task.style), task.style)
+    if gates.lost_content:
+        add("lost_content", lost_content)
+    if gates.language:
+        check_language(task.language)
+        add("language", partial(language, code=task.language), task.language)
+    for kind, patterns, search in (("must", gates.must, must), ("must_not", gates.must_not, must_not)):
+        _check_names(kind, patterns)
+        for given in patterns:
+            bound = partial(search, name=given.name, pattern=re.compile(given.pattern))
+            add(f"{kind}:{given.name}", bound, given.pattern)
+    if gates.json_schema is not None:
+        schema = load_schema(folder / gates.json_schema)
+        add("json_schema", json_schema(schema), schema)
+    for name in dict.fromkeys(gates.user):
+        own, source_hash = user_gate(name, folder)
+        add(f"user:{name}", own, source_hash)
+    return steps
+
+
+def _check_names(kind: str, patterns: Sequence[Pattern]) -> None:
+    twice = [name for name, times in Counter(pattern.name for pattern in patterns).items() if times > 1]
+    if twice:
+        raise SpecError(
+            f"'curate.gates.{kind}': two patterns are named '{twice[0]}'.",
+            why="Their verdicts could not be told apart.",
+            fix="Give each a name of its own.",
+        )
+
+
+def judge(pair: Pair, steps: Sequence[GateStep]) -> list[Verdict]:
+    """One verdict a step, in order. Every step is asked, also after a rejection, so that every reason is counted.
+
+    A gate that raises gives `keep=None` and `crashed: ...`: the row waits.
+    """
+    pair_id = pair.id
+    return [
+        Verdict(pair_id=pair_id, by=step.by, scope=step.scope, keep=keep, score=score, reason=reason)
+        for step, (keep, score, reason) in ((step, _safely(step, pair)) for step in steps)
+    ]
+
+
+def judge_text(simple: str, enhanced: str, steps: Sequence[GateStep], system: str = "") -> dict[str, Judgement]:
+    """The same gates on two strings, by the step's name: `all(j.keep for j in ....values())` is a strict pass."""
+    pair = Pair(seed_id="", simple=simple, enhanced=enhanced, system=system, origin=Imported(source="text"))
+    return {step.by: _safely(step, pair) for step in steps}
+
+
+def _safely(step: GateStep, pair: Pair) -> Judgement:
+    try:
+        return step.judge(pair)
+    except Exception as error:
+        return crashed(f"{type(error).__name__}: {error}")

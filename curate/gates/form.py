@@ -1,0 +1,147 @@
+"""Gates on the form of a text: its length, a loop in it, and a rewrite that is only the input again."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from itertools import pairwise
+
+from curate.gates.judgement import Judgement, passed, quote, rejected, sides
+from curate.gates.words import ASKING_WORDS, STOP_WORDS, count_words, fold, stem, without_options, words
+from schemas.records import Pair
+from schemas.spec import Length
+
+_JSON_KEY = re.compile(r'"[^"\n]{1,80}"\s*:')
+_CLAUSE_END = re.compile(r"[,.;:!?\n\u3001\u3002]+(?:\s|$)")
+_LEAK = 6
+_SAME_CHARACTER = re.compile(r"([^\s\-=_*.~#])\1{11,}")
+
+
+def length(pair: Pair, bounds: Length) -> Judgement:
+    """Words of the enhanced text and enhanced words / simple words within `bounds`. Score: the words.
+
+    Words are counted as a word counter counts them (by white space; scripts without spaces by character), so an option
+    such as `--ar 3:2` counts as two. Not covered: a text of the right length that ends in mid-sentence.
+    """
+    enhanced, simple = count_words(pair.enhanced), max(1, count_words(pair.simple))
+    ratio = enhanced / simple
+    if enhanced < bounds.min_words:
+        return rejected("short", f"it has {enhanced} words, at least {bounds.min_words} are asked for", enhanced)
+    if enhanced > bounds.max_words:
+        return rejected("long", f"it has {enhanced} words, at most {bounds.max_words} are allowed", enhanced)
+    told = f"{enhanced} words are {ratio:.2f} times the {simple} of the simple side"
+    if ratio < bounds.min_ratio:
+        return rejected("short", f"{told}, at least {bounds.min_ratio:g} times are asked for", enhanced)
+    if ratio > bounds.max_ratio:
+        return rejected("long", f"{told}, at most {bounds.max_ratio:g} times are allowed", enhanced)
+    return passed(told, enhanced)
+
+
+def repetition(pair: Pair) -> Judgement:
+    """No loop in what a model wrote. Score: the share of words that stand in a repeated run of four words.
+
+    A loop is any of: one character 12 times in a row; a phrase that follows itself (one word 4 times, more words 3
+    times); a clause of two words or more 3 times; a quarter of the words, six at least, in repeated runs of four; a
+    pair of words with content 4 times and a fifth of the text; fewer than 40 % distinct words in a stretch of 100. The
+    shares have the shape of the rules on repeated n-grams of Rae et al. 2021 (table A1), with counts beside them, for
+    these texts are short. The keys of a JSON text are not counted.
+    Not covered: the same idea in other words, and a loop inside one long word.
+    """
+    share = 0.0
+    for side, text in sides(pair):
+        if run := _SAME_CHARACTER.search(text):
+            return rejected("loop", f"one character is repeated in the {side} text: {quote(run[0], 20)}", 1.0)
+        if '":' in text or '" :' in text:
+            text = _JSON_KEY.sub(" ", text)
+        tokens = words(text)
+        repeated, example = _repeated_runs(tokens)
+        share = max(share, repeated)
+        if found := _loop(text, tokens, repeated, example):
+            return rejected("loop", f"{found} in the {side} text", share)
+    return passed(f"{share:.0%} of the words repeat a run of four", share)
+
+
+def _repeated_runs(tokens: list[str]) -> tuple[float, str]:
+    """The share of words inside a second or later occurrence of a run of four words, and the first such run."""
+    grams = list(zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False))
+    if len(set(grams)) == len(grams):
+        return 0.0, ""
+    seen: set[tuple[str, ...]] = set()
+    covered: set[int] = set()
+    example = ""
+    for at, gram in enumerate(grams):
+        if gram in seen:
+            covered.update(range(at, at + 4))
+            example = example or " ".join(gram)
+        seen.add(gram)
+    return len(covered) / len(tokens), example
+
+
+def _loop(text: str, tokens: list[str], repeated: float, example: str) -> str:
+    """What loops in the text, as the start of a sentence; empty if nothing does."""
+    if repeated >= 0.25 and repeated * len(tokens) >= 6:
+        return f"{repeated:.0%} of the words repeat an earlier run such as {quote(example)}"
+    if run := _follows_itself(tokens):
+        return f"{quote(run)} follows itself"
+    clauses = Counter(clause for part in _CLAUSE_END.split(fold(text)) if " " in (clause := " ".join(part.split())))
+    if clauses:
+        clause, times = clauses.most_common(1)[0]
+        if times >= 3:
+            return f"the phrase {quote(clause)} stands {times} times"
+    if len(tokens) >= 12:
+        content_pairs = (p for p in pairwise(tokens) if p[0] not in STOP_WORDS or p[1] not in STOP_WORDS)
+        pair, times = Counter(content_pairs).most_common(1)[0] if len(tokens) > 1 else (("", ""), 0)
+        if times >= 4 and 2 * times >= 0.2 * len(tokens):
+            return f"{quote(' '.join(pair))} stands {times} times in {len(tokens)} words"
+    for start in range(0, len(tokens), 100):
+        stretch = tokens[start : start + 100]
+        if len(stretch) >= 30 and len(set(stretch)) < 0.4 * len(stretch):
+            return f"only {len(set(stretch))} of {len(stretch)} words are distinct"
+    return ""
+
+
+def _follows_itself(tokens: list[str]) -> str:
+    """A word 4 times in a row, or 2 to 6 words 3 times in a row."""
+    for size in range(1, 7):
+        needed = 3 * size if size == 1 else 2 * size
+        run = 0
+        for at in range(size, len(tokens)):
+            run = run + 1 if tokens[at] == tokens[at - size] else 0
+            if run == needed:
+                return " ".join(tokens[at - size + 1 : at + 1])
+    return ""
+
+
+def echo(pair: Pair, style: str = "") -> Judgement:
+    """The enhanced text is more than the simple one again. Score: the share of its distinct content words that are new.
+
+    Case, punctuation, order, inflection, white space, options (`--ar 3:2`) and filler (`an image of`) make no
+    difference. It is an echo when fewer than 15 % of the content words are new and 80 % of the simple side's are there,
+    or when the text repeats the instruction: the first six words of the system prompt or of the style (a sentence from
+    its middle may be one that the style wants), unless the simple side says them too.
+    Not covered: an echo padded with words of its own. A task whose rewrites change few words should switch it off.
+    """
+    simple, enhanced = words(without_options(pair.simple)), words(without_options(pair.enhanced))
+    if not enhanced or simple == enhanced:
+        return rejected("echo", f"nothing is added to {quote(pair.simple)}", 0.0)
+    old, told = _weighty(simple), _weighty(enhanced)
+    added = [word for root, word in told.items() if root not in old]
+    new = len(added) / len(told) if told else 1.0
+    kept = sum(root in told for root in old) / len(old) if old else 0.0
+    if new < 0.15 and kept >= 0.8:
+        more = ", ".join(added) or "nothing of weight"
+        return rejected("echo", f"it is the simple side again, with {more} added", new)
+    for instruction in (pair.system, style):
+        start = words(instruction)[:_LEAK]
+        if len(start) == _LEAK and _has_run(enhanced, start) and not _has_run(simple, start):
+            return rejected("echo", f"it repeats the instruction: {quote(' '.join(start))}", new)
+    return passed(f"{new:.0%} of its content words are new", new)
+
+
+def _weighty(tokens: list[str]) -> dict[str, str]:
+    """The distinct words that are more than filler, by their stem."""
+    return {stem(word): word for word in tokens if word not in STOP_WORDS and word not in ASKING_WORDS}
+
+
+def _has_run(tokens: list[str], run: list[str]) -> bool:
+    return f" {' '.join(run)} " in f" {' '.join(tokens)} "

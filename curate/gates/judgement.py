@@ -1,0 +1,68 @@
+"""What a gate answers, and which side of a pair it has to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from schemas.records import Pair
+
+Side = Literal["enhanced", "simple"]
+
+
+class Judgement(NamedTuple):
+    """One gate's answer for one pair.
+
+    `keep=None` means that the gate could not judge: the row waits. `score` is the quantity the gate looked at, if it is
+    a number. `reason` starts with one stable word (`ok`, `short`, `loop`, `missing:ar_flag`, ...), then a sentence that
+    quotes the evidence.
+    """
+
+    keep: bool | None
+    score: float | None
+    reason: str
+
+
+Gate = Callable[[Pair], Judgement]
+
+
+@dataclass(frozen=True)
+class GateStep:
+    """A gate with its settings bound: `by` names it (`gate/length@1`), `scope` is the hash of its settings."""
+
+    by: str
+    scope: str
+    judge: Gate
+
+
+def passed(sentence: str = "", score: float | None = None) -> Judgement:
+    """The gate has nothing against the pair."""
+    return Judgement(True, score, f"ok {sentence}".rstrip())
+
+
+def rejected(word: str, sentence: str, score: float | None = None) -> Judgement:
+    """The gate rejects the pair; `word` is what tests and reports count."""
+    return Judgement(False, score, f"{word} {sentence}")
+
+
+def crashed(sentence: str) -> Judgement:
+    """The gate could not judge: the row waits and is counted, it neither passes nor is rejected."""
+    return Judgement(None, None, f"crashed: {' '.join(sentence.split())[:300]}")
+
+
+def quote(text: str, limit: int = 80) -> str:
+    """`text` in quotation marks on one line, cut at `limit` characters, as evidence in a reason."""
+    flat = " ".join(text.split())
+    return f"“{flat if len(flat) <= limit else flat[: limit - 1] + '…'}”"
+
+
+def sides(pair: Pair) -> tuple[tuple[Side, str], ...]:
+    """The texts a model may have spoilt: always the enhanced one, and the simple one if it was generated backward.
+
+    A person's own terse seed is never judged by its form: it is what users type.
+    """
+    origin = pair.origin
+    if origin.by == "generated" and origin.generator == "backward":
+        return (("enhanced", pair.enhanced), ("simple", pair.simple))
+    return (("enhanced", pair.enhanced),)

@@ -1,0 +1,110 @@
+"""The gate on the language of a text, by a real identifier (py3langid)."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections import Counter
+from functools import cache
+from typing import Any
+
+from curate.gates.content import quotations
+from curate.gates.judgement import Judgement, passed, quote, rejected, sides
+from schemas.errors import SpecError
+from schemas.records import Pair
+
+# Languages a teacher is likely to slip into. The model knows 140; the small ones only draw probability away from a
+# short text, so they are left out unless the task asks for one.
+_WRITTEN = """
+af ar bg bn ca cs cy da de el en es et eu fa fi fr gl he hi hr hu id it ja ka ko lt lv mk ms nl no pl pt ro ru sk sl sq
+sr sv sw ta te th tl tr uk ur vi zh
+"""
+# Languages that the model cannot tell apart in short texts count as one.
+_SIBLINGS = ("no nn da", "hr sr bs", "es gl ca", "id ms", "cs sk", "bg mk", "zh yue wuu", "nl af", "hi mr ne")
+_NON_LATIN = {
+    "CYRILLIC": "ru uk bg mk sr be kk ky mn tg tt ba",
+    "ARABIC": "ar fa ur ps ug ku sdh arz ary",
+    "CJK": "zh ja ko wuu yue", "HIRAGANA": "ja", "KATAKANA": "ja", "HANGUL": "ko",
+    "DEVANAGARI": "hi mr ne sa gom", "GREEK": "el grc", "HEBREW": "he hbo", "THAI": "th", "BENGALI": "bn as",
+    "TAMIL": "ta", "TELUGU": "te", "GEORGIAN": "ka", "ARMENIAN": "hy", "GUJARATI": "gu", "KANNADA": "kn",
+    "MALAYALAM": "ml", "GURMUKHI": "pa", "ORIYA": "or", "SINHALA": "si", "KHMER": "km", "LAO": "lo", "MYANMAR": "my",
+    "ETHIOPIC": "am", "TIBETAN": "dz",
+}  # fmt: skip
+_MIN_LETTERS = 60
+_SURE = 0.95
+_UNLIKELY = 0.001
+
+
+def language(pair: Pair, code: str) -> Judgement:
+    """What a model wrote is in the language `code` (ISO 639-1). Score: its probability, None if too short to tell.
+
+    A text of another script is rejected if most of its letters are of it. Otherwise the identifier decides, on 60
+    letters or more, among about 50 widely written languages, close relatives counted as one, with probabilities
+    normalised by length; it rejects only if another language has 95 % and `code` 0.1 %. Shorter texts pass: on them,
+    and on lists of names, the identifier guesses. A quotation that the simple side says too is left out, and a person's
+    own seed is not judged.
+    Not covered: short texts in another language of the same script, one foreign sentence in a longer text, close
+    relatives, and a mixture.
+    """
+    score: float | None = None
+    given = quotations(pair.simple)
+    for side, text in sides(pair):
+        for quoted in given:
+            text = text.replace(quoted, " ")
+        letters = [c for c in text if c.isalpha()]
+        if foreign := _foreign_script(letters, code):
+            return rejected("language", f"the {side} text is written in {foreign.lower()} script: {quote(text)}", 0.0)
+        if len(letters) < _MIN_LETTERS:
+            continue
+        own, sure, other = _own_and_best_other(text, code)
+        score = own if score is None else min(score, own)
+        if sure >= _SURE and own <= _UNLIKELY:
+            told = f"the {side} text looks like {other} ({sure:.0%}), not {code}: {quote(text)}"
+            return rejected("language", told, own)
+    return passed("too short to tell" if score is None else f"{code} has {score:.0%}", score)
+
+
+def check_language(code: str) -> None:
+    """Raises SpecError if the identifier does not know the language `code`."""
+    try:
+        _identifier(code)
+    except ValueError:
+        raise SpecError(
+            f"'task.language': the language gate does not know '{code}'.",
+            why="It could not tell a right text from a wrong one.",
+            fix="Use the two letters of ISO 639-1, such as 'en' or 'de', or set curate.gates.language = false.",
+        ) from None
+
+
+@cache
+def _identifier(code: str) -> Any:
+    """The identifier restricted to the candidates for a task in `code`: probabilities over them sum to one."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    identifier.set_languages({*_WRITTEN.split(), *_relatives(code)} & {*identifier.labels, code})
+    return identifier
+
+
+@cache
+def _relatives(code: str) -> frozenset[str]:
+    return frozenset({code}.union(*(group.split() for group in _SIBLINGS if code in group.split())))
+
+
+def _own_and_best_other(text: str, code: str) -> tuple[float, float, str]:
+    """The probability of `code`, that of the likeliest other language, and its code; each with its relatives."""
+    left = dict(_identifier(code).rank(text))
+    own = math.fsum(left.pop(lang, 0.0) for lang in _relatives(code))
+    best = max(left, key=lambda lang: left[lang])
+    return own, math.fsum(left.get(lang, 0.0) for lang in _relatives(best)), best
+
+
+def _foreign_script(letters: list[str], code: str) -> str:
+    """The name of a script not of `code` that more than half of the letters (and at least four) are in, or ''."""
+    if all(map(str.isascii, letters)):
+        own = [script for script, codes in _NON_LATIN.items() if code in codes.split()]
+        return "LATIN" if own and code != "sr" and len(letters) >= _MIN_LETTERS else ""
+    scripts = Counter(unicodedata.name(letter, "?").partition(" ")[0] for letter in letters)
+    foreign = {s: n for s, n in scripts.items() if s in _NON_LATIN and code not in _NON_LATIN[s].split()}
+    total = sum(foreign.values())
+    return max(foreign, key=lambda s: foreign[s]) if total >= 4 and 2 * total > len(letters) else ""

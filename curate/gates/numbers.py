@@ -1,0 +1,193 @@
+"""Numbers in a text, in digits or in words, so that `three`, `3` and `a trio` are one number."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from curate.gates.words import fold
+
+_DIGITS = re.compile(r"(?P<head>[^\W\d_]*)(?P<number>\d+(?:[.,]\d+)*)(?P<tail>[^\W\d_]*)")
+_LETTERS = re.compile(r"[^\W\d_]+")
+_LIST_NUMBER = re.compile(r"(?m)^\s*\d{1,2}[.)]\s")
+
+_UP_TO_19 = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+seventeen eighteen nineteen"""
+_FROM_20 = "twenty thirty forty fifty sixty seventy eighty ninety"
+_MONTH_NAMES = "january february march april may june july august september october november december"
+
+_ONES = {word: value for value, word in enumerate(_UP_TO_19.split())}
+_TENS = {word: 10 * tens for tens, word in enumerate(_FROM_20.split(), 2)}
+_SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000, "dozen": 12}
+# Words that tell a number without being one; they can satisfy a number, they never ask for one.
+_TELLS = {
+    word: values
+    for values, told in (
+        (("1",), "a an single lone lonely sole solitary once first alone"),
+        (("2",), "pair pairs couple twin twins both double twice duo second two-seater halves"),
+        (("3",), "trio triple triplets thrice third"),
+        (("4",), "quartet fourth quadruple"),
+        (("5",), "fifth"), (("6",), "sixth"), (("7",), "seventh week"), (("8",), "eighth"), (("9",), "ninth"),
+        (("10",), "tenth decade"), (("12",), "twelfth year"), (("14",), "fortnight"), (("24",), "day"),
+        (("0.5", "50"), "half"), (("0.25", "25", "15"), "quarter"), (("100",), "hundreds century"),
+        (("1000",), "thousands"), (("1000000",), "millions"), (("60",), "hour minute"),
+    )
+    for word in told.split()
+}  # fmt: skip
+_MONTHS = {
+    month[:size]: str(number) for number, month in enumerate(_MONTH_NAMES.split(), 1) for size in (3, len(month))
+}
+
+
+class Number(NamedTuple):
+    """A number as written, and every plain form it may take: `1,200.50` is `1200.5`, `5k` is `5` or `5000`.
+
+    `letters` are the letters joined to its front (`PW` in `PW55120`), empty for a plain number.
+    """
+
+    text: str
+    forms: frozenset[str]
+    letters: str = ""
+
+
+def required(text: str) -> list[Number]:
+    """The numbers a rewrite of `text` has to keep: all in digits but 0, and words from two up.
+
+    The numbering of a list, `one`, `first` and vague words (`a couple`, `dozens`) ask for nothing.
+    """
+    folded = _LIST_NUMBER.sub(" ", _folded(text))
+    found = [n for n in _in_digits(folded) if n.forms != {"0"}]
+    return found + [n for n in _in_words(folded) if n.forms not in ({"0"}, {"1"})]
+
+
+class NumbersTold:
+    """Every number a text tells in any way, asked whether it tells another text's number."""
+
+    def __init__(self, text: str) -> None:
+        folded = _folded(text)
+        self._digits = list(_in_digits(folded))
+        self._forms = {form for n in self._digits for form in n.forms}
+        self._plain = {form for n in self._digits if not n.letters for form in n.forms}
+        for n in _in_words(folded):
+            self._forms |= n.forms
+            self._plain |= n.forms
+        for word in _LETTERS.findall(folded):
+            told = _TELLS.get(word, ())
+            self._forms.update(told)
+            self._plain.update(told)
+            if month := _MONTHS.get(word):
+                self._forms.add(month)
+                self._plain.add(month)
+        self._joined = re.sub(r"[\W_]+", "", folded)
+        self._digits_joined = re.sub(r"\D+", "", folded)
+
+    def __contains__(self, number: Number) -> bool:
+        """A number joined to letters is kept as a whole (`PW-55120`) or as a plain number; others by value.
+
+        A long number may be grouped differently.
+        """
+        if number.letters:
+            joined = re.sub(r"[\W_]+", "", number.text)
+            return joined in self._joined or not number.forms.isdisjoint(self._plain)
+        if not number.forms.isdisjoint(self._forms):
+            return True
+        digits = re.sub(r"\D+", "", number.text)
+        return len(digits) >= 5 and digits in self._digits_joined
+
+
+def _folded(text: str) -> str:
+    """`text` folded, the digits of every script written as 0-9."""
+    folded = fold(text)
+    return folded if folded.isascii() else re.sub(r"\d", lambda digit: str(unicodedata.digit(digit[0])), folded)
+
+
+def _in_digits(folded: str) -> Iterator[Number]:
+    for match in _DIGITS.finditer(folded):
+        head, number, tail = match["head"], match["number"], match["tail"]
+        letters = "" if head in ("x", "v", "f") else head
+        parts = re.split(r"[.,]", number)
+        if len(parts) > 2 and not _is_grouped(parts):  # a date or a version: every part counts
+            yield from (Number(part, frozenset({_plain(part)}), letters) for part in parts)
+            continue
+        forms = set(_values(number, parts))
+        if tail in ("k", "m") and len(parts) == 1:
+            forms.add(_plain(number) + ("000" if tail == "k" else "000000"))
+        if tail == "s" and len(number) in (2, 4):
+            forms |= {number[-2:], "19" + number[-2:]}
+        forms |= _clock(number, tail, folded[match.end() : match.end() + 5], folded[: match.start()][-1:])
+        yield Number(match[0] if letters else number, frozenset(forms), letters)
+
+
+def _clock(number: str, tail: str, after: str, before: str) -> set[str]:
+    """The hour on the other clock: `2pm` and `2 p.m.` are also 14, `14:00` is also 2; full minutes need not be told."""
+    if before == ":" and number == "00":
+        return {"0"}
+    if not number.isdigit() or len(number) > 2:
+        return set()
+    hour = int(number)
+    if 1 <= hour <= 11 and (tail == "pm" or re.match(r"(?::\d\d)? ?p\.?m", after)):
+        return {str(hour + 12)}
+    return {str(hour - 12)} if 13 <= hour <= 23 and re.match(r":\d\d", after) else set()
+
+
+def _is_grouped(parts: list[str]) -> bool:
+    return all(len(part) == 3 for part in parts[1:-1]) and len(parts[0]) <= 3
+
+
+def _values(number: str, parts: list[str]) -> Iterator[str]:
+    """The plain decimal forms of a number under the English and the continental way of writing it."""
+    if len(parts) == 1:
+        yield _plain(number)
+        return
+    whole, last = "".join(parts[:-1]), parts[-1]
+    if len(last) == 3 and len(parts[0]) <= 3:
+        yield _plain(whole + last)
+    if len(last) != 3 or "." in number:
+        yield _plain(f"{whole}.{last}")
+
+
+def _plain(digits: str) -> str:
+    """Digits without leading zeros and without zeros after the point; never through a float, which would round."""
+    whole, _, fraction = digits.partition(".")
+    whole, fraction = whole.lstrip("0") or "0", fraction.rstrip("0")
+    return f"{whole}.{fraction}" if fraction else whole
+
+
+def _in_words(folded: str) -> Iterator[Number]:
+    """Runs of number words: `twenty-five`, `two hundred and five`, `a dozen`."""
+    total = current = 0
+    said: list[str] = []
+    last_end = 0
+
+    def number() -> Number:
+        return Number(" ".join(said), frozenset({str(total + current)}))
+
+    for match in _LETTERS.finditer(folded):
+        word = match[0]
+        gap = folded[last_end : match.start()]
+        last_end = match.end()
+        joined = bool(said) and gap.strip(" -") == ""
+        if said and joined and word == "and" and said[-1] in ("hundred", "thousand"):
+            continue
+        ones, tens, scale = _ONES.get(word), _TENS.get(word), _SCALES.get(word)
+        goes_on = joined and (
+            (scale is not None and current > 0)
+            or (ones is not None and (said[-1] in _SCALES or (said[-1] in _TENS and 0 < ones < 10)))
+            or (tens is not None and said[-1] in _SCALES)
+        )
+        if said and not goes_on:
+            yield number()
+            total, current, said = 0, 0, []
+        if scale is not None:
+            current = max(current, 1) * scale
+            if scale >= 1000:
+                total, current = total + current, 0
+        elif ones is not None or tens is not None:
+            current += ones if ones is not None else tens or 0
+        else:
+            continue
+        said.append(word)
+    if said:
+        yield number()

@@ -1,0 +1,126 @@
+"""Gates a user writes: a function in a Python file beside the spec, named `module:function`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from curate.gates.judgement import Gate, Judgement, crashed
+from schemas.errors import SpecError
+from schemas.records import Pair
+
+
+def user_gate(name: str, folder: Path) -> tuple[Gate, str]:
+    """The gate `module:function` of `folder`, and the hash of its file, which belongs to the gate's settings.
+
+    The file is loaded from its place under a name of its own: a `train.py` there may hold gates, yet it never stands in
+    for ours, nor for a file of the same name in another project. For what the file imports itself, the folder is
+    appended to `sys.path`, never prepended.
+
+    Raises SpecError if there is no such file, it cannot be run, or it has no such function of one argument.
+    Not covered: a change in a file that the gate's file imports does not change the hash.
+    """
+    module_name, _, function_name = name.partition(":")
+    key = f"'curate.gates.user': {name}"
+    stem = folder.joinpath(*module_name.split("."))
+    path = next((p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()), None)
+    if path is None:
+        there = ", ".join(sorted(p.stem for p in folder.glob("*.py"))) or "none"
+        raise SpecError(
+            f"{key}: there is no module '{module_name}' beside the spec.",
+            where=str(folder),
+            fix=f"Write {'/'.join(module_name.split('.'))}.py there. Modules there now: {there}.",
+        )
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise SpecError(f"{key}: the file cannot be read: {error.strerror}.", where=str(path)) from None
+    module = _loaded(path, source, folder, key)
+    function = getattr(module, function_name, None)
+    if function is None:
+        functions = ((n, value) for n, value in vars(module).items() if inspect.isfunction(value))
+        own = (n for n, value in functions if value.__module__ == module.__name__)
+        raise SpecError(
+            f"{key}: '{module_name}' has no function '{function_name}'.",
+            where=str(path),
+            fix=f"It defines: {', '.join(sorted(own)) or 'no function'}.",
+        )
+    _check_shape(function, key, path)
+    return guarded(function, name), hashlib.sha256(source).hexdigest()
+
+
+def _loaded(path: Path, source: bytes, folder: Path, key: str) -> ModuleType:
+    """The module made of `source`, once for each place and content."""
+    place = str(folder.resolve())
+    if place not in sys.path:
+        sys.path.append(place)
+    digest = hashlib.sha256(str(path.resolve()).encode() + b"\0" + source).hexdigest()[:12]
+    name = f"{path.stem}_beside_spec_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None  # the name ends in .py
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up while it runs
+    try:
+        # Not through the loader: it would write a cache beside the spec, which goes by whole seconds.
+        exec(compile(source, str(path), "exec"), module.__dict__)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        raise SpecError(
+            f"{key}: the file cannot be run: {type(error).__name__}: {error}.", where=f"{path}{line}", fix="Mend it."
+        ) from None
+    return module
+
+
+def _check_shape(function: Any, key: str, path: Path) -> None:
+    if not callable(function):
+        raise SpecError(f"{key} is a {type(function).__name__}, not a function.", where=str(path))
+    not_plain = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    if any(check(function) for check in not_plain):
+        raise SpecError(f"{key} is async or a generator.", where=str(path), fix="Write it as a plain `def`.")
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        raise SpecError(
+            f"{key} cannot be called with one pair.", where=str(path), fix="Write it as `def gate(pair): ...`."
+        ) from None
+    except ValueError:
+        return  # a builtin that tells no signature: the first row will show
+
+
+def guarded(function: Callable[[Pair], Any], name: str) -> Gate:
+    """`function` as a gate: what it returns becomes a Judgement; if it raises, the row waits with `crashed: ...`.
+
+    It may return True, False or None; `(keep, reason)`; or an object with `keep` and `reason` (and perhaps `score`),
+    such as a Verdict. Anything else counts as crashed: it is never a pass and never a rejection.
+    """
+
+    def gate(pair: Pair) -> Judgement:
+        try:
+            return _judgement(function(pair), name)
+        except (Exception, SystemExit) as error:
+            return crashed(f"{type(error).__name__}: {error}")
+
+    return gate
+
+
+def _judgement(answer: Any, name: str) -> Judgement:
+    keep, score, reason = answer, None, ""
+    if isinstance(answer, tuple) and len(answer) == 2:
+        keep, reason = answer
+    elif hasattr(answer, "keep") and hasattr(answer, "reason"):
+        keep, score, reason = answer.keep, getattr(answer, "score", None), answer.reason
+    if type(keep).__module__ == "numpy":
+        keep = keep.item()
+    if not (keep is None or isinstance(keep, bool)) or not (reason is None or isinstance(reason, str)):
+        return crashed(f"it returned {answer!r}; a gate returns True, False, None or (one of these, a reason)")
+    said = " ".join(reason.split()) if reason else {True: "ok", False: "user", None: "unsure"}[keep] + f" says {name}"
+    return Judgement(keep, None if score is None else float(score), said)

@@ -1,0 +1,327 @@
+"""What each gate rejects and what it leaves alone: short cases written for the rules, none of them a defect row."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from curate.gates import Judgement, gates_for, judge, judge_text
+from curate.gates.chat import answered, preamble
+from curate.gates.content import lost_content, quotations
+from curate.gates.form import echo, length, repetition
+from curate.gates.language import language
+from schemas.errors import SpecError
+from schemas.records import Generated, Imported, Pair, Sampling
+from schemas.spec import Gates, Length, Pattern, Task
+
+TASK = Task(name="demo", style="Rewrite it in full.")
+
+
+def pair(simple: str, enhanced: str, system: str = "") -> Pair:
+    return Pair(seed_id="s", simple=simple, enhanced=enhanced, system=system, origin=Imported(source="test"))
+
+
+def backward(simple: str, enhanced: str) -> Pair:
+    origin = Generated(
+        generator="backward", prompt="simplify/v1@0", teacher="t", sampling=Sampling(), calls=(("k", 1),)
+    )
+    return Pair(seed_id="s", simple=simple, enhanced=enhanced, system="", origin=origin)
+
+
+def word(judgement: Judgement) -> str:
+    """The first word of the reason of a rejection, `ok` for a pass."""
+    assert judgement.keep is (judgement.reason.split()[0] == "ok"), judgement
+    return judgement.reason.split()[0]
+
+
+BAND = Length(min_words=4, max_words=8, min_ratio=1.5, max_ratio=6)
+
+
+@pytest.mark.parametrize(
+    ("simple", "enhanced", "expected"),
+    [
+        ("red fox", "a red fox", "short"),
+        ("red fox", "a red fox in fresh white snow", "ok"),
+        ("red fox", "a red fox in fresh snow --ar 16:9", "ok"),
+        ("red fox", "a red fox in fresh white snow --ar 16:9", "long"),
+        ("red fox", "one two three four five six seven eight nine", "long"),
+        ("fox", "one two three four five six seven", "long"),
+        ("a red fox in deep snow", "a red fox in the deep snow", "short"),
+        ("狐狸", "一只红色的狐狸", "ok"),
+        ("", "one two three four", "ok"),
+    ],
+)
+def test_length_counts_words_and_their_ratio(simple: str, enhanced: str, expected: str) -> None:
+    """Both bounds hold on words and on the ratio; an option is two words; unspaced scripts count by character."""
+    assert word(length(pair(simple, enhanced), BAND)) == expected
+
+
+@pytest.mark.parametrize(
+    ("enhanced", "expected"),
+    [
+        ("a street at night, a neon street at night, a neon street at night, a neon street at night, a neon", "loop"),
+        ("a tall ship under a very very very very dark sky by the old harbour wall", "loop"),
+        ("soft light, wooden table, soft light, bread and butter, soft light, morning haze, blue plates", "loop"),
+        ("a calm sea and then noooooooooooooooooooo", "loop"),
+        ("a lone seal, a lone bird, a lone cry, a lone boat, a lone man, a lone wave, grey", "loop"),
+        ("a long, long road between long walls, soft light from the left, soft shadows on the right", "ok"),
+        ("row upon row of white tents, no people, no flags, no trees, a very, very quiet plain", "ok"),
+        ("Thank you for your order. Thank you for your patience while the parcel was on its way to you.", "ok"),
+        ('[{"name": "bolt", "qty": 4}, {"name": "nut", "qty": 8}, {"name": "washer", "qty": 2}]', "ok"),
+        ("-------------------- a heading --------------------", "ok"),
+        ("", "ok"),
+    ],
+)
+def test_repetition_finds_loops_and_leaves_lists_alone(enhanced: str, expected: str) -> None:
+    """A loop is told from a list, an anaphora, a table rule, and the keys of a JSON text."""
+    assert word(repetition(pair("x", enhanced))) == expected
+
+
+@pytest.mark.parametrize(
+    ("simple", "enhanced", "expected"),
+    [
+        ("a red fox in snow", "A red fox, in snow! --ar 3:2", "echo"),
+        ("a red fox in snow", "in snow a red fox", "echo"),
+        ("two cats sleeping on a warm roof", "An image of two cats that sleep on the warm roof", "echo"),
+        ("a red fox", "", "echo"),
+        ("a red fox in snow", "a red fox in snow at dusk, frost on its whiskers", "ok"),
+        ("refund order 4471", "We have sent the refund for your order 4471 today.", "ok"),
+    ],
+)
+def test_echo_is_the_input_again(simple: str, enhanced: str, expected: str) -> None:
+    """Case, order, inflection, options and filler are not additions; a few real words are."""
+    assert word(echo(pair(simple, enhanced))) == expected
+
+
+def test_echo_of_the_instruction_is_an_echo() -> None:
+    """The start of the system prompt or of the style in the answer is rejected, unless the user said it too."""
+    system = "Rewrite the input as one rich line. End with: yours truly, the friendly team of the shop"
+    leaked = "Rewrite the input as one rich line: a fox on a hill at dawn"
+    assert word(echo(pair("a fox", leaked, system))) == "echo"
+    assert word(echo(pair("a fox", leaked), style=system)) == "echo"
+    assert "instruction" not in echo(pair("rewrite the input as one rich line: a fox", leaked, system)).reason
+    assert word(echo(pair("late", "It comes today. Yours truly, the friendly team of the shop", system))) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("simple", "enhanced", "expected"),
+    [
+        ("a fox", "Sure, here's an enhanced image prompt: a fox in the snow", "preamble"),
+        ("a fox", "Certainly! A fox in the snow, soft light", "preamble"),
+        ("a fox", "Rewritten prompt: a fox in the snow", "preamble"),
+        ("a fox", "**Output:** a fox in the snow", "preamble"),
+        ("a fox", "I've rewritten it for you. A fox in the snow", "preamble"),
+        ("a fox", "a fox in the snow<|im_end|>", "preamble"),
+        ("a fox", "a fox in the snow\n\nUser: a dog\nAssistant: a dog on a beach", "preamble"),
+        ("a fox", "a fox in the snow. Feel free to adjust it to your taste.", "preamble"),
+        ("a fox", "a fox in the snow. This prompt captures the beauty of winter.", "preamble"),
+        ("a fox", "I'm sorry, but I can't generate images of animals.", "refusal"),
+        ("a fox", "As an AI language model, I do not see foxes.", "refusal"),
+        ("a sign 'Sure, here it is'", "a sign 'Sure, here it is' above a door", "ok"),
+        ("order late", "Sure! We have looked into your order, and it arrives tomorrow.", "ok"),
+        ("order late", "I'm sorry, but I can't change your order any more, it has left our shop.", "ok"),
+        ("new label", "Here is the update that you asked for: your label is attached.", "ok"),
+        ("firmware?", "Here is the latest version of the firmware for your lamp.", "ok"),
+        ("plan change", "Let me know if you need any changes to your plan.", "ok"),
+        ("hours", "Feel free to contact us from 9 to 5 on any day of the week.", "ok"),
+    ],
+)
+def test_preamble_is_chat_and_not_courtesy(simple: str, enhanced: str, expected: str) -> None:
+    """Chat about the text is rejected; a polite sentence of a reply is not."""
+    assert word(preamble(pair(simple, enhanced))) == expected
+
+
+@pytest.mark.parametrize(
+    ("simple", "enhanced", "expected"),
+    [
+        ("a fox", "That's a wonderful idea! Foxes are shy.", "answered"),
+        ("a fox", "I would be happy to draw a fox for you.", "answered"),
+        ("a fox", "Could you tell me what style you would like for the scene?", "answered"),
+        ("paint a fox", "To paint a fox, start with the outline of the head.", "answered"),
+        ("a fox", "The image shows a fox that sleeps in the snow.", "answered"),
+        ("a fox", "A fox is a kind of small wild dog.", "answered"),
+        ("old mill", "The old mill dates back to the 17th century.", "answered"),
+        ("a fox", "a fox, adding more details such as its fur would help", "answered"),
+        ("parcel late", "You should tell the customer that the parcel is late.", "answered"),
+        ("a fox", "a fox is asleep in the snow, its tail around its nose", "ok"),
+        ("photo of a fox", "photo of a fox in the snow, 85mm lens", "ok"),
+        ("crack, warranty yes", "The photo that you sent shows a crack, so your warranty covers it.", "ok"),
+        ("more info", "Could you tell us more about the problem, and which model you have?", "ok"),
+        ("reset steps", "To reset your password, open the settings and press the key.", "ok"),
+        ("help", "We are happy to help you with your order.", "ok"),
+        ("got it", "Your request has been received and we are on it.", "ok"),
+        ("a painting of a fox", "a painting of a fox on a kitchen wall", "ok"),
+    ],
+)
+def test_answered_is_not_a_rewrite(simple: str, enhanced: str, expected: str) -> None:
+    """Talk to the asker, explaining and describing from outside are rejected; questions and help in a reply are not."""
+    assert word(answered(pair(simple, enhanced))) == expected
+
+
+def test_the_style_may_ask_for_a_phrase() -> None:
+    """What the house style says itself is not held against a text that follows it."""
+    text = pair("a fox", "The image shows a fox in the snow.")
+    assert word(answered(text)) == "answered"
+    assert word(answered(text, style='Begin with "The image shows".')) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("simple", "enhanced", "expected"),
+    [
+        ("three owls", "3 owls on a branch", "ok"),
+        ("3 owls", "a trio of owls on a branch", "ok"),
+        ("two cats", "a pair of cats", "ok"),
+        ("a dozen eggs", "twelve eggs in a basket", "ok"),
+        ("25 candles", "twenty-five candles on a cake", "ok"),
+        ("205 lamps", "two hundred and five lamps", "ok"),
+        ("1,200 chairs", "1200 chairs in a hall", "ok"),
+        ("refund 20.00", "we refund 20 euros", "ok"),
+        ("5k run", "a run of 5,000 metres, a crowd at the finish", "ok"),
+        ("1980s diner", "a diner from the '80s", "ok"),
+        ("pickup 3pm", "pickup at 15:00 at our door", "ok"),
+        ("pickup 14:00", "pickup at 2 p.m. at our door", "ok"),
+        ("delivery 5/3", "delivery on 5 March", "ok"),
+        ("2nd floor flat", "a flat on the second floor", "ok"),
+        ("tracking PW55120", "your tracking number is PW-55120", "ok"),
+        ("phone 555 0132", "phone us under 555-0132", "ok"),
+        ("a 16:9 shot of a dune", "a shot of a dune --ar 16:9", "ok"),
+        ("one fox", "a fox in the snow", "ok"),
+        ("1. a fox\n2. a hen", "a fox and a hen", "ok"),
+        ("three owls", "four owls on a branch", "lost_number"),
+        ("three owls", "owls on a branch --ar 3:2", "lost_number"),
+        ("35 balloons", "balloons in the sky, 35mm lens", "lost_number"),
+        ("35 balloons", "balloons in the sky, 35mm anamorphic lens", "lost_number"),
+        ("tyre 32 fits", "a tyre of 32 mm fits your wheel", "ok"),
+        ("pitch 35mm film, three rolls", "three rolls of 35mm film", "ok"),
+        ("order 91008", "your order 91080", "lost_number"),
+        ("tracking PW55120", "your tracking number is PX55120", "lost_number"),
+        ("refund 20.50", "we refund 20 euros", "lost_number"),
+        ('sign "OPEN"', "a sign that says 'Open', wet street", "ok"),
+        ("“Nightjar” lamp", 'the "Nightjar," a lamp', "ok"),
+        ('6" pipe and 8" pipe', "a pipe of 6 inches and a pipe of 8 inches", "ok"),
+        ("the dog's bowl and the cat's bed", "the bowl of the dog, the bed of the cat", "ok"),
+        ('sign "OPEN LATE"', "a sign that says OPEN, it is late", "lost_quote"),
+        ('"Nightjar" lamp', "a lamp that burns all night", "lost_quote"),
+        ("wolves in fog", "a wolf that howls in the fog", "ok"),
+        ("light house", "a lighthouse above the sea", "ok"),
+        ("astronout in space", "an astronaut far from home", "ok"),
+        ("pw reset, acct locked", "Your password was reset and your account is open.", "ok"),
+        ("angry cust, apologise, parcel late", "We are sorry that your parcel has not come.", "ok"),
+        ("sad robot", "a robot with drooping arms", "ok"),
+        ("a heron in the reeds", "a penguin on the ice", "lost_subject"),
+        ("a kettle on an old blue stove", "a dog on a lawn beside an old wall", "lost_subject"),
+        ("the", "a fox", "ok"),
+        ("", "a fox", "ok"),
+    ],
+)
+def test_lost_content_is_strict_on_numbers_and_quotes_and_mild_on_words(
+    simple: str, enhanced: str, expected: str
+) -> None:
+    """A number survives in any usual writing, a quotation in its words, a subject in any of its forms."""
+    assert word(lost_content(pair(simple, enhanced))) == expected
+
+
+def test_quotations_are_found_in_every_kind_of_marks() -> None:
+    """Straight, curly, low and angular marks open a quotation; an inch mark and an apostrophe do not."""
+    text = "\"one\" \u201ctwo\u201d «three» „four\u201c 'five' \u2018six\u2019 7\" it's the dogs' 8\""
+    assert quotations(text) == ["one", "two", "three", "four", "five", "six"]
+
+
+@pytest.mark.parametrize(
+    ("code", "enhanced", "expected"),
+    [
+        ("en", "Una città di notte sotto la pioggia, luci al neon riflesse sull'asfalto bagnato e lucido", "language"),
+        ("en", "a tower clock, ein alter Turm über dem Marktplatz, warmes Licht am Abend, ruhige Stimmung", "language"),
+        ("de", "Your order has left our shop today and will arrive on Friday, thank you for waiting.", "language"),
+        ("en", "一只猫在窗边睡觉", "language"),
+        ("en", "рыжая лиса на снегу", "language"),
+        ("ru", "Your order has left our shop today and will arrive on Friday, thank you for waiting.", "language"),
+        ("de", "Vielen Dank für Ihre Nachricht, Ihre Bestellung ist heute aus dem Haus gegangen.", "ok"),
+        ("ja", "窓辺で眠る猫、やわらかな朝の光", "ok"),
+        ("en", "sushi bar, tokyo, bokeh", "ok"),
+        ("en", "café au lait, croissant, Alphonse Mucha", "ok"),
+        ("en", "kintsugi bowl, wabi-sabi, tatami, shoji, matcha, Kyoto machiya, ikebana, washi, noren --ar 3:2", "ok"),
+        ("en", "macro, 85mm, f/1.4, 8k", "ok"),
+        ("en", "", "ok"),
+        ("en", "🦊❄️!!!", "ok"),
+    ],
+)
+def test_language_rejects_only_what_is_sure(code: str, enhanced: str, expected: str) -> None:
+    """Sentences in another language or script are rejected; fragments, names and loan words are not."""
+    assert word(language(pair("x", enhanced), code)) == expected
+
+
+def test_a_quotation_of_the_user_has_no_language() -> None:
+    """A long foreign text on a sign that the user asked for does not make the prompt foreign."""
+    sign = "Willkommen in der alten Bäckerei am Marktplatz, heute frisches Brot und Kuchen aus dem Ofen"
+    assert (
+        word(language(pair(f'a sign "{sign}"', f'a sign that says "{sign}" above a narrow green door'), "en")) == "ok"
+    )
+
+
+def test_a_generated_simple_side_is_judged_and_a_persons_is_not() -> None:
+    """Backward, the simple text is the model's work; forward, it is what a person typed."""
+    chatty, excellent = "Sure! Here is a short version of the prompt: a fox", "a fox in the snow, soft morning light"
+    assert word(preamble(backward(chatty, excellent))) == "preamble"
+    assert word(preamble(pair(chatty, excellent))) == "ok"
+    assert word(repetition(backward("fox fox fox fox fox", excellent))) == "loop"
+    assert word(repetition(pair("fox fox fox fox fox", excellent))) == "ok"
+
+
+def test_patterns_are_gates_of_their_own() -> None:
+    """A missing pattern and a forbidden one are told by name, and one does not hide the other."""
+    gates = Gates(
+        length=False,
+        must=(Pattern(name="ar_flag", pattern=r"--ar \d+:\d+\Z"), Pattern(name="light", pattern=r"(?i)\blight\b")),
+        must_not=(Pattern(name="slot", pattern=r"\[[^\]]*\]"),),
+    )
+    found = judge_text("fox", "a fox in [place], soft light", gates_for(TASK, gates, Path()))
+    assert found["gate/must:ar_flag@1"].reason.startswith("missing:ar_flag ")
+    assert found["gate/must:light@1"].keep is True
+    assert found["gate/must_not:slot@1"].reason.startswith("present:slot ")
+    assert "[place]" in found["gate/must_not:slot@1"].reason
+
+
+def test_a_pattern_name_used_twice_is_refused() -> None:
+    """Two patterns of one name could not be told apart in a report."""
+    gates = Gates(must=(Pattern(name="flag", pattern="a"), Pattern(name="flag", pattern="b")))
+    with pytest.raises(SpecError, match="two patterns are named 'flag'"):
+        gates_for(TASK, gates, Path())
+
+
+def test_an_unknown_language_is_refused_and_can_be_switched_off() -> None:
+    """A language that the identifier does not know is said at once; without the gate it may stand."""
+    task = TASK.model_copy(update={"language": "xx"})
+    with pytest.raises(SpecError, match=r"task\.language.*'xx'"):
+        gates_for(task, Gates(), Path())
+    assert gates_for(task, Gates(language=False), Path())
+
+
+def test_scope_is_the_settings() -> None:
+    """Changing a gate's settings changes that gate's scope and no other's; the same settings give the same scope."""
+    before = {s.by: s.scope for s in gates_for(TASK, Gates(), Path())}
+    after = {s.by: s.scope for s in gates_for(TASK, Gates(length=Length(min_words=9)), Path())}
+    assert before == {s.by: s.scope for s in gates_for(TASK, Gates(), Path("elsewhere"))}
+    assert {by for by in before if before[by] != after[by]} == {"gate/length@1"}
+
+
+def test_a_gate_that_raises_leaves_the_row_waiting() -> None:
+    """A crash in a gate is neither a pass nor a rejection, and says what it was."""
+    step = gates_for(TASK, Gates(), Path())[0]
+    broken = type(step)(step.by, step.scope, partial(length, bounds=None))  # type: ignore[arg-type]
+    (verdict,) = judge(pair("a", "b"), [broken])
+    assert verdict.keep is None
+    assert verdict.reason.startswith("crashed: AttributeError")
+
+
+def test_judge_and_judge_text_agree() -> None:
+    """The evaluation asks the very gates that selected the training rows."""
+    steps = gates_for(TASK, Gates(), Path())
+    subject = pair("a red fox", "a red fox asleep in fresh snow, frost on its whiskers, soft dawn light")
+    verdicts = judge(subject, steps)
+    assert [v.by for v in verdicts] == [s.by for s in steps]
+    assert {v.pair_id for v in verdicts} == {subject.id}
+    told = judge_text(subject.simple, subject.enhanced, steps)
+    assert {v.by: (v.keep, v.score, v.reason) for v in verdicts} == {by: tuple(j) for by, j in told.items()}

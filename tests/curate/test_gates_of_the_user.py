@@ -1,0 +1,190 @@
+"""Gates that come from files beside the spec: a user's functions and a JSON Schema."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import schemas.records
+import train
+from curate.gates import GateStep, Judgement, gates_for, judge_text
+from schemas.errors import SpecError
+from schemas.spec import Gates, Task
+
+TASK = Task(name="demo", style="Rewrite it in full.")
+
+
+@pytest.fixture(autouse=True)
+def _import_state() -> Iterator[None]:
+    """The import path and what was loaded from a project do not outlive a test."""
+    path, modules = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if "_beside_spec_" in name:
+            del sys.modules[name]
+
+
+def only(gates: Gates, folder: Path) -> GateStep:
+    """The last step: the one from the user's file."""
+    return gates_for(TASK, gates, folder)[-1]
+
+
+def ask(step: GateStep, enhanced: str = "a red fox in snow") -> Judgement:
+    return judge_text("a fox", enhanced, [step])[step.by]
+
+
+@pytest.mark.parametrize(
+    ("body", "keep", "reason"),
+    [
+        ("return 'fox' in pair.enhanced", True, "ok says rules:check"),
+        ("return 'hen' in pair.enhanced", False, "user says rules:check"),
+        ("return None", None, "unsure says rules:check"),
+        ("return False, 'impolite it never says please'", False, "impolite it never says please"),
+        ("return (None, None)", None, "unsure says rules:check"),
+        ("return __import__('numpy').bool_(False)", False, "user says rules:check"),
+        ("return __import__('types').SimpleNamespace(keep=False, score=0.5, reason='dull')", False, "dull"),
+    ],
+)
+def test_a_user_gate_may_answer_in_several_shapes(tmp_path: Path, body: str, keep: bool | None, reason: str) -> None:
+    """True, False, None, each with a reason, or an object like a verdict: all become one shape."""
+    (tmp_path / "rules.py").write_text(f"def check(pair):\n    {body}\n")
+    step = only(Gates(user=("rules:check",)), tmp_path)
+    found = ask(step)
+    assert (step.by, found.keep, found.reason) == ("gate/user:rules:check@1", keep, reason)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("return 1 / 0", "crashed: ZeroDivisionError"),
+        ("raise SystemExit(3)", "crashed: SystemExit"),
+        ("return 'yes'", "crashed: it returned 'yes'"),
+        ("return 0.7", "crashed: it returned 0.7"),
+        ("return True, 7", "crashed: it returned (True, 7)"),
+    ],
+)
+def test_a_user_gate_that_fails_never_passes_and_never_rejects(tmp_path: Path, body: str, told: str) -> None:
+    """An exception, an exit or an answer that is none leaves that row waiting with the cause."""
+    (tmp_path / "rules.py").write_text(f"def check(pair):\n    {body}\n")
+    found = ask(only(Gates(user=("rules:check",)), tmp_path))
+    assert found.keep is None
+    assert found.reason.startswith(told)
+
+
+def test_a_gate_named_like_our_folders_runs_and_shadows_nothing(tmp_path: Path) -> None:
+    """A user's train.py may hold a gate; our own train and schemas stay ours, also for what is imported later."""
+    (tmp_path / "train.py").write_text(
+        "from schemas.records import Pair\ndef check(pair):\n    return type(pair) is Pair\n"
+    )
+    (tmp_path / "schemas.py").write_text("raise RuntimeError('the decoy was imported')\n")
+    step = only(Gates(user=("train:check",)), tmp_path)
+    assert ask(step).keep is True
+    assert sys.modules["train"] is train
+    assert sys.modules["schemas.records"] is schemas.records
+    assert sys.path[0] != str(tmp_path.resolve())
+    assert sys.path[-1] == str(tmp_path.resolve())
+
+
+def test_a_gate_imports_its_neighbours(tmp_path: Path) -> None:
+    """A file beside the spec may import another one there, and may lie in a folder."""
+    (tmp_path / "wordlist_of_a_neighbour.py").write_text("BAD = {'hen'}\n")
+    (tmp_path / "house").mkdir()
+    (tmp_path / "house" / "rules.py").write_text(
+        "from wordlist_of_a_neighbour import BAD\ndef clean(pair):\n    return not BAD & set(pair.enhanced.split())\n"
+    )
+    step = only(Gates(user=("house.rules:clean",)), tmp_path)
+    assert ask(step).keep is True
+    assert ask(step, "a hen").keep is False
+
+
+def test_two_projects_have_gates_of_one_name(tmp_path: Path) -> None:
+    """A file of the same name in another project is another gate, and an edited file is a new one."""
+    steps = []
+    for name, answer in (("one", "True"), ("two", "False")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rules.py").write_text(f"def check(pair):\n    return {answer}\n")
+        steps.append(only(Gates(user=("rules:check",)), tmp_path / name))
+    (tmp_path / "one" / "rules.py").write_text("def check(pair):\n    return None\n")
+    edited = only(Gates(user=("rules:check",)), tmp_path / "one")
+    assert [ask(step).keep for step in (*steps, edited)] == [True, False, None]
+    assert len({step.scope for step in (*steps, edited)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "told"),
+    [
+        ("def other(pair): ...", "rules:check", "has no function 'check'.*It defines: other"),
+        ("def check(pair): ...", "missing:check", "no module 'missing'.*Modules there now: rules"),
+        ("def check(pair:", "rules:check", r"rules\.py:1: .*SyntaxError"),
+        ("import nowhere_to_be_found", "rules:check", "ModuleNotFoundError.*nowhere_to_be_found"),
+        ("check = 7", "rules:check", "is a int, not a function"),
+        ("async def check(pair): ...", "rules:check", "async"),
+        ("def check(): ...", "rules:check", "cannot be called with one pair"),
+    ],
+)
+def test_an_unusable_user_gate_is_an_error_of_the_spec(tmp_path: Path, source: str, name: str, told: str) -> None:
+    """What is missing or wrong is said before any row is judged, with what is there instead."""
+    (tmp_path / "rules.py").write_text(source + "\n")
+    with pytest.raises(SpecError, match=told):
+        gates_for(TASK, Gates(user=(name,)), tmp_path)
+
+
+SCHEMA = """{
+  "type": "object", "required": ["subject", "light"], "additionalProperties": false,
+  "properties": {"subject": {"$ref": "#/$defs/text"}, "light": {"enum": ["dawn", "dusk"]}},
+  "$defs": {"text": {"type": "string", "minLength": 2}}
+}"""
+
+
+@pytest.mark.parametrize(
+    ("enhanced", "keep", "reason"),
+    [
+        ('{"subject": "fox", "light": "dawn"}', True, "ok"),
+        ('{"subject": "fox", "light": "noon"}', False, "schema at $.light: 'noon' is not one of"),
+        ('{"subject": "fox"}', False, "schema at $: 'light' is a required property"),
+        ('{"subject": "f", "light": "dawn"}', False, "schema at $.subject"),
+        ('{"subject": "fox", "light": NaN}', False, "not_json"),
+        ('```json\n{"subject": "fox", "light": "dawn"}\n```', False, "not_json"),
+        ("a fox at dawn", False, "not_json"),
+        ("", False, "not_json"),
+        ("[" * 5000, False, "not_json"),
+        ("\ud800", False, "not_json"),
+    ],
+)
+def test_json_schema_parses_and_validates(tmp_path: Path, enhanced: str, keep: bool, reason: str) -> None:
+    """The text is strict JSON and valid, or the reason names the place."""
+    (tmp_path / "out.json").write_text(SCHEMA)
+    found = ask(only(Gates(json_schema="out.json"), tmp_path), enhanced)
+    assert found.keep is keep
+    assert found.reason.startswith(reason)
+
+
+@pytest.mark.parametrize("reference", ["#/$defs/absent", "#"])
+def test_a_schema_that_cannot_be_applied_judges_nothing(tmp_path: Path, reference: str) -> None:
+    """A reference that leads nowhere, or in a circle, leaves the rows waiting."""
+    (tmp_path / "out.json").write_text(f'{{"$ref": "{reference}"}}')
+    found = ask(only(Gates(json_schema="out.json"), tmp_path), "{}")
+    assert found.keep is None
+    assert found.reason.startswith("crashed: the schema cannot be applied")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "cannot be read"),
+        ("{", "is not JSON"),
+        ("[]", "holds list"),
+        ('{"type": "thing"}', "is not a JSON Schema"),
+        ('{"$ref": "other.json#/x"}', "refers to 'other.json#/x', outside its own file"),
+    ],
+)
+def test_a_bad_schema_file_is_an_error_of_the_spec(tmp_path: Path, content: str | None, told: str) -> None:
+    """A schema that is missing, broken or reaches outside is refused before any row is judged."""
+    if content is not None:
+        (tmp_path / "out.json").write_text(content)
+    with pytest.raises(SpecError, match=told):
+        gates_for(TASK, Gates(json_schema="out.json"), tmp_path)

@@ -1,0 +1,122 @@
+"""What holds for every text: gates never raise, and none changes another's verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate.gates import GateStep, gates_for, judge, judge_text
+from curate.gates.content import lost_content
+from curate.gates.form import echo
+from curate.gates.numbers import NumbersTold, required
+from schemas.records import Generated, Imported, Origin, Pair, Sampling
+from schemas.spec import Gates, Pattern, Task
+
+GATES = Gates(must=(Pattern(name="flag", pattern="--ar"),), must_not=(Pattern(name="slot", pattern=r"\["),))
+STEPS = gates_for(Task(name="demo", style="Rewrite it in full."), GATES, Path())
+BACKWARD = Generated(generator="backward", prompt="p/v1@0", teacher="t", sampling=Sampling(), calls=())
+
+# Words that rules look for beside text of any kind, so that the rules are reached.
+SPICES = """fox "OPEN" three 3 25 1,200.5 2pm 16:9 PW-55120 --ar \u201cx\u201d Sure! here is the prompt: as an AI I two
+hundred and"""
+SPICE = st.sampled_from([*SPICES.split(), "\n"])
+TEXT = st.one_of(
+    st.text(max_size=200),
+    st.lists(SPICE, max_size=40).map(" ".join),
+    st.lists(st.one_of(SPICE, st.text(max_size=8)), max_size=30).map(" ".join),
+)
+PLAIN_WORDS = ("red", "fox", "snow", "old", "mill", "two", "cats", "river", "light")
+PLAIN = st.lists(st.sampled_from(PLAIN_WORDS), min_size=1, max_size=12)
+
+
+def pair(simple: str, enhanced: str, origin: Origin | None = None) -> Pair:
+    return Pair(
+        seed_id="s",
+        simple=simple,
+        enhanced=enhanced,
+        system="Rewrite the input as one rich line.",
+        origin=origin or Imported(source="test"),
+    )
+
+
+@given(simple=TEXT, enhanced=TEXT, backward=st.booleans())
+def test_gates_answer_every_text(simple: str, enhanced: str, backward: bool) -> None:
+    """No text makes a gate raise or stay undecided, and a reason is one line that starts with its word."""
+    subject = pair(simple, enhanced, BACKWARD if backward else None)
+    for step in STEPS:
+        found = step.judge(subject)
+        assert found.keep is (found.reason.split()[0] == "ok"), step.by
+        assert "\n" not in found.reason
+
+
+@given(simple=TEXT, enhanced=TEXT, chosen=st.sets(st.integers(0, len(STEPS) - 1)))
+def test_adding_a_gate_changes_no_other_verdict(simple: str, enhanced: str, chosen: set[int]) -> None:
+    """Each gate's verdict is the same alone, in any company, and in any order."""
+    everything = judge_text(simple, enhanced, STEPS)
+    some: list[GateStep] = [STEPS[i] for i in sorted(chosen, reverse=True)]
+    assert judge_text(simple, enhanced, some) == {step.by: everything[step.by] for step in some}
+
+
+@given(simple=TEXT, enhanced=TEXT)
+def test_judging_twice_gives_the_same_verdicts(simple: str, enhanced: str) -> None:
+    """A gate has no memory."""
+    subject = pair(simple, enhanced)
+    assert judge(subject, STEPS) == judge(subject, STEPS)
+
+
+@given(tokens=PLAIN, shuffled=st.randoms(use_true_random=False))
+def test_echo_does_not_see_case_space_or_order(tokens: list[str], shuffled: object) -> None:
+    """A text and its own words in another case, spacing, punctuation or order are always an echo, both ways round."""
+    other = list(tokens)
+    shuffled.shuffle(other)  # type: ignore[attr-defined]
+    text, twin = " ".join(tokens), ",  ".join(other).upper() + "!\n--ar 3:2"
+    assert echo(pair(text, twin)).keep is False
+    assert echo(pair(twin, text)).keep is False
+
+
+@given(text=TEXT.filter(lambda t: bool(t.strip())))
+def test_nothing_is_lost_from_a_text_to_itself(text: str) -> None:
+    """A text keeps its own numbers, quotations and words, and goes on doing so with more text around it."""
+    assert lost_content(pair(text, text)).keep is True
+    assert lost_content(pair(text, f"an evening by the river, {text} , soft light")).keep is True
+
+
+@settings(max_examples=300)
+@given(number=st.integers(1, 999_999))
+def test_a_number_is_the_same_in_digits_groups_and_words(number: int) -> None:
+    """Digits, digits in groups and number words tell one number, in both directions."""
+    for written in (str(number), f"{number:,}", in_words(number)):
+        for read in (str(number), f"{number:,}", in_words(number)):
+            assert all(n in NumbersTold(f"lamps: {read} of them") for n in required(f"{written} lamps")), (
+                written,
+                read,
+            )
+    (wanted,) = required(f"{number + 1} lamps")
+    assert wanted not in NumbersTold(f"lamps: {number}")
+
+
+UP_TO_19 = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+seventeen eighteen nineteen"""
+TENS = "none ten twenty thirty forty fifty sixty seventy eighty ninety"
+
+
+def in_words(number: int) -> str:
+    """`205` as `two hundred and five`."""
+    ones, tens = UP_TO_19.split(), TENS.split()
+    if number < 20:
+        return ones[number]
+    if number < 100:
+        return tens[number // 10] + (f"-{ones[number % 10]}" if number % 10 else "")
+    size, name = (100, "hundred") if number < 1000 else (1000, "thousand")
+    rest = f" and {in_words(number % size)}" if number % size else ""
+    return f"{in_words(number // size)} {name}{rest}"
+
+
+@pytest.mark.parametrize("length", [20_000])
+def test_a_very_long_text_is_judged_in_good_time(length: int) -> None:
+    """No rule is worse than about linear in the text: 20,000 words take seconds at most, not minutes."""
+    text = " ".join(f'word{i} "quoted" 12 sure, here is' for i in range(length // 5))
+    assert len(judge(pair("a fox", text), STEPS)) == len(STEPS)
