@@ -1,0 +1,116 @@
+"""The documentation cannot go stale: every block in it is loaded, parsed or run, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import pytest
+
+from pairsmith.commands import group
+from schemas.spec import Spec
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "examples/README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LANGUAGES = {"toml", "json", "jsonl", "python", "console", "text", "yaml", "jinja", "html"}
+MINIMAL = """
+[task]
+name = "t"
+style = "s"
+[[seeds]]
+path = "seeds.jsonl"
+[evaluate]
+checks = [{ name = "a", pattern = "x" }, { name = "b", pattern = "y" }]
+"""
+
+
+class Block(NamedTuple):
+    """A fenced block and where it stands."""
+
+    where: str
+    language: str
+    text: str
+
+
+def _blocks() -> list[Block]:
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in BLOCK.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            found.append(Block(f"{page.relative_to(ROOT)}:{line}", match[1], match[2]))
+    return found
+
+
+def _of(*languages: str) -> list[object]:
+    return [pytest.param(block, id=block.where) for block in _blocks() if block.language in languages]
+
+
+def test_every_block_says_its_language() -> None:
+    """A block without a language would be checked by nothing."""
+    for block in _blocks():
+        assert block.language in LANGUAGES, f"{block.where} is marked {block.language!r}"
+
+
+@pytest.mark.parametrize("block", _of("toml"))
+def test_toml_blocks_are_legal_parts_of_a_spec(block: Block) -> None:
+    """What the manual shows of pairsmith.toml is accepted by pairsmith, key by key."""
+    merged = tomllib.loads(MINIMAL)
+    for name, table in tomllib.loads(block.text).items():
+        merged[name] = {**merged.get(name, {}), **table} if isinstance(table, dict) else table
+    Spec.model_validate(merged)
+
+
+@pytest.mark.parametrize("block", _of("json", "python"))
+def test_json_and_python_blocks_are_valid(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A JSON block can be parsed, and a Python block runs as it stands in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    if block.language == "json":
+        json.loads(block.text)
+    else:
+        exec(compile(block.text, block.where, "exec"), {"__name__": "__docs__"})
+
+
+@pytest.mark.parametrize("block", _of("console"))
+def test_commands_in_the_manual_exist_with_their_options(block: Block) -> None:
+    """Every `$ pairsmith ...` line is a legal call, and every `$ make ...` line a target of the Makefile."""
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for line in block.text.splitlines():
+        if not line.startswith("$ "):
+            continue
+        words = shlex.split(line[2:], comments=True)
+        if words[0] == "make":
+            assert set(words[1:]) <= targets, line
+        if words[0] != "pairsmith":
+            continue
+        command: click.Command = group
+        context = click.Context(group, info_name="pairsmith")
+        arguments = words[1:]
+        while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+            found = command.get_command(context, arguments[0])
+            assert found is not None, line
+            command, arguments = found, arguments[1:]
+            context = click.Context(command, parent=context, info_name=command.name)
+        if isinstance(command, click.Group):
+            assert set(arguments) <= {"--help", "--version"}, line
+        else:
+            command.make_parser(context).parse_args(list(arguments))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """A link within the repository points to a file that is there."""
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
