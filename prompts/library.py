@@ -1,0 +1,81 @@
+"""Finding a prompt by name: a project's own files first, then the ones that come with pairsmith."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+from prompts.prompt import Prompt
+from schemas.errors import PromptError
+
+_OURS = Path(__file__).parent
+_REF = re.compile(r"(?P<name>[a-z0-9][a-z0-9_-]*)(?:/(?P<version>v[1-9]\d*)(?:@(?P<hash>[0-9a-f]{8}))?)?")
+_VERSION_FILE = re.compile(r"v[1-9]\d*\.jinja")
+_MISNAMED = re.compile(r"v\d+\.(?:toml|j2|jinja2|txt|md|prompt)|v\d+\.toml\.j2", re.IGNORECASE)
+
+
+def load(name: str, folder: Path | None = None) -> Prompt:
+    """The prompt `name` refers to, parsed and checked.
+
+    `enhance` is the newest version, `enhance/v1` one version, `enhance/v1@d1754fc5` one version with exactly that
+    content. Files in `folder/prompts/enhance/` win over ours: if there is any, "newest" is the newest of those, so a
+    later pairsmith with a higher version never replaces a prompt that a project wrote for itself.
+
+    Raises PromptError if there is no such prompt, its file is malformed, or its content has another hash.
+    """
+    ref = _REF.fullmatch(name)
+    if ref is None:
+        raise PromptError(
+            f"'{name}' is not the name of a prompt.", fix="Write a name such as enhance, or enhance/v1 for one version."
+        )
+    roots = [_OURS] if folder is None else [folder / "prompts", _OURS]
+    versions = {version: path for root in reversed(roots) for version, path in _versions(root / ref["name"]).items()}
+    version = ref["version"]
+    if version is None:
+        own = next((found for root in roots if (found := _versions(root / ref["name"]))), {})
+        version = max(own, key=lambda v: int(v[1:]), default=None)
+    if version is None:
+        raise _unknown(ref["name"], roots)
+    if version not in versions:
+        known = ", ".join(f"{ref['name']}/{v}" for v in sorted(versions, key=lambda v: int(v[1:])))
+        raise PromptError(f"there is no prompt '{ref['name']}/{version}'.", fix=f"There is: {known or 'none'}.")
+    prompt = Prompt.read(versions[version], ref["name"])
+    if ref["hash"] and ref["hash"] != prompt.hash:
+        raise PromptError(
+            f"is {prompt.ref}, not {name}: it was changed since.",
+            where=str(prompt.path),
+            why="The same name would stand for two prompts.",
+            fix="Put the old text back, and write the new one to a file with the next number.",
+        )
+    return prompt
+
+
+def available(folder: Path | None = None) -> list[str]:
+    """`name/version` of every prompt that can be loaded, sorted, without reading any of them."""
+    roots = [_OURS] if folder is None else [folder / "prompts", _OURS]
+    return sorted({f"{sub.name}/{v}" for root in roots for sub in _folders(root) for v in _versions(sub)})
+
+
+def _folders(root: Path) -> list[Path]:
+    return [sub for sub in root.iterdir() if sub.is_dir()] if root.is_dir() else []
+
+
+def _versions(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        return {}
+    for path in sorted(folder.iterdir()):
+        if _MISNAMED.fullmatch(path.name):
+            raise PromptError(
+                "is not read, because a prompt's file ends in .jinja.",
+                where=str(path),
+                fix=f"Rename it to {path.name.partition('.')[0].lower()}.jinja.",
+            )
+    return {path.stem: path for path in sorted(folder.iterdir()) if _VERSION_FILE.fullmatch(path.name)}
+
+
+def _unknown(name: str, roots: list[Path]) -> PromptError:
+    names = sorted({sub.name for root in roots for sub in _folders(root) if _versions(sub)})
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"Did you mean '{near[0]}'? " if near else ""
+    return PromptError(f"there is no prompt '{name}'.", fix=f"{hint}There is: {', '.join(names)}.")

@@ -1,0 +1,319 @@
+"""One prompt file: TOML front matter, then the chat turns as Jinja text; parsed strictly, rendered strictly.
+
+A file looks like this::
+
+    +++
+    about = "What it is for."
+    [variables]
+    style = "what this variable holds"
+    exemplars = "..."
+    simple = "..."
+    +++
+    === system ===
+    {{ style }}
+    === user for exemplar in exemplars ===
+    {{ exemplar.simple }}
+    === assistant for exemplar in exemplars ===
+    {{ exemplar.enhanced }}
+    === user ===
+    {{ simple }}
+
+Neighbouring turns with the same `for` are repeated together, once for every item. The text is cut into turns before
+anything is rendered, and each turn is rendered into the content of one message, so no value can open a role or a tag.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, cast
+
+from schemas.errors import PromptError
+from schemas.records import Json, Message, Messages
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+Role = Literal["system", "user", "assistant"]
+
+_FRONT = re.compile(r"\A\+\+\+\n(?P<toml>.*?)^\+\+\+(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_MARKER_LIKE = re.compile(r"={3}\s.*\s={3}\s*")
+_MARKER = re.compile(r"=== (?P<role>system|user|assistant)(?: for (?P<item>[a-z_]\w*) in (?P<items>[a-z_]\w*))? ===\s*")
+_FRONT_KEYS = ("about", "variables", "schema")
+
+
+class Turn(NamedTuple):
+    """One marked part of the file: rendered once, or once for every `item` of the variable `items`.
+
+    `uses` are the variables it needs, `items` among them.
+    """
+
+    role: Role
+    item: str | None
+    items: str | None
+    line: int
+    template: Template
+    uses: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A parsed prompt file. `variables` maps each name that `render` takes to what it means; `schema` is the JSON
+    schema that the answer must keep, if the file has one."""
+
+    name: str
+    version: str
+    path: Path
+    text: str
+    about: str
+    variables: Mapping[str, str]
+    schema: Json | None
+    turns: tuple[Turn, ...]
+
+    @classmethod
+    def read(cls, path: Path, name: str) -> Prompt:
+        """Parse the file at `path`, whose stem is the version. Raises PromptError naming the file and the line."""
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise PromptError(
+                f"cannot be read: {error}.", where=str(path), fix="Save it as a UTF-8 text file."
+            ) from None
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        about, variables, schema, body_line = _front_matter(text, path)
+        turns = _turns(text.split("\n")[body_line:], body_line + 1, path, variables)
+        return cls(name, path.stem, path, text, about, variables, schema, turns)
+
+    @cached_property
+    def hash(self) -> str:
+        """The first 8 hex digits of the file's SHA-256, whichever way its lines end."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:8]
+
+    @property
+    def ref(self) -> str:
+        """`name/version@hash`, which pairs carry so that their prompt can be found again."""
+        return f"{self.name}/{self.version}@{self.hash}"
+
+    def render(self, **values: Any) -> Messages:
+        """The chat messages for `values`, which must be exactly the declared variables and none of them None.
+
+        Strings are put in as they are: not trimmed, not escaped, not read as Jinja. Raises PromptError naming the file
+        and the variable that is missing, unknown, or lacks a field that the template asks for.
+        """
+        return self.given()(**values)
+
+    def given(self, **fixed: Any) -> Callable[..., Messages]:
+        """`render` with the values of `fixed` given once for many renderings.
+
+        Turns that use no other variable, such as all the worked examples, are rendered here, which is most of the work.
+        """
+        self._check(fixed, fixed)
+        groups = [
+            (turns, self._group(turns, fixed) if all(turn.uses <= fixed.keys() for turn in turns) else None)
+            for turns in (list(g) for _, g in groupby(self.turns, key=lambda turn: (turn.item, turn.items)))
+        ]
+
+        def render(**values: Any) -> Messages:
+            values |= fixed
+            self._check(values, self.variables)
+            return tuple(
+                message
+                for turns, ready in groups
+                for message in (ready if ready is not None else self._group(turns, values))
+            )
+
+        return render
+
+    def _check(self, values: Mapping[str, Any], needed: Iterable[str]) -> None:
+        for name in values:
+            if name not in self.variables:
+                self._refuse(f"does not take a variable '{name}'", f"It takes: {', '.join(self.variables)}.")
+        for name in needed:
+            if values.get(name) is None:
+                self._refuse(f"needs the variable '{name}'", f"It stands for {self.variables[name]}.")
+
+    def _group(self, turns: list[Turn], values: Mapping[str, Any]) -> list[Message]:
+        """The messages of neighbouring turns that are repeated for the same items, or for none."""
+        item, items = turns[0].item, turns[0].items
+        if item is None or items is None:
+            return [self._message(turn, values) for turn in turns]
+        if isinstance(values[items], str | bytes | Mapping) or not hasattr(values[items], "__iter__"):
+            self._refuse(f"repeats turns for every item of '{items}', which is not a list", "Give a list.")
+        return [self._message(turn, {**values, item: one}) for one in values[items] for turn in turns]
+
+    def _message(self, turn: Turn, values: Mapping[str, Any]) -> Message:
+        from jinja2 import TemplateError
+
+        try:
+            return Message(role=turn.role, content=turn.template.render(values))
+        except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            line = turn.line + _line_in_template(error) - 1
+            raise PromptError(
+                f"cannot be rendered: {error}.", where=f"{self.path}:{line}", fix="Check the name, and what it holds."
+            ) from None
+
+    def _refuse(self, what: str, fix: str) -> NoReturn:
+        raise PromptError(f"{what}.", where=str(self.path), fix=fix)
+
+
+def _front_matter(text: str, path: Path) -> tuple[str, dict[str, str], Json | None, int]:
+    """About, variables, schema, and how many lines of the file they take."""
+    front = _FRONT.match(text)
+    if front is None:
+        raise PromptError(
+            "does not begin with TOML between two lines of +++.",
+            where=f"{path}:1",
+            fix="docs/prompts.md shows how a prompt file looks.",
+        )
+    try:
+        raw = tomllib.loads(front["toml"])
+    except tomllib.TOMLDecodeError as error:
+        raise PromptError(f"its front matter is not valid TOML: {error}.", where=str(path)) from None
+    for key in raw:
+        if key not in _FRONT_KEYS:
+            raise PromptError(f"unknown key '{key}'.", where=str(path), fix=f"Legal here: {', '.join(_FRONT_KEYS)}.")
+    about, variables, schema = raw.get("about"), raw.get("variables"), raw.get("schema")
+    if not isinstance(about, str) or not about.strip():
+        raise PromptError("has no 'about'.", where=str(path), fix="Say in one sentence what the prompt is for.")
+    if not isinstance(variables, dict) or not all(isinstance(v, str) for v in variables.values()):
+        raise PromptError(
+            "has no table [variables].",
+            where=str(path),
+            fix='Write one line for each, as in simple = "the seed\'s text".',
+        )
+    if schema is not None:
+        if not isinstance(schema, dict):
+            raise PromptError("'schema' is not a table.", where=str(path), fix="Write a JSON schema as [schema].")
+        _check_bounded(schema, "schema", path)
+    return about, variables, schema, front[0].count("\n")
+
+
+def _check_bounded(node: Any, key: str, path: Path) -> None:
+    """Refuse a schema that admits endless answers: a server that constrains decoding would run into the token limit."""
+    if isinstance(node, list):
+        for number, part in enumerate(node):
+            _check_bounded(part, f"{key}.{number}", path)
+    if not isinstance(node, dict):
+        return
+    closed = "enum" in node or "const" in node
+    for kind, bound in (("string", "maxLength"), ("array", "maxItems")):
+        if node.get("type") == kind and bound not in node and not closed:
+            raise PromptError(
+                f"'{key}' is of type {kind} and has no {bound}.",
+                where=str(path),
+                why="An answer without an end is cut at the token limit and lost.",
+                fix=f"Add {bound}.",
+            )
+    for name, part in node.items():
+        _check_bounded(part, f"{key}.{name}", path)
+
+
+def _turns(lines: list[str], first: int, path: Path, variables: Mapping[str, str]) -> tuple[Turn, ...]:
+    """Cut the body, whose first line is line `first` of the file, at its markers and compile each part."""
+    turns: list[Turn] = []
+    marks: list[tuple[int, re.Match[str]]] = []
+    for at, line in enumerate(lines):
+        if mark := _MARKER.fullmatch(line):
+            marks.append((at, mark))
+        elif _MARKER_LIKE.fullmatch(line):
+            raise PromptError(
+                f"'{line.strip()}' is not a turn.",
+                where=f"{path}:{first + at}",
+                fix="Write === system ===, === user === or === assistant ===, "
+                "or === user for exemplar in exemplars === to repeat a turn.",
+            )
+        elif not marks and line.strip():
+            raise PromptError(
+                "there is text before the first turn.", where=f"{path}:{first + at}", fix="Add === user ===."
+            )
+    if not marks:
+        raise PromptError("has no turn.", where=str(path), fix="Write === user === above the text.")
+    ends = [at for at, _ in marks[1:]] + [len(lines)]
+    for (at, mark), end in zip(marks, ends, strict=True):
+        where = f"{path}:{first + at}"
+        start = next((i for i in range(at + 1, end) if lines[i].strip()), None)
+        if start is None:
+            raise PromptError("this turn says nothing.", where=where, fix="Write it, or delete the line.")
+        role, item, items = cast("tuple[Role, str | None, str | None]", mark.group("role", "item", "items"))
+        if items and items not in variables:
+            raise _undeclared(items, where)
+        source = "\n".join(lines[start:end]).strip()
+        template, used = _compiled(source, first + start, path, {*variables, *([item] if item else [])})
+        uses = frozenset(used - {item} | ({items} if items else set()))
+        turns.append(Turn(role, item, items, first + start, template, uses))
+    _check_order(turns, path)
+    return tuple(turns)
+
+
+def _compiled(source: str, line: int, path: Path, known: set[str]) -> tuple[Template, set[str]]:
+    """The template, and the variables it uses."""
+    from jinja2 import StrictUndefined, TemplateSyntaxError, meta
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    sandbox = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
+    )
+    # A prompt needs its variables, if and for; nothing that comes from nowhere.
+    sandbox.globals.clear()
+    try:
+        tree = sandbox.parse(source)
+        used = meta.find_undeclared_variables(tree)
+        refers = any(True for _ in meta.find_referenced_templates(tree))
+        template = sandbox.from_string(source)
+    except TemplateSyntaxError as error:
+        raise PromptError(
+            f"is not valid Jinja: {error.message}.", where=f"{path}:{line + error.lineno - 1}", fix="Mend that line."
+        ) from None
+    if refers:
+        raise PromptError(
+            "includes another file.", where=f"{path}:{line}", fix="A prompt is one file: copy the text in."
+        )
+    for name in sorted(used - known):
+        raise _undeclared(name, f"{path}:{line}")
+    return template, used
+
+
+def _undeclared(name: str, where: str) -> PromptError:
+    return PromptError(
+        f"uses the variable '{name}', which [variables] does not declare.",
+        where=where,
+        fix="Declare it with its meaning, or mend its name.",
+    )
+
+
+def _check_order(turns: list[Turn], path: Path) -> None:
+    """An optional system turn, then user and assistant in turn, ending with the user: what every chat template takes.
+    Repeated turns must be whole exchanges, so that this holds for any number of items, none included."""
+    chat = turns[1:] if turns[0].role == "system" and turns[0].items is None else turns
+    expected = ["user", "assistant"] * (len(chat) // 2) + ["user"]
+    if [turn.role for turn in chat] != expected:
+        raise PromptError(
+            f"its turns are {', '.join(turn.role for turn in turns)}.",
+            where=str(path),
+            why="Many models refuse a chat in any other order.",
+            fix="Write an optional system turn, then user and assistant in turn, and end with user.",
+        )
+    for (_, items), group in groupby(chat, key=lambda turn: (turn.item, turn.items)):
+        repeated = list(group)
+        if items and (repeated[0].role != "user" or repeated[-1].role != "assistant"):
+            raise PromptError(
+                f"the turns repeated for '{items}' are not whole exchanges.",
+                where=f"{path}:{repeated[0].line}",
+                fix="Repeat a user turn together with the assistant turn that follows it.",
+            )
+
+
+def _line_in_template(error: BaseException) -> int:
+    """Jinja rewrites tracebacks so that the innermost frame called <template> carries the template's line."""
+    line, trace = 1, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

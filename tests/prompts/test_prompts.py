@@ -1,0 +1,363 @@
+"""Prompt files: what a person sees in the file is what the teacher gets, and no value can change that."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import prompts
+from prompts import Prompt, available, load
+from schemas.errors import PromptError
+from schemas.records import Message, Messages
+from schemas.spec import Exemplar
+
+HERE = Path(__file__).parent
+OURS = Path(prompts.__file__).parent
+EXEMPLARS = (
+    Exemplar(simple="two apples", enhanced="two apples on a table, soft window light --ar 1:1"),
+    Exemplar(simple='a sign saying "OPEN"', enhanced='a sign saying "OPEN" above a door, pale dawn light --ar 3:2'),
+)
+CHECKS = (
+    SimpleNamespace(name="subject", question="Does it begin with the subject of the input?"),
+    SimpleNamespace(name="light", question="Does it name a light?"),
+)
+STYLE = "Begin with the subject, name a light,\nend with one --ar flag."
+VALUES: dict[str, dict[str, Any]] = {
+    "enhance": {"style": STYLE, "exemplars": EXEMPLARS, "simple": "an old bicycle"},
+    "simplify": {
+        "enhanced": "an old bicycle in the rain, neon light --ar 2:3",
+        "level": "three to five words",
+        "exemplars": EXEMPLARS,
+    },
+    "judge": {
+        "style": STYLE,
+        "simple": "an old bicycle",
+        "enhanced": "an old bicycle in the rain, neon light --ar 2:3",
+        "checks": CHECKS,
+    },
+}
+
+ONE = """\
++++
+about = "A prompt of the tests."
+[variables]
+simple = "the text"
++++
+=== system ===
+Rewrite.
+=== user ===
+{{ simple }}
+"""
+
+
+def wrote(folder: Path, text: str, name: str = "mine", version: str = "v1") -> Path:
+    path = folder / "prompts" / name / f"{version}.jinja"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode())
+    return path
+
+
+def chat(messages: Messages) -> list[tuple[str, str]]:
+    return [(message.role, message.content) for message in messages]
+
+
+# What our own files say
+
+
+@pytest.mark.parametrize("ref", available())
+def test_every_prompt_renders_as_its_golden_file_byte_for_byte(ref):
+    """Nobody changes what a teacher is told without a test that shows the new words."""
+    messages = load(ref).render(**VALUES[ref.partition("/")[0]])
+    rendered = orjson.dumps([message.model_dump() for message in messages], option=orjson.OPT_INDENT_2) + b"\n"
+    golden = HERE / "golden" / f"{ref.replace('/', '-')}.json"
+    assert golden.exists(), f"write {golden.name} with:\n{rendered.decode()}"
+    assert rendered == golden.read_bytes()
+
+
+def test_the_hash_of_a_released_file_never_changes():
+    """Pairs carry `name/version@hash`; a changed file would make them point at words nobody was told. Write a new version."""
+    lines = (OURS / "RELEASED").read_text(encoding="utf-8").splitlines()
+    released = [line for line in lines if line and not line.startswith("#")]
+    assert released == sorted(load(ref).ref for ref in available())
+
+
+def test_exemplars_are_turns_and_backward_they_are_reversed():
+    """The teacher sees each exemplar as an exchange: simple then enhanced, and the other way round for simplify."""
+    forward = load("enhance").render(**VALUES["enhance"])
+    backward = load("simplify").render(**VALUES["simplify"])
+    roles = ["system", "user", "assistant", "user", "assistant", "user"]
+    assert [message.role for message in forward] == [message.role for message in backward] == roles
+    for at, exemplar in enumerate(EXEMPLARS):
+        assert exemplar.simple in forward[1 + 2 * at].content
+        assert forward[2 + 2 * at].content == exemplar.enhanced
+        assert exemplar.enhanced in backward[1 + 2 * at].content
+        assert backward[2 + 2 * at].content == exemplar.simple
+
+
+@pytest.mark.parametrize("name", ["enhance", "simplify"])
+def test_no_exemplars_leave_a_system_and_a_user_turn(name):
+    """A project without exemplars still gets a chat that every template takes."""
+    messages = load(name).render(**VALUES[name] | {"exemplars": ()})
+    assert [message.role for message in messages] == ["system", "user"]
+
+
+def test_the_judge_answers_in_a_bounded_schema():
+    """The judge's schema is JSON schema with closed objects and bounded strings, as constrained decoding needs."""
+    schema = load("judge").schema
+    assert schema is not None
+    item = schema["properties"]["answers"]["items"]
+    assert schema["additionalProperties"] is item["additionalProperties"] is False
+    assert set(item["required"]) == set(item["properties"])
+    assert item["properties"]["answer"] == {"enum": ["yes", "no"]}
+    assert load("enhance").schema is None
+
+
+# Values are data
+
+TEMPTING = st.sampled_from(
+    [
+        "=== system ===",
+        "\n=== user ===\n",
+        "=== user for exemplar in exemplars ===",
+        "{{ style }}",
+        "{% for x in exemplars %}",
+        "{#",
+        "{% endraw %}",
+        "<|im_start|>system\n",
+        "<|im_end|>",
+        "[INST]",
+        "</rewritten>",
+        "+++",
+        "\r\n",
+        "\0",
+    ]
+)
+ANY = st.lists(st.one_of(TEMPTING, st.text(max_size=12)), max_size=6).map("".join)
+MARK = "\ue000mark\ue000"
+TEXTS = [(name, key) for name, values in VALUES.items() for key, value in values.items() if isinstance(value, str)]
+
+
+@pytest.mark.parametrize(("name", "key"), TEXTS)
+@given(text=ANY)
+def test_any_text_comes_out_verbatim_where_it_belongs_and_nowhere_else(name, key, text):
+    """Role markers, Jinja and chat-template tokens in a value open nothing: the chat differs from one with a harmless
+    mark in that place only, and only within one message."""
+    prompt = load(name)
+    marked = chat(prompt.render(**VALUES[name] | {key: MARK}))
+    assert sum(content.count(MARK) for _, content in marked) == 1
+    rendered = chat(prompt.render(**VALUES[name] | {key: text}))
+    assert rendered == [(role, content.replace(MARK, text)) for role, content in marked]
+
+
+@given(simple=ANY.filter(bool), enhanced=ANY.filter(bool))
+def test_exemplars_come_out_verbatim(simple, enhanced):
+    """What an exemplar holds stays within its two turns."""
+    one = SimpleNamespace(simple=simple, enhanced=enhanced)
+    mark = SimpleNamespace(simple=MARK + "s", enhanced=MARK + "e")
+    for name in ("enhance", "simplify"):
+        marked = chat(load(name).render(**VALUES[name] | {"exemplars": [mark]}))
+        expected = [
+            (role, enhanced.join(simple.join(part.split(mark.simple)) for part in content.split(mark.enhanced)))
+            for role, content in marked
+        ]
+        assert chat(load(name).render(**VALUES[name] | {"exemplars": [one]})) == expected
+
+
+# Variables
+
+
+@pytest.mark.parametrize("values", [{}, {"simple": None}])
+def test_a_missing_variable_is_named_with_its_file(tmp_path, values):
+    """A prompt with a hole in it is never sent."""
+    path = wrote(tmp_path, ONE)
+    with pytest.raises(PromptError) as caught:
+        load("mine", tmp_path).render(**values)
+    assert str(caught.value) == f"{path}: needs the variable 'simple'. It stands for the text."
+
+
+def test_an_unknown_variable_is_named_with_its_file(tmp_path):
+    """A value that no template takes is a mistake, not a value to drop."""
+    path = wrote(tmp_path, ONE)
+    with pytest.raises(PromptError) as caught:
+        load("mine", tmp_path).render(simple="a", style="b")
+    assert str(caught.value) == f"{path}: does not take a variable 'style'. It takes: simple."
+
+
+def test_a_missing_field_is_named_with_its_line(tmp_path):
+    """A field an exemplar lacks is not rendered as nothing."""
+    text = ONE.replace("simple =", 'exemplars = "worked examples"\nsimple =')
+    turns = "=== user for one in exemplars ===\nA:\n{{ one.simpel }}\n=== assistant for one in exemplars ===\nB\n"
+    path = wrote(tmp_path, text.replace("=== user ===", turns + "=== user ==="))
+    with pytest.raises(PromptError, match="has no attribute 'simpel'") as caught:
+        load("mine", tmp_path).render(simple="a", exemplars=EXEMPLARS)
+    line = path.read_text().splitlines().index("{{ one.simpel }}") + 1
+    assert caught.value.where == f"{path}:{line}"
+    with pytest.raises(PromptError, match="'exemplars', which is not a list"):
+        load("mine", tmp_path).render(simple="a", exemplars="two apples")
+
+
+def test_a_declared_variable_need_not_be_used(tmp_path):
+    """A project's own `enhance` may leave the exemplars out and still be called like ours."""
+    wrote(tmp_path, ONE.replace("simple =", 'style = "s"\nexemplars = "e"\nsimple ='), "enhance")
+    prompt = load("enhance", tmp_path)
+    assert set(prompt.variables) == set(load("enhance").variables)
+    assert chat(prompt.render(**VALUES["enhance"])) == [("system", "Rewrite."), ("user", "an old bicycle")]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "{{ simple.__class__.__mro__ }}",
+        "{{ simple.upper.__globals__ }}",
+        "{{ 1 // 0 }}",
+        "{{ simple + 1 }}",
+        "{{ simple[99] }}",
+    ],
+)
+def test_what_a_template_may_not_do_is_a_prompt_error(tmp_path, expression):
+    """A template is text from a folder: it runs in the sandbox, and its faults name the line."""
+    path = wrote(tmp_path, ONE.replace("{{ simple }}", f"Text:\n{expression}"))
+    with pytest.raises(PromptError) as caught:
+        load("mine", tmp_path).render(simple="a")
+    assert caught.value.where == f"{path}:10"
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what", "line"),
+    [
+        ("+++\nabout", "about", "does not begin with TOML", 1),
+        ('"the text"', "the text", "front matter is not valid TOML", None),
+        ("[variables]", "colour = 1\n[variables]", "unknown key 'colour'", None),
+        ('about = "A prompt of the tests."', "", "has no 'about'", None),
+        ('[variables]\nsimple = "the text"', "", r"has no table \[variables\]", None),
+        ("=== system ===", "Hello\n=== system ===", "text before the first turn", 6),
+        ("=== user ===", "=== User ===", "'=== User ===' is not a turn", 8),
+        ("=== user ===", "=== user for each ===", "is not a turn", 8),
+        ("Rewrite.", "", "this turn says nothing", 6),
+        ("=== user ===", "=== assistant ===", "its turns are system, assistant", None),
+        ("=== system ===", "=== user ===", "its turns are user, user", None),
+        ("=== user ===", "=== user for one in simple ===", "are not whole exchanges", 9),
+        ("=== user ===", "=== user for one in many ===", "variable 'many', which", 8),
+        ("{{ simple }}", "\n\n{{ simpel }}", "variable 'simpel', which", 11),
+        ("{{ simple }}", "{{ range }}", "variable 'range', which", 9),
+        ("{{ simple }}", "x\n{{ simple", "is not valid Jinja", 10),
+        ("{{ simple }}", "{% include 'other' %}", "includes another file", 9),
+        ("=== user ===\n{{ simple }}", "", "its turns are system", None),
+        ("=== system ===\nRewrite.\n=== user ===\n{{ simple }}", "", "has no turn", None),
+    ],
+)
+def test_a_malformed_file_is_refused_when_it_is_loaded(tmp_path, old, new, what, line):
+    """Every mistake in a file is found before the first row, and named by file and line."""
+    assert old in ONE
+    path = wrote(tmp_path, ONE.replace(old, new))
+    with pytest.raises(PromptError, match=what) as caught:
+        load("mine", tmp_path)
+    assert caught.value.where == (f"{path}:{line}" if line else str(path))
+
+
+@pytest.mark.parametrize(
+    ("schema", "key"),
+    [
+        ('type = "string"', "schema"),
+        ('type = "object"\nproperties.reason = { type = "string" }', "schema.properties.reason"),
+        ('type = "array"', "schema"),
+        ('anyOf = [{ type = "null" }, { type = "string" }]', "schema.anyOf.1"),
+    ],
+)
+def test_a_schema_without_bounds_is_refused(tmp_path, schema, key):
+    """An answer that may go on for ever is cut at the token limit and lost, so each string and list needs an end."""
+    wrote(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
+    with pytest.raises(PromptError, match=rf"'{key}' is of type .* and has no max"):
+        load("mine", tmp_path)
+
+
+def test_line_ends_change_neither_the_hash_nor_the_words(tmp_path):
+    """The same file checked out on another system, or saved with a byte order mark, is the same prompt."""
+    unix = Prompt.read(wrote(tmp_path / "a", ONE), "mine")
+    dos = Prompt.read(wrote(tmp_path / "b", "\ufeff" + ONE.replace("\n", "\r\n")), "mine")
+    assert unix.ref == dos.ref == f"mine/v1@{hashlib.sha256(ONE.encode()).hexdigest()[:8]}"
+    assert (
+        unix.render(simple="a")
+        == dos.render(simple="a")
+        == (
+            Message(role="system", content="Rewrite."),
+            Message(role="user", content="a"),
+        )
+    )
+
+
+# Names
+
+
+def test_a_project_s_own_prompts_win_over_ours(tmp_path):
+    """Any file of the project's is preferred to ours for the newest, and one of ours can still be asked for by version."""
+    wrote(tmp_path, ONE, "enhance", "v2")
+    wrote(tmp_path, ONE.replace("Rewrite.", "Newest."), "enhance", "v10")
+    assert load("enhance", tmp_path).version == "v10"
+    assert load("enhance/v2", tmp_path).text == ONE
+    assert load("enhance/v1", tmp_path).ref == load("enhance/v1").ref
+    assert load("judge", tmp_path).path.parent.parent == OURS
+    wrote(tmp_path, ONE, "enhance", "v1")
+    assert load("enhance/v1", tmp_path).text == ONE
+    assert {"enhance/v1", "enhance/v10", "judge/v1"} <= set(available(tmp_path))
+
+
+def test_a_full_ref_loads_only_that_content(tmp_path):
+    """Replaying an old pair finds the very words it was made with, or says that they are gone."""
+    path = wrote(tmp_path, ONE)
+    ref = load("mine", tmp_path).ref
+    assert load(ref, tmp_path).ref == ref
+    path.write_text(ONE.replace("Rewrite.", "Rewrite it."))
+    with pytest.raises(PromptError, match=rf"is mine/v1@\w{{8}}, not {ref}: it was changed since"):
+        load(ref, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("enhnce", "there is no prompt 'enhnce'. Did you mean 'enhance'? There is: enhance, judge, simplify."),
+        ("enhance/v9", "there is no prompt 'enhance/v9'. There is: enhance/v1."),
+        ("nothing/v1", "there is no prompt 'nothing/v1'"),
+        ("../enhance", "'../enhance' is not the name of a prompt."),
+        ("enhance/1", "'enhance/1' is not the name of a prompt."),
+        ("", "'' is not the name of a prompt."),
+    ],
+)
+def test_a_wrong_name_says_what_there_is(tmp_path, name, message):
+    """A name never leaves the prompt folders, and a typo is answered with what can be had."""
+    with pytest.raises(PromptError) as caught:
+        load(name, tmp_path)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_version_with_another_ending_is_not_passed_over(tmp_path):
+    """A person who wrote v2.toml means it, so going on with ours would be a silent default."""
+    wrote(tmp_path, ONE, "enhance").rename(tmp_path / "prompts" / "enhance" / "v2.toml")
+    with pytest.raises(PromptError, match=r"Rename it to v2\.jinja"):
+        load("enhance", tmp_path)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    """Bytes that are not UTF-8 are named, not guessed at."""
+    wrote(tmp_path, ONE).write_bytes(ONE.replace("Rewrite", "Réécris").encode("latin-1"))
+    with pytest.raises(PromptError, match="cannot be read"):
+        load("mine", tmp_path)
+
+
+def test_importing_prompts_does_not_import_jinja():
+    """A command that renders nothing does not pay for the template engine."""
+    code = "import sys, prompts; print('jinja2' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
