@@ -1,0 +1,1 @@
+"""Seeds in, pairs out: seed readers, teachers, generators, and the engine that runs them."""

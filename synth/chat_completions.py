@@ -1,0 +1,184 @@
+"""The OpenAI chat-completions protocol as servers really speak it: addresses, answers, and what each failure means."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import orjson
+
+from schemas.errors import SpecError
+from schemas.records import Json, Usage
+
+_PROCESS, _NUMBER = os.urandom(8).hex(), itertools.count(1)
+_VERSION_SEGMENT = re.compile(r"v\d+\w*")
+
+
+class Unanswered(Exception):
+    """No answer came, though it was asked `retries` times more; the row fails. `word` is the reason's first word."""
+
+    word = "unanswered"
+
+    def __init__(self, what: str, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{self.word}: {what}")
+        self.retry_after_s = retry_after_s
+
+
+class Throttled(Unanswered):
+    """HTTP 429: too many requests."""
+
+    word = "throttled"
+
+
+class ServerFault(Unanswered):
+    """HTTP 5xx, 408 or 409."""
+
+    word = "server"
+
+
+class Broken(Unanswered):
+    """The connection could not be made, or was cut before the answer was whole."""
+
+    word = "broken"
+
+
+class TimedOut(Unanswered):
+    """No answer within `timeout_s`."""
+
+    word = "timeout"
+
+
+class Stopped(Exception):
+    """The run is stopping, so this request was not sent (again). Not a failure of the row: it was never decided."""
+
+
+class Answer(NamedTuple):
+    """What a request brought. `choices` are as the endpoint sent them, in the order of their `index`.
+
+    An empty `choices` is a malformed answer, whose text is in `body`. `usage` is None where the endpoint does not say.
+    """
+
+    choices: list[Any]
+    usage: Usage | None
+    seconds: float
+    request_id: str
+    model: str | None
+    request: Json
+    body: str = ""
+
+
+class Refused(Exception):
+    """The endpoint refuses this request (HTTP 400, 413, 422): too long, filtered. `answer` holds what it said."""
+
+    def __init__(self, told: str, answer: Answer) -> None:
+        super().__init__(f"refused: {told}")
+        self.answer = answer
+
+
+def base_url(url: str) -> str:
+    """`url` as a base for `/chat/completions`: without a trailing slash, ending in the API's version.
+
+    `http://host`, `http://host/`, `http://host/v1` and `http://host/v1/chat/completions` are all `http://host/v1`. A
+    path that already holds a version segment (`/api/v1`, `/v1beta/openai`) is kept as it is; to any other path `/v1`
+    is added. Raises SpecError for anything that is no plain http(s) address; a password or a query in it is refused
+    because the address is written to the store.
+    """
+    parts = urlsplit(url.strip())
+    where = "teacher.url"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SpecError(
+            f"'{url}' is not the address of an endpoint.",
+            where=where,
+            fix="Write it with http:// or https://, for example http://localhost:8000/v1, or use 'embedded'.",
+        )
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise SpecError(
+            "The endpoint's address holds a user, a query or a fragment.",
+            where=where,
+            why="It would be written to the store and to receipts, where no secret may be.",
+            fix="Give the bare address, and the key through teacher.key_env.",
+        )
+    path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
+    if not any(_VERSION_SEGMENT.fullmatch(segment) for segment in path.split("/")):
+        path += "/v1"
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def read_answer(content: bytes, seconds: float, request: Json) -> Answer:
+    """The answer that a body of status 200 holds; anything that is no chat completion has no choices."""
+    try:
+        parsed = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        body = content.decode(errors="replace")
+        return Answer([], None, seconds, new_request_id(None), None, request, body)
+    request_id = new_request_id(parsed.get("id"))
+    choices = parsed.get("choices")
+    usage, model = _usage(parsed.get("usage")), parsed.get("model")
+    model = model if isinstance(model, str) else None
+    if not isinstance(choices, list) or not choices:
+        return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"))
+    if len(choices) > 1 and all(isinstance(c, dict) and isinstance(c.get("index"), int) for c in choices):
+        choices.sort(key=lambda choice: choice["index"])
+    return Answer(choices, usage, seconds, request_id, model, request)
+
+
+def new_request_id(told: Any) -> str:
+    """Unique whatever the endpoint does, and holding its own id, which its support asks for."""
+    ours = f"{_PROCESS}-{next(_NUMBER)}"
+    return f"{ours}/{told}" if isinstance(told, str) and told else ours
+
+
+def _usage(told: Any) -> Usage | None:
+    """The endpoint's count of tokens, or None if it gives none that makes sense."""
+    if not isinstance(told, dict):
+        return None
+    prompt, completion = told.get("prompt_tokens"), told.get("completion_tokens")
+    details = told.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    if not isinstance(prompt, int) or not isinstance(completion, int):
+        return None
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=cached if isinstance(cached, int) else 0,
+    )
+
+
+def error_body(content: bytes) -> tuple[Json, Json]:
+    """The body as an object, and the `error` object in it; empty where there is none."""
+    try:
+        parsed = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return {}, {}
+    if not isinstance(parsed, dict):
+        return {}, {}
+    error = parsed.get("error", parsed)
+    return parsed, error if isinstance(error, dict) else {"message": str(error)}
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds of `retry-after-ms` or `Retry-After` (a number or an HTTP date; RFC 9110, 10.2.3), None if unreadable."""
+    try:
+        if (ms := headers.get("retry-after-ms")) is not None:
+            return max(0.0, float(ms) / 1000)
+        if (told := headers.get("Retry-After")) is None:
+            return None
+        if told.strip().replace(".", "", 1).isdigit():
+            return float(told)
+        return max(0.0, (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """`text` for the inside of a sentence."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 3] + "..."

@@ -1,0 +1,351 @@
+"""The batched decode loop: one thread that owns the model, admits requests between steps and drops finished rows.
+
+Each served model name (the base, or an adapter over it) has a lane of its own; lanes with work take turns, one step
+each.
+"""
+
+from __future__ import annotations
+
+import queue
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, TypeVar
+
+import torch
+
+from synth.embedded.constrain import Constraint
+from synth.embedded.jobs import Choice, Generation, Score, Scoring, TokenLogprob
+from synth.embedded.model import ChatModel
+from synth.embedded.rows import PrefixStore, RowCache
+from synth.embedded.sampling import Draw, next_tokens
+
+# Prompts with fewer new tokens run together, padded; longer ones one by one, and stay in the prefix store.
+_LONG_TOKENS = 32
+# Bounds activations: tokens of one long prompt, or of one batch of completions to score, in a forward pass.
+_PROMPT_CHUNK_TOKENS = 512
+_SCORE_CHUNK_TOKENS = 256
+_PREFIX_MIB = 48
+
+JobT = TypeVar("JobT", Generation, Scoring)
+
+
+@dataclass(eq=False)
+class _Row:
+    job: Generation
+    index: int
+    draw: Draw
+    length: int
+    """Tokens whose keys and values are in the row cache."""
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class _Lane:
+    """Row i of `active` lies in row i of `cache`."""
+
+    cache: RowCache
+    active: list[_Row] = field(default_factory=list)
+    waiting: deque[_Row] = field(default_factory=deque)
+    scoring: deque[Scoring] = field(default_factory=deque)
+    starting: list[Generation | Scoring] = field(default_factory=list)
+    """Jobs taken from a queue whose rows are not active yet: they too fail if the step fails."""
+
+    def has_work(self) -> bool:
+        return bool(self.active or self.waiting or self.scoring)
+
+    def most_cells(self, more: Sequence[_Row] = ()) -> int:
+        """Cells of the row cache once each row, these too, has reached its token limit."""
+        limits = [len(row.job.prompt) + row.job.max_tokens for row in chain(self.active, more)]
+        return len(limits) * max(limits, default=0)
+
+
+class Decoder:
+    """Answers generations and scorings from a thread of its own, with at most `max_batch` rows of a lane in a step.
+
+    `models` maps each served name to an adapter of `model`, or to None for the bare base. `kv_mib` bounds the keys
+    and values over all lanes: a row waits until its worst case fits (one that never fits is run alone).
+    """
+
+    def __init__(
+        self,
+        model: ChatModel,
+        models: Mapping[str, str | None],
+        start_constraint: Callable[[str], Constraint],
+        *,
+        max_batch: int,
+        kv_mib: int,
+    ) -> None:
+        self._model, self._adapters, self._start_constraint = model, dict(models), start_constraint
+        self._max_batch = max_batch
+        self._most_cells = kv_mib * 2**20 // model.bytes_per_token()
+        self._prefixes = PrefixStore(_PREFIX_MIB * 2**20 // model.bytes_per_token())
+        self._wordy: list[bool] = model.wordy_tokens().tolist()
+        self._lanes = {name: _Lane(model.new_rows()) for name in models}
+        self._inbox: queue.SimpleQueue[Generation | Scoring | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="decoder", daemon=True)
+        self.generated_tokens = self.computed_prompt_tokens = self.reused_prompt_tokens = 0
+        self._thread.start()
+
+    def submit(self, job: Generation | Scoring) -> None:
+        """Queues a job; safe from any thread."""
+        self._inbox.put(job)
+
+    def close(self) -> None:
+        """Finishes the step in progress and stops; whatever is unfinished is cancelled."""
+        self._inbox.put(None)
+        self._thread.join()
+
+    def load(self) -> dict[str, int]:
+        lanes = self._lanes.values()
+        return {
+            "rows_active": sum(len(lane.active) for lane in lanes),
+            "rows_waiting": sum(len(lane.waiting) for lane in lanes),
+            "generated_tokens": self.generated_tokens,
+            "computed_prompt_tokens": self.computed_prompt_tokens,
+            "reused_prompt_tokens": self.reused_prompt_tokens,
+        }
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        while self._take_inbox():
+            for name, lane in self._lanes.items():
+                if lane.has_work():
+                    try:
+                        self._turn(name, lane)
+                    except Exception as error:
+                        # One failed step must not end the server: its requests get the error, the next ones go on.
+                        self._fail(lane, error)
+        for lane in self._lanes.values():
+            for row in chain(lane.active, lane.waiting):
+                row.job.future.cancel()
+            for job in lane.scoring:
+                job.future.cancel()
+
+    def _take_inbox(self) -> bool:
+        """Moves new jobs to their lanes, sleeping if there is nothing else to do; False when told to stop."""
+        idle = not any(lane.has_work() for lane in self._lanes.values())
+        while idle or not self._inbox.empty():
+            job = self._inbox.get()
+            idle = False
+            if job is None:
+                return False
+            lane = self._lanes[job.model]
+            if isinstance(job, Scoring):
+                lane.scoring.append(job)
+            else:
+                lane.waiting.extend(self._new_row(job, index) for index in range(job.n))
+        return True
+
+    def _new_row(self, job: Generation, index: int) -> _Row:
+        seed = secrets.randbits(62) if job.seed is None else job.seed + index
+        generator = torch.Generator().manual_seed(seed % 2**63)
+        constraint = self._start_constraint(job.grammar) if job.grammar is not None else None
+        return _Row(job, index, Draw(job.sampling, generator, constraint), length=len(job.prompt))
+
+    def _turn(self, name: str, lane: _Lane) -> None:
+        """One step of a lane: a scoring if one waits, then new rows, then one token for every row."""
+        self._model.use(self._adapters[name])
+        for slot in reversed(range(len(lane.active))):
+            if lane.active[slot].job.future.done():
+                _remove(lane, slot)
+        if lane.scoring:
+            job = lane.scoring.popleft()
+            lane.starting = [job]
+            self._score(lane, job)
+        self._admit(lane)
+        lane.starting = []
+        if lane.active:
+            lengths = [row.length for row in lane.active]
+            lane.cache.reserve(len(lengths), max(lengths) + 1)
+            ids = torch.tensor([[row.ids[-1]] for row in lane.active])
+            logits = self._model.forward(lane.cache, 0, ids, torch.tensor(lengths)[:, None])
+            for row in lane.active:
+                row.length += 1
+            self._choose(lane, 0, logits[:, -1])
+        if not lane.active and not lane.waiting:
+            lane.cache.release()
+
+    def _fail(self, lane: _Lane, error: Exception) -> None:
+        for job in {*lane.starting, *(row.job for row in lane.active)}:
+            if not job.future.done():
+                job.future.set_exception(error)
+        lane.starting, lane.active = [], []
+        lane.cache.release()
+
+    def _admit(self, lane: _Lane) -> None:
+        """Starts as many waiting rows as fit, computing each prompt once, and draws their first tokens."""
+        choices: dict[Generation, list[_Row]] = {}
+        for row in self._take_waiting(lane):
+            choices.setdefault(row.job, []).append(row)
+        if not choices:
+            return
+        lane.starting = list(choices)
+        first = len(lane.active)
+        lane.cache.reserve(first + sum(map(len, choices.values())), max(len(job.prompt) for job in choices))
+        order, logits = self._run_prompts(lane, first, list(choices))
+        lane.active += [choices[job][0] for job in order]
+        source = list(range(len(order)))
+        for place, job in enumerate(order):
+            for sibling in choices[job][1:]:
+                lane.cache.move(first + place, len(lane.active), len(job.prompt))
+                lane.active.append(sibling)
+                source.append(place)
+        self._choose(lane, first, logits[source])
+
+    def _take_waiting(self, lane: _Lane) -> list[_Row]:
+        taken: list[_Row] = []
+        others = sum(other.most_cells() for other in self._lanes.values() if other is not lane)
+        while lane.waiting and len(lane.active) + len(taken) < self._max_batch:
+            row = lane.waiting[0]
+            if not row.job.future.done():
+                busy = bool(lane.active or taken or others)
+                if busy and others + lane.most_cells([*taken, row]) > self._most_cells:
+                    break
+                taken.append(row)
+            lane.waiting.popleft()
+        return taken
+
+    def _run_prompts(self, lane: _Lane, first: int, jobs: Sequence[JobT]) -> tuple[list[JobT], torch.Tensor]:
+        """Computes each job's prompt in a row of its own, from row `first` on.
+
+        Returns the jobs in the order of their rows, and the logits [jobs, vocabulary] after each prompt.
+        """
+        order: list[JobT] = []
+        logits: list[torch.Tensor] = []
+        short: list[tuple[JobT, int, torch.Tensor | None]] = []
+        for job in jobs:
+            known, block = self._prefixes.longest(job.model, job.prompt)
+            slot = first + len(order)
+            if len(job.prompt) - known < _LONG_TOKENS:
+                short.append((job, known, block))
+                continue
+            if block is not None:
+                lane.cache.write(slot, block, known)
+            logits.append(self._prefill(lane, slot, [job.prompt], [known]))
+            self._prefixes.add(job.model, job.prompt, lane.cache.read(slot, len(job.prompt)))
+            order.append(job)
+        if short:
+            slot = first + len(order)
+            for place, (_, known, block) in enumerate(short):
+                if block is not None:
+                    lane.cache.write(slot + place, block, known)
+            prompts = [job.prompt for job, _, _ in short]
+            logits.append(self._prefill(lane, slot, prompts, [known for _, known, _ in short]))
+            order += [job for job, _, _ in short]
+        return order, torch.cat(logits)
+
+    def _prefill(self, lane: _Lane, first: int, prompts: Sequence[list[int]], known: Sequence[int]) -> torch.Tensor:
+        """Computes what is not known of prompts in rows from `first` on; logits [prompts, vocabulary] at their ends."""
+        new = [len(prompt) - start for prompt, start in zip(prompts, known, strict=True)]
+        self.computed_prompt_tokens += sum(new)
+        self.reused_prompt_tokens += sum(known)
+        width = max(new)
+        ends = torch.tensor([len(prompt) for prompt in prompts])[:, None]
+        # Aligned at the end, so that every row's last token is last. A shorter row is filled up by computing its
+        # first new token again: the same value into the same cell.
+        positions = (ends - width + torch.arange(width)).maximum(torch.tensor(known)[:, None])
+        ids = torch.tensor([[prompt[at] for at in row] for prompt, row in zip(prompts, positions, strict=True)])
+        for start in range(0, width, _PROMPT_CHUNK_TOKENS):
+            chunk = slice(start, start + _PROMPT_CHUNK_TOKENS)
+            logits = self._model.forward(lane.cache, first, ids[:, chunk], positions[:, chunk])
+        return logits[:, -1]
+
+    def _choose(self, lane: _Lane, first: int, logits: torch.Tensor) -> None:
+        """Draws a token for each active row from `first` on, and removes the rows that this ends."""
+        rows = lane.active[first:]
+        # Taken before the draw, which overwrites the logits.
+        reports = [
+            None if row.job.top_logprobs is None else own.log_softmax(-1) for row, own in zip(rows, logits, strict=True)
+        ]
+        tokens = next_tokens(logits, [row.draw for row in rows])
+        self.generated_tokens += len(tokens)
+        for slot in reversed(range(first, len(lane.active))):
+            if self._take_token(rows[slot - first], tokens[slot - first], reports[slot - first]):
+                _remove(lane, slot)
+
+    def _take_token(self, row: _Row, token: int, logprobs: torch.Tensor | None) -> bool:
+        """Adds a token to its row; True when that ended the row, whose choice is then handed over."""
+        job = row.job
+        if token in self._model.end_tokens:
+            self._finish(row, self._model.decode(row.ids), "stop", len(row.ids) + 1)
+            return True
+        row.ids.append(token)
+        row.draw.record(token, self._wordy[token])
+        if logprobs is not None:
+            row.logprobs.append(_report(logprobs, token, job.top_logprobs or 0))
+        complete = row.draw.constraint is not None and row.draw.constraint.take(token)
+        text = self._model.decode(row.ids) if job.stop else ""
+        cuts = [at for at in map(text.find, job.stop) if at >= 0]
+        if not (cuts or complete or len(row.ids) == job.max_tokens):
+            return False
+        whole = text[: min(cuts)] if cuts else self._model.decode(row.ids)
+        self._finish(row, whole, "stop" if cuts or complete else "length", len(row.ids))
+        return True
+
+    def _finish(self, row: _Row, text: str, reason: str, tokens: int) -> None:
+        job = row.job
+        job.choices[row.index] = Choice(text, reason, tokens, tuple(row.logprobs))
+        if len(job.choices) == job.n:
+            _answer(job, [job.choices[index] for index in range(job.n)])
+
+    def _score(self, lane: _Lane, job: Scoring) -> None:
+        """Runs completions of like length together, after one computation of their prompt."""
+        first, start = len(lane.active), len(job.prompt)
+        lane.cache.reserve(first + 1, start)
+        _, after_prompt = self._run_prompts(lane, first, [job])
+        prompt = lane.cache.read(first, start)
+        first_logprobs = after_prompt[0].log_softmax(-1)
+        scores: dict[int, Score] = {i: Score(0.0, 0) for i, ids in enumerate(job.completions) if not ids}
+        todo = sorted((i for i, ids in enumerate(job.completions) if ids), key=lambda i: len(job.completions[i]))
+        ready = 1
+        while todo and not job.future.done():
+            width = len(job.completions[todo[-1]])
+            count = min(len(todo), self._max_batch, max(1, _SCORE_CHUNK_TOKENS // width))
+            batch, todo = todo[-count:], todo[:-count]
+            lane.cache.reserve(first + count, start + width)
+            for row in range(ready, count):
+                lane.cache.write(first + row, prompt, start)
+            ready = max(ready, count)
+            ids = torch.zeros(count, width, dtype=torch.long)
+            for place, index in enumerate(batch):
+                ids[place, : len(job.completions[index])] = torch.tensor(job.completions[index])
+            sums = first_logprobs[ids[:, 0]].double()
+            for at in range(0, width - 1, _SCORE_CHUNK_TOKENS):
+                inputs, targets = ids[:, at : at + _SCORE_CHUNK_TOKENS][:, : width - 1 - at], ids[:, at + 1 :]
+                targets = targets[:, : inputs.shape[1]]
+                positions = (start + at + torch.arange(inputs.shape[1])).expand(count, -1)
+                logits = self._model.forward(lane.cache, first, inputs, positions, every_logit=True)
+                own = logits.gather(2, targets[:, :, None])[:, :, 0] - logits.logsumexp(-1)
+                lengths = torch.tensor([len(job.completions[index]) for index in batch])[:, None]
+                counted = at + 1 + torch.arange(inputs.shape[1]) < lengths
+                sums += own.double().masked_fill(~counted, 0.0).sum(-1)
+            for index, total in zip(batch, sums.tolist(), strict=True):
+                scores[index] = Score(total, len(job.completions[index]))
+        _answer(job, [scores[index] for index in sorted(scores)])
+
+
+def _remove(lane: _Lane, slot: int) -> None:
+    """Closes the gap a finished row leaves by moving the last one into it."""
+    last = lane.active.pop()
+    if slot < len(lane.active):
+        lane.cache.move(len(lane.active), slot, last.length)
+        lane.active[slot] = last
+
+
+def _report(logprobs: torch.Tensor, token: int, top: int) -> TokenLogprob:
+    best = logprobs.topk(top)
+    pairs = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    return TokenLogprob(token, float(logprobs[token]), pairs)
+
+
+def _answer(job: Generation | Scoring, result: Any) -> None:
+    # The client may cancel between the check and the answer; then nobody waits for it.
+    with suppress(InvalidStateError):
+        job.future.set_result(result)

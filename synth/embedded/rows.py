@@ -1,0 +1,146 @@
+"""Keys and values of the sequences being decoded, one row each, in place of transformers' own cache.
+
+The rows are left aligned and may differ in length, so a finished row can be dropped and a new one admitted between
+two steps (continuous batching; Yu et al., Orca, OSDI 2022), and the keys and values of a prompt's beginning can be
+copied in instead of computed again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+_LENGTH_STEP, _ROW_STEP = 64, 4
+
+
+class _Layer(CacheLayerMixin):  # type: ignore[misc]  # transformers is seen as untyped
+    """Writes new keys and values where `RowCache.aim` said, and shows attention the rows and cells it asked for."""
+
+    def __init__(self, owner: RowCache) -> None:
+        super().__init__()
+        self._owner = owner
+        self.store = torch.empty(0)
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Nothing to do: `RowCache.reserve` makes room before every forward pass."""
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        aim, (heads, width) = self._owner, key_states.shape[1::2]
+        for part, states in ((0, key_states), (1, value_states)):
+            cells = self.store[part].view(-1, heads, width)
+            cells.index_copy_(0, aim.cells, states.transpose(1, 2).reshape(-1, heads, width))
+        shown = self.store[:, aim.first : aim.last, : aim.shown].transpose(2, 3)
+        return shown[0], shown[1]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self._owner.shown, 0
+
+    def get_seq_length(self) -> int:
+        return self._owner.shown
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+class RowCache:
+    """Up to `rows` sequences of up to `length` tokens; each layer's store is [2, rows, length, heads, width]."""
+
+    def __init__(self, layers: int, heads: int, width: int, dtype: torch.dtype) -> None:
+        self._heads, self._width, self._dtype = heads, width, dtype
+        self._layers = [_Layer(self) for _ in range(layers)]
+        self.cache = Cache(layers=self._layers)
+        self.rows = self.length = 0
+        self.first = self.last = self.shown = 0
+        self.cells = torch.empty(0, dtype=torch.long)
+
+    def reserve(self, rows: int, length: int) -> None:
+        """Makes room, keeping what is stored. Cells start as zeros: attention multiplies even masked ones."""
+        rows = max(self.rows, -(-rows // _ROW_STEP) * _ROW_STEP)
+        length = max(self.length, -(-length // _LENGTH_STEP) * _LENGTH_STEP)
+        if (rows, length) == (self.rows, self.length):
+            return
+        for layer in self._layers:
+            old = layer.store
+            layer.store = torch.zeros(2, rows, length, self._heads, self._width, dtype=self._dtype)
+            if self.rows:
+                layer.store[:, : self.rows, : self.length] = old
+        self.rows, self.length = rows, length
+
+    def release(self) -> None:
+        """Gives the memory back; only when no row is in use."""
+        for layer in self._layers:
+            layer.store = torch.empty(0)
+        self.rows = self.length = 0
+
+    def aim(self, first: int, positions_RS: torch.Tensor) -> torch.Tensor:
+        """Points the next forward pass at rows `first`..`first + R`, whose new tokens stand at `positions_RS`.
+
+        Returns the additive attention mask [R, 1, S, shown]: a token sees its own row up to itself.
+        """
+        count = positions_RS.shape[0]
+        self.first, self.last = first, first + count
+        self.shown = int(positions_RS.max()) + 1
+        row_starts = torch.arange(first, first + count)[:, None] * self.length
+        self.cells = (row_starts + positions_RS).reshape(-1)
+        hidden = torch.arange(self.shown) > positions_RS[:, None, :, None]
+        return torch.zeros(hidden.shape, dtype=self._dtype).masked_fill_(hidden, float("-inf"))
+
+    def move(self, source: int, target: int, length: int) -> None:
+        for layer in self._layers:
+            layer.store[:, target, :length] = layer.store[:, source, :length]
+
+    def read(self, row: int, length: int) -> torch.Tensor:
+        """A copy [layers, 2, length, heads, width] of a row's beginning."""
+        return torch.stack([layer.store[:, row, :length] for layer in self._layers])
+
+    def write(self, row: int, block: torch.Tensor, length: int) -> None:
+        for layer, part in zip(self._layers, block, strict=True):
+            layer.store[:, row, :length] = part[:, :length]
+
+
+class PrefixStore:
+    """Keys and values of recent prompts, so that a beginning they share with a new prompt is copied, not computed.
+
+    Least recently used goes first once `max_tokens` are held. Entries belong to one model name: an adapter changes
+    keys and values.
+    """
+
+    def __init__(self, max_tokens: int) -> None:
+        self._max_tokens, self._tokens = max_tokens, 0
+        self._entries: OrderedDict[tuple[str, bytes], tuple[npt.NDArray[np.int64], torch.Tensor]] = OrderedDict()
+
+    def longest(self, model: str, prompt: list[int]) -> tuple[int, torch.Tensor | None]:
+        """How many of the prompt's first tokens are known (never all: the last one's logits are needed), and where."""
+        tokens = np.asarray(prompt[:-1], dtype=np.int64)
+        best, best_key = 0, None
+        for key, (known, _) in self._entries.items():
+            if key[0] != model:
+                continue
+            both = min(len(known), len(tokens))
+            differs = known[:both] != tokens[:both]
+            shared = int(differs.argmax()) if differs.any() else both
+            if shared > best:
+                best, best_key = shared, key
+        if best_key is None:
+            return 0, None
+        self._entries.move_to_end(best_key)
+        return best, self._entries[best_key][1]
+
+    def add(self, model: str, prompt: list[int], block: torch.Tensor) -> None:
+        tokens = np.asarray(prompt, dtype=np.int64)
+        key = (model, tokens.tobytes())
+        if len(tokens) > self._max_tokens or key in self._entries:
+            return
+        self._entries[key] = (tokens, block)
+        self._tokens += len(tokens)
+        while self._tokens > self._max_tokens:
+            _, (dropped, _) = self._entries.popitem(last=False)
+            self._tokens -= len(dropped)

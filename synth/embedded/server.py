@@ -1,0 +1,256 @@
+"""The child process: HTTP on a loopback port, OpenAI's chat completions in front of the decode loop.
+
+Run by `synth.embedded.process`, not by hand. It reports its port as one JSON line on standard output, and it ends on
+SIGTERM or when standard input closes, which happens even if the parent is killed with -9.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import Any
+
+import torch
+from aiohttp import web
+from pydantic import BaseModel
+
+from synth.embedded.constrain import SchemaCompiler, SchemaError
+from synth.embedded.decoder import Decoder
+from synth.embedded.jobs import Choice, Generation, Scoring, TokenLogprob
+from synth.embedded.model import ChatModel, UnsupportedModel, best_dtype
+from synth.embedded.protocol import ChatRequest, RequestError, ScoreRequest, parse_body
+from synth.embedded.sampling import Sampling
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Served(BaseModel):
+    """One model name a request may ask for: the base itself, or the base with an adapter."""
+
+    name: str
+    folder: Path
+    revision: str
+    is_adapter: bool
+
+
+class Api:
+    """The routes. Tokenising happens here on the event loop; everything with the model in the decode loop."""
+
+    def __init__(self, base: Served, adapters: Sequence[Served], *, dtype: str, max_batch: int, kv_mib: int) -> None:
+        self._served = {served.name: served for served in (base, *adapters)}
+        chosen = best_dtype() if dtype == "auto" else getattr(torch, dtype)
+        self._model = ChatModel(base.folder, {adapter.name: adapter.folder for adapter in adapters}, chosen)
+        self._dtype = str(chosen).removeprefix("torch.")
+        self._schemas = SchemaCompiler(self._model.tokenizer, self._model.vocabulary, self._model.end_tokens)
+        lanes = {name: name if served.is_adapter else None for name, served in self._served.items()}
+        self._decoder = Decoder(self._model, lanes, self._schemas.start, max_batch=max_batch, kv_mib=kv_mib)
+
+    def application(self) -> web.Application:
+        app = web.Application(middlewares=[_errors_as_openai], client_max_size=16 * 2**20)
+        app.router.add_post("/v1/chat/completions", self.chat_completions)
+        app.router.add_post("/v1/score", self.score)
+        app.router.add_post("/score", self.score)
+        app.router.add_get("/v1/models", self.models)
+        app.router.add_get("/health", self.health)
+        return app
+
+    def close(self) -> None:
+        self._decoder.close()
+
+    async def chat_completions(self, request: web.Request) -> web.Response:
+        body = parse_body(ChatRequest, await _json(request))
+        served = self._find(body.model)
+        prompt = self._prompt(body)
+        job = Generation(
+            model=served.name,
+            prompt=prompt,
+            sampling=Sampling(
+                body.temperature, body.top_p, body.top_k, body.repetition_penalty, body.no_repeat_ngram_size
+            ),
+            max_tokens=body.token_limit(len(prompt), self._model.context_tokens),
+            n=body.n,
+            seed=body.seed,
+            stop=body.stop_texts(),
+            top_logprobs=body.top_logprobs if body.logprobs else None,
+            grammar=self._grammar(body),
+        )
+        self._decoder.submit(job)
+        choices = await asyncio.wrap_future(job.future)
+        completion_tokens = sum(choice.tokens for choice in choices)
+        return web.json_response(
+            {
+                "id": f"chatcmpl-{uuid.uuid4().hex}",
+                "object": "chat.completion",
+                "created": int(time.time()),
+                "model": served.name,
+                "system_fingerprint": f"{served.revision}/{self._dtype}",
+                "choices": [self._choice(index, choice, body.logprobs) for index, choice in enumerate(choices)],
+                "usage": {
+                    "prompt_tokens": len(prompt),
+                    "completion_tokens": completion_tokens,
+                    "total_tokens": len(prompt) + completion_tokens,
+                },
+            }
+        )
+
+    async def score(self, request: web.Request) -> web.Response:
+        body = parse_body(ScoreRequest, await _json(request))
+        served = self._find(body.model)
+        prompt = self._prompt(body)
+        completions = [self._model.encode(text) for text in body.completions]
+        longest = len(prompt) + max(map(len, completions))
+        if longest > self._model.context_tokens:
+            raise RequestError(
+                f"This model's context holds {self._model.context_tokens} tokens; the messages and the longest "
+                f"completion take {longest}.",
+                param="completions",
+                code="context_length_exceeded",
+            )
+        job = Scoring(model=served.name, prompt=prompt, completions=completions)
+        self._decoder.submit(job)
+        scores = await asyncio.wrap_future(job.future)
+        data = [{"index": i, "logprob": one.logprob, "tokens": one.tokens} for i, one in enumerate(scores)]
+        usage = {"prompt_tokens": len(prompt), "completion_tokens": sum(one.tokens for one in scores)}
+        return web.json_response({"object": "list", "model": served.name, "data": data, "usage": usage})
+
+    async def models(self, request: web.Request) -> web.Response:
+        data = [
+            {
+                "id": served.name,
+                "object": "model",
+                "created": 0,
+                "owned_by": "pairsmith",
+                "revision": served.revision,
+                "is_adapter": served.is_adapter,
+                "max_model_len": self._model.context_tokens,
+            }
+            for served in self._served.values()
+        ]
+        return web.json_response({"object": "list", "data": data})
+
+    async def health(self, request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok", "dtype": self._dtype, **self._decoder.load()})
+
+    def _find(self, name: str) -> Served:
+        if name not in self._served:
+            known = ", ".join(self._served)
+            raise RequestError(
+                f"The model `{name}` is not served here; these are: {known}.",
+                param="model",
+                code="model_not_found",
+                status=404,
+            )
+        return self._served[name]
+
+    def _prompt(self, body: ChatRequest | ScoreRequest) -> list[int]:
+        try:
+            prompt = self._model.encode_chat([message.model_dump() for message in body.messages])
+        except Exception as error:  # A chat template is a program of the model's author and may raise anything.
+            raise RequestError(
+                f"The model's chat template refuses these messages: {error}", param="messages"
+            ) from error
+        if not prompt:
+            raise RequestError("The model's chat template makes nothing of these messages.", param="messages")
+        return prompt
+
+    def _grammar(self, body: ChatRequest) -> str | None:
+        schema = body.response_format.schema_to_follow() if body.response_format else None
+        if schema is None:
+            return None
+        try:
+            return self._schemas.check(schema)
+        except (SchemaError, ValueError) as error:
+            raise RequestError(f"The JSON schema cannot be followed: {error}", param="response_format") from error
+
+    def _choice(self, index: int, choice: Choice, logprobs: bool) -> dict[str, Any]:
+        content = [self._logprob(one) for one in choice.logprobs] if logprobs else None
+        return {
+            "index": index,
+            "message": {"role": "assistant", "content": choice.text},
+            "finish_reason": choice.finish_reason,
+            "logprobs": {"content": content} if logprobs else None,
+        }
+
+    def _logprob(self, one: TokenLogprob) -> dict[str, Any]:
+        top = [self._token(token) | {"logprob": logprob} for token, logprob in one.top]
+        return self._token(one.token) | {"logprob": one.logprob, "top_logprobs": top}
+
+    def _token(self, token: int) -> dict[str, Any]:
+        raw = self._schemas.token_bytes(token)
+        return {"token": raw.decode(errors="replace"), "bytes": list(raw)}
+
+
+async def _json(request: web.Request) -> Any:
+    try:
+        return await request.json()
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"The body is not JSON: {error}.") from error
+
+
+@web.middleware
+async def _errors_as_openai(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except RequestError as error:
+        failure = error
+    except web.HTTPException as error:
+        failure = RequestError(f"{request.method} {request.path}: {error.reason}.", status=error.status)
+    except CancelledError:
+        failure = RequestError("The server is shutting down.", status=503)
+    except Exception as error:
+        print(f"{request.path}: {error!r}", file=sys.stderr, flush=True)
+        failure = RequestError(f"The decode loop failed: {error!r}", status=500)
+    return web.json_response(failure.body(), status=failure.status)
+
+
+async def _serve(api: Api) -> None:
+    runner = web.AppRunner(api.application(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
+    await site.start()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    threading.Thread(target=_watch_parent, args=(loop, stop), daemon=True).start()
+    print(json.dumps({"port": runner.addresses[0][1]}), flush=True)
+    await stop.wait()
+    api.close()
+    await runner.cleanup()
+
+
+def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Standard input is a pipe that only the parent holds; its end is the parent's end."""
+    while os.read(0, 4096):
+        pass
+    loop.call_soon_threadsafe(stop.set)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m synth.embedded.server", description=__doc__)
+    parser.add_argument("--served", required=True, type=json.loads, help="JSON list of models, the base first")
+    parser.add_argument("--dtype", choices=["auto", "bfloat16", "float32"], default="auto")
+    parser.add_argument("--max-batch", type=int, required=True)
+    parser.add_argument("--kv-mib", type=int, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    base, *adapters = (Served.model_validate(entry) for entry in options.served)
+    try:
+        api = Api(base, adapters, dtype=options.dtype, max_batch=options.max_batch, kv_mib=options.kv_mib)
+    except UnsupportedModel as error:
+        sys.exit(f"The model cannot be served: {error}.")
+    asyncio.run(_serve(api))
+
+
+if __name__ == "__main__":
+    main()

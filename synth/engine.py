@@ -1,0 +1,277 @@
+"""Runs generators over seeds: many at once, in steady memory, resumable after any end, every place accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from schemas.errors import StoreError
+from schemas.records import Counts, Pair, Record, Seed
+from schemas.store import Store
+from schemas.transitions import reach
+from synth.chat_completions import Stopped
+from synth.generators import Generator
+
+Accept = Callable[[Pair], Awaitable[bool | None]]
+Progress = Callable[[str, dict[str, float]], None]
+
+_PROGRESS_EVERY_S = 0.1
+
+
+@dataclass
+class GenerateResult:
+    """What became of the places asked for: rows in = accepted + rejected + waiting + failed at every moment.
+
+    A place is one sample of one seed. Without `accept` nothing judges, so every pair waits. `reasons` counts the
+    failed ones by the first word of their failure. `pairs_made` are new, `pairs_kept` were there from an earlier run.
+    `stopped`: it ended by the stop event, so places may be left; `target_reached`: it ended because enough rows were
+    accepted.
+    """
+
+    accepted: int = 0
+    rejected: int = 0
+    waiting: int = 0
+    failed: int = 0
+    rows_in: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    pairs_made: int = 0
+    pairs_kept: int = 0
+    stopped: bool = False
+    target_reached: bool = False
+    seconds: float = 0.0
+
+    @property
+    def counts(self) -> Counts:
+        """The conservation sum."""
+        return Counts(
+            rows_in=self.rows_in,
+            accepted=self.accepted,
+            rejected=self.rejected,
+            waiting=self.waiting,
+            failed=self.failed,
+        )
+
+
+async def generate(
+    store: Store,
+    seeds: Iterable[Seed],
+    generators: Sequence[Generator],
+    *,
+    concurrency: int,
+    accept: Accept | None = None,
+    target: int | None = None,
+    progress: Progress | None = None,
+    stop: asyncio.Event | None = None,
+    result: GenerateResult | None = None,
+) -> GenerateResult:
+    """Give every place its outcome: ask `generators` for the seeds they take, write pairs and failures to the store.
+
+    A place that has a pair from an earlier run is not asked again; any other is handed to the generator, whose ledger
+    knows what has been paid for. At most `4 * concurrency` seeds are open at once, however many `seeds` yields:
+    `concurrency` requests on the wire, the rest waiting for the disk. A seed's pairs and outcomes are written as one
+    group.
+
+    `accept` is asked about every pair, old ones included. With `target`, no more places are open than are still
+    needed, and no seed is begun once so many are accepted, so at most one seed's places are asked beyond it.
+
+    `stop` ends the run in order: nothing more is sent, answers on their way are made durable, and the result is
+    returned with `stopped` set. A teacher's failure that concerns every row ends it the same way and is then raised;
+    a StoreError cancels all at once. A caller that wants the counts even then passes its own `result`, which is
+    filled as the run goes.
+    """
+    if target is not None and accept is None:
+        raise ValueError("a target of accepted rows needs an accept function")
+    result = GenerateResult() if result is None else result
+    run = _Run(store, generators, 4 * concurrency, accept, target, progress, result)
+    if progress is not None and isinstance(seeds, Sequence):
+        run.total = sum(g.samples for seed in seeds for g in generators if g.takes == seed.kind)
+    watch = asyncio.create_task(run.stop_at(stop)) if stop is not None else None
+    began = time.perf_counter()
+    try:
+        await run.over(seeds)
+    finally:
+        if watch is not None:
+            watch.cancel()
+        result.seconds = time.perf_counter() - began
+    return result
+
+
+class _Run:
+    """The state of one call of `generate`."""
+
+    def __init__(
+        self,
+        store: Store,
+        generators: Sequence[Generator],
+        window: int,
+        accept: Accept | None,
+        target: int | None,
+        progress: Progress | None,
+        result: GenerateResult,
+    ) -> None:
+        self.total: int | None = None
+        self._store, self._generators, self._window = store, generators, window
+        self._accept, self._target, self._progress, self._result = accept, target, progress, result
+        self._ledgers = list({id(g.ledger): g.ledger for g in generators}.values())
+        self._open: dict[asyncio.Task[None], int] = {}
+        self._open_places = 0
+        self._changed = asyncio.Event()
+        self._error: BaseException | None = None
+        self._reported_s = 0.0
+        self._pair_ids = {
+            (g.scope, c.seed_id, c.sample): c.pair_id
+            for g in generators
+            for c in store.candidates(g.scope)
+            if c.pair_id is not None
+        }
+
+    async def over(self, seeds: Iterable[Seed]) -> None:
+        try:
+            for number, (seed, generator) in enumerate(self._work(seeds)):
+                if not await self._may_begin():
+                    break
+                kept = self._kept(seed, generator)
+                if kept is not None and self._accept is None:
+                    self._count_kept(len(kept))
+                    if number % 1000 == 0:
+                        await asyncio.sleep(0)  # a long resumed stretch must not starve the loop
+                    continue
+                outcome = self._again(kept) if kept is not None else self._ask(seed, generator)
+                task = asyncio.create_task(outcome)
+                self._open[task] = generator.samples
+                self._open_places += generator.samples
+                task.add_done_callback(self._finished)
+            while self._open:
+                await self._change()
+        except BaseException:
+            for task in self._open:
+                task.cancel()
+            await asyncio.gather(*self._open, return_exceptions=True)
+            raise
+        self._report(last=True)
+        if self._error is not None:
+            raise self._error
+
+    async def stop_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._result.stopped = True
+        self._drain()
+
+    def _work(self, seeds: Iterable[Seed]) -> Iterator[tuple[Seed, Generator]]:
+        for seed in seeds:
+            for generator in self._generators:
+                if generator.takes == seed.kind:
+                    yield seed, generator
+
+    async def _may_begin(self) -> bool:
+        """Wait until one more seed may be begun; False if none will be."""
+        while True:
+            if self._result.stopped or self._error is not None:
+                return False
+            enough = False
+            if self._target is not None:
+                if self._result.accepted >= self._target:
+                    self._result.target_reached = True
+                    return False
+                # Were all open places accepted, would another seed still be needed?
+                enough = self._result.accepted + self._open_places >= self._target
+            if len(self._open) < self._window and not enough:
+                return True
+            await self._change()
+
+    async def _change(self) -> None:
+        await self._changed.wait()
+        self._changed.clear()
+
+    def _drain(self) -> None:
+        for ledger in self._ledgers:
+            ledger.drain()
+        self._changed.set()
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._open_places -= self._open.pop(task)
+        self._changed.set()
+        error = None if task.cancelled() else task.exception()
+        if error is None or isinstance(error, Stopped):
+            return
+        if self._error is None:
+            self._error = error
+        if isinstance(error, StoreError):
+            for other in self._open:
+                other.cancel()
+        self._drain()
+
+    def _kept(self, seed: Seed, generator: Generator) -> list[str] | None:
+        """The pairs of an earlier run, if every place of this seed has one."""
+        ids = []
+        for sample in range(generator.samples):
+            pair_id = self._pair_ids.get((generator.scope, seed.id, sample))
+            if pair_id is None:
+                return None
+            ids.append(pair_id)
+        return ids
+
+    def _count_kept(self, places: int) -> None:
+        self._result.rows_in += places
+        self._result.waiting += places
+        self._result.pairs_kept += places
+        self._report()
+
+    async def _again(self, pair_ids: list[str]) -> None:
+        """Count pairs of an earlier run as `accept` sees them now."""
+        for pair in await asyncio.to_thread(self._store.pairs, pair_ids):
+            await self._count(pair, new=False)
+
+    async def _ask(self, seed: Seed, generator: Generator) -> None:
+        """One seed through its generator: outcomes become durable together, then they are counted."""
+        outcomes = [outcome async for outcome in generator(seed)]
+        records: list[Record] = []
+        for candidate, pair in outcomes:
+            records += (candidate,) if pair is None else (pair, candidate)
+        await self._store.put(*records)
+        reach("pair_written")
+        for candidate, pair in outcomes:
+            if pair is None:
+                word = (candidate.failure or "").partition(":")[0]
+                self._result.rows_in += 1
+                self._result.failed += 1
+                self._result.reasons[word] += 1
+            else:
+                known = self._pair_ids.get((candidate.scope, candidate.seed_id, candidate.sample))
+                await self._count(pair, new=known is None)
+        self._report()
+
+    async def _count(self, pair: Pair, *, new: bool) -> None:
+        keep = None if self._accept is None else await self._accept(pair)
+        self._result.rows_in += 1
+        self._result.pairs_made += new
+        self._result.pairs_kept += not new
+        if keep is None:
+            self._result.waiting += 1
+        elif keep:
+            self._result.accepted += 1
+        else:
+            self._result.rejected += 1
+
+    def _report(self, *, last: bool = False) -> None:
+        if self._progress is None:
+            return
+        now_s = time.monotonic()
+        if not last and now_s - self._reported_s < _PROGRESS_EVERY_S:
+            return
+        self._reported_s = now_s
+        numbers: dict[str, float] = {
+            "done": self._result.rows_in,
+            "failed": self._result.failed,
+            "in_flight": sum(ledger.in_flight for ledger in self._ledgers),
+            "tokens": sum(ledger.usage.completion_tokens for ledger in self._ledgers),
+            "usd": sum(ledger.usd for ledger in self._ledgers),
+        }
+        if self.total is not None:
+            numbers["total"] = self.total
+        if self._accept is not None:
+            numbers["accepted"] = self._result.accepted
+        self._progress("generate", numbers)

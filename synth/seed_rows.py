@@ -1,0 +1,400 @@
+"""The rows of a source of seeds, read as a stream: one reader for each format, all yielding `(row number, cell)`."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import orjson
+
+from schemas.errors import InputError
+from schemas.spec import SeedSource
+
+MAX_LINE_BYTES = 16 * 2**20
+"""A line or a CSV cell longer than this is not held in memory."""
+
+_ENDINGS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".txt": "text",
+    ".text": "text",
+}
+_JSON_HEAD = re.compile(r"\s*(?:\{|\[\s*(?:[{\"\[]|$))")
+
+
+class SeedProblem(NamedTuple):
+    """Something about one row. `what` begins with one word a test or a count can use: `blank`, `duplicate`, `type`,
+    `nul`, `long`, `column`, `cells` for a row that is not used; `bom`, `header` for what was mended."""
+
+    where: str
+    what: str
+
+
+class Fault(NamedTuple):
+    """A row that its reader already knows to be unusable."""
+
+    what: str
+
+
+Rows = Iterator[tuple[int, object]]
+_Lines = Iterator[tuple[int, str | Fault]]
+
+
+def shown(source: SeedSource) -> str:
+    """The source as a person calls it."""
+    return "standard input" if source.path == "-" else source.path
+
+
+def rows_of(
+    source: SeedSource, folder: Path, stdin: BinaryIO | None, notes: list[SeedProblem], stack: ExitStack
+) -> Rows:
+    """The cells of the text column of `source`: a str, a Fault, None, or whatever else a broken row holds.
+
+    Files are opened in `stack`. `notes` gathers what was mended. Raises InputError if the source cannot be read.
+    """
+    path = folder / source.path
+    kind = source.format or _told_by_name(source, path)
+    if kind == "hub":
+        return _hub_rows(source, notes)
+    if source.path == "-":
+        stream = stdin if stdin is not None else sys.stdin.buffer
+    elif not path.exists():
+        raise _missing(source, path)
+    elif kind == "datasets":
+        return _datasets_rows(source, path, notes)
+    elif path.is_dir():
+        raise InputError(f"is a folder, not a {kind} file.", where=source.path, fix="Name the file in it.")
+    elif kind == "parquet":
+        return _parquet_rows(source, path, notes)
+    else:
+        try:
+            stream = stack.enter_context(path.open("rb"))
+        except OSError as error:
+            raise InputError(f"cannot be opened: {error.strerror}.", where=source.path) from None
+    lines = _lines(stream, source, notes)
+    if kind == "guess":
+        blank, lines = _up_to_text(lines)
+        head = next(lines, None)
+        kind = "jsonl" if head and isinstance(head[1], str) and _JSON_HEAD.match(head[1]) else "text"
+        lines = chain(blank, [] if head is None else [head], lines)
+    if kind == "jsonl":
+        return _jsonl_rows(lines, source, notes)
+    if kind == "csv":
+        return _csv_rows(lines, source, notes)
+    if kind == "text":
+        return lines
+    raise InputError(
+        f"{kind} cannot be read from standard input.", where=shown(source), fix="Save it to a file and name the file."
+    )
+
+
+def _told_by_name(source: SeedSource, path: Path) -> str:
+    if source.path == "-":
+        return "guess"
+    if path.is_dir():
+        return "datasets"
+    told = _ENDINGS.get(path.suffix.lower())
+    if told:
+        return told
+    if path.exists():
+        raise InputError(
+            f"its format is not told by the ending '{path.suffix}'.",
+            where=source.path,
+            fix=f'Add format = "jsonl" (or csv, parquet, text) to its [[seeds]], or use one of {", ".join(_ENDINGS)}.',
+        )
+    raise _missing(source, path)
+
+
+def _missing(source: SeedSource, path: Path) -> InputError:
+    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    hint = f"Did you mean '{near[0]}'? " if near else ""
+    hub = "" if path.suffix else ' For a dataset of the hub add format = "hub".'
+    return InputError(
+        "these seeds do not exist.", where=source.path, fix=f"{hint}Paths are relative to pairsmith.toml.{hub}"
+    )
+
+
+def _lines(stream: BinaryIO, source: SeedSource, notes: list[SeedProblem]) -> _Lines:
+    """Numbered lines with their line ends, one at a time. A line that is too long is skipped and told as a fault."""
+    number = offset = 0
+    while raw := stream.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        size = len(raw)
+        if number == 1:
+            if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise InputError("is UTF-16.", where=f"{shown(source)}:1", fix="Save it as UTF-8.")
+            if raw.startswith(b"\xef\xbb\xbf"):
+                notes.append(SeedProblem(f"{shown(source)}:1", "bom: a byte order mark was skipped."))
+                raw, offset, size = raw[3:], 3, size - 3
+        if size > MAX_LINE_BYTES:
+            while raw and not raw.endswith(b"\n"):
+                raw = stream.readline(MAX_LINE_BYTES)
+                size += len(raw)
+            yield number, Fault(f"long: a line of {size:,} bytes, and at most {MAX_LINE_BYTES:,} are read.")
+        else:
+            try:
+                yield number, raw.decode()
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"is not UTF-8: byte 0x{raw[error.start]:02x} at offset {offset + error.start} "
+                    f"(byte {error.start + 1} of the line).",
+                    where=f"{shown(source)}:{number}",
+                    fix="Save the file as UTF-8.",
+                ) from None
+        offset += size
+
+
+def _up_to_text(
+    lines: _Lines,
+) -> tuple[list[tuple[int, str | Fault]], _Lines]:
+    """The blank lines at the head, and the rest."""
+    blank: list[tuple[int, str | Fault]] = []
+    for number, line in lines:
+        if isinstance(line, Fault) or line.strip():
+            return blank, chain([(number, line)], lines)
+        blank.append((number, line))
+    return blank, iter(())
+
+
+def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, notes: list[SeedProblem]) -> Rows:
+    column: str | None = None
+    for number, line in lines:
+        if isinstance(line, Fault) or not line.strip():
+            yield number, line
+            continue
+        where = f"{shown(source)}:{number}"
+        try:
+            row = orjson.loads(line.rstrip())
+        except orjson.JSONDecodeError as error:
+            raise InputError(
+                f"is not valid JSON at column {error.colno}: {error.msg}.",
+                where=where,
+                why="JSONL holds one whole object on every line.",
+                fix="Mend or delete this line.",
+            ) from None
+        if not isinstance(row, dict):
+            raise InputError(
+                f"is a JSON {type(row).__name__}, not an object.",
+                where=where,
+                fix='Write lines such as {"text": "..."}.',
+            )
+        if column is None:
+            names = list(row)
+            column = names[_column(names, source, where, notes)]
+        found = ", ".join(map(repr, row)) or "none"
+        yield number, row[column] if column in row else Fault(f"column: no '{column}' here; there is: {found}.")
+
+
+def _csv_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows:
+    skipped: list[tuple[int, Fault]] = []
+
+    def texts() -> Iterator[str]:
+        for number, line in rest:
+            if isinstance(line, Fault):
+                skipped.append((number, line))
+                yield "\n"
+            else:
+                yield line
+
+    # The module's limit of 131,072 characters would end the run at a long cell in a column that nobody reads.
+    csv.field_size_limit(MAX_LINE_BYTES)
+    blank, rest = _up_to_text(lines)
+    yield from blank
+    head = next(rest, None)
+    if head is None:
+        return
+    if isinstance(head[1], Fault):
+        yield head
+        return
+    delimiter = _delimiter(head[1], source)
+    rest = chain([head], rest)
+    reader = csv.reader(texts(), delimiter=delimiter, strict=True)
+    at, end = -1, head[0] - 1
+    width = 0
+    while True:
+        start = end + 1
+        where = f"{shown(source)}:{start}"
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise InputError(
+                f"is not valid CSV: {error}.",
+                where=where,
+                why="A quotation mark that is never closed swallows the rows behind it.",
+                fix='Close it, or write a quotation mark inside a quoted cell twice ("").',
+            ) from None
+        if cells is None:
+            return
+        end = head[0] - 1 + reader.line_num
+        if at < 0:
+            at, width = _column(cells, source, where, notes), len(cells)
+        elif skipped:
+            yield from skipped
+            skipped.clear()
+        elif any(cell.strip() for cell in cells[width:]):
+            yield (
+                start,
+                Fault(
+                    f"cells: {len(cells)} cells under {width} headers; quote a text that has the separator "
+                    f"{delimiter!r} in it."
+                ),
+            )
+        else:
+            yield start, cells[at] if at < len(cells) else None
+
+
+def _delimiter(header: str, source: SeedSource) -> str:
+    """The separator under which the header holds the column, else the one that makes most cells; a comma in doubt."""
+
+    def rank(delimiter: str) -> tuple[bool, int]:
+        cells = next(csv.reader([header], delimiter=delimiter), [])
+        known = {_plain(name) for name in _wanted(source)}
+        return any(_plain(cell) in known for cell in cells), len(cells)
+
+    return max(",;\t", key=rank)
+
+
+def _wanted(source: SeedSource) -> list[str]:
+    return [source.columns["text"]] if "text" in source.columns else ["text", source.kind]
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.split()).casefold()
+
+
+def _column(found: Sequence[str], source: SeedSource, where: str, notes: list[SeedProblem]) -> int:
+    """Which of the columns `found` holds the text. An exact name wins; case and spaces are forgiven and told."""
+    for name in sorted({name for name in found if found.count(name) > 1}):
+        notes.append(SeedProblem(where, f"header: {found.count(name)} columns are called '{name}'."))
+    wanted = _wanted(source)
+    for name in wanted:
+        exact = [at for at, column in enumerate(found) if column == name]
+        hits = exact or [at for at, column in enumerate(found) if _plain(column) == _plain(name)]
+        if len(hits) > 1:
+            raise InputError(
+                f"columns {' and '.join(str(at + 1) for at in hits)} are both called '{name}'.",
+                where=where,
+                why="It would be a guess which one holds the seeds.",
+                fix="Rename one of them.",
+            )
+        if hits and not exact:
+            notes.append(SeedProblem(where, f"header: the column '{found[hits[0]]}' was read as '{name}'."))
+        if hits:
+            return hits[0]
+    plain = {_plain(column): column for column in found}
+    near = [plain[hit] for name in wanted for hit in difflib.get_close_matches(_plain(name), plain, n=1)]
+    hint = f"Did you mean '{near[0]}'? " if near else ""
+    example = near[0] if near else found[0] if found else "prompt"
+    raise InputError(
+        f"there is no column '{wanted[0]}'; there is: {', '.join(map(repr, found)) or 'none'}.",
+        where=where,
+        fix=f'{hint}Name the column in its [[seeds]], as in columns = {{ text = "{example}" }}.',
+    )
+
+
+def _parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> Rows:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"is not a Parquet file: {error}.", where=source.path) from None
+    with table:
+        names = table.schema_arrow.names
+        at = _column(names, source, source.path, notes)
+        number = 0
+        try:
+            for batch in table.iter_batches(batch_size=1024, columns=[names[at]]):
+                for cell in batch.column(0):
+                    number += 1
+                    yield number, _cell(cell, f"{source.path}:{number}")
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"cannot be read on: {error}.", where=f"{source.path}:{number + 1}") from None
+
+
+def _cell(cell: Any, where: str) -> object:
+    try:
+        return cell.as_py()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"is not UTF-8: byte 0x{error.object[error.start]:02x} at byte {error.start + 1} of the text.",
+            where=where,
+            fix="Write the file again with UTF-8 text.",
+        ) from None
+
+
+def _datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> Rows:
+    from datasets import Dataset, load_from_disk
+
+    try:
+        data: Any = load_from_disk(str(path))
+    except Exception as error:  # its reasons range from a missing file to a wrong schema, in no common type
+        raise InputError(
+            f"is not a folder that `datasets` saved: {_first_line(error)}",
+            where=source.path,
+            fix='Name a folder made by save_to_disk, or a file with format = "jsonl", "csv", "parquet" or "text".',
+        ) from None
+    if not isinstance(data, Dataset):
+        split = source.split or (next(iter(data)) if len(data) == 1 else None)
+        if split not in data:
+            raise InputError(
+                f"there is no split '{split}'." if split else "has several splits.",
+                where=source.path,
+                fix=f'Add split = "..." to its [[seeds]]: {", ".join(data)}.',
+            )
+        data = data[split]
+    name = data.column_names[_column(data.column_names, source, source.path, notes)]
+    number = 0
+    for batch in data.with_format("arrow").select_columns([name]).iter(batch_size=1024):
+        for cell in batch.column(0):
+            number += 1
+            yield number, _cell(cell, f"{source.path}:{number}")
+
+
+def _hub_rows(source: SeedSource, notes: list[SeedProblem]) -> Rows:
+    """Streams, so that `limit` downloads no more than it needs."""
+    from datasets import get_dataset_split_names, load_dataset
+
+    try:
+        split = source.split
+        if split is None:
+            splits = get_dataset_split_names(source.path)
+            if len(splits) > 1 and "train" not in splits:
+                raise InputError(
+                    "has several splits.", where=source.path, fix=f'Add split = "...": {", ".join(splits)}.'
+                )
+            split = "train" if "train" in splits else splits[0]
+            if len(splits) > 1:
+                notes.append(
+                    SeedProblem(source.path, f"header: the split 'train' was read, out of {', '.join(splits)}.")
+                )
+        column: str | None = None
+        for number, row in enumerate(load_dataset(source.path, split=split, streaming=True), 1):
+            if column is None:
+                names = list(row)
+                column = names[_column(names, source, f"{source.path}:{number}", notes)]
+            yield number, row.get(column)
+    except InputError:
+        raise
+    except Exception as error:  # the hub client raises dozens of types; each means that the rows cannot be had
+        raise InputError(
+            f"cannot be read from the hub: {_first_line(error)}",
+            where=source.path,
+            fix="Check the name and the network, or save the data to a file and name that.",
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,117 @@
+"""Reading seeds: files, `datasets` folders, hub ids and standard input become `Seed` records, every row accounted for.
+
+What makes a *file* unreadable (it is missing, empty, not UTF-8, broken JSON or CSV, lacks the column) is an InputError:
+the run stops before a teacher is asked. What makes one *row* unusable is a `SeedProblem`, and the rest is read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from schemas.errors import InputError
+from schemas.records import Seed
+from schemas.spec import SeedSource
+from synth.seed_rows import Fault, SeedProblem, rows_of, shown
+
+__all__ = ["MAX_CHARS", "SeedProblem", "SeedReading", "read_seeds"]
+
+MAX_CHARS = 100_000
+"""A seed longer than this is a problem row: few teachers take it, and it is nearly always a broken file."""
+
+
+@dataclass
+class SeedReading:
+    """What was read. `rows_in == len(seeds) + len(problems)`; `notes` tell what was mended without losing a row."""
+
+    seeds: list[Seed] = field(default_factory=list)
+    problems: list[SeedProblem] = field(default_factory=list)
+    notes: list[SeedProblem] = field(default_factory=list)
+    rows_in: int = 0
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many rows were not used, by the first word of the reason."""
+        return dict(Counter(problem.what.partition(":")[0] for problem in self.problems))
+
+
+def read_seeds(sources: Sequence[SeedSource], folder: Path, stdin: BinaryIO | None = None) -> SeedReading:
+    """Read every source in order. Paths are relative to `folder`; `stdin` stands for the path `-`.
+
+    White space around a text is not part of it. A row whose text (of the same kind) was read before, in whichever
+    source, is a problem that names the first one. A source is read up to `limit` seeds; rows behind that do not count.
+    Lines and rows are numbered from 1; in CSV a row has the number of the line it starts on. Only the one column is
+    read.
+
+    Raises InputError, before anything is returned, if a source is missing, empty, malformed (the file, the line and the
+    column or byte are named), lacks the column, or has not one row with a text.
+    """
+    if sum(source.path == "-" for source in sources) > 1:
+        raise InputError(
+            "two sources read standard input.",
+            where="seeds",
+            why="It can be read only once.",
+            fix="Delete one of them.",
+        )
+    reading = SeedReading()
+    first_seen: dict[str, str] = {}
+    for source in sources:
+        _read(source, folder, stdin, reading, first_seen)
+    return reading
+
+
+def _read(
+    source: SeedSource, folder: Path, stdin: BinaryIO | None, reading: SeedReading, first_seen: dict[str, str]
+) -> None:
+    rows = accepted = duplicates = 0
+    unusable: list[SeedProblem] = []
+    with ExitStack() as stack:
+        for number, cell in rows_of(source, folder, stdin, reading.notes, stack):
+            rows += 1
+            where = f"{shown(source)}:{number}"
+            text = _text(cell)
+            if isinstance(text, Fault):
+                unusable.append(SeedProblem(where, text.what))
+                reading.problems.append(unusable[-1])
+                continue
+            seed = Seed(kind=source.kind, text=text, source=where, license=source.license)
+            first = first_seen.setdefault(seed.id, where)
+            if first != where:
+                duplicates += 1
+                reading.problems.append(SeedProblem(where, f"duplicate: the same text as {first}."))
+                continue
+            reading.seeds.append(seed)
+            accepted += 1
+            if accepted == source.limit:
+                break
+    reading.rows_in += rows
+    if not rows:
+        raise InputError("has no rows.", where=shown(source), fix="Write at least one seed into it.")
+    if not accepted and not duplicates:
+        raise InputError(
+            f"none of its {rows} rows can be used; the first: {unusable[0].what}",
+            where=unusable[0].where,
+            fix="Look at the file, and at the column that the spec names.",
+        )
+
+
+def _text(cell: object) -> str | Fault:
+    """The text of a cell, or why it cannot be a seed."""
+    if isinstance(cell, Fault):
+        return cell
+    if cell is not None and not isinstance(cell, str):
+        value = repr(cell)
+        value = value if len(value) <= 40 else f"{value[:40]}..."
+        return Fault(f"type: expected text, found {type(cell).__name__} {value}.")
+    text = (cell or "").strip()
+    if not text:
+        return Fault("blank: there is no text.")
+    if "\0" in text:
+        return Fault(f"nul: character {text.index(chr(0)) + 1} is a NUL, which databases cannot hold.")
+    if len(text) > MAX_CHARS:
+        return Fault(f"long: {len(text):,} characters, and at most {MAX_CHARS:,} are read.")
+    return text

@@ -1,0 +1,180 @@
+"""A real HTTP teacher on 127.0.0.1: it speaks chat completions, misbehaves as told, and counts what it was asked.
+
+It runs in a thread of the test's process, so its counts survive when the client, another process, is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request as the teacher saw it. `number` counts all requests, `nth` those with this `prompt`, from 1."""
+
+    number: int
+    nth: int
+    prompt: str
+    n: int
+    body: dict[str, Any]
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the teacher does. Without `texts` it says one per choice asked for; `body` replaces the whole answer."""
+
+    texts: tuple[str | None, ...] | None = None
+    finish: str = "stop"
+    status: int = 200
+    body: bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    delay_s: float = 0.0
+    cut: bool = False
+    usage: bool = True
+
+
+def says(*texts: str | None, finish: str = "stop", delay_s: float = 0.0, usage: bool = True) -> Reply:
+    """An answer with these choices."""
+    return Reply(texts=texts or None, finish=finish, delay_s=delay_s, usage=usage)
+
+
+def fails(status: int, message: str = "no", headers: dict[str, str] | None = None, **error: Any) -> Reply:
+    """An error answer in OpenAI's form."""
+    return Reply(status=status, body=orjson.dumps({"error": {"message": message, **error}}), headers=headers or {})
+
+
+def cuts() -> Reply:
+    """The connection is cut instead of an answer."""
+    return Reply(cut=True)
+
+
+class LoopbackTeacher:
+    """`with LoopbackTeacher(reply) as teacher:` serves at `teacher.url` until the block ends.
+
+    `reply` decides on each Ask; the default is a plain answer. `asked` is every request in order, `busiest` the most
+    that were open at once. `honours_n=False` gives one choice whatever n is.
+    """
+
+    def __init__(
+        self,
+        reply: Callable[[Ask], Reply] | None = None,
+        *,
+        models: tuple[str, ...] | None = ("loopback",),
+        key: str | None = None,
+        latency_s: float = 0.0,
+        honours_n: bool = True,
+    ) -> None:
+        self.asked: list[Ask] = []
+        self.busiest = 0
+        self._open = 0
+        self._reply = reply or (lambda ask: Reply())
+        self._models, self._key, self._latency_s, self._honours_n = models, key, latency_s, honours_n
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._arrived = threading.Condition()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def counts(self) -> Counter[str]:
+        """How often each prompt (the last user message) was asked."""
+        return Counter(ask.prompt for ask in self.asked)
+
+    def wait_for(self, count: int, timeout_s: float = 30) -> None:
+        """Block until so many requests have arrived."""
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: len(self.asked) >= count, timeout_s), "too few requests arrived"
+
+    def __enter__(self) -> LoopbackTeacher:
+        self._thread.start()
+        assert self._ready.wait(30)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(30)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._run())
+        finally:
+            self._loop.close()
+
+    async def _run(self) -> None:
+        self._stopping = asyncio.Event()
+        app = web.Application(client_max_size=2**26)
+        app.router.add_get("/v1/models", self._list)
+        app.router.add_post("/v1/chat/completions", self._complete)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self._port = runner.addresses[0][1]
+        self._ready.set()
+        await self._stopping.wait()
+        await runner.cleanup()
+
+    def _refuses(self, request: web.Request) -> bool:
+        return self._key is not None and request.headers.get("Authorization") != f"Bearer {self._key}"
+
+    async def _list(self, request: web.Request) -> web.Response:
+        if self._refuses(request):
+            return _json(401, {"error": {"message": "wrong key"}})
+        if self._models is None:
+            return _json(404, {"error": {"message": "no such path"}})
+        return _json(200, {"data": [{"id": model} for model in self._models]})
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        body = orjson.loads(await request.read())
+        prompt = body["messages"][-1]["content"]
+        nth = 1 + sum(ask.prompt == prompt for ask in self.asked)
+        ask = Ask(len(self.asked) + 1, nth, prompt, body.get("n", 1), body, dict(request.headers))
+        with self._arrived:
+            self.asked.append(ask)
+            self._arrived.notify_all()
+        if self._refuses(request):
+            sent = request.headers.get("Authorization", "")
+            return _json(401, {"error": {"message": f"wrong key: {sent}"}})
+        self._open += 1
+        self.busiest = max(self.busiest, self._open)
+        try:
+            reply = self._reply(ask)
+            await asyncio.sleep(self._latency_s + reply.delay_s)
+        finally:
+            self._open -= 1
+        if reply.cut:
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        if reply.body is not None:
+            return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
+        return _json(200, self._answer(ask, reply))
+
+    def _answer(self, ask: Ask, reply: Reply) -> dict[str, Any]:
+        count = ask.n if self._honours_n else 1
+        texts = reply.texts or tuple(f"{ask.prompt}, at length ({ask.number}.{i})" for i in range(count))
+        choices = [
+            {"index": i, "finish_reason": reply.finish, "message": {"role": "assistant", "content": text}}
+            for i, text in enumerate(texts)
+        ]
+        answer: dict[str, Any] = {"id": f"chat-{ask.number}", "model": ask.body["model"], "choices": choices}
+        if reply.usage:
+            answer["usage"] = {"prompt_tokens": 10, "completion_tokens": 5 * len(choices)}
+        return answer
+
+
+def _json(status: int, body: object) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(body), content_type="application/json")

@@ -1,0 +1,69 @@
+"""A store, a ledger and generators around a loopback teacher, as the command line would wire them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prompts import load
+from schemas.records import Sampling, Seed
+from schemas.spec import Backward, Exemplar, Forward, Task, Teacher
+from schemas.store import Store
+from synth.endpoint import Endpoint
+from synth.generators import Generator, backward, forward
+from synth.ledger import Ledger
+
+TASK = Task(name="dogs", style="Write at length.")
+EXEMPLARS = (Exemplar(simple="a cat", enhanced="a cat on a red sofa in the evening"),)
+
+
+@dataclass
+class Rig:
+    """`generators` are forward with two samples and backward with two levels."""
+
+    store: Store
+    ledger: Ledger
+    forward: Generator
+    backward: Generator
+
+    @property
+    def generators(self) -> Sequence[Generator]:
+        return (self.forward, self.backward)
+
+
+def simple(count: int) -> list[Seed]:
+    """Seeds `dog 0`, `dog 1`, ..."""
+    return [Seed(kind="simple", text=f"dog {i}", source=f"seeds.jsonl:{i + 1}") for i in range(count)]
+
+
+def enhanced(count: int) -> list[Seed]:
+    """Excellent outputs."""
+    return [Seed(kind="enhanced", text=f"hound {i} on a hill at dawn", source=f"e.txt:{i + 1}") for i in range(count)]
+
+
+@asynccontextmanager
+async def rig(url: str, folder: Path, *, n: int = 2, retry_failed: bool = False, **teacher: Any) -> AsyncIterator[Rig]:
+    """Opened on the store in `folder`."""
+    spec = Teacher(**{"url": url, "model": "loopback", "retries": 2, "concurrency": 8, **teacher})
+    with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
+        endpoint = Endpoint(
+            spec.url,
+            spec.model,
+            timeout_s=spec.timeout_s,
+            retries=spec.retries,
+            concurrency=spec.concurrency,
+            backoff_s=0.001,
+        )
+        async with endpoint:
+            ledger = Ledger(store, endpoint, spec, retry_failed=retry_failed)
+            ahead = Forward(n=n, sampling=Sampling(temperature=0.9))
+            back = Backward(levels=("three words", "one sentence"), sampling=Sampling(temperature=0.7))
+            yield Rig(
+                store,
+                ledger,
+                forward(TASK, EXEMPLARS, ahead, load("enhance"), ledger),
+                backward(TASK, EXEMPLARS, back, load("simplify"), ledger),
+            )

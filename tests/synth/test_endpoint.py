@@ -1,0 +1,374 @@
+"""What an endpoint does for each thing a server can do to it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from schemas.errors import AuthError, SpecError, TeacherError, Unreachable
+from schemas.records import Message, Sampling
+from synth.chat_completions import Answer, Broken, Refused, ServerFault, Stopped, Throttled, TimedOut, base_url
+from synth.endpoint import Endpoint, longest_backoff_s
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
+
+KEY = "sk-very-secret-0123456789"
+
+
+def chat(text: str) -> tuple[Message, ...]:
+    return (Message(role="user", content=text),)
+
+
+def ask(teacher: LoopbackTeacher, *, n: int = 1, sampling: Sampling | None = None, **options: object) -> Answer:
+    async def once() -> Answer:
+        settings = {"backoff_s": 0.001, "retries": 3, **options}
+        async with Endpoint(teacher.url, "loopback", **settings) as endpoint:  # type: ignore[arg-type]
+            return await endpoint.ask(chat("a dog"), sampling or Sampling(), n)
+
+    return asyncio.run(once())
+
+
+@pytest.mark.parametrize(
+    ("given", "base"),
+    [
+        ("http://h:8000", "http://h:8000/v1"),
+        ("http://h:8000/", "http://h:8000/v1"),
+        ("http://h:8000/v1", "http://h:8000/v1"),
+        (" http://h:8000/v1// ", "http://h:8000/v1"),
+        ("https://h/v1/chat/completions", "https://h/v1"),
+        ("https://h/api/v1", "https://h/api/v1"),
+        ("https://h/v1beta/openai/", "https://h/v1beta/openai"),
+        ("https://h/gateway", "https://h/gateway/v1"),
+    ],
+)
+def test_the_address_may_be_written_in_every_usual_way(given: str, base: str) -> None:
+    """With or without /v1, a trailing slash, or the whole path, the same endpoint is meant."""
+    assert base_url(given) == base
+    assert base_url(base) == base
+
+
+@pytest.mark.parametrize("given", ["localhost:8000", "embeded", "ftp://h/v1", "", "http://"])
+def test_what_is_no_address_is_refused_before_anything_is_sent(given: str) -> None:
+    """A typo in teacher.url is a mistake in the spec, not a network failure."""
+    with pytest.raises(SpecError, match="not the address"):
+        base_url(given)
+
+
+@pytest.mark.parametrize("given", ["http://me:pw@h/v1", "http://h/v1?key=abc"])
+def test_an_address_cannot_carry_a_secret(given: str) -> None:
+    """The address is written to the store, so a password or a query in it is refused, unquoted."""
+    with pytest.raises(SpecError) as caught:
+        base_url(given)
+    assert "pw" not in str(caught.value)
+    assert "abc" not in str(caught.value)
+
+
+def test_an_answer_is_handed_over_as_it_came() -> None:
+    """Choices in the order of their index, usage with cached tokens, the model that answered, the request's own id."""
+    body = (
+        b'{"id": "x-1", "model": "big-2026", "choices": [{"index": 1, "message": {"content": "b"}},'
+        b' {"index": 0, "message": {"content": "a"}}],'
+        b' "usage": {"prompt_tokens": 7, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}}'
+    )
+    with LoopbackTeacher(lambda ask: Reply(body=body)) as teacher:
+        answer = ask(teacher, n=2, sampling=Sampling(temperature=0.5, max_tokens=9, extra={"min_p": 0.1}))
+    assert [choice["message"]["content"] for choice in answer.choices] == ["a", "b"]
+    assert answer.usage is not None
+    assert answer.usage.model_dump() == {"prompt_tokens": 7, "completion_tokens": 2, "cached_tokens": 4}
+    assert answer.model == "big-2026"
+    assert answer.request_id.endswith("/x-1")
+    sent = teacher.asked[0].body
+    assert sent == answer.request
+    assert sent == {
+        "model": "loopback",
+        "messages": [{"role": "user", "content": "a dog"}],
+        "temperature": 0.5,
+        "max_tokens": 9,
+        "min_p": 0.1,
+        "n": 2,
+    }
+
+
+@pytest.mark.parametrize("usage", [b"null", b'{"prompt_tokens": "many"}', b"[]"])
+def test_tokens_that_were_not_counted_are_unknown(usage: bytes) -> None:
+    """A missing or odd usage is None, never zero tokens or a guess."""
+    body = b'{"choices": [{"message": {"content": "a"}}], "usage": ' + usage + b"}"
+    with LoopbackTeacher(lambda ask: Reply(body=body)) as teacher:
+        assert ask(teacher).usage is None
+
+
+@pytest.mark.parametrize("body", [b"<html>busy</html>", b"[]", b"{}", b'{"choices": []}', b'{"choices": null}', b""])
+def test_a_200_that_is_no_completion_has_no_choices(body: bytes) -> None:
+    """Whatever came instead is kept as text, and it is not retried here: it may have been paid for."""
+    with LoopbackTeacher(lambda ask: Reply(body=body)) as teacher:
+        answer = ask(teacher)
+    assert answer.choices == []
+    assert answer.body == body.decode()
+    assert len(teacher.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "word"),
+    [
+        *((fails(status), "server") for status in (500, 502, 503, 529, 408, 409)),
+        (fails(429), "throttled"),
+        (cuts(), "broken"),
+        (Reply(delay_s=1.0), "timeout"),
+    ],
+)
+def test_a_passing_fault_is_retried(fault: Reply, word: str) -> None:
+    """Throttling, server faults, cut connections and timeouts are tried again and counted by kind."""
+
+    async def once() -> None:
+        async with Endpoint(teacher.url, "loopback", backoff_s=0.001, retries=3, timeout_s=0.3) as endpoint:
+            await endpoint.ask(chat("warm up"), Sampling())
+            answer = await endpoint.ask(chat("a dog"), Sampling())
+            assert answer.choices
+            assert endpoint.sent == 4
+            assert endpoint.retries_by_kind == {word: 2}
+
+    with LoopbackTeacher(lambda ask: fault if ask.prompt == "a dog" and ask.nth <= 2 else says()) as teacher:
+        asyncio.run(once())
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [(fails(500), ServerFault), (fails(429), Throttled), (cuts(), Broken), (Reply(delay_s=1.0), TimedOut)],
+)
+def test_a_lasting_fault_fails_the_row_after_all_retries(fault: Reply, error: type[Exception]) -> None:
+    """`retries` is how often it is sent again, and then the row has its reason in one word."""
+
+    async def once() -> None:
+        async with Endpoint(teacher.url, "loopback", backoff_s=0.001, retries=2, timeout_s=0.2) as endpoint:
+            await endpoint.ask(chat("warm up"), Sampling())
+            with pytest.raises(error, match=r"^(server|throttled|broken|timeout): "):
+                await endpoint.ask(chat("a dog"), Sampling())
+
+    with LoopbackTeacher(lambda ask: fault if ask.prompt == "a dog" else says()) as teacher:
+        asyncio.run(once())
+    assert teacher.counts()["a dog"] == 3
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Retry-After": "0.4"},
+        {"retry-after-ms": "400"},
+        {"Retry-After": format_datetime(datetime.now(UTC) + timedelta(days=-1))},
+        {"Retry-After": "soon"},
+    ],
+)
+def test_retry_after_is_honoured_in_each_form(headers: dict[str, str]) -> None:
+    """Seconds and milliseconds are waited for; a date in the past and nonsense leave the ordinary backoff."""
+    with LoopbackTeacher(lambda ask: fails(429, headers=headers) if ask.nth == 1 else says()) as teacher:
+        began = time.perf_counter()
+        assert ask(teacher).choices
+    waited = time.perf_counter() - began
+    if "400" in headers.values() or "0.4" in headers.values():
+        assert waited >= 0.4
+    else:
+        assert waited < 5
+
+
+def test_a_wait_of_hours_stops_the_run() -> None:
+    """A daily limit is not slept through in silence."""
+    with (
+        LoopbackTeacher(lambda ask: fails(429, headers={"Retry-After": "7200"})) as teacher,
+        pytest.raises(TeacherError, match="7200 s"),
+    ):
+        ask(teacher)
+
+
+def test_backoff_doubles_up_to_its_cap() -> None:
+    """The wait is uniform between zero and a bound that doubles to 30 s."""
+    assert [longest_backoff_s(0.5, tries) for tries in range(1, 10)] == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_names_the_variable_and_never_the_key(status: int) -> None:
+    """The variable is what a person can mend; the key stays out of the message even if the server repeats it."""
+    told = f"Incorrect API key provided: {KEY}"
+    with (
+        LoopbackTeacher(lambda ask: fails(status, told)) as teacher,
+        pytest.raises(AuthError, match="MY_KEY") as caught,
+    ):
+        ask(teacher, key=KEY, key_env="MY_KEY")
+    assert KEY not in str(caught.value)
+    assert KEY not in repr(caught.value.__cause__)
+    assert len(teacher.asked) == 1
+    assert teacher.asked[0].headers["Authorization"] == f"Bearer {KEY}"
+
+
+def test_no_key_where_one_is_needed_says_how_to_give_one() -> None:
+    """Without key_env, the message says which spec key to set."""
+    with LoopbackTeacher(key=KEY) as teacher, pytest.raises(AuthError, match=r"teacher\.key_env"):
+        ask(teacher)
+
+
+def test_a_key_is_not_shown_by_repr() -> None:
+    """Whoever prints an endpoint learns that a key is set, not which."""
+    assert KEY not in repr(Endpoint("http://h", "m", key=KEY, key_env="MY_KEY"))
+
+
+def test_a_key_that_cannot_be_a_header_is_refused() -> None:
+    """A pasted line break is found before the first request."""
+    with pytest.raises(AuthError, match="MY_KEY") as caught:
+        Endpoint("http://h", "m", key="sk-a\nsk-b", key_env="MY_KEY")
+    assert "sk-a" not in str(caught.value)
+
+
+def test_an_unknown_model_lists_those_that_are_served() -> None:
+    """The error holds the names to choose from."""
+    reply = fails(404, "The model 'loopback' does not exist", code="model_not_found")
+    with (
+        LoopbackTeacher(lambda ask: reply, models=("qwen3-8b", "qwen3-4b")) as teacher,
+        pytest.raises(TeacherError, match=r"serves: qwen3-8b, qwen3-4b"),
+    ):
+        ask(teacher)
+
+
+@pytest.mark.parametrize("fault", [fails(429, code="insufficient_quota"), fails(402, "Insufficient Balance")])
+def test_an_empty_account_stops_the_run_at_once(fault: Reply) -> None:
+    """No retry can help, so there is none."""
+    with LoopbackTeacher(lambda ask: fault) as teacher, pytest.raises(TeacherError, match="no quota"):
+        ask(teacher)
+    assert len(teacher.asked) == 1
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refused_request_concerns_its_row_alone(status: int) -> None:
+    """Too long or filtered: the reason is kept, nothing is retried."""
+    with (
+        LoopbackTeacher(lambda ask: fails(status, "context length exceeded")) as teacher,
+        pytest.raises(Refused, match=f"^refused: HTTP {status}: context length exceeded") as caught,
+    ):
+        ask(teacher)
+    assert "context length exceeded" in caught.value.answer.body
+    assert len(teacher.asked) == 1
+
+
+def test_a_setting_that_the_model_does_not_take_stops_the_run() -> None:
+    """Every row would be refused, so the setting is named once."""
+    reply = fails(400, "Unsupported value", code="unsupported_value", param="temperature")
+    with LoopbackTeacher(lambda ask: reply) as teacher, pytest.raises(TeacherError, match="'temperature'"):
+        ask(teacher, sampling=Sampling(temperature=0.3))
+
+
+def test_a_redirect_is_reported_and_not_followed() -> None:
+    """A key is never carried to another address."""
+    moved = Reply(status=301, body=b"", headers={"Location": "https://elsewhere/v1"})
+    with LoopbackTeacher(lambda ask: moved) as teacher, pytest.raises(TeacherError, match="https://elsewhere/v1"):
+        ask(teacher)
+
+
+def test_a_server_that_refuses_n_is_asked_for_one() -> None:
+    """The request is repeated without n, and later ones leave it out at once."""
+
+    async def twice() -> None:
+        async with Endpoint(teacher.url, "loopback") as endpoint:
+            for _ in range(2):
+                answer = await endpoint.ask(chat("a dog"), Sampling(), n=3)
+                assert len(answer.choices) == 1
+
+    with LoopbackTeacher(lambda ask: fails(400, "n must be 1") if ask.n > 1 else says()) as teacher:
+        asyncio.run(twice())
+    assert [a.n for a in teacher.asked] == [3, 1, 1]
+
+
+def test_a_model_that_renamed_max_tokens_is_understood() -> None:
+    """The same limit under the name that newer models take; the setting in the spec stays max_tokens."""
+
+    def reply(ask: Ask) -> Reply:
+        if "max_tokens" in ask.body:
+            return fails(400, "Unsupported parameter: use 'max_completion_tokens'", code="unsupported_parameter")
+        return says()
+
+    with LoopbackTeacher(reply) as teacher:
+        assert ask(teacher, sampling=Sampling(max_tokens=7)).choices
+    assert teacher.asked[-1].body["max_completion_tokens"] == 7
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
+def test_an_address_where_nothing_answers_fails_within_seconds(host: str) -> None:
+    """A first request that cannot connect is tried a few times only, however many retries rows have."""
+
+    async def once() -> None:
+        url = f"http://{host}:{closed_port()}"
+        async with Endpoint(url, "m", retries=50) as endpoint:
+            await endpoint.ask(chat("a dog"), Sampling())
+
+    began = time.perf_counter()
+    with pytest.raises(Unreachable, match="Nothing answers"):
+        asyncio.run(once())
+    assert time.perf_counter() - began < 10
+
+
+def test_an_outage_stops_the_run_instead_of_failing_every_row() -> None:
+    """A server that answered and then is gone for many requests in a row is named once."""
+
+    async def many() -> int:
+        failed = 0
+        async with Endpoint(teacher.url, "m", retries=1, backoff_s=0.001, concurrency=2) as endpoint:
+            await endpoint.ask(chat("warm up"), Sampling())
+            while True:
+                try:
+                    await endpoint.ask(chat("a dog"), Sampling())
+                except ServerFault:
+                    failed += 1
+                except Unreachable:
+                    return failed
+
+    with LoopbackTeacher(lambda ask: says() if ask.number == 1 else fails(503)) as teacher:
+        assert asyncio.run(many()) == 9
+
+
+def test_draining_ends_a_wait_at_once() -> None:
+    """A request that waits to be sent again is given up when the run stops: Ctrl-C does not wait out a Retry-After."""
+
+    async def stopped() -> None:
+        async with Endpoint(teacher.url, "m") as endpoint:
+            asked = asyncio.create_task(endpoint.ask(chat("a dog"), Sampling()))
+            await asyncio.to_thread(teacher.wait_for, 1)
+            await asyncio.sleep(0.05)
+            endpoint.drain()
+            with pytest.raises(Stopped):
+                await asked
+            with pytest.raises(Stopped):
+                await endpoint.ask(chat("another"), Sampling())
+
+    began = time.perf_counter()
+    with LoopbackTeacher(lambda ask: fails(429, headers={"Retry-After": "60"})) as teacher:
+        asyncio.run(stopped())
+    assert time.perf_counter() - began < 10
+    assert len(teacher.asked) == 1
+
+
+def test_check_spends_nothing_and_tells_what_is_there() -> None:
+    """doctor's look: the models, a wrong model, a wrong key, nothing there; and no completion is asked for."""
+
+    async def check(model: str, key: str | None = None) -> object:
+        async with Endpoint(teacher.url, model, key=key, key_env="MY_KEY") as endpoint:
+            return await endpoint.check()
+
+    with LoopbackTeacher(models=("loopback", "llama3:latest"), key=KEY) as teacher:
+        assert asyncio.run(check("loopback", KEY)).models == ("loopback", "llama3:latest")  # type: ignore[attr-defined]
+        asyncio.run(check("llama3", KEY))
+        with pytest.raises(TeacherError, match="serves: loopback"):
+            asyncio.run(check("other", KEY))
+        with pytest.raises(AuthError, match="MY_KEY"):
+            asyncio.run(check("loopback", "wrong"))
+    with pytest.raises(Unreachable):
+        asyncio.run(check("loopback", KEY))
+    with LoopbackTeacher(models=None) as teacher:
+        assert asyncio.run(check("loopback")).models is None  # type: ignore[attr-defined]
+    assert teacher.asked == []

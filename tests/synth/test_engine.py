@@ -1,0 +1,275 @@
+"""The engine: every place has its outcome, a rerun asks only for what has none, memory and overshoot are bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import tempfile
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas.errors import StoreFull, TeacherError
+from schemas.records import Pair, Seed
+from schemas.store import Store
+from synth.engine import GenerateResult, generate
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
+from tests.synth.rig import Rig, enhanced, rig, simple
+
+
+def run(
+    teacher: LoopbackTeacher,
+    folder: Path,
+    seeds: Any,
+    *,
+    options: dict[str, Any] | None = None,
+    concurrency: int = 8,
+    **rigged: Any,
+) -> tuple[GenerateResult, Rig]:
+    async def go() -> tuple[GenerateResult, Rig]:
+        async with rig(teacher.url, folder, concurrency=concurrency, **rigged) as r:
+            result = await generate(r.store, seeds, r.generators, concurrency=concurrency, **(options or {}))
+            return result, r
+
+    return asyncio.run(go())
+
+
+def test_every_place_has_an_outcome_and_a_second_run_asks_nothing(tmp_path: Path) -> None:
+    """Samples of simple seeds and levels of enhanced ones; the pairs are in the store; the rerun sends 0 requests."""
+    seeds: list[Seed] = [*simple(10), *enhanced(5)]
+    with LoopbackTeacher() as teacher:
+        result, r = run(teacher, tmp_path, seeds)
+        assert result.counts.model_dump() == {
+            "rows_in": 30,
+            "accepted": 0,
+            "rejected": 0,
+            "waiting": 30,
+            "failed": 0,
+        }
+        assert (result.pairs_made, result.pairs_kept, r.ledger.sent) == (30, 0, 20)
+        asked = len(teacher.asked)
+        again, r = run(teacher, tmp_path, seeds)
+        assert again.counts == result.counts
+        assert (again.pairs_made, again.pairs_kept, r.ledger.sent, r.ledger.reused) == (0, 30, 0, 0)
+        assert len(teacher.asked) == asked
+        grown, r = run(teacher, tmp_path, [*seeds, *simple(12)[10:]], n=3)
+        assert (grown.counts.rows_in, grown.pairs_made) == (46, 16)
+        assert r.ledger.sent == 12
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}", write=False) as store:
+        assert len(store.pairs()) == 46
+
+
+def test_failures_are_rows_with_reasons_and_keep_nobody_else(tmp_path: Path) -> None:
+    """One seed each that is empty, refused, cut and truncated: four reasons, and every other row is there."""
+    faults = {"dog 1": says("", ""), "dog 2": fails(400), "dog 3": cuts(), "dog 4": says("a", "b", finish="length")}
+    with LoopbackTeacher(lambda ask: faults.get(ask.prompt, says())) as teacher:
+        result, _ = run(teacher, tmp_path, simple(10))
+        assert result.reasons == {"empty": 2, "refused": 2, "broken": 2, "truncated": 2}
+        assert (result.failed, result.waiting) == (8, 12)
+        asked = teacher.counts()
+        faults.clear()
+        result, r = run(teacher, tmp_path, simple(10))
+        # The cut one had no answer, so it is asked; the others used up their attempts.
+        assert result.reasons == {"empty": 2, "refused": 2, "truncated": 2}
+        assert teacher.counts() - asked == {"dog 3": 1}
+        result, r = run(teacher, tmp_path, simple(10), retry_failed=True)
+        assert result.counts.waiting == 20
+        assert r.ledger.sent == 3
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}", write=False) as store:
+        assert all(pair.enhanced.strip() for pair in store.pairs())
+        assert all(candidate.failure is None for candidate in store.candidates())
+
+
+def test_accept_decides_and_none_waits(tmp_path: Path) -> None:
+    """True, False and None are three outcomes, and old pairs are asked about as well."""
+
+    async def accept(pair: Pair) -> bool | None:
+        return {"0": True, "1": False}.get(pair.simple[-1])
+
+    with LoopbackTeacher() as teacher:
+        for kept in (0, 6):
+            result, _ = run(teacher, tmp_path, simple(3), options={"accept": accept})
+            assert (result.accepted, result.rejected, result.waiting, result.pairs_kept) == (2, 2, 2, kept)
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_a_target_is_not_overshot_by_more_than_a_seed(n: int, tmp_path: Path) -> None:
+    """No more places are open than could still be needed, so money is not spent past the target."""
+
+    async def accept(pair: Pair) -> bool:
+        return int(pair.simple.removeprefix("dog ")) % 3 != 0
+
+    with LoopbackTeacher(latency_s=0.002) as teacher:
+        options = {"accept": accept, "target": 20}
+        result, _ = run(teacher, tmp_path, simple(500), n=n, options=options, concurrency=16)
+        assert result.target_reached
+        assert 20 <= result.accepted < 20 + n
+        assert result.rows_in == sum(ask.n for ask in teacher.asked)
+        assert result.counts.conserved
+        asked = len(teacher.asked)
+        again, _ = run(teacher, tmp_path, simple(500), n=n, options=options, concurrency=16)
+        assert again.target_reached
+        assert len(teacher.asked) == asked
+
+
+def test_a_target_without_accept_is_a_mistake(tmp_path: Path) -> None:
+    """Nothing would ever be accepted."""
+    with LoopbackTeacher() as teacher, pytest.raises(ValueError, match="accept"):
+        run(teacher, tmp_path, simple(1), options={"target": 5})
+
+
+def test_seeds_are_streamed(tmp_path: Path) -> None:
+    """Seeds are taken as they are needed: the source is never far ahead of what is done, and memory stays flat."""
+    taken, ahead = 0, 0
+
+    def stream() -> Iterator[Seed]:
+        nonlocal taken, ahead
+        for seed in simple(600):
+            taken += 1
+            ahead = max(ahead, taken - len(teacher.asked))
+            yield seed
+
+    with LoopbackTeacher() as teacher:
+        result, r = run(teacher, tmp_path, stream(), n=1, concurrency=4)
+        assert (result.rows_in, r.ledger.sent) == (600, 600)
+        assert ahead <= 4 * 4 + 1
+        assert r.ledger.in_flight_peak <= 8
+        tracemalloc.start()
+        run(teacher, tmp_path, (seed for seed in simple(600)), n=1)
+        assert tracemalloc.get_traced_memory()[1] < 8e6
+        tracemalloc.stop()
+
+
+def test_progress_tells_the_numbers(tmp_path: Path) -> None:
+    """Done, total, failed, in flight, tokens and money; the last call holds the end."""
+    seen: list[dict[str, float]] = []
+    with LoopbackTeacher() as teacher:
+        options = {"progress": lambda stage, numbers: seen.append({"stage": stage, **numbers})}
+        run(teacher, tmp_path, [*simple(4), *enhanced(1)], options=options)
+    assert seen[-1] == {
+        "stage": "generate",
+        "done": 10,
+        "total": 10,
+        "failed": 0,
+        "in_flight": 0,
+        "tokens": 50,
+        "usd": 0,
+    }
+
+
+def test_stop_drains_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    """Ctrl-C: nothing more is sent, answers on their way are kept, and no prompt is asked twice over both runs."""
+
+    async def interrupted() -> GenerateResult:
+        stop = asyncio.Event()
+        async with rig(teacher.url, tmp_path) as r:
+            running = asyncio.create_task(generate(r.store, simple(100), r.generators, concurrency=8, stop=stop))
+            await asyncio.to_thread(teacher.wait_for, 30)
+            stop.set()
+            result = await running
+            assert len(r.store.call_index()) == 2 * len(teacher.asked)
+            return result
+
+    with LoopbackTeacher(latency_s=0.02) as teacher:
+        result = asyncio.run(interrupted())
+        assert result.stopped
+        assert result.counts.conserved
+        assert 0 < result.rows_in < 200
+        # What was asked is done: nothing was sent and thrown away.
+        assert result.rows_in == 2 * len(teacher.asked)
+        again, _ = run(teacher, tmp_path, simple(100))
+        assert again.counts.waiting == 200
+        assert set(teacher.counts().values()) == {1}
+
+
+def test_a_failure_of_the_teacher_is_raised_after_draining(tmp_path: Path) -> None:
+    """Answers that were on their way when the quota ended are kept, and the caller has the counts."""
+
+    def reply(ask: Ask) -> Reply:
+        if ask.number == 20:
+            return fails(429, "You exceeded your quota", code="insufficient_quota")
+        return Reply(delay_s=0.05)
+
+    result = GenerateResult()
+    with LoopbackTeacher(reply) as teacher:
+        with pytest.raises(TeacherError, match="no quota"):
+            run(teacher, tmp_path, simple(100), options={"result": result})
+        assert len(teacher.asked) < 40
+        with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}", write=False) as store:
+            assert len(store.call_index()) == 2 * (len(teacher.asked) - 1)
+    assert result.rows_in == result.waiting == 2 * (len(teacher.asked) - 1)
+
+
+def test_a_full_disk_stops_everything_at_once(tmp_path: Path) -> None:
+    """StoreFull, a few requests more at most, and a store that opens again with all that was confirmed."""
+    with LoopbackTeacher() as teacher:
+        run(teacher, tmp_path, simple(20))
+        asked = len(teacher.asked)
+        largest = max(path.stat().st_size for path in tmp_path.iterdir())
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest + 65_536, hard))
+        try:
+            with pytest.raises(StoreFull):
+                run(teacher, tmp_path, simple(2000))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert len(teacher.asked) - asked < 200
+        with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+            assert len(store.pairs()) >= 40
+            confirmed = len(store.call_index())
+        again, r = run(teacher, tmp_path, simple(100))
+        assert again.counts.waiting == 200
+        assert r.ledger.sent <= (200 - confirmed) / 2
+
+
+FAULTS = st.sampled_from(
+    [
+        says(),
+        says(""),
+        says(None),
+        says("cut sh", finish="length"),
+        Reply(body=b"<html>"),
+        Reply(body=b'{"choices": []}'),
+        fails(429, headers={"Retry-After": "0.001"}),
+        fails(500),
+        fails(400),
+        cuts(),
+    ]
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(FAULTS, max_size=80), st.integers(1, 3), st.booleans())
+def test_rows_are_conserved_under_any_faults(schedule: list[Reply], n: int, honours_n: bool) -> None:
+    """Whatever the server does, in whichever order: rows in = waiting + failed, every pair has text, no answer is lost,
+    and once every row has an answer or no attempts left, another run asks nothing."""
+    faults = iter(schedule)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LoopbackTeacher(lambda ask: next(faults, says()), honours_n=honours_n) as teacher,
+    ):
+        seeds = [*simple(6), *enhanced(3)]
+        result, _ = run(teacher, Path(folder), seeds, n=n)
+        assert result.counts.conserved
+        assert result.rows_in == 6 * n + 3 * 2
+        assert result.failed == sum(result.reasons.values())
+        again, _ = run(teacher, Path(folder), seeds, n=n)
+        assert again.counts.conserved
+        assert again.rows_in == result.rows_in
+        assert again.waiting >= result.waiting
+        with Store.open(f"sqlite:///{Path(folder) / 'pairsmith.db'}", write=False) as store:
+            assert len(store.pairs()) == again.waiting
+            assert all(pair.simple.strip() and pair.enhanced.strip() for pair in store.pairs())
+            assert len(store.candidates()) == again.rows_in
+            for rows in store.call_index().values():
+                assert [status for _, status in rows].count("ok") <= 1
+                assert len(rows) <= 2
+        sent = len(teacher.asked)
+        third, _ = run(teacher, Path(folder), seeds, n=n)
+        assert len(teacher.asked) == sent or again.reasons.keys() & {"broken", "server", "throttled"}
+        assert third.counts.conserved

@@ -1,0 +1,160 @@
+"""From seeds to pairs, and what makes two generations the same."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prompts import load
+from schemas.errors import PromptError
+from schemas.records import Generated, Sampling
+from schemas.spec import Backward, Exemplar, Forward, Task, Teacher
+from schemas.store import Store
+from synth.endpoint import Endpoint
+from synth.generators import Generator, Outcome, clean, forward, scope
+from synth.ledger import Ledger
+from tests.synth.loopback import LoopbackTeacher, says
+from tests.synth.rig import EXEMPLARS, TASK, Rig, enhanced, rig, simple
+
+
+def outcomes(teacher: LoopbackTeacher, folder: Path, which: str, **settings: Any) -> tuple[list[Outcome], Rig]:
+    async def run() -> tuple[list[Outcome], Rig]:
+        async with rig(teacher.url, folder, **settings) as r:
+            generator: Generator = getattr(r, which)
+            (seed,) = simple(1) if which == "forward" else enhanced(1)
+            return [outcome async for outcome in generator(seed)], r
+
+    return asyncio.run(run())
+
+
+def test_forward_makes_n_candidates_of_a_simple_seed(tmp_path: Path) -> None:
+    """Each pair has the seed's text, an answer, the student's system prompt and its whole origin."""
+    with LoopbackTeacher() as teacher:
+        made, _ = outcomes(teacher, tmp_path, "forward", n=3)
+    assert [o.candidate.sample for o in made] == [0, 1, 2]
+    for o in made:
+        assert o.pair is not None
+        assert o.candidate.pair_id == o.pair.id
+        assert (o.pair.simple, o.pair.system) == ("dog 0", TASK.system)
+        assert o.pair.enhanced.startswith("dog 0, at length")
+        origin = o.pair.origin
+        assert isinstance(origin, Generated)
+        assert (origin.generator, origin.teacher, origin.prompt) == ("forward", "loopback", load("enhance").ref)
+        assert origin.sampling == Sampling(temperature=0.9)
+    assert len({o.pair.id for o in made if o.pair}) == 3
+    (asked,) = teacher.asked
+    roles = [m["role"] for m in asked.body["messages"]]
+    assert roles == ["system", "user", "assistant", "user"]
+    assert TASK.style in asked.body["messages"][0]["content"]
+    assert asked.body["messages"][2]["content"] == EXEMPLARS[0].enhanced
+
+
+def test_backward_makes_one_simple_version_at_every_level(tmp_path: Path) -> None:
+    """The seed is the target of each pair; the level is told to the teacher and kept in the pair."""
+    with LoopbackTeacher(lambda ask: says("a hound")) as teacher:
+        made, _ = outcomes(teacher, tmp_path, "backward")
+    pairs = [o.pair for o in made if o.pair]
+    assert [(p.simple, p.enhanced, p.meta) for p in pairs] == [
+        ("a hound", "hound 0 on a hill at dawn", {"level": "three words"}),
+        ("a hound", "hound 0 on a hill at dawn", {"level": "one sentence"}),
+    ]
+    assert len({p.id for p in pairs}) == 2
+    assert sorted("three words" in ask.prompt for ask in teacher.asked) == [False, True]
+
+
+def test_a_bad_sample_fails_alone(tmp_path: Path) -> None:
+    """The other candidates of the seed are pairs, and the failure says why in its first word."""
+    with LoopbackTeacher(lambda ask: says("long text", "") if ask.n == 2 else says("")) as teacher:
+        made, _ = outcomes(teacher, tmp_path, "forward")
+    assert [o.pair is None for o in made] == [False, True]
+    assert (made[1].candidate.failure or "").startswith("empty: ")
+
+
+def test_only_quotes_are_no_text(tmp_path: Path) -> None:
+    """An answer of which cleaning leaves nothing is a failure, never an empty row."""
+    with LoopbackTeacher(lambda ask: says('""', "```\n\n```")) as teacher:
+        made, _ = outcomes(teacher, tmp_path, "forward")
+    assert all(o.pair is None and (o.candidate.failure or "").startswith("empty: ") for o in made)
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("  a dog\n", "a dog"),
+        ('"a dog"', "a dog"),
+        ("\u201ca dog\u201d", "a dog"),
+        ("'a dog'", "a dog"),
+        ("```\na dog\n```", "a dog"),
+        ('```text\n"a dog"\n```', "a dog"),
+        ('"a dog" and "a cat"', '"a dog" and "a cat"'),
+        ('a sign that says "open"', 'a sign that says "open"'),
+        ("'tis the dog's'", "'tis the dog's'"),
+        ("Here it is: a dog", "Here it is: a dog"),
+        ("```\na\n```\n```\nb\n```", "```\na\n```\n```\nb\n```"),
+        ('"', '"'),
+        ("", ""),
+    ],
+)
+def test_cleaning_takes_off_only_what_surrounds_the_answer(said: str, text: str) -> None:
+    """Blanks, one fence, one pair of quotes around the whole; never anything inside."""
+    assert clean(said) == text
+
+
+@given(st.text())
+def test_cleaning_never_adds_or_reorders(text: str) -> None:
+    """What is left is a stretch of what was said."""
+    assert clean(text) in text
+
+
+def scope_of(
+    folder: Path,
+    *,
+    task: Task = TASK,
+    exemplars: tuple[Exemplar, ...] = EXEMPLARS,
+    settings: Forward | Backward | None = None,
+    prompt: str = "enhance",
+    **teacher: Any,
+) -> str:
+    spec = Teacher(model=teacher.pop("model", "m"), **teacher)
+    with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
+        ledger = Ledger(store, Endpoint("http://h", spec.model), spec)
+        return scope("forward", task, exemplars, settings or Forward(), load(prompt, folder), ledger)
+
+
+def test_a_scope_names_what_shapes_pairs_and_nothing_else(tmp_path: Path) -> None:
+    """Another style, exemplars, sampling, prompt or teacher is a new pool; more candidates or another port is not."""
+    base = scope_of(tmp_path)
+    same = [
+        scope_of(tmp_path, settings=Forward(n=9)),
+        scope_of(tmp_path, url="http://other:1", concurrency=3, timeout_s=1.0, attempts=9, retries=0),
+        scope_of(tmp_path, model="alias", identity="m"),
+    ]
+    assert set(same) == {base}
+    other = [
+        scope_of(tmp_path, task=TASK.model_copy(update={"style": "Write less."})),
+        scope_of(tmp_path, task=TASK.model_copy(update={"system": "Rewrite."})),
+        scope_of(tmp_path, exemplars=()),
+        scope_of(tmp_path, settings=Forward(sampling=Sampling(temperature=0.1))),
+        scope_of(tmp_path, settings=Backward(sampling=Forward().sampling)),
+        scope_of(tmp_path, model="m2"),
+        scope_of(tmp_path, revision="r2"),
+        scope_of(tmp_path, prompt="simplify"),
+    ]
+    assert len({base, *other}) == 1 + len(other)
+
+
+def test_a_prompt_that_asks_for_what_generation_lacks_is_refused_at_once(tmp_path: Path) -> None:
+    """Before the first request, with the names it may use."""
+    own = tmp_path / "prompts" / "enhance"
+    own.mkdir(parents=True)
+    (own / "v1.jinja").write_text('+++\nabout = "x"\n[variables]\nmood = "m"\n+++\n=== user ===\n{{ mood }}\n')
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+        spec = Teacher(model="m")
+        ledger = Ledger(store, Endpoint("http://h", "m"), spec)
+        with pytest.raises(PromptError, match=r"'mood'.*exemplars, language, simple, style, system"):
+            forward(TASK, EXEMPLARS, Forward(), load("enhance", tmp_path), ledger)

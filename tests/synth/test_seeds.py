@@ -1,0 +1,456 @@
+"""Seeds: what is read, what is refused, and that no row is lost on the way."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas.errors import InputError
+from schemas.records import Seed
+from schemas.spec import SeedSource
+from synth import seed_rows
+from synth.seeds import MAX_CHARS, SeedReading, read_seeds
+
+
+def read(folder: Path, path: str, stdin: bytes | None = None, **settings: Any) -> SeedReading:
+    """One source, with the sum that must hold checked on every call."""
+    reading = read_seeds([SeedSource(path=path, **settings)], folder, None if stdin is None else io.BytesIO(stdin))
+    assert reading.rows_in == len(reading.seeds) + len(reading.problems)
+    return reading
+
+
+def texts(reading: SeedReading) -> list[str | None]:
+    return [seed.text for seed in reading.seeds]
+
+
+def reasons(reading: SeedReading) -> dict[str, str]:
+    return {problem.where: problem.what.partition(":")[0] for problem in reading.problems}
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(name: str, content: str | bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def test_jsonl_rows_become_seeds_that_say_where_they_stand(tmp_path, write):
+    """A seed carries its kind, its line and its source's licence; the id is that of its text."""
+    write("seeds.jsonl", '{"text": "a red fox", "id": 1}\n{"text": "an owl"}')
+    reading = read(tmp_path, "seeds.jsonl", license="CC0-1.0")
+    assert texts(reading) == ["a red fox", "an owl"]
+    assert [seed.source for seed in reading.seeds] == ["seeds.jsonl:1", "seeds.jsonl:2"]
+    assert {seed.license for seed in reading.seeds} == {"CC0-1.0"}
+    assert reading.seeds[0].id == Seed(kind="simple", text="a red fox", source="elsewhere").id
+
+
+def test_rows_that_cannot_be_used_are_told_by_line_and_the_rest_is_read(tmp_path, write):
+    """Blank, duplicate, non-text, NUL, over-long and column-less rows are problems; rows in = seeds + problems."""
+    rows = ['{"text": "a red fox"}', "", '{"text": "  "}', '{"text": " a red fox "}', '{"text": 7}', '{"text": null}']
+    rows += [
+        '{"text": "a\\u0000b"}',
+        '{"txt": "lost"}',
+        '{"text": ["a"]}',
+        orjson.dumps({"text": "x" * 100_001}).decode(),
+    ]
+    rows += ['{"text": "last"}']
+    write("seeds.jsonl", "\n".join(rows) + "\n")
+    reading = read(tmp_path, "seeds.jsonl")
+    assert texts(reading) == ["a red fox", "last"]
+    assert reading.rows_in == 11
+    expected = ["blank", "blank", "duplicate", "type", "blank", "nul", "column", "type", "long"]
+    assert reasons(reading) == {f"seeds.jsonl:{at}": word for at, word in enumerate(expected, 2)}
+    assert reading.reasons == {"blank": 3, "duplicate": 1, "type": 2, "nul": 1, "column": 1, "long": 1}
+    told = {problem.where: problem.what for problem in reading.problems}
+    assert told["seeds.jsonl:4"] == "duplicate: the same text as seeds.jsonl:1."
+    assert told["seeds.jsonl:5"] == "type: expected text, found int 7."
+    assert told["seeds.jsonl:8"] == "column: no 'text' here; there is: 'txt'."
+
+
+def test_a_seed_of_the_greatest_length_is_read(tmp_path, write):
+    """The bound on a seed's length is inclusive."""
+    write("seeds.txt", "x" * MAX_CHARS)
+    assert len(texts(read(tmp_path, "seeds.txt"))[0] or "") == MAX_CHARS
+
+
+def test_duplicates_are_found_across_sources_but_not_across_kinds(tmp_path, write):
+    """The same text in two files is one seed; the same text as an excellent output is another."""
+    write("a.txt", "a fox\n")
+    write("b.jsonl", '{"text": "a fox"}\n')
+    sources = [SeedSource(path="a.txt"), SeedSource(path="b.jsonl"), SeedSource(path="a.txt", kind="enhanced")]
+    reading = read_seeds(sources, tmp_path)
+    assert [(seed.kind, seed.source) for seed in reading.seeds] == [("simple", "a.txt:1"), ("enhanced", "a.txt:1")]
+    assert reading.problems == [("b.jsonl:1", "duplicate: the same text as a.txt:1.")]
+    assert reading.rows_in == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "column"),
+    [('{"text": "a fox"', 17), ('{"text": "é", }', 13), ('{"text": "a" "b": 1}', 14), ('{"text": NaN}', 10)],
+)
+def test_a_broken_json_line_stops_the_run_naming_line_and_column(tmp_path, write, line, column):
+    """One clear sentence, before any money is spent: a broken line is never skipped."""
+    write("seeds.jsonl", f'{{"text": "fine"}}\n{line}\n{{"text": "fine too"}}\n')
+    with pytest.raises(InputError, match=rf"^seeds\.jsonl:2: is not valid JSON at column {column}: "):
+        read(tmp_path, "seeds.jsonl")
+
+
+def test_a_json_array_is_refused_as_what_it_is(tmp_path, write):
+    """A whole JSON file under the name of JSONL is told apart from a broken line."""
+    write("seeds.jsonl", '[{"text": "a fox"}]')
+    with pytest.raises(InputError, match=r"seeds\.jsonl:1: is a JSON list, not an object"):
+        read(tmp_path, "seeds.jsonl")
+
+
+@pytest.mark.parametrize("name", ["seeds.jsonl", "seeds.csv", "seeds.parquet"])
+def test_a_wrong_column_lists_what_there_is_and_the_nearest(tmp_path, write, name):
+    """The way out of a wrong column stands in the message, whatever the format."""
+    if name.endswith("parquet"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.table({"id": ["1"], "prompts": ["a fox"]}), tmp_path / name)
+    else:
+        write(name, "id,prompts\n1,a fox\n" if name.endswith("csv") else '{"id": "1", "prompts": "a fox"}')
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, name, columns={"text": "prompt"})
+    assert "there is no column 'prompt'; there is: 'id', 'prompts'." in str(caught.value)
+    assert "Did you mean 'prompts'?" in str(caught.value)
+    assert 'columns = { text = "prompts" }' in str(caught.value)
+    assert texts(read(tmp_path, name, columns={"text": "prompts"})) == ["a fox"]
+
+
+@pytest.mark.parametrize("kind", ["simple", "enhanced"])
+def test_without_a_mapping_the_column_is_text_or_else_the_kind(tmp_path, write, kind):
+    """A file whose column is called as the seeds are needs no mapping; `text` wins if both are there."""
+    write("a.csv", f"id,{kind}\n1,a fox\n")
+    write("b.csv", f"{kind},text\nno,a fox\n")
+    assert texts(read(tmp_path, "a.csv", kind=kind)) == texts(read(tmp_path, "b.csv", kind=kind)) == ["a fox"]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_the_separator_of_a_csv_is_found(tmp_path, write, separator):
+    """Comma, semicolon and tab are told apart by the header, even when the texts are full of the others."""
+    write(
+        "seeds.csv", separator.join(["id", "text"]) + "\r\n" + separator.join(["1", '"a fox, an owl; a\tcat"']) + "\r\n"
+    )
+    reading = read(tmp_path, "seeds.csv")
+    assert texts(reading) == ["a fox, an owl; a\tcat"]
+    assert reading.seeds[0].source == "seeds.csv:2"
+
+
+def test_csv_rows_are_named_by_the_line_they_start_on(tmp_path, write):
+    """A quoted text over several lines, and blank lines, do not shift the numbers an editor shows."""
+    write("seeds.csv", '\n\ntext,id\n"a fox\nin the snow",1\n\n,2\nan owl\na cat, black,3\n"an owl",4\n')
+    reading = read(tmp_path, "seeds.csv")
+    assert [(seed.text, seed.source) for seed in reading.seeds] == [
+        ("a fox\nin the snow", "seeds.csv:4"),
+        ("an owl", "seeds.csv:8"),
+    ]
+    assert reasons(reading) == {
+        "seeds.csv:1": "blank",
+        "seeds.csv:2": "blank",
+        "seeds.csv:6": "blank",
+        "seeds.csv:7": "blank",
+        "seeds.csv:9": "cells",
+        "seeds.csv:10": "duplicate",
+    }
+
+
+def test_an_unclosed_quotation_mark_stops_the_run_at_its_line(tmp_path, write):
+    """It would swallow every row behind it without a word."""
+    write("seeds.csv", 'text\na fox\n"an owl\na cat\na dog\n')
+    with pytest.raises(InputError, match=r"seeds\.csv:3: is not valid CSV: "):
+        read(tmp_path, "seeds.csv")
+
+
+def test_a_long_cell_beside_the_text_does_not_matter(tmp_path, write):
+    """Only the text's own length counts, although the csv module stops at 131,072 characters by default."""
+    write("seeds.csv", f"text,body\na fox,{'x' * 200_000}\n")
+    assert texts(read(tmp_path, "seeds.csv")) == ["a fox"]
+
+
+def test_odd_headers_and_a_byte_order_mark_are_mended_and_told(tmp_path, write):
+    """Case, spaces and a BOM cost no row, and the reading says that they were there."""
+    write("seeds.csv", b"\xef\xbb\xbf Text ,ID,ID\r\na fox,1,2\r\n")
+    reading = read(tmp_path, "seeds.csv")
+    assert texts(reading) == ["a fox"]
+    assert reading.notes == [
+        ("seeds.csv:1", "bom: a byte order mark was skipped."),
+        ("seeds.csv:1", "header: 2 columns are called 'ID'."),
+        ("seeds.csv:1", "header: the column ' Text ' was read as 'text'."),
+    ]
+
+
+@pytest.mark.parametrize("header", ["text,id,text", "Text,id,TEXT"])
+def test_two_columns_of_the_wanted_name_are_refused(tmp_path, write, header):
+    """Which of them holds the seeds would be a guess."""
+    write("seeds.csv", f"{header}\na,b,c\n")
+    with pytest.raises(InputError, match="columns 1 and 3 are both called 'text'"):
+        read(tmp_path, "seeds.csv")
+
+
+def test_plain_text_is_one_seed_a_line(tmp_path, write):
+    """Windows line ends and a missing last line end make no difference."""
+    write("seeds.txt", b"a fox\r\n\r\n{an owl}\n  a cat  ")
+    reading = read(tmp_path, "seeds.txt")
+    assert texts(reading) == ["a fox", "{an owl}", "a cat"]
+    assert reasons(reading) == {"seeds.txt:2": "blank"}
+
+
+@pytest.mark.parametrize("name", ["seeds.txt", "seeds.jsonl", "seeds.csv"])
+def test_a_file_that_is_not_utf8_is_refused_at_its_byte(tmp_path, write, name):
+    """A Latin-1 file is named by line and byte offset instead of being read as nonsense."""
+    before = {"seeds.txt": b"", "seeds.jsonl": b'{"text": "a"}\n', "seeds.csv": b"text\n"}[name]
+    bad = b'{"text": "caf\xe9"}' if name == "seeds.jsonl" else b"caf\xe9"
+    write(name, before + bad + b"\n")
+    line, offset = before.count(b"\n") + 1, (before + bad).index(b"\xe9")
+    with pytest.raises(InputError, match=rf"^{name}:{line}: is not UTF-8: byte 0xe9 at offset {offset} "):
+        read(tmp_path, name)
+
+
+def test_utf16_is_named(tmp_path, write):
+    """Spreadsheets save UTF-16 as "Unicode text"; the message says which encoding to choose."""
+    write("seeds.txt", "a fox\n".encode("utf-16"))
+    with pytest.raises(InputError, match=r"is UTF-16\. Save it as UTF-8"):
+        read(tmp_path, "seeds.txt")
+
+
+@pytest.mark.parametrize("name", ["seeds.jsonl", "seeds.csv", "seeds.txt"])
+def test_a_line_too_long_for_memory_is_skipped_and_counted(tmp_path, write, name, monkeypatch):
+    """A line without an end is never held whole, and the line behind it has its right number."""
+    monkeypatch.setattr(seed_rows, "MAX_LINE_BYTES", 1000)
+    row = {"seeds.jsonl": '{{"text": "{}"}}', "seeds.csv": "{}", "seeds.txt": "{}"}[name]
+    head = "text\n" if name == "seeds.csv" else row.format("first") + "\n"
+    write(name, head + row.format("x" * 5000) + "\n" + row.format("an owl") + "\n")
+    reading = read(tmp_path, name)
+    assert reading.seeds[-1].text == "an owl"
+    assert reading.seeds[-1].source == f"{name}:3"
+    assert reasons(reading) == {f"{name}:2": "long"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("s.jsonl", ""), ("s.csv", ""), ("s.txt", ""), ("s.csv", "text\n"), ("s.jsonl", b"\xef\xbb\xbf")],
+)
+def test_a_file_without_rows_is_refused(tmp_path, write, name, content):
+    """An empty seed file is a mistake, not a run over nothing."""
+    write(name, content)
+    with pytest.raises(InputError, match=r"has no rows|can be used"):
+        read(tmp_path, name)
+
+
+def test_a_file_with_rows_but_no_text_is_refused_with_its_first_fault(tmp_path, write):
+    """A column of numbers stops the run and says so, instead of leaving nothing to do."""
+    write("s.jsonl", '\n{"text": 1}\n{"text": 2}\n')
+    with pytest.raises(InputError, match=r"s\.jsonl:1: none of its 3 rows can be used; the first: blank"):
+        read(tmp_path, "s.jsonl")
+
+
+def test_a_missing_file_names_its_neighbour(tmp_path, write):
+    """A typo in a path is answered with the file that was meant."""
+    write("seeds.jsonl", '{"text": "a"}')
+    with pytest.raises(InputError, match=r"^seed\.jsonl: these seeds do not exist\. Did you mean 'seeds\.jsonl'"):
+        read(tmp_path, "seed.jsonl")
+    with pytest.raises(InputError, match=r'do not exist.*For a dataset of the hub add format = "hub"'):
+        read(tmp_path, "nowhere/seeds")
+
+
+def test_an_unknown_ending_asks_for_the_format(tmp_path, write):
+    """A format is never guessed for a file; naming it is enough."""
+    write("seeds.json", '{"text": "a fox"}')
+    with pytest.raises(InputError, match=r"not told by the ending '\.json'"):
+        read(tmp_path, "seeds.json")
+    assert texts(read(tmp_path, "seeds.json", format="jsonl")) == ["a fox"]
+
+
+def test_a_folder_is_refused_where_a_file_is_meant(tmp_path):
+    """Neither a plain folder nor an unreadable one ends in a traceback."""
+    (tmp_path / "data").mkdir()
+    with pytest.raises(InputError, match="is a folder, not a jsonl file"):
+        read(tmp_path, "data", format="jsonl")
+    with pytest.raises(InputError, match="is not a folder that `datasets` saved"):
+        read(tmp_path, "data")
+
+
+def test_limit_counts_seeds_and_leaves_the_rest_unread(tmp_path, write):
+    """The first `limit` usable rows are taken; a broken line behind them is not even looked at."""
+    write("s.jsonl", '{"text": "a"}\n\n{"text": "a"}\n{"text": "b"}\n{"text": "c"\n')
+    reading = read(tmp_path, "s.jsonl", limit=2)
+    assert texts(reading) == ["a", "b"]
+    assert reading.rows_in == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "settings", "expected"),
+    [
+        (b"a fox\nan owl\n", {}, ["a fox", "an owl"]),
+        (b'\n  {"text": "a fox"}\n', {}, ["a fox"]),
+        (b"[photo] a fox\n", {}, ["[photo] a fox"]),
+        (b"text;id\na fox;1\n", {"format": "csv"}, ["a fox"]),
+        (b"{not json}\n", {"format": "text"}, ["{not json}"]),
+    ],
+)
+def test_standard_input_is_guessed_by_its_first_character(tmp_path, given, settings, expected):
+    """An object means JSONL and anything else plain text, unless the spec says."""
+    reading = read(tmp_path, "-", stdin=given, **settings)
+    assert texts(reading) == expected
+    assert reading.seeds[0].source.startswith("standard input:")
+
+
+def test_standard_input_refuses_what_cannot_be_streamed_or_read_twice(tmp_path):
+    """Parquet needs its last bytes first, and a pipe has one reader."""
+    with pytest.raises(InputError, match="parquet cannot be read from standard input"):
+        read(tmp_path, "-", stdin=b"PAR1", format="parquet")
+    with pytest.raises(InputError, match="two sources read standard input"):
+        read_seeds([SeedSource(path="-"), SeedSource(path="-")], tmp_path, io.BytesIO(b"a"))
+
+
+def test_parquet_rows_are_read_in_batches_and_numbered(tmp_path):
+    """Nulls and non-text cells are problems by row, across the borders of batches and row groups."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    column = [f"seed {at}" for at in range(3000)]
+    column[1500] = None
+    pq.write_table(pa.table({"text": column, "n": range(3000)}), tmp_path / "s.parquet", row_group_size=700)
+    reading = read(tmp_path, "s.parquet")
+    assert reading.rows_in == 3000
+    assert reasons(reading) == {"s.parquet:1501": "blank"}
+    assert reading.seeds[-1].source == "s.parquet:3000"
+    with pytest.raises(
+        InputError, match=r"none of its 3000 rows can be used; the first: type: expected text, found int"
+    ):
+        read(tmp_path, "s.parquet", columns={"text": "n"})
+
+
+def test_broken_parquet_is_refused(tmp_path, write):
+    """Neither a text under that name nor bytes that are no UTF-8 pass as seeds."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    write("a.parquet", "text\na fox\n")
+    with pytest.raises(InputError, match="is not a Parquet file"):
+        read(tmp_path, "a.parquet")
+    binary = pa.array([b"fine", b"caf\xe9"], pa.binary())
+    strings = pa.StringArray.from_buffers(2, *binary.buffers()[1:])
+    pq.write_table(pa.table({"text": strings}), tmp_path / "b.parquet")
+    with pytest.raises(InputError, match=r"b\.parquet:2: is not UTF-8: byte 0xe9 at byte 4"):
+        read(tmp_path, "b.parquet")
+
+
+def test_a_datasets_folder_is_read_with_and_without_splits(tmp_path):
+    """A saved Dataset is read as it is; of several splits one must be named."""
+    from datasets import Dataset, DatasetDict
+
+    data = Dataset.from_dict({"prompt": ["a fox", "", "an owl"]})
+    data.save_to_disk(tmp_path / "one")
+    DatasetDict({"train": data, "test": data}).save_to_disk(tmp_path / "two")
+    columns = {"text": "prompt"}
+    reading = read(tmp_path, "one", columns=columns)
+    assert texts(reading) == ["a fox", "an owl"]
+    assert reasons(reading) == {"one:2": "blank"}
+    assert texts(read(tmp_path, "two", columns=columns, split="test")) == ["a fox", "an owl"]
+    with pytest.raises(InputError, match=r"two: has several splits\. Add split = .* train, test"):
+        read(tmp_path, "two", columns=columns)
+    with pytest.raises(InputError, match="there is no split 'dev'"):
+        read(tmp_path, "two", columns=columns, split="dev")
+
+
+HUB = """
+import sys
+from pathlib import Path
+from schemas.errors import InputError
+from schemas.spec import SeedSource
+from synth.seeds import read_seeds
+try:
+    reading = read_seeds([SeedSource(path=sys.argv[1], format="hub")], Path("."))
+    print(reading)
+except InputError as error:
+    print("InputError", error)
+"""
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path):
+    """A hub that is out of reach leaves no traceback."""
+    settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", HUB, "someone/prompts"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | settings,
+        timeout=120,
+    )
+    assert done.stdout.startswith("InputError someone/prompts: cannot be read from the hub: "), done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_hub_rows_are_streamed(tmp_path, write):
+    """The library that reads hub ids also takes a local folder of data files, so the real reader runs without a hub."""
+    (tmp_path / "repo").mkdir()
+    write("repo/train.jsonl", '{"text": "a fox"}\n{"text": "an owl"}\n{"text": "a cat"}\n')
+    write("repo/test.jsonl", '{"text": "a dog"}\n')
+    source = {"format": "hub", "limit": 2}
+    reading = read(tmp_path, str(tmp_path / "repo"), **source)
+    assert texts(reading) == ["a fox", "an owl"]
+    assert "the split 'train' was read" in reading.notes[0].what
+    assert texts(read(tmp_path, str(tmp_path / "repo"), split="test", **source)) == ["a dog"]
+
+
+def test_reading_seeds_imports_nothing_heavy():
+    """A project of JSONL files does not pay for pyarrow and datasets."""
+    code = "import sys, synth.seeds; print(sorted({'pyarrow', 'datasets', 'pandas', 'torch'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
+ROUND = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+
+
+@ROUND
+@given(given_texts=st.lists(ANY_TEXT.filter(str.strip), min_size=1, max_size=8, unique_by=str.strip))
+@pytest.mark.parametrize("name", ["r.jsonl", "r.csv", "r.parquet"])
+def test_whatever_is_written_is_read_back(tmp_path, name, given_texts):
+    """Any text, with line ends, quotation marks and separators in it, survives JSONL, CSV and Parquet."""
+    path = tmp_path / name
+    if name.endswith("jsonl"):
+        path.write_bytes(b"".join(orjson.dumps({"text": text}) + b"\n" for text in given_texts))
+    elif name.endswith("csv"):
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([["id", "text"], *(["1", text] for text in given_texts)])
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.table({"text": given_texts}), path)
+    reading = read(tmp_path, name)
+    assert texts(reading) == [text.strip() for text in given_texts]
+    assert reading.problems == []
+
+
+@ROUND
+@given(lines=st.lists(st.one_of(st.just(""), st.sampled_from(["a fox", "an owl"]), ANY_TEXT), min_size=1, max_size=12))
+def test_every_line_is_a_seed_or_a_problem(tmp_path, lines):
+    """For any file of lines the sum holds, and each problem names its own line."""
+    lines = [line.replace("\n", " ") for line in lines]
+    (tmp_path / "p.txt").write_bytes("".join(line + "\n" for line in lines).encode())
+    if not any(line.strip("\ufeff" if at == 0 else "").strip() for at, line in enumerate(lines)):
+        return
+    reading = read(tmp_path, "p.txt")
+    where = [seed.source for seed in reading.seeds] + [problem.where for problem in reading.problems]
+    assert sorted(where) == sorted(f"p.txt:{at}" for at in range(1, len(lines) + 1))
