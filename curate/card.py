@@ -1,0 +1,126 @@
+"""The dataset card: what the rows are, how they were made and judged, and what the numbers do not show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import orjson
+
+from curate.curate import CurateResult
+from curate.split import PARTS
+from schemas.records import Generated, Seed
+from schemas.spec_file import Project
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> str:
+    """Markdown with the YAML front matter that the hub reads. No date is in it: equal datasets have equal cards."""
+    task, accepted = project.spec.task, result.accepted
+    used = [seeds[id_] for id_ in dict.fromkeys(kept.pair.seed_id for kept in accepted) if id_ in seeds]
+    licences = sorted({seed.license or "not stated" for seed in used})
+    made = [kept.pair.origin for kept in accepted if isinstance(kept.pair.origin, Generated)]
+    teachers = sorted({origin.teacher for origin in made})
+    reviewed = sum(bool([r for r in kept.reviews if not r.simulated]) for kept in accepted)
+    parts = Counter(kept.part for kept in accepted)
+    prompts = sorted({origin.prompt for origin in made})
+    return "\n".join(
+        [
+            *_front_matter(project, len(accepted), licences, [part for part in PARTS if parts[part]]),
+            f"# {task.name}",
+            "",
+            f"{len(accepted)} pairs of a simple input and its rewrite in a house style, for supervised fine-tuning of a small",
+            "model. Made with pairsmith.",
+            "",
+            "**" + (f"{reviewed} of {len(accepted)} rows were reviewed by people." if reviewed else _UNREVIEWED) + "**",
+            "",
+            "## What is in it",
+            "",
+            "| split | rows | inputs |",
+            "|---|---:|---:|",
+            *(
+                f"| {part} | {parts[part]} | {inputs} |"
+                for part in PARTS
+                for inputs in [len({(k.pair.seed_id, k.pair.simple) for k in accepted if k.part == part})]
+            ),
+            "",
+            "The split is by a hash of the seed, so all rows of a seed are in one split. The test split is only for the",
+            "evaluation. Every row has `messages` (the whole chat), `prompt` with `completion` (the same chat, parted for loss",
+            "on the completion only), and `score`, which compares rows of one input and no others.",
+            "",
+            "```python",
+            "from datasets import load_dataset, load_from_disk",
+            "",
+            'load_dataset("parquet", data_files={"train": "data/train.parquet"})',
+            'load_from_disk("arrow")',
+            "```",
+            "",
+            "## How it was made",
+            "",
+            f"- Seeds: {_kinds(used)}. Licence of the seeds: {', '.join(licences)}.",
+            f"- Teacher: {', '.join(teachers) or 'none'}. Its terms of use apply to what it wrote.",
+            f"- Prompts: {', '.join(prompts) or 'none'}.",
+            f"- House style: {' '.join(task.style.split())}",
+            f"- Scorer: {_scorer(result)}.",
+            "",
+            "## The funnel",
+            "",
+            "| rows in | accepted | rejected | waiting | failed |",
+            "|---:|---:|---:|---:|---:|",
+            "| {rows_in} | {accepted} | {rejected} | {waiting} | {failed} |".format(**result.counts.model_dump()),
+            "",
+            *(f"- {word}: {number}" for word, number in result.reasons.items()),
+            "",
+            "## What the numbers do not show",
+            "",
+            "- Gates see form, not sense: a row can pass all of them and be wrong or dull.",
+            "- The scorer was not checked against people's judgement of these rows.",
+            "- Near-duplicates are found by shared word pairs; a paraphrase in other words is not seen.",
+            *_near_seeds(result),
+            "",
+            "`manifest.json` names the seed, prompt, teacher, sampling, calls, verdicts and reviews of every row, and the",
+            "SHA-256 of every file.",
+            "",
+        ]
+    )
+
+
+_UNREVIEWED = "Not reviewed by humans: every row was accepted by programs."
+
+
+def _front_matter(project: Project, rows: int, licences: list[str], parts: list[str]) -> list[str]:
+    one = licences[0].casefold() if len(licences) == 1 and licences != ["not stated"] else None
+    licence = one or ("unknown" if licences in ([], ["not stated"]) else "other")
+    return [
+        "---",
+        f"pretty_name: {orjson.dumps(project.spec.task.name).decode()}",
+        f"license: {orjson.dumps(licence).decode()}",
+        f"language:\n- {orjson.dumps(project.spec.task.language).decode()}",
+        "task_categories:\n- text-generation",
+        f"size_categories:\n- {next((name for most, name in _SIZES if rows < most), 'n>1M')}",
+        "tags:\n- synthetic\n- pairsmith",
+        "configs:\n- config_name: default\n  data_files:",
+        *(f"  - split: {part}\n    path: data/{part}.parquet" for part in parts),
+        "---",
+        "",
+    ]
+
+
+def _kinds(seeds: list[Seed]) -> str:
+    kinds = Counter(seed.kind for seed in seeds)
+    return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "none"
+
+
+def _scorer(result: CurateResult) -> str:
+    scorer = result.facts["scorer"]
+    return scorer["why"] if scorer else "none; every row that passed is kept"
+
+
+def _near_seeds(result: CurateResult) -> list[str]:
+    near = result.facts["near_duplicate_seeds"]
+    if not near:
+        return []
+    return [
+        f"- {len(near)} pairs of seeds in different splits are near-duplicates; rows like a test seed were removed."
+    ]

@@ -1,0 +1,261 @@
+"""A dataset folder: JSONL, Parquet and a `datasets` folder with the same rows, a card, and a manifest that answers
+for each.
+
+    data/{train,validation,test}.jsonl    data/{train,validation,test}.parquet
+    arrow/                                `datasets.load_from_disk`
+    README.md                             the dataset card
+    manifest.json                         SHA-256 of every file; where every row came from
+
+The same rows give the same bytes; the time of writing stands only in the manifest, which no hash covers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from curate.card import card
+from curate.curate import Accepted, CurateResult
+from curate.split import PARTS, Part
+from schemas.errors import InputError, NotConserved, NoWork, UsageError
+from schemas.records import Artifact, Generated, Json, Pair, Seed, content_id, now
+from schemas.spec_file import Project
+from schemas.store import Store
+
+FORMAT = "pairsmith-dataset@1"
+_MANIFEST = "manifest.json"
+
+
+def export_dataset(project: Project, store: Store, result: CurateResult, folder: Path) -> Artifact:
+    """Write the accepted rows of `result` to `folder` and record the dataset in the store.
+
+    An older dataset of ours there is replaced in one rename; the same dataset is left as it is. Raises NoWork for
+    no rows, NotConserved for a row without a verdict from every step, and UsageError if `folder` holds something
+    else.
+    """
+    if not result.accepted:
+        raise NoWork(
+            "no row was accepted, so there is no dataset to write.",
+            fix="`pairsmith status` tells why rows were rejected or wait.",
+        )
+    _refuse_foreign(folder)
+    seeds = {seed.id: seed for seed in store.seeds(active=False)}
+    _every_step_spoke(result)
+    temporary = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    (temporary / "data").mkdir(parents=True)
+    by_part = {part: [row(kept) for kept in result.accepted if kept.part == part] for part in PARTS}
+    _write_rows(temporary, by_part)
+    (temporary / "README.md").write_text(card(project, result, seeds), encoding="utf-8")
+    files = _hashes(temporary)
+    provenance = [_provenance(kept, result, seeds, store) for kept in result.accepted]
+    artifact = Artifact(
+        id=content_id("artifact", ["dataset", files, result.steps, provenance]),
+        kind="dataset",
+        path=_shown(folder, project.folder),
+        parents=_reward_models(store, result),
+        members=tuple((kept.pair.id, kept.part) for kept in result.accepted),
+        facts={
+            "format": FORMAT,
+            "rows": {part: len(rows_) for part, rows_ in by_part.items()},
+            "counts": result.counts.model_dump(),
+            "scorer": result.facts["scorer"] and result.facts["scorer"]["by"],
+        },
+    )
+    manifest = {
+        "format": FORMAT,
+        "id": artifact.id,
+        "written": now().isoformat(timespec="seconds"),
+        "files": files,
+        "counts": result.counts.model_dump(),
+        "reasons": result.reasons,
+        "steps": [list(step) for step in result.steps],
+        "rows": provenance,
+    }
+    (temporary / _MANIFEST).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+    _swap(temporary, folder, artifact.id)
+    store.write(artifact)
+    return artifact
+
+
+def rows(folder: Path, part: Part) -> list[Json]:
+    """The rows of one split of an exported dataset, in its order.
+
+    Raises InputError where `folder` is no dataset of ours, or the split's file is not what the manifest vouches for.
+    """
+    manifest = _manifest(folder)
+    if manifest is None:
+        raise InputError(
+            "this is not a dataset that pairsmith exported.",
+            where=str(folder),
+            fix="Run `pairsmith curate` to write one.",
+        )
+    name = f"data/{part}.jsonl"
+    try:
+        content = (folder / name).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}.", where=str(folder / name)) from None
+    if hashlib.sha256(content).hexdigest() != manifest["files"].get(name):
+        raise InputError(
+            "the file is not the one that was exported: its SHA-256 differs from the manifest's.",
+            where=str(folder / name),
+            why="A model trained on it could not be traced to its rows.",
+            fix="Export again; correct rows by review, not in the file.",
+        )
+    return [orjson.loads(line) for line in content.splitlines()]
+
+
+def row(kept: Accepted) -> Json:
+    """One row: the chat as `messages`, and parted into `prompt` and `completion` for completion-only loss."""
+    pair = kept.pair
+    system = [{"role": "system", "content": pair.system}] if pair.system else []
+    prompt = [*system, {"role": "user", "content": pair.simple}]
+    completion = [{"role": "assistant", "content": pair.enhanced}]
+    return {
+        "pair_id": pair.id,
+        "seed_id": pair.seed_id,
+        "system": pair.system,
+        "simple": pair.simple,
+        "enhanced": pair.enhanced,
+        "messages": [*prompt, *completion],
+        "prompt": prompt,
+        "completion": completion,
+        "score": kept.score,
+        "made_by": pair.origin.generator if isinstance(pair.origin, Generated) else pair.origin.by,
+    }
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    chat = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    texts = [(name, pa.string()) for name in ("pair_id", "seed_id", "system", "simple", "enhanced")]
+    chats = [(name, chat) for name in ("messages", "prompt", "completion")]
+    return pa.schema([*texts, *chats, ("score", pa.float64()), ("made_by", pa.string())])
+
+
+def _write_rows(folder: Path, by_part: dict[Part, list[Json]]) -> None:
+    import datasets
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    saved = datasets.DatasetDict()
+    for part, part_rows in by_part.items():
+        lines = b"".join(orjson.dumps(r) + b"\n" for r in part_rows)
+        (folder / "data" / f"{part}.jsonl").write_bytes(lines)
+        table = pa.Table.from_pylist(part_rows, schema=_schema())
+        pq.write_table(table, folder / "data" / f"{part}.parquet")
+        # The fingerprint would be random otherwise.
+        saved[part] = datasets.Dataset(table, fingerprint=hashlib.sha256(lines).hexdigest()[:16])
+    bars = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        saved.save_to_disk(str(folder / "arrow"))
+    finally:
+        if bars:
+            datasets.enable_progress_bars()
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _provenance(kept: Accepted, result: CurateResult, seeds: dict[str, Seed], store: Store) -> Json:
+    """Where a row came from. An edited row tells the origin of the pair that was corrected, and what it replaced."""
+    pair = kept.pair
+    replaced = []
+    while pair.origin.by == "edited":
+        replaced.append(pair.origin.parent_id)
+        pair = _parent(store, pair.origin.parent_id)
+    seed = seeds.get(kept.pair.seed_id)
+    scorer = result.facts["scorer"]
+    return {
+        "pair_id": kept.pair.id,
+        "split": kept.part,
+        "replaces": replaced,
+        "seed": {
+            "id": kept.pair.seed_id,
+            "kind": seed and seed.kind,
+            "source": seed and seed.source,
+            "license": seed and seed.license,
+        },
+        "origin": pair.origin.model_dump(mode="json"),
+        "scorer": scorer and scorer["by"],
+        "score": kept.score,
+        "verdicts": [[v.by, v.scope, v.keep, v.reason] for v in kept.verdicts],
+        "reviews": [
+            r.model_dump(mode="json", include={"id", "reviewer", "decision", "reasons", "simulated", "at"})
+            for r in kept.reviews
+        ],
+    }
+
+
+def _parent(store: Store, pair_id: str) -> Pair:
+    (pair,) = store.pairs([pair_id])
+    return pair
+
+
+def _every_step_spoke(result: CurateResult) -> None:
+    """A row leaves only with a verdict from every step that the spec lists."""
+    for kept in result.accepted:
+        spoke = {(v.by, v.scope) for v in kept.verdicts}
+        silent = next((step for step in result.steps if tuple(step) not in spoke), None)
+        if silent:
+            raise NotConserved(
+                f"row {kept.pair.id} has no verdict from {silent.by}.",
+                why="A row that was not judged may not be exported.",
+                fix="This is a defect of pairsmith; the store is intact.",
+            )
+
+
+def _reward_models(store: Store, result: CurateResult) -> tuple[str, ...]:
+    """The fitted model that scored the rows, if one did."""
+    scorer = result.facts["scorer"] or {}
+    if scorer.get("by") != "score/bradley_terry@1":
+        return ()
+    return tuple(a.id for a in store.artifacts("reward_model") if a.facts["identity"] == scorer["identity"])
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or _manifest(folder))):
+        raise UsageError(
+            "something that is not a dataset of pairsmith is there already.",
+            where=str(folder),
+            why="It would be replaced.",
+            fix="Name another folder, or move it away.",
+        )
+
+
+def _manifest(folder: Path) -> Json | None:
+    try:
+        manifest = orjson.loads((folder / _MANIFEST).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
+
+
+def _swap(temporary: Path, folder: Path, artifact_id: str) -> None:
+    """Put the new folder in the place of the old one, unless that holds the same, whole."""
+    old = _manifest(folder)
+    if old and old["id"] == artifact_id and _hashes(folder).items() >= old["files"].items():
+        shutil.rmtree(temporary)
+        return
+    away = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(away, ignore_errors=True)
+    if folder.exists():
+        folder.rename(away)
+    temporary.rename(folder)
+    shutil.rmtree(away, ignore_errors=True)
+
+
+def _shown(folder: Path, project: Path) -> str:
+    resolved, base = folder.resolve(), project.resolve()
+    return resolved.relative_to(base).as_posix() if resolved.is_relative_to(base) else str(resolved)

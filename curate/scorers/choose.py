@@ -1,0 +1,159 @@
+"""Which scorer a project uses: the one the spec names, or, for `auto`, the first that has proved its worth here.
+
+`auto` fits the Bradley-Terry model of `bradley_terry.py` on the project's own good texts. It is used only if, on
+damage it never saw, the lower end of its interval is above what a rule that looks at length achieves; otherwise
+relevance is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from curate.scorers import Score, Scorer
+from curate.scorers.bradley_terry import LEAST_EXAMPLES, Example, Fitted, fit
+from curate.scorers.relevance import FORM, relevance_scorer
+from curate.scorers.reward import reward_scorer
+from curate.split import split_of
+from schemas.errors import MissingDependency
+from schemas.records import Pair, Seed, content_id
+from schemas.spec_file import Project
+from synth.embedded.weights import Weights, folder_weights
+
+Progress = Callable[[str, dict[str, Any]], None]
+
+
+class Server(Protocol):
+    """A running embedded model."""
+
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+
+
+Serve = Callable[[], AbstractAsyncContextManager[Server]]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A scorer with the name and scope of its verdicts. `sentence` says what was chosen and why."""
+
+    by: str
+    scope: str
+    score: Scorer
+    sentence: str
+    facts: dict[str, Any]
+    fitted: Fitted | None = None
+
+
+async def choose(
+    project: Project,
+    seeds: Sequence[Seed],
+    *,
+    weights: Callable[[], Weights],
+    serve: Serve,
+    progress: Progress | None = None,
+) -> Chosen | None:
+    """The project's scorer, or None where the spec says `none`. Nothing heavy is loaded before something is scored,
+    except that `auto` fits its model the first time (a later run finds it under `artefacts/`).
+
+    `weights` gives the embedded model, `serve` starts it. Raises MissingDependency where PyTorch is missing.
+    """
+    model = project.spec.curate.score.model
+    if model == "none":
+        return None
+    _need_torch(model)
+    if model == "auto":
+        return await _auto(project, seeds, weights, serve, progress)
+    if model == "relevance":
+        return _relevance(await asyncio.to_thread(weights), serve, progress, "relevance, as the spec asks", {})
+    folder = project.folder / model
+    where: str | Path = folder if folder.is_dir() else model
+    return Chosen(
+        "score/reward@1",
+        content_id("scope", [model, folder_weights(folder).revision if folder.is_dir() else None]),
+        _reward(project, where, progress),
+        f"the reward model {model}",
+        {"model": model},
+    )
+
+
+async def _auto(
+    project: Project, seeds: Sequence[Seed], weights: Callable[[], Weights], serve: Serve, progress: Progress | None
+) -> Chosen:
+    examples = good_examples(project, seeds)
+    body = await asyncio.to_thread(weights)
+    if len(examples) < LEAST_EXAMPLES:
+        why = (
+            f"relevance, because {len(examples)} good texts (exemplars and excellent seeds outside the test split) "
+            f"are too few to fit a reward model; it takes {LEAST_EXAMPLES}"
+        )
+        return _relevance(body, serve, progress, why, {"examples": len(examples)})
+    artefacts, system = project.folder / "artefacts", project.spec.task.system
+    fitted = await asyncio.to_thread(fit, examples, body, artefacts, system=system, progress=progress)
+    facts = fitted.facts
+    measured = (
+        f"on damage it never saw it orders {facts['accuracy']:.0%} of {facts['comparisons']} comparisons rightly "
+        f"(95 % interval {facts['low']:.0%} to {facts['high']:.0%}), length alone {facts['length_only']:.0%}, "
+        f"relevance {facts['relevance']['accuracy']:.0%} (of {facts['relevance']['comparisons']})"
+    )
+    if not facts["beats_length"]:
+        why = f"relevance, because the fitted reward model does not beat length: {measured}"
+        return _relevance(body, serve, progress, why, facts)
+    return Chosen(
+        "score/bradley_terry@1",
+        content_id("scope", facts["identity"]),
+        _reward(project, fitted.folder, progress),
+        f"a reward model fitted on {facts['examples']} good texts against damaged ones: {measured}",
+        facts,
+        fitted,
+    )
+
+
+def good_examples(project: Project, seeds: Sequence[Seed]) -> list[Example]:
+    """The exemplars and the excellent seeds, without those of the test split."""
+    exemplars = [Example(e.simple, e.enhanced) for e in project.spec.exemplars]
+    excellent = [
+        Example("", seed.text)
+        for seed in seeds
+        if seed.kind == "enhanced" and seed.text and split_of(seed.id, project.spec.split) != "test"
+    ]
+    return list({example.text: example for example in [*excellent, *exemplars]}.values())
+
+
+def _reward(project: Project, where: str | Path, progress: Progress | None) -> Scorer:
+    batch_tokens = project.spec.curate.score.batch_tokens
+    return reward_scorer(where, batch_tokens=batch_tokens, progress=_counted(progress))
+
+
+def _relevance(
+    weights: Weights, serve: Serve, progress: Progress | None, sentence: str, facts: dict[str, Any]
+) -> Chosen:
+    async def score(pairs: Sequence[Pair]) -> Sequence[Score]:
+        if not pairs:
+            return []
+        async with serve() as server:
+            return await relevance_scorer(server.base_url, server.model, _counted(progress))(pairs)
+
+    scope = content_id("scope", ["relevance", weights.revision, FORM])
+    return Chosen("score/relevance@1", scope, score, sentence, facts)
+
+
+def _counted(progress: Progress | None) -> Callable[[int], None] | None:
+    return (lambda done: progress("score", {"done": done})) if progress else None
+
+
+def _need_torch(model: str) -> None:
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        raise MissingDependency(
+            "PyTorch and transformers are not installed.",
+            where=f"curate.score.model = {model!r}",
+            why="Without a scorer the candidates of one input cannot be compared.",
+            fix="Run: pip install 'pairsmith[train]', or set curate.score.model = 'none' to keep all that passes.",
+        )

@@ -1,0 +1,87 @@
+"""The frozen language model under the Bradley-Terry head: last-token states, log-probabilities, saving both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from curate.scorers.relevance import messages
+from curate.scorers.reward import batches, chat_tokens
+
+
+class LanguageModel:
+    """A causal model read in batches of at most `batch_tokens` tokens, padding counted."""
+
+    def __init__(
+        self,
+        folder: Path,
+        batch_tokens: int,
+        progress: Callable[[str, dict[str, Any]], None] | None = None,
+    ) -> None:
+        from synth.embedded.model import best_dtype
+
+        self._folder, self._batch_tokens, self._progress = folder, batch_tokens, progress
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=best_dtype()).eval()
+
+    def states(self, texts: Sequence[tuple[str, str]]) -> tuple[np.ndarray, list[int]]:
+        """[texts, hidden]: the state at the last token of each (simple, enhanced) chat; and its number of tokens."""
+        rows = [chat_tokens(self._tokenizer, simple, enhanced) for simple, enhanced in texts]
+        states = np.zeros((len(rows), self._model.config.hidden_size))
+        for batch, hidden in self._forward(rows, "fit reward model"):
+            for at, row in enumerate(batch):
+                states[row] = hidden[at, len(rows[row]) - 1].double().numpy()
+        return states, [len(row) for row in rows]
+
+    def relevance(self, system: str, texts: Sequence[tuple[str, str]]) -> np.ndarray:
+        """[texts]: log p(enhanced | simple) - log p(enhanced) in nats, in the form that `relevance.py` documents."""
+        with_input = self._logprobs([(messages(system, simple), enhanced) for simple, enhanced in texts])
+        without = self._logprobs([(messages(system, ""), enhanced) for _, enhanced in texts])
+        return np.asarray(with_input - without)
+
+    def _logprobs(self, asked: Sequence[tuple[list[dict[str, str]], str]]) -> np.ndarray:
+        starts, rows = [], []
+        for chat, completion in asked:
+            before = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            prompt = self._tokenizer(before, add_special_tokens=False)["input_ids"]
+            starts.append(len(prompt))
+            rows.append([*prompt, *self._tokenizer(completion, add_special_tokens=False)["input_ids"]])
+        sums = np.zeros(len(rows))
+        for batch, hidden in self._forward(rows, "relevance baseline"):
+            for at, row in enumerate(batch):
+                start, end = starts[row], len(rows[row])
+                with torch.inference_mode():
+                    logits = self._model.get_output_embeddings()(hidden[at, start - 1 : end - 1]).float()
+                    tokens = torch.tensor(rows[row][start:])
+                    sums[row] = float(torch.log_softmax(logits, -1).gather(1, tokens[:, None]).sum())
+        return sums
+
+    def _forward(self, rows: Sequence[list[int]], stage: str) -> Any:
+        """Yields row numbers and their hidden states [rows, longest, hidden], right-padded."""
+        done = 0
+        for batch in batches({at: len(row) for at, row in enumerate(rows)}, self._batch_tokens):
+            width = max(len(rows[row]) for row in batch)
+            ids = torch.tensor([rows[row] + [0] * (width - len(rows[row])) for row in batch])
+            mask = torch.tensor([[1] * len(rows[row]) + [0] * (width - len(rows[row])) for row in batch])
+            with torch.inference_mode():
+                hidden = self._model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
+            yield batch, hidden
+            done += len(batch)
+            if self._progress:
+                self._progress(stage, {"done": done, "total": len(rows)})
+
+    def save_reward_model(self, folder: Path, weights: np.ndarray) -> None:
+        """Save the body with `weights` [hidden] as its one-label head: an ordinary sequence-classification folder."""
+        reward: Any = AutoModelForSequenceClassification.from_config(
+            type(self._model.config).from_pretrained(self._folder, num_labels=1), dtype=self._model.dtype
+        )
+        reward.base_model.load_state_dict(self._model.base_model.state_dict())
+        with torch.no_grad():
+            reward.score.weight.copy_(torch.from_numpy(weights)[None])
+        reward.save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)

@@ -1,0 +1,118 @@
+"""Relevance without training: log p(enhanced | simple) - log p(enhanced), in nats, under a small local language
+model.
+
+It is the pointwise mutual information of input and output (Li et al. 2016, arXiv:1510.03055, use it to rank
+replies): how much easier the output is to foresee once the input is known. Both terms use the chat [system, user,
+assistant] with the task's system prompt; in the second one the user turn is empty. **Not length-normalised**:
+tokens that have nothing to do with the input cancel in the difference, whereas a mean over tokens would punish
+every word that enriches.
+
+Not covered: it is highest for an echo of the input, so it ranks only what the gates let through, and it says
+nothing about style or sense.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from curate.scorers import Score, Scorer
+from schemas.errors import TeacherError, Unreachable
+from schemas.records import Pair
+
+FORM = "chat[system, user, assistant], empty user turn as the baseline, sum of log-probabilities"
+_COMPLETIONS = 16  # in one request, so that progress moves and a crash costs little
+
+
+def messages(system: str, simple: str) -> list[dict[str, str]]:
+    """The chat before the enhanced text; with an empty `simple`, the baseline."""
+    head = [{"role": "system", "content": system}] if system else []
+    return [*head, {"role": "user", "content": simple}]
+
+
+def relevance_scorer(base_url: str, model: str, progress: Callable[[int], None] | None = None) -> Scorer:
+    """Scores through the embedded server at `base_url` (ending in /v1): POST /score beside it.
+
+    A row whose log-probabilities cannot be had (the server answers with an error for it, even alone, or with no
+    finite number) has no score. Raises Unreachable where nothing answers at all.
+    """
+    url = base_url.rstrip("/").removesuffix("/v1") + "/score"
+
+    async def score(pairs: Sequence[Pair]) -> Sequence[Score]:
+        import aiohttp
+
+        if not pairs:
+            return []
+        with_input, without = [_Sum()] * len(pairs), [_Sum()] * len(pairs)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
+        async with aiohttp.ClientSession(timeout=timeout) as http:
+            done = 0
+            for sums, asked in ((without, ""), (with_input, None)):
+                chats: dict[tuple[str, str], list[int]] = defaultdict(list)
+                for row, pair in enumerate(pairs):
+                    chats[pair.system, pair.simple if asked is None else asked].append(row)
+                for (system, simple), rows in chats.items():
+                    for start in range(0, len(rows), _COMPLETIONS):
+                        part = rows[start : start + _COMPLETIONS]
+                        body = {"model": model, "messages": messages(system, simple)}
+                        found = await _sums(http, url, body, [pairs[row].enhanced for row in part])
+                        for row, sum_ in zip(part, found, strict=True):
+                            sums[row] = sum_
+                        done += len(part)
+                        if progress:
+                            progress(done // 2)
+        return [_difference(a, b) for a, b in zip(with_input, without, strict=True)]
+
+    return score
+
+
+class _Sum:
+    """A sum of log-probabilities in nats, or why there is none."""
+
+    def __init__(self, value: float | None = None, problem: str = "unscored") -> None:
+        self.value, self.problem = value, problem
+
+
+def _difference(with_input: _Sum, without: _Sum) -> Score:
+    if with_input.value is None or without.value is None:
+        return Score(None, with_input.problem if with_input.value is None else without.problem)
+    return Score(with_input.value - without.value, "scored")
+
+
+async def _sums(http: Any, url: str, body: dict[str, Any], completions: list[str]) -> list[_Sum]:
+    """One sum for each completion; a request that fails is asked again completion by completion."""
+    import aiohttp
+
+    try:
+        async with http.post(url, json={**body, "completions": completions}) as response:
+            text = await response.text()
+            answer: Any = json.loads(text) if response.status == 200 else None
+            problem = f"crashed: /score answered {response.status}: {text[:200]}"
+    except aiohttp.ClientConnectorError:
+        raise Unreachable(
+            "nothing answers where relevance is scored.", where=url, fix="The embedded model may have died: run again."
+        ) from None
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        answer, problem = None, f"crashed: /score: {type(error).__name__}: {error}"
+    if answer is None and len(completions) > 1:
+        return [(await _sums(http, url, body, [text]))[0] for text in completions]
+    if answer is None:
+        return [_Sum(problem=problem)]
+    scores = answer.get("scores") if isinstance(answer, dict) else None
+    if not isinstance(scores, list) or len(scores) != len(completions):
+        raise TeacherError(
+            "the answer to /score is not one score for every completion.",
+            where=url,
+            fix="Another program may be listening at this address.",
+        )
+    return [_read(score) for score in scores]
+
+
+def _read(score: Any) -> _Sum:
+    value = score.get("logprob") if isinstance(score, dict) else None
+    if isinstance(value, int | float) and math.isfinite(value):
+        return _Sum(float(value))
+    return _Sum(problem=f"nan: the log-probability is {value!r}")
