@@ -1,0 +1,1 @@
+"""An accepted set in, a tuned small model and its proof out."""

@@ -1,0 +1,56 @@
+"""Proof that the adapter is on where the tuned model is asked, and off where the base is."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import aiohttp
+
+from schemas.errors import PairsmithError, TeacherError
+from schemas.records import Messages
+from train.evaluation import AdapterCheck
+
+# bfloat16 sums differ with what shares a batch; an adapter that learned anything moves a text by far more than this.
+_NOISE_PER_TOKEN = 0.02
+
+
+async def check_adapter(base_url: str, base: str, tuned: str, messages: Messages, text: str) -> AdapterCheck:
+    """Score one fixed `text` as the answer to `messages` under both names of the embedded server at `base_url`.
+
+    The base is scored alone, and again while the tuned name is scored beside it. Raises PairsmithError when the two
+    names do not differ by more than numerical noise (the adapter is not on), or when the base's two scores do differ
+    (it is not off). Not covered: an adapter that is partly on.
+    """
+    async with aiohttp.ClientSession() as session:
+        before, tokens = await _score(session, base_url, base, messages, text)
+        (on, _), (again, _) = await asyncio.gather(
+            _score(session, base_url, tuned, messages, text), _score(session, base_url, base, messages, text)
+        )
+    found = AdapterCheck(text=text, base=before, tuned=on, base_again=again, tokens=tokens)
+    if not all(map(math.isfinite, (before, on, again))) or abs(on - before) <= _NOISE_PER_TOKEN * tokens:
+        raise PairsmithError(
+            f"the tuned model gives a fixed text of {tokens} tokens the log-probability {on:.2f}, and the base"
+            f" {before:.2f}: the adapter is not on.",
+            why="The ladder would compare the base with itself.",
+            fix="Train again; if it stays so, this is a defect of the server: please report it.",
+        )
+    if abs(again - before) > _NOISE_PER_TOKEN * tokens:
+        raise PairsmithError(
+            f"the base model gives a fixed text {before:.2f}, and {again:.2f} while the adapter is in use.",
+            why="The adapter leaks into the base, so the ladder would be wrong.",
+            fix="This is a defect of the server: please report it.",
+        )
+    return found
+
+
+async def _score(
+    session: aiohttp.ClientSession, base_url: str, model: str, messages: Messages, text: str
+) -> tuple[float, int]:
+    body = {"model": model, "messages": [message.model_dump() for message in messages], "completions": [text]}
+    async with session.post(f"{base_url}/score", json=body) as response:
+        if response.status != 200:
+            said = (await response.text())[:300]
+            raise TeacherError(f"{base_url}/score answered {response.status}: {said}", fix="Please report this.")
+        (score,) = (await response.json())["data"]
+    return float(score["logprob"]), int(score["tokens"])

@@ -1,0 +1,77 @@
+"""Whether an output does the task: the code gates that chose the training data, and checks that no gate uses.
+
+A model can learn to pass the gates because passing them is how its examples were chosen. The spec's `evaluate.checks`
+are patterns that played no part in that choice, so passing them as well is the better evidence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.gates import GateStep, gates_for, judge_text
+from schemas.records import content_id
+from schemas.spec import Pattern, Spec
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the checks say of one output. `passed` maps a check's name to True, False, or None for one that crashed;
+    `reasons` holds a sentence for each that is not True."""
+
+    passed: Mapping[str, bool | None]
+    reasons: Mapping[str, str]
+
+    @property
+    def strict(self) -> bool | None:
+        """Whether all checks pass. None: no check fails, but one could not judge; that is never a pass."""
+        if any(passed is False for passed in self.passed.values()):
+            return False
+        return None if None in self.passed.values() else True
+
+
+@dataclass(frozen=True)
+class Checks:
+    """The checks of a project, in the order of their names in a report: gates first."""
+
+    gates: tuple[GateStep, ...]
+    patterns: tuple[Pattern, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """`gate/length@1` is called `length`; a pattern that no gate uses is called `check:<name>`."""
+        return (*(_short(step.by) for step in self.gates), *(f"check:{p.name}" for p in self.patterns))
+
+    @property
+    def scope(self) -> str:
+        """A hash of all settings: two evaluations with the same scope judged by the same rules."""
+        patterns = [[pattern.name, pattern.pattern] for pattern in self.patterns]
+        return content_id("checks", [[[step.by, step.scope] for step in self.gates], patterns])
+
+    def __call__(self, simple: str, output: str) -> Checked:
+        """Every check apart. An empty output fails them all: it may not pass a rule that only forbids."""
+        if not output.strip():
+            return Checked(dict.fromkeys(self.names, False), dict.fromkeys(self.names, "empty: there is no text"))
+        passed: dict[str, bool | None] = {}
+        reasons: dict[str, str] = {}
+        for by, judgement in judge_text(simple, output, self.gates).items():
+            passed[_short(by)] = judgement.keep
+            if judgement.keep is not True:
+                reasons[_short(by)] = judgement.reason
+        for pattern in self.patterns:
+            name = f"check:{pattern.name}"
+            passed[name] = re.search(pattern.pattern, output) is not None
+            if not passed[name]:
+                reasons[name] = f"missing:{pattern.name} nothing matches the pattern"
+        return Checked(passed, reasons)
+
+
+def checks_for(spec: Spec, folder: Path) -> Checks:
+    """The checks of a spec. Raises SpecError for a gate that cannot be built (see `curate.gates.gates_for`)."""
+    return Checks(tuple(gates_for(spec.task, spec.curate.gates, folder)), spec.evaluate.checks)
+
+
+def _short(by: str) -> str:
+    return by.removeprefix("gate/").partition("@")[0]

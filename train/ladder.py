@@ -1,0 +1,341 @@
+"""The evaluation: base, few-shot, teacher and tuned on the locked test split, decoded alike, judged alike.
+
+Every answer is asked through the call ledger, so an evaluation that was stopped goes on, and one that is done sends
+nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from curate.split import split_of
+from schemas.errors import NoWork, PairsmithError
+from schemas.records import Call, Sampling, Seed, Usage, content_id
+from schemas.spec import Spec, Teacher
+from schemas.spec_file import Project
+from schemas.store import Store
+from synth.embedded.process import EmbeddedServer, embedded
+from synth.endpoint import Endpoint
+from synth.ledger import Ledger
+from train.adapter_check import check_adapter
+from train.checks import Checks, checks_for
+from train.evaluation import (
+    MODES,
+    AdapterCheck,
+    Evaluation,
+    Example,
+    Mode,
+    Output,
+    Rung,
+    compare,
+    pick_examples,
+    summarise,
+)
+from train.outcome import TrainResult
+from train.rungs import Contender, contenders, decodings
+from train.student import Progress, Student, find_student
+
+OpenTeacher = Callable[[Teacher], AbstractAsyncContextManager[Endpoint]]
+
+_TUNED = "tuned"
+_SIDE_BY_SIDE = 10
+_TIMEOUT_S = 1800.0
+
+
+class Answers(NamedTuple):
+    """What one rung answered under one decoding, in the order of the seeds, and the tokens it took."""
+
+    outputs: list[Output]
+    usage: Usage
+
+
+async def evaluate(
+    project: Project,
+    store: Store,
+    trained: TrainResult,
+    teacher: Teacher,
+    open_teacher: OpenTeacher,
+    out_dir: Path,
+    *,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate `trained` and write `out_dir/<evaluation id>.json`; if that is there already, read it and ask nothing.
+
+    `teacher` is the spec's teacher with its revision; `open_teacher` is called only if its rung is not the few-shot
+    rung and has to be asked elsewhere. Reports progress("evaluate", {done, total, rung, mode, tokens}), in answers.
+    Raises NoWork when no active simple seed falls into the test split or no rung gave any answer, and PairsmithError
+    when the adapter is not really on and off, or was trained on another base. The caller stores `result.artifact`.
+    """
+    spec = project.spec
+    student = await asyncio.to_thread(find_student, spec.train.base, project.folder, progress)
+    if student.hash != trained.base_hash:
+        raise PairsmithError(
+            f"the adapter {trained.adapter_id} was trained on another base than train.base = '{spec.train.base}'.",
+            why="It would be put on weights that it does not fit.",
+            fix="Train again.",
+        )
+    checks = checks_for(spec, project.folder)
+    seeds = held_out_seeds(store, spec)
+    base = _base_teacher(spec, student, teacher)
+    tuned = base.model_copy(update={"model": _TUNED, "identity": _TUNED, "revision": trained.adapter_id})
+    rungs = contenders(project, seeds, base, tuned, teacher.model_copy(update={"attempts": 1}))
+    identity = _evaluation_id(spec, trained, seeds, checks, rungs)
+    path = out_dir / f"{identity}.json"
+    if path.is_file():
+        kept = Evaluation.model_validate_json(path.read_bytes())
+        return kept.model_copy(update={"path": str(path), "reused": True, "calls_sent": 0})
+    started = time.monotonic()
+    async with _opened(project, student, trained, store, rungs, open_teacher) as (server, ledgers):
+        shown = spec.exemplars[0].enhanced if spec.exemplars else spec.task.style
+        tuned_messages = rungs[-1].messages(seeds[0])
+        adapter = await check_adapter(server.base_url, server.model, _TUNED, tuned_messages, shown)
+        asking = _Asking(store, checks, seeds, spec, progress, total=_answers(spec, seeds) * len(rungs))
+        answers = [await asking.rung(rung, ledgers[rung.name]) for rung in rungs]
+    # A merged rung shares its ledger with another one, so ledgers are counted, not rungs.
+    used = list({id(ledger): ledger for ledger in ledgers.values()}.values())
+    evaluation = _evaluation(identity, spec, trained, seeds, checks, rungs, answers, adapter)
+    evaluation = evaluation.model_copy(
+        update={
+            "calls_sent": sum(ledger.sent for ledger in used),
+            "calls_reused": sum(ledger.reused for ledger in used),
+            "usage": _sum([ledger.usage for ledger in used]),
+            "usd": sum(ledger.usd for ledger in used),
+            "seconds": time.monotonic() - started,
+        }
+    )
+    _write(path, evaluation)
+    return evaluation.model_copy(update={"path": str(path)})
+
+
+def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
+    """The active simple seeds of the test split, in the order of their ids; the first `evaluate.max_seeds` of them.
+
+    Ids are hashes, so that order is as good as random and does not move when seeds are added.
+    """
+    simple = [seed for seed in store.seeds() if seed.kind == "simple"]
+    held_out = sorted((s for s in simple if split_of(s.id, spec.split) == "test"), key=lambda s: s.id)
+    if not held_out:
+        raise NoWork(
+            f"none of the {len(simple)} simple seeds falls into the test split.",
+            why="There is nothing to evaluate on that training has not seen.",
+            fix="Add seeds, or raise split.test and export and train again.",
+        )
+    return held_out[: spec.evaluate.max_seeds]
+
+
+def _base_teacher(spec: Spec, student: Student, teacher: Teacher) -> Teacher:
+    """The untuned student as a teacher of its own ledger; the embedded teacher itself where they are the same model."""
+    local = {"url": "embedded", "attempts": 1, "concurrency": spec.evaluate.concurrency, "timeout_s": _TIMEOUT_S}
+    if teacher.url == "embedded" and spec.train.base == "embedded":
+        return teacher.model_copy(update=local)
+    return Teacher(model=student.name, revision=student.hash, retries=teacher.retries, **local)
+
+
+def _evaluation_id(
+    spec: Spec, trained: TrainResult, seeds: Sequence[Seed], checks: Checks, rungs: Sequence[Contender]
+) -> str:
+    """Everything that could change a number of the evaluation, messages included."""
+    asked = [
+        [identity[0], identity[1], [[m.model_dump() for m in messages] for messages in identity[2]]]
+        for identity in (rung.identity(seeds) for rung in rungs)
+    ]
+    settings = spec.evaluate.model_dump(mode="json", exclude={"concurrency"})
+    seed = spec.train.seed
+    return content_id("evaluation", [trained.adapter_id, test_set_hash(seeds), asked, checks.scope, settings, seed])
+
+
+def test_set_hash(seeds: Sequence[Seed]) -> str:
+    """The name of a set of seeds, whatever their order."""
+    return content_id("test_set", sorted(seed.id for seed in seeds))
+
+
+@asynccontextmanager
+async def _opened(
+    project: Project,
+    student: Student,
+    trained: TrainResult,
+    store: Store,
+    rungs: Sequence[Contender],
+    open_teacher: OpenTeacher,
+) -> AsyncIterator[tuple[EmbeddedServer, dict[str, Ledger]]]:
+    """One server for base and adapter, the teacher's own if it is needed, and a ledger for each rung, by its name."""
+    model = None if project.spec.train.base == "embedded" else student.folder
+    places = project.spec.evaluate.concurrency
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(
+            embedded(model, adapters={_TUNED: Path(trained.folder)}, max_batch=places)
+        )
+        by_teacher: dict[str, Ledger] = {}
+        ledgers: dict[str, Ledger] = {}
+        for rung in rungs:
+            named = f"{rung.where} {rung.teacher.model}"
+            if named not in by_teacher:
+                if rung.where == "local":
+                    served = _TUNED if rung.teacher.model == _TUNED else server.model
+                    endpoint = Endpoint(server.base_url, served, timeout_s=_TIMEOUT_S, concurrency=places)
+                    opened = await stack.enter_async_context(endpoint)
+                else:
+                    opened = await stack.enter_async_context(open_teacher(rung.teacher))
+                by_teacher[named] = Ledger(store, opened, rung.teacher, concurrency=places)
+            ledgers[rung.name] = by_teacher[named]
+        yield server, ledgers
+
+
+class _Asking:
+    """Asks one rung after another, a rung's seeds at the same time, and judges what comes."""
+
+    def __init__(
+        self,
+        store: Store,
+        checks: Checks,
+        seeds: Sequence[Seed],
+        spec: Spec,
+        progress: Progress | None,
+        total: int,
+    ) -> None:
+        self._store, self._checks, self._seeds = store, checks, seeds
+        self._samplings = dict(zip(MODES, decodings(spec), strict=True))
+        self._samples = {"sampled": spec.evaluate.samples, "greedy": 1}
+        self._progress, self._done, self._total = progress, 0, total
+
+    async def rung(self, rung: Contender, ledger: Ledger) -> dict[Mode, Answers]:
+        """What one rung answers under each decoding."""
+        found: dict[Mode, Answers] = {}
+        for mode in MODES:
+            asked = [asyncio.create_task(self._seed(rung, ledger, seed, mode)) for seed in self._seeds]
+            try:
+                answers = await asyncio.gather(*asked)
+            finally:
+                for task in asked:
+                    task.cancel()
+                await asyncio.gather(*asked, return_exceptions=True)
+            outputs = [output for one in answers for output in one.outputs]
+            found[mode] = Answers(outputs, _sum([one.usage for one in answers]))
+        return found
+
+    async def _seed(self, rung: Contender, ledger: Ledger, seed: Seed, mode: Mode) -> Answers:
+        sampling: Sampling = self._samplings[mode]
+        answers = await ledger.complete(rung.messages(seed), sampling, self._samples[mode])
+        calls = [await asyncio.to_thread(self._store.calls, answer.key) for answer in answers]
+        # The first attempt as it is: asking again after a cut or empty answer would flatter whoever gives those.
+        firsts = [found[0] if found else None for found in calls]
+        outputs = [
+            self._output(rung, seed, mode, sample, answer.key, call)
+            for sample, (answer, call) in enumerate(zip(answers, firsts, strict=True))
+        ]
+        usage = _sum([call.usage for call in firsts if call is not None])
+        self._done += len(outputs)
+        if self._progress is not None:
+            numbers = {"done": self._done, "total": self._total, "rung": rung.name, "mode": mode}
+            self._progress("evaluate", {**numbers, "tokens": ledger.usage.completion_tokens})
+        return Answers(outputs, usage)
+
+    def _output(self, rung: Contender, seed: Seed, mode: Mode, sample: int, key: str, call: Call | None) -> Output:
+        place: dict[str, Any] = {"rung": rung.name, "mode": mode, "seed_id": seed.id, "sample": sample, "key": key}
+        if call is None:
+            return Output(**place, answered=False)
+        text = call.text.strip()
+        checked = self._checks(seed.text or "", text)
+        return Output(
+            **place,
+            answered=True,
+            text=text,
+            finish=call.raw.get("finish_reason"),
+            words=len(text.split()),
+            seconds=call.seconds,
+            checks=dict(checked.passed),
+            reasons=dict(checked.reasons),
+            strict=checked.strict,
+        )
+
+
+def _evaluation(
+    identity: str,
+    spec: Spec,
+    trained: TrainResult,
+    seeds: Sequence[Seed],
+    checks: Checks,
+    rungs: Sequence[Contender],
+    answers: Sequence[dict[Mode, Answers]],
+    adapter: AdapterCheck,
+) -> Evaluation:
+    resamples, random_seed = spec.evaluate.resamples, spec.train.seed
+    outputs = [output for found in answers for mode in MODES for output in found[mode].outputs]
+    if not any(output.answered for output in outputs):
+        raise NoWork("no rung gave a single answer.", fix="Look at the failures above, and run it again.")
+    comparisons = [
+        compare(higher[mode].outputs, lower[mode].outputs, resamples, random_seed)
+        for mode in MODES
+        for lower, higher in combinations(answers, 2)
+    ]
+    sampled, greedy = decodings(spec)
+    return Evaluation(
+        id=identity,
+        adapter_id=trained.adapter_id,
+        test_set=test_set_hash(seeds),
+        checks_scope=checks.scope,
+        check_names=checks.names,
+        seeds=len(seeds),
+        samples=spec.evaluate.samples,
+        sampling=sampled,
+        greedy=greedy,
+        resamples=resamples,
+        concurrency=spec.evaluate.concurrency,
+        rungs=tuple(
+            Rung(
+                name=rung.name,
+                names=rung.names,
+                model=rung.teacher.identity or rung.teacher.model,
+                revision=rung.teacher.revision,
+                system=rung.messages(seeds[0])[0].content,
+                exemplars=rung.exemplars,
+                **{mode: summarise(*found[mode], checks.names, resamples, random_seed) for mode in MODES},
+            )
+            for rung, found in zip(rungs, answers, strict=True)
+        ),
+        comparisons=tuple(one for one in comparisons if one is not None),
+        adapter_check=adapter,
+        side_by_side=pick_examples(
+            [Example(seed_id=seed.id, simple=seed.text or "") for seed in seeds], _SIDE_BY_SIDE, random_seed
+        ),
+        side_by_side_seed=random_seed,
+        outputs=tuple(outputs),
+        calls_sent=0,
+        calls_reused=0,
+        usage=Usage(),
+        usd=0.0,
+        seconds=0.0,
+    )
+
+
+def _answers(spec: Spec, seeds: Sequence[Seed]) -> int:
+    """How many answers one rung is asked for."""
+    return len(seeds) * (spec.evaluate.samples + 1)
+
+
+def _sum(usages: Sequence[Usage]) -> Usage:
+    return Usage(
+        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+        completion_tokens=sum(usage.completion_tokens for usage in usages),
+        cached_tokens=sum(usage.cached_tokens for usage in usages),
+    )
+
+
+def _write(path: Path, evaluation: Evaluation) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    body = evaluation.model_dump(mode="json", exclude={"path", "reused"})
+    with partial.open("wb") as written:
+        written.write(orjson.dumps(body, option=orjson.OPT_INDENT_2))
+        written.flush()
+        os.fsync(written.fileno())
+    partial.rename(path)

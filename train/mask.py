@@ -1,0 +1,92 @@
+"""The loss mask: proof, row by row, that only the completion and its end token are learned, and a view of it.
+
+Labels follow the convention of transformers: -100 where a token carries no loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from schemas.errors import NoWork, PairsmithError
+from train.rows import Row, messages_of
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+IGNORED = -100
+
+
+def expected_completion(tokenizer: Any, row: Row) -> str:
+    """The text the model must learn from `row`: what the chat template adds after the rendered prompt.
+
+    That is the completion followed by the template's end of turn (for SmolLM2 `<|im_end|>` and a newline). Raises
+    PairsmithError where the template does not put it so: when the rendered prompt is not a prefix of the rendered
+    conversation, when anything but white space stands before the completion, or when the end token does not follow
+    it. Templates that write a reasoning block before the answer are therefore refused, not covered.
+    """
+    render = tokenizer.apply_chat_template
+    prompt = render(row["prompt"], tokenize=False, add_generation_prompt=True)
+    whole = render(messages_of(row), tokenize=False)
+    completion = row["completion"][0]["content"].strip()
+    rest: str = whole[len(prompt) :]
+    before, found, after = rest.partition(completion)
+    ends = after.strip().startswith(tokenizer.eos_token)
+    if not whole.startswith(prompt) or not found or before.strip() or not ends:
+        raise PairsmithError(
+            f"the chat template does not render row {row['pair_id']} as prompt, completion, end token"
+            f" {tokenizer.eos_token!r}; after the prompt it gives {rest[:80]!r}.",
+            why="The model would be trained on another text than it is asked for later.",
+            fix="Choose a base model whose template keeps the prompt unchanged when the answer follows.",
+        )
+    return rest
+
+
+def assert_completion_only(tokenizer: Any, row: Row, input_ids: Sequence[int], labels: Sequence[int]) -> int:
+    """Check one tokenised row; returns how many tokens carry loss.
+
+    Raises NoWork if none does, and PairsmithError if the learned tokens decode to anything but the completion and its
+    end, if they are not the last tokens of the row, or if a label is not the token it stands at.
+    """
+    learned = [token for token, label in zip(input_ids, labels, strict=True) if label != IGNORED]
+    if not learned:
+        raise NoWork(
+            f"no token of row {row['pair_id']} carries loss.",
+            why="Training on it would change nothing.",
+            fix="This is a defect of the mask; please report it with the base model's name.",
+        )
+    expected = expected_completion(tokenizer, row)
+    decoded = tokenizer.decode(learned, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    shifted = list(labels[-len(learned) :]) != learned
+    if decoded != expected or shifted:
+        raise PairsmithError(
+            f"the loss mask of row {row['pair_id']} is wrong: it learns {decoded[-160:]!r}"
+            f" where {expected[-160:]!r} is meant.",
+            why="The model would learn the prompt, or never learn to stop.",
+            fix="This is a defect of the mask; please report it with the base model's name.",
+        )
+    return len(learned)
+
+
+def _spans(tokenizer: Any, input_ids: Sequence[int], labels: Sequence[int]) -> Iterator[tuple[bool, str]]:
+    marked = zip(input_ids, labels, strict=True)
+    for learned, tokens in groupby(marked, key=lambda pair: pair[1] != IGNORED):
+        ids = [token for token, _ in tokens]
+        yield learned, tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+def preview(tokenizer: Any, input_ids: Sequence[int], labels: Sequence[int]) -> Text:
+    """A tokenised row for a terminal: what is only read is dim, what is learned is green. Line ends are shown as ⏎."""
+    from rich.text import Text
+
+    shown = Text()
+    for learned, text in _spans(tokenizer, input_ids, labels):
+        shown.append(text.replace("\n", "⏎\n"), style="bold green" if learned else "dim")
+    return shown
+
+
+def plain_preview(tokenizer: Any, input_ids: Sequence[int], labels: Sequence[int]) -> str:
+    """The same for a pipe: what is learned stands between [[ and ]], and line ends are shown as ⏎."""
+    spans = _spans(tokenizer, input_ids, labels)
+    return "".join(f"[[{text}]]" if learned else text for learned, text in spans).replace("\n", "⏎\n")

@@ -1,0 +1,114 @@
+"""The README.md that travels with an adapter: what it is, how it was made, and what is not known about it."""
+
+from __future__ import annotations
+
+from train.outcome import TrainResult
+
+_CARD = """---
+base_model: {base}
+library_name: peft
+pipeline_tag: text-generation
+tags: [lora, sft, trl, pairsmith]
+---
+
+# Adapter {adapter_id}
+
+A {method} adapter for **{base}**, made by pairsmith in {steps} steps of supervised fine-tuning on {train_rows} pairs.
+The loss was taken on the answers only ({learned_tokens} tokens an epoch).
+
+| | |
+|---|---|
+| base model, hash over its files | `{base_hash}` |
+| dataset | `{dataset_id}` |
+| method | {method_detail} |
+| trainable parameters | {trainable_parameters:,} on all linear layers |
+| r / alpha / dropout | {r} / {alpha} / {dropout} |
+| learning rate | {learning_rate:g}, linear to zero after 10 % warm-up |
+| batch / epochs / seed | {batch} / {epochs:g} / {seed} |
+| computed in | {compute_dtype} |
+| time | {seconds:.0f} s, {seconds_per_step:.2f} s a step |
+| highest resident memory | {peak_gib:.2f} GiB |
+| versions | {versions} |
+
+## Loss
+
+Training, mean of the first and of the last five steps: {first_loss:.3f} and {last_loss:.3f}.
+
+{validation}
+
+## Use
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "THIS_FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")
+```
+
+Ask it with the system prompt that it was trained with; `training.json` shows the exact text of a few rows.
+
+## Limits
+
+- It does one narrow task, in the style of the pairs it saw. The pairs were made by another model and chosen by rules
+  that see form, not sense: errors that no rule names are in them, and in this adapter.
+- Validation loss says how well it predicts such pairs, not how good its answers are; see the evaluation of the project.
+- {quantisation_limit}
+- The licence of the base model, and the terms of the model that made the pairs, hold for this adapter too.
+"""
+
+
+def model_card(result: TrainResult) -> str:
+    """The card as Markdown with the front matter that hubs read."""
+    settings = result.settings
+    losses = [step.loss for step in result.curve]
+    qlora = settings.method == "qlora"
+    return _CARD.format(
+        **result.model_dump(include=_PLAIN),
+        method="QLoRA" if qlora else "LoRA",
+        method_detail=f"QLoRA: NF4 with double quantisation in {result.four_bit_layers} layers" if qlora else "LoRA",
+        r=settings.r,
+        alpha=settings.alpha,
+        dropout=settings.dropout,
+        learning_rate=settings.learning_rate,
+        batch=settings.batch,
+        epochs=settings.epochs,
+        seed=settings.seed,
+        versions=", ".join(f"{name} {number}" for name, number in result.versions.items()),
+        first_loss=_mean(losses[:5]),
+        last_loss=_mean(losses[-5:]),
+        validation=_validation(result),
+        quantisation_limit=_QLORA_LIMIT if qlora else "It was trained on the unquantised base and is used on it.",
+    )
+
+
+_PLAIN = {
+    "base",
+    "adapter_id",
+    "steps",
+    "train_rows",
+    "learned_tokens",
+    "base_hash",
+    "dataset_id",
+    "trainable_parameters",
+    "compute_dtype",
+    "seconds",
+    "seconds_per_step",
+    "peak_gib",
+}
+_QLORA_LIMIT = (
+    "It was trained on the 4-bit base and is evaluated on the 16-bit one; the two differ by the rounding of NF4,"
+    " which the evaluation includes and the validation loss does not."
+)
+
+
+def _mean(numbers: list[float]) -> float:
+    return sum(numbers) / len(numbers)
+
+
+def _validation(result: TrainResult) -> str:
+    if not result.validation:
+        return "There were no validation rows, so no validation loss was measured."
+    lines = [f"| {measured.epoch:g} | {measured.loss:.3f} |" for measured in result.validation]
+    head = f"Validation on {result.validation_rows} rows of other seeds (epoch 0 is the base model):"
+    return "\n".join([head, "", "| epoch | loss |", "|---|---|", *lines])

@@ -1,0 +1,60 @@
+"""What a training run leaves behind: the curve, the sizes, the costs and the versions, as one record."""
+
+from __future__ import annotations
+
+from schemas.records import Artifact, Record
+from schemas.spec import Train
+
+
+class Step(Record):
+    """One optimiser step: mean loss per learned token of its batch, and the learning rate that it used."""
+
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+
+
+class Validation(Record):
+    """Mean loss per learned token of the validation rows after `epoch` epochs; epoch 0 is the base model."""
+
+    step: int
+    epoch: float
+    loss: float
+
+
+class TrainResult(Record):
+    """What a training run did. `reused` says that an earlier run with the same inputs had already done it.
+
+    `learned_tokens` counts the tokens with loss in one epoch, `trained_tokens` all tokens that went through the model.
+    `peak_gib` is this process's highest resident memory so far. `masks` are plain previews of a few rows.
+    """
+
+    adapter_id: str
+    dataset_id: str
+    base: str
+    base_hash: str
+    settings: Train
+    train_rows: int
+    validation_rows: int
+    learned_tokens: int
+    trained_tokens: int
+    steps: int
+    curve: tuple[Step, ...]
+    validation: tuple[Validation, ...]
+    four_bit_layers: int
+    trainable_parameters: int
+    compute_dtype: str
+    seconds: float
+    seconds_per_step: float
+    peak_gib: float
+    versions: dict[str, str]
+    masks: tuple[str, ...]
+    folder: str = ""
+    reused: bool = False
+
+    @property
+    def artifact(self) -> Artifact:
+        """The record that the store keeps of the adapter."""
+        facts = self.model_dump(mode="json", exclude={"curve", "masks", "folder", "reused"})
+        return Artifact(id=self.adapter_id, kind="adapter", path=self.folder, parents=(self.dataset_id,), facts=facts)
