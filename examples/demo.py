@@ -1,0 +1,78 @@
+"""`make demo`: makes the image-prompts example in a folder, runs it to the report, and writes down what it took.
+
+The commands run as child processes with the terminal passed through, just as a person would run them; this script watches
+their memory and reads their receipts afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PAIRSMITH = [sys.executable, "-m", "pairsmith"]
+
+
+class PeakMemory(threading.Thread):
+    """The highest resident memory of this process and all below it, in GiB; pages that two of them share count twice."""
+
+    def __init__(self, every_s: float = 0.25) -> None:
+        super().__init__(daemon=True)
+        self.peak_gib, self._every_s, self._over = 0.0, every_s, threading.Event()
+
+    def run(self) -> None:
+        me = psutil.Process()
+        while not self._over.wait(self._every_s):
+            used = 0
+            for process in (me, *me.children(recursive=True)):
+                try:
+                    used += process.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+            self.peak_gib = max(self.peak_gib, used / 2**30)
+
+    def stop(self) -> float:
+        self._over.set()
+        self.join()
+        return round(self.peak_gib, 3)
+
+
+def main(folder: Path) -> int:
+    """Make the project if it is not there, run it, write demo.json, and return the exit code of the run."""
+    started_s = time.monotonic()
+    memory = PeakMemory()
+    memory.start()
+    code = 0
+    if not (folder / "pairsmith.toml").exists():
+        code = subprocess.call([*PAIRSMITH, "init", str(folder), "--example", "image-prompts", "--embedded"])
+    before = set((folder / "receipts").glob("*-run.json"))
+    if code == 0:
+        code = subprocess.call([*PAIRSMITH, "run", "--project", str(folder)])
+    peak_gib = memory.stop()
+    written = sorted(set((folder / "receipts").glob("*-run.json")) - before)
+    if not written:
+        return code or 1
+    receipt: dict[str, Any] = json.loads(written[-1].read_text(encoding="utf-8"))
+    facts = {
+        "exit_code": code,
+        "seconds_after_install": round(time.monotonic() - started_s, 1),
+        "peak_gib": peak_gib,
+        "calls_sent": receipt["calls_sent"],
+        **receipt["counts"],
+        "strict_pass": receipt["facts"].get("strict_pass", {}),
+        "seconds_by_stage": receipt["facts"].get("seconds_by_stage", {}),
+    }
+    path = folder / "demo.json"
+    path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    print(f"{facts['seconds_after_install']:.0f} s, at most {peak_gib:.2f} GiB; written down in {path}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "demo")))

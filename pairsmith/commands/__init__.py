@@ -1,0 +1,66 @@
+"""The commands by name. A command's module is imported only when that command runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from importlib import import_module
+
+import click
+
+from pairsmith import __version__
+from pairsmith.failures import exit_code_of, json_on_stdout
+from pairsmith.stopping import listening
+
+# Name, section of the help, and the line that `pairsmith --help` shows, so that help imports no command.
+COMMANDS = (
+    ("init", "Begin", "Make a project: a spec and seeds, for the teacher that is found."),
+    ("doctor", "Begin", "Say what works on this machine and in this project."),
+    ("run", "The loop", "Do every stage that is not done yet, then write the report."),
+    ("generate", "The loop", "Ask the teacher: seeds to pairs."),
+    ("curate", "The loop", "Gates, duplicates, scores: pairs to an accepted dataset."),
+    ("train", "The loop", "Tune the small model on the accepted pairs."),
+    ("evaluate", "The loop", "Measure it on the locked test split against its base and the teacher."),
+    ("export", "The loop", "Write dataset, adapter and report into a folder of their own."),
+    ("status", "Look", "What is in the store, and what `run` would do next."),
+    ("explain", "Look", "Tell the whole story of one pair."),
+)
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports one when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name, _, _ in COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = import_module(f"pairsmith.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section in dict.fromkeys(section for _, section, _ in COMMANDS):
+            with formatter.section(section):
+                formatter.write_dl([(name, line) for name, at, line in COMMANDS if at == section])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Every command takes --project DIR, --set KEY=VALUE and --json. Exit codes: docs/cli.md.",
+)
+@click.version_option(__version__, prog_name="pairsmith", message="%(prog)s %(version)s")
+def group() -> None:
+    """From a few seed prompts to a small fine-tuned model, and the proof that it is better."""
+
+
+def start(arguments: Iterable[str] | None = None) -> int:
+    """Run one command and return its exit code. Nothing but a defect of pairsmith shows a traceback."""
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    with json_on_stdout("--json" in args) as write_json, listening() as stopping:
+        try:
+            done = group.main(args=args, prog_name="pairsmith", standalone_mode=False, obj=(write_json, stopping))
+        except BaseException as error:
+            return exit_code_of(error, write_json)
+    return done if isinstance(done, int) else 0

@@ -1,0 +1,39 @@
+"""`pairsmith doctor`."""
+
+from __future__ import annotations
+
+import click
+
+from pairsmith.session import Session, console, on_project
+
+
+@click.command()
+@on_project
+def command(session: Session) -> int:
+    """Say what works on this machine and in this project, and what to do about the rest.
+
+    It spends nothing: the teacher is only asked for its list of models. Exit code 1 if the project cannot run.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    from pairsmith.health import findings
+
+    marks = {"ok": Text(" ok ", style="green"), "warn": Text("warn", style="yellow"), "fail": Text("fail", style="bold red")}
+    found = []
+    out = console()
+    for finding in findings(session.folder, session.overrides):
+        found.append(finding)
+        if session.write_json is None:
+            row = Table.grid(padding=(0, 2))
+            row.add_column(width=4)
+            row.add_column(width=9, style="bold")
+            row.add_column(overflow="fold")
+            row.add_row(marks[finding.state], finding.about, Text(finding.what))
+            if finding.fix:
+                row.add_row("", "", Text(finding.fix, style="dim"))
+            out.print(row)
+    failed = [finding.about for finding in found if finding.state == "fail"]
+    summary = f"\n{', '.join(failed)} must be mended before this can run." if failed else "\nThis can run."
+    session.answer({"ok": not failed, "findings": [finding._asdict() for finding in found]}, summary)
+    return 1 if failed else 0

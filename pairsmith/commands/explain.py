@@ -1,0 +1,34 @@
+"""`pairsmith explain ID`."""
+
+from __future__ import annotations
+
+import click
+
+from pairsmith.session import Session, on_project
+from schemas.errors import UsageError
+
+
+@click.command()
+@click.argument("id_prefix", metavar="ID")
+@on_project
+def command(session: Session, id_prefix: str) -> None:
+    """Tell the whole story of one pair: its seed, prompt, teacher, raw answer, verdicts, split and models.
+
+    ID is a pair's id or the beginning of one.
+    """
+    from pairsmith.story import screen, story_of
+
+    project = session.project()
+    with session.store(project, write=False) as store:
+        found = store.find_pair(id_prefix.lower())
+        if not found:
+            raise UsageError(
+                f"no pair has an id that begins with '{id_prefix}'.",
+                fix="Ids stand in the exported rows, in report.html and in `pairsmith status --json`.",
+            )
+        if len(found) > 1:
+            first = "\n  ".join(f"{pair.id}  {pair.simple[:60]}" for pair in found[:10])
+            more = f"\n  and {len(found) - 10} more" if len(found) > 10 else ""
+            raise UsageError(f"{len(found)} pairs begin with '{id_prefix}':\n  {first}{more}\n", fix="Give more digits.")
+        story = story_of(project, store, found[0])
+    session.answer(story, *screen(story))

@@ -1,0 +1,45 @@
+"""`pairsmith init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pairsmith.new_project import EXAMPLES, template_folder, write_project
+from pairsmith.session import Session, on_project
+from pairsmith.teacher_search import EMBEDDED, find_teacher
+from schemas.errors import UsageError
+
+
+@click.command()
+@click.argument("folder_named", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option("--example", metavar="NAME", help=f"Begin with an example: {', '.join(EXAMPLES)}.")
+@click.option("--embedded", is_flag=True, help="Take the embedded teacher without looking for another.")
+@on_project
+def command(session: Session, folder_named: Path | None, example: str | None, embedded: bool) -> None:
+    """Make a project in DIR: a commented pairsmith.toml and seeds.
+
+    It looks for a teacher: an API key in the environment, then vLLM or Ollama on this machine, else the embedded model.
+    """
+    if session.overrides:
+        raise UsageError("init takes no --set.", fix="Change the spec file that it writes.")
+    folder = folder_named or session.folder
+    template = template_folder(example)
+    teacher = EMBEDDED if embedded else find_teacher()
+    written = write_project(folder, template, teacher)
+    go = "pairsmith run" if folder.resolve() == Path.cwd() else f"pairsmith run --project {folder}"
+    data = {
+        "folder": str(folder),
+        "files": [path.name for path in written],
+        "teacher": {"url": teacher.url, "model": teacher.model, "why": teacher.why, "tried": teacher.tried},
+        "next": go,
+    }
+    first = "" if example else "Put your own texts into seeds.jsonl and your style into pairsmith.toml, then:\n"
+    session.answer(
+        data,
+        f"Made a project in {folder.resolve()}: {', '.join(path.name for path in written)}\n",
+        f"Teacher   {teacher.model} ({teacher.url})\n          {teacher.why}",
+        *(f"          ({line})" for line in teacher.tried),
+        f"\n{first}  {go}",
+    )

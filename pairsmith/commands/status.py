@@ -1,0 +1,74 @@
+"""`pairsmith status`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pairsmith.session import Session, on_project
+
+
+@click.command()
+@on_project
+def command(session: Session) -> None:
+    """What is in the store, stage by stage, what was spent, and what `run` would do next."""
+    from pairsmith.plan import plan
+    from schemas.store import Store
+
+    project = session.project()
+    spent, receipts, artifacts = None, [], []
+    if Store.exists(Store.url_for(project)):
+        with session.store(project, write=False) as store:
+            spent, receipts, artifacts = store.spent(), store.receipts(), store.artifacts()
+    steps = plan(project, receipts)
+    latest = {receipt.command: receipt for receipt in receipts}
+    stages: list[dict[str, Any]] = []
+    for step in steps:
+        receipt = latest.get(step.stage)
+        counts = receipt.counts.model_dump() if receipt else None
+        stages.append({**step._asdict(), "counts": counts, "reasons": receipt.reasons if receipt else {}})
+    usage, usd, requests = spent or (None, 0.0, 0)
+    made = latest["generate"].facts if "generate" in latest else {}
+    todo = [step.stage for step in steps if not step.done]
+    data: dict[str, Any] = {
+        "task": project.spec.task.name,
+        "folder": str(project.folder.resolve()),
+        "spec_hash": project.spec_hash,
+        "seeds": made.get("seeds", {}),
+        "pairs": made.get("pairs_made", 0) + made.get("pairs_kept", 0),
+        "ledger": {"requests": requests, "usd": usd, **(usage.model_dump() if usage else {})},
+        "stages": stages,
+        "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts],
+        "next": todo,
+    }
+    session.answer(data, *(_screen(data) if session.write_json is None else ()))
+
+
+def _screen(data: dict[str, Any]) -> list[Any]:
+    from rich.table import Table
+
+    from pairsmith.screen import conservation, facts
+    from schemas.records import Counts
+
+    ledger = data["ledger"]
+    spent = f"{ledger['requests']:,} requests"
+    if ledger["requests"]:
+        spent += f", {ledger['prompt_tokens']:,} + {ledger['completion_tokens']:,} tokens, ${ledger['usd']:.2f}"
+    rows = [("project", f"{data['task']} in {data['folder']}")]
+    if data["seeds"]:
+        rows.append(("seeds", ", ".join(f"{count:,} {kind}" for kind, count in data["seeds"].items())))
+        rows.append(("pairs", f"{data['pairs']:,}"))
+    rows.append(("ledger", spent))
+    table = Table.grid(padding=(0, 2))
+    table.add_column(width=10, style="bold")
+    table.add_column(width=4)
+    for stage in data["stages"]:
+        word = "[green]done[/]" if stage["done"] else "[yellow]todo[/]"
+        told = [] if stage["counts"] is None else [conservation(Counts(**stage["counts"]))]
+        told += [stage["why"]] if stage["why"] else []
+        table.add_row(stage["stage"], word, "\n".join(told))
+    made = [(artifact["kind"], artifact["path"]) for artifact in data["artifacts"]]
+    to_do = f"[bold]pairsmith run[/] will {', '.join(data['next'])}, then write the report"
+    ending = to_do if data["next"] else "Everything is done; [bold]pairsmith run[/] would only write the report again."
+    return [facts(rows), "", table, "", *([facts(made, width=12), ""] if made else []), ending]

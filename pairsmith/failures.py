@@ -1,0 +1,95 @@
+"""What a person or a program sees when a command fails, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from schemas.errors import Interrupted, PairsmithError
+
+WriteJson = Callable[[dict[str, Any]], None]
+
+
+@contextmanager
+def json_on_stdout(wanted: bool) -> Iterator[WriteJson | None]:
+    """Give a function that writes the one JSON object; meanwhile everything else that writes to descriptor 1, a library
+    or a child process included, lands on stderr. Gives None, and changes nothing, if JSON is not wanted."""
+    if not wanted:
+        yield None
+        return
+    sys.stdout.flush()
+    real = os.dup(1)
+    os.dup2(2, 1)
+
+    def write(data: dict[str, Any]) -> None:
+        import orjson
+
+        body = orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str) + b"\n"
+        while body:
+            body = body[os.write(real, body) :]
+
+    try:
+        yield write
+    finally:
+        sys.stdout.flush()
+        os.dup2(real, 1)
+        os.close(real)
+
+
+def exit_code_of(error: BaseException, write_json: WriteJson | None) -> int:
+    """Show `error` and return the exit code that docs/cli.md promises for it."""
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        # The reader, such as `head`, has seen enough. Point stdout elsewhere so that the exit does not fail on its flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        error = Interrupted("everything finished is in the store.", fix="Run the same command again: it goes on from there.")
+    if isinstance(error, click.ClickException):
+        error.show(sys.stderr)
+        if write_json:
+            write_json({"error": {"kind": "UsageError", "what": error.format_message(), "exit_code": 2}})
+        return 2
+    if isinstance(error, PairsmithError):
+        show_error(error)
+        if write_json:
+            write_json({"error": as_json(error)})
+        return error.exit_code
+    traceback.print_exception(error)
+    what = f"this is a defect of pairsmith: {type(error).__name__}: {error}"
+    sys.stderr.write(f"error: {what}\nPlease report it with the lines above.\n")
+    if write_json:
+        write_json({"error": {"kind": type(error).__name__, "what": what, "exit_code": 1}})
+    return 1
+
+
+def as_json(error: PairsmithError) -> dict[str, Any]:
+    """The error's parts and its exit code, absent parts left out."""
+    parts = {"where": error.where, "what": error.what, "why": error.why, "fix": error.fix}
+    given = {name: part for name, part in parts.items() if part}
+    return {"kind": type(error).__name__, **given, "message": str(error), "exit_code": error.exit_code}
+
+
+def show_error(error: PairsmithError) -> None:
+    """The message on stderr: its parts below each other on a terminal, one plain line in a pipe."""
+    if not sys.stderr.isatty():
+        sys.stderr.write(f"{'stopped' if isinstance(error, Interrupted) else 'error'}: {error}\n")
+        return
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False)
+    word = ("stopped:", "bold yellow") if isinstance(error, Interrupted) else ("error:", "bold red")
+    head = f"{error.where}: {error.what}" if error.where else error.what
+    console.print(Text.assemble(word, " ", head), soft_wrap=True)
+    for part, style in ((error.why, "dim"), (error.fix, "default")):
+        if part:
+            console.print(Padding(Text(part, style=style), (0, 0, 0, 2)))

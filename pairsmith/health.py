@@ -1,0 +1,230 @@
+"""What `pairsmith doctor` looks at. Nothing here spends money, downloads, or writes to the store."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from schemas.errors import PairsmithError
+from schemas.spec_file import SPEC_NAME, Project, load
+from schemas.store import Store
+
+GIB = 2**30
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
+OPTIONAL = ("postgres", "review", "vllm", "unsloth", "ray")
+
+
+class Finding(NamedTuple):
+    """One line: `fail` means that the project cannot run as its spec says, `warn` that something is worth knowing."""
+
+    about: str
+    state: Literal["ok", "warn", "fail"]
+    what: str
+    fix: str = ""
+
+
+def findings(folder: Path, overrides: tuple[str, ...]) -> Iterator[Finding]:
+    """Look at the machine, then at the project in `folder`, and tell each thing as soon as it is known."""
+    yield _python()
+    project, spec = _spec(folder, overrides)
+    yield from _packages(project)
+    yield from _machine(folder if folder.is_dir() else Path())
+    yield spec
+    if project is None:
+        return
+    yield _seeds(project)
+    yield from _prompts_and_gates(project)
+    yield _store(project)
+    yield from _teacher(project)
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if sys.version_info < (3, 11):
+        return Finding("python", "fail", f"{version} is too old", "Install Python 3.11 or newer.")
+    return Finding("python", "ok", f"{version} on {platform.system()} {platform.machine()}")
+
+
+def requirements() -> dict[str, list[str]]:
+    """Package names by extra, `""` for those that are always needed: from the installed metadata, or, in a checkout that is
+    not installed, from its pyproject.toml."""
+    try:
+        lines = importlib.metadata.requires("pairsmith") or []
+    except importlib.metadata.PackageNotFoundError:
+        declared = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        lines = list(declared["dependencies"])
+        for extra, names in declared["optional-dependencies"].items():
+            lines += [f"{name.partition(';')[0]} ; extra == '{extra}'" for name in names]
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        name, extra = _NAME.match(line), _EXTRA.search(line)
+        if name and not ("sys_platform" in line and sys.platform == "win32"):
+            found.setdefault(extra[1] if extra else "", []).append(name[0])
+    return found
+
+
+def _packages(project: Project | None) -> Iterator[Finding]:
+    needed = requirements()
+    for extra, about in (("", "packages"), ("train", "train")):
+        have, missing = _versions(needed[extra])
+        install = "pip install pairsmith" if not extra else f"pip install 'pairsmith[{extra}]'"
+        if missing:
+            yield Finding(about, "fail", f"not installed: {', '.join(missing)}", f"Install them: {install}")
+        else:
+            yield Finding(about, "ok", ", ".join(have))
+    installed = [extra for extra in OPTIONAL if extra in needed and not _versions(needed[extra])[1]]
+    absent = [extra for extra in OPTIONAL if extra in needed and extra not in installed]
+    if project and Store.url_for(project).startswith("postgresql") and "postgres" in absent:
+        yield Finding("postgres", "fail", "the store is PostgreSQL", "Install its driver: pip install 'pairsmith[postgres]'")
+    told = "; ".join(
+        f"{', '.join(names)} {word}" for names, word in ((installed, "installed"), (absent, "not installed")) if names
+    )
+    yield Finding("optional", "ok", told)
+
+
+def _versions(names: list[str]) -> tuple[list[str], list[str]]:
+    have, missing = [], []
+    for name in names:
+        try:
+            have.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    return have, missing
+
+
+def _machine(folder: Path) -> Iterator[Finding]:
+    free = shutil.disk_usage(folder).free / GIB
+    state: Literal["ok", "warn", "fail"] = "ok" if free > 3 else "warn" if free > 0.5 else "fail"
+    yield Finding("disk", state, f"{free:.1f} GiB free here", "" if state == "ok" else "A run of the demo takes about 1 GiB.")
+    page = os.sysconf("SC_PAGE_SIZE")
+    total, free = (os.sysconf(name) * page / GIB for name in ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
+    small = total < 5
+    advice = "Training the embedded model takes about 3 GiB; close other programs, or lower train.batch." if small else ""
+    yield Finding("memory", "warn" if small else "ok", f"{total:.1f} GiB, {free:.1f} GiB of it unused", advice)
+    yield _gpu()
+
+
+def _gpu() -> Finding:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    none = Finding("gpu", "ok", f"none; {cores} CPU cores do the work")
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return none
+    asked = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return Finding("gpu", "warn", "nvidia-smi is here but does not answer", "Check the driver.")
+    return Finding("gpu", "ok", "; ".join(told.splitlines())) if told else none
+
+
+def _spec(folder: Path, overrides: tuple[str, ...]) -> tuple[Project | None, Finding]:
+    try:
+        project = load(folder, overrides)
+    except PairsmithError as error:
+        if not (folder / SPEC_NAME).exists():
+            return None, Finding("project", "warn", f"no {SPEC_NAME} in {folder.resolve()}", "Make one: pairsmith init")
+        return None, _failed("spec", error)
+    return project, Finding("spec", "ok", f"{folder.resolve() / SPEC_NAME}, task '{project.spec.task.name}'")
+
+
+def _failed(about: str, error: PairsmithError) -> Finding:
+    where = f"{error.where}: " if error.where else ""
+    return Finding(about, "fail", f"{where}{error.what}", " ".join(part for part in (error.why, error.fix) if part))
+
+
+def _seeds(project: Project) -> Finding:
+    from synth.seeds import read_seeds
+
+    if any(source.path == "-" for source in project.spec.seeds):
+        return Finding("seeds", "ok", "come from standard input")
+    try:
+        reading = read_seeds(project.spec.seeds, project.folder)
+    except PairsmithError as error:
+        return _failed("seeds", error)
+    kinds = [f"{sum(s.kind == kind for s in reading.seeds)} {kind}" for kind in ("simple", "enhanced")]
+    what = f"{' and '.join(kinds)} of {reading.rows_in} rows"
+    if reading.problems:
+        first = reading.problems[0]
+        return Finding("seeds", "warn", f"{what}; {len(reading.problems)} not used", f"{first.where}: {first.what}")
+    return Finding("seeds", "ok", what)
+
+
+def _prompts_and_gates(project: Project) -> Iterator[Finding]:
+    import prompts
+    from curate.gates import gates_for
+
+    generate = project.spec.generate
+    try:
+        named = [d.prompt for d in (generate.forward, generate.backward) if d.enabled]
+        yield Finding("prompts", "ok", ", ".join(prompts.load(name, project.folder).ref for name in named))
+    except PairsmithError as error:
+        yield _failed("prompts", error)
+    try:
+        steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
+        yield Finding("gates", "ok", ", ".join(step.by.removeprefix("gate/").partition("@")[0] for step in steps))
+    except PairsmithError as error:
+        yield _failed("gates", error)
+
+
+def _store(project: Project) -> Finding:
+    try:
+        url = Store.url_for(project)
+        if not Store.exists(url):
+            return Finding("store", "ok", "not made yet; the first command makes it")
+        with Store.open(url, write=False) as store:
+            _, usd, calls = store.spent()
+            return Finding("store", "ok", f"opens; {calls} requests in the ledger, ${usd:.2f} spent")
+    except PairsmithError as error:
+        return _failed("store", error)
+
+
+def _teacher(project: Project) -> Iterator[Finding]:
+    spec = project.spec.teacher
+    if spec.key_env:
+        known = bool(os.environ.get(spec.key_env))
+        state: Literal["ok", "fail"] = "ok" if known else "fail"
+        what = f"{spec.key_env} is set" if known else f"{spec.key_env} is not set"
+        yield Finding("key", state, what, "" if known else f"Set it: export {spec.key_env}=...")
+        if not known:
+            return
+    if spec.url == "embedded" or project.spec.train.base == "embedded":
+        yield _weights()
+    if spec.url == "embedded":
+        return
+    try:
+        yield asyncio.run(_asked(project))
+    except PairsmithError as error:
+        yield _failed("teacher", error)
+
+
+def _weights() -> Finding:
+    from synth.embedded.weights import NAME, cache_folder
+
+    folder = cache_folder() / NAME
+    if not (folder / "source.json").is_file():
+        return Finding("weights", "ok", "not fetched yet; the first run downloads them once (93 to 270 MB)")
+    return Finding("weights", "ok", f"in {folder}")
+
+
+async def _asked(project: Project) -> Finding:
+    from synth.endpoint import Endpoint
+
+    spec = project.spec.teacher
+    key = os.environ.get(spec.key_env) if spec.key_env else None
+    async with Endpoint(spec.url, spec.model, key=key, key_env=spec.key_env, timeout_s=10) as endpoint:
+        check = await endpoint.check()
+    if check.models is None:
+        return Finding("teacher", "warn", f"{spec.url} answers but lists no models", "Only a real request will tell.")
+    return Finding("teacher", "ok", f"{spec.url} serves {spec.model} (asked in {check.seconds * 1000:.0f} ms)")

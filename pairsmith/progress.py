@@ -1,0 +1,161 @@
+"""How a long stage is shown: one live line on a terminal, a plain line every few seconds in a pipe, nothing with --json.
+
+Every layer reports the same way: `progress(stage, numbers)`. Numbers known by name are `done` and `total` (rows or
+steps), `failed`, `in_flight`, `tokens`, `usd`; any other number is shown after them under its own name.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Progress = Callable[[str, Mapping[str, float]], None]
+PLAIN_EVERY_S = 5.0
+_KNOWN = ("done", "total", "failed", "in_flight", "tokens", "usd")
+
+
+class Pace:
+    """What a stage has reported, and what follows: rates since its first report, so reused rows do not flatter it."""
+
+    def __init__(self, stage: str, numbers: Mapping[str, float], at_s: float) -> None:
+        self.stage, self.first, self.numbers = stage, dict(numbers), dict(numbers)
+        self.started_s = self.latest_s = at_s
+
+    def update(self, numbers: Mapping[str, float], at_s: float) -> None:
+        self.numbers.update(numbers)
+        self.latest_s = at_s
+
+    @property
+    def seconds(self) -> float:
+        return self.latest_s - self.started_s
+
+    def rate(self, name: str) -> float:
+        """Units of `name` a second since the first report; 0 if nothing moved."""
+        moved = self.numbers.get(name, 0) - self.first.get(name, 0)
+        return moved / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds to the end at the present rate; None where no total is known or nothing has moved."""
+        rate = self.rate("done")
+        return (self.numbers["total"] - self.numbers["done"]) / rate if rate and "total" in self.numbers else None
+
+    def parts(self) -> list[str]:
+        """The line's parts after the stage's name, most important first."""
+        n = self.numbers
+        shown = []
+        if "done" in n:
+            shown.append(f"{n['done']:,.0f} of {n['total']:,.0f}" if "total" in n else f"{n['done']:,.0f}")
+        if n.get("failed"):
+            shown.append(f"{n['failed']:,.0f} failed")
+        if n.get("in_flight"):
+            shown.append(f"{n['in_flight']:,.0f} in flight")
+        if rate := self.rate("tokens"):
+            shown.append(f"{rate:,.0f} tok/s")
+        if n.get("usd"):
+            shown.append(f"${n['usd']:,.2f} spent")
+        shown += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in n.items() if name not in _KNOWN]
+        if self.left_s:
+            shown.append(f"{clock(self.left_s)} left")
+        return shown
+
+    @property
+    def share(self) -> float | None:
+        total = self.numbers.get("total")
+        return min(1.0, self.numbers.get("done", 0) / total) if total else None
+
+
+def clock(seconds: float) -> str:
+    """0.4s, 12s, 1m 05s, 2h 03m."""
+    whole = round(seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+@contextmanager
+def shown(*, silent: bool, stream: TextIO | None = None) -> Iterator[Progress]:
+    """Give the callback that every layer takes, and show what it is told on `stream` (stderr)."""
+    stream = stream or sys.stderr
+    if silent:
+        yield lambda stage, numbers: None
+    elif stream.isatty():
+        with _live(stream) as progress:
+            yield progress
+    else:
+        yield _plain(stream)
+
+
+def _plain(stream: TextIO) -> Progress:
+    paces: dict[str, Pace] = {}
+    written_s: dict[str, float] = {}
+
+    def progress(stage: str, numbers: Mapping[str, float]) -> None:
+        at_s = time.monotonic()
+        pace = paces.setdefault(stage, Pace(stage, numbers, at_s))
+        pace.update(numbers, at_s)
+        finished = pace.share == 1.0
+        due = at_s - written_s.setdefault(stage, at_s) >= PLAIN_EVERY_S
+        if due or (finished and written_s[stage] < math.inf):
+            stream.write(f"{stage:<9} {', '.join(pace.parts())}\n")
+            stream.flush()
+            written_s[stage] = math.inf if finished else at_s
+
+    return progress
+
+
+@contextmanager
+def _live(stream: TextIO) -> Iterator[Progress]:
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.spinner import Spinner
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=stream, highlight=False)
+    spinner = Spinner("dots", style="cyan")
+    paces: dict[str, Pace] = {}
+
+    def row(pace: Pace, *, running: bool) -> RenderableType:
+        grid = Table.grid(padding=(0, 1))
+        head = spinner if running else Text("done" if pace.share in (None, 1.0) else "part", style="green")
+        bar = _bar(pace.share, 20) if running else clock(pace.seconds)
+        detail = " · ".join(pace.parts())
+        grid.add_column(width=4)
+        grid.add_column(width=9)
+        grid.add_row(head, Text(pace.stage, style="bold"), Text(bar, style="cyan"), Text(detail, overflow="ellipsis"))
+        return grid
+
+    with Live(console=console, refresh_per_second=8, transient=True) as live:
+
+        def progress(stage: str, numbers: Mapping[str, float]) -> None:
+            at_s = time.monotonic()
+            if stage not in paces:
+                for pace in paces.values():
+                    console.print(row(pace, running=False))
+                paces.clear()
+                paces[stage] = Pace(stage, numbers, at_s)
+            paces[stage].update(numbers, at_s)
+            live.update(Group(row(paces[stage], running=True)))
+
+        try:
+            yield progress
+        finally:
+            for pace in paces.values():
+                console.print(row(pace, running=False))
+
+
+def _bar(share: float | None, width: int) -> str:
+    filled = round((share or 0.0) * width)
+    return "━" * filled + "─" * (width - filled)

@@ -1,0 +1,204 @@
+"""The report's charts as inline SVG: no script, no image file, colours from the page's style sheet.
+
+Every horizontal place is a percentage and every height is in pixels, so a chart takes the width it is given while its
+letters keep their size; only the loss curve stretches a path, in a nested `svg` whose strokes do not scale. A chart
+shows numbers that a table or a sentence beside it says in words too: `label` is its text for those who do not see it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from markupsafe import Markup, escape
+
+from train.bootstrap import Interval
+from train.outcome import Step, Validation
+
+
+class Part(NamedTuple):
+    """A piece of a bar: `tone` is a class of the style sheet."""
+
+    tone: str
+    value: int
+
+
+class Bin(NamedTuple):
+    """The values from `low` to `high` (the last bin includes it): how many there are, how many of them were kept."""
+
+    low: float
+    high: float
+    everything: int
+    kept: int
+
+
+def bar(parts: Sequence[Part], total: int, label: str, height: int = 22) -> Markup:
+    """One horizontal bar of `total`, cut into `parts` in their order; what they leave open stays empty."""
+    if total <= 0:
+        return _svg("bar", height, label, "")
+    body, x = "", 0.0
+    for part in parts:
+        width = 100 * part.value / total
+        if part.value:
+            body += f'<rect class="{escape(part.tone)}" x="{_n(x)}%" width="{_n(width)}%" y="0" height="{height}"/>'
+        x += width
+    return _svg("bar", height, label, body)
+
+
+def interval_track(interval: Interval, tone: str, other: float | None, label: str) -> Markup:
+    """A share with its interval on a track from 0 to 1; `other` is a second estimate without one, drawn hollow."""
+    body = "".join(
+        f'<line class="grid" x1="{x}%" x2="{x}%" y1="0" y2="26"/>' for x in (0.0, 25.0, 50.0, 75.0, 100.0)
+    )
+    if other is not None:
+        # Wider than the dot, so that both are seen where they meet.
+        body += f'<circle class="{escape(tone)} hollow" cx="{_n(100 * other)}%" cy="13" r="8"/>'
+    body += _whisker(100 * interval.low, 100 * interval.high, 100 * interval.estimate, tone)
+    return _svg("track", 26, label, body)
+
+
+def track_scale(ticks: Sequence[tuple[float, str]]) -> Markup:
+    """The axis under tracks: (place in percent, text). Hidden from readers of the text, who have the numbers."""
+    body = "".join(f'<text x="{_n(x)}%" y="12" {_anchor(x)}>{escape(text)}</text>' for x, text in ticks)
+    return Markup(f'<svg class="scale" width="100%" height="16" aria-hidden="true">{body}</svg>')
+
+
+def reach(intervals: Sequence[Interval]) -> float:
+    """How far from zero a common track of differences has to go: a multiple of 0.25, at most 1."""
+    widest = max(max(abs(interval.low), abs(interval.high)) for interval in intervals)
+    return min(1.0, max(0.25, math.ceil(widest / 0.25) * 0.25))
+
+
+def difference_track(interval: Interval, furthest: float, tone: str, label: str) -> Markup:
+    """A difference of shares on a track from -furthest to +furthest with zero in the middle."""
+
+    def place(value: float) -> float:
+        return 50 + 50 * value / furthest
+
+    body = "".join(f'<line class="grid" x1="{x}%" x2="{x}%" y1="0" y2="26"/>' for x in (0.0, 25.0, 75.0, 100.0))
+    body += '<line class="zero" x1="50%" x2="50%" y1="0" y2="26"/>'
+    body += _whisker(place(interval.low), place(interval.high), place(interval.estimate), tone)
+    return _svg("track", 26, label, body)
+
+
+def _whisker(low: float, high: float, middle: float, tone: str) -> str:
+    return (
+        f'<line class="{escape(tone)} whisker" x1="{_n(low)}%" x2="{_n(high)}%" y1="13" y2="13"/>'
+        f'<circle class="{escape(tone)} dot" cx="{_n(middle)}%" cy="13" r="5.5"/>'
+    )
+
+
+def bins(everything: Sequence[float], kept: Sequence[float], most: int = 24) -> list[Bin]:
+    """Equal bins with round edges over `everything`, of which `kept` is a part; at most about `most` of them."""
+    if not everything:
+        return []
+    low, high = min(everything), max(everything)
+    width = _round_step((high - low) / most) if high > low else 1.0
+    first = math.floor(low / width)
+    last = max(first, math.ceil(high / width) - 1)
+
+    def at(value: float) -> int:
+        return min(max(math.floor(value / width), first), last)
+
+    all_counts, kept_counts = [0] * (last - first + 1), [0] * (last - first + 1)
+    for value in everything:
+        all_counts[at(value) - first] += 1
+    for value in kept:
+        kept_counts[at(value) - first] += 1
+    return [
+        Bin((first + i) * width, (first + i + 1) * width, count, kept_counts[i]) for i, count in enumerate(all_counts)
+    ]
+
+
+def histogram(columns: Sequence[Bin], label: str, height: int = 150) -> Markup:
+    """Columns of everything (pale) with the kept part (solid) standing inside; round ticks below."""
+    low, high = columns[0].low, columns[-1].high
+    tallest = max(column.everything for column in columns)
+    floor, body = height - 20, ""
+    for share in (0.5, 1.0):
+        y = floor - share * (floor - 14)
+        body += f'<line class="grid" x1="0" x2="100%" y1="{_n(y)}" y2="{_n(y)}"/>'
+    width = 100 / len(columns)
+    for i, column in enumerate(columns):
+        for tone, count in (("pale", column.everything), ("accepted", column.kept)):
+            tall = count / tallest * (floor - 14)
+            if count:
+                body += (
+                    f'<rect class="{tone}" x="{_n(i * width + width * 0.06)}%" width="{_n(width * 0.88)}%"'
+                    f' y="{_n(floor - tall)}" height="{_n(tall)}"/>'
+                )
+    body += f'<line class="axis" x1="0" x2="100%" y1="{floor}" y2="{floor}"/>'
+    body += f'<text x="0" y="10">{tallest}</text>'
+    for tick in round_ticks(low, high, 5):
+        x = 100 * (tick - low) / (high - low)
+        body += f'<text x="{_n(x)}%" y="{height - 4}" {_anchor(x)}>{_tick(tick)}</text>'
+    return _svg("histogram", height, label, body)
+
+
+def loss_curve(training: Sequence[Step], validation: Sequence[Validation], label: str, height: int = 230) -> Markup:
+    """Training and validation loss over optimizer steps, both axes from zero."""
+    points = [*training, *validation]
+    right, top = max(1, *(p.step for p in points)), max(p.loss for p in points)
+    ticks = round_ticks(0.0, top * 1.02, 4)
+    ceiling = max(top * 1.02, ticks[-1])
+    floor, head, body = height - 24, 8, ""
+    for tick in ticks:
+        y = floor - tick / ceiling * (floor - head)
+        body += f'<line class="grid" x1="0" x2="100%" y1="{_n(y)}" y2="{_n(y)}"/>'
+        # The style sheet leaves a margin at the left for these.
+        body += f'<text x="-8" y="{_n(y + 4)}" text-anchor="end">{_tick(tick)}</text>'
+    for tick in round_ticks(0.0, right, 5):
+        x = 100 * tick / right
+        body += f'<text x="{_n(x)}%" y="{height - 6}" {_anchor(x)}>{_tick(tick)}</text>'
+
+    def place(p: Step | Validation) -> tuple[float, float]:
+        return 1000 * p.step / right, 1000 * (1 - p.loss / ceiling)
+
+    paths, ends = "", ""
+    named: tuple[tuple[str, Sequence[Step | Validation]], ...] = (("training", training), ("validation", validation))
+    for tone, series in named:
+        places = [place(p) for p in series]
+        paths += f'<polyline class="{tone}" points="{" ".join(f"{_n(x)},{_n(y)}" for x, y in places)}"/>'
+        for x, y in places if tone == "validation" else places[-1:]:
+            cy = head + (floor - head) * y / 1000
+            ends += f'<circle class="{tone} dot" cx="{_n(x / 10)}%" cy="{_n(cy)}" r="3.5"/>'
+    body += (
+        f'<svg x="0" y="{head}" width="100%" height="{floor - head}" viewBox="0 0 1000 1000"'
+        f' preserveAspectRatio="none" overflow="visible">{paths}</svg>{ends}'
+    )
+    return _svg("curve", height, label, body)
+
+
+def round_ticks(low: float, high: float, about: int) -> list[float]:
+    """Round numbers from `low` to `high`, about as many as asked."""
+    if high <= low:
+        return [low]
+    step = _round_step((high - low) / about)
+    first = math.ceil(low / step - 1e-9)
+    return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _round_step(rough: float) -> float:
+    """The smallest of 1, 2, 2.5, 5 times a power of ten that is at least `rough`."""
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * (1 - 1e-9))
+
+
+def _anchor(x_percent: float) -> str:
+    side = "start" if x_percent <= 2 else "end" if x_percent >= 98 else "middle"
+    return f'text-anchor="{side}"'
+
+
+def _svg(kind: str, height: int, label: str, body: str) -> Markup:
+    return Markup(
+        f'<svg class="{kind}" width="100%" height="{height}" role="img" aria-label="{escape(label)}">{body}</svg>'
+    )
+
+
+def _n(number: float) -> str:
+    return f"{number:.2f}".rstrip("0").rstrip(".")
+
+
+def _tick(number: float) -> str:
+    return f"{number:,.10g}".replace("-", "−").replace(",", "\u202f")

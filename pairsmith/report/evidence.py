@@ -1,0 +1,118 @@
+"""Everything the report says, as one typed value; the page is drawn only from this. `gather.py` fills it.
+
+A number stands here in one place, as its producer wrote it: row counts in a receipt, scores in verdicts, losses in the
+training result, shares and intervals in the evaluation. `None` means that nobody measured it, and is shown as missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from schemas.records import Counts, Receipt, Usage
+from train.evaluation import Evaluation
+from train.outcome import TrainResult
+
+Outcome = Literal["rejected", "waiting", "failed"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row that met a reason, and what the step said. `enhanced` is absent where no pair came to be."""
+
+    row_id: str
+    simple: str
+    enhanced: str | None
+    said: str
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why rows left: the receipt's word and count, with a few of those rows."""
+
+    word: str
+    outcome: Outcome
+    count: int
+    examples: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the loop. `counts` and `reasons` are of its last receipt that went well, absent if there is none;
+    `stopped` is what its last run died of, if that one did not."""
+
+    command: str
+    counts: Counts | None = None
+    reasons: tuple[Reason, ...] = ()
+    stopped: str | None = None
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One number a row: of every row that has it, and of the accepted ones among them. `missing` rows have none."""
+
+    everything: tuple[float, ...]
+    accepted: tuple[float, ...]
+    missing: int = 0
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What compared the candidates of an input, why it was chosen (with its test, if it was fitted), and its scores."""
+
+    name: str
+    why: str
+    scores: Distribution
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of curation said of the rows it saw. A row may be rejected by several steps."""
+
+    name: str
+    kept: int
+    rejected: int
+    waiting: int
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """What people decided, and what a program that plays a person did."""
+
+    decisions: int = 0
+    pairs: int = 0
+    reviewers: int = 0
+    simulated: int = 0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the page is drawn from. `stages` has all four, in order. `twin_seeds` counts pairs of seeds that are alike but
+    in different splits. `spent` is the ledger's sum: tokens, US dollars, requests."""
+
+    project: str
+    written_at: datetime
+    stages: tuple[Stage, ...]
+    seeds: dict[str, int] | None
+    unread_seeds: int
+    steps: tuple[Step, ...]
+    splits: dict[str, int] | None
+    twin_seeds: int
+    lengths: Distribution | None
+    scorer: Scorer | None
+    training: TrainResult | None
+    evaluation: Evaluation | None
+    receipts: tuple[Receipt, ...]
+    spent: tuple[Usage, float, int]
+    reviews: Reviews
+    hashes: tuple[tuple[str, str], ...]
+    versions: dict[str, str]
+
+    def stage(self, command: str) -> Stage:
+        """The stage of that name."""
+        return next(stage for stage in self.stages if stage.command == command)
+
+    def counts(self, command: str) -> Counts | None:
+        """The row counts of a stage."""
+        return self.stage(command).counts

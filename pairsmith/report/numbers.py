@@ -1,0 +1,84 @@
+"""How the report writes numbers: units, signs, spaces that do not break, and a dash for what nobody measured."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from train.bootstrap import Interval
+from train.evaluation import Spread
+
+MISSING = "—"
+_THIN, _HARD, _MINUS = "\u202f", "\u00a0", "−"
+
+
+def count(number: float | None) -> str:
+    """A whole number, thin spaces between thousands."""
+    return rounded(number, 0)
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """A count with its noun."""
+    return f"{count(number)} {one if number == 1 else many}"
+
+
+def spread(numbers: Spread | None, digits: int = 0) -> str:
+    """A median with the 10th and 90th percentile."""
+    if numbers is None:
+        return MISSING
+    return f"{numbers.p50:.{digits}f} ({numbers.p10:.{digits}f}\u2013{numbers.p90:.{digits}f})"
+
+
+def rounded(number: float | None, digits: int = 1) -> str:
+    """A measured number with `digits` decimals."""
+    return MISSING if number is None else f"{number:,.{digits}f}".replace(",", _THIN).replace("-", _MINUS)
+
+
+def percent(share: float | None) -> str:
+    """A share in 0..1 as a whole percentage."""
+    return MISSING if share is None else f"{100 * share:.0f}{_THIN}%"
+
+
+def share_of(part: int, whole: int) -> str:
+    """`part` of `whole` as a percentage; missing if there is no whole."""
+    return percent(part / whole) if whole else MISSING
+
+
+def bounds(interval: Interval | None) -> str:
+    """The ends of a share's interval, in percent."""
+    return "" if interval is None else f"[{100 * interval.low:.0f},{_HARD}{100 * interval.high:.0f}]"
+
+
+def signed(share: float) -> str:
+    """A difference of shares in percentage points, its sign written."""
+    value = round(100 * share)
+    return f"+{value}" if value > 0 else f"{_MINUS}{-value}" if value < 0 else "0"
+
+
+def signed_bounds(interval: Interval) -> str:
+    """The ends of a difference's interval, in percentage points."""
+    return f"[{signed(interval.low)},{_HARD}{signed(interval.high)}]"
+
+
+def points(interval: Interval) -> str:
+    """A difference of shares with its interval."""
+    return f"{signed(interval.estimate)}{_HARD}points {signed_bounds(interval)}"
+
+
+def money(usd: float) -> str:
+    """US dollars, to the cent from one cent on, with more digits below."""
+    return f"${usd:,.2f}" if usd >= 0.01 or usd == 0 else f"${usd:.5f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them."""
+    if seconds is None:
+        return MISSING
+    if seconds < 120:
+        return f"{seconds:.{1 if seconds < 10 else 0}f}{_THIN}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}{_THIN}min {rest:02d}{_THIN}s"
+
+
+def moment(at: datetime) -> str:
+    """A time in UTC, to the minute."""
+    return f"{at:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,28 @@
+"""Drawing the evidence as one HTML page that opens offline: style sheet and charts stand in it, and there is no script."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from pairsmith.report import charts, numbers, proof, sentences
+from pairsmith.report.evidence import Evidence
+
+_FOLDER = Path(__file__).parent
+
+
+def render(evidence: Evidence) -> str:
+    """The page. Every text of the evidence is escaped: a seed with a tag in it is shown, never obeyed."""
+    css = Markup((_FOLDER / "page.css").read_text(encoding="utf-8"))
+    return _template().render(e=evidence, css=css, say=sentences, proof=proof, fmt=numbers, chart=charts)
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("page.html.j2")

@@ -1,0 +1,213 @@
+"""What the report says in words. Every sentence follows from the evidence; none is there whatever the numbers say."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import NamedTuple
+
+from pairsmith.report import proof
+from pairsmith.report.charts import Part
+from pairsmith.report.evidence import Distribution, Evidence, Reviews, Scorer
+from pairsmith.report.numbers import MISSING, count, counted, duration, money, rounded
+from schemas.records import Counts, Usage
+from train.outcome import TrainResult
+
+
+class StageWords(NamedTuple):
+    """How a stage that counts rows is called, and its rows that were accepted or wait; `waiting_tone` colours those."""
+
+    title: str
+    noun: str
+    accepted: str
+    waiting: str
+    waiting_tone: str
+
+
+STAGES = {
+    "generate": StageWords(
+        "Generation: one row for each sample of each seed", "Generation", "accepted", "pairs to be curated", "pale"
+    ),
+    "curate": StageWords("Curation: the same rows, judged", "Curation", "accepted", "waiting", "waiting"),
+}
+
+
+def headline(evidence: Evidence) -> str:
+    """The report in a sentence or two, as far as the loop has got."""
+    if evidence.evaluation is not None and (said := proof.headline(evidence.evaluation)):
+        return said
+    if rows := evidence.counts("curate"):
+        return (
+            f"{count(rows.accepted)} of {counted(rows.rows_in, 'row', 'rows')} accepted."
+            " No model is evaluated yet, so nothing here says that one is better."
+        )
+    if rows := evidence.counts("generate"):
+        return f"{counted(rows.rows_in - rows.failed, 'pair', 'pairs')} generated; none is curated yet."
+    return "Nothing has run yet, so there is nothing to report."
+
+
+def lede(evidence: Evidence) -> list[str]:
+    """What to keep in mind when reading the headline: which way the differences fall, and who looked at the rows."""
+    said = proof.in_words(evidence.evaluation) if evidence.evaluation is not None else []
+    return [*said, reviewed(evidence.reviews)] if evidence.counts("generate") else said
+
+
+def reviewed(reviews: Reviews) -> str:
+    """Whether people looked at the rows."""
+    simulated = f" {count(reviews.simulated)} simulated decisions are not counted." if reviews.simulated else ""
+    if not reviews.decisions:
+        return f"No person has reviewed these rows.{simulated}"
+    people = counted(reviews.reviewers, "person", "people")
+    decisions = counted(reviews.decisions, "decision", "decisions")
+    return f"{people} reviewed {counted(reviews.pairs, 'row', 'rows')} in {decisions}.{simulated}"
+
+
+def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
+    """Four figures under the headline: (name, value, detail)."""
+    rows, training, evaluation = evidence.counts("curate"), evidence.training, evidence.evaluation
+    tokens, usd, requests = evidence.spent
+    spent = f"{count(tokens.prompt_tokens + tokens.completion_tokens)} tokens, {counted(requests, 'request', 'requests')}"
+    return [
+        (
+            "rows accepted",
+            count(rows.accepted if rows else None),
+            f"of {count(rows.rows_in)}" if rows else "not curated yet",
+        ),
+        (
+            "rows trained on",
+            count(training.train_rows if training else None),
+            counted(training.steps, "step", "steps") if training else "not trained yet",
+        ),
+        (
+            "held-out inputs",
+            count(evaluation.seeds if evaluation else None),
+            f"{counted(evaluation.samples, 'sample', 'samples')} each" if evaluation else "not evaluated yet",
+        ),
+        ("spent on teachers", money(usd) if requests else MISSING, spent if requests else "nothing asked yet"),
+    ]
+
+
+def conservation(counts: Counts) -> str:
+    """The sum that must hold."""
+    return (
+        f"{count(counts.rows_in)} in = {count(counts.accepted)} accepted + {count(counts.rejected)} rejected"
+        f" + {count(counts.waiting)} waiting + {count(counts.failed)} failed"
+    )
+
+
+def parts(counts: Counts, words: StageWords) -> list[Part]:
+    """The sum as the pieces of a bar."""
+    return [
+        Part("accepted", counts.accepted),
+        Part("rejected", counts.rejected),
+        Part(words.waiting_tone, counts.waiting),
+        Part("failed", counts.failed),
+    ]
+
+
+def seeds_read(evidence: Evidence) -> str | None:
+    """What was read before anything was asked."""
+    if evidence.seeds is None:
+        return None
+    kinds = " and ".join(f"{count(number)} {kind}" for kind, number in evidence.seeds.items())
+    unread = evidence.unread_seeds
+    return f"Seeds: {kinds}. " + (
+        f"{counted(unread, 'line', 'lines')} of the seed files could not be used; the receipt names each."
+        if unread
+        else "Every line of the seed files was used."
+    )
+
+
+def splits(evidence: Evidence) -> str:
+    """Where the accepted rows went, and whether the splits really are apart."""
+    rows = evidence.splits or {}
+    said = ", ".join(f"{count(number)} {split}" for split, number in rows.items())
+    alike = evidence.twin_seeds
+    return f"The accepted rows by split: {said}. All rows of a seed are in one split. " + (
+        f"{counted(alike, 'pair', 'pairs')} of nearly equal seeds fell into different splits, so these are not quite"
+        " apart; the receipt names them."
+        if alike
+        else "No two nearly equal seeds fell into different splits."
+    )
+
+
+def distribution(unit: str, numbers: Distribution) -> str:
+    """A histogram in a sentence."""
+    said = (
+        f"Median {rounded(median(numbers.everything))} over {counted(len(numbers.everything), 'row', 'rows')}"
+        f" (from {rounded(min(numbers.everything))} to {rounded(max(numbers.everything))})"
+    )
+    if numbers.accepted:
+        said += f"; {rounded(median(numbers.accepted))} over the {count(len(numbers.accepted))} accepted"
+    missing = counted(numbers.missing, "row has", "rows have")
+    return f"{said}. {missing} no {unit} and are not drawn." if numbers.missing else f"{said}."
+
+
+def scorer(scorer: Scorer) -> str:
+    """What scored the rows and why, as curation said it."""
+    return f"Scored by {scorer.why} ({scorer.name})."
+
+
+def curve(training: TrainResult) -> str:
+    """The loss curve in a sentence."""
+    steps = counted(training.steps, "step", "steps")
+    said = f"Training loss {rounded(training.curve[0].loss, 2)} to {rounded(training.curve[-1].loss, 2)} in {steps}"
+    if training.validation:
+        first, last = training.validation[0].loss, training.validation[-1].loss
+        return f"{said}; validation loss {rounded(first, 2)} to {rounded(last, 2)}."
+    return f"{said}. There were no validation rows, so there is no validation loss."
+
+
+def training_facts(training: TrainResult) -> list[tuple[str, str]]:
+    """How the adapter was trained."""
+    s = training.settings
+    return [
+        ("base", f"{training.base}, {training.compute_dtype}, {count(training.four_bit_layers)} layers in 4 bits"),
+        (
+            "method",
+            f"{s.method}, r {s.r}, alpha {s.alpha}, dropout {s.dropout:g};"
+            f" {count(training.trainable_parameters)} trainable parameters",
+        ),
+        ("schedule", f"learning rate {s.learning_rate:g}, batch {s.batch}, {s.epochs:g} epochs, seed {s.seed}"),
+        ("rows", f"{count(training.train_rows)} train, {count(training.validation_rows)} validation"),
+        (
+            "tokens",
+            f"{count(training.learned_tokens)} with loss in an epoch,"
+            f" {count(training.trained_tokens)} through the model in all",
+        ),
+        ("time", f"{duration(training.seconds)}, {rounded(training.seconds_per_step, 2)} s a step"),
+        ("memory", f"{rounded(training.peak_gib)} GiB at most"),
+    ]
+
+
+def spending(spent: tuple[Usage, float, int]) -> str:
+    """The ledger's sum."""
+    usage, usd, requests = spent
+    if not requests:
+        return "No teacher has been asked yet."
+    cached = f" ({count(usage.cached_tokens)} of them cached)" if usage.cached_tokens else ""
+    return (
+        f"The ledger holds {counted(requests, 'request', 'requests')}: {count(usage.prompt_tokens)} prompt tokens{cached},"
+        f" {count(usage.completion_tokens)} answer tokens, {money(usd)} at the prices of the spec."
+    )
+
+
+def limits(evidence: Evidence) -> list[str]:
+    """What the numbers do not show."""
+    said = [
+        "Gates and checks see form, not sense. A text can have the right length, the right ending and every word that a"
+        " pattern looks for, and still say nothing, or something absurd. Read the answers side by side.",
+    ]
+    if not evidence.reviews.decisions:
+        said.append("No person has judged a row or an answer: “passes” means that code found nothing to object to.")
+    if evidence.evaluation is not None:
+        said += proof.limits(evidence.evaluation)
+    if evidence.scorer is not None:
+        said.append(
+            "A score is a model's opinion of which of two answers to one input is better. Here it was not compared with"
+            " a person's, and an accepted row carries no certificate."
+        )
+    said.append(
+        "Costs are tokens times the prices in the spec. A local teacher counts as free; its machine and its electricity"
+        " are not."
+    )
+    return said

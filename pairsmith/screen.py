@@ -1,0 +1,80 @@
+"""What commands print for a person: aligned facts, the conservation sum with its reasons, the ladder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from pairsmith.progress import clock
+from schemas.records import Counts
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pairsmith.receipt import Draft
+
+
+def facts(rows: Iterable[tuple[str, str]], *, width: int = 10) -> RenderableType:
+    """Names and values in two aligned columns; long values wrap inside their own column."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", width=width, no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in rows:
+        grid.add_row(name, escape(value))
+    return grid
+
+
+def conservation(counts: Counts) -> str:
+    """`12 rows in = 8 accepted + 3 rejected + 0 waiting + 1 failed`."""
+    c = counts
+    return (
+        f"{c.rows_in:,} rows in = {c.accepted:,} accepted + {c.rejected:,} rejected"
+        f" + {c.waiting:,} waiting + {c.failed:,} failed"
+    )
+
+
+def reasons(counted: Mapping[str, int], *, most: int = 12) -> RenderableType:
+    """Reasons by how often they were given, the most frequent first."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(width=10)
+    grid.add_column(justify="right")
+    grid.add_column()
+    ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    for reason, count in ordered[:most]:
+        grid.add_row("", f"{count:,}", escape(reason))
+    if len(ordered) > most:
+        grid.add_row("", f"{sum(count for _, count in ordered[most:]):,}", f"{len(ordered) - most} other reasons")
+    return grid
+
+
+def stage(name: str, draft: Draft, more: Iterable[tuple[str, str]] = ()) -> Group:
+    """A stage's result: the sum, why rows were lost, what was asked and spent, and what else there is to say."""
+    parts: list[RenderableType] = [facts([(name, conservation(draft.counts))])]
+    if draft.reasons:
+        parts.append(reasons(draft.reasons))
+    parts.append(facts([*more, ("", cost(draft))]))
+    return Group(*parts)
+
+
+def cost(draft: Draft) -> str:
+    """What was asked, what it cost, how long it took."""
+    usage = draft.usage
+    parts = [f"{draft.calls_sent:,} requests sent"]
+    if draft.calls_reused:
+        parts.append(f"{draft.calls_reused:,} answers from the ledger")
+    if usage.completion_tokens:
+        parts.append(f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens")
+    if draft.usd:
+        parts.append(f"${draft.usd:,.4f}")
+    return " · ".join([*parts, clock(draft.seconds)])
+
+
+def verdict_mark(keep: bool | None) -> Text:
+    """keep, drop or wait, coloured."""
+    word, style = {True: ("keep", "green"), False: ("drop", "red"), None: ("wait", "yellow")}[keep]
+    return Text(word, style=style)

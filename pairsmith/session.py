@@ -1,0 +1,110 @@
+"""What every command has: its project, its overrides, and how it answers (a screen for a person, JSON for a program)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pairsmith.failures import WriteJson
+from pairsmith.progress import Progress, shown
+from pairsmith.stopping import Stopping
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from schemas.spec_file import Project
+    from schemas.store import Store
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run of one command."""
+
+    folder: Path
+    overrides: tuple[str, ...]
+    write_json: WriteJson | None
+    stopping: Stopping
+
+    def project(self) -> Project:
+        """The checked spec of the folder. Raises SpecError."""
+        from schemas.spec_file import load
+
+        return load(self.folder, self.overrides)
+
+    def store(self, project: Project, *, write: bool = True) -> Store:
+        """The project's store; as a writer it holds the store's lock until it is closed. Raises StoreError."""
+        from schemas.store import Store
+
+        return Store.open(Store.url_for(project), write=write)
+
+    def progress(self) -> AbstractContextManager[Progress]:
+        """The callback for long work; silent with --json."""
+        return shown(silent=self.write_json is not None)
+
+    def say(self, line: str) -> None:
+        """A line for the person on stderr; nothing with --json."""
+        if self.write_json is None:
+            click.echo(line, err=True)
+
+    def answer(self, data: dict[str, Any], *screen: RenderableType) -> None:
+        """The command's result: `data` as the one JSON object, or `screen` on stdout."""
+        if self.write_json:
+            self.write_json(data)
+            return
+        out = console()
+        with out.capture() as captured:
+            for part in screen:
+                out.print(part, soft_wrap=isinstance(part, str))
+        text = captured.get()
+        # Tables fill their last column with blanks, which a terminal hides and a file keeps.
+        click.echo("\n".join(line.rstrip() for line in text.split("\n")), nl=False)
+
+
+def console() -> Console:
+    """Standard output for a person; lines in a pipe are not broken at 80 columns."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+
+
+def on_project(body: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the three options that every command has, and pass them as its first argument, a Session."""
+
+    @click.option(
+        "--project",
+        "folder",
+        type=click.Path(path_type=Path),
+        default=Path(),
+        show_default="this folder",
+        metavar="DIR",
+        help="The folder of pairsmith.toml.",
+    )
+    @click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Override a key of the spec, as in train.epochs=2; repeatable.",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object on stdout and nothing else.")
+    @click.pass_obj
+    @wraps(body)
+    def run(
+        process: tuple[WriteJson | None, Stopping],
+        /,
+        folder: Path,
+        overrides: tuple[str, ...],
+        as_json: bool,
+        **options: Any,
+    ) -> Any:
+        write_json, stopping = process
+        return body(Session(folder, overrides, write_json if as_json else None, stopping), **options)
+
+    return run

@@ -1,0 +1,140 @@
+"""Seeds to pairs: reads the seeds, opens the teacher, runs the generators through the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+
+import prompts
+from pairsmith import plan, teachers
+from pairsmith.receipt import Draft, recording
+from pairsmith.session import Session
+from schemas.errors import Interrupted
+from schemas.records import Pair, Seed
+from schemas.spec import Teacher
+from schemas.spec_file import Project
+from schemas.store import Store
+from synth import generators
+from synth.engine import GenerateResult
+from synth.engine import generate as run_engine
+from synth.generators import Generator
+from synth.ledger import Ledger
+from synth.seeds import SeedReading, read_seeds
+
+SHOWN_PROBLEMS = 5
+# First words of a failure after which no answer was ever seen, so that the next run asks again.
+UNANSWERED = frozenset({"throttled", "server", "broken", "timeout", "unanswered"})
+
+
+def generate(session: Session, project: Project, store: Store, *, retry_failed: bool = False) -> Draft:
+    """Ask for every pair that is not in the store yet.
+
+    Raises Interrupted after Ctrl-C, when everything in flight was saved; InputError for seeds that cannot be read.
+    """
+    with recording(project, store, "generate") as draft:
+        draft.facts["inputs"] = plan.inputs(project)["generate"]
+        reading = read_seeds(project.spec.seeds, project.folder, sys.stdin.buffer)
+        _report_problems(session, reading)
+        store.set_active_seeds(reading.seeds)
+        draft.facts["seeds"] = dict(Counter(seed.kind for seed in reading.seeds))
+        draft.facts["seed_problems"] = [f"{problem.where}: {problem.what}" for problem in reading.problems]
+        teacher = teachers.identified(project, session.say)
+        result = GenerateResult()
+        try:
+            asyncio.run(_ask(session, project, store, teacher, reading.seeds, retry_failed, draft, result))
+        finally:
+            draft.counts = result.counts
+            draft.reasons = dict(result.reasons)
+            draft.facts |= {"pairs_made": result.pairs_made, "pairs_kept": result.pairs_kept}
+            draft.facts["unanswered"] = sum(n for word, n in result.reasons.items() if word in UNANSWERED)
+        if result.stopped:
+            raise Interrupted(
+                f"{result.rows_in} rows are done and every answer is in the store.",
+                fix="Run the same command again: it goes on from here and asks for none of them twice.",
+            )
+    return draft
+
+
+def _report_problems(session: Session, reading: SeedReading) -> None:
+    for problem in (*reading.notes, *reading.problems)[:SHOWN_PROBLEMS]:
+        session.say(f"{problem.where}: {problem.what}")
+    if (more := len(reading.problems) + len(reading.notes) - SHOWN_PROBLEMS) > 0:
+        session.say(f"and {more} more; the receipt lists them all.")
+
+
+async def _ask(
+    session: Session,
+    project: Project,
+    store: Store,
+    teacher: Teacher,
+    seeds: Sequence[Seed],
+    retry_failed: bool,
+    draft: Draft,
+    result: GenerateResult,
+) -> None:
+    # Whether there is anything to ask is known before the teacher is opened: the embedded one takes seconds to start.
+    async with teachers.asleep(teacher) as nobody:
+        ready = _generators(project, Ledger(store, nobody, teacher))
+    idle = not retry_failed and all_decided(store, seeds, ready)
+    with session.progress() as progress, session.stopping.draining() as stop:
+        async with teachers.asleep(teacher) if idle else teachers.opened(teacher, session.say) as endpoint:
+            ledger = Ledger(store, endpoint, teacher, retry_failed=retry_failed)
+            made_by = _generators(project, ledger)
+            draft.facts["scopes"] = {generator.name: generator.scope for generator in made_by}
+            try:
+                await run_engine(
+                    store,
+                    seeds,
+                    made_by,
+                    concurrency=ledger.concurrency,
+                    accept=_accept(project) if project.spec.generate.accepted else None,
+                    target=project.spec.generate.accepted,
+                    progress=progress,
+                    stop=stop,
+                    result=result,
+                )
+            finally:
+                draft.calls_sent, draft.calls_reused = ledger.sent, ledger.reused
+                draft.usage, draft.usd = ledger.usage, ledger.usd
+                draft.facts |= {"retries": dict(ledger.retries_by_kind), "served": dict(ledger.served)}
+
+
+def _generators(project: Project, ledger: Ledger) -> list[Generator]:
+    spec = project.spec
+    ways = []
+    if (settings := spec.generate.forward).enabled:
+        prompt = prompts.load(settings.prompt, project.folder)
+        ways.append(generators.forward(spec.task, spec.exemplars, settings, prompt, ledger))
+    if (back := spec.generate.backward).enabled:
+        prompt = prompts.load(back.prompt, project.folder)
+        ways.append(generators.backward(spec.task, spec.exemplars, back, prompt, ledger))
+    return ways
+
+
+def all_decided(store: Store, seeds: Sequence[Seed], ready: Sequence[Generator]) -> bool:
+    """Whether every place has a pair, or a failure after which it would not be asked again."""
+    for generator in ready:
+        decided = {
+            (c.seed_id, c.sample)
+            for c in store.candidates(generator.scope)
+            if c.failure is None or c.failure.partition(":")[0] not in UNANSWERED
+        }
+        wanted = {(seed.id, n) for seed in seeds if seed.kind == generator.takes for n in range(generator.samples)}
+        if not wanted <= decided:
+            return False
+    return True
+
+
+def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:
+    """Whether a pair passes every gate; None if one of them could not judge and none rejects it."""
+    from curate.gates import gates_for
+
+    steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
+
+    async def accept(pair: Pair) -> bool | None:
+        kept = [step.judge(pair).keep for step in steps]
+        return False if False in kept else None if None in kept else True
+
+    return accept

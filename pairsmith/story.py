@@ -1,0 +1,108 @@
+"""Everything the store knows about one pair, as data and as a screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from pairsmith.screen import facts, verdict_mark
+from schemas.errors import PairsmithError
+from schemas.records import Artifact, Call, Generated, Pair
+from schemas.spec_file import Project
+from schemas.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def story_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
+    """Seed, prompt, teacher, sampling, raw answers, verdicts, reviews, split, and the artifacts that hold the pair."""
+    from curate.split import split_of
+
+    seed = next((seed for seed in store.seeds(active=False) if seed.id == pair.seed_id), None)
+    calls = []
+    if isinstance(pair.origin, Generated):
+        for key, attempt in pair.origin.calls:
+            calls += [call for call in store.calls(key) if call.attempt == attempt]
+    return {
+        "id": pair.id,
+        "simple": pair.simple,
+        "enhanced": pair.enhanced,
+        "system": pair.system,
+        "seed": None if seed is None else {"id": seed.id, "kind": seed.kind, "text": seed.text, "source": seed.source},
+        "origin": pair.origin.model_dump(mode="json"),
+        "prompt": _prompt(project, pair),
+        "calls": [_call(call) for call in calls],
+        "verdicts": [v.model_dump(mode="json") for v in store.verdicts([pair.id]).get(pair.id, [])],
+        "reviews": [r.model_dump(mode="json") for r in store.reviews([pair.id]).get(pair.id, [])],
+        "split": split_of(pair.seed_id, project.spec.split),
+        "artifacts": [
+            {"kind": a.kind, "id": a.id, "path": a.path, "split": split} for a, split in _holding(store.artifacts(), pair.id)
+        ],
+        "meta": pair.meta,
+    }
+
+
+def _prompt(project: Project, pair: Pair) -> dict[str, Any] | None:
+    if not isinstance(pair.origin, Generated):
+        return None
+    import prompts
+
+    try:
+        prompt = prompts.load(pair.origin.prompt, project.folder)
+    except PairsmithError as error:
+        return {"ref": pair.origin.prompt, "text": None, "note": str(error)}
+    return {"ref": prompt.ref, "text": prompt.text, "note": None}
+
+
+def _call(call: Call) -> dict[str, Any]:
+    shown = ("key", "attempt", "sample", "status", "teacher", "endpoint", "text", "raw", "request", "seconds", "request_id")
+    return call.model_dump(mode="json", include=set(shown)) | {"at": call.at.isoformat(timespec="seconds")}
+
+
+def _holding(artifacts: list[Artifact], pair_id: str) -> list[tuple[Artifact, str | None]]:
+    """The datasets with the pair in them, and whatever was made of those, oldest first."""
+    holding: dict[str, tuple[Artifact, str | None]] = {}
+    for artifact in artifacts:
+        split = next((split for member, split in artifact.members if member == pair_id), None)
+        inherited = any(parent in holding for parent in artifact.parents)
+        if split is not None or inherited:
+            holding[artifact.id] = (artifact, split)
+    return list(holding.values())
+
+
+def screen(story: dict[str, Any]) -> list[RenderableType]:
+    """The story in the order in which it happened."""
+    origin, seed, prompt = story["origin"], story["seed"], story["prompt"]
+    top = [("pair", story["id"]), ("simple", story["simple"]), ("enhanced", story["enhanced"]), ("split", story["split"])]
+    made = [("seed", f"{seed['source']} ({seed['kind']}, {seed['id'][:12]})" if seed else "no longer in the store")]
+    if prompt:
+        made.append(("prompt", prompt["ref"] + (f" ({prompt['note']})" if prompt["note"] else "")))
+    if origin["by"] == "generated":
+        sampling = ", ".join(f"{k} {v}" for k, v in origin["sampling"].items() if v not in (None, {}, ()))
+        made += [("teacher", f"{origin['teacher']}, {origin['generator']}"), ("sampling", sampling)]
+    else:
+        made.append((origin["by"], origin.get("source") or origin["parent_id"]))
+    parts: list[RenderableType] = [facts(top), Rule("how it was made", style="dim"), facts(made)]
+    for call in story["calls"]:
+        parts.append(facts([("call", f"{call['key'][:12]} attempt {call['attempt']}, {call['seconds']:.2f} s, {call['at']}")]))
+        for message in call["request"].get("messages", []):
+            parts.append(facts([(f"  {message['role']}", message["content"])]))
+        parts.append(facts([("  answer", call["text"])]))
+    parts.append(Rule("what was said of it", style="dim"))
+    table = Table.grid(padding=(0, 2))
+    for verdict in story["verdicts"]:
+        score = "" if verdict["score"] is None else f"{verdict['score']:.3f}"
+        table.add_row(verdict_mark(verdict["keep"]), verdict["by"], score, Text(verdict["reason"], overflow="fold"))
+    parts.append(table if story["verdicts"] else "no step has judged it yet")
+    for review in story["reviews"]:
+        parts.append(facts([("review", f"{review['decision']} by {review['reviewer']} {', '.join(review['reasons'])}")]))
+    parts.append(Rule("where it went", style="dim"))
+    went = [
+        (a["kind"], f"{a['id'][:12]}  {a['path']}" + (f"  ({a['split']})" if a["split"] else "")) for a in story["artifacts"]
+    ]
+    parts.append(facts(went, width=12) if went else "into no dataset")
+    return parts

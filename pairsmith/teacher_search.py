@@ -1,0 +1,104 @@
+"""Finds a teacher for `pairsmith init`: a key in the environment, a server on this machine, else the embedded model."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from schemas.errors import AuthError, TeacherError
+
+
+class Api(NamedTuple):
+    """A paid API: the variable of its key, the variable and default of its address, models in order of preference."""
+
+    key_env: str
+    url_env: str
+    url: str
+    models: tuple[str, ...]
+
+
+APIS = (
+    Api("OPENAI_API_KEY", "OPENAI_BASE_URL", "https://api.openai.com/v1", ("gpt-4.1-mini", "gpt-4o-mini")),
+    Api("OPENROUTER_API_KEY", "OPENROUTER_BASE_URL", "https://openrouter.ai/api/v1", ("openai/gpt-4.1-mini",)),
+    Api("MISTRAL_API_KEY", "MISTRAL_BASE_URL", "https://api.mistral.ai/v1", ("mistral-small-latest",)),
+    Api("DEEPSEEK_API_KEY", "DEEPSEEK_BASE_URL", "https://api.deepseek.com/v1", ("deepseek-chat",)),
+)
+LOCAL = (("vLLM", "http://localhost:8000/v1"), ("Ollama", "http://localhost:11434/v1"))
+
+
+@dataclass(frozen=True)
+class Found:
+    """The teacher to write into the spec, why it was chosen, and what was tried before it."""
+
+    url: str
+    model: str
+    why: str
+    key_env: str | None = None
+    tried: tuple[str, ...] = ()
+
+
+EMBEDDED = Found(
+    "embedded",
+    "smollm2-135m-instruct",
+    "It needs no key and no server. It is a very small model: expect many of its answers to fail the gates.",
+)
+
+
+def find_teacher(
+    environ: Mapping[str, str] | None = None,
+    local: tuple[tuple[str, str], ...] = LOCAL,
+    *,
+    local_timeout_s: float = 0.5,
+    api_timeout_s: float = 3.0,
+) -> Found:
+    """The first teacher that answers. It only lists models: nothing is generated and nothing costs money."""
+    environ = os.environ if environ is None else environ
+    tried = []
+    for api in APIS:
+        key = environ.get(api.key_env, "")
+        if not key:
+            continue
+        url = environ.get(api.url_env, api.url).rstrip("/")
+        served = _ask(url, key, api_timeout_s)
+        if isinstance(served, str):
+            tried.append(f"{api.key_env} is set, but at {url} {served}")
+            continue
+        model = next((name for name in api.models if name in served), served[0] if served else api.models[0])
+        why = f"{api.key_env} is set and {url} takes it. Its answers cost money."
+        return Found(url, model, why, api.key_env, tuple(tried))
+    if not tried:
+        tried.append("none of " + ", ".join(api.key_env for api in APIS) + " is set")
+    for name, url in local:
+        served = _ask(url, None, local_timeout_s)
+        if isinstance(served, str):
+            tried.append(f"{name} at {url}: {served}")
+        elif served:
+            return Found(url, served[0], f"{name} answers at {url} and serves {served[0]}.", None, tuple(tried))
+        else:
+            tried.append(f"{name} at {url}: it serves no model yet")
+    return replace(EMBEDDED, tried=tuple(tried))
+
+
+async def _models_at(url: str, key: str | None, timeout_s: float) -> list[str]:
+    """The models that an endpoint lists. Raises TeacherError, Unanswered for one that does not answer."""
+    from synth.endpoint import Endpoint
+
+    async with Endpoint(url, model="", key=key, timeout_s=timeout_s) as endpoint:
+        return await endpoint.models()
+
+
+def _ask(url: str, key: str | None, timeout_s: float) -> list[str] | str:
+    """The models at `url`, or what is wrong there as the end of a sentence."""
+    from synth.endpoint import Unanswered
+
+    try:
+        return asyncio.run(_models_at(url, key, timeout_s))
+    except AuthError:
+        return "it is refused"
+    except TeacherError:
+        return "no list of models is given"
+    except Unanswered:
+        return "nothing answers"

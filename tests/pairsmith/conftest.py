@@ -1,0 +1,151 @@
+"""The command line as a person meets it: a real child process in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
+
+ROOT = Path(__file__).parents[2]
+LIGHTS = ("dawn light", "lamp light", "candle light", "evening sun")
+PLACES = ("stone wall", "wooden fence", "brick arch", "glass door", "river bank", "market stall")
+
+SPEC = """
+[task]
+name = "tiny"
+style = "Rewrite the prompt richly and end with the word END."
+
+[[seeds]]
+path = "seeds.jsonl"
+
+[[exemplars]]
+simple = "a lighthouse"
+enhanced = "a lighthouse on a rocky cliff above the sea, white waves on dark stones END"
+
+[teacher]
+url = "{url}"
+model = "loopback"
+concurrency = 4
+retries = 2
+
+[generate.forward]
+n = 2
+sampling = {{ temperature = 0.7, max_tokens = 64 }}
+
+[curate.gates]
+length = {{ min_words = 6, max_words = 60 }}
+must = [{{ name = "ends", pattern = 'END\\Z' }}]
+
+[curate.score]
+model = "none"
+
+[curate.select]
+best = 2
+
+[evaluate]
+checks = [{{ name = "light", pattern = "light|sun" }}, {{ name = "place", pattern = "wall|fence|arch|door|bank|stall" }}]
+"""
+
+SUBJECTS = (
+    "a red kite", "old harbour crane", "two goats on a roof", "a paper boat", "snow on pines", "a brass telescope",
+    "fisherman at noon", "a cracked teapot", "three umbrellas", "a desert road", "night tram", "a fox in wheat",
+)  # fmt: skip
+
+
+def answer(ask: Ask) -> Reply:
+    """A rewrite that keeps the subject and passes the gates, different for each sample."""
+    subject = ask.prompt
+    number = sum(map(ord, subject)) + ask.nth
+    texts = [
+        f"{subject} beside a {PLACES[(number + i) % len(PLACES)]}, worn edges and fine dust, {LIGHTS[(number + 2 * i) % 4]}"
+        f" from the left, calm and quiet mood, take {('one', 'two', 'three', 'four')[i % 4]} END"
+        for i in range(ask.n)
+    ]
+    return says(*texts)
+
+
+@dataclass
+class Project:
+    """A project folder and the command line run in it."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "pairsmith", *arguments]
+
+    def environ(self, **extra: str) -> dict[str, str]:
+        """This environment without the keys of paid APIs, ours first where pairsmith is not installed."""
+        kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+        return {**kept, "PYTHONPATH": str(ROOT), **self.environment, **extra}
+
+    def run(self, *arguments: str, stdin: str | None = None, **extra: str) -> subprocess.CompletedProcess[str]:
+        """Run one command in the folder and wait for it."""
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environ(**extra),
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def json(self, *arguments: str, **extra: str) -> dict[str, Any]:
+        """The one JSON object of a command that must succeed."""
+        done = self.run(*arguments, "--json", **extra)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == "", "with --json nothing is said beside the object"
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def receipts(self) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text()) for path in sorted((self.folder / "receipts").glob("*.json"))]
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Look into the store past our own code."""
+        with sqlite3.connect(self.folder / "pairsmith.db") as connection:
+            return connection.execute(sql).fetchall()
+
+    def is_intact(self) -> bool:
+        return self.rows("PRAGMA integrity_check") == [("ok",)]
+
+
+def write_seeds(folder: Path, subjects: tuple[str, ...] = SUBJECTS) -> None:
+    (folder / "seeds.jsonl").write_text("".join(json.dumps({"text": subject}) + "\n" for subject in subjects))
+
+
+@pytest.fixture
+def teacher() -> Iterator[LoopbackTeacher]:
+    with LoopbackTeacher(answer) as serving:
+        yield serving
+
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> Callable[..., Project]:
+    """Write a tiny project that asks the teacher at `url`."""
+
+    def make(url: str, subjects: tuple[str, ...] = SUBJECTS, name: str = "project") -> Project:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "pairsmith.toml").write_text(SPEC.format(url=url))
+        write_seeds(folder, subjects)
+        return Project(folder)
+
+    return make
+
+
+@pytest.fixture
+def project(teacher: LoopbackTeacher, make_project: Callable[..., Project]) -> Project:
+    return make_project(teacher.url)

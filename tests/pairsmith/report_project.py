@@ -1,0 +1,284 @@
+"""A small project for the report's tests: real records through the real curation, invented texts and training numbers.
+
+Nothing is asked of a model: the teacher's texts are made here, scores come from a loopback server, and the answers of the
+evaluation are invented before the real checks, summaries and intervals are made of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+from aiohttp import web
+
+from curate.curate import CurateResult, curate
+from curate.split import split_of
+from pairsmith.receipt import recording
+from schemas.records import (
+    Artifact,
+    Call,
+    Candidate,
+    Counts,
+    Generated,
+    Pair,
+    Sampling,
+    Seed,
+    Usage,
+    content_id,
+)
+from schemas.spec_file import Project, load
+from schemas.store import Store
+from synth.embedded.weights import Weights
+from train.checks import checks_for
+from train.evaluation import (
+    MODES,
+    AdapterCheck,
+    Evaluation,
+    Example,
+    Mode,
+    Output,
+    Rung,
+    compare,
+    pick_examples,
+    summarise,
+)
+from train.outcome import Step, TrainResult, Validation
+
+SPEC = """
+[task]
+name = "image-prompts"
+style = "Rewrite the input as one rich image prompt. End with an --ar flag."
+
+[[seeds]]
+path = "seeds.jsonl"
+
+[[exemplars]]
+simple = "a lighthouse"
+enhanced = "a lighthouse on a rocky cliff above the sea, warm sunset light, wide landscape photograph --ar 16:9"
+
+[curate.gates]
+length = { min_words = 12, max_words = 60 }
+language = false
+[[curate.gates.must]]
+name = "ar_flag"
+pattern = '--ar \\d+:\\d+$'
+
+[curate.select]
+best = 2
+
+[evaluate]
+samples = 3
+resamples = 500
+[[evaluate.checks]]
+name = "names_a_light"
+pattern = '(?i)\\blight\\b'
+[[evaluate.checks]]
+name = "names_a_medium"
+pattern = '(?i)\\b(photograph|painting)\\b'
+"""
+HOSTILE = "a sign saying \"OPEN\" <script>alert('seed')</script> & {{ 7 * 7 }}"
+SCOPE = "scope-of-the-present-prompt"
+_SUBJECTS = "fox,harbour,violin maker,kite,cinema,tram stop,greenhouse,map,road,bridge,baker,heron".split(",")
+_ADJECTIVES = "small,red,quiet,broken,golden,tall".split(",")
+_PLACES = "at the edge of a forest,in a narrow street,on a wet pier,under a stone arch,beside a frozen lake".split(",")
+_DETAILS = "frost on the edges,worn brass,a torn poster,two chairs,ivy on the wall,tracks in the mud,steam".split(",")
+_LIGHTS = "pale morning light,warm lamp light,grey light from the left,last light of the day".split(",")
+_MEDIA = "wildlife photograph,oil painting,documentary photograph,35mm photograph".split(",")
+
+
+def texts(subject: str, rng: random.Random) -> str:
+    """What a small teacher might answer: mostly good, sometimes one of its usual failures."""
+    place, light, medium = rng.choice(_PLACES), rng.choice(_LIGHTS), rng.choice(_MEDIA)
+    details = ", ".join(rng.sample(_DETAILS, rng.randint(2, 4)))
+    good = f"{subject} {place}, {details}, {light}, {medium}, {rng.choice(_ADJECTIVES)} mood"
+    kind = rng.random()
+    if kind < 0.12:
+        return f"{subject}, {subject}, {subject}, {subject}, {subject}, {subject}, {subject} --ar 1:1"
+    if kind < 0.2:
+        return f"{subject} --ar 3:2"
+    if kind < 0.28:
+        return good
+    return f"{good} --ar {rng.choice(['1:1', '3:2', '16:9'])}"
+
+
+def project_in(folder: Path) -> Project:
+    """The spec, read as a user's would be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
+    return load(folder)
+
+
+def generated(project: Project, store: Store, count: int = 60) -> None:
+    """Seeds, calls, pairs and failures, with a receipt of `generate`."""
+    rng = random.Random(5)
+    subjects = [f"a {a} {s}" for a in _ADJECTIVES for s in _SUBJECTS][: count - 1]
+    seeds = [Seed(kind="simple", text=text, source=f"seeds.jsonl:{i}") for i, text in enumerate([HOSTILE, *subjects], 1)]
+    store.set_active_seeds(seeds)
+    with recording(project, store, "generate") as draft:
+        waiting, failed = 0, 0
+        for seed in seeds:
+            for sample in range(3):
+                key = content_id("call", [seed.id, sample])
+                empty = rng.random() < 0.03
+                text = "" if empty else texts(seed.text or "", rng)
+                usage = Usage(prompt_tokens=210, completion_tokens=len(text.split()) * 2)
+                call = Call(
+                    key=key, attempt=1, status="empty" if empty else "ok", request={}, raw={}, text=text, usage=usage,
+                    usd=0.0002, request_id=key, sample=sample, teacher="tiny", endpoint="loopback", seconds=0.4,
+                )  # fmt: skip
+                place = {"scope": SCOPE, "seed_id": seed.id, "generator": "forward", "sample": sample}
+                if empty:
+                    failed += 1
+                    store.append(call, Candidate(**place, failure="empty: no text came, twice"))
+                    continue
+                origin = Generated(
+                    generator="forward", prompt="enhance/v1@d1754fc5", teacher="tiny", sampling=Sampling(temperature=0.7),
+                    calls=((key, 1),),
+                )  # fmt: skip
+                pair = Pair(
+                    seed_id=seed.id, simple=seed.text or "", enhanced=text, system=project.spec.task.system, origin=origin
+                )
+                waiting += 1
+                store.append(call, pair, Candidate(**place, pair_id=pair.id))
+        draft.counts = Counts(rows_in=waiting + failed, waiting=waiting, failed=failed)
+        draft.reasons = {"empty": failed} if failed else {}
+        draft.usage, draft.usd, draft.calls_sent = store.spent()
+        draft.facts |= {"scopes": {"forward": SCOPE}, "seeds": {"simple": len(seeds)}, "seed_problems": ["seeds.jsonl:9: x"]}
+
+
+@asynccontextmanager
+async def _scoring_server() -> AsyncIterator[SimpleNamespace]:
+    """A loopback stand-in for the embedded model's /score: a text is likelier if it repeats its input, more or less."""
+
+    async def score(request: web.Request) -> web.Response:
+        asked = await request.json()
+        about = asked["messages"][-1]["content"]
+        scores = []
+        for text in asked["completions"]:
+            gain = random.Random(text).gauss(14, 5) if about else 0.0
+            scores.append({"logprob": gain - 60.0, "tokens": len(text.split())})
+        return web.json_response({"scores": scores})
+
+    app = web.Application()
+    app.router.add_post("/score", score)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        port = runner.addresses[0][1]
+        yield SimpleNamespace(base_url=f"http://127.0.0.1:{port}/v1", model="tiny")
+    finally:
+        await runner.cleanup()
+
+
+def curated(project: Project, store: Store) -> CurateResult:
+    """The real curation, its receipt, and the dataset that it made."""
+    weights = Weights(project.folder, "revision", "nowhere: the loopback server answers in its place")
+    with recording(project, store, "curate") as draft:
+        result = asyncio.run(curate(project, store, scopes=[SCOPE], weights=lambda: weights, serve=_scoring_server))
+        members = tuple((row.pair.id, row.part) for row in result.accepted)
+        store.write(Artifact(id=content_id("dataset", members), kind="dataset", path="dataset", members=members))
+        draft.counts, draft.reasons = result.counts, dict(result.reasons)
+        draft.facts |= result.facts
+    return result
+
+
+def trained(project: Project, store: Store, curation: CurateResult) -> TrainResult:
+    """An adapter that was never trained, with an invented curve."""
+    rng = random.Random(2)
+    parts = Counter(row.part for row in curation.accepted)
+    folder = project.folder / "adapters" / "one"
+    with recording(project, store, "train") as draft:
+        result = TrainResult(
+            adapter_id=content_id("adapter", 1), dataset_id=store.artifacts("dataset")[-1].id,
+            base="HuggingFaceTB/SmolLM2-135M-Instruct", base_hash="b" * 64, settings=project.spec.train,
+            train_rows=parts["train"], validation_rows=parts["validation"], learned_tokens=6120, trained_tokens=25480,
+            steps=56, four_bit_layers=210, trainable_parameters=4884480, compute_dtype="bfloat16", seconds=94.2,
+            seconds_per_step=1.55, peak_gib=1.9, versions={}, masks=(), folder=str(folder),
+            curve=tuple(
+                Step(step=i, epoch=i / 28, loss=0.62 + 1.9 * 0.93**i + rng.gauss(0, 0.06), learning_rate=1e-3)
+                for i in range(1, 57)
+            ),
+            validation=tuple(Validation(step=28 * i, epoch=i, loss=loss) for i, loss in enumerate((2.62, 0.98, 0.83))),
+        )  # fmt: skip
+        folder.mkdir(parents=True)
+        (folder / "training.json").write_text(result.model_dump_json(exclude={"folder", "reused"}))
+        store.write(result.artifact)
+        draft.counts = Counts(rows_in=result.train_rows, accepted=result.train_rows)
+    return result
+
+
+def evaluated(project: Project, store: Store, adapter: TrainResult, *, merged: bool = True) -> Evaluation:
+    """Invented answers, judged and summarised as the ladder does it. With `merged`, few-shot and teacher are one rung."""
+    spec, checks = project.spec, checks_for(project.spec, project.folder)
+    seeds = [seed for seed in store.seeds() if split_of(seed.id, spec.split) == "test"]
+    rungs = [("base",), ("few-shot", "teacher"), ("tuned",)] if merged else [("base",), ("few-shot",), ("teacher",), ("tuned",)]
+    quality = {"base": 0.12, "few-shot": 0.5, "teacher": 0.6, "tuned": 0.95}
+
+    def answer(rung: str, mode: Mode, seed: Seed, sample: int) -> Output:
+        rng = random.Random(f"{rung} {mode} {seed.id} {sample}")
+        subject = seed.text or ""
+        text = texts(subject, rng) if rng.random() < quality[rung] else f"Sure! Here is a prompt about {subject}"
+        checked = checks(subject, text)
+        return Output(
+            rung=rung, mode=mode, seed_id=seed.id, sample=sample, answered=True, text=text, finish="stop",
+            words=len(text.split()), seconds=0.3 + rng.random(), checks=dict(checked.passed),
+            reasons=dict(checked.reasons), strict=checked.strict, key=content_id("key", [rung, mode, seed.id, sample]),
+        )  # fmt: skip
+
+    outputs = {
+        (names[0], mode): [answer(names[0], mode, s, i) for s in seeds for i in range(3 if mode == "sampled" else 1)]
+        for names in rungs
+        for mode in MODES
+    }
+
+    def summary(name: str, mode: Mode) -> object:
+        said = outputs[name, mode]
+        usage = Usage(completion_tokens=sum(2 * output.words for output in said))
+        return summarise(said, usage, checks.names, spec.evaluate.resamples, 1)
+
+    names = [rung[0] for rung in rungs]
+    pairs = [(b, a) for i, a in enumerate(names) for b in names[i + 1 :]]
+    compared = [compare(outputs[b, m], outputs[a, m], spec.evaluate.resamples, 1) for m in MODES for b, a in pairs]
+    path = project.folder / "evaluations" / "one.json"
+    evaluation = Evaluation(
+        id=content_id("evaluation", len(rungs)), adapter_id=adapter.adapter_id, test_set=content_id("test_set", 1),
+        checks_scope=checks.scope, check_names=checks.names, seeds=len(seeds), samples=3,
+        sampling=Sampling(temperature=0.7, top_p=0.95, max_tokens=80), greedy=Sampling(temperature=0, max_tokens=80),
+        resamples=spec.evaluate.resamples, concurrency=20,
+        rungs=tuple(
+            Rung(
+                name=rung[0], names=rung, model="tuned" if rung == ("tuned",) else "smollm2-135m-instruct",
+                revision=None, system=spec.task.style, exemplars=0 if rung[0] in ("base", "tuned") else 1,
+                sampled=summary(rung[0], "sampled"), greedy=summary(rung[0], "greedy"),
+            )
+            for rung in rungs
+        ),
+        comparisons=tuple(one for one in compared if one is not None),
+        adapter_check=AdapterCheck(text="x", base=-121.25, tuned=-44.5, base_again=-121.25, tokens=38),
+        side_by_side=pick_examples([Example(seed_id=s.id, simple=s.text or "") for s in seeds], 10, 17),
+        side_by_side_seed=17, outputs=tuple(o for said in outputs.values() for o in said), calls_sent=72,
+        calls_reused=0, usage=Usage(prompt_tokens=30110, completion_tokens=12033), usd=0.0, seconds=88.0, path=str(path),
+    )  # fmt: skip
+    with recording(project, store, "evaluate") as draft:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(evaluation.model_dump_json(exclude={"path", "reused"}))
+        store.write(evaluation.artifact)
+        draft.counts = Counts(rows_in=len(evaluation.outputs), accepted=len(evaluation.outputs))
+        draft.calls_sent, draft.usage = evaluation.calls_sent, evaluation.usage
+    return evaluation
+
+
+def whole(folder: Path, *, merged: bool = True) -> tuple[Project, Store]:
+    """All four stages done. Close the store."""
+    project = project_in(folder)
+    store = Store.open(Store.url_for(project))
+    generated(project, store)
+    evaluated(project, store, trained(project, store, curated(project, store)), merged=merged)
+    return project, store

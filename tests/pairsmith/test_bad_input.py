@@ -1,0 +1,270 @@
+"""What a person can get wrong ends in one clear sentence, a documented code and an intact store, and the run goes on once it
+is mended."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pairsmith.conftest import SUBJECTS, Project, answer, write_seeds
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply
+
+SpecEdit = Callable[[str], str]
+
+
+def sentence(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line that says what is wrong; nothing but progress may stand before it."""
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.stdout == ""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    assert done.stderr.splitlines()[-1] == lines[0]
+    return lines[0]
+
+
+def edit(project: Project, change: SpecEdit) -> None:
+    path = project.folder / "pairsmith.toml"
+    path.write_text(change(path.read_text()))
+
+
+def break_line(project: Project) -> None:
+    lines = (project.folder / "seeds.jsonl").read_text().splitlines()
+    lines[4] = '{"text": "half a li'
+    (project.folder / "seeds.jsonl").write_text("\n".join(lines) + "\n")
+
+
+BREAKAGES: dict[str, tuple[Callable[[Project], object], int, tuple[str, ...]]] = {
+    "no project": (lambda p: (p.folder / "pairsmith.toml").unlink(), 3, ("pairsmith init",)),
+    "a missing file": (lambda p: (p.folder / "seeds.jsonl").unlink(), 4, ("seeds.jsonl",)),
+    "a broken JSONL line": (break_line, 4, ("seeds.jsonl:5",)),
+    "a wrong column": (
+        lambda p: edit(p, lambda t: t.replace('path = "seeds.jsonl"', 'path = "seeds.jsonl"\ncolumns = { text = "prompt" }')),
+        4,
+        ("seeds.jsonl", "prompt", "text"),
+    ),
+    "an empty seed file": (lambda p: (p.folder / "seeds.jsonl").write_text(""), 4, ("seeds.jsonl", "no rows")),
+    "an unknown spec key": (
+        lambda p: edit(p, lambda t: t.replace("concurrency = 4", "concurency = 4")),
+        3,
+        ("pairsmith.toml:16", "teacher.concurency", "Did you mean 'concurrency'?"),
+    ),
+    "a wrong value": (
+        lambda p: edit(p, lambda t: t.replace("concurrency = 4", "concurrency = 0")),
+        3,
+        ("pairsmith.toml:16", "teacher.concurrency"),
+    ),
+    "broken TOML": (lambda p: edit(p, lambda t: t + "\n[oops\n"), 3, ("pairsmith.toml", "not valid TOML")),
+    "an unknown prompt": (
+        lambda p: edit(p, lambda t: t.replace("n = 2", 'n = 2\nprompt = "enhanse"')),
+        4,
+        ("enhanse", "enhance"),
+    ),
+    "an unreachable endpoint": (
+        lambda p: edit(p, lambda t: t.replace("http://127.0.0.1:", "http://127.0.0.1:9/was-")),
+        5,
+        ("Nothing answers", "127.0.0.1:9", "pairsmith doctor"),
+    ),
+    "a variable without a key": (
+        lambda p: edit(p, lambda t: t.replace('model = "loopback"', 'model = "loopback"\nkey_env = "NO_SUCH_KEY"')),
+        5,
+        ("NO_SUCH_KEY is not set", "export NO_SUCH_KEY"),
+    ),
+    "an unknown model": (
+        lambda p: edit(p, lambda t: t.replace('model = "loopback"', 'model = "unheard-of"')),
+        5,
+        ("unheard-of", "loopback"),
+    ),
+    "a gate that is not there": (
+        lambda p: edit(
+            p, lambda t: t.replace("[curate.gates]", '[generate]\naccepted = 4\n[curate.gates]\nuser = ["mine:good"]')
+        ),
+        3,
+        ("mine",),
+    ),
+    "a store that is no store": (lambda p: (p.folder / "pairsmith.db").write_text("not a database\n" * 99), 6, ("not a pairsmith store",)),
+}  # fmt: skip
+
+
+@pytest.fixture
+def picky() -> Iterator[LoopbackTeacher]:
+    """A teacher that knows one model only."""
+
+    def reply(ask: Ask) -> Reply:
+        if ask.body["model"] != "loopback":
+            return Reply(status=404, body=b'{"error": {"message": "no such model"}}')
+        return answer(ask)
+
+    with LoopbackTeacher(reply) as serving:
+        yield serving
+
+
+@pytest.mark.parametrize("what", BREAKAGES)
+def test_a_mistake_is_told_in_one_sentence_and_costs_nothing(
+    what: str, picky: LoopbackTeacher, make_project: Callable[..., Project]
+) -> None:
+    """Each mistake: its code, its sentence with the place and the remedy, no call bought, and after mending the run works."""
+    breakage, code, words = BREAKAGES[what]
+    project = make_project(picky.url)
+    sound = {name: (project.folder / name).read_bytes() for name in ("pairsmith.toml", "seeds.jsonl")}
+    breakage(project)
+    done = project.run("generate")
+    assert done.returncode == code, done.stderr
+    told = sentence(done)
+    for word in words:
+        assert word in told
+    for name, body in sound.items():
+        (project.folder / name).write_bytes(body)
+    if what == "a store that is no store":
+        (project.folder / "pairsmith.db").unlink()
+    assert project.run("generate").returncode == 0
+    assert project.is_intact()
+    assert project.rows("SELECT count(*) FROM candidates") == [(2 * len(SUBJECTS),)]
+
+
+def test_a_wrong_key_stops_the_run_and_is_never_shown(make_project: Callable[..., Project]) -> None:
+    """A refused key ends the run with its code after a few requests, and stands in no message, receipt or store."""
+    with LoopbackTeacher(answer, key="sesame") as teacher:
+        project = make_project(teacher.url)
+        edit(project, lambda t: t.replace('model = "loopback"', 'model = "loopback"\nkey_env = "TINY_KEY"'))
+        done = project.run("generate", TINY_KEY="wrong-secret")
+        assert done.returncode == 5
+        assert "TINY_KEY" in sentence(done)
+        assert len(teacher.asked) <= 8, "not every seed is tried with a key that is refused"
+        assert project.run("generate", TINY_KEY="sesame").returncode == 0
+    written = b"".join(path.read_bytes() for path in project.folder.rglob("*") if path.is_file())
+    for secret in (b"wrong-secret", b"sesame"):
+        assert secret not in done.stderr.encode() + written
+
+
+def test_an_error_is_also_json_where_json_was_asked_for(project: Project) -> None:
+    """With --json a failure is an object with its parts and its code."""
+    import json
+
+    (project.folder / "seeds.jsonl").unlink()
+    done = project.run("generate", "--json")
+    error = json.loads(done.stdout)["error"]
+    assert (error["kind"], error["exit_code"], done.returncode) == ("InputError", 4, 4)
+    assert "seeds.jsonl" in error["message"]
+    assert error["fix"]
+
+
+def test_a_wrong_override_is_told_by_its_key(project: Project) -> None:
+    """--set names the key that is wrong, not a line of the file."""
+    told = sentence(project.run("generate", "--set", "generate.forward.promt=mine"))
+    assert "--set generate.forward.promt" in told
+    assert "Did you mean 'prompt'?" in told
+
+
+def test_rows_that_cannot_be_used_are_told_by_row(project: Project) -> None:
+    """Blank and duplicate rows are left out, said on stderr by row, and listed in the receipt."""
+    with (project.folder / "seeds.jsonl").open("a") as file:
+        file.write(f'{{"text": ""}}\n{{"text": "{SUBJECTS[0]}"}}\n')
+    done = project.run("generate")
+    assert done.returncode == 0, done.stderr
+    rows = len(SUBJECTS)
+    assert f"seeds.jsonl:{rows + 1}: blank" in done.stderr
+    assert f"seeds.jsonl:{rows + 2}: duplicate" in done.stderr
+    assert len(project.receipts()[-1]["facts"]["seed_problems"]) == 2
+
+
+def test_seeds_from_standard_input(project: Project) -> None:
+    """The path `-` reads seeds from standard input."""
+    body = (project.folder / "seeds.jsonl").read_text()
+    done = project.run("generate", "--set", "seeds.0.path=-", "--set", "seeds.0.format=jsonl", stdin=body)
+    assert done.returncode == 0, done.stderr
+    assert project.rows("SELECT count(*) FROM candidates") == [(2 * len(SUBJECTS),)]
+
+
+def test_a_second_process_is_turned_away_and_readers_are_not(make_project: Callable[..., Project]) -> None:
+    """While one process writes, a second writer ends with code 6 and learns who holds the store; reading goes on."""
+    with LoopbackTeacher(answer, latency_s=0.3) as teacher:
+        project = make_project(teacher.url)
+        first = subprocess.Popen(
+            project.command("generate"),
+            cwd=project.folder,
+            env=project.environ(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            while not teacher.asked:
+                assert first.poll() is None
+                time.sleep(0.01)
+            second = project.run("generate")
+            reading = project.run("status")
+        finally:
+            assert first.wait(60) == 0
+    assert second.returncode == 6
+    assert f"pid {first.pid}" in sentence(second)
+    assert reading.returncode == 0
+    assert project.is_intact()
+    assert max(teacher.counts().values()) == 1
+
+
+def test_a_file_limit_is_a_full_disk(project: Project, teacher: LoopbackTeacher) -> None:
+    """When the store can grow no further the run ends with code 6; with room again it goes on and buys nothing twice."""
+    write_seeds(project.folder, tuple(f"{subject} number {i}" for subject in SUBJECTS for i in range(30)))
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    done = subprocess.run(
+        project.command("generate"),
+        cwd=project.folder,
+        env=project.environ(),
+        preexec_fn=little_room,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    full_disk_then_goes_on(project, done, teacher)
+
+
+def full_disk_then_goes_on(
+    project: Project, done: subprocess.CompletedProcess[str], teacher: LoopbackTeacher
+) -> None:
+    assert done.returncode == 6, done.stderr
+    told = sentence(done)
+    assert "no space is left" in told
+    assert "goes on where it stopped" in told
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one MiB; only root may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = shutil.which("mount") and os.geteuid() == 0
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if not mounted or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here: this needs root")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk_loses_nothing_confirmed(
+    small_disk: Path, teacher: LoopbackTeacher, make_project: Callable[..., Project]
+) -> None:
+    """On a disk that fills up the run ends with code 6 and an intact store; with space again it finishes, and no answer that
+    was durable is asked again."""
+    project = make_project(teacher.url, tuple(f"{subject} number {i}" for subject in SUBJECTS for i in range(30)))
+    shutil.move(project.folder, small_disk / "project")
+    project = Project(small_disk / "project")
+    full_disk_then_goes_on(project, project.run("generate"), teacher)
+    durable = {text for (text,) in project.rows("SELECT json_extract(body, '$.request.messages[#-1].content') FROM calls")}
+    assert durable, "something was durable before the disk was full"
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    before = teacher.counts()
+    assert project.is_intact()
+    assert project.run("generate").returncode == 0
+    asked_again = {prompt for prompt, times in teacher.counts().items() if times > before[prompt]}
+    assert not asked_again & durable
+    assert project.rows("SELECT count(*) FROM candidates") == [(2 * 30 * len(SUBJECTS),)]
+    assert project.is_intact()

@@ -1,0 +1,68 @@
+"""`pairsmith doctor`: what works, what does not, and what to do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pairsmith.health import requirements
+from tests.pairsmith.conftest import Project
+from tests.synth.loopback import LoopbackTeacher
+
+
+def states(answer: dict[str, object]) -> dict[str, str]:
+    found = answer["findings"]
+    assert isinstance(found, list)
+    return {finding["about"]: finding["state"] for finding in found}
+
+
+def test_a_project_that_can_run(project: Project, teacher: LoopbackTeacher) -> None:
+    """Everything the spec needs is there: code 0, and the teacher was asked for nothing but its models."""
+    answer = project.json("doctor")
+    assert answer["ok"]
+    found = states(answer)
+    assert "fail" not in found.values()
+    assert {"python", "packages", "train", "disk", "memory", "gpu", "spec", "seeds", "gates", "store", "teacher"} <= set(found)
+    assert teacher.asked == []
+    assert not (project.folder / "pairsmith.db").exists(), "looking makes no store"
+
+
+def test_what_is_broken_is_named_with_a_remedy(project: Project) -> None:
+    """A dead endpoint and a missing seed file are both found in one go; code 1."""
+    (project.folder / "seeds.jsonl").unlink()
+    done = project.run("doctor", "--json", "--set", "teacher.url=http://127.0.0.1:9/v1")
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    assert {about for about, state in states(answer).items() if state == "fail"} == {"seeds", "teacher"}
+    assert all(finding["fix"] for finding in answer["findings"] if finding["state"] == "fail")
+
+
+def test_a_key_is_checked_and_not_shown(project: Project) -> None:
+    """The variable's name is shown, never its value."""
+    done = project.run("doctor", "--set", "teacher.key_env=TINY_KEY", TINY_KEY="sesame-street")
+    assert done.returncode == 0, done.stderr
+    assert "TINY_KEY is set" in done.stdout
+    assert "sesame" not in done.stdout + done.stderr
+    assert project.run("doctor", "--set", "teacher.key_env=TINY_KEY").returncode == 1
+
+
+def test_without_a_project_the_machine_is_looked_at(tmp_path: Path) -> None:
+    """In an empty folder doctor tells about the machine and how to make a project."""
+    done = Project(tmp_path).run("doctor")
+    assert done.returncode == 0, done.stderr
+    assert "pairsmith init" in done.stdout
+
+
+def test_a_wrong_spec_is_a_finding(project: Project) -> None:
+    """A spec that cannot be read is one line among the others, with its place."""
+    done = project.run("doctor", "--set", "trian.epochs=2")
+    assert done.returncode == 1
+    assert "unknown key 'trian'" in done.stdout
+
+
+def test_requirements_come_from_the_distribution() -> None:
+    """The packages of each extra are read, not listed a second time."""
+    needed = requirements()
+    assert "click" in needed[""]
+    assert {"torch", "trl", "psutil"} <= set(needed["train"])
+    assert {"vllm", "review", "postgres"} <= set(needed)

@@ -1,0 +1,115 @@
+"""`pairsmith generate`, `status` and `explain` on a teacher that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.pairsmith.conftest import SUBJECTS, Project, answer
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
+
+ROWS = 2 * len(SUBJECTS)
+
+
+def test_every_place_gets_a_pair_and_a_second_run_sends_nothing(project: Project, teacher: LoopbackTeacher) -> None:
+    """One request a seed; the counts add up; running again asks nothing and says so."""
+    first = project.json("generate")
+    assert (first["rows_in"], first["waiting"], first["failed"]) == (ROWS, ROWS, 0)
+    assert first["calls_sent"] == len(SUBJECTS) == len(teacher.asked)
+    assert first["usage"]["completion_tokens"] == 5 * ROWS
+    second = project.json("generate")
+    assert (second["calls_sent"], second["rows_in"], second["facts"]["pairs_kept"]) == (0, ROWS, ROWS)
+    assert len(teacher.asked) == len(SUBJECTS)
+
+
+def test_a_pipe_gets_plain_lines(project: Project) -> None:
+    """Without a terminal there is no escape sequence, the sum stands on stdout and progress on stderr."""
+    done = project.run("generate")
+    assert "\x1b" not in done.stdout + done.stderr
+    assert f"{ROWS} rows in = 0 accepted + 0 rejected + {ROWS} waiting + 0 failed" in done.stdout
+    assert f"generate  {ROWS} of {ROWS}" in done.stderr
+
+
+def test_rows_that_fail_are_counted_with_their_reason_and_asked_again_when_told(
+    make_project: Callable[..., Project],
+) -> None:
+    """Empty answers are paid facts, not pairs; the next run leaves them alone and --retry-failed asks again."""
+    sulking = {SUBJECTS[0], SUBJECTS[1]}
+
+    def reply(ask: Ask) -> Reply:
+        return says(*[""] * ask.n) if ask.prompt in sulking else answer(ask)
+
+    with LoopbackTeacher(reply) as teacher:
+        project = make_project(teacher.url)
+        first = project.json("generate")
+        assert (first["failed"], first["waiting"], first["reasons"]) == (4, ROWS - 4, {"empty": 4})
+        asked = len(teacher.asked)
+        assert project.json("generate")["calls_sent"] == 0
+        sulking.clear()
+        again = project.json("generate", "--retry-failed")
+        assert (again["failed"], again["calls_sent"], len(teacher.asked) - asked) == (0, 2, 2)
+
+
+def test_a_run_in_which_every_row_failed_is_no_success(make_project: Callable[..., Project]) -> None:
+    """When nothing usable came the command ends with code 8 and the reasons."""
+    with LoopbackTeacher(lambda ask: says(*[""] * ask.n)) as teacher:
+        done = make_project(teacher.url).run("generate")
+    assert done.returncode == 8
+    assert f"all {ROWS} rows failed (empty {ROWS})" in done.stderr
+
+
+def test_generation_stops_at_the_accepted_rows_asked_for(project: Project, teacher: LoopbackTeacher) -> None:
+    """With generate.accepted the gates are asked as answers come, and no more seeds are begun than needed."""
+    counted = project.json("generate", "--set", "generate.accepted=6")
+    assert 6 <= counted["accepted"] <= 8
+    assert len(teacher.asked) < len(SUBJECTS)
+
+
+def test_money_is_told(project: Project) -> None:
+    """With prices in the spec, what was spent stands in the answer, the receipt and the status."""
+    prices = ("usd_per_million_prompt_tokens=1000", "usd_per_million_completion_tokens=2000")
+    spent = project.json("generate", *(part for price in prices for part in ("--set", f"teacher.{price}")))["usd"]
+    expected = len(SUBJECTS) * 10 * 1e-3 + ROWS * 5 * 2e-3
+    assert abs(spent - expected) < 1e-9
+    assert abs(project.json("status")["ledger"]["usd"] - expected) < 1e-9
+    assert abs(project.receipts()[0]["usd"] - expected) < 1e-9
+
+
+def test_status_tells_what_run_would_do(project: Project) -> None:
+    """Before and after a stage, and after a change of the spec that undoes it."""
+    empty = project.json("status")
+    assert empty["next"] == ["generate", "curate", "train", "evaluate"]
+    project.json("generate")
+    after = project.json("status")
+    assert after["next"] == ["curate", "train", "evaluate"]
+    assert (after["seeds"], after["pairs"], after["ledger"]["requests"]) == ({"simple": 12}, ROWS, 12)
+    changed = project.json("status", "--set", "generate.forward.n=3")
+    assert changed["stages"][0]["why"] == "its inputs have changed"
+    assert "generate    done" in project.run("status").stdout
+
+
+def test_explain_tells_the_story_of_a_pair(project: Project) -> None:
+    """Seed with its line, prompt with its hash and text, teacher, sampling, the raw answer, the split."""
+    project.json("generate")
+    ((pair_id,),) = project.rows("SELECT id FROM pairs LIMIT 1")
+    story = project.json("explain", pair_id[:12])
+    assert story["id"] == pair_id
+    assert story["seed"]["source"].startswith("seeds.jsonl:")
+    assert story["seed"]["text"] == story["simple"]
+    assert story["prompt"]["ref"].startswith("enhance/v1@")
+    assert "=== system ===" in story["prompt"]["text"]
+    assert story["calls"][0]["raw"]["message"]["content"] == story["enhanced"]
+    assert story["origin"]["teacher"] == "loopback"
+    assert story["split"] in ("train", "validation", "test")
+    shown = project.run("explain", pair_id[:12]).stdout
+    for part in (pair_id, story["prompt"]["ref"], "temperature 0.7", story["seed"]["source"]):
+        assert part in shown
+
+
+def test_an_id_that_is_not_there_or_not_enough(project: Project) -> None:
+    """An unknown id and an ambiguous one are told apart; the ambiguous one lists its matches."""
+    project.json("generate")
+    assert "no pair has an id" in project.run("explain", "zzz").stderr
+    done = project.run("explain", "")
+    assert done.returncode == 2
+    assert f"{ROWS} pairs begin with" in done.stderr
+    assert "and 14 more" in done.stderr

@@ -1,0 +1,126 @@
+"""`pairsmith init`: what it writes, which teacher it takes, and that it overwrites nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pairsmith.new_project import EXAMPLES, template_folder, with_teacher
+from pairsmith.teacher_search import EMBEDDED, Found, find_teacher
+from schemas.spec_file import load
+from tests.pairsmith.conftest import Project
+from tests.synth.loopback import LoopbackTeacher
+
+NOBODY = (("vLLM", "http://127.0.0.1:9/v1"),)
+
+
+def test_a_starter_project_is_checked_and_commented(tmp_path: Path) -> None:
+    """Without an example there is a small spec that loads, seeds to replace, and what to do next."""
+    done = Project(tmp_path).run("init", "mine", "--embedded")
+    assert done.returncode == 0, done.stderr
+    assert load(tmp_path / "mine").spec.teacher.url == "embedded"
+    assert "seeds.jsonl" in done.stdout
+    assert "pairsmith run --project mine" in done.stdout
+    assert "#" in (tmp_path / "mine" / "pairsmith.toml").read_text()
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_comes_with_its_texts(tmp_path: Path, example: str) -> None:
+    """An example's spec loads, and every seed file that it names was copied and can be read."""
+    written = Project(tmp_path).json("init", "--example", example, "--embedded")
+    project = load(tmp_path)
+    assert {source.path for source in project.spec.seeds} < set(written["files"])
+    from synth.seeds import read_seeds
+
+    reading = read_seeds(project.spec.seeds, tmp_path)
+    assert reading.problems == []
+    assert {seed.kind for seed in reading.seeds} == {"simple", "enhanced"}
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    """A second init, or one onto a file of the user, changes nothing and says so."""
+    here = Project(tmp_path)
+    (tmp_path / "seeds.jsonl").write_text("mine\n")
+    done = here.run("init", "--embedded")
+    assert done.returncode == 2
+    assert "seeds.jsonl would be overwritten; nothing was changed." in done.stderr
+    assert not (tmp_path / "pairsmith.toml").exists()
+    assert here.run("init", "sub", "--embedded").returncode == 0
+    before = (tmp_path / "sub" / "pairsmith.toml").read_bytes()
+    done = here.run("init", "sub", "--embedded", "--example", "image-prompts")
+    assert done.returncode == 2
+    assert "a project already" in done.stderr
+    assert (tmp_path / "sub" / "pairsmith.toml").read_bytes() == before
+
+
+def test_an_unknown_example_names_those_there_are(tmp_path: Path) -> None:
+    """A typo in --example lists the examples."""
+    done = Project(tmp_path).run("init", "--example", "image")
+    assert done.returncode == 2
+    assert "image-prompts, support-replies" in done.stderr
+
+
+def test_a_key_that_is_accepted_wins() -> None:
+    """A key in the environment is tried, and the spec gets the variable's name, never the key."""
+    with LoopbackTeacher(key="sesame", models=("gpt-4.1-mini", "other")) as api:
+        environ = {"OPENAI_API_KEY": "sesame", "OPENAI_BASE_URL": f"{api.url}/v1"}
+        found = find_teacher(environ, NOBODY)
+    assert (found.key_env, found.model) == ("OPENAI_API_KEY", "gpt-4.1-mini")
+    assert "cost money" in found.why
+    written = with_teacher((template_folder(None) / "pairsmith.toml").read_text(), found)
+    assert 'key_env = "OPENAI_API_KEY"' in written
+    assert "sesame" not in written
+    assert api.asked == [], "looking for a teacher buys nothing"
+
+
+def test_a_refused_key_is_told_and_passed_over() -> None:
+    """A wrong key is not chosen; the reason is kept for the person."""
+    with LoopbackTeacher(key="sesame") as api:
+        found = find_teacher({"OPENAI_API_KEY": "wrong", "OPENAI_BASE_URL": f"{api.url}/v1"}, NOBODY)
+    assert found.url == "embedded"
+    assert any("OPENAI_API_KEY is set, but" in line and "refused" in line for line in found.tried)
+
+
+def test_a_server_on_this_machine_is_found() -> None:
+    """vLLM or Ollama is taken with a model that it serves."""
+    with LoopbackTeacher(models=("qwen3:8b",)) as ollama:
+        found = find_teacher({}, (*NOBODY, ("Ollama", f"{ollama.url}/v1")))
+    assert (found.url, found.model, found.key_env) == (f"{ollama.url}/v1", "qwen3:8b", None)
+    assert any("vLLM" in line and "nothing answers" in line for line in found.tried)
+
+
+def test_with_nothing_around_the_embedded_teacher_is_taken() -> None:
+    """No key and no server: the embedded model, and what was tried."""
+    found = find_teacher({}, NOBODY)
+    assert found.url == EMBEDDED.url
+    assert "OPENAI_API_KEY" in found.tried[0]
+
+
+@pytest.mark.parametrize("example", [None, *EXAMPLES])
+@pytest.mark.parametrize(
+    "teacher",
+    [EMBEDDED, Found("http://localhost:8000/v1", 'a "quoted" model', "why", None), Found("https://x/v1", "m", "why", "KEY")],
+    ids=["embedded", "local", "paid"],
+)
+def test_every_template_takes_every_teacher(tmp_path: Path, example: str | None, teacher: Found) -> None:
+    """The written spec loads and names exactly the teacher that was found; the rest of the file is unchanged."""
+    template = (template_folder(example) / "pairsmith.toml").read_text()
+    (tmp_path / "pairsmith.toml").write_text(with_teacher(template, teacher))
+    spec = load(tmp_path).spec
+    assert (spec.teacher.url, spec.teacher.model, spec.teacher.key_env) == (teacher.url, teacher.model, teacher.key_env)
+    (tmp_path / "pairsmith.toml").write_text(template)
+    assert load(tmp_path).spec.model_copy(update={"teacher": spec.teacher}) == spec
+
+
+def test_the_split_of_the_demo_leaves_enough_to_test() -> None:
+    """The image-prompts example holds out at least 24 simple seeds for the test and about 10 for validation."""
+    from curate.split import split_of
+    from synth.seeds import read_seeds
+
+    folder = template_folder("image-prompts")
+    spec = load(folder).spec
+    simple = [seed for seed in read_seeds(spec.seeds, folder).seeds if seed.kind == "simple"]
+    counted = [split_of(seed.id, spec.split) for seed in simple]
+    assert 24 <= counted.count("test") <= 30
+    assert 8 <= counted.count("validation") <= 14

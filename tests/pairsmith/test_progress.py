@@ -1,0 +1,78 @@
+"""Progress: a live line on a terminal, plain lines in a pipe, silence for programs."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from pairsmith import progress
+from pairsmith.progress import Pace, clock, shown
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_rates_count_from_the_first_report() -> None:
+    """Rows that were there before do not make the run look fast, nor the rest look near."""
+    pace = Pace("generate", {"done": 100, "total": 200, "tokens": 0}, at_s=10.0)
+    pace.update({"done": 150, "tokens": 500}, at_s=20.0)
+    assert pace.rate("tokens") == 50
+    assert pace.left_s == 10
+    assert pace.parts() == ["150 of 200", "50 tok/s", "10s left"]
+
+
+def test_parts_show_money_failures_and_numbers_of_a_stages_own() -> None:
+    """Known numbers come in a fixed order, others under their own names, zeros stay away."""
+    pace = Pace("train", {"done": 3, "total": 9, "failed": 0, "in_flight": 2, "usd": 1.5, "validation_loss": 1.23456}, 0.0)
+    assert pace.parts() == ["3 of 9", "2 in flight", "$1.50 spent", "validation loss 1.235"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.44, "0.4s"), (9.96, "10s"), (59.4, "59s"), (65, "1m 05s"), (7380, "2h 03m")]
+)
+def test_durations_are_short_and_exact(seconds: float, text: str) -> None:
+    """Durations read as a person writes them."""
+    assert clock(seconds) == text
+
+
+def test_a_pipe_gets_a_line_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred reports in a second are one line; reports after the end add none."""
+    stream = io.StringIO()
+    with shown(silent=False, stream=stream) as report:
+        for done in range(101):
+            report("generate", {"done": done, "total": 100})
+        report("generate", {"done": 100, "total": 100})
+    assert stream.getvalue().splitlines() == ["generate  100 of 100"]
+    monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0.0)
+    stream = io.StringIO()
+    with shown(silent=False, stream=stream) as report:
+        for done in range(3):
+            report("curate", {"done": done, "total": 3})
+    assert len(stream.getvalue().splitlines()) == 3
+
+
+def test_a_terminal_keeps_one_line_for_each_stage() -> None:
+    """The live line is wiped at the end; what stays is one line a stage, with its time."""
+    stream = Terminal()
+    with shown(silent=False, stream=stream) as report:
+        report("generate", {"done": 1, "total": 4, "in_flight": 3})
+        report("generate", {"done": 4, "total": 4, "in_flight": 0})
+        report("curate", {"done": 2, "total": 4})
+    last_words = stream.getvalue().rpartition("generate")[2]
+    assert "curate" in last_words
+    assert "4 of 4" in stream.getvalue()
+    assert "2 of 4" in last_words
+    assert stream.getvalue().count("\x1b[?25l") == stream.getvalue().count("\x1b[?25h"), "the cursor is shown again"
+
+
+def test_json_is_silent() -> None:
+    """With --json nothing is written, wherever stderr leads."""
+    stream = Terminal()
+    with shown(silent=True, stream=stream) as report:
+        report("generate", {"done": 4, "total": 4})
+    assert stream.getvalue() == ""

@@ -1,0 +1,120 @@
+"""Starting is quick, help says what there is, and our folders are ours."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pairsmith.commands import COMMANDS
+from synth.embedded.child import child_command, child_environment
+from tests.pairsmith.conftest import ROOT, Project
+
+
+def cpu_seconds(command: list[str], cwd: Path, environment: dict[str, str]) -> float:
+    """User and system time of a process, the least of three runs: other work on the machine only adds to it."""
+    spent = []
+    for _ in range(3):
+        before = os.times()
+        subprocess.run(command, cwd=cwd, env=environment, capture_output=True, check=True, timeout=60)
+        after = os.times()
+        spent.append(after.children_user - before.children_user + after.children_system - before.children_system)
+    return min(spent)
+
+
+def test_help_starts_in_a_blink(tmp_path: Path) -> None:
+    """`pairsmith --help` costs at most 0.3 s of CPU."""
+    somewhere = Project(tmp_path)
+    assert cpu_seconds(somewhere.command("--help"), tmp_path, somewhere.environ()) <= 0.3
+
+
+def test_status_starts_in_a_blink(project: Project) -> None:
+    """`pairsmith status` in a project with a store costs at most 0.6 s of CPU."""
+    assert project.run("generate").returncode == 0
+    assert cpu_seconds(project.command("status"), project.folder, project.environ()) <= 0.6
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in COMMANDS])
+def test_every_command_tells_its_options(tmp_path: Path, name: str) -> None:
+    """Every command has help and takes --project, --set and --json."""
+    done = Project(tmp_path).run(name, "--help")
+    assert done.returncode == 0, done.stderr
+    for option in ("--project", "--set", "--json"):
+        assert option in done.stdout
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    """The front page lists all commands, each with a line of its own."""
+    shown = Project(tmp_path).run("--help").stdout
+    for name, _, line in COMMANDS:
+        assert re.search(rf"^  {name} +{re.escape(line[:30])}", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("argument", ["no-such-command", "--no-such-option", "status --no-such-option"])
+def test_a_wrong_command_line_is_a_usage_error(tmp_path: Path, argument: str) -> None:
+    """What the command line does not know ends with code 2 and no traceback."""
+    done = Project(tmp_path).run(*argument.split())
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "pairsmith --help" in done.stderr or "--help" in done.stderr
+
+
+DECOYS = ("schemas", "train", "curate", "synth", "prompts", "click", "rich", "pydantic", "sqlalchemy", "aiohttp")
+
+
+@pytest.fixture
+def decoys(project: Project) -> Project:
+    """A project folder in which every name we import is taken by a file that ends the process."""
+    for name in DECOYS:
+        (project.folder / f"{name}.py").write_text(f"raise SystemExit('took the decoy {name}')\n")
+    return project
+
+
+def test_a_users_files_do_not_shadow_ours_with_dash_m(decoys: Project) -> None:
+    """`python -m pairsmith` puts the working folder first on the path, and still our packages are found."""
+    assert decoys.run("generate").returncode == 0
+    assert decoys.run("status").returncode == 0
+
+
+def test_a_users_files_do_not_shadow_ours_on_pythonpath(decoys: Project) -> None:
+    """Nor when the folder is on PYTHONPATH."""
+    done = decoys.run("generate", PYTHONPATH=os.pathsep.join([str(decoys.folder), str(ROOT)]))
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_users_files_do_not_shadow_ours_in_the_script(decoys: Project, tmp_path: Path) -> None:
+    """The installed script, which is these two lines, finds our packages too, wherever the project's folder stands."""
+    script = tmp_path / "bin" / "pairsmith"
+    script.parent.mkdir()
+    script.write_text(f"#!{sys.executable}\nimport sys\nfrom pairsmith.cli import main\nsys.exit(main())\n")
+    script.chmod(0o755)
+    done = subprocess.run(
+        [script, "generate"], cwd=decoys.folder, env=decoys.environ(), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_users_files_do_not_shadow_ours_in_a_child_process(decoys: Project) -> None:
+    """The embedded teacher's process is started so that the project's folder is not on its path."""
+    done = subprocess.run(
+        child_command("synth.embedded.child"),
+        cwd=decoys.folder,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_train_py_of_the_user_may_hold_gates(project: Project) -> None:
+    """A user's `train.py` is found as a gate's module and does not replace ours."""
+    (project.folder / "train.py").write_text("def not_red(pair):\n    return 'red' not in pair.simple\n")
+    target = ("--set", "generate.accepted=4", "--set", 'curate.gates.user=["train:not_red"]')
+    counted = project.json("generate", *target)
+    assert counted["accepted"] >= 4
+    assert counted["rejected"] == 2, "both candidates of the red kite"

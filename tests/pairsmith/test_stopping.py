@@ -1,0 +1,136 @@
+"""However a run ends, by Ctrl-C or by kill -9, what was durable is there and is not asked for again."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pairsmith.conftest import SUBJECTS, Project, answer
+from tests.synth.loopback import LoopbackTeacher
+
+MANY = tuple(f"{subject} number {i}" for i in range(15) for subject in SUBJECTS)
+DURABLE = "SELECT DISTINCT json_extract(body, '$.request.messages[#-1].content') FROM calls"
+
+
+@pytest.fixture
+def unhurried() -> Iterator[LoopbackTeacher]:
+    with LoopbackTeacher(answer, latency_s=0.03) as teacher:
+        yield teacher
+
+
+def start(project: Project, **extra: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        project.command("generate"),
+        cwd=project.folder,
+        env=project.environ(**extra),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_asks(teacher: LoopbackTeacher, number: int, process: subprocess.Popen[str]) -> None:
+    while len(teacher.asked) < number:
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.002)
+
+
+def durable(project: Project) -> set[str]:
+    """Prompts with an answer in the store, read past our own code; none where the store is not there yet."""
+    if not (project.folder / "pairsmith.db").exists():
+        return set()
+    return {prompt for (prompt,) in project.rows(DURABLE)}
+
+
+def finish(project: Project, teacher: LoopbackTeacher, subjects: tuple[str, ...]) -> None:
+    """Run to the end, and check that nothing that was durable before was asked again and that every place has its pair."""
+    kept, before = durable(project), teacher.counts()
+    done = project.run("generate")
+    assert done.returncode == 0, done.stderr
+    assert not kept & {prompt for prompt, times in teacher.counts().items() if times > before[prompt]}
+    assert project.is_intact()
+    assert project.rows("SELECT count(*) FROM candidates") == [(2 * len(subjects),)]
+    assert project.rows("SELECT count(*) FROM pairs") == [(2 * len(subjects),)]
+    assert project.rows("SELECT max(attempt), count(*) FROM calls") == [(1, 2 * len(subjects))]
+
+
+@pytest.mark.parametrize("moment", ["sent:3", "received:3", "committed:3", "pair_written:3", "sent:1", "pair_written:1"])
+def test_kill_9_at_a_named_moment(moment: str, project: Project, teacher: LoopbackTeacher) -> None:
+    """A process that is killed while it sends, receives, commits or writes loses no durable answer; the next one finishes."""
+    killed = project.run("generate", PAIRSMITH_KILL_AT=moment)
+    assert killed.returncode == -signal.SIGKILL
+    finish(project, teacher, SUBJECTS)
+
+
+def test_kill_9_at_twenty_random_moments(make_project: Callable[..., Project], unhurried: LoopbackTeacher) -> None:
+    """Twenty processes in a row are killed at moments nobody chose, and still no durable answer is asked for again."""
+    project = make_project(unhurried.url, MANY)
+    chance = random.Random()
+    for _ in range(20):
+        kept, before = durable(project), unhurried.counts()
+        process = start(project)
+        wait_for_asks(unhurried, len(unhurried.asked) + chance.randint(1, 9), process)
+        time.sleep(chance.uniform(0, 0.04))
+        process.kill()
+        process.communicate()
+        asked_again = {prompt for prompt, times in unhurried.counts().items() if times > before[prompt]}
+        assert not kept & asked_again
+    finish(project, unhurried, MANY)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_drains(
+    number: signal.Signals, make_project: Callable[..., Project], unhurried: LoopbackTeacher
+) -> None:
+    """Ctrl-C waits for the answers in flight, saves them, says how to go on and ends with 130; nothing is asked twice."""
+    project = make_project(unhurried.url, MANY)
+    process = start(project)
+    wait_for_asks(unhurried, 8, process)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "press Ctrl-C again" in told
+    assert told.splitlines()[-1].startswith("stopped: ")
+    assert "Run the same command again" in told
+    assert durable(project) == set(unhurried.counts()), "every answer in flight was saved"
+    receipt = project.receipts()[-1]
+    assert not receipt["ok"]
+    assert receipt["counts"]["rows_in"] == receipt["counts"]["waiting"] == 2 * len(durable(project))
+    finish(project, unhurried, MANY)
+    assert set(unhurried.counts().values()) == {1}
+
+
+def test_the_second_signal_ends_at_once(make_project: Callable[..., Project]) -> None:
+    """Who presses Ctrl-C twice does not wait for a slow teacher, and the store is sound."""
+    with LoopbackTeacher(answer, latency_s=20) as teacher:
+        project = make_project(teacher.url)
+        process = start(project)
+        wait_for_asks(teacher, 4, process)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        while "press Ctrl-C again" not in process.stderr.readline():
+            assert process.poll() is None
+        pressed_s = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+        assert process.returncode == 130
+        assert time.monotonic() - pressed_s < 5
+    assert project.is_intact()
+
+
+def test_a_receipt_is_left_by_every_end(project: Project, teacher: LoopbackTeacher, tmp_path: Path) -> None:
+    """A run that went well and one that failed both leave a receipt, in the store and as a numbered file."""
+    assert project.run("generate").returncode == 0
+    assert project.run("generate", "--set", "teacher.model=unheard", "--set", "seeds.0.path=gone.jsonl").returncode == 4
+    files = sorted(path.name for path in (project.folder / "receipts").iterdir())
+    assert files == ["0001-generate.json", "0002-generate.json"]
+    assert [receipt["ok"] for receipt in project.receipts()] == [True, False]
+    assert "gone.jsonl" in project.receipts()[1]["facts"]["error"]
+    assert project.rows("SELECT count(*) FROM receipts") == [(2,)]
