@@ -48,12 +48,10 @@ def bar(parts: Sequence[Part], total: int, label: str, height: int = 22) -> Mark
 
 def interval_track(interval: Interval, tone: str, other: float | None, label: str) -> Markup:
     """A share with its interval on a track from 0 to 1; `other` is a second estimate without one, drawn hollow."""
-    body = "".join(
-        f'<line class="grid" x1="{x}%" x2="{x}%" y1="0" y2="26"/>' for x in (0.0, 25.0, 50.0, 75.0, 100.0)
-    )
+    body = "".join(f'<line class="grid" x1="{x}%" x2="{x}%" y1="0" y2="26"/>' for x in (0.0, 25.0, 50.0, 75.0, 100.0))
     if other is not None:
         # Wider than the dot, so that both are seen where they meet.
-        body += f'<circle class="{escape(tone)} hollow" cx="{_n(100 * other)}%" cy="13" r="8"/>'
+        body += f'<circle class="{escape(tone)} hollow" cx="{_n(100 * other)}%" cy="13" r="7"/>'
     body += _whisker(100 * interval.low, 100 * interval.high, 100 * interval.estimate, tone)
     return _svg("track", 26, label, body)
 
@@ -138,7 +136,7 @@ def histogram(columns: Sequence[Bin], label: str, height: int = 150) -> Markup:
 
 def loss_curve(training: Sequence[Step], validation: Sequence[Validation], label: str, height: int = 230) -> Markup:
     """Training and validation loss over optimizer steps, both axes from zero."""
-    points = [*training, *validation]
+    points: list[Step | Validation] = [*training, *validation]
     right, top = max(1, *(p.step for p in points)), max(p.loss for p in points)
     ticks = round_ticks(0.0, top * 1.02, 4)
     ceiling = max(top * 1.02, ticks[-1])
@@ -152,13 +150,13 @@ def loss_curve(training: Sequence[Step], validation: Sequence[Validation], label
         x = 100 * tick / right
         body += f'<text x="{_n(x)}%" y="{height - 6}" {_anchor(x)}>{_tick(tick)}</text>'
 
-    def place(p: Step | Validation) -> tuple[float, float]:
-        return 1000 * p.step / right, 1000 * (1 - p.loss / ceiling)
+    def place(step: int, loss: float) -> tuple[float, float]:
+        return 1000 * step / right, 1000 * (1 - loss / ceiling)
 
     paths, ends = "", ""
     named: tuple[tuple[str, Sequence[Step | Validation]], ...] = (("training", training), ("validation", validation))
     for tone, series in named:
-        places = [place(p) for p in series]
+        places = [place(p.step, p.loss) for p in series]
         paths += f'<polyline class="{tone}" points="{" ".join(f"{_n(x)},{_n(y)}" for x, y in places)}"/>'
         for x, y in places if tone == "validation" else places[-1:]:
             cy = head + (floor - head) * y / 1000
@@ -201,4 +199,4 @@ def _n(number: float) -> str:
 
 
 def _tick(number: float) -> str:
-    return f"{number:,.10g}".replace("-", "−").replace(",", "\u202f")
+    return f"{number:,.10g}".replace("-", "\u2212").replace(",", "\u202f")

@@ -21,6 +21,7 @@ from train.outcome import TrainResult
 R = TypeVar("R", bound=Record)
 
 COMMANDS = ("generate", "curate", "train", "evaluate")
+_OUTCOMES: tuple[Outcome, ...] = ("rejected", "waiting", "failed")
 _EXAMPLES = 3
 
 
@@ -29,9 +30,9 @@ def gather(project: Project, store: Store) -> Evidence:
     receipts = store.receipts()
     finished = {receipt.command: receipt for receipt in receipts if receipt.ok}
     pool = _Pool(store, finished)
-    dataset = _current(project, store, "dataset", finished.get("curate"))
-    adapter = _current(project, store, "adapter", finished.get("train"))
-    evaluated = _current(project, store, "evaluation", finished.get("evaluate"))
+    dataset = _current(store, "dataset", finished.get("curate"))
+    adapter = _current(store, "adapter", finished.get("train"))
+    evaluated = _current(store, "evaluation", finished.get("evaluate"))
     accepted = store.pairs(pair_id for pair_id, _ in dataset.members) if dataset is not None else []
     training = None if adapter is None else _training(project.folder / adapter.path, adapter)
     evaluation = None if evaluated is None else _read(project.folder / evaluated.path, Evaluation)
@@ -139,12 +140,10 @@ def _reasons(receipt: Receipt, pool: _Pool) -> list[Reason]:
     examples = pool.examples()
     reasons = []
     for word, count in sorted(receipt.reasons.items(), key=lambda item: (-item[1], item[0])):
-        outcomes = {outcome: rows for (outcome, met), rows in examples.items() if met == word}
-        if receipt.command == "generate":
-            outcomes = {"failed": outcomes.get("failed", [])}
-        outcome = max(outcomes, key=lambda one: len(outcomes[one]), default="rejected")
-        rows = outcomes.get(outcome, [])
-        # Drawn, not the first ones: those all come from the first seeds. The word is the seed, so a report can be redone.
+        possible: tuple[Outcome, ...] = ("failed",) if receipt.command == "generate" else _OUTCOMES
+        outcome = max(possible, key=lambda one: len(examples.get((one, word), ())))
+        rows = examples.get((outcome, word), [])
+        # Drawn, not the first ones: those all come from the first seeds. Seeded by the word, so a report can be redone.
         shown = random.Random(word).sample(rows, min(_EXAMPLES, len(rows)))
         reasons.append(Reason(word, outcome, count, tuple(shown)))
     return reasons
@@ -154,13 +153,13 @@ def _facts(finished: Mapping[str, Receipt], command: str) -> dict[str, Any]:
     return finished[command].facts if command in finished else {}
 
 
-def _current(project: Project, store: Store, kind: str, receipt: Receipt | None) -> Artifact | None:
-    """The artifact of the last run that went well: the one among the files that it names, else the newest."""
+def _current(store: Store, kind: str, receipt: Receipt | None) -> Artifact | None:
+    """The artifact that the last run that went well made or found: the one it names, else the newest."""
     if receipt is None:
         return None
-    made = {project.folder / path for path in receipt.facts.get("files", ())}
     newest_first = store.artifacts(kind)[::-1]
-    return next((one for one in newest_first if project.folder / one.path in made), next(iter(newest_first), None))
+    named = (artifact for artifact in newest_first if artifact.id == receipt.facts.get("made"))
+    return next(named, next(iter(newest_first), None))
 
 
 def _training(folder: Path, adapter: Artifact) -> TrainResult:

@@ -8,7 +8,7 @@ from train.bootstrap import Interval
 from train.evaluation import Spread
 
 MISSING = "—"
-_THIN, _HARD, _MINUS = "\u202f", "\u00a0", "−"
+_THIN, _HARD, _MINUS = "\u202f", "\u00a0", "\u2212"
 
 
 def count(number: float | None) -> str:

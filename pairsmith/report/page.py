@@ -1,4 +1,4 @@
-"""Drawing the evidence as one HTML page that opens offline: style sheet and charts stand in it, and there is no script."""
+"""Drawing the evidence as one HTML page that opens offline: it holds its style sheet and charts, and no script."""
 
 from __future__ import annotations
 

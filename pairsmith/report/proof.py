@@ -76,7 +76,9 @@ def in_words(evaluation: Evaluation) -> list[str]:
 
 def greedy_differences(evaluation: Evaluation) -> str:
     """The same differences under greedy decoding."""
-    found = [f"tuned − {title(evaluation, one.b)} {points(one.difference)}" for one in against(evaluation, "greedy")]
+    found = [
+        f"tuned \u2212 {title(evaluation, one.b)} {points(one.difference)}" for one in against(evaluation, "greedy")
+    ]
     return f"With greedy decoding: {'; '.join(found)}." if found else "No difference was measured with greedy decoding."
 
 
@@ -109,9 +111,8 @@ def adapter(evaluation: Evaluation) -> str:
 def told(evaluation: Evaluation, rung: Rung) -> str:
     """What a rung is, in a line."""
     model = f"{evaluation.rung(BASE).model} + adapter" if TUNED in rung.names else rung.model
-    prompt = counted(len(rung.system.split()), "word", "words")
     shown = counted(rung.exemplars, "example", "examples") if rung.exemplars else "no examples"
-    return f"{model}; system prompt of {prompt}, {shown}"
+    return f"{model}, {shown}"
 
 
 def seen(rung: Rung) -> str:

@@ -38,7 +38,7 @@ def headline(evidence: Evidence) -> str:
     if rows := evidence.counts("curate"):
         return (
             f"{count(rows.accepted)} of {counted(rows.rows_in, 'row', 'rows')} accepted."
-            " No model is evaluated yet, so nothing here says that one is better."
+            " There is no evaluation yet, so nothing here says that a model is better."
         )
     if rows := evidence.counts("generate"):
         return f"{counted(rows.rows_in - rows.failed, 'pair', 'pairs')} generated; none is curated yet."
@@ -65,7 +65,9 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
     """Four figures under the headline: (name, value, detail)."""
     rows, training, evaluation = evidence.counts("curate"), evidence.training, evidence.evaluation
     tokens, usd, requests = evidence.spent
-    spent = f"{count(tokens.prompt_tokens + tokens.completion_tokens)} tokens, {counted(requests, 'request', 'requests')}"
+    spent = (
+        f"{count(tokens.prompt_tokens + tokens.completion_tokens)} tokens, {counted(requests, 'request', 'requests')}"
+    )
     return [
         (
             "rows accepted",
@@ -132,12 +134,11 @@ def splits(evidence: Evidence) -> str:
 
 def distribution(unit: str, numbers: Distribution) -> str:
     """A histogram in a sentence."""
-    said = (
-        f"Median {rounded(median(numbers.everything))} over {counted(len(numbers.everything), 'row', 'rows')}"
-        f" (from {rounded(min(numbers.everything))} to {rounded(max(numbers.everything))})"
-    )
+    digits = 0 if all(number.is_integer() for number in numbers.everything) else 1
+    middle, low, high = (rounded(of(numbers.everything), digits) for of in (median, min, max))
+    said = f"Median {middle} over {counted(len(numbers.everything), 'row', 'rows')} (from {low} to {high})"
     if numbers.accepted:
-        said += f"; {rounded(median(numbers.accepted))} over the {count(len(numbers.accepted))} accepted"
+        said += f"; {rounded(median(numbers.accepted), digits)} over the {count(len(numbers.accepted))} accepted"
     missing = counted(numbers.missing, "row has", "rows have")
     return f"{said}. {missing} no {unit} and are not drawn." if numbers.missing else f"{said}."
 
@@ -186,8 +187,8 @@ def spending(spent: tuple[Usage, float, int]) -> str:
         return "No teacher has been asked yet."
     cached = f" ({count(usage.cached_tokens)} of them cached)" if usage.cached_tokens else ""
     return (
-        f"The ledger holds {counted(requests, 'request', 'requests')}: {count(usage.prompt_tokens)} prompt tokens{cached},"
-        f" {count(usage.completion_tokens)} answer tokens, {money(usd)} at the prices of the spec."
+        f"The ledger holds {counted(requests, 'request', 'requests')}: {count(usage.prompt_tokens)} prompt tokens"
+        f"{cached}, {count(usage.completion_tokens)} answer tokens, {money(usd)} at the prices of the spec."
     )
 
 

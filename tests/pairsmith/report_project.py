@@ -1,7 +1,7 @@
 """A small project for the report's tests: real records through the real curation, invented texts and training numbers.
 
-Nothing is asked of a model: the teacher's texts are made here, scores come from a loopback server, and the answers of the
-evaluation are invented before the real checks, summaries and intervals are made of them.
+Nothing is asked of a model: the teacher's texts are made here, scores come from a loopback server, and the answers of
+the evaluation are invented before the real checks, summaries and intervals are made of them.
 """
 
 from __future__ import annotations
@@ -83,12 +83,39 @@ pattern = '(?i)\\b(photograph|painting)\\b'
 """
 HOSTILE = "a sign saying \"OPEN\" <script>alert('seed')</script> & {{ 7 * 7 }}"
 SCOPE = "scope-of-the-present-prompt"
-_SUBJECTS = "fox,harbour,violin maker,kite,cinema,tram stop,greenhouse,map,road,bridge,baker,heron".split(",")
-_ADJECTIVES = "small,red,quiet,broken,golden,tall".split(",")
-_PLACES = "at the edge of a forest,in a narrow street,on a wet pier,under a stone arch,beside a frozen lake".split(",")
-_DETAILS = "frost on the edges,worn brass,a torn poster,two chairs,ivy on the wall,tracks in the mud,steam".split(",")
-_LIGHTS = "pale morning light,warm lamp light,grey light from the left,last light of the day".split(",")
-_MEDIA = "wildlife photograph,oil painting,documentary photograph,35mm photograph".split(",")
+_SUBJECTS = [
+    "fox",
+    "harbour",
+    "violin maker",
+    "kite",
+    "cinema",
+    "tram stop",
+    "greenhouse",
+    "map",
+    "road",
+    "bridge",
+    "baker",
+    "heron",
+]
+_ADJECTIVES = ["small", "red", "quiet", "broken", "golden", "tall"]
+_PLACES = [
+    "at the edge of a forest",
+    "in a narrow street",
+    "on a wet pier",
+    "under a stone arch",
+    "beside a frozen lake",
+]
+_DETAILS = [
+    "frost on the edges",
+    "worn brass",
+    "a torn poster",
+    "two chairs",
+    "ivy on the wall",
+    "tracks in the mud",
+    "steam",
+]
+_LIGHTS = ["pale morning light", "warm lamp light", "grey light from the left", "last light of the day"]
+_MEDIA = ["wildlife photograph", "oil painting", "documentary photograph", "35mm photograph"]
 
 
 def texts(subject: str, rng: random.Random) -> str:
@@ -117,7 +144,9 @@ def generated(project: Project, store: Store, count: int = 60) -> None:
     """Seeds, calls, pairs and failures, with a receipt of `generate`."""
     rng = random.Random(5)
     subjects = [f"a {a} {s}" for a in _ADJECTIVES for s in _SUBJECTS][: count - 1]
-    seeds = [Seed(kind="simple", text=text, source=f"seeds.jsonl:{i}") for i, text in enumerate([HOSTILE, *subjects], 1)]
+    seeds = [
+        Seed(kind="simple", text=text, source=f"seeds.jsonl:{i}") for i, text in enumerate([HOSTILE, *subjects], 1)
+    ]
     store.set_active_seeds(seeds)
     with recording(project, store, "generate") as draft:
         waiting, failed = 0, 0
@@ -137,18 +166,26 @@ def generated(project: Project, store: Store, count: int = 60) -> None:
                     store.append(call, Candidate(**place, failure="empty: no text came, twice"))
                     continue
                 origin = Generated(
-                    generator="forward", prompt="enhance/v1@d1754fc5", teacher="tiny", sampling=Sampling(temperature=0.7),
-                    calls=((key, 1),),
+                    generator="forward", prompt="enhance/v1@d1754fc5", teacher="tiny",
+                    sampling=Sampling(temperature=0.7), calls=((key, 1),),
                 )  # fmt: skip
                 pair = Pair(
-                    seed_id=seed.id, simple=seed.text or "", enhanced=text, system=project.spec.task.system, origin=origin
+                    seed_id=seed.id,
+                    simple=seed.text or "",
+                    enhanced=text,
+                    system=project.spec.task.system,
+                    origin=origin,
                 )
                 waiting += 1
                 store.append(call, pair, Candidate(**place, pair_id=pair.id))
         draft.counts = Counts(rows_in=waiting + failed, waiting=waiting, failed=failed)
         draft.reasons = {"empty": failed} if failed else {}
         draft.usage, draft.usd, draft.calls_sent = store.spent()
-        draft.facts |= {"scopes": {"forward": SCOPE}, "seeds": {"simple": len(seeds)}, "seed_problems": ["seeds.jsonl:9: x"]}
+        draft.facts |= {
+            "scopes": {"forward": SCOPE},
+            "seeds": {"simple": len(seeds)},
+            "seed_problems": ["seeds.jsonl:9: x"],
+        }
 
 
 @asynccontextmanager
@@ -183,9 +220,10 @@ def curated(project: Project, store: Store) -> CurateResult:
     with recording(project, store, "curate") as draft:
         result = asyncio.run(curate(project, store, scopes=[SCOPE], weights=lambda: weights, serve=_scoring_server))
         members = tuple((row.pair.id, row.part) for row in result.accepted)
-        store.write(Artifact(id=content_id("dataset", members), kind="dataset", path="dataset", members=members))
+        dataset = Artifact(id=content_id("dataset", members), kind="dataset", path="dataset", members=members)
+        store.write(dataset)
         draft.counts, draft.reasons = result.counts, dict(result.reasons)
-        draft.facts |= result.facts
+        draft.facts |= {**result.facts, "made": dataset.id}
     return result
 
 
@@ -211,14 +249,19 @@ def trained(project: Project, store: Store, curation: CurateResult) -> TrainResu
         (folder / "training.json").write_text(result.model_dump_json(exclude={"folder", "reused"}))
         store.write(result.artifact)
         draft.counts = Counts(rows_in=result.train_rows, accepted=result.train_rows)
+        draft.facts["made"] = result.adapter_id
     return result
 
 
 def evaluated(project: Project, store: Store, adapter: TrainResult, *, merged: bool = True) -> Evaluation:
-    """Invented answers, judged and summarised as the ladder does it. With `merged`, few-shot and teacher are one rung."""
+    """Invented answers, judged and summarised as the ladder does it; `merged` makes few-shot and teacher one rung."""
     spec, checks = project.spec, checks_for(project.spec, project.folder)
     seeds = [seed for seed in store.seeds() if split_of(seed.id, spec.split) == "test"]
-    rungs = [("base",), ("few-shot", "teacher"), ("tuned",)] if merged else [("base",), ("few-shot",), ("teacher",), ("tuned",)]
+    rungs = (
+        [("base",), ("few-shot", "teacher"), ("tuned",)]
+        if merged
+        else [("base",), ("few-shot",), ("teacher",), ("tuned",)]
+    )
     quality = {"base": 0.12, "few-shot": 0.5, "teacher": 0.6, "tuned": 0.95}
 
     def answer(rung: str, mode: Mode, seed: Seed, sample: int) -> Output:
@@ -264,7 +307,8 @@ def evaluated(project: Project, store: Store, adapter: TrainResult, *, merged: b
         adapter_check=AdapterCheck(text="x", base=-121.25, tuned=-44.5, base_again=-121.25, tokens=38),
         side_by_side=pick_examples([Example(seed_id=s.id, simple=s.text or "") for s in seeds], 10, 17),
         side_by_side_seed=17, outputs=tuple(o for said in outputs.values() for o in said), calls_sent=72,
-        calls_reused=0, usage=Usage(prompt_tokens=30110, completion_tokens=12033), usd=0.0, seconds=88.0, path=str(path),
+        calls_reused=0, usage=Usage(prompt_tokens=30110, completion_tokens=12033), usd=0.0, seconds=88.0,
+        path=str(path),
     )  # fmt: skip
     with recording(project, store, "evaluate") as draft:
         path.parent.mkdir(exist_ok=True)
@@ -272,6 +316,7 @@ def evaluated(project: Project, store: Store, adapter: TrainResult, *, merged: b
         store.write(evaluation.artifact)
         draft.counts = Counts(rows_in=len(evaluation.outputs), accepted=len(evaluation.outputs))
         draft.calls_sent, draft.usage = evaluation.calls_sent, evaluation.usage
+        draft.facts["made"] = evaluation.id
     return evaluation
 
 

@@ -227,9 +227,7 @@ def test_a_file_limit_is_a_full_disk(project: Project, teacher: LoopbackTeacher)
     full_disk_then_goes_on(project, done, teacher)
 
 
-def full_disk_then_goes_on(
-    project: Project, done: subprocess.CompletedProcess[str], teacher: LoopbackTeacher
-) -> None:
+def full_disk_then_goes_on(project: Project, done: subprocess.CompletedProcess[str], teacher: LoopbackTeacher) -> None:
     assert done.returncode == 6, done.stderr
     told = sentence(done)
     assert "no space is left" in told
@@ -258,7 +256,9 @@ def test_a_full_disk_loses_nothing_confirmed(
     shutil.move(project.folder, small_disk / "project")
     project = Project(small_disk / "project")
     full_disk_then_goes_on(project, project.run("generate"), teacher)
-    durable = {text for (text,) in project.rows("SELECT json_extract(body, '$.request.messages[#-1].content') FROM calls")}
+    durable = {
+        text for (text,) in project.rows("SELECT json_extract(body, '$.request.messages[#-1].content') FROM calls")
+    }
     assert durable, "something was durable before the disk was full"
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     before = teacher.counts()

@@ -22,7 +22,19 @@ def test_a_project_that_can_run(project: Project, teacher: LoopbackTeacher) -> N
     assert answer["ok"]
     found = states(answer)
     assert "fail" not in found.values()
-    assert {"python", "packages", "train", "disk", "memory", "gpu", "spec", "seeds", "gates", "store", "teacher"} <= set(found)
+    assert {
+        "python",
+        "packages",
+        "train",
+        "disk",
+        "memory",
+        "gpu",
+        "spec",
+        "seeds",
+        "gates",
+        "store",
+        "teacher",
+    } <= set(found)
     assert teacher.asked == []
     assert not (project.folder / "pairsmith.db").exists(), "looking makes no store"
 

@@ -100,7 +100,11 @@ def test_with_nothing_around_the_embedded_teacher_is_taken() -> None:
 @pytest.mark.parametrize("example", [None, *EXAMPLES])
 @pytest.mark.parametrize(
     "teacher",
-    [EMBEDDED, Found("http://localhost:8000/v1", 'a "quoted" model', "why", None), Found("https://x/v1", "m", "why", "KEY")],
+    [
+        EMBEDDED,
+        Found("http://localhost:8000/v1", 'a "quoted" model', "why", None),
+        Found("https://x/v1", "m", "why", "KEY"),
+    ],
     ids=["embedded", "local", "paid"],
 )
 def test_every_template_takes_every_teacher(tmp_path: Path, example: str | None, teacher: Found) -> None:

@@ -28,7 +28,9 @@ def test_rates_count_from_the_first_report() -> None:
 
 def test_parts_show_money_failures_and_numbers_of_a_stages_own() -> None:
     """Known numbers come in a fixed order, others under their own names, zeros stay away."""
-    pace = Pace("train", {"done": 3, "total": 9, "failed": 0, "in_flight": 2, "usd": 1.5, "validation_loss": 1.23456}, 0.0)
+    pace = Pace(
+        "train", {"done": 3, "total": 9, "failed": 0, "in_flight": 2, "usd": 1.5, "validation_loss": 1.23456}, 0.0
+    )
     assert pace.parts() == ["3 of 9", "2 in flight", "$1.50 spent", "validation loss 1.235"]
 
 

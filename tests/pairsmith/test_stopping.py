@@ -61,7 +61,9 @@ def finish(project: Project, teacher: LoopbackTeacher, subjects: tuple[str, ...]
     assert project.rows("SELECT max(attempt), count(*) FROM calls") == [(1, 2 * len(subjects))]
 
 
-@pytest.mark.parametrize("moment", ["sent:3", "received:3", "committed:3", "pair_written:3", "sent:1", "pair_written:1"])
+@pytest.mark.parametrize(
+    "moment", ["sent:3", "received:3", "committed:3", "pair_written:3", "sent:1", "pair_written:1"]
+)
 def test_kill_9_at_a_named_moment(moment: str, project: Project, teacher: LoopbackTeacher) -> None:
     """A process that is killed while it sends, receives, commits or writes loses no durable answer; the next one finishes."""
     killed = project.run("generate", PAIRSMITH_KILL_AT=moment)

@@ -1,0 +1,305 @@
+"""The HTML report: its numbers are the store's, nothing is missing without a word, and no text of a row is obeyed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from pairsmith.receipt import recording
+from pairsmith.report import write_report
+from pairsmith.report.gather import gather
+from pairsmith.report.numbers import count, percent, points
+from pairsmith.report.page import render
+from pairsmith.report.proof import which_way
+from pairsmith.report.sentences import conservation
+from schemas.errors import PairsmithError, TeacherError
+from schemas.records import Artifact, Counts, Review
+from schemas.spec_file import Project
+from schemas.store import Store
+from tests.pairsmith import report_project as made
+from train.bootstrap import Interval
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return made.project_in(tmp_path)
+
+
+@pytest.fixture
+def store(project: Project) -> Iterator[Store]:
+    with Store.open(Store.url_for(project)) as store:
+        yield store
+
+
+@pytest.fixture
+def done(project: Project, store: Store) -> Store:
+    """All four stages have run."""
+    made.generated(project, store)
+    made.evaluated(project, store, made.trained(project, store, made.curated(project, store)))
+    return store
+
+
+class _Page(HTMLParser):
+    """The text of a page, its tags with their attributes, and the rows of its tables."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.chunks: list[str] = []
+        self.table_rows: list[list[str]] = []
+        self._open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._open.append(tag)
+        if tag == "tr":
+            self.table_rows.append([])
+        if tag in ("td", "th"):
+            self.table_rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self._open:
+            return
+        self.chunks.append(data)
+        if {"td", "th"} & set(self._open):
+            self.table_rows[-1][-1] += data
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.chunks).split())
+
+
+def test_rows_on_the_page_are_those_of_the_receipts_and_add_up(project: Project, done: Store) -> None:
+    """Each stage shows the conservation sum of its last receipt, and each reason with the receipt's count."""
+    text = _flat(_Page(render(gather(project, done))).text)
+    for command in ("generate", "curate"):
+        receipt = done.receipts(command)[-1]
+        assert receipt.counts.conserved
+        assert _flat(conservation(receipt.counts)) in text
+        for word, number in receipt.reasons.items():
+            assert f"{word}{count(number)}" in text
+    curated = done.receipts("curate")[-1].counts
+    assert curated.rejected > 0
+    assert curated.accepted == len(done.artifacts("dataset")[-1].members)
+
+
+def test_reasons_carry_rows_that_met_them(project: Project, done: Store) -> None:
+    """Every reason of curation has examples whose verdict begins with it; a failed row shows its seed."""
+    evidence = gather(project, done)
+    reasons = evidence.stage("curate").reasons
+    assert {reason.word: reason.count for reason in reasons} == done.receipts("curate")[-1].reasons
+    for reason in reasons:
+        assert 1 <= len(reason.examples) <= 3
+        assert all(example.said.startswith(reason.word) for example in reason.examples)
+        assert all((example.enhanced is None) == (reason.outcome == "failed") for example in reason.examples)
+
+
+def test_scores_and_lengths_are_of_the_pool_and_of_the_accepted(project: Project, done: Store) -> None:
+    """The histograms count every pair and every score once; rows without a score are said, not drawn as zero."""
+    evidence = gather(project, done)
+    accepted = done.receipts("curate")[-1].counts.accepted
+    assert evidence.lengths is not None
+    assert evidence.scorer is not None
+    assert len(evidence.lengths.everything) == len(done.pairs())
+    assert len(evidence.lengths.accepted) == len(evidence.scorer.scores.accepted) == accepted
+    step = next(step for step in evidence.steps if step.name == evidence.scorer.name)
+    assert len(evidence.scorer.scores.everything) == step.kept
+    assert evidence.scorer.scores.missing == step.waiting
+
+
+def test_the_headline_is_the_evaluation_in_one_sentence(project: Project, done: Store) -> None:
+    """The head of the page gives the tuned share, the base share and their difference as the evaluation has them."""
+    evidence = gather(project, done)
+    evaluation = evidence.evaluation
+    assert evaluation is not None
+    tuned, base = (evaluation.rung(name).sampled.strict for name in ("tuned", "base"))
+    gap = evaluation.comparison("tuned", "base")
+    assert tuned
+    assert base
+    assert gap
+    page = render(evidence)
+    head = re.search(r"<h1>(.*?)</h1>", page, re.DOTALL)
+    assert head
+    for number in (percent(tuned.estimate), percent(base.estimate), points(gap.difference)):
+        assert number in head[1]
+
+
+def test_the_ladder_has_every_rung_check_and_decoding(project: Project, done: Store) -> None:
+    """Merged rungs stand under both names, each check has a row with every rung, greedy stands beside sampled."""
+    evidence = gather(project, done)
+    evaluation = evidence.evaluation
+    assert evaluation is not None
+    page = _Page(render(evidence))
+    assert ["check", "base", "few-shot = teacher", "tuned"] in page.table_rows
+    for name in evaluation.check_names:
+        shares = [percent(rung.sampled.checks[name]) for rung in evaluation.rungs]
+        shown = name.removeprefix("check:") + (" †" if name.startswith("check:") else "")
+        assert [shown, *shares] in page.table_rows
+    greedy = [row for row in page.table_rows if row and row[0] == "greedy"]
+    assert len(greedy) == len(evaluation.rungs)
+
+
+def test_the_shown_answers_are_the_drawn_ones_bad_ones_too(project: Project, done: Store) -> None:
+    """The page shows the first sampled answer of every rung for every drawn input, and names the seed of the draw."""
+    evidence = gather(project, done)
+    evaluation = evidence.evaluation
+    assert evaluation is not None
+    page = _Page(render(evidence))
+    assert f"drawn at random with seed {evaluation.side_by_side_seed}" in page.text
+    drawn = {example.seed_id for example in evaluation.side_by_side}
+    shown = [o for o in evaluation.outputs if o.seed_id in drawn and o.mode == "sampled" and o.sample == 0]
+    assert len(shown) == len(drawn) * len(evaluation.rungs)
+    assert {output.strict for output in shown} == {True, False}
+    for output in shown:
+        assert output.text in page.text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.02, 0.3, "more often"), (-0.3, -0.02, "less often"), (-0.1, 0.2, "do not tell")],
+)
+def test_a_difference_is_said_whichever_way_it_falls(
+    project: Project, done: Store, low: float, high: float, said: str
+) -> None:
+    """The sentence follows from the interval: better, worse, or not to be told apart."""
+    evaluation = gather(project, done).evaluation
+    assert evaluation is not None
+    interval = Interval(estimate=(low + high) / 2, low=low, high=high, level=0.95, seeds=12)
+    comparison = evaluation.comparisons[0].model_copy(update={"difference": interval})
+    assert said in which_way(evaluation, comparison)
+
+
+def test_a_text_is_shown_and_never_obeyed(project: Project, done: Store) -> None:
+    """A seed with a script and a template tag in it stands on the page as text."""
+    page = render(gather(project, done))
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(&#39;seed&#39;)&lt;/script&gt;" in page
+    assert "{{ 7 * 7 }}" in _Page(page).text
+
+
+def test_the_page_needs_nothing_but_itself(project: Project, done: Store) -> None:
+    """No tag loads anything and the style sheet names no address, so the page opens offline and tells nobody."""
+    page = render(gather(project, done))
+    loading = {"script", "link", "img", "iframe", "object", "embed", "source", "video", "audio", "use", "image"}
+    parsed = _Page(page)
+    assert not loading & {tag for tag, _ in parsed.tags}
+    assert not [attrs for _, attrs in parsed.tags if {"src", "srcset", "xlink:href", "style", "onclick"} & attrs.keys()]
+    assert not re.search(r"https?://|url\(|@import|@font-face", page)
+
+
+def test_charts_and_tables_say_what_they_are(project: Project, done: Store) -> None:
+    """Every chart that is not decoration has a text, and every header cell says what it heads."""
+    parsed = _Page(render(gather(project, done)))
+    charts = [attrs for tag, attrs in parsed.tags if tag == "svg" and attrs.get("class")]
+    assert charts
+    assert all(attrs.get("aria-label") or attrs.get("aria-hidden") == "true" for attrs in charts)
+    assert all(attrs.get("scope") for tag, attrs in parsed.tags if tag == "th")
+    assert ("html", {"lang": "en"}) in parsed.tags
+
+
+@pytest.mark.parametrize("ran", [0, 1, 2, 3])
+def test_a_stage_that_has_not_run_says_so(project: Project, store: Store, ran: int) -> None:
+    """However far the loop has got, all eight sections are there, and those without data name the command to run."""
+    if ran > 0:
+        made.generated(project, store)
+    if ran > 1:
+        curation = made.curated(project, store)
+    if ran > 2:
+        made.trained(project, store, curation)
+    page = render(gather(project, store))
+    assert re.findall(r'<section id="(\w+)"', page) == [
+        *("rows", "set", "training", "ladder", "answers", "cost", "limits", "provenance")
+    ]
+    absent = {
+        command: f"<code>pairsmith {command}</code> does it" in page
+        for command in ("generate", "curate", "train", "evaluate")
+    }
+    assert list(absent.values()) == [place >= ran for place in range(4)]
+
+
+def test_nothing_measured_is_a_dash_and_not_a_zero(project: Project, store: Store) -> None:
+    """Before anything has run the four figures at the top are missing, not 0."""
+    page = render(gather(project, store))
+    figures = re.search(r'<dl class="figures">(.*?)</dl>', page, re.DOTALL)
+    assert figures
+    assert re.findall(r"<dd>(.*?)<small>", figures[1]) == ["—"] * 4
+
+
+def test_a_run_that_stopped_is_said_beside_the_last_one_that_finished(project: Project, done: Store) -> None:
+    """A failed command is not hidden behind an older success, and the older numbers stay."""
+
+    def dies() -> None:
+        with recording(project, done, "curate") as draft:
+            draft.counts = Counts(rows_in=3, waiting=3)
+            raise TeacherError("the scorer's endpoint is gone.", fix="Start it again.")
+
+    with pytest.raises(TeacherError):
+        dies()
+    evidence = gather(project, done)
+    good = next(receipt for receipt in done.receipts("curate") if receipt.ok)
+    assert evidence.stage("curate").counts == good.counts
+    assert "The last pairsmith curate did not finish: the scorer's endpoint is gone." in _Page(render(evidence)).text
+
+
+def test_files_that_are_gone_are_said(project: Project, done: Store) -> None:
+    """An evaluation whose file was deleted is not called 'not run', and a lost curve leaves the other facts."""
+    (project.folder / "evaluations" / "one.json").unlink()
+    (project.folder / "adapters" / "one" / "training.json").unlink()
+    text = _Page(render(gather(project, done))).text
+    assert "Evaluation has run, but the files it wrote are gone." in text
+    assert "The curve is missing" in text
+    assert "4 884 480 trainable parameters" in text
+
+
+def test_a_damaged_evaluation_ends_in_one_sentence(project: Project, done: Store) -> None:
+    """A file that is not an evaluation is an error that names it."""
+    (project.folder / "evaluations" / "one.json").write_text('{"id": 3}')
+    with pytest.raises(PairsmithError, match=r"one\.json.*Delete the file"):
+        gather(project, done)
+
+
+def test_reviews_by_people_and_simulated_ones_are_kept_apart(project: Project, done: Store) -> None:
+    """'No person has reviewed' stands there until a person has; a simulated reviewer does not count as one."""
+    pair = done.pairs()[0]
+    done.write(Review(pair_id=pair.id, reviewer="robot", decision="accept", simulated=True))
+    assert "No person has reviewed these rows. 1 simulated decisions" in _Page(render(gather(project, done))).text
+    done.write(Review(pair_id=pair.id, reviewer="ada", decision="accept"))
+    assert "1 person reviewed 1 row in 1 decision." in _Page(render(gather(project, done))).text
+
+
+def test_the_report_is_of_the_present_evaluation(project: Project, done: Store) -> None:
+    """Where the last run found an older evaluation again, that one is shown and not the newest file."""
+    shown = gather(project, done).evaluation
+    assert shown is not None
+    done.write(Artifact(id="another", kind="evaluation", path="evaluations/another.json"))
+    assert gather(project, done).evaluation == shown
+
+
+def test_money_is_the_ledgers_sum(project: Project, done: Store) -> None:
+    """Tokens, requests and dollars on the page are what the ledger holds."""
+    usage, usd, requests = done.spent()
+    text = _Page(render(gather(project, done))).text
+    said = f"The ledger holds {requests} requests: {usage.prompt_tokens:,} prompt tokens"
+    assert said.replace(",", " ") in text
+    assert f"${usd:.2f}" in text
+
+
+def test_the_report_is_written_where_it_was_asked(project: Project, done: Store, tmp_path: Path) -> None:
+    """`write_report` returns the path of the file; a folder in its place is an error a person can act on."""
+    out = write_report(project, done, tmp_path / "out" / "report.html")
+    assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
+    with pytest.raises(PairsmithError, match="cannot be written"):
+        write_report(project, done, tmp_path)
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())

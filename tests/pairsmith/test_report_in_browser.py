@@ -1,0 +1,81 @@
+"""The report in a real browser: it fits a narrow screen, fetches nothing, and complains of nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairsmith.report import write_report
+from tests.pairsmith import report_project as made
+
+CHROMIUM = Path("/usr/bin/chromium")
+playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    project, store = made.whole(folder, merged=False)
+    with store:
+        return write_report(project, store, folder / "report.html")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_fits_and_is_silent(report: Path, browser: Any, width: int, scheme: str) -> None:
+    """No sideways scrolling with everything unfolded, no request besides the file itself, no console message."""
+    said, requests = [], []
+    page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(report.as_uri())
+    page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true })")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert requests == [report.as_uri()]
+    assert said == []
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_enough_contrast(report: Path, browser: Any, scheme: str) -> None:
+    """Every colour of text on the page reaches 4.5:1 on the page's background (WCAG 2.2, 1.4.3)."""
+    page = browser.new_page(viewport={"width": 1280, "height": 844}, color_scheme=scheme)
+    page.goto(report.as_uri())
+    colours = page.evaluate(
+        """() => {
+            const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = new Set();
+            while (texts.nextNode()) {
+                if (texts.currentNode.data.trim()) {
+                    const style = getComputedStyle(texts.currentNode.parentElement);
+                    found.add(texts.currentNode.parentElement.closest('svg') ? style.fill : style.color);
+                }
+            }
+            return [getComputedStyle(document.body).backgroundColor, ...found];
+        }"""
+    )
+    ground, *inks = [_luminance(colour) for colour in colours]
+    assert len(inks) >= 2
+    for ink, colour in zip(inks, colours[1:], strict=True):
+        assert (max(ink, ground) + 0.05) / (min(ink, ground) + 0.05) >= 4.5, colour
+    page.close()
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance of `rgb(r, g, b)`, by WCAG's formula."""
+    parts = [int(part) / 255 for part in colour.removeprefix("rgb(").rstrip(")").split(",")]
+    r, g, b = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
