@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from curate.duplicates import duplicates, leaks, twins
 from curate.gates import GateStep, gates_for, judge
+from curate.review.decision import Decision, decide, edited_pair
 from curate.scorers.choose import Chosen, Progress, Serve, choose
 from curate.selection import best
 from curate.split import PARTS, Part, split_of
@@ -25,7 +27,6 @@ from schemas.records import (
     Artifact,
     Candidate,
     Counts,
-    Edited,
     Json,
     Pair,
     Review,
@@ -40,7 +41,8 @@ from synth.embedded.process import embedded
 from synth.embedded.weights import Weights, embedded_weights
 
 SPLIT = "pool/split@1"
-_CHUNK = 64  # rows whose verdicts are made durable together
+_CHUNK = 64  # rows whose gates are asked before the verdicts are made durable
+_SCORED = 256  # rows scored before the scores are made durable
 
 
 class Step(NamedTuple):
@@ -74,10 +76,16 @@ class CurateResult:
 
 
 class _Row(NamedTuple):
-    """A place in the pool with the pair that stands there now. `decision` is a person's, if there is one."""
+    """A place in the pool with the pair that stands there now. `decision` is people's, if there is one."""
 
     pair: Pair
-    decision: str | None
+    decision: Decision | None
+
+    @property
+    def accepted(self) -> bool:
+        """By people: as it was, or with the text they gave it."""
+        return self.decision is not None and self.decision.verdict in ("accept", "edit")
+
     reviews: tuple[Review, ...]
 
 
@@ -117,13 +125,18 @@ async def curate(
     if settings.duplicates.enabled:
         pool = await work.narrow(pool, steps, duplicates([r.pair for r in pool], settings.duplicates.jaccard))
 
-    chosen = await choose(project, list(seeds.values()), weights=weights, serve=serve, progress=progress)
     scores: dict[str, float | None] = {}
+    async with AsyncExitStack() as opened:
+        chosen = await choose(
+            project, list(seeds.values()), weights=weights, serve=serve, opened=opened, progress=progress
+        )
+        if chosen:
+            scores = await work.score([row.pair for row in pool], chosen)
     if chosen:
-        scores = await work.score([row.pair for row in pool], chosen)
         steps.append(Step(chosen.by, chosen.scope))
-        by_people = {row.pair.id for row in pool if row.decision}
-        pool = await work.narrow(pool, steps, best([row.pair for row in pool], scores, settings.select.best, by_people))
+        by_people = {row.pair.id for row in pool if row.accepted}
+        verdicts = best([row.pair for row in pool], scores, settings.select.best, by_people)
+        pool = await work.narrow(pool, steps, verdicts)
     split_scope = content_id("scope", [SPLIT, project.spec.split.model_dump(mode="json")])
     placed = [
         Verdict(pair_id=row.pair.id, by=SPLIT, scope=split_scope, keep=True, reason=f"{parts[row.pair.seed_id]} split")
@@ -150,6 +163,7 @@ async def curate(
         "splits": {part: sum(row.part == part for row in accepted) for part in PARTS},
         "near_duplicate_seeds": _twins_apart(seeds, parts, settings.duplicates.jaccard),
         "reviewed": sum(row.decision is not None for row in rows.values()),
+        "undecided": sum(row.decision is not None and row.decision.verdict == "undecided" for row in rows.values()),
         "scorer": {"by": chosen.by, "why": chosen.sentence, **chosen.facts} if chosen else None,
     }
     return CurateResult(counts, reasons, accepted, tuple(steps), facts)
@@ -215,8 +229,9 @@ class _Work:
         """Scores by pair id; only pairs that have none, or whose scoring crashed, are scored."""
         step = Step(chosen.by, chosen.scope)
         open_ = [pair for pair in pairs if _unsettled(self._verdicts.get(pair.id, {}).get(step))]
-        if open_:
-            scores = await chosen.score(open_)
+        for start in range(0, len(open_), _SCORED):
+            part = open_[start : start + _SCORED]
+            scores = await chosen.score(part)
             await self.append(
                 [
                     Verdict(
@@ -227,17 +242,20 @@ class _Work:
                         score=score.value,
                         reason=score.reason,
                     )
-                    for pair, score in zip(open_, scores, strict=True)
+                    for pair, score in zip(part, scores, strict=True)
                 ]
             )
-            if chosen.fitted:
-                self._store.write(_artifact(chosen, self._project.folder))
+            if self._progress:
+                self._progress("score", {"done": start + len(part), "total": len(open_)})
+        if chosen.fitted:
+            self._store.write(_artifact(chosen, self._project.folder))
         return {pair.id: self._verdicts[pair.id][step].score for pair in pairs}
 
     def passes(self, row: _Row, gates: Sequence[Step]) -> bool:
-        """Whether a row enters the pool: every gate kept it, or a person accepted it; never if a person rejected it."""
+        """Whether a row enters the pool: people accepted it, or no person decided and every gate kept it. A row that
+        people are not agreed about waits for them."""
         if row.decision:
-            return row.decision != "reject"
+            return row.accepted
         own = self._verdicts.get(row.pair.id, {})
         return all(own[step].keep for step in gates)
 
@@ -288,8 +306,10 @@ class _Work:
 
     def _why_not(self, row: _Row, steps: Sequence[Step]) -> tuple[str, str]:
         """rejected or waiting, and why: the first rejection in the order of the steps, else what it waits for."""
-        if row.decision == "reject":
+        if row.decision and row.decision.verdict == "reject":
             return "rejected", "review: a person rejected it"
+        if row.decision and row.decision.verdict == "undecided":
+            return "waiting", row.decision.why
         own = self.verdicts_of(row, steps)
         blocking = [v for v in own if not (row.decision and v.by.startswith(("gate/", "score/")))]
         rejecting = next((v for v in blocking if v.keep is False), None)
@@ -309,26 +329,24 @@ def _word(reason: str) -> str:
 
 
 def _reviewed(pair: Pair, reviews: Mapping[str, Sequence[Review]]) -> _Row:
-    """The row of a pair after what people decided: their latest review counts, simulated ones do not.
-
-    An edit makes a new pair, which may be reviewed in its turn.
+    """The row of a pair after what people decided (curate/review/decision.py says how); simulated answers do not
+    count. An edit makes a new pair, which may be reviewed in its turn.
     """
-    decision, told = None, []
-    while own := [review for review in reviews.get(pair.id, ()) if not review.simulated]:
-        told += own
-        last = max(own, key=lambda review: review.at)
-        decision = last.decision
-        if decision != "edit" or last.edited is None or last.edited == pair.enhanced:
+    decided, told = None, []
+    while found := decide(reviews.get(pair.id, ()), pair):
+        decided = found
+        told += [review for review in reviews[pair.id] if not review.simulated]
+        if decided.verdict != "edit":
             break
-        pair = pair.model_copy(update={"enhanced": last.edited, "origin": Edited(parent_id=pair.id, review_id=last.id)})
-    return _Row(pair, decision, tuple(told))
+        pair = edited_pair(pair, decided.review)
+    return _Row(pair, decided, tuple(told))
 
 
 def _preferred(rows: Sequence[_Row], parts: Mapping[str, Part]) -> list[_Row]:
     """Of two rows that are alike the earlier one stays: those of the test first (what is trained on may not hold
     them), then validation, then those a person accepted."""
     rank = {"test": 0, "validation": 1, "train": 2}
-    return sorted(rows, key=lambda row: (rank[parts[row.pair.seed_id]], not row.decision))
+    return sorted(rows, key=lambda row: (rank[parts[row.pair.seed_id]], not row.accepted))
 
 
 def _twins_apart(seeds: Mapping[str, Seed], parts: Mapping[str, Part], threshold: float) -> list[Json]:

@@ -54,7 +54,7 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
     files = _hashes(temporary)
     provenance = [_provenance(kept, result, seeds, store) for kept in result.accepted]
     artifact = Artifact(
-        id=content_id("artifact", ["dataset", files, result.steps, provenance]),
+        id=content_id("artifact", ["dataset", files, [list(step) for step in result.steps], provenance]),
         kind="dataset",
         path=_shown(folder, project.folder),
         parents=_reward_models(store, result),

@@ -7,9 +7,10 @@ record give it the same id, so inserting twice is inserting once. Records never 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -35,6 +36,13 @@ class Record(BaseModel):
     """Frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A changed copy, whose id is computed anew: pydantic would carry a cached one over."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
 
 
 class Message(Record):
@@ -193,21 +201,69 @@ class Verdict(Record):
 
 
 class Review(Record):
-    """What a person decided about a pair. `sampling_probability` is how likely the row was to be shown, if known."""
+    """What a person decided about a pair. `sampling_probability` is how likely the row was to be shown, if known.
+
+    A changed answer is another review, and `withdrawn` says that an earlier one was taken back; nothing is replaced.
+    `seconds` is None where it could not be measured. `ranking` holds (pair id, rank from 1) of the candidates of one
+    input, ties allowed. An `adjudicator` settles rows on which annotators disagree.
+    """
 
     pair_id: str
     reviewer: str
-    decision: Literal["accept", "edit", "reject"]
+    decision: Literal["accept", "edit", "reject", "withdrawn"]
     edited: str | None = None
     reasons: tuple[str, ...] = ()
     seconds: float | None = None
     sampling_probability: float | None = Field(default=None, gt=0, le=1)
     simulated: bool = False
+    ranking: tuple[tuple[str, int], ...] = ()
+    role: Literal["annotator", "adjudicator"] = "annotator"
     at: datetime = Field(default_factory=now)
 
     @cached_property
     def id(self) -> str:
-        return content_id("review", self.model_dump(mode="json"))
+        parts = self.model_dump(mode="json")
+        # Reviews kept before these two existed have the id that they had then.
+        for name, absent in (("ranking", []), ("role", "annotator")):
+            if parts[name] == absent:
+                del parts[name]
+        return content_id("review", parts)
+
+
+RoutingReason = Literal["certify", "fit", "audit_accepted", "audit_rejected", "disagree", "border", "gold"]
+
+
+class Draw(Record):
+    """A simple random sample without replacement, logged so that anyone can draw it again.
+
+    The rows of the frame (`population` rows, whose sorted ids hash to `frame`) are put in the order of a permanent
+    random number made of `seed`, the reason and the row's id; the first `size` of them are the sample, so each row of
+    the frame was in it with probability size / population.
+    """
+
+    seed: int
+    population: int = Field(ge=1)
+    size: int = Field(ge=1)
+    frame: str
+
+
+class Routed(Record):
+    """A row sent to review, once for every reason that chose it.
+
+    `sampling_probability` is how likely the row was to be chosen by any reason when it was routed. `draw` is the draw
+    that chose it (None: gold, which is always shown). `dataset` is the queue it is in.
+    """
+
+    pair_id: str
+    reason: RoutingReason
+    sampling_probability: float = Field(gt=0, le=1)
+    draw: Draw | None = None
+    dataset: str
+    at: datetime = Field(default_factory=now)
+
+    @cached_property
+    def id(self) -> str:
+        return content_id("routed", [self.pair_id, self.reason])
 
 
 class Candidate(Record):

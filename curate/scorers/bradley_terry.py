@@ -119,10 +119,11 @@ def fit(
         "identity": identity,
         "examples": len(full),
         "comparisons": len(found),
-        **_tested(full, found, states, tokens),
+        **_measured(full, found, states, tokens),
         "relevance": _relevance(full, found, model, system, random.Random(identity)),
     }
-    facts["beats_length"] = facts["low"] > facts["length_only"]
+    # A length rule that does worse than a coin on unseen damage is no baseline: the coin is.
+    facts["beats_length"] = facts["low"] > max(facts["length_only"], 0.5)
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -135,15 +136,15 @@ def fit(
     return Fitted(folder, facts)
 
 
-def _tested(
+def _measured(
     examples: Sequence[Example], found: Sequence[Comparison], states: np.ndarray, tokens: Sequence[int]
 ) -> dict[str, Any]:
-    from curate.scorers.held_out import lengths, tested
+    from curate.scorers.held_out import lengths, measured
 
     texts = [e.text for e in examples] + [c.damaged for c in found]
     good = [c.example for c in found]
     bad = [len(examples) + at for at in range(len(found))]
-    return tested(states, lengths(texts, tokens), good, bad, [c.family for c in found])
+    return measured(states, lengths(texts, tokens), good, bad, [c.family for c in found])
 
 
 def _head(examples: Sequence[Example], found: Sequence[Comparison], states: np.ndarray, l2: float) -> np.ndarray:
@@ -174,5 +175,5 @@ def _relevance(
     texts = [(e.simple, e.text) for e in asked] + [(e.simple, c.damaged) for e, c in zip(asked, chosen, strict=True)]
     scores = model.relevance(system, texts)
     credits_ = credit(scores[: len(asked)] - scores[len(asked) :])
-    low, high = interval(credits_, np.arange(len(chosen)))
+    low, high = interval(credits_, np.arange(len(chosen)), np.array([c.family for c in chosen]))
     return {"accuracy": float(credits_.mean()), "low": low, "high": high, "comparisons": len(chosen)}

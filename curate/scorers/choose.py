@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,34 +58,40 @@ async def choose(
     *,
     weights: Callable[[], Weights],
     serve: Serve,
+    opened: AsyncExitStack,
     progress: Progress | None = None,
 ) -> Chosen | None:
     """The project's scorer, or None where the spec says `none`. Nothing heavy is loaded before something is scored,
     except that `auto` fits its model the first time (a later run finds it under `artefacts/`).
 
-    `weights` gives the embedded model, `serve` starts it. Raises MissingDependency where PyTorch is missing.
+    `weights` gives the embedded model, `serve` starts it, `opened` closes it. Raises MissingDependency without PyTorch.
     """
     model = project.spec.curate.score.model
     if model == "none":
         return None
     _need_torch(model)
     if model == "auto":
-        return await _auto(project, seeds, weights, serve, progress)
+        return await _auto(project, seeds, weights, serve, opened, progress)
     if model == "relevance":
-        return _relevance(await asyncio.to_thread(weights), serve, progress, "relevance, as the spec asks", {})
+        return _relevance(await asyncio.to_thread(weights), serve, opened, "relevance, as the spec asks", {})
     folder = project.folder / model
     where: str | Path = folder if folder.is_dir() else model
     return Chosen(
         "score/reward@1",
         content_id("scope", [model, folder_weights(folder).revision if folder.is_dir() else None]),
-        _reward(project, where, progress),
+        _reward(project, where),
         f"the reward model {model}",
         {"model": model},
     )
 
 
 async def _auto(
-    project: Project, seeds: Sequence[Seed], weights: Callable[[], Weights], serve: Serve, progress: Progress | None
+    project: Project,
+    seeds: Sequence[Seed],
+    weights: Callable[[], Weights],
+    serve: Serve,
+    opened: AsyncExitStack,
+    progress: Progress | None,
 ) -> Chosen:
     examples = good_examples(project, seeds)
     body = await asyncio.to_thread(weights)
@@ -94,7 +100,7 @@ async def _auto(
             f"relevance, because {len(examples)} good texts (exemplars and excellent seeds outside the test split) "
             f"are too few to fit a reward model; it takes {LEAST_EXAMPLES}"
         )
-        return _relevance(body, serve, progress, why, {"examples": len(examples)})
+        return _relevance(body, serve, opened, why, {"examples": len(examples)})
     artefacts, system = project.folder / "artefacts", project.spec.task.system
     fitted = await asyncio.to_thread(fit, examples, body, artefacts, system=system, progress=progress)
     facts = fitted.facts
@@ -105,11 +111,11 @@ async def _auto(
     )
     if not facts["beats_length"]:
         why = f"relevance, because the fitted reward model does not beat length: {measured}"
-        return _relevance(body, serve, progress, why, facts)
+        return _relevance(body, serve, opened, why, facts)
     return Chosen(
         "score/bradley_terry@1",
         content_id("scope", facts["identity"]),
-        _reward(project, fitted.folder, progress),
+        _reward(project, fitted.folder),
         f"a reward model fitted on {facts['examples']} good texts against damaged ones: {measured}",
         facts,
         fitted,
@@ -127,26 +133,21 @@ def good_examples(project: Project, seeds: Sequence[Seed]) -> list[Example]:
     return list({example.text: example for example in [*excellent, *exemplars]}.values())
 
 
-def _reward(project: Project, where: str | Path, progress: Progress | None) -> Scorer:
-    batch_tokens = project.spec.curate.score.batch_tokens
-    return reward_scorer(where, batch_tokens=batch_tokens, progress=_counted(progress))
+def _reward(project: Project, where: str | Path) -> Scorer:
+    return reward_scorer(where, batch_tokens=project.spec.curate.score.batch_tokens)
 
 
-def _relevance(
-    weights: Weights, serve: Serve, progress: Progress | None, sentence: str, facts: dict[str, Any]
-) -> Chosen:
+def _relevance(weights: Weights, serve: Serve, opened: AsyncExitStack, sentence: str, facts: dict[str, Any]) -> Chosen:
+    started: list[Scorer] = []
+
     async def score(pairs: Sequence[Pair]) -> Sequence[Score]:
-        if not pairs:
-            return []
-        async with serve() as server:
-            return await relevance_scorer(server.base_url, server.model, _counted(progress))(pairs)
+        if not started:
+            server = await opened.enter_async_context(serve())
+            started.append(relevance_scorer(server.base_url, server.model))
+        return await started[0](pairs)
 
     scope = content_id("scope", ["relevance", weights.revision, FORM])
     return Chosen("score/relevance@1", scope, score, sentence, facts)
-
-
-def _counted(progress: Progress | None) -> Callable[[int], None] | None:
-    return (lambda done: progress("score", {"done": done})) if progress else None
 
 
 def _need_torch(model: str) -> None:

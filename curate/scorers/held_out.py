@@ -53,17 +53,26 @@ def credit(margins: np.ndarray) -> np.ndarray:
     return np.asarray((margins > 0) + 0.5 * (margins == 0))
 
 
-def interval(credits_: np.ndarray, clusters: np.ndarray) -> tuple[float, float]:
-    """Bootstrap 95 % interval of the mean, resampling whole clusters (all comparisons of one good text together)."""
-    names = np.unique(clusters)
-    sums = np.array([credits_[clusters == name].sum() for name in names])
-    counts = np.array([(clusters == name).sum() for name in names])
-    draws = np.random.default_rng(0).integers(0, len(names), (_RESAMPLES, len(names)))
-    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
+def interval(credits_: np.ndarray, texts: np.ndarray, families: np.ndarray) -> tuple[float, float]:
+    """Bootstrap 95 % interval of the mean over other good texts and other families of damage than these.
+
+    Both are resampled whole and their multiplicities multiplied (the pigeonhole bootstrap, Owen 2007,
+    arXiv:0712.1111): comparisons of one text, or of one family, are not independent of each other.
+    """
+    rng = np.random.default_rng(0)
+    names, row = np.unique(texts, return_inverse=True)
+    kinds, column = np.unique(families, return_inverse=True)
+    sums, counts = (np.zeros((len(names), len(kinds))) for _ in range(2))
+    np.add.at(sums, (row, column), credits_)
+    np.add.at(counts, (row, column), 1)
+    by_text = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), _RESAMPLES)
+    by_family = rng.multinomial(len(kinds), np.full(len(kinds), 1 / len(kinds)), _RESAMPLES)
+    total = ((by_text @ counts) * by_family).sum(axis=1)
+    means = ((by_text @ sums) * by_family).sum(axis=1)[total > 0] / total[total > 0]
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
-def tested(
+def measured(
     states: np.ndarray, sizes: np.ndarray, good: Sequence[int], bad: Sequence[int], families: Sequence[str]
 ) -> dict[str, Any]:
     """Accuracy on unseen damage beside length, with the penalty to use for the final fit.
@@ -95,7 +104,7 @@ def tested(
             )
             by_length[test] = sign * by_size[measure][test]
     right, right_by_length = credit(margins), credit(by_length)
-    low, high = interval(right, good_)
+    low, high = interval(right, good_, family)
     everything = np.ones(len(good_), dtype=bool)
     return {
         "accuracy": float(right.mean()),

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from curate.scorers import Score, Scorer
@@ -24,7 +24,7 @@ from schemas.errors import TeacherError, Unreachable
 from schemas.records import Pair
 
 FORM = "chat[system, user, assistant], empty user turn as the baseline, sum of log-probabilities"
-_COMPLETIONS = 16  # in one request, so that progress moves and a crash costs little
+_COMPLETIONS = 16  # in one request, so that a crash costs little
 
 
 def messages(system: str, simple: str) -> list[dict[str, str]]:
@@ -33,7 +33,7 @@ def messages(system: str, simple: str) -> list[dict[str, str]]:
     return [*head, {"role": "user", "content": simple}]
 
 
-def relevance_scorer(base_url: str, model: str, progress: Callable[[int], None] | None = None) -> Scorer:
+def relevance_scorer(base_url: str, model: str) -> Scorer:
     """Scores through the embedded server at `base_url` (ending in /v1): POST /score beside it.
 
     A row whose log-probabilities cannot be had (the server answers with an error for it, even alone, or with no
@@ -49,7 +49,6 @@ def relevance_scorer(base_url: str, model: str, progress: Callable[[int], None] 
         with_input, without = [_Sum()] * len(pairs), [_Sum()] * len(pairs)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
         async with aiohttp.ClientSession(timeout=timeout) as http:
-            done = 0
             for sums, asked in ((without, ""), (with_input, None)):
                 chats: dict[tuple[str, str], list[int]] = defaultdict(list)
                 for row, pair in enumerate(pairs):
@@ -61,9 +60,6 @@ def relevance_scorer(base_url: str, model: str, progress: Callable[[int], None] 
                         found = await _sums(http, url, body, [pairs[row].enhanced for row in part])
                         for row, sum_ in zip(part, found, strict=True):
                             sums[row] = sum_
-                        done += len(part)
-                        if progress:
-                            progress(done // 2)
         return [_difference(a, b) for a, b in zip(with_input, without, strict=True)]
 
     return score
@@ -101,7 +97,7 @@ async def _sums(http: Any, url: str, body: dict[str, Any], completions: list[str
         return [(await _sums(http, url, body, [text]))[0] for text in completions]
     if answer is None:
         return [_Sum(problem=problem)]
-    scores = answer.get("scores") if isinstance(answer, dict) else None
+    scores = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(scores, list) or len(scores) != len(completions):
         raise TeacherError(
             "the answer to /score is not one score for every completion.",

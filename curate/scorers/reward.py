@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,8 @@ class RewardModel:
     def __init__(self, model: Any, tokenizer: Any, batch_tokens: int) -> None:
         self._model, self._tokenizer, self._batch_tokens = model.eval(), tokenizer, batch_tokens
         self._text_config = model.config.get_text_config()
+        added = tokenizer.added_tokens_decoder.values()
+        self._control = {*tokenizer.all_special_tokens, *(str(token) for token in added if token.special)}
         self._own_pad = self._text_config.pad_token_id
         head = getattr(model, "score", None)
         if head is not None and hasattr(head, "weight"):
@@ -42,8 +44,8 @@ class RewardModel:
             head.float()
             head.register_forward_pre_hook(lambda _, inputs: (inputs[0].to(head.weight.dtype),))
 
-    def score(self, texts: Sequence[tuple[str, str]], progress: Callable[[int], None] | None = None) -> list[Score]:
-        """The raw logit of each (simple, enhanced), in the order given; `progress` hears how many rows are done.
+    def score(self, texts: Sequence[tuple[str, str]]) -> list[Score]:
+        """The raw logit of each (simple, enhanced), in the order given.
 
         A row that is too long for the model, holds a control token of its template, crashes it or comes out as NaN or
         infinite has no score. A batch that crashes is run again row by row, so one bad row costs only itself.
@@ -59,13 +61,11 @@ class RewardModel:
         for batch in batches({row: len(ids) for row, ids in tokens.items()}, self._batch_tokens):
             for row, score in zip(batch, self._safely([tokens[row] for row in batch]), strict=True):
                 scores[row] = score
-            if progress:
-                progress(sum(score.reason != "unscored" for score in scores))
         return scores
 
     def _tokens(self, simple: str, enhanced: str) -> tuple[str, list[int]]:
         """A problem (or nothing) and the token ids of the pair."""
-        control = next((t for t in self._tokenizer.all_special_tokens if t in simple or t in enhanced), None)
+        control = next((t for t in self._control if t in simple or t in enhanced), None)
         if control is not None:
             return f"control token {control} stands in the text; it would change the roles of the chat", []
         try:
@@ -195,14 +195,14 @@ def _dtype() -> Any:
     return "auto" if native else torch.float32
 
 
-def reward_scorer(where: str | Path, *, batch_tokens: int, progress: Callable[[int], None] | None = None) -> Scorer:
+def reward_scorer(where: str | Path, *, batch_tokens: int) -> Scorer:
     """A Scorer that loads the model, in a thread, when it first has something to score."""
     opened: list[RewardModel] = []
 
     def work(pairs: Sequence[Pair]) -> list[Score]:
         if not opened:
             opened.append(open_reward_model(where, batch_tokens=batch_tokens))
-        return opened[0].score([(pair.simple, pair.enhanced) for pair in pairs], progress)
+        return opened[0].score([(pair.simple, pair.enhanced) for pair in pairs])
 
     async def score(pairs: Sequence[Pair]) -> Sequence[Score]:
         return await asyncio.to_thread(work, pairs) if pairs else []

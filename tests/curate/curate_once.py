@@ -1,0 +1,18 @@
+"""Curates the project in the folder given, in a process of its own that a test can kill at a transition."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from curate.curate import curate
+from schemas.spec_file import Project
+from schemas.store import Store
+from tests.curate import tiny
+
+if __name__ == "__main__":
+    project = Project(Path(sys.argv[1]), tiny.spec())
+    with Store.open(Store.url_for(project)) as store:
+        result = asyncio.run(curate(project, store, scopes=["now"]))
+    print(result.counts.model_dump_json())

@@ -1,0 +1,184 @@
+"""Damage, the fitted reward model, and the honesty of its test."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.scorers.bradley_terry import Example, comparisons, fit, with_simple
+from curate.scorers.damage import FAMILIES, KINDS, damage
+from curate.scorers.held_out import credit, head, interval, lengths, measured
+from curate.scorers.reward import open_reward_model
+from synth.embedded.weights import Weights
+from tests.curate import tiny
+
+SUBJECTS = ("fox", "tower", "harbor", "violin", "glacier", "market", "orchard", "tram", "pianist", "canyon")
+PLACES = ("snow", "fog", "moonlight", "spring", "rain", "autumn", "summer", "winter")
+GOOD = [
+    f"an old {s} in {p}, soft light from the {side}, a {p2} palette with copper, close study of the {s} --ar 3:2"
+    for n, s in enumerate(SUBJECTS)
+    for p, p2, side in [(PLACES[n % 8], PLACES[(n * 3 + 1) % 8], ("left", "right")[n % 2])]
+]
+LETTERS = [
+    f"Hello,\nthank you for asking about the {s}. We will bring it in {p}, and you pay nothing.\n\nYours, the {s} team"
+    for s, p in zip(SUBJECTS, PLACES * 2, strict=False)
+]
+
+
+@given(st.sampled_from(sorted(KINDS)), st.sampled_from(GOOD + LETTERS), st.integers(0, 10_000))
+def test_damage_changes_the_text_and_not_its_length(kind: str, text: str, seed: int) -> None:
+    """Words in number +-1, other words or another order, and line breaks where they were: form alone tells nothing."""
+    corpus = GOOD if text in GOOD else LETTERS
+    damaged = damage(kind, text, text.split()[2], [t for t in corpus if t != text], random.Random(seed))
+    if damaged is None:
+        return
+    assert damaged.split() != text.split()
+    assert abs(len(damaged.split()) - len(text.split())) <= 1
+    before, after = ([w.count("\n") for w in t.split(" ")] for t in (text, damaged))
+    assert abs(sum(before) - sum(after)) <= 1
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_kind_applies_to_ordinary_texts(kind: str) -> None:
+    """A kind that never applies would not be tested."""
+    done = [damage(kind, t, t.split()[2], [o for o in GOOD if o != t], random.Random(n)) for n, t in enumerate(GOOD)]
+    assert sum(d is not None for d in done) >= 8
+
+
+def test_comparisons_meet_every_kind_about_equally() -> None:
+    """No family is tested on a handful only."""
+    found = comparisons(with_simple([Example("", t) for t in GOOD * 3]), random.Random(0))
+    counts = {kind: sum(c.kind == kind for c in found) for kind in KINDS}
+    assert min(counts.values()) >= max(counts.values()) - 6
+    assert {c.family for c in found} == set(FAMILIES)
+
+
+def test_a_missing_input_is_made_of_the_rarest_words() -> None:
+    """They are in the text's order, and an input that is there stays."""
+    made = with_simple([Example("", "the fox sees the glacier"), Example("mine", "the fox sees the moon")])
+    assert made[0].simple.split()[0] in {"sees", "glacier"}
+    assert "glacier" in made[0].simple
+    assert made[1].simple == "mine"
+
+
+def planted(
+    shift: float, longer: bool, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, list[int], list[int], list[str]]:
+    """States of 40 good and 240 damaged texts: damage moves one direction by `shift`; `longer` makes damage longer."""
+    rng = np.random.default_rng(seed)
+    families = [f"f{n % 5}" for n in range(240)]
+    good, bad = [n % 40 for n in range(240)], list(range(40, 280))
+    topics = rng.normal(size=(40, 24))
+    states = np.concatenate([topics, topics[good] + 0.5 * rng.normal(size=(240, 24))])
+    states[bad, 0] -= shift
+    sizes = rng.integers(20, 30, (3, 280)).astype(float)
+    if longer:
+        sizes[:, bad] += 20
+    return states, sizes, good, bad, families
+
+
+def test_a_signal_shared_by_all_damage_is_found_on_unseen_families() -> None:
+    """What damage has in common beats length, with an interval above it."""
+    facts = measured(*planted(shift=2.0, longer=False))
+    assert facts["low"] > facts["length_only"]
+    assert facts["accuracy"] > 0.9
+    assert set(facts["by_family"]) == {f"f{n}" for n in range(5)}
+
+
+def test_noise_does_not_beat_length() -> None:
+    """Without a signal the lower bound rarely rises above length's share and a coin's (1 of 40 when measured)."""
+    beaten = [
+        facts["low"] > max(facts["length_only"], 0.5)
+        for facts in (measured(*planted(shift=0.0, longer=False, seed=s)) for s in range(10))
+    ]
+    assert sum(beaten) <= 1
+
+
+def test_length_is_named_where_length_tells() -> None:
+    """If damage is longer, the length-only rule gets it all right, and the model cannot be above it."""
+    facts = measured(*planted(shift=1.0, longer=True))
+    assert facts["length_only"] == 1.0
+    assert not facts["low"] > facts["length_only"]
+
+
+def test_a_signal_of_one_family_only_is_not_mistaken_for_one_of_all() -> None:
+    """Every family is betrayed by a direction of its own: seen families look perfect, unseen ones are chance."""
+    states, sizes, good, bad, families = planted(shift=0.0, longer=False)
+    for row, family in zip(bad, families, strict=True):
+        states[row, int(family[1])] -= 6
+    facts = measured(states, sizes, good, bad, families)
+    assert facts["accuracy_seen"] > 0.95
+    assert facts["accuracy"] < 0.75
+
+
+def test_ties_are_half_right_and_the_interval_resamples_texts() -> None:
+    """1, 1/2, 0; ten equal comparisons of one text are one observation, not ten."""
+    assert credit(np.array([2.0, 0.0, -1.0])).tolist() == [1.0, 0.5, 0.0]
+    credits_, texts, families = np.array([1.0, 0, 1, 1, 0, 1]), np.array([0, 0, 1, 1, 2, 2]), np.array(["a", "b"] * 3)
+    repeated = interval(*(np.repeat(x, 10) for x in (credits_, texts, families)))
+    assert repeated == interval(credits_, texts, families)
+    assert repeated[0] < credits_.mean() < repeated[1]
+
+
+def test_lengths_are_words_characters_and_tokens() -> None:
+    """The three measures that the length rule may choose from."""
+    assert lengths(["a bc", "d"], [5, 3]).tolist() == [[2, 1], [4, 1], [5, 3]]
+
+
+def test_the_head_orders_as_it_was_fitted_and_is_centred() -> None:
+    """Folded weights give the good text the higher logit, and the mean state the logit 0."""
+    states, _, good, bad, _ = planted(shift=3.0, longer=False)
+    weights = head(states + 5.0, good, bad, 0.1)
+    assert credit((states[good] - states[bad]) @ weights).mean() > 0.9
+    assert abs((states + 5.0).mean(axis=0) @ weights) < 0.5
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
+    return Weights(tiny.language_model(tmp_path_factory.mktemp("model")), "rev", "test")
+
+
+def worded(n: int) -> list[Example]:
+    """Texts in the tiny tokenizer's words: a fixed frame that damage breaks, around a few words of their own."""
+    rng = random.Random(n)
+    frame = rng.sample(tiny.WORDS, 15)
+    return [
+        Example("", " , ".join(" ".join([*frame[k : k + 3], rng.choice(tiny.WORDS)]) for k in range(0, 15, 3)))
+        for _ in range(n)
+    ]
+
+
+def test_a_fit_is_a_folder_that_the_ordinary_path_loads(tmp_path: Path, weights: Weights) -> None:
+    """The saved model scores like any other reward model, as the head on the last token's state does."""
+    fitted = fit(worded(20), weights, tmp_path, system="Rewrite.")
+    facts = fitted.facts
+    assert facts["examples"] == 20
+    assert 0 <= facts["low"] <= facts["accuracy"] <= facts["high"] <= 1
+    assert facts["comparisons"] == sum(f["comparisons"] for f in facts["by_family"].values())
+    assert (
+        facts["beats_length"]
+        == (facts["low"] > max(facts["length_only"], 0.5))
+        == (fitted.folder / "config.json").exists()
+    )
+    assert facts["beats_length"], "the frame is easy to see: without a model the rest of this test shows nothing"
+    model = open_reward_model(fitted.folder, batch_tokens=512)
+    full = with_simple(worded(20))
+    found = comparisons(full, random.Random(1))
+    good = model.score([full[c.example] for c in found])
+    bad = model.score([(full[c.example].simple, c.damaged) for c in found])
+    margins = np.array([(g.value or 0) - (b.value or 0) for g, b in zip(good, bad, strict=True)])
+    assert credit(margins).mean() > 0.8
+
+
+def test_the_second_fit_costs_nothing(tmp_path: Path, weights: Weights) -> None:
+    """Same examples and weights: the facts are read, the weights are not touched. Others are fitted anew."""
+    examples = worded(20)
+    first = fit(examples, weights, tmp_path)
+    gone = Weights(tmp_path / "gone", "rev", "test")
+    assert fit(examples, gone, tmp_path) == first
+    assert fit(examples[:19], weights, tmp_path).folder != first.folder

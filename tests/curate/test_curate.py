@@ -1,0 +1,333 @@
+"""The curation stage: conservation, resuming, reviews."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiohttp import web
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from curate.curate import CurateResult, curate
+from curate.split import split_of
+from schemas.errors import NoWork
+from schemas.records import Candidate, Counts, Edited, Pair, Review, Seed
+from schemas.spec_file import Project
+from schemas.store import Store
+from synth.embedded.weights import Weights
+from tests.curate import tiny
+
+ROOT = Path(__file__).parents[2]
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path, tiny.spec())
+
+
+@pytest.fixture
+def store(project: Project) -> Iterator[Store]:
+    with Store.open(Store.url_for(project)) as opened:
+        yield opened
+
+
+def run(project: Project, store: Store, **more: Any) -> CurateResult:
+    return asyncio.run(curate(project, store, scopes=["now"], **more))
+
+
+def words(n: int, seed: int) -> str:
+    return " ".join(random.Random(seed).choices(tiny.WORDS, k=n))
+
+
+def answers(inputs: int, each: int = 2) -> dict[str, list[str]]:
+    """Inputs with answers that pass the gate and are unlike each other."""
+    return {f"input {n}": [f"must {words(12, n * 100 + k)}" for k in range(each)] for n in range(inputs)}
+
+
+def test_rows_in_are_accepted_rejected_waiting_and_failed(project: Project, store: Store) -> None:
+    """Every end is counted with its reason's first word, and the reasons sum to what was not accepted."""
+    tiny.pool(
+        store,
+        project,
+        {"a": ["must be fine", "no such word", "must  be fine!", "must something quite else"]},
+        {"b": "empty: nothing came", "c": "refused: it would not"},
+    )
+    result = run(project, store)
+    assert result.counts == Counts(rows_in=6, accepted=2, rejected=2, failed=2)
+    assert result.reasons.pop("duplicate") == 1
+    assert result.reasons.pop("empty") == 1
+    assert result.reasons.pop("refused") == 1
+    assert sum(result.reasons.values()) == 1
+    assert next(iter(result.reasons)).startswith("missing")
+
+
+texts = st.sampled_from(["must be", "must be!", "must go on and on", "nothing", "must be it", "x"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
+@given(
+    st.dictionaries(st.sampled_from("abcdef"), st.lists(texts, max_size=4), min_size=1),
+    st.dictionaries(st.sampled_from("uvw"), st.sampled_from(["empty: x", "refused"])),
+    st.randoms(use_true_random=False),
+)
+def test_nothing_disappears(given_answers: dict[str, list[str]], failures: dict[str, str], rng: random.Random) -> None:
+    """Whatever comes in and whatever people decide, the sum holds, and a second run appends nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        project = Project(Path(folder), tiny.spec())
+        with Store.open(Store.url_for(project)) as store:
+            tiny.pool(store, project, given_answers, failures)
+            for n, pair in enumerate(store.pairs()):
+                if rng.random() < 0.4:
+                    decision = rng.choice(["accept", "reject", "edit"])
+                    edited = "must be mended" if decision == "edit" else None
+                    review = Review(pair_id=pair.id, reviewer="ana", decision=decision, edited=edited, at=AT)
+                    store.write(review.model_copy(update={"at": AT + timedelta(seconds=n)}))
+            if not store.candidates():
+                with pytest.raises(NoWork):
+                    run(project, store)
+                return
+            first = run(project, store)
+            assert first.counts.conserved
+            assert first.counts.rows_in == len(store.candidates())
+            assert first.counts.failed == len(failures)
+            c = first.counts
+            assert sum(first.reasons.values()) == c.rejected + c.waiting + c.failed
+            assert len(first.accepted) == c.accepted
+            second = run(project, store)
+            assert second.facts["verdicts_appended"] == 0
+            assert (second.counts, second.reasons, second.accepted) == (first.counts, first.reasons, first.accepted)
+
+
+def test_a_second_run_appends_nothing(project: Project, store: Store) -> None:
+    """Idempotent: the verdicts in the store are the same afterwards."""
+    tiny.pool(store, project, answers(90))
+    first = run(project, store)
+    before = store.verdicts()
+    second = run(project, store)
+    assert first.facts["verdicts_appended"] > 0
+    assert second.facts["verdicts_appended"] == 0
+    assert store.verdicts() == before
+    assert second.accepted == first.accepted
+
+
+@pytest.mark.parametrize("nth", [1, 2, 4])
+def test_killed_in_the_middle_it_goes_on(project: Project, nth: int) -> None:
+    """kill -9 between two appends: the store is whole, the next run judges only the rest and ends as if undisturbed."""
+    with Store.open(Store.url_for(project)) as store:
+        tiny.pool(store, project, answers(90))
+    command = [sys.executable, "-m", "tests.curate.curate_once", str(project.folder)]
+    environment = os.environ | {"PAIRSMITH_KILL_AT": f"mid_curate:{nth}"}
+    killed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    with Store.open(Store.url_for(project)) as store:
+        kept = sum(len(v) for v in store.verdicts().values())
+        assert kept > 0
+        resumed = run(project, store)
+        assert resumed.facts["verdicts_appended"] + kept == sum(len(v) for v in store.verdicts().values())
+        assert resumed.counts == Counts(rows_in=180, accepted=180)
+
+
+def test_only_the_present_pool_counts(project: Project, store: Store) -> None:
+    """Candidates of another scope and of seeds that were taken out stay in the store and out of the result."""
+    tiny.pool(store, project, answers(3))
+    seed = store.seeds()[0]
+    old = tiny.made_pair(seed, "must be of an older prompt", 7)
+    store.write(old, Candidate(scope="before", seed_id=seed.id, generator="forward", sample=0, pair_id=old.id))
+    store.set_active_seeds(store.seeds()[:2])
+    result = run(project, store)
+    assert result.counts.rows_in == 4
+    assert old.id not in {a.pair.id for a in result.accepted}
+
+
+def test_an_empty_pool_is_no_success(project: Project, store: Store) -> None:
+    """Nothing to judge is an error with the next step in it, not a row of zeros."""
+    with pytest.raises(NoWork, match="no candidates"):
+        run(project, store)
+
+
+def decide(store: Store, pair: Pair, decision: Any, edited: str | None = None, **more: Any) -> None:
+    store.write(Review(pair_id=pair.id, reviewer="ana", decision=decision, edited=edited, **{"at": AT, **more}))
+
+
+def test_a_persons_review_outranks_the_gates(project: Project, store: Store) -> None:
+    """reject removes what passed, accept keeps what a gate rejected, and the counts say so."""
+    tiny.pool(store, project, {"a": ["must be fine"], "b": ["not by the rules"]})
+    passed, failed = sorted(store.pairs(), key=lambda p: "must" not in p.enhanced)
+    decide(store, passed, "reject")
+    decide(store, failed, "accept")
+    result = run(project, store)
+    assert [a.pair for a in result.accepted] == [failed]
+    assert result.counts == Counts(rows_in=2, accepted=1, rejected=1)
+    assert result.reasons == {"review": 1}
+    assert result.accepted[0].reviews[0].reviewer == "ana"
+
+
+def test_an_edit_is_the_row_that_is_kept(project: Project, store: Store) -> None:
+    """The corrected text takes the place of the pair, with its parent and review in its origin; the sum still holds."""
+    tiny.pool(store, project, {"a": ["not by the rules"]})
+    (parent,) = store.pairs()
+    decide(store, parent, "edit", "must be mended")
+    result = run(project, store)
+    (row,) = result.accepted
+    assert result.counts == Counts(rows_in=1, accepted=1)
+    assert row.pair.enhanced == "must be mended"
+    assert isinstance(row.pair.origin, Edited)
+    assert row.pair.origin.parent_id == parent.id
+    assert store.pairs([row.pair.id]) == [row.pair]
+    decide(store, row.pair, "reject", at=AT + timedelta(days=1))
+    assert run(project, store).counts == Counts(rows_in=1, rejected=1)
+
+
+def test_the_latest_review_counts_and_a_simulated_one_does_not(project: Project, store: Store) -> None:
+    """People may change their mind; a program that plays a person outranks nobody."""
+    tiny.pool(store, project, {"a": ["must be fine"], "b": ["must be good as well"]})
+    first, second = store.pairs()
+    decide(store, first, "reject")
+    decide(store, first, "accept", at=AT + timedelta(days=1))
+    decide(store, second, "reject", simulated=True)
+    assert run(project, store).counts == Counts(rows_in=2, accepted=2)
+
+
+def test_what_a_person_accepted_stays_and_its_near_duplicate_goes(project: Project, store: Store) -> None:
+    """Of two rows alike in one split, the reviewed one is kept although it comes later."""
+    tiny.pool(store, project, {"a": ["must be one and the same thing", "must be one and the same thing!"]})
+    decide(store, store.pairs()[1], "accept")
+    result = run(project, store)
+    assert [a.pair.id for a in result.accepted] == [store.pairs()[1].id]
+
+
+def test_rows_like_a_test_seed_leave_and_near_seeds_are_named(project: Project, store: Store) -> None:
+    """A training row with a test seed's text is a leak even if a person accepted it; alike seeds apart are reported."""
+    spec = project.spec.split
+    ids = [(f"must sail past the old lighthouse at noon of day {n}", n) for n in range(60)]
+    parts = {text: split_of(Seed(kind="simple", text=text, source="").id, spec) for text, _ in ids}
+    test = next(t for t, part in parts.items() if part == "test")
+    train = next(t for t, part in parts.items() if part == "train")
+    tiny.pool(store, project, {test: ["must be of the test"], train: [f"{test}!", "must be clean"]})
+    decide(store, next(p for p in store.pairs() if p.enhanced.endswith("!")), "accept")
+    result = run(project, store)
+    # Both rows of the training seed hold its own text, which is near the test seed's.
+    assert result.reasons == {"leak": 2}
+    assert [a.part for a in result.accepted] == ["test"]
+    (near,) = result.facts["near_duplicate_seeds"]
+    assert sorted(near["parts"]) == ["test", "train"]
+    assert near["jaccard"] >= 0.7
+
+
+def test_a_crashed_gate_leaves_the_row_waiting_until_it_is_mended(tmp_path: Path) -> None:
+    """None is a third answer: not a rejection, not a pass; and the next run asks again."""
+    off = dict.fromkeys(("length", "repetition", "echo", "preamble", "answered", "lost_content", "language"), False)
+    project = Project(tmp_path, tiny.spec(gates=off | {"user": ["own_rules:polite"]}))
+    rules = tmp_path / "own_rules.py"
+    rules.write_text("import os\ndef polite(pair):\n    return bool(os.environ['PAIRSMITH_TEST_MENDED'])\n")
+    with Store.open(Store.url_for(project)) as store, pytest.MonkeyPatch.context() as patch:
+        tiny.pool(store, project, {"a": ["must be fine"]})
+        patch.delenv("PAIRSMITH_TEST_MENDED", raising=False)
+        waiting = run(project, store)
+        assert waiting.counts == Counts(rows_in=1, waiting=1)
+        assert waiting.reasons == {"crashed": 1}
+        assert run(project, store).facts["verdicts_appended"] == 0
+        patch.setenv("PAIRSMITH_TEST_MENDED", "1")
+        assert run(project, store).counts == Counts(rows_in=1, accepted=1)
+
+
+def test_a_reward_model_chooses_the_best_of_every_input(tmp_path: Path) -> None:
+    """With a model the test trained: one row an input, the one the model likes; a row it cannot read waits."""
+    tiny.reward_model(tmp_path / "rm")
+    project = Project(tmp_path, tiny.spec(score={"model": "rm"}, select={"best": 1}))
+    inputs = {f"input {n}": [f"must {words(6, n)} bad", f"must {words(6, n + 50)} good"] for n in range(6)}
+    inputs["input 5"].append("must be <user> a chat")
+    with Store.open(Store.url_for(project)) as store:
+        tiny.pool(store, project, inputs)
+        result = run(project, store)
+        assert result.counts == Counts(rows_in=13, accepted=6, rejected=6, waiting=1)
+        assert result.reasons == {"outranked": 6, "control": 1}
+        assert all(a.pair.enhanced.endswith("good") for a in result.accepted)
+        assert all(a.score is not None for a in result.accepted)
+        assert "score/reward@1" in {step.by for step in result.steps}
+        again = run(project, store)
+        assert again.facts["verdicts_appended"] == 0
+        assert again.accepted == result.accepted
+
+
+@asynccontextmanager
+async def scoring_server() -> AsyncIterator[Any]:
+    """Speaks /score: a completion is likelier after a user turn that shares words with it."""
+
+    async def handle(request: web.Request) -> web.Response:
+        body = await request.json()
+        asked = set(body["messages"][-1]["content"].split())
+        return web.json_response(
+            {"data": [{"logprob": len(asked & set(c.split())) - 9.0, "tokens": 3} for c in body["completions"]]}
+        )
+
+    app = web.Application()
+    app.router.add_post("/score", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield SimpleNamespace(base_url=f"http://127.0.0.1:{runner.addresses[0][1]}/v1", model="tiny")
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("model", ["relevance", "auto"])
+def test_relevance_is_used_when_asked_for_and_when_nothing_can_be_fitted(tmp_path: Path, model: str) -> None:
+    """With too few good texts `auto` says that it selects with relevance, and why; a second run starts no server."""
+    project = Project(tmp_path, tiny.spec(score={"model": model}))
+    weights = Weights(tmp_path, "rev", "test")
+    with Store.open(Store.url_for(project)) as store:
+        tiny.pool(store, project, {"red fox": ["must be a dog", "must be a red fox there", "must run, fox"]})
+        result = run(project, store, weights=lambda: weights, serve=scoring_server)
+        assert [a.pair.enhanced for a in result.accepted] == ["must be a red fox there"]
+        assert result.accepted[0].score == 2.0
+        scorer = result.facts["scorer"]
+        assert scorer["by"] == "score/relevance@1"
+        assert ("too few" in scorer["why"]) == (model == "auto")
+
+        def never() -> Any:
+            raise AssertionError("the server was started for nothing")
+
+        again = run(project, store, weights=lambda: weights, serve=never)
+        assert again.accepted == result.accepted
+
+
+def test_auto_fits_a_model_once_and_records_it(tmp_path: Path) -> None:
+    """With enough excellent seeds the fitted model scores, or relevance if that is no better than length."""
+    project = Project(tmp_path, tiny.spec(score={"model": "auto"}))
+    weights = Weights(tiny.language_model(tmp_path / "lm"), "rev", "test")
+    frame = words(6, 1).split()
+    excellent = [
+        Seed(kind="enhanced", text=" ".join(f"{f} {words(2, n * 9 + k)} ," for k, f in enumerate(frame)), source=f"{n}")
+        for n in range(34)
+    ]
+    with Store.open(Store.url_for(project)) as store:
+        tiny.pool(store, project, {"ban": [f"must {words(9, n)}" for n in range(3)]})
+        store.set_active_seeds([*store.seeds(), *excellent])
+        result = run(project, store, weights=lambda: weights, serve=scoring_server)
+        facts = result.facts["scorer"]
+        in_test = sum(split_of(s.id, project.spec.split) == "test" for s in excellent)
+        assert facts["examples"] == 34 - in_test
+        assert result.counts.conserved
+        assert result.counts.accepted == 1
+        fitted = facts["by"] == "score/bradley_terry@1"
+        assert fitted == facts["beats_length"]
+        assert len(store.artifacts("reward_model")) == fitted
+        again = run(project, store, weights=lambda: weights, serve=scoring_server)
+        assert again.facts["verdicts_appended"] == 0
+        assert again.facts["scorer"] == facts

@@ -1,0 +1,227 @@
+"""The dataset folder."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.curate import CurateResult, curate
+from curate.export import export_dataset, rows
+from curate.split import PARTS
+from schemas.errors import InputError, NotConserved, NoWork, UsageError
+from schemas.records import Review
+from schemas.spec_file import Project
+from schemas.store import Store
+from tests.curate import tiny
+
+ANSWERS = {
+    f"input {n}": [f"must {a} {b} {n} as “ü”", f"must {c} {n} {a} {b} instead"]
+    for n, (a, b, c) in enumerate(zip(tiny.WORDS, tiny.WORDS[20:], tiny.WORDS[40:], strict=False))
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path, tiny.spec())
+
+
+def curated(project: Project, store: Store, **answers: Any) -> CurateResult:
+    scope = tiny.pool(store, project, answers.get("answers", ANSWERS), {"bad": "empty: nothing came"})
+    return asyncio.run(curate(project, store, scopes=[scope]))
+
+
+@pytest.fixture
+def store(project: Project) -> Any:
+    with Store.open(Store.url_for(project)) as opened:
+        yield opened
+
+
+def test_the_three_forms_hold_the_same_rows(project: Project, store: Store) -> None:
+    """JSONL, Parquet and the `datasets` folder agree row by row, split by split, non-ASCII included."""
+    import datasets
+    import pyarrow.parquet as pq
+
+    result = curated(project, store)
+    folder = project.folder / "dataset"
+    export_dataset(project, store, result, folder)
+    saved = datasets.load_from_disk(str(folder / "arrow"))
+    for part in PARTS:
+        lines = [json.loads(line) for line in (folder / "data" / f"{part}.jsonl").read_text("utf-8").splitlines()]
+        assert lines
+        assert pq.read_table(folder / "data" / f"{part}.parquet").to_pylist() == lines
+        assert saved[part].to_list() == lines
+        assert rows(folder, part) == lines
+        assert [r["pair_id"] for r in lines] == [k.pair.id for k in result.accepted if k.part == part]
+
+
+def test_both_chat_forms_are_the_same_chat(project: Project, store: Store) -> None:
+    """messages == prompt + completion: system, user with the simple text, assistant with the enhanced one."""
+    export_dataset(project, store, curated(project, store), project.folder / "dataset")
+    for row in rows(project.folder / "dataset", "train"):
+        assert row["messages"] == row["prompt"] + row["completion"]
+        assert row["prompt"] == [
+            {"role": "system", "content": "Rewrite."},
+            {"role": "user", "content": row["simple"]},
+        ]
+        assert row["completion"] == [{"role": "assistant", "content": row["enhanced"]}]
+
+
+def test_no_seed_is_in_two_splits(project: Project, store: Store) -> None:
+    """All rows of a seed go together."""
+    export_dataset(project, store, curated(project, store), project.folder / "dataset")
+    seeds = [{row["seed_id"] for row in rows(project.folder / "dataset", part)} for part in PARTS]
+    assert not seeds[0] & seeds[1]
+    assert not seeds[0] & seeds[2]
+    assert not seeds[1] & seeds[2]
+
+
+def test_the_manifest_vouches_for_every_file_and_row(project: Project, store: Store) -> None:
+    """Every file but the manifest is there with its SHA-256; every row has its seed, prompt, calls and verdicts."""
+    result = curated(project, store)
+    folder = project.folder / "dataset"
+    artifact = export_dataset(project, store, result, folder)
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    present = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    assert set(manifest["files"]) == set(present) - {"manifest.json"}
+    for name, digest in manifest["files"].items():
+        assert hashlib.sha256(present[name].read_bytes()).hexdigest() == digest
+    assert manifest["id"] == artifact.id
+    assert store.artifacts("dataset") == [artifact]
+    assert [(r["pair_id"], r["split"]) for r in manifest["rows"]] == list(artifact.members)
+    first = manifest["rows"][0]
+    assert first["seed"]["source"].startswith("seeds.jsonl:")
+    assert first["origin"]["prompt"] == "enhance/v1@0"
+    assert first["origin"]["calls"] == [["k0", 1]]
+    assert {v[0] for v in first["verdicts"]} == {"gate/must:must@1", "pool/leak@1", "pool/duplicate@1", "pool/split@1"}
+    assert first["score"] is None
+    assert first["scorer"] is None
+
+
+def test_the_same_rows_give_the_same_bytes(project: Project, store: Store) -> None:
+    """Two exports differ in the manifest's time at most, and the second one leaves the first in place."""
+    result = curated(project, store)
+    a, b = project.folder / "a", project.folder / "b"
+    first = export_dataset(project, store, result, a)
+    second = export_dataset(project, store, result, b)
+    assert first.id == second.id
+    manifests = [json.loads((f / "manifest.json").read_text("utf-8")) for f in (a, b)]
+    assert manifests[0] | {"written": ""} == manifests[1] | {"written": ""}
+    before = {p: p.stat().st_mtime_ns for p in a.rglob("*")}
+    export_dataset(project, store, result, a)
+    assert {p: p.stat().st_mtime_ns for p in a.rglob("*")} == before
+
+
+def test_a_changed_dataset_replaces_the_old_one_whole(project: Project, store: Store) -> None:
+    """No file of the old one stays, and no temporary folder is left behind."""
+    folder = project.folder / "dataset"
+    export_dataset(project, store, curated(project, store), folder)
+    (folder / "stray.txt").write_text("from the old one")
+    fewer = dict(list(ANSWERS.items())[:12])
+    artifact = export_dataset(project, store, curated(project, store, answers=fewer), folder)
+    assert sum(len(rows(folder, part)) for part in PARTS) == len(artifact.members) < 2 * len(ANSWERS)
+    assert not (folder / "stray.txt").exists()
+    assert [p.name for p in project.folder.iterdir() if "dataset" in p.name] == ["dataset"]
+
+
+def test_a_damaged_copy_is_written_anew(project: Project, store: Store) -> None:
+    """The same rows again mend a folder in which a file was lost."""
+    folder, result = project.folder / "dataset", curated(project, store)
+    export_dataset(project, store, result, folder)
+    (folder / "data" / "train.parquet").unlink()
+    export_dataset(project, store, result, folder)
+    assert (folder / "data" / "train.parquet").is_file()
+
+
+def test_a_file_that_was_edited_is_refused(project: Project, store: Store) -> None:
+    """A model trained on it could not be traced to its rows."""
+    folder = project.folder / "dataset"
+    export_dataset(project, store, curated(project, store), folder)
+    train = folder / "data" / "train.jsonl"
+    train.write_text(train.read_text("utf-8").replace("must", "shall", 1), "utf-8")
+    with pytest.raises(InputError, match="SHA-256 differs"):
+        rows(folder, "train")
+    with pytest.raises(InputError, match="not a dataset"):
+        rows(project.folder, "train")
+
+
+def test_a_folder_of_somebody_elses_is_not_replaced(project: Project, store: Store) -> None:
+    """Whatever lies there stays."""
+    other = project.folder / "thesis"
+    other.mkdir()
+    (other / "chapter.txt").write_text("years of work")
+    with pytest.raises(UsageError, match="not a dataset of pairsmith"):
+        export_dataset(project, store, curated(project, store), other)
+    assert (other / "chapter.txt").read_text() == "years of work"
+
+
+def test_a_row_without_a_verdict_from_every_step_does_not_leave(project: Project, store: Store) -> None:
+    """The export asks by name, and writes nothing at all if one row was not judged."""
+    result = curated(project, store)
+    row = result.accepted[0]
+    forgotten = type(row)(row.pair, row.part, row.score, row.verdicts[1:], row.reviews)
+    broken = CurateResult(result.counts, result.reasons, (forgotten, *result.accepted[1:]), result.steps, result.facts)
+    with pytest.raises(NotConserved, match="has no verdict from gate/must:must@1"):
+        export_dataset(project, store, broken, project.folder / "dataset")
+    assert not (project.folder / "dataset").exists()
+
+
+def test_no_accepted_row_is_no_dataset(project: Project, store: Store) -> None:
+    """An empty dataset is not a success."""
+    result = curated(project, store, answers={"input": ["refused by the gate"]})
+    with pytest.raises(NoWork, match="no row was accepted"):
+        export_dataset(project, store, result, project.folder / "dataset")
+
+
+def test_the_card_says_what_the_hub_and_a_reader_need(project: Project, store: Store) -> None:
+    """Front matter the hub parses, funnel, teacher, that nobody reviewed it, and what the numbers do not show."""
+    import datasets
+    from huggingface_hub import DatasetCard
+
+    folder = project.folder / "dataset"
+    result = curated(project, store)
+    export_dataset(project, store, result, folder)
+    card = DatasetCard.load(folder / "README.md")
+    assert card.data.license == "unknown"
+    assert card.data.language == ["en"]
+    counts = result.counts
+    assert f"| {counts.rows_in} | {counts.accepted} | 0 | 0 | 1 |" in card.text
+    assert "Not reviewed by humans" in card.text
+    assert "What the numbers do not show" in card.text
+    # The configuration in the card loads as the hub would load it.
+    loaded = datasets.load_dataset(str(folder), cache_dir=str(project.folder / "cache"))
+    assert {part: len(loaded[part]) for part in loaded} == {part: len(rows(folder, part)) for part in PARTS}
+
+
+def test_a_reviewed_row_is_told_in_card_and_manifest(project: Project, store: Store) -> None:
+    """How many rows people saw, and for a corrected row what it replaced."""
+    parent = curated(project, store).accepted[0].pair
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    store.write(Review(pair_id=parent.id, reviewer="ana", decision="edit", edited="must be by hand", at=at))
+    folder, result = project.folder / "dataset", curated(project, store)
+    export_dataset(project, store, result, folder)
+    assert f"1 of {result.counts.accepted} rows were reviewed by people." in (folder / "README.md").read_text("utf-8")
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    (edited,) = [r for r in manifest["rows"] if r["replaces"]]
+    assert edited["replaces"] == [parent.id]
+    assert edited["origin"]["prompt"] == "enhance/v1@0"
+    assert edited["reviews"][0]["reviewer"] == "ana"
+
+
+def test_an_interrupted_export_leaves_the_old_dataset(project: Project, store: Store) -> None:
+    """Files are written beside the dataset and put in place in one rename; leftovers are cleared next time."""
+    folder = project.folder / "dataset"
+    result = curated(project, store)
+    export_dataset(project, store, result, folder)
+    leftover = project.folder / ".dataset.new"
+    shutil.copytree(folder / "data", leftover / "data")
+    assert len(rows(folder, "train")) == sum(k.part == "train" for k in result.accepted)
+    fewer = dict(list(ANSWERS.items())[:12])
+    export_dataset(project, store, curated(project, store, answers=fewer), folder)
+    assert not leftover.exists()

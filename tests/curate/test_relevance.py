@@ -1,0 +1,142 @@
+"""The training-free score, against a loopback server that speaks the embedded model's /score."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from curate.scorers import Score
+from curate.scorers.relevance import relevance_scorer
+from schemas.errors import TeacherError, Unreachable
+from schemas.records import Imported, Pair
+
+Answer = Callable[[list[dict[str, str]], str], Any]
+
+
+def pair(simple: str, enhanced: str, n: int = 0) -> Pair:
+    return Pair(seed_id="s", simple=simple, enhanced=enhanced, system="Rewrite.", origin=Imported(source=f"{n}"))
+
+
+def scored(pairs: list[Pair], answer: Answer, asked: list[Any] | None = None) -> list[Score]:
+    """The scores of `pairs` with a server that answers each completion with `answer(messages, completion)`."""
+
+    async def handle(request: web.Request) -> web.Response:
+        body = await request.json()
+        if asked is not None:
+            asked.append(body)
+        scores = [answer(body["messages"], completion) for completion in body["completions"]]
+        if "crash" in scores:
+            return web.json_response({"error": {"message": "no"}}, status=500)
+        return web.json_response({"data": scores})
+
+    async def run() -> list[Score]:
+        app = web.Application()
+        app.router.add_post("/score", handle)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        try:
+            port = runner.addresses[0][1]
+            return list(await relevance_scorer(f"http://127.0.0.1:{port}/v1", "m")(pairs))
+        finally:
+            await runner.cleanup()
+
+    return asyncio.run(run())
+
+
+def by_shared_words(messages: list[dict[str, str]], completion: str) -> dict[str, Any]:
+    """-10 nats, and 2 less for every word of the user turn that the completion has."""
+    shared = set(messages[-1]["content"].split()) & set(completion.split())
+    return {"logprob": -10 + 2.0 * len(shared), "tokens": len(completion.split())}
+
+
+def test_the_score_is_the_difference_of_two_sums() -> None:
+    """log p(enhanced | simple) - log p(enhanced): here two nats for every word taken from the input."""
+    pairs = [pair("red fox", "a red fox runs"), pair("red fox", "a dog", 1), pair("cat", "cat and fox", 2)]
+    assert [s.value for s in scored(pairs, by_shared_words)] == [4.0, 0.0, 2.0]
+
+
+def test_what_is_asked() -> None:
+    """System and user turn, then the same with an empty user turn; completions of one chat go together."""
+    asked: list[Any] = []
+    scored([pair("fox", "a"), pair("fox", "b", 1)], by_shared_words, asked)
+    system = {"role": "system", "content": "Rewrite."}
+    assert asked == [
+        {"model": "m", "messages": [system, {"role": "user", "content": user}], "completions": ["a", "b"]}
+        for user in ("", "fox")
+    ]
+
+
+def test_a_row_that_crashes_the_server_costs_only_itself() -> None:
+    """Its request is asked again row by row; the others have their scores, it has None and a reason."""
+    pairs = [pair("fox", text, n) for n, text in enumerate(("a fox", "poison", "no animal"))]
+    scores = scored(pairs, lambda m, c: "crash" if c == "poison" else by_shared_words(m, c))
+    assert [s.value for s in scores] == [2.0, None, 0.0]
+    assert scores[1].reason.startswith("crashed: /score answered 500")
+
+
+@pytest.mark.parametrize("logprob", [None, "low"])
+def test_no_number_is_no_score(logprob: Any) -> None:
+    """A missing or malformed log-probability is None, never 0."""
+    (score,) = scored([pair("fox", "a")], lambda m, c: {"logprob": logprob, "tokens": 1})
+    assert score.value is None
+    assert score.reason.startswith("nan:")
+
+
+def test_another_program_at_the_address_is_named() -> None:
+    """An answer of another shape stops the stage with a sentence, it does not make scores."""
+
+    async def run() -> None:
+        async def handle(request: web.Request) -> web.Response:
+            return web.json_response({"data": []})
+
+        app = web.Application()
+        app.router.add_post("/score", handle)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            await relevance_scorer(f"http://127.0.0.1:{runner.addresses[0][1]}/v1", "m")([pair("fox", "a")])
+        finally:
+            await runner.cleanup()
+
+    with pytest.raises(TeacherError, match="not one score for every completion"):
+        asyncio.run(run())
+
+
+def test_nothing_listening_is_unreachable() -> None:
+    """A dead server stops the stage: rows are not silently left without a score."""
+
+    async def run() -> None:
+        server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        server.close()
+        await server.wait_closed()
+        await relevance_scorer(f"http://127.0.0.1:{port}/v1", "m")([pair("fox", "a")])
+
+    with pytest.raises(Unreachable, match="nothing answers"):
+        asyncio.run(run())
+
+
+@pytest.mark.model
+def test_the_real_embedded_model_tells_what_belongs_to_the_input() -> None:
+    """Through the real server: a text about the input gains more from it than one about something else."""
+    from synth.embedded.process import embedded
+
+    fitting = [("a red fox in snow", "a red fox in deep snow at dawn, white breath, soft morning light")]
+    fitting += [("old lighthouse", "old lighthouse on a black cliff, heavy waves, cold storm light from the left")]
+    swapped = [(simple, fitting[1 - n][1]) for n, (simple, _) in enumerate(fitting)]
+
+    async def run() -> list[Score]:
+        async with embedded() as server:
+            pairs = [pair(simple, enhanced) for simple, enhanced in fitting + swapped]
+            return list(await relevance_scorer(server.base_url, server.model)(pairs))
+
+    values = [score.value for score in asyncio.run(run())]
+    assert None not in values
+    assert min(v or 0 for v in values[:2]) > 5 > max(v or 0 for v in values[2:])

@@ -1,0 +1,97 @@
+"""Records: frozen, strict, and named by what they contain."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from schemas.records import Candidate, Counts, Generated, Pair, Review, Sampling, Seed, Verdict, content_id
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def pair(**changes: object) -> Pair:
+    origin = Generated(generator="forward", prompt="p/v1@0", teacher="t", sampling=Sampling(), calls=(("k", 1),))
+    values = {"seed_id": "s", "simple": "a", "enhanced": "b", "system": "", "origin": origin}
+    return Pair.model_validate({**values, **changes})
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=6))
+def test_an_id_does_not_depend_on_the_order_of_keys(parts: dict[str, object]) -> None:
+    """The same content has the same id however its dict was filled."""
+    assert content_id("x", parts) == content_id("x", dict(reversed(parts.items())))
+    assert content_id("x", parts) != content_id("y", parts)
+
+
+@given(st.text().filter(lambda text: text.isprintable()), st.sampled_from(["simple", "enhanced"]))
+def test_a_record_survives_json(text: str, kind: str) -> None:
+    """A record read back from its JSON is equal and has the same id."""
+    seed = Seed.model_validate({"kind": kind, "text": text, "source": "x:1"})
+    back = Seed.model_validate_json(seed.model_dump_json())
+    assert back == seed
+    assert back.id == seed.id
+
+
+def test_where_a_seed_was_read_is_not_part_of_its_id() -> None:
+    """The same text in two files is one seed; another kind is another seed."""
+    seed = Seed(kind="simple", text="a", source="one:1")
+    assert seed.id == Seed(kind="simple", text="a", source="two:9", license="CC0-1.0").id
+    assert seed.id != Seed(kind="enhanced", text="a", source="one:1").id
+
+
+@pytest.mark.parametrize("change", [{"seed_id": "t"}, {"simple": "c"}, {"enhanced": "c"}, {"system": "c"}])
+def test_whatever_a_student_sees_is_part_of_a_pairs_id(change: dict[str, str]) -> None:
+    """Two pairs with another text, system prompt or seed are two pairs, also when one is a copy of the other."""
+    first = pair()
+    assert pair(**change).id != first.id
+    assert first.model_copy(update=change).id == pair(**change).id
+
+
+def test_a_record_refuses_to_change_and_to_take_unknown_keys() -> None:
+    """Records are facts: frozen, and a typo is an error."""
+    with pytest.raises(ValidationError, match="frozen"):
+        pair().simple = "c"  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        pair(enhancd="x")
+
+
+def test_a_place_has_one_outcome() -> None:
+    """A candidate is a pair or a failure, never both, never neither."""
+    place = {"scope": "x", "seed_id": "s", "generator": "forward", "sample": 0}
+    for outcome in ({}, {"pair_id": "p", "failure": "empty"}):
+        with pytest.raises(ValidationError, match="either a pair or a failure"):
+            Candidate.model_validate({**place, **outcome})
+
+
+def test_could_not_judge_is_neither_yes_nor_no() -> None:
+    """The third answer is kept as it is through JSON: not False, not 0."""
+    verdict = Verdict(pair_id="p", by="score/x@1", scope="s", keep=None, score=None, reason="crashed: out of memory")
+    back = Verdict.model_validate_json(verdict.model_dump_json())
+    assert back.keep is None
+    assert back.score is None
+
+
+def test_two_decisions_of_one_reviewer_are_two_reviews() -> None:
+    """A change of mind has an id of its own, because its time differs."""
+    first = Review(pair_id="p", reviewer="ann", decision="accept")
+    assert first.id != Review(pair_id="p", reviewer="ann", decision="reject").id
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(-1, 1))
+def test_conservation_is_an_equation(accepted: int, rejected: int, waiting: int, failed: int, off: int) -> None:
+    """Counts are conserved exactly when nothing vanished and nothing was counted twice."""
+    rows_in = accepted + rejected + waiting + failed + off
+    counts = Counts(rows_in=rows_in, accepted=accepted, rejected=rejected, waiting=waiting, failed=failed)
+    assert counts.conserved == (off == 0)
+
+
+def test_sampling_sends_only_what_was_set() -> None:
+    """What is left to the endpoint is not in the request, and extras go through as they are."""
+    assert Sampling().body() == {}
+    assert Sampling(temperature=0.0, extra={"min_p": 0.1}).body() == {"temperature": 0.0, "min_p": 0.1}
