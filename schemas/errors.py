@@ -16,6 +16,7 @@ The tree::
      +-- MissingDependency    7   an optional package or the weights cannot be had
      +-- NoWork               8   a step had work and did none (0 rows, 0 tokens, no unmasked token)
      +-- NotConserved         9   rows in != accepted + rejected + waiting + failed
+     +-- ReviewError         10   the review server cannot be made, started, reached or used
      +-- Interrupted        130   Ctrl-C; what was finished is kept
 
 A message is built of up to four parts, in this order: what is wrong, where, why it would hurt, what to do.
@@ -106,6 +107,12 @@ class NotConserved(PairsmithError):
     """Rows in are not accepted + rejected + waiting + failed: a defect of pairsmith, never hidden."""
 
     exit_code = 9
+
+
+class ReviewError(PairsmithError):
+    """The Argilla server for human review cannot be made, started, reached or used."""
+
+    exit_code = 10
 
 
 class Interrupted(PairsmithError):

@@ -180,6 +180,64 @@ class Curate(Section):
     select: Select = Select()
 
 
+class Shares(Section):
+    """How a batch is divided among the reasons to look at a row; docs/review-method.md tells what each is for."""
+
+    certify: float = Field(default=0.5, gt=0, le=1)
+    fit: float = Field(default=0.1, ge=0, lt=1)
+    audit_accepted: float = Field(default=0.1, ge=0, lt=1)
+    audit_rejected: float = Field(default=0.1, ge=0, lt=1)
+    disagree: float = Field(default=0.1, ge=0, lt=1)
+    border: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _make_a_whole(self) -> Shares:
+        whole = sum(self.model_dump().values())
+        if abs(whole - 1) > 1e-6:
+            raise ValueError(f"the shares add up to {whole:g}, not to 1")
+        return self
+
+
+Reason = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=40)]
+
+
+class Review(Section):
+    """Human review in Argilla. `url` absent: the server that `pairsmith review up` starts; else an existing Argilla,
+    with `key_env` naming the variable that holds its API key.
+
+    `batch` rows wait for people at a time. `annotators_per_row` people answer every row, and one more answers a random
+    share `overlap` of the rows, so that agreement can be measured. Review may stop once the `confidence` interval of
+    the accept share is at most `half_width` to either side. `gold` is a JSON Lines file of rows with known verdicts.
+    `dataset` names the queue (default: the task's name); `seed` fixes which rows are drawn.
+    """
+
+    enabled: bool = True
+    url: str | None = Field(default=None, pattern=r"^https?://")
+    key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    workspace: str = Field(default="pairsmith", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    dataset: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    reasons: tuple[Reason, ...] = Field(
+        default=("wrong", "invented", "lost_content", "off_style", "too_long", "too_short", "bad_language"),
+        min_length=2,
+    )
+    annotators_per_row: int = Field(default=1, ge=1, le=20)
+    overlap: float = Field(default=0.2, ge=0, le=1)
+    half_width: float = Field(default=0.05, gt=0, lt=0.5)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    batch: int = Field(default=50, ge=1, le=10_000)
+    shares: Shares = Shares()
+    gold: str | None = None
+    seed: int = Field(default=1, ge=0)
+
+    @model_validator(mode="after")
+    def _key_with_url(self) -> Review:
+        if self.url and not self.key_env:
+            raise ValueError("a url needs key_env, the name of the variable that holds the API key")
+        if len(set(self.reasons)) < len(self.reasons):
+            raise ValueError("a reason stands twice in 'reasons'")
+        return self
+
+
 class Split(Section):
     """Shares of seeds, by a hash of the seed: adding seeds never moves another."""
 
@@ -236,6 +294,7 @@ class Spec(Section):
     teacher: Teacher = Teacher()
     generate: Generate = Generate()
     curate: Curate = Curate()
+    review: Review = Review()
     split: Split = Split()
     train: Train = Train()
     evaluate: Evaluate

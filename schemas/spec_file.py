@@ -50,12 +50,14 @@ def load(folder: Path, overrides: Sequence[str] = ()) -> Project:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"is not valid TOML: {error}.", where=str(path), fix="Mend that line.") from None
+        at = re.search(r"at line (\d+)", str(error))
+        where = f"{path}:{at[1]}" if at else str(path)
+        raise SpecError(f"is not valid TOML: {error}.", where=where, fix="Mend that line.") from None
     set_keys = [_override(raw, item) for item in overrides]
     try:
         return Project(folder, Spec.model_validate(raw))
     except ValidationError as error:
-        raise _explained(error, path, text, set_keys) from None
+        raise _explained(error, raw, path, text, set_keys) from None
 
 
 def _override(raw: dict[str, Any], item: str) -> tuple[str, ...]:
@@ -63,30 +65,60 @@ def _override(raw: dict[str, Any], item: str) -> tuple[str, ...]:
     keys = tuple(part.strip() for part in key.split("."))
     if not equals or not all(keys):
         raise SpecError(f"--set {item}: expected KEY=VALUE, such as --set train.epochs=2.")
-    try:
-        parsed = tomllib.loads(f"v = {value}")["v"]
-    except tomllib.TOMLDecodeError:
-        parsed = value
     table: Any = raw
-    for part in keys[:-1]:
-        table = table[int(part)] if isinstance(table, list) and part.isdigit() else table.setdefault(part, {})
-        if not isinstance(table, dict | list):
-            raise SpecError(f"--set {item}: {part} is a value, not a table.")
-    if isinstance(table, list):
-        raise SpecError(f"--set {item}: name an entry by its number, as in seeds.0.path=other.jsonl.")
-    table[keys[-1]] = parsed
+    for at, part in enumerate(keys):
+        place: Any = part
+        if isinstance(table, list):
+            name, last = ".".join(keys[:at]), len(table) - 1
+            if not part.isdecimal() or int(part) > last:
+                there = f"entries 0 to {last}" if last >= 0 else "no entry"
+                raise SpecError(
+                    f"--set {item}: '{name}' is a list with {there}.",
+                    fix=f"Name one by its number, as in {name}.0, or set the whole list: {name}=[...].",
+                )
+            place = int(part)
+        elif not isinstance(table, dict):
+            raise SpecError(f"--set {item}: '{'.'.join(keys[:at])}' is a value, not a table.")
+        if at == len(keys) - 1:
+            table[place] = _toml_value(value)
+        else:
+            table = table[place] if isinstance(table, list) else table.setdefault(place, _defaults(keys[: at + 1]))
     return keys
 
 
-def _explained(error: ValidationError, path: Path, text: str, set_keys: Iterable[tuple[str, ...]]) -> SpecError:
+def _defaults(keys: Sequence[str]) -> dict[str, Any]:
+    """What an absent table stands for, so that setting one of its keys leaves the others as they were."""
+    model: type[BaseModel] | None = Spec
+    value: Any = None
+    for part in keys:
+        field = model.model_fields.get(part) if model else None
+        if field is None:
+            return {}
+        value = getattr(value, part) if isinstance(value, BaseModel) else field.get_default()
+        model = _model_in(field.annotation)
+    return value.model_dump(mode="json", exclude_none=True) if isinstance(value, BaseModel) else {}
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    # More keys than ours: the text held a line end, so it is a string that happens to look like TOML.
+    return parsed["value"] if len(parsed) == 1 else text
+
+
+def _explained(
+    error: ValidationError, raw: dict[str, Any], path: Path, text: str, set_keys: Iterable[tuple[str, ...]]
+) -> SpecError:
     """The first mistake as a sentence. Unknown keys come first: the others are often their consequence."""
     details = error.errors()
     first = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
-    loc = tuple(part for part in map(str, first["loc"]) if (part[:1].islower() and "[" not in part) or part.isdigit())
+    loc = _written(first["loc"], raw, missing=first["type"] == "missing")
     key = ".".join(loc)
-    from_set = any(keys[: len(loc)] == loc for keys in set_keys)
+    from_set = any(keys[: len(loc)] == loc or (loc[: len(keys)] == keys) for keys in set_keys)
     line = None if from_set else key_line(text, loc)
-    where = f"--set {key}" if from_set else f"{path}:{line}" if line else str(path)
+    where = f"--set {key}" if from_set and key else f"{path}:{line}" if line else str(path)
     if first["type"] == "extra_forbidden":
         legal = _legal_keys(loc[:-1])
         near = difflib.get_close_matches(loc[-1], legal, n=1, cutoff=0.0)
@@ -99,11 +131,46 @@ def _explained(error: ValidationError, path: Path, text: str, set_keys: Iterable
         )
     if first["type"] == "missing":
         return SpecError(f"the key '{key}' is missing.", where=where, fix="Add it; docs/spec.md describes every key.")
+    if key.endswith("_env"):
+        # What stands there may be the secret itself, so it is not shown.
+        return SpecError(
+            f"'{key}' is not the name of an environment variable.",
+            where=where,
+            why="A secret in a file is soon a secret in a repository.",
+            fix="Put the secret into a variable and write the variable's name here, such as OPENAI_API_KEY.",
+        )
     given = first.get("input")
-    shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) else ""
-    message = first["msg"].removeprefix("Value error, ")
+    shown = f" (got {_shortened(repr(given))})" if isinstance(given, str | int | float | bool) else ""
+    message = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, "))
     subject = f"'{key}': " if key else ""
     return SpecError(f"{subject}{message}{shown}.", where=where, fix="See docs/spec.md.")
+
+
+_PLAIN = {
+    "model_type": "expected a table",
+    "dict_type": "expected a table",
+    "tuple_type": "expected a list",
+    "string_type": "expected a string",
+    "bool_type": "expected true or false",
+    "bool_parsing": "expected true or false",
+}
+
+
+def _shortened(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _written(loc: tuple[int | str, ...], raw: dict[str, Any], *, missing: bool) -> tuple[str, ...]:
+    """The parts of pydantic's location that stand in the file: it also names the members of a union it tried."""
+    written: list[str] = []
+    node: Any = raw
+    for at, part in enumerate(loc):
+        there = part in node if isinstance(node, dict) else isinstance(node, list) and isinstance(part, int)
+        if there:
+            node = node[part]
+        if there or (missing and at == len(loc) - 1):
+            written.append(str(part))
+    return tuple(written)
 
 
 def _legal_keys(loc: Sequence[str]) -> list[str]:
@@ -136,24 +203,30 @@ def key_line(text: str, loc: Sequence[str]) -> int | None:
     here: tuple[str, ...] = ()
     counts: dict[tuple[str, ...], int] = {}
     best, best_depth, quote = None, 0, ""
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not splitlines(): it also cuts at characters that neither TOML nor an editor counts as a line end.
+    for number, line in enumerate(text.split("\n"), 1):
         if quote:
             quote = "" if quote in line else quote
             continue
+        found: tuple[str, ...] = ()
         if header := _HEADER.match(line):
-            here = tuple(part.strip().strip("\"'") for part in header[2].split("."))
-            if header[1] == "[[":
-                counts[here] = counts.get(here, -1) + 1
-                here = (*here, str(counts[here]))
+            here = ()
+            parts = [part.strip().strip("\"'") for part in header[2].split(".")]
+            for at, part in enumerate(parts):
+                here = (*here, part)
+                if header[1] == "[[" and at == len(parts) - 1:
+                    counts[here] = counts.get(here, -1) + 1
+                if here in counts:
+                    here = (*here, str(counts[here]))
             found = here
         elif assign := _KEY.match(line):
-            found = (*here, *(part.strip("\"'") for part in assign[1].split(".")))
-        else:
-            continue
-        depth = len(found)
-        if depth > best_depth and tuple(loc[:depth]) == found:
-            best, best_depth = number, depth
+            found = (*here, *(part.strip().strip("\"'") for part in assign[1].split(".")))
+        # A line also opens the tables on the way to its key, if none above it has.
+        while len(found) > best_depth:
+            if tuple(loc[: len(found)]) == found:
+                best, best_depth = number, len(found)
+            found = found[:-1]
         for mark in ('"""', "'''"):
-            if line.count(mark) % 2:
+            if not line.lstrip().startswith("#") and line.count(mark) % 2:
                 quote = mark
     return best

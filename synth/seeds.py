@@ -6,7 +6,6 @@ the run stops before a teacher is asked. What makes one *row* unusable is a `See
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -32,11 +31,6 @@ class SeedReading:
     problems: list[SeedProblem] = field(default_factory=list)
     notes: list[SeedProblem] = field(default_factory=list)
     rows_in: int = 0
-
-    @property
-    def reasons(self) -> dict[str, int]:
-        """How many rows were not used, by the first word of the reason."""
-        return dict(Counter(problem.what.partition(":")[0] for problem in self.problems))
 
 
 def read_seeds(sources: Sequence[SeedSource], folder: Path, stdin: BinaryIO | None = None) -> SeedReading:

@@ -17,9 +17,9 @@ def config() -> Config:
     return config
 
 
-def upgrade_to_head(engine: sa.Engine) -> None:
-    """Bring the database to the newest schema in one transaction."""
+def upgrade_to(engine: sa.Engine, version: str) -> None:
+    """Bring the database to a schema version (`head`: the newest) in one transaction."""
     with engine.begin() as connection:
         settings = config()
         settings.attributes["connection"] = connection
-        command.upgrade(settings, "head")
+        command.upgrade(settings, version)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from schemas.errors import MissingDependency, PairsmithError, StoreError, UsageError
-from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, Review, Seed, Usage, Verdict
+from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, Review, Routed, Seed, Usage, Verdict
 from schemas.spec_file import Project
 from schemas.store import tables
 from schemas.store.failures import explained, shown
@@ -202,6 +202,13 @@ class Store:
             found.setdefault(review.pair_id, []).append(review)
         return found
 
+    def routed(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Routed]]:
+        """pair id -> why it was sent to review, a record for each reason, oldest first."""
+        found: dict[str, list[Routed]] = {}
+        for routed in self._by_id(Routed, tables.routed, tables.routed.c.pair_id, pair_ids):
+            found.setdefault(routed.pair_id, []).append(routed)
+        return found
+
     def receipts(self, command: str | None = None) -> list[Receipt]:
         """Receipts, oldest first."""
         query = _bodies(tables.receipts)
@@ -307,6 +314,6 @@ def _check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
             where=shown(url),
             fix="Run `pairsmith generate`; it is made or upgraded then.",
         )
-    from schemas.store.migrate import upgrade_to_head
+    from schemas.store.migrate import upgrade_to
 
-    upgrade_to_head(engine)
+    upgrade_to(engine, "head")

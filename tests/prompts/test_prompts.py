@@ -84,7 +84,7 @@ def test_every_prompt_renders_as_its_golden_file_byte_for_byte(ref):
 
 
 def test_the_hash_of_a_released_file_never_changes():
-    """Pairs carry `name/version@hash`; a changed file would make them point at words nobody was told. Write a new version."""
+    """Pairs carry `name/version@hash`; a changed file would make them point at words nobody was told."""
     lines = (OURS / "RELEASED").read_text(encoding="utf-8").splitlines()
     released = [line for line in lines if line and not line.startswith("#")]
     assert released == sorted(load(ref).ref for ref in available())
@@ -302,7 +302,7 @@ def test_line_ends_change_neither_the_hash_nor_the_words(tmp_path):
 
 
 def test_a_project_s_own_prompts_win_over_ours(tmp_path):
-    """Any file of the project's is preferred to ours for the newest, and one of ours can still be asked for by version."""
+    """If a project has files of a name, the newest of them is taken; one of ours can still be asked for by version."""
     wrote(tmp_path, ONE, "enhance", "v2")
     wrote(tmp_path, ONE.replace("Rewrite.", "Newest."), "enhance", "v10")
     assert load("enhance", tmp_path).version == "v10"
@@ -361,3 +361,11 @@ def test_importing_prompts_does_not_import_jinja():
     code = "import sys, prompts; print('jinja2' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_file_shown_in_the_manual_works(tmp_path):
+    """docs/prompts.md shows a prompt file that can be copied."""
+    manual = (HERE.parents[1] / "docs" / "prompts.md").read_text(encoding="utf-8")
+    wrote(tmp_path, manual.partition("```jinja\n")[2].partition("```")[0], "enhance")
+    roles = [role for role, _ in chat(load("enhance", tmp_path).render(**VALUES["enhance"]))]
+    assert roles == ["system", "user", "assistant", "user", "assistant", "user"]

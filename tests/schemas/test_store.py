@@ -22,10 +22,12 @@ from schemas.records import (
     Call,
     Candidate,
     Counts,
+    Draw,
     Generated,
     Pair,
     Receipt,
     Review,
+    Routed,
     Sampling,
     Seed,
     Usage,
@@ -33,7 +35,7 @@ from schemas.records import (
     now,
 )
 from schemas.store import Store, tables
-from schemas.store.migrate import config, upgrade_to_head
+from schemas.store.migrate import config, upgrade_to
 
 
 def seed(text: str, source: str = "seeds.jsonl:1") -> Seed:
@@ -69,9 +71,12 @@ def test_every_kind_of_record_comes_back_as_it_was_written(store_url: str) -> No
     receipt = Receipt(command="generate", ok=True, counts=Counts(), seconds=1.5, started=now(), spec_hash="h")
     artifact = Artifact(id="a1", kind="dataset", path="dataset", members=((kept.id, "train"),))
     candidate = Candidate(scope="sc", seed_id="s", generator="forward", sample=0, pair_id=kept.id)
+    draw = Draw(seed=1, population=40, size=10, frame="f")
+    routed = Routed(pair_id=kept.id, reason="certify", sampling_probability=0.25, draw=draw, dataset="cats")
     with Store.open(store_url) as store:
         store.set_active_seeds([seed("ö\x1f\n"), seed("b")])
         store.write(call("k", 2), call("k", 1, status="empty"), kept, verdict, review, receipt, artifact, candidate)
+        store.write(routed)
     with Store.open(store_url, write=False) as store:
         assert [s.text for s in store.seeds()] == ["ö\x1f\n", "b"]
         assert [c.attempt for c in store.calls("k")] == [1, 2]
@@ -82,6 +87,8 @@ def test_every_kind_of_record_comes_back_as_it_was_written(store_url: str) -> No
         assert found.score != found.score
         assert found.keep is None
         assert store.reviews() == {kept.id: [review]}
+        assert store.routed() == store.routed([kept.id]) == {kept.id: [routed]}
+        assert store.routed(["another"]) == {}
         assert store.receipts("generate") == [receipt]
         assert store.artifacts("dataset") == [artifact]
         assert store.candidates("sc") == [candidate]
@@ -184,7 +191,7 @@ def test_an_older_store_is_upgraded_with_its_rows_and_a_newer_one_refused(store_
     with Store.open(store_url) as store:
         store.write(pair("kept"))
     engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
-    upgrade_to_head(engine)  # already there: nothing happens
+    upgrade_to(engine, "head")  # already there: nothing happens
     with Store.open(store_url) as store:
         assert [p.enhanced for p in store.pairs()] == ["kept"]
     with engine.begin() as connection:
@@ -192,6 +199,43 @@ def test_an_older_store_is_upgraded_with_its_rows_and_a_newer_one_refused(store_
     engine.dispose()
     with pytest.raises(StoreError, match="newer pairsmith"):
         Store.open(store_url)
+
+
+# A review as the first schema's code wrote it: it knew neither `ranking` nor `role`.
+FIRST_REVIEW = (
+    '{"pair_id":"p","reviewer":"ann","decision":"edit","edited":"a cat","reasons":["wrong"],"seconds":4.5,'
+    '"sampling_probability":0.5,"simulated":false,"at":"2026-01-02T03:04:05Z"}'
+)
+FIRST_REVIEW_ID = "d890db4c9beefb3697974e86a718e7ed"
+
+
+def test_a_store_of_the_first_schema_is_upgraded_with_every_row(store_url: str) -> None:
+    """Rows that the first schema's code wrote are all there after the upgrade, a reader is told before it, and what
+    was reviewed keeps its id."""
+    engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
+    upgrade_to(engine, "0001")
+    old = pair("kept")
+    rows = [old, seed("a"), call("k"), Verdict(pair_id=old.id, by="gate/length@1", scope="x", keep=True, reason="ok")]
+    with engine.begin() as connection:
+        assert not sa.inspect(connection).has_table("routed")
+        for record in rows:
+            table, values = tables.row(record)
+            connection.execute(sa.insert(table).values(values))
+        review = {"id": FIRST_REVIEW_ID, "pair_id": "p", "body": FIRST_REVIEW}
+        connection.execute(sa.insert(tables.reviews).values(review))
+    with pytest.raises(StoreError, match="needs an upgrade"):
+        Store.open(store_url, write=False)
+    with Store.open(store_url) as store:
+        assert store.pairs() == [old]
+        assert len(store.seeds(active=False)) == len(store.calls("k")) == len(store.verdicts()[old.id]) == 1
+        (told,) = store.reviews()["p"]
+        assert told.id == FIRST_REVIEW_ID
+        store.write(told, Routed(pair_id=old.id, reason="gold", sampling_probability=1, dataset="d"))
+        assert len(store.reviews()["p"]) == 1, "the same review is not kept twice"
+        assert list(store.routed()) == [old.id]
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == tables.SCHEMA_VERSION
+    engine.dispose()
 
 
 def test_reading_a_store_that_does_not_exist_makes_none(store_url: str) -> None:

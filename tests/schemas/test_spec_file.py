@@ -1,0 +1,471 @@
+"""`pairsmith.toml`: every legal key can be set, every mistake is one sentence with key, line and way out."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from schemas.errors import SpecError
+from schemas.spec import Spec
+from schemas.spec_file import key_line, load
+
+MANUAL = Path(__file__).parents[2] / "docs" / "spec.md"
+
+FULL = '''\
+# A comment with = in it, and [a.table] too.
+[task]
+name = "demo"
+style = """
+[train]
+epochs = 99
+"""
+
+[[seeds]]
+path = "a.jsonl"
+
+[[seeds]]
+path = "b.csv"
+kind = "enhanced"
+[seeds.columns]
+text = "prompt"
+
+[[exemplars]]
+simple = "a fox"
+enhanced = "a fox in the snow"
+
+[generate.backward]
+levels = [
+    """one
+epochs = 5""",
+    "two",
+]
+
+[curate.gates]
+length = { min_words = 3 }
+must = [
+    { name = "flag", pattern = "--ar" },
+]
+
+[[curate.gates.must_not]]
+name = "other"
+pattern = "--v"
+
+[train]
+epochs = 2
+
+[evaluate]
+checks = [
+    { name = "light", pattern = "light" },
+    { name = "lens", pattern = "lens" },
+]
+'''
+
+
+def wrote(folder: Path, text: str = FULL) -> Path:
+    (folder / "pairsmith.toml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def refusal(folder: Path, text: str = FULL, *overrides: str) -> SpecError:
+    with pytest.raises(SpecError) as caught:
+        load(wrote(folder, text), overrides)
+    return caught.value
+
+
+def line_of(needle: str, text: str) -> int:
+    (line,) = [number for number, line in enumerate(text.split("\n"), 1) if needle in line]
+    return line
+
+
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := model_in(part))), None)
+
+
+def fields(model: type[BaseModel] = Spec, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every key of the spec with its field; entries of a list are written `seeds[].path`."""
+    for name, field in model.model_fields.items():
+        inner = model_in(field.annotation)
+        is_list = get_origin(field.annotation) is tuple
+        if inner is None or (get_origin(field.annotation) is not None and not is_list):
+            yield f"{prefix}{name}", field
+        if inner is not None:
+            yield from fields(inner, f"{prefix}{name}{'[]' if is_list else ''}.")
+
+
+KEYS = dict(fields())
+
+
+# Reading
+
+
+def test_a_whole_file_is_read_into_types(tmp_path):
+    """Tables, lists of tables, inline tables and multi-line strings arrive as the spec's types."""
+    project = load(wrote(tmp_path))
+    assert project.folder == tmp_path
+    assert project.spec.task.style == "[train]\nepochs = 99\n"
+    assert [source.path for source in project.spec.seeds] == ["a.jsonl", "b.csv"]
+    assert project.spec.seeds[1].columns == {"text": "prompt"}
+    assert project.spec.generate.backward.levels == ("one\nepochs = 5", "two")
+    assert project.spec.curate.gates.length.min_words == 3
+    assert project.spec.train.epochs == 2
+    assert project.spec.train.r == 16
+
+
+def test_the_hash_names_the_content_and_not_the_file(tmp_path):
+    """Comments, order and a byte order mark leave the spec's hash; a changed value changes it."""
+    first = load(wrote(tmp_path)).spec_hash
+    assert load(wrote(tmp_path, "\ufeff# more\n" + FULL)).spec_hash == first
+    assert load(tmp_path, ["train.epochs=3"]).spec_hash != first
+    assert load(tmp_path, ["train.epochs=2.0", "train.r=16"]).spec_hash == first
+
+
+def test_a_folder_without_a_spec_says_how_to_make_one(tmp_path):
+    """The first command typed in the wrong place is answered with the right one."""
+    with pytest.raises(SpecError, match=r"there is no pairsmith\.toml here") as caught:
+        load(tmp_path)
+    assert "pairsmith init" in str(caught.value)
+
+
+def test_a_file_that_is_not_utf8_is_refused(tmp_path):
+    """Bytes are not guessed at."""
+    (tmp_path / "pairsmith.toml").write_bytes(FULL.replace("a fox", "ein Käfer").encode("latin-1"))
+    with pytest.raises(SpecError, match="cannot be read"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "needle"),
+    [("epochs = 2", "epochs = = 2", "epochs = = 2"), ('name = "demo"', 'name = "a"\nname = "b"', 'name = "b"')],
+)
+def test_broken_toml_is_named_by_its_line(tmp_path, old, new, needle):
+    """A slip of the pen and a key written twice are found where they stand."""
+    text = FULL.replace(old, new)
+    assert refusal(tmp_path, text).where == f"{tmp_path / 'pairsmith.toml'}:{line_of(needle, text)}"
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "near", "needle"),
+    [
+        ("epochs = 2", "epohcs = 2", "train.epohcs", "epochs", "epohcs"),
+        ('kind = "enhanced"', 'knid = "enhanced"', "seeds.1.knid", "kind", "knid"),
+        ("[generate.backward]", "[generate.bakward]", "generate.bakward", "backward", "[generate.bakward]"),
+        ('name = "other"', 'nam = "other"', "curate.gates.must_not.0.nam", "name", "nam ="),
+        ("min_words", "minwords", "curate.gates.length.minwords", "min_words", "length ="),
+        ("[train]\nepochs = 2", "[Train]\nepochs = 2", "Train", "train", "[Train]"),
+        ("epochs = 2", "_r = 2", "train._r", "r", "_r = 2"),
+        ("[train]\nepochs = 2", "train.epohcs = 2", "curate.gates.must_not.0.train", "pattern", "train.epohcs"),
+    ],
+)
+def test_an_unknown_key_is_named_with_its_line_and_the_nearest_legal_one(tmp_path, old, new, key, near, needle):
+    """No typo passes as a default: the key, where it stands, and what was meant."""
+    text = FULL.replace(old, new)
+    error = refusal(tmp_path, text)
+    assert error.what == f"unknown key '{key}'."
+    assert error.where == f"{tmp_path / 'pairsmith.toml'}:{line_of(needle, text)}"
+    assert f"Did you mean '{near}'? Legal here: " in str(error)
+
+
+def test_an_unknown_key_is_told_before_what_follows_from_it(tmp_path):
+    """A misspelt required key is an unknown key first, and not only a missing one."""
+    assert refusal(tmp_path, FULL.replace("checks = [", "cheks = [")).what == "unknown key 'evaluate.cheks'."
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('name = "demo"\n', "", "task.name"),
+        ('path = "b.csv"\n', "", "seeds.1.path"),
+        ('[task]\nname = "demo"\nstyle', "[generate.forward]\nprompt", "task"),
+        ('    { name = "flag", pattern', '    { name = "flag", patern', "unknown"),
+    ],
+)
+def test_a_missing_key_is_named(tmp_path, old, new, key):
+    """What is required and absent is told by its whole path."""
+    assert old in FULL
+    assert re.search(rf"^the key '{key}' is missing|^unknown key", refusal(tmp_path, FULL.replace(old, new)).what)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what", "needle"),
+    [
+        ("epochs = 2", 'epochs = "two"', r"'train\.epochs': .*number.* \(got 'two'\)", 'epochs = "two"'),
+        ("epochs = 2", "epochs = 0", r"'train\.epochs': Input should be greater than 0 \(got 0\)", "epochs = 0"),
+        ('name = "demo"', "name = 7", r"'task\.name': expected a string \(got 7\)", "name = 7"),
+        ('kind = "enhanced"', 'kind = "rich"', r"'seeds\.1\.kind': .*'simple' or 'enhanced' \(got 'rich'\)", '"rich"'),
+        ("length = { min_words = 3 }", "length = true", r"'curate\.gates\.length': expected a table", "length ="),
+        ("{ min_words = 3 }", "{ min_words = -3 }", r"'curate\.gates\.length\.min_words': .*\(got -3\)", "length ="),
+        ('pattern = "--v"', 'pattern = "("', r"'curate\.gates\.must_not\.0\.pattern': .*regular expression", '"("'),
+        ('"lens" }', '"--v" }', r"evaluate\.checks 'lens' is also a gate", None),
+        ('text = "prompt"', 'txt = "prompt"', r"'seeds\.1\.columns\.txt': Input should be 'text'", "txt ="),
+        ("[train]\nepochs = 2", "[split]\ntest = 0.6\nvalidation = 0.4", r"'split': .*nothing to train on", "[split]"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_line_and_what_was_given(tmp_path, old, new, what, needle):
+    """A wrong type, a value out of range and a rule between keys each point at the place to mend."""
+    assert old in FULL
+    text = FULL.replace(old, new)
+    error = refusal(tmp_path, text)
+    assert re.search(what, error.what)
+    path = str(tmp_path / "pairsmith.toml")
+    assert error.where == (f"{path}:{line_of(needle, text)}" if needle else path)
+
+
+def test_a_table_in_place_of_a_value_is_said_in_plain_words(tmp_path):
+    """The message speaks of tables and lists, as the file does, and not of Python's types."""
+    assert "'train': expected a table (got 5)" in refusal(tmp_path, FULL, "train=5").what
+    assert "'seeds': expected a list (got 'a.jsonl')" in refusal(tmp_path, FULL, "seeds=a.jsonl").what
+
+
+def test_a_secret_in_place_of_a_variable_s_name_is_not_shown(tmp_path):
+    """A key pasted into key_env stays out of the terminal and the logs."""
+    error = refusal(tmp_path, FULL + '\n[teacher]\nkey_env = "sk-abc123-xyz"\n')
+    assert "abc123" not in str(error)
+    assert "'teacher.key_env' is not the name of an environment variable" in str(error)
+
+
+def test_a_long_value_is_shortened(tmp_path):
+    """A style of two pages does not flood the terminal."""
+    assert len(str(refusal(tmp_path, FULL.replace('path = "b.csv"', f'path = "b"\nlimit = "{"x" * 5000}"')))) < 400
+
+
+# --set
+
+
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [
+        ("train.epochs=3", lambda spec: spec.train.epochs == 3),
+        ("train.method=lora", lambda spec: spec.train.method == "lora"),
+        ('task.name="x"', lambda spec: spec.task.name == "x"),
+        ("task.system=Rewrite it, please: # now", lambda spec: spec.task.system == "Rewrite it, please: # now"),
+        ("task.system=a=b", lambda spec: spec.task.system == "a=b"),
+        ("task.system=1\nevil=2", lambda spec: spec.task.system == "1\nevil=2"),
+        ("teacher.url=http://127.0.0.1:8000/v1", lambda spec: spec.teacher.url == "http://127.0.0.1:8000/v1"),
+        ("seeds.1.path=c.csv", lambda spec: [s.path for s in spec.seeds] == ["a.jsonl", "c.csv"]),
+        ("seeds.0.columns.text=t", lambda spec: spec.seeds[0].columns == {"text": "t"}),
+        ('seeds.0={path="z.txt"}', lambda spec: spec.seeds[0].path == "z.txt"),
+        ("exemplars=[]", lambda spec: spec.exemplars == ()),
+        ('generate.backward.levels.1="three"', lambda spec: spec.generate.backward.levels[1] == "three"),
+        ("curate.gates.length=false", lambda spec: spec.curate.gates.length is False),
+        ("generate.forward.sampling.temperature=0.2", lambda spec: spec.generate.forward.sampling.temperature == 0.2),
+        (
+            "generate.forward.sampling.extra.top_a=0.1",
+            lambda spec: spec.generate.forward.sampling.extra == {"top_a": 0.1},
+        ),
+        ("evaluate.checks.0.pattern=glow", lambda spec: spec.evaluate.checks[0].pattern == "glow"),
+        (" train . epochs =3", lambda spec: spec.train.epochs == 3),
+    ],
+)
+def test_set_reaches_tables_list_entries_and_absent_tables(tmp_path, override, read):
+    """An override is a TOML value, a bare word is a string, and a list entry is named by its number."""
+    assert read(load(wrote(tmp_path), [override]).spec)
+
+
+def test_overrides_apply_in_order(tmp_path):
+    """The last one wins, as on any command line."""
+    assert load(wrote(tmp_path), ["train.r=4", "train.r=8"]).spec.train.r == 8
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epochs", "expected KEY=VALUE"),
+        ("=3", "expected KEY=VALUE"),
+        ("train..epochs=3", "expected KEY=VALUE"),
+        ("task.name.x=3", "'task.name' is a value, not a table"),
+        ("seeds.path=x", "'seeds' is a list with entries 0 to 1. Name one by its number, as in seeds.0"),
+        ("seeds.first.path=x", "'seeds' is a list with entries 0 to 1."),
+        ("seeds.2.path=x", "'seeds' is a list with entries 0 to 1."),
+        ("seeds.²=x", "'seeds' is a list with entries 0 to 1."),
+        ("seeds.-1.path=x", "'seeds' is a list with entries 0 to 1."),
+        ("train.epohcs=3", "--set train.epohcs: unknown key 'train.epohcs'."),
+        ("train.epochs=many", "--set train.epochs: 'train.epochs': "),
+        ("curate.gates={ lenght = false }", "--set curate.gates.lenght: unknown key"),
+    ],
+)
+def test_a_wrong_override_is_named_as_such(tmp_path, override, message):
+    """A mistake on the command line is not blamed on a line of the file, and no index ends in a traceback."""
+    assert message in str(refusal(tmp_path, FULL, override))
+
+
+def example(annotation: Any) -> str | None:
+    """A legal TOML value for a type that a bare one is known for; None for the types with rules of their own."""
+    if get_origin(annotation) is Literal:
+        return f'"{get_args(annotation)[0]}"'
+    plain = {bool: "false", int: "20", float: "0.25", str: '"abc"'}
+    members = [part for part in get_args(annotation) or (annotation,) if part is not type(None)]
+    return plain.get(members[0]) if len(members) == 1 else None
+
+
+SETTABLE = {
+    key: value
+    for key, field in KEYS.items()
+    if "[]" not in key and ".extra" not in key and (value := example(field.annotation)) is not None
+} | {"task.language": '"de"', "curate.score.batch_tokens": "1000", "evaluate.resamples": "500"}
+SETTABLE |= {"generate.backward.levels": '["a"]', "curate.gates.user": '["own:gate"]', "curate.gates.length": "false"}
+SETTABLE |= {"review.confidence": "0.75", "review.reasons": '["a", "b"]'}
+# A rule between keys refuses each of these alone.
+COUPLED = {key for key in SETTABLE if key.startswith("review.shares.") or key == "review.url"}
+
+
+def get(node: Any, key: str) -> Any:
+    for part in key.split("."):
+        node = node[part]
+    return node
+
+
+def test_every_key_outside_of_lists_is_set_below():
+    """The property covers the whole spec: the two keys that it leaves out are a free table and a list."""
+    left_out = {key.rpartition(".")[2] for key in KEYS if key not in SETTABLE and "[]" not in key}
+    assert left_out == {"extra", "stop"}
+
+
+@pytest.mark.parametrize("key", sorted(SETTABLE.keys() - COUPLED))
+def test_every_plain_key_can_be_set(tmp_path, key):
+    """`--set` of any key of the spec arrives, and arrives nowhere else."""
+    before = load(wrote(tmp_path)).spec.model_dump(mode="json")
+    after = load(tmp_path, [f"{key}={SETTABLE[key]}"]).spec.model_dump(mode="json")
+    assert get(after, key) == tomllib.loads(f"v = {SETTABLE[key]}")["v"]
+    *tables, last = key.split(".")
+    get(before, ".".join(tables))[last] = get(after, key)
+    assert after == before
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@given(key=st.sampled_from(sorted(SETTABLE)), at=st.integers(0, 100), letter=st.sampled_from("qxz"))
+def test_any_typo_in_a_key_is_refused(tmp_path, key, at, letter):
+    """A letter too many anywhere in a key is an unknown key, whichever table it falls into."""
+    at %= len(key) + 1
+    typo = key[:at] + letter + key[at:]
+    with pytest.raises(SpecError, match=r"unknown key '.*'\. It would be ignored silently") as caught:
+        load(wrote(tmp_path), [f"{typo}={SETTABLE[key]}"])
+    assert "Did you mean" in str(caught.value)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40))
+def test_any_text_can_be_set_as_it_is(tmp_path, text):
+    """What is not a TOML value is a string, verbatim; what is one of another type is refused, never half taken."""
+    try:
+        (parsed,) = tomllib.loads(f"v = {text}").values()
+    except (tomllib.TOMLDecodeError, ValueError):
+        parsed = text
+    if isinstance(parsed, str) and parsed:
+        assert load(wrote(tmp_path), [f"task.style={text}"]).spec.task.style == parsed
+    else:
+        refusal(tmp_path, FULL, f"task.style={text}")
+
+
+# Lines
+
+
+def places(node: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, inner in entries:
+        yield (*prefix, str(name))
+        yield from places(inner, (*prefix, str(name)))
+
+
+LINES = {
+    ("task",): "[task]",
+    ("task", "style"): 'style = """',
+    ("seeds", "1", "path"): '"b.csv"',
+    ("seeds", "1", "columns"): "[seeds.columns]",
+    ("seeds", "1", "columns", "text"): 'text = "prompt"',
+    ("exemplars", "0", "enhanced"): "enhanced = ",
+    ("generate", "backward", "levels", "1"): "levels = [",
+    ("curate", "gates", "length", "min_words"): "min_words",
+    ("curate", "gates", "must", "0", "pattern"): "must = [",
+    ("curate", "gates", "must_not", "0", "pattern"): '"--v"',
+    ("train", "epochs"): "epochs = 2",
+    ("evaluate", "checks", "1", "name"): "checks = [",
+}
+
+
+@pytest.mark.parametrize("loc", LINES)
+def test_the_line_of_a_key_is_found(loc):
+    """Text inside multi-line strings is not mistaken for keys, and sub-tables belong to the list entry above them."""
+    assert key_line(FULL, loc) == line_of(LINES[loc], FULL)
+
+
+def test_every_key_of_a_file_has_a_line():
+    """No key that is written is without a line, and an absent one is placed at its nearest table."""
+    for loc in places(tomllib.loads(FULL)):
+        assert key_line(FULL, loc) is not None, loc
+    assert key_line(FULL, ("train", "r")) == line_of("epochs = 2", FULL) - 1
+    assert key_line(FULL, ("generate",)) == line_of("[generate.backward]", FULL)
+    assert key_line(FULL, ("store", "url")) is None
+
+
+def test_odd_line_ends_do_not_shift_the_numbers():
+    """A form feed or a Unicode separator in a comment is not a line end for an editor, so it is none here."""
+    text = "# one \x0c two \u2028 three\n[train]\r\nepochs = 2\r\n"
+    assert key_line(text, ("train", "epochs")) == 3
+
+
+# The manual
+
+
+def shown_type(field: FieldInfo) -> str:
+    text = str(field.annotation) if get_origin(field.annotation) else getattr(field.annotation, "__name__", "")
+    text = re.sub(r"typing\.|schemas\.\w+\.|Annotated\[(\w+), .*?\)\]", r"\1", text)
+    text = re.sub(r"Optional\[(.+)\]$", r"\1 | None", text)
+    for old, new in (("tuple[str, ...]", "list of str"), ("dict[str, Any]", "table"), (" | None", "")):
+        text = text.replace(old, new)
+    text = re.sub(r"Literal\[(.*?)\]", lambda match: match[1].replace("'", "").replace(", ", " or "), text)
+    if "dict[" in text:
+        return "table"
+    return "list of str" if text.startswith("tuple") else "table or false" if "Length" in text else text
+
+
+def shown_default(key: str, field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    default: Any = None
+    model: Any = Spec
+    for part in key.replace("[]", "").split("."):
+        inner = model.model_fields[part]
+        # A section's own default may differ from that of the type it is made of, as for `sampling`.
+        default = (
+            getattr(default, part) if isinstance(default, BaseModel) else inner.get_default(call_default_factory=True)
+        )
+        model = model_in(inner.annotation)
+    if default is None:
+        return "none"
+    if isinstance(default, BaseModel):
+        return "on"
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, tuple | dict) and not default:
+        return "empty"
+    return ", ".join(default) if isinstance(default, tuple) else str(default)
+
+
+def test_the_manual_lists_every_key_with_its_type_and_default():
+    """docs/spec.md is compared with the models, key by key, so it cannot go stale."""
+    rows = re.findall(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", MANUAL.read_text(encoding="utf-8"), re.M)
+    told = {key: (kind.strip(), default.strip()) for key, kind, default, _ in rows}
+    expected = {key: (shown_type(field), shown_default(key, field)) for key, field in KEYS.items()}
+    assert len(rows) == len(told)
+    assert told == expected
+    assert all(meaning.strip() for *_, meaning in rows)
+
+
+def test_the_file_shown_in_the_manual_works(tmp_path):
+    """docs/spec.md opens with a whole file that can be copied."""
+    text = MANUAL.read_text(encoding="utf-8").partition("```toml\n")[2].partition("```")[0]
+    assert load(wrote(tmp_path, text)).spec.task.name == "captions"
