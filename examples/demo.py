@@ -1,7 +1,7 @@
 """`make demo`: makes the image-prompts example in a folder, runs it to the report, and writes down what it took.
 
-The commands run as child processes with the terminal passed through, just as a person would run them; this script watches
-their memory and reads their receipts afterwards.
+The commands run as child processes with the terminal passed through, just as a person would run them; this script
+watches their memory and reads their receipts afterwards.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PAIRSMITH = [sys.executable, "-m", "pairsmith"]
 
 
 class PeakMemory(threading.Thread):
-    """The highest resident memory of this process and all below it, in GiB; pages that two of them share count twice."""
+    """The highest resident memory of this process and all below it, in GiB; shared pages count twice."""
 
     def __init__(self, every_s: float = 0.25) -> None:
         super().__init__(daemon=True)

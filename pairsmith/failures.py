@@ -47,11 +47,13 @@ def exit_code_of(error: BaseException, write_json: WriteJson | None) -> int:
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, BrokenPipeError):
-        # The reader, such as `head`, has seen enough. Point stdout elsewhere so that the exit does not fail on its flush.
+        # The reader, such as `head`, has seen enough. Point stdout elsewhere so that the last flush does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        error = Interrupted("everything finished is in the store.", fix="Run the same command again: it goes on from there.")
+        error = Interrupted(
+            "everything finished is in the store.", fix="Run the same command again: it goes on from there."
+        )
     if isinstance(error, click.ClickException):
         error.show(sys.stderr)
         if write_json:

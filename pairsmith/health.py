@@ -51,14 +51,12 @@ def findings(folder: Path, overrides: tuple[str, ...]) -> Iterator[Finding]:
 
 def _python() -> Finding:
     version = platform.python_version()
-    if sys.version_info < (3, 11):
-        return Finding("python", "fail", f"{version} is too old", "Install Python 3.11 or newer.")
     return Finding("python", "ok", f"{version} on {platform.system()} {platform.machine()}")
 
 
 def requirements() -> dict[str, list[str]]:
-    """Package names by extra, `""` for those that are always needed: from the installed metadata, or, in a checkout that is
-    not installed, from its pyproject.toml."""
+    """Package names by extra, `""` for those that are always needed: from the installed metadata, or, in a checkout
+    that is not installed, from its pyproject.toml."""
     try:
         lines = importlib.metadata.requires("pairsmith") or []
     except importlib.metadata.PackageNotFoundError:
@@ -86,7 +84,9 @@ def _packages(project: Project | None) -> Iterator[Finding]:
     installed = [extra for extra in OPTIONAL if extra in needed and not _versions(needed[extra])[1]]
     absent = [extra for extra in OPTIONAL if extra in needed and extra not in installed]
     if project and Store.url_for(project).startswith("postgresql") and "postgres" in absent:
-        yield Finding("postgres", "fail", "the store is PostgreSQL", "Install its driver: pip install 'pairsmith[postgres]'")
+        yield Finding(
+            "postgres", "fail", "the store is PostgreSQL", "Install its driver: pip install 'pairsmith[postgres]'"
+        )
     told = "; ".join(
         f"{', '.join(names)} {word}" for names, word in ((installed, "installed"), (absent, "not installed")) if names
     )
@@ -106,11 +106,15 @@ def _versions(names: list[str]) -> tuple[list[str], list[str]]:
 def _machine(folder: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(folder).free / GIB
     state: Literal["ok", "warn", "fail"] = "ok" if free > 3 else "warn" if free > 0.5 else "fail"
-    yield Finding("disk", state, f"{free:.1f} GiB free here", "" if state == "ok" else "A run of the demo takes about 1 GiB.")
+    yield Finding(
+        "disk", state, f"{free:.1f} GiB free here", "" if state == "ok" else "A run of the demo takes about 1 GiB."
+    )
     page = os.sysconf("SC_PAGE_SIZE")
     total, free = (os.sysconf(name) * page / GIB for name in ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
     small = total < 5
-    advice = "Training the embedded model takes about 3 GiB; close other programs, or lower train.batch." if small else ""
+    advice = (
+        "Training the embedded model takes about 3 GiB; close other programs, or lower train.batch." if small else ""
+    )
     yield Finding("memory", "warn" if small else "ok", f"{total:.1f} GiB, {free:.1f} GiB of it unused", advice)
     yield _gpu()
 

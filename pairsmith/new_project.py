@@ -12,6 +12,9 @@ from schemas.spec_file import SPEC_NAME
 
 EXAMPLES = ("image-prompts", "support-replies")
 _TEACHER = re.compile(r"^\[teacher\]\n(?:.+\n)*", re.MULTILINE)
+# Settings that other servers refuse or understand differently.
+_EMBEDDED_ONLY = re.compile(r"(?:top_k|repetition_penalty|no_repeat_ngram_size) = [\d.]+, ")
+_EMBEDDED_NOTE = re.compile(r"^# The penalties keep .+\n", re.MULTILINE)
 
 
 def template_folder(example: str | None) -> Path:
@@ -56,12 +59,15 @@ def write_project(folder: Path, template: Path, teacher: Found) -> list[Path]:
         for name, body in files.items():
             (folder / name).write_bytes(body)
     except OSError as error:
-        raise UsageError(f"cannot be written: {error.strerror}.", where=str(folder), fix="Name another folder.") from None
+        raise UsageError(
+            f"cannot be written: {error.strerror}.", where=str(folder), fix="Name another folder."
+        ) from None
     return [folder / name for name in files]
 
 
 def with_teacher(spec_text: str, teacher: Found) -> str:
-    """The spec with the lines of its `[teacher]` table, up to the first empty line, replaced."""
+    """The spec with the lines of its `[teacher]` table, up to the first empty line, replaced; for any other teacher
+    than the embedded one, without the sampling settings that only that one has."""
     lines = ["[teacher]", f"# {teacher.why}"]
     lines += [f"url = {json.dumps(teacher.url)}", f"model = {json.dumps(teacher.model)}"]
     if teacher.key_env:
@@ -69,4 +75,8 @@ def with_teacher(spec_text: str, teacher: Found) -> str:
         lines.append("# Fill these in to see and cap what you spend:")
         lines += ["# usd_per_million_prompt_tokens = 0.0", "# usd_per_million_completion_tokens = 0.0"]
     lines.append(f"concurrency = {16 if 'localhost:11434' in teacher.url else 32}")
+    if teacher.url != "embedded":
+        spec_text = _EMBEDDED_NOTE.sub("", _EMBEDDED_ONLY.sub("", spec_text))
+    else:
+        lines.append("attempts = 1  # a candidate that was cut is not asked for again: the next one is as good")
     return _TEACHER.sub(lambda _: "\n".join(lines) + "\n", spec_text, count=1)

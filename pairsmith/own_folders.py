@@ -1,8 +1,8 @@
 """Makes `schemas`, `prompts`, `synth`, `curate` and `train` mean our folders, whatever lies in the folder of the user.
 
 `python -m` puts the working directory first on the path, so a `train.py` or a `click.py` in it would be taken for ours.
-Only a `pairsmith.py` or a folder `pairsmith` in the working directory is beyond help: Python has taken it before any line
-of ours runs.
+Only a `pairsmith.py` or a folder `pairsmith` in the working directory is beyond help: Python has taken it before any
+line of ours runs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What `run` would do next: a stage is done if its last receipt went well for exactly the inputs that it would have now.
+"""What `run` would do next: a stage is done if its last receipt went well for exactly the inputs that it would have
+now, and for what the stage before it has made.
 
-Inputs are hashed from the spec and from the size and time of the files that it names, so asking costs no more than reading
-the receipts. A stage that is run although it was done does no harm: each of them finds its own finished work.
+Inputs are hashed from the spec and from the size and time of the files that it names, so asking costs no more than
+reading the receipts. A stage that is run although it was done does no harm: each of them finds its own finished work.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ def inputs(project: Project) -> dict[str, str]:
         "curate": [
             spec.curate.model_dump(mode="json"),
             spec.split.model_dump(mode="json"),
-            [_file(folder.joinpath(*name.partition(":")[0].split(".")).with_suffix(".py")) for name in spec.curate.gates.user],
+            [
+                _file(folder.joinpath(*name.partition(":")[0].split(".")).with_suffix(".py"))
+                for name in spec.curate.gates.user
+            ],
             _file(folder / spec.curate.gates.json_schema) if spec.curate.gates.json_schema else None,
         ],
         "train": spec.train.model_dump(mode="json"),
@@ -62,18 +66,31 @@ def _file(path: Path) -> list[int] | None:
     return [found.st_size, found.st_mtime_ns]
 
 
+def inputs_of(stage: str, project: Project, store: Store) -> dict[str, str]:
+    """What a stage's receipt says of its inputs: their hash, and what the stage before it had made."""
+    before = STAGES.index(stage) - 1
+    made = ""
+    if before >= 0:
+        good = [receipt for receipt in store.receipts(STAGES[before]) if receipt.ok]
+        made = str(good[-1].facts.get("made", "")) if good else ""
+    return {"inputs": inputs(project)[stage], "from": made}
+
+
 def plan(project: Project, receipts: list[Receipt]) -> list[Step]:
     """Every stage in order with whether it is done. `receipts` are oldest first."""
     latest = {receipt.command: receipt for receipt in receipts}
-    steps, waits_for = [], ""
+    steps: list[Step] = []
+    waits_for, made = "", ""
     for stage, now in inputs(project).items():
-        why = f"after {waits_for}" if waits_for else _why_not(latest.get(stage), now)
+        receipt = latest.get(stage)
+        why = f"after {waits_for}" if waits_for else _why_not(receipt, now, made, project.folder)
         steps.append(Step(stage, not why, why))
         waits_for = waits_for or (stage if why else "")
+        made = str(receipt.facts.get("made", "")) if receipt else ""
     return steps
 
 
-def _why_not(receipt: Receipt | None, now: str) -> str:
+def _why_not(receipt: Receipt | None, now: str, made_before: str, folder: Path) -> str:
     """Why a stage is not done; empty if it is."""
     if receipt is None:
         return "not run yet"
@@ -81,13 +98,9 @@ def _why_not(receipt: Receipt | None, now: str) -> str:
         return "did not finish"
     if receipt.facts.get("inputs") != now:
         return "its inputs have changed"
+    if receipt.facts.get("from", "") != made_before:
+        return "the stage before it has made something new"
     if receipt.facts.get("unanswered"):
         return f"{receipt.facts['unanswered']} rows are still unanswered"
-    gone = [path for path in receipt.facts.get("files", []) if not Path(path).exists()]
+    gone = [path for path in receipt.facts.get("files", []) if not (folder / path).exists()]
     return f"{gone[0]} is gone" if gone else ""
-
-
-def funnel(store: Store) -> list[Receipt]:
-    """The last receipt of every stage that has one, in the order of the stages."""
-    latest = {receipt.command: receipt for receipt in store.receipts()}
-    return [latest[stage] for stage in STAGES if stage in latest]

@@ -1,7 +1,8 @@
-"""How a long stage is shown: one live line on a terminal, a plain line every few seconds in a pipe, nothing with --json.
+"""How a long stage is shown: a live line on a terminal, a plain line every few seconds in a pipe, nothing with --json.
 
 Every layer reports the same way: `progress(stage, numbers)`. Numbers known by name are `done` and `total` (rows or
-steps), `failed`, `in_flight`, `tokens`, `usd`; any other number is shown after them under its own name.
+steps), `failed`, `in_flight`, `tokens`, `usd`; any other number is shown after them under its own name, a text as it
+is.
 """
 
 from __future__ import annotations
@@ -11,24 +12,24 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-Progress = Callable[[str, Mapping[str, float]], None]
+Progress = Callable[[str, Mapping[str, Any]], None]
 PLAIN_EVERY_S = 5.0
-_KNOWN = ("done", "total", "failed", "in_flight", "tokens", "usd")
+_KNOWN = ("done", "total", "failed", "in_flight", "tokens", "usd", "eta_s", "message")
 
 
 class Pace:
     """What a stage has reported, and what follows: rates since its first report, so reused rows do not flatter it."""
 
-    def __init__(self, stage: str, numbers: Mapping[str, float], at_s: float) -> None:
+    def __init__(self, stage: str, numbers: Mapping[str, Any], at_s: float) -> None:
         self.stage, self.first, self.numbers = stage, dict(numbers), dict(numbers)
         self.started_s = self.latest_s = at_s
 
-    def update(self, numbers: Mapping[str, float], at_s: float) -> None:
+    def update(self, numbers: Mapping[str, Any], at_s: float) -> None:
         self.numbers.update(numbers)
         self.latest_s = at_s
 
@@ -38,7 +39,7 @@ class Pace:
 
     def rate(self, name: str) -> float:
         """Units of `name` a second since the first report; 0 if nothing moved."""
-        moved = self.numbers.get(name, 0) - self.first.get(name, 0)
+        moved = float(self.numbers.get(name, 0)) - float(self.first.get(name, 0))
         return moved / self.seconds if self.seconds > 0 else 0.0
 
     @property
@@ -61,7 +62,11 @@ class Pace:
             shown.append(f"{rate:,.0f} tok/s")
         if n.get("usd"):
             shown.append(f"${n['usd']:,.2f} spent")
-        shown += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in n.items() if name not in _KNOWN]
+        for name, value in n.items():
+            if name not in _KNOWN:
+                shown.append(str(value) if isinstance(value, str) else f"{name.replace('_', ' ')} {value:.4g}")
+        if "message" in n:
+            shown.append(n["message"])
         if self.left_s:
             shown.append(f"{clock(self.left_s)} left")
         return shown
@@ -101,7 +106,7 @@ def _plain(stream: TextIO) -> Progress:
     paces: dict[str, Pace] = {}
     written_s: dict[str, float] = {}
 
-    def progress(stage: str, numbers: Mapping[str, float]) -> None:
+    def progress(stage: str, numbers: Mapping[str, Any]) -> None:
         at_s = time.monotonic()
         pace = paces.setdefault(stage, Pace(stage, numbers, at_s))
         pace.update(numbers, at_s)
@@ -139,7 +144,7 @@ def _live(stream: TextIO) -> Iterator[Progress]:
 
     with Live(console=console, refresh_per_second=8, transient=True) as live:
 
-        def progress(stage: str, numbers: Mapping[str, float]) -> None:
+        def progress(stage: str, numbers: Mapping[str, Any]) -> None:
             at_s = time.monotonic()
             if stage not in paces:
                 for pace in paces.values():

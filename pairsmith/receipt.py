@@ -1,4 +1,4 @@
-"""Receipts: what a command did, written into the store and into `receipts/` of the project, whether it went well or not."""
+"""Receipts: what a command did, in the store and in the project's `receipts/`, whether it went well or not."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def recording(project: Project, store: Store, command: str) -> Iterator[Draft]:
         raise
     finally:
         draft.seconds = round(time.monotonic() - clock_s, 3)
-        facts = draft.facts if error is None else {**draft.facts, "error": str(error) or type(error).__name__}
+        facts = draft.facts if error is None else {**draft.facts, "error": _told(error)}
         receipt = Receipt(
             command=command,
             ok=error is None,
@@ -81,9 +81,14 @@ def recording(project: Project, store: Store, command: str) -> Iterator[Draft]:
             facts=facts,
         )
         # A full disk is already the error being raised; a second one from its receipt would hide it.
-        with suppress(StoreError, OSError) if isinstance(error, PairsmithError) else suppress():
+        hidden = (StoreError, OSError) if isinstance(error, PairsmithError) else ()
+        with suppress(*hidden):
             store.write(receipt)
             _write_file(project.folder / "receipts", receipt)
+
+
+def _told(error: BaseException) -> str:
+    return "stopped by Ctrl-C" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
 
 
 def _check(command: str, counts: Counts, reasons: dict[str, int]) -> None:

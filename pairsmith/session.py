@@ -1,4 +1,4 @@
-"""What every command has: its project, its overrides, and how it answers (a screen for a person, JSON for a program)."""
+"""What every command has: its project, its overrides, and how it answers, a person on a screen or a program in JSON."""
 
 from __future__ import annotations
 
@@ -57,6 +57,12 @@ class Session:
         """The command's result: `data` as the one JSON object, or `screen` on stdout."""
         if self.write_json:
             self.write_json(data)
+        else:
+            self.show(*screen)
+
+    def show(self, *screen: RenderableType) -> None:
+        """Put `screen` on stdout for a person; nothing with --json."""
+        if self.write_json:
             return
         out = console()
         with out.capture() as captured:

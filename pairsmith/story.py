@@ -40,7 +40,8 @@ def story_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
         "reviews": [r.model_dump(mode="json") for r in store.reviews([pair.id]).get(pair.id, [])],
         "split": split_of(pair.seed_id, project.spec.split),
         "artifacts": [
-            {"kind": a.kind, "id": a.id, "path": a.path, "split": split} for a, split in _holding(store.artifacts(), pair.id)
+            {"kind": a.kind, "id": a.id, "path": a.path, "split": split}
+            for a, split in _holding(store.artifacts(), pair.id)
         ],
         "meta": pair.meta,
     }
@@ -59,7 +60,19 @@ def _prompt(project: Project, pair: Pair) -> dict[str, Any] | None:
 
 
 def _call(call: Call) -> dict[str, Any]:
-    shown = ("key", "attempt", "sample", "status", "teacher", "endpoint", "text", "raw", "request", "seconds", "request_id")
+    shown = (
+        "key",
+        "attempt",
+        "sample",
+        "status",
+        "teacher",
+        "endpoint",
+        "text",
+        "raw",
+        "request",
+        "seconds",
+        "request_id",
+    )
     return call.model_dump(mode="json", include=set(shown)) | {"at": call.at.isoformat(timespec="seconds")}
 
 
@@ -77,7 +90,12 @@ def _holding(artifacts: list[Artifact], pair_id: str) -> list[tuple[Artifact, st
 def screen(story: dict[str, Any]) -> list[RenderableType]:
     """The story in the order in which it happened."""
     origin, seed, prompt = story["origin"], story["seed"], story["prompt"]
-    top = [("pair", story["id"]), ("simple", story["simple"]), ("enhanced", story["enhanced"]), ("split", story["split"])]
+    top = [
+        ("pair", story["id"]),
+        ("simple", story["simple"]),
+        ("enhanced", story["enhanced"]),
+        ("split", story["split"]),
+    ]
     made = [("seed", f"{seed['source']} ({seed['kind']}, {seed['id'][:12]})" if seed else "no longer in the store")]
     if prompt:
         made.append(("prompt", prompt["ref"] + (f" ({prompt['note']})" if prompt["note"] else "")))
@@ -88,7 +106,9 @@ def screen(story: dict[str, Any]) -> list[RenderableType]:
         made.append((origin["by"], origin.get("source") or origin["parent_id"]))
     parts: list[RenderableType] = [facts(top), Rule("how it was made", style="dim"), facts(made)]
     for call in story["calls"]:
-        parts.append(facts([("call", f"{call['key'][:12]} attempt {call['attempt']}, {call['seconds']:.2f} s, {call['at']}")]))
+        parts.append(
+            facts([("call", f"{call['key'][:12]} attempt {call['attempt']}, {call['seconds']:.2f} s, {call['at']}")])
+        )
         for message in call["request"].get("messages", []):
             parts.append(facts([(f"  {message['role']}", message["content"])]))
         parts.append(facts([("  answer", call["text"])]))
@@ -99,10 +119,13 @@ def screen(story: dict[str, Any]) -> list[RenderableType]:
         table.add_row(verdict_mark(verdict["keep"]), verdict["by"], score, Text(verdict["reason"], overflow="fold"))
     parts.append(table if story["verdicts"] else "no step has judged it yet")
     for review in story["reviews"]:
-        parts.append(facts([("review", f"{review['decision']} by {review['reviewer']} {', '.join(review['reasons'])}")]))
+        parts.append(
+            facts([("review", f"{review['decision']} by {review['reviewer']} {', '.join(review['reasons'])}")])
+        )
     parts.append(Rule("where it went", style="dim"))
     went = [
-        (a["kind"], f"{a['id'][:12]}  {a['path']}" + (f"  ({a['split']})" if a["split"] else "")) for a in story["artifacts"]
+        (a["kind"], f"{a['id'][:12]}  {a['path']}" + (f"  ({a['split']})" if a["split"] else ""))
+        for a in story["artifacts"]
     ]
     parts.append(facts(went, width=12) if went else "into no dataset")
     return parts

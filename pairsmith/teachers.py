@@ -15,8 +15,8 @@ Say = Callable[[str], None]
 
 
 def identified(project: Project, say: Say) -> Teacher:
-    """The spec's teacher with all that its call keys need: for the embedded model the revision of its weights, which are
-    fetched if this machine has none. Raises MissingDependency."""
+    """The spec's teacher with all that its call keys need: for the embedded model the revision of its weights, which
+    are fetched if this machine has none. Raises MissingDependency."""
     teacher = project.spec.teacher
     if teacher.url != "embedded" or teacher.revision:
         return teacher
@@ -44,8 +44,8 @@ async def opened(teacher: Teacher, say: Say) -> AsyncIterator[Endpoint]:
 
 @asynccontextmanager
 async def asleep(teacher: Teacher) -> AsyncIterator[Endpoint]:
-    """A stand-in for a run that has every answer already: it has no connection and starts no child process. Were it asked
-    after all, nothing would answer, and that would be an error."""
+    """A stand-in for a run that has every answer already: it has no connection and starts no child process. Were it
+    asked after all, nothing would answer, and that would be an error."""
     async with _endpoint("http://127.0.0.1:9/v1" if teacher.url == "embedded" else teacher.url, teacher) as endpoint:
         yield endpoint
 

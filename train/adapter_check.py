@@ -22,11 +22,10 @@ async def check_adapter(base_url: str, base: str, tuned: str, messages: Messages
     names do not differ by more than numerical noise (the adapter is not on), or when the base's two scores do differ
     (it is not off). Not covered: an adapter that is partly on.
     """
-    async with aiohttp.ClientSession() as session:
-        before, tokens = await _score(session, base_url, base, messages, text)
-        (on, _), (again, _) = await asyncio.gather(
-            _score(session, base_url, tuned, messages, text), _score(session, base_url, base, messages, text)
-        )
+    before, tokens = await score(base_url, base, messages, text)
+    (on, _), (again, _) = await asyncio.gather(
+        score(base_url, tuned, messages, text), score(base_url, base, messages, text)
+    )
     found = AdapterCheck(text=text, base=before, tuned=on, base_again=again, tokens=tokens)
     if not all(map(math.isfinite, (before, on, again))) or abs(on - before) <= _NOISE_PER_TOKEN * tokens:
         raise PairsmithError(
@@ -44,13 +43,12 @@ async def check_adapter(base_url: str, base: str, tuned: str, messages: Messages
     return found
 
 
-async def _score(
-    session: aiohttp.ClientSession, base_url: str, model: str, messages: Messages, text: str
-) -> tuple[float, int]:
+async def score(base_url: str, model: str, messages: Messages, text: str) -> tuple[float, int]:
+    """Log-probability in nats of `text` as the answer to `messages` under `model`, and its tokens."""
     body = {"model": model, "messages": [message.model_dump() for message in messages], "completions": [text]}
-    async with session.post(f"{base_url}/score", json=body) as response:
+    async with aiohttp.ClientSession() as session, session.post(f"{base_url}/score", json=body) as response:
         if response.status != 200:
             said = (await response.text())[:300]
             raise TeacherError(f"{base_url}/score answered {response.status}: {said}", fix="Please report this.")
-        (score,) = (await response.json())["data"]
-    return float(score["logprob"]), int(score["tokens"])
+        (scored,) = (await response.json())["data"]
+    return float(scored["logprob"]), int(scored["tokens"])

@@ -107,7 +107,10 @@ class Example(Record):
 
 
 class Evaluation(Record):
-    """Everything an evaluation measured, ready for JSON. `test_set` is the hash of the seeds' ids."""
+    """Everything an evaluation measured, ready for JSON. `test_set` is the hash of the seeds' ids.
+
+    `calls_sent` counts requests of the run that wrote it, `calls_reused` answers that it found in the ledger.
+    """
 
     id: str
     adapter_id: str

@@ -93,7 +93,7 @@ async def evaluate(
     if path.is_file():
         kept = Evaluation.model_validate_json(path.read_bytes())
         return kept.model_copy(update={"path": str(path), "reused": True, "calls_sent": 0})
-    started = time.monotonic()
+    started, known = time.monotonic(), store.call_index().keys()
     async with _opened(project, student, trained, store, rungs, open_teacher) as (server, ledgers):
         shown = spec.exemplars[0].enhanced if spec.exemplars else spec.task.style
         tuned_messages = rungs[-1].messages(seeds[0])
@@ -106,7 +106,7 @@ async def evaluate(
     evaluation = evaluation.model_copy(
         update={
             "calls_sent": sum(ledger.sent for ledger in used),
-            "calls_reused": sum(ledger.reused for ledger in used),
+            "calls_reused": sum(output.key in known for output in evaluation.outputs),
             "usage": _sum([ledger.usage for ledger in used]),
             "usd": sum(ledger.usd for ledger in used),
             "seconds": time.monotonic() - started,

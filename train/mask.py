@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import NoWork, PairsmithError
+from schemas.errors import InputError, NoWork, PairsmithError
 from train.rows import Row, messages_of
 
 if TYPE_CHECKING:
@@ -46,8 +46,9 @@ def expected_completion(tokenizer: Any, row: Row) -> str:
 def assert_completion_only(tokenizer: Any, row: Row, input_ids: Sequence[int], labels: Sequence[int]) -> int:
     """Check one tokenised row; returns how many tokens carry loss.
 
-    Raises NoWork if none does, and PairsmithError if the learned tokens decode to anything but the completion and its
-    end, if they are not the last tokens of the row, or if a label is not the token it stands at.
+    Raises NoWork if none does, InputError if the tokenizer cannot write the completion, and PairsmithError if the
+    learned tokens decode to anything but the completion and its end, if they are not the last tokens of the row, or if
+    a label is not the token it stands at.
     """
     learned = [token for token, label in zip(input_ids, labels, strict=True) if label != IGNORED]
     if not learned:
@@ -57,8 +58,17 @@ def assert_completion_only(tokenizer: Any, row: Row, input_ids: Sequence[int], l
             fix="This is a defect of the mask; please report it with the base model's name.",
         )
     expected = expected_completion(tokenizer, row)
-    decoded = tokenizer.decode(learned, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    decoded = _decode(tokenizer, learned)
     shifted = list(labels[-len(learned) :]) != learned
+    if (
+        decoded != expected
+        and _decode(tokenizer, tokenizer(expected, add_special_tokens=False)["input_ids"]) != expected
+    ):
+        raise InputError(
+            f"the base model's tokenizer has no token for some character of row {row['pair_id']}: {expected[:160]!r}.",
+            why="The character would be left out in silence.",
+            fix="Reject the row, or remove the character (often an invisible control character).",
+        )
     if decoded != expected or shifted:
         raise PairsmithError(
             f"the loss mask of row {row['pair_id']} is wrong: it learns {decoded[-160:]!r}"
@@ -72,8 +82,11 @@ def assert_completion_only(tokenizer: Any, row: Row, input_ids: Sequence[int], l
 def _spans(tokenizer: Any, input_ids: Sequence[int], labels: Sequence[int]) -> Iterator[tuple[bool, str]]:
     marked = zip(input_ids, labels, strict=True)
     for learned, tokens in groupby(marked, key=lambda pair: pair[1] != IGNORED):
-        ids = [token for token, _ in tokens]
-        yield learned, tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        yield learned, _decode(tokenizer, [token for token, _ in tokens])
+
+
+def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 def preview(tokenizer: Any, input_ids: Sequence[int], labels: Sequence[int]) -> Text:

@@ -117,7 +117,9 @@ def baseline(batch: int, requests: int) -> dict[str, Any]:
         made = model.generate(
             **inputs, max_new_tokens=MAX_TOKENS, do_sample=True, temperature=TEMPERATURE, top_k=TOP_K
         )[:, inputs.input_ids.shape[1] :]
-        tokens += sum(int((row != tokenizer.pad_token_id).sum()) + int(row[-1] == tokenizer.pad_token_id) for row in made)
+        tokens += sum(
+            int((row != tokenizer.pad_token_id).sum()) + int(row[-1] == tokenizer.pad_token_id) for row in made
+        )
     seconds = time.perf_counter() - start
     return {
         "side": "transformers generate",

@@ -12,8 +12,8 @@ import sys
 import time
 
 TEXT = (
-    "A lighthouse keeper climbs the last turn of a spiral stair at dusk, lantern in hand, oil paint on linen, warm amber "
-    "light against a bruised violet sky, gulls wheeling outside the salt-streaked glass, quiet, patient, --ar 3:2"
+    "A lighthouse keeper climbs the last turn of a spiral stair at dusk, lantern in hand, oil paint on linen, warm "
+    "amber light against a bruised violet sky, gulls wheeling outside the salt-streaked glass, quiet, patient, --ar 3:2"
 )
 
 
@@ -53,7 +53,9 @@ class Teacher(asyncio.Protocol):
                 STATS.busiest = max(STATS.busiest, STATS.open)
                 asyncio.get_running_loop().call_later(LATENCY_S, self.answer, STATS.asked)
             else:
-                self.send(STATS.take() if b"/stats" in head else b'{"object":"list","data":[{"id":"mock","object":"model"}]}')
+                self.send(
+                    STATS.take() if b"/stats" in head else b'{"object":"list","data":[{"id":"mock","object":"model"}]}'
+                )
 
     def answer(self, number: int) -> None:
         STATS.open -= 1

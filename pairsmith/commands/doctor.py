@@ -19,7 +19,11 @@ def command(session: Session) -> int:
 
     from pairsmith.health import findings
 
-    marks = {"ok": Text(" ok ", style="green"), "warn": Text("warn", style="yellow"), "fail": Text("fail", style="bold red")}
+    marks = {
+        "ok": Text(" ok ", style="green"),
+        "warn": Text("warn", style="yellow"),
+        "fail": Text("fail", style="bold red"),
+    }
     found = []
     out = console()
     for finding in findings(session.folder, session.overrides):

@@ -29,6 +29,8 @@ def command(session: Session, id_prefix: str) -> None:
         if len(found) > 1:
             first = "\n  ".join(f"{pair.id}  {pair.simple[:60]}" for pair in found[:10])
             more = f"\n  and {len(found) - 10} more" if len(found) > 10 else ""
-            raise UsageError(f"{len(found)} pairs begin with '{id_prefix}':\n  {first}{more}\n", fix="Give more digits.")
+            raise UsageError(
+                f"{len(found)} pairs begin with '{id_prefix}':\n  {first}{more}\n", fix="Give more digits."
+            )
         story = story_of(project, store, found[0])
     session.answer(story, *screen(story))

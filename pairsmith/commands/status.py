@@ -45,6 +45,10 @@ def command(session: Session) -> None:
     session.answer(data, *(_screen(data) if session.write_json is None else ()))
 
 
+def _most(reasons: dict[str, int], count: int = 6) -> list[tuple[str, int]]:
+    return sorted(reasons.items(), key=lambda item: -item[1])[:count]
+
+
 def _screen(data: dict[str, Any]) -> list[Any]:
     from rich.table import Table
 
@@ -66,8 +70,10 @@ def _screen(data: dict[str, Any]) -> list[Any]:
     for stage in data["stages"]:
         word = "[green]done[/]" if stage["done"] else "[yellow]todo[/]"
         told = [] if stage["counts"] is None else [conservation(Counts(**stage["counts"]))]
-        told += [stage["why"]] if stage["why"] else []
-        table.add_row(stage["stage"], word, "\n".join(told))
+        if stage["reasons"]:
+            told.append(", ".join(f"{reason} {count:,}" for reason, count in _most(stage["reasons"])))
+        told += [f"[yellow]{stage['why']}[/]"] if stage["counts"] and stage["why"] else [stage["why"]]
+        table.add_row(stage["stage"], word, "\n".join(filter(None, told)))
     made = [(artifact["kind"], artifact["path"]) for artifact in data["artifacts"]]
     to_do = f"[bold]pairsmith run[/] will {', '.join(data['next'])}, then write the report"
     ending = to_do if data["next"] else "Everything is done; [bold]pairsmith run[/] would only write the report again."

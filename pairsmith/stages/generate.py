@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import uvloop
 
 import prompts
 from pairsmith import plan, teachers
 from pairsmith.receipt import Draft, recording
 from pairsmith.session import Session
 from schemas.errors import Interrupted
-from schemas.records import Pair, Seed
+from schemas.records import Pair, Seed, content_id
 from schemas.spec import Teacher
 from schemas.spec_file import Project
 from schemas.store import Store
@@ -34,7 +35,7 @@ def generate(session: Session, project: Project, store: Store, *, retry_failed: 
     Raises Interrupted after Ctrl-C, when everything in flight was saved; InputError for seeds that cannot be read.
     """
     with recording(project, store, "generate") as draft:
-        draft.facts["inputs"] = plan.inputs(project)["generate"]
+        draft.facts |= plan.inputs_of("generate", project, store)
         reading = read_seeds(project.spec.seeds, project.folder, sys.stdin.buffer)
         _report_problems(session, reading)
         store.set_active_seeds(reading.seeds)
@@ -43,12 +44,13 @@ def generate(session: Session, project: Project, store: Store, *, retry_failed: 
         teacher = teachers.identified(project, session.say)
         result = GenerateResult()
         try:
-            asyncio.run(_ask(session, project, store, teacher, reading.seeds, retry_failed, draft, result))
+            uvloop.run(_ask(session, project, store, teacher, reading.seeds, retry_failed, draft, result))
         finally:
             draft.counts = result.counts
             draft.reasons = dict(result.reasons)
             draft.facts |= {"pairs_made": result.pairs_made, "pairs_kept": result.pairs_kept}
             draft.facts["unanswered"] = sum(n for word, n in result.reasons.items() if word in UNANSWERED)
+        draft.facts["made"] = _pool_id(store, draft.facts["scopes"].values())
         if result.stopped:
             raise Interrupted(
                 f"{result.rows_in} rows are done and every answer is in the store.",
@@ -125,6 +127,21 @@ def all_decided(store: Store, seeds: Sequence[Seed], ready: Sequence[Generator])
         if not wanted <= decided:
             return False
     return True
+
+
+def _pool_id(store: Store, scopes: Iterable[str]) -> str:
+    """A hash of every place and its outcome: another pair in the pool makes another id."""
+    places = sorted(
+        [c.seed_id, c.sample, c.pair_id or "", c.failure or ""] for scope in scopes for c in store.candidates(scope)
+    )
+    return content_id("pool", places)
+
+
+async def pool_scopes(session: Session, project: Project, store: Store) -> list[str]:
+    """The scopes under which the candidates of the present spec stand. Asks no teacher."""
+    teacher = teachers.identified(project, session.say)
+    async with teachers.asleep(teacher) as nobody:
+        return [generator.scope for generator in _generators(project, Ledger(store, nobody, teacher))]
 
 
 def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:

@@ -20,6 +20,14 @@ from synth.embedded.weights import NAME, Progress, embedded_weights, folder_weig
 
 _LAST_WORDS_BYTES = 2000
 _STOP_GRACE_S = 10.0
+_CHILD_SETTINGS = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_OFFLINE": "1",
+    # glibc otherwise returns each step's few MiB of logits to the system and faults them in again: 5 ms a step.
+    "MALLOC_MMAP_THRESHOLD_": str(64 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
+    "TOKENIZERS_PARALLELISM": "false",
+}
 
 
 @dataclass(frozen=True)
@@ -73,13 +81,12 @@ async def embedded(
         *("--kv-mib", str(kv_mib)),
         *("--threads", str(_cores())),
     )
-    quiet = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"}
     name = str(served[0]["name"])
     progress(f"starting the embedded teacher {name}")
     with tempfile.TemporaryFile() as stderr:
         process = await asyncio.create_subprocess_exec(
             *command,
-            env=child_environment() | quiet,
+            env=child_environment() | _CHILD_SETTINGS,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-_LENGTH_STEP, _ROW_STEP = 64, 4
+_LENGTH_STEP, _ROW_STEP, _SHOWN_STEP = 64, 4, 32
 
 
 class _Layer(CacheLayerMixin):  # type: ignore[misc]  # transformers is seen as untyped
@@ -87,7 +87,8 @@ class RowCache:
         """
         count = positions_RS.shape[0]
         self.first, self.last = first, first + count
-        self.shown = int(positions_RS.max()) + 1
+        # In whole steps: attention sums in vector lanes, so a row would round differently next to a longer one.
+        self.shown = -(-(int(positions_RS.max()) + 1) // _SHOWN_STEP) * _SHOWN_STEP
         row_starts = torch.arange(first, first + count)[:, None] * self.length
         self.cells = (row_starts + positions_RS).reshape(-1)
         hidden = torch.arange(self.shown) > positions_RS[:, None, :, None]

@@ -16,7 +16,6 @@ import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +204,10 @@ async def _errors_as_openai(request: web.Request, handler: Handler) -> web.Strea
         failure = error
     except web.HTTPException as error:
         failure = RequestError(f"{request.method} {request.path}: {error.reason}.", status=error.status)
-    except CancelledError:
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise  # The client hung up.
         failure = RequestError("The server is shutting down.", status=503)
     except Exception as error:
         print(f"{request.path}: {error!r}", file=sys.stderr, flush=True)

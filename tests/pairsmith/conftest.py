@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +20,12 @@ from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 ROOT = Path(__file__).parents[2]
 LIGHTS = ("dawn light", "lamp light", "candle light", "evening sun")
 PLACES = ("stone wall", "wooden fence", "brick arch", "glass door", "river bank", "market stall")
+DETAILS = (
+    "worn edges under fine dust", "cracked paint and rust", "wet leaves all around", "a long thin shadow",
+    "frost on every surface", "smoke drifting behind it", "small birds resting nearby", "ropes coiled on the ground",
+    "warm stones in tall grass", "two lamps far away",
+)  # fmt: skip
+MOODS = ("calm", "restless", "joyful", "lonely", "solemn", "playful", "tense", "tender")
 
 SPEC = """
 [task]
@@ -53,7 +60,7 @@ model = "none"
 best = 2
 
 [evaluate]
-checks = [{{ name = "light", pattern = "light|sun" }}, {{ name = "place", pattern = "wall|fence|arch|door|bank|stall" }}]
+checks = [{{ name = "light", pattern = "light|sun" }}, {{ name = "place", pattern = "wall|fence|arch|door|bank" }}]
 """
 
 SUBJECTS = (
@@ -62,15 +69,21 @@ SUBJECTS = (
 )  # fmt: skip
 
 
+def subject_of(ask: Ask) -> str:
+    """The seed's text, which ends the last message whatever the prompt puts before it."""
+    return ask.prompt.rpartition(": ")[2]
+
+
 def answer(ask: Ask) -> Reply:
     """A rewrite that keeps the subject and passes the gates, different for each sample."""
-    subject = ask.prompt
-    number = sum(map(ord, subject)) + ask.nth
-    texts = [
-        f"{subject} beside a {PLACES[(number + i) % len(PLACES)]}, worn edges and fine dust, {LIGHTS[(number + 2 * i) % 4]}"
-        f" from the left, calm and quiet mood, take {('one', 'two', 'three', 'four')[i % 4]} END"
-        for i in range(ask.n)
-    ]
+    subject = subject_of(ask)
+    texts = []
+    for i in range(ask.n):
+        chance = random.Random(f"{subject} {ask.nth} {i}")
+        place, light, mood = chance.choice(PLACES), chance.choice(LIGHTS), chance.choice(MOODS)
+        details = " and ".join(chance.sample(DETAILS, chance.choice((1, 2))))
+        side = chance.choice(("left", "right"))
+        texts.append(f"{subject} beside a {place}, {details}, {light} from {side}, {mood} END")
     return says(*texts)
 
 
@@ -89,7 +102,9 @@ class Project:
         kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
         return {**kept, "PYTHONPATH": str(ROOT), **self.environment, **extra}
 
-    def run(self, *arguments: str, stdin: str | None = None, **extra: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, stdin: str | None = None, timeout_s: float = 120, **extra: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run one command in the folder and wait for it."""
         return subprocess.run(
             self.command(*arguments),
@@ -99,7 +114,7 @@ class Project:
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=timeout_s,
         )
 
     def json(self, *arguments: str, **extra: str) -> dict[str, Any]:

@@ -199,7 +199,7 @@ async def _scoring_server() -> AsyncIterator[SimpleNamespace]:
         for text in asked["completions"]:
             gain = random.Random(text).gauss(14, 5) if about else 0.0
             scores.append({"logprob": gain - 60.0, "tokens": len(text.split())})
-        return web.json_response({"scores": scores})
+        return web.json_response({"data": scores})
 
     app = web.Application()
     app.router.add_post("/score", score)

@@ -1,5 +1,5 @@
-"""What a person can get wrong ends in one clear sentence, a documented code and an intact store, and the run goes on once it
-is mended."""
+"""What a person can get wrong ends in one clear sentence, a documented code and an intact store, and the run goes on
+once it is mended."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.pairsmith.conftest import SUBJECTS, Project, answer, write_seeds
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 
 SpecEdit = Callable[[str], str]
+DURABLE = "SELECT DISTINCT json_extract(body, '$.request.messages[#-1].content') FROM calls"
 
 
 def sentence(done: subprocess.CompletedProcess[str]) -> str:
@@ -45,7 +46,7 @@ BREAKAGES: dict[str, tuple[Callable[[Project], object], int, tuple[str, ...]]] =
     "a missing file": (lambda p: (p.folder / "seeds.jsonl").unlink(), 4, ("seeds.jsonl",)),
     "a broken JSONL line": (break_line, 4, ("seeds.jsonl:5",)),
     "a wrong column": (
-        lambda p: edit(p, lambda t: t.replace('path = "seeds.jsonl"', 'path = "seeds.jsonl"\ncolumns = { text = "prompt" }')),
+        lambda p: edit(p, lambda t: t.replace('"seeds.jsonl"', '"seeds.jsonl"\ncolumns = { text = "prompt" }')),
         4,
         ("seeds.jsonl", "prompt", "text"),
     ),
@@ -88,8 +89,12 @@ BREAKAGES: dict[str, tuple[Callable[[Project], object], int, tuple[str, ...]]] =
         3,
         ("mine",),
     ),
-    "a store that is no store": (lambda p: (p.folder / "pairsmith.db").write_text("not a database\n" * 99), 6, ("not a pairsmith store",)),
-}  # fmt: skip
+    "a store that is no store": (
+        lambda p: (p.folder / "pairsmith.db").write_text("not a database\n" * 99),
+        6,
+        ("not a pairsmith store",),
+    ),
+}
 
 
 @pytest.fixture
@@ -109,7 +114,7 @@ def picky() -> Iterator[LoopbackTeacher]:
 def test_a_mistake_is_told_in_one_sentence_and_costs_nothing(
     what: str, picky: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """Each mistake: its code, its sentence with the place and the remedy, no call bought, and after mending the run works."""
+    """Each mistake: its code, its sentence with the place and the remedy, and after mending the run works."""
     breakage, code, words = BREAKAGES[what]
     project = make_project(picky.url)
     sound = {name: (project.folder / name).read_bytes() for name in ("pairsmith.toml", "seeds.jsonl")}
@@ -208,8 +213,8 @@ def test_a_second_process_is_turned_away_and_readers_are_not(make_project: Calla
     assert max(teacher.counts().values()) == 1
 
 
-def test_a_file_limit_is_a_full_disk(project: Project, teacher: LoopbackTeacher) -> None:
-    """When the store can grow no further the run ends with code 6; with room again it goes on and buys nothing twice."""
+def test_a_file_limit_is_a_full_disk(project: Project) -> None:
+    """When the store's file can grow no further the run ends with code 6 and says what to do."""
     write_seeds(project.folder, tuple(f"{subject} number {i}" for subject in SUBJECTS for i in range(30)))
 
     def little_room() -> None:
@@ -224,10 +229,10 @@ def test_a_file_limit_is_a_full_disk(project: Project, teacher: LoopbackTeacher)
         text=True,
         timeout=60,
     )
-    full_disk_then_goes_on(project, done, teacher)
+    says_that_the_disk_is_full(done)
 
 
-def full_disk_then_goes_on(project: Project, done: subprocess.CompletedProcess[str], teacher: LoopbackTeacher) -> None:
+def says_that_the_disk_is_full(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 6, done.stderr
     told = sentence(done)
     assert "no space is left" in told
@@ -250,12 +255,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_loses_nothing_confirmed(
     small_disk: Path, teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """On a disk that fills up the run ends with code 6 and an intact store; with space again it finishes, and no answer that
-    was durable is asked again."""
+    """On a disk that fills up the run ends with code 6 and an intact store; with space again it finishes, and no answer
+    that was durable is asked again."""
     project = make_project(teacher.url, tuple(f"{subject} number {i}" for subject in SUBJECTS for i in range(30)))
     shutil.move(project.folder, small_disk / "project")
     project = Project(small_disk / "project")
-    full_disk_then_goes_on(project, project.run("generate"), teacher)
+    says_that_the_disk_is_full(project.run("generate"))
     durable = {
         text for (text,) in project.rows("SELECT json_extract(body, '$.request.messages[#-1].content') FROM calls")
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.pairsmith.conftest import SUBJECTS, Project, answer
+from tests.pairsmith.conftest import SUBJECTS, Project, answer, subject_of
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
 ROWS = 2 * len(SUBJECTS)
@@ -36,7 +36,7 @@ def test_rows_that_fail_are_counted_with_their_reason_and_asked_again_when_told(
     sulking = {SUBJECTS[0], SUBJECTS[1]}
 
     def reply(ask: Ask) -> Reply:
-        return says(*[""] * ask.n) if ask.prompt in sulking else answer(ask)
+        return says(*[""] * ask.n) if subject_of(ask) in sulking else answer(ask)
 
     with LoopbackTeacher(reply) as teacher:
         project = make_project(teacher.url)

@@ -50,7 +50,7 @@ def durable(project: Project) -> set[str]:
 
 
 def finish(project: Project, teacher: LoopbackTeacher, subjects: tuple[str, ...]) -> None:
-    """Run to the end, and check that nothing that was durable before was asked again and that every place has its pair."""
+    """Run to the end: nothing that was durable before was asked again, and every place has its pair."""
     kept, before = durable(project), teacher.counts()
     done = project.run("generate")
     assert done.returncode == 0, done.stderr
@@ -65,7 +65,7 @@ def finish(project: Project, teacher: LoopbackTeacher, subjects: tuple[str, ...]
     "moment", ["sent:3", "received:3", "committed:3", "pair_written:3", "sent:1", "pair_written:1"]
 )
 def test_kill_9_at_a_named_moment(moment: str, project: Project, teacher: LoopbackTeacher) -> None:
-    """A process that is killed while it sends, receives, commits or writes loses no durable answer; the next one finishes."""
+    """Killed while it sends, receives, commits or writes, it loses no durable answer; the next run finishes."""
     killed = project.run("generate", PAIRSMITH_KILL_AT=moment)
     assert killed.returncode == -signal.SIGKILL
     finish(project, teacher, SUBJECTS)
@@ -91,7 +91,7 @@ def test_kill_9_at_twenty_random_moments(make_project: Callable[..., Project], u
 def test_the_first_signal_drains(
     number: signal.Signals, make_project: Callable[..., Project], unhurried: LoopbackTeacher
 ) -> None:
-    """Ctrl-C waits for the answers in flight, saves them, says how to go on and ends with 130; nothing is asked twice."""
+    """Ctrl-C waits for the answers in flight, saves them, says how to go on and ends with 130."""
     project = make_project(unhurried.url, MANY)
     process = start(project)
     wait_for_asks(unhurried, 8, process)

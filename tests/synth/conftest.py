@@ -33,8 +33,8 @@ def lora_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = {}
     for layer in range(30):
         name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
-        weights[f"{name}.lora_A.weight"] = torch.randn(4, 576, generator=generator) * 0.05
-        weights[f"{name}.lora_B.weight"] = torch.randn(576, 4, generator=generator) * 0.05
+        weights[f"{name}.lora_A.weight"] = torch.randn(4, 576, generator=generator) * 0.2
+        weights[f"{name}.lora_B.weight"] = torch.randn(576, 4, generator=generator) * 0.2
     save_file(weights, folder / "adapter_model.safetensors")
     return folder
 

@@ -78,7 +78,6 @@ class LoopbackTeacher:
         self._open = 0
         self._reply = reply or (lambda ask: Reply())
         self._models, self._key, self._latency_s, self._honours_n = models, key, latency_s, honours_n
-        self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._arrived = threading.Condition()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -107,14 +106,10 @@ class LoopbackTeacher:
         self._thread.join(30)
 
     def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_until_complete(self._run())
-        finally:
-            self._loop.close()
+        asyncio.run(self._run())
 
     async def _run(self) -> None:
-        self._stopping = asyncio.Event()
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         app = web.Application(client_max_size=2**26)
         app.router.add_get("/v1/models", self._list)
         app.router.add_post("/v1/chat/completions", self._complete)

@@ -20,6 +20,39 @@ TASK = Task(name="dogs", style="Write at length.")
 EXEMPLARS = (Exemplar(simple="a cat", enhanced="a cat on a red sofa in the evening"),)
 
 
+# Prompts of the tests' own, whose last turn begins with the seed, whatever the released ones say.
+PROMPTS = {
+    "enhance": """+++
+about = "A test's prompt."
+variables = { style = "s", exemplars = "e", simple = "i" }
++++
+=== system ===
+{{ style }}
+=== user for exemplar in exemplars ===
+{{ exemplar.simple }}
+=== assistant for exemplar in exemplars ===
+{{ exemplar.enhanced }}
+=== user ===
+{{ simple }}
+""",
+    "simplify": """+++
+about = "A test's prompt."
+variables = { enhanced = "o", level = "l" }
++++
+=== user ===
+{{ enhanced }} ({{ level }})
+""",
+}
+
+
+def prompts_in(folder: Path) -> Path:
+    """`folder`, with the tests' prompts in it."""
+    for name, text in PROMPTS.items():
+        (folder / "prompts" / name).mkdir(parents=True, exist_ok=True)
+        (folder / "prompts" / name / "v1.jinja").write_text(text)
+    return folder
+
+
 @dataclass
 class Rig:
     """`generators` are forward with two samples and backward with two levels."""
@@ -64,6 +97,6 @@ async def rig(url: str, folder: Path, *, n: int = 2, retry_failed: bool = False,
             yield Rig(
                 store,
                 ledger,
-                forward(TASK, EXEMPLARS, ahead, load("enhance"), ledger),
-                backward(TASK, EXEMPLARS, back, load("simplify"), ledger),
+                forward(TASK, EXEMPLARS, ahead, load("enhance", prompts_in(folder)), ledger),
+                backward(TASK, EXEMPLARS, back, load("simplify", folder), ledger),
             )

@@ -210,7 +210,7 @@ def test_a_full_disk_stops_everything_at_once(tmp_path: Path) -> None:
     with LoopbackTeacher() as teacher:
         run(teacher, tmp_path, simple(20))
         asked = len(teacher.asked)
-        largest = max(path.stat().st_size for path in tmp_path.iterdir())
+        largest = max(path.stat().st_size for path in tmp_path.glob("pairsmith.db*"))
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest + 65_536, hard))
         try:

@@ -19,7 +19,7 @@ from synth.endpoint import Endpoint
 from synth.generators import Generator, Outcome, clean, forward, scope
 from synth.ledger import Ledger
 from tests.synth.loopback import LoopbackTeacher, says
-from tests.synth.rig import EXEMPLARS, TASK, Rig, enhanced, rig, simple
+from tests.synth.rig import EXEMPLARS, TASK, Rig, enhanced, prompts_in, rig, simple
 
 
 def outcomes(teacher: LoopbackTeacher, folder: Path, which: str, **settings: Any) -> tuple[list[Outcome], Rig]:
@@ -44,7 +44,11 @@ def test_forward_makes_n_candidates_of_a_simple_seed(tmp_path: Path) -> None:
         assert o.pair.enhanced.startswith("dog 0, at length")
         origin = o.pair.origin
         assert isinstance(origin, Generated)
-        assert (origin.generator, origin.teacher, origin.prompt) == ("forward", "loopback", load("enhance").ref)
+        assert (origin.generator, origin.teacher, origin.prompt) == (
+            "forward",
+            "loopback",
+            load("enhance", tmp_path).ref,
+        )
         assert origin.sampling == Sampling(temperature=0.9)
     assert len({o.pair.id for o in made if o.pair}) == 3
     (asked,) = teacher.asked
@@ -123,7 +127,7 @@ def scope_of(
     spec = Teacher(model=teacher.pop("model", "m"), **teacher)
     with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
         ledger = Ledger(store, Endpoint("http://h", spec.model), spec)
-        return scope("forward", task, exemplars, settings or Forward(), load(prompt, folder), ledger)
+        return scope("forward", task, exemplars, settings or Forward(), load(prompt, prompts_in(folder)), ledger)
 
 
 def test_a_scope_names_what_shapes_pairs_and_nothing_else(tmp_path: Path) -> None:

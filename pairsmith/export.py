@@ -1,0 +1,65 @@
+"""Copies what a project made into one folder that can be handed on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from pairsmith.loop import REPORT
+from pairsmith.receipt import Draft, recording
+from schemas.errors import NoWork, UsageError
+from schemas.records import Artifact, Counts
+from schemas.spec_file import SPEC_NAME, Project
+from schemas.store import Store
+
+NAMES = ("dataset", "adapter", "evaluation")
+_MARK = "export.json"
+
+
+def export_project(project: Project, store: Store, out: Path) -> tuple[Draft, dict[str, Path]]:
+    """Write `out/dataset`, `out/adapter`, `out/evaluation.json`, `out/report.html`, the spec, and `out/export.json`
+    with the ids of what is in it; what has not been made yet is left out. Returns what was written, by name.
+
+    An earlier export there is replaced in one rename. Raises NoWork without a dataset, UsageError if `out` holds
+    something else.
+    """
+    with recording(project, store, "export") as draft:
+        latest = {name: found[-1] for name in NAMES if (found := store.artifacts(name))}
+        if "dataset" not in latest:
+            raise NoWork("there is no dataset to export.", fix="Run `pairsmith curate` first.")
+        if out.exists() and not (out.is_dir() and ((out / _MARK).is_file() or not any(out.iterdir()))):
+            raise UsageError(
+                "something that is not an export of pairsmith is there already.",
+                where=str(out),
+                fix="Name another folder with --out, or move it away.",
+            )
+        partial = out.with_name(f".{out.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        written = {name: out / _copy(project, artifact, partial) for name, artifact in latest.items()}
+        for name in (SPEC_NAME, REPORT):
+            if (project.folder / name).is_file():
+                shutil.copy2(project.folder / name, partial / name)
+                written[name] = out / name
+        ids = {name: artifact.id for name, artifact in latest.items()}
+        (partial / _MARK).write_text(json.dumps({**ids, "spec_hash": project.spec_hash}, indent=2) + "\n")
+        shutil.rmtree(out, ignore_errors=True)
+        partial.rename(out)
+        rows = len(latest["dataset"].members)
+        draft.counts = Counts(rows_in=rows, accepted=rows)
+        draft.facts |= {"written": {name: str(path) for name, path in written.items()}, "ids": ids}
+    return draft, written
+
+
+def _copy(project: Project, artifact: Artifact, folder: Path) -> str:
+    """Copy an artifact's file or folder and return its name there. Raises NoWork if it is gone."""
+    source = project.folder / artifact.path
+    name = artifact.kind + source.suffix
+    if not source.exists():
+        raise NoWork(f"the {artifact.kind} is gone.", where=str(source), fix="`pairsmith run` makes it again.")
+    if source.is_dir():
+        shutil.copytree(source, folder / name)
+    else:
+        shutil.copy2(source, folder / name)
+    return name

@@ -1,0 +1,112 @@
+"""`pairsmith curate` and `export` on pairs that a loopback teacher made."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.pairsmith.conftest import SUBJECTS, Project
+from tests.synth.loopback import LoopbackTeacher
+
+ROWS = 2 * len(SUBJECTS)
+
+
+@pytest.fixture
+def generated(project: Project) -> Project:
+    project.json("generate")
+    return project
+
+
+def exported(project: Project) -> list[str]:
+    """Every line of the dataset's JSONL files."""
+    files = sorted((project.folder / "dataset" / "data").glob("*.jsonl"))
+    return [line for path in files for line in path.read_text().splitlines()]
+
+
+def test_rows_in_are_accounted_for_and_the_accepted_are_written(generated: Project) -> None:
+    """Accepted + rejected + waiting + failed are the rows in, and the dataset holds exactly the accepted ones."""
+    counted = generated.json("curate")
+    parts = ("accepted", "rejected", "waiting", "failed")
+    assert counted["rows_in"] == ROWS == sum(counted[part] for part in parts)
+    assert counted["accepted"] > 0
+    lines = exported(generated)
+    assert len(lines) == counted["accepted"]
+    assert sum(counted["reasons"].values()) == ROWS - counted["accepted"]
+
+
+def test_a_second_run_judges_nothing_again(generated: Project) -> None:
+    """The same pool and settings: no verdict is appended, and the dataset is the same to the byte."""
+    first = generated.json("curate")
+    manifest = (generated.folder / "dataset" / "manifest.json").read_bytes()
+    second = generated.json("curate")
+    assert second["facts"]["verdicts_appended"] == 0
+    assert second["facts"]["made"] == first["facts"]["made"]
+    assert (generated.folder / "dataset" / "manifest.json").read_bytes() == manifest
+
+
+def test_a_changed_threshold_is_a_query_not_a_purchase(generated: Project, teacher: LoopbackTeacher) -> None:
+    """Stricter gates give a smaller set without asking the teacher, and `status` knows which stages that undoes."""
+    before = generated.json("curate")["accepted"]
+    asked = len(teacher.asked)
+    stricter = ("--set", "curate.gates.length.max_words=21")
+    assert generated.json("status", *stricter)["next"] == ["curate", "train", "evaluate"]
+    assert 0 < generated.json("curate", *stricter)["accepted"] < before
+    assert len(teacher.asked) == asked
+
+
+def test_kill_9_in_the_middle_of_curation(generated: Project) -> None:
+    """Killed while verdicts are written, the next run ends with what an undisturbed one gives."""
+    killed = generated.run("curate", PAIRSMITH_KILL_AT="mid_curate")
+    assert killed.returncode == -signal.SIGKILL
+    assert generated.is_intact()
+    resumed = generated.json("curate")
+    undisturbed = generated.json("curate")
+    assert resumed["facts"]["made"] == undisturbed["facts"]["made"]
+    assert generated.is_intact()
+
+
+def test_curating_nothing_is_no_success(project: Project) -> None:
+    """Without a candidate the command ends with code 8 and says what comes first."""
+    done = project.run("curate")
+    assert done.returncode == 8
+    assert "pairsmith generate" in done.stderr
+
+
+def test_explain_follows_a_row_into_the_dataset(generated: Project) -> None:
+    """An exported row's id tells its seed, prompt, raw answer, every verdict, and the dataset it is in."""
+    generated.json("curate")
+    lines = exported(generated)
+    row = json.loads(lines[0])
+    story = generated.json("explain", row["pair_id"])
+    spoke = {verdict["by"].partition("@")[0] for verdict in story["verdicts"]}
+    assert spoke >= {"gate/length", "gate/must:ends", "pool/split"}
+    assert all(verdict["keep"] for verdict in story["verdicts"])
+    assert [(artifact["kind"], artifact["split"]) for artifact in story["artifacts"]] == [("dataset", story["split"])]
+    shown = generated.run("explain", row["pair_id"]).stdout
+    assert "gate/must:ends@1" in shown
+
+
+def test_an_export_is_a_folder_to_hand_on(generated: Project, tmp_path: Path) -> None:
+    """Dataset, spec and ids in one folder; an earlier export is replaced, a foreign folder is not."""
+    generated.json("curate")
+    out = tmp_path / "handed-on"
+    for _ in range(2):
+        generated.json("export", "--out", str(out))
+        assert {path.name for path in out.iterdir()} == {"dataset", "pairsmith.toml", "export.json"}
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("mine")
+    done = generated.run("export", "--out", str(foreign))
+    assert done.returncode == 2
+    assert (foreign / "thesis.txt").read_text() == "mine"
+
+
+def test_training_and_evaluating_nothing_is_no_success(project: Project) -> None:
+    """Each later stage says which earlier one is missing, with code 8."""
+    for command, first in (("train", "curate"), ("evaluate", "train"), ("export", "curate")):
+        done = project.run(command)
+        assert done.returncode == 8, done.stderr
+        assert f"pairsmith {first}" in done.stderr

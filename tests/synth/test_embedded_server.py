@@ -1,0 +1,209 @@
+"""The embedded teacher over HTTP, with its real weights: the contract any OpenAI-compatible teacher must keep."""
+
+from __future__ import annotations
+
+import json
+import math
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import openai
+import pytest
+
+from synth.embedded.process import EmbeddedServer
+
+pytestmark = pytest.mark.model
+
+ASK: list[Any] = [{"role": "user", "content": "Write one sentence about a lighthouse."}]
+SHOTS: list[Any] = [
+    {"role": "system", "content": "Rewrite a short image idea as one rich prompt in one line, and end it with --ar."},
+    {"role": "user", "content": "old lighthouse"},
+    {"role": "assistant", "content": "A weathered lighthouse on a cliff, storm surf, amber dusk, 35mm --ar 3:2"},
+    {"role": "user", "content": "desert train"},
+    {"role": "assistant", "content": "A rust-red train crossing white dunes, noon shadows, telephoto --ar 16:9"},
+]
+
+
+@pytest.fixture
+def client(embedded_server: EmbeddedServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=embedded_server.base_url, api_key="none", max_retries=0) as one:
+        yield one
+
+
+def post(server: EmbeddedServer, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
+    request = urllib.request.Request(
+        server.base_url + path,
+        data=json.dumps({"model": server.model} | body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=120) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def text(server: EmbeddedServer, **body: Any) -> str:
+    status, answer = post(server, "/chat/completions", **body)
+    assert status == 200, answer
+    return str(answer["choices"][0]["message"]["content"])
+
+
+def test_the_official_client_gets_what_it_asks_for(client: openai.OpenAI, embedded_server: EmbeddedServer) -> None:
+    """n different choices, usage that adds up, and the model's name and identity."""
+    answer = client.chat.completions.create(
+        model=embedded_server.model, messages=ASK, n=3, seed=7, max_tokens=24, temperature=1.0
+    )
+    assert len({choice.message.content for choice in answer.choices}) == 3
+    assert [choice.index for choice in answer.choices] == [0, 1, 2]
+    assert {choice.finish_reason for choice in answer.choices} <= {"stop", "length"}
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+    assert 3 <= answer.usage.completion_tokens <= 72
+    assert answer.system_fingerprint is not None
+    assert answer.system_fingerprint.startswith(embedded_server.revision)
+    assert {model.id for model in client.models.list()} == {embedded_server.model, "tuned"}
+
+
+def test_the_official_client_shows_a_refusal_as_its_own_error(
+    client: openai.OpenAI, embedded_server: EmbeddedServer
+) -> None:
+    """Streaming and unknown models are refused in OpenAI's shape, so the client raises its own exceptions."""
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model=embedded_server.model, messages=ASK, stream=True)
+    assert refused.value.param == "stream"
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.chat.completions.create(model="gpt-9", messages=ASK)
+    assert unknown.value.code == "model_not_found"
+
+
+def test_a_prompt_longer_than_the_context_is_refused(embedded_server: EmbeddedServer) -> None:
+    """It is not cut silently."""
+    long = [{"role": "user", "content": "lighthouse " * 9000}]
+    status, answer = post(embedded_server, "/chat/completions", messages=long)
+    assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
+
+
+def test_a_body_that_is_not_json_and_a_wrong_path_are_refused(embedded_server: EmbeddedServer) -> None:
+    """Every failure has OpenAI's shape."""
+    request = urllib.request.Request(embedded_server.base_url + "/chat/completions", data=b"{")
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=30)
+    with caught.value as error:
+        assert error.code == 400
+        assert "not JSON" in json.load(error)["error"]["message"]
+    assert post(embedded_server, "/completions")[0] == 404
+
+
+def test_an_answer_that_follows_a_schema_parses(embedded_server: EmbeddedServer) -> None:
+    """With bounded strings the answer is always whole and valid."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "prompt": {"type": "string", "maxLength": 40},
+            "ratio": {"enum": ["1:1", "3:2"]},
+            "steps": {"type": "integer", "minimum": 1, "maximum": 50},
+        },
+        "required": ["prompt", "ratio", "steps"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "image", "schema": schema}}
+    status, answer = post(
+        embedded_server, "/chat/completions", messages=ASK, n=4, seed=1, max_tokens=120, response_format=form
+    )
+    assert status == 200
+    for choice in answer["choices"]:
+        assert choice["finish_reason"] == "stop"
+        made = json.loads(choice["message"]["content"])
+        assert set(made) == {"prompt", "ratio", "steps"}
+        assert len(made["prompt"]) <= 40
+        assert made["ratio"] in {"1:1", "3:2"}
+        assert 1 <= made["steps"] <= 50
+    form["json_schema"]["schema"] = {"type": "object", "properties": {"a": {"type": "nonsense"}}}  # type: ignore[index]
+    status, answer = post(embedded_server, "/chat/completions", messages=ASK, response_format=form)
+    assert (status, answer["error"]["param"]) == (400, "response_format")
+
+
+def test_logprobs_sum_to_the_score(embedded_server: EmbeddedServer) -> None:
+    """Decoding and /score agree on what an answer's probability is."""
+    body = {"messages": ASK, "temperature": 0, "max_tokens": 30, "logprobs": True, "top_logprobs": 3}
+    status, answer = post(embedded_server, "/chat/completions", **body)
+    assert status == 200
+    choice = answer["choices"][0]
+    content = choice["logprobs"]["content"]
+    assert b"".join(bytes(one["bytes"]) for one in content).decode() == choice["message"]["content"]
+    for one in content:
+        assert [top["logprob"] for top in one["top_logprobs"]] == sorted(
+            (top["logprob"] for top in one["top_logprobs"]), reverse=True
+        )
+        assert one["logprob"] >= one["top_logprobs"][0]["logprob"] - 1e-6
+    status, scored = post(embedded_server, "/score", messages=ASK, completions=[choice["message"]["content"], "", "xq"])
+    assert status == 200
+    whole, empty, strange = scored["data"]
+    assert whole["tokens"] == len(content)
+    # bfloat16 keeps 8 bits of each logit, so sums over 30 tokens may differ in the first decimals.
+    assert whole["logprob"] == pytest.approx(sum(one["logprob"] for one in content), abs=1.0)
+    assert (empty["logprob"], empty["tokens"]) == (0.0, 0)
+    assert strange["logprob"] / strange["tokens"] < whole["logprob"] / whole["tokens"]
+
+
+def test_a_seed_gives_the_same_text_alone_in_a_crowd_and_on_a_known_prefix(embedded_server: EmbeddedServer) -> None:
+    """Promised where the CPU multiplies a bfloat16 row alike in every batch, as those with AVX-512 BF16 do."""
+    torch = pytest.importorskip("torch")
+    weight = torch.randn(576, 1536).bfloat16()
+    rows = torch.randn(32, 1536).bfloat16()
+    first = torch.nn.functional.linear(rows, weight)[0]
+    if not all(bool((torch.nn.functional.linear(rows[:m], weight)[0] == first).all()) for m in range(1, 33)):
+        pytest.skip("this CPU's bfloat16 kernels round differently for different batch sizes")
+
+    def ask(i: int) -> str:
+        messages = [*SHOTS, {"role": "user", "content": f"fox number {i} in the rain"}]
+        return text(embedded_server, messages=messages, seed=i, max_tokens=24 + i, temperature=0.9, top_k=50)
+
+    with ThreadPoolExecutor(12) as pool:
+        crowd = list(pool.map(ask, range(12)))
+    assert len(set(crowd)) > 6
+    assert crowd == [ask(i) for i in range(12)]
+
+
+def test_decoding_aids_leave_the_flag_alone_and_stop_loops(embedded_server: EmbeddedServer) -> None:
+    """No three-word sequence twice, while digits and punctuation may repeat, and the prompt's style is not banned."""
+    body = {"messages": ASK, "temperature": 0, "max_tokens": 120}
+    aided = text(embedded_server, **body, no_repeat_ngram_size=3, repetition_penalty=1.1)
+    assert aided != text(embedded_server, **body)
+    echo = [*SHOTS, {"role": "user", "content": "old lighthouse"}]
+    assert "--ar" in text(embedded_server, messages=echo, temperature=0, max_tokens=60, no_repeat_ngram_size=3)
+
+
+def test_an_adapter_is_on_only_under_its_name(embedded_server: EmbeddedServer) -> None:
+    """Scores tell: the adapter's differ from the base's, and each name's stay what they were when both are asked."""
+    completions = ["A tall lighthouse guides ships at night."]
+
+    def score(model: str) -> float:
+        status, answer = post(embedded_server, "/score", model=model, messages=ASK, completions=completions)
+        assert status == 200, answer
+        return float(answer["data"][0]["logprob"])
+
+    base, tuned = score(embedded_server.model), score("tuned")
+    assert math.isfinite(tuned)
+    assert abs(base - tuned) > 0.5
+    names = [embedded_server.model, "tuned"] * 4
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(score, names)) == pytest.approx([base, tuned] * 4, abs=0.5)
+        greedy = {"messages": ASK, "temperature": 0, "max_tokens": 16}
+        texts = list(pool.map(lambda name: text(embedded_server, model=name, **greedy), names))
+    assert len(set(texts)) == 2
+    assert embedded_server.revisions["tuned"] != embedded_server.revision
+
+
+def test_health_counts(embedded_server: EmbeddedServer) -> None:
+    """A health check says what the server does."""
+    with urllib.request.urlopen(embedded_server.base_url.replace("/v1", "/health"), timeout=30) as response:
+        health = json.load(response)
+    assert health["status"] == "ok"
+    assert health["dtype"] in {"bfloat16", "float32"}
+    assert health["rows_active"] >= 0

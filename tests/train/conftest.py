@@ -1,0 +1,31 @@
+"""What the training tests share: the real tokenizer, and a random model that uses it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.train import tiny
+from train.student import Student, load_tokenizer
+
+
+@pytest.fixture(scope="session")
+def smollm2_folder() -> Path:
+    """The real weights, fetched once into the user's cache folder."""
+    pytest.importorskip("trl", reason="training needs the train extra")
+    from synth.embedded.weights import embedded_weights
+
+    return embedded_weights().folder
+
+
+@pytest.fixture(scope="session")
+def tiny_student(smollm2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Student:
+    return tiny.make_student(tmp_path_factory.mktemp("tiny") / "tiny-llama", smollm2_folder)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tiny_student: Student) -> Any:
+    """SmolLM2's own tokenizer and chat template."""
+    return load_tokenizer(tiny_student)

@@ -1,0 +1,45 @@
+"""The real weights, a few steps: QLoRA on a CPU learns, and the adapter answers under its own name."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from synth.embedded.process import embedded
+from tests.train.tiny import row, rows, settings
+from train.adapter_check import check_adapter
+from train.evaluation import AdapterCheck
+from train.sft import fine_tune
+from train.student import find_student
+
+
+@pytest.mark.model
+def test_qlora_on_smollm2_learns_and_is_switched(smollm2_folder: Path, tmp_path: Path) -> None:
+    """Eight steps of NF4 QLoRA halve the distance to these easy rows; under the embedded server the text they teach is
+    likelier with the adapter, and a server without any adapter gives the base the same score."""
+    student = find_student("embedded", tmp_path)
+    given = settings(method="qlora", r=8, learning_rate=2e-3, epochs=2)
+    result = fine_tune(student, {"train": rows(16), "validation": rows(4, start=16)}, "d", given, tmp_path)
+    assert result.four_bit_layers == 210
+    before, after = result.validation[0].loss, result.validation[-1].loss
+    assert after < before / 2
+    assert result.peak_gib < 3.5
+    text = rows(1, start=17)[0]
+    check, alone = asyncio.run(_scores(Path(result.folder), text["completion"][0]["content"]))
+    assert check.tuned > check.base + check.tokens * 0.5
+    assert alone == pytest.approx(check.base, abs=0.02 * check.tokens)
+
+
+async def _scores(adapter: Path, text: str) -> tuple[AdapterCheck, float]:
+    from schemas.records import Message
+    from train.adapter_check import score
+
+    given = row("scored", "two boats", text)
+    messages = tuple(Message.model_validate(message) for message in given["prompt"])
+    async with embedded(adapters={"tuned": adapter}) as server:
+        check = await check_adapter(server.base_url, server.model, "tuned", messages, text)
+    async with embedded() as server:
+        alone, _ = await score(server.base_url, server.model, messages, text)
+    return check, alone

@@ -1,0 +1,58 @@
+"""A base model is found, named by its content, and loaded as asked."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import MissingDependency, PairsmithError
+from tests.train.tiny import LINEAR_LAYERS
+from train.quiet import quiet
+from train.student import Student, find_student, hash_model, load_for_training, load_tokenizer
+
+
+def copy_of(student: Student, folder: Path) -> Path:
+    return Path(shutil.copytree(student.folder, folder / "base"))
+
+
+def test_the_hash_covers_the_chat_template_and_not_the_place(tiny_student: Student, tmp_path: Path) -> None:
+    """The same files elsewhere are the same base; another template makes it another."""
+    folder = copy_of(tiny_student, tmp_path)
+    assert hash_model(folder) == tiny_student.hash
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text() + "{# #}")
+    assert hash_model(folder) != tiny_student.hash
+
+
+def test_a_template_with_generation_marks_is_refused(tiny_student: Student, tmp_path: Path) -> None:
+    """Marks that a trainer left behind never reach an exported model."""
+    folder = copy_of(tiny_student, tmp_path)
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text() + "{% generation %}{% endgeneration %}")
+    with pytest.raises(PairsmithError, match="generation"):
+        load_tokenizer(Student("marked", folder, "-"))
+
+
+def test_a_folder_of_the_project_is_used_and_an_empty_one_refused(tiny_student: Student, tmp_path: Path) -> None:
+    """`train.base` may be a folder relative to the project; one without a model says so."""
+    copy_of(tiny_student, tmp_path)
+    assert find_student("base", tmp_path).hash == tiny_student.hash
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PairsmithError, match="no model here"):
+        find_student("empty", tmp_path)
+
+
+def test_a_base_that_is_nowhere_is_one_sentence(tmp_path: Path) -> None:
+    """A mistyped folder is not a stack trace of a hub client."""
+    pytest.importorskip("huggingface_hub")
+    with pytest.raises(MissingDependency, match=r"train\.base = 'no/such/base'"):
+        find_student("no/such/base", tmp_path)
+
+
+def test_qlora_really_is_four_bit_and_lora_is_not(tiny_student: Student) -> None:
+    """Every linear layer but the head is NF4 with double quantisation, on a CPU too."""
+    with quiet():
+        assert load_for_training(tiny_student, "qlora")[1] == LINEAR_LAYERS
+        assert load_for_training(tiny_student, "lora")[1] == 0

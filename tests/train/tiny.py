@@ -1,0 +1,61 @@
+"""Rows and a model small enough to train in a test: a random two-layer Llama with the real SmolLM2 tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from schemas.spec import Train
+from train.rows import Row
+from train.student import Student, hash_model
+
+SYSTEM = "Rewrite the image prompt in the house style."
+SUBJECTS = ("a fox", "two boats", "an old bridge", "a cup of tea", "a tall pine", "a violin", "wet stones", "a clock")
+LINEAR_LAYERS = 2 * 7
+
+
+def row(pair_id: str, simple: str, enhanced: str) -> Row:
+    return Row(
+        pair_id=pair_id,
+        prompt=[{"role": "system", "content": SYSTEM}, {"role": "user", "content": simple}],
+        completion=[{"role": "assistant", "content": enhanced}],
+    )
+
+
+def rows(count: int, start: int = 0) -> list[Row]:
+    """Rows with one easy rule: the subject, a light, a flag."""
+    subjects = [SUBJECTS[i % len(SUBJECTS)] for i in range(start, start + count)]
+    texts = [f"{subject}, warm sunset light, number {start + i} --ar 3:2" for i, subject in enumerate(subjects)]
+    return [
+        row(f"pair-{start + i}", subject, text) for i, (subject, text) in enumerate(zip(subjects, texts, strict=True))
+    ]
+
+
+def settings(**more: object) -> Train:
+    """Few and large steps, which is what a random model needs to be seen learning."""
+    given: dict[str, object] = {"method": "lora", "r": 4, "learning_rate": 1e-2, "batch": 4, "epochs": 2, **more}
+    return Train.model_validate(given)
+
+
+def make_student(folder: Path, smollm2: Path) -> Student:
+    """A random Llama that shares SmolLM2's tokenizer and chat template."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return Student("tiny-llama", folder, hash_model(folder))
