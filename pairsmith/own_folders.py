@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 import sys
 from importlib.machinery import PathFinder
-from importlib.util import module_from_spec
+from importlib.util import LazyLoader, module_from_spec
 
 LAYERS = ("schemas", "prompts", "synth", "curate", "train")
 
 
 def ours_first() -> None:
-    """Drop the working directory from the import path and load our five packages from beside this one.
+    """Drop the working directory from the import path and bind our five packages to the folders beside this one.
 
-    The packages hold no code of their own, so this takes a millisecond; everything in them is then found through the
+    They are bound lazily: nothing in them runs before it is used, and everything in them is then found through the
     package, not through the path. The working directory stays on the path if it is where pairsmith itself lies.
     """
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -32,5 +32,6 @@ def ours_first() -> None:
         spec = PathFinder.find_spec(name, [root])
         if name in sys.modules or spec is None or spec.loader is None:
             continue
+        spec.loader = LazyLoader(spec.loader)
         sys.modules[name] = module = module_from_spec(spec)
         spec.loader.exec_module(module)

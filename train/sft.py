@@ -89,8 +89,9 @@ def _train(
     from datasets import Dataset
     from peft import LoraConfig, get_peft_model
     from transformers import PrinterCallback, set_seed
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
 
+    from train.completion_loss import CompletionTrainer
     from train.watch import Watch
 
     started = time.monotonic()
@@ -112,7 +113,7 @@ def _train(
     on_gpu = torch.cuda.is_available()
     train_rows, validation_rows = splits["train"], splits.get("validation", ())
     watch = Watch(progress)
-    trainer = SFTTrainer(
+    trainer = CompletionTrainer(
         model=model,
         args=SFTConfig(
             output_dir=str(folder / "trainer"),
@@ -136,6 +137,7 @@ def _train(
             dataloader_pin_memory=on_gpu,
             logging_steps=1,
             logging_nan_inf_filter=False,
+            include_num_input_tokens_seen="non_padding",
             eval_strategy="epoch" if validation_rows else "no",
             eval_on_start=bool(validation_rows),
             save_strategy="no",

@@ -35,7 +35,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers ships no typ
             self.validation.append(Validation(step=step, epoch=epoch, loss=logs["eval_loss"]))
             self._tell(state, {"validation_loss": logs["eval_loss"]})
         elif "loss" in logs:
-            self.tokens = int(logs["num_tokens"])
+            self.tokens = int(state.num_input_tokens_seen)
             rate = float(logs["learning_rate"])
             self.curve.append(Step(step=step, epoch=epoch, loss=logs["loss"], learning_rate=rate))
             self._tell(state, {})

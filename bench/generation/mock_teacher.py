@@ -19,12 +19,16 @@ TEXT = (
 
 class Stats:
     def __init__(self) -> None:
-        self.asked, self.open, self.busiest = 0, 0, 0
+        self.open = 0
+        self.begin()
+
+    def begin(self) -> None:
+        self.asked = self.busiest = 0
         self.first = self.last = 0.0
 
     def take(self) -> bytes:
         told = {"asked": self.asked, "first": self.first, "last": self.last, "busiest": self.busiest}
-        self.__init__()
+        self.begin()
         return json.dumps(told).encode()
 
 

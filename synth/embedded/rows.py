@@ -16,6 +16,8 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 _LENGTH_STEP, _ROW_STEP, _SHOWN_STEP = 64, 4, 32
+# A pass over one or two tokens takes other kernels, which round differently, than a pass over a dozen.
+_FRESH_TOKENS = 16
 
 
 class _Layer(CacheLayerMixin):  # type: ignore[misc]  # transformers is seen as untyped
@@ -119,8 +121,8 @@ class PrefixStore:
         self._entries: OrderedDict[tuple[str, bytes], tuple[npt.NDArray[np.int64], torch.Tensor]] = OrderedDict()
 
     def longest(self, model: str, prompt: list[int]) -> tuple[int, torch.Tensor | None]:
-        """How many of the prompt's first tokens are known (never all: the last one's logits are needed), and where."""
-        tokens = np.asarray(prompt[:-1], dtype=np.int64)
+        """How many of the prompt's first tokens are known, and where; the last 16 are always left to compute."""
+        tokens = np.asarray(prompt[:-_FRESH_TOKENS], dtype=np.int64)
         best, best_key = 0, None
         for key, (known, _) in self._entries.items():
             if key[0] != model:

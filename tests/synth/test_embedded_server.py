@@ -157,7 +157,7 @@ def test_a_seed_gives_the_same_text_alone_in_a_crowd_and_on_a_known_prefix(embed
     weight = torch.randn(576, 1536).bfloat16()
     rows = torch.randn(32, 1536).bfloat16()
     first = torch.nn.functional.linear(rows, weight)[0]
-    if not all(bool((torch.nn.functional.linear(rows[:m], weight)[0] == first).all()) for m in range(1, 33)):
+    if not all(bool((torch.nn.functional.linear(rows[:m], weight)[0] == first).all()) for m in range(4, 33)):
         pytest.skip("this CPU's bfloat16 kernels round differently for different batch sizes")
 
     def ask(i: int) -> str:

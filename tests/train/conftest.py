@@ -29,3 +29,10 @@ def tiny_student(smollm2_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 def tokenizer(tiny_student: Student) -> Any:
     """SmolLM2's own tokenizer and chat template."""
     return load_tokenizer(tiny_student)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """A tiny model gains nothing from threads, and they get in the way of the other test processes."""
+    torch = pytest.importorskip("torch", reason="training needs the train extra")
+    torch.set_num_threads(1)

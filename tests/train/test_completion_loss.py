@@ -1,0 +1,48 @@
+"""The cheaper loss is TRL's loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.train.tiny import row, rows
+from train.quiet import quiet
+from train.student import Student, load_for_training
+
+
+@pytest.fixture
+def trainer(tiny_student: Student, tokenizer: Any, tmp_path: Path) -> Any:
+    """A trainer over rows of unequal prompts and completions, so that learning starts at another column in each."""
+    with quiet():
+        from datasets import Dataset
+        from trl import SFTConfig
+
+        from train.completion_loss import CompletionTrainer
+
+        given = [*rows(2), row("long-prompt", "a fox " * 20, "a fox"), row("long", "a fox", "a fox, warm light " * 8)]
+        model, _ = load_for_training(tiny_student, "lora")
+        args = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none", max_length=None)
+        data = Dataset.from_list([dict(one) for one in given])
+        return CompletionTrainer(model=model.float(), args=args, train_dataset=data, processing_class=tokenizer)
+
+
+@pytest.mark.parametrize("items", [None, 50])
+def test_it_is_the_loss_of_trl(trainer: Any, items: int | None) -> None:
+    """The same value and gradient as TRL's own loss, per batch and when the caller says how many tokens count."""
+    from trl import SFTTrainer
+
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
+    with quiet():
+        found = {}
+        for name, loss_of in (("ours", trainer.compute_loss), ("theirs", SFTTrainer.compute_loss.__get__(trainer))):
+            trainer.model.requires_grad_(True)
+            trainer.model.zero_grad()
+            loss = loss_of(trainer.model, dict(batch), num_items_in_batch=items)
+            loss.backward()
+            gradient = trainer.model.model.layers[0].self_attn.q_proj.weight.grad.clone()
+            found[name] = (loss.item(), gradient)
+    assert found["ours"][0] == pytest.approx(found["theirs"][0], rel=1e-4)
+    scale = found["theirs"][1].abs().max()
+    assert float((found["ours"][1] - found["theirs"][1]).abs().max()) < 1e-3 * float(scale)
