@@ -28,7 +28,7 @@ $(VENV)/.train: pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.train
-	$(BIN)/python -m pip install --quiet --editable '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,review,dev]'
 	touch $@
 
 clean:

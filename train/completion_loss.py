@@ -15,8 +15,8 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types
     """SFTTrainer that applies the language-model head only where a batch has something to learn.
 
     Off a GPU, TRL 1.16 scores every position, prompt and padding included, with entropy and accuracy beside the loss.
-    For SmolLM2's 49,152 tokens that is half of a step. The loss is the same number: the sum over learned tokens of
-    -log p(token), divided by how many there are in the batch.
+    Leaving that out takes a sixth off a step of SmolLM2 on 2 cores, and 0.17 GiB. The loss is the same number: the sum
+    over learned tokens of -log p(token), divided by how many there are in the batch.
     """
 
     def compute_loss(

@@ -10,8 +10,8 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from itertools import combinations
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +42,7 @@ from train.evaluation import (
 )
 from train.outcome import TrainResult
 from train.rungs import Contender, contenders, decodings
+from train.served_base import served_base
 from train.student import Progress, Student, find_student
 
 OpenTeacher = Callable[[Teacher], AbstractAsyncContextManager[Endpoint]]
@@ -86,7 +87,9 @@ async def evaluate(
     checks = checks_for(spec, project.folder)
     seeds = held_out_seeds(store, spec)
     base = _base_teacher(spec, student, teacher)
-    tuned = base.model_copy(update={"model": _TUNED, "identity": _TUNED, "revision": trained.adapter_id})
+    tuned_base = await asyncio.to_thread(served_base, student, trained.settings.method)
+    revision = f"{trained.adapter_id} on {trained.settings.method} base"
+    tuned = base.model_copy(update={"model": _TUNED, "identity": _TUNED, "revision": revision})
     rungs = contenders(project, seeds, base, tuned, teacher.model_copy(update={"attempts": 1}))
     identity = _evaluation_id(spec, trained, seeds, checks, rungs)
     path = out_dir / f"{identity}.json"
@@ -94,14 +97,24 @@ async def evaluate(
         kept = Evaluation.model_validate_json(path.read_bytes())
         return kept.model_copy(update={"path": str(path), "reused": True, "calls_sent": 0})
     started, known = time.monotonic(), store.call_index().keys()
-    async with _opened(project, student, trained, store, rungs, open_teacher) as (server, ledgers):
-        shown = spec.exemplars[0].enhanced if spec.exemplars else spec.task.style
-        tuned_messages = rungs[-1].messages(seeds[0])
-        adapter = await check_adapter(server.base_url, server.model, _TUNED, tuned_messages, shown)
-        asking = _Asking(store, checks, seeds, spec, progress, total=_answers(spec, seeds) * len(rungs))
-        answers = [await asking.rung(rung, ledgers[rung.name]) for rung in rungs]
-    # A merged rung shares its ledger with another one, so ledgers are counted, not rungs.
-    used = list({id(ledger): ledger for ledger in ledgers.values()}.values())
+    asking = _Asking(store, checks, seeds, spec, progress, total=_answers(spec, seeds) * len(rungs))
+    answers: list[dict[Mode, Answers]] = []
+    used: list[Ledger] = []
+    for where, group in groupby(rungs, key=lambda rung: rung.where):
+        first, *more = group
+        if where == "teacher":
+            opened = _elsewhere(first.teacher, open_teacher)
+        else:
+            folder = tuned_base if where == "tuned" else student.folder
+            model = None if spec.train.base == "embedded" and folder == student.folder else folder
+            opened = _here(model, Path(trained.folder) if where == "tuned" else None, spec.evaluate.concurrency)
+        # One model at a time: the servers of base and tuned never stand beside each other in memory.
+        async with opened as (endpoint, server):
+            if where == "tuned" and server is not None:
+                shown = spec.exemplars[0].enhanced if spec.exemplars else spec.task.style
+                adapter = await check_adapter(server.base_url, server.model, _TUNED, first.messages(seeds[0]), shown)
+            used.append(ledger := Ledger(store, endpoint, first.teacher, concurrency=spec.evaluate.concurrency))
+            answers += [await asking.rung(rung, ledger) for rung in (first, *more)]
     evaluation = _evaluation(identity, spec, trained, seeds, checks, rungs, answers, adapter)
     evaluation = evaluation.model_copy(
         update={
@@ -159,35 +172,23 @@ def test_set_hash(seeds: Sequence[Seed]) -> str:
 
 
 @asynccontextmanager
-async def _opened(
-    project: Project,
-    student: Student,
-    trained: TrainResult,
-    store: Store,
-    rungs: Sequence[Contender],
-    open_teacher: OpenTeacher,
-) -> AsyncIterator[tuple[EmbeddedServer, dict[str, Ledger]]]:
-    """One server for base and adapter, the teacher's own if it is needed, and a ledger for each rung, by its name."""
-    model = None if project.spec.train.base == "embedded" else student.folder
-    places = project.spec.evaluate.concurrency
-    async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(
-            embedded(model, adapters={_TUNED: Path(trained.folder)}, max_batch=places)
-        )
-        by_teacher: dict[str, Ledger] = {}
-        ledgers: dict[str, Ledger] = {}
-        for rung in rungs:
-            named = f"{rung.where} {rung.teacher.model}"
-            if named not in by_teacher:
-                if rung.where == "local":
-                    served = _TUNED if rung.teacher.model == _TUNED else server.model
-                    endpoint = Endpoint(server.base_url, served, timeout_s=_TIMEOUT_S, concurrency=places)
-                    opened = await stack.enter_async_context(endpoint)
-                else:
-                    opened = await stack.enter_async_context(open_teacher(rung.teacher))
-                by_teacher[named] = Ledger(store, opened, rung.teacher, concurrency=places)
-            ledgers[rung.name] = by_teacher[named]
-        yield server, ledgers
+async def _here(
+    model: Path | None, adapter: Path | None, places: int
+) -> AsyncIterator[tuple[Endpoint, EmbeddedServer | None]]:
+    """A local model, asked under its own name, or with the adapter on under the name `tuned`."""
+    adapters = {} if adapter is None else {_TUNED: adapter}
+    async with embedded(model, adapters=adapters, max_batch=places) as server:
+        name = server.model if adapter is None else _TUNED
+        async with Endpoint(server.base_url, name, timeout_s=_TIMEOUT_S, concurrency=places) as endpoint:
+            yield endpoint, server
+
+
+@asynccontextmanager
+async def _elsewhere(
+    teacher: Teacher, open_teacher: OpenTeacher
+) -> AsyncIterator[tuple[Endpoint, EmbeddedServer | None]]:
+    async with open_teacher(teacher) as endpoint:
+        yield endpoint, None
 
 
 class _Asking:

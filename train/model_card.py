@@ -40,9 +40,10 @@ Training, mean of the first and of the last five steps: {first_loss:.3f} and {la
 
 ```python
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+{imports}
 
-model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "THIS_FOLDER")
+base = AutoModelForCausalLM.from_pretrained("{base}"{quantisation})
+model = PeftModel.from_pretrained(base, "THIS_FOLDER")
 tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")
 ```
 
@@ -78,6 +79,8 @@ def model_card(result: TrainResult) -> str:
         first_loss=_mean(losses[:5]),
         last_loss=_mean(losses[-5:]),
         validation=_validation(result),
+        imports=_QLORA_IMPORTS if qlora else _LORA_IMPORTS,
+        quantisation=_QLORA_LOADING if qlora else "",
         quantisation_limit=_QLORA_LIMIT if qlora else "It was trained on the unquantised base and is used on it.",
     )
 
@@ -96,9 +99,20 @@ _PLAIN = {
     "seconds_per_step",
     "peak_gib",
 }
+_LORA_IMPORTS = "from transformers import AutoModelForCausalLM, AutoTokenizer"
+_QLORA_IMPORTS = """import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+nf4 = BitsAndBytesConfig(
+    load_in_4bit=True,
+    bnb_4bit_quant_type="nf4",
+    bnb_4bit_use_double_quant=True,
+    bnb_4bit_compute_dtype=torch.bfloat16,
+)"""
+_QLORA_LOADING = ", quantization_config=nf4"
 _QLORA_LIMIT = (
-    "It was trained on the 4-bit base and is evaluated on the 16-bit one; the two differ by the rounding of NF4,"
-    " which the evaluation includes and the validation loss does not."
+    "It belongs on the NF4 base, or on that base dequantised to 16 bits, which is what was evaluated. On the original"
+    " 16-bit weights it writes worse, although its loss is the same."
 )
 
 

@@ -12,12 +12,12 @@ from schemas.records import Message, Messages, Sampling, Seed
 from schemas.spec import Exemplar, Spec, Teacher
 from schemas.spec_file import Project
 
-Where = Literal["local", "teacher"]
+Where = Literal["base", "teacher", "tuned"]
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One or more rungs that ask one model the same: `names` are all of them, `where` says which server it is at."""
+    """One or more rungs that ask one model the same: `names` are all of them, `where` says which server has it."""
 
     names: tuple[str, ...]
     where: Where
@@ -49,10 +49,10 @@ def contenders(
     shown = spec.exemplars if "exemplars" in prompt.variables else ()
     full, bare = _asking(prompt, spec, shown), _asking(prompt, spec, ())
     ladder = [
-        Contender(("base",), "local", base, 0, bare),
-        Contender(("few-shot",), "local", base, len(shown), full),
+        Contender(("base",), "base", base, 0, bare),
+        Contender(("few-shot",), "base", base, len(shown), full),
         Contender(("teacher",), "teacher", teacher, len(shown), full),
-        Contender(("tuned",), "local", tuned, 0, _tuned(spec)),
+        Contender(("tuned",), "tuned", tuned, 0, _tuned(spec)),
     ]
     merged: dict[object, Contender] = {}
     for rung in ladder:
@@ -62,8 +62,7 @@ def contenders(
 
 
 def _joined(a: Contender, b: Contender) -> Contender:
-    where: Where = "local" if "local" in (a.where, b.where) else "teacher"
-    return Contender((*a.names, *b.names), where, a.teacher, a.exemplars, a.messages)
+    return Contender((*a.names, *b.names), a.where, a.teacher, a.exemplars, a.messages)
 
 
 def _asking(prompt: Prompt, spec: Spec, exemplars: Sequence[Exemplar]) -> Callable[[Seed], Messages]:

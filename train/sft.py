@@ -26,6 +26,7 @@ from train.model_card import model_card
 from train.outcome import TrainResult
 from train.quiet import quiet
 from train.rows import Row, refuse_unusable
+from train.served_base import served_base
 from train.student import Progress, Student, load_for_training, load_tokenizer, read_json
 
 RESULT_NAME = "training.json"
@@ -72,6 +73,8 @@ def fine_tune(
     kept_json = result.model_dump(mode="json", exclude={"folder", "reused"})
     (partial / RESULT_NAME).write_bytes(orjson.dumps(kept_json, option=orjson.OPT_INDENT_2))
     _publish(partial, folder)
+    # The first time for a base this takes seconds and space; better here than when the answers are waited for.
+    served_base(student, settings.method)
     return result
 
 

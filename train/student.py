@@ -161,14 +161,15 @@ def count_four_bit_layers(model: Any) -> int:
 
     return sum(
         layer.weight.dtype == torch.uint8 and layer.weight.quant_type == "nf4" and layer.weight.quant_state.nested
-        for layer in _four_bit_layers(model)
+        for _, layer in four_bit_layers(model)
     )
 
 
-def _four_bit_layers(model: Any) -> list[Any]:
+def four_bit_layers(model: Any) -> list[tuple[str, Any]]:
+    """Every `Linear4bit` of `model` with its name."""
     import bitsandbytes
 
-    return [module for module in model.modules() if isinstance(module, bitsandbytes.nn.Linear4bit)]
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, bitsandbytes.nn.Linear4bit)]
 
 
 def _keep_trainable(model: Any) -> None:
@@ -178,7 +179,7 @@ def _keep_trainable(model: Any) -> None:
     as soon as it runs in evaluation mode, and never back. Later training steps then go through a kernel without a
     gradient, so hardly any of the adapter learns: the loss fell from 4.9 to 4.4 where it falls to 2.5 with this.
     """
-    for layer in _four_bit_layers(model):
+    for _, layer in four_bit_layers(model):
         layer.support_avx512bf16_for_cpu = False
 
 

@@ -142,10 +142,9 @@ async def main() -> None:
         return
     async with embedded() as server:
         await measure(server, 4, 4, shared=True)
-        for shared in (True, False):
-            for in_flight in IN_FLIGHT:
-                requests = max(8, options.requests // 4) if in_flight == 1 else options.requests
-                print(json.dumps(await measure(server, requests, in_flight, shared=shared)), flush=True)
+        for in_flight, shared in [*((count, True) for count in IN_FLIGHT), (16, False)]:
+            requests = 8 if in_flight == 1 else options.requests
+            print(json.dumps(await measure(server, requests, in_flight, shared=shared)), flush=True)
     for batch in () if options.skip_baseline else IN_FLIGHT[1:]:
         # A process of its own for each, so that every figure of memory is its own peak.
         command = [sys.executable, __file__, "--baseline-batch", str(batch), "--requests", str(options.requests)]

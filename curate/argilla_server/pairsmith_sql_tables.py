@@ -8,7 +8,25 @@ import re
 from pathlib import Path
 
 import sqlalchemy as sa
-from pairsmith_sql_engine import search_connections, words_file
+from argilla_server.database import database_url_sync
+from pairsmith_sql_words import words_file
+from sqlalchemy.dialects.postgresql import TSVECTOR
+
+VALUES = sa.table(
+    "pairsmith_values",
+    sa.column("record_id", sa.Uuid()),
+    sa.column("source", sa.Uuid()),
+    sa.column("facet", sa.Text()),
+    sa.column("word", sa.Text()),
+    sa.column("number", sa.Float()),
+)
+WORDS = sa.table(
+    "pairsmith_words",
+    sa.column("record_id", sa.Uuid()),
+    sa.column("dataset_id", sa.Uuid()),
+    sa.column("field", sa.Text()),
+    sa.column("words", TSVECTOR()),
+)
 
 
 def _statements(dialect: str) -> list[str]:
@@ -39,7 +57,7 @@ def prepare(engine: sa.Engine | None = None) -> bool:
     Call it after Argilla's migrations, while no server runs: a migration of Argilla may rebuild a table on SQLite,
     which drops the triggers on it, and then everything of ours is made anew from what Argilla stores.
     """
-    engine = engine or search_connections()
+    engine = engine or sa.create_engine(database_url_sync())
     wanted = {
         (match[1].lower(), match[2])
         for statement in _statements(engine.dialect.name)
@@ -62,6 +80,4 @@ def prepare(engine: sa.Engine | None = None) -> bool:
     words = words_file()
     if words is not None and words.exists():
         words.unlink()
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("ANALYZE")
     return True

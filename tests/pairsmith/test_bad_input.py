@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -189,8 +190,8 @@ def test_seeds_from_standard_input(project: Project) -> None:
 
 def test_a_second_process_is_turned_away_and_readers_are_not(make_project: Callable[..., Project]) -> None:
     """While one process writes, a second writer ends with code 6 and learns who holds the store; reading goes on."""
-    with LoopbackTeacher(answer, latency_s=0.3) as teacher:
-        project = make_project(teacher.url)
+    with LoopbackTeacher(answer, latency_s=0.5) as teacher:
+        project = make_project(teacher.url, tuple(f"{subject} number {i}" for subject in SUBJECTS for i in range(30)))
         first = subprocess.Popen(
             project.command("generate"),
             cwd=project.folder,
@@ -205,7 +206,8 @@ def test_a_second_process_is_turned_away_and_readers_are_not(make_project: Calla
             second = project.run("generate")
             reading = project.run("status")
         finally:
-            assert first.wait(60) == 0
+            first.send_signal(signal.SIGINT)
+            assert first.wait(60) == 130
     assert second.returncode == 6
     assert f"pid {first.pid}" in sentence(second)
     assert reading.returncode == 0

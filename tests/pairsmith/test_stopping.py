@@ -14,7 +14,7 @@ import pytest
 from tests.pairsmith.conftest import SUBJECTS, Project, answer
 from tests.synth.loopback import LoopbackTeacher
 
-MANY = tuple(f"{subject} number {i}" for i in range(15) for subject in SUBJECTS)
+MANY = tuple(f"{subject} number {i}" for i in range(30) for subject in SUBJECTS)
 DURABLE = "SELECT DISTINCT json_extract(body, '$.request.messages[#-1].content') FROM calls"
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from synth.embedded.process import embedded
 from tests.train.tiny import row, rows, settings
-from train.adapter_check import check_adapter
+from train.adapter_check import check_adapter, score
 from train.evaluation import AdapterCheck
+from train.served_base import served_base
 from train.sft import fine_tune
 from train.student import find_student
 
@@ -27,19 +28,20 @@ def test_qlora_on_smollm2_learns_and_is_switched(smollm2_folder: Path, tmp_path:
     assert after < before / 2
     assert result.peak_gib < 3.5
     text = rows(1, start=17)[0]
-    check, alone = asyncio.run(_scores(Path(result.folder), text["completion"][0]["content"]))
+    check, alone = asyncio.run(
+        _scores(served_base(student, "qlora"), Path(result.folder), text["completion"][0]["content"])
+    )
     assert check.tuned > check.base + check.tokens * 0.5
     assert alone == pytest.approx(check.base, abs=0.02 * check.tokens)
 
 
-async def _scores(adapter: Path, text: str) -> tuple[AdapterCheck, float]:
+async def _scores(base: Path, adapter: Path, text: str) -> tuple[AdapterCheck, float]:
     from schemas.records import Message
-    from train.adapter_check import score
 
     given = row("scored", "two boats", text)
     messages = tuple(Message.model_validate(message) for message in given["prompt"])
-    async with embedded(adapters={"tuned": adapter}) as server:
+    async with embedded(base, adapters={"tuned": adapter}) as server:
         check = await check_adapter(server.base_url, server.model, "tuned", messages, text)
-    async with embedded() as server:
+    async with embedded(base) as server:
         alone, _ = await score(server.base_url, server.model, messages, text)
     return check, alone

@@ -30,7 +30,7 @@ def test_the_embedded_teacher_is_the_few_shot_rung(tmp_path: Path) -> None:
     """Same model, same revision, same messages, same decoding: one rung with two names."""
     rungs = contenders(project(tmp_path), SEEDS, BASE, TUNED, BASE.model_copy(update={"retries": 9}))
     assert [rung.names for rung in rungs] == [("base",), ("few-shot", "teacher"), ("tuned",)]
-    assert rungs[1].where == "local"
+    assert rungs[1].where == "base"
 
 
 def test_another_teacher_or_revision_is_a_rung_of_its_own(tmp_path: Path) -> None:

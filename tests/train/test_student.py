@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from schemas.errors import MissingDependency, PairsmithError
 from tests.train.tiny import LINEAR_LAYERS
 from train.quiet import quiet
+from train.served_base import served_base
 from train.student import Student, find_student, hash_model, load_for_training, load_tokenizer
 
 
@@ -56,3 +58,31 @@ def test_qlora_really_is_four_bit_and_lora_is_not(tiny_student: Student) -> None
     with quiet():
         assert load_for_training(tiny_student, "qlora")[1] == LINEAR_LAYERS
         assert load_for_training(tiny_student, "lora")[1] == 0
+
+
+def test_a_qlora_adapter_is_served_on_the_rounded_weights(
+    tiny_student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the adapter was trained on is what it is asked on: the NF4 values in 16 bits, written once; LoRA keeps its own
+    base."""
+    import torch
+    from safetensors.torch import load_file
+
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
+    folder = served_base(tiny_student, "qlora")
+    weights, given = (load_file(place / "model.safetensors") for place in (folder, tiny_student.folder))
+    name = "model.layers.0.self_attn.q_proj.weight"
+    error = (weights[name].float() - given[name].float()).norm() / given[name].float().norm()
+    assert 0.05 < float(error) < 0.15
+    assert torch.equal(weights["model.embed_tokens.weight"], given["model.embed_tokens.weight"].bfloat16())
+    with quiet():
+        rounded, given_to_training = (load_for_training(tiny_student, "qlora")[0], load_rounded(folder))
+        ids = torch.tensor([[5, 6, 7, 8]])
+        assert torch.allclose(rounded(ids).logits.float(), given_to_training(ids).logits.float(), atol=0.02)
+    assert served_base(tiny_student, "qlora") == folder
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert served_base(tiny_student, "lora") == tiny_student.folder
+
+
+def load_rounded(folder: Path) -> Any:
+    return load_for_training(Student("rounded", folder, "-"), "lora")[0]

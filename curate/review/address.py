@@ -1,0 +1,61 @@
+"""Who answers at an address: an Argilla and which, whether it takes our key, or some other program."""
+
+from __future__ import annotations
+
+import json
+import socket
+import urllib.error
+import urllib.request
+
+from schemas.errors import ReviewError
+
+_OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy never reaches a loopback address
+
+
+def local_url(host: str, port: int) -> str:
+    """The address a browser on this machine uses for a server bound to `host`."""
+    return f"http://{'127.0.0.1' if host in ('0.0.0.0', '::', '') else host}:{port}"
+
+
+def answering_at(host: str, port: int) -> str | None:
+    """None when the port is free, "Argilla 2.8.0" when an Argilla answers there, "another program" otherwise."""
+    try:
+        socket.create_connection((host if host not in ("0.0.0.0", "::", "") else "127.0.0.1", port), timeout=2).close()
+    except OSError:
+        return None
+    try:
+        with _OPEN.open(f"{local_url(host, port)}/api/v1/version", timeout=5) as answer:
+            return f"Argilla {json.load(answer)['version']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another program"
+
+
+def who_am_i(url: str, api_key: str, *, timeout_s: float = 10.0) -> str:
+    """The user whose key this is, at the Argilla that answers at `url`.
+
+    Raises `ReviewError`, in a sentence each: nothing answers, what answers is no Argilla, or it refuses the key.
+    """
+    request = urllib.request.Request(f"{url.rstrip('/')}/api/v1/me", headers={"X-Argilla-Api-Key": api_key})
+    opener = _OPEN if "//127.0.0.1" in url or "//localhost" in url else urllib.request.build_opener()
+    try:
+        with opener.open(request, timeout=timeout_s) as answer:
+            username: str = json.load(answer)["username"]
+            return username
+    except urllib.error.HTTPError as error:
+        if error.code == 401:
+            raise ReviewError(
+                "Argilla refuses the API key.",
+                where=url,
+                fix="Check the variable that [review] key_env names; the owner's key of the embedded server is in its"
+                " credentials.json (`pairsmith review status` says where).",
+            ) from error
+        raise ReviewError(f"Argilla answers with status {error.code}.", where=url, fix="Read its log.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ReviewError("What answers is not an Argilla server.", where=url, fix="Check the address.") from error
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error
+        raise ReviewError(
+            f"No Argilla answers: {reason}.",
+            where=url,
+            fix="Start it with `pairsmith review up`, or check the address.",
+        ) from error

@@ -1,0 +1,75 @@
+"""Disagreements side by side, and the second task that settles them.
+
+A row waits while no verdict has more than half of its annotators, or an edit was asked for without a text. In the queue
+of adjudication one person sees what each of them said; that answer is final (`curate.review.decision`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from curate.review.decision import decide, standing
+from curate.review.pool import Pool
+from curate.review.push import (
+    ADJUDICATION,
+    Progress,
+    PushResult,
+    conversation_of,
+    has_conversations,
+    open_queue,
+    queue_name,
+    reasons_of,
+    send,
+)
+from curate.review.queues import Argilla
+from curate.review.task import record
+from schemas.records import Pair, Review
+from schemas.spec_file import Project
+from schemas.store import Store
+
+
+class Disagreement(NamedTuple):
+    """A pair that waits, with the answers that stand, oldest first."""
+
+    pair: Pair
+    answers: tuple[Review, ...]
+    why: str
+
+
+def disagreements(
+    reviews: Mapping[str, Sequence[Review]], pairs: Iterable[Pair], *, simulated: bool = False
+) -> list[Disagreement]:
+    """The pairs that wait for an adjudicator, in the order given."""
+    found = []
+    for pair in pairs:
+        own = reviews.get(pair.id, ())
+        decision = decide(own, pair, simulated=simulated)
+        if decision and decision.verdict == "undecided":
+            found.append(Disagreement(pair, tuple(standing(own, simulated=simulated)), decision.why))
+    return found
+
+
+def push_adjudication(
+    project: Project, store: Store, pool: Pool, argilla: Argilla, progress: Progress | None = None
+) -> PushResult:
+    """Send every disagreement that is not there yet to the queue of adjudication, with what the annotators said."""
+    waiting = disagreements(store.reviews(), pool.pairs.values())
+    if not waiting:
+        return PushResult(0, 0, 0, ())
+    name, routed = queue_name(project) + ADJUDICATION, store.routed()
+    queue = open_queue(project, pool, argilla, name, conversation=has_conversations(store))
+    rows = [
+        record(
+            project,
+            pool,
+            row.pair,
+            reasons_of(routed.get(row.pair.id, ())),
+            None,
+            messages=conversation_of(store, row.pair),
+            answers=row.answers,
+        )
+        for row in waiting
+    ]
+    sent, there = send(argilla, queue, rows, progress)
+    return PushResult(sent, there, 0, (name,))

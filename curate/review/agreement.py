@@ -1,0 +1,164 @@
+"""How far annotators agree: Krippendorff's alpha and Cohen's and Fleiss' kappa, with bootstrap intervals over rows.
+
+Alpha (Krippendorff 2011, package `krippendorff`) takes any number of annotators and missing answers. Kappa comes from
+`statsmodels`. Answers are nominal. The verdict is one question; every reason is a question of its own (given or not).
+Intervals are percentiles of 2,000 resamples of whole rows; a resample in which a measure is undefined (everybody gave
+one and the same answer throughout) is left out, and the interval is None if that was so in more than a tenth of them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from curate.review.decision import standing
+from schemas.records import Review
+
+_RESAMPLES = 2_000
+_UNDEFINED = 0.1
+Answers = Mapping[str, Mapping[str, str]]  # pair id -> annotator -> answer
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One measure of one question. `annotators`: the two of Cohen's kappa, else all of them. `value` is None where the
+    measure is undefined; `agreed` is the plain share of pairs of answers that are alike."""
+
+    question: str
+    measure: str
+    annotators: tuple[str, ...]
+    rows: int
+    agreed: float
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+def agreement(reviews: Mapping[str, Iterable[Review]], *, simulated: bool = False, seed: int = 0) -> list[Agreement]:
+    """Every measure of every question, on the rows with at least two annotators' standing answers (an adjudicator's is
+    not one of them)."""
+    answers = {
+        id_: {r.reviewer: r for r in standing(own, simulated=simulated) if r.role == "annotator"}
+        for id_, own in reviews.items()
+    }
+    shared = {id_: by for id_, by in sorted(answers.items()) if len(by) > 1}
+    if not shared:
+        return []
+    questions: dict[str, Answers] = {
+        "verdict": {id_: {name: r.decision for name, r in by.items()} for id_, by in shared.items()}
+    }
+    for reason in sorted({reason for by in shared.values() for r in by.values() for reason in r.reasons}):
+        questions[f"reason {reason}"] = {
+            id_: {name: "yes" if reason in r.reasons else "no" for name, r in by.items()} for id_, by in shared.items()
+        }
+    found: list[Agreement] = []
+    for question, told in questions.items():
+        found += _measures(question, told, seed)
+    return found
+
+
+def _measures(question: str, told: Answers, seed: int) -> list[Agreement]:
+    names = tuple(sorted({name for by in told.values() for name in by}))
+    rows = list(told.values())
+    found = [_agreement(question, "Krippendorff's alpha", names, rows, _alpha, seed)]
+    for pair in combinations(names, 2):
+        both = [{name: by[name] for name in pair} for by in rows if set(pair) <= set(by)]
+        if both:
+            found.append(_agreement(question, "Cohen's kappa", pair, both, _cohen(pair), seed))
+    raters, times = Counter(len(by) for by in rows).most_common(1)[0]
+    if raters > 2 or len(names) > 2:
+        equal = [by for by in rows if len(by) == raters]
+        found.append(_agreement(question, "Fleiss' kappa", names, equal, _fleiss, seed))
+        assert len(equal) == times
+    return found
+
+
+Measure = Callable[[Any], float | None]
+
+
+def _agreement(
+    question: str,
+    measure: str,
+    annotators: tuple[str, ...],
+    rows: Sequence[Mapping[str, str]],
+    prepare: Callable[[Sequence[Mapping[str, str]]], tuple[Any, Measure]],
+    seed: int,
+) -> Agreement:
+    import numpy as np
+
+    table, of = prepare(rows)
+    value = of(table)
+    low = high = None
+    if value is not None and len(rows) > 1:
+        generator = np.random.default_rng(seed)
+        resampled = [of(table[generator.integers(len(table), size=len(table))]) for _ in range(_RESAMPLES)]
+        defined = [one for one in resampled if one is not None]
+        if len(defined) >= (1 - _UNDEFINED) * _RESAMPLES:
+            low, high = (float(bound) for bound in np.quantile(defined, [0.025, 0.975]))
+    return Agreement(question, measure, annotators, len(rows), _agreed(rows), value, low, high)
+
+
+def _agreed(rows: Sequence[Mapping[str, str]]) -> float:
+    alike = [a == b for by in rows for a, b in combinations(by.values(), 2)]
+    return sum(alike) / len(alike)
+
+
+def _counts(rows: Sequence[Mapping[str, str]]) -> Any:
+    """rows x answers: how many annotators gave each answer."""
+    import numpy as np
+
+    values = sorted({value for by in rows for value in by.values()})
+    return np.array([[list(by.values()).count(value) for value in values] for by in rows])
+
+
+def _alpha(rows: Sequence[Mapping[str, str]]) -> tuple[Any, Measure]:
+    import krippendorff
+
+    def alpha(table: Any) -> float | None:
+        if (table.sum(axis=0) > 0).sum() < 2:
+            return None
+        return float(krippendorff.alpha(value_counts=table, level_of_measurement="nominal"))
+
+    return _counts(rows), alpha
+
+
+def _fleiss(rows: Sequence[Mapping[str, str]]) -> tuple[Any, Measure]:
+    inter_rater = _inter_rater()
+
+    def fleiss(table: Any) -> float | None:
+        if (table.sum(axis=0) > 0).sum() < 2:
+            return None
+        return float(inter_rater.fleiss_kappa(table))
+
+    return _counts(rows), fleiss
+
+
+def _cohen(pair: tuple[str, str]) -> Callable[[Sequence[Mapping[str, str]]], tuple[Any, Measure]]:
+    def prepare(rows: Sequence[Mapping[str, str]]) -> tuple[Any, Measure]:
+        import numpy as np
+
+        inter_rater = _inter_rater()
+        values = sorted({value for by in rows for value in by.values()})
+        codes = np.array([[values.index(by[name]) for name in pair] for by in rows])
+
+        def kappa(table: Any) -> float | None:
+            square = np.zeros((len(values), len(values)))
+            np.add.at(square, (table[:, 0], table[:, 1]), 1)
+            if len(np.unique(table)) < 2:
+                return None
+            return float(inter_rater.cohens_kappa(square, return_results=False))
+
+        return codes, kappa
+
+    return prepare
+
+
+def _inter_rater() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from statsmodels.stats import inter_rater
+    return inter_rater

@@ -1,0 +1,97 @@
+"""Gold items: rows with known verdicts, put among the others to measure each annotator.
+
+One JSON object a line: `{"simple": "...", "enhanced": "...", "verdict": "accept" | "reject" | "edit"}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from curate.review.decision import standing
+from curate.review.estimate import binomial
+from schemas.errors import InputError
+from schemas.records import Imported, Pair, Review, content_id
+from schemas.spec_file import Project
+
+_VERDICTS = ("accept", "reject", "edit")
+
+
+@dataclass(frozen=True)
+class GoldItem:
+    """A row and the verdict that is right."""
+
+    pair: Pair
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How often an annotator gave the known verdict, with the exact binomial interval (95 %)."""
+
+    reviewer: str
+    right: int
+    answered: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        return self.right / self.answered
+
+
+def read_gold(project: Project) -> list[GoldItem]:
+    """The items of `review.gold`, in order; none if the spec names no file. Raises InputError naming the line."""
+    name = project.spec.review.gold
+    if name is None:
+        return []
+    path = project.folder / name
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise InputError(
+            f"cannot be read: {error.strerror}.", where=str(path), fix="Correct [review] gold, or leave it out."
+        ) from None
+    return [
+        _item(line, f"{path}:{number}", name, number, project) for number, line in enumerate(lines, 1) if line.strip()
+    ]
+
+
+def _item(line: bytes, where: str, name: str, number: int, project: Project) -> GoldItem:
+    shape = 'Write {"simple": "...", "enhanced": "...", "verdict": "accept"}.'
+    try:
+        item = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise InputError(f"is not valid JSON: {error}.", where=where, fix=shape) from None
+    keys = ("simple", "enhanced", "verdict")
+    if not isinstance(item, dict) or set(item) != set(keys) or not all(isinstance(v, str) and v for v in item.values()):
+        raise InputError(
+            f"is not a gold item: it needs the texts {', '.join(keys)}, and only these.", where=where, fix=shape
+        )
+    if item["verdict"] not in _VERDICTS:
+        raise InputError(f"the verdict is '{item['verdict']}'.", where=where, fix=f"One of: {', '.join(_VERDICTS)}.")
+    pair = Pair(
+        seed_id=content_id("gold", [item["simple"]]),
+        simple=item["simple"],
+        enhanced=item["enhanced"],
+        system=project.spec.task.system,
+        origin=Imported(source=f"{Path(name).as_posix()}:{number}"),
+    )
+    return GoldItem(pair, item["verdict"])
+
+
+def accuracies(
+    items: Iterable[GoldItem], reviews: Mapping[str, Iterable[Review]], *, simulated: bool = False
+) -> list[Accuracy]:
+    """Every annotator's accuracy on the gold items answered, by name. An edit counts as such, whatever its text."""
+    told: dict[str, list[bool]] = {}
+    for item in items:
+        for review in standing(reviews.get(item.pair.id, ()), simulated=simulated):
+            told.setdefault(review.reviewer, []).append(review.decision == item.verdict)
+    return [
+        Accuracy(reviewer, sum(right), len(right), *binomial(sum(right), len(right)))
+        for reviewer, right in sorted(told.items())
+    ]

@@ -1,0 +1,225 @@
+"""Bringing answers back: every annotator's responses become `Review` records, and nothing is ever replaced.
+
+A response that changed is another review; one that is gone, discarded or a draft again is a review that says
+`withdrawn`. An edit also makes the corrected pair. Argilla keeps no working time, so `seconds` is measured as the time
+since the same person's previous answer in any queue of the project; it is None for a person's first answer and after a
+pause of more than `PAUSE_S`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+from curate.review.decision import edited_pair
+from curate.review.push import ADJUDICATION, SHARED, queue_name
+from curate.review.queues import Argilla
+from curate.review.task import LETTERS, THIS
+from schemas.errors import ReviewError
+from schemas.records import Json, Pair, Record, Review, now
+from schemas.spec_file import Project
+from schemas.store import Store
+from schemas.transitions import reach
+
+PAUSE_S = 600.0
+SIMULATED = "simulated-"  # annotators whose name begins so are programs; their answers decide nothing
+Role = Literal["annotator", "adjudicator"]
+Progress = Callable[[str, Json], None]
+
+
+@dataclass(frozen=True)
+class PullResult:
+    """What a pull found. `new` answers, `changed` ones where another stood, `withdrawn` ones
+    taken back, `edits` pairs made, `unchanged` answers known before, `discarded` responses without an answer, `foreign`
+    records that are not ours."""
+
+    new: int = 0
+    changed: int = 0
+    withdrawn: int = 0
+    edits: int = 0
+    unchanged: int = 0
+    discarded: int = 0
+    foreign: int = 0
+
+    @property
+    def news(self) -> int:
+        return self.new + self.changed + self.withdrawn
+
+
+@dataclass(frozen=True)
+class Response:
+    """A response as it stands on the server. `seconds` since the same person's previous answer, if known."""
+
+    pair_id: str
+    reviewer: str
+    role: Role
+    status: str
+    values: Json
+    rivals: tuple[str, ...]
+    at: datetime
+    seconds: float | None = None
+
+
+def pull(project: Project, store: Store, argilla: Argilla, progress: Progress | None = None) -> PullResult:
+    """Read every response once and append what is new. Killed, it goes on when run again; run twice, it adds nothing.
+
+    Raises ReviewError if there is no queue of this project on the server.
+    """
+    responses, seen = _read(project, argilla, progress)
+    pairs = {pair.id: pair for pair in store.pairs(pair_id for pair_id, _ in seen)}
+    known, routed = store.reviews(pairs), store.routed(pairs)
+    counts = dict.fromkeys(PullResult.__dataclass_fields__, 0)
+    counts["foreign"] = len({pair_id for pair_id, _ in seen if pair_id not in pairs})
+    submitted: set[tuple[str, Role, str]] = set()
+    for response in timed(responses):
+        pair = pairs.get(response.pair_id)
+        if pair is None:
+            continue
+        own = [r for r in known.get(pair.id, ()) if (r.role, r.reviewer) == (response.role, response.reviewer)]
+        if response.status != "submitted":
+            counts["discarded"] += 1
+            continue
+        submitted.add((pair.id, response.role, response.reviewer))
+        if any(review.at == response.at for review in own):
+            counts["unchanged"] += 1
+            continue
+        why = routed.get(pair.id, ())
+        review = review_of(response, pair, why[-1].sampling_probability if why else None)
+        records: list[Record] = [review]
+        gold = any(record.reason == "gold" for record in why)
+        if review.decision == "edit" and review.edited not in (None, "", pair.enhanced) and not gold:
+            records.append(edited_pair(pair, review))
+            counts["edits"] += 1
+        store.write(*records)
+        reach("mid_pull")
+        counts["changed" if own and own[-1].decision != "withdrawn" else "new"] += 1
+    users = {response.reviewer for response in responses} | set(argilla.users().values())
+    for review in _withdrawn(known, seen, submitted, users, responses):
+        store.write(review)
+        counts["withdrawn"] += 1
+    return PullResult(**counts)
+
+
+def watch(
+    project: Project, store: Store, argilla: Argilla, stop: threading.Event, every_s: float = 10.0
+) -> Iterator[PullResult]:
+    """A pull every `every_s` seconds until `stop` is set; each result is yielded."""
+    while not stop.is_set():
+        yield pull(project, store, argilla)
+        stop.wait(every_s)
+
+
+def _read(
+    project: Project, argilla: Argilla, progress: Progress | None
+) -> tuple[list[Response], set[tuple[str, Role]]]:
+    """All responses, and (pair id, role) of every record that is on the server."""
+    users = argilla.users()
+    found: list[Response] = []
+    seen: set[tuple[str, Role]] = set()
+    queues = 0
+    for suffix in ("", SHARED, ADJUDICATION):
+        queue = argilla.queue(queue_name(project) + suffix)
+        if queue is None:
+            continue
+        queues += 1
+        role: Role = "adjudicator" if suffix == ADJUDICATION else "annotator"
+        for record in argilla.records(queue, responses=True):
+            pair_id = record["external_id"] or str(record["id"])
+            seen.add((pair_id, role))
+            for raw in record.get("responses") or ():
+                user = str(raw["user_id"])
+                found.append(
+                    Response(
+                        pair_id=pair_id,
+                        reviewer=users.get(user, user),
+                        role=role,
+                        status=raw["status"],
+                        values={name: told["value"] for name, told in (raw["values"] or {}).items()},
+                        rivals=tuple((record.get("metadata") or {}).get("rivals", ())),
+                        at=_time(raw["updated_at"]),
+                    )
+                )
+        if progress:
+            progress("review pull", {"queue": queue.name, "records": len(seen), "responses": len(found)})
+    if not queues:
+        raise ReviewError(
+            f"there is no queue {queue_name(project)} in the workspace {argilla.workspace}.",
+            where=argilla.url,
+            fix="Run `pairsmith review push` first.",
+        )
+    return found, seen
+
+
+def _time(text: str) -> datetime:
+    """Argilla's times are UTC, written without saying so."""
+    told = datetime.fromisoformat(text)
+    return told if told.tzinfo else told.replace(tzinfo=UTC)
+
+
+def timed(responses: list[Response]) -> list[Response]:
+    """The responses in the order of time, each with the seconds since the same person's previous one.
+
+    Drafts and discarded responses took time too, so they count as previous ones.
+    """
+    last: dict[str, datetime] = {}
+    found = []
+    for response in sorted(responses, key=lambda r: (r.at, r.pair_id)):
+        before = last.get(response.reviewer)
+        gap = (response.at - before).total_seconds() if before else None
+        found.append(replace(response, seconds=gap if gap is not None and gap <= PAUSE_S else None))
+        last[response.reviewer] = response.at
+    return found
+
+
+def review_of(response: Response, pair: Pair, probability: float | None) -> Review:
+    """A submitted response as a review. Another text with `accept` is an edit; with `reject` it changes nothing."""
+    values = response.values
+    verdict, text = values["verdict"], values.get("edited")
+    changed = text is not None and text.strip() != "" and text != pair.enhanced
+    decision = "edit" if verdict == "accept" and changed else verdict
+    names = dict(zip((THIS, *LETTERS), (pair.id, *response.rivals), strict=False))
+    ranks = [(names[item["value"]], item["rank"]) for item in values.get("ranking") or () if item["value"] in names]
+    return Review(
+        pair_id=pair.id,
+        reviewer=response.reviewer,
+        decision=decision,
+        edited=text if decision == "edit" else None,
+        reasons=tuple(values.get("reasons") or ()),
+        seconds=response.seconds,
+        sampling_probability=probability,
+        simulated=response.reviewer.startswith(SIMULATED),
+        ranking=tuple((id_, rank) for id_, rank in ranks if rank is not None),
+        role=response.role,
+        at=response.at,
+    )
+
+
+def _withdrawn(
+    known: Mapping[str, list[Review]],
+    seen: set[tuple[str, Role]],
+    submitted: set[tuple[str, Role, str]],
+    users: set[str],
+    responses: list[Response],
+) -> Iterator[Review]:
+    """Answers that stood at the last pull and do not now, though their record and their author are there."""
+    left = {(r.pair_id, r.role, r.reviewer): r.at for r in responses}
+    for pair_id, own in known.items():
+        latest: dict[tuple[Role, str], Review] = {}
+        for review in own:
+            key = review.role, review.reviewer
+            if key not in latest or review.at >= latest[key].at:
+                latest[key] = review
+        for (role, reviewer), review in latest.items():
+            gone = (pair_id, role) in seen and reviewer in users and (pair_id, role, reviewer) not in submitted
+            if gone and review.decision != "withdrawn":
+                yield Review(
+                    pair_id=pair_id,
+                    reviewer=reviewer,
+                    decision="withdrawn",
+                    simulated=review.simulated,
+                    role=role,
+                    at=max(left.get((pair_id, role, reviewer)) or now(), review.at),
+                )

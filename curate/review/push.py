@@ -1,0 +1,237 @@
+"""Sending rows to review: drawing the next batch, and filling Argilla's queues with what is not there yet.
+
+Two steps, each safe to repeat: `route` decides and makes the decision durable; `push` sends what was routed. A record's
+external id is the pair's id, and Argilla matches records by it, so a batch whose answer was lost is never doubled.
+What is on the server already is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from curate.review.decision import decide, standing
+from curate.review.estimate import Advice, Share, accept_share, advice, seconds_per_item
+from curate.review.gold import read_gold
+from curate.review.pool import Pool, strata
+from curate.review.queues import Argilla, Queue
+from curate.review.router import REASONS, divide, draw, frames, place, routed_ids
+from curate.review.task import bad_examples, guidelines, record, settings
+from schemas.errors import ReviewError
+from schemas.records import Json, Message, Pair, Review, Routed, RoutingReason
+from schemas.spec_file import Project
+from schemas.store import Store
+from schemas.transitions import reach
+
+Progress = Callable[[str, Json], None]
+SHARED, ADJUDICATION = "-shared", "-adjudication"
+_BULK = 50
+_GOLD_SHARE = 0.1  # of a batch
+
+
+def queue_name(project: Project) -> str:
+    """The name of the queue; `-shared` (rows that several people answer) and `-adjudication` hang on it."""
+    return project.spec.review.dataset or project.spec.task.name
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where review stands. `waiting` rows were routed and nobody decided them; `share` is the accept share of what
+    passed the gates (None: too few answers); `advice` what to do next (None without a share)."""
+
+    routed: int
+    decided: int
+    waiting: int
+    undecided: int
+    share: Share | None
+    advice: Advice | None
+    seconds: float | None
+
+
+def standing_of(project: Project, store: Store, pool: Pool) -> Standing:
+    """Counted from the store; nothing is asked of the server."""
+    spec = project.spec.review
+    routed, reviews = store.routed(), store.reviews()
+    shown = [id_ for id_ in routed if id_ in pool.pairs]
+    verdicts = {id_: d.verdict for id_ in shown if (d := decide(reviews.get(id_, ()), pool.pairs[id_]))}
+    accepted = {id_: verdict == "accept" for id_, verdict in verdicts.items() if verdict != "undecided"}
+    reasons = routed_ids(record for id_ in shown for record in routed[id_])
+    share = accept_share(strata(list(pool.rows.values()), reasons, accepted, spec.seed), spec.confidence)
+    answers = [review for id_ in shown for review in standing(reviews.get(id_, ()))]
+    seconds = seconds_per_item(review.seconds for review in answers)
+    told = None
+    if share:
+        told = advice(share, spec.half_width, seconds=seconds, answers_per_row=len(answers) / max(share.reviewed, 1))
+    undecided = len(verdicts) - len(accepted)
+    return Standing(len(shown), len(accepted), len(shown) - len(accepted), undecided, share, told, seconds)
+
+
+def route(project: Project, store: Store, pool: Pool, *, more: bool = False) -> list[Routed]:
+    """Draw what is missing to a batch, once half of the last one is decided, and make the draw durable. Nothing is
+    drawn once the accept share's interval is as tight as the spec asks, unless `more`.
+    """
+    spec, now_ = project.spec.review, standing_of(project, store, pool)
+    if now_.advice and now_.advice.stop and not more:
+        return []
+    wanted = spec.batch - now_.waiting
+    if wanted < spec.batch / 2:
+        return []
+    of, routed = frames(list(pool.rows.values())), store.routed()
+    chosen = draw(of, divide(wanted, spec.shares, of), spec.seed, routed_ids(r for rs in routed.values() for r in rs))
+    new = [
+        Routed(
+            pair_id=drawn.pair_id,
+            reason=reason,
+            sampling_probability=drawn.probability,
+            draw=log,
+            dataset=_queue_of(project, drawn.pair_id),
+        )
+        for drawn in chosen
+        for reason, log in drawn.draws
+    ]
+    gold = [item.pair for item in read_gold(project) if item.pair.id not in routed]
+    gold = gold[: max(1, round(_GOLD_SHARE * len(chosen)))] if chosen else []
+    new += [
+        Routed(pair_id=pair.id, reason="gold", sampling_probability=1, dataset=_queue_of(project, pair.id))
+        for pair in gold
+    ]
+    if new:
+        store.write(*gold, *new)
+    return new
+
+
+def _queue_of(project: Project, pair_id: str) -> str:
+    spec = project.spec.review
+    shared = place(spec.seed, "overlap", pair_id) < spec.overlap
+    return queue_name(project) + (SHARED if shared else "")
+
+
+@dataclass(frozen=True)
+class PushResult:
+    """`sent` records went out, `there` were on the server already, `decided` need no answer any more."""
+
+    sent: int
+    there: int
+    decided: int
+    queues: tuple[str, ...]
+
+
+def push(project: Project, store: Store, pool: Pool, argilla: Argilla, progress: Progress | None = None) -> PushResult:
+    """Send every routed row that still needs a decision and is not on the server.
+
+    Waits while the server restarts; killed, it goes on where it stopped when run again. Raises ReviewError where the
+    server cannot be used, or a queue of that name asks other questions.
+    """
+    routed, reviews = store.routed(), store.reviews()
+    gold = {item.pair.id: item for item in read_gold(project)}
+    known: Mapping[str, Pair] = {**pool.pairs, **{id_: item.pair for id_, item in gold.items()}}
+    by_queue: dict[str, list[Pair]] = {}
+    decided = 0
+    for id_, why in routed.items():
+        if id_ not in known:
+            continue
+        if _answered(project, known[id_], why, reviews.get(id_, ()), id_ in gold):
+            decided += 1
+            continue
+        by_queue.setdefault(why[0].dataset, []).append(known[id_])
+    sent = there = 0
+    for name in sorted(by_queue):
+        queue = open_queue(project, pool, argilla, name, conversation=has_conversations(store))
+        rows = [
+            record(
+                project,
+                pool,
+                pair,
+                reasons_of(routed[pair.id]),
+                routed[pair.id][-1].sampling_probability,
+                messages=conversation_of(store, pair),
+            )
+            for pair in sorted(by_queue[name], key=lambda pair: place(project.spec.review.seed, "queue", pair.id))
+        ]
+        new, old = send(argilla, queue, rows, progress)
+        sent, there = sent + new, there + old
+    return PushResult(sent, there, decided, tuple(sorted(by_queue)))
+
+
+def _answered(project: Project, pair: Pair, why: Sequence[Routed], reviews: Iterable[Review], gold: bool) -> bool:
+    """Whether a row has as many answers as its queue asks for, and they decide it."""
+    answers = standing(reviews)
+    needed = _min_submitted(project, why[0].dataset)
+    decision = decide(answers, pair)
+    return len(answers) >= needed and (gold or (decision is not None and decision.verdict != "undecided"))
+
+
+def _min_submitted(project: Project, queue: str) -> int:
+    if queue.endswith(ADJUDICATION):
+        return 1
+    return project.spec.review.annotators_per_row + queue.endswith(SHARED)
+
+
+def reasons_of(why: Sequence[Routed]) -> list[RoutingReason]:
+    """In the order of `REASONS`, gold last."""
+    found = {record.reason for record in why}
+    return [reason for reason in (*REASONS, "gold") if reason in found]
+
+
+def conversation_of(store: Store, pair: Pair) -> Sequence[Message]:
+    """The messages of the pair's seed, if it is a conversation."""
+    seed = next((seed for seed in store.seeds(active=False) if seed.id == pair.seed_id), None)
+    return (seed.messages or ()) if seed else ()
+
+
+def has_conversations(store: Store) -> bool:
+    """Whether the queue needs a field for them."""
+    return any(seed.messages for seed in store.seeds())
+
+
+def open_queue(project: Project, pool: Pool, argilla: Argilla, name: str, *, conversation: bool) -> Queue:
+    """The queue of that name, made if it is not there. Raises ReviewError if another's stands in its place."""
+    inputs: dict[tuple[str, str], int] = {}
+    for pair in pool.pairs.values():
+        inputs[pair.seed_id, pair.simple] = inputs.get((pair.seed_id, pair.simple), 0) + 1
+    rivals = max(inputs.values(), default=1) - 1
+    text = guidelines(project, bad_examples(pool))
+    queue = argilla.make_queue(
+        name,
+        lambda client: settings(
+            project,
+            client,
+            text,
+            rivals=rivals,
+            min_submitted=_min_submitted(project, name),
+            conversation=conversation,
+            adjudication=name.endswith(ADJUDICATION),
+        ),
+    )
+    missing = {"verdict", "edited", "reasons"} - set(queue.questions)
+    if missing:
+        raise ReviewError(
+            f"the queue {name} is there and does not ask for {', '.join(sorted(missing))}.",
+            where=argilla.url,
+            why="It was not made by pairsmith, and nothing of it is replaced.",
+            fix='Name another queue: [review] dataset = "..."',
+        )
+    return queue
+
+
+def send(argilla: Argilla, queue: Queue, rows: Sequence[Json], progress: Progress | None) -> tuple[int, int]:
+    """Send the rows whose pair is not in the queue yet: how many were sent, and how many were there."""
+    there = {found["external_id"] for found in argilla.records(queue)}
+    open_ = [row for row in rows if row["external_id"] not in there]
+    for start in range(0, len(open_), _BULK):
+        items = [_for_queue(row, queue) for row in open_[start : start + _BULK]]
+        argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
+        reach("mid_push")
+        if progress:
+            progress("review push", {"done": min(start + _BULK, len(open_)), "total": len(open_)})
+    return len(open_), len(rows) - len(open_)
+
+
+def _for_queue(row: Json, queue: Queue) -> Json:
+    """With the questions' ids; a suggestion for a question that this queue does not ask is left out."""
+    suggestions = [
+        {**{k: v for k, v in told.items() if k != "question"}, "question_id": queue.questions[told["question"]]}
+        for told in row["suggestions"]
+        if told["question"] in queue.questions
+    ]
+    return {**row, "suggestions": suggestions}

@@ -1,0 +1,169 @@
+"""An Argilla seen from here: the client, the workspace, and the queues (Argilla's datasets) of a project.
+
+Every call goes through the official client's HTTP connection and is sent again while the server restarts.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from curate.review.address import who_am_i
+from schemas.errors import MissingDependency, ReviewError
+from schemas.records import Json
+
+PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
+_PAGE = 1_000
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A published dataset: its id, and the ids of its questions by name."""
+
+    id: str
+    name: str
+    questions: dict[str, str]
+
+
+class Argilla:
+    """A signed-in connection. Use it in a `with`."""
+
+    def __init__(self, url: str, api_key: str, workspace: str, *, patience_s: float = PATIENCE_S) -> None:
+        """Raises ReviewError (nothing answers within `patience_s`, no Argilla, wrong key) and MissingDependency."""
+        self.url, self.workspace, self._patience_s = url.rstrip("/"), workspace, patience_s
+        self.sdk = self._signed_in(api_key)
+
+    def _signed_in(self, api_key: str) -> Any:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the client's own models warn under pydantic's newest versions
+                import argilla
+                from argilla._exceptions import ArgillaError
+        except ModuleNotFoundError as error:
+            raise MissingDependency(
+                f"review needs the package {error.name}.", fix="Install it: pip install 'pairsmith[review]'"
+            ) from None
+        import httpx
+
+        logging.getLogger("argilla.sdk").setLevel(logging.CRITICAL)  # what it logs is raised as well
+        who_am_i(self.url, api_key)
+        try:
+            return argilla.Argilla(api_url=self.url, api_key=api_key, timeout=60)
+        except (ArgillaError, httpx.HTTPError) as error:
+            raise ReviewError(f"Argilla cannot be used: {error}.", where=self.url, fix="Read its log.") from error
+
+    def __enter__(self) -> Argilla:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.sdk.http_client.close()
+
+    def call(self, method: str, path: str, **arguments: Any) -> Any:
+        """The JSON that the API answers. Waits for a server that is away or failing; a refusal is a ReviewError."""
+        import httpx
+
+        started, pause = time.monotonic(), 0.2
+        while True:
+            try:
+                answer = self.sdk.http_client.request(method, f"/api/v1/{path}", **arguments)
+                problem = None if answer.status_code < 500 else f"status {answer.status_code}"
+            except httpx.TransportError as error:
+                problem = str(error) or type(error).__name__
+            if problem is None:
+                return self._read(answer, path)
+            if time.monotonic() - started + pause > self._patience_s:
+                raise ReviewError(
+                    f"Argilla does not answer: {problem}.",
+                    where=self.url,
+                    why="What was sent before is there, and nothing was sent twice.",
+                    fix="Start it (`pairsmith review up`) and run the command again; it goes on where it stopped.",
+                )
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+    def _read(self, answer: Any, path: str) -> Any:
+        if answer.status_code in (401, 403):
+            raise ReviewError(
+                f"Argilla refuses this user ({answer.status_code}) at {path}.",
+                where=self.url,
+                fix="Use the API key of an owner, or of an admin of the workspace.",
+            )
+        if answer.status_code >= 400:
+            raise ReviewError(f"Argilla refused {path}: {answer.text[:500]}", where=self.url)
+        return answer.json() if answer.content else None
+
+    def workspace_id(self, *, make: bool) -> str | None:
+        """The workspace's id; made if it is not there and `make`."""
+        for found in self.call("GET", "me/workspaces")["items"]:
+            if found["name"] == self.workspace:
+                return str(found["id"])
+        return str(self.call("POST", "workspaces", json={"name": self.workspace})["id"]) if make else None
+
+    def queue(self, name: str) -> Queue | None:
+        """The published dataset of that name; one that was left half made by a crash is removed: it holds nothing."""
+        workspace = self.workspace_id(make=False)
+        if workspace is None:
+            return None
+        for found in self.call("GET", "me/datasets", params={"workspace_id": workspace})["items"]:
+            if found["name"] == name and found["status"] == "ready":
+                questions = self.call("GET", f"datasets/{found['id']}/questions")["items"]
+                return Queue(str(found["id"]), name, {q["name"]: str(q["id"]) for q in questions})
+            if found["name"] == name:
+                self.call("DELETE", f"datasets/{found['id']}")
+        return None
+
+    def make_queue(self, name: str, settings: Callable[[Any], Any]) -> Queue:
+        """The queue, made with `settings(client)` if it is not there."""
+        import argilla as rg
+        import httpx
+        from argilla._exceptions import ArgillaError
+
+        started = time.monotonic()
+        while (found := self.queue(name)) is None:
+            self.workspace_id(make=True)
+            try:
+                rg.Dataset(name=name, workspace=self.workspace, settings=settings(self.sdk), client=self.sdk).create()
+            except (ArgillaError, httpx.HTTPError) as error:
+                if not _away(error) or time.monotonic() - started > self._patience_s:
+                    raise ReviewError(
+                        f"The queue {name} cannot be made: {error}", where=self.url, fix="Read the server's log."
+                    ) from error
+                time.sleep(1)
+        return found
+
+    def records(self, queue: Queue, *, responses: bool = False) -> Iterator[Json]:
+        """Every record of a queue, oldest first; with everybody's responses if asked."""
+        offset, include = 0, {"include": "responses"} if responses else {}
+        while True:
+            page = self.call(
+                "GET", f"datasets/{queue.id}/records", params={"offset": offset, "limit": _PAGE, **include}
+            )["items"]
+            yield from page
+            offset += len(page)
+            if len(page) < _PAGE:
+                return
+
+    def users(self) -> dict[str, str]:
+        """user id -> username, of everyone, or for an admin of the workspace's."""
+        workspace = self.workspace_id(make=False)
+        path = "users" if self.call("GET", "me")["role"] == "owner" else f"workspaces/{workspace}/users"
+        return {str(user["id"]): user["username"] for user in self.call("GET", path)["items"]}
+
+
+def _away(error: BaseException) -> bool:
+    """Whether the server was away or failing, which the client may have wrapped in an error of its own."""
+    import httpx
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, httpx.TransportError) or (getattr(cause, "status_code", None) or 0) >= 500:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False

@@ -1,0 +1,168 @@
+"""Which rows people see, why, and how likely each was to be chosen.
+
+Every reason draws a simple random sample, without replacement, from a frame of its own (`frames`). A frame's rows stand
+in the order of permanent random numbers (Ohlsson 1995, "Coordination of samples using permanent random numbers"):
+SHA-256 of the seed, the reason and the row's id, read as a fraction. The sample is the first rows of that order, so
+
+- the next batch goes on where the last one stopped, and both together are one simple random sample;
+- rows that join or leave the frame move no other row;
+- the draws of two reasons are independent, so a row is in any of them with probability
+  1 - product of (1 - size / population) over the frames it is in, exactly.
+
+A row that two reasons choose is shown once and counts for both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from schemas.records import Draw, Routed, RoutingReason, content_id
+from schemas.spec import Shares
+
+# In this order: the first reason of a row is the one it is counted under where only one can be. `certify` comes first,
+# so that no row of the random sample is ever used for fitting.
+REASONS: tuple[RoutingReason, ...] = ("certify", "audit_accepted", "audit_rejected", "disagree", "border", "fit")
+# Reasons that choose at random from everything they are about. The others look where rows are interesting, so an
+# estimate may not stand on them.
+ESTIMATION: tuple[RoutingReason, ...] = ("certify", "audit_accepted", "audit_rejected")
+_ACTIVE = 0.1  # the share of the rows that passed which count as disagreed upon, or as near the border
+_DIGITS = 2**53
+
+
+@dataclass(frozen=True)
+class RouterRow:
+    """What the router knows of a candidate. Nothing in it may depend on what people said.
+
+    `passed`: every gate kept it (None: a gate could not judge). `accepted`: it passed, and its score is among the best
+    of its input. `percentile` is the share of rivals of its input that it beats. `disagreement` is the distance of the
+    lowest from the highest percentile that several scorers give it; `border` that of its score from the cut of its
+    input; both None where there is nothing to compare.
+    """
+
+    pair_id: str
+    passed: bool | None
+    accepted: bool = False
+    percentile: float | None = None
+    disagreement: float | None = None
+    border: float | None = None
+
+
+Frames = dict[RoutingReason, tuple[str, ...]]
+
+
+def frames(rows: Sequence[RouterRow]) -> Frames:
+    """The rows that every reason draws from; a reason with nothing to draw from is absent.
+
+    certify and fit: what passed the gates. audit_accepted: what the programs accept. audit_rejected: what they judged
+    and do not accept. disagree: the tenth of the passed rows on which scorers differ most. border: the tenth whose
+    score is nearest the cut.
+    """
+    passed = [row for row in rows if row.passed]
+    at_most = max(1, round(_ACTIVE * len(passed)))
+    disagreed = sorted((-(row.disagreement or 0.0), row.pair_id) for row in passed if row.disagreement)
+    near = sorted((row.border, row.pair_id) for row in passed if row.border is not None)
+    found: Frames = {
+        "certify": tuple(row.pair_id for row in passed),
+        "audit_accepted": tuple(row.pair_id for row in rows if row.accepted),
+        "audit_rejected": tuple(row.pair_id for row in rows if row.passed is not None and not row.accepted),
+        "disagree": tuple(id_ for _, id_ in disagreed[:at_most]),
+        "border": tuple(id_ for _, id_ in near[:at_most]),
+        "fit": tuple(row.pair_id for row in passed),
+    }
+    return {reason: tuple(sorted(ids)) for reason, ids in found.items() if ids}
+
+
+def place(seed: int, purpose: str, pair_id: str) -> float:
+    """The permanent random number of a row for one purpose: uniform in [0, 1), independent between purposes."""
+    digest = hashlib.sha256(f"{seed}/{purpose}/{pair_id}".encode()).digest()
+    return (int.from_bytes(digest[:8], "big") >> 11) / _DIGITS
+
+
+@lru_cache(maxsize=24)
+def order(seed: int, reason: str, frame: tuple[str, ...]) -> tuple[str, ...]:
+    """The rows of a frame in the order in which they are drawn."""
+    return tuple(id_ for _, id_ in sorted((place(seed, reason, id_), id_) for id_ in frame))
+
+
+def sample(seed: int, reason: str, frame: tuple[str, ...], routed: Collection[str]) -> list[str]:
+    """The rows drawn so far: the longest beginning of the order that was routed, whole. A simple random sample."""
+    drawn: list[str] = []
+    for id_ in order(seed, reason, frame):
+        if id_ not in routed:
+            break
+        drawn.append(id_)
+    return drawn
+
+
+class Drawn(NamedTuple):
+    """A row to be routed: every reason that chose it now, each with its draw, and its total inclusion probability."""
+
+    pair_id: str
+    draws: tuple[tuple[RoutingReason, Draw], ...]
+    probability: float
+
+
+def draw(
+    of: Frames,
+    wanted: Mapping[RoutingReason, int],
+    seed: int,
+    routed: Mapping[RoutingReason, Collection[str]] | None = None,
+) -> list[Drawn]:
+    """The next rows: for every reason, `wanted` more of its order than `routed` (ids by reason) holds.
+
+    Rows come in the order of `REASONS`, then as drawn. A frame that is smaller than what is asked gives all it has.
+    """
+    chosen: dict[str, list[tuple[RoutingReason, Draw]]] = {}
+    sizes: dict[RoutingReason, int] = {}
+    for reason in REASONS:
+        frame = of.get(reason, ())
+        before = (routed or {}).get(reason, ())
+        new: list[str] = []
+        size = 0
+        for id_ in order(seed, reason, frame):
+            if id_ not in before:
+                if len(new) == wanted.get(reason, 0):
+                    break
+                new.append(id_)
+            size += 1
+        sizes[reason] = size
+        if new:
+            log = Draw(seed=seed, population=len(frame), size=size, frame=content_id("frame", sorted(frame)))
+            for id_ in new:
+                chosen.setdefault(id_, []).append((reason, log))
+    probabilities = inclusion(of, sizes)
+    return [Drawn(id_, tuple(draws), probabilities[id_]) for id_, draws in chosen.items()]
+
+
+def inclusion(of: Frames, sizes: Mapping[RoutingReason, int]) -> dict[str, float]:
+    """pair id -> the probability that any reason chooses it, when each draws `sizes` rows of its frame. Exact."""
+    missed: dict[str, float] = {}
+    for reason, frame in of.items():
+        share = sizes.get(reason, 0) / len(frame)
+        for id_ in frame:
+            missed[id_] = missed.get(id_, 1.0) * (1.0 - share)
+    return {id_: 1.0 - miss for id_, miss in missed.items()}
+
+
+def divide(batch: int, shares: Shares, of: Frames) -> dict[RoutingReason, int]:
+    """How many rows of a batch each reason draws, by the largest remainder. What an empty frame leaves goes to
+    `certify`."""
+    asked: dict[RoutingReason, float] = {reason: getattr(shares, reason) * batch for reason in REASONS}
+    asked["certify"] += sum(asked.pop(reason) for reason in REASONS if reason not in of and reason != "certify")
+    rows = {reason: int(rows + 1e-9) for reason, rows in asked.items()}
+    by_remainder = sorted(rows, key=lambda reason: (rows[reason] - asked[reason], REASONS.index(reason)))
+    for reason in by_remainder[: batch - sum(rows.values())]:
+        rows[reason] += 1
+    return rows
+
+
+def routed_ids(routed: Iterable[Routed]) -> dict[RoutingReason, set[str]]:
+    """reason -> the rows it has chosen so far."""
+    found: dict[RoutingReason, set[str]] = {}
+    for record in routed:
+        found.setdefault(record.reason, set()).add(record.pair_id)
+    return found

@@ -1,0 +1,244 @@
+"""Fill an Argilla database with records of a known shape; runs under the server's own Python, without its HTTP server.
+
+`fill(count)` writes one published dataset. Record number i holds: prompt "prompt i <words>", reply, chat, picture;
+metadata topic (term), tags (list of terms), length (integer), score (float); suggestions for verdict (label, agent and
+score), flags (multi-label with scores), stars (rating); a vector of 8 numbers. Its values are functions of i alone.
+"""
+
+import math
+import uuid
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from argilla_server.models import (
+    Dataset,
+    DatasetUser,
+    Field,
+    MetadataProperty,
+    Question,
+    Record,
+    Response,
+    Suggestion,
+    User,
+    Vector,
+    VectorSettings,
+    Workspace,
+)
+
+START = datetime(2026, 1, 1)
+TOPICS = ["animals", "streets", "kitchens", "ships"]
+VERDICTS = ["accept", "edit", "reject"]
+FLAGS = ["too_long", "off_style", "unsafe"]
+SPACE = uuid.UUID(int=0x5EED)
+
+
+def record_id(number: int) -> uuid.UUID:
+    return uuid.uuid5(SPACE, f"record {number}")
+
+
+def vector(number: int) -> list:
+    return [math.cos(number * 0.37 + place) for place in range(8)]
+
+
+def words(number: int) -> str:
+    kinds = ["harbor at dawn", "neon-lit alley", "copper kettle", "harbor crane", "quiet fjord"]
+    return f"{kinds[number % 5]} item{number} lot{number // 10}" + (" rareword" if number % 97 == 0 else "")
+
+
+def fill(connection: sa.Connection, count: int, users: list, padding: int = 0, name: str = "pairs") -> uuid.UUID:
+    """Insert the dataset and its records through SQL; the dataset's id. `users`: (name, role)."""
+    now = {"inserted_at": START, "updated_at": START}
+    made = {}
+
+    def insert(model, rows: list) -> None:
+        for start in range(0, len(rows), 500):
+            connection.execute(sa.insert(model.__table__), rows[start : start + 500])
+
+    workspace = uuid.uuid4()
+    insert(Workspace, [dict(id=workspace, name=f"w-{name}", **now)])
+    for user, role in users:
+        made[user] = uuid.uuid5(SPACE, user)
+        insert(
+            User,
+            [
+                dict(
+                    id=made[user],
+                    first_name=user,
+                    username=user,
+                    role=role,
+                    api_key=f"key.{user}",
+                    password_hash="-",
+                    **now,
+                )
+            ],
+        )
+    dataset = uuid.uuid5(SPACE, name)
+    insert(
+        Dataset,
+        [
+            dict(
+                id=dataset,
+                name=name,
+                status="ready",
+                workspace_id=workspace,
+                last_activity_at=START,
+                distribution={"strategy": "overlap", "min_submitted": 1},
+                **now,
+            )
+        ],
+    )
+    insert(
+        Field,
+        [
+            {
+                "id": uuid.uuid5(dataset, f"field {field}"),
+                "name": field,
+                "title": field,
+                "required": field == "prompt",
+                "settings": {"type": kind},
+                "dataset_id": dataset,
+                "inserted_at": START + timedelta(seconds=place),
+                "updated_at": START,
+            }
+            for place, (field, kind) in enumerate(
+                [("prompt", "text"), ("reply", "text"), ("talk", "chat"), ("picture", "image")]
+            )
+        ],
+    )
+    options = {"verdict": VERDICTS, "flags": FLAGS, "stars": [1, 2, 3, 4, 5], "comment": [], "order": ["a", "b"]}
+    kinds = {
+        "verdict": "label_selection",
+        "flags": "multi_label_selection",
+        "stars": "rating",
+        "comment": "text",
+        "order": "ranking",
+    }
+    questions = {question: uuid.uuid5(dataset, f"question {question}") for question in kinds}
+    insert(
+        Question,
+        [
+            dict(
+                id=questions[question],
+                name=question,
+                title=question,
+                required=question == "verdict",
+                settings={
+                    "type": kind,
+                    "options": [{"value": value, "text": str(value)} for value in options[question]],
+                },
+                dataset_id=dataset,
+                **now,
+            )
+            for question, kind in kinds.items()
+        ],
+    )
+    properties = {"topic": "terms", "tags": "terms", "length": "integer", "score": "float"}
+    insert(
+        MetadataProperty,
+        [
+            dict(
+                id=uuid.uuid5(dataset, f"property {prop}"),
+                name=prop,
+                title=prop,
+                settings={"type": kind},
+                allowed_roles=["admin", "annotator"],
+                dataset_id=dataset,
+                **now,
+            )
+            for prop, kind in properties.items()
+        ],
+    )
+    settings = uuid.uuid5(dataset, "vectors")
+    insert(VectorSettings, [dict(id=settings, name="mini", title="mini", dimensions=8, dataset_id=dataset, **now)])
+    for start in range(0, count, 5000):
+        numbers = range(start, min(start + 5000, count))
+        insert(
+            Record,
+            [
+                {
+                    "id": uuid.uuid5(dataset, f"record {i}") if name != "pairs" else record_id(i),
+                    "dataset_id": dataset,
+                    "external_id": f"row-{i:06d}",
+                    "status": "pending",
+                    "fields": {
+                        "prompt": f"prompt {i} {words(i)}",
+                        "reply": f"Reply number {i}. " + "filler text goes here " * padding,
+                        "talk": [{"role": "user", "content": f"hello talk{i}"}],
+                        "picture": "https://pictures.invalid/secretword.png",
+                    },
+                    "metadata": {
+                        "topic": TOPICS[i % 4],
+                        "tags": [f"t{i % 3}", f"u{i % 5}"],
+                        "length": i,
+                        "score": (i * 7919 % 1000) / 1000,
+                    },
+                    "inserted_at": START + timedelta(seconds=i),
+                    "updated_at": START + timedelta(seconds=i),
+                }
+                for i in numbers
+            ],
+        )
+        ids = {i: uuid.uuid5(dataset, f"record {i}") if name != "pairs" else record_id(i) for i in numbers}
+        insert(
+            Suggestion,
+            [
+                dict(
+                    id=uuid.uuid4(),
+                    record_id=ids[i],
+                    question_id=questions[question],
+                    value=value,
+                    score=score,
+                    agent=f"gate-{i % 2}",
+                    type="model",
+                    **now,
+                )
+                for i in numbers
+                for question, value, score in [
+                    ("verdict", VERDICTS[i % 3], (i % 10) / 10),
+                    ("flags", FLAGS[: 1 + i % 3], [0.5 + (k + i % 3) / 10 for k in range(1 + i % 3)]),
+                    ("stars", 1 + i % 5, None),
+                    ("comment", f"a comment on {i}", 0.25),
+                ]
+            ],
+        )
+        insert(
+            Vector,
+            [
+                dict(id=uuid.uuid4(), record_id=ids[i], vector_settings_id=settings, value=vector(i), **now)
+                for i in numbers
+            ],
+        )
+    return dataset
+
+
+def respond(
+    connection: sa.Connection, dataset: uuid.UUID, user: str, numbers, status: str = "submitted", **answers
+) -> None:
+    """One response of `user` to each record number; a submitted one completes the record, as Argilla's worker would."""
+    now = {"inserted_at": START, "updated_at": START}
+    theirs = uuid.uuid5(SPACE, user)
+    rows = [
+        dict(
+            id=uuid.uuid4(),
+            record_id=record_id(i),
+            user_id=theirs,
+            status=status,
+            values={question: {"value": value} for question, value in answers.items()},
+            **now,
+        )
+        for i in numbers
+    ]
+    connection.execute(sa.insert(Response.__table__), rows)
+    table = DatasetUser.__table__
+    if (
+        connection.execute(
+            sa.select(table.c.user_id).where(table.c.user_id == theirs, table.c.dataset_id == dataset)
+        ).first()
+        is None
+    ):
+        connection.execute(sa.insert(table), [dict(user_id=theirs, dataset_id=dataset, **now)])
+    if status == "submitted":
+        records = Record.__table__
+        connection.execute(
+            sa.update(records).where(records.c.id.in_([row["record_id"] for row in rows])).values(status="completed")
+        )

@@ -1,0 +1,61 @@
+"""What curation makes of people's decisions: undecided rows wait, withdrawn answers leave the row to the programs."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from curate.curate import CurateResult, curate
+from schemas.records import Counts, Pair, Review
+from schemas.spec_file import Project
+from schemas.store import Store
+from tests.curate import tiny
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def decided(folder: Path, enhanced: str, *answers: tuple[str, str, dict[str, Any]]) -> tuple[CurateResult, Pair]:
+    """Curate one candidate that the given people answered, a minute apart."""
+    made = Project(folder, tiny.spec())
+    with Store.open(Store.url_for(made)) as store:
+        tiny.pool(store, made, {"a": [enhanced]})
+        (pair,) = store.pairs()
+        for minute, (reviewer, decision, more) in enumerate(answers):
+            at = START + timedelta(minutes=minute)
+            values = {"pair_id": pair.id, "reviewer": reviewer, "decision": decision, "at": at, **more}
+            store.write(Review.model_validate(values))
+        return asyncio.run(curate(made, store, scopes=["now"])), pair
+
+
+def test_a_row_that_people_disagree_about_waits(tmp_path: Path) -> None:
+    """It is neither accepted nor rejected, though every gate kept it, and the reason says who said what."""
+    result, _ = decided(tmp_path, "must be fine", ("ann", "accept", {}), ("bob", "reject", {}))
+    assert result.counts == Counts(rows_in=1, waiting=1)
+    assert result.reasons == {"disagreement": 1}
+    assert result.facts["undecided"] == 1
+
+
+def test_an_adjudicator_settles_it(tmp_path: Path) -> None:
+    """The adjudicator's answer is the decision, and all three reviews travel with the row."""
+    final = ("cid", "accept", {"role": "adjudicator"})
+    result, _ = decided(tmp_path, "must be fine", ("ann", "accept", {}), ("bob", "reject", {}), final)
+    assert result.counts == Counts(rows_in=1, accepted=1)
+    assert len(result.accepted[0].reviews) == 3
+
+
+def test_an_edit_without_a_text_waits(tmp_path: Path) -> None:
+    """Asking for an edit and giving none is no acceptance."""
+    result, _ = decided(tmp_path, "must be fine", ("ann", "edit", {}))
+    assert result.reasons == {"incomplete": 1}
+
+
+def test_after_a_withdrawal_the_programs_decide_again(tmp_path: Path) -> None:
+    """A withdrawn rejection leaves a row that passed; a withdrawn acceptance one that a gate rejects."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    result, _ = decided(tmp_path / "a", "must be fine", ("ann", "reject", {}), ("ann", "withdrawn", {}))
+    assert result.counts == Counts(rows_in=1, accepted=1)
+    result, _ = decided(tmp_path / "b", "not by the rules", ("ann", "accept", {}), ("ann", "withdrawn", {}))
+    assert result.counts == Counts(rows_in=1, rejected=1)
