@@ -22,8 +22,8 @@ from train.student import Student, four_bit_layers, load_for_training, load_toke
 def served_base(student: Student, method: Literal["lora", "qlora"]) -> Path:
     """The folder of the model that an adapter of `student` belongs on. For `lora` it is the student's own.
 
-    For `qlora` it is a folder in pairsmith's cache, written once for a base and a version of bitsandbytes; it is as large
-    as the model in bfloat16. Blocks; loads the model the first time.
+    For `qlora` it is a folder in pairsmith's cache, written once for a base and a version of bitsandbytes; it is as
+    large as the model in bfloat16. Blocks; loads the model the first time.
     """
     if method == "lora":
         return student.folder

@@ -108,6 +108,7 @@ def supervise(
 ) -> None:
     """Start the detached supervisor of Redis (unless `redis_url` is yours), server and worker."""
     children: list[dict[str, object]] = []
+    scratch: str | None = None
     if redis_url is None:
         found = _server_side(python, environment, home, "where-valkey")
         if found.returncode != 0:
@@ -116,6 +117,7 @@ def supervise(
                 fix="Install Redis or Valkey, start it and give its address with --redis-url.",
             )
         socket_path = environment["ARGILLA_REDIS_URL"].removeprefix("unix://")
+        scratch = str(Path(socket_path).parent)
         argv = [found.stdout.strip(), "--port", "0", "--unixsocket", socket_path, "--unixsocketperm", "700"]
         argv += ["--dir", str(home / "data" / "redis"), "--appendonly", "yes", "--save", ""]
         children.append({"name": "redis", "argv": argv, "environment": environment})
@@ -135,7 +137,8 @@ def supervise(
     }
     (home / "server.json").unlink(missing_ok=True)
     supervisor.write_json(
-        home / "supervisor.json", {"facts": facts, "folder": str(home / "data"), "children": children}
+        home / "supervisor.json",
+        {"facts": facts, "folder": str(home / "data"), "scratch": scratch, "children": children},
     )
     with (home / "logs" / "supervisor.log").open("ab") as log:
         subprocess.run(

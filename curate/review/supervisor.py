@@ -12,6 +12,7 @@ import ctypes
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,6 +86,7 @@ class Supervisor:
         config: dict[str, Any] = json.loads((home / "supervisor.json").read_text(encoding="utf-8"))
         self.facts: dict[str, Any] = config["facts"]
         self.most_restarts: int = config.get("most_restarts", _MOST_RESTARTS)
+        self.scratch: str | None = config.get("scratch")
         self.started_at = time.time()
         (home / "logs").mkdir(exist_ok=True)
         self.children = [
@@ -138,6 +140,8 @@ class Supervisor:
         finally:
             for child in reversed(self.children):
                 child.stop()
+            if self.scratch:
+                shutil.rmtree(self.scratch, ignore_errors=True)
         return None
 
     def _again(self, child: _Child, code: int) -> str | None:

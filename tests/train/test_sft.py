@@ -18,6 +18,13 @@ from train.outcome import TrainResult
 from train.sft import RESULT_NAME, fine_tune
 from train.student import Student
 
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rounded copies of a tiny base do not belong in the user's cache."""
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 SPLITS = {"train": rows(12), "validation": rows(4, start=12)}
 
 

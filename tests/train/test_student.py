@@ -63,8 +63,8 @@ def test_qlora_really_is_four_bit_and_lora_is_not(tiny_student: Student) -> None
 def test_a_qlora_adapter_is_served_on_the_rounded_weights(
     tiny_student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the adapter was trained on is what it is asked on: the NF4 values in 16 bits, written once; LoRA keeps its own
-    base."""
+    """What the adapter was trained on is what it is asked on: the NF4 values in 16 bits, written once; LoRA keeps its
+    own base."""
     import torch
     from safetensors.torch import load_file
 
