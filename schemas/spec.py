@@ -202,8 +202,10 @@ Reason = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=40)]
 
 
 class Review(Section):
-    """Human review in Argilla. `url` absent: the server that `pairsmith review up` starts; else an existing Argilla,
-    with `key_env` naming the variable that holds its API key.
+    """Human review in Argilla; no command reads this section yet.
+
+    `url` absent: the server that `pairsmith review up` starts; else an existing Argilla, with `key_env` naming the
+    variable that holds its API key.
 
     `batch` rows wait for people at a time. `annotators_per_row` people answer every row, and one more answers a random
     share `overlap` of the rows, so that agreement can be measured. Review may stop once the `confidence` interval of

@@ -89,8 +89,8 @@ class Comparison(Record):
 
 
 class AdapterCheck(Record):
-    """Log-probabilities of one fixed text under the base model, with the adapter on, and under the base again, asked
-    while the adapter was in use: proof that base and tuned are two models and do not leak into each other."""
+    """Log-probabilities of one fixed text at the tuned model's server: without the adapter, with it, and without it
+    again while it was in use. Proof that the two are different models and do not leak into each other."""
 
     text: str
     base: float
