@@ -100,7 +100,11 @@ async def _ask(
             finally:
                 draft.calls_sent, draft.calls_reused = ledger.sent, ledger.reused
                 draft.usage, draft.usd = ledger.usage, ledger.usd
-                draft.facts |= {"retries": dict(ledger.retries_by_kind), "served": dict(ledger.served)}
+                draft.facts |= {
+                    "retries": dict(ledger.retries_by_kind),
+                    "served": dict(ledger.served),
+                    "usage_unknown": ledger.usage_unknown,
+                }
 
 
 def _generators(project: Project, ledger: Ledger) -> list[Generator]:
