@@ -241,11 +241,7 @@ class Endpoint:
 
     async def _wait_or_give_up(self, failure: Unanswered, tries: int) -> None:
         """Wait before the next try, or raise what the failure amounts to."""
-        if (
-            not self._connected
-            and isinstance(failure, Broken | TimedOut)
-            and tries >= min(FIRST_CONNECT_TRIES, self._retries + 1)
-        ):
+        if not self._connected and isinstance(failure, Broken | TimedOut) and tries >= FIRST_CONNECT_TRIES:
             raise self._unreachable(str(failure))
         if tries > self._retries:
             self._given_up_in_a_row += 1

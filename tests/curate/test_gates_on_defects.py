@@ -104,7 +104,7 @@ def test_no_good_row_is_rejected(row: dict[str, Any]) -> None:
 def test_no_exemplar_is_rejected(example: str) -> None:
     """What the teacher is shown as right passes every gate."""
     exemplars = spec(example).exemplars
-    assert len(exemplars) == 4
+    assert len(exemplars) >= 4
     assert [rejecting(example, e.simple, e.enhanced) for e in exemplars] == [{}] * 4
 
 
