@@ -105,7 +105,7 @@ def test_no_exemplar_is_rejected(example: str) -> None:
     """What the teacher is shown as right passes every gate."""
     exemplars = spec(example).exemplars
     assert len(exemplars) >= 4
-    assert [rejecting(example, e.simple, e.enhanced) for e in exemplars] == [{}] * 4
+    assert [rejecting(example, e.simple, e.enhanced) for e in exemplars] == [{}] * len(exemplars)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
