@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pairsmith.receipt import Draft
 
 
-def facts(rows: Iterable[tuple[str, str]], *, width: int = 10) -> RenderableType:
+def facts(rows: Iterable[tuple[str, str]], *, width: int = 11) -> RenderableType:
     """Names and values in two aligned columns; long values wrap inside their own column."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", width=width, no_wrap=True)
