@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import orjson
 
 from curate.curate import CurateResult
+from curate.review.standing import in_words
 from curate.split import PARTS
 from schemas.records import Generated, Seed
 from schemas.spec_file import Project
@@ -34,6 +35,7 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
             "a small model. Made with pairsmith.",
             "",
             "**" + (f"{reviewed} of {len(accepted)} rows were reviewed by people." if reviewed else _UNREVIEWED) + "**",
+            *([] if project.spec.review.enabled else [_SWITCHED_OFF]),
             "",
             "## What is in it",
             "",
@@ -72,6 +74,7 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
             "",
             *(f"- {word}: {number}" for word, number in result.reasons.items()),
             "",
+            *_people(result),
             "## What the numbers do not show",
             "",
             "- Gates see form, not sense: a row can pass all of them and be wrong or dull.",
@@ -87,6 +90,13 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
 
 
 _UNREVIEWED = "Not reviewed by humans: every row was accepted by programs."
+_SWITCHED_OFF = "Human review was switched off for this dataset (`--no-review`, or `[review] enabled = false`)."
+
+
+def _people(result: CurateResult) -> list[str]:
+    """What people said of a random sample, where rows were sent to them."""
+    told = result.facts.get("review")
+    return ["## Human review", "", *(f"- {line}" for line in in_words(told)), ""] if told else []
 
 
 def _front_matter(project: Project, rows: int, licences: list[str], parts: list[str]) -> list[str]:

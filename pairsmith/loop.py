@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pairsmith import plan
 from pairsmith.receipt import Draft, recording
@@ -17,20 +17,40 @@ if TYPE_CHECKING:
 REPORT = "report.html"
 
 
-def run(session: Session, project: Project, store: Store) -> tuple[dict[str, Any], list[RenderableType]]:
-    """Do what `plan` says is not done, write the report, and return the answer and the last screen.
+class Ended(NamedTuple):
+    """The answer of `run` and its last screen. `waits`: it stopped at the human gate."""
+
+    answer: dict[str, Any]
+    screen: list[RenderableType]
+    waits: bool
+
+
+def run(session: Session, project: Project, store: Store) -> Ended:
+    """Do what `plan` says is not done, as far as the human gate lets it, and write the report.
 
     The receipt of `run` sums up what its stages sent and spent; its counts are those of the pool as curation left it.
     """
     seconds_by_stage: dict[str, float] = {}
+    gate = Draft()
+
+    def do(stage: str) -> Draft:
+        draft = _stage(stage, session, project, store)
+        seconds_by_stage[stage] = seconds_by_stage.get(stage, 0.0) + draft.seconds
+        _add(total, draft)
+        return draft
+
     with recording(project, store, "run") as total:
-        for step in plan.plan(project, store.receipts()):
+        for step in plan.plan(project, store.receipts(), store.review_count()):
             if step.done:
                 session.say(f"{step.stage:<9} done before")
                 continue
-            draft = _stage(step.stage, session, project, store)
-            seconds_by_stage[step.stage] = draft.seconds
-            _add(total, draft)
+            draft = do(step.stage)
+            if step.stage == "review" and draft.facts["brought"] and not draft.facts["waits"]:
+                do("curate")
+                draft = do("review")
+            if draft.facts.get("waits"):
+                gate = draft
+                break
         latest = {receipt.command: receipt for receipt in store.receipts() if receipt.ok}
         total.counts, total.reasons = latest["curate"].counts, latest["curate"].reasons
         from pairsmith.report import write_report
@@ -39,11 +59,18 @@ def run(session: Session, project: Project, store: Store) -> tuple[dict[str, Any
         total.facts |= {
             "stages": list(seconds_by_stage),
             "seconds_by_stage": seconds_by_stage,
-            "strict_pass": latest["evaluate"].facts["strict_pass"],
             "report": REPORT,
         }
+        waits = gate.facts.get("waits")
+        if waits:
+            total.facts |= {"waits": waits, "url": gate.facts["url"], "queues": gate.facts["queues"]}
+        else:
+            total.facts["strict_pass"] = latest["evaluate"].facts["strict_pass"]
     answer = {"command": "run", **total.as_json()}
-    return answer, [] if session.write_json else _ending(project, total, latest["evaluate"], str(report))
+    if session.write_json:
+        return Ended(answer, [], bool(waits))
+    screen = _at_the_gate(project, gate) if waits else _ending(project, total, latest["evaluate"], str(report))
+    return Ended(answer, screen, bool(waits))
 
 
 def _stage(name: str, session: Session, project: Project, store: Store) -> Draft:
@@ -60,6 +87,11 @@ def _stage(name: str, session: Session, project: Project, store: Store) -> Draft
 
         draft = curate.curate(session, project, store)
         shown = curate.summary(draft)
+    elif name == "review":
+        from pairsmith.stages import review
+
+        draft = review.review(session, project, store)
+        shown = review.summary(draft)
     elif name == "train":
         from pairsmith.stages import train
 
@@ -71,6 +103,21 @@ def _stage(name: str, session: Session, project: Project, store: Store) -> Draft
         draft = evaluate(session, project, store)
     session.show(stage(name, draft, shown), "")
     return draft
+
+
+def _at_the_gate(project: Project, gate: Draft) -> list[RenderableType]:
+    """What waits, where to answer it, and how to go on."""
+    from pairsmith.screen import facts
+    from pairsmith.stages.review import where
+
+    going_on = [
+        ("go on", "`pairsmith run` when they are answered"),
+        ("", "`pairsmith run --no-review` without people; dataset card and report will say so"),
+    ]
+    return [
+        f"[bold yellow]The loop waits for people:[/] {gate.facts['waits']}.",
+        facts([*where(project, gate), *going_on]),
+    ]
 
 
 def _add(total: Draft, draft: Draft) -> None:

@@ -7,6 +7,7 @@ reading the receipts. A stage that is run although it was done does no harm: eac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,9 @@ from schemas.records import Receipt, content_id
 from schemas.spec_file import Project
 from schemas.store import Store
 
-STAGES = ("generate", "curate", "train", "evaluate")
+STAGES = ("generate", "curate", "review", "train", "evaluate")
+# What each stage works on was made by this one. Review makes nothing; it lets the dataset pass.
+_FROM = {"curate": "generate", "review": "curate", "train": "curate", "evaluate": "train"}
 
 
 class Step(NamedTuple):
@@ -27,7 +30,8 @@ class Step(NamedTuple):
 
 
 def inputs(project: Project) -> dict[str, str]:
-    """stage -> hash of everything that shapes it, the stages before it included."""
+    """stage -> hash of everything that shapes it, the stages that it works on included. Without `review` where the
+    spec has it off."""
     spec, folder = project.spec, project.folder
     teacher = spec.teacher
     directions = [d for d in (spec.generate.forward, spec.generate.backward) if d.enabled]
@@ -41,6 +45,7 @@ def inputs(project: Project) -> dict[str, str]:
             [prompts.load(direction.prompt, folder).ref for direction in directions],
         ],
         "curate": [
+            spec.review.enabled,  # the dataset card tells it
             spec.curate.model_dump(mode="json"),
             spec.split.model_dump(mode="json"),
             [
@@ -49,12 +54,15 @@ def inputs(project: Project) -> dict[str, str]:
             ],
             _file(folder / spec.curate.gates.json_schema) if spec.curate.gates.json_schema else None,
         ],
+        "review": spec.review.model_dump(mode="json"),
         "train": spec.train.model_dump(mode="json"),
         "evaluate": spec.evaluate.model_dump(mode="json"),
     }
-    chained, before = {}, ""
+    chained: dict[str, str] = {}
     for stage in STAGES:
-        chained[stage] = before = content_id("inputs", [before, own[stage]])
+        chained[stage] = content_id("inputs", [chained[_FROM[stage]] if stage in _FROM else "", own[stage]])
+    if not spec.review.enabled:
+        del chained["review"]
     return chained
 
 
@@ -67,26 +75,24 @@ def _file(path: Path) -> list[int] | None:
 
 
 def inputs_of(stage: str, project: Project, store: Store) -> dict[str, str]:
-    """What a stage's receipt says of its inputs: their hash, and what the stage before it had made."""
-    before = STAGES.index(stage) - 1
-    made = ""
-    if before >= 0:
-        good = [receipt for receipt in store.receipts(STAGES[before]) if receipt.ok]
-        made = str(good[-1].facts.get("made", "")) if good else ""
-    return {"inputs": inputs(project)[stage], "from": made}
+    """What a stage's receipt says of its inputs: their hash, and what the stage that it works on had made."""
+    good = [receipt for receipt in store.receipts(_FROM[stage]) if receipt.ok] if stage in _FROM else []
+    return {"inputs": inputs(project)[stage], "from": str(good[-1].facts.get("made", "")) if good else ""}
 
 
-def plan(project: Project, receipts: list[Receipt]) -> list[Step]:
-    """Every stage in order with whether it is done. `receipts` are oldest first."""
+def plan(project: Project, receipts: Sequence[Receipt], review_count: int) -> list[Step]:
+    """Every stage in order with whether it is done. `receipts` are oldest first; `review_count` is the store's."""
     latest = {receipt.command: receipt for receipt in receipts}
     steps: list[Step] = []
-    waits_for, made = "", ""
+    waits_for = ""
     for stage, now in inputs(project).items():
-        receipt = latest.get(stage)
-        why = f"after {waits_for}" if waits_for else _why_not(receipt, now, made, project.folder)
+        source = latest.get(_FROM.get(stage, ""))
+        made = str(source.facts.get("made", "")) if source else ""
+        why = f"after {waits_for}" if waits_for else _why_not(latest.get(stage), now, made, project.folder)
+        if not why and stage == "curate" and latest[stage].facts.get("review_count", 0) != review_count:
+            why = "people have answered since"
         steps.append(Step(stage, not why, why))
         waits_for = waits_for or (stage if why else "")
-        made = str(receipt.facts.get("made", "")) if receipt else ""
     return steps
 
 
@@ -100,6 +106,8 @@ def _why_not(receipt: Receipt | None, now: str, made_before: str, folder: Path) 
         return "its inputs have changed"
     if receipt.facts.get("from", "") != made_before:
         return "the stage before it has made something new"
+    if receipt.facts.get("waits"):
+        return str(receipt.facts["waits"])
     if receipt.facts.get("unanswered"):
         return f"{receipt.facts['unanswered']} rows are still unanswered"
     gone = [path for path in receipt.facts.get("files", []) if not (folder / path).exists()]

@@ -89,10 +89,8 @@ def _room(folder: Path, needed_bytes: int) -> None:
 
 
 def _make(folder: Path, python: Path, constraints: Path, progress: Progress) -> None:
-    started = time.monotonic()
-
     def run(argv: list[str], step: str) -> None:
-        progress("review environment", {"step": step, "seconds": time.monotonic() - started})
+        progress("review environment", {"step": step})
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         lines: list[str] = []
         with subprocess.Popen(
@@ -102,7 +100,7 @@ def _make(folder: Path, python: Path, constraints: Path, progress: Progress) -> 
             for line in process.stdout:
                 lines.append(line.strip())
                 if line.startswith(("Collecting", "Installing")):
-                    progress("review environment", {"step": line.strip()[:90], "seconds": time.monotonic() - started})
+                    progress("review environment", {"step": line.strip()[:90]})
         if process.returncode != 0:
             said = " / ".join([line for line in lines if line][-3:])[:600]
             if "No space left" in said:
@@ -121,4 +119,4 @@ def _make(folder: Path, python: Path, constraints: Path, progress: Progress) -> 
     pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     run([*pip, "-c", str(constraints), *_NEEDS], f"installing argilla-server {ARGILLA_VERSION}")
     run([str(python), "-m", "compileall", "-q", "-j", "0", str(folder / "lib")], "compiling")
-    progress("review environment", {"step": "ready", "seconds": time.monotonic() - started})
+    progress("review environment", {"step": "ready"})

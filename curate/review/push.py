@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from curate.review.decision import decide, standing
-from curate.review.estimate import Advice, Share, accept_share, advice, seconds_per_item
 from curate.review.gold import read_gold
-from curate.review.pool import Pool, strata
+from curate.review.pool import Pool
 from curate.review.queues import Argilla, Queue
 from curate.review.router import REASONS, divide, draw, frames, place, routed_ids
+from curate.review.standing import standing_of
 from curate.review.task import bad_examples, guidelines, record, settings
 from schemas.errors import ReviewError
 from schemas.records import Json, Message, Pair, Review, Routed, RoutingReason
@@ -34,44 +34,12 @@ def queue_name(project: Project) -> str:
     return project.spec.review.dataset or project.spec.task.name
 
 
-@dataclass(frozen=True)
-class Standing:
-    """Where review stands. `waiting` rows were routed and nobody decided them; `share` is the accept share of what
-    passed the gates (None: too few answers); `advice` what to do next (None without a share)."""
-
-    routed: int
-    decided: int
-    waiting: int
-    undecided: int
-    share: Share | None
-    advice: Advice | None
-    seconds: float | None
-
-
-def standing_of(project: Project, store: Store, pool: Pool) -> Standing:
-    """Counted from the store; nothing is asked of the server."""
-    spec = project.spec.review
-    routed, reviews = store.routed(), store.reviews()
-    shown = [id_ for id_ in routed if id_ in pool.pairs]
-    verdicts = {id_: d.verdict for id_ in shown if (d := decide(reviews.get(id_, ()), pool.pairs[id_]))}
-    accepted = {id_: verdict == "accept" for id_, verdict in verdicts.items() if verdict != "undecided"}
-    reasons = routed_ids(record for id_ in shown for record in routed[id_])
-    share = accept_share(strata(list(pool.rows.values()), reasons, accepted, spec.seed), spec.confidence)
-    answers = [review for id_ in shown for review in standing(reviews.get(id_, ()))]
-    seconds = seconds_per_item(review.seconds for review in answers)
-    told = None
-    if share:
-        told = advice(share, spec.half_width, seconds=seconds, answers_per_row=len(answers) / max(share.reviewed, 1))
-    undecided = len(verdicts) - len(accepted)
-    return Standing(len(shown), len(accepted), len(shown) - len(accepted), undecided, share, told, seconds)
-
-
 def route(project: Project, store: Store, pool: Pool, *, more: bool = False) -> list[Routed]:
     """Draw what is missing to a batch, once half of the last one is decided, and make the draw durable. Nothing is
     drawn once the accept share's interval is as tight as the spec asks, unless `more`.
     """
     spec, now_ = project.spec.review, standing_of(project, store, pool)
-    if now_.advice and now_.advice.stop and not more:
+    if now_.enough and not more:
         return []
     wanted = spec.batch - now_.waiting
     if wanted < spec.batch / 2:

@@ -6,6 +6,7 @@ Every call goes through the official client's HTTP connection and is sent again 
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -33,7 +34,8 @@ class Argilla:
     """A signed-in connection. Use it in a `with`."""
 
     def __init__(self, url: str, api_key: str, workspace: str, *, patience_s: float = PATIENCE_S) -> None:
-        """Raises ReviewError (nothing answers within `patience_s`, no Argilla, wrong key) and MissingDependency."""
+        """`patience_s`: how long a call waits for a server that goes away later. Raises ReviewError (nothing answers,
+        no Argilla, wrong key) and MissingDependency."""
         self.url, self.workspace, self._patience_s = url.rstrip("/"), workspace, patience_s
         self.sdk = self._signed_in(api_key)
 
@@ -73,17 +75,18 @@ class Argilla:
         while True:
             try:
                 answer = self.sdk.http_client.request(method, f"/api/v1/{path}", **arguments)
-                problem = None if answer.status_code < 500 else f"status {answer.status_code}"
+                if answer.status_code < 500:
+                    return self._read(answer, path)
+                problem, first = f"Argilla fails: {_failure(answer)}.", "Mend that (its log tells more)"
             except httpx.TransportError as error:
-                problem = str(error) or type(error).__name__
-            if problem is None:
-                return self._read(answer, path)
+                problem = f"Argilla does not answer: {str(error) or type(error).__name__}."
+                first = "Start it (`pairsmith review up`)"
             if time.monotonic() - started + pause > self._patience_s:
                 raise ReviewError(
-                    f"Argilla does not answer: {problem}.",
+                    problem,
                     where=self.url,
                     why="What was sent before is there, and nothing was sent twice.",
-                    fix="Start it (`pairsmith review up`) and run the command again; it goes on where it stopped.",
+                    fix=f"{first} and run the command again; it goes on where it stopped.",
                 )
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
@@ -155,6 +158,24 @@ class Argilla:
         workspace = self.workspace_id(make=False)
         path = "users" if self.call("GET", "me")["role"] == "owner" else f"workspaces/{workspace}/users"
         return {str(user["id"]): user["username"] for user in self.call("GET", path)["items"]}
+
+    def add_annotator(self, name: str) -> str:
+        """Make a user who may answer in the workspace; the password, which nothing here keeps."""
+        workspace, password = self.workspace_id(make=True), secrets.token_urlsafe(12)
+        user = self.call(
+            "POST", "users", json={"username": name, "first_name": name, "password": password, "role": "annotator"}
+        )
+        self.call("POST", f"workspaces/{workspace}/users", json={"user_id": user["id"]})
+        return password
+
+
+def _failure(answer: Any) -> str:
+    """Why a server failed, read off its answer of status 500 or above."""
+    if "disk is full" in answer.text or "No space left" in answer.text:
+        return "the disk of its database is full"
+    if "redis.exceptions" in answer.text:
+        return "its Redis does not answer"
+    return f"status {answer.status_code} {answer.text[:300]}".strip()
 
 
 def _away(error: BaseException) -> bool:

@@ -30,6 +30,7 @@ from curate.review.environment import ARGILLA_VERSION, Progress, ensure_environm
 from schemas.errors import ReviewError
 
 _DATA_BYTES = 100_000_000
+_FULL_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,17 @@ def up(
     Argilla's own imports. `venv` puts the environment elsewhere than `home/venv`.
 
     Raises `ReviewError`: another program or another Argilla has the port, a server of another version runs from this
-    home, the database or Redis cannot be used, the disk is full, or the server does not come up; and
-    `MissingDependency` when it cannot be installed.
+    home, its data are in the other kind of database, the database or Redis cannot be used, the disk is full, or the
+    server does not come up; and `MissingDependency` when it cannot be installed.
     """
     home = (home or default_home()).absolute()
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _one_at_a_time(home):
-            if _supervised(home):
+            running = _supervised(home)
+            if database_url is not None or not running:
+                _refuse_other_database(home, database_url)
+            if running:
                 return _found(home, start_timeout_s, progress)
             if shutil.disk_usage(home).free < _DATA_BYTES:
                 raise OSError(28, "No space left on device")
@@ -160,6 +164,8 @@ def status(home: Path | None = None) -> ServerStatus:
     state, reason = facts["state"], facts["reason"]
     if not alive and state == "running":
         state, reason = "stopped", "its supervisor ended without a word: it was killed, or the machine restarted"
+    elif alive and shutil.disk_usage(home).free < _FULL_BYTES:
+        state, reason = "unhealthy", "its disk is full, so it can store nothing: free at least 0.1 GB"
     elif alive and answering_at(facts["host"], facts["port"]) != f"Argilla {facts['version']}":
         state = "unhealthy" if time.time() - facts["started_at"] > 120 else "starting"
     children = tuple(
@@ -224,6 +230,28 @@ def _found(home: Path, timeout_s: float, progress: Progress) -> ArgillaServer:
             fix="Run `pairsmith review down`, then `pairsmith review up`; the data stay.",
         )
     return _wait(home, facts["host"], facts["port"], timeout_s, progress, already_running=True)
+
+
+def _refuse_other_database(home: Path, database_url: str | None) -> None:
+    """A home's rows and answers lie in one database; in one of the other kind they would seem to be gone."""
+    try:
+        before = json.loads((home / "supervisor.json").read_text(encoding="utf-8"))["facts"]["database"]
+    except FileNotFoundError:
+        return
+    asked = "SQLite" if database_url is None else "PostgreSQL"
+    if asked == before:
+        return
+    again = (
+        "Give the URL of that database with --database-url again"
+        if before == "PostgreSQL"
+        else "Leave --database-url out to go on with it"
+    )
+    raise ReviewError(
+        f"The review server of this folder was used with {before}, and now {asked} is asked for.",
+        where=str(home),
+        why="Every row and answer would seem to be gone.",
+        fix=f"{again}, or set PAIRSMITH_ARGILLA_HOME to another folder to begin anew on {asked}.",
+    )
 
 
 def _refuse_taken_port(host: str, port: int, home: Path) -> None:
@@ -296,7 +324,7 @@ def _wait(
                 where=str(home / "logs"),
                 fix="Read server.log and supervisor.log there; `pairsmith review logs` shows their ends.",
             )
-        progress("review server", {"step": "starting (20 to 100 s)", "seconds": elapsed_s})
+        progress("review server", {"step": "starting (20 to 100 s)"})
         time.sleep(0.5)
     down(home)
     raise ReviewError(

@@ -19,6 +19,7 @@ COMMANDS = (
     ("run", "The loop", "Do every stage that is not done yet, then write the report."),
     ("generate", "The loop", "Ask the teacher: seeds to pairs."),
     ("curate", "The loop", "Gates, duplicates, scores: pairs to an accepted dataset."),
+    ("review", "The loop", "People's answers in Argilla: up, push, pull, status and more."),
     ("train", "The loop", "Tune the small model on the accepted pairs."),
     ("evaluate", "The loop", "Measure it on the locked test split against its base and the teacher."),
     ("export", "The loop", "Write dataset, adapter and report into a folder of their own."),

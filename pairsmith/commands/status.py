@@ -17,11 +17,12 @@ def command(session: Session) -> None:
     from schemas.store import Store
 
     project = session.project()
-    spent, receipts, artifacts = None, [], []
+    spent, receipts, artifacts, review_count = None, [], [], 0
     if Store.exists(Store.url_for(project)):
         with session.store(project, write=False) as store:
             spent, receipts, artifacts = store.spent(), store.receipts(), store.artifacts()
-    steps = plan(project, receipts)
+            review_count = store.review_count()
+    steps = plan(project, receipts, review_count)
     latest = {receipt.command: receipt for receipt in receipts}
     stages: list[dict[str, Any]] = []
     for step in steps:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from schemas.records import Counts, Receipt, Usage
 from train.evaluation import Evaluation
@@ -78,12 +78,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Reviews:
-    """What people decided, and what a program that plays a person did."""
+    """What people decided, and what a program that plays a person did. `standing` is where the review stood when a
+    command last looked (`curate.review.standing.as_json`), `switched_off` whether the spec has it off now."""
 
     decisions: int = 0
     pairs: int = 0
     reviewers: int = 0
     simulated: int = 0
+    standing: dict[str, Any] | None = None
+    switched_off: bool = False
 
 
 @dataclass(frozen=True)

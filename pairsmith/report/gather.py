@@ -52,7 +52,7 @@ def gather(project: Project, store: Store) -> Evidence:
         evaluation=evaluation,
         receipts=tuple(receipts),
         spent=store.spent(),
-        reviews=_reviews(store),
+        reviews=_reviews(project, store, receipts),
         hashes=tuple(_hashes(project, pool, dataset, training, evaluation)),
         versions={} if latest is None else latest.versions,
     )
@@ -183,7 +183,7 @@ def _read(path: Path, record: type[R]) -> R | None:
         ) from None
 
 
-def _reviews(store: Store) -> Reviews:
+def _reviews(project: Project, store: Store, receipts: Sequence[Receipt]) -> Reviews:
     reviews = [review for found in store.reviews().values() for review in found]
     people = [review for review in reviews if not review.simulated]
     return Reviews(
@@ -191,6 +191,8 @@ def _reviews(store: Store) -> Reviews:
         pairs=len({review.pair_id for review in people}),
         reviewers=len({review.reviewer for review in people}),
         simulated=len(reviews) - len(people),
+        standing=next((r.facts["review"] for r in reversed(receipts) if r.facts.get("review")), None),
+        switched_off=not project.spec.review.enabled,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import NamedTuple
 
+from curate.review.standing import in_words
 from pairsmith.report import proof
 from pairsmith.report.charts import Part
 from pairsmith.report.evidence import Distribution, Evidence, Reviews, Scorer
@@ -55,10 +56,17 @@ def reviewed(reviews: Reviews) -> str:
     """Whether people looked at the rows."""
     simulated = f" {count(reviews.simulated)} simulated decisions are not counted." if reviews.simulated else ""
     if not reviews.decisions:
-        return f"No person has reviewed these rows.{simulated}"
+        off = " Human review was switched off." if reviews.switched_off else ""
+        return f"Not reviewed by humans: no person has looked at these rows.{off}{simulated}"
     people = counted(reviews.reviewers, "person", "people")
     decisions = counted(reviews.decisions, "decision", "decisions")
-    return f"{people} reviewed {counted(reviews.pairs, 'row', 'rows')} in {decisions}.{simulated}"
+    off = " Human review was then switched off." if reviews.switched_off else ""
+    return f"{people} reviewed {counted(reviews.pairs, 'row', 'rows')} in {decisions}.{off}{simulated}"
+
+
+def people(reviews: Reviews) -> list[str]:
+    """What people said of the rows that were drawn for them."""
+    return in_words(reviews.standing) if reviews.standing else []
 
 
 def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:

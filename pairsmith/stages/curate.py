@@ -6,6 +6,8 @@ import asyncio
 
 from curate.curate import curate as judge_pool
 from curate.export import export_dataset
+from curate.review.pool import read_pool
+from curate.review.standing import as_json, standing_of
 from pairsmith import plan
 from pairsmith.receipt import Draft, recording
 from pairsmith.session import Session
@@ -23,11 +25,13 @@ def curate(session: Session, project: Project, store: Store) -> Draft:
     Raises NoWork if there is no candidate, or none is accepted.
     """
     with recording(project, store, "curate") as draft:
-        draft.facts |= plan.inputs_of("curate", project, store)
+        draft.facts |= {**plan.inputs_of("curate", project, store), "review_count": store.review_count()}
         scopes = asyncio.run(pool_scopes(session, project, store))
         with session.progress() as progress:
             result = asyncio.run(judge_pool(project, store, scopes=scopes, progress=progress))
             draft.counts, draft.reasons = result.counts, result.reasons
+            if store.routed():
+                result.facts["review"] = as_json(standing_of(project, store, read_pool(project, store, scopes)))
             draft.facts |= result.facts
             dataset = export_dataset(project, store, result, project.folder / DATASET)
         draft.facts |= {"made": dataset.id, "files": [dataset.path], "rows": dataset.facts["rows"]}

@@ -202,6 +202,11 @@ class Store:
             found.setdefault(review.pair_id, []).append(review)
         return found
 
+    def review_count(self) -> int:
+        """How many reviews there are. They are only ever added, so the number names what people have said so far."""
+        ((count,),) = self._rows(sa.select(sa.func.count()).select_from(tables.reviews))
+        return int(count)
+
     def routed(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Routed]]:
         """pair id -> why it was sent to review, a record for each reason, oldest first."""
         found: dict[str, list[Routed]] = {}

@@ -98,9 +98,11 @@ class Project:
         return [sys.executable, "-m", "pairsmith", *arguments]
 
     def environ(self, **extra: str) -> dict[str, str]:
-        """This environment without the keys of paid APIs, ours first where pairsmith is not installed."""
+        """This environment without the keys of paid APIs and without the user's Argilla, ours first where pairsmith is
+        not installed."""
         kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
-        return {**kept, "PYTHONPATH": str(ROOT), **self.environment, **extra}
+        own = {"PYTHONPATH": str(ROOT), "PAIRSMITH_ARGILLA_HOME": str(self.folder / "argilla")}
+        return {**kept, **own, **self.environment, **extra}
 
     def run(
         self, *arguments: str, stdin: str | None = None, timeout_s: float = 120, **extra: str

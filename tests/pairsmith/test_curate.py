@@ -52,7 +52,7 @@ def test_a_changed_threshold_is_a_query_not_a_purchase(generated: Project, teach
     before = generated.json("curate")["accepted"]
     asked = len(teacher.asked)
     stricter = ("--set", "curate.gates.length.max_words=21")
-    assert generated.json("status", *stricter)["next"] == ["curate", "train", "evaluate"]
+    assert generated.json("status", *stricter)["next"] == ["curate", "review", "train", "evaluate"]
     assert 0 < generated.json("curate", *stricter)["accepted"] < before
     assert len(teacher.asked) == asked
 

@@ -77,14 +77,16 @@ def test_money_is_told(project: Project) -> None:
 def test_status_tells_what_run_would_do(project: Project) -> None:
     """Before and after a stage, and after a change of the spec that undoes it."""
     empty = project.json("status")
-    assert empty["next"] == ["generate", "curate", "train", "evaluate"]
+    assert empty["next"] == ["generate", "curate", "review", "train", "evaluate"]
     project.json("generate")
     after = project.json("status")
-    assert after["next"] == ["curate", "train", "evaluate"]
+    assert after["next"] == ["curate", "review", "train", "evaluate"]
     assert (after["seeds"], after["pairs"], after["ledger"]["requests"]) == ({"simple": 12}, ROWS, 12)
     changed = project.json("status", "--set", "generate.forward.n=3")
     assert changed["stages"][0]["why"] == "its inputs have changed"
     assert "generate    done" in project.run("status").stdout
+    without = project.json("status", "--set", "review.enabled=false")
+    assert without["next"] == ["curate", "train", "evaluate"]
 
 
 def test_explain_tells_the_story_of_a_pair(project: Project) -> None:

@@ -58,6 +58,9 @@ length = { min_words = 4, max_words = 40 }
 [curate.score]
 model = "none"
 
+[review]
+enabled = false
+
 [split]
 test = 0.25
 validation = 0.15

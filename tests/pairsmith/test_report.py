@@ -268,10 +268,11 @@ def test_a_damaged_evaluation_ends_in_one_sentence(project: Project, done: Store
 
 
 def test_reviews_by_people_and_simulated_ones_are_kept_apart(project: Project, done: Store) -> None:
-    """'No person has reviewed' stands there until a person has; a simulated reviewer does not count as one."""
+    """'Not reviewed by humans' stands there until a person has; a simulated reviewer does not count as one."""
     pair = done.pairs()[0]
     done.write(Review(pair_id=pair.id, reviewer="robot", decision="accept", simulated=True))
-    assert "No person has reviewed these rows. 1 simulated decisions" in _Page(render(gather(project, done))).text
+    page = _Page(render(gather(project, done))).text
+    assert "Not reviewed by humans: no person has looked at these rows. 1 simulated decisions" in page
     done.write(Review(pair_id=pair.id, reviewer="ada", decision="accept"))
     assert "1 person reviewed 1 row in 1 decision." in _Page(render(gather(project, done))).text
 

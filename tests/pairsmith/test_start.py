@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-from pairsmith.commands import COMMANDS
+from pairsmith.commands import COMMANDS, group
 from synth.embedded.child import child_command, child_environment
 from tests.pairsmith.conftest import ROOT, Project
 
@@ -38,10 +39,19 @@ def test_status_starts_in_a_blink(project: Project) -> None:
     assert cpu_seconds(project.command("status"), project.folder, project.environ()) <= 0.6
 
 
-@pytest.mark.parametrize("name", [name for name, _, _ in COMMANDS])
-def test_every_command_tells_its_options(tmp_path: Path, name: str) -> None:
+def _calls() -> list[str]:
+    """Every command that does something: those of `review` one by one."""
+    calls = []
+    for name, _, _ in COMMANDS:
+        command = group.get_command(click.Context(group), name)
+        calls += [f"{name} {own}" for own in command.commands] if isinstance(command, click.Group) else [name]
+    return calls
+
+
+@pytest.mark.parametrize("call", _calls())
+def test_every_command_tells_its_options(tmp_path: Path, call: str) -> None:
     """Every command has help and takes --project, --set and --json."""
-    done = Project(tmp_path).run(name, "--help")
+    done = Project(tmp_path).run(*call.split(), "--help")
     assert done.returncode == 0, done.stderr
     for option in ("--project", "--set", "--json"):
         assert option in done.stdout

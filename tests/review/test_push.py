@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from curate.review.pool import read_pool
-from curate.review.push import SHARED, push, queue_name, route, standing_of
+from curate.review.push import SHARED, push, queue_name, route
 from curate.review.queues import Argilla
 from curate.review.server import ArgillaServer
+from curate.review.standing import standing_of
 from schemas.errors import ReviewError
 from schemas.records import Review
 from schemas.spec_file import Project

@@ -1,0 +1,151 @@
+"""Where review stands: how many rows were shown and decided, what follows for the accept share, and what to do next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from curate.review.decision import decide, standing
+from curate.review.estimate import Advice, Share, accept_share, advice, seconds_per_item
+from curate.review.pool import Pool, rejected_share, strata
+from curate.review.router import routed_ids
+from schemas.errors import MissingDependency
+from schemas.records import Json
+from schemas.spec_file import Project
+from schemas.store import Store
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Rows of the present pool that were routed, by what people decided; `undecided` have answers that settle nothing,
+    `open` have none. `share` is the accept share of what passed the gates and `missed` that of what the programs
+    rejected (None: too few answers); `advice` what to do next (None without a share). `seconds` is the median time of
+    an answer."""
+
+    accepted: int
+    edited: int
+    rejected: int
+    undecided: int
+    open: int
+    share: Share | None
+    missed: Share | None
+    advice: Advice | None
+    seconds: float | None
+
+    @property
+    def decided(self) -> int:
+        return self.accepted + self.edited + self.rejected
+
+    @property
+    def waiting(self) -> int:
+        """Rows that need an answer, or another one."""
+        return self.undecided + self.open
+
+    @property
+    def routed(self) -> int:
+        return self.decided + self.waiting
+
+    @property
+    def enough(self) -> bool:
+        """Whether the interval of the accept share is as tight as the spec asks."""
+        return self.advice is not None and self.advice.stop
+
+
+def standing_of(project: Project, store: Store, pool: Pool) -> Standing:
+    """Counted from the store; nothing is asked of the server. Raises MissingDependency without the extra `review`."""
+    spec = project.spec.review
+    routed, reviews = store.routed(), store.reviews()
+    shown = [id_ for id_ in routed if id_ in pool.pairs]
+    verdicts = {id_: d.verdict for id_ in shown if (d := decide(reviews.get(id_, ()), pool.pairs[id_]))}
+    accepted = {id_: verdict == "accept" for id_, verdict in verdicts.items() if verdict != "undecided"}
+    rows, reasons = list(pool.rows.values()), routed_ids(record for id_ in shown for record in routed[id_])
+    answers = [review for id_ in shown for review in standing(reviews.get(id_, ()))]
+    seconds = seconds_per_item(review.seconds for review in answers)
+    share = missed = told = None
+    if accepted:
+        _needs_scipy()
+        share = accept_share(strata(rows, reasons, accepted, spec.seed), spec.confidence)
+        missed = rejected_share(rows, reasons, accepted, spec.seed, spec.confidence)
+    if share:
+        told = advice(share, spec.half_width, seconds=seconds, answers_per_row=len(answers) / max(share.reviewed, 1))
+    counts = Counter(verdicts.values())
+    return Standing(
+        accepted=counts["accept"],
+        edited=counts["edit"],
+        rejected=counts["reject"],
+        undecided=counts["undecided"],
+        open=len(shown) - len(verdicts),
+        share=share,
+        missed=missed,
+        advice=told,
+        seconds=seconds,
+    )
+
+
+def as_json(standing: Standing) -> Json:
+    """The standing for receipts, the dataset card and programs; shares are fractions with their interval."""
+    told = standing.advice
+    return {
+        "routed": standing.routed,
+        "accepted": standing.accepted,
+        "edited": standing.edited,
+        "rejected": standing.rejected,
+        "undecided": standing.undecided,
+        "unanswered": standing.open,
+        "accept_share": _share(standing.share),
+        "missed_share": _share(standing.missed),
+        "enough": standing.enough,
+        "seconds_per_answer": standing.seconds,
+        "advice": str(told) if told else None,
+        "minutes_left": told.minutes if told and not told.stop else None,
+    }
+
+
+def _share(share: Share | None) -> Json | None:
+    """A share as fractions; `rows` of `population` were decided."""
+    if share is None:
+        return None
+    return {
+        "value": share.value,
+        "low": share.low,
+        "high": share.high,
+        "confidence": share.confidence,
+        "rows": share.reviewed,
+        "population": share.population,
+    }
+
+
+def in_words(told: Json) -> list[str]:
+    """`as_json` in sentences, for the dataset card and the report."""
+    lines = [
+        f"{told['routed']:,} rows were drawn at random and shown to people: {told['accepted']:,} accepted as they were,"
+        f" {told['edited']:,} edited, {told['rejected']:,} rejected, {told['unanswered'] + told['undecided']:,} not"
+        " decided."
+    ]
+    if share := told["accept_share"]:
+        lines.append(
+            f"Of what passed the gates, people accept {_spread(share)} as it is. That is about the rows before review:"
+            " those that people rejected are not in the dataset."
+        )
+    else:
+        lines.append("That is too few answers to tell what share people would accept.")
+    if share := told["missed_share"]:
+        lines.append(f"Of what the programs rejected, people would have accepted {_spread(share)}.")
+    if not told["enough"]:
+        lines.append("The review was not finished: the interval is wider than the spec asks.")
+    return lines
+
+
+def _spread(share: Json) -> str:
+    interval = f"{share['confidence']:.0%} interval {share['low']:.1%} to {share['high']:.1%}"
+    return f"{share['value']:.1%} ({interval}, from {share['rows']:,} of {share['population']:,} rows)"
+
+
+def _needs_scipy() -> None:
+    try:
+        import scipy  # noqa: F401
+    except ModuleNotFoundError:
+        raise MissingDependency(
+            "the interval of the accept share needs the package scipy.",
+            fix="Install it: pip install 'pairsmith[review]'",
+        ) from None

@@ -1,0 +1,220 @@
+"""`pairsmith review`: the server that people answer on, and the rows that go there and come back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pairsmith.session import Session, on_project
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from curate.review.server import ServerStatus
+
+
+class _InOrder(click.Group):
+    """Help lists the commands in the order in which they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder)
+def command() -> None:
+    """Human review in Argilla: a server of your own, rows out, answers back."""
+
+
+@command.command(short_help="Start the server, or find the one that runs.")
+@click.option("--port", default=6900, show_default=True, help="Where the page is.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
+@click.option(
+    "--database-url",
+    envvar="PAIRSMITH_ARGILLA_DATABASE_URL",
+    metavar="URL",
+    help="A PostgreSQL database of yours, best given in PAIRSMITH_ARGILLA_DATABASE_URL; SQLite if absent.",
+)
+@click.option(
+    "--redis-url",
+    envvar="PAIRSMITH_ARGILLA_REDIS_URL",
+    metavar="URL",
+    help="A Redis of yours, best given in PAIRSMITH_ARGILLA_REDIS_URL; one is started if absent.",
+)
+@on_project
+def up(session: Session, port: int, host: str, database_url: str | None, redis_url: str | None) -> None:
+    """Start an Argilla server of your own, or find the one that runs.
+
+    The first time it makes an environment for it (1 to 3 minutes, 0.6 GB). It needs neither Docker nor Elasticsearch
+    and goes on in the background until `pairsmith review down`. One server serves all your projects.
+    """
+    from curate.review.children import OWNER
+    from pairsmith.screen import facts
+    from pairsmith.stages.review import own_server
+
+    server = own_server(session, port=port, host=host, database_url=database_url, redis_url=redis_url)
+    data = {
+        "command": "review up",
+        "url": server.url,
+        "version": server.version,
+        "already_running": server.already_running,
+        "username": OWNER,
+        "credentials": str(server.credentials),
+    }
+    found = "runs already" if server.already_running else "runs"
+    lines = [
+        ("argilla", f"{server.version} {found} at {server.url}"),
+        ("sign in", f"as {OWNER}; the password is in {server.credentials}"),
+    ]
+    session.answer(data, facts(lines))
+
+
+@command.command(short_help="Let people answer.")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@on_project
+def invite(session: Session, names: tuple[str, ...]) -> None:
+    """Let people answer: makes an annotator of each NAME and shows the password, this once."""
+    from pairsmith.screen import facts
+    from pairsmith.stages.review import invite as make
+
+    made = make(session, session.project(), names)
+    session.answer(
+        {"command": "review invite", "url": made.url, "passwords": made.passwords},
+        facts([("page", made.url), *made.passwords.items()], width=max(11, *map(len, names))),
+    )
+
+
+@command.command(short_help="Send what people should look at.")
+@click.option("--more", is_flag=True, help="Draw another batch although people have said enough.")
+@on_project
+def push(session: Session, more: bool) -> None:
+    """Send to Argilla what people should look at, and nothing that is there already.
+
+    Which rows these are is drawn at random, each with a known probability, until the interval of the accept share is as
+    tight as the spec asks.
+    """
+    from pairsmith import screen
+    from pairsmith.stages import review
+
+    project = session.project()
+    with session.store(project) as store:
+        draft = review.push_rows(session, project, store, more=more)
+    lines = [*review.summary(draft), ("sent", f"{draft.facts['sent']:,} rows; {draft.facts['there']:,} were there")]
+    session.answer(
+        {"command": "review push", **draft.as_json()},
+        screen.stage("review", draft, [*lines, *review.where(project, draft)]),
+    )
+
+
+@command.command(short_help="Bring everybody's answers.")
+@click.option("--watch", is_flag=True, help="Go on asking until Ctrl-C.")
+@click.option("--every", default=10.0, show_default=True, metavar="SECONDS", help="How often --watch asks.")
+@on_project
+def pull(session: Session, watch: bool, every: float) -> None:
+    """Bring everybody's answers into the store. What was said before stays; `pairsmith curate` then decides by it."""
+    from pairsmith import screen
+    from pairsmith.stages import review
+
+    project = session.project()
+    with review.argilla(session, project) as connected:
+        with session.store(project) as store:
+            draft = review.pull_answers(session, project, store, connected)
+        for later in review.watch(session, project, connected, every) if watch else ():
+            session.show(screen.stage("review", draft, review.summary(draft)), "")
+            draft = later
+    brought = ", ".join(f"{draft.facts[kind]:,} {kind}" for kind in ("new", "changed", "withdrawn", "edits"))
+    session.answer(
+        {"command": "review pull", **draft.as_json()},
+        screen.stage("review", draft, [("answers", brought), *review.summary(draft)]),
+    )
+
+
+@command.command(short_help="What runs, what is decided, how far people agree.")
+@on_project
+def status(session: Session) -> None:
+    """What runs, and where the review of this project stands: decided rows, the accept share, how far people agree."""
+    from curate.review.server import status as look
+
+    server = look()
+    data: dict[str, Any] = {"command": "review status", "server": _server_json(server)}
+    screen: list[RenderableType] = [_server_screen(server)]
+    from schemas.spec_file import SPEC_NAME
+    from schemas.store import Store
+
+    if (session.folder / SPEC_NAME).exists():
+        project = session.project()
+        if Store.exists(Store.url_for(project)):
+            from pairsmith.review_standing import read, shown
+
+            with session.store(project, write=False) as store:
+                told = read(session, project, store)
+            data |= {"task": project.spec.task.name, **told}
+            screen += ["", *shown(project, told)]
+    session.answer(data, *screen)
+
+
+@command.command(short_help="The ends of the server's logs.")
+@click.option("--lines", default=20, show_default=True, type=click.IntRange(min=1), help="How many of each log.")
+@on_project
+def logs(session: Session, lines: int) -> None:
+    """Show the ends of the server's logs."""
+    from rich.rule import Rule
+    from rich.text import Text
+
+    from curate.review.server import logs as read
+
+    found = read(lines=lines)
+    parts: list[RenderableType] = []
+    for name, told in found.items():
+        parts += [Rule(name, style="dim"), Text("\n".join(told) or "empty")]
+    session.answer({"command": "review logs", "logs": found}, *(parts or ["there are no logs yet"]))
+
+
+@command.command(short_help="Stop the server; the data stay.")
+@on_project
+def down(session: Session) -> None:
+    """Stop the server, its worker and its Redis; the data stay."""
+    from curate.review.server import down as stop
+
+    stopped = stop()
+    said = "stopped; the data stay, and `pairsmith review up` starts it again" if stopped else "no server was running"
+    session.answer({"command": "review down", "stopped": stopped}, said)
+
+
+def _server_json(server: ServerStatus) -> dict[str, Any]:
+    return {
+        "state": server.state,
+        "reason": server.reason,
+        "url": server.url,
+        "version": server.version,
+        "database": server.database,
+        "started_at": server.started_at,
+        "credentials": str(server.credentials) if server.credentials else None,
+        "children": [vars(child) for child in server.children],
+    }
+
+
+def _server_screen(server: ServerStatus) -> RenderableType:
+    import time
+
+    from curate.review.children import OWNER
+    from pairsmith.progress import clock
+    from pairsmith.screen import facts
+
+    if server.state == "absent":
+        return facts([("server", "none was started here yet; `pairsmith review up` does")])
+    head = f"{server.state}, argilla-server {server.version} on {server.database}" + (
+        f": {server.reason}" if server.reason else ""
+    )
+    lines = [("server", head)]
+    if server.state in ("running", "starting", "unhealthy"):
+        for child in server.children:
+            memory = f"{child.memory_mib:.0f} MiB" if child.memory_mib else "not running"
+            again = f", started again {child.restarts} times" if child.restarts else ""
+            lines.append(("", f"{child.name}: {memory}{again}"))
+        since = f"for {clock(time.time() - server.started_at)}" if server.started_at else ""
+        lines += [
+            ("page", f"{server.url} {since}"),
+            ("sign in", f"as {OWNER}; the password is in {server.credentials}"),
+        ]
+    return facts(lines)
