@@ -134,7 +134,7 @@ def send(
 
 def push_rows(session: Session, project: Project, store: Store, *, more: bool) -> Draft:
     """What `review push` does."""
-    with recording(project, store, "review push") as draft:
+    with recording(project, store, "review-push") as draft:
         pool = judged_pool(session, project, store)
         with argilla(session, project) as connected:
             pushed = send(session, project, store, pool, connected, more=more)
@@ -150,7 +150,7 @@ def push_rows(session: Session, project: Project, store: Store, *, more: bool) -
 
 def pull_answers(session: Session, project: Project, store: Store, connected: Argilla) -> Draft:
     """What `review pull` does once."""
-    with recording(project, store, "review pull") as draft:
+    with recording(project, store, "review-pull") as draft:
         with session.progress() as progress:
             pulled = pull(project, store, connected, progress)
         draft.facts |= {"url": connected.url, **asdict(pulled)}
@@ -168,7 +168,7 @@ def watch(session: Session, project: Project, connected: Argilla, every_s: float
             try:
                 with session.store(project) as store:
                     if (pulled := pull(project, store, connected)).news:
-                        with recording(project, store, "review pull") as draft:
+                        with recording(project, store, "review-pull") as draft:
                             draft.facts |= {"url": connected.url, **asdict(pulled)}
                             _tell(draft, session, project, store)
                         yield draft
