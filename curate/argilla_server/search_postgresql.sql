@@ -1,11 +1,13 @@
--- What the search engine adds to Argilla's PostgreSQL database: two tables of its own, kept exact by triggers inside
+-- What the search engine adds to Argilla's PostgreSQL database: tables of its own, kept exact by triggers inside
 -- Argilla's own transactions, and indexes. Statements are separated by a line holding only two dashes.
+CREATE TABLE pairsmith_made (script TEXT NOT NULL)  -- the digest of the script that made what is here
+--
 CREATE TABLE pairsmith_values (
     record_id UUID NOT NULL,
     source UUID NOT NULL,          -- the dataset (metadata) or the question (suggestions)
     facet TEXT NOT NULL,           -- the metadata property, or value, score, agent, type of a suggestion
-    place INTEGER NOT NULL,        -- position in a list; 0 for a single value
-    word TEXT,
+    place INTEGER NOT NULL,        -- position in a list; -1 for a single value
+    word TEXT COLLATE "C",
     number DOUBLE PRECISION,
     PRIMARY KEY (record_id, source, facet, place)
 )
@@ -17,7 +19,7 @@ CREATE INDEX pairsmith_values_number ON pairsmith_values (source, facet, number,
 CREATE TABLE pairsmith_words (
     record_id UUID NOT NULL,
     dataset_id UUID NOT NULL,
-    field TEXT NOT NULL,
+    field TEXT NOT NULL,           -- '' for the words of all fields
     words TSVECTOR NOT NULL,
     PRIMARY KEY (record_id, field)
 )
@@ -31,11 +33,28 @@ CREATE INDEX pairsmith_records_queue ON records (dataset_id, status, id)
 --
 CREATE INDEX pairsmith_responses_user ON responses (user_id, status, record_id)
 --
+CREATE INDEX pairsmith_suggestions_agents ON suggestions (question_id, agent)
+--
 CREATE INDEX pairsmith_vectors_settings ON vectors (vector_settings_id, updated_at, record_id)
+--
+-- JSONB cannot hold the sign with the number 0, which Argilla's JSON columns can.
+CREATE FUNCTION pairsmith_readable(value JSON) RETURNS JSONB AS $$
+    SELECT CASE WHEN strpos(value::TEXT, '\u0000') = 0 THEN value::JSONB
+           ELSE regexp_replace(value::TEXT, '(?<!\\)((?:\\\\)*)\\u0000', '\1 ', 'g')::JSONB END
+$$ LANGUAGE sql IMMUTABLE
+--
+-- Punctuation as spaces, or PostgreSQL takes and/or for a path and dawn.Then for a host; each Han and Hiragana sign as
+-- a word of its own.
+CREATE FUNCTION pairsmith_spaced(value TEXT) RETURNS TEXT AS $$
+    SELECT regexp_replace(
+        regexp_replace(left(value, 250000),
+            '[!-/:-@[-`{-~\u00a0-\u00a9\u00ab-\u00b1\u00b4\u00b6-\u00b8\u00bb\u00bf\u2000-\u206f\u3000-\u303f]', ' ', 'g'),
+        '([\u3040-\u309f\u3400-\u9fff])', ' \1 ', 'g')
+$$ LANGUAGE sql IMMUTABLE
 --
 CREATE FUNCTION pairsmith_spread(source_record UUID, source UUID, facet TEXT, value JSONB) RETURNS VOID AS $$
     INSERT INTO pairsmith_values (record_id, source, facet, place, word, number)
-    SELECT source_record, source, facet, e.place - 1,
+    SELECT source_record, source, facet, CASE jsonb_typeof(value) WHEN 'array' THEN e.place - 1 ELSE -1 END,
            CASE WHEN jsonb_typeof(e.v) = 'string' THEN e.v #>> '{}' END,
            CASE WHEN jsonb_typeof(e.v) = 'number' THEN (e.v #>> '{}')::DOUBLE PRECISION END
     FROM jsonb_array_elements(CASE WHEN jsonb_typeof(value) = 'array' THEN value ELSE jsonb_build_array(value) END)
@@ -49,16 +68,23 @@ BEGIN
     DELETE FROM pairsmith_words WHERE record_id = OLD.id;
     IF TG_OP = 'DELETE' THEN RETURN NULL; END IF;
     IF json_typeof(NEW.metadata) = 'object' THEN
-        PERFORM pairsmith_spread(NEW.id, NEW.dataset_id, m.key, m.value) FROM jsonb_each(NEW.metadata::jsonb) m;
+        PERFORM pairsmith_spread(NEW.id, NEW.dataset_id, m.key, m.value)
+            FROM jsonb_each(pairsmith_readable(NEW.metadata)) m;
     END IF;
     INSERT INTO pairsmith_words (record_id, dataset_id, field, words)
-    SELECT NEW.id, NEW.dataset_id, f.name,
-           to_tsvector('simple', regexp_replace(left(CASE json_typeof(NEW.fields -> f.name)
-               WHEN 'array' THEN (SELECT string_agg(concat_ws(' ', m ->> 'role', m ->> 'content'), E'\n')
-                                  FROM json_array_elements(NEW.fields -> f.name) m)
-               ELSE NEW.fields ->> f.name END, 250000), '([\u3040-\u309f\u3400-\u9fff])', ' \1 ', 'g'))
-    FROM fields f
-    WHERE f.dataset_id = NEW.dataset_id AND f.settings ->> 'type' <> 'image' AND NEW.fields ->> f.name IS NOT NULL;
+    WITH texts AS (
+        SELECT f.name, pairsmith_spaced(CASE jsonb_typeof(v.value)
+            WHEN 'array' THEN (SELECT string_agg(concat_ws(' ', m ->> 'role', m ->> 'content'), E'\n')
+                               FROM jsonb_array_elements(v.value) m)
+            ELSE v.value #>> '{}' END) AS text
+        FROM fields f JOIN jsonb_each(pairsmith_readable(NEW.fields)) v ON v.key = f.name
+        WHERE f.dataset_id = NEW.dataset_id AND f.settings ->> 'type' <> 'image'
+    )
+    SELECT NEW.id, NEW.dataset_id, name, to_tsvector('simple', coalesce(text, '')) FROM texts
+    UNION ALL
+    -- The word between two fields keeps the last of one and the first of the next from being a phrase.
+    SELECT NEW.id, NEW.dataset_id, '', ts_delete(to_tsvector('simple', coalesce(
+        left(string_agg(text, ' pairsmithnextfield ' ORDER BY name), 250000), '')), 'pairsmithnextfield') FROM texts;
     RETURN NULL;
 END $$ LANGUAGE plpgsql
 --
@@ -70,7 +96,7 @@ BEGIN
     PERFORM pairsmith_spread(NEW.record_id, NEW.question_id, 'type', to_jsonb(NEW.type::TEXT))
         WHERE NEW.type IS NOT NULL;
     PERFORM pairsmith_spread(NEW.record_id, NEW.question_id, 'score', NEW.score::jsonb) WHERE NEW.score IS NOT NULL;
-    PERFORM pairsmith_spread(NEW.record_id, NEW.question_id, 'value', NEW.value::jsonb) FROM questions q
+    PERFORM pairsmith_spread(NEW.record_id, NEW.question_id, 'value', pairsmith_readable(NEW.value)) FROM questions q
         WHERE q.id = NEW.question_id
           AND q.settings ->> 'type' IN ('rating', 'label_selection', 'multi_label_selection');
     RETURN NULL;

@@ -28,7 +28,7 @@ def migrate() -> None:
         connection.close()
     migrate_db(revision="head")
 
-    from pairsmith_sql_tables import prepare
+    from pairsmith_sql_engine import prepare
 
     print("search tables made" if prepare() else "search tables present")
 

@@ -100,6 +100,7 @@ class Supervisor:
             for child in config["children"]
         ]
         self.stopping = False
+        self.unsaid = False  # whether `server.json` tells an older state, because the disk was full
 
     def state(self, state: str, reason: str | None = None) -> None:
         """Say in `server.json` what is so; a full disk must not end a server that still answers."""
@@ -107,6 +108,7 @@ class Supervisor:
             child.name: {"pid": child.process.pid if child.process else None, "restarts": len(child.restarts)}
             for child in self.children
         }
+        self.unsaid = True
         with contextlib.suppress(OSError):
             write_json(
                 self.home / "server.json",
@@ -119,6 +121,7 @@ class Supervisor:
                     "children": children,
                 },
             )
+            self.unsaid = False
 
     def run(self) -> str | None:
         """Until told to stop (None) or until a child cannot be kept alive (the reason)."""
@@ -134,6 +137,8 @@ class Supervisor:
                     code = child.process.poll()
                     if code is not None and not self.stopping and (reason := self._again(child, code)):
                         return reason
+                if self.unsaid:
+                    self.state("running")
                 time.sleep(0.25)
         except OSError as error:
             return f"a process could not be started: {error}"
@@ -154,7 +159,8 @@ class Supervisor:
         if len(recent) >= self.most_restarts:
             times = f"{len(recent) + 1} times in {_RESTARTS_WITHIN_S / 60:.0f} minutes"
             return f"{child.name} {how}, {times}; its last words: {last}"
-        print(f"{time.strftime('%F %T')} {child.name} {how}; started again", flush=True)
+        with contextlib.suppress(OSError):  # our log lies on a disk that may be full, which is no reason to stop
+            print(f"{time.strftime('%F %T')} {child.name} {how}; started again", flush=True)
         child.restarts.append(now)
         if recent:
             time.sleep(min(2.0 ** len(recent), 10.0))

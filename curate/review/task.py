@@ -1,7 +1,8 @@
 """The task as annotators see it in Argilla: fields, questions, metadata, and what one row puts into them.
 
-Argilla's custom fields render in a frame of its own origin into which the record is written unescaped, so a text with
-`</script>` in it would run as code. Everything here is plain text, or Markdown whose texts are escaped.
+Argilla's page writes plain text fields, chat fields and custom fields into itself as HTML, so a text with
+`<img onerror=...>` in it would run as code, signed in as the reader. Only Markdown is sanitised there: every field is
+Markdown that holds one HTML block, whose texts are escaped. No style is set: a search would find its words.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from curate.review.pool import Pool
 from schemas.records import Json, Message, Pair, Review, RoutingReason, Verdict
 from schemas.spec_file import Project
 
-VERDICTS = {"accept": "Accept", "reject": "Reject", "edit": "Accept with my edit"}
+VERDICTS = {"accept": "Accept", "reject": "Reject", "edit": "Edit"}
 LETTERS = "ABCDEFGH"  # the other candidates; more are not shown
 THIS = "this"
+_EXAMPLES = 4  # of either kind
 # Reasons whose labels the estimate or an annotator's accuracy stands on: no verdict is suggested, lest it be copied.
 BLIND: tuple[RoutingReason, ...] = ("certify", "audit_accepted", "audit_rejected", "gold")
 
@@ -36,38 +38,39 @@ def settings(
     """`argilla.Settings` of one queue. `rivals`: how many other candidates an input has at most (at most 8 are shown).
 
     The verdict comes first and is the only question that must be answered, so a row is one key (1, 2 or 3) and Enter.
-    `min_submitted` answers complete a row.
+    `min_submitted` answers complete a row. Annotators can filter and sort by `words`; the other metadata would tell
+    them what the programs think.
     """
     import argilla as rg
 
     shown = min(rivals, len(LETTERS))
     fields = [
-        rg.TextField(name="simple", title="Input", client=client),
-        rg.TextField(name="enhanced", title="Output", client=client),
-        _markdown("answers", "What the annotators said", client) if adjudication else None,
-        rg.ChatField(name="conversation", title="Conversation", required=False, use_markdown=False, _client=client)
+        _field("simple", "Input", client, required=True),
+        _field("enhanced", "Output", client, required=True),
+        _field("answers", "What the annotators said; your answer is final", client) if adjudication else None,
+        rg.ChatField(name="conversation", title="Conversation", required=False, use_markdown=True, _client=client)
         if conversation
         else None,
-        _markdown("findings", "What the programs found", client),
-        _markdown("changes", "From input to output", client),
-        _markdown("candidates", "Other outputs for this input", client) if shown else None,
+        _field("findings", "What the programs found", client),
+        _field("candidates", "Other outputs for this input", client) if shown else None,
     ]
     reasons = {reason: reason.replace("_", " ").capitalize() for reason in project.spec.review.reasons}
     questions = [
         rg.LabelQuestion(name="verdict", title="Is the output good?", labels=VERDICTS, client=client),
+        rg.MultiLabelQuestion(
+            name="reasons", title="What is wrong with it?", labels=reasons, required=False, client=client
+        ),
         rg.TextQuestion(
             name="edited",
             title="Corrected output",
-            description="A change here with Accept counts as an edit.",
+            description="Shift+Enter to write, Esc to stop. A change here with Accept counts as an edit.",
             required=False,
             client=client,
-        ),
-        rg.MultiLabelQuestion(
-            name="reasons", title="What is wrong with it?", labels=reasons, required=False, client=client
         ),
         rg.RankingQuestion(
             name="ranking",
             title="Which output is best?",
+            description="A number ranks the output that is marked. Rank all of them, ties allowed, or none.",
             values={THIS: "This output", **{letter: f"Output {letter}" for letter in LETTERS[:shown]}},
             required=False,
             client=client,
@@ -81,6 +84,7 @@ def settings(
         fields=[field for field in fields if field],
         questions=[question for question in questions if question],
         metadata=[
+            rg.IntegerMetadataProperty(name="words", title="Words in the output", client=client),
             rg.TermsMetadataProperty(name="chosen_for", title="Chosen for", **hidden),
             rg.FloatMetadataProperty(name="score", title="Score", **hidden),
             rg.FloatMetadataProperty(name="percentile", title="Percentile within the input", **hidden),
@@ -93,10 +97,10 @@ def settings(
     )
 
 
-def _markdown(name: str, title: str, client: Any) -> Any:
+def _field(name: str, title: str, client: Any, *, required: bool = False) -> Any:
     import argilla as rg
 
-    return rg.TextField(name=name, title=title, use_markdown=True, required=False, client=client)
+    return rg.TextField(name=name, title=title, use_markdown=True, required=required, client=client)
 
 
 def record(
@@ -111,20 +115,22 @@ def record(
 ) -> Json:
     """One row as the bulk endpoint of Argilla's API takes it, suggestions by the question's name. `external_id` is the
     pair's id. `messages`: the seed's conversation. `answers`: what annotators said, for an adjudicator."""
-    rivals = pool.rivals(pair)[: len(LETTERS)]
+    # In the order of their ids, which says nothing of them: people rank what they read.
+    rivals = sorted(pool.rivals(pair)[: len(LETTERS)], key=lambda rival: rival.id)
     findings = pool.findings.get(pair.id, ())
     row = pool.rows.get(pair.id)
+    before, after = marked(pair.simple, pair.enhanced)
     fields: Json = {
-        "simple": pair.simple,
-        "enhanced": pair.enhanced,
-        "changes": diff(pair.simple, pair.enhanced),
-        "findings": _findings(findings),
-        "candidates": _candidates(rivals, pool),
-        "answers": _answers(answers),
-        "conversation": [message.model_dump() for message in messages],
+        "simple": f"<div>{before}</div>",
+        "enhanced": f"<div>{after}</div>",
+        "answers": _answers(pair, answers),
+        "findings": _findings([v for v in findings if v.keep is False or not set(reasons) & set(BLIND)]),
+        "candidates": _candidates(rivals),
+        "conversation": [{"role": m.role, "content": f"<div>{escaped(m.content)}</div>"} for m in messages],
     }
     score = pool.scores.get(pair.id)
     metadata: Json = {
+        "words": len(pair.enhanced.split()),
         "chosen_for": list(reasons),
         "score": score,
         "percentile": row.percentile if row else None,
@@ -136,36 +142,25 @@ def record(
         "external_id": pair.id,
         "fields": {name: value for name, value in fields.items() if value},
         "metadata": {name: value for name, value in metadata.items() if value not in (None, [])},
-        "suggestions": _suggestions(project, pool, pair, reasons, rivals),
+        "suggestions": _suggestions(pool, pair, reasons),
     }
 
 
-def _suggestions(
-    project: Project, pool: Pool, pair: Pair, reasons: Sequence[RoutingReason], rivals: Sequence[Pair]
-) -> list[Json]:
-    """The text to edit on every row; what programs think of the row only where nobody's measure depends on it."""
+def _suggestions(pool: Pool, pair: Pair, reasons: Sequence[RoutingReason]) -> list[Json]:
+    """The text to edit on every row; the programs' verdict only where nobody's measure depends on it.
+
+    The page fills a suggestion in and submits it with the rest, so what a person may leave alone (reasons, a ranking)
+    is never suggested: it would come back as that person's answer.
+    """
     origin = pair.origin
     agent = origin.teacher if origin.by == "generated" else origin.by
     found: list[Json] = [{"question": "edited", "value": pair.enhanced, "agent": agent_name(agent), "type": "model"}]
-    if set(reasons) & set(BLIND):
-        return found
     row = pool.rows.get(pair.id)
-    if row and row.passed is not None:
+    if row and row.passed is not None and not set(reasons) & set(BLIND):
         verdict, score = ("accept" if row.accepted else "reject"), row.percentile
         by = (pool.scorer if row.passed else None) or "gates"
         told = {"question": "verdict", "value": verdict, "agent": agent_name(by), "type": "model"}
         found.append(told if score is None else {**told, "score": score if row.accepted else 1 - score})
-    words = {word for v in pool.findings.get(pair.id, ()) for word in (_gate(v.by), v.reason.split()[0].rstrip(":"))}
-    named = [reason for reason in project.spec.review.reasons if reason in words]
-    if named:
-        found.append({"question": "reasons", "value": named, "agent": "gates", "type": "model"})
-    scored = [id_ for id_ in (pair.id, *(rival.id for rival in rivals)) if id_ in pool.scores]
-    if rivals and len(scored) == 1 + len(rivals):
-        names = dict(zip((pair.id, *(rival.id for rival in rivals)), (THIS, *LETTERS), strict=False))
-        ranked = sorted(scored, key=lambda id_: (-pool.scores[id_], id_))
-        value = [{"value": names[id_], "rank": rank} for rank, id_ in enumerate(ranked, 1)]
-        by = agent_name(pool.scorer or "score")
-        found.append({"question": "ranking", "value": value, "agent": by, "type": "model"})
     return found
 
 
@@ -174,83 +169,92 @@ def agent_name(name: str) -> str:
     return re.sub(r"[^\w:./\s-]", "-", name.replace("@", " v"), flags=re.ASCII)[:200]
 
 
-def _gate(by: str) -> str:
-    return by.partition("/")[2].partition("@")[0].partition(":")[0]
-
-
 def escaped(text: str) -> str:
-    """A text as HTML within one Markdown block: tags are shown, not made, and a blank line does not end the block."""
-    return html.escape(text).replace("\r\n", "\n").replace("\n", "<br>")
+    """A text as HTML on one line of a Markdown block: tags are shown, not made, and nothing in it ends the block."""
+    return re.sub(r"\r\n?|\n", "<br>", html.escape(text, quote=False))
 
 
-def diff(before: str, after: str) -> str:
-    """The words of `after`, with what it adds to `before` underlined and what it leaves out struck through."""
+def marked(before: str, after: str) -> tuple[str, str]:
+    """Both texts as HTML, complete, with the difference marked: in `before` the words that `after` has nowhere are
+    struck through; in `after` the smaller part is marked, what is new (underlined) or what was taken over (bold)."""
+    words = {word.casefold() for word in re.findall(r"\w+", after)}
+    gone = "".join(
+        _tagged("del", part, at % 2 == 1 and part.casefold() not in words)
+        for at, part in enumerate(re.split(r"(\w+)", before))
+    )
     old, new = re.findall(r"\s+|\w+|[^\w\s]", before), re.findall(r"\s+|\w+|[^\w\s]", after)
-    parts = []
-    for tag, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if tag == "equal":
-            parts.append(escaped("".join(new[c:d])))
-            continue
-        if b > a:
-            parts.append(f"<del>{escaped(''.join(old[a:b]))}</del>")
-        if d > c:
-            parts.append(f"<ins>{escaped(''.join(new[c:d]))}</ins>")
-    return f"<div>{''.join(parts)}</div>"
+    codes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    parts = [(tag == "equal", "".join(new[c:d])) for tag, _, _, c, d in codes if d > c]
+    taken = sum(len(text) for equal, text in parts if equal)
+    tag, mark = ("b", True) if 2 * taken < len(after) else ("ins", False)
+    return gone, "".join(_tagged(tag, text, equal is mark) for equal, text in parts)
+
+
+def _tagged(tag: str, text: str, mark: bool) -> str:
+    return f"<{tag}>{escaped(text)}</{tag}>" if mark and text.strip() else escaped(text)
 
 
 def _findings(findings: Sequence[Verdict]) -> str:
-    lines = [f"<li><b>{escaped(v.by)}</b> {escaped(v.reason)}</li>" for v in findings]
-    return f"<ul>{''.join(lines)}</ul>" if lines else ""
-
-
-def _candidates(rivals: Sequence[Pair], pool: Pool) -> str:
     lines = []
-    for letter, rival in zip(LETTERS, rivals, strict=False):
-        row = pool.rows.get(rival.id)
-        state = "rejected by a gate: " if row and row.passed is False else ""
-        lines.append(f"<p><b>{letter}</b> {state}{escaped(rival.enhanced)}</p>")
-    return f"<div>{''.join(lines)}</div>" if lines else ""
+    for verdict in findings:
+        step = verdict.by.partition("/")[2].partition("@")[0].partition(":")[0]
+        word, _, rest = verdict.reason.partition(" ")
+        lines.append(f"<b>{escaped(step)}</b> {escaped(f'{word}: {rest}' if rest else word)}")
+    return _paragraphs(lines)
 
 
-def _answers(answers: Sequence[Review]) -> str:
+def _candidates(rivals: Sequence[Pair]) -> str:
+    return _paragraphs(
+        [f"<b>{letter}</b> {escaped(rival.enhanced)}" for letter, rival in zip(LETTERS, rivals, strict=False)]
+    )
+
+
+def _answers(pair: Pair, answers: Sequence[Review]) -> str:
+    """One below the other: who, the verdict, why, and the text of an edit with what it changes."""
     lines = []
     for review in answers:
-        reasons = f" ({', '.join(review.reasons)})" if review.reasons else ""
-        text = f"<br>{escaped(review.edited)}" if review.decision == "edit" and review.edited else ""
-        lines.append(f"<li><b>{escaped(review.reviewer)}</b>: {review.decision}{escaped(reasons)}{text}</li>")
-    return f"<ul>{''.join(lines)}</ul>" if lines else ""
+        why = ", ".join(reason.replace("_", " ") for reason in review.reasons)
+        text = f"<br>{marked(pair.enhanced, review.edited)[1]}" if review.edited else ""
+        lines.append(f"<b>{escaped(review.reviewer)}</b> {review.decision}{escaped(f' ({why})' if why else '')}{text}")
+    return _paragraphs(lines)
+
+
+def _paragraphs(lines: Sequence[str]) -> str:
+    return f"<div>{''.join(f'<p>{line}</p>' for line in lines)}</div>" if lines else ""
 
 
 def guidelines(project: Project, bad: Sequence[tuple[Pair, str]]) -> str:
     """What annotators read first, in Markdown: the task, the keys, good examples (the spec's) and `bad` ones (rows that
     a gate rejected, with its words)."""
-    task = project.spec.task
+    task, reasons = project.spec.task, project.spec.review.reasons
     lines = [
-        f"# {escaped(task.name)}",
+        f"# {task.name}",
         "",
-        "You see an **input** as a person typed it and an **output** that a model wrote. Say whether the output is "
-        "what the house style asks for.",
+        "A person typed the **input**; a model wrote the **output**. Is the output what the house style asks for?",
+        "",
+        "- `1` **Accept**: you would be glad to see this output in the training data, as it is.",
+        "- `2` **Reject**: it is wrong, or mending it would take longer than writing it anew.",
+        "- `3` **Edit**: it is good after the change that you make in *Corrected output*.",
+        "- `Enter` submits and shows the next row. Only the verdict must be given.",
+        "- `Backspace` discards the row: you cannot tell.",
+        "",
+        f"After the verdict, `1` to `{len(reasons)}` choose what is wrong, if you want to say so. `↓` and `↑` move "
+        "between the questions; `Tab` brings the keys back to them after a click elsewhere.",
+        "In *Corrected output*, `Shift`+`Enter` starts writing and `Esc` ends it. `Ctrl`+`S` keeps a draft.",
+        "",
+        "- **Bold** in the output: taken over from the input. Where most of it was taken over, what is new is "
+        "<ins>underlined</ins> instead.",
+        "- <del>Struck through</del> in the input: a word that the output does not have.",
+        "- A verdict that is filled in already is a program's; point at it to see which. Judge for yourself: `Enter` "
+        "confirms it, `↓` goes on from it, another key replaces it, its own key clears it.",
         "",
         "## The house style",
         "",
-        f"<blockquote>{escaped(task.style)}</blockquote>",
-        "",
-        "## How to answer",
-        "",
-        "| key | verdict | when |",
-        "|---|---|---|",
-        "| `1` | Accept | you would be glad to find this output in the training data, as it is |",
-        "| `2` | Reject | it is wrong, or mending it would take longer than writing it anew |",
-        "| `3` | Accept with my edit | it is good after the change you make in *Corrected output* |",
-        "",
-        "`Enter` submits and shows the next row. Everything but the verdict may be left as it is. A changed text with "
-        "Accept counts as an edit. If you cannot tell, discard the row with `Backspace`.",
-        "",
-        "Reasons: " + ", ".join(f"`{reason}`" for reason in project.spec.review.reasons) + ".",
+        f"<p>{escaped(task.style.strip())}</p>",
     ]
     if project.spec.exemplars:
         lines += ["", "## Good", ""]
-        for exemplar in project.spec.exemplars:
+        for exemplar in project.spec.exemplars[:_EXAMPLES]:
             lines += [_example(exemplar.simple, exemplar.enhanced, ""), ""]
     if bad:
         lines += ["", "## Bad", ""]
@@ -264,7 +268,7 @@ def _example(simple: str, enhanced: str, reason: str) -> str:
     return f"<p><b>Input</b> {escaped(simple)}<br><b>Output</b> {escaped(enhanced)}{why}</p>"
 
 
-def bad_examples(pool: Pool, most: int = 4) -> list[tuple[Pair, str]]:
+def bad_examples(pool: Pool, most: int = _EXAMPLES) -> list[tuple[Pair, str]]:
     """Rows that a gate rejected, one for every gate, in the order of their ids."""
     found: dict[str, tuple[Pair, str]] = {}
     for id_ in sorted(pool.findings):

@@ -3,13 +3,16 @@
 `fill(count)` writes one published dataset. Record number i holds: prompt "prompt i <words>", reply, chat, picture;
 metadata topic (term), tags (list of terms), length (integer), score (float); suggestions for verdict (label, agent and
 score), flags (multi-label with scores), stars (rating); a vector of 8 numbers. Its values are functions of i alone.
+`python fill.py known` writes what the engine's tests ask about, `python fill.py big COUNT` what the benchmark does.
 """
 
 import math
+import sys
 import uuid
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
+from argilla_server.database import database_url_sync
 from argilla_server.models import (
     Dataset,
     DatasetUser,
@@ -23,6 +26,7 @@ from argilla_server.models import (
     Vector,
     VectorSettings,
     Workspace,
+    WorkspaceUser,
 )
 
 START = datetime(2026, 1, 1)
@@ -30,6 +34,7 @@ TOPICS = ["animals", "streets", "kitchens", "ships"]
 VERDICTS = ["accept", "edit", "reject"]
 FLAGS = ["too_long", "off_style", "unsafe"]
 SPACE = uuid.UUID(int=0x5EED)
+COUNT = 300  # records of the known dataset
 
 
 def record_id(number: int) -> uuid.UUID:
@@ -43,6 +48,12 @@ def vector(number: int) -> list:
 def words(number: int) -> str:
     kinds = ["harbor at dawn", "neon-lit alley", "copper kettle", "harbor crane", "quiet fjord"]
     return f"{kinds[number % 5]} item{number} lot{number // 10}" + (" rareword" if number % 97 == 0 else "")
+
+
+def reply(number: int) -> str:
+    """Words that a database may take for a path, a host or one long word."""
+    odd = {7: " black/white night.Then 3.5kg", 8: " \u591c\u7a7a"}.get(number % 50, "")
+    return f"Reply number {number}.{odd} "
 
 
 def fill(connection: sa.Connection, count: int, users: list, padding: int = 0, name: str = "pairs") -> uuid.UUID:
@@ -72,6 +83,7 @@ def fill(connection: sa.Connection, count: int, users: list, padding: int = 0, n
                 )
             ],
         )
+        insert(WorkspaceUser, [dict(id=uuid.uuid4(), workspace_id=workspace, user_id=made[user], **now)])
     dataset = uuid.uuid5(SPACE, name)
     insert(
         Dataset,
@@ -105,7 +117,7 @@ def fill(connection: sa.Connection, count: int, users: list, padding: int = 0, n
             )
         ],
     )
-    options = {"verdict": VERDICTS, "flags": FLAGS, "stars": [1, 2, 3, 4, 5], "comment": [], "order": ["a", "b"]}
+    options = {"verdict": [*VERDICTS, "brandnew"], "flags": FLAGS, "stars": [1, 2, 3, 4, 5], "comment": [], "order": ["a", "b"]}
     kinds = {
         "verdict": "label_selection",
         "flags": "multi_label_selection",
@@ -162,7 +174,7 @@ def fill(connection: sa.Connection, count: int, users: list, padding: int = 0, n
                     "status": "pending",
                     "fields": {
                         "prompt": f"prompt {i} {words(i)}",
-                        "reply": f"Reply number {i}. " + "filler text goes here " * padding,
+                        "reply": reply(i) + "filler text goes here " * padding,
                         "talk": [{"role": "user", "content": f"hello talk{i}"}],
                         "picture": "https://pictures.invalid/secretword.png",
                     },
@@ -242,3 +254,41 @@ def respond(
         connection.execute(
             sa.update(records).where(records.c.id.in_([row["record_id"] for row in rows])).values(status="completed")
         )
+
+
+def known(connection: sa.Connection) -> uuid.UUID:
+    """The dataset that the engine's tests ask about: some answers of ann and bob, and another dataset beside it."""
+    dataset = fill(connection, COUNT, [("ann", "annotator"), ("bob", "annotator"), ("eve", "annotator")])
+    respond(connection, dataset, "ann", range(30), verdict="accept", stars=4, flags=["unsafe", "too_long"])
+    respond(connection, dataset, "ann", range(30, 40), "discarded")
+    respond(connection, dataset, "ann", range(40, 45), "draft", verdict="edit")
+    respond(connection, dataset, "bob", range(20, 60), verdict="reject", stars=2)
+    # Its records look the same, but its stars are words, and a sign that JSON may hold and PostgreSQL's text may not.
+    beside = fill(connection, 2, [], name="beside")
+    questions, records = Question.__table__, Record.__table__
+    connection.execute(
+        sa.update(questions)
+        .where(questions.c.id == uuid.uuid5(beside, "question stars"))
+        .values(settings={"type": "label_selection", "options": [{"value": "many", "text": "many"}]})
+    )
+    for number in range(2):
+        theirs = uuid.uuid5(beside, f"record {number}")
+        row = dict(id=uuid.uuid4(), record_id=theirs, user_id=uuid.uuid5(SPACE, "ann"), status="submitted")
+        row |= dict(values={"stars": {"value": "many"}}, inserted_at=START, updated_at=START)
+        connection.execute(sa.insert(Response.__table__), [row])
+        fields = {"prompt": "nothing\0withinit", "reply": "a path: C:\\u0000", "talk": []}
+        connection.execute(sa.update(records).where(records.c.id == theirs).values(fields=fields))
+    return dataset
+
+
+def big(connection: sa.Connection, count: int) -> uuid.UUID:
+    """Records of about 1.5 KB, a quarter of them answered by ann."""
+    dataset = fill(connection, count, [("ann", "annotator")], padding=60)
+    respond(connection, dataset, "ann", range(0, count, 4), verdict="accept")
+    return dataset
+
+
+if __name__ == "__main__":
+    engine = sa.create_engine(database_url_sync())
+    with engine.begin() as opened:
+        print(known(opened) if sys.argv[1] == "known" else big(opened, int(sys.argv[2])))

@@ -25,8 +25,6 @@ from argilla_server.search_engine.base import (
 )
 from pairsmith_sql_engine import ENGINE_NAME
 
-COUNT = 300
-
 
 def scope(asked: dict, users: dict):
     kind = asked["entity"]
@@ -55,7 +53,7 @@ def filter_of(asked: list, users: dict) -> AndFilter:
 async def answer(engine: SearchEngine, session, question: dict) -> dict:
     dataset = await Dataset.get_or_raise(session, uuid.uuid5(filling.SPACE, "pairs"))
     users = {user.username: user for user in (await session.scalars(sa.select(User))).all()}
-    numbers = {filling.record_id(i): i for i in range(COUNT)}
+    numbers = {filling.record_id(i): i for i in range(filling.COUNT)}
     asked = dict(question)
     kind = asked.pop("ask", "search")
     if kind == "progress":
@@ -124,15 +122,7 @@ async def change(session, what: str, number: int) -> None:
 async def main() -> None:
     with sa.create_engine(database_url_sync()).begin() as connection:
         if connection.scalar(sa.select(sa.func.count()).select_from(Record.__table__)) == 0:
-            dataset = filling.fill(
-                connection, COUNT, [("ann", "annotator"), ("bob", "annotator"), ("eve", "annotator")]
-            )
-            filling.respond(
-                connection, dataset, "ann", range(30), verdict="accept", stars=4, flags=["unsafe", "too_long"]
-            )
-            filling.respond(connection, dataset, "ann", range(30, 40), "discarded")
-            filling.respond(connection, dataset, "ann", range(40, 45), "draft", verdict="edit")
-            filling.respond(connection, dataset, "bob", range(20, 60), verdict="reject", stars=2)
+            filling.known(connection)
     answers = []
     async with AsyncSessionLocal() as session, SearchEngine.get_by_name(ENGINE_NAME) as engine:
         assert await engine.ping()

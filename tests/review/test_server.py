@@ -19,6 +19,7 @@ from curate.review import server
 from curate.review.address import who_am_i
 from schemas.errors import ReviewError
 from tests.review.conftest import argilla_client, wait_until
+from tests.review.webhook_listener import listener
 
 rg = argilla_client()
 
@@ -162,6 +163,50 @@ def test_three_people_answer_and_progress_counts_them(connect: Callable[[str], A
     assert page["total"] == len(waiting) - 1
 
 
+def test_webhooks_are_called_with_a_signature(client: Any, dataset: Any) -> None:
+    """What happens to records and answers reaches a listener, through Redis and the worker, signed with the webhook's
+    secret; a disabled webhook is left alone."""
+    http = client.http_client
+    record = next(iter(dataset.records))
+    path = f"/api/v1/records/{record._server_id}/responses"
+    with listener() as (url, events):
+        hook = rg.Webhook(url=url, events=["response.created", "dataset.updated"], _client=client).create()
+        told = {"values": {"verdict": {"value": "accept"}}, "status": "submitted"}
+        assert http.post(path, json=told).status_code == 201
+        wait_until(lambda: events)
+        (event,) = events
+        assert event.json["type"] == "response.created"
+        assert event.json["data"]["record"]["id"] == str(record._server_id)
+        assert event.json["data"]["values"]["verdict"]["value"] == "accept"
+        assert event.signed_with(hook.secret)
+        assert not event.signed_with("b3RoZXI=")
+        hook.enabled = False
+        hook.update()
+        dataset.guidelines = "Unheard."
+        dataset.update()
+        hook.enabled = True
+        hook.update()
+        dataset.guidelines = "Heard."
+        dataset.update()
+        wait_until(lambda: len(events) > 1)
+        assert [event.json["data"]["guidelines"] for event in events[1:]] == ["Heard."]
+        hook.delete()
+    assert not list(client.webhooks)
+
+
+def test_changing_how_many_answers_a_record_needs_reaches_the_worker(dataset: Any) -> None:
+    """One answer of two leaves a record pending; once one is enough the worker completes it, and back again."""
+    record = next(iter(dataset.records))
+    record.responses.add(rg.Response("verdict", "accept", user_id=dataset._client.me.id, status="submitted"))
+    dataset.records.log([record], batch_size=1)
+    assert dataset.progress()["completed"] == 0
+    for needed, completed in ((1, 1), (2, 0)):
+        dataset.settings.distribution = rg.TaskDistribution(min_submitted=needed)
+        dataset.update()
+        wait_until(lambda expected=completed: dataset.progress()["completed"] == expected, timeout_s=30)
+        assert len(found(dataset, filter=rg.Filter(("status", "==", "completed")))) == completed
+
+
 def test_sorts_metrics_and_refusals_over_http(client: Any, dataset: Any) -> None:
     """What the web page asks for and the client cannot: sorts, metadata metrics, agents, and a clear refusal."""
     http, path = client.http_client, f"/api/v1/datasets/{dataset.id}"
@@ -190,6 +235,8 @@ def test_a_second_up_finds_the_first(argilla_server: server.ArgillaServer) -> No
     assert [one.name for one in seen.children] == ["redis", "server", "worker"]
     assert seen.memory_mib > 100
     assert set(server.logs(argilla_server.home)) >= {"server", "worker", "redis", "supervisor", "migrate"}
+    with pytest.raises(ReviewError, match="was used with SQLite, and now PostgreSQL is asked for"):
+        server.up(argilla_server.home, database_url="postgresql://localhost/argilla")
 
 
 def test_secrets_are_made_kept_from_others_and_never_the_defaults(argilla_server: server.ArgillaServer) -> None:

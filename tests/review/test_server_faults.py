@@ -6,11 +6,9 @@ import fcntl
 import http.server
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +22,7 @@ from curate.review.address import answering_at, who_am_i
 from curate.review.environment import ensure_environment
 from schemas.errors import MissingDependency, ReviewError
 from tests.review.conftest import free_port, wait_until
+from tests.review.small_disk import small_disk
 
 
 @contextmanager
@@ -92,19 +91,23 @@ def test_a_database_of_another_kind_is_refused(tmp_path: Path, venv: Path) -> No
         server.up(tmp_path, port=free_port(), database_url="mysql://localhost/x", venv=venv)
 
 
+@pytest.mark.parametrize(("before", "now"), [("PostgreSQL", "SQLite"), ("SQLite", "PostgreSQL")])
+def test_a_home_keeps_to_its_kind_of_database(tmp_path: Path, before: str, now: str) -> None:
+    """After an `up` on one kind of database the other is refused, lest all answers seem gone; no password is told."""
+    urls = {"SQLite": None, "PostgreSQL": "postgresql://me:hush@localhost/argilla"}
+    kept = {"facts": {"database": before}, "children": [{"environment": {"ARGILLA_DATABASE_URL": urls["PostgreSQL"]}}]}
+    supervisor.write_json(tmp_path / "supervisor.json", kept)
+    with pytest.raises(ReviewError, match=f"was used with {before}, and now {now} is asked for") as told:
+        server.up(tmp_path, port=free_port(), database_url=urls[now])
+    assert "--database-url" in str(told.value)
+    assert "hush" not in str(told.value)
+    assert not (tmp_path / "venv").exists()
+
+
 def test_a_full_disk_at_the_start_is_named() -> None:
     """On a disk without room nothing is begun, and the sentence says where and how much is needed."""
-    disk = Path(tempfile.mkdtemp(prefix="full-"))
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True)
-    try:
-        if mounted.returncode != 0:
-            pytest.skip("a small file system cannot be mounted here")
-        with pytest.raises(ReviewError, match=r"No space left.*Free at least"):
-            server.up(disk / "home", port=free_port())
-    finally:
-        if mounted.returncode == 0:
-            subprocess.run(["umount", disk], check=True)
-        shutil.rmtree(disk, ignore_errors=True)
+    with small_disk("64k") as disk, pytest.raises(ReviewError, match=r"No space left.*Free at least"):
+        server.up(disk / "home", port=free_port())
 
 
 def test_a_half_made_environment_is_thrown_away_and_never_taken_for_whole(
