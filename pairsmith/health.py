@@ -46,6 +46,7 @@ def findings(folder: Path, overrides: tuple[str, ...]) -> Iterator[Finding]:
     yield _seeds(project)
     yield from _prompts_and_gates(project)
     yield _store(project)
+    yield _review(project)
     yield from _teacher(project)
 
 
@@ -192,6 +193,34 @@ def _store(project: Project) -> Finding:
             return Finding("store", "ok", f"opens; {calls} requests in the ledger, ${usd:.2f} spent")
     except PairsmithError as error:
         return _failed("store", error)
+
+
+def _review(project: Project) -> Finding:
+    """Whether people can be asked. Nothing is started and nothing is sent."""
+    spec = project.spec.review
+    if not spec.enabled:
+        return Finding("review", "ok", "switched off: nobody is asked, and the dataset card says so")
+    without = "Or go on without people: pairsmith run --no-review"
+    missing = _versions(requirements()["review"])[1]
+    if missing:
+        install = f"Install it: pip install 'pairsmith[review]'. {without}"
+        return Finding("review", "warn", f"not installed: {', '.join(missing)}", install)
+    if spec.url is None:
+        from curate.review.server import status
+
+        server = status()
+        runs = server.state in ("running", "starting")
+        what = f"Argilla runs at {server.url}" if runs else "Argilla is started when people are asked (0.6 GB at first)"
+        return Finding("review", "ok", what)
+    from curate.review.address import who_am_i
+
+    key = os.environ.get(spec.key_env or "")
+    if not key:
+        return Finding("review", "fail", f"{spec.key_env} is not set", f"Set it: export {spec.key_env}=... {without}")
+    try:
+        return Finding("review", "ok", f"Argilla answers at {spec.url}, to {who_am_i(spec.url, key)}")
+    except PairsmithError as error:
+        return _failed("review", error)
 
 
 def _teacher(project: Project) -> Iterator[Finding]:

@@ -33,6 +33,7 @@ def test_a_project_that_can_run(project: Project, teacher: LoopbackTeacher) -> N
         "seeds",
         "gates",
         "store",
+        "review",
         "teacher",
     } <= set(found)
     assert teacher.asked == []
@@ -56,6 +57,26 @@ def test_a_key_is_checked_and_not_shown(project: Project) -> None:
     assert "TINY_KEY is set" in done.stdout
     assert "sesame" not in done.stdout + done.stderr
     assert project.run("doctor", "--set", "teacher.key_env=TINY_KEY").returncode == 1
+
+
+def test_the_argilla_that_is_to_be_asked_is_looked_at(project: Project) -> None:
+    """Its key and its address are checked, nothing is started, and review that is off is told as off."""
+
+    def told(*settings: str, **environment: str) -> dict[str, str]:
+        options = [part for setting in settings for part in ("--set", setting)]
+        answer = json.loads(project.run("doctor", "--json", *options, **environment).stdout)
+        return next(finding for finding in answer["findings"] if finding["about"] == "review")
+
+    theirs = ("review.url=http://127.0.0.1:9", "review.key_env=SOME_KEY")
+    assert "is started when people are asked" in told()["what"]
+    assert not (project.folder / "argilla").exists()
+    assert "switched off" in told("review.enabled=false")["what"]
+    unset = told(*theirs)
+    assert (unset["state"], unset["what"]) == ("fail", "SOME_KEY is not set")
+    dead = told(*theirs, SOME_KEY="sesame-street")
+    assert dead["state"] == "fail"
+    assert "No Argilla answers" in dead["what"]
+    assert "sesame" not in json.dumps(dead)
 
 
 def test_without_a_project_the_machine_is_looked_at(tmp_path: Path) -> None:
