@@ -83,11 +83,13 @@ def shown(project: Project, told: dict[str, Any]) -> list[RenderableType]:
         lines.append(("pace", f"{at['seconds_per_answer']:.0f} s an answer (median)"))
     parts: list[RenderableType] = [facts(lines)]
     if told["agreement"]:
-        table = Table("question", "measure", "who", "rows", "agreed", "value", "95% interval", box=None, padding=(0, 2))
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for title in ("question", "measure", "who", "rows", "agreed", "value", "95% interval"):
+            table.add_column(title, no_wrap=title in ("question", "measure"))
         for one in told["agreement"]:
             value = "undefined" if one["value"] is None else f"{one['value']:.2f}"
             spread = "" if one["low"] is None else f"{one['low']:.2f} to {one['high']:.2f}"
-            who = ", ".join(one["annotators"]) if len(one["annotators"]) < 4 else f"{len(one['annotators'])} people"
+            who = ", ".join(one["annotators"]) if one["measure"] == "Cohen's kappa" else "all"
             cells = (one["question"], one["measure"], who, f"{one['rows']:,}", f"{one['agreed']:.0%}", value, spread)
             table.add_row(*map(escape, cells))
         parts += ["", "[bold]agreement[/]", table]

@@ -78,10 +78,10 @@ def ready_database(
     python: Path, environment: Mapping[str, str], credentials: Mapping[str, str], home: Path, progress: Progress
 ) -> None:
     """Migrate the database, make the search tables and the owner; each failure is a `ReviewError` that names it."""
-    progress("review server", {"step": "bringing the database up to date"})
+    progress("argilla", {"step": "bringing the database up to date"})
     done = _server_side(python, environment, home, "migrate")
     if done.returncode == 0:
-        progress("review server", {"step": "checking its owner"})
+        progress("argilla", {"step": "checking its owner"})
         owner = {name: credentials[name] for name in ("username", "password", "api_key")}
         done = _server_side(python, environment, home, "owner", stdin=json.dumps(owner))
     if done.returncode == 0:

@@ -61,7 +61,7 @@ def ensure_environment(folder: Path, progress: Progress = quiet) -> Path:
                 return python
             _room(folder.parent, _VENV_BYTES)
             if folder.exists():
-                progress("review environment", {"step": "removing an old or half-made one"})
+                progress("argilla", {"step": "removing an old or half-made one"})
                 shutil.rmtree(folder)
             _make(folder, python, constraints, progress)
             mark.write_text(wanted)
@@ -90,7 +90,7 @@ def _room(folder: Path, needed_bytes: int) -> None:
 
 def _make(folder: Path, python: Path, constraints: Path, progress: Progress) -> None:
     def run(argv: list[str], step: str) -> None:
-        progress("review environment", {"step": step})
+        progress("argilla", {"step": step})
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         lines: list[str] = []
         with subprocess.Popen(
@@ -100,7 +100,7 @@ def _make(folder: Path, python: Path, constraints: Path, progress: Progress) -> 
             for line in process.stdout:
                 lines.append(line.strip())
                 if line.startswith(("Collecting", "Installing")):
-                    progress("review environment", {"step": line.strip()[:90]})
+                    progress("argilla", {"step": line.strip()[:90]})
         if process.returncode != 0:
             said = " / ".join([line for line in lines if line][-3:])[:600]
             if "No space left" in said:
@@ -119,4 +119,4 @@ def _make(folder: Path, python: Path, constraints: Path, progress: Progress) -> 
     pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     run([*pip, "-c", str(constraints), *_NEEDS], f"installing argilla-server {ARGILLA_VERSION}")
     run([str(python), "-m", "compileall", "-q", "-j", "0", str(folder / "lib")], "compiling")
-    progress("review environment", {"step": "ready"})
+    progress("argilla", {"step": "ready"})

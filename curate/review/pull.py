@@ -143,7 +143,7 @@ def _read(
                     )
                 )
         if progress:
-            progress("review pull", {"queue": queue.name, "records": len(seen), "responses": len(found)})
+            progress("pull", {"queue": queue.name, "records": len(seen), "responses": len(found)})
     if not queues:
         raise ReviewError(
             f"there is no queue {queue_name(project)} in the workspace {argilla.workspace}.",

@@ -191,7 +191,7 @@ def send(argilla: Argilla, queue: Queue, rows: Sequence[Json], progress: Progres
         argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
         reach("mid_push")
         if progress:
-            progress("review push", {"done": min(start + _BULK, len(open_)), "total": len(open_)})
+            progress("push", {"done": min(start + _BULK, len(open_)), "total": len(open_)})
     return len(open_), len(rows) - len(open_)
 
 

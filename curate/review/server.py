@@ -324,7 +324,7 @@ def _wait(
                 where=str(home / "logs"),
                 fix="Read server.log and supervisor.log there; `pairsmith review logs` shows their ends.",
             )
-        progress("review server", {"step": "starting (20 to 100 s)"})
+        progress("argilla", {"step": "starting (20 to 100 s)"})
         time.sleep(0.5)
     down(home)
     raise ReviewError(
