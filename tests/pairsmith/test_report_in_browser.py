@@ -12,8 +12,8 @@ from pairsmith.report import write_report
 from tests.pairsmith import report_project as made
 
 CHROMIUM = Path("/usr/bin/chromium")
-playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
+playwright = pytest.importorskip("playwright.sync_api", reason="no browser: needs the package playwright")
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser: needs {CHROMIUM}")
 
 
 @pytest.fixture(scope="module")
