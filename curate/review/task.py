@@ -1,8 +1,8 @@
 """The task as annotators see it in Argilla: fields, questions, metadata, and what one row puts into them.
 
-Argilla's page writes plain text fields, chat fields and custom fields into itself as HTML, so a text with
-`<img onerror=...>` in it would run as code, signed in as the reader. Only Markdown is sanitised there: every field is
-Markdown that holds one HTML block, whose texts are escaped. No style is set: a search would find its words.
+Argilla's page writes plain text and chat fields into itself as HTML, and custom fields into a frame of its own origin,
+so a text with `<img onerror=...>` in it would run as code, signed in as the reader. Only Markdown is sanitised: every
+field is Markdown that holds one HTML block, whose texts are escaped. No style is set: a search would find its words.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ VERDICTS = {"accept": "Accept", "reject": "Reject", "edit": "Edit"}
 LETTERS = "ABCDEFGH"  # the other candidates; more are not shown
 THIS = "this"
 _EXAMPLES = 4  # of either kind
-# Reasons whose labels the estimate or an annotator's accuracy stands on: no verdict is suggested, lest it be copied.
+# Reasons whose labels the estimate or an annotator's accuracy stands on: no verdict is suggested and no judge's opinion
+# shown, lest they be copied.
 BLIND: tuple[RoutingReason, ...] = ("certify", "audit_accepted", "audit_rejected", "gold")
 
 
@@ -38,8 +39,9 @@ def settings(
     """`argilla.Settings` of one queue. `rivals`: how many other candidates an input has at most (at most 8 are shown).
 
     The verdict comes first and is the only question that must be answered, so a row is one key (1, 2 or 3) and Enter.
-    `min_submitted` answers complete a row. Annotators can filter and sort by `words`; the other metadata would tell
-    them what the programs think.
+    `min_submitted` answers complete a row. Annotators can filter and sort by `length`; the other metadata would tell
+    them what the programs think. `length` is no number: in the page's filter for numbers Enter submits the row, and
+    Backspace discards it.
     """
     import argilla as rg
 
@@ -84,7 +86,7 @@ def settings(
         fields=[field for field in fields if field],
         questions=[question for question in questions if question],
         metadata=[
-            rg.IntegerMetadataProperty(name="words", title="Words in the output", client=client),
+            rg.TermsMetadataProperty(name="length", title="Length of the output", client=client),
             rg.TermsMetadataProperty(name="chosen_for", title="Chosen for", **hidden),
             rg.FloatMetadataProperty(name="score", title="Score", **hidden),
             rg.FloatMetadataProperty(name="percentile", title="Percentile within the input", **hidden),
@@ -130,7 +132,7 @@ def record(
     }
     score = pool.scores.get(pair.id)
     metadata: Json = {
-        "words": len(pair.enhanced.split()),
+        "length": _length(pair.enhanced),
         "chosen_for": list(reasons),
         "score": score,
         "percentile": row.percentile if row else None,
@@ -162,6 +164,14 @@ def _suggestions(pool: Pool, pair: Pair, reasons: Sequence[RoutingReason]) -> li
         told = {"question": "verdict", "value": verdict, "agent": agent_name(by), "type": "model"}
         found.append(told if score is None else {**told, "score": score if row.accepted else 1 - score})
     return found
+
+
+def _length(text: str) -> str:
+    """As in `030 to 039 words`, so that texts of like length are found together and sort as numbers do."""
+    words = len(text.split())
+    step = 10 if words < 100 else 100
+    least = words // step * step
+    return f"{least:03} to {least + step - 1:03} words"
 
 
 def agent_name(name: str) -> str:
@@ -239,7 +249,7 @@ def guidelines(project: Project, bad: Sequence[tuple[Pair, str]]) -> str:
         "- `Backspace` discards the row: you cannot tell.",
         "",
         f"After the verdict, `1` to `{len(reasons)}` choose what is wrong, if you want to say so. `↓` and `↑` move "
-        "between the questions; `Tab` brings the keys back to them after a click elsewhere.",
+        "between the questions, `←` and `→` between rows; `Tab` brings the keys back after a click elsewhere.",
         "In *Corrected output*, `Shift`+`Enter` starts writing and `Esc` ends it. `Ctrl`+`S` keeps a draft.",
         "",
         "- **Bold** in the output: taken over from the input. Where most of it was taken over, what is new is "

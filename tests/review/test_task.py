@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.review.pool import Pool, read_pool
-from curate.review.task import agent_name, bad_examples, diff, escaped, guidelines, record
+from curate.review.task import VERDICTS, agent_name, bad_examples, guidelines, marked, record
+from schemas.records import Message, Review, Verdict
 from schemas.spec_file import Project
 from schemas.store import Store
 from tests.review.review_project import SCOPE, fill, project
@@ -26,74 +30,104 @@ def cats(tmp_path: Path) -> tuple[Project, Pool]:
 
 
 class Tags(HTMLParser):
-    """The tags and the text of some HTML."""
+    """The tags of some HTML, its text with line breaks, and what stands within every kind of tag."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: set[str] = set()
-        self.text, self.kept = "", ""
-        self.deleted = False
+        self.text = ""
+        self.within: dict[str, str] = defaultdict(str)
+        self._open: list[str] = []
         self.feed(text)
         self.close()
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert not attrs
         self.tags.add(tag)
-        self.deleted = tag == "del" or self.deleted
-        if tag == "br" and not self.deleted:
-            self.kept += "\n"
+        if tag == "br":
+            self.handle_data("\n")
+        else:
+            self._open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        if tag == "del":
-            self.deleted = False
+        assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
         self.text += data
-        if not self.deleted:
-            self.kept += data
+        for tag in self._open:
+            self.within[tag] += data
 
 
-@given(st.text(alphabet=st.characters(exclude_characters="\r\x00", exclude_categories=["Cs"])), st.text(max_size=30))
-def test_the_diff_shows_the_output_word_by_word_and_makes_no_tag(after: str, before: str) -> None:
-    """What is not struck through reads as the output, exactly; whatever the texts, only our tags are made, and no
-    blank line ends the block, after which Markdown would be read."""
-    shown = diff(before, after)
-    found = Tags(shown)
-    assert found.kept == after
-    assert found.tags <= {"div", "ins", "del", "br"}
-    assert "\n\n" not in escaped(after)
+texts = st.text(alphabet=st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=60)
 
 
-def test_the_diff_marks_what_was_added_and_left_out() -> None:
-    """Known words."""
-    assert diff("red cat", "A red tabby cat") == "<div><ins>A </ins>red <ins>tabby </ins>cat</div>"
-    assert diff("big cat", "cat") == "<div><del>big </del>cat</div>"
+@given(texts, texts)
+def test_both_texts_are_shown_whole_and_make_no_tag(before: str, after: str) -> None:
+    """Whatever the texts, they read exactly as they are, only our tags are made, and all stands on one line, so that
+    no blank line ends the block, after which Markdown would be read."""
+    for text, shown, marks in zip((before, after), marked(before, after), ({"del"}, {"b", "ins"}), strict=True):
+        found = Tags(shown)
+        assert found.text == re.sub("\r\n?", "\n", text)
+        assert found.tags <= {"br", *marks}
+        assert not {"b", "ins"} <= found.tags
+        assert not set(shown) & set("\r\n")
+
+
+def test_the_smaller_part_of_the_difference_is_marked() -> None:
+    """Known words: what was taken over where most is new, what is new where most was taken over, and in the input the
+    words that the output has nowhere, in any case and order."""
+    assert marked("Red cat", "a red cat on a warm stove")[0] == "Red cat"
+    assert marked("two red cats", "a cat") == ("<del>two</del> <del>red</del> <del>cats</del>", "a cat")
+    before, after = marked("red cat", "red cat on a warm stove, in the sun")
+    assert Tags(after).within == {"b": "red cat"}
+    assert before == "red cat"
+    before, after = marked("I has a big red cat.", "I have a red cat.")
+    assert Tags(before).within == {"del": "hasbig"}
+    assert Tags(after).within == {"ins": "have"}
 
 
 def test_a_row_shows_text_candidates_and_findings_and_nothing_runs(cats: tuple[Project, Pool]) -> None:
-    """Plain fields hold the texts as they are; Markdown fields hold escaped ones; a rejected row names the gate."""
+    """Every field is one HTML block of our tags alone, in which the texts are escaped; a rejected row names the gate;
+    the length, by which annotators can filter, is the output's."""
     made, pool = cats
     rejected = next(id_ for id_, row in pool.rows.items() if row.passed is False)
-    told = record(made, pool, pool.pairs[rejected], ["audit_rejected"], 0.25)
+    pair = pool.pairs[rejected]
+    told = record(
+        made, pool, pair, ["audit_rejected"], 0.25, messages=[Message(role="user", content="<b>hi</b>\n\n**you**")]
+    )
     assert told["external_id"] == rejected
-    assert told["fields"]["simple"] == pool.pairs[rejected].simple
-    assert "gate/length@1" in told["fields"]["findings"]
+    (talk,) = told["fields"].pop("conversation")
+    assert talk == {"role": "user", "content": "<div>&lt;b&gt;hi&lt;/b&gt;<br><br>**you**</div>"}
+    assert set(told["fields"]) == {"simple", "enhanced", "findings", "candidates"}
+    for text in told["fields"].values():
+        assert text.startswith("<div>")
+        assert text.endswith("</div>")
+        assert Tags(text).tags <= {"div", "ins", "del", "br", "p", "b"}
+    assert Tags(told["fields"]["simple"]).text == pair.simple
+    assert Tags(told["fields"]["enhanced"]).text == pair.enhanced
+    assert "alert(1)" in pair.simple
+    assert "alert(2)" in Tags(told["fields"]["candidates"]).text
+    assert Tags(told["fields"]["findings"]).text.startswith("length short: it has 2 words")
     assert told["metadata"]["rejected_by"] == ["gate/length@1"]
     assert told["metadata"]["probability"] == 0.25
+    assert told["metadata"]["length"] == "000 to 009 words"
     assert len(told["metadata"]["rivals"]) == 3
-    for name in ("changes", "candidates", "findings"):
-        assert Tags(told["fields"][name]).tags <= {"div", "ins", "del", "br", "p", "b", "ul", "li"}
-    assert "alert(2)" in Tags(told["fields"]["candidates"]).text
 
 
-def test_candidates_are_those_of_the_same_input_best_first(cats: tuple[Project, Pool]) -> None:
-    """The metadata names them in the order shown, so that a ranking can be tied back to pairs."""
+def test_candidates_are_those_of_the_same_input_in_an_order_that_says_nothing(cats: tuple[Project, Pool]) -> None:
+    """The metadata names them in the order shown, so that a ranking can be tied back to pairs; where a candidate
+    stands does not hang on its score, which a ranking would copy."""
     made, pool = cats
+    best_first = 0
     for pair in pool.pairs.values():
-        rivals = [pool.pairs[id_] for id_ in record(made, pool, pair, ["fit"], 0.1)["metadata"]["rivals"]]
-        assert {(rival.seed_id, rival.simple) for rival in rivals} == {(pair.seed_id, pair.simple)}
-        assert pair not in rivals
-        scores = [pool.scores.get(rival.id, -1.0) for rival in rivals]
-        assert scores == sorted(scores, reverse=True)
+        told = record(made, pool, pair, ["fit"], 0.1)
+        rivals = [pool.pairs[id_] for id_ in told["metadata"]["rivals"]]
+        assert sorted(rival.id for rival in rivals) == sorted(rival.id for rival in pool.rivals(pair))
+        shown = Tags(told["fields"]["candidates"]).text
+        places = [shown.index(f"{letter} {rival.enhanced}") for letter, rival in zip("ABC", rivals, strict=True)]
+        assert places == sorted(places)
+        best_first += rivals == pool.rivals(pair)
+    assert best_first < len(pool.pairs) / 2
 
 
 def test_percentiles_compare_candidates_of_one_input_only(cats: tuple[Project, Pool]) -> None:
@@ -105,25 +139,46 @@ def test_percentiles_compare_candidates_of_one_input_only(cats: tuple[Project, P
 
 
 def test_the_programs_verdict_is_not_shown_where_labels_must_be_independent(cats: tuple[Project, Pool]) -> None:
-    """Rows that an estimate or an annotator's accuracy stands on suggest the text only; others also what programs
-    think, with agent and score."""
+    """Rows that an estimate or an annotator's accuracy stands on suggest the text only, and no judge's opinion is
+    shown; others also what programs think, with agent and score."""
     made, pool = cats
     best = next(id_ for id_, row in pool.rows.items() if row.accepted)
+    opinion = Verdict(pair_id=best, by="judge/style@1", scope="s", keep=True, score=0.4, reason="unsure about the cat")
+    pool = replace(pool, findings={**pool.findings, best: (opinion,)})
     for reason in ("certify", "audit_accepted", "gold"):
         told = record(made, pool, pool.pairs[best], ["border", reason], 0.2)  # type: ignore[list-item]
         assert [s["question"] for s in told["suggestions"]] == ["edited"]
         assert told["suggestions"][0]["agent"] == "teacher-7b"
         assert told["suggestions"][0]["value"] == pool.pairs[best].enhanced
+        assert "findings" not in told["fields"]
     told = record(made, pool, pool.pairs[best], ["border"], 0.2)
     verdict = next(s for s in told["suggestions"] if s["question"] == "verdict")
     assert verdict == {
         "question": "verdict", "value": "accept", "agent": "score/test v1", "type": "model", "score": 1.0
     }  # fmt: skip
-    rejected = next(id_ for id_, row in pool.rows.items() if row.passed is False)
-    told = record(made, pool, pool.pairs[rejected], ["fit"], 0.2)
-    assert {s["question"]: s["value"] for s in told["suggestions"]} == {
-        "edited": "Too short.", "verdict": "reject", "reasons": ["length"]
-    }  # fmt: skip
+    assert Tags(told["fields"]["findings"]).text == "style unsure: about the cat"
+
+
+def test_what_may_be_left_alone_is_never_suggested(cats: tuple[Project, Pool]) -> None:
+    """The page submits what is filled in, so a suggested reason or ranking would come back as a person's own."""
+    made, pool = cats
+    for pair in pool.pairs.values():
+        told = record(made, pool, pair, ["fit"], 0.2)
+        assert {s["question"] for s in told["suggestions"]} <= {"edited", "verdict"}
+
+
+def test_an_adjudicator_sees_every_answer_with_what_an_edit_changes(cats: tuple[Project, Pool]) -> None:
+    """Who, the verdict, the reasons, the new text; names and texts are escaped."""
+    made, pool = cats
+    pair = next(pair for pair in pool.pairs.values() if pair.enhanced == "Too short.")
+    answers = [
+        Review(pair_id=pair.id, reviewer="<i>ann", decision="reject", reasons=("off_style", "invented")),
+        Review(pair_id=pair.id, reviewer="bob", decision="edit", edited="Too short.\n\nNow <b>longer</b>."),
+    ]
+    shown = record(made, pool, pair, [], None, answers=answers)["fields"]["answers"]
+    found = Tags(shown)
+    assert found.text == "<i>ann reject (off style, invented)bob edit\nToo short.\n\nNow <b>longer</b>."
+    assert found.tags == {"div", "p", "b", "br"}
 
 
 def test_guidelines_show_the_style_the_keys_and_examples_of_both_kinds(cats: tuple[Project, Pool]) -> None:
@@ -133,8 +188,8 @@ def test_guidelines_show_the_style_the_keys_and_examples_of_both_kinds(cats: tup
     assert "A tabby cat sleeps on a warm stove." in text
     assert "Too short." in text
     assert "Why not" in text
-    assert "`length`, `off_style`, `invented`" in text
-    assert all(f"| `{key}` |" in text for key in "123")
+    assert "`1` to `3` choose what is wrong" in text
+    assert all(f"- `{key}` **{name}**" in text for key, name in zip("123", VERDICTS.values(), strict=True))
     assert "<script>" not in text
     assert "<img" not in text
 
