@@ -144,18 +144,18 @@ def record(
         "external_id": pair.id,
         "fields": {name: value for name, value in fields.items() if value},
         "metadata": {name: value for name, value in metadata.items() if value not in (None, [])},
-        "suggestions": _suggestions(pool, pair, reasons),
+        "suggestions": _suggestions(project, pool, pair, reasons),
     }
 
 
-def _suggestions(pool: Pool, pair: Pair, reasons: Sequence[RoutingReason]) -> list[Json]:
-    """The text to edit on every row; the programs' verdict only where nobody's measure depends on it.
+def _suggestions(project: Project, pool: Pool, pair: Pair, reasons: Sequence[RoutingReason]) -> list[Json]:
+    """The text to edit on every row, as the teacher's (gold must not stand out); the programs' verdict only where
+    nobody's measure depends on it.
 
     The page fills a suggestion in and submits it with the rest, so what a person may leave alone (reasons, a ranking)
     is never suggested: it would come back as that person's answer.
     """
-    origin = pair.origin
-    agent = origin.teacher if origin.by == "generated" else origin.by
+    agent = pair.origin.teacher if pair.origin.by == "generated" else project.spec.teacher.model
     found: list[Json] = [{"question": "edited", "value": pair.enhanced, "agent": agent_name(agent), "type": "model"}]
     row = pool.rows.get(pair.id)
     if row and row.passed is not None and not set(reasons) & set(BLIND):

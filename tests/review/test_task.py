@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curate.review.gold import read_gold
 from curate.review.pool import Pool, read_pool
 from curate.review.task import VERDICTS, agent_name, bad_examples, guidelines, marked, record
 from schemas.records import Message, Review, Verdict
@@ -151,6 +152,8 @@ def test_the_programs_verdict_is_not_shown_where_labels_must_be_independent(cats
         assert told["suggestions"][0]["agent"] == "teacher-7b"
         assert told["suggestions"][0]["value"] == pool.pairs[best].enhanced
         assert "findings" not in told["fields"]
+    gold = record(made, pool, read_gold(made)[0].pair, ["gold"], 1.0)
+    assert gold["suggestions"][0]["agent"] == made.spec.teacher.model
     told = record(made, pool, pool.pairs[best], ["border"], 0.2)
     verdict = next(s for s in told["suggestions"] if s["question"] == "verdict")
     assert verdict == {
