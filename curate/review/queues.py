@@ -23,10 +23,11 @@ _PAGE = 1_000
 
 @dataclass(frozen=True)
 class Queue:
-    """A published dataset: its id, and the ids of its questions by name."""
+    """A published dataset: its id, the names of its fields, and the ids of its questions by name."""
 
     id: str
     name: str
+    fields: frozenset[str]
     questions: dict[str, str]
 
 
@@ -116,8 +117,14 @@ class Argilla:
             return None
         for found in self.call("GET", "me/datasets", params={"workspace_id": workspace})["items"]:
             if found["name"] == name and found["status"] == "ready":
+                fields = self.call("GET", f"datasets/{found['id']}/fields")["items"]
                 questions = self.call("GET", f"datasets/{found['id']}/questions")["items"]
-                return Queue(str(found["id"]), name, {q["name"]: str(q["id"]) for q in questions})
+                return Queue(
+                    id=str(found["id"]),
+                    name=name,
+                    fields=frozenset(field["name"] for field in fields),
+                    questions={q["name"]: str(q["id"]) for q in questions},
+                )
             if found["name"] == name:
                 self.call("DELETE", f"datasets/{found['id']}")
         return None

@@ -12,7 +12,7 @@ import pytest
 
 from tests.pairsmith.conftest import Project, write_seeds
 
-pytestmark = [pytest.mark.model, pytest.mark.loop, pytest.mark.xdist_group("loop")]
+pytestmark = [pytest.mark.model, pytest.mark.loop]
 
 SEEDS = (
     "a red kite", "old harbour crane", "two goats", "a paper boat", "snow on pines", "a brass telescope",

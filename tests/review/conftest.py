@@ -1,7 +1,5 @@
-"""One real Argilla server for all review tests, its environment made once and kept in the user's cache.
-
-Tests that need it carry `xdist_group("argilla")`, so that one worker starts it once.
-"""
+"""Real Argilla servers for the review tests, each started once; their environment is made once and kept in the user's
+cache."""
 
 from __future__ import annotations
 
@@ -11,21 +9,20 @@ import socket
 import sys
 import tempfile
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 import pytest
+import sqlalchemy as sa
 
 from curate.review import server
-from curate.review.environment import ensure_environment
+from curate.review.environment import NEWEST_PYTHON, ensure_environment
 from tests.schemas.conftest import postgres  # noqa: F401  a private PostgreSQL for the tests here
-
-# A server takes half a minute to start and these tests several, so they run only where they are asked for.
-if not os.environ.get("PAIRSMITH_TEST_ARGILLA"):
-    collect_ignore_glob = ["test_server*", "test_engine*", "test_push*", "test_pull*"]
 
 
 def argilla_client() -> Any:
@@ -46,21 +43,60 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def venv() -> Path:
     """The folder of the server's environment, shared by every test run of this user (1 to 2 minutes the first time)."""
+    if sys.version_info[:2] > NEWEST_PYTHON:
+        pytest.skip(f"argilla-server does not run on Python {sys.version_info[0]}.{sys.version_info[1]}")
     name = f"argilla-tests-{sys.version_info[0]}.{sys.version_info[1]}"
     folder = Path(os.environ.get("PAIRSMITH_TEST_VENV") or Path(platformdirs.user_cache_dir("pairsmith")) / name)
     ensure_environment(folder)
     return folder
 
 
-@pytest.fixture(scope="session")
-def argilla_server(venv: Path) -> Iterator[server.ArgillaServer]:
-    """A server of this session's own, on SQLite, on a free port."""
+def empty_database(server_url: str, name: str) -> str:
+    """The URL of a new database on the private PostgreSQL server."""
+    engine = sa.create_engine(
+        sa.make_url(server_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return server_url.replace("/postgres?", f"/{name}?")
+
+
+@contextmanager
+def started(venv: Path, database_url: str | None = None) -> Iterator[server.ArgillaServer]:
+    """A server of its own on a free port, gone afterwards."""
     home = Path(tempfile.mkdtemp(prefix="arg-"))
     try:
-        yield server.up(home, port=free_port(), venv=venv)
+        yield server.up(home, port=free_port(), database_url=database_url, venv=venv)
     finally:
         server.down(home)
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def argilla_on_sqlite(venv: Path) -> Iterator[server.ArgillaServer]:
+    with started(venv) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def argilla_on_postgresql(venv: Path, postgres: str) -> Iterator[server.ArgillaServer]:  # noqa: F811
+    with started(venv, empty_database(postgres, f"argilla_{uuid.uuid4().hex[:8]}")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=["SQLite", "PostgreSQL"])
+def on_each_database(request: pytest.FixtureRequest) -> server.ArgillaServer:
+    """A server on the one database, then on the other."""
+    running: server.ArgillaServer = request.getfixturevalue(f"argilla_on_{request.param.lower()}")
+    assert server.status(running.home).database == request.param
+    return running
+
+
+@pytest.fixture(scope="session")
+def argilla_server(argilla_on_sqlite: server.ArgillaServer) -> server.ArgillaServer:
+    """The server of tests that do not care for its database."""
+    return argilla_on_sqlite
 
 
 @pytest.fixture

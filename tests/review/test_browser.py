@@ -30,7 +30,7 @@ from schemas.store import Store
 from tests.review.browser_page import Annotator, needs_browser, open_browser
 from tests.review.review_project import SCOPE, answer, pair_of
 
-pytestmark = [pytest.mark.xdist_group("argilla"), needs_browser]
+pytestmark = needs_browser
 EXAMPLE = Path(__file__).parents[2] / "examples" / "image-prompts"
 PASSWORD = "a password for this test"
 # Each part would run or be rendered if it were not escaped for HTML and kept from Markdown.
@@ -111,6 +111,12 @@ def pushed(
             names.append(user["username"])
             clients.append(connect(user["api_key"]))
         yield Queue(project, store, pool, argilla, names, clients)
+
+
+@pytest.fixture
+def argilla_server(on_each_database: ArgillaServer) -> ArgillaServer:
+    """In the place of the other tests' server: the page is used on both databases."""
+    return on_each_database
 
 
 @pytest.fixture

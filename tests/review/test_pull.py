@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,7 +18,7 @@ from curate.review.agreement import agreement
 from curate.review.decision import decide
 from curate.review.gold import accuracies, read_gold
 from curate.review.pool import Pool, read_pool
-from curate.review.pull import PAUSE_S, Response, pull, review_of, timed, watch
+from curate.review.pull import PAUSE_S, Response, pull, review_of, timed
 from curate.review.push import ADJUDICATION, SHARED, push, queue_name, route
 from curate.review.queues import Argilla
 from curate.review.server import ArgillaServer
@@ -29,7 +28,6 @@ from schemas.spec_file import Project
 from schemas.store import Store
 from tests.review.review_project import SCOPE, answer, change, fill, pair_of, project
 
-server_test = pytest.mark.xdist_group("argilla")
 ROOT = Path(__file__).parents[2]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -75,7 +73,6 @@ def cats(tmp_path: Path, argilla_server: ArgillaServer, connect: Callable[[str],
         yield Setup(made, store, argilla, annotators)
 
 
-@server_test
 def test_answers_of_every_annotator_come_back_once(cats: Setup) -> None:
     """Three annotators, all kinds of answers: each is one review with its reasons and the row's probability; a second
     pull adds nothing; an edit is a pair of its own that names its parent and its review."""
@@ -104,7 +101,6 @@ def test_answers_of_every_annotator_come_back_once(cats: Setup) -> None:
         assert review.id == pair.origin.review_id
 
 
-@server_test
 def test_a_change_of_mind_and_a_deletion_are_history(cats: Setup) -> None:
     """Accepted, then rejected, then deleted, then accepted again: four reviews in that order, and the last counts."""
     ann = cats.annotators["ann"]
@@ -128,7 +124,6 @@ def test_a_change_of_mind_and_a_deletion_are_history(cats: Setup) -> None:
     assert decision.verdict == "accept"
 
 
-@server_test
 def test_a_row_that_left_the_server_takes_no_answer_with_it(cats: Setup) -> None:
     """Deleting records in Argilla is not a withdrawal: what people said of them stands."""
     record = cats.records()[0]
@@ -141,7 +136,6 @@ def test_a_row_that_left_the_server_takes_no_answer_with_it(cats: Setup) -> None
     assert [r.decision for r in cats.store.reviews()[record["external_id"]]] == ["accept"]
 
 
-@server_test
 def test_disagreements_are_settled_in_a_second_task(cats: Setup) -> None:
     """Two annotators differ on shared rows; the rows go to adjudication with both answers on them; the adjudicator's
     answer is final, and agreement is measured without it."""
@@ -171,7 +165,6 @@ def test_disagreements_are_settled_in_a_second_task(cats: Setup) -> None:
     assert kappa.rows == len(shared)
 
 
-@server_test
 def test_gold_measures_an_annotator_and_never_becomes_data(cats: Setup) -> None:
     """Gold rows are in the queue like others; answers to them give an accuracy, and an edit of one makes no pair."""
     items = read_gold(cats.project)
@@ -201,7 +194,6 @@ with Store.open(Store.url_for(project)) as store:
 """
 
 
-@server_test
 def test_a_pull_that_was_killed_goes_on(cats: Setup, argilla_server: ArgillaServer) -> None:
     """SIGKILL after the third answer was made durable; the next pull brings the rest and none twice."""
     for record in cats.records()[:8]:
@@ -219,19 +211,6 @@ def test_a_pull_that_was_killed_goes_on(cats: Setup, argilla_server: ArgillaServ
         assert sum(pair.origin.by == "edited" for pair in store.pairs()) == 8
 
 
-@server_test
-def test_watching_brings_answers_as_they_come(cats: Setup) -> None:
-    """`watch` pulls again and again until it is told to stop."""
-    stop = threading.Event()
-    pulls = watch(cats.project, cats.store, cats.argilla, stop, every_s=0.05)
-    assert next(pulls).news == 0
-    answer(cats.annotators["ann"], cats.records()[0]["id"], "accept")
-    assert next(pulls).new == 1
-    stop.set()
-    assert list(pulls) == []
-
-
-@server_test
 def test_pulling_before_anything_was_pushed_says_so(tmp_path: Path, argilla_server: ArgillaServer, client: Any) -> None:
     """No queue is not the same as no answers."""
     made = project(tmp_path, "never-pushed")

@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,6 @@ from schemas.store import Store
 from tests.review.conftest import free_port
 from tests.review.review_project import SCOPE, answer, fill, project
 
-pytestmark = pytest.mark.xdist_group("argilla")
 ROOT = Path(__file__).parents[2]
 
 
@@ -233,6 +233,21 @@ def test_a_push_that_was_killed_goes_on(cats: Project, argilla: Argilla, argilla
     assert 0 < before < len(routed)
     assert int(done.stdout.split()[-1]) == len(routed) - before
     assert Counter(on_server(argilla, cats)) == Counter(dict.fromkeys(routed, 1))
+
+
+def test_an_older_queue_takes_rows_that_have_rivals_now(cats: Project, store: Store, argilla: Argilla) -> None:
+    """A queue that was made when no input had another candidate takes rows that have some, without showing them."""
+    pairs = fill(cats, store)
+    pool = read_pool(cats, store, [SCOPE])
+    route(cats, store, pool)
+    alone = {pair.id: pair for pair in pairs[::4]}
+    push(cats, store, replace(pool, pairs=alone, findings={}), argilla)
+    assert 0 < len(on_server(argilla, cats)) < len(store.routed())
+    push(cats, store, pool, argilla)
+    assert Counter(on_server(argilla, cats)) == Counter(dict.fromkeys(store.routed(), 1))
+    queue = argilla.queue(queue_name(cats))
+    assert queue is not None
+    assert "candidates" not in queue.fields
 
 
 def test_a_queue_of_another_make_is_left_alone(cats: Project, store: Store, argilla: Argilla) -> None:

@@ -23,7 +23,7 @@ from tests.review.webhook_listener import listener
 
 rg = argilla_client()
 
-pytestmark = [pytest.mark.xdist_group("argilla"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 ROWS = 40
 

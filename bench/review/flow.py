@@ -1,0 +1,228 @@
+"""Rows a second to the embedded server and answers a second back, beside the official client on the same server.
+
+    python bench/review/flow.py [--rows 2000] [--rounds 2] [--database-url postgresql://...] [--venv DIR] [--json FILE]
+
+Push: `curate.review.push.push` (queue made, rows built from the store, what is there asked, rows sent) against
+`dataset.records.log` of the same rows, built beforehand, into a dataset of the same settings. Pull:
+`curate.review.pull.pull` (all answers read, each made durable as a `Review`) against `list(dataset.records(
+with_responses=True))` of the same queue. Rounds alternate who goes first, each on queues of its own in a database that
+grows; the answers are made by this program. Start-up time and memory are those of a server whose environment exists.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import random
+import shutil
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from curate.gates import gates_for, judge
+from curate.review import server
+from curate.review.pool import Pool, read_pool
+from curate.review.pull import pull
+from curate.review.push import push, route
+from curate.review.queues import Argilla
+from curate.review.task import record, settings
+from schemas.records import Candidate, Generated, Pair, Sampling, Seed
+from schemas.spec_file import Project, load
+from schemas.store import Store
+
+SPEC = """
+[task]
+name = "flow-{name}"
+style = "Sixty words that show light, place and mood."
+[[seeds]]
+path = "seeds.jsonl"
+[curate.gates]
+language = false
+lost_content = false
+answered = false
+[review]
+batch = {rows}
+overlap = 0.0
+[review.shares]
+certify = 1.0
+fit = 0.0
+audit_accepted = 0.0
+audit_rejected = 0.0
+disagree = 0.0
+border = 0.0
+[evaluate]
+checks = [{{ name = "a", pattern = "x" }}, {{ name = "b", pattern = "y" }}]
+"""
+ANSWERED = 200  # answers a request while this program answers
+
+
+def words(rng: random.Random, count: int) -> str:
+    return " ".join("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(3, 9))) for _ in range(count))
+
+
+def fill(project: Project, store: Store, rows: int) -> None:
+    """Inputs of four words with two outputs of sixty words each, all of which pass the gates."""
+    rng = random.Random(project.spec.task.name)
+    gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
+    seeds, made = [], []
+    for number in range((rows + 1) // 2):
+        seed = Seed(kind="simple", text=words(rng, 4), source=f"seeds.jsonl:{number}")
+        seeds.append(seed)
+        for sample in range(2):
+            origin = Generated(
+                generator="forward", prompt="p", teacher="t", sampling=Sampling(seed=sample), calls=((seed.id, 1),)
+            )
+            pair = Pair(
+                seed_id=seed.id, simple=seed.text or "", enhanced=words(rng, 60), system="Rewrite.", origin=origin
+            )
+            place = Candidate(scope="flow", seed_id=seed.id, generator="forward", sample=sample, pair_id=pair.id)
+            made += [pair, place, *judge(pair, gates)]
+    store.set_active_seeds(seeds)
+    store.write(*made)
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    started = time.perf_counter()
+    answer = work()
+    return time.perf_counter() - started, answer
+
+
+def official(project: Project, store: Store, pool: Pool, argilla: Argilla) -> Callable[[], Any]:
+    """The client's own push: a dataset of the same settings, and the same rows as its own objects."""
+    import argilla as rg
+
+    client = argilla.sdk
+    argilla.workspace_id(make=True)
+    rows = [
+        record(project, pool, pool.pairs[id_], [one.reason for one in why], why[-1].sampling_probability)
+        for id_, why in store.routed().items()
+    ]
+    objects = [
+        rg.Record(
+            id=row["external_id"],
+            fields=row["fields"],
+            metadata=row["metadata"],
+            suggestions=[
+                rg.Suggestion(told["question"], told["value"], score=told.get("score"), agent=told["agent"])
+                for told in row["suggestions"]
+            ],
+        )
+        for row in rows
+    ]
+    made = rg.Dataset(
+        name=f"{project.spec.task.name}-official",
+        workspace=argilla.workspace,
+        settings=settings(project, client, "Read.", rivals=1, min_submitted=1),
+        client=client,
+    ).create()
+    return lambda: made.records.log(objects)
+
+
+def answer_all(argilla: Argilla, name: str) -> None:
+    """One answer to every row, by the owner, in bulk: a third each is accepted, rejected, edited."""
+    queue = argilla.queue(name)
+    assert queue is not None
+    user = argilla.call("GET", "me")["id"]
+    rows = list(argilla.records(queue))
+    for start in range(0, len(rows), ANSWERED):
+        items = []
+        for at, row in enumerate(rows[start : start + ANSWERED]):
+            verdict = ("accept", "reject", "edit")[at % 3]
+            values = {"verdict": {"value": verdict}}
+            if verdict == "edit":
+                values["edited"] = {"value": f"{row['fields']['enhanced']} mended"}
+            told = {"user_id": user, "values": values, "status": "submitted"}
+            items.append({"id": row["id"], "fields": row["fields"], "responses": [told]})
+        argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
+
+
+def one_round(number: int, rows: int, running: server.ArgillaServer, folder: Path) -> dict[str, float]:
+    """Seconds of each call."""
+    folder.mkdir()
+    (folder / "pairsmith.toml").write_text(SPEC.format(name=number, rows=rows), encoding="utf-8")
+    project = load(folder)
+    seconds: dict[str, float] = {}
+    with (
+        Store.open(Store.url_for(project)) as store,
+        Argilla(running.url, running.api_key, project.spec.review.workspace) as argilla,
+    ):
+        fill(project, store, rows)
+        pool = read_pool(project, store, ["flow"])
+        route(project, store, pool)
+        assert len(store.routed()) == rows
+        log = official(project, store, pool, argilla)
+        work = {"push": lambda: push(project, store, pool, argilla), "push, official client": log}
+        for name in list(work) if number % 2 else reversed(work):
+            seconds[name], sent = timed(work[name])
+            assert name != "push" or sent.sent == rows
+        seconds["push again (all there)"], again = timed(lambda: push(project, store, pool, argilla))
+        assert again.sent == 0
+        answer_all(argilla, project.spec.task.name)
+        queue = argilla.sdk.datasets(project.spec.task.name, workspace=argilla.workspace)
+        reads = {
+            "pull": lambda: pull(project, store, argilla),
+            "pull, official client": lambda: list(queue.records(with_responses=True)),
+        }
+        for name in list(reads) if number % 2 else reversed(reads):
+            seconds[name], found = timed(reads[name])
+            assert (found.new if name == "pull" else len(found)) == rows
+        seconds["pull again (nothing new)"], nothing = timed(lambda: pull(project, store, argilla))
+        assert (nothing.news, nothing.unchanged) == (0, rows)
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
+    parser.add_argument("--rows", type=int, default=2_000)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--database-url")
+    parser.add_argument("--venv", type=Path, help="an environment that exists already")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    asked = parser.parse_args()
+    warnings.simplefilter("ignore")  # the client's own
+    home = Path(tempfile.mkdtemp(prefix="arg-"))
+    load_before = os.getloadavg()[0]
+    try:
+        server.ensure_environment(asked.venv or home / "venv")
+        start_s, running = timed(
+            lambda: server.up(home, port=6998, database_url=asked.database_url, venv=asked.venv or home / "venv")
+        )
+        memory = {"at start": {child.name: child.memory_mib for child in server.status(home).children}}
+        rounds = []
+        for number in range(1, asked.rounds + 1):
+            with contextlib.redirect_stderr(io.StringIO()):  # the client's progress bars
+                rounds.append(one_round(number, asked.rows, running, home / f"project-{number}"))
+        memory["at end"] = {child.name: child.memory_mib for child in server.status(home).children}
+        database = server.status(home).database
+    finally:
+        server.down(home)
+        shutil.rmtree(home, ignore_errors=True)
+    rates = {name: round(asked.rows / statistics.median(one[name] for one in rounds), 1) for name in rounds[0]}
+    figures = {
+        "rows": asked.rows,
+        "rounds": asked.rounds,
+        "database": database,
+        "machine": {"cores": os.cpu_count(), "load before": round(load_before, 2)},
+        "start-up seconds": round(start_s, 1),
+        "memory MiB": {when: {name: round(mib or 0) for name, mib in told.items()} for when, told in memory.items()},
+        "rows a second": rates,
+        "times the official client": {
+            name: round(rates[name] / rates[f"{name}, official client"], 2) for name in ("push", "pull")
+        },
+        "seconds of each round": [{name: round(took, 2) for name, took in one.items()} for one in rounds],
+    }
+    text = json.dumps(figures, indent=1)
+    print(text)
+    if asked.json:
+        asked.json.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

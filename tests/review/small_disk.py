@@ -1,0 +1,37 @@
+"""A file system that a test can fill."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@contextlib.contextmanager
+def small_disk(size: str) -> Iterator[Path]:
+    """A file system of that size; the test is skipped where none can be mounted."""
+    disk = Path(tempfile.mkdtemp(prefix="disk-"))
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], capture_output=True)
+    try:
+        if mounted.returncode != 0:
+            pytest.skip("a small file system cannot be mounted here")
+        yield disk
+    finally:
+        if mounted.returncode == 0:
+            subprocess.run(["umount", disk], check=True)
+        shutil.rmtree(disk, ignore_errors=True)
+
+
+def fill_up(file: Path) -> None:
+    """Take all the room that is left on the disk of `file`."""
+    with file.open("wb", buffering=0) as rest:
+        for size in (65536, 512):
+            with contextlib.suppress(OSError):
+                while True:
+                    rest.write(b"x" * size)
+    assert shutil.disk_usage(file.parent).free == 0
