@@ -242,7 +242,7 @@ def _refuse_other_database(home: Path, database_url: str | None) -> None:
     if asked == before:
         return
     again = (
-        "Give the URL of that database with --database-url again"
+        "Give the URL of that database again (PAIRSMITH_ARGILLA_DATABASE_URL, or --database-url of `review up`)"
         if before == "PostgreSQL"
         else "Leave --database-url out to go on with it"
     )

@@ -53,7 +53,11 @@ def argilla(session: Session, project: Project) -> Iterator[Argilla]:
             )
         url = spec.url
     else:
-        server = own_server(session)
+        server = own_server(
+            session,
+            database_url=os.environ.get("PAIRSMITH_ARGILLA_DATABASE_URL"),
+            redis_url=os.environ.get("PAIRSMITH_ARGILLA_REDIS_URL"),
+        )
         url, key = server.url, server.api_key
     with Argilla(url, key, spec.workspace) as connected:
         yield connected
