@@ -62,8 +62,11 @@ class Response:
     seconds: float | None = None
 
 
-def pull(project: Project, store: Store, argilla: Argilla, progress: Progress | None = None) -> PullResult:
-    """Read every response once and append what is new. Killed, it goes on when run again; run twice, it adds nothing.
+def pull(
+    project: Project, store: Store, argilla: Argilla, progress: Progress | None = None, *, dry: bool = False
+) -> PullResult:
+    """Read every response once and append what is new; with `dry` only count it, for which the store may be open for
+    reading. Killed, it goes on when run again; run twice, it adds nothing.
 
     Raises ReviewError if there is no queue of this project on the server.
     """
@@ -92,12 +95,14 @@ def pull(project: Project, store: Store, argilla: Argilla, progress: Progress | 
         if review.decision == "edit" and review.edited not in (None, "", pair.enhanced) and not gold:
             records.append(edited_pair(pair, review))
             counts["edits"] += 1
-        store.write(*records)
-        reach("mid_pull")
+        if not dry:
+            store.write(*records)
+            reach("mid_pull")
         counts["changed" if own and own[-1].decision != "withdrawn" else "new"] += 1
     users = {response.reviewer for response in responses} | set(argilla.users().values())
     for review in _withdrawn(known, seen, submitted, users, responses):
-        store.write(review)
+        if not dry:
+            store.write(review)
         counts["withdrawn"] += 1
     return PullResult(**counts)
 

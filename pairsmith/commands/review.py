@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from curate.review.server import ServerStatus
+    from pairsmith.receipt import Draft
 
 
 class _InOrder(click.Group):
@@ -115,18 +116,19 @@ def pull(session: Session, watch: bool, every: float) -> None:
     from pairsmith import screen
     from pairsmith.stages import review
 
+    def show(draft: Draft) -> None:
+        brought = ", ".join(f"{draft.facts[kind]:,} {kind}" for kind in ("new", "changed", "withdrawn", "edits"))
+        session.show(screen.stage("review", draft, [("answers", brought), *review.summary(draft)]))
+
     project = session.project()
     with review.argilla(session, project) as connected:
         with session.store(project) as store:
             draft = review.pull_answers(session, project, store, connected)
-        for later in review.watch(session, project, connected, every) if watch else ():
-            session.show(screen.stage("review", draft, review.summary(draft)), "")
-            draft = later
-    brought = ", ".join(f"{draft.facts[kind]:,} {kind}" for kind in ("new", "changed", "withdrawn", "edits"))
-    session.answer(
-        {"command": "review pull", **draft.as_json()},
-        screen.stage("review", draft, [("answers", brought), *review.summary(draft)]),
-    )
+        show(draft)
+        for draft in review.watch(session, project, connected, every) if watch else ():
+            session.show("")
+            show(draft)
+    session.answer({"command": "review pull", **draft.as_json()})
 
 
 @command.command(short_help="What runs, what is decided, how far people agree.")

@@ -163,21 +163,23 @@ def pull_answers(session: Session, project: Project, store: Store, connected: Ar
 
 
 def watch(session: Session, project: Project, connected: Argilla, every_s: float) -> Iterator[Draft]:
-    """Pull again and again until Ctrl-C; what came is yielded whenever something did, with a receipt of its own. The
-    store is free in between, and a round in which another command writes to it is left out: answers do not run away.
+    """Look again and again until Ctrl-C, and pull whenever there is something new. In between the store is free for
+    other commands; while one of them writes to it, answers wait on the server.
     """
     with suppress(KeyboardInterrupt):
         while True:
             time.sleep(every_s)
+            with session.store(project, write=False) as store:
+                news = pull(project, store, connected, dry=True).news
+            if not news:
+                continue
             try:
                 with session.store(project) as store:
-                    if (pulled := pull(project, store, connected)).news:
-                        with recording(project, store, "review-pull") as draft:
-                            draft.facts |= {"url": connected.url, **asdict(pulled)}
-                            _tell(draft, session, project, store)
-                        yield draft
+                    draft = pull_answers(session, project, store, connected)
             except StoreBusy as busy:
-                session.say(str(busy))
+                session.say(f"{news} answers wait: {busy.what}")
+                continue
+            yield draft
 
 
 def _tell(draft: Draft, session: Session, project: Project, store: Store, pool: Pool | None = None) -> Standing:
