@@ -1,9 +1,11 @@
 """How long the calls of Argilla's web page take on the embedded server, with one annotator.
 
-    python bench/review/pages.py 1000 10000 [--database-url postgresql://...] [--repeat 60]
+    python bench/review/pages.py 1000 10000 [--database-url postgresql://...] [--json pages.json]
 
-For each size it starts a fresh server, fills the database through SQL (records of about 1.5 KB), and times each call
-over HTTP from this process, one at a time; prints a table in milliseconds. 100,000 records take minutes to fill.
+For each size it starts a fresh server on an empty database, fills it through SQL (records of about 1.5 KB with
+metadata, suggestions and a vector; the annotator has answered every fourth), and sends what the page sends, as that
+annotator, over HTTP, one call at a time; prints milliseconds. 100,000 records take minutes to fill. A PostgreSQL
+database must be empty, so give it one size; it is analysed after the fill, as its own autovacuum would in time.
 """
 
 from __future__ import annotations
@@ -11,12 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import shutil
 import statistics
 import subprocess
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +28,12 @@ from curate.review import server
 from curate.review.environment import SERVER_CODE
 
 FILL = Path(__file__).parents[2] / "tests" / "review"
-_CODE = """
-import sys, fill, sqlalchemy as sa
+PROMISE_MS = 300
+_ANALYSE = """
+import sqlalchemy as sa
 from argilla_server.database import database_url_sync
-with sa.create_engine(database_url_sync(), connect_args=CONNECT).begin() as connection:
-    dataset = fill.fill(connection, COUNT, [("ann", "annotator")], padding=60)
-    fill.respond(connection, dataset, "ann", range(0, COUNT, 4), verdict="accept")
-    print(dataset)
+with sa.create_engine(database_url_sync()).connect() as connection:
+    connection.execution_options(isolation_level="AUTOCOMMIT").execute(sa.text("VACUUM ANALYZE"))
 """
 
 
@@ -38,43 +41,63 @@ def terms(entity: dict[str, str], *values: str) -> dict[str, Any]:
     return {"type": "terms", "scope": entity, "values": list(values)}
 
 
-WAITING = [
-    terms({"entity": "response", "property": "status"}, "pending"),
-    terms({"entity": "record", "property": "status"}, "pending"),
-]
+def within(entity: dict[str, str], ge: float, le: float) -> dict[str, Any]:
+    return {"type": "range", "scope": entity, "ge": ge, "le": le}
+
+
+def by(entity: dict[str, str], order: str) -> list[dict[str, Any]]:
+    return [{"scope": entity, "order": order}]
+
+
+STATUS = {"entity": "response", "property": "status"}
+PENDING = [terms(STATUS, "pending"), terms({"entity": "record", "property": "status"}, "pending")]
+ADDED = {"entity": "record", "property": "inserted_at"}
 TOPIC = {"entity": "metadata", "metadata_property": "topic"}
 SCORE = {"entity": "metadata", "metadata_property": "score"}
 VERDICT = {"entity": "suggestion", "question": "verdict"}
 
 
-def calls(count: int) -> dict[str, dict[str, Any]]:
-    """What the page posts to .../records/search, by the name it has in the table."""
-    deep = {"sort": [{"scope": {"entity": "record", "property": "inserted_at"}, "order": "asc"}]}
+def searches(count: int) -> dict[str, dict[str, Any]]:
+    """What the page posts to .../records/search, by the name it has in the table; it always names a queue."""
+
+    def pending(*filters: dict[str, Any], **rest: Any) -> dict[str, Any]:
+        return {"filters": {"and": [*PENDING, *filters]}, "query": {}, **rest}
+
+    def submitted(*filters: dict[str, Any], **rest: Any) -> dict[str, Any]:
+        return {"filters": {"and": [terms(STATUS, "submitted"), *filters]}, "query": {}, **rest}
+
+    def text(words: str) -> dict[str, Any]:
+        return {"text": {"q": words}}
+
+    near = {"vector": {"name": "mini", "value": [1.0] * 8}}
     return {
-        "next pending": {"filters": {"and": WAITING}},
-        "list, newest first": {"sort": [{"scope": {"entity": "record", "property": "inserted_at"}, "order": "desc"}]},
-        "list, middle page": {**deep, "offset": count // 2},
-        "sort by metadata": {"sort": [{"scope": SCORE, "order": "desc"}]},
-        "sort by suggestion score": {"sort": [{"scope": {**VERDICT, "property": "score"}, "order": "asc"}]},
-        "filter: term (1 in 4)": {"filters": {"and": [terms(TOPIC, "ships")]}},
-        "filter: range (half)": {"filters": {"and": [{"type": "range", "scope": SCORE, "ge": 0.5}]}},
-        "filter: suggestion (1 in 3)": {"filters": {"and": [terms(VERDICT, "edit")]}},
-        "filter: response": {"filters": {"and": [terms({"entity": "response", "property": "status"}, "submitted")]}},
-        "filter: answer": {"filters": {"and": [terms({"entity": "response", "question": "verdict"}, "accept")]}},
-        "pending, term, range": {
-            "filters": {"and": [*WAITING, terms(TOPIC, "ships"), {"type": "range", "scope": SCORE, "le": 0.9}]}
-        },
-        "search: rare word": {"query": {"text": {"q": "rareword"}}},
-        "search: in 2 of 5": {"query": {"text": {"q": "harbor"}}},
-        "search: in all": {"query": {"text": {"q": "prompt"}}},
-        "search: two words": {"query": {"text": {"q": "copper kettle"}}},
-        "search: negation": {"query": {"text": {"q": "-harbor"}}},
-        "search, pending, term": {
-            "query": {"text": {"q": "harbor"}},
-            "filters": {"and": [*WAITING, terms(TOPIC, "ships")]},
-        },
-        "similar": {"query": {"vector": {"name": "mini", "value": [1.0] * 8}}},
-    }  # fmt: skip
+        "next pending": pending(),
+        "list: pending, middle page": pending(offset=count * 3 // 8),
+        "list: submitted": submitted(),
+        "list: newest first": pending(sort=by(ADDED, "desc")),
+        "list: oldest first, middle page": pending(sort=by(ADDED, "asc"), offset=count * 3 // 8),
+        "list: last changed first": pending(sort=by({"entity": "record", "property": "updated_at"}, "desc")),
+        "list: by metadata": pending(sort=by(SCORE, "desc")),
+        "list: by a term, then metadata": pending(sort=by(TOPIC, "asc") + by(SCORE, "desc")),
+        "list: by suggestion score": pending(sort=by({**VERDICT, "property": "score"}, "asc")),
+        "filter: term (1 in 4)": pending(terms(TOPIC, "ships")),
+        "filter: range (half)": pending(within(SCORE, 0.5, 1.0)),
+        "filter: range (all)": pending(within(SCORE, 0.0, 1.0)),
+        "filter: term and range": pending(terms(TOPIC, "ships"), within(SCORE, 0.0, 0.9)),
+        "filter: suggestion (1 in 3)": pending(terms({**VERDICT, "property": "value"}, "edit")),
+        "filter: suggestion score (6 in 10)": pending(within({**VERDICT, "property": "score"}, 0.25, 0.85)),
+        "filter: agent (1 in 2)": pending(terms({**VERDICT, "property": "agent"}, "gate-1")),
+        "filter: answer": submitted(terms({"entity": "response", "question": "verdict"}, "accept")),
+        "search: rare word": pending(query=text("rareword")),
+        "search: two words (1 in 5)": pending(query=text("copper kettle")),
+        "search: in 2 of 5": pending(query=text("harbor")),
+        "search: in all": pending(query=text("prompt")),
+        "search: not": pending(query=text("-harbor")),
+        "search: in 2 of 5, and a term": pending(terms(TOPIC, "ships"), query=text("harbor")),
+        "search: in 2 of 5, by metadata": pending(query=text("harbor"), sort=by(SCORE, "desc")),
+        "similar": pending(query=near),
+        "similar, and a rare word": pending(query={**near, **text("rareword")}),
+    }
 
 
 class Page:
@@ -90,46 +113,80 @@ class Page:
             return json.load(answer)
 
 
-def measure(count: int, database_url: str | None, venv: Path | None, repeat: int) -> None:
+def calls(page: Page, dataset: str, count: int) -> dict[str, Callable[[], Any]]:
+    """Everything that is timed."""
+    properties = {
+        item["name"]: item["id"] for item in page(f"/api/v1/me/datasets/{dataset}/metadata-properties")["items"]
+    }
+    search = f"/api/v1/me/datasets/{dataset}/records/search?include=responses,suggestions&limit=10"
+    timed: dict[str, Callable[[], Any]] = {}
+    for name, body in searches(count).items():
+        path = f"{search}&offset={body.pop('offset', 0)}"
+        timed[name] = lambda path=path, body=body: page(path, body)
+    for name, path in {
+        "progress of the team": f"/api/v1/datasets/{dataset}/progress",
+        "progress of the annotator": f"/api/v1/me/datasets/{dataset}/metrics",
+        "terms to filter by": f"/api/v1/metadata-properties/{properties['topic']}/metrics",
+        "numbers to filter by": f"/api/v1/metadata-properties/{properties['score']}/metrics",
+        "agents to filter by": f"/api/v1/datasets/{dataset}/records/search/suggestions/options",
+    }.items():
+        timed[name] = lambda path=path: page(path)
+    accept = {"values": {"verdict": {"value": "accept"}}, "status": "submitted"}
+    waiting = iter(page(search.replace("limit=10", "limit=500"), {"filters": {"and": PENDING}})["items"])
+    timed["submit an answer"] = lambda: page(f"/api/v1/records/{next(waiting)['record']['id']}/responses", accept)
+    return timed
+
+
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    started = time.perf_counter()
+    answer = call()
+    return time.perf_counter() - started, answer
+
+
+def measure(count: int, database_url: str | None, venv: Path | None, repeat: int) -> dict[str, Any]:
     home = Path(tempfile.mkdtemp(prefix="arg-"))
     try:
-        started = time.monotonic()
-        running = server.up(home, port=6999, database_url=database_url, venv=venv)
-        print(f"\n{count} records, up in {time.monotonic() - started:.1f} s", flush=True)
-        config = json.loads((home / "supervisor.json").read_text())
-        python = config["children"][-1]["argv"][0]
-        environment = {**config["children"][-1]["environment"], "PYTHONPATH": f"{SERVER_CODE}{os.pathsep}{FILL}"}
-        connect = "{}" if database_url else "{'timeout': 60}"
-        code = _CODE.replace("COUNT", str(count)).replace("CONNECT", connect)
-        started = time.monotonic()
-        done = subprocess.run([python, "-c", code], env=environment, capture_output=True, text=True, cwd=home)
-        assert done.returncode == 0, done.stderr[-2000:]
-        dataset = done.stdout.split()[-1]
-        print(f"filled in {time.monotonic() - started:.1f} s", flush=True)
-        page = Page(running.url, running.api_key)
-        search = f"/api/v1/me/datasets/{dataset}/records/search?include=responses,suggestions&limit=10"
-        started = time.monotonic()
-        page(search, {"query": {"text": {"q": "rareword"}}})
-        print(f"first search (indexes every word) {time.monotonic() - started:.1f} s", flush=True)
-        rows = {"progress": lambda: page(f"/api/v1/me/datasets/{dataset}/metrics")}
-        for name, body in calls(count).items():
-            offset = body.pop("offset", 0)
-            rows[name] = lambda body=body, offset=offset: page(f"{search}&offset={offset}", body)
-        for name, call in rows.items():
-            times = []
-            for _ in range(repeat + 2):
-                started = time.perf_counter()
-                call()
-                times.append((time.perf_counter() - started) * 1000)
-            times = sorted(times[2:])
-            print(
-                f"{name:30} p50 {statistics.median(times):7.1f}  p95 {times[int(len(times) * 0.95)]:7.1f} ms",
-                flush=True,
+        start_s, running = timed(lambda: server.up(home, port=6999, database_url=database_url, venv=venv))
+        child = json.loads((home / "supervisor.json").read_text())["children"][-1]
+        environment = {**child["environment"], "PYTHONPATH": f"{SERVER_CODE}{os.pathsep}{FILL}"}
+
+        def aside(*argv: str) -> str:
+            done = subprocess.run(
+                ["nice", "-n", "5", child["argv"][0], *argv], env=environment, capture_output=True, text=True, cwd=home
             )
+            assert done.returncode == 0, done.stderr[-2000:]
+            return done.stdout
+
+        at_start = {child.name: round(child.memory_mib or 0) for child in server.status(home).children}
+        fill_s, printed = timed(lambda: aside(str(FILL / "fill.py"), "big", str(count)))
+        dataset = printed.split()[-1]
+        if database_url:
+            aside("-c", _ANALYSE)
         seen = server.status(home)
-        print("memory", {child.name: round(child.memory_mib or 0) for child in seen.children}, "MiB")
-        sizes = {path.name: path.stat().st_size // 2**20 for path in (home / "data").iterdir() if path.is_file()}
-        print("files", sizes, "MiB")
+        print(f"\n{count} records, {seen.database}: up in {start_s:.1f} s, filled in {fill_s:.1f} s", flush=True)
+        page = Page(running.url, "key.ann")
+        rows = calls(page, dataset, count)
+        first = {name: round(timed(rows[name])[0], 2) for name in ("search: rare word", "similar")}
+        print(f"seconds of the first search (SQLite indexes every word) and the first similar: {first}", flush=True)
+        told = {}
+        for name, call in rows.items():
+            times = sorted([timed(call)[0] * 1000 for _ in range(repeat + 2)][2:])
+            told[name] = {"p50": round(statistics.median(times), 1), "p95": round(times[int(len(times) * 0.95)], 1)}
+            late = "  more than promised" if told[name]["p95"] > PROMISE_MS else ""
+            print(f"{name:36} p50 {told[name]['p50']:7.1f}  p95 {told[name]['p95']:7.1f} ms{late}", flush=True)
+        at_end = {child.name: round(child.memory_mib or 0) for child in server.status(home).children}
+        print(f"memory at start {at_start}, at the end {at_end} MiB", flush=True)
+        sizes = {path.name: path.stat().st_size // 2**20 for path in (home / "data").glob("*.db*")}
+        return {
+            "records": count,
+            "database": seen.database,
+            "start-up seconds": round(start_s, 1),
+            "fill seconds": round(fill_s, 1),
+            "first call seconds": first,
+            "milliseconds": told,
+            "memory MiB": {"at start": at_start, "at the end": at_end},
+            "files MiB": sizes,
+        }
     finally:
         server.down(home)
         shutil.rmtree(home, ignore_errors=True)
@@ -141,10 +198,13 @@ def main() -> None:
     parser.add_argument("--database-url")
     parser.add_argument("--venv", type=Path, help="an environment that exists already")
     parser.add_argument("--repeat", type=int, default=60)
+    parser.add_argument("--json", type=Path, help="write the figures here")
     asked = parser.parse_args()
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    for count in asked.sizes:
-        measure(count, asked.database_url, asked.venv, asked.repeat)
+    machine = {"cores": os.cpu_count(), "python": platform.python_version(), "load before": os.getloadavg()[0]}
+    print(machine)
+    runs = [measure(count, asked.database_url, asked.venv, asked.repeat) for count in asked.sizes]
+    if asked.json:
+        asked.json.write_text(json.dumps({"machine": machine, "runs": runs}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -261,12 +261,9 @@ def _count_records(dataset_id: UUID) -> dict:
 
 
 def _count_responses(dataset_id: UUID, user_id: UUID) -> dict:
-    return _counted(
-        sa.select(_responses.c.status, sa.func.count())
-        .join(_records, _records.c.id == _responses.c.record_id)
-        .where(_responses.c.user_id == user_id, _records.c.dataset_id == dataset_id)
-        .group_by(_responses.c.status)
-    )
+    here = sa.select(_records.c.id).where(_records.c.dataset_id == dataset_id)
+    by_status = sa.select(_responses.c.status, sa.func.count()).where(_responses.c.user_id == user_id)
+    return _counted(by_status.where(_responses.c.record_id.in_(here)).group_by(_responses.c.status))
 
 
 def _counted(by_status: sa.Select) -> dict:
@@ -369,7 +366,7 @@ class _Asked:
             along = found.join_from(_values, _records, _records.c.id == _values.c.record_id)
             along = along.where(*here, column.is_not(None), _listed_once(column, sort[0].order))
             rows = self.connection.execute(along.order_by(*keys, _records.c.id)).all()
-        if len(rows) < limit:
+        if len(rows) < min(limit, total - offset):
             keys = [self._sort_key(order) for order in sort]
             rows = self.connection.execute(found.order_by(*keys, _records.c.id)).all()
         return _responses_of(rows, total)
@@ -648,11 +645,11 @@ def _moment(value: Any, end: bool = False) -> datetime:
         if isinstance(value, (int, float)):
             return datetime.fromtimestamp(value / 1000, UTC).replace(tzinfo=None)
         moment = datetime.fromisoformat(str(value))
-    except (ValueError, OverflowError):
+        if end and len(str(value)) <= len("2026-03-31"):
+            moment = datetime.combine(moment.date(), time.max)
+        return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError, OSError):
         raise UnprocessableEntityError(f"`{value}` is not a date or time in ISO 8601, such as 2026-03-31.") from None
-    if end and len(str(value)) <= len("2026-03-31"):
-        moment = datetime.combine(moment.date(), time.max)
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 
 # ---- text queries ---------------------------------------------------------------------------------------------------
@@ -741,8 +738,8 @@ def _parse_text(query: str) -> Any:
             words += 1
         if words > _MOST_WORDS or len(outer) > _DEEPEST:
             raise UnprocessableEntityError(
-                f"A search on this Argilla server may have {_MOST_WORDS} words and {_DEEPEST} brackets within one"
-                " another. Search for fewer words."
+                f"A search on this Argilla server may have at most {_MOST_WORDS} words, and {_DEEPEST} brackets within"
+                " one another. Search for fewer words."
             )
     while outer:
         close()
@@ -988,7 +985,8 @@ def _connections() -> sa.Engine:
             cursor.execute("PRAGMA temp_store = MEMORY")
             cursor.execute("ATTACH DATABASE ? AS words", (str(_words_file()),))
         else:
-            cursor.execute("SET jit = off")
+            cursor.execute("SET jit = off")  # compiling takes longer than any of these statements
+            cursor.execute("SET work_mem = '32MB'")  # so that 100,000 ids are hashed and sorted in memory
             connection.commit()
         cursor.close()
 
@@ -1018,7 +1016,9 @@ def prepare() -> bool:
     engine = sa.create_engine(database_url_sync())
     postgresql = engine.dialect.name == "postgresql"
     script = Path(__file__).with_name(f"search_{engine.dialect.name}.sql").read_text(encoding="utf-8")
-    wanted = set(re.findall(r"^CREATE (TABLE|INDEX|TRIGGER|FUNCTION) (pairsmith_\w+)", script, re.MULTILINE))
+    wanted = set(
+        re.findall(r"^CREATE (TABLE|INDEX|TRIGGER|FUNCTION) (pairsmith_\w+\b)(?! PARTITION)", script, re.MULTILINE)
+    )
     made_from = hashlib.sha256(script.encode()).hexdigest()
     with engine.begin() as connection:
         present = _present(connection)
@@ -1045,9 +1045,9 @@ def _present(connection: sa.Connection) -> set[tuple[str, str]]:
         )
     else:
         found = connection.exec_driver_sql(
-            "SELECT CASE relkind WHEN 'r' THEN 'TABLE' ELSE 'INDEX' END, relname::text FROM pg_class"
-            " WHERE relkind IN ('r', 'i') AND relname LIKE 'pairsmith\\_%%' AND relname NOT LIKE '%%_pkey'"
-            "  AND relnamespace = current_schema()::regnamespace"
+            "SELECT CASE WHEN relkind IN ('r', 'p') THEN 'TABLE' ELSE 'INDEX' END, relname::text FROM pg_class"
+            " WHERE relkind IN ('r', 'p', 'i', 'I') AND relname LIKE 'pairsmith\\_%%' AND relname NOT LIKE '%%_pkey'"
+            "  AND NOT relispartition AND relnamespace = current_schema()::regnamespace"
             " UNION SELECT 'TRIGGER', tgname::text FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid"
             "  WHERE tgname LIKE 'pairsmith\\_%%' AND relnamespace = current_schema()::regnamespace"
             " UNION SELECT 'FUNCTION', proname::text FROM pg_proc"

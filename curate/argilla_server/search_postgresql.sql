@@ -9,20 +9,29 @@ CREATE TABLE pairsmith_values (
     place INTEGER NOT NULL,        -- position in a list; -1 for a single value
     word TEXT COLLATE "C",
     number DOUBLE PRECISION,
-    PRIMARY KEY (record_id, source, facet, place)
+    PRIMARY KEY (source, facet, record_id, place) INCLUDE (word, number)  -- what is asked for at once lies together
 )
 --
-CREATE INDEX pairsmith_values_word ON pairsmith_values (source, facet, word, record_id) WHERE word IS NOT NULL
+CREATE INDEX pairsmith_values_word ON pairsmith_values (source, facet, word, record_id, place) WHERE word IS NOT NULL
 --
-CREATE INDEX pairsmith_values_number ON pairsmith_values (source, facet, number, record_id) WHERE number IS NOT NULL
+CREATE INDEX pairsmith_values_number ON pairsmith_values (source, facet, number, record_id, place)
+    WHERE number IS NOT NULL
 --
+-- A facet belongs to one source, which the planner cannot know: without this it expects a few rows where all come.
+CREATE STATISTICS pairsmith_values_kinds (mcv) ON source, facet, word FROM pairsmith_values
+--
+-- A search in all fields, which is most of them, reads through half the pages when the words of one field lie elsewhere.
 CREATE TABLE pairsmith_words (
     record_id UUID NOT NULL,
     dataset_id UUID NOT NULL,
     field TEXT NOT NULL,           -- '' for the words of all fields
     words TSVECTOR NOT NULL,
     PRIMARY KEY (record_id, field)
-)
+) PARTITION BY LIST (field)
+--
+CREATE TABLE pairsmith_words_of_all PARTITION OF pairsmith_words FOR VALUES IN ('')
+--
+CREATE TABLE pairsmith_words_of_one PARTITION OF pairsmith_words DEFAULT
 --
 CREATE INDEX pairsmith_words_words ON pairsmith_words USING gin (words)
 --
@@ -52,24 +61,30 @@ CREATE FUNCTION pairsmith_spaced(value TEXT) RETURNS TEXT AS $$
         '([\u3040-\u309f\u3400-\u9fff])', ' \1 ', 'g')
 $$ LANGUAGE sql IMMUTABLE
 --
-CREATE FUNCTION pairsmith_spread(source_record UUID, source UUID, facet TEXT, value JSONB) RETURNS VOID AS $$
-    INSERT INTO pairsmith_values (record_id, source, facet, place, word, number)
-    SELECT source_record, source, facet, CASE jsonb_typeof(value) WHEN 'array' THEN e.place - 1 ELSE -1 END,
-           CASE WHEN jsonb_typeof(e.v) = 'string' THEN e.v #>> '{}' END,
-           CASE WHEN jsonb_typeof(e.v) = 'number' THEN (e.v #>> '{}')::DOUBLE PRECISION END
-    FROM jsonb_array_elements(CASE WHEN jsonb_typeof(value) = 'array' THEN value ELSE jsonb_build_array(value) END)
+-- What of a JSON value can be asked for: words and numbers, alone or in a list.
+CREATE FUNCTION pairsmith_elements(value JSONB) RETURNS TABLE (place INTEGER, word TEXT, number DOUBLE PRECISION) AS $$
+    SELECT CASE jsonb_typeof(value) WHEN 'array' THEN e.place - 1 ELSE -1 END::INTEGER,
+           CASE jsonb_typeof(e.v) WHEN 'string' THEN e.v #>> '{}' END,
+           CASE jsonb_typeof(e.v) WHEN 'number' THEN (e.v #>> '{}')::DOUBLE PRECISION END
+    FROM jsonb_array_elements(CASE jsonb_typeof(value) WHEN 'array' THEN value ELSE jsonb_build_array(value) END)
          WITH ORDINALITY AS e (v, place)
     WHERE jsonb_typeof(e.v) = 'number' OR (jsonb_typeof(e.v) = 'string' AND octet_length(e.v #>> '{}') <= 1000)
-$$ LANGUAGE sql
+$$ LANGUAGE sql IMMUTABLE
 --
 CREATE FUNCTION pairsmith_record_changed() RETURNS TRIGGER AS $$
 BEGIN
-    DELETE FROM pairsmith_values WHERE record_id = OLD.id AND (TG_OP = 'DELETE' OR source = OLD.dataset_id);
-    DELETE FROM pairsmith_words WHERE record_id = OLD.id;
+    IF TG_OP <> 'INSERT' THEN
+        IF json_typeof(OLD.metadata) = 'object' THEN
+            DELETE FROM pairsmith_values WHERE record_id = OLD.id AND source = OLD.dataset_id
+                AND facet IN (SELECT json_object_keys(OLD.metadata));
+        END IF;
+        DELETE FROM pairsmith_words WHERE record_id = OLD.id;
+    END IF;
     IF TG_OP = 'DELETE' THEN RETURN NULL; END IF;
     IF json_typeof(NEW.metadata) = 'object' THEN
-        PERFORM pairsmith_spread(NEW.id, NEW.dataset_id, m.key, m.value)
-            FROM jsonb_each(pairsmith_readable(NEW.metadata)) m;
+        INSERT INTO pairsmith_values (record_id, source, facet, place, word, number)
+        SELECT NEW.id, NEW.dataset_id, m.key, e.place, e.word, e.number
+        FROM jsonb_each(pairsmith_readable(NEW.metadata)) m, pairsmith_elements(m.value) e;
     END IF;
     INSERT INTO pairsmith_words (record_id, dataset_id, field, words)
     WITH texts AS (
@@ -90,15 +105,20 @@ END $$ LANGUAGE plpgsql
 --
 CREATE FUNCTION pairsmith_suggestion_changed() RETURNS TRIGGER AS $$
 BEGIN
-    DELETE FROM pairsmith_values WHERE record_id = OLD.record_id AND source = OLD.question_id;
+    IF TG_OP <> 'INSERT' THEN
+        DELETE FROM pairsmith_values WHERE record_id = OLD.record_id AND source = OLD.question_id
+            AND facet IN ('agent', 'type', 'score', 'value');
+    END IF;
     IF TG_OP = 'DELETE' THEN RETURN NULL; END IF;
-    PERFORM pairsmith_spread(NEW.record_id, NEW.question_id, 'agent', to_jsonb(NEW.agent)) WHERE NEW.agent IS NOT NULL;
-    PERFORM pairsmith_spread(NEW.record_id, NEW.question_id, 'type', to_jsonb(NEW.type::TEXT))
-        WHERE NEW.type IS NOT NULL;
-    PERFORM pairsmith_spread(NEW.record_id, NEW.question_id, 'score', NEW.score::jsonb) WHERE NEW.score IS NOT NULL;
-    PERFORM pairsmith_spread(NEW.record_id, NEW.question_id, 'value', pairsmith_readable(NEW.value)) FROM questions q
-        WHERE q.id = NEW.question_id
-          AND q.settings ->> 'type' IN ('rating', 'label_selection', 'multi_label_selection');
+    INSERT INTO pairsmith_values (record_id, source, facet, place, word, number)
+    SELECT NEW.record_id, NEW.question_id, asked.facet, e.place, e.word, e.number
+    FROM (SELECT 'agent' AS facet, to_jsonb(NEW.agent) AS value
+          UNION ALL SELECT 'type', to_jsonb(NEW.type::TEXT)
+          UNION ALL SELECT 'score', NEW.score::JSONB
+          UNION ALL SELECT 'value', pairsmith_readable(NEW.value) FROM questions q
+                    WHERE q.id = NEW.question_id
+                      AND q.settings ->> 'type' IN ('rating', 'label_selection', 'multi_label_selection')) asked,
+         pairsmith_elements(asked.value) e;
     RETURN NULL;
 END $$ LANGUAGE plpgsql
 --

@@ -1,8 +1,9 @@
 """Fill an Argilla database with records of a known shape; runs under the server's own Python, without its HTTP server.
 
 `fill(count)` writes one published dataset. Record number i holds: prompt "prompt i <words>", reply, chat, picture;
-metadata topic (term), tags (list of terms), length (integer), score (float); suggestions for verdict (label, agent and
-score), flags (multi-label with scores), stars (rating); a vector of 8 numbers. Its values are functions of i alone.
+metadata topic (term), tags (list of terms), length (integer), score (float), batch (an integer that one in 100 has);
+suggestions for verdict (label, agent and score), flags (multi-label with scores), stars (rating); a vector of 8
+numbers. Its values are functions of i alone.
 `python fill.py known` writes what the engine's tests ask about, `python fill.py big COUNT` what the benchmark does.
 """
 
@@ -117,7 +118,7 @@ def fill(connection: sa.Connection, count: int, users: list, padding: int = 0, n
             )
         ],
     )
-    options = {"verdict": [*VERDICTS, "brandnew"], "flags": FLAGS, "stars": [1, 2, 3, 4, 5], "comment": [], "order": ["a", "b"]}
+    options = {"verdict": [*VERDICTS, "brandnew"], "flags": FLAGS, "stars": [1, 2, 3, 4, 5], "order": ["a", "b"]}
     kinds = {
         "verdict": "label_selection",
         "flags": "multi_label_selection",
@@ -136,7 +137,7 @@ def fill(connection: sa.Connection, count: int, users: list, padding: int = 0, n
                 required=question == "verdict",
                 settings={
                     "type": kind,
-                    "options": [{"value": value, "text": str(value)} for value in options[question]],
+                    "options": [{"value": value, "text": str(value)} for value in options.get(question, [])],
                 },
                 dataset_id=dataset,
                 **now,
@@ -144,7 +145,7 @@ def fill(connection: sa.Connection, count: int, users: list, padding: int = 0, n
             for question, kind in kinds.items()
         ],
     )
-    properties = {"topic": "terms", "tags": "terms", "length": "integer", "score": "float"}
+    properties = {"topic": "terms", "tags": "terms", "length": "integer", "score": "float", "batch": "integer"}
     insert(
         MetadataProperty,
         [
@@ -183,6 +184,7 @@ def fill(connection: sa.Connection, count: int, users: list, padding: int = 0, n
                         "tags": [f"t{i % 3}", f"u{i % 5}"],
                         "length": i,
                         "score": (i * 7919 % 1000) / 1000,
+                        **({"batch": i} if i % 100 == 5 else {}),
                     },
                     "inserted_at": START + timedelta(seconds=i),
                     "updated_at": START + timedelta(seconds=i),
@@ -273,8 +275,8 @@ def known(connection: sa.Connection) -> uuid.UUID:
     )
     for number in range(2):
         theirs = uuid.uuid5(beside, f"record {number}")
-        row = dict(id=uuid.uuid4(), record_id=theirs, user_id=uuid.uuid5(SPACE, "ann"), status="submitted")
-        row |= dict(values={"stars": {"value": "many"}}, inserted_at=START, updated_at=START)
+        row = {"id": uuid.uuid4(), "record_id": theirs, "user_id": uuid.uuid5(SPACE, "ann"), "status": "submitted"}
+        row |= {"values": {"stars": {"value": "many"}}, "inserted_at": START, "updated_at": START}
         connection.execute(sa.insert(Response.__table__), [row])
         fields = {"prompt": "nothing\0withinit", "reply": "a path: C:\\u0000", "talk": []}
         connection.execute(sa.update(records).where(records.c.id == theirs).values(fields=fields))

@@ -4,13 +4,14 @@ import asyncio
 import json
 import sys
 import uuid
+from datetime import datetime, timedelta
 
 import fill as filling
 import sqlalchemy as sa
 from argilla_server.database import AsyncSessionLocal, database_url_sync
 from argilla_server.enums import SimilarityOrder
 from argilla_server.errors.future import UnprocessableEntityError
-from argilla_server.models import Dataset, MetadataProperty, Record, Suggestion, User, VectorSettings
+from argilla_server.models import Dataset, MetadataProperty, Record, Suggestion, User, Vector, VectorSettings
 from argilla_server.search_engine.base import (
     AndFilter,
     MetadataFilterScope,
@@ -63,8 +64,8 @@ async def answer(engine: SearchEngine, session, question: dict) -> dict:
     if kind == "metrics":
         found = await MetadataProperty.get_by(session, name=asked["name"], dataset_id=dataset.id)
         return json.loads((await engine.compute_metrics_for(found)).model_dump_json())
-    if kind == "sql":
-        await change(session, asked["do"], asked["number"])
+    if kind == "change":
+        await change(session, **asked)
         return {}
     text = asked.pop("text", None)
     query = TextQuery(q=text, field=asked.pop("field", None)) if text is not None else None
@@ -84,6 +85,7 @@ async def answer(engine: SearchEngine, session, question: dict) -> dict:
                 query=query,
                 filter=filters,
                 order=order,
+                max_results=asked.pop("limit", 100),
                 **asked,
             )
         else:
@@ -101,21 +103,25 @@ async def answer(engine: SearchEngine, session, question: dict) -> dict:
     }
 
 
-async def change(session, what: str, number: int) -> None:
+async def change(session, do: str, number: int, seconds: int = 0) -> None:
     """Argilla's own ways to change a record: through its models, in its session."""
     record = await Record.get_or_raise(session, filling.record_id(number))
-    if what == "edit":
+    if do == "edit":
         record.fields = {**record.fields, "prompt": "wholly changedword"}
         record.metadata_ = {"topic": "changed", "length": -5}
         await record.save(session)
-    elif what == "suggest":
+    elif do == "suggest":
         question = uuid.uuid5(record.dataset_id, "question verdict")
         await Suggestion.upsert(
             session,
             {"record_id": record.id, "question_id": question, "value": "brandnew", "score": 0.99, "agent": "later"},
             constraints=[Suggestion.record_id, Suggestion.question_id],
         )
-    elif what == "delete":
+    elif do == "vector":  # as of so many seconds from now
+        written = {"value": [-1.0] * 8, "updated_at": datetime.utcnow() + timedelta(seconds=seconds)}
+        await session.execute(sa.update(Vector).where(Vector.record_id == record.id).values(written))
+        await session.commit()
+    elif do == "delete":
         await record.delete(session)
 
 
