@@ -9,7 +9,7 @@ CREATE TABLE pairsmith_values (
     place INTEGER NOT NULL,        -- position in a list; -1 for a single value
     word TEXT COLLATE "C",
     number DOUBLE PRECISION,
-    PRIMARY KEY (source, facet, record_id, place) INCLUDE (word, number)  -- what is asked for at once lies together
+    PRIMARY KEY (record_id, source, facet, place) INCLUDE (word, number)
 )
 --
 CREATE INDEX pairsmith_values_word ON pairsmith_values (source, facet, word, record_id, place) WHERE word IS NOT NULL
@@ -74,10 +74,7 @@ $$ LANGUAGE sql IMMUTABLE
 CREATE FUNCTION pairsmith_record_changed() RETURNS TRIGGER AS $$
 BEGIN
     IF TG_OP <> 'INSERT' THEN
-        IF json_typeof(OLD.metadata) = 'object' THEN
-            DELETE FROM pairsmith_values WHERE record_id = OLD.id AND source = OLD.dataset_id
-                AND facet IN (SELECT json_object_keys(OLD.metadata));
-        END IF;
+        DELETE FROM pairsmith_values WHERE record_id = OLD.id AND (TG_OP = 'DELETE' OR source = OLD.dataset_id);
         DELETE FROM pairsmith_words WHERE record_id = OLD.id;
     END IF;
     IF TG_OP = 'DELETE' THEN RETURN NULL; END IF;
@@ -106,8 +103,7 @@ END $$ LANGUAGE plpgsql
 CREATE FUNCTION pairsmith_suggestion_changed() RETURNS TRIGGER AS $$
 BEGIN
     IF TG_OP <> 'INSERT' THEN
-        DELETE FROM pairsmith_values WHERE record_id = OLD.record_id AND source = OLD.question_id
-            AND facet IN ('agent', 'type', 'score', 'value');
+        DELETE FROM pairsmith_values WHERE record_id = OLD.record_id AND source = OLD.question_id;
     END IF;
     IF TG_OP = 'DELETE' THEN RETURN NULL; END IF;
     INSERT INTO pairsmith_values (record_id, source, facet, place, word, number)
