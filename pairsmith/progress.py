@@ -30,6 +30,9 @@ class Pace:
         self.started_s = self.latest_s = at_s
 
     def update(self, numbers: Mapping[str, Any], at_s: float) -> None:
+        before = self.numbers.get("tokens", 0)
+        if numbers.get("tokens", before) < before:  # another part of the stage, which counts from 0 again
+            self.first["tokens"] = self.first.get("tokens", 0) - before
         self.numbers.update(numbers)
         self.latest_s = at_s
 
@@ -38,8 +41,8 @@ class Pace:
         return self.latest_s - self.started_s
 
     def rate(self, name: str) -> float:
-        """Units of `name` a second since the first report; 0 if nothing moved, or if a new part counts from 0 again."""
-        moved = max(0.0, float(self.numbers.get(name, 0)) - float(self.first.get(name, 0)))
+        """Units of `name` a second since the first report; 0 if nothing moved."""
+        moved = float(self.numbers.get(name, 0)) - float(self.first.get(name, 0))
         return moved / self.seconds if self.seconds > 0 else 0.0
 
     @property

@@ -26,11 +26,12 @@ def test_rates_count_from_the_first_report() -> None:
     assert pace.parts() == ["150 of 200", "50 tok/s", "10s left"]
 
 
-def test_a_number_that_starts_again_gives_no_negative_rate() -> None:
-    """A stage of several parts counts each part's tokens from zero."""
-    pace = Pace("evaluate", {"done": 9, "total": 27, "tokens": 400}, at_s=0.0)
+def test_tokens_that_start_again_go_on_counting() -> None:
+    """A stage of several parts counts each part's tokens from zero; the rate is that of all of them."""
+    pace = Pace("evaluate", {"done": 9, "total": 27, "tokens": 100}, at_s=0.0)
+    pace.update({"done": 12, "tokens": 270}, at_s=5.0)
     pace.update({"done": 18, "tokens": 30}, at_s=10.0)
-    assert pace.parts() == ["18 of 27", "10s left"]
+    assert pace.parts() == ["18 of 27", "20 tok/s", "10s left"]
 
 
 def test_parts_show_money_failures_and_numbers_of_a_stages_own() -> None:
