@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from schemas.errors import AuthError
 from schemas.spec import Teacher
 from schemas.spec_file import Project
+from synth.embedded.weights import NAME, embedded_weights
 from synth.endpoint import Endpoint
+from synth.generators import scopes
 
 Say = Callable[[str], None]
 
@@ -20,34 +22,43 @@ def identified(project: Project, say: Say) -> Teacher:
     teacher = project.spec.teacher
     if teacher.url != "embedded" or teacher.revision:
         return teacher
-    from synth.embedded.weights import embedded_weights
-
     return teacher.model_copy(update={"revision": embedded_weights(say).revision})
+
+
+def scopes_of(project: Project, say: Say) -> list[str]:
+    """The scopes under which the candidates of the present spec stand."""
+    return list(scopes(project, identified(project, say)).values())
 
 
 @asynccontextmanager
 async def opened(teacher: Teacher, say: Say) -> AsyncIterator[Endpoint]:
-    """The teacher, ready to be asked. Raises AuthError if the variable of its key is not set, and what starting the
-    embedded model raises."""
-    if teacher.url == "embedded":
-        from synth.embedded.process import embedded
+    """The teacher, ready to be asked. Its key is read, and the embedded model is started, when the first request is
+    about to be sent: a run that has every answer already needs neither.
 
-        async with (
-            embedded(max_batch=teacher.concurrency, progress=say) as server,
-            _endpoint(server.base_url, teacher, model=server.model) as endpoint,
-        ):
+    Asking then raises AuthError if the variable of the key is not set, and what starting the embedded model raises.
+    """
+    embedded = teacher.url == "embedded"
+    async with AsyncExitStack() as running:
+
+        async def start() -> tuple[str, str | None]:
+            if not embedded:
+                return teacher.url, _key(teacher)
+            from synth.embedded import process
+
+            server = await running.enter_async_context(process.embedded(max_batch=teacher.concurrency, progress=say))
+            return server.base_url, None
+
+        endpoint = Endpoint(
+            teacher.url,
+            NAME if embedded else teacher.model,
+            key_env=teacher.key_env,
+            timeout_s=teacher.timeout_s,
+            retries=teacher.retries,
+            concurrency=teacher.concurrency,
+            start=start,
+        )
+        async with endpoint:
             yield endpoint
-        return
-    async with _endpoint(teacher.url, teacher, key=_key(teacher)) as endpoint:
-        yield endpoint
-
-
-@asynccontextmanager
-async def asleep(teacher: Teacher) -> AsyncIterator[Endpoint]:
-    """A stand-in for a run that has every answer already: it has no connection and starts no child process. Were it
-    asked after all, nothing would answer, and that would be an error."""
-    async with _endpoint("http://127.0.0.1:9/v1" if teacher.url == "embedded" else teacher.url, teacher) as endpoint:
-        yield endpoint
 
 
 def _key(teacher: Teacher) -> str | None:
@@ -61,15 +72,3 @@ def _key(teacher: Teacher) -> str | None:
             fix=f"Set it to the key of {teacher.url}: export {teacher.key_env}=...",
         )
     return key
-
-
-def _endpoint(url: str, teacher: Teacher, *, model: str | None = None, key: str | None = None) -> Endpoint:
-    return Endpoint(
-        url,
-        model or teacher.model,
-        key=key,
-        key_env=teacher.key_env,
-        timeout_s=teacher.timeout_s,
-        retries=teacher.retries,
-        concurrency=teacher.concurrency,
-    )

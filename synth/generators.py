@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from prompts import Prompt
+from prompts import Prompt, load
 from schemas.errors import PromptError
 from schemas.records import Candidate, Generated, Messages, Pair, Sampling, Seed, content_id
-from schemas.spec import Backward, Exemplar, Forward, Task
+from schemas.spec import Backward, Exemplar, Forward, Task, Teacher
+from schemas.spec_file import Project
 from synth.ledger import Completion, Ledger, Miss
 
 Name = Literal["forward", "backward"]
@@ -53,7 +54,7 @@ def forward(task: Task, exemplars: Sequence[Exemplar], settings: Forward, prompt
     the answers.
     """
     render = _renderer(prompt, task, exemplars, "simple")
-    named = scope("forward", task, exemplars, settings, prompt, ledger)
+    named = scope("forward", task, exemplars, settings, prompt, ledger.teacher)
 
     async def outcomes(seed: Seed) -> AsyncIterator[Outcome]:
         answers = await ledger.complete(render(simple=seed.text), settings.sampling, settings.n, prompt.schema)
@@ -73,7 +74,7 @@ def backward(
     i, which the pair names in `meta`.
     """
     render = _renderer(prompt, task, exemplars, "enhanced", "level")
-    named = scope("backward", task, exemplars, settings, prompt, ledger)
+    named = scope("backward", task, exemplars, settings, prompt, ledger.teacher)
 
     async def outcomes(seed: Seed) -> AsyncIterator[Outcome]:
         chats = [render(enhanced=seed.text, level=level) for level in settings.levels]
@@ -101,7 +102,7 @@ def scope(
     exemplars: Sequence[Exemplar],
     settings: Forward | Backward,
     prompt: Prompt,
-    ledger: Ledger,
+    teacher: Teacher,
 ) -> str:
     """`Candidate.scope`: a hash of all that shapes a generator's pairs.
 
@@ -115,9 +116,23 @@ def scope(
         [[e.simple, e.enhanced] for e in exemplars],
         settings.sampling.model_dump(mode="json"),
         list(settings.levels) if isinstance(settings, Backward) else None,
-        [ledger.identity, ledger.revision],
+        [teacher.identity or teacher.model, teacher.revision],
     ]
     return content_id("scope", [generator, shapes])
+
+
+def scopes(project: Project, teacher: Teacher) -> dict[str, str]:
+    """generator -> the scope of its candidates under the present spec, for each that is enabled. Asks nobody.
+
+    `teacher` is the spec's with its revision. Raises PromptError.
+    """
+    spec = project.spec
+    ways: dict[Name, Forward | Backward] = {"forward": spec.generate.forward, "backward": spec.generate.backward}
+    return {
+        name: scope(name, spec.task, spec.exemplars, way, load(way.prompt, project.folder), teacher)
+        for name, way in ways.items()
+        if way.enabled
+    }
 
 
 class _Place(NamedTuple):

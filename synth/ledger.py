@@ -72,6 +72,7 @@ class Ledger:
         retry_failed: bool = False,
         concurrency: int | None = None,
     ) -> None:
+        self.teacher = teacher
         self.identity = teacher.identity or teacher.model
         self.revision = teacher.revision
         self.concurrency = concurrency or teacher.concurrency

@@ -8,10 +8,9 @@ from curate.curate import curate as judge_pool
 from curate.export import export_dataset
 from curate.review.pool import read_pool
 from curate.review.standing import as_json, standing_of
-from pairsmith import plan
+from pairsmith import plan, teachers
 from pairsmith.receipt import Draft, recording
 from pairsmith.session import Session
-from pairsmith.stages.generate import pool_scopes
 from schemas.records import Artifact
 from schemas.spec_file import Project
 from schemas.store import Store
@@ -26,7 +25,7 @@ def curate(session: Session, project: Project, store: Store) -> Draft:
     """
     with recording(project, store, "curate") as draft:
         draft.facts |= {**plan.inputs_of("curate", project, store), "review_count": store.review_count()}
-        scopes = asyncio.run(pool_scopes(session, project, store))
+        scopes = teachers.scopes_of(project, session.say)
         with session.progress() as progress:
             result = asyncio.run(judge_pool(project, store, scopes=scopes, progress=progress))
             draft.counts, draft.reasons = result.counts, result.reasons

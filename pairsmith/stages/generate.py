@@ -76,12 +76,8 @@ async def _ask(
     draft: Draft,
     result: GenerateResult,
 ) -> None:
-    # Whether there is anything to ask is known before the teacher is opened: the embedded one takes seconds to start.
-    async with teachers.asleep(teacher) as nobody:
-        ready = _generators(project, Ledger(store, nobody, teacher))
-    idle = not retry_failed and all_decided(store, seeds, ready)
     with session.progress() as progress, session.stopping.draining() as stop:
-        async with teachers.asleep(teacher) if idle else teachers.opened(teacher, session.say) as endpoint:
+        async with teachers.opened(teacher, session.say) as endpoint:
             ledger = Ledger(store, endpoint, teacher, retry_failed=retry_failed)
             made_by = _generators(project, ledger)
             draft.facts["scopes"] = {generator.name: generator.scope for generator in made_by}
@@ -119,33 +115,12 @@ def _generators(project: Project, ledger: Ledger) -> list[Generator]:
     return ways
 
 
-def all_decided(store: Store, seeds: Sequence[Seed], ready: Sequence[Generator]) -> bool:
-    """Whether every place has a pair, or a failure after which it would not be asked again."""
-    for generator in ready:
-        decided = {
-            (c.seed_id, c.sample)
-            for c in store.candidates(generator.scope)
-            if c.failure is None or c.failure.partition(":")[0] not in UNANSWERED
-        }
-        wanted = {(seed.id, n) for seed in seeds if seed.kind == generator.takes for n in range(generator.samples)}
-        if not wanted <= decided:
-            return False
-    return True
-
-
 def _pool_id(store: Store, scopes: Iterable[str]) -> str:
     """A hash of every place and its outcome: another pair in the pool makes another id."""
     places = sorted(
         [c.seed_id, c.sample, c.pair_id or "", c.failure or ""] for scope in scopes for c in store.candidates(scope)
     )
     return content_id("pool", places)
-
-
-async def pool_scopes(session: Session, project: Project, store: Store) -> list[str]:
-    """The scopes under which the candidates of the present spec stand. Asks no teacher."""
-    teacher = teachers.identified(project, session.say)
-    async with teachers.asleep(teacher) as nobody:
-        return [generator.scope for generator in _generators(project, Ledger(store, nobody, teacher))]
 
 
 def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from prompts import load
 from schemas.errors import PromptError
 from schemas.records import Generated, Sampling
-from schemas.spec import Backward, Exemplar, Forward, Task, Teacher
+from schemas.spec import Backward, Evaluate, Exemplar, Forward, Pattern, SeedSource, Spec, Task, Teacher
+from schemas.spec_file import Project
 from schemas.store import Store
 from synth.endpoint import Endpoint
-from synth.generators import Generator, Outcome, clean, forward, scope
+from synth.generators import Generator, Outcome, clean, forward, scope, scopes
 from synth.ledger import Ledger
 from tests.synth.loopback import LoopbackTeacher, says
 from tests.synth.rig import EXEMPLARS, TASK, Rig, enhanced, prompts_in, rig, simple
@@ -125,9 +126,7 @@ def scope_of(
     **teacher: Any,
 ) -> str:
     spec = Teacher(model=teacher.pop("model", "m"), **teacher)
-    with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
-        ledger = Ledger(store, Endpoint("http://h", spec.model), spec)
-        return scope("forward", task, exemplars, settings or Forward(), load(prompt, prompts_in(folder)), ledger)
+    return scope("forward", task, exemplars, settings or Forward(), load(prompt, prompts_in(folder)), spec)
 
 
 def test_a_scope_names_what_shapes_pairs_and_nothing_else(tmp_path: Path) -> None:
@@ -150,6 +149,25 @@ def test_a_scope_names_what_shapes_pairs_and_nothing_else(tmp_path: Path) -> Non
         scope_of(tmp_path, prompt="simplify"),
     ]
     assert len({base, *other}) == 1 + len(other)
+
+
+def test_the_scopes_of_a_project_need_no_teacher_and_never_change(tmp_path: Path) -> None:
+    """Scopes are read off spec, prompts and teacher, without store or server, and those of older stores still hold."""
+    spec = Spec(
+        task=Task(name="golden", style="Rewrite richly."),
+        seeds=(SeedSource(path="s.jsonl"),),
+        exemplars=(Exemplar(simple="a fox", enhanced="a fox at dawn"),),
+        evaluate=Evaluate(checks=(Pattern(name="a", pattern="x"), Pattern(name="b", pattern="y"))),
+    )
+    project = Project(tmp_path, spec)
+    assert scopes(project, Teacher(url="http://h", model="m", revision="r1")) == {
+        "forward": "fc75974a864abefed8beb09f4521d227",
+        "backward": "1c9b472b73c0ce52527ef4b33dd02cdc",
+    }
+    assert scopes(project, Teacher(url="http://h", model="m", identity="i")) == {
+        "forward": "778c6c51927cb8f08b2bfffc2b898fbe",
+        "backward": "db3602634278bd80db6e6a8f058c61ab",
+    }
 
 
 def test_a_prompt_that_asks_for_what_generation_lacks_is_refused_at_once(tmp_path: Path) -> None:
