@@ -10,8 +10,8 @@ import orjson
 from curate.curate import CurateResult
 from curate.review.standing import in_words
 from curate.split import PARTS
+from schemas.project import Project
 from schemas.records import Generated, Seed
-from schemas.spec_file import Project
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 

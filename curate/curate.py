@@ -23,6 +23,7 @@ from curate.scorers.choose import Chosen, Progress, Serve, choose
 from curate.selection import best
 from curate.split import PARTS, Part, split_of
 from schemas.errors import NotConserved, NoWork
+from schemas.project import Project
 from schemas.records import (
     Artifact,
     Candidate,
@@ -34,7 +35,6 @@ from schemas.records import (
     Verdict,
     content_id,
 )
-from schemas.spec_file import Project
 from schemas.store import Store
 from schemas.transitions import reach
 from synth.embedded.process import embedded

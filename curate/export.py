@@ -22,8 +22,8 @@ from curate.card import card
 from curate.curate import Accepted, CurateResult
 from curate.split import PARTS, Part
 from schemas.errors import InputError, NotConserved, NoWork, UsageError
+from schemas.project import Project
 from schemas.records import Artifact, Generated, Json, Pair, Seed, content_id, now
-from schemas.spec_file import Project
 from schemas.store import Store
 
 FORMAT = "pairsmith-dataset@1"

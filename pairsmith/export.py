@@ -9,8 +9,9 @@ from pathlib import Path
 from pairsmith.loop import REPORT
 from pairsmith.receipt import Draft, recording
 from schemas.errors import NoWork, UsageError
+from schemas.project import Project
 from schemas.records import Artifact, Counts
-from schemas.spec_file import SPEC_NAME, Project
+from schemas.spec_file import SPEC_NAME
 from schemas.store import Store
 
 NAMES = ("dataset", "adapter", "evaluation")

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from schemas.errors import PairsmithError
-from schemas.spec_file import SPEC_NAME, Project, load
+from schemas.project import Project
+from schemas.spec_file import SPEC_NAME, load
 from schemas.store import Store
 
 GIB = 2**30

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pairsmith import plan
 from pairsmith.receipt import Draft, recording
 from pairsmith.session import Session
+from schemas.project import Project
 from schemas.records import Receipt, Usage
-from schemas.spec_file import Project
 from schemas.store import Store
 
 if TYPE_CHECKING:

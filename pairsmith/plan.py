@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import prompts
+from schemas.project import Project
 from schemas.records import Receipt, content_id
-from schemas.spec_file import Project
 from schemas.store import Store
 
 STAGES = ("generate", "curate", "review", "train", "evaluate")

@@ -13,8 +13,8 @@ from typing import Any
 
 import pairsmith
 from schemas.errors import NotConserved, NoWork, PairsmithError, StoreError
+from schemas.project import Project
 from schemas.records import Counts, Receipt, Usage, now
-from schemas.spec_file import Project
 from schemas.store import Store
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "aiohttp", "sqlalchemy", "rensa")

@@ -11,8 +11,8 @@ from curate.review.standing import as_json, standing_of
 from pairsmith.session import Session
 from pairsmith.stages.review import judged_pool
 from schemas.errors import NoWork
+from schemas.project import Project
 from schemas.records import Json
-from schemas.spec_file import Project
 from schemas.store import Store
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from pairsmith.stopping import Stopping
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from schemas.spec_file import Project
+    from schemas.project import Project
     from schemas.store import Store
 
 

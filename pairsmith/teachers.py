@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from schemas.errors import AuthError
+from schemas.project import Project
 from schemas.spec import Teacher
-from schemas.spec_file import Project
 from synth.embedded.weights import NAME, embedded_weights
 from synth.endpoint import Endpoint
 from synth.generators import scopes

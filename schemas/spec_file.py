@@ -6,29 +6,16 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from schemas.errors import SpecError
-from schemas.records import content_id
+from schemas.project import Project
 from schemas.spec import Spec
 
 SPEC_NAME = "pairsmith.toml"
-
-
-@dataclass(frozen=True)
-class Project:
-    """A folder with a spec file in it. Paths in the spec are relative to `folder`."""
-
-    folder: Path
-    spec: Spec
-
-    @property
-    def spec_hash(self) -> str:
-        return content_id("spec", self.spec.model_dump(mode="json"))
 
 
 def load(folder: Path, overrides: Sequence[str] = ()) -> Project:
@@ -55,7 +42,7 @@ def load(folder: Path, overrides: Sequence[str] = ()) -> Project:
         raise SpecError(f"is not valid TOML: {error}.", where=where, fix="Mend that line.") from None
     set_keys = [_override(raw, item) for item in overrides]
     try:
-        return Project(folder, Spec.model_validate(raw))
+        return Project(folder, Spec.model_validate(raw), tuple(overrides))
     except ValidationError as error:
         raise _explained(error, raw, path, text, set_keys) from None
 

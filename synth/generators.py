@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple
 
 from prompts import Prompt, load
 from schemas.errors import PromptError
+from schemas.project import Project
 from schemas.records import Candidate, Generated, Messages, Pair, Sampling, Seed, content_id
 from schemas.spec import Backward, Exemplar, Forward, Task, Teacher
-from schemas.spec_file import Project
 from synth.ledger import Completion, Ledger, Miss
 
 Name = Literal["forward", "backward"]

@@ -19,9 +19,9 @@ import orjson
 
 from curate.split import split_of
 from schemas.errors import NoWork, PairsmithError
+from schemas.project import Project
 from schemas.records import Call, Sampling, Seed, Usage, content_id
 from schemas.spec import Spec, Teacher
-from schemas.spec_file import Project
 from schemas.store import Store
 from synth.embedded.process import EmbeddedServer, embedded
 from synth.endpoint import Endpoint

@@ -8,9 +8,9 @@ from typing import Literal
 
 import prompts
 from prompts import Prompt
+from schemas.project import Project
 from schemas.records import Message, Messages, Sampling, Seed
 from schemas.spec import Exemplar, Spec, Teacher
-from schemas.spec_file import Project
 
 Where = Literal["base", "teacher", "tuned"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from schemas.spec_file import Project
+from schemas.project import Project
 from train.outcome import TrainResult
 from train.rows import read_rows
 from train.sft import fine_tune

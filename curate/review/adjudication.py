@@ -23,8 +23,8 @@ from curate.review.push import (
 )
 from curate.review.queues import Argilla
 from curate.review.task import record
+from schemas.project import Project
 from schemas.records import Json, Pair, Review
-from schemas.spec_file import Project
 from schemas.store import Store
 
 

@@ -14,8 +14,8 @@ import orjson
 from curate.review.decision import standing
 from curate.review.estimate import binomial
 from schemas.errors import InputError
+from schemas.project import Project
 from schemas.records import Imported, Pair, Review, content_id
-from schemas.spec_file import Project
 
 _VERDICTS = ("accept", "reject", "edit")
 

@@ -11,8 +11,8 @@ from functools import cached_property
 from curate.gates import gates_for
 from curate.review.estimate import Share, Stratum, accept_share
 from curate.review.router import ESTIMATION, RouterRow, frames, sample
+from schemas.project import Project
 from schemas.records import Candidate, Pair, RoutingReason, Verdict
-from schemas.spec_file import Project
 from schemas.store import Store
 
 

@@ -18,8 +18,8 @@ from curate.review.push import ADJUDICATION, SHARED, queue_name
 from curate.review.queues import Argilla
 from curate.review.task import LETTERS, THIS
 from schemas.errors import ReviewError
+from schemas.project import Project
 from schemas.records import Json, Pair, Record, Review, now
-from schemas.spec_file import Project
 from schemas.store import Store
 from schemas.transitions import reach
 

@@ -18,8 +18,8 @@ from curate.review.router import REASONS, divide, draw, frames, place, routed_id
 from curate.review.standing import standing_of
 from curate.review.task import bad_examples, guidelines, record, settings
 from schemas.errors import ReviewError
+from schemas.project import Project
 from schemas.records import Json, Message, Pair, Review, Routed, RoutingReason
-from schemas.spec_file import Project
 from schemas.store import Store
 from schemas.transitions import reach
 

@@ -10,8 +10,8 @@ from curate.review.estimate import Advice, Share, accept_share, advice, seconds_
 from curate.review.pool import Pool, rejected_share, strata
 from curate.review.router import routed_ids
 from schemas.errors import MissingDependency
+from schemas.project import Project
 from schemas.records import Json
-from schemas.spec_file import Project
 from schemas.store import Store
 
 

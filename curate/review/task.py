@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from curate.review.pool import Pool
+from schemas.project import Project
 from schemas.records import Json, Message, Pair, Review, RoutingReason, Verdict
-from schemas.spec_file import Project
 
 VERDICTS = {"accept": "Accept", "reject": "Reject", "edit": "Edit"}
 LETTERS = "ABCDEFGH"  # the other candidates; more are not shown

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from pairsmith.report.evidence import Distribution, Evidence, Example, Outcome, Reason, Reviews, Scorer, Stage, Step
 from schemas.errors import PairsmithError
+from schemas.project import Project
 from schemas.records import Artifact, Candidate, Pair, Receipt, Record, Verdict, now
-from schemas.spec_file import Project
 from schemas.store import Store
 from train.evaluation import Evaluation
 from train.outcome import TrainResult

@@ -11,8 +11,8 @@ from curate.review.standing import as_json, standing_of
 from pairsmith import plan, teachers
 from pairsmith.receipt import Draft, recording
 from pairsmith.session import Session
+from schemas.project import Project
 from schemas.records import Artifact
-from schemas.spec_file import Project
 from schemas.store import Store
 
 DATASET = "dataset"

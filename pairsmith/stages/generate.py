@@ -13,9 +13,9 @@ from pairsmith import plan, teachers
 from pairsmith.receipt import Draft, recording
 from pairsmith.session import Session
 from schemas.errors import Interrupted
+from schemas.project import Project
 from schemas.records import Pair, Seed, content_id
 from schemas.spec import Teacher
-from schemas.spec_file import Project
 from schemas.store import Store
 from synth import generators
 from synth.engine import GenerateResult

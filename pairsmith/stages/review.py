@@ -21,8 +21,8 @@ from pairsmith import plan, teachers
 from pairsmith.receipt import Draft, recording
 from pairsmith.session import Session
 from schemas.errors import MissingDependency, NoWork, ReviewError, StoreBusy
+from schemas.project import Project
 from schemas.records import Counts
-from schemas.spec_file import Project
 from schemas.store import Store
 
 GO_ON = "`pairsmith run --no-review` goes on without people."

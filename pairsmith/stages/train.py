@@ -11,8 +11,8 @@ from pairsmith.receipt import Draft, recording
 from pairsmith.session import Session
 from pairsmith.stages.curate import latest_dataset
 from schemas.errors import NoWork
+from schemas.project import Project
 from schemas.records import Counts
-from schemas.spec_file import Project
 from schemas.store import Store
 
 if TYPE_CHECKING:

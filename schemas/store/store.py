@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from schemas.errors import MissingDependency, PairsmithError, StoreError, UsageError
+from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, Review, Routed, Seed, Usage, Verdict
-from schemas.spec_file import Project
 from schemas.store import tables
 from schemas.store.failures import explained, shown
 from schemas.store.lock import advisory_lock, file_lock

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from curate.curate import CurateResult, curate
 from curate.split import split_of
 from schemas.errors import NoWork
+from schemas.project import Project
 from schemas.records import Candidate, Counts, Edited, Pair, Review, Seed
-from schemas.spec_file import Project
 from schemas.store import Store
 from synth.embedded.weights import Weights
 from tests.curate import tiny

@@ -16,8 +16,8 @@ from curate.curate import CurateResult, curate
 from curate.export import export_dataset, rows
 from curate.split import PARTS
 from schemas.errors import InputError, NotConserved, NoWork, UsageError
+from schemas.project import Project
 from schemas.records import Review
-from schemas.spec_file import Project
 from schemas.store import Store
 from tests.curate import tiny
 

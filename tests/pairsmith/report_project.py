@@ -19,6 +19,7 @@ from aiohttp import web
 from curate.curate import CurateResult, curate
 from curate.split import split_of
 from pairsmith.receipt import recording
+from schemas.project import Project
 from schemas.records import (
     Artifact,
     Call,
@@ -31,7 +32,7 @@ from schemas.records import (
     Usage,
     content_id,
 )
-from schemas.spec_file import Project, load
+from schemas.spec_file import load
 from schemas.store import Store
 from synth.embedded.weights import Weights
 from train.checks import checks_for

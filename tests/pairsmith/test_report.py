@@ -17,8 +17,8 @@ from pairsmith.report.page import render
 from pairsmith.report.proof import which_way
 from pairsmith.report.sentences import conservation
 from schemas.errors import PairsmithError, TeacherError
+from schemas.project import Project
 from schemas.records import Artifact, Counts, Review
-from schemas.spec_file import Project
 from schemas.store import Store
 from tests.pairsmith import report_project as made
 from train.bootstrap import Interval

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from curate.curate import CurateResult, curate
+from schemas.project import Project
 from schemas.records import Counts, Pair, Review
-from schemas.spec_file import Project
 from schemas.store import Store
 from tests.curate import tiny
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from curate.review.gold import read_gold
 from curate.review.pool import Pool, read_pool
 from curate.review.task import VERDICTS, agent_name, bad_examples, guidelines, marked, record
+from schemas.project import Project
 from schemas.records import Message, Review, Verdict
-from schemas.spec_file import Project
 from schemas.store import Store
 from tests.review.review_project import SCOPE, fill, project
 

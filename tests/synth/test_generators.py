@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from prompts import load
 from schemas.errors import PromptError
+from schemas.project import Project
 from schemas.records import Generated, Sampling
 from schemas.spec import Backward, Evaluate, Exemplar, Forward, Pattern, SeedSource, Spec, Task, Teacher
-from schemas.spec_file import Project
 from schemas.store import Store
 from synth.endpoint import Endpoint
 from synth.generators import Generator, Outcome, clean, forward, scope, scopes

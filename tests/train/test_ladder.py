@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from schemas.errors import NoWork, PairsmithError
+from schemas.project import Project
 from schemas.spec import Teacher
-from schemas.spec_file import Project
 from schemas.store import Store
 from synth.endpoint import Endpoint
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
