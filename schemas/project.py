@@ -25,3 +25,7 @@ class Project:
     def spec_hash(self) -> str:
         """A hash of the whole spec as it holds now, overrides included."""
         return content_id("spec", self.spec.model_dump(mode="json"))
+
+    def inside(self, path: Path) -> str:
+        """`path` relative to the project, so that the project can be moved. Raises ValueError if it is not in it."""
+        return path.resolve().relative_to(self.folder.resolve()).as_posix()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import uvloop
 
 import prompts
-from pairsmith import plan, teachers
-from pairsmith.receipt import Draft, recording
-from pairsmith.session import Session
+from pairsmith import event_loop, plan, teachers
+from pairsmith.outcome import GenerateOutcome
+from pairsmith.receipt import Recording, recording
+from pairsmith.standard_input import piped
+from pairsmith.stopping import Stopping
 from schemas.errors import Interrupted
+from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Pair, Seed, content_id
 from schemas.spec import Teacher
@@ -29,86 +33,111 @@ SHOWN_PROBLEMS = 5
 UNANSWERED = frozenset({"throttled", "server", "broken", "timeout", "unanswered"})
 
 
-def generate(session: Session, project: Project, store: Store, *, retry_failed: bool = False) -> Draft:
+def generate(
+    project: Project,
+    store: Store,
+    *,
+    progress: Progress = unseen,
+    say: Say = unheard,
+    stop: Stopping | None = None,
+    retry_failed: bool = False,
+) -> GenerateOutcome:
     """Ask for every pair that is not in the store yet.
 
     Raises Interrupted after Ctrl-C, when everything in flight was saved; InputError for seeds that cannot be read.
     """
-    with recording(project, store, "generate") as draft:
-        draft.facts |= plan.inputs_of("generate", project, store)
-        reading = read_seeds(project.spec.seeds, project.folder, sys.stdin.buffer)
-        _report_problems(session, reading)
+    with recording(project, store, "generate", GenerateOutcome()) as record:
+        stdin = piped().content if any(source.path == "-" for source in project.spec.seeds) else None
+        inputs = plan.inputs_of("generate", project, store, stdin=True)
+        reading = read_seeds(project.spec.seeds, project.folder, stdin)
+        _say_problems(say, reading)
         store.set_active_seeds(reading.seeds)
-        draft.facts["seeds"] = dict(Counter(seed.kind for seed in reading.seeds))
-        draft.facts["seed_problems"] = [f"{problem.where}: {problem.what}" for problem in reading.problems]
-        teacher = teachers.identified(project, session.say)
+        teacher = teachers.identified(project, say)
+        record.outcome = GenerateOutcome(
+            **inputs._asdict(),
+            seeds=dict(Counter(seed.kind for seed in reading.seeds)),
+            seed_problems=tuple(f"{problem.where}: {problem.what}" for problem in reading.problems),
+            scopes=generators.scopes(project, teacher),
+        )
         result = GenerateResult()
+        asking = _Asking(project, store, teacher, progress, say, stop or Stopping(), retry_failed)
         try:
-            uvloop.run(_ask(session, project, store, teacher, reading.seeds, retry_failed, draft, result))
+            event_loop.run(_ask(asking, reading.seeds, record, result), uvloop.run)
         finally:
-            draft.counts = result.counts
-            draft.reasons = dict(result.reasons)
-            draft.facts |= {"pairs_made": result.pairs_made, "pairs_kept": result.pairs_kept}
-            draft.facts["unanswered"] = sum(n for word, n in result.reasons.items() if word in UNANSWERED)
-        draft.facts["made"] = _pool_id(store, draft.facts["scopes"].values())
+            record.outcome = replace(
+                record.outcome,
+                counts=result.counts,
+                reasons=dict(result.reasons),
+                pairs_made=result.pairs_made,
+                pairs_kept=result.pairs_kept,
+                unanswered=sum(count for word, count in result.reasons.items() if word in UNANSWERED),
+            )
+        record.outcome = replace(record.outcome, made=_pool_id(store, record.outcome.scopes.values()))
         if result.stopped:
             raise Interrupted(
                 f"{result.rows_in} rows are done and every answer is in the store.",
                 fix="Run the same command again: it goes on from here and asks for none of them twice.",
             )
-    return draft
+    return record.outcome
 
 
-def _report_problems(session: Session, reading: SeedReading) -> None:
+def _say_problems(say: Say, reading: SeedReading) -> None:
     for problem in (*reading.notes, *reading.problems)[:SHOWN_PROBLEMS]:
-        session.say(f"{problem.where}: {problem.what}")
+        say(f"{problem.where}: {problem.what}")
     if (more := len(reading.problems) + len(reading.notes) - SHOWN_PROBLEMS) > 0:
-        session.say(f"and {more} more; the receipt lists them all.")
+        say(f"and {more} more; the receipt lists them all.")
+
+
+class _Asking(NamedTuple):
+    """Who asks whom, and how it is shown."""
+
+    project: Project
+    store: Store
+    teacher: Teacher
+    progress: Progress
+    say: Say
+    stop: Stopping
+    retry_failed: bool
 
 
 async def _ask(
-    session: Session,
-    project: Project,
-    store: Store,
-    teacher: Teacher,
-    seeds: Sequence[Seed],
-    retry_failed: bool,
-    draft: Draft,
-    result: GenerateResult,
+    asking: _Asking, seeds: Sequence[Seed], record: Recording[GenerateOutcome], result: GenerateResult
 ) -> None:
-    with session.progress() as progress, session.stopping.draining() as stop:
-        async with teachers.opened(teacher, session.say) as endpoint:
-            ledger = Ledger(store, endpoint, teacher, retry_failed=retry_failed)
-            made_by = _generators(project, ledger)
-            draft.facts["scopes"] = {generator.name: generator.scope for generator in made_by}
+    project, store, spec = asking.project, asking.store, asking.project.spec
+    with asking.stop.draining() as stop:
+        async with teachers.opened(asking.teacher, asking.say) as endpoint:
+            ledger = Ledger(store, endpoint, asking.teacher, retry_failed=asking.retry_failed)
             try:
                 await run_engine(
                     store,
                     seeds,
-                    made_by,
+                    _generators(project, ledger),
                     concurrency=ledger.concurrency,
-                    accept=_accept(project) if project.spec.generate.accepted else None,
-                    target=project.spec.generate.accepted,
-                    progress=progress,
+                    accept=_accept(project) if spec.generate.accepted else None,
+                    target=spec.generate.accepted,
+                    progress=asking.progress,
                     stop=stop,
                     result=result,
                 )
             finally:
-                draft.calls_sent, draft.calls_reused = ledger.sent, ledger.reused
-                draft.usage, draft.usd = ledger.usage, ledger.usd
-                draft.facts |= {
-                    "retries": dict(ledger.retries_by_kind),
-                    "served": dict(ledger.served),
-                    "usage_unknown": ledger.usage_unknown,
-                }
+                record.outcome = replace(
+                    record.outcome,
+                    calls_sent=ledger.sent,
+                    calls_reused=ledger.reused,
+                    usage=ledger.usage,
+                    usd=ledger.usd,
+                    retries=dict(ledger.retries_by_kind),
+                    served=dict(ledger.served),
+                    usage_unknown=ledger.usage_unknown,
+                )
 
 
 def _generators(project: Project, ledger: Ledger) -> list[Generator]:
     spec = project.spec
     ways = []
-    if (settings := spec.generate.forward).enabled:
-        prompt = prompts.load(settings.prompt, project.folder)
-        ways.append(generators.forward(spec.task, spec.exemplars, settings, prompt, ledger))
+    if (ahead := spec.generate.forward).enabled:
+        prompt = prompts.load(ahead.prompt, project.folder)
+        ways.append(generators.forward(spec.task, spec.exemplars, ahead, prompt, ledger))
     if (back := spec.generate.backward).enabled:
         prompt = prompts.load(back.prompt, project.folder)
         ways.append(generators.backward(spec.task, spec.exemplars, back, prompt, ledger))
