@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pairsmith.outcome import CurateOutcome
 from pairsmith.receipt import recording
 from pairsmith.report import write_report
 from pairsmith.report.gather import gather
@@ -238,8 +239,8 @@ def test_a_run_that_stopped_is_said_beside_the_last_one_that_finished(project: P
     """A failed command is not hidden behind an older success, and the older numbers stay."""
 
     def dies() -> None:
-        with recording(project, done, "curate") as draft:
-            draft.counts = Counts(rows_in=3, waiting=3)
+        with recording(project, done, "curate", CurateOutcome()) as record:
+            record.outcome = CurateOutcome(counts=Counts(rows_in=3, waiting=3))
             raise TeacherError("the scorer's endpoint is gone.", fix="Start it again.")
 
     with pytest.raises(TeacherError):
