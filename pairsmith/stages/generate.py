@@ -48,6 +48,8 @@ def generate(
     """
     with recording(project, store, "generate", GenerateOutcome()) as record:
         stdin = piped().content if any(source.path == "-" for source in project.spec.seeds) else None
+        if stdin:
+            stdin.seek(0)
         inputs = plan.inputs_of("generate", project, store, stdin=True)
         reading = read_seeds(project.spec.seeds, project.folder, stdin)
         _say_problems(say, reading)

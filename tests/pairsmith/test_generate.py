@@ -117,7 +117,7 @@ def test_status_tells_what_run_would_do(project: Project) -> None:
     assert after["next"] == ["curate", "review", "train", "evaluate"]
     assert (after["seeds"], after["pairs"], after["ledger"]["requests"]) == ({"simple": 12}, ROWS, 12)
     changed = project.json("status", "--set", "generate.forward.n=3")
-    assert changed["stages"][0]["why"] == "its inputs have changed"
+    assert changed["stages"][0]["why"] == "because of --set generate.forward.n=3"
     assert "generate    done" in project.run("status").stdout
     without = project.json("status", "--set", "review.enabled=false")
     assert without["next"] == ["curate", "train", "evaluate"]
