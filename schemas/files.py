@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import shutil
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_LEFT_BEHIND_S = 24 * 3600.0
+_LEFT_BEHIND_S = 60.0
 
 
 @contextmanager
@@ -48,7 +49,10 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     _tidy(path)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    held = os.open(partial, os.O_RDONLY)
     try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(held, fcntl.LOCK_EX)
         yield partial
         if not partial.exists():
             return
@@ -64,6 +68,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     finally:
         # What is left there is what could not be finished, or the old folder.
         shutil.rmtree(partial, ignore_errors=True)
+        os.close(held)
         _tidy(path)
 
 
@@ -72,7 +77,7 @@ def _beside(path: Path, what: str) -> Path:
 
 
 def _tidy(path: Path) -> None:
-    """Put back an old folder that has no successor, and delete those that have one and what crashes left a day ago."""
+    """Put back an old folder that has no successor, and delete those that have one and what a crash has left."""
     for old in sorted(path.parent.glob(f".{path.name}.*.old")):
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
@@ -80,8 +85,20 @@ def _tidy(path: Path) -> None:
             os.rename(old, path)
     for partial in path.parent.glob(f".{path.name}.*.partial"):
         with suppress(OSError):
-            if time.time() - partial.stat().st_mtime > _LEFT_BEHIND_S:
+            if time.time() - partial.stat().st_mtime > _LEFT_BEHIND_S and _is_free(partial):
                 shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether no living process fills `folder`: the lock of one that died is freed."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(opened)
+    return True
 
 
 def _exchanged(one: Path, other: Path) -> bool:

@@ -7,7 +7,6 @@ nothing.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -19,6 +18,7 @@ import orjson
 
 from curate.split import split_of
 from schemas.errors import NoWork, PairsmithError
+from schemas.files import replaced
 from schemas.project import Project
 from schemas.records import Call, Sampling, Seed, Usage, content_id
 from schemas.spec import Spec, Teacher
@@ -333,10 +333,6 @@ def _sum(usages: Sequence[Usage]) -> Usage:
 
 def _write(path: Path, evaluation: Evaluation) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
     body = evaluation.model_dump(mode="json", exclude={"path", "reused"})
-    with partial.open("wb") as written:
-        written.write(orjson.dumps(body, option=orjson.OPT_INDENT_2))
-        written.flush()
-        os.fsync(written.fileno())
-    partial.rename(path)
+    with replaced(path) as partial:
+        partial.write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))

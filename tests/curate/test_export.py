@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -219,8 +220,9 @@ def test_an_interrupted_export_leaves_the_old_dataset(project: Project, store: S
     folder = project.folder / "dataset"
     result = curated(project, store)
     export_dataset(project, store, result, folder)
-    leftover = project.folder / ".dataset.new"
+    leftover = project.folder / ".dataset.1.partial"
     shutil.copytree(folder / "data", leftover / "data")
+    os.utime(leftover, (0, 0))
     assert len(rows(folder, "train")) == sum(k.part == "train" for k in result.accepted)
     fewer = dict(list(ANSWERS.items())[:12])
     export_dataset(project, store, curated(project, store, answers=fewer), folder)
