@@ -23,7 +23,7 @@ from schemas.store import Store
 GIB = 2**30
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
-OPTIONAL = ("postgres", "review", "vllm", "unsloth", "ray")
+OPTIONAL = ("postgres", "review", "vllm", "unsloth")
 
 
 class Finding(NamedTuple):

@@ -48,6 +48,8 @@ _KEYS = {
     "evaluate.checks": "name pattern",
     "store": "url url_env",
 }
+# What is called input and output since.
+_THEN = dict(zip("input output".split(), "simple enhanced".split(), strict=True))  # noqa: SIM905
 
 
 def spec_hash(project: Project, *, reviewed: bool) -> str:
@@ -67,11 +69,12 @@ def as_known(spec: Any, given: Any, at: str = "") -> Any:
         return spec
     given = given if isinstance(given, dict) else {}
     names = _KEYS[at].split()
-    return {
-        key: as_known(value, given.get(key), f"{at}.{key}" if at else key)
+    known = {
+        _THEN.get(key, key): as_known(value, given.get(key), f"{at}.{key}" if at else key)
         for key, value in spec.items()
-        if key in names or key in given
+        if _THEN.get(key, key) in names or key in given
     }
+    return {key: _THEN.get(value, value) if (at, key) == ("seeds", "kind") else value for key, value in known.items()}
 
 
 def why_not(stage: str, receipt: Receipt, project: Project, store: Store) -> str:

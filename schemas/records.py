@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -333,10 +333,3 @@ class Receipt(Record):
     spec_hash: str
     versions: dict[str, str] = Field(default_factory=dict)
     facts: Json = Field(default_factory=dict)
-
-
-class Judged(NamedTuple):
-    """A pair with its verdicts so far."""
-
-    pair: Pair
-    verdicts: tuple[Verdict, ...] = ()

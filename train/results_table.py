@@ -72,19 +72,6 @@ def contrast_lines(evaluation: Evaluation) -> list[str]:
     return lines
 
 
-def plain_table(evaluation: Evaluation) -> str:
-    """The ladder for a pipe: tab-separated, one line a rung and decoding."""
-    lines = ["rung\tdecoding\tpassed\tanswers\tstrict\tlow\thigh"]
-    for rung in evaluation.rungs:
-        for mode in MODES:
-            result: ModeResult = getattr(rung, mode)
-            if result.strict is not None:
-                strict = result.strict
-                numbers = f"{strict.estimate:.3f}\t{strict.low:.3f}\t{strict.high:.3f}"
-                lines.append(f"{label(rung.names)}\t{mode}\t{result.passed}\t{result.answered}\t{numbers}")
-    return "\n".join(lines)
-
-
 def _level(evaluation: Evaluation) -> float:
     return next((rung.sampled.strict.level for rung in evaluation.rungs if rung.sampled.strict), 0.95)
 
