@@ -19,10 +19,11 @@ from typing import NamedTuple
 from curate.duplicates import duplicates, leaks, twins
 from curate.gates import GateStep, gates_for, judge
 from curate.review.decision import Decision, decide, edited_pair
-from curate.scorers.choose import Chosen, Progress, Serve, choose
+from curate.scorers.choose import Chosen, Serve, choose
 from curate.selection import best
 from curate.split import PARTS, Part, split_of
 from schemas.errors import NotConserved, NoWork
+from schemas.progress import Progress
 from schemas.project import Project
 from schemas.records import (
     Artifact,

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from schemas.errors import StoreError
+from schemas.progress import Progress
 from schemas.records import Counts, Pair, Record, Seed
 from schemas.store import Store
 from schemas.transitions import reach
@@ -16,7 +17,6 @@ from synth.chat_completions import Stopped
 from synth.generators import Generator
 
 Accept = Callable[[Pair], Awaitable[bool | None]]
-Progress = Callable[[str, dict[str, float]], None]
 
 _PROGRESS_EVERY_S = 0.1
 

@@ -19,6 +19,7 @@ import orjson
 from curate.split import split_of
 from schemas.errors import NoWork, PairsmithError
 from schemas.files import replaced
+from schemas.progress import Progress
 from schemas.project import Project
 from schemas.records import Call, Sampling, Seed, Usage, content_id
 from schemas.spec import Spec, Teacher
@@ -43,7 +44,7 @@ from train.evaluation import (
 from train.outcome import TrainResult
 from train.rungs import Contender, contenders, decodings
 from train.served_base import served_base
-from train.student import Progress, Student, find_student
+from train.student import Student, find_student
 
 OpenTeacher = Callable[[Teacher], AbstractAsyncContextManager[Endpoint]]
 

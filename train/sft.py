@@ -19,6 +19,7 @@ import orjson
 
 from schemas.errors import NoWork, PairsmithError
 from schemas.files import replaced_folder
+from schemas.progress import Progress
 from schemas.records import content_id
 from schemas.spec import Train
 from train.mask import assert_completion_only, plain_preview
@@ -27,7 +28,7 @@ from train.outcome import TrainResult
 from train.quiet import quiet
 from train.rows import Row, refuse_unusable
 from train.served_base import served_base
-from train.student import Progress, Student, load_for_training, load_tokenizer, read_json
+from train.student import Student, load_for_training, load_tokenizer, read_json
 
 RESULT_NAME = "training.json"
 _WARMUP = 0.1

@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from schemas.progress import Progress
 from schemas.transitions import reach
 from train.outcome import Step, Validation
-from train.student import Progress
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]  # transformers ships no types

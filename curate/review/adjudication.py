@@ -11,18 +11,10 @@ from typing import NamedTuple
 
 from curate.review.decision import decide, standing
 from curate.review.pool import Pool
-from curate.review.push import (
-    ADJUDICATION,
-    Progress,
-    PushResult,
-    conversations,
-    open_queue,
-    queue_name,
-    reasons_of,
-    send,
-)
+from curate.review.push import ADJUDICATION, PushResult, conversations, open_queue, queue_name, reasons_of, send
 from curate.review.queues import Argilla
 from curate.review.task import record
+from schemas.progress import Progress
 from schemas.project import Project
 from schemas.records import Json, Pair, Review
 from schemas.store import Store

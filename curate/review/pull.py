@@ -8,7 +8,7 @@ pause of more than `PAUSE_S`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -18,6 +18,7 @@ from curate.review.push import ADJUDICATION, SHARED, queue_name
 from curate.review.queues import Argilla
 from curate.review.task import LETTERS, THIS
 from schemas.errors import ReviewError
+from schemas.progress import Progress
 from schemas.project import Project
 from schemas.records import Json, Pair, Record, Review, now
 from schemas.store import Store
@@ -26,7 +27,6 @@ from schemas.transitions import reach
 PAUSE_S = 600.0
 SIMULATED = "simulated-"  # annotators whose name begins so are programs; their answers decide nothing
 Role = Literal["annotator", "adjudicator"]
-Progress = Callable[[str, Json], None]
 
 
 @dataclass(frozen=True)
