@@ -111,7 +111,10 @@ def say_not_reviewed(folder: Path) -> None:
     manifest, about = _manifest(folder), folder / "README.md"
     if manifest is None or not about.is_file():
         return
-    text = with_review_switched_off(about.read_text(encoding="utf-8"))
+    before = about.read_text(encoding="utf-8")
+    text = with_review_switched_off(before)
+    if text == before:
+        return
     with replaced(about) as partial:
         partial.write_text(text, encoding="utf-8")
     manifest["files"]["README.md"] = hashlib.sha256(about.read_bytes()).hexdigest()
