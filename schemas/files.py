@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_LEFT_BEHIND_S = 60.0
+# Between making a folder and locking it a process needs far less.
+_LEFT_BEHIND_S = 1.0
 
 
 @contextmanager
