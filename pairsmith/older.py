@@ -118,5 +118,7 @@ def _same_gate_files(facts: Mapping[str, Any], project: Project) -> bool:
         now = gates_for(project.spec.task, gates, project.folder)
     except (OSError, ValueError, PairsmithError):
         return False
-    then = {(by, scope) for by, scope in manifest["steps"]}
-    return all((step.by, step.scope) in then for step in now if step.by.startswith(("gate/user:", "gate/json_schema")))
+    then = {(by, fingerprint) for by, fingerprint in manifest["steps"]}
+    return all(
+        (step.by, step.fingerprint) in then for step in now if step.by.startswith(("gate/user:", "gate/json_schema"))
+    )

@@ -98,7 +98,7 @@ class GenerateOutcome(StageOutcome):
 
     seeds: Mapping[str, int] = field(default_factory=dict)
     seed_problems: tuple[str, ...] = ()
-    scopes: Mapping[str, str] = field(default_factory=dict, metadata={"key": "scopes"})
+    fingerprints: Mapping[str, str] = field(default_factory=dict, metadata={"key": "scopes"})
     pairs_made: int = 0
     pairs_kept: int = 0
     unanswered: int = 0

@@ -13,7 +13,7 @@ from typing import Generic
 
 import pairsmith
 from pairsmith.outcome import Came, Outcome
-from schemas.errors import NotConserved, NoWork, PairsmithError, StoreError
+from schemas.errors import NoWork, PairsmithError, RowCountMismatch, StoreError
 from schemas.project import Project
 from schemas.records import Receipt, now
 from schemas.store import Store
@@ -35,7 +35,7 @@ class Recording(Generic[Came]):
 def recording(project: Project, store: Store, command: str, outcome: Came) -> Iterator[Recording[Came]]:
     """Begin with `outcome`; at the end check what has become of it and write the receipt.
 
-    Raises NotConserved if the rows do not add up and NoWork if there was no row or every row failed: then the receipt
+    Raises RowCountMismatch if the rows do not add up and NoWork if there was no row or every row failed: then the receipt
     says `ok = false`, as it does when the command itself raises.
     """
     record, started, clock_s = Recording(outcome), now(), time.monotonic()
@@ -77,7 +77,7 @@ def _sentence(error: BaseException) -> str:
 def _check(command: str, outcome: Outcome) -> None:
     counts = outcome.counts
     if not counts.conserved:
-        raise NotConserved(
+        raise RowCountMismatch(
             f"{command} took {counts.rows_in} rows in, but {counts.accepted} accepted + {counts.rejected} rejected +"
             f" {counts.waiting} waiting + {counts.failed} failed = "
             f"{counts.accepted + counts.rejected + counts.waiting + counts.failed}.",

@@ -8,15 +8,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from schemas.errors import AuthError
 from schemas.project import Project
-from schemas.spec import Teacher
+from schemas.spec import TeacherSettings
 from synth.embedded.weights import NAME, embedded_weights
 from synth.endpoint import Endpoint
-from synth.generators import scopes
+from synth.generators import fingerprints
 
 Say = Callable[[str], None]
 
 
-def identified(project: Project, say: Say) -> Teacher:
+def identified(project: Project, say: Say) -> TeacherSettings:
     """The spec's teacher with all that its call keys need: for the embedded model the revision of its weights, which
     are fetched if this machine has none. Raises MissingDependency."""
     teacher = project.spec.teacher
@@ -27,11 +27,11 @@ def identified(project: Project, say: Say) -> Teacher:
 
 def scopes_of(project: Project, say: Say) -> list[str]:
     """The scopes under which the candidates of the present spec stand."""
-    return list(scopes(project, identified(project, say)).values())
+    return list(fingerprints(project, identified(project, say)).values())
 
 
 @asynccontextmanager
-async def opened(teacher: Teacher, say: Say) -> AsyncIterator[Endpoint]:
+async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
     """The teacher, ready to be asked. Its key is read, and the embedded model is started, when the first request is
     about to be sent: a run that has every answer already needs neither.
 
@@ -61,7 +61,7 @@ async def opened(teacher: Teacher, say: Say) -> AsyncIterator[Endpoint]:
             yield endpoint
 
 
-def _key(teacher: Teacher) -> str | None:
+def _key(teacher: TeacherSettings) -> str | None:
     if teacher.key_env is None:
         return None
     key = os.environ.get(teacher.key_env)

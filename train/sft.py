@@ -21,7 +21,7 @@ from schemas.errors import NoWork, PairsmithError
 from schemas.files import replaced_folder
 from schemas.progress import Progress
 from schemas.records import content_id
-from schemas.spec import Train
+from schemas.spec import TrainSettings
 from train.mask import assert_completion_only, plain_preview
 from train.model_card import model_card
 from train.outcome import TrainResult
@@ -35,7 +35,7 @@ _WARMUP = 0.1
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
 
 
-def adapter_id(dataset_id: str, settings: Train, base_hash: str) -> str:
+def adapter_id(dataset_id: str, settings: TrainSettings, base_hash: str) -> str:
     """The name of the adapter that these inputs make. Library versions and the processor are facts, not inputs."""
     return content_id("adapter", [dataset_id, settings.model_dump(mode="json", exclude={"base"}), base_hash])
 
@@ -44,7 +44,7 @@ def fine_tune(
     student: Student,
     splits: Mapping[str, Sequence[Row]],
     dataset_id: str,
-    settings: Train,
+    settings: TrainSettings,
     out_dir: Path,
     *,
     progress: Progress | None = None,
@@ -81,7 +81,7 @@ def _train(
     tokenizer: Any,
     splits: Mapping[str, Sequence[Row]],
     dataset_id: str,
-    settings: Train,
+    settings: TrainSettings,
     folder: Path,
     progress: Progress | None,
 ) -> TrainResult:

@@ -37,15 +37,15 @@ def curate(
     with recording(project, store, "curate", CurateOutcome()) as record:
         inputs = plan.inputs_of("curate", project, store)
         record.outcome = CurateOutcome(**inputs._asdict(), review_count=store.review_count())
-        scopes = teachers.scopes_of(project, say)
-        result = _judged(project, store, scopes, progress)
+        fingerprints = teachers.scopes_of(project, say)
+        result = _judged(project, store, fingerprints, progress)
         facts = dict(result.facts)
         scorer = facts.pop("scorer", None)
         record.outcome = replace(
             record.outcome, counts=result.counts, reasons=result.reasons, scorer=scorer, more=facts
         )
         if store.routed():
-            review = as_json(standing_of(project, store, read_pool(project, store, scopes)))
+            review = as_json(standing_of(project, store, read_pool(project, store, fingerprints)))
             record.outcome = replace(record.outcome, review=review)
             result.facts["review"] = review
         dataset = export_dataset(project, store, result, project.folder / DATASET)
@@ -53,9 +53,9 @@ def curate(
     return record.outcome
 
 
-def _judged(project: Project, store: Store, scopes: list[str], progress: Progress) -> CurateResult:
+def _judged(project: Project, store: Store, fingerprints: list[str], progress: Progress) -> CurateResult:
     try:
-        return event_loop.run(judge_pool(project, store, scopes=scopes, progress=progress))
+        return event_loop.run(judge_pool(project, store, fingerprints=fingerprints, progress=progress))
     except NoWork as nothing:
         cause = plan.cause("generate", project, store)
         if not cause:

@@ -15,7 +15,7 @@ from schemas.errors import NoWork
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Counts, Usage
-from schemas.spec import Teacher
+from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.endpoint import Endpoint
 
@@ -47,7 +47,7 @@ def evaluate(
         say("starting the models")
         from train.ladder import evaluate as measure
 
-        def open_teacher(asked: Teacher) -> AbstractAsyncContextManager[Endpoint]:
+        def open_teacher(asked: TeacherSettings) -> AbstractAsyncContextManager[Endpoint]:
             return teachers.opened(asked, say)
 
         folder = project.folder / EVALUATIONS

@@ -19,7 +19,7 @@ from schemas.errors import Interrupted
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Pair, Seed, content_id
-from schemas.spec import Teacher
+from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth import generators
 from synth.engine import GenerateResult
@@ -59,7 +59,7 @@ def generate(
             **inputs._asdict(),
             seeds=dict(Counter(seed.kind for seed in reading.seeds)),
             seed_problems=tuple(f"{problem.where}: {problem.what}" for problem in reading.problems),
-            scopes=generators.scopes(project, teacher),
+            fingerprints=generators.fingerprints(project, teacher),
         )
         result = GenerateResult()
         asking = _Asking(project, store, teacher, progress, say, stop or Stopping(), retry_failed)
@@ -74,7 +74,7 @@ def generate(
                 pairs_kept=result.pairs_kept,
                 unanswered=sum(count for word, count in result.reasons.items() if word in UNANSWERED),
             )
-        record.outcome = replace(record.outcome, made=_pool_id(store, record.outcome.scopes.values()))
+        record.outcome = replace(record.outcome, made=_pool_id(store, record.outcome.fingerprints.values()))
         if result.stopped:
             raise Interrupted(
                 f"{result.rows_in} rows are done and every answer is in the store.",
@@ -95,7 +95,7 @@ class _Asking(NamedTuple):
 
     project: Project
     store: Store
-    teacher: Teacher
+    teacher: TeacherSettings
     progress: Progress
     say: Say
     stop: Stopping
@@ -146,10 +146,12 @@ def _generators(project: Project, ledger: Ledger) -> list[Generator]:
     return ways
 
 
-def _pool_id(store: Store, scopes: Iterable[str]) -> str:
+def _pool_id(store: Store, fingerprints: Iterable[str]) -> str:
     """A hash of every place and its outcome: another pair in the pool makes another id."""
     places = sorted(
-        [c.seed_id, c.sample, c.pair_id or "", c.failure or ""] for scope in scopes for c in store.candidates(scope)
+        [c.seed_id, c.sample, c.pair_id or "", c.failure or ""]
+        for fingerprint in fingerprints
+        for c in store.candidates(fingerprint)
     )
     return content_id("pool", places)
 

@@ -262,8 +262,8 @@ style = "Rewrite richly."
 [[seeds]]
 path = "seeds.jsonl"
 [[exemplars]]
-simple = "a fox"
-enhanced = "a fox at dawn"
+input = "a fox"
+output = "a fox at dawn"
 [generate.forward]
 n = 2
 [curate.gates]
@@ -311,11 +311,11 @@ def test_outcomes_read_receipts_of_every_version(tmp_path: Path) -> None:
     project = load(tmp_path)
     with Store.open(Store.url_for(project)) as store:
         with recording(project, store, "generate", GenerateOutcome()) as record:
-            record.outcome = GenerateOutcome(counts=Counts(rows_in=1, waiting=1), scopes={"forward": "f" * 32})
+            record.outcome = GenerateOutcome(counts=Counts(rows_in=1, waiting=1), fingerprints={"forward": "f" * 32})
         (receipt,) = store.receipts()
     facts = {"scopes": {"forward": "f" * 32}, "from": "", "what_comes_later": [1]}
     parsed = GenerateOutcome.of(receipt.model_copy(update={"facts": facts}))
-    assert (parsed.scopes, parsed.pairs_made, parsed.shaped_by) == ({"forward": "f" * 32}, 0, None)
+    assert (parsed.fingerprints, parsed.pairs_made, parsed.shaped_by) == ({"forward": "f" * 32}, 0, None)
     assert parsed.facts["what_comes_later"] == [1]
     assert GenerateOutcome.of(receipt) == record.outcome
     assert ReviewOutcome.of(receipt.model_copy(update={"facts": {"waits": "3 rows"}})).waits == "3 rows"
