@@ -35,8 +35,8 @@ class Recording(Generic[Came]):
 def recording(project: Project, store: Store, command: str, outcome: Came) -> Iterator[Recording[Came]]:
     """Begin with `outcome`; at the end check what has become of it and write the receipt.
 
-    Raises RowCountMismatch if the rows do not add up and NoWork if there was no row or every row failed: then the receipt
-    says `ok = false`, as it does when the command itself raises.
+    Raises RowCountMismatch if the rows do not add up and NoWork if there was no row or every row failed: then the
+    receipt says `ok = false`, as it does when the command itself raises.
     """
     record, started, clock_s = Recording(outcome), now(), time.monotonic()
     error: BaseException | None = None

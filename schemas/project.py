@@ -20,6 +20,7 @@ class Project:
     folder: Path
     spec: Spec
     overrides: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
     @property
     def spec_hash(self) -> str:

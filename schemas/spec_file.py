@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from schemas import old_keys
 from schemas.errors import SpecError
 from schemas.project import Project
 from schemas.spec import Spec
@@ -46,9 +47,12 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
         at = re.search(r"at line (\d+)", str(error))
         where = f"{path}:{at[1]}" if at else str(path)
         raise SpecError(f"is not valid TOML: {error}.", where=where, fix="Mend that line.") from None
+    notices = old_keys.renamed(raw)
     set_keys = [_override(raw, item) for item in overrides]
+    notices += old_keys.renamed(raw)
     try:
-        return Project(folder, Spec.model_validate(raw), tuple(overrides))
+        told = tuple(f"{path}: {notice}" for notice in notices)
+        return Project(folder, Spec.model_validate(raw), tuple(overrides), told)
     except ValidationError as error:
         raise _explained(error, raw, path, text, set_keys) from None
 

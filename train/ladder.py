@@ -21,7 +21,7 @@ from schemas.errors import NoWork, PairsmithError
 from schemas.files import replaced
 from schemas.progress import Progress
 from schemas.project import Project
-from schemas.records import Call, Sampling, Seed, Usage, content_id
+from schemas.records import Call, Sampling, Seed, Usage, content_id, identity
 from schemas.spec import Spec, TeacherSettings
 from schemas.store import Store
 from synth.embedded.process import EmbeddedServer, embedded
@@ -162,7 +162,7 @@ def _evaluation_id(
         [identity[0], identity[1], [[m.model_dump() for m in messages] for messages in identity[2]]]
         for identity in (rung.identity(seeds) for rung in rungs)
     ]
-    settings = spec.evaluate.model_dump(mode="json", exclude={"concurrency"})
+    settings = {k: v for k, v in identity(spec.evaluate).items() if k != "concurrency"}
     seed = spec.train.seed
     return content_id(
         "evaluation", [trained.adapter_id, test_set_hash(seeds), asked, checks.fingerprint, settings, seed]
