@@ -8,11 +8,11 @@ never parted.
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
 
+from schemas.records import Split as _Split
 from schemas.spec import Split
 
-Part = Literal["train", "validation", "test"]
+Part = _Split
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 

@@ -51,7 +51,7 @@ def _disagreement(one: Disagreement) -> Json:
         "pair_id": one.pair.id,
         "simple": one.pair.simple,
         "enhanced": one.pair.enhanced,
-        "why": one.why,
+        "why": str(one.why),
         "answers": answers,
     }
 

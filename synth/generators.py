@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from prompts import Prompt
 from schemas.errors import PromptError
-from schemas.records import Candidate, Generated, Messages, Pair, Sampling, Seed, content_id
+from schemas.records import Candidate, Generated, Messages, Pair, Reason, Sampling, Seed, content_id
 from schemas.spec import Backward, Exemplar, Forward, Task
 from synth.ledger import Completion, Ledger, Miss
 
@@ -142,10 +142,10 @@ class _Place(NamedTuple):
     ) -> Outcome:
         """The pair of the seed's side and the answer; a failure for a miss, or if cleaning leaves nothing."""
         if isinstance(answer, Miss):
-            return Outcome(self._candidate(failure=answer.reason), None)
+            return Outcome(self._candidate(failure=Reason.read(answer.reason)), None)
         text = clean(answer.text)
         if not text:
-            return Outcome(self._candidate(failure="empty: the answer was only quotes or a fence"), None)
+            return Outcome(self._candidate(failure=Reason("empty", "the answer was only quotes or a fence")), None)
         pair = Pair(
             seed_id=self.seed.id,
             simple=text if simple is None else simple,
@@ -162,7 +162,7 @@ class _Place(NamedTuple):
         )
         return Outcome(self._candidate(pair_id=pair.id), pair)
 
-    def _candidate(self, *, pair_id: str | None = None, failure: str | None = None) -> Candidate:
+    def _candidate(self, *, pair_id: str | None = None, failure: Reason | None = None) -> Candidate:
         return Candidate(
             scope=self.scope,
             seed_id=self.seed.id,

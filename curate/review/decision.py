@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.records import Edited, Pair, Review
+from schemas.records import Edited, Pair, Reason, Review
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Decision:
 
     verdict: Literal["accept", "edit", "reject", "undecided"]
     review: Review
-    why: str
+    why: Reason
 
 
 def standing(reviews: Iterable[Review], *, simulated: bool = False) -> list[Review]:
@@ -46,21 +46,22 @@ def decide(reviews: Iterable[Review], pair: Pair, *, simulated: bool = False) ->
         return None
     final = [review for review in answers if review.role == "adjudicator"]
     if final:
-        return _checked(final[-1], pair, f"adjudicated by {final[-1].reviewer}")
+        return _checked(final[-1], pair, Reason("adjudicated", f"by {final[-1].reviewer}"))
     votes = Counter(review.decision for review in answers)
     verdict, most = votes.most_common(1)[0]
     if 2 * most <= len(answers):
         said = ", ".join(f"{review.reviewer} {review.decision}" for review in answers)
-        return Decision("undecided", answers[-1], f"disagreement: {said}")
+        return Decision("undecided", answers[-1], Reason("disagreement", said))
     agreeing = [review for review in answers if review.decision == verdict]
     if verdict == "edit":
         agreeing = [review for review in agreeing if _changes(review, pair)] or agreeing
-    return _checked(agreeing[-1], pair, f"{most} of {len(answers)}")
+    return _checked(agreeing[-1], pair, Reason("majority", f"{most} of {len(answers)}"))
 
 
-def _checked(review: Review, pair: Pair, why: str) -> Decision:
+def _checked(review: Review, pair: Pair, why: Reason) -> Decision:
     if review.decision == "edit" and not _changes(review, pair):
-        return Decision("undecided", review, f"incomplete: {review.reviewer} asked for an edit and gave no other text")
+        why = Reason("incomplete", f"{review.reviewer} asked for an edit and gave no other text")
+        return Decision("undecided", review, why)
     assert review.decision != "withdrawn"
     return Decision(review.decision, review, why)
 

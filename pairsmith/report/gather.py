@@ -109,7 +109,7 @@ class _Pool:
 
     def _failed(self, candidate: Candidate) -> tuple[Outcome, Example]:
         seed = self.seeds[candidate.seed_id]
-        return "failed", Example(seed.id, seed.text or "", None, candidate.failure or "")
+        return "failed", Example(seed.id, seed.text or "", None, str(candidate.failure or ""))
 
     def _stopped(self, pair_id: str) -> tuple[Outcome, Example] | None:
         said = self.verdicts.get(pair_id, ())
@@ -118,7 +118,7 @@ class _Pool:
             return None
         pair = self.pairs[pair_id]
         outcome: Outcome = "waiting" if verdict.keep is None else "rejected"
-        return outcome, Example(pair_id, pair.simple, pair.enhanced, verdict.reason)
+        return outcome, Example(pair_id, pair.simple, pair.enhanced, str(verdict.reason))
 
 
 def first_word(reason: str) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +18,20 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from schemas.errors import MissingDependency, PairsmithError, StoreError, UsageError
-from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, Review, Routed, Seed, Usage, Verdict
+from schemas.records import (
+    Artifact,
+    Call,
+    Candidate,
+    Pair,
+    Receipt,
+    Record,
+    Review,
+    Routed,
+    RowState,
+    Seed,
+    Usage,
+    Verdict,
+)
 from schemas.spec_file import Project
 from schemas.store import tables
 from schemas.store.failures import explained, shown
@@ -26,6 +40,7 @@ from schemas.store.writer import Writer
 
 R = TypeVar("R", bound=Record)
 _IN = 500  # ids in one IN (...) list
+_PAGE = 2_000  # records read at once where a table is streamed
 
 
 class Store:
@@ -66,6 +81,8 @@ class Store:
     @classmethod
     def open(cls, url: str, *, write: bool = True) -> Store:
         """Open the store, making or upgrading it if `write`.
+
+        A SQLite store of an older schema is copied to `FILE.before-0003` (the schema that it gets) first.
 
         Raises StoreBusy (another writer), StoreFull, StoreError (unreachable, damaged, made by a newer pairsmith),
         MissingDependency (no PostgreSQL driver).
@@ -109,7 +126,7 @@ class Store:
         """Queue records as one atomic group; the future resolves when they are durable, or with a StoreError.
 
         A record that is there already is left as it is, except that a Candidate replaces the earlier outcome of its
-        place. Verdicts are always added; the latest one counts.
+        slot, and so does a RowState. Verdicts are always added; the latest one counts.
         """
         return self._write().submit(records)
 
@@ -134,6 +151,10 @@ class Store:
         if seeds:
             self.write(*seeds)
         self._write().submit(mark).result()
+
+    @property
+    def writable(self) -> bool:
+        return self._writer is not None
 
     def _write(self) -> Writer:
         if self._writer is None:
@@ -176,8 +197,11 @@ class Store:
 
     def candidates(self, scope: str | None = None) -> list[Candidate]:
         """The outcomes of one generation scope, or of all."""
-        query = _bodies(tables.candidates)
-        return self._records(Candidate, query if scope is None else query.where(tables.candidates.c.scope == scope))
+        return list(self.each_candidate(scope))
+
+    def each_candidate(self, scope: str | None = None) -> Iterator[Candidate]:
+        """`candidates`, a page in memory at a time."""
+        return self._pages(Candidate, tables.candidates, scope=scope)
 
     def pairs(self, ids: Iterable[str] | None = None) -> list[Pair]:
         """All pairs, or those of `ids`."""
@@ -195,6 +219,34 @@ class Store:
             latest.setdefault(verdict.pair_id, {})[verdict.by, verdict.scope] = verdict
         return {pair_id: list(found.values()) for pair_id, found in latest.items()}
 
+    def verdict_count(self) -> int:
+        """How many verdicts have been kept; they are only ever added."""
+        return self._count(tables.verdicts)
+
+    def verdicts_of(self, by: str, scope: str) -> Iterator[Verdict]:
+        """All that one step said under one settings hash, in the order of saying: of two of a pair the later counts."""
+        return self._pages(Verdict, tables.verdicts, by=by, scope=scope)
+
+    def row_states(
+        self, curation: str, *, state: str | None = None, code: str | None = None, pair_id: str | None = None
+    ) -> Iterator[RowState]:
+        """What a curation decided, a page in memory at a time, in the order of the pool; `code` is the reason's."""
+        wanted = {"curation": curation, "state": state, "code": code, "pair_id": pair_id}
+        return self._pages(RowState, tables.row_states, **wanted)
+
+    def count_row_states(self, curation: str) -> int:
+        """How many slots a curation has decided."""
+        return self._count(tables.row_states, tables.row_states.c.curation == curation)
+
+    def forget_row_states(self, *, but: Collection[str]) -> None:
+        """Delete the row states of every curation that is not in `but`."""
+        delete = sa.delete(tables.row_states).where(tables.row_states.c.curation.not_in(list(but)))
+
+        def forget(connection: sa.Connection) -> None:
+            connection.execute(delete)
+
+        self._write().submit(forget).result()
+
     def reviews(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Review]]:
         """pair id -> its reviews, oldest first."""
         found: dict[str, list[Review]] = {}
@@ -204,8 +256,7 @@ class Store:
 
     def review_count(self) -> int:
         """How many reviews there are. They are only ever added, so the number names what people have said so far."""
-        ((count,),) = self._rows(sa.select(sa.func.count()).select_from(tables.reviews))
-        return int(count)
+        return self._count(tables.reviews)
 
     def routed(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Routed]]:
         """pair id -> why it was sent to review, a record for each reason, oldest first."""
@@ -224,12 +275,27 @@ class Store:
         query = _bodies(tables.artifacts)
         return self._records(Artifact, query if kind is None else query.where(tables.artifacts.c.kind == kind))
 
+    def _count(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
+        ((count,),) = self._rows(sa.select(sa.func.count()).select_from(table).where(*where))
+        return int(count)
+
     def _rows(self, query: Any) -> Sequence[Any]:
         try:
             with self._engine.connect() as connection:
                 return connection.execute(query).all()
         except sa.exc.DBAPIError as error:
             raise explained(error, self._url) from None
+
+    def _pages(self, record: type[R], table: sa.Table, **wanted: str | None) -> Iterator[R]:
+        """The records whose columns are as `wanted` (None: whatever), read page by page: what is appended meanwhile is
+        read too."""
+        query = sa.select(table.c.position, table.c.body).order_by(table.c.position).limit(_PAGE)
+        for name, value in wanted.items():
+            query = query if value is None else query.where(table.c[name] == value)
+        last = -1
+        while rows := self._rows(query.where(table.c.position > last)):
+            yield from (record.model_validate_json(body) for _, body in rows)
+            last = rows[-1][0]
 
     def _records(self, record: type[R], query: Any) -> list[R]:
         return [record.model_validate_json(body) for (body,) in self._rows(query)]
@@ -321,4 +387,15 @@ def _check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
         )
     from schemas.store.migrate import upgrade_to
 
+    if found is not None and (path := _sqlite_path(url)) is not None:
+        _copy(path, path.with_name(f"{path.name}.before-{tables.SCHEMA_VERSION}"))
     upgrade_to(engine, "head")
+
+
+def _copy(path: Path, to: Path) -> None:
+    """A whole copy of a SQLite file, whatever of it is still in its write-ahead log; there whole or not at all."""
+    half = to.with_name(f"{to.name}.partial")
+    half.unlink(missing_ok=True)
+    with contextlib.closing(sqlite3.connect(path)) as old, contextlib.closing(sqlite3.connect(half)) as new:
+        old.backup(new)
+    half.replace(to)

@@ -21,7 +21,7 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.curate import CurateResult, curate
+from curate.outcome import CurateResult, curate_project
 from curate.split import split_of
 from schemas.errors import NoWork
 from schemas.records import Candidate, Counts, Edited, Pair, Review, Seed
@@ -46,7 +46,7 @@ def store(project: Project) -> Iterator[Store]:
 
 
 def run(project: Project, store: Store, **more: Any) -> CurateResult:
-    return asyncio.run(curate(project, store, scopes=["now"], **more))
+    return asyncio.run(curate_project(project, store, scopes=["now"], **more))
 
 
 def words(n: int, seed: int) -> str:

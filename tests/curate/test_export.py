@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from curate.curate import CurateResult, curate
 from curate.export import export_dataset, rows
+from curate.outcome import CurateResult, curate_project
 from curate.split import PARTS
 from schemas.errors import InputError, NotConserved, NoWork, UsageError
 from schemas.records import Review
@@ -34,7 +34,7 @@ def project(tmp_path: Path) -> Project:
 
 def curated(project: Project, store: Store, **answers: Any) -> CurateResult:
     scope = tiny.pool(store, project, answers.get("answers", ANSWERS), {"bad": "empty: nothing came"})
-    return asyncio.run(curate(project, store, scopes=[scope]))
+    return asyncio.run(curate_project(project, store, scopes=[scope]))
 
 
 @pytest.fixture
