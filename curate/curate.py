@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from curate.pool import Pool
+from curate.pool import Pool, StepId
 from curate.steps import Step, id_of
 from schemas.records import Verdict
 from schemas.store import Store
@@ -34,7 +34,7 @@ async def curate(
         id_ = id_of(step)
         kept, judged, done = store if id_.per_row else None, pool.judged_by(id_, ()), 0
         total = pool.count_unsettled(id_, accepted=id_.scores)
-        async for chunk in _chunks(step(pool)):
+        async for chunk in _chunks(step(pool), id_):
             if kept:
                 await kept.put(*chunk)
                 reach("mid_curate")
@@ -46,9 +46,12 @@ async def curate(
     return pool
 
 
-async def _chunks(verdicts: AsyncIterator[Verdict]) -> AsyncIterator[list[Verdict]]:
+async def _chunks(verdicts: AsyncIterator[Verdict], step: StepId) -> AsyncIterator[list[Verdict]]:
+    """The verdicts in chunks, each under the name of the step that gave it."""
     chunk: list[Verdict] = []
     async for verdict in verdicts:
+        if (verdict.by, verdict.scope) != (step.by, step.settings):
+            verdict = verdict.model_copy(update={"by": step.by, "scope": step.settings})
         chunk.append(verdict)
         if len(chunk) == CHUNK:
             yield chunk

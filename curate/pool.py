@@ -104,10 +104,12 @@ class _Said:
         self.opinions: Any = np.zeros(slots, np.int32)
         self.scores: Any = np.full(slots, np.nan, np.float64)
         self.reasons: list[Reason | None] = []  # one a slot, or none at all
+        self.flags: dict[int, tuple[str, ...]] = {}  # few
 
     def copy(self) -> _Said:
         other = _Said(0)
-        other.opinions, other.scores, other.reasons = self.opinions.copy(), self.scores.copy(), self.reasons.copy()
+        other.opinions, other.scores = self.opinions.copy(), self.scores.copy()
+        other.reasons, other.flags = self.reasons.copy(), self.flags.copy()
         return other
 
     def add(self, slot: int, opinion: int, score: float | None, reason: Reason | None) -> None:
@@ -175,6 +177,8 @@ class Pool:
             slot = self._slots.first[bytes.fromhex(verdict.pair_id)]
             reason = None if kept else self._slots.one(verdict.reason)
             said.add(slot, self._meanings.number(verdict), verdict.score, reason)
+            if verdict.flags and not kept:
+                said.flags[slot] = verdict.flags
         return Pool(self._slots, self._meanings, {**self._said, step: said}, self._known)
 
     def unjudged(self) -> Pool:
@@ -309,7 +313,10 @@ class Pool:
             return None
         keep, _ = self._meanings.meanings[said.opinions[slot]]
         score = None if np.isnan(said.scores[slot]) else float(said.scores[slot])
-        return Verdict(pair_id=pair_id, by=step.by, scope=step.settings, keep=keep, score=score, reason=reason)
+        flags = said.flags.get(slot, ())
+        return Verdict(
+            pair_id=pair_id, by=step.by, scope=step.settings, keep=keep, score=score, reason=reason, flags=flags
+        )
 
     def _score(self, slot: int) -> float | None:
         scores = [said.scores[slot] for step, said in self._said.items() if step.scores]

@@ -234,6 +234,10 @@ class Store:
         wanted = {"curation": curation, "state": state, "code": code, "pair_id": pair_id}
         return self._pages(RowState, tables.row_states, **wanted)
 
+    def row_state_curations(self) -> set[str]:
+        """The names of all curations that there are row states of."""
+        return {name for (name,) in self._rows(sa.select(sa.distinct(tables.row_states.c.curation)))}
+
     def count_row_states(self, curation: str) -> int:
         """How many slots a curation has decided."""
         return self._count(tables.row_states, tables.row_states.c.curation == curation)

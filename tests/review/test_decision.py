@@ -72,7 +72,7 @@ def test_disagreements_are_listed_side_by_side() -> None:
     reviews = {PAIR.id: [said("bob", "reject", 1), said("ann", "accept", 0)]}
     (one,) = disagreements(reviews, [PAIR])
     assert [review.reviewer for review in one.answers] == ["ann", "bob"]
-    assert one.why == "disagreement: ann accept, bob reject"
+    assert str(one.why) == "disagreement: ann accept, bob reject"
     assert disagreements({PAIR.id: [said("ann", "accept")]}, [PAIR]) == []
 
 

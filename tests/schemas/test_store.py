@@ -25,9 +25,11 @@ from schemas.records import (
     Draw,
     Generated,
     Pair,
+    Reason,
     Receipt,
     Review,
     Routed,
+    RowState,
     Sampling,
     Seed,
     Usage,
@@ -115,7 +117,7 @@ def test_the_latest_verdict_of_a_step_counts_and_other_scopes_stay_apart(store_u
     """A verdict `could not judge` gives way to a later one of the same step and settings only."""
     first = Verdict(pair_id="p", by="score/reward@1", scope="a", keep=None, reason="crashed")
     other = first.model_copy(update={"scope": "b"})
-    later = first.model_copy(update={"keep": True, "score": 1.5, "reason": "scored"})
+    later = first.model_copy(update={"keep": True, "score": 1.5, "reason": Reason("scored")})
     with Store.open(store_url) as store:
         store.write(first, other)
         store.write(later)
@@ -318,3 +320,55 @@ def test_a_password_is_never_shown() -> None:
     with pytest.raises(StoreError) as caught:
         Store.open("postgresql://ann:s3cret@127.0.0.1:1/x")
     assert "s3cret" not in str(caught.value)
+
+
+def state(sample: int, **more: object) -> RowState:
+    """A row state of the first curation."""
+    slot = {"curation": "c1", "generation": "g", "seed_id": "s", "generator": "forward", "sample": sample}
+    return RowState.model_validate({**slot, "state": "accepted", **more})
+
+
+def test_row_states_are_found_by_what_was_decided(store_url: str) -> None:
+    """By curation, state, code and pair, in the order of writing; a slot's later state replaces the earlier one."""
+    rejected = state(1, state="rejected", reason=Reason("short", "two words"), step="gate/length@1", pair_id="p1")
+    other = state(0, curation="c2")
+    with Store.open(store_url) as store:
+        store.write(state(1), state(0, pair_id="p0"), other)
+        store.write(rejected)
+        assert list(store.row_states("c1")) == [rejected, state(0, pair_id="p0")]
+        assert list(store.row_states("c1", state="rejected", code="short")) == [rejected]
+        assert list(store.row_states("c1", pair_id="p0")) == [state(0, pair_id="p0")]
+        assert list(store.row_states("c1", code="long")) == []
+        store.forget_row_states(but=["c2"])
+        assert (store.count_row_states("c1"), list(store.row_states("c2"))) == (0, [other])
+
+
+def test_a_table_is_read_page_by_page(store_url: str) -> None:
+    """Nothing is left out or told twice at the border of a page."""
+    many = [Verdict(pair_id=f"p{n}", by="gate/a@1", scope="x", keep=True, reason=Reason("ok")) for n in range(4_100)]
+    with Store.open(store_url) as store:
+        store.write(*many, many[0].model_copy(update={"scope": "y"}))
+        assert list(store.verdicts_of("gate/a@1", "x")) == many
+        assert store.verdict_count() == 4_101
+
+
+def test_a_store_is_copied_before_it_is_upgraded(tmp_path: Path) -> None:
+    """`pairsmith.db.before-0003` holds what was there, whole and as it was; a new store needs no copy."""
+    path = tmp_path / "pairsmith.db"
+    engine = sa.create_engine(f"sqlite:///{path}")
+    upgrade_to(engine, "0002")
+    with engine.begin() as connection:
+        table, values = tables.row(pair("kept"))
+        connection.execute(sa.insert(table).values(values))
+    engine.dispose()
+    with Store.open(f"sqlite:///{path}") as store:
+        assert [p.enhanced for p in store.pairs()] == ["kept"]
+    copy = sa.create_engine(f"sqlite:///{path}.before-0003")
+    with copy.connect() as connection:
+        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0002"
+        assert connection.scalar(sa.text("SELECT count(*) FROM pairs")) == 1
+    copy.dispose()
+    fresh = tmp_path / "fresh.db"
+    Store.open(f"sqlite:///{fresh}").close()
+    assert sorted(p.name for p in tmp_path.glob("*before*")) == ["pairsmith.db.before-0003"]
+    assert not list(tmp_path.glob("*.partial"))
