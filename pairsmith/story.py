@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pairsmith.screen import facts, verdict_mark
 from schemas.errors import PairsmithError
-from schemas.records import Artifact, Call, Generated, Pair
+from schemas.records import Artifact, Call, Generated, Pair, Reason
 from schemas.spec_file import Project
 from schemas.store import Store
 
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 
 def story_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
-    """Seed, prompt, teacher, sampling, raw answers, verdicts, reviews, split, and the artifacts that hold the pair."""
+    """Seed, prompt, teacher, sampling, raw answers, verdicts, reviews, what the last curation decided about the slots it
+    stands in, split, and the artifacts that hold the pair."""
     from curate.split import split_of
+    from curate.states import last_curation, read_states
 
     seed = next((seed for seed in store.seeds(active=False) if seed.id == pair.seed_id), None)
+    curation = last_curation(store)
     calls = []
     if isinstance(pair.origin, Generated):
         for key, attempt in pair.origin.calls:
@@ -38,6 +41,9 @@ def story_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
         "calls": [_call(call) for call in calls],
         "verdicts": [v.model_dump(mode="json") for v in store.verdicts([pair.id]).get(pair.id, [])],
         "reviews": [r.model_dump(mode="json") for r in store.reviews([pair.id]).get(pair.id, [])],
+        "rows": [
+            s.model_dump(mode="json") for s in (read_states(store, curation, pair_id=pair.id) if curation else ())
+        ],
         "split": split_of(pair.seed_id, project.spec.split),
         "artifacts": [
             {"kind": a.kind, "id": a.id, "path": a.path, "split": split}
@@ -74,6 +80,10 @@ def _call(call: Call) -> dict[str, Any]:
         "request_id",
     )
     return call.model_dump(mode="json", include=set(shown)) | {"at": call.at.isoformat(timespec="seconds")}
+
+
+def _sentence(reason: dict[str, str]) -> str:
+    return str(Reason(**reason))
 
 
 def _holding(artifacts: list[Artifact], pair_id: str) -> list[tuple[Artifact, str | None]]:
@@ -116,8 +126,13 @@ def screen(story: dict[str, Any]) -> list[RenderableType]:
     table = Table.grid(padding=(0, 2))
     for verdict in story["verdicts"]:
         score = "" if verdict["score"] is None else f"{verdict['score']:.3f}"
-        table.add_row(verdict_mark(verdict["keep"]), verdict["by"], score, Text(verdict["reason"], overflow="fold"))
+        table.add_row(
+            verdict_mark(verdict["keep"]), verdict["by"], score, Text(_sentence(verdict["reason"]), overflow="fold")
+        )
     parts.append(table if story["verdicts"] else "no step has judged it yet")
+    for row in story["rows"]:
+        why = f": {_sentence(row['reason'])} ({row['step']})" if row["reason"] else ""
+        parts.append(facts([("state", row["state"] + why)]))
     for review in story["reviews"]:
         parts.append(
             facts([("review", f"{review['decision']} by {review['reviewer']} {', '.join(review['reasons'])}")])

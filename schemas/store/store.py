@@ -236,7 +236,7 @@ class Store:
 
     def row_state_curations(self) -> set[str]:
         """The names of all curations that there are row states of."""
-        return {name for (name,) in self._rows(sa.select(sa.distinct(tables.row_states.c.curation)))}
+        return {name for (name,) in self._rows(sa.select(tables.row_states.c.curation).distinct())}
 
     def count_row_states(self, curation: str) -> int:
         """How many slots a curation has decided."""
