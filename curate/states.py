@@ -104,7 +104,7 @@ def _derived(store: Store, receipt: Receipt, curation: str) -> Iterator[RowState
     the first of its steps that rejected it, else by the first that could not judge."""
     datasets = {artifact.id: dict(artifact.members) for artifact in store.artifacts("dataset")}
     parts = datasets.get(str(receipt.facts.get("made")), {})
-    order = {name: at for at, name in enumerate(receipt.facts["steps"])}
+    order = {name: at for at, name in enumerate(receipt.facts.get("steps", ()))}
     scorer = (receipt.facts.get("scorer") or {}).get("by")
     rows, met = Pool.read(store, receipt.facts.get("scopes", ())).rows(), set[str]()
     while chunk := list(islice(rows, _CHUNK)):

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def story_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
-    """Seed, prompt, teacher, sampling, raw answers, verdicts, reviews, what the last curation decided about the slots it
-    stands in, split, and the artifacts that hold the pair."""
+    """Seed, prompt, teacher, sampling, raw answers, verdicts, reviews, what the last curation decided about its slots,
+    split, and the artifacts that hold the pair."""
     from curate.split import split_of
     from curate.states import last_curation, read_states
 
