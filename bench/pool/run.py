@@ -97,7 +97,6 @@ def fill(folder: Path, rows: int) -> None:
 def judge(folder: Path) -> None:
     """Curate without an export; prints the counts and what the pool takes in memory beside an empty process."""
     from curate.curate import curate
-    from curate.outcome import _conserved
     from curate.pool import Pool
     from curate.scorers import Score
     from curate.states import write_states
@@ -122,14 +121,17 @@ def judge(folder: Path) -> None:
         began = time.perf_counter()
         pool = asyncio.run(curate(pool, steps, store))
         seconds["steps"] = time.perf_counter() - began
-        began = time.perf_counter()
-        asyncio.run(write_states(store, pool, f"bench-{time.time_ns()}"))
+        began, name = time.perf_counter(), f"bench-{time.time_ns()}"
+        asyncio.run(write_states(store, pool, name))
         seconds["states"] = time.perf_counter() - began
-        draft.counts, draft.reasons = _conserved(pool), pool.reasons
-        (name,) = store.row_state_curations() if len(store.row_state_curations()) == 1 else ("",)
+        draft.counts, draft.reasons = pool.counts, pool.reasons
         facts = {"scopes": ["bench"], "curation": name, "steps": pool.tally(), "review_count": 0}
         draft.facts |= {**facts, "scorer": {"by": id_of(ranking[0]).by, "why": "it takes no time"}}
-        told = {"counts": pool.counts.model_dump(), "reasons": pool.reasons, "bytes_a_row_read": pool_kb * 1024 // len(pool)}
+        told = {
+            "counts": pool.counts.model_dump(),
+            "reasons": pool.reasons,
+            "bytes_a_row_read": pool_kb * 1024 // len(pool),
+        }
     print(json.dumps({**told, "seconds": {step: round(value, 1) for step, value in seconds.items()}}))
 
 
@@ -182,6 +184,7 @@ def main(rows: int) -> None:
         for key, command in readers.items():
             figures[key] = min((measured(*command)[0] for _ in range(3)), key=lambda cost: cost["seconds"])
         figures["store_mb"] = round((folder / "pairsmith.db").stat().st_size / 2**20)
+    RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
     print(RESULTS.read_text())
 
