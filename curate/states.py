@@ -70,17 +70,29 @@ def read_states(
     A curation from before schema 0003 kept only verdicts: its states are derived from them, and kept if the store can
     be written.
     """
+    if (derived := _not_kept(store, receipt)) is None:
+        return store.row_states(_name(receipt), state=state, code=code, pair_id=pair_id)
+    wanted = (state, code, pair_id)
+    return (s for s in derived if all(w is None or w == o for w, o in zip(wanted, _searched(s), strict=True)))
+
+
+def skim_states(store: Store, receipt: Receipt) -> Iterator[Json]:
+    """`read_states` as JSON, for sums over very many rows."""
+    if (derived := _not_kept(store, receipt)) is None:
+        return store.skim_row_states(_name(receipt))
+    return (state.model_dump(mode="json") for state in derived)
+
+
+def _not_kept(store: Store, receipt: Receipt) -> list[RowState] | None:
+    """States that have to be derived and cannot be written; None where the store has them, or has them now."""
     curation = _name(receipt)
-    if "curation" not in receipt.facts and not store.count_row_states(curation):
-        derived = list(_derived(store, receipt, curation))
-        if not store.writable:
-            wanted = (state, code, pair_id)
-            yield from (
-                s for s in derived if all(w is None or w == o for w, o in zip(wanted, _searched(s), strict=True))
-            )
-            return
-        store.write(*derived)
-    yield from store.row_states(curation, state=state, code=code, pair_id=pair_id)
+    if "curation" in receipt.facts or store.count_row_states(curation):
+        return None
+    derived = list(_derived(store, receipt, curation))
+    if not store.writable:
+        return derived
+    store.write(*derived)
+    return None
 
 
 def _searched(state: RowState) -> tuple[str, str | None, str | None]:

@@ -168,14 +168,13 @@ def measured(*command: str) -> tuple[dict[str, float], str]:
 
 
 def main(rows: int) -> None:
-    """Fill, curate twice, read; write the figures."""
+    """Fill, curate, read; write the figures."""
     figures: dict[str, Any] = {"rows": rows, "python": platform.python_version(), "cpus": os.cpu_count()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         fill(folder, rows)
-        for key in ("curate", "curate_again"):
-            cost, printed = measured("-m", "bench.pool.run", "judge", name)
-            figures[key] = {**cost, **json.loads(printed)}
+        cost, printed = measured("-m", "bench.pool.run", "judge", name)
+        figures["curate"] = {**json.loads(printed), "process": cost}
         readers = {
             "status": ("-m", "pairsmith", "status", "--json", "--project", name),
             "rows": ("-m", "pairsmith", "rows", "--state", "rejected", "--json", "--project", name),

@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
 import sqlalchemy as sa
 
 from schemas.errors import MissingDependency, PairsmithError, StoreError, UsageError
@@ -22,6 +23,7 @@ from schemas.records import (
     Artifact,
     Call,
     Candidate,
+    Json,
     Pair,
     Receipt,
     Record,
@@ -82,7 +84,7 @@ class Store:
     def open(cls, url: str, *, write: bool = True) -> Store:
         """Open the store, making or upgrading it if `write`.
 
-        A SQLite store of an older schema is copied to `FILE.before-0003` (the schema that it gets) first.
+        A SQLite store of an older schema is copied first, to `FILE.before-` and the number of the schema that it gets.
 
         Raises StoreBusy (another writer), StoreFull, StoreError (unreachable, damaged, made by a newer pairsmith),
         MissingDependency (no PostgreSQL driver).
@@ -238,6 +240,14 @@ class Store:
         """The names of all curations that there are row states of."""
         return {name for (name,) in self._rows(sa.select(tables.row_states.c.curation).distinct())}
 
+    def skim_row_states(self, curation: str) -> Iterator[Json]:
+        """`row_states` as the JSON that was kept, not checked again: for sums over very many."""
+        return self._json_pages(tables.row_states, curation=curation)
+
+    def skim_pairs(self, ids: Iterable[str]) -> Iterator[Json]:
+        """`pairs` as the JSON that was kept, not checked again and without ids: for sums over very many."""
+        return (orjson.loads(body) for body in self._bodies_by_id(tables.pairs, tables.pairs.c.id, ids))
+
     def count_row_states(self, curation: str) -> int:
         """How many slots a curation has decided."""
         return self._count(tables.row_states, tables.row_states.c.curation == curation)
@@ -293,12 +303,18 @@ class Store:
     def _pages(self, record: type[R], table: sa.Table, **wanted: str | None) -> Iterator[R]:
         """The records whose columns are as `wanted` (None: whatever), read page by page: what is appended meanwhile is
         read too."""
+        return (record.model_validate_json(body) for body in self._body_pages(table, **wanted))
+
+    def _json_pages(self, table: sa.Table, **wanted: str | None) -> Iterator[Json]:
+        return (orjson.loads(body) for body in self._body_pages(table, **wanted))
+
+    def _body_pages(self, table: sa.Table, **wanted: str | None) -> Iterator[str]:
         query = sa.select(table.c.position, table.c.body).order_by(table.c.position).limit(_PAGE)
         for name, value in wanted.items():
             query = query if value is None else query.where(table.c[name] == value)
         last = -1
         while rows := self._rows(query.where(table.c.position > last)):
-            yield from (record.model_validate_json(body) for _, body in rows)
+            yield from (body for _, body in rows)
             last = rows[-1][0]
 
     def _records(self, record: type[R], query: Any) -> list[R]:
@@ -310,13 +326,16 @@ class Store:
         if ids is None:
             yield from self._records(record, _bodies(table))
             return
+        for body in self._bodies_by_id(table, column, ids):
+            yield record.model_validate_json(body)
+
+    def _bodies_by_id(self, table: sa.Table, column: sa.Column[Any], ids: Iterable[str]) -> Iterator[str]:
         wanted = sorted(set(ids))
         found: list[Any] = []
         for start in range(0, len(wanted), _IN):
             chunk = wanted[start : start + _IN]
             found += self._rows(sa.select(table.c.position, table.c.body).where(column.in_(chunk)))
-        for _, body in sorted(found, key=lambda row: row[0]):
-            yield record.model_validate_json(body)
+        yield from (body for _, body in sorted(found, key=lambda row: int(row[0])))
 
 
 def _bodies(table: sa.Table) -> Any:

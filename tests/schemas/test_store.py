@@ -353,7 +353,7 @@ def test_a_table_is_read_page_by_page(store_url: str) -> None:
 
 
 def test_a_store_is_copied_before_it_is_upgraded(tmp_path: Path) -> None:
-    """`pairsmith.db.before-0003` holds what was there, whole and as it was; a new store needs no copy."""
+    """The copy beside the store holds what was there, whole and as it was; a new store needs no copy."""
     path = tmp_path / "pairsmith.db"
     engine = sa.create_engine(f"sqlite:///{path}")
     upgrade_to(engine, "0002")
@@ -363,12 +363,12 @@ def test_a_store_is_copied_before_it_is_upgraded(tmp_path: Path) -> None:
     engine.dispose()
     with Store.open(f"sqlite:///{path}") as store:
         assert [p.enhanced for p in store.pairs()] == ["kept"]
-    copy = sa.create_engine(f"sqlite:///{path}.before-0003")
+    copy = sa.create_engine(f"sqlite:///{path}.before-{tables.SCHEMA_VERSION}")
     with copy.connect() as connection:
         assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0002"
         assert connection.scalar(sa.text("SELECT count(*) FROM pairs")) == 1
     copy.dispose()
     fresh = tmp_path / "fresh.db"
     Store.open(f"sqlite:///{fresh}").close()
-    assert sorted(p.name for p in tmp_path.glob("*before*")) == ["pairsmith.db.before-0003"]
+    assert sorted(p.name for p in tmp_path.glob("*before*")) == [f"pairsmith.db.before-{tables.SCHEMA_VERSION}"]
     assert not list(tmp_path.glob("*.partial"))
