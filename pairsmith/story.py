@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pairsmith.screen import facts, verdict_mark
 from schemas.errors import PairsmithError
-from schemas.records import Artifact, Call, Generated, Pair, Reason
+from schemas.records import Artifact, Call, Generated, Pair, RowState, Verdict
 from schemas.spec_file import Project
 from schemas.store import Store
 
@@ -39,7 +39,7 @@ def story_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
         "origin": pair.origin.model_dump(mode="json"),
         "prompt": _prompt(project, pair),
         "calls": [_call(call) for call in calls],
-        "verdicts": [v.model_dump(mode="json") for v in store.verdicts([pair.id]).get(pair.id, [])],
+        "verdicts": [_told(v) for v in store.verdicts([pair.id]).get(pair.id, [])],
         "reviews": [r.model_dump(mode="json") for r in store.reviews([pair.id]).get(pair.id, [])],
         "rows": [
             s.model_dump(mode="json") for s in (read_states(store, curation, pair_id=pair.id) if curation else ())
@@ -82,8 +82,10 @@ def _call(call: Call) -> dict[str, Any]:
     return call.model_dump(mode="json", include=set(shown)) | {"at": call.at.isoformat(timespec="seconds")}
 
 
-def _sentence(reason: dict[str, str]) -> str:
-    return str(Reason(**reason))
+def _told(record: Verdict | RowState) -> dict[str, Any]:
+    """The record as JSON, its reason as the line that people read."""
+    reason = None if record.reason is None else str(record.reason)
+    return {**record.model_dump(mode="json"), "reason": reason}
 
 
 def _holding(artifacts: list[Artifact], pair_id: str) -> list[tuple[Artifact, str | None]]:
@@ -126,12 +128,10 @@ def screen(story: dict[str, Any]) -> list[RenderableType]:
     table = Table.grid(padding=(0, 2))
     for verdict in story["verdicts"]:
         score = "" if verdict["score"] is None else f"{verdict['score']:.3f}"
-        table.add_row(
-            verdict_mark(verdict["keep"]), verdict["by"], score, Text(_sentence(verdict["reason"]), overflow="fold")
-        )
+        table.add_row(verdict_mark(verdict["keep"]), verdict["by"], score, Text(verdict["reason"], overflow="fold"))
     parts.append(table if story["verdicts"] else "no step has judged it yet")
     for row in story["rows"]:
-        why = f": {_sentence(row['reason'])} ({row['step']})" if row["reason"] else ""
+        why = f": {row['reason']} ({row['step']})" if row["reason"] else ""
         parts.append(facts([("state", row["state"] + why)]))
     for review in story["reviews"]:
         parts.append(

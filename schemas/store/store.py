@@ -82,7 +82,7 @@ class Store:
 
     @classmethod
     def open(cls, url: str, *, write: bool = True) -> Store:
-        """Open the store, making or upgrading it if `write`.
+        """Open the store, making it if `write`; one of an older schema is upgraded, which takes the writer's lock.
 
         A SQLite store of an older schema is copied first, to `FILE.before-` and the number of the schema that it gets.
 
@@ -99,6 +99,8 @@ class Store:
             if write:
                 lock = file_lock(Path(f"{path}.lock"), url) if path else advisory_lock(engine, url)
                 closing.enter_context(lock)
+            elif _is_older(engine):
+                cls.open(url).close()  # a reader needs the new tables too
             _check_version(engine, url, upgrade=write)
             writer = None
             if write:
@@ -388,11 +390,21 @@ def _engine(url: str) -> sa.Engine:
     return engine
 
 
-def _check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
+def _version(engine: sa.Engine) -> str | None:
+    """The schema of a store; None before it has one."""
     with engine.connect() as connection:
-        found = None
-        if sa.inspect(connection).has_table("alembic_version"):
-            found = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        return str(connection.scalar(sa.text("SELECT version_num FROM alembic_version")))
+
+
+def _is_older(engine: sa.Engine) -> bool:
+    found = _version(engine)
+    return found is not None and found < tables.SCHEMA_VERSION
+
+
+def _check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
+    found = _version(engine)
     if found == tables.SCHEMA_VERSION:
         return
     if found is not None and found > tables.SCHEMA_VERSION:
@@ -402,12 +414,7 @@ def _check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
             fix="Upgrade pairsmith.",
         )
     if not upgrade:
-        state = "is empty" if found is None else "needs an upgrade"
-        raise StoreError(
-            f"the store {state}.",
-            where=shown(url),
-            fix="Run `pairsmith generate`; it is made or upgraded then.",
-        )
+        raise StoreError("the store is empty.", where=shown(url), fix="Run `pairsmith generate`; it is made then.")
     from schemas.store.migrate import upgrade_to
 
     if found is not None and (path := _sqlite_path(url)) is not None:
