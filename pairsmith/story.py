@@ -41,9 +41,7 @@ def story_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
         "calls": [_call(call) for call in calls],
         "verdicts": [_told(v) for v in store.verdicts([pair.id]).get(pair.id, [])],
         "reviews": [r.model_dump(mode="json") for r in store.reviews([pair.id]).get(pair.id, [])],
-        "rows": [
-            s.model_dump(mode="json") for s in (read_states(store, curation, pair_id=pair.id) if curation else ())
-        ],
+        "rows": [_told(s) for s in (read_states(store, curation, pair_id=pair.id) if curation else ())],
         "split": split_of(pair.seed_id, project.spec.split),
         "artifacts": [
             {"kind": a.kind, "id": a.id, "path": a.path, "split": split}

@@ -169,7 +169,7 @@ def measured(*command: str) -> tuple[dict[str, float], str]:
 
 def main(rows: int) -> None:
     """Fill, curate, read; write the figures."""
-    figures: dict[str, Any] = {"rows": rows, "python": platform.python_version(), "cpus": os.cpu_count()}
+    figures: dict[str, Any] = {"slots": rows, "python": platform.python_version(), "cpus": os.cpu_count()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         fill(folder, rows)

@@ -247,8 +247,11 @@ class Store:
         return self._json_pages(tables.row_states, curation=curation)
 
     def skim_pairs(self, ids: Iterable[str]) -> Iterator[Json]:
-        """`pairs` as the JSON that was kept, not checked again and without ids: for sums over very many."""
-        return (orjson.loads(body) for body in self._bodies_by_id(tables.pairs, tables.pairs.c.id, ids))
+        """`pairs` as the JSON that was kept, in any order, not checked again and without ids: for sums over very many."""
+        wanted, t = sorted(set(ids)), tables.pairs
+        for start in range(0, len(wanted), _IN):
+            chunk = sa.select(t.c.body).where(t.c.id.in_(wanted[start : start + _IN]))
+            yield from (orjson.loads(body) for (body,) in self._rows(chunk))
 
     def count_row_states(self, curation: str) -> int:
         """How many slots a curation has decided."""
@@ -328,16 +331,13 @@ class Store:
         if ids is None:
             yield from self._records(record, _bodies(table))
             return
-        for body in self._bodies_by_id(table, column, ids):
-            yield record.model_validate_json(body)
-
-    def _bodies_by_id(self, table: sa.Table, column: sa.Column[Any], ids: Iterable[str]) -> Iterator[str]:
         wanted = sorted(set(ids))
         found: list[Any] = []
         for start in range(0, len(wanted), _IN):
             chunk = wanted[start : start + _IN]
             found += self._rows(sa.select(table.c.position, table.c.body).where(column.in_(chunk)))
-        yield from (body for _, body in sorted(found, key=lambda row: int(row[0])))
+        for _, body in sorted(found, key=lambda row: int(row[0])):
+            yield record.model_validate_json(body)
 
 
 def _bodies(table: sa.Table) -> Any:
