@@ -247,7 +247,7 @@ class Store:
         return self._json_pages(tables.row_states, curation=curation)
 
     def skim_pairs(self, ids: Iterable[str]) -> Iterator[Json]:
-        """`pairs` as the JSON that was kept, in any order, not checked again and without ids: for sums over very many."""
+        """`pairs` as the JSON that was kept, in any order, unchecked and without ids: for sums over very many."""
         wanted, t = sorted(set(ids)), tables.pairs
         for start in range(0, len(wanted), _IN):
             chunk = sa.select(t.c.body).where(t.c.id.in_(wanted[start : start + _IN]))
