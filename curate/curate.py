@@ -12,9 +12,9 @@ from typing import Any
 
 from curate.pool import Pool, StepId
 from curate.steps import Step, id_of
+from schemas.failpoints import failpoint
 from schemas.records import Verdict
 from schemas.store import Store
-from schemas.transitions import reach
 
 Progress = Callable[[str, dict[str, Any]], None]
 CHUNK = 256  # verdicts that are made durable at once
@@ -37,7 +37,7 @@ async def curate(
         async for chunk in _chunks(step(pool), id_):
             if kept:
                 await kept.put(*chunk)
-                reach("mid_curate")
+                failpoint("mid_curate")
             judged = judged.judged_by(id_, chunk, kept=kept is not None)
             done += len(chunk)
             if progress and id_.per_row:
@@ -50,7 +50,7 @@ async def _chunks(verdicts: AsyncIterator[Verdict], step: StepId) -> AsyncIterat
     """The verdicts in chunks, each under the name of the step that gave it."""
     chunk: list[Verdict] = []
     async for verdict in verdicts:
-        if (verdict.by, verdict.scope) != (step.by, step.settings):
+        if (verdict.by, verdict.fingerprint) != (step.by, step.settings):
             verdict = verdict.model_copy(update={"by": step.by, "scope": step.settings})
         chunk.append(verdict)
         if len(chunk) == CHUNK:

@@ -1,9 +1,9 @@
 """Near-duplicates and leaks, by word bigrams: MinHash finds who might be alike, an exact Jaccard similarity decides.
 
-What is compared is what makes a row worth having. **Two pairs are duplicates if their enhanced texts are alike and,
-where both come from the same seed, their simple texts are alike too.** So candidates of one input are compared by
+What is compared is what makes a row worth having. **Two pairs are duplicates if their outputs are alike and,
+where both come from the same seed, their inputs are alike too.** So candidates of one input are compared by
 what was generated; the simple versions that backward generation makes of one excellent output share their target by
-design and are compared by their simple side; and two seeds that led to the same output give one row.
+design and are compared by their input; and two seeds that led to the same output give one row.
 
 A row goes only because it is alike to one row that stays, which the reason names: never on an unverified hash,
 never along a chain of likenesses. The hash finds 99.9 % of those exactly at the threshold, more above it.
@@ -112,19 +112,19 @@ def duplicates(pairs: Iterable[Pair], threshold: float) -> Iterator[Duplicate]:
     """
     index, kept = NearDuplicates(threshold), list[Pair]()
     for pair in pairs:
-        near = next((n for n in index.like(pair.enhanced) if _same_row(pair, kept[n.number], threshold)), None)
+        near = next((n for n in index.like(pair.output) if _same_row(pair, kept[n.number], threshold)), None)
         if near:
             yield Duplicate(pair, kept[near.number], near.similarity)
             continue
-        index.add(pair.enhanced)
+        index.add(pair.output)
         kept.append(pair)
         yield Duplicate(pair, None, None)
 
 
 def _same_row(pair: Pair, kept: Pair, threshold: float) -> bool:
-    if pair.seed_id != kept.seed_id or pair.simple == kept.simple:
+    if pair.seed_id != kept.seed_id or pair.input == kept.input:
         return True
-    return jaccard(bigrams(pair.simple), bigrams(kept.simple)) >= threshold
+    return jaccard(bigrams(pair.input), bigrams(kept.input)) >= threshold
 
 
 class Contamination(NamedTuple):
@@ -132,7 +132,7 @@ class Contamination(NamedTuple):
 
     pair: Pair
     seed_id: str | None
-    side: Literal["simple", "enhanced"] | None
+    side: Literal["input", "output"] | None
     similarity: float | None
 
 
@@ -146,7 +146,7 @@ def contaminations(pairs: Iterable[Pair], held_out: Mapping[str, str], threshold
     for text in held_out.values():
         index.add(text)
     for pair in pairs:
-        sides: dict[Literal["simple", "enhanced"], str] = {"simple": pair.simple, "enhanced": pair.enhanced}
+        sides: dict[Literal["input", "output"], str] = {"input": pair.input, "output": pair.output}
         met = (
             Contamination(pair, ids[near.number], side, near.similarity)
             for side, text in sides.items()

@@ -15,7 +15,7 @@ from curate.scorers.choose import Chosen, Serve, choose
 from curate.split import PARTS, Part, split_of
 from curate.states import part_in, write_states
 from curate.steps import steps_for
-from schemas.errors import NotConserved, NoWork
+from schemas.errors import NoWork, RowCountMismatch
 from schemas.records import Artifact, Counts, Json, Pair, Review, Seed, Verdict, content_id
 from schemas.spec_file import Project
 from schemas.store import Store
@@ -50,7 +50,7 @@ async def curate_project(
     project: Project,
     store: Store,
     *,
-    scopes: Sequence[str],
+    fingerprints: Sequence[str],
     weights: Callable[[], Weights] = embedded_weights,
     serve: Serve = embedded,
     progress: Progress | None = None,
@@ -59,9 +59,9 @@ async def curate_project(
     decided of every slot.
 
     `weights` (the embedded model's) and `serve` (which starts it) are called only if the spec's scorer needs the
-    embedded model. Raises NoWork without a candidate and NotConserved if a row got lost.
+    embedded model. Raises NoWork without a candidate and RowCountMismatch if a row got lost.
     """
-    pool, seeds = Pool.read(store, scopes), store.seeds()
+    pool, seeds = Pool.read(store, fingerprints), store.seeds()
     if not len(pool):
         raise NoWork(
             "there are no candidates to curate.",
@@ -75,7 +75,7 @@ async def curate_project(
     if chosen and chosen.fitted:
         await store.put(_reward_model(chosen, project.folder))
     counts = _conserved(pool)
-    curation = content_id("curation", [scopes, [[s.by, s.settings] for s in pool.steps], time.time_ns()])
+    curation = content_id("curation", [fingerprints, [[s.by, s.settings] for s in pool.steps], time.time_ns()])
     accepted = tuple(
         Accepted(row.pair, part, row.score, row.verdicts, row.reviews)
         for row in pool.accepted()
@@ -84,7 +84,7 @@ async def curate_project(
     await write_states(store, pool, curation)
     people = pool.decisions()
     facts = {
-        "scopes": list(scopes),
+        "scopes": list(fingerprints),
         "curation": curation,
         "verdicts_appended": store.verdict_count() - before,
         "steps": pool.tally(),
@@ -100,7 +100,7 @@ async def curate_project(
 def _conserved(pool: Pool) -> Counts:
     counts = pool.counts
     if not counts.conserved or sum(pool.reasons.values()) != counts.rows_in - counts.accepted:
-        raise NotConserved(
+        raise RowCountMismatch(
             f"{counts.rows_in} rows came in, but {counts.accepted} accepted + {counts.rejected} rejected + "
             f"{counts.waiting} waiting + {counts.failed} failed is another number.",
             fix="This is a defect of pairsmith; the store is intact.",

@@ -139,7 +139,7 @@ class Pool:
         """The candidates of `generations` (`Candidate.scope`) whose seeds are active; without what people said, on
         request."""
         seeds = {seed.id for seed in store.seeds()}
-        candidates = (c for scope in generations for c in store.each_candidate(scope) if c.seed_id in seeds)
+        candidates = (c for fingerprint in generations for c in store.each_candidate(fingerprint) if c.seed_id in seeds)
         return cls(read_slots(store, candidates, people=people))
 
     @classmethod
@@ -293,7 +293,7 @@ class Pool:
     def _told(self, slot: int, row: Row, known: Sequence[Verdict], steps: Sequence[StepId]) -> Row:
         """The row with its verdicts and the reason why it is not kept."""
         assert row.pair is not None
-        owner, kept = int(self._slots.owner[slot]), {(v.by, v.scope): v for v in known}
+        owner, kept = int(self._slots.owner[slot]), {(v.by, v.fingerprint): v for v in known}
         pair_id = row.pair.id
         found = (self._verdict(step, owner, pair_id) or kept.get((step.by, step.settings)) for step in steps)
         row = row._replace(verdicts=tuple(verdict for verdict in found if verdict))
@@ -315,7 +315,7 @@ class Pool:
         score = None if np.isnan(said.scores[slot]) else float(said.scores[slot])
         flags = said.flags.get(slot, ())
         return Verdict(
-            pair_id=pair_id, by=step.by, scope=step.settings, keep=keep, score=score, reason=reason, flags=flags
+            pair_id=pair_id, by=step.by, fingerprint=step.settings, keep=keep, score=score, reason=reason, flags=flags
         )
 
     def _score(self, slot: int) -> float | None:
@@ -328,7 +328,7 @@ class Pool:
             by_hand = Reason("review", "a person rejected it") if row.keep is False else row.decision.why
             return REVIEW, by_hand
         step = self.steps[self._by[slot]]
-        verdict = next((v for v in row.verdicts if (v.by, v.scope) == step[:2]), None)
+        verdict = next((v for v in row.verdicts if (v.by, v.fingerprint) == step[:2]), None)
         return step.by, verdict.reason if verdict else Reason("unjudged", f"{step.by} has not spoken of it")
 
     # Sums
@@ -378,11 +378,11 @@ class Pool:
         """The accepted rows as a `datasets.Dataset`: ids, system, simple, enhanced, score."""
         import datasets
 
-        names = ("pair_id", "seed_id", "system", "simple", "enhanced", "score")
+        names = ("pair_id", "seed_id", "system", "input", "output", "score")
         columns: dict[str, list[Any]] = {name: [] for name in names}
         for row in self.accepted():
             assert row.pair is not None
-            values = (row.pair.id, row.pair.seed_id, row.pair.system, row.pair.simple, row.pair.enhanced, row.score)
+            values = (row.pair.id, row.pair.seed_id, row.pair.system, row.pair.input, row.pair.output, row.score)
             for name, value in zip(names, values, strict=True):
                 columns[name].append(value)
         return datasets.Dataset.from_dict(columns)

@@ -22,7 +22,7 @@ class Source(Protocol):
 
     def pairs(self, ids: Iterable[str]) -> list[Pair]: ...
     def verdicts(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Verdict]]: ...
-    def verdicts_of(self, by: str, scope: str) -> Iterator[Verdict]: ...
+    def verdicts_of(self, by: str, fingerprint: str) -> Iterator[Verdict]: ...
     def reviews(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Review]]: ...
 
 
@@ -57,7 +57,7 @@ class Slots:
 
     def add(self, candidate: Candidate, pair: Pair | None, reviewed: Reviewed | None) -> None:
         slot = len(self.ids)
-        self._generation.append(self._generations.setdefault(candidate.scope, len(self._generations)))
+        self._generation.append(self._generations.setdefault(candidate.fingerprint, len(self._generations)))
         self._seed.append(self._seeds.setdefault(candidate.seed_id, len(self._seeds)))
         self._generator.append(_GENERATORS.index(candidate.generator))
         self._sample.append(candidate.sample)
@@ -91,7 +91,7 @@ class Slots:
         """The candidate of a slot, with the pair that stands there now."""
         id_, (generations, seeds) = self.ids[slot], self._names
         return Candidate(
-            scope=generations[self._generation[slot]],
+            fingerprint=generations[self._generation[slot]],
             seed_id=seeds[self._seed[slot]],
             generator=_GENERATORS[self._generator[slot]],
             sample=self._sample[slot],
@@ -116,7 +116,7 @@ class Slots:
 
 
 def _input(pair: Pair) -> bytes:
-    return f"{pair.seed_id}\0{pair.simple}".encode("utf-8", "surrogatepass")
+    return f"{pair.seed_id}\0{pair.input}".encode("utf-8", "surrogatepass")
 
 
 def read_slots(source: Source, candidates: Iterable[Candidate], *, people: bool) -> Slots:
@@ -167,7 +167,7 @@ class _Memory:
     def verdicts(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Verdict]]:
         return {}
 
-    def verdicts_of(self, by: str, scope: str) -> Iterator[Verdict]:
+    def verdicts_of(self, by: str, fingerprint: str) -> Iterator[Verdict]:
         return iter(())
 
     def reviews(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Review]]:

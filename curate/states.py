@@ -13,9 +13,9 @@ from typing import get_args
 from curate.pool import DUPLICATE, GENERATE, REVIEW, Pool, Row
 from curate.split import PARTS, Part
 from curate.steps import SPLIT
+from schemas.failpoints import failpoint
 from schemas.records import Candidate, Json, Reason, Receipt, RowState, State, Verdict, content_id
 from schemas.store import Store
-from schemas.transitions import reach
 
 _CHUNK = 1_000
 STATES: tuple[State, ...] = get_args(State)
@@ -28,7 +28,7 @@ async def write_states(store: Store, pool: Pool, curation: str) -> None:
     states = (_state(row, curation) for row in pool.rows())
     while chunk := list(islice(states, _CHUNK)):
         await store.put(*chunk)
-        reach("mid_curate")
+        failpoint("mid_curate")
 
 
 def _state(row: Row, curation: str) -> RowState:
@@ -47,7 +47,10 @@ def part_in(row: Row) -> Part | None:
 def _record(
     curation: str, candidate: Candidate, state: State, step: str | None, reason: Reason | None, **more: object
 ) -> RowState:
-    slot: Json = {"generation": candidate.scope, **candidate.model_dump(include={"seed_id", "generator", "sample"})}
+    slot: Json = {
+        "generation": candidate.fingerprint,
+        **candidate.model_dump(include={"seed_id", "generator", "sample"}),
+    }
     told: Json = {"pair_id": candidate.pair_id, "state": state, "step": step, "reason": reason}
     return RowState.model_validate({"curation": curation, **slot, **told, **more})
 

@@ -25,7 +25,7 @@ from curate.selection import ranked
 from curate.split import PARTS, Part, split_of
 from schemas.errors import PairsmithError
 from schemas.records import Pair, Reason, Seed, Verdict, content_id
-from schemas.spec import Split
+from schemas.spec import SplitSettings
 from schemas.spec_file import Project
 
 Step = Callable[[Pool], AsyncIterator[Verdict]]
@@ -63,7 +63,7 @@ def id_of(step: Step) -> StepId:
 
 def each(gate: GateStep) -> Named:
     """A gate over every row that it has not judged yet, rejected ones too, so that every reason is counted."""
-    id_ = StepId(gate.by, gate.scope, per_row=True)
+    id_ = StepId(gate.by, gate.fingerprint, per_row=True)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         for row in pool.unsettled(id_):
@@ -87,7 +87,7 @@ def scored(scorer: Scorer, by: str, settings: str) -> Named:
                 keep = None if score.value is None else True
                 pair_id = _pair(row).id
                 verdict = Verdict(
-                    pair_id=pair_id, by=by, scope=settings, keep=keep, score=score.value, reason=score.reason
+                    pair_id=pair_id, by=by, fingerprint=settings, keep=keep, score=score.value, reason=score.reason
                 )
                 if verdict not in row.verdicts:
                     yield verdict
@@ -170,7 +170,7 @@ def _preference(row: Row, part_of: Callable[[str], Part]) -> tuple[int, bool, fl
     return part, not row.by_people, float("inf") if row.score is None else -row.score
 
 
-def split(settings: Split) -> Named:
+def split(settings: SplitSettings) -> Named:
     """Names the part of every accepted row, in the code of its reason; by the row's seed (curate/split.py)."""
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
@@ -189,7 +189,7 @@ def steps_for(project: Project, seeds: Sequence[Seed], chosen: Chosen | None) ->
         return split_of(seed_id, spec.split)
 
     held_out = {seed.id: seed.text for seed in seeds if seed.text and part_of(seed.id) == "test"}
-    compared = [scored(chosen.score, chosen.by, chosen.scope), best(curate.select.best)] if chosen else []
+    compared = [scored(chosen.score, chosen.by, chosen.fingerprint), best(curate.select.best)] if chosen else []
     return [
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
         decontaminate(held_out, curate.duplicates.jaccard),
@@ -206,7 +206,9 @@ class _Whole:
         self.id = StepId(by, content_id("step", [by, settings]), final=final)
 
     def verdict(self, pair: Pair, keep: bool | None, score: float | None, reason: Reason) -> Verdict:
-        return Verdict(pair_id=pair.id, by=self.id.by, scope=self.id.settings, keep=keep, score=score, reason=reason)
+        return Verdict(
+            pair_id=pair.id, by=self.id.by, fingerprint=self.id.settings, keep=keep, score=score, reason=reason
+        )
 
 
 def _pair(row: Row) -> Pair:

@@ -52,8 +52,8 @@ def _told(store: Store, states: Sequence[RowState]) -> list[dict[str, Any]]:
                 "flags": list(state.flags),
                 "score": state.score,
                 "split": state.split,
-                "simple": pair.simple if pair else seeds.get(state.seed_id, ""),
-                "enhanced": pair.enhanced if pair else None,
+                "input": pair.input if pair else seeds.get(state.seed_id, ""),
+                "output": pair.output if pair else None,
             }
         )
     return rows

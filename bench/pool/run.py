@@ -73,7 +73,7 @@ def fill(folder: Path, rows: int) -> None:
 
     (folder / "pairsmith.toml").write_text(SPEC)
     project = load(folder, ())
-    seeds = [Seed(kind="simple", text=f"input {n} {n * 7919}", source=f"s:{n}") for n in range(-(-rows // EACH))]
+    seeds = [Seed(kind="input", text=f"input {n} {n * 7919}", source=f"s:{n}") for n in range(-(-rows // EACH))]
     with Store.open(Store.url_for(project)) as store:
         store.set_active_seeds(seeds)
         group: list[Any] = []
@@ -82,7 +82,7 @@ def fill(folder: Path, rows: int) -> None:
                 generator="forward", prompt="p/v1@0", teacher="t", sampling=Sampling(), calls=((f"{row:032x}", 1),)
             )
             seed = seeds[number]
-            pair = Pair(seed_id=seed.id, simple=seed.text or "", enhanced=text, system="", origin=origin)
+            pair = Pair(seed_id=seed.id, input=seed.text or "", output=text, system="", origin=origin)
             place = {"scope": "bench", "seed_id": seed.id, "generator": "forward", "sample": row % EACH}
             group += [pair, Candidate.model_validate({**place, "pair_id": pair.id})]
             if len(group) >= 4_000:
@@ -91,7 +91,7 @@ def fill(folder: Path, rows: int) -> None:
         store.write(*group)
         with recording(project, store, "generate") as draft:
             draft.counts = Counts(rows_in=rows, waiting=rows)
-            draft.facts |= {"scopes": {"forward": "bench"}, "seeds": {"simple": len(seeds)}}
+            draft.facts |= {"scopes": {"forward": "bench"}, "seeds": {"input": len(seeds)}}
 
 
 def judge(folder: Path) -> None:
@@ -107,7 +107,7 @@ def judge(folder: Path) -> None:
     from schemas.store import Store
 
     async def by_letters(pairs: Sequence[Pair]) -> Sequence[Score]:
-        return [Score(float(sum(map(ord, pair.enhanced))), Reason("scored")) for pair in pairs]
+        return [Score(float(sum(map(ord, pair.output))), Reason("scored")) for pair in pairs]
 
     project = load(folder, ())
     with Store.open(Store.url_for(project)) as store, recording(project, store, "curate") as draft:

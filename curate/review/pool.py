@@ -38,9 +38,9 @@ class Pool:
         return [self.pairs[id_] for id_ in sorted(others, key=lambda id_: (-self.scores.get(id_, -math.inf), id_))]
 
 
-def read_pool(project: Project, store: Store, scopes: Sequence[str]) -> Pool:
+def read_pool(project: Project, store: Store, fingerprints: Sequence[str]) -> Pool:
     """The candidates of the generation scopes `scopes` whose seeds are active, as the gates judged them."""
-    judged = judged_pool.Pool.read(store, scopes, people=False)
+    judged = judged_pool.Pool.read(store, fingerprints, people=False)
     gates = [each(gate).id for gate in gates_for(project.spec.task, project.spec.curate.gates, project.folder)]
     for gate in gates:
         judged = judged.judged_by(gate, ())
@@ -73,7 +73,7 @@ def read_pool(project: Project, store: Store, scopes: Sequence[str]) -> Pool:
 def _is_finding(verdict: Verdict, gates: Collection[tuple[str, str]]) -> bool:
     if verdict.by.startswith("judge/"):
         return True
-    return verdict.keep is not True and (verdict.by, verdict.scope) in gates
+    return verdict.keep is not True and (verdict.by, verdict.fingerprint) in gates
 
 
 def _scores(verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, dict[str, float]]:
@@ -82,7 +82,7 @@ def _scores(verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, dict[str, fl
     for id_, own in verdicts.items():
         for verdict in own:
             if verdict.by.startswith("score/") and verdict.score is not None:
-                found[verdict.by, verdict.scope][id_] = verdict.score
+                found[verdict.by, verdict.fingerprint][id_] = verdict.score
     chosen: dict[str, dict[str, float]] = {}
     for (by, _), scores in sorted(found.items(), key=lambda item: (-len(item[1]), item[0])):
         chosen.setdefault(by, scores)

@@ -50,7 +50,7 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
         why = row["reason"] or row["split"] or ""
         if row["step"]:
             why = f"{row['reason']} ({row['step']})"
-        cells = (row["pair_id"] or "", row["state"], row["simple"], row["enhanced"] or "", why)
+        cells = (row["pair_id"] or "", row["state"], row["input"], row["output"] or "", why)
         table.add_row(*(Text(_short(cell, width)) for cell, width in zip(cells, (12, 8, 120, 160, 400), strict=True)))
     parts: list[RenderableType] = [conservation(Counts(**data["counts"])), "", table]
     if data["more"]:

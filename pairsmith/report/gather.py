@@ -128,6 +128,6 @@ def _hashes(
         found += [
             ("evaluation", evaluation.id),
             ("test inputs", evaluation.test_set),
-            ("checks", evaluation.checks_scope),
+            ("checks", evaluation.checks_fingerprint),
         ]
     return found

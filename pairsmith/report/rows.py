@@ -48,8 +48,8 @@ class Rows:
     def _candidates(self, generated: Receipt) -> Iterator[tuple[str, bool]]:
         """The pairs of a generation, none of them accepted."""
         active = {seed.id for seed in self._store.seeds()}
-        for scope in generated.facts.get("scopes", {}).values():
-            for candidate in self._store.each_candidate(scope):
+        for fingerprint in generated.facts.get("scopes", {}).values():
+            for candidate in self._store.each_candidate(fingerprint):
                 if candidate.failure and candidate.seed_id in active:
                     met = _Met(None, candidate.seed_id, str(candidate.failure))
                     self._met.add("failed", candidate.failure.code, met)
@@ -72,14 +72,14 @@ class Rows:
         while chunk := list(islice(ids, _CHUNK)):
             for accepted in (False, True):
                 for pair in self._store.skim_pairs(id_ for id_, yes in chunk if yes is accepted):
-                    self._words[accepted].append(float(len(pair["enhanced"].split())))
+                    self._words[accepted].append(float(len(pair["output"].split())))
                     if pair["origin"]["by"] == "generated":
                         self.prompts[pair["origin"]["prompt"]] += 1
                         self.teachers[pair["origin"]["teacher"]] += 1
 
     @property
     def lengths(self) -> Distribution | None:
-        """Words of the enhanced texts; None without a pair."""
+        """Words of the outputs; None without a pair."""
         return _distribution(self._words) if any(self._words) else None
 
     @property
@@ -108,7 +108,7 @@ class Rows:
         for row in rows:
             pair = pairs.get(row.pair_id or "")
             if pair:
-                shown.append(Example(pair.id, pair.simple, pair.enhanced, row.said))
+                shown.append(Example(pair.id, pair.input, pair.output, row.said))
             else:
                 shown.append(Example(row.seed_id, seeds.get(row.seed_id, ""), None, row.said))
         return tuple(shown)

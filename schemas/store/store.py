@@ -199,13 +199,13 @@ class Store:
         usage = Usage(prompt_tokens=int(prompt), completion_tokens=int(completion), cached_tokens=int(cached))
         return usage, float(usd), int(requests)
 
-    def candidates(self, scope: str | None = None) -> list[Candidate]:
+    def candidates(self, fingerprint: str | None = None) -> list[Candidate]:
         """The outcomes of one generation scope, or of all."""
-        return list(self.each_candidate(scope))
+        return list(self.each_candidate(fingerprint))
 
-    def each_candidate(self, scope: str | None = None) -> Iterator[Candidate]:
+    def each_candidate(self, fingerprint: str | None = None) -> Iterator[Candidate]:
         """`candidates`, a page in memory at a time."""
-        return self._pages(Candidate, tables.candidates, scope=scope)
+        return self._pages(Candidate, tables.candidates, fingerprint=fingerprint)
 
     def pairs(self, ids: Iterable[str] | None = None) -> list[Pair]:
         """All pairs, or those of `ids`."""
@@ -220,16 +220,16 @@ class Store:
         """pair id -> its verdicts, the latest for every (by, scope), in the order in which the steps first spoke."""
         latest: dict[str, dict[tuple[str, str], Verdict]] = {}
         for verdict in self._by_id(Verdict, tables.verdicts, tables.verdicts.c.pair_id, pair_ids):
-            latest.setdefault(verdict.pair_id, {})[verdict.by, verdict.scope] = verdict
+            latest.setdefault(verdict.pair_id, {})[verdict.by, verdict.fingerprint] = verdict
         return {pair_id: list(found.values()) for pair_id, found in latest.items()}
 
     def verdict_count(self) -> int:
         """How many verdicts have been kept; they are only ever added."""
         return self._count(tables.verdicts)
 
-    def verdicts_of(self, by: str, scope: str) -> Iterator[Verdict]:
+    def verdicts_of(self, by: str, fingerprint: str) -> Iterator[Verdict]:
         """All that one step said under one settings hash, in the order of saying: of two of a pair the later counts."""
-        return self._pages(Verdict, tables.verdicts, by=by, scope=scope)
+        return self._pages(Verdict, tables.verdicts, by=by, fingerprint=fingerprint)
 
     def row_states(
         self, curation: str, *, state: str | None = None, code: str | None = None, pair_id: str | None = None

@@ -17,13 +17,13 @@ from curate.pool import Pool, Row, fold
 from curate.scorers import Score
 from curate.steps import Step, best, decontaminate, duplicates, each, id_of, named, scored, split
 from schemas.records import Imported, Pair, Reason, Review, Verdict
-from schemas.spec import Split
+from schemas.spec import SplitSettings
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def pair(enhanced: str, simple: str = "a fox", seed: str = "s1", n: int = 0) -> Pair:
-    return Pair(seed_id=seed, simple=simple, enhanced=enhanced, system="", origin=Imported(source=f"row {n}"))
+def pair(output: str, input: str = "a fox", seed: str = "s1", n: int = 0) -> Pair:
+    return Pair(seed_id=seed, input=input, output=output, system="", origin=Imported(source=f"row {n}"))
 
 
 def run(pool: Pool, *steps: Step) -> Pool:
@@ -34,21 +34,21 @@ def gate(name: str = "word", word: str = "good") -> GateStep:
     """Keeps what holds `word`, cannot judge what holds "odd", and crashes on what holds "bomb"."""
 
     def judge(pair: Pair) -> Judgement:
-        if "bomb" in pair.enhanced:
+        if "bomb" in pair.output:
             raise RuntimeError("boom")
-        if "odd" in pair.enhanced:
+        if "odd" in pair.output:
             return Judgement(None, None, Reason("unsure", "it is odd"))
-        return passed() if word in pair.enhanced else rejected("missing", f"no {word}")
+        return passed() if word in pair.output else rejected("missing", f"no {word}")
 
     return GateStep(f"gate/{name}@1", "settings", judge)
 
 
 async def by_length(pairs: Sequence[Pair]) -> Sequence[Score]:
     """Scores by length; crashes on "poison", alone or in a batch, and has no number for "blank"."""
-    if any("poison" in pair.enhanced for pair in pairs):
+    if any("poison" in pair.output for pair in pairs):
         raise RuntimeError("out of memory")
     return [
-        Score(None, Reason("nan")) if "blank" in p.enhanced else Score(float(len(p.enhanced)), Reason("scored"))
+        Score(None, Reason("nan")) if "blank" in p.output else Score(float(len(p.output)), Reason("scored"))
         for p in pairs
     ]
 
@@ -81,13 +81,13 @@ def steps_of(order: Sequence[int], many: int) -> list[Step]:
         scorer(),
         best(1),
         duplicates(0.7),
-        split(Split()),
+        split(SplitSettings()),
     ]
     return [every[at] for at in order[:many]]
 
 
 def pool_of(rows: list[tuple[str, str, str]], said: list[str | None]) -> Pool:
-    made = [pair(text, simple, seed, n) for n, (text, simple, seed) in enumerate(rows)]
+    made = [pair(text, input, seed, n) for n, (text, input, seed) in enumerate(rows)]
     reviews = [
         Review(pair_id=p.id, reviewer="ann", decision=d, edited="good snow" if d == "edit" else None, at=AT)  # type: ignore[arg-type]
         for p, d in zip(made, said, strict=False)
@@ -124,7 +124,7 @@ def test_a_row_leaves_only_with_a_verdict_from_every_step(
     """Accepted means that every step has spoken and none but those that people outrank objects."""
     pool = run(pool_of(rows, []), *steps_of(order, many))
     for row in pool.accepted():
-        assert [(v.by, v.scope) for v in row.verdicts] == [(step.by, step.settings) for step in pool.steps]
+        assert [(v.by, v.fingerprint) for v in row.verdicts] == [(step.by, step.settings) for step in pool.steps]
         assert all(verdict.keep for verdict in row.verdicts)
 
 
@@ -213,7 +213,7 @@ def test_of_rows_alike_the_test_split_then_people_then_the_score_stay() -> None:
     kept = run(Pool.of(made), duplicates(0.7, lambda seed_id: seed_id))  # type: ignore[arg-type,return-value]
     assert [row.candidate.seed_id for row in kept.accepted()] == ["test"]
     by_score = run(Pool.of([pair("good 1 2", "a", "s1"), pair("good 1 2 !!", "b", "s2")]), scorer(), duplicates(0.7))
-    assert [row.pair.simple for row in by_score.accepted() if row.pair] == ["b"]
+    assert [row.pair.input for row in by_score.accepted() if row.pair] == ["b"]
 
 
 def test_a_pool_is_a_value() -> None:
@@ -221,7 +221,7 @@ def test_a_pool_is_a_value() -> None:
     one = pair("good")
     before = Pool.of([one])
     step = id_of(each(gate()))
-    verdict = Verdict(pair_id=one.id, by=step.by, scope=step.settings, keep=False, reason=Reason("no"))
+    verdict = Verdict(pair_id=one.id, by=step.by, fingerprint=step.settings, keep=False, reason=Reason("no"))
     after = before.judged_by(step, [verdict])
     assert [row.keep for row in before.rows()] == [True]
     assert [(row.keep, row.verdicts) for row in after.rows()] == [(False, (verdict,))]
@@ -231,8 +231,8 @@ def test_a_pool_is_a_value() -> None:
 
 def test_rows_of_one_input_come_together() -> None:
     """Whatever stands between them; other seeds and other inputs are other groups."""
-    made = [pair(f"text {n}", simple, seed, n) for n, (simple, seed) in enumerate(("as", "bs", "as", "at"))]
-    groups = [[row.pair.enhanced for row in rows if row.pair] for rows in Pool.of(made).by_input()]
+    made = [pair(f"text {n}", input, seed, n) for n, (input, seed) in enumerate(("as", "bs", "as", "at"))]
+    groups = [[row.pair.output for row in rows if row.pair] for rows in Pool.of(made).by_input()]
     assert groups == [["text 0", "text 2"], ["text 1"], ["text 3"]]
 
 
@@ -255,7 +255,7 @@ def test_a_pool_becomes_a_dataset_of_its_accepted_rows() -> None:
     """The accepted rows with their texts and scores, and no other."""
     pool = run(Pool.of([pair("good"), pair("bad", n=1)]), each(gate()), scorer())
     (row,) = pool.to_dataset()
-    assert (row["enhanced"], row["simple"], row["score"]) == ("good", "a fox", 4.0)
+    assert (row["output"], row["input"], row["score"]) == ("good", "a fox", 4.0)
 
 
 def test_flags_decide_nothing() -> None:
@@ -264,7 +264,9 @@ def test_flags_decide_nothing() -> None:
     async def flagging(pool: Pool) -> AsyncIterator[Verdict]:
         for row in pool.accepted():
             assert row.pair is not None
-            yield Verdict(pair_id=row.pair.id, by="pool/f@1", scope="", keep=True, reason=Reason("ok"), flags=("odd",))
+            yield Verdict(
+                pair_id=row.pair.id, by="pool/f@1", fingerprint="", keep=True, reason=Reason("ok"), flags=("odd",)
+            )
 
     rows: list[Row] = list(run(Pool.of([pair("good")]), flagging).rows())
     assert rows[0].keep is True

@@ -35,7 +35,7 @@ def store(project: Project) -> Iterator[Store]:
 
 
 def run(project: Project, store: Store) -> CurateResult:
-    return asyncio.run(curate_project(project, store, scopes=["now"]))
+    return asyncio.run(curate_project(project, store, fingerprints=["now"]))
 
 
 def receipt(store: Store, result: CurateResult, *, ok: bool = True, **facts: Any) -> Receipt:
@@ -85,7 +85,7 @@ def test_states_count_with_the_receipt_that_names_them(project: Project, store: 
     first = run(project, store)
     receipt(store, first)
     seen = states(store)
-    (pair,) = (kept.pair for kept in first.accepted if kept.pair.enhanced == "must be new")
+    (pair,) = (kept.pair for kept in first.accepted if kept.pair.output == "must be new")
     store.write(Review(pair_id=pair.id, reviewer="ann", decision="reject", at=AT))
     killed = run(project, store)  # and no receipt
     assert states(store) == seen
@@ -113,13 +113,13 @@ def test_a_curation_that_left_nothing_to_export_is_seen_too(project: Project, st
 
 def test_an_edit_stands_in_the_slot_of_what_it_corrects(project: Project, store: Store) -> None:
     """The slot is the candidate's, the pair is the corrected one."""
-    parent = next(pair for pair in store.pairs() if pair.enhanced == "no such word")
+    parent = next(pair for pair in store.pairs() if pair.output == "no such word")
     store.write(Review(pair_id=parent.id, reviewer="ann", decision="edit", edited="must be mended", at=AT))
     receipt(store, run(project, store))
     slot = next(c for c in store.candidates("now") if c.pair_id == parent.id)
     (state,) = (s for s in states(store) if (s.seed_id, s.sample) == (slot.seed_id, slot.sample))
     assert state.state == "accepted"
-    assert [pair.enhanced for pair in store.pairs([state.pair_id or ""])] == ["must be mended"]
+    assert [pair.output for pair in store.pairs([state.pair_id or ""])] == ["must be mended"]
 
 
 def before_states(store: Store, result: CurateResult) -> Receipt:
@@ -128,7 +128,7 @@ def before_states(store: Store, result: CurateResult) -> Receipt:
     members = tuple((kept.pair.id, kept.part) for kept in result.accepted)
     records: list[Any] = [Artifact(id="d", kind="dataset", path="dataset", members=members)]
     for pair in store.pairs():
-        if pair.enhanced == "must  be fine!":
+        if pair.output == "must  be fine!":
             told = {"keep": False, "reason": "duplicate: 100% like kept pair x"}
             records.append(Verdict.model_validate({"pair_id": pair.id, "by": "pool/duplicate@1", "scope": "p", **told}))
     for pair_id, part in members:
