@@ -51,7 +51,7 @@ async def _chunks(verdicts: AsyncIterator[Verdict], step: StepId) -> AsyncIterat
     chunk: list[Verdict] = []
     async for verdict in verdicts:
         if (verdict.by, verdict.fingerprint) != (step.by, step.settings):
-            verdict = verdict.model_copy(update={"by": step.by, "scope": step.settings})
+            verdict = verdict.model_copy(update={"by": step.by, "fingerprint": step.settings})
         chunk.append(verdict)
         if len(chunk) == CHUNK:
             yield chunk

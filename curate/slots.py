@@ -182,6 +182,6 @@ def in_memory(pairs: Iterable[Pair], reviews: Iterable[Review]) -> tuple[Source,
     for pair in kept:
         generator = pair.origin.generator if pair.origin.by == "generated" else "forward"
         sample = samples[pair.seed_id, generator] = samples.get((pair.seed_id, generator), -1) + 1
-        place = {"scope": "", "seed_id": pair.seed_id, "generator": generator, "sample": sample}
+        place = {"fingerprint": "", "seed_id": pair.seed_id, "generator": generator, "sample": sample}
         candidates.append(Candidate.model_validate({**place, "pair_id": pair.id}))
     return _Memory(kept, reviews), candidates

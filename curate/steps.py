@@ -177,7 +177,7 @@ def split(settings: SplitSettings) -> Named:
         for row in pool.accepted():
             yield step.verdict(_pair(row), True, None, Reason(split_of(_pair(row).seed_id, settings), "split"))
 
-    step = _Whole(SPLIT, settings.model_dump(mode="json"), final=True)
+    step = _Whole(SPLIT, identity(settings), final=True)
     return Named(step.id, look)
 
 
