@@ -16,8 +16,8 @@ import time
 from typing import NamedTuple
 
 from curate.review.estimate import accept_share
-from curate.review.pool import strata
 from curate.review.router import RouterRow, divide, draw, frames
+from curate.review.shares import strata
 from schemas.records import RoutingReason, content_id
 from schemas.spec import Shares
 

@@ -36,10 +36,10 @@ def queue_name(project: Project) -> str:
 
 def route(project: Project, store: Store, pool: Pool, *, more: bool = False) -> list[Routed]:
     """Draw what is missing to a batch, once half of the last one is decided, and make the draw durable. Nothing is
-    drawn once the accept share's interval is as tight as the spec asks, unless `more`.
+    drawn once people have said enough, or reject the set, unless `more`.
     """
     spec, now_ = project.spec.review, standing_of(project, store, pool)
-    if now_.enough and not more:
+    if now_.gate.state != "asking" and not more:
         return []
     wanted = spec.batch - now_.waiting
     if wanted < spec.batch / 2:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.review.pool import strata
 from curate.review.router import (
     REASONS,
     RouterRow,
@@ -20,6 +19,7 @@ from curate.review.router import (
     order,
     sample,
 )
+from curate.review.shares import strata
 from schemas.records import RoutingReason, content_id
 from schemas.spec import Shares
 
