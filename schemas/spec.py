@@ -210,8 +210,8 @@ class Review(Section):
     `batch` rows wait for people at a time. `annotators_per_row` people answer every row, and one more answers a random
     share `overlap` of the rows, so that agreement can be measured. Review may stop once the `confidence` interval of
     the accept share is at most `half_width` to either side, and `run` goes on if that of the rows that the programs
-    accept lies at `accept_at_least` or above; it stops where it lies below. `gold` is a JSON Lines file of rows with known verdicts.
-    `dataset` names the queue (default: the task's name); `seed` fixes which rows are drawn.
+    accept lies at `accept_at_least` or above; it stops where it lies below. `gold` is a JSON Lines file of rows with
+    known verdicts. `dataset` names the queue (default: the task's name); `seed` fixes which rows are drawn.
     """
 
     enabled: bool = True

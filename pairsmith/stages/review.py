@@ -93,8 +93,8 @@ def invite(session: Session, project: Project, names: Sequence[str]) -> Invited:
 
 
 def review(session: Session, project: Project, store: Store) -> Draft:
-    """The human gate: `facts["waits"]` of the draft says what keeps the loop from going on, and is empty once people have
-    said enough and accept enough of it (`curate.review.gate`).
+    """The human gate: `facts["waits"]` of the draft says what keeps the loop from going on, and is empty once people
+    have said enough and accept enough of it (`curate.review.gate`).
 
     Where the answers in the store are not enough, those on the server are brought (`facts["brought"]` of them), then
     rows are drawn and pushed.
