@@ -66,7 +66,7 @@ def population(setting: Setting) -> tuple[list[RouterRow], dict[str, bool]]:
 
 def run(setting: Setting, rows: list[RouterRow], good: dict[str, bool], seed: int) -> tuple[bool, float, float, int]:
     """(covered, half width, estimate, rows shown) of one review."""
-    of = frames(rows)
+    of = frames(rows, seed)
     routed: dict[RoutingReason, set[str]] = {}
     told: dict[str, bool] = {}
     share = None

@@ -26,7 +26,7 @@ class Gate:
 
     `open`: the interval of the accept share is as tight as the spec asks, and its lower bound for the rows that the
     programs accept is at least `at_least`. `rejected`: the upper bound is below that, so people reject the set.
-    `exhausted`: neither, and no row is left that could be asked about. `asking`: neither yet; at the present shares
+    `exhausted`: neither, and every row that could tell is decided. `asking`: neither yet; at the present shares
     about `missing` more answers decide it (None: too few answers to tell).
     """
 
@@ -37,20 +37,19 @@ class Gate:
 
 def gate_of(accepted: Share | None, tightness: Advice | None, at_least: float, left: int, answers: int) -> Gate:
     """`accepted` is the accept share of what the programs accept, `tightness` the advice on the interval of all that
-    passed the gates; `left` rows can still be asked about, and `answers` were given so far."""
+    passed the gates; `left` more of the rows that the programs accept can be asked about, and `answers` were given so
+    far."""
     if accepted and accepted.high < at_least:
         return Gate("rejected", at_least)
     if accepted and tightness and tightness.stop and accepted.low >= at_least:
         return Gate("open", at_least)
-    if not left:
+    if not left and not (accepted and accepted.low >= at_least):
         return Gate("exhausted", at_least)
     if accepted is None or tightness is None:
         return Gate("asking", at_least)
     missing = 0 if tightness.stop else tightness.answers
     if accepted.low < at_least:
-        rows = rows_until(
-            accepted, accepted.population - accepted.reviewed, lambda low, high: low >= at_least or high < at_least
-        )
+        rows = rows_until(accepted, left, lambda low, high: low >= at_least or high < at_least)
         missing = max(missing, math.ceil(rows * answers / accepted.reviewed))
     return Gate("asking", at_least, max(missing, 1))
 

@@ -44,8 +44,10 @@ def route(project: Project, store: Store, pool: Pool, *, more: bool = False) -> 
     wanted = spec.batch - now_.waiting
     if wanted < spec.batch / 2:
         return []
-    of, routed = frames(list(pool.rows.values())), store.routed()
-    chosen = draw(of, divide(wanted, spec.shares, of), spec.seed, routed_ids(r for rs in routed.values() for r in rs))
+    routed = store.routed()
+    before = routed_ids(record for records in routed.values() for record in records)
+    of = frames(list(pool.rows.values()), spec.seed, before)
+    chosen = draw(of, divide(wanted, spec.shares, of), spec.seed, before)
     new = [
         Routed(
             pair_id=drawn.pair_id,

@@ -1,4 +1,8 @@
-"""What the answers prove: of which rows they are a random sample, and the shares that follow."""
+"""What the answers prove: of which rows they are a random sample, and the shares that follow.
+
+Samples are drawn from the CERT half (`curate.review.router`), which is a random half of all rows; so they are simple
+random samples of all rows, and populations here are those of both halves.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +10,23 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from curate.review.estimate import Share, Stratum, accept_share
-from curate.review.router import ESTIMATION, RouterRow, frames, sample
-from schemas.records import RoutingReason
-
-Routes = Mapping[RoutingReason, Collection[str]]  # reason -> the rows it has chosen so far
+from curate.review.router import ESTIMATION, Frames, RouterRow, Routes, frames, sample, targets
 
 
 class Shares(NamedTuple):
     """Accept shares with their intervals, each None where too few rows are decided.
 
     `passed`: of the rows that passed the gates. `accepted`: of those that the programs accept, which is what would be
-    trained on without people. `missed`: of those that the programs rejected. `left`: rows that a draw for the estimate
-    could still choose, or has chosen and nobody has decided; without one no answer makes an interval tighter.
+    trained on without people. `missed`: of those that the programs rejected. `left`: rows that `certify` could still
+    choose, or has chosen and nobody has decided, and `left_accepted` the like of what the programs accept; where none
+    is left, no answer makes the interval tighter.
     """
 
     passed: Share | None
     accepted: Share | None
     missed: Share | None
     left: int
+    left_accepted: int
 
 
 def shares(
@@ -31,16 +34,15 @@ def shares(
 ) -> Shares:
     """Every share that the decisions so far support (`accepted`: pair id -> whether people accept the row as it is;
     absent: no decision)."""
-    of = frames(rows)
+    of = frames(rows, seed, routed)
     by_programs = [row.pair_id for row in rows if row.accepted]
-    chosen = _chosen(rows, routed, seed)
-    rejected = of.get("audit_rejected", ())
-    audited = set(sample(seed, "audit_rejected", rejected, routed.get("audit_rejected", ())))
+    audited = set(sample(seed, "audit_rejected", of.get("audit_rejected", ()), routed.get("audit_rejected", ())))
     return Shares(
         passed=accept_share(strata(rows, routed, accepted, seed), confidence),
-        accepted=accept_share([_stratum(by_programs, chosen, accepted)], confidence),
-        missed=accept_share([_stratum(rejected, audited, accepted)], confidence),
-        left=len({*of.get("certify", ()), *of.get("audit_accepted", ())} - accepted.keys()),
+        accepted=accept_share([_stratum(by_programs, _chosen(of, routed, seed), accepted)], confidence),
+        missed=accept_share([_stratum(targets(rows).get("audit_rejected", ()), audited, accepted)], confidence),
+        left=len(set(of.get("certify", ())) - accepted.keys()),
+        left_accepted=len(set(of.get("audit_accepted", ())) - accepted.keys()),
     )
 
 
@@ -52,7 +54,8 @@ def strata(rows: Sequence[RouterRow], routed: Routes, accepted: Mapping[str, boo
     random sample of it. Rows that only `disagree`, `border` or `fit` chose do not count. While a part has fewer than
     two decisions, `certify` alone is told, as one stratum.
     """
-    chosen = _chosen(rows, routed, seed)
+    of = frames(rows, seed, routed)
+    chosen = _chosen(of, routed, seed)
     parts: list[Stratum] = []
     for by_programs in (True, False):
         ids = [row.pair_id for row in rows if row.passed and row.accepted is by_programs]
@@ -60,13 +63,12 @@ def strata(rows: Sequence[RouterRow], routed: Routes, accepted: Mapping[str, boo
     parts = [part for part in parts if part.population]
     if all(part.reviewed >= min(2, part.population) for part in parts):
         return parts
-    certify = frames(rows).get("certify", ())
-    return [_stratum(certify, set(sample(seed, "certify", certify, routed.get("certify", ()))), accepted)]
+    certified = set(sample(seed, "certify", of.get("certify", ()), routed.get("certify", ())))
+    return [_stratum([row.pair_id for row in rows if row.passed], certified, accepted)]
 
 
-def _chosen(rows: Sequence[RouterRow], routed: Routes, seed: int) -> set[str]:
+def _chosen(of: Frames, routed: Routes, seed: int) -> set[str]:
     """The rows that any draw for an estimate has chosen."""
-    of = frames(rows)
     return {id_ for reason in ESTIMATION for id_ in sample(seed, reason, of.get(reason, ()), routed.get(reason, ()))}
 
 

@@ -80,7 +80,7 @@ def standing_of(project: Project, store: Store, pool: Pool) -> Standing:
         open=len(shown) - len(verdicts),
         shares=known,
         advice=tightness,
-        gate=gate_of(known.accepted, tightness, spec.accept_at_least, known.left, len(answers)),
+        gate=gate_of(known.accepted, tightness, spec.accept_at_least, known.left_accepted, len(answers)),
         objections=objections({id_: pool.pairs[id_] for id_ in shown}, reviews),
         seconds=seconds,
     )
