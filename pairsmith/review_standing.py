@@ -44,8 +44,7 @@ def read(session: Session, project: Project, store: Store) -> dict[str, Any]:
 
 def _disagreement(one: Disagreement) -> Json:
     answers = [
-        {"reviewer": r.reviewer, "decision": r.decision, "reasons": list(r.reasons), "edited": r.edited}
-        for r in one.answers
+        {"reviewer": r.who, "decision": r.decision, "reasons": list(r.reasons), "edited": r.edited} for r in one.answers
     ]
     return {
         "pair_id": one.pair.id,

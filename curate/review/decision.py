@@ -46,11 +46,11 @@ def decide(reviews: Iterable[Review], pair: Pair, *, simulated: bool = False) ->
         return None
     final = [review for review in answers if review.role == "adjudicator"]
     if final:
-        return _checked(final[-1], pair, f"adjudicated by {final[-1].reviewer}")
+        return _checked(final[-1], pair, f"adjudicated by {final[-1].who}")
     votes = Counter(review.decision for review in answers)
     verdict, most = votes.most_common(1)[0]
     if 2 * most <= len(answers):
-        said = ", ".join(f"{review.reviewer} {review.decision}" for review in answers)
+        said = ", ".join(f"{review.who} {review.decision}" for review in answers)
         return Decision("undecided", answers[-1], f"disagreement: {said}")
     agreeing = [review for review in answers if review.decision == verdict]
     if verdict == "edit":
@@ -60,7 +60,7 @@ def decide(reviews: Iterable[Review], pair: Pair, *, simulated: bool = False) ->
 
 def _checked(review: Review, pair: Pair, why: str) -> Decision:
     if review.decision == "edit" and not _changes(review, pair):
-        return Decision("undecided", review, f"incomplete: {review.reviewer} asked for an edit and gave no other text")
+        return Decision("undecided", review, f"incomplete: {review.who} asked for an edit and gave no other text")
     assert review.decision != "withdrawn"
     return Decision(review.decision, review, why)
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from curate.review.decision import edited_pair
+from curate.review.people import User, key_of, new_aliases, utc
 from curate.review.push import ADJUDICATION, SHARED, queue_name
 from curate.review.queues import Argilla
 from curate.review.task import LETTERS, THIS
@@ -21,6 +22,7 @@ from schemas.errors import ReviewError
 from schemas.records import Json, Pair, Record, Review, now
 from schemas.spec_file import Project
 from schemas.store import Store
+from schemas.store.store import under_alias
 from schemas.transitions import reach
 
 PAUSE_S = 600.0
@@ -54,6 +56,7 @@ class Response:
 
     pair_id: str
     reviewer: str
+    name: str | None
     role: Role
     status: str
     values: Json
@@ -70,9 +73,17 @@ def pull(
 
     Raises ReviewError if there is no queue of this project on the server.
     """
-    responses, seen = _read(project, argilla, progress)
+    users = argilla.users()
+    keys = {review.reviewer for own in store.reviews().values() for review in own}
+    people = {key_of(argilla.url, id_, keys): user for id_, user in users.items()}
+    responses, seen = _read(project, argilla, keys, users, progress)
     pairs = {pair.id: pair for pair in store.pairs(pair_id for pair_id, _ in seen)}
     known, routed = store.reviews(pairs), store.routed(pairs)
+    if aliases := new_aliases(known, responses, seen, people):
+        by_name = {alias.name: alias.reviewer for alias in aliases}
+        known = {id_: [under_alias(review, by_name) for review in own] for id_, own in known.items()}
+        if not dry:
+            store.write(*aliases)
     counts = dict.fromkeys(PullResult.__dataclass_fields__, 0)
     counts["foreign"] = len({pair_id for pair_id, _ in seen if pair_id not in pairs})
     submitted: set[tuple[str, Role, str]] = set()
@@ -99,8 +110,8 @@ def pull(
             store.write(*records)
             reach("mid_pull")
         counts["changed" if own and own[-1].decision != "withdrawn" else "new"] += 1
-    users = {response.reviewer for response in responses} | set(argilla.users().values())
-    for review in _withdrawn(known, seen, submitted, users, responses):
+    present = {response.reviewer for response in responses} | people.keys()
+    for review in _withdrawn(known, seen, submitted, present, responses):
         if not dry:
             store.write(review)
         counts["withdrawn"] += 1
@@ -108,10 +119,9 @@ def pull(
 
 
 def _read(
-    project: Project, argilla: Argilla, progress: Progress | None
+    project: Project, argilla: Argilla, keys: set[str], users: Mapping[str, User], progress: Progress | None
 ) -> tuple[list[Response], set[tuple[str, Role]]]:
     """All responses, and (pair id, role) of every record that is on the server."""
-    users = argilla.users()
     found: list[Response] = []
     seen: set[tuple[str, Role]] = set()
     queues = 0
@@ -129,12 +139,13 @@ def _read(
                 found.append(
                     Response(
                         pair_id=pair_id,
-                        reviewer=users.get(user, user),
+                        reviewer=key_of(argilla.url, user, keys),
+                        name=users[user].name if user in users else None,
                         role=role,
                         status=raw["status"],
                         values={name: told["value"] for name, told in (raw["values"] or {}).items()},
                         rivals=tuple((record.get("metadata") or {}).get("rivals", ())),
-                        at=_time(raw["updated_at"]),
+                        at=utc(raw["updated_at"]),
                     )
                 )
         if progress:
@@ -146,12 +157,6 @@ def _read(
             fix="Run `pairsmith review push` first.",
         )
     return found, seen
-
-
-def _time(text: str) -> datetime:
-    """Argilla's times are UTC, written without saying so."""
-    told = datetime.fromisoformat(text)
-    return told if told.tzinfo else told.replace(tzinfo=UTC)
 
 
 def timed(responses: list[Response]) -> list[Response]:
@@ -180,12 +185,13 @@ def review_of(response: Response, pair: Pair, probability: float | None) -> Revi
     return Review(
         pair_id=pair.id,
         reviewer=response.reviewer,
+        name=response.name,
         decision=decision,
         edited=text if decision == "edit" else None,
         reasons=tuple(values.get("reasons") or ()),
         seconds=response.seconds,
         sampling_probability=probability,
-        simulated=response.reviewer.startswith(SIMULATED),
+        simulated=(response.name or "").startswith(SIMULATED),
         ranking=tuple((id_, rank) for id_, rank in ranks if rank is not None),
         role=response.role,
         at=response.at,
@@ -213,6 +219,7 @@ def _withdrawn(
                 yield Review(
                     pair_id=pair_id,
                     reviewer=reviewer,
+                    name=review.name,
                     decision="withdrawn",
                     simulated=review.simulated,
                     role=role,

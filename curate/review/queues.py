@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.review.address import who_am_i
+from curate.review.people import User, utc
 from schemas.errors import MissingDependency, ReviewError
 from schemas.records import Json
 
@@ -160,11 +161,12 @@ class Argilla:
             if len(page) < _PAGE:
                 return
 
-    def users(self) -> dict[str, str]:
-        """user id -> username, of everyone, or for an admin of the workspace's."""
+    def users(self) -> dict[str, User]:
+        """user id -> who that is, of everyone, or for an admin of the workspace's."""
         workspace = self.workspace_id(make=False)
         path = "users" if self.call("GET", "me")["role"] == "owner" else f"workspaces/{workspace}/users"
-        return {str(user["id"]): user["username"] for user in self.call("GET", path)["items"]}
+        users = self.call("GET", path)["items"]
+        return {str(user["id"]): User(user["username"], utc(user["inserted_at"])) for user in users}
 
     def add_annotator(self, name: str) -> str:
         """Make a user who may answer in the workspace; the password, which nothing here keeps."""

@@ -223,7 +223,7 @@ def _answers(pair: Pair, answers: Sequence[Review]) -> str:
     for review in answers:
         why = ", ".join(reason.replace("_", " ") for reason in review.reasons)
         text = f"<br>{marked(pair.enhanced, review.edited)[1]}" if review.edited else ""
-        lines.append(f"<b>{escaped(review.reviewer)}</b> {review.decision}{escaped(f' ({why})' if why else '')}{text}")
+        lines.append(f"<b>{escaped(review.who)}</b> {review.decision}{escaped(f' ({why})' if why else '')}{text}")
     return _paragraphs(lines)
 
 

@@ -84,7 +84,7 @@ def invite(session: Session, project: Project, names: Sequence[str]) -> Invited:
     Raises ReviewError if a user of that name is there already; then nobody was made.
     """
     with argilla(session, project) as connected:
-        taken = sorted(set(names) & set(connected.users().values()))
+        taken = sorted(set(names) & {user.name for user in connected.users().values()})
         if taken:
             raise ReviewError(
                 f"there is a user {', '.join(taken)} already.", where=connected.url, fix="Choose another name."

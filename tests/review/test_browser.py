@@ -272,7 +272,7 @@ def _every_answer_came_back(queue: Queue, rows: dict[str, Pair], told: Told) -> 
         assert told.shown[id_] == pair.enhanced
         (review,) = reviews[pair.id]
         assert (review.decision, review.edited, review.reasons) == (verdict, edited, reasons)
-        assert (review.reviewer, review.ranking) == (queue.names[0], ())
+        assert (review.name, review.ranking) == (queue.names[0], ())
         assert review.sampling_probability == routed[pair.id][-1].sampling_probability
         decision = decide([review], pair)
         assert decision is not None

@@ -224,7 +224,7 @@ def test_pulling_before_anything_was_pushed_says_so(tmp_path: Path, argilla_serv
 
 def response(second: float, reviewer: str = "ann", **values: Any) -> Response:
     at = START + timedelta(seconds=second)
-    return Response("p", reviewer, "annotator", "submitted", {"verdict": "accept", **values}, ("q", "r"), at)
+    return Response("p", reviewer, reviewer, "annotator", "submitted", {"verdict": "accept", **values}, ("q", "r"), at)
 
 
 def test_seconds_are_measured_between_answers_of_one_person() -> None:

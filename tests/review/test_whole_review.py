@@ -296,7 +296,7 @@ def test_every_answer_comes_back_once(played: Played) -> None:
         for review in own:
             assert not review.simulated
             if review.role == "annotator":
-                kept.setdefault((review.reviewer.split("-")[0], id_), []).append((review.decision, review.edited))
+                kept.setdefault((review.who.split("-")[0], id_), []).append((review.decision, review.edited))
     assert kept.keys() == answers.keys()
     for key, said in answers.items():
         assert kept[key][0] == (said.verdict, said.text)
@@ -351,7 +351,8 @@ def test_the_dataset_tells_who_said_what(played: Played) -> None:
     for id_, row in played.provenance.items():
         parent = row["replaces"][0] if row["replaces"] else id_
         told = [review for review in row["reviews"] if review["decision"] != "withdrawn"]
-        names = {review["reviewer"].split("-")[0] for review in told}
+        names = {reviews[review["id"]].who.split("-")[0] for review in told}
+        assert all(review["reviewer"].startswith("argilla:") for review in told), "no names of people in a dataset"
         people = {said.person for said in played.plan.get(parent, ())}
         assert names == (people | {played.settled[parent].person} if parent in played.settled else people) - (
             {"ann"} if parent == played.deleted else set()
