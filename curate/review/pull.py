@@ -15,7 +15,7 @@ from typing import Literal
 
 from curate.review.decision import edited_pair
 from curate.review.people import User, key_of, new_aliases, utc
-from curate.review.push import ADJUDICATION, SHARED, queue_name
+from curate.review.push import ADJUDICATION, SHARED, base_name, queue_name
 from curate.review.queues import Argilla
 from curate.review.task import LETTERS, THIS
 from schemas.errors import ReviewError
@@ -76,7 +76,8 @@ def pull(
     users = argilla.users()
     keys = {review.reviewer for own in store.reviews().values() for review in own}
     people = {key_of(argilla.url, id_, keys): user for id_, user in users.items()}
-    responses, seen = _read(project, argilla, keys, users, progress)
+    names = queues_of(project, store)
+    responses, seen = _read(names, argilla, keys, users, progress)
     pairs = {pair.id: pair for pair in store.pairs(pair_id for pair_id, _ in seen)}
     known, routed = store.reviews(pairs), store.routed(pairs)
     if aliases := new_aliases(known, responses, seen, people):
@@ -118,19 +119,32 @@ def pull(
     return PullResult(**counts)
 
 
+def queues_of(project: Project, store: Store) -> list[tuple[str, Role]]:
+    """Every queue that rows of this project were sent to, or would be now, with the role of who answers there. The name
+    in the spec may have changed since; the answers have not moved."""
+    bases = {queue_name(project)} | {base_name(one) for records in store.routed().values() for one in records}
+    queues: list[tuple[str, Role]] = []
+    for base in sorted(bases):
+        queues += [(base, "annotator"), (base + SHARED, "annotator"), (base + ADJUDICATION, "adjudicator")]
+    return queues
+
+
 def _read(
-    project: Project, argilla: Argilla, keys: set[str], users: Mapping[str, User], progress: Progress | None
+    names: list[tuple[str, Role]],
+    argilla: Argilla,
+    keys: set[str],
+    users: Mapping[str, User],
+    progress: Progress | None,
 ) -> tuple[list[Response], set[tuple[str, Role]]]:
     """All responses, and (pair id, role) of every record that is on the server."""
     found: list[Response] = []
     seen: set[tuple[str, Role]] = set()
     queues = 0
-    for suffix in ("", SHARED, ADJUDICATION):
-        queue = argilla.queue(queue_name(project) + suffix)
+    for name, role in names:
+        queue = argilla.queue(name)
         if queue is None:
             continue
         queues += 1
-        role: Role = "adjudicator" if suffix == ADJUDICATION else "annotator"
         for record in argilla.records(queue, responses=True):
             pair_id = record["external_id"] or str(record["id"])
             seen.add((pair_id, role))
@@ -152,7 +166,7 @@ def _read(
             progress("pull", {"queue": queue.name, "records": len(seen), "responses": len(found)})
     if not queues:
         raise ReviewError(
-            f"there is no queue {queue_name(project)} in the workspace {argilla.workspace}.",
+            f"there is no queue {', '.join(name for name, _ in names[::3])} in the workspace {argilla.workspace}.",
             where=argilla.url,
             fix="Run `pairsmith review push` first.",
         )

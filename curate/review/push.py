@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from curate.review.decision import decide, standing
+from curate.review.decision import answers_given, decide
 from curate.review.gold import read_gold
 from curate.review.pool import Pool
 from curate.review.queues import Argilla, Queue
@@ -70,6 +70,11 @@ def route(project: Project, store: Store, pool: Pool, *, more: bool = False) -> 
     return new
 
 
+def base_name(routed: Routed) -> str:
+    """The name that the queues of a routed row hang on, which may be another than the spec's now."""
+    return routed.dataset.removesuffix(SHARED)
+
+
 def _queue_of(project: Project, pair_id: str) -> str:
     spec = project.spec.review
     shared = place(spec.seed, "overlap", pair_id) < spec.overlap
@@ -122,10 +127,10 @@ def push(project: Project, store: Store, pool: Pool, argilla: Argilla, progress:
 
 def _answered(project: Project, pair: Pair, why: Sequence[Routed], reviews: Iterable[Review], gold: bool) -> bool:
     """Whether a row has as many answers as its queue asks for, and they decide it."""
-    answers = standing(reviews)
-    needed = _min_submitted(project, why[0].dataset)
-    decision = decide(answers, pair)
-    return len(answers) >= needed and (gold or (decision is not None and decision.verdict != "undecided"))
+    reviews = list(reviews)
+    decision = decide(reviews, pair)
+    enough = answers_given(reviews) >= _min_submitted(project, why[0].dataset)
+    return enough and (gold or (decision is not None and decision.verdict != "undecided"))
 
 
 def _min_submitted(project: Project, queue: str) -> int:

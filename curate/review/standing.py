@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from curate.review.decision import decide, standing
+from curate.review.decision import answers_given, decide, standing
 from curate.review.estimate import Advice, Share, advice, seconds_per_item
 from curate.review.gate import Gate, Objection, gate_of, objections
 from curate.review.pool import Pool
@@ -20,14 +20,15 @@ from schemas.store import Store
 @dataclass(frozen=True)
 class Standing:
     """Rows of the present pool that were routed, by what people decided; `undecided` have answers that settle nothing,
-    `open` have none. `shares` are what people accept; `advice` is what a tighter interval of all that passed the gates
-    would cost (None without one). `gate` says whether people have said enough, and `objections` why rows were not
-    accepted as they are. `seconds` is the median time of an answer."""
+    `incomplete` have fewer than `annotators_per_row`, `open` have none. `shares` are what people accept; `advice` is
+    what a tighter interval of all that passed the gates would cost (None without one). `gate` says whether people have
+    said enough, and `objections` why rows were not accepted as they are. `seconds` is the median time of an answer."""
 
     accepted: int
     edited: int
     rejected: int
     undecided: int
+    incomplete: int
     open: int
     shares: Shares
     advice: Advice | None
@@ -42,7 +43,7 @@ class Standing:
     @property
     def waiting(self) -> int:
         """Rows that need an answer, or another one."""
-        return self.undecided + self.open
+        return self.undecided + self.incomplete + self.open
 
     @property
     def routed(self) -> int:
@@ -60,7 +61,10 @@ def standing_of(project: Project, store: Store, pool: Pool) -> Standing:
     routed, reviews = store.routed(), store.reviews()
     shown = [id_ for id_ in routed if id_ in pool.pairs]
     verdicts = {id_: d.verdict for id_ in shown if (d := decide(reviews.get(id_, ()), pool.pairs[id_]))}
-    accepted = {id_: verdict == "accept" for id_, verdict in verdicts.items() if verdict != "undecided"}
+    settled = {id_ for id_, verdict in verdicts.items() if verdict != "undecided"}
+    # What one of three people said is not yet what the row's people said.
+    incomplete = {id_ for id_ in settled if answers_given(reviews[id_]) < spec.annotators_per_row}
+    accepted = {id_: verdicts[id_] == "accept" for id_ in settled - incomplete}
     rows, reasons = list(pool.rows.values()), routed_ids(record for id_ in shown for record in routed[id_])
     answers = [review for id_ in shown for review in standing(reviews.get(id_, ()))]
     seconds = seconds_per_item(review.seconds for review in answers)
@@ -71,12 +75,13 @@ def standing_of(project: Project, store: Store, pool: Pool) -> Standing:
     if passed := known.passed:
         each = len(answers) / max(passed.reviewed, 1)
         tightness = advice(passed, spec.half_width, seconds=seconds, answers_per_row=each, left=known.left)
-    counts = Counter(verdicts.values())
+    counts = Counter(verdict for id_, verdict in verdicts.items() if id_ not in incomplete)
     return Standing(
         accepted=counts["accept"],
         edited=counts["edit"],
         rejected=counts["reject"],
         undecided=counts["undecided"],
+        incomplete=len(incomplete),
         open=len(shown) - len(verdicts),
         shares=known,
         advice=tightness,
@@ -95,6 +100,7 @@ def as_json(standing: Standing) -> Json:
         "edited": standing.edited,
         "rejected": standing.rejected,
         "undecided": standing.undecided,
+        "incomplete": standing.incomplete,
         "unanswered": standing.open,
         "accept_share": _share(standing.shares.passed),
         "trained_share": _share(standing.shares.accepted),
@@ -135,9 +141,10 @@ def _share(share: Share | None) -> Json | None:
 
 def in_words(told: Json) -> list[str]:
     """`as_json` in sentences, for the dataset card and the report."""
+    waiting = told["unanswered"] + told["undecided"] + told.get("incomplete", 0)
     lines = [
         f"{told['routed']:,} rows were drawn at random and shown to people: {told['accepted']:,} accepted as they were,"
-        f" {told['edited']:,} edited, {told['rejected']:,} rejected, {told['unanswered'] + told['undecided']:,} not"
+        f" {told['edited']:,} edited, {told['rejected']:,} rejected, {waiting:,} not"
         " decided."
     ]
     if share := told["accept_share"]:

@@ -193,7 +193,12 @@ def _tell(draft: Draft, session: Session, project: Project, store: Store, pool: 
         rejected=standing.rejected,
         waiting=standing.waiting,
     )
-    reasons = {"review": standing.rejected, "undecided": standing.undecided, "unanswered": standing.open}
+    reasons = {
+        "review": standing.rejected,
+        "undecided": standing.undecided,
+        "incomplete": standing.incomplete,
+        "unanswered": standing.open,
+    }
     draft.reasons = {reason: number for reason, number in reasons.items() if number}
     draft.facts["review"] = as_json(standing)
     return standing
@@ -210,7 +215,8 @@ def waits(standing: Standing) -> str:
     missing = f"about {gate.missing:,} more labels are missing" if gate.missing else ""
     if standing.waiting:
         settle = f", {standing.undecided} of them to settle" if standing.undecided else ""
-        return "; ".join(filter(None, [f"{standing.waiting} rows wait for people{settle}", missing]))
+        others = f", {standing.incomplete} of them for another annotator" if standing.incomplete else ""
+        return "; ".join(filter(None, [f"{standing.waiting} rows wait for people{settle}{others}", missing]))
     return missing or "people have said too little for the interval that the spec asks"
 
 

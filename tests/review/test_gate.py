@@ -107,3 +107,28 @@ def test_nothing_asked_lets_everything_pass(tmp_path: Path) -> None:
     """`accept_at_least = 0` is the way to train on what people reject, said in the spec."""
     standing, _ = answered(tmp_path, "reject", accept_at_least=0.0)
     assert standing.enough
+
+
+def test_as_many_people_as_were_asked_for_must_have_answered(tmp_path: Path) -> None:
+    """With `annotators_per_row = 3` the answers of one person a row decide nothing: the rows wait for two more, and no
+    share is told."""
+    standing, _ = answered(tmp_path, "accept", annotators_per_row=3)
+    assert not standing.enough
+    assert standing.decided == 0
+    assert standing.incomplete == standing.routed == standing.waiting
+    assert standing.shares.passed is None
+    assert waits(standing).endswith(f"{standing.incomplete} of them for another annotator")
+
+
+def test_the_third_answer_completes_a_row_and_so_does_an_adjudicator(tmp_path: Path) -> None:
+    """Two of three is still too few; the third counts; one adjudication is final."""
+    _, made = answered(tmp_path, "accept", batches=1, annotators_per_row=3)
+    with Store.open(Store.url_for(made)) as store:
+        pool = read_pool(made, store, [SCOPE])
+        first, second, *_ = sorted(store.routed())
+        for reviewer in ("bob", "cid"):
+            assert standing_of(made, store, pool).decided == 0
+            store.write(Review(pair_id=first, reviewer=reviewer, decision="accept"))
+        assert standing_of(made, store, pool).decided == 1
+        store.write(Review(pair_id=second, reviewer="dee", decision="reject", role="adjudicator"))
+        assert standing_of(made, store, pool).rejected == 1
