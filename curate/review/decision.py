@@ -21,16 +21,15 @@ class Decision:
 
 
 def standing(reviews: Iterable[Review], *, simulated: bool = False) -> list[Review]:
-    """The latest answer of every reviewer in every role, without what was withdrawn, oldest first.
+    """The latest answer of every reviewer in every role, without what was withdrawn, oldest first. `reviews` are in the
+    order in which they came, as the store tells them: the clocks of two machines are not compared.
 
     Simulated answers are left out, or are the only ones told (`simulated=True`): the two never mix.
     """
     latest: dict[tuple[str, str], Review] = {}
     for review in reviews:
         if review.simulated is simulated:
-            key = review.role, review.reviewer
-            if key not in latest or review.at >= latest[key].at:
-                latest[key] = review
+            latest[review.role, review.reviewer] = review
     return sorted((r for r in latest.values() if r.decision != "withdrawn"), key=lambda r: (r.at, r.reviewer))
 
 

@@ -224,9 +224,7 @@ def _withdrawn(
     for pair_id, own in known.items():
         latest: dict[tuple[Role, str], Review] = {}
         for review in own:
-            key = review.role, review.reviewer
-            if key not in latest or review.at >= latest[key].at:
-                latest[key] = review
+            latest[review.role, review.reviewer] = review
         for (role, reviewer), review in latest.items():
             gone = (pair_id, role) in seen and reviewer in users and (pair_id, role, reviewer) not in submitted
             if gone and review.decision != "withdrawn":

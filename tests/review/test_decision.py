@@ -26,7 +26,7 @@ def said(reviewer: str, decision: str, minute: int = 0, **more: object) -> Revie
     [
         ([said("ann", "accept")], "accept"),
         ([said("ann", "accept", 0), said("ann", "reject", 1)], "reject"),
-        ([said("ann", "reject", 1), said("ann", "accept", 0)], "reject"),
+        ([said("ann", "accept", 0), said("ann", "withdrawn", 60), said("ann", "reject", 1)], "reject"),
         ([said("ann", "accept"), said("bob", "reject")], "undecided"),
         ([said("ann", "accept"), said("bob", "reject"), said("cid", "reject")], "reject"),
         ([said("ann", "accept"), said("bob", "reject"), said("cid", "edit", edited="A cat.")], "undecided"),
@@ -62,8 +62,9 @@ def said(reviewer: str, decision: str, minute: int = 0, **more: object) -> Revie
     ],
 )
 def test_what_counts(reviews: list[Review], verdict: str | None) -> None:
-    """Latest answer a person; an adjudicator who is no party to the dispute before the majority; a tie, or an edit
-    without a text, waits; what was withdrawn or simulated does not count."""
+    """Latest answer a person, in the order in which answers came, whatever two clocks say; an adjudicator who is no
+    party to the dispute before the majority; a tie, or an edit without a text, waits; what was withdrawn or simulated
+    does not count."""
     decision = decide(reviews, PAIR)
     assert (decision and decision.verdict) == verdict
 

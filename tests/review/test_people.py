@@ -141,6 +141,22 @@ def test_an_answer_under_an_old_name_can_be_taken_back(desk: Desk) -> None:
     assert decide(desk.store.reviews()[pair.id], pair) is None
 
 
+def test_a_server_whose_clock_is_behind_does_not_silence_anybody(desk: Desk) -> None:
+    """Accepted, deleted, rejected, on a server whose clock is months behind ours: the rejection counts, and the next
+    pull knows it."""
+    ann, pair = desk.server.user("ann"), desk.pairs[0]
+    desk.server.answer("cats", pair.id, ann, "accept", 1)
+    assert desk.pull().new == 1
+    desk.server.datasets["cats"].rows[pair.id].clear()
+    assert desk.pull().withdrawn == 1
+    desk.server.answer("cats", pair.id, ann, "reject", 2)
+    assert desk.pull().new == 1
+    assert desk.pull() == PullResult(unchanged=1)
+    decision = decide(desk.store.reviews()[pair.id], pair)
+    assert decision
+    assert decision.verdict == "reject"
+
+
 def test_people_are_shown_by_their_names(desk: Desk) -> None:
     """Screens and reasons say names, not keys; two people of one name are told apart."""
     one, two = desk.server.user("ann"), desk.server.user("bob")
