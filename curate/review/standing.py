@@ -50,6 +50,13 @@ class Standing:
         return self.decided + self.waiting
 
     @property
+    def next_step(self) -> str | None:
+        """What more answers would buy: a tighter interval, or, where it is tight enough, whether the set passes."""
+        if self.gate.state == "asking" and self.gate.missing and self.advice and self.advice.stop:
+            return f"about {self.gate.missing:,} more answers tell whether people accept {self.gate.at_least:.0%} of it"
+        return str(self.advice) if self.advice else None
+
+    @property
     def enough(self) -> bool:
         """Whether people have said enough, and accept enough of it, to go on."""
         return self.gate.state == "open"
@@ -93,7 +100,9 @@ def standing_of(project: Project, store: Store, pool: Pool) -> Standing:
 
 def as_json(standing: Standing) -> Json:
     """The standing for receipts, the dataset card and programs; shares are fractions with their interval."""
-    told, gate = standing.advice, standing.gate
+    gate, answers = standing.gate, standing.gate.missing
+    if gate.state == "asking" and answers is None and standing.advice:
+        answers = standing.advice.answers
     return {
         "routed": standing.routed,
         "accepted": standing.accepted,
@@ -120,8 +129,8 @@ def as_json(standing: Standing) -> Json:
             for one in standing.objections
         ],
         "seconds_per_answer": standing.seconds,
-        "advice": str(told) if told else None,
-        "minutes_left": told.minutes if told and not told.stop else None,
+        "advice": standing.next_step,
+        "minutes_left": answers * standing.seconds / 60 if answers and standing.seconds is not None else None,
     }
 
 

@@ -90,6 +90,7 @@ def test_between_the_two_it_says_how_many_labels_are_missing(tmp_path: Path, ask
     assert standing.gate.state == "asking"
     assert standing.gate.missing
     assert f"about {standing.gate.missing:,} more labels are missing" in waits(standing)
+    assert f"about {standing.gate.missing:,} more answers tell whether" in as_json(standing)["advice"]
 
 
 def test_with_as_many_more_labels_as_were_named_the_gate_decides(tmp_path: Path) -> None:
