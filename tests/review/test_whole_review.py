@@ -243,8 +243,9 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
     push_adjudication(project, store, pool, argilla)
     settled = {}
     for at, (id_, record) in enumerate(records_of(argilla, project, ADJUDICATION).items()):
-        settled[id_] = verdict(at, "cid", id_)
-        say(clients["cid"], record, settled[id_])
+        (third,) = set(PEOPLE) - {said.person for said in plan[id_]}
+        settled[id_] = verdict(at, third, id_)
+        say(clients[third], record, settled[id_])
     pulls["adjudicated"] = pull(project, store, argilla)
     pulls["last"] = pull(project, store, argilla)
     marks["adjudication"] = time.monotonic()
