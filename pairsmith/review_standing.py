@@ -48,8 +48,8 @@ def _disagreement(one: Disagreement) -> Json:
     ]
     return {
         "pair_id": one.pair.id,
-        "simple": one.pair.simple,
-        "enhanced": one.pair.enhanced,
+        "input": one.pair.input,
+        "output": one.pair.output,
         "why": one.why,
         "answers": answers,
     }
@@ -107,8 +107,8 @@ def shown(project: Project, told: dict[str, Any]) -> list[RenderableType]:
             facts(
                 [
                     ("to settle", one["pair_id"][:12]),
-                    ("input", one["simple"]),
-                    ("output", one["enhanced"]),
+                    ("input", one["input"]),
+                    ("output", one["output"]),
                     *said,
                     ("", one["why"]),
                 ]

@@ -122,9 +122,7 @@ def as_json(standing: Standing) -> Json:
             {
                 "reason": one.reason,
                 "rows": one.rows,
-                "examples": [
-                    {"pair_id": pair.id, "simple": pair.simple, "enhanced": pair.enhanced} for pair in one.examples
-                ],
+                "examples": [{"pair_id": pair.id, "input": pair.input, "output": pair.output} for pair in one.examples],
             }
             for one in standing.objections
         ],

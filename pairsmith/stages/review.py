@@ -22,7 +22,7 @@ from curate.review.standing import Standing, as_json, standing_of
 from pairsmith import plan
 from pairsmith.receipt import Draft, recording
 from pairsmith.session import Session
-from pairsmith.stages.generate import pool_scopes
+from pairsmith.stages.generate import pool_fingerprints
 from schemas.errors import MissingDependency, NoWork, ReviewError, StoreBusy
 from schemas.records import Counts, Json
 from schemas.spec_file import Project
@@ -34,7 +34,7 @@ GO_ON = "`pairsmith run --no-review` goes on without people."
 
 def judged_pool(session: Session, project: Project, store: Store) -> Pool:
     """What curation knows of the candidates of the present spec. Raises NoWork before curation."""
-    pool = read_pool(project, store, asyncio.run(pool_scopes(session, project, store)))
+    pool = read_pool(project, store, asyncio.run(pool_fingerprints(session, project, store)))
     if not any(row.passed is not None for row in pool.rows.values()):
         raise NoWork("there is no judged row to review.", fix="Run `pairsmith curate` first.")
     return pool
@@ -247,7 +247,7 @@ def rejection(told: Json) -> list[tuple[str, str]]:
     lines = [("gate", f"people reject this set: review.accept_at_least asks for {told['accept_at_least']:.0%}")]
     for one in told["objections"]:
         row = one["examples"][0]
-        example = " -> ".join(shorten(row[side], _SHOWN, placeholder="...") for side in ("simple", "enhanced"))
+        example = " -> ".join(shorten(row[side], _SHOWN, placeholder="...") for side in ("input", "output"))
         lines.append(("", f"{one['reason']}: {one['rows']:,} rows, such as {row['pair_id'][:12]}: {example}"))
     return [*lines, ("advice", "mend the prompt, the gates or the style and run again; more labels change nothing")]
 

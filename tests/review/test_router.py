@@ -23,7 +23,7 @@ from curate.review.router import (
 )
 from curate.review.shares import strata
 from schemas.records import RoutingReason, content_id
-from schemas.spec import Shares
+from schemas.spec import ReviewShares
 
 
 def pool(rows: int = 40) -> list[RouterRow]:
@@ -139,10 +139,10 @@ def test_reasons_are_told_in_their_order_and_a_row_is_shown_once() -> None:
 def test_a_batch_is_divided_without_a_rest(batch: int) -> None:
     """The parts of a batch add up to it, each within one row of its share; an empty frame's part goes to certify."""
     of = targets(pool())
-    rows = divide(batch, Shares(), of)
+    rows = divide(batch, ReviewShares(), of)
     assert sum(rows.values()) == batch
-    assert all(abs(rows[reason] - getattr(Shares(), reason) * batch) < 1 for reason in rows)
-    alone = divide(batch, Shares(), {"certify": of["certify"]})
+    assert all(abs(rows[reason] - getattr(ReviewShares(), reason) * batch) < 1 for reason in rows)
+    alone = divide(batch, ReviewShares(), {"certify": of["certify"]})
     assert alone == {"certify": batch}
 
 
@@ -183,7 +183,7 @@ def test_a_row_that_was_shown_with_an_opinion_is_never_drawn_blind(seed: int, ba
     routed: dict[RoutingReason, set[str]] = {}
     for turn in range(10):
         of = frames(pool(40 + 5 * turn), seed, routed)
-        for drawn in draw(of, divide(batch, Shares(), of), seed, routed):
+        for drawn in draw(of, divide(batch, ReviewShares(), of), seed, routed):
             for reason, _ in drawn.draws:
                 routed.setdefault(reason, set()).add(drawn.pair_id)
     blind = {id_ for reason, ids in routed.items() if reason in BLIND for id_ in ids}
