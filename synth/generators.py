@@ -52,7 +52,7 @@ def forward(task: Task, exemplars: Sequence[Exemplar], settings: Forward, prompt
     `prompt` may use the variables style, exemplars, simple, system and language. A JSON schema in the prompt file binds
     the answers.
     """
-    render = _renderer(prompt, task, exemplars, "simple")
+    render = rendering(prompt, task, exemplars, "simple")
     named = scope("forward", task, exemplars, settings, prompt, ledger)
 
     async def outcomes(seed: Seed) -> AsyncIterator[Outcome]:
@@ -72,7 +72,7 @@ def backward(
     `prompt` may use the variables style, exemplars, enhanced, level, system and language. Sample i of a seed is level
     i, which the pair names in `meta`.
     """
-    render = _renderer(prompt, task, exemplars, "enhanced", "level")
+    render = rendering(prompt, task, exemplars, "enhanced", "level")
     named = scope("backward", task, exemplars, settings, prompt, ledger)
 
     async def outcomes(seed: Seed) -> AsyncIterator[Outcome]:
@@ -193,8 +193,11 @@ def clean(text: str) -> str:
     return text
 
 
-def _renderer(prompt: Prompt, task: Task, exemplars: Sequence[Exemplar], *varying: str) -> Callable[..., Messages]:
-    """`prompt.render` for what changes from seed to seed, as far as the prompt uses it; the rest is given once."""
+def rendering(prompt: Prompt, task: Task, exemplars: Sequence[Exemplar], *varying: str) -> Callable[..., Messages]:
+    """`prompt.render` for what changes from seed to seed, as far as the prompt uses it; the rest is given once.
+
+    Raises PromptError for a variable that generation does not have.
+    """
     known = {"style": task.style, "exemplars": exemplars, "system": task.system, "language": task.language}
     for name in prompt.variables:
         if name not in known and name not in varying:
