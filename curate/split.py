@@ -8,6 +8,7 @@ never parted.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
@@ -32,7 +33,7 @@ def split_of(seed_id: str, split: Split) -> Part:
     return "validation" if place < split.test + split.validation else "train"
 
 
-def test_inputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
+def held_out_inputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
     """What an evaluation asks: the simple seeds of the test split by id, the first `evaluate.max_seeds` of them.
 
     Ids are hashes, so that order is as good as random and does not move when seeds are added.
@@ -62,16 +63,15 @@ def most_train_rows(seeds: Iterable[Seed], spec: Spec) -> int:
     """The most rows that the seeds of the training split can give: the best candidates of each simple seed, and one
     for each level of each enhanced seed."""
     generate = spec.generate
-    rows = {
-        "simple": min(generate.forward.n, spec.curate.select.best) if generate.forward.enabled else 0,
-        "enhanced": len(generate.backward.levels) if generate.backward.enabled else 0,
-    }
-    return sum(rows.get(seed.kind, 0) for seed in seeds if split_of(seed.id, spec.split) == "train")
+    here = Counter(seed.kind for seed in seeds if split_of(seed.id, spec.split) == "train")
+    forward = here["simple"] * min(generate.forward.n, spec.curate.select.best) if generate.forward.enabled else 0
+    backward = here["enhanced"] * len(generate.backward.levels) if generate.backward.enabled else 0
+    return backward + (forward if generate.accepted is None else min(forward, generate.accepted))
 
 
 def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     simple = sum(seed.kind == "simple" for seed in seeds)
-    asked = len(test_inputs(seeds, spec))
+    asked = len(held_out_inputs(seeds, spec))
     if asked >= LEAST_TEST_INPUTS:
         return []
     if not simple:

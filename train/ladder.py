@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from curate.split import test_inputs
+from curate.split import held_out_inputs
 from schemas.errors import NoWork, PairsmithError
 from schemas.records import Call, Seed, Usage, content_id
 from schemas.spec import Spec, Teacher
@@ -137,9 +137,9 @@ async def evaluate(
 
 
 def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
-    """The active seeds that an evaluation asks (`curate.split.test_inputs`). Raises NoWork if there are none."""
+    """The active seeds that an evaluation asks (`curate.split.held_out_inputs`). Raises NoWork if there are none."""
     seeds = store.seeds()
-    if held_out := test_inputs(seeds, spec):
+    if held_out := held_out_inputs(seeds, spec):
         return held_out
     simple = sum(seed.kind == "simple" for seed in seeds)
     raise NoWork(

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import uvloop
 
 import prompts
+from curate.split import shortages
 from pairsmith import plan, teachers
 from pairsmith.receipt import Draft, recording
 from pairsmith.session import Session
@@ -40,6 +41,7 @@ def generate(session: Session, project: Project, store: Store, *, retry_failed: 
         _report_problems(session, reading)
         store.set_active_seeds(reading.seeds)
         draft.facts["seeds"] = dict(Counter(seed.kind for seed in reading.seeds))
+        draft.facts["shortages"] = _report_shortages(session, project, reading.seeds)
         draft.facts["seed_problems"] = [f"{problem.where}: {problem.what}" for problem in reading.problems]
         teacher = teachers.identified(project, session.say)
         result = GenerateResult()
@@ -64,6 +66,14 @@ def _report_problems(session: Session, reading: SeedReading) -> None:
         session.say(f"{problem.where}: {problem.what}")
     if (more := len(reading.problems) + len(reading.notes) - SHOWN_PROBLEMS) > 0:
         session.say(f"and {more} more; the receipt lists them all.")
+
+
+def _report_shortages(session: Session, project: Project, seeds: Sequence[Seed]) -> list[str]:
+    """Say what the seeds are too few for, before anything is paid for."""
+    short = shortages(seeds, project.spec)
+    for one in short:
+        session.say(f"warning: {one.what}. {one.fix}")
+    return [one.what for one in short]
 
 
 async def _ask(

@@ -23,6 +23,8 @@ def test_a_starter_project_is_checked_and_commented(tmp_path: Path) -> None:
     assert "seeds.jsonl" in done.stdout
     assert "pairsmith run --project mine" in done.stdout
     assert "#" in (tmp_path / "mine" / "pairsmith.toml").read_text()
+    assert "fewer than 20 can prove nothing" in done.stdout, "twelve seeds show the form and no more"
+    assert "rows to train on" in done.stdout
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
