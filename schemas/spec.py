@@ -32,7 +32,7 @@ Regex = Annotated[str, AfterValidator(_compiles)]
 
 class Task(Section):
     """What the model learns. `system` is what the tuned model is told; `style` is the full house style in words, told
-    to the teacher and to the untuned rungs of the evaluation."""
+    to the teacher and to the untuned systems of the evaluation."""
 
     kind: Literal["rewrite"] = "rewrite"
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -270,7 +270,8 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    """The ladder on the locked test split. `checks` are patterns that no gate uses: at least two."""
+    """The proof on the locked test split. `checks` are patterns that no gate uses: at least two. `resamples` is read and
+    no longer used: the intervals of earlier versions were bootstrapped."""
 
     samples: int = Field(default=3, ge=1)
     sampling: Sampling = Sampling(temperature=0.7, top_p=0.95, max_tokens=512)

@@ -171,7 +171,7 @@ def _effective(hits: Floats, totals: Floats, estimate: Floats, z: float, level: 
     spread = ((hits - estimate[..., None] * totals) ** 2).sum(-1) * seeds / (seeds - 1) / answers**2
     known = spread > 0
     effective = np.where(known, estimate * (1 - estimate) / np.where(known, spread, 1.0), least)
-    few = (z / _t(seeds - 1, level)) ** 2
+    few = (z / student_quantile(seeds - 1, level)) ** 2
     return np.asarray(np.clip(np.minimum(effective, answers) * few, least, answers))
 
 
@@ -187,7 +187,7 @@ def _joined(a: Floats, b: Floats, r: Floats) -> Floats:
     return np.asarray(np.sqrt(np.maximum(a * a - 2 * r * a * b + b * b, 0.0)))
 
 
-def _t(freedom: int, level: float) -> float:
+def student_quantile(freedom: int, level: float) -> float:
     """Student's quantile: exact for one and two degrees of freedom, beyond them the series of Abramowitz and Stegun
     (26.7.5), which errs by less than 0.3 % at a level of 0.95."""
     p = (1 + level) / 2
