@@ -270,8 +270,8 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    """The proof on the locked test split. `checks` are patterns that no gate uses: at least two. `resamples` is read and
-    no longer used: the intervals of earlier versions were bootstrapped."""
+    """The proof on the locked test split. `checks` are patterns that no gate uses: at least two. `resamples` is read
+    and no longer used: the intervals of earlier versions were bootstrapped."""
 
     samples: int = Field(default=3, ge=1)
     sampling: Sampling = Sampling(temperature=0.7, top_p=0.95, max_tokens=512)
