@@ -39,7 +39,7 @@ UNEQUAL = (
     (0.9, 1.0),
     (0.0, 1.0),
 )
-RESAMPLES, COMPARISONS, LEVEL = 1000, 6, 0.95
+RESAMPLES, COMPARISONS, LEVEL = 500, 6, 0.95
 Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 RESULTS = Path(__file__).parents[1] / "results" / "proof.json"
 

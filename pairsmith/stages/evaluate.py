@@ -46,7 +46,7 @@ def evaluate(session: Session, project: Project, store: Store) -> Draft:
             )
         path = inside(project, found.path)
         store.write(found.artifact.model_copy(update={"path": path}))
-        draft.counts, draft.reasons = _counts(found)
+        draft.counts, draft.reasons = counted(found)
         draft.calls_sent, draft.usage, draft.usd = found.calls_sent, found.usage, found.usd
         if found.reused:
             draft.usage, draft.usd = type(found.usage)(), 0.0
@@ -72,7 +72,7 @@ def _latest_adapter(project: Project, store: Store) -> TrainResult:
     return result.model_copy(update={"folder": str(folder)})
 
 
-def _counts(found: Evaluation) -> tuple[Counts, dict[str, int]]:
+def counted(found: Evaluation) -> tuple[Counts, dict[str, int]]:
     """An answer passes, fails a check, could not be judged, or never came."""
     passed = sum(output.passes for output in found.outputs)
     failed = sum(not output.answered for output in found.outputs)

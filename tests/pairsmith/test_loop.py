@@ -109,8 +109,8 @@ def looped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str,
 
 
 def test_the_loop_ends_with_a_ladder_and_a_report(looped: tuple[Project, dict[str, Any]]) -> None:
-    """Tuned was compared with base, few-shot and the teacher as it generates, and the report is there. Three test inputs
-    prove nothing, and nothing is called better."""
+    """Tuned was compared with base, few-shot and the teacher as it generates, and the report is there. Three test
+    inputs prove nothing, and nothing is called better."""
     project, answer = looped
     outcomes = answer["facts"]["outcomes"]
     assert list(outcomes) == ["base", "few-shot", "teacher"]
