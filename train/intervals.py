@@ -150,11 +150,14 @@ def sign_flips(differences: NDArray[np.int64]) -> Floats:
     unit = np.gcd.reduce(sizes, axis=None)
     sizes, observed = sizes // unit, np.abs(differences.sum(-1)) // unit
     length = 2 * int(sizes.sum(-1).max()) + 1
-    angles = 2 * np.pi * np.arange(length) / length
-    transform = np.ones((*sizes.shape[:-1], length))
+    # The transform is even, so half of its angles are enough.
+    angles = 2 * np.pi * np.arange(length // 2 + 1) / length
+    transform = np.ones((*sizes.shape[:-1], len(angles)))
     for size in np.unique(sizes[sizes > 0]):
-        transform *= np.cos(angles * size) ** (sizes == size).sum(-1)[..., None]
-    chances = np.maximum(np.fft.ifft(transform, axis=-1).real, 0.0)
+        counts = (sizes == size).sum(-1)
+        powers = np.cos(angles * size) ** np.arange(counts.max() + 1)[:, None]
+        transform *= powers[counts]
+    chances = np.maximum(np.fft.irfft(transform, n=length, axis=-1), 0.0)
     places = np.arange(length)
     reached = np.minimum(places, length - places) >= observed[..., None]
     # No p-value is smaller than that of the one most extreme toss and its mirror image.

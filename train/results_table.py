@@ -1,4 +1,4 @@
-"""The ladder as tables for a terminal, and as plain lines for a pipe."""
+"""The systems of an evaluation as tables for a terminal, and as plain lines for a pipe."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def label(names: tuple[str, ...]) -> str:
 
 
 def ladder_table(evaluation: Evaluation) -> Table:
-    """One row a rung: the strict share with its interval, sampled and greedy; then length, time, tokens (sampled)."""
+    """One row a system, named with whose decoding it had: the strict share with its interval, sampled and greedy; then length, time, tokens (sampled)."""
     from rich.table import Table
 
     level = f"{_level(evaluation):.0%}"
@@ -103,17 +103,16 @@ def _told(one: Comparison) -> str:
 
 
 def plain_table(evaluation: Evaluation) -> str:
-    """The ladder for a pipe: tab-separated, one line a rung and decoding."""
+    """The systems for a pipe: tab-separated, one line a system and decoding."""
     lines = ["system\tdecoding\tas in\tpassed\tanswers\tstrict\tlow\thigh"]
     for rung in evaluation.rungs:
         for mode in MODES:
             result: ModeResult = getattr(rung, mode)
-            if result.strict is not None:
-                strict = result.strict
+            numbers = "not measured\t\t"
+            if (strict := result.strict) is not None:
                 numbers = f"{strict.estimate:.3f}\t{strict.low:.3f}\t{strict.high:.3f}"
-                lines.append(
-                    f"{label(rung.names)}\t{mode}\t{rung.decoding}\t{result.passed}\t{result.answered}\t{numbers}"
-                )
+            counts = f"{result.passed}\t{result.answered}"
+            lines.append(f"{label(rung.names)}\t{mode}\t{rung.decoding}\t{counts}\t{numbers}")
     return "\n".join(lines)
 
 
