@@ -20,7 +20,8 @@ def label(names: tuple[str, ...]) -> str:
 
 
 def ladder_table(evaluation: Evaluation) -> Table:
-    """One row a system, named with whose decoding it had: the strict share with its interval, sampled and greedy; then length, time, tokens (sampled)."""
+    """One row a system: whose decoding it had, the strict share with its interval, sampled and greedy; then length,
+    time and tokens (sampled)."""
     from rich.table import Table
 
     level = f"{_level(evaluation):.0%}"
