@@ -237,6 +237,6 @@ def limits(evaluation: Evaluation) -> list[str]:
         f"The intervals cover chance in these {count(evaluation.seeds)} inputs with {count(evaluation.samples)} samples"
         " each. They do not cover inputs of another kind or language, or a"
         " second training run: one adapter with one random seed was trained.",
-        "Seconds are per request with others in flight, waiting included; they compare rungs and say nothing of a"
+        "Seconds are per request with others in flight, waiting included; they compare systems and say nothing of a"
         " server at rest.",
     ]
