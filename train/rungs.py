@@ -117,7 +117,7 @@ def decodings(spec: Spec) -> tuple[Sampling, Sampling]:
 
 def without_chance(sampled: Sampling) -> Sampling:
     """The same decoding with the likeliest token always taken. Penalties, limits and extras stay: they belong to how a
-    system is decoded, and greedy answers of small models loop without them."""
+    system is decoded."""
     return sampled.model_copy(update={"temperature": 0.0, "top_p": None, "top_k": None})
 
 
