@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pairsmith.report.numbers import MISSING, bounds, count, counted, percent, points, rounded
-from train.evaluation import NO_ANSWER, TUNED, Comparison, Evaluation, Mode, ModeResult, Output, Rung
+from train.evaluation import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, ModeResult, Output, Rung
 from train.results_table import brief
 
 BASE = "base"
@@ -40,24 +40,29 @@ def merged(evaluation: Evaluation) -> bool:
     return any(len(rung.names) > 1 for rung in evaluation.rungs)
 
 
-def headline(evaluation: Evaluation) -> str | None:
-    """Tuned beside its base, sampled and greedy, in numbers; None if either was not measured with sampled answers."""
-    tuned, base = evaluation.rung(TUNED), evaluation.rung(BASE)
-    if tuned.sampled.strict is None or base.sampled.strict is None:
-        return None
-    said = (
-        f"Tuned passes all checks on {_pass_rate(tuned.sampled)} of sampled answers and on {_pass_rate(tuned.greedy)}"
-        f" of greedy ones; its base on {_pass_rate(base.sampled)} and {_pass_rate(base.greedy)}."
-    )
-    gaps = [evaluation.comparison(TUNED, BASE, mode) for mode in ("sampled", "greedy")]
-    sampled, greedy = (None if gap is None or gap.difference is None else points(gap.difference) for gap in gaps)
-    if sampled is None:
-        return said
-    return f"{said} Difference {sampled} sampled" + (f", {greedy} greedy." if greedy else ".")
+def headline(evaluation: Evaluation) -> str:
+    """Tuned beside its base, sampled and greedy, in numbers, or that one of them was not measured."""
+    sides = [_side("tuned", evaluation.rung(TUNED)), _side("its base", evaluation.rung(BASE))]
+    said = "; ".join(sides)
+    gaps = [
+        f"{points(gap.difference)} {gap.mode}"
+        for gap in (evaluation.comparison(TUNED, BASE, mode) for mode in MODES)
+        if gap is not None and gap.difference is not None
+    ]
+    return f"{said[0].upper()}{said[1:]}." + (f" Difference {', '.join(gaps)}." if gaps else "")
 
 
-def _pass_rate(result: ModeResult) -> str:
-    return f"{percent(result.strict.estimate)} {bounds(result.strict)}" if result.strict else "none measured"
+def _side(name: str, rung: Rung) -> str:
+    modes = (("sampled", rung.sampled), ("greedy", rung.greedy))
+    rates = [
+        f"{percent(result.strict.estimate)} {bounds(result.strict)} of {mode} answers"
+        for mode, result in modes
+        if result.strict is not None
+    ]
+    if not rates:
+        return f"{name} was not measured, because it gave no whole answer"
+    rest = "".join(f" ({mode} not measured)" for mode, result in modes if result.strict is None)
+    return f"{name} passes all checks on {' and '.join(rates)}{rest}"
 
 
 def which_way(evaluation: Evaluation, comparison: Comparison) -> str:

@@ -206,6 +206,12 @@ def test_what_was_not_measured_is_not_called_alike(project: Project, done: Store
     page = render(replace(evidence, evaluation=unmeasured))
     assert "was not measured" in page
     assert "do not tell" not in page
+    base = evaluation.rungs[0]
+    nothing = {mode: getattr(base, mode).model_copy(update={"strict": None}) for mode in MODES}
+    rungs = (base.model_copy(update=nothing), *evaluation.rungs[1:])
+    page = render(replace(evidence, evaluation=unmeasured.model_copy(update={"rungs": rungs})))
+    assert "its base was not measured" in page
+    assert "no evaluation yet" not in page
     assert all(line.endswith("not measured") for line in contrast_lines(unmeasured)[: len(none)])
 
 
