@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from schemas.records import Seed
-from schemas.spec import Spec, Split
+from schemas.spec import Spec, SplitSettings
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -24,7 +24,7 @@ LEAST_TEST_INPUTS = 20
 LEAST_TRAIN_ROWS = 50
 
 
-def split_of(seed_id: str, split: Split) -> Part:
+def split_of(seed_id: str, split: SplitSettings) -> Part:
     """The part of a seed. Shares are probabilities: with few seeds the parts differ from them."""
     digest = hashlib.sha256(f"{split.salt}\0{seed_id}".encode()).digest()
     place = int.from_bytes(digest[:8]) / 2**64
@@ -34,11 +34,11 @@ def split_of(seed_id: str, split: Split) -> Part:
 
 
 def held_out_inputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
-    """What an evaluation asks: the simple seeds of the test split by id, the first `evaluate.max_seeds` of them.
+    """What an evaluation asks: the input seeds of the test split by id, the first `evaluate.max_seeds` of them.
 
     Ids are hashes, so that order is as good as random and does not move when seeds are added.
     """
-    held_out = [seed for seed in seeds if seed.kind == "simple" and split_of(seed.id, spec.split) == "test"]
+    held_out = [seed for seed in seeds if seed.kind == "input" and split_of(seed.id, spec.split) == "test"]
     return sorted(held_out, key=lambda seed: seed.id)[: spec.evaluate.max_seeds]
 
 
@@ -60,42 +60,40 @@ def shortages(seeds: Iterable[Seed], spec: Spec) -> list[Shortage]:
 
 
 def most_train_rows(seeds: Iterable[Seed], spec: Spec) -> int:
-    """The most rows that the seeds of the training split can give: the best candidates of each simple seed, and one
-    for each level of each enhanced seed."""
+    """The most rows that the seeds of the training split can give: the best candidates of each input seed, and one
+    for each level of each output seed."""
     generate = spec.generate
     here = Counter(seed.kind for seed in seeds if split_of(seed.id, spec.split) == "train")
-    forward = here["simple"] * min(generate.forward.n, spec.curate.select.best) if generate.forward.enabled else 0
-    backward = here["enhanced"] * len(generate.backward.levels) if generate.backward.enabled else 0
+    forward = here["input"] * min(generate.forward.n, spec.curate.select.best) if generate.forward.enabled else 0
+    backward = here["output"] * len(generate.backward.levels) if generate.backward.enabled else 0
     return backward + (forward if generate.accepted is None else min(forward, generate.accepted))
 
 
 def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:
-    simple = sum(seed.kind == "simple" for seed in seeds)
+    input = sum(seed.kind == "input" for seed in seeds)
     asked = len(held_out_inputs(seeds, spec))
     if asked >= LEAST_TEST_INPUTS:
         return []
-    if not simple:
+    if not input:
         return [
             Shortage(
                 True,
-                "there are no simple seeds, so nothing can be evaluated: nobody will know whether the model is better",
-                f"Add simple seeds, at least {LEAST_TEST_INPUTS} of them for the test split.",
+                "there are no input seeds, so nothing can be evaluated: nobody will know whether the model is better",
+                f"Add input seeds, at least {LEAST_TEST_INPUTS} of them for the test split.",
             )
         ]
     if not spec.split.test:
         return [Shortage(True, "split.test is 0, so nothing can be evaluated", "Set split.test, for instance to 0.2.")]
     wanted = round(LEAST_TEST_INPUTS / spec.split.test)
     if spec.evaluate.max_seeds is not None and spec.evaluate.max_seeds < LEAST_TEST_INPUTS:
-        fix = f"Raise evaluate.max_seeds to {LEAST_TEST_INPUTS} or more, with about {wanted} simple seeds."
+        fix = f"Raise evaluate.max_seeds to {LEAST_TEST_INPUTS} or more, with about {wanted} input seeds."
     else:
-        fix = f"Have about {wanted} simple seeds at split.test = {spec.split.test:g}, or raise split.test."
+        fix = f"Have about {wanted} input seeds at split.test = {spec.split.test:g}, or raise split.test."
     if not asked:
-        return [
-            Shortage(True, f"none of {simple} simple seeds falls into the test split: nothing can be evaluated", fix)
-        ]
+        return [Shortage(True, f"none of {input} input seeds falls into the test split: nothing can be evaluated", fix)]
     inputs = "input" if asked == 1 else "inputs"
     what = (
-        f"{asked} test {inputs} (of {simple} simple seeds); fewer than {LEAST_TEST_INPUTS} can prove nothing:"
+        f"{asked} test {inputs} (of {input} input seeds); fewer than {LEAST_TEST_INPUTS} can prove nothing:"
         ' the evaluation will say "not enough evidence"'
     )
     return [Shortage(False, what, fix)]

@@ -161,7 +161,7 @@ def _seeds(project: Project) -> Iterator[Finding]:
     except PairsmithError as error:
         yield _failed("seeds", error)
         return
-    kinds = [f"{sum(s.kind == kind for s in reading.seeds)} {kind}" for kind in ("simple", "enhanced")]
+    kinds = [f"{sum(s.kind == kind for s in reading.seeds)} {kind}" for kind in ("input", "output")]
     what = f"{' and '.join(kinds)} of {reading.rows_in} rows"
     if reading.problems:
         first = reading.problems[0]

@@ -177,7 +177,7 @@ class Example(Record):
     """A seed shown side by side; its outputs are found by `seed_id`."""
 
     seed_id: str
-    simple: str
+    input: str
 
 
 class Evaluation(Record):
@@ -191,7 +191,7 @@ class Evaluation(Record):
     id: str
     adapter_id: str
     test_set: str
-    checks_scope: str
+    checks_fingerprint: str
     check_names: tuple[str, ...]
     seeds: int
     samples: int

@@ -20,7 +20,7 @@ import orjson
 from curate.split import held_out_inputs
 from schemas.errors import NoWork, PairsmithError
 from schemas.records import Call, Seed, Usage, content_id
-from schemas.spec import Spec, Teacher
+from schemas.spec import Spec, TeacherSettings
 from schemas.spec_file import Project
 from schemas.store import Store
 from synth.embedded.process import EmbeddedServer, embedded
@@ -48,7 +48,7 @@ from train.rungs import Contender, contenders, decodings
 from train.served_base import served_base
 from train.student import Progress, Student, find_student
 
-OpenTeacher = Callable[[Teacher], AbstractAsyncContextManager[Endpoint]]
+OpenTeacher = Callable[[TeacherSettings], AbstractAsyncContextManager[Endpoint]]
 
 _SIDE_BY_SIDE = 10
 _TIMEOUT_S = 1800.0
@@ -65,7 +65,7 @@ async def evaluate(
     project: Project,
     store: Store,
     trained: TrainResult,
-    teacher: Teacher,
+    teacher: TeacherSettings,
     open_teacher: OpenTeacher,
     out_dir: Path,
     *,
@@ -75,7 +75,7 @@ async def evaluate(
 
     `teacher` is the spec's teacher with its revision; `open_teacher` is called only if it is another model than the
     base. It is asked as in generation, so what was bought there is found in the ledger. Reports progress("evaluate",
-    {done, total, rung, mode, tokens}), in answers. Raises NoWork when no active simple seed falls into the test split
+    {done, total, rung, mode, tokens}), in answers. Raises NoWork when no active input seed falls into the test split
     or no rung gave any answer, and PairsmithError when the adapter is not really on and off, or was trained on another
     base. The caller stores `result.artifact`.
     """
@@ -115,7 +115,7 @@ async def evaluate(
         # One model at a time: the servers of base and tuned never stand beside each other in memory.
         async with opened as (endpoint, server):
             if where == "tuned" and server is not None:
-                shown = spec.exemplars[0].enhanced if spec.exemplars else spec.task.style
+                shown = spec.exemplars[0].output if spec.exemplars else spec.task.style
                 adapter = await check_adapter(server.base_url, server.model, TUNED, first.messages(seeds[0]), shown)
             for rung in (first, *more):
                 # One each: the same model has other attempts as a teacher than as a base.
@@ -141,20 +141,20 @@ def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
     seeds = store.seeds()
     if held_out := held_out_inputs(seeds, spec):
         return held_out
-    simple = sum(seed.kind == "simple" for seed in seeds)
+    input = sum(seed.kind == "input" for seed in seeds)
     raise NoWork(
-        f"none of the {simple} simple seeds falls into the test split.",
+        f"none of the {input} input seeds falls into the test split.",
         why="There is nothing to evaluate on that training has not seen.",
-        fix="Add simple seeds, or raise split.test and export and train again.",
+        fix="Add input seeds, or raise split.test and export and train again.",
     )
 
 
-def _base_teacher(spec: Spec, student: Student, teacher: Teacher) -> Teacher:
+def _base_teacher(spec: Spec, student: Student, teacher: TeacherSettings) -> TeacherSettings:
     """The untuned student as a teacher of its own ledger; the embedded teacher itself where they are the same model."""
     local = {"url": "embedded", "attempts": 1, "concurrency": spec.evaluate.concurrency, "timeout_s": _TIMEOUT_S}
     if teacher.url == "embedded" and spec.train.base == "embedded":
         return teacher.model_copy(update=local)
-    return Teacher(model=student.name, revision=student.hash, retries=teacher.retries, **local)
+    return TeacherSettings(model=student.name, revision=student.hash, retries=teacher.retries, **local)
 
 
 def _evaluation_id(
@@ -164,7 +164,9 @@ def _evaluation_id(
     asked = [rung.key(seeds) for rung in rungs]
     settings = spec.evaluate.model_dump(mode="json", exclude={"concurrency", "resamples"})
     seed = spec.train.seed
-    return content_id("evaluation", [trained.adapter_id, test_set_hash(seeds), asked, checks.scope, settings, seed])
+    return content_id(
+        "evaluation", [trained.adapter_id, test_set_hash(seeds), asked, checks.fingerprint, settings, seed]
+    )
 
 
 def test_set_hash(seeds: Sequence[Seed]) -> str:
@@ -186,7 +188,7 @@ async def _here(
 
 @asynccontextmanager
 async def _elsewhere(
-    teacher: Teacher, open_teacher: OpenTeacher
+    teacher: TeacherSettings, open_teacher: OpenTeacher
 ) -> AsyncIterator[tuple[Endpoint, EmbeddedServer | None]]:
     async with open_teacher(teacher) as endpoint:
         yield endpoint, None
@@ -292,7 +294,7 @@ def _evaluation(
         id=identity,
         adapter_id=trained.adapter_id,
         test_set=test_set_hash(seeds),
-        checks_scope=checks.scope,
+        checks_fingerprint=checks.fingerprint,
         check_names=checks.names,
         seeds=len(seeds),
         samples=spec.evaluate.samples,
@@ -317,7 +319,7 @@ def _evaluation(
         comparisons=comparisons,
         adapter_check=adapter,
         side_by_side=pick_examples(
-            [Example(seed_id=seed.id, simple=seed.text or "") for seed in seeds], _SIDE_BY_SIDE, random_seed
+            [Example(seed_id=seed.id, input=seed.text or "") for seed in seeds], _SIDE_BY_SIDE, random_seed
         ),
         side_by_side_seed=random_seed,
         outputs=tuple(outputs),

@@ -9,7 +9,7 @@ from typing import Literal
 import prompts
 from prompts import Prompt
 from schemas.records import Json, Message, Messages, Sampling, Seed, content_id
-from schemas.spec import Exemplar, Spec, Teacher
+from schemas.spec import Exemplar, Spec, TeacherSettings
 from schemas.spec_file import Project
 from synth.generators import rendering
 from train.evaluation import Decoding, Mode
@@ -27,7 +27,7 @@ class Contender:
 
     names: tuple[str, ...]
     where: Where
-    teacher: Teacher
+    teacher: TeacherSettings
     exemplars: int
     messages: Chat
     decoding: Decoding
@@ -55,7 +55,7 @@ class Contender:
 
 
 def contenders(
-    project: Project, seeds: Sequence[Seed], base: Teacher, tuned: Teacher, teacher: Teacher
+    project: Project, seeds: Sequence[Seed], base: TeacherSettings, tuned: TeacherSettings, teacher: TeacherSettings
 ) -> list[Contender]:
     """The systems in the order of the report, those that are the same merged into one.
 
@@ -70,7 +70,7 @@ def contenders(
     sampled, greedy = decodings(spec)
     local = teacher.url == "embedded" and (teacher.model, teacher.revision) == (base.model, base.revision)
 
-    def as_evaluated(name: str, where: Where, asked: Teacher, exemplars: int, messages: Chat) -> Contender:
+    def as_evaluated(name: str, where: Where, asked: TeacherSettings, exemplars: int, messages: Chat) -> Contender:
         return Contender((name,), where, asked, exemplars, messages, "evaluation", sampled, greedy)
 
     systems = [
@@ -97,8 +97,8 @@ def contenders(
 
 
 def _asking(prompt: Prompt, spec: Spec, exemplars: Sequence[Exemplar]) -> Chat:
-    render = rendering(prompt, spec.task, exemplars, "simple")
-    return lambda seed: render(simple=seed.text)
+    render = rendering(prompt, spec.task, exemplars, "input")
+    return lambda seed: render(input=seed.text)
 
 
 def _tuned(spec: Spec) -> Chat:

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from curate.split import PARTS, held_out_inputs, most_train_rows, shortages, split_of
 from schemas.records import Seed
-from schemas.spec import Spec, Split
+from schemas.spec import Spec, SplitSettings
 
 
 @given(st.text(), st.floats(0, 0.49), st.floats(0, 0.49))
 def test_every_seed_has_one_part_and_keeps_it(seed_id: str, test: float, validation: float) -> None:
     """The part depends on the seed and the settings alone, not on which other seeds there are."""
-    split = Split(test=test, validation=validation)
+    split = SplitSettings(test=test, validation=validation)
     assert split_of(seed_id, split) in PARTS
     assert split_of(seed_id, split) == split_of(seed_id, split)
 
@@ -25,13 +25,13 @@ def test_every_seed_has_one_part_and_keeps_it(seed_id: str, test: float, validat
 @given(st.text(), st.floats(0, 0.4), st.floats(0, 0.3))
 def test_a_larger_test_share_only_adds_to_the_test(seed_id: str, test: float, more: float) -> None:
     """A seed that was locked away stays locked away when the test share grows."""
-    if split_of(seed_id, Split(test=test, validation=0)) == "test":
-        assert split_of(seed_id, Split(test=test + more, validation=0)) == "test"
+    if split_of(seed_id, SplitSettings(test=test, validation=0)) == "test":
+        assert split_of(seed_id, SplitSettings(test=test + more, validation=0)) == "test"
 
 
 def test_shares_are_those_of_the_spec() -> None:
     """Of 5,000 seeds the parts are within two points of 20, 10 and 70 %."""
-    parts = Counter(split_of(f"seed {n}", Split()) for n in range(5000))
+    parts = Counter(split_of(f"seed {n}", SplitSettings()) for n in range(5000))
     assert abs(parts["test"] / 5000 - 0.2) < 0.02
     assert abs(parts["validation"] / 5000 - 0.1) < 0.02
 
@@ -39,12 +39,12 @@ def test_shares_are_those_of_the_spec() -> None:
 def test_the_salt_draws_anew() -> None:
     """Another salt is another draw, so a lucky split can be checked."""
     ids = [f"seed {n}" for n in range(200)]
-    assert [split_of(i, Split()) for i in ids] != [split_of(i, Split(salt="other")) for i in ids]
+    assert [split_of(i, SplitSettings()) for i in ids] != [split_of(i, SplitSettings(salt="other")) for i in ids]
 
 
 def test_known_seeds_stay_where_released_versions_put_them() -> None:
     """The hash may never change: it would move seeds from the test into training."""
-    assert [split_of(f"seed {n}", Split()) for n in range(10)] == [
+    assert [split_of(f"seed {n}", SplitSettings()) for n in range(10)] == [
         "test",
         "train",
         "train",
@@ -66,12 +66,12 @@ def _spec(**more: Any) -> Spec:
     )
 
 
-def _seeds(count: int, kind: Literal["simple", "enhanced"] = "simple") -> list[Seed]:
+def _seeds(count: int, kind: Literal["input", "output"] = "input") -> list[Seed]:
     return [Seed(kind=kind, text=f"text {i}", source="s") for i in range(count)]
 
 
 def test_enough_seeds_are_no_shortage() -> None:
-    """200 simple seeds at the default split prove something and can be learned from; nothing is warned about."""
+    """200 input seeds at the default split prove something and can be learned from; nothing is warned about."""
     assert shortages(_seeds(200), _spec()) == []
 
 
@@ -82,8 +82,8 @@ def test_few_test_inputs_are_told_with_their_number() -> None:
     (short, *_) = shortages(seeds, spec)
     assert asked == len(held_out_inputs(seeds, spec)) < 20
     assert not short.fatal
-    assert short.what.startswith(f"{asked} test inputs (of 60 simple seeds); fewer than 20 can prove nothing")
-    assert "about 100 simple seeds" in short.fix
+    assert short.what.startswith(f"{asked} test inputs (of 60 input seeds); fewer than 20 can prove nothing")
+    assert "about 100 input seeds" in short.fix
 
 
 def test_a_limit_on_the_test_inputs_counts() -> None:
@@ -96,7 +96,7 @@ def test_a_limit_on_the_test_inputs_counts() -> None:
 @pytest.mark.parametrize(
     ("seeds", "more", "fix"),
     [
-        (_seeds(100, "enhanced"), {}, "Add simple seeds"),
+        (_seeds(100, "output"), {}, "Add input seeds"),
         (_seeds(100), {"split": {"test": 0.0}}, "Set split.test"),
         (_seeds(100), {"split": {"test": 0.0001}}, "raise split.test"),
     ],
@@ -112,10 +112,10 @@ def test_no_test_input_is_fatal(seeds: list[Seed], more: dict[str, Any], fix: st
 def test_few_rows_to_train_on_are_told() -> None:
     """Counted from the training split, the candidates that are kept, and the levels; at most the wanted ones."""
     spec = _spec(curate={"select": {"best": 2}}, generate={"backward": {"levels": ["a", "b"]}})
-    simple, enhanced = _seeds(20), _seeds(5, "enhanced")
-    inside = [sum(split_of(s.id, spec.split) == "train" for s in part) for part in (simple, enhanced)]
-    rows = most_train_rows([*simple, *enhanced], spec)
+    input, output = _seeds(20), _seeds(5, "output")
+    inside = [sum(split_of(s.id, spec.split) == "train" for s in part) for part in (input, output)]
+    rows = most_train_rows([*input, *output], spec)
     assert rows == 2 * inside[0] + 2 * inside[1] < 50
-    assert any(f"at most {rows} rows to train on" in one.what for one in shortages([*simple, *enhanced], spec))
+    assert any(f"at most {rows} rows to train on" in one.what for one in shortages([*input, *output], spec))
     assert most_train_rows(_seeds(200), _spec(generate={"accepted": 30})) == 30
     assert most_train_rows(_seeds(200), _spec(generate={"forward": {"enabled": False}})) == 0
