@@ -19,7 +19,7 @@ import orjson
 
 from curate.split import held_out_inputs
 from schemas.errors import NoWork, PairsmithError
-from schemas.records import Call, Seed, Usage, content_id
+from schemas.records import Call, Seed, Usage, content_id, identity
 from schemas.spec import Spec, TeacherSettings
 from schemas.spec_file import Project
 from schemas.store import Store
@@ -162,7 +162,7 @@ def _evaluation_id(
 ) -> str:
     """Everything that could change a number of the evaluation, messages included."""
     asked = [rung.key(seeds) for rung in rungs]
-    settings = spec.evaluate.model_dump(mode="json", exclude={"concurrency", "resamples"})
+    settings = {k: v for k, v in identity(spec.evaluate).items() if k not in ("concurrency", "resamples")}
     seed = spec.train.seed
     return content_id(
         "evaluation", [trained.adapter_id, test_set_hash(seeds), asked, checks.fingerprint, settings, seed]
