@@ -38,6 +38,7 @@ from synth.chat_completions import (
     read_answer,
     retry_after_s,
 )
+from synth.redaction import without_key, without_user_info
 
 __all__ = [
     "Answer",
@@ -68,7 +69,7 @@ class Check(NamedTuple):
 class Endpoint:
     """An open connection to a teacher. Use as an async context manager, or `await close()` it.
 
-    `key` is sent as a bearer token and appears nowhere else; `key_env` is the variable's name, for error messages.
+    `key` is sent as a bearer token and appears nowhere else: errors that repeat it are redacted, answers never are; `key_env` is the variable's name, for error messages.
     `concurrency` sizes the connection pool and does not limit callers: the ledger does. `retries` is how often a
     request that brought no answer is sent again, after a wait of full-jitter exponential backoff (uniform in [0,
     min(30 s, backoff_s * 2**i)]; "Exponential Backoff And Jitter", AWS Architecture Blog, 2015) or of Retry-After if
@@ -220,7 +221,9 @@ class Endpoint:
         if status != 200:
             raise await self._failure(status, headers, content, body, seconds)
         reach("received")
-        return read_answer(content, seconds, body)
+        answer = read_answer(content, seconds, body)
+        # A body without a choice is no answer but an error in disguise, which may repeat the key.
+        return answer if answer.choices else answer._replace(body=without_key(answer.body, self._key))
 
     async def _exchange(self, method: str, url: str, data: bytes | None = None) -> tuple[int, Mapping[str, str], bytes]:
         session = self._session or self._open()
@@ -228,16 +231,15 @@ class Endpoint:
             async with session.request(method, url, data=data, allow_redirects=False) as response:
                 content = await response.read()
                 self._connected = True
-                return response.status, response.headers, self._redacted(content)
+                return response.status, response.headers, content
         except TimeoutError:
             raise TimedOut(f"no answer within {self._timeout.total:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise Broken(_said(error)) from None
 
-    def _redacted(self, content: bytes) -> bytes:
-        if self._key and (key := self._key.encode()) in content:
-            return content.replace(key, b"***")
-        return content
+    def _shown(self, text: str) -> str:
+        """What a server said, fit for messages and the store."""
+        return without_user_info(without_key(text, self._key))
 
     async def _wait_or_give_up(self, failure: Unanswered, tries: int) -> None:
         """Wait before the next try, or raise what the failure amounts to."""
@@ -276,7 +278,8 @@ class Endpoint:
     ) -> Exception:
         """The exception that an HTTP status other than 200 amounts to."""
         _, error = error_body(content)
-        said = one_line(str(error.get("message") or content.decode(errors="replace")))
+        text = without_key(content.decode(errors="replace"), self._key)
+        said = one_line(self._shown(str(error.get("message") or text)))
         told = f"HTTP {status}: {said}" if said else f"HTTP {status}"
         if status in (401, 403):
             return self._auth_error(told)
@@ -302,9 +305,8 @@ class Endpoint:
                     why="Every request would be refused.",
                     fix="Remove it from, or change it in, the sampling table of pairsmith.toml.",
                 )
-            text = content.decode(errors="replace")
             return Refused(told, Answer([], None, seconds, new_request_id(None), None, body, text))
-        location = f" It points to {headers['Location']}." if "Location" in headers else ""
+        location = f" It points to {self._shown(headers['Location'])}." if "Location" in headers else ""
         return TeacherError(
             f"The endpoint answers {told}.{location}",
             where=self._completions,
@@ -345,7 +347,7 @@ class Endpoint:
         """The ids that `GET /models` lists, in its order. Raises AuthError, TeacherError or Unanswered."""
         status, _, content = await self._exchange("GET", f"{self.url}/models")
         raw, error = error_body(content)
-        told = f"HTTP {status}: {one_line(str(error.get('message', '')))}".rstrip(": ")
+        told = f"HTTP {status}: {one_line(self._shown(str(error.get('message', ''))))}".rstrip(": ")
         if status in (401, 403):
             raise self._auth_error(told)
         rows = raw.get("data")
@@ -393,4 +395,4 @@ def _proxy_for(url: str) -> str | None:
 
 
 def _said(error: BaseException) -> str:
-    return one_line(str(error)) or type(error).__name__
+    return one_line(without_user_info(str(error))) or type(error).__name__

@@ -380,20 +380,54 @@ def test_an_error_that_concerns_every_row_reaches_every_caller(tmp_path: Path) -
 
 
 def test_the_key_is_nowhere_in_the_store(tmp_path: Path) -> None:
-    """Not in requests, raw answers or errors, even where the server repeats it."""
-    with LoopbackTeacher(
-        lambda ask: says(f"your key is {ask.headers['Authorization']}") if ask.nth > 1 else fails(400, f"bad {KEY}"),
-        key=KEY,
-    ) as teacher:
+    """Not in requests, error bodies kept as facts, or failures, even where the server repeats it."""
+    replies = [
+        fails(400, f"bad {KEY}"),
+        Reply(body=b'{"error": {"message": "Incorrect API key provided: ' + KEY.encode() + b'"}}'),
+    ]
+    with LoopbackTeacher(lambda ask: replies[ask.nth - 1], key=KEY) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            assert texts(await ledger.complete(chat("a dog"), PLAIN)) == ["your key is Bearer ***"]
+            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            assert isinstance(answer, Miss)
+            assert KEY not in answer.reason
+            assert [call.status for call in store.calls(answer.key)] == ["refused", "malformed"]
+            assert all("***" in str(call.raw) for call in store.calls(answer.key))
 
         with_ledger(teacher, tmp_path, ask, key=KEY)
     files = list(tmp_path.iterdir())
     assert files
     for path in files:
         assert KEY.encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("key", ["test", "1", "a", "EMPTY", '"', "content", KEY])
+def test_a_key_never_rewrites_an_answer(key: str, tmp_path: Path) -> None:
+    """Local servers are given dummy keys such as `test` or `1`: what the teacher says is data, to the letter."""
+    said = f'Put it to the test: 1 EMPTY "content" and {KEY}.'
+    with LoopbackTeacher(lambda ask: says(said)) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            assert isinstance(answer, Completion)
+            assert answer.text == said
+            (call,) = store.calls(answer.key)
+            assert call.raw["message"]["content"] == said
+
+        with_ledger(teacher, tmp_path, ask, key=key)
+
+
+def test_a_short_key_rewrites_no_error_either(tmp_path: Path) -> None:
+    """An error body is a fact: only where it names the key, as in "Bearer test", is the key taken out of it."""
+    with LoopbackTeacher(lambda ask: fails(400, "Put it to the test, said Bearer test. Key: test")) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            assert isinstance(answer, Miss)
+            assert "Put it to the test, said Bearer ***. Key: ***" in answer.reason
+            assert "Put it to the test" in store.calls(answer.key)[0].raw["body"]
+
+        with_ledger(teacher, tmp_path, ask, key="test", attempts=1)
 
 
 def test_logprobs_and_finish_come_through(tmp_path: Path) -> None:
