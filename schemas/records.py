@@ -156,11 +156,26 @@ class Usage(Record):
     cached_tokens: int = 0
 
 
-CallStatus = Literal["ok", "empty", "truncated", "malformed", "schema", "refused"]
+CallStatus = Literal[
+    "received",
+    "ok",
+    "empty",
+    "truncated",
+    "malformed",
+    "schema",
+    "refused",
+    "failed",
+    "thinking",
+    "unknown_finish",
+]
+FinishMeaning = Literal["complete", "truncated", "refused", "failed", "malformed"]
 
 
 class Call(Record):
     """One answer of a teacher, as a paid fact: `(key, attempt)` is unique, and only status `ok` is a hit.
+
+    It is written as `received` before anything looks into it; `status`, `text` (the answer without reasoning) and
+    `reason` (why it is bad, beginning with the status) are what judging then says of `raw`.
 
     `key` names everything that changes the answer: teacher, model revision, messages, sampling, schema, sample number.
     `raw` is the choice as the endpoint sent it; `endpoint` and `transport` are facts that do not enter the key.
@@ -173,6 +188,7 @@ class Call(Record):
     request: Json
     raw: Json
     text: str = ""
+    reason: str = ""
     usage: Usage = Usage()
     usd: float = 0.0
     request_id: str

@@ -69,11 +69,11 @@ class Check(NamedTuple):
 class Endpoint:
     """An open connection to a teacher. Use as an async context manager, or `await close()` it.
 
-    `key` is sent as a bearer token and appears nowhere else: errors that repeat it are redacted, answers never are; `key_env` is the variable's name, for error messages.
-    `concurrency` sizes the connection pool and does not limit callers: the ledger does. `retries` is how often a
-    request that brought no answer is sent again, after a wait of full-jitter exponential backoff (uniform in [0,
-    min(30 s, backoff_s * 2**i)]; "Exponential Backoff And Jitter", AWS Architecture Blog, 2015) or of Retry-After if
-    that is longer.
+    `key` is sent as a bearer token and appears nowhere else: it is taken out of errors that repeat it, never out of an
+    answer. `key_env` is the variable's name, for error messages. `concurrency` sizes the connection pool and does not
+    limit callers: the ledger does. `retries` is how often a request that brought no answer is sent again, after a wait
+    of full-jitter exponential backoff (uniform in [0, min(30 s, backoff_s * 2**i)]; "Exponential Backoff And Jitter",
+    AWS Architecture Blog, 2015) or of Retry-After if that is longer.
 
     Counters: `sent` (HTTP requests for completions, retries included), `retries_by_kind`.
     """

@@ -7,7 +7,6 @@ levels of abstraction, so that the student sees inputs from terse to detailed fo
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -16,6 +15,7 @@ from prompts import Prompt
 from schemas.errors import PromptError
 from schemas.records import Candidate, Generated, Messages, Pair, Sampling, Seed, content_id
 from schemas.spec import Backward, Exemplar, Forward, Task
+from synth.answers import clean
 from synth.ledger import Completion, Ledger, Miss
 
 Name = Literal["forward", "backward"]
@@ -140,12 +140,10 @@ class _Place(NamedTuple):
         enhanced: str | None = None,
         meta: dict[str, Any] | None = None,
     ) -> Outcome:
-        """The pair of the seed's side and the answer; a failure for a miss, or if cleaning leaves nothing."""
+        """The pair of the seed's side and the cleaned answer; a failure for a miss."""
         if isinstance(answer, Miss):
             return Outcome(self._candidate(failure=answer.reason), None)
         text = clean(answer.text)
-        if not text:
-            return Outcome(self._candidate(failure="empty: the answer was only quotes or a fence"), None)
         pair = Pair(
             seed_id=self.seed.id,
             simple=text if simple is None else simple,
@@ -171,26 +169,6 @@ class _Place(NamedTuple):
             pair_id=pair_id,
             failure=failure,
         )
-
-
-_FENCE = re.compile(r"```[\w-]*\n((?:(?!```).)*)```", re.DOTALL)
-_QUOTES = {'"': '"', "\u201c": "\u201d", "\u00ab": "\u00bb", "\u201e": "\u201c", "'": "'"}
-
-
-def clean(text: str) -> str:
-    """The answer without what surrounds it: outer blanks, one code fence, one pair of quotes around the whole.
-
-    Quotes go only if none of the same kind is inside, so `"a" and "b"` stays. Nothing inside is changed; chatter
-    before or after the answer is left for a gate to reject. The raw answer stays in the ledger.
-    """
-    text = text.strip()
-    if fenced := _FENCE.fullmatch(text):
-        text = fenced[1].strip()
-    if len(text) >= 2 and (closing := _QUOTES.get(text[0])) and text[-1] == closing:
-        inside = text[1:-1]
-        if text[0] not in inside and closing not in inside:
-            text = inside.strip()
-    return text
 
 
 def _renderer(prompt: Prompt, task: Task, exemplars: Sequence[Exemplar], *varying: str) -> Callable[..., Messages]:

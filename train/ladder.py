@@ -113,7 +113,9 @@ async def evaluate(
             if where == "tuned" and server is not None:
                 shown = spec.exemplars[0].enhanced if spec.exemplars else spec.task.style
                 adapter = await check_adapter(server.base_url, server.model, _TUNED, first.messages(seeds[0]), shown)
-            used.append(ledger := Ledger(store, endpoint, first.teacher, concurrency=spec.evaluate.concurrency))
+            # A model that only thinks is a result here, not a reason to stop.
+            places = spec.evaluate.concurrency
+            used.append(ledger := Ledger(store, endpoint, first.teacher, concurrency=places, keep_asking=True))
             answers += [await asking.rung(rung, ledger) for rung in (first, *more)]
     evaluation = _evaluation(identity, spec, trained, seeds, checks, rungs, answers, adapter)
     evaluation = evaluation.model_copy(

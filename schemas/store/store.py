@@ -121,6 +121,18 @@ class Store:
         """`append`, blocking."""
         self.append(*records).result()
 
+    async def judge(self, *calls: Call) -> None:
+        """Write what judging says of answers that are in the store: their status, text and reason, durable."""
+        c = tables.calls.c
+        made = [(call, tables.row(call)[1]["body"]) for call in calls]
+        rows = [{"key_": o.key, "attempt_": o.attempt, "status": o.status, "body": body} for o, body in made]
+        place = sa.update(tables.calls).where(c.key == sa.bindparam("key_"), c.attempt == sa.bindparam("attempt_"))
+
+        def mark(connection: sa.Connection) -> None:
+            connection.execute(place, rows)
+
+        await asyncio.wrap_future(self._write().submit(mark))
+
     def set_active_seeds(self, seeds: Sequence[Seed]) -> None:
         """Keep `seeds` and make exactly these, in this order, the seeds of the project."""
         rows = [{"id_": seed.id, "active_": place} for place, seed in enumerate(seeds)]
