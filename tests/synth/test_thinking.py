@@ -162,9 +162,12 @@ def test_a_run_whose_first_answers_are_all_thinking_stops(tmp_path: Path) -> Non
     with LoopbackTeacher(lambda ask: says("<think>hm", finish="length")) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            with pytest.raises(TeacherError, match=SENTENCE):
+            async def all_rows() -> None:
                 for i in range(100):
                     await ledger.complete(chat(f"dog {i}"), Sampling(max_tokens=64))
+
+            with pytest.raises(TeacherError, match=SENTENCE):
+                await all_rows()
             assert ledger.sent == 5
 
         with_ledger(teacher, tmp_path, ask)
