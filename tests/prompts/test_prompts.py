@@ -283,6 +283,47 @@ def test_a_schema_without_bounds_is_refused(tmp_path, schema, key):
         load("mine", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ('type = "strnig"', "'schema.type': 'strnig' is not valid"),
+        ('properties.a = { type = "strnig" }', "'schema.properties.a.type': 'strnig' is not valid"),
+        ('type = "string"\nmaxLength = "x"', "'schema.maxLength': 'x' is not of type 'integer'"),
+        ('type = "string"\nmaxLength = 5\npattern = "("', "'schema.pattern': "),
+        (
+            'properties.a = { anyOf = [{ type = "string", maxLength = 5, pattern = "[" }] }',
+            "'schema.properties.a.anyOf",
+        ),
+        ("properties = []", r"'schema\.properties': \[\] is not of type 'object'"),
+        ('required = "a"', "'schema.required': 'a' is not of type 'array'"),
+        ("patternProperties = { '(' = { type = \"null\" } }", "regular expression|is not a 'regex'"),
+        ("'$ref' = \"#/$defs/none\"", r"'schema.\$ref': '#/\$defs/none' leads nowhere"),
+        ("properties.a = { '$ref' = \"https://example.org/a.json\" }", "leads nowhere in this file"),
+        ("'$ref' = \"#\"", "RecursionError"),
+        ("'$schema' = \"https://example.org/draft\"", r"'schema.\$schema': names no draft"),
+        ("'$schema' = 7", r"'schema.\$schema': names no draft"),
+    ],
+)
+def test_a_schema_that_cannot_judge_is_refused_when_the_prompt_is_loaded(tmp_path, schema, message):
+    """The mistake is named by file and key before an answer is paid for."""
+    path = wrote(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
+    with pytest.raises(PromptError, match=message) as caught:
+        load("mine", tmp_path)
+    assert caught.value.where == str(path)
+
+
+def test_a_schema_may_refer_to_its_own_parts(tmp_path):
+    """A reference inside the file, a tree that holds itself, and every draft that is known."""
+    schema = """
+'$schema' = "http://json-schema.org/draft-07/schema#"
+type = "object"
+properties.child = { '$ref' = "#/definitions/node" }
+definitions.node = { type = "object", properties = { child = { '$ref' = "#/definitions/node" } } }
+"""
+    wrote(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
+    assert load("mine", tmp_path).schema is not None
+
+
 def test_line_ends_change_neither_the_hash_nor_the_words(tmp_path):
     """The same file checked out on another system, or saved with a byte order mark, is the same prompt."""
     unix = Prompt.read(wrote(tmp_path / "a", ONE), "mine")
