@@ -7,7 +7,7 @@ levels of abstraction, so that the student sees inputs from terse to detailed fo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -49,10 +49,10 @@ class Generator:
 def forward(task: Task, exemplars: Sequence[Exemplar], settings: Forward, prompt: Prompt, ledger: Ledger) -> Generator:
     """`settings.n` enhanced candidates of each simple seed, asked for in one request.
 
-    `prompt` may use the variables style, exemplars, simple, system and language. A JSON schema in the prompt file binds
-    the answers.
+    `prompt` must use the variable simple, and may use style, exemplars, system and language. A JSON schema in the
+    prompt file binds the answers.
     """
-    render = _renderer(prompt, task, exemplars, "simple")
+    render = _renderer(prompt, task, exemplars, {"simple": _TWO_TEXTS})
     named = scope("forward", task, exemplars, settings, prompt, ledger)
 
     async def outcomes(seed: Seed) -> AsyncIterator[Outcome]:
@@ -69,10 +69,10 @@ def backward(
 ) -> Generator:
     """One simple version of each enhanced seed at every level of `settings.levels`, asked for at the same time.
 
-    `prompt` may use the variables style, exemplars, enhanced, level, system and language. Sample i of a seed is level
-    i, which the pair names in `meta`.
+    `prompt` must use the variable enhanced, and level if there are several, and may use style, exemplars, system and
+    language. Sample i of a seed is level i, which the pair names in `meta`.
     """
-    render = _renderer(prompt, task, exemplars, "enhanced", "level")
+    render = _renderer(prompt, task, exemplars, {"enhanced": _TWO_TEXTS, "level": settings.levels})
     named = scope("backward", task, exemplars, settings, prompt, ledger)
 
     async def outcomes(seed: Seed) -> AsyncIterator[Outcome]:
@@ -171,8 +171,17 @@ class _Place(NamedTuple):
         )
 
 
-def _renderer(prompt: Prompt, task: Task, exemplars: Sequence[Exemplar], *varying: str) -> Callable[..., Messages]:
-    """`prompt.render` for what changes from seed to seed, as far as the prompt uses it; the rest is given once."""
+_TWO_TEXTS = ("A heron stands in the shallow water.", "Seven red kites over the old harbour.")
+
+
+def _renderer(
+    prompt: Prompt, task: Task, exemplars: Sequence[Exemplar], varying: Mapping[str, Sequence[str]]
+) -> Callable[..., Messages]:
+    """`prompt.render` for what changes from seed to seed; the rest is given once.
+
+    `varying` holds some values of each such variable. Raises PromptError for a prompt that asks for what generation
+    does not have, or that is the same whatever one of them says: everything would get the same answers.
+    """
     known = {"style": task.style, "exemplars": exemplars, "system": task.system, "language": task.language}
     for name in prompt.variables:
         if name not in known and name not in varying:
@@ -181,6 +190,35 @@ def _renderer(prompt: Prompt, task: Task, exemplars: Sequence[Exemplar], *varyin
                 where=str(prompt.path),
                 fix=f"It may use: {', '.join(sorted({*known, *varying}))}.",
             )
-    render = prompt.given(**{name: value for name, value in known.items() if name in prompt.variables})
+    given = prompt.given(**{name: value for name, value in known.items() if name in prompt.variables})
     used = [name for name in varying if name in prompt.variables]
-    return lambda **values: render(**{name: values[name] for name in used})
+
+    def render(**values: str) -> Messages:
+        return given(**{name: values[name] for name in used})
+
+    for name, values in varying.items():
+        if not _tells_apart(
+            prompt, render, {other: some[0] for other, some in varying.items() if some}, name, set(values)
+        ):
+            raise PromptError(
+                f"says the same whatever '{name}' is.",
+                where=str(prompt.path),
+                why=f"Every {'seed' if name != 'level' else 'level of a seed'} would be asked the same question, "
+                "and get the same answers.",
+                fix=f"Declare {name} in [variables] and write {{{{ {name} }}}} where it belongs.",
+            )
+    return render
+
+
+def _tells_apart(
+    prompt: Prompt, render: Callable[..., Messages], values: Mapping[str, str], name: str, some: set[str]
+) -> bool:
+    """Whether the prompt is another one for each of `some` values of the variable."""
+    if len(some) < 2:
+        return True
+    if not any(name in turn.uses for turn in prompt.turns):
+        return False
+    try:
+        return len({render(**{**values, name: value}) for value in some}) == len(some)
+    except PromptError:
+        return True  # it takes the text apart in a way that ours does not fit; a real one will tell

@@ -383,11 +383,41 @@ def test_a_wrong_name_says_what_there_is(tmp_path, name, message):
     assert str(caught.value).startswith(message)
 
 
-def test_a_version_with_another_ending_is_not_passed_over(tmp_path):
-    """A person who wrote v2.toml means it, so going on with ours would be a silent default."""
-    wrote(tmp_path, ONE, "enhance").rename(tmp_path / "prompts" / "enhance" / "v2.toml")
-    with pytest.raises(PromptError, match=r"Rename it to v2\.jinja"):
+@pytest.mark.parametrize(
+    ("written", "fix"),
+    [
+        ("enhance/v2.toml", r"Rename it to v2\.jinja"),
+        ("enhance/V1.jinja", r"Rename it to v1\.jinja"),
+        ("enhance/v2.jinja.txt", r"Rename it to v2\.jinja"),
+        ("enhance/enhance.jinja", r"Rename it to v1\.jinja"),
+        ("enhance/v01.jinja", r"Rename it to v1\.jinja"),
+        ("enhance/v0.jinja", r"Rename it to v1\.jinja"),
+        ("enhance/prompt.md", r"Rename it to v1\.jinja"),
+        ("judge/v1.j2", r"Rename it to v1\.jinja"),
+        ("enhance.jinja", r"Move it to .*enhance.v1\.jinja"),
+        ("v1.jinja", r"Move it to .*v1.v1\.jinja"),
+        ("Enhance/v1.jinja", r"rename it to .*prompts.enhance\."),
+    ],
+)
+def test_a_file_with_a_slightly_wrong_name_is_not_passed_over(tmp_path, written, fix):
+    """A person who wrote it means it, so paying for a run with our prompt would be a silent default."""
+    path = tmp_path / "prompts" / written
+    path.parent.mkdir(parents=True)
+    path.write_text(ONE)
+    with pytest.raises(PromptError, match=fix):
         load("enhance", tmp_path)
+    with pytest.raises(PromptError, match=fix):
+        available(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", [".hidden", "README.md", "README", "__init__.py", "enhance/.v1.jinja.swp", "enhance/~"]
+)
+def test_files_that_are_no_prompts_may_stand_beside_them(tmp_path, name):
+    """Notes, code, and what an editor leaves behind."""
+    wrote(tmp_path, ONE, "enhance")
+    (tmp_path / "prompts" / name).write_text("x")
+    assert load("enhance", tmp_path).text == ONE
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):

@@ -15,8 +15,9 @@ from schemas.errors import PromptError
 from schemas.records import Generated, Sampling
 from schemas.spec import Backward, Exemplar, Forward, Task, Teacher
 from schemas.store import Store
+from synth.answers import clean
 from synth.endpoint import Endpoint
-from synth.generators import Generator, Outcome, clean, forward, scope
+from synth.generators import Generator, Outcome, backward, forward, scope
 from synth.ledger import Ledger
 from tests.synth.loopback import LoopbackTeacher, says
 from tests.synth.rig import EXEMPLARS, TASK, Rig, enhanced, prompts_in, rig, simple
@@ -162,3 +163,48 @@ def test_a_prompt_that_asks_for_what_generation_lacks_is_refused_at_once(tmp_pat
         ledger = Ledger(store, Endpoint("http://h", "m"), spec)
         with pytest.raises(PromptError, match=r"'mood'.*exemplars, language, simple, style, system"):
             forward(TASK, EXEMPLARS, Forward(), load("enhance", tmp_path), ledger)
+
+
+def prompt_of(folder: Path, name: str, variables: str, said: str) -> None:
+    own = folder / "prompts" / name
+    own.mkdir(parents=True, exist_ok=True)
+    (own / "v1.jinja").write_text(f'+++\nabout = "x"\n[variables]\n{variables}\n+++\n=== user ===\n{said}\n')
+
+
+STYLE, SIMPLE, ENHANCED, LEVEL = 'style = "s"\n', 'simple = "i"\n', 'enhanced = "o"\n', 'level = "l"\n'
+
+
+@pytest.mark.parametrize(
+    ("way", "variables", "said", "unused"),
+    [
+        ("forward", STYLE, "Write like this: {{ style }}", "simple"),
+        ("forward", STYLE + SIMPLE, "Write like this: {{ style }}", "simple"),
+        ("forward", SIMPLE, "{% if simple %}Write.{% endif %}", "simple"),
+        ("forward", SIMPLE, "{# {{ simple }} #}Write.", "simple"),
+        ("backward", LEVEL, "Shorten it to {{ level }}.", "enhanced"),
+        ("backward", ENHANCED + LEVEL, "Shorten it: {{ enhanced }}", "level"),
+        ("backward", ENHANCED, "Shorten it: {{ enhanced }}", "level"),
+    ],
+)
+def test_a_prompt_that_forgets_the_seed_is_refused_at_once(
+    way: str, variables: str, said: str, unused: str, tmp_path: Path
+) -> None:
+    """Every seed would be paired with the same answers, and every level of a seed with one question."""
+    prompt_of(tmp_path, "own", variables, said)
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+        ledger = Ledger(store, Endpoint("http://h", "m"), Teacher(model="m"))
+        with pytest.raises(PromptError, match=f"says the same whatever '{unused}' is"):
+            if way == "forward":
+                forward(TASK, EXEMPLARS, Forward(), load("own", tmp_path), ledger)
+            else:
+                backward(TASK, EXEMPLARS, Backward(), load("own", tmp_path), ledger)
+
+
+def test_a_prompt_may_leave_out_what_does_not_vary(tmp_path: Path) -> None:
+    """With one level there is nothing to tell apart, and a text may be taken apart by the prompt."""
+    prompt_of(tmp_path, "short", ENHANCED, "Shorten it: {{ enhanced }}")
+    prompt_of(tmp_path, "parts", SIMPLE, "{{ simple.split('|')[1] }}")
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+        ledger = Ledger(store, Endpoint("http://h", "m"), Teacher(model="m"))
+        backward(TASK, EXEMPLARS, Backward(levels=("short",)), load("short", tmp_path), ledger)
+        forward(TASK, EXEMPLARS, Forward(), load("parts", tmp_path), ledger)
