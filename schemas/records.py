@@ -82,7 +82,8 @@ class Seed(Record):
     """What a person starts from: a terse input, an excellent output, a document, or a conversation.
 
     `source` says where it was read (`seeds.jsonl:14`); it does not enter the id, so the same text in two files is one
-    seed. Exactly one of `text` and `messages` is set.
+    seed, whose `meta["also"]` names the other places that give it another licence. Exactly one of `text` and `messages`
+    is set.
     """
 
     kind: Literal["simple", "enhanced", "document", "conversation"]
@@ -97,6 +98,12 @@ class Seed(Record):
         if (self.text is None) == (self.messages is None):
             raise ValueError("a seed has either text or messages")
         return self
+
+    @property
+    def licenses(self) -> tuple[str | None, ...]:
+        """Every licence that it was read under, None for a place that states none. Which of them binds is not ours to
+        say, so all of them are told."""
+        return (self.license, *(place["license"] for place in self.meta.get("also", ())))
 
     @cached_property
     def id(self) -> str:

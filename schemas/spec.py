@@ -118,7 +118,7 @@ class Backward(Section):
 
 
 class Generate(Section):
-    """How pairs are made. `accepted` stops forward generation once so many rows have passed the gates."""
+    """How pairs are made. `accepted` stops forward generation once so many of its rows have passed the gates."""
 
     forward: Forward = Forward()
     backward: Backward = Backward()

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -117,7 +117,7 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"Endpoint(url={self.url!r}, model={self.model!r}, key={'set' if self._key else 'none'})"
 
-    async def __aenter__(self) -> Endpoint:
+    async def __aenter__(self) -> Self:
         self._open()
         return self
 

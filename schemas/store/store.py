@@ -109,7 +109,8 @@ class Store:
         """Queue records as one atomic group; the future resolves when they are durable, or with a StoreError.
 
         A record that is there already is left as it is, except that a Candidate replaces the earlier outcome of its
-        place. Verdicts are always added; the latest one counts.
+        place, and a Seed its earlier reading: its source and licence are those of the latest. Verdicts are always
+        added; the latest one counts.
         """
         return self._write().submit(records)
 

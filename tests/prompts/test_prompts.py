@@ -410,9 +410,7 @@ def test_a_file_with_a_slightly_wrong_name_is_not_passed_over(tmp_path, written,
         available(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "name", [".hidden", "README.md", "README", "__init__.py", "enhance/.v1.jinja.swp", "enhance/~"]
-)
+@pytest.mark.parametrize("name", [".hidden", "README.md", "__init__.py", "enhance/.v1.jinja.swp", "enhance/~"])
 def test_files_that_are_no_prompts_may_stand_beside_them(tmp_path, name):
     """Notes, code, and what an editor leaves behind."""
     wrote(tmp_path, ONE, "enhance")

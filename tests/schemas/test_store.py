@@ -318,3 +318,17 @@ def test_a_password_is_never_shown() -> None:
     with pytest.raises(StoreError) as caught:
         Store.open("postgresql://ann:s3cret@127.0.0.1:1/x")
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_licence_that_is_added_or_corrected_arrives(tmp_path):
+    """The latest reading of a seed tells where it was read and under which licence; it stays the same seed."""
+    first, *_, last = seeds = [
+        Seed(kind="simple", text="a dog", source=source, license=licence)
+        for source, licence in (("a:1", None), ("a:2", "CC0-1.0"), ("b:1", "CC-BY-NC-4.0"))
+    ]
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+        for seed in seeds:
+            store.set_active_seeds([seed])
+            assert store.seeds() == [seed]
+        assert store.seeds(active=False) == [last]
+    assert first.id == last.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -193,11 +194,11 @@ def test_a_prompt_that_forgets_the_seed_is_refused_at_once(
     prompt_of(tmp_path, "own", variables, said)
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         ledger = Ledger(store, Endpoint("http://h", "m"), Teacher(model="m"))
+        make: Any = {"forward": partial(forward, TASK, EXEMPLARS, Forward())}.get(
+            way, partial(backward, TASK, EXEMPLARS, Backward())
+        )
         with pytest.raises(PromptError, match=f"says the same whatever '{unused}' is"):
-            if way == "forward":
-                forward(TASK, EXEMPLARS, Forward(), load("own", tmp_path), ledger)
-            else:
-                backward(TASK, EXEMPLARS, Backward(), load("own", tmp_path), ledger)
+            make(load("own", tmp_path), ledger)
 
 
 def test_a_prompt_may_leave_out_what_does_not_vary(tmp_path: Path) -> None:
