@@ -95,13 +95,24 @@ class Teacher(Section):
     usd_per_million_completion_tokens: float = Field(default=0, ge=0)
 
 
+def _leaves_the_question(sampling: Sampling) -> Sampling:
+    if ours := sorted({"model", "messages", "stream", "n"} & sampling.extra.keys()):
+        raise ValueError(
+            f"extra may not set '{ours[0]}': pairsmith sets it itself (teacher.model, the prompt, generate.forward.n)"
+        )
+    return sampling
+
+
+Drawing = Annotated[Sampling, AfterValidator(_leaves_the_question)]
+
+
 class Forward(Section):
     """Simple seed to `n` enhanced candidates."""
 
     enabled: bool = True
     n: int = Field(default=4, ge=1, le=64)
     prompt: str = "enhance"
-    sampling: Sampling = Sampling(temperature=0.9, max_tokens=512)
+    sampling: Drawing = Sampling(temperature=0.9, max_tokens=512)
 
 
 class Backward(Section):
@@ -114,7 +125,7 @@ class Backward(Section):
         "one plain sentence",
     )
     prompt: str = "simplify"
-    sampling: Sampling = Sampling(temperature=0.7, max_tokens=96)
+    sampling: Drawing = Sampling(temperature=0.7, max_tokens=96)
 
 
 class Generate(Section):
@@ -284,7 +295,7 @@ class Evaluate(Section):
     """The ladder on the locked test split. `checks` are patterns that no gate uses: at least two."""
 
     samples: int = Field(default=3, ge=1)
-    sampling: Sampling = Sampling(temperature=0.7, top_p=0.95, max_tokens=512)
+    sampling: Drawing = Sampling(temperature=0.7, top_p=0.95, max_tokens=512)
     checks: tuple[Pattern, ...] = Field(min_length=2)
     max_seeds: int | None = Field(default=None, ge=1)
     resamples: int = Field(default=10_000, ge=100)

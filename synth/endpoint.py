@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -106,6 +107,8 @@ class Endpoint:
         self._connected = False
         self._given_up_in_a_row = 0
         self._takes_n = True
+        self._n_worked = False
+        self._n_refused = 0
         self._max_tokens_name = "max_tokens"
         if any(ord(c) < 33 or ord(c) > 126 for c in self._key):
             raise AuthError(
@@ -177,16 +180,15 @@ class Endpoint:
                     self._given_up_in_a_row = 0
                     raise
             else:
-                if n > 1 and "n" not in body:
-                    self._takes_n = False
+                self._learn_of_n(n, body, answer)
                 self._given_up_in_a_row = 0
                 return answer
 
     def _body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
         body: Json = {
+            **sampling.body(),
             "model": self.model,
             "messages": [{"role": m.role, "content": m.content} for m in messages],
-            **sampling.body(),
         }
         if self._max_tokens_name != "max_tokens" and "max_tokens" in body:
             body[self._max_tokens_name] = body.pop("max_tokens")
@@ -202,14 +204,27 @@ class Endpoint:
     def _adapt(self, body: Json, refusal: Refused) -> bool:
         """Change a refused request into an equal one that this server may take; False if there is none.
 
-        Some servers refuse n > 1, and newer OpenAI models take `max_completion_tokens` only: neither changes what is
-        asked.
+        Some servers refuse n > 1, in whichever words, and newer OpenAI models take `max_completion_tokens` only:
+        neither changes what is asked.
         """
         if "max_tokens" in body and "max_completion_tokens" in str(refusal):
             self._max_tokens_name = "max_completion_tokens"
             body["max_completion_tokens"] = body.pop("max_tokens")
             return True
+        if _is_about_n(refusal) and "n" in body:
+            self._takes_n = False
         return body.pop("n", None) is not None
+
+    def _learn_of_n(self, n: int, body: Json, answer: Answer) -> None:
+        """Leave `n` out from now on if the server refuses it: it said so, or it has never given several choices and has
+        twice taken without `n` what it refused with it. One refusal may have had any other cause."""
+        if n == 1:
+            return
+        if "n" in body:
+            self._n_worked = self._n_worked or len(answer.choices) > 1
+        elif not self._n_worked:
+            self._n_refused += 1
+            self._takes_n = self._takes_n and self._n_refused < 2
 
     async def _ask_once(self, body: Json) -> Answer:
         self.sent += 1
@@ -378,6 +393,13 @@ class Endpoint:
         if served and names.isdisjoint(served):
             raise await self._not_found("it is not listed")
         return Check(tuple(served), time.perf_counter() - began)
+
+
+def _is_about_n(refusal: Refused) -> bool:
+    """Whether a refusal speaks of the setting `n`: in `param`, or as a word of its own."""
+    _, error = error_body(refusal.answer.body.encode())
+    said = str(error.get("message") or refusal)
+    return error.get("param") == "n" or re.search(r"(?<![\w\\])n(?!\w)", said) is not None
 
 
 def longest_backoff_s(first_s: float, tries: int) -> float:

@@ -469,3 +469,11 @@ def test_the_file_shown_in_the_manual_works(tmp_path):
     """docs/spec.md opens with a whole file that can be copied."""
     text = MANUAL.read_text(encoding="utf-8").partition("```toml\n")[2].partition("```")[0]
     assert load(wrote(tmp_path, text)).spec.task.name == "captions"
+
+
+@pytest.mark.parametrize("key", ["model", "messages", "n", "stream"])
+def test_extra_may_not_replace_the_question(tmp_path, key):
+    """Three answers would be paid and one kept, or another model would be credited."""
+    folder = wrote(tmp_path)
+    with pytest.raises(SpecError, match=f"extra may not set '{key}'"):
+        load(folder, [f"generate.forward.sampling.extra={{ {key} = 3 }}"])
