@@ -71,7 +71,10 @@ def _roots(folder: Path | None) -> list[Path]:
         if not path.is_dir():
             name = re.sub(r"[^a-z0-9_-]+", "-", path.name.partition(".")[0].lower()).strip("-_") or "NAME"
             raise _misnamed(path, f"Move it to {own / name / 'v1.jinja'}.")
+        versions = [file for file in path.iterdir() if _VERSION_FILE.fullmatch(file.name.lower())]
         if not _NAME.fullmatch(path.name):
+            if not versions:
+                continue
             near = re.sub(r"[^a-z0-9_-]+", "-", path.name.lower()).strip("-_") or "enhance"
             raise _misnamed(path, f"A prompt's folder is named in small letters: rename it to {own / near}.")
         for file in sorted(path.iterdir()):

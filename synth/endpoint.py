@@ -14,8 +14,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import orjson
@@ -39,6 +37,7 @@ from synth.chat_completions import (
     read_answer,
     retry_after_s,
 )
+from synth.proxy import proxy_for
 from synth.redaction import without_key, without_user_info
 
 __all__ = [
@@ -57,7 +56,6 @@ __all__ = [
 MAX_BACKOFF_S = 30.0
 MAX_RETRY_AFTER_S = 600.0
 FIRST_CONNECT_TRIES = 3
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Check(NamedTuple):
@@ -139,7 +137,7 @@ class Endpoint:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=self._timeout,
                 headers=headers,
-                proxy=_proxy_for(self.url),
+                proxy=proxy_for(self.url),
             )
         return self._session
 
@@ -405,15 +403,6 @@ def _is_about_n(refusal: Refused) -> bool:
 def longest_backoff_s(first_s: float, tries: int) -> float:
     """The upper bound of the wait after the `tries`-th try: it doubles from `first_s` up to 30 s."""
     return min(MAX_BACKOFF_S, first_s * 2.0 ** (tries - 1))
-
-
-def _proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for `url`; never for this machine itself."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if host in _LOOPBACK or proxy_bypass(host):
-        return None
-    return getproxies().get(parts.scheme)
 
 
 def _said(error: BaseException) -> str:

@@ -362,11 +362,12 @@ class Ledger:
 
     def _stop_at_thinking(self, calls: Sequence[Call]) -> None:
         """Raise once the first answers of the run are known to be nothing but thinking."""
-        self._answers_in += len(calls)
-        self._only_thinking = self._only_thinking and all(call.status == "thinking" for call in calls)
-        if self._only_thinking and self._answers_in >= _THINKING_STOP:
+        written = [call for call in calls if call.status != "refused"]
+        self._answers_in += len(written)
+        self._only_thinking = self._only_thinking and all(call.status == "thinking" for call in written)
+        if written and self._only_thinking and self._answers_in >= _THINKING_STOP:
             raise TeacherError(
-                f"The first {self._answers_in} answers hold no text ({calls[-1].reason}).",
+                f"The first {self._answers_in} answers hold no text ({written[-1].reason}).",
                 where=self._endpoint.url,
                 why="Every answer would be paid for in vain.",
             )

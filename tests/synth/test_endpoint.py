@@ -330,6 +330,20 @@ def test_extra_never_replaces_the_question() -> None:
     assert teacher.asked[0].body["min_p"] == 0.1
 
 
+@pytest.mark.parametrize("proxy", ["socks5://me:s3cr3t@h:1080", "http://me:s3cr3t@h:99999", "http://me:s3cr3t@:1"])
+def test_a_proxy_that_cannot_be_used_is_named(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not spoken to in a protocol that it does not know, and its password is not shown."""
+
+    async def once() -> None:
+        async with Endpoint("https://teacher.invalid/v1", "m", retries=0) as endpoint:
+            await endpoint.ask(chat("a dog"), Sampling())
+
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(TeacherError, match="HTTPS_PROXY") as caught:
+        asyncio.run(once())
+    assert "s3cr3t" not in str(caught.value)
+
+
 def test_the_password_of_a_proxy_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """The library puts the proxy's whole URL into its message, which goes to the store, receipts and the screen."""
 
