@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from schemas.errors import AuthError
 from schemas.records import Json, Message, Sampling
-from schemas.spec import Teacher
+from schemas.spec import TeacherSettings
 from schemas.spec_file import Project
 from synth.chat_completions import Answer, Stopped
 from synth.endpoint import Endpoint
@@ -16,7 +16,7 @@ from synth.endpoint import Endpoint
 Say = Callable[[str], None]
 
 
-def identified(project: Project, say: Say) -> Teacher:
+def identified(project: Project, say: Say) -> TeacherSettings:
     """The spec's teacher with all that its call keys need.
 
     The embedded model is what is served, whatever else stands in the spec: its own name, the hash of its weights, which
@@ -39,7 +39,7 @@ def identified(project: Project, say: Say) -> Teacher:
 
 
 @asynccontextmanager
-async def opened(teacher: Teacher, say: Say) -> AsyncIterator[Endpoint]:
+async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
     """The teacher, ready to be asked. Raises AuthError if the variable of its key is not set, and what starting the
     embedded model raises."""
     if teacher.url == "embedded":
@@ -68,12 +68,12 @@ class Asleep(Endpoint):
         raise Stopped
 
 
-def asleep(teacher: Teacher) -> Asleep:
+def asleep(teacher: TeacherSettings) -> Asleep:
     """The teacher's stand-in."""
     return Asleep("http://127.0.0.1:9/v1" if teacher.url == "embedded" else teacher.url, teacher.model)
 
 
-def _key(teacher: Teacher) -> str | None:
+def _key(teacher: TeacherSettings) -> str | None:
     if teacher.key_env is None:
         return None
     key = os.environ.get(teacher.key_env)
@@ -86,7 +86,7 @@ def _key(teacher: Teacher) -> str | None:
     return key
 
 
-def _endpoint(url: str, teacher: Teacher, *, model: str | None = None, key: str | None = None) -> Endpoint:
+def _endpoint(url: str, teacher: TeacherSettings, *, model: str | None = None, key: str | None = None) -> Endpoint:
     return Endpoint(
         url,
         model or teacher.model,

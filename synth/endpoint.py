@@ -19,8 +19,8 @@ import aiohttp
 import orjson
 
 from schemas.errors import AuthError, TeacherError, Unreachable
+from schemas.failpoints import failpoint
 from schemas.records import Json, Message, Sampling
-from schemas.transitions import reach
 from synth.chat_completions import (
     Answer,
     Broken,
@@ -228,12 +228,12 @@ class Endpoint:
         self.sent += 1
         began = time.perf_counter()
         # The callback runs when this coroutine waits for the answer, so after the request was handed to the socket.
-        asyncio.get_running_loop().call_soon(reach, "sent")
+        asyncio.get_running_loop().call_soon(failpoint, "sent")
         status, headers, content = await self._exchange("POST", self._completions, orjson.dumps(body))
         seconds = time.perf_counter() - began
         if status != 200:
             raise await self._failure(status, headers, content, body, seconds)
-        reach("received")
+        failpoint("received")
         answer = read_answer(content, seconds, body)
         # A body without a choice is no answer but an error in disguise, which may repeat the key.
         return answer if answer.choices else answer._replace(body=without_key(answer.body, self._key))

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from schemas.errors import TeacherError
+from schemas.failpoints import failpoint
 from schemas.records import Call, CallStatus, Json, Message, Sampling, Usage, content_id
-from schemas.spec import Teacher
+from schemas.spec import TeacherSettings
 from schemas.store import Store
-from schemas.transitions import reach
 from synth.answers import Violation, judged_or_malformed, schema_violation, why_bad
 from synth.chat_completions import Answer, Refused, Unanswered
 from synth.endpoint import Endpoint
@@ -66,7 +66,7 @@ class Ledger:
         self,
         store: Store,
         endpoint: Endpoint,
-        teacher: Teacher,
+        teacher: TeacherSettings,
         *,
         retry_failed: bool = False,
         concurrency: int | None = None,
@@ -277,7 +277,7 @@ class Ledger:
                 await self._store.put(*calls)
             finally:
                 self.in_flight -= 1
-        reach("committed")
+        failpoint("committed")
         for call in calls:
             self._index.setdefault(call.key, []).append((call.attempt, call.status))
         calls = [self._judged(call, schema) if call.status == "received" else call for call in calls]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pairsmith.teachers import identified
-from schemas.spec import Evaluate, Pattern, SeedSource, Spec, Task, Teacher
+from schemas.spec import EvaluateSettings, Pattern, SeedSource, Spec, TaskSettings, TeacherSettings
 from schemas.spec_file import Project
 from tests.pairsmith.conftest import Project as CommandLine
 from tests.pairsmith.conftest import answer, subject_of
@@ -40,10 +40,10 @@ def test_the_embedded_teacher_is_called_what_it_is(
     (folder / "source.json").write_text(json.dumps({"revision": "sha256:weights", "source": "a test"}))
     monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
     spec = Spec(
-        task=Task(name="t", style="s"),
+        task=TaskSettings(name="t", style="s"),
         seeds=(SeedSource(path="seeds.txt"),),
-        teacher=Teacher(url="embedded", usd_per_million_completion_tokens=4.0, **settings),
-        evaluate=Evaluate(checks=CHECKS),
+        teacher=TeacherSettings(url="embedded", usd_per_million_completion_tokens=4.0, **settings),
+        evaluate=EvaluateSettings(checks=CHECKS),
     )
     said: list[str] = []
     teacher = identified(Project(tmp_path, spec), said.append)

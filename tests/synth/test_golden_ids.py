@@ -10,10 +10,10 @@ import pytest
 
 from prompts import load
 from schemas.records import Generated, Json, Message, Pair, Sampling, Seed
-from schemas.spec import Backward, Forward, Teacher
+from schemas.spec import BackwardSettings, ForwardSettings, TeacherSettings
 from schemas.store import Store
 from synth.endpoint import Endpoint
-from synth.generators import scope
+from synth.generators import fingerprint
 from synth.ledger import Ledger
 from tests.synth.loopback import LoopbackTeacher, says
 from tests.synth.rig import EXEMPLARS, TASK, prompts_in
@@ -23,10 +23,10 @@ CHAT = (Message(role="system", content="Write."), Message(role="user", content="
 
 def test_seeds_and_pairs_keep_their_ids() -> None:
     """Reviews, splits and exported rows refer to them."""
-    simple = Seed(kind="simple", text="a dog", source="x:1")
-    assert simple.id == "bea49c812d393244a0e0a1be9034f566"
-    enhanced = Seed(kind="enhanced", text="a dog on a hill", source="x:1", license="CC0-1.0")
-    assert enhanced.id == "68bb7e0aad82373e6c4d1a61ee676afe"
+    input = Seed(kind="input", text="a dog", source="x:1")
+    assert input.id == "bea49c812d393244a0e0a1be9034f566"
+    output = Seed(kind="output", text="a dog on a hill", source="x:1", license="CC0-1.0")
+    assert output.id == "68bb7e0aad82373e6c4d1a61ee676afe"
     origin = Generated(
         generator="forward",
         prompt="enhance/v1@d1754fc5",
@@ -35,9 +35,9 @@ def test_seeds_and_pairs_keep_their_ids() -> None:
         calls=(("ab", 1),),
     )
     pair = Pair(
-        seed_id=simple.id,
-        simple="a dog",
-        enhanced="a dog on a hill",
+        seed_id=input.id,
+        input="a dog",
+        output="a dog on a hill",
         system="Rewrite.",
         origin=origin,
         meta={"level": "x"},
@@ -66,7 +66,7 @@ def test_calls_keep_their_keys(
     """A key that moved would buy every answer again."""
 
     async def asked(url: str) -> str:
-        spec = Teacher(url=url, **teacher)
+        spec = TeacherSettings(url=url, **teacher)
         with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
             async with Endpoint(url, spec.model) as endpoint:
                 ledger = Ledger(store, endpoint, spec)
@@ -87,10 +87,10 @@ def test_calls_keep_their_keys(
 )
 def test_scopes_keep_their_names(teacher: dict[str, Any], forward: str, backward: str, tmp_path: Path) -> None:
     """A scope that moved would make every pair of a project history."""
-    spec = Teacher(**teacher)
+    spec = TeacherSettings(**teacher)
     prompts_in(tmp_path)
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         ledger = Ledger(store, Endpoint("http://h", spec.model), spec)
-        ahead = scope("forward", TASK, EXEMPLARS, Forward(), load("enhance", tmp_path), ledger)
-        back = scope("backward", TASK, (), Backward(), load("simplify", tmp_path), ledger)
+        ahead = fingerprint("forward", TASK, EXEMPLARS, ForwardSettings(), load("enhance", tmp_path), ledger)
+        back = fingerprint("backward", TASK, (), BackwardSettings(), load("simplify", tmp_path), ledger)
     assert (ahead, back) == (forward, backward)
