@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from prompts import Prompt
+from prompts import OLD_NAMES, Prompt
 from schemas.errors import PromptError
-from schemas.records import Candidate, Generated, Messages, Pair, Sampling, Seed, content_id
+from schemas.records import Candidate, Generated, Messages, Pair, Sampling, Seed, content_id, identity
 from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, TaskSettings
 from synth.answers import clean
 from synth.ledger import Completion, Ledger, Miss
@@ -115,7 +115,7 @@ def fingerprint(
         prompt.ref,
         [task.style, task.system, task.language],
         [[e.input, e.output] for e in exemplars],
-        settings.sampling.model_dump(mode="json"),
+        identity(settings.sampling),
         list(settings.levels) if isinstance(settings, BackwardSettings) else None,
         [ledger.identity, ledger.revision],
     ]
@@ -186,14 +186,14 @@ def _renderer(
     """
     known = {"style": task.style, "exemplars": exemplars, "system": task.system, "language": task.language}
     for name in prompt.variables:
-        if name not in known and name not in varying:
+        if name not in known and name not in varying and name not in map(OLD_NAMES.get, varying):
             raise PromptError(
                 f"asks for the variable '{name}', which generation does not have.",
                 where=str(prompt.path),
                 fix=f"It may use: {', '.join(sorted({*known, *varying}))}.",
             )
     given = prompt.given(**{name: value for name, value in known.items() if name in prompt.variables})
-    used = [name for name in varying if name in prompt.variables]
+    used = [name for name in varying if prompt.takes(name)]
 
     def render(**values: str) -> Messages:
         return given(**{name: values[name] for name in used})
@@ -218,7 +218,7 @@ def _tells_apart(
     """Whether the prompt is another one for each of `some` values of the variable."""
     if len(some) < 2:
         return True
-    if not any(name in turn.uses for turn in prompt.turns):
+    if not any({name, OLD_NAMES.get(name)} & turn.uses for turn in prompt.turns):
         return False
     try:
         return len({render(**{**values, name: value}) for value in some}) == len(some)
