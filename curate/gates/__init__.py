@@ -24,6 +24,7 @@ from curate.gates.json_schema import json_schema, load_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, crashed
 from curate.gates.language import check_language, language
 from curate.gates.patterns import must, must_not
+from curate.gates.phrases import phrases
 from curate.gates.user import user_gate
 from schemas.errors import SpecError
 from schemas.records import Imported, Pair, Verdict, content_id
@@ -44,18 +45,20 @@ def gates_for(task: Task, gates: Gates, folder: Path) -> list[GateStep]:
     def add(name: str, gate: Gate, settings: Any = None) -> None:
         steps.append(GateStep(f"gate/{name}@1", content_id("gate", [name, 1, settings]), gate))
 
+    style, code = task.style, task.language
+    tables = phrases(code).digest
     if gates.length:
         add("length", partial(length, bounds=gates.length), gates.length.model_dump(mode="json"))
     if gates.repetition:
-        add("repetition", repetition)
+        add("repetition", partial(repetition, language=code), code)
     if gates.echo:
-        add("echo", partial(echo, style=task.style), task.style)
+        add("echo", partial(echo, style=style, language=code), [style, code, 2])
     if gates.preamble:
-        add("preamble", partial(preamble, style=task.style), task.style)
+        add("preamble", partial(preamble, style=style, language=code), [style, code, tables])
     if gates.answered:
-        add("answered", partial(answered, style=task.style), task.style)
+        add("answered", partial(answered, style=style, language=code), [style, code, tables])
     if gates.lost_content:
-        add("lost_content", lost_content)
+        add("lost_content", partial(lost_content, language=code), [code, 2])
     if gates.language:
         check_language(task.language)
         add("language", partial(language, code=task.language), task.language)
