@@ -53,7 +53,7 @@ def answered(pair: Pair, style: str = "", language: str = "en") -> Judgement:
 
 
 def _other(pair: Pair, side: Side) -> str:
-    return fold(pair.simple if side == "enhanced" else pair.enhanced)
+    return fold(pair.input if side == "output" else pair.output)
 
 
 def _not_looked_for(language: str) -> str:

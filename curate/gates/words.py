@@ -142,7 +142,7 @@ def _abbreviated(word: str, vocabulary: Collection[str]) -> bool:
 
     Only in Latin letters, the only ones whose vowels are known here.
     """
-    if not 2 <= len(word) <= 6 or not word.isascii() or any(c in "aeiou" for c in word[1:]):
+    if not 2 <= len(word) <= 6 or not word.isascii() or any(c in "aeiouy" for c in word[1:]):
         return False
     return any(len(w) > len(word) and w[0] == word[0] and _in_order(word, w) for w in vocabulary)
 

@@ -17,7 +17,7 @@ import pytest
 
 from curate.gates import gates_for, judge_text
 from curate.review.estimate import binomial
-from schemas.spec import Gates, Task
+from schemas.spec import GateSettings, TaskSettings
 
 ROOT = Path(__file__).parents[2]
 GATES = ("length", "repetition", "echo", "preamble", "answered", "lost_content", "language")
@@ -35,8 +35,8 @@ def rows(name: str) -> tuple[dict[str, Any], ...]:
 
 def rejecting(row: dict[str, Any]) -> set[str]:
     """The default gates that reject a row of a task in its language and style."""
-    task = Task(name="rows", style=row["style"], language=row["language"])
-    judgements = judge_text(row["input"], row["output"], gates_for(task, Gates(), Path()))
+    task = TaskSettings(name="rows", style=row["style"], language=row["language"])
+    judgements = judge_text(row["input"], row["output"], gates_for(task, GateSettings(), Path()))
     assert all(judgement.keep is not None for judgement in judgements.values()), row
     return {by.removeprefix("gate/").partition("@")[0] for by, j in judgements.items() if not j.keep}
 

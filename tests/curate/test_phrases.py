@@ -37,8 +37,8 @@ def hits(language: str, gate: str, given: Any) -> list[Rule]:
     return [rule for rule in rules if rule.find(text, other, style, lexicon(language).stop)]
 
 
-def pair(simple: str, enhanced: str) -> Pair:
-    return Pair(seed_id="s", simple=simple, enhanced=enhanced, system="", origin=Imported(source="test"))
+def pair(input: str, output: str) -> Pair:
+    return Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="test"))
 
 
 def test_there_are_tables() -> None:

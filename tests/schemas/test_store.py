@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -26,6 +27,7 @@ from schemas.records import (
     Generated,
     Pair,
     Receipt,
+    Record,
     Review,
     Routed,
     Sampling,
@@ -39,7 +41,7 @@ from schemas.store.migrate import config, upgrade_to
 
 
 def seed(text: str, source: str = "seeds.jsonl:1") -> Seed:
-    return Seed(kind="simple", text=text, source=source)
+    return Seed(kind="input", text=text, source=source)
 
 
 def call(key: str, attempt: int = 1, **changes: object) -> Call:
@@ -56,21 +58,23 @@ def call(key: str, attempt: int = 1, **changes: object) -> Call:
     return Call.model_validate({"key": key, "attempt": attempt, **values, **changes})
 
 
-def pair(enhanced: str) -> Pair:
+def pair(output: str) -> Pair:
     origin = Generated(
         generator="forward", prompt="enhance/v1@0", teacher="t", sampling=Sampling(seed=1), calls=(("k", 1),)
     )
-    return Pair(seed_id="s", simple="a cat", enhanced=enhanced, system="", origin=origin)
+    return Pair(seed_id="s", input="a cat", output=output, system="", origin=origin)
 
 
 def test_every_kind_of_record_comes_back_as_it_was_written(store_url: str) -> None:
     """What is put into the store is read back equal, in the order of writing, after closing and opening again."""
     kept = pair("a tabby cat")
-    verdict = Verdict(pair_id=kept.id, by="gate/length@1", scope="x", keep=None, score=float("nan"), reason="crashed")
+    verdict = Verdict(
+        pair_id=kept.id, by="gate/length@1", fingerprint="x", keep=None, score=float("nan"), reason="crashed"
+    )
     review = Review(pair_id=kept.id, reviewer="ann", decision="edit", edited="a cat", sampling_probability=0.5)
     receipt = Receipt(command="generate", ok=True, counts=Counts(), seconds=1.5, started=now(), spec_hash="h")
     artifact = Artifact(id="a1", kind="dataset", path="dataset", members=((kept.id, "train"),))
-    candidate = Candidate(scope="sc", seed_id="s", generator="forward", sample=0, pair_id=kept.id)
+    candidate = Candidate(fingerprint="sc", seed_id="s", generator="forward", sample=0, pair_id=kept.id)
     draw = Draw(seed=1, population=40, size=10, frame="f")
     routed = Routed(pair_id=kept.id, reason="certify", sampling_probability=0.25, draw=draw, dataset="cats")
     with Store.open(store_url) as store:
@@ -104,7 +108,7 @@ def test_writing_the_same_record_twice_keeps_one(store_url: str) -> None:
 
 def test_a_later_outcome_replaces_the_failure_of_the_same_place(store_url: str) -> None:
     """A candidate that failed and was retried with success counts once, as a pair."""
-    place = {"scope": "x", "seed_id": "s", "generator": "forward", "sample": 0}
+    place = {"fingerprint": "x", "seed_id": "s", "generator": "forward", "sample": 0}
     with Store.open(store_url) as store:
         store.write(Candidate.model_validate({**place, "failure": "empty"}))
         store.write(Candidate.model_validate({**place, "pair_id": "p"}))
@@ -113,8 +117,8 @@ def test_a_later_outcome_replaces_the_failure_of_the_same_place(store_url: str) 
 
 def test_the_latest_verdict_of_a_step_counts_and_other_scopes_stay_apart(store_url: str) -> None:
     """A verdict `could not judge` gives way to a later one of the same step and settings only."""
-    first = Verdict(pair_id="p", by="score/reward@1", scope="a", keep=None, reason="crashed")
-    other = first.model_copy(update={"scope": "b"})
+    first = Verdict(pair_id="p", by="score/reward@1", fingerprint="a", keep=None, reason="crashed")
+    other = first.model_copy(update={"fingerprint": "b"})
     later = first.model_copy(update={"keep": True, "score": 1.5, "reason": "scored"})
     with Store.open(store_url) as store:
         store.write(first, other)
@@ -193,7 +197,7 @@ def test_an_older_store_is_upgraded_with_its_rows_and_a_newer_one_refused(store_
     engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
     upgrade_to(engine, "head")  # already there: nothing happens
     with Store.open(store_url) as store:
-        assert [p.enhanced for p in store.pairs()] == ["kept"]
+        assert [p.output for p in store.pairs()] == ["kept"]
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
@@ -209,18 +213,33 @@ FIRST_REVIEW = (
 FIRST_REVIEW_ID = "d890db4c9beefb3697974e86a718e7ed"
 
 
+def _in_the_first_schema(record: Record) -> tuple[Any, dict[str, Any]]:
+    """The statement and the values with which the first schema's code wrote `record`."""
+    table, values = tables.row(record)
+    old_words = {"fingerprint": "scope", "input": "simple", "output": "enhanced"}
+    body = values["body"]
+    for new, old in old_words.items():
+        body = body.replace(f'"{new}":', f'"{old}":').replace(f':"{new}"', f':"{old}"')
+    values = {old_words.get(name, name): value for name, value in values.items()} | {"body": body}
+    return sa.insert(sa.table(table.name, *map(sa.column, values))), values
+
+
 def test_a_store_of_the_first_schema_is_upgraded_with_every_row(store_url: str) -> None:
     """Rows that the first schema's code wrote are all there after the upgrade, a reader is told before it, and what
     was reviewed keeps its id."""
     engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
     upgrade_to(engine, "0001")
     old = pair("kept")
-    rows = [old, seed("a"), call("k"), Verdict(pair_id=old.id, by="gate/length@1", scope="x", keep=True, reason="ok")]
+    rows = [
+        old,
+        seed("a"),
+        call("k"),
+        Verdict(pair_id=old.id, by="gate/length@1", fingerprint="x", keep=True, reason="ok"),
+    ]
     with engine.begin() as connection:
         assert not sa.inspect(connection).has_table("routed")
         for record in rows:
-            table, values = tables.row(record)
-            connection.execute(sa.insert(table).values(values))
+            connection.execute(*_in_the_first_schema(record))
         review = {"id": FIRST_REVIEW_ID, "pair_id": "p", "body": FIRST_REVIEW}
         connection.execute(sa.insert(tables.reviews).values(review))
     with pytest.raises(StoreError, match="needs an upgrade"):
@@ -291,7 +310,7 @@ def test_a_full_disk_is_named_and_confirmed_rows_stay(tmp_path: Path) -> None:
         with pytest.raises(StoreFull, match="goes on where it stopped"):
             store.write(*(call(f"k{i}", request={"text": "x" * 2_000}) for i in range(200)))
     with Store.open(url) as store:
-        assert [p.enhanced for p in store.pairs()] == ["kept"]
+        assert [p.output for p in store.pairs()] == ["kept"]
 
 
 @pytest.mark.parametrize("content", [b"not a database at all, just text" * 100, b"SQLite format 3\x00garbage" * 50])
