@@ -29,8 +29,9 @@ def preamble(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     without a table, everything but the marks of chat templates and of reasoning.
     """
     for side, text in sides(pair):
+        folded = (fold(text), _other(pair, side), fold(style))
         for table in ("refusal", "preamble"):
-            if finding := phrases(language).find(table, fold(text), _other(pair, side), fold(style)):
+            if finding := phrases(language).find(table, *folded):
                 return rejected(table, f"the {side} text says {quote(finding.quoted)}")
     return passed(f"it stands alone{_not_looked_for(language)}")
 

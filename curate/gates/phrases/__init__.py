@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,12 +54,12 @@ class Rule:
 
     def find(self, text: str, other: str, style: str, stop: frozenset[str] = frozenset()) -> str:
         """What this rule finds in `text`, all folded; '' if nothing, or if the other side or the style says it too."""
-        given = f"{other}\n{style}"
         if self.after_subject:
             end = end_of_subject(text, other, stop)
             match = self.pattern.match(text, end) if end else None
         else:
             match = self.pattern.search(text)
+        given = f"{other}\n{style}"
         if match is None or not self._applies(text, given):
             return ""
         label = match.groupdict().get("label")
@@ -100,11 +100,18 @@ class Phrases:
     rules: tuple[Rule, ...] = field(repr=False)
     digest: str  # changes with every rule, so that verdicts of older rules are not taken for these
 
+    @cached_property
+    def _by_gate(self) -> dict[str, list[Rule]]:
+        gates: dict[str, list[Rule]] = {}
+        for rule in self.rules:
+            gates.setdefault(rule.table.partition(".")[0], []).append(rule)
+        return gates
+
     def find(self, gate: str, text: str, other: str, style: str) -> Finding | None:
         """The first rule of the tables of `gate` that finds something in `text`; all of them folded."""
         stop = lexicon(self.language).stop
-        for rule in self.rules:
-            if rule.table.partition(".")[0] == gate and (quoted := rule.find(text, other, style, stop)):
+        for rule in self._by_gate.get(gate, ()):
+            if quoted := rule.find(text, other, style, stop):
                 return Finding(rule, quoted)
         return None
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _TOKEN = re.compile(r"[\w'-]+")
 _ARTICLES = {"a", "an", "the"}
 
 
+@lru_cache(maxsize=64)  # a handful of rules ask about one text
 def end_of_subject(text: str, given: str, stop: frozenset[str]) -> int:
     """The index where the leading words of `text` stop being words of `given`; 0 if none of them carries content.
 
