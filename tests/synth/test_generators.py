@@ -174,7 +174,7 @@ def prompt_of(folder: Path, name: str, variables: str, said: str) -> None:
     (own / "v1.jinja").write_text(f'+++\nabout = "x"\n[variables]\n{variables}\n+++\n=== user ===\n{said}\n')
 
 
-STYLE, SIMPLE, ENHANCED, LEVEL = 'style = "s"\n', 'simple = "i"\n', 'enhanced = "o"\n', 'level = "l"\n'
+STYLE, SIMPLE, ENHANCED, LEVEL = 'style = "s"\n', 'input = "i"\n', 'output = "o"\n', 'level = "l"\n'
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ STYLE, SIMPLE, ENHANCED, LEVEL = 'style = "s"\n', 'simple = "i"\n', 'enhanced = 
     [
         ("forward", STYLE, "Write like this: {{ style }}", "input"),
         ("forward", STYLE + SIMPLE, "Write like this: {{ style }}", "input"),
-        ("forward", SIMPLE, "{% if simple %}Write.{% endif %}", "input"),
+        ("forward", SIMPLE, "{% if input %}Write.{% endif %}", "input"),
         ("forward", SIMPLE, "{# {{ input }} #}Write.", "input"),
         ("backward", LEVEL, "Shorten it to {{ level }}.", "output"),
         ("backward", ENHANCED + LEVEL, "Shorten it: {{ output }}", "level"),
@@ -206,7 +206,7 @@ def test_a_prompt_that_forgets_the_seed_is_refused_at_once(
 def test_a_prompt_may_leave_out_what_does_not_vary(tmp_path: Path) -> None:
     """With one level there is nothing to tell apart, and a text may be taken apart by the prompt."""
     prompt_of(tmp_path, "short", ENHANCED, "Shorten it: {{ output }}")
-    prompt_of(tmp_path, "parts", SIMPLE, "{{ simple.split('|')[1] }}")
+    prompt_of(tmp_path, "parts", SIMPLE, "{{ input.split('|')[1] }}")
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         ledger = Ledger(store, Endpoint("http://h", "m"), TeacherSettings(model="m"))
         backward(TASK, EXEMPLARS, BackwardSettings(levels=("short",)), load("short", tmp_path), ledger)
