@@ -118,8 +118,10 @@ async def evaluate(
                 shown = spec.exemplars[0].output if spec.exemplars else spec.task.style
                 adapter = await check_adapter(server.base_url, server.model, TUNED, first.messages(seeds[0]), shown)
             for rung in (first, *more):
-                # One each: the same model has other attempts as a teacher than as a base.
-                used.append(ledger := Ledger(store, endpoint, rung.teacher, concurrency=spec.evaluate.concurrency))
+                # One each: the same model has other attempts as a teacher than as a base. One that only thinks is a result
+                # here, not a reason to stop.
+                places = spec.evaluate.concurrency
+                used.append(ledger := Ledger(store, endpoint, rung.teacher, concurrency=places, keep_asking=True))
                 answers.append(await asking.rung(rung, ledger))
             sent += endpoint.sent
     evaluation = _evaluation(identity, spec, trained, seeds, checks, rungs, answers, adapter)

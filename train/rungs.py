@@ -97,7 +97,7 @@ def contenders(
 
 
 def _asking(prompt: Prompt, spec: Spec, exemplars: Sequence[Exemplar]) -> Chat:
-    render = rendering(prompt, spec.task, exemplars, "input")
+    render = rendering(prompt, spec.task, exemplars, {"input": ()})
     return lambda seed: render(input=seed.text)
 
 
