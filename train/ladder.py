@@ -23,9 +23,9 @@ from schemas.records import Call, Seed, Usage, content_id, identity
 from schemas.spec import Spec, TeacherSettings
 from schemas.spec_file import Project
 from schemas.store import Store
+from synth.answers import clean
 from synth.embedded.process import EmbeddedServer, embedded
 from synth.endpoint import Endpoint
-from synth.generators import clean
 from synth.ledger import Completion, Ledger, Miss
 from train.adapter_check import check_adapter
 from train.checks import Checks, checks_for
@@ -118,8 +118,8 @@ async def evaluate(
                 shown = spec.exemplars[0].output if spec.exemplars else spec.task.style
                 adapter = await check_adapter(server.base_url, server.model, TUNED, first.messages(seeds[0]), shown)
             for rung in (first, *more):
-                # One each: the same model has other attempts as a teacher than as a base. One that only thinks is a result
-                # here, not a reason to stop.
+                # One each: the same model has other attempts as a teacher than as a base. A model that only thinks is a
+                # result here, not a reason to stop.
                 places = spec.evaluate.concurrency
                 used.append(ledger := Ledger(store, endpoint, rung.teacher, concurrency=places, keep_asking=True))
                 answers.append(await asking.rung(rung, ledger))
