@@ -69,7 +69,10 @@ def run(session: Session, project: Project, store: Store) -> Ended:
             if standing["gate"] == "rejected":
                 total.facts["objections"] = standing["objections"]
         else:
-            total.facts["strict_pass"] = latest["evaluate"].facts["strict_pass"]
+            evaluated = latest["evaluate"].facts
+            total.facts["strict_pass"] = evaluated["strict_pass"]
+            # A receipt of the version before has none.
+            total.facts["outcomes"] = evaluated.get("outcomes", {})
     answer = {"command": "run", **total.as_json()}
     if session.write_json:
         return Ended(answer, [], bool(waits))

@@ -65,6 +65,7 @@ def _call(call: Call) -> dict[str, Any]:
         "attempt",
         "sample",
         "status",
+        "reason",
         "teacher",
         "endpoint",
         "text",

@@ -111,8 +111,9 @@ class Seed(Record):
     """What a person starts from: an input, an excellent output, a pair of both, or a conversation.
 
     `source` says where it was read (`seeds.jsonl:14`); it does not enter the id, so the same text in two files is one
-    seed. Exactly one of `text` and `messages` is set. `columns` are other fields of the row it was read from, which
-    prompts may use; `reference` is the output that a person gave (of a pair, its output).
+    seed, whose `meta["also"]` names the other places that give it another licence. Exactly one of `text` and `messages`
+    is set. `columns` are other fields of the row it was read from, which prompts may use; `reference` is the output
+    that a person gave (of a pair, its output).
     """
 
     kind: Literal["input", "output", "pair", "conversation"]
@@ -129,6 +130,12 @@ class Seed(Record):
         if (self.text is None) == (self.messages is None):
             raise ValueError("a seed has either text or messages")
         return self
+
+    @property
+    def licenses(self) -> tuple[str | None, ...]:
+        """Every licence that it was read under, None for a place that states none. Which of them binds is not ours to
+        say, so all of them are told."""
+        return (self.license, *(place["license"] for place in self.meta.get("also", ())))
 
     @cached_property
     def id(self) -> str:
@@ -213,11 +220,26 @@ class Usage(Record):
     cached_tokens: int = 0
 
 
-CallStatus = Literal["ok", "empty", "truncated", "malformed", "schema", "refused"]
+CallStatus = Literal[
+    "received",
+    "ok",
+    "empty",
+    "truncated",
+    "malformed",
+    "schema",
+    "refused",
+    "failed",
+    "thinking",
+    "unknown_finish",
+]
+FinishMeaning = Literal["complete", "truncated", "refused", "failed", "malformed"]
 
 
 class Call(Record):
     """One answer of a teacher, as a paid fact: `(key, attempt)` is unique, and only status `ok` is a hit.
+
+    It is written as `received` before anything looks into it; `status`, `text` (the answer without reasoning) and
+    `reason` (why it is bad, beginning with the status) are what judging then says of `raw`.
 
     `key` names everything that changes the answer: teacher, model revision, messages, sampling, schema, sample number.
     `raw` is the choice as the endpoint sent it; `endpoint` and `transport` are facts that do not enter the key.
@@ -230,6 +252,7 @@ class Call(Record):
     request: Json
     raw: Json
     text: str = ""
+    reason: str = ""
     usage: Usage = Usage()
     usd: float = 0.0
     request_id: str

@@ -61,7 +61,9 @@ routed = _table("routed", _text("id"), _text("pair_id", index=True), unique=("id
 receipts = _table("receipts", _text("command"))
 artifacts = _table("artifacts", _text("id"), _text("kind"), unique=("id",))
 
-UPSERT = {candidates}  # the latest outcome of a place replaces the earlier one; elsewhere the first row stays
+# The latest outcome of a place replaces the earlier one, and the latest reading of a seed tells its source and licence;
+# elsewhere the first row stays.
+UPSERT = {candidates, seeds}
 
 
 def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
