@@ -124,7 +124,7 @@ def prompts(tmp_path: Path, argilla_server: ArgillaServer, connect: Callable[[st
     project = image_prompts(tmp_path, uuid.uuid4().hex[:8], batch=26, overlap=0)
     lines = (EXAMPLE / "seeds.jsonl").read_bytes().splitlines()[:40]
     texts = [orjson.loads(line)["text"] for line in lines]
-    seeds = [Seed(kind="simple", text=text, source=f"seeds.jsonl:{at}") for at, text in enumerate(texts, 1)]
+    seeds = [Seed(kind="input", text=text, source=f"seeds.jsonl:{at}") for at, text in enumerate(texts, 1)]
     ends = [exemplar.output.removeprefix(exemplar.input) for exemplar in project.spec.exemplars]
 
     def outputs(seed: Seed, number: int) -> list[str]:

@@ -239,7 +239,7 @@ def test_seconds_are_measured_between_answers_of_one_person() -> None:
 def cat() -> Pair:
     from schemas.records import Seed
 
-    return pair_of(Seed(kind="simple", text="cat", source="x:1"), 0, "A tabby cat.")
+    return pair_of(Seed(kind="input", text="cat", source="x:1"), 0, "A tabby cat.")
 
 
 def test_a_changed_text_with_accept_is_an_edit(cat: Pair) -> None:

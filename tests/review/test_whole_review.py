@@ -132,7 +132,7 @@ def fill(project: Project, store: Store) -> None:
     gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
     seeds, made = [], []
     for number in range(INPUTS):
-        seed = Seed(kind="simple", text=words(f"seed {number}", 3), source=f"seeds.jsonl:{number}")
+        seed = Seed(kind="input", text=words(f"seed {number}", 3), source=f"seeds.jsonl:{number}")
         seeds.append(seed)
         for sample in range(4):
             pair = pair_of(seed, sample, words(f"{number} {sample}", 9 if sample < 3 else 4))
@@ -336,13 +336,13 @@ def test_every_decision_arrives_in_the_dataset(played: Played) -> None:
         elif said.verdict == "edit":
             assert id_ not in played.dataset
             row = played.dataset[by_parent[id_]]
-            assert (row["simple"], row["enhanced"], row["made_by"]) == (pair.input, said.text, "edited")
+            assert (row["input"], row["output"], row["made_by"]) == (pair.input, said.text, "edited")
         else:
             assert (id_ in played.dataset) is (said.verdict == "accept")
     assert min(counted.values()) > 20
     assert counted["edit"] == len(by_parent)
     assert any(not played.pool.rows[id_].passed for id_ in played.dataset.keys() & played.plan.keys())
-    assert not {item.pair.input for item in read_gold(played.project)} & {r["simple"] for r in played.dataset.values()}
+    assert not {item.pair.input for item in read_gold(played.project)} & {r["input"] for r in played.dataset.values()}
 
 
 def test_the_dataset_tells_who_said_what(played: Played) -> None:
