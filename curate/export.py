@@ -186,6 +186,7 @@ def _provenance(kept: Accepted, result: CurateResult, seeds: dict[str, Seed], st
             "kind": seed and seed.kind,
             "source": seed and seed.source,
             "license": seed and seed.license,
+            **({"also": seed.meta["also"]} if seed and "also" in seed.meta else {}),
         },
         "origin": pair.origin.model_dump(mode="json"),
         "scorer": scorer and scorer["by"],

@@ -24,7 +24,7 @@ from curate.scorers.choose import Chosen
 from curate.selection import ranked
 from curate.split import PARTS, Part, split_of
 from schemas.errors import PairsmithError
-from schemas.records import Pair, Reason, Seed, Verdict, content_id
+from schemas.records import Pair, Reason, Seed, Verdict, content_id, identity
 from schemas.spec import SplitSettings
 from schemas.spec_file import Project
 

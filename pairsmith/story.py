@@ -69,6 +69,7 @@ def _call(call: Call) -> dict[str, Any]:
         "attempt",
         "sample",
         "status",
+        "reason",
         "teacher",
         "endpoint",
         "text",
@@ -132,9 +133,8 @@ def screen(story: dict[str, Any]) -> list[RenderableType]:
         why = f": {row['reason']} ({row['step']})" if row["reason"] else ""
         parts.append(facts([("state", row["state"] + why)]))
     for review in story["reviews"]:
-        parts.append(
-            facts([("review", f"{review['decision']} by {review['reviewer']} {', '.join(review['reasons'])}")])
-        )
+        who = review["name"] or review["reviewer"]
+        parts.append(facts([("review", f"{review['decision']} by {who} {', '.join(review['reasons'])}")]))
     parts.append(Rule("where it went", style="dim"))
     went = [
         (a["kind"], f"{a['id'][:12]}  {a['path']}" + (f"  ({a['split']})" if a["split"] else ""))

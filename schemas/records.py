@@ -141,8 +141,9 @@ class Seed(Record):
     """What a person starts from: an input, an excellent output, a pair of both, or a conversation.
 
     `source` says where it was read (`seeds.jsonl:14`); it does not enter the id, so the same text in two files is one
-    seed. Exactly one of `text` and `messages` is set. `columns` are other fields of the row it was read from, which
-    prompts may use; `reference` is the output that a person gave (of a pair, its output).
+    seed, whose `meta["also"]` names the other places that give it another licence. Exactly one of `text` and `messages`
+    is set. `columns` are other fields of the row it was read from, which prompts may use; `reference` is the output
+    that a person gave (of a pair, its output).
     """
 
     kind: Literal["input", "output", "pair", "conversation"]
@@ -159,6 +160,12 @@ class Seed(Record):
         if (self.text is None) == (self.messages is None):
             raise ValueError("a seed has either text or messages")
         return self
+
+    @property
+    def licenses(self) -> tuple[str | None, ...]:
+        """Every licence that it was read under, None for a place that states none. Which of them binds is not ours to
+        say, so all of them are told."""
+        return (self.license, *(place["license"] for place in self.meta.get("also", ())))
 
     @cached_property
     def id(self) -> str:
@@ -243,11 +250,26 @@ class Usage(Record):
     cached_tokens: int = 0
 
 
-CallStatus = Literal["ok", "empty", "truncated", "malformed", "schema", "refused"]
+CallStatus = Literal[
+    "received",
+    "ok",
+    "empty",
+    "truncated",
+    "malformed",
+    "schema",
+    "refused",
+    "failed",
+    "thinking",
+    "unknown_finish",
+]
+FinishMeaning = Literal["complete", "truncated", "refused", "failed", "malformed"]
 
 
 class Call(Record):
     """One answer of a teacher, as a paid fact: `(key, attempt)` is unique, and only status `ok` is a hit.
+
+    It is written as `received` before anything looks into it; `status`, `text` (the answer without reasoning) and
+    `reason` (why it is bad, beginning with the status) are what judging then says of `raw`.
 
     `key` names everything that changes the answer: teacher, model revision, messages, sampling, schema, sample number.
     `raw` is the choice as the endpoint sent it; `endpoint` and `transport` are facts that do not enter the key.
@@ -260,6 +282,7 @@ class Call(Record):
     request: Json
     raw: Json
     text: str = ""
+    reason: str = ""
     usage: Usage = Usage()
     usd: float = 0.0
     request_id: str
@@ -293,11 +316,14 @@ class Review(Record):
 
     A changed answer is another review, and `withdrawn` says that an earlier one was taken back; nothing is replaced.
     `seconds` is None where it could not be measured. `ranking` holds (pair id, rank from 1) of the candidates of one
-    input, ties allowed. An `adjudicator` settles rows on which annotators disagree.
+    input, ties allowed. An `adjudicator` settles rows on which annotators disagree. `reviewer` names the person for
+    good: `argilla:<server>/<user id>`, or in stores of earlier versions the name at that time; `name` is what the
+    person is called, which may change and is no part of the id.
     """
 
     pair_id: str
     reviewer: str
+    name: str | None = None
     decision: Literal["accept", "edit", "reject", "withdrawn"]
     edited: str | None = None
     reasons: tuple[str, ...] = ()
@@ -310,7 +336,26 @@ class Review(Record):
 
     @cached_property
     def id(self) -> str:
-        return content_id("review", identity(self))
+        parts = identity(self)
+        del parts["name"]  # what a person is called may change
+        return content_id("review", parts)
+
+    @property
+    def who(self) -> str:
+        """The person as people read it."""
+        return self.name or self.reviewer
+
+
+class Alias(Record):
+    """The person (`reviewer`) whom reviews of an earlier version call by a name. Recorded once, never changed."""
+
+    name: str
+    reviewer: str
+    at: datetime = Field(default_factory=now)
+
+    @cached_property
+    def id(self) -> str:
+        return content_id("alias", [self.name])
 
 
 RoutingReason = Literal["certify", "fit", "audit_accepted", "audit_rejected", "disagree", "border", "gold"]

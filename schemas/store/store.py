@@ -10,16 +10,18 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote, unquote
 
 import orjson
 import sqlalchemy as sa
 
 from schemas.errors import MissingDependency, PairsmithError, StoreError, UsageError
 from schemas.records import (
+    Alias,
     Artifact,
     Call,
     Candidate,
@@ -45,6 +47,16 @@ _IN = 500  # ids in one IN (...) list
 _PAGE = 2_000  # records read at once where a table is streamed
 
 
+def under_alias(review: Review, aliases: Mapping[str, str]) -> Review:
+    """The review under the person whom an alias names, with the id that it is kept under."""
+    person = aliases.get(review.reviewer)
+    if person is None:
+        return review
+    told = review.model_copy(update={"reviewer": person, "name": review.name or review.reviewer})
+    told.__dict__["id"] = review.id  # where the cached id lies; an edit names the review by it
+    return told
+
+
 class Store:
     """A project's records. Open it with `Store.open` in a `with`, so that the last group is committed."""
 
@@ -53,8 +65,10 @@ class Store:
 
     @staticmethod
     def url_for(project: Project) -> str:
-        """The store's URL: `store.url`, the variable that `store.url_env` names, or `pairsmith.db` beside the spec."""
+        """The store's URL: `store.url`, the variable that `store.url_env` names, or `pairsmith.db` beside the spec. The
+        path of a SQLite file is relative to the project's folder, as every path of the spec."""
         store = project.spec.store
+        url = store.url
         if store.url_env:
             url = os.environ.get(store.url_env)
             if not url:
@@ -63,8 +77,8 @@ class Store:
                     where="store.url_env",
                     fix=f"Set it to the store's URL: export {store.url_env}=postgresql://USER@HOST/DATABASE",
                 )
-            return url
-        return store.url or f"sqlite:///{project.folder.resolve() / 'pairsmith.db'}"
+        file = "pairsmith.db" if url is None else _sqlite_file(url)
+        return str(url) if file is None else _sqlite_url(project.folder.resolve() / file)
 
     @classmethod
     def exists(cls, url: str) -> bool:
@@ -130,7 +144,8 @@ class Store:
         """Queue records as one atomic group; the future resolves when they are durable, or with a StoreError.
 
         A record that is there already is left as it is, except that a Candidate replaces the earlier outcome of its
-        slot, and so does a RowState. Verdicts are always added; the latest one counts.
+        slot, and so does a RowState, and a Seed its earlier reading: its source and licence are those of the latest.
+        Verdicts are always added; the latest one counts.
         """
         return self._write().submit(records)
 
@@ -141,6 +156,18 @@ class Store:
     def write(self, *records: Record) -> None:
         """`append`, blocking."""
         self.append(*records).result()
+
+    async def judge(self, *calls: Call) -> None:
+        """Write what judging says of answers that are in the store: their status, text and reason, durable."""
+        c = tables.calls.c
+        made = [(call, tables.row(call)[1]["body"]) for call in calls]
+        rows = [{"key_": o.key, "attempt_": o.attempt, "status": o.status, "body": body} for o, body in made]
+        place = sa.update(tables.calls).where(c.key == sa.bindparam("key_"), c.attempt == sa.bindparam("attempt_"))
+
+        def mark(connection: sa.Connection) -> None:
+            connection.execute(place, rows)
+
+        await asyncio.wrap_future(self._write().submit(mark))
 
     def set_active_seeds(self, seeds: Sequence[Seed]) -> None:
         """Keep `seeds` and make exactly these, in this order, the seeds of the project."""
@@ -267,11 +294,16 @@ class Store:
         self._write().submit(forget).result()
 
     def reviews(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Review]]:
-        """pair id -> its reviews, oldest first."""
-        found: dict[str, list[Review]] = {}
+        """pair id -> its reviews, in the order in which they came. Where an alias says who a name of an earlier version
+        is, the review is told under that person; its id stays."""
+        known, found = self.aliases(), dict[str, list[Review]]()
         for review in self._by_id(Review, tables.reviews, tables.reviews.c.pair_id, pair_ids):
-            found.setdefault(review.pair_id, []).append(review)
+            found.setdefault(review.pair_id, []).append(under_alias(review, known))
         return found
+
+    def aliases(self) -> dict[str, str]:
+        """name in reviews of an earlier version -> the person's `reviewer`."""
+        return {alias.name: alias.reviewer for alias in self._records(Alias, _bodies(tables.aliases))}
 
     def review_count(self) -> int:
         """How many reviews there are. They are only ever added, so the number names what people have said so far."""
@@ -340,6 +372,19 @@ class Store:
             yield record.model_validate_json(body)
 
 
+def _sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file, whatever characters are in its name: `?` and `%` mean something in a URL."""
+    return f"sqlite:///{quote(str(path))}"
+
+
+def _sqlite_file(url: str) -> str | None:
+    """The file in a SQLite URL as it is written there; None for another database, memory, and what is no URL."""
+    if not url.startswith("sqlite:///"):
+        return None
+    file = _parsed(url).database
+    return None if file in (None, "", ":memory:") else file
+
+
 def _bodies(table: sa.Table) -> Any:
     return sa.select(table.c.body).order_by(table.c.position)
 
@@ -368,6 +413,8 @@ def _parsed(url: str) -> sa.URL:
             where="store.url",
             fix="Correct it, or leave it out to use pairsmith.db beside the spec file.",
         )
+    if url.startswith("sqlite:///"):  # SQLAlchemy reads the escapes in a file's name from 2.1 on only
+        parsed = parsed.set(database=unquote(url.removeprefix("sqlite:///").partition("?")[0]))
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
 
 

@@ -10,9 +10,22 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, Review, Routed, RowState, Seed, Verdict
+from schemas.records import (
+    Alias,
+    Artifact,
+    Call,
+    Candidate,
+    Pair,
+    Receipt,
+    Record,
+    Review,
+    Routed,
+    RowState,
+    Seed,
+    Verdict,
+)
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 
 metadata = sa.MetaData()
 
@@ -76,14 +89,14 @@ row_states = _table(
     unique=("curation", "seed_id", "generation", "generator", "sample"),
 )
 reviews = _table("reviews", _text("id"), _text("pair_id", index=True), unique=("id",))
+aliases = _table("aliases", _text("id"), unique=("id",))
 routed = _table("routed", _text("id"), _text("pair_id", index=True), unique=("id",))
 receipts = _table("receipts", _text("command"))
 artifacts = _table("artifacts", _text("id"), _text("kind"), unique=("id",))
 
-UPSERT = {
-    candidates,
-    row_states,
-}  # the latest outcome of a slot counts; elsewhere the first row stays
+# The latest outcome and state of a slot replace the earlier ones, and the latest reading of a seed tells its source and
+# licence; elsewhere the first row stays.
+UPSERT = {candidates, row_states, seeds}
 
 
 def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
@@ -137,6 +150,8 @@ def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
             }
         case Review():
             return reviews, {"id": record.id, "pair_id": record.pair_id, "body": body}
+        case Alias():
+            return aliases, {"id": record.id, "body": body}
         case Routed():
             return routed, {"id": record.id, "pair_id": record.pair_id, "body": body}
         case Receipt():

@@ -108,6 +108,7 @@ def _insert(connection: sa.Connection, records: Sequence[Record]) -> None:
                 statement.on_conflict_do_update(
                     index_elements=slot,
                     set_={name: statement.excluded[name] for name in values[0] if name not in slot},
+                    where=table.c.body != statement.excluded.body,
                 ),
                 values,
             )

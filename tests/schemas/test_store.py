@@ -38,6 +38,8 @@ from schemas.records import (
     Verdict,
     now,
 )
+from schemas.spec import Spec
+from schemas.spec_file import Project
 from schemas.store import Store, tables
 from schemas.store.migrate import config, upgrade_to
 
@@ -368,7 +370,7 @@ def test_a_table_is_read_page_by_page(store_url: str) -> None:
         Verdict(pair_id=f"p{n}", by="gate/a@1", fingerprint="x", keep=True, reason=Reason("ok")) for n in range(4_100)
     ]
     with Store.open(store_url) as store:
-        store.write(*many, many[0].model_copy(update={"scope": "y"}))
+        store.write(*many, many[0].model_copy(update={"fingerprint": "y"}))
         assert list(store.verdicts_of("gate/a@1", "x")) == many
         assert store.verdict_count() == 4_101
 
@@ -393,3 +395,57 @@ def test_a_store_is_copied_before_it_is_upgraded(tmp_path: Path) -> None:
     Store.open(f"sqlite:///{fresh}").close()
     assert sorted(p.name for p in tmp_path.glob("*before*")) == [f"pairsmith.db.before-{tables.SCHEMA_VERSION}"]
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_licence_that_is_added_or_corrected_arrives(tmp_path):
+    """The latest reading of a seed tells where it was read and under which licence; it stays the same seed."""
+    first, *_, last = seeds = [
+        Seed(kind="input", text="a dog", source=source, license=licence)
+        for source, licence in (("a:1", None), ("a:2", "CC0-1.0"), ("b:1", "CC-BY-NC-4.0"))
+    ]
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+        for seed in seeds:
+            store.set_active_seeds([seed])
+            assert store.seeds() == [seed]
+        assert store.seeds(active=False) == [last]
+    assert first.id == last.id
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%20b", "a b#c", "\u00e4\u00f6"])
+def test_a_project_folder_may_have_any_name(tmp_path, name):
+    """The store is a file in that folder and nowhere else, though `?` and `%` mean something in a URL."""
+    folder = tmp_path / name
+    folder.mkdir()
+    url = Store.url_for(project_in(folder))
+    assert not Store.exists(url)
+    with Store.open(url) as store:
+        store.write(Seed(kind="input", text="a", source="x"))
+    assert Store.exists(url)
+    assert (folder / "pairsmith.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_relative_url_means_a_file_in_the_project(tmp_path, monkeypatch):
+    """Not in the folder that the command happens to be run from, where everything would be bought again."""
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path)
+    project = project_in(tmp_path / "project", store={"url": "sqlite:///own.db"})
+    with Store.open(Store.url_for(project)):
+        assert (tmp_path / "project" / "own.db").is_file()
+    monkeypatch.setenv("MY_STORE", "sqlite:///other.db")
+    named = project_in(tmp_path / "project", store={"url_env": "MY_STORE"})
+    assert Store.url_for(named).endswith("project/other.db")
+    absolute = f"sqlite:///{tmp_path / 'else.db'}"
+    assert Store.url_for(project_in(tmp_path / "project", store={"url": absolute})) == absolute
+    away = project_in(tmp_path, store={"url": "postgresql://me@host/db"})
+    assert Store.url_for(away) == "postgresql://me@host/db"
+
+
+def project_in(folder, **tables):
+    spec = {
+        "task": {"name": "t", "style": "s"},
+        "seeds": [{"path": "seeds.txt"}],
+        "evaluate": {"checks": [{"name": "a", "pattern": "a"}, {"name": "b", "pattern": "b"}]},
+        **tables,
+    }
+    return Project(folder, Spec.model_validate(spec))
