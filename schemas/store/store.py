@@ -9,17 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, unquote
 
 import orjson
 import sqlalchemy as sa
 
-from schemas.errors import MissingDependency, PairsmithError, StoreError, UsageError
+from schemas.errors import PairsmithError, StoreError, UsageError
 from schemas.records import (
     Alias,
     Artifact,
@@ -38,8 +36,9 @@ from schemas.records import (
 )
 from schemas.spec_file import Project
 from schemas.store import tables
-from schemas.store.failures import explained, shown
+from schemas.store.failures import explained
 from schemas.store.lock import advisory_lock, file_lock
+from schemas.store.opening import check_version, engine_of, is_older, sqlite_file, sqlite_path, sqlite_url
 from schemas.store.writer import Writer
 
 R = TypeVar("R", bound=Record)
@@ -77,16 +76,16 @@ class Store:
                     where="store.url_env",
                     fix=f"Set it to the store's URL: export {store.url_env}=postgresql://USER@HOST/DATABASE",
                 )
-        file = "pairsmith.db" if url is None else _sqlite_file(url)
-        return str(url) if file is None else _sqlite_url(project.folder.resolve() / file)
+        file = "pairsmith.db" if url is None else sqlite_file(url)
+        return str(url) if file is None else sqlite_url(project.folder.resolve() / file)
 
     @classmethod
     def exists(cls, url: str) -> bool:
         """Whether something has been written there; for PostgreSQL, whether its tables exist."""
-        path = _sqlite_path(url)
+        path = sqlite_path(url)
         if path is not None:
             return path.exists()
-        engine = _engine(url)
+        engine = engine_of(url)
         try:
             return sa.inspect(engine).has_table("alembic_version")
         except Exception as error:
@@ -103,19 +102,19 @@ class Store:
         Raises StoreBusy (another writer), StoreFull, StoreError (unreachable, damaged, made by a newer pairsmith),
         MissingDependency (no PostgreSQL driver).
         """
-        path = _sqlite_path(url)
+        path = sqlite_path(url)
         if path is not None and not path.parent.is_dir():
             raise StoreError("the folder of the store does not exist.", where=str(path.parent), fix="Make it first.")
-        engine = _engine(url)
+        engine = engine_of(url)
         closing = contextlib.ExitStack()
         closing.callback(engine.dispose)
         try:
             if write:
                 lock = file_lock(Path(f"{path}.lock"), url) if path else advisory_lock(engine, url)
                 closing.enter_context(lock)
-            elif _is_older(engine):
+            elif is_older(engine):
                 cls.open(url).close()  # a reader needs the new tables too
-            _check_version(engine, url, upgrade=write)
+            check_version(engine, url, upgrade=write)
             writer = None
             if write:
                 writer = Writer(engine, url)
@@ -372,107 +371,5 @@ class Store:
             yield record.model_validate_json(body)
 
 
-def _sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file, whatever characters are in its name: `?` and `%` mean something in a URL."""
-    return f"sqlite:///{quote(str(path))}"
-
-
-def _sqlite_file(url: str) -> str | None:
-    """The file in a SQLite URL as it is written there; None for another database, memory, and what is no URL."""
-    if not url.startswith("sqlite:///"):
-        return None
-    file = _parsed(url).database
-    return None if file in (None, "", ":memory:") else file
-
-
 def _bodies(table: sa.Table) -> Any:
     return sa.select(table.c.body).order_by(table.c.position)
-
-
-def _sqlite_path(url: str) -> Path | None:
-    parsed = _parsed(url)
-    if parsed.get_backend_name() != "sqlite":
-        return None
-    if not parsed.database or parsed.database == ":memory:":
-        raise StoreError(
-            "a store in memory loses everything.",
-            where="store.url",
-            fix="Name a file: sqlite:///pairsmith.db",
-        )
-    return Path(parsed.database)
-
-
-def _parsed(url: str) -> sa.URL:
-    try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        parsed = None
-    if parsed is None or parsed.get_backend_name() not in ("sqlite", "postgresql"):
-        raise StoreError(
-            "the store's URL is neither sqlite:///FILE nor postgresql://USER@HOST/DATABASE.",
-            where="store.url",
-            fix="Correct it, or leave it out to use pairsmith.db beside the spec file.",
-        )
-    if url.startswith("sqlite:///"):  # SQLAlchemy reads the escapes in a file's name from 2.1 on only
-        parsed = parsed.set(database=unquote(url.removeprefix("sqlite:///").partition("?")[0]))
-    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
-
-
-def _engine(url: str) -> sa.Engine:
-    parsed = _parsed(url)
-    try:
-        engine = sa.create_engine(parsed)
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            f"PostgreSQL needs the package {error.name}.", fix="Install it: pip install 'pairsmith[postgres]'"
-        ) from None
-    if parsed.get_backend_name() == "sqlite":
-
-        @sa.event.listens_for(engine, "connect")
-        def _durable(connection: Any, _record: Any) -> None:
-            connection.execute("PRAGMA busy_timeout=10000")
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-
-    return engine
-
-
-def _version(engine: sa.Engine) -> str | None:
-    """The schema of a store; None before it has one."""
-    with engine.connect() as connection:
-        if not sa.inspect(connection).has_table("alembic_version"):
-            return None
-        return str(connection.scalar(sa.text("SELECT version_num FROM alembic_version")))
-
-
-def _is_older(engine: sa.Engine) -> bool:
-    found = _version(engine)
-    return found is not None and found < tables.SCHEMA_VERSION
-
-
-def _check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
-    found = _version(engine)
-    if found == tables.SCHEMA_VERSION:
-        return
-    if found is not None and found > tables.SCHEMA_VERSION:
-        raise StoreError(
-            f"the store was made by a newer pairsmith (schema {found}, this one knows {tables.SCHEMA_VERSION}).",
-            where=shown(url),
-            fix="Upgrade pairsmith.",
-        )
-    if not upgrade:
-        raise StoreError("the store is empty.", where=shown(url), fix="Run `pairsmith generate`; it is made then.")
-    from schemas.store.migrate import upgrade_to
-
-    if found is not None and (path := _sqlite_path(url)) is not None:
-        _copy(path, path.with_name(f"{path.name}.before-{tables.SCHEMA_VERSION}"))
-    upgrade_to(engine, "head")
-
-
-def _copy(path: Path, to: Path) -> None:
-    """A whole copy of a SQLite file, whatever of it is still in its write-ahead log; there whole or not at all."""
-    half = to.with_name(f"{to.name}.partial")
-    half.unlink(missing_ok=True)
-    with contextlib.closing(sqlite3.connect(path)) as old, contextlib.closing(sqlite3.connect(half)) as new:
-        old.backup(new)
-    half.replace(to)

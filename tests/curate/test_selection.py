@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.selection import ranked
@@ -10,6 +10,7 @@ from curate.selection import ranked
 inputs = st.dictionaries(st.sampled_from("abcdefgh"), st.none() | st.integers(-3, 3).map(float), max_size=8)
 
 
+@settings(deadline=None)
 @given(inputs)
 def test_higher_scores_come_first_and_the_unscored_in_no_rank(scores: dict[str, float | None]) -> None:
     """What has a score stands in its order, best first; what has none is neither first nor last."""
@@ -18,6 +19,7 @@ def test_higher_scores_come_first_and_the_unscored_in_no_rank(scores: dict[str, 
     assert [scores[id_] for id_ in order] == sorted((s for s in scores.values() if s is not None), reverse=True)
 
 
+@settings(deadline=None)
 @given(inputs, st.randoms(use_true_random=False))
 def test_ties_do_not_depend_on_the_order_of_the_pool(scores: dict[str, float | None], rng: object) -> None:
     """The same candidates in another order have the same ranks."""

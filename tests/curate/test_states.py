@@ -130,10 +130,12 @@ def before_states(store: Store, result: CurateResult) -> Receipt:
     for pair in store.pairs():
         if pair.output == "must  be fine!":
             told = {"keep": False, "reason": "duplicate: 100% like kept pair x"}
-            records.append(Verdict.model_validate({"pair_id": pair.id, "by": "pool/duplicate@1", "scope": "p", **told}))
+            records.append(
+                Verdict.model_validate({"pair_id": pair.id, "by": "pool/duplicate@1", "fingerprint": "p", **told})
+            )
     for pair_id, part in members:
         told = {"keep": True, "reason": f"{part} split"}
-        records.append(Verdict.model_validate({"pair_id": pair_id, "by": SPLIT, "scope": "p", **told}))
+        records.append(Verdict.model_validate({"pair_id": pair_id, "by": SPLIT, "fingerprint": "p", **told}))
     store.write(*records)
     result.facts.pop("curation")
     return receipt(store, result, made="d")

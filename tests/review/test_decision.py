@@ -93,7 +93,7 @@ def test_an_adjudication_by_a_party_is_told_and_does_not_count() -> None:
     reviews = [said("ann", "accept"), said("bob", "reject"), said("bob", "reject", 9, role="adjudicator")]
     decision = decide(reviews, PAIR)
     assert decision
-    assert decision.why == (
+    assert str(decision.why) == (
         "disagreement: ann accept, bob reject; the adjudication by bob does not count: a party to it cannot settle it"
     )
     assert disagreements({PAIR.id: reviews}, [PAIR])

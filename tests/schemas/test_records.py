@@ -114,11 +114,11 @@ def test_sampling_sends_only_what_was_set() -> None:
 def test_a_reason_of_an_older_store_is_read_once(text: str, code: str, detail: str) -> None:
     """`word: sentence` and `word sentence` become code and detail; a colon inside the code stays; and what was read is
     written and read as it is."""
-    old = '{"pair_id":"p","by":"b","scope":"s","keep":null,"score":null,"reason":' + json.dumps(text) + "}"
+    old = '{"pair_id":"p","by":"b","fingerprint":"s","keep":null,"score":null,"reason":' + json.dumps(text) + "}"
     verdict = Verdict.model_validate_json(old)
     assert verdict.reason == Reason(code, detail)
     assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
-    place = {"scope": "s", "seed_id": "x", "generator": "forward", "sample": 0}
+    place = {"fingerprint": "s", "seed_id": "x", "generator": "forward", "sample": 0}
     assert Candidate.model_validate({**place, "failure": text}).failure == Reason(code, detail)
     assert str(Reason("short", "it has 3 words")) == "short: it has 3 words"
     assert str(Reason("ok")) == "ok"
