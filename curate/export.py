@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from curate.card import card, with_review_switched_off
-from curate.curate import Accepted, CurateResult
+from curate.outcome import Accepted, CurateResult
 from curate.split import PARTS, Part
 from schemas.errors import InputError, NoWork, RowCountMismatch, UsageError
 from schemas.files import replaced, replaced_folder
@@ -59,7 +59,7 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
             "files": _hashes(new),
             "counts": result.counts.model_dump(),
             "reasons": result.reasons,
-            "steps": [list(step) for step in result.steps],
+            "steps": [[step.by, step.settings] for step in result.steps],
             "rows": provenance,
         }
         (new / _MANIFEST).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
@@ -99,7 +99,7 @@ def _write_card(
     ids = []
     for told in (with_review_switched_off(text), text):
         (folder / "README.md").write_text(told, encoding="utf-8")
-        steps = [list(step) for step in result.steps]
+        steps = [[step.by, step.settings] for step in result.steps]
         ids.append(content_id("artifact", ["dataset", _hashes(folder), steps, provenance]))
     if not project.spec.review.enabled:
         (folder / "README.md").write_text(with_review_switched_off(text), encoding="utf-8")
@@ -226,11 +226,12 @@ def _provenance(kept: Accepted, result: CurateResult, seeds: dict[str, Seed], st
             "kind": seed and seed.kind,
             "source": seed and seed.source,
             "license": seed and seed.license,
+            **({"also": seed.meta["also"]} if seed and "also" in seed.meta else {}),
         },
         "origin": pair.origin.model_dump(mode="json"),
         "scorer": scorer and scorer["by"],
         "score": kept.score,
-        "verdicts": [[v.by, v.fingerprint, v.keep, v.reason] for v in kept.verdicts],
+        "verdicts": [[v.by, v.fingerprint, v.keep, str(v.reason)] for v in kept.verdicts],
         "reviews": [
             r.model_dump(mode="json", include={"id", "reviewer", "decision", "reasons", "simulated", "at"})
             for r in kept.reviews
@@ -247,7 +248,7 @@ def _every_step_spoke(result: CurateResult) -> None:
     """A row leaves only with a verdict from every step that the spec lists."""
     for kept in result.accepted:
         spoke = {(v.by, v.fingerprint) for v in kept.verdicts}
-        silent = next((step for step in result.steps if tuple(step) not in spoke), None)
+        silent = next((step for step in result.steps if (step.by, step.settings) not in spoke), None)
         if silent:
             raise RowCountMismatch(
                 f"row {kept.pair.id} has no verdict from {silent.by}.",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from curate.export import say_not_reviewed
 from pairsmith import plan
@@ -53,17 +54,20 @@ def run(project: Project, store: Store, do: Do, say: Say) -> RunOutcome:
                     outcome = done("review")
                 assert isinstance(outcome, ReviewOutcome)
                 if outcome.waits:
-                    record.outcome = replace(
-                        record.outcome, waits=outcome.waits, url=outcome.url, queues=outcome.queues
-                    )
+                    record.outcome = replace(record.outcome, **_at_the_gate(outcome))
                     break
         from pairsmith.report import write_report
 
         curated = CurateOutcome.of(_last(store, "curate"))
-        passed = None if record.outcome.waits else EvaluateOutcome.of(_last(store, "evaluate")).strict_pass
+        evaluated = None if record.outcome.waits else EvaluateOutcome.of(_last(store, "evaluate"))
         write_report(project, store, project.folder / REPORT)
         record.outcome = replace(
-            record.outcome, counts=curated.counts, reasons=curated.reasons, report=REPORT, strict_pass=passed
+            record.outcome,
+            counts=curated.counts,
+            reasons=curated.reasons,
+            report=REPORT,
+            strict_pass=evaluated.strict_pass if evaluated else None,
+            outcomes=evaluated.outcomes if evaluated else None,
         )
     return record.outcome
 
@@ -74,6 +78,18 @@ def _past_the_gate(project: Project, store: Store) -> str:
     for folder in curated.files:
         say_not_reviewed(project.folder / folder)
     return curated.made
+
+
+def _at_the_gate(review: ReviewOutcome) -> dict[str, Any]:
+    """What keeps the loop from going on, and why people reject the set where they do."""
+    standing = review.review or {}
+    return {
+        "waits": review.waits,
+        "url": review.url,
+        "queues": review.queues,
+        "gate": standing.get("gate"),
+        "objections": tuple(standing["objections"]) if standing.get("gate") == "rejected" else None,
+    }
 
 
 def _last(store: Store, stage: str) -> Receipt:

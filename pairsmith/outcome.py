@@ -93,10 +93,11 @@ class StageOutcome(Outcome):
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateOutcome(StageOutcome):
-    """Seeds by kind, the problems of seed rows, the scopes of the pool by generator, pairs that are new and that were
-    there, rows that no answer came for, and what the ledger counted."""
+    """Seeds by kind, what they are too few for, the problems of seed rows, the fingerprints of the pool by generator,
+    pairs that are new and that were there, rows that no answer came for, and what the ledger counted."""
 
     seeds: Mapping[str, int] = field(default_factory=dict)
+    shortages: tuple[str, ...] = ()
     seed_problems: tuple[str, ...] = ()
     fingerprints: Mapping[str, str] = field(default_factory=dict, metadata={"key": "scopes"})
     pairs_made: int = 0
@@ -179,9 +180,11 @@ class TrainOutcome(StageOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOutcome(StageOutcome):
-    """system -> its pass rate with its interval (`share`, `low`, `high`); `reused`: it was there already."""
+    """system -> its pass rate with its interval (`share`, `low`, `high`), and system -> decoding -> what may be said of
+    the tuned model against it; `reused`: it was there already."""
 
     strict_pass: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    outcomes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     reused: bool = False
 
 
@@ -197,7 +200,8 @@ class ExportOutcome(Outcome):
 class RunOutcome(Outcome):
     """The stages that had to be done, with their seconds, and the report.
 
-    Either it waits for people (`waits`, `url`, `queues`), or it has ended (`strict_pass`). `not_reviewed` is the
+    Either people keep it from going on (`waits`, `url`, `queues`, the state of their `gate` and, where they reject the
+    set, their `objections`), or it has ended (`strict_pass`, `outcomes`). `not_reviewed` is the
     dataset that went on to training without people, because review was off.
     """
 
@@ -207,5 +211,8 @@ class RunOutcome(Outcome):
     waits: str | None = None
     url: str | None = None
     queues: tuple[str, ...] | None = None
+    gate: str | None = None
+    objections: tuple[Json, ...] | None = None
     strict_pass: Mapping[str, Mapping[str, float]] | None = None
+    outcomes: Mapping[str, Mapping[str, str]] | None = None
     not_reviewed: str | None = None

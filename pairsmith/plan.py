@@ -19,7 +19,7 @@ from pairsmith.outcome import CurateOutcome, GenerateOutcome, ReviewOutcome, Run
 from pairsmith.standard_input import is_terminal, piped
 from schemas.project import Project
 from schemas.records import Receipt, content_id
-from schemas.spec import Section
+from schemas.spec import Section, TeacherSettings
 from schemas.store import Store
 
 STAGES = ("generate", "curate", "review", "train", "evaluate")
@@ -177,6 +177,7 @@ def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin:
         shapes["teacher.embedded"] = teacher.url == "embedded"
     if stage == "generate":
         shapes["teacher.attempts"] = spec.teacher.attempts
+        shapes |= _settings("teacher", spec.teacher, without={*TeacherSettings.model_fields} - {"finish_reasons"})
         shapes |= _settings("generate", spec.generate)
         for name, way in (("forward", spec.generate.forward), ("backward", spec.generate.backward)):
             if way.enabled:

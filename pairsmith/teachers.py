@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from schemas.errors import AuthError
+from schemas.progress import Say
 from schemas.project import Project
 from schemas.spec import TeacherSettings
 from synth.embedded.weights import NAME, embedded_weights
 from synth.endpoint import Endpoint
 from synth.generators import fingerprints
 
-Say = Callable[[str], None]
-
 
 def identified(project: Project, say: Say) -> TeacherSettings:
-    """The spec's teacher with all that its call keys need: for the embedded model the revision of its weights, which
-    are fetched if this machine has none. Raises MissingDependency."""
+    """The spec's teacher with all that its call keys need.
+
+    The embedded model is what is served, whatever else stands in the spec: its own name, the hash of its weights, which
+    are fetched if this machine has none, and no price. Only a `revision` beside its own name is taken as it stands,
+    because earlier projects have it in their keys. Raises MissingDependency.
+    """
     teacher = project.spec.teacher
-    if teacher.url != "embedded" or teacher.revision:
+    if teacher.url != "embedded":
         return teacher
-    return teacher.model_copy(update={"revision": embedded_weights(say).revision})
+    named = teacher.identity or teacher.model
+    if named == NAME and teacher.model == NAME and teacher.revision:
+        return teacher
+    if named != NAME:
+        say(f"the embedded teacher is {NAME}: what it writes is kept under that name, not as {named}.")
+    free = {"usd_per_million_prompt_tokens": 0.0, "usd_per_million_completion_tokens": 0.0}
+    weights = embedded_weights(say)
+    return teacher.model_copy(update={"model": NAME, "identity": None, "revision": weights.revision, **free})
 
 
 def scopes_of(project: Project, say: Say) -> list[str]:

@@ -56,16 +56,21 @@ def command(session: Session, no_review: bool) -> int:
 
 
 def _waiting(project: Project, outcome: RunOutcome) -> list[RenderableType]:
-    """What waits, where to answer it, and how to go on."""
+    """What keeps the pipeline from going on, where people answer, and how to go on."""
+    from rich.markup import escape
+
     from pairsmith.screen import facts
     from pairsmith.stages.review import where
 
+    stops = outcome.gate in ("rejected", "exhausted")
+    again = "mend the prompt, the gates or the style, or set review.accept_at_least, and `pairsmith run` again"
     going_on = [
-        ("go on", "`pairsmith run` when they are answered"),
+        ("go on", again if stops else "`pairsmith run` when they are answered"),
         ("", "`pairsmith run --no-review` without people; dataset card and report will say so"),
     ]
+    head = "The pipeline stops, nothing is trained:" if stops else "The pipeline waits for people:"
     return [
-        f"[bold yellow]The loop waits for people:[/] {outcome.waits}.",
+        f"[bold yellow]{head}[/] {escape(outcome.waits or '')}.",
         facts([*where(project, outcome.url or "", outcome.queues or ()), *going_on]),
     ]
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from curate.curate import CurateResult
-from curate.curate import curate as judge_pool
 from curate.export import export_dataset
+from curate.outcome import CurateResult, curate_project
 from curate.review.pool import read_pool
 from curate.review.standing import as_json, standing_of
 from pairsmith import event_loop, plan, teachers
@@ -55,7 +54,7 @@ def curate(
 
 def _judged(project: Project, store: Store, fingerprints: list[str], progress: Progress) -> CurateResult:
     try:
-        return event_loop.run(judge_pool(project, store, fingerprints=fingerprints, progress=progress))
+        return event_loop.run(curate_project(project, store, fingerprints=fingerprints, progress=progress))
     except NoWork as nothing:
         cause = plan.cause("generate", project, store)
         if not cause:

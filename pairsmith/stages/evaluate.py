@@ -22,7 +22,7 @@ from synth.endpoint import Endpoint
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from train.evaluation import Evaluation
+    from train.evaluation import Evaluation, Output
     from train.outcome import TrainResult
 
 EVALUATIONS = "evaluations"
@@ -54,7 +54,7 @@ def evaluate(
         measured = event_loop.run(measure(project, store, trained, teacher, open_teacher, folder, progress=progress))
         path = project.inside(Path(measured.path))
         store.write(measured.artifact.model_copy(update={"path": path}))
-        counts, reasons = _counts(measured)
+        counts, reasons = counted(measured)
         record.outcome = replace(
             record.outcome,
             counts=counts,
@@ -67,6 +67,7 @@ def evaluate(
             files=(path,),
             reused=measured.reused,
             strict_pass=strict_pass(measured),
+            outcomes=outcomes(measured),
         )
     return record.outcome
 
@@ -86,23 +87,43 @@ def _latest_adapter(project: Project, store: Store) -> TrainResult:
     return result.model_copy(update={"folder": str(folder)})
 
 
-def _counts(found: Evaluation) -> tuple[Counts, dict[str, int]]:
+def counted(found: Evaluation) -> tuple[Counts, dict[str, int]]:
     """An answer passes, fails a check, could not be judged, or never came."""
-    passed = sum(output.strict is True for output in found.outputs)
+    passed = sum(output.passes for output in found.outputs)
     failed = sum(not output.answered for output in found.outputs)
     waiting = sum(output.answered and output.strict is None for output in found.outputs)
     rejected = len(found.outputs) - passed - failed - waiting
     reasons: dict[str, int] = {}
     for output in found.outputs:
-        if output.answered and output.strict is False:
-            first = next(name for name in found.check_names if output.checks[name] is False)
-            reasons[first] = reasons.get(first, 0) + 1
+        if output.answered and not output.passes and output.strict is not None:
+            word = _why_not(found, output)
+            reasons[word] = reasons.get(word, 0) + 1
     if failed:
         reasons["unanswered"] = failed
     if waiting:
         reasons["not scored"] = waiting
     counts = Counts(rows_in=len(found.outputs), accepted=passed, rejected=rejected, waiting=waiting, failed=failed)
     return counts, reasons
+
+
+def _why_not(found: Evaluation, output: Output) -> str:
+    """The word for why an answer did not pass: that it was cut or none at all, else the first check that failed."""
+    from train.evaluation import NO_ANSWER
+
+    if output.cut:
+        return "cut"
+    if bad := output.reasons.get(NO_ANSWER):
+        return bad
+    return next(name for name in found.check_names if output.checks[name] is False)
+
+
+def outcomes(found: Evaluation) -> dict[str, dict[str, str]]:
+    """system -> {"sampled": what may be said of tuned against it, "greedy": the same}."""
+    names = {rung.name: " = ".join(rung.names) for rung in found.rungs}
+    said: dict[str, dict[str, str]] = {}
+    for one in found.comparisons:
+        said.setdefault(names[one.b], {})[one.mode] = one.outcome
+    return said
 
 
 def strict_pass(found: Evaluation) -> dict[str, dict[str, float]]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import uvloop
 
 import prompts
+from curate.split import shortages
 from pairsmith import event_loop, plan, teachers
 from pairsmith.outcome import GenerateOutcome
 from pairsmith.receipt import Recording, recording
@@ -58,6 +59,7 @@ def generate(
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
             seeds=dict(Counter(seed.kind for seed in reading.seeds)),
+            shortages=_say_shortages(say, project, reading.seeds),
             seed_problems=tuple(f"{problem.where}: {problem.what}" for problem in reading.problems),
             fingerprints=generators.fingerprints(project, teacher),
         )
@@ -88,6 +90,14 @@ def _say_problems(say: Say, reading: SeedReading) -> None:
         say(f"{problem.where}: {problem.what}")
     if (more := len(reading.problems) + len(reading.notes) - SHOWN_PROBLEMS) > 0:
         say(f"and {more} more; the receipt lists them all.")
+
+
+def _say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[str, ...]:
+    """Say what the seeds are too few for, before anything is paid for."""
+    short = shortages(seeds, project.spec)
+    for one in short:
+        say(f"warning: {one.what}. {one.fix}")
+    return tuple(one.what for one in short)
 
 
 class _Asking(NamedTuple):
@@ -148,22 +158,18 @@ def _generators(project: Project, ledger: Ledger) -> list[Generator]:
 
 def _pool_id(store: Store, fingerprints: Iterable[str]) -> str:
     """A hash of every place and its outcome: another pair in the pool makes another id."""
-    places = sorted(
-        [c.seed_id, c.sample, c.pair_id or "", c.failure or ""]
-        for fingerprint in fingerprints
-        for c in store.candidates(fingerprint)
-    )
-    return content_id("pool", places)
+    candidates = (c for fingerprint in fingerprints for c in store.each_candidate(fingerprint))
+    return content_id("pool", sorted([c.seed_id, c.sample, c.pair_id or "", str(c.failure or "")] for c in candidates))
 
 
 def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:
     """Whether a pair passes every gate; None if one of them could not judge and none rejects it."""
     from curate.gates import gates_for
+    from curate.pool import fold
 
     steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
 
     async def accept(pair: Pair) -> bool | None:
-        kept = [step.judge(pair).keep for step in steps]
-        return False if False in kept else None if None in kept else True
+        return fold(step.judge(pair).keep for step in steps)
 
     return accept

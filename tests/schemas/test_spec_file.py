@@ -329,9 +329,9 @@ def get(node: Any, key: str) -> Any:
 
 
 def test_every_key_outside_of_lists_is_set_below():
-    """The property covers the whole spec: the two keys that it leaves out are a free table and a list."""
+    """The property covers the whole spec: the keys that it leaves out are free tables and a list."""
     left_out = {key.rpartition(".")[2] for key in KEYS if key not in SETTABLE and "[]" not in key}
-    assert left_out == {"extra", "stop"}
+    assert left_out == {"extra", "stop", "finish_reasons"}
 
 
 @pytest.mark.parametrize("key", sorted(SETTABLE.keys() - COUPLED))
@@ -516,3 +516,11 @@ def test_a_spec_is_parsed_from_text(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"pairsmith\.toml:\d+: unknown key 'task\.nam'"):
         parse(FULL.replace('name = "demo"', 'nam = "demo"', 1), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("key", ["model", "messages", "n", "stream"])
+def test_extra_may_not_replace_the_question(tmp_path, key):
+    """Three answers would be paid and one kept, or another model would be credited."""
+    folder = wrote(tmp_path)
+    with pytest.raises(SpecError, match=f"extra may not set '{key}'"):
+        load(folder, [f"generate.forward.sampling.extra={{ {key} = 3 }}"])
