@@ -29,17 +29,18 @@ async def curate(pool: Pool, steps: Sequence[Step], store: Store | None = None, 
     pool = pool.unjudged()
     for step in steps:
         id_ = id_of(step)
-        kept, judged, done = store if id_.per_row else None, pool.judged_by(id_, ()), 0
-        total = pool.count_unsettled(id_, accepted=id_.scores)
+        hearing, done = pool.hear(id_), 0
+        kept, total = store if id_.per_row else None, pool.count_unsettled(id_, accepted=id_.scores or not id_.per_row)
+        shown = "gates" if id_.by.startswith("gate/") else id_.by.partition("/")[2].partition("@")[0]
+        progress(shown, {"done": 0, "total": total})
         async for chunk in _chunks(step(pool), id_):
             if kept:
                 await kept.put(*chunk)
                 failpoint("mid_curate")
-            judged = judged.judged_by(id_, chunk, kept=kept is not None)
+            hearing.add(chunk, kept=kept is not None)
             done += len(chunk)
-            if id_.per_row:
-                progress("score" if id_.scores else "gates", {"done": done, "total": total})
-        pool = judged
+            progress(shown, {"done": min(done, total), "total": total})
+        pool = hearing.pool
     return pool
 
 

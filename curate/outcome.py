@@ -16,9 +16,10 @@ from curate.split import PARTS, Part, split_of
 from curate.states import part_in, write_states
 from curate.steps import steps_for
 from schemas.errors import NoWork, RowCountMismatch
-from schemas.progress import Progress
+from schemas.progress import Progress, unseen
 from schemas.project import Project
-from schemas.records import Artifact, Counts, Json, Pair, Review, Seed, Verdict, content_id
+from schemas.records import Artifact, Counts, Json, Pair, Seed, Verdict, content_id
+from schemas.reviews import Review
 from schemas.store import Store
 from synth.embedded.process import embedded
 from synth.embedded.weights import Weights, embedded_weights

@@ -40,19 +40,6 @@ from synth.chat_completions import (
 from synth.proxy import proxy_for
 from synth.redaction import without_key, without_user_info
 
-__all__ = [
-    "Answer",
-    "Broken",
-    "Check",
-    "Endpoint",
-    "Refused",
-    "ServerFault",
-    "Stopped",
-    "Throttled",
-    "TimedOut",
-    "Unanswered",
-]
-
 MAX_BACKOFF_S = 30.0
 MAX_RETRY_AFTER_S = 600.0
 FIRST_CONNECT_TRIES = 3

@@ -25,7 +25,8 @@ from curate.review.queues import Argilla
 from curate.review.task import record
 from schemas.progress import Progress
 from schemas.project import Project
-from schemas.records import Json, Pair, Reason, Review
+from schemas.records import Json, Pair, Reason
+from schemas.reviews import Review
 from schemas.store import Store
 
 

@@ -22,7 +22,8 @@ from schemas.errors import ReviewError
 from schemas.failpoints import failpoint
 from schemas.progress import Progress
 from schemas.project import Project
-from schemas.records import Json, Pair, Record, Review, now
+from schemas.records import Json, Pair, Record, now
+from schemas.reviews import Review
 from schemas.store import Store
 from schemas.store.store import under_alias
 

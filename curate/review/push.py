@@ -21,7 +21,8 @@ from schemas.errors import ReviewError
 from schemas.failpoints import failpoint
 from schemas.progress import Progress
 from schemas.project import Project
-from schemas.records import Json, Message, Pair, Review, Routed, RoutingReason
+from schemas.records import Json, Message, Pair
+from schemas.reviews import Review, Routed, RoutingReason
 from schemas.store import Store
 
 SHARED, ADJUDICATION = "-shared", "-adjudication"

@@ -18,7 +18,7 @@ from curate.outcome import CurateResult, curate_project
 from curate.split import PARTS
 from schemas.errors import InputError, NoWork, RowCountMismatch, UsageError
 from schemas.project import Project
-from schemas.records import Review
+from schemas.reviews import Review
 from schemas.store import Store
 from tests.curate import tiny
 

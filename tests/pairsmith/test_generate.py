@@ -74,11 +74,11 @@ def test_the_embedded_model_is_not_started_for_answers_that_are_there(
     project: Project, teacher: LoopbackTeacher, tmp_path: Path
 ) -> None:
     """A run that has every answer of the embedded model needs neither its weights nor its server."""
-    same = ("--set", "teacher.identity=x", "--set", "teacher.revision=r")
+    name = "smollm2-135m-instruct"
+    same = ("--set", f"teacher.identity={name}", "--set", "teacher.revision=r")
     project.json("generate", *same)
-    found = project.json(
-        "generate", *same, "--set", "teacher.url=embedded", PAIRSMITH_CACHE=str(tmp_path / "none"), HF_HUB_OFFLINE="1"
-    )
+    embedded = ("--set", "teacher.url=embedded", "--set", f"teacher.model={name}")
+    found = project.json("generate", *same, *embedded, PAIRSMITH_CACHE=str(tmp_path / "none"), HF_HUB_OFFLINE="1")
     assert (found["calls_sent"], found["facts"]["pairs_kept"]) == (0, ROWS)
     assert not (tmp_path / "none").exists()
 

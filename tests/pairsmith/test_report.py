@@ -22,7 +22,8 @@ from pairsmith.report.proof import which_way
 from pairsmith.report.sentences import conservation
 from schemas.errors import PairsmithError, TeacherError
 from schemas.project import Project
-from schemas.records import Artifact, Counts, Review
+from schemas.records import Artifact, Counts
+from schemas.reviews import Review
 from schemas.store import Store
 from tests.pairsmith import report_project as made
 from train.evaluation import MODES

@@ -9,7 +9,8 @@ from typing import Any
 
 from curate.outcome import CurateResult, curate_project
 from schemas.project import Project
-from schemas.records import Counts, Pair, Review
+from schemas.records import Counts, Pair
+from schemas.reviews import Review
 from schemas.store import Store
 from tests.curate import tiny
 

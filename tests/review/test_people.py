@@ -16,7 +16,8 @@ from curate.review.people import key_of
 from curate.review.pull import PullResult, pull
 from curate.review.queues import Argilla
 from schemas.project import Project
-from schemas.records import Pair, Review, Routed
+from schemas.records import Pair
+from schemas.reviews import Review, Routed
 from schemas.store import Store
 from tests.review.conftest import argilla_client
 from tests.review.loopback_argilla import START, LoopbackArgilla

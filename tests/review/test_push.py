@@ -25,7 +25,7 @@ from curate.review.server import ArgillaServer
 from curate.review.standing import standing_of
 from schemas.errors import ReviewError
 from schemas.project import Project
-from schemas.records import Review
+from schemas.reviews import Review
 from schemas.store import Store
 from tests.review.conftest import free_port
 from tests.review.review_project import SCOPE, answer, fill, project

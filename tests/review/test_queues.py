@@ -11,7 +11,7 @@ from curate.review.pull import pull
 from curate.review.queues import _MARK, Argilla
 from schemas.errors import ReviewError
 from schemas.project import Project
-from schemas.records import Routed
+from schemas.reviews import Routed
 from schemas.store import Store
 from tests.review.conftest import argilla_client
 from tests.review.loopback_argilla import Dataset, LoopbackArgilla

@@ -25,14 +25,11 @@ from schemas.records import (
     Call,
     Candidate,
     Counts,
-    Draw,
     Generated,
     Pair,
     Reason,
     Receipt,
     Record,
-    Review,
-    Routed,
     RowState,
     Sampling,
     Seed,
@@ -40,6 +37,7 @@ from schemas.records import (
     Verdict,
     now,
 )
+from schemas.reviews import Draw, Review, Routed
 from schemas.spec import Spec
 from schemas.store import Store, tables
 from schemas.store.migrate import config, upgrade_to
