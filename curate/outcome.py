@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curate.curate import curate
-from curate.duplicates import twins
+from curate.curation import curate
+from curate.near_duplicates import twins
 from curate.pool import Pool, StepId
 from curate.scorers.choose import Chosen, Serve, choose
 from curate.split import PARTS, Part, split_of

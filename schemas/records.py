@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -312,9 +312,9 @@ class Verdict(Record):
 
 
 class Candidate(Record):
-    """One place in the pool: the outcome of asking for sample `sample` of a seed.
+    """One slot of the pool: the outcome of asking for sample `sample` of a seed.
 
-    Exactly one of `pair_id` and `failure` is set. `scope` is the hash of everything
+    Exactly one of `pair_id` and `failure` is set. `fingerprint` is the hash of everything
     that shapes the generation (prompt, sampling, teacher, style, exemplars), so the pool of the present spec
     is a query, and an older prompt's pairs stay as history.
     """
@@ -331,6 +331,23 @@ class Candidate(Record):
         if (self.pair_id is None) == (self.failure is None):
             raise ValueError("a candidate has either a pair or a failure")
         return self
+
+
+class Slot(NamedTuple):
+    """Where a candidate stands: sample `sample` of a seed under one generation."""
+
+    fingerprint: str
+    seed_id: str
+    generator: Literal["forward", "backward"]
+    sample: int
+
+    def filled(self, pair: Pair) -> Candidate:
+        """The slot with its pair."""
+        return Candidate(**self._asdict(), pair_id=pair.id)
+
+    def failed(self, reason: Reason) -> Candidate:
+        """The slot for which no pair came."""
+        return Candidate(**self._asdict(), failure=reason)
 
 
 State = Literal["accepted", "rejected", "waiting", "failed"]

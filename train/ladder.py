@@ -27,7 +27,7 @@ from schemas.store import Store
 from synth.answers import clean
 from synth.embedded.process import EmbeddedServer, embedded
 from synth.endpoint import Endpoint
-from synth.ledger import Completion, Ledger, Miss
+from synth.ledger import Completion, FailedSample, Ledger
 from train.adapter_check import check_adapter
 from train.checks import Checks, checks_for
 from train.evaluation import (
@@ -243,7 +243,7 @@ class _Asking:
             self._progress("evaluate", {**numbers, "tokens": ledger.usage.completion_tokens})
         return Answers(outputs, usage)
 
-    def _taken(self, rung: Contender, answer: Completion | Miss) -> Call | None:
+    def _taken(self, rung: Contender, answer: Completion | FailedSample) -> Call | None:
         """The ledger row that counts: the first attempt as it came, because asking again after a cut or empty answer
         would flatter whoever gives those; of the teacher as it generates, the answer that generation ends up with."""
         calls = self._store.calls(answer.key)

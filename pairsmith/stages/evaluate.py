@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pairsmith import event_loop, plan, teachers
+from pairsmith import plan, teachers
 from pairsmith.outcome import EvaluateOutcome
 from pairsmith.receipt import recording
 from pairsmith.stopping import Stopping
+from schemas.blocking import run
 from schemas.errors import NoWork
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
@@ -51,7 +52,7 @@ def evaluate(
             return teachers.opened(asked, say)
 
         folder = project.folder / EVALUATIONS
-        measured = event_loop.run(measure(project, store, trained, teacher, open_teacher, folder, progress=progress))
+        measured = run(measure(project, store, trained, teacher, open_teacher, folder, progress=progress))
         path = project.inside(Path(measured.path))
         store.write(measured.artifact.model_copy(update={"path": path}))
         counts, reasons = counted(measured)

@@ -7,7 +7,7 @@ import io
 import pytest
 
 from pairsmith import progress
-from pairsmith.progress import Pace, clock, shown
+from schemas.progress_line import Pace, clock, shown
 
 
 class Terminal(io.StringIO):
