@@ -1,5 +1,5 @@
-"""`pytest --quick`: what a change is tried on first. No torch, no Argilla, no browser, no PostgreSQL, no built wheel, and
-no file that starts the command line dozens of times.
+"""`pytest --quick`: what a change is tried on first. No torch, no Argilla, no browser, no PostgreSQL, no built wheel,
+and no file that starts the command line dozens of times.
 
 Everything else runs in `make test`; a file or a fixture that needs one of those is named here.
 """
@@ -15,8 +15,9 @@ SLOW_FILES = {
     TESTS / name
     for name in (
         *("curate/test_bradley_terry.py", "curate/test_reward.py"),
-        *(f"pairsmith/test_{name}.py" for name in ("bad_input", "curate", "generate", "stopping")),
-        *("pairsmith/test_loop.py", "pairsmith/test_report_in_browser.py", "synth/test_recovery.py"),
+        *(f"pairsmith/test_{name}.py" for name in ("bad_input", "curate", "generate", "start", "stopping")),
+        *("pairsmith/test_loop.py", "pairsmith/test_report.py", "pairsmith/test_report_in_browser.py"),
+        "synth/test_recovery.py",
         *(f"review/test_{name}.py" for name in ("browser", "engine_answers", "pull", "push", "sdk_examples")),
         *(f"review/test_{name}.py" for name in ("sdk_people", "server", "server_breaks", "server_faults")),
         *(f"review/test_{name}.py" for name in ("command", "whole_review")),
