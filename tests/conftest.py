@@ -14,7 +14,7 @@ TESTS = Path(__file__).parent
 SLOW_FILES = {
     TESTS / name
     for name in (
-        *("curate/test_bradley_terry.py", "curate/test_reward.py"),
+        *("curate/test_bradley_terry.py", "curate/test_curate.py", "curate/test_reward.py"),
         *(f"pairsmith/test_{name}.py" for name in ("bad_input", "curate", "generate", "start", "stopping")),
         *("pairsmith/test_loop.py", "pairsmith/test_report.py", "pairsmith/test_report_in_browser.py"),
         "synth/test_recovery.py",
