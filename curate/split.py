@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 from typing import Literal
 
-from schemas.spec import Split
+from schemas.spec import SplitSettings
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
-def split_of(seed_id: str, split: Split) -> Part:
+def split_of(seed_id: str, split: SplitSettings) -> Part:
     """The part of a seed. Shares are probabilities: with few seeds the parts differ from them."""
     digest = hashlib.sha256(f"{split.salt}\0{seed_id}".encode()).digest()
     place = int.from_bytes(digest[:8]) / 2**64

@@ -158,7 +158,7 @@ def _seeds(project: Project) -> Finding:
         reading = read_seeds(project.spec.seeds, project.folder)
     except PairsmithError as error:
         return _failed("seeds", error)
-    kinds = [f"{sum(s.kind == kind for s in reading.seeds)} {kind}" for kind in ("simple", "enhanced")]
+    kinds = [f"{sum(s.kind == kind for s in reading.seeds)} {kind}" for kind in ("input", "output")]
     what = f"{' and '.join(kinds)} of {reading.rows_in} rows"
     if reading.problems:
         first = reading.problems[0]

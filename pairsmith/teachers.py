@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from schemas.errors import AuthError
-from schemas.spec import Teacher
+from schemas.spec import TeacherSettings
 from schemas.spec_file import Project
 from synth.endpoint import Endpoint
 
 Say = Callable[[str], None]
 
 
-def identified(project: Project, say: Say) -> Teacher:
+def identified(project: Project, say: Say) -> TeacherSettings:
     """The spec's teacher with all that its call keys need: for the embedded model the revision of its weights, which
     are fetched if this machine has none. Raises MissingDependency."""
     teacher = project.spec.teacher
@@ -26,7 +26,7 @@ def identified(project: Project, say: Say) -> Teacher:
 
 
 @asynccontextmanager
-async def opened(teacher: Teacher, say: Say) -> AsyncIterator[Endpoint]:
+async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
     """The teacher, ready to be asked. Raises AuthError if the variable of its key is not set, and what starting the
     embedded model raises."""
     if teacher.url == "embedded":
@@ -43,14 +43,14 @@ async def opened(teacher: Teacher, say: Say) -> AsyncIterator[Endpoint]:
 
 
 @asynccontextmanager
-async def asleep(teacher: Teacher) -> AsyncIterator[Endpoint]:
+async def asleep(teacher: TeacherSettings) -> AsyncIterator[Endpoint]:
     """A stand-in for a run that has every answer already: it has no connection and starts no child process. Were it
     asked after all, nothing would answer, and that would be an error."""
     async with _endpoint("http://127.0.0.1:9/v1" if teacher.url == "embedded" else teacher.url, teacher) as endpoint:
         yield endpoint
 
 
-def _key(teacher: Teacher) -> str | None:
+def _key(teacher: TeacherSettings) -> str | None:
     if teacher.key_env is None:
         return None
     key = os.environ.get(teacher.key_env)
@@ -63,7 +63,7 @@ def _key(teacher: Teacher) -> str | None:
     return key
 
 
-def _endpoint(url: str, teacher: Teacher, *, model: str | None = None, key: str | None = None) -> Endpoint:
+def _endpoint(url: str, teacher: TeacherSettings, *, model: str | None = None, key: str | None = None) -> Endpoint:
     return Endpoint(
         url,
         model or teacher.model,

@@ -7,16 +7,16 @@ A file looks like this::
     [variables]
     style = "what this variable holds"
     exemplars = "..."
-    simple = "..."
+    input = "..."
     +++
     === system ===
     {{ style }}
     === user for exemplar in exemplars ===
-    {{ exemplar.simple }}
+    {{ exemplar.input }}
     === assistant for exemplar in exemplars ===
-    {{ exemplar.enhanced }}
+    {{ exemplar.output }}
     === user ===
-    {{ simple }}
+    {{ input }}
 
 Neighbouring turns with the same `for` are repeated together, once for every item. The text is cut into turns before
 anything is rendered, and each turn is rendered into the content of one message, so no value can open a role or a tag.
@@ -185,7 +185,7 @@ def _front_matter(text: str, path: Path) -> tuple[str, dict[str, str], Json | No
         raise PromptError(
             "has no table [variables].",
             where=str(path),
-            fix='Write one line for each, as in simple = "the seed\'s text".',
+            fix='Write one line for each, as in input = "the seed\'s text".',
         )
     if schema is not None:
         if not isinstance(schema, dict):

@@ -85,7 +85,7 @@ class Seed(Record):
     seed. Exactly one of `text` and `messages` is set.
     """
 
-    kind: Literal["simple", "enhanced", "document", "conversation"]
+    kind: Literal["input", "output", "document", "conversation"]
     text: str | None = None
     messages: Messages | None = None
     source: str
@@ -133,11 +133,11 @@ Origin = Annotated[Generated | Imported | Edited, Field(discriminator="by")]
 
 
 class Pair(Record):
-    """A simple input and its enhanced output, with the system prompt the student will see."""
+    """An input and its output, with the system prompt the student will see."""
 
     seed_id: str
-    simple: str
-    enhanced: str
+    input: str
+    output: str
     system: str
     origin: Origin
     meta: Json = Field(default_factory=dict)
@@ -145,7 +145,7 @@ class Pair(Record):
     @cached_property
     def id(self) -> str:
         origin = self.origin.model_dump(mode="json")
-        return content_id("pair", [self.seed_id, self.system, self.simple, self.enhanced, origin])
+        return content_id("pair", [self.seed_id, self.system, self.input, self.output, origin])
 
 
 class Usage(Record):
@@ -194,7 +194,7 @@ class Verdict(Record):
 
     pair_id: str
     by: str
-    scope: str
+    fingerprint: str
     keep: bool | None
     score: float | None = None
     reason: str
@@ -274,7 +274,7 @@ class Candidate(Record):
     is a query, and an older prompt's pairs stay as history.
     """
 
-    scope: str
+    fingerprint: str
     seed_id: str
     generator: Literal["forward", "backward"]
     sample: int = Field(ge=0)

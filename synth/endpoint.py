@@ -20,8 +20,8 @@ import aiohttp
 import orjson
 
 from schemas.errors import AuthError, TeacherError, Unreachable
+from schemas.failpoints import failpoint
 from schemas.records import Json, Message, Sampling
-from schemas.transitions import reach
 from synth.chat_completions import (
     Answer,
     Broken,
@@ -214,12 +214,12 @@ class Endpoint:
         self.sent += 1
         began = time.perf_counter()
         # The callback runs when this coroutine waits for the answer, so after the request was handed to the socket.
-        asyncio.get_running_loop().call_soon(reach, "sent")
+        asyncio.get_running_loop().call_soon(failpoint, "sent")
         status, headers, content = await self._exchange("POST", self._completions, orjson.dumps(body))
         seconds = time.perf_counter() - began
         if status != 200:
             raise await self._failure(status, headers, content, body, seconds)
-        reach("received")
+        failpoint("received")
         return read_answer(content, seconds, body)
 
     async def _exchange(self, method: str, url: str, data: bytes | None = None) -> tuple[int, Mapping[str, str], bytes]:

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from schemas.errors import StoreError
+from schemas.failpoints import failpoint
 from schemas.records import Counts, Pair, Record, Seed
 from schemas.store import Store
-from schemas.transitions import reach
 from synth.chat_completions import Stopped
 from synth.generators import Generator
 
@@ -122,9 +122,9 @@ class _Run:
         self._error: BaseException | None = None
         self._reported_s = 0.0
         self._pair_ids = {
-            (g.scope, c.seed_id, c.sample): c.pair_id
+            (g.fingerprint, c.seed_id, c.sample): c.pair_id
             for g in generators
-            for c in store.candidates(g.scope)
+            for c in store.candidates(g.fingerprint)
             if c.pair_id is not None
         }
 
@@ -208,7 +208,7 @@ class _Run:
         """The pairs of an earlier run, if every place of this seed has one."""
         ids = []
         for sample in range(generator.samples):
-            pair_id = self._pair_ids.get((generator.scope, seed.id, sample))
+            pair_id = self._pair_ids.get((generator.fingerprint, seed.id, sample))
             if pair_id is None:
                 return None
             ids.append(pair_id)
@@ -232,7 +232,7 @@ class _Run:
         for candidate, pair in outcomes:
             records += (candidate,) if pair is None else (pair, candidate)
         await self._store.put(*records)
-        reach("pair_written")
+        failpoint("pair_written")
         for candidate, pair in outcomes:
             if pair is None:
                 word = (candidate.failure or "").partition(":")[0]
@@ -240,7 +240,7 @@ class _Run:
                 self._result.failed += 1
                 self._result.reasons[word] += 1
             else:
-                known = self._pair_ids.get((candidate.scope, candidate.seed_id, candidate.sample))
+                known = self._pair_ids.get((candidate.fingerprint, candidate.seed_id, candidate.sample))
                 await self._count(pair, new=known is None)
         self._report()
 

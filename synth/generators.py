@@ -1,4 +1,4 @@
-"""From a seed to pairs: forward (simple input to enhanced candidates), backward (excellent output to simple inputs).
+"""From a seed to pairs: forward (input to candidates), backward (excellent output to inputs).
 
 Backward follows Prompt Expansion (Datta et al. 2023, arXiv:2312.16720): excellent outputs are shortened at several
 levels of abstraction, so that the student sees inputs from terse to detailed for one and the same target.
@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 from prompts import Prompt
 from schemas.errors import PromptError
 from schemas.records import Candidate, Generated, Messages, Pair, Sampling, Seed, content_id
-from schemas.spec import Backward, Exemplar, Forward, Task
+from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, TaskSettings
 from synth.ledger import Completion, Ledger, Miss
 
 Name = Literal["forward", "backward"]
@@ -36,8 +36,8 @@ class Generator:
     """
 
     name: Name
-    scope: str
-    takes: Literal["simple", "enhanced"]
+    fingerprint: str
+    takes: Literal["input", "output"]
     samples: int
     ledger: Ledger
     outcomes: Callable[[Seed], AsyncIterator[Outcome]]
@@ -46,44 +46,46 @@ class Generator:
         return self.outcomes(seed)
 
 
-def forward(task: Task, exemplars: Sequence[Exemplar], settings: Forward, prompt: Prompt, ledger: Ledger) -> Generator:
-    """`settings.n` enhanced candidates of each simple seed, asked for in one request.
+def forward(
+    task: TaskSettings, exemplars: Sequence[Exemplar], settings: ForwardSettings, prompt: Prompt, ledger: Ledger
+) -> Generator:
+    """`settings.n` candidates of each input seed, asked for in one request.
 
     `prompt` may use the variables style, exemplars, simple, system and language. A JSON schema in the prompt file binds
     the answers.
     """
-    render = _renderer(prompt, task, exemplars, "simple")
-    named = scope("forward", task, exemplars, settings, prompt, ledger)
+    render = _renderer(prompt, task, exemplars, "input")
+    named = fingerprint("forward", task, exemplars, settings, prompt, ledger)
 
     async def outcomes(seed: Seed) -> AsyncIterator[Outcome]:
-        answers = await ledger.complete(render(simple=seed.text), settings.sampling, settings.n, prompt.schema)
+        answers = await ledger.complete(render(input=seed.text), settings.sampling, settings.n, prompt.schema)
         for sample, answer in enumerate(answers):
             place = _Place(named, seed, "forward", sample)
-            yield place.outcome(answer, task, prompt, ledger, settings.sampling, simple=seed.text)
+            yield place.outcome(answer, task, prompt, ledger, settings.sampling, input=seed.text)
 
-    return Generator("forward", named, "simple", settings.n, ledger, outcomes)
+    return Generator("forward", named, "input", settings.n, ledger, outcomes)
 
 
 def backward(
-    task: Task, exemplars: Sequence[Exemplar], settings: Backward, prompt: Prompt, ledger: Ledger
+    task: TaskSettings, exemplars: Sequence[Exemplar], settings: BackwardSettings, prompt: Prompt, ledger: Ledger
 ) -> Generator:
-    """One simple version of each enhanced seed at every level of `settings.levels`, asked for at the same time.
+    """One simple version of each output seed at every level of `settings.levels`, asked for at the same time.
 
     `prompt` may use the variables style, exemplars, enhanced, level, system and language. Sample i of a seed is level
     i, which the pair names in `meta`.
     """
-    render = _renderer(prompt, task, exemplars, "enhanced", "level")
-    named = scope("backward", task, exemplars, settings, prompt, ledger)
+    render = _renderer(prompt, task, exemplars, "output", "level")
+    named = fingerprint("backward", task, exemplars, settings, prompt, ledger)
 
     async def outcomes(seed: Seed) -> AsyncIterator[Outcome]:
-        chats = [render(enhanced=seed.text, level=level) for level in settings.levels]
+        chats = [render(output=seed.text, level=level) for level in settings.levels]
         asked = [asyncio.create_task(ledger.complete(chat, settings.sampling, schema=prompt.schema)) for chat in chats]
         try:
             for sample, (level, question) in enumerate(zip(settings.levels, asked, strict=True)):
                 (answer,) = await question
                 place = _Place(named, seed, "backward", sample)
                 meta = {"level": level}
-                yield place.outcome(answer, task, prompt, ledger, settings.sampling, enhanced=seed.text, meta=meta)
+                yield place.outcome(answer, task, prompt, ledger, settings.sampling, output=seed.text, meta=meta)
         except asyncio.CancelledError:
             for question in asked:
                 question.cancel()
@@ -92,14 +94,14 @@ def backward(
             # After an error in one level the answers on their way for the others are still worth having.
             await asyncio.gather(*asked, return_exceptions=True)
 
-    return Generator("backward", named, "enhanced", len(settings.levels), ledger, outcomes)
+    return Generator("backward", named, "output", len(settings.levels), ledger, outcomes)
 
 
-def scope(
+def fingerprint(
     generator: Name,
-    task: Task,
+    task: TaskSettings,
     exemplars: Sequence[Exemplar],
-    settings: Forward | Backward,
+    settings: ForwardSettings | BackwardSettings,
     prompt: Prompt,
     ledger: Ledger,
 ) -> str:
@@ -112,9 +114,9 @@ def scope(
     shapes = [
         prompt.ref,
         [task.style, task.system, task.language],
-        [[e.simple, e.enhanced] for e in exemplars],
+        [[e.input, e.output] for e in exemplars],
         settings.sampling.model_dump(mode="json"),
-        list(settings.levels) if isinstance(settings, Backward) else None,
+        list(settings.levels) if isinstance(settings, BackwardSettings) else None,
         [ledger.identity, ledger.revision],
     ]
     return content_id("scope", [generator, shapes])
@@ -123,7 +125,7 @@ def scope(
 class _Place(NamedTuple):
     """One place in the pool."""
 
-    scope: str
+    fingerprint: str
     seed: Seed
     generator: Name
     sample: int
@@ -131,13 +133,13 @@ class _Place(NamedTuple):
     def outcome(
         self,
         answer: Completion | Miss,
-        task: Task,
+        task: TaskSettings,
         prompt: Prompt,
         ledger: Ledger,
         sampling: Sampling,
         *,
-        simple: str | None = None,
-        enhanced: str | None = None,
+        input: str | None = None,
+        output: str | None = None,
         meta: dict[str, Any] | None = None,
     ) -> Outcome:
         """The pair of the seed's side and the answer; a failure for a miss, or if cleaning leaves nothing."""
@@ -148,8 +150,8 @@ class _Place(NamedTuple):
             return Outcome(self._candidate(failure="empty: the answer was only quotes or a fence"), None)
         pair = Pair(
             seed_id=self.seed.id,
-            simple=text if simple is None else simple,
-            enhanced=text if enhanced is None else enhanced,
+            input=text if input is None else input,
+            output=text if output is None else output,
             system=task.system,
             origin=Generated(
                 generator=self.generator,
@@ -164,7 +166,7 @@ class _Place(NamedTuple):
 
     def _candidate(self, *, pair_id: str | None = None, failure: str | None = None) -> Candidate:
         return Candidate(
-            scope=self.scope,
+            fingerprint=self.fingerprint,
             seed_id=self.seed.id,
             generator=self.generator,
             sample=self.sample,
@@ -193,7 +195,9 @@ def clean(text: str) -> str:
     return text
 
 
-def _renderer(prompt: Prompt, task: Task, exemplars: Sequence[Exemplar], *varying: str) -> Callable[..., Messages]:
+def _renderer(
+    prompt: Prompt, task: TaskSettings, exemplars: Sequence[Exemplar], *varying: str
+) -> Callable[..., Messages]:
     """`prompt.render` for what changes from seed to seed, as far as the prompt uses it; the rest is given once."""
     known = {"style": task.style, "exemplars": exemplars, "system": task.system, "language": task.language}
     for name in prompt.variables:

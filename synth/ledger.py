@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from schemas.failpoints import failpoint
 from schemas.records import Call, CallStatus, Json, Message, Sampling, Usage, content_id
-from schemas.spec import Teacher
+from schemas.spec import TeacherSettings
 from schemas.store import Store
-from schemas.transitions import reach
 from synth.chat_completions import Answer, Refused, Unanswered
 from synth.endpoint import Endpoint
 
@@ -67,7 +67,7 @@ class Ledger:
         self,
         store: Store,
         endpoint: Endpoint,
-        teacher: Teacher,
+        teacher: TeacherSettings,
         *,
         retry_failed: bool = False,
         concurrency: int | None = None,
@@ -260,7 +260,7 @@ class Ledger:
                 await self._store.put(*calls)
             finally:
                 self.in_flight -= 1
-        reach("committed")
+        failpoint("committed")
         for call in calls:
             self._index.setdefault(call.key, []).append((call.attempt, call.status))
         return calls

@@ -103,7 +103,7 @@ class Example(Record):
     """A seed shown side by side; its outputs are found by `seed_id`."""
 
     seed_id: str
-    simple: str
+    input: str
 
 
 class Evaluation(Record):
@@ -115,7 +115,7 @@ class Evaluation(Record):
     id: str
     adapter_id: str
     test_set: str
-    checks_scope: str
+    checks_fingerprint: str
     check_names: tuple[str, ...]
     seeds: int
     samples: int

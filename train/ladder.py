@@ -20,7 +20,7 @@ import orjson
 from curate.split import split_of
 from schemas.errors import NoWork, PairsmithError
 from schemas.records import Call, Sampling, Seed, Usage, content_id
-from schemas.spec import Spec, Teacher
+from schemas.spec import Spec, TeacherSettings
 from schemas.spec_file import Project
 from schemas.store import Store
 from synth.embedded.process import EmbeddedServer, embedded
@@ -45,7 +45,7 @@ from train.rungs import Contender, contenders, decodings
 from train.served_base import served_base
 from train.student import Progress, Student, find_student
 
-OpenTeacher = Callable[[Teacher], AbstractAsyncContextManager[Endpoint]]
+OpenTeacher = Callable[[TeacherSettings], AbstractAsyncContextManager[Endpoint]]
 
 _TUNED = "tuned"
 _SIDE_BY_SIDE = 10
@@ -63,7 +63,7 @@ async def evaluate(
     project: Project,
     store: Store,
     trained: TrainResult,
-    teacher: Teacher,
+    teacher: TeacherSettings,
     open_teacher: OpenTeacher,
     out_dir: Path,
     *,
@@ -73,7 +73,7 @@ async def evaluate(
 
     `teacher` is the spec's teacher with its revision; `open_teacher` is called only if its rung is not the few-shot
     rung and has to be asked elsewhere. Reports progress("evaluate", {done, total, rung, mode, tokens}), in answers.
-    Raises NoWork when no active simple seed falls into the test split or no rung gave any answer, and PairsmithError
+    Raises NoWork when no active input seed falls into the test split or no rung gave any answer, and PairsmithError
     when the adapter is not really on and off, or was trained on another base. The caller stores `result.artifact`.
     """
     spec = project.spec
@@ -111,7 +111,7 @@ async def evaluate(
         # One model at a time: the servers of base and tuned never stand beside each other in memory.
         async with opened as (endpoint, server):
             if where == "tuned" and server is not None:
-                shown = spec.exemplars[0].enhanced if spec.exemplars else spec.task.style
+                shown = spec.exemplars[0].output if spec.exemplars else spec.task.style
                 adapter = await check_adapter(server.base_url, server.model, _TUNED, first.messages(seeds[0]), shown)
             used.append(ledger := Ledger(store, endpoint, first.teacher, concurrency=spec.evaluate.concurrency))
             answers += [await asking.rung(rung, ledger) for rung in (first, *more)]
@@ -130,27 +130,27 @@ async def evaluate(
 
 
 def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
-    """The active simple seeds of the test split, in the order of their ids; the first `evaluate.max_seeds` of them.
+    """The active input seeds of the test split, in the order of their ids; the first `evaluate.max_seeds` of them.
 
     Ids are hashes, so that order is as good as random and does not move when seeds are added.
     """
-    simple = [seed for seed in store.seeds() if seed.kind == "simple"]
-    held_out = sorted((s for s in simple if split_of(s.id, spec.split) == "test"), key=lambda s: s.id)
+    input = [seed for seed in store.seeds() if seed.kind == "input"]
+    held_out = sorted((s for s in input if split_of(s.id, spec.split) == "test"), key=lambda s: s.id)
     if not held_out:
         raise NoWork(
-            f"none of the {len(simple)} simple seeds falls into the test split.",
+            f"none of the {len(input)} input seeds falls into the test split.",
             why="There is nothing to evaluate on that training has not seen.",
             fix="Add seeds, or raise split.test and export and train again.",
         )
     return held_out[: spec.evaluate.max_seeds]
 
 
-def _base_teacher(spec: Spec, student: Student, teacher: Teacher) -> Teacher:
+def _base_teacher(spec: Spec, student: Student, teacher: TeacherSettings) -> TeacherSettings:
     """The untuned student as a teacher of its own ledger; the embedded teacher itself where they are the same model."""
     local = {"url": "embedded", "attempts": 1, "concurrency": spec.evaluate.concurrency, "timeout_s": _TIMEOUT_S}
     if teacher.url == "embedded" and spec.train.base == "embedded":
         return teacher.model_copy(update=local)
-    return Teacher(model=student.name, revision=student.hash, retries=teacher.retries, **local)
+    return TeacherSettings(model=student.name, revision=student.hash, retries=teacher.retries, **local)
 
 
 def _evaluation_id(
@@ -163,7 +163,9 @@ def _evaluation_id(
     ]
     settings = spec.evaluate.model_dump(mode="json", exclude={"concurrency"})
     seed = spec.train.seed
-    return content_id("evaluation", [trained.adapter_id, test_set_hash(seeds), asked, checks.scope, settings, seed])
+    return content_id(
+        "evaluation", [trained.adapter_id, test_set_hash(seeds), asked, checks.fingerprint, settings, seed]
+    )
 
 
 def test_set_hash(seeds: Sequence[Seed]) -> str:
@@ -185,7 +187,7 @@ async def _here(
 
 @asynccontextmanager
 async def _elsewhere(
-    teacher: Teacher, open_teacher: OpenTeacher
+    teacher: TeacherSettings, open_teacher: OpenTeacher
 ) -> AsyncIterator[tuple[Endpoint, EmbeddedServer | None]]:
     async with open_teacher(teacher) as endpoint:
         yield endpoint, None
@@ -283,7 +285,7 @@ def _evaluation(
         id=identity,
         adapter_id=trained.adapter_id,
         test_set=test_set_hash(seeds),
-        checks_scope=checks.scope,
+        checks_fingerprint=checks.fingerprint,
         check_names=checks.names,
         seeds=len(seeds),
         samples=spec.evaluate.samples,
@@ -306,7 +308,7 @@ def _evaluation(
         comparisons=tuple(one for one in comparisons if one is not None),
         adapter_check=adapter,
         side_by_side=pick_examples(
-            [Example(seed_id=seed.id, simple=seed.text or "") for seed in seeds], _SIDE_BY_SIDE, random_seed
+            [Example(seed_id=seed.id, input=seed.text or "") for seed in seeds], _SIDE_BY_SIDE, random_seed
         ),
         side_by_side_seed=random_seed,
         outputs=tuple(outputs),

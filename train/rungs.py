@@ -9,7 +9,7 @@ from typing import Literal
 import prompts
 from prompts import Prompt
 from schemas.records import Message, Messages, Sampling, Seed
-from schemas.spec import Exemplar, Spec, Teacher
+from schemas.spec import Exemplar, Spec, TeacherSettings
 from schemas.spec_file import Project
 
 Where = Literal["base", "teacher", "tuned"]
@@ -21,7 +21,7 @@ class Contender:
 
     names: tuple[str, ...]
     where: Where
-    teacher: Teacher
+    teacher: TeacherSettings
     exemplars: int
     messages: Callable[[Seed], Messages]
 
@@ -36,7 +36,7 @@ class Contender:
 
 
 def contenders(
-    project: Project, seeds: Sequence[Seed], base: Teacher, tuned: Teacher, teacher: Teacher
+    project: Project, seeds: Sequence[Seed], base: TeacherSettings, tuned: TeacherSettings, teacher: TeacherSettings
 ) -> list[Contender]:
     """The ladder, lowest rung first, with rungs that are the same merged into one.
 
@@ -69,7 +69,7 @@ def _asking(prompt: Prompt, spec: Spec, exemplars: Sequence[Exemplar]) -> Callab
     task = spec.task
     known = {"style": task.style, "exemplars": exemplars, "system": task.system, "language": task.language}
     wanted = {name: value for name, value in known.items() if name in prompt.variables}
-    return lambda seed: prompt.render(**wanted, simple=seed.text)
+    return lambda seed: prompt.render(**wanted, input=seed.text)
 
 
 def _tuned(spec: Spec) -> Callable[[Seed], Messages]:

@@ -20,7 +20,7 @@ import orjson
 
 from schemas.errors import NoWork, PairsmithError
 from schemas.records import content_id
-from schemas.spec import Train
+from schemas.spec import TrainSettings
 from train.mask import assert_completion_only, plain_preview
 from train.model_card import model_card
 from train.outcome import TrainResult
@@ -34,7 +34,7 @@ _WARMUP = 0.1
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
 
 
-def adapter_id(dataset_id: str, settings: Train, base_hash: str) -> str:
+def adapter_id(dataset_id: str, settings: TrainSettings, base_hash: str) -> str:
     """The name of the adapter that these inputs make. Library versions and the processor are facts, not inputs."""
     return content_id("adapter", [dataset_id, settings.model_dump(mode="json", exclude={"base"}), base_hash])
 
@@ -43,7 +43,7 @@ def fine_tune(
     student: Student,
     splits: Mapping[str, Sequence[Row]],
     dataset_id: str,
-    settings: Train,
+    settings: TrainSettings,
     out_dir: Path,
     *,
     progress: Progress | None = None,
@@ -83,7 +83,7 @@ def _train(
     tokenizer: Any,
     splits: Mapping[str, Sequence[Row]],
     dataset_id: str,
-    settings: Train,
+    settings: TrainSettings,
     folder: Path,
     progress: Progress | None,
 ) -> TrainResult:

@@ -27,12 +27,12 @@ from curate.gates.patterns import must, must_not
 from curate.gates.user import user_gate
 from schemas.errors import SpecError
 from schemas.records import Imported, Pair, Verdict, content_id
-from schemas.spec import Gates, Pattern, Task
+from schemas.spec import GateSettings, Pattern, TaskSettings
 
 __all__ = ["Gate", "GateStep", "Judgement", "gates_for", "judge", "judge_text"]
 
 
-def gates_for(task: Task, gates: Gates, folder: Path) -> list[GateStep]:
+def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[GateStep]:
     """The gates that the spec asks for, cheap ones first; every pattern and every user function is a gate of its own.
 
     Names: `gate/length@1`, `gate/must:ar_flag@1`, `gate/user:rules:polite@1`. Paths and user modules are looked up in
@@ -90,14 +90,14 @@ def judge(pair: Pair, steps: Sequence[GateStep]) -> list[Verdict]:
     """
     pair_id = pair.id
     return [
-        Verdict(pair_id=pair_id, by=step.by, scope=step.scope, keep=keep, score=score, reason=reason)
+        Verdict(pair_id=pair_id, by=step.by, fingerprint=step.fingerprint, keep=keep, score=score, reason=reason)
         for step, (keep, score, reason) in ((step, _safely(step, pair)) for step in steps)
     ]
 
 
-def judge_text(simple: str, enhanced: str, steps: Sequence[GateStep], system: str = "") -> dict[str, Judgement]:
+def judge_text(input: str, output: str, steps: Sequence[GateStep], system: str = "") -> dict[str, Judgement]:
     """The same gates on two strings, by the step's name: `all(j.keep for j in ....values())` is a strict pass."""
-    pair = Pair(seed_id="", simple=simple, enhanced=enhanced, system=system, origin=Imported(source="text"))
+    pair = Pair(seed_id="", input=input, output=output, system=system, origin=Imported(source="text"))
     return {step.by: _safely(step, pair) for step in steps}
 
 

@@ -173,7 +173,7 @@ def answered(pair: Pair, style: str = "") -> Judgement:
                 return rejected("answered", f"the {side} text {what}: {quote(found)}")
         if (found := _new(_FROM_OUTSIDE, said, given)) and not _YOUR_PICTURE.search(said):
             return rejected("answered", f"the {side} text describes it from outside: {quote(found)}")
-        end = _end_of_subject(said, fold(pair.simple)) if side == "enhanced" else 0
+        end = _end_of_subject(said, fold(pair.input)) if side == "output" else 0
         if end and (explained := _EXPLAINS.match(said, end)) and explained[0].strip() not in given:
             return rejected("answered", f"it explains the subject: {quote(said[: explained.end()])}")
     return passed("it is a rewrite")
@@ -181,7 +181,7 @@ def answered(pair: Pair, style: str = "") -> Judgement:
 
 def _given(pair: Pair, side: Side, style: str) -> str:
     """What the text of `side` may say because it was told to: the other side's words and the house style's."""
-    return fold(f"{pair.simple if side == 'enhanced' else pair.enhanced}\n{style}")
+    return fold(f"{pair.input if side == 'output' else pair.output}\n{style}")
 
 
 def _new(pattern: re.Pattern[str], said: str, given: str) -> str:
@@ -191,7 +191,7 @@ def _new(pattern: re.Pattern[str], said: str, given: str) -> str:
 
 
 def _end_of_subject(said: str, given: str) -> int:
-    """Where the subject at the start of `said` ends, if it is made of words of the simple side; else 0."""
+    """Where the subject at the start of `said` ends, if it is made of words of the input; else 0."""
     known = {word.removesuffix("s") for word in words(given)} | {"a", "an", "the"}
     end, has_content = 0, False
     for match in re.finditer(r"[\w'-]+", said[:120]):

@@ -20,7 +20,7 @@ _LENS = re.compile(r"\d+ ?mm(?:[ -][\w-]+){0,2}? (?:lens|film|camera|macro|photo
 
 
 def lost_content(pair: Pair) -> Judgement:
-    """What the simple side says is in the enhanced one. Score: the share of content words that survive.
+    """What the input says is in the output. Score: the share of content words that survive.
 
     Strict: every number, in digits or words (`three`, `3`, `a trio`; `PW-55120`; `2pm`, `14:00`), and every quoted
     text, up to case, spacing and punctuation. Lenient: of the content words at least one must survive; where the simple
@@ -28,46 +28,46 @@ def lost_content(pair: Pair) -> Judgement:
     several phrases is often paraphrased. A word survives as itself, inflected, in a compound, spelt out from an
     abbreviation, or with a typing mistake mended.
 
-    Backward, the same rule finds numbers and quotations that the simple side made up.
-    Not covered: synonyms (they are why the rule on words is lenient), numbers that the enhanced side makes up, a number
+    Backward, the same rule finds numbers and quotations that the input made up.
+    Not covered: synonyms (they are why the rule on words is lenient), numbers that the output makes up, a number
     kept but given to another thing, texts in scripts without spaces (their numbers and quotations are still checked).
     """
-    lost = _lost_numbers(pair.simple, pair.enhanced)
+    lost = _lost_numbers(pair.input, pair.output)
     if lost:
         missing = ", ".join(map(quote, lost))
-        return rejected("lost_number", f"the simple side says {missing}, the enhanced side does not")
-    vocabulary = Vocabulary(pair.enhanced)
-    for quoted in quotations(pair.simple):
+        return rejected("lost_number", f"the input says {missing}, the output does not")
+    vocabulary = Vocabulary(pair.output)
+    for quoted in quotations(pair.input):
         wanted = " ".join(words(quoted))
         said = f" {' '.join(vocabulary.words)} "
-        if f" {wanted} " not in said if wanted else fold(quoted) not in fold(pair.enhanced):
+        if f" {wanted} " not in said if wanted else fold(quoted) not in fold(pair.output):
             return rejected("lost_quote", f"the quoted text {quote(quoted)} is missing")
-    content = content_words(pair.simple)
+    content = content_words(pair.input)
     if not content:
-        return passed("the simple side has no content words to keep")
+        return passed("the input has no content words to keep")
     gone = [word for word in content if word not in vocabulary]
     share = 1 - len(gone) / len(content)
-    subject = (content_words(main_phrase(pair.simple)) if _ONE_PHRASE.fullmatch(pair.simple) else []) or content
+    subject = (content_words(main_phrase(pair.input)) if _ONE_PHRASE.fullmatch(pair.input) else []) or content
     if share == 0 or (share < 0.5 and all(word in gone for word in subject)):
         return rejected("lost_subject", f"nothing is left of {', '.join(map(quote, gone[:5]))}", share)
     return passed(f"{share:.0%} of the content words survive", share)
 
 
-def _lost_numbers(simple: str, enhanced: str) -> list[str]:
-    """What of the simple side's numbers the enhanced side does not tell.
+def _lost_numbers(input: str, output: str) -> list[str]:
+    """What of the input's numbers the output does not tell.
 
     The numbers of an option (`--ar 3:2`) keep a ratio or an option, they are not three of anything; nor is a lens of
     35mm the 35 of something else.
     """
-    options = required(" ".join(_RATIO_OR_OPTION.findall(simple)))
-    wanted = required(_RATIO_OR_OPTION.sub(" , ", simple))
+    options = required(" ".join(_RATIO_OR_OPTION.findall(input)))
+    wanted = required(_RATIO_OR_OPTION.sub(" , ", input))
     if not options and not wanted:
         return []
-    description = without_options(enhanced)
-    if not _LENS.search(simple):
+    description = without_options(output)
+    if not _LENS.search(input):
         description = _LENS.sub(" , ", description)
     told = NumbersTold(description)
-    anywhere = NumbersTold(enhanced) if options else told
+    anywhere = NumbersTold(output) if options else told
     return [n.text for n in wanted if n not in told] + [n.text for n in options if n not in anywhere]
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.words import ASKING_WORDS, STOP_WORDS, count_words, fold, stem, without_options, words
 from schemas.records import Pair
-from schemas.spec import Length
+from schemas.spec import LengthSettings
 
 _JSON_KEY = re.compile(r'"[^"\n]{1,80}"\s*:')
 _CLAUSE_END = re.compile(r"[,.;:!?\n\u3001\u3002]+(?:\s|$)")
@@ -17,24 +17,24 @@ _LEAK = 6
 _SAME_CHARACTER = re.compile(r"([^\s\-=_*.~#])\1{11,}")
 
 
-def length(pair: Pair, bounds: Length) -> Judgement:
-    """Words of the enhanced text and enhanced words / simple words within `bounds`. Score: the words.
+def length(pair: Pair, bounds: LengthSettings) -> Judgement:
+    """Words of the output and output words / input words within `bounds`. Score: the words.
 
     Words are counted as a word counter counts them (by white space; scripts without spaces by character), so an option
     such as `--ar 3:2` counts as two. Not covered: a text of the right length that ends in mid-sentence.
     """
-    enhanced, simple = count_words(pair.enhanced), max(1, count_words(pair.simple))
-    ratio = enhanced / simple
-    if enhanced < bounds.min_words:
-        return rejected("short", f"it has {enhanced} words, at least {bounds.min_words} are asked for", enhanced)
-    if enhanced > bounds.max_words:
-        return rejected("long", f"it has {enhanced} words, at most {bounds.max_words} are allowed", enhanced)
-    told = f"{enhanced} words are {ratio:.2f} times the {simple} of the simple side"
+    output, input = count_words(pair.output), max(1, count_words(pair.input))
+    ratio = output / input
+    if output < bounds.min_words:
+        return rejected("short", f"it has {output} words, at least {bounds.min_words} are asked for", output)
+    if output > bounds.max_words:
+        return rejected("long", f"it has {output} words, at most {bounds.max_words} are allowed", output)
+    told = f"{output} words are {ratio:.2f} times the {input} of the input"
     if ratio < bounds.min_ratio:
-        return rejected("short", f"{told}, at least {bounds.min_ratio:g} times are asked for", enhanced)
+        return rejected("short", f"{told}, at least {bounds.min_ratio:g} times are asked for", output)
     if ratio > bounds.max_ratio:
-        return rejected("long", f"{told}, at most {bounds.max_ratio:g} times are allowed", enhanced)
-    return passed(told, enhanced)
+        return rejected("long", f"{told}, at most {bounds.max_ratio:g} times are allowed", output)
+    return passed(told, output)
 
 
 def repetition(pair: Pair) -> Judgement:
@@ -113,27 +113,27 @@ def _follows_itself(tokens: list[str]) -> str:
 
 
 def echo(pair: Pair, style: str = "") -> Judgement:
-    """The enhanced text is more than the simple one again. Score: the share of its distinct content words that are new.
+    """The output is more than the input again. Score: the share of its distinct content words that are new.
 
     Case, punctuation, order, inflection, white space, options (`--ar 3:2`) and filler (`an image of`) make no
-    difference. It is an echo when fewer than 15 % of the content words are new and 80 % of the simple side's are there,
+    difference. It is an echo when fewer than 15 % of the content words are new and 80 % of the input's are there,
     or when the text repeats the instruction: the first six words of the system prompt or of the style (a sentence from
-    its middle may be one that the style wants), unless the simple side says them too.
+    its middle may be one that the style wants), unless the input says them too.
     Not covered: an echo padded with words of its own. A task whose rewrites change few words should switch it off.
     """
-    simple, enhanced = words(without_options(pair.simple)), words(without_options(pair.enhanced))
-    if not enhanced or simple == enhanced:
-        return rejected("echo", f"nothing is added to {quote(pair.simple)}", 0.0)
-    old, told = _weighty(simple), _weighty(enhanced)
+    input, output = words(without_options(pair.input)), words(without_options(pair.output))
+    if not output or input == output:
+        return rejected("echo", f"nothing is added to {quote(pair.input)}", 0.0)
+    old, told = _weighty(input), _weighty(output)
     added = [word for root, word in told.items() if root not in old]
     new = len(added) / len(told) if told else 1.0
     kept = sum(root in told for root in old) / len(old) if old else 0.0
     if new < 0.15 and kept >= 0.8:
         more = ", ".join(added) or "nothing of weight"
-        return rejected("echo", f"it is the simple side again, with {more} added", new)
+        return rejected("echo", f"it is the input again, with {more} added", new)
     for instruction in (pair.system, style):
         start = words(instruction)[:_LEAK]
-        if len(start) == _LEAK and _has_run(enhanced, start) and not _has_run(simple, start):
+        if len(start) == _LEAK and _has_run(output, start) and not _has_run(input, start):
             return rejected("echo", f"it repeats the instruction: {quote(' '.join(start))}", new)
     return passed(f"{new:.0%} of its content words are new", new)
 

@@ -16,7 +16,7 @@ _UNSEEN = "check:"
 class Row(NamedTuple):
     """A drawn input and one answer of every rung, in the ladder's order; None where the rung gave none."""
 
-    simple: str
+    input: str
     answers: tuple[tuple[Rung, Output | None], ...]
 
 
@@ -152,7 +152,7 @@ def drawn(evaluation: Evaluation) -> list[Row]:
     """The drawn inputs with the first sampled answer of every rung."""
     first = {(o.rung, o.seed_id): o for o in evaluation.outputs if o.mode == "sampled" and o.sample == 0}
     return [
-        Row(one.simple, tuple((rung, first.get((rung.name, one.seed_id))) for rung in evaluation.rungs))
+        Row(one.input, tuple((rung, first.get((rung.name, one.seed_id))) for rung in evaluation.rungs))
         for one in evaluation.side_by_side
     ]
 

@@ -14,7 +14,7 @@ from pairsmith.receipt import Draft, recording
 from pairsmith.session import Session
 from schemas.errors import Interrupted
 from schemas.records import Pair, Seed, content_id
-from schemas.spec import Teacher
+from schemas.spec import TeacherSettings
 from schemas.spec_file import Project
 from schemas.store import Store
 from synth import generators
@@ -70,7 +70,7 @@ async def _ask(
     session: Session,
     project: Project,
     store: Store,
-    teacher: Teacher,
+    teacher: TeacherSettings,
     seeds: Sequence[Seed],
     retry_failed: bool,
     draft: Draft,
@@ -84,7 +84,7 @@ async def _ask(
         async with teachers.asleep(teacher) if idle else teachers.opened(teacher, session.say) as endpoint:
             ledger = Ledger(store, endpoint, teacher, retry_failed=retry_failed)
             made_by = _generators(project, ledger)
-            draft.facts["scopes"] = {generator.name: generator.scope for generator in made_by}
+            draft.facts["scopes"] = {generator.name: generator.fingerprint for generator in made_by}
             try:
                 await run_engine(
                     store,
@@ -124,7 +124,7 @@ def all_decided(store: Store, seeds: Sequence[Seed], ready: Sequence[Generator])
     for generator in ready:
         decided = {
             (c.seed_id, c.sample)
-            for c in store.candidates(generator.scope)
+            for c in store.candidates(generator.fingerprint)
             if c.failure is None or c.failure.partition(":")[0] not in UNANSWERED
         }
         wanted = {(seed.id, n) for seed in seeds if seed.kind == generator.takes for n in range(generator.samples)}
@@ -133,19 +133,21 @@ def all_decided(store: Store, seeds: Sequence[Seed], ready: Sequence[Generator])
     return True
 
 
-def _pool_id(store: Store, scopes: Iterable[str]) -> str:
+def _pool_id(store: Store, fingerprints: Iterable[str]) -> str:
     """A hash of every place and its outcome: another pair in the pool makes another id."""
     places = sorted(
-        [c.seed_id, c.sample, c.pair_id or "", c.failure or ""] for scope in scopes for c in store.candidates(scope)
+        [c.seed_id, c.sample, c.pair_id or "", c.failure or ""]
+        for fingerprint in fingerprints
+        for c in store.candidates(fingerprint)
     )
     return content_id("pool", places)
 
 
-async def pool_scopes(session: Session, project: Project, store: Store) -> list[str]:
+async def pool_fingerprints(session: Session, project: Project, store: Store) -> list[str]:
     """The scopes under which the candidates of the present spec stand. Asks no teacher."""
     teacher = teachers.identified(project, session.say)
     async with teachers.asleep(teacher) as nobody:
-        return [generator.scope for generator in _generators(project, Ledger(store, nobody, teacher))]
+        return [generator.fingerprint for generator in _generators(project, Ledger(store, nobody, teacher))]
 
 
 def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:

@@ -174,10 +174,12 @@ class Store:
         usage = Usage(prompt_tokens=int(prompt), completion_tokens=int(completion), cached_tokens=int(cached))
         return usage, float(usd), int(requests)
 
-    def candidates(self, scope: str | None = None) -> list[Candidate]:
+    def candidates(self, fingerprint: str | None = None) -> list[Candidate]:
         """The outcomes of one generation scope, or of all."""
         query = _bodies(tables.candidates)
-        return self._records(Candidate, query if scope is None else query.where(tables.candidates.c.scope == scope))
+        return self._records(
+            Candidate, query if fingerprint is None else query.where(tables.candidates.c.fingerprint == fingerprint)
+        )
 
     def pairs(self, ids: Iterable[str] | None = None) -> list[Pair]:
         """All pairs, or those of `ids`."""
@@ -192,7 +194,7 @@ class Store:
         """pair id -> its verdicts, the latest for every (by, scope), in the order in which the steps first spoke."""
         latest: dict[str, dict[tuple[str, str], Verdict]] = {}
         for verdict in self._by_id(Verdict, tables.verdicts, tables.verdicts.c.pair_id, pair_ids):
-            latest.setdefault(verdict.pair_id, {})[verdict.by, verdict.scope] = verdict
+            latest.setdefault(verdict.pair_id, {})[verdict.by, verdict.fingerprint] = verdict
         return {pair_id: list(found.values()) for pair_id, found in latest.items()}
 
     def reviews(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Review]]:

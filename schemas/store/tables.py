@@ -86,14 +86,14 @@ def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
             return pairs, {"id": record.id, "seed_id": record.seed_id, "body": body}
         case Candidate():
             return candidates, {
-                "scope": record.scope,
+                "scope": record.fingerprint,
                 "seed_id": record.seed_id,
                 "generator": record.generator,
                 "sample": record.sample,
                 "body": body,
             }
         case Verdict():
-            return verdicts, {"pair_id": record.pair_id, "by": record.by, "scope": record.scope, "body": body}
+            return verdicts, {"pair_id": record.pair_id, "by": record.by, "scope": record.fingerprint, "body": body}
         case Review():
             return reviews, {"id": record.id, "pair_id": record.pair_id, "body": body}
         case Routed():

@@ -14,20 +14,20 @@ from curate.gates.form import echo, length, repetition
 from curate.gates.language import language
 from schemas.errors import SpecError
 from schemas.records import Generated, Imported, Pair, Sampling
-from schemas.spec import Gates, Length, Pattern, Task
+from schemas.spec import GateSettings, LengthSettings, Pattern, TaskSettings
 
-TASK = Task(name="demo", style="Rewrite it in full.")
-
-
-def pair(simple: str, enhanced: str, system: str = "") -> Pair:
-    return Pair(seed_id="s", simple=simple, enhanced=enhanced, system=system, origin=Imported(source="test"))
+TASK = TaskSettings(name="demo", style="Rewrite it in full.")
 
 
-def backward(simple: str, enhanced: str) -> Pair:
+def pair(input: str, output: str, system: str = "") -> Pair:
+    return Pair(seed_id="s", input=input, output=output, system=system, origin=Imported(source="test"))
+
+
+def backward(input: str, output: str) -> Pair:
     origin = Generated(
         generator="backward", prompt="simplify/v1@0", teacher="t", sampling=Sampling(), calls=(("k", 1),)
     )
-    return Pair(seed_id="s", simple=simple, enhanced=enhanced, system="", origin=origin)
+    return Pair(seed_id="s", input=input, output=output, system="", origin=origin)
 
 
 def word(judgement: Judgement) -> str:
@@ -36,11 +36,11 @@ def word(judgement: Judgement) -> str:
     return judgement.reason.split()[0]
 
 
-BAND = Length(min_words=4, max_words=8, min_ratio=1.5, max_ratio=6)
+BAND = LengthSettings(min_words=4, max_words=8, min_ratio=1.5, max_ratio=6)
 
 
 @pytest.mark.parametrize(
-    ("simple", "enhanced", "expected"),
+    ("input", "output", "expected"),
     [
         ("red fox", "a red fox", "short"),
         ("red fox", "a red fox in fresh white snow", "ok"),
@@ -53,13 +53,13 @@ BAND = Length(min_words=4, max_words=8, min_ratio=1.5, max_ratio=6)
         ("", "one two three four", "ok"),
     ],
 )
-def test_length_counts_words_and_their_ratio(simple: str, enhanced: str, expected: str) -> None:
+def test_length_counts_words_and_their_ratio(input: str, output: str, expected: str) -> None:
     """Both bounds hold on words and on the ratio; an option is two words; unspaced scripts count by character."""
-    assert word(length(pair(simple, enhanced), BAND)) == expected
+    assert word(length(pair(input, output), BAND)) == expected
 
 
 @pytest.mark.parametrize(
-    ("enhanced", "expected"),
+    ("output", "expected"),
     [
         ("a street at night, a neon street at night, a neon street at night, a neon street at night, a neon", "loop"),
         ("a tall ship under a very very very very dark sky by the old harbour wall", "loop"),
@@ -74,13 +74,13 @@ def test_length_counts_words_and_their_ratio(simple: str, enhanced: str, expecte
         ("", "ok"),
     ],
 )
-def test_repetition_finds_loops_and_leaves_lists_alone(enhanced: str, expected: str) -> None:
+def test_repetition_finds_loops_and_leaves_lists_alone(output: str, expected: str) -> None:
     """A loop is told from a list, an anaphora, a table rule, and the keys of a JSON text."""
-    assert word(repetition(pair("x", enhanced))) == expected
+    assert word(repetition(pair("x", output))) == expected
 
 
 @pytest.mark.parametrize(
-    ("simple", "enhanced", "expected"),
+    ("input", "output", "expected"),
     [
         ("a red fox in snow", "A red fox, in snow! --ar 3:2", "echo"),
         ("a red fox in snow", "in snow a red fox", "echo"),
@@ -90,9 +90,9 @@ def test_repetition_finds_loops_and_leaves_lists_alone(enhanced: str, expected: 
         ("refund order 4471", "We have sent the refund for your order 4471 today.", "ok"),
     ],
 )
-def test_echo_is_the_input_again(simple: str, enhanced: str, expected: str) -> None:
+def test_echo_is_the_input_again(input: str, output: str, expected: str) -> None:
     """Case, order, inflection, options and filler are not additions; a few real words are."""
-    assert word(echo(pair(simple, enhanced))) == expected
+    assert word(echo(pair(input, output))) == expected
 
 
 def test_echo_of_the_instruction_is_an_echo() -> None:
@@ -106,7 +106,7 @@ def test_echo_of_the_instruction_is_an_echo() -> None:
 
 
 @pytest.mark.parametrize(
-    ("simple", "enhanced", "expected"),
+    ("input", "output", "expected"),
     [
         ("a fox", "Sure, here's an enhanced image prompt: a fox in the snow", "preamble"),
         ("a fox", "Certainly! A fox in the snow, soft light", "preamble"),
@@ -128,13 +128,13 @@ def test_echo_of_the_instruction_is_an_echo() -> None:
         ("hours", "Feel free to contact us from 9 to 5 on any day of the week.", "ok"),
     ],
 )
-def test_preamble_is_chat_and_not_courtesy(simple: str, enhanced: str, expected: str) -> None:
+def test_preamble_is_chat_and_not_courtesy(input: str, output: str, expected: str) -> None:
     """Chat about the text is rejected; a polite sentence of a reply is not."""
-    assert word(preamble(pair(simple, enhanced))) == expected
+    assert word(preamble(pair(input, output))) == expected
 
 
 @pytest.mark.parametrize(
-    ("simple", "enhanced", "expected"),
+    ("input", "output", "expected"),
     [
         ("a fox", "That's a wonderful idea! Foxes are shy.", "answered"),
         ("a fox", "I would be happy to draw a fox for you.", "answered"),
@@ -155,9 +155,9 @@ def test_preamble_is_chat_and_not_courtesy(simple: str, enhanced: str, expected:
         ("a painting of a fox", "a painting of a fox on a kitchen wall", "ok"),
     ],
 )
-def test_answered_is_not_a_rewrite(simple: str, enhanced: str, expected: str) -> None:
+def test_answered_is_not_a_rewrite(input: str, output: str, expected: str) -> None:
     """Talk to the asker, explaining and describing from outside are rejected; questions and help in a reply are not."""
-    assert word(answered(pair(simple, enhanced))) == expected
+    assert word(answered(pair(input, output))) == expected
 
 
 def test_the_style_may_ask_for_a_phrase() -> None:
@@ -168,7 +168,7 @@ def test_the_style_may_ask_for_a_phrase() -> None:
 
 
 @pytest.mark.parametrize(
-    ("simple", "enhanced", "expected"),
+    ("input", "output", "expected"),
     [
         ("three owls", "3 owls on a branch", "ok"),
         ("3 owls", "a trio of owls on a branch", "ok"),
@@ -216,11 +216,9 @@ def test_the_style_may_ask_for_a_phrase() -> None:
         ("", "a fox", "ok"),
     ],
 )
-def test_lost_content_is_strict_on_numbers_and_quotes_and_mild_on_words(
-    simple: str, enhanced: str, expected: str
-) -> None:
+def test_lost_content_is_strict_on_numbers_and_quotes_and_mild_on_words(input: str, output: str, expected: str) -> None:
     """A number survives in any usual writing, a quotation in its words, a subject in any of its forms."""
-    assert word(lost_content(pair(simple, enhanced))) == expected
+    assert word(lost_content(pair(input, output))) == expected
 
 
 def test_quotations_are_found_in_every_kind_of_marks() -> None:
@@ -230,7 +228,7 @@ def test_quotations_are_found_in_every_kind_of_marks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "enhanced", "expected"),
+    ("code", "output", "expected"),
     [
         ("en", "Una città di notte sotto la pioggia, luci al neon riflesse sull'asfalto bagnato e lucido", "language"),
         ("en", "a tower clock, ein alter Turm über dem Marktplatz, warmes Licht am Abend, ruhige Stimmung", "language"),
@@ -248,9 +246,9 @@ def test_quotations_are_found_in_every_kind_of_marks() -> None:
         ("en", "🦊❄️!!!", "ok"),
     ],
 )
-def test_language_rejects_only_what_is_sure(code: str, enhanced: str, expected: str) -> None:
+def test_language_rejects_only_what_is_sure(code: str, output: str, expected: str) -> None:
     """Sentences in another language or script are rejected; fragments, names and loan words are not."""
-    assert word(language(pair("x", enhanced), code)) == expected
+    assert word(language(pair("x", output), code)) == expected
 
 
 def test_a_quotation_of_the_user_has_no_language() -> None:
@@ -262,7 +260,7 @@ def test_a_quotation_of_the_user_has_no_language() -> None:
 
 
 def test_a_generated_simple_side_is_judged_and_a_persons_is_not() -> None:
-    """Backward, the simple text is the model's work; forward, it is what a person typed."""
+    """Backward, the input is the model's work; forward, it is what a person typed."""
     chatty, excellent = "Sure! Here is a short version of the prompt: a fox", "a fox in the snow, soft morning light"
     assert word(preamble(backward(chatty, excellent))) == "preamble"
     assert word(preamble(pair(chatty, excellent))) == "ok"
@@ -272,7 +270,7 @@ def test_a_generated_simple_side_is_judged_and_a_persons_is_not() -> None:
 
 def test_patterns_are_gates_of_their_own() -> None:
     """A missing pattern and a forbidden one are told by name, and one does not hide the other."""
-    gates = Gates(
+    gates = GateSettings(
         length=False,
         must=(Pattern(name="ar_flag", pattern=r"--ar \d+:\d+\Z"), Pattern(name="light", pattern=r"(?i)\blight\b")),
         must_not=(Pattern(name="slot", pattern=r"\[[^\]]*\]"),),
@@ -286,7 +284,7 @@ def test_patterns_are_gates_of_their_own() -> None:
 
 def test_a_pattern_name_used_twice_is_refused() -> None:
     """Two patterns of one name could not be told apart in a report."""
-    gates = Gates(must=(Pattern(name="flag", pattern="a"), Pattern(name="flag", pattern="b")))
+    gates = GateSettings(must=(Pattern(name="flag", pattern="a"), Pattern(name="flag", pattern="b")))
     with pytest.raises(SpecError, match="two patterns are named 'flag'"):
         gates_for(TASK, gates, Path())
 
@@ -295,22 +293,22 @@ def test_an_unknown_language_is_refused_and_can_be_switched_off() -> None:
     """A language that the identifier does not know is said at once; without the gate it may stand."""
     task = TASK.model_copy(update={"language": "xx"})
     with pytest.raises(SpecError, match=r"task\.language.*'xx'"):
-        gates_for(task, Gates(), Path())
-    assert gates_for(task, Gates(language=False), Path())
+        gates_for(task, GateSettings(), Path())
+    assert gates_for(task, GateSettings(language=False), Path())
 
 
 def test_scope_is_the_settings() -> None:
     """Changing a gate's settings changes that gate's scope and no other's; the same settings give the same scope."""
-    before = {s.by: s.scope for s in gates_for(TASK, Gates(), Path())}
-    after = {s.by: s.scope for s in gates_for(TASK, Gates(length=Length(min_words=9)), Path())}
-    assert before == {s.by: s.scope for s in gates_for(TASK, Gates(), Path("elsewhere"))}
+    before = {s.by: s.fingerprint for s in gates_for(TASK, GateSettings(), Path())}
+    after = {s.by: s.fingerprint for s in gates_for(TASK, GateSettings(length=LengthSettings(min_words=9)), Path())}
+    assert before == {s.by: s.fingerprint for s in gates_for(TASK, GateSettings(), Path("elsewhere"))}
     assert {by for by in before if before[by] != after[by]} == {"gate/length@1"}
 
 
 def test_a_gate_that_raises_leaves_the_row_waiting() -> None:
     """A crash in a gate is neither a pass nor a rejection, and says what it was."""
-    step = gates_for(TASK, Gates(), Path())[0]
-    broken = type(step)(step.by, step.scope, partial(length, bounds=None))  # type: ignore[arg-type]
+    step = gates_for(TASK, GateSettings(), Path())[0]
+    broken = type(step)(step.by, step.fingerprint, partial(length, bounds=None))  # type: ignore[arg-type]
     (verdict,) = judge(pair("a", "b"), [broken])
     assert verdict.keep is None
     assert verdict.reason.startswith("crashed: AttributeError")
@@ -318,10 +316,10 @@ def test_a_gate_that_raises_leaves_the_row_waiting() -> None:
 
 def test_judge_and_judge_text_agree() -> None:
     """The evaluation asks the very gates that selected the training rows."""
-    steps = gates_for(TASK, Gates(), Path())
+    steps = gates_for(TASK, GateSettings(), Path())
     subject = pair("a red fox", "a red fox asleep in fresh snow, frost on its whiskers, soft dawn light")
     verdicts = judge(subject, steps)
     assert [v.by for v in verdicts] == [s.by for s in steps]
     assert {v.pair_id for v in verdicts} == {subject.id}
-    told = judge_text(subject.simple, subject.enhanced, steps)
+    told = judge_text(subject.input, subject.output, steps)
     assert {v.by: (v.keep, v.score, v.reason) for v in verdicts} == {by: tuple(j) for by, j in told.items()}

@@ -13,10 +13,10 @@ from curate.gates.content import lost_content
 from curate.gates.form import echo
 from curate.gates.numbers import NumbersTold, required
 from schemas.records import Generated, Imported, Origin, Pair, Sampling
-from schemas.spec import Gates, Pattern, Task
+from schemas.spec import GateSettings, Pattern, TaskSettings
 
-GATES = Gates(must=(Pattern(name="flag", pattern="--ar"),), must_not=(Pattern(name="slot", pattern=r"\["),))
-STEPS = gates_for(Task(name="demo", style="Rewrite it in full."), GATES, Path())
+GATES = GateSettings(must=(Pattern(name="flag", pattern="--ar"),), must_not=(Pattern(name="slot", pattern=r"\["),))
+STEPS = gates_for(TaskSettings(name="demo", style="Rewrite it in full."), GATES, Path())
 BACKWARD = Generated(generator="backward", prompt="p/v1@0", teacher="t", sampling=Sampling(), calls=())
 
 # Words that rules look for beside text of any kind, so that the rules are reached.
@@ -32,38 +32,38 @@ PLAIN_WORDS = ("red", "fox", "snow", "old", "mill", "two", "cats", "river", "lig
 PLAIN = st.lists(st.sampled_from(PLAIN_WORDS), min_size=1, max_size=12)
 
 
-def pair(simple: str, enhanced: str, origin: Origin | None = None) -> Pair:
+def pair(input: str, output: str, origin: Origin | None = None) -> Pair:
     return Pair(
         seed_id="s",
-        simple=simple,
-        enhanced=enhanced,
+        input=input,
+        output=output,
         system="Rewrite the input as one rich line.",
         origin=origin or Imported(source="test"),
     )
 
 
-@given(simple=TEXT, enhanced=TEXT, backward=st.booleans())
-def test_gates_answer_every_text(simple: str, enhanced: str, backward: bool) -> None:
+@given(input=TEXT, output=TEXT, backward=st.booleans())
+def test_gates_answer_every_text(input: str, output: str, backward: bool) -> None:
     """No text makes a gate raise or stay undecided, and a reason is one line that starts with its word."""
-    subject = pair(simple, enhanced, BACKWARD if backward else None)
+    subject = pair(input, output, BACKWARD if backward else None)
     for step in STEPS:
         found = step.judge(subject)
         assert found.keep is (found.reason.split()[0] == "ok"), step.by
         assert "\n" not in found.reason
 
 
-@given(simple=TEXT, enhanced=TEXT, chosen=st.sets(st.integers(0, len(STEPS) - 1)))
-def test_adding_a_gate_changes_no_other_verdict(simple: str, enhanced: str, chosen: set[int]) -> None:
+@given(input=TEXT, output=TEXT, chosen=st.sets(st.integers(0, len(STEPS) - 1)))
+def test_adding_a_gate_changes_no_other_verdict(input: str, output: str, chosen: set[int]) -> None:
     """Each gate's verdict is the same alone, in any company, and in any order."""
-    everything = judge_text(simple, enhanced, STEPS)
+    everything = judge_text(input, output, STEPS)
     some: list[GateStep] = [STEPS[i] for i in sorted(chosen, reverse=True)]
-    assert judge_text(simple, enhanced, some) == {step.by: everything[step.by] for step in some}
+    assert judge_text(input, output, some) == {step.by: everything[step.by] for step in some}
 
 
-@given(simple=TEXT, enhanced=TEXT)
-def test_judging_twice_gives_the_same_verdicts(simple: str, enhanced: str) -> None:
+@given(input=TEXT, output=TEXT)
+def test_judging_twice_gives_the_same_verdicts(input: str, output: str) -> None:
     """A gate has no memory."""
-    subject = pair(simple, enhanced)
+    subject = pair(input, output)
     assert judge(subject, STEPS) == judge(subject, STEPS)
 
 

@@ -35,7 +35,7 @@ def test_an_example_comes_with_its_texts(tmp_path: Path, example: str) -> None:
 
     reading = read_seeds(project.spec.seeds, tmp_path)
     assert reading.problems == []
-    assert {seed.kind for seed in reading.seeds} == {"simple", "enhanced"}
+    assert {seed.kind for seed in reading.seeds} == {"input", "output"}
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
@@ -123,13 +123,13 @@ def test_every_template_takes_every_teacher(tmp_path: Path, example: str | None,
 
 
 def test_the_split_of_the_demo_leaves_enough_to_test() -> None:
-    """The image-prompts example holds out at least 24 simple seeds for the test and about 10 for validation."""
+    """The image-prompts example holds out at least 24 input seeds for the test and about 10 for validation."""
     from curate.split import split_of
     from synth.seeds import read_seeds
 
     folder = template_folder("image-prompts")
     spec = load(folder).spec
-    simple = [seed for seed in read_seeds(spec.seeds, folder).seeds if seed.kind == "simple"]
-    counted = [split_of(seed.id, spec.split) for seed in simple]
+    input = [seed for seed in read_seeds(spec.seeds, folder).seeds if seed.kind == "input"]
+    counted = [split_of(seed.id, spec.split) for seed in input]
     assert 24 <= counted.count("test") <= 30
     assert 8 <= counted.count("validation") <= 14

@@ -30,19 +30,19 @@ path = "seeds.jsonl"
 
 [[seeds]]
 path = "excellent.jsonl"
-kind = "enhanced"
+kind = "output"
 
 [[exemplars]]
-simple = "a lighthouse"
-enhanced = "a lighthouse on a cliff, sunset light"
+input = "a lighthouse"
+output = "a lighthouse on a cliff, sunset light"
 
 [[exemplars]]
-simple = "two apples"
-enhanced = "two apples on a table, window light"
+input = "two apples"
+output = "two apples on a table, window light"
 
 [[exemplars]]
-simple = "old gardener"
-enhanced = "old gardener by a wall, morning light"
+input = "old gardener"
+output = "old gardener by a wall, morning light"
 
 [generate.forward]
 n = 3
@@ -97,7 +97,7 @@ def looped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str,
     (folder / "excellent.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in EXCELLENT))
     project = Project(folder)
     for moment in ("mid_curate", "mid_train"):
-        killed = project.run("run", timeout_s=280, PAIRSMITH_KILL_AT=moment)
+        killed = project.run("run", timeout_s=280, PAIRSMITH_FAILPOINT=moment)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
     calls = project.rows("SELECT count(*) FROM calls")[0][0]
     done = project.run("run", "--json", timeout_s=280)

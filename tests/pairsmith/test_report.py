@@ -100,7 +100,7 @@ def test_reasons_carry_rows_that_met_them(project: Project, done: Store) -> None
     for reason in reasons:
         assert 1 <= len(reason.examples) <= 3
         assert all(example.said.startswith(reason.word) for example in reason.examples)
-        assert all((example.enhanced is None) == (reason.outcome == "failed") for example in reason.examples)
+        assert all((example.output is None) == (reason.outcome == "failed") for example in reason.examples)
 
 
 def test_scores_and_lengths_are_of_the_pool_and_of_the_accepted(project: Project, done: Store) -> None:

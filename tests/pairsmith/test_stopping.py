@@ -66,7 +66,7 @@ def finish(project: Project, teacher: LoopbackTeacher, subjects: tuple[str, ...]
 )
 def test_kill_9_at_a_named_moment(moment: str, project: Project, teacher: LoopbackTeacher) -> None:
     """Killed while it sends, receives, commits or writes, it loses no durable answer; the next run finishes."""
-    killed = project.run("generate", PAIRSMITH_KILL_AT=moment)
+    killed = project.run("generate", PAIRSMITH_FAILPOINT=moment)
     assert killed.returncode == -signal.SIGKILL
     finish(project, teacher, SUBJECTS)
 

@@ -34,13 +34,13 @@ path = "a.jsonl"
 
 [[seeds]]
 path = "b.csv"
-kind = "enhanced"
+kind = "output"
 [seeds.columns]
 text = "prompt"
 
 [[exemplars]]
-simple = "a fox"
-enhanced = "a fox in the snow"
+input = "a fox"
+output = "a fox in the snow"
 
 [generate.backward]
 levels = [
@@ -161,7 +161,7 @@ def test_broken_toml_is_named_by_its_line(tmp_path, old, new, needle):
     ("old", "new", "key", "near", "needle"),
     [
         ("epochs = 2", "epohcs = 2", "train.epohcs", "epochs", "epohcs"),
-        ('kind = "enhanced"', 'knid = "enhanced"', "seeds.1.knid", "kind", "knid"),
+        ('kind = "output"', 'knid = "output"', "seeds.1.knid", "kind", "knid"),
         ("[generate.backward]", "[generate.bakward]", "generate.bakward", "backward", "[generate.bakward]"),
         ('name = "other"', 'nam = "other"', "curate.gates.must_not.0.nam", "name", "nam ="),
         ("min_words", "minwords", "curate.gates.length.minwords", "min_words", "length ="),
@@ -205,7 +205,7 @@ def test_a_missing_key_is_named(tmp_path, old, new, key):
         ("epochs = 2", 'epochs = "two"', r"'train\.epochs': .*number.* \(got 'two'\)", 'epochs = "two"'),
         ("epochs = 2", "epochs = 0", r"'train\.epochs': Input should be greater than 0 \(got 0\)", "epochs = 0"),
         ('name = "demo"', "name = 7", r"'task\.name': expected a string \(got 7\)", "name = 7"),
-        ('kind = "enhanced"', 'kind = "rich"', r"'seeds\.1\.kind': .*'simple' or 'enhanced' \(got 'rich'\)", '"rich"'),
+        ('kind = "output"', 'kind = "rich"', r"'seeds\.1\.kind': .*'simple' or 'enhanced' \(got 'rich'\)", '"rich"'),
         ("length = { min_words = 3 }", "length = true", r"'curate\.gates\.length': expected a table", "length ="),
         ("{ min_words = 3 }", "{ min_words = -3 }", r"'curate\.gates\.length\.min_words': .*\(got -3\)", "length ="),
         ('pattern = "--v"', 'pattern = "("', r"'curate\.gates\.must_not\.0\.pattern': .*regular expression", '"("'),
@@ -386,7 +386,7 @@ LINES = {
     ("seeds", "1", "path"): '"b.csv"',
     ("seeds", "1", "columns"): "[seeds.columns]",
     ("seeds", "1", "columns", "text"): 'text = "prompt"',
-    ("exemplars", "0", "enhanced"): "enhanced = ",
+    ("exemplars", "0", "output"): "enhanced = ",
     ("generate", "backward", "levels", "1"): "levels = [",
     ("curate", "gates", "length", "min_words"): "min_words",
     ("curate", "gates", "must", "0", "pattern"): "must = [",

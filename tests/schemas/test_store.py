@@ -39,7 +39,7 @@ from schemas.store.migrate import config, upgrade_to
 
 
 def seed(text: str, source: str = "seeds.jsonl:1") -> Seed:
-    return Seed(kind="simple", text=text, source=source)
+    return Seed(kind="input", text=text, source=source)
 
 
 def call(key: str, attempt: int = 1, **changes: object) -> Call:
@@ -56,21 +56,23 @@ def call(key: str, attempt: int = 1, **changes: object) -> Call:
     return Call.model_validate({"key": key, "attempt": attempt, **values, **changes})
 
 
-def pair(enhanced: str) -> Pair:
+def pair(output: str) -> Pair:
     origin = Generated(
         generator="forward", prompt="enhance/v1@0", teacher="t", sampling=Sampling(seed=1), calls=(("k", 1),)
     )
-    return Pair(seed_id="s", simple="a cat", enhanced=enhanced, system="", origin=origin)
+    return Pair(seed_id="s", input="a cat", output=output, system="", origin=origin)
 
 
 def test_every_kind_of_record_comes_back_as_it_was_written(store_url: str) -> None:
     """What is put into the store is read back equal, in the order of writing, after closing and opening again."""
     kept = pair("a tabby cat")
-    verdict = Verdict(pair_id=kept.id, by="gate/length@1", scope="x", keep=None, score=float("nan"), reason="crashed")
+    verdict = Verdict(
+        pair_id=kept.id, by="gate/length@1", fingerprint="x", keep=None, score=float("nan"), reason="crashed"
+    )
     review = Review(pair_id=kept.id, reviewer="ann", decision="edit", edited="a cat", sampling_probability=0.5)
     receipt = Receipt(command="generate", ok=True, counts=Counts(), seconds=1.5, started=now(), spec_hash="h")
     artifact = Artifact(id="a1", kind="dataset", path="dataset", members=((kept.id, "train"),))
-    candidate = Candidate(scope="sc", seed_id="s", generator="forward", sample=0, pair_id=kept.id)
+    candidate = Candidate(fingerprint="sc", seed_id="s", generator="forward", sample=0, pair_id=kept.id)
     draw = Draw(seed=1, population=40, size=10, frame="f")
     routed = Routed(pair_id=kept.id, reason="certify", sampling_probability=0.25, draw=draw, dataset="cats")
     with Store.open(store_url) as store:
@@ -113,7 +115,7 @@ def test_a_later_outcome_replaces_the_failure_of_the_same_place(store_url: str) 
 
 def test_the_latest_verdict_of_a_step_counts_and_other_scopes_stay_apart(store_url: str) -> None:
     """A verdict `could not judge` gives way to a later one of the same step and settings only."""
-    first = Verdict(pair_id="p", by="score/reward@1", scope="a", keep=None, reason="crashed")
+    first = Verdict(pair_id="p", by="score/reward@1", fingerprint="a", keep=None, reason="crashed")
     other = first.model_copy(update={"scope": "b"})
     later = first.model_copy(update={"keep": True, "score": 1.5, "reason": "scored"})
     with Store.open(store_url) as store:
@@ -193,7 +195,7 @@ def test_an_older_store_is_upgraded_with_its_rows_and_a_newer_one_refused(store_
     engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
     upgrade_to(engine, "head")  # already there: nothing happens
     with Store.open(store_url) as store:
-        assert [p.enhanced for p in store.pairs()] == ["kept"]
+        assert [p.output for p in store.pairs()] == ["kept"]
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
@@ -215,7 +217,12 @@ def test_a_store_of_the_first_schema_is_upgraded_with_every_row(store_url: str) 
     engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
     upgrade_to(engine, "0001")
     old = pair("kept")
-    rows = [old, seed("a"), call("k"), Verdict(pair_id=old.id, by="gate/length@1", scope="x", keep=True, reason="ok")]
+    rows = [
+        old,
+        seed("a"),
+        call("k"),
+        Verdict(pair_id=old.id, by="gate/length@1", fingerprint="x", keep=True, reason="ok"),
+    ]
     with engine.begin() as connection:
         assert not sa.inspect(connection).has_table("routed")
         for record in rows:
@@ -291,7 +298,7 @@ def test_a_full_disk_is_named_and_confirmed_rows_stay(tmp_path: Path) -> None:
         with pytest.raises(StoreFull, match="goes on where it stopped"):
             store.write(*(call(f"k{i}", request={"text": "x" * 2_000}) for i in range(200)))
     with Store.open(url) as store:
-        assert [p.enhanced for p in store.pairs()] == ["kept"]
+        assert [p.output for p in store.pairs()] == ["kept"]
 
 
 @pytest.mark.parametrize("content", [b"not a database at all, just text" * 100, b"SQLite format 3\x00garbage" * 50])

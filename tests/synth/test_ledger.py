@@ -12,7 +12,7 @@ import pytest
 
 from schemas.errors import AuthError
 from schemas.records import Message, Sampling
-from schemas.spec import Teacher
+from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.chat_completions import Stopped
 from synth.endpoint import Endpoint
@@ -31,7 +31,7 @@ def chat(text: str) -> tuple[Message, ...]:
 async def opened(
     teacher: LoopbackTeacher, folder: Path, *, retry_failed: bool = False, key: str | None = None, **settings: Any
 ) -> AsyncIterator[tuple[Ledger, Store]]:
-    spec = Teacher(**{"url": teacher.url, "model": "loopback", "retries": 1, "concurrency": 4, **settings})
+    spec = TeacherSettings(**{"url": teacher.url, "model": "loopback", "retries": 1, "concurrency": 4, **settings})
     with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
         endpoint = Endpoint(
             spec.url,

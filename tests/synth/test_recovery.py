@@ -22,7 +22,7 @@ SEEDS = 30
 
 def start(teacher: LoopbackTeacher, folder: Path, kill_at: str = "") -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tests.synth.generate_once", teacher.url, str(folder), str(SEEDS)]
-    environment = {**os.environ, "PAIRSMITH_KILL_AT": kill_at}
+    environment = {**os.environ, "PAIRSMITH_FAILPOINT": kill_at}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 

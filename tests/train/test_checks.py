@@ -49,5 +49,5 @@ def test_strict_needs_every_check() -> None:
 
 def test_the_scope_follows_the_settings(tmp_path: Path) -> None:
     """Another pattern is another set of checks."""
-    assert checks_for(spec(), tmp_path).scope == checks_for(spec(), tmp_path).scope
-    assert checks_for(spec(), tmp_path).scope != checks_for(spec(flag="--ar 1:1"), tmp_path).scope
+    assert checks_for(spec(), tmp_path).fingerprint == checks_for(spec(), tmp_path).fingerprint
+    assert checks_for(spec(), tmp_path).fingerprint != checks_for(spec(flag="--ar 1:1"), tmp_path).fingerprint

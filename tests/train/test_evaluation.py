@@ -61,7 +61,7 @@ def test_a_comparison_uses_only_seeds_that_both_answered() -> None:
 
 def test_examples_are_drawn_without_looking() -> None:
     """The choice depends on the recorded seed and the list alone, and has no example twice."""
-    seeds = [Example(seed_id=f"s{i}", simple=str(i)) for i in range(30)]
+    seeds = [Example(seed_id=f"s{i}", input=str(i)) for i in range(30)]
     chosen = pick_examples(seeds, 10, 17)
     assert chosen == pick_examples(seeds, 10, 17)
     assert chosen != pick_examples(seeds, 10, 18)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import NoWork, PairsmithError
-from schemas.spec import Teacher
+from schemas.spec import TeacherSettings
 from schemas.spec_file import Project
 from schemas.store import Store
 from synth.endpoint import Endpoint
@@ -34,12 +34,12 @@ def trained(tiny_student: Student, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @asynccontextmanager
-async def open_teacher(teacher: Teacher) -> AsyncIterator[Endpoint]:
+async def open_teacher(teacher: TeacherSettings) -> AsyncIterator[Endpoint]:
     async with Endpoint(teacher.url, teacher.model, retries=0) as endpoint:
         yield endpoint
 
 
-def climb(made: Project, trained: TrainResult, teacher: Teacher, **more: Any) -> Evaluation:
+def climb(made: Project, trained: TrainResult, teacher: TeacherSettings, **more: Any) -> Evaluation:
     with Store.open(Store.url_for(made)) as store:
         if not store.seeds():
             with_seeds(store)
@@ -59,7 +59,7 @@ def test_a_ladder_is_climbed_once(tiny_student: Student, trained: TrainResult, t
     made = project(tmp_path, train={"base": str(tiny_student.folder)})
     told: list[dict[str, Any]] = []
     with LoopbackTeacher(answers) as loopback:
-        teacher = Teacher(url=loopback.url, model="loopback", attempts=3)
+        teacher = TeacherSettings(url=loopback.url, model="loopback", attempts=3)
         first = climb(made, trained, teacher, progress=lambda stage, numbers: told.append(numbers))
         asked = len(loopback.asked)
         again = climb(made, trained, teacher)
@@ -120,7 +120,7 @@ def test_an_adapter_that_does_nothing_is_found_out(tiny_student: Student, traine
     zeroed = trained.model_copy(update={"folder": str(folder), "adapter_id": "zeroed"})
     made = project(tmp_path, train={"base": str(tiny_student.folder)})
     with LoopbackTeacher() as loopback, pytest.raises(PairsmithError, match="adapter is not on"):
-        climb(made, zeroed, Teacher(url=loopback.url, model="loopback"))
+        climb(made, zeroed, TeacherSettings(url=loopback.url, model="loopback"))
 
 
 def test_an_adapter_of_another_base_is_refused(tiny_student: Student, trained: TrainResult, tmp_path: Path) -> None:
@@ -128,11 +128,11 @@ def test_an_adapter_of_another_base_is_refused(tiny_student: Student, trained: T
     made = project(tmp_path, train={"base": str(tiny_student.folder)})
     other = trained.model_copy(update={"base_hash": "another"})
     with pytest.raises(PairsmithError, match="another base"):
-        climb(made, other, Teacher())
+        climb(made, other, TeacherSettings())
 
 
 def test_no_held_out_seed_is_no_work(tiny_student: Student, trained: TrainResult, tmp_path: Path) -> None:
     """A test split without seeds is an error, not a perfect score."""
     made = project(tmp_path, train={"base": str(tiny_student.folder)}, split={"test": 0.0})
     with pytest.raises(NoWork, match="test split"):
-        climb(made, trained, Teacher())
+        climb(made, trained, TeacherSettings())

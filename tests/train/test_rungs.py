@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from schemas.records import Seed
-from schemas.spec import Teacher
+from schemas.spec import TeacherSettings
 from tests.train.evaluated import project
 from train.rungs import contenders, decodings
 
-SEEDS = [Seed(kind="simple", text="a clock", source="s:1"), Seed(kind="simple", text="two boats", source="s:2")]
-BASE = Teacher(revision="r1", attempts=1)
+SEEDS = [Seed(kind="input", text="a clock", source="s:1"), Seed(kind="input", text="two boats", source="s:2")]
+BASE = TeacherSettings(revision="r1", attempts=1)
 TUNED = BASE.model_copy(update={"model": "tuned", "identity": "tuned", "revision": "adapter"})
 
 
@@ -35,7 +35,7 @@ def test_the_embedded_teacher_is_the_few_shot_rung(tmp_path: Path) -> None:
 
 def test_another_teacher_or_revision_is_a_rung_of_its_own(tmp_path: Path) -> None:
     """A different model is never merged, nor is another revision of the same."""
-    for other in (Teacher(url="http://127.0.0.1:1", model="big"), BASE.model_copy(update={"revision": "r2"})):
+    for other in (TeacherSettings(url="http://127.0.0.1:1", model="big"), BASE.model_copy(update={"revision": "r2"})):
         rungs = contenders(project(tmp_path), SEEDS, BASE, TUNED, other)
         assert [rung.names for rung in rungs] == [("base",), ("few-shot",), ("teacher",), ("tuned",)]
         assert rungs[2].where == "teacher"

@@ -1,6 +1,6 @@
 """Named moments at which a process may be killed, so that recovery is tested at the real places.
 
-`PAIRSMITH_KILL_AT=received:3` kills the process with SIGKILL the third time it passes `reach("received")`. Without the
+`PAIRSMITH_FAILPOINT=received:3` kills the process with SIGKILL the third time it passes `failpoint("received")`. Without the
 variable a call costs one comparison. The names: sent, received, committed, pair_written, mid_curate, mid_train,
 mid_push, mid_pull.
 """
@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import signal
 
-_name, _, _nth = os.environ.get("PAIRSMITH_KILL_AT", "").partition(":")
+_name, _, _nth = os.environ.get("PAIRSMITH_FAILPOINT", "").partition(":")
 _left = int(_nth or 1)
 
 
-def reach(name: str) -> None:
-    """Pass the transition `name`; the process ends here if the environment asked for it."""
+def failpoint(name: str) -> None:
+    """Pass the failpoint `name`; the process ends here if the environment asked for it."""
     global _left
     if name == _name:
         _left -= 1
