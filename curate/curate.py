@@ -34,6 +34,7 @@ from schemas.records import (
     Seed,
     Verdict,
     content_id,
+    identity,
 )
 from schemas.spec_file import Project
 from schemas.store import Store
@@ -137,7 +138,7 @@ async def curate(
         by_people = {row.pair.id for row in pool if row.accepted}
         verdicts = best([row.pair for row in pool], scores, settings.select.best, by_people)
         pool = await work.narrow(pool, steps, verdicts)
-    split_fingerprint = content_id("scope", [SPLIT, project.spec.split.model_dump(mode="json")])
+    split_fingerprint = content_id("scope", [SPLIT, identity(project.spec.split)])
     placed = [
         Verdict(
             pair_id=row.pair.id,

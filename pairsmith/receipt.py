@@ -51,8 +51,8 @@ class Draft:
 def recording(project: Project, store: Store, command: str) -> Iterator[Draft]:
     """Give a draft to fill in; at the end check it and write the receipt.
 
-    Raises RowCountMismatch if the rows do not add up and NoWork if there was no row or every row failed: then the receipt
-    says `ok = false`, as it does when the command itself raises.
+    Raises RowCountMismatch if the rows do not add up and NoWork if there was no row or every row failed: then the
+    receipt says `ok = false`, as it does when the command itself raises.
     """
     draft, started, clock_s = Draft(), now(), time.monotonic()
     error: BaseException | None = None

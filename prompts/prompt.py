@@ -62,6 +62,10 @@ class Turn(NamedTuple):
     uses: frozenset[str]
 
 
+# A released prompt never changes, so files that were written with these names keep them.
+OLD_NAMES = {"input": "simple", "output": "enhanced"}
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A parsed prompt file. `variables` maps each name that `render` takes to what it means; `schema` is the JSON
@@ -113,6 +117,7 @@ class Prompt:
 
         Turns that use no other variable, such as all the worked examples, are rendered here, which is most of the work.
         """
+        fixed = self._spelled(fixed)
         self._check(fixed, fixed)
         groups = [
             (turns, self._group(turns, fixed) if all(turn.uses <= fixed.keys() for turn in turns) else None)
@@ -120,7 +125,7 @@ class Prompt:
         ]
 
         def render(**values: Any) -> Messages:
-            values |= fixed
+            values = self._spelled(values) | fixed
             self._check(values, self.variables)
             return tuple(
                 message
@@ -129,6 +134,17 @@ class Prompt:
             )
 
         return render
+
+    def takes(self, name: str) -> bool:
+        """Whether the prompt declares the variable `name`, under this name or its old one."""
+        return name in self.variables or OLD_NAMES.get(name) in self.variables
+
+    def _spelled(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`values` under the names by which this file declares them."""
+        return {
+            OLD_NAMES[name] if name not in self.variables and self.takes(name) else name: value
+            for name, value in values.items()
+        }
 
     def _check(self, values: Mapping[str, Any], needed: Iterable[str]) -> None:
         for name in values:

@@ -1,8 +1,8 @@
 """Named moments at which a process may be killed, so that recovery is tested at the real places.
 
-`PAIRSMITH_FAILPOINT=received:3` kills the process with SIGKILL the third time it passes `failpoint("received")`. Without the
-variable a call costs one comparison. The names: sent, received, committed, pair_written, mid_curate, mid_train,
-mid_push, mid_pull.
+`PAIRSMITH_FAILPOINT=received:3` kills the process with SIGKILL as it passes `failpoint("received")` for the third time.
+Without the variable a call costs one comparison. The names: sent, received, committed, pair_written, mid_curate,
+mid_train, mid_push, mid_pull.
 """
 
 from __future__ import annotations

@@ -47,6 +47,16 @@ class Exemplar(Section):
     input: str = Field(min_length=1)
     output: str = Field(min_length=1)
 
+    @property
+    def simple(self) -> str:
+        """The input, as prompts that were released with this name ask for it."""
+        return self.input
+
+    @property
+    def enhanced(self) -> str:
+        """The output, as prompts that were released with this name ask for it."""
+        return self.output
+
 
 class SeedSource(Section):
     """Where seeds are read: a file beside the spec (`-` is standard input), a `datasets` folder, or a hub id.

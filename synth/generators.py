@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from prompts import Prompt
+from prompts import OLD_NAMES, Prompt
 from schemas.errors import PromptError
-from schemas.records import Candidate, Generated, Messages, Pair, Sampling, Seed, content_id
+from schemas.records import Candidate, Generated, Messages, Pair, Sampling, Seed, content_id, identity
 from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, TaskSettings
 from synth.ledger import Completion, Ledger, Miss
 
@@ -115,7 +115,7 @@ def fingerprint(
         prompt.ref,
         [task.style, task.system, task.language],
         [[e.input, e.output] for e in exemplars],
-        settings.sampling.model_dump(mode="json"),
+        identity(settings.sampling),
         list(settings.levels) if isinstance(settings, BackwardSettings) else None,
         [ledger.identity, ledger.revision],
     ]
@@ -201,12 +201,12 @@ def _renderer(
     """`prompt.render` for what changes from seed to seed, as far as the prompt uses it; the rest is given once."""
     known = {"style": task.style, "exemplars": exemplars, "system": task.system, "language": task.language}
     for name in prompt.variables:
-        if name not in known and name not in varying:
+        if name not in known and name not in varying and name not in map(OLD_NAMES.get, varying):
             raise PromptError(
                 f"asks for the variable '{name}', which generation does not have.",
                 where=str(prompt.path),
                 fix=f"It may use: {', '.join(sorted({*known, *varying}))}.",
             )
     render = prompt.given(**{name: value for name, value in known.items() if name in prompt.variables})
-    used = [name for name in varying if name in prompt.variables]
+    used = [name for name in varying if prompt.takes(name)]
     return lambda **values: render(**{name: values[name] for name in used})

@@ -19,7 +19,7 @@ import orjson
 
 from curate.split import split_of
 from schemas.errors import NoWork, PairsmithError
-from schemas.records import Call, Sampling, Seed, Usage, content_id
+from schemas.records import Call, Sampling, Seed, Usage, content_id, identity
 from schemas.spec import Spec, TeacherSettings
 from schemas.spec_file import Project
 from schemas.store import Store
@@ -161,7 +161,7 @@ def _evaluation_id(
         [identity[0], identity[1], [[m.model_dump() for m in messages] for messages in identity[2]]]
         for identity in (rung.identity(seeds) for rung in rungs)
     ]
-    settings = spec.evaluate.model_dump(mode="json", exclude={"concurrency"})
+    settings = {k: v for k, v in identity(spec.evaluate).items() if k != "concurrency"}
     seed = spec.train.seed
     return content_id(
         "evaluation", [trained.adapter_id, test_set_hash(seeds), asked, checks.fingerprint, settings, seed]

@@ -26,7 +26,7 @@ from curate.gates.language import check_language, language
 from curate.gates.patterns import must, must_not
 from curate.gates.user import user_gate
 from schemas.errors import SpecError
-from schemas.records import Imported, Pair, Verdict, content_id
+from schemas.records import Imported, Pair, Verdict, content_id, identity
 from schemas.spec import GateSettings, Pattern, TaskSettings
 
 __all__ = ["Gate", "GateStep", "Judgement", "gates_for", "judge", "judge_text"]
@@ -45,7 +45,7 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
         steps.append(GateStep(f"gate/{name}@1", content_id("gate", [name, 1, settings]), gate))
 
     if gates.length:
-        add("length", partial(length, bounds=gates.length), gates.length.model_dump(mode="json"))
+        add("length", partial(length, bounds=gates.length), identity(gates.length))
     if gates.repetition:
         add("repetition", repetition)
     if gates.echo:

@@ -17,6 +17,7 @@ from schemas.errors import InputError
 from schemas.records import Imported, Pair, Review, content_id
 from schemas.spec_file import Project
 
+_OLD_KEYS = {"simple": "input", "enhanced": "output"}
 _VERDICTS = ("accept", "reject", "edit")
 
 
@@ -67,6 +68,8 @@ def _item(line: bytes, where: str, name: str, number: int, project: Project) -> 
     except orjson.JSONDecodeError as error:
         raise InputError(f"is not valid JSON: {error}.", where=where, fix=shape) from None
     keys = ("input", "output", "verdict")
+    if isinstance(item, dict):  # files of before may say simple and enhanced
+        item = {_OLD_KEYS.get(key, key): value for key, value in item.items()}
     if not isinstance(item, dict) or set(item) != set(keys) or not all(isinstance(v, str) and v for v in item.values()):
         raise InputError(
             f"is not a gold item: it needs the texts {', '.join(keys)}, and only these.", where=where, fix=shape

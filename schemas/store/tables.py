@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, Review, Routed, Seed, Verdict
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0004"
 
 metadata = sa.MetaData()
 
@@ -48,13 +48,13 @@ calls = _table(
 pairs = _table("pairs", _text("id"), _text("seed_id"), unique=("id",))
 candidates = _table(
     "candidates",
-    _text("scope"),
+    _text("fingerprint"),
     _text("seed_id"),
     _text("generator"),
     sa.Column("sample", sa.Integer, nullable=False),
-    unique=("scope", "seed_id", "generator", "sample"),
+    unique=("fingerprint", "seed_id", "generator", "sample"),
 )
-verdicts = _table("verdicts", _text("pair_id", index=True), _text("by"), _text("scope"))
+verdicts = _table("verdicts", _text("pair_id", index=True), _text("by"), _text("fingerprint"))
 reviews = _table("reviews", _text("id"), _text("pair_id", index=True), unique=("id",))
 routed = _table("routed", _text("id"), _text("pair_id", index=True), unique=("id",))
 receipts = _table("receipts", _text("command"))
@@ -86,14 +86,19 @@ def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
             return pairs, {"id": record.id, "seed_id": record.seed_id, "body": body}
         case Candidate():
             return candidates, {
-                "scope": record.fingerprint,
+                "fingerprint": record.fingerprint,
                 "seed_id": record.seed_id,
                 "generator": record.generator,
                 "sample": record.sample,
                 "body": body,
             }
         case Verdict():
-            return verdicts, {"pair_id": record.pair_id, "by": record.by, "scope": record.fingerprint, "body": body}
+            return verdicts, {
+                "pair_id": record.pair_id,
+                "by": record.by,
+                "fingerprint": record.fingerprint,
+                "body": body,
+            }
         case Review():
             return reviews, {"id": record.id, "pair_id": record.pair_id, "body": body}
         case Routed():

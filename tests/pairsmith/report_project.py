@@ -158,7 +158,7 @@ def generated(project: Project, store: Store, count: int = 60) -> None:
                     key=key, attempt=1, status="empty" if empty else "ok", request={}, raw={}, text=text, usage=usage,
                     usd=0.0002, request_id=key, sample=sample, teacher="tiny", endpoint="loopback", seconds=0.4,
                 )  # fmt: skip
-                place = {"scope": SCOPE, "seed_id": seed.id, "generator": "forward", "sample": sample}
+                place = {"fingerprint": SCOPE, "seed_id": seed.id, "generator": "forward", "sample": sample}
                 if empty:
                     failed += 1
                     store.append(call, Candidate(**place, failure="empty: no text came, twice"))

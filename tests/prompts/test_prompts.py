@@ -23,8 +23,8 @@ from schemas.spec import Exemplar
 HERE = Path(__file__).parent
 OURS = Path(prompts.__file__).parent
 EXEMPLARS = (
-    Exemplar(simple="two apples", enhanced="two apples on a table, soft window light --ar 1:1"),
-    Exemplar(simple='a sign saying "OPEN"', enhanced='a sign saying "OPEN" above a door, pale dawn light --ar 3:2'),
+    Exemplar(input="two apples", output="two apples on a table, soft window light --ar 1:1"),
+    Exemplar(input='a sign saying "OPEN"', output='a sign saying "OPEN" above a door, pale dawn light --ar 3:2'),
 )
 CHECKS = (
     SimpleNamespace(name="subject", question="Does it begin with the subject of the input?"),
@@ -32,16 +32,16 @@ CHECKS = (
 )
 STYLE = "Begin with the subject, name a light,\nend with one --ar flag."
 VALUES: dict[str, dict[str, Any]] = {
-    "enhance": {"style": STYLE, "exemplars": EXEMPLARS, "simple": "an old bicycle"},
+    "enhance": {"style": STYLE, "exemplars": EXEMPLARS, "input": "an old bicycle"},
     "simplify": {
-        "enhanced": "an old bicycle in the rain, neon light --ar 2:3",
+        "output": "an old bicycle in the rain, neon light --ar 2:3",
         "level": "three to five words",
         "exemplars": EXEMPLARS,
     },
     "judge": {
         "style": STYLE,
-        "simple": "an old bicycle",
-        "enhanced": "an old bicycle in the rain, neon light --ar 2:3",
+        "input": "an old bicycle",
+        "output": "an old bicycle in the rain, neon light --ar 2:3",
         "checks": CHECKS,
     },
 }
@@ -175,7 +175,7 @@ def test_exemplars_come_out_verbatim(simple, enhanced):
 # Variables
 
 
-@pytest.mark.parametrize("values", [{}, {"simple": None}])
+@pytest.mark.parametrize("values", [{}, {"input": None}])
 def test_a_missing_variable_is_named_with_its_file(tmp_path, values):
     """A prompt with a hole in it is never sent."""
     path = wrote(tmp_path, ONE)
@@ -369,3 +369,10 @@ def test_the_file_shown_in_the_manual_works(tmp_path):
     wrote(tmp_path, manual.partition("```jinja\n")[2].partition("```")[0], "enhance")
     roles = [role for role, _ in chat(load("enhance", tmp_path).render(**VALUES["enhance"]))]
     assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
+
+
+def test_a_prompt_that_says_simple_and_enhanced_is_given_input_and_output(tmp_path):
+    """A released prompt never changes: one that was written with the old names renders as it did."""
+    prompt = load("mine", wrote(tmp_path, ONE).parents[2])
+    assert prompt.takes("input")
+    assert prompt.render(input="a fox") == prompt.render(simple="a fox")

@@ -77,7 +77,7 @@ def judged(project: Project, seeds: list[Seed], outputs: Callable[[Seed, int], l
             records += [pair, place, *verdicts]
             if all(verdict.keep for verdict in verdicts):
                 score = (number * 7 + sample * 5) % 11 / 10
-                told = {"pair_id": pair.id, "scope": "s", "keep": True}
+                told = {"pair_id": pair.id, "fingerprint": "s", "keep": True}
                 records.append(Verdict(by="score/reward@1", score=score, reason="scored", **told))
                 records.append(Verdict(by="judge/style@1", score=0.6, reason="unsure about its medium", **told))
     return records

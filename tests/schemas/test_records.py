@@ -63,7 +63,7 @@ def test_a_record_refuses_to_change_and_to_take_unknown_keys() -> None:
 
 def test_a_place_has_one_outcome() -> None:
     """A candidate is a pair or a failure, never both, never neither."""
-    place = {"scope": "x", "seed_id": "s", "generator": "forward", "sample": 0}
+    place = {"fingerprint": "x", "seed_id": "s", "generator": "forward", "sample": 0}
     for outcome in ({}, {"pair_id": "p", "failure": "empty"}):
         with pytest.raises(ValidationError, match="either a pair or a failure"):
             Candidate.model_validate({**place, **outcome})

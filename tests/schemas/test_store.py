@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -26,6 +27,7 @@ from schemas.records import (
     Generated,
     Pair,
     Receipt,
+    Record,
     Review,
     Routed,
     Sampling,
@@ -106,7 +108,7 @@ def test_writing_the_same_record_twice_keeps_one(store_url: str) -> None:
 
 def test_a_later_outcome_replaces_the_failure_of_the_same_place(store_url: str) -> None:
     """A candidate that failed and was retried with success counts once, as a pair."""
-    place = {"scope": "x", "seed_id": "s", "generator": "forward", "sample": 0}
+    place = {"fingerprint": "x", "seed_id": "s", "generator": "forward", "sample": 0}
     with Store.open(store_url) as store:
         store.write(Candidate.model_validate({**place, "failure": "empty"}))
         store.write(Candidate.model_validate({**place, "pair_id": "p"}))
@@ -116,7 +118,7 @@ def test_a_later_outcome_replaces_the_failure_of_the_same_place(store_url: str) 
 def test_the_latest_verdict_of_a_step_counts_and_other_scopes_stay_apart(store_url: str) -> None:
     """A verdict `could not judge` gives way to a later one of the same step and settings only."""
     first = Verdict(pair_id="p", by="score/reward@1", fingerprint="a", keep=None, reason="crashed")
-    other = first.model_copy(update={"scope": "b"})
+    other = first.model_copy(update={"fingerprint": "b"})
     later = first.model_copy(update={"keep": True, "score": 1.5, "reason": "scored"})
     with Store.open(store_url) as store:
         store.write(first, other)
@@ -211,6 +213,17 @@ FIRST_REVIEW = (
 FIRST_REVIEW_ID = "d890db4c9beefb3697974e86a718e7ed"
 
 
+def _in_the_first_schema(record: Record) -> tuple[Any, dict[str, Any]]:
+    """The statement and the values with which the first schema's code wrote `record`."""
+    table, values = tables.row(record)
+    old_words = {"fingerprint": "scope", "input": "simple", "output": "enhanced"}
+    body = values["body"]
+    for new, old in old_words.items():
+        body = body.replace(f'"{new}":', f'"{old}":').replace(f':"{new}"', f':"{old}"')
+    values = {old_words.get(name, name): value for name, value in values.items()} | {"body": body}
+    return sa.insert(sa.table(table.name, *map(sa.column, values))), values
+
+
 def test_a_store_of_the_first_schema_is_upgraded_with_every_row(store_url: str) -> None:
     """Rows that the first schema's code wrote are all there after the upgrade, a reader is told before it, and what
     was reviewed keeps its id."""
@@ -226,8 +239,7 @@ def test_a_store_of_the_first_schema_is_upgraded_with_every_row(store_url: str) 
     with engine.begin() as connection:
         assert not sa.inspect(connection).has_table("routed")
         for record in rows:
-            table, values = tables.row(record)
-            connection.execute(sa.insert(table).values(values))
+            connection.execute(*_in_the_first_schema(record))
         review = {"id": FIRST_REVIEW_ID, "pair_id": "p", "body": FIRST_REVIEW}
         connection.execute(sa.insert(tables.reviews).values(review))
     with pytest.raises(StoreError, match="needs an upgrade"):
