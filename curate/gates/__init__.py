@@ -2,7 +2,7 @@
 
     steps = gates_for(spec.task, spec.curate.gates, project.folder)
     verdicts = judge(pair, steps)                      # to be stored
-    judgements = judge_text(simple, output, steps)     # the same gates on two strings, for the evaluation
+    judgements = judge_text(input, output, steps)      # the same gates on two strings, for the evaluation
 
 A gate is a plain function `Pair -> Judgement`; its settings are bound by `functools.partial`. docs/gates.md tells what
 each sees, what it does not see, and its measured precision and recall.
@@ -24,6 +24,7 @@ from curate.gates.json_schema import json_schema, load_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, crashed
 from curate.gates.language import check_language, language
 from curate.gates.patterns import must, must_not
+from curate.gates.phrases import phrases
 from curate.gates.user import user_gate
 from schemas.errors import SpecError
 from schemas.records import Imported, Pair, Verdict, content_id, identity
@@ -44,18 +45,20 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
     def add(name: str, gate: Gate, settings: Any = None) -> None:
         steps.append(GateStep(f"gate/{name}@1", content_id("gate", [name, 1, settings]), gate))
 
+    style, code = task.style, task.language
+    tables = phrases(code).digest
     if gates.length:
         add("length", partial(length, bounds=gates.length), identity(gates.length))
     if gates.repetition:
-        add("repetition", repetition)
+        add("repetition", partial(repetition, language=code), code)
     if gates.echo:
-        add("echo", partial(echo, style=task.style), task.style)
+        add("echo", partial(echo, style=style, language=code), [style, code, 2])
     if gates.preamble:
-        add("preamble", partial(preamble, style=task.style), task.style)
+        add("preamble", partial(preamble, style=style, language=code), [style, code, tables])
     if gates.answered:
-        add("answered", partial(answered, style=task.style), task.style)
+        add("answered", partial(answered, style=style, language=code), [style, code, tables])
     if gates.lost_content:
-        add("lost_content", lost_content)
+        add("lost_content", partial(lost_content, language=code), [code, 2])
     if gates.language:
         check_language(task.language)
         add("language", partial(language, code=task.language), task.language)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from itertools import pairwise
 
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.words import ASKING_WORDS, STOP_WORDS, count_words, fold, stem, without_options, words
+from curate.gates.phrases import lexicon
+from curate.gates.words import count_words, fold, stem, without_options, words
 from schemas.records import Pair
 from schemas.spec import LengthSettings
 
@@ -37,7 +39,7 @@ def length(pair: Pair, bounds: LengthSettings) -> Judgement:
     return passed(told, output)
 
 
-def repetition(pair: Pair) -> Judgement:
+def repetition(pair: Pair, language: str = "en") -> Judgement:
     """No loop in what a model wrote. Score: the share of words that stand in a repeated run of four words.
 
     A loop is any of: one character 12 times in a row; a phrase that follows itself (one word 4 times, more words 3
@@ -56,7 +58,7 @@ def repetition(pair: Pair) -> Judgement:
         tokens = words(text)
         repeated, example = _repeated_runs(tokens)
         share = max(share, repeated)
-        if found := _loop(text, tokens, repeated, example):
+        if found := _loop(text, tokens, repeated, example, lexicon(language).stop):
             return rejected("loop", f"{found} in the {side} text", share)
     return passed(f"{share:.0%} of the words repeat a run of four", share)
 
@@ -77,7 +79,7 @@ def _repeated_runs(tokens: list[str]) -> tuple[float, str]:
     return len(covered) / len(tokens), example
 
 
-def _loop(text: str, tokens: list[str], repeated: float, example: str) -> str:
+def _loop(text: str, tokens: list[str], repeated: float, example: str, stop: Collection[str]) -> str:
     """What loops in the text, as the start of a sentence; empty if nothing does."""
     if repeated >= 0.25 and repeated * len(tokens) >= 6:
         return f"{repeated:.0%} of the words repeat an earlier run such as {quote(example)}"
@@ -89,7 +91,7 @@ def _loop(text: str, tokens: list[str], repeated: float, example: str) -> str:
         if times >= 3:
             return f"the phrase {quote(clause)} stands {times} times"
     if len(tokens) >= 12:
-        content_pairs = (p for p in pairwise(tokens) if p[0] not in STOP_WORDS or p[1] not in STOP_WORDS)
+        content_pairs = (p for p in pairwise(tokens) if p[0] not in stop or p[1] not in stop)
         pair, times = Counter(content_pairs).most_common(1)[0] if len(tokens) > 1 else (("", ""), 0)
         if times >= 4 and 2 * times >= 0.2 * len(tokens):
             return f"{quote(' '.join(pair))} stands {times} times in {len(tokens)} words"
@@ -112,7 +114,7 @@ def _follows_itself(tokens: list[str]) -> str:
     return ""
 
 
-def echo(pair: Pair, style: str = "") -> Judgement:
+def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     """The output is more than the input again. Score: the share of its distinct content words that are new.
 
     Case, punctuation, order, inflection, white space, options (`--ar 3:2`) and filler (`an image of`) make no
@@ -124,7 +126,7 @@ def echo(pair: Pair, style: str = "") -> Judgement:
     input, output = words(without_options(pair.input)), words(without_options(pair.output))
     if not output or input == output:
         return rejected("echo", f"nothing is added to {quote(pair.input)}", 0.0)
-    old, told = _weighty(input), _weighty(output)
+    old, told = _weighty(input, language), _weighty(output, language)
     added = [word for root, word in told.items() if root not in old]
     new = len(added) / len(told) if told else 1.0
     kept = sum(root in told for root in old) / len(old) if old else 0.0
@@ -138,9 +140,10 @@ def echo(pair: Pair, style: str = "") -> Judgement:
     return passed(f"{new:.0%} of its content words are new", new)
 
 
-def _weighty(tokens: list[str]) -> dict[str, str]:
+def _weighty(tokens: list[str], language: str) -> dict[str, str]:
     """The distinct words that are more than filler, by their stem."""
-    return {stem(word): word for word in tokens if word not in STOP_WORDS and word not in ASKING_WORDS}
+    known = lexicon(language)
+    return {stem(word, language): word for word in tokens if word not in known.stop and word not in known.asking}
 
 
 def _has_run(tokens: list[str], run: list[str]) -> bool:

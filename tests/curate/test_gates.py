@@ -133,18 +133,16 @@ def test_preamble_is_chat_and_not_courtesy(input: str, output: str, expected: st
     assert word(preamble(pair(input, output))) == expected
 
 
+PROMPT_STYLE = "Expand the user's words into one rich image prompt."
+REPLY_STYLE = "Turn the agent's note into the reply to the customer."
+
+
 @pytest.mark.parametrize(
     ("input", "output", "expected"),
     [
         ("a fox", "That's a wonderful idea! Foxes are shy.", "answered"),
         ("a fox", "I would be happy to draw a fox for you.", "answered"),
         ("a fox", "Could you tell me what style you would like for the scene?", "answered"),
-        ("paint a fox", "To paint a fox, start with the outline of the head.", "answered"),
-        ("a fox", "The image shows a fox that sleeps in the snow.", "answered"),
-        ("a fox", "A fox is a kind of small wild dog.", "answered"),
-        ("old mill", "The old mill dates back to the 17th century.", "answered"),
-        ("a fox", "a fox, adding more details such as its fur would help", "answered"),
-        ("parcel late", "You should tell the customer that the parcel is late.", "answered"),
         ("a fox", "a fox is asleep in the snow, its tail around its nose", "ok"),
         ("photo of a fox", "photo of a fox in the snow, 85mm lens", "ok"),
         ("crack, warranty yes", "The photo that you sent shows a crack, so your warranty covers it.", "ok"),
@@ -155,16 +153,91 @@ def test_preamble_is_chat_and_not_courtesy(input: str, output: str, expected: st
         ("a painting of a fox", "a painting of a fox on a kitchen wall", "ok"),
     ],
 )
-def test_answered_is_not_a_rewrite(input: str, output: str, expected: str) -> None:
-    """Talk to the asker, explaining and describing from outside are rejected; questions and help in a reply are not."""
-    assert word(answered(pair(input, output))) == expected
+@pytest.mark.parametrize("style", ["", PROMPT_STYLE, REPLY_STYLE])
+def test_answered_is_not_a_rewrite(input: str, output: str, expected: str, style: str) -> None:
+    """Talk to the asker is rejected in every task; questions and help in a reply are not."""
+    assert word(answered(pair(input, output), style)) == expected
+
+
+@pytest.mark.parametrize(
+    ("style", "input", "output"),
+    [
+        (PROMPT_STYLE, "paint a fox", "To paint a fox, start with the outline of the head."),
+        (PROMPT_STYLE, "a fox", "The image shows a fox that sleeps in the snow."),
+        (PROMPT_STYLE, "a fox", "A fox is a kind of small wild dog."),
+        (PROMPT_STYLE, "old mill", "The old mill dates back to the 17th century."),
+        (PROMPT_STYLE, "a fox", "a fox, adding more details such as its fur would help"),
+        (REPLY_STYLE, "parcel late", "You should tell the customer that the parcel is late."),
+    ],
+)
+@pytest.mark.parametrize(
+    "other_style",
+    [
+        "Write the alt text of the picture.",
+        "Write the how-to for the topic.",
+        "Explain the term for a glossary.",
+        "Write guidance for support agents.",
+        "Write the brochure text.",
+        "Send a prompt, friendly e-mail.",
+        "",
+    ],
+)
+def test_what_one_task_forbids_is_what_another_asks_for(style: str, input: str, output: str, other_style: str) -> None:
+    """A rule measured on prompts or on replies is used where the style speaks of them, and nowhere else."""
+    assert word(answered(pair(input, output), style)) == "answered"
+    assert word(answered(pair(input, output), other_style)) == "ok"
 
 
 def test_the_style_may_ask_for_a_phrase() -> None:
     """What the house style says itself is not held against a text that follows it."""
     text = pair("a fox", "The image shows a fox in the snow.")
-    assert word(answered(text)) == "answered"
-    assert word(answered(text, style='Begin with "The image shows".')) == "ok"
+    assert word(answered(text, style="Rewrite the prompt.")) == "answered"
+    assert word(answered(text, style='Rewrite the prompt. Begin with "The image shows".')) == "ok"
+
+
+LABELLED = (
+    "Blank page after an empty form\n\nSystem: Linux\nUser: any\nInput: an empty form\nOutput: a blank page",
+    "Nora: Who is it?\nUser: Me.\nSystem: And who is that?",
+    "The tool reads a table.\n\nInput: a CSV file\nOutput: one line per column",
+    "Browser: Firefox\nResponse: none\nExpected: a page",
+    "Input: two spaces\nOutput: a crash\n\nExpected: an error",
+)
+
+
+@pytest.mark.parametrize("text", LABELLED)
+def test_a_label_inside_a_text_is_no_leak(text: str) -> None:
+    """A bug report, a runbook or a dialogue has lines such as `Input:`; only the start of an answer is suspect."""
+    assert word(preamble(pair("notes", text))) == "ok"
+
+
+@pytest.mark.parametrize("label", ["Input", "Output", "System", "User", "**Answer**", "### Response"])
+def test_a_label_at_the_start_is_a_leak_unless_the_task_is_made_of_them(label: str) -> None:
+    """`Output: a fox` is a copied label; in a dialogue or a report that was asked for, it is the text."""
+    text = f"{label}: a fox in the snow"
+    assert word(preamble(pair("a fox", text))) == "preamble"
+    if "#" not in label:
+        assert word(preamble(pair("a fox", text), "Write the dialogue of the two.")) == "ok"
+        assert word(preamble(pair(f"a fox, {label.strip('*')} first", text))) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("I can't help with that over the phone, but I have sent you a link by e-mail.", "ok"),
+        ("Hello Ben, I'm not able to assist with that printer, its maker is.", "ok"),
+        ("I'm unable to provide a refund after 60 days.", "ok"),
+        ("I can't see the photo that you attached to your message.", "ok"),
+        ("I cannot draw the money from your card before Monday.", "ok"),
+        ("I can't help with that.", "refusal"),
+        ("I'm sorry, but I can't assist with that request.", "refusal"),
+        ("I can't write this message for you.", "refusal"),
+        ("I'm not able to generate such a description.", "refusal"),
+        ("As an AI, I can't help with that over the phone.", "refusal"),
+    ],
+)
+def test_a_refusal_is_about_making_the_text_or_comes_from_an_ai(text: str, expected: str) -> None:
+    """`I can't help with that` within a reply is service; alone, or about the writing, it is a refusal."""
+    assert word(preamble(pair("note", text))) == expected
 
 
 @pytest.mark.parametrize(
@@ -206,6 +279,15 @@ def test_the_style_may_ask_for_a_phrase() -> None:
         ('"Nightjar" lamp', "a lamp that burns all night", "lost_quote"),
         ("wolves in fog", "a wolf that howls in the fog", "ok"),
         ("light house", "a lighthouse above the sea", "ok"),
+        ("lighthouse", "a light house above the sea", "ok"),
+        ("light on a table", "a lighthouse above the sea", "lost_subject"),
+        ("lighthouse on a cliff", "a light above a street, soft morning", "lost_subject"),
+        ("firefighter", "a fire in the yard", "lost_subject"),
+        ("bookkeeper", "a book on a shelf", "lost_subject"),
+        ("sky", "a spooky house by the road", "lost_subject"),
+        ("sunflower", "the sun above a flower shop", "lost_subject"),
+        ("the baker's oven", "ovens of bakers", "ok"),
+        ("children running", "a child that ran", "ok"),
         ("astronout in space", "an astronaut far from home", "ok"),
         ("pw reset, acct locked", "Your password was reset and your account is open.", "ok"),
         ("angry cust, apologise, parcel late", "We are sorry that your parcel has not come.", "ok"),
