@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from curate.curate import CurateResult
+from curate.outcome import CurateResult
 from curate.review.standing import in_words
 from curate.split import PARTS
 from schemas.records import Generated, Seed
@@ -20,7 +20,7 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
     """Markdown with the YAML front matter that the hub reads. No date is in it: equal datasets have equal cards."""
     task, accepted = project.spec.task, result.accepted
     used = [seeds[id_] for id_ in dict.fromkeys(kept.pair.seed_id for kept in accepted) if id_ in seeds]
-    licences = sorted({seed.license or "not stated" for seed in used})
+    licences = sorted({licence or "not stated" for seed in used for licence in seed.licenses})
     made = [kept.pair.origin for kept in accepted if isinstance(kept.pair.origin, Generated)]
     teachers = sorted({origin.teacher for origin in made})
     reviewed = sum(bool([r for r in kept.reviews if not r.simulated]) for kept in accepted)

@@ -67,6 +67,7 @@ def main(folder: Path) -> int:
         "calls_sent": receipt["calls_sent"],
         **receipt["counts"],
         "strict_pass": receipt["facts"].get("strict_pass", {}),
+        "outcomes": receipt["facts"].get("outcomes", {}),
         "seconds_by_stage": receipt["facts"].get("seconds_by_stage", {}),
     }
     path = folder / "demo.json"

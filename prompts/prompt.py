@@ -34,6 +34,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, cast
 
+from prompts.answer_schema import check_answer_schema
 from schemas.errors import PromptError
 from schemas.records import Json, Message, Messages
 
@@ -206,28 +207,8 @@ def _front_matter(text: str, path: Path) -> tuple[str, dict[str, str], Json | No
     if schema is not None:
         if not isinstance(schema, dict):
             raise PromptError("'schema' is not a table.", where=str(path), fix="Write a JSON schema as [schema].")
-        _check_bounded(schema, "schema", path)
+        check_answer_schema(schema, path)
     return about, variables, schema, front[0].count("\n")
-
-
-def _check_bounded(node: Any, key: str, path: Path) -> None:
-    """Refuse a schema that admits endless answers: a server that constrains decoding would run into the token limit."""
-    if isinstance(node, list):
-        for number, part in enumerate(node):
-            _check_bounded(part, f"{key}.{number}", path)
-    if not isinstance(node, dict):
-        return
-    closed = "enum" in node or "const" in node
-    for kind, bound in (("string", "maxLength"), ("array", "maxItems")):
-        if node.get("type") == kind and bound not in node and not closed:
-            raise PromptError(
-                f"'{key}' is of type {kind} and has no {bound}.",
-                where=str(path),
-                why="An answer without an end is cut at the token limit and lost.",
-                fix=f"Add {bound}.",
-            )
-    for name, part in node.items():
-        _check_bounded(part, f"{key}.{name}", path)
 
 
 def _turns(lines: list[str], first: int, path: Path, variables: Mapping[str, str]) -> tuple[Turn, ...]:

@@ -6,11 +6,11 @@ Reading the file, overriding keys and saying where a mistake stands is `schemas.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from schemas.records import Sampling
+from schemas.records import FinishMeaning, Sampling
 
 
 class Section(BaseModel):
@@ -32,7 +32,7 @@ Regex = Annotated[str, AfterValidator(_compiles)]
 
 class TaskSettings(Section):
     """What the model learns. `system` is what the tuned model is told; `style` is the full house style in words, told
-    to the teacher and to the untuned rungs of the evaluation."""
+    to the teacher and to the untuned systems of the evaluation."""
 
     kind: Literal["rewrite"] = "rewrite"
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -73,12 +73,22 @@ class SeedSource(Section):
     limit: int | None = Field(default=None, ge=1)
 
 
+def _complete_if_listed(value: Any) -> Any:
+    """A plain list of finish reasons says that each of them means a complete answer."""
+    return dict.fromkeys(value, "complete") if isinstance(value, list | tuple) else value
+
+
+FinishReasons = Annotated[dict[str, FinishMeaning], BeforeValidator(_complete_if_listed)]
+
+
 class TeacherSettings(Section):
     """An OpenAI-compatible endpoint, or `embedded`. `key_env` is the name of an environment variable, never a key.
 
     `identity` names the teacher in call keys; by default it is the model's name, so that another port or replica of the
     same model is still a hit. `attempts` is how many answers are asked for one sample before it is given up;
     `retries` is how often a request that brought no answer (429, 5xx, broken connection) is sent again.
+    `finish_reasons` says what words of this server mean that pairsmith does not know: `["done"]` or
+    `{ done = "complete", cut = "truncated" }`.
     """
 
     url: str = "embedded"
@@ -90,8 +100,20 @@ class TeacherSettings(Section):
     timeout_s: float = Field(default=120, gt=0)
     attempts: int = Field(default=2, ge=1)
     retries: int = Field(default=5, ge=0)
+    finish_reasons: FinishReasons = Field(default_factory=dict)
     usd_per_million_prompt_tokens: float = Field(default=0, ge=0)
     usd_per_million_completion_tokens: float = Field(default=0, ge=0)
+
+
+def _leaves_the_question(sampling: Sampling) -> Sampling:
+    if ours := sorted({"model", "messages", "stream", "n"} & sampling.extra.keys()):
+        raise ValueError(
+            f"extra may not set '{ours[0]}': pairsmith sets it itself (teacher.model, the prompt, generate.forward.n)"
+        )
+    return sampling
+
+
+Drawing = Annotated[Sampling, AfterValidator(_leaves_the_question)]
 
 
 class ForwardSettings(Section):
@@ -100,7 +122,7 @@ class ForwardSettings(Section):
     enabled: bool = True
     n: int = Field(default=4, ge=1, le=64)
     prompt: str = "enhance"
-    sampling: Sampling = Sampling(temperature=0.9, max_tokens=512)
+    sampling: Drawing = Sampling(temperature=0.9, max_tokens=512)
 
 
 class BackwardSettings(Section):
@@ -113,11 +135,11 @@ class BackwardSettings(Section):
         "one plain sentence",
     )
     prompt: str = "simplify"
-    sampling: Sampling = Sampling(temperature=0.7, max_tokens=96)
+    sampling: Drawing = Sampling(temperature=0.7, max_tokens=96)
 
 
 class GenerateSettings(Section):
-    """How pairs are made. `accepted` stops forward generation once so many rows have passed the gates."""
+    """How pairs are made. `accepted` stops forward generation once so many of its rows have passed the gates."""
 
     forward: ForwardSettings = ForwardSettings()
     backward: BackwardSettings = BackwardSettings()
@@ -219,8 +241,9 @@ class ReviewSettings(Section):
 
     `batch` rows wait for people at a time. `annotators_per_row` people answer every row, and one more answers a random
     share `overlap` of the rows, so that agreement can be measured. Review may stop once the `confidence` interval of
-    the accept share is at most `half_width` to either side. `gold` is a JSON Lines file of rows with known verdicts.
-    `dataset` names the queue (default: the task's name); `seed` fixes which rows are drawn.
+    the accept share is at most `half_width` to either side, and `run` goes on if that of the rows that the programs
+    accept lies at `accept_at_least` or above; it stops where it lies below. `gold` is a JSON Lines file of rows with
+    known verdicts. `dataset` names the queue (default: the task's name); `seed` fixes which rows are drawn.
     """
 
     enabled: bool = True
@@ -235,6 +258,7 @@ class ReviewSettings(Section):
     annotators_per_row: int = Field(default=1, ge=1, le=20)
     overlap: float = Field(default=0.2, ge=0, le=1)
     half_width: float = Field(default=0.05, gt=0, lt=0.5)
+    accept_at_least: float = Field(default=0.5, ge=0, le=1)
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     batch: int = Field(default=50, ge=1, le=10_000)
     shares: ReviewShares = ReviewShares()
@@ -280,10 +304,11 @@ class TrainSettings(Section):
 
 
 class EvaluateSettings(Section):
-    """The ladder on the locked test split. `checks` are patterns that no gate uses: at least two."""
+    """The proof on the locked test split. `checks` are patterns that no gate uses: at least two. `resamples` is read
+    and no longer used: the intervals of earlier versions were bootstrapped."""
 
     samples: int = Field(default=3, ge=1)
-    sampling: Sampling = Sampling(temperature=0.7, top_p=0.95, max_tokens=512)
+    sampling: Drawing = Sampling(temperature=0.7, top_p=0.95, max_tokens=512)
     checks: tuple[Pattern, ...] = Field(min_length=2)
     max_seeds: int | None = Field(default=None, ge=1)
     resamples: int = Field(default=10_000, ge=100)

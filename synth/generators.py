@@ -7,15 +7,15 @@ levels of abstraction, so that the student sees inputs from terse to detailed fo
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from prompts import OLD_NAMES, Prompt
 from schemas.errors import PromptError
-from schemas.records import Candidate, Generated, Messages, Pair, Sampling, Seed, content_id, identity
+from schemas.records import Candidate, Generated, Messages, Pair, Reason, Sampling, Seed, content_id, identity
 from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, TaskSettings
+from synth.answers import clean
 from synth.ledger import Completion, Ledger, Miss
 
 Name = Literal["forward", "backward"]
@@ -51,10 +51,10 @@ def forward(
 ) -> Generator:
     """`settings.n` candidates of each input seed, asked for in one request.
 
-    `prompt` may use the variables style, exemplars, simple, system and language. A JSON schema in the prompt file binds
-    the answers.
+    `prompt` must use the variable simple, and may use style, exemplars, system and language. A JSON schema in the
+    prompt file binds the answers.
     """
-    render = _renderer(prompt, task, exemplars, "input")
+    render = rendering(prompt, task, exemplars, {"input": _TWO_TEXTS})
     named = fingerprint("forward", task, exemplars, settings, prompt, ledger)
 
     async def outcomes(seed: Seed) -> AsyncIterator[Outcome]:
@@ -71,10 +71,10 @@ def backward(
 ) -> Generator:
     """One simple version of each output seed at every level of `settings.levels`, asked for at the same time.
 
-    `prompt` may use the variables style, exemplars, enhanced, level, system and language. Sample i of a seed is level
-    i, which the pair names in `meta`.
+    `prompt` must use the variable enhanced, and level if there are several, and may use style, exemplars, system and
+    language. Sample i of a seed is level i, which the pair names in `meta`.
     """
-    render = _renderer(prompt, task, exemplars, "output", "level")
+    render = rendering(prompt, task, exemplars, {"output": _TWO_TEXTS, "level": settings.levels})
     named = fingerprint("backward", task, exemplars, settings, prompt, ledger)
 
     async def outcomes(seed: Seed) -> AsyncIterator[Outcome]:
@@ -142,12 +142,10 @@ class _Place(NamedTuple):
         output: str | None = None,
         meta: dict[str, Any] | None = None,
     ) -> Outcome:
-        """The pair of the seed's side and the answer; a failure for a miss, or if cleaning leaves nothing."""
+        """The pair of the seed's side and the cleaned answer; a failure for a miss."""
         if isinstance(answer, Miss):
-            return Outcome(self._candidate(failure=answer.reason), None)
+            return Outcome(self._candidate(failure=Reason.read(answer.reason)), None)
         text = clean(answer.text)
-        if not text:
-            return Outcome(self._candidate(failure="empty: the answer was only quotes or a fence"), None)
         pair = Pair(
             seed_id=self.seed.id,
             input=text if input is None else input,
@@ -164,7 +162,7 @@ class _Place(NamedTuple):
         )
         return Outcome(self._candidate(pair_id=pair.id), pair)
 
-    def _candidate(self, *, pair_id: str | None = None, failure: str | None = None) -> Candidate:
+    def _candidate(self, *, pair_id: str | None = None, failure: Reason | None = None) -> Candidate:
         return Candidate(
             fingerprint=self.fingerprint,
             seed_id=self.seed.id,
@@ -175,30 +173,17 @@ class _Place(NamedTuple):
         )
 
 
-_FENCE = re.compile(r"```[\w-]*\n((?:(?!```).)*)```", re.DOTALL)
-_QUOTES = {'"': '"', "\u201c": "\u201d", "\u00ab": "\u00bb", "\u201e": "\u201c", "'": "'"}
+_TWO_TEXTS = ("A heron stands in the shallow water.", "Seven red kites over the old harbour.")
 
 
-def clean(text: str) -> str:
-    """The answer without what surrounds it: outer blanks, one code fence, one pair of quotes around the whole.
-
-    Quotes go only if none of the same kind is inside, so `"a" and "b"` stays. Nothing inside is changed; chatter
-    before or after the answer is left for a gate to reject. The raw answer stays in the ledger.
-    """
-    text = text.strip()
-    if fenced := _FENCE.fullmatch(text):
-        text = fenced[1].strip()
-    if len(text) >= 2 and (closing := _QUOTES.get(text[0])) and text[-1] == closing:
-        inside = text[1:-1]
-        if text[0] not in inside and closing not in inside:
-            text = inside.strip()
-    return text
-
-
-def _renderer(
-    prompt: Prompt, task: TaskSettings, exemplars: Sequence[Exemplar], *varying: str
+def rendering(
+    prompt: Prompt, task: TaskSettings, exemplars: Sequence[Exemplar], varying: Mapping[str, Sequence[str]]
 ) -> Callable[..., Messages]:
-    """`prompt.render` for what changes from seed to seed, as far as the prompt uses it; the rest is given once."""
+    """`prompt.render` for what changes from seed to seed; the rest is given once.
+
+    `varying` holds some values of each such variable. Raises PromptError for a prompt that asks for what generation
+    does not have, or that is the same whatever one of them says: everything would get the same answers.
+    """
     known = {"style": task.style, "exemplars": exemplars, "system": task.system, "language": task.language}
     for name in prompt.variables:
         if name not in known and name not in varying and name not in map(OLD_NAMES.get, varying):
@@ -207,6 +192,35 @@ def _renderer(
                 where=str(prompt.path),
                 fix=f"It may use: {', '.join(sorted({*known, *varying}))}.",
             )
-    render = prompt.given(**{name: value for name, value in known.items() if name in prompt.variables})
+    given = prompt.given(**{name: value for name, value in known.items() if name in prompt.variables})
     used = [name for name in varying if prompt.takes(name)]
-    return lambda **values: render(**{name: values[name] for name in used})
+
+    def render(**values: str) -> Messages:
+        return given(**{name: values[name] for name in used})
+
+    for name, values in varying.items():
+        if not _tells_apart(
+            prompt, render, {other: some[0] for other, some in varying.items() if some}, name, set(values)
+        ):
+            raise PromptError(
+                f"says the same whatever '{name}' is.",
+                where=str(prompt.path),
+                why=f"Every {'seed' if name != 'level' else 'level of a seed'} would be asked the same question, "
+                "and get the same answers.",
+                fix=f"Declare {name} in [variables] and write {{{{ {name} }}}} where it belongs.",
+            )
+    return render
+
+
+def _tells_apart(
+    prompt: Prompt, render: Callable[..., Messages], values: Mapping[str, str], name: str, some: set[str]
+) -> bool:
+    """Whether the prompt is another one for each of `some` values of the variable."""
+    if len(some) < 2:
+        return True
+    if not any({name, OLD_NAMES.get(name)} & turn.uses for turn in prompt.turns):
+        return False
+    try:
+        return len({render(**{**values, name: value}) for value in some}) == len(some)
+    except PromptError:
+        return True  # it takes the text apart in a way that ours does not fit; a real one will tell

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import uvloop
 
 import prompts
+from curate.split import shortages
 from pairsmith import plan, teachers
 from pairsmith.receipt import Draft, recording
 from pairsmith.session import Session
@@ -18,6 +19,7 @@ from schemas.spec import TeacherSettings
 from schemas.spec_file import Project
 from schemas.store import Store
 from synth import generators
+from synth.endpoint import Endpoint
 from synth.engine import GenerateResult
 from synth.engine import generate as run_engine
 from synth.generators import Generator
@@ -40,6 +42,7 @@ def generate(session: Session, project: Project, store: Store, *, retry_failed: 
         _report_problems(session, reading)
         store.set_active_seeds(reading.seeds)
         draft.facts["seeds"] = dict(Counter(seed.kind for seed in reading.seeds))
+        draft.facts["shortages"] = _report_shortages(session, project, reading.seeds)
         draft.facts["seed_problems"] = [f"{problem.where}: {problem.what}" for problem in reading.problems]
         teacher = teachers.identified(project, session.say)
         result = GenerateResult()
@@ -66,6 +69,14 @@ def _report_problems(session: Session, reading: SeedReading) -> None:
         session.say(f"and {more} more; the receipt lists them all.")
 
 
+def _report_shortages(session: Session, project: Project, seeds: Sequence[Seed]) -> list[str]:
+    """Say what the seeds are too few for, before anything is paid for."""
+    short = shortages(seeds, project.spec)
+    for one in short:
+        session.say(f"warning: {one.what}. {one.fix}")
+    return [one.what for one in short]
+
+
 async def _ask(
     session: Session,
     project: Project,
@@ -79,32 +90,51 @@ async def _ask(
     # Whether there is anything to ask is known before the teacher is opened: the embedded one takes seconds to start.
     async with teachers.asleep(teacher) as nobody:
         ready = _generators(project, Ledger(store, nobody, teacher))
-    idle = not retry_failed and all_decided(store, seeds, ready)
+        if not retry_failed and all_decided(store, seeds, ready):
+            await _run(session, project, store, teacher, seeds, retry_failed, draft, result, nobody)
+            if not nobody.was_asked:
+                return
+            # A failed place may be asked again: the spec grants more attempts, or a rule has changed.
+            vars(result).update(vars(GenerateResult()))
+    async with teachers.opened(teacher, session.say) as endpoint:
+        await _run(session, project, store, teacher, seeds, retry_failed, draft, result, endpoint)
+
+
+async def _run(
+    session: Session,
+    project: Project,
+    store: Store,
+    teacher: TeacherSettings,
+    seeds: Sequence[Seed],
+    retry_failed: bool,
+    draft: Draft,
+    result: GenerateResult,
+    endpoint: Endpoint,
+) -> None:
     with session.progress() as progress, session.stopping.draining() as stop:
-        async with teachers.asleep(teacher) if idle else teachers.opened(teacher, session.say) as endpoint:
-            ledger = Ledger(store, endpoint, teacher, retry_failed=retry_failed)
-            made_by = _generators(project, ledger)
-            draft.facts["scopes"] = {generator.name: generator.fingerprint for generator in made_by}
-            try:
-                await run_engine(
-                    store,
-                    seeds,
-                    made_by,
-                    concurrency=ledger.concurrency,
-                    accept=_accept(project) if project.spec.generate.accepted else None,
-                    target=project.spec.generate.accepted,
-                    progress=progress,
-                    stop=stop,
-                    result=result,
-                )
-            finally:
-                draft.calls_sent, draft.calls_reused = ledger.sent, ledger.reused
-                draft.usage, draft.usd = ledger.usage, ledger.usd
-                draft.facts |= {
-                    "retries": dict(ledger.retries_by_kind),
-                    "served": dict(ledger.served),
-                    "usage_unknown": ledger.usage_unknown,
-                }
+        ledger = Ledger(store, endpoint, teacher, retry_failed=retry_failed)
+        made_by = _generators(project, ledger)
+        draft.facts["scopes"] = {generator.name: generator.fingerprint for generator in made_by}
+        try:
+            await run_engine(
+                store,
+                seeds,
+                made_by,
+                concurrency=ledger.concurrency,
+                accept=_accept(project) if project.spec.generate.accepted else None,
+                target=project.spec.generate.accepted,
+                progress=progress,
+                stop=stop,
+                result=result,
+            )
+        finally:
+            draft.calls_sent, draft.calls_reused = ledger.sent, ledger.reused
+            draft.usage, draft.usd = ledger.usage, ledger.usd
+            draft.facts |= {
+                "retries": dict(ledger.retries_by_kind),
+                "served": dict(ledger.served),
+                "usage_unknown": ledger.usage_unknown,
+            }
 
 
 def _generators(project: Project, ledger: Ledger) -> list[Generator]:
@@ -125,7 +155,7 @@ def all_decided(store: Store, seeds: Sequence[Seed], ready: Sequence[Generator])
         decided = {
             (c.seed_id, c.sample)
             for c in store.candidates(generator.fingerprint)
-            if c.failure is None or c.failure.partition(":")[0] not in UNANSWERED
+            if c.failure is None or c.failure.code not in UNANSWERED
         }
         wanted = {(seed.id, n) for seed in seeds if seed.kind == generator.takes for n in range(generator.samples)}
         if not wanted <= decided:
@@ -135,12 +165,8 @@ def all_decided(store: Store, seeds: Sequence[Seed], ready: Sequence[Generator])
 
 def _pool_id(store: Store, fingerprints: Iterable[str]) -> str:
     """A hash of every place and its outcome: another pair in the pool makes another id."""
-    places = sorted(
-        [c.seed_id, c.sample, c.pair_id or "", c.failure or ""]
-        for fingerprint in fingerprints
-        for c in store.candidates(fingerprint)
-    )
-    return content_id("pool", places)
+    candidates = (c for fingerprint in fingerprints for c in store.each_candidate(fingerprint))
+    return content_id("pool", sorted([c.seed_id, c.sample, c.pair_id or "", str(c.failure or "")] for c in candidates))
 
 
 async def pool_fingerprints(session: Session, project: Project, store: Store) -> list[str]:
@@ -153,11 +179,11 @@ async def pool_fingerprints(session: Session, project: Project, store: Store) ->
 def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:
     """Whether a pair passes every gate; None if one of them could not judge and none rejects it."""
     from curate.gates import gates_for
+    from curate.pool import fold
 
     steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
 
     async def accept(pair: Pair) -> bool | None:
-        kept = [step.judge(pair).keep for step in steps]
-        return False if False in kept else None if None in kept else True
+        return fold(step.judge(pair).keep for step in steps)
 
     return accept

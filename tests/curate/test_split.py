@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any, Literal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.split import PARTS, split_of
-from schemas.spec import SplitSettings
+from curate.split import PARTS, held_out_inputs, most_train_rows, shortages, split_of
+from schemas.records import Seed
+from schemas.spec import Spec, SplitSettings
 
 
 @given(st.text(), st.floats(0, 0.49), st.floats(0, 0.49))
@@ -53,3 +56,66 @@ def test_known_seeds_stay_where_released_versions_put_them() -> None:
         "test",
         "train",
     ]
+
+
+def _spec(**more: Any) -> Spec:
+    checks = [{"name": "a", "pattern": "a"}, {"name": "b", "pattern": "b"}]
+    evaluate = {"checks": checks, **more.pop("evaluate", {})}
+    return Spec.model_validate(
+        {"task": {"name": "t", "style": "s"}, "seeds": [{"path": "s.jsonl"}], "evaluate": evaluate, **more}
+    )
+
+
+def _seeds(count: int, kind: Literal["input", "output"] = "input") -> list[Seed]:
+    return [Seed(kind=kind, text=f"text {i}", source="s") for i in range(count)]
+
+
+def test_enough_seeds_are_no_shortage() -> None:
+    """200 input seeds at the default split prove something and can be learned from; nothing is warned about."""
+    assert shortages(_seeds(200), _spec()) == []
+
+
+def test_few_test_inputs_are_told_with_their_number() -> None:
+    """The warning holds how many test inputs these seeds and this split give, not how many the share promises."""
+    spec, seeds = _spec(), _seeds(60)
+    asked = sum(split_of(seed.id, spec.split) == "test" for seed in seeds)
+    (short, *_) = shortages(seeds, spec)
+    assert asked == len(held_out_inputs(seeds, spec)) < 20
+    assert not short.fatal
+    assert short.what.startswith(f"{asked} test inputs (of 60 input seeds); fewer than 20 can prove nothing")
+    assert "about 100 input seeds" in short.fix
+
+
+def test_a_limit_on_the_test_inputs_counts() -> None:
+    """Where evaluate.max_seeds makes them few, that is the key to raise."""
+    (short,) = shortages(_seeds(300), _spec(evaluate={"max_seeds": 5}))
+    assert short.what.startswith("5 test inputs")
+    assert "evaluate.max_seeds" in short.fix
+
+
+@pytest.mark.parametrize(
+    ("seeds", "more", "fix"),
+    [
+        (_seeds(100, "output"), {}, "Add input seeds"),
+        (_seeds(100), {"split": {"test": 0.0}}, "Set split.test"),
+        (_seeds(100), {"split": {"test": 0.0001}}, "raise split.test"),
+    ],
+)
+def test_no_test_input_is_fatal(seeds: list[Seed], more: dict[str, Any], fix: str) -> None:
+    """Excellent outputs alone, or no test split: nothing can be evaluated, and that is known before money is spent."""
+    short = shortages(seeds, _spec(**more))[0]
+    assert short.fatal
+    assert "nothing can be evaluated" in short.what
+    assert fix in short.fix
+
+
+def test_few_rows_to_train_on_are_told() -> None:
+    """Counted from the training split, the candidates that are kept, and the levels; at most the wanted ones."""
+    spec = _spec(curate={"select": {"best": 2}}, generate={"backward": {"levels": ["a", "b"]}})
+    input, output = _seeds(20), _seeds(5, "output")
+    inside = [sum(split_of(s.id, spec.split) == "train" for s in part) for part in (input, output)]
+    rows = most_train_rows([*input, *output], spec)
+    assert rows == 2 * inside[0] + 2 * inside[1] < 50
+    assert any(f"at most {rows} rows to train on" in one.what for one in shortages([*input, *output], spec))
+    assert most_train_rows(_seeds(200), _spec(generate={"accepted": 30})) == 30
+    assert most_train_rows(_seeds(200), _spec(generate={"forward": {"enabled": False}})) == 0

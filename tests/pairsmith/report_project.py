@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 from aiohttp import web
 
-from curate.curate import CurateResult, curate
+from curate.outcome import CurateResult, curate_project
 from curate.split import split_of
 from pairsmith.receipt import recording
 from schemas.records import (
@@ -43,7 +43,7 @@ from train.evaluation import (
     Mode,
     Output,
     Rung,
-    compare,
+    against_the_rest,
     pick_examples,
     summarise,
 )
@@ -216,9 +216,8 @@ def curated(project: Project, store: Store) -> CurateResult:
     """The real curation, its receipt, and the dataset that it made."""
     weights = Weights(project.folder, "revision", "nowhere: the loopback server answers in its place")
     with recording(project, store, "curate") as draft:
-        result = asyncio.run(
-            curate(project, store, fingerprints=[SCOPE], weights=lambda: weights, serve=_scoring_server)
-        )
+        judging = curate_project(project, store, fingerprints=[SCOPE], weights=lambda: weights, serve=_scoring_server)
+        result = asyncio.run(judging)
         members = tuple((row.pair.id, row.part) for row in result.accepted)
         dataset = Artifact(id=content_id("dataset", members), kind="dataset", path="dataset", members=members)
         store.write(dataset)
@@ -284,26 +283,26 @@ def evaluated(project: Project, store: Store, adapter: TrainResult, *, merged: b
     def summary(name: str, mode: Mode) -> object:
         said = outputs[name, mode]
         usage = Usage(completion_tokens=sum(2 * output.words for output in said))
-        return summarise(said, usage, checks.names, spec.evaluate.resamples, 1)
+        return summarise(said, usage, checks.names)
 
-    names = [rung[0] for rung in rungs]
-    pairs = [(b, a) for i, a in enumerate(names) for b in names[i + 1 :]]
-    compared = [compare(outputs[b, m], outputs[a, m], spec.evaluate.resamples, 1) for m in MODES for b, a in pairs]
+    compared = against_the_rest([{mode: outputs[names[0], mode] for mode in MODES} for names in rungs])
     path = project.folder / "evaluations" / "one.json"
     evaluation = Evaluation(
         id=content_id("evaluation", len(rungs)), adapter_id=adapter.adapter_id, test_set=content_id("test_set", 1),
         checks_fingerprint=checks.fingerprint, check_names=checks.names, seeds=len(seeds), samples=3,
         sampling=Sampling(temperature=0.7, top_p=0.95, max_tokens=80), greedy=Sampling(temperature=0, max_tokens=80),
-        resamples=spec.evaluate.resamples, concurrency=20,
+        concurrency=20,
         rungs=tuple(
             Rung(
                 name=rung[0], names=rung, model="tuned" if rung == ("tuned",) else "smollm2-135m-instruct",
                 revision=None, system=spec.task.style, exemplars=0 if rung[0] in ("base", "tuned") else 1,
+                decoding="generation" if rung == ("teacher",) else "evaluation",
+                sampling=Sampling(temperature=0.9, top_k=50) if rung == ("teacher",) else None,
                 sampled=summary(rung[0], "sampled"), greedy=summary(rung[0], "greedy"),
             )
             for rung in rungs
         ),
-        comparisons=tuple(one for one in compared if one is not None),
+        comparisons=compared,
         adapter_check=AdapterCheck(text="x", base=-121.25, tuned=-44.5, base_again=-121.25, tokens=38),
         side_by_side=pick_examples([Example(seed_id=s.id, input=s.text or "") for s in seeds], 10, 17),
         side_by_side_seed=17, outputs=tuple(o for said in outputs.values() for o in said), calls_sent=72,

@@ -23,12 +23,16 @@ def test_a_starter_project_is_checked_and_commented(tmp_path: Path) -> None:
     assert "seeds.jsonl" in done.stdout
     assert "pairsmith run --project mine" in done.stdout
     assert "#" in (tmp_path / "mine" / "pairsmith.toml").read_text()
+    assert "fewer than 20 can prove nothing" in done.stdout, "twelve seeds show the form and no more"
+    assert "rows to train on" in done.stdout
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_comes_with_its_texts(tmp_path: Path, example: str) -> None:
-    """An example's spec loads, and every seed file that it names was copied and can be read."""
+    """An example's spec loads, every seed file that it names was copied and can be read, and the seeds are enough to
+    learn from and to prove something with."""
     written = Project(tmp_path).json("init", "--example", example, "--embedded")
+    assert written["shortages"] == []
     project = load(tmp_path)
     assert {source.path for source in project.spec.seeds} < set(written["files"])
     from synth.seeds import read_seeds

@@ -109,9 +109,14 @@ def looped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str,
 
 
 def test_the_loop_ends_with_a_ladder_and_a_report(looped: tuple[Project, dict[str, Any]]) -> None:
-    """Base, few-shot (which is the teacher here) and tuned were measured, and the report is there."""
+    """Tuned was compared with base, few-shot and the teacher as it generates, and the report is there. Three test
+    inputs prove nothing, and nothing is called better."""
     project, answer = looped
-    assert list(answer["facts"]["strict_pass"]) == ["base", "few-shot = teacher", "tuned"]
+    outcomes = answer["facts"]["outcomes"]
+    assert list(outcomes) == ["base", "few-shot", "teacher"]
+    said = {word for modes in outcomes.values() for word in modes.values()}
+    assert said <= {"not enough evidence", "not measured"}
+    assert set(answer["facts"]["strict_pass"]) <= {*outcomes, "tuned"}
     assert (project.folder / "report.html").stat().st_size > 10_000
     parts = ("accepted", "rejected", "waiting", "failed")
     assert answer["rows_in"] == 3 * len(SEEDS) + len(EXCELLENT) == sum(answer[part] for part in parts)

@@ -329,9 +329,9 @@ def get(node: Any, key: str) -> Any:
 
 
 def test_every_key_outside_of_lists_is_set_below():
-    """The property covers the whole spec: the two keys that it leaves out are a free table and a list."""
+    """The property covers the whole spec: the keys that it leaves out are free tables and a list."""
     left_out = {key.rpartition(".")[2] for key in KEYS if key not in SETTABLE and "[]" not in key}
-    assert left_out == {"extra", "stop"}
+    assert left_out == {"extra", "stop", "finish_reasons"}
 
 
 @pytest.mark.parametrize("key", sorted(SETTABLE.keys() - COUPLED))
@@ -469,3 +469,11 @@ def test_the_file_shown_in_the_manual_works(tmp_path):
     """docs/spec.md opens with a whole file that can be copied."""
     text = MANUAL.read_text(encoding="utf-8").partition("```toml\n")[2].partition("```")[0]
     assert load(wrote(tmp_path, text)).spec.task.name == "captions"
+
+
+@pytest.mark.parametrize("key", ["model", "messages", "n", "stream"])
+def test_extra_may_not_replace_the_question(tmp_path, key):
+    """Three answers would be paid and one kept, or another model would be credited."""
+    folder = wrote(tmp_path)
+    with pytest.raises(SpecError, match=f"extra may not set '{key}'"):
+        load(folder, [f"generate.forward.sampling.extra={{ {key} = 3 }}"])

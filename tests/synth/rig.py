@@ -20,27 +20,28 @@ TASK = TaskSettings(name="dogs", style="Write at length.")
 EXEMPLARS = (Exemplar(input="a cat", output="a cat on a red sofa in the evening"),)
 
 
-# Prompts of the tests' own, whose last turn begins with the seed, whatever the released ones say.
+# Prompts of the tests' own, whose last turn begins with the seed, whatever the released ones say. Their names of input
+# and output are the old ones, and golden fingerprints are made of them: they do not change.
 PROMPTS = {
     "enhance": """+++
 about = "A test's prompt."
-variables = { style = "s", exemplars = "e", input = "i" }
+variables = { style = "s", exemplars = "e", simple = "i" }
 +++
 === system ===
 {{ style }}
 === user for exemplar in exemplars ===
-{{ exemplar.input }}
+{{ exemplar.simple }}
 === assistant for exemplar in exemplars ===
-{{ exemplar.output }}
+{{ exemplar.enhanced }}
 === user ===
-{{ input }}
+{{ simple }}
 """,
     "simplify": """+++
 about = "A test's prompt."
-variables = { output = "o", level = "l" }
+variables = { enhanced = "o", level = "l" }
 +++
 === user ===
-{{ output }} ({{ level }})
+{{ enhanced }} ({{ level }})
 """,
 }
 

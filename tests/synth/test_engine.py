@@ -117,6 +117,22 @@ def test_a_target_is_not_overshot_by_more_than_a_seed(n: int, tmp_path: Path) ->
         assert len(teacher.asked) == asked
 
 
+@pytest.mark.parametrize("backward_first", [True, False])
+def test_a_target_counts_and_ends_forward_generation_only(backward_first: bool, tmp_path: Path) -> None:
+    """Whichever way the seeds stand: so many forward rows, and every backward one."""
+
+    async def accept(pair: Pair) -> bool:
+        return True
+
+    seeds = [*output(10), *input(10)] if backward_first else [*input(10), *output(10)]
+    with LoopbackTeacher() as teacher:
+        result, _ = run(teacher, tmp_path, seeds, options={"accept": accept, "target": 6})
+        assert result.target_reached
+        forward = sum(ask.n for ask in teacher.asked if ask.prompt.startswith("dog"))
+        assert (forward, result.rows_in) == (6, 6 + 2 * 10)
+        assert result.counts.conserved
+
+
 def test_a_target_without_accept_is_a_mistake(tmp_path: Path) -> None:
     """Nothing would ever be accepted."""
     with LoopbackTeacher() as teacher, pytest.raises(ValueError, match="accept"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from schemas.errors import PromptError
 from schemas.records import Generated, Sampling
 from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, TaskSettings, TeacherSettings
 from schemas.store import Store
+from synth.answers import clean
 from synth.endpoint import Endpoint
-from synth.generators import Generator, Outcome, clean, fingerprint, forward
+from synth.generators import Generator, Outcome, backward, fingerprint, forward
 from synth.ledger import Ledger
 from tests.synth.loopback import LoopbackTeacher, says
 from tests.synth.rig import EXEMPLARS, TASK, Rig, input, output, prompts_in, rig
@@ -76,14 +78,14 @@ def test_a_bad_sample_fails_alone(tmp_path: Path) -> None:
     with LoopbackTeacher(lambda ask: says("long text", "") if ask.n == 2 else says("")) as teacher:
         made, _ = outcomes(teacher, tmp_path, "forward")
     assert [o.pair is None for o in made] == [False, True]
-    assert (made[1].candidate.failure or "").startswith("empty: ")
+    assert str(made[1].candidate.failure).startswith("empty: ")
 
 
 def test_only_quotes_are_no_text(tmp_path: Path) -> None:
     """An answer of which cleaning leaves nothing is a failure, never an empty row."""
     with LoopbackTeacher(lambda ask: says('""', "```\n\n```")) as teacher:
         made, _ = outcomes(teacher, tmp_path, "forward")
-    assert all(o.pair is None and (o.candidate.failure or "").startswith("empty: ") for o in made)
+    assert all(o.pair is None and str(o.candidate.failure).startswith("empty: ") for o in made)
 
 
 @pytest.mark.parametrize(
@@ -164,3 +166,48 @@ def test_a_prompt_that_asks_for_what_generation_lacks_is_refused_at_once(tmp_pat
         ledger = Ledger(store, Endpoint("http://h", "m"), spec)
         with pytest.raises(PromptError, match=r"'mood'.*exemplars, input, language, style, system"):
             forward(TASK, EXEMPLARS, ForwardSettings(), load("enhance", tmp_path), ledger)
+
+
+def prompt_of(folder: Path, name: str, variables: str, said: str) -> None:
+    own = folder / "prompts" / name
+    own.mkdir(parents=True, exist_ok=True)
+    (own / "v1.jinja").write_text(f'+++\nabout = "x"\n[variables]\n{variables}\n+++\n=== user ===\n{said}\n')
+
+
+STYLE, SIMPLE, ENHANCED, LEVEL = 'style = "s"\n', 'input = "i"\n', 'output = "o"\n', 'level = "l"\n'
+
+
+@pytest.mark.parametrize(
+    ("way", "variables", "said", "unused"),
+    [
+        ("forward", STYLE, "Write like this: {{ style }}", "input"),
+        ("forward", STYLE + SIMPLE, "Write like this: {{ style }}", "input"),
+        ("forward", SIMPLE, "{% if input %}Write.{% endif %}", "input"),
+        ("forward", SIMPLE, "{# {{ input }} #}Write.", "input"),
+        ("backward", LEVEL, "Shorten it to {{ level }}.", "output"),
+        ("backward", ENHANCED + LEVEL, "Shorten it: {{ output }}", "level"),
+        ("backward", ENHANCED, "Shorten it: {{ output }}", "level"),
+    ],
+)
+def test_a_prompt_that_forgets_the_seed_is_refused_at_once(
+    way: str, variables: str, said: str, unused: str, tmp_path: Path
+) -> None:
+    """Every seed would be paired with the same answers, and every level of a seed with one question."""
+    prompt_of(tmp_path, "own", variables, said)
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+        ledger = Ledger(store, Endpoint("http://h", "m"), TeacherSettings(model="m"))
+        make: Any = {"forward": partial(forward, TASK, EXEMPLARS, ForwardSettings())}.get(
+            way, partial(backward, TASK, EXEMPLARS, BackwardSettings())
+        )
+        with pytest.raises(PromptError, match=f"says the same whatever '{unused}' is"):
+            make(load("own", tmp_path), ledger)
+
+
+def test_a_prompt_may_leave_out_what_does_not_vary(tmp_path: Path) -> None:
+    """With one level there is nothing to tell apart, and a text may be taken apart by the prompt."""
+    prompt_of(tmp_path, "short", ENHANCED, "Shorten it: {{ output }}")
+    prompt_of(tmp_path, "parts", SIMPLE, "{{ input.split('|')[1] }}")
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+        ledger = Ledger(store, Endpoint("http://h", "m"), TeacherSettings(model="m"))
+        backward(TASK, EXEMPLARS, BackwardSettings(levels=("short",)), load("short", tmp_path), ledger)
+        forward(TASK, EXEMPLARS, ForwardSettings(), load("parts", tmp_path), ledger)

@@ -85,6 +85,22 @@ def test_a_seed_of_the_greatest_length_is_read(tmp_path, write):
     assert len(texts(read(tmp_path, "seeds.txt"))[0] or "") == MAX_CHARS
 
 
+def test_the_same_text_under_two_licences_keeps_both(tmp_path, write):
+    """Which of them binds is not ours to guess: the seed names every place and licence, and the reading says so."""
+    write("a.txt", b"a dog\na cat\n")
+    write("b.txt", b"a dog\na cat\na dog\n")
+    write("c.txt", b"a dog\n")
+    licences = {"a.txt": "CC0-1.0", "b.txt": "CC-BY-NC-4.0", "c.txt": None}
+    sources = [SeedSource(path=path, license=licence) for path, licence in licences.items()]
+    dog, cat = (reading := read_seeds(sources, tmp_path)).seeds
+    assert dog.licenses == ("CC0-1.0", "CC-BY-NC-4.0", None)
+    assert dog.meta["also"][0] == {"source": "b.txt:1", "license": "CC-BY-NC-4.0"}
+    assert cat.licenses == ("CC0-1.0", "CC-BY-NC-4.0")
+    assert "CC0-1.0 there, CC-BY-NC-4.0 here; both are kept" in reading.problems[0].what
+    assert reading.rows_in == 6 == len(reading.seeds) + len(reading.problems)
+    assert dog.id == Seed(kind="input", text="a dog", source="x").id
+
+
 def test_duplicates_are_found_across_sources_but_not_across_kinds(tmp_path, write):
     """The same text in two files is one seed; the same text as an excellent output is another."""
     write("a.txt", "a fox\n")
