@@ -144,14 +144,12 @@ def test_status_of_an_old_project_is_what_it_was(old: Project) -> None:
         assert (now["counts"], now["reasons"]) == (stage["counts"], stage["reasons"])
 
 
-@pytest.mark.xfail(strict=True, reason="files are known by their time, which a copy changes")
 def test_what_was_done_is_done_after_a_copy(old: Project) -> None:
     """A project that is copied, or cloned from git, is where it was: `run` has nothing to do."""
     assert EXPECTED["status"]["next"] == []
     assert old.json("status")["next"] == []
 
 
-@pytest.mark.xfail(strict=True, reason="files are known by their time, which a copy changes")
 def test_a_project_of_today_is_as_done_after_a_copy(old: Project, tmp_path: Path) -> None:
     """The same for stages that this version has run; and a changed seed file is seen, whatever its time says."""
     old.json("generate")
