@@ -9,6 +9,8 @@ pool.counts, pool.accepted()
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
+from runpy import run_path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ __all__ = [
     "named",
     "scored",
 ]
+
+# Whatever lies in the working folder: `train.py` there is not our `train`.
+run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["bind_ours"]()
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from runpy import run_path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,9 +17,7 @@ def __getattr__(name: str) -> Any:
     """`Project`, imported when it is first used."""
     if name != "Project":
         raise AttributeError(f"module 'pairsmith' has no attribute {name!r}")
-    from pairsmith.own_folders import ours_first
-
-    ours_first()
+    run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["bind_ours"]()
     from pairsmith.project import Project
 
     return Project

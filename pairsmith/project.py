@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pairsmith import loop, plan, teachers
 from pairsmith.outcome import (
+    Came,
     CurateOutcome,
     EvaluateOutcome,
     ExportOutcome,
@@ -68,15 +69,15 @@ class Project:
 
     def generate(self, *, retry_failed: bool = False) -> GenerateOutcome:
         """Ask the teacher for every pair that is not in the store yet."""
-        return self._stage("generate", retry_failed=retry_failed)
+        return self._stage(GenerateOutcome, "generate", retry_failed=retry_failed)
 
     def curate(self) -> CurateOutcome:
         """Judge every candidate of the present spec, and write the dataset."""
-        return self._stage("curate")
+        return self._stage(CurateOutcome, "curate")
 
     def review(self) -> ReviewOutcome:
         """Bring people's answers, and send rows until they have said enough; `waits` says what is missing."""
-        return self._stage("review")
+        return self._stage(ReviewOutcome, "review")
 
     def review_push(self, *, more: bool = False) -> PushOutcome:
         """Send rows to people; with `more` another batch before the last one is answered."""
@@ -90,15 +91,15 @@ class Project:
 
     def train(self) -> TrainOutcome:
         """Tune the base model on the dataset."""
-        return self._stage("train")
+        return self._stage(TrainOutcome, "train")
 
     def evaluate(self) -> EvaluateOutcome:
         """Measure the tuned model, the base, few-shot and the teacher on the test split."""
-        return self._stage("evaluate")
+        return self._stage(EvaluateOutcome, "evaluate")
 
     def export(self, out: Path | None = None) -> ExportOutcome:
         """Copy what the project made into one folder."""
-        return self._stage("export", out=out)
+        return self._stage(ExportOutcome, "export", out=out)
 
     def run(self) -> RunOutcome:
         """Every stage that is not done yet, as far as people let it, then the report."""
@@ -132,9 +133,10 @@ class Project:
         store = reader(Store.url_for(self.settings))
         return read_states(store, curated(store), state=state, code=reason)
 
-    def _stage(self, name: str, **options: Any) -> Any:
+    def _stage(self, kind: type[Came], name: str, **options: Any) -> Came:
         with self._open() as (opened, store, shown):
-            return stage(name).run(opened, store, progress=shown, say=self._say, **options)
+            outcome: Came = stage(name).run(opened, store, progress=shown, say=self._say, **options)
+            return outcome
 
     @contextmanager
     def _open(self) -> Iterator[tuple[project.Project, Store, Progress]]:

@@ -9,6 +9,8 @@ with teacher("http://localhost:8000/v1", "qwen3") as t:
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
+from runpy import run_path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ _ROOMS = {
     "read_seeds": "synth.seeds",
     "teacher": "synth.teachers",
 }
+
+# Whatever lies in the working folder: `train.py` there is not our `train`.
+run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["bind_ours"]()
 
 
 def __getattr__(name: str) -> Any:
