@@ -31,6 +31,7 @@ from pairsmith.outcome import (
 from pairsmith.stages import review
 from pairsmith.stages.table import stage
 from schemas import progress_line, project, spec_file
+from schemas.errors import NoWork
 from schemas.progress import Progress, Say, unheard
 from schemas.records import RowState
 from schemas.store import Store
@@ -122,7 +123,7 @@ class Project:
         from curate.pool import Pool
 
         opened = self.settings
-        return Pool.read(reader(Store.url_for(opened)), teachers.scopes_of(opened, self._say))
+        return Pool.read(self._made(opened), teachers.scopes_of(opened, self._say))
 
     def rows(self, state: str | None = None, reason: str | None = None) -> Iterator[RowState]:
         """What the last curation decided of each row in `state` (accepted, rejected, waiting, failed), or kept out for
@@ -130,8 +131,14 @@ class Project:
         from curate.states import read_states
         from pairsmith.rows import curated
 
-        store = reader(Store.url_for(self.settings))
+        store = self._made(self.settings)
         return read_states(store, curated(store), state=state, code=reason)
+
+    def _made(self, opened: project.Project) -> Store:
+        url = Store.url_for(opened)
+        if not Store.exists(url):
+            raise NoWork("nothing has been generated yet.", fix="Call generate() first.")
+        return reader(url)
 
     def _stage(self, kind: type[Came], name: str, **options: Any) -> Came:
         with self._open() as (opened, store, shown):

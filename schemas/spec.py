@@ -322,12 +322,12 @@ class TrainSettings(Section):
 
 
 class EvaluateSettings(Section):
-    """The proof on the locked test split. `checks` are patterns that no gate uses: at least two. `resamples` is read
-    and no longer used: the intervals of earlier versions were bootstrapped."""
+    """The proof on the locked test split. `checks` are patterns that no gate uses; without any the gates alone judge.
+    `resamples` is read and no longer used: the intervals of earlier versions were bootstrapped."""
 
     samples: int = Field(default=3, ge=1)
     sampling: Drawing = Sampling(temperature=0.7, top_p=0.95, max_tokens=512)
-    checks: tuple[Pattern, ...] = Field(min_length=2)
+    checks: tuple[Pattern, ...] = ()
     max_seeds: int | None = Field(default=None, ge=1)
     resamples: int = Field(default=10_000, ge=100)
     concurrency: int = Field(default=20, ge=1)
@@ -341,10 +341,10 @@ class StoreSettings(Section):
 
 
 class Spec(Section):
-    """The whole file."""
+    """The whole file. Only `[task]` is compulsory; what a stage needs beside it, that stage asks for."""
 
     task: TaskSettings
-    seeds: tuple[SeedSource, ...] = Field(min_length=1)
+    seeds: tuple[SeedSource, ...] = ()
     exemplars: tuple[Exemplar, ...] = ()
     teacher: TeacherSettings = TeacherSettings()
     generate: GenerateSettings = GenerateSettings()
@@ -352,7 +352,7 @@ class Spec(Section):
     review: ReviewSettings = ReviewSettings()
     split: SplitSettings = SplitSettings()
     train: TrainSettings = TrainSettings()
-    evaluate: EvaluateSettings
+    evaluate: EvaluateSettings = EvaluateSettings()
     store: StoreSettings = StoreSettings()
 
     @model_validator(mode="after")

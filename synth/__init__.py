@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from synth.functions import Function
     from synth.generation import Generation, generate
     from synth.generators import Backward, Forward
-    from synth.seeds import read_seeds
     from synth.teachers import teacher
 
-__all__ = ["Backward", "Forward", "Function", "Generation", "Sampling", "Seed", "generate", "read_seeds", "teacher"]
+__all__ = ["Backward", "Forward", "Function", "Generation", "Sampling", "Seed", "generate", "teacher"]
 
 _ROOMS = {
     "Backward": "synth.generators",
@@ -31,7 +30,6 @@ _ROOMS = {
     "Sampling": "schemas.records",
     "Seed": "schemas.records",
     "generate": "synth.generation",
-    "read_seeds": "synth.seeds",
     "teacher": "synth.teachers",
 }
 

@@ -28,10 +28,6 @@ MINIMAL = """
 [task]
 name = "t"
 style = "s"
-[[seeds]]
-path = "seeds.jsonl"
-[evaluate]
-checks = [{ name = "a", pattern = "x" }, { name = "b", pattern = "y" }]
 """
 
 

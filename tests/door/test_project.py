@@ -9,7 +9,8 @@ import pytest
 
 from curate import best, curate, gates
 from pairsmith import Project
-from schemas.errors import NoWork, SpecError
+from schemas.errors import InputError, NoWork, SpecError
+from schemas.spec import Spec, TaskSettings
 from tests.door.test_door import rich
 from tests.synth.loopback import LoopbackTeacher
 
@@ -59,3 +60,13 @@ def test_an_override_and_a_mistake_are_those_of_the_commands(tmp_path: Path) -> 
     assert settings.spec.train.epochs == 2
     with pytest.raises(SpecError, match="epoch"):
         Project(tmp_path, ["train.epoch=2"]).status()
+
+
+def test_only_the_task_is_compulsory(tmp_path: Path) -> None:
+    """Nothing is invented to write a spec; the stage that needs seeds says how to add them, and starts nothing."""
+    assert Spec(task=TaskSettings(name="t", style="s")).evaluate.checks == ()
+    (tmp_path / "pairsmith.toml").write_text('[task]\nname = "t"\nstyle = "s"\n')
+    project = Project(tmp_path)
+    assert [step.done for step in project.status()] == [False] * len(project.status())
+    with pytest.raises(InputError, match=r"no seeds.*\[\[seeds\]\]"):
+        project.generate()
