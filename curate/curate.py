@@ -21,7 +21,7 @@ from curate.gates import GateStep, gates_for, judge
 from curate.review.decision import Decision, decide, edited_pair
 from curate.scorers.choose import Chosen, Progress, Serve, choose
 from curate.selection import best
-from curate.split import PARTS, Part, split_of
+from curate.split import PARTS, Part, part_of
 from schemas.errors import NotConserved, NoWork
 from schemas.records import (
     Artifact,
@@ -117,7 +117,7 @@ async def curate(
     await work.judge(list(rows.values()), gates)
     steps = [Step(gate.by, gate.scope) for gate in gates]
 
-    parts: dict[str, Part] = {id_: split_of(id_, project.spec.split) for id_ in seeds}
+    parts: dict[str, Part] = {id_: part_of(seed, project.spec.split) for id_, seed in seeds.items()}
     pool = _preferred([row for row in rows.values() if work.passes(row, steps)], parts)
     held_out = {id_: seed.text for id_, seed in seeds.items() if seed.text and parts[id_] == "test"}
     settings = project.spec.curate

@@ -1,8 +1,8 @@
 """Which seeds are trained on, watched during training, and locked away for the test.
 
 A seed's place is a hash of its id and a salt, so it is the same on every machine and adding or removing seeds never
-moves another. Every pair of a seed goes with it: candidates of one input, or simple versions of one output, are
-never parted.
+moves another; or it is the part that its source names (`[[seeds]] use = "test"`). Every pair of a seed goes with it:
+candidates of one input, or simple versions of one output, are never parted.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import Literal
 
+from schemas.records import Seed
 from schemas.spec import Split
 
 Part = Literal["train", "validation", "test"]
@@ -23,3 +24,9 @@ def split_of(seed_id: str, split: Split) -> Part:
     if place < split.test:
         return "test"
     return "validation" if place < split.test + split.validation else "train"
+
+
+def part_of(seed: Seed, split: Split) -> Part:
+    """The part that the seed's source names, else the one that its hash gives."""
+    named: Part | None = seed.meta.get("use")
+    return named or split_of(seed.id, split)

@@ -48,22 +48,26 @@ def inputs(project: Project) -> dict[str, str]:
             spec.review.enabled,  # the dataset card tells it
             spec.curate.model_dump(mode="json"),
             spec.split.model_dump(mode="json"),
-            [
-                _file(folder.joinpath(*name.partition(":")[0].split(".")).with_suffix(".py"))
-                for name in spec.curate.gates.user
-            ],
+            _modules(folder, spec.curate.gates.user),
             _file(folder / spec.curate.gates.json_schema) if spec.curate.gates.json_schema else None,
         ],
         "review": spec.review.model_dump(mode="json"),
         "train": spec.train.model_dump(mode="json"),
         "evaluate": spec.evaluate.model_dump(mode="json"),
     }
+    if spec.evaluate.user:
+        own["evaluate"] = [own["evaluate"], _modules(folder, spec.evaluate.user)]
     chained: dict[str, str] = {}
     for stage in STAGES:
         chained[stage] = content_id("inputs", [chained[_FROM[stage]] if stage in _FROM else "", own[stage]])
     if not spec.review.enabled:
         del chained["review"]
     return chained
+
+
+def _modules(folder: Path, functions: Sequence[str]) -> list[list[int] | None]:
+    """Size and time of the file of each `module:function`."""
+    return [_file(folder.joinpath(*name.partition(":")[0].split(".")).with_suffix(".py")) for name in functions]
 
 
 def _file(path: Path) -> list[int] | None:

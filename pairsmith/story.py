@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def story_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
     """Seed, prompt, teacher, sampling, raw answers, verdicts, reviews, split, and the artifacts that hold the pair."""
-    from curate.split import split_of
+    from curate.split import part_of, split_of
 
     seed = next((seed for seed in store.seeds(active=False) if seed.id == pair.seed_id), None)
     calls = []
@@ -38,7 +38,7 @@ def story_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
         "calls": [_call(call) for call in calls],
         "verdicts": [v.model_dump(mode="json") for v in store.verdicts([pair.id]).get(pair.id, [])],
         "reviews": [r.model_dump(mode="json") for r in store.reviews([pair.id]).get(pair.id, [])],
-        "split": split_of(pair.seed_id, project.spec.split),
+        "split": part_of(seed, project.spec.split) if seed else split_of(pair.seed_id, project.spec.split),
         "artifacts": [
             {"kind": a.kind, "id": a.id, "path": a.path, "split": split}
             for a, split in _holding(store.artifacts(), pair.id)

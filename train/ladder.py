@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from curate.split import split_of
+from curate.split import part_of
 from schemas.errors import NoWork, PairsmithError
 from schemas.records import Call, Sampling, Seed, Usage, content_id
 from schemas.spec import Spec, Teacher
@@ -135,12 +135,12 @@ def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
     Ids are hashes, so that order is as good as random and does not move when seeds are added.
     """
     simple = [seed for seed in store.seeds() if seed.kind == "simple"]
-    held_out = sorted((s for s in simple if split_of(s.id, spec.split) == "test"), key=lambda s: s.id)
+    held_out = sorted((s for s in simple if part_of(s, spec.split) == "test"), key=lambda s: s.id)
     if not held_out:
         raise NoWork(
             f"none of the {len(simple)} simple seeds falls into the test split.",
             why="There is nothing to evaluate on that training has not seen.",
-            fix="Add seeds, or raise split.test and export and train again.",
+            fix='Raise split.test and curate and train again, or add a source of fresh inputs with use = "test".',
         )
     return held_out[: spec.evaluate.max_seeds]
 

@@ -41,10 +41,12 @@ def generate(session: Session, project: Project, store: Store, *, retry_failed: 
         store.set_active_seeds(reading.seeds)
         draft.facts["seeds"] = dict(Counter(seed.kind for seed in reading.seeds))
         draft.facts["seed_problems"] = [f"{problem.where}: {problem.what}" for problem in reading.problems]
+        # Whether a test set of its own is passed is asked in the evaluation alone; a pair of it would be of no use.
+        seeds = [seed for seed in reading.seeds if seed.meta.get("use") != "test"]
         teacher = teachers.identified(project, session.say)
         result = GenerateResult()
         try:
-            uvloop.run(_ask(session, project, store, teacher, reading.seeds, retry_failed, draft, result))
+            uvloop.run(_ask(session, project, store, teacher, seeds, retry_failed, draft, result))
         finally:
             draft.counts = result.counts
             draft.reasons = dict(result.reasons)
