@@ -7,7 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.split import PARTS, split_of
+from curate.split import PARTS, part_of, split_of
+from schemas.records import Seed
 from schemas.spec import Split
 
 
@@ -53,3 +54,13 @@ def test_known_seeds_stay_where_released_versions_put_them() -> None:
         "test",
         "train",
     ]
+
+
+def test_a_source_can_name_the_part_of_its_seeds() -> None:
+    """`use` decides whatever the hash says; a seed without it goes where its hash puts it."""
+    split = Split(test=0.5, validation=0.3)
+    for n in range(20):
+        plain = Seed(kind="simple", text=f"seed {n}", source="a.jsonl:1")
+        assert part_of(plain, split) == split_of(plain.id, split)
+        for part in PARTS:
+            assert part_of(plain.model_copy(update={"meta": {"use": part}}), split) == part

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import NoWork, PairsmithError
+from schemas.records import Seed
 from schemas.spec import Teacher
 from schemas.spec_file import Project
 from schemas.store import Store
@@ -20,7 +21,7 @@ from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 from tests.train import tiny
 from tests.train.evaluated import held_out, project, with_seeds
 from train.evaluation import Evaluation
-from train.ladder import evaluate
+from train.ladder import evaluate, held_out_seeds
 from train.outcome import TrainResult
 from train.results_table import checks_table, contrast_lines, ladder_table, plain_table
 from train.sft import fine_tune
@@ -136,3 +137,13 @@ def test_no_held_out_seed_is_no_work(tiny_student: Student, trained: TrainResult
     made = project(tmp_path, train={"base": str(tiny_student.folder)}, split={"test": 0.0})
     with pytest.raises(NoWork, match="test split"):
         climb(made, trained, Teacher())
+
+
+def test_a_file_of_fresh_inputs_is_the_test_set(tmp_path: Path) -> None:
+    """With `use = "test"` on one source and no share for the others, exactly that source is evaluated."""
+    made = project(tmp_path, split={"test": 0.0, "validation": 0.1})
+    fresh = [Seed(kind="simple", text=f"a hare {n}", source=f"b.jsonl:{n}", meta={"use": "test"}) for n in range(4)]
+    with Store.open(Store.url_for(made)) as store:
+        with_seeds(store)
+        store.set_active_seeds([*store.seeds(), *fresh])
+        assert {seed.id for seed in held_out_seeds(store, made.spec)} == {seed.id for seed in fresh}
