@@ -1,4 +1,4 @@
-"""`make demo`: makes the image-prompts example in a folder, runs it to the report, and writes down what it took.
+"""`make demo`: makes the release-notes example in a folder, runs it to the report, and writes down what it took.
 
 Nobody is there to review in a demo, so the loop goes on without people; dataset card and report say so. The commands
 run as child processes with the terminal passed through, just as a person would run them; this script watches their
@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+EXAMPLE = "release-notes"
 PAIRSMITH = [sys.executable, "-m", "pairsmith"]
 
 
@@ -51,7 +52,7 @@ def main(folder: Path) -> int:
     memory.start()
     code = 0
     if not (folder / "pairsmith.toml").exists():
-        code = subprocess.call([*PAIRSMITH, "init", str(folder), "--example", "image-prompts", "--embedded"])
+        code = subprocess.call([*PAIRSMITH, "init", str(folder), "--example", EXAMPLE, "--embedded"])
     before = set((folder / "receipts").glob("*-run.json"))
     if code == 0:
         code = subprocess.call([*PAIRSMITH, "run", "--no-review", "--project", str(folder)])
@@ -67,6 +68,7 @@ def main(folder: Path) -> int:
         "calls_sent": receipt["calls_sent"],
         **receipt["counts"],
         "strict_pass": receipt["facts"].get("strict_pass", {}),
+        "systems": receipt["facts"].get("systems", {}),
         "seconds_by_stage": receipt["facts"].get("seconds_by_stage", {}),
     }
     path = folder / "demo.json"

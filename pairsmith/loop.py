@@ -66,6 +66,7 @@ def run(session: Session, project: Project, store: Store) -> Ended:
             total.facts |= {"waits": waits, "url": gate.facts["url"], "queues": gate.facts["queues"]}
         else:
             total.facts["strict_pass"] = latest["evaluate"].facts["strict_pass"]
+            total.facts["systems"] = latest["evaluate"].facts.get("systems", {})
     answer = {"command": "run", **total.as_json()}
     if session.write_json:
         return Ended(answer, [], bool(waits))

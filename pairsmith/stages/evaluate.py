@@ -53,6 +53,7 @@ def evaluate(session: Session, project: Project, store: Store) -> Draft:
         else:
             draft.calls_reused = found.calls_reused
         draft.facts |= {"made": found.id, "files": [path], "reused": found.reused, "strict_pass": strict_pass(found)}
+        draft.facts["systems"] = systems(found)
     return draft
 
 
@@ -101,6 +102,19 @@ def strict_pass(found: Evaluation) -> dict[str, dict[str, float]]:
         for rung in found.rungs
         if rung.sampled.strict
     }
+
+
+def systems(found: Evaluation) -> dict[str, dict[str, dict[str, float]]]:
+    """system -> its strict pass share with its interval, under both decodings."""
+    told: dict[str, dict[str, dict[str, float]]] = {}
+    for rung in found.rungs:
+        results = {"strict_sampled": rung.sampled.strict, "strict_greedy": rung.greedy.strict}
+        told[" = ".join(rung.names)] = {
+            name: {"share": round(one.estimate, 4), "low": round(one.low, 4), "high": round(one.high, 4)}
+            for name, one in results.items()
+            if one
+        }
+    return told
 
 
 def ladder(project: Project, draft: Draft) -> list[RenderableType]:
