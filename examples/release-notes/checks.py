@@ -1,4 +1,4 @@
-"""Checks for the evaluation alone: they compare an answer with what a person wrote down for its commit line.
+"""Checks for the evaluation alone: they compare an answer with what was written down for its commit line.
 
 `test.jsonl` and `validation.jsonl` hold, beside each commit line, its right label and the words that a reader must
 find. No gate knows either.
@@ -12,13 +12,13 @@ from pathlib import Path
 
 
 def right_label(pair):
-    """The note begins with the label that a person gave to this commit line."""
+    """The note begins with the label that was written down for this commit line."""
     wanted = gold()[pair.simple]["label"]
     return (True, "ok") if pair.enhanced.startswith(f"{wanted}: ") else (False, f"wrong_label it should be {wanted}")
 
 
 def names_the_thing(pair):
-    """The note names everything that a person said it must name."""
+    """The note names everything that was written down for this commit line."""
     phrase = pair.enhanced.partition(": ")[2].lower()
     missing = [name for name in gold()[pair.simple]["names"] if name.lower() not in phrase]
     return (True, "ok") if not missing else (False, f"unnamed {', '.join(missing)}")
