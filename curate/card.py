@@ -20,7 +20,7 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
     """Markdown with the YAML front matter that the hub reads. No date is in it: equal datasets have equal cards."""
     task, accepted = project.spec.task, result.accepted
     used = [seeds[id_] for id_ in dict.fromkeys(kept.pair.seed_id for kept in accepted) if id_ in seeds]
-    licences = sorted({seed.license or "not stated" for seed in used})
+    licences = sorted({licence or "not stated" for seed in used for licence in seed.licenses})
     made = [kept.pair.origin for kept in accepted if isinstance(kept.pair.origin, Generated)]
     teachers = sorted({origin.teacher for origin in made})
     reviewed = sum(bool([r for r in kept.reviews if not r.simulated]) for kept in accepted)
@@ -31,7 +31,7 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
             *_front_matter(project, len(accepted), licences, [part for part in PARTS if parts[part]]),
             f"# {task.name}",
             "",
-            f"{len(accepted)} pairs of a simple input and its rewrite in a house style, for supervised fine-tuning of",
+            f"{len(accepted)} pairs of an input and its rewrite in a house style, for supervised fine-tuning of",
             "a small model. Made with pairsmith.",
             "",
             "**" + (f"{reviewed} of {len(accepted)} rows were reviewed by people." if reviewed else _UNREVIEWED) + "**",
@@ -44,7 +44,7 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
             *(
                 f"| {part} | {parts[part]} | {inputs} |"
                 for part in PARTS
-                for inputs in [len({(k.pair.seed_id, k.pair.simple) for k in accepted if k.part == part})]
+                for inputs in [len({(k.pair.seed_id, k.pair.input) for k in accepted if k.part == part})]
             ),
             "",
             "The split is by a hash of the seed, so all rows of a seed are in one split. The test split is only for",

@@ -22,7 +22,8 @@ from curate.review.decision import Decision, decide, edited_pair
 from curate.scorers.choose import Chosen, Progress, Serve, choose
 from curate.selection import best
 from curate.split import PARTS, Part, part_of
-from schemas.errors import NotConserved, NoWork
+from schemas.errors import NoWork, RowCountMismatch
+from schemas.failpoints import failpoint
 from schemas.records import (
     Artifact,
     Candidate,
@@ -33,10 +34,10 @@ from schemas.records import (
     Seed,
     Verdict,
     content_id,
+    identity,
 )
 from schemas.spec_file import Project
 from schemas.store import Store
-from schemas.transitions import reach
 from synth.embedded.process import embedded
 from synth.embedded.weights import Weights, embedded_weights
 
@@ -49,7 +50,7 @@ class Step(NamedTuple):
     """A step that the spec lists: the name and scope of its verdicts."""
 
     by: str
-    scope: str
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ async def curate(
     project: Project,
     store: Store,
     *,
-    scopes: Sequence[str],
+    fingerprints: Sequence[str],
     weights: Callable[[], Weights] = embedded_weights,
     serve: Serve = embedded,
     progress: Progress | None = None,
@@ -101,10 +102,10 @@ async def curate(
     """Judge the candidates of the generation scopes `scopes` and of the seeds that are active now.
 
     `weights` (the embedded model's) and `serve` (which starts it) are called only if the spec's scorer needs the
-    embedded model. Raises NoWork without a candidate and NotConserved if a row got lost.
+    embedded model. Raises NoWork without a candidate and RowCountMismatch if a row got lost.
     """
     seeds = {seed.id: seed for seed in store.seeds()}
-    places = [c for scope in scopes for c in store.candidates(scope) if c.seed_id in seeds]
+    places = [c for fingerprint in fingerprints for c in store.candidates(fingerprint) if c.seed_id in seeds]
     if not places:
         raise NoWork(
             "there are no candidates to curate.",
@@ -115,7 +116,7 @@ async def curate(
     rows = await work.rows(places)
     gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
     await work.judge(list(rows.values()), gates)
-    steps = [Step(gate.by, gate.scope) for gate in gates]
+    steps = [Step(gate.by, gate.fingerprint) for gate in gates]
 
     parts: dict[str, Part] = {id_: part_of(seed, project.spec.split) for id_, seed in seeds.items()}
     pool = _preferred([row for row in rows.values() if work.passes(row, steps)], parts)
@@ -133,16 +134,22 @@ async def curate(
         if chosen:
             scores = await work.score([row.pair for row in pool], chosen)
     if chosen:
-        steps.append(Step(chosen.by, chosen.scope))
+        steps.append(Step(chosen.by, chosen.fingerprint))
         by_people = {row.pair.id for row in pool if row.accepted}
         verdicts = best([row.pair for row in pool], scores, settings.select.best, by_people)
         pool = await work.narrow(pool, steps, verdicts)
-    split_scope = content_id("scope", [SPLIT, project.spec.split.model_dump(mode="json")])
+    split_fingerprint = content_id("scope", [SPLIT, identity(project.spec.split)])
     placed = [
-        Verdict(pair_id=row.pair.id, by=SPLIT, scope=split_scope, keep=True, reason=f"{parts[row.pair.seed_id]} split")
+        Verdict(
+            pair_id=row.pair.id,
+            by=SPLIT,
+            fingerprint=split_fingerprint,
+            keep=True,
+            reason=f"{parts[row.pair.seed_id]} split",
+        )
         for row in pool
     ]
-    pool = await work.narrow(pool, steps, placed, scope=split_scope)
+    pool = await work.narrow(pool, steps, placed, fingerprint=split_fingerprint)
 
     counts, reasons = work.count(places, rows, steps, {row.pair.id for row in pool})
     order = {row.pair.id: at for at, row in enumerate(rows.values())}
@@ -157,7 +164,7 @@ async def curate(
         for row in sorted(pool, key=lambda row: order[row.pair.id])
     )
     facts = {
-        "scopes": list(scopes),
+        "scopes": list(fingerprints),
         "verdicts_appended": work.appended,
         "steps": work.tally(rows, steps),
         "splits": {part: sum(row.part == part for row in accepted) for part in PARTS},
@@ -189,7 +196,7 @@ class _Work:
                 await self._store.put(row.pair)
             rows[id_] = row
         for pair_id, found in self._store.verdicts(row.pair.id for row in rows.values()).items():
-            self._verdicts[pair_id] = {Step(v.by, v.scope): v for v in found}
+            self._verdicts[pair_id] = {Step(v.by, v.fingerprint): v for v in found}
         return rows
 
     async def judge(self, rows: Sequence[_Row], gates: Sequence[GateStep]) -> None:
@@ -198,7 +205,7 @@ class _Work:
             new: list[Verdict] = []
             for row in rows[start : start + _CHUNK]:
                 own = self._verdicts.get(row.pair.id, {})
-                open_ = [gate for gate in gates if _unsettled(own.get(Step(gate.by, gate.scope)))]
+                open_ = [gate for gate in gates if _unsettled(own.get(Step(gate.by, gate.fingerprint)))]
                 new += judge(row.pair, open_) if open_ else []
             await self.append(new)
             if self._progress:
@@ -206,28 +213,28 @@ class _Work:
 
     async def append(self, verdicts: Sequence[Verdict]) -> None:
         """Make durable those that say something new."""
-        new = [v for v in verdicts if self._verdicts.get(v.pair_id, {}).get(Step(v.by, v.scope)) != v]
+        new = [v for v in verdicts if self._verdicts.get(v.pair_id, {}).get(Step(v.by, v.fingerprint)) != v]
         for start in range(0, len(new), _CHUNK * 8):
             part = new[start : start + _CHUNK * 8]
             await self._store.put(*part)
             for verdict in part:
-                self._verdicts.setdefault(verdict.pair_id, {})[Step(verdict.by, verdict.scope)] = verdict
+                self._verdicts.setdefault(verdict.pair_id, {})[Step(verdict.by, verdict.fingerprint)] = verdict
             self.appended += len(part)
-            reach("mid_curate")
+            failpoint("mid_curate")
 
     async def narrow(
-        self, pool: list[_Row], steps: list[Step], verdicts: Sequence[Verdict], scope: str | None = None
+        self, pool: list[_Row], steps: list[Step], verdicts: Sequence[Verdict], fingerprint: str | None = None
     ) -> list[_Row]:
         """Add a pool step's verdicts (one a row, in order); the rows it keeps."""
         await self.append(verdicts)
         if not verdicts:
             return pool
-        steps.append(Step(verdicts[0].by, scope or verdicts[0].scope))
+        steps.append(Step(verdicts[0].by, fingerprint or verdicts[0].fingerprint))
         return [row for row, verdict in zip(pool, verdicts, strict=True) if verdict.keep]
 
     async def score(self, pairs: Sequence[Pair], chosen: Chosen) -> dict[str, float | None]:
         """Scores by pair id; only pairs that have none, or whose scoring crashed, are scored."""
-        step = Step(chosen.by, chosen.scope)
+        step = Step(chosen.by, chosen.fingerprint)
         open_ = [pair for pair in pairs if _unsettled(self._verdicts.get(pair.id, {}).get(step))]
         for start in range(0, len(open_), _SCORED):
             part = open_[start : start + _SCORED]
@@ -237,7 +244,7 @@ class _Work:
                     Verdict(
                         pair_id=pair.id,
                         by=step.by,
-                        scope=step.scope,
+                        fingerprint=step.fingerprint,
                         keep=None if score.value is None else True,
                         score=score.value,
                         reason=score.reason,
@@ -297,7 +304,7 @@ class _Work:
                 reasons[_word(reason)] += 1
         counts = Counts(rows_in=len(places), **ends)
         if not counts.conserved:
-            raise NotConserved(
+            raise RowCountMismatch(
                 f"{counts.rows_in} rows came in, but {counts.accepted} accepted + {counts.rejected} rejected + "
                 f"{counts.waiting} waiting + {counts.failed} failed is another number.",
                 fix="This is a defect of pairsmith; the store is intact.",

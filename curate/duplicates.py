@@ -1,9 +1,9 @@
 """Near-duplicates and leaks, by word bigrams: MinHash finds who might be alike, an exact Jaccard similarity decides.
 
-What is compared is what makes a row worth having. **Two pairs are duplicates if their enhanced texts are alike and,
-where both come from the same seed, their simple texts are alike too.** So candidates of one input are compared by
+What is compared is what makes a row worth having. **Two pairs are duplicates if their outputs are alike and,
+where both come from the same seed, their inputs are alike too.** So candidates of one input are compared by
 what was generated; the simple versions that backward generation makes of one excellent output share their target by
-design and are compared by their simple side; and two seeds that led to the same output give one row.
+design and are compared by their input; and two seeds that led to the same output give one row.
 
 A row goes only because it is alike to one row that stays, which the reason names: never on an unverified hash,
 never along a chain of likenesses. The hash finds 99.9 % of those exactly at the threshold, more above it.
@@ -103,26 +103,28 @@ def duplicates(pairs: Sequence[Pair], threshold: float) -> list[Verdict]:
 
     `threshold` is the least Jaccard similarity of word bigrams at which texts are alike.
     """
-    scope = content_id("scope", [DUPLICATE, [pair.id for pair in pairs], threshold])
+    fingerprint = content_id("scope", [DUPLICATE, [pair.id for pair in pairs], threshold])
     index, kept = Likeness(threshold), list[Pair]()
     verdicts = []
     for pair in pairs:
-        found = next((n for n in index.like(pair.enhanced) if _same_row(pair, kept[n.number], threshold)), None)
+        found = next((n for n in index.like(pair.output) if _same_row(pair, kept[n.number], threshold)), None)
         if found:
             reason = f"duplicate: {_percent(found)} like kept pair {kept[found.number].id}"
         else:
             reason = "unique"
-            index.add(pair.enhanced)
+            index.add(pair.output)
             kept.append(pair)
         score = found.similarity if found else None
-        verdicts.append(Verdict(pair_id=pair.id, by=DUPLICATE, scope=scope, keep=not found, score=score, reason=reason))
+        verdicts.append(
+            Verdict(pair_id=pair.id, by=DUPLICATE, fingerprint=fingerprint, keep=not found, score=score, reason=reason)
+        )
     return verdicts
 
 
 def _same_row(pair: Pair, kept: Pair, threshold: float) -> bool:
-    if pair.seed_id != kept.seed_id or pair.simple == kept.simple:
+    if pair.seed_id != kept.seed_id or pair.input == kept.input:
         return True
-    return jaccard(bigrams(pair.simple), bigrams(kept.simple)) >= threshold
+    return jaccard(bigrams(pair.input), bigrams(kept.input)) >= threshold
 
 
 def leaks(pairs: Sequence[Pair], held_out: Mapping[str, str], threshold: float) -> list[Verdict]:
@@ -132,21 +134,23 @@ def leaks(pairs: Sequence[Pair], held_out: Mapping[str, str], threshold: float) 
     Both sides of a pair are compared with every test seed. No review overrules a leak: it would spoil the proof.
     """
     ids = list(held_out)
-    scope = content_id("scope", [LEAK, sorted(held_out.items()), threshold])
+    fingerprint = content_id("scope", [LEAK, sorted(held_out.items()), threshold])
     index = Likeness(threshold)
     for text in held_out.values():
         index.add(text)
     verdicts = []
     for pair in pairs:
         keep, similarity, reason = True, None, "clean"
-        sides = {} if pair.seed_id in held_out else {"simple": pair.simple, "enhanced": pair.enhanced}
+        sides = {} if pair.seed_id in held_out else {"input": pair.input, "output": pair.output}
         for side, text in sides.items():
             found = next(index.like(text), None)
             if found and keep:
                 keep, similarity = False, found.similarity
                 seed = ids[found.number]
                 reason = f"leak: near-duplicate of test seed {seed} (its {side} text is {_percent(found)} like it)"
-        verdicts.append(Verdict(pair_id=pair.id, by=LEAK, scope=scope, keep=keep, score=similarity, reason=reason))
+        verdicts.append(
+            Verdict(pair_id=pair.id, by=LEAK, fingerprint=fingerprint, keep=keep, score=similarity, reason=reason)
+        )
     return verdicts
 
 

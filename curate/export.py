@@ -21,7 +21,7 @@ import orjson
 from curate.card import card
 from curate.curate import Accepted, CurateResult
 from curate.split import PARTS, Part
-from schemas.errors import InputError, NotConserved, NoWork, UsageError
+from schemas.errors import InputError, NoWork, RowCountMismatch, UsageError
 from schemas.records import Artifact, Generated, Json, Pair, Seed, content_id, now
 from schemas.spec_file import Project
 from schemas.store import Store
@@ -34,7 +34,7 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
     """Write the accepted rows of `result` to `folder` and record the dataset in the store.
 
     An older dataset of ours there is replaced in one rename; the same dataset is left as it is. Raises NoWork for
-    no rows, NotConserved for a row without a verdict from every step, and UsageError if `folder` holds something
+    no rows, RowCountMismatch for a row without a verdict from every step, and UsageError if `folder` holds something
     else.
     """
     if not result.accepted:
@@ -113,14 +113,14 @@ def row(kept: Accepted) -> Json:
     """One row: the chat as `messages`, and parted into `prompt` and `completion` for completion-only loss."""
     pair = kept.pair
     system = [{"role": "system", "content": pair.system}] if pair.system else []
-    prompt = [*system, {"role": "user", "content": pair.simple}]
-    completion = [{"role": "assistant", "content": pair.enhanced}]
+    prompt = [*system, {"role": "user", "content": pair.input}]
+    completion = [{"role": "assistant", "content": pair.output}]
     return {
         "pair_id": pair.id,
         "seed_id": pair.seed_id,
         "system": pair.system,
-        "simple": pair.simple,
-        "enhanced": pair.enhanced,
+        "input": pair.input,
+        "output": pair.output,
         "messages": [*prompt, *completion],
         "prompt": prompt,
         "completion": completion,
@@ -133,7 +133,7 @@ def _schema() -> Any:
     import pyarrow as pa
 
     chat = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-    texts = [(name, pa.string()) for name in ("pair_id", "seed_id", "system", "simple", "enhanced")]
+    texts = [(name, pa.string()) for name in ("pair_id", "seed_id", "system", "input", "output")]
     chats = [(name, chat) for name in ("messages", "prompt", "completion")]
     return pa.schema([*texts, *chats, ("score", pa.float64()), ("made_by", pa.string())])
 
@@ -186,11 +186,12 @@ def _provenance(kept: Accepted, result: CurateResult, seeds: dict[str, Seed], st
             "kind": seed and seed.kind,
             "source": seed and seed.source,
             "license": seed and seed.license,
+            **({"also": seed.meta["also"]} if seed and "also" in seed.meta else {}),
         },
         "origin": pair.origin.model_dump(mode="json"),
         "scorer": scorer and scorer["by"],
         "score": kept.score,
-        "verdicts": [[v.by, v.scope, v.keep, v.reason] for v in kept.verdicts],
+        "verdicts": [[v.by, v.fingerprint, v.keep, v.reason] for v in kept.verdicts],
         "reviews": [
             r.model_dump(mode="json", include={"id", "reviewer", "decision", "reasons", "simulated", "at"})
             for r in kept.reviews
@@ -206,10 +207,10 @@ def _parent(store: Store, pair_id: str) -> Pair:
 def _every_step_spoke(result: CurateResult) -> None:
     """A row leaves only with a verdict from every step that the spec lists."""
     for kept in result.accepted:
-        spoke = {(v.by, v.scope) for v in kept.verdicts}
+        spoke = {(v.by, v.fingerprint) for v in kept.verdicts}
         silent = next((step for step in result.steps if tuple(step) not in spoke), None)
         if silent:
-            raise NotConserved(
+            raise RowCountMismatch(
                 f"row {kept.pair.id} has no verdict from {silent.by}.",
                 why="A row that was not judged may not be exported.",
                 fix="This is a defect of pairsmith; the store is intact.",

@@ -14,15 +14,15 @@ def best(
 ) -> list[Verdict]:
     """A verdict for every pair: the `n` highest scores of its input are kept, ties going to the smaller id.
 
-    An input is a seed with a simple text, so simple versions of one output do not compete. A pair without a score
+    An input is a seed with an input, so simple versions of one output do not compete. A pair without a score
     (absent from `scores`, or None there) waits; it is neither kept nor outranked. `chosen` holds ids that a person
     accepted: they are kept and take places first.
     """
     places: dict[tuple[str, str], list[Pair]] = {}
     for pair in pairs:
-        places.setdefault((pair.seed_id, pair.simple), []).append(pair)
+        places.setdefault((pair.seed_id, pair.input), []).append(pair)
     pool = sorted((pair.id, scores.get(pair.id)) for pair in pairs)
-    scope = content_id("scope", [BEST, pool, n, sorted(chosen)])
+    fingerprint = content_id("scope", [BEST, pool, n, sorted(chosen)])
     verdicts: dict[str, Verdict] = {}
     for rivals in places.values():
         ranked = sorted(
@@ -33,10 +33,16 @@ def best(
             keep = rank <= n or id_ in chosen
             place = f"rank {rank} of {len(ranked)}"
             reason = "accepted: by a person" if id_ in chosen else f"best: {place}" if keep else f"outranked: {place}"
-            verdicts[id_] = Verdict(pair_id=id_, by=BEST, scope=scope, keep=keep, score=scores.get(id_), reason=reason)
+            verdicts[id_] = Verdict(
+                pair_id=id_, by=BEST, fingerprint=fingerprint, keep=keep, score=scores.get(id_), reason=reason
+            )
         for pair in rivals:
             if pair.id not in verdicts:
                 verdicts[pair.id] = Verdict(
-                    pair_id=pair.id, by=BEST, scope=scope, keep=None, reason="unscored: it cannot be compared"
+                    pair_id=pair.id,
+                    by=BEST,
+                    fingerprint=fingerprint,
+                    keep=None,
+                    reason="unscored: it cannot be compared",
                 )
     return [verdicts[pair.id] for pair in pairs]

@@ -8,16 +8,23 @@ candidates of one input, or simple versions of one output, are never parted.
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from collections import Counter
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 from schemas.records import Seed
-from schemas.spec import Split
+from schemas.spec import Spec, SplitSettings
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
+# With fewer test inputs an evaluation says neither "better" nor "worse", see train/evaluation.py.
+LEAST_TEST_INPUTS = 20
+# With fewer rows a tuned model has hardly more to learn from than examples in its prompt would show it.
+LEAST_TRAIN_ROWS = 50
 
-def split_of(seed_id: str, split: Split) -> Part:
+
+def split_of(seed_id: str, split: SplitSettings) -> Part:
     """The part of a seed. Shares are probabilities: with few seeds the parts differ from them."""
     digest = hashlib.sha256(f"{split.salt}\0{seed_id}".encode()).digest()
     place = int.from_bytes(digest[:8]) / 2**64
@@ -26,7 +33,83 @@ def split_of(seed_id: str, split: Split) -> Part:
     return "validation" if place < split.test + split.validation else "train"
 
 
-def part_of(seed: Seed, split: Split) -> Part:
+def part_of(seed: Seed, split: SplitSettings) -> Part:
     """The part that the seed's source names, else the one that its hash gives."""
     named: Part | None = seed.meta.get("use")
     return named or split_of(seed.id, split)
+
+
+def held_out_inputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
+    """What an evaluation asks: the input seeds of the test split by id, the first `evaluate.max_seeds` of them.
+
+    Ids are hashes, so that order is as good as random and does not move when seeds are added.
+    """
+    held_out = [seed for seed in seeds if seed.kind == "input" and part_of(seed, spec.split) == "test"]
+    return sorted(held_out, key=lambda seed: seed.id)[: spec.evaluate.max_seeds]
+
+
+class Shortage(NamedTuple):
+    """Something that the seeds will be too few for. `fatal`: there will be no proof at all."""
+
+    fatal: bool
+    what: str
+    fix: str
+
+
+def shortages(seeds: Iterable[Seed], spec: Spec) -> list[Shortage]:
+    """What the present seeds and split are too few for, known before anything is asked or paid; empty if enough.
+
+    Rows to train on are counted as if every gate and step let everything through, so there will be fewer.
+    """
+    seeds = list(seeds)
+    return [*_for_the_test(seeds, spec), *_for_training(seeds, spec)]
+
+
+def most_train_rows(seeds: Iterable[Seed], spec: Spec) -> int:
+    """The most rows that the seeds of the training split can give: the best candidates of each input seed, and one
+    for each level of each output seed."""
+    generate = spec.generate
+    here = Counter(seed.kind for seed in seeds if part_of(seed, spec.split) == "train")
+    forward = here["input"] * min(generate.forward.n, spec.curate.select.best) if generate.forward.enabled else 0
+    backward = here["output"] * len(generate.backward.levels) if generate.backward.enabled else 0
+    return backward + (forward if generate.accepted is None else min(forward, generate.accepted))
+
+
+def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:
+    input = sum(seed.kind == "input" for seed in seeds)
+    asked = len(held_out_inputs(seeds, spec))
+    if asked >= LEAST_TEST_INPUTS:
+        return []
+    if not input:
+        return [
+            Shortage(
+                True,
+                "there are no input seeds, so nothing can be evaluated: nobody will know whether the model is better",
+                f"Add input seeds, at least {LEAST_TEST_INPUTS} of them for the test split.",
+            )
+        ]
+    if not asked and not spec.split.test:
+        return [Shortage(True, "split.test is 0, so nothing can be evaluated", "Set split.test, for instance to 0.2.")]
+    wanted = round(LEAST_TEST_INPUTS / spec.split.test) if spec.split.test else LEAST_TEST_INPUTS
+    if spec.evaluate.max_seeds is not None and spec.evaluate.max_seeds < LEAST_TEST_INPUTS:
+        fix = f"Raise evaluate.max_seeds to {LEAST_TEST_INPUTS} or more, with about {wanted} input seeds."
+    elif not spec.split.test:
+        fix = f'Have {wanted} or more input seeds in the source with use = "test".'
+    else:
+        fix = f"Have about {wanted} input seeds at split.test = {spec.split.test:g}, or raise split.test."
+    if not asked:
+        return [Shortage(True, f"none of {input} input seeds falls into the test split: nothing can be evaluated", fix)]
+    inputs = "input" if asked == 1 else "inputs"
+    what = (
+        f"{asked} test {inputs} (of {input} input seeds); fewer than {LEAST_TEST_INPUTS} can prove nothing:"
+        ' the evaluation will say "not enough evidence"'
+    )
+    return [Shortage(False, what, fix)]
+
+
+def _for_training(seeds: list[Seed], spec: Spec) -> list[Shortage]:
+    rows = most_train_rows(seeds, spec)
+    if rows >= LEAST_TRAIN_ROWS:
+        return []
+    what = f"at most {rows} rows to train on; fewer than {LEAST_TRAIN_ROWS} are too few to learn much from"
+    return [Shortage(not rows, what, "Add seeds, or keep more candidates of each: curate.select.best.")]

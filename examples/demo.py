@@ -68,6 +68,7 @@ def main(folder: Path) -> int:
         "calls_sent": receipt["calls_sent"],
         **receipt["counts"],
         "strict_pass": receipt["facts"].get("strict_pass", {}),
+        "outcomes": receipt["facts"].get("outcomes", {}),
         "systems": receipt["facts"].get("systems", {}),
         "seconds_by_stage": receipt["facts"].get("seconds_by_stage", {}),
     }

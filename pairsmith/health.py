@@ -11,11 +11,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from schemas.errors import PairsmithError
+from schemas.records import Seed
 from schemas.spec_file import SPEC_NAME, Project, load
 from schemas.store import Store
 
@@ -43,7 +44,7 @@ def findings(folder: Path, overrides: tuple[str, ...]) -> Iterator[Finding]:
     yield spec
     if project is None:
         return
-    yield _seeds(project)
+    yield from _seeds(project)
     yield from _prompts_and_gates(project)
     yield _store(project)
     yield _review(project)
@@ -149,21 +150,37 @@ def _failed(about: str, error: PairsmithError) -> Finding:
     return Finding(about, "fail", f"{where}{error.what}", " ".join(part for part in (error.why, error.fix) if part))
 
 
-def _seeds(project: Project) -> Finding:
+def _seeds(project: Project) -> Iterator[Finding]:
     from synth.seeds import read_seeds
 
     if any(source.path == "-" for source in project.spec.seeds):
-        return Finding("seeds", "ok", "come from standard input")
+        yield Finding("seeds", "ok", "come from standard input")
+        return
     try:
         reading = read_seeds(project.spec.seeds, project.folder)
     except PairsmithError as error:
-        return _failed("seeds", error)
-    kinds = [f"{sum(s.kind == kind for s in reading.seeds)} {kind}" for kind in ("simple", "enhanced")]
+        yield _failed("seeds", error)
+        return
+    kinds = [f"{sum(s.kind == kind for s in reading.seeds)} {kind}" for kind in ("input", "output")]
     what = f"{' and '.join(kinds)} of {reading.rows_in} rows"
     if reading.problems:
         first = reading.problems[0]
-        return Finding("seeds", "warn", f"{what}; {len(reading.problems)} not used", f"{first.where}: {first.what}")
-    return Finding("seeds", "ok", what)
+        yield Finding("seeds", "warn", f"{what}; {len(reading.problems)} not used", f"{first.where}: {first.what}")
+    else:
+        yield Finding("seeds", "ok", what)
+    yield from _enough(reading.seeds, project)
+
+
+def _enough(seeds: Sequence[Seed], project: Project) -> Iterator[Finding]:
+    """Whether the seeds are enough to learn from and to prove anything with: better known before money is spent."""
+    from curate.split import held_out_inputs, most_train_rows, shortages
+
+    short = shortages(seeds, project.spec)
+    for one in short:
+        yield Finding("proof", "warn", one.what, one.fix)
+    if not short:
+        inputs, rows = len(held_out_inputs(seeds, project.spec)), most_train_rows(seeds, project.spec)
+        yield Finding("proof", "ok", f"{inputs} test inputs, at most {rows} rows to train on")
 
 
 def _prompts_and_gates(project: Project) -> Iterator[Finding]:

@@ -65,8 +65,10 @@ def run(session: Session, project: Project, store: Store) -> Ended:
         if waits:
             total.facts |= {"waits": waits, "url": gate.facts["url"], "queues": gate.facts["queues"]}
         else:
-            total.facts["strict_pass"] = latest["evaluate"].facts["strict_pass"]
-            total.facts["systems"] = latest["evaluate"].facts.get("systems", {})
+            evaluated = latest["evaluate"].facts
+            total.facts["strict_pass"] = evaluated["strict_pass"]
+            # A receipt of the version before has none.
+            total.facts |= {name: evaluated.get(name, {}) for name in ("outcomes", "systems")}
     answer = {"command": "run", **total.as_json()}
     if session.write_json:
         return Ended(answer, [], bool(waits))

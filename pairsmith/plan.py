@@ -40,7 +40,8 @@ def inputs(project: Project) -> dict[str, str]:
             spec.task.model_dump(mode="json"),
             [(source.model_dump(mode="json"), _file(folder / source.path)) for source in spec.seeds],
             [exemplar.model_dump(mode="json") for exemplar in spec.exemplars],
-            [teacher.identity or teacher.model, teacher.revision, teacher.url == "embedded", teacher.attempts],
+            [teacher.identity or teacher.model, teacher.revision, teacher.url == "embedded", teacher.attempts]
+            + ([teacher.finish_reasons] if teacher.finish_reasons else []),
             spec.generate.model_dump(mode="json"),
             [prompts.load(direction.prompt, folder).ref for direction in directions],
         ],

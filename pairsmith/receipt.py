@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pairsmith
-from schemas.errors import NotConserved, NoWork, PairsmithError, StoreError
+from schemas.errors import NoWork, PairsmithError, RowCountMismatch, StoreError
 from schemas.records import Counts, Receipt, Usage, now
 from schemas.spec_file import Project
 from schemas.store import Store
@@ -51,8 +51,8 @@ class Draft:
 def recording(project: Project, store: Store, command: str) -> Iterator[Draft]:
     """Give a draft to fill in; at the end check it and write the receipt.
 
-    Raises NotConserved if the rows do not add up and NoWork if there was no row or every row failed: then the receipt
-    says `ok = false`, as it does when the command itself raises.
+    Raises RowCountMismatch if the rows do not add up and NoWork if there was no row or every row failed: then the
+    receipt says `ok = false`, as it does when the command itself raises.
     """
     draft, started, clock_s = Draft(), now(), time.monotonic()
     error: BaseException | None = None
@@ -93,7 +93,7 @@ def _told(error: BaseException) -> str:
 
 def _check(command: str, counts: Counts, reasons: dict[str, int]) -> None:
     if not counts.conserved:
-        raise NotConserved(
+        raise RowCountMismatch(
             f"{command} took {counts.rows_in} rows in, but {counts.accepted} accepted + {counts.rejected} rejected +"
             f" {counts.waiting} waiting + {counts.failed} failed = "
             f"{counts.accepted + counts.rejected + counts.waiting + counts.failed}.",

@@ -49,8 +49,8 @@ def _disagreement(one: Disagreement) -> Json:
     ]
     return {
         "pair_id": one.pair.id,
-        "simple": one.pair.simple,
-        "enhanced": one.pair.enhanced,
+        "input": one.pair.input,
+        "output": one.pair.output,
         "why": one.why,
         "answers": answers,
     }
@@ -105,7 +105,7 @@ def shown(project: Project, told: dict[str, Any]) -> list[RenderableType]:
         ]
         parts += [
             "",
-            facts([("to settle", one["pair_id"][:12]), ("input", one["simple"]), ("output", one["enhanced"]), *said]),
+            facts([("to settle", one["pair_id"][:12]), ("input", one["input"]), ("output", one["output"]), *said]),
         ]
     if (more := len(told["disagreements"]) - SHOWN) > 0:
         parts += ["", f"and {more} more to settle; --json lists them all"]

@@ -36,7 +36,10 @@ class Session:
         """The checked spec of the folder. Raises SpecError."""
         from schemas.spec_file import load
 
-        return load(self.folder, self.overrides)
+        project = load(self.folder, self.overrides)
+        for notice in project.notices:
+            self.say(notice)
+        return project
 
     def store(self, project: Project, *, write: bool = True) -> Store:
         """The project's store; as a writer it holds the store's lock until it is closed. Raises StoreError."""

@@ -1,14 +1,32 @@
-"""Ctrl-C: the first one (or SIGTERM) asks the running stage to drain and save, the second ends the process at once."""
+"""Ctrl-C: the first one (or SIGTERM) asks the running stage to drain and save, the second ends the process at once.
+
+A terminal or an ssh session that goes away (SIGHUP) counts as a first one, however often it is told: its kernel and its
+shell both say it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+
+
+def _let_go_of_the_terminal() -> None:
+    """Point what writes to a terminal elsewhere: writing to one that is gone is an error, in the middle of draining."""
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
 
 
 class Stopping:
@@ -30,7 +48,11 @@ class Stopping:
             self._event = self._loop = None
 
     def heard(self, signum: int, frame: FrameType | None) -> None:
-        """The handler of SIGINT and SIGTERM."""
+        """The handler of SIGINT, SIGTERM and SIGHUP."""
+        if signum == _HANGUP:
+            _let_go_of_the_terminal()
+            if self.asked:
+                return
         if self.asked:
             sys.stderr.write("\x1b[?25h\n" if sys.stderr.isatty() else "")
             sys.stderr.write("stopped at once; everything that was finished is in the store.\n")
@@ -45,9 +67,12 @@ class Stopping:
 
 @contextmanager
 def listening() -> Iterator[Stopping]:
-    """Handle SIGINT and SIGTERM for the length of the block."""
+    """Handle SIGINT, SIGTERM and SIGHUP for the length of the block; where nohup has SIGHUP ignored, it stays so."""
     stopping = Stopping()
-    before = {number: signal.signal(number, stopping.heard) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
+        numbers.append(_HANGUP)
+    before = {number: signal.signal(number, stopping.heard) for number in numbers}
     try:
         yield stopping
     finally:

@@ -29,8 +29,8 @@ def story_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
             calls += [call for call in store.calls(key) if call.attempt == attempt]
     return {
         "id": pair.id,
-        "simple": pair.simple,
-        "enhanced": pair.enhanced,
+        "input": pair.input,
+        "output": pair.output,
         "system": pair.system,
         "seed": None if seed is None else {"id": seed.id, "kind": seed.kind, "text": seed.text, "source": seed.source},
         "origin": pair.origin.model_dump(mode="json"),
@@ -65,6 +65,7 @@ def _call(call: Call) -> dict[str, Any]:
         "attempt",
         "sample",
         "status",
+        "reason",
         "teacher",
         "endpoint",
         "text",
@@ -92,8 +93,8 @@ def screen(story: dict[str, Any]) -> list[RenderableType]:
     origin, seed, prompt = story["origin"], story["seed"], story["prompt"]
     top = [
         ("pair", story["id"]),
-        ("simple", story["simple"]),
-        ("enhanced", story["enhanced"]),
+        ("input", story["input"]),
+        ("output", story["output"]),
         ("split", story["split"]),
     ]
     made = [("seed", f"{seed['source']} ({seed['kind']}, {seed['id'][:12]})" if seed else "no longer in the store")]

@@ -11,8 +11,10 @@ from schemas.errors import PromptError
 
 _OURS = Path(__file__).parent
 _REF = re.compile(r"(?P<name>[a-z0-9][a-z0-9_-]*)(?:/(?P<version>v[1-9]\d*)(?:@(?P<hash>[0-9a-f]{8}))?)?")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _VERSION_FILE = re.compile(r"v[1-9]\d*\.jinja")
-_MISNAMED = re.compile(r"v\d+\.(?:toml|j2|jinja2|txt|md|prompt)|v\d+\.toml\.j2", re.IGNORECASE)
+# Beside prompts a folder may hold these: notes, a package of the user's own code, what editors and systems leave.
+_NO_PROMPT = re.compile(r"\..*|README.*|.*\.pyc?|.*~|#.*#|Thumbs\.db", re.IGNORECASE)
 
 
 def load(name: str, folder: Path | None = None) -> Prompt:
@@ -22,14 +24,15 @@ def load(name: str, folder: Path | None = None) -> Prompt:
     content. Files in `folder/prompts/enhance/` win over ours: if there is any, "newest" is the newest of those, so a
     later pairsmith with a higher version never replaces a prompt that a project wrote for itself.
 
-    Raises PromptError if there is no such prompt, its file is malformed, or its content has another hash.
+    Raises PromptError if there is no such prompt, its file is malformed, its content has another hash, or a file in
+    `folder/prompts` has a name by which it would never be found.
     """
     ref = _REF.fullmatch(name)
     if ref is None:
         raise PromptError(
             f"'{name}' is not the name of a prompt.", fix="Write a name such as enhance, or enhance/v1 for one version."
         )
-    roots = [_OURS] if folder is None else [folder / "prompts", _OURS]
+    roots = _roots(folder)
     versions = {version: path for root in reversed(roots) for version, path in _versions(root / ref["name"]).items()}
     version = ref["version"]
     if version is None:
@@ -53,8 +56,47 @@ def load(name: str, folder: Path | None = None) -> Prompt:
 
 def available(folder: Path | None = None) -> list[str]:
     """`name/version` of every prompt that can be loaded, sorted, without reading any of them."""
-    roots = [_OURS] if folder is None else [folder / "prompts", _OURS]
+    roots = _roots(folder)
     return sorted({f"{sub.name}/{v}" for root in roots for sub in _folders(root) for v in _versions(sub)})
+
+
+def _roots(folder: Path | None) -> list[Path]:
+    """Where prompts are looked for, the project's own first, if nothing in there would be passed over."""
+    if folder is None or (folder / "prompts").resolve() == _OURS:
+        return [_OURS]
+    own = folder / "prompts"
+    for path in sorted(own.iterdir()) if own.is_dir() else ():
+        if _NO_PROMPT.fullmatch(path.name) or path.name == "__pycache__":
+            continue
+        if not path.is_dir():
+            name = re.sub(r"[^a-z0-9_-]+", "-", path.name.partition(".")[0].lower()).strip("-_") or "NAME"
+            raise _misnamed(path, f"Move it to {own / name / 'v1.jinja'}.")
+        versions = [file for file in path.iterdir() if _VERSION_FILE.fullmatch(file.name.lower())]
+        if not _NAME.fullmatch(path.name):
+            if not versions:
+                continue
+            near = re.sub(r"[^a-z0-9_-]+", "-", path.name.lower()).strip("-_") or "enhance"
+            raise _misnamed(path, f"A prompt's folder is named in small letters: rename it to {own / near}.")
+        for file in sorted(path.iterdir()):
+            if not (file.is_dir() or _VERSION_FILE.fullmatch(file.name) or _NO_PROMPT.fullmatch(file.name)):
+                raise _misnamed(file, f"Rename it to {_free_name(file)}.")
+    return [own, _OURS]
+
+
+def _misnamed(path: Path, fix: str) -> PromptError:
+    return PromptError(
+        "is not read: a prompt is a file prompts/NAME/vN.jinja.",
+        where=str(path),
+        why="Another prompt would be taken without a word.",
+        fix=fix,
+    )
+
+
+def _free_name(path: Path) -> str:
+    """The name that a misnamed version should have: its own number if it has one that is free, else the next."""
+    taken = [int(version[1:]) for version in _versions(path.parent)]
+    number = next((int(digits) for digits in re.findall(r"\d+", path.name)), 0)
+    return f"v{number}.jinja" if number and number not in taken else f"v{max(taken, default=0) + 1}.jinja"
 
 
 def _folders(root: Path) -> list[Path]:
@@ -64,13 +106,6 @@ def _folders(root: Path) -> list[Path]:
 def _versions(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
-    for path in sorted(folder.iterdir()):
-        if _MISNAMED.fullmatch(path.name):
-            raise PromptError(
-                "is not read, because a prompt's file ends in .jinja.",
-                where=str(path),
-                fix=f"Rename it to {path.name.partition('.')[0].lower()}.jinja.",
-            )
     return {path.stem: path for path in sorted(folder.iterdir()) if _VERSION_FILE.fullmatch(path.name)}
 
 

@@ -7,16 +7,16 @@ A file looks like this::
     [variables]
     style = "what this variable holds"
     exemplars = "..."
-    simple = "..."
+    input = "..."
     +++
     === system ===
     {{ style }}
     === user for exemplar in exemplars ===
-    {{ exemplar.simple }}
+    {{ exemplar.input }}
     === assistant for exemplar in exemplars ===
-    {{ exemplar.enhanced }}
+    {{ exemplar.output }}
     === user ===
-    {{ simple }}
+    {{ input }}
 
 Neighbouring turns with the same `for` are repeated together, once for every item. The text is cut into turns before
 anything is rendered, and each turn is rendered into the content of one message, so no value can open a role or a tag.
@@ -34,6 +34,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, cast
 
+from prompts.answer_schema import check_answer_schema
 from schemas.errors import PromptError
 from schemas.records import Json, Message, Messages
 
@@ -60,6 +61,10 @@ class Turn(NamedTuple):
     line: int
     template: Template
     uses: frozenset[str]
+
+
+# A released prompt never changes, so files that were written with these names keep them.
+OLD_NAMES = {"input": "simple", "output": "enhanced"}
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,7 @@ class Prompt:
 
         Turns that use no other variable, such as all the worked examples, are rendered here, which is most of the work.
         """
+        fixed = self._spelled(fixed)
         self._check(fixed, fixed)
         groups = [
             (turns, self._group(turns, fixed) if all(turn.uses <= fixed.keys() for turn in turns) else None)
@@ -120,7 +126,7 @@ class Prompt:
         ]
 
         def render(**values: Any) -> Messages:
-            values |= fixed
+            values = self._spelled(values) | fixed
             self._check(values, self.variables)
             return tuple(
                 message
@@ -129,6 +135,17 @@ class Prompt:
             )
 
         return render
+
+    def takes(self, name: str) -> bool:
+        """Whether the prompt declares the variable `name`, under this name or its old one."""
+        return name in self.variables or OLD_NAMES.get(name) in self.variables
+
+    def _spelled(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`values` under the names by which this file declares them."""
+        return {
+            OLD_NAMES[name] if name not in self.variables and self.takes(name) else name: value
+            for name, value in values.items()
+        }
 
     def _check(self, values: Mapping[str, Any], needed: Iterable[str]) -> None:
         for name in values:
@@ -185,33 +202,13 @@ def _front_matter(text: str, path: Path) -> tuple[str, dict[str, str], Json | No
         raise PromptError(
             "has no table [variables].",
             where=str(path),
-            fix='Write one line for each, as in simple = "the seed\'s text".',
+            fix='Write one line for each, as in input = "the seed\'s text".',
         )
     if schema is not None:
         if not isinstance(schema, dict):
             raise PromptError("'schema' is not a table.", where=str(path), fix="Write a JSON schema as [schema].")
-        _check_bounded(schema, "schema", path)
+        check_answer_schema(schema, path)
     return about, variables, schema, front[0].count("\n")
-
-
-def _check_bounded(node: Any, key: str, path: Path) -> None:
-    """Refuse a schema that admits endless answers: a server that constrains decoding would run into the token limit."""
-    if isinstance(node, list):
-        for number, part in enumerate(node):
-            _check_bounded(part, f"{key}.{number}", path)
-    if not isinstance(node, dict):
-        return
-    closed = "enum" in node or "const" in node
-    for kind, bound in (("string", "maxLength"), ("array", "maxItems")):
-        if node.get("type") == kind and bound not in node and not closed:
-            raise PromptError(
-                f"'{key}' is of type {kind} and has no {bound}.",
-                where=str(path),
-                why="An answer without an end is cut at the token limit and lost.",
-                fix=f"Add {bound}.",
-            )
-    for name, part in node.items():
-        _check_bounded(part, f"{key}.{name}", path)
 
 
 def _turns(lines: list[str], first: int, path: Path, variables: Mapping[str, str]) -> tuple[Turn, ...]:

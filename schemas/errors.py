@@ -15,7 +15,7 @@ The tree::
      |    +-- StoreFull       6   no space is left where it lies
      +-- MissingDependency    7   an optional package or the weights cannot be had
      +-- NoWork               8   a step had work and did none (0 rows, 0 tokens, no unmasked token)
-     +-- NotConserved         9   rows in != accepted + rejected + waiting + failed
+     +-- RowCountMismatch         9   rows in != accepted + rejected + waiting + failed
      +-- ReviewError         10   the review server cannot be made, started, reached or used
      +-- Interrupted        130   Ctrl-C; what was finished is kept
 
@@ -103,7 +103,7 @@ class NoWork(PairsmithError):
     exit_code = 8
 
 
-class NotConserved(PairsmithError):
+class RowCountMismatch(PairsmithError):
     """Rows in are not accepted + rejected + waiting + failed: a defect of pairsmith, never hidden."""
 
     exit_code = 9

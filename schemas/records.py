@@ -2,6 +2,9 @@
 
 An id is `content_id(kind, parts)`: the first 16 bytes of a SHA-256 over canonical JSON. Two machines that make the same
 record give it the same id, so inserting twice is inserting once. Records never import the store.
+
+Every id has a frozen recipe, held by golden ids in the tests: a field that joined a record later is declared with
+`added` and enters an id only where it is used; a renamed value enters in the spelling it was first stored with.
 """
 
 from __future__ import annotations
@@ -25,6 +28,28 @@ def content_id(kind: str, parts: Any) -> str:
     """
     body = orjson.dumps([kind, parts], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(body).hexdigest()[:32]
+
+
+def added(default: Any = None, *, default_factory: Any = None) -> Any:
+    """A field that joined its model after rows of it were stored: at its default it is left out of ids."""
+    marked: Json = {"json_schema_extra": {"added": True}}
+    return Field(default_factory=default_factory, **marked) if default_factory else Field(default=default, **marked)
+
+
+def identity(model: BaseModel) -> Json:
+    """What of `model` enters an id: its fields as JSON, without those that were added later and are not used."""
+    parts = model.model_dump(mode="json")
+    for name, field in type(model).model_fields.items():
+        extra = field.json_schema_extra
+        if (
+            isinstance(extra, dict)
+            and extra.get("added")
+            and getattr(model, name) == field.get_default(call_default_factory=True)
+        ):
+            del parts[name]
+        elif isinstance(value := getattr(model, name), BaseModel):
+            parts[name] = identity(value)
+    return parts
 
 
 def now() -> datetime:
@@ -78,19 +103,27 @@ class Sampling(Record):
         return {**named, **self.extra}
 
 
+# Seeds were first stored as simple and enhanced; their ids keep these words.
+_STORED_KINDS = {"input": "simple", "output": "enhanced"}
+
+
 class Seed(Record):
-    """What a person starts from: a terse input, an excellent output, a document, or a conversation.
+    """What a person starts from: an input, an excellent output, a pair of both, or a conversation.
 
     `source` says where it was read (`seeds.jsonl:14`); it does not enter the id, so the same text in two files is one
-    seed. Exactly one of `text` and `messages` is set.
+    seed, whose `meta["also"]` names the other places that give it another licence. Exactly one of `text` and `messages`
+    is set. `columns` are other fields of the row it was read from, which prompts may use; `reference` is the output
+    that a person gave (of a pair, its output).
     """
 
-    kind: Literal["simple", "enhanced", "document", "conversation"]
+    kind: Literal["input", "output", "pair", "conversation"]
     text: str | None = None
     messages: Messages | None = None
     source: str
     license: str | None = None
     meta: Json = Field(default_factory=dict)
+    columns: dict[str, str] = added(default_factory=dict)
+    reference: str | None = added()
 
     @model_validator(mode="after")
     def _one_body(self) -> Seed:
@@ -98,9 +131,23 @@ class Seed(Record):
             raise ValueError("a seed has either text or messages")
         return self
 
+    @property
+    def licenses(self) -> tuple[str | None, ...]:
+        """Every licence that it was read under, None for a place that states none. Which of them binds is not ours to
+        say, so all of them are told."""
+        return (self.license, *(place["license"] for place in self.meta.get("also", ())))
+
     @cached_property
     def id(self) -> str:
-        return content_id("seed", [self.kind, self.text, [m.model_dump() for m in self.messages or ()]])
+        kind = _STORED_KINDS.get(self.kind, self.kind)
+        turns = [m.model_dump() for m in self.messages or ()]
+        return content_id("seed", [kind, self.text, turns, *_used(columns=self.columns, reference=self.reference)])
+
+
+def _used(**fields: Any) -> list[Json]:
+    """The fields that hold something, as the last part of an id; nothing if none does."""
+    used = {name: value for name, value in fields.items() if value}
+    return [used] if used else []
 
 
 class Generated(Record):
@@ -133,19 +180,36 @@ Origin = Annotated[Generated | Imported | Edited, Field(discriminator="by")]
 
 
 class Pair(Record):
-    """A simple input and its enhanced output, with the system prompt the student will see."""
+    """An input and its output, with the system prompt the tuned model will see.
+
+    `turns` are the earlier turns of a conversation, which `input` answers; `reference` is an output that a person gave
+    for this input; `columns` are other fields of the seed, which stay with the row.
+    """
 
     seed_id: str
-    simple: str
-    enhanced: str
+    input: str
+    output: str
     system: str
     origin: Origin
     meta: Json = Field(default_factory=dict)
+    turns: Messages = added(())
+    reference: str | None = added()
+    columns: dict[str, str] = added(default_factory=dict)
 
     @cached_property
     def id(self) -> str:
-        origin = self.origin.model_dump(mode="json")
-        return content_id("pair", [self.seed_id, self.system, self.simple, self.enhanced, origin])
+        more = _used(turns=[m.model_dump() for m in self.turns], reference=self.reference, columns=self.columns)
+        return content_id("pair", [self.seed_id, self.system, self.input, self.output, identity(self.origin), *more])
+
+    @property
+    def simple(self) -> str:
+        """The input, in the words of the rewriting task; gates of a user's own may say so."""
+        return self.input
+
+    @property
+    def enhanced(self) -> str:
+        """The output, in the words of the rewriting task."""
+        return self.output
 
 
 class Usage(Record):
@@ -156,11 +220,26 @@ class Usage(Record):
     cached_tokens: int = 0
 
 
-CallStatus = Literal["ok", "empty", "truncated", "malformed", "schema", "refused"]
+CallStatus = Literal[
+    "received",
+    "ok",
+    "empty",
+    "truncated",
+    "malformed",
+    "schema",
+    "refused",
+    "failed",
+    "thinking",
+    "unknown_finish",
+]
+FinishMeaning = Literal["complete", "truncated", "refused", "failed", "malformed"]
 
 
 class Call(Record):
     """One answer of a teacher, as a paid fact: `(key, attempt)` is unique, and only status `ok` is a hit.
+
+    It is written as `received` before anything looks into it; `status`, `text` (the answer without reasoning) and
+    `reason` (why it is bad, beginning with the status) are what judging then says of `raw`.
 
     `key` names everything that changes the answer: teacher, model revision, messages, sampling, schema, sample number.
     `raw` is the choice as the endpoint sent it; `endpoint` and `transport` are facts that do not enter the key.
@@ -173,6 +252,7 @@ class Call(Record):
     request: Json
     raw: Json
     text: str = ""
+    reason: str = ""
     usage: Usage = Usage()
     usd: float = 0.0
     request_id: str
@@ -194,7 +274,7 @@ class Verdict(Record):
 
     pair_id: str
     by: str
-    scope: str
+    fingerprint: str
     keep: bool | None
     score: float | None = None
     reason: str
@@ -216,18 +296,13 @@ class Review(Record):
     seconds: float | None = None
     sampling_probability: float | None = Field(default=None, gt=0, le=1)
     simulated: bool = False
-    ranking: tuple[tuple[str, int], ...] = ()
-    role: Literal["annotator", "adjudicator"] = "annotator"
+    ranking: tuple[tuple[str, int], ...] = added(())
+    role: Literal["annotator", "adjudicator"] = added("annotator")
     at: datetime = Field(default_factory=now)
 
     @cached_property
     def id(self) -> str:
-        parts = self.model_dump(mode="json")
-        # Reviews kept before these two existed have the id that they had then.
-        for name, absent in (("ranking", []), ("role", "annotator")):
-            if parts[name] == absent:
-                del parts[name]
-        return content_id("review", parts)
+        return content_id("review", identity(self))
 
 
 RoutingReason = Literal["certify", "fit", "audit_accepted", "audit_rejected", "disagree", "border", "gold"]
@@ -274,7 +349,7 @@ class Candidate(Record):
     is a query, and an older prompt's pairs stay as history.
     """
 
-    scope: str
+    fingerprint: str
     seed_id: str
     generator: Literal["forward", "backward"]
     sample: int = Field(ge=0)

@@ -6,11 +6,11 @@ Reading the file, overriding keys and saying where a mistake stands is `schemas.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from schemas.records import Sampling
+from schemas.records import FinishMeaning, Sampling
 
 
 class Section(BaseModel):
@@ -31,9 +31,9 @@ Regex = Annotated[str, AfterValidator(_compiles)]
 UserFunction = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 
 
-class Task(Section):
+class TaskSettings(Section):
     """What the model learns. `system` is what the tuned model is told; `style` is the full house style in words, told
-    to the teacher and to the untuned rungs of the evaluation."""
+    to the teacher and to the untuned systems of the evaluation."""
 
     kind: Literal["rewrite"] = "rewrite"
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -45,8 +45,18 @@ class Task(Section):
 class Exemplar(Section):
     """A worked example shown to the teacher."""
 
-    simple: str = Field(min_length=1)
-    enhanced: str = Field(min_length=1)
+    input: str = Field(min_length=1)
+    output: str = Field(min_length=1)
+
+    @property
+    def simple(self) -> str:
+        """The input, as prompts that were released with this name ask for it."""
+        return self.input
+
+    @property
+    def enhanced(self) -> str:
+        """The output, as prompts that were released with this name ask for it."""
+        return self.output
 
 
 class SeedSource(Section):
@@ -57,7 +67,7 @@ class SeedSource(Section):
     """
 
     path: str = Field(min_length=1)
-    kind: Literal["simple", "enhanced"] = "simple"
+    kind: Literal["input", "output"] = "input"
     format: Literal["jsonl", "csv", "parquet", "text", "datasets", "hub"] | None = None
     columns: dict[Literal["text"], str] = Field(default_factory=dict)
     split: str | None = None
@@ -67,12 +77,22 @@ class SeedSource(Section):
     limit: int | None = Field(default=None, ge=1)
 
 
-class Teacher(Section):
+def _complete_if_listed(value: Any) -> Any:
+    """A plain list of finish reasons says that each of them means a complete answer."""
+    return dict.fromkeys(value, "complete") if isinstance(value, list | tuple) else value
+
+
+FinishReasons = Annotated[dict[str, FinishMeaning], BeforeValidator(_complete_if_listed)]
+
+
+class TeacherSettings(Section):
     """An OpenAI-compatible endpoint, or `embedded`. `key_env` is the name of an environment variable, never a key.
 
     `identity` names the teacher in call keys; by default it is the model's name, so that another port or replica of the
     same model is still a hit. `attempts` is how many answers are asked for one sample before it is given up;
     `retries` is how often a request that brought no answer (429, 5xx, broken connection) is sent again.
+    `finish_reasons` says what words of this server mean that pairsmith does not know: `["done"]` or
+    `{ done = "complete", cut = "truncated" }`.
     """
 
     url: str = "embedded"
@@ -84,20 +104,32 @@ class Teacher(Section):
     timeout_s: float = Field(default=120, gt=0)
     attempts: int = Field(default=2, ge=1)
     retries: int = Field(default=5, ge=0)
+    finish_reasons: FinishReasons = Field(default_factory=dict)
     usd_per_million_prompt_tokens: float = Field(default=0, ge=0)
     usd_per_million_completion_tokens: float = Field(default=0, ge=0)
 
 
-class Forward(Section):
-    """Simple seed to `n` enhanced candidates."""
+def _leaves_the_question(sampling: Sampling) -> Sampling:
+    if ours := sorted({"model", "messages", "stream", "n"} & sampling.extra.keys()):
+        raise ValueError(
+            f"extra may not set '{ours[0]}': pairsmith sets it itself (teacher.model, the prompt, generate.forward.n)"
+        )
+    return sampling
+
+
+Drawing = Annotated[Sampling, AfterValidator(_leaves_the_question)]
+
+
+class ForwardSettings(Section):
+    """Input seed to `n` candidates."""
 
     enabled: bool = True
     n: int = Field(default=4, ge=1, le=64)
     prompt: str = "enhance"
-    sampling: Sampling = Sampling(temperature=0.9, max_tokens=512)
+    sampling: Drawing = Sampling(temperature=0.9, max_tokens=512)
 
 
-class Backward(Section):
+class BackwardSettings(Section):
     """Excellent output to one simple version at each abstraction level (Prompt Expansion, Datta et al. 2023)."""
 
     enabled: bool = True
@@ -107,26 +139,26 @@ class Backward(Section):
         "one plain sentence",
     )
     prompt: str = "simplify"
-    sampling: Sampling = Sampling(temperature=0.7, max_tokens=96)
+    sampling: Drawing = Sampling(temperature=0.7, max_tokens=96)
 
 
-class Generate(Section):
-    """How pairs are made. `accepted` stops forward generation once so many rows have passed the gates."""
+class GenerateSettings(Section):
+    """How pairs are made. `accepted` stops forward generation once so many of its rows have passed the gates."""
 
-    forward: Forward = Forward()
-    backward: Backward = Backward()
+    forward: ForwardSettings = ForwardSettings()
+    backward: BackwardSettings = BackwardSettings()
     accepted: int | None = Field(default=None, ge=1)
 
 
 class Pattern(Section):
-    """A named regular expression, searched in the enhanced text."""
+    """A named regular expression, searched in the output."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     pattern: Regex = Field(min_length=1)
 
 
-class Length(Section):
-    """Bounds in words of the enhanced text, and on enhanced words / simple words."""
+class LengthSettings(Section):
+    """Bounds in words of the output, and on output words / input words."""
 
     min_words: int = Field(default=8, ge=0)
     max_words: int = Field(default=400, ge=1)
@@ -134,10 +166,10 @@ class Length(Section):
     max_ratio: float = Field(default=60.0, gt=0)
 
 
-class Gates(Section):
+class GateSettings(Section):
     """Code gates, each on by default. `user` names functions `module:function` beside the spec file."""
 
-    length: Length | Literal[False] = Length()
+    length: LengthSettings | Literal[False] = LengthSettings()
     repetition: bool = True
     echo: bool = True
     preamble: bool = True
@@ -150,18 +182,18 @@ class Gates(Section):
     user: tuple[UserFunction, ...] = ()
 
 
-class Duplicates(Section):
+class DuplicateSettings(Section):
     """Exact and near-duplicate removal: Jaccard similarity of word bigrams at or above `jaccard`."""
 
     enabled: bool = True
     jaccard: float = Field(default=0.7, gt=0, le=1)
 
 
-class Score(Section):
+class ScoreSettings(Section):
     """Which scorer compares candidates of one input.
 
     `auto`: a Bradley-Terry reward model fitted on good against damaged outputs if it beats length on unseen damage,
-    else relevance. `relevance`: log p(enhanced | simple) - log p(enhanced) under the embedded model. Any other value is
+    else relevance. `relevance`: log p(output | input) - log p(output) under the embedded model. Any other value is
     a folder or hub id of a sequence-classification reward model. `none` keeps every row that passes.
     """
 
@@ -169,22 +201,22 @@ class Score(Section):
     batch_tokens: int = Field(default=4096, ge=128)
 
 
-class Select(Section):
+class SelectSettings(Section):
     """Keep the best `best` candidates of every input."""
 
     best: int = Field(default=1, ge=1)
 
 
-class Curate(Section):
+class CurateSettings(Section):
     """How pairs become an accepted set."""
 
-    gates: Gates = Gates()
-    duplicates: Duplicates = Duplicates()
-    score: Score = Score()
-    select: Select = Select()
+    gates: GateSettings = GateSettings()
+    duplicates: DuplicateSettings = DuplicateSettings()
+    score: ScoreSettings = ScoreSettings()
+    select: SelectSettings = SelectSettings()
 
 
-class Shares(Section):
+class ReviewShares(Section):
     """How a batch is divided among the reasons to look at a row; docs/review-method.md tells what each is for."""
 
     certify: float = Field(default=0.5, gt=0, le=1)
@@ -195,7 +227,7 @@ class Shares(Section):
     border: float = Field(default=0.1, ge=0, lt=1)
 
     @model_validator(mode="after")
-    def _make_a_whole(self) -> Shares:
+    def _make_a_whole(self) -> ReviewShares:
         whole = sum(self.model_dump().values())
         if abs(whole - 1) > 1e-6:
             raise ValueError(f"the shares add up to {whole:g}, not to 1")
@@ -205,7 +237,7 @@ class Shares(Section):
 Reason = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=40)]
 
 
-class Review(Section):
+class ReviewSettings(Section):
     """Human review in Argilla. `enabled` false, or `run --no-review`: the loop goes on without people and says so.
 
     `url` absent: the server that `pairsmith review up` starts; else an existing Argilla, with `key_env` naming the
@@ -231,12 +263,12 @@ class Review(Section):
     half_width: float = Field(default=0.05, gt=0, lt=0.5)
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     batch: int = Field(default=50, ge=1, le=10_000)
-    shares: Shares = Shares()
+    shares: ReviewShares = ReviewShares()
     gold: str | None = None
     seed: int = Field(default=1, ge=0)
 
     @model_validator(mode="after")
-    def _key_with_url(self) -> Review:
+    def _key_with_url(self) -> ReviewSettings:
         if self.url and not self.key_env:
             raise ValueError("a url needs key_env, the name of the variable that holds the API key")
         if len(set(self.reasons)) < len(self.reasons):
@@ -244,7 +276,7 @@ class Review(Section):
         return self
 
 
-class Split(Section):
+class SplitSettings(Section):
     """Shares of seeds, by a hash of the seed: adding seeds never moves another."""
 
     test: float = Field(default=0.2, ge=0, lt=1)
@@ -252,13 +284,13 @@ class Split(Section):
     salt: str = "pairsmith"
 
     @model_validator(mode="after")
-    def _leaves_train(self) -> Split:
+    def _leaves_train(self) -> SplitSettings:
         if self.test + self.validation >= 1:
             raise ValueError("test + validation leave nothing to train on")
         return self
 
 
-class Train(Section):
+class TrainSettings(Section):
     """LoRA (`lora`) or QLoRA with NF4 and double quantisation (`qlora`). `base`: `embedded`, a folder, or a hub id."""
 
     base: str = "embedded"
@@ -273,12 +305,13 @@ class Train(Section):
     seed: int = 17
 
 
-class Evaluate(Section):
-    """The ladder on the locked test split. `checks` are patterns and `user` functions `module:function` beside the spec
-    that no gate uses: at least two of them together."""
+class EvaluateSettings(Section):
+    """The proof on the locked test split. `checks` are patterns and `user` functions `module:function` beside the spec
+    that no gate uses: at least two of them together. `resamples` is read and no longer used: the intervals of earlier
+    versions were bootstrapped."""
 
     samples: int = Field(default=3, ge=1)
-    sampling: Sampling = Sampling(temperature=0.7, top_p=0.95, max_tokens=512)
+    sampling: Drawing = Sampling(temperature=0.7, top_p=0.95, max_tokens=512)
     checks: tuple[Pattern, ...] = ()
     user: tuple[UserFunction, ...] = Field(default=(), exclude_if=lambda user: not user)
     max_seeds: int | None = Field(default=None, ge=1)
@@ -291,7 +324,7 @@ class Evaluate(Section):
         return (*(check.name for check in self.checks), *(name.partition(":")[2] for name in self.user))
 
     @model_validator(mode="after")
-    def _two_checks(self) -> Evaluate:
+    def _two_checks(self) -> EvaluateSettings:
         if self.user and len(set(self.check_names)) < len(self.check_names):
             raise ValueError("two checks have one name, so a report could not tell them apart")
         if len(self.check_names) < 2:
@@ -299,7 +332,7 @@ class Evaluate(Section):
         return self
 
 
-class Store(Section):
+class StoreSettings(Section):
     """Where records live: a SQLAlchemy URL. Absent: `pairsmith.db` beside the spec file. `url_env` names a variable."""
 
     url: str | None = None
@@ -309,17 +342,17 @@ class Store(Section):
 class Spec(Section):
     """The whole file."""
 
-    task: Task
+    task: TaskSettings
     seeds: tuple[SeedSource, ...] = Field(min_length=1)
     exemplars: tuple[Exemplar, ...] = ()
-    teacher: Teacher = Teacher()
-    generate: Generate = Generate()
-    curate: Curate = Curate()
-    review: Review = Review()
-    split: Split = Split()
-    train: Train = Train()
-    evaluate: Evaluate
-    store: Store = Store()
+    teacher: TeacherSettings = TeacherSettings()
+    generate: GenerateSettings = GenerateSettings()
+    curate: CurateSettings = CurateSettings()
+    review: ReviewSettings = ReviewSettings()
+    split: SplitSettings = SplitSettings()
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings
+    store: StoreSettings = StoreSettings()
 
     @model_validator(mode="after")
     def _checks_are_not_gates(self) -> Spec:

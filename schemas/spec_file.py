@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from schemas import old_keys
 from schemas.errors import SpecError
 from schemas.records import content_id
 from schemas.spec import Spec
@@ -21,10 +22,12 @@ SPEC_NAME = "pairsmith.toml"
 
 @dataclass(frozen=True)
 class Project:
-    """A folder with a spec file in it. Paths in the spec are relative to `folder`."""
+    """A folder with a spec file in it. Paths in the spec are relative to `folder`. `notices` are sentences about the
+    file for the person who wrote it, such as keys that have a new name."""
 
     folder: Path
     spec: Spec
+    notices: tuple[str, ...] = ()
 
     @property
     def spec_hash(self) -> str:
@@ -53,9 +56,11 @@ def load(folder: Path, overrides: Sequence[str] = ()) -> Project:
         at = re.search(r"at line (\d+)", str(error))
         where = f"{path}:{at[1]}" if at else str(path)
         raise SpecError(f"is not valid TOML: {error}.", where=where, fix="Mend that line.") from None
+    notices = old_keys.renamed(raw)
     set_keys = [_override(raw, item) for item in overrides]
+    notices += old_keys.renamed(raw)
     try:
-        return Project(folder, Spec.model_validate(raw))
+        return Project(folder, Spec.model_validate(raw), tuple(f"{path}: {notice}" for notice in notices))
     except ValidationError as error:
         raise _explained(error, raw, path, text, set_keys) from None
 

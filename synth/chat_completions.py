@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from schemas.errors import SpecError
 from schemas.records import Json, Usage
 
 _PROCESS, _NUMBER = os.urandom(8).hex(), itertools.count(1)
+_MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
 _VERSION_SEGMENT = re.compile(r"v\d+\w*")
 
 
@@ -112,10 +114,7 @@ def base_url(url: str) -> str:
 
 def read_answer(content: bytes, seconds: float, request: Json) -> Answer:
     """The answer that a body of status 200 holds; anything that is no chat completion has no choices."""
-    try:
-        parsed = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        parsed = None
+    parsed = _parsed(content)
     if not isinstance(parsed, dict):
         body = content.decode(errors="replace")
         return Answer([], None, seconds, new_request_id(None), None, request, body)
@@ -125,14 +124,76 @@ def read_answer(content: bytes, seconds: float, request: Json) -> Answer:
     model = model if isinstance(model, str) else None
     if not isinstance(choices, list) or not choices:
         return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"))
+    if content.count(b"[") + content.count(b"{") > _MAX_DEPTH:  # cheap, and nearly always enough to know
+        choices = [_flat(choice, content) for choice in choices]
     if len(choices) > 1 and all(isinstance(c, dict) and isinstance(c.get("index"), int) for c in choices):
         choices.sort(key=lambda choice: choice["index"])
     return Answer(choices, usage, seconds, request_id, model, request)
 
 
+def _parsed(content: bytes) -> Any:
+    """The body as JSON, None if it is none.
+
+    What is not strict JSON (a byte order mark, NaN or Infinity in a logprob, half of a surrogate pair, a byte that is
+    not UTF-8) costs no more than the choice it stands in: a choice whose message is damaged is replaced by the text
+    that it was, which is malformed; damage elsewhere is kept as an escape.
+    """
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        parsed = json.loads(content.decode("utf-8-sig", errors="surrogateescape"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(parsed, dict) or _deeper(parsed, 2 * _MAX_DEPTH):
+        return None
+    choices = parsed.pop("choices", None)
+    parsed = _whole(parsed)
+    if isinstance(choices, list):
+        choices = [_whole(choice) if _undamaged(choice) else _as_text(choice) for choice in choices]
+    return {**parsed, "choices": choices}
+
+
+def _flat(choice: Any, content: bytes) -> Any:
+    """The choice, or, if it is nested too deeply to be kept, the body that it stood in."""
+    if not _deeper(choice, _MAX_DEPTH):
+        return choice
+    body = content.decode(errors="replace")
+    return {"error": f"it is nested more than {_MAX_DEPTH} levels deep", "body": body}
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_deeper(part, levels - 1) for part in parts)
+
+
+def _undamaged(choice: Any) -> bool:
+    message = choice.get("message") if isinstance(choice, dict) else choice
+    return bool(_whole(message) == message)
+
+
+def _as_text(choice: Any) -> Json:
+    index = {"index": choice["index"]} if isinstance(choice, dict) and isinstance(choice.get("index"), int) else {}
+    damage = "a character of it is damaged (half of a surrogate pair, or bytes that are not UTF-8)"
+    return {**index, "error": damage, "body": json.dumps(choice)}
+
+
+def _whole(value: Any) -> Any:
+    """`value` with every character that no UTF-8 text can hold written as an escape."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list):
+        return [_whole(part) for part in value]
+    if isinstance(value, dict):
+        return {_whole(key): _whole(part) for key, part in value.items()}
+    return value
+
+
 def new_request_id(told: Any) -> str:
     """Unique whatever the endpoint does, and holding its own id, which its support asks for."""
     ours = f"{_PROCESS}-{next(_NUMBER)}"
+    told = told.replace("\0", "") if isinstance(told, str) else told  # PostgreSQL takes none
     return f"{ours}/{told}" if isinstance(told, str) and told else ours
 
 

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import NamedTuple
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import NamedTuple, Self
 
 import aiohttp
 import orjson
 
 from schemas.errors import AuthError, TeacherError, Unreachable
+from schemas.failpoints import failpoint
 from schemas.records import Json, Message, Sampling
-from schemas.transitions import reach
 from synth.chat_completions import (
     Answer,
     Broken,
@@ -38,6 +37,8 @@ from synth.chat_completions import (
     read_answer,
     retry_after_s,
 )
+from synth.proxy import proxy_for
+from synth.redaction import without_key, without_user_info
 
 __all__ = [
     "Answer",
@@ -55,7 +56,6 @@ __all__ = [
 MAX_BACKOFF_S = 30.0
 MAX_RETRY_AFTER_S = 600.0
 FIRST_CONNECT_TRIES = 3
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Check(NamedTuple):
@@ -68,11 +68,11 @@ class Check(NamedTuple):
 class Endpoint:
     """An open connection to a teacher. Use as an async context manager, or `await close()` it.
 
-    `key` is sent as a bearer token and appears nowhere else; `key_env` is the variable's name, for error messages.
-    `concurrency` sizes the connection pool and does not limit callers: the ledger does. `retries` is how often a
-    request that brought no answer is sent again, after a wait of full-jitter exponential backoff (uniform in [0,
-    min(30 s, backoff_s * 2**i)]; "Exponential Backoff And Jitter", AWS Architecture Blog, 2015) or of Retry-After if
-    that is longer.
+    `key` is sent as a bearer token and appears nowhere else: it is taken out of errors that repeat it, never out of an
+    answer. `key_env` is the variable's name, for error messages. `concurrency` sizes the connection pool and does not
+    limit callers: the ledger does. `retries` is how often a request that brought no answer is sent again, after a wait
+    of full-jitter exponential backoff (uniform in [0, min(30 s, backoff_s * 2**i)]; "Exponential Backoff And Jitter",
+    AWS Architecture Blog, 2015) or of Retry-After if that is longer.
 
     Counters: `sent` (HTTP requests for completions, retries included), `retries_by_kind`.
     """
@@ -105,6 +105,8 @@ class Endpoint:
         self._connected = False
         self._given_up_in_a_row = 0
         self._takes_n = True
+        self._n_worked = False
+        self._n_refused = 0
         self._max_tokens_name = "max_tokens"
         if any(ord(c) < 33 or ord(c) > 126 for c in self._key):
             raise AuthError(
@@ -116,7 +118,7 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"Endpoint(url={self.url!r}, model={self.model!r}, key={'set' if self._key else 'none'})"
 
-    async def __aenter__(self) -> Endpoint:
+    async def __aenter__(self) -> Self:
         self._open()
         return self
 
@@ -135,7 +137,7 @@ class Endpoint:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=self._timeout,
                 headers=headers,
-                proxy=_proxy_for(self.url),
+                proxy=proxy_for(self.url),
             )
         return self._session
 
@@ -176,16 +178,15 @@ class Endpoint:
                     self._given_up_in_a_row = 0
                     raise
             else:
-                if n > 1 and "n" not in body:
-                    self._takes_n = False
+                self._learn_of_n(n, body, answer)
                 self._given_up_in_a_row = 0
                 return answer
 
     def _body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
         body: Json = {
+            **sampling.body(),
             "model": self.model,
             "messages": [{"role": m.role, "content": m.content} for m in messages],
-            **sampling.body(),
         }
         if self._max_tokens_name != "max_tokens" and "max_tokens" in body:
             body[self._max_tokens_name] = body.pop("max_tokens")
@@ -201,26 +202,41 @@ class Endpoint:
     def _adapt(self, body: Json, refusal: Refused) -> bool:
         """Change a refused request into an equal one that this server may take; False if there is none.
 
-        Some servers refuse n > 1, and newer OpenAI models take `max_completion_tokens` only: neither changes what is
-        asked.
+        Some servers refuse n > 1, in whichever words, and newer OpenAI models take `max_completion_tokens` only:
+        neither changes what is asked.
         """
         if "max_tokens" in body and "max_completion_tokens" in str(refusal):
             self._max_tokens_name = "max_completion_tokens"
             body["max_completion_tokens"] = body.pop("max_tokens")
             return True
+        if _is_about_n(refusal) and "n" in body:
+            self._takes_n = False
         return body.pop("n", None) is not None
+
+    def _learn_of_n(self, n: int, body: Json, answer: Answer) -> None:
+        """Leave `n` out from now on if the server refuses it: it said so, or it has never given several choices and has
+        twice taken without `n` what it refused with it. One refusal may have had any other cause."""
+        if n == 1:
+            return
+        if "n" in body:
+            self._n_worked = self._n_worked or len(answer.choices) > 1
+        elif not self._n_worked:
+            self._n_refused += 1
+            self._takes_n = self._takes_n and self._n_refused < 2
 
     async def _ask_once(self, body: Json) -> Answer:
         self.sent += 1
         began = time.perf_counter()
         # The callback runs when this coroutine waits for the answer, so after the request was handed to the socket.
-        asyncio.get_running_loop().call_soon(reach, "sent")
+        asyncio.get_running_loop().call_soon(failpoint, "sent")
         status, headers, content = await self._exchange("POST", self._completions, orjson.dumps(body))
         seconds = time.perf_counter() - began
         if status != 200:
             raise await self._failure(status, headers, content, body, seconds)
-        reach("received")
-        return read_answer(content, seconds, body)
+        failpoint("received")
+        answer = read_answer(content, seconds, body)
+        # A body without a choice is no answer but an error in disguise, which may repeat the key.
+        return answer if answer.choices else answer._replace(body=without_key(answer.body, self._key))
 
     async def _exchange(self, method: str, url: str, data: bytes | None = None) -> tuple[int, Mapping[str, str], bytes]:
         session = self._session or self._open()
@@ -228,16 +244,15 @@ class Endpoint:
             async with session.request(method, url, data=data, allow_redirects=False) as response:
                 content = await response.read()
                 self._connected = True
-                return response.status, response.headers, self._redacted(content)
+                return response.status, response.headers, content
         except TimeoutError:
             raise TimedOut(f"no answer within {self._timeout.total:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise Broken(_said(error)) from None
 
-    def _redacted(self, content: bytes) -> bytes:
-        if self._key and (key := self._key.encode()) in content:
-            return content.replace(key, b"***")
-        return content
+    def _shown(self, text: str) -> str:
+        """What a server said, fit for messages and the store."""
+        return without_user_info(without_key(text, self._key))
 
     async def _wait_or_give_up(self, failure: Unanswered, tries: int) -> None:
         """Wait before the next try, or raise what the failure amounts to."""
@@ -276,7 +291,8 @@ class Endpoint:
     ) -> Exception:
         """The exception that an HTTP status other than 200 amounts to."""
         _, error = error_body(content)
-        said = one_line(str(error.get("message") or content.decode(errors="replace")))
+        text = without_key(content.decode(errors="replace"), self._key)
+        said = one_line(self._shown(str(error.get("message") or text)))
         told = f"HTTP {status}: {said}" if said else f"HTTP {status}"
         if status in (401, 403):
             return self._auth_error(told)
@@ -302,9 +318,8 @@ class Endpoint:
                     why="Every request would be refused.",
                     fix="Remove it from, or change it in, the sampling table of pairsmith.toml.",
                 )
-            text = content.decode(errors="replace")
             return Refused(told, Answer([], None, seconds, new_request_id(None), None, body, text))
-        location = f" It points to {headers['Location']}." if "Location" in headers else ""
+        location = f" It points to {self._shown(headers['Location'])}." if "Location" in headers else ""
         return TeacherError(
             f"The endpoint answers {told}.{location}",
             where=self._completions,
@@ -345,7 +360,7 @@ class Endpoint:
         """The ids that `GET /models` lists, in its order. Raises AuthError, TeacherError or Unanswered."""
         status, _, content = await self._exchange("GET", f"{self.url}/models")
         raw, error = error_body(content)
-        told = f"HTTP {status}: {one_line(str(error.get('message', '')))}".rstrip(": ")
+        told = f"HTTP {status}: {one_line(self._shown(str(error.get('message', ''))))}".rstrip(": ")
         if status in (401, 403):
             raise self._auth_error(told)
         rows = raw.get("data")
@@ -378,19 +393,17 @@ class Endpoint:
         return Check(tuple(served), time.perf_counter() - began)
 
 
+def _is_about_n(refusal: Refused) -> bool:
+    """Whether a refusal speaks of the setting `n`: in `param`, or as a word of its own."""
+    _, error = error_body(refusal.answer.body.encode())
+    said = str(error.get("message") or refusal)
+    return error.get("param") == "n" or re.search(r"(?<![\w\\])n(?!\w)", said) is not None
+
+
 def longest_backoff_s(first_s: float, tries: int) -> float:
     """The upper bound of the wait after the `tries`-th try: it doubles from `first_s` up to 30 s."""
     return min(MAX_BACKOFF_S, first_s * 2.0 ** (tries - 1))
 
 
-def _proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for `url`; never for this machine itself."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if host in _LOOPBACK or proxy_bypass(host):
-        return None
-    return getproxies().get(parts.scheme)
-
-
 def _said(error: BaseException) -> str:
-    return one_line(str(error)) or type(error).__name__
+    return one_line(without_user_info(str(error))) or type(error).__name__

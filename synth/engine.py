@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from schemas.errors import StoreError
+from schemas.failpoints import failpoint
 from schemas.records import Counts, Pair, Record, Seed
 from schemas.store import Store
-from schemas.transitions import reach
 from synth.chat_completions import Stopped
 from synth.generators import Generator
 
@@ -27,8 +27,8 @@ class GenerateResult:
 
     A place is one sample of one seed. Without `accept` nothing judges, so every pair waits. `reasons` counts the
     failed ones by the first word of their failure. `pairs_made` are new, `pairs_kept` were there from an earlier run.
-    `stopped`: it ended by the stop event, so places may be left; `target_reached`: it ended because enough rows were
-    accepted.
+    `stopped`: it ended by the stop event, so places may be left; `target_reached`: forward generation ended because
+    enough of its rows were accepted.
     """
 
     accepted: int = 0
@@ -74,8 +74,9 @@ async def generate(
     `concurrency` requests on the wire, the rest waiting for the disk. A seed's pairs and outcomes are written as one
     group.
 
-    `accept` is asked about every pair, old ones included. With `target`, no more places are open than are still
-    needed, and no seed is begun once so many are accepted, so at most one seed's places are asked beyond it.
+    `accept` is asked about every pair, old ones included. `target` counts accepted rows of forward generation and ends
+    that alone: no more of its places are open than are still needed, and none of its seeds is begun once so many are
+    accepted, so at most one seed's places are asked beyond it. Backward generation is neither counted nor stopped.
 
     `stop` ends the run in order: nothing more is sent, answers on their way are made durable, and the result is
     returned with `stopped` set. A teacher's failure that concerns every row ends it the same way and is then raised;
@@ -117,32 +118,36 @@ class _Run:
         self._accept, self._target, self._progress, self._result = accept, target, progress, result
         self._ledgers = list({id(g.ledger): g.ledger for g in generators}.values())
         self._open: dict[asyncio.Task[None], int] = {}
-        self._open_places = 0
+        self._open_places = 0  # of forward generation
+        self._accepted = 0  # of forward generation
+        self._goes_back = any(g.name == "backward" for g in generators)
         self._changed = asyncio.Event()
         self._error: BaseException | None = None
         self._reported_s = 0.0
         self._pair_ids = {
-            (g.scope, c.seed_id, c.sample): c.pair_id
+            (g.fingerprint, c.seed_id, c.sample): c.pair_id
             for g in generators
-            for c in store.candidates(g.scope)
+            for c in store.candidates(g.fingerprint)
             if c.pair_id is not None
         }
 
     async def over(self, seeds: Iterable[Seed]) -> None:
         try:
             for number, (seed, generator) in enumerate(self._work(seeds)):
-                if not await self._may_begin():
-                    break
+                if not await self._may_begin(generator):
+                    if self._result.stopped or self._error is not None or not self._goes_back:
+                        break
+                    continue  # enough forward rows are accepted, and seeds for the other direction may follow
                 kept = self._kept(seed, generator)
                 if kept is not None and self._accept is None:
                     self._count_kept(len(kept))
                     if number % 1000 == 0:
                         await asyncio.sleep(0)  # a long resumed stretch must not starve the loop
                     continue
-                outcome = self._again(kept) if kept is not None else self._ask(seed, generator)
+                outcome = self._again(kept, generator) if kept is not None else self._ask(seed, generator)
                 task = asyncio.create_task(outcome)
-                self._open[task] = generator.samples
-                self._open_places += generator.samples
+                self._open[task] = places = generator.samples if generator.name == "forward" else 0
+                self._open_places += places
                 task.add_done_callback(self._finished)
             while self._open:
                 await self._change()
@@ -166,18 +171,18 @@ class _Run:
                 if generator.takes == seed.kind:
                     yield seed, generator
 
-    async def _may_begin(self) -> bool:
-        """Wait until one more seed may be begun; False if none will be."""
+    async def _may_begin(self, generator: Generator) -> bool:
+        """Wait until one more seed may be begun by `generator`; False if none will be."""
         while True:
             if self._result.stopped or self._error is not None:
                 return False
             enough = False
-            if self._target is not None:
-                if self._result.accepted >= self._target:
+            if self._target is not None and generator.name == "forward":
+                if self._accepted >= self._target:
                     self._result.target_reached = True
                     return False
                 # Were all open places accepted, would another seed still be needed?
-                enough = self._result.accepted + self._open_places >= self._target
+                enough = self._accepted + self._open_places >= self._target
             if len(self._open) < self._window and not enough:
                 return True
             await self._change()
@@ -208,7 +213,7 @@ class _Run:
         """The pairs of an earlier run, if every place of this seed has one."""
         ids = []
         for sample in range(generator.samples):
-            pair_id = self._pair_ids.get((generator.scope, seed.id, sample))
+            pair_id = self._pair_ids.get((generator.fingerprint, seed.id, sample))
             if pair_id is None:
                 return None
             ids.append(pair_id)
@@ -220,10 +225,10 @@ class _Run:
         self._result.pairs_kept += places
         self._report()
 
-    async def _again(self, pair_ids: list[str]) -> None:
+    async def _again(self, pair_ids: list[str], generator: Generator) -> None:
         """Count pairs of an earlier run as `accept` sees them now."""
         for pair in await asyncio.to_thread(self._store.pairs, pair_ids):
-            await self._count(pair, new=False)
+            await self._count(pair, generator, new=False)
 
     async def _ask(self, seed: Seed, generator: Generator) -> None:
         """One seed through its generator: outcomes become durable together, then they are counted."""
@@ -232,7 +237,7 @@ class _Run:
         for candidate, pair in outcomes:
             records += (candidate,) if pair is None else (pair, candidate)
         await self._store.put(*records)
-        reach("pair_written")
+        failpoint("pair_written")
         for candidate, pair in outcomes:
             if pair is None:
                 word = (candidate.failure or "").partition(":")[0]
@@ -240,11 +245,11 @@ class _Run:
                 self._result.failed += 1
                 self._result.reasons[word] += 1
             else:
-                known = self._pair_ids.get((candidate.scope, candidate.seed_id, candidate.sample))
-                await self._count(pair, new=known is None)
+                known = self._pair_ids.get((candidate.fingerprint, candidate.seed_id, candidate.sample))
+                await self._count(pair, generator, new=known is None)
         self._report()
 
-    async def _count(self, pair: Pair, *, new: bool) -> None:
+    async def _count(self, pair: Pair, generator: Generator, *, new: bool) -> None:
         keep = None if self._accept is None else await self._accept(pair)
         self._result.rows_in += 1
         self._result.pairs_made += new
@@ -253,6 +258,7 @@ class _Run:
             self._result.waiting += 1
         elif keep:
             self._result.accepted += 1
+            self._accepted += generator.name == "forward"
         else:
             self._result.rejected += 1
 

@@ -1,4 +1,4 @@
-"""From a seed to pairs: forward (simple input to enhanced candidates), backward (excellent output to simple inputs).
+"""From a seed to pairs: forward (input to candidates), backward (excellent output to inputs).
 
 Backward follows Prompt Expansion (Datta et al. 2023, arXiv:2312.16720): excellent outputs are shortened at several
 levels of abstraction, so that the student sees inputs from terse to detailed for one and the same target.
@@ -7,15 +7,15 @@ levels of abstraction, so that the student sees inputs from terse to detailed fo
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from prompts import Prompt
+from prompts import OLD_NAMES, Prompt
 from schemas.errors import PromptError
-from schemas.records import Candidate, Generated, Messages, Pair, Sampling, Seed, content_id
-from schemas.spec import Backward, Exemplar, Forward, Task
+from schemas.records import Candidate, Generated, Messages, Pair, Sampling, Seed, content_id, identity
+from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, TaskSettings
+from synth.answers import clean
 from synth.ledger import Completion, Ledger, Miss
 
 Name = Literal["forward", "backward"]
@@ -36,8 +36,8 @@ class Generator:
     """
 
     name: Name
-    scope: str
-    takes: Literal["simple", "enhanced"]
+    fingerprint: str
+    takes: Literal["input", "output"]
     samples: int
     ledger: Ledger
     outcomes: Callable[[Seed], AsyncIterator[Outcome]]
@@ -46,44 +46,46 @@ class Generator:
         return self.outcomes(seed)
 
 
-def forward(task: Task, exemplars: Sequence[Exemplar], settings: Forward, prompt: Prompt, ledger: Ledger) -> Generator:
-    """`settings.n` enhanced candidates of each simple seed, asked for in one request.
+def forward(
+    task: TaskSettings, exemplars: Sequence[Exemplar], settings: ForwardSettings, prompt: Prompt, ledger: Ledger
+) -> Generator:
+    """`settings.n` candidates of each input seed, asked for in one request.
 
-    `prompt` may use the variables style, exemplars, simple, system and language. A JSON schema in the prompt file binds
-    the answers.
+    `prompt` must use the variable simple, and may use style, exemplars, system and language. A JSON schema in the
+    prompt file binds the answers.
     """
-    render = _renderer(prompt, task, exemplars, "simple")
-    named = scope("forward", task, exemplars, settings, prompt, ledger)
+    render = rendering(prompt, task, exemplars, {"input": _TWO_TEXTS})
+    named = fingerprint("forward", task, exemplars, settings, prompt, ledger)
 
     async def outcomes(seed: Seed) -> AsyncIterator[Outcome]:
-        answers = await ledger.complete(render(simple=seed.text), settings.sampling, settings.n, prompt.schema)
+        answers = await ledger.complete(render(input=seed.text), settings.sampling, settings.n, prompt.schema)
         for sample, answer in enumerate(answers):
             place = _Place(named, seed, "forward", sample)
-            yield place.outcome(answer, task, prompt, ledger, settings.sampling, simple=seed.text)
+            yield place.outcome(answer, task, prompt, ledger, settings.sampling, input=seed.text)
 
-    return Generator("forward", named, "simple", settings.n, ledger, outcomes)
+    return Generator("forward", named, "input", settings.n, ledger, outcomes)
 
 
 def backward(
-    task: Task, exemplars: Sequence[Exemplar], settings: Backward, prompt: Prompt, ledger: Ledger
+    task: TaskSettings, exemplars: Sequence[Exemplar], settings: BackwardSettings, prompt: Prompt, ledger: Ledger
 ) -> Generator:
-    """One simple version of each enhanced seed at every level of `settings.levels`, asked for at the same time.
+    """One simple version of each output seed at every level of `settings.levels`, asked for at the same time.
 
-    `prompt` may use the variables style, exemplars, enhanced, level, system and language. Sample i of a seed is level
-    i, which the pair names in `meta`.
+    `prompt` must use the variable enhanced, and level if there are several, and may use style, exemplars, system and
+    language. Sample i of a seed is level i, which the pair names in `meta`.
     """
-    render = _renderer(prompt, task, exemplars, "enhanced", "level")
-    named = scope("backward", task, exemplars, settings, prompt, ledger)
+    render = rendering(prompt, task, exemplars, {"output": _TWO_TEXTS, "level": settings.levels})
+    named = fingerprint("backward", task, exemplars, settings, prompt, ledger)
 
     async def outcomes(seed: Seed) -> AsyncIterator[Outcome]:
-        chats = [render(enhanced=seed.text, level=level) for level in settings.levels]
+        chats = [render(output=seed.text, level=level) for level in settings.levels]
         asked = [asyncio.create_task(ledger.complete(chat, settings.sampling, schema=prompt.schema)) for chat in chats]
         try:
             for sample, (level, question) in enumerate(zip(settings.levels, asked, strict=True)):
                 (answer,) = await question
                 place = _Place(named, seed, "backward", sample)
                 meta = {"level": level}
-                yield place.outcome(answer, task, prompt, ledger, settings.sampling, enhanced=seed.text, meta=meta)
+                yield place.outcome(answer, task, prompt, ledger, settings.sampling, output=seed.text, meta=meta)
         except asyncio.CancelledError:
             for question in asked:
                 question.cancel()
@@ -92,14 +94,14 @@ def backward(
             # After an error in one level the answers on their way for the others are still worth having.
             await asyncio.gather(*asked, return_exceptions=True)
 
-    return Generator("backward", named, "enhanced", len(settings.levels), ledger, outcomes)
+    return Generator("backward", named, "output", len(settings.levels), ledger, outcomes)
 
 
-def scope(
+def fingerprint(
     generator: Name,
-    task: Task,
+    task: TaskSettings,
     exemplars: Sequence[Exemplar],
-    settings: Forward | Backward,
+    settings: ForwardSettings | BackwardSettings,
     prompt: Prompt,
     ledger: Ledger,
 ) -> str:
@@ -112,9 +114,9 @@ def scope(
     shapes = [
         prompt.ref,
         [task.style, task.system, task.language],
-        [[e.simple, e.enhanced] for e in exemplars],
-        settings.sampling.model_dump(mode="json"),
-        list(settings.levels) if isinstance(settings, Backward) else None,
+        [[e.input, e.output] for e in exemplars],
+        identity(settings.sampling),
+        list(settings.levels) if isinstance(settings, BackwardSettings) else None,
         [ledger.identity, ledger.revision],
     ]
     return content_id("scope", [generator, shapes])
@@ -123,7 +125,7 @@ def scope(
 class _Place(NamedTuple):
     """One place in the pool."""
 
-    scope: str
+    fingerprint: str
     seed: Seed
     generator: Name
     sample: int
@@ -131,25 +133,23 @@ class _Place(NamedTuple):
     def outcome(
         self,
         answer: Completion | Miss,
-        task: Task,
+        task: TaskSettings,
         prompt: Prompt,
         ledger: Ledger,
         sampling: Sampling,
         *,
-        simple: str | None = None,
-        enhanced: str | None = None,
+        input: str | None = None,
+        output: str | None = None,
         meta: dict[str, Any] | None = None,
     ) -> Outcome:
-        """The pair of the seed's side and the answer; a failure for a miss, or if cleaning leaves nothing."""
+        """The pair of the seed's side and the cleaned answer; a failure for a miss."""
         if isinstance(answer, Miss):
             return Outcome(self._candidate(failure=answer.reason), None)
         text = clean(answer.text)
-        if not text:
-            return Outcome(self._candidate(failure="empty: the answer was only quotes or a fence"), None)
         pair = Pair(
             seed_id=self.seed.id,
-            simple=text if simple is None else simple,
-            enhanced=text if enhanced is None else enhanced,
+            input=text if input is None else input,
+            output=text if output is None else output,
             system=task.system,
             origin=Generated(
                 generator=self.generator,
@@ -164,7 +164,7 @@ class _Place(NamedTuple):
 
     def _candidate(self, *, pair_id: str | None = None, failure: str | None = None) -> Candidate:
         return Candidate(
-            scope=self.scope,
+            fingerprint=self.fingerprint,
             seed_id=self.seed.id,
             generator=self.generator,
             sample=self.sample,
@@ -173,36 +173,54 @@ class _Place(NamedTuple):
         )
 
 
-_FENCE = re.compile(r"```[\w-]*\n((?:(?!```).)*)```", re.DOTALL)
-_QUOTES = {'"': '"', "\u201c": "\u201d", "\u00ab": "\u00bb", "\u201e": "\u201c", "'": "'"}
+_TWO_TEXTS = ("A heron stands in the shallow water.", "Seven red kites over the old harbour.")
 
 
-def clean(text: str) -> str:
-    """The answer without what surrounds it: outer blanks, one code fence, one pair of quotes around the whole.
+def rendering(
+    prompt: Prompt, task: TaskSettings, exemplars: Sequence[Exemplar], varying: Mapping[str, Sequence[str]]
+) -> Callable[..., Messages]:
+    """`prompt.render` for what changes from seed to seed; the rest is given once.
 
-    Quotes go only if none of the same kind is inside, so `"a" and "b"` stays. Nothing inside is changed; chatter
-    before or after the answer is left for a gate to reject. The raw answer stays in the ledger.
+    `varying` holds some values of each such variable. Raises PromptError for a prompt that asks for what generation
+    does not have, or that is the same whatever one of them says: everything would get the same answers.
     """
-    text = text.strip()
-    if fenced := _FENCE.fullmatch(text):
-        text = fenced[1].strip()
-    if len(text) >= 2 and (closing := _QUOTES.get(text[0])) and text[-1] == closing:
-        inside = text[1:-1]
-        if text[0] not in inside and closing not in inside:
-            text = inside.strip()
-    return text
-
-
-def _renderer(prompt: Prompt, task: Task, exemplars: Sequence[Exemplar], *varying: str) -> Callable[..., Messages]:
-    """`prompt.render` for what changes from seed to seed, as far as the prompt uses it; the rest is given once."""
     known = {"style": task.style, "exemplars": exemplars, "system": task.system, "language": task.language}
     for name in prompt.variables:
-        if name not in known and name not in varying:
+        if name not in known and name not in varying and name not in map(OLD_NAMES.get, varying):
             raise PromptError(
                 f"asks for the variable '{name}', which generation does not have.",
                 where=str(prompt.path),
                 fix=f"It may use: {', '.join(sorted({*known, *varying}))}.",
             )
-    render = prompt.given(**{name: value for name, value in known.items() if name in prompt.variables})
-    used = [name for name in varying if name in prompt.variables]
-    return lambda **values: render(**{name: values[name] for name in used})
+    given = prompt.given(**{name: value for name, value in known.items() if name in prompt.variables})
+    used = [name for name in varying if prompt.takes(name)]
+
+    def render(**values: str) -> Messages:
+        return given(**{name: values[name] for name in used})
+
+    for name, values in varying.items():
+        if not _tells_apart(
+            prompt, render, {other: some[0] for other, some in varying.items() if some}, name, set(values)
+        ):
+            raise PromptError(
+                f"says the same whatever '{name}' is.",
+                where=str(prompt.path),
+                why=f"Every {'seed' if name != 'level' else 'level of a seed'} would be asked the same question, "
+                "and get the same answers.",
+                fix=f"Declare {name} in [variables] and write {{{{ {name} }}}} where it belongs.",
+            )
+    return render
+
+
+def _tells_apart(
+    prompt: Prompt, render: Callable[..., Messages], values: Mapping[str, str], name: str, some: set[str]
+) -> bool:
+    """Whether the prompt is another one for each of `some` values of the variable."""
+    if len(some) < 2:
+        return True
+    if not any({name, OLD_NAMES.get(name)} & turn.uses for turn in prompt.turns):
+        return False
+    try:
+        return len({render(**{**values, name: value}) for value in some}) == len(some)
+    except PromptError:
+        return True  # it takes the text apart in a way that ours does not fit; a real one will tell

@@ -8,32 +8,30 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import orjson
-
+from schemas.errors import TeacherError
+from schemas.failpoints import failpoint
 from schemas.records import Call, CallStatus, Json, Message, Sampling, Usage, content_id
-from schemas.spec import Teacher
+from schemas.spec import TeacherSettings
 from schemas.store import Store
-from schemas.transitions import reach
+from synth.answers import Violation, judged_or_malformed, schema_violation, why_bad
 from synth.chat_completions import Answer, Refused, Unanswered
 from synth.endpoint import Endpoint
 
 # Seeds of a sample's later attempts lie this far apart, beyond any number of samples.
 _ATTEMPT_STRIDE = 1_000_003
 
-_ADVICE = {
-    "empty": "the answer held no text",
-    "truncated": "the answer hit the token limit; raise sampling.max_tokens",
-    "malformed": "the answer was no chat completion",
-    "schema": "the answer did not match the schema",
-    "refused": "the teacher refused",
-}
+# What is judged again whenever it is used: since then a rule may have changed, or the spec declared a finish reason.
+_JUDGED_ANEW = ("received", "ok", "unknown_finish")
+# So many first answers of a run that hold nothing but thinking end it: the others would be paid for in vain.
+_THINKING_STOP = 5
 
 
 class Completion(NamedTuple):
-    """A usable answer: its ledger row is `(key, attempt)`. `logprobs` is as the endpoint sent it."""
+    """A usable answer: its ledger row is `(key, attempt)`. `text` is without reasoning; `logprobs` is as the endpoint
+    sent it."""
 
     text: str
     key: str
@@ -43,9 +41,9 @@ class Completion(NamedTuple):
 
 
 class Miss(NamedTuple):
-    """No usable answer. `reason` begins with one word: the status of the last bad answer (empty, truncated,
-    malformed, schema, refused), or why none came (throttled, server, broken, timeout); the latter are asked again by
-    the next run. The bad answers, if any came, are the store's calls of `key`."""
+    """No usable answer. `reason` begins with one word: the status of the last bad answer (empty, truncated, malformed,
+    schema, refused, failed, thinking), or why none came (throttled, server, broken, timeout); the latter are asked
+    again by the next run. The bad answers, if any came, are the store's calls of `key`."""
 
     reason: str
     key: str
@@ -56,7 +54,8 @@ class Ledger:
 
     `concurrency` (default `teacher.concurrency`) bounds requests on the wire; answers that are not durable yet do not
     occupy those places, but sent and not durable together are bounded at twice that. `retry_failed` grants samples
-    whose attempts were exhausted when the ledger was opened another `teacher.attempts` answers each.
+    whose attempts were exhausted when the ledger was opened another `teacher.attempts` answers each. A run whose first
+    answers are all nothing but thinking is ended by a TeacherError, unless `keep_asking`.
 
     Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable), `in_flight_peak`,
     `usage` and `usd` of this run, `usage_unknown` (answers whose endpoint counted no tokens: they are not in `usage`),
@@ -67,10 +66,11 @@ class Ledger:
         self,
         store: Store,
         endpoint: Endpoint,
-        teacher: Teacher,
+        teacher: TeacherSettings,
         *,
         retry_failed: bool = False,
         concurrency: int | None = None,
+        keep_asking: bool = False,
     ) -> None:
         self.identity = teacher.identity or teacher.model
         self.revision = teacher.revision
@@ -91,12 +91,13 @@ class Ledger:
         self._undurable = asyncio.Semaphore(2 * self.concurrency)
         self._index = store.call_index()
         self._asking: dict[str, asyncio.Future[Completion | Miss]] = {}
-        self._validators: dict[str, Callable[[Any], str | None]] = {}
-        self._limits: dict[str, int] = {}
+        self._violations: dict[str, Violation] = {}
+        self._finish_reasons = teacher.finish_reasons
+        self._answers_in = 0
+        self._only_thinking = not keep_asking
+        self._granted: dict[str, int] = {}
         if retry_failed:
-            for key, rows in self._index.items():
-                if len(rows) >= self._attempts:
-                    self._limits[key] = len(rows) + self._attempts
+            self._granted = {key: len(rows) for key, rows in self._index.items() if self._given_up(key)}
 
     @property
     def sent(self) -> int:
@@ -144,10 +145,10 @@ class Ledger:
                     others[sample] = self._asking[key]
                     continue
                 rows = self._index.get(key, [])
-                if any(status == "ok" for _, status in rows):
+                if any(status in _JUDGED_ANEW for _, status in rows):
                     kept.append(sample)
-                elif len(rows) >= self._limits.get(key, self._attempts):
-                    found[sample] = Miss(_why_bad(rows[-1][1], len(rows)), key)
+                elif self._given_up(key):
+                    found[sample] = Miss(why_bad(rows[-1][1], len(rows)), key)
                 else:
                     self._asking[key] = asyncio.get_running_loop().create_future()
                     mine.append(sample)
@@ -155,7 +156,8 @@ class Ledger:
             if mine:
                 found |= await self._settle(keys, mine, messages, sampling, schema)
             for sample in kept:
-                found[sample] = await self._kept(keys[sample])
+                if (answer := await self._kept(keys[sample], schema)) is not None:
+                    found[sample] = answer
             for sample, asked in others.items():
                 await asyncio.wait((asked,))
                 # Cancelled: its asker was, so the next round asks here.
@@ -167,11 +169,25 @@ class Ledger:
         chat = [[m.role, m.content] for m in messages]
         return content_id("question", [self.identity, self.revision, chat, sampling.body(), schema])
 
-    async def _kept(self, key: str) -> Completion:
-        """The good answer that the store holds."""
+    def _given_up(self, key: str) -> bool:
+        """Whether a sample without a good answer has had all that it may have. What is all thinking is asked once: the
+        same question with the same limit ends in the same way."""
+        rows = self._index.get(key, [])
+        before = self._granted.get(key, 0)
+        return len(rows) >= before + self._attempts or (len(rows) > before and rows[-1][1] == "thinking")
+
+    async def _kept(self, key: str, schema: Json | None) -> Completion | None:
+        """The good answer that the store holds, judged again; None if it is not good any more, and TeacherError if
+        nobody knows whether it is."""
         calls = await asyncio.to_thread(self._store.calls, key)
+        now = [self._judged(call, schema) if call.status in _JUDGED_ANEW else call for call in calls]
+        await self._keep_judgements([new for old, new in zip(calls, now, strict=True) if new != old])
+        good = next((call for call in now if call.status == "ok"), None)
+        if good is None:
+            self._stop_at_unknown(now)
+            return None
         self.reused += 1
-        return _completion(next(call for call in calls if call.status == "ok"))
+        return _completion(good)
 
     async def _settle(
         self,
@@ -195,9 +211,10 @@ class Ledger:
                 for call in calls:
                     if call.status == "ok":
                         settled[call.sample] = _completion(call)
-                    elif call.attempt >= self._limits.get(call.key, self._attempts):
-                        reason = call.raw.get("error") or _why_bad(call.status, call.attempt)
-                        settled[call.sample] = Miss(reason, call.key)
+                    elif self._given_up(call.key):
+                        settled[call.sample] = Miss(why_bad(call.status, call.attempt, call.reason), call.key)
+                self._stop_at_unknown(calls)
+                self._stop_at_thinking(calls)
         except BaseException as error:
             for sample in samples:
                 self._release(keys[sample], settled.get(sample), error)
@@ -237,7 +254,7 @@ class Ledger:
         sampling: Sampling,
         schema: Json | None,
     ) -> list[Call]:
-        """One request for `samples`; the rows it brought, durable."""
+        """One request for `samples`; the rows it brought, durable before anything looks into them, then judged."""
         if sampling.seed is not None:
             tried = len(self._index.get(keys[0], ()))
             seed = sampling.seed + samples[0] + _ATTEMPT_STRIDE * tried
@@ -256,26 +273,26 @@ class Ledger:
                     raise
             # The place is free for the next request here, before the disk has said anything.
             try:
-                calls = self._rows(keys, samples, answer, refusal, schema)
+                calls = self._rows(keys, samples, answer, refusal)
                 await self._store.put(*calls)
             finally:
                 self.in_flight -= 1
-        reach("committed")
+        failpoint("committed")
         for call in calls:
             self._index.setdefault(call.key, []).append((call.attempt, call.status))
+        calls = [self._judged(call, schema) if call.status == "received" else call for call in calls]
+        await self._keep_judgements([call for call in calls if refusal is None])
         return calls
 
-    def _rows(
-        self, keys: list[str], samples: list[int], answer: Answer, refusal: str | None, schema: Json | None
-    ) -> list[Call]:
-        """The ledger rows of one answer: one for each choice; where it held none, a bad one for each sample."""
-        judged: list[tuple[Any, CallStatus, str]]
+    def _rows(self, keys: list[str], samples: list[int], answer: Answer, refusal: str | None) -> list[Call]:
+        """The ledger rows of one answer, not judged yet: one for each choice; where it held none, the whole body as the
+        choice of each sample."""
+        status: CallStatus = "received" if refusal is None else "refused"
         if refusal is not None:
-            judged = [({"error": refusal, "body": answer.body}, "refused", "")] * len(samples)
+            choices: list[Any] = [{"error": refusal, "body": answer.body}] * len(samples)
             usage, usd = Usage(), 0.0
         else:
-            judged = [(choice, *self._judged(choice, schema)) for choice in answer.choices[: len(samples)]]
-            judged = judged or [({"body": answer.body}, "malformed", "")] * len(samples)
+            choices = answer.choices[: len(samples)] or [{"body": answer.body}] * len(samples)
             usage, usd = self._count(answer)
         return [
             Call(
@@ -284,7 +301,7 @@ class Ledger:
                 status=status,
                 request=answer.request,
                 raw=raw if isinstance(raw, dict) else {"body": raw},
-                text=text,
+                reason=refusal or "",
                 usage=usage if place == 0 else Usage(),
                 usd=usd if place == 0 else 0.0,
                 request_id=answer.request_id,
@@ -293,7 +310,7 @@ class Ledger:
                 endpoint=self._endpoint.url,
                 seconds=answer.seconds,
             )
-            for place, (key, sample, (raw, status, text)) in enumerate(zip(keys, samples, judged, strict=False))
+            for place, (key, sample, raw) in enumerate(zip(keys, samples, choices, strict=False))
         ]
 
     def _count(self, answer: Answer) -> tuple[Usage, float]:
@@ -312,54 +329,50 @@ class Ledger:
         self.usd += usd
         return usage, usd
 
-    def _judged(self, choice: Any, schema: Json | None) -> tuple[CallStatus, str]:
-        """Whether a choice is a usable answer, and its text."""
-        message = choice.get("message") if isinstance(choice, dict) else None
-        if not isinstance(message, dict):
-            return "malformed", ""
-        text = message.get("content")
-        finish = choice.get("finish_reason")
-        if message.get("refusal") or finish == "content_filter":
-            return "refused", text if isinstance(text, str) else ""
-        if text is not None and not isinstance(text, str):
-            return "malformed", ""
-        if finish == "length":
-            return "truncated", text or ""
-        if text is None or not text.strip():
-            return "empty", text or ""
-        if schema is not None and self._violation(text, schema) is not None:
-            return "schema", text
-        return "ok", text
+    def _judged(self, call: Call, schema: Json | None) -> Call:
+        """The row with what judging says of it now."""
+        violation = None
+        if schema is not None:
+            name = content_id("schema", schema)
+            violation = self._violations.setdefault(name, schema_violation(schema))
+        tokens = call.usage.completion_tokens if call.request.get("n", 1) == 1 else 0
+        verdict = judged_or_malformed(call.raw, violation, self._finish_reasons, call.request, tokens)
+        return call.model_copy(update=verdict._asdict())
 
-    def _violation(self, text: str, schema: Json) -> str | None:
-        """What in `text` breaks `schema` (JSON Schema, the draft it names), or None."""
-        name = content_id("schema", schema)
-        validate = self._validators.get(name)
-        if validate is None:
-            validate = self._validators[name] = _validator(schema)
-        try:
-            parsed = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            return str(error)
-        return validate(parsed)
+    async def _keep_judgements(self, calls: Sequence[Call]) -> None:
+        if not calls:
+            return
+        await self._store.judge(*calls)
+        for call in calls:
+            rows = self._index[call.key]
+            self._index[call.key] = [(n, call.status if n == call.attempt else status) for n, status in rows]
 
+    def _stop_at_unknown(self, calls: Sequence[Call]) -> None:
+        """Raise what a finish reason that nobody knows amounts to."""
+        if (call := next((call for call in calls if call.status == "unknown_finish"), None)) is None:
+            return
+        word = call.raw.get("finish_reason")
+        raise TeacherError(
+            f"An answer ended with finish_reason '{word}', which pairsmith does not know.",
+            where=self._endpoint.url,
+            why="It may have been cut or refused, so it is kept, not bought again, and not used.",
+            fix=f'If it means a complete answer, add teacher.finish_reasons = ["{word}"] to the spec; if not, '
+            f'teacher.finish_reasons = {{ "{word}" = "truncated" }} (or "refused", "failed").',
+        )
 
-def _validator(schema: Json) -> Callable[[Any], str | None]:
-    from jsonschema.validators import validator_for
-
-    validator = validator_for(schema)(schema)
-
-    def violation(value: Any) -> str | None:
-        error = next(iter(validator.iter_errors(value)), None)
-        return None if error is None else str(error.message)
-
-    return violation
+    def _stop_at_thinking(self, calls: Sequence[Call]) -> None:
+        """Raise once the first answers of the run are known to be nothing but thinking."""
+        written = [call for call in calls if call.status != "refused"]
+        self._answers_in += len(written)
+        self._only_thinking = self._only_thinking and all(call.status == "thinking" for call in written)
+        if written and self._only_thinking and self._answers_in >= _THINKING_STOP:
+            raise TeacherError(
+                f"The first {self._answers_in} answers hold no text ({written[-1].reason}).",
+                where=self._endpoint.url,
+                why="Every answer would be paid for in vain.",
+            )
 
 
 def _completion(call: Call) -> Completion:
     finish = call.raw.get("finish_reason")
     return Completion(call.text, call.key, call.attempt, call.raw.get("logprobs"), finish)
-
-
-def _why_bad(status: str, attempt: int) -> str:
-    return f"{status}: {_ADVICE[status]} (attempt {attempt})"

@@ -37,9 +37,9 @@ def read_seeds(sources: Sequence[SeedSource], folder: Path, stdin: BinaryIO | No
     """Read every source in order. Paths are relative to `folder`; `stdin` stands for the path `-`.
 
     White space around a text is not part of it. A row whose text (of the same kind) was read before, in whichever
-    source, is a problem that names the first one. A source is read up to `limit` seeds; rows behind that do not count.
-    Lines and rows are numbered from 1; in CSV a row has the number of the line it starts on. Only the one column is
-    read.
+    source, is a problem that names the first one; if it has another licence, the first seed tells both. A source is
+    read up to `limit` seeds; rows behind that do not count. Lines and rows are numbered from 1; in CSV a row has the
+    number of the line it starts on. Only the one column is read.
 
     Raises InputError, before anything is returned, if a source is missing, empty, malformed (the file, the line and the
     column or byte are named), lacks the column, or has not one row with a text.
@@ -52,14 +52,14 @@ def read_seeds(sources: Sequence[SeedSource], folder: Path, stdin: BinaryIO | No
             fix="Delete one of them.",
         )
     reading = SeedReading()
-    first_seen: dict[str, str] = {}
+    first_seen: dict[str, int] = {}
     for source in sources:
         _read(source, folder, stdin, reading, first_seen)
     return reading
 
 
 def _read(
-    source: SeedSource, folder: Path, stdin: BinaryIO | None, reading: SeedReading, first_seen: dict[str, str]
+    source: SeedSource, folder: Path, stdin: BinaryIO | None, reading: SeedReading, first_seen: dict[str, int]
 ) -> None:
     rows = accepted = duplicates = 0
     unusable: list[SeedProblem] = []
@@ -74,10 +74,11 @@ def _read(
                 continue
             meta = {"use": source.use} if source.use else {}
             seed = Seed(kind=source.kind, text=text, source=where, license=source.license, meta=meta)
-            first = first_seen.setdefault(seed.id, where)
-            if first != where:
+            place = first_seen.setdefault(seed.id, len(reading.seeds))
+            if place < len(reading.seeds):
                 duplicates += 1
-                reading.problems.append(SeedProblem(where, f"duplicate: the same text as {first}."))
+                reading.seeds[place], told = _same_text(reading.seeds[place], seed)
+                reading.problems.append(SeedProblem(where, f"duplicate: the same text as {told}."))
                 continue
             reading.seeds.append(seed)
             accepted += 1
@@ -92,6 +93,16 @@ def _read(
             where=unusable[0].where,
             fix="Look at the file, and at the column that the spec names.",
         )
+
+
+def _same_text(first: Seed, seed: Seed) -> tuple[Seed, str]:
+    """The first of two rows of one text, with the second row's licence beside its own if that is another one; and how
+    the first is told."""
+    if seed.license in first.licenses:
+        return first, first.source
+    also = [*first.meta.get("also", ()), {"source": seed.source, "license": seed.license}]
+    licences = f"licence {first.license or 'not stated'} there, {seed.license or 'not stated'} here; both are kept"
+    return first.model_copy(update={"meta": {**first.meta, "also": also}}), f"{first.source} ({licences})"
 
 
 def _text(cell: object) -> str | Fault:

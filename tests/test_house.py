@@ -95,6 +95,8 @@ def test_a_built_wheel_holds_every_layer_and_its_data(wheel: Path) -> None:
     for needed in (
         "schemas/store/migrations/versions/0001_first.py",
         "schemas/store/migrations/env.py",
+        "curate/gates/phrases/en.toml",
+        "curate/gates/phrases/any.toml",
         "pairsmith/examples/release-notes/gates.py",
         "pairsmith/examples/release-notes/prompts/commit/v1.jinja",
         "pairsmith/examples/image-prompts/pairsmith.toml",

@@ -49,19 +49,20 @@ class Checks:
         return (*(_short(step.by) for step in self.gates), *unseen)
 
     @property
-    def scope(self) -> str:
+    def fingerprint(self) -> str:
         """A hash of all settings: two evaluations with the same scope judged by the same rules."""
         patterns = [[pattern.name, pattern.pattern] for pattern in self.patterns]
-        own = [[step.by, step.scope] for step in self.user]
-        return content_id("checks", [[[step.by, step.scope] for step in self.gates], patterns, *([own] if own else [])])
+        own = [[step.by, step.fingerprint] for step in self.user]
+        gates = [[step.by, step.fingerprint] for step in self.gates]
+        return content_id("checks", [gates, patterns, *([own] if own else [])])
 
-    def __call__(self, simple: str, output: str) -> Checked:
+    def __call__(self, input: str, output: str) -> Checked:
         """Every check apart. An empty output fails them all: it may not pass a rule that only forbids."""
         if not output.strip():
             return Checked(dict.fromkeys(self.names, False), dict.fromkeys(self.names, "empty: there is no text"))
         passed: dict[str, bool | None] = {}
         reasons: dict[str, str] = {}
-        for by, judgement in judge_text(simple, output, (*self.gates, *self.user)).items():
+        for by, judgement in judge_text(input, output, (*self.gates, *self.user)).items():
             passed[_short(by)] = judgement.keep
             if judgement.keep is not True:
                 reasons[_short(by)] = judgement.reason

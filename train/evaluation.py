@@ -1,26 +1,37 @@
-"""The record of an evaluation: every output with its checks, and what follows from them with intervals."""
+"""The record of an evaluation: every output with its checks, and what follows from them with intervals and tests."""
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
+from curate.split import LEAST_TEST_INPUTS
 from schemas.records import Artifact, Record, Sampling, Usage
-from train.bootstrap import Interval, difference, share
+from train.intervals import Interval, difference, holm, seeds_for, share, sign_flip_p
 
 Mode = Literal["sampled", "greedy"]
+Decoding = Literal["evaluation", "generation"]
 MODES: tuple[Mode, ...] = ("sampled", "greedy")
+Outcome = Literal["better", "worse", "inconclusive", "not enough evidence", "not measured"]
+TUNED = "tuned"
+# The reason of an answer that does not count as one, beside those of the checks: "cut", "refused", "schema".
+NO_ANSWER = "answer"
+
+# What servers call an answer that ended because it ran out of tokens.
+CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "truncated"})
 
 
 class Output(Record):
     """One answer of one rung. `answered=False`: the endpoint gave nothing, so there is nothing to judge.
 
-    `strict` is None for an answer that was not scored: none of its checks failed, but one could not judge. `seconds` is
-    how long the request took that brought it, which carries all samples of its seed. `key` names its ledger row.
+    `strict` is None for an answer that was not scored: none of its checks failed, but one could not judge. An answer
+    that was cut, empty or refused never passes, whatever its checks say. `seconds` is how long the request took that
+    brought it, which carries all samples of its seed. `key` names its ledger row.
     """
 
     rung: str
@@ -37,6 +48,26 @@ class Output(Record):
     strict: bool | None = None
     key: str
 
+    @property
+    def cut(self) -> bool:
+        """Whether it ended at the token limit."""
+        return self.finish is not None and self.finish.lower() in CUT
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no text in it."""
+        return not self.text.strip()
+
+    @property
+    def whole(self) -> bool:
+        """Whether there is an answer to judge: one that came, has text and was not cut."""
+        return self.answered and not self.empty and not self.cut
+
+    @property
+    def passes(self) -> bool:
+        """Whether it is whole and every check passes."""
+        return self.strict is True and self.whole
+
 
 class Spread(Record):
     """10th, 50th and 90th percentile."""
@@ -48,6 +79,8 @@ class Spread(Record):
 
 class ModeResult(Record):
     """One rung under one decoding. Shares are of the answers that came; one not scored counts as not passed.
+
+    `strict` is None where nothing was measured: no answer came, or all were empty or cut.
 
     `seconds` is per request under the evaluation's concurrency, waiting for a place in the server's batch included, so
     it compares rungs and says nothing of a server at rest.
@@ -67,7 +100,11 @@ class ModeResult(Record):
 
 
 class Rung(Record):
-    """One contender. `names` are the rungs that turned out to be the same question to the same model."""
+    """One system. `names` are those that turned out to be the same question to the same model, decoded alike.
+
+    `decoding` says whose settings its answers were drawn with, `sampling` and `greedy_sampling` what they are; absent
+    in evaluations of earlier versions, where all were decoded as the evaluation says.
+    """
 
     name: str
     names: tuple[str, ...]
@@ -75,17 +112,54 @@ class Rung(Record):
     revision: str | None
     system: str
     exemplars: int
+    decoding: Decoding = "evaluation"
+    sampling: Sampling | None = None
+    greedy_sampling: Sampling | None = None
     sampled: ModeResult
     greedy: ModeResult
 
 
 class Comparison(Record):
-    """Strict share of rung `a` minus that of rung `b`, on the same seeds."""
+    """Strict share of rung `a` minus that of rung `b`, on the same seeds.
+
+    `difference` is None if one of the two was not measured. `p_value` is that of the exact sign-flip test, `p_holm`
+    the same adjusted for all comparisons of the evaluation.
+    """
 
     a: str
     b: str
     mode: Mode
-    difference: Interval
+    difference: Interval | None
+    p_value: float | None = None
+    p_holm: float | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What may be said of a against b. One is called better only with enough seeds, if the adjusted exact test and
+        the interval agree."""
+        gap = self.difference
+        if gap is None:
+            return "not measured"
+        if gap.seeds < LEAST_TEST_INPUTS:
+            return "not enough evidence"
+        if self.p_holm is None or self.p_holm > 1 - gap.level + 1e-12 or not gap.excludes_zero:
+            return "inconclusive"
+        return "better" if gap.estimate > 0 else "worse"
+
+    @property
+    def more_inputs(self) -> int | None:
+        """About how many more test inputs would decide it if the difference stayed as it is, and at least as many as
+        make an evaluation; None where it is decided, or there is no difference to go by."""
+        gap = self.difference
+        if gap is None or self.outcome in ("better", "worse"):
+            return None
+        wanted = seeds_for(gap)
+        if wanted is None:
+            return LEAST_TEST_INPUTS - gap.seeds if gap.seeds < LEAST_TEST_INPUTS else None
+        if self.outcome == "inconclusive":
+            # The interval may exclude zero already where the adjusted test does not: then a little more at least.
+            wanted = max(wanted, math.ceil(1.1 * gap.seeds))
+        return max(wanted, LEAST_TEST_INPUTS) - gap.seeds
 
 
 class AdapterCheck(Record):
@@ -103,25 +177,27 @@ class Example(Record):
     """A seed shown side by side; its outputs are found by `seed_id`."""
 
     seed_id: str
-    simple: str
+    input: str
 
 
 class Evaluation(Record):
     """Everything an evaluation measured, ready for JSON. `test_set` is the hash of the seeds' ids.
 
-    `calls_sent` counts requests of the run that wrote it, `calls_reused` answers that it found in the ledger.
+    `comparisons` are tuned against every other, under both decodings. `calls_sent` counts requests of the run that
+    wrote it, `calls_reused` answers that it found in the ledger. `resamples` stands in files of earlier versions, whose
+    shares and comparisons are concluded anew from their outputs when they are read.
     """
 
     id: str
     adapter_id: str
     test_set: str
-    checks_scope: str
+    checks_fingerprint: str
     check_names: tuple[str, ...]
     seeds: int
     samples: int
     sampling: Sampling
     greedy: Sampling
-    resamples: int
+    resamples: int = 0
     concurrency: int
     rungs: tuple[Rung, ...]
     comparisons: tuple[Comparison, ...]
@@ -137,6 +213,32 @@ class Evaluation(Record):
     path: str = ""
     reused: bool = False
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _concluded(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        found = handler(data)
+        old = any(one.difference is not None and one.p_value is None for one in found.comparisons)
+        return found._concluded_anew() if old else found
+
+    def _concluded_anew(self) -> Self:
+        """The same outputs with the present intervals and tests."""
+        by_rung = {
+            (rung.name, mode): [o for o in self.outputs if (o.rung, o.mode) == (rung.name, mode)]
+            for rung in self.rungs
+            for mode in MODES
+        }
+        rungs = tuple(
+            rung.model_copy(
+                update={
+                    mode: summarise(by_rung[rung.name, mode], getattr(rung, mode).usage, self.check_names)
+                    for mode in MODES
+                }
+            )
+            for rung in self.rungs
+        )
+        comparisons = against_the_rest([{mode: by_rung[rung.name, mode] for mode in MODES} for rung in self.rungs])
+        return self.model_copy(update={"rungs": rungs, "comparisons": comparisons})
+
     @property
     def artifact(self) -> Artifact:
         """The record that the store keeps of the evaluation."""
@@ -149,22 +251,28 @@ class Evaluation(Record):
         return next(rung for rung in self.rungs if name in rung.names)
 
     def comparison(self, a: str, b: str, mode: Mode = "sampled") -> Comparison | None:
-        """Rung a against rung b; None if they are one, or share no seed with answers."""
+        """Rung a against rung b; None if they are one, or are not compared."""
         pair = (self.rung(a).name, self.rung(b).name, mode)
         return next((one for one in self.comparisons if (one.a, one.b, one.mode) == pair), None)
 
+    def sampling_of(self, rung: Rung, mode: Mode) -> Sampling:
+        """How a rung's answers were drawn."""
+        own = rung.sampling if mode == "sampled" else rung.greedy_sampling
+        return own or (self.sampling if mode == "sampled" else self.greedy)
 
-def summarise(outputs: Sequence[Output], usage: Usage, names: Sequence[str], resamples: int, seed: int) -> ModeResult:
+
+def summarise(outputs: Sequence[Output], usage: Usage, names: Sequence[str]) -> ModeResult:
     """The numbers of one rung under one decoding."""
     answers = [output for output in outputs if output.answered]
     counts = _by_seed(answers)
+    measured = any(output.whole for output in answers)
     return ModeResult(
-        strict=share(*_columns(counts, sorted(counts)), resamples=resamples, seed=seed) if counts else None,
+        strict=share(*_columns(counts, sorted(counts))) if measured else None,
         asked=len(outputs),
         answered=len(answers),
-        passed=sum(output.strict is True for output in answers),
-        empty=sum(not output.text.strip() for output in answers),
-        truncated=sum(output.finish == "length" for output in answers),
+        passed=sum(output.passes for output in answers),
+        empty=sum(output.empty for output in answers),
+        truncated=sum(output.cut for output in answers),
         not_scored=sum(output.strict is None for output in answers),
         checks={name: _mean(output.checks[name] is True for output in answers) for name in names} if answers else {},
         words=_spread([float(output.words) for output in answers]),
@@ -173,14 +281,28 @@ def summarise(outputs: Sequence[Output], usage: Usage, names: Sequence[str], res
     )
 
 
-def compare(a: Sequence[Output], b: Sequence[Output], resamples: int, seed: int) -> Comparison | None:
+def against_the_rest(systems: Sequence[dict[Mode, list[Output]]]) -> tuple[Comparison, ...]:
+    """The last system against each one before it, under both decodings; their p-values adjusted for one another."""
+    *rest, tuned = systems
+    return adjusted([compare(tuned[mode], other[mode]) for mode in MODES for other in rest])
+
+
+def adjusted(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """The same with `p_holm`, over all that have a p-value."""
+    tested = [one.p_value for one in comparisons if one.p_value is not None]
+    left = iter(holm(tested))
+    return tuple(one if one.p_value is None else one.model_copy(update={"p_holm": next(left)}) for one in comparisons)
+
+
+def compare(a: Sequence[Output], b: Sequence[Output]) -> Comparison:
     """Both must be of one rung each and the same mode. Seeds that lack an answer on either side are left out."""
     counts_a, counts_b = (_by_seed(output for output in side if output.answered) for side in (a, b))
     seeds = sorted(counts_a.keys() & counts_b.keys())
-    if not seeds:
-        return None
-    gap = difference(*_columns(counts_a, seeds), *_columns(counts_b, seeds), resamples=resamples, seed=seed)
-    return Comparison(a=a[0].rung, b=b[0].rung, mode=a[0].mode, difference=gap)
+    found = Comparison(a=a[0].rung, b=b[0].rung, mode=a[0].mode, difference=None)
+    if not seeds or not all(any(output.whole for output in side) for side in (a, b)):
+        return found
+    columns = (*_columns(counts_a, seeds), *_columns(counts_b, seeds))
+    return found.model_copy(update={"difference": difference(*columns), "p_value": sign_flip_p(*columns)})
 
 
 def pick_examples(seeds: Sequence[Example], count: int, seed: int) -> tuple[Example, ...]:
@@ -193,7 +315,7 @@ def _by_seed(outputs: Iterable[Output]) -> dict[str, tuple[int, int]]:
     counts: dict[str, tuple[int, int]] = {}
     for output in outputs:
         passed, answered = counts.get(output.seed_id, (0, 0))
-        counts[output.seed_id] = (passed + (output.strict is True), answered + 1)
+        counts[output.seed_id] = (passed + output.passes, answered + 1)
     return counts
 
 

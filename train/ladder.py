@@ -1,4 +1,4 @@
-"""The evaluation: base, few-shot, teacher and tuned on the locked test split, decoded alike, judged alike.
+"""The evaluation: base, few-shot, teacher and tuned on the locked test split, judged alike.
 
 Every answer is asked through the call ledger, so an evaluation that was stopped goes on, and one that is done sends
 nothing.
@@ -11,32 +11,35 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from itertools import combinations, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
-from curate.split import part_of
+from curate.split import held_out_inputs
 from schemas.errors import NoWork, PairsmithError
-from schemas.records import Call, Sampling, Seed, Usage, content_id
-from schemas.spec import Spec, Teacher
+from schemas.records import Call, Seed, Usage, content_id, identity
+from schemas.spec import Spec, TeacherSettings
 from schemas.spec_file import Project
 from schemas.store import Store
+from synth.answers import clean
 from synth.embedded.process import EmbeddedServer, embedded
 from synth.endpoint import Endpoint
-from synth.ledger import Ledger
+from synth.ledger import Completion, Ledger, Miss
 from train.adapter_check import check_adapter
 from train.checks import Checks, checks_for
 from train.evaluation import (
     MODES,
+    NO_ANSWER,
+    TUNED,
     AdapterCheck,
     Evaluation,
     Example,
     Mode,
     Output,
     Rung,
-    compare,
+    against_the_rest,
     pick_examples,
     summarise,
 )
@@ -45,9 +48,8 @@ from train.rungs import Contender, contenders, decodings
 from train.served_base import served_base
 from train.student import Progress, Student, find_student
 
-OpenTeacher = Callable[[Teacher], AbstractAsyncContextManager[Endpoint]]
+OpenTeacher = Callable[[TeacherSettings], AbstractAsyncContextManager[Endpoint]]
 
-_TUNED = "tuned"
 _SIDE_BY_SIDE = 10
 _TIMEOUT_S = 1800.0
 
@@ -63,7 +65,7 @@ async def evaluate(
     project: Project,
     store: Store,
     trained: TrainResult,
-    teacher: Teacher,
+    teacher: TeacherSettings,
     open_teacher: OpenTeacher,
     out_dir: Path,
     *,
@@ -71,10 +73,11 @@ async def evaluate(
 ) -> Evaluation:
     """Evaluate `trained` and write `out_dir/<evaluation id>.json`; if that is there already, read it and ask nothing.
 
-    `teacher` is the spec's teacher with its revision; `open_teacher` is called only if its rung is not the few-shot
-    rung and has to be asked elsewhere. Reports progress("evaluate", {done, total, rung, mode, tokens}), in answers.
-    Raises NoWork when no active simple seed falls into the test split or no rung gave any answer, and PairsmithError
-    when the adapter is not really on and off, or was trained on another base. The caller stores `result.artifact`.
+    `teacher` is the spec's teacher with its revision; `open_teacher` is called only if it is another model than the
+    base. It is asked as in generation, so what was bought there is found in the ledger. Reports progress("evaluate",
+    {done, total, rung, mode, tokens}), in answers. Raises NoWork when no active input seed falls into the test split
+    or no rung gave any answer, and PairsmithError when the adapter is not really on and off, or was trained on another
+    base. The caller stores `result.artifact`.
     """
     spec = project.spec
     student = await asyncio.to_thread(find_student, spec.train.base, project.folder, progress)
@@ -89,8 +92,8 @@ async def evaluate(
     base = _base_teacher(spec, student, teacher)
     tuned_base = await asyncio.to_thread(served_base, student, trained.settings.method)
     revision = f"{trained.adapter_id} on {trained.settings.method} base"
-    tuned = base.model_copy(update={"model": _TUNED, "identity": _TUNED, "revision": revision})
-    rungs = contenders(project, seeds, base, tuned, teacher.model_copy(update={"attempts": 1}))
+    tuned = base.model_copy(update={"model": TUNED, "identity": TUNED, "revision": revision})
+    rungs = contenders(project, seeds, base, tuned, teacher)
     identity = _evaluation_id(spec, trained, seeds, checks, rungs)
     path = out_dir / f"{identity}.json"
     if path.is_file():
@@ -100,6 +103,7 @@ async def evaluate(
     asking = _Asking(store, checks, seeds, spec, progress, total=_answers(spec, seeds) * len(rungs))
     answers: list[dict[Mode, Answers]] = []
     used: list[Ledger] = []
+    sent = 0
     for where, group in groupby(rungs, key=lambda rung: rung.where):
         first, *more = group
         if where == "teacher":
@@ -111,14 +115,19 @@ async def evaluate(
         # One model at a time: the servers of base and tuned never stand beside each other in memory.
         async with opened as (endpoint, server):
             if where == "tuned" and server is not None:
-                shown = spec.exemplars[0].enhanced if spec.exemplars else spec.task.style
-                adapter = await check_adapter(server.base_url, server.model, _TUNED, first.messages(seeds[0]), shown)
-            used.append(ledger := Ledger(store, endpoint, first.teacher, concurrency=spec.evaluate.concurrency))
-            answers += [await asking.rung(rung, ledger) for rung in (first, *more)]
+                shown = spec.exemplars[0].output if spec.exemplars else spec.task.style
+                adapter = await check_adapter(server.base_url, server.model, TUNED, first.messages(seeds[0]), shown)
+            for rung in (first, *more):
+                # One each: the same model has other attempts as a teacher than as a base. A model that only thinks is a
+                # result here, not a reason to stop.
+                places = spec.evaluate.concurrency
+                used.append(ledger := Ledger(store, endpoint, rung.teacher, concurrency=places, keep_asking=True))
+                answers.append(await asking.rung(rung, ledger))
+            sent += endpoint.sent
     evaluation = _evaluation(identity, spec, trained, seeds, checks, rungs, answers, adapter)
     evaluation = evaluation.model_copy(
         update={
-            "calls_sent": sum(ledger.sent for ledger in used),
+            "calls_sent": sent,
             "calls_reused": sum(output.key in known for output in evaluation.outputs),
             "usage": _sum([ledger.usage for ledger in used]),
             "usd": sum(ledger.usd for ledger in used),
@@ -130,40 +139,36 @@ async def evaluate(
 
 
 def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
-    """The active simple seeds of the test split, in the order of their ids; the first `evaluate.max_seeds` of them.
-
-    Ids are hashes, so that order is as good as random and does not move when seeds are added.
-    """
-    simple = [seed for seed in store.seeds() if seed.kind == "simple"]
-    held_out = sorted((s for s in simple if part_of(s, spec.split) == "test"), key=lambda s: s.id)
-    if not held_out:
-        raise NoWork(
-            f"none of the {len(simple)} simple seeds falls into the test split.",
-            why="There is nothing to evaluate on that training has not seen.",
-            fix='Raise split.test and curate and train again, or add a source of fresh inputs with use = "test".',
-        )
-    return held_out[: spec.evaluate.max_seeds]
+    """The active seeds that an evaluation asks (`curate.split.held_out_inputs`). Raises NoWork if there are none."""
+    seeds = store.seeds()
+    if held_out := held_out_inputs(seeds, spec):
+        return held_out
+    input = sum(seed.kind == "input" for seed in seeds)
+    raise NoWork(
+        f"none of the {input} input seeds falls into the test split.",
+        why="There is nothing to evaluate on that training has not seen.",
+        fix='Raise split.test and curate and train again, or add a source of fresh inputs with use = "test".',
+    )
 
 
-def _base_teacher(spec: Spec, student: Student, teacher: Teacher) -> Teacher:
+def _base_teacher(spec: Spec, student: Student, teacher: TeacherSettings) -> TeacherSettings:
     """The untuned student as a teacher of its own ledger; the embedded teacher itself where they are the same model."""
     local = {"url": "embedded", "attempts": 1, "concurrency": spec.evaluate.concurrency, "timeout_s": _TIMEOUT_S}
     if teacher.url == "embedded" and spec.train.base == "embedded":
         return teacher.model_copy(update=local)
-    return Teacher(model=student.name, revision=student.hash, retries=teacher.retries, **local)
+    return TeacherSettings(model=student.name, revision=student.hash, retries=teacher.retries, **local)
 
 
 def _evaluation_id(
     spec: Spec, trained: TrainResult, seeds: Sequence[Seed], checks: Checks, rungs: Sequence[Contender]
 ) -> str:
     """Everything that could change a number of the evaluation, messages included."""
-    asked = [
-        [identity[0], identity[1], [[m.model_dump() for m in messages] for messages in identity[2]]]
-        for identity in (rung.identity(seeds) for rung in rungs)
-    ]
-    settings = spec.evaluate.model_dump(mode="json", exclude={"concurrency"})
+    asked = [rung.key(seeds) for rung in rungs]
+    settings = {k: v for k, v in identity(spec.evaluate).items() if k not in ("concurrency", "resamples")}
     seed = spec.train.seed
-    return content_id("evaluation", [trained.adapter_id, test_set_hash(seeds), asked, checks.scope, settings, seed])
+    return content_id(
+        "evaluation", [trained.adapter_id, test_set_hash(seeds), asked, checks.fingerprint, settings, seed]
+    )
 
 
 def test_set_hash(seeds: Sequence[Seed]) -> str:
@@ -176,16 +181,16 @@ async def _here(
     model: Path | None, adapter: Path | None, places: int
 ) -> AsyncIterator[tuple[Endpoint, EmbeddedServer | None]]:
     """A local model, asked under its own name, or with the adapter on under the name `tuned`."""
-    adapters = {} if adapter is None else {_TUNED: adapter}
+    adapters = {} if adapter is None else {TUNED: adapter}
     async with embedded(model, adapters=adapters, max_batch=places) as server:
-        name = server.model if adapter is None else _TUNED
+        name = server.model if adapter is None else TUNED
         async with Endpoint(server.base_url, name, timeout_s=_TIMEOUT_S, concurrency=places) as endpoint:
             yield endpoint, server
 
 
 @asynccontextmanager
 async def _elsewhere(
-    teacher: Teacher, open_teacher: OpenTeacher
+    teacher: TeacherSettings, open_teacher: OpenTeacher
 ) -> AsyncIterator[tuple[Endpoint, EmbeddedServer | None]]:
     async with open_teacher(teacher) as endpoint:
         yield endpoint, None
@@ -204,7 +209,6 @@ class _Asking:
         total: int,
     ) -> None:
         self._store, self._checks, self._seeds = store, checks, seeds
-        self._samplings = dict(zip(MODES, decodings(spec), strict=True))
         self._samples = {"sampled": spec.evaluate.samples, "greedy": 1}
         self._progress, self._done, self._total = progress, 0, total
 
@@ -224,29 +228,37 @@ class _Asking:
         return found
 
     async def _seed(self, rung: Contender, ledger: Ledger, seed: Seed, mode: Mode) -> Answers:
-        sampling: Sampling = self._samplings[mode]
-        answers = await ledger.complete(rung.messages(seed), sampling, self._samples[mode])
-        calls = [await asyncio.to_thread(self._store.calls, answer.key) for answer in answers]
-        # The first attempt as it is: asking again after a cut or empty answer would flatter whoever gives those.
-        firsts = [found[0] if found else None for found in calls]
+        samples = self._samples[mode]
+        answers = await ledger.complete(rung.messages(seed), rung.sampling(mode, seed), samples, rung.schema)
+        calls = [await asyncio.to_thread(self._taken, rung, answer) for answer in answers]
         outputs = [
             self._output(rung, seed, mode, sample, answer.key, call)
-            for sample, (answer, call) in enumerate(zip(answers, firsts, strict=True))
+            for sample, (answer, call) in enumerate(zip(answers, calls, strict=True))
         ]
-        usage = _sum([call.usage for call in firsts if call is not None])
+        usage = _sum([_part(call, samples) for call in calls if call is not None])
         self._done += len(outputs)
         if self._progress is not None:
             numbers = {"done": self._done, "total": self._total, "rung": rung.name, "mode": mode}
             self._progress("evaluate", {**numbers, "tokens": ledger.usage.completion_tokens})
         return Answers(outputs, usage)
 
+    def _taken(self, rung: Contender, answer: Completion | Miss) -> Call | None:
+        """The ledger row that counts: the first attempt as it came, because asking again after a cut or empty answer
+        would flatter whoever gives those; of the teacher as it generates, the answer that generation ends up with."""
+        calls = self._store.calls(answer.key)
+        if rung.decoding == "evaluation":
+            return calls[0] if calls else None
+        if isinstance(answer, Completion):
+            return next(call for call in calls if call.attempt == answer.attempt)
+        return calls[-1] if calls else None
+
     def _output(self, rung: Contender, seed: Seed, mode: Mode, sample: int, key: str, call: Call | None) -> Output:
         place: dict[str, Any] = {"rung": rung.name, "mode": mode, "seed_id": seed.id, "sample": sample, "key": key}
         if call is None:
             return Output(**place, answered=False)
-        text = call.text.strip()
+        text = clean(call.text)
         checked = self._checks(seed.text or "", text)
-        return Output(
+        output = Output(
             **place,
             answered=True,
             text=text,
@@ -257,6 +269,11 @@ class _Asking:
             reasons=dict(checked.reasons),
             strict=checked.strict,
         )
+        # A cut answer is no answer, however well it began; neither is a refusal or one that breaks the schema.
+        bad = "cut" if output.cut else None if call.status == "ok" else call.status
+        if bad is None or output.empty:
+            return output
+        return output.model_copy(update={"strict": False, "reasons": {**output.reasons, NO_ANSWER: bad}})
 
 
 def _evaluation(
@@ -269,27 +286,22 @@ def _evaluation(
     answers: Sequence[dict[Mode, Answers]],
     adapter: AdapterCheck,
 ) -> Evaluation:
-    resamples, random_seed = spec.evaluate.resamples, spec.train.seed
+    random_seed = spec.train.seed
     outputs = [output for found in answers for mode in MODES for output in found[mode].outputs]
     if not any(output.answered for output in outputs):
         raise NoWork("no rung gave a single answer.", fix="Look at the failures above, and run it again.")
-    comparisons = [
-        compare(higher[mode].outputs, lower[mode].outputs, resamples, random_seed)
-        for mode in MODES
-        for lower, higher in combinations(answers, 2)
-    ]
+    comparisons = against_the_rest([{mode: found[mode].outputs for mode in MODES} for found in answers])
     sampled, greedy = decodings(spec)
     return Evaluation(
         id=identity,
         adapter_id=trained.adapter_id,
         test_set=test_set_hash(seeds),
-        checks_scope=checks.scope,
+        checks_fingerprint=checks.fingerprint,
         check_names=checks.names,
         seeds=len(seeds),
         samples=spec.evaluate.samples,
         sampling=sampled,
         greedy=greedy,
-        resamples=resamples,
         concurrency=spec.evaluate.concurrency,
         rungs=tuple(
             Rung(
@@ -299,14 +311,17 @@ def _evaluation(
                 revision=rung.teacher.revision,
                 system=rung.messages(seeds[0])[0].content,
                 exemplars=rung.exemplars,
-                **{mode: summarise(*found[mode], checks.names, resamples, random_seed) for mode in MODES},
+                decoding=rung.decoding,
+                sampling=rung.sampled,
+                greedy_sampling=rung.greedy,
+                **{mode: summarise(*found[mode], checks.names) for mode in MODES},
             )
             for rung, found in zip(rungs, answers, strict=True)
         ),
-        comparisons=tuple(one for one in comparisons if one is not None),
+        comparisons=comparisons,
         adapter_check=adapter,
         side_by_side=pick_examples(
-            [Example(seed_id=seed.id, simple=seed.text or "") for seed in seeds], _SIDE_BY_SIDE, random_seed
+            [Example(seed_id=seed.id, input=seed.text or "") for seed in seeds], _SIDE_BY_SIDE, random_seed
         ),
         side_by_side_seed=random_seed,
         outputs=tuple(outputs),
@@ -321,6 +336,14 @@ def _evaluation(
 def _answers(spec: Spec, seeds: Sequence[Seed]) -> int:
     """How many answers one rung is asked for."""
     return len(seeds) * (spec.evaluate.samples + 1)
+
+
+def _part(call: Call, samples: int) -> Usage:
+    """A request's usage as far as it belongs to `samples` answers: generation may have asked for more at once."""
+    asked = call.request.get("n") or 1
+    if asked <= samples:
+        return call.usage
+    return call.usage.model_copy(update={"completion_tokens": round(call.usage.completion_tokens * samples / asked)})
 
 
 def _sum(usages: Sequence[Usage]) -> Usage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas.records import Artifact, Record
-from schemas.spec import Train
+from schemas.spec import TrainSettings
 
 
 class Step(Record):
@@ -34,7 +34,7 @@ class TrainResult(Record):
     dataset_id: str
     base: str
     base_hash: str
-    settings: Train
+    settings: TrainSettings
     train_rows: int
     validation_rows: int
     learned_tokens: int

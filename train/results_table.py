@@ -1,16 +1,17 @@
-"""The ladder as tables for a terminal, and as plain lines for a pipe."""
+"""The systems of an evaluation as tables for a terminal, and as plain lines for a pipe."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from train.bootstrap import Interval
-from train.evaluation import MODES, Evaluation, ModeResult
+from schemas.records import Sampling
+from train.evaluation import MODES, TUNED, Comparison, Evaluation, ModeResult, Rung
+from train.intervals import Interval
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_CONTRASTS = (("tuned", "base"), ("tuned", "few-shot"), ("tuned", "teacher"))
+_SHORT = {"temperature": "T", "repetition_penalty": "rep", "no_repeat_ngram_size": "no-repeat"}
 
 
 def label(names: tuple[str, ...]) -> str:
@@ -19,19 +20,22 @@ def label(names: tuple[str, ...]) -> str:
 
 
 def ladder_table(evaluation: Evaluation) -> Table:
-    """One row a rung: the strict share with its interval, sampled and greedy; then length, time, tokens (sampled)."""
+    """One row a system: whose decoding it had, the strict share with its interval, sampled and greedy; then length,
+    time and tokens (sampled)."""
     from rich.table import Table
 
     level = f"{_level(evaluation):.0%}"
     title = f"Strict pass on {evaluation.seeds} held-out seeds, {evaluation.samples} samples each, {level} intervals"
     table = Table(title=title)
-    table.add_column("rung")
+    table.add_column("system")
+    table.add_column("decoded as in")
     for heading in ("sampled", "greedy", "words", "s/request", "tokens/answer"):
         table.add_column(heading, justify="right")
     for rung in evaluation.rungs:
         sampled = rung.sampled
         table.add_row(
             label(rung.names),
+            rung.decoding,
             _share(sampled),
             _share(rung.greedy),
             f"{sampled.words.p50:.0f}" if sampled.words else "-",
@@ -57,31 +61,59 @@ def checks_table(evaluation: Evaluation) -> Table:
 
 
 def contrast_lines(evaluation: Evaluation) -> list[str]:
-    """What the differences of tuned against the others are, whichever way they fall, in words."""
-    lines = []
-    for a, b in _CONTRASTS:
-        if b == "teacher" and "few-shot" in evaluation.rung("teacher").names:
-            continue
-        for mode in MODES:
-            if (found := evaluation.comparison(a, b, mode)) is None:
-                continue
-            gap = found.difference
-            verdict = "cannot be told apart" if not gap.excludes_zero else "better" if gap.low > 0 else "worse"
-            against = label(evaluation.rung(b).names)
-            lines.append(f"{a} against {against}, {mode}: {_interval(gap, sign='+')}: {verdict}")
-    return lines
+    """What may be said of tuned against the others, whichever way it falls, in words; then how each was decoded."""
+    lines = [
+        f"{TUNED} against {label(evaluation.rung(one.b).names)}, {one.mode}: {_told(one)}"
+        for one in sorted(evaluation.comparisons, key=lambda one: [rung.name for rung in evaluation.rungs].index(one.b))
+        if one.a == TUNED
+    ]
+    return [*lines, *decoding_lines(evaluation)]
+
+
+def decoding_lines(evaluation: Evaluation) -> list[str]:
+    """How the systems were decoded: one line for each decoding, and whether there is more than one."""
+    systems: dict[str, list[str]] = {}
+    for rung in evaluation.rungs:
+        systems.setdefault(f"{rung.decoding} ({settings(evaluation, rung)})", []).append(label(rung.names))
+    lines = [f"decoded as in {named}: {', '.join(names)}" for named, names in systems.items()]
+    return [*lines, "decodings differ, so part of a difference may come from them"] if len(lines) > 1 else lines
+
+
+def settings(evaluation: Evaluation, rung: Rung) -> str:
+    """A rung's sampled decoding in short: `T 0.9, top_k 50, rep 1.1`. The random seed is left out."""
+    return brief(evaluation.sampling_of(rung, "sampled"))
+
+
+def brief(sampling: Sampling) -> str:
+    """A decoding in short."""
+    named = [f"{_SHORT.get(name, name)} {value}" for name, value in sampling.body().items() if name != "seed"]
+    return ", ".join(named) or "as the server likes"
+
+
+def _told(one: Comparison) -> str:
+    """The difference, the adjusted p and the outcome of a comparison."""
+    if one.difference is None:
+        return one.outcome
+    numbers = _interval(one.difference, sign="+")
+    if one.p_holm is not None:
+        numbers += f", p {one.p_holm:.3f}" if one.p_holm >= 0.001 else ", p < 0.001"
+    if one.outcome == "not enough evidence":
+        more = f": about {one.more_inputs} more test inputs are needed" if one.more_inputs else ""
+        return f"{numbers}: {one.outcome}{more}"
+    return f"{numbers}: {'cannot be told apart' if one.outcome == 'inconclusive' else one.outcome}"
 
 
 def plain_table(evaluation: Evaluation) -> str:
-    """The ladder for a pipe: tab-separated, one line a rung and decoding."""
-    lines = ["rung\tdecoding\tpassed\tanswers\tstrict\tlow\thigh"]
+    """The systems for a pipe: tab-separated, one line a system and decoding."""
+    lines = ["system\tdecoding\tas in\tpassed\tanswers\tstrict\tlow\thigh"]
     for rung in evaluation.rungs:
         for mode in MODES:
             result: ModeResult = getattr(rung, mode)
-            if result.strict is not None:
-                strict = result.strict
+            numbers = "not measured\t\t"
+            if (strict := result.strict) is not None:
                 numbers = f"{strict.estimate:.3f}\t{strict.low:.3f}\t{strict.high:.3f}"
-                lines.append(f"{label(rung.names)}\t{mode}\t{result.passed}\t{result.answered}\t{numbers}")
+            counts = f"{result.passed}\t{result.answered}"
+            lines.append(f"{label(rung.names)}\t{mode}\t{rung.decoding}\t{counts}\t{numbers}")
     return "\n".join(lines)
 
 
@@ -90,7 +122,7 @@ def _level(evaluation: Evaluation) -> float:
 
 
 def _share(result: ModeResult) -> str:
-    return _interval(result.strict) if result.strict else "no answers"
+    return _interval(result.strict) if result.strict else "not measured"
 
 
 def _interval(interval: Interval, sign: str = "") -> str:

@@ -19,8 +19,8 @@ from typing import Any
 import orjson
 
 from schemas.errors import NoWork, PairsmithError
-from schemas.records import content_id
-from schemas.spec import Train
+from schemas.records import content_id, identity
+from schemas.spec import TrainSettings
 from train.mask import assert_completion_only, plain_preview
 from train.model_card import model_card
 from train.outcome import TrainResult
@@ -34,16 +34,17 @@ _WARMUP = 0.1
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
 
 
-def adapter_id(dataset_id: str, settings: Train, base_hash: str) -> str:
+def adapter_id(dataset_id: str, settings: TrainSettings, base_hash: str) -> str:
     """The name of the adapter that these inputs make. Library versions and the processor are facts, not inputs."""
-    return content_id("adapter", [dataset_id, settings.model_dump(mode="json", exclude={"base"}), base_hash])
+    recipe = {name: value for name, value in identity(settings).items() if name != "base"}
+    return content_id("adapter", [dataset_id, recipe, base_hash])
 
 
 def fine_tune(
     student: Student,
     splits: Mapping[str, Sequence[Row]],
     dataset_id: str,
-    settings: Train,
+    settings: TrainSettings,
     out_dir: Path,
     *,
     progress: Progress | None = None,
@@ -83,7 +84,7 @@ def _train(
     tokenizer: Any,
     splits: Mapping[str, Sequence[Row]],
     dataset_id: str,
-    settings: Train,
+    settings: TrainSettings,
     folder: Path,
     progress: Progress | None,
 ) -> TrainResult:

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from schemas.transitions import reach
+from schemas.failpoints import failpoint
 from train.outcome import Step, Validation
 from train.student import Progress
 
@@ -27,7 +27,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers ships no typ
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == max(1, state.max_steps // 2):
-            reach("mid_train")
+            failpoint("mid_train")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
         step, epoch = int(state.global_step), float(state.epoch or 0)

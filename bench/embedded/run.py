@@ -53,8 +53,8 @@ PLACES = ["at dawn", "in the rain", "under neon", "in deep snow", "by candleligh
 def prompt(index: int, *, shared: bool) -> list[dict[str, str]]:
     system = SYSTEM if shared else f"{index * 7919} {SYSTEM}"
     turns = [{"role": "system", "content": system}]
-    for simple, enhanced in EXEMPLARS:
-        turns += [{"role": "user", "content": simple}, {"role": "assistant", "content": enhanced}]
+    for input, output in EXEMPLARS:
+        turns += [{"role": "user", "content": input}, {"role": "assistant", "content": output}]
     return [*turns, {"role": "user", "content": f"{NOUNS[index % 8]} {PLACES[index // 8 % 8]}"}]
 
 

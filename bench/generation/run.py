@@ -41,10 +41,10 @@ def chat() -> list[dict[str, str]]:
     from prompts import load
     from schemas.spec import Exemplar
 
-    exemplars = [Exemplar(simple=simple, enhanced=enhanced) for simple, enhanced in EXEMPLARS]
+    exemplars = [Exemplar(input=input, output=output) for input, output in EXEMPLARS]
     return [
         {"role": message.role, "content": message.content}
-        for message in load("enhance").render(style=STYLE, exemplars=exemplars, simple=SEED)
+        for message in load("enhance").render(style=STYLE, exemplars=exemplars, input=SEED)
     ]
 
 
@@ -107,8 +107,7 @@ async def openai_client(base: str, count: int) -> None:
 
 def write_project(folder: Path, base: str, count: int) -> None:
     exemplars = "\n".join(
-        f"[[exemplars]]\nsimple = {json.dumps(simple)}\nenhanced = {json.dumps(enhanced)}"
-        for simple, enhanced in EXEMPLARS
+        f"[[exemplars]]\ninput = {json.dumps(input)}\noutput = {json.dumps(output)}" for input, output in EXEMPLARS
     )
     (folder / "pairsmith.toml").write_text(
         f"""[task]

@@ -19,7 +19,7 @@ from curate.review.estimate import accept_share
 from curate.review.pool import strata
 from curate.review.router import RouterRow, divide, draw, frames
 from schemas.records import RoutingReason, content_id
-from schemas.spec import Shares
+from schemas.spec import ReviewShares
 
 
 class Setting(NamedTuple):
@@ -31,18 +31,18 @@ class Setting(NamedTuple):
     accepted: float
     good_accepted: float
     good_rest: float
-    shares: Shares
+    shares: ReviewShares
     batch: int
     batches: int
     stop_at: float
 
 
-ONLY_RANDOM = Shares(certify=1.0, fit=0, audit_accepted=0, audit_rejected=0, disagree=0, border=0)
-MUCH_AUDIT = Shares(certify=0.3, fit=0, audit_accepted=0.4, audit_rejected=0.3, disagree=0, border=0)
-MUCH_ACTIVE = Shares(certify=0.4, fit=0.1, audit_accepted=0, audit_rejected=0.1, disagree=0.2, border=0.2)
+ONLY_RANDOM = ReviewShares(certify=1.0, fit=0, audit_accepted=0, audit_rejected=0, disagree=0, border=0)
+MUCH_AUDIT = ReviewShares(certify=0.3, fit=0, audit_accepted=0.4, audit_rejected=0.3, disagree=0, border=0)
+MUCH_ACTIVE = ReviewShares(certify=0.4, fit=0.1, audit_accepted=0, audit_rejected=0.1, disagree=0.2, border=0.2)
 SETTINGS = (
     Setting("random only, 20 rows, share near 1", 400, 0.5, 0.98, 0.94, ONLY_RANDOM, 20, 1, 0),
-    Setting("default shares, 100 rows", 800, 0.4, 0.9, 0.5, Shares(), 50, 2, 0),
+    Setting("default shares, 100 rows", 800, 0.4, 0.9, 0.5, ReviewShares(), 50, 2, 0),
     Setting("audits at 70 %, shares near 1 and 0, 60 rows", 600, 0.3, 0.97, 0.06, MUCH_AUDIT, 30, 2, 0),
     Setting("active at 50 %, batches until +-5 points", 800, 0.5, 0.85, 0.6, MUCH_ACTIVE, 100, 8, 0.05),
 )

@@ -79,10 +79,8 @@ def fill(project: Project, store: Store, rows: int) -> None:
             origin = Generated(
                 generator="forward", prompt="p", teacher="t", sampling=Sampling(seed=sample), calls=((seed.id, 1),)
             )
-            pair = Pair(
-                seed_id=seed.id, simple=seed.text or "", enhanced=words(rng, 60), system="Rewrite.", origin=origin
-            )
-            place = Candidate(scope="flow", seed_id=seed.id, generator="forward", sample=sample, pair_id=pair.id)
+            pair = Pair(seed_id=seed.id, input=seed.text or "", output=words(rng, 60), system="Rewrite.", origin=origin)
+            place = Candidate(fingerprint="flow", seed_id=seed.id, generator="forward", sample=sample, pair_id=pair.id)
             made += [pair, place, *judge(pair, gates)]
     store.set_active_seeds(seeds)
     store.write(*made)

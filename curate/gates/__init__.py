@@ -2,7 +2,7 @@
 
     steps = gates_for(spec.task, spec.curate.gates, project.folder)
     verdicts = judge(pair, steps)                      # to be stored
-    judgements = judge_text(simple, output, steps)     # the same gates on two strings, for the evaluation
+    judgements = judge_text(input, output, steps)      # the same gates on two strings, for the evaluation
 
 A gate is a plain function `Pair -> Judgement`; its settings are bound by `functools.partial`. docs/gates.md tells what
 each sees, what it does not see, and its measured precision and recall.
@@ -24,15 +24,16 @@ from curate.gates.json_schema import json_schema, load_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, crashed
 from curate.gates.language import check_language, language
 from curate.gates.patterns import must, must_not
+from curate.gates.phrases import phrases
 from curate.gates.user import user_gate
 from schemas.errors import SpecError
-from schemas.records import Imported, Pair, Verdict, content_id
-from schemas.spec import Gates, Pattern, Task
+from schemas.records import Imported, Pair, Verdict, content_id, identity
+from schemas.spec import GateSettings, Pattern, TaskSettings
 
 __all__ = ["Gate", "GateStep", "Judgement", "gates_for", "judge", "judge_text"]
 
 
-def gates_for(task: Task, gates: Gates, folder: Path) -> list[GateStep]:
+def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[GateStep]:
     """The gates that the spec asks for, cheap ones first; every pattern and every user function is a gate of its own.
 
     Names: `gate/length@1`, `gate/must:ar_flag@1`, `gate/user:rules:polite@1`. Paths and user modules are looked up in
@@ -44,18 +45,20 @@ def gates_for(task: Task, gates: Gates, folder: Path) -> list[GateStep]:
     def add(name: str, gate: Gate, settings: Any = None) -> None:
         steps.append(GateStep(f"gate/{name}@1", content_id("gate", [name, 1, settings]), gate))
 
+    style, code = task.style, task.language
+    tables = phrases(code).digest
     if gates.length:
-        add("length", partial(length, bounds=gates.length), gates.length.model_dump(mode="json"))
+        add("length", partial(length, bounds=gates.length), identity(gates.length))
     if gates.repetition:
-        add("repetition", repetition)
+        add("repetition", partial(repetition, language=code), code)
     if gates.echo:
-        add("echo", partial(echo, style=task.style), task.style)
+        add("echo", partial(echo, style=style, language=code), [style, code, 2])
     if gates.preamble:
-        add("preamble", partial(preamble, style=task.style), task.style)
+        add("preamble", partial(preamble, style=style, language=code), [style, code, tables])
     if gates.answered:
-        add("answered", partial(answered, style=task.style), task.style)
+        add("answered", partial(answered, style=style, language=code), [style, code, tables])
     if gates.lost_content:
-        add("lost_content", lost_content)
+        add("lost_content", partial(lost_content, language=code), [code, 2])
     if gates.language:
         check_language(task.language)
         add("language", partial(language, code=task.language), task.language)
@@ -90,14 +93,14 @@ def judge(pair: Pair, steps: Sequence[GateStep]) -> list[Verdict]:
     """
     pair_id = pair.id
     return [
-        Verdict(pair_id=pair_id, by=step.by, scope=step.scope, keep=keep, score=score, reason=reason)
+        Verdict(pair_id=pair_id, by=step.by, fingerprint=step.fingerprint, keep=keep, score=score, reason=reason)
         for step, (keep, score, reason) in ((step, _safely(step, pair)) for step in steps)
     ]
 
 
-def judge_text(simple: str, enhanced: str, steps: Sequence[GateStep], system: str = "") -> dict[str, Judgement]:
+def judge_text(input: str, output: str, steps: Sequence[GateStep], system: str = "") -> dict[str, Judgement]:
     """The same gates on two strings, by the step's name: `all(j.keep for j in ....values())` is a strict pass."""
-    pair = Pair(seed_id="", simple=simple, enhanced=enhanced, system=system, origin=Imported(source="text"))
+    pair = Pair(seed_id="", input=input, output=output, system=system, origin=Imported(source="text"))
     return {step.by: _safely(step, pair) for step in steps}
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.numbers import NumbersTold, required
-from curate.gates.words import OPTION, Vocabulary, content_words, fold, without_options, words
+from curate.gates.phrases import lexicon
+from curate.gates.words import OPTION, Vocabulary, content_words, fold, has_stemmer, joined, without_options, words
 from schemas.records import Pair
 
 # An inch mark (6") opens no quotation, an apostrophe closes none.
@@ -19,55 +21,60 @@ _RATIO_OR_OPTION = re.compile(rf"{OPTION.pattern}|(?<![\w:])\d{{1,2}}:\d{{1,2}}(
 _LENS = re.compile(r"\d+ ?mm(?:[ -][\w-]+){0,2}? (?:lens|film|camera|macro|photo\w*)\b", re.IGNORECASE)
 
 
-def lost_content(pair: Pair) -> Judgement:
-    """What the simple side says is in the enhanced one. Score: the share of content words that survive.
+def lost_content(pair: Pair, language: str = "en") -> Judgement:
+    """What the input says is in the output. Score: the share of content words that survive.
 
     Strict: every number, in digits or words (`three`, `3`, `a trio`; `PW-55120`; `2pm`, `14:00`), and every quoted
-    text, up to case, spacing and punctuation. Lenient: of the content words at least one must survive; where the simple
+    text, up to case, spacing and punctuation. Lenient: of the content words at least one must survive; where the input
     side is one phrase, half of them must, unless one of its head (`red fox` of `red fox in the snow`) does. A note of
-    several phrases is often paraphrased. A word survives as itself, inflected, in a compound, spelt out from an
-    abbreviation, or with a typing mistake mended.
+    several phrases is often paraphrased. A word survives as itself, inflected, written together with its neighbour or
+    apart, spelt out from an abbreviation, or with a typing mistake mended.
 
-    Backward, the same rule finds numbers and quotations that the simple side made up.
-    Not covered: synonyms (they are why the rule on words is lenient), numbers that the enhanced side makes up, a number
-    kept but given to another thing, texts in scripts without spaces (their numbers and quotations are still checked).
+    Backward, the same rule finds numbers and quotations that the input made up.
+    Not covered: synonyms (they are why the rule on words is lenient), numbers that the output makes up, a number
+    kept but given to another thing; in a language without number words in its table, numbers that may be told in words;
+    in one without a stemmer or without spaces, the words (other numbers and quotations are still checked).
     """
-    lost = _lost_numbers(pair.simple, pair.enhanced)
+    lost = _lost_numbers(pair.input, pair.output, language)
     if lost:
         missing = ", ".join(map(quote, lost))
-        return rejected("lost_number", f"the simple side says {missing}, the enhanced side does not")
-    vocabulary = Vocabulary(pair.enhanced)
-    for quoted in quotations(pair.simple):
+        return rejected("lost_number", f"the input says {missing}, the output does not")
+    vocabulary = Vocabulary(pair.output, language)
+    for quoted in quotations(pair.input):
         wanted = " ".join(words(quoted))
         said = f" {' '.join(vocabulary.words)} "
-        if f" {wanted} " not in said if wanted else fold(quoted) not in fold(pair.enhanced):
+        if f" {wanted} " not in said if wanted else fold(quoted) not in fold(pair.output):
             return rejected("lost_quote", f"the quoted text {quote(quoted)} is missing")
-    content = content_words(pair.simple)
+    content = content_words(pair.input, language)
     if not content:
-        return passed("the simple side has no content words to keep")
-    gone = [word for word in content if word not in vocabulary]
+        return passed("the input has no content words to keep")
+    compounds = joined(pair.input, vocabulary)
+    gone = [word for word in content if word not in vocabulary and word not in compounds]
     share = 1 - len(gone) / len(content)
-    subject = (content_words(main_phrase(pair.simple)) if _ONE_PHRASE.fullmatch(pair.simple) else []) or content
+    if not has_stemmer(language):
+        return passed(f"the words are not compared: no stemmer for '{language}'", share)
+    one_phrase = _ONE_PHRASE.fullmatch(pair.input)
+    subject = (content_words(main_phrase(pair.input, language), language) if one_phrase else []) or content
     if share == 0 or (share < 0.5 and all(word in gone for word in subject)):
         return rejected("lost_subject", f"nothing is left of {', '.join(map(quote, gone[:5]))}", share)
     return passed(f"{share:.0%} of the content words survive", share)
 
 
-def _lost_numbers(simple: str, enhanced: str) -> list[str]:
-    """What of the simple side's numbers the enhanced side does not tell.
+def _lost_numbers(input: str, output: str, language: str) -> list[str]:
+    """What of the input's numbers the output does not tell.
 
     The numbers of an option (`--ar 3:2`) keep a ratio or an option, they are not three of anything; nor is a lens of
     35mm the 35 of something else.
     """
-    options = required(" ".join(_RATIO_OR_OPTION.findall(simple)))
-    wanted = required(_RATIO_OR_OPTION.sub(" , ", simple))
+    options = required(" ".join(_RATIO_OR_OPTION.findall(input)), language)
+    wanted = required(_RATIO_OR_OPTION.sub(" , ", input), language)
     if not options and not wanted:
         return []
-    description = without_options(enhanced)
-    if not _LENS.search(simple):
+    description = without_options(output)
+    if not _LENS.search(input):
         description = _LENS.sub(" , ", description)
-    told = NumbersTold(description)
-    anywhere = NumbersTold(enhanced) if options else told
+    told = NumbersTold(description, language)
+    anywhere = NumbersTold(output, language) if options else told
     return [n.text for n in wanted if n not in told] + [n.text for n in options if n not in anywhere]
 
 
@@ -77,15 +84,17 @@ def quotations(text: str) -> list[str]:
 
 
 _ONE_PHRASE = re.compile(r"[^,.;:!?\n]*[.!?]?\s*")
-_PHRASE_END = re.compile(
-    r"[,.;:()\n]|(?<=\w)\s+(?:in|on|at|by|with|of|from|to|into|under|over|for|near|behind|beside|inside|through|during|"
-    r"after|before|against|along|around|across|above|below|that|which|who|and|or)\s",
-    re.IGNORECASE,
-)
 
 
-def main_phrase(text: str) -> str:
+@cache
+def _phrase_end(language: str) -> re.Pattern[str]:
+    prepositions = "|".join(sorted(lexicon(language).prepositions))
+    behind_one = rf"|(?<=\w)\s+(?:{prepositions})\s" if prepositions else ""
+    return re.compile(rf"[,.;:()\n]{behind_one}", re.IGNORECASE)
+
+
+def main_phrase(text: str, language: str = "en") -> str:
     """What stands before the first comma, preposition or relative: `red fox` of `red fox in the snow`."""
     text = text.strip()
-    end = _PHRASE_END.search(text, 1) if text else None
+    end = _phrase_end(language).search(text, 1) if text else None
     return text[: end.start()] if end else text

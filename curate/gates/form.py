@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from itertools import pairwise
 
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.words import ASKING_WORDS, STOP_WORDS, count_words, fold, stem, without_options, words
+from curate.gates.phrases import lexicon
+from curate.gates.words import count_words, fold, stem, without_options, words
 from schemas.records import Pair
-from schemas.spec import Length
+from schemas.spec import LengthSettings
 
 _JSON_KEY = re.compile(r'"[^"\n]{1,80}"\s*:')
 _CLAUSE_END = re.compile(r"[,.;:!?\n\u3001\u3002]+(?:\s|$)")
@@ -17,27 +19,27 @@ _LEAK = 6
 _SAME_CHARACTER = re.compile(r"([^\s\-=_*.~#])\1{11,}")
 
 
-def length(pair: Pair, bounds: Length) -> Judgement:
-    """Words of the enhanced text and enhanced words / simple words within `bounds`. Score: the words.
+def length(pair: Pair, bounds: LengthSettings) -> Judgement:
+    """Words of the output and output words / input words within `bounds`. Score: the words.
 
     Words are counted as a word counter counts them (by white space; scripts without spaces by character), so an option
     such as `--ar 3:2` counts as two. Not covered: a text of the right length that ends in mid-sentence.
     """
-    enhanced, simple = count_words(pair.enhanced), max(1, count_words(pair.simple))
-    ratio = enhanced / simple
-    if enhanced < bounds.min_words:
-        return rejected("short", f"it has {enhanced} words, at least {bounds.min_words} are asked for", enhanced)
-    if enhanced > bounds.max_words:
-        return rejected("long", f"it has {enhanced} words, at most {bounds.max_words} are allowed", enhanced)
-    told = f"{enhanced} words are {ratio:.2f} times the {simple} of the simple side"
+    output, input = count_words(pair.output), max(1, count_words(pair.input))
+    ratio = output / input
+    if output < bounds.min_words:
+        return rejected("short", f"it has {output} words, at least {bounds.min_words} are asked for", output)
+    if output > bounds.max_words:
+        return rejected("long", f"it has {output} words, at most {bounds.max_words} are allowed", output)
+    told = f"{output} words are {ratio:.2f} times the {input} of the input"
     if ratio < bounds.min_ratio:
-        return rejected("short", f"{told}, at least {bounds.min_ratio:g} times are asked for", enhanced)
+        return rejected("short", f"{told}, at least {bounds.min_ratio:g} times are asked for", output)
     if ratio > bounds.max_ratio:
-        return rejected("long", f"{told}, at most {bounds.max_ratio:g} times are allowed", enhanced)
-    return passed(told, enhanced)
+        return rejected("long", f"{told}, at most {bounds.max_ratio:g} times are allowed", output)
+    return passed(told, output)
 
 
-def repetition(pair: Pair) -> Judgement:
+def repetition(pair: Pair, language: str = "en") -> Judgement:
     """No loop in what a model wrote. Score: the share of words that stand in a repeated run of four words.
 
     A loop is any of: one character 12 times in a row; a phrase that follows itself (one word 4 times, more words 3
@@ -56,7 +58,7 @@ def repetition(pair: Pair) -> Judgement:
         tokens = words(text)
         repeated, example = _repeated_runs(tokens)
         share = max(share, repeated)
-        if found := _loop(text, tokens, repeated, example):
+        if found := _loop(text, tokens, repeated, example, lexicon(language).stop):
             return rejected("loop", f"{found} in the {side} text", share)
     return passed(f"{share:.0%} of the words repeat a run of four", share)
 
@@ -77,7 +79,7 @@ def _repeated_runs(tokens: list[str]) -> tuple[float, str]:
     return len(covered) / len(tokens), example
 
 
-def _loop(text: str, tokens: list[str], repeated: float, example: str) -> str:
+def _loop(text: str, tokens: list[str], repeated: float, example: str, stop: Collection[str]) -> str:
     """What loops in the text, as the start of a sentence; empty if nothing does."""
     if repeated >= 0.25 and repeated * len(tokens) >= 6:
         return f"{repeated:.0%} of the words repeat an earlier run such as {quote(example)}"
@@ -89,7 +91,7 @@ def _loop(text: str, tokens: list[str], repeated: float, example: str) -> str:
         if times >= 3:
             return f"the phrase {quote(clause)} stands {times} times"
     if len(tokens) >= 12:
-        content_pairs = (p for p in pairwise(tokens) if p[0] not in STOP_WORDS or p[1] not in STOP_WORDS)
+        content_pairs = (p for p in pairwise(tokens) if p[0] not in stop or p[1] not in stop)
         pair, times = Counter(content_pairs).most_common(1)[0] if len(tokens) > 1 else (("", ""), 0)
         if times >= 4 and 2 * times >= 0.2 * len(tokens):
             return f"{quote(' '.join(pair))} stands {times} times in {len(tokens)} words"
@@ -112,35 +114,36 @@ def _follows_itself(tokens: list[str]) -> str:
     return ""
 
 
-def echo(pair: Pair, style: str = "") -> Judgement:
-    """The enhanced text is more than the simple one again. Score: the share of its distinct content words that are new.
+def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
+    """The output is more than the input again. Score: the share of its distinct content words that are new.
 
     Case, punctuation, order, inflection, white space, options (`--ar 3:2`) and filler (`an image of`) make no
-    difference. It is an echo when fewer than 15 % of the content words are new and 80 % of the simple side's are there,
+    difference. It is an echo when fewer than 15 % of the content words are new and 80 % of the input's are there,
     or when the text repeats the instruction: the first six words of the system prompt or of the style (a sentence from
-    its middle may be one that the style wants), unless the simple side says them too.
+    its middle may be one that the style wants), unless the input says them too.
     Not covered: an echo padded with words of its own. A task whose rewrites change few words should switch it off.
     """
-    simple, enhanced = words(without_options(pair.simple)), words(without_options(pair.enhanced))
-    if not enhanced or simple == enhanced:
-        return rejected("echo", f"nothing is added to {quote(pair.simple)}", 0.0)
-    old, told = _weighty(simple), _weighty(enhanced)
+    input, output = words(without_options(pair.input)), words(without_options(pair.output))
+    if not output or input == output:
+        return rejected("echo", f"nothing is added to {quote(pair.input)}", 0.0)
+    old, told = _weighty(input, language), _weighty(output, language)
     added = [word for root, word in told.items() if root not in old]
     new = len(added) / len(told) if told else 1.0
     kept = sum(root in told for root in old) / len(old) if old else 0.0
     if new < 0.15 and kept >= 0.8:
         more = ", ".join(added) or "nothing of weight"
-        return rejected("echo", f"it is the simple side again, with {more} added", new)
+        return rejected("echo", f"it is the input again, with {more} added", new)
     for instruction in (pair.system, style):
         start = words(instruction)[:_LEAK]
-        if len(start) == _LEAK and _has_run(enhanced, start) and not _has_run(simple, start):
+        if len(start) == _LEAK and _has_run(output, start) and not _has_run(input, start):
             return rejected("echo", f"it repeats the instruction: {quote(' '.join(start))}", new)
     return passed(f"{new:.0%} of its content words are new", new)
 
 
-def _weighty(tokens: list[str]) -> dict[str, str]:
+def _weighty(tokens: list[str], language: str) -> dict[str, str]:
     """The distinct words that are more than filler, by their stem."""
-    return {stem(word): word for word in tokens if word not in STOP_WORDS and word not in ASKING_WORDS}
+    known = lexicon(language)
+    return {stem(word, language): word for word in tokens if word not in known.stop and word not in known.asking}
 
 
 def _has_run(tokens: list[str], run: list[str]) -> bool:

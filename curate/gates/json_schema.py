@@ -1,4 +1,4 @@
-"""The gate for tasks whose enhanced text is JSON: it parses, and it is valid under a JSON Schema file."""
+"""The gate for tasks whose output is JSON: it parses, and it is valid under a JSON Schema file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def load_schema(path: Path) -> dict[str, Any]:
 
 
 def json_schema(schema: Any) -> Gate:
-    """A gate: the enhanced text is JSON (RFC 8259: no NaN, no comment, no code fence) and valid under `schema`.
+    """A gate: the output is JSON (RFC 8259: no NaN, no comment, no code fence) and valid under `schema`.
 
     Reasons: `not_json` with line and column, `schema` with the path of the worst error. `format` is not checked, as the
     standard leaves it. A schema that cannot be applied (a reference that leads nowhere or in a circle) judges nothing.
@@ -57,9 +57,9 @@ def json_schema(schema: Any) -> Gate:
 
     def gate(pair: Pair) -> Judgement:
         try:
-            value = orjson.loads(pair.enhanced)
+            value = orjson.loads(pair.output)
         except (orjson.JSONDecodeError, UnicodeEncodeError) as error:
-            return rejected("not_json", f"{error}: {quote(pair.enhanced)}")
+            return rejected("not_json", f"{error}: {quote(pair.output)}")
         try:
             worst = exceptions.best_match(validator.iter_errors(value))
         except Exception as error:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from schemas.records import Pair
 
-Side = Literal["enhanced", "simple"]
+Side = Literal["output", "input"]
 
 
 class Judgement(NamedTuple):
@@ -32,7 +32,7 @@ class GateStep:
     """A gate with its settings bound: `by` names it (`gate/length@1`), `scope` is the hash of its settings."""
 
     by: str
-    scope: str
+    fingerprint: str
     judge: Gate
 
 
@@ -58,11 +58,11 @@ def quote(text: str, limit: int = 80) -> str:
 
 
 def sides(pair: Pair) -> tuple[tuple[Side, str], ...]:
-    """The texts a model may have spoilt: always the enhanced one, and the simple one if it was generated backward.
+    """The texts a model may have spoilt: always the output, and the input if it was generated backward.
 
     A person's own terse seed is never judged by its form: it is what users type.
     """
     origin = pair.origin
     if origin.by == "generated" and origin.generator == "backward":
-        return (("enhanced", pair.enhanced), ("simple", pair.simple))
-    return (("enhanced", pair.enhanced),)
+        return (("output", pair.output), ("input", pair.input))
+    return (("output", pair.output),)

@@ -41,13 +41,13 @@ def language(pair: Pair, code: str) -> Judgement:
     A text of another script is rejected if most of its letters are of it. Otherwise the identifier decides, on 60
     letters or more, among about 50 widely written languages, close relatives counted as one, with probabilities
     normalised by length; it rejects only if another language has 95 % and `code` 0.1 %. Shorter texts pass: on them,
-    and on lists of names, the identifier guesses. A quotation that the simple side says too is left out, and a person's
+    and on lists of names, the identifier guesses. A quotation that the input says too is left out, and a person's
     own seed is not judged.
     Not covered: short texts in another language of the same script, one foreign sentence in a longer text, close
     relatives, and a mixture.
     """
     score: float | None = None
-    given = quotations(pair.simple)
+    given = quotations(pair.input)
     for side, text in sides(pair):
         for quoted in given:
             text = text.replace(quoted, " ")

@@ -1,4 +1,7 @@
-"""Numbers in a text, in digits or in words, so that `three`, `3` and `a trio` are one number."""
+"""Numbers in a text, in digits or in words, so that `three`, `3` and `a trio` are one number.
+
+The number words of a language stand in curate/gates/phrases.
+"""
 
 from __future__ import annotations
 
@@ -7,38 +10,15 @@ import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from curate.gates.phrases import Lexicon, lexicon
 from curate.gates.words import fold
 
-_DIGITS = re.compile(r"(?P<head>[^\W\d_]*)(?P<number>\d+(?:[.,]\d+)*)(?P<tail>[^\W\d_]*)")
+# Letters that a code or an option may begin with: those of scripts that have capitals. A letter of another script in
+# front of a digit is a word of the sentence.
+_CODE_LETTERS = "a-z\u00b5\u00df-\u00f6\u00f8-\u024f\u0370-\u052f\u0561-\u0587"
+_DIGITS = re.compile(rf"(?P<head>[{_CODE_LETTERS}]*)(?P<number>\d+(?:[.,]\d+)*)(?P<tail>[^\W\d_]*)")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _LIST_NUMBER = re.compile(r"(?m)^\s*\d{1,2}[.)]\s")
-
-_UP_TO_19 = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
-seventeen eighteen nineteen"""
-_FROM_20 = "twenty thirty forty fifty sixty seventy eighty ninety"
-_MONTH_NAMES = "january february march april may june july august september october november december"
-
-_ONES = {word: value for value, word in enumerate(_UP_TO_19.split())}
-_TENS = {word: 10 * tens for tens, word in enumerate(_FROM_20.split(), 2)}
-_SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000, "dozen": 12}
-# Words that tell a number without being one; they can satisfy a number, they never ask for one.
-_TELLS = {
-    word: values
-    for values, told in (
-        (("1",), "a an single lone lonely sole solitary once first alone"),
-        (("2",), "pair pairs couple twin twins both double twice duo second two-seater halves"),
-        (("3",), "trio triple triplets thrice third"),
-        (("4",), "quartet fourth quadruple"),
-        (("5",), "fifth"), (("6",), "sixth"), (("7",), "seventh week"), (("8",), "eighth"), (("9",), "ninth"),
-        (("10",), "tenth decade"), (("12",), "twelfth year"), (("14",), "fortnight"), (("24",), "day"),
-        (("0.5", "50"), "half"), (("0.25", "25", "15"), "quarter"), (("100",), "hundreds century"),
-        (("1000",), "thousands"), (("1000000",), "millions"), (("60",), "hour minute"),
-    )
-    for word in told.split()
-}  # fmt: skip
-_MONTHS = {
-    month[:size]: str(number) for number, month in enumerate(_MONTH_NAMES.split(), 1) for size in (3, len(month))
-}
 
 
 class Number(NamedTuple):
@@ -52,32 +32,43 @@ class Number(NamedTuple):
     letters: str = ""
 
 
-def required(text: str) -> list[Number]:
+def required(text: str, language: str = "en") -> list[Number]:
     """The numbers a rewrite of `text` has to keep: all in digits but 0, and words from two up.
 
-    The numbering of a list, `one`, `first` and vague words (`a couple`, `dozens`) ask for nothing.
+    The numbering of a list, `one`, `first` and vague words (`a couple`, `dozens`) ask for nothing. In a language whose
+    number words are not known, a number that a text may tell in words asks for nothing either: those below 100, round
+    ones, and days of a month such as `24.12`.
     """
+    known = lexicon(language)
     folded = _LIST_NUMBER.sub(" ", _folded(text))
-    found = [n for n in _in_digits(folded) if n.forms != {"0"}]
-    return found + [n for n in _in_words(folded) if n.forms not in ({"0"}, {"1"})]
+    in_digits = [n for n in _in_digits(folded) if n.forms != {"0"} and (known.ones or not _may_be_words(n))]
+    return in_digits + [n for n in _in_words(folded, known) if n.forms not in ({"0"}, {"1"})]
+
+
+def _may_be_words(number: Number) -> bool:
+    """Whether a text may tell `number` in words: `drei`, `zwei Millionen`, `24. Dezember`."""
+    if number.letters:
+        return False
+    return bool(re.fullmatch(r"\d{1,2}|\d0*|(?:[012]?\d|3[01])\.(?:0?\d|1[0-2])", number.text))
 
 
 class NumbersTold:
     """Every number a text tells in any way, asked whether it tells another text's number."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, language: str = "en") -> None:
+        known = lexicon(language)
         folded = _folded(text)
         self._digits = list(_in_digits(folded))
         self._forms = {form for n in self._digits for form in n.forms}
         self._plain = {form for n in self._digits if not n.letters for form in n.forms}
-        for n in _in_words(folded):
+        for n in _in_words(folded, known):
             self._forms |= n.forms
             self._plain |= n.forms
         for word in _LETTERS.findall(folded):
-            told = _TELLS.get(word, ())
+            told = known.hints.get(word, ())
             self._forms.update(told)
             self._plain.update(told)
-            if month := _MONTHS.get(word):
+            if month := known.months.get(word):
                 self._forms.add(month)
                 self._plain.add(month)
         self._joined = re.sub(r"[\W_]+", "", folded)
@@ -155,7 +146,7 @@ def _plain(digits: str) -> str:
     return f"{whole}.{fraction}" if fraction else whole
 
 
-def _in_words(folded: str) -> Iterator[Number]:
+def _in_words(folded: str, known: Lexicon) -> Iterator[Number]:
     """Runs of number words: `twenty-five`, `two hundred and five`, `a dozen`."""
     total = current = 0
     said: list[str] = []
@@ -169,13 +160,13 @@ def _in_words(folded: str) -> Iterator[Number]:
         gap = folded[last_end : match.start()]
         last_end = match.end()
         joined = bool(said) and gap.strip(" -") == ""
-        if said and joined and word == "and" and said[-1] in ("hundred", "thousand"):
+        if said and joined and word in known.links and said[-1] in known.scales:
             continue
-        ones, tens, scale = _ONES.get(word), _TENS.get(word), _SCALES.get(word)
+        ones, tens, scale = known.ones.get(word), known.tens.get(word), known.scales.get(word)
         goes_on = joined and (
             (scale is not None and current > 0)
-            or (ones is not None and (said[-1] in _SCALES or (said[-1] in _TENS and 0 < ones < 10)))
-            or (tens is not None and said[-1] in _SCALES)
+            or (ones is not None and (said[-1] in known.scales or (said[-1] in known.tens and 0 < ones < 10)))
+            or (tens is not None and said[-1] in known.scales)
         )
         if said and not goes_on:
             yield number()

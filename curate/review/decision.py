@@ -66,7 +66,7 @@ def _checked(review: Review, pair: Pair, why: str) -> Decision:
 
 
 def _changes(review: Review, pair: Pair) -> bool:
-    return bool(review.edited and review.edited.strip()) and review.edited != pair.enhanced
+    return bool(review.edited and review.edited.strip()) and review.edited != pair.output
 
 
 def edited_pair(pair: Pair, review: Review) -> Pair:
@@ -75,8 +75,8 @@ def edited_pair(pair: Pair, review: Review) -> Pair:
     # Not model_copy: it would carry the parent's cached id over.
     return Pair(
         seed_id=pair.seed_id,
-        simple=pair.simple,
-        enhanced=review.edited,
+        input=pair.input,
+        output=review.edited,
         system=pair.system,
         origin=Edited(parent_id=pair.id, review_id=review.id),
         meta=pair.meta,

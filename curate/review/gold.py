@@ -1,6 +1,6 @@
 """Gold items: rows with known verdicts, put among the others to measure each annotator.
 
-One JSON object a line: `{"simple": "...", "enhanced": "...", "verdict": "accept" | "reject" | "edit"}`.
+One JSON object a line: `{"input": "...", "output": "...", "verdict": "accept" | "reject" | "edit"}`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from schemas.errors import InputError
 from schemas.records import Imported, Pair, Review, content_id
 from schemas.spec_file import Project
 
+_OLD_KEYS = {"simple": "input", "enhanced": "output"}
 _VERDICTS = ("accept", "reject", "edit")
 
 
@@ -61,12 +62,14 @@ def read_gold(project: Project) -> list[GoldItem]:
 
 
 def _item(line: bytes, where: str, name: str, number: int, project: Project) -> GoldItem:
-    shape = 'Write {"simple": "...", "enhanced": "...", "verdict": "accept"}.'
+    shape = 'Write {"input": "...", "output": "...", "verdict": "accept"}.'
     try:
         item = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         raise InputError(f"is not valid JSON: {error}.", where=where, fix=shape) from None
-    keys = ("simple", "enhanced", "verdict")
+    keys = ("input", "output", "verdict")
+    if isinstance(item, dict):  # files of before may say simple and enhanced
+        item = {_OLD_KEYS.get(key, key): value for key, value in item.items()}
     if not isinstance(item, dict) or set(item) != set(keys) or not all(isinstance(v, str) and v for v in item.values()):
         raise InputError(
             f"is not a gold item: it needs the texts {', '.join(keys)}, and only these.", where=where, fix=shape
@@ -74,9 +77,9 @@ def _item(line: bytes, where: str, name: str, number: int, project: Project) -> 
     if item["verdict"] not in _VERDICTS:
         raise InputError(f"the verdict is '{item['verdict']}'.", where=where, fix=f"One of: {', '.join(_VERDICTS)}.")
     pair = Pair(
-        seed_id=content_id("gold", [item["simple"]]),
-        simple=item["simple"],
-        enhanced=item["enhanced"],
+        seed_id=content_id("gold", [item["input"]]),
+        input=item["input"],
+        output=item["output"],
         system=project.spec.task.system,
         origin=Imported(source=f"{Path(name).as_posix()}:{number}"),
     )

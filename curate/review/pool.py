@@ -29,24 +29,28 @@ class Pool:
 
     def rivals(self, pair: Pair) -> list[Pair]:
         """The other candidates of the same input, best score first."""
-        found = [p for p in self._by_input.get((pair.seed_id, pair.simple), ()) if p is not pair]
+        found = [p for p in self._by_input.get((pair.seed_id, pair.input), ()) if p is not pair]
         return sorted(found, key=lambda p: (-self.scores.get(p.id, float("-inf")), p.id))
 
     @cached_property
     def _by_input(self) -> dict[tuple[str, str], list[Pair]]:
         found: dict[tuple[str, str], list[Pair]] = {}
         for pair in self.pairs.values():
-            found.setdefault((pair.seed_id, pair.simple), []).append(pair)
+            found.setdefault((pair.seed_id, pair.input), []).append(pair)
         return found
 
 
-def read_pool(project: Project, store: Store, scopes: Sequence[str]) -> Pool:
+def read_pool(project: Project, store: Store, fingerprints: Sequence[str]) -> Pool:
     """The candidates of the generation scopes `scopes` and of the seeds that are active now."""
     seeds = {seed.id for seed in store.seeds()}
-    places: list[Candidate] = [c for scope in scopes for c in store.candidates(scope) if c.seed_id in seeds]
+    places: list[Candidate] = [
+        c for fingerprint in fingerprints for c in store.candidates(fingerprint) if c.seed_id in seeds
+    ]
     pairs = {pair.id: pair for pair in store.pairs(place.pair_id for place in places if place.pair_id)}
     verdicts = store.verdicts(pairs)
-    gates = {(gate.by, gate.scope) for gate in gates_for(project.spec.task, project.spec.curate.gates, project.folder)}
+    gates = {
+        (gate.by, gate.fingerprint) for gate in gates_for(project.spec.task, project.spec.curate.gates, project.folder)
+    }
     scores = _scores(verdicts)
     first = next(iter(scores), None)
     percentiles = {by: _percentiles(pairs, of) for by, of in scores.items()}
@@ -72,12 +76,12 @@ def read_pool(project: Project, store: Store, scopes: Sequence[str]) -> Pool:
 def _is_finding(verdict: Verdict, gates: Collection[tuple[str, str]]) -> bool:
     if verdict.by.startswith("judge/"):
         return True
-    return verdict.keep is not True and (verdict.by, verdict.scope) in gates
+    return verdict.keep is not True and (verdict.by, verdict.fingerprint) in gates
 
 
 def _passed(verdicts: Sequence[Verdict], gates: Collection[tuple[str, str]]) -> bool | None:
     """False if a gate rejected the row, None if one could not judge it or has not yet."""
-    kept = [verdict.keep for verdict in verdicts if (verdict.by, verdict.scope) in gates]
+    kept = [verdict.keep for verdict in verdicts if (verdict.by, verdict.fingerprint) in gates]
     if False in kept:
         return False
     return None if None in kept or len(kept) < len(gates) else True
@@ -89,7 +93,7 @@ def _scores(verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, dict[str, fl
     for id_, own in verdicts.items():
         for verdict in own:
             if verdict.by.startswith("score/") and verdict.score is not None:
-                found[verdict.by, verdict.scope][id_] = verdict.score
+                found[verdict.by, verdict.fingerprint][id_] = verdict.score
     chosen: dict[str, dict[str, float]] = {}
     for (by, _), scores in sorted(found.items(), key=lambda item: (-len(item[1]), item[0])):
         chosen.setdefault(by, scores)
@@ -99,7 +103,7 @@ def _scores(verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, dict[str, fl
 def _inputs(pairs: Mapping[str, Pair], ids: Collection[str]) -> list[list[str]]:
     inputs: dict[tuple[str, str], list[str]] = {}
     for id_ in ids:
-        inputs.setdefault((pairs[id_].seed_id, pairs[id_].simple), []).append(id_)
+        inputs.setdefault((pairs[id_].seed_id, pairs[id_].input), []).append(id_)
     return list(inputs.values())
 
 

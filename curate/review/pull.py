@@ -18,10 +18,10 @@ from curate.review.push import ADJUDICATION, SHARED, queue_name
 from curate.review.queues import Argilla
 from curate.review.task import LETTERS, THIS
 from schemas.errors import ReviewError
+from schemas.failpoints import failpoint
 from schemas.records import Json, Pair, Record, Review, now
 from schemas.spec_file import Project
 from schemas.store import Store
-from schemas.transitions import reach
 
 PAUSE_S = 600.0
 SIMULATED = "simulated-"  # annotators whose name begins so are programs; their answers decide nothing
@@ -92,12 +92,12 @@ def pull(
         review = review_of(response, pair, why[-1].sampling_probability if why else None)
         records: list[Record] = [review]
         gold = any(record.reason == "gold" for record in why)
-        if review.decision == "edit" and review.edited not in (None, "", pair.enhanced) and not gold:
+        if review.decision == "edit" and review.edited not in (None, "", pair.output) and not gold:
             records.append(edited_pair(pair, review))
             counts["edits"] += 1
         if not dry:
             store.write(*records)
-            reach("mid_pull")
+            failpoint("mid_pull")
         counts["changed" if own and own[-1].decision != "withdrawn" else "new"] += 1
     users = {response.reviewer for response in responses} | set(argilla.users().values())
     for review in _withdrawn(known, seen, submitted, users, responses):
@@ -173,7 +173,7 @@ def review_of(response: Response, pair: Pair, probability: float | None) -> Revi
     """A submitted response as a review. Another text with `accept` is an edit; with `reject` it changes nothing."""
     values = response.values
     verdict, text = values["verdict"], values.get("edited")
-    changed = text is not None and text.strip() != "" and text != pair.enhanced
+    changed = text is not None and text.strip() != "" and text != pair.output
     decision = "edit" if verdict == "accept" and changed else verdict
     names = dict(zip((THIS, *LETTERS), (pair.id, *response.rivals), strict=False))
     ranks = [(names[item["value"]], item["rank"]) for item in values.get("ranking") or () if item["value"] in names]

@@ -18,10 +18,10 @@ from curate.review.router import REASONS, divide, draw, frames, place, routed_id
 from curate.review.standing import standing_of
 from curate.review.task import bad_examples, guidelines, record, settings
 from schemas.errors import ReviewError
+from schemas.failpoints import failpoint
 from schemas.records import Json, Message, Pair, Review, Routed, RoutingReason
 from schemas.spec_file import Project
 from schemas.store import Store
-from schemas.transitions import reach
 
 Progress = Callable[[str, Json], None]
 SHARED, ADJUDICATION = "-shared", "-adjudication"
@@ -147,7 +147,7 @@ def open_queue(project: Project, pool: Pool, argilla: Argilla, name: str, *, con
     """The queue of that name, made if it is not there. Raises ReviewError if another's stands in its place."""
     inputs: dict[tuple[str, str], int] = {}
     for pair in pool.pairs.values():
-        inputs[pair.seed_id, pair.simple] = inputs.get((pair.seed_id, pair.simple), 0) + 1
+        inputs[pair.seed_id, pair.input] = inputs.get((pair.seed_id, pair.input), 0) + 1
     rivals = max(inputs.values(), default=1) - 1
     text = guidelines(project, bad_examples(pool))
     queue = argilla.make_queue(
@@ -182,7 +182,7 @@ def send(
     for start in range(0, len(open_), _BULK):
         items = [_for_queue(row(pair), queue) for pair in open_[start : start + _BULK]]
         argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
-        reach("mid_push")
+        failpoint("mid_push")
         if progress:
             progress("push", {"done": min(start + _BULK, len(open_)), "total": len(open_)})
     return len(open_), len(pairs) - len(open_)

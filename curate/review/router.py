@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from schemas.records import Draw, Routed, RoutingReason, content_id
-from schemas.spec import Shares
+from schemas.spec import ReviewShares
 
 # In this order: the first reason of a row is the one it is counted under where only one can be. `certify` comes first,
 # so that no row of the random sample is ever used for fitting.
@@ -148,7 +148,7 @@ def inclusion(of: Frames, sizes: Mapping[RoutingReason, int]) -> dict[str, float
     return {id_: 1.0 - miss for id_, miss in missed.items()}
 
 
-def divide(batch: int, shares: Shares, of: Frames) -> dict[RoutingReason, int]:
+def divide(batch: int, shares: ReviewShares, of: Frames) -> dict[RoutingReason, int]:
     """How many rows of a batch each reason draws, by the largest remainder. What an empty frame leaves goes to
     `certify`."""
     asked: dict[RoutingReason, float] = {reason: getattr(shares, reason) * batch for reason in REASONS}

@@ -121,7 +121,7 @@ def record(
     rivals = sorted(pool.rivals(pair)[: len(LETTERS)], key=lambda rival: rival.id)
     findings = pool.findings.get(pair.id, ())
     row = pool.rows.get(pair.id)
-    before, after = marked(pair.simple, pair.enhanced)
+    before, after = marked(pair.input, pair.output)
     fields: Json = {
         "simple": f"<div>{before}</div>",
         "enhanced": f"<div>{after}</div>",
@@ -132,7 +132,7 @@ def record(
     }
     score = pool.scores.get(pair.id)
     metadata: Json = {
-        "length": _length(pair.enhanced),
+        "length": _length(pair.output),
         "chosen_for": list(reasons),
         "score": score,
         "percentile": row.percentile if row else None,
@@ -156,7 +156,7 @@ def _suggestions(project: Project, pool: Pool, pair: Pair, reasons: Sequence[Rou
     is never suggested: it would come back as that person's answer.
     """
     agent = pair.origin.teacher if pair.origin.by == "generated" else project.spec.teacher.model
-    found: list[Json] = [{"question": "edited", "value": pair.enhanced, "agent": agent_name(agent), "type": "model"}]
+    found: list[Json] = [{"question": "edited", "value": pair.output, "agent": agent_name(agent), "type": "model"}]
     row = pool.rows.get(pair.id)
     if row and row.passed is not None and not set(reasons) & set(BLIND):
         verdict, score = ("accept" if row.accepted else "reject"), row.percentile
@@ -215,7 +215,7 @@ def _findings(findings: Sequence[Verdict]) -> str:
 
 def _candidates(rivals: Sequence[Pair]) -> str:
     return _paragraphs(
-        [f"<b>{letter}</b> {escaped(rival.enhanced)}" for letter, rival in zip(LETTERS, rivals, strict=False)]
+        [f"<b>{letter}</b> {escaped(rival.output)}" for letter, rival in zip(LETTERS, rivals, strict=False)]
     )
 
 
@@ -224,7 +224,7 @@ def _answers(pair: Pair, answers: Sequence[Review]) -> str:
     lines = []
     for review in answers:
         why = ", ".join(reason.replace("_", " ") for reason in review.reasons)
-        text = f"<br>{marked(pair.enhanced, review.edited)[1]}" if review.edited else ""
+        text = f"<br>{marked(pair.output, review.edited)[1]}" if review.edited else ""
         lines.append(f"<b>{escaped(review.reviewer)}</b> {review.decision}{escaped(f' ({why})' if why else '')}{text}")
     return _paragraphs(lines)
 
@@ -265,17 +265,17 @@ def guidelines(project: Project, bad: Sequence[tuple[Pair, str]]) -> str:
     if project.spec.exemplars:
         lines += ["", "## Good", ""]
         for exemplar in project.spec.exemplars[:_EXAMPLES]:
-            lines += [_example(exemplar.simple, exemplar.enhanced, ""), ""]
+            lines += [_example(exemplar.input, exemplar.output, ""), ""]
     if bad:
         lines += ["", "## Bad", ""]
         for pair, reason in bad:
-            lines += [_example(pair.simple, pair.enhanced, reason), ""]
+            lines += [_example(pair.input, pair.output, reason), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _example(simple: str, enhanced: str, reason: str) -> str:
+def _example(input: str, output: str, reason: str) -> str:
     why = f"<br><i>Why not: {escaped(reason)}</i>" if reason else ""
-    return f"<p><b>Input</b> {escaped(simple)}<br><b>Output</b> {escaped(enhanced)}{why}</p>"
+    return f"<p><b>Input</b> {escaped(input)}<br><b>Output</b> {escaped(output)}{why}</p>"
 
 
 def bad_examples(pool: Pool, most: int = _EXAMPLES) -> list[tuple[Pair, str]]:

@@ -41,9 +41,9 @@ _BATCH_TOKENS = 3200
 
 
 class Example(NamedTuple):
-    """A good text and what it answers; where `simple` is empty, `with_simple` makes a terse version."""
+    """A good text and what it answers; where `input` is empty, `with_simple` makes a terse version."""
 
-    simple: str
+    input: str
     text: str
 
 
@@ -63,7 +63,7 @@ class Fitted(NamedTuple):
     facts: dict[str, Any]
 
 
-def with_simple(examples: Sequence[Example]) -> list[Example]:
+def with_input_text(examples: Sequence[Example]) -> list[Example]:
     """`examples` with an input each: where it is missing, the text's four rarest words in their order."""
     words = [list(dict.fromkeys(re.findall(r"[^\W\d_]{4,}", text.casefold()))) for _, text in examples]
     frequency = Counter(word for found in words for word in found)
@@ -72,19 +72,19 @@ def with_simple(examples: Sequence[Example]) -> list[Example]:
         rarest = sorted(range(len(found)), key=lambda at: (frequency[found[at]], at))[:4]
         return " ".join(found[at] for at in sorted(rarest))
 
-    return [Example(e.simple or terse(found), e.text) for e, found in zip(examples, words, strict=True)]
+    return [Example(e.input or terse(found), e.text) for e, found in zip(examples, words, strict=True)]
 
 
 def comparisons(examples: Sequence[Example], rng: random.Random) -> list[Comparison]:
     """Six of the kinds of damage for every example, in rotation, so that all kinds are met about equally often."""
     kinds = [(family, kind) for family, members in FAMILIES.items() for kind in members]
     found = []
-    for at, (simple, text) in enumerate(examples):
+    for at, (input, text) in enumerate(examples):
         others = [other.text for other in examples if other.text != text]
         for step in range(_KINDS_PER_EXAMPLE):
             # An odd stride visits every kind and changes the company in which a kind appears.
             family, kind = kinds[(at + step * 5) % len(kinds)]
-            damaged = damage(kind, text, simple, others, rng)
+            damaged = damage(kind, text, input, others, rng)
             if damaged is not None:
                 found.append(Comparison(at, family, kind, damaged))
     return found
@@ -110,10 +110,10 @@ def fit(
     from curate.scorers.last_token import LanguageModel
 
     started = time.monotonic()
-    full = with_simple(examples)
+    full = with_input_text(examples)
     found = comparisons(full, random.Random(identity))
     model = LanguageModel(weights.folder, _BATCH_TOKENS, progress)
-    texts = [(e.simple, e.text) for e in full] + [(full[c.example].simple, c.damaged) for c in found]
+    texts = [(e.input, e.text) for e in full] + [(full[c.example].input, c.damaged) for c in found]
     states, tokens = model.states(texts)
     facts = {
         "identity": identity,
@@ -172,7 +172,7 @@ def _relevance(
     tested = rng.sample(sorted(by_example), min(_RELEVANCE_EXAMPLES, len(by_example)))
     chosen = [rng.choice(by_example[example]) for example in tested]
     asked = [examples[example] for example in tested]
-    texts = [(e.simple, e.text) for e in asked] + [(e.simple, c.damaged) for e, c in zip(asked, chosen, strict=True)]
+    texts = [(e.input, e.text) for e in asked] + [(e.input, c.damaged) for e, c in zip(asked, chosen, strict=True)]
     scores = model.relevance(system, texts)
     credits_ = credit(scores[: len(asked)] - scores[len(asked) :])
     low, high = interval(credits_, np.arange(len(chosen)), np.array([c.family for c in chosen]))

@@ -45,7 +45,7 @@ class Chosen:
     """A scorer with the name and scope of its verdicts. `sentence` says what was chosen and why."""
 
     by: str
-    scope: str
+    fingerprint: str
     score: Scorer
     sentence: str
     facts: dict[str, Any]
@@ -124,11 +124,11 @@ async def _auto(
 
 def good_examples(project: Project, seeds: Sequence[Seed]) -> list[Example]:
     """The exemplars and the excellent seeds, without those of the test split."""
-    exemplars = [Example(e.simple, e.enhanced) for e in project.spec.exemplars]
+    exemplars = [Example(e.input, e.output) for e in project.spec.exemplars]
     excellent = [
         Example("", seed.text)
         for seed in seeds
-        if seed.kind == "enhanced" and seed.text and part_of(seed, project.spec.split) != "test"
+        if seed.kind == "output" and seed.text and part_of(seed, project.spec.split) != "test"
     ]
     return list({example.text: example for example in [*excellent, *exemplars]}.values())
 
@@ -146,8 +146,8 @@ def _relevance(weights: Weights, serve: Serve, opened: AsyncExitStack, sentence:
             started.append(relevance_scorer(server.base_url, server.model))
         return await started[0](pairs)
 
-    scope = content_id("scope", ["relevance", weights.revision, FORM])
-    return Chosen("score/relevance@1", scope, score, sentence, facts)
+    fingerprint = content_id("scope", ["relevance", weights.revision, FORM])
+    return Chosen("score/relevance@1", fingerprint, score, sentence, facts)
 
 
 def _need_torch(model: str) -> None:

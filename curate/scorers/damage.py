@@ -39,14 +39,14 @@ _TRIES = 8
 Damage = Callable[[str, str, Sequence[str], random.Random], str | None]
 
 
-def damage(kind: str, text: str, simple: str, others: Sequence[str], rng: random.Random) -> str | None:
+def damage(kind: str, text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
     """`text` damaged in the way `kind` says, or None where that way does not apply (too few clauses, say).
 
-    `simple` is what the text answers, `others` are other good texts to take foreign words from. The result has the
+    `input` is what the text answers, `others` are other good texts to take foreign words from. The result has the
     words of `text` in number, +-1, and differs from it in more than white space.
     """
     words = text.split()
-    tries = [KINDS[kind](text, simple, others, rng) for _ in range(_TRIES)]
+    tries = [KINDS[kind](text, input, others, rng) for _ in range(_TRIES)]
     fits = [t for t in tries if t and t.split() != words and abs(len(t.split()) - len(words)) <= 1]
     nearest = min(fits, key=lambda t: abs(len(t) - len(text)), default=None)
     return nearest and _spaced_like(text, nearest)
@@ -83,7 +83,7 @@ def _same_end(clause: str, like: str) -> str:
     return clause.rstrip(",.;!?") + end
 
 
-def _clauses_shuffled(text: str, simple: str, others: Sequence[str], rng: random.Random) -> str | None:
+def _clauses_shuffled(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
     body, flags = _parts(text)
     clauses = _clauses(body)
     if len(clauses) < 3:
@@ -94,14 +94,14 @@ def _clauses_shuffled(text: str, simple: str, others: Sequence[str], rng: random
     return " ".join(_same_end(clauses[i], clauses[at]) for at, i in enumerate(order)) + flags
 
 
-def _words_shuffled(text: str, simple: str, others: Sequence[str], rng: random.Random) -> str | None:
+def _words_shuffled(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
     body, flags = _parts(text)
     words = body.split()
     rng.shuffle(words)
     return " ".join(words) + flags
 
 
-def _clause_from_elsewhere(text: str, simple: str, others: Sequence[str], rng: random.Random) -> str | None:
+def _clause_from_elsewhere(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
     body, flags = _parts(text)
     clauses = _clauses(body)
     if len(clauses) < 3:
@@ -114,9 +114,9 @@ def _clause_from_elsewhere(text: str, simple: str, others: Sequence[str], rng: r
     return " ".join(clauses) + flags
 
 
-def _subject_lost(text: str, simple: str, others: Sequence[str], rng: random.Random) -> str | None:
-    """Every content word that the simple text shares with the good one becomes a word of another text."""
-    wanted = {w.casefold() for w in re.findall(r"\w{3,}", simple)}
+def _subject_lost(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
+    """Every content word that the input shares with the good one becomes a word of another text."""
+    wanted = {w.casefold() for w in re.findall(r"\w{3,}", input)}
     pool = [w for other in others for w in re.findall(r"\w{4,}", _parts(other)[0]) if w.casefold() not in wanted]
     words, lost = text.split(), 0
     for at, word in enumerate(words):
@@ -127,7 +127,7 @@ def _subject_lost(text: str, simple: str, others: Sequence[str], rng: random.Ran
     return " ".join(words) if lost else None
 
 
-def _words_swapped(text: str, simple: str, others: Sequence[str], rng: random.Random) -> str | None:
+def _words_swapped(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
     body, flags = _parts(text)
     pool = [w for other in others for w in re.findall(r"\w{4,}", _parts(other)[0])]
     words = body.split()
@@ -140,7 +140,7 @@ def _words_swapped(text: str, simple: str, others: Sequence[str], rng: random.Ra
     return " ".join(words) + flags
 
 
-def _phrase_looped(text: str, simple: str, others: Sequence[str], rng: random.Random) -> str | None:
+def _phrase_looped(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
     body, flags = _parts(text)
     words = body.split()
     span = rng.randint(3, 6)
@@ -153,7 +153,7 @@ def _phrase_looped(text: str, simple: str, others: Sequence[str], rng: random.Ra
     return " ".join(keep[: len(words)]) + flags
 
 
-def _stuttered(text: str, simple: str, others: Sequence[str], rng: random.Random) -> str | None:
+def _stuttered(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
     body, flags = _parts(text)
     words = body.split()
     every = rng.randint(2, 4)
@@ -161,9 +161,9 @@ def _stuttered(text: str, simple: str, others: Sequence[str], rng: random.Random
     return " ".join(doubled[: len(words)]) + flags
 
 
-def _echoed(text: str, simple: str, others: Sequence[str], rng: random.Random) -> str | None:
+def _echoed(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
     body, flags = _parts(text)
-    asked, room = simple.split(), len(body.split())
+    asked, room = input.split(), len(body.split())
     if not asked:
         return None
     mark = rng.choice((",", ".", ""))
@@ -171,7 +171,7 @@ def _echoed(text: str, simple: str, others: Sequence[str], rng: random.Random) -
     return " ".join((said * (room // len(said) + 1))[:room]).rstrip(",") + flags
 
 
-def _ending_wrong(text: str, simple: str, others: Sequence[str], rng: random.Random) -> str | None:
+def _ending_wrong(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
     """Missing or malformed flags; where a text has none, its last clause is replaced by one from inside another."""
     body, flags = _parts(text)
     if flags:
@@ -188,7 +188,7 @@ def _ending_wrong(text: str, simple: str, others: Sequence[str], rng: random.Ran
     return " ".join([*clauses[:-1], foreign]) if foreign and len(clauses) > 2 else None
 
 
-def _cut_and_padded(text: str, simple: str, others: Sequence[str], rng: random.Random) -> str | None:
+def _cut_and_padded(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
     words = text.split()
     if len(words) < 10 or not others:
         return None
@@ -199,7 +199,7 @@ def _cut_and_padded(text: str, simple: str, others: Sequence[str], rng: random.R
     return " ".join(words[:keep] + foreign[start : start + rest])
 
 
-def _filler(text: str, simple: str, others: Sequence[str], rng: random.Random) -> str | None:
+def _filler(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
     body, flags = _parts(text)
     words = body.split()
     keep = rng.randint(len(words) // 4, len(words) * 3 // 5)
@@ -208,7 +208,7 @@ def _filler(text: str, simple: str, others: Sequence[str], rng: random.Random) -
     return " ".join(words[:keep] + (said * (rest // len(said) + 1))[:rest]) + flags
 
 
-def _chatty(text: str, simple: str, others: Sequence[str], rng: random.Random) -> str | None:
+def _chatty(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
     opening, closing = rng.choice(_CHATTY)
     room = len(text.split()) - len(opening.split()) - len(closing.split())
     return " ".join([opening, *text.split()[:room], closing]) if room >= 4 else None

@@ -30,8 +30,8 @@ class LanguageModel:
         self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=best_dtype()).eval()
 
     def states(self, texts: Sequence[tuple[str, str]]) -> tuple[np.ndarray, list[int]]:
-        """[texts, hidden]: the state at the last token of each (simple, enhanced) chat; and its number of tokens."""
-        rows = [chat_tokens(self._tokenizer, simple, enhanced) for simple, enhanced in texts]
+        """[texts, hidden]: the state at the last token of each (input, output) chat; and its number of tokens."""
+        rows = [chat_tokens(self._tokenizer, input, output) for input, output in texts]
         states = np.zeros((len(rows), self._model.config.hidden_size))
         for batch, hidden in self._forward(rows, "fit reward model"):
             for at, row in enumerate(batch):
@@ -39,9 +39,9 @@ class LanguageModel:
         return states, [len(row) for row in rows]
 
     def relevance(self, system: str, texts: Sequence[tuple[str, str]]) -> np.ndarray:
-        """[texts]: log p(enhanced | simple) - log p(enhanced) in nats, in the form that `relevance.py` documents."""
-        with_input = self._logprobs([(messages(system, simple), enhanced) for simple, enhanced in texts])
-        without = self._logprobs([(messages(system, ""), enhanced) for _, enhanced in texts])
+        """[texts]: log p(output | input) - log p(output) in nats, in the form that `relevance.py` documents."""
+        with_input = self._logprobs([(messages(system, input), output) for input, output in texts])
+        without = self._logprobs([(messages(system, ""), output) for _, output in texts])
         return np.asarray(with_input - without)
 
     def _logprobs(self, asked: Sequence[tuple[list[dict[str, str]], str]]) -> np.ndarray:

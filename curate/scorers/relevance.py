@@ -1,4 +1,4 @@
-"""Relevance without training: log p(enhanced | simple) - log p(enhanced), in nats, under a small local language
+"""Relevance without training: log p(output | input) - log p(output), in nats, under a small local language
 model.
 
 It is the pointwise mutual information of input and output (Li et al. 2016, arXiv:1510.03055, use it to rank
@@ -27,10 +27,10 @@ FORM = "chat[system, user, assistant], empty user turn as the baseline, sum of l
 _COMPLETIONS = 16  # in one request, so that a crash costs little
 
 
-def messages(system: str, simple: str) -> list[dict[str, str]]:
-    """The chat before the enhanced text; with an empty `simple`, the baseline."""
+def messages(system: str, input: str) -> list[dict[str, str]]:
+    """The chat before the output; with an empty `input`, the baseline."""
     head = [{"role": "system", "content": system}] if system else []
-    return [*head, {"role": "user", "content": simple}]
+    return [*head, {"role": "user", "content": input}]
 
 
 def relevance_scorer(base_url: str, model: str) -> Scorer:
@@ -52,12 +52,12 @@ def relevance_scorer(base_url: str, model: str) -> Scorer:
             for sums, asked in ((without, ""), (with_input, None)):
                 chats: dict[tuple[str, str], list[int]] = defaultdict(list)
                 for row, pair in enumerate(pairs):
-                    chats[pair.system, pair.simple if asked is None else asked].append(row)
-                for (system, simple), rows in chats.items():
+                    chats[pair.system, pair.input if asked is None else asked].append(row)
+                for (system, input), rows in chats.items():
                     for start in range(0, len(rows), _COMPLETIONS):
                         part = rows[start : start + _COMPLETIONS]
-                        body = {"model": model, "messages": messages(system, simple)}
-                        found = await _sums(http, url, body, [pairs[row].enhanced for row in part])
+                        body = {"model": model, "messages": messages(system, input)}
+                        found = await _sums(http, url, body, [pairs[row].output for row in part])
                         for row, sum_ in zip(part, found, strict=True):
                             sums[row] = sum_
         return [_difference(a, b) for a, b in zip(with_input, without, strict=True)]

@@ -1,6 +1,6 @@
 """Scores of a reward model: any `AutoModelForSequenceClassification` with one label, from a folder or a hub id.
 
-The pair becomes the chat [user: simple, assistant: enhanced] through the tokenizer's own template, as model cards
+The pair becomes the chat [user: input, assistant: output] through the tokenizer's own template, as model cards
 of Skywork-Reward-V2 and its kind ask; no system message is added. A tokenizer without a template gets the two texts
 as a sentence pair (DeBERTa-style reward models). The score is the raw logit, so only scores of answers to one input
 compare.
@@ -45,15 +45,15 @@ class RewardModel:
             head.register_forward_pre_hook(lambda _, inputs: (inputs[0].to(head.weight.dtype),))
 
     def score(self, texts: Sequence[tuple[str, str]]) -> list[Score]:
-        """The raw logit of each (simple, enhanced), in the order given.
+        """The raw logit of each (input, output), in the order given.
 
         A row that is too long for the model, holds a control token of its template, crashes it or comes out as NaN or
         infinite has no score. A batch that crashes is run again row by row, so one bad row costs only itself.
         """
         scores: list[Score] = [Score(None, "unscored")] * len(texts)
         tokens: dict[int, list[int]] = {}
-        for row, (simple, enhanced) in enumerate(texts):
-            problem, ids = self._tokens(simple, enhanced)
+        for row, (input, output) in enumerate(texts):
+            problem, ids = self._tokens(input, output)
             if problem:
                 scores[row] = Score(None, problem)
             else:
@@ -63,13 +63,13 @@ class RewardModel:
                 scores[row] = score
         return scores
 
-    def _tokens(self, simple: str, enhanced: str) -> tuple[str, list[int]]:
+    def _tokens(self, input: str, output: str) -> tuple[str, list[int]]:
         """A problem (or nothing) and the token ids of the pair."""
-        control = next((t for t in self._control if t in simple or t in enhanced), None)
+        control = next((t for t in self._control if t in input or t in output), None)
         if control is not None:
             return f"control token {control} stands in the text; it would change the roles of the chat", []
         try:
-            ids = chat_tokens(self._tokenizer, simple, enhanced)
+            ids = chat_tokens(self._tokenizer, input, output)
         except Exception as error:
             return f"crashed: the tokenizer raised {type(error).__name__}: {error}", []
         limit = getattr(self._text_config, "max_position_embeddings", None)
@@ -109,11 +109,11 @@ class RewardModel:
         return [float(logit) for logit in logits[:, 0].float()]
 
 
-def chat_tokens(tokenizer: Any, simple: str, enhanced: str) -> list[int]:
-    """Token ids of [user: simple, assistant: enhanced] in the template with one BOS, or of the sentence pair."""
+def chat_tokens(tokenizer: Any, input: str, output: str) -> list[int]:
+    """Token ids of [user: input, assistant: output] in the template with one BOS, or of the sentence pair."""
     if not tokenizer.chat_template:
-        return list(tokenizer(simple, enhanced)["input_ids"])
-    chat = [{"role": "user", "content": simple}, {"role": "assistant", "content": enhanced}]
+        return list(tokenizer(input, output)["input_ids"])
+    chat = [{"role": "user", "content": input}, {"role": "assistant", "content": output}]
     ids = list(tokenizer(tokenizer.apply_chat_template(chat, tokenize=False))["input_ids"])
     bos = tokenizer.bos_token_id
     # The template may have written one BOS and the tokenizer another.
@@ -202,7 +202,7 @@ def reward_scorer(where: str | Path, *, batch_tokens: int) -> Scorer:
     def work(pairs: Sequence[Pair]) -> list[Score]:
         if not opened:
             opened.append(open_reward_model(where, batch_tokens=batch_tokens))
-        return opened[0].score([(pair.simple, pair.enhanced) for pair in pairs])
+        return opened[0].score([(pair.input, pair.output) for pair in pairs])
 
     async def score(pairs: Sequence[Pair]) -> Sequence[Score]:
         return await asyncio.to_thread(work, pairs) if pairs else []

@@ -13,14 +13,14 @@ from pathlib import Path
 
 def right_label(pair):
     """The note begins with the label that was written down for this commit line."""
-    wanted = gold()[pair.simple]["label"]
-    return (True, "ok") if pair.enhanced.startswith(f"{wanted}: ") else (False, f"wrong_label it should be {wanted}")
+    wanted = gold()[pair.input]["label"]
+    return (True, "ok") if pair.output.startswith(f"{wanted}: ") else (False, f"wrong_label it should be {wanted}")
 
 
 def names_the_thing(pair):
     """The note names everything that was written down for this commit line."""
-    phrase = pair.enhanced.partition(": ")[2].lower()
-    missing = [name for name in gold()[pair.simple]["names"] if name.lower() not in phrase]
+    phrase = pair.output.partition(": ")[2].lower()
+    missing = [name for name in gold()[pair.input]["names"] if name.lower() not in phrase]
     return (True, "ok") if not missing else (False, f"unnamed {', '.join(missing)}")
 
 

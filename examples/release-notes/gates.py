@@ -33,14 +33,14 @@ _NOTE = re.compile(r"\w+: (.+?)\. (?:Sorry|Try|Enjoy|Write) .*", re.DOTALL)
 
 def numbers(pair):
     """The same numbers on both sides: none lost, none made up."""
-    here, there = sorted(_NUMBER.findall(pair.simple)), sorted(_NUMBER.findall(pair.enhanced))
+    here, there = sorted(_NUMBER.findall(pair.input)), sorted(_NUMBER.findall(pair.output))
     return (True, "ok the numbers agree") if here == there else (False, f"numbers {here} became {there}")
 
 
 def label(pair):
     """The label is the one that the verb of the commit line asks for; the closing hangs on the label (see `must`)."""
-    wanted = label_of(pair.simple)
-    given = pair.enhanced.partition(":")[0]
+    wanted = label_of(pair.input)
+    given = pair.output.partition(":")[0]
     if wanted is None:
         if written_by_a_model(pair):
             return False, "no_verb the commit line does not say what was done"
@@ -51,18 +51,18 @@ def label(pair):
 def content(pair):
     """Six of ten words that carry content survive in both directions, and a commit line does not quote the note."""
     if written_by_a_model(pair):
-        if "no more" in pair.simple and not pair.enhanced.startswith("Removed: "):
+        if "no more" in pair.input and not pair.output.startswith("Removed: "):
             return False, "turned_round the commit line takes away what the note gives"
-        if any(closing[:-1].lower() in pair.simple.lower() for closing in CLOSINGS) or len(pair.simple.split()) > 14:
+        if any(closing[:-1].lower() in pair.input.lower() for closing in CLOSINGS) or len(pair.input.split()) > 14:
             return False, "not_a_line it reads like a note"
-        if re.match(r"(?:Fixed|New|Improved|Removed): ", pair.simple):
+        if re.match(r"(?:Fixed|New|Improved|Removed): ", pair.input):
             return False, "not_a_line it begins like a note"
-    found = _NOTE.fullmatch(pair.enhanced)
+    found = _NOTE.fullmatch(pair.output)
     if found is None:
         return False, "no_phrase there is nothing between label and closing"
-    scope, body = _parts(pair.simple)
+    scope, body = _parts(pair.input)
     asked, told = _roots(body), _roots(found[1])
-    known = asked | _roots(scope) | _roots(pair.simple)
+    known = asked | _roots(scope) | _roots(pair.input)
     kept = sum(root in told for root in asked) / len(asked) if asked else 1.0
     backed = sum(root in known for root in told) / len(told) if told else 0.0
     if kept < 0.6:

@@ -27,7 +27,7 @@ def command(session: Session, id_prefix: str) -> None:
                 fix="Ids stand in the exported rows, in report.html and in `pairsmith status --json`.",
             )
         if len(found) > 1:
-            first = "\n  ".join(f"{pair.id}  {pair.simple[:60]}" for pair in found[:10])
+            first = "\n  ".join(f"{pair.id}  {pair.input[:60]}" for pair in found[:10])
             more = f"\n  and {len(found) - 10} more" if len(found) > 10 else ""
             raise UsageError(
                 f"{len(found)} pairs begin with '{id_prefix}':\n  {first}{more}\n", fix="Give more digits."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from pairsmith.new_project import EXAMPLES, template_folder, write_project
 from pairsmith.session import Session, on_project
 from pairsmith.teacher_search import EMBEDDED, find_teacher
 from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from curate.split import Shortage
 
 
 @click.command()
@@ -28,12 +32,14 @@ def command(session: Session, folder_named: Path | None, example: str | None, em
     template = template_folder(example)
     teacher = EMBEDDED if embedded else find_teacher()
     written = write_project(folder, template, teacher)
+    short = _shortages(folder)
     go = "pairsmith run" if folder.resolve() == Path.cwd() else f"pairsmith run --project {folder}"
     names = [path.relative_to(folder).as_posix() for path in written]
     data = {
         "folder": str(folder),
         "files": names,
         "teacher": {"url": teacher.url, "model": teacher.model, "why": teacher.why, "tried": teacher.tried},
+        "shortages": [one.what for one in short],
         "next": go,
     }
     first = "" if example else "Put your own texts into seeds.jsonl and your style into pairsmith.toml, then:\n"
@@ -42,5 +48,16 @@ def command(session: Session, folder_named: Path | None, example: str | None, em
         f"Made a project in {folder.resolve()}: {', '.join(names)}\n",
         f"Teacher   {teacher.model} ({teacher.url})\n          {teacher.why}",
         *(f"          ({line})" for line in teacher.tried),
+        *(f"\nAs it is: {one.what}.\n          {one.fix}" for one in short),
         f"\n{first}  {go}",
     )
+
+
+def _shortages(folder: Path) -> list[Shortage]:
+    """What the seeds that were just written are too few for."""
+    from curate.split import shortages
+    from schemas.spec_file import load
+    from synth.seeds import read_seeds
+
+    project = load(folder)
+    return shortages(read_seeds(project.spec.seeds, project.folder).seeds, project.spec)

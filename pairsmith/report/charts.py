@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-from train.bootstrap import Interval
+from train.intervals import Interval
 from train.outcome import Step, Validation
 
 

@@ -19,11 +19,11 @@ Outcome = Literal["rejected", "waiting", "failed"]
 
 @dataclass(frozen=True)
 class Example:
-    """A row that met a reason, and what the step said. `enhanced` is absent where no pair came to be."""
+    """A row that met a reason, and what the step said. `output` is absent where no pair came to be."""
 
     row_id: str
-    simple: str
-    enhanced: str | None
+    input: str
+    output: str | None
     said: str
 
 

@@ -63,9 +63,12 @@ class _Pool:
 
     def __init__(self, store: Store, finished: Mapping[str, Receipt]) -> None:
         self.seeds = {seed.id: seed for seed in store.seeds()}
-        scopes = _facts(finished, "generate").get("scopes", {}).values()
+        fingerprints = _facts(finished, "generate").get("scopes", {}).values()
         self.candidates: list[Candidate] = [
-            candidate for scope in scopes for candidate in store.candidates(scope) if candidate.seed_id in self.seeds
+            candidate
+            for fingerprint in fingerprints
+            for candidate in store.candidates(fingerprint)
+            if candidate.seed_id in self.seeds
         ]
         ids = [candidate.pair_id for candidate in self.candidates if candidate.pair_id]
         self.pairs: dict[str, Pair] = {pair.id: pair for pair in store.pairs(ids)}
@@ -79,8 +82,8 @@ class _Pool:
         }
 
     def lengths(self, accepted: Sequence[Pair]) -> Distribution:
-        """Words of the enhanced texts. A pair that a reviewer corrected is not in the pool and is counted too."""
-        words = {pair.id: float(len(pair.enhanced.split())) for pair in (*self.pairs.values(), *accepted)}
+        """Words of the outputs. A pair that a reviewer corrected is not in the pool and is counted too."""
+        words = {pair.id: float(len(pair.output.split())) for pair in (*self.pairs.values(), *accepted)}
         return Distribution(tuple(words.values()), tuple(words[pair.id] for pair in accepted))
 
     def scorer(self, facts: Mapping[str, Any] | None, accepted: set[str]) -> Scorer | None:
@@ -118,7 +121,7 @@ class _Pool:
             return None
         pair = self.pairs[pair_id]
         outcome: Outcome = "waiting" if verdict.keep is None else "rejected"
-        return outcome, Example(pair_id, pair.simple, pair.enhanced, verdict.reason)
+        return outcome, Example(pair_id, pair.input, pair.output, verdict.reason)
 
 
 def first_word(reason: str) -> str:
@@ -215,6 +218,6 @@ def _hashes(
         found += [
             ("evaluation", evaluation.id),
             ("test inputs", evaluation.test_set),
-            ("checks", evaluation.checks_scope),
+            ("checks", evaluation.checks_fingerprint),
         ]
     return found

@@ -6,24 +6,23 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pairsmith.report.numbers import MISSING, bounds, count, counted, percent, points, rounded
-from train.bootstrap import Interval
-from train.evaluation import Comparison, Evaluation, Mode, ModeResult, Output, Rung
+from train.evaluation import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, ModeResult, Output, Rung
+from train.results_table import brief
 
-TUNED, BASE, FEW_SHOT, TEACHER = "tuned", "base", "few-shot", "teacher"
+BASE = "base"
 _UNSEEN = "check:"
+_NO_ANSWER = {
+    "cut": "it was cut at the token limit",
+    "refused": "the model refused",
+    "schema": "it breaks the prompt's schema",
+}
 
 
 class Row(NamedTuple):
     """A drawn input and one answer of every rung, in the ladder's order; None where the rung gave none."""
 
-    simple: str
+    input: str
     answers: tuple[tuple[Rung, Output | None], ...]
-
-
-def strict(evaluation: Evaluation, name: str) -> Interval | None:
-    """The sampled strict pass share of a rung."""
-    rung = next((rung for rung in evaluation.rungs if name in rung.names), None)
-    return None if rung is None else rung.sampled.strict
 
 
 def against(evaluation: Evaluation, mode: Mode) -> list[Comparison]:
@@ -41,61 +40,116 @@ def merged(evaluation: Evaluation) -> bool:
     return any(len(rung.names) > 1 for rung in evaluation.rungs)
 
 
-def headline(evaluation: Evaluation) -> str | None:
-    """Tuned beside its base, in numbers; None if either was not measured."""
-    tuned, base = strict(evaluation, TUNED), strict(evaluation, BASE)
-    if tuned is None or base is None:
-        return None
-    said = (
-        f"Tuned passes all checks on {percent(tuned.estimate)} of answers {bounds(tuned)};"
-        f" its base on {percent(base.estimate)} {bounds(base)}."
-    )
-    gap = evaluation.comparison(TUNED, BASE)
-    return said if gap is None else f"{said} Difference {points(gap.difference)}."
+def headline(evaluation: Evaluation) -> str:
+    """Tuned beside its base, sampled and greedy, in numbers, or that one of them was not measured."""
+    sides = [_side("tuned", evaluation.rung(TUNED)), _side("its base", evaluation.rung(BASE))]
+    said = "; ".join(sides)
+    gaps = [
+        f"{points(gap.difference)} {gap.mode}"
+        for gap in (evaluation.comparison(TUNED, BASE, mode) for mode in MODES)
+        if gap is not None and gap.difference is not None
+    ]
+    return f"{said[0].upper()}{said[1:]}." + (f" Difference {', '.join(gaps)}." if gaps else "")
+
+
+def _side(name: str, rung: Rung) -> str:
+    modes = (("sampled", rung.sampled), ("greedy", rung.greedy))
+    rates = [
+        f"{percent(result.strict.estimate)} {bounds(result.strict)} of {mode} answers"
+        for mode, result in modes
+        if result.strict is not None
+    ]
+    if not rates:
+        return f"{name} was not measured, because it gave no whole answer"
+    rest = "".join(f" ({mode} not measured)" for mode, result in modes if result.strict is None)
+    return f"{name} passes all checks on {' and '.join(rates)}{rest}"
 
 
 def which_way(evaluation: Evaluation, comparison: Comparison) -> str:
-    """What a difference's interval says, whichever way it falls."""
-    than, gap = title(evaluation, comparison.b), comparison.difference
+    """What may be said of a difference, whichever way it falls."""
+    than, gap, inputs = title(evaluation, comparison.b), comparison.difference, comparison.more_inputs
+    if gap is None:
+        return f"Tuned against {than} was not measured: one of them gave no whole answer."
     level = percent(gap.level)
-    if gap.low > 0:
-        return f"Tuned passes more often than {than}: the {level} interval of the difference lies above zero."
-    if gap.high < 0:
-        return f"Tuned passes less often than {than}: the {level} interval of the difference lies below zero."
-    return f"These answers do not tell tuned and {than} apart: the {level} interval of the difference includes zero."
+    if comparison.outcome == "not enough evidence":
+        more = f" About {counted(inputs, 'more test input', 'more test inputs')} would be needed." if inputs else ""
+        return (
+            f"There is not enough evidence about tuned and {than}: {counted(gap.seeds, 'input', 'inputs')} cannot prove"
+            f" a difference.{more}"
+        )
+    if comparison.outcome == "inconclusive":
+        more = (
+            f" About {counted(inputs, 'more test input', 'more test inputs')} would decide it if the difference stayed"
+            " as it is."
+            if inputs
+            else ""
+        )
+        return f"These answers do not tell tuned and {than} apart{_why_not(comparison, level)}.{more}"
+    often, side = ("more", "above") if comparison.outcome == "better" else ("less", "below")
+    return (
+        f"Tuned passes {often} often than {than}: the {level} interval of the difference lies {side} zero, and so says"
+        f" the exact test (p\u00a0{_p(comparison)})."
+    )
+
+
+def _why_not(comparison: Comparison, level: str) -> str:
+    gap = comparison.difference
+    if gap is not None and not gap.excludes_zero:
+        return f": the {level} interval of the difference includes zero"
+    return f": the exact test, adjusted for all comparisons, does not (p\u00a0{_p(comparison)})"
+
+
+def _p(comparison: Comparison) -> str:
+    p = comparison.p_holm
+    return MISSING if p is None else "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def in_words(evaluation: Evaluation) -> list[str]:
     """Which way each sampled difference falls, with its numbers where the headline does not have them."""
     said = []
     for one in against(evaluation, "sampled"):
-        value = "" if one.b == BASE else f" ({points(one.difference)})"
-        said.append(which_way(evaluation, one)[:-1] + value + ".")
+        value = "" if one.b == BASE or one.difference is None else f" ({points(one.difference)})"
+        first, stop, rest = which_way(evaluation, one).partition(". ")
+        said.append(f"{first.removesuffix('.')}{value}.{' ' + rest if stop else ''}")
     return said
 
 
 def greedy_differences(evaluation: Evaluation) -> str:
-    """The same differences under greedy decoding."""
+    """The same differences under greedy decoding, each with what may be said of it."""
     found = [
-        f"tuned \u2212 {title(evaluation, one.b)} {points(one.difference)}" for one in against(evaluation, "greedy")
+        f"tuned \u2212 {title(evaluation, one.b)} {points(one.difference)}, {one.outcome}"
+        for one in against(evaluation, "greedy")
+        if one.difference is not None
     ]
     return f"With greedy decoding: {'; '.join(found)}." if found else "No difference was measured with greedy decoding."
 
 
 def method(evaluation: Evaluation) -> str:
-    """How the ladder was measured."""
+    """How the systems were measured."""
     return (
-        f"The same {counted(evaluation.seeds, 'input', 'inputs')} of the locked test split for every rung,"
-        f" {counted(evaluation.samples, 'sampled answer', 'sampled answers')} each and one greedy, decoded alike"
-        f" ({decoding(evaluation)}). Intervals are 95 % bootstrap intervals over {count(evaluation.resamples)} draws of"
-        " whole inputs, because answers to one input are alike."
+        f"The same {counted(evaluation.seeds, 'input', 'inputs')} of the locked test split for every system,"
+        f" {counted(evaluation.samples, 'sampled answer', 'sampled answers')} each and one greedy."
+        f" {decodings(evaluation)} Intervals are 95\u202f% score intervals that reckon with answers to one input being"
+        " alike. “More” and “less” are said only where the exact sign-flip test, adjusted for all comparisons (Holm),"
+        " agrees with the interval. An answer that was cut never passes."
     )
 
 
-def decoding(evaluation: Evaluation) -> str:
-    """The settings of the sampled answers."""
-    body = evaluation.sampling.body()
-    return ", ".join(f"{name} {value}" for name, value in body.items())
+def decodings(evaluation: Evaluation) -> str:
+    """How the sampled answers were drawn, and in words whether alike."""
+    systems: dict[str, list[str]] = {}
+    for rung in evaluation.rungs:
+        systems.setdefault(decoding(evaluation, rung), []).append(" = ".join(rung.names))
+    if len(systems) == 1:
+        return f"All are decoded alike ({next(iter(systems))})."
+    each = "; ".join(f"{', '.join(names)} with {settings}" for settings, names in systems.items())
+    return f"They are not decoded alike, so part of a difference may come from the decoding: {each}."
+
+
+def decoding(evaluation: Evaluation, rung: Rung) -> str:
+    """The settings of a system's sampled answers."""
+    named = brief(evaluation.sampling_of(rung, "sampled"))
+    return f"{named} (as in generation)" if rung.decoding == "generation" else named
 
 
 def adapter(evaluation: Evaluation) -> str:
@@ -112,7 +166,7 @@ def told(evaluation: Evaluation, rung: Rung) -> str:
     """What a rung is, in a line."""
     model = f"{evaluation.rung(BASE).model} + adapter" if TUNED in rung.names else rung.model
     shown = counted(rung.exemplars, "example", "examples") if rung.exemplars else "no examples"
-    return f"{model}, {shown}"
+    return f"{model}, {shown}, {decoding(evaluation, rung)}"
 
 
 def seen(rung: Rung) -> str:
@@ -152,7 +206,7 @@ def drawn(evaluation: Evaluation) -> list[Row]:
     """The drawn inputs with the first sampled answer of every rung."""
     first = {(o.rung, o.seed_id): o for o in evaluation.outputs if o.mode == "sampled" and o.sample == 0}
     return [
-        Row(one.simple, tuple((rung, first.get((rung.name, one.seed_id))) for rung in evaluation.rungs))
+        Row(one.input, tuple((rung, first.get((rung.name, one.seed_id))) for rung in evaluation.rungs))
         for one in evaluation.side_by_side
     ]
 
@@ -168,7 +222,9 @@ def how_drawn(evaluation: Evaluation) -> str:
 
 def failed_checks(output: Output) -> list[tuple[str, str]]:
     """(check, what it said) for every check that the answer did not pass."""
-    return [
+    bad = "cut" if output.cut else output.reasons.get(NO_ANSWER)
+    none = [("answer", _NO_ANSWER.get(bad, bad))] if bad else []
+    return none + [
         (check_name(name)[0], output.reasons.get(name, MISSING))
         for name, passed in output.checks.items()
         if passed is not True
@@ -179,20 +235,13 @@ def limits(evaluation: Evaluation) -> list[str]:
     """What the evaluation does not show."""
     names: Sequence[tuple[str, bool]] = [check_name(name) for name in evaluation.check_names]
     own = [name for name, unseen in names if unseen]
-    said = [
+    return [
         f"{counted(len(own), 'check is', 'checks are')} used by no gate ({', '.join(own)}). The other"
         f" {count(len(names) - len(own))} are the gates that chose the rows, so a model trained on them is expected to"
         " pass those: that is the point of the training, and no proof of quality.",
         f"The intervals cover chance in these {count(evaluation.seeds)} inputs with {count(evaluation.samples)} samples"
-        " each. They do not cover inputs of another kind or language, several comparisons looked at together, or a"
+        " each. They do not cover inputs of another kind or language, or a"
         " second training run: one adapter with one random seed was trained.",
-        "Seconds are per request with others in flight, waiting included; they compare rungs and say nothing of a"
+        "Seconds are per request with others in flight, waiting included; they compare systems and say nothing of a"
         " server at rest.",
     ]
-    tuned, teacher = strict(evaluation, TUNED), strict(evaluation, TEACHER)
-    if tuned is not None and teacher is not None and tuned.estimate > teacher.estimate:
-        said.append(
-            "Tuned stands above its teacher because it learned from the answers that passed, not from all of them. It"
-            " follows the form more often; it does not know more."
-        )
-    return said

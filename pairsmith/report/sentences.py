@@ -34,8 +34,8 @@ STAGES = {
 
 def headline(evidence: Evidence) -> str:
     """The report in a sentence or two, as far as the loop has got."""
-    if evidence.evaluation is not None and (said := proof.headline(evidence.evaluation)):
-        return said
+    if evidence.evaluation is not None:
+        return proof.headline(evidence.evaluation)
     if rows := evidence.counts("curate"):
         return (
             f"{count(rows.accepted)} of {counted(rows.rows_in, 'row', 'rows')} accepted."

@@ -11,7 +11,7 @@ from curate.review.standing import as_json, standing_of
 from pairsmith import plan
 from pairsmith.receipt import Draft, recording
 from pairsmith.session import Session
-from pairsmith.stages.generate import pool_scopes
+from pairsmith.stages.generate import pool_fingerprints
 from schemas.records import Artifact
 from schemas.spec_file import Project
 from schemas.store import Store
@@ -26,12 +26,12 @@ def curate(session: Session, project: Project, store: Store) -> Draft:
     """
     with recording(project, store, "curate") as draft:
         draft.facts |= {**plan.inputs_of("curate", project, store), "review_count": store.review_count()}
-        scopes = asyncio.run(pool_scopes(session, project, store))
+        fingerprints = asyncio.run(pool_fingerprints(session, project, store))
         with session.progress() as progress:
-            result = asyncio.run(judge_pool(project, store, scopes=scopes, progress=progress))
+            result = asyncio.run(judge_pool(project, store, fingerprints=fingerprints, progress=progress))
             draft.counts, draft.reasons = result.counts, result.reasons
             if store.routed():
-                result.facts["review"] = as_json(standing_of(project, store, read_pool(project, store, scopes)))
+                result.facts["review"] = as_json(standing_of(project, store, read_pool(project, store, fingerprints)))
             draft.facts |= result.facts
             dataset = export_dataset(project, store, result, project.folder / DATASET)
         draft.facts |= {"made": dataset.id, "files": [dataset.path], "rows": dataset.facts["rows"]}

@@ -17,7 +17,7 @@ from schemas.store import Store
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from train.evaluation import Evaluation
+    from train.evaluation import Evaluation, Output
     from train.outcome import TrainResult
 
 EVALUATIONS = "evaluations"
@@ -46,14 +46,14 @@ def evaluate(session: Session, project: Project, store: Store) -> Draft:
             )
         path = inside(project, found.path)
         store.write(found.artifact.model_copy(update={"path": path}))
-        draft.counts, draft.reasons = _counts(found)
+        draft.counts, draft.reasons = counted(found)
         draft.calls_sent, draft.usage, draft.usd = found.calls_sent, found.usage, found.usd
         if found.reused:
             draft.usage, draft.usd = type(found.usage)(), 0.0
         else:
             draft.calls_reused = found.calls_reused
         draft.facts |= {"made": found.id, "files": [path], "reused": found.reused, "strict_pass": strict_pass(found)}
-        draft.facts["systems"] = systems(found)
+        draft.facts |= {"outcomes": outcomes(found), "systems": systems(found)}
     return draft
 
 
@@ -72,23 +72,43 @@ def _latest_adapter(project: Project, store: Store) -> TrainResult:
     return result.model_copy(update={"folder": str(folder)})
 
 
-def _counts(found: Evaluation) -> tuple[Counts, dict[str, int]]:
+def counted(found: Evaluation) -> tuple[Counts, dict[str, int]]:
     """An answer passes, fails a check, could not be judged, or never came."""
-    passed = sum(output.strict is True for output in found.outputs)
+    passed = sum(output.passes for output in found.outputs)
     failed = sum(not output.answered for output in found.outputs)
     waiting = sum(output.answered and output.strict is None for output in found.outputs)
     rejected = len(found.outputs) - passed - failed - waiting
     reasons: dict[str, int] = {}
     for output in found.outputs:
-        if output.answered and output.strict is False:
-            first = next(name for name in found.check_names if output.checks[name] is False)
-            reasons[first] = reasons.get(first, 0) + 1
+        if output.answered and not output.passes and output.strict is not None:
+            word = _why_not(found, output)
+            reasons[word] = reasons.get(word, 0) + 1
     if failed:
         reasons["unanswered"] = failed
     if waiting:
         reasons["not scored"] = waiting
     counts = Counts(rows_in=len(found.outputs), accepted=passed, rejected=rejected, waiting=waiting, failed=failed)
     return counts, reasons
+
+
+def _why_not(found: Evaluation, output: Output) -> str:
+    """The word for why an answer did not pass: that it was cut or none at all, else the first check that failed."""
+    from train.evaluation import NO_ANSWER
+
+    if output.cut:
+        return "cut"
+    if bad := output.reasons.get(NO_ANSWER):
+        return bad
+    return next(name for name in found.check_names if output.checks[name] is False)
+
+
+def outcomes(found: Evaluation) -> dict[str, dict[str, str]]:
+    """system -> {"sampled": what may be said of tuned against it, "greedy": the same}."""
+    names = {rung.name: " = ".join(rung.names) for rung in found.rungs}
+    said: dict[str, dict[str, str]] = {}
+    for one in found.comparisons:
+        said.setdefault(names[one.b], {})[one.mode] = one.outcome
+    return said
 
 
 def strict_pass(found: Evaluation) -> dict[str, dict[str, float]]:

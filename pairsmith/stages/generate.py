@@ -9,15 +9,17 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import uvloop
 
 import prompts
+from curate.split import shortages
 from pairsmith import plan, teachers
 from pairsmith.receipt import Draft, recording
 from pairsmith.session import Session
 from schemas.errors import Interrupted
 from schemas.records import Pair, Seed, content_id
-from schemas.spec import Teacher
+from schemas.spec import TeacherSettings
 from schemas.spec_file import Project
 from schemas.store import Store
 from synth import generators
+from synth.endpoint import Endpoint
 from synth.engine import GenerateResult
 from synth.engine import generate as run_engine
 from synth.generators import Generator
@@ -40,6 +42,7 @@ def generate(session: Session, project: Project, store: Store, *, retry_failed: 
         _report_problems(session, reading)
         store.set_active_seeds(reading.seeds)
         draft.facts["seeds"] = dict(Counter(seed.kind for seed in reading.seeds))
+        draft.facts["shortages"] = _report_shortages(session, project, reading.seeds)
         draft.facts["seed_problems"] = [f"{problem.where}: {problem.what}" for problem in reading.problems]
         # Whether a test set of its own is passed is asked in the evaluation alone; a pair of it would be of no use.
         seeds = [seed for seed in reading.seeds if seed.meta.get("use") != "test"]
@@ -68,11 +71,19 @@ def _report_problems(session: Session, reading: SeedReading) -> None:
         session.say(f"and {more} more; the receipt lists them all.")
 
 
+def _report_shortages(session: Session, project: Project, seeds: Sequence[Seed]) -> list[str]:
+    """Say what the seeds are too few for, before anything is paid for."""
+    short = shortages(seeds, project.spec)
+    for one in short:
+        session.say(f"warning: {one.what}. {one.fix}")
+    return [one.what for one in short]
+
+
 async def _ask(
     session: Session,
     project: Project,
     store: Store,
-    teacher: Teacher,
+    teacher: TeacherSettings,
     seeds: Sequence[Seed],
     retry_failed: bool,
     draft: Draft,
@@ -81,32 +92,51 @@ async def _ask(
     # Whether there is anything to ask is known before the teacher is opened: the embedded one takes seconds to start.
     async with teachers.asleep(teacher) as nobody:
         ready = _generators(project, Ledger(store, nobody, teacher))
-    idle = not retry_failed and all_decided(store, seeds, ready)
+        if not retry_failed and all_decided(store, seeds, ready):
+            await _run(session, project, store, teacher, seeds, retry_failed, draft, result, nobody)
+            if not nobody.was_asked:
+                return
+            # A failed place may be asked again: the spec grants more attempts, or a rule has changed.
+            vars(result).update(vars(GenerateResult()))
+    async with teachers.opened(teacher, session.say) as endpoint:
+        await _run(session, project, store, teacher, seeds, retry_failed, draft, result, endpoint)
+
+
+async def _run(
+    session: Session,
+    project: Project,
+    store: Store,
+    teacher: TeacherSettings,
+    seeds: Sequence[Seed],
+    retry_failed: bool,
+    draft: Draft,
+    result: GenerateResult,
+    endpoint: Endpoint,
+) -> None:
     with session.progress() as progress, session.stopping.draining() as stop:
-        async with teachers.asleep(teacher) if idle else teachers.opened(teacher, session.say) as endpoint:
-            ledger = Ledger(store, endpoint, teacher, retry_failed=retry_failed)
-            made_by = _generators(project, ledger)
-            draft.facts["scopes"] = {generator.name: generator.scope for generator in made_by}
-            try:
-                await run_engine(
-                    store,
-                    seeds,
-                    made_by,
-                    concurrency=ledger.concurrency,
-                    accept=_accept(project) if project.spec.generate.accepted else None,
-                    target=project.spec.generate.accepted,
-                    progress=progress,
-                    stop=stop,
-                    result=result,
-                )
-            finally:
-                draft.calls_sent, draft.calls_reused = ledger.sent, ledger.reused
-                draft.usage, draft.usd = ledger.usage, ledger.usd
-                draft.facts |= {
-                    "retries": dict(ledger.retries_by_kind),
-                    "served": dict(ledger.served),
-                    "usage_unknown": ledger.usage_unknown,
-                }
+        ledger = Ledger(store, endpoint, teacher, retry_failed=retry_failed)
+        made_by = _generators(project, ledger)
+        draft.facts["scopes"] = {generator.name: generator.fingerprint for generator in made_by}
+        try:
+            await run_engine(
+                store,
+                seeds,
+                made_by,
+                concurrency=ledger.concurrency,
+                accept=_accept(project) if project.spec.generate.accepted else None,
+                target=project.spec.generate.accepted,
+                progress=progress,
+                stop=stop,
+                result=result,
+            )
+        finally:
+            draft.calls_sent, draft.calls_reused = ledger.sent, ledger.reused
+            draft.usage, draft.usd = ledger.usage, ledger.usd
+            draft.facts |= {
+                "retries": dict(ledger.retries_by_kind),
+                "served": dict(ledger.served),
+                "usage_unknown": ledger.usage_unknown,
+            }
 
 
 def _generators(project: Project, ledger: Ledger) -> list[Generator]:
@@ -126,7 +156,7 @@ def all_decided(store: Store, seeds: Sequence[Seed], ready: Sequence[Generator])
     for generator in ready:
         decided = {
             (c.seed_id, c.sample)
-            for c in store.candidates(generator.scope)
+            for c in store.candidates(generator.fingerprint)
             if c.failure is None or c.failure.partition(":")[0] not in UNANSWERED
         }
         wanted = {(seed.id, n) for seed in seeds if seed.kind == generator.takes for n in range(generator.samples)}
@@ -135,19 +165,21 @@ def all_decided(store: Store, seeds: Sequence[Seed], ready: Sequence[Generator])
     return True
 
 
-def _pool_id(store: Store, scopes: Iterable[str]) -> str:
+def _pool_id(store: Store, fingerprints: Iterable[str]) -> str:
     """A hash of every place and its outcome: another pair in the pool makes another id."""
     places = sorted(
-        [c.seed_id, c.sample, c.pair_id or "", c.failure or ""] for scope in scopes for c in store.candidates(scope)
+        [c.seed_id, c.sample, c.pair_id or "", c.failure or ""]
+        for fingerprint in fingerprints
+        for c in store.candidates(fingerprint)
     )
     return content_id("pool", places)
 
 
-async def pool_scopes(session: Session, project: Project, store: Store) -> list[str]:
+async def pool_fingerprints(session: Session, project: Project, store: Store) -> list[str]:
     """The scopes under which the candidates of the present spec stand. Asks no teacher."""
     teacher = teachers.identified(project, session.say)
     async with teachers.asleep(teacher) as nobody:
-        return [generator.scope for generator in _generators(project, Ledger(store, nobody, teacher))]
+        return [generator.fingerprint for generator in _generators(project, Ledger(store, nobody, teacher))]
 
 
 def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:

@@ -21,7 +21,7 @@ from curate.review.standing import Standing, as_json, standing_of
 from pairsmith import plan
 from pairsmith.receipt import Draft, recording
 from pairsmith.session import Session
-from pairsmith.stages.generate import pool_scopes
+from pairsmith.stages.generate import pool_fingerprints
 from schemas.errors import MissingDependency, NoWork, ReviewError, StoreBusy
 from schemas.records import Counts
 from schemas.spec_file import Project
@@ -32,7 +32,7 @@ GO_ON = "`pairsmith run --no-review` goes on without people."
 
 def judged_pool(session: Session, project: Project, store: Store) -> Pool:
     """What curation knows of the candidates of the present spec. Raises NoWork before curation."""
-    pool = read_pool(project, store, asyncio.run(pool_scopes(session, project, store)))
+    pool = read_pool(project, store, asyncio.run(pool_fingerprints(session, project, store)))
     if not any(row.passed is not None for row in pool.rows.values()):
         raise NoWork("there is no judged row to review.", fix="Run `pairsmith curate` first.")
     return pool

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
 
@@ -36,8 +37,10 @@ class Store:
 
     @staticmethod
     def url_for(project: Project) -> str:
-        """The store's URL: `store.url`, the variable that `store.url_env` names, or `pairsmith.db` beside the spec."""
+        """The store's URL: `store.url`, the variable that `store.url_env` names, or `pairsmith.db` beside the spec. The
+        path of a SQLite file is relative to the project's folder, as every path of the spec."""
         store = project.spec.store
+        url = store.url
         if store.url_env:
             url = os.environ.get(store.url_env)
             if not url:
@@ -46,8 +49,8 @@ class Store:
                     where="store.url_env",
                     fix=f"Set it to the store's URL: export {store.url_env}=postgresql://USER@HOST/DATABASE",
                 )
-            return url
-        return store.url or f"sqlite:///{project.folder.resolve() / 'pairsmith.db'}"
+        file = "pairsmith.db" if url is None else _sqlite_file(url)
+        return str(url) if file is None else _sqlite_url(project.folder.resolve() / file)
 
     @classmethod
     def exists(cls, url: str) -> bool:
@@ -109,7 +112,8 @@ class Store:
         """Queue records as one atomic group; the future resolves when they are durable, or with a StoreError.
 
         A record that is there already is left as it is, except that a Candidate replaces the earlier outcome of its
-        place. Verdicts are always added; the latest one counts.
+        place, and a Seed its earlier reading: its source and licence are those of the latest. Verdicts are always
+        added; the latest one counts.
         """
         return self._write().submit(records)
 
@@ -120,6 +124,18 @@ class Store:
     def write(self, *records: Record) -> None:
         """`append`, blocking."""
         self.append(*records).result()
+
+    async def judge(self, *calls: Call) -> None:
+        """Write what judging says of answers that are in the store: their status, text and reason, durable."""
+        c = tables.calls.c
+        made = [(call, tables.row(call)[1]["body"]) for call in calls]
+        rows = [{"key_": o.key, "attempt_": o.attempt, "status": o.status, "body": body} for o, body in made]
+        place = sa.update(tables.calls).where(c.key == sa.bindparam("key_"), c.attempt == sa.bindparam("attempt_"))
+
+        def mark(connection: sa.Connection) -> None:
+            connection.execute(place, rows)
+
+        await asyncio.wrap_future(self._write().submit(mark))
 
     def set_active_seeds(self, seeds: Sequence[Seed]) -> None:
         """Keep `seeds` as they were read now, and make exactly these, in this order, the seeds of the project."""
@@ -174,10 +190,12 @@ class Store:
         usage = Usage(prompt_tokens=int(prompt), completion_tokens=int(completion), cached_tokens=int(cached))
         return usage, float(usd), int(requests)
 
-    def candidates(self, scope: str | None = None) -> list[Candidate]:
+    def candidates(self, fingerprint: str | None = None) -> list[Candidate]:
         """The outcomes of one generation scope, or of all."""
         query = _bodies(tables.candidates)
-        return self._records(Candidate, query if scope is None else query.where(tables.candidates.c.scope == scope))
+        return self._records(
+            Candidate, query if fingerprint is None else query.where(tables.candidates.c.fingerprint == fingerprint)
+        )
 
     def pairs(self, ids: Iterable[str] | None = None) -> list[Pair]:
         """All pairs, or those of `ids`."""
@@ -192,7 +210,7 @@ class Store:
         """pair id -> its verdicts, the latest for every (by, scope), in the order in which the steps first spoke."""
         latest: dict[str, dict[tuple[str, str], Verdict]] = {}
         for verdict in self._by_id(Verdict, tables.verdicts, tables.verdicts.c.pair_id, pair_ids):
-            latest.setdefault(verdict.pair_id, {})[verdict.by, verdict.scope] = verdict
+            latest.setdefault(verdict.pair_id, {})[verdict.by, verdict.fingerprint] = verdict
         return {pair_id: list(found.values()) for pair_id, found in latest.items()}
 
     def reviews(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Review]]:
@@ -249,6 +267,19 @@ class Store:
             yield record.model_validate_json(body)
 
 
+def _sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file, whatever characters are in its name: `?` and `%` mean something in a URL."""
+    return f"sqlite:///{quote(str(path))}"
+
+
+def _sqlite_file(url: str) -> str | None:
+    """The file in a SQLite URL as it is written there; None for another database, memory, and what is no URL."""
+    if not url.startswith("sqlite:///"):
+        return None
+    file = _parsed(url).database
+    return None if file in (None, "", ":memory:") else file
+
+
 def _bodies(table: sa.Table) -> Any:
     return sa.select(table.c.body).order_by(table.c.position)
 
@@ -277,6 +308,8 @@ def _parsed(url: str) -> sa.URL:
             where="store.url",
             fix="Correct it, or leave it out to use pairsmith.db beside the spec file.",
         )
+    if url.startswith("sqlite:///"):  # SQLAlchemy reads the escapes in a file's name from 2.1 on only
+        parsed = parsed.set(database=unquote(url.removeprefix("sqlite:///").partition("?")[0]))
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, Review, Routed, Seed, Verdict
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0004"
 
 metadata = sa.MetaData()
 
@@ -48,19 +48,21 @@ calls = _table(
 pairs = _table("pairs", _text("id"), _text("seed_id"), unique=("id",))
 candidates = _table(
     "candidates",
-    _text("scope"),
+    _text("fingerprint"),
     _text("seed_id"),
     _text("generator"),
     sa.Column("sample", sa.Integer, nullable=False),
-    unique=("scope", "seed_id", "generator", "sample"),
+    unique=("fingerprint", "seed_id", "generator", "sample"),
 )
-verdicts = _table("verdicts", _text("pair_id", index=True), _text("by"), _text("scope"))
+verdicts = _table("verdicts", _text("pair_id", index=True), _text("by"), _text("fingerprint"))
 reviews = _table("reviews", _text("id"), _text("pair_id", index=True), unique=("id",))
 routed = _table("routed", _text("id"), _text("pair_id", index=True), unique=("id",))
 receipts = _table("receipts", _text("command"))
 artifacts = _table("artifacts", _text("id"), _text("kind"), unique=("id",))
 
-UPSERT = {candidates}  # the latest outcome of a place replaces the earlier one; elsewhere the first row stays
+# The latest outcome of a place replaces the earlier one, and the latest reading of a seed tells its source and licence;
+# elsewhere the first row stays.
+UPSERT = {candidates, seeds}
 
 
 def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
@@ -86,14 +88,19 @@ def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
             return pairs, {"id": record.id, "seed_id": record.seed_id, "body": body}
         case Candidate():
             return candidates, {
-                "scope": record.scope,
+                "fingerprint": record.fingerprint,
                 "seed_id": record.seed_id,
                 "generator": record.generator,
                 "sample": record.sample,
                 "body": body,
             }
         case Verdict():
-            return verdicts, {"pair_id": record.pair_id, "by": record.by, "scope": record.scope, "body": body}
+            return verdicts, {
+                "pair_id": record.pair_id,
+                "by": record.by,
+                "fingerprint": record.fingerprint,
+                "body": body,
+            }
         case Review():
             return reviews, {"id": record.id, "pair_id": record.pair_id, "body": body}
         case Routed():

@@ -107,6 +107,7 @@ def _insert(connection: sa.Connection, records: Sequence[Record]) -> None:
                 statement.on_conflict_do_update(
                     index_elements=[column.name for column in unique.columns],
                     set_={"body": statement.excluded.body},
+                    where=table.c.body != statement.excluded.body,
                 ),
                 values,
             )

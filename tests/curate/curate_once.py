@@ -14,5 +14,5 @@ from tests.curate import tiny
 if __name__ == "__main__":
     project = Project(Path(sys.argv[1]), tiny.spec())
     with Store.open(Store.url_for(project)) as store:
-        result = asyncio.run(curate(project, store, scopes=["now"]))
+        result = asyncio.run(curate(project, store, fingerprints=["now"]))
     print(result.counts.model_dump_json())

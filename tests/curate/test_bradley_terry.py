@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.scorers.bradley_terry import Example, comparisons, fit, with_simple
+from curate.scorers.bradley_terry import Example, comparisons, fit, with_input_text
 from curate.scorers.damage import FAMILIES, KINDS, damage
 from curate.scorers.held_out import credit, head, interval, lengths, measured
 from curate.scorers.reward import open_reward_model
@@ -52,7 +52,7 @@ def test_every_kind_applies_to_ordinary_texts(kind: str) -> None:
 
 def test_comparisons_meet_every_kind_about_equally() -> None:
     """No family is tested on a handful only."""
-    found = comparisons(with_simple([Example("", t) for t in GOOD * 3]), random.Random(0))
+    found = comparisons(with_input_text([Example("", t) for t in GOOD * 3]), random.Random(0))
     counts = {kind: sum(c.kind == kind for c in found) for kind in KINDS}
     assert min(counts.values()) >= max(counts.values()) - 6
     assert {c.family for c in found} == set(FAMILIES)
@@ -60,10 +60,10 @@ def test_comparisons_meet_every_kind_about_equally() -> None:
 
 def test_a_missing_input_is_made_of_the_rarest_words() -> None:
     """They are in the text's order, and an input that is there stays."""
-    made = with_simple([Example("", "the fox sees the glacier"), Example("mine", "the fox sees the moon")])
-    assert made[0].simple.split()[0] in {"sees", "glacier"}
-    assert "glacier" in made[0].simple
-    assert made[1].simple == "mine"
+    made = with_input_text([Example("", "the fox sees the glacier"), Example("mine", "the fox sees the moon")])
+    assert made[0].input.split()[0] in {"sees", "glacier"}
+    assert "glacier" in made[0].input
+    assert made[1].input == "mine"
 
 
 def planted(
@@ -167,10 +167,10 @@ def test_a_fit_is_a_folder_that_the_ordinary_path_loads(tmp_path: Path, weights:
     )
     assert facts["beats_length"], "the frame is easy to see: without a model the rest of this test shows nothing"
     model = open_reward_model(fitted.folder, batch_tokens=512)
-    full = with_simple(worded(20))
+    full = with_input_text(worded(20))
     found = comparisons(full, random.Random(1))
     good = model.score([full[c.example] for c in found])
-    bad = model.score([(full[c.example].simple, c.damaged) for c in found])
+    bad = model.score([(full[c.example].input, c.damaged) for c in found])
     margins = np.array([(g.value or 0) - (b.value or 0) for g, b in zip(good, bad, strict=True)])
     assert credit(margins).mean() > 0.8
 

@@ -46,7 +46,7 @@ def store(project: Project) -> Iterator[Store]:
 
 
 def run(project: Project, store: Store, **more: Any) -> CurateResult:
-    return asyncio.run(curate(project, store, scopes=["now"], **more))
+    return asyncio.run(curate(project, store, fingerprints=["now"], **more))
 
 
 def words(n: int, seed: int) -> str:
@@ -130,7 +130,7 @@ def test_killed_in_the_middle_it_goes_on(project: Project, nth: int) -> None:
     with Store.open(Store.url_for(project)) as store:
         tiny.pool(store, project, answers(90))
     command = [sys.executable, "-m", "tests.curate.curate_once", str(project.folder)]
-    environment = os.environ | {"PAIRSMITH_KILL_AT": f"mid_curate:{nth}"}
+    environment = os.environ | {"PAIRSMITH_FAILPOINT": f"mid_curate:{nth}"}
     killed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     with Store.open(Store.url_for(project)) as store:
@@ -146,7 +146,7 @@ def test_only_the_present_pool_counts(project: Project, store: Store) -> None:
     tiny.pool(store, project, answers(3))
     seed = store.seeds()[0]
     old = tiny.made_pair(seed, "must be of an older prompt", 7)
-    store.write(old, Candidate(scope="before", seed_id=seed.id, generator="forward", sample=0, pair_id=old.id))
+    store.write(old, Candidate(fingerprint="before", seed_id=seed.id, generator="forward", sample=0, pair_id=old.id))
     store.set_active_seeds(store.seeds()[:2])
     result = run(project, store)
     assert result.counts.rows_in == 4
@@ -166,7 +166,7 @@ def decide(store: Store, pair: Pair, decision: Any, edited: str | None = None, *
 def test_a_persons_review_outranks_the_gates(project: Project, store: Store) -> None:
     """reject removes what passed, accept keeps what a gate rejected, and the counts say so."""
     tiny.pool(store, project, {"a": ["must be fine"], "b": ["not by the rules"]})
-    passed, failed = sorted(store.pairs(), key=lambda p: "must" not in p.enhanced)
+    passed, failed = sorted(store.pairs(), key=lambda p: "must" not in p.output)
     decide(store, passed, "reject")
     decide(store, failed, "accept")
     result = run(project, store)
@@ -184,7 +184,7 @@ def test_an_edit_is_the_row_that_is_kept(project: Project, store: Store) -> None
     result = run(project, store)
     (row,) = result.accepted
     assert result.counts == Counts(rows_in=1, accepted=1)
-    assert row.pair.enhanced == "must be mended"
+    assert row.pair.output == "must be mended"
     assert isinstance(row.pair.origin, Edited)
     assert row.pair.origin.parent_id == parent.id
     assert store.pairs([row.pair.id]) == [row.pair]
@@ -214,11 +214,11 @@ def test_rows_like_a_test_seed_leave_and_near_seeds_are_named(project: Project, 
     """A training row with a test seed's text is a leak even if a person accepted it; alike seeds apart are reported."""
     spec = project.spec.split
     ids = [(f"must sail past the old lighthouse at noon of day {n}", n) for n in range(60)]
-    parts = {text: split_of(Seed(kind="simple", text=text, source="").id, spec) for text, _ in ids}
+    parts = {text: split_of(Seed(kind="input", text=text, source="").id, spec) for text, _ in ids}
     test = next(t for t, part in parts.items() if part == "test")
     train = next(t for t, part in parts.items() if part == "train")
     tiny.pool(store, project, {test: ["must be of the test"], train: [f"{test}!", "must be clean"]})
-    decide(store, next(p for p in store.pairs() if p.enhanced.endswith("!")), "accept")
+    decide(store, next(p for p in store.pairs() if p.output.endswith("!")), "accept")
     result = run(project, store)
     # Both rows of the training seed hold its own text, which is near the test seed's.
     assert result.reasons == {"leak": 2}
@@ -256,7 +256,7 @@ def test_a_reward_model_chooses_the_best_of_every_input(tmp_path: Path) -> None:
         result = run(project, store)
         assert result.counts == Counts(rows_in=13, accepted=6, rejected=6, waiting=1)
         assert result.reasons == {"outranked": 6, "control": 1}
-        assert all(a.pair.enhanced.endswith("good") for a in result.accepted)
+        assert all(a.pair.output.endswith("good") for a in result.accepted)
         assert all(a.score is not None for a in result.accepted)
         assert "score/reward@1" in {step.by for step in result.steps}
         again = run(project, store)
@@ -294,7 +294,7 @@ def test_relevance_is_used_when_asked_for_and_when_nothing_can_be_fitted(tmp_pat
     with Store.open(Store.url_for(project)) as store:
         tiny.pool(store, project, {"red fox": ["must be a dog", "must be a red fox there", "must run, fox"]})
         result = run(project, store, weights=lambda: weights, serve=scoring_server)
-        assert [a.pair.enhanced for a in result.accepted] == ["must be a red fox there"]
+        assert [a.pair.output for a in result.accepted] == ["must be a red fox there"]
         assert result.accepted[0].score == 2.0
         scorer = result.facts["scorer"]
         assert scorer["by"] == "score/relevance@1"
@@ -313,7 +313,7 @@ def test_auto_fits_a_model_once_and_records_it(tmp_path: Path) -> None:
     weights = Weights(tiny.language_model(tmp_path / "lm"), "rev", "test")
     frame = words(6, 1).split()
     excellent = [
-        Seed(kind="enhanced", text=" ".join(f"{f} {words(2, n * 9 + k)} ," for k, f in enumerate(frame)), source=f"{n}")
+        Seed(kind="output", text=" ".join(f"{f} {words(2, n * 9 + k)} ," for k, f in enumerate(frame)), source=f"{n}")
         for n in range(34)
     ]
     with Store.open(Store.url_for(project)) as store:

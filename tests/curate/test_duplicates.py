@@ -14,8 +14,8 @@ from schemas.records import Imported, Pair
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
 
 
-def pair(enhanced: str, simple: str = "a fox", seed: str = "s1", n: int = 0) -> Pair:
-    return Pair(seed_id=seed, simple=simple, enhanced=enhanced, system="", origin=Imported(source=f"row {n}"))
+def pair(output: str, input: str = "a fox", seed: str = "s1", n: int = 0) -> Pair:
+    return Pair(seed_id=seed, input=input, output=output, system="", origin=Imported(source=f"row {n}"))
 
 
 def text(rng: random.Random, words: int = 40) -> str:
@@ -57,8 +57,8 @@ def test_a_removed_row_is_like_the_kept_row_its_reason_names(texts: list[str], t
     for removed, verdict in zip(pairs, verdicts, strict=True):
         if not verdict.keep:
             by = kept[verdict.reason.split()[-1]]
-            same = removed.enhanced.split() == by.enhanced.split()
-            assert same or jaccard(bigrams(removed.enhanced), bigrams(by.enhanced)) >= threshold
+            same = removed.output.split() == by.output.split()
+            assert same or jaccard(bigrams(removed.output), bigrams(by.output)) >= threshold
 
 
 @given(st.lists(st.sampled_from(["the red fox", "The  red fox!", "a dog", "cats"]), max_size=12))
@@ -80,10 +80,10 @@ def test_a_chain_of_likenesses_does_not_remove_its_far_end() -> None:
 
 
 def test_simple_versions_of_one_excellent_output_are_not_duplicates() -> None:
-    """They share the target by design; only one that repeats another's simple text goes."""
+    """They share the target by design; only one that repeats another's input goes."""
     target = "a red fox in deep snow at dawn, soft light"
     levels = ["fox in snow", "a red fox standing in the snow at dawn", "Fox in snow."]
-    verdicts = duplicates([pair(target, simple, n=n) for n, simple in enumerate(levels)], 0.7)
+    verdicts = duplicates([pair(target, input, n=n) for n, input in enumerate(levels)], 0.7)
     assert [v.keep for v in verdicts] == [True, True, False]
 
 
@@ -94,13 +94,13 @@ def test_two_seeds_with_one_output_give_one_row() -> None:
     assert [v.keep for v in verdicts] == [True, False]
 
 
-@pytest.mark.parametrize("side", ["simple", "enhanced"])
+@pytest.mark.parametrize("side", ["input", "output"])
 def test_a_training_row_with_a_test_seeds_text_leaks(side: str) -> None:
     """A near-duplicate of a test seed on either side of a pair is rejected, and the reason names seed and side."""
     held = {"t1": "an old fisherman mending a torn net on the quay"}
-    texts = {"simple": "a boat", "enhanced": "a white boat far out at sea, blue light"}
+    texts = {"input": "a boat", "output": "a white boat far out at sea, blue light"}
     texts[side] = "An old fisherman mending a torn net on the quay!"
-    (verdict,) = leaks([pair(texts["enhanced"], texts["simple"])], held, 0.7)
+    (verdict,) = leaks([pair(texts["output"], texts["input"])], held, 0.7)
     assert not verdict.keep
     assert verdict.reason.startswith("leak: near-duplicate of test seed t1")
     assert f"its {side} text" in verdict.reason
@@ -115,8 +115,10 @@ def test_pairs_of_the_test_seeds_themselves_do_not_leak() -> None:
 def test_scopes_tell_pools_and_settings_apart() -> None:
     """A verdict about another pool, order or threshold never counts for this one."""
     pairs = [pair(t, seed=t, n=n) for n, t in enumerate(("a b c", "d e f"))]
-    scopes = [duplicates(p, t)[0].scope for p, t in ((pairs, 0.7), (pairs, 0.8), (pairs[::-1], 0.7), (pairs[:1], 0.7))]
-    assert len(set(scopes)) == 4
+    fingerprints = [
+        duplicates(p, t)[0].fingerprint for p, t in ((pairs, 0.7), (pairs, 0.8), (pairs[::-1], 0.7), (pairs[:1], 0.7))
+    ]
+    assert len(set(fingerprints)) == 4
     assert duplicates(pairs, 0.7) == duplicates(pairs, 0.7)
 
 

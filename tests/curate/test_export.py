@@ -15,7 +15,7 @@ import pytest
 from curate.curate import CurateResult, curate
 from curate.export import export_dataset, rows
 from curate.split import PARTS
-from schemas.errors import InputError, NotConserved, NoWork, UsageError
+from schemas.errors import InputError, NoWork, RowCountMismatch, UsageError
 from schemas.records import Review
 from schemas.spec_file import Project
 from schemas.store import Store
@@ -33,8 +33,8 @@ def project(tmp_path: Path) -> Project:
 
 
 def curated(project: Project, store: Store, **answers: Any) -> CurateResult:
-    scope = tiny.pool(store, project, answers.get("answers", ANSWERS), {"bad": "empty: nothing came"})
-    return asyncio.run(curate(project, store, scopes=[scope]))
+    fingerprint = tiny.pool(store, project, answers.get("answers", ANSWERS), {"bad": "empty: nothing came"})
+    return asyncio.run(curate(project, store, fingerprints=[fingerprint]))
 
 
 @pytest.fixture
@@ -62,15 +62,15 @@ def test_the_three_forms_hold_the_same_rows(project: Project, store: Store) -> N
 
 
 def test_both_chat_forms_are_the_same_chat(project: Project, store: Store) -> None:
-    """messages == prompt + completion: system, user with the simple text, assistant with the enhanced one."""
+    """messages == prompt + completion: system, user with the input, assistant with the output."""
     export_dataset(project, store, curated(project, store), project.folder / "dataset")
     for row in rows(project.folder / "dataset", "train"):
         assert row["messages"] == row["prompt"] + row["completion"]
         assert row["prompt"] == [
             {"role": "system", "content": "Rewrite."},
-            {"role": "user", "content": row["simple"]},
+            {"role": "user", "content": row["input"]},
         ]
-        assert row["completion"] == [{"role": "assistant", "content": row["enhanced"]}]
+        assert row["completion"] == [{"role": "assistant", "content": row["output"]}]
 
 
 def test_no_seed_is_in_two_splits(project: Project, store: Store) -> None:
@@ -167,7 +167,7 @@ def test_a_row_without_a_verdict_from_every_step_does_not_leave(project: Project
     row = result.accepted[0]
     forgotten = type(row)(row.pair, row.part, row.score, row.verdicts[1:], row.reviews)
     broken = CurateResult(result.counts, result.reasons, (forgotten, *result.accepted[1:]), result.steps, result.facts)
-    with pytest.raises(NotConserved, match="has no verdict from gate/must:must@1"):
+    with pytest.raises(RowCountMismatch, match="has no verdict from gate/must:must@1"):
         export_dataset(project, store, broken, project.folder / "dataset")
     assert not (project.folder / "dataset").exists()
 

@@ -14,20 +14,20 @@ from curate.gates.form import echo, length, repetition
 from curate.gates.language import language
 from schemas.errors import SpecError
 from schemas.records import Generated, Imported, Pair, Sampling
-from schemas.spec import Gates, Length, Pattern, Task
+from schemas.spec import GateSettings, LengthSettings, Pattern, TaskSettings
 
-TASK = Task(name="demo", style="Rewrite it in full.")
-
-
-def pair(simple: str, enhanced: str, system: str = "") -> Pair:
-    return Pair(seed_id="s", simple=simple, enhanced=enhanced, system=system, origin=Imported(source="test"))
+TASK = TaskSettings(name="demo", style="Rewrite it in full.")
 
 
-def backward(simple: str, enhanced: str) -> Pair:
+def pair(input: str, output: str, system: str = "") -> Pair:
+    return Pair(seed_id="s", input=input, output=output, system=system, origin=Imported(source="test"))
+
+
+def backward(input: str, output: str) -> Pair:
     origin = Generated(
         generator="backward", prompt="simplify/v1@0", teacher="t", sampling=Sampling(), calls=(("k", 1),)
     )
-    return Pair(seed_id="s", simple=simple, enhanced=enhanced, system="", origin=origin)
+    return Pair(seed_id="s", input=input, output=output, system="", origin=origin)
 
 
 def word(judgement: Judgement) -> str:
@@ -36,11 +36,11 @@ def word(judgement: Judgement) -> str:
     return judgement.reason.split()[0]
 
 
-BAND = Length(min_words=4, max_words=8, min_ratio=1.5, max_ratio=6)
+BAND = LengthSettings(min_words=4, max_words=8, min_ratio=1.5, max_ratio=6)
 
 
 @pytest.mark.parametrize(
-    ("simple", "enhanced", "expected"),
+    ("input", "output", "expected"),
     [
         ("red fox", "a red fox", "short"),
         ("red fox", "a red fox in fresh white snow", "ok"),
@@ -53,13 +53,13 @@ BAND = Length(min_words=4, max_words=8, min_ratio=1.5, max_ratio=6)
         ("", "one two three four", "ok"),
     ],
 )
-def test_length_counts_words_and_their_ratio(simple: str, enhanced: str, expected: str) -> None:
+def test_length_counts_words_and_their_ratio(input: str, output: str, expected: str) -> None:
     """Both bounds hold on words and on the ratio; an option is two words; unspaced scripts count by character."""
-    assert word(length(pair(simple, enhanced), BAND)) == expected
+    assert word(length(pair(input, output), BAND)) == expected
 
 
 @pytest.mark.parametrize(
-    ("enhanced", "expected"),
+    ("output", "expected"),
     [
         ("a street at night, a neon street at night, a neon street at night, a neon street at night, a neon", "loop"),
         ("a tall ship under a very very very very dark sky by the old harbour wall", "loop"),
@@ -74,13 +74,13 @@ def test_length_counts_words_and_their_ratio(simple: str, enhanced: str, expecte
         ("", "ok"),
     ],
 )
-def test_repetition_finds_loops_and_leaves_lists_alone(enhanced: str, expected: str) -> None:
+def test_repetition_finds_loops_and_leaves_lists_alone(output: str, expected: str) -> None:
     """A loop is told from a list, an anaphora, a table rule, and the keys of a JSON text."""
-    assert word(repetition(pair("x", enhanced))) == expected
+    assert word(repetition(pair("x", output))) == expected
 
 
 @pytest.mark.parametrize(
-    ("simple", "enhanced", "expected"),
+    ("input", "output", "expected"),
     [
         ("a red fox in snow", "A red fox, in snow! --ar 3:2", "echo"),
         ("a red fox in snow", "in snow a red fox", "echo"),
@@ -90,9 +90,9 @@ def test_repetition_finds_loops_and_leaves_lists_alone(enhanced: str, expected: 
         ("refund order 4471", "We have sent the refund for your order 4471 today.", "ok"),
     ],
 )
-def test_echo_is_the_input_again(simple: str, enhanced: str, expected: str) -> None:
+def test_echo_is_the_input_again(input: str, output: str, expected: str) -> None:
     """Case, order, inflection, options and filler are not additions; a few real words are."""
-    assert word(echo(pair(simple, enhanced))) == expected
+    assert word(echo(pair(input, output))) == expected
 
 
 def test_echo_of_the_instruction_is_an_echo() -> None:
@@ -106,7 +106,7 @@ def test_echo_of_the_instruction_is_an_echo() -> None:
 
 
 @pytest.mark.parametrize(
-    ("simple", "enhanced", "expected"),
+    ("input", "output", "expected"),
     [
         ("a fox", "Sure, here's an enhanced image prompt: a fox in the snow", "preamble"),
         ("a fox", "Certainly! A fox in the snow, soft light", "preamble"),
@@ -128,23 +128,21 @@ def test_echo_of_the_instruction_is_an_echo() -> None:
         ("hours", "Feel free to contact us from 9 to 5 on any day of the week.", "ok"),
     ],
 )
-def test_preamble_is_chat_and_not_courtesy(simple: str, enhanced: str, expected: str) -> None:
+def test_preamble_is_chat_and_not_courtesy(input: str, output: str, expected: str) -> None:
     """Chat about the text is rejected; a polite sentence of a reply is not."""
-    assert word(preamble(pair(simple, enhanced))) == expected
+    assert word(preamble(pair(input, output))) == expected
+
+
+PROMPT_STYLE = "Expand the user's words into one rich image prompt."
+REPLY_STYLE = "Turn the agent's note into the reply to the customer."
 
 
 @pytest.mark.parametrize(
-    ("simple", "enhanced", "expected"),
+    ("input", "output", "expected"),
     [
         ("a fox", "That's a wonderful idea! Foxes are shy.", "answered"),
         ("a fox", "I would be happy to draw a fox for you.", "answered"),
         ("a fox", "Could you tell me what style you would like for the scene?", "answered"),
-        ("paint a fox", "To paint a fox, start with the outline of the head.", "answered"),
-        ("a fox", "The image shows a fox that sleeps in the snow.", "answered"),
-        ("a fox", "A fox is a kind of small wild dog.", "answered"),
-        ("old mill", "The old mill dates back to the 17th century.", "answered"),
-        ("a fox", "a fox, adding more details such as its fur would help", "answered"),
-        ("parcel late", "You should tell the customer that the parcel is late.", "answered"),
         ("a fox", "a fox is asleep in the snow, its tail around its nose", "ok"),
         ("photo of a fox", "photo of a fox in the snow, 85mm lens", "ok"),
         ("crack, warranty yes", "The photo that you sent shows a crack, so your warranty covers it.", "ok"),
@@ -155,20 +153,95 @@ def test_preamble_is_chat_and_not_courtesy(simple: str, enhanced: str, expected:
         ("a painting of a fox", "a painting of a fox on a kitchen wall", "ok"),
     ],
 )
-def test_answered_is_not_a_rewrite(simple: str, enhanced: str, expected: str) -> None:
-    """Talk to the asker, explaining and describing from outside are rejected; questions and help in a reply are not."""
-    assert word(answered(pair(simple, enhanced))) == expected
+@pytest.mark.parametrize("style", ["", PROMPT_STYLE, REPLY_STYLE])
+def test_answered_is_not_a_rewrite(input: str, output: str, expected: str, style: str) -> None:
+    """Talk to the asker is rejected in every task; questions and help in a reply are not."""
+    assert word(answered(pair(input, output), style)) == expected
+
+
+@pytest.mark.parametrize(
+    ("style", "input", "output"),
+    [
+        (PROMPT_STYLE, "paint a fox", "To paint a fox, start with the outline of the head."),
+        (PROMPT_STYLE, "a fox", "The image shows a fox that sleeps in the snow."),
+        (PROMPT_STYLE, "a fox", "A fox is a kind of small wild dog."),
+        (PROMPT_STYLE, "old mill", "The old mill dates back to the 17th century."),
+        (PROMPT_STYLE, "a fox", "a fox, adding more details such as its fur would help"),
+        (REPLY_STYLE, "parcel late", "You should tell the customer that the parcel is late."),
+    ],
+)
+@pytest.mark.parametrize(
+    "other_style",
+    [
+        "Write the alt text of the picture.",
+        "Write the how-to for the topic.",
+        "Explain the term for a glossary.",
+        "Write guidance for support agents.",
+        "Write the brochure text.",
+        "Send a prompt, friendly e-mail.",
+        "",
+    ],
+)
+def test_what_one_task_forbids_is_what_another_asks_for(style: str, input: str, output: str, other_style: str) -> None:
+    """A rule measured on prompts or on replies is used where the style speaks of them, and nowhere else."""
+    assert word(answered(pair(input, output), style)) == "answered"
+    assert word(answered(pair(input, output), other_style)) == "ok"
 
 
 def test_the_style_may_ask_for_a_phrase() -> None:
     """What the house style says itself is not held against a text that follows it."""
     text = pair("a fox", "The image shows a fox in the snow.")
-    assert word(answered(text)) == "answered"
-    assert word(answered(text, style='Begin with "The image shows".')) == "ok"
+    assert word(answered(text, style="Rewrite the prompt.")) == "answered"
+    assert word(answered(text, style='Rewrite the prompt. Begin with "The image shows".')) == "ok"
+
+
+LABELLED = (
+    "Blank page after an empty form\n\nSystem: Linux\nUser: any\nInput: an empty form\nOutput: a blank page",
+    "Nora: Who is it?\nUser: Me.\nSystem: And who is that?",
+    "The tool reads a table.\n\nInput: a CSV file\nOutput: one line per column",
+    "Browser: Firefox\nResponse: none\nExpected: a page",
+    "Input: two spaces\nOutput: a crash\n\nExpected: an error",
+)
+
+
+@pytest.mark.parametrize("text", LABELLED)
+def test_a_label_inside_a_text_is_no_leak(text: str) -> None:
+    """A bug report, a runbook or a dialogue has lines such as `Input:`; only the start of an answer is suspect."""
+    assert word(preamble(pair("notes", text))) == "ok"
+
+
+@pytest.mark.parametrize("label", ["Input", "Output", "System", "User", "**Answer**", "### Response"])
+def test_a_label_at_the_start_is_a_leak_unless_the_task_is_made_of_them(label: str) -> None:
+    """`Output: a fox` is a copied label; in a dialogue or a report that was asked for, it is the text."""
+    text = f"{label}: a fox in the snow"
+    assert word(preamble(pair("a fox", text))) == "preamble"
+    if "#" not in label:
+        assert word(preamble(pair("a fox", text), "Write the dialogue of the two.")) == "ok"
+        assert word(preamble(pair(f"a fox, {label.strip('*')} first", text))) == "ok"
 
 
 @pytest.mark.parametrize(
-    ("simple", "enhanced", "expected"),
+    ("text", "expected"),
+    [
+        ("I can't help with that over the phone, but I have sent you a link by e-mail.", "ok"),
+        ("Hello Ben, I'm not able to assist with that printer, its maker is.", "ok"),
+        ("I'm unable to provide a refund after 60 days.", "ok"),
+        ("I can't see the photo that you attached to your message.", "ok"),
+        ("I cannot draw the money from your card before Monday.", "ok"),
+        ("I can't help with that.", "refusal"),
+        ("I'm sorry, but I can't assist with that request.", "refusal"),
+        ("I can't write this message for you.", "refusal"),
+        ("I'm not able to generate such a description.", "refusal"),
+        ("As an AI, I can't help with that over the phone.", "refusal"),
+    ],
+)
+def test_a_refusal_is_about_making_the_text_or_comes_from_an_ai(text: str, expected: str) -> None:
+    """`I can't help with that` within a reply is service; alone, or about the writing, it is a refusal."""
+    assert word(preamble(pair("note", text))) == expected
+
+
+@pytest.mark.parametrize(
+    ("input", "output", "expected"),
     [
         ("three owls", "3 owls on a branch", "ok"),
         ("3 owls", "a trio of owls on a branch", "ok"),
@@ -206,6 +279,15 @@ def test_the_style_may_ask_for_a_phrase() -> None:
         ('"Nightjar" lamp', "a lamp that burns all night", "lost_quote"),
         ("wolves in fog", "a wolf that howls in the fog", "ok"),
         ("light house", "a lighthouse above the sea", "ok"),
+        ("lighthouse", "a light house above the sea", "ok"),
+        ("light on a table", "a lighthouse above the sea", "lost_subject"),
+        ("lighthouse on a cliff", "a light above a street, soft morning", "lost_subject"),
+        ("firefighter", "a fire in the yard", "lost_subject"),
+        ("bookkeeper", "a book on a shelf", "lost_subject"),
+        ("sky", "a spooky house by the road", "lost_subject"),
+        ("sunflower", "the sun above a flower shop", "lost_subject"),
+        ("the baker's oven", "ovens of bakers", "ok"),
+        ("children running", "a child that ran", "ok"),
         ("astronout in space", "an astronaut far from home", "ok"),
         ("pw reset, acct locked", "Your password was reset and your account is open.", "ok"),
         ("angry cust, apologise, parcel late", "We are sorry that your parcel has not come.", "ok"),
@@ -216,11 +298,9 @@ def test_the_style_may_ask_for_a_phrase() -> None:
         ("", "a fox", "ok"),
     ],
 )
-def test_lost_content_is_strict_on_numbers_and_quotes_and_mild_on_words(
-    simple: str, enhanced: str, expected: str
-) -> None:
+def test_lost_content_is_strict_on_numbers_and_quotes_and_mild_on_words(input: str, output: str, expected: str) -> None:
     """A number survives in any usual writing, a quotation in its words, a subject in any of its forms."""
-    assert word(lost_content(pair(simple, enhanced))) == expected
+    assert word(lost_content(pair(input, output))) == expected
 
 
 def test_quotations_are_found_in_every_kind_of_marks() -> None:
@@ -230,7 +310,7 @@ def test_quotations_are_found_in_every_kind_of_marks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "enhanced", "expected"),
+    ("code", "output", "expected"),
     [
         ("en", "Una città di notte sotto la pioggia, luci al neon riflesse sull'asfalto bagnato e lucido", "language"),
         ("en", "a tower clock, ein alter Turm über dem Marktplatz, warmes Licht am Abend, ruhige Stimmung", "language"),
@@ -248,9 +328,9 @@ def test_quotations_are_found_in_every_kind_of_marks() -> None:
         ("en", "🦊❄️!!!", "ok"),
     ],
 )
-def test_language_rejects_only_what_is_sure(code: str, enhanced: str, expected: str) -> None:
+def test_language_rejects_only_what_is_sure(code: str, output: str, expected: str) -> None:
     """Sentences in another language or script are rejected; fragments, names and loan words are not."""
-    assert word(language(pair("x", enhanced), code)) == expected
+    assert word(language(pair("x", output), code)) == expected
 
 
 def test_a_quotation_of_the_user_has_no_language() -> None:
@@ -262,7 +342,7 @@ def test_a_quotation_of_the_user_has_no_language() -> None:
 
 
 def test_a_generated_simple_side_is_judged_and_a_persons_is_not() -> None:
-    """Backward, the simple text is the model's work; forward, it is what a person typed."""
+    """Backward, the input is the model's work; forward, it is what a person typed."""
     chatty, excellent = "Sure! Here is a short version of the prompt: a fox", "a fox in the snow, soft morning light"
     assert word(preamble(backward(chatty, excellent))) == "preamble"
     assert word(preamble(pair(chatty, excellent))) == "ok"
@@ -272,7 +352,7 @@ def test_a_generated_simple_side_is_judged_and_a_persons_is_not() -> None:
 
 def test_patterns_are_gates_of_their_own() -> None:
     """A missing pattern and a forbidden one are told by name, and one does not hide the other."""
-    gates = Gates(
+    gates = GateSettings(
         length=False,
         must=(Pattern(name="ar_flag", pattern=r"--ar \d+:\d+\Z"), Pattern(name="light", pattern=r"(?i)\blight\b")),
         must_not=(Pattern(name="slot", pattern=r"\[[^\]]*\]"),),
@@ -286,7 +366,7 @@ def test_patterns_are_gates_of_their_own() -> None:
 
 def test_a_pattern_name_used_twice_is_refused() -> None:
     """Two patterns of one name could not be told apart in a report."""
-    gates = Gates(must=(Pattern(name="flag", pattern="a"), Pattern(name="flag", pattern="b")))
+    gates = GateSettings(must=(Pattern(name="flag", pattern="a"), Pattern(name="flag", pattern="b")))
     with pytest.raises(SpecError, match="two patterns are named 'flag'"):
         gates_for(TASK, gates, Path())
 
@@ -295,22 +375,22 @@ def test_an_unknown_language_is_refused_and_can_be_switched_off() -> None:
     """A language that the identifier does not know is said at once; without the gate it may stand."""
     task = TASK.model_copy(update={"language": "xx"})
     with pytest.raises(SpecError, match=r"task\.language.*'xx'"):
-        gates_for(task, Gates(), Path())
-    assert gates_for(task, Gates(language=False), Path())
+        gates_for(task, GateSettings(), Path())
+    assert gates_for(task, GateSettings(language=False), Path())
 
 
 def test_scope_is_the_settings() -> None:
     """Changing a gate's settings changes that gate's scope and no other's; the same settings give the same scope."""
-    before = {s.by: s.scope for s in gates_for(TASK, Gates(), Path())}
-    after = {s.by: s.scope for s in gates_for(TASK, Gates(length=Length(min_words=9)), Path())}
-    assert before == {s.by: s.scope for s in gates_for(TASK, Gates(), Path("elsewhere"))}
+    before = {s.by: s.fingerprint for s in gates_for(TASK, GateSettings(), Path())}
+    after = {s.by: s.fingerprint for s in gates_for(TASK, GateSettings(length=LengthSettings(min_words=9)), Path())}
+    assert before == {s.by: s.fingerprint for s in gates_for(TASK, GateSettings(), Path("elsewhere"))}
     assert {by for by in before if before[by] != after[by]} == {"gate/length@1"}
 
 
 def test_a_gate_that_raises_leaves_the_row_waiting() -> None:
     """A crash in a gate is neither a pass nor a rejection, and says what it was."""
-    step = gates_for(TASK, Gates(), Path())[0]
-    broken = type(step)(step.by, step.scope, partial(length, bounds=None))  # type: ignore[arg-type]
+    step = gates_for(TASK, GateSettings(), Path())[0]
+    broken = type(step)(step.by, step.fingerprint, partial(length, bounds=None))  # type: ignore[arg-type]
     (verdict,) = judge(pair("a", "b"), [broken])
     assert verdict.keep is None
     assert verdict.reason.startswith("crashed: AttributeError")
@@ -318,10 +398,10 @@ def test_a_gate_that_raises_leaves_the_row_waiting() -> None:
 
 def test_judge_and_judge_text_agree() -> None:
     """The evaluation asks the very gates that selected the training rows."""
-    steps = gates_for(TASK, Gates(), Path())
+    steps = gates_for(TASK, GateSettings(), Path())
     subject = pair("a red fox", "a red fox asleep in fresh snow, frost on its whiskers, soft dawn light")
     verdicts = judge(subject, steps)
     assert [v.by for v in verdicts] == [s.by for s in steps]
     assert {v.pair_id for v in verdicts} == {subject.id}
-    told = judge_text(subject.simple, subject.enhanced, steps)
+    told = judge_text(subject.input, subject.output, steps)
     assert {v.by: (v.keep, v.score, v.reason) for v in verdicts} == {by: tuple(j) for by, j in told.items()}

@@ -12,9 +12,9 @@ import schemas.records
 import train
 from curate.gates import GateStep, Judgement, gates_for, judge_text
 from schemas.errors import SpecError
-from schemas.spec import Gates, Task
+from schemas.spec import GateSettings, TaskSettings
 
-TASK = Task(name="demo", style="Rewrite it in full.")
+TASK = TaskSettings(name="demo", style="Rewrite it in full.")
 
 
 @pytest.fixture(autouse=True)
@@ -28,20 +28,20 @@ def _import_state() -> Iterator[None]:
             del sys.modules[name]
 
 
-def only(gates: Gates, folder: Path) -> GateStep:
+def only(gates: GateSettings, folder: Path) -> GateStep:
     """The last step: the one from the user's file."""
     return gates_for(TASK, gates, folder)[-1]
 
 
-def ask(step: GateStep, enhanced: str = "a red fox in snow") -> Judgement:
-    return judge_text("a fox", enhanced, [step])[step.by]
+def ask(step: GateStep, output: str = "a red fox in snow") -> Judgement:
+    return judge_text("a fox", output, [step])[step.by]
 
 
 @pytest.mark.parametrize(
     ("body", "keep", "reason"),
     [
-        ("return 'fox' in pair.enhanced", True, "ok says rules:check"),
-        ("return 'hen' in pair.enhanced", False, "user says rules:check"),
+        ("return 'fox' in pair.output", True, "ok says rules:check"),
+        ("return 'hen' in pair.output", False, "user says rules:check"),
         ("return None", None, "unsure says rules:check"),
         ("return False, 'impolite it never says please'", False, "impolite it never says please"),
         ("return (None, None)", None, "unsure says rules:check"),
@@ -52,7 +52,7 @@ def ask(step: GateStep, enhanced: str = "a red fox in snow") -> Judgement:
 def test_a_user_gate_may_answer_in_several_shapes(tmp_path: Path, body: str, keep: bool | None, reason: str) -> None:
     """True, False, None, each with a reason, or an object like a verdict: all become one shape."""
     (tmp_path / "rules.py").write_text(f"def check(pair):\n    {body}\n")
-    step = only(Gates(user=("rules:check",)), tmp_path)
+    step = only(GateSettings(user=("rules:check",)), tmp_path)
     found = ask(step)
     assert (step.by, found.keep, found.reason) == ("gate/user:rules:check@1", keep, reason)
 
@@ -70,7 +70,7 @@ def test_a_user_gate_may_answer_in_several_shapes(tmp_path: Path, body: str, kee
 def test_a_user_gate_that_fails_never_passes_and_never_rejects(tmp_path: Path, body: str, told: str) -> None:
     """An exception, an exit or an answer that is none leaves that row waiting with the cause."""
     (tmp_path / "rules.py").write_text(f"def check(pair):\n    {body}\n")
-    found = ask(only(Gates(user=("rules:check",)), tmp_path))
+    found = ask(only(GateSettings(user=("rules:check",)), tmp_path))
     assert found.keep is None
     assert found.reason.startswith(told)
 
@@ -81,7 +81,7 @@ def test_a_gate_named_like_our_folders_runs_and_shadows_nothing(tmp_path: Path) 
         "from schemas.records import Pair\ndef check(pair):\n    return type(pair) is Pair\n"
     )
     (tmp_path / "schemas.py").write_text("raise RuntimeError('the decoy was imported')\n")
-    step = only(Gates(user=("train:check",)), tmp_path)
+    step = only(GateSettings(user=("train:check",)), tmp_path)
     assert ask(step).keep is True
     assert sys.modules["train"] is train
     assert sys.modules["schemas.records"] is schemas.records
@@ -94,9 +94,9 @@ def test_a_gate_imports_its_neighbours(tmp_path: Path) -> None:
     (tmp_path / "wordlist_of_a_neighbour.py").write_text("BAD = {'hen'}\n")
     (tmp_path / "house").mkdir()
     (tmp_path / "house" / "rules.py").write_text(
-        "from wordlist_of_a_neighbour import BAD\ndef clean(pair):\n    return not BAD & set(pair.enhanced.split())\n"
+        "from wordlist_of_a_neighbour import BAD\ndef clean(pair):\n    return not BAD & set(pair.output.split())\n"
     )
-    step = only(Gates(user=("house.rules:clean",)), tmp_path)
+    step = only(GateSettings(user=("house.rules:clean",)), tmp_path)
     assert ask(step).keep is True
     assert ask(step, "a hen").keep is False
 
@@ -107,11 +107,11 @@ def test_two_projects_have_gates_of_one_name(tmp_path: Path) -> None:
     for name, answer in (("one", "True"), ("two", "False")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "rules.py").write_text(f"def check(pair):\n    return {answer}\n")
-        steps.append(only(Gates(user=("rules:check",)), tmp_path / name))
+        steps.append(only(GateSettings(user=("rules:check",)), tmp_path / name))
     (tmp_path / "one" / "rules.py").write_text("def check(pair):\n    return None\n")
-    edited = only(Gates(user=("rules:check",)), tmp_path / "one")
+    edited = only(GateSettings(user=("rules:check",)), tmp_path / "one")
     assert [ask(step).keep for step in (*steps, edited)] == [True, False, None]
-    assert len({step.scope for step in (*steps, edited)}) == 3
+    assert len({step.fingerprint for step in (*steps, edited)}) == 3
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_an_unusable_user_gate_is_an_error_of_the_spec(tmp_path: Path, source: s
     """What is missing or wrong is said before any row is judged, with what is there instead."""
     (tmp_path / "rules.py").write_text(source + "\n")
     with pytest.raises(SpecError, match=told):
-        gates_for(TASK, Gates(user=(name,)), tmp_path)
+        gates_for(TASK, GateSettings(user=(name,)), tmp_path)
 
 
 SCHEMA = """{
@@ -141,7 +141,7 @@ SCHEMA = """{
 
 
 @pytest.mark.parametrize(
-    ("enhanced", "keep", "reason"),
+    ("output", "keep", "reason"),
     [
         ('{"subject": "fox", "light": "dawn"}', True, "ok"),
         ('{"subject": "fox", "light": "noon"}', False, "schema at $.light: 'noon' is not one of"),
@@ -155,10 +155,10 @@ SCHEMA = """{
         ("\ud800", False, "not_json"),
     ],
 )
-def test_json_schema_parses_and_validates(tmp_path: Path, enhanced: str, keep: bool, reason: str) -> None:
+def test_json_schema_parses_and_validates(tmp_path: Path, output: str, keep: bool, reason: str) -> None:
     """The text is strict JSON and valid, or the reason names the place."""
     (tmp_path / "out.json").write_text(SCHEMA)
-    found = ask(only(Gates(json_schema="out.json"), tmp_path), enhanced)
+    found = ask(only(GateSettings(json_schema="out.json"), tmp_path), output)
     assert found.keep is keep
     assert found.reason.startswith(reason)
 
@@ -167,7 +167,7 @@ def test_json_schema_parses_and_validates(tmp_path: Path, enhanced: str, keep: b
 def test_a_schema_that_cannot_be_applied_judges_nothing(tmp_path: Path, reference: str) -> None:
     """A reference that leads nowhere, or in a circle, leaves the rows waiting."""
     (tmp_path / "out.json").write_text(f'{{"$ref": "{reference}"}}')
-    found = ask(only(Gates(json_schema="out.json"), tmp_path), "{}")
+    found = ask(only(GateSettings(json_schema="out.json"), tmp_path), "{}")
     assert found.keep is None
     assert found.reason.startswith("crashed: the schema cannot be applied")
 
@@ -187,4 +187,4 @@ def test_a_bad_schema_file_is_an_error_of_the_spec(tmp_path: Path, content: str 
     if content is not None:
         (tmp_path / "out.json").write_text(content)
     with pytest.raises(SpecError, match=told):
-        gates_for(TASK, Gates(json_schema="out.json"), tmp_path)
+        gates_for(TASK, GateSettings(json_schema="out.json"), tmp_path)

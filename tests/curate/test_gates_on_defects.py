@@ -38,9 +38,9 @@ def steps(example: str) -> tuple[GateStep, ...]:
     return tuple(gates_for(spec(example).task, spec(example).curate.gates, ROOT / "examples" / example))
 
 
-def rejecting(example: str, simple: str, enhanced: str) -> dict[str, str]:
+def rejecting(example: str, input: str, output: str) -> dict[str, str]:
     """The gates that do not pass the text, with their reasons; all patterns of a kind are one gate."""
-    found = judge_text(simple, enhanced, steps(example), spec(example).task.style)
+    found = judge_text(input, output, steps(example), spec(example).task.style)
     return {
         by.removeprefix("gate/").partition("@")[0].partition(":")[0]: judgement.reason
         for by, judgement in found.items()
@@ -65,7 +65,7 @@ class Measured(NamedTuple):
 def measured() -> dict[str, Measured]:
     by_gate: dict[str, list[str | None]] = defaultdict(list)
     for row in ROWS:
-        for gate in rejecting(row["task"], row["simple"], row["enhanced"]):
+        for gate in rejecting(row["task"], row["input"], row["output"]):
             by_gate[gate].append(row["defect"])
     return {
         gate: Measured(
@@ -97,7 +97,7 @@ def test_the_set_holds_every_defect() -> None:
 @pytest.mark.parametrize("row", [row for row in ROWS if row["defect"] is None], ids=lambda row: row["id"])
 def test_no_good_row_is_rejected(row: dict[str, Any]) -> None:
     """A row without a defect passes every gate."""
-    assert rejecting(row["task"], row["simple"], row["enhanced"]) == {}
+    assert rejecting(row["task"], row["input"], row["output"]) == {}
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -105,12 +105,12 @@ def test_no_exemplar_is_rejected(example: str) -> None:
     """What the teacher is shown as right passes every gate."""
     exemplars = spec(example).exemplars
     assert len(exemplars) >= 4
-    assert [rejecting(example, e.simple, e.enhanced) for e in exemplars] == [{}] * len(exemplars)
+    assert [rejecting(example, e.input, e.output) for e in exemplars] == [{}] * len(exemplars)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_no_excellent_output_is_rejected(example: str) -> None:
-    """An excellent text passes every gate when its simple side is made of its own first words."""
+    """An excellent text passes every gate when its input is made of its own first words."""
     lines = (ROOT / "examples" / example / "excellent.jsonl").read_text(encoding="utf-8").splitlines()
     texts = [json.loads(line)["text"] for line in lines]
     assert len(texts) > 20

@@ -12,11 +12,12 @@ from curate.gates import GateStep, gates_for, judge, judge_text
 from curate.gates.content import lost_content
 from curate.gates.form import echo
 from curate.gates.numbers import NumbersTold, required
+from curate.gates.words import Vocabulary
 from schemas.records import Generated, Imported, Origin, Pair, Sampling
-from schemas.spec import Gates, Pattern, Task
+from schemas.spec import GateSettings, Pattern, TaskSettings
 
-GATES = Gates(must=(Pattern(name="flag", pattern="--ar"),), must_not=(Pattern(name="slot", pattern=r"\["),))
-STEPS = gates_for(Task(name="demo", style="Rewrite it in full."), GATES, Path())
+GATES = GateSettings(must=(Pattern(name="flag", pattern="--ar"),), must_not=(Pattern(name="slot", pattern=r"\["),))
+STEPS = gates_for(TaskSettings(name="demo", style="Rewrite it in full."), GATES, Path())
 BACKWARD = Generated(generator="backward", prompt="p/v1@0", teacher="t", sampling=Sampling(), calls=())
 
 # Words that rules look for beside text of any kind, so that the rules are reached.
@@ -32,38 +33,38 @@ PLAIN_WORDS = ("red", "fox", "snow", "old", "mill", "two", "cats", "river", "lig
 PLAIN = st.lists(st.sampled_from(PLAIN_WORDS), min_size=1, max_size=12)
 
 
-def pair(simple: str, enhanced: str, origin: Origin | None = None) -> Pair:
+def pair(input: str, output: str, origin: Origin | None = None) -> Pair:
     return Pair(
         seed_id="s",
-        simple=simple,
-        enhanced=enhanced,
+        input=input,
+        output=output,
         system="Rewrite the input as one rich line.",
         origin=origin or Imported(source="test"),
     )
 
 
-@given(simple=TEXT, enhanced=TEXT, backward=st.booleans())
-def test_gates_answer_every_text(simple: str, enhanced: str, backward: bool) -> None:
+@given(input=TEXT, output=TEXT, backward=st.booleans())
+def test_gates_answer_every_text(input: str, output: str, backward: bool) -> None:
     """No text makes a gate raise or stay undecided, and a reason is one line that starts with its word."""
-    subject = pair(simple, enhanced, BACKWARD if backward else None)
+    subject = pair(input, output, BACKWARD if backward else None)
     for step in STEPS:
         found = step.judge(subject)
         assert found.keep is (found.reason.split()[0] == "ok"), step.by
         assert "\n" not in found.reason
 
 
-@given(simple=TEXT, enhanced=TEXT, chosen=st.sets(st.integers(0, len(STEPS) - 1)))
-def test_adding_a_gate_changes_no_other_verdict(simple: str, enhanced: str, chosen: set[int]) -> None:
+@given(input=TEXT, output=TEXT, chosen=st.sets(st.integers(0, len(STEPS) - 1)))
+def test_adding_a_gate_changes_no_other_verdict(input: str, output: str, chosen: set[int]) -> None:
     """Each gate's verdict is the same alone, in any company, and in any order."""
-    everything = judge_text(simple, enhanced, STEPS)
+    everything = judge_text(input, output, STEPS)
     some: list[GateStep] = [STEPS[i] for i in sorted(chosen, reverse=True)]
-    assert judge_text(simple, enhanced, some) == {step.by: everything[step.by] for step in some}
+    assert judge_text(input, output, some) == {step.by: everything[step.by] for step in some}
 
 
-@given(simple=TEXT, enhanced=TEXT)
-def test_judging_twice_gives_the_same_verdicts(simple: str, enhanced: str) -> None:
+@given(input=TEXT, output=TEXT)
+def test_judging_twice_gives_the_same_verdicts(input: str, output: str) -> None:
     """A gate has no memory."""
-    subject = pair(simple, enhanced)
+    subject = pair(input, output)
     assert judge(subject, STEPS) == judge(subject, STEPS)
 
 
@@ -120,3 +121,64 @@ def test_a_very_long_text_is_judged_in_good_time(length: int) -> None:
     """No rule is worse than about linear in the text: 20,000 words take seconds at most, not minutes."""
     text = " ".join(f'word{i} "quoted" 12 sure, here is' for i in range(length // 5))
     assert len(judge(pair("a fox", text), STEPS)) == len(STEPS)
+
+
+LANGUAGES = ("ar", "de", "hi", "ja", "ko", "th", "zh")
+UNCASED = st.text(st.characters(categories=["Lo"], min_codepoint=0x600, max_codepoint=0xD7FF), min_size=1, max_size=6)
+
+
+@given(before=UNCASED, other=UNCASED, after=UNCASED, number=st.integers(100, 99_999_999))
+@pytest.mark.parametrize("language", ["en", *LANGUAGES])
+def test_a_digit_behind_a_letter_without_case_is_a_number(
+    language: str, before: str, other: str, after: str, number: int
+) -> None:
+    """In Chinese, Thai, Arabic and their like a word stands right before the digits and is no part of them."""
+    assert (
+        lost_content(pair(f"{before}{number}{after}", f"{other} {number}"), language).reason.split()[0] != "lost_number"
+    )
+    assert (
+        lost_content(pair(f"{other}{number}", f"{before}{number}{after}"), language).reason.split()[0] != "lost_number"
+    )
+    gone = lost_content(pair(f"{before}{number}1{after}", f"{before}{number}{after}"), language)
+    assert gone.reason.startswith("lost_number ")
+
+
+@given(number=st.integers(1, 99), head=st.sampled_from(["", "PW", "Nr"]))
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_small_number_may_be_told_in_words_that_are_not_known(language: str, number: int, head: str) -> None:
+    """Without number words of a language, only numbers that nobody spells out are asked for; a code always is."""
+    word = lost_content(pair(f"{head}{number} x", "x y z"), language).reason.split()[0]
+    assert (word == "lost_number") is bool(head)
+    assert required("three lamps", language) == []
+    assert not [n for n in required("3 lamps", "en") if n in NumbersTold("three lamps", language)]
+
+
+ROOTS = ("light", "book", "snow", "river", "garden", "winter", "market", "cart")
+TAILS = ("house", "fighter", "keeper", "flower", "board", "maker", "stone", "wright")
+
+
+@given(root=st.sampled_from(ROOTS), tail=st.sampled_from(TAILS), ending=st.sampled_from(["", "s", "'s", "ed", "ing"]))
+def test_a_word_survives_inflected_but_not_as_the_beginning_of_another(root: str, tail: str, ending: str) -> None:
+    """A form of a word is the word; a compound is another word than its first half, both ways round."""
+    assert root in Vocabulary(f"one {root}{ending} here")
+    assert f"{root}{ending}" in Vocabulary(f"one {root} here")
+    assert root not in Vocabulary(f"one {root}{tail}{ending} here")
+    assert f"{root}{tail}" not in Vocabulary(f"one {root}{ending} here")
+    assert f"{root}{tail}" in Vocabulary(f"one {root} {tail} here")
+
+
+@pytest.mark.parametrize(
+    ("language", "form", "other_form", "another_word"),
+    [
+        ("de", "häuser", "hauses", "haustür"),
+        ("fr", "nouvelles", "nouvelle", "nouveauté"),
+        ("es", "ventanas", "ventana", "ventaja"),
+        ("ru", "книги", "книгу", "книжник"),
+        ("it", "ordini", "ordine", "ordito"),
+        ("xx", "haus", "haus", "hauses"),
+    ],
+)
+def test_each_language_has_its_own_inflections(language: str, form: str, other_form: str, another_word: str) -> None:
+    """The stemmer is the one of the language; without one, only the same word is the word."""
+    assert form in Vocabulary(f"x {other_form} y", language)
+    assert form not in Vocabulary(f"x {another_word} y", language)

@@ -17,8 +17,8 @@ from schemas.records import Imported, Pair
 Answer = Callable[[list[dict[str, str]], str], Any]
 
 
-def pair(simple: str, enhanced: str, n: int = 0) -> Pair:
-    return Pair(seed_id="s", simple=simple, enhanced=enhanced, system="Rewrite.", origin=Imported(source=f"{n}"))
+def pair(input: str, output: str, n: int = 0) -> Pair:
+    return Pair(seed_id="s", input=input, output=output, system="Rewrite.", origin=Imported(source=f"{n}"))
 
 
 def scored(pairs: list[Pair], answer: Answer, asked: list[Any] | None = None) -> list[Score]:
@@ -56,7 +56,7 @@ def by_shared_words(messages: list[dict[str, str]], completion: str) -> dict[str
 
 
 def test_the_score_is_the_difference_of_two_sums() -> None:
-    """log p(enhanced | simple) - log p(enhanced): here two nats for every word taken from the input."""
+    """log p(output | input) - log p(output): here two nats for every word taken from the input."""
     pairs = [pair("red fox", "a red fox runs"), pair("red fox", "a dog", 1), pair("cat", "cat and fox", 2)]
     assert [s.value for s in scored(pairs, by_shared_words)] == [4.0, 0.0, 2.0]
 
@@ -130,11 +130,11 @@ def test_the_real_embedded_model_tells_what_belongs_to_the_input() -> None:
 
     fitting = [("a red fox in snow", "a red fox in deep snow at dawn, white breath, soft morning light")]
     fitting += [("old lighthouse", "old lighthouse on a black cliff, heavy waves, cold storm light from the left")]
-    swapped = [(simple, fitting[1 - n][1]) for n, (simple, _) in enumerate(fitting)]
+    swapped = [(input, fitting[1 - n][1]) for n, (input, _) in enumerate(fitting)]
 
     async def run() -> list[Score]:
         async with embedded() as server:
-            pairs = [pair(simple, enhanced) for simple, enhanced in fitting + swapped]
+            pairs = [pair(input, output) for input, output in fitting + swapped]
             return list(await relevance_scorer(server.base_url, server.model)(pairs))
 
     values = [score.value for score in asyncio.run(run())]

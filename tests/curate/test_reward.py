@@ -175,8 +175,7 @@ def test_the_scorer_answers_in_the_order_of_the_pairs(folder: Path) -> None:
     scorer = reward_scorer(folder, batch_tokens=256)
     rows = texts(20)
     pairs = [
-        Pair(seed_id="s", simple=s, enhanced=e, system="", origin=Imported(source=str(n)))
-        for n, (s, e) in enumerate(rows)
+        Pair(seed_id="s", input=s, output=e, system="", origin=Imported(source=str(n))) for n, (s, e) in enumerate(rows)
     ]
     scores = asyncio.run(_all(scorer, pairs))
     assert [s.value for s in scores] == pytest.approx(

@@ -18,8 +18,8 @@ rows = st.lists(
 
 def pool(given_rows: list[tuple[str, str, int | None]]) -> tuple[list[Pair], dict[str, float | None]]:
     pairs = [
-        Pair(seed_id=seed, simple=simple, enhanced=f"text {n}", system="", origin=Imported(source=f"{n}"))
-        for n, (seed, simple, _) in enumerate(given_rows)
+        Pair(seed_id=seed, input=input, output=f"text {n}", system="", origin=Imported(source=f"{n}"))
+        for n, (seed, input, _) in enumerate(given_rows)
     ]
     scores = {p.id: None if s is None else float(s) for p, (_, _, s) in zip(pairs, given_rows, strict=True)}
     return pairs, scores
@@ -27,13 +27,13 @@ def pool(given_rows: list[tuple[str, str, int | None]]) -> tuple[list[Pair], dic
 
 @given(rows, st.integers(1, 3))
 def test_the_kept_are_the_n_highest_of_their_input(given_rows: list[tuple[str, str, int | None]], n: int) -> None:
-    """Per seed and simple text: min(n, scored) are kept, none outranked by a rejected one, and the unscored wait."""
+    """Per seed and input: min(n, scored) are kept, none outranked by a rejected one, and the unscored wait."""
     pairs, scores = pool(given_rows)
     verdicts = best(pairs, scores, n)
     assert [v.pair_id for v in verdicts] == [p.id for p in pairs]
     inputs = defaultdict(list)
     for p, v in zip(pairs, verdicts, strict=True):
-        inputs[p.seed_id, p.simple].append(v)
+        inputs[p.seed_id, p.input].append(v)
         assert (v.keep is None) == (scores[p.id] is None)
     for rivals in inputs.values():
         kept = [v.score for v in rivals if v.keep]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any, Literal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.split import PARTS, part_of, split_of
+from curate.split import PARTS, held_out_inputs, most_train_rows, part_of, shortages, split_of
 from schemas.records import Seed
-from schemas.spec import Split
+from schemas.spec import Spec, SplitSettings
 
 
 @given(st.text(), st.floats(0, 0.49), st.floats(0, 0.49))
 def test_every_seed_has_one_part_and_keeps_it(seed_id: str, test: float, validation: float) -> None:
     """The part depends on the seed and the settings alone, not on which other seeds there are."""
-    split = Split(test=test, validation=validation)
+    split = SplitSettings(test=test, validation=validation)
     assert split_of(seed_id, split) in PARTS
     assert split_of(seed_id, split) == split_of(seed_id, split)
 
@@ -23,13 +25,13 @@ def test_every_seed_has_one_part_and_keeps_it(seed_id: str, test: float, validat
 @given(st.text(), st.floats(0, 0.4), st.floats(0, 0.3))
 def test_a_larger_test_share_only_adds_to_the_test(seed_id: str, test: float, more: float) -> None:
     """A seed that was locked away stays locked away when the test share grows."""
-    if split_of(seed_id, Split(test=test, validation=0)) == "test":
-        assert split_of(seed_id, Split(test=test + more, validation=0)) == "test"
+    if split_of(seed_id, SplitSettings(test=test, validation=0)) == "test":
+        assert split_of(seed_id, SplitSettings(test=test + more, validation=0)) == "test"
 
 
 def test_shares_are_those_of_the_spec() -> None:
     """Of 5,000 seeds the parts are within two points of 20, 10 and 70 %."""
-    parts = Counter(split_of(f"seed {n}", Split()) for n in range(5000))
+    parts = Counter(split_of(f"seed {n}", SplitSettings()) for n in range(5000))
     assert abs(parts["test"] / 5000 - 0.2) < 0.02
     assert abs(parts["validation"] / 5000 - 0.1) < 0.02
 
@@ -37,12 +39,12 @@ def test_shares_are_those_of_the_spec() -> None:
 def test_the_salt_draws_anew() -> None:
     """Another salt is another draw, so a lucky split can be checked."""
     ids = [f"seed {n}" for n in range(200)]
-    assert [split_of(i, Split()) for i in ids] != [split_of(i, Split(salt="other")) for i in ids]
+    assert [split_of(i, SplitSettings()) for i in ids] != [split_of(i, SplitSettings(salt="other")) for i in ids]
 
 
 def test_known_seeds_stay_where_released_versions_put_them() -> None:
     """The hash may never change: it would move seeds from the test into training."""
-    assert [split_of(f"seed {n}", Split()) for n in range(10)] == [
+    assert [split_of(f"seed {n}", SplitSettings()) for n in range(10)] == [
         "test",
         "train",
         "train",
@@ -56,11 +58,85 @@ def test_known_seeds_stay_where_released_versions_put_them() -> None:
     ]
 
 
+def _spec(**more: Any) -> Spec:
+    checks = [{"name": "a", "pattern": "a"}, {"name": "b", "pattern": "b"}]
+    evaluate = {"checks": checks, **more.pop("evaluate", {})}
+    return Spec.model_validate(
+        {"task": {"name": "t", "style": "s"}, "seeds": [{"path": "s.jsonl"}], "evaluate": evaluate, **more}
+    )
+
+
+def _seeds(count: int, kind: Literal["input", "output"] = "input") -> list[Seed]:
+    return [Seed(kind=kind, text=f"text {i}", source="s") for i in range(count)]
+
+
+def test_enough_seeds_are_no_shortage() -> None:
+    """200 input seeds at the default split prove something and can be learned from; nothing is warned about."""
+    assert shortages(_seeds(200), _spec()) == []
+
+
+def test_few_test_inputs_are_told_with_their_number() -> None:
+    """The warning holds how many test inputs these seeds and this split give, not how many the share promises."""
+    spec, seeds = _spec(), _seeds(60)
+    asked = sum(split_of(seed.id, spec.split) == "test" for seed in seeds)
+    (short, *_) = shortages(seeds, spec)
+    assert asked == len(held_out_inputs(seeds, spec)) < 20
+    assert not short.fatal
+    assert short.what.startswith(f"{asked} test inputs (of 60 input seeds); fewer than 20 can prove nothing")
+    assert "about 100 input seeds" in short.fix
+
+
+def test_a_limit_on_the_test_inputs_counts() -> None:
+    """Where evaluate.max_seeds makes them few, that is the key to raise."""
+    (short,) = shortages(_seeds(300), _spec(evaluate={"max_seeds": 5}))
+    assert short.what.startswith("5 test inputs")
+    assert "evaluate.max_seeds" in short.fix
+
+
+@pytest.mark.parametrize(
+    ("seeds", "more", "fix"),
+    [
+        (_seeds(100, "output"), {}, "Add input seeds"),
+        (_seeds(100), {"split": {"test": 0.0}}, "Set split.test"),
+        (_seeds(100), {"split": {"test": 0.0001}}, "raise split.test"),
+    ],
+)
+def test_no_test_input_is_fatal(seeds: list[Seed], more: dict[str, Any], fix: str) -> None:
+    """Excellent outputs alone, or no test split: nothing can be evaluated, and that is known before money is spent."""
+    short = shortages(seeds, _spec(**more))[0]
+    assert short.fatal
+    assert "nothing can be evaluated" in short.what
+    assert fix in short.fix
+
+
+def test_few_rows_to_train_on_are_told() -> None:
+    """Counted from the training split, the candidates that are kept, and the levels; at most the wanted ones."""
+    spec = _spec(curate={"select": {"best": 2}}, generate={"backward": {"levels": ["a", "b"]}})
+    input, output = _seeds(20), _seeds(5, "output")
+    inside = [sum(split_of(s.id, spec.split) == "train" for s in part) for part in (input, output)]
+    rows = most_train_rows([*input, *output], spec)
+    assert rows == 2 * inside[0] + 2 * inside[1] < 50
+    assert any(f"at most {rows} rows to train on" in one.what for one in shortages([*input, *output], spec))
+    assert most_train_rows(_seeds(200), _spec(generate={"accepted": 30})) == 30
+    assert most_train_rows(_seeds(200), _spec(generate={"forward": {"enabled": False}})) == 0
+
+
 def test_a_source_can_name_the_part_of_its_seeds() -> None:
     """`use` decides whatever the hash says; a seed without it goes where its hash puts it."""
-    split = Split(test=0.5, validation=0.3)
+    split = SplitSettings(test=0.5, validation=0.3)
     for n in range(20):
-        plain = Seed(kind="simple", text=f"seed {n}", source="a.jsonl:1")
+        plain = Seed(kind="input", text=f"seed {n}", source="a.jsonl:1")
         assert part_of(plain, split) == split_of(plain.id, split)
         for part in PARTS:
             assert part_of(plain.model_copy(update={"meta": {"use": part}}), split) == part
+
+
+def test_a_file_of_fresh_inputs_is_the_test_set() -> None:
+    """With `use = "test"` on a source and no share for the others, exactly its seeds are evaluated."""
+    fresh = [seed.model_copy(update={"text": f"{seed.text}!", "meta": {"use": "test"}}) for seed in _seeds(30)]
+    seeds, spec = [*_seeds(100), *fresh], _spec(split={"test": 0.0})
+    assert {seed.id for seed in held_out_inputs(seeds, spec)} == {seed.id for seed in fresh}
+    assert shortages(seeds, spec) == []
+    (short,) = shortages([*_seeds(100), *fresh[:5]], spec)
+    assert not short.fatal
+    assert 'use = "test"' in short.fix

@@ -116,21 +116,23 @@ def spec(**curate: Any) -> Spec:
 def pool(store: Store, project: Project, answers: dict[str, list[str]], failures: dict[str, str] | None = None) -> str:
     """Seeds (by their text) with their answers as forward candidates of one scope, which is returned."""
     failures = failures or {}
-    seeds = [Seed(kind="simple", text=t, source=f"seeds.jsonl:{n}") for n, t in enumerate({**answers, **failures}, 1)]
+    seeds = [Seed(kind="input", text=t, source=f"seeds.jsonl:{n}") for n, t in enumerate({**answers, **failures}, 1)]
     store.set_active_seeds(seeds)
     for seed in seeds:
         text = seed.text or ""
-        for sample, enhanced in enumerate(answers.get(text, ())):
-            pair = made_pair(seed, enhanced, sample)
-            place = Candidate(scope="now", seed_id=seed.id, generator="forward", sample=sample, pair_id=pair.id)
+        for sample, output in enumerate(answers.get(text, ())):
+            pair = made_pair(seed, output, sample)
+            place = Candidate(fingerprint="now", seed_id=seed.id, generator="forward", sample=sample, pair_id=pair.id)
             store.write(pair, place)
         if text in failures:
-            store.write(Candidate(scope="now", seed_id=seed.id, generator="forward", sample=0, failure=failures[text]))
+            store.write(
+                Candidate(fingerprint="now", seed_id=seed.id, generator="forward", sample=0, failure=failures[text])
+            )
     return "now"
 
 
-def made_pair(seed: Seed, enhanced: str, sample: int) -> Pair:
+def made_pair(seed: Seed, output: str, sample: int) -> Pair:
     origin = Generated(
         generator="forward", prompt="enhance/v1@0", teacher="t", sampling=Sampling(), calls=((f"k{sample}", 1),)
     )
-    return Pair(seed_id=seed.id, simple=seed.text or "", enhanced=enhanced, system="Rewrite.", origin=origin)
+    return Pair(seed_id=seed.id, input=seed.text or "", output=output, system="Rewrite.", origin=origin)

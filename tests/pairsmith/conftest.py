@@ -36,8 +36,8 @@ style = "Rewrite the prompt richly and end with the word END."
 path = "seeds.jsonl"
 
 [[exemplars]]
-simple = "a lighthouse"
-enhanced = "a lighthouse on a rocky cliff above the sea, white waves on dark stones END"
+input = "a lighthouse"
+output = "a lighthouse on a rocky cliff above the sea, white waves on dark stones END"
 
 [teacher]
 url = "{url}"

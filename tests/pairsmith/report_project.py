@@ -43,7 +43,7 @@ from train.evaluation import (
     Mode,
     Output,
     Rung,
-    compare,
+    against_the_rest,
     pick_examples,
     summarise,
 )
@@ -58,8 +58,8 @@ style = "Rewrite the input as one rich image prompt. End with an --ar flag."
 path = "seeds.jsonl"
 
 [[exemplars]]
-simple = "a lighthouse"
-enhanced = "a lighthouse on a rocky cliff above the sea, warm sunset light, wide landscape photograph --ar 16:9"
+input = "a lighthouse"
+output = "a lighthouse on a rocky cliff above the sea, warm sunset light, wide landscape photograph --ar 16:9"
 
 [curate.gates]
 length = { min_words = 12, max_words = 60 }
@@ -144,9 +144,7 @@ def generated(project: Project, store: Store, count: int = 60) -> None:
     """Seeds, calls, pairs and failures, with a receipt of `generate`."""
     rng = random.Random(5)
     subjects = [f"a {a} {s}" for a in _ADJECTIVES for s in _SUBJECTS][: count - 1]
-    seeds = [
-        Seed(kind="simple", text=text, source=f"seeds.jsonl:{i}") for i, text in enumerate([HOSTILE, *subjects], 1)
-    ]
+    seeds = [Seed(kind="input", text=text, source=f"seeds.jsonl:{i}") for i, text in enumerate([HOSTILE, *subjects], 1)]
     store.set_active_seeds(seeds)
     with recording(project, store, "generate") as draft:
         waiting, failed = 0, 0
@@ -160,7 +158,7 @@ def generated(project: Project, store: Store, count: int = 60) -> None:
                     key=key, attempt=1, status="empty" if empty else "ok", request={}, raw={}, text=text, usage=usage,
                     usd=0.0002, request_id=key, sample=sample, teacher="tiny", endpoint="loopback", seconds=0.4,
                 )  # fmt: skip
-                place = {"scope": SCOPE, "seed_id": seed.id, "generator": "forward", "sample": sample}
+                place = {"fingerprint": SCOPE, "seed_id": seed.id, "generator": "forward", "sample": sample}
                 if empty:
                     failed += 1
                     store.append(call, Candidate(**place, failure="empty: no text came, twice"))
@@ -171,8 +169,8 @@ def generated(project: Project, store: Store, count: int = 60) -> None:
                 )  # fmt: skip
                 pair = Pair(
                     seed_id=seed.id,
-                    simple=seed.text or "",
-                    enhanced=text,
+                    input=seed.text or "",
+                    output=text,
                     system=project.spec.task.system,
                     origin=origin,
                 )
@@ -183,7 +181,7 @@ def generated(project: Project, store: Store, count: int = 60) -> None:
         draft.usage, draft.usd, draft.calls_sent = store.spent()
         draft.facts |= {
             "scopes": {"forward": SCOPE},
-            "seeds": {"simple": len(seeds)},
+            "seeds": {"input": len(seeds)},
             "seed_problems": ["seeds.jsonl:9: x"],
         }
 
@@ -218,7 +216,9 @@ def curated(project: Project, store: Store) -> CurateResult:
     """The real curation, its receipt, and the dataset that it made."""
     weights = Weights(project.folder, "revision", "nowhere: the loopback server answers in its place")
     with recording(project, store, "curate") as draft:
-        result = asyncio.run(curate(project, store, scopes=[SCOPE], weights=lambda: weights, serve=_scoring_server))
+        result = asyncio.run(
+            curate(project, store, fingerprints=[SCOPE], weights=lambda: weights, serve=_scoring_server)
+        )
         members = tuple((row.pair.id, row.part) for row in result.accepted)
         dataset = Artifact(id=content_id("dataset", members), kind="dataset", path="dataset", members=members)
         store.write(dataset)
@@ -284,28 +284,28 @@ def evaluated(project: Project, store: Store, adapter: TrainResult, *, merged: b
     def summary(name: str, mode: Mode) -> object:
         said = outputs[name, mode]
         usage = Usage(completion_tokens=sum(2 * output.words for output in said))
-        return summarise(said, usage, checks.names, spec.evaluate.resamples, 1)
+        return summarise(said, usage, checks.names)
 
-    names = [rung[0] for rung in rungs]
-    pairs = [(b, a) for i, a in enumerate(names) for b in names[i + 1 :]]
-    compared = [compare(outputs[b, m], outputs[a, m], spec.evaluate.resamples, 1) for m in MODES for b, a in pairs]
+    compared = against_the_rest([{mode: outputs[names[0], mode] for mode in MODES} for names in rungs])
     path = project.folder / "evaluations" / "one.json"
     evaluation = Evaluation(
         id=content_id("evaluation", len(rungs)), adapter_id=adapter.adapter_id, test_set=content_id("test_set", 1),
-        checks_scope=checks.scope, check_names=checks.names, seeds=len(seeds), samples=3,
+        checks_fingerprint=checks.fingerprint, check_names=checks.names, seeds=len(seeds), samples=3,
         sampling=Sampling(temperature=0.7, top_p=0.95, max_tokens=80), greedy=Sampling(temperature=0, max_tokens=80),
-        resamples=spec.evaluate.resamples, concurrency=20,
+        concurrency=20,
         rungs=tuple(
             Rung(
                 name=rung[0], names=rung, model="tuned" if rung == ("tuned",) else "smollm2-135m-instruct",
                 revision=None, system=spec.task.style, exemplars=0 if rung[0] in ("base", "tuned") else 1,
+                decoding="generation" if rung == ("teacher",) else "evaluation",
+                sampling=Sampling(temperature=0.9, top_k=50) if rung == ("teacher",) else None,
                 sampled=summary(rung[0], "sampled"), greedy=summary(rung[0], "greedy"),
             )
             for rung in rungs
         ),
-        comparisons=tuple(one for one in compared if one is not None),
+        comparisons=compared,
         adapter_check=AdapterCheck(text="x", base=-121.25, tuned=-44.5, base_again=-121.25, tokens=38),
-        side_by_side=pick_examples([Example(seed_id=s.id, simple=s.text or "") for s in seeds], 10, 17),
+        side_by_side=pick_examples([Example(seed_id=s.id, input=s.text or "") for s in seeds], 10, 17),
         side_by_side_seed=17, outputs=tuple(o for said in outputs.values() for o in said), calls_sent=72,
         calls_reused=0, usage=Usage(prompt_tokens=30110, completion_tokens=12033), usd=0.0, seconds=88.0,
         path=str(path),

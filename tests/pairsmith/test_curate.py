@@ -59,7 +59,7 @@ def test_a_changed_threshold_is_a_query_not_a_purchase(generated: Project, teach
 
 def test_kill_9_in_the_middle_of_curation(generated: Project) -> None:
     """Killed while verdicts are written, the next run ends with what an undisturbed one gives."""
-    killed = generated.run("curate", PAIRSMITH_KILL_AT="mid_curate")
+    killed = generated.run("curate", PAIRSMITH_FAILPOINT="mid_curate")
     assert killed.returncode == -signal.SIGKILL
     assert generated.is_intact()
     resumed = generated.json("curate")

@@ -50,6 +50,17 @@ def test_what_is_broken_is_named_with_a_remedy(project: Project) -> None:
     assert all(finding["fix"] for finding in answer["findings"] if finding["state"] == "fail")
 
 
+def test_too_few_seeds_are_told_before_money_is_spent(project: Project, teacher: LoopbackTeacher) -> None:
+    """Doctor counts the test inputs and the rows to train on, and generation says the same before it asks anything."""
+    warned = [one for one in project.json("doctor")["findings"] if one["about"] == "proof"]
+    assert [one["state"] for one in warned] == ["warn"] * len(warned)
+    assert any("fewer than 20 can prove nothing" in one["what"] or "can be evaluated" in one["what"] for one in warned)
+    assert teacher.asked == []
+    done = project.run("generate")
+    for one in warned:
+        assert f"warning: {one['what']}" in " ".join((done.stdout + done.stderr).split())
+
+
 def test_a_key_is_checked_and_not_shown(project: Project) -> None:
     """The variable's name is shown, never its value."""
     done = project.run("doctor", "--set", "teacher.key_env=TINY_KEY", TINY_KEY="sesame-street")

@@ -36,7 +36,7 @@ def test_nothing_is_generated_for_a_test_set_of_its_own(project: Project, teache
     again = project.json("generate")
     assert (again["rows_in"], again["facts"]["seeds"], len(teacher.asked)) == (
         ROWS,
-        {"simple": len(SUBJECTS) + 2},
+        {"input": len(SUBJECTS) + 2},
         asked,
     )
     kept = [json.loads(body)["meta"] for (body,) in project.rows("SELECT body FROM seeds WHERE active >= 0")]
@@ -103,7 +103,7 @@ def test_status_tells_what_run_would_do(project: Project) -> None:
     project.json("generate")
     after = project.json("status")
     assert after["next"] == ["curate", "review", "train", "evaluate"]
-    assert (after["seeds"], after["pairs"], after["ledger"]["requests"]) == ({"simple": 12}, ROWS, 12)
+    assert (after["seeds"], after["pairs"], after["ledger"]["requests"]) == ({"input": 12}, ROWS, 12)
     changed = project.json("status", "--set", "generate.forward.n=3")
     assert changed["stages"][0]["why"] == "its inputs have changed"
     assert "generate    done" in project.run("status").stdout
@@ -118,10 +118,10 @@ def test_explain_tells_the_story_of_a_pair(project: Project) -> None:
     story = project.json("explain", pair_id[:12])
     assert story["id"] == pair_id
     assert story["seed"]["source"].startswith("seeds.jsonl:")
-    assert story["seed"]["text"] == story["simple"]
+    assert story["seed"]["text"] == story["input"]
     assert story["prompt"]["ref"].startswith("enhance/v1@")
     assert "=== system ===" in story["prompt"]["text"]
-    assert story["calls"][0]["raw"]["message"]["content"] == story["enhanced"]
+    assert story["calls"][0]["raw"]["message"]["content"] == story["output"]
     assert story["origin"]["teacher"] == "loopback"
     assert story["split"] in ("train", "validation", "test")
     shown = project.run("explain", pair_id[:12]).stdout

@@ -23,19 +23,23 @@ def test_a_starter_project_is_checked_and_commented(tmp_path: Path) -> None:
     assert "seeds.jsonl" in done.stdout
     assert "pairsmith run --project mine" in done.stdout
     assert "#" in (tmp_path / "mine" / "pairsmith.toml").read_text()
+    assert "fewer than 20 can prove nothing" in done.stdout, "twelve seeds show the form and no more"
+    assert "rows to train on" in done.stdout
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_comes_with_its_texts(tmp_path: Path, example: str) -> None:
-    """An example's spec loads, and every seed file that it names was copied and can be read."""
+    """An example's spec loads, every seed file that it names was copied and can be read, and the seeds are enough to
+    learn from and to prove something with."""
     written = Project(tmp_path).json("init", "--example", example, "--embedded")
+    assert written["shortages"] == []
     project = load(tmp_path)
     assert {source.path for source in project.spec.seeds} < set(written["files"])
     from synth.seeds import read_seeds
 
     reading = read_seeds(project.spec.seeds, tmp_path)
     assert reading.problems == []
-    assert {seed.kind for seed in reading.seeds} == {"simple", "enhanced"}
+    assert {seed.kind for seed in reading.seeds} == {"input", "output"}
 
 
 def test_an_example_comes_with_its_own_gates_checks_and_prompts(tmp_path: Path) -> None:
@@ -130,13 +134,13 @@ def test_every_template_takes_every_teacher(tmp_path: Path, example: str | None,
 
 
 def test_the_split_of_the_demo_leaves_enough_to_test() -> None:
-    """The image-prompts example holds out at least 24 simple seeds for the test and about 10 for validation."""
+    """The image-prompts example holds out at least 24 input seeds for the test and about 10 for validation."""
     from curate.split import split_of
     from synth.seeds import read_seeds
 
     folder = template_folder("image-prompts")
     spec = load(folder).spec
-    simple = [seed for seed in read_seeds(spec.seeds, folder).seeds if seed.kind == "simple"]
-    counted = [split_of(seed.id, spec.split) for seed in simple]
+    input = [seed for seed in read_seeds(spec.seeds, folder).seeds if seed.kind == "input"]
+    counted = [split_of(seed.id, spec.split) for seed in input]
     assert 24 <= counted.count("test") <= 30
     assert 8 <= counted.count("validation") <= 14

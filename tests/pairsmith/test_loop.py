@@ -30,19 +30,19 @@ path = "seeds.jsonl"
 
 [[seeds]]
 path = "excellent.jsonl"
-kind = "enhanced"
+kind = "output"
 
 [[exemplars]]
-simple = "a lighthouse"
-enhanced = "a lighthouse on a cliff, sunset light"
+input = "a lighthouse"
+output = "a lighthouse on a cliff, sunset light"
 
 [[exemplars]]
-simple = "two apples"
-enhanced = "two apples on a table, window light"
+input = "two apples"
+output = "two apples on a table, window light"
 
 [[exemplars]]
-simple = "old gardener"
-enhanced = "old gardener by a wall, morning light"
+input = "old gardener"
+output = "old gardener by a wall, morning light"
 
 [generate.forward]
 n = 3
@@ -97,7 +97,7 @@ def looped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str,
     (folder / "excellent.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in EXCELLENT))
     project = Project(folder)
     for moment in ("mid_curate", "mid_train"):
-        killed = project.run("run", timeout_s=280, PAIRSMITH_KILL_AT=moment)
+        killed = project.run("run", timeout_s=280, PAIRSMITH_FAILPOINT=moment)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
     calls = project.rows("SELECT count(*) FROM calls")[0][0]
     done = project.run("run", "--json", timeout_s=280)
@@ -109,9 +109,14 @@ def looped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str,
 
 
 def test_the_loop_ends_with_a_ladder_and_a_report(looped: tuple[Project, dict[str, Any]]) -> None:
-    """Base, few-shot (which is the teacher here) and tuned were measured, and the report is there."""
+    """Tuned was compared with base, few-shot and the teacher as it generates, and the report is there. Three test
+    inputs prove nothing, and nothing is called better."""
     project, answer = looped
-    assert list(answer["facts"]["strict_pass"]) == ["base", "few-shot = teacher", "tuned"]
+    outcomes = answer["facts"]["outcomes"]
+    assert list(outcomes) == ["base", "few-shot", "teacher"]
+    said = {word for modes in outcomes.values() for word in modes.values()}
+    assert said <= {"not enough evidence", "not measured"}
+    assert set(answer["facts"]["strict_pass"]) <= {*outcomes, "tuned"}
     for name, measured in answer["facts"]["systems"].items():
         assert measured["strict_sampled"] == answer["facts"]["strict_pass"][name]
         assert 0 <= measured["strict_greedy"]["low"] <= measured["strict_greedy"]["share"]

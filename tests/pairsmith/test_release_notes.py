@@ -109,7 +109,7 @@ def test_a_commit_line_that_a_model_wrote_must_say_what_was_done() -> None:
     line = "alarm rings at night #7"
     assert rejected(line, GOOD) == {}
     origin = Generated(generator="backward", prompt="commit/v1@0", teacher="t", sampling=Sampling(), calls=())
-    made = Pair(seed_id="s", simple=line, enhanced=GOOD, system="", origin=origin)
+    made = Pair(seed_id="s", input=line, output=GOOD, system="", origin=origin)
     reasons = [verdict.reason for verdict in judge(made, GATES) if verdict.keep is not True]
     assert [reason.split()[0] for reason in reasons] == ["no_verb"]
 

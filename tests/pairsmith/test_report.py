@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,7 +24,9 @@ from schemas.records import Artifact, Counts, Review
 from schemas.spec_file import Project
 from schemas.store import Store
 from tests.pairsmith import report_project as made
-from train.bootstrap import Interval
+from train.evaluation import MODES
+from train.intervals import Interval
+from train.results_table import contrast_lines
 
 
 @pytest.fixture
@@ -100,7 +105,7 @@ def test_reasons_carry_rows_that_met_them(project: Project, done: Store) -> None
     for reason in reasons:
         assert 1 <= len(reason.examples) <= 3
         assert all(example.said.startswith(reason.word) for example in reason.examples)
-        assert all((example.enhanced is None) == (reason.outcome == "failed") for example in reason.examples)
+        assert all((example.output is None) == (reason.outcome == "failed") for example in reason.examples)
 
 
 def test_scores_and_lengths_are_of_the_pool_and_of_the_accepted(project: Project, done: Store) -> None:
@@ -117,20 +122,20 @@ def test_scores_and_lengths_are_of_the_pool_and_of_the_accepted(project: Project
 
 
 def test_the_headline_is_the_evaluation_in_one_sentence(project: Project, done: Store) -> None:
-    """The head of the page gives the tuned share, the base share and their difference as the evaluation has them."""
+    """The head of the page gives tuned, base and their difference as the evaluation has them, sampled and greedy."""
     evidence = gather(project, done)
     evaluation = evidence.evaluation
     assert evaluation is not None
-    tuned, base = (evaluation.rung(name).sampled.strict for name in ("tuned", "base"))
-    gap = evaluation.comparison("tuned", "base")
-    assert tuned
-    assert base
-    assert gap
     page = render(evidence)
     head = re.search(r"<h1>(.*?)</h1>", page, re.DOTALL)
     assert head
-    for number in (percent(tuned.estimate), percent(base.estimate), points(gap.difference)):
-        assert number in head[1]
+    for mode in MODES:
+        gap = evaluation.comparison("tuned", "base", mode)
+        assert gap
+        assert gap.difference
+        shares = [getattr(evaluation.rung(name), mode).strict for name in ("tuned", "base")]
+        for number in (*(percent(share.estimate) for share in shares), f"{points(gap.difference)} {mode}"):
+            assert number in head[1]
 
 
 def test_the_ladder_has_every_rung_check_and_decoding(project: Project, done: Store) -> None:
@@ -164,18 +169,93 @@ def test_the_shown_answers_are_the_drawn_ones_bad_ones_too(project: Project, don
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
-    [(0.02, 0.3, "more often"), (-0.3, -0.02, "less often"), (-0.1, 0.2, "do not tell")],
+    ("low", "high", "p", "seeds", "said"),
+    [
+        (0.02, 0.3, 0.01, 30, "more often"),
+        (-0.3, -0.02, 0.01, 30, "less often"),
+        (-0.1, 0.2, 0.4, 30, "do not tell"),
+        (0.02, 0.3, 0.08, 30, "do not tell"),
+        (-0.1, 0.2, 0.01, 30, "do not tell"),
+        (0.5, 0.9, 0.0001, 19, "not enough evidence"),
+    ],
 )
 def test_a_difference_is_said_whichever_way_it_falls(
-    project: Project, done: Store, low: float, high: float, said: str
+    project: Project, done: Store, low: float, high: float, p: float, seeds: int, said: str
 ) -> None:
-    """The sentence follows from the interval: better, worse, or not to be told apart."""
+    """Better or worse takes the interval, the adjusted test and enough inputs; page and terminal say the same."""
     evaluation = gather(project, done).evaluation
     assert evaluation is not None
-    interval = Interval(estimate=(low + high) / 2, low=low, high=high, level=0.95, seeds=12)
-    comparison = evaluation.comparisons[0].model_copy(update={"difference": interval})
+    interval = Interval(estimate=(low + high) / 2, low=low, high=high, level=0.95, seeds=seeds)
+    comparison = evaluation.comparisons[0].model_copy(update={"difference": interval, "p_value": p, "p_holm": p})
     assert said in which_way(evaluation, comparison)
+    line = contrast_lines(evaluation.model_copy(update={"comparisons": (comparison,)}))[0]
+    words = {"more often": "better", "less often": "worse", "do not tell": "told apart"}
+    assert words.get(said, said) in line
+    if said == "not enough evidence":
+        assert "more test input" in line
+        assert "more test input" in which_way(evaluation, comparison)
+
+
+def test_what_was_not_measured_is_not_called_alike(project: Project, done: Store) -> None:
+    """A comparison with a system that gave no whole answer is "not measured", and the page still renders."""
+    evidence = gather(project, done)
+    evaluation = evidence.evaluation
+    assert evaluation is not None
+    none = [one.model_copy(update={"difference": None, "p_value": None}) for one in evaluation.comparisons]
+    unmeasured = evaluation.model_copy(update={"comparisons": tuple(none)})
+    page = render(replace(evidence, evaluation=unmeasured))
+    assert "was not measured" in page
+    assert "do not tell" not in page
+    base = evaluation.rungs[0]
+    nothing = {mode: getattr(base, mode).model_copy(update={"strict": None}) for mode in MODES}
+    rungs = (base.model_copy(update=nothing), *evaluation.rungs[1:])
+    page = render(replace(evidence, evaluation=unmeasured.model_copy(update={"rungs": rungs})))
+    assert "its base was not measured" in page
+    assert "no evaluation yet" not in page
+    assert all(line.endswith("not measured") for line in contrast_lines(unmeasured)[: len(none)])
+
+
+def test_a_difference_in_decoding_is_said(project: Project, done: Store) -> None:
+    """Where the teacher was decoded as in generation the page says so, with the settings, and that it may matter; it
+    gives no reason for a difference that nobody measured."""
+    evidence = gather(project, done)
+    assert evidence.evaluation is not None
+    assert "All are decoded alike" in render(evidence)
+    adapter = done.artifacts("adapter")[-1].id
+    trained = SimpleNamespace(adapter_id=adapter)
+    (project.folder / "evaluations" / "one.json").unlink()
+    apart = made.evaluated(project, done, trained, merged=False)  # type: ignore[arg-type]
+    page = render(replace(evidence, evaluation=apart))
+    assert "They are not decoded alike" in page
+    assert "top_k 50 (as in generation)" in page
+    assert "because it learned" not in page
+    assert any("decodings differ" in line for line in contrast_lines(apart))
+
+
+def test_an_evaluation_of_the_version_before_is_shown(project: Project, done: Store) -> None:
+    """Its file still loads; shares and differences are concluded anew from the answers that it holds."""
+    path = project.folder / "evaluations" / "one.json"
+    now = gather(project, done).evaluation
+    assert now is not None
+    old = json.loads(path.read_bytes())
+    old["resamples"] = 500
+    for rung in old["rungs"]:
+        for key in ("decoding", "sampling", "greedy_sampling"):
+            del rung[key]
+        for mode in MODES:
+            rung[mode]["strict"] |= {"method": "bootstrap", "low": rung[mode]["strict"]["estimate"]}
+    for one in old["comparisons"]:
+        del one["p_value"], one["p_holm"]
+        one["difference"] |= {"method": "bootstrap", "low": 0.9}
+    first = old["outputs"][-1]
+    old["comparisons"].append({**old["comparisons"][0], "a": "few-shot", "b": "base"})
+    path.write_text(json.dumps(old))
+    shown = gather(project, done).evaluation
+    assert shown is not None
+    assert first["key"] == shown.outputs[-1].key
+    assert shown.comparisons == now.comparisons
+    assert shown.rungs[-1].sampled.strict == now.rungs[-1].sampled.strict
+    assert "systems on held-out inputs" in render(gather(project, done))
 
 
 def test_a_text_is_shown_and_never_obeyed(project: Project, done: Store) -> None:

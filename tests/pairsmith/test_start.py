@@ -123,7 +123,7 @@ def test_a_users_files_do_not_shadow_ours_in_a_child_process(decoys: Project) ->
 
 def test_a_train_py_of_the_user_may_hold_gates(project: Project) -> None:
     """A user's `train.py` is found as a gate's module and does not replace ours."""
-    (project.folder / "train.py").write_text("def not_red(pair):\n    return 'red' not in pair.simple\n")
+    (project.folder / "train.py").write_text("def not_red(pair):\n    return 'red' not in pair.input\n")
     target = ("--set", "generate.accepted=4", "--set", 'curate.gates.user=["train:not_red"]')
     counted = project.json("generate", *target)
     assert counted["accepted"] >= 4

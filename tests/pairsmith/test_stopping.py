@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import random
 import signal
 import subprocess
@@ -66,7 +68,7 @@ def finish(project: Project, teacher: LoopbackTeacher, subjects: tuple[str, ...]
 )
 def test_kill_9_at_a_named_moment(moment: str, project: Project, teacher: LoopbackTeacher) -> None:
     """Killed while it sends, receives, commits or writes, it loses no durable answer; the next run finishes."""
-    killed = project.run("generate", PAIRSMITH_KILL_AT=moment)
+    killed = project.run("generate", PAIRSMITH_FAILPOINT=moment)
     assert killed.returncode == -signal.SIGKILL
     finish(project, teacher, SUBJECTS)
 
@@ -136,3 +138,31 @@ def test_a_receipt_is_left_by_every_end(project: Project, teacher: LoopbackTeach
     assert [receipt["ok"] for receipt in project.receipts()] == [True, False]
     assert "gone.jsonl" in project.receipts()[1]["facts"]["error"]
     assert project.rows("SELECT count(*) FROM receipts") == [(2,)]
+
+
+def test_a_terminal_that_goes_away_drains_like_sigterm(
+    make_project: Callable[..., Project], unhurried: LoopbackTeacher
+) -> None:
+    """The ssh session ends: the hangup comes twice, nothing can be written any more, and no answer is lost."""
+    project = make_project(unhurried.url, MANY)
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        project.command("generate"),
+        cwd=project.folder,
+        env=project.environ(),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+    )
+    os.close(slave)
+    while len(unhurried.asked) < 4:
+        assert process.poll() is None
+        time.sleep(0.002)
+    os.close(master)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.01)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 130
+    assert durable(project) == set(unhurried.counts())
+    assert len(unhurried.asked) < len(MANY)

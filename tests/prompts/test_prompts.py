@@ -23,8 +23,8 @@ from schemas.spec import Exemplar
 HERE = Path(__file__).parent
 OURS = Path(prompts.__file__).parent
 EXEMPLARS = (
-    Exemplar(simple="two apples", enhanced="two apples on a table, soft window light --ar 1:1"),
-    Exemplar(simple='a sign saying "OPEN"', enhanced='a sign saying "OPEN" above a door, pale dawn light --ar 3:2'),
+    Exemplar(input="two apples", output="two apples on a table, soft window light --ar 1:1"),
+    Exemplar(input='a sign saying "OPEN"', output='a sign saying "OPEN" above a door, pale dawn light --ar 3:2'),
 )
 CHECKS = (
     SimpleNamespace(name="subject", question="Does it begin with the subject of the input?"),
@@ -32,16 +32,16 @@ CHECKS = (
 )
 STYLE = "Begin with the subject, name a light,\nend with one --ar flag."
 VALUES: dict[str, dict[str, Any]] = {
-    "enhance": {"style": STYLE, "exemplars": EXEMPLARS, "simple": "an old bicycle"},
+    "enhance": {"style": STYLE, "exemplars": EXEMPLARS, "input": "an old bicycle"},
     "simplify": {
-        "enhanced": "an old bicycle in the rain, neon light --ar 2:3",
+        "output": "an old bicycle in the rain, neon light --ar 2:3",
         "level": "three to five words",
         "exemplars": EXEMPLARS,
     },
     "judge": {
         "style": STYLE,
-        "simple": "an old bicycle",
-        "enhanced": "an old bicycle in the rain, neon light --ar 2:3",
+        "input": "an old bicycle",
+        "output": "an old bicycle in the rain, neon light --ar 2:3",
         "checks": CHECKS,
     },
 }
@@ -175,7 +175,7 @@ def test_exemplars_come_out_verbatim(simple, enhanced):
 # Variables
 
 
-@pytest.mark.parametrize("values", [{}, {"simple": None}])
+@pytest.mark.parametrize("values", [{}, {"input": None}])
 def test_a_missing_variable_is_named_with_its_file(tmp_path, values):
     """A prompt with a hole in it is never sent."""
     path = wrote(tmp_path, ONE)
@@ -283,6 +283,47 @@ def test_a_schema_without_bounds_is_refused(tmp_path, schema, key):
         load("mine", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ('type = "strnig"', "'schema.type': 'strnig' is not valid"),
+        ('properties.a = { type = "strnig" }', "'schema.properties.a.type': 'strnig' is not valid"),
+        ('type = "string"\nmaxLength = "x"', "'schema.maxLength': 'x' is not of type 'integer'"),
+        ('type = "string"\nmaxLength = 5\npattern = "("', "'schema.pattern': "),
+        (
+            'properties.a = { anyOf = [{ type = "string", maxLength = 5, pattern = "[" }] }',
+            "'schema.properties.a.anyOf",
+        ),
+        ("properties = []", r"'schema\.properties': \[\] is not of type 'object'"),
+        ('required = "a"', "'schema.required': 'a' is not of type 'array'"),
+        ("patternProperties = { '(' = { type = \"null\" } }", "regular expression|is not a 'regex'"),
+        ("'$ref' = \"#/$defs/none\"", r"'schema.\$ref': '#/\$defs/none' leads nowhere"),
+        ("properties.a = { '$ref' = \"https://example.org/a.json\" }", "leads nowhere in this file"),
+        ("'$ref' = \"#\"", "RecursionError"),
+        ("'$schema' = \"https://example.org/draft\"", r"'schema.\$schema': names no draft"),
+        ("'$schema' = 7", r"'schema.\$schema': names no draft"),
+    ],
+)
+def test_a_schema_that_cannot_judge_is_refused_when_the_prompt_is_loaded(tmp_path, schema, message):
+    """The mistake is named by file and key before an answer is paid for."""
+    path = wrote(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
+    with pytest.raises(PromptError, match=message) as caught:
+        load("mine", tmp_path)
+    assert caught.value.where == str(path)
+
+
+def test_a_schema_may_refer_to_its_own_parts(tmp_path):
+    """A reference inside the file, a tree that holds itself, and every draft that is known."""
+    schema = """
+'$schema' = "http://json-schema.org/draft-07/schema#"
+type = "object"
+properties.child = { '$ref' = "#/definitions/node" }
+definitions.node = { type = "object", properties = { child = { '$ref' = "#/definitions/node" } } }
+"""
+    wrote(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
+    assert load("mine", tmp_path).schema is not None
+
+
 def test_line_ends_change_neither_the_hash_nor_the_words(tmp_path):
     """The same file checked out on another system, or saved with a byte order mark, is the same prompt."""
     unix = Prompt.read(wrote(tmp_path / "a", ONE), "mine")
@@ -342,11 +383,39 @@ def test_a_wrong_name_says_what_there_is(tmp_path, name, message):
     assert str(caught.value).startswith(message)
 
 
-def test_a_version_with_another_ending_is_not_passed_over(tmp_path):
-    """A person who wrote v2.toml means it, so going on with ours would be a silent default."""
-    wrote(tmp_path, ONE, "enhance").rename(tmp_path / "prompts" / "enhance" / "v2.toml")
-    with pytest.raises(PromptError, match=r"Rename it to v2\.jinja"):
+@pytest.mark.parametrize(
+    ("written", "fix"),
+    [
+        ("enhance/v2.toml", r"Rename it to v2\.jinja"),
+        ("enhance/V1.jinja", r"Rename it to v1\.jinja"),
+        ("enhance/v2.jinja.txt", r"Rename it to v2\.jinja"),
+        ("enhance/enhance.jinja", r"Rename it to v1\.jinja"),
+        ("enhance/v01.jinja", r"Rename it to v1\.jinja"),
+        ("enhance/v0.jinja", r"Rename it to v1\.jinja"),
+        ("enhance/prompt.md", r"Rename it to v1\.jinja"),
+        ("judge/v1.j2", r"Rename it to v1\.jinja"),
+        ("enhance.jinja", r"Move it to .*enhance.v1\.jinja"),
+        ("v1.jinja", r"Move it to .*v1.v1\.jinja"),
+        ("Enhance/v1.jinja", r"rename it to .*prompts.enhance\."),
+    ],
+)
+def test_a_file_with_a_slightly_wrong_name_is_not_passed_over(tmp_path, written, fix):
+    """A person who wrote it means it, so paying for a run with our prompt would be a silent default."""
+    path = tmp_path / "prompts" / written
+    path.parent.mkdir(parents=True)
+    path.write_text(ONE)
+    with pytest.raises(PromptError, match=fix):
         load("enhance", tmp_path)
+    with pytest.raises(PromptError, match=fix):
+        available(tmp_path)
+
+
+@pytest.mark.parametrize("name", [".hidden", "README.md", "__init__.py", "enhance/.v1.jinja.swp", "enhance/~"])
+def test_files_that_are_no_prompts_may_stand_beside_them(tmp_path, name):
+    """Notes, code, and what an editor leaves behind."""
+    wrote(tmp_path, ONE, "enhance")
+    (tmp_path / "prompts" / name).write_text("x")
+    assert load("enhance", tmp_path).text == ONE
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):
@@ -369,3 +438,10 @@ def test_the_file_shown_in_the_manual_works(tmp_path):
     wrote(tmp_path, manual.partition("```jinja\n")[2].partition("```")[0], "enhance")
     roles = [role for role, _ in chat(load("enhance", tmp_path).render(**VALUES["enhance"]))]
     assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
+
+
+def test_a_prompt_that_says_simple_and_enhanced_is_given_input_and_output(tmp_path):
+    """A released prompt never changes: one that was written with the old names renders as it did."""
+    prompt = load("mine", wrote(tmp_path, ONE).parents[2])
+    assert prompt.takes("input")
+    assert prompt.render(input="a fox") == prompt.render(simple="a fox")

@@ -24,8 +24,8 @@ style = "One sentence about a cat, at least four words. <script>alert('style')</
 path = "seeds.jsonl"
 
 [[exemplars]]
-simple = "cat"
-enhanced = "A tabby cat sleeps on a warm stove."
+input = "cat"
+output = "A tabby cat sleeps on a warm stove."
 
 [curate.gates]
 echo = false
@@ -57,7 +57,7 @@ def project(folder: Path, name: str = "cats", *, workspace: str = "pairsmith") -
     return load(folder)
 
 
-def pair_of(seed: Seed, sample: int, enhanced: str) -> Pair:
+def pair_of(seed: Seed, sample: int, output: str) -> Pair:
     origin = Generated(
         generator="forward",
         prompt="enhance/v1@0",
@@ -65,7 +65,7 @@ def pair_of(seed: Seed, sample: int, enhanced: str) -> Pair:
         sampling=Sampling(seed=sample),
         calls=((f"{seed.id}-{sample}", 1),),
     )
-    return Pair(seed_id=seed.id, simple=seed.text or "", enhanced=enhanced, system="Rewrite.", origin=origin)
+    return Pair(seed_id=seed.id, input=seed.text or "", output=output, system="Rewrite.", origin=origin)
 
 
 def fill(project: Project, store: Store, inputs: int = 12, *, nasty: bool = False) -> list[Pair]:
@@ -80,11 +80,20 @@ def fill(project: Project, store: Store, inputs: int = 12, *, nasty: bool = Fals
             words = "Too short." if sample == 3 else f"Tabby cat {number} sleeps on stove number {sample} & purrs."
             pair = pair_of(seed, sample, words if sample == 3 or not nasty else f"{words} <img src=x onerror=alert(2)>")
             pairs.append(pair)
-            places.append(Candidate(scope=SCOPE, seed_id=seed.id, generator="forward", sample=sample, pair_id=pair.id))
+            places.append(
+                Candidate(fingerprint=SCOPE, seed_id=seed.id, generator="forward", sample=sample, pair_id=pair.id)
+            )
             verdicts += judge(pair, gates)
             if sample != 3:
                 verdicts.append(
-                    Verdict(pair_id=pair.id, by="score/test@1", scope="s", keep=True, score=sample / 2, reason="scored")
+                    Verdict(
+                        pair_id=pair.id,
+                        by="score/test@1",
+                        fingerprint="s",
+                        keep=True,
+                        score=sample / 2,
+                        reason="scored",
+                    )
                 )
     store.set_active_seeds(seeds)
     store.write(*pairs, *places, *verdicts)

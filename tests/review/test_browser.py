@@ -73,11 +73,11 @@ def judged(project: Project, seeds: list[Seed], outputs: Callable[[Seed, int], l
         for sample, text in enumerate(outputs(seed, number)):
             pair = pair_of(seed, sample, text)
             verdicts = judge(pair, gates)
-            place = Candidate(scope=SCOPE, seed_id=seed.id, generator="forward", sample=sample, pair_id=pair.id)
+            place = Candidate(fingerprint=SCOPE, seed_id=seed.id, generator="forward", sample=sample, pair_id=pair.id)
             records += [pair, place, *verdicts]
             if all(verdict.keep for verdict in verdicts):
                 score = (number * 7 + sample * 5) % 11 / 10
-                told = {"pair_id": pair.id, "scope": "s", "keep": True}
+                told = {"pair_id": pair.id, "fingerprint": "s", "keep": True}
                 records.append(Verdict(by="score/reward@1", score=score, reason="scored", **told))
                 records.append(Verdict(by="judge/style@1", score=0.6, reason="unsure about its medium", **told))
     return records
@@ -126,7 +126,7 @@ def prompts(tmp_path: Path, argilla_server: ArgillaServer, connect: Callable[[st
     lines = (EXAMPLE / "seeds.jsonl").read_bytes().splitlines()[:40]
     texts = [orjson.loads(line)["text"] for line in lines]
     seeds = [Seed(kind="simple", text=text, source=f"seeds.jsonl:{at}") for at, text in enumerate(texts, 1)]
-    ends = [exemplar.enhanced.removeprefix(exemplar.simple) for exemplar in project.spec.exemplars]
+    ends = [exemplar.output.removeprefix(exemplar.input) for exemplar in project.spec.exemplars]
 
     def outputs(seed: Seed, number: int) -> list[str]:
         good = [f"{seed.text}{ends[(number + sample) % len(ends)]}" for sample in range(3)]
@@ -239,13 +239,13 @@ def test_one_person_reviews_twenty_rows_in_the_web_page(
 
 def _search_sort_and_filter(ann: Annotator, queue: Queue, rows: dict[str, Pair], told: Told) -> None:
     """Eight rows with the pointer; what is shown is what was asked for."""
-    texts = {id_: " ".join(p.enhanced for p in (pair, *queue.pool.rivals(pair))) for id_, pair in rows.items()}
+    texts = {id_: " ".join(p.output for p in (pair, *queue.pool.rivals(pair))) for id_, pair in rows.items()}
     lengths = {id_: str(record["metadata"]["length"]) for id_, record in queue.records().items()}
 
     def waiting() -> list[str]:
         return [id_ for id_ in rows if id_ not in told.answers and id_ not in told.discarded]
 
-    word = max(re.findall(r"[a-z]+", rows[waiting()[0]].simple), key=len)
+    word = max(re.findall(r"[a-z]+", rows[waiting()[0]].input), key=len)
     found = {id_ for id_ in waiting() if re.search(rf"(?i)\b{word}\b", texts[id_])}
     ann.search(word)
     assert ann.total == len(found)
@@ -273,7 +273,7 @@ def _every_answer_came_back(queue: Queue, rows: dict[str, Pair], told: Told) -> 
     times = []
     for id_, (verdict, edited, reasons) in told.answers.items():
         pair = rows[id_]
-        assert told.shown[id_] == pair.enhanced
+        assert told.shown[id_] == pair.output
         (review,) = reviews[pair.id]
         assert (review.decision, review.edited, review.reasons) == (verdict, edited, reasons)
         assert (review.reviewer, review.ranking) == (queue.names[0], ())
@@ -288,7 +288,7 @@ def _every_answer_came_back(queue: Queue, rows: dict[str, Pair], told: Told) -> 
     first, *later = [seconds for _, seconds in sorted(times)]
     assert first is None
     assert all(seconds is not None and 0 < seconds < 60 for seconds in later)
-    made = [pair.enhanced for pair in queue.store.pairs() if isinstance(pair.origin, Edited)]
+    made = [pair.output for pair in queue.store.pairs() if isinstance(pair.origin, Edited)]
     assert sorted(made) == sorted(edits)
     assert pull(queue.project, queue.store, queue.argilla).news == 0
 

@@ -12,7 +12,7 @@ from curate.review.adjudication import disagreements
 from curate.review.decision import decide, edited_pair, standing
 from schemas.records import Edited, Imported, Pair, Review
 
-PAIR = Pair(seed_id="s", simple="cat", enhanced="A tabby cat.", system="", origin=Imported(source="x:1"))
+PAIR = Pair(seed_id="s", input="cat", output="A tabby cat.", system="", origin=Imported(source="x:1"))
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -33,7 +33,7 @@ def said(reviewer: str, decision: str, minute: int = 0, **more: object) -> Revie
         ([said("ann", "accept"), said("bob", "reject"), said("dee", "accept", 9, role="adjudicator")], "accept"),
         ([said("dee", "accept", 0, role="adjudicator"), said("ann", "reject", 5)], "accept"),
         ([said("ann", "edit")], "undecided"),
-        ([said("ann", "edit", edited=PAIR.enhanced)], "undecided"),
+        ([said("ann", "edit", edited=PAIR.output)], "undecided"),
         ([said("ann", "accept", 0), said("ann", "withdrawn", 1)], None),
         ([said("ann", "accept", 0), said("ann", "withdrawn", 1), said("ann", "reject", 2)], "reject"),
         ([said("ann", "accept"), said("bob", "reject", 1), said("bob", "withdrawn", 2)], "accept"),
@@ -63,7 +63,7 @@ def test_an_edit_is_a_pair_of_its_own_that_tells_where_it_came_from() -> None:
     review = said("ann", "edit", edited="A tabby cat sleeps.")
     made = edited_pair(PAIR, review)
     assert made.origin == Edited(parent_id=PAIR.id, review_id=review.id)
-    assert (made.simple, made.enhanced) == (PAIR.simple, "A tabby cat sleeps.")
+    assert (made.input, made.output) == (PAIR.input, "A tabby cat sleeps.")
     assert made.id != PAIR.id
 
 

@@ -94,7 +94,7 @@ def test_answers_of_every_annotator_come_back_once(cats: Setup) -> None:
         assert review.sampling_probability == routed[id_][-1].sampling_probability
         assert not review.simulated
     edits = [pair for pair in cats.store.pairs() if isinstance(pair.origin, Edited)]
-    assert {pair.enhanced for pair in edits} == {"A mended cat 2.", "A mended cat 5.", "A mended cat 8."}
+    assert {pair.output for pair in edits} == {"A mended cat 2.", "A mended cat 5.", "A mended cat 8."}
     for pair in edits:
         assert isinstance(pair.origin, Edited)
         (review,) = reviews[pair.origin.parent_id]
@@ -200,7 +200,7 @@ def test_a_pull_that_was_killed_goes_on(cats: Setup, argilla_server: ArgillaServ
         answer(cats.annotators["ann"], record["id"], "edit", edited=f"Mended {record['external_id']}.")
     cats.store.close()
     command = [sys.executable, "-c", PULL, str(cats.project.folder), argilla_server.url, argilla_server.api_key]
-    environment = {**os.environ, "PAIRSMITH_KILL_AT": "mid_pull:3"}
+    environment = {**os.environ, "PAIRSMITH_FAILPOINT": "mid_pull:3"}
     killed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert killed.returncode == -9, killed.stderr
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
@@ -246,7 +246,7 @@ def test_a_changed_text_with_accept_is_an_edit(cat: Pair) -> None:
     """The page shows the text ready to change: who changes it and accepts wants the change; the untouched text does
     not count as one, nor a change under a rejection."""
     assert review_of(response(0, edited="A cat."), cat, None).decision == "edit"
-    assert review_of(response(0, edited=cat.enhanced), cat, None).decision == "accept"
+    assert review_of(response(0, edited=cat.output), cat, None).decision == "accept"
     assert review_of(response(0, edited="  "), cat, None).decision == "accept"
     rejected = review_of(response(0, verdict="reject", edited="A cat."), cat, 0.5)
     assert (rejected.decision, rejected.edited, rejected.sampling_probability) == ("reject", None, 0.5)

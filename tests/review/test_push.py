@@ -222,7 +222,7 @@ def test_a_push_that_was_killed_goes_on(cats: Project, argilla: Argilla, argilla
         fill(cats, store)
         route(cats, store, read_pool(cats, store, [SCOPE]))
     command = [sys.executable, "-c", PUSH, str(cats.folder), argilla_server.url, argilla_server.api_key]
-    environment = {**os.environ, "PAIRSMITH_KILL_AT": "mid_push:1"}
+    environment = {**os.environ, "PAIRSMITH_FAILPOINT": "mid_push:1"}
     killed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert killed.returncode == -9, killed.stderr
     before = len(on_server(argilla, cats))

@@ -21,7 +21,7 @@ from curate.review.router import (
     sample,
 )
 from schemas.records import RoutingReason, content_id
-from schemas.spec import Shares
+from schemas.spec import ReviewShares
 
 
 def pool(rows: int = 40) -> list[RouterRow]:
@@ -132,10 +132,10 @@ def test_reasons_are_told_in_their_order_and_a_row_is_shown_once() -> None:
 def test_a_batch_is_divided_without_a_rest(batch: int) -> None:
     """The parts of a batch add up to it, each within one row of its share; an empty frame's part goes to certify."""
     of = frames(pool())
-    rows = divide(batch, Shares(), of)
+    rows = divide(batch, ReviewShares(), of)
     assert sum(rows.values()) == batch
-    assert all(abs(rows[reason] - getattr(Shares(), reason) * batch) < 1 for reason in rows)
-    alone = divide(batch, Shares(), {"certify": of["certify"]})
+    assert all(abs(rows[reason] - getattr(ReviewShares(), reason) * batch) < 1 for reason in rows)
+    alone = divide(batch, ReviewShares(), {"certify": of["certify"]})
     assert alone == {"certify": batch}
 
 

@@ -104,9 +104,9 @@ def test_a_row_shows_text_candidates_and_findings_and_nothing_runs(cats: tuple[P
         assert text.startswith("<div>")
         assert text.endswith("</div>")
         assert Tags(text).tags <= {"div", "ins", "del", "br", "p", "b"}
-    assert Tags(told["fields"]["simple"]).text == pair.simple
-    assert Tags(told["fields"]["enhanced"]).text == pair.enhanced
-    assert "alert(1)" in pair.simple
+    assert Tags(told["fields"]["simple"]).text == pair.input
+    assert Tags(told["fields"]["enhanced"]).text == pair.output
+    assert "alert(1)" in pair.input
     assert "alert(2)" in Tags(told["fields"]["candidates"]).text
     assert Tags(told["fields"]["findings"]).text.startswith("length short: it has 2 words")
     assert told["metadata"]["rejected_by"] == ["gate/length@1"]
@@ -125,7 +125,7 @@ def test_candidates_are_those_of_the_same_input_in_an_order_that_says_nothing(ca
         rivals = [pool.pairs[id_] for id_ in told["metadata"]["rivals"]]
         assert sorted(rival.id for rival in rivals) == sorted(rival.id for rival in pool.rivals(pair))
         shown = Tags(told["fields"]["candidates"]).text
-        places = [shown.index(f"{letter} {rival.enhanced}") for letter, rival in zip("ABC", rivals, strict=True)]
+        places = [shown.index(f"{letter} {rival.output}") for letter, rival in zip("ABC", rivals, strict=True)]
         assert places == sorted(places)
         best_first += rivals == pool.rivals(pair)
     assert best_first < len(pool.pairs) / 2
@@ -144,13 +144,15 @@ def test_the_programs_verdict_is_not_shown_where_labels_must_be_independent(cats
     shown; others also what programs think, with agent and score."""
     made, pool = cats
     best = next(id_ for id_, row in pool.rows.items() if row.accepted)
-    opinion = Verdict(pair_id=best, by="judge/style@1", scope="s", keep=True, score=0.4, reason="unsure about the cat")
+    opinion = Verdict(
+        pair_id=best, by="judge/style@1", fingerprint="s", keep=True, score=0.4, reason="unsure about the cat"
+    )
     pool = replace(pool, findings={**pool.findings, best: (opinion,)})
     for reason in ("certify", "audit_accepted", "gold"):
         told = record(made, pool, pool.pairs[best], ["border", reason], 0.2)  # type: ignore[list-item]
         assert [s["question"] for s in told["suggestions"]] == ["edited"]
         assert told["suggestions"][0]["agent"] == "teacher-7b"
-        assert told["suggestions"][0]["value"] == pool.pairs[best].enhanced
+        assert told["suggestions"][0]["value"] == pool.pairs[best].output
         assert "findings" not in told["fields"]
     gold = record(made, pool, read_gold(made)[0].pair, ["gold"], 1.0)
     assert gold["suggestions"][0]["agent"] == made.spec.teacher.model
@@ -173,7 +175,7 @@ def test_what_may_be_left_alone_is_never_suggested(cats: tuple[Project, Pool]) -
 def test_an_adjudicator_sees_every_answer_with_what_an_edit_changes(cats: tuple[Project, Pool]) -> None:
     """Who, the verdict, the reasons, the new text; names and texts are escaped."""
     made, pool = cats
-    pair = next(pair for pair in pool.pairs.values() if pair.enhanced == "Too short.")
+    pair = next(pair for pair in pool.pairs.values() if pair.output == "Too short.")
     answers = [
         Review(pair_id=pair.id, reviewer="<i>ann", decision="reject", reasons=("off_style", "invented")),
         Review(pair_id=pair.id, reviewer="bob", decision="edit", edited="Too short.\n\nNow <b>longer</b>."),

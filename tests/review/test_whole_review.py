@@ -136,11 +136,11 @@ def fill(project: Project, store: Store) -> None:
         seeds.append(seed)
         for sample in range(4):
             pair = pair_of(seed, sample, words(f"{number} {sample}", 9 if sample < 3 else 4))
-            place = Candidate(scope=SCOPE, seed_id=seed.id, generator="forward", sample=sample, pair_id=pair.id)
+            place = Candidate(fingerprint=SCOPE, seed_id=seed.id, generator="forward", sample=sample, pair_id=pair.id)
             made += [pair, place, *judge(pair, gates)]
             if sample < 3:
                 told = {"keep": True, "score": sample / 2, "reason": "scored"}
-                made.append(Verdict(pair_id=pair.id, by="score/test@1", scope="s", **told))
+                made.append(Verdict(pair_id=pair.id, by="score/test@1", fingerprint="s", **told))
     store.set_active_seeds(seeds)
     store.write(*made)
 
@@ -249,7 +249,7 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
     pulls["last"] = pull(project, store, argilla)
     marks["adjudication"] = time.monotonic()
 
-    result = asyncio.run(curate(project, store, scopes=[SCOPE]))
+    result = asyncio.run(curate(project, store, fingerprints=[SCOPE]))
     folder = project.folder / "dataset"
     export_dataset(project, store, result, folder)
     marks["dataset"] = time.monotonic()
@@ -335,13 +335,13 @@ def test_every_decision_arrives_in_the_dataset(played: Played) -> None:
         elif said.verdict == "edit":
             assert id_ not in played.dataset
             row = played.dataset[by_parent[id_]]
-            assert (row["simple"], row["enhanced"], row["made_by"]) == (pair.simple, said.text, "edited")
+            assert (row["simple"], row["enhanced"], row["made_by"]) == (pair.input, said.text, "edited")
         else:
             assert (id_ in played.dataset) is (said.verdict == "accept")
     assert min(counted.values()) > 20
     assert counted["edit"] == len(by_parent)
     assert any(not played.pool.rows[id_].passed for id_ in played.dataset.keys() & played.plan.keys())
-    assert not {item.pair.simple for item in read_gold(played.project)} & {r["simple"] for r in played.dataset.values()}
+    assert not {item.pair.input for item in read_gold(played.project)} & {r["simple"] for r in played.dataset.values()}
 
 
 def test_the_dataset_tells_who_said_what(played: Played) -> None:
@@ -359,7 +359,7 @@ def test_the_dataset_tells_who_said_what(played: Played) -> None:
         origin = pairs[id_].origin
         if isinstance(origin, Edited):
             assert origin.parent_id == parent
-            assert reviews[origin.review_id].edited == pairs[id_].enhanced
+            assert reviews[origin.review_id].edited == pairs[id_].output
 
 
 def test_nothing_disappears(played: Played) -> None:

@@ -18,7 +18,7 @@ JSON = st.recursive(
 
 def pair(**changes: object) -> Pair:
     origin = Generated(generator="forward", prompt="p/v1@0", teacher="t", sampling=Sampling(), calls=(("k", 1),))
-    values = {"seed_id": "s", "simple": "a", "enhanced": "b", "system": "", "origin": origin}
+    values = {"seed_id": "s", "input": "a", "output": "b", "system": "", "origin": origin}
     return Pair.model_validate({**values, **changes})
 
 
@@ -29,7 +29,7 @@ def test_an_id_does_not_depend_on_the_order_of_keys(parts: dict[str, object]) ->
     assert content_id("x", parts) != content_id("y", parts)
 
 
-@given(st.text().filter(lambda text: text.isprintable()), st.sampled_from(["simple", "enhanced"]))
+@given(st.text().filter(lambda text: text.isprintable()), st.sampled_from(["input", "output"]))
 def test_a_record_survives_json(text: str, kind: str) -> None:
     """A record read back from its JSON is equal and has the same id."""
     seed = Seed.model_validate({"kind": kind, "text": text, "source": "x:1"})
@@ -40,12 +40,12 @@ def test_a_record_survives_json(text: str, kind: str) -> None:
 
 def test_where_a_seed_was_read_is_not_part_of_its_id() -> None:
     """The same text in two files is one seed; another kind is another seed."""
-    seed = Seed(kind="simple", text="a", source="one:1")
-    assert seed.id == Seed(kind="simple", text="a", source="two:9", license="CC0-1.0").id
-    assert seed.id != Seed(kind="enhanced", text="a", source="one:1").id
+    seed = Seed(kind="input", text="a", source="one:1")
+    assert seed.id == Seed(kind="input", text="a", source="two:9", license="CC0-1.0").id
+    assert seed.id != Seed(kind="output", text="a", source="one:1").id
 
 
-@pytest.mark.parametrize("change", [{"seed_id": "t"}, {"simple": "c"}, {"enhanced": "c"}, {"system": "c"}])
+@pytest.mark.parametrize("change", [{"seed_id": "t"}, {"input": "c"}, {"output": "c"}, {"system": "c"}])
 def test_whatever_a_student_sees_is_part_of_a_pairs_id(change: dict[str, str]) -> None:
     """Two pairs with another text, system prompt or seed are two pairs, also when one is a copy of the other."""
     first = pair()
@@ -56,14 +56,14 @@ def test_whatever_a_student_sees_is_part_of_a_pairs_id(change: dict[str, str]) -
 def test_a_record_refuses_to_change_and_to_take_unknown_keys() -> None:
     """Records are facts: frozen, and a typo is an error."""
     with pytest.raises(ValidationError, match="frozen"):
-        pair().simple = "c"  # type: ignore[misc]
+        pair().input = "c"  # type: ignore[misc]
     with pytest.raises(ValidationError, match="Extra inputs"):
         pair(enhancd="x")
 
 
 def test_a_place_has_one_outcome() -> None:
     """A candidate is a pair or a failure, never both, never neither."""
-    place = {"scope": "x", "seed_id": "s", "generator": "forward", "sample": 0}
+    place = {"fingerprint": "x", "seed_id": "s", "generator": "forward", "sample": 0}
     for outcome in ({}, {"pair_id": "p", "failure": "empty"}):
         with pytest.raises(ValidationError, match="either a pair or a failure"):
             Candidate.model_validate({**place, **outcome})
@@ -71,7 +71,9 @@ def test_a_place_has_one_outcome() -> None:
 
 def test_could_not_judge_is_neither_yes_nor_no() -> None:
     """The third answer is kept as it is through JSON: not False, not 0."""
-    verdict = Verdict(pair_id="p", by="score/x@1", scope="s", keep=None, score=None, reason="crashed: out of memory")
+    verdict = Verdict(
+        pair_id="p", by="score/x@1", fingerprint="s", keep=None, score=None, reason="crashed: out of memory"
+    )
     back = Verdict.model_validate_json(verdict.model_dump_json())
     assert back.keep is None
     assert back.score is None

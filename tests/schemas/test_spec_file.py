@@ -34,13 +34,13 @@ path = "a.jsonl"
 
 [[seeds]]
 path = "b.csv"
-kind = "enhanced"
+kind = "output"
 [seeds.columns]
 text = "prompt"
 
 [[exemplars]]
-simple = "a fox"
-enhanced = "a fox in the snow"
+input = "a fox"
+output = "a fox in the snow"
 
 [generate.backward]
 levels = [
@@ -161,7 +161,7 @@ def test_broken_toml_is_named_by_its_line(tmp_path, old, new, needle):
     ("old", "new", "key", "near", "needle"),
     [
         ("epochs = 2", "epohcs = 2", "train.epohcs", "epochs", "epohcs"),
-        ('kind = "enhanced"', 'knid = "enhanced"', "seeds.1.knid", "kind", "knid"),
+        ('kind = "output"', 'knid = "output"', "seeds.1.knid", "kind", "knid"),
         ("[generate.backward]", "[generate.bakward]", "generate.bakward", "backward", "[generate.bakward]"),
         ('name = "other"', 'nam = "other"', "curate.gates.must_not.0.nam", "name", "nam ="),
         ("min_words", "minwords", "curate.gates.length.minwords", "min_words", "length ="),
@@ -205,7 +205,7 @@ def test_a_missing_key_is_named(tmp_path, old, new, key):
         ("epochs = 2", 'epochs = "two"', r"'train\.epochs': .*number.* \(got 'two'\)", 'epochs = "two"'),
         ("epochs = 2", "epochs = 0", r"'train\.epochs': Input should be greater than 0 \(got 0\)", "epochs = 0"),
         ('name = "demo"', "name = 7", r"'task\.name': expected a string \(got 7\)", "name = 7"),
-        ('kind = "enhanced"', 'kind = "rich"', r"'seeds\.1\.kind': .*'simple' or 'enhanced' \(got 'rich'\)", '"rich"'),
+        ('kind = "output"', 'kind = "rich"', r"'seeds\.1\.kind': .*'input' or 'output' \(got 'rich'\)", '"rich"'),
         ("length = { min_words = 3 }", "length = true", r"'curate\.gates\.length': expected a table", "length ="),
         ("{ min_words = 3 }", "{ min_words = -3 }", r"'curate\.gates\.length\.min_words': .*\(got -3\)", "length ="),
         ('pattern = "--v"', 'pattern = "("', r"'curate\.gates\.must_not\.0\.pattern': .*regular expression", '"("'),
@@ -319,10 +319,10 @@ SETTABLE = {
 SETTABLE |= {
     "generate.backward.levels": '["a"]',
     "curate.gates.user": '["own:gate"]',
-    "evaluate.user": '["own:check"]',
     "curate.gates.length": "false",
 }
 SETTABLE |= {"review.confidence": "0.75", "review.reasons": '["a", "b"]'}
+SETTABLE |= {"evaluate.user": '["own:check"]'}
 # A rule between keys refuses each of these alone.
 COUPLED = {key for key in SETTABLE if key.startswith("review.shares.") or key == "review.url"}
 
@@ -334,9 +334,9 @@ def get(node: Any, key: str) -> Any:
 
 
 def test_every_key_outside_of_lists_is_set_below():
-    """The property covers the whole spec: the two keys that it leaves out are a free table and a list."""
+    """The property covers the whole spec: the keys that it leaves out are free tables and a list."""
     left_out = {key.rpartition(".")[2] for key in KEYS if key not in SETTABLE and "[]" not in key}
-    assert left_out == {"extra", "stop"}
+    assert left_out == {"extra", "stop", "finish_reasons"}
 
 
 @pytest.mark.parametrize("key", sorted(SETTABLE.keys() - COUPLED))
@@ -391,7 +391,7 @@ LINES = {
     ("seeds", "1", "path"): '"b.csv"',
     ("seeds", "1", "columns"): "[seeds.columns]",
     ("seeds", "1", "columns", "text"): 'text = "prompt"',
-    ("exemplars", "0", "enhanced"): "enhanced = ",
+    ("exemplars", "0", "output"): "output = ",
     ("generate", "backward", "levels", "1"): "levels = [",
     ("curate", "gates", "length", "min_words"): "min_words",
     ("curate", "gates", "must", "0", "pattern"): "must = [",
@@ -474,6 +474,14 @@ def test_the_file_shown_in_the_manual_works(tmp_path):
     """docs/spec.md opens with a whole file that can be copied."""
     text = MANUAL.read_text(encoding="utf-8").partition("```toml\n")[2].partition("```")[0]
     assert load(wrote(tmp_path, text)).spec.task.name == "captions"
+
+
+@pytest.mark.parametrize("key", ["model", "messages", "n", "stream"])
+def test_extra_may_not_replace_the_question(tmp_path, key):
+    """Three answers would be paid and one kept, or another model would be credited."""
+    folder = wrote(tmp_path)
+    with pytest.raises(SpecError, match=f"extra may not set '{key}'"):
+        load(folder, [f"generate.forward.sampling.extra={{ {key} = 3 }}"])
 
 
 CHECKS = "checks = [\n" + FULL.partition("checks = [\n")[2].partition("]\n")[0] + "]\n"

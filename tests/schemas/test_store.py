@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -26,6 +27,7 @@ from schemas.records import (
     Generated,
     Pair,
     Receipt,
+    Record,
     Review,
     Routed,
     Sampling,
@@ -34,12 +36,14 @@ from schemas.records import (
     Verdict,
     now,
 )
+from schemas.spec import Spec
+from schemas.spec_file import Project
 from schemas.store import Store, tables
 from schemas.store.migrate import config, upgrade_to
 
 
 def seed(text: str, source: str = "seeds.jsonl:1") -> Seed:
-    return Seed(kind="simple", text=text, source=source)
+    return Seed(kind="input", text=text, source=source)
 
 
 def call(key: str, attempt: int = 1, **changes: object) -> Call:
@@ -56,21 +60,23 @@ def call(key: str, attempt: int = 1, **changes: object) -> Call:
     return Call.model_validate({"key": key, "attempt": attempt, **values, **changes})
 
 
-def pair(enhanced: str) -> Pair:
+def pair(output: str) -> Pair:
     origin = Generated(
         generator="forward", prompt="enhance/v1@0", teacher="t", sampling=Sampling(seed=1), calls=(("k", 1),)
     )
-    return Pair(seed_id="s", simple="a cat", enhanced=enhanced, system="", origin=origin)
+    return Pair(seed_id="s", input="a cat", output=output, system="", origin=origin)
 
 
 def test_every_kind_of_record_comes_back_as_it_was_written(store_url: str) -> None:
     """What is put into the store is read back equal, in the order of writing, after closing and opening again."""
     kept = pair("a tabby cat")
-    verdict = Verdict(pair_id=kept.id, by="gate/length@1", scope="x", keep=None, score=float("nan"), reason="crashed")
+    verdict = Verdict(
+        pair_id=kept.id, by="gate/length@1", fingerprint="x", keep=None, score=float("nan"), reason="crashed"
+    )
     review = Review(pair_id=kept.id, reviewer="ann", decision="edit", edited="a cat", sampling_probability=0.5)
     receipt = Receipt(command="generate", ok=True, counts=Counts(), seconds=1.5, started=now(), spec_hash="h")
     artifact = Artifact(id="a1", kind="dataset", path="dataset", members=((kept.id, "train"),))
-    candidate = Candidate(scope="sc", seed_id="s", generator="forward", sample=0, pair_id=kept.id)
+    candidate = Candidate(fingerprint="sc", seed_id="s", generator="forward", sample=0, pair_id=kept.id)
     draw = Draw(seed=1, population=40, size=10, frame="f")
     routed = Routed(pair_id=kept.id, reason="certify", sampling_probability=0.25, draw=draw, dataset="cats")
     with Store.open(store_url) as store:
@@ -104,7 +110,7 @@ def test_writing_the_same_record_twice_keeps_one(store_url: str) -> None:
 
 def test_a_later_outcome_replaces_the_failure_of_the_same_place(store_url: str) -> None:
     """A candidate that failed and was retried with success counts once, as a pair."""
-    place = {"scope": "x", "seed_id": "s", "generator": "forward", "sample": 0}
+    place = {"fingerprint": "x", "seed_id": "s", "generator": "forward", "sample": 0}
     with Store.open(store_url) as store:
         store.write(Candidate.model_validate({**place, "failure": "empty"}))
         store.write(Candidate.model_validate({**place, "pair_id": "p"}))
@@ -113,8 +119,8 @@ def test_a_later_outcome_replaces_the_failure_of_the_same_place(store_url: str) 
 
 def test_the_latest_verdict_of_a_step_counts_and_other_scopes_stay_apart(store_url: str) -> None:
     """A verdict `could not judge` gives way to a later one of the same step and settings only."""
-    first = Verdict(pair_id="p", by="score/reward@1", scope="a", keep=None, reason="crashed")
-    other = first.model_copy(update={"scope": "b"})
+    first = Verdict(pair_id="p", by="score/reward@1", fingerprint="a", keep=None, reason="crashed")
+    other = first.model_copy(update={"fingerprint": "b"})
     later = first.model_copy(update={"keep": True, "score": 1.5, "reason": "scored"})
     with Store.open(store_url) as store:
         store.write(first, other)
@@ -193,7 +199,7 @@ def test_an_older_store_is_upgraded_with_its_rows_and_a_newer_one_refused(store_
     engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
     upgrade_to(engine, "head")  # already there: nothing happens
     with Store.open(store_url) as store:
-        assert [p.enhanced for p in store.pairs()] == ["kept"]
+        assert [p.output for p in store.pairs()] == ["kept"]
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
@@ -209,18 +215,33 @@ FIRST_REVIEW = (
 FIRST_REVIEW_ID = "d890db4c9beefb3697974e86a718e7ed"
 
 
+def _in_the_first_schema(record: Record) -> tuple[Any, dict[str, Any]]:
+    """The statement and the values with which the first schema's code wrote `record`."""
+    table, values = tables.row(record)
+    old_words = {"fingerprint": "scope", "input": "simple", "output": "enhanced"}
+    body = values["body"]
+    for new, old in old_words.items():
+        body = body.replace(f'"{new}":', f'"{old}":').replace(f':"{new}"', f':"{old}"')
+    values = {old_words.get(name, name): value for name, value in values.items()} | {"body": body}
+    return sa.insert(sa.table(table.name, *map(sa.column, values))), values
+
+
 def test_a_store_of_the_first_schema_is_upgraded_with_every_row(store_url: str) -> None:
     """Rows that the first schema's code wrote are all there after the upgrade, a reader is told before it, and what
     was reviewed keeps its id."""
     engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
     upgrade_to(engine, "0001")
     old = pair("kept")
-    rows = [old, seed("a"), call("k"), Verdict(pair_id=old.id, by="gate/length@1", scope="x", keep=True, reason="ok")]
+    rows = [
+        old,
+        seed("a"),
+        call("k"),
+        Verdict(pair_id=old.id, by="gate/length@1", fingerprint="x", keep=True, reason="ok"),
+    ]
     with engine.begin() as connection:
         assert not sa.inspect(connection).has_table("routed")
         for record in rows:
-            table, values = tables.row(record)
-            connection.execute(sa.insert(table).values(values))
+            connection.execute(*_in_the_first_schema(record))
         review = {"id": FIRST_REVIEW_ID, "pair_id": "p", "body": FIRST_REVIEW}
         connection.execute(sa.insert(tables.reviews).values(review))
     with pytest.raises(StoreError, match="needs an upgrade"):
@@ -291,7 +312,7 @@ def test_a_full_disk_is_named_and_confirmed_rows_stay(tmp_path: Path) -> None:
         with pytest.raises(StoreFull, match="goes on where it stopped"):
             store.write(*(call(f"k{i}", request={"text": "x" * 2_000}) for i in range(200)))
     with Store.open(url) as store:
-        assert [p.enhanced for p in store.pairs()] == ["kept"]
+        assert [p.output for p in store.pairs()] == ["kept"]
 
 
 @pytest.mark.parametrize("content", [b"not a database at all, just text" * 100, b"SQLite format 3\x00garbage" * 50])
@@ -318,3 +339,57 @@ def test_a_password_is_never_shown() -> None:
     with pytest.raises(StoreError) as caught:
         Store.open("postgresql://ann:s3cret@127.0.0.1:1/x")
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_licence_that_is_added_or_corrected_arrives(tmp_path):
+    """The latest reading of a seed tells where it was read and under which licence; it stays the same seed."""
+    first, *_, last = seeds = [
+        Seed(kind="input", text="a dog", source=source, license=licence)
+        for source, licence in (("a:1", None), ("a:2", "CC0-1.0"), ("b:1", "CC-BY-NC-4.0"))
+    ]
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+        for seed in seeds:
+            store.set_active_seeds([seed])
+            assert store.seeds() == [seed]
+        assert store.seeds(active=False) == [last]
+    assert first.id == last.id
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%20b", "a b#c", "\u00e4\u00f6"])
+def test_a_project_folder_may_have_any_name(tmp_path, name):
+    """The store is a file in that folder and nowhere else, though `?` and `%` mean something in a URL."""
+    folder = tmp_path / name
+    folder.mkdir()
+    url = Store.url_for(project_in(folder))
+    assert not Store.exists(url)
+    with Store.open(url) as store:
+        store.write(Seed(kind="input", text="a", source="x"))
+    assert Store.exists(url)
+    assert (folder / "pairsmith.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_relative_url_means_a_file_in_the_project(tmp_path, monkeypatch):
+    """Not in the folder that the command happens to be run from, where everything would be bought again."""
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path)
+    project = project_in(tmp_path / "project", store={"url": "sqlite:///own.db"})
+    with Store.open(Store.url_for(project)):
+        assert (tmp_path / "project" / "own.db").is_file()
+    monkeypatch.setenv("MY_STORE", "sqlite:///other.db")
+    named = project_in(tmp_path / "project", store={"url_env": "MY_STORE"})
+    assert Store.url_for(named).endswith("project/other.db")
+    absolute = f"sqlite:///{tmp_path / 'else.db'}"
+    assert Store.url_for(project_in(tmp_path / "project", store={"url": absolute})) == absolute
+    away = project_in(tmp_path, store={"url": "postgresql://me@host/db"})
+    assert Store.url_for(away) == "postgresql://me@host/db"
+
+
+def project_in(folder, **tables):
+    spec = {
+        "task": {"name": "t", "style": "s"},
+        "seeds": [{"path": "seeds.txt"}],
+        "evaluate": {"checks": [{"name": "a", "pattern": "a"}, {"name": "b", "pattern": "b"}]},
+        **tables,
+    }
+    return Project(folder, Spec.model_validate(spec))

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from synth.engine import generate
-from tests.synth.rig import rig, simple
+from tests.synth.rig import input, rig
 
 
 async def main(url: str, folder: Path, seeds: int) -> None:
     async with rig(url, folder, concurrency=4) as r:
-        result = await generate(r.store, simple(seeds), r.generators, concurrency=4)
+        result = await generate(r.store, input(seeds), r.generators, concurrency=4)
         assert result.counts.conserved
         print(result.counts.model_dump_json())
 

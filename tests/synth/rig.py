@@ -10,17 +10,18 @@ from typing import Any
 
 from prompts import load
 from schemas.records import Sampling, Seed
-from schemas.spec import Backward, Exemplar, Forward, Task, Teacher
+from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, TaskSettings, TeacherSettings
 from schemas.store import Store
 from synth.endpoint import Endpoint
 from synth.generators import Generator, backward, forward
 from synth.ledger import Ledger
 
-TASK = Task(name="dogs", style="Write at length.")
-EXEMPLARS = (Exemplar(simple="a cat", enhanced="a cat on a red sofa in the evening"),)
+TASK = TaskSettings(name="dogs", style="Write at length.")
+EXEMPLARS = (Exemplar(input="a cat", output="a cat on a red sofa in the evening"),)
 
 
-# Prompts of the tests' own, whose last turn begins with the seed, whatever the released ones say.
+# Prompts of the tests' own, whose last turn begins with the seed, whatever the released ones say. Their names of input
+# and output are the old ones, and golden fingerprints are made of them: they do not change.
 PROMPTS = {
     "enhance": """+++
 about = "A test's prompt."
@@ -67,20 +68,20 @@ class Rig:
         return (self.forward, self.backward)
 
 
-def simple(count: int) -> list[Seed]:
+def input(count: int) -> list[Seed]:
     """Seeds `dog 0`, `dog 1`, ..."""
-    return [Seed(kind="simple", text=f"dog {i}", source=f"seeds.jsonl:{i + 1}") for i in range(count)]
+    return [Seed(kind="input", text=f"dog {i}", source=f"seeds.jsonl:{i + 1}") for i in range(count)]
 
 
-def enhanced(count: int) -> list[Seed]:
+def output(count: int) -> list[Seed]:
     """Excellent outputs."""
-    return [Seed(kind="enhanced", text=f"hound {i} on a hill at dawn", source=f"e.txt:{i + 1}") for i in range(count)]
+    return [Seed(kind="output", text=f"hound {i} on a hill at dawn", source=f"e.txt:{i + 1}") for i in range(count)]
 
 
 @asynccontextmanager
 async def rig(url: str, folder: Path, *, n: int = 2, retry_failed: bool = False, **teacher: Any) -> AsyncIterator[Rig]:
     """Opened on the store in `folder`."""
-    spec = Teacher(**{"url": url, "model": "loopback", "retries": 2, "concurrency": 8, **teacher})
+    spec = TeacherSettings(**{"url": url, "model": "loopback", "retries": 2, "concurrency": 8, **teacher})
     with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
         endpoint = Endpoint(
             spec.url,
@@ -92,8 +93,8 @@ async def rig(url: str, folder: Path, *, n: int = 2, retry_failed: bool = False,
         )
         async with endpoint:
             ledger = Ledger(store, endpoint, spec, retry_failed=retry_failed)
-            ahead = Forward(n=n, sampling=Sampling(temperature=0.9))
-            back = Backward(levels=("three words", "one sentence"), sampling=Sampling(temperature=0.7))
+            ahead = ForwardSettings(n=n, sampling=Sampling(temperature=0.9))
+            back = BackwardSettings(levels=("three words", "one sentence"), sampling=Sampling(temperature=0.7))
             yield Rig(
                 store,
                 ledger,

@@ -265,7 +265,16 @@ def test_a_redirect_is_reported_and_not_followed() -> None:
         ask(teacher)
 
 
-def test_a_server_that_refuses_n_is_asked_for_one() -> None:
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        fails(400, "n must be 1"),
+        fails(422, "Only one completion choice is allowed: 'n'"),
+        fails(400, "unknown", param="n"),
+        fails(400, "Parameter `n`: 3 is not supported"),
+    ],
+)
+def test_a_server_that_refuses_n_is_asked_for_one(refusal: Reply) -> None:
     """The request is repeated without n, and later ones leave it out at once."""
 
     async def twice() -> None:
@@ -274,9 +283,80 @@ def test_a_server_that_refuses_n_is_asked_for_one() -> None:
                 answer = await endpoint.ask(chat("a dog"), Sampling(), n=3)
                 assert len(answer.choices) == 1
 
-    with LoopbackTeacher(lambda ask: fails(400, "n must be 1") if ask.n > 1 else says()) as teacher:
+    with LoopbackTeacher(lambda ask: refusal if ask.n > 1 else says()) as teacher:
         asyncio.run(twice())
     assert [a.n for a in teacher.asked] == [3, 1, 1]
+
+
+def test_a_stray_refusal_does_not_end_the_use_of_n() -> None:
+    """One 400 that does not speak of n says nothing of n: the bill of few-shot prompts hangs on it."""
+
+    async def many() -> int:
+        async with Endpoint(teacher.url, "loopback") as endpoint:
+            for i in range(20):
+                await endpoint.ask(chat(f"dog {i}"), Sampling(), n=4)
+            return endpoint.sent
+
+    for stray in (1, 7):
+
+        def reply(ask: Ask, stray: int = stray) -> Reply:
+            return fails(400, "moderation is down") if ask.number == stray else Reply()
+
+        with LoopbackTeacher(reply) as teacher:
+            assert asyncio.run(many()) == 21
+        assert [ask.n for ask in teacher.asked].count(4) == 20
+
+
+def test_a_server_that_refuses_n_without_a_word_of_it_is_understood() -> None:
+    """Refused twice with n, taken twice without it, and never several choices: then n is left out."""
+
+    async def many() -> None:
+        async with Endpoint(teacher.url, "loopback") as endpoint:
+            for i in range(5):
+                await endpoint.ask(chat(f"dog {i}"), Sampling(), n=3)
+
+    with LoopbackTeacher(lambda ask: fails(400, "bad request") if ask.n > 1 else says("a")) as teacher:
+        asyncio.run(many())
+    assert [ask.n for ask in teacher.asked] == [3, 1, 3, 1, 1, 1, 1]
+
+
+def test_extra_never_replaces_the_question() -> None:
+    """The model, the messages and n are what the ledger's key says, whatever an old store or a caller puts there."""
+    with LoopbackTeacher() as teacher:
+        extra = {"model": "other", "messages": [], "min_p": 0.1}
+        assert ask(teacher, sampling=Sampling(extra=extra)).choices
+    assert teacher.asked[0].body["model"] == "loopback"
+    assert teacher.asked[0].prompt == "a dog"
+    assert teacher.asked[0].body["min_p"] == 0.1
+
+
+@pytest.mark.parametrize("proxy", ["socks5://me:s3cr3t@h:1080", "http://me:s3cr3t@h:99999", "http://me:s3cr3t@:1"])
+def test_a_proxy_that_cannot_be_used_is_named(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not spoken to in a protocol that it does not know, and its password is not shown."""
+
+    async def once() -> None:
+        async with Endpoint("https://teacher.invalid/v1", "m", retries=0) as endpoint:
+            await endpoint.ask(chat("a dog"), Sampling())
+
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(TeacherError, match="HTTPS_PROXY") as caught:
+        asyncio.run(once())
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_the_password_of_a_proxy_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library puts the proxy's whole URL into its message, which goes to the store, receipts and the screen."""
+
+    async def once() -> None:
+        async with Endpoint("https://teacher.invalid/v1", "m", retries=0, backoff_s=0.001) as endpoint:
+            await endpoint.ask(chat("a dog"), Sampling())
+
+    with LoopbackTeacher() as proxy:  # it answers CONNECT with an error, as a proxy without the right password does
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:s3cr3t@{proxy.url.removeprefix('http://')}")
+        with pytest.raises((Broken, TeacherError)) as caught:
+            asyncio.run(once())
+    assert "s3cr3t" not in str(caught.value)
+    assert "s3cr3t" not in repr(caught.value.__cause__)
 
 
 def test_a_model_that_renamed_max_tokens_is_understood() -> None:

@@ -19,7 +19,7 @@ from schemas.records import Pair, Seed
 from schemas.store import Store
 from synth.engine import GenerateResult, generate
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
-from tests.synth.rig import Rig, enhanced, rig, simple
+from tests.synth.rig import Rig, input, output, rig
 
 
 def run(
@@ -40,8 +40,8 @@ def run(
 
 
 def test_every_place_has_an_outcome_and_a_second_run_asks_nothing(tmp_path: Path) -> None:
-    """Samples of simple seeds and levels of enhanced ones; the pairs are in the store; the rerun sends 0 requests."""
-    seeds: list[Seed] = [*simple(10), *enhanced(5)]
+    """Samples of input seeds and levels of enhanced ones; the pairs are in the store; the rerun sends 0 requests."""
+    seeds: list[Seed] = [*input(10), *output(5)]
     with LoopbackTeacher() as teacher:
         result, r = run(teacher, tmp_path, seeds)
         assert result.counts.model_dump() == {
@@ -57,7 +57,7 @@ def test_every_place_has_an_outcome_and_a_second_run_asks_nothing(tmp_path: Path
         assert again.counts == result.counts
         assert (again.pairs_made, again.pairs_kept, r.ledger.sent, r.ledger.reused) == (0, 30, 0, 0)
         assert len(teacher.asked) == asked
-        grown, r = run(teacher, tmp_path, [*seeds, *simple(12)[10:]], n=3)
+        grown, r = run(teacher, tmp_path, [*seeds, *input(12)[10:]], n=3)
         assert (grown.counts.rows_in, grown.pairs_made) == (46, 16)
         assert r.ledger.sent == 12
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}", write=False) as store:
@@ -68,20 +68,20 @@ def test_failures_are_rows_with_reasons_and_keep_nobody_else(tmp_path: Path) -> 
     """One seed each that is empty, refused, cut and truncated: four reasons, and every other row is there."""
     faults = {"dog 1": says("", ""), "dog 2": fails(400), "dog 3": cuts(), "dog 4": says("a", "b", finish="length")}
     with LoopbackTeacher(lambda ask: faults.get(ask.prompt, says())) as teacher:
-        result, _ = run(teacher, tmp_path, simple(10))
+        result, _ = run(teacher, tmp_path, input(10))
         assert result.reasons == {"empty": 2, "refused": 2, "broken": 2, "truncated": 2}
         assert (result.failed, result.waiting) == (8, 12)
         asked = teacher.counts()
         faults.clear()
-        result, r = run(teacher, tmp_path, simple(10))
+        result, r = run(teacher, tmp_path, input(10))
         # The cut one had no answer, so it is asked; the others used up their attempts.
         assert result.reasons == {"empty": 2, "refused": 2, "truncated": 2}
         assert teacher.counts() - asked == {"dog 3": 1}
-        result, r = run(teacher, tmp_path, simple(10), retry_failed=True)
+        result, r = run(teacher, tmp_path, input(10), retry_failed=True)
         assert result.counts.waiting == 20
         assert r.ledger.sent == 3
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}", write=False) as store:
-        assert all(pair.enhanced.strip() for pair in store.pairs())
+        assert all(pair.output.strip() for pair in store.pairs())
         assert all(candidate.failure is None for candidate in store.candidates())
 
 
@@ -89,11 +89,11 @@ def test_accept_decides_and_none_waits(tmp_path: Path) -> None:
     """True, False and None are three outcomes, and old pairs are asked about as well."""
 
     async def accept(pair: Pair) -> bool | None:
-        return {"0": True, "1": False}.get(pair.simple[-1])
+        return {"0": True, "1": False}.get(pair.input[-1])
 
     with LoopbackTeacher() as teacher:
         for kept in (0, 6):
-            result, _ = run(teacher, tmp_path, simple(3), options={"accept": accept})
+            result, _ = run(teacher, tmp_path, input(3), options={"accept": accept})
             assert (result.accepted, result.rejected, result.waiting, result.pairs_kept) == (2, 2, 2, kept)
 
 
@@ -102,25 +102,41 @@ def test_a_target_is_not_overshot_by_more_than_a_seed(n: int, tmp_path: Path) ->
     """No more places are open than could still be needed, so money is not spent past the target."""
 
     async def accept(pair: Pair) -> bool:
-        return int(pair.simple.removeprefix("dog ")) % 3 != 0
+        return int(pair.input.removeprefix("dog ")) % 3 != 0
 
     with LoopbackTeacher(latency_s=0.002) as teacher:
         options = {"accept": accept, "target": 20}
-        result, _ = run(teacher, tmp_path, simple(500), n=n, options=options, concurrency=16)
+        result, _ = run(teacher, tmp_path, input(500), n=n, options=options, concurrency=16)
         assert result.target_reached
         assert 20 <= result.accepted < 20 + n
         assert result.rows_in == sum(ask.n for ask in teacher.asked)
         assert result.counts.conserved
         asked = len(teacher.asked)
-        again, _ = run(teacher, tmp_path, simple(500), n=n, options=options, concurrency=16)
+        again, _ = run(teacher, tmp_path, input(500), n=n, options=options, concurrency=16)
         assert again.target_reached
         assert len(teacher.asked) == asked
+
+
+@pytest.mark.parametrize("backward_first", [True, False])
+def test_a_target_counts_and_ends_forward_generation_only(backward_first: bool, tmp_path: Path) -> None:
+    """Whichever way the seeds stand: so many forward rows, and every backward one."""
+
+    async def accept(pair: Pair) -> bool:
+        return True
+
+    seeds = [*output(10), *input(10)] if backward_first else [*input(10), *output(10)]
+    with LoopbackTeacher() as teacher:
+        result, _ = run(teacher, tmp_path, seeds, options={"accept": accept, "target": 6})
+        assert result.target_reached
+        forward = sum(ask.n for ask in teacher.asked if ask.prompt.startswith("dog"))
+        assert (forward, result.rows_in) == (6, 6 + 2 * 10)
+        assert result.counts.conserved
 
 
 def test_a_target_without_accept_is_a_mistake(tmp_path: Path) -> None:
     """Nothing would ever be accepted."""
     with LoopbackTeacher() as teacher, pytest.raises(ValueError, match="accept"):
-        run(teacher, tmp_path, simple(1), options={"target": 5})
+        run(teacher, tmp_path, input(1), options={"target": 5})
 
 
 def test_seeds_are_streamed(tmp_path: Path) -> None:
@@ -129,7 +145,7 @@ def test_seeds_are_streamed(tmp_path: Path) -> None:
 
     def stream() -> Iterator[Seed]:
         nonlocal taken, ahead
-        for seed in simple(600):
+        for seed in input(600):
             taken += 1
             ahead = max(ahead, taken - len(teacher.asked))
             yield seed
@@ -140,7 +156,7 @@ def test_seeds_are_streamed(tmp_path: Path) -> None:
         assert ahead <= 4 * 4 + 1
         assert r.ledger.in_flight_peak <= 8
         tracemalloc.start()
-        run(teacher, tmp_path, (seed for seed in simple(600)), n=1)
+        run(teacher, tmp_path, (seed for seed in input(600)), n=1)
         assert tracemalloc.get_traced_memory()[1] < 8e6
         tracemalloc.stop()
 
@@ -150,7 +166,7 @@ def test_progress_tells_the_numbers(tmp_path: Path) -> None:
     seen: list[dict[str, float]] = []
     with LoopbackTeacher() as teacher:
         options = {"progress": lambda stage, numbers: seen.append({"stage": stage, **numbers})}
-        run(teacher, tmp_path, [*simple(4), *enhanced(1)], options=options)
+        run(teacher, tmp_path, [*input(4), *output(1)], options=options)
     assert seen[-1] == {
         "stage": "generate",
         "done": 10,
@@ -168,7 +184,7 @@ def test_stop_drains_and_the_next_run_goes_on(tmp_path: Path) -> None:
     async def interrupted() -> GenerateResult:
         stop = asyncio.Event()
         async with rig(teacher.url, tmp_path) as r:
-            running = asyncio.create_task(generate(r.store, simple(100), r.generators, concurrency=8, stop=stop))
+            running = asyncio.create_task(generate(r.store, input(100), r.generators, concurrency=8, stop=stop))
             await asyncio.to_thread(teacher.wait_for, 30)
             stop.set()
             result = await running
@@ -182,7 +198,7 @@ def test_stop_drains_and_the_next_run_goes_on(tmp_path: Path) -> None:
         assert 0 < result.rows_in < 200
         # What was asked is done: nothing was sent and thrown away.
         assert result.rows_in == 2 * len(teacher.asked)
-        again, _ = run(teacher, tmp_path, simple(100))
+        again, _ = run(teacher, tmp_path, input(100))
         assert again.counts.waiting == 200
         assert set(teacher.counts().values()) == {1}
 
@@ -198,7 +214,7 @@ def test_a_failure_of_the_teacher_is_raised_after_draining(tmp_path: Path) -> No
     result = GenerateResult()
     with LoopbackTeacher(reply) as teacher:
         with pytest.raises(TeacherError, match="no quota"):
-            run(teacher, tmp_path, simple(100), options={"result": result})
+            run(teacher, tmp_path, input(100), options={"result": result})
         assert len(teacher.asked) < 40
         with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}", write=False) as store:
             assert len(store.call_index()) == 2 * (len(teacher.asked) - 1)
@@ -208,21 +224,21 @@ def test_a_failure_of_the_teacher_is_raised_after_draining(tmp_path: Path) -> No
 def test_a_full_disk_stops_everything_at_once(tmp_path: Path) -> None:
     """StoreFull, a few requests more at most, and a store that opens again with all that was confirmed."""
     with LoopbackTeacher() as teacher:
-        run(teacher, tmp_path, simple(20))
+        run(teacher, tmp_path, input(20))
         asked = len(teacher.asked)
         largest = max(path.stat().st_size for path in tmp_path.glob("pairsmith.db*"))
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest + 65_536, hard))
         try:
             with pytest.raises(StoreFull):
-                run(teacher, tmp_path, simple(2000))
+                run(teacher, tmp_path, input(2000))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert len(teacher.asked) - asked < 200
         with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
             assert len(store.pairs()) >= 40
             confirmed = len(store.call_index())
-        again, r = run(teacher, tmp_path, simple(100))
+        again, r = run(teacher, tmp_path, input(100))
         assert again.counts.waiting == 200
         assert r.ledger.sent <= (200 - confirmed) / 2
 
@@ -253,7 +269,7 @@ def test_rows_are_conserved_under_any_faults(schedule: list[Reply], n: int, hono
         tempfile.TemporaryDirectory() as folder,
         LoopbackTeacher(lambda ask: next(faults, says()), honours_n=honours_n) as teacher,
     ):
-        seeds = [*simple(6), *enhanced(3)]
+        seeds = [*input(6), *output(3)]
         result, _ = run(teacher, Path(folder), seeds, n=n)
         assert result.counts.conserved
         assert result.rows_in == 6 * n + 3 * 2
@@ -264,7 +280,7 @@ def test_rows_are_conserved_under_any_faults(schedule: list[Reply], n: int, hono
         assert again.waiting >= result.waiting
         with Store.open(f"sqlite:///{Path(folder) / 'pairsmith.db'}", write=False) as store:
             assert len(store.pairs()) == again.waiting
-            assert all(pair.simple.strip() and pair.enhanced.strip() for pair in store.pairs())
+            assert all(pair.input.strip() and pair.output.strip() for pair in store.pairs())
             assert len(store.candidates()) == again.rows_in
             for rows in store.call_index().values():
                 assert [status for _, status in rows].count("ok") <= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,21 @@ from hypothesis import strategies as st
 from prompts import load
 from schemas.errors import PromptError
 from schemas.records import Generated, Sampling
-from schemas.spec import Backward, Exemplar, Forward, Task, Teacher
+from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, TaskSettings, TeacherSettings
 from schemas.store import Store
+from synth.answers import clean
 from synth.endpoint import Endpoint
-from synth.generators import Generator, Outcome, clean, forward, scope
+from synth.generators import Generator, Outcome, backward, fingerprint, forward
 from synth.ledger import Ledger
 from tests.synth.loopback import LoopbackTeacher, says
-from tests.synth.rig import EXEMPLARS, TASK, Rig, enhanced, prompts_in, rig, simple
+from tests.synth.rig import EXEMPLARS, TASK, Rig, input, output, prompts_in, rig
 
 
 def outcomes(teacher: LoopbackTeacher, folder: Path, which: str, **settings: Any) -> tuple[list[Outcome], Rig]:
     async def run() -> tuple[list[Outcome], Rig]:
         async with rig(teacher.url, folder, **settings) as r:
             generator: Generator = getattr(r, which)
-            (seed,) = simple(1) if which == "forward" else enhanced(1)
+            (seed,) = input(1) if which == "forward" else output(1)
             return [outcome async for outcome in generator(seed)], r
 
     return asyncio.run(run())
@@ -40,8 +42,8 @@ def test_forward_makes_n_candidates_of_a_simple_seed(tmp_path: Path) -> None:
     for o in made:
         assert o.pair is not None
         assert o.candidate.pair_id == o.pair.id
-        assert (o.pair.simple, o.pair.system) == ("dog 0", TASK.system)
-        assert o.pair.enhanced.startswith("dog 0, at length")
+        assert (o.pair.input, o.pair.system) == ("dog 0", TASK.system)
+        assert o.pair.output.startswith("dog 0, at length")
         origin = o.pair.origin
         assert isinstance(origin, Generated)
         assert (origin.generator, origin.teacher, origin.prompt) == (
@@ -55,7 +57,7 @@ def test_forward_makes_n_candidates_of_a_simple_seed(tmp_path: Path) -> None:
     roles = [m["role"] for m in asked.body["messages"]]
     assert roles == ["system", "user", "assistant", "user"]
     assert TASK.style in asked.body["messages"][0]["content"]
-    assert asked.body["messages"][2]["content"] == EXEMPLARS[0].enhanced
+    assert asked.body["messages"][2]["content"] == EXEMPLARS[0].output
 
 
 def test_backward_makes_one_simple_version_at_every_level(tmp_path: Path) -> None:
@@ -63,7 +65,7 @@ def test_backward_makes_one_simple_version_at_every_level(tmp_path: Path) -> Non
     with LoopbackTeacher(lambda ask: says("a hound")) as teacher:
         made, _ = outcomes(teacher, tmp_path, "backward")
     pairs = [o.pair for o in made if o.pair]
-    assert [(p.simple, p.enhanced, p.meta) for p in pairs] == [
+    assert [(p.input, p.output, p.meta) for p in pairs] == [
         ("a hound", "hound 0 on a hill at dawn", {"level": "three words"}),
         ("a hound", "hound 0 on a hill at dawn", {"level": "one sentence"}),
     ]
@@ -118,23 +120,25 @@ def test_cleaning_never_adds_or_reorders(text: str) -> None:
 def scope_of(
     folder: Path,
     *,
-    task: Task = TASK,
+    task: TaskSettings = TASK,
     exemplars: tuple[Exemplar, ...] = EXEMPLARS,
-    settings: Forward | Backward | None = None,
+    settings: ForwardSettings | BackwardSettings | None = None,
     prompt: str = "enhance",
     **teacher: Any,
 ) -> str:
-    spec = Teacher(model=teacher.pop("model", "m"), **teacher)
+    spec = TeacherSettings(model=teacher.pop("model", "m"), **teacher)
     with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
         ledger = Ledger(store, Endpoint("http://h", spec.model), spec)
-        return scope("forward", task, exemplars, settings or Forward(), load(prompt, prompts_in(folder)), ledger)
+        return fingerprint(
+            "forward", task, exemplars, settings or ForwardSettings(), load(prompt, prompts_in(folder)), ledger
+        )
 
 
 def test_a_scope_names_what_shapes_pairs_and_nothing_else(tmp_path: Path) -> None:
     """Another style, exemplars, sampling, prompt or teacher is a new pool; more candidates or another port is not."""
     base = scope_of(tmp_path)
     same = [
-        scope_of(tmp_path, settings=Forward(n=9)),
+        scope_of(tmp_path, settings=ForwardSettings(n=9)),
         scope_of(tmp_path, url="http://other:1", concurrency=3, timeout_s=1.0, attempts=9, retries=0),
         scope_of(tmp_path, model="alias", identity="m"),
     ]
@@ -143,8 +147,8 @@ def test_a_scope_names_what_shapes_pairs_and_nothing_else(tmp_path: Path) -> Non
         scope_of(tmp_path, task=TASK.model_copy(update={"style": "Write less."})),
         scope_of(tmp_path, task=TASK.model_copy(update={"system": "Rewrite."})),
         scope_of(tmp_path, exemplars=()),
-        scope_of(tmp_path, settings=Forward(sampling=Sampling(temperature=0.1))),
-        scope_of(tmp_path, settings=Backward(sampling=Forward().sampling)),
+        scope_of(tmp_path, settings=ForwardSettings(sampling=Sampling(temperature=0.1))),
+        scope_of(tmp_path, settings=BackwardSettings(sampling=ForwardSettings().sampling)),
         scope_of(tmp_path, model="m2"),
         scope_of(tmp_path, revision="r2"),
         scope_of(tmp_path, prompt="simplify"),
@@ -158,7 +162,52 @@ def test_a_prompt_that_asks_for_what_generation_lacks_is_refused_at_once(tmp_pat
     own.mkdir(parents=True)
     (own / "v1.jinja").write_text('+++\nabout = "x"\n[variables]\nmood = "m"\n+++\n=== user ===\n{{ mood }}\n')
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
-        spec = Teacher(model="m")
+        spec = TeacherSettings(model="m")
         ledger = Ledger(store, Endpoint("http://h", "m"), spec)
-        with pytest.raises(PromptError, match=r"'mood'.*exemplars, language, simple, style, system"):
-            forward(TASK, EXEMPLARS, Forward(), load("enhance", tmp_path), ledger)
+        with pytest.raises(PromptError, match=r"'mood'.*exemplars, input, language, style, system"):
+            forward(TASK, EXEMPLARS, ForwardSettings(), load("enhance", tmp_path), ledger)
+
+
+def prompt_of(folder: Path, name: str, variables: str, said: str) -> None:
+    own = folder / "prompts" / name
+    own.mkdir(parents=True, exist_ok=True)
+    (own / "v1.jinja").write_text(f'+++\nabout = "x"\n[variables]\n{variables}\n+++\n=== user ===\n{said}\n')
+
+
+STYLE, SIMPLE, ENHANCED, LEVEL = 'style = "s"\n', 'input = "i"\n', 'output = "o"\n', 'level = "l"\n'
+
+
+@pytest.mark.parametrize(
+    ("way", "variables", "said", "unused"),
+    [
+        ("forward", STYLE, "Write like this: {{ style }}", "input"),
+        ("forward", STYLE + SIMPLE, "Write like this: {{ style }}", "input"),
+        ("forward", SIMPLE, "{% if input %}Write.{% endif %}", "input"),
+        ("forward", SIMPLE, "{# {{ input }} #}Write.", "input"),
+        ("backward", LEVEL, "Shorten it to {{ level }}.", "output"),
+        ("backward", ENHANCED + LEVEL, "Shorten it: {{ output }}", "level"),
+        ("backward", ENHANCED, "Shorten it: {{ output }}", "level"),
+    ],
+)
+def test_a_prompt_that_forgets_the_seed_is_refused_at_once(
+    way: str, variables: str, said: str, unused: str, tmp_path: Path
+) -> None:
+    """Every seed would be paired with the same answers, and every level of a seed with one question."""
+    prompt_of(tmp_path, "own", variables, said)
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+        ledger = Ledger(store, Endpoint("http://h", "m"), TeacherSettings(model="m"))
+        make: Any = {"forward": partial(forward, TASK, EXEMPLARS, ForwardSettings())}.get(
+            way, partial(backward, TASK, EXEMPLARS, BackwardSettings())
+        )
+        with pytest.raises(PromptError, match=f"says the same whatever '{unused}' is"):
+            make(load("own", tmp_path), ledger)
+
+
+def test_a_prompt_may_leave_out_what_does_not_vary(tmp_path: Path) -> None:
+    """With one level there is nothing to tell apart, and a text may be taken apart by the prompt."""
+    prompt_of(tmp_path, "short", ENHANCED, "Shorten it: {{ output }}")
+    prompt_of(tmp_path, "parts", SIMPLE, "{{ input.split('|')[1] }}")
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+        ledger = Ledger(store, Endpoint("http://h", "m"), TeacherSettings(model="m"))
+        backward(TASK, EXEMPLARS, BackwardSettings(levels=("short",)), load("short", tmp_path), ledger)
+        forward(TASK, EXEMPLARS, ForwardSettings(), load("parts", tmp_path), ledger)

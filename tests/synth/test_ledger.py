@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import AuthError
+from schemas.errors import AuthError, TeacherError
 from schemas.records import Message, Sampling
-from schemas.spec import Teacher
+from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.chat_completions import Stopped
 from synth.endpoint import Endpoint
@@ -31,7 +31,7 @@ def chat(text: str) -> tuple[Message, ...]:
 async def opened(
     teacher: LoopbackTeacher, folder: Path, *, retry_failed: bool = False, key: str | None = None, **settings: Any
 ) -> AsyncIterator[tuple[Ledger, Store]]:
-    spec = Teacher(**{"url": teacher.url, "model": "loopback", "retries": 1, "concurrency": 4, **settings})
+    spec = TeacherSettings(**{"url": teacher.url, "model": "loopback", "retries": 1, "concurrency": 4, **settings})
     with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
         endpoint = Endpoint(
             spec.url,
@@ -127,8 +127,28 @@ BAD = {
     "refused": Reply(body=b'{"choices": [{"message": {"content": null, "refusal": "I cannot"}}]}'),
     "filtered": says("", finish="content_filter"),
     "HTTP 400": fails(400, "too long"),
+    "only quotes": says('""'),
+    "only a fence": says("```\n\n```"),
+    "model_length": says("a dog in the", finish="model_length"),
+    "MAX_TOKENS": says("a dog in the", finish="MAX_TOKENS"),
+    "error": says("a dog in the", finish="error"),
+    "no resource": says("a dog in the", finish="insufficient_system_resource"),
+    "abort": says("a dog in the", finish="abort"),
+    "SAFETY": says("a dog in the", finish="SAFETY"),
+    "RECITATION": says("a dog in the", finish="RECITATION"),
+    "tool_calls": says("a dog in the", finish="tool_calls"),
 }
 WORD = {
+    "only quotes": "empty",
+    "only a fence": "empty",
+    "model_length": "truncated",
+    "MAX_TOKENS": "truncated",
+    "error": "failed",
+    "no resource": "failed",
+    "abort": "failed",
+    "SAFETY": "refused",
+    "RECITATION": "refused",
+    "tool_calls": "malformed",
     "blank": "empty",
     "null": "empty",
     "no choices": "malformed",
@@ -380,20 +400,54 @@ def test_an_error_that_concerns_every_row_reaches_every_caller(tmp_path: Path) -
 
 
 def test_the_key_is_nowhere_in_the_store(tmp_path: Path) -> None:
-    """Not in requests, raw answers or errors, even where the server repeats it."""
-    with LoopbackTeacher(
-        lambda ask: says(f"your key is {ask.headers['Authorization']}") if ask.nth > 1 else fails(400, f"bad {KEY}"),
-        key=KEY,
-    ) as teacher:
+    """Not in requests, error bodies kept as facts, or failures, even where the server repeats it."""
+    replies = [
+        fails(400, f"bad {KEY}"),
+        Reply(body=b'{"error": {"message": "Incorrect API key provided: ' + KEY.encode() + b'"}}'),
+    ]
+    with LoopbackTeacher(lambda ask: replies[ask.nth - 1], key=KEY) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            assert texts(await ledger.complete(chat("a dog"), PLAIN)) == ["your key is Bearer ***"]
+            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            assert isinstance(answer, Miss)
+            assert KEY not in answer.reason
+            assert [call.status for call in store.calls(answer.key)] == ["refused", "malformed"]
+            assert all("***" in str(call.raw) for call in store.calls(answer.key))
 
         with_ledger(teacher, tmp_path, ask, key=KEY)
     files = list(tmp_path.iterdir())
     assert files
     for path in files:
         assert KEY.encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("key", ["test", "1", "a", "EMPTY", '"', "content", KEY])
+def test_a_key_never_rewrites_an_answer(key: str, tmp_path: Path) -> None:
+    """Local servers are given dummy keys such as `test` or `1`: what the teacher says is data, to the letter."""
+    said = f'Put it to the test: 1 EMPTY "content" and {KEY}.'
+    with LoopbackTeacher(lambda ask: says(said)) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            assert isinstance(answer, Completion)
+            assert answer.text == said
+            (call,) = store.calls(answer.key)
+            assert call.raw["message"]["content"] == said
+
+        with_ledger(teacher, tmp_path, ask, key=key)
+
+
+def test_a_short_key_rewrites_no_error_either(tmp_path: Path) -> None:
+    """An error body is a fact: only where it names the key, as in "Bearer test", is the key taken out of it."""
+    with LoopbackTeacher(lambda ask: fails(400, "Put it to the test, said Bearer test. Key: test")) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            assert isinstance(answer, Miss)
+            assert "Put it to the test, said Bearer ***. Key: ***" in answer.reason
+            assert "Put it to the test" in store.calls(answer.key)[0].raw["body"]
+
+        with_ledger(teacher, tmp_path, ask, key="test", attempts=1)
 
 
 def test_logprobs_and_finish_come_through(tmp_path: Path) -> None:
@@ -409,3 +463,143 @@ def test_logprobs_and_finish_come_through(tmp_path: Path) -> None:
             assert ledger.reused == 1
 
         with_ledger(teacher, tmp_path, ask)
+
+
+@pytest.mark.parametrize(
+    "finish", ["stop", "eos", "eos_token", "stop_sequence", "end_turn", "COMPLETE", "STOP", "", "FINISH_REASON_STOP"]
+)
+def test_a_whole_answer_is_known_by_whatever_word_its_server_has_for_it(finish: str, tmp_path: Path) -> None:
+    """Each of them is a good answer, bought once."""
+    with LoopbackTeacher(lambda ask: says("a dog", finish=finish)) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            assert texts(await ledger.complete(chat("a dog"), PLAIN)) == ["a dog"]
+
+        with_ledger(teacher, tmp_path, ask)
+    assert len(teacher.asked) == 1
+
+
+def test_a_finish_reason_that_nobody_knows_stops_the_run_until_it_is_declared(tmp_path: Path) -> None:
+    """It may mean half an answer: it is kept, not bought again, never used, and used at once when declared good."""
+    with LoopbackTeacher(lambda ask: says("a dog", finish="Done_Deal")) as teacher:
+
+        async def stopped(ledger: Ledger, store: Store) -> None:
+            with pytest.raises(TeacherError, match=r"'Done_Deal'.*teacher\.finish_reasons = \[\"Done_Deal\"\]"):
+                await ledger.complete(chat("a dog"), PLAIN)
+            ((rows,),) = [store.call_index().values()]
+            assert rows == [(1, "unknown_finish")]
+
+        for settings in ({}, {}, {"retry_failed": True}):
+            with_ledger(teacher, tmp_path, stopped, **settings)
+        assert len(teacher.asked) == 1
+
+        async def used(ledger: Ledger, store: Store) -> None:
+            assert texts(await ledger.complete(chat("a dog"), PLAIN)) == ["a dog"]
+            assert (ledger.sent, ledger.reused) == (0, 1)
+
+        with_ledger(teacher, tmp_path, used, finish_reasons=["done_deal"])
+
+        async def failed(ledger: Ledger, store: Store) -> None:
+            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            assert isinstance(answer, Miss)
+            assert answer.reason.startswith("truncated: ")
+
+        with_ledger(teacher, tmp_path, failed, finish_reasons={"Done_Deal": "truncated"}, attempts=1)
+        assert len(teacher.asked) == 1
+
+
+def choices(*raw: str) -> bytes:
+    """A body with these choices, as JSON text."""
+    usage = '"usage": {"prompt_tokens": 7, "completion_tokens": 9}'
+    return ('{"choices": [' + ", ".join(raw) + "], " + usage + "}").encode("utf-8", "surrogateescape")
+
+
+def choice(text: str, more: str = "") -> str:
+    return '{"finish_reason": "stop", "message": {"content": ' + text + "}" + more + "}"
+
+
+@pytest.mark.parametrize(
+    ("odd", "good"),
+    [
+        (choice(r'"half \ud83d"'), False),
+        (choice('"Latin \udce9"'), False),
+        (choice("[" * 300 + "]" * 300), False),
+        (choice('"b"', ', "deep": ' + "[" * 300 + "]" * 300), False),
+        (choice('"b"', ', "logprobs": {"content": [{"logprob": -Infinity}, {"logprob": NaN}]}'), True),
+        (choice('"b"', r', "logprobs": {"content": [{"token": "\udc00"}]}'), True),
+    ],
+    ids=["surrogate", "latin-1", "deep text", "deep", "not finite", "surrogate in a logprob"],
+)
+def test_one_odd_choice_costs_no_other(odd: str, good: bool, tmp_path: Path) -> None:
+    """The choices beside it, their tokens, and its own text where that is whole, are kept as they were paid for."""
+    body = choices(choice('"a"'), odd, choice('"c"'))
+    with LoopbackTeacher(lambda ask: Reply(body=body)) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            answers = await ledger.complete(chat("a dog"), PLAIN, 3)
+            assert texts(answers) == ["a", "b" if good else None, "c"]
+            assert (ledger.usage.completion_tokens, ledger.usage_unknown) == (9, 0)
+            if not good:
+                assert isinstance(answers[1], Miss)
+                assert answers[1].reason.startswith("malformed: ")
+            assert all(len(store.calls(answer.key)) == 1 for answer in answers)
+
+        with_ledger(teacher, tmp_path, ask, attempts=1)
+
+
+def test_a_byte_order_mark_before_the_json_is_no_mistake(tmp_path: Path) -> None:
+    """Some servers and proxies put one there."""
+    with LoopbackTeacher(lambda ask: Reply(body=b"\xef\xbb\xbf" + choices(choice('"a"')))) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            assert texts(await ledger.complete(chat("a dog"), PLAIN)) == ["a"]
+
+        with_ledger(teacher, tmp_path, ask)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "strnig"},
+        {"type": "string", "pattern": "("},
+        {"$ref": "#/$defs/none"},
+        {"$ref": "http://127.0.0.1:9/none.json"},
+        {"type": "string", "maxLength": "x"},
+        {"$schema": 7, "type": "string"},
+    ],
+)
+def test_an_answer_is_kept_before_it_is_judged(schema: dict[str, Any], tmp_path: Path) -> None:
+    """A mistake in the schema, or anything else that breaks judging, loses no answer that was paid for."""
+    with LoopbackTeacher(lambda ask: says('"a dog"')) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> int:
+            (answer,) = await ledger.complete(chat("a dog"), PLAIN, schema=schema)
+            assert isinstance(answer, Miss)
+            calls = store.calls(answer.key)
+            assert [call.raw["message"]["content"] for call in calls] == ['"a dog"'] * 2
+            assert {call.status for call in calls} == {"malformed"}
+            assert all("could not be judged" in call.reason for call in calls)
+            return ledger.sent
+
+        assert with_ledger(teacher, tmp_path, ask) == 2
+        assert with_ledger(teacher, tmp_path, ask) == 0
+
+
+def test_an_answer_that_was_never_judged_is_judged_by_the_next_run(tmp_path: Path) -> None:
+    """A process that died between the two leaves a row that costs nothing to use."""
+    with LoopbackTeacher(lambda ask: says("a dog")) as teacher:
+
+        async def buy(ledger: Ledger, store: Store) -> None:
+            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            (call,) = store.calls(answer.key)
+            await store.judge(call.model_copy(update={"status": "received", "text": ""}))
+
+        with_ledger(teacher, tmp_path, buy)
+
+        async def use(ledger: Ledger, store: Store) -> None:
+            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            assert isinstance(answer, Completion)
+            assert (answer.text, ledger.sent) == ("a dog", 0)
+            assert [call.status for call in store.calls(answer.key)] == ["ok"]
+
+        with_ledger(teacher, tmp_path, use)

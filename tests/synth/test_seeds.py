@@ -54,7 +54,7 @@ def test_jsonl_rows_become_seeds_that_say_where_they_stand(tmp_path, write):
     assert texts(reading) == ["a red fox", "an owl"]
     assert [seed.source for seed in reading.seeds] == ["seeds.jsonl:1", "seeds.jsonl:2"]
     assert {seed.license for seed in reading.seeds} == {"CC0-1.0"}
-    assert reading.seeds[0].id == Seed(kind="simple", text="a red fox", source="elsewhere").id
+    assert reading.seeds[0].id == Seed(kind="input", text="a red fox", source="elsewhere").id
 
 
 def test_rows_that_cannot_be_used_are_told_by_line_and_the_rest_is_read(tmp_path, write):
@@ -85,13 +85,29 @@ def test_a_seed_of_the_greatest_length_is_read(tmp_path, write):
     assert len(texts(read(tmp_path, "seeds.txt"))[0] or "") == MAX_CHARS
 
 
+def test_the_same_text_under_two_licences_keeps_both(tmp_path, write):
+    """Which of them binds is not ours to guess: the seed names every place and licence, and the reading says so."""
+    write("a.txt", b"a dog\na cat\n")
+    write("b.txt", b"a dog\na cat\na dog\n")
+    write("c.txt", b"a dog\n")
+    licences = {"a.txt": "CC0-1.0", "b.txt": "CC-BY-NC-4.0", "c.txt": None}
+    sources = [SeedSource(path=path, license=licence) for path, licence in licences.items()]
+    dog, cat = (reading := read_seeds(sources, tmp_path)).seeds
+    assert dog.licenses == ("CC0-1.0", "CC-BY-NC-4.0", None)
+    assert dog.meta["also"][0] == {"source": "b.txt:1", "license": "CC-BY-NC-4.0"}
+    assert cat.licenses == ("CC0-1.0", "CC-BY-NC-4.0")
+    assert "CC0-1.0 there, CC-BY-NC-4.0 here; both are kept" in reading.problems[0].what
+    assert reading.rows_in == 6 == len(reading.seeds) + len(reading.problems)
+    assert dog.id == Seed(kind="input", text="a dog", source="x").id
+
+
 def test_duplicates_are_found_across_sources_but_not_across_kinds(tmp_path, write):
     """The same text in two files is one seed; the same text as an excellent output is another."""
     write("a.txt", "a fox\n")
     write("b.jsonl", '{"text": "a fox"}\n')
-    sources = [SeedSource(path="a.txt"), SeedSource(path="b.jsonl"), SeedSource(path="a.txt", kind="enhanced")]
+    sources = [SeedSource(path="a.txt"), SeedSource(path="b.jsonl"), SeedSource(path="a.txt", kind="output")]
     reading = read_seeds(sources, tmp_path)
-    assert [(seed.kind, seed.source) for seed in reading.seeds] == [("simple", "a.txt:1"), ("enhanced", "a.txt:1")]
+    assert [(seed.kind, seed.source) for seed in reading.seeds] == [("input", "a.txt:1"), ("output", "a.txt:1")]
     assert reading.problems == [("b.jsonl:1", "duplicate: the same text as a.txt:1.")]
     assert reading.rows_in == 3
 
@@ -132,7 +148,7 @@ def test_a_wrong_column_lists_what_there_is_and_the_nearest(tmp_path, write, nam
     assert texts(read(tmp_path, name, columns={"text": "prompts"})) == ["a fox"]
 
 
-@pytest.mark.parametrize("kind", ["simple", "enhanced"])
+@pytest.mark.parametrize("kind", ["input", "output"])
 def test_without_a_mapping_the_column_is_text_or_else_the_kind(tmp_path, write, kind):
     """A file whose column is called as the seeds are needs no mapping; `text` wins if both are there."""
     write("a.csv", f"id,{kind}\n1,a fox\n")

@@ -19,7 +19,7 @@ def spec(*, flag: str = "--ar 3:2", user: tuple[str, ...] = (), **more: Any) -> 
     tables: dict[str, Any] = {
         "task": {"name": "images", "system": "Rewrite the prompt.", "style": "Rich, with a light and a flag."},
         "seeds": [{"path": "seeds.jsonl"}],
-        "exemplars": [{"simple": "a fox", "enhanced": "a fox, warm light, wide photograph --ar 3:2"}],
+        "exemplars": [{"input": "a fox", "output": "a fox, warm light, wide photograph --ar 3:2"}],
         "curate": {
             "gates": {
                 **dict.fromkeys(_OFF, False),
@@ -47,9 +47,9 @@ def project(folder: Path, **more: Any) -> Project:
 
 def with_seeds(store: Store, count: int = 20) -> None:
     """Numbered seeds, and one of another kind that is never evaluated."""
-    simple = [Seed(kind="simple", text=f"a fox number {i}", source=f"seeds.jsonl:{i}") for i in range(count)]
-    store.set_active_seeds([*simple, Seed(kind="enhanced", text="a fox, at length", source="excellent.jsonl:1")])
+    input = [Seed(kind="input", text=f"a fox number {i}", source=f"seeds.jsonl:{i}") for i in range(count)]
+    store.set_active_seeds([*input, Seed(kind="output", text="a fox, at length", source="excellent.jsonl:1")])
 
 
 def held_out(store: Store, spec: Spec) -> set[str]:
-    return {s.id for s in store.seeds() if s.kind == "simple" and split_of(s.id, spec.split) == "test"}
+    return {s.id for s in store.seeds() if s.kind == "input" and split_of(s.id, spec.split) == "test"}

@@ -53,8 +53,8 @@ def test_strict_needs_every_check() -> None:
 
 def test_the_scope_follows_the_settings(tmp_path: Path) -> None:
     """Another pattern is another set of checks."""
-    assert checks_for(spec(), tmp_path).scope == checks_for(spec(), tmp_path).scope
-    assert checks_for(spec(), tmp_path).scope != checks_for(spec(flag="--ar 1:1"), tmp_path).scope
+    assert checks_for(spec(), tmp_path).fingerprint == checks_for(spec(), tmp_path).fingerprint
+    assert checks_for(spec(), tmp_path).fingerprint != checks_for(spec(flag="--ar 1:1"), tmp_path).fingerprint
 
 
 def with_own(*names: str, **more: object) -> Spec:
@@ -89,9 +89,9 @@ def test_editing_a_check_of_the_users_own_is_another_set_of_checks(tmp_path: Pat
     """Its file's content is in the scope, so an evaluation under the old rules is not taken for one under the new."""
     (tmp_path / "edited_checks.py").write_text(OWN_CHECKS)
     made = with_own("edited_checks:kept", "edited_checks:unsure")
-    before = checks_for(made, tmp_path).scope
+    before = checks_for(made, tmp_path).fingerprint
     (tmp_path / "edited_checks.py").write_text(OWN_CHECKS.replace("is gone", "went away"))
-    assert checks_for(made, tmp_path).scope != before
+    assert checks_for(made, tmp_path).fingerprint != before
 
 
 def test_a_missing_check_is_named_with_its_key(tmp_path: Path) -> None:

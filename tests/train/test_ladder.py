@@ -11,17 +11,19 @@ from typing import Any
 
 import pytest
 
+import prompts
 from schemas.errors import NoWork, PairsmithError
-from schemas.records import Seed
-from schemas.spec import Teacher
+from schemas.spec import TeacherSettings
 from schemas.spec_file import Project
 from schemas.store import Store
 from synth.endpoint import Endpoint
+from synth.generators import forward
+from synth.ledger import Ledger
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 from tests.train import tiny
 from tests.train.evaluated import held_out, project, with_seeds
 from train.evaluation import Evaluation
-from train.ladder import evaluate, held_out_seeds
+from train.ladder import evaluate
 from train.outcome import TrainResult
 from train.results_table import checks_table, contrast_lines, ladder_table, plain_table
 from train.sft import fine_tune
@@ -35,12 +37,12 @@ def trained(tiny_student: Student, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @asynccontextmanager
-async def open_teacher(teacher: Teacher) -> AsyncIterator[Endpoint]:
+async def open_teacher(teacher: TeacherSettings) -> AsyncIterator[Endpoint]:
     async with Endpoint(teacher.url, teacher.model, retries=0) as endpoint:
         yield endpoint
 
 
-def climb(made: Project, trained: TrainResult, teacher: Teacher, **more: Any) -> Evaluation:
+def climb(made: Project, trained: TrainResult, teacher: TeacherSettings, **more: Any) -> Evaluation:
     with Store.open(Store.url_for(made)) as store:
         if not store.seeds():
             with_seeds(store)
@@ -48,10 +50,11 @@ def climb(made: Project, trained: TrainResult, teacher: Teacher, **more: Any) ->
 
 
 def answers(ask: Ask) -> Reply:
-    """Good answers, but for one seed: an empty one; and all cut at the token limit."""
-    if ask.nth == 1 and ask.number == 1:
-        return says(*[""] * ask.n)
-    return says(*["a fox, warm light, photograph --ar 3:2"] * ask.n, finish="length")
+    """Good answers in a code fence, but for the first request: cut, though their text passes every check."""
+    good = "a fox, warm light, photograph --ar 3:2"
+    if ask.number == 1:
+        return says(*[good] * ask.n, finish="length")
+    return says(*[f"```\n{good}\n```"] * ask.n)
 
 
 def test_a_ladder_is_climbed_once(tiny_student: Student, trained: TrainResult, tmp_path: Path) -> None:
@@ -60,13 +63,14 @@ def test_a_ladder_is_climbed_once(tiny_student: Student, trained: TrainResult, t
     made = project(tmp_path, train={"base": str(tiny_student.folder)})
     told: list[dict[str, Any]] = []
     with LoopbackTeacher(answers) as loopback:
-        teacher = Teacher(url=loopback.url, model="loopback", attempts=3)
+        teacher = TeacherSettings(url=loopback.url, model="loopback", attempts=3)
         first = climb(made, trained, teacher, progress=lambda stage, numbers: told.append(numbers))
         asked = len(loopback.asked)
         again = climb(made, trained, teacher)
         Path(first.path).unlink()
         replayed = climb(made, trained, teacher)
-        assert len(loopback.asked) == asked == 4 * 2
+        # Sampled and greedy for four seeds, and the cut ones once more, as generation does.
+        assert len(loopback.asked) == asked == 4 * 2 + 1
     with Store.open(Store.url_for(made), write=False) as store:
         assert {output.seed_id for output in first.outputs} <= held_out(store, made.spec)
     assert [rung.names for rung in first.rungs] == [("base",), ("few-shot",), ("teacher",), ("tuned",)]
@@ -76,14 +80,17 @@ def test_a_ladder_is_climbed_once(tiny_student: Student, trained: TrainResult, t
     check = first.adapter_check
     assert abs(check.tuned - check.base) > 0.02 * check.tokens
     assert check.base_again == pytest.approx(check.base, abs=0.01 * check.tokens)
-    # One attempt each: a cut answer counts by its text, an empty one as a failure, and neither is asked again.
     sampled = first.rung("teacher").sampled
-    assert (sampled.answered, sampled.passed) == (8, 8 - sampled.empty)
-    assert sampled.empty + first.rung("teacher").greedy.empty in (1, 2)
-    assert sampled.truncated == 8 - sampled.empty
-    gap = first.comparison("teacher", "base")
+    assert (sampled.answered, sampled.passed, sampled.truncated) == (8, 8, 0)
+    # Six tokens cut nearly every answer of the tiny model: whether it was measured at all follows from its answers.
+    gap = first.comparison("tuned", "teacher")
     assert gap is not None
-    assert gap.difference.excludes_zero
+    whole = any(output.whole for output in first.outputs if (output.rung, output.mode) == ("tuned", "sampled"))
+    assert gap.outcome == ("not enough evidence" if whole else "not measured")
+    assert not any(output.passes and output.cut for output in first.outputs)
+    assert {(one.a, one.mode) for one in first.comparisons} == {("tuned", "sampled"), ("tuned", "greedy")}
+    assert [rung.decoding for rung in first.rungs] == ["evaluation", "evaluation", "generation", "evaluation"]
+    assert first.rung("teacher").sampling == made.spec.generate.forward.sampling
     assert again.reused
     assert again.calls_sent == 0
     assert again.outputs == first.outputs
@@ -92,6 +99,47 @@ def test_a_ladder_is_climbed_once(tiny_student: Student, trained: TrainResult, t
     assert [output.text for output in replayed.outputs] == [output.text for output in first.outputs]
     assert first.artifact.parents == (trained.adapter_id,)
     _shown(first)
+
+
+def test_what_generation_bought_is_not_bought_again(
+    tiny_student: Student, trained: TrainResult, tmp_path: Path
+) -> None:
+    """The teacher's samples of a test input are the candidates that generation made of it, cut ones as not passed;
+    only samples beyond those and the greedy answers are sent for."""
+    plain = project(tmp_path, train={"base": str(tiny_student.folder)}, generate={"forward": {"n": 2}})
+    evaluate_three = plain.spec.evaluate.model_copy(update={"samples": 3})
+    made = Project(plain.folder, plain.spec.model_copy(update={"evaluate": evaluate_three}))
+    good = "a fox, warm light, photograph --ar 3:2"
+
+    def reply(ask: Ask) -> Reply:
+        return says(*[good] * ask.n, finish="length" if ask.n == 2 and ask.number % 2 else "stop")
+
+    with LoopbackTeacher(reply) as loopback:
+        teacher = TeacherSettings(url=loopback.url, model="loopback", attempts=1)
+        with Store.open(Store.url_for(made)) as store:
+            with_seeds(store)
+            asyncio.run(_generated(made, store, teacher))
+        asked = len(loopback.asked)
+        found = climb(made, trained, teacher)
+        # The third sample and the greedy answer of each of the four inputs.
+        assert len(loopback.asked) - asked == 8
+        sampled = [output for output in found.outputs if (output.rung, output.mode) == ("teacher", "sampled")]
+        assert len(sampled) == 4 * 3
+        cut = [output for output in sampled if output.cut]
+        assert all(output.strict is False and output.reasons["answer"] == "cut" for output in cut)
+        assert found.rung("teacher").sampled.passed == len(sampled) - len(cut)
+        assert cut
+
+
+async def _generated(made: Project, store: Store, teacher: TeacherSettings) -> None:
+    spec = made.spec
+    async with open_teacher(teacher) as endpoint:
+        prompt = prompts.load(spec.generate.forward.prompt, made.folder)
+        ledger = Ledger(store, endpoint, teacher)
+        make = forward(spec.task, spec.exemplars, spec.generate.forward, prompt, ledger)
+        for seed in store.seeds():
+            if seed.kind == "input":
+                _ = [outcome async for outcome in make(seed)]
 
 
 def _shown(evaluation: Evaluation) -> None:
@@ -106,8 +154,10 @@ def _shown(evaluation: Evaluation) -> None:
     for word in ("few-shot", "tuned", "check:light", "must:flag", "(not scored)"):
         assert word in text
     lines = contrast_lines(evaluation)
-    assert len(lines) == 6
-    assert any("tuned against teacher, sampled" in line and line.endswith("worse") for line in lines)
+    assert len(lines) == 6 + 3
+    assert any("tuned against teacher, sampled: not " in line or "not enough evidence" in line for line in lines)
+    assert any(line.startswith("decoded as in generation (T 0.9, max_tokens 512): teacher") for line in lines)
+    assert lines[-1].startswith("decodings differ")
     assert len(plain_table(evaluation).splitlines()) == 1 + 4 * 2
 
 
@@ -121,7 +171,7 @@ def test_an_adapter_that_does_nothing_is_found_out(tiny_student: Student, traine
     zeroed = trained.model_copy(update={"folder": str(folder), "adapter_id": "zeroed"})
     made = project(tmp_path, train={"base": str(tiny_student.folder)})
     with LoopbackTeacher() as loopback, pytest.raises(PairsmithError, match="adapter is not on"):
-        climb(made, zeroed, Teacher(url=loopback.url, model="loopback"))
+        climb(made, zeroed, TeacherSettings(url=loopback.url, model="loopback"))
 
 
 def test_an_adapter_of_another_base_is_refused(tiny_student: Student, trained: TrainResult, tmp_path: Path) -> None:
@@ -129,21 +179,11 @@ def test_an_adapter_of_another_base_is_refused(tiny_student: Student, trained: T
     made = project(tmp_path, train={"base": str(tiny_student.folder)})
     other = trained.model_copy(update={"base_hash": "another"})
     with pytest.raises(PairsmithError, match="another base"):
-        climb(made, other, Teacher())
+        climb(made, other, TeacherSettings())
 
 
 def test_no_held_out_seed_is_no_work(tiny_student: Student, trained: TrainResult, tmp_path: Path) -> None:
     """A test split without seeds is an error, not a perfect score."""
     made = project(tmp_path, train={"base": str(tiny_student.folder)}, split={"test": 0.0})
     with pytest.raises(NoWork, match="test split"):
-        climb(made, trained, Teacher())
-
-
-def test_a_file_of_fresh_inputs_is_the_test_set(tmp_path: Path) -> None:
-    """With `use = "test"` on one source and no share for the others, exactly that source is evaluated."""
-    made = project(tmp_path, split={"test": 0.0, "validation": 0.1})
-    fresh = [Seed(kind="simple", text=f"a hare {n}", source=f"b.jsonl:{n}", meta={"use": "test"}) for n in range(4)]
-    with Store.open(Store.url_for(made)) as store:
-        with_seeds(store)
-        store.set_active_seeds([*store.seeds(), *fresh])
-        assert {seed.id for seed in held_out_seeds(store, made.spec)} == {seed.id for seed in fresh}
+        climb(made, trained, TeacherSettings())

@@ -32,18 +32,18 @@ def test_what_is_learned_is_the_completion_its_end_token_and_the_newline(tokeniz
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(simple=st.text(max_size=40), enhanced=st.text(min_size=1, max_size=80).filter(str.strip))
-def test_any_text_survives_the_round_trip(tokenizer: Any, simple: str, enhanced: str) -> None:
+@given(input=st.text(max_size=40), output=st.text(min_size=1, max_size=80).filter(str.strip))
+def test_any_text_survives_the_round_trip(tokenizer: Any, input: str, output: str) -> None:
     """Whatever characters the two sides hold, the learned tokens decode to the completion and its end, or the row is
     refused because the tokenizer has no token for one of them (SmolLM2's lacks some control characters)."""
-    made = row("pair", simple, enhanced)
+    made = row("pair", input, output)
     ids, labels = tokenised(tokenizer, made)
-    if tokenizer.decode(tokenizer(enhanced)["input_ids"]) != enhanced:
+    if tokenizer.decode(tokenizer(output)["input_ids"]) != output:
         with pytest.raises(InputError, match="no token for"):
             assert_completion_only(tokenizer, made, ids, labels)
         return
     learned = assert_completion_only(tokenizer, made, ids, labels)
-    assert tokenizer.decode(ids[-learned:]).startswith(enhanced)
+    assert tokenizer.decode(ids[-learned:]).startswith(output)
 
 
 @pytest.mark.parametrize("shift", [-1, 1], ids=["a prompt token is learned", "a completion token is not learned"])

@@ -134,7 +134,7 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(tiny_student: Student, 
     """kill -9 in the middle of training: no adapter is there; the next run makes it and clears the rest away."""
     ended = subprocess.run(
         [sys.executable, "-c", _RUN, str(tiny_student.folder), str(tmp_path)],
-        env={**os.environ, "PAIRSMITH_KILL_AT": "mid_train"},
+        env={**os.environ, "PAIRSMITH_FAILPOINT": "mid_train"},
         cwd=Path(__file__).parents[2],
         capture_output=True,
         timeout=200,

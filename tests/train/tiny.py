@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from schemas.spec import Train
+from schemas.spec import TrainSettings
 from train.rows import Row
 from train.student import Student, hash_model
 
@@ -13,11 +13,11 @@ SUBJECTS = ("a fox", "two boats", "an old bridge", "a cup of tea", "a tall pine"
 LINEAR_LAYERS = 2 * 7
 
 
-def row(pair_id: str, simple: str, enhanced: str) -> Row:
+def row(pair_id: str, input: str, output: str) -> Row:
     return Row(
         pair_id=pair_id,
-        prompt=[{"role": "system", "content": SYSTEM}, {"role": "user", "content": simple}],
-        completion=[{"role": "assistant", "content": enhanced}],
+        prompt=[{"role": "system", "content": SYSTEM}, {"role": "user", "content": input}],
+        completion=[{"role": "assistant", "content": output}],
     )
 
 
@@ -30,10 +30,10 @@ def rows(count: int, start: int = 0) -> list[Row]:
     ]
 
 
-def settings(**more: object) -> Train:
+def settings(**more: object) -> TrainSettings:
     """Few and large steps, which is what a random model needs to be seen learning."""
     given: dict[str, object] = {"method": "lora", "r": 4, "learning_rate": 1e-2, "batch": 4, "epochs": 2, **more}
-    return Train.model_validate(given)
+    return TrainSettings.model_validate(given)
 
 
 def make_student(folder: Path, smollm2: Path) -> Student:

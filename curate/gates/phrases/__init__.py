@@ -1,0 +1,187 @@
+"""The phrases and words that gates look for, one table a language: `en.toml`, and `any.toml` for every language.
+
+    phrases("en").find("preamble", text, other, style)    # the first rule of a table that finds something
+    lexicon("en").stop                                           # the stop words
+
+A language without a file has no phrases and no words of its own: English ones are never applied to its texts. To add
+one, write `<code>.toml` with the sections of `en.toml` that are known; tests/curate/test_phrases.py tries every row.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from curate.gates.phrases.subject import end_of_subject
+from schemas.records import content_id
+
+FOLDER = Path(__file__).parent
+_NOT_RULES = {"words", "lists", "irregular", "numbers"}
+
+
+class Lexicon(NamedTuple):
+    """What is known of a language as plain data. Every field may be empty."""
+
+    stop: frozenset[str] = frozenset()
+    asking: frozenset[str] = frozenset()
+    prepositions: frozenset[str] = frozenset()
+    irregular: Mapping[str, str] = {}  # form -> base
+    ones: Mapping[str, int] = {}
+    tens: Mapping[str, int] = {}
+    scales: Mapping[str, int] = {}
+    links: frozenset[str] = frozenset()
+    months: Mapping[str, str] = {}  # a month or its first three letters -> its number
+    hints: Mapping[str, tuple[str, ...]] = {}  # a word -> the numbers it may stand for
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row of a table. `table` is its place (`preamble.opening`); the keys are described at the top of en.toml."""
+
+    table: str
+    pattern: re.Pattern[str]
+    if_given: re.Pattern[str] | None = None
+    unless_given: re.Pattern[str] | None = None
+    unless_text: re.Pattern[str] | None = None
+    after_subject: bool = False
+    examples: tuple[Any, ...] = field(default=(), repr=False)
+    counterexamples: tuple[Any, ...] = field(default=(), repr=False)
+
+    def find(self, text: str, other: str, style: str, stop: frozenset[str] = frozenset()) -> str:
+        """What this rule finds in `text`, all folded; '' if nothing, or if the other side or the style says it too."""
+        if self.after_subject:
+            end = end_of_subject(text, other, stop)
+            match = self.pattern.match(text, end) if end else None
+        else:
+            match = self.pattern.search(text)
+        given = f"{other}\n{style}"
+        if match is None or not self._applies(text, given):
+            return ""
+        label = match.groupdict().get("label")
+        if (label and re.search(rf"\b{re.escape(label)}\b", given)) or match[0].strip() in given:
+            return ""
+        return (text[: match.end()] if self.after_subject else match[0]).strip()
+
+    def settings(self) -> list[Any]:
+        """All that decides what this rule finds, as JSON."""
+        conditions = (self.if_given, self.unless_given, self.unless_text)
+        return [
+            self.pattern.pattern,
+            *(condition and condition.pattern for condition in conditions),
+            self.after_subject,
+        ]
+
+    def _applies(self, text: str, given: str) -> bool:
+        return not (
+            (self.if_given and not self.if_given.search(given))
+            or (self.unless_given and self.unless_given.search(given))
+            or (self.unless_text and self.unless_text.search(text))
+        )
+
+
+class Finding(NamedTuple):
+    """A rule and what it found in a text."""
+
+    rule: Rule
+    quoted: str
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """The rules for texts of `language`. `known` is False where only those for every language are there."""
+
+    language: str
+    known: bool
+    rules: tuple[Rule, ...] = field(repr=False)
+    digest: str  # changes with every rule, so that verdicts of older rules are not taken for these
+
+    @cached_property
+    def _by_gate(self) -> dict[str, list[Rule]]:
+        gates: dict[str, list[Rule]] = {}
+        for rule in self.rules:
+            gates.setdefault(rule.table.partition(".")[0], []).append(rule)
+        return gates
+
+    def find(self, gate: str, text: str, other: str, style: str) -> Finding | None:
+        """The first rule of the tables of `gate` that finds something in `text`; all of them folded."""
+        stop = lexicon(self.language).stop
+        for rule in self._by_gate.get(gate, ()):
+            if quoted := rule.find(text, other, style, stop):
+                return Finding(rule, quoted)
+        return None
+
+
+@cache
+def phrases(language: str) -> Phrases:
+    """The rules for texts in `language` (ISO 639-1): those for every language, then its own if there are any."""
+    own = _table(language)
+    rules = (*_rules(_table("any")), *_rules(own))
+    digest = content_id("phrases", [rule.settings() for rule in rules])
+    return Phrases(language, any(name not in _NOT_RULES for name in own), rules, digest)
+
+
+@cache
+def lexicon(language: str) -> Lexicon:
+    """The stop words, number words, months and irregular forms of `language`; all empty if it has no file."""
+    table = _table(language)
+    lists = {name: frozenset(text.split()) for name, text in table.get("lists", {}).items()}
+    numbers = table.get("numbers", {})
+    months = numbers.get("months", "").split()
+    return Lexicon(
+        **lists,
+        irregular={form: base for base, forms in table.get("irregular", {}).items() for form in forms.split()},
+        ones={word: value for value, word in enumerate(numbers.get("ones", "").split())},
+        tens={word: 10 * tens for tens, word in enumerate(numbers.get("tens", "").split(), 2)},
+        scales=numbers.get("scales", {}),
+        links=frozenset(numbers.get("links", "").split()),
+        months={name[:n]: str(at) for at, name in enumerate(months, 1) for n in (3, len(name))},
+        hints={
+            word: tuple(values.split()) for values, text in numbers.get("hints", {}).items() for word in text.split()
+        },
+    )
+
+
+@cache
+def _table(language: str) -> dict[str, Any]:
+    path = FOLDER / f"{language}.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _rules(table: dict[str, Any]) -> list[Rule]:
+    fragments: dict[str, str] = {}
+    for name, text in table.get("words", {}).items():
+        fragments[name] = _expanded(text, fragments)
+    rows = [
+        (gate if name is None else f"{gate}.{name}", row)
+        for gate, content in table.items()
+        if gate not in _NOT_RULES
+        for name, rows in ([(None, content)] if isinstance(content, list) else content.items())
+        for row in rows
+    ]
+    return [_rule(place, row, fragments) for place, row in rows]
+
+
+def _rule(place: str, row: dict[str, Any], fragments: Mapping[str, str]) -> Rule:
+    compiled = {
+        key: re.compile(_expanded(row[key], fragments))
+        for key in ("pattern", "if_given", "unless_given", "unless_text")
+        if key in row
+    }
+    examples, counterexamples = (tuple(row.get(key, ())) for key in ("examples", "counterexamples"))
+    return Rule(
+        place,
+        **compiled,
+        after_subject=row.get("after_subject", False),
+        examples=examples,
+        counterexamples=counterexamples,
+    )
+
+
+def _expanded(pattern: str, fragments: Mapping[str, str]) -> str:
+    """`pattern` with lines joined where one ends in a backslash, and each {name} replaced by its fragment."""
+    return re.sub(r"\{([a-z_]+)\}", lambda name: fragments[name[1]], pattern.replace("\\\n", ""))

@@ -1,0 +1,205 @@
+"""What a choice of a chat completion is worth: good, or bad for one reason that a person can act on.
+
+A pure function of what the endpoint sent, so it can be asked again of every row in the ledger.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import orjson
+
+from schemas.records import CallStatus, FinishMeaning, Json, Message
+from synth.thinking import opens_with_thinking, parted
+
+Violation = Callable[[Any], str | None]
+
+ALL_THINKING = (
+    "{tokens} went to thinking: raise max_tokens, or switch thinking off: "
+    "sampling.extra = {{ chat_template_kwargs = {{ enable_thinking = false }} }} "
+    '(vLLM, SGLang), or {{ reasoning_effort = "none" }} (Ollama, OpenAI)'
+)
+_WHY = {
+    "empty": "the answer held no text",
+    "truncated": "the answer hit the token limit; raise sampling.max_tokens",
+    "malformed": "the answer was no chat completion",
+    "schema": "the answer did not match the schema",
+    "refused": "the teacher refused",
+    "failed": "the server gave up while it was writing",
+    "thinking": ALL_THINKING.format(tokens="all tokens"),
+}
+# Where servers put reasoning that they have parted from the answer themselves.
+_FIELDS = ("reasoning_content", "reasoning", "reasoning_details")
+# How servers and gateways say why an answer ended, in small letters; vLLM, SGLang, TGI, llama.cpp, Ollama, OpenAI,
+# Mistral, DeepSeek, Anthropic, Cohere, Gemini, Bedrock, OpenRouter, xAI, GLM as their public references list them.
+_MEANING: dict[str, FinishMeaning] = {
+    **dict.fromkeys(
+        ("", "null", "none", "stop", "eos", "eos_token", "end_of_text", "endoftext", "stop_sequence", "word"),
+        "complete",
+    ),
+    **dict.fromkeys(("end_turn", "end_of_turn", "complete", "completed", "finish", "finished"), "complete"),
+    **dict.fromkeys(
+        ("length", "max_tokens", "max_length", "model_length", "max_output_tokens", "limit", "error_limit"), "truncated"
+    ),
+    **dict.fromkeys(("model_context_window_exceeded", "context_length", "context_length_exceeded"), "truncated"),
+    **dict.fromkeys(
+        ("content_filter", "content_filtered", "safety", "recitation", "blocklist", "prohibited_content", "spii"),
+        "refused",
+    ),
+    **dict.fromkeys(("refusal", "sensitive", "guardrail_intervened", "error_toxic", "language"), "refused"),
+    **dict.fromkeys(("error", "insufficient_system_resource", "abort", "aborted", "cancelled", "canceled"), "failed"),
+    **dict.fromkeys(("timeout", "network_error", "user_cancel", "load", "unload", "repetition", "other"), "failed"),
+    **dict.fromkeys(("tool_calls", "tool_call", "tool_use", "function_call", "malformed_function_call"), "malformed"),
+}
+
+
+class Judged(NamedTuple):
+    """The status of an answer, its text without any reasoning, and why it is bad (it begins with the status)."""
+
+    status: CallStatus
+    text: str
+    reason: str
+
+
+def judged(
+    choice: Any, violation: Violation | None, declared: Mapping[str, FinishMeaning], request: Json, tokens: int
+) -> Judged:
+    """Whether `choice` is a usable answer to `request`. `violation` tells what in a text breaks the schema, `declared`
+    what further finish reasons mean, `tokens` how many it took (0: unknown)."""
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(message, dict):
+        error = choice.get("error") if isinstance(choice, dict) else None
+        return _bad("malformed", "", error if isinstance(error, str) else "")
+    content = _content(message)
+    if content is None:
+        return _bad("malformed", "", "the content is neither text nor a list of texts")
+    word = choice.get("finish_reason")
+    meaning = finish_meaning(word, declared)
+    text, thought = content
+    if thought is None and not text and meaning == "truncated":
+        thought = "not shown"  # nothing else takes all tokens and leaves no text
+    if not _shows_thinking(request):
+        in_text = parted(text)
+        text = in_text.answer if in_text.thinking is None else in_text.answer.strip()
+        thought = (in_text.thinking or "").strip() or thought
+    if message.get("refusal") or meaning == "refused":
+        return _bad("refused", text)
+    if thought and not text.strip() and meaning in ("complete", "truncated"):
+        return _bad("thinking", "", ALL_THINKING.format(tokens=_spent(tokens, request, cut=meaning == "truncated")))
+    if meaning is None:
+        return _bad("unknown_finish", text, f"the answer ended with finish_reason '{word}'")
+    if meaning != "complete":
+        said = {"malformed": "the answer was the call of a tool, not a text", "failed": f"{_WHY['failed']} ('{word}')"}
+        return _bad(meaning, text, said.get(meaning, ""))
+    if not text.strip():
+        return _bad("empty", text)
+    if not clean(text):
+        return _bad("empty", text, "the answer was only quotes or a fence")
+    if violation is not None and (broken := violation(text)) is not None:
+        return _bad("schema", text, f"{_WHY['schema']}: {broken[:300]}")
+    return Judged("ok", text, "")
+
+
+def judged_or_malformed(
+    choice: Any, violation: Violation | None, declared: Mapping[str, FinishMeaning], request: Json, tokens: int
+) -> Judged:
+    """`judged`, and where judging itself fails, a malformed answer with what was raised: one answer that nobody
+    foresaw must not end a run that has paid for others."""
+    try:
+        return judged(choice, violation, declared, request, tokens)
+    except Exception as error:  # schemas, patterns and references are the user's; anything may come out of them
+        return _bad("malformed", "", f"it could not be judged: {type(error).__name__}: {str(error)[:300]}")
+
+
+def finish_meaning(word: Any, declared: Mapping[str, FinishMeaning]) -> FinishMeaning | None:
+    """What an answer's `finish_reason` says of it, or None if nobody knows. What the spec declares comes first."""
+    plain = "" if word is None else str(word).strip().lower().removeprefix("finish_reason_")
+    own = {name.strip().lower(): meaning for name, meaning in declared.items()}
+    return own.get(plain) or _MEANING.get(plain)
+
+
+def why_bad(status: str, attempt: int, reason: str = "") -> str:
+    """The failure of a sample whose last answer had this status."""
+    return f"{reason or f'{status}: {_WHY.get(status, status)}'} (attempt {attempt})"
+
+
+def schema_violation(schema: Json) -> Violation:
+    """A function that tells what in a text breaks `schema` (JSON Schema, the draft it names), or None.
+
+    Nothing is read before the first text comes, and no reference is fetched from anywhere: a schema is whole.
+    """
+
+    @cache
+    def validator() -> Any:
+        from jsonschema.validators import validator_for
+        from referencing import Registry
+
+        return validator_for(schema)(schema, registry=Registry())
+
+    def violation(text: str) -> str | None:
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            return str(error)
+        first = next(iter(validator().iter_errors(value)), None)
+        return None if first is None else str(first.message)
+
+    return violation
+
+
+_FENCE = re.compile(r"```[\w-]*\n((?:(?!```).)*)```", re.DOTALL)
+_QUOTES = {'"': '"', "\u201c": "\u201d", "\u00ab": "\u00bb", "\u201e": "\u201c", "'": "'"}
+
+
+def clean(text: str) -> str:
+    """The answer without what surrounds it: outer blanks, one code fence, one pair of quotes around the whole.
+
+    Quotes go only if none of the same kind is inside, so `"a" and "b"` stays. Nothing inside is changed; chatter
+    before or after the answer is left for a gate to reject. The raw answer stays in the ledger.
+    """
+    text = text.strip()
+    if fenced := _FENCE.fullmatch(text):
+        text = fenced[1].strip()
+    if len(text) >= 2 and (closing := _QUOTES.get(text[0])) and text[-1] == closing:
+        inside = text[1:-1]
+        if text[0] not in inside and closing not in inside:
+            text = inside.strip()
+    return text
+
+
+def _content(message: Json) -> tuple[str, str | None] | None:
+    """A message's text, and the reasoning that the server has parted from it, None if there is none. Some servers send
+    the content as a list of parts, reasoning among them (Mistral)."""
+    thought = next((str(said) for name in _FIELDS if (said := message.get(name))), None)
+    content = message.get("content")
+    if content is None or isinstance(content, str):
+        return content or "", thought
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        return None
+    thoughts = [part for part in content if part.get("type") in ("thinking", "reasoning")]
+    texts = [part for part in content if isinstance(part.get("text"), str) and part not in thoughts]
+    if content and not thoughts and not texts:
+        return None
+    return "".join(part["text"] for part in texts), str(thoughts) if thoughts else thought
+
+
+def _shows_thinking(request: Json) -> bool:
+    """Whether a worked example in the request begins with such a block: then it is part of what is asked for."""
+    messages: Sequence[Json | Message] = request.get("messages", ())
+    return any(
+        isinstance(m, dict) and m.get("role") == "assistant" and opens_with_thinking(str(m.get("content")))
+        for m in messages
+    )
+
+
+def _spent(tokens: int, request: Json, *, cut: bool) -> str:
+    limit = request.get("max_tokens") or request.get("max_completion_tokens")
+    count = tokens or (limit if cut else None)
+    return f"all {count} tokens" if count else "all tokens"
+
+
+def _bad(status: CallStatus, text: str, why: str = "") -> Judged:
+    return Judged(status, text, f"{status}: {why or _WHY[status]}")

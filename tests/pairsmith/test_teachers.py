@@ -1,0 +1,71 @@
+"""Who the teacher is, whatever the spec says beside its address."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairsmith.teachers import identified
+from schemas.spec import EvaluateSettings, Pattern, SeedSource, Spec, TaskSettings, TeacherSettings
+from schemas.spec_file import Project
+from tests.pairsmith.conftest import Project as CommandLine
+from tests.pairsmith.conftest import answer, subject_of
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
+
+NAME = "smollm2-135m-instruct"
+CHECKS = (Pattern(name="a", pattern="a"), Pattern(name="b", pattern="b"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "identity", "revision"),
+    [
+        ({}, NAME, "sha256:weights"),
+        ({"revision": "mine"}, NAME, "mine"),
+        ({"model": "gpt-4.1-mini"}, NAME, "sha256:weights"),
+        ({"model": "gpt-4.1-mini", "revision": "2025-04-14"}, NAME, "sha256:weights"),
+        ({"identity": "gpt-4.1-mini", "revision": "2025-04-14"}, NAME, "sha256:weights"),
+        ({"model": "gpt-4.1-mini", "identity": NAME, "revision": "x"}, NAME, "sha256:weights"),
+    ],
+)
+def test_the_embedded_teacher_is_called_what_it_is(
+    settings: dict[str, Any], identity: str, revision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No other model is credited with what it writes, no money is counted, and earlier projects keep their keys."""
+    folder = tmp_path / NAME
+    folder.mkdir()
+    (folder / "source.json").write_text(json.dumps({"revision": "sha256:weights", "source": "a test"}))
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
+    spec = Spec(
+        task=TaskSettings(name="t", style="s"),
+        seeds=(SeedSource(path="seeds.txt"),),
+        teacher=TeacherSettings(url="embedded", usd_per_million_completion_tokens=4.0, **settings),
+        evaluate=EvaluateSettings(checks=CHECKS),
+    )
+    said: list[str] = []
+    teacher = identified(Project(tmp_path, spec), said.append)
+    assert (teacher.identity or teacher.model, teacher.revision) == (identity, revision)
+    if "gpt" in str(settings):
+        assert teacher.usd_per_million_completion_tokens == 0
+    assert bool(said) == ("gpt-4.1-mini" in (settings.get("identity") or settings.get("model") or ""))
+
+
+def test_more_attempts_ask_again_where_all_was_decided(make_project: Callable[..., CommandLine]) -> None:
+    """A failed place is asked again once the spec grants another answer, with the teacher that the spec names."""
+
+    def reply(ask: Ask) -> Reply:
+        return says(*['""'] * ask.n) if subject_of(ask) == "night tram" and ask.nth == 1 else answer(ask)
+
+    with LoopbackTeacher(reply) as teacher:
+        project = make_project(teacher.url)
+        failed = project.json("generate", "--set", "teacher.attempts=1")
+        assert failed["reasons"] == {"empty": 2}
+        asked = len(teacher.asked)
+        project.json("generate", "--set", "teacher.attempts=1")
+        assert len(teacher.asked) == asked
+        mended = project.json("generate", "--set", "teacher.attempts=2")
+        assert (mended["failed"], mended["rows_in"]) == (0, failed["rows_in"])
+        assert len(teacher.asked) == asked + 1

@@ -1,0 +1,204 @@
+"""The reasoning of a thinking model never becomes an answer, and an answer never loses what it only mentions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import TeacherError
+from schemas.records import Message, Sampling
+from schemas.store import Store
+from synth.ledger import Completion, Ledger, Miss
+from synth.thinking import parted
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
+from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger
+
+SENTENCE = r"tokens went to thinking: raise max_tokens, or switch thinking off: sampling\.extra = "
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<think>\nA dog, then.\n</think>\n\nA dog on a hill.", "A dog on a hill."),
+        ("<think>\n\n</think>\n\nA dog.", "A dog."),
+        ("  \n<Think>so</THINK>A dog.", "A dog."),
+        ("<thinking>so</thinking>A dog.", "A dog."),
+        ("<reasoning>so</reasoning>\nA dog.", "A dog."),
+        ("[THINK]so[/THINK]A dog.", "A dog."),
+        ("<think>one</think>\n<think>two</think>\nA dog.", "A dog."),
+        ("<think>it never ends", ""),
+        ("<reasoning>\nneither does this", ""),
+        (
+            "<|channel|>analysis<|message|>so<|end|><|start|>assistant<|channel|>final<|message|>A dog.<|return|>",
+            "A dog.",
+        ),
+        ("<|channel|>analysis<|message|>only this", ""),
+        ("<|channel|>final<|message|>A dog.", "A dog."),
+        # Templates that open the block in the prompt.
+        ("The user wants a dog.\nSo be it.\n</think>\n\nA dog.", "A dog."),
+        ("The user wants a dog.</think>A dog.", "A dog."),
+        ("The user wants a dog. </think> A dog.", "A dog."),
+        ("</think>\n\nA dog.", "A dog."),
+        ("It is all thinking.\n</think>", ""),
+    ],
+)
+def test_reasoning_before_the_answer_is_parted_from_it(text: str, answer: str) -> None:
+    """Every family's marks, several blocks, one that was never closed, one that only the prompt opened."""
+    found = parted(text)
+    assert found.answer.strip() == answer
+    assert found.thinking is not None or text.startswith("<|channel|>final")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Use <think> and </think> around the reasoning.",
+        "The tag </think> closes the block.",
+        "Write `</think>` at the end.",
+        'A sign that says "</think>" above a door.',
+        "```xml\n<think>\nso\n</think>\n```",
+        "Close it like this:\n```\nso\n</think>\n```\nThat is all.",
+        "First <think>so</think>, then the answer.",
+        "I think a dog on a hill is best.",
+        "A <reasoning> engine",
+        "[THINKING] is no tag, [THINK] alone in the middle neither.",
+        "analysis of a dog on a hill",
+    ],
+)
+def test_an_answer_that_mentions_the_marks_is_left_alone(text: str) -> None:
+    """In code, in quotes, in a sentence, or anywhere but at the very beginning."""
+    assert parted(text) == (None, text)
+
+
+@given(st.text(alphabet=st.sampled_from(list('ab \n`"</>[]|THINKthink'))))
+def test_parting_never_invents_text(text: str) -> None:
+    """What is left is a stretch of what was said."""
+    assert parted(text).answer in text
+
+
+def body(content: Any, finish: str = "stop", **fields: Any) -> Reply:
+    message = {"role": "assistant", "content": content, **fields}
+    usage = {"prompt_tokens": 3, "completion_tokens": 77}
+    return Reply(body=orjson.dumps({"choices": [{"finish_reason": finish, "message": message}], "usage": usage}))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        says("<think>so</think>\n\nA dog."),
+        body("A dog.", reasoning_content="so"),
+        body("\n\nA dog.", reasoning="so"),
+        body([{"type": "thinking", "thinking": [{"type": "text", "text": "so"}]}, {"type": "text", "text": "A dog."}]),
+    ],
+)
+def test_the_ledger_hands_out_the_answer_and_keeps_everything(reply: Reply, tmp_path: Path) -> None:
+    """The pair is made of the answer alone; the raw row still holds the reasoning."""
+    with LoopbackTeacher(lambda ask: reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            for _ in range(2):
+                (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+                assert isinstance(answer, Completion)
+                assert answer.text.strip() == "A dog."
+                assert "so" in str(store.calls(answer.key)[0].raw)
+
+        with_ledger(teacher, tmp_path, ask)
+    assert len(teacher.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        body("<think>so", "length"),
+        body("<think>so</think>\n"),
+        body("so\n</think>"),
+        body(None, "length", reasoning_content="so"),
+        body("", "stop", reasoning="so"),
+        body("", "length"),
+        body([{"type": "thinking", "thinking": [{"type": "text", "text": "so"}]}], "length"),
+    ],
+)
+def test_nothing_but_thinking_fails_with_a_sentence_of_its_own(reply: Reply, tmp_path: Path) -> None:
+    """It says how many tokens went where and what to do, and the same question is not paid for twice."""
+    with LoopbackTeacher(lambda ask: reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            assert isinstance(answer, Miss)
+            assert answer.reason.startswith("thinking: all 77 tokens went to thinking: raise max_tokens, or switch")
+            assert "chat_template_kwargs = { enable_thinking = false }" in answer.reason
+
+        with_ledger(teacher, tmp_path, ask, attempts=3)
+        assert len(teacher.asked) == 1
+
+        async def again(ledger: Ledger, store: Store) -> int:
+            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            assert isinstance(answer, Miss)
+            assert answer.reason.startswith("thinking: ")
+            return ledger.sent
+
+        assert with_ledger(teacher, tmp_path, again, attempts=3) == 0
+        assert with_ledger(teacher, tmp_path, again, attempts=3, retry_failed=True) == 1
+
+
+def test_a_schema_binds_the_answer_and_not_the_reasoning(tmp_path: Path) -> None:
+    """JSON after a block of reasoning is JSON."""
+    with LoopbackTeacher(lambda ask: says('<think>{</think>{"yes": true}')) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            answers = await ledger.complete(chat("a dog"), PLAIN, schema={"type": "object"})
+            assert texts(answers) == ['{"yes": true}']
+
+        with_ledger(teacher, tmp_path, ask)
+
+
+def test_a_run_whose_first_answers_are_all_thinking_stops(tmp_path: Path) -> None:
+    """Five answers tell it; the other 95 rows are not paid for."""
+    with LoopbackTeacher(lambda ask: says("<think>hm", finish="length")) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            async def all_rows() -> None:
+                for i in range(100):
+                    await ledger.complete(chat(f"dog {i}"), Sampling(max_tokens=64))
+
+            with pytest.raises(TeacherError, match=SENTENCE):
+                await all_rows()
+            assert ledger.sent == 5
+
+        with_ledger(teacher, tmp_path, ask)
+
+
+def test_some_thinking_among_answers_stops_nothing(tmp_path: Path) -> None:
+    """One good answer among the first shows that the setting works for others."""
+
+    def reply(ask: Ask) -> Reply:
+        return says("A dog.") if ask.number == 3 else says("<think>hm", finish="length")
+
+    with LoopbackTeacher(reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            answers = [(await ledger.complete(chat(f"dog {i}"), PLAIN))[0] for i in range(20)]
+            assert sum(isinstance(answer, Miss) for answer in answers) == 19
+
+        with_ledger(teacher, tmp_path, ask)
+
+
+def test_a_block_that_the_worked_examples_show_is_part_of_the_answer(tmp_path: Path) -> None:
+    """A task whose outputs begin with such a block asks for it."""
+    shown = (
+        Message(role="user", content="a cat"),
+        Message(role="assistant", content="<reasoning>a pet</reasoning> a cat on a sofa"),
+        Message(role="user", content="a dog"),
+    )
+    said = "<reasoning>a pet</reasoning> a dog on a hill"
+    with LoopbackTeacher(lambda ask: says(said)) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            assert texts(await ledger.complete(shown, PLAIN)) == [said]
+
+        with_ledger(teacher, tmp_path, ask)

@@ -1,0 +1,164 @@
+"""Intervals hold what they promise, from five seeds to many and at any rate; equal systems are seldom told apart."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from train.intervals import (
+    Floats,
+    difference,
+    difference_limits,
+    holm,
+    seeds_for,
+    share,
+    share_limits,
+    sign_flip_p,
+    sign_flips,
+)
+
+RUNS = 2000
+RATES = (0.0, 0.02, 0.1, 0.3, 0.5, 0.9, 1.0)
+
+
+def answers(
+    a: float, b: float, seeds: int, samples: int, likeness: float, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """(runs, seeds) passes of two systems whose answers to a seed have the correlation `likeness` (beta-binomial)."""
+
+    def side(rate: float) -> Floats:
+        if likeness == 0 or rate in (0.0, 1.0):
+            chances = np.full((RUNS, seeds), rate)
+        else:
+            k = (1 - likeness) / likeness
+            chances = rng.beta(rate * k, (1 - rate) * k, size=(RUNS, seeds))
+        return rng.binomial(samples, chances).astype(np.float64)
+
+    return side(a), side(b)
+
+
+def settings() -> Iterator[tuple[int, int, float]]:
+    yield from itertools.product((5, 8, 12, 27), (1, 3), (0.0, 0.6, 0.9))
+
+
+def test_a_share_is_covered_as_often_as_promised() -> None:
+    """From 5 seeds on, at every rate, however alike a seed's answers are: at least 93 % of 2,000 runs, each."""
+    rng = np.random.default_rng(11)
+    for (seeds, samples, likeness), rate in itertools.product(settings(), RATES):
+        passed, _ = answers(rate, rate, seeds, samples, likeness, rng)
+        limits = share_limits(passed, np.full_like(passed, samples))
+        covered = np.mean((limits.low <= rate) & (rate <= limits.high))
+        assert covered >= 0.93, (seeds, samples, likeness, rate)
+
+
+def test_a_difference_is_covered_as_often_as_promised() -> None:
+    """The same for differences, where a system at 0 or 1 has uncertainty too: 24 hits of 27 is no certainty."""
+    rng = np.random.default_rng(12)
+    pairs = [(rate, rate) for rate in RATES] + [(0.0, 0.3), (0.02, 0.27), (0.1, 0.3), (0.3, 0.7), (0.0, 1.0)]
+    for (seeds, samples, likeness), (a, b) in itertools.product(settings(), pairs):
+        x, y = answers(a, b, seeds, samples, likeness, rng)
+        asked = np.full_like(x, samples)
+        limits = difference_limits(x, asked, y, asked)
+        covered = np.mean((limits.low <= a - b + 1e-9) & (a - b - 1e-9 <= limits.high))
+        assert covered >= 0.93, (seeds, samples, likeness, a, b)
+
+
+def test_equal_systems_are_seldom_told_apart() -> None:
+    """The exact test says "different" of equal systems in at most 5 % of runs, chance of the simulation apart."""
+    rng = np.random.default_rng(13)
+    for (seeds, samples, likeness), rate in itertools.product(settings(), RATES):
+        x, y = answers(rate, rate, seeds, samples, likeness, rng)
+        assert np.mean(sign_flips((x - y).astype(np.int64)) <= 0.05) <= 0.066, (seeds, samples, likeness, rate)
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3, 5, 27, 500])
+def test_certainty_is_never_claimed(seeds: int) -> None:
+    """All of a system's answers pass and none of the other's: both ends of the interval are still apart."""
+    everything, nothing, asked = [3] * seeds, [0] * seeds, [3] * seeds
+    gap, none = difference(everything, asked, nothing, asked), difference(nothing, asked, nothing, asked)
+    assert gap.estimate == 1.0
+    assert gap.low < 1.0
+    assert none.low < 0.0 < none.high
+    assert share(nothing, asked).high > 0.0
+    assert share(everything, asked).low < 1.0
+
+
+def test_the_other_sides_uncertainty_stays_in_the_difference() -> None:
+    """19 of 81 against none of 81: the interval is wider than the share's own on the side where the other could be."""
+    tuned = [3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 1] + [0] * 16
+    asked = [3] * 27
+    gap, alone = difference(tuned, asked, [0] * 27, asked), share(tuned, asked)
+    assert gap.estimate == alone.estimate
+    assert gap.low < alone.low
+    assert 0.0 < gap.low < 0.1
+
+
+def test_a_difference_is_paired() -> None:
+    """A system that is a little better on every seed is told from the other more sharply than seeds differ."""
+    lower, asked = [0, 1, 2, 0, 1, 2, 2, 1] * 5, [4] * 40
+    higher, other = [count + 1 for count in lower], [count + 1 for count in reversed(lower)]
+    paired, unpaired = difference(higher, asked, lower, asked), difference(other, asked, lower, asked)
+    assert paired.estimate == unpaired.estimate == 0.25
+    assert paired.high - paired.low < 0.8 * (unpaired.high - unpaired.low)
+
+
+def test_mirrored_data_give_mirrored_intervals() -> None:
+    """Neither passing nor side a is favoured."""
+    rng = random.Random(4)
+    asked = [rng.choice((1, 2, 3)) for _ in range(24)]
+    a, b = [rng.randint(0, n) for n in asked], [rng.randint(0, n) for n in asked]
+    there, back = difference(a, asked, b, asked), difference(b, asked, a, asked)
+    assert (there.low, there.high) == (pytest.approx(-back.high), pytest.approx(-back.low))
+    passing, failing = share(a, asked), share([n - x for x, n in zip(a, asked, strict=True)], asked)
+    assert (passing.low, passing.high) == (pytest.approx(1 - failing.high), pytest.approx(1 - failing.low))
+    assert sign_flip_p(a, asked, b, asked) == pytest.approx(sign_flip_p(b, asked, a, asked))
+
+
+def test_the_sign_flip_test_counts_every_toss() -> None:
+    """p is the share of all 2^n tosses whose sum is at least as far from zero, as plain enumeration has it."""
+    rng = random.Random(2)
+    for seeds in (1, 2, 5, 9, 12):
+        asked = [rng.choice((1, 2, 3)) for _ in range(seeds)]
+        a, b = [rng.randint(0, n) for n in asked], [rng.randint(0, n) for n in asked]
+        gaps = [n * (x - y) for x, y, n in zip(a, b, asked, strict=True)]
+        sums = [
+            sum(s * g for s, g in zip(signs, gaps, strict=True)) for signs in itertools.product((1, -1), repeat=seeds)
+        ]
+        plain = sum(abs(total) >= abs(sum(gaps)) for total in sums) / len(sums)
+        assert sign_flip_p(a, asked, b, asked) == pytest.approx(plain)
+    assert sign_flip_p([1], [1], [0], [1]) == 1.0
+    assert sign_flip_p([1] * 500, [1] * 500, [0] * 500, [1] * 500) < 1e-12
+
+
+def test_several_tests_are_adjusted_together() -> None:
+    """Holm: the smallest p times their number, and no adjusted p below a smaller one's."""
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_how_many_seeds_it_would_take() -> None:
+    """About as many as put the interval's end at zero; unknown where there is no difference."""
+    asked = [1] * 10
+    gap = difference([1] * 4 + [0] * 6, asked, [1] * 2 + [0] * 8, asked)
+    more = seeds_for(gap)
+    assert more is not None
+    assert more > 30
+    assert seeds_for(difference([1] * 10, asked, [1] * 10, asked)) is None
+
+
+@pytest.mark.parametrize(("passed", "asked"), [([], []), ([1], [0]), ([4], [3]), ([1, 1], [3]), ([-1], [3])])
+def test_counts_that_make_no_sense_are_refused(passed: list[int], asked: list[int]) -> None:
+    """Impossible counts are a defect of the caller, not a number."""
+    with pytest.raises(ValueError, match="seed"):
+        share(passed, asked)
+
+
+def test_a_difference_needs_the_same_seeds() -> None:
+    """Sides of unequal length cannot be paired."""
+    with pytest.raises(ValueError, match="same seeds"):
+        difference([1, 2], [3, 3], [1], [3])
