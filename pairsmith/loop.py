@@ -64,6 +64,10 @@ def run(session: Session, project: Project, store: Store) -> Ended:
         waits = gate.facts.get("waits")
         if waits:
             total.facts |= {"waits": waits, "url": gate.facts["url"], "queues": gate.facts["queues"]}
+            standing = gate.facts["review"]
+            total.facts |= {"gate": standing["gate"]}
+            if standing["gate"] == "rejected":
+                total.facts["objections"] = standing["objections"]
         else:
             evaluated = latest["evaluate"].facts
             total.facts["strict_pass"] = evaluated["strict_pass"]
@@ -109,17 +113,22 @@ def _stage(name: str, session: Session, project: Project, store: Store) -> Draft
 
 
 def _at_the_gate(project: Project, gate: Draft) -> list[RenderableType]:
-    """What waits, where to answer it, and how to go on."""
+    """What keeps the loop from going on, where people answer, and how to go on."""
+    from rich.markup import escape
+
     from pairsmith.screen import facts
     from pairsmith.stages.review import where
 
-    going_on = [
-        ("go on", "`pairsmith run` when they are answered"),
-        ("", "`pairsmith run --no-review` without people; dataset card and report will say so"),
-    ]
+    without = ("", "`pairsmith run --no-review` without people; dataset card and report will say so")
+    if gate.facts["review"]["gate"] in ("rejected", "exhausted"):
+        again = "mend the prompt, the gates or the style, or set review.accept_at_least, and `pairsmith run` again"
+        return [
+            f"[bold yellow]The loop stops, nothing is trained:[/] {escape(gate.facts['waits'])}.",
+            facts([*where(project, gate), ("go on", again), without]),
+        ]
     return [
-        f"[bold yellow]The loop waits for people:[/] {gate.facts['waits']}.",
-        facts([*where(project, gate), *going_on]),
+        f"[bold yellow]The loop waits for people:[/] {escape(gate.facts['waits'])}.",
+        facts([*where(project, gate), ("go on", "`pairsmith run` when they are answered"), without]),
     ]
 
 

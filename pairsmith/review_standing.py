@@ -44,8 +44,7 @@ def read(session: Session, project: Project, store: Store) -> dict[str, Any]:
 
 def _disagreement(one: Disagreement) -> Json:
     answers = [
-        {"reviewer": r.reviewer, "decision": r.decision, "reasons": list(r.reasons), "edited": r.edited}
-        for r in one.answers
+        {"reviewer": r.who, "decision": r.decision, "reasons": list(r.reasons), "edited": r.edited} for r in one.answers
     ]
     return {
         "pair_id": one.pair.id,
@@ -75,7 +74,7 @@ def shown(project: Project, told: dict[str, Any]) -> list[RenderableType]:
     head = (
         f"{name}: {decided:,} of {at['routed']:,} rows decided ({at['accepted']:,} accepted,"
         f" {at['edited']:,} edited, {at['rejected']:,} rejected), {at['unanswered']:,} unanswered,"
-        f" {at['undecided']:,} to settle"
+        f" {at['undecided']:,} to settle, {at['incomplete']:,} with too few annotators"
     )
     why = ", ".join(f"{reason} {count:,}" for reason, count in told["routed_for"].items())
     lines = [("review", head), ("drawn for", why), *summary(Draft(facts=told))]
@@ -105,7 +104,15 @@ def shown(project: Project, told: dict[str, Any]) -> list[RenderableType]:
         ]
         parts += [
             "",
-            facts([("to settle", one["pair_id"][:12]), ("input", one["input"]), ("output", one["output"]), *said]),
+            facts(
+                [
+                    ("to settle", one["pair_id"][:12]),
+                    ("input", one["input"]),
+                    ("output", one["output"]),
+                    *said,
+                    ("", one["why"]),
+                ]
+            ),
         ]
     if (more := len(told["disagreements"]) - SHOWN) > 0:
         parts += ["", f"and {more} more to settle; --json lists them all"]

@@ -120,9 +120,8 @@ def screen(story: dict[str, Any]) -> list[RenderableType]:
         table.add_row(verdict_mark(verdict["keep"]), verdict["by"], score, Text(verdict["reason"], overflow="fold"))
     parts.append(table if story["verdicts"] else "no step has judged it yet")
     for review in story["reviews"]:
-        parts.append(
-            facts([("review", f"{review['decision']} by {review['reviewer']} {', '.join(review['reasons'])}")])
-        )
+        who = review["name"] or review["reviewer"]
+        parts.append(facts([("review", f"{review['decision']} by {who} {', '.join(review['reasons'])}")]))
     parts.append(Rule("where it went", style="dim"))
     went = [
         (a["kind"], f"{a['id'][:12]}  {a['path']}" + (f"  ({a['split']})" if a["split"] else ""))

@@ -285,11 +285,14 @@ class Review(Record):
 
     A changed answer is another review, and `withdrawn` says that an earlier one was taken back; nothing is replaced.
     `seconds` is None where it could not be measured. `ranking` holds (pair id, rank from 1) of the candidates of one
-    input, ties allowed. An `adjudicator` settles rows on which annotators disagree.
+    input, ties allowed. An `adjudicator` settles rows on which annotators disagree. `reviewer` names the person for
+    good: `argilla:<server>/<user id>`, or in stores of earlier versions the name at that time; `name` is what the
+    person is called, which may change and is no part of the id.
     """
 
     pair_id: str
     reviewer: str
+    name: str | None = None
     decision: Literal["accept", "edit", "reject", "withdrawn"]
     edited: str | None = None
     reasons: tuple[str, ...] = ()
@@ -302,7 +305,26 @@ class Review(Record):
 
     @cached_property
     def id(self) -> str:
-        return content_id("review", identity(self))
+        parts = identity(self)
+        del parts["name"]  # what a person is called may change
+        return content_id("review", parts)
+
+    @property
+    def who(self) -> str:
+        """The person as people read it."""
+        return self.name or self.reviewer
+
+
+class Alias(Record):
+    """The person (`reviewer`) whom reviews of an earlier version call by a name. Recorded once, never changed."""
+
+    name: str
+    reviewer: str
+    at: datetime = Field(default_factory=now)
+
+    @cached_property
+    def id(self) -> str:
+        return content_id("alias", [self.name])
 
 
 RoutingReason = Literal["certify", "fit", "audit_accepted", "audit_rejected", "disagree", "border", "gold"]

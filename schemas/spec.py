@@ -245,8 +245,9 @@ class ReviewSettings(Section):
 
     `batch` rows wait for people at a time. `annotators_per_row` people answer every row, and one more answers a random
     share `overlap` of the rows, so that agreement can be measured. Review may stop once the `confidence` interval of
-    the accept share is at most `half_width` to either side. `gold` is a JSON Lines file of rows with known verdicts.
-    `dataset` names the queue (default: the task's name); `seed` fixes which rows are drawn.
+    the accept share is at most `half_width` to either side, and `run` goes on if that of the rows that the programs
+    accept lies at `accept_at_least` or above; it stops where it lies below. `gold` is a JSON Lines file of rows with
+    known verdicts. `dataset` names the queue (default: the task's name); `seed` fixes which rows are drawn.
     """
 
     enabled: bool = True
@@ -261,6 +262,7 @@ class ReviewSettings(Section):
     annotators_per_row: int = Field(default=1, ge=1, le=20)
     overlap: float = Field(default=0.2, ge=0, le=1)
     half_width: float = Field(default=0.05, gt=0, lt=0.5)
+    accept_at_least: float = Field(default=0.5, ge=0, le=1)
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     batch: int = Field(default=50, ge=1, le=10_000)
     shares: ReviewShares = ReviewShares()

@@ -16,8 +16,8 @@ import time
 from typing import NamedTuple
 
 from curate.review.estimate import accept_share
-from curate.review.pool import strata
 from curate.review.router import RouterRow, divide, draw, frames
+from curate.review.shares import strata
 from schemas.records import RoutingReason, content_id
 from schemas.spec import ReviewShares
 
@@ -66,7 +66,7 @@ def population(setting: Setting) -> tuple[list[RouterRow], dict[str, bool]]:
 
 def run(setting: Setting, rows: list[RouterRow], good: dict[str, bool], seed: int) -> tuple[bool, float, float, int]:
     """(covered, half width, estimate, rows shown) of one review."""
-    of = frames(rows)
+    of = frames(rows, seed)
     routed: dict[RoutingReason, set[str]] = {}
     told: dict[str, bool] = {}
     share = None

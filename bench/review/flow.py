@@ -73,7 +73,7 @@ def fill(project: Project, store: Store, rows: int) -> None:
     gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
     seeds, made = [], []
     for number in range((rows + 1) // 2):
-        seed = Seed(kind="simple", text=words(rng, 4), source=f"seeds.jsonl:{number}")
+        seed = Seed(kind="input", text=words(rng, 4), source=f"seeds.jsonl:{number}")
         seeds.append(seed)
         for sample in range(2):
             origin = Generated(

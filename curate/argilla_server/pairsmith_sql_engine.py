@@ -674,15 +674,15 @@ class _Joined:
     parts: tuple
 
 
-_MOST_WORDS, _DEEPEST = 200, 20
+_MOST_WORDS, _DEEPEST, _LONGEST = 200, 20, 5_000
 _HAS_WORD = re.compile(r"[^\W_]")
 _ONE_SIGN_WORDS = re.compile("([\u3040-\u309f\u3400-\u9fff])")
 _MARKS = re.compile(r"[!-/:-@\[-`{-~]")
 _TOKEN = re.compile(
-    r"""(?P<minus>-*)(?:"(?P<phrase>[^"]*)"(?P<slop>~\d+)?
+    r"""(?P<minus>-*+)(?:"(?P<phrase>[^"]*)"(?P<slop>~\d+)?
                      |(?P<open>\()
                      |(?P<word>(?:\\.|[^\s+|()"~\\-])(?:\\.|[^\s+|()"~\\])*)(?P<fuzz>~\d+)?)
-       |(?P<close>\))|(?P<either>\|)|.""",
+       |(?P<close>\))|(?P<either>\|)|-++|.""",  # a run of signs is read once, so a search takes time as it is long
     re.VERBOSE | re.DOTALL,
 )
 
@@ -692,6 +692,10 @@ def _parse_text(query: str) -> Any:
 
     Operators bind from left to right, as there; unbalanced quotes and brackets are ignored; None when no word is left.
     """
+    if len(query) > _LONGEST:
+        raise UnprocessableEntityError(
+            f"A search on this Argilla server may have at most {_LONGEST:,} characters. Search for fewer words."
+        )
     node: Any = None
     joint = "AND"
     outer: list[tuple] = []  # (node, joint, negated) around each open bracket

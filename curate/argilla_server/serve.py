@@ -76,7 +76,8 @@ def run(host: str, port: int) -> None:
     import pairsmith_sql_engine  # noqa: F401  registers the engine
     import uvicorn
 
-    uvicorn.run("argilla_server:app", host=host, port=port, access_log=False, timeout_graceful_shutdown=5)
+    # One worker, whatever WEB_CONCURRENCY says: more would be processes of their own, without our engine.
+    uvicorn.run("argilla_server:app", host=host, port=port, workers=1, access_log=False, timeout_graceful_shutdown=5)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from curate.review.push import (
     ADJUDICATION,
     Progress,
     PushResult,
+    base_name,
     conversations,
     open_queue,
     queue_name,
@@ -56,12 +57,19 @@ def push_adjudication(
     waiting = {found.pair.id: found for found in disagreements(store.reviews(), pool.pairs.values())}
     if not waiting:
         return PushResult(0, 0, 0, ())
-    name, routed, talks = queue_name(project) + ADJUDICATION, store.routed(), conversations(store)
+    routed, talks = store.routed(), conversations(store)
+    by_queue: dict[str, list[Pair]] = {}
+    for id_, found in waiting.items():
+        base = base_name(routed[id_][0]) if id_ in routed else queue_name(project)
+        by_queue.setdefault(base + ADJUDICATION, []).append(found.pair)
 
     def row(pair: Pair) -> Json:
         why, messages = reasons_of(routed.get(pair.id, ())), talks.get(pair.seed_id, ())
         return record(project, pool, pair, why, None, messages=messages, answers=waiting[pair.id].answers)
 
-    queue = open_queue(project, pool, argilla, name, conversation=bool(talks))
-    sent, there = send(argilla, queue, [found.pair for found in waiting.values()], row, progress)
-    return PushResult(sent, there, 0, (name,))
+    sent = there = 0
+    for name, pairs in sorted(by_queue.items()):
+        queue = open_queue(project, pool, argilla, name, conversation=bool(talks))
+        new, old = send(argilla, queue, pairs, row, progress)
+        sent, there = sent + new, there + old
+    return PushResult(sent, there, 0, tuple(sorted(by_queue)))

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 from curate.review.decision import standing
+from curate.review.people import display_names
 from schemas.records import Review
 
 _RESAMPLES = 2_000
@@ -38,11 +39,12 @@ class Agreement:
     high: float | None
 
 
-def agreement(reviews: Mapping[str, Iterable[Review]], *, simulated: bool = False, seed: int = 0) -> list[Agreement]:
+def agreement(reviews: Mapping[str, Sequence[Review]], *, simulated: bool = False, seed: int = 0) -> list[Agreement]:
     """Every measure of every question, on the rows with at least two annotators' standing answers (an adjudicator's is
     not one of them)."""
+    names = display_names(reviews)
     answers = {
-        id_: {r.reviewer: r for r in standing(own, simulated=simulated) if r.role == "annotator"}
+        id_: {names[r.reviewer]: r for r in standing(own, simulated=simulated) if r.role == "annotator"}
         for id_, own in reviews.items()
     }
     shared = {id_: by for id_, by in sorted(answers.items()) if len(by) > 1}

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from curate.review import supervisor
@@ -17,11 +19,54 @@ from schemas.errors import ReviewError
 
 OWNER = "pairsmith"
 _MIGRATE_TIMEOUT_S = 300.0
+# What a child may see of the shell's variables. A list of what is kept out would never be complete: any of them may be
+# a key of something.
+_ALLOWED = {"PATH", "HOME", "LANG", "TMPDIR", "TZ", "REQUESTS_CA_BUNDLE"}
+_ALLOWED |= {name for proxy in ("HTTP", "HTTPS", "ALL", "NO") for name in (f"{proxy}_PROXY", f"{proxy.lower()}_proxy")}
+_ALLOWED_BEGINNINGS = ("LC_", "SSL_CERT_")
+_private = partial(os.open, mode=0o600)
+_OURS = {"PYTHONPATH", "PYTHONUNBUFFERED", "HF_HUB_DISABLE_TELEMETRY"}
+
+
+def allowed_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a shell that Argilla's processes get: paths, language, time zone, proxies, certificates."""
+    return {
+        name: value for name, value in environment.items() if name in _ALLOWED or name.startswith(_ALLOWED_BEGINNINGS)
+    }
+
+
+def keep_private(home: Path) -> None:
+    """Make what lies in `data/` and `logs/` readable by the owner alone, whoever made it and with what mode, and
+    `supervisor.json` free of what is not ours."""
+    for folder in (home / "data", home / "logs"):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for path in (folder, *folder.rglob("*")):
+            if not path.is_symlink():
+                with suppress(FileNotFoundError):  # the word index and Redis' parts come and go
+                    path.chmod(path.stat().st_mode & 0o700)
+    forget_shell(home)
+
+
+def forget_shell(home: Path) -> None:
+    """Take out of `supervisor.json` the shell's variables that an earlier version wrote there, secrets among them."""
+    path = home / "supervisor.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    children = [{**child, "environment": _without_shell(child.get("environment", {}))} for child in config["children"]]
+    if children != config["children"]:
+        supervisor.write_json(path, {**config, "children": children})
+
+
+def _without_shell(environment: Mapping[str, str]) -> dict[str, str]:
+    ours = {name: value for name, value in environment.items() if name in _OURS or name.startswith("ARGILLA_")}
+    return {**allowed_variables(environment), **ours}
 
 
 def server_variables(home: Path, database_url: str | None, redis_url: str | None, auth_secret: str) -> dict[str, str]:
-    """The environment of every child: where Argilla's data lie and what it must not do (telemetry)."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "ARGILLA_"))}
+    """The environment of every child, without the shell's secrets: where Argilla's data lie and what it must not do
+    (telemetry)."""
     (home / "data" / "redis").mkdir(parents=True, exist_ok=True)
     if database_url is None:
         database = f"sqlite+aiosqlite:///{home / 'data' / 'argilla.db'}"
@@ -34,7 +79,7 @@ def server_variables(home: Path, database_url: str | None, redis_url: str | None
             )
         database = f"postgresql+asyncpg://{rest}"
     return {
-        **kept,
+        **allowed_variables(os.environ),
         "PYTHONPATH": str(SERVER_CODE),
         "PYTHONUNBUFFERED": "1",
         "ARGILLA_HOME_PATH": str(home / "data"),
@@ -60,6 +105,7 @@ def _server_side(
             input=stdin,
             capture_output=True,
             text=True,
+            umask=supervisor.PRIVATE,
             timeout=_MIGRATE_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired as error:
@@ -69,7 +115,7 @@ def _server_side(
             fix="See whether another program holds the database or the machine is overloaded, then try again.",
         ) from error
     (home / "logs").mkdir(exist_ok=True)
-    with (home / "logs" / "migrate.log").open("a", encoding="utf-8") as log:
+    with open(home / "logs" / "migrate.log", "a", encoding="utf-8", opener=_private) as log:
         log.write(done.stdout + done.stderr)
     return done
 
@@ -140,9 +186,10 @@ def supervise(
         home / "supervisor.json",
         {"facts": facts, "folder": str(home / "data"), "scratch": scratch, "children": children},
     )
-    with (home / "logs" / "supervisor.log").open("ab") as log:
+    with open(home / "logs" / "supervisor.log", "ab", opener=_private) as log:
         subprocess.run(
             [sys.executable, "-P", str(Path(supervisor.__file__)), str(home), "--detach"],
+            env=allowed_variables(os.environ),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

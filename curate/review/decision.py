@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,46 +21,66 @@ class Decision:
 
 
 def standing(reviews: Iterable[Review], *, simulated: bool = False) -> list[Review]:
-    """The latest answer of every reviewer in every role, without what was withdrawn, oldest first.
+    """The latest answer of every reviewer in every role, without what was withdrawn, oldest first. `reviews` are in the
+    order in which they came, as the store tells them: the clocks of two machines are not compared.
 
     Simulated answers are left out, or are the only ones told (`simulated=True`): the two never mix.
     """
     latest: dict[tuple[str, str], Review] = {}
     for review in reviews:
         if review.simulated is simulated:
-            key = review.role, review.reviewer
-            if key not in latest or review.at >= latest[key].at:
-                latest[key] = review
+            latest[review.role, review.reviewer] = review
     return sorted((r for r in latest.values() if r.decision != "withdrawn"), key=lambda r: (r.at, r.reviewer))
 
 
 def decide(reviews: Iterable[Review], pair: Pair, *, simulated: bool = False) -> Decision | None:
-    """The decision about `pair`; None if nobody's answer stands.
+    """The decision about `pair`; None if nobody's answer stands. `reviews` are all that there are of it.
 
-    1. The latest answer of an adjudicator is final.
+    1. The latest answer of an adjudicator is final. Who is a party to the dispute, as one of several annotators of the
+       row, is no adjudicator of it; such an answer does not count, and `why` says so.
     2. Else what more than half of the annotators say, each by the latest answer; of several edits the latest text.
     3. Else the row is undecided.
     """
-    answers = standing(reviews, simulated=simulated)
+    answers, impartial, partial = _by_role([review for review in reviews if review.simulated is simulated], simulated)
+    if impartial:
+        return _checked(impartial[-1], pair, f"adjudicated by {impartial[-1].who}")
     if not answers:
         return None
-    final = [review for review in answers if review.role == "adjudicator"]
-    if final:
-        return _checked(final[-1], pair, f"adjudicated by {final[-1].reviewer}")
     votes = Counter(review.decision for review in answers)
     verdict, most = votes.most_common(1)[0]
     if 2 * most <= len(answers):
-        said = ", ".join(f"{review.reviewer} {review.decision}" for review in answers)
-        return Decision("undecided", answers[-1], f"disagreement: {said}")
+        said = ", ".join(f"{review.who} {review.decision}" for review in answers)
+        by = ", ".join(review.who for review in partial)
+        no_party = f"; the adjudication by {by} does not count: a party to it cannot settle it" if by else ""
+        return Decision("undecided", answers[-1], f"disagreement: {said}{no_party}")
     agreeing = [review for review in answers if review.decision == verdict]
     if verdict == "edit":
         agreeing = [review for review in agreeing if _changes(review, pair)] or agreeing
     return _checked(agreeing[-1], pair, f"{most} of {len(answers)}")
 
 
+def answers_given(reviews: Sequence[Review]) -> float:
+    """How many annotators' answers stand; without end once somebody adjudicated, because that is final."""
+    answers, impartial, _ = _by_role([review for review in reviews if not review.simulated], False)
+    return float("inf") if impartial else len(answers)
+
+
+def _by_role(own: Sequence[Review], simulated: bool) -> tuple[list[Review], list[Review], list[Review]]:
+    """The standing answers of annotators, of adjudicators, and in the adjudicators' queue of parties to the dispute."""
+    answers = standing(own, simulated=simulated)
+    annotators = {review.reviewer for review in own if review.role == "annotator"}
+    parties = annotators if len(annotators) > 1 else set()
+    final = [review for review in answers if review.role == "adjudicator"]
+    return (
+        [review for review in answers if review.role == "annotator"],
+        [review for review in final if review.reviewer not in parties],
+        [review for review in final if review.reviewer in parties],
+    )
+
+
 def _checked(review: Review, pair: Pair, why: str) -> Decision:
     if review.decision == "edit" and not _changes(review, pair):
-        return Decision("undecided", review, f"incomplete: {review.reviewer} asked for an edit and gave no other text")
+        return Decision("undecided", review, f"incomplete: {review.who} asked for an edit and gave no other text")
     assert review.decision != "withdrawn"
     return Decision(review.decision, review, why)
 

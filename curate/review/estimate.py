@@ -132,16 +132,20 @@ def seconds_per_item(seconds: Iterable[float | None]) -> float | None:
 @dataclass(frozen=True)
 class Advice:
     """Whether review may stop, and what going on would buy. `rows` more randomly drawn rows, `answers` to give for
-    them (active rows and overlap included), `minutes` of one person (None: no time was measured yet)."""
+    them (active rows and overlap included), `minutes` of one person (None: no time was measured yet). `exhausted`: no
+    row is left to draw, so no answer makes the interval tighter."""
 
     stop: bool
     half_width: float
     rows: int
     answers: int
     minutes: float | None
+    exhausted: bool = False
 
     def __str__(self) -> str:
         points = f"±{100 * self.half_width:.2g} points"
+        if self.exhausted:
+            return f"stop: every row that can be drawn is decided, and the interval stays at {points}"
         if self.rows == 0:
             return f"stop: the interval is as tight as {points}"
         time = f"{self.answers} more answers" if self.minutes is None else f"about {_minutes(self.minutes)}"
@@ -153,34 +157,43 @@ def _minutes(minutes: float) -> str:
 
 
 def advice(
-    share: Share, wanted: float, *, seconds: float | None, answers_per_row: float = 1.0, tighter: float | None = None
+    share: Share,
+    wanted: float,
+    *,
+    seconds: float | None,
+    answers_per_row: float = 1.0,
+    tighter: float | None = None,
+    left: int | None = None,
 ) -> Advice:
     """What to do next for an interval of at most `wanted` to either side.
 
-    `answers_per_row`: answers given so far for each row that counts in the estimate. Once `wanted` is reached the
-    advice is to stop, and tells what `tighter` (default: three fifths of `wanted`) would cost. The forecast takes the
-    share and the weights to stay as they are.
+    `answers_per_row`: answers given so far for each row that counts in the estimate. `left`: how many more rows can be
+    drawn (default: all of the population). Once `wanted` is reached the advice is to stop, and tells what `tighter`
+    (default: three fifths of `wanted`) would cost. The forecast takes the share and the weights to stay as they are.
     """
+    left = share.population - share.reviewed if left is None else left
     stop = share.half_width <= wanted
+    if not left and not stop:
+        return Advice(True, share.half_width, 0, 0, None, exhausted=True)
     target = (tighter or 0.6 * wanted) if stop else wanted
-    rows = _rows_for(share, target)
+    rows = 0 if share.half_width <= target else rows_until(share, left, lambda low, high: (high - low) / 2 <= target)
+    if rows and rows == left:  # all that there are, which may be too few for `wanted`
+        low, high = _forecast(share, rows)
+        target = (high - low) / 2
     answers = math.ceil(rows * answers_per_row)
     minutes = None if seconds is None else answers * seconds / 60
     return Advice(stop, target, rows, answers, minutes)
 
 
-def _rows_for(share: Share, target: float) -> int:
-    """How many more random rows, at the efficiency of those so far, bring the interval to `target`."""
-    left = share.population - share.reviewed
-    if share.half_width <= target or left == 0:
-        return 0
+def rows_until(share: Share, left: int, holds: Callable[[float, float], bool]) -> int:
+    """How many more random rows, at the efficiency of those so far and the present share, bring an interval (low, high)
+    for which `holds`; `left` if fewer do not."""
+    return _first(1, left, lambda more: holds(*_forecast(share, more))) if left else 0
+
+
+def _forecast(share: Share, more: int) -> tuple[float, float]:
+    """The interval after `more` rows, of which the same share is accepted."""
     efficiency = min(share.effective / share.reviewed, 1.0)
-
-    def reached(more: int) -> bool:
-        n = max(2, round((share.reviewed + more) * efficiency))
-        size = max(n, round(share.population * efficiency))
-        stratum = Stratum(size, n, round(share.value * n))
-        low, high = _exact(stratum, share.confidence)
-        return (high - low) / 2 <= target
-
-    return _first(1, left, reached)
+    n = max(2, round((share.reviewed + more) * efficiency))
+    size = max(n, round(share.population * efficiency))
+    return _exact(Stratum(size, n, round(share.value * n)), share.confidence)

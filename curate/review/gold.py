@@ -5,7 +5,7 @@ One JSON object a line: `{"input": "...", "output": "...", "verdict": "accept" |
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import orjson
 
 from curate.review.decision import standing
 from curate.review.estimate import binomial
+from curate.review.people import display_names
 from schemas.errors import InputError
 from schemas.records import Imported, Pair, Review, content_id
 from schemas.spec_file import Project
@@ -87,14 +88,15 @@ def _item(line: bytes, where: str, name: str, number: int, project: Project) -> 
 
 
 def accuracies(
-    items: Iterable[GoldItem], reviews: Mapping[str, Iterable[Review]], *, simulated: bool = False
+    items: Iterable[GoldItem], reviews: Mapping[str, Sequence[Review]], *, simulated: bool = False
 ) -> list[Accuracy]:
     """Every annotator's accuracy on the gold items answered, by name. An edit counts as such, whatever its text."""
     told: dict[str, list[bool]] = {}
     for item in items:
         for review in standing(reviews.get(item.pair.id, ()), simulated=simulated):
             told.setdefault(review.reviewer, []).append(review.decision == item.verdict)
+    names = display_names(reviews)
     return [
-        Accuracy(reviewer, sum(right), len(right), *binomial(sum(right), len(right)))
-        for reviewer, right in sorted(told.items())
+        Accuracy(names[reviewer], sum(right), len(right), *binomial(sum(right), len(right)))
+        for reviewer, right in sorted(told.items(), key=lambda item: names[item[0]])
     ]

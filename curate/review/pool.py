@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from curate.gates import gates_for
-from curate.review.estimate import Share, Stratum, accept_share
-from curate.review.router import ESTIMATION, RouterRow, frames, sample
-from schemas.records import Candidate, Pair, RoutingReason, Verdict
+from curate.review.router import RouterRow
+from schemas.records import Candidate, Pair, Verdict
 from schemas.spec_file import Project
 from schemas.store import Store
 
@@ -134,44 +133,3 @@ def _by_score(
             cut = statistics.fmean([scores[ranked[best - 1]], scores[ranked[best]]])
             border.update({id_: abs(scores[id_] - cut) for id_ in ranked})
     return accepted, border
-
-
-def strata(
-    rows: Sequence[RouterRow], routed: Mapping[RoutingReason, Collection[str]], accepted: Mapping[str, bool], seed: int
-) -> list[Stratum]:
-    """The rows that passed the gates, parted by whether the programs accept them, with what people said of those that a
-    random draw chose (`accepted`: pair id -> whether people accept it as it is; absent: no decision).
-
-    Within a part every row was drawn with the same probability, so given their number the drawn rows are a simple
-    random sample of it. Rows that only `disagree`, `border` or `fit` chose do not count. While a part has fewer than
-    two decisions, `certify` alone is told, as one stratum.
-    """
-    of = frames(rows)
-    drawn = {reason: sample(seed, reason, of.get(reason, ()), routed.get(reason, ())) for reason in ESTIMATION}
-    chosen = {id_ for ids in drawn.values() for id_ in ids}
-    parts: list[Stratum] = []
-    for by_programs in (True, False):
-        ids = [row.pair_id for row in rows if row.passed and row.accepted is by_programs]
-        parts.append(_stratum(ids, chosen, accepted))
-    parts = [part for part in parts if part.population]
-    if all(part.reviewed >= min(2, part.population) for part in parts):
-        return parts
-    return [_stratum(of.get("certify", ()), set(drawn["certify"]), accepted)]
-
-
-def _stratum(ids: Sequence[str], chosen: Collection[str], accepted: Mapping[str, bool]) -> Stratum:
-    told = [accepted[id_] for id_ in ids if id_ in chosen and id_ in accepted]
-    return Stratum(len(ids), len(told), sum(told))
-
-
-def rejected_share(
-    rows: Sequence[RouterRow],
-    routed: Mapping[RoutingReason, Collection[str]],
-    accepted: Mapping[str, bool],
-    seed: int,
-    confidence: float = 0.95,
-) -> Share | None:
-    """How much of what the programs reject people would accept as it is: from the `audit_rejected` draw alone."""
-    frame = frames(rows).get("audit_rejected", ())
-    drawn = set(sample(seed, "audit_rejected", frame, routed.get("audit_rejected", ())))
-    return accept_share([_stratum(frame, drawn, accepted)], confidence)

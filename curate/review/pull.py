@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from curate.review.decision import edited_pair
-from curate.review.push import ADJUDICATION, SHARED, queue_name
+from curate.review.people import User, key_of, new_aliases, utc
+from curate.review.push import ADJUDICATION, SHARED, base_name, queue_name
 from curate.review.queues import Argilla
 from curate.review.task import LETTERS, THIS
 from schemas.errors import ReviewError
@@ -22,6 +23,7 @@ from schemas.failpoints import failpoint
 from schemas.records import Json, Pair, Record, Review, now
 from schemas.spec_file import Project
 from schemas.store import Store
+from schemas.store.store import under_alias
 
 PAUSE_S = 600.0
 SIMULATED = "simulated-"  # annotators whose name begins so are programs; their answers decide nothing
@@ -54,6 +56,7 @@ class Response:
 
     pair_id: str
     reviewer: str
+    name: str | None
     role: Role
     status: str
     values: Json
@@ -70,9 +73,18 @@ def pull(
 
     Raises ReviewError if there is no queue of this project on the server.
     """
-    responses, seen = _read(project, argilla, progress)
+    users = argilla.users()
+    keys = {review.reviewer for own in store.reviews().values() for review in own}
+    people = {key_of(argilla.url, id_, keys): user for id_, user in users.items()}
+    names = queues_of(project, store)
+    responses, seen = _read(names, argilla, keys, users, progress)
     pairs = {pair.id: pair for pair in store.pairs(pair_id for pair_id, _ in seen)}
     known, routed = store.reviews(pairs), store.routed(pairs)
+    if aliases := new_aliases(known, responses, seen, people):
+        by_name = {alias.name: alias.reviewer for alias in aliases}
+        known = {id_: [under_alias(review, by_name) for review in own] for id_, own in known.items()}
+        if not dry:
+            store.write(*aliases)
     counts = dict.fromkeys(PullResult.__dataclass_fields__, 0)
     counts["foreign"] = len({pair_id for pair_id, _ in seen if pair_id not in pairs})
     submitted: set[tuple[str, Role, str]] = set()
@@ -99,28 +111,40 @@ def pull(
             store.write(*records)
             failpoint("mid_pull")
         counts["changed" if own and own[-1].decision != "withdrawn" else "new"] += 1
-    users = {response.reviewer for response in responses} | set(argilla.users().values())
-    for review in _withdrawn(known, seen, submitted, users, responses):
+    present = {response.reviewer for response in responses} | people.keys()
+    for review in _withdrawn(known, seen, submitted, present, responses):
         if not dry:
             store.write(review)
         counts["withdrawn"] += 1
     return PullResult(**counts)
 
 
+def queues_of(project: Project, store: Store) -> list[tuple[str, Role]]:
+    """Every queue that rows of this project were sent to, or would be now, with the role of who answers there. The name
+    in the spec may have changed since; the answers have not moved."""
+    bases = {queue_name(project)} | {base_name(one) for records in store.routed().values() for one in records}
+    queues: list[tuple[str, Role]] = []
+    for base in sorted(bases):
+        queues += [(base, "annotator"), (base + SHARED, "annotator"), (base + ADJUDICATION, "adjudicator")]
+    return queues
+
+
 def _read(
-    project: Project, argilla: Argilla, progress: Progress | None
+    names: list[tuple[str, Role]],
+    argilla: Argilla,
+    keys: set[str],
+    users: Mapping[str, User],
+    progress: Progress | None,
 ) -> tuple[list[Response], set[tuple[str, Role]]]:
     """All responses, and (pair id, role) of every record that is on the server."""
-    users = argilla.users()
     found: list[Response] = []
     seen: set[tuple[str, Role]] = set()
     queues = 0
-    for suffix in ("", SHARED, ADJUDICATION):
-        queue = argilla.queue(queue_name(project) + suffix)
+    for name, role in names:
+        queue = argilla.queue(name)
         if queue is None:
             continue
         queues += 1
-        role: Role = "adjudicator" if suffix == ADJUDICATION else "annotator"
         for record in argilla.records(queue, responses=True):
             pair_id = record["external_id"] or str(record["id"])
             seen.add((pair_id, role))
@@ -129,29 +153,24 @@ def _read(
                 found.append(
                     Response(
                         pair_id=pair_id,
-                        reviewer=users.get(user, user),
+                        reviewer=key_of(argilla.url, user, keys),
+                        name=users[user].name if user in users else None,
                         role=role,
                         status=raw["status"],
                         values={name: told["value"] for name, told in (raw["values"] or {}).items()},
                         rivals=tuple((record.get("metadata") or {}).get("rivals", ())),
-                        at=_time(raw["updated_at"]),
+                        at=utc(raw["updated_at"]),
                     )
                 )
         if progress:
             progress("pull", {"queue": queue.name, "records": len(seen), "responses": len(found)})
     if not queues:
         raise ReviewError(
-            f"there is no queue {queue_name(project)} in the workspace {argilla.workspace}.",
+            f"there is no queue {', '.join(name for name, _ in names[::3])} in the workspace {argilla.workspace}.",
             where=argilla.url,
             fix="Run `pairsmith review push` first.",
         )
     return found, seen
-
-
-def _time(text: str) -> datetime:
-    """Argilla's times are UTC, written without saying so."""
-    told = datetime.fromisoformat(text)
-    return told if told.tzinfo else told.replace(tzinfo=UTC)
 
 
 def timed(responses: list[Response]) -> list[Response]:
@@ -180,12 +199,13 @@ def review_of(response: Response, pair: Pair, probability: float | None) -> Revi
     return Review(
         pair_id=pair.id,
         reviewer=response.reviewer,
+        name=response.name,
         decision=decision,
         edited=text if decision == "edit" else None,
         reasons=tuple(values.get("reasons") or ()),
         seconds=response.seconds,
         sampling_probability=probability,
-        simulated=response.reviewer.startswith(SIMULATED),
+        simulated=(response.name or "").startswith(SIMULATED),
         ranking=tuple((id_, rank) for id_, rank in ranks if rank is not None),
         role=response.role,
         at=response.at,
@@ -204,15 +224,14 @@ def _withdrawn(
     for pair_id, own in known.items():
         latest: dict[tuple[Role, str], Review] = {}
         for review in own:
-            key = review.role, review.reviewer
-            if key not in latest or review.at >= latest[key].at:
-                latest[key] = review
+            latest[review.role, review.reviewer] = review
         for (role, reviewer), review in latest.items():
             gone = (pair_id, role) in seen and reviewer in users and (pair_id, role, reviewer) not in submitted
             if gone and review.decision != "withdrawn":
                 yield Review(
                     pair_id=pair_id,
                     reviewer=reviewer,
+                    name=review.name,
                     decision="withdrawn",
                     simulated=review.simulated,
                     role=role,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from curate.review.decision import decide, standing
+from curate.review.decision import answers_given, decide
 from curate.review.gold import read_gold
 from curate.review.pool import Pool
 from curate.review.queues import Argilla, Queue
@@ -36,16 +36,18 @@ def queue_name(project: Project) -> str:
 
 def route(project: Project, store: Store, pool: Pool, *, more: bool = False) -> list[Routed]:
     """Draw what is missing to a batch, once half of the last one is decided, and make the draw durable. Nothing is
-    drawn once the accept share's interval is as tight as the spec asks, unless `more`.
+    drawn once people have said enough, or reject the set, unless `more`.
     """
     spec, now_ = project.spec.review, standing_of(project, store, pool)
-    if now_.enough and not more:
+    if now_.gate.state != "asking" and not more:
         return []
     wanted = spec.batch - now_.waiting
     if wanted < spec.batch / 2:
         return []
-    of, routed = frames(list(pool.rows.values())), store.routed()
-    chosen = draw(of, divide(wanted, spec.shares, of), spec.seed, routed_ids(r for rs in routed.values() for r in rs))
+    routed = store.routed()
+    before = routed_ids(record for records in routed.values() for record in records)
+    of = frames(list(pool.rows.values()), spec.seed, before)
+    chosen = draw(of, divide(wanted, spec.shares, of), spec.seed, before)
     new = [
         Routed(
             pair_id=drawn.pair_id,
@@ -66,6 +68,11 @@ def route(project: Project, store: Store, pool: Pool, *, more: bool = False) -> 
     if new:
         store.write(*gold, *new)
     return new
+
+
+def base_name(routed: Routed) -> str:
+    """The name that the queues of a routed row hang on, which may be another than the spec's now."""
+    return routed.dataset.removesuffix(SHARED)
 
 
 def _queue_of(project: Project, pair_id: str) -> str:
@@ -120,10 +127,10 @@ def push(project: Project, store: Store, pool: Pool, argilla: Argilla, progress:
 
 def _answered(project: Project, pair: Pair, why: Sequence[Routed], reviews: Iterable[Review], gold: bool) -> bool:
     """Whether a row has as many answers as its queue asks for, and they decide it."""
-    answers = standing(reviews)
-    needed = _min_submitted(project, why[0].dataset)
-    decision = decide(answers, pair)
-    return len(answers) >= needed and (gold or (decision is not None and decision.verdict != "undecided"))
+    reviews = list(reviews)
+    decision = decide(reviews, pair)
+    enough = answers_given(reviews) >= _min_submitted(project, why[0].dataset)
+    return enough and (gold or (decision is not None and decision.verdict != "undecided"))
 
 
 def _min_submitted(project: Project, queue: str) -> int:

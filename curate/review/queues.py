@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.review.address import who_am_i
+from curate.review.people import User, utc
 from schemas.errors import MissingDependency, ReviewError
 from schemas.records import Json
 
 PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
 _PAGE = 1_000
+_MARK = "<!-- made by pairsmith -->"  # in a queue's guidelines, where nobody sees it
 
 
 @dataclass(frozen=True)
@@ -110,27 +112,30 @@ class Argilla:
                 return str(found["id"])
         return str(self.call("POST", "workspaces", json={"name": self.workspace})["id"]) if make else None
 
-    def queue(self, name: str) -> Queue | None:
-        """The published dataset of that name; one that was left half made by a crash is removed: it holds nothing."""
+    def _dataset(self, name: str) -> Json | None:
         workspace = self.workspace_id(make=False)
         if workspace is None:
             return None
-        for found in self.call("GET", "me/datasets", params={"workspace_id": workspace})["items"]:
-            if found["name"] == name and found["status"] == "ready":
-                fields = self.call("GET", f"datasets/{found['id']}/fields")["items"]
-                questions = self.call("GET", f"datasets/{found['id']}/questions")["items"]
-                return Queue(
-                    id=str(found["id"]),
-                    name=name,
-                    fields=frozenset(field["name"] for field in fields),
-                    questions={q["name"]: str(q["id"]) for q in questions},
-                )
-            if found["name"] == name:
-                self.call("DELETE", f"datasets/{found['id']}")
-        return None
+        datasets = self.call("GET", "me/datasets", params={"workspace_id": workspace})["items"]
+        return next((found for found in datasets if found["name"] == name), None)
+
+    def queue(self, name: str) -> Queue | None:
+        """The published dataset of that name. Nothing is changed."""
+        found = self._dataset(name)
+        if found is None or found["status"] != "ready":
+            return None
+        fields = self.call("GET", f"datasets/{found['id']}/fields")["items"]
+        questions = self.call("GET", f"datasets/{found['id']}/questions")["items"]
+        return Queue(
+            id=str(found["id"]),
+            name=name,
+            fields=frozenset(field["name"] for field in fields),
+            questions={q["name"]: str(q["id"]) for q in questions},
+        )
 
     def make_queue(self, name: str, settings: Callable[[Any], Any]) -> Queue:
-        """The queue, made with `settings(client)` if it is not there."""
+        """The queue, made with `settings(client)` if it is not there. Raises ReviewError if somebody's draft of that
+        name is in its place."""
         import argilla as rg
         import httpx
         from argilla._exceptions import ArgillaError
@@ -138,8 +143,13 @@ class Argilla:
         started = time.monotonic()
         while (found := self.queue(name)) is None:
             self.workspace_id(make=True)
+            self._remove_own_draft(name)
+            asked = settings(self.sdk)
+            asked.guidelines = f"{asked.guidelines}\n{_MARK}\n"
+            dataset = rg.Dataset(name=name, workspace=self.workspace, settings=asked, client=self.sdk)
+            dataset._model.guidelines = _MARK  # the client first makes a bare draft: from its first moment it is ours
             try:
-                rg.Dataset(name=name, workspace=self.workspace, settings=settings(self.sdk), client=self.sdk).create()
+                dataset.create()
             except (ArgillaError, httpx.HTTPError) as error:
                 if not _away(error) or time.monotonic() - started > self._patience_s:
                     raise ReviewError(
@@ -147,6 +157,20 @@ class Argilla:
                     ) from error
                 time.sleep(1)
         return found
+
+    def _remove_own_draft(self, name: str) -> None:
+        """A crash may have left our queue half made; it holds nothing. Anybody else's draft is left as it is."""
+        found = self._dataset(name)
+        if found is None or found["status"] == "ready":
+            return
+        if _MARK not in (found.get("guidelines") or ""):
+            raise ReviewError(
+                f"a draft named {name} is there that this version of pairsmith did not make.",
+                where=self.url,
+                why="It may be somebody's work, so it is not removed.",
+                fix='Remove it in Argilla, or name another queue: [review] dataset = "..."',
+            )
+        self.call("DELETE", f"datasets/{found['id']}")
 
     def records(self, queue: Queue, *, responses: bool = False) -> Iterator[Json]:
         """Every record of a queue, oldest first; with everybody's responses if asked."""
@@ -160,11 +184,12 @@ class Argilla:
             if len(page) < _PAGE:
                 return
 
-    def users(self) -> dict[str, str]:
-        """user id -> username, of everyone, or for an admin of the workspace's."""
+    def users(self) -> dict[str, User]:
+        """user id -> who that is, of everyone, or for an admin of the workspace's."""
         workspace = self.workspace_id(make=False)
         path = "users" if self.call("GET", "me")["role"] == "owner" else f"workspaces/{workspace}/users"
-        return {str(user["id"]): user["username"] for user in self.call("GET", path)["items"]}
+        users = self.call("GET", path)["items"]
+        return {str(user["id"]): User(user["username"], utc(user["inserted_at"])) for user in users}
 
     def add_annotator(self, name: str) -> str:
         """Make a user who may answer in the workspace; the password, which nothing here keeps."""

@@ -1,5 +1,10 @@
 """Which rows people see, why, and how likely each was to be chosen.
 
+One permanent random number parts all rows once, into halves: CERT, from which the draws for an estimate come (certify
+and the audits), and FIT, from which all others come. What people answer in the FIT half they may answer with the
+programs' opinion before them, so no row of it ever counts in an estimate, now or later, and no row of the CERT half is
+ever used for fitting.
+
 Every reason draws a simple random sample, without replacement, from a frame of its own (`frames`). A frame's rows stand
 in the order of permanent random numbers (Ohlsson 1995, "Coordination of samples using permanent random numbers"):
 SHA-256 of the seed, the reason and the row's id, read as a fraction. The sample is the first rows of that order, so
@@ -7,7 +12,8 @@ SHA-256 of the seed, the reason and the row's id, read as a fraction. The sample
 - the next batch goes on where the last one stopped, and both together are one simple random sample;
 - rows that join or leave the frame move no other row;
 - the draws of two reasons are independent, so a row is in any of them with probability
-  1 - product of (1 - size / population) over the frames it is in, exactly.
+  1 - product of (1 - size / population) over the frames it is in, exactly (given its half);
+- a sample of the CERT half is as well a simple random sample of all rows, because the halves were parted at random.
 
 A row that two reasons choose is shown once and counts for both.
 """
@@ -23,8 +29,7 @@ from typing import NamedTuple
 from schemas.records import Draw, Routed, RoutingReason, content_id
 from schemas.spec import ReviewShares
 
-# In this order: the first reason of a row is the one it is counted under where only one can be. `certify` comes first,
-# so that no row of the random sample is ever used for fitting.
+# In this order: the first reason of a row is the one it is counted under where only one can be.
 REASONS: tuple[RoutingReason, ...] = ("certify", "audit_accepted", "audit_rejected", "disagree", "border", "fit")
 # Reasons that choose at random from everything they are about. The others look where rows are interesting, so an
 # estimate may not stand on them.
@@ -52,10 +57,11 @@ class RouterRow:
 
 
 Frames = dict[RoutingReason, tuple[str, ...]]
+Routes = Mapping[RoutingReason, Collection[str]]  # reason -> the rows it has chosen so far
 
 
-def frames(rows: Sequence[RouterRow]) -> Frames:
-    """The rows that every reason draws from; a reason with nothing to draw from is absent.
+def targets(rows: Sequence[RouterRow]) -> Frames:
+    """The rows that every reason is about; a reason that is about none is absent.
 
     certify and fit: what passed the gates. audit_accepted: what the programs accept. audit_rejected: what they judged
     and do not accept. disagree: the tenth of the passed rows on which scorers differ most. border: the tenth whose
@@ -74,6 +80,34 @@ def frames(rows: Sequence[RouterRow]) -> Frames:
         "fit": tuple(row.pair_id for row in passed),
     }
     return {reason: tuple(sorted(ids)) for reason, ids in found.items() if ids}
+
+
+def frames(rows: Sequence[RouterRow], seed: int, routed: Routes | None = None) -> Frames:
+    """The rows that every reason draws from: of those that it is about, the ones of its half.
+
+    `routed` (ids by reason) knows rows that were drawn before rows were parted. What another reason than an estimate
+    has shown belongs to no estimate any more; what an estimate alone has chosen goes on belonging to it, and is never
+    used for fitting.
+    """
+    before = routed or {}
+    shown = {id_ for reason, ids in before.items() if reason not in ESTIMATION for id_ in ids}
+    kept = {id_ for reason in ESTIMATION for id_ in before.get(reason, ())}
+    cert = {row.pair_id for row in rows if in_cert(seed, row.pair_id)}
+    parted: Frames = {}
+    for reason, ids in targets(rows).items():
+        if reason in ESTIMATION:
+            mine = before.get(reason, ())
+            ids = tuple(id_ for id_ in ids if id_ not in shown and (id_ in cert or id_ in mine))
+        else:
+            ids = tuple(id_ for id_ in ids if id_ not in kept and id_ not in cert)
+        if ids:
+            parted[reason] = ids
+    return parted
+
+
+def in_cert(seed: int, pair_id: str) -> bool:
+    """Whether a row belongs to the half that estimates stand on; the same for good, whatever else is drawn."""
+    return place(seed, "cert", pair_id) < 0.5
 
 
 def place(seed: int, purpose: str, pair_id: str) -> float:
@@ -110,7 +144,7 @@ def draw(
     of: Frames,
     wanted: Mapping[RoutingReason, int],
     seed: int,
-    routed: Mapping[RoutingReason, Collection[str]] | None = None,
+    routed: Routes | None = None,
 ) -> list[Drawn]:
     """The next rows: for every reason, `wanted` more of its order than `routed` (ids by reason) holds.
 

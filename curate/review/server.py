@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from curate.review import supervisor
 from curate.review.address import answering_at, local_url, who_am_i
-from curate.review.children import OWNER, ready_database, server_variables, supervise
+from curate.review.children import OWNER, forget_shell, keep_private, ready_database, server_variables, supervise
 from curate.review.environment import ARGILLA_VERSION, Progress, ensure_environment, fingerprint, quiet
 from schemas.errors import ReviewError
 
@@ -112,6 +112,7 @@ def up(
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _one_at_a_time(home):
+            keep_private(home)
             running = _supervised(home)
             if database_url is not None or not running:
                 _refuse_other_database(home, database_url)
@@ -139,6 +140,7 @@ def up(
 def down(home: Path | None = None, timeout_s: float = 40.0) -> bool:
     """Stop the server, its worker and its Redis; False if none ran. The data stay."""
     home = (home or default_home()).absolute()
+    forget_shell(home)
     if not _supervised(home):
         return False
     pid = int(_facts(home)["supervisor"])
@@ -324,6 +326,14 @@ def _wait(
                 where=str(home / "logs"),
                 fix="Read server.log and supervisor.log there; `pairsmith review logs` shows their ends.",
             )
+        if not already_running and _server_restarts(home) > 0:  # it will not do better the next time
+            down(home)
+            last = [line for line in logs(home, 40).get("server", ()) if line.strip()][-1:] or ["it said nothing"]
+            raise ReviewError(
+                f"The review server ended while it started: {last[0].strip()[:300]}",
+                where=str(home / "logs"),
+                fix="Read server.log there; `pairsmith review logs` shows its end.",
+            )
         progress("argilla", {"step": "starting (20 to 100 s)"})
         time.sleep(0.5)
     down(home)
@@ -332,6 +342,11 @@ def _wait(
         where=str(home / "logs"),
         fix="Read server.log there; on a busy machine try again.",
     )
+
+
+def _server_restarts(home: Path) -> int:
+    """How often the supervisor had to start the server again."""
+    return int(_facts(home).get("children", {}).get("server", {}).get("restarts", 0))
 
 
 def _memory_mib(pid: int | None) -> float | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from curate.review.decision import decide, standing
-from curate.review.estimate import Advice, Share, accept_share, advice, seconds_per_item
-from curate.review.pool import Pool, rejected_share, strata
+from curate.review.decision import answers_given, decide, standing
+from curate.review.estimate import Advice, Share, advice, seconds_per_item
+from curate.review.gate import Gate, Objection, gate_of, objections
+from curate.review.pool import Pool
 from curate.review.router import routed_ids
+from curate.review.shares import Shares, shares
 from schemas.errors import MissingDependency
 from schemas.records import Json
 from schemas.spec_file import Project
@@ -18,18 +20,20 @@ from schemas.store import Store
 @dataclass(frozen=True)
 class Standing:
     """Rows of the present pool that were routed, by what people decided; `undecided` have answers that settle nothing,
-    `open` have none. `share` is the accept share of what passed the gates and `missed` that of what the programs
-    rejected (None: too few answers); `advice` what to do next (None without a share). `seconds` is the median time of
-    an answer."""
+    `incomplete` have fewer than `annotators_per_row`, `open` have none. `shares` are what people accept; `advice` is
+    what a tighter interval of all that passed the gates would cost (None without one). `gate` says whether people have
+    said enough, and `objections` why rows were not accepted as they are. `seconds` is the median time of an answer."""
 
     accepted: int
     edited: int
     rejected: int
     undecided: int
+    incomplete: int
     open: int
-    share: Share | None
-    missed: Share | None
+    shares: Shares
     advice: Advice | None
+    gate: Gate
+    objections: list[Objection]
     seconds: float | None
 
     @property
@@ -39,16 +43,23 @@ class Standing:
     @property
     def waiting(self) -> int:
         """Rows that need an answer, or another one."""
-        return self.undecided + self.open
+        return self.undecided + self.incomplete + self.open
 
     @property
     def routed(self) -> int:
         return self.decided + self.waiting
 
     @property
+    def next_step(self) -> str | None:
+        """What more answers would buy: a tighter interval, or, where it is tight enough, whether the set passes."""
+        if self.gate.state == "asking" and self.gate.missing and self.advice and self.advice.stop:
+            return f"about {self.gate.missing:,} more answers tell whether people accept {self.gate.at_least:.0%} of it"
+        return str(self.advice) if self.advice else None
+
+    @property
     def enough(self) -> bool:
-        """Whether the interval of the accept share is as tight as the spec asks."""
-        return self.advice is not None and self.advice.stop
+        """Whether people have said enough, and accept enough of it, to go on."""
+        return self.gate.state == "open"
 
 
 def standing_of(project: Project, store: Store, pool: Pool) -> Standing:
@@ -57,47 +68,67 @@ def standing_of(project: Project, store: Store, pool: Pool) -> Standing:
     routed, reviews = store.routed(), store.reviews()
     shown = [id_ for id_ in routed if id_ in pool.pairs]
     verdicts = {id_: d.verdict for id_ in shown if (d := decide(reviews.get(id_, ()), pool.pairs[id_]))}
-    accepted = {id_: verdict == "accept" for id_, verdict in verdicts.items() if verdict != "undecided"}
+    settled = {id_ for id_, verdict in verdicts.items() if verdict != "undecided"}
+    # What one of three people said is not yet what the row's people said.
+    incomplete = {id_ for id_ in settled if answers_given(reviews[id_]) < spec.annotators_per_row}
+    accepted = {id_: verdicts[id_] == "accept" for id_ in settled - incomplete}
     rows, reasons = list(pool.rows.values()), routed_ids(record for id_ in shown for record in routed[id_])
     answers = [review for id_ in shown for review in standing(reviews.get(id_, ()))]
     seconds = seconds_per_item(review.seconds for review in answers)
-    share = missed = told = None
+    tightness = None
     if accepted:
         _needs_scipy()
-        share = accept_share(strata(rows, reasons, accepted, spec.seed), spec.confidence)
-        missed = rejected_share(rows, reasons, accepted, spec.seed, spec.confidence)
-    if share:
-        told = advice(share, spec.half_width, seconds=seconds, answers_per_row=len(answers) / max(share.reviewed, 1))
-    counts = Counter(verdicts.values())
+    known = shares(rows, reasons, accepted, spec.seed, spec.confidence)
+    if passed := known.passed:
+        each = len(answers) / max(passed.reviewed, 1)
+        tightness = advice(passed, spec.half_width, seconds=seconds, answers_per_row=each, left=known.left)
+    counts = Counter(verdict for id_, verdict in verdicts.items() if id_ not in incomplete)
     return Standing(
         accepted=counts["accept"],
         edited=counts["edit"],
         rejected=counts["reject"],
         undecided=counts["undecided"],
+        incomplete=len(incomplete),
         open=len(shown) - len(verdicts),
-        share=share,
-        missed=missed,
-        advice=told,
+        shares=known,
+        advice=tightness,
+        gate=gate_of(known.accepted, tightness, spec.accept_at_least, known.left_accepted, len(answers)),
+        objections=objections({id_: pool.pairs[id_] for id_ in shown}, reviews),
         seconds=seconds,
     )
 
 
 def as_json(standing: Standing) -> Json:
     """The standing for receipts, the dataset card and programs; shares are fractions with their interval."""
-    told = standing.advice
+    gate, answers = standing.gate, standing.gate.missing
+    if gate.state == "asking" and answers is None and standing.advice:
+        answers = standing.advice.answers
     return {
         "routed": standing.routed,
         "accepted": standing.accepted,
         "edited": standing.edited,
         "rejected": standing.rejected,
         "undecided": standing.undecided,
+        "incomplete": standing.incomplete,
         "unanswered": standing.open,
-        "accept_share": _share(standing.share),
-        "missed_share": _share(standing.missed),
+        "accept_share": _share(standing.shares.passed),
+        "trained_share": _share(standing.shares.accepted),
+        "missed_share": _share(standing.shares.missed),
         "enough": standing.enough,
+        "gate": gate.state,
+        "accept_at_least": gate.at_least,
+        "answers_missing": gate.missing,
+        "objections": [
+            {
+                "reason": one.reason,
+                "rows": one.rows,
+                "examples": [{"pair_id": pair.id, "input": pair.input, "output": pair.output} for pair in one.examples],
+            }
+            for one in standing.objections
+        ],
         "seconds_per_answer": standing.seconds,
-        "advice": str(told) if told else None,
-        "minutes_left": told.minutes if told and not told.stop else None,
+        "advice": standing.next_step,
+        "minutes_left": answers * standing.seconds / 60 if answers and standing.seconds is not None else None,
     }
 
 
@@ -117,9 +148,10 @@ def _share(share: Share | None) -> Json | None:
 
 def in_words(told: Json) -> list[str]:
     """`as_json` in sentences, for the dataset card and the report."""
+    waiting = told["unanswered"] + told["undecided"] + told.get("incomplete", 0)
     lines = [
         f"{told['routed']:,} rows were drawn at random and shown to people: {told['accepted']:,} accepted as they were,"
-        f" {told['edited']:,} edited, {told['rejected']:,} rejected, {told['unanswered'] + told['undecided']:,} not"
+        f" {told['edited']:,} edited, {told['rejected']:,} rejected, {waiting:,} not"
         " decided."
     ]
     if share := told["accept_share"]:
@@ -129,10 +161,14 @@ def in_words(told: Json) -> list[str]:
         )
     else:
         lines.append("That is too few answers to tell what share people would accept.")
+    if (share := told.get("trained_share")) and share != told["accept_share"]:
+        lines.append(f"Of what the programs accept, people accept {_spread(share)} as it is.")
     if share := told["missed_share"]:
         lines.append(f"Of what the programs rejected, people would have accepted {_spread(share)}.")
-    if not told["enough"]:
-        lines.append("The review was not finished: the interval is wider than the spec asks.")
+    if told.get("gate") == "rejected":
+        lines.append(f"People reject this set: fewer than the {told['accept_at_least']:.0%} asked for are accepted.")
+    elif not told["enough"]:
+        lines.append("The review was not finished: people have said too little for what the spec asks.")
     return lines
 
 

@@ -24,6 +24,7 @@ _MOST_RESTARTS = 5
 _RESTARTS_WITHIN_S = 300.0
 _STOP_TIMEOUT_S = 10.0
 _LOG_BYTES = 5_000_000
+PRIVATE = 0o077  # umask: answers, names and password hashes are the owner's alone
 
 
 def write_json(path: Path, value: object) -> None:
@@ -171,6 +172,7 @@ class Supervisor:
 
 def main(home: Path) -> int:
     """Supervise until stopped; 1 when the lock is another's, 2 when a child could not be kept alive."""
+    os.umask(PRIVATE)
     with (home / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

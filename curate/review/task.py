@@ -149,8 +149,9 @@ def record(
 
 
 def _suggestions(project: Project, pool: Pool, pair: Pair, reasons: Sequence[RoutingReason]) -> list[Json]:
-    """The text to edit on every row, as the teacher's (gold must not stand out); the programs' verdict only where
-    nobody's measure depends on it.
+    """The text to edit on every row, as the teacher's (gold must not stand out). A verdict only where a gate rejected
+    the row and nobody's measure depends on the answer: a score says which candidate of an input is better, not whether
+    it is good, and a suggested answer tends to be copied.
 
     The page fills a suggestion in and submits it with the rest, so what a person may leave alone (reasons, a ranking)
     is never suggested: it would come back as that person's answer.
@@ -158,11 +159,8 @@ def _suggestions(project: Project, pool: Pool, pair: Pair, reasons: Sequence[Rou
     agent = pair.origin.teacher if pair.origin.by == "generated" else project.spec.teacher.model
     found: list[Json] = [{"question": "edited", "value": pair.output, "agent": agent_name(agent), "type": "model"}]
     row = pool.rows.get(pair.id)
-    if row and row.passed is not None and not set(reasons) & set(BLIND):
-        verdict, score = ("accept" if row.accepted else "reject"), row.percentile
-        by = (pool.scorer if row.passed else None) or "gates"
-        told = {"question": "verdict", "value": verdict, "agent": agent_name(by), "type": "model"}
-        found.append(told if score is None else {**told, "score": score if row.accepted else 1 - score})
+    if row and row.passed is False and not set(reasons) & set(BLIND):
+        found.append({"question": "verdict", "value": "reject", "agent": "gates", "type": "model"})
     return found
 
 
@@ -225,7 +223,7 @@ def _answers(pair: Pair, answers: Sequence[Review]) -> str:
     for review in answers:
         why = ", ".join(reason.replace("_", " ") for reason in review.reasons)
         text = f"<br>{marked(pair.output, review.edited)[1]}" if review.edited else ""
-        lines.append(f"<b>{escaped(review.reviewer)}</b> {review.decision}{escaped(f' ({why})' if why else '')}{text}")
+        lines.append(f"<b>{escaped(review.who)}</b> {review.decision}{escaped(f' ({why})' if why else '')}{text}")
     return _paragraphs(lines)
 
 
@@ -255,7 +253,7 @@ def guidelines(project: Project, bad: Sequence[tuple[Pair, str]]) -> str:
         "- **Bold** in the output: taken over from the input. Where most of it was taken over, what is new is "
         "<ins>underlined</ins> instead.",
         "- <del>Struck through</del> in the input: a word that the output does not have.",
-        "- A verdict that is filled in already is a program's; point at it to see which. Judge for yourself: `Enter` "
+        "- A verdict that is filled in already is a gate's, which rejected the row. Judge for yourself: `Enter` "
         "confirms it, `↓` goes on from it, another key replaces it, its own key clears it.",
         "",
         "## The house style",

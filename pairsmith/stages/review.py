@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 from curate.review.adjudication import push_adjudication
@@ -23,10 +24,11 @@ from pairsmith.receipt import Draft, recording
 from pairsmith.session import Session
 from pairsmith.stages.generate import pool_fingerprints
 from schemas.errors import MissingDependency, NoWork, ReviewError, StoreBusy
-from schemas.records import Counts
+from schemas.records import Counts, Json
 from schemas.spec_file import Project
 from schemas.store import Store
 
+_SHOWN = 80  # characters of either side of an example
 GO_ON = "`pairsmith run --no-review` goes on without people."
 
 
@@ -82,7 +84,7 @@ def invite(session: Session, project: Project, names: Sequence[str]) -> Invited:
     Raises ReviewError if a user of that name is there already; then nobody was made.
     """
     with argilla(session, project) as connected:
-        taken = sorted(set(names) & set(connected.users().values()))
+        taken = sorted(set(names) & {user.name for user in connected.users().values()})
         if taken:
             raise ReviewError(
                 f"there is a user {', '.join(taken)} already.", where=connected.url, fix="Choose another name."
@@ -91,8 +93,8 @@ def invite(session: Session, project: Project, names: Sequence[str]) -> Invited:
 
 
 def review(session: Session, project: Project, store: Store) -> Draft:
-    """The human gate: `facts["waits"]` of the draft says what people still have to do, and is empty once the interval
-    of the accept share is as tight as the spec asks.
+    """The human gate: `facts["waits"]` of the draft says what keeps the loop from going on, and is empty once people
+    have said enough and accept enough of it (`curate.review.gate`).
 
     Where the answers in the store are not enough, those on the server are brought (`facts["brought"]` of them), then
     rows are drawn and pushed.
@@ -191,18 +193,31 @@ def _tell(draft: Draft, session: Session, project: Project, store: Store, pool: 
         rejected=standing.rejected,
         waiting=standing.waiting,
     )
-    reasons = {"review": standing.rejected, "undecided": standing.undecided, "unanswered": standing.open}
+    reasons = {
+        "review": standing.rejected,
+        "undecided": standing.undecided,
+        "incomplete": standing.incomplete,
+        "unanswered": standing.open,
+    }
     draft.reasons = {reason: number for reason, number in reasons.items() if number}
     draft.facts["review"] = as_json(standing)
     return standing
 
 
 def waits(standing: Standing) -> str:
-    """What people still have to do, in a line."""
+    """What keeps the loop from going on, in a line."""
+    gate, share = standing.gate, standing.shares.accepted
+    if gate.state == "rejected" and share:
+        return f"people reject this set: they accept {share} of what would be trained on, not {gate.at_least:.0%}"
+    if gate.state == "exhausted":
+        of = f"people accept {share} of what would be trained on" if share else "too few of them are decided"
+        return f"every row that can be drawn was asked about, and {of}, so whether {gate.at_least:.0%} are is open"
+    missing = f"about {gate.missing:,} more labels are missing" if gate.missing else ""
     if standing.waiting:
         settle = f", {standing.undecided} of them to settle" if standing.undecided else ""
-        return f"{standing.waiting} rows wait for people{settle}"
-    return "people have said too little for the interval that the spec asks"
+        others = f", {standing.incomplete} of them for another annotator" if standing.incomplete else ""
+        return "; ".join(filter(None, [f"{standing.waiting} rows wait for people{settle}{others}", missing]))
+    return missing or "people have said too little for the interval that the spec asks"
 
 
 def summary(draft: Draft) -> list[tuple[str, str]]:
@@ -211,17 +226,30 @@ def summary(draft: Draft) -> list[tuple[str, str]]:
     lines = []
     for name, key, of in (
         ("people", "accept_share", "of what passed the gates is accepted as it is"),
+        ("to train", "trained_share", "of what the programs accept is accepted as it is"),
         ("missed", "missed_share", "of what the programs rejected is accepted by people"),
     ):
-        if share := told[key]:
+        if (share := told.get(key)) and (key == "accept_share" or share != told["accept_share"]):
             spread = f"{share['low']:.1%} to {share['high']:.1%}"
             seen = f"{share['rows']:,} of {share['population']:,} rows seen"
             lines.append((name, f"{share['value']:.1%} ({spread}) {of}; {seen}"))
-    if told["advice"]:
+    if told.get("gate") == "rejected":
+        lines += rejection(told)
+    elif told["advice"]:
         lines.append(("advice", told["advice"]))
     elif told["routed"]:
         lines.append(("advice", "too few answers yet to tell what people accept"))
     return lines
+
+
+def rejection(told: Json) -> list[tuple[str, str]]:
+    """Why people reject a set: each reason with its rows and the first of them, and what there is to do."""
+    lines = [("gate", f"people reject this set: review.accept_at_least asks for {told['accept_at_least']:.0%}")]
+    for one in told["objections"]:
+        row = one["examples"][0]
+        example = " -> ".join(shorten(row[side], _SHOWN, placeholder="...") for side in ("input", "output"))
+        lines.append(("", f"{one['reason']}: {one['rows']:,} rows, such as {row['pair_id'][:12]}: {example}"))
+    return [*lines, ("advice", "mend the prompt, the gates or the style and run again; more labels change nothing")]
 
 
 def where(project: Project, draft: Draft) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,20 @@ from urllib.parse import quote, unquote
 import sqlalchemy as sa
 
 from schemas.errors import MissingDependency, PairsmithError, StoreError, UsageError
-from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, Review, Routed, Seed, Usage, Verdict
+from schemas.records import (
+    Alias,
+    Artifact,
+    Call,
+    Candidate,
+    Pair,
+    Receipt,
+    Record,
+    Review,
+    Routed,
+    Seed,
+    Usage,
+    Verdict,
+)
 from schemas.spec_file import Project
 from schemas.store import tables
 from schemas.store.failures import explained, shown
@@ -27,6 +40,16 @@ from schemas.store.writer import Writer
 
 R = TypeVar("R", bound=Record)
 _IN = 500  # ids in one IN (...) list
+
+
+def under_alias(review: Review, aliases: Mapping[str, str]) -> Review:
+    """The review under the person whom an alias names, with the id that it is kept under."""
+    person = aliases.get(review.reviewer)
+    if person is None:
+        return review
+    told = review.model_copy(update={"reviewer": person, "name": review.name or review.reviewer})
+    told.__dict__["id"] = review.id  # where the cached id lies; an edit names the review by it
+    return told
 
 
 class Store:
@@ -214,11 +237,16 @@ class Store:
         return {pair_id: list(found.values()) for pair_id, found in latest.items()}
 
     def reviews(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Review]]:
-        """pair id -> its reviews, oldest first."""
-        found: dict[str, list[Review]] = {}
+        """pair id -> its reviews, in the order in which they came. Where an alias says who a name of an earlier version
+        is, the review is told under that person; its id stays."""
+        known, found = self.aliases(), dict[str, list[Review]]()
         for review in self._by_id(Review, tables.reviews, tables.reviews.c.pair_id, pair_ids):
-            found.setdefault(review.pair_id, []).append(review)
+            found.setdefault(review.pair_id, []).append(under_alias(review, known))
         return found
+
+    def aliases(self) -> dict[str, str]:
+        """name in reviews of an earlier version -> the person's `reviewer`."""
+        return {alias.name: alias.reviewer for alias in self._records(Alias, _bodies(tables.aliases))}
 
     def review_count(self) -> int:
         """How many reviews there are. They are only ever added, so the number names what people have said so far."""

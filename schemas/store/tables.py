@@ -10,9 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, Review, Routed, Seed, Verdict
+from schemas.records import Alias, Artifact, Call, Candidate, Pair, Receipt, Record, Review, Routed, Seed, Verdict
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 
 metadata = sa.MetaData()
 
@@ -56,6 +56,7 @@ candidates = _table(
 )
 verdicts = _table("verdicts", _text("pair_id", index=True), _text("by"), _text("fingerprint"))
 reviews = _table("reviews", _text("id"), _text("pair_id", index=True), unique=("id",))
+aliases = _table("aliases", _text("id"), unique=("id",))
 routed = _table("routed", _text("id"), _text("pair_id", index=True), unique=("id",))
 receipts = _table("receipts", _text("command"))
 artifacts = _table("artifacts", _text("id"), _text("kind"), unique=("id",))
@@ -103,6 +104,8 @@ def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
             }
         case Review():
             return reviews, {"id": record.id, "pair_id": record.pair_id, "body": body}
+        case Alias():
+            return aliases, {"id": record.id, "body": body}
         case Routed():
             return routed, {"id": record.id, "pair_id": record.pair_id, "body": body}
         case Receipt():

@@ -124,15 +124,6 @@ class Annotator:
         told = self.page.locator("[id^=verdict_]:checked + div label")
         return _verdict(told) if told.count() else None
 
-    def suggested_by(self) -> str:
-        """Who suggests the verdict that is filled in: what the page tells when one points at it."""
-        label = self.page.locator("[id^=verdict_]:checked + div")
-        label.hover()
-        told = label.locator(".tooltip__text")
-        told.wait_for()
-        self.picture("suggestion")
-        return str(told.inner_text())
-
     # ---- keys alone ----
 
     def press_verdict(self, verdict: str) -> None:

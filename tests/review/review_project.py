@@ -74,7 +74,7 @@ def fill(project: Project, store: Store, inputs: int = 12, *, nasty: bool = Fals
     gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
     for number in range(inputs):
         text = f"cat {number} </script><script>alert(1)</script>" if nasty else f"cat {number}"
-        seed = Seed(kind="simple", text=text, source=f"seeds.jsonl:{number}")
+        seed = Seed(kind="input", text=text, source=f"seeds.jsonl:{number}")
         seeds.append(seed)
         for sample in range(4):
             words = "Too short." if sample == 3 else f"Tabby cat {number} sleeps on stove number {sample} & purrs."

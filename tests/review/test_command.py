@@ -124,6 +124,29 @@ def test_the_loop_stops_for_people_and_goes_on(
     assert project.json("status", *NO_BASE)["next"] == ["train", "evaluate"]
 
 
+def test_the_loop_stops_where_people_reject_the_set(
+    project: Project, argilla_server: ArgillaServer, client: Any
+) -> None:
+    """Everything answered with Reject makes the interval as tight as asked at once: `run` trains nothing, draws no more
+    rows, ends with the code of the human gate, and says by reason, with examples, that people reject this set."""
+    waits = stopped(project)["facts"]
+    shown = records(client, waits["queues"])
+    for record_id in shown.values():
+        respond(client, record_id, "reject", reasons=["invented"])
+    after = stopped(project, *NO_BASE)["facts"]
+    assert (after["gate"], after["stages"][-1]) == ("rejected", "review")
+    assert after["waits"].startswith("people reject this set")
+    (why,) = after["objections"]
+    assert (why["reason"], why["rows"]) == ("invented", len(shown))
+    assert why["examples"][0]["pair_id"] in shown
+    assert records(client, after["queues"]).keys() <= shown.keys()
+    screen = project.run("run", *NO_BASE)
+    assert screen.returncode == WAITS
+    for part in ("The loop stops, nothing is trained", "people reject this set", "invented: ", "accept_at_least"):
+        assert part in " ".join(screen.stdout.split())
+    assert "train" not in {receipt["command"] for receipt in project.receipts()}
+
+
 def test_without_people_the_card_and_the_report_say_so(project: Project, tmp_path: Path) -> None:
     """`--no-review` starts no server, goes past the gate, and writes on card and report that nobody looked."""
     done = project.run("run", "--no-review", *NO_BASE, "--json", PAIRSMITH_ARGILLA_HOME=str(tmp_path / "none"))

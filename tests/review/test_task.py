@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from curate.review.gold import read_gold
 from curate.review.pool import Pool, read_pool
 from curate.review.task import VERDICTS, agent_name, bad_examples, guidelines, marked, record
-from schemas.records import Message, Review, Verdict
+from schemas.records import Json, Message, Review, RoutingReason, Verdict
 from schemas.spec_file import Project
 from schemas.store import Store
 from tests.review.review_project import SCOPE, fill, project
@@ -141,7 +141,7 @@ def test_percentiles_compare_candidates_of_one_input_only(cats: tuple[Project, P
 
 def test_the_programs_verdict_is_not_shown_where_labels_must_be_independent(cats: tuple[Project, Pool]) -> None:
     """Rows that an estimate or an annotator's accuracy stands on suggest the text only, and no judge's opinion is
-    shown; others also what programs think, with agent and score."""
+    shown; on others it is."""
     made, pool = cats
     best = next(id_ for id_, row in pool.rows.items() if row.accepted)
     opinion = Verdict(
@@ -157,11 +157,27 @@ def test_the_programs_verdict_is_not_shown_where_labels_must_be_independent(cats
     gold = record(made, pool, read_gold(made)[0].pair, ["gold"], 1.0)
     assert gold["suggestions"][0]["agent"] == made.spec.teacher.model
     told = record(made, pool, pool.pairs[best], ["border"], 0.2)
-    verdict = next(s for s in told["suggestions"] if s["question"] == "verdict")
-    assert verdict == {
-        "question": "verdict", "value": "accept", "agent": "score/test v1", "type": "model", "score": 1.0
-    }  # fmt: skip
     assert Tags(told["fields"]["findings"]).text == "style unsure: about the cat"
+
+
+def test_a_score_suggests_no_verdict_and_a_rejection_by_a_gate_does(cats: tuple[Project, Pool]) -> None:
+    """The rank among the candidates of an input is no probability of being good: the best and the worst of four suggest
+    nothing, nor does a row that no gate could judge. A gate's rejection suggests Reject, without a confidence, and not
+    where an estimate stands on the answer."""
+    made, pool = cats
+
+    def suggested(id_: str, reason: RoutingReason) -> list[Json]:
+        row = record(made, pool, pool.pairs[id_], [reason], 0.2)
+        return [one for one in row["suggestions"] if one["question"] == "verdict"]
+
+    for id_, row in pool.rows.items():
+        rejection = {"question": "verdict", "value": "reject", "agent": "gates", "type": "model"}
+        for reason in ("fit", "border", "disagree"):
+            assert suggested(id_, reason) == ([] if row.passed else [rejection])
+        assert suggested(id_, "audit_rejected") == []
+    unjudged = next(iter(pool.rows))
+    pool = replace(pool, rows={**pool.rows, unjudged: replace(pool.rows[unjudged], passed=None, accepted=False)})
+    assert suggested(unjudged, "fit") == []
 
 
 def test_what_may_be_left_alone_is_never_suggested(cats: tuple[Project, Pool]) -> None:

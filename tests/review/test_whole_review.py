@@ -132,7 +132,7 @@ def fill(project: Project, store: Store) -> None:
     gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
     seeds, made = [], []
     for number in range(INPUTS):
-        seed = Seed(kind="simple", text=words(f"seed {number}", 3), source=f"seeds.jsonl:{number}")
+        seed = Seed(kind="input", text=words(f"seed {number}", 3), source=f"seeds.jsonl:{number}")
         seeds.append(seed)
         for sample in range(4):
             pair = pair_of(seed, sample, words(f"{number} {sample}", 9 if sample < 3 else 4))
@@ -243,8 +243,9 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
     push_adjudication(project, store, pool, argilla)
     settled = {}
     for at, (id_, record) in enumerate(records_of(argilla, project, ADJUDICATION).items()):
-        settled[id_] = verdict(at, "cid", id_)
-        say(clients["cid"], record, settled[id_])
+        (third,) = set(PEOPLE) - {said.person for said in plan[id_]}
+        settled[id_] = verdict(at, third, id_)
+        say(clients[third], record, settled[id_])
     pulls["adjudicated"] = pull(project, store, argilla)
     pulls["last"] = pull(project, store, argilla)
     marks["adjudication"] = time.monotonic()
@@ -296,7 +297,7 @@ def test_every_answer_comes_back_once(played: Played) -> None:
         for review in own:
             assert not review.simulated
             if review.role == "annotator":
-                kept.setdefault((review.reviewer.split("-")[0], id_), []).append((review.decision, review.edited))
+                kept.setdefault((review.who.split("-")[0], id_), []).append((review.decision, review.edited))
     assert kept.keys() == answers.keys()
     for key, said in answers.items():
         assert kept[key][0] == (said.verdict, said.text)
@@ -335,23 +336,25 @@ def test_every_decision_arrives_in_the_dataset(played: Played) -> None:
         elif said.verdict == "edit":
             assert id_ not in played.dataset
             row = played.dataset[by_parent[id_]]
-            assert (row["simple"], row["enhanced"], row["made_by"]) == (pair.input, said.text, "edited")
+            assert (row["input"], row["output"], row["made_by"]) == (pair.input, said.text, "edited")
         else:
             assert (id_ in played.dataset) is (said.verdict == "accept")
     assert min(counted.values()) > 20
     assert counted["edit"] == len(by_parent)
     assert any(not played.pool.rows[id_].passed for id_ in played.dataset.keys() & played.plan.keys())
-    assert not {item.pair.input for item in read_gold(played.project)} & {r["simple"] for r in played.dataset.values()}
+    assert not {item.pair.input for item in read_gold(played.project)} & {r["input"] for r in played.dataset.values()}
 
 
 def test_the_dataset_tells_who_said_what(played: Played) -> None:
     """Every reviewed row carries the reviews that decided it, and an edit the pair and the review it came from."""
     pairs: dict[str, Pair] = {pair.id: pair for pair in played.store.pairs()}
     reviews = {review.id: review for own in played.store.reviews().values() for review in own}
+    called = {review.reviewer: review.who.split("-")[0] for review in reviews.values()}
     for id_, row in played.provenance.items():
         parent = row["replaces"][0] if row["replaces"] else id_
         told = [review for review in row["reviews"] if review["decision"] != "withdrawn"]
-        names = {review["reviewer"].split("-")[0] for review in told}
+        names = {called[review["reviewer"]] for review in told}
+        assert all(review["reviewer"].startswith("argilla:") for review in told), "no names of people in a dataset"
         people = {said.person for said in played.plan.get(parent, ())}
         assert names == (people | {played.settled[parent].person} if parent in played.settled else people) - (
             {"ann"} if parent == played.deleted else set()

@@ -1,0 +1,78 @@
+"""The human gate: whether people have said enough, and whether what they said lets the set pass.
+
+The share that lets a set pass is that of the rows which the programs accept, because these are trained on; the share of
+everything that passed the gates holds the rows that a better rival kept out as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from curate.review.decision import standing
+from curate.review.estimate import Advice, Share, rows_until
+from schemas.records import Pair, Review
+
+State = Literal["open", "rejected", "exhausted", "asking"]
+UNEXPLAINED = "no reason given"
+_EXAMPLES = 2  # of each reason
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the answers so far decide about a set.
+
+    `open`: the interval of the accept share is as tight as the spec asks, and its lower bound for the rows that the
+    programs accept is at least `at_least`. `rejected`: the upper bound is below that, so people reject the set.
+    `exhausted`: neither, and every row that could tell is decided. `asking`: neither yet; at the present shares
+    about `missing` more answers decide it (None: too few answers to tell).
+    """
+
+    state: State
+    at_least: float
+    missing: int | None = None
+
+
+def gate_of(accepted: Share | None, tightness: Advice | None, at_least: float, left: int, answers: int) -> Gate:
+    """`accepted` is the accept share of what the programs accept, `tightness` the advice on the interval of all that
+    passed the gates; `left` more of the rows that the programs accept can be asked about, and `answers` were given so
+    far."""
+    if accepted and accepted.high < at_least:
+        return Gate("rejected", at_least)
+    if accepted and tightness and tightness.stop and accepted.low >= at_least:
+        return Gate("open", at_least)
+    if not left and not (accepted and accepted.low >= at_least):
+        return Gate("exhausted", at_least)
+    if accepted is None or tightness is None:
+        return Gate("asking", at_least)
+    missing = 0 if tightness.stop else tightness.answers
+    if accepted.low < at_least:
+        rows = rows_until(accepted, left, lambda low, high: low >= at_least or high < at_least)
+        missing = max(missing, math.ceil(rows * answers / accepted.reviewed))
+    return Gate("asking", at_least, max(missing, 1))
+
+
+class Objection(NamedTuple):
+    """A reason that people gave, the number of rows that they rejected or edited for it, and the first of them."""
+
+    reason: str
+    rows: int
+    examples: tuple[Pair, ...]
+
+
+def objections(pairs: Mapping[str, Pair], reviews: Mapping[str, Sequence[Review]]) -> list[Objection]:
+    """Why people did not accept rows as they are, the most frequent reason first; a row counts under each of its
+    reasons, once."""
+    by_reason: dict[str, list[Pair]] = {}
+    for id_, pair in pairs.items():
+        for reason in _reasons(reviews.get(id_, ())):
+            by_reason.setdefault(reason, []).append(pair)
+    counted = [Objection(reason, len(rows), tuple(rows[:_EXAMPLES])) for reason, rows in by_reason.items()]
+    return sorted(counted, key=lambda one: (-one.rows, one.reason))
+
+
+def _reasons(reviews: Iterable[Review]) -> set[str]:
+    against = [review for review in standing(reviews) if review.decision in ("reject", "edit")]
+    return {reason for review in against for reason in (review.reasons or (UNEXPLAINED,))}

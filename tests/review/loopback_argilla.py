@@ -1,0 +1,114 @@
+"""An Argilla's HTTP API over a loopback port, as far as reading its queues goes: rows, answers and users are set by the
+test, and every request is noted, so a test can tell what was asked for and that nothing was changed."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+WORKSPACE = "11111111-1111-1111-1111-111111111111"
+
+
+def at(minute: float) -> str:
+    """As Argilla writes times: UTC, without saying so."""
+    return (START + timedelta(minutes=minute)).replace(tzinfo=None).isoformat()
+
+
+@dataclass
+class Dataset:
+    """A queue: its status, and pair id -> user id -> answer."""
+
+    status: str = "ready"
+    questions: tuple[str, ...] = ("verdict", "reasons", "edited")
+    guidelines: str | None = None
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+class LoopbackArgilla:
+    """Use it in a `with`; `url` is its address. Users are user id -> name; `requests` are (method, path)."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, str] = {"00000000-0000-0000-0000-000000000001": "pairsmith"}
+        self.datasets: dict[str, Dataset] = {}
+        self.requests: list[tuple[str, str]] = []
+        stub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                path, _, query = self.path.removeprefix("/api/v1/").partition("?")
+                stub.requests.append((self.command, path))
+                found = stub.read(path, query) if self.command == "GET" else {}
+                body = json.dumps(found).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = answer
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def user(self, name: str) -> str:
+        """A new user of that name; the id."""
+        id_ = str(uuid.uuid4())
+        self.users[id_] = name
+        return id_
+
+    def answer(self, queue: str, pair_id: str, user_id: str, verdict: str, minute: float, **values: Any) -> None:
+        """The user's answer to a row of a queue, in the place of an earlier one; queue and row are made if absent."""
+        told = {name: {"value": value} for name, value in {"verdict": verdict, **values}.items()}
+        response = {"user_id": user_id, "status": "submitted", "values": told, "updated_at": at(minute)}
+        self.datasets.setdefault(queue, Dataset()).rows.setdefault(pair_id, {})[user_id] = response
+
+    def read(self, path: str, query: str) -> Any:
+        """The answer to a GET."""
+        if path == "me":
+            ((id_, name), *_) = self.users.items()
+            return self._user(id_, name) | {"role": "owner"}
+        if path == "users":
+            return {"items": [self._user(id_, name) for id_, name in self.users.items()]}
+        if path in ("me/workspaces", "workspaces"):
+            return {"items": [{"id": WORKSPACE, "name": "pairsmith", "inserted_at": at(-99), "updated_at": at(-99)}]}
+        if path == "me/datasets":
+            return {"items": [{"id": d.id, "name": name, "status": d.status, "guidelines": d.guidelines}
+                              for name, d in self.datasets.items()]}  # fmt: skip
+        if match := re.fullmatch(r"datasets/([^/]+)/(fields|questions|records)", path):
+            dataset = next(d for d in self.datasets.values() if d.id == match[1])
+            if match[2] == "fields":
+                return {"items": [{"name": name} for name in ("simple", "enhanced")]}
+            if match[2] == "questions":
+                return {"items": [{"name": name, "id": name} for name in dataset.questions]}
+            rows = [] if "offset=0" not in query else list(dataset.rows.items())
+            return {"items": [{"id": id_, "external_id": id_, "metadata": {}, "responses": list(by.values())}
+                              for id_, by in rows]}  # fmt: skip
+        return {"version": "2.8.0"}
+
+    @staticmethod
+    def _user(id_: str, name: str) -> dict[str, Any]:
+        times = {"inserted_at": at(-60), "updated_at": at(-60)}
+        return {"id": id_, "username": name, "first_name": name, "role": "annotator", **times}
+
+    def __enter__(self) -> LoopbackArgilla:
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
