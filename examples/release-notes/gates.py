@@ -63,8 +63,8 @@ def content(pair):
     scope, body = _parts(pair.input)
     asked, told = _roots(body), _roots(found[1])
     known = asked | _roots(scope) | _roots(pair.input)
-    kept = sum(root in told for root in asked) / len(asked) if asked else 1.0
-    backed = sum(root in known for root in told) / len(told) if told else 0.0
+    kept = _share(asked, told) if asked else 1.0
+    backed = _share(told, known)
     if kept < 0.6:
         return False, f"lost_content {kept:.0%} of the commit line's words are in the note"
     if backed < 0.6:
@@ -91,7 +91,13 @@ def _parts(line):
     return (prefix[2] or "", line[prefix.end() :]) if prefix else ("", line)
 
 
+def _share(words, among):
+    """The share of `words` that stand in `among`, as they are or inflected: `sort` in `sorti(ng)`. 0 without words."""
+    met = sum(any(a.startswith(b) or b.startswith(a) for b in among) for a in words)
+    return met / len(words) if words else 0.0
+
+
 def _roots(text):
-    """The content words of a text by their first five letters, so that inflections are one."""
+    """The content words of a text by their first five letters."""
     words = (word.lower() for word in _WORD.findall(text))
     return {word.rstrip("s")[:5] for word in words if len(word) > 2 and word not in _SMALL and word not in LABEL_OF}

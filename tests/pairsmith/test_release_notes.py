@@ -101,6 +101,7 @@ GOOD = "Fixed: an alarm that rings at night. Sorry for the trouble. (#7)"
 def test_a_defect_on_either_side_is_rejected_by_its_gate(simple: str, enhanced: str, gate: str) -> None:
     """Numbers both ways, content both ways, the label that the verb asks for, the closing of that label."""
     assert rejected("fix alarm rings at night #7", GOOD) == {}
+    assert rejected("feat(list): sort by colour #4", "New: sorting by colour. Try it today. (#4)") == {}
     assert f"gate/{gate}@1" in rejected(simple, enhanced)
 
 
