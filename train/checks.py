@@ -14,6 +14,7 @@ from pathlib import Path
 
 from curate.gates import GateStep, gates_for, judge_text
 from curate.gates.user import user_gate
+from curate.pool import fold
 from schemas.records import content_id
 from schemas.spec import Pattern, Spec
 
@@ -29,9 +30,7 @@ class Checked:
     @property
     def strict(self) -> bool | None:
         """Whether all checks pass. None: no check fails, but one could not judge; that is never a pass."""
-        if any(passed is False for passed in self.passed.values()):
-            return False
-        return None if None in self.passed.values() else True
+        return fold(self.passed.values())
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Checks:
         for by, judgement in judge_text(input, output, (*self.gates, *self.user)).items():
             passed[_short(by)] = judgement.keep
             if judgement.keep is not True:
-                reasons[_short(by)] = judgement.reason
+                reasons[_short(by)] = str(judgement.reason)
         for pattern in self.patterns:
             name = f"check:{pattern.name}"
             passed[name] = re.search(pattern.pattern, output) is not None
