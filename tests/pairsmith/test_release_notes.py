@@ -112,7 +112,7 @@ def test_a_commit_line_that_a_model_wrote_must_say_what_was_done() -> None:
     origin = Generated(generator="backward", prompt="commit/v1@0", teacher="t", sampling=Sampling(), calls=())
     made = Pair(seed_id="s", input=line, output=GOOD, system="", origin=origin)
     reasons = [verdict.reason for verdict in judge(made, GATES) if verdict.keep is not True]
-    assert [reason.split()[0] for reason in reasons] == ["no_verb"]
+    assert [reason.code for reason in reasons] == ["no_verb"]
 
 
 def test_the_evaluation_judges_by_what_a_person_wrote_down() -> None:

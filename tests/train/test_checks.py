@@ -81,7 +81,7 @@ def test_a_check_of_the_users_own_sees_input_and_output(tmp_path: Path) -> None:
     assert list(good.passed.values()) == [True, True, None]
     assert good.strict is None
     assert bad.passed["check:kept"] is False
-    assert bad.reasons["check:kept"] == "lost a hare is gone"
+    assert bad.reasons["check:kept"] == "lost: a hare is gone"
     assert "KeyError" in bad.reasons["check:unsure"]
 
 
