@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 
 VERBS = {
-    "Fixed": "fix fixes fixed bugfix resolve resolves prevent prevents correct corrects repair repairs handle avoid",
+    "Fixed": "fix fixes fixed bugfix resolve resolves prevent prevents correct corrects repair repairs handle avoid "
+    "mend debug solve cure",
     "New": "feat feature new add adds allow allows support supports introduce introduces enable enables implement "
-    "create creates offer offers",
+    "create creates offer offers build provide bring launch expose",
     "Improved": "perf refactor make makes improve improves reduce reduces speed simplify optimise optimize shorten "
-    "tidy better faster bigger simpler clearer smoother",
-    "Removed": "remove removes drop drops delete deletes retire retires deprecate disable get no turn",
+    "tidy better faster bigger simpler clearer smoother boost rework streamline upgrade modernise",
+    "Removed": "remove removes drop drops delete deletes retire retires deprecate disable get no turn scrap abandon "
+    "discard phase hide unship",
 }
 LABEL_OF = {verb: label for label, verbs in VERBS.items() for verb in verbs.split()}
 CLOSINGS = ("Sorry for the trouble.", "Try it today.", "Enjoy the difference.", "Write to us if you miss it.")

@@ -23,8 +23,8 @@ SPEC = PROJECT.spec
 GATES = gates_for(SPEC.task, SPEC.curate.gates, FOLDER)
 LABELS = {"Fixed": "fix", "New": "add", "Improved": "improve", "Removed": "remove"}
 
-# Written before the notes; whoever changes the set has to measure anew.
-TEST_SET = "508626c726d2c30fe8afb0282045ada261bc35c7a5411df311caa47a05529ae5"
+# Written before the model that it measures was trained; whoever changes the set has to measure anew.
+TEST_SET = "5c9948277def387e062c5a0c5e5be5d03ecf9df5d78e8077aecb2f57971430e5"
 
 # What is done to a thing, not the thing: labels, closings, prefixes, and verbs that every commit shares.
 CHANGES = """
@@ -45,11 +45,11 @@ def topic(text: str) -> set[str]:
 
 
 def test_the_test_set_is_the_one_that_was_locked() -> None:
-    """72 inputs of a file that has not changed since before anything to train on was written; 18 of each label."""
+    """64 inputs of a file that has not changed since before the measured model was trained; 16 of each label."""
     assert hashlib.sha256((FOLDER / "test.jsonl").read_bytes()).hexdigest() == TEST_SET
     tested = rows("test.jsonl")
-    assert len({row["text"] for row in tested}) == 72
-    assert Counter(row["label"] for row in tested) == dict.fromkeys(LABELS, 18)
+    assert len({row["text"] for row in tested}) == 64
+    assert Counter(row["label"] for row in tested) == dict.fromkeys(LABELS, 16)
     for row in tested:
         assert all(any(name[:4].lower() in word for word in [row["text"].lower()]) for name in row["names"]), row
 
@@ -119,8 +119,8 @@ def test_the_evaluation_judges_by_what_a_person_wrote_down() -> None:
     """Label and names of a test input are checks of the evaluation; an input without them is not scored."""
     checks = checks_for(SPEC, FOLDER)
     assert checks.names[-2:] == ("check:right_label", "check:names_the_thing")
-    line = "remove autoplay of trailers (#4138)"
-    right = checks(line, "Removed: the autoplay of trailers. Write to us if you miss it. (#4138)")
+    line = "delete the penguin mascot (#97)"
+    right = checks(line, "Removed: the penguin mascot. Write to us if you miss it. (#97)")
     assert right.strict is True
-    assert checks(line, "New: the autoplay of trailers. Try it today. (#4138)").passed["check:right_label"] is False
+    assert checks(line, "New: the penguin mascot. Try it today. (#97)").passed["check:right_label"] is False
     assert checks("fix a thing nobody knows #1", GOOD).passed["check:right_label"] is None
