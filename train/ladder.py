@@ -7,7 +7,6 @@ nothing.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -19,9 +18,11 @@ import orjson
 
 from curate.split import held_out_inputs
 from schemas.errors import NoWork, PairsmithError
+from schemas.files import replaced
+from schemas.progress import Progress
+from schemas.project import Project
 from schemas.records import Call, Seed, Usage, content_id, identity
 from schemas.spec import Spec, TeacherSettings
-from schemas.spec_file import Project
 from schemas.store import Store
 from synth.answers import clean
 from synth.embedded.process import EmbeddedServer, embedded
@@ -46,7 +47,7 @@ from train.evaluation import (
 from train.outcome import TrainResult
 from train.rungs import Contender, contenders, decodings
 from train.served_base import served_base
-from train.student import Progress, Student, find_student
+from train.student import Student, find_student
 
 OpenTeacher = Callable[[TeacherSettings], AbstractAsyncContextManager[Endpoint]]
 
@@ -356,10 +357,6 @@ def _sum(usages: Sequence[Usage]) -> Usage:
 
 def _write(path: Path, evaluation: Evaluation) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
     body = evaluation.model_dump(mode="json", exclude={"path", "reused"})
-    with partial.open("wb") as written:
-        written.write(orjson.dumps(body, option=orjson.OPT_INDENT_2))
-        written.flush()
-        os.fsync(written.fileno())
-    partial.rename(path)
+    with replaced(path) as partial:
+        partial.write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schemas.records import Sampling
-from train.evaluation import MODES, TUNED, Comparison, Evaluation, ModeResult, Rung
+from train.evaluation import TUNED, Comparison, Evaluation, ModeResult, Rung
 from train.intervals import Interval
 
 if TYPE_CHECKING:
@@ -101,20 +101,6 @@ def _told(one: Comparison) -> str:
         more = f": about {one.more_inputs} more test inputs are needed" if one.more_inputs else ""
         return f"{numbers}: {one.outcome}{more}"
     return f"{numbers}: {'cannot be told apart' if one.outcome == 'inconclusive' else one.outcome}"
-
-
-def plain_table(evaluation: Evaluation) -> str:
-    """The systems for a pipe: tab-separated, one line a system and decoding."""
-    lines = ["system\tdecoding\tas in\tpassed\tanswers\tstrict\tlow\thigh"]
-    for rung in evaluation.rungs:
-        for mode in MODES:
-            result: ModeResult = getattr(rung, mode)
-            numbers = "not measured\t\t"
-            if (strict := result.strict) is not None:
-                numbers = f"{strict.estimate:.3f}\t{strict.low:.3f}\t{strict.high:.3f}"
-            counts = f"{result.passed}\t{result.answered}"
-            lines.append(f"{label(rung.names)}\t{mode}\t{rung.decoding}\t{counts}\t{numbers}")
-    return "\n".join(lines)
 
 
 def _level(evaluation: Evaluation) -> float:

@@ -8,9 +8,9 @@ from typing import Literal
 
 import prompts
 from prompts import Prompt
+from schemas.project import Project
 from schemas.records import Json, Message, Messages, Sampling, Seed, content_id
 from schemas.spec import Exemplar, Spec, TeacherSettings
-from schemas.spec_file import Project
 from synth.generators import rendering
 from train.evaluation import Decoding, Mode
 

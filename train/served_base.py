@@ -7,12 +7,11 @@ weights 45 of 48. So the tuned model is served on the rounded weights, dequantis
 
 from __future__ import annotations
 
-import os
-import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+from schemas.files import replaced_folder
 from schemas.records import content_id
 from synth.embedded.weights import cache_folder
 from train.quiet import quiet
@@ -31,15 +30,9 @@ def served_base(student: Student, method: Literal["lora", "qlora"]) -> Path:
     folder = cache_folder() / f"{student.folder.name}-nf4-{name}"
     if folder.is_dir():
         return folder
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    with quiet():
+    # Where another process is faster, its folder is replaced by an equal one.
+    with replaced_folder(folder) as partial, quiet():
         _write_rounded(student, partial)
-    try:
-        partial.rename(folder)
-    except OSError:
-        # Another process was faster; what it wrote is the same.
-        shutil.rmtree(partial)
     return folder
 
 

@@ -8,7 +8,6 @@ starts again from its first step: at this scale that costs less than keeping opt
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,8 @@ from typing import Any
 import orjson
 
 from schemas.errors import NoWork, PairsmithError
+from schemas.files import replaced_folder
+from schemas.progress import Progress
 from schemas.records import content_id, identity
 from schemas.spec import TrainSettings
 from train.mask import assert_completion_only, plain_preview
@@ -27,7 +28,7 @@ from train.outcome import TrainResult
 from train.quiet import quiet
 from train.rows import Row, refuse_unusable
 from train.served_base import served_base
-from train.student import Progress, Student, load_for_training, load_tokenizer, read_json
+from train.student import Student, load_for_training, load_tokenizer, read_json
 
 RESULT_NAME = "training.json"
 _WARMUP = 0.1
@@ -64,16 +65,13 @@ def fine_tune(
     tokenizer = load_tokenizer(student)
     for split in ("train", "validation"):
         refuse_unusable(splits.get(split, ()), tokenizer, settings.max_length, split)
-    partial = out_dir / f".{name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    with quiet():
-        result = _train(student, tokenizer, splits, dataset_id, settings, partial, progress)
-    result = result.model_copy(update={"folder": str(folder)})
-    (partial / "README.md").write_text(model_card(result), encoding="utf-8")
-    kept_json = result.model_dump(mode="json", exclude={"folder", "reused"})
-    (partial / RESULT_NAME).write_bytes(orjson.dumps(kept_json, option=orjson.OPT_INDENT_2))
-    _publish(partial, folder)
+    with replaced_folder(folder) as partial:
+        with quiet():
+            result = _train(student, tokenizer, splits, dataset_id, settings, partial, progress)
+        result = result.model_copy(update={"folder": str(folder)})
+        (partial / "README.md").write_text(model_card(result), encoding="utf-8")
+        kept_json = result.model_dump(mode="json", exclude={"folder", "reused"})
+        (partial / RESULT_NAME).write_bytes(orjson.dumps(kept_json, option=orjson.OPT_INDENT_2))
     # The first time for a base this takes seconds and space; better here than when the answers are waited for.
     served_base(student, settings.method)
     return result
@@ -238,18 +236,3 @@ def _peak_gib() -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**30 if sys.platform == "darwin" else 2**20)
-
-
-def _publish(partial: Path, folder: Path) -> None:
-    """Make the finished folder appear under its name at once, after its files are on the disk."""
-    for path in partial.iterdir():
-        with path.open("rb") as written:
-            os.fsync(written.fileno())
-    if folder.exists():
-        shutil.rmtree(folder)
-    partial.rename(folder)
-    directory = os.open(folder.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,9 +10,8 @@ from typing import Any, Literal
 import orjson
 
 from schemas.errors import MissingDependency, PairsmithError
+from schemas.progress import Progress
 from schemas.records import content_id
-
-Progress = Callable[[str, dict[str, Any]], None]
 
 _WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 _OTHER_FILES = (

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from schemas.spec_file import Project
+from schemas.progress import Progress
+from schemas.project import Project
 from train.outcome import TrainResult
 from train.rows import read_rows
 from train.sft import fine_tune
-from train.student import Progress, find_student
+from train.student import find_student
 
 
 def train(

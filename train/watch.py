@@ -8,8 +8,8 @@ from typing import Any
 from transformers import TrainerCallback
 
 from schemas.failpoints import failpoint
+from schemas.progress import Progress
 from train.outcome import Step, Validation
-from train.student import Progress
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]  # transformers ships no types

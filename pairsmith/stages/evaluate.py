@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pairsmith import plan, teachers
-from pairsmith.receipt import Draft, recording
-from pairsmith.session import Session
-from pairsmith.stages.train import inside
+from pairsmith import event_loop, plan, teachers
+from pairsmith.outcome import EvaluateOutcome
+from pairsmith.receipt import recording
+from pairsmith.stopping import Stopping
 from schemas.errors import NoWork
-from schemas.records import Counts
-from schemas.spec_file import Project
+from schemas.progress import Progress, Say, unheard, unseen
+from schemas.project import Project
+from schemas.records import Counts, Usage
+from schemas.spec import TeacherSettings
 from schemas.store import Store
+from synth.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,38 +28,49 @@ if TYPE_CHECKING:
 EVALUATIONS = "evaluations"
 
 
-def evaluate(session: Session, project: Project, store: Store) -> Draft:
-    """Evaluate the adapter that was trained last; an evaluation that is there already is found, not repeated."""
-    with recording(project, store, "evaluate") as draft:
-        draft.facts |= plan.inputs_of("evaluate", project, store)
-        trained = _latest_adapter(project, store)
-        teacher = teachers.identified(project, session.say)
-        session.say("starting the models")
-        from train.ladder import evaluate as climb
+def evaluate(
+    project: Project,
+    store: Store,
+    *,
+    progress: Progress = unseen,
+    say: Say = unheard,
+    stop: Stopping | None = None,
+) -> EvaluateOutcome:
+    """Evaluate the adapter that was trained last; an evaluation that is there already is found, not repeated.
 
-        with session.progress() as progress:
-            found = asyncio.run(
-                climb(
-                    project,
-                    store,
-                    trained,
-                    teacher,
-                    lambda asked: teachers.opened(asked, session.say),
-                    project.folder / EVALUATIONS,
-                    progress=progress,
-                )
-            )
-        path = inside(project, found.path)
-        store.write(found.artifact.model_copy(update={"path": path}))
-        draft.counts, draft.reasons = counted(found)
-        draft.calls_sent, draft.usage, draft.usd = found.calls_sent, found.usage, found.usd
-        if found.reused:
-            draft.usage, draft.usd = type(found.usage)(), 0.0
-        else:
-            draft.calls_reused = found.calls_reused
-        draft.facts |= {"made": found.id, "files": [path], "reused": found.reused, "strict_pass": strict_pass(found)}
-        draft.facts |= {"outcomes": outcomes(found), "systems": systems(found)}
-    return draft
+    It is not drained: `stop` ends it at once, and answers that came are kept.
+    """
+    with recording(project, store, "evaluate", EvaluateOutcome()) as record:
+        record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
+        trained = _latest_adapter(project, store)
+        teacher = teachers.identified(project, say)
+        say("starting the models")
+        from train.ladder import evaluate as measure
+
+        def open_teacher(asked: TeacherSettings) -> AbstractAsyncContextManager[Endpoint]:
+            return teachers.opened(asked, say)
+
+        folder = project.folder / EVALUATIONS
+        measured = event_loop.run(measure(project, store, trained, teacher, open_teacher, folder, progress=progress))
+        path = project.inside(Path(measured.path))
+        store.write(measured.artifact.model_copy(update={"path": path}))
+        counts, reasons = counted(measured)
+        record.outcome = replace(
+            record.outcome,
+            counts=counts,
+            reasons=reasons,
+            calls_sent=measured.calls_sent,
+            calls_reused=0 if measured.reused else measured.calls_reused,
+            usage=Usage() if measured.reused else measured.usage,
+            usd=0.0 if measured.reused else measured.usd,
+            made=measured.id,
+            files=(path,),
+            reused=measured.reused,
+            strict_pass=strict_pass(measured),
+            systems=systems(measured),
+            outcomes=outcomes(measured),
+        )
+    return record.outcome
 
 
 def _latest_adapter(project: Project, store: Store) -> TrainResult:
@@ -137,10 +153,15 @@ def systems(found: Evaluation) -> dict[str, dict[str, dict[str, float]]]:
     return told
 
 
-def ladder(project: Project, draft: Draft) -> list[RenderableType]:
+def summary(outcome: EvaluateOutcome) -> list[tuple[str, str]]:
+    """Nothing beside the counts; `ladder` shows the rest."""
+    return []
+
+
+def ladder(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:
     """The ladder of an evaluation as tables, and the differences in words."""
     from train.evaluation import Evaluation
     from train.results_table import checks_table, contrast_lines, ladder_table
 
-    found = Evaluation.model_validate_json((project.folder / draft.facts["files"][0]).read_bytes())
+    found = Evaluation.model_validate_json((project.folder / outcome.files[0]).read_bytes())
     return ["", ladder_table(found), "", checks_table(found), "", "\n".join(contrast_lines(found))]
