@@ -11,12 +11,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from schemas.errors import TeacherError
 from schemas.failpoints import failpoint
 from schemas.records import Call, CallStatus, Json, Message, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.answers import Violation, judged_or_malformed, schema_violation, why_bad
+from synth.answers import Judge, why_bad
 from synth.chat_completions import Answer, RefusedError, UnansweredError
 from synth.endpoint import Endpoint
 
@@ -25,8 +24,6 @@ _ATTEMPT_STRIDE = 1_000_003
 
 # What is judged again whenever it is used: since then a rule may have changed, or the spec declared a finish reason.
 _JUDGED_ANEW = ("received", "ok", "unknown_finish")
-# So many first answers of a run that hold nothing but thinking end it: the others would be paid for in vain.
-_THINKING_STOP = 5
 
 
 class Completion(NamedTuple):
@@ -52,6 +49,14 @@ class Question(NamedTuple):
         chat = [[m.role, m.content] for m in self.messages]
         question = content_id("question", [teacher, revision, chat, self.sampling.body(), self.schema])
         return [content_id("sample", [question, sample]) for sample in range(n)]
+
+    def drawn(self, sample: int, attempt: int) -> Sampling:
+        """How a request is drawn that begins with `sample` and comes after `attempt` answers to it: where the sampling
+        has a seed, each sample and each attempt has one of its own."""
+        if self.sampling.seed is None:
+            return self.sampling
+        seed = self.sampling.seed + sample + _ATTEMPT_STRIDE * attempt
+        return self.sampling.model_copy(update={"seed": seed})
 
 
 class FailedSample(NamedTuple):
@@ -106,10 +111,7 @@ class Ledger:
         self._undurable = asyncio.Semaphore(2 * self.concurrency)
         self._index = store.call_index()
         self._asking: dict[str, asyncio.Future[Completion | FailedSample]] = {}
-        self._violations: dict[str, Violation] = {}
-        self._finish_reasons = teacher.finish_reasons
-        self._answers_in = 0
-        self._only_thinking = not keep_asking
+        self._judge = Judge(teacher.finish_reasons, endpoint, keep_asking=keep_asking)
         self._granted: dict[str, int] = {}
         if retry_failed:
             self._granted = {key: len(rows) for key, rows in self._index.items() if self._given_up(key)}
@@ -191,11 +193,11 @@ class Ledger:
         """The good answer that the store holds, judged again; None if it is not good any more, and TeacherError if
         nobody knows whether it is."""
         calls = await asyncio.to_thread(self.store.calls, key)
-        now = [self._judged(call, schema) if call.status in _JUDGED_ANEW else call for call in calls]
+        now = [self._judge.judged(call, schema) if call.status in _JUDGED_ANEW else call for call in calls]
         await self._keep_judgements([new for old, new in zip(calls, now, strict=True) if new != old])
         good = next((call for call in now if call.status == "ok"), None)
         if good is None:
-            self._stop_at_unknown(now)
+            self._judge.stop_at_unknown(now)
             return None
         self.reused += 1
         return _completion(good)
@@ -219,8 +221,8 @@ class Ledger:
                         settled[call.sample] = _completion(call)
                     elif self._given_up(call.key):
                         settled[call.sample] = FailedSample(why_bad(call.status, call.attempt, call.reason), call.key)
-                self._stop_at_unknown(calls)
-                self._stop_at_thinking(calls)
+                self._judge.stop_at_unknown(calls)
+                self._judge.stop_at_thinking(calls)
         except BaseException as error:
             for sample in samples:
                 self._release(keys[sample], settled.get(sample), error)
@@ -254,17 +256,13 @@ class Ledger:
 
     async def _send(self, question: Question, keys: list[str], samples: list[int]) -> list[Call]:
         """One request for `samples`; the rows it brought, durable before anything looks into them, then judged."""
-        messages, sampling, schema = question
-        if sampling.seed is not None:
-            tried = len(self._index.get(keys[0], ()))
-            seed = sampling.seed + samples[0] + _ATTEMPT_STRIDE * tried
-            sampling = sampling.model_copy(update={"seed": seed})
+        schema, sampling = question.schema, question.drawn(samples[0], len(self._index.get(keys[0], ())))
         async with self._undurable:
             async with self._on_the_wire:
                 self.in_flight += 1
                 self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
                 try:
-                    answer = await self._endpoint.ask(messages, sampling, len(samples), schema)
+                    answer = await self._endpoint.ask(question.messages, sampling, len(samples), schema)
                     refusal = None
                 except RefusedError as error:
                     answer, refusal = error.answer, str(error)
@@ -280,7 +278,7 @@ class Ledger:
         failpoint("committed")
         for call in calls:
             self._index.setdefault(call.key, []).append((call.attempt, call.status))
-        calls = [self._judged(call, schema) if call.status == "received" else call for call in calls]
+        calls = [self._judge.judged(call, schema) if call.status == "received" else call for call in calls]
         await self._keep_judgements([call for call in calls if refusal is None])
         return calls
 
@@ -329,16 +327,6 @@ class Ledger:
         self.usd += usd
         return usage, usd
 
-    def _judged(self, call: Call, schema: Json | None) -> Call:
-        """The row with what judging says of it now."""
-        violation = None
-        if schema is not None:
-            name = content_id("schema", schema)
-            violation = self._violations.setdefault(name, schema_violation(schema))
-        tokens = call.usage.completion_tokens if call.request.get("n", 1) == 1 else 0
-        verdict = judged_or_malformed(call.raw, violation, self._finish_reasons, call.request, tokens)
-        return call.model_copy(update=verdict._asdict())
-
     async def _keep_judgements(self, calls: Sequence[Call]) -> None:
         if not calls:
             return
@@ -346,31 +334,6 @@ class Ledger:
         for call in calls:
             rows = self._index[call.key]
             self._index[call.key] = [(n, call.status if n == call.attempt else status) for n, status in rows]
-
-    def _stop_at_unknown(self, calls: Sequence[Call]) -> None:
-        """Raise what a finish reason that nobody knows amounts to."""
-        if (call := next((call for call in calls if call.status == "unknown_finish"), None)) is None:
-            return
-        word = call.raw.get("finish_reason")
-        raise TeacherError(
-            f"An answer ended with finish_reason '{word}', which pairsmith does not know.",
-            where=self._endpoint.url,
-            why="It may have been cut or refused, so it is kept, not bought again, and not used.",
-            fix=f'If it means a complete answer, add teacher.finish_reasons = ["{word}"] to the spec; if not, '
-            f'teacher.finish_reasons = {{ "{word}" = "truncated" }} (or "refused", "failed").',
-        )
-
-    def _stop_at_thinking(self, calls: Sequence[Call]) -> None:
-        """Raise once the first answers of the run are known to be nothing but thinking."""
-        written = [call for call in calls if call.status != "refused"]
-        self._answers_in += len(written)
-        self._only_thinking = self._only_thinking and all(call.status == "thinking" for call in written)
-        if written and self._only_thinking and self._answers_in >= _THINKING_STOP:
-            raise TeacherError(
-                f"The first {self._answers_in} answers hold no text ({written[-1].reason}).",
-                where=self._endpoint.url,
-                why="Every answer would be paid for in vain.",
-            )
 
 
 def _completion(call: Call) -> Completion:
