@@ -66,7 +66,7 @@ def main(folder: Path) -> int:
         "peak_gib": peak_gib,
         "calls_sent": receipt["calls_sent"],
         **receipt["counts"],
-        "strict_pass": receipt["facts"].get("strict_pass", {}),
+        "strict_pass": receipt["facts"].get("pass_rate", {}),
         "outcomes": receipt["facts"].get("outcomes", {}),
         "seconds_by_stage": receipt["facts"].get("seconds_by_stage", {}),
     }

@@ -70,8 +70,8 @@ def run(session: Session, project: Project, store: Store) -> Ended:
                 total.facts["objections"] = standing["objections"]
         else:
             evaluated = latest["evaluate"].facts
-            total.facts["strict_pass"] = evaluated["strict_pass"]
-            # A receipt of the version before has none.
+            # A receipt of the version before has other words, and no outcomes.
+            total.facts["pass_rate"] = evaluated.get("pass_rate", evaluated.get("strict_pass"))
             total.facts["outcomes"] = evaluated.get("outcomes", {})
     answer = {"command": "run", **total.as_json()}
     if session.write_json:
@@ -143,7 +143,7 @@ def _add(total: Draft, draft: Draft) -> None:
 
 def _ending(project: Project, total: Draft, evaluated: Receipt, report: str) -> list[RenderableType]:
     from pairsmith.screen import conservation, cost, facts
-    from pairsmith.stages.evaluate import ladder
+    from pairsmith.stages.evaluate import tables
 
     closing = [("rows", conservation(total.counts)), ("this run", cost(total)), ("report", report)]
-    return [*ladder(project, Draft(facts=evaluated.facts)), "", facts(closing)]
+    return [*tables(project, Draft(facts=evaluated.facts)), "", facts(closing)]

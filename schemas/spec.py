@@ -304,12 +304,12 @@ class TrainSettings(Section):
 
 
 class EvaluateSettings(Section):
-    """The proof on the locked test split. `checks` are patterns that no gate uses: at least two. `resamples` is read
-    and no longer used: the intervals of earlier versions were bootstrapped."""
+    """The proof on the locked test split. `checks` are patterns that no gate uses; without any the gates alone judge.
+    `resamples` is read and no longer used: the intervals of earlier versions were bootstrapped."""
 
     samples: int = Field(default=3, ge=1)
     sampling: Drawing = Sampling(temperature=0.7, top_p=0.95, max_tokens=512)
-    checks: tuple[Pattern, ...] = Field(min_length=2)
+    checks: tuple[Pattern, ...] = ()
     max_seeds: int | None = Field(default=None, ge=1)
     resamples: int = Field(default=10_000, ge=100)
     concurrency: int = Field(default=20, ge=1)
@@ -334,7 +334,7 @@ class Spec(Section):
     review: ReviewSettings = ReviewSettings()
     split: SplitSettings = SplitSettings()
     train: TrainSettings = TrainSettings()
-    evaluate: EvaluateSettings
+    evaluate: EvaluateSettings = EvaluateSettings()
     store: StoreSettings = StoreSettings()
 
     @model_validator(mode="after")

@@ -93,9 +93,9 @@ def sign_flip_p(
 def holm(p_values: Sequence[float]) -> list[float]:
     """The p-values adjusted for all of them being looked at, in the given order."""
     adjusted, worst = [1.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = worst
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = worst
     return adjusted
 
 
@@ -158,8 +158,8 @@ def sign_flips(differences: NDArray[np.int64]) -> Floats:
         powers = np.cos(angles * size) ** np.arange(counts.max() + 1)[:, None]
         transform *= powers[counts]
     chances = np.maximum(np.fft.irfft(transform, n=length, axis=-1), 0.0)
-    places = np.arange(length)
-    reached = np.minimum(places, length - places) >= observed[..., None]
+    sums = np.arange(length)
+    reached = np.minimum(sums, length - sums) >= observed[..., None]
     # No p-value is smaller than that of the one most extreme toss and its mirror image.
     least = 2.0 ** (1 - (sizes > 0).sum(-1))
     return np.asarray(np.clip((chances * reached).sum(-1), np.minimum(least, 1.0), 1.0))

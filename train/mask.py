@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from schemas.errors import InputError, NoWork, PairsmithError
-from train.rows import Row, messages_of
-
-if TYPE_CHECKING:
-    from rich.text import Text
+from train.dataset import Row, messages_of
 
 IGNORED = -100
 
@@ -31,9 +28,9 @@ def expected_completion(tokenizer: Any, row: Row) -> str:
     whole = render(messages_of(row), tokenize=False)
     completion = row["completion"][0]["content"].strip()
     rest: str = whole[len(prompt) :]
-    before, found, after = rest.partition(completion)
+    before, answer, after = rest.partition(completion)
     ends = after.strip().startswith(tokenizer.eos_token)
-    if not whole.startswith(prompt) or not found or before.strip() or not ends:
+    if not whole.startswith(prompt) or not answer or before.strip() or not ends:
         raise PairsmithError(
             f"the chat template does not render row {row['pair_id']} as prompt, completion, end token"
             f" {tokenizer.eos_token!r}; after the prompt it gives {rest[:80]!r}.",
@@ -89,17 +86,7 @@ def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def preview(tokenizer: Any, input_ids: Sequence[int], labels: Sequence[int]) -> Text:
-    """A tokenised row for a terminal: what is only read is dim, what is learned is green. Line ends are shown as ⏎."""
-    from rich.text import Text
-
-    shown = Text()
-    for learned, text in _spans(tokenizer, input_ids, labels):
-        shown.append(text.replace("\n", "⏎\n"), style="bold green" if learned else "dim")
-    return shown
-
-
 def plain_preview(tokenizer: Any, input_ids: Sequence[int], labels: Sequence[int]) -> str:
-    """The same for a pipe: what is learned stands between [[ and ]], and line ends are shown as ⏎."""
+    """A tokenised row as text: what is learned stands between [[ and ]], and line ends are shown as ⏎."""
     spans = _spans(tokenizer, input_ids, labels)
     return "".join(f"[[{text}]]" if learned else text for learned, text in spans).replace("\n", "⏎\n")

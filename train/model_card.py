@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from train.outcome import TrainResult
+from train.results import TrainResult
 
 _CARD = """---
 base_model: {base}
@@ -123,6 +123,6 @@ def _mean(numbers: list[float]) -> float:
 def _validation(result: TrainResult) -> str:
     if not result.validation:
         return "There were no validation rows, so no validation loss was measured."
-    lines = [f"| {measured.epoch:g} | {measured.loss:.3f} |" for measured in result.validation]
+    lines = [f"| {validation.epoch:g} | {validation.loss:.3f} |" for validation in result.validation]
     head = f"Validation on {result.validation_rows} rows of other seeds (epoch 0 is the base model):"
     return "\n".join([head, "", "| epoch | loss |", "|---|---|", *lines])

@@ -15,10 +15,10 @@ def command(session: Session) -> None:
     Every answer goes through the ledger: an evaluation that was stopped goes on, one that is done sends nothing.
     """
     from pairsmith import screen
-    from pairsmith.stages.evaluate import evaluate, ladder
+    from pairsmith.stages.evaluate import evaluate, tables
 
     project = session.project()
     with session.store(project) as store:
         draft = evaluate(session, project, store)
-    shown = [] if session.write_json else [screen.stage("evaluate", draft), *ladder(project, draft)]
+    shown = [] if session.write_json else [screen.stage("evaluate", draft), *tables(project, draft)]
     session.answer({"command": "evaluate", **draft.as_json()}, *shown)

@@ -15,8 +15,8 @@ from schemas.errors import PairsmithError
 from schemas.records import Artifact, Candidate, Pair, Receipt, Record, Verdict, now
 from schemas.spec_file import Project
 from schemas.store import Store
-from train.evaluation import Evaluation
-from train.outcome import TrainResult
+from train.metrics import Evaluation
+from train.results import TrainResult
 
 R = TypeVar("R", bound=Record)
 

@@ -16,7 +16,7 @@ from schemas.spec_file import Project
 from schemas.store import Store
 
 if TYPE_CHECKING:
-    from train.outcome import TrainResult
+    from train.results import TrainResult
 
 ADAPTERS = "adapters"
 
@@ -29,16 +29,20 @@ def train(session: Session, project: Project, store: Store) -> Draft:
         if dataset is None:
             raise NoWork("there is no dataset to train on.", fix="Run `pairsmith curate` first.")
         session.say("loading the base model")
-        from train.train import train as tune
+        from train.base_model import find_base
+        from train.dataset import dataset_of
+        from train.sft import tune
 
+        settings = project.spec.train
         with session.progress() as progress:
-            out = project.folder / ADAPTERS
-            result = tune(project, project.folder / dataset.path, dataset.id, out, progress)
+            base = find_base(settings.base, project.folder, progress)
+            rows = dataset_of(project.folder / dataset.path)
+            result = tune(base, rows, settings, project.folder / ADAPTERS, progress)
         path = inside(project, result.folder)
         store.write(result.artifact.model_copy(update={"path": path}))
-        rows = result.train_rows + result.validation_rows
-        draft.counts = Counts(rows_in=rows, accepted=rows)
-        draft.facts |= {"made": result.adapter_id, "files": [path], "reused": result.reused, **_told(result)}
+        trained_on = result.train_rows + result.validation_rows
+        draft.counts = Counts(rows_in=trained_on, accepted=trained_on)
+        draft.facts |= {"made": result.adapter_id, "files": [path], "reused": result.reused, **_numbers(result)}
     return draft
 
 
@@ -47,12 +51,11 @@ def inside(project: Project, path: str) -> str:
     return Path(path).resolve().relative_to(project.folder.resolve()).as_posix()
 
 
-def _told(result: TrainResult) -> dict[str, object]:
+def _numbers(result: TrainResult) -> dict[str, object]:
     names = ("base", "train_rows", "validation_rows", "steps", "learned_tokens", "four_bit_layers", "seconds")
     losses = {"first_loss": result.curve[0].loss, "last_loss": result.curve[-1].loss}
-    watched = [measured.loss for measured in result.validation]
-    if watched:
-        losses |= {"validation_before": watched[0], "validation_after": watched[-1]}
+    if result.validation:
+        losses |= {"validation_before": result.validation[0].loss, "validation_after": result.validation[-1].loss}
     return result.model_dump(mode="json", include=set(names)) | losses
 
 

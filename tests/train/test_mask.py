@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from schemas.errors import InputError, NoWork, PairsmithError
 from tests.train.tiny import row
-from train.mask import IGNORED, assert_completion_only, expected_completion, plain_preview, preview
-from train.rows import Row, messages_of
+from train.dataset import Row, messages_of
+from train.mask import IGNORED, assert_completion_only, expected_completion, plain_preview
 
 ROW = row("pair-1", "a fox", "a fox in the snow --ar 3:2")
 
@@ -91,12 +91,9 @@ def test_a_template_that_writes_before_the_answer_is_refused(tokenizer: Any) -> 
 
 
 def test_the_preview_tells_learned_from_read(tokenizer: Any) -> None:
-    """On a terminal the learned part is green and the rest dim; in a pipe it stands in brackets; no text is lost."""
+    """What is learned stands in brackets, and no text is lost."""
     ids, labels = tokenised(tokenizer, ROW)
-    shown = preview(tokenizer, ids, labels)
-    styles = {str(span.style): shown.plain[span.start : span.end] for span in shown.spans}
-    assert styles["bold green"] == "a fox in the snow --ar 3:2<|im_end|>⏎\n"
-    assert styles["dim"].endswith("<|im_start|>assistant⏎\n")
     plain = plain_preview(tokenizer, ids, labels)
     assert plain.endswith("[[a fox in the snow --ar 3:2<|im_end|>⏎\n]]")
-    assert plain.replace("[[", "").replace("]]", "") == shown.plain
+    whole = tokenizer.apply_chat_template(messages_of(ROW), tokenize=False)
+    assert plain.replace("[[", "").replace("]]", "").replace("⏎\n", "\n") == whole

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from pathlib import Path
+from typing import NamedTuple
 
 import prompts
 from prompts import Prompt
@@ -12,22 +13,44 @@ from schemas.records import Json, Message, Messages, Sampling, Seed, content_id
 from schemas.spec import Exemplar, Spec, TeacherSettings
 from schemas.spec_file import Project
 from synth.generators import rendering
-from train.evaluation import Decoding, Mode
+from train.metrics import TUNED, Decoding, Mode
 
-Where = Literal["base", "teacher", "tuned"]
 Chat = Callable[[Seed], Messages]
 
 
 @dataclass(frozen=True)
-class Contender:
-    """One or more systems that are one: `names` are all of them, `where` says which server has the model.
+class LocalModel:
+    """A model that is served on this machine while it is asked: a folder (None: the embedded one), and the adapter that
+    is on, if any."""
+
+    folder: Path | None
+    adapter: Path | None = None
+
+
+class Model(NamedTuple):
+    """A model as the ledger knows it (`settings`), and where it runs; `local` None: at the address in `settings`."""
+
+    settings: TeacherSettings
+    local: LocalModel | None = None
+
+
+class Models(NamedTuple):
+    """The models of an evaluation; `teacher` None: no teacher is measured."""
+
+    base: Model
+    tuned: Model
+    teacher: TeacherSettings | None
+
+
+@dataclass(frozen=True)
+class System:
+    """One system. `names` has all names that turned out to mean it.
 
     `decoding` says whose settings `sampled` and `greedy` are. `schema` binds the answers, as in generation.
     """
 
     names: tuple[str, ...]
-    where: Where
-    teacher: TeacherSettings
+    model: Model
     exemplars: int
     messages: Chat
     decoding: Decoding
@@ -46,54 +69,60 @@ class Contender:
         return chosen if self.decoding == "generation" else for_input(chosen, seed)
 
     def key(self, seeds: Sequence[Seed]) -> str:
-        """What makes two systems the same: model, revision, every message for every seed, and the decoding. The random
-        seed is no part of it: it changes which answers are drawn and not how good they are."""
-        model = self.teacher.identity or self.teacher.model
+        """Names what makes two systems the same: model, revision, every message for every seed, and the decoding. The
+        random seed is no part of it: it changes which answers are drawn and not how good they are."""
+        settings = self.model.settings
         asked = [[message.model_dump() for message in self.messages(seed)] for seed in seeds]
-        settings = [_unseeded(sampling) for sampling in (self.sampled, self.greedy)]
-        return content_id("system", [model, self.teacher.revision, asked, settings, self.schema])
+        decodings = [_unseeded(sampling) for sampling in (self.sampled, self.greedy)]
+        return content_id(
+            "system", [settings.identity or settings.model, settings.revision, asked, decodings, self.schema]
+        )
 
 
-def contenders(
-    project: Project, seeds: Sequence[Seed], base: TeacherSettings, tuned: TeacherSettings, teacher: TeacherSettings
-) -> list[Contender]:
-    """The systems in the order of the report, those that are the same merged into one.
+def systems_of(project: Project, seeds: Sequence[Seed], models: Models) -> tuple[System, ...]:
+    """The systems in the order of the report, those that are the same merged into one; the tuned one is the last.
 
     base: the untuned model with the full style in its system prompt. few-shot: the same with the spec's exemplars.
     teacher: the spec's teacher as it generates, with generation's messages, decoding, schema and attempts. tuned: the
     adapter with `task.system` and nothing else. All but the teacher are decoded as `evaluate.sampling` says.
     """
     spec = project.spec
-    forward = spec.generate.forward
-    prompt = prompts.load(forward.prompt, project.folder)
+    prompt = prompts.load(spec.generate.forward.prompt, project.folder)
     shown = spec.exemplars if "exemplars" in prompt.variables else ()
     sampled, greedy = decodings(spec)
-    local = teacher.url == "embedded" and (teacher.model, teacher.revision) == (base.model, base.revision)
 
-    def as_evaluated(name: str, where: Where, asked: TeacherSettings, exemplars: int, messages: Chat) -> Contender:
-        return Contender((name,), where, asked, exemplars, messages, "evaluation", sampled, greedy)
+    def as_evaluated(name: str, model: Model, exemplars: int, messages: Chat) -> System:
+        return System((name,), model, exemplars, messages, "evaluation", sampled, greedy)
 
     systems = [
-        as_evaluated("base", "base", base, 0, _asking(prompt, spec, ())),
-        as_evaluated("few-shot", "base", base, len(shown), _asking(prompt, spec, shown)),
-        Contender(
-            ("teacher",),
-            "base" if local else "teacher",
-            teacher,
-            len(shown),
-            _asking(prompt, spec, spec.exemplars),
-            "generation",
-            forward.sampling,
-            without_chance(forward.sampling),
-            prompt.schema,
-        ),
-        as_evaluated("tuned", "tuned", tuned, 0, _tuned(spec)),
+        as_evaluated("base", models.base, 0, _asking(prompt, spec, ())),
+        as_evaluated("few-shot", models.base, len(shown), _asking(prompt, spec, shown)),
+        *([] if models.teacher is None else [_teacher(spec, prompt, models.base, models.teacher)]),
+        as_evaluated(TUNED, models.tuned, 0, _tuned(spec)),
     ]
-    merged: dict[str, Contender] = {}
+    merged: dict[str, System] = {}
     for system in systems:
         same = merged.get(key := system.key(seeds))
         merged[key] = system if same is None else replace(same, names=(*same.names, *system.names))
-    return list(merged.values())
+    return tuple(merged.values())
+
+
+def _teacher(spec: Spec, prompt: Prompt, base: Model, settings: TeacherSettings) -> System:
+    is_base = settings.url == "embedded" and (settings.model, settings.revision) == (
+        base.settings.model,
+        base.settings.revision,
+    )
+    sampling = spec.generate.forward.sampling
+    return System(
+        names=("teacher",),
+        model=Model(settings, base.local if is_base else None),
+        exemplars=len(spec.exemplars) if "exemplars" in prompt.variables else 0,
+        messages=_asking(prompt, spec, spec.exemplars),
+        decoding="generation",
+        sampled=sampling,
+        greedy=without_chance(sampling),
+        schema=prompt.schema,
+    )
 
 
 def _asking(prompt: Prompt, spec: Spec, exemplars: Sequence[Exemplar]) -> Chat:
@@ -102,8 +131,8 @@ def _asking(prompt: Prompt, spec: Spec, exemplars: Sequence[Exemplar]) -> Chat:
 
 
 def _tuned(spec: Spec) -> Chat:
-    system = Message(role="system", content=spec.task.system)
-    return lambda seed: (system, Message(role="user", content=seed.text or ""))
+    system = (Message(role="system", content=spec.task.system),) if spec.task.system else ()
+    return lambda seed: (*system, Message(role="user", content=seed.text or ""))
 
 
 def decodings(spec: Spec) -> tuple[Sampling, Sampling]:

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import InputError, NoWork
 from tests.train.tiny import row, rows
-from train.rows import Row, refuse_unusable
+from train.dataset import Row, refuse_unusable
 
 
 def test_rows_that_would_be_cut_are_named_with_their_length(tokenizer: Any) -> None:
