@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import InputError, NoWork
+from schemas.spec import TrainSettings
 from tests.train.tiny import LINEAR_LAYERS, row, rows, settings
 from train.base_model import Base
 from train.dataset import Dataset
@@ -120,13 +120,20 @@ def test_a_loss_that_is_not_a_number_is_no_work(tiny_base: Base, tmp_path: Path)
 
 
 _RUN = """
-import sys
+import os, signal, sys
 from pathlib import Path
 from tests.train.tiny import rows, settings
-from train.sft import fine_tune
 from train.base_model import Base, hash_model
+from train.dataset import Dataset
+from train.sft import tune
+
+def killed_at_the_third_step(stage, numbers):
+    if numbers["done"] == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
 base, out = map(Path, sys.argv[1:])
-fine_tune(Base("tiny-llama", base, hash_model(base)), rows(12), "dataset-1", settings(), out)
+dataset = Dataset("dataset-1", rows(12))
+tune(Base("tiny-llama", base, hash_model(base)), dataset, settings(), out, killed_at_the_third_step)
 """
 
 
@@ -134,7 +141,6 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(tiny_base: Base, tmp_pa
     """kill -9 in the middle of training: no adapter is there; the next run makes it and clears the rest away."""
     ended = subprocess.run(
         [sys.executable, "-c", _RUN, str(tiny_base.folder), str(tmp_path)],
-        env={**os.environ, "PAIRSMITH_FAILPOINT": "mid_train"},
         cwd=Path(__file__).parents[2],
         capture_output=True,
         timeout=200,
@@ -142,6 +148,13 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(tiny_base: Base, tmp_pa
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
     assert [path.name.startswith(".") for path in tmp_path.iterdir()] == [True]
-    result = tuned(tiny_base, tmp_path, rows(12))
+    result = tuned(tiny_base, tmp_path)
     assert not result.reused
     assert sorted(path.name for path in tmp_path.iterdir()) == [result.adapter_id]
+
+
+def test_an_adapter_has_the_name_that_it_always_had() -> None:
+    """Golden: a finished adapter is found again, so the recipe never changes; where the base lies is no part of it."""
+    assert adapter_id("dataset-1", TrainSettings(), "base-hash") == "11747331162e8855887b8103301cd3ad"
+    other = TrainSettings(base="x", r=4, method="lora", epochs=2)
+    assert adapter_id("dataset-1", other, "base-hash") == "c74562351b80af4ef791e9b74c3aed70"
