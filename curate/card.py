@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from curate.curate import CurateResult
+from curate.outcome import CurateResult
 from curate.review.standing import in_words
 from curate.split import PARTS
 from schemas.records import Generated, Seed

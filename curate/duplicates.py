@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from schemas.records import Pair, Verdict, content_id
-
-LEAK, DUPLICATE = "pool/leak@1", "pool/duplicate@1"
+from schemas.records import Pair
 
 _PERMUTATIONS = 128
 _RECALL = 0.999
@@ -54,7 +52,7 @@ class Near(NamedTuple):
     similarity: float
 
 
-class Likeness:
+class NearDuplicates:
     """An index of texts that answers which of them have Jaccard similarity >= `threshold` with a given one."""
 
     def __init__(self, threshold: float) -> None:
@@ -98,27 +96,29 @@ def _bands(threshold: float) -> int:
     return _PERMUTATIONS
 
 
-def duplicates(pairs: Sequence[Pair], threshold: float) -> list[Verdict]:
-    """A verdict for every pair, in order: the earlier of two alike stays, so put the ones you prefer first.
+class Duplicate(NamedTuple):
+    """A pair, and the earlier one that it repeats with the exact similarity (None: it is unlike all that stay)."""
 
-    `threshold` is the least Jaccard similarity of word bigrams at which texts are alike.
+    pair: Pair
+    of: Pair | None
+    similarity: float | None
+
+
+def duplicates(pairs: Iterable[Pair], threshold: float) -> Iterator[Duplicate]:
+    """Of two pairs alike the earlier one stays, so put the ones you prefer first. One answer a pair, in order.
+
+    `threshold` is the least Jaccard similarity of word bigrams at which texts are alike. Texts that stay are held in
+    memory as sets of bigrams, some 6 kB for 50 words.
     """
-    fingerprint = content_id("scope", [DUPLICATE, [pair.id for pair in pairs], threshold])
-    index, kept = Likeness(threshold), list[Pair]()
-    verdicts = []
+    index, kept = NearDuplicates(threshold), list[Pair]()
     for pair in pairs:
-        found = next((n for n in index.like(pair.output) if _same_row(pair, kept[n.number], threshold)), None)
-        if found:
-            reason = f"duplicate: {_percent(found)} like kept pair {kept[found.number].id}"
-        else:
-            reason = "unique"
-            index.add(pair.output)
-            kept.append(pair)
-        score = found.similarity if found else None
-        verdicts.append(
-            Verdict(pair_id=pair.id, by=DUPLICATE, fingerprint=fingerprint, keep=not found, score=score, reason=reason)
-        )
-    return verdicts
+        near = next((n for n in index.like(pair.output) if _same_row(pair, kept[n.number], threshold)), None)
+        if near:
+            yield Duplicate(pair, kept[near.number], near.similarity)
+            continue
+        index.add(pair.output)
+        kept.append(pair)
+        yield Duplicate(pair, None, None)
 
 
 def _same_row(pair: Pair, kept: Pair, threshold: float) -> bool:
@@ -127,31 +127,33 @@ def _same_row(pair: Pair, kept: Pair, threshold: float) -> bool:
     return jaccard(bigrams(pair.input), bigrams(kept.input)) >= threshold
 
 
-def leaks(pairs: Sequence[Pair], held_out: Mapping[str, str], threshold: float) -> list[Verdict]:
-    """A verdict for every pair: a pair of a training or validation seed may not hold the text of a test seed.
+class Contamination(NamedTuple):
+    """A pair, and the held-out seed that one of its sides repeats with the exact similarity (None: it is clean)."""
 
-    `held_out` maps the id of each test seed to its text; pairs of those seeds are what the test is made of, and pass.
-    Both sides of a pair are compared with every test seed. No review overrules a leak: it would spoil the proof.
+    pair: Pair
+    seed_id: str | None
+    side: Literal["input", "output"] | None
+    similarity: float | None
+
+
+def contaminations(pairs: Iterable[Pair], held_out: Mapping[str, str], threshold: float) -> Iterator[Contamination]:
+    """Whether a pair holds the text of a held-out seed on either side. One answer a pair, in order.
+
+    `held_out` maps the id of each seed of the test part to its text; pairs of those seeds are what the test is made of,
+    and are clean.
     """
-    ids = list(held_out)
-    fingerprint = content_id("scope", [LEAK, sorted(held_out.items()), threshold])
-    index = Likeness(threshold)
+    ids, index = list(held_out), NearDuplicates(threshold)
     for text in held_out.values():
         index.add(text)
-    verdicts = []
     for pair in pairs:
-        keep, similarity, reason = True, None, "clean"
-        sides = {} if pair.seed_id in held_out else {"input": pair.input, "output": pair.output}
-        for side, text in sides.items():
-            found = next(index.like(text), None)
-            if found and keep:
-                keep, similarity = False, found.similarity
-                seed = ids[found.number]
-                reason = f"leak: near-duplicate of test seed {seed} (its {side} text is {_percent(found)} like it)"
-        verdicts.append(
-            Verdict(pair_id=pair.id, by=LEAK, fingerprint=fingerprint, keep=keep, score=similarity, reason=reason)
+        sides: dict[Literal["input", "output"], str] = {"input": pair.input, "output": pair.output}
+        met = (
+            Contamination(pair, ids[near.number], side, near.similarity)
+            for side, text in sides.items()
+            if pair.seed_id not in held_out
+            for near in index.like(text)
         )
-    return verdicts
+        yield next(met, Contamination(pair, None, None, None))
 
 
 class Twins(NamedTuple):
@@ -164,13 +166,9 @@ class Twins(NamedTuple):
 
 def twins(texts: Sequence[str], threshold: float) -> list[Twins]:
     """All pairs of texts that are alike."""
-    index = Likeness(threshold)
+    index = NearDuplicates(threshold)
     found = []
     for second, text in enumerate(texts):
         found += [Twins(near.number, second, near.similarity) for near in index.like(text)]
         index.add(text)
     return found
-
-
-def _percent(near: Near) -> str:
-    return f"{near.similarity:.0%}"

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from curate.card import card
-from curate.curate import Accepted, CurateResult
+from curate.outcome import Accepted, CurateResult
 from curate.split import PARTS, Part
 from schemas.errors import InputError, NoWork, RowCountMismatch, UsageError
 from schemas.records import Artifact, Generated, Json, Pair, Seed, content_id, now
@@ -54,7 +54,7 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
     files = _hashes(temporary)
     provenance = [_provenance(kept, result, seeds, store) for kept in result.accepted]
     artifact = Artifact(
-        id=content_id("artifact", ["dataset", files, [list(step) for step in result.steps], provenance]),
+        id=content_id("artifact", ["dataset", files, [[step.by, step.settings] for step in result.steps], provenance]),
         kind="dataset",
         path=_shown(folder, project.folder),
         parents=_reward_models(store, result),
@@ -73,7 +73,7 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
         "files": files,
         "counts": result.counts.model_dump(),
         "reasons": result.reasons,
-        "steps": [list(step) for step in result.steps],
+        "steps": [[step.by, step.settings] for step in result.steps],
         "rows": provenance,
     }
     (temporary / _MANIFEST).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
@@ -191,7 +191,7 @@ def _provenance(kept: Accepted, result: CurateResult, seeds: dict[str, Seed], st
         "origin": pair.origin.model_dump(mode="json"),
         "scorer": scorer and scorer["by"],
         "score": kept.score,
-        "verdicts": [[v.by, v.fingerprint, v.keep, v.reason] for v in kept.verdicts],
+        "verdicts": [[v.by, v.fingerprint, v.keep, str(v.reason)] for v in kept.verdicts],
         "reviews": [
             r.model_dump(mode="json", include={"id", "reviewer", "decision", "reasons", "simulated", "at"})
             for r in kept.reviews
@@ -208,7 +208,7 @@ def _every_step_spoke(result: CurateResult) -> None:
     """A row leaves only with a verdict from every step that the spec lists."""
     for kept in result.accepted:
         spoke = {(v.by, v.fingerprint) for v in kept.verdicts}
-        silent = next((step for step in result.steps if tuple(step) not in spoke), None)
+        silent = next((step for step in result.steps if (step.by, step.settings) not in spoke), None)
         if silent:
             raise RowCountMismatch(
                 f"row {kept.pair.id} has no verdict from {silent.by}.",

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from schemas.records import Seed
+from schemas.records import Seed, Split
 from schemas.spec import Spec, SplitSettings
 
-Part = Literal["train", "validation", "test"]
+Part = Split
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 # With fewer test inputs an evaluation says neither "better" nor "worse", see train/evaluation.py.

@@ -50,7 +50,7 @@ def _disagreement(one: Disagreement) -> Json:
         "pair_id": one.pair.id,
         "input": one.pair.input,
         "output": one.pair.output,
-        "why": one.why,
+        "why": str(one.why),
         "answers": answers,
     }
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pairsmith.screen import facts, verdict_mark
 from schemas.errors import PairsmithError
-from schemas.records import Artifact, Call, Generated, Pair
+from schemas.records import Artifact, Call, Generated, Pair, RowState, Verdict
 from schemas.spec_file import Project
 from schemas.store import Store
 
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 
 def story_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
-    """Seed, prompt, teacher, sampling, raw answers, verdicts, reviews, split, and the artifacts that hold the pair."""
+    """Seed, prompt, teacher, sampling, raw answers, verdicts, reviews, what the last curation decided about its slots,
+    split, and the artifacts that hold the pair."""
     from curate.split import split_of
+    from curate.states import last_curation, read_states
 
     seed = next((seed for seed in store.seeds(active=False) if seed.id == pair.seed_id), None)
+    curation = last_curation(store)
     calls = []
     if isinstance(pair.origin, Generated):
         for key, attempt in pair.origin.calls:
@@ -36,8 +39,9 @@ def story_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
         "origin": pair.origin.model_dump(mode="json"),
         "prompt": _prompt(project, pair),
         "calls": [_call(call) for call in calls],
-        "verdicts": [v.model_dump(mode="json") for v in store.verdicts([pair.id]).get(pair.id, [])],
+        "verdicts": [_told(v) for v in store.verdicts([pair.id]).get(pair.id, [])],
         "reviews": [r.model_dump(mode="json") for r in store.reviews([pair.id]).get(pair.id, [])],
+        "rows": [_told(s) for s in (read_states(store, curation, pair_id=pair.id) if curation else ())],
         "split": split_of(pair.seed_id, project.spec.split),
         "artifacts": [
             {"kind": a.kind, "id": a.id, "path": a.path, "split": split}
@@ -75,6 +79,12 @@ def _call(call: Call) -> dict[str, Any]:
         "request_id",
     )
     return call.model_dump(mode="json", include=set(shown)) | {"at": call.at.isoformat(timespec="seconds")}
+
+
+def _told(record: Verdict | RowState) -> dict[str, Any]:
+    """The record as JSON, its reason as the line that people read."""
+    reason = None if record.reason is None else str(record.reason)
+    return {**record.model_dump(mode="json"), "reason": reason}
 
 
 def _holding(artifacts: list[Artifact], pair_id: str) -> list[tuple[Artifact, str | None]]:
@@ -119,6 +129,9 @@ def screen(story: dict[str, Any]) -> list[RenderableType]:
         score = "" if verdict["score"] is None else f"{verdict['score']:.3f}"
         table.add_row(verdict_mark(verdict["keep"]), verdict["by"], score, Text(verdict["reason"], overflow="fold"))
     parts.append(table if story["verdicts"] else "no step has judged it yet")
+    for row in story["rows"]:
+        why = f": {row['reason']} ({row['step']})" if row["reason"] else ""
+        parts.append(facts([("state", row["state"] + why)]))
     for review in story["reviews"]:
         who = review["name"] or review["reviewer"]
         parts.append(facts([("review", f"{review['decision']} by {who} {', '.join(review['reasons'])}")]))

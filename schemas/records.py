@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Json = dict[str, Any]
 
@@ -68,6 +69,35 @@ class Record(BaseModel):
         for name in copied.__dict__.keys() - type(self).model_fields.keys():
             del copied.__dict__[name]
         return copied
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why: a code that is counted and tested (`short`, `missing:ar_flag`), and a sentence for people."""
+
+    code: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}" if self.detail else self.code
+
+    @classmethod
+    def read(cls, text: str) -> Reason:
+        """The reason in a line that somebody else wrote: its first word, without a colon at its end, is the code.
+
+        That is how stores up to schema 0002 spell reasons, and how gates of a user and errors of a teacher do. Inside
+        pairsmith a reason is never a line.
+        """
+        code, *detail = text.split(maxsplit=1) or [""]
+        return cls(code.rstrip(":") or "unknown", "".join(detail).strip())
+
+
+def _read_reason(value: Any) -> Any:
+    return Reason.read(value) if isinstance(value, str) else value
+
+
+StoredReason = Annotated[Reason, BeforeValidator(_read_reason)]
+Split = Literal["train", "validation", "test"]
 
 
 class Message(Record):
@@ -267,9 +297,9 @@ class Call(Record):
 class Verdict(Record):
     """What one step says of one pair. `keep=None` means it could not judge: the row waits, it is not rejected.
 
-    `by` is `kind/name@version`, for example `gate/length@1`. `scope` is the hash of the step's settings, and for a step
-    that sees the whole pool, of the pool too, so decisions of two pools or settings never mix. `reason` starts with one
-    word a test can check.
+    `by` is `kind/name@version`, for example `gate/length@1`. `scope` is the hash of the step's settings. What a step
+    that sees the whole pool is not stored: only its outcome is, in RowState. `flags` say what is worth a look; they
+    decide nothing.
     """
 
     pair_id: str
@@ -277,7 +307,8 @@ class Verdict(Record):
     fingerprint: str
     keep: bool | None
     score: float | None = None
-    reason: str
+    reason: StoredReason
+    flags: tuple[str, ...] = ()
 
 
 class Review(Record):
@@ -366,7 +397,7 @@ class Routed(Record):
 class Candidate(Record):
     """One place in the pool: the outcome of asking for sample `sample` of a seed.
 
-    Exactly one of `pair_id` and `failure` is set; `failure` starts with one word. `scope` is the hash of everything
+    Exactly one of `pair_id` and `failure` is set. `scope` is the hash of everything
     that shapes the generation (prompt, sampling, teacher, style, exemplars), so the pool of the present spec
     is a query, and an older prompt's pairs stay as history.
     """
@@ -376,13 +407,39 @@ class Candidate(Record):
     generator: Literal["forward", "backward"]
     sample: int = Field(ge=0)
     pair_id: str | None = None
-    failure: str | None = None
+    failure: StoredReason | None = None
 
     @model_validator(mode="after")
     def _one_outcome(self) -> Candidate:
         if (self.pair_id is None) == (self.failure is None):
             raise ValueError("a candidate has either a pair or a failure")
         return self
+
+
+State = Literal["accepted", "rejected", "waiting", "failed"]
+
+
+class RowState(Record):
+    """What one curation decided about one slot.
+
+    `generation`, `seed_id`, `generator` and `sample` name the slot (`generation` is `Candidate.scope`). `pair_id`
+    is the pair that stands there now, after an edit; None where generation failed. `step` is the `by` of the step that
+    decided (`review` for people, `generate` for a failure) and `reason` its reason; both are None for an accepted row.
+    Rows of one `curation` count once a receipt of `curate` names it.
+    """
+
+    curation: str
+    generation: str
+    seed_id: str
+    generator: Literal["forward", "backward"]
+    sample: int = Field(ge=0)
+    pair_id: str | None = None
+    state: State
+    flags: tuple[str, ...] = ()
+    reason: StoredReason | None = None
+    step: str | None = None
+    score: float | None = None
+    split: Split | None = None
 
 
 class Artifact(Record):
@@ -395,7 +452,7 @@ class Artifact(Record):
     kind: Literal["dataset", "adapter", "evaluation", "reward_model"]
     path: str
     parents: tuple[str, ...] = ()
-    members: tuple[tuple[str, Literal["train", "validation", "test"]], ...] = ()
+    members: tuple[tuple[str, Split], ...] = ()
     facts: Json = Field(default_factory=dict)
     at: datetime = Field(default_factory=now)
 
@@ -430,10 +487,3 @@ class Receipt(Record):
     spec_hash: str
     versions: dict[str, str] = Field(default_factory=dict)
     facts: Json = Field(default_factory=dict)
-
-
-class Judged(NamedTuple):
-    """A pair with its verdicts so far."""
-
-    pair: Pair
-    verdicts: tuple[Verdict, ...] = ()

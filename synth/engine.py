@@ -240,10 +240,9 @@ class _Run:
         failpoint("pair_written")
         for candidate, pair in outcomes:
             if pair is None:
-                word = (candidate.failure or "").partition(":")[0]
                 self._result.rows_in += 1
                 self._result.failed += 1
-                self._result.reasons[word] += 1
+                self._result.reasons[candidate.failure.code if candidate.failure else "unknown"] += 1
             else:
                 known = self._pair_ids.get((candidate.fingerprint, candidate.seed_id, candidate.sample))
                 await self._count(pair, generator, new=known is None)

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from prompts import OLD_NAMES, Prompt
 from schemas.errors import PromptError
-from schemas.records import Candidate, Generated, Messages, Pair, Sampling, Seed, content_id, identity
+from schemas.records import Candidate, Generated, Messages, Pair, Reason, Sampling, Seed, content_id, identity
 from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, TaskSettings
 from synth.answers import clean
 from synth.ledger import Completion, Ledger, Miss
@@ -144,7 +144,7 @@ class _Place(NamedTuple):
     ) -> Outcome:
         """The pair of the seed's side and the cleaned answer; a failure for a miss."""
         if isinstance(answer, Miss):
-            return Outcome(self._candidate(failure=answer.reason), None)
+            return Outcome(self._candidate(failure=Reason.read(answer.reason)), None)
         text = clean(answer.text)
         pair = Pair(
             seed_id=self.seed.id,
@@ -162,7 +162,7 @@ class _Place(NamedTuple):
         )
         return Outcome(self._candidate(pair_id=pair.id), pair)
 
-    def _candidate(self, *, pair_id: str | None = None, failure: str | None = None) -> Candidate:
+    def _candidate(self, *, pair_id: str | None = None, failure: Reason | None = None) -> Candidate:
         return Candidate(
             fingerprint=self.fingerprint,
             seed_id=self.seed.id,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from curate.gates import GateStep, gates_for, judge_text
 from curate.gates.user import guarded
+from curate.pool import fold
 from schemas.records import content_id
 from schemas.spec import Pattern, Spec
 
@@ -37,9 +38,7 @@ class Checked:
     @property
     def all_pass(self) -> bool | None:
         """Whether all checks pass. None: no check fails, but one could not judge; that is never a pass."""
-        if any(passed is False for passed in self.passed.values()):
-            return False
-        return None if None in self.passed.values() else True
+        return fold(self.passed.values())
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Checks:
         for by, judgement in judge_text(input, output, (*self.gates, *self.functions)).items():
             passed[_short(by)] = judgement.keep
             if judgement.keep is not True:
-                reasons[_short(by)] = judgement.reason
+                reasons[_short(by)] = str(judgement.reason)
         for pattern in self.patterns:
             name = f"{INDEPENDENT}{pattern.name}"
             passed[name] = re.search(pattern.pattern, output) is not None

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args
 
 import orjson
 
 from curate.export import rows as exported_rows
-from curate.split import Part as Split
+from curate.pool import Pool
 from curate.split import split_of
+from curate.steps import SPLIT
 from schemas.errors import InputError, NoWork
-from schemas.records import Pair, content_id
+from schemas.records import Message, Messages, Pair, Split, content_id
 from schemas.spec import SplitSettings
 
 
@@ -40,21 +41,25 @@ class Dataset:
         return prompts.pop() if len(prompts) == 1 else None
 
 
-def dataset_of(data: Any, system_prompt: str = "") -> Dataset:
-    """The dataset in `data`: a folder that was exported, a pool (anything with `accepted()`), or an iterable of rows.
+Given = Pair | tuple[str, str] | Mapping[str, str]
+Data = str | Path | Pool | Iterable[Given]
+"""What can be trained on, see `dataset_of`."""
+
+
+def dataset_of(data: Data, system_prompt: str = "") -> Dataset:
+    """The dataset in `data`: a folder that was exported, a pool, or rows.
 
     A row is a `Pair`, an (input, output), or a mapping with `input` and `output` and perhaps `system` and `split`.
-    `system_prompt` is for rows that bring none. The rows of a pool, and pairs, fall into the split of their seed; other
-    rows are trained on unless they name another. Raises InputError for what is none of these.
+    `system_prompt` is for rows that bring none. The accepted rows of a pool fall into the split that curation gave
+    them, else, as pairs do, into that of their seed; other rows are trained on unless they name another split. Raises
+    InputError for what is none of these.
     """
     if isinstance(data, str | Path):
         folder = Path(data)
         train, validation = _exported(folder, "train"), _exported(folder, "validation")
         return Dataset(orjson.loads((folder / "manifest.json").read_bytes())["id"], train, validation)
-    entries = data.accepted() if hasattr(data, "accepted") else data
     splits: dict[Split, list[Row]] = {"train": [], "validation": [], "test": []}
-    for entry in entries:
-        split, row = _split_and_row(entry, system_prompt)
+    for split, row in _of_pool(data, system_prompt) if isinstance(data, Pool) else _of_rows(data, system_prompt):
         splits[split].append(row)
     return Dataset(content_id("rows", [splits["train"], splits["validation"]]), splits["train"], splits["validation"])
 
@@ -66,32 +71,38 @@ def _exported(folder: Path, split: Split) -> list[Row]:
     ]
 
 
-def _split_and_row(entry: Any, system_prompt: str) -> tuple[Split, Row]:
-    pair = entry if isinstance(entry, Pair) else getattr(entry, "pair", None)
-    if isinstance(pair, Pair):
-        return split_of(pair.seed_id, SplitSettings()), _row(
-            pair.id, pair.system or system_prompt, pair.input, pair.output
-        )
-    if isinstance(entry, Mapping) and {"input", "output"} <= entry.keys():
-        split, system = entry.get("split", "train"), entry.get("system") or system_prompt
-        input, output = entry["input"], entry["output"]
-    elif isinstance(entry, tuple) and len(entry) == 2:
-        split, system, (input, output) = "train", system_prompt, entry
-    else:
-        raise InputError(
-            f"this is not a row to train on: {str(entry)[:200]}",
-            fix='Give (input, output), or {"input": ..., "output": ...} with "system" and "split" where they differ.',
-        )
-    return split, _row(content_id("row", [system, input, output]), system, input, output)
+def _of_pool(pool: Pool, system_prompt: str) -> Iterator[tuple[Split, Row]]:
+    for row in pool.accepted():
+        assert row.pair is not None, "an accepted row has a pair"
+        splits: Iterator[Any] = (verdict.reason.code for verdict in row.verdicts if verdict.by == SPLIT)
+        yield next(splits, split_of(row.pair.seed_id, SplitSettings())), _of_pair(row.pair, system_prompt)
 
 
-def _row(pair_id: str, system: str, input: str, output: str) -> Row:
-    messages = [{"role": "system", "content": system}] if system else []
-    return Row(
-        pair_id=pair_id,
-        prompt=[*messages, {"role": "user", "content": input}],
-        completion=[{"role": "assistant", "content": output}],
-    )
+def _of_rows(rows: Iterable[Given], system_prompt: str) -> Iterator[tuple[Split, Row]]:
+    for row in rows:
+        if isinstance(row, Pair):
+            yield split_of(row.seed_id, SplitSettings()), _of_pair(row, system_prompt)
+            continue
+        fields = dict(zip(("input", "output"), row, strict=False)) if isinstance(row, tuple | list) else row
+        split: Any = fields.get("split", "train") if isinstance(fields, Mapping) else None
+        if split not in get_args(Split) or not isinstance(fields.get("input"), str) or "output" not in fields:
+            raise InputError(
+                f"this is not a row to train on: {str(row)[:200]}",
+                fix='Give (input, output), or {"input": ..., "output": ...}, perhaps with "system" and "split".',
+            )
+        system, input, output = fields.get("system") or system_prompt, fields["input"], fields["output"]
+        yield split, _row(content_id("row", [system, input, output]), system, input, output)
+
+
+def _of_pair(pair: Pair, system_prompt: str) -> Row:
+    return _row(pair.id, pair.system or system_prompt, pair.input, pair.output, pair.turns)
+
+
+def _row(pair_id: str, system: str, input: str, output: str, turns: Messages = ()) -> Row:
+    first = (Message(role="system", content=system),) if system else ()
+    prompt = (*first, *turns, Message(role="user", content=input))
+    completion = [{"role": "assistant", "content": output}]
+    return Row(pair_id=pair_id, prompt=[message.model_dump() for message in prompt], completion=completion)
 
 
 def messages_of(row: Row) -> list[dict[str, str]]:

@@ -21,7 +21,7 @@ from schemas.failpoints import failpoint
 from schemas.records import content_id, identity
 from schemas.spec import TrainSettings
 from train.base_model import Base, Progress, find_base, load_for_training, load_tokenizer, weights_for_adapter
-from train.dataset import Dataset, Row, dataset_of, refuse_unusable
+from train.dataset import Data, Dataset, Row, dataset_of, refuse_unusable
 from train.mask import assert_completion_only, plain_preview
 from train.model_card import model_card
 from train.quiet import quiet
@@ -35,7 +35,7 @@ _SHOWN_MASKS = 3
 
 
 def fine_tune(
-    data: Any,
+    data: Data,
     base: str | Path = "embedded",
     *,
     out: str | Path = "adapters",

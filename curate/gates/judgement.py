@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from schemas.records import Pair
+from schemas.records import Pair, Reason
 
 Side = Literal["output", "input"]
 
@@ -15,13 +15,13 @@ class Judgement(NamedTuple):
     """One gate's answer for one pair.
 
     `keep=None` means that the gate could not judge: the row waits. `score` is the quantity the gate looked at, if it is
-    a number. `reason` starts with one stable word (`ok`, `short`, `loop`, `missing:ar_flag`, ...), then a sentence that
-    quotes the evidence.
+    a number. The code of `reason` is stable (`ok`, `short`, `loop`, `missing:ar_flag`, ...), its detail quotes the
+    evidence.
     """
 
     keep: bool | None
     score: float | None
-    reason: str
+    reason: Reason
 
 
 Gate = Callable[[Pair], Judgement]
@@ -38,17 +38,17 @@ class GateStep:
 
 def passed(sentence: str = "", score: float | None = None) -> Judgement:
     """The gate has nothing against the pair."""
-    return Judgement(True, score, f"ok {sentence}".rstrip())
+    return Judgement(True, score, Reason("ok", sentence))
 
 
 def rejected(word: str, sentence: str, score: float | None = None) -> Judgement:
     """The gate rejects the pair; `word` is what tests and reports count."""
-    return Judgement(False, score, f"{word} {sentence}")
+    return Judgement(False, score, Reason(word, sentence))
 
 
 def crashed(sentence: str) -> Judgement:
     """The gate could not judge: the row waits and is counted, it neither passes nor is rejected."""
-    return Judgement(None, None, f"crashed: {' '.join(sentence.split())[:300]}")
+    return Judgement(None, None, Reason("crashed", " ".join(sentence.split())[:300]))
 
 
 def quote(text: str, limit: int = 80) -> str:

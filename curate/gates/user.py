@@ -13,7 +13,7 @@ from typing import Any
 
 from curate.gates.judgement import Gate, Judgement, crashed
 from schemas.errors import SpecError
-from schemas.records import Pair
+from schemas.records import Pair, Reason
 
 
 def user_gate(name: str, folder: Path) -> tuple[Gate, str]:
@@ -113,14 +113,16 @@ def guarded(function: Callable[[Pair], Any], name: str) -> Gate:
 
 
 def _judgement(answer: Any, name: str) -> Judgement:
-    keep, score, reason = answer, None, ""
+    keep, score, reason = answer, None, None
     if isinstance(answer, tuple) and len(answer) == 2:
         keep, reason = answer
     elif hasattr(answer, "keep") and hasattr(answer, "reason"):
         keep, score, reason = answer.keep, getattr(answer, "score", None), answer.reason
     if type(keep).__module__ == "numpy":
         keep = keep.item()
-    if not (keep is None or isinstance(keep, bool)) or not (reason is None or isinstance(reason, str)):
+    if not (keep is None or isinstance(keep, bool)) or not (reason is None or isinstance(reason, str | Reason)):
         return crashed(f"it returned {answer!r}; a gate returns True, False, None or (one of these, a reason)")
-    said = " ".join(reason.split()) if reason else {True: "ok", False: "user", None: "unsure"}[keep] + f" says {name}"
-    return Judgement(keep, None if score is None else float(score), said)
+    if isinstance(reason, str):
+        reason = reason.strip() and Reason.read(" ".join(reason.split()))
+    why = reason or Reason({True: "ok", False: "user", None: "unsure"}[keep], f"says {name}")
+    return Judgement(keep, None if score is None else float(score), why)

@@ -24,7 +24,7 @@ from curate.review.push import (
 )
 from curate.review.queues import Argilla
 from curate.review.task import record
-from schemas.records import Json, Pair, Review
+from schemas.records import Json, Pair, Reason, Review
 from schemas.spec_file import Project
 from schemas.store import Store
 
@@ -34,7 +34,7 @@ class Disagreement(NamedTuple):
 
     pair: Pair
     answers: tuple[Review, ...]
-    why: str
+    why: Reason
 
 
 def disagreements(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.records import Edited, Pair, Review
+from schemas.records import Edited, Pair, Reason, Review
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Decision:
 
     verdict: Literal["accept", "edit", "reject", "undecided"]
     review: Review
-    why: str
+    why: Reason
 
 
 def standing(reviews: Iterable[Review], *, simulated: bool = False) -> list[Review]:
@@ -43,7 +43,7 @@ def decide(reviews: Iterable[Review], pair: Pair, *, simulated: bool = False) ->
     """
     answers, impartial, partial = _by_role([review for review in reviews if review.simulated is simulated], simulated)
     if impartial:
-        return _checked(impartial[-1], pair, f"adjudicated by {impartial[-1].who}")
+        return _checked(impartial[-1], pair, Reason("adjudicated", f"by {impartial[-1].who}"))
     if not answers:
         return None
     votes = Counter(review.decision for review in answers)
@@ -52,11 +52,11 @@ def decide(reviews: Iterable[Review], pair: Pair, *, simulated: bool = False) ->
         said = ", ".join(f"{review.who} {review.decision}" for review in answers)
         by = ", ".join(review.who for review in partial)
         no_party = f"; the adjudication by {by} does not count: a party to it cannot settle it" if by else ""
-        return Decision("undecided", answers[-1], f"disagreement: {said}{no_party}")
+        return Decision("undecided", answers[-1], Reason("disagreement", f"{said}{no_party}"))
     agreeing = [review for review in answers if review.decision == verdict]
     if verdict == "edit":
         agreeing = [review for review in agreeing if _changes(review, pair)] or agreeing
-    return _checked(agreeing[-1], pair, f"{most} of {len(answers)}")
+    return _checked(agreeing[-1], pair, Reason("majority", f"{most} of {len(answers)}"))
 
 
 def answers_given(reviews: Sequence[Review]) -> float:
@@ -78,9 +78,10 @@ def _by_role(own: Sequence[Review], simulated: bool) -> tuple[list[Review], list
     )
 
 
-def _checked(review: Review, pair: Pair, why: str) -> Decision:
+def _checked(review: Review, pair: Pair, why: Reason) -> Decision:
     if review.decision == "edit" and not _changes(review, pair):
-        return Decision("undecided", review, f"incomplete: {review.who} asked for an edit and gave no other text")
+        why = Reason("incomplete", f"{review.who} asked for an edit and gave no other text")
+        return Decision("undecided", review, why)
     assert review.decision != "withdrawn"
     return Decision(review.decision, review, why)
 

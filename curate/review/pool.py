@@ -1,16 +1,19 @@
-"""What review knows of every candidate: read off the verdicts in the store, before and apart from what people said."""
+"""What review knows of every candidate: what programs said of it, before and apart from what people said."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
+from curate import pool as judged_pool
 from curate.gates import gates_for
 from curate.review.router import RouterRow
-from schemas.records import Candidate, Pair, Verdict
+from curate.selection import ranked
+from curate.steps import each
+from schemas.records import Pair, Verdict
 from schemas.spec_file import Project
 from schemas.store import Store
 
@@ -18,43 +21,37 @@ from schemas.store import Store
 @dataclass(frozen=True)
 class Pool:
     """The candidates of the present spec. `scores` are those of the scorer that judged most rows, whose name is
-    `scorer`; `findings` the verdicts that did not keep a row, and what judges said, in the order of the steps."""
+    `scorer`; `findings` the verdicts that did not keep a row, and what judges said, in the order of the steps; `inputs`
+    the candidates of every candidate's input."""
 
     pairs: Mapping[str, Pair]
     rows: Mapping[str, RouterRow]
     scores: Mapping[str, float]
     scorer: str | None
     findings: Mapping[str, tuple[Verdict, ...]]
+    inputs: Mapping[str, tuple[str, ...]]
 
     def rivals(self, pair: Pair) -> list[Pair]:
         """The other candidates of the same input, best score first."""
-        found = [p for p in self._by_input.get((pair.seed_id, pair.input), ()) if p is not pair]
-        return sorted(found, key=lambda p: (-self.scores.get(p.id, float("-inf")), p.id))
-
-    @cached_property
-    def _by_input(self) -> dict[tuple[str, str], list[Pair]]:
-        found: dict[tuple[str, str], list[Pair]] = {}
-        for pair in self.pairs.values():
-            found.setdefault((pair.seed_id, pair.input), []).append(pair)
-        return found
+        others = [id_ for id_ in self.inputs.get(pair.id, ()) if id_ != pair.id]
+        return [self.pairs[id_] for id_ in sorted(others, key=lambda id_: (-self.scores.get(id_, -math.inf), id_))]
 
 
 def read_pool(project: Project, store: Store, fingerprints: Sequence[str]) -> Pool:
-    """The candidates of the generation scopes `scopes` and of the seeds that are active now."""
-    seeds = {seed.id for seed in store.seeds()}
-    places: list[Candidate] = [
-        c for fingerprint in fingerprints for c in store.candidates(fingerprint) if c.seed_id in seeds
-    ]
-    pairs = {pair.id: pair for pair in store.pairs(place.pair_id for place in places if place.pair_id)}
+    """The candidates of the generation scopes `scopes` whose seeds are active, as the gates judged them."""
+    judged = judged_pool.Pool.read(store, fingerprints, people=False)
+    gates = [each(gate).id for gate in gates_for(project.spec.task, project.spec.curate.gates, project.folder)]
+    for gate in gates:
+        judged = judged.judged_by(gate, ())
+    inputs = [{row.pair.id: row for row in rows if row.pair} for rows in judged.by_input()]
+    found = {id_: row for rivals in inputs for id_, row in rivals.items()}
+    pairs = {id_: row.pair for id_, row in found.items() if row.pair}
+    passed = {id_: row.keep for id_, row in found.items()}
     verdicts = store.verdicts(pairs)
-    gates = {
-        (gate.by, gate.fingerprint) for gate in gates_for(project.spec.task, project.spec.curate.gates, project.folder)
-    }
     scores = _scores(verdicts)
     first = next(iter(scores), None)
-    percentiles = {by: _percentiles(pairs, of) for by, of in scores.items()}
-    passed = {id_: _passed(verdicts.get(id_, ()), gates) for id_ in pairs}
-    accepted, border = _by_score(pairs, passed, scores[first] if first else None, project.spec.curate.select.best)
+    percentiles = {by: _percentiles(inputs, of) for by, of in scores.items()}
+    accepted, border = _by_score(inputs, passed, scores[first] if first else None, project.spec.curate.select.best)
     rows = {}
     for id_ in pairs:
         told = [percentiles[by][id_] for by in scores if id_ in percentiles[by]]
@@ -66,24 +63,16 @@ def read_pool(project: Project, store: Store, fingerprints: Sequence[str]) -> Po
             disagreement=max(told) - min(told) if len(told) > 1 else None,
             border=border.get(id_),
         )
-    findings = {
-        id_: tuple(v for v in verdicts.get(id_, ()) if _is_finding(v, gates)) for id_ in pairs if id_ in verdicts
-    }
-    return Pool(pairs, rows, scores[first] if first else {}, first, findings)
+    named = {(gate.by, gate.settings) for gate in gates}
+    findings = {id_: tuple(v for v in own if _is_finding(v, named)) for id_, own in verdicts.items()}
+    together = {id_: tuple(rivals) for rivals in inputs for id_ in rivals}
+    return Pool(pairs, rows, scores[first] if first else {}, first, findings, together)
 
 
 def _is_finding(verdict: Verdict, gates: Collection[tuple[str, str]]) -> bool:
     if verdict.by.startswith("judge/"):
         return True
     return verdict.keep is not True and (verdict.by, verdict.fingerprint) in gates
-
-
-def _passed(verdicts: Sequence[Verdict], gates: Collection[tuple[str, str]]) -> bool | None:
-    """False if a gate rejected the row, None if one could not judge it or has not yet."""
-    kept = [verdict.keep for verdict in verdicts if (verdict.by, verdict.fingerprint) in gates]
-    if False in kept:
-        return False
-    return None if None in kept or len(kept) < len(gates) else True
 
 
 def _scores(verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, dict[str, float]]:
@@ -99,17 +88,11 @@ def _scores(verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, dict[str, fl
     return chosen
 
 
-def _inputs(pairs: Mapping[str, Pair], ids: Collection[str]) -> list[list[str]]:
-    inputs: dict[tuple[str, str], list[str]] = {}
-    for id_ in ids:
-        inputs.setdefault((pairs[id_].seed_id, pairs[id_].input), []).append(id_)
-    return list(inputs.values())
-
-
-def _percentiles(pairs: Mapping[str, Pair], scores: Mapping[str, float]) -> dict[str, float]:
+def _percentiles(inputs: Iterable[Collection[str]], scores: Mapping[str, float]) -> dict[str, float]:
     """The share of the scored rivals of the same input that a row beats, ties by half; absent without a rival."""
     found = {}
-    for ids in _inputs(pairs, scores):
+    for rivals in inputs:
+        ids = [id_ for id_ in rivals if id_ in scores]
         counts = Counter(scores[id_] for id_ in ids)
         for id_ in ids if len(ids) > 1 else ():
             below = sum(times for score, times in counts.items() if score < scores[id_])
@@ -118,18 +101,20 @@ def _percentiles(pairs: Mapping[str, Pair], scores: Mapping[str, float]) -> dict
 
 
 def _by_score(
-    pairs: Mapping[str, Pair], passed: Mapping[str, bool | None], scores: Mapping[str, float] | None, best: int
+    inputs: Iterable[Collection[str]],
+    passed: Mapping[str, bool | None],
+    scores: Mapping[str, float] | None,
+    best: int,
 ) -> tuple[set[str], dict[str, float]]:
     """The rows that passed and are among the best of their input, and every row's distance from that cut."""
-    ids = [id_ for id_ in pairs if passed[id_]]
     if scores is None:
-        return set(ids), {}
+        return {id_ for id_, keep in passed.items() if keep}, {}
     accepted: set[str] = set()
     border: dict[str, float] = {}
-    for rivals in _inputs(pairs, [id_ for id_ in ids if id_ in scores]):
-        ranked = sorted(rivals, key=lambda id_: (-scores[id_], id_))
-        accepted.update(ranked[:best])
-        if len(ranked) > best:
-            cut = statistics.fmean([scores[ranked[best - 1]], scores[ranked[best]]])
-            border.update({id_: abs(scores[id_] - cut) for id_ in ranked})
+    for rivals in inputs:
+        order = ranked({id_: scores.get(id_) for id_ in rivals if passed[id_]})
+        accepted.update(order[:best])
+        if len(order) > best:
+            cut = statistics.fmean([scores[order[best - 1]], scores[order[best]]])
+            border.update({id_: abs(scores[id_] - cut) for id_ in order})
     return accepted, border

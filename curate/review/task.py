@@ -206,8 +206,7 @@ def _findings(findings: Sequence[Verdict]) -> str:
     lines = []
     for verdict in findings:
         step = verdict.by.partition("/")[2].partition("@")[0].partition(":")[0]
-        word, _, rest = verdict.reason.partition(" ")
-        lines.append(f"<b>{escaped(step)}</b> {escaped(f'{word}: {rest}' if rest else word)}")
+        lines.append(f"<b>{escaped(step)}</b> {escaped(str(verdict.reason))}")
     return _paragraphs(lines)
 
 
@@ -282,5 +281,5 @@ def bad_examples(pool: Pool, most: int = _EXAMPLES) -> list[tuple[Pair, str]]:
     for id_ in sorted(pool.findings):
         for verdict in pool.findings[id_]:
             if verdict.keep is False:
-                found.setdefault(verdict.by, (pool.pairs[id_], verdict.reason))
+                found.setdefault(verdict.by, (pool.pairs[id_], str(verdict.reason)))
     return [found[by] for by in sorted(found)][:most]

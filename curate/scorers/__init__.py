@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from schemas.records import Pair
+from schemas.records import Pair, Reason
 
 
 class Score(NamedTuple):
-    """A pair's score, or None where the model could not give one; `reason` starts with one word."""
+    """A pair's score, or None where the model could not give one."""
 
     value: float | None
-    reason: str
+    reason: Reason
 
 
 Scorer = Callable[[Sequence[Pair]], Awaitable[Sequence[Score]]]

@@ -21,9 +21,10 @@ from typing import Any
 
 from curate.scorers import Score, Scorer
 from schemas.errors import TeacherError, Unreachable
-from schemas.records import Pair
+from schemas.records import Pair, Reason
 
 FORM = "chat[system, user, assistant], empty user turn as the baseline, sum of log-probabilities"
+_UNSCORED = Reason("unscored")
 _COMPLETIONS = 16  # in one request, so that a crash costs little
 
 
@@ -68,14 +69,14 @@ def relevance_scorer(base_url: str, model: str) -> Scorer:
 class _Sum:
     """A sum of log-probabilities in nats, or why there is none."""
 
-    def __init__(self, value: float | None = None, problem: str = "unscored") -> None:
+    def __init__(self, value: float | None = None, problem: Reason = _UNSCORED) -> None:
         self.value, self.problem = value, problem
 
 
 def _difference(with_input: _Sum, without: _Sum) -> Score:
     if with_input.value is None or without.value is None:
         return Score(None, with_input.problem if with_input.value is None else without.problem)
-    return Score(with_input.value - without.value, "scored")
+    return Score(with_input.value - without.value, Reason("scored"))
 
 
 async def _sums(http: Any, url: str, body: dict[str, Any], completions: list[str]) -> list[_Sum]:
@@ -86,13 +87,13 @@ async def _sums(http: Any, url: str, body: dict[str, Any], completions: list[str
         async with http.post(url, json={**body, "completions": completions}) as response:
             text = await response.text()
             answer: Any = json.loads(text) if response.status == 200 else None
-            problem = f"crashed: /score answered {response.status}: {text[:200]}"
+            problem = Reason("crashed", f"/score answered {response.status}: {text[:200]}")
     except aiohttp.ClientConnectorError:
         raise Unreachable(
             "nothing answers where relevance is scored.", where=url, fix="The embedded model may have died: run again."
         ) from None
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        answer, problem = None, f"crashed: /score: {type(error).__name__}: {error}"
+        answer, problem = None, Reason("crashed", f"/score: {type(error).__name__}: {error}")
     if answer is None and len(completions) > 1:
         return [(await _sums(http, url, body, [text]))[0] for text in completions]
     if answer is None:
@@ -111,4 +112,4 @@ def _read(score: Any) -> _Sum:
     value = score.get("logprob") if isinstance(score, dict) else None
     if isinstance(value, int | float) and math.isfinite(value):
         return _Sum(float(value))
-    return _Sum(problem=f"nan: the log-probability is {value!r}")
+    return _Sum(problem=Reason("nan", f"the log-probability is {value!r}"))

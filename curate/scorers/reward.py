@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.scorers import Score, Scorer
 from schemas.errors import MissingDependency, SpecError
-from schemas.records import Pair
+from schemas.records import Pair, Reason
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +50,7 @@ class RewardModel:
         A row that is too long for the model, holds a control token of its template, crashes it or comes out as NaN or
         infinite has no score. A batch that crashes is run again row by row, so one bad row costs only itself.
         """
-        scores: list[Score] = [Score(None, "unscored")] * len(texts)
+        scores: list[Score] = [Score(None, Reason("unscored"))] * len(texts)
         tokens: dict[int, list[int]] = {}
         for row, (input, output) in enumerate(texts):
             problem, ids = self._tokens(input, output)
@@ -63,19 +63,20 @@ class RewardModel:
                 scores[row] = score
         return scores
 
-    def _tokens(self, input: str, output: str) -> tuple[str, list[int]]:
+    def _tokens(self, input: str, output: str) -> tuple[Reason | None, list[int]]:
         """A problem (or nothing) and the token ids of the pair."""
         control = next((t for t in self._control if t in input or t in output), None)
         if control is not None:
-            return f"control token {control} stands in the text; it would change the roles of the chat", []
+            sentence = f"token {control} stands in the text; it would change the roles of the chat"
+            return Reason("control", sentence), []
         try:
             ids = chat_tokens(self._tokenizer, input, output)
         except Exception as error:
-            return f"crashed: the tokenizer raised {type(error).__name__}: {error}", []
+            return Reason("crashed", f"the tokenizer raised {type(error).__name__}: {error}"), []
         limit = getattr(self._text_config, "max_position_embeddings", None)
         if limit is not None and len(ids) > limit:
-            return f"overlong: {len(ids)} tokens, the model reads {limit}", []
-        return "", ids
+            return Reason("overlong", f"{len(ids)} tokens, the model reads {limit}"), []
+        return None, ids
 
     def _safely(self, rows: list[list[int]]) -> list[Score]:
         try:
@@ -83,9 +84,12 @@ class RewardModel:
         except Exception as error:  # whatever a model's code raises, out of memory included
             if len(rows) > 1:
                 return [self._safely([row])[0] for row in rows]
-            return [Score(None, f"crashed: the model raised {type(error).__name__}: {str(error)[:200]}")]
+            sentence = f"the model raised {type(error).__name__}: {str(error)[:200]}"
+            return [Score(None, Reason("crashed", sentence))]
         return [
-            Score(logit, "scored") if math.isfinite(logit) else Score(None, f"nan: the model's logit is {logit}")
+            Score(logit, Reason("scored"))
+            if math.isfinite(logit)
+            else Score(None, Reason("nan", f"the model's logit is {logit}"))
             for logit in logits
         ]
 

@@ -24,6 +24,7 @@ COMMANDS = (
     ("evaluate", "The loop", "Measure it on the locked test split against its base and the teacher."),
     ("export", "The loop", "Write dataset, adapter and report into a folder of their own."),
     ("status", "Look", "What is in the store, and what `run` would do next."),
+    ("rows", "Look", "List rows with what became of them, and why."),
     ("explain", "Look", "Tell the whole story of one pair."),
 )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from curate.curate import curate as judge_pool
 from curate.export import export_dataset
+from curate.outcome import curate_project
 from curate.review.pool import read_pool
 from curate.review.standing import as_json, standing_of
 from pairsmith import plan
@@ -28,7 +28,7 @@ def curate(session: Session, project: Project, store: Store) -> Draft:
         draft.facts |= {**plan.inputs_of("curate", project, store), "review_count": store.review_count()}
         fingerprints = asyncio.run(pool_fingerprints(session, project, store))
         with session.progress() as progress:
-            result = asyncio.run(judge_pool(project, store, fingerprints=fingerprints, progress=progress))
+            result = asyncio.run(curate_project(project, store, fingerprints=fingerprints, progress=progress))
             draft.counts, draft.reasons = result.counts, result.reasons
             if store.routed():
                 result.facts["review"] = as_json(standing_of(project, store, read_pool(project, store, fingerprints)))

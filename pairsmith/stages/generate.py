@@ -155,7 +155,7 @@ def all_decided(store: Store, seeds: Sequence[Seed], ready: Sequence[Generator])
         decided = {
             (c.seed_id, c.sample)
             for c in store.candidates(generator.fingerprint)
-            if c.failure is None or c.failure.partition(":")[0] not in UNANSWERED
+            if c.failure is None or c.failure.code not in UNANSWERED
         }
         wanted = {(seed.id, n) for seed in seeds if seed.kind == generator.takes for n in range(generator.samples)}
         if not wanted <= decided:
@@ -165,12 +165,8 @@ def all_decided(store: Store, seeds: Sequence[Seed], ready: Sequence[Generator])
 
 def _pool_id(store: Store, fingerprints: Iterable[str]) -> str:
     """A hash of every place and its outcome: another pair in the pool makes another id."""
-    places = sorted(
-        [c.seed_id, c.sample, c.pair_id or "", c.failure or ""]
-        for fingerprint in fingerprints
-        for c in store.candidates(fingerprint)
-    )
-    return content_id("pool", places)
+    candidates = (c for fingerprint in fingerprints for c in store.each_candidate(fingerprint))
+    return content_id("pool", sorted([c.seed_id, c.sample, c.pair_id or "", str(c.failure or "")] for c in candidates))
 
 
 async def pool_fingerprints(session: Session, project: Project, store: Store) -> list[str]:
@@ -183,11 +179,11 @@ async def pool_fingerprints(session: Session, project: Project, store: Store) ->
 def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:
     """Whether a pair passes every gate; None if one of them could not judge and none rejects it."""
     from curate.gates import gates_for
+    from curate.pool import fold
 
     steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
 
     async def accept(pair: Pair) -> bool | None:
-        kept = [step.judge(pair).keep for step in steps]
-        return False if False in kept else None if None in kept else True
+        return fold(step.judge(pair).keep for step in steps)
 
     return accept

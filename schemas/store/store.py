@@ -9,37 +9,41 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, unquote
 
+import orjson
 import sqlalchemy as sa
 
-from schemas.errors import MissingDependency, PairsmithError, StoreError, UsageError
+from schemas.errors import PairsmithError, StoreError, UsageError
 from schemas.records import (
     Alias,
     Artifact,
     Call,
     Candidate,
+    Json,
     Pair,
     Receipt,
     Record,
     Review,
     Routed,
+    RowState,
     Seed,
     Usage,
     Verdict,
 )
 from schemas.spec_file import Project
 from schemas.store import tables
-from schemas.store.failures import explained, shown
+from schemas.store.failures import explained
 from schemas.store.lock import advisory_lock, file_lock
+from schemas.store.opening import check_version, engine_of, is_older, sqlite_file, sqlite_path, sqlite_url
 from schemas.store.writer import Writer
 
 R = TypeVar("R", bound=Record)
 _IN = 500  # ids in one IN (...) list
+_PAGE = 2_000  # records read at once where a table is streamed
 
 
 def under_alias(review: Review, aliases: Mapping[str, str]) -> Review:
@@ -72,16 +76,16 @@ class Store:
                     where="store.url_env",
                     fix=f"Set it to the store's URL: export {store.url_env}=postgresql://USER@HOST/DATABASE",
                 )
-        file = "pairsmith.db" if url is None else _sqlite_file(url)
-        return str(url) if file is None else _sqlite_url(project.folder.resolve() / file)
+        file = "pairsmith.db" if url is None else sqlite_file(url)
+        return str(url) if file is None else sqlite_url(project.folder.resolve() / file)
 
     @classmethod
     def exists(cls, url: str) -> bool:
         """Whether something has been written there; for PostgreSQL, whether its tables exist."""
-        path = _sqlite_path(url)
+        path = sqlite_path(url)
         if path is not None:
             return path.exists()
-        engine = _engine(url)
+        engine = engine_of(url)
         try:
             return sa.inspect(engine).has_table("alembic_version")
         except Exception as error:
@@ -91,22 +95,26 @@ class Store:
 
     @classmethod
     def open(cls, url: str, *, write: bool = True) -> Store:
-        """Open the store, making or upgrading it if `write`.
+        """Open the store, making it if `write`; one of an older schema is upgraded, which takes the writer's lock.
+
+        A SQLite store of an older schema is copied first, to `FILE.before-` and the number of the schema that it gets.
 
         Raises StoreBusy (another writer), StoreFull, StoreError (unreachable, damaged, made by a newer pairsmith),
         MissingDependency (no PostgreSQL driver).
         """
-        path = _sqlite_path(url)
+        path = sqlite_path(url)
         if path is not None and not path.parent.is_dir():
             raise StoreError("the folder of the store does not exist.", where=str(path.parent), fix="Make it first.")
-        engine = _engine(url)
+        engine = engine_of(url)
         closing = contextlib.ExitStack()
         closing.callback(engine.dispose)
         try:
             if write:
                 lock = file_lock(Path(f"{path}.lock"), url) if path else advisory_lock(engine, url)
                 closing.enter_context(lock)
-            _check_version(engine, url, upgrade=write)
+            elif is_older(engine):
+                cls.open(url).close()  # a reader needs the new tables too
+            check_version(engine, url, upgrade=write)
             writer = None
             if write:
                 writer = Writer(engine, url)
@@ -135,8 +143,8 @@ class Store:
         """Queue records as one atomic group; the future resolves when they are durable, or with a StoreError.
 
         A record that is there already is left as it is, except that a Candidate replaces the earlier outcome of its
-        place, and a Seed its earlier reading: its source and licence are those of the latest. Verdicts are always
-        added; the latest one counts.
+        slot, and so does a RowState, and a Seed its earlier reading: its source and licence are those of the latest.
+        Verdicts are always added; the latest one counts.
         """
         return self._write().submit(records)
 
@@ -173,6 +181,10 @@ class Store:
         if seeds:
             self.write(*seeds)
         self._write().submit(mark).result()
+
+    @property
+    def writable(self) -> bool:
+        return self._writer is not None
 
     def _write(self) -> Writer:
         if self._writer is None:
@@ -215,10 +227,11 @@ class Store:
 
     def candidates(self, fingerprint: str | None = None) -> list[Candidate]:
         """The outcomes of one generation scope, or of all."""
-        query = _bodies(tables.candidates)
-        return self._records(
-            Candidate, query if fingerprint is None else query.where(tables.candidates.c.fingerprint == fingerprint)
-        )
+        return list(self.each_candidate(fingerprint))
+
+    def each_candidate(self, fingerprint: str | None = None) -> Iterator[Candidate]:
+        """`candidates`, a page in memory at a time."""
+        return self._pages(Candidate, tables.candidates, fingerprint=fingerprint)
 
     def pairs(self, ids: Iterable[str] | None = None) -> list[Pair]:
         """All pairs, or those of `ids`."""
@@ -236,6 +249,49 @@ class Store:
             latest.setdefault(verdict.pair_id, {})[verdict.by, verdict.fingerprint] = verdict
         return {pair_id: list(found.values()) for pair_id, found in latest.items()}
 
+    def verdict_count(self) -> int:
+        """How many verdicts have been kept; they are only ever added."""
+        return self._count(tables.verdicts)
+
+    def verdicts_of(self, by: str, fingerprint: str) -> Iterator[Verdict]:
+        """All that one step said under one settings hash, in the order of saying: of two of a pair the later counts."""
+        return self._pages(Verdict, tables.verdicts, by=by, fingerprint=fingerprint)
+
+    def row_states(
+        self, curation: str, *, state: str | None = None, code: str | None = None, pair_id: str | None = None
+    ) -> Iterator[RowState]:
+        """What a curation decided, a page in memory at a time, in the order of the pool; `code` is the reason's."""
+        wanted = {"curation": curation, "state": state, "code": code, "pair_id": pair_id}
+        return self._pages(RowState, tables.row_states, **wanted)
+
+    def row_state_curations(self) -> set[str]:
+        """The names of all curations that there are row states of."""
+        return {name for (name,) in self._rows(sa.select(tables.row_states.c.curation).distinct())}
+
+    def skim_row_states(self, curation: str) -> Iterator[Json]:
+        """`row_states` as the JSON that was kept, not checked again: for sums over very many."""
+        return self._json_pages(tables.row_states, curation=curation)
+
+    def skim_pairs(self, ids: Iterable[str]) -> Iterator[Json]:
+        """`pairs` as the JSON that was kept, in any order, unchecked and without ids: for sums over very many."""
+        wanted, t = sorted(set(ids)), tables.pairs
+        for start in range(0, len(wanted), _IN):
+            chunk = sa.select(t.c.body).where(t.c.id.in_(wanted[start : start + _IN]))
+            yield from (orjson.loads(body) for (body,) in self._rows(chunk))
+
+    def count_row_states(self, curation: str) -> int:
+        """How many slots a curation has decided."""
+        return self._count(tables.row_states, tables.row_states.c.curation == curation)
+
+    def forget_row_states(self, *, but: Collection[str]) -> None:
+        """Delete the row states of every curation that is not in `but`."""
+        delete = sa.delete(tables.row_states).where(tables.row_states.c.curation.not_in(list(but)))
+
+        def forget(connection: sa.Connection) -> None:
+            connection.execute(delete)
+
+        self._write().submit(forget).result()
+
     def reviews(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Review]]:
         """pair id -> its reviews, in the order in which they came. Where an alias says who a name of an earlier version
         is, the review is told under that person; its id stays."""
@@ -250,8 +306,7 @@ class Store:
 
     def review_count(self) -> int:
         """How many reviews there are. They are only ever added, so the number names what people have said so far."""
-        ((count,),) = self._rows(sa.select(sa.func.count()).select_from(tables.reviews))
-        return int(count)
+        return self._count(tables.reviews)
 
     def routed(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Routed]]:
         """pair id -> why it was sent to review, a record for each reason, oldest first."""
@@ -270,12 +325,33 @@ class Store:
         query = _bodies(tables.artifacts)
         return self._records(Artifact, query if kind is None else query.where(tables.artifacts.c.kind == kind))
 
+    def _count(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
+        ((count,),) = self._rows(sa.select(sa.func.count()).select_from(table).where(*where))
+        return int(count)
+
     def _rows(self, query: Any) -> Sequence[Any]:
         try:
             with self._engine.connect() as connection:
                 return connection.execute(query).all()
         except sa.exc.DBAPIError as error:
             raise explained(error, self._url) from None
+
+    def _pages(self, record: type[R], table: sa.Table, **wanted: str | None) -> Iterator[R]:
+        """The records whose columns are as `wanted` (None: whatever), read page by page: what is appended meanwhile is
+        read too."""
+        return (record.model_validate_json(body) for body in self._body_pages(table, **wanted))
+
+    def _json_pages(self, table: sa.Table, **wanted: str | None) -> Iterator[Json]:
+        return (orjson.loads(body) for body in self._body_pages(table, **wanted))
+
+    def _body_pages(self, table: sa.Table, **wanted: str | None) -> Iterator[str]:
+        query = sa.select(table.c.position, table.c.body).order_by(table.c.position).limit(_PAGE)
+        for name, value in wanted.items():
+            query = query if value is None else query.where(table.c[name] == value)
+        last = -1
+        while rows := self._rows(query.where(table.c.position > last)):
+            yield from (body for _, body in rows)
+            last = rows[-1][0]
 
     def _records(self, record: type[R], query: Any) -> list[R]:
         return [record.model_validate_json(body) for (body,) in self._rows(query)]
@@ -291,95 +367,9 @@ class Store:
         for start in range(0, len(wanted), _IN):
             chunk = wanted[start : start + _IN]
             found += self._rows(sa.select(table.c.position, table.c.body).where(column.in_(chunk)))
-        for _, body in sorted(found, key=lambda row: row[0]):
+        for _, body in sorted(found, key=lambda row: int(row[0])):
             yield record.model_validate_json(body)
-
-
-def _sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file, whatever characters are in its name: `?` and `%` mean something in a URL."""
-    return f"sqlite:///{quote(str(path))}"
-
-
-def _sqlite_file(url: str) -> str | None:
-    """The file in a SQLite URL as it is written there; None for another database, memory, and what is no URL."""
-    if not url.startswith("sqlite:///"):
-        return None
-    file = _parsed(url).database
-    return None if file in (None, "", ":memory:") else file
 
 
 def _bodies(table: sa.Table) -> Any:
     return sa.select(table.c.body).order_by(table.c.position)
-
-
-def _sqlite_path(url: str) -> Path | None:
-    parsed = _parsed(url)
-    if parsed.get_backend_name() != "sqlite":
-        return None
-    if not parsed.database or parsed.database == ":memory:":
-        raise StoreError(
-            "a store in memory loses everything.",
-            where="store.url",
-            fix="Name a file: sqlite:///pairsmith.db",
-        )
-    return Path(parsed.database)
-
-
-def _parsed(url: str) -> sa.URL:
-    try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        parsed = None
-    if parsed is None or parsed.get_backend_name() not in ("sqlite", "postgresql"):
-        raise StoreError(
-            "the store's URL is neither sqlite:///FILE nor postgresql://USER@HOST/DATABASE.",
-            where="store.url",
-            fix="Correct it, or leave it out to use pairsmith.db beside the spec file.",
-        )
-    if url.startswith("sqlite:///"):  # SQLAlchemy reads the escapes in a file's name from 2.1 on only
-        parsed = parsed.set(database=unquote(url.removeprefix("sqlite:///").partition("?")[0]))
-    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
-
-
-def _engine(url: str) -> sa.Engine:
-    parsed = _parsed(url)
-    try:
-        engine = sa.create_engine(parsed)
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            f"PostgreSQL needs the package {error.name}.", fix="Install it: pip install 'pairsmith[postgres]'"
-        ) from None
-    if parsed.get_backend_name() == "sqlite":
-
-        @sa.event.listens_for(engine, "connect")
-        def _durable(connection: Any, _record: Any) -> None:
-            connection.execute("PRAGMA busy_timeout=10000")
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-
-    return engine
-
-
-def _check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
-    with engine.connect() as connection:
-        found = None
-        if sa.inspect(connection).has_table("alembic_version"):
-            found = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-    if found == tables.SCHEMA_VERSION:
-        return
-    if found is not None and found > tables.SCHEMA_VERSION:
-        raise StoreError(
-            f"the store was made by a newer pairsmith (schema {found}, this one knows {tables.SCHEMA_VERSION}).",
-            where=shown(url),
-            fix="Upgrade pairsmith.",
-        )
-    if not upgrade:
-        state = "is empty" if found is None else "needs an upgrade"
-        raise StoreError(
-            f"the store {state}.",
-            where=shown(url),
-            fix="Run `pairsmith generate`; it is made or upgraded then.",
-        )
-    from schemas.store.migrate import upgrade_to
-
-    upgrade_to(engine, "head")

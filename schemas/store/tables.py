@@ -10,14 +10,27 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from schemas.records import Alias, Artifact, Call, Candidate, Pair, Receipt, Record, Review, Routed, Seed, Verdict
+from schemas.records import (
+    Alias,
+    Artifact,
+    Call,
+    Candidate,
+    Pair,
+    Receipt,
+    Record,
+    Review,
+    Routed,
+    RowState,
+    Seed,
+    Verdict,
+)
 
 SCHEMA_VERSION = "0005"
 
 metadata = sa.MetaData()
 
 
-def _table(name: str, *columns: sa.Column[Any], unique: tuple[str, ...] = ()) -> sa.Table:
+def _table(name: str, *columns: sa.Column[Any] | sa.Index, unique: tuple[str, ...] = ()) -> sa.Table:
     position = sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True)
     constraints = [sa.UniqueConstraint(*unique, name=f"uq_{name}")] if unique else []
     return sa.Table(name, metadata, position, *columns, sa.Column("body", sa.Text, nullable=False), *constraints)
@@ -54,16 +67,36 @@ candidates = _table(
     sa.Column("sample", sa.Integer, nullable=False),
     unique=("fingerprint", "seed_id", "generator", "sample"),
 )
-verdicts = _table("verdicts", _text("pair_id", index=True), _text("by"), _text("fingerprint"))
+verdicts = _table(
+    "verdicts",
+    _text("pair_id", index=True),
+    _text("by"),
+    _text("fingerprint"),
+    sa.Index("ix_verdicts_step", "by", "fingerprint", "position"),
+)
+row_states = _table(
+    "row_states",
+    _text("curation"),
+    _text("generation"),
+    _text("seed_id"),
+    _text("generator"),
+    sa.Column("sample", sa.Integer, nullable=False),
+    sa.Column("pair_id", sa.Text, index=True),
+    _text("state"),
+    sa.Column("code", sa.Text),  # of the reason
+    sa.Column("split", sa.Text),
+    sa.Index("ix_row_states_state", "curation", "state", "code", "position"),
+    unique=("curation", "seed_id", "generation", "generator", "sample"),
+)
 reviews = _table("reviews", _text("id"), _text("pair_id", index=True), unique=("id",))
 aliases = _table("aliases", _text("id"), unique=("id",))
 routed = _table("routed", _text("id"), _text("pair_id", index=True), unique=("id",))
 receipts = _table("receipts", _text("command"))
 artifacts = _table("artifacts", _text("id"), _text("kind"), unique=("id",))
 
-# The latest outcome of a place replaces the earlier one, and the latest reading of a seed tells its source and licence;
-# elsewhere the first row stays.
-UPSERT = {candidates, seeds}
+# The latest outcome and state of a slot replace the earlier ones, and the latest reading of a seed tells its source and
+# licence; elsewhere the first row stays.
+UPSERT = {candidates, row_states, seeds}
 
 
 def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
@@ -100,6 +133,19 @@ def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
                 "pair_id": record.pair_id,
                 "by": record.by,
                 "fingerprint": record.fingerprint,
+                "body": body,
+            }
+        case RowState():
+            return row_states, {
+                "curation": record.curation,
+                "generation": record.generation,
+                "seed_id": record.seed_id,
+                "generator": record.generator,
+                "sample": record.sample,
+                "pair_id": record.pair_id,
+                "state": record.state,
+                "code": record.reason.code if record.reason else None,
+                "split": record.split,
                 "body": body,
             }
         case Review():

@@ -103,10 +103,11 @@ def _insert(connection: sa.Connection, records: Sequence[Record]) -> None:
         statement = dialect.insert(table)
         if table in tables.UPSERT:
             unique = next(c for c in table.constraints if isinstance(c, sa.UniqueConstraint))
+            slot = [column.name for column in unique.columns]
             connection.execute(
                 statement.on_conflict_do_update(
-                    index_elements=[column.name for column in unique.columns],
-                    set_={"body": statement.excluded.body},
+                    index_elements=slot,
+                    set_={name: statement.excluded[name] for name in values[0] if name not in slot},
                     where=table.c.body != statement.excluded.body,
                 ),
                 values,

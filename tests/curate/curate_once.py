@@ -6,7 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from curate.curate import curate
+from curate.outcome import curate_project
 from schemas.spec_file import Project
 from schemas.store import Store
 from tests.curate import tiny
@@ -14,5 +14,5 @@ from tests.curate import tiny
 if __name__ == "__main__":
     project = Project(Path(sys.argv[1]), tiny.spec())
     with Store.open(Store.url_for(project)) as store:
-        result = asyncio.run(curate(project, store, fingerprints=["now"]))
+        result = asyncio.run(curate_project(project, store, fingerprints=["now"]))
     print(result.counts.model_dump_json())

@@ -1,4 +1,4 @@
-"""Near-duplicates and leaks."""
+"""Near-duplicates and contamination."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.duplicates import Likeness, bigrams, duplicates, jaccard, leaks, twins
+from curate.duplicates import NearDuplicates, bigrams, contaminations, duplicates, jaccard, twins
 from schemas.records import Imported, Pair
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
@@ -41,22 +41,22 @@ def test_planted_near_duplicates_are_found_and_nothing_else() -> None:
     texts = [(t, False) for t in originals] + [(t, True) for t in planted]
     # Originals first, or a planted copy would stay and its original go, which is as right but harder to count.
     pairs = [pair(t, seed=f"s{n}", n=n) for n, (t, _) in enumerate(texts)]
-    verdicts = duplicates(pairs, 0.7)
-    removed = [is_copy for verdict, (_, is_copy) in zip(verdicts, texts, strict=True) if not verdict.keep]
+    answers = duplicates(pairs, 0.7)
+    removed = [is_copy for answer, (_, is_copy) in zip(answers, texts, strict=True) if answer.of]
     assert all(removed)
     assert len(removed) >= 495
 
 
 @given(st.lists(st.text(alphabet="ab ", max_size=12), max_size=25), st.sampled_from([0.3, 0.5, 0.7, 0.9, 1.0]))
-def test_a_removed_row_is_like_the_kept_row_its_reason_names(texts: list[str], threshold: float) -> None:
+def test_a_removed_row_is_like_the_kept_row_it_names(texts: list[str], threshold: float) -> None:
     """No chain and no unverified hash: every removal names a row that stays and is at least as alike as asked."""
     pairs = [pair(t, seed=f"s{n}", n=n) for n, t in enumerate(texts)]
-    verdicts = duplicates(pairs, threshold)
-    kept = {p.id: p for p, v in zip(pairs, verdicts, strict=True) if v.keep}
-    assert [v.pair_id for v in verdicts] == [p.id for p in pairs]
-    for removed, verdict in zip(pairs, verdicts, strict=True):
-        if not verdict.keep:
-            by = kept[verdict.reason.split()[-1]]
+    answers = list(duplicates(pairs, threshold))
+    kept = [answer.pair for answer in answers if answer.of is None]
+    assert [answer.pair for answer in answers] == pairs
+    for removed, by, _ in answers:
+        if by is not None:
+            assert by in kept
             same = removed.output.split() == by.output.split()
             assert same or jaccard(bigrams(removed.output), bigrams(by.output)) >= threshold
 
@@ -64,9 +64,9 @@ def test_a_removed_row_is_like_the_kept_row_its_reason_names(texts: list[str], t
 @given(st.lists(st.sampled_from(["the red fox", "The  red fox!", "a dog", "cats"]), max_size=12))
 def test_one_of_every_group_of_equal_texts_stays(texts: list[str]) -> None:
     """Exact duplicates, whatever their case and punctuation, leave exactly one row, the first."""
-    verdicts = duplicates([pair(t, seed=f"s{n}", n=n) for n, t in enumerate(texts)], 0.7)
+    answers = duplicates([pair(t, seed=f"s{n}", n=n) for n, t in enumerate(texts)], 0.7)
     forms = [t.casefold().replace("!", "").split() for t in texts]
-    assert [v.keep for v in verdicts] == [form not in forms[:n] for n, form in enumerate(forms)]
+    assert [answer.of is None for answer in answers] == [form not in forms[:n] for n, form in enumerate(forms)]
 
 
 def test_a_chain_of_likenesses_does_not_remove_its_far_end() -> None:
@@ -75,51 +75,39 @@ def test_a_chain_of_likenesses_does_not_remove_its_far_end() -> None:
     b = "zero two three four five six seven eight nine ten"
     c = "zero two three four five six seven eight nine eleven"
     assert jaccard(bigrams(a), bigrams(b)) >= 0.75 > jaccard(bigrams(a), bigrams(c))
-    verdicts = duplicates([pair(t, seed=t[:4], n=n) for n, t in enumerate((a, b, c))], 0.75)
-    assert [v.keep for v in verdicts] == [True, False, True]
+    answers = duplicates([pair(t, seed=t[:4], n=n) for n, t in enumerate((a, b, c))], 0.75)
+    assert [answer.of is None for answer in answers] == [True, False, True]
 
 
 def test_simple_versions_of_one_excellent_output_are_not_duplicates() -> None:
     """They share the target by design; only one that repeats another's input goes."""
     target = "a red fox in deep snow at dawn, soft light"
     levels = ["fox in snow", "a red fox standing in the snow at dawn", "Fox in snow."]
-    verdicts = duplicates([pair(target, input, n=n) for n, input in enumerate(levels)], 0.7)
-    assert [v.keep for v in verdicts] == [True, True, False]
+    answers = duplicates([pair(target, input, n=n) for n, input in enumerate(levels)], 0.7)
+    assert [answer.of is None for answer in answers] == [True, True, False]
 
 
 def test_two_seeds_with_one_output_give_one_row() -> None:
     """The same output for two inputs of different seeds is a duplicate."""
     target = "a red fox in deep snow at dawn, soft light"
-    verdicts = duplicates([pair(target, "fox", "s1"), pair(target, "winter animal", "s2")], 0.7)
-    assert [v.keep for v in verdicts] == [True, False]
+    answers = duplicates([pair(target, "fox", "s1"), pair(target, "winter animal", "s2")], 0.7)
+    assert [answer.of is None for answer in answers] == [True, False]
 
 
 @pytest.mark.parametrize("side", ["input", "output"])
-def test_a_training_row_with_a_test_seeds_text_leaks(side: str) -> None:
-    """A near-duplicate of a test seed on either side of a pair is rejected, and the reason names seed and side."""
+def test_a_training_row_with_a_test_seeds_text_is_contaminated(side: str) -> None:
+    """A near-duplicate of a test seed on either side of a pair is rejected, and the answer names seed and side."""
     held = {"t1": "an old fisherman mending a torn net on the quay"}
     texts = {"input": "a boat", "output": "a white boat far out at sea, blue light"}
     texts[side] = "An old fisherman mending a torn net on the quay!"
-    (verdict,) = leaks([pair(texts["output"], texts["input"])], held, 0.7)
-    assert not verdict.keep
-    assert verdict.reason.startswith("leak: near-duplicate of test seed t1")
-    assert f"its {side} text" in verdict.reason
+    (answer,) = contaminations([pair(texts["output"], texts["input"])], held, 0.7)
+    assert (answer.seed_id, answer.side) == ("t1", side)
 
 
-def test_pairs_of_the_test_seeds_themselves_do_not_leak() -> None:
+def test_pairs_of_the_test_seeds_themselves_are_clean() -> None:
     """The test split is made of them."""
-    (verdict,) = leaks([pair("a fox in snow", "fox", seed="t1")], {"t1": "fox"}, 0.7)
-    assert verdict.keep
-
-
-def test_scopes_tell_pools_and_settings_apart() -> None:
-    """A verdict about another pool, order or threshold never counts for this one."""
-    pairs = [pair(t, seed=t, n=n) for n, t in enumerate(("a b c", "d e f"))]
-    fingerprints = [
-        duplicates(p, t)[0].fingerprint for p, t in ((pairs, 0.7), (pairs, 0.8), (pairs[::-1], 0.7), (pairs[:1], 0.7))
-    ]
-    assert len(set(fingerprints)) == 4
-    assert duplicates(pairs, 0.7) == duplicates(pairs, 0.7)
+    (answer,) = contaminations([pair("a fox in snow", "fox", seed="t1")], {"t1": "fox"}, 0.7)
+    assert answer.seed_id is None
 
 
 def test_twins_are_all_pairs_alike() -> None:
@@ -129,7 +117,7 @@ def test_twins_are_all_pairs_alike() -> None:
 
 def test_languages_without_spaces_are_compared_by_character() -> None:
     """A Japanese sentence with one character changed is alike; another sentence is not."""
-    index = Likeness(0.6)
+    index = NearDuplicates(0.6)
     index.add("古い漁師が港で網を直している")
     assert [n.number for n in index.like("古い漁師が港で網を直していた")] == [0]
     assert list(index.like("赤い狐が雪の中を走っている朝")) == []

@@ -31,9 +31,9 @@ def backward(input: str, output: str) -> Pair:
 
 
 def word(judgement: Judgement) -> str:
-    """The first word of the reason of a rejection, `ok` for a pass."""
-    assert judgement.keep is (judgement.reason.split()[0] == "ok"), judgement
-    return judgement.reason.split()[0]
+    """The code of the reason of a rejection, `ok` for a pass."""
+    assert judgement.keep is (judgement.reason.code == "ok"), judgement
+    return judgement.reason.code
 
 
 BAND = LengthSettings(min_words=4, max_words=8, min_ratio=1.5, max_ratio=6)
@@ -101,7 +101,7 @@ def test_echo_of_the_instruction_is_an_echo() -> None:
     leaked = "Rewrite the input as one rich line: a fox on a hill at dawn"
     assert word(echo(pair("a fox", leaked, system))) == "echo"
     assert word(echo(pair("a fox", leaked), style=system)) == "echo"
-    assert "instruction" not in echo(pair("rewrite the input as one rich line: a fox", leaked, system)).reason
+    assert "instruction" not in echo(pair("rewrite the input as one rich line: a fox", leaked, system)).reason.detail
     assert word(echo(pair("late", "It comes today. Yours truly, the friendly team of the shop", system))) == "ok"
 
 
@@ -358,10 +358,10 @@ def test_patterns_are_gates_of_their_own() -> None:
         must_not=(Pattern(name="slot", pattern=r"\[[^\]]*\]"),),
     )
     found = judge_text("fox", "a fox in [place], soft light", gates_for(TASK, gates, Path()))
-    assert found["gate/must:ar_flag@1"].reason.startswith("missing:ar_flag ")
+    assert found["gate/must:ar_flag@1"].reason.code == "missing:ar_flag"
     assert found["gate/must:light@1"].keep is True
-    assert found["gate/must_not:slot@1"].reason.startswith("present:slot ")
-    assert "[place]" in found["gate/must_not:slot@1"].reason
+    assert found["gate/must_not:slot@1"].reason.code == "present:slot"
+    assert "[place]" in found["gate/must_not:slot@1"].reason.detail
 
 
 def test_a_pattern_name_used_twice_is_refused() -> None:
@@ -393,7 +393,7 @@ def test_a_gate_that_raises_leaves_the_row_waiting() -> None:
     broken = type(step)(step.by, step.fingerprint, partial(length, bounds=None))  # type: ignore[arg-type]
     (verdict,) = judge(pair("a", "b"), [broken])
     assert verdict.keep is None
-    assert verdict.reason.startswith("crashed: AttributeError")
+    assert str(verdict.reason).startswith("crashed: AttributeError")
 
 
 def test_judge_and_judge_text_agree() -> None:

@@ -42,7 +42,7 @@ def rejecting(example: str, input: str, output: str) -> dict[str, str]:
     """The gates that do not pass the text, with their reasons; all patterns of a kind are one gate."""
     found = judge_text(input, output, steps(example), spec(example).task.style)
     return {
-        by.removeprefix("gate/").partition("@")[0].partition(":")[0]: judgement.reason
+        by.removeprefix("gate/").partition("@")[0].partition(":")[0]: str(judgement.reason)
         for by, judgement in found.items()
         if judgement.keep is not True
     }

@@ -119,7 +119,7 @@ def test_a_bad_row_costs_only_itself(folder: Path, how: str, word: str) -> None:
     rows = [("ban", "bel bis"), ("ban", "bel bad"), ("ban", "bor but")]
     scores = model.score(rows)
     assert [s.value is None for s in scores] == [False, True, False]
-    assert scores[1].reason.startswith(word)
+    assert scores[1].reason.code == word
     clean = values(open_reward_model(folder, batch_tokens=512), [rows[0], rows[2]])
     assert [scores[0].value, scores[2].value] == pytest.approx(clean, abs=2e-3)
 
@@ -128,9 +128,9 @@ def test_rows_that_cannot_be_read_have_no_score(folder: Path) -> None:
     """Longer than the model reads, or with a control token that would open a role: None with a reason, never cut."""
     model = open_reward_model(folder, batch_tokens=512)
     long, control, fine = model.score([("ban", "bel " * 200), ("ban", "bel <user> bis"), ("ban", "bel")])
-    assert (long.value, long.reason.split(":")[0]) == (None, "overlong")
+    assert (long.value, long.reason.code) == (None, "overlong")
     assert control.value is None
-    assert control.reason.startswith("control token <user>")
+    assert str(control.reason).startswith("control: token <user>")
     assert fine.value is not None
 
 

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 from aiohttp import web
 
-from curate.curate import CurateResult, curate
+from curate.outcome import CurateResult, curate_project
 from curate.split import split_of
 from pairsmith.receipt import recording
 from schemas.records import (
@@ -216,9 +216,8 @@ def curated(project: Project, store: Store) -> CurateResult:
     """The real curation, its receipt, and the dataset that it made."""
     weights = Weights(project.folder, "revision", "nowhere: the loopback server answers in its place")
     with recording(project, store, "curate") as draft:
-        result = asyncio.run(
-            curate(project, store, fingerprints=[SCOPE], weights=lambda: weights, serve=_scoring_server)
-        )
+        judging = curate_project(project, store, fingerprints=[SCOPE], weights=lambda: weights, serve=_scoring_server)
+        result = asyncio.run(judging)
         members = tuple((row.pair.id, row.part) for row in result.accepted)
         dataset = Artifact(id=content_id("dataset", members), kind="dataset", path="dataset", members=members)
         store.write(dataset)

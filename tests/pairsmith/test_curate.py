@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.pairsmith.conftest import SUBJECTS, Project
-from tests.synth.loopback import LoopbackTeacher
+from tests.pairsmith.conftest import SUBJECTS, Project, answer
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
 ROWS = 2 * len(SUBJECTS)
 
@@ -76,17 +77,57 @@ def test_curating_nothing_is_no_success(project: Project) -> None:
 
 
 def test_explain_follows_a_row_into_the_dataset(generated: Project) -> None:
-    """An exported row's id tells its seed, prompt, raw answer, every verdict, and the dataset it is in."""
+    """An exported row's id tells its seed, prompt, raw answer, every verdict, its state, and the dataset it is in."""
     generated.json("curate")
     lines = exported(generated)
     row = json.loads(lines[0])
     story = generated.json("explain", row["pair_id"])
     spoke = {verdict["by"].partition("@")[0] for verdict in story["verdicts"]}
-    assert spoke >= {"gate/length", "gate/must:ends", "pool/split"}
+    assert spoke >= {"gate/length", "gate/must:ends"}
+    assert [(state["state"], state["split"]) for state in story["rows"]] == [("accepted", story["split"])]
     assert all(verdict["keep"] for verdict in story["verdicts"])
     assert [(artifact["kind"], artifact["split"]) for artifact in story["artifacts"]] == [("dataset", story["split"])]
     shown = generated.run("explain", row["pair_id"]).stdout
     assert "gate/must:ends@1" in shown
+    assert "accepted" in shown
+
+
+def test_rows_lists_every_slot_with_what_became_of_it(generated: Project) -> None:
+    """All states by default and with their sentences, the sum beside them; by state and by reason on request, with the
+    same numbers as the counts; a person is told that there are more."""
+    assert generated.run("rows").returncode == 8, "nothing is curated yet"
+    stricter = ("--set", "curate.gates.length.max_words=21")
+    counted = generated.json("curate", *stricter)
+    listed = generated.json("rows", "--limit", "0")
+    assert len(listed["rows"]) == counted["rows_in"] == listed["counts"]["rows_in"]
+    assert not listed["more"]
+    states = [row["state"] for row in listed["rows"]]
+    assert {s: states.count(s) for s in set(states)} == {s: counted[s] for s in set(states)}
+    for code, number in counted["reasons"].items():
+        rows = generated.json("rows", "--reason", code, "--limit", "0")["rows"]
+        assert len(rows) == number
+        assert all(row["code"] == code and row["reason"].startswith(code) and row["step"] for row in rows)
+    rejected = generated.json("rows", "--state", "rejected", "--limit", "1")
+    assert (len(rejected["rows"]), rejected["more"]) == (1, counted["rejected"] > 1)
+    shown = generated.run("rows", "--state", "rejected", "--limit", "2").stdout
+    assert rejected["rows"][0]["pair_id"][:12] in shown
+    assert "gate/length@1" in shown
+    assert generated.run("rows", "--state", "lost").returncode == 2
+
+
+def test_rows_tells_why_generation_failed(make_project: Callable[..., Project]) -> None:
+    """A row without a pair is listed with its seed's text and the sentence of its failure."""
+
+    def nothing_for_goats(ask: Ask) -> Reply:
+        return says("", "") if "goats" in ask.prompt else answer(ask)
+
+    with LoopbackTeacher(nothing_for_goats) as teacher:
+        project = make_project(teacher.url)
+        project.json("generate")
+        project.json("curate")
+        (first, *_) = project.json("rows", "--state", "failed")["rows"]
+    assert (first["input"], first["pair_id"], first["step"]) == ("two goats on a roof", None, "generate")
+    assert first["reason"].startswith("empty: ")
 
 
 def test_an_export_is_a_folder_to_hand_on(generated: Project, tmp_path: Path) -> None:

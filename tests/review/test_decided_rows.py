@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from curate.curate import CurateResult, curate
+from curate.outcome import CurateResult, curate_project
 from schemas.records import Counts, Pair, Review
 from schemas.spec_file import Project
 from schemas.store import Store
@@ -26,7 +26,7 @@ def decided(folder: Path, output: str, *answers: tuple[str, str, dict[str, Any]]
             at = START + timedelta(minutes=minute)
             values = {"pair_id": pair.id, "reviewer": reviewer, "decision": decision, "at": at, **more}
             store.write(Review.model_validate(values))
-        return asyncio.run(curate(made, store, fingerprints=["now"])), pair
+        return asyncio.run(curate_project(made, store, fingerprints=["now"])), pair
 
 
 def test_a_row_that_people_disagree_about_waits(tmp_path: Path) -> None:

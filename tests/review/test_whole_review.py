@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 
-from curate.curate import CurateResult, curate
 from curate.export import export_dataset, rows
 from curate.gates import gates_for, judge
+from curate.outcome import CurateResult, curate_project
 from curate.review import server
 from curate.review.adjudication import disagreements, push_adjudication
 from curate.review.gold import read_gold
@@ -250,7 +250,7 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
     pulls["last"] = pull(project, store, argilla)
     marks["adjudication"] = time.monotonic()
 
-    result = asyncio.run(curate(project, store, fingerprints=[SCOPE]))
+    result = asyncio.run(curate_project(project, store, fingerprints=[SCOPE]))
     folder = project.folder / "dataset"
     export_dataset(project, store, result, folder)
     marks["dataset"] = time.monotonic()

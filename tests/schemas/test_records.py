@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.records import Candidate, Counts, Generated, Pair, Review, Sampling, Seed, Verdict, content_id
+from schemas.records import Candidate, Counts, Generated, Pair, Reason, Review, Sampling, Seed, Verdict, content_id
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),
@@ -97,3 +99,26 @@ def test_sampling_sends_only_what_was_set() -> None:
     """What is left to the endpoint is not in the request, and extras go through as they are."""
     assert Sampling().body() == {}
     assert Sampling(temperature=0.0, extra={"min_p": 0.1}).body() == {"temperature": 0.0, "min_p": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "detail"),
+    [
+        ("crashed: out of memory", "crashed", "out of memory"),
+        ("short it has 3 words", "short", "it has 3 words"),
+        ("missing:ar_flag nothing matches “--ar”", "missing:ar_flag", "nothing matches “--ar”"),
+        ("ok", "ok", ""),
+        ("", "unknown", ""),
+    ],
+)
+def test_a_reason_of_an_older_store_is_read_once(text: str, code: str, detail: str) -> None:
+    """`word: sentence` and `word sentence` become code and detail; a colon inside the code stays; and what was read is
+    written and read as it is."""
+    old = '{"pair_id":"p","by":"b","fingerprint":"s","keep":null,"score":null,"reason":' + json.dumps(text) + "}"
+    verdict = Verdict.model_validate_json(old)
+    assert verdict.reason == Reason(code, detail)
+    assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
+    place = {"fingerprint": "s", "seed_id": "x", "generator": "forward", "sample": 0}
+    assert Candidate.model_validate({**place, "failure": text}).failure == Reason(code, detail)
+    assert str(Reason("short", "it has 3 words")) == "short: it has 3 words"
+    assert str(Reason("ok")) == "ok"

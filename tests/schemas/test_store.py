@@ -26,10 +26,12 @@ from schemas.records import (
     Draw,
     Generated,
     Pair,
+    Reason,
     Receipt,
     Record,
     Review,
     Routed,
+    RowState,
     Sampling,
     Seed,
     Usage,
@@ -121,7 +123,7 @@ def test_the_latest_verdict_of_a_step_counts_and_other_scopes_stay_apart(store_u
     """A verdict `could not judge` gives way to a later one of the same step and settings only."""
     first = Verdict(pair_id="p", by="score/reward@1", fingerprint="a", keep=None, reason="crashed")
     other = first.model_copy(update={"fingerprint": "b"})
-    later = first.model_copy(update={"keep": True, "score": 1.5, "reason": "scored"})
+    later = first.model_copy(update={"keep": True, "score": 1.5, "reason": Reason("scored")})
     with Store.open(store_url) as store:
         store.write(first, other)
         store.write(later)
@@ -227,8 +229,8 @@ def _in_the_first_schema(record: Record) -> tuple[Any, dict[str, Any]]:
 
 
 def test_a_store_of_the_first_schema_is_upgraded_with_every_row(store_url: str) -> None:
-    """Rows that the first schema's code wrote are all there after the upgrade, a reader is told before it, and what
-    was reviewed keeps its id."""
+    """Rows that the first schema's code wrote are all there after the upgrade, which a reader makes too, and what was
+    reviewed keeps its id."""
     engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
     upgrade_to(engine, "0001")
     old = pair("kept")
@@ -244,8 +246,8 @@ def test_a_store_of_the_first_schema_is_upgraded_with_every_row(store_url: str) 
             connection.execute(*_in_the_first_schema(record))
         review = {"id": FIRST_REVIEW_ID, "pair_id": "p", "body": FIRST_REVIEW}
         connection.execute(sa.insert(tables.reviews).values(review))
-    with pytest.raises(StoreError, match="needs an upgrade"):
-        Store.open(store_url, write=False)
+    with Store.open(store_url, write=False) as reader:
+        assert reader.pairs() == [old]
     with Store.open(store_url) as store:
         assert store.pairs() == [old]
         assert len(store.seeds(active=False)) == len(store.calls("k")) == len(store.verdicts()[old.id]) == 1
@@ -339,6 +341,60 @@ def test_a_password_is_never_shown() -> None:
     with pytest.raises(StoreError) as caught:
         Store.open("postgresql://ann:s3cret@127.0.0.1:1/x")
     assert "s3cret" not in str(caught.value)
+
+
+def state(sample: int, **more: object) -> RowState:
+    """A row state of the first curation."""
+    slot = {"curation": "c1", "generation": "g", "seed_id": "s", "generator": "forward", "sample": sample}
+    return RowState.model_validate({**slot, "state": "accepted", **more})
+
+
+def test_row_states_are_found_by_what_was_decided(store_url: str) -> None:
+    """By curation, state, code and pair, in the order of writing; a slot's later state replaces the earlier one."""
+    rejected = state(1, state="rejected", reason=Reason("short", "two words"), step="gate/length@1", pair_id="p1")
+    other = state(0, curation="c2")
+    with Store.open(store_url) as store:
+        store.write(state(1), state(0, pair_id="p0"), other)
+        store.write(rejected)
+        assert list(store.row_states("c1")) == [rejected, state(0, pair_id="p0")]
+        assert list(store.row_states("c1", state="rejected", code="short")) == [rejected]
+        assert list(store.row_states("c1", pair_id="p0")) == [state(0, pair_id="p0")]
+        assert list(store.row_states("c1", code="long")) == []
+        store.forget_row_states(but=["c2"])
+        assert (store.count_row_states("c1"), list(store.row_states("c2"))) == (0, [other])
+
+
+def test_a_table_is_read_page_by_page(store_url: str) -> None:
+    """Nothing is left out or told twice at the border of a page."""
+    many = [
+        Verdict(pair_id=f"p{n}", by="gate/a@1", fingerprint="x", keep=True, reason=Reason("ok")) for n in range(4_100)
+    ]
+    with Store.open(store_url) as store:
+        store.write(*many, many[0].model_copy(update={"fingerprint": "y"}))
+        assert list(store.verdicts_of("gate/a@1", "x")) == many
+        assert store.verdict_count() == 4_101
+
+
+def test_a_store_is_copied_before_it_is_upgraded(tmp_path: Path) -> None:
+    """The copy beside the store holds what was there, whole and as it was; a new store needs no copy."""
+    path = tmp_path / "pairsmith.db"
+    engine = sa.create_engine(f"sqlite:///{path}")
+    upgrade_to(engine, "0002")
+    with engine.begin() as connection:
+        table, values = tables.row(pair("kept"))
+        connection.execute(sa.insert(table).values(values))
+    engine.dispose()
+    with Store.open(f"sqlite:///{path}") as store:
+        assert [p.output for p in store.pairs()] == ["kept"]
+    copy = sa.create_engine(f"sqlite:///{path}.before-{tables.SCHEMA_VERSION}")
+    with copy.connect() as connection:
+        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0002"
+        assert connection.scalar(sa.text("SELECT count(*) FROM pairs")) == 1
+    copy.dispose()
+    fresh = tmp_path / "fresh.db"
+    Store.open(f"sqlite:///{fresh}").close()
+    assert sorted(p.name for p in tmp_path.glob("*before*")) == [f"pairsmith.db.before-{tables.SCHEMA_VERSION}"]
+    assert not list(tmp_path.glob("*.partial"))
 
 
 def test_a_licence_that_is_added_or_corrected_arrives(tmp_path):

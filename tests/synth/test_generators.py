@@ -78,14 +78,14 @@ def test_a_bad_sample_fails_alone(tmp_path: Path) -> None:
     with LoopbackTeacher(lambda ask: says("long text", "") if ask.n == 2 else says("")) as teacher:
         made, _ = outcomes(teacher, tmp_path, "forward")
     assert [o.pair is None for o in made] == [False, True]
-    assert (made[1].candidate.failure or "").startswith("empty: ")
+    assert str(made[1].candidate.failure).startswith("empty: ")
 
 
 def test_only_quotes_are_no_text(tmp_path: Path) -> None:
     """An answer of which cleaning leaves nothing is a failure, never an empty row."""
     with LoopbackTeacher(lambda ask: says('""', "```\n\n```")) as teacher:
         made, _ = outcomes(teacher, tmp_path, "forward")
-    assert all(o.pair is None and (o.candidate.failure or "").startswith("empty: ") for o in made)
+    assert all(o.pair is None and str(o.candidate.failure).startswith("empty: ") for o in made)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tests.train.tiny import LINEAR_LAYERS, row, rows, settings
 from train.base_model import Base
 from train.dataset import Dataset
 from train.results import TrainResult
-from train.sft import tune
+from train.sft import adapter_id, tune
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +125,7 @@ from pathlib import Path
 from tests.train.tiny import rows, settings
 from train.base_model import Base, hash_model
 from train.dataset import Dataset
-from train.sft import tune
+from train.sft import adapter_id, tune
 
 def killed_at_the_third_step(stage, numbers):
     if numbers["done"] == 3:

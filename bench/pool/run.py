@@ -1,0 +1,195 @@
+"""What a store of 100,000 rows costs: curating it, and reading it for `status`, `rows` and the report.
+
+    python -m bench.pool.run [ROWS]                 # writes bench/results/pool.json
+
+Rows are 40 words of a vocabulary of 900, four candidates an input, one in ten a near-duplicate of another; three gates,
+a scorer that takes no time, best of two. Every measurement is a process of its own: wall seconds and peak resident
+memory as the kernel counted them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "bench/results/pool.json"
+EACH = 4
+SPEC = """
+[task]
+name = "bench"
+style = "Say it well."
+
+[[seeds]]
+path = "seeds.jsonl"
+
+[curate.gates]
+length = { min_words = 5, max_words = 60 }
+lost_content = false
+language = false
+answered = false
+preamble = false
+echo = false
+must = [{ name = "word", pattern = "ban" }]
+
+[curate.score]
+model = "none"
+
+[evaluate]
+checks = [{ name = "a", pattern = "x" }, { name = "b", pattern = "y" }]
+"""
+
+
+def texts(rows: int) -> Iterator[tuple[int, str]]:
+    """(input, text): mostly unlike, one in ten a copy of an earlier text with one word changed."""
+    rng = random.Random(7)
+    words = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
+    earlier: list[list[str]] = []
+    for row in range(rows):
+        text = rng.choice(earlier).copy() if earlier and rng.random() < 0.1 else rng.choices(words, k=39)
+        text[rng.randrange(39)] = rng.choice(words)
+        if len(earlier) < 5_000:
+            earlier.append(text)
+        yield row // EACH, " ".join([*text, "ban" if rng.random() < 0.9 else "end"])
+
+
+def fill(folder: Path, rows: int) -> None:
+    """A generated pool, with its receipt."""
+    from pairsmith.receipt import recording
+    from schemas.records import Candidate, Counts, Generated, Pair, Sampling, Seed
+    from schemas.spec_file import load
+    from schemas.store import Store
+
+    (folder / "pairsmith.toml").write_text(SPEC)
+    project = load(folder, ())
+    seeds = [Seed(kind="input", text=f"input {n} {n * 7919}", source=f"s:{n}") for n in range(-(-rows // EACH))]
+    with Store.open(Store.url_for(project)) as store:
+        store.set_active_seeds(seeds)
+        group: list[Any] = []
+        for row, (number, text) in enumerate(texts(rows)):
+            origin = Generated(
+                generator="forward", prompt="p/v1@0", teacher="t", sampling=Sampling(), calls=((f"{row:032x}", 1),)
+            )
+            seed = seeds[number]
+            pair = Pair(seed_id=seed.id, input=seed.text or "", output=text, system="", origin=origin)
+            place = {"scope": "bench", "seed_id": seed.id, "generator": "forward", "sample": row % EACH}
+            group += [pair, Candidate.model_validate({**place, "pair_id": pair.id})]
+            if len(group) >= 4_000:
+                store.write(*group)
+                group = []
+        store.write(*group)
+        with recording(project, store, "generate") as draft:
+            draft.counts = Counts(rows_in=rows, waiting=rows)
+            draft.facts |= {"scopes": {"forward": "bench"}, "seeds": {"input": len(seeds)}}
+
+
+def judge(folder: Path) -> None:
+    """Curate without an export; prints the counts and what the pool takes in memory beside an empty process."""
+    from curate.curate import curate
+    from curate.pool import Pool
+    from curate.scorers import Score
+    from curate.states import write_states
+    from curate.steps import best, duplicates, id_of, scored, steps_for
+    from pairsmith.receipt import recording
+    from schemas.records import Pair, Reason
+    from schemas.spec_file import load
+    from schemas.store import Store
+
+    async def by_letters(pairs: Sequence[Pair]) -> Sequence[Score]:
+        return [Score(float(sum(map(ord, pair.output))), Reason("scored")) for pair in pairs]
+
+    project = load(folder, ())
+    with Store.open(Store.url_for(project)) as store, recording(project, store, "curate") as draft:
+        *gates, contamination, _, split = steps_for(project, store.seeds(), None)
+        ranking = [scored(by_letters, "score/letters@1", "bench"), best(2), duplicates(0.7)]
+        empty_kb = _resident_kb()
+        pool = Pool.read(store, ["bench"])
+        pool_kb = _resident_kb() - empty_kb
+        seconds = {}
+        steps = [*gates, contamination, *ranking, split]
+        began = time.perf_counter()
+        pool = asyncio.run(curate(pool, steps, store))
+        seconds["steps"] = time.perf_counter() - began
+        began, name = time.perf_counter(), f"bench-{time.time_ns()}"
+        asyncio.run(write_states(store, pool, name))
+        seconds["states"] = time.perf_counter() - began
+        draft.counts, draft.reasons = pool.counts, pool.reasons
+        facts = {"scopes": ["bench"], "curation": name, "steps": pool.tally(), "review_count": 0}
+        draft.facts |= {**facts, "scorer": {"by": id_of(ranking[0]).by, "why": "it takes no time"}}
+        told = {
+            "counts": pool.counts.model_dump(),
+            "reasons": pool.reasons,
+            "bytes_a_row_read": pool_kb * 1024 // len(pool),
+        }
+    print(json.dumps({**told, "seconds": {step: round(value, 1) for step, value in seconds.items()}}))
+
+
+def _resident_kb() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() // 1024
+
+
+REPORT = """
+import sys
+from pathlib import Path
+from pairsmith.report import write_report
+from schemas.spec_file import load
+from schemas.store import Store
+project = load(Path(sys.argv[1]), ())
+with Store.open(Store.url_for(project), write=False) as store:
+    write_report(project, store, Path(sys.argv[1]) / "report.html")
+"""
+
+
+def measured(*command: str) -> tuple[dict[str, float], str]:
+    """Wall seconds and peak resident megabytes of a child, and what it printed."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    began = time.perf_counter()
+    child = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, env=environment)
+    assert child.stdout is not None
+    printed = child.stdout.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        raise SystemExit(f"{command[:3]} ended with {status}")
+    seconds = time.perf_counter() - began
+    cpu = usage.ru_utime + usage.ru_stime
+    return {"seconds": round(seconds, 2), "cpu_s": round(cpu, 2), "peak_mb": round(usage.ru_maxrss / 1024)}, printed
+
+
+def main(rows: int) -> None:
+    """Fill, curate, read; write the figures."""
+    figures: dict[str, Any] = {"slots": rows, "python": platform.python_version(), "cpus": os.cpu_count()}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        fill(folder, rows)
+        cost, printed = measured("-m", "bench.pool.run", "judge", name)
+        figures["curate"] = {**json.loads(printed), "process": cost}
+        readers = {
+            "status": ("-m", "pairsmith", "status", "--json", "--project", name),
+            "rows": ("-m", "pairsmith", "rows", "--state", "rejected", "--json", "--project", name),
+            "report": ("-c", REPORT, name),
+        }
+        for key, command in readers.items():
+            figures[key] = min((measured(*command)[0] for _ in range(3)), key=lambda cost: cost["seconds"])
+        figures["store_mb"] = round((folder / "pairsmith.db").stat().st_size / 2**20)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
+    print(RESULTS.read_text())
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["judge"]:
+        judge(Path(sys.argv[2]))
+    else:
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)

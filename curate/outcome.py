@@ -1,0 +1,131 @@
+"""What a project's curation came to: the pool under the spec's steps, as receipts, cards and exports tell it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from curate.curate import Progress, curate
+from curate.duplicates import twins
+from curate.pool import Pool, StepId
+from curate.scorers.choose import Chosen, Serve, choose
+from curate.split import PARTS, Part, split_of
+from curate.states import part_in, write_states
+from curate.steps import steps_for
+from schemas.errors import NoWork, RowCountMismatch
+from schemas.records import Artifact, Counts, Json, Pair, Review, Seed, Verdict, content_id
+from schemas.spec_file import Project
+from schemas.store import Store
+from synth.embedded.process import embedded
+from synth.embedded.weights import Weights, embedded_weights
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A row that left the stage: its pair (corrected, if a person did), its split, and every verdict that let it."""
+
+    pair: Pair
+    part: Part
+    score: float | None
+    verdicts: tuple[Verdict, ...]
+    reviews: tuple[Review, ...] = ()
+
+
+@dataclass(frozen=True)
+class CurateResult:
+    """`reasons` counts the codes of why rows are not accepted; its sum is rejected + waiting + failed. `steps` are
+    those that every accepted row has a verdict from. `facts["curation"]` names the row states."""
+
+    counts: Counts
+    reasons: dict[str, int]
+    accepted: tuple[Accepted, ...]
+    steps: tuple[StepId, ...]
+    facts: Json = field(default_factory=dict)
+
+
+async def curate_project(
+    project: Project,
+    store: Store,
+    *,
+    fingerprints: Sequence[str],
+    weights: Callable[[], Weights] = embedded_weights,
+    serve: Serve = embedded,
+    progress: Progress | None = None,
+) -> CurateResult:
+    """Judge the candidates of the generation scopes `scopes` and of the seeds that are active now, and keep what was
+    decided of every slot.
+
+    `weights` (the embedded model's) and `serve` (which starts it) are called only if the spec's scorer needs the
+    embedded model. Raises NoWork without a candidate and RowCountMismatch if a row got lost.
+    """
+    pool, seeds = Pool.read(store, fingerprints), store.seeds()
+    if not len(pool):
+        raise NoWork(
+            "there are no candidates to curate.",
+            why="The pool of the present spec is empty.",
+            fix="Run `pairsmith generate` first.",
+        )
+    before = store.verdict_count()
+    async with AsyncExitStack() as opened:
+        chosen = await choose(project, seeds, weights=weights, serve=serve, opened=opened, progress=progress)
+        pool = await curate(pool, steps_for(project, seeds, chosen), store, progress)
+    if chosen and chosen.fitted:
+        await store.put(_reward_model(chosen, project.folder))
+    counts = _conserved(pool)
+    curation = content_id("curation", [fingerprints, [[s.by, s.settings] for s in pool.steps], time.time_ns()])
+    accepted = tuple(
+        Accepted(row.pair, part, row.score, row.verdicts, row.reviews)
+        for row in pool.accepted()
+        if row.pair and (part := part_in(row))
+    )
+    await write_states(store, pool, curation)
+    people = pool.decisions()
+    facts = {
+        "scopes": list(fingerprints),
+        "curation": curation,
+        "verdicts_appended": store.verdict_count() - before,
+        "steps": pool.tally(),
+        "splits": {part: sum(row.part == part for row in accepted) for part in PARTS},
+        "near_duplicate_seeds": _alike_apart(project, seeds),
+        "reviewed": len(people),
+        "undecided": sum(decision.verdict == "undecided" for decision in people),
+        "scorer": {"by": chosen.by, "why": chosen.sentence, **chosen.facts} if chosen else None,
+    }
+    return CurateResult(counts, pool.reasons, accepted, pool.steps, facts)
+
+
+def _conserved(pool: Pool) -> Counts:
+    counts = pool.counts
+    if not counts.conserved or sum(pool.reasons.values()) != counts.rows_in - counts.accepted:
+        raise RowCountMismatch(
+            f"{counts.rows_in} rows came in, but {counts.accepted} accepted + {counts.rejected} rejected + "
+            f"{counts.waiting} waiting + {counts.failed} failed is another number.",
+            fix="This is a defect of pairsmith; the store is intact.",
+        )
+    return counts
+
+
+def _alike_apart(project: Project, seeds: Sequence[Seed]) -> list[Json]:
+    """Seeds that are alike but fell into different parts: reported, because hashing cannot see it."""
+    texts = [seed for seed in seeds if seed.text]
+    alike = twins([seed.text or "" for seed in texts], project.spec.curate.duplicates.jaccard)
+    return [
+        {"seeds": [a.id, b.id], "sources": [a.source, b.source], "parts": parts, "jaccard": round(similarity, 3)}
+        for first, second, similarity in alike
+        for a, b in [(texts[first], texts[second])]
+        for parts in [[split_of(seed.id, project.spec.split) for seed in (a, b)]]
+        if parts[0] != parts[1]
+    ]
+
+
+def _reward_model(chosen: Chosen, folder: Path) -> Artifact:
+    assert chosen.fitted is not None
+    return Artifact(
+        id=content_id("artifact", ["reward_model", chosen.facts["identity"]]),
+        kind="reward_model",
+        path=chosen.fitted.folder.relative_to(folder).as_posix(),
+        facts=chosen.facts,
+    )

@@ -1,0 +1,388 @@
+"""The pool: every slot that generation filled or failed to fill, and what steps and people say of the row in it.
+
+    pool = Pool.read(store, generations)          # or Pool.of(pairs), without a store
+    pool = await curate(pool, steps, store)       # curate/curate.py
+    pool.counts, pool.reasons, pool.accepted()
+
+A pool is a value: `judged_by` gives another pool and leaves this one as it was. Rows are read a chunk at a time from
+where they are kept; what stays in memory are ids and opinions, some 250 bytes a row (bench/pool measures it).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from curate.review.decision import Decision
+from curate.slots import Slots, Source, in_memory, read_slots
+from schemas.records import Candidate, Counts, Pair, Reason, Review, Verdict
+from schemas.store import Store
+
+ROWS = 512  # rows whose texts are in memory at once
+REVIEW, GENERATE = "review", "generate"  # who decides beside the steps
+DUPLICATE = "pool/duplicate@1"
+
+_FALSE, _NONE, _TRUE = 0, 1, 2
+_ORDER = (False, None, True)
+
+
+def fold(keeps: Iterable[bool | None]) -> bool | None:
+    """One answer of several, the least of False < None < True: a rejection decides, then whoever could not judge."""
+    return min(keeps, key=_ORDER.index, default=True)
+
+
+class StepId(NamedTuple):
+    """What a step is called and how it counts.
+
+    `by` is the name of its verdicts and `settings` the hash of what shapes them. `per_row`: what it says of a row
+    depends on that row alone, so it is kept and never asked twice. `final`: it is about other rows than the one judged,
+    so no person outranks it. `scores`: its score is the row's score.
+    """
+
+    by: str
+    settings: str
+    per_row: bool = False
+    final: bool = False
+    scores: bool = False
+
+
+class Row(NamedTuple):
+    """One slot with the pair that stands there now (None: generation failed).
+
+    `verdicts` are those of the pool's steps, in their order; `reviews` what people said of the pair and of those it
+    replaces. `keep` is the fold of all of it, people first. `step` and `reason` say who decided a row that is not kept,
+    and why.
+    """
+
+    candidate: Candidate
+    pair: Pair | None
+    verdicts: tuple[Verdict, ...] = ()
+    reviews: tuple[Review, ...] = ()
+    decision: Decision | None = None
+    score: float | None = None
+    keep: bool | None = None
+    step: str | None = None
+    reason: Reason | None = None
+
+    @property
+    def by_people(self) -> bool:
+        """Whether people accepted it, as it was or with the text they gave it."""
+        return self.decision is not None and self.decision.verdict in ("accept", "edit")
+
+
+class _Meanings:
+    """Numbers for (keep, code), so that an opinion takes four bytes. Number 0: the step is silent."""
+
+    def __init__(self) -> None:
+        self._number: dict[tuple[bool | None, str], int] = {(None, "unjudged"): 0}
+        self.meanings: list[tuple[bool | None, str]] = list(self._number)
+
+    def number(self, verdict: Verdict) -> int:
+        meaning = verdict.keep, verdict.reason.code
+        number = self._number.setdefault(meaning, len(self.meanings))
+        if number == len(self.meanings):
+            self.meanings.append(meaning)
+        return number
+
+    def keeps(self) -> Any:
+        """Number -> 0 (reject), 1 (cannot tell) or 2 (keep)."""
+        return np.array([_ORDER.index(keep) for keep, _ in self.meanings], np.int8)
+
+    def numbers(self, code: str) -> list[int]:
+        return [number for number, (_, own) in enumerate(self.meanings) if own == code]
+
+
+class _Said:
+    """What one step said: an opinion a slot, scores, and the reasons that are kept nowhere else."""
+
+    def __init__(self, slots: int) -> None:
+        self.opinions: Any = np.zeros(slots, np.int32)
+        self.scores: Any = np.full(slots, np.nan, np.float64)
+        self.reasons: list[Reason | None] = []  # one a slot, or none at all
+        self.flags: dict[int, tuple[str, ...]] = {}  # few
+
+    def copy(self) -> _Said:
+        other = _Said(0)
+        other.opinions, other.scores = self.opinions.copy(), self.scores.copy()
+        other.reasons, other.flags = self.reasons.copy(), self.flags.copy()
+        return other
+
+    def add(self, slot: int, opinion: int, score: float | None, reason: Reason | None) -> None:
+        self.opinions[slot] = opinion
+        self.scores[slot] = np.nan if score is None else score
+        if reason and not self.reasons:
+            self.reasons = [None] * len(self.opinions)
+        if self.reasons:
+            self.reasons[slot] = reason
+
+
+class Pool:
+    """The rows of a generation under the steps that have spoken, `steps`."""
+
+    def __init__(
+        self,
+        slots: Slots,
+        meanings: _Meanings | None = None,
+        said: Mapping[StepId, _Said] | None = None,
+        known: Mapping[StepId, _Said] | None = None,
+    ) -> None:
+        self._slots, self._meanings = slots, meanings or _Meanings()
+        self._said, self._known = dict(said or {}), dict(known or {})
+
+    @classmethod
+    def read(cls, store: Store, generations: Sequence[str], *, people: bool = True) -> Pool:
+        """The candidates of `generations` (`Candidate.scope`) whose seeds are active; without what people said, on
+        request."""
+        seeds = {seed.id for seed in store.seeds()}
+        candidates = (c for fingerprint in generations for c in store.each_candidate(fingerprint) if c.seed_id in seeds)
+        return cls(read_slots(store, candidates, people=people))
+
+    @classmethod
+    def of(cls, pairs: Iterable[Pair], reviews: Iterable[Review] = ()) -> Pool:
+        """A pool of pairs that are in no store."""
+        source, candidates = in_memory(pairs, reviews)
+        return cls(read_slots(source, candidates, people=True))
+
+    @property
+    def steps(self) -> tuple[StepId, ...]:
+        return tuple(self._said)
+
+    @property
+    def edited(self) -> tuple[Pair, ...]:
+        """The pairs that people's edits made and that stand in the pool."""
+        return tuple(self._slots.edited.values())
+
+    @property
+    def source(self) -> Source:
+        return self._slots.source
+
+    def __len__(self) -> int:
+        """How many slots there are."""
+        return len(self._slots.ids)
+
+    # What steps say
+
+    def judged_by(self, step: StepId, verdicts: Iterable[Verdict], *, kept: bool = False) -> Pool:
+        """This pool after `step` said `verdicts`. `kept`: the source keeps them, so their sentences need no memory.
+
+        What the source knows of a `per_row` step already counts too. Raises KeyError for a pair of another pool.
+        """
+        said = self._of(step).copy()
+        for verdict in verdicts:
+            slot = self._slots.first[bytes.fromhex(verdict.pair_id)]
+            reason = None if kept else self._slots.one(verdict.reason)
+            said.add(slot, self._meanings.number(verdict), verdict.score, reason)
+            if verdict.flags and not kept:
+                said.flags[slot] = verdict.flags
+        return Pool(self._slots, self._meanings, {**self._said, step: said}, self._known)
+
+    def unjudged(self) -> Pool:
+        """The same rows before any step spoke. What steps said of single rows is still known, and not asked again."""
+        known = {step: said for step, said in self._said.items() if step.per_row}
+        return Pool(self._slots, self._meanings, None, {**self._known, **known})
+
+    def _of(self, step: StepId) -> _Said:
+        """What a step said here, or what the source knows of a step of single rows."""
+        if step in self._said:
+            return self._said[step]
+        if step not in self._known:
+            known = _Said(len(self))
+            for verdict in self.source.verdicts_of(step.by, step.settings) if step.per_row else ():
+                slot = self._slots.first.get(bytes.fromhex(verdict.pair_id))
+                if slot is not None:
+                    known.add(slot, self._meanings.number(verdict), verdict.score, None)
+            self._known[step] = known
+        return self._known[step]
+
+    @property
+    def _keep(self) -> Any:
+        return self._folded[0]
+
+    @property
+    def _by(self) -> Any:
+        return self._folded[1]
+
+    @cached_property
+    def _folded(self) -> tuple[Any, Any]:
+        """Of every slot: the fold (-1: failed), and the number of the step that decided (-1: people or generation).
+
+        A step that is silent about a row has not judged it: the row waits, whatever people said.
+        """
+        slots, keeps = self._slots, self._meanings.keeps()
+        keep, by = slots.people.copy(), np.full(len(self), -1, np.int16)
+        decided = keep != _TRUE  # by people against it; they come first
+        for number, (step, said) in enumerate(self._said.items()):
+            now = keeps[said.opinions]
+            if not step.final:
+                now[slots.accepted & (said.opinions != 0)] = _TRUE
+            worse = (now < keep) & ~decided
+            by[worse], keep[worse] = number, now[worse]
+        keep, by = keep[slots.owner], by[slots.owner]
+        keep[slots.failed] = -1
+        return keep, by
+
+    # Reading rows
+
+    def rows(self, pair_ids: Iterable[str] | None = None) -> Iterator[Row]:
+        """Every slot in the order of the pool, or those of `pair_ids` in the order given."""
+        if pair_ids is None:
+            return self._stream(range(len(self)))
+        return self._stream(self._slots.first[bytes.fromhex(id_)] for id_ in pair_ids)
+
+    def accepted(self) -> Iterator[Row]:
+        """The rows that everybody who has spoken so far keeps. A pair that stands in two slots is one row."""
+        return self._stream(np.flatnonzero((self._keep == _TRUE) & self._slots.is_first))
+
+    def unsettled(self, step: StepId, *, accepted: bool = False) -> Iterator[Row]:
+        """The rows that a step has not judged, or crashed on, which may be mended by now; on request only accepted
+        ones."""
+        silent, crashed = self._unsettled(step, accepted=accepted)
+        yield from self._stream(silent, verdicts=False)
+        yield from self._stream(crashed, (*self.steps, step))
+
+    def count_unsettled(self, step: StepId, *, accepted: bool = False) -> int:
+        """How many rows `unsettled` gives."""
+        return sum(len(slots) for slots in self._unsettled(step, accepted=accepted))
+
+    def _unsettled(self, step: StepId, *, accepted: bool) -> tuple[Any, Any]:
+        opinions = self._of(step).opinions
+        wanted = self._slots.is_first & ((self._keep == _TRUE) if accepted else (self._keep >= 0))
+        crashed = np.isin(opinions, self._meanings.numbers("crashed"))
+        return np.flatnonzero((opinions == 0) & wanted), np.flatnonzero(crashed & wanted)
+
+    def by_input(self) -> Iterator[tuple[Row, ...]]:
+        """The rows with a pair, together where seed and input are the same, in the order of the pool."""
+        groups: dict[int, list[int]] = {}
+        for slot in np.flatnonzero(self._slots.is_first & (self._keep >= 0)):
+            groups.setdefault(int(self._slots.input[slot]), []).append(int(slot))
+        rows = self._stream((slot for group in groups.values() for slot in group), verdicts=False)
+        for group in groups.values():
+            yield tuple(islice(rows, len(group)))
+
+    def _stream(
+        self, slots: Iterable[int], steps: Sequence[StepId] | None = None, *, verdicts: bool = True
+    ) -> Iterator[Row]:
+        rest = iter(slots)
+        while chunk := [int(slot) for slot in islice(rest, ROWS)]:
+            ids = [self._slots.ids[slot] for slot in chunk]
+            texts = self._slots.pairs(id_.hex() for id_ in ids if id_)
+            known = self.source.verdicts(texts) if verdicts else None
+            for slot, id_ in zip(chunk, ids, strict=True):
+                if id_ is None:
+                    candidate = self._slots.candidate(slot)
+                    yield Row(candidate, None, step=GENERATE, reason=candidate.failure)
+                    continue
+                row = self._row(slot, texts[id_.hex()])
+                yield row if known is None else self._told(slot, row, known.get(id_.hex(), ()), steps or self.steps)
+
+    def _row(self, slot: int, pair: Pair) -> Row:
+        candidate = self._slots.candidate(slot)
+        owner = int(self._slots.owner[slot])
+        reviewed = self._slots.reviewed.get(owner)
+        reviews, decision = (reviewed.reviews, reviewed.decision) if reviewed else ((), None)
+        keep = _ORDER[self._keep[slot]]
+        return Row(
+            candidate, pair, (), reviews, decision, self._score(owner), False if keep and owner != slot else keep
+        )
+
+    def _told(self, slot: int, row: Row, known: Sequence[Verdict], steps: Sequence[StepId]) -> Row:
+        """The row with its verdicts and the reason why it is not kept."""
+        assert row.pair is not None
+        owner, kept = int(self._slots.owner[slot]), {(v.by, v.fingerprint): v for v in known}
+        pair_id = row.pair.id
+        found = (self._verdict(step, owner, pair_id) or kept.get((step.by, step.settings)) for step in steps)
+        row = row._replace(verdicts=tuple(verdict for verdict in found if verdict))
+        if row.keep:
+            return row
+        if self._keep[slot] == _TRUE:
+            reason = Reason("duplicate", f"pair {pair_id} stands in another slot already")
+            return row._replace(step=DUPLICATE, reason=reason)
+        step, why = self._why(slot, row)
+        return row._replace(step=step, reason=why)
+
+    def _verdict(self, step: StepId, slot: int, pair_id: str) -> Verdict | None:
+        """What a step said that the source does not keep."""
+        said = self._said.get(step) or self._known.get(step)
+        reason = said.reasons[slot] if said and said.reasons else None
+        if said is None or reason is None:
+            return None
+        keep, _ = self._meanings.meanings[said.opinions[slot]]
+        score = None if np.isnan(said.scores[slot]) else float(said.scores[slot])
+        flags = said.flags.get(slot, ())
+        return Verdict(
+            pair_id=pair_id, by=step.by, fingerprint=step.settings, keep=keep, score=score, reason=reason, flags=flags
+        )
+
+    def _score(self, slot: int) -> float | None:
+        scores = [said.scores[slot] for step, said in self._said.items() if step.scores]
+        return float(scores[-1]) if scores and not np.isnan(scores[-1]) else None
+
+    def _why(self, slot: int, row: Row) -> tuple[str, Reason]:
+        if self._by[slot] < 0:
+            assert row.decision is not None, "people decided"
+            by_hand = Reason("review", "a person rejected it") if row.keep is False else row.decision.why
+            return REVIEW, by_hand
+        step = self.steps[self._by[slot]]
+        verdict = next((v for v in row.verdicts if (v.by, v.fingerprint) == step[:2]), None)
+        return step.by, verdict.reason if verdict else Reason("unjudged", f"{step.by} has not spoken of it")
+
+    # Sums
+
+    @property
+    def counts(self) -> Counts:
+        """The conservation sum over all slots."""
+        states = Counter(self._states())
+        return Counts(rows_in=len(self), **states)
+
+    def _states(self) -> Iterator[str]:
+        names = {-1: "failed", _FALSE: "rejected", _NONE: "waiting", _TRUE: "accepted"}
+        for slot, keep in enumerate(self._keep):
+            repeated = keep == _TRUE and not self._slots.is_first[slot]
+            yield "rejected" if repeated else names[int(keep)]
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Code -> how many rows it keeps out, most frequent first; they sum to what is not accepted."""
+        codes: Counter[str] = Counter(reason.code for reason in self._slots.failures.values())
+        said = list(self._said.values())
+        for slot in np.flatnonzero((self._keep == _FALSE) | (self._keep == _NONE)):
+            owner, by = int(self._slots.owner[slot]), int(self._by[slot])
+            if by >= 0:
+                codes[self._meanings.meanings[said[by].opinions[owner]][1]] += 1
+            else:
+                decision = self._slots.reviewed[owner].decision
+                codes["review" if self._keep[slot] == _FALSE else decision.why.code] += 1
+        if repeated := int(np.sum((self._keep == _TRUE) & ~self._slots.is_first)):
+            codes["duplicate"] += repeated
+        return dict(codes.most_common())
+
+    def tally(self) -> dict[str, dict[str, int]]:
+        """Step -> how many pairs it kept, rejected, could not judge; those it is silent about are in none."""
+        keeps, tally = self._meanings.keeps(), {}
+        for step, said in self._said.items():
+            spoken = keeps[said.opinions[said.opinions != 0]]
+            names = (("kept", _TRUE), ("rejected", _FALSE), ("waiting", _NONE))
+            tally[step.by] = {name: int(np.sum(spoken == keep)) for name, keep in names}
+        return tally
+
+    def decisions(self) -> list[Decision]:
+        """What people decided, a decision for every pair that they have decided about."""
+        return [reviewed.decision for reviewed in self._slots.reviewed.values()]
+
+    def to_dataset(self) -> Any:
+        """The accepted rows as a `datasets.Dataset`: ids, system, simple, enhanced, score."""
+        import datasets
+
+        names = ("pair_id", "seed_id", "system", "input", "output", "score")
+        columns: dict[str, list[Any]] = {name: [] for name in names}
+        for row in self.accepted():
+            assert row.pair is not None
+            values = (row.pair.id, row.pair.seed_id, row.pair.system, row.pair.input, row.pair.output, row.score)
+            for name, value in zip(names, values, strict=True):
+                columns[name].append(value)
+        return datasets.Dataset.from_dict(columns)

@@ -1,0 +1,187 @@
+"""The slots of a pool as arrays: what does not change while steps speak. Only `curate/pool.py` reads them."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from curate.review.decision import Decision, decide, edited_pair
+from schemas.records import Candidate, Pair, Reason, Review, Verdict
+
+_CHUNK = 1_000
+_GENERATORS: tuple[Literal["forward", "backward"], ...] = ("forward", "backward")
+
+
+class Source(Protocol):
+    """Where texts, verdicts and answers are kept: a Store, or memory."""
+
+    def pairs(self, ids: Iterable[str]) -> list[Pair]: ...
+    def verdicts(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Verdict]]: ...
+    def verdicts_of(self, by: str, fingerprint: str) -> Iterator[Verdict]: ...
+    def reviews(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Review]]: ...
+
+
+class Reviewed(NamedTuple):
+    """What people decided about the pair of a slot, and their answers to it and to the pairs it replaces."""
+
+    decision: Decision
+    reviews: tuple[Review, ...]
+
+
+class Slots:
+    """One entry a slot, in the order of the pool.
+
+    `ids` holds the pair that stands there now (16 bytes; None: failed) and `first` the first slot of every pair;
+    `owner` is that slot's number for a pair that stands in two. `input` is equal where seed and input are. `people` is
+    the fold of what people said (2 where they said nothing), `accepted` whether they accepted it.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.ids: list[bytes | None] = []
+        self.first: dict[bytes, int] = {}
+        self.failures: dict[int, Reason] = {}
+        self.reviewed: dict[int, Reviewed] = {}
+        self.edited: dict[str, Pair] = {}
+        self._generations: dict[str, int] = {}
+        self._seeds: dict[str, int] = {}
+        self._generation, self._seed = array("H"), array("l")
+        self._generator, self._sample = array("B"), array("l")
+        self._input = array("Q")
+        self._reasons: dict[Reason, Reason] = {}
+
+    def add(self, candidate: Candidate, pair: Pair | None, reviewed: Reviewed | None) -> None:
+        slot = len(self.ids)
+        self._generation.append(self._generations.setdefault(candidate.fingerprint, len(self._generations)))
+        self._seed.append(self._seeds.setdefault(candidate.seed_id, len(self._seeds)))
+        self._generator.append(_GENERATORS.index(candidate.generator))
+        self._sample.append(candidate.sample)
+        if pair is None:
+            assert candidate.failure is not None
+            self.failures[slot] = candidate.failure
+            self.ids.append(None)
+            self._input.append(0)
+            return
+        id_ = bytes.fromhex(pair.id)
+        self.ids.append(id_)
+        self._input.append(int.from_bytes(hashlib.blake2b(_input(pair), digest_size=8).digest()))
+        if self.first.setdefault(id_, slot) == slot and reviewed:
+            self.reviewed[slot] = reviewed
+
+    def close(self) -> Slots:
+        """Make the arrays that are folded with."""
+        self.failed = np.array([id_ is None for id_ in self.ids], bool)
+        self.owner = np.array([slot if id_ is None else self.first[id_] for slot, id_ in enumerate(self.ids)], np.int32)
+        self.is_first = self.owner == np.arange(len(self.ids))
+        self.input = np.frombuffer(self._input, np.uint64) if self._input else np.zeros(0, np.uint64)
+        self.people, self.accepted = np.full(len(self.ids), 2, np.int8), np.zeros(len(self.ids), bool)
+        for slot, reviewed in self.reviewed.items():
+            verdict = reviewed.decision.verdict
+            self.people[slot] = {"reject": 0, "undecided": 1}.get(verdict, 2)
+            self.accepted[slot] = verdict in ("accept", "edit")
+        self._names: tuple[list[str], list[str]] = (list(self._generations), list(self._seeds))
+        return self
+
+    def candidate(self, slot: int) -> Candidate:
+        """The candidate of a slot, with the pair that stands there now."""
+        id_, (generations, seeds) = self.ids[slot], self._names
+        return Candidate(
+            fingerprint=generations[self._generation[slot]],
+            seed_id=seeds[self._seed[slot]],
+            generator=_GENERATORS[self._generator[slot]],
+            sample=self._sample[slot],
+            pair_id=id_.hex() if id_ else None,
+            failure=self.failures.get(slot),
+        )
+
+    def key(self, slot: int) -> bytes:
+        """What names a slot, for a hash."""
+        generations, seeds = self._names
+        generator, sample = self._generator[slot], self._sample[slot]
+        return f"{generations[self._generation[slot]]}/{seeds[self._seed[slot]]}/{generator}/{sample}".encode()
+
+    def pairs(self, ids: Iterable[str]) -> dict[str, Pair]:
+        wanted = list(ids)
+        found = {id_: self.edited[id_] for id_ in wanted if id_ in self.edited}
+        return found | {pair.id: pair for pair in self.source.pairs(id_ for id_ in wanted if id_ not in found)}
+
+    def one(self, reason: Reason) -> Reason:
+        """An equal reason, the same object each time: most rows are kept for the same few."""
+        return self._reasons.setdefault(reason, reason)
+
+
+def _input(pair: Pair) -> bytes:
+    return f"{pair.seed_id}\0{pair.input}".encode("utf-8", "surrogatepass")
+
+
+def read_slots(source: Source, candidates: Iterable[Candidate], *, people: bool) -> Slots:
+    """The slots of `candidates`, read a chunk at a time. An edit takes the place of what it corrects."""
+    slots, rest = Slots(source), iter(candidates)
+    while chunk := list(islice(rest, _CHUNK)):
+        ids = [candidate.pair_id for candidate in chunk if candidate.pair_id]
+        pairs = {pair.id: pair for pair in source.pairs(ids)}
+        reviews = source.reviews(ids) if people else {}
+        for candidate in chunk:
+            if candidate.pair_id is None:
+                slots.add(candidate, None, None)
+                continue
+            pair, reviewed = _reviewed(pairs[candidate.pair_id], reviews.get(candidate.pair_id, ()), source)
+            if pair.id != candidate.pair_id:
+                slots.edited[pair.id] = pair
+            slots.add(candidate, pair, reviewed)
+    return slots.close()
+
+
+def _reviewed(pair: Pair, reviews: Sequence[Review], source: Source) -> tuple[Pair, Reviewed | None]:
+    """The pair that stands after what people decided (curate/review/decision.py says how); simulated answers do not
+    count. An edit makes a new pair, which may be reviewed in its turn.
+    """
+    reviewed, answers = None, list[Review]()
+    while decision := decide(reviews, pair):
+        answers += [review for review in reviews if not review.simulated]
+        reviewed = Reviewed(decision, tuple(answers))
+        if decision.verdict != "edit":
+            break
+        pair = edited_pair(pair, decision.review)
+        reviews = source.reviews([pair.id]).get(pair.id, ())
+    return pair, reviewed
+
+
+class _Memory:
+    """A source without a store."""
+
+    def __init__(self, pairs: Iterable[Pair], reviews: Iterable[Review]) -> None:
+        self._pairs = {pair.id: pair for pair in pairs}
+        self._reviews: dict[str, list[Review]] = {}
+        for review in reviews:
+            self._reviews.setdefault(review.pair_id, []).append(review)
+
+    def pairs(self, ids: Iterable[str]) -> list[Pair]:
+        return [self._pairs[id_] for id_ in ids]
+
+    def verdicts(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Verdict]]:
+        return {}
+
+    def verdicts_of(self, by: str, fingerprint: str) -> Iterator[Verdict]:
+        return iter(())
+
+    def reviews(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Review]]:
+        return {id_: self._reviews[id_] for id_ in pair_ids if id_ in self._reviews}
+
+
+def in_memory(pairs: Iterable[Pair], reviews: Iterable[Review]) -> tuple[Source, list[Candidate]]:
+    """A source of these pairs and answers, and a candidate for each, numbered within its seed."""
+    candidates: list[Candidate] = []
+    samples: dict[tuple[str, Any], int] = {}
+    kept = list(pairs)
+    for pair in kept:
+        generator = pair.origin.generator if pair.origin.by == "generated" else "forward"
+        sample = samples[pair.seed_id, generator] = samples.get((pair.seed_id, generator), -1) + 1
+        place = {"fingerprint": "", "seed_id": pair.seed_id, "generator": generator, "sample": sample}
+        candidates.append(Candidate.model_validate({**place, "pair_id": pair.id}))
+    return _Memory(kept, reviews), candidates

@@ -1,0 +1,65 @@
+"""`pairsmith rows`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pairsmith.session import Session, on_project
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SHOWN = 20  # rows, if nobody asks for more
+
+
+@click.command()
+@click.option(
+    "--state", type=click.Choice(["accepted", "rejected", "waiting", "failed"]), help="Only rows in this state."
+)
+@click.option("--reason", "code", metavar="CODE", help="Only rows with this reason, as `status` counts it.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=SHOWN, show_default=True, metavar="N", help="At most N; 0: all."
+)
+@on_project
+def command(session: Session, state: str | None, code: str | None, limit: int) -> None:
+    """List rows as the last curation left them, each with the step that decided and its sentence.
+
+    Every slot is a row, also one whose generation failed.
+    """
+    from pairsmith.rows import read_rows
+
+    project = session.project()
+    with session.store(project, write=False) as store:
+        data = read_rows(store, state=state, code=code, limit=limit)
+    session.answer(data, *(_screen(data) if session.write_json is None else ()))
+
+
+def _screen(data: dict[str, Any]) -> list[RenderableType]:
+    from rich.table import Table
+    from rich.text import Text
+
+    from pairsmith.screen import conservation
+    from schemas.records import Counts
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title, width in (("id", 12), ("state", 8), ("input", 24), ("output", 36), ("why", None)):
+        table.add_column(title, width=width, overflow="fold", no_wrap=title in ("id", "state"))
+    for row in data["rows"]:
+        why = row["reason"] or row["split"] or ""
+        if row["step"]:
+            why = f"{row['reason']} ({row['step']})"
+        cells = (row["pair_id"] or "", row["state"], row["input"], row["output"] or "", why)
+        table.add_row(*(Text(_short(cell, width)) for cell, width in zip(cells, (12, 8, 120, 160, 400), strict=True)))
+    parts: list[RenderableType] = [conservation(Counts(**data["counts"])), "", table]
+    if data["more"]:
+        parts += ["", "There are more: --limit 0 lists all of them."]
+    if data["answered_since"]:
+        parts += ["", "People have answered since; [bold]pairsmith curate[/] counts it."]
+    return parts
+
+
+def _short(text: str, most: int) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= most or most == 12 else f"{flat[: most - 1]}…"

@@ -1,0 +1,143 @@
+"""What the rows of a project tell the report, read a page at a time: numbers, and a few rows for every reason."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+from curate.states import skim_states
+from pairsmith.report.evidence import Distribution, Example, Outcome, Reason, Scorer
+from schemas.records import Reason as StoredReason
+from schemas.records import Receipt
+from schemas.store import Store
+
+_EXAMPLES = 3
+_CHUNK = 2_000
+_OUTCOMES: tuple[Outcome, ...] = ("rejected", "waiting", "failed")
+_Numbers = tuple[list[float], list[float]]  # of rows that were not accepted, and of those that were
+
+
+class _Met(NamedTuple):
+    """A row that met a reason, and the sentence."""
+
+    pair_id: str | None
+    seed_id: str
+    said: str
+
+
+class Rows:
+    """The rows of the last good curation, or before there is one those of the last good generation.
+
+    In memory are two numbers a row and a few rows for every reason.
+    """
+
+    def __init__(self, store: Store, generated: Receipt | None, curated: Receipt | None) -> None:
+        self._store, self._curated = store, curated
+        self.prompts, self.teachers = Counter[str](), Counter[str]()
+        self._words: _Numbers = ([], [])
+        self._scores: _Numbers = ([], [])
+        self._met = _Examples()
+        if curated:
+            self._read(self._states(curated))
+        elif generated:
+            self._read(self._candidates(generated))
+
+    def _candidates(self, generated: Receipt) -> Iterator[tuple[str, bool]]:
+        """The pairs of a generation, none of them accepted."""
+        active = {seed.id for seed in self._store.seeds()}
+        for fingerprint in generated.facts.get("scopes", {}).values():
+            for candidate in self._store.each_candidate(fingerprint):
+                if candidate.failure and candidate.seed_id in active:
+                    met = _Met(None, candidate.seed_id, str(candidate.failure))
+                    self._met.add("failed", candidate.failure.code, met)
+                elif candidate.pair_id and candidate.seed_id in active:
+                    yield candidate.pair_id, False
+
+    def _states(self, curated: Receipt) -> Iterator[tuple[str, bool]]:
+        """The pairs that stand in the slots of a curation, and whether they are accepted."""
+        for state in skim_states(self._store, curated):
+            accepted = state["state"] == "accepted"
+            if why := state["reason"]:
+                met = _Met(state["pair_id"], state["seed_id"], str(StoredReason(**why)))
+                self._met.add(state["state"], why["code"], met)
+            if state["score"] is not None:
+                self._scores[accepted].append(state["score"])
+            if state["pair_id"]:
+                yield state["pair_id"], accepted
+
+    def _read(self, ids: Iterator[tuple[str, bool]]) -> None:
+        while chunk := list(islice(ids, _CHUNK)):
+            for accepted in (False, True):
+                for pair in self._store.skim_pairs(id_ for id_, yes in chunk if yes is accepted):
+                    self._words[accepted].append(float(len(pair["output"].split())))
+                    if pair["origin"]["by"] == "generated":
+                        self.prompts[pair["origin"]["prompt"]] += 1
+                        self.teachers[pair["origin"]["teacher"]] += 1
+
+    @property
+    def lengths(self) -> Distribution | None:
+        """Words of the outputs; None without a pair."""
+        return _distribution(self._words) if any(self._words) else None
+
+    @property
+    def scorer(self) -> Scorer | None:
+        """The scorer that the curation chose, with its scores."""
+        facts: dict[str, Any] | None = self._curated.facts.get("scorer") if self._curated else None
+        if self._curated is None or facts is None:
+            return None
+        missing = self._curated.facts.get("steps", {}).get(facts["by"], {}).get("waiting", 0)
+        return Scorer(facts["by"], facts["why"], _distribution(self._scores, missing))
+
+    def reasons(self, receipt: Receipt) -> list[Reason]:
+        """The receipt's reasons, most frequent first, with a few rows that met each."""
+        possible: tuple[Outcome, ...] = ("failed",) if receipt.command == "generate" else _OUTCOMES
+        found = []
+        for code, count in sorted(receipt.reasons.items(), key=lambda item: (-item[1], item[0])):
+            outcome = max(possible, key=lambda one: self._met.counts[one, code])
+            found.append(Reason(code, outcome, count, self._shown(self._met.of(outcome, code))))
+        return found
+
+    def _shown(self, rows: Sequence[_Met]) -> tuple[Example, ...]:
+        pairs = {pair.id: pair for pair in self._store.pairs(row.pair_id for row in rows if row.pair_id)}
+        failed = any(row.pair_id is None for row in rows)
+        seeds = {seed.id: seed.text or "" for seed in self._store.seeds(active=False)} if failed else {}
+        shown = []
+        for row in rows:
+            pair = pairs.get(row.pair_id or "")
+            if pair:
+                shown.append(Example(pair.id, pair.input, pair.output, row.said))
+            else:
+                shown.append(Example(row.seed_id, seeds.get(row.seed_id, ""), None, row.said))
+        return tuple(shown)
+
+
+def _distribution(of: _Numbers, missing: int = 0) -> Distribution:
+    others, accepted = of
+    return Distribution((*others, *accepted), tuple(accepted), missing)
+
+
+class _Examples:
+    """How many rows met a reason, and a few of them drawn at random (reservoir sampling, Vitter's algorithm R).
+
+    Drawn, not the first ones: those all come from the first seeds. Seeded by the code, so a report can be redone.
+    """
+
+    def __init__(self) -> None:
+        self.counts = Counter[tuple[Outcome, str]]()
+        self._drawn: dict[tuple[Outcome, str], tuple[random.Random, list[_Met]]] = {}
+
+    def add(self, outcome: Outcome, code: str, row: _Met) -> None:
+        self.counts[outcome, code] += 1
+        if (outcome, code) not in self._drawn:
+            self._drawn[outcome, code] = (random.Random(code), [])
+        chance, drawn = self._drawn[outcome, code]
+        if len(drawn) < _EXAMPLES:
+            drawn.append(row)
+        elif (place := int(chance.random() * self.counts[outcome, code])) < _EXAMPLES:
+            drawn[place] = row
+
+    def of(self, outcome: Outcome, code: str) -> list[_Met]:
+        return self._drawn[outcome, code][1] if (outcome, code) in self._drawn else []

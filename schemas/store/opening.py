@@ -1,0 +1,121 @@
+"""What a store's URL names: the engine behind it, its schema, and the copy before an upgrade."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import sqlalchemy as sa
+
+from schemas.errors import MissingDependency, StoreError
+from schemas.store import tables
+from schemas.store.failures import shown
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file, whatever characters are in its name: `?` and `%` mean something in a URL."""
+    return f"sqlite:///{quote(str(path))}"
+
+
+def sqlite_file(url: str) -> str | None:
+    """The file in a SQLite URL as it is written there; None for another database, memory, and what is no URL."""
+    if not url.startswith("sqlite:///"):
+        return None
+    file = _parsed(url).database
+    return None if file in (None, "", ":memory:") else file
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file of a SQLite store; None for PostgreSQL. Raises StoreError for a store in memory and a URL of neither."""
+    parsed = _parsed(url)
+    if parsed.get_backend_name() != "sqlite":
+        return None
+    if not parsed.database or parsed.database == ":memory:":
+        raise StoreError(
+            "a store in memory loses everything.",
+            where="store.url",
+            fix="Name a file: sqlite:///pairsmith.db",
+        )
+    return Path(parsed.database)
+
+
+def _parsed(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        parsed = None
+    if parsed is None or parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise StoreError(
+            "the store's URL is neither sqlite:///FILE nor postgresql://USER@HOST/DATABASE.",
+            where="store.url",
+            fix="Correct it, or leave it out to use pairsmith.db beside the spec file.",
+        )
+    if url.startswith("sqlite:///"):  # SQLAlchemy reads the escapes in a file's name from 2.1 on only
+        parsed = parsed.set(database=unquote(url.removeprefix("sqlite:///").partition("?")[0]))
+    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
+
+
+def engine_of(url: str) -> sa.Engine:
+    """The engine behind a URL. Raises MissingDependency without a driver."""
+    parsed = _parsed(url)
+    try:
+        engine = sa.create_engine(parsed)
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            f"PostgreSQL needs the package {error.name}.", fix="Install it: pip install 'pairsmith[postgres]'"
+        ) from None
+    if parsed.get_backend_name() == "sqlite":
+
+        @sa.event.listens_for(engine, "connect")
+        def _durable(connection: Any, _record: Any) -> None:
+            connection.execute("PRAGMA busy_timeout=10000")
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+
+    return engine
+
+
+def _version(engine: sa.Engine) -> str | None:
+    """The schema of a store; None before it has one."""
+    with engine.connect() as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        return str(connection.scalar(sa.text("SELECT version_num FROM alembic_version")))
+
+
+def is_older(engine: sa.Engine) -> bool:
+    """Whether the store has a schema, and an older one than this version of pairsmith."""
+    found = _version(engine)
+    return found is not None and found < tables.SCHEMA_VERSION
+
+
+def check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
+    """Bring the store to the present schema. Raises StoreError for a newer one, or, unless `upgrade`, an empty one."""
+    found = _version(engine)
+    if found == tables.SCHEMA_VERSION:
+        return
+    if found is not None and found > tables.SCHEMA_VERSION:
+        raise StoreError(
+            f"the store was made by a newer pairsmith (schema {found}, this one knows {tables.SCHEMA_VERSION}).",
+            where=shown(url),
+            fix="Upgrade pairsmith.",
+        )
+    if not upgrade:
+        raise StoreError("the store is empty.", where=shown(url), fix="Run `pairsmith generate`; it is made then.")
+    from schemas.store.migrate import upgrade_to
+
+    if found is not None and (path := sqlite_path(url)) is not None:
+        _copy(path, path.with_name(f"{path.name}.before-{tables.SCHEMA_VERSION}"))
+    upgrade_to(engine, "head")
+
+
+def _copy(path: Path, to: Path) -> None:
+    """A whole copy of a SQLite file, whatever of it is still in its write-ahead log; there whole or not at all."""
+    half = to.with_name(f"{to.name}.partial")
+    half.unlink(missing_ok=True)
+    with contextlib.closing(sqlite3.connect(path)) as old, contextlib.closing(sqlite3.connect(half)) as new:
+        old.backup(new)
+    half.replace(to)

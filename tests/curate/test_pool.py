@@ -1,0 +1,273 @@
+"""The pool and its steps: nothing disappears, silence is not a verdict, people come first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from curate.curate import curate
+from curate.gates import GateStep
+from curate.gates.judgement import Judgement, crashed, passed, rejected
+from curate.pool import Pool, Row, fold
+from curate.scorers import Score
+from curate.steps import Step, best, decontaminate, duplicates, each, id_of, named, scored, split
+from schemas.records import Imported, Pair, Reason, Review, Verdict
+from schemas.spec import SplitSettings
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def pair(output: str, input: str = "a fox", seed: str = "s1", n: int = 0) -> Pair:
+    return Pair(seed_id=seed, input=input, output=output, system="", origin=Imported(source=f"row {n}"))
+
+
+def run(pool: Pool, *steps: Step) -> Pool:
+    return asyncio.run(curate(pool, steps))
+
+
+def gate(name: str = "word", word: str = "good") -> GateStep:
+    """Keeps what holds `word`, cannot judge what holds "odd", and crashes on what holds "bomb"."""
+
+    def judge(pair: Pair) -> Judgement:
+        if "bomb" in pair.output:
+            raise RuntimeError("boom")
+        if "odd" in pair.output:
+            return Judgement(None, None, Reason("unsure", "it is odd"))
+        return passed() if word in pair.output else rejected("missing", f"no {word}")
+
+    return GateStep(f"gate/{name}@1", "settings", judge)
+
+
+async def by_length(pairs: Sequence[Pair]) -> Sequence[Score]:
+    """Scores by length; crashes on "poison", alone or in a batch, and has no number for "blank"."""
+    if any("poison" in pair.output for pair in pairs):
+        raise RuntimeError("out of memory")
+    return [
+        Score(None, Reason("nan")) if "blank" in p.output else Score(float(len(p.output)), Reason("scored"))
+        for p in pairs
+    ]
+
+
+def scorer() -> Step:
+    return scored(by_length, "score/length@1", "settings")
+
+
+async def silent(pool: Pool) -> AsyncIterator[Verdict]:
+    """A step that says nothing."""
+    for verdict in ():
+        yield verdict
+
+
+def outcome(pool: Pool) -> list[tuple[Any, ...]]:
+    return [(row.candidate, row.keep, row.step, row.reason, row.score) for row in pool.rows()]
+
+
+words = st.lists(st.sampled_from(["good", "odd", "bomb", "poison", "blank", "fox", "snow"]), max_size=4).map(" ".join)
+pairs = st.lists(st.tuples(words, st.sampled_from(["a", "b"]), st.sampled_from(["s1", "s2"])), max_size=10)
+decisions = st.lists(st.sampled_from([None, None, None, "accept", "reject", "edit"]), min_size=10, max_size=10)
+orders = st.permutations(range(7))
+
+
+def steps_of(order: Sequence[int], many: int) -> list[Step]:
+    every: list[Step] = [
+        each(gate()),
+        each(gate("snow", "snow")),
+        decontaminate({"s2": "good fox"}, 0.7),
+        scorer(),
+        best(1),
+        duplicates(0.7),
+        split(SplitSettings()),
+    ]
+    return [every[at] for at in order[:many]]
+
+
+def pool_of(rows: list[tuple[str, str, str]], said: list[str | None]) -> Pool:
+    made = [pair(text, input, seed, n) for n, (text, input, seed) in enumerate(rows)]
+    reviews = [
+        Review(pair_id=p.id, reviewer="ann", decision=d, edited="good snow" if d == "edit" else None, at=AT)  # type: ignore[arg-type]
+        for p, d in zip(made, said, strict=False)
+        if d
+    ]
+    return Pool.of(made, reviews)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(pairs, decisions, orders, st.integers(0, 7))
+def test_nothing_disappears_in_any_order_of_steps(
+    rows: list[tuple[str, str, str]], said: list[str | None], order: list[int], many: int
+) -> None:
+    """Whatever the steps, their order and the answers: rows in are accepted + rejected + waiting, every row that is not
+    accepted has one reason, the rows tell the same as the sums, and doing it again changes nothing."""
+    pool = run(pool_of(rows, said), *steps_of(order, many))
+    counts = pool.counts
+    assert counts.conserved
+    assert counts.rows_in == len(rows)
+    assert sum(pool.reasons.values()) == counts.rows_in - counts.accepted
+    told = list(pool.rows())
+    assert sum(row.keep is True for row in told) == counts.accepted == len(list(pool.accepted()))
+    assert sum(row.keep is False for row in told) == counts.rejected
+    codes = [row.reason.code for row in told if row.reason]
+    assert {code: codes.count(code) for code in codes} == pool.reasons
+    assert outcome(run(pool, *steps_of(order, many))) == outcome(pool)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(pairs, orders, st.integers(1, 7))
+def test_a_row_leaves_only_with_a_verdict_from_every_step(
+    rows: list[tuple[str, str, str]], order: list[int], many: int
+) -> None:
+    """Accepted means that every step has spoken and none but those that people outrank objects."""
+    pool = run(pool_of(rows, []), *steps_of(order, many))
+    for row in pool.accepted():
+        assert [(v.by, v.fingerprint) for v in row.verdicts] == [(step.by, step.settings) for step in pool.steps]
+        assert all(verdict.keep for verdict in row.verdicts)
+
+
+def test_silence_never_accepts_and_never_rejects() -> None:
+    """A row that a step says nothing of waits as unjudged, even if people accepted it."""
+    made = [pair("good", n=1), pair("good snow", n=2)]
+    accepted = Review(pair_id=made[1].id, reviewer="ann", decision="accept", at=AT)
+    pool = run(Pool.of(made, [accepted]), each(gate()), silent)
+    assert [row.keep for row in pool.rows()] == [None, None]
+    assert pool.reasons == {"unjudged": 2}
+
+
+def test_a_scorer_that_crashes_on_a_row_costs_that_row() -> None:
+    """The others of its batch are scored; the row waits with the error, and is asked again next time."""
+    made = [pair(f"good {n} {'poison' if n == 7 else 'snow'}", seed=f"s{n}", n=n) for n in range(12)]
+    pool = run(Pool.of(made), scorer(), best(1))
+    keeps = [row.keep for row in pool.rows()]
+    assert keeps == [None if n == 7 else True for n in range(12)]
+    assert pool.reasons == {"crashed": 1}
+
+    async def mended(pairs: Sequence[Pair]) -> Sequence[Score]:
+        assert [p.id for p in pairs] == [made[7].id], "only what crashed is asked again"
+        return [Score(1.0, Reason("scored"))]
+
+    assert run(pool, scored(mended, "score/length@1", "settings"), best(1)).counts.accepted == 12
+
+
+def test_fold_is_the_least_of_false_none_true() -> None:
+    """A rejection decides, then what could not be judged; nothing said is no objection."""
+    assert fold([]) is True
+    assert fold([True, None, True]) is None
+    assert fold([None, False, True]) is False
+
+
+def test_people_outrank_gates_and_scores_but_not_contamination_and_duplicates() -> None:
+    """Accepted by hand: a gate and a scorer may object, a leak and a duplicate may not be overruled."""
+    held = {"t": "an old fisherman mending a torn net"}
+    texts = ["no", "odd", "bomb", "good blank", "an old fisherman mending a torn net!", "good one two", "good one two."]
+    made = [pair(text, seed=f"s{n}", n=n) for n, text in enumerate(texts)]
+    reviews = [Review(pair_id=p.id, reviewer="ann", decision="accept", at=AT) for p in made]
+    steps = [each(gate()), decontaminate(held, 0.7), scorer(), best(1), duplicates(0.7)]
+    pool = run(Pool.of(made, reviews), *steps)
+    assert [row.keep for row in pool.rows()][:5] == [True, True, True, True, False]
+    assert pool.reasons == {"leak": 1, "duplicate": 1}
+    simulated = [review.model_copy(update={"simulated": True}) for review in reviews]
+    assert run(Pool.of(made[:1], simulated), *steps).counts.rejected == 1
+
+
+def test_undecided_rows_wait_for_people() -> None:
+    """Two people who disagree leave a row waiting, though every step keeps it."""
+    (one,) = made = [pair("good")]
+    said = [Review(pair_id=one.id, reviewer=who, decision=d, at=AT) for who, d in (("a", "accept"), ("b", "reject"))]
+    pool = run(Pool.of(made, said), each(gate()))
+    (row,) = pool.rows()
+    assert (row.keep, row.step) == (None, "review")
+    assert pool.reasons == {"disagreement": 1}
+
+
+def test_no_cluster_of_near_duplicates_vanishes() -> None:
+    """A duplicate names a row that is accepted: what the best of its input outranks takes no other row with it."""
+    alike, other = "a red fox in deep snow at dawn", "a long text about something that is quite another thing"
+    made = [pair(alike, "fox", "s1", 0), pair(f"{other} {other}", "fox", "s1", 1), pair(f"{alike}!", "dog", "s2", 2)]
+    pool = run(Pool.of(made), scorer(), best(1), duplicates(0.7))
+    assert [row.keep for row in pool.rows()] == [False, True, True]
+    assert pool.reasons == {"outranked": 1}
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.sampled_from(["good fox", "good fox!", "Good fox", "good snow"]), max_size=8), st.randoms())
+def test_duplicates_name_an_accepted_row_whatever_the_order(texts: list[str], rng: Any) -> None:
+    """Which row of a cluster stays depends on the rows, not on the order of the store."""
+    made = [pair(text, seed=f"s{n}", n=n) for n, text in enumerate(texts)]
+    shuffled = made.copy()
+    rng.shuffle(shuffled)
+    pools = [run(Pool.of(some), duplicates(0.7)) for some in (made, shuffled)]
+    accepted = [{row.pair.id for row in pool.accepted() if row.pair} for pool in pools]
+    assert accepted[0] == accepted[1]
+    for row in pools[0].rows():
+        assert row.keep or any(id_ in str(row.reason) for id_ in accepted[0])
+
+
+def test_of_rows_alike_the_test_split_then_people_then_the_score_stay() -> None:
+    """The order in which rows are preferred: test, validation, people, score, id."""
+    texts = {"train": "good one two three", "validation": "good one two three!", "test": "Good one two three"}
+    made = [pair(text, seed=part) for part, text in texts.items()]
+    kept = run(Pool.of(made), duplicates(0.7, lambda seed_id: seed_id))  # type: ignore[arg-type,return-value]
+    assert [row.candidate.seed_id for row in kept.accepted()] == ["test"]
+    by_score = run(Pool.of([pair("good 1 2", "a", "s1"), pair("good 1 2 !!", "b", "s2")]), scorer(), duplicates(0.7))
+    assert [row.pair.input for row in by_score.accepted() if row.pair] == ["b"]
+
+
+def test_a_pool_is_a_value() -> None:
+    """Judging makes another pool; the one before says what it said."""
+    one = pair("good")
+    before = Pool.of([one])
+    step = id_of(each(gate()))
+    verdict = Verdict(pair_id=one.id, by=step.by, fingerprint=step.settings, keep=False, reason=Reason("no"))
+    after = before.judged_by(step, [verdict])
+    assert [row.keep for row in before.rows()] == [True]
+    assert [(row.keep, row.verdicts) for row in after.rows()] == [(False, (verdict,))]
+    assert after.judged_by(step, [verdict.model_copy(update={"keep": True})]).counts.accepted == 1
+    assert after.counts.rejected == 1
+
+
+def test_rows_of_one_input_come_together() -> None:
+    """Whatever stands between them; other seeds and other inputs are other groups."""
+    made = [pair(f"text {n}", input, seed, n) for n, (input, seed) in enumerate(("as", "bs", "as", "at"))]
+    groups = [[row.pair.output for row in rows if row.pair] for rows in Pool.of(made).by_input()]
+    assert groups == [["text 0", "text 2"], ["text 1"], ["text 3"]]
+
+
+def test_a_step_is_named_by_its_source_or_by_what_it_says() -> None:
+    """Two functions are two steps; settings are part of a name."""
+    assert id_of(silent).by == "pool/tests.curate.test_pool.silent@1"
+    assert id_of(silent) == id_of(silent)
+    assert id_of(named(silent, "pool/mine@1", 1)) != id_of(named(silent, "pool/mine@1", 2))
+    assert id_of(best(1)) != id_of(best(2))
+
+
+def test_a_crash_is_no_verdict_of_the_gate() -> None:
+    """A gate that raises leaves the row waiting as crashed."""
+    pool = run(Pool.of([pair("bomb")]), each(gate()))
+    (row,) = pool.rows()
+    assert (row.keep, row.reason) == (None, crashed("RuntimeError: boom").reason)
+
+
+def test_a_pool_becomes_a_dataset_of_its_accepted_rows() -> None:
+    """The accepted rows with their texts and scores, and no other."""
+    pool = run(Pool.of([pair("good"), pair("bad", n=1)]), each(gate()), scorer())
+    (row,) = pool.to_dataset()
+    assert (row["output"], row["input"], row["score"]) == ("good", "a fox", 4.0)
+
+
+def test_flags_decide_nothing() -> None:
+    """A flag travels with the verdict and the row is kept as if there was none."""
+
+    async def flagging(pool: Pool) -> AsyncIterator[Verdict]:
+        for row in pool.accepted():
+            assert row.pair is not None
+            yield Verdict(
+                pair_id=row.pair.id, by="pool/f@1", fingerprint="", keep=True, reason=Reason("ok"), flags=("odd",)
+            )
+
+    rows: list[Row] = list(run(Pool.of([pair("good")]), flagging).rows())
+    assert rows[0].keep is True
+    assert [verdict.flags for verdict in rows[0].verdicts] == [("odd",)]

@@ -1,0 +1,162 @@
+"""What curation decided, one record a slot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.outcome import CurateResult, curate_project
+from curate.states import last_curation, read_states
+from curate.steps import SPLIT
+from schemas.records import Artifact, Counts, Reason, Receipt, Review, RowState, Verdict
+from schemas.spec_file import Project
+from schemas.store import Store
+from tests.curate import tiny
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+ANSWERS = {"a": ["must be fine", "no such word", "must  be fine!"], "b": ["must something quite else", "must be new"]}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path, tiny.spec())
+
+
+@pytest.fixture
+def store(project: Project) -> Iterator[Store]:
+    with Store.open(Store.url_for(project)) as opened:
+        tiny.pool(opened, project, ANSWERS, {"c": "empty: nothing came"})
+        yield opened
+
+
+def run(project: Project, store: Store) -> CurateResult:
+    return asyncio.run(curate_project(project, store, fingerprints=["now"]))
+
+
+def receipt(store: Store, result: CurateResult, *, ok: bool = True, **facts: Any) -> Receipt:
+    kept = Receipt(
+        command="curate",
+        ok=ok,
+        counts=result.counts,
+        reasons=result.reasons,
+        seconds=1,
+        started=AT,
+        spec_hash="",
+        facts={**result.facts, **facts},
+    )
+    store.write(kept)
+    return kept
+
+
+def states(store: Store, **wanted: Any) -> list[RowState]:
+    told = last_curation(store)
+    assert told is not None
+    return list(read_states(store, told, **wanted))
+
+
+def test_every_slot_has_a_state_and_the_sum_is_the_receipts(project: Project, store: Store) -> None:
+    """Failed ones too, each with the code that the receipt counts, the step that decided, and its sentence."""
+    result = run(project, store)
+    receipt(store, result)
+    found = states(store)
+    kinds = [state.state for state in found]
+    counted = {name: kinds.count(name) for name in ("accepted", "rejected", "waiting", "failed")}
+    assert Counts(rows_in=len(found), **counted) == result.counts
+    codes = [state.reason.code for state in found if state.reason]
+    assert {code: codes.count(code) for code in codes} == result.reasons
+    (failed,) = states(store, state="failed")
+    assert (failed.reason, failed.step, failed.pair_id) == (Reason("empty", "nothing came"), "generate", None)
+    (missing,) = states(store, code="missing:must")
+    assert missing.step == "gate/must:must@1"
+    assert missing.reason is not None
+    assert "nothing matches" in missing.reason.detail
+    for kept in result.accepted:
+        (state,) = states(store, pair_id=kept.pair.id)
+        assert (state.state, state.split, state.reason) == ("accepted", kept.part, None)
+
+
+def test_states_count_with_the_receipt_that_names_them(project: Project, store: Store) -> None:
+    """Until the receipt is written the earlier states stand; those that no receipt names go with the next curation."""
+    first = run(project, store)
+    receipt(store, first)
+    seen = states(store)
+    (pair,) = (kept.pair for kept in first.accepted if kept.pair.output == "must be new")
+    store.write(Review(pair_id=pair.id, reviewer="ann", decision="reject", at=AT))
+    killed = run(project, store)  # and no receipt
+    assert states(store) == seen
+    second = run(project, store)
+    assert killed.facts["curation"] not in store.row_state_curations()
+    receipt(store, second)
+    assert states(store, pair_id=pair.id)[0].reason == Reason("review", "a person rejected it")
+    run(project, store)
+    assert first.facts["curation"] not in store.row_state_curations()
+
+
+def test_a_curation_that_left_nothing_to_export_is_seen_too(project: Project, store: Store) -> None:
+    """Its receipt is not ok, and whoever looks for the reason finds it; the last good one stays for the report."""
+    good = run(project, store)
+    receipt(store, good)
+    bad = run(project, store)
+    receipt(store, bad, ok=False)
+    newest, finished = last_curation(store), last_curation(store, finished=True)
+    assert newest is not None
+    assert finished is not None
+    assert (newest.facts["curation"], finished.facts["curation"]) == (bad.facts["curation"], good.facts["curation"])
+    run(project, store)
+    assert {good.facts["curation"], bad.facts["curation"]} <= store.row_state_curations()
+
+
+def test_an_edit_stands_in_the_slot_of_what_it_corrects(project: Project, store: Store) -> None:
+    """The slot is the candidate's, the pair is the corrected one."""
+    parent = next(pair for pair in store.pairs() if pair.output == "no such word")
+    store.write(Review(pair_id=parent.id, reviewer="ann", decision="edit", edited="must be mended", at=AT))
+    receipt(store, run(project, store))
+    slot = next(c for c in store.candidates("now") if c.pair_id == parent.id)
+    (state,) = (s for s in states(store) if (s.seed_id, s.sample) == (slot.seed_id, slot.sample))
+    assert state.state == "accepted"
+    assert [pair.output for pair in store.pairs([state.pair_id or ""])] == ["must be mended"]
+
+
+def before_states(store: Store, result: CurateResult) -> Receipt:
+    """The store as the version before left it: every step's verdicts, a dataset, a receipt that names no states."""
+    store.forget_row_states(but=())
+    members = tuple((kept.pair.id, kept.part) for kept in result.accepted)
+    records: list[Any] = [Artifact(id="d", kind="dataset", path="dataset", members=members)]
+    for pair in store.pairs():
+        if pair.output == "must  be fine!":
+            told = {"keep": False, "reason": "duplicate: 100% like kept pair x"}
+            records.append(
+                Verdict.model_validate({"pair_id": pair.id, "by": "pool/duplicate@1", "fingerprint": "p", **told})
+            )
+    for pair_id, part in members:
+        told = {"keep": True, "reason": f"{part} split"}
+        records.append(Verdict.model_validate({"pair_id": pair_id, "by": SPLIT, "fingerprint": "p", **told}))
+    store.write(*records)
+    result.facts.pop("curation")
+    return receipt(store, result, made="d")
+
+
+def test_a_store_of_the_version_before_is_filled_once(project: Project, store: Store) -> None:
+    """Derived from verdicts and the dataset: the same states as now, whether the store can be written or not; written
+    once where it can be."""
+    store.write(Review(pair_id=store.pairs()[0].id, reviewer="ann", decision="accept", at=AT))
+    result = run(project, store)
+    receipt(store, result)
+    now = [(s.pair_id, s.state, s.reason and s.reason.code, s.step, s.split) for s in states(store)]
+    before_states(store, result)
+    with Store.open(Store.url_for(project), write=False) as reader:
+        looked = [(s.pair_id, s.state, s.reason and s.reason.code, s.step, s.split) for s in states(reader)]
+        assert states(reader, state="failed") == [s for s in states(reader) if s.state == "failed"]
+        assert reader.row_state_curations() == set()
+    assert looked == now
+    filled = states(store)
+    assert [(s.pair_id, s.state, s.reason and s.reason.code, s.step, s.split) for s in filled] == now
+    assert len(store.row_state_curations()) == 1
+    assert states(store) == filled
+    run(project, store)
+    assert states(store) == filled, "the next curation leaves them until its own receipt stands"
