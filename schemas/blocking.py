@@ -26,7 +26,9 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
 
     task = asyncio.run_coroutine_threadsafe(started(), loop).result()
     try:
-        ended.wait()
+        # In steps, because a signal that reaches another thread does not wake this one.
+        while not ended.wait(0.2):
+            pass
     except KeyboardInterrupt:
         loop.call_soon_threadsafe(task.cancel)
         ended.wait()

@@ -83,7 +83,7 @@ def _of_rows(rows: Iterable[Given], system_prompt: str) -> Iterator[tuple[Split,
         if isinstance(row, Pair):
             yield split_of(row.seed_id, SplitSettings()), _of_pair(row, system_prompt)
             continue
-        fields = dict(zip(("input", "output"), row, strict=False)) if isinstance(row, tuple | list) else row
+        fields: Any = {"input": row[0], "output": row[1]} if isinstance(row, tuple) and len(row) == 2 else row
         split: Any = fields.get("split", "train") if isinstance(fields, Mapping) else None
         if split not in get_args(Split) or not isinstance(fields.get("input"), str) or "output" not in fields:
             raise InputError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -222,7 +222,7 @@ class Evaluation(Record):
     @model_validator(mode="wrap")
     @classmethod
     def _read(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        evaluation = handler(_renamed(data) if isinstance(data, Mapping) else data)
+        evaluation = handler(_renamed(data))
         untested = any(gap.difference is not None and gap.p_value is None for gap in evaluation.comparisons)
         return evaluation._concluded_anew() if untested else evaluation
 
@@ -267,26 +267,27 @@ class Evaluation(Record):
         return own or (self.sampling if mode == "sampled" else self.greedy)
 
 
-def _renamed(data: Mapping[str, Any]) -> dict[str, Any]:
-    """An evaluation as parsed JSON, with the keys of earlier versions under their present names."""
+_EARLIER_RESULT = {"strict": "pass_rate"}
+# The key under which tables stand -> the names that their keys had in earlier versions, and have now.
+_EARLIER_NAMES: dict[str, dict[str, str]] = {
+    "": {"rungs": "systems", "checks_scope": "checks_fingerprint"},
+    "systems": {"system": "system_prompt"},
+    "sampled": _EARLIER_RESULT,
+    "greedy": _EARLIER_RESULT,
+    "outputs": {"rung": "system", "strict": "all_pass"},
+    "side_by_side": {"simple": "input"},
+}
 
-    def renamed(table: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-        return {names.get(key, key): value for key, value in table.items()}
 
-    data = renamed(data, {"rungs": "systems", "checks_scope": "checks_fingerprint"})
-    if all(isinstance(system, Mapping) for system in data.get("systems", ())):
-        data["systems"] = [
-            {
-                key: renamed(value, {"strict": "pass_rate"}) if key in MODES and isinstance(value, Mapping) else value
-                for key, value in renamed(system, {"system": "system_prompt"}).items()
-            }
-            for system in data.get("systems", ())
-        ]
-        data["outputs"] = [
-            renamed(output, {"rung": "system", "strict": "all_pass"}) if isinstance(output, Mapping) else output
-            for output in data.get("outputs", ())
-        ]
-    return data
+def _renamed(node: Any, under: str = "") -> Any:
+    """An evaluation as parsed JSON with the keys of earlier versions under their present names."""
+    if isinstance(node, list):
+        return [_renamed(entry, under) for entry in node]
+    if not isinstance(node, dict):
+        return node
+    names = _EARLIER_NAMES.get(under, {})
+    named: dict[str, Any] = {names.get(key, key): value for key, value in node.items()}
+    return {name: _renamed(value, name) for name, value in named.items()}
 
 
 def summarise(outputs: Sequence[Output], usage: Usage, names: Sequence[str]) -> ModeResult:
