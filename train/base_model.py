@@ -26,14 +26,8 @@ Progress = Callable[[str, dict[str, Any]], None]
 Method = Literal["lora", "qlora"]
 
 _WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
-_OTHER_FILES = (
-    "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "*.model",
-    "vocab.json",
-)
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "*.model", "vocab.json")
+_OTHER_FILES = ("config.json", *_TOKENIZER_FILES)
 
 
 @dataclass(frozen=True)

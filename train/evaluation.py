@@ -10,83 +10,52 @@ an evaluation that was stopped goes on, and one that is done sends nothing.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from curate.split import held_out_inputs
 from schemas.blocking import run
 from schemas.errors import NoWork, PairsmithError
-from schemas.records import Call, Message, Seed, Usage, content_id, identity
+from schemas.records import Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings
 from schemas.spec_file import Project
 from schemas.store import Store
-from synth.answers import clean
-from synth.embedded.process import embedded
-from synth.endpoint import Endpoint
-from synth.ledger import Completion, Ledger, Miss
-from train.adapter_check import check_adapter
 from train.base_model import Base, Progress, find_base, weights_for_adapter
 from train.checks import Check, Checks, checks_for, checks_of
+from train.interview import Answers, Interview, OpenTeacher, summed
 from train.metrics import (
     MODES,
-    NO_ANSWER,
     TUNED,
-    AdapterCheck,
     Evaluation,
     Example,
     Mode,
     ModeResult,
-    Output,
     SystemResult,
     against_the_rest,
     pick_examples,
     summarise,
 )
 from train.results import TrainResult
-from train.systems import LocalModel, Model, Models, System, decodings, systems_of
-
-OpenTeacher = Callable[[TeacherSettings], AbstractAsyncContextManager[Endpoint]]
+from train.systems import (
+    ASK_TIMEOUT_S,
+    EvaluationPlan,
+    LocalModel,
+    Model,
+    Models,
+    System,
+    decodings,
+    systems_of,
+    test_set_hash,
+)
 
 _SIDE_BY_SIDE = 10
-_TIMEOUT_S = 1800.0
-
-
-@dataclass(frozen=True)
-class EvaluationPlan:
-    """Who is asked what, and how the answers are judged. `fixed_text` is scored with the adapter on and off."""
-
-    spec: Spec
-    trained: TrainResult
-    seeds: tuple[Seed, ...]
-    systems: tuple[System, ...]
-    checks: Checks
-
-    @cached_property
-    def id(self) -> str:
-        """Names everything that could change a number of the evaluation, messages included."""
-        asked = [system.key(self.seeds) for system in self.systems]
-        settings = {k: v for k, v in identity(self.spec.evaluate).items() if k not in ("concurrency", "resamples")}
-        judged = [self.checks.fingerprint, settings, self.spec.train.seed]
-        return content_id("evaluation", [self.trained.adapter_id, test_set_hash(self.seeds), asked, *judged])
-
-    @property
-    def answers_per_system(self) -> int:
-        return len(self.seeds) * (self.spec.evaluate.samples + 1)
-
-    @property
-    def fixed_text(self) -> str:
-        return self.spec.exemplars[0].output if self.spec.exemplars else self.spec.task.style
 
 
 def evaluate(
@@ -170,11 +139,6 @@ def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
     )
 
 
-def test_set_hash(seeds: Sequence[Seed]) -> str:
-    """The name of a set of seeds, whatever their order."""
-    return content_id("test_set", sorted(seed.id for seed in seeds))
-
-
 def _refuse_another_base(spec: Spec, base: Base, trained: TrainResult) -> None:
     if base.hash != trained.base_hash:
         raise PairsmithError(
@@ -187,7 +151,7 @@ def _refuse_another_base(spec: Spec, base: Base, trained: TrainResult) -> None:
 def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettings | None) -> Models:
     """Base and tuned model as the ledger knows them, and their weights; the embedded teacher is the base itself where
     the two are the same model."""
-    local = {"url": "embedded", "attempts": 1, "concurrency": spec.evaluate.concurrency, "timeout_s": _TIMEOUT_S}
+    local = {"url": "embedded", "attempts": 1, "concurrency": spec.evaluate.concurrency, "timeout_s": ASK_TIMEOUT_S}
     if teacher is not None and (teacher.url, spec.train.base) == ("embedded", "embedded"):
         settings = teacher.model_copy(update=local)
     else:
@@ -237,7 +201,7 @@ async def measured(
     the adapter is not really on and off.
     """
     started, known = time.monotonic(), store.call_index().keys()
-    interview = _Interview(plan, store, progress)
+    interview = Interview(plan, store, progress)
     # One model at a time: the servers of base and tuned never stand beside each other in memory.
     rounds = [
         await interview.ask(list(systems), open_teacher)
@@ -269,7 +233,7 @@ async def measured(
         outputs=outputs,
         calls_sent=sum(asked.sent for asked in rounds),
         calls_reused=sum(output.key in known for output in outputs),
-        usage=_sum([usage for asked in rounds for usage in asked.usage]),
+        usage=summed([usage for asked in rounds for usage in asked.usage]),
         usd=sum(asked.usd for asked in rounds),
         seconds=time.monotonic() - started,
     )
@@ -292,153 +256,6 @@ def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) 
         greedy_sampling=system.greedy,
         sampled=summary("sampled"),
         greedy=summary("greedy"),
-    )
-
-
-class Answers(NamedTuple):
-    """The answers of one system under one decoding, in the order of the seeds, and the tokens they took."""
-
-    outputs: list[Output]
-    usage: Usage
-
-
-class Round(NamedTuple):
-    """What one server was asked: the answers of each of its systems, and what they cost. `adapter_check` is there where
-    the server has an adapter."""
-
-    answers: list[dict[Mode, Answers]]
-    adapter_check: AdapterCheck | None
-    sent: int
-    usage: list[Usage]
-    usd: float
-
-
-class _Interview:
-    """Asks systems one after another, each about all seeds at the same time, and judges the answers."""
-
-    def __init__(self, plan: EvaluationPlan, store: Store, progress: Progress | None) -> None:
-        self._plan, self._store, self._progress = plan, store, progress
-        self._samples = {"sampled": plan.spec.evaluate.samples, "greedy": 1}
-        self._done, self._total = 0, plan.answers_per_system * len(plan.systems)
-
-    async def ask(self, systems: Sequence[System], open_teacher: OpenTeacher | None) -> Round:
-        """Open the server that `systems` share, and ask them."""
-        model, concurrency = systems[0].model, self._plan.spec.evaluate.concurrency
-        if model.local is None:
-            assert open_teacher is not None, "a teacher is asked"
-            opened = _remote(model.settings, open_teacher)
-        else:
-            first = systems[0].messages(self._plan.seeds[0])
-            opened = _served(model.local, concurrency, first, self._plan.fixed_text)
-        async with opened as (endpoint, adapter_check):
-            # A ledger each: the same model has other attempts as a teacher than as a base. A model that only thinks is
-            # a result here, not a reason to stop.
-            ledgers = [
-                Ledger(self._store, endpoint, system.model.settings, concurrency=concurrency, keep_asking=True)
-                for system in systems
-            ]
-            answers = [await self._system(system, ledger) for system, ledger in zip(systems, ledgers, strict=True)]
-            usage, usd = [ledger.usage for ledger in ledgers], sum(ledger.usd for ledger in ledgers)
-            return Round(answers, adapter_check, endpoint.sent, usage, usd)
-
-    async def _system(self, system: System, ledger: Ledger) -> dict[Mode, Answers]:
-        return {mode: await self._mode(system, ledger, mode) for mode in MODES}
-
-    async def _mode(self, system: System, ledger: Ledger, mode: Mode) -> Answers:
-        tasks = [asyncio.create_task(self._seed(system, ledger, seed, mode)) for seed in self._plan.seeds]
-        try:
-            answers = await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        return Answers([o for given in answers for o in given.outputs], _sum([given.usage for given in answers]))
-
-    async def _seed(self, system: System, ledger: Ledger, seed: Seed, mode: Mode) -> Answers:
-        samples = self._samples[mode]
-        answers = await ledger.complete(system.messages(seed), system.sampling(mode, seed), samples, system.schema)
-        calls = [await asyncio.to_thread(self._call_that_counts, system, answer) for answer in answers]
-        outputs = []
-        for sample, (answer, call) in enumerate(zip(answers, calls, strict=True)):
-            blank = Output(
-                system=system.name, mode=mode, seed_id=seed.id, sample=sample, answered=False, key=answer.key
-            )
-            outputs.append(blank if call is None else _judged(blank, call, self._plan.checks, seed))
-        self._done += len(outputs)
-        if self._progress is not None:
-            numbers = {"done": self._done, "total": self._total, "system": system.name, "mode": mode}
-            self._progress("evaluate", {**numbers, "tokens": ledger.usage.completion_tokens})
-        return Answers(outputs, _sum([_share_of(call, samples) for call in calls if call is not None]))
-
-    def _call_that_counts(self, system: System, answer: Completion | Miss) -> Call | None:
-        """The ledger row that counts: the first attempt as it came, because asking again after a cut or empty answer
-        would flatter whoever gives those; of the teacher as it generates, the answer that generation ends up with."""
-        calls = self._store.calls(answer.key)
-        if system.decoding == "evaluation":
-            return calls[0] if calls else None
-        if isinstance(answer, Completion):
-            return next(call for call in calls if call.attempt == answer.attempt)
-        return calls[-1] if calls else None
-
-
-def _judged(blank: Output, call: Call, checks: Checks, seed: Seed) -> Output:
-    """`blank` with the answer of `call` in it, and its checks."""
-    text = clean(call.text)
-    checked = checks(seed.text or "", text)
-    output = blank.model_copy(
-        update={
-            "answered": True,
-            "text": text,
-            "finish": call.raw.get("finish_reason"),
-            "words": len(text.split()),
-            "seconds": call.seconds,
-            "checks": dict(checked.passed),
-            "reasons": dict(checked.reasons),
-            "all_pass": checked.all_pass,
-        }
-    )
-    # A cut answer is no answer, however well it began; neither is a refusal or one that breaks the schema.
-    no_answer = "cut" if output.cut else None if call.status == "ok" else call.status
-    if no_answer is None or output.empty:
-        return output
-    return output.model_copy(update={"all_pass": False, "reasons": {**output.reasons, NO_ANSWER: no_answer}})
-
-
-@asynccontextmanager
-async def _served(
-    local: LocalModel, concurrency: int, messages: tuple[Message, ...], fixed_text: str
-) -> AsyncIterator[tuple[Endpoint, AdapterCheck | None]]:
-    """A local model under its own name, or under the name `tuned` with the adapter on, which is checked first."""
-    adapters = {} if local.adapter is None else {TUNED: local.adapter}
-    async with embedded(local.folder, adapters=adapters, max_batch=concurrency) as server:
-        name, check = server.model, None
-        if local.adapter is not None:
-            name, check = TUNED, await check_adapter(server.base_url, server.model, TUNED, messages, fixed_text)
-        async with Endpoint(server.base_url, name, timeout_s=_TIMEOUT_S, concurrency=concurrency) as endpoint:
-            yield endpoint, check
-
-
-@asynccontextmanager
-async def _remote(
-    settings: TeacherSettings, open_teacher: OpenTeacher
-) -> AsyncIterator[tuple[Endpoint, AdapterCheck | None]]:
-    async with open_teacher(settings) as endpoint:
-        yield endpoint, None
-
-
-def _share_of(call: Call, samples: int) -> Usage:
-    """A request's usage as far as it belongs to `samples` answers: generation may have asked for more at once."""
-    asked = call.request.get("n") or 1
-    if asked <= samples:
-        return call.usage
-    return call.usage.model_copy(update={"completion_tokens": round(call.usage.completion_tokens * samples / asked)})
-
-
-def _sum(usages: Sequence[Usage]) -> Usage:
-    return Usage(
-        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
-        completion_tokens=sum(usage.completion_tokens for usage in usages),
-        cached_tokens=sum(usage.cached_tokens for usage in usages),
     )
 
 

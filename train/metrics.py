@@ -286,7 +286,7 @@ def _renamed(node: Any, under: str = "") -> Any:
     if not isinstance(node, dict):
         return node
     names = _EARLIER_NAMES.get(under, {})
-    named: dict[str, Any] = {names.get(key, key): value for key, value in node.items()}
+    named = {names.get(str(key), str(key)): value for key, value in node.items()}
     return {name: _renamed(value, name) for name, value in named.items()}
 
 

@@ -1,21 +1,25 @@
-"""The systems of an evaluation: which model each one asks, with which messages, and how it is decoded."""
+"""The plan of an evaluation: its systems, which model each one asks, with which messages, and how it is decoded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import prompts
 from prompts import Prompt
-from schemas.records import Json, Message, Messages, Sampling, Seed, content_id
+from schemas.records import Json, Message, Messages, Sampling, Seed, content_id, identity
 from schemas.spec import Exemplar, Spec, TeacherSettings
 from schemas.spec_file import Project
 from synth.generators import rendering
+from train.checks import Checks
 from train.metrics import TUNED, Decoding, Mode
+from train.results import TrainResult
 
 Chat = Callable[[Seed], Messages]
+ASK_TIMEOUT_S = 1800.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,38 @@ class System:
         return content_id(
             "system", [settings.identity or settings.model, settings.revision, asked, decodings, self.schema]
         )
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """Who is asked what, and how the answers are judged. `fixed_text` is scored with the adapter on and off."""
+
+    spec: Spec
+    trained: TrainResult
+    seeds: tuple[Seed, ...]
+    systems: tuple[System, ...]
+    checks: Checks
+
+    @cached_property
+    def id(self) -> str:
+        """Names everything that could change a number of the evaluation, messages included."""
+        asked = [system.key(self.seeds) for system in self.systems]
+        settings = {k: v for k, v in identity(self.spec.evaluate).items() if k not in ("concurrency", "resamples")}
+        judged = [self.checks.fingerprint, settings, self.spec.train.seed]
+        return content_id("evaluation", [self.trained.adapter_id, test_set_hash(self.seeds), asked, *judged])
+
+    @property
+    def answers_per_system(self) -> int:
+        return len(self.seeds) * (self.spec.evaluate.samples + 1)
+
+    @property
+    def fixed_text(self) -> str:
+        return self.spec.exemplars[0].output if self.spec.exemplars else self.spec.task.style
+
+
+def test_set_hash(seeds: Sequence[Seed]) -> str:
+    """The name of a set of seeds, whatever their order."""
+    return content_id("test_set", sorted(seed.id for seed in seeds))
 
 
 def systems_of(project: Project, seeds: Sequence[Seed], models: Models) -> tuple[System, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.records import Seed
-from train.evaluation import test_set_hash as hash_of_seeds
+from train.systems import test_set_hash as hash_of_seeds
 from train.metrics import Evaluation
 from train.results import read_result
 
