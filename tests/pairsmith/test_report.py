@@ -17,7 +17,7 @@ from pairsmith.report import write_report
 from pairsmith.report.gather import gather
 from pairsmith.report.numbers import count, percent, points
 from pairsmith.report.page import render
-from pairsmith.report.proof import which_way
+from pairsmith.report.proof import limits, which_way
 from pairsmith.report.sentences import conservation
 from schemas.errors import PairsmithError, TeacherError
 from schemas.records import Artifact, Counts, Review
@@ -389,3 +389,15 @@ def test_the_report_is_written_where_it_was_asked(project: Project, done: Store,
 
 def _flat(text: str) -> str:
     return " ".join(text.split())
+
+
+def test_without_an_independent_check_the_report_says_so(project: Project, done: Store) -> None:
+    """Where only the gates judged, page and table say that no independent check was used."""
+    evaluation = gather(project, done).evaluation
+    assert evaluation is not None
+    assert not any("independent" in sentence for sentence in limits(evaluation))
+    assert not any("independent" in line for line in comparison_lines(evaluation))
+    gates = tuple(name for name in evaluation.check_names if not name.startswith("check:"))
+    alone = evaluation.model_copy(update={"check_names": gates})
+    assert limits(alone)[0].startswith("No independent check was used: the only")
+    assert "no independent check was used" in comparison_lines(alone)[-1]

@@ -13,6 +13,7 @@ import pytest
 
 import prompts
 from schemas.errors import NoWork, PairsmithError
+from schemas.records import Seed
 from schemas.spec import TeacherSettings
 from schemas.spec_file import Project
 from schemas.store import Store
@@ -23,12 +24,14 @@ from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 from tests.train import tiny
 from tests.train.evaluated import held_out, project, with_seeds
 from train.base_model import Base
+from train.checks import checks_for
 from train.dataset import Dataset
 from train.evaluation import held_out_seeds, measured_once, plan_evaluation
 from train.metrics import Evaluation
 from train.results import TrainResult
 from train.results_table import checks_table, comparison_lines, systems_table
 from train.sft import tune
+from train.systems import EvaluationPlan, LocalModel, Model, Models, systems_of
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +189,32 @@ def test_no_held_out_seed_is_no_work(tiny_base: Base, trained: TrainResult, tmp_
     made = project(tmp_path, train={"base": str(tiny_base.folder)}, split={"test": 0.0})
     with pytest.raises(NoWork, match="test split"):
         measure(made, trained, TeacherSettings())
+
+
+def test_an_evaluation_without_checks_is_judged_by_the_gates(
+    tiny_base: Base, trained: TrainResult, tmp_path: Path
+) -> None:
+    """`evaluate.checks` is optional. Where no gate is on either nothing could fail, and that is said before a model is
+    started."""
+    base, evaluate = {"base": str(tiny_base.folder)}, {"samples": 1}
+    by_gates = project(tmp_path, train=base, evaluate=evaluate)
+    seeds = [Seed(kind="input", text="a fox", source="s:1")]
+    plan = plan_evaluation(by_gates, seeds, trained, None)
+    assert plan.checks.names == ("must:flag",)
+    off = by_gates.spec.curate.gates.model_copy(update={"must": ()})
+    curate = by_gates.spec.curate.model_copy(update={"gates": off})
+    unjudged = Project(tmp_path, by_gates.spec.model_copy(update={"curate": curate}))
+    with pytest.raises(NoWork, match="neither a check nor a gate"):
+        plan_evaluation(unjudged, seeds, trained, None)
+
+
+def test_the_same_question_has_the_same_id(trained: TrainResult, tmp_path: Path) -> None:
+    """Golden: adapter, test set, systems, checks and settings by a frozen recipe, so a finished evaluation is found."""
+    seeds = [Seed(kind="input", text=text, source=f"s:{n}") for n, text in enumerate(("a clock", "two boats"), 1)]
+    given = project(tmp_path)
+    base = TeacherSettings(revision="r1", attempts=1)
+    tuned = base.model_copy(update={"model": "tuned", "identity": "tuned", "revision": "adapter"})
+    systems = systems_of(given, seeds, Models(Model(base, LocalModel(None)), Model(tuned, LocalModel(None)), base))
+    named = trained.model_copy(update={"adapter_id": "adapter-1"})
+    plan = EvaluationPlan(given.spec, named, tuple(seeds), systems, checks_for(given.spec, tmp_path))
+    assert plan.id == "9947e4cb01cd84b5b226a813c940216d"

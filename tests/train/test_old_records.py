@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from schemas.records import Seed
-from train.systems import test_set_hash as hash_of_seeds
 from train.metrics import Evaluation
 from train.results import read_result
+from train.systems import test_set_hash as hash_of_seeds
 
 OLD = Path(__file__).parent / "v0_1"
 
