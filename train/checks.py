@@ -1,4 +1,4 @@
-"""Whether an output does the task: the code gates that chose the training data, and checks that no gate uses.
+"""The checks of an output: the code gates that chose the training data, and checks that no gate uses.
 
 A model can learn to pass the gates because passing them is how its examples were chosen. The spec's `evaluate.checks`
 are patterns that played no part in that choice, so passing them as well is the better evidence. From Python a check may
@@ -37,7 +37,7 @@ class Checked:
 
     @property
     def all_pass(self) -> bool | None:
-        """Whether all checks pass. None: no check fails, but one could not judge; that is never a pass."""
+        """True if all checks pass. None: no check fails, but one could not judge; that is never a pass."""
         return fold(self.passed.values())
 
 

@@ -43,7 +43,7 @@ class Dataset:
 
 Given = Pair | tuple[str, str] | Mapping[str, str]
 Data = str | Path | Pool | Iterable[Given]
-"""What can be trained on, see `dataset_of`."""
+"""Data to train on, see `dataset_of`."""
 
 
 def dataset_of(data: Data, system_prompt: str = "") -> Dataset:

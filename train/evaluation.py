@@ -89,7 +89,8 @@ def evaluate(
         entry if isinstance(entry, Seed) else Seed(kind="input", text=entry, source=f"inputs:{number}")
         for number, entry in enumerate(inputs, 1)
     ]
-    plan = plan_evaluation(Project(Path(), spec), seeds[: spec.evaluate.max_seeds], trained, None, checks_of(checks))
+    distinct = list({seed.id: seed for seed in seeds}.values())[: spec.evaluate.max_seeds]
+    plan = plan_evaluation(Project(Path(), spec), distinct, trained, None, checks_of(checks))
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "answers.db") if store is None else Path(store)
         with Store.open(f"sqlite:///{path.resolve()}") as answers:

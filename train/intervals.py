@@ -48,7 +48,7 @@ class Interval(Record):
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether 0 lies outside the interval."""
+        """True if 0 lies outside the interval."""
         return self.low > 0 or self.high < 0
 
 
@@ -166,7 +166,7 @@ def sign_flips(differences: NDArray[np.int64]) -> Floats:
 
 
 def _effective(hits: Floats, totals: Floats, estimate: Floats, z: float, level: float) -> Floats:
-    """How many independent answers would have told as much: at least the seeds (Kish), at most the answers."""
+    """The number of independent answers with the same information: at least the seeds (Kish), at most the answers."""
     seeds, answers = hits.shape[-1], totals.sum(-1)
     least: Floats = answers**2 / (totals**2).sum(-1)
     if seeds == 1:

@@ -31,8 +31,7 @@ class Answers(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What one server was asked: the answers of each of its systems, and what they cost. `adapter_check` is there where
-    the server has an adapter."""
+    """The answers of the systems that share a server, and their cost. `adapter_check` is there if it has an adapter."""
 
     answers: list[dict[Mode, Answers]]
     adapter_check: AdapterCheck | None

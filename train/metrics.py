@@ -50,22 +50,22 @@ class Output(Record):
 
     @property
     def cut(self) -> bool:
-        """Whether it ended at the token limit."""
+        """True if it ended at the token limit."""
         return self.finish is not None and self.finish.lower() in CUT
 
     @property
     def empty(self) -> bool:
-        """Whether there is no text in it."""
+        """True if there is no text in it."""
         return not self.text.strip()
 
     @property
     def whole(self) -> bool:
-        """Whether there is an answer to judge: one that came, has text and was not cut."""
+        """True if there is an answer to judge: one that came, has text and was not cut."""
         return self.answered and not self.empty and not self.cut
 
     @property
     def passes(self) -> bool:
-        """Whether it is whole and every check passes."""
+        """True if it is whole and every check passes."""
         return self.all_pass is True and self.whole
 
 
@@ -262,7 +262,7 @@ class Evaluation(Record):
         return next((gap for gap in self.comparisons if (gap.a, gap.b, gap.mode) == wanted), None)
 
     def sampling_of(self, system: SystemResult, mode: Mode) -> Sampling:
-        """How a system's answers were drawn."""
+        """The sampling of a system's answers."""
         own = system.sampling if mode == "sampled" else system.greedy_sampling
         return own or (self.sampling if mode == "sampled" else self.greedy)
 

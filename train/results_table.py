@@ -77,7 +77,7 @@ GATES_ALONE = (
 
 
 def decoding_lines(evaluation: Evaluation) -> list[str]:
-    """How the systems were decoded: one line for each decoding, and whether there is more than one."""
+    """One line for each decoding with its systems, and one more if there are several decodings."""
     systems: dict[str, list[str]] = {}
     for system in evaluation.systems:
         systems.setdefault(f"{system.decoding} ({settings(evaluation, system)})", []).append(system.label)

@@ -67,7 +67,7 @@ class System:
         return self.names[0]
 
     def sampling(self, mode: Mode, seed: Seed) -> Sampling:
-        """How this input's answers are drawn. Under the evaluation's decoding every input has random numbers of its
+        """The sampling of this input's answers. Under the evaluation's decoding every input has random numbers of its
         own; generation's is left as it is, so that an answer bought there is found again."""
         chosen = self.sampled if mode == "sampled" else self.greedy
         return chosen if self.decoding == "generation" else for_input(chosen, seed)
@@ -85,7 +85,7 @@ class System:
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """Who is asked what, and how the answers are judged. `fixed_text` is scored with the adapter on and off."""
+    """The systems, the inputs and the checks of an evaluation. `fixed_text` is scored with the adapter on and off."""
 
     spec: Spec
     trained: TrainResult

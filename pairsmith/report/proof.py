@@ -30,7 +30,7 @@ def against(evaluation: Evaluation, mode: Mode) -> list[Comparison]:
 
 
 def merged(evaluation: Evaluation) -> bool:
-    """Whether some systems turned out to be one."""
+    """True if some systems turned out to be one."""
     return any(len(system.names) > 1 for system in evaluation.systems)
 
 
@@ -99,7 +99,7 @@ def _p(comparison: Comparison) -> str:
 
 
 def in_words(evaluation: Evaluation) -> list[str]:
-    """Which way each sampled difference falls, with its numbers where the headline does not have them."""
+    """A sentence for each sampled difference, with its numbers where the headline does not have them."""
     sentences = []
     for gap in against(evaluation, "sampled"):
         value = "" if gap.b == BASE or gap.difference is None else f" ({points(gap.difference)})"
@@ -119,7 +119,7 @@ def greedy_differences(evaluation: Evaluation) -> str:
 
 
 def method(evaluation: Evaluation) -> str:
-    """How the systems were measured."""
+    """The measurement in a paragraph."""
     return (
         f"The same {counted(evaluation.seeds, 'input', 'inputs')} of the locked test split for every system,"
         f" {counted(evaluation.samples, 'sampled answer', 'sampled answers')} each and one greedy."
@@ -130,7 +130,7 @@ def method(evaluation: Evaluation) -> str:
 
 
 def decodings(evaluation: Evaluation) -> str:
-    """How the sampled answers were drawn, and in words whether alike."""
+    """The decoding of the systems, alike or not."""
     systems: dict[str, list[str]] = {}
     for system in evaluation.systems:
         systems.setdefault(decoding(evaluation, system), []).append(system.label)
@@ -205,7 +205,7 @@ def drawn(evaluation: Evaluation) -> list[Row]:
 
 
 def how_drawn(evaluation: Evaluation) -> str:
-    """How the shown answers were chosen."""
+    """The choice of the shown answers."""
     return (
         f"{counted(len(evaluation.side_by_side), 'input', 'inputs')} of the {count(evaluation.seeds)}, drawn at random"
         f" with seed {evaluation.side_by_side_seed}, and for each the first sampled answer of every system. Nobody"
