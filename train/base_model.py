@@ -160,7 +160,7 @@ def load_for_training(base: Base, method: Method) -> tuple[Any, int]:
 
 
 def count_four_bit_layers(model: Any) -> int:
-    """The number of `Linear4bit` layers of `model` that hold NF4 weights with double quantisation, packed two to a byte."""
+    """The number of `Linear4bit` layers that hold NF4 weights with double quantisation, packed two to a byte."""
     import torch
 
     return sum(

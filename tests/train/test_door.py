@@ -44,7 +44,7 @@ def test_rows_become_an_adapter_with_its_record(trained: TrainResult) -> None:
 
 
 def test_an_adapter_is_measured_with_patterns_and_functions(trained: TrainResult, tmp_path: Path) -> None:
-    """Base, few-shot and tuned answer the same inputs, each once; a store keeps the answers, so that nothing is asked twice."""
+    """Base, few-shot and tuned answer the same inputs, each once; with a store nothing is asked twice."""
 
     def is_short(input: str, output: str) -> bool:
         return len(output.split()) < len(input.split()) + 60
