@@ -10,8 +10,8 @@ import orjson
 from curate.outcome import CurateResult
 from curate.review.standing import in_words
 from curate.split import PARTS
+from schemas.project import Project
 from schemas.records import Generated, Seed
-from schemas.spec_file import Project
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -35,7 +35,6 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
             "a small model. Made with pairsmith.",
             "",
             "**" + (f"{reviewed} of {len(accepted)} rows were reviewed by people." if reviewed else _UNREVIEWED) + "**",
-            *([] if project.spec.review.enabled else [_SWITCHED_OFF]),
             "",
             "## What is in it",
             "",
@@ -91,6 +90,14 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
 
 _UNREVIEWED = "Not reviewed by humans: every row was accepted by programs."
 _SWITCHED_OFF = "Human review was switched off for this dataset (`--no-review`, or `[review] enabled = false`)."
+_BEFORE = "\n\n## What is in it\n"
+
+
+def with_review_switched_off(text: str) -> str:
+    """The card of a dataset that people were not asked about; it is said once."""
+    if f"\n{_SWITCHED_OFF}{_BEFORE}" in text:
+        return text
+    return text.replace(_BEFORE, f"\n{_SWITCHED_OFF}{_BEFORE}", 1)
 
 
 def _people(result: CurateResult) -> list[str]:

@@ -7,22 +7,19 @@ a killed one goes on where it stopped, and a step that crashed on a row is asked
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
 
 from curate.pool import Pool, StepId
 from curate.steps import Step, id_of
 from schemas.failpoints import failpoint
+from schemas.progress import Progress, unseen
 from schemas.records import Verdict
 from schemas.store import Store
 
-Progress = Callable[[str, dict[str, Any]], None]
 CHUNK = 256  # verdicts that are made durable at once
 
 
-async def curate(
-    pool: Pool, steps: Sequence[Step], store: Store | None = None, progress: Progress | None = None
-) -> Pool:
+async def curate(pool: Pool, steps: Sequence[Step], store: Store | None = None, progress: Progress = unseen) -> Pool:
     """The pool after every step has spoken of what the ones before it left.
 
     With a `store`, verdicts of single rows are kept in it. What sees the whole pool is asked anew each time.
@@ -32,17 +29,18 @@ async def curate(
     pool = pool.unjudged()
     for step in steps:
         id_ = id_of(step)
-        kept, judged, done = store if id_.per_row else None, pool.judged_by(id_, ()), 0
-        total = pool.count_unsettled(id_, accepted=id_.scores)
+        hearing, done = pool.hear(id_), 0
+        kept, total = store if id_.per_row else None, pool.count_unsettled(id_, accepted=id_.scores or not id_.per_row)
+        shown = "gates" if id_.by.startswith("gate/") else id_.by.partition("/")[2].partition("@")[0]
+        progress(shown, {"done": 0, "total": total})
         async for chunk in _chunks(step(pool), id_):
             if kept:
                 await kept.put(*chunk)
                 failpoint("mid_curate")
-            judged = judged.judged_by(id_, chunk, kept=kept is not None)
+            hearing.add(chunk, kept=kept is not None)
             done += len(chunk)
-            if progress and id_.per_row:
-                progress("score" if id_.scores else "gates", {"done": done, "total": total})
-        pool = judged
+            progress(shown, {"done": min(done, total), "total": total})
+        pool = hearing.pool
     return pool
 
 

@@ -18,12 +18,13 @@ from typing import Any
 
 import orjson
 
-from curate.card import card
+from curate.card import card, with_review_switched_off
 from curate.outcome import Accepted, CurateResult
 from curate.split import PARTS, Part
 from schemas.errors import InputError, NoWork, RowCountMismatch, UsageError
+from schemas.files import replaced, replaced_folder
+from schemas.project import Project
 from schemas.records import Artifact, Generated, Json, Pair, Seed, content_id, now
-from schemas.spec_file import Project
 from schemas.store import Store
 
 FORMAT = "pairsmith-dataset@1"
@@ -33,7 +34,7 @@ _MANIFEST = "manifest.json"
 def export_dataset(project: Project, store: Store, result: CurateResult, folder: Path) -> Artifact:
     """Write the accepted rows of `result` to `folder` and record the dataset in the store.
 
-    An older dataset of ours there is replaced in one rename; the same dataset is left as it is. Raises NoWork for
+    An older dataset of ours there is replaced at once; the same dataset is left as it is. Raises NoWork for
     no rows, RowCountMismatch for a row without a verdict from every step, and UsageError if `folder` holds something
     else.
     """
@@ -45,16 +46,27 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
     _refuse_foreign(folder)
     seeds = {seed.id: seed for seed in store.seeds(active=False)}
     _every_step_spoke(result)
-    temporary = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    (temporary / "data").mkdir(parents=True)
-    by_part = {part: [row(kept) for kept in result.accepted if kept.part == part] for part in PARTS}
-    _write_rows(temporary, by_part)
-    (temporary / "README.md").write_text(card(project, result, seeds), encoding="utf-8")
-    files = _hashes(temporary)
     provenance = [_provenance(kept, result, seeds, store) for kept in result.accepted]
+    by_part = {part: [row(kept) for kept in result.accepted if kept.part == part] for part in PARTS}
+    with replaced_folder(folder) as new:
+        (new / "data").mkdir()
+        _write_rows(new, by_part)
+        id_ = _write_card(new, project, result, seeds, provenance, _manifest(folder))
+        manifest = {
+            "format": FORMAT,
+            "id": id_,
+            "written": now().isoformat(timespec="seconds"),
+            "files": _hashes(new),
+            "counts": result.counts.model_dump(),
+            "reasons": result.reasons,
+            "steps": [[step.by, step.settings] for step in result.steps],
+            "rows": provenance,
+        }
+        (new / _MANIFEST).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+        if _is_there(folder, manifest):
+            shutil.rmtree(new)
     artifact = Artifact(
-        id=content_id("artifact", ["dataset", files, [[step.by, step.settings] for step in result.steps], provenance]),
+        id=id_,
         kind="dataset",
         path=_shown(folder, project.folder),
         parents=_reward_models(store, result),
@@ -66,20 +78,48 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
             "scorer": result.facts["scorer"] and result.facts["scorer"]["by"],
         },
     )
-    manifest = {
-        "format": FORMAT,
-        "id": artifact.id,
-        "written": now().isoformat(timespec="seconds"),
-        "files": files,
-        "counts": result.counts.model_dump(),
-        "reasons": result.reasons,
-        "steps": [[step.by, step.settings] for step in result.steps],
-        "rows": provenance,
-    }
-    (temporary / _MANIFEST).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
-    _swap(temporary, folder, artifact.id)
     store.write(artifact)
     return artifact
+
+
+def _write_card(
+    folder: Path,
+    project: Project,
+    result: CurateResult,
+    seeds: dict[str, Seed],
+    provenance: list[Json],
+    before: Json | None,
+) -> str:
+    """Write the card and return the dataset's id, a hash of rows, files and provenance.
+
+    Whether review was switched off is told by the card and makes no other dataset, so the id is that of the card
+    without it. Older versions did not leave it out: the same dataset keeps the id that they gave it.
+    """
+    text = card(project, result, seeds)
+    ids = []
+    for told in (with_review_switched_off(text), text):
+        (folder / "README.md").write_text(told, encoding="utf-8")
+        steps = [[step.by, step.settings] for step in result.steps]
+        ids.append(content_id("artifact", ["dataset", _hashes(folder), steps, provenance]))
+    if not project.spec.review.enabled:
+        (folder / "README.md").write_text(with_review_switched_off(text), encoding="utf-8")
+    return str(before["id"]) if before and before["id"] in ids else ids[-1]
+
+
+def say_not_reviewed(folder: Path) -> None:
+    """Say on the card of a dataset that it went on without people. The dataset stays the same one; its id too."""
+    manifest, about = _manifest(folder), folder / "README.md"
+    if manifest is None or not about.is_file():
+        return
+    before = about.read_text(encoding="utf-8")
+    text = with_review_switched_off(before)
+    if text == before:
+        return
+    with replaced(about) as partial:
+        partial.write_text(text, encoding="utf-8")
+    manifest["files"]["README.md"] = hashlib.sha256(about.read_bytes()).hexdigest()
+    with replaced(folder / _MANIFEST) as partial:
+        partial.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
 
 
 def rows(folder: Path, part: Part) -> list[Json]:
@@ -243,18 +283,12 @@ def _manifest(folder: Path) -> Json | None:
     return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
 
 
-def _swap(temporary: Path, folder: Path, artifact_id: str) -> None:
-    """Put the new folder in the place of the old one, unless that holds the same, whole."""
+def _is_there(folder: Path, manifest: Json) -> bool:
+    """Whether `folder` holds the same dataset already, whole."""
     old = _manifest(folder)
-    if old and old["id"] == artifact_id and _hashes(folder).items() >= old["files"].items():
-        shutil.rmtree(temporary)
-        return
-    away = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(away, ignore_errors=True)
-    if folder.exists():
-        folder.rename(away)
-    temporary.rename(folder)
-    shutil.rmtree(away, ignore_errors=True)
+    if old is None or (old["id"], old["files"]) != (manifest["id"], manifest["files"]):
+        return False
+    return bool(_hashes(folder).items() >= old["files"].items())
 
 
 def _shown(folder: Path, project: Path) -> str:

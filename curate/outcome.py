@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curate.curate import Progress, curate
+from curate.curate import curate
 from curate.duplicates import twins
 from curate.pool import Pool, StepId
 from curate.scorers.choose import Chosen, Serve, choose
@@ -16,8 +16,10 @@ from curate.split import PARTS, Part, split_of
 from curate.states import part_in, write_states
 from curate.steps import steps_for
 from schemas.errors import NoWork, RowCountMismatch
-from schemas.records import Artifact, Counts, Json, Pair, Review, Seed, Verdict, content_id
-from schemas.spec_file import Project
+from schemas.progress import Progress, unseen
+from schemas.project import Project
+from schemas.records import Artifact, Counts, Json, Pair, Seed, Verdict, content_id
+from schemas.reviews import Review
 from schemas.store import Store
 from synth.embedded.process import embedded
 from synth.embedded.weights import Weights, embedded_weights
@@ -53,7 +55,7 @@ async def curate_project(
     fingerprints: Sequence[str],
     weights: Callable[[], Weights] = embedded_weights,
     serve: Serve = embedded,
-    progress: Progress | None = None,
+    progress: Progress = unseen,
 ) -> CurateResult:
     """Judge the candidates of the generation scopes `scopes` and of the seeds that are active now, and keep what was
     decided of every slot.

@@ -20,7 +20,8 @@ import numpy as np
 
 from curate.review.decision import Decision
 from curate.slots import Slots, Source, in_memory, read_slots
-from schemas.records import Candidate, Counts, Pair, Reason, Review, Verdict
+from schemas.records import Candidate, Counts, Pair, Reason, Verdict
+from schemas.reviews import Review
 from schemas.store import Store
 
 ROWS = 512  # rows whose texts are in memory at once
@@ -121,6 +122,28 @@ class _Said:
             self.reasons[slot] = reason
 
 
+class Hearing:
+    """What one step says of a pool, as it comes. `pool` is the pool after what was added so far."""
+
+    def __init__(self, pool: Pool, step: StepId) -> None:
+        self._before, self._step, self._said = pool, step, pool._of(step).copy()
+
+    def add(self, verdicts: Iterable[Verdict], *, kept: bool = False) -> None:
+        """`kept`: the source keeps them, so their sentences need no memory."""
+        slots, meanings = self._before._slots, self._before._meanings
+        for verdict in verdicts:
+            slot = slots.first[bytes.fromhex(verdict.pair_id)]
+            reason = None if kept else slots.one(verdict.reason)
+            self._said.add(slot, meanings.number(verdict), verdict.score, reason)
+            if verdict.flags and not kept:
+                self._said.flags[slot] = verdict.flags
+
+    @property
+    def pool(self) -> Pool:
+        before = self._before
+        return Pool(before._slots, before._meanings, {**before._said, self._step: self._said}, before._known)
+
+
 class Pool:
     """The rows of a generation under the steps that have spoken, `steps`."""
 
@@ -167,19 +190,18 @@ class Pool:
 
     # What steps say
 
-    def judged_by(self, step: StepId, verdicts: Iterable[Verdict], *, kept: bool = False) -> Pool:
-        """This pool after `step` said `verdicts`. `kept`: the source keeps them, so their sentences need no memory.
+    def judged_by(self, step: StepId, verdicts: Iterable[Verdict]) -> Pool:
+        """This pool after `step` said `verdicts`. What the source knows of a `per_row` step already counts too.
 
-        What the source knows of a `per_row` step already counts too. Raises KeyError for a pair of another pool.
+        Raises KeyError for a pair of another pool.
         """
-        said = self._of(step).copy()
-        for verdict in verdicts:
-            slot = self._slots.first[bytes.fromhex(verdict.pair_id)]
-            reason = None if kept else self._slots.one(verdict.reason)
-            said.add(slot, self._meanings.number(verdict), verdict.score, reason)
-            if verdict.flags and not kept:
-                said.flags[slot] = verdict.flags
-        return Pool(self._slots, self._meanings, {**self._said, step: said}, self._known)
+        hearing = self.hear(step)
+        hearing.add(verdicts)
+        return hearing.pool
+
+    def hear(self, step: StepId) -> Hearing:
+        """To be told what `step` says a chunk at a time; its `pool` is this one after that."""
+        return Hearing(self, step)
 
     def unjudged(self) -> Pool:
         """The same rows before any step spoke. What steps said of single rows is still known, and not asked again."""

@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from curate.review.decision import Decision, decide, edited_pair
-from schemas.records import Candidate, Pair, Reason, Review, Verdict
+from schemas.records import Candidate, Pair, Reason, Verdict
+from schemas.reviews import Review
 
 _CHUNK = 1_000
 _GENERATORS: tuple[Literal["forward", "backward"], ...] = ("forward", "backward")

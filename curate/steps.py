@@ -24,9 +24,9 @@ from curate.scorers.choose import Chosen
 from curate.selection import ranked
 from curate.split import PARTS, Part, split_of
 from schemas.errors import PairsmithError
+from schemas.project import Project
 from schemas.records import Pair, Reason, Seed, Verdict, content_id, identity
 from schemas.spec import SplitSettings
-from schemas.spec_file import Project
 
 Step = Callable[[Pool], AsyncIterator[Verdict]]
 """Looks at a pool and says something of rows of it. Never drops one: a row that a step is silent about is not judged,

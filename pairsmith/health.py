@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from schemas.errors import PairsmithError
+from schemas.project import Project
 from schemas.records import Seed
-from schemas.spec_file import SPEC_NAME, Project, load
+from schemas.spec_file import SPEC_NAME, load
 from schemas.store import Store
 
 GIB = 2**30
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
-OPTIONAL = ("postgres", "review", "vllm", "unsloth", "ray")
+OPTIONAL = ("postgres", "review", "vllm", "unsloth")
 
 
 class Finding(NamedTuple):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
+from typing import Any
 
 from pairsmith.teacher_search import Found
 from schemas.errors import MissingDependency, UsageError
-from schemas.spec_file import SPEC_NAME
+from schemas.spec_file import SPEC_NAME, set_keys
 
 EXAMPLES = ("image-prompts", "support-replies")
-_TEACHER = re.compile(r"^\[teacher\]\n(?:.+\n)*", re.MULTILINE)
-# Settings that other servers refuse or understand differently.
-_EMBEDDED_ONLY = re.compile(r"(?:top_k|repetition_penalty|no_repeat_ngram_size) = [\d.]+, ")
-_EMBEDDED_NOTE = re.compile(r"^# The penalties keep .+\n", re.MULTILINE)
+# Settings that other servers refuse or understand differently, and what an example says of them.
+_EMBEDDED_ONLY = ("top_k", "repetition_penalty", "no_repeat_ngram_size")
+_EMBEDDED_NOTE = (
+    "# The penalties keep a very small model from looping; only the embedded teacher counts them over generated tokens"
+    " alone.\n"
+)
 
 
 def template_folder(example: str | None) -> Path:
@@ -66,17 +67,24 @@ def write_project(folder: Path, template: Path, teacher: Found) -> list[Path]:
 
 
 def with_teacher(spec_text: str, teacher: Found) -> str:
-    """The spec with the lines of its `[teacher]` table, up to the first empty line, replaced; for any other teacher
-    than the embedded one, without the sampling settings that only that one has."""
-    lines = ["[teacher]", f"# {teacher.why}"]
-    lines += [f"url = {json.dumps(teacher.url)}", f"model = {json.dumps(teacher.model)}"]
+    """The spec with `teacher` in it; for any other than the embedded one, without the sampling settings that only that
+    one has. The rest of the file, comments included, stays as it is."""
+    values: dict[str, Any] = {"teacher.url": teacher.url, "teacher.model": teacher.model}
+    notes = {"teacher.url": [teacher.why]}
     if teacher.key_env:
-        lines.append(f"key_env = {json.dumps(teacher.key_env)}  # the name of the variable, never the key")
-        lines.append("# Fill these in to see and cap what you spend:")
-        lines += ["# usd_per_million_prompt_tokens = 0.0", "# usd_per_million_completion_tokens = 0.0"]
-    lines.append(f"concurrency = {16 if 'localhost:11434' in teacher.url else 32}")
-    if teacher.url != "embedded":
-        spec_text = _EMBEDDED_NOTE.sub("", _EMBEDDED_ONLY.sub("", spec_text))
+        values["teacher.key_env"] = teacher.key_env
+        notes["teacher.key_env"] = ["The name of the variable, never the key."]
+        prices = ["Fill these in to see what you spend:"]
+        prices += [f"usd_per_million_{kind}_tokens = 0.0" for kind in ("prompt", "completion")]
+        notes["teacher.concurrency"] = prices
+    values["teacher.concurrency"] = 16 if "localhost:11434" in teacher.url else 32
+    if teacher.url == "embedded":
+        values["teacher.attempts"] = 1
+        if "attempts" not in spec_text:
+            notes["teacher.attempts"] = ["A candidate that was cut is not asked for again: the next one is as good."]
     else:
-        lines.append("attempts = 1  # a candidate that was cut is not asked for again: the next one is as good")
-    return _TEACHER.sub(lambda _: "\n".join(lines) + "\n", spec_text, count=1)
+        values["teacher.attempts"] = None
+        spec_text = spec_text.replace(_EMBEDDED_NOTE, "")
+        ways = ("forward", "backward")
+        values |= {f"generate.{way}.sampling.{name}": None for way in ways for name in _EMBEDDED_ONLY}
+    return set_keys(spec_text, values, notes)

@@ -1,115 +1,281 @@
-"""What `run` would do next: a stage is done if its last receipt went well for exactly the inputs that it would have
-now, and for what the stage before it has made.
+"""What `run` would do next: a stage is done if its last receipt went well for exactly what would shape it now, and for
+what the stage before it has made.
 
-Inputs are hashed from the spec and from the size and time of the files that it names, so asking costs no more than
-reading the receipts. A stage that is run although it was done does no harm: each of them finds its own finished work.
+What shapes a stage is a table of settings that differ from their defaults and of files by their content, so a project
+that was copied, moved or cloned is as done as before, and what has changed can be named. A stage that is run although
+it was done does no harm: each of them finds its own finished work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import prompts
+from pairsmith import fingerprints, older
+from pairsmith.outcome import CurateOutcome, GenerateOutcome, ReviewOutcome, RunOutcome, StageOutcome
+from pairsmith.standard_input import is_terminal, piped
+from schemas.project import Project
 from schemas.records import Receipt, content_id
-from schemas.spec_file import Project
+from schemas.spec import Section, TeacherSettings
 from schemas.store import Store
 
 STAGES = ("generate", "curate", "review", "train", "evaluate")
 # What each stage works on was made by this one. Review makes nothing; it lets the dataset pass.
 _FROM = {"curate": "generate", "review": "curate", "train": "curate", "evaluate": "train"}
+# The sections of the spec that have a part in a stage.
+_SECTIONS = {
+    "generate": ("task", "seeds", "exemplars", "teacher", "generate"),
+    "curate": ("task", "seeds", "exemplars", "curate", "split"),
+    "review": ("review",),
+    "train": ("train",),
+    "evaluate": ("task", "seeds", "exemplars", "teacher", "curate", "split", "evaluate"),
+}
+_LONGEST = 80  # characters of a value that is shown as it is
+
+Shapes = dict[str, Any]
 
 
 class Step(NamedTuple):
-    """One stage, whether it is done, and why not."""
+    """One stage, whether it is done, and why not (or why it is done although it was not run)."""
 
     stage: str
     done: bool
     why: str
 
 
-def inputs(project: Project) -> dict[str, str]:
-    """stage -> hash of everything that shapes it, the stages that it works on included. Without `review` where the
-    spec has it off."""
-    spec, folder = project.spec, project.folder
-    teacher = spec.teacher
-    directions = [d for d in (spec.generate.forward, spec.generate.backward) if d.enabled]
-    own: dict[str, object] = {
-        "generate": [
-            spec.task.model_dump(mode="json"),
-            [(source.model_dump(mode="json"), _file(folder / source.path)) for source in spec.seeds],
-            [exemplar.model_dump(mode="json") for exemplar in spec.exemplars],
-            [teacher.identity or teacher.model, teacher.revision, teacher.url == "embedded", teacher.attempts]
-            + ([teacher.finish_reasons] if teacher.finish_reasons else []),
-            spec.generate.model_dump(mode="json"),
-            [prompts.load(direction.prompt, folder).ref for direction in directions],
-        ],
-        "curate": [
-            spec.review.enabled,  # the dataset card tells it
-            spec.curate.model_dump(mode="json"),
-            spec.split.model_dump(mode="json"),
-            [
-                _file(folder.joinpath(*name.partition(":")[0].split(".")).with_suffix(".py"))
-                for name in spec.curate.gates.user
-            ],
-            _file(folder / spec.curate.gates.json_schema) if spec.curate.gates.json_schema else None,
-        ],
-        "review": spec.review.model_dump(mode="json"),
-        "train": spec.train.model_dump(mode="json"),
-        "evaluate": spec.evaluate.model_dump(mode="json"),
-    }
-    chained: dict[str, str] = {}
-    for stage in STAGES:
-        chained[stage] = content_id("inputs", [chained[_FROM[stage]] if stage in _FROM else "", own[stage]])
-    if not spec.review.enabled:
-        del chained["review"]
-    return chained
+class Inputs(NamedTuple):
+    """What a stage's receipt says of its inputs; the fields of `StageOutcome`."""
+
+    inputs: str
+    shaped_by: Shapes
+    overrides: tuple[str, ...]
+    source: str
 
 
-def _file(path: Path) -> list[int] | None:
-    """Size and time of a file; None for a folder, for standard input, and for what is not there."""
-    if not path.is_file():
-        return None
-    found = path.stat()
-    return [found.st_size, found.st_mtime_ns]
+def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[Step]:
+    """Every stage in order with whether it is done; without `review` where the spec has it off. No store: nothing is.
 
-
-def inputs_of(stage: str, project: Project, store: Store) -> dict[str, str]:
-    """What a stage's receipt says of its inputs: their hash, and what the stage that it works on had made."""
-    good = [receipt for receipt in store.receipts(_FROM[stage]) if receipt.ok] if stage in _FROM else []
-    return {"inputs": inputs(project)[stage], "from": str(good[-1].facts.get("made", "")) if good else ""}
-
-
-def plan(project: Project, receipts: Sequence[Receipt], review_count: int) -> list[Step]:
-    """Every stage in order with whether it is done. `receipts` are oldest first; `review_count` is the store's."""
-    latest = {receipt.command: receipt for receipt in receipts}
+    With `stdin`, seeds that come from standard input are compared with what is piped in now, which is read for that.
+    """
+    receipts = store.receipts() if store else []
     steps: list[Step] = []
     waits_for = ""
-    for stage, now in inputs(project).items():
-        source = latest.get(_FROM.get(stage, ""))
-        made = str(source.facts.get("made", "")) if source else ""
-        why = f"after {waits_for}" if waits_for else _why_not(latest.get(stage), now, made, project.folder)
-        if not why and stage == "curate" and latest[stage].facts.get("review_count", 0) != review_count:
-            why = "people have answered since"
-        steps.append(Step(stage, not why, why))
-        waits_for = waits_for or (stage if why else "")
+    for stage in STAGES:
+        if stage == "review" and not project.spec.review.enabled:
+            continue
+        why = f"after {waits_for}" if waits_for else _why_not(stage, project, store, receipts, stdin=stdin)
+        done = not why
+        if stage == "review" and why and not waits_for and _went_on_without_people(project, receipts):
+            done, why = True, "nobody was asked (run --no-review); `pairsmith review push` asks people"
+        steps.append(Step(stage, done, why))
+        waits_for = waits_for or ("" if done else stage)
     return steps
 
 
-def _why_not(receipt: Receipt | None, now: str, made_before: str, folder: Path) -> str:
+def inputs_of(stage: str, project: Project, store: Store, *, stdin: bool = False) -> Inputs:
+    """What shapes `stage` now, and what it works on. Raises PromptError, and OSError for a file that cannot be read."""
+    receipts = store.receipts()
+    shapes = _shapes(stage, project, receipts, stdin=stdin)
+    sections = _SECTIONS[stage]
+    overrides = tuple(
+        text
+        for text in project.overrides
+        if _path(text).partition(".")[0] in sections and not _path(text).endswith("url")
+    )
+    return Inputs(content_id("inputs", shapes), shapes, overrides, _made_before(stage, receipts))
+
+
+def cause(stage: str, project: Project, store: Store) -> str:
+    """Why the last good run of `stage` is not one of the present spec; empty if it is, or if there was none."""
+    receipts = store.receipts()
+    last = _last_good(stage, receipts)
+    return _what_changed(stage, project, store, receipts, last, stdin=False) if last else ""
+
+
+def _why_not(stage: str, project: Project, store: Store | None, receipts: Sequence[Receipt], *, stdin: bool) -> str:
     """Why a stage is not done; empty if it is."""
-    if receipt is None:
+    receipt = next((receipt for receipt in reversed(receipts) if receipt.command == stage), None)
+    if receipt is None or store is None:
         return "not run yet"
     if not receipt.ok:
         return "did not finish"
-    if receipt.facts.get("inputs") != now:
-        return "its inputs have changed"
-    if receipt.facts.get("from", "") != made_before:
+    if changed := _what_changed(stage, project, store, receipts, receipt, stdin=stdin):
+        return changed
+    outcome = StageOutcome.of(receipt)
+    if outcome.source != _made_before(stage, receipts):
         return "the stage before it has made something new"
-    if receipt.facts.get("waits"):
-        return str(receipt.facts["waits"])
-    if receipt.facts.get("unanswered"):
-        return f"{receipt.facts['unanswered']} rows are still unanswered"
-    gone = [path for path in receipt.facts.get("files", []) if not (folder / path).exists()]
+    if waits := ReviewOutcome.of(receipt).waits if stage == "review" else "":
+        return waits
+    if unanswered := GenerateOutcome.of(receipt).unanswered if stage == "generate" else 0:
+        return f"{unanswered} rows are still unanswered"
+    if stage == "curate" and CurateOutcome.of(receipt).review_count != store.review_count():
+        return "people have answered since"
+    gone = [path for path in outcome.files if not (project.folder / path).exists()]
     return f"{gone[0]} is gone" if gone else ""
+
+
+def _what_changed(
+    stage: str, project: Project, store: Store, receipts: Sequence[Receipt], receipt: Receipt, *, stdin: bool
+) -> str:
+    outcome = StageOutcome.of(receipt)
+    if outcome.shaped_by is None:
+        return older.why_not(stage, receipt, project, store)
+    now = _shapes(stage, project, receipts, stdin=stdin)
+    changed = [key for key in {**outcome.shaped_by, **now} if outcome.shaped_by.get(key) != now.get(key)]
+    if not changed:
+        return ""
+    for text in project.overrides:
+        if any(_concerns(text, key) for key in changed):
+            return f"because of --set {text}"
+    for text in outcome.overrides:
+        if any(_concerns(text, key) for key in changed):
+            return f"it was run with --set {text}"
+    more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+    return f"{_shown(changed[0], project)}{more} {'have' if more else 'has'} changed"
+
+
+def _went_on_without_people(project: Project, receipts: Sequence[Receipt]) -> bool:
+    """Whether the last `run` has let the present dataset pass without people."""
+    last, curated = _last_good("run", receipts), _last_good("curate", receipts)
+    if last is None or curated is None:
+        return False
+    outcome = RunOutcome.of(last)
+    if outcome.not_reviewed is None and outcome.waits is None and last.started < curated.started:
+        return False
+    if outcome.not_reviewed is None and outcome.waits is None:
+        return older.went_on_without_people(last, project)
+    return outcome.not_reviewed == StageOutcome.of(curated).made
+
+
+def _last_good(stage: str, receipts: Sequence[Receipt]) -> Receipt | None:
+    return next((receipt for receipt in reversed(receipts) if receipt.command == stage and receipt.ok), None)
+
+
+def _made_before(stage: str, receipts: Sequence[Receipt]) -> str:
+    source = _last_good(_FROM[stage], receipts) if stage in _FROM else None
+    return StageOutcome.of(source).made if source else ""
+
+
+# What shapes a stage
+
+
+def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin: bool) -> Shapes:
+    """Name -> value of all that shapes `stage`, beside what the stage before it has made."""
+    spec, folder = project.spec, project.folder
+    shapes: Shapes = {}
+    if "task" in _SECTIONS[stage]:
+        shapes |= _settings("task", spec.task, without={"name"} if stage != "curate" else set())
+        shapes["exemplars"] = _short([exemplar.model_dump(mode="json") for exemplar in spec.exemplars])
+        shapes |= _seeds(project, receipts, stdin=stdin)
+    if "teacher" in _SECTIONS[stage]:
+        teacher = spec.teacher
+        shapes["teacher.identity"] = teacher.identity or teacher.model
+        shapes["teacher.revision"] = teacher.revision
+        shapes["teacher.embedded"] = teacher.url == "embedded"
+    if stage == "generate":
+        shapes["teacher.attempts"] = spec.teacher.attempts
+        shapes |= _settings("teacher", spec.teacher, without={*TeacherSettings.model_fields} - {"finish_reasons"})
+        shapes |= _settings("generate", spec.generate)
+        for name, way in (("forward", spec.generate.forward), ("backward", spec.generate.backward)):
+            if way.enabled:
+                shapes[f"generate.{name}.prompt"] = prompts.load(way.prompt, folder).ref
+    if "curate" in _SECTIONS[stage]:
+        gates = spec.curate.gates
+        shapes |= _settings("curate", spec.curate) if stage == "curate" else _settings("curate.gates", gates)
+        shapes |= _settings("split", spec.split)
+        shapes |= {f"curate.gates.user.{name}.content": _gate_file(folder, name) for name in gates.user}
+        shapes |= _content("curate.gates.json_schema", folder, gates.json_schema)
+        shapes |= _content("curate.score.model", folder, spec.curate.score.model)
+    if stage == "review":
+        shapes |= _settings("review", spec.review, without={"enabled"})
+        shapes |= _content("review.gold", folder, spec.review.gold)
+    if stage == "train":
+        shapes |= _settings("train", spec.train) | _content("train.base", folder, spec.train.base)
+    if stage == "evaluate":
+        shapes |= _settings("evaluate", spec.evaluate)
+    return shapes
+
+
+def _settings(name: str, section: Section, without: set[str] | None = None) -> Shapes:
+    """The settings of a section that differ from their defaults, by their dotted key."""
+
+    def flat(at: str, value: Any) -> Shapes:
+        if isinstance(value, dict) and value:
+            return {key: v for part, own in value.items() for key, v in flat(f"{at}.{part}", own).items()}
+        return {at: _short(value)}
+
+    given = section.model_dump(mode="json", exclude_defaults=True, exclude=without)
+    return flat(name, given) if given else {}
+
+
+def _seeds(project: Project, receipts: Sequence[Receipt], *, stdin: bool) -> Shapes:
+    """How each source is read and what it holds. What cannot be looked at now (standard input where nothing is piped
+    in, the hub where it does not answer) is taken to be as it was."""
+    last = _last_good("generate", receipts)
+    before = (StageOutcome.of(last).shaped_by if last else None) or {}
+    shapes: Shapes = {}
+    for number, source in enumerate(project.spec.seeds):
+        name = f"seeds.{number}"
+        shapes |= _settings(name, source, without={"path"})
+        if source.path == "-":
+            held = piped().fingerprint if stdin and not is_terminal() else None
+        elif source.format == "hub":
+            held = _hub(source.path)
+        else:
+            held = fingerprints.of_path(project.folder / source.path)
+        shapes[f"{name}.content"] = held or before.get(f"{name}.content")
+    return shapes
+
+
+_hub = cache(fingerprints.of_hub_dataset)
+
+
+def _gate_file(folder: Path, name: str) -> str:
+    stem = folder.joinpath(*name.partition(":")[0].split("."))
+    path = stem.with_suffix(".py")
+    return fingerprints.of_path(path if path.is_file() else stem / "__init__.py")
+
+
+def _content(key: str, folder: Path, name: str | None) -> Shapes:
+    """What a file or folder that a setting names holds; nothing where it names something else, such as a hub id."""
+    if name is None or not (folder / name).exists():
+        return {}
+    return {f"{key}.content": fingerprints.of_path(folder / name)}
+
+
+def _short(value: Any) -> Any:
+    """`value` if it is short and plain, else a hash of it."""
+    long = isinstance(value, list | dict) or (isinstance(value, str) and len(value) > _LONGEST)
+    return value if not long else f"#{content_id('value', value)[:12]}"
+
+
+# Naming a cause
+
+
+def _path(override: str) -> str:
+    return override.partition("=")[0].replace(" ", "")
+
+
+def _concerns(override: str, key: str) -> bool:
+    """Whether an override sets `key`, something in it, or the table that it is in."""
+    path = _path(override)
+    path = {"teacher.model": "teacher.identity", "teacher.url": "teacher.embedded"}.get(path, path)
+    if path.startswith("seeds."):
+        path = ".".join(path.split(".")[:2])
+    return f"{key}.".startswith(f"{path}.") or f"{path}.".startswith(f"{key}.")
+
+
+def _shown(key: str, project: Project) -> str:
+    """What a person calls `key`: the name of a file, or the setting's key."""
+    if not key.endswith(".content"):
+        return {"teacher.identity": "teacher.model", "teacher.embedded": "teacher.url"}.get(key, key)
+    at = key.removesuffix(".content").split(".")
+    if at[0] == "seeds" and int(at[1]) < len(project.spec.seeds):
+        path = project.spec.seeds[int(at[1])].path
+        return "standard input" if path == "-" else path
+    if at[:3] == ["curate", "gates", "user"]:
+        return f"the file of {'.'.join(at[3:])}"
+    return f"what {'.'.join(at)} names"

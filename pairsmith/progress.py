@@ -1,8 +1,6 @@
 """How a long stage is shown: a live line on a terminal, a plain line every few seconds in a pipe, nothing with --json.
 
-Every layer reports the same way: `progress(stage, numbers)`. Numbers known by name are `done` and `total` (rows or
-steps), `failed`, `in_flight`, `tokens`, `usd`; any other number is shown after them under its own name, a text as it
-is.
+What the numbers mean is told in `schemas.progress`.
 """
 
 from __future__ import annotations
@@ -10,14 +8,15 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
+
+from schemas.progress import Progress, unseen
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-Progress = Callable[[str, Mapping[str, Any]], None]
 PLAIN_EVERY_S = 5.0
 _KNOWN = ("done", "total", "failed", "in_flight", "tokens", "usd", "eta_s", "message")
 
@@ -97,7 +96,7 @@ def shown(*, silent: bool, stream: TextIO | None = None) -> Iterator[Progress]:
     """Give the callback that every layer takes, and show what it is told on `stream` (stderr)."""
     stream = stream or sys.stderr
     if silent:
-        yield lambda stage, numbers: None
+        yield unseen
     elif stream.isatty():
         with _live(stream) as progress:
             yield progress

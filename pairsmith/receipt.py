@@ -7,78 +7,61 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Generic
 
 import pairsmith
+from pairsmith.outcome import Came, Outcome
 from schemas.errors import NoWork, PairsmithError, RowCountMismatch, StoreError
-from schemas.records import Counts, Receipt, Usage, now
-from schemas.spec_file import Project
+from schemas.project import Project
+from schemas.records import Receipt, now
 from schemas.store import Store
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "aiohttp", "sqlalchemy", "rensa")
 
 
-@dataclass
-class Draft:
-    """What a command fills in while it works."""
+class Recording(Generic[Came]):
+    """Holds the outcome of a command as far as it is known, so that a receipt can be written however the command ends.
 
-    counts: Counts = field(default_factory=Counts)
-    reasons: dict[str, int] = field(default_factory=dict)
-    calls_sent: int = 0
-    calls_reused: int = 0
-    usage: Usage = field(default_factory=Usage)
-    usd: float = 0.0
-    facts: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
+    `outcome` is replaced as the command goes on; the last one counts.
+    """
 
-    def as_json(self) -> dict[str, Any]:
-        """The draft for a program."""
-        return {
-            **self.counts.model_dump(),
-            "reasons": self.reasons,
-            "calls_sent": self.calls_sent,
-            "calls_reused": self.calls_reused,
-            "usage": self.usage.model_dump(),
-            "usd": self.usd,
-            "seconds": self.seconds,
-            "facts": self.facts,
-        }
+    def __init__(self, outcome: Came) -> None:
+        self.outcome = outcome
 
 
 @contextmanager
-def recording(project: Project, store: Store, command: str) -> Iterator[Draft]:
-    """Give a draft to fill in; at the end check it and write the receipt.
+def recording(project: Project, store: Store, command: str, outcome: Came) -> Iterator[Recording[Came]]:
+    """Begin with `outcome`; at the end check what has become of it and write the receipt.
 
     Raises RowCountMismatch if the rows do not add up and NoWork if there was no row or every row failed: then the
     receipt says `ok = false`, as it does when the command itself raises.
     """
-    draft, started, clock_s = Draft(), now(), time.monotonic()
+    record, started, clock_s = Recording(outcome), now(), time.monotonic()
     error: BaseException | None = None
     try:
-        yield draft
-        _check(command, draft.counts, draft.reasons)
+        yield record
+        _check(command, record.outcome)
     except BaseException as raised:
         error = raised
         raise
     finally:
-        draft.seconds = round(time.monotonic() - clock_s, 3)
-        facts = draft.facts if error is None else {**draft.facts, "error": _told(error)}
+        record.outcome = done = replace(record.outcome, seconds=round(time.monotonic() - clock_s, 3))
         receipt = Receipt(
             command=command,
             ok=error is None,
-            counts=draft.counts,
-            reasons=draft.reasons,
-            calls_sent=draft.calls_sent,
-            calls_reused=draft.calls_reused,
-            usage=draft.usage,
-            usd=draft.usd,
-            seconds=draft.seconds,
+            counts=done.counts,
+            reasons=dict(done.reasons),
+            calls_sent=done.calls_sent,
+            calls_reused=done.calls_reused,
+            usage=done.usage,
+            usd=done.usd,
+            seconds=done.seconds,
             started=started,
             spec_hash=project.spec_hash,
             versions=versions(),
-            facts=facts,
+            facts=done.facts if error is None else {**done.facts_so_far(), "error": _sentence(error)},
         )
         # A full disk is already the error being raised; a second one from its receipt would hide it.
         hidden = (StoreError, OSError) if isinstance(error, PairsmithError) else ()
@@ -87,11 +70,12 @@ def recording(project: Project, store: Store, command: str) -> Iterator[Draft]:
             _write_file(project.folder / "receipts", receipt)
 
 
-def _told(error: BaseException) -> str:
+def _sentence(error: BaseException) -> str:
     return "stopped by Ctrl-C" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
 
 
-def _check(command: str, counts: Counts, reasons: dict[str, int]) -> None:
+def _check(command: str, outcome: Outcome) -> None:
+    counts = outcome.counts
     if not counts.conserved:
         raise RowCountMismatch(
             f"{command} took {counts.rows_in} rows in, but {counts.accepted} accepted + {counts.rejected} rejected +"
@@ -103,9 +87,10 @@ def _check(command: str, counts: Counts, reasons: dict[str, int]) -> None:
     if counts.rows_in == 0:
         raise NoWork(f"{command} had no row to work on.", fix="`pairsmith status` shows what is in the store.")
     if counts.failed == counts.rows_in:
-        told = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items(), key=lambda item: -item[1]))
+        most_first = sorted(outcome.reasons.items(), key=lambda item: -item[1])
+        given = ", ".join(f"{reason} {count}" for reason, count in most_first)
         raise NoWork(
-            f"{command}: all {counts.rows_in} rows failed" + (f" ({told})." if told else "."),
+            f"{command}: all {counts.rows_in} rows failed" + (f" ({given})." if given else "."),
             fix="`pairsmith doctor` checks the teacher; --retry-failed asks again.",
         )
 

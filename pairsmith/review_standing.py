@@ -8,11 +8,11 @@ from curate.review.adjudication import Disagreement, disagreements
 from curate.review.agreement import agreement
 from curate.review.gold import accuracies, read_gold
 from curate.review.standing import as_json, standing_of
-from pairsmith.session import Session
 from pairsmith.stages.review import judged_pool
 from schemas.errors import NoWork
+from schemas.progress import Say, unheard
+from schemas.project import Project
 from schemas.records import Json
-from schemas.spec_file import Project
 from schemas.store import Store
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 SHOWN = 5  # disagreements
 
 
-def read(session: Session, project: Project, store: Store) -> dict[str, Any]:
+def read(project: Project, store: Store, say: Say = unheard) -> dict[str, Any]:
     """The standing, why rows were routed, agreement, accuracy on gold, and what people disagree about."""
     try:
-        pool = judged_pool(session, project, store)
+        pool = judged_pool(project, store, say)
     except NoWork as nothing:
         return {"review": None, "why": str(nothing)}
     reviews = store.reviews()
@@ -60,9 +60,8 @@ def shown(project: Project, told: dict[str, Any]) -> list[RenderableType]:
     from rich.markup import escape
     from rich.table import Table
 
-    from pairsmith.receipt import Draft
     from pairsmith.screen import facts
-    from pairsmith.stages.review import summary
+    from pairsmith.stages.review import in_lines
 
     name = project.spec.task.name
     if told["review"] is None:
@@ -77,7 +76,7 @@ def shown(project: Project, told: dict[str, Any]) -> list[RenderableType]:
         f" {at['undecided']:,} to settle, {at['incomplete']:,} with too few annotators"
     )
     why = ", ".join(f"{reason} {count:,}" for reason, count in told["routed_for"].items())
-    lines = [("review", head), ("drawn for", why), *summary(Draft(facts=told))]
+    lines = [("review", head), ("drawn for", why), *in_lines(at)]
     if at["seconds_per_answer"] is not None:
         lines.append(("pace", f"{at['seconds_per_answer']:.0f} s an answer (median)"))
     parts: list[RenderableType] = [facts(lines)]

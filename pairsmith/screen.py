@@ -16,7 +16,7 @@ from schemas.records import Counts
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pairsmith.receipt import Draft
+    from pairsmith.outcome import Outcome
 
 
 def facts(rows: Iterable[tuple[str, str]], *, width: int = 11) -> RenderableType:
@@ -52,26 +52,26 @@ def reasons(counted: Mapping[str, int], *, most: int = 12) -> RenderableType:
     return grid
 
 
-def stage(name: str, draft: Draft, more: Iterable[tuple[str, str]] = ()) -> Group:
+def stage(name: str, outcome: Outcome, more: Iterable[tuple[str, str]] = ()) -> Group:
     """A stage's result: the sum, why rows were lost, what was asked and spent, and what else there is to say."""
-    parts: list[RenderableType] = [facts([(name, conservation(draft.counts))])]
-    if draft.reasons:
-        parts.append(reasons(draft.reasons))
-    parts.append(facts([*more, ("", cost(draft))]))
+    parts: list[RenderableType] = [facts([(name, conservation(outcome.counts))])]
+    if outcome.reasons:
+        parts.append(reasons(outcome.reasons))
+    parts.append(facts([*more, ("", cost(outcome))]))
     return Group(*parts)
 
 
-def cost(draft: Draft) -> str:
+def cost(outcome: Outcome) -> str:
     """What was asked, what it cost, how long it took."""
-    usage = draft.usage
-    parts = [f"{draft.calls_sent:,} requests sent"]
-    if draft.calls_reused:
-        parts.append(f"{draft.calls_reused:,} answers from the ledger")
+    usage = outcome.usage
+    parts = [f"{outcome.calls_sent:,} requests sent"]
+    if outcome.calls_reused:
+        parts.append(f"{outcome.calls_reused:,} answers from the ledger")
     if usage.completion_tokens:
         parts.append(f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens")
-    if draft.usd:
-        parts.append(f"${draft.usd:,.4f}")
-    return " · ".join([*parts, clock(draft.seconds)])
+    if outcome.usd:
+        parts.append(f"${outcome.usd:,.4f}")
+    return " · ".join([*parts, clock(outcome.seconds)])
 
 
 def verdict_mark(keep: bool | None) -> Text:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pairsmith.failures import WriteJson
-from pairsmith.progress import Progress, shown
+from pairsmith.progress import shown
 from pairsmith.stopping import Stopping
+from schemas.progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from schemas.spec_file import Project
+    from schemas.project import Project
     from schemas.store import Store
 
 

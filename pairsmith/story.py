@@ -10,8 +10,8 @@ from rich.text import Text
 
 from pairsmith.screen import facts, verdict_mark
 from schemas.errors import PairsmithError
+from schemas.project import Project
 from schemas.records import Artifact, Call, Generated, Pair, RowState, Verdict
-from schemas.spec_file import Project
 from schemas.store import Store
 
 if TYPE_CHECKING:

@@ -92,7 +92,7 @@ async def _models_at(url: str, key: str | None, timeout_s: float) -> list[str]:
 
 def _ask(url: str, key: str | None, timeout_s: float) -> list[str] | str:
     """The models at `url`, or what is wrong there as the end of a sentence."""
-    from synth.endpoint import Unanswered
+    from synth.chat_completions import Unanswered
 
     try:
         return asyncio.run(_models_at(url, key, timeout_s))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from schemas.errors import AuthError
-from schemas.records import Json, Message, Sampling
+from schemas.progress import Say
+from schemas.project import Project
 from schemas.spec import TeacherSettings
-from schemas.spec_file import Project
-from synth.chat_completions import Answer, Stopped
+from synth.embedded.weights import NAME, embedded_weights
 from synth.endpoint import Endpoint
-
-Say = Callable[[str], None]
+from synth.generators import fingerprints
 
 
 def identified(project: Project, say: Say) -> TeacherSettings:
@@ -26,8 +25,6 @@ def identified(project: Project, say: Say) -> TeacherSettings:
     teacher = project.spec.teacher
     if teacher.url != "embedded":
         return teacher
-    from synth.embedded.weights import NAME, embedded_weights
-
     named = teacher.identity or teacher.model
     if named == NAME and teacher.model == NAME and teacher.revision:
         return teacher
@@ -38,39 +35,40 @@ def identified(project: Project, say: Say) -> TeacherSettings:
     return teacher.model_copy(update={"model": NAME, "identity": None, "revision": weights.revision, **free})
 
 
+def scopes_of(project: Project, say: Say) -> list[str]:
+    """The scopes under which the candidates of the present spec stand."""
+    return list(fingerprints(project, identified(project, say)).values())
+
+
 @asynccontextmanager
 async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
-    """The teacher, ready to be asked. Raises AuthError if the variable of its key is not set, and what starting the
-    embedded model raises."""
-    if teacher.url == "embedded":
-        from synth.embedded.process import embedded
+    """The teacher, ready to be asked. Its key is read, and the embedded model is started, when the first request is
+    about to be sent: a run that has every answer already needs neither.
 
-        async with (
-            embedded(max_batch=teacher.concurrency, progress=say) as server,
-            _endpoint(server.base_url, teacher, model=server.model) as endpoint,
-        ):
+    Asking then raises AuthError if the variable of the key is not set, and what starting the embedded model raises.
+    """
+    embedded = teacher.url == "embedded"
+    async with AsyncExitStack() as running:
+
+        async def start() -> tuple[str, str | None]:
+            if not embedded:
+                return teacher.url, _key(teacher)
+            from synth.embedded import process
+
+            server = await running.enter_async_context(process.embedded(max_batch=teacher.concurrency, progress=say))
+            return server.base_url, None
+
+        endpoint = Endpoint(
+            teacher.url,
+            NAME if embedded else teacher.model,
+            key_env=teacher.key_env,
+            timeout_s=teacher.timeout_s,
+            retries=teacher.retries,
+            concurrency=teacher.concurrency,
+            start=start,
+        )
+        async with endpoint:
             yield endpoint
-        return
-    async with _endpoint(teacher.url, teacher, key=_key(teacher)) as endpoint:
-        yield endpoint
-
-
-class Asleep(Endpoint):
-    """A stand-in for a run that may have every answer already: it sends nothing and starts no child process. Where it
-    is asked after all it says so in `was_asked`, and the question stays open."""
-
-    was_asked = False
-
-    async def ask(
-        self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None
-    ) -> Answer:
-        self.was_asked = True
-        raise Stopped
-
-
-def asleep(teacher: TeacherSettings) -> Asleep:
-    """The teacher's stand-in."""
-    return Asleep("http://127.0.0.1:9/v1" if teacher.url == "embedded" else teacher.url, teacher.model)
 
 
 def _key(teacher: TeacherSettings) -> str | None:
@@ -84,15 +82,3 @@ def _key(teacher: TeacherSettings) -> str | None:
             fix=f"Set it to the key of {teacher.url}: export {teacher.key_env}=...",
         )
     return key
-
-
-def _endpoint(url: str, teacher: TeacherSettings, *, model: str | None = None, key: str | None = None) -> Endpoint:
-    return Endpoint(
-        url,
-        model or teacher.model,
-        key=key,
-        key_env=teacher.key_env,
-        timeout_s=teacher.timeout_s,
-        retries=teacher.retries,
-        concurrency=teacher.concurrency,
-    )

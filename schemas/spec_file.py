@@ -5,8 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,30 +13,16 @@ from pydantic import BaseModel, ValidationError
 
 from schemas import old_keys
 from schemas.errors import SpecError
-from schemas.records import content_id
+from schemas.project import Project
 from schemas.spec import Spec
 
 SPEC_NAME = "pairsmith.toml"
 
 
-@dataclass(frozen=True)
-class Project:
-    """A folder with a spec file in it. Paths in the spec are relative to `folder`. `notices` are sentences about the
-    file for the person who wrote it, such as keys that have a new name."""
-
-    folder: Path
-    spec: Spec
-    notices: tuple[str, ...] = ()
-
-    @property
-    def spec_hash(self) -> str:
-        return content_id("spec", self.spec.model_dump(mode="json"))
-
-
 def load(folder: Path, overrides: Sequence[str] = ()) -> Project:
     """Read `folder/pairsmith.toml`, apply `a.b=value` overrides (TOML values; a bare word is a string), check it.
 
-    Raises SpecError naming the file, the line and the key of the first mistake. Comments and order are not kept.
+    Raises SpecError naming the file, the line and the key of the first mistake.
     """
     path = folder / SPEC_NAME
     try:
@@ -50,6 +35,12 @@ def load(folder: Path, overrides: Sequence[str] = ()) -> Project:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"cannot be read: {error}.", where=str(path), fix="Save it as a UTF-8 text file.") from None
+    return parse(text, folder, overrides)
+
+
+def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
+    """The project that a spec file with `text` makes of `folder`; nothing is read or written. Raises as `load` does."""
+    path = folder / SPEC_NAME
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -60,9 +51,50 @@ def load(folder: Path, overrides: Sequence[str] = ()) -> Project:
     set_keys = [_override(raw, item) for item in overrides]
     notices += old_keys.renamed(raw)
     try:
-        return Project(folder, Spec.model_validate(raw), tuple(f"{path}: {notice}" for notice in notices))
+        told = tuple(f"{path}: {notice}" for notice in notices)
+        return Project(folder, Spec.model_validate(raw), tuple(overrides), told)
     except ValidationError as error:
         raise _explained(error, raw, path, text, set_keys) from None
+
+
+def set_keys(text: str, values: Mapping[str, Any], notes: Mapping[str, Sequence[str]] | None = None) -> str:
+    """`text` with the dotted keys of `values` set, or taken out where the value is None; all else, comments and order
+    included, stays as it is.
+
+    A part of a key that is a number names an entry of a list. A table that is missing is added at the end. `notes` are
+    lines of comment to put above a key. The result is not checked: `parse` does that. Raises SpecError where `text` is
+    not TOML or a key leads through a value that is no table.
+    """
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        document = tomlkit.parse(text)
+    except TOMLKitError as error:
+        raise SpecError(f"is not valid TOML: {error}.", where=SPEC_NAME, fix="Mend that line.") from None
+    for key, value in values.items():
+        *path, last = key.split(".")
+        table: Any = document
+        for part in path:
+            if isinstance(table, dict) and part not in table:
+                if value is None:
+                    break
+                table[part] = tomlkit.table()
+            table = table[int(part)] if isinstance(table, list) else table[part]
+            if not isinstance(table, dict | list):
+                raise SpecError(f"'{key}' cannot be set: '{part}' is a value, not a table.", where=SPEC_NAME)
+        else:
+            place: Any = int(last) if isinstance(table, list) else last
+            if value is not None:
+                table[place] = value
+            elif isinstance(table, list) or place in table:
+                del table[place]
+    lines = tomlkit.dumps(document).split("\n")
+    for key, above in (notes or {}).items():
+        at = key_line("\n".join(lines), key.split("."))
+        if at is not None:
+            lines[at - 1 : at - 1] = [f"# {line}" for line in above]
+    return "\n".join(lines)
 
 
 def _override(raw: dict[str, Any], item: str) -> tuple[str, ...]:

@@ -11,9 +11,9 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import aiohttp
 import orjson
@@ -40,22 +40,10 @@ from synth.chat_completions import (
 from synth.proxy import proxy_for
 from synth.redaction import without_key, without_user_info
 
-__all__ = [
-    "Answer",
-    "Broken",
-    "Check",
-    "Endpoint",
-    "Refused",
-    "ServerFault",
-    "Stopped",
-    "Throttled",
-    "TimedOut",
-    "Unanswered",
-]
-
 MAX_BACKOFF_S = 30.0
 MAX_RETRY_AFTER_S = 600.0
 FIRST_CONNECT_TRIES = 3
+Start = Callable[[], Coroutine[Any, Any, tuple[str, str | None]]]
 
 
 class Check(NamedTuple):
@@ -74,6 +62,10 @@ class Endpoint:
     of full-jitter exponential backoff (uniform in [0, min(30 s, backoff_s * 2**i)]; "Exponential Backoff And Jitter",
     AWS Architecture Blog, 2015) or of Retry-After if that is longer.
 
+    `start`, where given, is awaited once, before the first request, and gives the address and the key in place of `url`
+    and `key`: so nothing is started, and no key is needed, for work whose every answer is in the store already. What it
+    raises, every request raises.
+
     Counters: `sent` (HTTP requests for completions, retries included), `retries_by_kind`.
     """
 
@@ -88,19 +80,19 @@ class Endpoint:
         retries: int = 5,
         concurrency: int = 32,
         backoff_s: float = 0.5,
+        start: Start | None = None,
     ) -> None:
-        self.url = base_url(url)
         self.model = model
         self.sent = 0
         self.retries_by_kind: Counter[str] = Counter()
         self.draining = asyncio.Event()
-        self._key = (key or "").strip()
         self._key_env = key_env
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(timeout_s, 15.0))
         self._retries = retries
         self._concurrency = concurrency
         self._backoff_s = backoff_s
-        self._completions = f"{self.url}/chat/completions"
+        self._start = start
+        self._starting: asyncio.Task[tuple[str, str | None]] | None = None
         self._session: aiohttp.ClientSession | None = None
         self._connected = False
         self._given_up_in_a_row = 0
@@ -108,9 +100,17 @@ class Endpoint:
         self._n_worked = False
         self._n_refused = 0
         self._max_tokens_name = "max_tokens"
+        self.url, self._key = url, ""
+        if start is None:
+            self._reach_at(url, key)
+
+    def _reach_at(self, url: str, key: str | None) -> None:
+        self.url = base_url(url)
+        self._key = (key or "").strip()
+        self._completions = f"{self.url}/chat/completions"
         if any(ord(c) < 33 or ord(c) > 126 for c in self._key):
             raise AuthError(
-                f"The key in {key_env or 'the key variable'} holds a blank or a non-ASCII character.",
+                f"The key in {self._key_env or 'the key variable'} holds a blank or a non-ASCII character.",
                 why="It could not be sent as an HTTP header.",
                 fix="Set the variable to the key alone.",
             )
@@ -119,7 +119,6 @@ class Endpoint:
         return f"Endpoint(url={self.url!r}, model={self.model!r}, key={'set' if self._key else 'none'})"
 
     async def __aenter__(self) -> Self:
-        self._open()
         return self
 
     async def __aexit__(
@@ -127,7 +126,14 @@ class Endpoint:
     ) -> None:
         await self.close()
 
-    def _open(self) -> aiohttp.ClientSession:
+    async def _open(self) -> aiohttp.ClientSession:
+        if self._start is not None:
+            if self._starting is None:
+                self._starting = asyncio.ensure_future(self._start())
+            found = await asyncio.shield(self._starting)
+            if self._start is not None:
+                self._reach_at(*found)
+                self._start = None
         if self._session is None:
             headers = {"Content-Type": "application/json", "User-Agent": "pairsmith"}
             if self._key:
@@ -142,7 +148,10 @@ class Endpoint:
         return self._session
 
     async def close(self) -> None:
-        """Close the connections. Safe to call twice."""
+        """Close the connections. Safe to call twice. The caller ends what `start` has started."""
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.wait((self._starting,))
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -162,6 +171,7 @@ class Endpoint:
         cut or timed out, after all retries) and Refused (400) for this row alone; AuthError, Unreachable and
         TeacherError stop a run. Stopped after `drain()`.
         """
+        await self._open()
         body = self._body(messages, sampling, n, schema)
         tries = 0
         while True:
@@ -239,7 +249,7 @@ class Endpoint:
         return answer if answer.choices else answer._replace(body=without_key(answer.body, self._key))
 
     async def _exchange(self, method: str, url: str, data: bytes | None = None) -> tuple[int, Mapping[str, str], bytes]:
-        session = self._session or self._open()
+        session = self._session or await self._open()
         try:
             async with session.request(method, url, data=data, allow_redirects=False) as response:
                 content = await response.read()
@@ -358,6 +368,7 @@ class Endpoint:
 
     async def models(self) -> list[str]:
         """The ids that `GET /models` lists, in its order. Raises AuthError, TeacherError or Unanswered."""
+        await self._open()
         status, _, content = await self._exchange("GET", f"{self.url}/models")
         raw, error = error_body(content)
         told = f"HTTP {status}: {one_line(self._shown(str(error.get('message', ''))))}".rstrip(": ")

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 from schemas.errors import StoreError
 from schemas.failpoints import failpoint
+from schemas.progress import Progress
 from schemas.records import Counts, Pair, Record, Seed
 from schemas.store import Store
 from synth.chat_completions import Stopped
 from synth.generators import Generator
 
 Accept = Callable[[Pair], Awaitable[bool | None]]
-Progress = Callable[[str, dict[str, float]], None]
 
 _PROGRESS_EVERY_S = 0.1
 

@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from prompts import OLD_NAMES, Prompt
+from prompts import OLD_NAMES, Prompt, load
 from schemas.errors import PromptError
+from schemas.project import Project
 from schemas.records import Candidate, Generated, Messages, Pair, Reason, Sampling, Seed, content_id, identity
-from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, TaskSettings
+from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, TaskSettings, TeacherSettings
 from synth.answers import clean
 from synth.ledger import Completion, Ledger, Miss
 
@@ -55,7 +56,7 @@ def forward(
     prompt file binds the answers.
     """
     render = rendering(prompt, task, exemplars, {"input": _TWO_TEXTS})
-    named = fingerprint("forward", task, exemplars, settings, prompt, ledger)
+    named = fingerprint("forward", task, exemplars, settings, prompt, ledger.teacher)
 
     async def outcomes(seed: Seed) -> AsyncIterator[Outcome]:
         answers = await ledger.complete(render(input=seed.text), settings.sampling, settings.n, prompt.schema)
@@ -75,7 +76,7 @@ def backward(
     language. Sample i of a seed is level i, which the pair names in `meta`.
     """
     render = rendering(prompt, task, exemplars, {"output": _TWO_TEXTS, "level": settings.levels})
-    named = fingerprint("backward", task, exemplars, settings, prompt, ledger)
+    named = fingerprint("backward", task, exemplars, settings, prompt, ledger.teacher)
 
     async def outcomes(seed: Seed) -> AsyncIterator[Outcome]:
         chats = [render(output=seed.text, level=level) for level in settings.levels]
@@ -103,7 +104,7 @@ def fingerprint(
     exemplars: Sequence[Exemplar],
     settings: ForwardSettings | BackwardSettings,
     prompt: Prompt,
-    ledger: Ledger,
+    teacher: TeacherSettings,
 ) -> str:
     """`Candidate.scope`: a hash of all that shapes a generator's pairs.
 
@@ -117,9 +118,26 @@ def fingerprint(
         [[e.input, e.output] for e in exemplars],
         identity(settings.sampling),
         list(settings.levels) if isinstance(settings, BackwardSettings) else None,
-        [ledger.identity, ledger.revision],
+        [teacher.identity or teacher.model, teacher.revision],
     ]
     return content_id("scope", [generator, shapes])
+
+
+def fingerprints(project: Project, teacher: TeacherSettings) -> dict[str, str]:
+    """generator -> the scope of its candidates under the present spec, for each that is enabled. Asks nobody.
+
+    `teacher` is the spec's with its revision. Raises PromptError.
+    """
+    spec = project.spec
+    ways: dict[Name, ForwardSettings | BackwardSettings] = {
+        "forward": spec.generate.forward,
+        "backward": spec.generate.backward,
+    }
+    return {
+        name: fingerprint(name, spec.task, spec.exemplars, way, load(way.prompt, project.folder), teacher)
+        for name, way in ways.items()
+        if way.enabled
+    }
 
 
 class _Place(NamedTuple):

@@ -72,6 +72,7 @@ class Ledger:
         concurrency: int | None = None,
         keep_asking: bool = False,
     ) -> None:
+        self.teacher = teacher
         self.identity = teacher.identity or teacher.model
         self.revision = teacher.revision
         self.concurrency = concurrency or teacher.concurrency

@@ -10,19 +10,17 @@ can read.
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from schemas.errors import MissingDependency, PairsmithError
+from schemas.files import replaced_folder
+from schemas.progress import Progress, unseen
 from schemas.records import content_id
 from train.quiet import quiet
 
-Progress = Callable[[str, dict[str, Any]], None]
 Method = Literal["lora", "qlora"]
 
 _WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
@@ -39,7 +37,7 @@ class Base:
     hash: str
 
 
-def find_base(base: str, project_folder: Path, progress: Progress | None = None) -> Base:
+def find_base(base: str, project_folder: Path, progress: Progress = unseen) -> Base:
     """The model that `train.base` names: `embedded`, a folder (relative to the project), or a hub id.
 
     Raises MissingDependency when a hub id cannot be fetched, PairsmithError when a folder holds no safetensors model.
@@ -47,8 +45,7 @@ def find_base(base: str, project_folder: Path, progress: Progress | None = None)
     if base == "embedded":
         from synth.embedded.weights import embedded_weights
 
-        say = (lambda message: progress("weights", {"message": message})) if progress else (lambda message: None)
-        folder = embedded_weights(say).folder
+        folder = embedded_weights(lambda message: progress("weights", {"message": message})).folder
         return Base("HuggingFaceTB/SmolLM2-135M-Instruct", folder, hash_model(folder))
     folder = project_folder / base
     if folder.is_dir():
@@ -201,15 +198,9 @@ def weights_for_adapter(base: Base, method: Method) -> Path:
     folder = cache_folder() / f"{base.folder.name}-nf4-{name}"
     if folder.is_dir():
         return folder
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    with quiet():
+    # Where another process is faster, its folder is replaced by an equal one.
+    with replaced_folder(folder) as partial, quiet():
         _write_dequantised(base, partial)
-    try:
-        partial.rename(folder)
-    except OSError:
-        # Another process was faster; what it wrote is the same.
-        shutil.rmtree(partial)
     return folder
 
 

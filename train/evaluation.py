@@ -10,7 +10,6 @@ an evaluation that was stopped goes on, and one that is done sends nothing.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -23,11 +22,13 @@ import orjson
 from curate.split import held_out_inputs
 from schemas.blocking import run
 from schemas.errors import NoWork, PairsmithError
+from schemas.files import replaced
+from schemas.progress import Progress, unseen
+from schemas.project import Project
 from schemas.records import Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings
-from schemas.spec_file import Project
 from schemas.store import Store
-from train.base_model import Base, Progress, find_base, weights_for_adapter
+from train.base_model import Base, find_base, weights_for_adapter
 from train.checks import Check, Checks, checks_for, checks_of
 from train.interview import Answers, Interview, OpenTeacher, summed
 from train.metrics import (
@@ -66,7 +67,7 @@ def evaluate(
     style: str | None = None,
     exemplars: Sequence[tuple[str, str]] = (),
     store: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = unseen,
     **settings: Any,
 ) -> Evaluation:
     """Measure `trained` (see `train.fine_tune`) beside its base on `inputs`, which training must not have seen.
@@ -177,7 +178,7 @@ async def measured_once(
     store: Store,
     out_dir: Path,
     open_teacher: OpenTeacher | None = None,
-    progress: Progress | None = None,
+    progress: Progress = unseen,
 ) -> Evaluation:
     """`measured`, kept as `out_dir/<evaluation id>.json`; if that is there already, it is read and nothing is asked."""
     path = out_dir / f"{plan.id}.json"
@@ -193,7 +194,7 @@ async def measured(
     plan: EvaluationPlan,
     store: Store,
     open_teacher: OpenTeacher | None = None,
-    progress: Progress | None = None,
+    progress: Progress = unseen,
 ) -> Evaluation:
     """Ask every system of `plan`, judge the answers, and draw the conclusions.
 
@@ -262,10 +263,6 @@ def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) 
 
 def _write(path: Path, evaluation: Evaluation) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
     body = evaluation.model_dump(mode="json", exclude={"path", "reused"})
-    with partial.open("wb") as written:
-        written.write(orjson.dumps(body, option=orjson.OPT_INDENT_2))
-        written.flush()
-        os.fsync(written.fileno())
-    partial.rename(path)
+    with replaced(path) as partial:
+        partial.write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))

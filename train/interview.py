@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple
 
+from schemas.progress import Progress
 from schemas.records import Call, Message, Seed, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
@@ -15,7 +16,6 @@ from synth.embedded.process import embedded
 from synth.endpoint import Endpoint
 from synth.ledger import Completion, Ledger, Miss
 from train.adapter_check import check_adapter
-from train.base_model import Progress
 from train.checks import Checks
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
@@ -43,7 +43,7 @@ class Round(NamedTuple):
 class Interview:
     """Asks systems one after another, each about all seeds at the same time, and judges the answers."""
 
-    def __init__(self, plan: EvaluationPlan, store: Store, progress: Progress | None) -> None:
+    def __init__(self, plan: EvaluationPlan, store: Store, progress: Progress) -> None:
         self._plan, self._store, self._progress = plan, store, progress
         self._samples = {"sampled": plan.spec.evaluate.samples, "greedy": 1}
         self._done, self._total = 0, plan.answers_per_system * len(plan.systems)
@@ -92,9 +92,8 @@ class Interview:
             )
             outputs.append(blank if call is None else _judged(blank, call, self._plan.checks, seed))
         self._done += len(outputs)
-        if self._progress is not None:
-            numbers = {"done": self._done, "total": self._total, "system": system.name, "mode": mode}
-            self._progress("evaluate", {**numbers, "tokens": ledger.usage.completion_tokens})
+        numbers = {"done": self._done, "total": self._total, "system": system.name, "mode": mode}
+        self._progress("evaluate", {**numbers, "tokens": ledger.usage.completion_tokens})
         return Answers(outputs, summed([_share_of(call, samples) for call in calls if call is not None]))
 
     def _call_that_counts(self, system: System, answer: Completion | Miss) -> Call | None:

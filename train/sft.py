@@ -8,7 +8,6 @@ starts again from its first step: at this scale that costs less than keeping opt
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -18,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.errors import NoWork, PairsmithError
 from schemas.failpoints import failpoint
+from schemas.files import replaced_folder
+from schemas.progress import Progress, unseen
 from schemas.records import content_id, identity
 from schemas.spec import TrainSettings
-from train.base_model import Base, Progress, find_base, load_for_training, load_tokenizer, weights_for_adapter
+from train.base_model import Base, find_base, load_for_training, load_tokenizer, weights_for_adapter
 from train.dataset import Data, Dataset, Row, dataset_of, refuse_unusable
 from train.mask import assert_completion_only, plain_preview
 from train.model_card import model_card
@@ -40,7 +41,7 @@ def fine_tune(
     *,
     out: str | Path = "adapters",
     system_prompt: str = "",
-    progress: Progress | None = None,
+    progress: Progress = unseen,
     **settings: Any,
 ) -> TrainResult:
     """Tune an adapter of `base` on `data` and save it as `out/<adapter id>`, which the result names as its `folder`.
@@ -55,7 +56,7 @@ def fine_tune(
 
 
 def tune(
-    base: Base, dataset: Dataset, settings: TrainSettings, out_dir: Path, progress: Progress | None = None
+    base: Base, dataset: Dataset, settings: TrainSettings, out_dir: Path, progress: Progress = unseen
 ) -> TrainResult:
     """Train an adapter on `dataset.train` and save it as `out_dir/<adapter id>`; `dataset.validation` is measured.
 
@@ -71,15 +72,12 @@ def tune(
     tokenizer = load_tokenizer(base)
     refuse_unusable(dataset.train, tokenizer, settings.max_length, "train")
     refuse_unusable(dataset.validation, tokenizer, settings.max_length, "validation")
-    partial = out_dir / f".{name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    with quiet():
-        result = _train(base, tokenizer, dataset, settings, partial, progress)
-    failpoint("mid_train")
-    (partial / "README.md").write_text(model_card(result), encoding="utf-8")
-    write_result(partial, result)
-    _publish(partial, folder)
+    with replaced_folder(folder) as partial:
+        with quiet():
+            result = _train(base, tokenizer, dataset, settings, partial, progress)
+        failpoint("mid_train")
+        (partial / "README.md").write_text(model_card(result), encoding="utf-8")
+        write_result(partial, result)
     # The first time for a base this takes seconds and space; better here than when the answers are waited for.
     weights_for_adapter(base, settings.method)
     return result.model_copy(update={"folder": str(folder)})
@@ -92,7 +90,7 @@ def adapter_id(dataset_id: str, settings: TrainSettings, base_hash: str) -> str:
 
 
 def _train(
-    base: Base, tokenizer: Any, dataset: Dataset, settings: TrainSettings, folder: Path, progress: Progress | None
+    base: Base, tokenizer: Any, dataset: Dataset, settings: TrainSettings, folder: Path, progress: Progress
 ) -> TrainResult:
     """Load, check the mask of what TRL made of the rows, train, check that something was learned, save."""
     from transformers import set_seed
@@ -184,18 +182,3 @@ def _peak_gib() -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**30 if sys.platform == "darwin" else 2**20)
-
-
-def _publish(partial: Path, folder: Path) -> None:
-    """Make the finished folder appear under its name at once, after its files are on the disk."""
-    for path in partial.iterdir():
-        with path.open("rb") as written:
-            os.fsync(written.fileno())
-    if folder.exists():
-        shutil.rmtree(folder)
-    partial.rename(folder)
-    directory = os.open(folder.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

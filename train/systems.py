@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import prompts
 from prompts import Prompt
+from schemas.project import Project
 from schemas.records import Json, Message, Messages, Sampling, Seed, content_id, identity
 from schemas.spec import Exemplar, Spec, TeacherSettings
-from schemas.spec_file import Project
 from synth.generators import rendering
 from train.checks import Checks
 from train.metrics import TUNED, Decoding, Mode

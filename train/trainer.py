@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from schemas.progress import Progress
 from schemas.spec import TrainSettings
-from train.base_model import Progress
 from train.dataset import Dataset
 from train.mask import IGNORED
 from train.results import Step, Validation
@@ -119,7 +119,7 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types
 class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
     """Collects the curve, the validation losses and the tokens seen, and reports each step."""
 
-    def __init__(self, progress: Progress | None) -> None:
+    def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self.curve: list[Step] = []
         self.validation: list[Validation] = []
@@ -145,8 +145,6 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
             self._report(state, {})
 
     def _report(self, state: Any, extra: dict[str, Any]) -> None:
-        if self.progress is None:
-            return
         done, total = int(state.global_step), int(state.max_steps)
         elapsed_s = time.monotonic() - self._started
         numbers: dict[str, Any] = {"done": done, "total": total, "epoch": round(float(state.epoch or 0), 2)}

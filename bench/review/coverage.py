@@ -18,7 +18,8 @@ from typing import NamedTuple
 from curate.review.estimate import accept_share
 from curate.review.router import RouterRow, divide, draw, frames
 from curate.review.shares import strata
-from schemas.records import RoutingReason, content_id
+from schemas.records import content_id
+from schemas.reviews import RoutingReason
 from schemas.spec import ReviewShares
 
 

@@ -33,8 +33,9 @@ from curate.review.pull import pull
 from curate.review.push import push, route
 from curate.review.queues import Argilla
 from curate.review.task import record, settings
+from schemas.project import Project
 from schemas.records import Candidate, Generated, Pair, Sampling, Seed
-from schemas.spec_file import Project, load
+from schemas.spec_file import load
 from schemas.store import Store
 
 SPEC = """

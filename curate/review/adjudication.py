@@ -13,7 +13,6 @@ from curate.review.decision import decide, standing
 from curate.review.pool import Pool
 from curate.review.push import (
     ADJUDICATION,
-    Progress,
     PushResult,
     base_name,
     conversations,
@@ -24,8 +23,10 @@ from curate.review.push import (
 )
 from curate.review.queues import Argilla
 from curate.review.task import record
-from schemas.records import Json, Pair, Reason, Review
-from schemas.spec_file import Project
+from schemas.progress import Progress
+from schemas.project import Project
+from schemas.records import Json, Pair, Reason
+from schemas.reviews import Review
 from schemas.store import Store
 
 

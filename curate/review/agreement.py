@@ -17,7 +17,7 @@ from typing import Any
 
 from curate.review.decision import standing
 from curate.review.people import display_names
-from schemas.records import Review
+from schemas.reviews import Review
 
 _RESAMPLES = 2_000
 _UNDEFINED = 0.1

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from curate.review import supervisor
 from curate.review.address import local_url
-from curate.review.environment import ARGILLA_VERSION, SERVER_CODE, Progress, fingerprint
+from curate.review.environment import ARGILLA_VERSION, SERVER_CODE, fingerprint
 from schemas.errors import ReviewError
+from schemas.progress import Progress
 
 OWNER = "pairsmith"
 _MIGRATE_TIMEOUT_S = 300.0

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.records import Edited, Pair, Reason, Review
+from schemas.records import Edited, Pair, Reason
+from schemas.reviews import Review
 
 
 @dataclass(frozen=True)

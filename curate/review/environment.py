@@ -8,13 +8,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import MissingDependency, ReviewError
-
-Progress = Callable[[str, Mapping[str, Any]], None]
+from schemas.progress import Progress
 
 SERVER_CODE = Path(__file__).parents[1] / "argilla_server"
 ARGILLA_VERSION = "2.8.0"

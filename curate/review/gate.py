@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 
 from curate.review.decision import standing
 from curate.review.estimate import Advice, Share, rows_until
-from schemas.records import Pair, Review
+from schemas.records import Pair
+from schemas.reviews import Review
 
 State = Literal["open", "rejected", "exhausted", "asking"]
 UNEXPLAINED = "no reason given"

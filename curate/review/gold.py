@@ -15,8 +15,9 @@ from curate.review.decision import standing
 from curate.review.estimate import binomial
 from curate.review.people import display_names
 from schemas.errors import InputError
-from schemas.records import Imported, Pair, Review, content_id
-from schemas.spec_file import Project
+from schemas.project import Project
+from schemas.records import Imported, Pair, content_id
+from schemas.reviews import Review
 
 _OLD_KEYS = {"simple": "input", "enhanced": "output"}
 _VERDICTS = ("accept", "reject", "edit")

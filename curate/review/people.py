@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from schemas.records import Alias, Review
+from schemas.reviews import Alias, Review
 
 if TYPE_CHECKING:
     from curate.review.pull import Response, Role

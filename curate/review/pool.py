@@ -13,8 +13,8 @@ from curate.gates import gates_for
 from curate.review.router import RouterRow
 from curate.selection import ranked
 from curate.steps import each
+from schemas.project import Project
 from schemas.records import Pair, Verdict
-from schemas.spec_file import Project
 from schemas.store import Store
 
 

@@ -8,7 +8,7 @@ pause of more than `PAUSE_S`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -20,15 +20,16 @@ from curate.review.queues import Argilla
 from curate.review.task import LETTERS, THIS
 from schemas.errors import ReviewError
 from schemas.failpoints import failpoint
-from schemas.records import Json, Pair, Record, Review, now
-from schemas.spec_file import Project
+from schemas.progress import Progress
+from schemas.project import Project
+from schemas.records import Json, Pair, Record, now
+from schemas.reviews import Review
 from schemas.store import Store
 from schemas.store.store import under_alias
 
 PAUSE_S = 600.0
 SIMULATED = "simulated-"  # annotators whose name begins so are programs; their answers decide nothing
 Role = Literal["annotator", "adjudicator"]
-Progress = Callable[[str, Json], None]
 
 
 @dataclass(frozen=True)

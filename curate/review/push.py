@@ -19,11 +19,12 @@ from curate.review.standing import standing_of
 from curate.review.task import bad_examples, guidelines, record, settings
 from schemas.errors import ReviewError
 from schemas.failpoints import failpoint
-from schemas.records import Json, Message, Pair, Review, Routed, RoutingReason
-from schemas.spec_file import Project
+from schemas.progress import Progress
+from schemas.project import Project
+from schemas.records import Json, Message, Pair
+from schemas.reviews import Review, Routed, RoutingReason
 from schemas.store import Store
 
-Progress = Callable[[str, Json], None]
 SHARED, ADJUDICATION = "-shared", "-adjudication"
 _BULK = 50
 _GOLD_SHARE = 0.1  # of a batch

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from schemas.records import Draw, Routed, RoutingReason, content_id
+from schemas.records import content_id
+from schemas.reviews import Draw, Routed, RoutingReason
 from schemas.spec import ReviewShares
 
 # In this order: the first reason of a row is the one it is counted under where only one can be.

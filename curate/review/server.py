@@ -26,8 +26,9 @@ from urllib.parse import urlsplit
 from curate.review import supervisor
 from curate.review.address import answering_at, local_url, who_am_i
 from curate.review.children import OWNER, forget_shell, keep_private, ready_database, server_variables, supervise
-from curate.review.environment import ARGILLA_VERSION, Progress, ensure_environment, fingerprint, quiet
+from curate.review.environment import ARGILLA_VERSION, ensure_environment, fingerprint, quiet
 from schemas.errors import ReviewError
+from schemas.progress import Progress
 
 _DATA_BYTES = 100_000_000
 _FULL_BYTES = 1_000_000

@@ -12,8 +12,8 @@ from curate.review.pool import Pool
 from curate.review.router import routed_ids
 from curate.review.shares import Shares, shares
 from schemas.errors import MissingDependency
+from schemas.project import Project
 from schemas.records import Json
-from schemas.spec_file import Project
 from schemas.store import Store
 
 

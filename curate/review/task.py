@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from curate.review.pool import Pool
-from schemas.records import Json, Message, Pair, Review, RoutingReason, Verdict
-from schemas.spec_file import Project
+from schemas.project import Project
+from schemas.records import Json, Message, Pair, Verdict
+from schemas.reviews import Review, RoutingReason
 
 VERDICTS = {"accept": "Accept", "reject": "Reject", "edit": "Edit"}
 LETTERS = "ABCDEFGH"  # the other candidates; more are not shown

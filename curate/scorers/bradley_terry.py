@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import random
 import re
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from curate.scorers.damage import FAMILIES, damage
+from schemas.files import replaced_folder
 from schemas.records import content_id
 
 if TYPE_CHECKING:
@@ -124,15 +124,11 @@ def fit(
     }
     # A length rule that does worse than a coin on unseen damage is no baseline: the coin is.
     facts["beats_length"] = facts["low"] > max(facts["length_only"], 0.5)
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    if facts["beats_length"]:
-        model.save_reward_model(temporary, _head(full, found, states, facts["l2"]))
-    facts["seconds"] = round(time.monotonic() - started, 1)
-    (temporary / "fit.json").write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2))
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    with replaced_folder(folder) as partial:
+        if facts["beats_length"]:
+            model.save_reward_model(partial, _head(full, found, states, facts["l2"]))
+        facts["seconds"] = round(time.monotonic() - started, 1)
+        (partial / "fit.json").write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2))
     return Fitted(folder, facts)
 
 

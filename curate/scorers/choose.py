@@ -21,11 +21,10 @@ from curate.scorers.relevance import FORM, relevance_scorer
 from curate.scorers.reward import reward_scorer
 from curate.split import split_of
 from schemas.errors import MissingDependency
+from schemas.progress import Progress
+from schemas.project import Project
 from schemas.records import Pair, Seed, content_id
-from schemas.spec_file import Project
 from synth.embedded.weights import Weights, folder_weights
-
-Progress = Callable[[str, dict[str, Any]], None]
 
 
 class Server(Protocol):

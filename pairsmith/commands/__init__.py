@@ -27,6 +27,8 @@ COMMANDS = (
     ("rows", "Look", "List rows with what became of them, and why."),
     ("explain", "Look", "Tell the whole story of one pair."),
 )
+# These are made from the table of stages.
+_STAGES = ("generate", "curate", "train", "evaluate", "export")
 
 
 class LazyGroup(click.Group):
@@ -38,6 +40,10 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
+        if cmd_name in _STAGES:
+            from pairsmith.commands.stage import command_of
+
+            return command_of(cmd_name)
         command: click.Command = import_module(f"pairsmith.commands.{cmd_name}").command
         return command
 

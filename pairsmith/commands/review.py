@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from curate.review.server import ServerStatus
-    from pairsmith.receipt import Draft
+    from pairsmith.outcome import PullOutcome
 
 
 class _InOrder(click.Group):
@@ -50,10 +51,11 @@ def up(session: Session, port: int, host: str, database_url: str | None, redis_u
     and goes on in the background until `pairsmith review down`. One server serves all your projects.
     """
     from curate.review.children import OWNER
+    from curate.review.server import up as start
     from pairsmith.screen import facts
-    from pairsmith.stages.review import own_server
 
-    server = own_server(session, port=port, host=host, database_url=database_url, redis_url=redis_url)
+    with session.progress() as progress:
+        server = start(port=port, host=host, database_url=database_url, redis_url=redis_url, progress=progress)
     data = {
         "command": "review up",
         "url": server.url,
@@ -78,7 +80,8 @@ def invite(session: Session, names: tuple[str, ...]) -> None:
     from pairsmith.screen import facts
     from pairsmith.stages.review import invite as make
 
-    made = make(session, session.project(), names)
+    with session.progress() as progress:
+        made = make(session.project(), names, progress)
     session.answer(
         {"command": "review invite", "url": made.url, "passwords": made.passwords},
         facts([("page", made.url), *made.passwords.items()], width=max(11, *map(len, names))),
@@ -98,12 +101,12 @@ def push(session: Session, more: bool) -> None:
     from pairsmith.stages import review
 
     project = session.project()
-    with session.store(project) as store:
-        draft = review.push_rows(session, project, store, more=more)
-    lines = [*review.summary(draft), ("sent", f"{draft.facts['sent']:,} rows; {draft.facts['there']:,} were there")]
+    with session.store(project) as store, session.progress() as progress:
+        pushed = review.push_rows(project, store, more=more, progress=progress, say=session.say)
+    lines = [*review.summary(pushed), ("sent", f"{pushed.sent:,} rows; {pushed.there:,} were there")]
     session.answer(
-        {"command": "review push", **draft.as_json()},
-        screen.stage("review", draft, [*lines, *review.where(project, draft)]),
+        {"command": "review push", **pushed.as_json()},
+        screen.stage("review", pushed, [*lines, *review.where(project, pushed.url, pushed.queues)]),
     )
 
 
@@ -116,19 +119,22 @@ def pull(session: Session, watch: bool, every: float) -> None:
     from pairsmith import screen
     from pairsmith.stages import review
 
-    def show(draft: Draft) -> None:
-        brought = ", ".join(f"{draft.facts[kind]:,} {kind}" for kind in ("new", "changed", "withdrawn", "edits"))
-        session.show(screen.stage("review", draft, [("answers", brought), *review.summary(draft)]))
+    def show(pulled: PullOutcome) -> None:
+        counts = (("new", pulled.new), ("changed", pulled.changed), ("withdrawn", pulled.withdrawn))
+        brought = ", ".join(f"{count:,} {kind}" for kind, count in (*counts, ("edits", pulled.edits)))
+        session.show(screen.stage("review", pulled, [("answers", brought), *review.summary(pulled)]))
 
     project = session.project()
-    with review.argilla(session, project) as connected:
-        with session.store(project) as store:
-            draft = review.pull_answers(session, project, store, connected)
-        show(draft)
-        for draft in review.watch(session, project, connected, every) if watch else ():
+    with ExitStack() as opened:
+        with session.progress() as progress:
+            connected = opened.enter_context(review.argilla(project, progress))
+            with session.store(project) as store:
+                pulled = review.pull_answers(project, store, connected, progress=progress, say=session.say)
+        show(pulled)
+        for pulled in review.watch(project, connected, every, say=session.say) if watch else ():
             session.show("")
-            show(draft)
-    session.answer({"command": "review pull", **draft.as_json()})
+            show(pulled)
+    session.answer({"command": "review pull", **pulled.as_json()})
 
 
 @command.command(short_help="What runs, what is decided, how far people agree.")
@@ -149,7 +155,7 @@ def status(session: Session) -> None:
             from pairsmith.review_standing import read, shown
 
             with session.store(project, write=False) as store:
-                told = read(session, project, store)
+                told = read(project, store, session.say)
             data |= {"task": project.spec.task.name, **told}
             screen += ["", *shown(project, told)]
     session.answer(data, *screen)

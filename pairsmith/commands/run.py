@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from pairsmith.session import Session, on_project
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pairsmith.outcome import Outcome, RunOutcome
+    from schemas.project import Project
+    from schemas.store import Store
 
 WAITS = 11  # exit code
 
@@ -24,12 +32,59 @@ def command(session: Session, no_review: bool) -> int:
     It stops where people have to answer, says where (exit code 11), and goes on when it is run again. Run it again as
     well after an interruption, or after a change of the spec: it does what is left, and asks for nothing twice.
     """
-    from pairsmith.loop import run
+    from pairsmith import loop
+    from pairsmith.commands.stage import do, screen_of
+    from pairsmith.stages.table import stage
 
     if no_review:
         session = replace(session, overrides=(*session.overrides, "review.enabled=false"))
     project = session.project()
     with session.store(project) as store:
-        ended = run(session, project, store)
-    session.answer(ended.answer, *ended.screen)
-    return WAITS if ended.waits else 0
+
+        def do_and_show(name: str) -> Outcome:
+            outcome = do(session, stage(name), project, store)
+            if session.write_json is None:
+                session.show(screen_of(stage(name), outcome), "")
+            return outcome
+
+        outcome = loop.run(project, store, do_and_show, session.say)
+        shown: list[RenderableType] = []
+        if session.write_json is None:
+            shown = _waiting(project, outcome) if outcome.waits else _ended(project, store, outcome)
+    session.answer({"command": "run", **outcome.as_json()}, *shown)
+    return WAITS if outcome.waits else 0
+
+
+def _waiting(project: Project, outcome: RunOutcome) -> list[RenderableType]:
+    """What keeps the pipeline from going on, where people answer, and how to go on."""
+    from rich.markup import escape
+
+    from pairsmith.screen import facts
+    from pairsmith.stages.review import where
+
+    stops = outcome.gate in ("rejected", "exhausted")
+    again = "mend the prompt, the gates or the style, or set review.accept_at_least, and `pairsmith run` again"
+    going_on = [
+        ("go on", again if stops else "`pairsmith run` when they are answered"),
+        ("", "`pairsmith run --no-review` without people; dataset card and report will say so"),
+    ]
+    head = "The pipeline stops, nothing is trained:" if stops else "The pipeline waits for people:"
+    return [
+        f"[bold yellow]{head}[/] {escape(outcome.waits or '')}.",
+        facts([*where(project, outcome.url or "", outcome.queues or ()), *going_on]),
+    ]
+
+
+def _ended(project: Project, store: Store, outcome: RunOutcome) -> list[RenderableType]:
+    """The proof, the rows, the cost, and where the report is."""
+    from pairsmith.outcome import EvaluateOutcome
+    from pairsmith.screen import conservation, cost, facts
+    from pairsmith.stages.evaluate import tables
+
+    measured = next(receipt for receipt in reversed(store.receipts("evaluate")) if receipt.ok)
+    closing = [
+        ("rows", conservation(outcome.counts)),
+        ("this run", cost(outcome)),
+        ("report", str(project.folder / outcome.report)),
+    ]
+    return [*tables(project, EvaluateOutcome.of(measured)), "", facts(closing)]

@@ -13,16 +13,16 @@ from pairsmith.session import Session, on_project
 @on_project
 def command(session: Session) -> None:
     """What is in the store, stage by stage, what was spent, and what `run` would do next."""
+    from pairsmith.outcome import GenerateOutcome
     from pairsmith.plan import plan
     from schemas.store import Store
 
     project = session.project()
-    spent, receipts, artifacts, review_count = None, [], [], 0
+    spent, receipts, artifacts, steps = None, [], [], plan(project, None)
     if Store.exists(Store.url_for(project)):
         with session.store(project, write=False) as store:
             spent, receipts, artifacts = store.spent(), store.receipts(), store.artifacts()
-            review_count = store.review_count()
-    steps = plan(project, receipts, review_count)
+            steps = plan(project, store)
     latest = {receipt.command: receipt for receipt in receipts}
     stages: list[dict[str, Any]] = []
     for step in steps:
@@ -30,14 +30,14 @@ def command(session: Session) -> None:
         counts = receipt.counts.model_dump() if receipt else None
         stages.append({**step._asdict(), "counts": counts, "reasons": receipt.reasons if receipt else {}})
     usage, usd, requests = spent or (None, 0.0, 0)
-    made = latest["generate"].facts if "generate" in latest else {}
+    made = GenerateOutcome.of(latest["generate"]) if "generate" in latest else GenerateOutcome()
     todo = [step.stage for step in steps if not step.done]
     data: dict[str, Any] = {
         "task": project.spec.task.name,
         "folder": str(project.folder.resolve()),
         "spec_hash": project.spec_hash,
-        "seeds": made.get("seeds", {}),
-        "pairs": made.get("pairs_made", 0) + made.get("pairs_kept", 0),
+        "seeds": dict(made.seeds),
+        "pairs": made.pairs_made + made.pairs_kept,
         "ledger": {"requests": requests, "usd": usd, **(usage.model_dump() if usage else {})},
         "stages": stages,
         "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts],

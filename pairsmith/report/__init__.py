@@ -7,7 +7,7 @@ from pathlib import Path
 from pairsmith.report.gather import gather
 from pairsmith.report.page import render
 from schemas.errors import PairsmithError
-from schemas.spec_file import Project
+from schemas.project import Project
 from schemas.store import Store
 
 

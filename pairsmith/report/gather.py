@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from pairsmith.report.evidence import Evidence, Reviews, Stage, Step
 from pairsmith.report.rows import Rows
 from schemas.errors import PairsmithError
+from schemas.project import Project
 from schemas.records import Artifact, Receipt, Record, now
-from schemas.spec_file import Project
 from schemas.store import Store
 from train.metrics import Evaluation
 from train.results import TrainResult

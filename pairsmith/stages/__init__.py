@@ -1,1 +1,2 @@
-"""The stages as the face wires them: each takes a session, a project and its store, and leaves a receipt."""
+"""The stages as the face wires them: each is a function of a project and its store that leaves a receipt and returns
+what it came to. `pairsmith.stages.table` lists them."""

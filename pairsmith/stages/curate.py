@@ -2,52 +2,73 @@
 
 from __future__ import annotations
 
-import asyncio
+from dataclasses import replace
 
 from curate.export import export_dataset
-from curate.outcome import curate_project
+from curate.outcome import CurateResult, curate_project
 from curate.review.pool import read_pool
 from curate.review.standing import as_json, standing_of
-from pairsmith import plan
-from pairsmith.receipt import Draft, recording
-from pairsmith.session import Session
-from pairsmith.stages.generate import pool_fingerprints
-from schemas.records import Artifact
-from schemas.spec_file import Project
+from pairsmith import event_loop, plan, teachers
+from pairsmith.outcome import CurateOutcome
+from pairsmith.receipt import recording
+from pairsmith.stopping import Stopping
+from schemas.errors import NoWork
+from schemas.progress import Progress, Say, unheard, unseen
+from schemas.project import Project
 from schemas.store import Store
 
 DATASET = "dataset"
 
 
-def curate(session: Session, project: Project, store: Store) -> Draft:
+def curate(
+    project: Project,
+    store: Store,
+    *,
+    progress: Progress = unseen,
+    say: Say = unheard,
+    stop: Stopping | None = None,
+) -> CurateOutcome:
     """Judge every candidate of the present spec and write what is accepted to `dataset/`.
 
-    Raises NoWork if there is no candidate, or none is accepted.
+    It is not drained: `stop` ends it at once, and what was judged is kept. Raises NoWork if there is no candidate, or
+    none is accepted.
     """
-    with recording(project, store, "curate") as draft:
-        draft.facts |= {**plan.inputs_of("curate", project, store), "review_count": store.review_count()}
-        fingerprints = asyncio.run(pool_fingerprints(session, project, store))
-        with session.progress() as progress:
-            result = asyncio.run(curate_project(project, store, fingerprints=fingerprints, progress=progress))
-            draft.counts, draft.reasons = result.counts, result.reasons
-            if store.routed():
-                result.facts["review"] = as_json(standing_of(project, store, read_pool(project, store, fingerprints)))
-            draft.facts |= result.facts
-            dataset = export_dataset(project, store, result, project.folder / DATASET)
-        draft.facts |= {"made": dataset.id, "files": [dataset.path], "rows": dataset.facts["rows"]}
-    return draft
+    with recording(project, store, "curate", CurateOutcome()) as record:
+        inputs = plan.inputs_of("curate", project, store)
+        record.outcome = CurateOutcome(**inputs._asdict(), review_count=store.review_count())
+        fingerprints = teachers.scopes_of(project, say)
+        result = _judged(project, store, fingerprints, progress)
+        facts = dict(result.facts)
+        scorer = facts.pop("scorer", None)
+        record.outcome = replace(
+            record.outcome, counts=result.counts, reasons=result.reasons, scorer=scorer, more=facts
+        )
+        if store.routed():
+            review = as_json(standing_of(project, store, read_pool(project, store, fingerprints)))
+            record.outcome = replace(record.outcome, review=review)
+            result.facts["review"] = review
+        dataset = export_dataset(project, store, result, project.folder / DATASET)
+        record.outcome = replace(record.outcome, made=dataset.id, files=(dataset.path,), rows=dataset.facts["rows"])
+    return record.outcome
 
 
-def latest_dataset(store: Store) -> Artifact | None:
-    """The dataset that was written last."""
-    return next((artifact for artifact in reversed(store.artifacts("dataset"))), None)
+def _judged(project: Project, store: Store, fingerprints: list[str], progress: Progress) -> CurateResult:
+    try:
+        return event_loop.run(curate_project(project, store, fingerprints=fingerprints, progress=progress))
+    except NoWork as nothing:
+        cause = plan.cause("generate", project, store)
+        if not cause:
+            raise
+        raise NoWork(
+            nothing.what,
+            where=nothing.where,
+            why=f"The pool of the present spec is empty, and `pairsmith generate` made another one: {cause}.",
+            fix="Run `pairsmith generate` for the spec as it is now, or give both commands the same --set.",
+        ) from None
 
 
-def summary(draft: Draft) -> list[tuple[str, str]]:
+def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
     """What there is to say beside the counts: the scorer and why, the splits, where the dataset is."""
-    lines = []
-    if scorer := draft.facts.get("scorer"):
-        lines.append(("scored by", scorer["why"]))
-    rows = ", ".join(f"{count:,} {part}" for part, count in draft.facts["rows"].items())
-    lines.append(("dataset", f"{draft.facts['files'][0]}: {rows}"))
-    return lines
+    lines = [("scored by", outcome.scorer["why"])] if outcome.scorer else []
+    rows = ", ".join(f"{count:,} {part}" for part, count in outcome.rows.items())
+    return [*lines, ("dataset", f"{outcome.files[0]}: {rows}")]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pairsmith import plan, teachers
-from pairsmith.receipt import Draft, recording
-from pairsmith.session import Session
-from pairsmith.stages.train import inside
+from pairsmith import event_loop, plan, teachers
+from pairsmith.outcome import EvaluateOutcome
+from pairsmith.receipt import recording
+from pairsmith.stopping import Stopping
 from schemas.errors import NoWork
-from schemas.records import Counts
-from schemas.spec_file import Project
+from schemas.progress import Progress, Say, unheard, unseen
+from schemas.project import Project
+from schemas.records import Counts, Usage
+from schemas.spec import TeacherSettings
 from schemas.store import Store
+from synth.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,37 +28,49 @@ if TYPE_CHECKING:
 EVALUATIONS = "evaluations"
 
 
-def evaluate(session: Session, project: Project, store: Store) -> Draft:
-    """Evaluate the adapter that was trained last; an evaluation that is there already is found, not repeated."""
-    with recording(project, store, "evaluate") as draft:
-        draft.facts |= plan.inputs_of("evaluate", project, store)
+def evaluate(
+    project: Project,
+    store: Store,
+    *,
+    progress: Progress = unseen,
+    say: Say = unheard,
+    stop: Stopping | None = None,
+) -> EvaluateOutcome:
+    """Evaluate the adapter that was trained last; an evaluation that is there already is found, not repeated.
+
+    It is not drained: `stop` ends it at once, and answers that came are kept.
+    """
+    with recording(project, store, "evaluate", EvaluateOutcome()) as record:
+        record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
         trained = _latest_adapter(project, store)
-        teacher = teachers.identified(project, session.say)
-        session.say("starting the models")
+        teacher = teachers.identified(project, say)
+        say("starting the models")
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation
 
-        with session.progress() as progress:
-            measurement = plan_evaluation(project, held_out_seeds(store, project.spec), trained, teacher)
-            evaluation = asyncio.run(
-                measured_once(
-                    measurement,
-                    store,
-                    project.folder / EVALUATIONS,
-                    lambda asked: teachers.opened(asked, session.say),
-                    progress,
-                )
-            )
-        path = inside(project, evaluation.path)
-        store.write(evaluation.artifact.model_copy(update={"path": path}))
-        draft.counts, draft.reasons = counted(evaluation)
-        draft.calls_sent, draft.usage, draft.usd = evaluation.calls_sent, evaluation.usage, evaluation.usd
-        if evaluation.reused:
-            draft.usage, draft.usd = type(evaluation.usage)(), 0.0
-        else:
-            draft.calls_reused = evaluation.calls_reused
-        draft.facts |= {"made": evaluation.id, "files": [path], "reused": evaluation.reused}
-        draft.facts |= {"pass_rate": pass_rates(evaluation), "outcomes": outcomes(evaluation)}
-    return draft
+        def open_teacher(asked: TeacherSettings) -> AbstractAsyncContextManager[Endpoint]:
+            return teachers.opened(asked, say)
+
+        measurement = plan_evaluation(project, held_out_seeds(store, project.spec), trained, teacher)
+        folder = project.folder / EVALUATIONS
+        measured = event_loop.run(measured_once(measurement, store, folder, open_teacher, progress))
+        path = project.inside(Path(measured.path))
+        store.write(measured.artifact.model_copy(update={"path": path}))
+        counts, reasons = counted(measured)
+        record.outcome = replace(
+            record.outcome,
+            counts=counts,
+            reasons=reasons,
+            calls_sent=measured.calls_sent,
+            calls_reused=0 if measured.reused else measured.calls_reused,
+            usage=Usage() if measured.reused else measured.usage,
+            usd=0.0 if measured.reused else measured.usd,
+            made=measured.id,
+            files=(path,),
+            reused=measured.reused,
+            pass_rate=pass_rates(measured),
+            outcomes=outcomes(measured),
+        )
+    return record.outcome
 
 
 def _latest_adapter(project: Project, store: Store) -> TrainResult:
@@ -116,11 +133,16 @@ def pass_rates(evaluation: Evaluation) -> dict[str, dict[str, float]]:
     }
 
 
-def tables(project: Project, draft: Draft) -> list[RenderableType]:
+def summary(outcome: EvaluateOutcome) -> list[tuple[str, str]]:
+    """Nothing beside the counts; `tables` shows the rest."""
+    return []
+
+
+def tables(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:
     """The systems and checks of an evaluation as tables, and the differences in words."""
     from train.metrics import Evaluation
     from train.results_table import checks_table, comparison_lines, systems_table
 
-    evaluation = Evaluation.model_validate_json((project.folder / draft.facts["files"][0]).read_bytes())
+    evaluation = Evaluation.model_validate_json((project.folder / outcome.files[0]).read_bytes())
     lines = "\n".join(comparison_lines(evaluation))
     return ["", systems_table(evaluation), "", checks_table(evaluation), "", lines]

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import uvloop
 
 import prompts
 from curate.split import shortages
-from pairsmith import plan, teachers
-from pairsmith.receipt import Draft, recording
-from pairsmith.session import Session
+from pairsmith import event_loop, plan, teachers
+from pairsmith.outcome import GenerateOutcome
+from pairsmith.receipt import Recording, recording
+from pairsmith.standard_input import piped
+from pairsmith.stopping import Stopping
 from schemas.errors import Interrupted
+from schemas.progress import Progress, Say, unheard, unseen
+from schemas.project import Project
 from schemas.records import Pair, Seed, content_id
 from schemas.spec import TeacherSettings
-from schemas.spec_file import Project
 from schemas.store import Store
 from synth import generators
-from synth.endpoint import Endpoint
 from synth.engine import GenerateResult
 from synth.engine import generate as run_engine
 from synth.generators import Generator
@@ -31,149 +34,132 @@ SHOWN_PROBLEMS = 5
 UNANSWERED = frozenset({"throttled", "server", "broken", "timeout", "unanswered"})
 
 
-def generate(session: Session, project: Project, store: Store, *, retry_failed: bool = False) -> Draft:
+def generate(
+    project: Project,
+    store: Store,
+    *,
+    progress: Progress = unseen,
+    say: Say = unheard,
+    stop: Stopping | None = None,
+    retry_failed: bool = False,
+) -> GenerateOutcome:
     """Ask for every pair that is not in the store yet.
 
     Raises Interrupted after Ctrl-C, when everything in flight was saved; InputError for seeds that cannot be read.
     """
-    with recording(project, store, "generate") as draft:
-        draft.facts |= plan.inputs_of("generate", project, store)
-        reading = read_seeds(project.spec.seeds, project.folder, sys.stdin.buffer)
-        _report_problems(session, reading)
+    with recording(project, store, "generate", GenerateOutcome()) as record:
+        stdin = piped().content if any(source.path == "-" for source in project.spec.seeds) else None
+        if stdin:
+            stdin.seek(0)
+        inputs = plan.inputs_of("generate", project, store, stdin=True)
+        reading = read_seeds(project.spec.seeds, project.folder, stdin)
+        _say_problems(say, reading)
         store.set_active_seeds(reading.seeds)
-        draft.facts["seeds"] = dict(Counter(seed.kind for seed in reading.seeds))
-        draft.facts["shortages"] = _report_shortages(session, project, reading.seeds)
-        draft.facts["seed_problems"] = [f"{problem.where}: {problem.what}" for problem in reading.problems]
-        teacher = teachers.identified(project, session.say)
+        teacher = teachers.identified(project, say)
+        record.outcome = GenerateOutcome(
+            **inputs._asdict(),
+            seeds=dict(Counter(seed.kind for seed in reading.seeds)),
+            shortages=_say_shortages(say, project, reading.seeds),
+            seed_problems=tuple(f"{problem.where}: {problem.what}" for problem in reading.problems),
+            fingerprints=generators.fingerprints(project, teacher),
+        )
         result = GenerateResult()
+        asking = _Asking(project, store, teacher, progress, say, stop or Stopping(), retry_failed)
         try:
-            uvloop.run(_ask(session, project, store, teacher, reading.seeds, retry_failed, draft, result))
+            event_loop.run(_ask(asking, reading.seeds, record, result), uvloop.run)
         finally:
-            draft.counts = result.counts
-            draft.reasons = dict(result.reasons)
-            draft.facts |= {"pairs_made": result.pairs_made, "pairs_kept": result.pairs_kept}
-            draft.facts["unanswered"] = sum(n for word, n in result.reasons.items() if word in UNANSWERED)
-        draft.facts["made"] = _pool_id(store, draft.facts["scopes"].values())
+            record.outcome = replace(
+                record.outcome,
+                counts=result.counts,
+                reasons=dict(result.reasons),
+                pairs_made=result.pairs_made,
+                pairs_kept=result.pairs_kept,
+                unanswered=sum(count for word, count in result.reasons.items() if word in UNANSWERED),
+            )
+        record.outcome = replace(record.outcome, made=_pool_id(store, record.outcome.fingerprints.values()))
         if result.stopped:
             raise Interrupted(
                 f"{result.rows_in} rows are done and every answer is in the store.",
                 fix="Run the same command again: it goes on from here and asks for none of them twice.",
             )
-    return draft
+    return record.outcome
 
 
-def _report_problems(session: Session, reading: SeedReading) -> None:
+def _say_problems(say: Say, reading: SeedReading) -> None:
     for problem in (*reading.notes, *reading.problems)[:SHOWN_PROBLEMS]:
-        session.say(f"{problem.where}: {problem.what}")
+        say(f"{problem.where}: {problem.what}")
     if (more := len(reading.problems) + len(reading.notes) - SHOWN_PROBLEMS) > 0:
-        session.say(f"and {more} more; the receipt lists them all.")
+        say(f"and {more} more; the receipt lists them all.")
 
 
-def _report_shortages(session: Session, project: Project, seeds: Sequence[Seed]) -> list[str]:
+def _say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[str, ...]:
     """Say what the seeds are too few for, before anything is paid for."""
     short = shortages(seeds, project.spec)
     for one in short:
-        session.say(f"warning: {one.what}. {one.fix}")
-    return [one.what for one in short]
+        say(f"warning: {one.what}. {one.fix}")
+    return tuple(one.what for one in short)
+
+
+class _Asking(NamedTuple):
+    """Who asks whom, and how it is shown."""
+
+    project: Project
+    store: Store
+    teacher: TeacherSettings
+    progress: Progress
+    say: Say
+    stop: Stopping
+    retry_failed: bool
 
 
 async def _ask(
-    session: Session,
-    project: Project,
-    store: Store,
-    teacher: TeacherSettings,
-    seeds: Sequence[Seed],
-    retry_failed: bool,
-    draft: Draft,
-    result: GenerateResult,
+    asking: _Asking, seeds: Sequence[Seed], record: Recording[GenerateOutcome], result: GenerateResult
 ) -> None:
-    # Whether there is anything to ask is known before the teacher is opened: the embedded one takes seconds to start.
-    async with teachers.asleep(teacher) as nobody:
-        ready = _generators(project, Ledger(store, nobody, teacher))
-        if not retry_failed and all_decided(store, seeds, ready):
-            await _run(session, project, store, teacher, seeds, retry_failed, draft, result, nobody)
-            if not nobody.was_asked:
-                return
-            # A failed place may be asked again: the spec grants more attempts, or a rule has changed.
-            vars(result).update(vars(GenerateResult()))
-    async with teachers.opened(teacher, session.say) as endpoint:
-        await _run(session, project, store, teacher, seeds, retry_failed, draft, result, endpoint)
-
-
-async def _run(
-    session: Session,
-    project: Project,
-    store: Store,
-    teacher: TeacherSettings,
-    seeds: Sequence[Seed],
-    retry_failed: bool,
-    draft: Draft,
-    result: GenerateResult,
-    endpoint: Endpoint,
-) -> None:
-    with session.progress() as progress, session.stopping.draining() as stop:
-        ledger = Ledger(store, endpoint, teacher, retry_failed=retry_failed)
-        made_by = _generators(project, ledger)
-        draft.facts["scopes"] = {generator.name: generator.fingerprint for generator in made_by}
-        try:
-            await run_engine(
-                store,
-                seeds,
-                made_by,
-                concurrency=ledger.concurrency,
-                accept=_accept(project) if project.spec.generate.accepted else None,
-                target=project.spec.generate.accepted,
-                progress=progress,
-                stop=stop,
-                result=result,
-            )
-        finally:
-            draft.calls_sent, draft.calls_reused = ledger.sent, ledger.reused
-            draft.usage, draft.usd = ledger.usage, ledger.usd
-            draft.facts |= {
-                "retries": dict(ledger.retries_by_kind),
-                "served": dict(ledger.served),
-                "usage_unknown": ledger.usage_unknown,
-            }
+    project, store, spec = asking.project, asking.store, asking.project.spec
+    with asking.stop.draining() as stop:
+        async with teachers.opened(asking.teacher, asking.say) as endpoint:
+            ledger = Ledger(store, endpoint, asking.teacher, retry_failed=asking.retry_failed)
+            try:
+                await run_engine(
+                    store,
+                    seeds,
+                    _generators(project, ledger),
+                    concurrency=ledger.concurrency,
+                    accept=_accept(project) if spec.generate.accepted else None,
+                    target=spec.generate.accepted,
+                    progress=asking.progress,
+                    stop=stop,
+                    result=result,
+                )
+            finally:
+                record.outcome = replace(
+                    record.outcome,
+                    calls_sent=ledger.sent,
+                    calls_reused=ledger.reused,
+                    usage=ledger.usage,
+                    usd=ledger.usd,
+                    retries=dict(ledger.retries_by_kind),
+                    served=dict(ledger.served),
+                    usage_unknown=ledger.usage_unknown,
+                )
 
 
 def _generators(project: Project, ledger: Ledger) -> list[Generator]:
     spec = project.spec
     ways = []
-    if (settings := spec.generate.forward).enabled:
-        prompt = prompts.load(settings.prompt, project.folder)
-        ways.append(generators.forward(spec.task, spec.exemplars, settings, prompt, ledger))
+    if (ahead := spec.generate.forward).enabled:
+        prompt = prompts.load(ahead.prompt, project.folder)
+        ways.append(generators.forward(spec.task, spec.exemplars, ahead, prompt, ledger))
     if (back := spec.generate.backward).enabled:
         prompt = prompts.load(back.prompt, project.folder)
         ways.append(generators.backward(spec.task, spec.exemplars, back, prompt, ledger))
     return ways
 
 
-def all_decided(store: Store, seeds: Sequence[Seed], ready: Sequence[Generator]) -> bool:
-    """Whether every place has a pair, or a failure after which it would not be asked again."""
-    for generator in ready:
-        decided = {
-            (c.seed_id, c.sample)
-            for c in store.candidates(generator.fingerprint)
-            if c.failure is None or c.failure.code not in UNANSWERED
-        }
-        wanted = {(seed.id, n) for seed in seeds if seed.kind == generator.takes for n in range(generator.samples)}
-        if not wanted <= decided:
-            return False
-    return True
-
-
 def _pool_id(store: Store, fingerprints: Iterable[str]) -> str:
     """A hash of every place and its outcome: another pair in the pool makes another id."""
     candidates = (c for fingerprint in fingerprints for c in store.each_candidate(fingerprint))
     return content_id("pool", sorted([c.seed_id, c.sample, c.pair_id or "", str(c.failure or "")] for c in candidates))
-
-
-async def pool_fingerprints(session: Session, project: Project, store: Store) -> list[str]:
-    """The scopes under which the candidates of the present spec stand. Asks no teacher."""
-    teacher = teachers.identified(project, session.say)
-    async with teachers.asleep(teacher) as nobody:
-        return [generator.fingerprint for generator in _generators(project, Ledger(store, nobody, teacher))]
 
 
 def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from textwrap import shorten
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from curate.review.adjudication import push_adjudication
 from curate.review.children import OWNER
@@ -17,31 +16,32 @@ from curate.review.pool import Pool, read_pool
 from curate.review.pull import pull
 from curate.review.push import PushResult, push, route
 from curate.review.queues import Argilla
-from curate.review.server import ArgillaServer, default_home, up
+from curate.review.server import default_home, up
 from curate.review.standing import Standing, as_json, standing_of
-from pairsmith import plan
-from pairsmith.receipt import Draft, recording
-from pairsmith.session import Session
-from pairsmith.stages.generate import pool_fingerprints
+from pairsmith import plan, teachers
+from pairsmith.outcome import Came, PullOutcome, PushOutcome, ReviewOutcome
+from pairsmith.receipt import recording
+from pairsmith.stopping import Stopping
 from schemas.errors import MissingDependency, NoWork, ReviewError, StoreBusy
+from schemas.progress import Progress, Say, unheard, unseen
+from schemas.project import Project
 from schemas.records import Counts, Json
-from schemas.spec_file import Project
 from schemas.store import Store
 
 _SHOWN = 80  # characters of either side of an example
 GO_ON = "`pairsmith run --no-review` goes on without people."
 
 
-def judged_pool(session: Session, project: Project, store: Store) -> Pool:
+def judged_pool(project: Project, store: Store, say: Say) -> Pool:
     """What curation knows of the candidates of the present spec. Raises NoWork before curation."""
-    pool = read_pool(project, store, asyncio.run(pool_fingerprints(session, project, store)))
+    pool = read_pool(project, store, teachers.scopes_of(project, say))
     if not any(row.passed is not None for row in pool.rows.values()):
         raise NoWork("there is no judged row to review.", fix="Run `pairsmith curate` first.")
     return pool
 
 
 @contextmanager
-def argilla(session: Session, project: Project) -> Iterator[Argilla]:
+def argilla(project: Project, progress: Progress = unseen) -> Iterator[Argilla]:
     """A connection to the spec's Argilla, or to the one of our own, which is started if it does not run."""
     spec = project.spec.review
     if spec.url:
@@ -55,20 +55,14 @@ def argilla(session: Session, project: Project) -> Iterator[Argilla]:
             )
         url = spec.url
     else:
-        server = own_server(
-            session,
+        server = up(
+            progress=progress,
             database_url=os.environ.get("PAIRSMITH_ARGILLA_DATABASE_URL"),
             redis_url=os.environ.get("PAIRSMITH_ARGILLA_REDIS_URL"),
         )
         url, key = server.url, server.api_key
     with Argilla(url, key, spec.workspace) as connected:
         yield connected
-
-
-def own_server(session: Session, **options: Any) -> ArgillaServer:
-    """The server of this user, with the progress of its start shown. Raises ReviewError and MissingDependency."""
-    with session.progress() as progress:
-        return up(progress=progress, **options)
 
 
 class Invited(NamedTuple):
@@ -78,12 +72,12 @@ class Invited(NamedTuple):
     passwords: dict[str, str]
 
 
-def invite(session: Session, project: Project, names: Sequence[str]) -> Invited:
+def invite(project: Project, names: Sequence[str], progress: Progress = unseen) -> Invited:
     """Make an annotator of each name in the spec's workspace, with a password made at random that is kept nowhere.
 
     Raises ReviewError if a user of that name is there already; then nobody was made.
     """
-    with argilla(session, project) as connected:
+    with argilla(project, progress) as connected:
         taken = sorted(set(names) & {user.name for user in connected.users().values()})
         if taken:
             raise ReviewError(
@@ -92,28 +86,36 @@ def invite(session: Session, project: Project, names: Sequence[str]) -> Invited:
         return Invited(connected.url, {name: connected.add_annotator(name) for name in names})
 
 
-def review(session: Session, project: Project, store: Store) -> Draft:
-    """The human gate: `facts["waits"]` of the draft says what keeps the loop from going on, and is empty once people
-    have said enough and accept enough of it (`curate.review.gate`).
+def review(
+    project: Project,
+    store: Store,
+    *,
+    progress: Progress = unseen,
+    say: Say = unheard,
+    stop: Stopping | None = None,
+) -> ReviewOutcome:
+    """The human gate: the outcome's `waits` says what keeps the pipeline from going on, and is empty once people have
+    said enough and accept enough of it (`curate.review.gate`).
 
-    Where the answers in the store are not enough, those on the server are brought (`facts["brought"]` of them), then
-    rows are drawn and pushed.
+    Where the answers in the store are not enough, those on the server are brought (`brought` of them), then rows are
+    drawn and pushed. It is not drained: `stop` ends it at once.
     """
-    with recording(project, store, "review") as draft:
-        draft.facts |= plan.inputs_of("review", project, store)
-        draft.facts |= {"made": draft.facts["from"], "brought": 0}
-        pool = judged_pool(session, project, store)
+    with recording(project, store, "review", ReviewOutcome()) as record:
+        inputs = plan.inputs_of("review", project, store)
+        record.outcome = ReviewOutcome(**inputs._asdict(), made=inputs.source)
+        pool = judged_pool(project, store, say)
         if not standing_of(project, store, pool).enough:
-            with _or_without(), argilla(session, project) as connected:
+            with _or_without(), argilla(project, progress) as connected:
                 if store.routed():
-                    with session.progress() as progress:
-                        push(project, store, pool, connected, progress)  # what a killed run had drawn and not sent
-                        draft.facts["brought"] = pull(project, store, connected, progress).news
-                pushed = send(session, project, store, pool, connected)
-                draft.facts |= {"url": connected.url, "queues": list(pushed.queues), "sent": pushed.sent}
-        standing = _tell(draft, session, project, store, pool)
-        draft.facts["waits"] = "" if standing.enough else waits(standing)
-    return draft
+                    push(project, store, pool, connected, progress)  # what a killed run had drawn and not sent
+                    brought = pull(project, store, connected, progress).news
+                    record.outcome = replace(record.outcome, brought=brought)
+                pushed = send(project, store, pool, connected, progress)
+                record.outcome = replace(record.outcome, url=connected.url, queues=pushed.queues, sent=pushed.sent)
+        standing = standing_of(project, store, pool)
+        todo = "" if standing.enough else waits(standing)
+        record.outcome = replace(_with_standing(record.outcome, standing), review=as_json(standing), waits=todo)
+    return record.outcome
 
 
 @contextmanager
@@ -127,81 +129,82 @@ def _or_without() -> Iterator[None]:
 
 
 def send(
-    session: Session, project: Project, store: Store, pool: Pool, connected: Argilla, *, more: bool = False
+    project: Project, store: Store, pool: Pool, connected: Argilla, progress: Progress, *, more: bool = False
 ) -> PushResult:
     """Draw the next batch if it is time (or `more` is asked), and send what is not on the server yet: what was drawn,
     and what people disagree about."""
-    with session.progress() as progress:
-        route(project, store, pool, more=more)
-        rows = push(project, store, pool, connected, progress)
-        settle = push_adjudication(project, store, pool, connected, progress)
+    route(project, store, pool, more=more)
+    rows = push(project, store, pool, connected, progress)
+    settle = push_adjudication(project, store, pool, connected, progress)
     return PushResult(rows.sent + settle.sent, rows.there + settle.there, rows.decided, (*rows.queues, *settle.queues))
 
 
-def push_rows(session: Session, project: Project, store: Store, *, more: bool) -> Draft:
+def push_rows(
+    project: Project, store: Store, *, more: bool, progress: Progress = unseen, say: Say = unheard
+) -> PushOutcome:
     """What `review push` does."""
-    with recording(project, store, "review-push") as draft:
-        pool = judged_pool(session, project, store)
-        with argilla(session, project) as connected:
-            pushed = send(session, project, store, pool, connected, more=more)
-        draft.facts |= {
-            "url": connected.url,
-            "sent": pushed.sent,
-            "there": pushed.there,
-            "queues": list(pushed.queues),
-        }
-        _tell(draft, session, project, store, pool)
-    return draft
+    with recording(project, store, "review-push", PushOutcome()) as record:
+        pool = judged_pool(project, store, say)
+        with argilla(project, progress) as connected:
+            pushed = send(project, store, pool, connected, progress, more=more)
+        record.outcome = PushOutcome(url=connected.url, sent=pushed.sent, there=pushed.there, queues=pushed.queues)
+        standing = standing_of(project, store, pool)
+        record.outcome = replace(_with_standing(record.outcome, standing), review=as_json(standing))
+    return record.outcome
 
 
-def pull_answers(session: Session, project: Project, store: Store, connected: Argilla) -> Draft:
+def pull_answers(
+    project: Project, store: Store, connected: Argilla, *, progress: Progress = unseen, say: Say = unheard
+) -> PullOutcome:
     """What `review pull` does once."""
-    with recording(project, store, "review-pull") as draft:
-        with session.progress() as progress:
-            pulled = pull(project, store, connected, progress)
-        draft.facts |= {"url": connected.url, **asdict(pulled)}
-        _tell(draft, session, project, store)
-    return draft
+    with recording(project, store, "review-pull", PullOutcome()) as record:
+        pulled = pull(project, store, connected, progress)
+        record.outcome = PullOutcome(url=connected.url, **asdict(pulled))
+        standing = standing_of(project, store, judged_pool(project, store, say))
+        record.outcome = replace(_with_standing(record.outcome, standing), review=as_json(standing))
+    return record.outcome
 
 
-def watch(session: Session, project: Project, connected: Argilla, every_s: float) -> Iterator[Draft]:
+def watch(
+    project: Project, connected: Argilla, every_s: float, *, progress: Progress = unseen, say: Say = unheard
+) -> Iterator[PullOutcome]:
     """Look again and again until Ctrl-C, and pull whenever there is something new. In between the store is free for
     other commands; while one of them writes to it, answers wait on the server.
     """
     with suppress(KeyboardInterrupt):
         while True:
             time.sleep(every_s)
-            with session.store(project, write=False) as store:
+            with Store.open(Store.url_for(project), write=False) as store:
                 news = pull(project, store, connected, dry=True).news
             if not news:
                 continue
             try:
-                with session.store(project) as store:
-                    draft = pull_answers(session, project, store, connected)
+                with Store.open(Store.url_for(project)) as store:
+                    outcome = pull_answers(project, store, connected, progress=progress, say=say)
             except StoreBusy as busy:
-                session.say(f"{news} answers wait: {busy.what}")
+                say(f"{news} answers wait: {busy.what}")
                 continue
-            yield draft
+            yield outcome
 
 
-def _tell(draft: Draft, session: Session, project: Project, store: Store, pool: Pool | None = None) -> Standing:
-    """Fill in where review stands. A row of it is one routed row of the present pool; gold is counted apart."""
-    standing = standing_of(project, store, pool or judged_pool(session, project, store))
-    draft.counts = Counts(
-        rows_in=standing.routed,
-        accepted=standing.accepted + standing.edited,
-        rejected=standing.rejected,
-        waiting=standing.waiting,
-    )
+def _with_standing(outcome: Came, standing: Standing) -> Came:
+    """Rows by where review stands. A row is one routed row of the present pool; gold is counted apart."""
     reasons = {
         "review": standing.rejected,
         "undecided": standing.undecided,
         "incomplete": standing.incomplete,
         "unanswered": standing.open,
     }
-    draft.reasons = {reason: number for reason, number in reasons.items() if number}
-    draft.facts["review"] = as_json(standing)
-    return standing
+    return replace(
+        outcome,
+        counts=Counts(
+            rows_in=standing.routed,
+            accepted=standing.accepted + standing.edited,
+            rejected=standing.rejected,
+            waiting=standing.waiting,
+        ),
+        reasons={reason: number for reason, number in reasons.items() if number},
+    )
 
 
 def waits(standing: Standing) -> str:
@@ -220,9 +223,13 @@ def waits(standing: Standing) -> str:
     return missing or "people have said too little for the interval that the spec asks"
 
 
-def summary(draft: Draft) -> list[tuple[str, str]]:
+def summary(outcome: ReviewOutcome | PushOutcome | PullOutcome) -> list[tuple[str, str]]:
     """What there is to say beside the counts: what people accept, and what more answers would buy."""
-    told = draft.facts["review"]
+    return in_lines(outcome.review) if outcome.review else []
+
+
+def in_lines(told: Json) -> list[tuple[str, str]]:
+    """The same of a standing as JSON."""
     lines = []
     for name, key, of in (
         ("people", "accept_share", "of what passed the gates is accepted as it is"),
@@ -252,9 +259,9 @@ def rejection(told: Json) -> list[tuple[str, str]]:
     return [*lines, ("advice", "mend the prompt, the gates or the style and run again; more labels change nothing")]
 
 
-def where(project: Project, draft: Draft) -> list[tuple[str, str]]:
+def where(project: Project, url: str, queues: Sequence[str]) -> list[tuple[str, str]]:
     """The page, its queues, and how to sign in."""
-    lines = [("page", draft.facts["url"]), ("queues", ", ".join(draft.facts["queues"]) or "none")]
+    lines = [("page", url), ("queues", ", ".join(queues) or "none")]
     if project.spec.review.url is None:
         lines.append(("sign in", f"as {OWNER}; the password is in {default_home() / 'credentials.json'}"))
     return lines

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pairsmith import plan
+from pairsmith.outcome import TrainOutcome
 from pairsmith.progress import clock
-from pairsmith.receipt import Draft, recording
-from pairsmith.session import Session
-from pairsmith.stages.curate import latest_dataset
+from pairsmith.receipt import recording
+from pairsmith.stopping import Stopping
 from schemas.errors import NoWork
+from schemas.progress import Progress, Say, unheard, unseen
+from schemas.project import Project
 from schemas.records import Counts
-from schemas.spec_file import Project
 from schemas.store import Store
 
 if TYPE_CHECKING:
@@ -21,50 +23,68 @@ if TYPE_CHECKING:
 ADAPTERS = "adapters"
 
 
-def train(session: Session, project: Project, store: Store) -> Draft:
-    """Tune the base on the dataset; the same dataset and settings find the adapter that is there. Raises NoWork."""
-    with recording(project, store, "train") as draft:
-        draft.facts |= plan.inputs_of("train", project, store)
-        dataset = latest_dataset(store)
-        if dataset is None:
+def train(
+    project: Project,
+    store: Store,
+    *,
+    progress: Progress = unseen,
+    say: Say = unheard,
+    stop: Stopping | None = None,
+) -> TrainOutcome:
+    """Tune the base on the dataset; the same dataset and settings find the adapter that is there.
+
+    It is not drained: `stop` ends it at once, and training starts anew. Raises NoWork.
+    """
+    with recording(project, store, "train", TrainOutcome()) as record:
+        record.outcome = TrainOutcome(**plan.inputs_of("train", project, store)._asdict())
+        datasets = store.artifacts("dataset")
+        if not datasets:
             raise NoWork("there is no dataset to train on.", fix="Run `pairsmith curate` first.")
-        session.say("loading the base model")
+        say("loading the base model")
         from train.base_model import find_base
         from train.dataset import dataset_of
         from train.sft import tune
 
         settings = project.spec.train
-        with session.progress() as progress:
-            base = find_base(settings.base, project.folder, progress)
-            rows = dataset_of(project.folder / dataset.path)
-            result = tune(base, rows, settings, project.folder / ADAPTERS, progress)
-        path = inside(project, result.folder)
+        base = find_base(settings.base, project.folder, progress)
+        dataset = dataset_of(project.folder / datasets[-1].path)
+        result = tune(base, dataset, settings, project.folder / ADAPTERS, progress)
+        path = project.inside(Path(result.folder))
         store.write(result.artifact.model_copy(update={"path": path}))
-        trained_on = result.train_rows + result.validation_rows
-        draft.counts = Counts(rows_in=trained_on, accepted=trained_on)
-        draft.facts |= {"made": result.adapter_id, "files": [path], "reused": result.reused, **_numbers(result)}
-    return draft
+        record.outcome = _filled(record.outcome, result, path)
+    return record.outcome
 
 
-def inside(project: Project, path: str) -> str:
-    """`path` relative to the project, so that the project can be moved."""
-    return Path(path).resolve().relative_to(project.folder.resolve()).as_posix()
+def _filled(outcome: TrainOutcome, result: TrainResult, path: str) -> TrainOutcome:
+    rows = result.train_rows + result.validation_rows
+    losses = [validation.loss for validation in result.validation]
+    return replace(
+        outcome,
+        counts=Counts(rows_in=rows, accepted=rows),
+        made=result.adapter_id,
+        files=(path,),
+        reused=result.reused,
+        base=result.base,
+        train_rows=result.train_rows,
+        validation_rows=result.validation_rows,
+        steps=result.steps,
+        learned_tokens=result.learned_tokens,
+        four_bit_layers=result.four_bit_layers,
+        train_seconds=result.seconds,
+        first_loss=result.curve[0].loss,
+        last_loss=result.curve[-1].loss,
+        validation_before=losses[0] if losses else None,
+        validation_after=losses[-1] if losses else None,
+    )
 
 
-def _numbers(result: TrainResult) -> dict[str, object]:
-    names = ("base", "train_rows", "validation_rows", "steps", "learned_tokens", "four_bit_layers", "seconds")
-    losses = {"first_loss": result.curve[0].loss, "last_loss": result.curve[-1].loss}
-    if result.validation:
-        losses |= {"validation_before": result.validation[0].loss, "validation_after": result.validation[-1].loss}
-    return result.model_dump(mode="json", include=set(names)) | losses
-
-
-def summary(draft: Draft) -> list[tuple[str, str]]:
+def summary(outcome: TrainOutcome) -> list[tuple[str, str]]:
     """Steps and losses, and where the adapter is."""
-    f = draft.facts
-    rows = f"{f['train_rows']} rows, {f['steps']} steps in {clock(f['seconds'])}"
-    lines = [("trained", f"{f['base']} on {rows}{' (found from an earlier run)' if f['reused'] else ''}")]
-    loss = f"{f['first_loss']:.2f} to {f['last_loss']:.2f}"
-    if "validation_before" in f:
-        loss += f"; on validation {f['validation_before']:.2f} to {f['validation_after']:.2f}"
-    return [*lines, ("loss", loss), ("adapter", f["files"][0])]
+    rows = f"{outcome.train_rows} rows, {outcome.steps} steps in {clock(outcome.train_seconds)}"
+    lines = [("trained", f"{outcome.base} on {rows}{' (found from an earlier run)' if outcome.reused else ''}")]
+    if outcome.first_loss is not None and outcome.last_loss is not None:
+        loss = f"{outcome.first_loss:.2f} to {outcome.last_loss:.2f}"
+        if outcome.validation_before is not None and outcome.validation_after is not None:
+            loss += f"; on validation {outcome.validation_before:.2f} to {outcome.validation_after:.2f}"
+        lines.append(("loss", loss))
+    return [*lines, ("adapter", outcome.files[0])]

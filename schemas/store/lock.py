@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shlex
@@ -18,7 +19,7 @@ import sqlalchemy as sa
 from schemas.errors import StoreBusy
 from schemas.store.failures import shown
 
-_ADVISORY_KEY = 0x70616972736D6974  # "pairsmit"
+_PRODUCT = "pairsmith"
 
 
 def _me() -> dict[str, str]:
@@ -67,19 +68,24 @@ def file_lock(path: Path, url: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def advisory_lock(engine: sa.Engine, url: str) -> Iterator[None]:
-    """The same for PostgreSQL: a session-level advisory lock, freed when the connection ends. Raises StoreBusy."""
+    """The same for PostgreSQL: a session-level advisory lock, freed when the connection ends. Raises StoreBusy.
+
+    The lock is that of the schema that our tables are in, so two projects in two schemas of a database do not wait for
+    each other. Not covered: a pairsmith of version 0.1 in the same database, which had one lock for all schemas.
+    """
     with engine.connect() as connection:
+        key = _key(connection)
         me = _me()
         label = f"pairsmith pid {me['pid']} on {me['host']} since {me['since']}"[:63]
         connection.execute(sa.text("SELECT set_config('application_name', :label, false)"), {"label": label})
-        if not connection.scalar(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": _ADVISORY_KEY}):
+        if not connection.scalar(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": key}):
             holder = connection.scalar(
                 sa.text(
                     "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.granted AND"
                     " l.locktype = 'advisory' AND ((l.classid::bigint << 32) | l.objid::bigint) = :key"
                     " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
                 ),
-                {"key": _ADVISORY_KEY},
+                {"key": key},
             )
             raise _busy(url, str(holder))
         connection.commit()
@@ -87,5 +93,17 @@ def advisory_lock(engine: sa.Engine, url: str) -> Iterator[None]:
             yield
         finally:
             with contextlib.suppress(sa.exc.DBAPIError):  # a lost connection has freed it already
-                connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": _ADVISORY_KEY})
+                connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": key})
                 connection.commit()
+
+
+def _key(connection: sa.Connection) -> int:
+    """A number for the schema that our tables are in, or will be made in: a search path may name several."""
+    schema = connection.scalar(
+        sa.text(
+            "SELECT coalesce((SELECT relnamespace::regnamespace::text FROM pg_class"
+            " WHERE oid = to_regclass('alembic_version')), quote_ident(current_schema()))"
+        )
+    )
+    digest = hashlib.sha256(f"{_PRODUCT} {schema}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

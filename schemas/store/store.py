@@ -18,23 +18,9 @@ import orjson
 import sqlalchemy as sa
 
 from schemas.errors import PairsmithError, StoreError, UsageError
-from schemas.records import (
-    Alias,
-    Artifact,
-    Call,
-    Candidate,
-    Json,
-    Pair,
-    Receipt,
-    Record,
-    Review,
-    Routed,
-    RowState,
-    Seed,
-    Usage,
-    Verdict,
-)
-from schemas.spec_file import Project
+from schemas.project import Project
+from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Usage, Verdict
+from schemas.reviews import Alias, Review, Routed
 from schemas.store import tables
 from schemas.store.failures import explained
 from schemas.store.lock import advisory_lock, file_lock

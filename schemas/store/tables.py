@@ -10,20 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from schemas.records import (
-    Alias,
-    Artifact,
-    Call,
-    Candidate,
-    Pair,
-    Receipt,
-    Record,
-    Review,
-    Routed,
-    RowState,
-    Seed,
-    Verdict,
-)
+from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, RowState, Seed, Verdict
+from schemas.reviews import Alias, Review, Routed
 
 SCHEMA_VERSION = "0005"
 

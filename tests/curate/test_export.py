@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +17,8 @@ from curate.export import export_dataset, rows
 from curate.outcome import CurateResult, curate_project
 from curate.split import PARTS
 from schemas.errors import InputError, NoWork, RowCountMismatch, UsageError
-from schemas.records import Review
-from schemas.spec_file import Project
+from schemas.project import Project
+from schemas.reviews import Review
 from schemas.store import Store
 from tests.curate import tiny
 
@@ -219,8 +220,9 @@ def test_an_interrupted_export_leaves_the_old_dataset(project: Project, store: S
     folder = project.folder / "dataset"
     result = curated(project, store)
     export_dataset(project, store, result, folder)
-    leftover = project.folder / ".dataset.new"
+    leftover = project.folder / ".dataset.1.partial"
     shutil.copytree(folder / "data", leftover / "data")
+    os.utime(leftover, (0, 0))
     assert len(rows(folder, "train")) == sum(k.part == "train" for k in result.accepted)
     fewer = dict(list(ANSWERS.items())[:12])
     export_dataset(project, store, curated(project, store, answers=fewer), folder)

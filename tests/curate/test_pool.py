@@ -16,7 +16,8 @@ from curate.gates.judgement import Judgement, crashed, passed, rejected
 from curate.pool import Pool, Row, fold
 from curate.scorers import Score
 from curate.steps import Step, best, decontaminate, duplicates, each, id_of, named, scored, split
-from schemas.records import Imported, Pair, Reason, Review, Verdict
+from schemas.records import Imported, Pair, Reason, Verdict
+from schemas.reviews import Review
 from schemas.spec import SplitSettings
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)

@@ -13,8 +13,9 @@ import pytest
 from curate.outcome import CurateResult, curate_project
 from curate.states import last_curation, read_states
 from curate.steps import SPLIT
-from schemas.records import Artifact, Counts, Reason, Receipt, Review, RowState, Verdict
-from schemas.spec_file import Project
+from schemas.project import Project
+from schemas.records import Artifact, Counts, Reason, Receipt, RowState, Verdict
+from schemas.reviews import Review
 from schemas.store import Store
 from tests.curate import tiny
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from schemas.project import Project
 from schemas.records import Candidate, Generated, Pair, Sampling, Seed
 from schemas.spec import Spec
-from schemas.spec_file import Project
 from schemas.store import Store
 
 WORDS = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("an", "el", "is", "or", "ut")]

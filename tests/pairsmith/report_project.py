@@ -18,7 +18,9 @@ from aiohttp import web
 
 from curate.outcome import CurateResult, curate_project
 from curate.split import split_of
+from pairsmith.outcome import CurateOutcome, EvaluateOutcome, GenerateOutcome, TrainOutcome
 from pairsmith.receipt import recording
+from schemas.project import Project
 from schemas.records import (
     Artifact,
     Call,
@@ -31,7 +33,7 @@ from schemas.records import (
     Usage,
     content_id,
 )
-from schemas.spec_file import Project, load
+from schemas.spec_file import load
 from schemas.store import Store
 from synth.embedded.weights import Weights
 from train.checks import checks_for
@@ -146,7 +148,7 @@ def generated(project: Project, store: Store, count: int = 60) -> None:
     subjects = [f"a {a} {s}" for a in _ADJECTIVES for s in _SUBJECTS][: count - 1]
     seeds = [Seed(kind="input", text=text, source=f"seeds.jsonl:{i}") for i, text in enumerate([HOSTILE, *subjects], 1)]
     store.set_active_seeds(seeds)
-    with recording(project, store, "generate") as draft:
+    with recording(project, store, "generate", GenerateOutcome()) as record:
         waiting, failed = 0, 0
         for seed in seeds:
             for sample in range(3):
@@ -176,14 +178,17 @@ def generated(project: Project, store: Store, count: int = 60) -> None:
                 )
                 waiting += 1
                 store.append(call, pair, Candidate(**place, pair_id=pair.id))
-        draft.counts = Counts(rows_in=waiting + failed, waiting=waiting, failed=failed)
-        draft.reasons = {"empty": failed} if failed else {}
-        draft.usage, draft.usd, draft.calls_sent = store.spent()
-        draft.facts |= {
-            "scopes": {"forward": SCOPE},
-            "seeds": {"input": len(seeds)},
-            "seed_problems": ["seeds.jsonl:9: x"],
-        }
+        usage, usd, sent = store.spent()
+        record.outcome = GenerateOutcome(
+            counts=Counts(rows_in=waiting + failed, waiting=waiting, failed=failed),
+            reasons={"empty": failed} if failed else {},
+            usage=usage,
+            usd=usd,
+            calls_sent=sent,
+            fingerprints={"forward": SCOPE},
+            seeds={"input": len(seeds)},
+            seed_problems=("seeds.jsonl:9: x",),
+        )
 
 
 @asynccontextmanager
@@ -215,14 +220,16 @@ async def _scoring_server() -> AsyncIterator[SimpleNamespace]:
 def curated(project: Project, store: Store) -> CurateResult:
     """The real curation, its receipt, and the dataset that it made."""
     weights = Weights(project.folder, "revision", "nowhere: the loopback server answers in its place")
-    with recording(project, store, "curate") as draft:
+    with recording(project, store, "curate", CurateOutcome()) as record:
         judging = curate_project(project, store, fingerprints=[SCOPE], weights=lambda: weights, serve=_scoring_server)
         result = asyncio.run(judging)
         members = tuple((row.pair.id, row.part) for row in result.accepted)
         dataset = Artifact(id=content_id("dataset", members), kind="dataset", path="dataset", members=members)
         store.write(dataset)
-        draft.counts, draft.reasons = result.counts, dict(result.reasons)
-        draft.facts |= {**result.facts, "made": dataset.id}
+        facts = dict(result.facts)
+        record.outcome = CurateOutcome(
+            counts=result.counts, reasons=dict(result.reasons), made=dataset.id, scorer=facts.pop("scorer"), more=facts
+        )
     return result
 
 
@@ -231,7 +238,7 @@ def trained(project: Project, store: Store, curation: CurateResult) -> TrainResu
     rng = random.Random(2)
     parts = Counter(row.part for row in curation.accepted)
     folder = project.folder / "adapters" / "one"
-    with recording(project, store, "train") as draft:
+    with recording(project, store, "train", TrainOutcome()) as record:
         result = TrainResult(
             adapter_id=content_id("adapter", 1), dataset_id=store.artifacts("dataset")[-1].id,
             base="HuggingFaceTB/SmolLM2-135M-Instruct", base_hash="b" * 64, settings=project.spec.train,
@@ -247,8 +254,8 @@ def trained(project: Project, store: Store, curation: CurateResult) -> TrainResu
         folder.mkdir(parents=True)
         (folder / "training.json").write_text(result.model_dump_json(exclude={"folder", "reused"}))
         store.write(result.artifact)
-        draft.counts = Counts(rows_in=result.train_rows, accepted=result.train_rows)
-        draft.facts["made"] = result.adapter_id
+        counts = Counts(rows_in=result.train_rows, accepted=result.train_rows)
+        record.outcome = TrainOutcome(counts=counts, made=result.adapter_id)
     return result
 
 
@@ -310,13 +317,16 @@ def evaluated(project: Project, store: Store, adapter: TrainResult, *, merged: b
         calls_reused=0, usage=Usage(prompt_tokens=30110, completion_tokens=12033), usd=0.0, seconds=88.0,
         path=str(path),
     )  # fmt: skip
-    with recording(project, store, "evaluate") as draft:
+    with recording(project, store, "evaluate", EvaluateOutcome()) as record:
         path.parent.mkdir(exist_ok=True)
         path.write_text(evaluation.model_dump_json(exclude={"path", "reused"}))
         store.write(evaluation.artifact)
-        draft.counts = Counts(rows_in=len(evaluation.outputs), accepted=len(evaluation.outputs))
-        draft.calls_sent, draft.usage = evaluation.calls_sent, evaluation.usage
-        draft.facts["made"] = evaluation.id
+        record.outcome = EvaluateOutcome(
+            counts=Counts(rows_in=len(evaluation.outputs), accepted=len(evaluation.outputs)),
+            calls_sent=evaluation.calls_sent,
+            usage=evaluation.usage,
+            made=evaluation.id,
+        )
     return evaluation
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.pairsmith.conftest import SUBJECTS, Project, answer, subject_of
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
@@ -49,6 +50,39 @@ def test_rows_that_fail_are_counted_with_their_reason_and_asked_again_when_told(
         assert (again["failed"], again["calls_sent"], len(teacher.asked) - asked) == (0, 2, 2)
 
 
+def test_more_attempts_ask_again_with_the_key(make_project: Callable[..., Project]) -> None:
+    """Raising teacher.attempts asks the failed rows again, with the key; what has every answer needs no key at all."""
+    sulking = {SUBJECTS[0]}
+
+    def reply(ask: Ask) -> Reply:
+        return says(*[""] * ask.n) if subject_of(ask) in sulking else answer(ask)
+
+    with LoopbackTeacher(reply, key="right") as teacher:
+        project = make_project(teacher.url)
+        keyed = ("--set", "teacher.key_env=TEACHER_KEY", "--set")
+        assert project.json("generate", *keyed, "teacher.attempts=1", TEACHER_KEY="right")["failed"] == 2
+        assert project.json("generate", *keyed, "teacher.attempts=1")["calls_sent"] == 0
+        sulking.clear()
+        again = project.run("generate", *keyed, "teacher.attempts=2")
+        assert again.returncode == 5
+        assert "TEACHER_KEY is not set" in again.stderr
+        done = project.json("generate", *keyed, "teacher.attempts=2", TEACHER_KEY="right")
+        assert (done["failed"], done["calls_sent"]) == (0, 1)
+
+
+def test_the_embedded_model_is_not_started_for_answers_that_are_there(
+    project: Project, teacher: LoopbackTeacher, tmp_path: Path
+) -> None:
+    """A run that has every answer of the embedded model needs neither its weights nor its server."""
+    name = "smollm2-135m-instruct"
+    same = ("--set", f"teacher.identity={name}", "--set", "teacher.revision=r")
+    project.json("generate", *same)
+    embedded = ("--set", "teacher.url=embedded", "--set", f"teacher.model={name}")
+    found = project.json("generate", *same, *embedded, PAIRSMITH_CACHE=str(tmp_path / "none"), HF_HUB_OFFLINE="1")
+    assert (found["calls_sent"], found["facts"]["pairs_kept"]) == (0, ROWS)
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_run_in_which_every_row_failed_is_no_success(make_project: Callable[..., Project]) -> None:
     """When nothing usable came the command ends with code 8 and the reasons."""
     with LoopbackTeacher(lambda ask: says(*[""] * ask.n)) as teacher:
@@ -83,7 +117,7 @@ def test_status_tells_what_run_would_do(project: Project) -> None:
     assert after["next"] == ["curate", "review", "train", "evaluate"]
     assert (after["seeds"], after["pairs"], after["ledger"]["requests"]) == ({"input": 12}, ROWS, 12)
     changed = project.json("status", "--set", "generate.forward.n=3")
-    assert changed["stages"][0]["why"] == "its inputs have changed"
+    assert changed["stages"][0]["why"] == "because of --set generate.forward.n=3"
     assert "generate    done" in project.run("status").stdout
     without = project.json("status", "--set", "review.enabled=false")
     assert without["next"] == ["curate", "train", "evaluate"]

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from pairsmith.outcome import CurateOutcome
 from pairsmith.receipt import recording
 from pairsmith.report import write_report
 from pairsmith.report.gather import gather
@@ -20,8 +21,9 @@ from pairsmith.report.page import render
 from pairsmith.report.proof import limits, which_way
 from pairsmith.report.sentences import conservation
 from schemas.errors import PairsmithError, TeacherError
-from schemas.records import Artifact, Counts, Review
-from schemas.spec_file import Project
+from schemas.project import Project
+from schemas.records import Artifact, Counts
+from schemas.reviews import Review
 from schemas.store import Store
 from tests.pairsmith import report_project as made
 from train.intervals import Interval
@@ -323,8 +325,8 @@ def test_a_run_that_stopped_is_said_beside_the_last_one_that_finished(project: P
     """A failed command is not hidden behind an older success, and the older numbers stay."""
 
     def dies() -> None:
-        with recording(project, done, "curate") as draft:
-            draft.counts = Counts(rows_in=3, waiting=3)
+        with recording(project, done, "curate", CurateOutcome()) as record:
+            record.outcome = CurateOutcome(counts=Counts(rows_in=3, waiting=3))
             raise TeacherError("the scorer's endpoint is gone.", fix="Start it again.")
 
     with pytest.raises(TeacherError):

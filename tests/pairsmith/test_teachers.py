@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pairsmith.teachers import identified
+from schemas.project import Project
 from schemas.spec import EvaluateSettings, Pattern, SeedSource, Spec, TaskSettings, TeacherSettings
-from schemas.spec_file import Project
 from tests.pairsmith.conftest import Project as CommandLine
 from tests.pairsmith.conftest import answer, subject_of
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says

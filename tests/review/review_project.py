@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 
 from curate.gates import gates_for, judge
+from schemas.project import Project
 from schemas.records import Candidate, Generated, Pair, Sampling, Seed, Verdict
-from schemas.spec_file import Project, load
+from schemas.spec_file import load
 from schemas.store import Store
 
 SCOPE = "scope"

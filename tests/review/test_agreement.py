@@ -9,7 +9,7 @@ import pytest
 from curate.review.agreement import Agreement, agreement
 from curate.review.gold import accuracies, read_gold
 from schemas.errors import InputError
-from schemas.records import Review
+from schemas.reviews import Review
 from tests.review.review_project import project
 
 # Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", example C: nominal data, four observers, twelve

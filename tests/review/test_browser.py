@@ -23,8 +23,9 @@ from curate.review.pull import pull
 from curate.review.push import ADJUDICATION, SHARED, push, queue_name, route
 from curate.review.queues import Argilla
 from curate.review.server import ArgillaServer
+from schemas.project import Project
 from schemas.records import Candidate, Edited, Json, Message, Pair, Record, Seed, Verdict
-from schemas.spec_file import Project, load
+from schemas.spec_file import load
 from schemas.store import Store
 from tests.review.browser_page import Annotator, needs_browser, open_browser
 from tests.review.review_project import SCOPE, answer, pair_of

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from curate.outcome import CurateResult, curate_project
-from schemas.records import Counts, Pair, Review
-from schemas.spec_file import Project
+from schemas.project import Project
+from schemas.records import Counts, Pair
+from schemas.reviews import Review
 from schemas.store import Store
 from tests.curate import tiny
 

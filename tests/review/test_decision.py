@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from curate.review.adjudication import disagreements
 from curate.review.decision import decide, edited_pair, standing
-from schemas.records import Edited, Imported, Pair, Review
+from schemas.records import Edited, Imported, Pair
+from schemas.reviews import Review
 
 PAIR = Pair(seed_id="s", input="cat", output="A tabby cat.", system="", origin=Imported(source="x:1"))
 START = datetime(2026, 1, 1, tzinfo=UTC)

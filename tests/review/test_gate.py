@@ -11,8 +11,8 @@ from curate.review.pool import read_pool
 from curate.review.push import route
 from curate.review.standing import Standing, as_json, in_words, standing_of
 from pairsmith.stages.review import rejection, waits
-from schemas.records import Review
-from schemas.spec_file import Project
+from schemas.project import Project
+from schemas.reviews import Review
 from schemas.store import Store
 from tests.review.review_project import SCOPE, fill, project
 

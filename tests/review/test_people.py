@@ -15,8 +15,9 @@ from curate.review.gold import accuracies, read_gold
 from curate.review.people import key_of
 from curate.review.pull import PullResult, pull
 from curate.review.queues import Argilla
-from schemas.records import Pair, Review, Routed
-from schemas.spec_file import Project
+from schemas.project import Project
+from schemas.records import Pair
+from schemas.reviews import Review, Routed
 from schemas.store import Store
 from tests.review.conftest import argilla_client
 from tests.review.loopback_argilla import START, LoopbackArgilla

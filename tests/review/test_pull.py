@@ -23,8 +23,8 @@ from curate.review.push import ADJUDICATION, SHARED, push, queue_name, route
 from curate.review.queues import Argilla
 from curate.review.server import ArgillaServer
 from schemas.errors import ReviewError
+from schemas.project import Project
 from schemas.records import Edited, Json, Pair
-from schemas.spec_file import Project
 from schemas.store import Store
 from tests.review.review_project import SCOPE, answer, change, fill, pair_of, project
 

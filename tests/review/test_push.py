@@ -24,8 +24,8 @@ from curate.review.queues import Argilla
 from curate.review.server import ArgillaServer
 from curate.review.standing import standing_of
 from schemas.errors import ReviewError
-from schemas.records import Review
-from schemas.spec_file import Project
+from schemas.project import Project
+from schemas.reviews import Review
 from schemas.store import Store
 from tests.review.conftest import free_port
 from tests.review.review_project import SCOPE, answer, fill, project

@@ -10,8 +10,8 @@ import pytest
 from curate.review.pull import pull
 from curate.review.queues import _MARK, Argilla
 from schemas.errors import ReviewError
-from schemas.records import Routed
-from schemas.spec_file import Project
+from schemas.project import Project
+from schemas.reviews import Routed
 from schemas.store import Store
 from tests.review.conftest import argilla_client
 from tests.review.loopback_argilla import Dataset, LoopbackArgilla

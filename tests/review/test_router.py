@@ -22,7 +22,8 @@ from curate.review.router import (
     targets,
 )
 from curate.review.shares import strata
-from schemas.records import RoutingReason, content_id
+from schemas.records import content_id
+from schemas.reviews import RoutingReason
 from schemas.spec import ReviewShares
 
 

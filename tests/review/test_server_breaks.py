@@ -23,8 +23,8 @@ from curate.review.pull import pull
 from curate.review.push import SHARED, PushResult, push, queue_name, route
 from curate.review.queues import Argilla
 from schemas.errors import ReviewError
+from schemas.project import Project
 from schemas.records import Json
-from schemas.spec_file import Project
 from schemas.store import Store
 from tests.review.conftest import argilla_client, free_port, wait_until
 from tests.review.review_project import SCOPE, answer, fill, project

@@ -32,8 +32,9 @@ from curate.review.pull import PullResult, pull
 from curate.review.push import ADJUDICATION, SHARED, push, queue_name, route
 from curate.review.queues import Argilla
 from curate.split import PARTS
+from schemas.project import Project
 from schemas.records import Candidate, Edited, Json, Pair, Seed, Verdict
-from schemas.spec_file import Project, load
+from schemas.spec_file import load
 from schemas.store import Store
 from tests.review.conftest import argilla_client, empty_database
 from tests.review.review_project import SCOPE, answer, change, pair_of

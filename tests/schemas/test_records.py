@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.records import Candidate, Counts, Generated, Pair, Reason, Review, Sampling, Seed, Verdict, content_id
+from schemas.records import Candidate, Counts, Generated, Pair, Reason, Sampling, Seed, Verdict, content_id
+from schemas.reviews import Review
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),

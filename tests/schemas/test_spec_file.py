@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from schemas.errors import SpecError
 from schemas.spec import Spec
-from schemas.spec_file import key_line, load
+from schemas.spec_file import key_line, load, parse, set_keys
 
 MANUAL = Path(__file__).parents[2] / "docs" / "spec.md"
 
@@ -469,6 +469,53 @@ def test_the_file_shown_in_the_manual_works(tmp_path):
     """docs/spec.md opens with a whole file that can be copied."""
     text = MANUAL.read_text(encoding="utf-8").partition("```toml\n")[2].partition("```")[0]
     assert load(wrote(tmp_path, text)).spec.task.name == "captions"
+
+
+def test_keys_are_set_and_all_else_stays() -> None:
+    """Comments, order, blank lines and the way values are written survive; only what was asked for is another."""
+    text = (
+        '# mine\n[task]  # what\nname = \'x\'   # own quotes\nstyle = """\na\n"""\n\n[[seeds]]\npath = "a.txt"\n\n'
+        "[generate.forward]\nsampling = { temperature = 0.7, top_k = 50, max_tokens = 80 }  # hot\n"
+    )
+    changed = set_keys(
+        text,
+        {
+            "task.name": "y",
+            "seeds.0.path": "b.txt",
+            "generate.forward.sampling.top_k": None,
+            "teacher.url": 'http://"h"',
+            "not.there": None,
+        },
+        {"teacher.url": ["why"]},
+    )
+    expected = (
+        text.replace("'x'", '"y"').replace("a.txt", "b.txt").replace("top_k = 50, ", " ")
+        + '\n[teacher]\n# why\nurl = "http://\\"h\\""\n'
+    )
+    assert changed == expected
+    assert tomllib.loads(changed)["generate"]["forward"]["sampling"] == {"temperature": 0.7, "max_tokens": 80}
+
+
+@pytest.mark.parametrize("folder", ["pairsmith/starter", "examples/image-prompts", "examples/support-replies"])
+def test_setting_nothing_changes_no_byte(folder: str) -> None:
+    """The specs that come with pairsmith go through and back."""
+    text = (Path(__file__).parents[2] / folder / "pairsmith.toml").read_text(encoding="utf-8")
+    assert set_keys(text, {}) == text
+
+
+@pytest.mark.parametrize(("text", "key"), [("a = 1\n", "a.b"), ("a = \n", "b")])
+def test_what_cannot_be_set_is_a_spec_error(text: str, key: str) -> None:
+    """A key inside of a value, and a text that is no TOML."""
+    with pytest.raises(SpecError):
+        set_keys(text, {key: 1})
+
+
+def test_a_spec_is_parsed_from_text(tmp_path: Path) -> None:
+    """Without a file: with overrides, and with the mistakes named as in a file."""
+    assert parse(FULL, tmp_path, ["train.epochs=2"]).spec.train.epochs == 2
+    with pytest.raises(SpecError, match=r"pairsmith\.toml:\d+: unknown key 'task\.nam'"):
+        parse(FULL.replace('name = "demo"', 'nam = "demo"', 1), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("key", ["model", "messages", "n", "stream"])

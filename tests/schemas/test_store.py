@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,17 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from schemas.errors import StoreBusy, StoreError, StoreFull, UsageError
+from schemas.project import Project
 from schemas.records import (
     Artifact,
     Call,
     Candidate,
     Counts,
-    Draw,
     Generated,
     Pair,
     Reason,
     Receipt,
     Record,
-    Review,
-    Routed,
     RowState,
     Sampling,
     Seed,
@@ -38,8 +37,8 @@ from schemas.records import (
     Verdict,
     now,
 )
+from schemas.reviews import Draw, Review, Routed
 from schemas.spec import Spec
-from schemas.spec_file import Project
 from schemas.store import Store, tables
 from schemas.store.migrate import config, upgrade_to
 
@@ -341,6 +340,36 @@ def test_a_password_is_never_shown() -> None:
     with pytest.raises(StoreError) as caught:
         Store.open("postgresql://ann:s3cret@127.0.0.1:1/x")
     assert "s3cret" not in str(caught.value)
+
+
+def test_two_schemas_of_one_database_are_two_stores(postgres: str) -> None:
+    """Two projects in two schemas write at the same time and see nothing of each other; two in one schema do not,
+    however their search paths name it."""
+    name = f"s_{uuid.uuid4().hex[:12]}"
+    engine = sa.create_engine(sa.make_url(postgres).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    url = postgres.replace("/postgres?", f"/{name}?")
+    engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for schema in ("one", "two", "empty"):
+            connection.execute(sa.text(f"CREATE SCHEMA {schema}"))
+    engine.dispose()
+
+    def in_schema(path: str) -> str:
+        return f"{url}&options=-csearch_path%3D{path}"
+
+    with Store.open(in_schema("one")) as one, Store.open(in_schema("two")) as two:
+        one.set_active_seeds([Seed(kind="input", text="a fox", source="x")])
+        assert [seed.text for seed in one.seeds()] == ["a fox"]
+        assert two.seeds() == []
+        with pytest.raises(StoreBusy, match=f"pid {os.getpid()}"):
+            Store.open(in_schema("one"))
+        with pytest.raises(StoreBusy):
+            Store.open(in_schema("empty,one"))
+    with Store.open(in_schema("empty,one"), write=False) as one:
+        assert len(one.seeds()) == 1
 
 
 def state(sample: int, **more: object) -> RowState:

@@ -452,3 +452,52 @@ def test_check_spends_nothing_and_tells_what_is_there() -> None:
     with LoopbackTeacher(models=None) as teacher:
         assert asyncio.run(check("loopback")).models is None  # type: ignore[attr-defined]
     assert teacher.asked == []
+
+
+def test_what_is_never_asked_is_never_started() -> None:
+    """`start` runs once, when the first requests are sent, however many they are; its failure is each of theirs."""
+    started = []
+
+    async def run(fault: Exception | None, asks: int) -> list[object]:
+        async def start() -> tuple[str, str | None]:
+            started.append(1)
+            await asyncio.sleep(0.01)
+            if fault:
+                raise fault
+            return teacher.url, "right"
+
+        async with Endpoint("embedded", "loopback", start=start) as endpoint:
+            every = [endpoint.ask(chat(str(i)), Sampling()) for i in range(asks)]
+            return list(await asyncio.gather(*every, return_exceptions=True))
+
+    with LoopbackTeacher(key="right") as teacher:
+        assert asyncio.run(run(None, 0)) == []
+        assert started == []
+        answers = asyncio.run(run(None, 3))
+        assert all(isinstance(answer, Answer) for answer in answers)
+        assert len(started) == 1
+        fault = TeacherError("it does not start")
+        assert asyncio.run(run(fault, 3)) == [fault] * 3
+        assert len(started) == 2
+
+
+def test_closing_ends_a_start_on_its_way() -> None:
+    """A run that is cancelled while the server starts leaves nothing that goes on starting."""
+    ended = []
+
+    async def run() -> None:
+        async def start() -> tuple[str, str | None]:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.append(1)
+            return "http://127.0.0.1:9", None
+
+        async with Endpoint("embedded", "m", start=start) as endpoint:
+            asked = asyncio.create_task(endpoint.ask(chat("x"), Sampling()))
+            await asyncio.sleep(0.01)
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+
+    asyncio.run(run())
+    assert ended == [1]

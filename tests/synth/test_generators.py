@@ -13,12 +13,23 @@ from hypothesis import strategies as st
 
 from prompts import load
 from schemas.errors import PromptError
+from schemas.project import Project
 from schemas.records import Generated, Sampling
-from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, TaskSettings, TeacherSettings
+from schemas.spec import (
+    BackwardSettings,
+    EvaluateSettings,
+    Exemplar,
+    ForwardSettings,
+    Pattern,
+    SeedSource,
+    Spec,
+    TaskSettings,
+    TeacherSettings,
+)
 from schemas.store import Store
 from synth.answers import clean
 from synth.endpoint import Endpoint
-from synth.generators import Generator, Outcome, backward, fingerprint, forward
+from synth.generators import Generator, Outcome, backward, fingerprint, fingerprints, forward
 from synth.ledger import Ledger
 from tests.synth.loopback import LoopbackTeacher, says
 from tests.synth.rig import EXEMPLARS, TASK, Rig, input, output, prompts_in, rig
@@ -127,11 +138,9 @@ def scope_of(
     **teacher: Any,
 ) -> str:
     spec = TeacherSettings(model=teacher.pop("model", "m"), **teacher)
-    with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
-        ledger = Ledger(store, Endpoint("http://h", spec.model), spec)
-        return fingerprint(
-            "forward", task, exemplars, settings or ForwardSettings(), load(prompt, prompts_in(folder)), ledger
-        )
+    return fingerprint(
+        "forward", task, exemplars, settings or ForwardSettings(), load(prompt, prompts_in(folder)), spec
+    )
 
 
 def test_a_scope_names_what_shapes_pairs_and_nothing_else(tmp_path: Path) -> None:
@@ -154,6 +163,25 @@ def test_a_scope_names_what_shapes_pairs_and_nothing_else(tmp_path: Path) -> Non
         scope_of(tmp_path, prompt="simplify"),
     ]
     assert len({base, *other}) == 1 + len(other)
+
+
+def test_the_scopes_of_a_project_need_no_teacher_and_never_change(tmp_path: Path) -> None:
+    """Scopes are read off spec, prompts and teacher, without store or server, and those of older stores still hold."""
+    spec = Spec(
+        task=TaskSettings(name="golden", style="Rewrite richly."),
+        seeds=(SeedSource(path="s.jsonl"),),
+        exemplars=(Exemplar(input="a fox", output="a fox at dawn"),),
+        evaluate=EvaluateSettings(checks=(Pattern(name="a", pattern="x"), Pattern(name="b", pattern="y"))),
+    )
+    project = Project(tmp_path, spec)
+    assert fingerprints(project, TeacherSettings(url="http://h", model="m", revision="r1")) == {
+        "forward": "fc75974a864abefed8beb09f4521d227",
+        "backward": "1c9b472b73c0ce52527ef4b33dd02cdc",
+    }
+    assert fingerprints(project, TeacherSettings(url="http://h", model="m", identity="i")) == {
+        "forward": "778c6c51927cb8f08b2bfffc2b898fbe",
+        "backward": "db3602634278bd80db6e6a8f058c61ab",
+    }
 
 
 def test_a_prompt_that_asks_for_what_generation_lacks_is_refused_at_once(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from curate.split import split_of
+from schemas.project import Project
 from schemas.records import Seed
 from schemas.spec import Spec
-from schemas.spec_file import Project
 from schemas.store import Store
 
 _OFF = ("length", "repetition", "echo", "preamble", "answered", "lost_content", "language")

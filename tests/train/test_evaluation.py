@@ -13,9 +13,9 @@ import pytest
 
 import prompts
 from schemas.errors import NoWork, PairsmithError
+from schemas.project import Project
 from schemas.records import Seed
 from schemas.spec import TeacherSettings
-from schemas.spec_file import Project
 from schemas.store import Store
 from synth.endpoint import Endpoint
 from synth.generators import forward

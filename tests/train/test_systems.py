@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from schemas.project import Project
 from schemas.records import Seed
 from schemas.spec import TeacherSettings
-from schemas.spec_file import Project
 from tests.train.evaluated import project
 from train.systems import LocalModel, Model, Models, System, decodings, systems_of
 

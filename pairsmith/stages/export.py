@@ -6,25 +6,39 @@ import json
 import shutil
 from pathlib import Path
 
-from pairsmith.loop import REPORT
-from pairsmith.receipt import Draft, recording
+from pairsmith.outcome import ExportOutcome
+from pairsmith.receipt import recording
+from pairsmith.stopping import Stopping
 from schemas.errors import NoWork, UsageError
+from schemas.files import replaced_folder
+from schemas.progress import Progress, Say, unheard, unseen
+from schemas.project import Project
 from schemas.records import Artifact, Counts
-from schemas.spec_file import SPEC_NAME, Project
+from schemas.spec_file import SPEC_NAME
 from schemas.store import Store
 
 NAMES = ("dataset", "adapter", "evaluation")
+REPORT = "report.html"
 _MARK = "export.json"
 
 
-def export_project(project: Project, store: Store, out: Path) -> tuple[Draft, dict[str, Path]]:
+def export(
+    project: Project,
+    store: Store,
+    *,
+    progress: Progress = unseen,
+    say: Say = unheard,
+    stop: Stopping | None = None,
+    out: Path | None = None,
+) -> ExportOutcome:
     """Write `out/dataset`, `out/adapter`, `out/evaluation.json`, `out/report.html`, the spec, and `out/export.json`
-    with the ids of what is in it; what has not been made yet is left out. Returns what was written, by name.
+    with the ids of what is in it; what has not been made yet is left out. `out` is `export` in the project if absent.
 
-    An earlier export there is replaced in one rename. Raises NoWork without a dataset, UsageError if `out` holds
-    something else.
+    An earlier export there is replaced at once. Raises NoWork without a dataset, UsageError if `out` holds something
+    else.
     """
-    with recording(project, store, "export") as draft:
+    out = out or project.folder / "export"
+    with recording(project, store, "export", ExportOutcome()) as record:
         latest = {name: found[-1] for name in NAMES if (found := store.artifacts(name))}
         if "dataset" not in latest:
             raise NoWork("there is no dataset to export.", fix="Run `pairsmith curate` first.")
@@ -34,22 +48,21 @@ def export_project(project: Project, store: Store, out: Path) -> tuple[Draft, di
                 where=str(out),
                 fix="Name another folder with --out, or move it away.",
             )
-        partial = out.with_name(f".{out.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        written = {name: out / _copy(project, artifact, partial) for name, artifact in latest.items()}
-        for name in (SPEC_NAME, REPORT):
-            if (project.folder / name).is_file():
-                shutil.copy2(project.folder / name, partial / name)
-                written[name] = out / name
         ids = {name: artifact.id for name, artifact in latest.items()}
-        (partial / _MARK).write_text(json.dumps({**ids, "spec_hash": project.spec_hash}, indent=2) + "\n")
-        shutil.rmtree(out, ignore_errors=True)
-        partial.rename(out)
+        with replaced_folder(out) as partial:
+            written = {name: out / _copy(project, artifact, partial) for name, artifact in latest.items()}
+            for name in (SPEC_NAME, REPORT):
+                if (project.folder / name).is_file():
+                    shutil.copy2(project.folder / name, partial / name)
+                    written[name] = out / name
+            (partial / _MARK).write_text(json.dumps({**ids, "spec_hash": project.spec_hash}, indent=2) + "\n")
         rows = len(latest["dataset"].members)
-        draft.counts = Counts(rows_in=rows, accepted=rows)
-        draft.facts |= {"written": {name: str(path) for name, path in written.items()}, "ids": ids}
-    return draft, written
+        record.outcome = ExportOutcome(
+            counts=Counts(rows_in=rows, accepted=rows),
+            written={name: str(path) for name, path in written.items()},
+            ids=ids,
+        )
+    return record.outcome
 
 
 def _copy(project: Project, artifact: Artifact, folder: Path) -> str:

@@ -1,0 +1,51 @@
+"""The commands of the stages, made from their table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pairsmith.outcome import Outcome
+from pairsmith.session import Session, on_project
+from pairsmith.stages.table import Option, Stage, stage
+from schemas.project import Project
+from schemas.store import Store
+
+
+def command_of(name: str) -> click.Command:
+    """`pairsmith NAME`: do the stage and show what came of it."""
+    own = stage(name)
+
+    @on_project
+    def command(session: Session, **options: Any) -> None:
+        project = session.project()
+        with session.store(project) as store:
+            outcome = do(session, own, project, store, **options)
+        shown = () if session.write_json else (screen_of(own, outcome), *own.shown(project, outcome))
+        session.answer({"command": name, **outcome.as_json()}, *shown)
+
+    for option in own.options:
+        command = _option(option)(command)
+    return click.command(name, help=own.help)(command)
+
+
+def do(session: Session, own: Stage[Any], project: Project, store: Store, **options: Any) -> Outcome:
+    """Run a stage with the session's progress, voice and Ctrl-C."""
+    with session.progress() as progress:
+        outcome: Outcome = own.run(project, store, progress=progress, say=session.say, stop=session.stopping, **options)
+    return outcome
+
+
+def screen_of(own: Stage[Any], outcome: Outcome) -> Any:
+    """A stage's outcome for a person."""
+    from pairsmith import screen
+
+    return screen.stage(own.name, outcome, own.summary(outcome))
+
+
+def _option(option: Option) -> Any:
+    if option.takes is bool:
+        return click.option(option.flag, is_flag=True, help=option.help)
+    return click.option(option.flag, type=click.Path(path_type=Path), help=option.help)

@@ -1,0 +1,75 @@
+"""What a file, a folder or a dataset of the hub holds, as a short text that is equal where the content is.
+
+Only content counts: not the place, the time or the owner. A project that was copied, moved or cloned is the same one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from schemas.records import content_id
+
+LARGE_BYTES = 64 * 2**20
+"""A larger file is read once, and again only when its inode, size or times have changed."""
+
+_HUB_TIMEOUT_S = 5.0
+
+
+def of_path(path: Path) -> str:
+    """`sha256:...` of a file, `tree:...` of a folder (its files with their paths in it), `absent` where nothing is.
+
+    Raises OSError for what cannot be read. Not covered: an empty folder in a folder.
+    """
+    if path.is_dir():
+        files = sorted(inside for inside in path.rglob("*") if inside.is_file())
+        return "tree:" + content_id("tree", [[file.relative_to(path).as_posix(), _sha256(file)] for file in files])[:16]
+    return f"sha256:{_sha256(path)[:16]}" if path.is_file() else "absent"
+
+
+def of_hub_dataset(name: str) -> str | None:
+    """`revision:...` of a dataset's newest commit; None where the hub does not tell."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        return None
+    from huggingface_hub import HfApi
+
+    try:
+        revision = HfApi().dataset_info(name, timeout=_HUB_TIMEOUT_S).sha
+    except Exception:  # the hub client raises dozens of types; each means that the revision is not known now
+        return None
+    return revision and f"revision:{revision}"
+
+
+def _sha256(path: Path) -> str:
+    status = path.stat()
+    if status.st_size <= LARGE_BYTES:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    # A copy has another inode and another time of change, which no program can set: it is read again.
+    same = [str(path.resolve()), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    known = _known(content_id("file", same))
+    try:
+        return known.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        pass
+    with path.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    _keep(known, digest)
+    return digest
+
+
+def _known(name: str) -> Path:
+    from synth.embedded.weights import cache_folder
+
+    return cache_folder() / "hashes" / name
+
+
+def _keep(known: Path, digest: str) -> None:
+    from schemas.files import replaced
+
+    try:
+        known.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(known) as partial:
+            partial.write_text(digest, encoding="ascii")
+    except OSError:
+        return  # it will be read again

@@ -1,0 +1,124 @@
+"""Receipts of pairsmith 0.1, which hashed size and time of files where later ones hash their content.
+
+Such a receipt says nothing of single settings, only a hash of the whole spec. So its stage counts as done if the spec
+has not changed in anything that version knew (a key added since matters only where it is set), if what can be compared
+by content is the same (the seeds, the files of gates), and if what it made is there. In doubt the stage is not done:
+running it again costs little, because answers, adapters and evaluations are found.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from schemas.errors import PairsmithError
+from schemas.project import Project
+from schemas.records import Receipt, content_id
+from schemas.store import Store
+
+_SAMPLING = "temperature top_p top_k max_tokens seed stop repetition_penalty no_repeat_ngram_size extra"
+_KEYS = {
+    "": "task seeds exemplars teacher generate curate review split train evaluate store",
+    "task": "kind name system style language",
+    "seeds": "path kind format columns split license limit",
+    "exemplars": "simple enhanced",
+    "teacher": "url model revision identity key_env concurrency timeout_s attempts retries"
+    " usd_per_million_prompt_tokens usd_per_million_completion_tokens",
+    "generate": "forward backward accepted",
+    "generate.forward": "enabled n prompt sampling",
+    "generate.forward.sampling": _SAMPLING,
+    "generate.backward": "enabled levels prompt sampling",
+    "generate.backward.sampling": _SAMPLING,
+    "curate": "gates duplicates score select",
+    "curate.gates": "length repetition echo preamble answered lost_content language must must_not json_schema user",
+    "curate.gates.length": "min_words max_words min_ratio max_ratio",
+    "curate.gates.must": "name pattern",
+    "curate.gates.must_not": "name pattern",
+    "curate.duplicates": "enabled jaccard",
+    "curate.score": "model batch_tokens",
+    "curate.select": "best",
+    "review": "enabled url key_env workspace dataset reasons annotators_per_row overlap half_width confidence batch"
+    " shares gold seed",
+    "review.shares": "certify fit audit_accepted audit_rejected disagree border",
+    "split": "test validation salt",
+    "train": "base method r alpha dropout learning_rate batch epochs max_length seed",
+    "evaluate": "samples sampling checks max_seeds resamples concurrency",
+    "evaluate.sampling": _SAMPLING,
+    "evaluate.checks": "name pattern",
+    "store": "url url_env",
+}
+# What is called input and output since.
+_THEN = dict(zip("input output".split(), "simple enhanced".split(), strict=True))  # noqa: SIM905
+
+
+def spec_hash(project: Project, *, reviewed: bool) -> str:
+    """`Project.spec_hash` as version 0.1 computed it, with `review.enabled` set to `reviewed`."""
+    known = as_known(project.spec.model_dump(mode="json"), project.spec.model_dump(mode="json", exclude_defaults=True))
+    known["review"]["enabled"] = reviewed
+    return content_id("spec", known)
+
+
+def as_known(spec: Any, given: Any, at: str = "") -> Any:
+    """A dump of the spec, without the keys that version 0.1 lacked and that have their default. `given` is the dump
+    without defaults."""
+    if isinstance(spec, list):
+        pairs = zip(spec, given, strict=True) if isinstance(given, list) else ((entry, {}) for entry in spec)
+        return [as_known(entry, own, at) for entry, own in pairs]
+    if not isinstance(spec, dict) or at not in _KEYS:
+        return spec
+    given = given if isinstance(given, dict) else {}
+    names = _KEYS[at].split()
+    known = {
+        _THEN.get(key, key): as_known(value, given.get(key), f"{at}.{key}" if at else key)
+        for key, value in spec.items()
+        if _THEN.get(key, key) in names or key in given
+    }
+    return {key: _THEN.get(value, value) if (at, key) == ("seeds", "kind") else value for key, value in known.items()}
+
+
+def why_not(stage: str, receipt: Receipt, project: Project, store: Store) -> str:
+    """Why the stage of a receipt of version 0.1 is not done any more, as far as its inputs go; empty if it is."""
+    if receipt.spec_hash not in (spec_hash(project, reviewed=True), spec_hash(project, reviewed=False)):
+        return "pairsmith.toml has changed since an older pairsmith ran it"
+    if stage == "generate" and not _same_seeds(project, store):
+        return "the seeds have changed"
+    if stage == "curate" and not _same_gate_files(receipt.facts, project):
+        return "a file of curate.gates has changed"
+    return ""
+
+
+def went_on_without_people(receipt: Receipt, project: Project) -> bool:
+    """Whether a receipt of `run` of version 0.1 is that of `run --no-review`."""
+    return receipt.spec_hash == spec_hash(project, reviewed=False)
+
+
+def _same_seeds(project: Project, store: Store) -> bool:
+    from synth.seeds import read_seeds
+
+    sources = project.spec.seeds
+    if any(source.path == "-" or source.format == "hub" for source in sources):
+        return True  # version 0.1 did not see a change of these either
+    try:
+        return [seed.id for seed in read_seeds(sources, project.folder).seeds] == [seed.id for seed in store.seeds()]
+    except PairsmithError:
+        return False
+
+
+def _same_gate_files(facts: Mapping[str, Any], project: Project) -> bool:
+    """Whether the gates that live in files are those that the dataset's manifest names."""
+    gates = project.spec.curate.gates
+    if not gates.user and not gates.json_schema:
+        return True
+    from curate.gates import gates_for
+
+    try:
+        (folder,) = facts.get("files", ())
+        manifest = json.loads((project.folder / folder / "manifest.json").read_bytes())
+        now = gates_for(project.spec.task, gates, project.folder)
+    except (OSError, ValueError, PairsmithError):
+        return False
+    then = {(by, fingerprint) for by, fingerprint in manifest["steps"]}
+    return all(
+        (step.by, step.fingerprint) in then for step in now if step.by.startswith(("gate/user:", "gate/json_schema"))
+    )

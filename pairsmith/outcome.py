@@ -1,0 +1,223 @@
+"""What commands come to, as they tell each other: one frozen record for each, parsed from receipts old and new.
+
+In a receipt, the fields that every command has stand beside each other and all others under `facts`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeVar
+
+from pydantic import TypeAdapter
+
+from schemas.records import Counts, Json, Receipt, Usage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a command did: its rows, why rows were lost, what was asked and spent, how long it took."""
+
+    counts: Counts = field(default_factory=Counts)
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    calls_sent: int = 0
+    calls_reused: int = 0
+    usage: Usage = field(default_factory=Usage)
+    usd: float = 0.0
+    seconds: float = 0.0
+    more: Json = field(default_factory=dict)
+    """Facts that have no field of their own here: they are kept as they are."""
+
+    @classmethod
+    def of(cls, receipt: Receipt) -> Self:
+        """What `receipt` tells; a field that it lacks, as receipts of older versions do, has its default."""
+        own = {key: f.name for f in dataclasses.fields(cls) if f.name not in _SHARED for key in _keys(f)}
+        known = {own[key]: value for key, value in receipt.facts.items() if key in own and value is not None}
+        more = {key: value for key, value in receipt.facts.items() if key not in own}
+        shared = {name: getattr(receipt, name) for name in _SHARED if name != "more"}
+        return dataclasses.replace(TypeAdapter(cls).validate_python({**known, "more": more}), **shared)
+
+    @property
+    def facts(self) -> Json:
+        """What this command tells beside what every command does, as JSON; what is not known is left out."""
+        own = {_key(f): getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _SHARED}
+        return {key: value for key, value in own.items() if value is not None} | self.more
+
+    def facts_so_far(self) -> Json:
+        """The same of a command that did not finish: only what it came to say."""
+        empty = type(self)().facts
+        return {key: value for key, value in self.facts.items() if value != empty.get(key)}
+
+    def as_json(self) -> Json:
+        """The outcome for a program."""
+        return {
+            **self.counts.model_dump(),
+            "reasons": dict(self.reasons),
+            "calls_sent": self.calls_sent,
+            "calls_reused": self.calls_reused,
+            "usage": self.usage.model_dump(),
+            "usd": self.usd,
+            "seconds": self.seconds,
+            "facts": self.facts,
+        }
+
+
+Came = TypeVar("Came", bound=Outcome)
+
+_SHARED = frozenset(f.name for f in dataclasses.fields(Outcome))
+
+
+def _key(of: dataclasses.Field[Any]) -> str:
+    """The field's key under `facts`."""
+    return str(of.metadata.get("key", of.name))
+
+
+def _keys(of: dataclasses.Field[Any]) -> tuple[str, ...]:
+    """The same with those that receipts of earlier versions have instead."""
+    return (_key(of), *of.metadata.get("earlier", ()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOutcome(Outcome):
+    """What a stage of the pipeline did, and of what.
+
+    `shaped_by` names everything that shaped it, files by their content, and `inputs` is a hash of that (see
+    `pairsmith.plan`; None in receipts of older versions). `overrides` are those of the command that had a part in it.
+    `source` is the id of what the stage before it had made, `made` that of what this one has made, `files` where that
+    lies in the project.
+    """
+
+    inputs: str = ""
+    shaped_by: Mapping[str, Any] | None = None
+    overrides: tuple[str, ...] = ()
+    source: str = field(default="", metadata={"key": "from"})
+    made: str = ""
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateOutcome(StageOutcome):
+    """Seeds by kind, what they are too few for, the problems of seed rows, the fingerprints of the pool by generator,
+    pairs that are new and that were there, rows that no answer came for, and what the ledger counted."""
+
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    shortages: tuple[str, ...] = ()
+    seed_problems: tuple[str, ...] = ()
+    fingerprints: Mapping[str, str] = field(default_factory=dict, metadata={"key": "scopes"})
+    pairs_made: int = 0
+    pairs_kept: int = 0
+    unanswered: int = 0
+    retries: Mapping[str, int] = field(default_factory=dict)
+    served: Mapping[str, int] = field(default_factory=dict)
+    usage_unknown: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurateOutcome(StageOutcome):
+    """How many reviews there were, where review stood (`curate.review.standing.as_json`; None before the first push),
+    the scorer and why it was chosen (None: none), and the rows of each split. What curation counted besides is in
+    `more`."""
+
+    review_count: int = 0
+    review: Json | None = None
+    scorer: Json | None = None
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewOutcome(StageOutcome):
+    """Where review stands, what people still have to do (empty: nothing), where, how many answers were brought, and how
+    many rows were sent."""
+
+    review: Json | None = None
+    waits: str = ""
+    brought: int = 0
+    url: str | None = None
+    queues: tuple[str, ...] | None = None
+    sent: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushOutcome(Outcome):
+    """Rows that were sent to people and rows that were there, and where review stands."""
+
+    url: str = ""
+    sent: int = 0
+    there: int = 0
+    queues: tuple[str, ...] = ()
+    review: Json | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullOutcome(Outcome):
+    """Answers that came in, by kind, and where review stands."""
+
+    url: str = ""
+    new: int = 0
+    changed: int = 0
+    withdrawn: int = 0
+    edits: int = 0
+    unchanged: int = 0
+    discarded: int = 0
+    foreign: int = 0
+    review: Json | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOutcome(StageOutcome):
+    """The tuned model. Losses are means a token; those on the validation split are None without one. `train_seconds` is
+    how long training took, also where its result was found (`reused`)."""
+
+    base: str = ""
+    train_rows: int = 0
+    validation_rows: int = 0
+    steps: int = 0
+    learned_tokens: int = 0
+    four_bit_layers: int = 0
+    first_loss: float | None = None
+    last_loss: float | None = None
+    train_seconds: float = field(default=0.0, metadata={"key": "seconds"})
+    validation_before: float | None = None
+    validation_after: float | None = None
+    reused: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOutcome(StageOutcome):
+    """system -> its pass rate with its interval (`share`, `low`, `high`), and system -> decoding -> what may be said of
+    the tuned model against it; `reused`: it was there already."""
+
+    pass_rate: Mapping[str, Mapping[str, float]] = field(default_factory=dict, metadata={"earlier": ("strict_pass",)})
+    outcomes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    reused: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOutcome(Outcome):
+    """What was written, by name, and the ids of what is in it."""
+
+    written: Mapping[str, str] = field(default_factory=dict)
+    ids: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutcome(Outcome):
+    """The stages that had to be done, with their seconds, and the report.
+
+    Either people keep it from going on (`waits`, `url`, `queues`, the state of their `gate` and, where they reject the
+    set, their `objections`), or it has ended (`pass_rate`, `outcomes`). `not_reviewed` is the
+    dataset that went on to training without people, because review was off.
+    """
+
+    stages: tuple[str, ...] = ()
+    seconds_by_stage: Mapping[str, float] = field(default_factory=dict)
+    report: str = ""
+    waits: str | None = None
+    url: str | None = None
+    queues: tuple[str, ...] | None = None
+    gate: str | None = None
+    objections: tuple[Json, ...] | None = None
+    pass_rate: Mapping[str, Mapping[str, float]] | None = field(default=None, metadata={"earlier": ("strict_pass",)})
+    outcomes: Mapping[str, Mapping[str, str]] | None = None
+    not_reviewed: str | None = None

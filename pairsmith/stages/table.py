@@ -1,0 +1,104 @@
+"""The stages, in the order of the pipeline: what each does, and how its outcome is shown.
+
+The commands are made from this table, and `pairsmith run` goes through it. A stage needs no command line:
+
+    outcome = stage("curate").run(project, store)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+
+from pairsmith.outcome import Came, EvaluateOutcome, ExportOutcome, GenerateOutcome
+from pairsmith.stages import curate, evaluate, export, generate, review, train
+from schemas.project import Project
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Lines = list[tuple[str, str]]
+
+
+class Option(NamedTuple):
+    """An option of a stage's command, passed to `run` by its name: a switch, or a path."""
+
+    flag: str
+    takes: type[bool] | type[Path]
+    help: str
+
+
+@dataclass(frozen=True)
+class Stage(Generic[Came]):
+    """`run(project, store, *, progress, say, stop, **options)` does the stage; `summary` is what there is to say beside
+    the counts, `shown` what its own command shows after that. `help` is that of the command."""
+
+    name: str
+    run: Callable[..., Came]
+    help: str
+    summary: Callable[[Came], Lines] = lambda outcome: []
+    shown: Callable[[Project, Came], Sequence[RenderableType]] = lambda project, outcome: ()
+    options: tuple[Option, ...] = ()
+
+
+STAGES: tuple[Stage[Any], ...] = (
+    Stage[GenerateOutcome](
+        "generate",
+        generate.generate,
+        """Ask the teacher for every pair that is not in the store yet.
+
+        Nothing that was paid for is asked twice, whatever ended the last run.
+        """,
+        options=(Option("--retry-failed", bool, "Ask again for rows whose answers were all unusable."),),
+    ),
+    Stage(
+        "curate",
+        curate.curate,
+        """Gates, duplicates, scores and selection: what is accepted goes into `dataset/`.
+
+        Steps only annotate, so running it again after a change of thresholds judges nothing twice.
+        """,
+        summary=curate.summary,
+    ),
+    Stage(
+        "review",
+        review.review,
+        """Bring people's answers, and send rows until the accept share is known as well as the spec asks.""",
+        summary=review.summary,
+    ),
+    Stage(
+        "train",
+        train.train,
+        """Tune the small model on the accepted pairs; the adapter goes into `adapters/`.
+
+        The same dataset and settings again find the adapter that is there.
+        """,
+        summary=train.summary,
+    ),
+    Stage[EvaluateOutcome](
+        "evaluate",
+        evaluate.evaluate,
+        """Measure base, few-shot, teacher and tuned model on the locked test split.
+
+        Every answer goes through the ledger: an evaluation that was stopped goes on, one that is done sends nothing.
+        """,
+        shown=evaluate.tables,
+    ),
+    Stage[ExportOutcome](
+        "export",
+        export.export,
+        """Copy the dataset, the tuned adapter and the report into a folder of their own.
+
+        An export that is there already is replaced; anything else in the way is left alone and told.
+        """,
+        summary=lambda outcome: list(outcome.written.items()),
+        options=(Option("--out", Path, "The folder to write; `export` in the project if absent."),),
+    ),
+)
+
+
+def stage(name: str) -> Stage[Any]:
+    """The stage of that name."""
+    return next(one for one in STAGES if one.name == name)

@@ -1,0 +1,124 @@
+"""Files and folders that are either the old ones or the new ones, whole, whenever a process or a machine stops."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+# Between making a folder and locking it a process needs far less.
+_LEFT_BEHIND_S = 1.0
+
+
+@contextmanager
+def replaced(path: Path, *, mode: int | None = None) -> Iterator[Path]:
+    """Give a path beside `path` to write a file to; at the end it is on the disk and stands in the place of `path`.
+
+    An error in the block, or a crash anywhere, leaves what was there. `mode` is the file's permissions from the start
+    (else those of any new file). Raises OSError.
+    """
+    partial = _beside(path, "partial")
+    partial.unlink(missing_ok=True)
+    if mode is not None:
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+    try:
+        yield partial
+        _sync(partial)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+@contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder: give an empty one beside `path` to fill. A block that deletes it changes nothing.
+
+    Linux and macOS exchange the two folders in one step. Elsewhere it takes two: a crash between them leaves the old
+    one aside as `.NAME.PID.old` and nothing under `path`; the next `replaced_folder` puts it back first.
+
+    Raises OSError.
+    """
+    partial = _beside(path, "partial")
+    _tidy(path)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    held = os.open(partial, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield partial
+        if not partial.exists():
+            return
+        for inside in partial.rglob("*"):
+            _sync(inside)
+        _sync(partial)
+        if not path.exists():
+            os.rename(partial, path)
+        elif not _exchanged(partial, path):
+            os.rename(path, _beside(path, "old"))
+            os.rename(partial, path)
+        _sync(path.parent)
+    finally:
+        # What is left there is what could not be finished, or the old folder.
+        shutil.rmtree(partial, ignore_errors=True)
+        os.close(held)
+        _tidy(path)
+
+
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{what}")
+
+
+def _tidy(path: Path) -> None:
+    """Put back an old folder that has no successor, and delete those that have one and what a crash has left."""
+    for old in sorted(path.parent.glob(f".{path.name}.*.old")):
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.rename(old, path)
+    for partial in path.parent.glob(f".{path.name}.*.partial"):
+        with suppress(OSError):
+            if time.time() - partial.stat().st_mtime > _LEFT_BEHIND_S and _is_free(partial):
+                shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether no living process fills `folder`: the lock of one that died is freed."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(opened)
+    return True
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Whether the two paths changed places, in one step; False where the system or the file system cannot do it."""
+    names = os.fsencode(one), os.fsencode(other)
+    libc = ctypes.CDLL(None)
+    if sys.platform == "linux" and hasattr(libc, "renameat2"):
+        here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+        return bool(libc.renameat2(here, names[0], here, names[1], exchange) == 0)
+    if sys.platform == "darwin" and hasattr(libc, "renamex_np"):
+        swap = 2  # RENAME_SWAP
+        return bool(libc.renamex_np(*names, swap) == 0)
+    return False
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some file systems refuse it for folders
+            os.fsync(opened)
+    finally:
+        os.close(opened)

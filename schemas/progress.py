@@ -1,0 +1,24 @@
+"""How long work tells how far it is: every layer reports the same way, and takes a callback that shows it.
+
+`progress(stage, numbers)`: numbers known by name are `done` and `total` (rows or steps), `failed`, `in_flight`,
+`tokens`, `usd`; any other number is shown after them under its own name, a text (such as `message`) as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Progress = Callable[[str, Mapping[str, Any]], None]
+"""Called from the thread that works, up to ten times a second; it must not block."""
+
+Say = Callable[[str], None]
+"""Called with a line for a person."""
+
+
+def unseen(stage: str, numbers: Mapping[str, Any]) -> None:
+    """Progress that nobody watches."""
+
+
+def unheard(line: str) -> None:
+    """A line that nobody reads."""

@@ -1,0 +1,32 @@
+"""A project: a folder with a spec file in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.records import content_id
+from schemas.spec import Spec
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a spec file in it. Paths in the spec are relative to `folder`.
+
+    `overrides` are the `KEY=VALUE` that were given for one command; `spec` has them applied already. They are kept so
+    that what they change can be told apart from a change of the file.
+    """
+
+    folder: Path
+    spec: Spec
+    overrides: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    @property
+    def spec_hash(self) -> str:
+        """A hash of the whole spec as it holds now, overrides included."""
+        return content_id("spec", self.spec.model_dump(mode="json"))
+
+    def inside(self, path: Path) -> str:
+        """`path` relative to the project, so that the project can be moved. Raises ValueError if it is not in it."""
+        return path.resolve().relative_to(self.folder.resolve()).as_posix()

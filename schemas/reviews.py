@@ -1,0 +1,94 @@
+"""The records of human review: what was sent to people, by which draw, and what they said."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cached_property
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.records import Record, added, content_id, identity, now
+
+
+class Review(Record):
+    """What a person decided about a pair. `sampling_probability` is how likely the row was to be shown, if known.
+
+    A changed answer is another review, and `withdrawn` says that an earlier one was taken back; nothing is replaced.
+    `seconds` is None where it could not be measured. `ranking` holds (pair id, rank from 1) of the candidates of one
+    input, ties allowed. An `adjudicator` settles rows on which annotators disagree. `reviewer` names the person for
+    good: `argilla:<server>/<user id>`, or in stores of earlier versions the name at that time; `name` is what the
+    person is called, which may change and is no part of the id.
+    """
+
+    pair_id: str
+    reviewer: str
+    name: str | None = None
+    decision: Literal["accept", "edit", "reject", "withdrawn"]
+    edited: str | None = None
+    reasons: tuple[str, ...] = ()
+    seconds: float | None = None
+    sampling_probability: float | None = Field(default=None, gt=0, le=1)
+    simulated: bool = False
+    ranking: tuple[tuple[str, int], ...] = added(())
+    role: Literal["annotator", "adjudicator"] = added("annotator")
+    at: datetime = Field(default_factory=now)
+
+    @cached_property
+    def id(self) -> str:
+        parts = identity(self)
+        del parts["name"]  # what a person is called may change
+        return content_id("review", parts)
+
+    @property
+    def who(self) -> str:
+        """The person as people read it."""
+        return self.name or self.reviewer
+
+
+class Alias(Record):
+    """The person (`reviewer`) whom reviews of an earlier version call by a name. Recorded once, never changed."""
+
+    name: str
+    reviewer: str
+    at: datetime = Field(default_factory=now)
+
+    @cached_property
+    def id(self) -> str:
+        return content_id("alias", [self.name])
+
+
+RoutingReason = Literal["certify", "fit", "audit_accepted", "audit_rejected", "disagree", "border", "gold"]
+
+
+class Draw(Record):
+    """A simple random sample without replacement, logged so that anyone can draw it again.
+
+    The rows of the frame (`population` rows, whose sorted ids hash to `frame`) are put in the order of a permanent
+    random number made of `seed`, the reason and the row's id; the first `size` of them are the sample, so each row of
+    the frame was in it with probability size / population.
+    """
+
+    seed: int
+    population: int = Field(ge=1)
+    size: int = Field(ge=1)
+    frame: str
+
+
+class Routed(Record):
+    """A row sent to review, once for every reason that chose it.
+
+    `sampling_probability` is how likely the row was to be chosen by any reason when it was routed. `draw` is the draw
+    that chose it (None: gold, which is always shown). `dataset` is the queue it is in.
+    """
+
+    pair_id: str
+    reason: RoutingReason
+    sampling_probability: float = Field(gt=0, le=1)
+    draw: Draw | None = None
+    dataset: str
+    at: datetime = Field(default_factory=now)
+
+    @cached_property
+    def id(self) -> str:
+        return content_id("routed", [self.pair_id, self.reason])

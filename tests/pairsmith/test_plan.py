@@ -1,0 +1,322 @@
+"""What counts as done: decided by content, and what undoes it is named. Stages run here without a command line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pairsmith import fingerprints, older
+from pairsmith.outcome import (
+    CurateOutcome,
+    EvaluateOutcome,
+    GenerateOutcome,
+    ReviewOutcome,
+    RunOutcome,
+    StageOutcome,
+    TrainOutcome,
+)
+from pairsmith.plan import STAGES, inputs_of, plan
+from pairsmith.receipt import recording
+from pairsmith.stages.table import stage
+from pairsmith.standard_input import piped
+from schemas.errors import NoWork
+from schemas.records import Counts
+from schemas.spec_file import load
+from schemas.store import Store
+from tests.pairsmith.conftest import SPEC, answer, write_seeds
+from tests.synth.loopback import LoopbackTeacher
+
+GATE = "def polite(pair):\n    return True\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A project with pairs and a dataset, made through the table of stages."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    write_seeds(folder)
+    (folder / "rules.py").write_text(GATE)
+    with LoopbackTeacher(answer) as teacher:
+        text = SPEC.format(url=teacher.url).replace("[curate.gates]", '[curate.gates]\nuser = ["rules:polite"]')
+        (folder / "pairsmith.toml").write_text(text)
+        project = load(folder)
+        with Store.open(Store.url_for(project)) as store:
+            assert stage("generate").run(project, store).pairs_made == 24
+            assert stage("curate").run(project, store).counts.accepted > 0
+        yield folder
+
+
+def todo(folder: Path, *overrides: str) -> dict[str, str]:
+    """stage -> why, of those that are not done."""
+    project = load(folder, overrides)
+    with Store.open(Store.url_for(project), write=False) as store:
+        return {step.stage: step.why for step in plan(project, store) if not step.done}
+
+
+def finish(folder: Path, *, not_reviewed: bool = True) -> None:
+    """Receipts of training, evaluation and of the run, as `run --no-review` leaves them."""
+    project = load(folder, ["review.enabled=false"] if not_reviewed else [])
+    rows = Counts(rows_in=1, accepted=1)
+    with Store.open(Store.url_for(project)) as store:
+        for name, blank in (("train", TrainOutcome()), ("evaluate", EvaluateOutcome())):
+            with recording(project, store, name, blank) as record:
+                inputs = inputs_of(name, project, store)._asdict()
+                record.outcome = replace(blank, **inputs, counts=rows, made=f"made by {name}")
+        dataset = store.artifacts("dataset")[-1].id
+        with recording(project, store, "run", RunOutcome()) as ran:
+            ran.outcome = RunOutcome(counts=rows, not_reviewed=dataset if not_reviewed else None)
+
+
+def test_a_stage_runs_without_a_command_line(folder: Path) -> None:
+    """What a stage returns is typed, its receipt holds the same, and progress goes where the caller wants it."""
+    project, seen = load(folder), []
+    with Store.open(Store.url_for(project)) as store:
+        outcome = stage("curate").run(project, store, progress=lambda name, numbers: seen.append(name))
+        receipt = store.receipts("curate")[-1]
+    assert isinstance(outcome, CurateOutcome)
+    assert CurateOutcome.of(receipt) == outcome
+    assert "gates" in seen
+    assert outcome.files == ("dataset",)
+
+
+@pytest.mark.parametrize("way", ["cp", "mv", "clone"])
+def test_a_project_that_moved_is_as_done_as_before(folder: Path, way: str) -> None:
+    """Another place, other times and other inodes are no other inputs."""
+    before = todo(folder)
+    assert list(before) == ["review", "train", "evaluate"]
+    other = folder.parent / "elsewhere"
+    if way == "mv":
+        folder.rename(other)
+    else:
+        shutil.copytree(folder, other, copy_function=shutil.copy if way == "clone" else shutil.copy2)
+        for number, path in enumerate(sorted(other.rglob("*"))):
+            os.utime(path, (1e9 + number, 1e9 + number))
+    assert todo(other) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "undone", "why"),
+    [
+        (lambda f: (f / "seeds.jsonl").write_text('{"text": "one more"}\n'), "generate", "seeds.jsonl has changed"),
+        (
+            lambda f: (f / "rules.py").write_text(f"{GATE}# stricter\n"),
+            "curate",
+            "the file of rules:polite has changed",
+        ),
+    ],
+    ids=["seeds", "gate"],
+)
+def test_other_content_undoes_the_stage_and_is_named(
+    folder: Path, change: Callable[[Path], object], undone: str, why: str
+) -> None:
+    """A changed file is noticed although size and time may be the old ones."""
+    names = ("seeds.jsonl", "rules.py")
+    times = {name: (folder / name).stat() for name in names}
+    change(folder)
+    for name, was in times.items():
+        os.utime(folder / name, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert todo(folder)[undone] == why
+
+
+def test_a_changed_key_is_named_and_a_comment_is_none(folder: Path) -> None:
+    """What does not change the spec undoes nothing; what does is named by its key."""
+    spec = folder / "pairsmith.toml"
+    spec.write_text("# a comment\n" + spec.read_text())
+    assert "generate" not in todo(folder)
+    spec.write_text(spec.read_text().replace("max_tokens = 64", "max_tokens = 65"))
+    assert todo(folder)["generate"] == "generate.forward.sampling.max_tokens has changed"
+
+
+def test_an_override_is_named_as_the_cause(folder: Path) -> None:
+    """Both where it is given now and where it was given to the run before."""
+    hot = "generate.forward.sampling.temperature=0.5"
+    assert todo(folder, hot)["generate"] == f"because of --set {hot}"
+    with LoopbackTeacher(answer) as teacher:
+        project = load(folder, [hot, f"teacher.url={teacher.url}"])
+        with Store.open(Store.url_for(project)) as store:
+            stage("generate").run(project, store)
+    assert todo(folder)["generate"] == f"it was run with --set {hot}"
+
+
+def test_an_empty_pool_names_the_override_that_emptied_it(folder: Path) -> None:
+    """`generate --set ...`, then `curate` without: the error names the cause, not only that the pool is empty."""
+    project = load(folder, ["generate.forward.sampling.temperature=0.5"])
+    named = "--set generate.forward.sampling.temperature=0.5"
+    with Store.open(Store.url_for(project)) as store, pytest.raises(NoWork) as raised:
+        stage("curate").run(project, store)
+    assert named in str(raised.value)
+
+
+def test_a_finished_run_without_review_is_done(folder: Path) -> None:
+    """With and without the option, until there is another dataset; training does not hang on the option."""
+    finish(folder)
+    assert todo(folder) == {}
+    assert todo(folder, "review.enabled=false") == {}
+    finish(folder, not_reviewed=False)
+    assert list(todo(folder)) == ["review", "train", "evaluate"]
+
+
+def test_the_card_tells_of_review_and_is_no_other_dataset(folder: Path) -> None:
+    """A dataset that goes on without people says so, keeps its id, and its files are still vouched for."""
+    with Store.open(Store.url_for(load(folder))) as store:
+        before = store.artifacts("dataset")[-1].id
+        card = folder / "dataset" / "README.md"
+        assert "switched off" not in card.read_text()
+        off = load(folder, ["review.enabled=false"])
+        assert stage("curate").run(off, store).made == before
+        assert card.read_text().count("switched off") == 1
+        assert stage("curate").run(load(folder), store).made == before
+        assert "switched off" not in card.read_text()
+
+
+def test_what_is_piped_in_is_compared_with_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`cat other | pairsmith run` does not say that generate is done; piping nothing, or the same, does."""
+    import io
+    import sys
+
+    def pipe(text: str) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        forget()
+
+    def forget() -> None:
+        if piped.cache_info().currsize:
+            piped().content.close()
+        piped.cache_clear()
+
+    with LoopbackTeacher(answer) as teacher:
+        text = SPEC.format(url=teacher.url).replace('path = "seeds.jsonl"', 'path = "-"')
+        (tmp_path / "pairsmith.toml").write_text(text)
+        project = load(tmp_path)
+        with Store.open(Store.url_for(project)) as store:
+            pipe("a fox\na boat\n")
+            stage("generate").run(project, store)
+            stage("curate").run(project, store)
+
+            def first(*, stdin: bool = True) -> list[bool]:
+                return [step.done for step in plan(project, store, stdin=stdin)][:2]
+
+            assert first() == [True, True]
+            pipe("")
+            assert first() == [True, True]
+            pipe("a fox\nan owl\n")
+            assert first() == [False, False]
+            assert first(stdin=False) == [True, True], "only a run takes what is piped in"
+    forget()
+
+
+def test_a_folder_of_seeds_counts_by_its_files(tmp_path: Path) -> None:
+    """The same files in another folder are the same; another byte, name or file is not."""
+    for name in ("one", "two"):
+        (tmp_path / name / "sub").mkdir(parents=True)
+        (tmp_path / name / "sub" / "a.arrow").write_bytes(b"1")
+    one = fingerprints.of_path(tmp_path / "one")
+    assert one == fingerprints.of_path(tmp_path / "two")
+    (tmp_path / "two" / "sub" / "a.arrow").write_bytes(b"2")
+    assert one != fingerprints.of_path(tmp_path / "two")
+    (tmp_path / "one" / "sub" / "a.arrow").rename(tmp_path / "one" / "a.arrow")
+    assert one != fingerprints.of_path(tmp_path / "one")
+
+
+def test_a_large_file_is_read_once_and_its_copy_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory of a hash belongs to one file on one disk: a copy with other content is never taken for it."""
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(fingerprints, "LARGE_BYTES", 3)
+    large = tmp_path / "large.jsonl"
+    large.write_bytes(b"12345")
+    first = fingerprints.of_path(large)
+    (kept,) = (tmp_path / "cache" / "hashes").iterdir()
+    kept.write_text("0" * 64)
+    assert fingerprints.of_path(large) == f"sha256:{'0' * 16}", "it was not read again"
+    copy = tmp_path / "copy.jsonl"
+    shutil.copy2(large, copy)
+    assert fingerprints.of_path(copy) == first
+    was = large.stat()
+    large.write_bytes(b"54321")
+    os.utime(large, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert fingerprints.of_path(large) not in (first, f"sha256:{'0' * 16}")
+
+
+# Receipts of version 0.1
+
+
+def as_version_01_wrote_it(folder: Path) -> None:
+    """The store as version 0.1 left it: a hash over size and time instead of what shaped a stage."""
+    project = load(folder)
+    with Store.open(Store.url_for(project)) as store:
+        for receipt in [r for r in store.receipts() if r.command in STAGES]:
+            facts = {k: v for k, v in receipt.facts.items() if k not in ("shaped_by", "overrides")}
+            facts["inputs"] = "0" * 32
+            old = older.spec_hash(project, reviewed=True)
+            store.write(receipt.model_copy(update={"facts": facts, "spec_hash": old}))
+
+
+GOLDEN = """
+[task]
+name = "golden"
+style = "Rewrite richly."
+[[seeds]]
+path = "seeds.jsonl"
+[[exemplars]]
+input = "a fox"
+output = "a fox at dawn"
+[generate.forward]
+n = 2
+[curate.gates]
+length = false
+must = [{ name = "ends", pattern = "END" }]
+[evaluate]
+checks = [{ name = "a", pattern = "x" }, { name = "b", pattern = "y" }]
+"""
+
+
+def test_the_spec_hash_of_version_01_can_still_be_told(tmp_path: Path) -> None:
+    """The hashes are those that version 0.1 computed, whatever keys have come since; a new key counts where it is
+    set."""
+    (tmp_path / "pairsmith.toml").write_text(GOLDEN)
+    project = load(tmp_path)
+    assert older.spec_hash(project, reviewed=True) == "8c75f08eba37cd657f6640827e36b03a"
+    assert older.spec_hash(project, reviewed=False) == "42a92a092810ef2082429a36692b9acf"
+    spec = {"task": {"name": "x", "brand_new": 1}, "budget": {"usd": 3}}
+    assert older.as_known(spec, {"task": {"name": "x"}}) == {"task": {"name": "x"}}
+    assert older.as_known(spec, {"task": {"name": "x", "brand_new": 1}}) == {"task": {"name": "x", "brand_new": 1}}
+
+
+def test_what_version_01_has_done_is_done(folder: Path) -> None:
+    """Also after a copy; until seeds, a gate's file or the spec is another, or what was made is gone."""
+    as_version_01_wrote_it(folder)
+    other = folder.parent / "copied"
+    shutil.copytree(folder, other)
+    assert list(todo(other)) == ["review", "train", "evaluate"]
+    (other / "rules.py").write_text(f"{GATE}# stricter\n")
+    assert todo(other)["curate"] == "a file of curate.gates has changed"
+    (other / "rules.py").write_text(GATE)
+    shutil.rmtree(other / "dataset")
+    assert todo(other)["curate"] != ""
+    write_seeds(folder, ("another seed",))
+    assert todo(folder)["generate"] == "the seeds have changed"
+    write_seeds(folder)
+    spec = (folder / "pairsmith.toml").read_text()
+    (folder / "pairsmith.toml").write_text(spec.replace("best = 2", "best = 1"))
+    assert todo(folder)["generate"] == "pairsmith.toml has changed since an older pairsmith ran it"
+
+
+def test_outcomes_read_receipts_of_every_version(tmp_path: Path) -> None:
+    """A field that a receipt lacks has its default, one that this version does not know is kept."""
+    (tmp_path / "pairsmith.toml").write_text(GOLDEN)
+    project = load(tmp_path)
+    with Store.open(Store.url_for(project)) as store:
+        with recording(project, store, "generate", GenerateOutcome()) as record:
+            record.outcome = GenerateOutcome(counts=Counts(rows_in=1, waiting=1), fingerprints={"forward": "f" * 32})
+        (receipt,) = store.receipts()
+    facts = {"scopes": {"forward": "f" * 32}, "from": "", "what_comes_later": [1]}
+    parsed = GenerateOutcome.of(receipt.model_copy(update={"facts": facts}))
+    assert (parsed.fingerprints, parsed.pairs_made, parsed.shaped_by) == ({"forward": "f" * 32}, 0, None)
+    assert parsed.facts["what_comes_later"] == [1]
+    assert GenerateOutcome.of(receipt) == record.outcome
+    assert ReviewOutcome.of(receipt.model_copy(update={"facts": {"waits": "3 rows"}})).waits == "3 rows"
+    assert StageOutcome.of(receipt.model_copy(update={"facts": {"from": "x", "made": "y"}})).source == "x"

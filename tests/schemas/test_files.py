@@ -1,0 +1,138 @@
+"""A file or folder is the old one or the new one, whole, whatever happens while it is written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from schemas import files
+from schemas.files import replaced, replaced_folder
+from tests.pairsmith.conftest import ROOT
+
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from schemas import files
+
+moment, path = sys.argv[1], Path(sys.argv[2])
+die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+if moment == "before":
+    files.os.replace = files._exchanged = die
+elif moment == "between":
+    files._exchanged = lambda *_: False
+    rename, calls = os.rename, []
+    files.os.rename = lambda *names: die() if calls else (calls.append(1), rename(*names))
+if path.is_dir():
+    with files.replaced_folder(path) as new:
+        (new / "a").write_text("new")
+        moment == "inside" and die()
+else:
+    with files.replaced(path) as new:
+        new.write_text("new")
+        moment == "inside" and die()
+"""
+
+
+def killed(moment: str, path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", DIES, moment, str(path)], cwd=ROOT, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("moment", ["inside", "before"])
+def test_a_crash_leaves_the_old_file(tmp_path: Path, moment: str) -> None:
+    """kill -9 while the new text is written, or before the rename."""
+    path = tmp_path / "x.json"
+    path.write_text("old")
+    killed(moment, path)
+    assert path.read_text() == "old"
+    with replaced(path) as new:
+        new.write_text("newer")
+    assert path.read_text() == "newer"
+
+
+@pytest.mark.parametrize("moment", ["inside", "before"])
+def test_a_crash_leaves_the_old_folder(tmp_path: Path, moment: str) -> None:
+    """kill -9 while the folder is filled, or before it changes places; what is left is cleared away later."""
+    path = tmp_path / "dataset"
+    path.mkdir()
+    (path / "a").write_text("old")
+    killed(moment, path)
+    assert contents(path) == {"a": "old"}
+    (left,) = tmp_path.glob(".dataset.*.partial")
+    os.utime(left, (0, 0))
+    with replaced_folder(path) as new:
+        (new / "b").write_text("newer")
+    assert contents(path) == {"b": "newer"}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["dataset"]
+
+
+def test_where_two_folders_cannot_change_places_the_old_one_comes_back(tmp_path: Path) -> None:
+    """A crash between the two renames leaves it aside; the next writer puts it back before it begins."""
+    path = tmp_path / "dataset"
+    path.mkdir()
+    (path / "a").write_text("old")
+    killed("between", path)
+    assert not path.exists()
+    with suppress(RuntimeError), replaced_folder(path):
+        assert contents(path) == {"a": "old"}
+        raise RuntimeError
+    assert contents(path) == {"a": "old"}
+
+
+def test_an_error_in_the_block_changes_nothing(tmp_path: Path) -> None:
+    """Neither the file or folder nor what lies beside it."""
+    (tmp_path / "x").write_text("old")
+    (tmp_path / "d").mkdir()
+    with suppress(RuntimeError), replaced(tmp_path / "x") as new:
+        new.write_text("half")
+        raise RuntimeError
+    with suppress(RuntimeError), replaced_folder(tmp_path / "d") as folder:
+        (folder / "half").write_text("half")
+        raise RuntimeError
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "x"]
+    assert (tmp_path / "x").read_text() == "old"
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_folder_takes_the_place_of_another(tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one step or in two; nothing is left beside it, and a block that deletes the new one changes nothing."""
+    if not exchange:
+        monkeypatch.setattr(files, "_exchanged", lambda one, other: False)
+    path = tmp_path / "deep" / "dataset"
+    for text in ("one", "two"):
+        with replaced_folder(path) as new:
+            (new / text).write_text(text)
+    assert contents(path) == {"two": "two"}
+    with replaced_folder(path) as new:
+        new.rmdir()
+    assert contents(path) == {"two": "two"}
+    assert [entry.name for entry in path.parent.iterdir()] == ["dataset"]
+
+
+def test_a_secret_is_never_readable_by_others(tmp_path: Path) -> None:
+    """`mode` holds from the first byte on."""
+    with replaced(tmp_path / "key", mode=0o600) as new:
+        assert new.stat().st_mode & 0o777 == 0o600
+        new.write_text("key")
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_is_being_filled_is_not_cleared_away(tmp_path: Path) -> None:
+    """A second writer of the same folder, however long the first takes, leaves the first one's work alone."""
+    path = tmp_path / "model"
+    with replaced_folder(path) as slow:
+        os.utime(slow, (0, 0))
+        files._tidy(path)
+        assert slow.exists()
+        (slow / "a").write_text("a")
+    assert contents(path) == {"a": "a"}
