@@ -11,13 +11,15 @@ from train.metrics import Evaluation
 from train.results import read_result
 from train.systems import test_set_hash as hash_of_seeds
 
-OLD = Path(__file__).parent / "v0_1"
+OLD = Path(__file__).parents[1] / "projects" / "v0_1"
+(EVALUATION,) = (OLD / "evaluations").glob("*.json")
+(ADAPTER,) = (OLD / "adapters").iterdir()
 
 
 def test_an_old_evaluation_loads_under_the_new_names() -> None:
     """Systems, system prompts and answers are those of the file, from bytes as from parsed JSON; what is concluded from
     the answers is concluded anew; and what is written now loads again."""
-    body = (OLD / "evaluation.json").read_bytes()
+    body = EVALUATION.read_bytes()
     raw: dict[str, Any] = json.loads(body)
     evaluation = Evaluation.model_validate_json(body)
     assert evaluation == Evaluation.model_validate(raw)
@@ -35,9 +37,9 @@ def test_an_old_evaluation_loads_under_the_new_names() -> None:
 
 def test_an_old_training_record_loads() -> None:
     """An adapter that an earlier version made is found, and evaluated as before."""
-    result = read_result(OLD)
+    result = read_result(ADAPTER)
     assert result is not None
-    assert result.adapter_id == json.loads((OLD / "training.json").read_bytes())["adapter_id"]
+    assert result.adapter_id == ADAPTER.name
     assert result.system_prompt is None
 
 
