@@ -185,10 +185,11 @@ class TrainOutcome(StageOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOutcome(StageOutcome):
-    """system -> its pass rate with its interval (`share`, `low`, `high`), and system -> decoding -> what may be said of
-    the tuned model against it; `reused`: it was there already."""
+    """system -> its pass rate with its interval (`share`, `low`, `high`), the same under both decodings in `systems`,
+    and system -> decoding -> what may be said of the tuned model against it; `reused`: it was there already."""
 
     pass_rate: Mapping[str, Mapping[str, float]] = field(default_factory=dict, metadata={"earlier": ("strict_pass",)})
+    systems: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     outcomes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     reused: bool = False
 
@@ -206,7 +207,7 @@ class RunOutcome(Outcome):
     """The stages that had to be done, with their seconds, and the report.
 
     Either people keep it from going on (`waits`, `url`, `queues`, the state of their `gate` and, where they reject the
-    set, their `objections`), or it has ended (`pass_rate`, `outcomes`). `not_reviewed` is the
+    set, their `objections`), or it has ended (`pass_rate`, `systems`, `outcomes`). `not_reviewed` is the
     dataset that went on to training without people, because review was off.
     """
 
@@ -219,5 +220,6 @@ class RunOutcome(Outcome):
     gate: str | None = None
     objections: tuple[Json, ...] | None = None
     pass_rate: Mapping[str, Mapping[str, float]] | None = field(default=None, metadata={"earlier": ("strict_pass",)})
+    systems: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None
     outcomes: Mapping[str, Mapping[str, str]] | None = None
     not_reviewed: str | None = None

@@ -1,7 +1,8 @@
 """The checks of an output: the code gates that chose the training data, and checks that no gate uses.
 
 A model can learn to pass the gates because passing them is how its examples were chosen. The spec's `evaluate.checks`
-are patterns that played no part in that choice, so passing them as well is the better evidence. From Python a check may
+are patterns that played no part in that choice, so passing them as well is the better evidence. `evaluate.user` names
+functions of the project for what a pattern over the output cannot see: they get the input too. From Python a check may
 also be a function of input and output.
 """
 
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.gates import GateStep, gates_for, judge_text
-from curate.gates.user import guarded
+from curate.gates.user import guarded, user_gate
 from curate.pool import fold
 from schemas.records import content_id
 from schemas.spec import Pattern, Spec
@@ -82,8 +83,14 @@ class Checks:
 
 
 def checks_for(spec: Spec, folder: Path) -> Checks:
-    """The checks of a spec. Raises SpecError for a gate that cannot be built (see `curate.gates.gates_for`)."""
-    return Checks(tuple(gates_for(spec.task, spec.curate.gates, folder)), spec.evaluate.checks)
+    """The checks of a spec. Raises SpecError for one that cannot be built (see `curate.gates.gates_for`)."""
+    gates = tuple(gates_for(spec.task, spec.curate.gates, folder))
+    return Checks(gates, spec.evaluate.checks, tuple(_of_the_user(name, folder) for name in spec.evaluate.user))
+
+
+def _of_the_user(name: str, folder: Path) -> GateStep:
+    judge, source_hash = user_gate(name, folder, "evaluate.user")
+    return GateStep(f"{INDEPENDENT}{name.partition(':')[2]}", content_id("check", [name, source_hash]), judge)
 
 
 def checks_of(checks: Sequence[Check]) -> Checks:

@@ -68,6 +68,7 @@ def evaluate(
             files=(path,),
             reused=measured.reused,
             pass_rate=pass_rates(measured),
+            systems=systems(measured),
             outcomes=outcomes(measured),
         )
     return record.outcome
@@ -126,10 +127,18 @@ def outcomes(evaluation: Evaluation) -> dict[str, dict[str, str]]:
 
 def pass_rates(evaluation: Evaluation) -> dict[str, dict[str, float]]:
     """system -> its pass rate, sampled, with its interval; merged systems are joined with an equals sign."""
+    return {name: rates["sampled"] for name, rates in systems(evaluation).items() if "sampled" in rates}
+
+
+def systems(evaluation: Evaluation) -> dict[str, dict[str, dict[str, float]]]:
+    """system -> decoding -> its pass rate with its interval; a decoding that was not measured is left out."""
     return {
-        system.label: {"share": round(rate.estimate, 4), "low": round(rate.low, 4), "high": round(rate.high, 4)}
+        system.label: {
+            mode: {"share": round(rate.estimate, 4), "low": round(rate.low, 4), "high": round(rate.high, 4)}
+            for mode, rate in (("sampled", system.sampled.pass_rate), ("greedy", system.greedy.pass_rate))
+            if rate
+        }
         for system in evaluation.systems
-        if (rate := system.sampled.pass_rate)
     }
 
 

@@ -117,6 +117,9 @@ def test_the_loop_ends_with_an_evaluation_and_a_report(looped: tuple[Project, di
     said = {word for modes in outcomes.values() for word in modes.values()}
     assert said <= {"not enough evidence", "not measured"}
     assert set(answer["facts"]["pass_rate"]) <= {*outcomes, "tuned"}
+    for name, measured in answer["facts"]["systems"].items():
+        assert measured.get("sampled") == answer["facts"]["pass_rate"].get(name)
+        assert all(0 <= rate["low"] <= rate["share"] <= rate["high"] for rate in measured.values())
     assert (project.folder / "report.html").stat().st_size > 10_000
     parts = ("accepted", "rejected", "waiting", "failed")
     assert answer["rows_in"] == 3 * len(SEEDS) + len(EXCELLENT) == sum(answer[part] for part in parts)
