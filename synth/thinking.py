@@ -10,18 +10,39 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+# Models' own marks, and words for a block that a task may ask for as well.
+_OWN_TAGS = ("think", "seed:think")
+_WORD_TAGS = ("thinking", "reasoning", "thought")
+_START = "[\\s\ufeff\u200b]*"
 # Opening and closing mark of a block that stands before an answer, by family of models.
 _BLOCKS = tuple(
-    (re.compile(rf"\s*{opening}", re.IGNORECASE), re.compile(closing, re.IGNORECASE))
+    (re.compile(_START + opening, re.IGNORECASE), re.compile(closing, re.IGNORECASE))
     for opening, closing in (
-        *((rf"<{tag}>", rf"</{tag}>") for tag in ("think", "thinking", "reasoning", "thought", "seed:think")),
+        *((rf"<{tag}(?:\s[^<>\n]*)?>", rf"</{tag}\s*>") for tag in (*_OWN_TAGS, *_WORD_TAGS)),
         (r"\[THINK\]", r"\[/THINK\]"),
         (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
         ("◁think▷", "◁/think▷"),
+        (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),  # Cohere Command A
+        (r"<\|channel>thought\b", r"<channel\|>"),  # Gemma 4
+        (r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),  # Apertus
+        # Granite 3.2: words that anybody may write, so both must be there.
+        (r"here(?:'s| is) my thought process:(?=[\s\S]*here(?:'s| is) my response:)", "here(?:'s| is) my response:"),
     )
 )
-_CLOSING_ALONE = re.compile(r"</think(?:ing)?>|\[/THINK\]|◁/think▷", re.IGNORECASE)
-_OPENING = re.compile(r"<think(?:ing)?>|\[THINK\]|◁think▷", re.IGNORECASE)
+_CLOSING_ALONE = re.compile(
+    r"</(?:think(?:ing)?|seed:think)\s*>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<channel\|>|<\|inner_suffix\|>",
+    re.IGNORECASE,
+)
+_OPENING = re.compile(r"<(?:think(?:ing)?|seed:think)\b[^<>\n]*>|\[THINK\]|◁think▷", re.IGNORECASE)
+_OPENS_A_LINE = re.compile(rf"^[ \t>]*(?:{_OPENING.pattern})", re.IGNORECASE | re.MULTILINE)
+_FENCE_LINE = re.compile(r"^[ \t>]*```", re.MULTILINE)
+_OPEN_QUOTE = re.compile(r"(?:^|[\s(\[{=,:])[rbfu]{0,2}(?P<quote>[\"'])(?:(?!(?P=quote)).)*\Z")
+# What some of them put around the answer that follows.
+_WRAPPED = re.compile(
+    r"\A\s*<\|(?P<mark>START_RESPONSE|START_TEXT|begin_of_solution)\|>(?P<answer>.*?)"
+    r"(?:<\|(?:END_RESPONSE|END_TEXT|end_of_solution)\|>\s*)?\Z",
+    re.DOTALL,
+)
 # The harmony format (gpt-oss): every message names its channel; `final` is the answer.
 _HARMONY = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>(?:analysis|commentary)\b", re.IGNORECASE)
 _HARMONY_FINAL = re.compile(r"(?:<\|start\|>assistant)?<\|channel\|>final[^<]*<\|message\|>", re.IGNORECASE)
@@ -39,26 +60,36 @@ def parted(text: str) -> Parted:
     """Take what stands in front of the answer as reasoning off `text`.
 
     Only a block at the very beginning counts, several of them if they follow each other; one that is never closed is
-    all reasoning. A closing tag without an opening one ends a block that the chat template opened, unless it is
-    quoted, in code, or stands inside of a sentence. Tags in the middle of an answer stay.
+    all reasoning. A closing tag without an opening one ends a block that the chat template opened, or in which the tag
+    was talked about, unless it is quoted, in code, or stands inside of a sentence. Tags in the middle of an answer
+    stay.
     """
     if (harmony := _harmony(text)) is not None:
         return harmony
     blocks: list[str] = []
     rest = text
-    while (opened := _opened(rest)) is not None:
-        start, closing = opened
-        closed = closing.search(rest, start)
-        if closed is None:
-            return Parted("\n".join((*blocks, rest[start:])), "")
+    while True:
+        start, closed = 0, None
+        if (opened := _opened(rest)) is not None:
+            start, closing = opened
+            closed = closing.search(rest, start)
+            if closed is None:
+                return Parted("\n".join((*blocks, rest[start:])), "")
+        else:
+            closed = next((mark for mark in _CLOSING_ALONE.finditer(rest) if _ends_a_block(rest, mark)), None)
+            if closed is None:
+                break
         blocks.append(rest[start : closed.start()])
         rest = rest[closed.end() :]
-    if blocks:
-        return Parted("\n".join(blocks), rest)
-    for closed in _CLOSING_ALONE.finditer(text):
-        if _ends_a_block(text, closed):
-            return Parted(text[: closed.start()], text[closed.end() :])
-    return Parted(None, text)
+    if wrapped := _WRAPPED.match(rest):
+        return Parted("\n".join(blocks), wrapped["answer"])
+    return Parted("\n".join(blocks) if blocks else None, rest)
+
+
+def leading_tag(text: str) -> str | None:
+    """The tag that `text` begins with, if it is a word that a task may ask for and no model's own mark."""
+    found = re.match(rf"\s*<({'|'.join(_WORD_TAGS)})>", text)
+    return found[1] if found else None
 
 
 def opens_with_thinking(text: str) -> bool:
@@ -86,10 +117,18 @@ def _ends_a_block(text: str, closed: re.Match[str]) -> bool:
     """Whether a closing tag ends a block that was opened in the prompt, rather than being talked about."""
     before, after = text[: closed.start()], text[closed.end() :]
     line, rest_of_line = before.rpartition("\n")[2], after.partition("\n")[0]
-    if _OPENING.search(before) or before.count("```") % 2 or line.count("`") % 2:
+    fences = len(_FENCE_LINE.findall(before)), len(_FENCE_LINE.findall(after))
+    if _OPENS_A_LINE.search(before) or (fences[0] % 2 and fences[1] % 2):
         return False
-    if not line.strip() or not rest_of_line.strip():
-        return True
+    if not line.strip():
+        return not line.startswith(("    ", "\t"))  # indented code
+    if _OPENING.search(line) or line.count("`") % 2:
+        return False
+    if (opened := _OPEN_QUOTE.search(line)) and opened["quote"] in rest_of_line:
+        return False
     # "The tag </think> closes it" and "'</think>'" talk about the tag; "I see.</think>A dog" and "see. </think> A" end.
     ends_a_sentence = line.rstrip()[-1] in ".!?:;)\u3002\uff01\uff1f\u2026"
+    if not rest_of_line.strip():
+        wrapped_prose = line[-1].isspace() and not ends_a_sentence and not after.startswith("\n\n") and after.strip()
+        return not wrapped_prose
     return ends_a_sentence or not (line[-1].isspace() or line[-1] in "\"'([{<\u201c\u00ab")
