@@ -35,9 +35,17 @@ def _every_spelling(key: str) -> re.Pattern[str]:
 
 def _spellings(character: str) -> str:
     code = ord(character)
-    escapes = (f"%(?:25)*{code:02x}", rf"\\+u00{code:02x}", rf"\\+x{code:02x}", f"&#0*{code};", f"&#x0*{code:x};")
+    escapes = (
+        f"%(?:25){{0,3}}{code:02x}",
+        rf"\\{{1,8}}u00{code:02x}",
+        rf"\\{{1,8}}x{code:02x}",
+        f"&#0?{code};",
+        f"&#x{code:x};",
+    )
     named = html.escape(character)
-    return rf"(?:\\*{re.escape(character)}|(?i:{'|'.join(escapes)})" + (f"|{named})" if named != character else ")")
+    return rf"(?:\\{{0,8}}{re.escape(character)}|(?i:{'|'.join(escapes)})" + (
+        f"|{named})" if named != character else ")"
+    )
 
 
 def _in_base64(key: str) -> set[str]:
