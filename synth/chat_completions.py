@@ -225,15 +225,21 @@ def _count(told: Any) -> int | None:
 
 
 def error_body(content: bytes) -> tuple[Json, Json]:
-    """The body as an object, and the `error` object in it; empty where there is none."""
+    """The body as an object, and the `error` object in it, whose fields are texts or numbers; empty where there is
+    none. A list holds it as its first element (Gemini)."""
     try:
         parsed = orjson.loads(content)
     except orjson.JSONDecodeError:
         return {}, {}
+    if isinstance(parsed, list) and parsed:
+        parsed = parsed[0]
     if not isinstance(parsed, dict):
         return {}, {}
     error = parsed.get("error", parsed)
-    return parsed, error if isinstance(error, dict) else {"message": str(error)}
+    if not isinstance(error, dict):
+        return parsed, {"message": str(error)}
+    plain = (str, int, float, type(None))
+    return parsed, {name: value if isinstance(value, plain) else str(value) for name, value in error.items()}
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -246,7 +252,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         if told.strip().replace(".", "", 1).isdigit():
             return float(told)
         return max(0.0, (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

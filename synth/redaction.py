@@ -60,5 +60,6 @@ def _in_base64(key: str) -> set[str]:
 
 
 def without_user_info(text: str) -> str:
-    """`text` with `***@` for the user and password of every URL in it."""
-    return _USER_INFO.sub("***@", text)
+    """`text` with `***@` for the user and password of every URL in it; bytes of a header that are no text (they come as
+    halves of surrogate pairs, which nothing could show or keep) are escaped."""
+    return _USER_INFO.sub("***@", text).encode("utf-8", "backslashreplace").decode()

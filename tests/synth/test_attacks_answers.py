@@ -12,8 +12,9 @@ import pytest
 
 from schemas.store import Store
 from synth.answers import finish_meaning, judged, schema_violation
+from synth.chat_completions import error_body
 from synth.ledger import Completion, Ledger, Miss
-from synth.redaction import without_key
+from synth.redaction import without_key, without_user_info
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails
 from tests.synth.test_ledger import KEY, PLAIN, chat, choice, texts, with_ledger
 
@@ -174,6 +175,39 @@ def test_an_error_in_the_place_of_a_choice_keeps_the_key_out_of_the_store(reply:
             assert "***" in kept
 
         with_ledger(teacher, tmp_path, ask, key=KEY, attempts=1)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        fails(400, "no", code=["a"], param={"x": 1}, type={"y": 2}),
+        fails(400, "no", code="unsupported_value", param=["temperature"]),
+        Reply(status=400, body=b'{"error":' * 900 + b"}" * 900),
+        fails(503, "no", headers={"Retry-After": "Wed, 99999999999999999999 Oct 2015 07:28:00 GMT"}),
+        fails(429, "no", headers={"retry-after-ms": "nan"}),
+    ],
+    ids=["lists", "param", "deep", "date", "nan"],
+)
+def test_an_odd_error_fails_its_row_alone(reply: Reply, tmp_path: Path) -> None:
+    """Wrong types in each field of an error and dates beyond the calendar are no defect of pairsmith."""
+    with LoopbackTeacher(lambda ask: reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            assert isinstance(answer, Miss)
+
+        with_ledger(teacher, tmp_path, ask, retries=0)
+
+
+def test_an_error_in_a_list_is_read() -> None:
+    """Gemini's OpenAI-compatible endpoint puts its error object into a list."""
+    _, error = error_body(b'[{"error": {"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT"}}]')
+    assert error["message"] == "API key not valid."
+
+
+def test_bytes_of_a_header_can_be_shown_and_kept() -> None:
+    """A Location that is not UTF-8 comes as halves of surrogate pairs, which no terminal and no store takes."""
+    assert without_user_info("http://me:pw@h/\udcff") == "http://***@h/\\udcff"
 
 
 @pytest.mark.parametrize("key", [KEY, SLASHED])
