@@ -344,7 +344,7 @@ class EvaluateSettings(Section):
         return (*(check.name for check in self.checks), *(name.partition(":")[2] for name in self.user))
 
     @model_validator(mode="after")
-    def _names_differ(self) -> EvaluateSettings:
+    def _distinct_names(self) -> EvaluateSettings:
         if self.user and len(set(self.check_names)) < len(self.check_names):
             raise ValueError("two checks have one name, so a report could not tell them apart")
         return self

@@ -30,7 +30,7 @@ def rich(ask: Ask) -> Reply:
     subject = ask.prompt.rpartition(": ")[2].strip()
     if "ghost" in ask.prompt:
         return says(*[""] * ask.n)
-    sentence = RICH.get(subject, f"It has {subject} in it, and a long evening shadow over it.")
+    sentence = RICH.get(subject, f"Here is {subject} on a day in {sum(map(ord, subject))}, a long shadow over it.")
     return says(*[f"{sentence} Take {number}." for number in ("one", "two", "three", "four")[: ask.n]])
 
 
@@ -264,13 +264,17 @@ def test_the_door_is_light() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-@pytest.mark.parametrize("first", ["synth", "curate"])
+@pytest.mark.parametrize("first", ["synth", "curate", "train"])
 def test_a_users_files_do_not_shadow_ours_in_python(first: str, tmp_path: Path) -> None:
     """In a script and a notebook the working folder comes first on the path; `my.py` there is still found."""
     for name in {"schemas", "prompts", "train", "curate", "synth"} - {first}:
         (tmp_path / f"{name}.py").write_text(f"raise SystemExit('took the decoy {name}')\n")
     (tmp_path / "my.py").write_text("word = 'mine'\n")
-    imports = {"synth": "from synth import Forward, generate", "curate": "from curate import best, curate"}
+    imports = {
+        "synth": "from synth import Forward, generate",
+        "curate": "from curate import best, curate",
+        "train": "import train; train.fine_tune",
+    }
     order = [imports[first], *imports.values(), "import train, my", "assert train.__path__ and my.word == 'mine'"]
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n" + "\n".join(order)
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=tmp_path)

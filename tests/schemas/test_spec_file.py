@@ -535,7 +535,7 @@ CHECKS = "checks = [\n" + FULL.partition("checks = [\n")[2].partition("]\n")[0] 
 
 
 def test_checks_may_be_patterns_or_functions_or_none(tmp_path):
-    """Checks are of either kind, and none are needed; a function that is a gate is refused."""
+    """Checks that no gate uses are optional, and of either kind; a function that is a gate is refused."""
     assert CHECKS in FULL
     spec = load(wrote(tmp_path, FULL.replace(CHECKS, 'user = ["own:a", "own:b"]\n'))).spec
     assert spec.evaluate.check_names == ("a", "b")
