@@ -26,7 +26,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LANGUAGES = {"toml", "json", "jsonl", "python", "console", "text", "yaml", "jinja", "html"}
+LANGUAGES = {"toml", "json", "jsonl", "python", "console", "text", "yaml", "jinja", "html", "diff"}
 MINIMAL = """
 [task]
 name = "t"
@@ -122,3 +122,15 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("block", _of("diff"))
+def test_diffs_in_the_manual_apply(block: Block) -> None:
+    """The lines around what a diff adds stand in the file, one after another, and the file stays valid Python."""
+    for part in re.split(r"^--- a/", block.text, flags=re.MULTILINE)[1:]:
+        name, _, lines = part.partition("\n")
+        text = (ROOT / name).read_text(encoding="utf-8")
+        before = "".join(f"{line[1:]}\n" for line in lines.splitlines() if not line.startswith("+"))
+        after = "".join(f"{line[1:]}\n" for line in lines.splitlines() if not line.startswith("-"))
+        assert text.count(before) == 1, name
+        compile(text.replace(before, after), name, "exec")
