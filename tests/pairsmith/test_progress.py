@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from pairsmith import progress
+from schemas import progress_line as progress
 from schemas.progress_line import Pace, clock, shown
 
 
