@@ -9,7 +9,7 @@ import orjson
 
 from curate.outcome import CurateResult
 from curate.review.standing import in_words
-from curate.split import PARTS
+from curate.split import SPLITS
 from schemas.project import Project
 from schemas.records import Generated, Seed
 
@@ -24,11 +24,11 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
     made = [kept.pair.origin for kept in accepted if isinstance(kept.pair.origin, Generated)]
     teachers = sorted({origin.teacher for origin in made})
     reviewed = sum(bool([r for r in kept.reviews if not r.simulated]) for kept in accepted)
-    parts = Counter(kept.part for kept in accepted)
+    splits = Counter(kept.split for kept in accepted)
     prompts = sorted({origin.prompt for origin in made})
     return "\n".join(
         [
-            *_front_matter(project, len(accepted), licences, [part for part in PARTS if parts[part]]),
+            *_front_matter(project, len(accepted), licences, [split for split in SPLITS if splits[split]]),
             f"# {task.name}",
             "",
             f"{len(accepted)} pairs of an input and its rewrite in a house style, for supervised fine-tuning of",
@@ -41,14 +41,14 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
             "| split | rows | inputs |",
             "|---|---:|---:|",
             *(
-                f"| {part} | {parts[part]} | {inputs} |"
-                for part in PARTS
-                for inputs in [len({(k.pair.seed_id, k.pair.input) for k in accepted if k.part == part})]
+                f"| {split} | {splits[split]} | {inputs} |"
+                for split in SPLITS
+                for inputs in [len({(k.pair.seed_id, k.pair.input) for k in accepted if k.split == split})]
             ),
             "",
             "The split is by a hash of the seed, so all rows of a seed are in one split. The test split is only for",
             "the evaluation. Every row has `messages` (the whole chat), `prompt` with `completion` (the same chat,",
-            "parted for loss on the completion only), and `score`, which compares rows of one input and no others.",
+            "split for loss on the completion only), and `score`, which compares rows of one input and no others.",
             "",
             "```python",
             "from datasets import load_dataset, load_from_disk",
@@ -106,7 +106,7 @@ def _people(result: CurateResult) -> list[str]:
     return ["## Human review", "", *(f"- {line}" for line in in_words(told)), ""] if told else []
 
 
-def _front_matter(project: Project, rows: int, licences: list[str], parts: list[str]) -> list[str]:
+def _front_matter(project: Project, rows: int, licences: list[str], splits: list[str]) -> list[str]:
     one = licences[0].casefold() if len(licences) == 1 and licences != ["not stated"] else None
     licence = one or ("unknown" if licences in ([], ["not stated"]) else "other")
     return [
@@ -118,7 +118,7 @@ def _front_matter(project: Project, rows: int, licences: list[str], parts: list[
         f"size_categories:\n- {next((name for most, name in _SIZES if rows < most), 'n>1M')}",
         "tags:\n- synthetic\n- pairsmith",
         "configs:\n- config_name: default\n  data_files:",
-        *(f"  - split: {part}\n    path: data/{part}.parquet" for part in parts),
+        *(f"  - split: {split}\n    path: data/{split}.parquet" for split in splits),
         "---",
         "",
     ]

@@ -21,7 +21,7 @@ from schemas.records import Pair
 
 _PERMUTATIONS = 128
 _RECALL = 0.999
-# A Chinese or Japanese character counts as a word, since these scripts do not part words.
+# A Chinese or Japanese character counts as a word, since these scripts do not separate words.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_]+")
 
 

@@ -20,11 +20,11 @@ import orjson
 
 from curate.card import card, with_review_switched_off
 from curate.outcome import Accepted, CurateResult
-from curate.split import PARTS, Part
+from curate.split import SPLITS
 from schemas.errors import InputError, NoWork, RowCountMismatch, UsageError
 from schemas.files import replaced, replaced_folder
 from schemas.project import Project
-from schemas.records import Artifact, Generated, Json, Pair, Seed, content_id, now
+from schemas.records import Artifact, Generated, Json, Pair, Seed, Split, content_id, now
 from schemas.store import Store
 
 FORMAT = "pairsmith-dataset@1"
@@ -47,10 +47,10 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
     seeds = {seed.id: seed for seed in store.seeds(active=False)}
     _every_step_spoke(result)
     provenance = [_provenance(kept, result, seeds, store) for kept in result.accepted]
-    by_part = {part: [row(kept) for kept in result.accepted if kept.part == part] for part in PARTS}
+    by_split = {split: [row(kept) for kept in result.accepted if kept.split == split] for split in SPLITS}
     with replaced_folder(folder) as new:
         (new / "data").mkdir()
-        _write_rows(new, by_part)
+        _write_rows(new, by_split)
         id_ = _write_card(new, project, result, seeds, provenance, _manifest(folder))
         manifest = {
             "format": FORMAT,
@@ -70,10 +70,10 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
         kind="dataset",
         path=_shown(folder, project.folder),
         parents=_reward_models(store, result),
-        members=tuple((kept.pair.id, kept.part) for kept in result.accepted),
+        members=tuple((kept.pair.id, kept.split) for kept in result.accepted),
         facts={
             "format": FORMAT,
-            "rows": {part: len(rows_) for part, rows_ in by_part.items()},
+            "rows": {split: len(rows_) for split, rows_ in by_split.items()},
             "counts": result.counts.model_dump(),
             "scorer": result.facts["scorer"] and result.facts["scorer"]["by"],
         },
@@ -122,7 +122,7 @@ def say_not_reviewed(folder: Path) -> None:
         partial.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
 
 
-def rows(folder: Path, part: Part) -> list[Json]:
+def rows(folder: Path, split: Split) -> list[Json]:
     """The rows of one split of an exported dataset, in its order.
 
     Raises InputError where `folder` is no dataset of ours, or the split's file is not what the manifest vouches for.
@@ -134,7 +134,7 @@ def rows(folder: Path, part: Part) -> list[Json]:
             where=str(folder),
             fix="Run `pairsmith curate` to write one.",
         )
-    name = f"data/{part}.jsonl"
+    name = f"data/{split}.jsonl"
     try:
         content = (folder / name).read_bytes()
     except OSError as error:
@@ -150,7 +150,7 @@ def rows(folder: Path, part: Part) -> list[Json]:
 
 
 def row(kept: Accepted) -> Json:
-    """One row: the chat as `messages`, and parted into `prompt` and `completion` for completion-only loss."""
+    """One row: the chat as `messages`, and separated into `prompt` and `completion` for completion-only loss."""
     pair = kept.pair
     system = [{"role": "system", "content": pair.system}] if pair.system else []
     prompt = [*system, {"role": "user", "content": pair.input}]
@@ -178,19 +178,19 @@ def _schema() -> Any:
     return pa.schema([*texts, *chats, ("score", pa.float64()), ("made_by", pa.string())])
 
 
-def _write_rows(folder: Path, by_part: dict[Part, list[Json]]) -> None:
+def _write_rows(folder: Path, by_split: dict[Split, list[Json]]) -> None:
     import datasets
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     saved = datasets.DatasetDict()
-    for part, part_rows in by_part.items():
-        lines = b"".join(orjson.dumps(r) + b"\n" for r in part_rows)
-        (folder / "data" / f"{part}.jsonl").write_bytes(lines)
-        table = pa.Table.from_pylist(part_rows, schema=_schema())
-        pq.write_table(table, folder / "data" / f"{part}.parquet")
+    for split, split_rows in by_split.items():
+        lines = b"".join(orjson.dumps(r) + b"\n" for r in split_rows)
+        (folder / "data" / f"{split}.jsonl").write_bytes(lines)
+        table = pa.Table.from_pylist(split_rows, schema=_schema())
+        pq.write_table(table, folder / "data" / f"{split}.parquet")
         # The fingerprint would be random otherwise.
-        saved[part] = datasets.Dataset(table, fingerprint=hashlib.sha256(lines).hexdigest()[:16])
+        saved[split] = datasets.Dataset(table, fingerprint=hashlib.sha256(lines).hexdigest()[:16])
     bars = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
@@ -219,7 +219,7 @@ def _provenance(kept: Accepted, result: CurateResult, seeds: dict[str, Seed], st
     scorer = result.facts["scorer"]
     return {
         "pair_id": kept.pair.id,
-        "split": kept.part,
+        "split": kept.split,
         "replaces": replaced,
         "seed": {
             "id": kept.pair.seed_id,

@@ -12,13 +12,13 @@ from curate.curate import curate
 from curate.duplicates import twins
 from curate.pool import Pool, StepId
 from curate.scorers.choose import Chosen, Serve, choose
-from curate.split import PARTS, Part, split_of
-from curate.states import part_in, write_states
+from curate.split import SPLITS, split_of
+from curate.states import split_in, write_states
 from curate.steps import steps_for
 from schemas.errors import NoWork, RowCountMismatch
 from schemas.progress import Progress, unseen
 from schemas.project import Project
-from schemas.records import Artifact, Counts, Json, Pair, Seed, Verdict, content_id
+from schemas.records import Artifact, Counts, Json, Pair, Seed, Split, Verdict, content_id
 from schemas.reviews import Review
 from schemas.store import Store
 from synth.embedded.process import embedded
@@ -30,7 +30,7 @@ class Accepted:
     """A row that left the stage: its pair (corrected, if a person did), its split, and every verdict that let it."""
 
     pair: Pair
-    part: Part
+    split: Split
     score: float | None
     verdicts: tuple[Verdict, ...]
     reviews: tuple[Review, ...] = ()
@@ -79,9 +79,9 @@ async def curate_project(
     counts = _conserved(pool)
     curation = content_id("curation", [fingerprints, [[s.by, s.settings] for s in pool.steps], time.time_ns()])
     accepted = tuple(
-        Accepted(row.pair, part, row.score, row.verdicts, row.reviews)
+        Accepted(row.pair, split, row.score, row.verdicts, row.reviews)
         for row in pool.accepted()
-        if row.pair and (part := part_in(row))
+        if row.pair and (split := split_in(row))
     )
     await write_states(store, pool, curation)
     people = pool.decisions()
@@ -90,7 +90,7 @@ async def curate_project(
         "curation": curation,
         "verdicts_appended": store.verdict_count() - before,
         "steps": pool.tally(),
-        "splits": {part: sum(row.part == part for row in accepted) for part in PARTS},
+        "splits": {split: sum(row.split == split for row in accepted) for split in SPLITS},
         "near_duplicate_seeds": _alike_apart(project, seeds),
         "reviewed": len(people),
         "undecided": sum(decision.verdict == "undecided" for decision in people),
@@ -111,15 +111,15 @@ def _conserved(pool: Pool) -> Counts:
 
 
 def _alike_apart(project: Project, seeds: Sequence[Seed]) -> list[Json]:
-    """Seeds that are alike but fell into different parts: reported, because hashing cannot see it."""
+    """Seeds that are alike but fell into different splits: reported, because hashing cannot see it."""
     texts = [seed for seed in seeds if seed.text]
     alike = twins([seed.text or "" for seed in texts], project.spec.curate.duplicates.jaccard)
     return [
-        {"seeds": [a.id, b.id], "sources": [a.source, b.source], "parts": parts, "jaccard": round(similarity, 3)}
+        {"seeds": [a.id, b.id], "sources": [a.source, b.source], "splits": splits, "jaccard": round(similarity, 3)}
         for first, second, similarity in alike
         for a, b in [(texts[first], texts[second])]
-        for parts in [[split_of(seed.id, project.spec.split) for seed in (a, b)]]
-        if parts[0] != parts[1]
+        for splits in [[split_of(seed.id, project.spec.split) for seed in (a, b)]]
+        if splits[0] != splits[1]
     ]
 
 

@@ -1,8 +1,8 @@
 """Which seeds are trained on, watched during training, and locked away for the test.
 
-A seed's place is a hash of its id and a salt, so it is the same on every machine and adding or removing seeds never
-moves another. Every pair of a seed goes with it: candidates of one input, or simple versions of one output, are
-never parted.
+A seed's split is a hash of its id and a salt, so it is the same on every machine and adding or removing seeds never
+moves another. Every pair of a seed goes with it: candidates of one input, or terse versions of one output, are
+never separated.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from schemas.records import Seed, Split
 from schemas.spec import Spec, SplitSettings
 
-Part = Split
-PARTS: tuple[Part, ...] = ("train", "validation", "test")
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 # With fewer test inputs an evaluation says neither "better" nor "worse", see train/evaluation.py.
 LEAST_TEST_INPUTS = 20
@@ -24,13 +23,13 @@ LEAST_TEST_INPUTS = 20
 LEAST_TRAIN_ROWS = 50
 
 
-def split_of(seed_id: str, split: SplitSettings) -> Part:
-    """The part of a seed. Shares are probabilities: with few seeds the parts differ from them."""
-    digest = hashlib.sha256(f"{split.salt}\0{seed_id}".encode()).digest()
-    place = int.from_bytes(digest[:8]) / 2**64
-    if place < split.test:
+def split_of(seed_id: str, settings: SplitSettings) -> Split:
+    """The split of a seed. Shares are probabilities: with few seeds the splits differ from them."""
+    digest = hashlib.sha256(f"{settings.salt}\0{seed_id}".encode()).digest()
+    uniform = int.from_bytes(digest[:8]) / 2**64
+    if uniform < settings.test:
         return "test"
-    return "validation" if place < split.test + split.validation else "train"
+    return "validation" if uniform < settings.test + settings.validation else "train"
 
 
 def held_out_inputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:

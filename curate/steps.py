@@ -22,10 +22,10 @@ from curate.pool import DUPLICATE, Pool, Row, StepId
 from curate.scorers import Score, Scorer
 from curate.scorers.choose import Chosen
 from curate.selection import ranked
-from curate.split import PARTS, Part, split_of
+from curate.split import SPLITS, split_of
 from schemas.errors import PairsmithError
 from schemas.project import Project
-from schemas.records import Pair, Reason, Seed, Verdict, content_id, identity
+from schemas.records import Pair, Reason, Seed, Split, Verdict, content_id, identity
 from schemas.spec import SplitSettings
 
 Step = Callable[[Pool], AsyncIterator[Verdict]]
@@ -108,7 +108,7 @@ async def _scores(scorer: Scorer, pairs: Sequence[Pair]) -> Sequence[Score]:
 
 
 def decontaminate(held_out: Mapping[str, str], jaccard: float) -> Named:
-    """Rejects rows that hold the text of a seed of the test part; `held_out` maps such a seed's id to its text.
+    """Rejects rows that hold the text of a seed of the test split; `held_out` maps such a seed's id to its text.
 
     No review outranks it: the proof would be spoilt.
     """
@@ -149,13 +149,13 @@ def best(n: int) -> Named:
     return Named(step.id, look)
 
 
-def duplicates(jaccard: float, part_of: Callable[[str], Part] = lambda seed_id: "train") -> Named:
+def duplicates(jaccard: float, seed_split: Callable[[str], Split] = lambda seed_id: "train") -> Named:
     """Of rows alike one stays: of the test first (what is trained on may not repeat them), then of validation, then
     what people accepted, then the higher score, then the smaller id. No review outranks it.
     """
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        order = sorted((_preference(row, part_of), _pair(row).id) for row in pool.accepted())
+        order = sorted((_preference(row, seed_split), _pair(row).id) for row in pool.accepted())
         rows = pool.rows(id_ for _, id_ in order)
         for pair, of, similarity in find_duplicates((_pair(row) for row in rows), jaccard):
             reason = Reason("duplicate", f"{similarity:.0%} like accepted pair {of.id}") if of else Reason("unique")
@@ -165,13 +165,13 @@ def duplicates(jaccard: float, part_of: Callable[[str], Part] = lambda seed_id: 
     return Named(step.id, look)
 
 
-def _preference(row: Row, part_of: Callable[[str], Part]) -> tuple[int, bool, float]:
-    part = PARTS[::-1].index(part_of(_pair(row).seed_id))
-    return part, not row.by_people, float("inf") if row.score is None else -row.score
+def _preference(row: Row, seed_split: Callable[[str], Split]) -> tuple[int, bool, float]:
+    split = SPLITS[::-1].index(seed_split(_pair(row).seed_id))
+    return split, not row.by_people, float("inf") if row.score is None else -row.score
 
 
 def split(settings: SplitSettings) -> Named:
-    """Names the part of every accepted row, in the code of its reason; by the row's seed (curate/split.py)."""
+    """Names the split of every accepted row, in the code of its reason; by the row's seed (curate/split.py)."""
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         for row in pool.accepted():
@@ -185,16 +185,16 @@ def steps_for(project: Project, seeds: Sequence[Seed], chosen: Chosen | None) ->
     """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none."""
     spec, curate = project.spec, project.spec.curate
 
-    def part_of(seed_id: str) -> Part:
+    def seed_split(seed_id: str) -> Split:
         return split_of(seed_id, spec.split)
 
-    held_out = {seed.id: seed.text for seed in seeds if seed.text and part_of(seed.id) == "test"}
+    held_out = {seed.id: seed.text for seed in seeds if seed.text and seed_split(seed.id) == "test"}
     compared = [scored(chosen.score, chosen.by, chosen.fingerprint), best(curate.select.best)] if chosen else []
     return [
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
         decontaminate(held_out, curate.duplicates.jaccard),
         *compared,
-        *([duplicates(curate.duplicates.jaccard, part_of)] if curate.duplicates.enabled else []),
+        *([duplicates(curate.duplicates.jaccard, seed_split)] if curate.duplicates.enabled else []),
         split(spec.split),
     ]
 

@@ -225,9 +225,9 @@ def test_rows_like_a_test_seed_leave_and_near_seeds_are_named(project: Project, 
     result = run(project, store)
     # Both rows of the training seed hold its own text, which is near the test seed's.
     assert result.reasons == {"leak": 2}
-    assert [a.part for a in result.accepted] == ["test"]
+    assert [a.split for a in result.accepted] == ["test"]
     (near,) = result.facts["near_duplicate_seeds"]
-    assert sorted(near["parts"]) == ["test", "train"]
+    assert sorted(near["splits"]) == ["test", "train"]
     assert near["jaccard"] >= 0.7
 
 
