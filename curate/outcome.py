@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from curate.curate import curate
-from curate.duplicates import twins
+from curate.duplicates import similar_pairs
 from curate.pool import Pool, StepId
 from curate.scorers.choose import Chosen, Serve, choose
 from curate.split import SPLITS, split_of
@@ -113,7 +113,7 @@ def _conserved(pool: Pool) -> Counts:
 def _alike_apart(project: Project, seeds: Sequence[Seed]) -> list[Json]:
     """Seeds that are alike but fell into different splits: reported, because hashing cannot see it."""
     texts = [seed for seed in seeds if seed.text]
-    alike = twins([seed.text or "" for seed in texts], project.spec.curate.duplicates.jaccard)
+    alike = similar_pairs([seed.text or "" for seed in texts], project.spec.curate.duplicates.jaccard)
     return [
         {"seeds": [a.id, b.id], "sources": [a.source, b.source], "splits": splits, "jaccard": round(similarity, 3)}
         for first, second, similarity in alike

@@ -32,7 +32,7 @@ Step = Callable[[Pool], AsyncIterator[Verdict]]
 """Looks at a pool and says something of rows of it. Never drops one: a row that a step is silent about is not judged,
 and waits. `pool.accepted()` are the rows that the steps before it keep."""
 
-CONTAMINATION, BEST, SPLIT = "pool/leak@1", "pool/best@1", "pool/split@1"
+CONTAMINATION, BEST, SPLIT = "pool/contamination@1", "pool/best@1", "pool/split@1"
 _SCORED = 256  # rows in one call of a scorer
 
 
@@ -125,7 +125,7 @@ def _contaminated(met: Contamination) -> Reason:
     if met.seed_id is None:
         return Reason("clean")
     near = f"its {met.side} text is {met.similarity:.0%} like it"
-    return Reason("leak", f"near-duplicate of test seed {met.seed_id} ({near})")
+    return Reason("contamination", f"near-duplicate of test seed {met.seed_id} ({near})")
 
 
 def best(n: int) -> Named:

@@ -91,7 +91,7 @@ class Reviews:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the page is drawn from. `stages` has all four, in order. `twin_seeds` counts pairs of seeds that are alike
+    """What the page is drawn from. `stages` has all four, in order. `near_duplicate_seeds` counts pairs of seeds that are alike
     but in different splits. `spent` is the ledger's sum: tokens, US dollars, requests."""
 
     project: str
@@ -101,7 +101,7 @@ class Evidence:
     unread_seeds: int
     steps: tuple[Step, ...]
     splits: dict[str, int] | None
-    twin_seeds: int
+    near_duplicate_seeds: int
     lengths: Distribution | None
     scorer: Scorer | None
     training: TrainResult | None

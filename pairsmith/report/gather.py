@@ -41,7 +41,7 @@ def gather(project: Project, store: Store) -> Evidence:
         unread_seeds=len(_facts(finished, "generate").get("seed_problems", ())),
         steps=tuple(Step(name, **said) for name, said in _facts(finished, "curate").get("steps", {}).items()),
         splits=_facts(finished, "curate").get("splits"),
-        twin_seeds=len(_facts(finished, "curate").get("near_duplicate_seeds", ())),
+        near_duplicate_seeds=len(_facts(finished, "curate").get("near_duplicate_seeds", ())),
         lengths=rows.lengths,
         scorer=rows.scorer,
         training=training,

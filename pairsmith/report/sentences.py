@@ -131,7 +131,7 @@ def splits(evidence: Evidence) -> str:
     """Where the accepted rows went, and whether the splits really are apart."""
     rows = evidence.splits or {}
     said = ", ".join(f"{count(number)} {split}" for split, number in rows.items())
-    alike = evidence.twin_seeds
+    alike = evidence.near_duplicate_seeds
     return f"The accepted rows by split: {said}. All rows of a seed are in one split. " + (
         f"{counted(alike, 'pair', 'pairs')} of nearly equal seeds fell into different splits, so these are not quite"
         " apart; the receipt names them."

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, RowState, Seed, Verdict
 from schemas.reviews import Alias, Review, Routed
 
-SCHEMA_VERSION = "0005"
+SCHEMA_VERSION = "0006"
 
 metadata = sa.MetaData()
 

@@ -214,7 +214,7 @@ def test_what_a_person_accepted_stays_and_its_near_duplicate_goes(project: Proje
 
 
 def test_rows_like_a_test_seed_leave_and_near_seeds_are_named(project: Project, store: Store) -> None:
-    """A training row with a test seed's text is a leak even if a person accepted it; alike seeds apart are reported."""
+    """A training row with a test seed's text is contamination even if a person accepted it; alike seeds apart are reported."""
     spec = project.spec.split
     ids = [(f"must sail past the old lighthouse at noon of day {n}", n) for n in range(60)]
     parts = {text: split_of(Seed(kind="input", text=text, source="").id, spec) for text, _ in ids}
@@ -224,7 +224,7 @@ def test_rows_like_a_test_seed_leave_and_near_seeds_are_named(project: Project, 
     decide(store, next(p for p in store.pairs() if p.output.endswith("!")), "accept")
     result = run(project, store)
     # Both rows of the training seed hold its own text, which is near the test seed's.
-    assert result.reasons == {"leak": 2}
+    assert result.reasons == {"contamination": 2}
     assert [a.split for a in result.accepted] == ["test"]
     (near,) = result.facts["near_duplicate_seeds"]
     assert sorted(near["splits"]) == ["test", "train"]

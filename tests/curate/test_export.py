@@ -100,7 +100,12 @@ def test_the_manifest_vouches_for_every_file_and_row(project: Project, store: St
     assert first["seed"]["source"].startswith("seeds.jsonl:")
     assert first["origin"]["prompt"] == "enhance/v1@0"
     assert first["origin"]["calls"] == [["k0", 1]]
-    assert {v[0] for v in first["verdicts"]} == {"gate/must:must@1", "pool/leak@1", "pool/duplicate@1", "pool/split@1"}
+    assert {v[0] for v in first["verdicts"]} == {
+        "gate/must:must@1",
+        "pool/contamination@1",
+        "pool/duplicate@1",
+        "pool/split@1",
+    }
     assert first["score"] is None
     assert first["scorer"] is None
 
