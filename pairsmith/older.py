@@ -50,6 +50,7 @@ _KEYS = {
 }
 # What is called input and output since.
 _THEN = dict(zip("input output".split(), "simple enhanced".split(), strict=True))  # noqa: SIM905
+_VALUES_THEN = {"seeds.kind": _THEN, "curate.score.model": {"pmi": "relevance"}}
 
 
 def spec_hash(project: Project, *, reviewed: bool) -> str:
@@ -74,7 +75,10 @@ def as_known(spec: Any, given: Any, at: str = "") -> Any:
         for key, value in spec.items()
         if _THEN.get(key, key) in names or key in given
     }
-    return {key: _THEN.get(value, value) if (at, key) == ("seeds", "kind") else value for key, value in known.items()}
+    return {
+        key: _VALUES_THEN.get(f"{at}.{key}", {}).get(value, value) if isinstance(value, str) else value
+        for key, value in known.items()
+    }
 
 
 def why_not(stage: str, receipt: Receipt, project: Project, store: Store) -> str:

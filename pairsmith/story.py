@@ -11,7 +11,7 @@ from rich.text import Text
 from pairsmith.screen import facts, verdict_mark
 from schemas.errors import PairsmithError
 from schemas.project import Project
-from schemas.records import Artifact, Call, Generated, Pair, RowState, Verdict
+from schemas.records import Artifact, Call, Generated, Pair, RowState, Verdict, shown_step
 from schemas.store import Store
 
 if TYPE_CHECKING:
@@ -127,10 +127,12 @@ def screen(story: dict[str, Any]) -> list[RenderableType]:
     table = Table.grid(padding=(0, 2))
     for verdict in story["verdicts"]:
         score = "" if verdict["score"] is None else f"{verdict['score']:.3f}"
-        table.add_row(verdict_mark(verdict["keep"]), verdict["by"], score, Text(verdict["reason"], overflow="fold"))
+        table.add_row(
+            verdict_mark(verdict["keep"]), shown_step(verdict["by"]), score, Text(verdict["reason"], overflow="fold")
+        )
     parts.append(table if story["verdicts"] else "no step has judged it yet")
     for row in story["rows"]:
-        why = f": {row['reason']} ({row['step']})" if row["reason"] else ""
+        why = f": {row['reason']} ({shown_step(row['step'])})" if row["reason"] else ""
         parts.append(facts([("state", row["state"] + why)]))
     for review in story["reviews"]:
         who = review["name"] or review["reviewer"]

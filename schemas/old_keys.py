@@ -16,6 +16,7 @@ KEYS: tuple[tuple[str, str], ...] = (
 VALUES: tuple[tuple[str, str, str], ...] = (
     ("seeds.*.kind", "simple", "input"),
     ("seeds.*.kind", "enhanced", "output"),
+    ("curate.score.model", "relevance", "pmi"),
 )
 
 

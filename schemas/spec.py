@@ -188,9 +188,9 @@ class DuplicateSettings(Section):
 class ScoreSettings(Section):
     """Which scorer compares candidates of one input.
 
-    `auto`: a Bradley-Terry reward model fitted on good against damaged outputs if it beats length on unseen damage,
-    else relevance. `relevance`: log p(output | input) - log p(output) under the embedded model. Any other value is
-    a folder or hub id of a sequence-classification reward model. `none` keeps every row that passes.
+    `auto`: a Bradley-Terry reward model fitted on good against corrupted outputs if it beats length on unseen
+    corruptions, else the PMI score. `pmi`: log p(output | input) - log p(output) under the embedded model. `none` keeps
+    every row that passes. Any other value is a folder or hub id of a sequence-classification reward model.
     """
 
     model: str = "auto"

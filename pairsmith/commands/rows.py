@@ -41,7 +41,7 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
     from rich.text import Text
 
     from pairsmith.screen import conservation
-    from schemas.records import Counts
+    from schemas.records import Counts, shown_step
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title, width in (("id", 12), ("state", 8), ("input", 24), ("output", 36), ("why", None)):
@@ -49,7 +49,7 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
     for row in data["rows"]:
         why = row["reason"] or row["split"] or ""
         if row["step"]:
-            why = f"{row['reason']} ({row['step']})"
+            why = f"{row['reason']} ({shown_step(row['step'])})"
         cells = (row["pair_id"] or "", row["state"], row["input"], row["output"] or "", why)
         table.add_row(*(Text(_short(cell, width)) for cell, width in zip(cells, (12, 8, 120, 160, 400), strict=True)))
     parts: list[RenderableType] = [conservation(Counts(**data["counts"])), "", table]

@@ -91,8 +91,8 @@ class Reviews:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the page is drawn from. `stages` has all four, in order. `near_duplicate_seeds` counts pairs of seeds that are alike
-    but in different splits. `spent` is the ledger's sum: tokens, US dollars, requests."""
+    """What the page is drawn from. `stages` has all four, in order. `near_duplicate_seeds` counts pairs of
+    near-duplicate seeds in different splits. `spent` is the ledger's sum: tokens, US dollars, requests."""
 
     project: str
     written_at: datetime

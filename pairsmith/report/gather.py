@@ -12,7 +12,7 @@ from pairsmith.report.evidence import Evidence, Reviews, Stage, Step
 from pairsmith.report.rows import Rows
 from schemas.errors import PairsmithError
 from schemas.project import Project
-from schemas.records import Artifact, Receipt, Record, now
+from schemas.records import Artifact, Receipt, Record, now, shown_step
 from schemas.store import Store
 from train.evaluation import Evaluation
 from train.outcome import TrainResult
@@ -39,7 +39,9 @@ def gather(project: Project, store: Store) -> Evidence:
         stages=tuple(_stage(command, receipts, rows) for command in COMMANDS),
         seeds=_facts(finished, "generate").get("seeds"),
         unread_seeds=len(_facts(finished, "generate").get("seed_problems", ())),
-        steps=tuple(Step(name, **said) for name, said in _facts(finished, "curate").get("steps", {}).items()),
+        steps=tuple(
+            Step(shown_step(name), **tally) for name, tally in _facts(finished, "curate").get("steps", {}).items()
+        ),
         splits=_facts(finished, "curate").get("splits"),
         near_duplicate_seeds=len(_facts(finished, "curate").get("near_duplicate_seeds", ())),
         lengths=rows.lengths,

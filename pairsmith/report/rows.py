@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from curate.states import skim_states
 from pairsmith.report.evidence import Distribution, Example, Outcome, Reason, Scorer
 from schemas.records import Reason as StoredReason
-from schemas.records import Receipt
+from schemas.records import Receipt, shown_step
 from schemas.store import Store
 
 _EXAMPLES = 3
@@ -89,7 +89,7 @@ class Rows:
         if self._curated is None or facts is None:
             return None
         missing = self._curated.facts.get("steps", {}).get(facts["by"], {}).get("waiting", 0)
-        return Scorer(facts["by"], facts["why"], _distribution(self._scores, missing))
+        return Scorer(shown_step(facts["by"]), facts["why"], _distribution(self._scores, missing))
 
     def reasons(self, receipt: Receipt) -> list[Reason]:
         """The receipt's reasons, most frequent first, with a few rows that met each."""

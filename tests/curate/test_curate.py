@@ -214,7 +214,7 @@ def test_what_a_person_accepted_stays_and_its_near_duplicate_goes(project: Proje
 
 
 def test_rows_like_a_test_seed_leave_and_near_seeds_are_named(project: Project, store: Store) -> None:
-    """A training row with a test seed's text is contamination even if a person accepted it; alike seeds apart are reported."""
+    """A training row with a test seed's text is contamination even if a person accepted it; near seeds are reported."""
     spec = project.spec.split
     ids = [(f"must sail past the old lighthouse at noon of day {n}", n) for n in range(60)]
     parts = {text: split_of(Seed(kind="input", text=text, source="").id, spec) for text, _ in ids}
@@ -289,9 +289,9 @@ async def scoring_server() -> AsyncIterator[Any]:
         await runner.cleanup()
 
 
-@pytest.mark.parametrize("model", ["relevance", "auto"])
-def test_relevance_is_used_when_asked_for_and_when_nothing_can_be_fitted(tmp_path: Path, model: str) -> None:
-    """With too few good texts `auto` says that it selects with relevance, and why; a second run starts no server."""
+@pytest.mark.parametrize("model", ["pmi", "auto"])
+def test_pmi_is_used_when_asked_for_and_when_nothing_can_be_fitted(tmp_path: Path, model: str) -> None:
+    """With too few good texts `auto` says that it selects with the PMI score, and why; again starts no server."""
     project = Project(tmp_path, tiny.spec(score={"model": model}))
     weights = Weights(tmp_path, "rev", "test")
     with Store.open(Store.url_for(project)) as store:
@@ -300,7 +300,7 @@ def test_relevance_is_used_when_asked_for_and_when_nothing_can_be_fitted(tmp_pat
         assert [a.pair.output for a in result.accepted] == ["must be a red fox there"]
         assert result.accepted[0].score == 2.0
         scorer = result.facts["scorer"]
-        assert scorer["by"] == "score/relevance@1"
+        assert scorer["by"] == "score/relevance@1", "the name under which scores of older stores count"
         assert ("too few" in scorer["why"]) == (model == "auto")
 
         def never() -> Any:

@@ -524,3 +524,14 @@ def test_extra_may_not_replace_the_question(tmp_path, key):
     folder = wrote(tmp_path)
     with pytest.raises(SpecError, match=f"extra may not set '{key}'"):
         load(folder, [f"generate.forward.sampling.extra={{ {key} = 3 }}"])
+
+
+def test_a_value_that_has_another_word_since_loads_and_the_word_is_named(tmp_path: Path) -> None:
+    """A spec of an earlier version means what it meant: the PMI score was called relevance."""
+    text = '[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "a"\n[evaluate]\nchecks = [{ name = "a", pattern = "x" }, { name = "b", pattern = "y" }]\n'  # fmt: skip # noqa: E501
+    (tmp_path / "pairsmith.toml").write_text(text + '[curate.score]\nmodel = "relevance"\n')
+    project = load(tmp_path)
+    assert project.spec.curate.score.model == "pmi"
+    (sentence,) = project.notices
+    assert "curate.score.model" in sentence
+    assert '"pmi"' in sentence
