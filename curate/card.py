@@ -20,7 +20,7 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
     """Markdown with the YAML front matter that the hub reads. No date is in it: equal datasets have equal cards."""
     task, accepted = project.spec.task, result.accepted
     used = [seeds[id_] for id_ in dict.fromkeys(kept.pair.seed_id for kept in accepted) if id_ in seeds]
-    licences = sorted({licence or "not stated" for seed in used for licence in seed.licenses})
+    licenses = sorted({license or "not stated" for seed in used for license in seed.licenses})
     made = [kept.pair.origin for kept in accepted if isinstance(kept.pair.origin, Generated)]
     teachers = sorted({origin.teacher for origin in made})
     reviewed = sum(bool([r for r in kept.reviews if not r.simulated]) for kept in accepted)
@@ -28,7 +28,7 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
     prompts = sorted({origin.prompt for origin in made})
     return "\n".join(
         [
-            *_front_matter(project, len(accepted), licences, [split for split in SPLITS if splits[split]]),
+            *_front_matter(project, len(accepted), licenses, [split for split in SPLITS if splits[split]]),
             f"# {task.name}",
             "",
             f"{len(accepted)} pairs of an input and its rewrite in a house style, for supervised fine-tuning of",
@@ -59,7 +59,7 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
             "",
             "## How it was made",
             "",
-            f"- Seeds: {_kinds(used)}. Licence of the seeds: {', '.join(licences)}.",
+            f"- Seeds: {_kinds(used)}. License of the seeds: {', '.join(licenses)}.",
             f"- Teacher: {', '.join(teachers) or 'none'}. Its terms of use apply to what it wrote.",
             f"- Prompts: {', '.join(prompts) or 'none'}.",
             f"- House style: {' '.join(task.style.split())}",
@@ -106,13 +106,13 @@ def _people(result: CurateResult) -> list[str]:
     return ["## Human review", "", *(f"- {line}" for line in in_words(told)), ""] if told else []
 
 
-def _front_matter(project: Project, rows: int, licences: list[str], splits: list[str]) -> list[str]:
-    one = licences[0].casefold() if len(licences) == 1 and licences != ["not stated"] else None
-    licence = one or ("unknown" if licences in ([], ["not stated"]) else "other")
+def _front_matter(project: Project, rows: int, licenses: list[str], splits: list[str]) -> list[str]:
+    one = licenses[0].casefold() if len(licenses) == 1 and licenses != ["not stated"] else None
+    license = one or ("unknown" if licenses in ([], ["not stated"]) else "other")
     return [
         "---",
         f"pretty_name: {orjson.dumps(project.spec.task.name).decode()}",
-        f"license: {orjson.dumps(licence).decode()}",
+        f"license: {orjson.dumps(license).decode()}",
         f"language:\n- {orjson.dumps(project.spec.task.language).decode()}",
         "task_categories:\n- text-generation",
         f"size_categories:\n- {next((name for most, name in _SIZES if rows < most), 'n>1M')}",

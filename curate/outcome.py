@@ -76,7 +76,7 @@ async def curate_project(
         pool = await curate(pool, steps_for(project, seeds, chosen), store, progress)
     if chosen and chosen.fitted:
         await store.put(_reward_model(chosen, project.folder))
-    counts = _conserved(pool)
+    counts = _counted(pool)
     curation = content_id("curation", [fingerprints, [[s.by, s.settings] for s in pool.steps], time.time_ns()])
     accepted = tuple(
         Accepted(row.pair, split, row.score, row.verdicts, row.reviews)
@@ -99,9 +99,9 @@ async def curate_project(
     return CurateResult(counts, pool.reasons, accepted, pool.steps, facts)
 
 
-def _conserved(pool: Pool) -> Counts:
+def _counted(pool: Pool) -> Counts:
     counts = pool.counts
-    if not counts.conserved or sum(pool.reasons.values()) != counts.rows_in - counts.accepted:
+    if not counts.adds_up or sum(pool.reasons.values()) != counts.rows_in - counts.accepted:
         raise RowCountMismatch(
             f"{counts.rows_in} rows came in, but {counts.accepted} accepted + {counts.rejected} rejected + "
             f"{counts.waiting} waiting + {counts.failed} failed is another number.",

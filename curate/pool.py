@@ -357,7 +357,7 @@ class Pool:
 
     @property
     def counts(self) -> Counts:
-        """The conservation sum over all slots."""
+        """The rows by state, over all slots."""
         states = Counter(self._states())
         return Counts(rows_in=len(self), **states)
 

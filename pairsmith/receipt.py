@@ -76,7 +76,7 @@ def _sentence(error: BaseException) -> str:
 
 def _check(command: str, outcome: Outcome) -> None:
     counts = outcome.counts
-    if not counts.conserved:
+    if not counts.adds_up:
         raise RowCountMismatch(
             f"{command} took {counts.rows_in} rows in, but {counts.accepted} accepted + {counts.rejected} rejected +"
             f" {counts.waiting} waiting + {counts.failed} failed = "

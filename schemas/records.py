@@ -141,7 +141,7 @@ class Seed(Record):
     """What a person starts from: an input, an excellent output, a pair of both, or a conversation.
 
     `source` says where it was read (`seeds.jsonl:14`); it does not enter the id, so the same text in two files is one
-    seed, whose `meta["also"]` names the other places that give it another licence. Exactly one of `text` and `messages`
+    seed, whose `meta["also"]` names the other places that give it another license. Exactly one of `text` and `messages`
     is set. `columns` are other fields of the row it was read from, which prompts may use; `reference` is the output
     that a person gave (of a pair, its output).
     """
@@ -163,7 +163,7 @@ class Seed(Record):
 
     @property
     def licenses(self) -> tuple[str | None, ...]:
-        """Every licence that it was read under, None for a place that states none. Which of them binds is not ours to
+        """Every license that it was read under, None for a place that states none. Which of them binds is not ours to
         say, so all of them are told."""
         return (self.license, *(place["license"] for place in self.meta.get("also", ())))
 
@@ -384,7 +384,7 @@ class Artifact(Record):
 
 
 class Counts(Record):
-    """The conservation sum of a command, in rows."""
+    """Where the rows of a command went. `adds_up` is the row count check: nothing vanished, nothing counted twice."""
 
     rows_in: int = 0
     accepted: int = 0
@@ -393,7 +393,7 @@ class Counts(Record):
     failed: int = 0
 
     @property
-    def conserved(self) -> bool:
+    def adds_up(self) -> bool:
         return self.rows_in == self.accepted + self.rejected + self.waiting + self.failed
 
 

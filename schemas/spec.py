@@ -234,7 +234,7 @@ Reason = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=40)]
 
 
 class ReviewSettings(Section):
-    """Human review in Argilla. `enabled` false, or `run --no-review`: the loop goes on without people and says so.
+    """Human review in Argilla. `enabled` false, or `run --no-review`: the pipeline goes on without people and says so.
 
     `url` absent: the server that `pairsmith review up` starts; else an existing Argilla, with `key_env` naming the
     variable that holds its API key.

@@ -25,7 +25,7 @@ COMMANDS = (
     ("export", "The loop", "Write dataset, adapter and report into a folder of their own."),
     ("status", "Look", "What is in the store, and what `run` would do next."),
     ("rows", "Look", "List rows with what became of them, and why."),
-    ("explain", "Look", "Tell the whole story of one pair."),
+    ("explain", "Look", "Show the lineage of one pair."),
 )
 # These are made from the table of stages.
 _STAGES = ("generate", "curate", "train", "evaluate", "export")

@@ -12,11 +12,11 @@ from schemas.errors import UsageError
 @click.argument("id_prefix", metavar="ID")
 @on_project
 def command(session: Session, id_prefix: str) -> None:
-    """Tell the whole story of one pair: its seed, prompt, teacher, raw answer, verdicts, split and models.
+    """Show the lineage of one pair: its seed, prompt, teacher, raw answer, verdicts, split and models.
 
     ID is a pair's id or the beginning of one.
     """
-    from pairsmith.story import screen, story_of
+    from pairsmith.lineage import lineage_of, screen
 
     project = session.project()
     with session.store(project, write=False) as store:
@@ -32,5 +32,5 @@ def command(session: Session, id_prefix: str) -> None:
             raise UsageError(
                 f"{len(found)} pairs begin with '{id_prefix}':\n  {first}{more}\n", fix="Give more digits."
             )
-        story = story_of(project, store, found[0])
-    session.answer(story, *screen(story))
+        lineage = lineage_of(project, store, found[0])
+    session.answer(lineage, *screen(lineage))

@@ -40,7 +40,7 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
-    from pairsmith.screen import conservation
+    from pairsmith.screen import row_count_check
     from schemas.records import Counts, shown_step
 
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -52,7 +52,7 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
             why = f"{row['reason']} ({shown_step(row['step'])})"
         cells = (row["pair_id"] or "", row["state"], row["input"], row["output"] or "", why)
         table.add_row(*(Text(_short(cell, width)) for cell, width in zip(cells, (12, 8, 120, 160, 400), strict=True)))
-    parts: list[RenderableType] = [conservation(Counts(**data["counts"])), "", table]
+    parts: list[RenderableType] = [row_count_check(Counts(**data["counts"])), "", table]
     if data["more"]:
         parts += ["", "There are more: --limit 0 lists all of them."]
     if data["answered_since"]:

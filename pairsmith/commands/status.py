@@ -53,7 +53,7 @@ def _most(reasons: dict[str, int], count: int = 6) -> list[tuple[str, int]]:
 def _screen(data: dict[str, Any]) -> list[Any]:
     from rich.table import Table
 
-    from pairsmith.screen import conservation, facts
+    from pairsmith.screen import facts, row_count_check
     from schemas.records import Counts
 
     ledger = data["ledger"]
@@ -70,7 +70,7 @@ def _screen(data: dict[str, Any]) -> list[Any]:
     table.add_column(width=4)
     for stage in data["stages"]:
         word = "[green]done[/]" if stage["done"] else "[yellow]todo[/]"
-        told = [] if stage["counts"] is None else [conservation(Counts(**stage["counts"]))]
+        told = [] if stage["counts"] is None else [row_count_check(Counts(**stage["counts"]))]
         if stage["reasons"]:
             told.append(", ".join(f"{reason} {count:,}" for reason, count in _most(stage["reasons"])))
         told += [f"[yellow]{stage['why']}[/]"] if stage["counts"] and stage["why"] else [stage["why"]]

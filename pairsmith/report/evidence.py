@@ -39,7 +39,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of the loop. `counts` and `reasons` are of its last receipt that went well, absent if there is none;
+    """A stage of the pipeline. `counts` and `reasons` are of its last receipt that went well, absent if there is none;
     `stopped` is what its last run died of, if that one did not."""
 
     command: str

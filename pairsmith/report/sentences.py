@@ -33,7 +33,7 @@ STAGES = {
 
 
 def headline(evidence: Evidence) -> str:
-    """The report in a sentence or two, as far as the loop has got."""
+    """The report in a sentence or two, as far as the pipeline has got."""
     if evidence.evaluation is not None:
         return proof.headline(evidence.evaluation)
     if rows := evidence.counts("curate"):
@@ -96,7 +96,7 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
     ]
 
 
-def conservation(counts: Counts) -> str:
+def row_count_check(counts: Counts) -> str:
     """The sum that must hold."""
     return (
         f"{count(counts.rows_in)} in = {count(counts.accepted)} accepted + {count(counts.rejected)} rejected"

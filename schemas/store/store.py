@@ -129,7 +129,7 @@ class Store:
         """Queue records as one atomic group; the future resolves when they are durable, or with a StoreError.
 
         A record that is there already is left as it is, except that a Candidate replaces the earlier outcome of its
-        slot, and so does a RowState, and a Seed its earlier reading: its source and licence are those of the latest.
+        slot, and so does a RowState, and a Seed its earlier reading: its source and license are those of the latest.
         Verdicts are always added; the latest one counts.
         """
         return self._write().submit(records)

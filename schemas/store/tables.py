@@ -83,7 +83,7 @@ receipts = _table("receipts", _text("command"))
 artifacts = _table("artifacts", _text("id"), _text("kind"), unique=("id",))
 
 # The latest outcome and state of a slot replace the earlier ones, and the latest reading of a seed tells its source and
-# licence; elsewhere the first row stays.
+# license; elsewhere the first row stays.
 UPSERT = {candidates, row_states, seeds}
 
 

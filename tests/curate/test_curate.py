@@ -1,4 +1,4 @@
-"""The curation stage: conservation, resuming, reviews."""
+"""The curation stage: row counts, resuming, reviews."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_nothing_disappears(given_answers: dict[str, list[str]], failures: dict[
                     run(project, store)
                 return
             first = run(project, store)
-            assert first.counts.conserved
+            assert first.counts.adds_up
             assert first.counts.rows_in == len(store.candidates())
             assert first.counts.failed == len(failures)
             c = first.counts
@@ -326,7 +326,7 @@ def test_auto_fits_a_model_once_and_records_it(tmp_path: Path) -> None:
         facts = result.facts["scorer"]
         in_test = sum(split_of(s.id, project.spec.split) == "test" for s in excellent)
         assert facts["examples"] == 34 - in_test
-        assert result.counts.conserved
+        assert result.counts.adds_up
         assert result.counts.accepted == 1
         fitted = facts["by"] == "score/bradley_terry@1"
         assert fitted == facts["beats_length"]

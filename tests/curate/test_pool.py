@@ -106,7 +106,7 @@ def test_nothing_disappears_in_any_order_of_steps(
     accepted has one reason, the rows tell the same as the sums, and doing it again changes nothing."""
     pool = run(pool_of(rows, said), *steps_of(order, many))
     counts = pool.counts
-    assert counts.conserved
+    assert counts.adds_up
     assert counts.rows_in == len(rows)
     assert sum(pool.reasons.values()) == counts.rows_in - counts.accepted
     told = list(pool.rows())

@@ -19,7 +19,7 @@ from pairsmith.report.gather import gather
 from pairsmith.report.numbers import count, percent, points
 from pairsmith.report.page import render
 from pairsmith.report.proof import which_way
-from pairsmith.report.sentences import conservation
+from pairsmith.report.sentences import row_count_check
 from schemas.errors import PairsmithError, TeacherError
 from schemas.project import Project
 from schemas.records import Artifact, Counts
@@ -86,12 +86,12 @@ class _Page(HTMLParser):
 
 
 def test_rows_on_the_page_are_those_of_the_receipts_and_add_up(project: Project, done: Store) -> None:
-    """Each stage shows the conservation sum of its last receipt, and each reason with the receipt's count."""
+    """Each stage shows the row count check of its last receipt, and each reason with the receipt's count."""
     text = _flat(_Page(render(gather(project, done))).text)
     for command in ("generate", "curate"):
         receipt = done.receipts(command)[-1]
-        assert receipt.counts.conserved
-        assert _flat(conservation(receipt.counts)) in text
+        assert receipt.counts.adds_up
+        assert _flat(row_count_check(receipt.counts)) in text
         for word, number in receipt.reasons.items():
             assert f"{word}{count(number)}" in text
     curated = done.receipts("curate")[-1].counts
@@ -290,7 +290,7 @@ def test_charts_and_tables_say_what_they_are(project: Project, done: Store) -> N
 
 @pytest.mark.parametrize("ran", [0, 1, 2, 3])
 def test_a_stage_that_has_not_run_says_so(project: Project, store: Store, ran: int) -> None:
-    """However far the loop has got, all eight sections are there, and those without data name the command to run."""
+    """However far the pipeline has got, all eight sections are there, and those without data say what to run."""
     if ran > 0:
         made.generated(project, store)
     if ran > 1:

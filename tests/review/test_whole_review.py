@@ -369,7 +369,7 @@ def test_the_dataset_tells_who_said_what(played: Played) -> None:
 def test_nothing_disappears(played: Played) -> None:
     """Every candidate is accepted or rejected, each rejection has a reason, and no row waits any more."""
     counts = played.result.counts
-    assert counts.conserved
+    assert counts.adds_up
     assert (counts.rows_in, counts.waiting, counts.failed) == (4 * INPUTS, 0, 0)
     assert counts.accepted == len(played.dataset) == len(played.provenance)
     by_people = sum((said := played.outcome(id_)) is not None and said.verdict == "reject" for id_ in played.plan)

@@ -426,11 +426,11 @@ def test_a_store_is_copied_before_it_is_upgraded(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_a_licence_that_is_added_or_corrected_arrives(tmp_path):
-    """The latest reading of a seed tells where it was read and under which licence; it stays the same seed."""
+def test_a_license_that_is_added_or_corrected_arrives(tmp_path):
+    """The latest reading of a seed tells where it was read and under which license; it stays the same seed."""
     first, *_, last = seeds = [
-        Seed(kind="input", text="a dog", source=source, license=licence)
-        for source, licence in (("a:1", None), ("a:2", "CC0-1.0"), ("b:1", "CC-BY-NC-4.0"))
+        Seed(kind="input", text="a dog", source=source, license=license)
+        for source, license in (("a:1", None), ("a:2", "CC0-1.0"), ("b:1", "CC-BY-NC-4.0"))
     ]
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         for seed in seeds:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def story_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
+def lineage_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
     """Seed, prompt, teacher, sampling, raw answers, verdicts, reviews, what the last curation decided about its slots,
     split, and the artifacts that hold the pair."""
     from curate.split import split_of
@@ -98,14 +98,14 @@ def _holding(artifacts: list[Artifact], pair_id: str) -> list[tuple[Artifact, st
     return list(holding.values())
 
 
-def screen(story: dict[str, Any]) -> list[RenderableType]:
-    """The story in the order in which it happened."""
-    origin, seed, prompt = story["origin"], story["seed"], story["prompt"]
+def screen(lineage: dict[str, Any]) -> list[RenderableType]:
+    """The lineage in the order in which it happened."""
+    origin, seed, prompt = lineage["origin"], lineage["seed"], lineage["prompt"]
     top = [
-        ("pair", story["id"]),
-        ("input", story["input"]),
-        ("output", story["output"]),
-        ("split", story["split"]),
+        ("pair", lineage["id"]),
+        ("input", lineage["input"]),
+        ("output", lineage["output"]),
+        ("split", lineage["split"]),
     ]
     made = [("seed", f"{seed['source']} ({seed['kind']}, {seed['id'][:12]})" if seed else "no longer in the store")]
     if prompt:
@@ -116,7 +116,7 @@ def screen(story: dict[str, Any]) -> list[RenderableType]:
     else:
         made.append((origin["by"], origin.get("source") or origin["parent_id"]))
     parts: list[RenderableType] = [facts(top), Rule("how it was made", style="dim"), facts(made)]
-    for call in story["calls"]:
+    for call in lineage["calls"]:
         parts.append(
             facts([("call", f"{call['key'][:12]} attempt {call['attempt']}, {call['seconds']:.2f} s, {call['at']}")])
         )
@@ -125,22 +125,22 @@ def screen(story: dict[str, Any]) -> list[RenderableType]:
         parts.append(facts([("  answer", call["text"])]))
     parts.append(Rule("what was said of it", style="dim"))
     table = Table.grid(padding=(0, 2))
-    for verdict in story["verdicts"]:
+    for verdict in lineage["verdicts"]:
         score = "" if verdict["score"] is None else f"{verdict['score']:.3f}"
         table.add_row(
             verdict_mark(verdict["keep"]), shown_step(verdict["by"]), score, Text(verdict["reason"], overflow="fold")
         )
-    parts.append(table if story["verdicts"] else "no step has judged it yet")
-    for row in story["rows"]:
+    parts.append(table if lineage["verdicts"] else "no step has judged it yet")
+    for row in lineage["rows"]:
         why = f": {row['reason']} ({shown_step(row['step'])})" if row["reason"] else ""
         parts.append(facts([("state", row["state"] + why)]))
-    for review in story["reviews"]:
+    for review in lineage["reviews"]:
         who = review["name"] or review["reviewer"]
         parts.append(facts([("review", f"{review['decision']} by {who} {', '.join(review['reasons'])}")]))
     parts.append(Rule("where it went", style="dim"))
     went = [
         (a["kind"], f"{a['id'][:12]}  {a['path']}" + (f"  ({a['split']})" if a["split"] else ""))
-        for a in story["artifacts"]
+        for a in lineage["artifacts"]
     ]
     parts.append(facts(went, width=12) if went else "into no dataset")
     return parts
