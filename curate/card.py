@@ -19,13 +19,13 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> str:
     """Markdown with the YAML front matter that the hub reads. No date is in it: equal datasets have equal cards."""
     task, accepted = project.spec.task, result.accepted
-    used = [seeds[id_] for id_ in dict.fromkeys(kept.pair.seed_id for kept in accepted) if id_ in seeds]
+    used = [seeds[id_] for id_ in dict.fromkeys(row.pair.seed_id for row in accepted) if id_ in seeds]
     licenses = sorted({license or "not stated" for seed in used for license in seed.licenses})
-    made = [kept.pair.origin for kept in accepted if isinstance(kept.pair.origin, Generated)]
-    teachers = sorted({origin.teacher for origin in made})
-    reviewed = sum(bool([r for r in kept.reviews if not r.simulated]) for kept in accepted)
-    splits = Counter(kept.split for kept in accepted)
-    prompts = sorted({origin.prompt for origin in made})
+    generated = [row.pair.origin for row in accepted if isinstance(row.pair.origin, Generated)]
+    teachers = sorted({origin.teacher for origin in generated})
+    reviewed = sum(bool([r for r in row.reviews if not r.simulated]) for row in accepted)
+    splits = Counter(row.split for row in accepted)
+    prompts = sorted({origin.prompt for origin in generated})
     return "\n".join(
         [
             *_front_matter(project, len(accepted), licenses, [split for split in SPLITS if splits[split]]),
@@ -102,13 +102,13 @@ def with_review_switched_off(text: str) -> str:
 
 def _people(result: CurateResult) -> list[str]:
     """What people said of a random sample, where rows were sent to them."""
-    told = result.facts.get("review")
-    return ["## Human review", "", *(f"- {line}" for line in in_words(told)), ""] if told else []
+    review = result.facts.get("review")
+    return ["## Human review", "", *(f"- {line}" for line in in_words(review)), ""] if review else []
 
 
 def _front_matter(project: Project, rows: int, licenses: list[str], splits: list[str]) -> list[str]:
-    one = licenses[0].casefold() if len(licenses) == 1 and licenses != ["not stated"] else None
-    license = one or ("unknown" if licenses in ([], ["not stated"]) else "other")
+    only = licenses[0].casefold() if len(licenses) == 1 and licenses != ["not stated"] else None
+    license = only or ("unknown" if licenses in ([], ["not stated"]) else "other")
     return [
         "---",
         f"pretty_name: {orjson.dumps(project.spec.task.name).decode()}",

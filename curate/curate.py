@@ -30,14 +30,17 @@ async def curate(pool: Pool, steps: Sequence[Step], store: Store | None = None, 
     for step in steps:
         id_ = id_of(step)
         hearing, done = pool.hear(id_), 0
-        kept, total = store if id_.per_row else None, pool.count_unsettled(id_, accepted=id_.scores or not id_.per_row)
+        sink, total = (
+            store if id_.per_row else None,
+            pool.count_unsettled(id_, accepted=id_.scores or not id_.per_row),
+        )
         shown = "gates" if id_.by.startswith("gate/") else id_.by.partition("/")[2].partition("@")[0]
         progress(shown, {"done": 0, "total": total})
         async for chunk in _chunks(step(pool), id_):
-            if kept:
-                await kept.put(*chunk)
+            if sink:
+                await sink.put(*chunk)
                 failpoint("mid_curate")
-            hearing.add(chunk, kept=kept is not None)
+            hearing.add(chunk, stored=sink is not None)
             done += len(chunk)
             progress(shown, {"done": min(done, total), "total": total})
         pool = hearing.pool

@@ -110,21 +110,21 @@ def duplicates(pairs: Iterable[Pair], threshold: float) -> Iterator[Duplicate]:
     `threshold` is the least Jaccard similarity of word bigrams at which texts are alike. Texts that stay are held in
     memory as sets of bigrams, some 6 kB for 50 words.
     """
-    index, kept = NearDuplicateIndex(threshold), list[Pair]()
+    index, stays = NearDuplicateIndex(threshold), list[Pair]()
     for pair in pairs:
-        near = next((n for n in index.like(pair.output) if _same_row(pair, kept[n.number], threshold)), None)
+        near = next((n for n in index.like(pair.output) if _same_row(pair, stays[n.number], threshold)), None)
         if near:
-            yield Duplicate(pair, kept[near.number], near.similarity)
+            yield Duplicate(pair, stays[near.number], near.similarity)
             continue
         index.add(pair.output)
-        kept.append(pair)
+        stays.append(pair)
         yield Duplicate(pair, None, None)
 
 
-def _same_row(pair: Pair, kept: Pair, threshold: float) -> bool:
-    if pair.seed_id != kept.seed_id or pair.input == kept.input:
+def _same_row(pair: Pair, earlier: Pair, threshold: float) -> bool:
+    if pair.seed_id != earlier.seed_id or pair.input == earlier.input:
         return True
-    return jaccard(bigrams(pair.input), bigrams(kept.input)) >= threshold
+    return jaccard(bigrams(pair.input), bigrams(earlier.input)) >= threshold
 
 
 class Contamination(NamedTuple):
@@ -167,8 +167,8 @@ class SimilarPair(NamedTuple):
 def similar_pairs(texts: Sequence[str], threshold: float) -> list[SimilarPair]:
     """All pairs of texts that are alike."""
     index = NearDuplicateIndex(threshold)
-    found = []
+    similar = []
     for second, text in enumerate(texts):
-        found += [SimilarPair(near.number, second, near.similarity) for near in index.like(text)]
+        similar += [SimilarPair(near.number, second, near.similarity) for near in index.like(text)]
         index.add(text)
-    return found
+    return similar

@@ -46,8 +46,8 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
     _refuse_foreign(folder)
     seeds = {seed.id: seed for seed in store.seeds(active=False)}
     _every_step_spoke(result)
-    provenance = [_provenance(kept, result, seeds, store) for kept in result.accepted]
-    by_split = {split: [row(kept) for kept in result.accepted if kept.split == split] for split in SPLITS}
+    provenance = [_provenance(accepted, result, seeds, store) for accepted in result.accepted]
+    by_split = {split: [row(accepted) for accepted in result.accepted if accepted.split == split] for split in SPLITS}
     with replaced_folder(folder) as new:
         (new / "data").mkdir()
         _write_rows(new, by_split)
@@ -70,7 +70,7 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
         kind="dataset",
         path=_shown(folder, project.folder),
         parents=_reward_models(store, result),
-        members=tuple((kept.pair.id, kept.split) for kept in result.accepted),
+        members=tuple((accepted.pair.id, accepted.split) for accepted in result.accepted),
         facts={
             "format": FORMAT,
             "rows": {split: len(rows_) for split, rows_ in by_split.items()},
@@ -97,8 +97,8 @@ def _write_card(
     """
     text = card(project, result, seeds)
     ids = []
-    for told in (with_review_switched_off(text), text):
-        (folder / "README.md").write_text(told, encoding="utf-8")
+    for version in (with_review_switched_off(text), text):
+        (folder / "README.md").write_text(version, encoding="utf-8")
         steps = [[step.by, step.settings] for step in result.steps]
         ids.append(content_id("artifact", ["dataset", _hashes(folder), steps, provenance]))
     if not project.spec.review.enabled:
@@ -149,9 +149,9 @@ def rows(folder: Path, split: Split) -> list[Json]:
     return [orjson.loads(line) for line in content.splitlines()]
 
 
-def row(kept: Accepted) -> Json:
+def row(accepted: Accepted) -> Json:
     """One row: the chat as `messages`, and separated into `prompt` and `completion` for completion-only loss."""
-    pair = kept.pair
+    pair = accepted.pair
     system = [{"role": "system", "content": pair.system}] if pair.system else []
     prompt = [*system, {"role": "user", "content": pair.input}]
     completion = [{"role": "assistant", "content": pair.output}]
@@ -164,7 +164,7 @@ def row(kept: Accepted) -> Json:
         "messages": [*prompt, *completion],
         "prompt": prompt,
         "completion": completion,
-        "score": kept.score,
+        "score": accepted.score,
         "made_by": pair.origin.generator if isinstance(pair.origin, Generated) else pair.origin.by,
     }
 
@@ -208,21 +208,21 @@ def _hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def _provenance(kept: Accepted, result: CurateResult, seeds: dict[str, Seed], store: Store) -> Json:
+def _provenance(accepted: Accepted, result: CurateResult, seeds: dict[str, Seed], store: Store) -> Json:
     """Where a row came from. An edited row tells the origin of the pair that was corrected, and what it replaced."""
-    pair = kept.pair
+    pair = accepted.pair
     replaced = []
     while pair.origin.by == "edited":
         replaced.append(pair.origin.parent_id)
         pair = _parent(store, pair.origin.parent_id)
-    seed = seeds.get(kept.pair.seed_id)
+    seed = seeds.get(accepted.pair.seed_id)
     scorer = result.facts["scorer"]
     return {
-        "pair_id": kept.pair.id,
-        "split": kept.split,
+        "pair_id": accepted.pair.id,
+        "split": accepted.split,
         "replaces": replaced,
         "seed": {
-            "id": kept.pair.seed_id,
+            "id": accepted.pair.seed_id,
             "kind": seed and seed.kind,
             "source": seed and seed.source,
             "license": seed and seed.license,
@@ -230,11 +230,11 @@ def _provenance(kept: Accepted, result: CurateResult, seeds: dict[str, Seed], st
         },
         "origin": pair.origin.model_dump(mode="json"),
         "scorer": scorer and scorer["by"],
-        "score": kept.score,
-        "verdicts": [[v.by, v.fingerprint, v.keep, str(v.reason)] for v in kept.verdicts],
+        "score": accepted.score,
+        "verdicts": [[v.by, v.fingerprint, v.keep, str(v.reason)] for v in accepted.verdicts],
         "reviews": [
             r.model_dump(mode="json", include={"id", "reviewer", "decision", "reasons", "simulated", "at"})
-            for r in kept.reviews
+            for r in accepted.reviews
         ],
     }
 
@@ -246,12 +246,12 @@ def _parent(store: Store, pair_id: str) -> Pair:
 
 def _every_step_spoke(result: CurateResult) -> None:
     """A row leaves only with a verdict from every step that the spec lists."""
-    for kept in result.accepted:
-        spoke = {(v.by, v.fingerprint) for v in kept.verdicts}
+    for accepted in result.accepted:
+        spoke = {(v.by, v.fingerprint) for v in accepted.verdicts}
         silent = next((step for step in result.steps if (step.by, step.settings) not in spoke), None)
         if silent:
             raise RowCountMismatch(
-                f"row {kept.pair.id} has no verdict from {silent.by}.",
+                f"row {accepted.pair.id} has no verdict from {silent.by}.",
                 why="A row that was not judged may not be exported.",
                 fix="This is a defect of pairsmith; the store is intact.",
             )

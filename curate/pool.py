@@ -95,10 +95,10 @@ class _Meanings:
         return np.array([_ORDER.index(keep) for keep, _ in self.meanings], np.int8)
 
     def numbers(self, code: str) -> list[int]:
-        return [number for number, (_, own) in enumerate(self.meanings) if own == code]
+        return [number for number, (_, other) in enumerate(self.meanings) if other == code]
 
 
-class _Said:
+class _Opinions:
     """What one step said: an opinion a slot, scores, and the reasons that are kept nowhere else."""
 
     def __init__(self, slots: int) -> None:
@@ -107,8 +107,8 @@ class _Said:
         self.reasons: list[Reason | None] = []  # one a slot, or none at all
         self.flags: dict[int, tuple[str, ...]] = {}  # few
 
-    def copy(self) -> _Said:
-        other = _Said(0)
+    def copy(self) -> _Opinions:
+        other = _Opinions(0)
         other.opinions, other.scores = self.opinions.copy(), self.scores.copy()
         other.reasons, other.flags = self.reasons.copy(), self.flags.copy()
         return other
@@ -126,22 +126,24 @@ class Hearing:
     """What one step says of a pool, as it comes. `pool` is the pool after what was added so far."""
 
     def __init__(self, pool: Pool, step: StepId) -> None:
-        self._before, self._step, self._said = pool, step, pool._of(step).copy()
+        self._before, self._step, self._opinions_of = pool, step, pool._of(step).copy()
 
-    def add(self, verdicts: Iterable[Verdict], *, kept: bool = False) -> None:
-        """`kept`: the source keeps them, so their sentences need no memory."""
+    def add(self, verdicts: Iterable[Verdict], *, stored: bool = False) -> None:
+        """`stored`: the source keeps them, so their sentences need no memory."""
         slots, meanings = self._before._slots, self._before._meanings
         for verdict in verdicts:
             slot = slots.first[bytes.fromhex(verdict.pair_id)]
-            reason = None if kept else slots.one(verdict.reason)
-            self._said.add(slot, meanings.number(verdict), verdict.score, reason)
-            if verdict.flags and not kept:
-                self._said.flags[slot] = verdict.flags
+            reason = None if stored else slots.interned(verdict.reason)
+            self._opinions_of.add(slot, meanings.number(verdict), verdict.score, reason)
+            if verdict.flags and not stored:
+                self._opinions_of.flags[slot] = verdict.flags
 
     @property
     def pool(self) -> Pool:
         before = self._before
-        return Pool(before._slots, before._meanings, {**before._said, self._step: self._said}, before._known)
+        return Pool(
+            before._slots, before._meanings, {**before._opinions_of, self._step: self._opinions_of}, before._known
+        )
 
 
 class Pool:
@@ -151,11 +153,11 @@ class Pool:
         self,
         slots: Slots,
         meanings: _Meanings | None = None,
-        said: Mapping[StepId, _Said] | None = None,
-        known: Mapping[StepId, _Said] | None = None,
+        opinions: Mapping[StepId, _Opinions] | None = None,
+        known: Mapping[StepId, _Opinions] | None = None,
     ) -> None:
         self._slots, self._meanings = slots, meanings or _Meanings()
-        self._said, self._known = dict(said or {}), dict(known or {})
+        self._opinions_of, self._known = dict(opinions or {}), dict(known or {})
 
     @classmethod
     def read(cls, store: Store, generations: Sequence[str], *, people: bool = True) -> Pool:
@@ -173,7 +175,7 @@ class Pool:
 
     @property
     def steps(self) -> tuple[StepId, ...]:
-        return tuple(self._said)
+        return tuple(self._opinions_of)
 
     @property
     def edited(self) -> tuple[Pair, ...]:
@@ -205,15 +207,15 @@ class Pool:
 
     def unjudged(self) -> Pool:
         """The same rows before any step spoke. What steps said of single rows is still known, and not asked again."""
-        known = {step: said for step, said in self._said.items() if step.per_row}
+        known = {step: opinions for step, opinions in self._opinions_of.items() if step.per_row}
         return Pool(self._slots, self._meanings, None, {**self._known, **known})
 
-    def _of(self, step: StepId) -> _Said:
+    def _of(self, step: StepId) -> _Opinions:
         """What a step said here, or what the source knows of a step of single rows."""
-        if step in self._said:
-            return self._said[step]
+        if step in self._opinions_of:
+            return self._opinions_of[step]
         if step not in self._known:
-            known = _Said(len(self))
+            known = _Opinions(len(self))
             for verdict in self.source.verdicts_of(step.by, step.settings) if step.per_row else ():
                 slot = self._slots.first.get(bytes.fromhex(verdict.pair_id))
                 if slot is not None:
@@ -238,10 +240,10 @@ class Pool:
         slots, keeps = self._slots, self._meanings.keeps()
         keep, by = slots.people.copy(), np.full(len(self), -1, np.int16)
         decided = keep != _TRUE  # by people against it; they come first
-        for number, (step, said) in enumerate(self._said.items()):
-            now = keeps[said.opinions]
+        for number, (step, spoken) in enumerate(self._opinions_of.items()):
+            now = keeps[spoken.opinions]
             if not step.final:
-                now[slots.accepted & (said.opinions != 0)] = _TRUE
+                now[slots.accepted & (spoken.opinions != 0)] = _TRUE
             worse = (now < keep) & ~decided
             by[worse], keep[worse] = number, now[worse]
         keep, by = keep[slots.owner], by[slots.owner]
@@ -300,7 +302,11 @@ class Pool:
                     yield Row(candidate, None, step=GENERATE, reason=candidate.failure)
                     continue
                 row = self._row(slot, texts[id_.hex()])
-                yield row if known is None else self._told(slot, row, known.get(id_.hex(), ()), steps or self.steps)
+                yield (
+                    row
+                    if known is None
+                    else self._with_verdicts(slot, row, known.get(id_.hex(), ()), steps or self.steps)
+                )
 
     def _row(self, slot: int, pair: Pair) -> Row:
         candidate = self._slots.candidate(slot)
@@ -312,13 +318,13 @@ class Pool:
             candidate, pair, (), reviews, decision, self._score(owner), False if keep and owner != slot else keep
         )
 
-    def _told(self, slot: int, row: Row, known: Sequence[Verdict], steps: Sequence[StepId]) -> Row:
+    def _with_verdicts(self, slot: int, row: Row, known: Sequence[Verdict], steps: Sequence[StepId]) -> Row:
         """The row with its verdicts and the reason why it is not kept."""
         assert row.pair is not None
-        owner, kept = int(self._slots.owner[slot]), {(v.by, v.fingerprint): v for v in known}
+        owner, stored = int(self._slots.owner[slot]), {(v.by, v.fingerprint): v for v in known}
         pair_id = row.pair.id
-        found = (self._verdict(step, owner, pair_id) or kept.get((step.by, step.settings)) for step in steps)
-        row = row._replace(verdicts=tuple(verdict for verdict in found if verdict))
+        verdicts = (self._verdict(step, owner, pair_id) or stored.get((step.by, step.settings)) for step in steps)
+        row = row._replace(verdicts=tuple(verdict for verdict in verdicts if verdict))
         if row.keep:
             return row
         if self._keep[slot] == _TRUE:
@@ -329,19 +335,19 @@ class Pool:
 
     def _verdict(self, step: StepId, slot: int, pair_id: str) -> Verdict | None:
         """What a step said that the source does not keep."""
-        said = self._said.get(step) or self._known.get(step)
-        reason = said.reasons[slot] if said and said.reasons else None
-        if said is None or reason is None:
+        spoken = self._opinions_of.get(step) or self._known.get(step)
+        reason = spoken.reasons[slot] if spoken and spoken.reasons else None
+        if spoken is None or reason is None:
             return None
-        keep, _ = self._meanings.meanings[said.opinions[slot]]
-        score = None if np.isnan(said.scores[slot]) else float(said.scores[slot])
-        flags = said.flags.get(slot, ())
+        keep, _ = self._meanings.meanings[spoken.opinions[slot]]
+        score = None if np.isnan(spoken.scores[slot]) else float(spoken.scores[slot])
+        flags = spoken.flags.get(slot, ())
         return Verdict(
             pair_id=pair_id, by=step.by, fingerprint=step.settings, keep=keep, score=score, reason=reason, flags=flags
         )
 
     def _score(self, slot: int) -> float | None:
-        scores = [said.scores[slot] for step, said in self._said.items() if step.scores]
+        scores = [spoken.scores[slot] for step, spoken in self._opinions_of.items() if step.scores]
         return float(scores[-1]) if scores and not np.isnan(scores[-1]) else None
 
     def _why(self, slot: int, row: Row) -> tuple[str, Reason]:
@@ -371,11 +377,11 @@ class Pool:
     def reasons(self) -> dict[str, int]:
         """Code -> how many rows it keeps out, most frequent first; they sum to what is not accepted."""
         codes: Counter[str] = Counter(reason.code for reason in self._slots.failures.values())
-        said = list(self._said.values())
+        spoken = list(self._opinions_of.values())
         for slot in np.flatnonzero((self._keep == _FALSE) | (self._keep == _NONE)):
             owner, by = int(self._slots.owner[slot]), int(self._by[slot])
             if by >= 0:
-                codes[self._meanings.meanings[said[by].opinions[owner]][1]] += 1
+                codes[self._meanings.meanings[spoken[by].opinions[owner]][1]] += 1
             else:
                 decision = self._slots.reviewed[owner].decision
                 codes["review" if self._keep[slot] == _FALSE else decision.why.code] += 1
@@ -386,10 +392,10 @@ class Pool:
     def tally(self) -> dict[str, dict[str, int]]:
         """Step -> how many pairs it kept, rejected, could not judge; those it is silent about are in none."""
         keeps, tally = self._meanings.keeps(), {}
-        for step, said in self._said.items():
-            spoken = keeps[said.opinions[said.opinions != 0]]
+        for step, opinions in self._opinions_of.items():
+            judged = keeps[opinions.opinions[opinions.opinions != 0]]
             names = (("kept", _TRUE), ("rejected", _FALSE), ("waiting", _NONE))
-            tally[step.by] = {name: int(np.sum(spoken == keep)) for name, keep in names}
+            tally[step.by] = {name: int(np.sum(judged == keep)) for name, keep in names}
         return tally
 
     def decisions(self) -> list[Decision]:

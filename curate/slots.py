@@ -108,10 +108,10 @@ class Slots:
 
     def pairs(self, ids: Iterable[str]) -> dict[str, Pair]:
         wanted = list(ids)
-        found = {id_: self.edited[id_] for id_ in wanted if id_ in self.edited}
-        return found | {pair.id: pair for pair in self.source.pairs(id_ for id_ in wanted if id_ not in found)}
+        edited = {id_: self.edited[id_] for id_ in wanted if id_ in self.edited}
+        return edited | {pair.id: pair for pair in self.source.pairs(id_ for id_ in wanted if id_ not in edited)}
 
-    def one(self, reason: Reason) -> Reason:
+    def interned(self, reason: Reason) -> Reason:
         """An equal reason, the same object each time: most rows are kept for the same few."""
         return self._reasons.setdefault(reason, reason)
 
@@ -179,10 +179,10 @@ def in_memory(pairs: Iterable[Pair], reviews: Iterable[Review]) -> tuple[Source,
     """A source of these pairs and answers, and a candidate for each, numbered within its seed."""
     candidates: list[Candidate] = []
     samples: dict[tuple[str, Any], int] = {}
-    kept = list(pairs)
-    for pair in kept:
+    pool = list(pairs)
+    for pair in pool:
         generator = pair.origin.generator if pair.origin.by == "generated" else "forward"
         sample = samples[pair.seed_id, generator] = samples.get((pair.seed_id, generator), -1) + 1
         place = {"fingerprint": "", "seed_id": pair.seed_id, "generator": generator, "sample": sample}
         candidates.append(Candidate.model_validate({**place, "pair_id": pair.id}))
-    return _Memory(kept, reviews), candidates
+    return _Memory(pool, reviews), candidates

@@ -51,8 +51,8 @@ def _record(
         "generation": candidate.fingerprint,
         **candidate.model_dump(include={"seed_id", "generator", "sample"}),
     }
-    told: Json = {"pair_id": candidate.pair_id, "state": state, "step": step, "reason": reason}
-    return RowState.model_validate({"curation": curation, **slot, **told, **more})
+    decided: Json = {"pair_id": candidate.pair_id, "state": state, "step": step, "reason": reason}
+    return RowState.model_validate({"curation": curation, **slot, **decided, **more})
 
 
 # Reading
@@ -129,9 +129,9 @@ def _derived(store: Store, receipt: Receipt, curation: str) -> Iterator[RowState
                 yield _record(curation, row.candidate, "failed", GENERATE, row.reason)
                 continue
             latest = {verdict.by: verdict for verdict in verdicts.get(row.pair.id, ()) if verdict.by in order}
-            own = sorted(latest.values(), key=lambda verdict: order[verdict.by])
-            score = next((verdict.score for verdict in own if verdict.by == scorer), None)
-            keep, step, reason = _kept_out(row, own, row.pair.id in members, row.pair.id in met)
+            verdicts_here = sorted(latest.values(), key=lambda verdict: order[verdict.by])
+            score = next((verdict.score for verdict in verdicts_here if verdict.by == scorer), None)
+            keep, step, reason = _kept_out(row, verdicts_here, row.pair.id in members, row.pair.id in met)
             met.add(row.pair.id)
             split = members[row.pair.id] if keep else None
             yield _record(curation, row.candidate, _STATE[keep], step, reason, score=score, split=split)

@@ -39,9 +39,9 @@ def lineage_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
         "origin": pair.origin.model_dump(mode="json"),
         "prompt": _prompt(project, pair),
         "calls": [_call(call) for call in calls],
-        "verdicts": [_told(v) for v in store.verdicts([pair.id]).get(pair.id, [])],
+        "verdicts": [_as_json(v) for v in store.verdicts([pair.id]).get(pair.id, [])],
         "reviews": [r.model_dump(mode="json") for r in store.reviews([pair.id]).get(pair.id, [])],
-        "rows": [_told(s) for s in (read_states(store, curation, pair_id=pair.id) if curation else ())],
+        "rows": [_as_json(s) for s in (read_states(store, curation, pair_id=pair.id) if curation else ())],
         "split": split_of(pair.seed_id, project.spec.split),
         "artifacts": [
             {"kind": a.kind, "id": a.id, "path": a.path, "split": split}
@@ -81,7 +81,7 @@ def _call(call: Call) -> dict[str, Any]:
     return call.model_dump(mode="json", include=set(shown)) | {"at": call.at.isoformat(timespec="seconds")}
 
 
-def _told(record: Verdict | RowState) -> dict[str, Any]:
+def _as_json(record: Verdict | RowState) -> dict[str, Any]:
     """The record as JSON, its reason as the line that people read."""
     reason = None if record.reason is None else str(record.reason)
     return {**record.model_dump(mode="json"), "reason": reason}
@@ -107,15 +107,15 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
         ("output", lineage["output"]),
         ("split", lineage["split"]),
     ]
-    made = [("seed", f"{seed['source']} ({seed['kind']}, {seed['id'][:12]})" if seed else "no longer in the store")]
+    origins = [("seed", f"{seed['source']} ({seed['kind']}, {seed['id'][:12]})" if seed else "no longer in the store")]
     if prompt:
-        made.append(("prompt", prompt["ref"] + (f" ({prompt['note']})" if prompt["note"] else "")))
+        origins.append(("prompt", prompt["ref"] + (f" ({prompt['note']})" if prompt["note"] else "")))
     if origin["by"] == "generated":
         sampling = ", ".join(f"{k} {v}" for k, v in origin["sampling"].items() if v not in (None, {}, ()))
-        made += [("teacher", f"{origin['teacher']}, {origin['generator']}"), ("sampling", sampling)]
+        origins += [("teacher", f"{origin['teacher']}, {origin['generator']}"), ("sampling", sampling)]
     else:
-        made.append((origin["by"], origin.get("source") or origin["parent_id"]))
-    parts: list[RenderableType] = [facts(top), Rule("how it was made", style="dim"), facts(made)]
+        origins.append((origin["by"], origin.get("source") or origin["parent_id"]))
+    parts: list[RenderableType] = [facts(top), Rule("how it was made", style="dim"), facts(origins)]
     for call in lineage["calls"]:
         parts.append(
             facts([("call", f"{call['key'][:12]} attempt {call['attempt']}, {call['seconds']:.2f} s, {call['at']}")])

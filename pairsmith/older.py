@@ -65,7 +65,7 @@ def as_known(spec: Any, given: Any, at: str = "") -> Any:
     without defaults."""
     if isinstance(spec, list):
         pairs = zip(spec, given, strict=True) if isinstance(given, list) else ((entry, {}) for entry in spec)
-        return [as_known(entry, own, at) for entry, own in pairs]
+        return [as_known(entry, nested, at) for entry, nested in pairs]
     if not isinstance(spec, dict) or at not in _KEYS:
         return spec
     given = given if isinstance(given, dict) else {}

@@ -32,17 +32,17 @@ class Outcome:
     @classmethod
     def of(cls, receipt: Receipt) -> Self:
         """What `receipt` tells; a field that it lacks, as receipts of older versions do, has its default."""
-        own = {_key(f): f.name for f in dataclasses.fields(cls) if f.name not in _SHARED}
-        known = {own[key]: value for key, value in receipt.facts.items() if key in own and value is not None}
-        more = {key: value for key, value in receipt.facts.items() if key not in own}
+        fields = {_key(f): f.name for f in dataclasses.fields(cls) if f.name not in _SHARED}
+        known = {fields[key]: value for key, value in receipt.facts.items() if key in fields and value is not None}
+        more = {key: value for key, value in receipt.facts.items() if key not in fields}
         shared = {name: getattr(receipt, name) for name in _SHARED if name != "more"}
         return dataclasses.replace(TypeAdapter(cls).validate_python({**known, "more": more}), **shared)
 
     @property
     def facts(self) -> Json:
         """What this command tells beside what every command does, as JSON; what is not known is left out."""
-        own = {_key(f): getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _SHARED}
-        return {key: value for key, value in own.items() if value is not None} | self.more
+        values = {_key(f): getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _SHARED}
+        return {key: value for key, value in values.items() if value is not None} | self.more
 
     def facts_so_far(self) -> Json:
         """The same of a command that did not finish: only what it came to say."""

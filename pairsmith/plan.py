@@ -38,7 +38,7 @@ _LONGEST = 80  # characters of a value that is shown as it is
 Shapes = dict[str, Any]
 
 
-class Step(NamedTuple):
+class PlannedStage(NamedTuple):
     """One stage, whether it is done, and why not (or why it is done although it was not run)."""
 
     stage: str
@@ -55,13 +55,13 @@ class Inputs(NamedTuple):
     source: str
 
 
-def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[Step]:
+def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[PlannedStage]:
     """Every stage in order with whether it is done; without `review` where the spec has it off. No store: nothing is.
 
     With `stdin`, seeds that come from standard input are compared with what is piped in now, which is read for that.
     """
     receipts = store.receipts() if store else []
-    steps: list[Step] = []
+    steps: list[PlannedStage] = []
     waits_for = ""
     for stage in STAGES:
         if stage == "review" and not project.spec.review.enabled:
@@ -70,7 +70,7 @@ def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[
         done = not why
         if stage == "review" and why and not waits_for and _went_on_without_people(project, receipts):
             done, why = True, "nobody was asked (run --no-review); `pairsmith review push` asks people"
-        steps.append(Step(stage, done, why))
+        steps.append(PlannedStage(stage, done, why))
         waits_for = waits_for or ("" if done else stage)
     return steps
 
@@ -204,7 +204,7 @@ def _settings(name: str, section: Section, without: set[str] | None = None) -> S
 
     def flat(at: str, value: Any) -> Shapes:
         if isinstance(value, dict) and value:
-            return {key: v for part, own in value.items() for key, v in flat(f"{at}.{part}", own).items()}
+            return {key: v for part, nested in value.items() for key, v in flat(f"{at}.{part}", nested).items()}
         return {at: _short(value)}
 
     given = section.model_dump(mode="json", exclude_defaults=True, exclude=without)

@@ -104,8 +104,8 @@ def _write_file(folder: Path, receipt: Receipt) -> None:
 
 def versions() -> dict[str, str]:
     """Versions of what can change a result; a package that is not installed is left out."""
-    found = {"pairsmith": pairsmith.__version__, "python": platform.python_version()}
+    installed = {"pairsmith": pairsmith.__version__, "python": platform.python_version()}
     for name in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            installed[name] = importlib.metadata.version(name)
+    return installed

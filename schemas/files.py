@@ -102,9 +102,9 @@ def _is_free(folder: Path) -> bool:
     return True
 
 
-def _exchanged(one: Path, other: Path) -> bool:
+def _exchanged(first: Path, second: Path) -> bool:
     """Whether the two paths changed places, in one step; False where the system or the file system cannot do it."""
-    names = os.fsencode(one), os.fsencode(other)
+    names = os.fsencode(first), os.fsencode(second)
     libc = ctypes.CDLL(None)
     if sys.platform == "linux" and hasattr(libc, "renameat2"):
         here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE

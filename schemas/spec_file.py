@@ -51,8 +51,8 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
     set_keys = [_override(raw, item) for item in overrides]
     notices += old_keys.renamed(raw)
     try:
-        told = tuple(f"{path}: {notice}" for notice in notices)
-        return Project(folder, Spec.model_validate(raw), tuple(overrides), told)
+        sentences = tuple(f"{path}: {notice}" for notice in notices)
+        return Project(folder, Spec.model_validate(raw), tuple(overrides), sentences)
     except ValidationError as error:
         raise _explained(error, raw, path, text, set_keys) from None
 
@@ -224,7 +224,7 @@ def _legal_keys(loc: Sequence[str]) -> list[str]:
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)
+    return next((model for arg in get_args(annotation) if (model := _model_in(arg))), None)
 
 
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([\w.\-\"' ]+?)\s*\]\]?\s*(?:#.*)?$")
@@ -245,7 +245,7 @@ def key_line(text: str, loc: Sequence[str]) -> int | None:
         if quote:
             quote = "" if quote in line else quote
             continue
-        found: tuple[str, ...] = ()
+        path: tuple[str, ...] = ()
         if header := _HEADER.match(line):
             here = ()
             parts = [part.strip().strip("\"'") for part in header[2].split(".")]
@@ -255,14 +255,14 @@ def key_line(text: str, loc: Sequence[str]) -> int | None:
                     counts[here] = counts.get(here, -1) + 1
                 if here in counts:
                     here = (*here, str(counts[here]))
-            found = here
+            path = here
         elif assign := _KEY.match(line):
-            found = (*here, *(part.strip().strip("\"'") for part in assign[1].split(".")))
+            path = (*here, *(part.strip().strip("\"'") for part in assign[1].split(".")))
         # A line also opens the tables on the way to its key, if none above it has.
-        while len(found) > best_depth:
-            if tuple(loc[: len(found)]) == found:
-                best, best_depth = number, len(found)
-            found = found[:-1]
+        while len(path) > best_depth:
+            if tuple(loc[: len(path)]) == path:
+                best, best_depth = number, len(path)
+            path = path[:-1]
         for mark in ('"""', "'''"):
             if not line.lstrip().startswith("#") and line.count(mark) % 2:
                 quote = mark

@@ -6,7 +6,7 @@ import re
 from functools import cache
 
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.numbers import NumbersTold, required
+from curate.gates.numbers import NumberMentions, required
 from curate.gates.phrases import lexicon
 from curate.gates.words import OPTION, Vocabulary, content_words, fold, has_stemmer, joined, without_options, words
 from schemas.records import Pair
@@ -42,8 +42,8 @@ def lost_content(pair: Pair, language: str = "en") -> Judgement:
     vocabulary = Vocabulary(pair.output, language)
     for quoted in quotations(pair.input):
         wanted = " ".join(words(quoted))
-        said = f" {' '.join(vocabulary.words)} "
-        if f" {wanted} " not in said if wanted else fold(quoted) not in fold(pair.output):
+        output_words = f" {' '.join(vocabulary.words)} "
+        if f" {wanted} " not in output_words if wanted else fold(quoted) not in fold(pair.output):
             return rejected("lost_quote", f"the quoted text {quote(quoted)} is missing")
     content = content_words(pair.input, language)
     if not content:
@@ -73,9 +73,9 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
     description = without_options(output)
     if not _LENS.search(input):
         description = _LENS.sub(" , ", description)
-    told = NumbersTold(description, language)
-    anywhere = NumbersTold(output, language) if options else told
-    return [n.text for n in wanted if n not in told] + [n.text for n in options if n not in anywhere]
+    in_description = NumberMentions(description, language)
+    anywhere = NumberMentions(output, language) if options else in_description
+    return [n.text for n in wanted if n not in in_description] + [n.text for n in options if n not in anywhere]
 
 
 def quotations(text: str) -> list[str]:

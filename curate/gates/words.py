@@ -59,12 +59,12 @@ def content_words(text: str, language: str = "en") -> list[str]:
     In a language without a list of stop words only the rule "longer than one letter" thins the words out.
     """
     known = lexicon(language)
-    kept = (
+    candidates = (
         word.removesuffix("'s")
         for word in words(without_options(text))
         if word not in known.stop and word not in known.asking and not any(c.isdigit() for c in word)
     )
-    return list(dict.fromkeys(word for word in kept if len(word) > 1 and word not in known.stop))
+    return list(dict.fromkeys(word for word in candidates if len(word) > 1 and word not in known.stop))
 
 
 def has_stemmer(language: str) -> bool:

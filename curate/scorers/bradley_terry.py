@@ -67,19 +67,19 @@ class Fitted(NamedTuple):
 def with_inputs(examples: Sequence[GoodText]) -> list[GoodText]:
     """`examples` with an input each: where it is missing, the text's four rarest words in their order."""
     words = [list(dict.fromkeys(re.findall(r"[^\W\d_]{4,}", text.casefold()))) for _, text in examples]
-    frequency = Counter(word for found in words for word in found)
+    frequency = Counter(word for rare_words in words for word in rare_words)
 
-    def terse(found: list[str]) -> str:
-        rarest = sorted(range(len(found)), key=lambda at: (frequency[found[at]], at))[:4]
-        return " ".join(found[at] for at in sorted(rarest))
+    def terse(rare_words: list[str]) -> str:
+        rarest = sorted(range(len(rare_words)), key=lambda at: (frequency[rare_words[at]], at))[:4]
+        return " ".join(rare_words[at] for at in sorted(rarest))
 
-    return [GoodText(e.input or terse(found), e.text) for e, found in zip(examples, words, strict=True)]
+    return [GoodText(e.input or terse(rare_words), e.text) for e, rare_words in zip(examples, words, strict=True)]
 
 
 def preference_pairs(examples: Sequence[GoodText], rng: random.Random) -> list[PreferencePair]:
     """Six corruptions of every example, in rotation, so that all of them are met about equally often."""
     corruptions = [(group, corruption) for group, members in GROUPS.items() for corruption in members]
-    found = []
+    pairs = []
     for at, (input, text) in enumerate(examples):
         others = [other.text for other in examples if other.text != text]
         for step in range(_CORRUPTIONS_PER_EXAMPLE):
@@ -87,8 +87,8 @@ def preference_pairs(examples: Sequence[GoodText], rng: random.Random) -> list[P
             group, corruption = corruptions[(at + step * 5) % len(corruptions)]
             corrupted = corrupt(corruption, text, input, others, rng)
             if corrupted is not None:
-                found.append(PreferencePair(at, group, corruption, corrupted))
-    return found
+                pairs.append(PreferencePair(at, group, corruption, corrupted))
+    return pairs
 
 
 def fit(
@@ -112,22 +112,22 @@ def fit(
 
     started = time.monotonic()
     full = with_inputs(examples)
-    found = preference_pairs(full, random.Random(identity))
+    pairs = preference_pairs(full, random.Random(identity))
     model = FrozenEncoder(weights.folder, _BATCH_TOKENS, progress)
-    texts = [(e.input, e.text) for e in full] + [(full[c.example].input, c.corrupted) for c in found]
+    texts = [(e.input, e.text) for e in full] + [(full[c.example].input, c.corrupted) for c in pairs]
     states, tokens = model.states(texts)
     facts = {
         "identity": identity,
         "examples": len(full),
-        "comparisons": len(found),
-        **_measured(full, found, states, tokens),
-        "pmi": _pmi(full, found, model, system, random.Random(identity)),
+        "comparisons": len(pairs),
+        **_measured(full, pairs, states, tokens),
+        "pmi": _pmi(full, pairs, model, system, random.Random(identity)),
     }
     # A length rule that does worse than a coin on unseen corruptions is no baseline: the coin is.
     facts["beats_length"] = facts["low"] > max(facts["length_only"], 0.5)
     with replaced_folder(folder) as partial:
         if facts["beats_length"]:
-            model.save_reward_model(partial, _head(full, found, states, facts["l2"]))
+            model.save_reward_model(partial, _head(full, pairs, states, facts["l2"]))
         facts["seconds"] = round(time.monotonic() - started, 1)
         (partial / "fit.json").write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2))
     return Fitted(folder, facts)
@@ -140,26 +140,26 @@ def _read_facts(folder: Path) -> dict[str, Any]:
 
 
 def _measured(
-    examples: Sequence[GoodText], found: Sequence[PreferencePair], states: np.ndarray, tokens: Sequence[int]
+    examples: Sequence[GoodText], pairs: Sequence[PreferencePair], states: np.ndarray, tokens: Sequence[int]
 ) -> dict[str, Any]:
     from curate.scorers.cross_validation import lengths, measured
 
-    texts = [e.text for e in examples] + [c.corrupted for c in found]
-    good = [c.example for c in found]
-    bad = [len(examples) + at for at in range(len(found))]
-    return measured(states, lengths(texts, tokens), good, bad, [c.group for c in found])
+    texts = [e.text for e in examples] + [c.corrupted for c in pairs]
+    good = [c.example for c in pairs]
+    bad = [len(examples) + at for at in range(len(pairs))]
+    return measured(states, lengths(texts, tokens), good, bad, [c.group for c in pairs])
 
 
-def _head(examples: Sequence[GoodText], found: Sequence[PreferencePair], states: np.ndarray, l2: float) -> np.ndarray:
+def _head(examples: Sequence[GoodText], pairs: Sequence[PreferencePair], states: np.ndarray, l2: float) -> np.ndarray:
     from curate.scorers.cross_validation import head
 
-    good = [c.example for c in found]
-    return head(states, good, [len(examples) + at for at in range(len(found))], l2)
+    good = [c.example for c in pairs]
+    return head(states, good, [len(examples) + at for at in range(len(pairs))], l2)
 
 
 def _pmi(
     examples: Sequence[GoodText],
-    found: Sequence[PreferencePair],
+    pairs: Sequence[PreferencePair],
     model: Any,
     system: str,
     rng: random.Random,
@@ -170,7 +170,7 @@ def _pmi(
     from curate.scorers.cross_validation import credit, interval
 
     by_example: dict[int, list[PreferencePair]] = {}
-    for comparison in found:
+    for comparison in pairs:
         by_example.setdefault(comparison.example, []).append(comparison)
     tested = rng.sample(sorted(by_example), min(_PMI_EXAMPLES, len(by_example)))
     chosen = [rng.choice(by_example[example]) for example in tested]

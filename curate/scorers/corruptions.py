@@ -167,8 +167,8 @@ def _echoed(text: str, input: str, others: Sequence[str], rng: random.Random) ->
     if not asked:
         return None
     mark = rng.choice((",", ".", ""))
-    said = [*asked[:-1], asked[-1] + mark]
-    return " ".join((said * (room // len(said) + 1))[:room]).rstrip(",") + flags
+    echo = [*asked[:-1], asked[-1] + mark]
+    return " ".join((echo * (room // len(echo) + 1))[:room]).rstrip(",") + flags
 
 
 def _ending_wrong(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
@@ -203,9 +203,9 @@ def _filler(text: str, input: str, others: Sequence[str], rng: random.Random) ->
     body, flags = _parts(text)
     words = body.split()
     keep = rng.randint(len(words) // 4, len(words) * 3 // 5)
-    said = [word for phrase in rng.sample(_FILLER, 3) for word in phrase.split()]
+    filler = [word for phrase in rng.sample(_FILLER, 3) for word in phrase.split()]
     rest = len(words) - keep
-    return " ".join(words[:keep] + (said * (rest // len(said) + 1))[:rest]) + flags
+    return " ".join(words[:keep] + (filler * (rest // len(filler) + 1))[:rest]) + flags
 
 
 def _chatty(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:

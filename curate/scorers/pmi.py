@@ -58,8 +58,8 @@ def pmi_scorer(base_url: str, model: str) -> Scorer:
                     for start in range(0, len(rows), _COMPLETIONS):
                         part = rows[start : start + _COMPLETIONS]
                         body = {"model": model, "messages": messages(system, input)}
-                        found = await _sums(http, url, body, [pairs[row].output for row in part])
-                        for row, sum_ in zip(part, found, strict=True):
+                        log_probs = await _sums(http, url, body, [pairs[row].output for row in part])
+                        for row, sum_ in zip(part, log_probs, strict=True):
                             sums[row] = sum_
         return [_difference(a, b) for a, b in zip(with_input, without, strict=True)]
 

@@ -14,37 +14,37 @@ from schemas.records import Counts, Receipt, Usage
 from train.evaluation import Evaluation
 from train.outcome import TrainResult
 
-Outcome = Literal["rejected", "waiting", "failed"]
+NotAccepted = Literal["rejected", "waiting", "failed"]
 
 
 @dataclass(frozen=True)
-class Example:
+class RowExample:
     """A row that met a reason, and what the step said. `output` is absent where no pair came to be."""
 
     row_id: str
     input: str
     output: str | None
-    said: str
+    detail: str
 
 
 @dataclass(frozen=True)
-class Reason:
+class ReasonCount:
     """Why rows left: the receipt's word and count, with a few of those rows."""
 
     word: str
-    outcome: Outcome
+    outcome: NotAccepted
     count: int
-    examples: tuple[Example, ...] = ()
+    examples: tuple[RowExample, ...] = ()
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageEvidence:
     """A stage of the pipeline. `counts` and `reasons` are of its last receipt that went well, absent if there is none;
     `stopped` is what its last run died of, if that one did not."""
 
     command: str
     counts: Counts | None = None
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[ReasonCount, ...] = ()
     stopped: str | None = None
 
 
@@ -67,7 +67,7 @@ class Scorer:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepTally:
     """What one step of curation said of the rows it saw. A row may be rejected by several steps."""
 
     name: str
@@ -96,10 +96,10 @@ class Evidence:
 
     project: str
     written_at: datetime
-    stages: tuple[Stage, ...]
+    stages: tuple[StageEvidence, ...]
     seeds: dict[str, int] | None
     unread_seeds: int
-    steps: tuple[Step, ...]
+    steps: tuple[StepTally, ...]
     splits: dict[str, int] | None
     near_duplicate_seeds: int
     lengths: Distribution | None
@@ -112,7 +112,7 @@ class Evidence:
     hashes: tuple[tuple[str, str], ...]
     versions: dict[str, str]
 
-    def stage(self, command: str) -> Stage:
+    def stage(self, command: str) -> StageEvidence:
         """The stage of that name."""
         return next(stage for stage in self.stages if stage.command == command)
 

@@ -16,9 +16,9 @@ def count(number: float | None) -> str:
     return rounded(number, 0)
 
 
-def counted(number: int, one: str, many: str) -> str:
+def counted(number: int, singular: str, plural: str) -> str:
     """A count with its noun."""
-    return f"{count(number)} {one if number == 1 else many}"
+    return f"{count(number)} {singular if number == 1 else plural}"
 
 
 def spread(numbers: Spread | None, digits: int = 0) -> str:

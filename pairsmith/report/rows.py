@@ -9,14 +9,13 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from curate.states import skim_states
-from pairsmith.report.evidence import Distribution, Example, Outcome, Reason, Scorer
-from schemas.records import Reason as StoredReason
-from schemas.records import Receipt, shown_step
+from pairsmith.report.evidence import Distribution, NotAccepted, ReasonCount, RowExample, Scorer
+from schemas.records import Reason, Receipt, shown_step
 from schemas.store import Store
 
 _EXAMPLES = 3
 _CHUNK = 2_000
-_OUTCOMES: tuple[Outcome, ...] = ("rejected", "waiting", "failed")
+_OUTCOMES: tuple[NotAccepted, ...] = ("rejected", "waiting", "failed")
 _Numbers = tuple[list[float], list[float]]  # of rows that were not accepted, and of those that were
 
 
@@ -25,7 +24,7 @@ class _Met(NamedTuple):
 
     pair_id: str | None
     seed_id: str
-    said: str
+    detail: str
 
 
 class Rows:
@@ -61,7 +60,7 @@ class Rows:
         for state in skim_states(self._store, curated):
             accepted = state["state"] == "accepted"
             if why := state["reason"]:
-                met = _Met(state["pair_id"], state["seed_id"], str(StoredReason(**why)))
+                met = _Met(state["pair_id"], state["seed_id"], str(Reason(**why)))
                 self._met.add(state["state"], why["code"], met)
             if state["score"] is not None:
                 self._scores[accepted].append(state["score"])
@@ -91,16 +90,16 @@ class Rows:
         missing = self._curated.facts.get("steps", {}).get(facts["by"], {}).get("waiting", 0)
         return Scorer(shown_step(facts["by"]), facts["why"], _distribution(self._scores, missing))
 
-    def reasons(self, receipt: Receipt) -> list[Reason]:
+    def reasons(self, receipt: Receipt) -> list[ReasonCount]:
         """The receipt's reasons, most frequent first, with a few rows that met each."""
-        possible: tuple[Outcome, ...] = ("failed",) if receipt.command == "generate" else _OUTCOMES
-        found = []
+        possible: tuple[NotAccepted, ...] = ("failed",) if receipt.command == "generate" else _OUTCOMES
+        ranked = []
         for code, count in sorted(receipt.reasons.items(), key=lambda item: (-item[1], item[0])):
-            outcome = max(possible, key=lambda one: self._met.counts[one, code])
-            found.append(Reason(code, outcome, count, self._shown(self._met.of(outcome, code))))
-        return found
+            outcome = max(possible, key=lambda candidate: self._met.counts[candidate, code])
+            ranked.append(ReasonCount(code, outcome, count, self._shown(self._met.of(outcome, code))))
+        return ranked
 
-    def _shown(self, rows: Sequence[_Met]) -> tuple[Example, ...]:
+    def _shown(self, rows: Sequence[_Met]) -> tuple[RowExample, ...]:
         pairs = {pair.id: pair for pair in self._store.pairs(row.pair_id for row in rows if row.pair_id)}
         failed = any(row.pair_id is None for row in rows)
         seeds = {seed.id: seed.text or "" for seed in self._store.seeds(active=False)} if failed else {}
@@ -108,9 +107,9 @@ class Rows:
         for row in rows:
             pair = pairs.get(row.pair_id or "")
             if pair:
-                shown.append(Example(pair.id, pair.input, pair.output, row.said))
+                shown.append(RowExample(pair.id, pair.input, pair.output, row.detail))
             else:
-                shown.append(Example(row.seed_id, seeds.get(row.seed_id, ""), None, row.said))
+                shown.append(RowExample(row.seed_id, seeds.get(row.seed_id, ""), None, row.detail))
         return tuple(shown)
 
 
@@ -126,10 +125,10 @@ class _Examples:
     """
 
     def __init__(self) -> None:
-        self.counts = Counter[tuple[Outcome, str]]()
-        self._drawn: dict[tuple[Outcome, str], tuple[random.Random, list[_Met]]] = {}
+        self.counts = Counter[tuple[NotAccepted, str]]()
+        self._drawn: dict[tuple[NotAccepted, str], tuple[random.Random, list[_Met]]] = {}
 
-    def add(self, outcome: Outcome, code: str, row: _Met) -> None:
+    def add(self, outcome: NotAccepted, code: str, row: _Met) -> None:
         self.counts[outcome, code] += 1
         if (outcome, code) not in self._drawn:
             self._drawn[outcome, code] = (random.Random(code), [])
@@ -139,5 +138,5 @@ class _Examples:
         elif (place := int(chance.random() * self.counts[outcome, code])) < _EXAMPLES:
             drawn[place] = row
 
-    def of(self, outcome: Outcome, code: str) -> list[_Met]:
+    def of(self, outcome: NotAccepted, code: str) -> list[_Met]:
         return self._drawn[outcome, code][1] if (outcome, code) in self._drawn else []

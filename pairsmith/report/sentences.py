@@ -48,8 +48,8 @@ def headline(evidence: Evidence) -> str:
 
 def lede(evidence: Evidence) -> list[str]:
     """What to keep in mind when reading the headline: which way the differences fall, and who looked at the rows."""
-    said = proof.in_words(evidence.evaluation) if evidence.evaluation is not None else []
-    return [*said, reviewed(evidence.reviews)] if evidence.counts("generate") else said
+    sentences = proof.in_words(evidence.evaluation) if evidence.evaluation is not None else []
+    return [*sentences, reviewed(evidence.reviews)] if evidence.counts("generate") else sentences
 
 
 def reviewed(reviews: Reviews) -> str:
@@ -130,9 +130,9 @@ def seeds_read(evidence: Evidence) -> str | None:
 def splits(evidence: Evidence) -> str:
     """Where the accepted rows went, and whether the splits really are apart."""
     rows = evidence.splits or {}
-    said = ", ".join(f"{count(number)} {split}" for split, number in rows.items())
+    sizes = ", ".join(f"{count(number)} {split}" for split, number in rows.items())
     alike = evidence.near_duplicate_seeds
-    return f"The accepted rows by split: {said}. All rows of a seed are in one split. " + (
+    return f"The accepted rows by split: {sizes}. All rows of a seed are in one split. " + (
         f"{counted(alike, 'pair', 'pairs')} of nearly equal seeds fell into different splits, so these are not quite"
         " apart; the receipt names them."
         if alike
@@ -144,11 +144,11 @@ def distribution(unit: str, numbers: Distribution) -> str:
     """A histogram in a sentence."""
     digits = 0 if all(number.is_integer() for number in numbers.everything) else 1
     middle, low, high = (rounded(of(numbers.everything), digits) for of in (median, min, max))
-    said = f"Median {middle} over {counted(len(numbers.everything), 'row', 'rows')} (from {low} to {high})"
+    sentence = f"Median {middle} over {counted(len(numbers.everything), 'row', 'rows')} (from {low} to {high})"
     if numbers.accepted:
-        said += f"; {rounded(median(numbers.accepted), digits)} over the {count(len(numbers.accepted))} accepted"
+        sentence += f"; {rounded(median(numbers.accepted), digits)} over the {count(len(numbers.accepted))} accepted"
     missing = counted(numbers.missing, "row has", "rows have")
-    return f"{said}. {missing} no {unit} and are not drawn." if numbers.missing else f"{said}."
+    return f"{sentence}. {missing} no {unit} and are not drawn." if numbers.missing else f"{sentence}."
 
 
 def scorer(scorer: Scorer) -> str:
@@ -159,11 +159,11 @@ def scorer(scorer: Scorer) -> str:
 def curve(training: TrainResult) -> str:
     """The loss curve in a sentence."""
     steps = counted(training.steps, "step", "steps")
-    said = f"Training loss {rounded(training.curve[0].loss, 2)} to {rounded(training.curve[-1].loss, 2)} in {steps}"
+    sentence = f"Training loss {rounded(training.curve[0].loss, 2)} to {rounded(training.curve[-1].loss, 2)} in {steps}"
     if training.validation:
         first, last = training.validation[0].loss, training.validation[-1].loss
-        return f"{said}; validation loss {rounded(first, 2)} to {rounded(last, 2)}."
-    return f"{said}. There were no validation rows, so there is no validation loss."
+        return f"{sentence}; validation loss {rounded(first, 2)} to {rounded(last, 2)}."
+    return f"{sentence}. There were no validation rows, so there is no validation loss."
 
 
 def training_facts(training: TrainResult) -> list[tuple[str, str]]:
@@ -202,21 +202,23 @@ def spending(spent: tuple[Usage, float, int]) -> str:
 
 def limits(evidence: Evidence) -> list[str]:
     """What the numbers do not show."""
-    said = [
+    sentences = [
         "Gates and checks see form, not sense. A text can have the right length, the right ending and every word that a"
         " pattern looks for, and still say nothing, or something absurd. Read the answers side by side.",
     ]
     if not evidence.reviews.decisions:
-        said.append("No person has judged a row or an answer: “passes” means that code found nothing to object to.")
+        sentences.append(
+            "No person has judged a row or an answer: “passes” means that code found nothing to object to."
+        )
     if evidence.evaluation is not None:
-        said += proof.limits(evidence.evaluation)
+        sentences += proof.limits(evidence.evaluation)
     if evidence.scorer is not None:
-        said.append(
+        sentences.append(
             "A score is a model's opinion of which of two answers to one input is better. Here it was not compared with"
             " a person's, and an accepted row carries no certificate."
         )
-    said.append(
+    sentences.append(
         "Costs are tokens times the prices in the spec. A local teacher counts as free; its machine and its electricity"
         " are not."
     )
-    return said
+    return sentences

@@ -95,9 +95,9 @@ def _say_problems(say: Say, reading: SeedReading) -> None:
 def _say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[str, ...]:
     """Say what the seeds are too few for, before anything is paid for."""
     short = shortages(seeds, project.spec)
-    for one in short:
-        say(f"warning: {one.what}. {one.fix}")
-    return tuple(one.what for one in short)
+    for shortage in short:
+        say(f"warning: {shortage.what}. {shortage.fix}")
+    return tuple(shortage.what for shortage in short)
 
 
 class _Asking(NamedTuple):

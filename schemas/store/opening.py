@@ -88,18 +88,18 @@ def _version(engine: sa.Engine) -> str | None:
 
 def is_older(engine: sa.Engine) -> bool:
     """Whether the store has a schema, and an older one than this version of pairsmith."""
-    found = _version(engine)
-    return found is not None and found < tables.SCHEMA_VERSION
+    version = _version(engine)
+    return version is not None and version < tables.SCHEMA_VERSION
 
 
 def check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
     """Bring the store to the present schema. Raises StoreError for a newer one, or, unless `upgrade`, an empty one."""
-    found = _version(engine)
-    if found == tables.SCHEMA_VERSION:
+    version = _version(engine)
+    if version == tables.SCHEMA_VERSION:
         return
-    if found is not None and found > tables.SCHEMA_VERSION:
+    if version is not None and version > tables.SCHEMA_VERSION:
         raise StoreError(
-            f"the store was made by a newer pairsmith (schema {found}, this one knows {tables.SCHEMA_VERSION}).",
+            f"the store was made by a newer pairsmith (schema {version}, this one knows {tables.SCHEMA_VERSION}).",
             where=shown(url),
             fix="Upgrade pairsmith.",
         )
@@ -107,7 +107,7 @@ def check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
         raise StoreError("the store is empty.", where=shown(url), fix="Run `pairsmith generate`; it is made then.")
     from schemas.store.migrate import upgrade_to
 
-    if found is not None and (path := sqlite_path(url)) is not None:
+    if version is not None and (path := sqlite_path(url)) is not None:
         _copy(path, path.with_name(f"{path.name}.before-{tables.SCHEMA_VERSION}"))
     upgrade_to(engine, "head")
 

@@ -37,9 +37,9 @@ def under_alias(review: Review, aliases: Mapping[str, str]) -> Review:
     person = aliases.get(review.reviewer)
     if person is None:
         return review
-    told = review.model_copy(update={"reviewer": person, "name": review.name or review.reviewer})
-    told.__dict__["id"] = review.id  # where the cached id lies; an edit names the review by it
-    return told
+    attributed = review.model_copy(update={"reviewer": person, "name": review.name or review.reviewer})
+    attributed.__dict__["id"] = review.id  # where the cached id lies; an edit names the review by it
+    return attributed
 
 
 class Store:
@@ -145,8 +145,8 @@ class Store:
     async def judge(self, *calls: Call) -> None:
         """Write what judging says of answers that are in the store: their status, text and reason, durable."""
         c = tables.calls.c
-        made = [(call, tables.row(call)[1]["body"]) for call in calls]
-        rows = [{"key_": o.key, "attempt_": o.attempt, "status": o.status, "body": body} for o, body in made]
+        judged = [(call, tables.row(call)[1]["body"]) for call in calls]
+        rows = [{"key_": o.key, "attempt_": o.attempt, "status": o.status, "body": body} for o, body in judged]
         place = sa.update(tables.calls).where(c.key == sa.bindparam("key_"), c.attempt == sa.bindparam("attempt_"))
 
         def mark(connection: sa.Connection) -> None:
@@ -233,7 +233,7 @@ class Store:
         latest: dict[str, dict[tuple[str, str], Verdict]] = {}
         for verdict in self._by_id(Verdict, tables.verdicts, tables.verdicts.c.pair_id, pair_ids):
             latest.setdefault(verdict.pair_id, {})[verdict.by, verdict.fingerprint] = verdict
-        return {pair_id: list(found.values()) for pair_id, found in latest.items()}
+        return {pair_id: list(by_step.values()) for pair_id, by_step in latest.items()}
 
     def verdict_count(self) -> int:
         """How many verdicts have been kept; they are only ever added."""
@@ -281,10 +281,10 @@ class Store:
     def reviews(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Review]]:
         """pair id -> its reviews, in the order in which they came. Where an alias says who a name of an earlier version
         is, the review is told under that person; its id stays."""
-        known, found = self.aliases(), dict[str, list[Review]]()
+        known, by_pair = self.aliases(), dict[str, list[Review]]()
         for review in self._by_id(Review, tables.reviews, tables.reviews.c.pair_id, pair_ids):
-            found.setdefault(review.pair_id, []).append(under_alias(review, known))
-        return found
+            by_pair.setdefault(review.pair_id, []).append(under_alias(review, known))
+        return by_pair
 
     def aliases(self) -> dict[str, str]:
         """name in reviews of an earlier version -> the person's `reviewer`."""
@@ -296,10 +296,10 @@ class Store:
 
     def routed(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Routed]]:
         """pair id -> why it was sent to review, a record for each reason, oldest first."""
-        found: dict[str, list[Routed]] = {}
+        by_pair: dict[str, list[Routed]] = {}
         for routed in self._by_id(Routed, tables.routed, tables.routed.c.pair_id, pair_ids):
-            found.setdefault(routed.pair_id, []).append(routed)
-        return found
+            by_pair.setdefault(routed.pair_id, []).append(routed)
+        return by_pair
 
     def receipts(self, command: str | None = None) -> list[Receipt]:
         """Receipts, oldest first."""
@@ -349,11 +349,11 @@ class Store:
             yield from self._records(record, _bodies(table))
             return
         wanted = sorted(set(ids))
-        found: list[Any] = []
+        rows: list[Any] = []
         for start in range(0, len(wanted), _IN):
             chunk = wanted[start : start + _IN]
-            found += self._rows(sa.select(table.c.position, table.c.body).where(column.in_(chunk)))
-        for _, body in sorted(found, key=lambda row: int(row[0])):
+            rows += self._rows(sa.select(table.c.position, table.c.body).where(column.in_(chunk)))
+        for _, body in sorted(rows, key=lambda row: int(row[0])):
             yield record.model_validate_json(body)
 
 

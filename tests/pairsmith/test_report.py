@@ -106,7 +106,7 @@ def test_reasons_carry_rows_that_met_them(project: Project, done: Store) -> None
     assert {reason.word: reason.count for reason in reasons} == done.receipts("curate")[-1].reasons
     for reason in reasons:
         assert 1 <= len(reason.examples) <= 3
-        assert all(example.said.startswith(reason.word) for example in reason.examples)
+        assert all(example.detail.startswith(reason.word) for example in reason.examples)
         assert all((example.output is None) == (reason.outcome == "failed") for example in reason.examples)
 
 

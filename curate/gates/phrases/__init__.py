@@ -84,7 +84,7 @@ class Rule:
         )
 
 
-class Finding(NamedTuple):
+class PhraseMatch(NamedTuple):
     """A rule and what it found in a text."""
 
     rule: Rule
@@ -107,22 +107,22 @@ class Phrases:
             gates.setdefault(rule.table.partition(".")[0], []).append(rule)
         return gates
 
-    def find(self, gate: str, text: str, other: str, style: str) -> Finding | None:
+    def find(self, gate: str, text: str, other: str, style: str) -> PhraseMatch | None:
         """The first rule of the tables of `gate` that finds something in `text`; all of them folded."""
         stop = lexicon(self.language).stop
         for rule in self._by_gate.get(gate, ()):
             if quoted := rule.find(text, other, style, stop):
-                return Finding(rule, quoted)
+                return PhraseMatch(rule, quoted)
         return None
 
 
 @cache
 def phrases(language: str) -> Phrases:
     """The rules for texts in `language` (ISO 639-1): those for every language, then its own if there are any."""
-    own = _table(language)
-    rules = (*_rules(_table("any")), *_rules(own))
+    table = _table(language)
+    rules = (*_rules(_table("any")), *_rules(table))
     digest = content_id("phrases", [rule.settings() for rule in rules])
-    return Phrases(language, any(name not in _NOT_RULES for name in own), rules, digest)
+    return Phrases(language, any(name not in _NOT_RULES for name in table), rules, digest)
 
 
 @cache
