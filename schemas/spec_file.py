@@ -167,7 +167,9 @@ def _explained(
             fix=f"{hint} Legal here: {', '.join(legal)}.".strip(),
         )
     if first["type"] == "missing":
-        return SpecError(f"the key '{key}' is missing.", where=where, fix="Add it; docs/spec.md describes every key.")
+        return SpecError(
+            f"the key '{key}' is missing.", where=where, fix="Add it; `pairsmith docs spec` describes every key."
+        )
     if key.endswith("_env"):
         # What stands there may be the secret itself, so it is not shown.
         return SpecError(
@@ -180,7 +182,9 @@ def _explained(
     shown = f" (got {_shortened(repr(given))})" if isinstance(given, str | int | float | bool) else ""
     message = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, "))
     subject = f"'{key}': " if key else ""
-    return SpecError(f"{subject}{message}{shown}.", where=where, fix="See docs/spec.md.")
+    return SpecError(
+        f"{subject}{message}{shown}.", where=where, fix="`pairsmith docs spec` describes every key and its values."
+    )
 
 
 _PLAIN = {
