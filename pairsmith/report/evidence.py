@@ -91,7 +91,8 @@ class Reviews:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the page is drawn from. `stages` has all four, in order. `near_duplicate_seeds` counts pairs of
+    """What the page is drawn from. `stages` has all four, in order; `accepted` are ten accepted rows drawn at random.
+    `near_duplicate_seeds` counts pairs of
     near-duplicate seeds in different splits. `spent` is the ledger's sum: tokens, US dollars, requests."""
 
     project: str
@@ -99,6 +100,7 @@ class Evidence:
     stages: tuple[StageEvidence, ...]
     seeds: dict[str, int] | None
     unread_seeds: int
+    accepted: tuple[RowExample, ...]
     steps: tuple[StepTally, ...]
     splits: dict[str, int] | None
     near_duplicate_seeds: int

@@ -39,6 +39,7 @@ def gather(project: Project, store: Store) -> Evidence:
         stages=tuple(_stage(command, receipts, rows) for command in COMMANDS),
         seeds=_facts(finished, "generate").get("seeds"),
         unread_seeds=len(_facts(finished, "generate").get("seed_problems", ())),
+        accepted=rows.accepted(),
         steps=tuple(
             StepTally(shown_step(name), **tally) for name, tally in _facts(finished, "curate").get("steps", {}).items()
         ),

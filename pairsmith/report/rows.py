@@ -13,7 +13,8 @@ from pairsmith.report.evidence import Distribution, NotAccepted, ReasonCount, Ro
 from schemas.records import Reason, Receipt, shown_step
 from schemas.store import Store
 
-_EXAMPLES = 3
+_EXAMPLES = 3  # of every reason
+_ACCEPTED = 10
 _CHUNK = 2_000
 _OUTCOMES: tuple[NotAccepted, ...] = ("rejected", "waiting", "failed")
 _Numbers = tuple[list[float], list[float]]  # of rows that were not accepted, and of those that were
@@ -39,6 +40,7 @@ class Rows:
         self._words: _Numbers = ([], [])
         self._scores: _Numbers = ([], [])
         self._met = _Examples()
+        self._accepted = _Reservoir("accepted", _ACCEPTED)
         if curated:
             self._read(self._states(curated))
         elif generated:
@@ -62,6 +64,8 @@ class Rows:
             if why := state["reason"]:
                 met = _Met(state["pair_id"], state["seed_id"], str(Reason(**why)))
                 self._met.add(state["state"], why["code"], met)
+            elif accepted:
+                self._accepted.add(_Met(state["pair_id"], state["seed_id"], _in_short(state)))
             if state["score"] is not None:
                 self._scores[accepted].append(state["score"])
             if state["pair_id"]:
@@ -90,12 +94,16 @@ class Rows:
         missing = self._curated.facts.get("steps", {}).get(facts["by"], {}).get("waiting", 0)
         return Scorer(shown_step(facts["by"]), facts["why"], _distribution(self._scores, missing))
 
+    def accepted(self) -> tuple[RowExample, ...]:
+        """A few accepted rows, drawn at random."""
+        return self._shown(self._accepted.drawn)
+
     def reasons(self, receipt: Receipt) -> list[ReasonCount]:
         """The receipt's reasons, most frequent first, with a few rows that met each."""
         possible: tuple[NotAccepted, ...] = ("failed",) if receipt.command == "generate" else _OUTCOMES
         ranked = []
         for code, count in sorted(receipt.reasons.items(), key=lambda item: (-item[1], item[0])):
-            outcome = max(possible, key=lambda candidate: self._met.counts[candidate, code])
+            outcome = max(possible, key=lambda candidate: self._met.count(candidate, code))
             ranked.append(ReasonCount(code, outcome, count, self._shown(self._met.of(outcome, code))))
         return ranked
 
@@ -118,25 +126,43 @@ def _distribution(of: _Numbers, missing: int = 0) -> Distribution:
     return Distribution((*others, *accepted), tuple(accepted), missing)
 
 
-class _Examples:
-    """How many rows met a reason, and a few of them drawn at random (reservoir sampling, Vitter's algorithm R).
+def _in_short(state: dict[str, Any]) -> str:
+    """What there is to say of an accepted row: its split, and its score if it has one."""
+    return f"{state['split']}, score {state['score']:.3g}" if state["score"] is not None else str(state["split"])
 
-    Drawn, not the first ones: those all come from the first seeds. Seeded by the code, so a report can be redone.
+
+class _Reservoir:
+    """At most `most` rows of a stream, each row with the same chance (reservoir sampling, Vitter's algorithm R).
+
+    Drawn, not the first ones: those all come from the first seeds. `seed` makes the draw repeatable.
     """
 
+    def __init__(self, seed: str, most: int) -> None:
+        self.drawn: list[_Met] = []
+        self.count = 0
+        self._random, self._most = random.Random(seed), most
+
+    def add(self, row: _Met) -> None:
+        self.count += 1
+        if len(self.drawn) < self._most:
+            self.drawn.append(row)
+        elif (at := int(self._random.random() * self.count)) < self._most:
+            self.drawn[at] = row
+
+
+class _Examples:
+    """How many rows met a reason, and a few of them."""
+
     def __init__(self) -> None:
-        self.counts = Counter[tuple[NotAccepted, str]]()
-        self._drawn: dict[tuple[NotAccepted, str], tuple[random.Random, list[_Met]]] = {}
+        self._by_reason: dict[tuple[str, str], _Reservoir] = {}
 
-    def add(self, outcome: NotAccepted, code: str, row: _Met) -> None:
-        self.counts[outcome, code] += 1
-        if (outcome, code) not in self._drawn:
-            self._drawn[outcome, code] = (random.Random(code), [])
-        chance, drawn = self._drawn[outcome, code]
-        if len(drawn) < _EXAMPLES:
-            drawn.append(row)
-        elif (place := int(chance.random() * self.counts[outcome, code])) < _EXAMPLES:
-            drawn[place] = row
+    def add(self, outcome: str, code: str, row: _Met) -> None:
+        if (outcome, code) not in self._by_reason:
+            self._by_reason[outcome, code] = _Reservoir(code, _EXAMPLES)
+        self._by_reason[outcome, code].add(row)
 
-    def of(self, outcome: NotAccepted, code: str) -> list[_Met]:
-        return self._drawn[outcome, code][1] if (outcome, code) in self._drawn else []
+    def count(self, outcome: str, code: str) -> int:
+        return self._by_reason[outcome, code].count if (outcome, code) in self._by_reason else 0
+
+    def of(self, outcome: str, code: str) -> list[_Met]:
+        return self._by_reason[outcome, code].drawn if (outcome, code) in self._by_reason else []

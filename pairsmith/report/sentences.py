@@ -127,6 +127,13 @@ def seeds_read(evidence: Evidence) -> str | None:
     )
 
 
+def drawn_rows(evidence: Evidence) -> str:
+    """How many accepted rows the page shows, of how many."""
+    counts = evidence.counts("curate")
+    total = f" of {count(counts.accepted)}" if counts else ""
+    return f"{len(evidence.accepted)}{total}, each with the same chance. Read them before the numbers."
+
+
 def splits(evidence: Evidence) -> str:
     """Where the accepted rows went, and whether the splits really are apart."""
     rows = evidence.splits or {}

@@ -110,6 +110,22 @@ def test_reasons_carry_rows_that_met_them(project: Project, done: Store) -> None
         assert all((example.output is None) == (reason.outcome == "failed") for example in reason.examples)
 
 
+def test_accepted_rows_are_shown_beside_the_rejected_ones(project: Project, done: Store) -> None:
+    """Ten rows that were accepted, whole, drawn at random and the same ones in a second report."""
+    evidence = gather(project, done)
+    accepted = dict(done.artifacts("dataset")[-1].members)
+    pairs = {pair.id: pair for pair in done.pairs(accepted)}
+    assert len(evidence.accepted) == min(10, len(accepted))
+    assert len({row.row_id for row in evidence.accepted}) == len(evidence.accepted)
+    assert {row.row_id for row in evidence.accepted} != set(list(accepted)[:10]), "the first are no sample"
+    text = _flat(_Page(render(evidence)).text)
+    for row in evidence.accepted:
+        assert (row.input, row.output) == (pairs[row.row_id].input, pairs[row.row_id].output)
+        assert row.detail.startswith(accepted[row.row_id])
+        assert _flat(row.output or "") in text
+    assert gather(project, done).accepted == evidence.accepted
+
+
 def test_scores_and_lengths_are_of_the_pool_and_of_the_accepted(project: Project, done: Store) -> None:
     """The histograms count every pair and every score once; rows without a score are said, not drawn as zero."""
     evidence = gather(project, done)
