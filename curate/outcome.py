@@ -65,11 +65,7 @@ async def curate_project(
     """
     pool, seeds = Pool.read(store, fingerprints), store.seeds()
     if not len(pool):
-        raise NoWork(
-            "there are no candidates to curate.",
-            why="The pool of the present spec is empty.",
-            fix="Run `pairsmith generate` first.",
-        )
+        raise _nothing_to_curate(store, fingerprints)
     before = store.verdict_count()
     async with AsyncExitStack() as opened:
         chosen = await choose(project, seeds, weights=weights, serve=serve, opened=opened, progress=progress)
@@ -97,6 +93,23 @@ async def curate_project(
         "scorer": {"by": chosen.by, "why": chosen.sentence, **chosen.facts} if chosen else None,
     }
     return CurateResult(counts, pool.reasons, accepted, pool.steps, facts)
+
+
+def _nothing_to_curate(store: Store, fingerprints: Sequence[str]) -> NoWork:
+    """What is missing: everything, the seeds, or candidates of the spec as it is now."""
+    if next(store.each_candidate(), None) is None:
+        return NoWork("there are no candidates to curate: nothing has been generated.", fix="Run `pairsmith generate`.")
+    if any(next(store.each_candidate(fingerprint), None) for fingerprint in fingerprints):
+        return NoWork(
+            "there are no candidates to curate: none of those in the store is of a seed that is active now.",
+            why="Only candidates of the seeds that were read last are curated.",
+            fix="Run `pairsmith generate`, which reads the seeds (in Python: store.set_active_seeds(seeds)).",
+        )
+    return NoWork(
+        "there are no candidates to curate: those in the store were generated under other settings.",
+        why="The style, the exemplars, a prompt, the sampling or the teacher is another one now.",
+        fix="Run `pairsmith generate`, or take the change back; what was generated before stays in the store.",
+    )
 
 
 def _counted(pool: Pool) -> Counts:

@@ -157,9 +157,16 @@ def test_only_the_present_pool_counts(project: Project, store: Store) -> None:
 
 
 def test_an_empty_pool_is_no_success(project: Project, store: Store) -> None:
-    """Nothing to judge is an error with the next step in it, not a row of zeros."""
-    with pytest.raises(NoWork, match="no candidates"):
+    """Nothing to judge is an error that says what is missing: everything, active seeds, or the present settings."""
+    with pytest.raises(NoWork, match="nothing has been generated"):
         run(project, store)
+    tiny.pool(store, project, {"red fox": ["must be a red fox there"]})
+    with pytest.raises(NoWork, match="under other settings"):
+        asyncio.run(curate_project(project, store, fingerprints=["of another prompt"]))
+    store.set_active_seeds([])
+    with pytest.raises(NoWork, match="active") as raised:
+        run(project, store)
+    assert "set_active_seeds" in str(raised.value)
 
 
 def decide(store: Store, pair: Pair, decision: Any, edited: str | None = None, **more: Any) -> None:
