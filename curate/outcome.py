@@ -12,7 +12,7 @@ from curate.curate import curate
 from curate.duplicates import similar_pairs
 from curate.pool import Pool, StepId
 from curate.scorers.choose import Chosen, Serve, choose
-from curate.split import SPLITS, split_of
+from curate.split import SPLITS, seed_split
 from curate.states import split_in, write_states
 from curate.steps import steps_for
 from schemas.errors import NoWork, RowCountMismatch
@@ -131,7 +131,7 @@ def _alike_apart(project: Project, seeds: Sequence[Seed]) -> list[Json]:
         {"seeds": [a.id, b.id], "sources": [a.source, b.source], "splits": splits, "jaccard": round(similarity, 3)}
         for first, second, similarity in alike
         for a, b in [(texts[first], texts[second])]
-        for splits in [[split_of(seed.id, project.spec.split) for seed in (a, b)]]
+        for splits in [[seed_split(seed, project.spec.split) for seed in (a, b)]]
         if splits[0] != splits[1]
     ]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def lineage_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
     """Seed, prompt, teacher, sampling, raw answers, verdicts, reviews, what the last curation decided about its slots,
     split, and the artifacts that hold the pair."""
-    from curate.split import split_of
+    from curate.split import seed_split, split_of
     from curate.states import last_curation, read_states
 
     seed = next((seed for seed in store.seeds(active=False) if seed.id == pair.seed_id), None)
@@ -42,7 +42,7 @@ def lineage_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
         "verdicts": [_as_json(v) for v in store.verdicts([pair.id]).get(pair.id, [])],
         "reviews": [r.model_dump(mode="json") for r in store.reviews([pair.id]).get(pair.id, [])],
         "rows": [_as_json(s) for s in (read_states(store, curation, pair_id=pair.id) if curation else ())],
-        "split": split_of(pair.seed_id, project.spec.split),
+        "split": seed_split(seed, project.spec.split) if seed else split_of(pair.seed_id, project.spec.split),
         "artifacts": [
             {"kind": a.kind, "id": a.id, "path": a.path, "split": split}
             for a, split in _holding(store.artifacts(), pair.id)
@@ -115,32 +115,32 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
         origins += [("teacher", f"{origin['teacher']}, {origin['generator']}"), ("sampling", sampling)]
     else:
         origins.append((origin["by"], origin.get("source") or origin["parent_id"]))
-    parts: list[RenderableType] = [facts(top), Rule("how it was made", style="dim"), facts(origins)]
+    splits: list[RenderableType] = [facts(top), Rule("how it was made", style="dim"), facts(origins)]
     for call in lineage["calls"]:
-        parts.append(
+        splits.append(
             facts([("call", f"{call['key'][:12]} attempt {call['attempt']}, {call['seconds']:.2f} s, {call['at']}")])
         )
         for message in call["request"].get("messages", []):
-            parts.append(facts([(f"  {message['role']}", message["content"])]))
-        parts.append(facts([("  answer", call["text"])]))
-    parts.append(Rule("what was said of it", style="dim"))
+            splits.append(facts([(f"  {message['role']}", message["content"])]))
+        splits.append(facts([("  answer", call["text"])]))
+    splits.append(Rule("what was said of it", style="dim"))
     table = Table.grid(padding=(0, 2))
     for verdict in lineage["verdicts"]:
         score = "" if verdict["score"] is None else f"{verdict['score']:.3f}"
         table.add_row(
             verdict_mark(verdict["keep"]), shown_step(verdict["by"]), score, Text(verdict["reason"], overflow="fold")
         )
-    parts.append(table if lineage["verdicts"] else "no step has judged it yet")
+    splits.append(table if lineage["verdicts"] else "no step has judged it yet")
     for row in lineage["rows"]:
         why = f": {row['reason']} ({shown_step(row['step'])})" if row["reason"] else ""
-        parts.append(facts([("state", row["state"] + why)]))
+        splits.append(facts([("state", row["state"] + why)]))
     for review in lineage["reviews"]:
         who = review["name"] or review["reviewer"]
-        parts.append(facts([("review", f"{review['decision']} by {who} {', '.join(review['reasons'])}")]))
-    parts.append(Rule("where it went", style="dim"))
+        splits.append(facts([("review", f"{review['decision']} by {who} {', '.join(review['reasons'])}")]))
+    splits.append(Rule("where it went", style="dim"))
     went = [
         (a["kind"], f"{a['id'][:12]}  {a['path']}" + (f"  ({a['split']})" if a["split"] else ""))
         for a in lineage["artifacts"]
     ]
-    parts.append(facts(went, width=12) if went else "into no dataset")
-    return parts
+    splits.append(facts(went, width=12) if went else "into no dataset")
+    return splits

@@ -19,7 +19,7 @@ from curate.scorers import Score, Scorer
 from curate.scorers.bradley_terry import LEAST_EXAMPLES, Fitted, GoodText, fit
 from curate.scorers.pmi import FORM, pmi_scorer
 from curate.scorers.reward import reward_scorer
-from curate.split import split_of
+from curate.split import seed_split
 from schemas.errors import MissingDependency
 from schemas.progress import Progress
 from schemas.project import Project
@@ -134,7 +134,7 @@ def good_examples(project: Project, seeds: Sequence[Seed]) -> list[GoodText]:
     excellent = [
         GoodText("", seed.text)
         for seed in seeds
-        if seed.kind == "output" and seed.text and split_of(seed.id, project.spec.split) != "test"
+        if seed.kind == "output" and seed.text and seed_split(seed, project.spec.split) != "test"
     ]
     return list({example.text: example for example in [*excellent, *exemplars]}.values())
 
