@@ -101,7 +101,7 @@ def with_review_switched_off(text: str) -> str:
 
 
 def _people(result: CurateResult) -> list[str]:
-    """What people said of a random sample, where rows were sent to them."""
+    """The answers of people to a random sample, where rows were sent to them."""
     review = result.facts.get("review")
     return ["## Human review", "", *(f"- {line}" for line in in_words(review)), ""] if review else []
 

@@ -137,10 +137,10 @@ class Contamination(NamedTuple):
 
 
 def contaminations(pairs: Iterable[Pair], held_out: Mapping[str, str], threshold: float) -> Iterator[Contamination]:
-    """Whether a pair holds the text of a held-out seed on either side. One answer a pair, in order.
+    """The pairs that hold the text of a held-out seed on either side. One answer a pair, in order.
 
-    `held_out` maps the id of each seed of the test split to its text; pairs of those seeds are what the test is made of,
-    and are clean.
+    `held_out` maps the id of each seed of the test split to its text; pairs of those seeds are what the test is made
+    of, and are clean.
     """
     ids, index = list(held_out), NearDuplicateIndex(threshold)
     for text in held_out.values():

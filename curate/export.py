@@ -209,7 +209,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _provenance(accepted: Accepted, result: CurateResult, seeds: dict[str, Seed], store: Store) -> Json:
-    """Where a row came from. An edited row tells the origin of the pair that was corrected, and what it replaced."""
+    """The provenance of a row. An edited row tells the origin of the pair that was corrected, and what it replaced."""
     pair = accepted.pair
     replaced = []
     while pair.origin.by == "edited":
@@ -284,7 +284,7 @@ def _manifest(folder: Path) -> Json | None:
 
 
 def _is_there(folder: Path, manifest: Json) -> bool:
-    """Whether `folder` holds the same dataset already, whole."""
+    """True if `folder` holds the same dataset already, whole."""
     old = _manifest(folder)
     if old is None or (old["id"], old["files"]) != (manifest["id"], manifest["files"]):
         return False

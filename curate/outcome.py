@@ -1,4 +1,4 @@
-"""What a project's curation came to: the pool under the spec's steps, as receipts, cards and exports tell it."""
+"""The outcome of a project's curation: the pool under the spec's steps, as receipts, cards and exports tell it."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ async def curate_project(
 
 
 def _nothing_to_curate(store: Store, fingerprints: Sequence[str]) -> NoWork:
-    """What is missing: everything, the seeds, or candidates of the spec as it is now."""
+    """Names what is missing: everything, the seeds, or candidates of the spec as it is now."""
     if next(store.each_candidate(), None) is None:
         return NoWork("there are no candidates to curate: nothing has been generated.", fix="Run `pairsmith generate`.")
     if any(next(store.each_candidate(fingerprint), None) for fingerprint in fingerprints):

@@ -38,7 +38,7 @@ def fold(keeps: Iterable[bool | None]) -> bool | None:
 
 
 class StepId(NamedTuple):
-    """What a step is called and how it counts.
+    """The name of a step, and how it counts.
 
     `by` is the name of its verdicts and `settings` the hash of what shapes them. `per_row`: what it says of a row
     depends on that row alone, so it is kept and never asked twice. `final`: it is about other rows than the one judged,
@@ -72,7 +72,7 @@ class Row(NamedTuple):
 
     @property
     def by_people(self) -> bool:
-        """Whether people accepted it, as it was or with the text they gave it."""
+        """True if people accepted it, as it was or with the text they gave it."""
         return self.decision is not None and self.decision.verdict in ("accept", "edit")
 
 
@@ -99,7 +99,7 @@ class _Meanings:
 
 
 class _Opinions:
-    """What one step said: an opinion a slot, scores, and the reasons that are kept nowhere else."""
+    """The opinions of one step: an opinion a slot, scores, and the reasons that are kept nowhere else."""
 
     def __init__(self, slots: int) -> None:
         self.opinions: Any = np.zeros(slots, np.int32)
@@ -123,7 +123,7 @@ class _Opinions:
 
 
 class Hearing:
-    """What one step says of a pool, as it comes. `pool` is the pool after what was added so far."""
+    """The verdicts of one step on a pool, as they come. `pool` is the pool after what was added so far."""
 
     def __init__(self, pool: Pool, step: StepId) -> None:
         self._before, self._step, self._opinions_of = pool, step, pool._of(step).copy()
@@ -187,7 +187,7 @@ class Pool:
         return self._slots.source
 
     def __len__(self) -> int:
-        """How many slots there are."""
+        """The number of slots."""
         return len(self._slots.ids)
 
     # What steps say
@@ -211,7 +211,7 @@ class Pool:
         return Pool(self._slots, self._meanings, None, {**self._known, **known})
 
     def _of(self, step: StepId) -> _Opinions:
-        """What a step said here, or what the source knows of a step of single rows."""
+        """The opinions of a step here, or those that the source knows of a step of single rows."""
         if step in self._opinions_of:
             return self._opinions_of[step]
         if step not in self._known:
@@ -270,7 +270,7 @@ class Pool:
         yield from self._stream(crashed, (*self.steps, step))
 
     def count_unsettled(self, step: StepId, *, accepted: bool = False) -> int:
-        """How many rows `unsettled` gives."""
+        """The number of rows that `unsettled` gives."""
         return sum(len(slots) for slots in self._unsettled(step, accepted=accepted))
 
     def _unsettled(self, step: StepId, *, accepted: bool) -> tuple[Any, Any]:
@@ -334,7 +334,7 @@ class Pool:
         return row._replace(step=step, reason=why)
 
     def _verdict(self, step: StepId, slot: int, pair_id: str) -> Verdict | None:
-        """What a step said that the source does not keep."""
+        """The verdict of a step that the source does not keep."""
         spoken = self._opinions_of.get(step) or self._known.get(step)
         reason = spoken.reasons[slot] if spoken and spoken.reasons else None
         if spoken is None or reason is None:
@@ -399,7 +399,7 @@ class Pool:
         return tally
 
     def decisions(self) -> list[Decision]:
-        """What people decided, a decision for every pair that they have decided about."""
+        """The decisions of people, one for every pair that they have decided about."""
         return [reviewed.decision for reviewed in self._slots.reviewed.values()]
 
     def to_dataset(self) -> Any:

@@ -19,7 +19,7 @@ _GENERATORS: tuple[Literal["forward", "backward"], ...] = ("forward", "backward"
 
 
 class Source(Protocol):
-    """Where texts, verdicts and answers are kept: a Store, or memory."""
+    """The place of texts, verdicts and answers: a Store, or memory."""
 
     def pairs(self, ids: Iterable[str]) -> list[Pair]: ...
     def verdicts(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Verdict]]: ...
@@ -28,7 +28,7 @@ class Source(Protocol):
 
 
 class Reviewed(NamedTuple):
-    """What people decided about the pair of a slot, and their answers to it and to the pairs it replaces."""
+    """The decision of people about the pair of a slot, and their answers to it and to the pairs it replaces."""
 
     decision: Decision
     reviews: tuple[Review, ...]
@@ -101,7 +101,7 @@ class Slots:
         )
 
     def key(self, slot: int) -> bytes:
-        """What names a slot, for a hash."""
+        """The name of a slot, for a hash."""
         generations, seeds = self._names
         generator, sample = self._generator[slot], self._sample[slot]
         return f"{generations[self._generation[slot]]}/{seeds[self._seed[slot]]}/{generator}/{sample}".encode()

@@ -1,4 +1,4 @@
-"""Which seeds are trained on, watched during training, and locked away for the test.
+"""The split: seeds to train on, to watch during training, and to lock away for the test.
 
 A seed's split is a hash of its id and a salt, so it is the same on every machine and adding or removing seeds never
 moves another; or it is the split that its source names (`[[seeds]] use = "test"`). Every pair of a seed goes with it:
@@ -39,7 +39,7 @@ def seed_split(seed: Seed, settings: SplitSettings) -> Split:
 
 
 def held_out_inputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
-    """What an evaluation asks: the input seeds of the test split by id, the first `evaluate.max_seeds` of them.
+    """The questions of an evaluation: the input seeds of the test split by id, the first `evaluate.max_seeds` of them.
 
     Ids are hashes, so that order is as good as random and does not move when seeds are added.
     """
@@ -56,7 +56,8 @@ class Shortage(NamedTuple):
 
 
 def shortages(seeds: Iterable[Seed], spec: Spec) -> list[Shortage]:
-    """What the present seeds and split are too few for, known before anything is asked or paid; empty if enough.
+    """The uses that the present seeds and split are too few for, known before anything is asked or paid; empty if
+    enough.
 
     Rows to train on are counted as if every gate and step let everything through, so there will be fewer.
     """

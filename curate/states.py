@@ -1,4 +1,4 @@
-"""What curation decided, one record a slot: written with every curation, read by everything that tells of it.
+"""The decisions of curation, one record a slot: written with every curation, read by everything that tells of it.
 
 The states of a curation have a new name each time (`RowState.curation`) and count once a receipt of `curate` names it,
 so one that was killed leaves nothing to see; the next one deletes what no receipt names.
@@ -68,7 +68,7 @@ def last_curation(store: Store, *, finished: bool = False) -> Receipt | None:
 def read_states(
     store: Store, receipt: Receipt, *, state: str | None = None, code: str | None = None, pair_id: str | None = None
 ) -> Iterator[RowState]:
-    """What the curation of `receipt` decided, in the order of the pool; `code` is that of the reason.
+    """The decisions of the curation of `receipt`, in the order of the pool; `code` is that of the reason.
 
     A curation from before schema 0003 kept only verdicts: its states are derived from them, and kept if the store can
     be written.

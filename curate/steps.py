@@ -53,7 +53,8 @@ def named(step: Step, by: str, settings: Any = None, **counts: bool) -> Named:
 
 
 def id_of(step: Step) -> StepId:
-    """What `named` says, else the function's qualified name and the hash of its source: an edit is another step."""
+    """The name that `named` gives, else the function's qualified name and the hash of its source: an edit is another
+    step."""
     if isinstance(step, Named):
         return step.id
     name = f"{step.__module__}.{step.__qualname__}"

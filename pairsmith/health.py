@@ -1,4 +1,4 @@
-"""What `pairsmith doctor` looks at. Nothing here spends money, downloads, or writes to the store."""
+"""The checks of `pairsmith doctor`. Nothing here spends money, downloads, or writes to the store."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def _seeds(project: Project) -> Iterator[Check]:
 
 
 def _enough(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
-    """Whether the seeds are enough to learn from and to prove anything with: better known before money is spent."""
+    """Checks that the seeds are enough to learn from and to prove anything with: better known before money is spent."""
     from curate.split import held_out_inputs, most_train_rows, shortages
 
     short = shortages(seeds, project.spec)
@@ -214,7 +214,7 @@ def _store(project: Project) -> Check:
 
 
 def _review(project: Project) -> Check:
-    """Whether people can be asked. Nothing is started and nothing is sent."""
+    """Checks that people can be asked. Nothing is started and nothing is sent."""
     spec = project.spec.review
     if not spec.enabled:
         return Check("review", "ok", "switched off: nobody is asked, and the dataset card says so")

@@ -82,7 +82,8 @@ def as_known(spec: Any, given: Any, at: str = "") -> Any:
 
 
 def why_not(stage: str, receipt: Receipt, project: Project, store: Store) -> str:
-    """Why the stage of a receipt of version 0.1 is not done any more, as far as its inputs go; empty if it is."""
+    """The reason why the stage of a receipt of version 0.1 is not done any more, as far as its inputs go; empty if it
+    is."""
     if receipt.spec_hash not in (spec_hash(project, reviewed=True), spec_hash(project, reviewed=False)):
         return "pairsmith.toml has changed since an older pairsmith ran it"
     if stage == "generate" and not _same_seeds(project, store):
@@ -93,7 +94,7 @@ def why_not(stage: str, receipt: Receipt, project: Project, store: Store) -> str
 
 
 def went_on_without_people(receipt: Receipt, project: Project) -> bool:
-    """Whether a receipt of `run` of version 0.1 is that of `run --no-review`."""
+    """True if a receipt of `run` of version 0.1 is that of `run --no-review`."""
     return receipt.spec_hash == spec_hash(project, reviewed=False)
 
 
@@ -110,7 +111,7 @@ def _same_seeds(project: Project, store: Store) -> bool:
 
 
 def _same_gate_files(facts: Mapping[str, Any], project: Project) -> bool:
-    """Whether the gates that live in files are those that the dataset's manifest names."""
+    """True if the gates that live in files are those that the dataset's manifest names."""
     gates = project.spec.curate.gates
     if not gates.user and not gates.json_schema:
         return True

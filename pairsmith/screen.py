@@ -1,4 +1,4 @@
-"""What commands print for a person: aligned facts, the row count check with its reasons, the ladder."""
+"""The screens of commands for a person: aligned facts, the row count check with its reasons, the ladder."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def stage(name: str, outcome: Outcome, more: Iterable[tuple[str, str]] = ()) -> 
 
 
 def cost(outcome: Outcome) -> str:
-    """What was asked, what it cost, how long it took."""
+    """Requests, cost and time."""
     usage = outcome.usage
     parts = [f"{outcome.calls_sent:,} requests sent"]
     if outcome.calls_reused:

@@ -21,7 +21,7 @@ class Piped(NamedTuple):
 
 @cache
 def piped() -> Piped:
-    """What standard input holds, read to its end the first time. On a terminal it waits for a person to type."""
+    """The content of standard input, read to its end the first time. On a terminal it waits for a person to type."""
     spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - kept as long as the process
     digest = hashlib.sha256()
     while sys.stdin is not None and (chunk := sys.stdin.buffer.read(_CHUNK_BYTES)):
@@ -33,5 +33,5 @@ def piped() -> Piped:
 
 
 def is_terminal() -> bool:
-    """Whether a person would have to type, or nobody could."""
+    """True if a person would have to type, or nobody could."""
     return sys.stdin is None or sys.stdin.isatty()

@@ -91,7 +91,7 @@ def _tidy(path: Path) -> None:
 
 
 def _is_free(folder: Path) -> bool:
-    """Whether no living process fills `folder`: the lock of one that died is freed."""
+    """True if no living process fills `folder`: the lock of one that died is freed."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -103,7 +103,7 @@ def _is_free(folder: Path) -> bool:
 
 
 def _exchanged(first: Path, second: Path) -> bool:
-    """Whether the two paths changed places, in one step; False where the system or the file system cannot do it."""
+    """True if the two paths changed places, in one step; False where the system or the file system cannot do it."""
     names = os.fsencode(first), os.fsencode(second)
     libc = ctypes.CDLL(None)
     if sys.platform == "linux" and hasattr(libc, "renameat2"):

@@ -124,7 +124,7 @@ def _override(raw: dict[str, Any], item: str) -> tuple[str, ...]:
 
 
 def _defaults(keys: Sequence[str]) -> dict[str, Any]:
-    """What an absent table stands for, so that setting one of its keys leaves the others as they were."""
+    """The value that an absent table stands for, so that setting one of its keys leaves the others as they were."""
     model: type[BaseModel] | None = Spec
     value: Any = None
     for part in keys:

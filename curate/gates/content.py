@@ -22,7 +22,7 @@ _LENS = re.compile(r"\d+ ?mm(?:[ -][\w-]+){0,2}? (?:lens|film|camera|macro|photo
 
 
 def lost_content(pair: Pair, language: str = "en") -> Judgement:
-    """What the input says is in the output. Score: the share of content words that survive.
+    """The content of the input is in the output. Score: the share of content words that survive.
 
     Strict: every number, in digits or words (`three`, `3`, `a trio`; `PW-55120`; `2pm`, `14:00`), and every quoted
     text, up to case, spacing and punctuation. Lenient: of the content words at least one must survive; where the input
@@ -61,7 +61,7 @@ def lost_content(pair: Pair, language: str = "en") -> Judgement:
 
 
 def _lost_numbers(input: str, output: str, language: str) -> list[str]:
-    """What of the input's numbers the output does not tell.
+    """The numbers of the input that the output lacks.
 
     The numbers of an option (`--ar 3:2`) keep a ratio or an option, they are not three of anything; nor is a lens of
     35mm the 35 of something else.
@@ -94,7 +94,7 @@ def _phrase_end(language: str) -> re.Pattern[str]:
 
 
 def main_phrase(text: str, language: str = "en") -> str:
-    """What stands before the first comma, preposition or relative: `red fox` of `red fox in the snow`."""
+    """The text before the first comma, preposition or relative: `red fox` of `red fox in the snow`."""
     text = text.strip()
     end = _phrase_end(language).search(text, 1) if text else None
     return text[: end.start()] if end else text

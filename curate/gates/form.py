@@ -80,7 +80,7 @@ def _repeated_runs(tokens: list[str]) -> tuple[float, str]:
 
 
 def _loop(text: str, tokens: list[str], repeated: float, example: str, stop: Collection[str]) -> str:
-    """What loops in the text, as the start of a sentence; empty if nothing does."""
+    """The repeated part of the text, as the start of a sentence; empty if nothing does."""
     if repeated >= 0.25 and repeated * len(tokens) >= 6:
         return f"{repeated:.0%} of the words repeat an earlier run such as {quote(example)}"
     if run := _follows_itself(tokens):

@@ -36,7 +36,7 @@ _UNLIKELY = 0.001
 
 
 def language(pair: Pair, code: str) -> Judgement:
-    """What a model wrote is in the language `code` (ISO 639-1). Score: its probability, None if too short to tell.
+    """A generated text is in the language `code` (ISO 639-1). Score: its probability, None if too short to tell.
 
     A text of another script is rejected if most of its letters are of it. Otherwise the identifier decides, on 60
     letters or more, among about 50 widely written languages, close relatives counted as one, with probabilities

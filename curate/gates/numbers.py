@@ -46,7 +46,7 @@ def required(text: str, language: str = "en") -> list[Number]:
 
 
 def _may_be_words(number: Number) -> bool:
-    """Whether a text may tell `number` in words: `drei`, `zwei Millionen`, `24. Dezember`."""
+    """True if a text may spell `number` in words: `drei`, `zwei Millionen`, `24. Dezember`."""
     if number.letters:
         return False
     return bool(re.fullmatch(r"\d{1,2}|\d0*|(?:[012]?\d|3[01])\.(?:0?\d|1[0-2])", number.text))

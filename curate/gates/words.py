@@ -68,13 +68,13 @@ def content_words(text: str, language: str = "en") -> list[str]:
 
 
 def has_stemmer(language: str) -> bool:
-    """Whether inflected forms of a word of `language` are known to be one word."""
+    """True if inflected forms of a word of `language` are known to be one word."""
     return _algorithm(language) is not None
 
 
 @lru_cache(maxsize=1 << 16)
 def stem(word: str, language: str = "en") -> str:
-    """What the inflected forms of a word have in common: irregular forms by table, else the Snowball stem.
+    """The part that the inflected forms of a word share: irregular forms by table, else the Snowball stem.
 
     The word itself in a language without a stemmer.
     """
@@ -115,7 +115,7 @@ class Vocabulary:
         return frozenset(stem(first + second, self.language) for first, second in pairwise(self.words))
 
     def has_inflection(self, word: str) -> bool:
-        """Whether a form of `word` is there."""
+        """True if a form of `word` is there."""
         return stem(word, self.language) in self._stems
 
     def __contains__(self, word: str) -> bool:

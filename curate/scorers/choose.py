@@ -1,4 +1,4 @@
-"""Which scorer a project uses: the one the spec names, or, for `auto`, the first that has proved its worth here.
+"""The choice of a project's scorer: the one the spec names, or, for `auto`, the first that has proved its worth here.
 
 `auto` fits the Bradley-Terry model of `bradley_terry.py` on the project's own good texts. It is used only if, on
 corruptions it never saw, the lower end of its interval is above what a rule that looks at length achieves; otherwise
@@ -123,7 +123,7 @@ async def _auto(
 
 
 def _artifacts(folder: Path) -> Path:
-    """Where fitted models are kept. Earlier versions spelt the folder `artefacts`."""
+    """The folder of fitted models. Earlier versions spelt the folder `artefacts`."""
     older = folder / "artefacts"
     return older if older.is_dir() else folder / "artifacts"
 

@@ -54,7 +54,7 @@ def command(session: Session, folder_named: Path | None, example: str | None, em
 
 
 def _shortages(folder: Path) -> list[Shortage]:
-    """What the seeds that were just written are too few for."""
+    """The uses that the seeds just written are too few for."""
     from curate.split import shortages
     from schemas.spec_file import load
     from synth.seeds import read_seeds

@@ -56,7 +56,7 @@ def command(session: Session, no_review: bool) -> int:
 
 
 def _waiting(project: Project, outcome: RunOutcome) -> list[RenderableType]:
-    """What keeps the pipeline from going on, where people answer, and how to go on."""
+    """The reason why the pipeline waits, where people answer, and how to go on."""
     from rich.markup import escape
 
     from pairsmith.screen import facts

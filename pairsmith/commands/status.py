@@ -12,7 +12,7 @@ from pairsmith.session import Session, on_project
 @click.command()
 @on_project
 def command(session: Session) -> None:
-    """What is in the store, stage by stage, what was spent, and what `run` would do next."""
+    """The contents of the store, stage by stage, what was spent, and what `run` would do next."""
     from pairsmith.outcome import GenerateOutcome
     from pairsmith.plan import plan
     from schemas.store import Store

@@ -29,7 +29,7 @@ class RowExample:
 
 @dataclass(frozen=True)
 class ReasonCount:
-    """Why rows left: the receipt's word and count, with a few of those rows."""
+    """A reason why rows left: the receipt's word and count, with a few of those rows."""
 
     word: str
     outcome: NotAccepted
@@ -59,7 +59,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Scorer:
-    """What compared the candidates of an input, why it was chosen (with its test, if it was fitted), and its scores."""
+    """The scorer of the candidates of an input, why it was chosen (with its test, if it was fitted), and its scores."""
 
     name: str
     why: str
@@ -68,7 +68,7 @@ class Scorer:
 
 @dataclass(frozen=True)
 class StepTally:
-    """What one step of curation said of the rows it saw. A row may be rejected by several steps."""
+    """The verdicts of one step of curation, counted. A row may be rejected by several steps."""
 
     name: str
     kept: int
@@ -78,8 +78,8 @@ class StepTally:
 
 @dataclass(frozen=True)
 class Reviews:
-    """What people decided, and what a program that plays a person did. `standing` is where the review stood when a
-    command last looked (`curate.review.standing.as_json`), `switched_off` whether the spec has it off now."""
+    """The decisions of people, and those of a program that plays a person did. `standing` is where the review stood
+    when a command last looked (`curate.review.standing.as_json`), `switched_off` whether the spec has it off now."""
 
     decisions: int = 0
     pairs: int = 0
@@ -91,7 +91,7 @@ class Reviews:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the page is drawn from. `stages` has all four, in order; `accepted` are ten accepted rows drawn at random.
+    """The data of the page. `stages` has all four, in order; `accepted` are ten accepted rows drawn at random.
     `near_duplicate_seeds` counts pairs of
     near-duplicate seeds in different splits. `spent` is the ledger's sum: tokens, US dollars, requests."""
 

@@ -1,4 +1,4 @@
-"""What the rows of a project tell the report, read a page at a time: numbers, and a few rows for every reason."""
+"""The rows of a project for the report, read a page at a time: numbers, and a few rows for every reason."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _distribution(of: _Numbers, missing: int = 0) -> Distribution:
 
 
 def _in_short(state: dict[str, Any]) -> str:
-    """What there is to say of an accepted row: its split, and its score if it has one."""
+    """An accepted row in short: its split, and its score if it has one."""
     return f"{state['split']}, score {state['score']:.3g}" if state["score"] is not None else str(state["split"])
 
 
@@ -151,7 +151,7 @@ class _Reservoir:
 
 
 class _Examples:
-    """How many rows met a reason, and a few of them."""
+    """The number of rows that met a reason, and a few of them."""
 
     def __init__(self) -> None:
         self._by_reason: dict[tuple[str, str], _Reservoir] = {}

@@ -1,4 +1,4 @@
-"""What the report says in words. Every sentence follows from the evidence; none is there whatever the numbers say."""
+"""The sentences of the report. Every sentence follows from the evidence; none is there whatever the numbers say."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from train.outcome import TrainResult
 
 
 class StageWords(NamedTuple):
-    """How a stage that counts rows is called, and its rows that were accepted or wait; `waiting_tone` colours those."""
+    """The names of a stage that counts rows, and of its rows that were accepted or wait; `waiting_tone` colours
+    those."""
 
     title: str
     noun: str
@@ -47,13 +48,13 @@ def headline(evidence: Evidence) -> str:
 
 
 def lede(evidence: Evidence) -> list[str]:
-    """What to keep in mind when reading the headline: which way the differences fall, and who looked at the rows."""
+    """Cautions for the headline: which way the differences fall, and who looked at the rows."""
     sentences = proof.in_words(evidence.evaluation) if evidence.evaluation is not None else []
     return [*sentences, reviewed(evidence.reviews)] if evidence.counts("generate") else sentences
 
 
 def reviewed(reviews: Reviews) -> str:
-    """Whether people looked at the rows."""
+    """A sentence on whether people looked at the rows."""
     simulated = f" {count(reviews.simulated)} simulated decisions are not counted." if reviews.simulated else ""
     if not reviews.decisions:
         off = " Human review was switched off." if reviews.switched_off else ""
@@ -65,7 +66,7 @@ def reviewed(reviews: Reviews) -> str:
 
 
 def people(reviews: Reviews) -> list[str]:
-    """What people said of the rows that were drawn for them."""
+    """The answers of people to the rows that were drawn for them."""
     return in_words(reviews.standing) if reviews.standing else []
 
 
@@ -115,7 +116,7 @@ def parts(counts: Counts, words: StageWords) -> list[Part]:
 
 
 def seeds_read(evidence: Evidence) -> str | None:
-    """What was read before anything was asked."""
+    """The seeds that were read before anything was asked."""
     if evidence.seeds is None:
         return None
     kinds = " and ".join(f"{count(number)} {kind}" for kind, number in evidence.seeds.items())
@@ -128,14 +129,14 @@ def seeds_read(evidence: Evidence) -> str | None:
 
 
 def drawn_rows(evidence: Evidence) -> str:
-    """How many accepted rows the page shows, of how many."""
+    """The number of accepted rows on the page, and of all."""
     counts = evidence.counts("curate")
     total = f" of {count(counts.accepted)}" if counts else ""
     return f"{len(evidence.accepted)}{total}, each with the same chance. Read them before the numbers."
 
 
 def splits(evidence: Evidence) -> str:
-    """Where the accepted rows went, and whether the splits really are apart."""
+    """The splits of the accepted rows, and whether the splits really are apart."""
     rows = evidence.splits or {}
     sizes = ", ".join(f"{count(number)} {split}" for split, number in rows.items())
     alike = evidence.near_duplicate_seeds
@@ -159,7 +160,7 @@ def distribution(unit: str, numbers: Distribution) -> str:
 
 
 def scorer(scorer: Scorer) -> str:
-    """What scored the rows and why, as curation said it."""
+    """The scorer of the rows and why it was chosen, as curation said it."""
     return f"Scored by {scorer.why} ({scorer.name})."
 
 
@@ -174,7 +175,7 @@ def curve(training: TrainResult) -> str:
 
 
 def training_facts(training: TrainResult) -> list[tuple[str, str]]:
-    """How the adapter was trained."""
+    """The training of the adapter."""
     s = training.settings
     return [
         ("base", f"{training.base}, {training.compute_dtype}, {count(training.four_bit_layers)} layers in 4 bits"),
@@ -208,7 +209,7 @@ def spending(spent: tuple[Usage, float, int]) -> str:
 
 
 def limits(evidence: Evidence) -> list[str]:
-    """What the numbers do not show."""
+    """The limits of the numbers."""
     sentences = [
         "Gates and checks see form, not sense. A text can have the right length, the right ending and every word that a"
         " pattern looks for, and still say nothing, or something absurd. Read the answers side by side.",

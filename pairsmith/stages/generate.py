@@ -103,7 +103,7 @@ def _say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[s
 
 
 class _Asking(NamedTuple):
-    """Who asks whom, and how it is shown."""
+    """The wiring of teacher, generators and progress."""
 
     project: Project
     store: Store
@@ -165,7 +165,7 @@ def _pool_id(store: Store, fingerprints: Iterable[str]) -> str:
 
 
 def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:
-    """Whether a pair passes every gate; None if one of them could not judge and none rejects it."""
+    """True if a pair passes every gate; None if one of them could not judge and none rejects it."""
     from curate.gates import gates_for
     from curate.pool import fold
 

@@ -1,4 +1,4 @@
-"""What a store's URL names: the engine behind it, its schema, and the copy before an upgrade."""
+"""The things that a store's URL names: the engine behind it, its schema, and the copy before an upgrade."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _version(engine: sa.Engine) -> str | None:
 
 
 def is_older(engine: sa.Engine) -> bool:
-    """Whether the store has a schema, and an older one than this version of pairsmith."""
+    """True if the store has a schema, and an older one than this version of pairsmith."""
     version = _version(engine)
     return version is not None and version < tables.SCHEMA_VERSION
 

@@ -67,7 +67,7 @@ class Store:
 
     @classmethod
     def exists(cls, url: str) -> bool:
-        """Whether something has been written there; for PostgreSQL, whether its tables exist."""
+        """True if something has been written there; for PostgreSQL, whether its tables exist."""
         path = sqlite_path(url)
         if path is not None:
             return path.exists()
@@ -236,7 +236,7 @@ class Store:
         return {pair_id: list(by_step.values()) for pair_id, by_step in latest.items()}
 
     def verdict_count(self) -> int:
-        """How many verdicts have been kept; they are only ever added."""
+        """The number of verdicts that have been kept; they are only ever added."""
         return self._count(tables.verdicts)
 
     def verdicts_of(self, by: str, fingerprint: str) -> Iterator[Verdict]:
@@ -246,7 +246,7 @@ class Store:
     def row_states(
         self, curation: str, *, state: str | None = None, code: str | None = None, pair_id: str | None = None
     ) -> Iterator[RowState]:
-        """What a curation decided, a page in memory at a time, in the order of the pool; `code` is the reason's."""
+        """The decisions of a curation, a page in memory at a time, in the order of the pool; `code` is the reason's."""
         wanted = {"curation": curation, "state": state, "code": code, "pair_id": pair_id}
         return self._pages(RowState, tables.row_states, **wanted)
 
@@ -266,7 +266,7 @@ class Store:
             yield from (orjson.loads(body) for (body,) in self._rows(chunk))
 
     def count_row_states(self, curation: str) -> int:
-        """How many slots a curation has decided."""
+        """The number of slots that a curation has decided."""
         return self._count(tables.row_states, tables.row_states.c.curation == curation)
 
     def forget_row_states(self, *, but: Collection[str]) -> None:
@@ -291,7 +291,7 @@ class Store:
         return {alias.name: alias.reviewer for alias in self._records(Alias, _bodies(tables.aliases))}
 
     def review_count(self) -> int:
-        """How many reviews there are. They are only ever added, so the number names what people have said so far."""
+        """The number of reviews. They are only ever added, so the number names what people have said so far."""
         return self._count(tables.reviews)
 
     def routed(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Routed]]:

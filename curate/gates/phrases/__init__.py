@@ -25,7 +25,7 @@ _NOT_RULES = {"words", "lists", "irregular", "numbers"}
 
 
 class Lexicon(NamedTuple):
-    """What is known of a language as plain data. Every field may be empty."""
+    """The words of a language as plain data. Every field may be empty."""
 
     stop: frozenset[str] = frozenset()
     asking: frozenset[str] = frozenset()
@@ -53,7 +53,8 @@ class Rule:
     counterexamples: tuple[Any, ...] = field(default=(), repr=False)
 
     def find(self, text: str, other: str, style: str, stop: frozenset[str] = frozenset()) -> str:
-        """What this rule finds in `text`, all folded; '' if nothing, or if the other side or the style says it too."""
+        """The match of this rule in `text`, all folded; '' if nothing, or if the other side or the style says it
+        too."""
         if self.after_subject:
             end = end_of_subject(text, other, stop)
             match = self.pattern.match(text, end) if end else None
