@@ -1,4 +1,4 @@
-"""The screens of commands for a person: aligned facts, the row count check with its reasons, the ladder."""
+"""The screens of commands for a person: aligned facts, the row count check with its reasons, the results table."""
 
 from __future__ import annotations
 
