@@ -136,7 +136,7 @@ def test_a_digit_behind_a_letter_without_case_is_a_number(
     assert lost_content(pair(f"{before}{number}{after}", f"{other} {number}"), language).reason.code != "lost_number"
     assert lost_content(pair(f"{other}{number}", f"{before}{number}{after}"), language).reason.code != "lost_number"
     gone = lost_content(pair(f"{before}{number}1{after}", f"{before}{number}{after}"), language)
-    assert gone.reason.startswith("lost_number ")
+    assert gone.reason.code == "lost_number"
 
 
 @given(number=st.integers(1, 99), head=st.sampled_from(["", "PW", "Nr"]))
