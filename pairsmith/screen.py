@@ -1,4 +1,4 @@
-"""The screens of commands for a person: aligned facts, the row count check with its reasons, the results table."""
+"""The screens of commands for a person: aligned facts, the row count check with its reasons."""
 
 from __future__ import annotations
 
