@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 import orjson
 import sqlalchemy as sa
 
-from schemas.errors import PairsmithError, StoreError, UsageError
+from schemas.errors import PairsmithError, StoreBusy, StoreError, UsageError
 from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Usage, Verdict
 from schemas.reviews import Alias, Review, Routed
@@ -29,6 +30,7 @@ from schemas.store.writer import Writer
 
 R = TypeVar("R", bound=Record)
 _IN = 500  # ids in one IN (...) list
+_UPGRADE_S, _TICK_S = 120.0, 0.2  # how long a process that upgrades the store is waited for, and how often it is looked
 _PAGE = 2_000  # records read at once where a table is streamed
 
 
@@ -40,6 +42,33 @@ def under_alias(review: Review, aliases: Mapping[str, str]) -> Review:
     told = review.model_copy(update={"reviewer": person, "name": review.name or review.reviewer})
     told.__dict__["id"] = review.id  # where the cached id lies; an edit names the review by it
     return told
+
+
+@contextlib.contextmanager
+def _locked(path: Path | None, engine: sa.Engine, url: str) -> Iterator[None]:
+    """Hold the writer's lock. One that upgrades the store, if only to read it, is waited for: it needs seconds, and who
+    began both did not ask for it. Raises StoreBusy."""
+    with contextlib.ExitStack() as held:
+        until, waits = time.monotonic() + _UPGRADE_S, True
+        while True:
+            try:
+                held.enter_context(file_lock(Path(f"{path}.lock"), url) if path else advisory_lock(engine, url))
+                break
+            except StoreBusy:
+                if not waits or time.monotonic() > until:
+                    raise
+            waits = is_older(engine)  # once more after the upgrade: its lock is freed a little later
+            time.sleep(_TICK_S)
+        yield
+
+
+def _upgrade_for_reader(engine: sa.Engine, url: str) -> None:
+    """Upgrade the store, because a reader needs the new tables too, unless a writer does it first."""
+    try:
+        Store.open(url).close()
+    except StoreBusy:
+        if is_older(engine):
+            raise
 
 
 class Store:
@@ -96,10 +125,9 @@ class Store:
         closing.callback(engine.dispose)
         try:
             if write:
-                lock = file_lock(Path(f"{path}.lock"), url) if path else advisory_lock(engine, url)
-                closing.enter_context(lock)
+                closing.enter_context(_locked(path, engine, url))
             elif is_older(engine):
-                cls.open(url).close()  # a reader needs the new tables too
+                _upgrade_for_reader(engine, url)
             check_version(engine, url, upgrade=write)
             writer = None
             if write:
