@@ -188,6 +188,13 @@ class Pool:
         """How many slots there are."""
         return len(self._slots.ids)
 
+    def __contains__(self, pair_id: str) -> bool:
+        """Whether the pair with this id stands in a slot."""
+        try:
+            return bytes.fromhex(pair_id) in self._slots.first
+        except ValueError:
+            return False
+
     # What steps say
 
     def judged_by(self, step: StepId, verdicts: Iterable[Verdict]) -> Pool:

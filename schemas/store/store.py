@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import time
+import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -24,13 +24,21 @@ from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Reco
 from schemas.reviews import Alias, Review, Routed
 from schemas.store import tables
 from schemas.store.failures import explained
-from schemas.store.lock import advisory_lock, file_lock
-from schemas.store.opening import check_version, engine_of, is_older, sqlite_file, sqlite_path, sqlite_url
+from schemas.store.lock import writer_lock
+from schemas.store.opening import (
+    check_version,
+    copy_for_reading,
+    engine_of,
+    is_older,
+    is_writable,
+    sqlite_file,
+    sqlite_path,
+    sqlite_url,
+)
 from schemas.store.writer import Writer
 
 R = TypeVar("R", bound=Record)
 _IN = 500  # ids in one IN (...) list
-_UPGRADE_S, _TICK_S = 120.0, 0.2  # how long a process that upgrades the store is waited for, and how often it is looked
 _PAGE = 2_000  # records read at once where a table is streamed
 
 
@@ -42,24 +50,6 @@ def under_alias(review: Review, aliases: Mapping[str, str]) -> Review:
     told = review.model_copy(update={"reviewer": person, "name": review.name or review.reviewer})
     told.__dict__["id"] = review.id  # where the cached id lies; an edit names the review by it
     return told
-
-
-@contextlib.contextmanager
-def _locked(path: Path | None, engine: sa.Engine, url: str) -> Iterator[None]:
-    """Hold the writer's lock. One that upgrades the store, if only to read it, is waited for: it needs seconds, and who
-    began both did not ask for it. Raises StoreBusy."""
-    with contextlib.ExitStack() as held:
-        until, waits = time.monotonic() + _UPGRADE_S, True
-        while True:
-            try:
-                held.enter_context(file_lock(Path(f"{path}.lock"), url) if path else advisory_lock(engine, url))
-                break
-            except StoreBusy:
-                if not waits or time.monotonic() > until:
-                    raise
-            waits = is_older(engine)  # once more after the upgrade: its lock is freed a little later
-            time.sleep(_TICK_S)
-        yield
 
 
 def _upgrade_for_reader(engine: sa.Engine, url: str) -> None:
@@ -113,6 +103,7 @@ class Store:
         """Open the store, making it if `write`; one of an older schema is upgraded, which takes the writer's lock.
 
         A SQLite store of an older schema is copied first, to `FILE.before-` and the number of the schema that it gets.
+        One that cannot be written where it is, is read from a copy in a folder for temporary files.
 
         Raises StoreBusy (another writer), StoreFull, StoreError (unreachable, damaged, made by a newer pairsmith),
         MissingDependency (no PostgreSQL driver).
@@ -120,12 +111,15 @@ class Store:
         path = sqlite_path(url)
         if path is not None and not path.parent.is_dir():
             raise StoreError("the folder of the store does not exist.", where=str(path.parent), fix="Make it first.")
-        engine = engine_of(url)
         closing = contextlib.ExitStack()
-        closing.callback(engine.dispose)
         try:
+            if path is not None and not write and path.is_file() and not is_writable(path):
+                folder = closing.enter_context(tempfile.TemporaryDirectory(prefix="pairsmith-"))
+                url = sqlite_url(copy_for_reading(path, Path(folder)))
+            engine = engine_of(url)
+            closing.callback(engine.dispose)
             if write:
-                closing.enter_context(_locked(path, engine, url))
+                closing.enter_context(writer_lock(path, engine, url))
             elif is_older(engine):
                 _upgrade_for_reader(engine, url)
             check_version(engine, url, upgrade=write)

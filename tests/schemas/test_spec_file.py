@@ -524,3 +524,14 @@ def test_extra_may_not_replace_the_question(tmp_path, key):
     folder = wrote(tmp_path)
     with pytest.raises(SpecError, match=f"extra may not set '{key}'"):
         load(folder, [f"generate.forward.sampling.extra={{ {key} = 3 }}"])
+
+
+@pytest.mark.parametrize("old", ["simple", "enhanced"])
+def test_an_old_name_in_an_override_sets_the_new_key(tmp_path: Path, old: str) -> None:
+    """Also where the file says the new name: the override comes later and counts, as with any other key."""
+    text = FULL + '\n[[exemplars]]\ninput = "a fox"\noutput = "a red fox"\n'
+    now = {"simple": "input", "enhanced": "output"}[old]
+    spec = parse(text, tmp_path, [f"exemplars.0.{old}=an owl"]).spec
+    assert getattr(spec.exemplars[0], now) == "an owl"
+    text = text.replace("input =", "simple =").replace("output =", "enhanced =")
+    assert parse(text, tmp_path, [f"exemplars.0.{now}=an owl"]).spec.exemplars[0] == spec.exemplars[0]
