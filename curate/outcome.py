@@ -63,7 +63,8 @@ async def curate_project(
     `weights` (the embedded model's) and `serve` (which starts it) are called only if the spec's scorer needs the
     embedded model. Raises NoWork without a candidate and RowCountMismatch if a row got lost.
     """
-    pool, seeds = Pool.read(store, fingerprints), store.seeds()
+    pool = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n)
+    seeds = store.seeds()
     if not len(pool):
         raise _nothing_to_curate(store, fingerprints)
     before = store.verdict_count()

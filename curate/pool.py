@@ -37,6 +37,16 @@ def fold(keeps: Iterable[bool | None]) -> bool | None:
     return min(keeps, key=_ORDER.index, default=True)
 
 
+def candidates_of(store: Store, generations: Iterable[str], forward_n: int | None = None) -> Iterator[Candidate]:
+    """What `Pool.read` reads, in the order of the pool."""
+    seeds = {seed.id for seed in store.seeds()}
+    for fingerprint in generations:
+        for candidate in store.each_candidate(fingerprint):
+            beyond = forward_n is not None and candidate.generator == "forward" and candidate.sample >= forward_n
+            if candidate.seed_id in seeds and not beyond:
+                yield candidate
+
+
 class StepId(NamedTuple):
     """The name of a step, and how it counts.
 
@@ -160,12 +170,13 @@ class Pool:
         self._opinions_of, self._known = dict(opinions or {}), dict(known or {})
 
     @classmethod
-    def read(cls, store: Store, generations: Sequence[str], *, people: bool = True) -> Pool:
+    def read(
+        cls, store: Store, generations: Sequence[str], *, people: bool = True, forward_n: int | None = None
+    ) -> Pool:
         """The candidates of `generations` (`Candidate.scope`) whose seeds are active; without what people said, on
-        request."""
-        seeds = {seed.id for seed in store.seeds()}
-        candidates = (c for fingerprint in generations for c in store.each_candidate(fingerprint) if c.seed_id in seeds)
-        return cls(read_slots(store, candidates, people=people))
+        request. With `forward_n`, the first so many forward candidates of a seed: others may be left from a time when
+        the spec asked for more."""
+        return cls(read_slots(store, candidates_of(store, generations, forward_n), people=people))
 
     @classmethod
     def of(cls, pairs: Iterable[Pair], reviews: Iterable[Review] = ()) -> Pool:
@@ -189,6 +200,13 @@ class Pool:
     def __len__(self) -> int:
         """The number of slots."""
         return len(self._slots.ids)
+
+    def __contains__(self, pair_id: str) -> bool:
+        """Whether the pair with this id stands in a slot."""
+        try:
+            return bytes.fromhex(pair_id) in self._slots.first
+        except ValueError:
+            return False
 
     # What steps say
 

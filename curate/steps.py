@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +24,7 @@ from curate.scorers import Score, Scorer
 from curate.scorers.choose import Chosen
 from curate.selection import ranked
 from curate.split import SPLITS, seed_split, split_of
-from schemas.errors import PairsmithError
+from schemas.errors import PairsmithError, UsageError
 from schemas.project import Project
 from schemas.records import Pair, Reason, Seed, Split, Verdict, content_id, identity
 from schemas.spec import SplitSettings
@@ -53,12 +54,20 @@ def named(step: Step, by: str, settings: Any = None, **counts: bool) -> Named:
 
 
 def id_of(step: Step) -> StepId:
-    """The name that `named` gives, else the function's qualified name and the hash of its source: an edit is another
-    step."""
+    """What `named` says, else the function's qualified name and the hash of its source: an edit is another step.
+
+    Raises UsageError for what has neither, such as an object, or a function that was typed into a shell.
+    """
     if isinstance(step, Named):
         return step.id
-    name = f"{step.__module__}.{step.__qualname__}"
-    source = hashlib.sha256(inspect.getsource(step).encode()).hexdigest()[:32]
+    try:
+        name = f"{step.__module__}.{step.__qualname__}"
+        source = hashlib.sha256(inspect.getsource(step).encode()).hexdigest()[:32]
+    except (AttributeError, OSError, TypeError):
+        raise UsageError(
+            f"a step has no name of its own, or no source that can be read: {step!r}.",
+            fix="Name it with `curate.steps.named(step, NAME, SETTINGS)`.",
+        ) from None
     return StepId(f"pool/{name}@1", source)
 
 
@@ -97,9 +106,14 @@ def scored(scorer: Scorer, by: str, settings: str) -> Named:
 
 
 async def _scores(scorer: Scorer, pairs: Sequence[Pair]) -> Sequence[Score]:
-    """The scores of a batch; if that crashes, of each pair alone."""
+    """The scores of a batch, a finite number or None for each; if that crashes, of each pair alone."""
     try:
-        return await scorer(pairs)
+        scores = await scorer(pairs)
+        if len(scores) != len(pairs):
+            raise ValueError(f"{len(scores)} scores came back for {len(pairs)} pairs")
+        if odd := next((s.value for s in scores if s.value is not None and not math.isfinite(s.value)), None):
+            raise ValueError(f"a score is {odd}")
+        return scores
     except PairsmithError:
         raise
     except Exception as error:  # whatever a scorer raises costs the row it is raised for

@@ -99,7 +99,7 @@ def set_keys(text: str, values: Mapping[str, Any], notes: Mapping[str, Sequence[
 
 def _override(raw: dict[str, Any], item: str) -> tuple[str, ...]:
     key, equals, value = item.partition("=")
-    keys = tuple(part.strip() for part in key.split("."))
+    keys = old_keys.renamed_path([part.strip() for part in key.split(".")])
     if not equals or not all(keys):
         raise SpecError(f"--set {item}: expected KEY=VALUE, such as --set train.epochs=2.")
     table: Any = raw

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,25 @@ def check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
     if version is not None and (path := sqlite_path(url)) is not None:
         _copy(path, path.with_name(f"{path.name}.before-{tables.SCHEMA_VERSION}"))
     upgrade_to(engine, "head")
+
+
+def is_writable(path: Path) -> bool:
+    """Whether this process may write a SQLite file, and the files that SQLite makes beside it even to read."""
+    return os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
+
+
+def copy_for_reading(path: Path, folder: Path) -> Path:
+    """A copy in `folder` of a SQLite file that cannot be written where it is, as it is now."""
+    copy = folder / path.name
+    try:
+        there = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
+        with contextlib.closing(there), contextlib.closing(sqlite3.connect(copy)) as new:
+            there.backup(new)
+    except sqlite3.OperationalError:  # nobody has it open, so that SQLite misses its files beside it
+        for end in ("", "-wal"):
+            if (part := path.with_name(path.name + end)).exists():
+                shutil.copyfile(part, folder / part.name)
+    return copy
 
 
 def _copy(path: Path, to: Path) -> None:

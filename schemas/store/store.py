@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -17,14 +18,23 @@ from typing import Any, TypeVar
 import orjson
 import sqlalchemy as sa
 
-from schemas.errors import PairsmithError, StoreError, UsageError
+from schemas.errors import PairsmithError, StoreBusy, StoreError, UsageError
 from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Usage, Verdict
 from schemas.reviews import Alias, Review, Routed
 from schemas.store import tables
 from schemas.store.failures import explained
-from schemas.store.lock import advisory_lock, file_lock
-from schemas.store.opening import check_version, engine_of, is_older, sqlite_file, sqlite_path, sqlite_url
+from schemas.store.lock import writer_lock
+from schemas.store.opening import (
+    check_version,
+    copy_for_reading,
+    engine_of,
+    is_older,
+    is_writable,
+    sqlite_file,
+    sqlite_path,
+    sqlite_url,
+)
 from schemas.store.writer import Writer
 
 R = TypeVar("R", bound=Record)
@@ -40,6 +50,15 @@ def under_alias(review: Review, aliases: Mapping[str, str]) -> Review:
     attributed = review.model_copy(update={"reviewer": person, "name": review.name or review.reviewer})
     attributed.__dict__["id"] = review.id  # where the cached id lies; an edit names the review by it
     return attributed
+
+
+def _upgrade_for_reader(engine: sa.Engine, url: str) -> None:
+    """Upgrade the store, because a reader needs the new tables too, unless a writer does it first."""
+    try:
+        Store.open(url).close()
+    except StoreBusy:
+        if is_older(engine):
+            raise
 
 
 class Store:
@@ -84,6 +103,7 @@ class Store:
         """Open the store, making it if `write`; one of an older schema is upgraded, which takes the writer's lock.
 
         A SQLite store of an older schema is copied first, to `FILE.before-` and the number of the schema that it gets.
+        One that cannot be written where it is, is read from a copy in a folder for temporary files.
 
         Raises StoreBusy (another writer), StoreFull, StoreError (unreachable, damaged, made by a newer pairsmith),
         MissingDependency (no PostgreSQL driver).
@@ -91,15 +111,17 @@ class Store:
         path = sqlite_path(url)
         if path is not None and not path.parent.is_dir():
             raise StoreError("the folder of the store does not exist.", where=str(path.parent), fix="Make it first.")
-        engine = engine_of(url)
         closing = contextlib.ExitStack()
-        closing.callback(engine.dispose)
         try:
+            if path is not None and not write and path.is_file() and not is_writable(path):
+                folder = closing.enter_context(tempfile.TemporaryDirectory(prefix="pairsmith-"))
+                url = sqlite_url(copy_for_reading(path, Path(folder)))
+            engine = engine_of(url)
+            closing.callback(engine.dispose)
             if write:
-                lock = file_lock(Path(f"{path}.lock"), url) if path else advisory_lock(engine, url)
-                closing.enter_context(lock)
+                closing.enter_context(writer_lock(path, engine, url))
             elif is_older(engine):
-                cls.open(url).close()  # a reader needs the new tables too
+                _upgrade_for_reader(engine, url)
             check_version(engine, url, upgrade=write)
             writer = None
             if write:

@@ -562,3 +562,14 @@ def test_keys_that_came_later_change_no_hash_of_a_spec_without_them(tmp_path):
     dumped = load(wrote(tmp_path)).spec.model_dump(mode="json")
     assert all("use" not in source for source in dumped["seeds"])
     assert "user" not in dumped["evaluate"]
+
+
+@pytest.mark.parametrize("old", ["simple", "enhanced"])
+def test_an_old_name_in_an_override_sets_the_new_key(tmp_path: Path, old: str) -> None:
+    """Also where the file says the new name: the override comes later and counts, as with any other key."""
+    text = FULL + '\n[[exemplars]]\ninput = "a fox"\noutput = "a red fox"\n'
+    now = {"simple": "input", "enhanced": "output"}[old]
+    spec = parse(text, tmp_path, [f"exemplars.0.{old}=an owl"]).spec
+    assert getattr(spec.exemplars[0], now) == "an owl"
+    text = text.replace("input =", "simple =").replace("output =", "enhanced =")
+    assert parse(text, tmp_path, [f"exemplars.0.{now}=an owl"]).spec.exemplars[0] == spec.exemplars[0]
