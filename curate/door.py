@@ -37,7 +37,7 @@ def curate(
         if isinstance(rows, Generation):
             kept = opened.enter_context(shared(rows.store))
             # The pool reads its texts when they are asked for, after the writer has been closed.
-            pool = Pool.read(reader(rows.store), rows.fingerprints, rows.seed_ids)
+            pool = Pool.read(reader(rows.store), rows.fingerprints, rows.seed_ids, forward_n=rows.forward_n)
         elif isinstance(rows, Pool):
             pool = rows
         else:

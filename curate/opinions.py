@@ -31,11 +31,11 @@ class Meanings:
         return np.array([ORDER.index(keep) for keep, _ in self.meanings], np.int8)
 
     def numbers(self, code: str) -> list[int]:
-        return [number for number, (_, own) in enumerate(self.meanings) if own == code]
+        return [number for number, (_, other) in enumerate(self.meanings) if other == code]
 
 
-class Said:
-    """What one step said: an opinion a slot, scores, and the reasons that are kept nowhere else."""
+class Opinions:
+    """The opinions of one step: an opinion a slot, scores, and the reasons that are kept nowhere else."""
 
     def __init__(self, slots: int) -> None:
         self.opinions: Any = np.zeros(slots, np.int32)
@@ -43,8 +43,8 @@ class Said:
         self.reasons: list[Reason | None] = []  # one a slot, or none at all
         self.flags: dict[int, tuple[str, ...]] = {}  # few
 
-    def copy(self) -> Said:
-        other = Said(0)
+    def copy(self) -> Opinions:
+        other = Opinions(0)
         other.opinions, other.scores = self.opinions.copy(), self.scores.copy()
         other.reasons, other.flags = self.reasons.copy(), self.flags.copy()
         return other

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from curate.opinions import FALSE, NONE, ORDER, TRUE, Meanings, Said
+from curate.opinions import FALSE, NONE, ORDER, TRUE, Meanings, Opinions
 from curate.review.decision import Decision
 from curate.slots import Slots, Source, in_memory, read_slots
 from schemas.errors import UsageError
@@ -37,8 +37,20 @@ def fold(keeps: Iterable[bool | None]) -> bool | None:
     return min(keeps, key=ORDER.index, default=True)
 
 
+def candidates_of(
+    store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Collection[str] | None = None
+) -> Iterator[Candidate]:
+    """What `Pool.read` reads, in the order of the pool."""
+    seeds = {seed.id for seed in store.seeds()} if seeds is None else seeds
+    for fingerprint in generations:
+        for candidate in store.each_candidate(fingerprint):
+            beyond = forward_n is not None and candidate.generator == "forward" and candidate.sample >= forward_n
+            if candidate.seed_id in seeds and not beyond:
+                yield candidate
+
+
 class StepId(NamedTuple):
-    """What a step is called and how it counts.
+    """The name of a step, and how it counts.
 
     `by` is the name of its verdicts and `settings` the hash of what shapes them. `per_row`: what it says of a row
     depends on that row alone, so it is kept and never asked twice. `final`: it is about other rows than the one judged,
@@ -72,7 +84,7 @@ class Row(NamedTuple):
 
     @property
     def by_people(self) -> bool:
-        """Whether people accepted it, as it was or with the text they gave it."""
+        """True if people accepted it, as it was or with the text they gave it."""
         return self.decision is not None and self.decision.verdict in ("accept", "edit")
 
     def verdict(self, keep: bool | None, why: str | Reason, score: float | None = None) -> Verdict:
@@ -84,25 +96,27 @@ class Row(NamedTuple):
 
 
 class Hearing:
-    """What one step says of a pool, as it comes. `pool` is the pool after what was added so far."""
+    """The verdicts of one step on a pool, as they come. `pool` is the pool after what was added so far."""
 
     def __init__(self, pool: Pool, step: StepId) -> None:
-        self._before, self._step, self._said = pool, step, pool._of(step).copy()
+        self._before, self._step, self._opinions_of = pool, step, pool._of(step).copy()
 
-    def add(self, verdicts: Iterable[Verdict], *, kept: bool = False) -> None:
-        """`kept`: the source keeps them, so their sentences need no memory."""
+    def add(self, verdicts: Iterable[Verdict], *, stored: bool = False) -> None:
+        """`stored`: the source keeps them, so their sentences need no memory."""
         slots, meanings = self._before._slots, self._before._meanings
         for verdict in verdicts:
             slot = slots.first[bytes.fromhex(verdict.pair_id)]
-            reason = None if kept else slots.one(verdict.reason)
-            self._said.add(slot, meanings.number(verdict), verdict.score, reason)
-            if verdict.flags and not kept:
-                self._said.flags[slot] = verdict.flags
+            reason = None if stored else slots.interned(verdict.reason)
+            self._opinions_of.add(slot, meanings.number(verdict), verdict.score, reason)
+            if verdict.flags and not stored:
+                self._opinions_of.flags[slot] = verdict.flags
 
     @property
     def pool(self) -> Pool:
         before = self._before
-        return Pool(before._slots, before._meanings, {**before._said, self._step: self._said}, before._known)
+        return Pool(
+            before._slots, before._meanings, {**before._opinions_of, self._step: self._opinions_of}, before._known
+        )
 
 
 class Pool:
@@ -112,21 +126,26 @@ class Pool:
         self,
         slots: Slots,
         meanings: Meanings | None = None,
-        said: Mapping[StepId, Said] | None = None,
-        known: Mapping[StepId, Said] | None = None,
+        opinions: Mapping[StepId, Opinions] | None = None,
+        known: Mapping[StepId, Opinions] | None = None,
     ) -> None:
         self._slots, self._meanings = slots, meanings or Meanings()
-        self._said, self._known = dict(said or {}), dict(known or {})
+        self._opinions_of, self._known = dict(opinions or {}), dict(known or {})
 
     @classmethod
     def read(
-        cls, store: Store, generations: Sequence[str], seeds: Collection[str] | None = None, *, people: bool = True
+        cls,
+        store: Store,
+        generations: Sequence[str],
+        seeds: Collection[str] | None = None,
+        *,
+        people: bool = True,
+        forward_n: int | None = None,
     ) -> Pool:
         """The candidates of `generations` (`Candidate.fingerprint`) of `seeds`, ids of the active ones if absent;
-        without what people said, on request."""
-        seeds = {seed.id for seed in store.seeds()} if seeds is None else seeds
-        candidates = (c for fingerprint in generations for c in store.each_candidate(fingerprint) if c.seed_id in seeds)
-        return cls(read_slots(store, candidates, people=people))
+        without what people said, on request. With `forward_n`, the first so many forward candidates of a seed: others
+        may be left from a time when the spec asked for more."""
+        return cls(read_slots(store, candidates_of(store, generations, forward_n, seeds), people=people))
 
     @classmethod
     def of(cls, pairs: Iterable[Pair], reviews: Iterable[Review] = ()) -> Pool:
@@ -150,7 +169,7 @@ class Pool:
 
     @property
     def steps(self) -> tuple[StepId, ...]:
-        return tuple(self._said)
+        return tuple(self._opinions_of)
 
     @property
     def edited(self) -> tuple[Pair, ...]:
@@ -162,8 +181,15 @@ class Pool:
         return self._slots.source
 
     def __len__(self) -> int:
-        """How many slots there are."""
+        """The number of slots."""
         return len(self._slots.ids)
+
+    def __contains__(self, pair_id: str) -> bool:
+        """Whether the pair with this id stands in a slot."""
+        try:
+            return bytes.fromhex(pair_id) in self._slots.first
+        except ValueError:
+            return False
 
     # What steps say
 
@@ -182,15 +208,15 @@ class Pool:
 
     def unjudged(self) -> Pool:
         """The same rows before any step spoke. What steps said of single rows is still known, and not asked again."""
-        known = {step: said for step, said in self._said.items() if step.per_row}
+        known = {step: opinions for step, opinions in self._opinions_of.items() if step.per_row}
         return Pool(self._slots, self._meanings, None, {**self._known, **known})
 
-    def _of(self, step: StepId) -> Said:
-        """What a step said here, or what the source knows of a step of single rows."""
-        if step in self._said:
-            return self._said[step]
+    def _of(self, step: StepId) -> Opinions:
+        """The opinions of a step here, or those that the source knows of a step of single rows."""
+        if step in self._opinions_of:
+            return self._opinions_of[step]
         if step not in self._known:
-            known = Said(len(self))
+            known = Opinions(len(self))
             for verdict in self.source.verdicts_of(step.by, step.settings) if step.per_row else ():
                 slot = self._slots.first.get(bytes.fromhex(verdict.pair_id))
                 if slot is not None:
@@ -215,10 +241,10 @@ class Pool:
         slots, keeps = self._slots, self._meanings.keeps()
         keep, by = slots.people.copy(), np.full(len(self), -1, np.int16)
         decided = keep != TRUE  # by people against it; they come first
-        for number, (step, said) in enumerate(self._said.items()):
-            now = keeps[said.opinions]
+        for number, (step, spoken) in enumerate(self._opinions_of.items()):
+            now = keeps[spoken.opinions]
             if not step.final:
-                now[slots.accepted & (said.opinions != 0)] = TRUE
+                now[slots.accepted & (spoken.opinions != 0)] = TRUE
             worse = (now < keep) & ~decided
             by[worse], keep[worse] = number, now[worse]
         keep, by = keep[slots.owner], by[slots.owner]
@@ -245,7 +271,7 @@ class Pool:
         yield from self._stream(crashed, (*self.steps, step))
 
     def count_unsettled(self, step: StepId, *, accepted: bool = False) -> int:
-        """How many rows `unsettled` gives."""
+        """The number of rows that `unsettled` gives."""
         return sum(len(slots) for slots in self._unsettled(step, accepted=accepted))
 
     def _unsettled(self, step: StepId, *, accepted: bool) -> tuple[Any, Any]:
@@ -277,7 +303,11 @@ class Pool:
                     yield Row(candidate, None, step=GENERATE, reason=candidate.failure)
                     continue
                 row = self._row(slot, texts[id_.hex()])
-                yield row if known is None else self._told(slot, row, known.get(id_.hex(), ()), steps or self.steps)
+                yield (
+                    row
+                    if known is None
+                    else self._with_verdicts(slot, row, known.get(id_.hex(), ()), steps or self.steps)
+                )
 
     def _row(self, slot: int, pair: Pair) -> Row:
         candidate = self._slots.candidate(slot)
@@ -289,13 +319,13 @@ class Pool:
             candidate, pair, (), reviews, decision, self._score(owner), False if keep and owner != slot else keep
         )
 
-    def _told(self, slot: int, row: Row, known: Sequence[Verdict], steps: Sequence[StepId]) -> Row:
+    def _with_verdicts(self, slot: int, row: Row, known: Sequence[Verdict], steps: Sequence[StepId]) -> Row:
         """The row with its verdicts and the reason why it is not kept."""
         assert row.pair is not None
-        owner, kept = int(self._slots.owner[slot]), {(v.by, v.fingerprint): v for v in known}
+        owner, stored = int(self._slots.owner[slot]), {(v.by, v.fingerprint): v for v in known}
         pair_id = row.pair.id
-        found = (self._verdict(step, owner, pair_id) or kept.get((step.by, step.settings)) for step in steps)
-        row = row._replace(verdicts=tuple(verdict for verdict in found if verdict))
+        verdicts = (self._verdict(step, owner, pair_id) or stored.get((step.by, step.settings)) for step in steps)
+        row = row._replace(verdicts=tuple(verdict for verdict in verdicts if verdict))
         if row.keep:
             return row
         if self._keep[slot] == TRUE:
@@ -305,20 +335,20 @@ class Pool:
         return row._replace(step=step, reason=why)
 
     def _verdict(self, step: StepId, slot: int, pair_id: str) -> Verdict | None:
-        """What a step said that the source does not keep."""
-        said = self._said.get(step) or self._known.get(step)
-        reason = said.reasons[slot] if said and said.reasons else None
-        if said is None or reason is None:
+        """The verdict of a step that the source does not keep."""
+        spoken = self._opinions_of.get(step) or self._known.get(step)
+        reason = spoken.reasons[slot] if spoken and spoken.reasons else None
+        if spoken is None or reason is None:
             return None
-        keep, _ = self._meanings.meanings[said.opinions[slot]]
-        score = None if np.isnan(said.scores[slot]) else float(said.scores[slot])
-        flags = said.flags.get(slot, ())
+        keep, _ = self._meanings.meanings[spoken.opinions[slot]]
+        score = None if np.isnan(spoken.scores[slot]) else float(spoken.scores[slot])
+        flags = spoken.flags.get(slot, ())
         return Verdict(
             pair_id=pair_id, by=step.by, fingerprint=step.settings, keep=keep, score=score, reason=reason, flags=flags
         )
 
     def _score(self, slot: int) -> float | None:
-        scores = [said.scores[slot] for step, said in self._said.items() if step.scores]
+        scores = [spoken.scores[slot] for step, spoken in self._opinions_of.items() if step.scores]
         return float(scores[-1]) if scores and not np.isnan(scores[-1]) else None
 
     def _why(self, slot: int, row: Row) -> tuple[str, Reason]:
@@ -334,7 +364,7 @@ class Pool:
 
     @property
     def counts(self) -> Counts:
-        """The conservation sum over all slots."""
+        """The rows by state, over all slots."""
         states = Counter(self._states())
         return Counts(rows_in=len(self), **states)
 
@@ -348,11 +378,11 @@ class Pool:
     def reasons(self) -> dict[str, int]:
         """Code -> how many rows it keeps out, most frequent first; they sum to what is not accepted."""
         codes: Counter[str] = Counter(reason.code for reason in self._slots.failures.values())
-        said = list(self._said.values())
+        spoken = list(self._opinions_of.values())
         for slot in np.flatnonzero((self._keep == FALSE) | (self._keep == NONE)):
             owner, by = int(self._slots.owner[slot]), int(self._by[slot])
             if by >= 0:
-                codes[self._meanings.meanings[said[by].opinions[owner]][1]] += 1
+                codes[self._meanings.meanings[spoken[by].opinions[owner]][1]] += 1
             else:
                 decision = self._slots.reviewed[owner].decision
                 codes["review" if self._keep[slot] == FALSE else decision.why.code] += 1
@@ -363,14 +393,14 @@ class Pool:
     def tally(self) -> dict[str, dict[str, int]]:
         """Step -> how many pairs it kept, rejected, could not judge; those it is silent about are in none."""
         keeps, tally = self._meanings.keeps(), {}
-        for step, said in self._said.items():
-            spoken = keeps[said.opinions[said.opinions != 0]]
+        for step, opinions in self._opinions_of.items():
+            judged = keeps[opinions.opinions[opinions.opinions != 0]]
             names = (("kept", TRUE), ("rejected", FALSE), ("waiting", NONE))
-            tally[step.by] = {name: int(np.sum(spoken == keep)) for name, keep in names}
+            tally[step.by] = {name: int(np.sum(judged == keep)) for name, keep in names}
         return tally
 
     def decisions(self) -> list[Decision]:
-        """What people decided, a decision for every pair that they have decided about."""
+        """The decisions of people, one for every pair that they have decided about."""
         return [reviewed.decision for reviewed in self._slots.reviewed.values()]
 
     def to_dataset(self) -> Any:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pairsmith import loop, plan, teachers
+from pairsmith import pipeline, plan, teachers
 from pairsmith.outcome import (
     Came,
     CurateOutcome,
@@ -110,9 +110,9 @@ class Project:
                 outcome: Outcome = stage(name).run(opened, store, progress=shown, say=self._say)
                 return outcome
 
-            return loop.run(opened, store, do, self._say)
+            return pipeline.run(opened, store, do, self._say)
 
-    def status(self) -> tuple[plan.Step, ...]:
+    def status(self) -> tuple[plan.PlannedStage, ...]:
         """The stages, whether each is done, and why not."""
         opened = self.settings
         url = Store.url_for(opened)
@@ -123,7 +123,8 @@ class Project:
         from curate.pool import Pool
 
         opened = self.settings
-        return Pool.read(self._made(opened), teachers.scopes_of(opened, self._say))
+        n = opened.spec.generate.forward.n
+        return Pool.read(self._made(opened), teachers.scopes_of(opened, self._say), forward_n=n)
 
     def rows(self, state: str | None = None, reason: str | None = None) -> Iterator[RowState]:
         """What the last curation decided of each row in `state` (accepted, rejected, waiting, failed), or kept out for

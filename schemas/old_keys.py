@@ -16,6 +16,7 @@ KEYS: tuple[tuple[str, str], ...] = (
 VALUES: tuple[tuple[str, str, str], ...] = (
     ("seeds.*.kind", "simple", "input"),
     ("seeds.*.kind", "enhanced", "output"),
+    ("curate.score.model", "relevance", "pmi"),
 )
 
 
@@ -38,6 +39,16 @@ def renamed(raw: dict[str, Any]) -> list[str]:
                 table[key] = new
                 sentences[f'\'{_shown(path)} = "{old}"\' is written "{new}" now; the old word still works.'] = None
     return list(sentences)
+
+
+def renamed_path(keys: Sequence[str]) -> tuple[str, ...]:
+    """The dotted path of a key, with old names in it as they are called now."""
+    now = list(keys)
+    for path, new in KEYS:
+        parts = path.split(".")
+        if len(keys) >= len(parts) and all(part in ("*", own) for part, own in zip(parts, keys, strict=False)):
+            now[len(parts) - 1] = new
+    return tuple(now)
 
 
 def _shown(path: str) -> str:

@@ -27,13 +27,15 @@ _SOURCE = "python"
 class Generation:
     """What `generate` made, as the store holds it: slots of `seed_ids` under `fingerprints`.
 
-    `counts` are slots: what failed, and what waits for curation. `reasons` counts failures by their code. `pairs_made`
+    `forward_n` is how many forward candidates of a seed count, if one number was asked for: an earlier run may have
+    made more. `counts` are slots: what failed, and what waits for curation. `reasons` counts failures by their code. `pairs_made`
     are new, `pairs_kept` were there. `usage`, `usd` and `calls_sent` are of this call of `generate`.
     """
 
     store: str
     fingerprints: tuple[str, ...]
     seed_ids: frozenset[str]
+    forward_n: int | None
     counts: Counts
     reasons: Mapping[str, int]
     pairs_made: int
@@ -82,6 +84,7 @@ def generate(
     """
     ways = [_generator(one) for one in generators]
     records = _seeds(seeds, ways)
+    forward_n = {way.samples for way in ways if way.name == "forward"}
     ledgers = list({id(way.ledger): way.ledger for way in ways if way.ledger is not None}.values())
     used = {ledger.store.url for ledger in ledgers} | ({url_of(store)} if store is not None else set())
     if len(used) > 1:
@@ -98,6 +101,7 @@ def generate(
         kept.url,
         tuple(way.fingerprint for way in ways),
         frozenset(seed.id for seed in records),
+        forward_n.pop() if len(forward_n) == 1 else None,
         result.counts,
         dict(result.reasons),
         result.pairs_made,

@@ -39,7 +39,8 @@ class Pool:
 
 def read_pool(project: Project, store: Store, fingerprints: Sequence[str]) -> Pool:
     """The candidates of the generation scopes `scopes` whose seeds are active, as the gates judged them."""
-    judged = judged_pool.Pool.read(store, fingerprints, people=False)
+    forward_n = project.spec.generate.forward.n
+    judged = judged_pool.Pool.read(store, fingerprints, people=False, forward_n=forward_n)
     gates = [each(gate).id for gate in gates_for(project.spec.task, project.spec.curate.gates, project.folder)]
     for gate in gates:
         judged = judged.judged_by(gate, ())

@@ -31,7 +31,7 @@ from curate.review.pool import Pool, read_pool
 from curate.review.pull import PullResult, pull
 from curate.review.push import ADJUDICATION, SHARED, push, queue_name, route
 from curate.review.queues import Argilla
-from curate.split import PARTS
+from curate.split import SPLITS
 from schemas.project import Project
 from schemas.records import Candidate, Edited, Json, Pair, Seed, Verdict
 from schemas.spec_file import load
@@ -273,7 +273,7 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
         settled=settled,
         left=len(disagreements(store.reviews(), pool.pairs.values())),
         result=result,
-        dataset={row["pair_id"]: row for part in PARTS for row in rows(folder, part)},
+        dataset={row["pair_id"]: row for split in SPLITS for row in rows(folder, split)},
         provenance={row["pair_id"]: row for row in manifest["rows"]},
         seconds={after: marks[after] - marks[before] for before, after in pairwise(steps)},
     )
@@ -369,7 +369,7 @@ def test_the_dataset_tells_who_said_what(played: Played) -> None:
 def test_nothing_disappears(played: Played) -> None:
     """Every candidate is accepted or rejected, each rejection has a reason, and no row waits any more."""
     counts = played.result.counts
-    assert counts.conserved
+    assert counts.adds_up
     assert (counts.rows_in, counts.waiting, counts.failed) == (4 * INPUTS, 0, 0)
     assert counts.accepted == len(played.dataset) == len(played.provenance)
     by_people = sum((said := played.outcome(id_)) is not None and said.verdict == "reject" for id_ in played.plan)
