@@ -28,8 +28,8 @@ class Generation:
     """What `generate` made, as the store holds it: slots of `seed_ids` under `fingerprints`.
 
     `forward_n` is how many forward candidates of a seed count, if one number was asked for: an earlier run may have
-    made more. `counts` are slots: what failed, and what waits for curation. `reasons` counts failures by their code. `pairs_made`
-    are new, `pairs_kept` were there. `usage`, `usd` and `calls_sent` are of this call of `generate`.
+    made more. `counts` are slots: what failed, and what waits for curation. `reasons` counts failures by their code.
+    `pairs_made` are new, `pairs_kept` were there. `usage`, `usd` and `calls_sent` are of this call of `generate`.
     """
 
     store: str

@@ -45,7 +45,7 @@ def test_the_stages_run_without_a_screen(tmp_path: Path, capfd: pytest.CaptureFi
         assert (made.pairs_made, made.counts.rows_in) == (4, 4)
         assert project.generate().pairs_kept == 4
         curated = project.curate()
-        assert curated.counts.conserved
+        assert curated.counts.adds_up
         assert {row.state for row in project.rows(state="accepted")} <= {"accepted"}
         assert len(list(project.rows())) == 4
         assert curate(project.pool(), [*gates(), best(1)], progress=False).counts.accepted == 2
