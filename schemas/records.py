@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -341,23 +341,6 @@ class Candidate(Record):
         if (self.pair_id is None) == (self.failure is None):
             raise ValueError("a candidate has either a pair or a failure")
         return self
-
-
-class Slot(NamedTuple):
-    """Where a candidate stands: sample `sample` of a seed under one generation."""
-
-    fingerprint: str
-    seed_id: str
-    generator: Literal["forward", "backward"]
-    sample: int
-
-    def filled(self, pair: Pair) -> Candidate:
-        """The slot with its pair."""
-        return Candidate(**self._asdict(), pair_id=pair.id)
-
-    def failed(self, reason: Reason) -> Candidate:
-        """The slot for which no pair came."""
-        return Candidate(**self._asdict(), failure=reason)
 
 
 State = Literal["accepted", "rejected", "waiting", "failed"]

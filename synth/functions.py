@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 
 from schemas.errors import PairsmithError
 from schemas.functions import Identity, identity_of
-from schemas.records import Generated, Pair, Reason, Sampling, Seed, Slot, content_id
-from synth.generators import Name, Outcome
+from schemas.records import Generated, Pair, Reason, Sampling, Seed, content_id
+from synth.generators import Name, Outcome, Slot
 
 
 class Function:

@@ -16,13 +16,30 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 from prompts import OLD_NAMES, Prompt, load
 from schemas.errors import PromptError
 from schemas.project import Project
-from schemas.records import Candidate, Generated, Messages, Pair, Reason, Sampling, Seed, Slot, content_id, identity
+from schemas.records import Candidate, Generated, Messages, Pair, Reason, Sampling, Seed, content_id, identity
 from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, TaskSettings, TeacherSettings, given
 from synth.answers import clean
 from synth.ledger import Completion, FailedSample, Ledger
 
 Name = Literal["forward", "backward"]
 _TASK, _FORWARD, _BACKWARD = TaskSettings.model_fields, ForwardSettings(), BackwardSettings()
+
+
+class Slot(NamedTuple):
+    """Where a candidate stands: sample `sample` of a seed under one generation."""
+
+    fingerprint: str
+    seed_id: str
+    generator: Name
+    sample: int
+
+    def filled(self, pair: Pair) -> Candidate:
+        """The slot with its pair."""
+        return Candidate(**self._asdict(), pair_id=pair.id)
+
+    def failed(self, reason: Reason) -> Candidate:
+        """The slot for which no pair came."""
+        return Candidate(**self._asdict(), failure=reason)
 
 
 class Outcome(NamedTuple):
