@@ -74,7 +74,7 @@ def test_a_verdict_on_a_pair_of_another_pool_is_refused(tmp_path: Path, stranger
 
 def test_a_step_without_a_name_says_how_to_name_it() -> None:
     """An object or a partial function is no traceback."""
-    with pytest.raises(UsageError, match=r"curate\.steps\.named"):
+    with pytest.raises(UsageError, match=r"named\(function"):
         run(functools.partial(holding("text")))
 
 
