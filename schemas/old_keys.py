@@ -12,6 +12,11 @@ from typing import Any
 KEYS: tuple[tuple[str, str], ...] = (
     ("exemplars.*.simple", "input"),
     ("exemplars.*.enhanced", "output"),
+    ("review.half_width", "margin_of_error"),
+    ("review.shares.certify", "estimation"),
+    ("review.shares.fit", "calibration"),
+    ("review.shares.disagree", "disagreement"),
+    ("review.shares.border", "margin"),
 )
 VALUES: tuple[tuple[str, str, str], ...] = (
     ("seeds.*.kind", "simple", "input"),
@@ -38,6 +43,14 @@ def renamed(raw: dict[str, Any]) -> list[str]:
                 table[key] = new
                 sentences[f'\'{_shown(path)} = "{old}"\' is written "{new}" now; the old word still works.'] = None
     return list(sentences)
+
+
+def current(key: str) -> str:
+    """The name that a dotted key has now. Receipts and `--set` may hold the old one."""
+    for path, new in KEYS:
+        if "*" not in path and (key == path or key.startswith(f"{path}.")):
+            return f"{path.rpartition('.')[0]}.{new}{key.removeprefix(path)}"
+    return key
 
 
 def _shown(path: str) -> str:

@@ -15,11 +15,11 @@ import sys
 import time
 from typing import NamedTuple
 
-from curate.review.estimate import accept_share
-from curate.review.router import RouterRow, divide, draw, frames
-from curate.review.shares import strata
+from curate.review.acceptance import strata
+from curate.review.estimate import acceptance_rate
+from curate.review.sampling import SamplingRow, divide, draw, frames
 from schemas.records import content_id
-from schemas.reviews import RoutingReason
+from schemas.reviews import SamplingReason
 from schemas.spec import ReviewShares
 
 
@@ -32,15 +32,15 @@ class Setting(NamedTuple):
     accepted: float
     good_accepted: float
     good_rest: float
-    shares: ReviewShares
+    acceptance_rates: ReviewShares
     batch: int
     batches: int
     stop_at: float
 
 
-ONLY_RANDOM = ReviewShares(certify=1.0, fit=0, audit_accepted=0, audit_rejected=0, disagree=0, border=0)
-MUCH_AUDIT = ReviewShares(certify=0.3, fit=0, audit_accepted=0.4, audit_rejected=0.3, disagree=0, border=0)
-MUCH_ACTIVE = ReviewShares(certify=0.4, fit=0.1, audit_accepted=0, audit_rejected=0.1, disagree=0.2, border=0.2)
+ONLY_RANDOM = ReviewShares(certify=1.0, fit=0, audit_accepted=0, audit_rejected=0, disagree=0, margin=0)
+MUCH_AUDIT = ReviewShares(certify=0.3, fit=0, audit_accepted=0.4, audit_rejected=0.3, disagree=0, margin=0)
+MUCH_ACTIVE = ReviewShares(certify=0.4, fit=0.1, audit_accepted=0, audit_rejected=0.1, disagree=0.2, margin=0.2)
 SETTINGS = (
     Setting("random only, 20 rows, share near 1", 400, 0.5, 0.98, 0.94, ONLY_RANDOM, 20, 1, 0),
     Setting("default shares, 100 rows", 800, 0.4, 0.9, 0.5, ReviewShares(), 50, 2, 0),
@@ -49,7 +49,7 @@ SETTINGS = (
 )
 
 
-def population(setting: Setting) -> tuple[list[RouterRow], dict[str, bool]]:
+def population(setting: Setting) -> tuple[list[SamplingRow], dict[str, bool]]:
     """Rows with fixed verdicts. What is near the border or disagreed upon is worse than the rest, so an estimate that
     took actively chosen rows for random ones would miss."""
     chance = random.Random(setting.name)
@@ -57,31 +57,31 @@ def population(setting: Setting) -> tuple[list[RouterRow], dict[str, bool]]:
     for number in range(setting.rows):
         id_ = content_id("row", [setting.name, number])
         accepted = number < setting.accepted * setting.rows
-        border, disagreement = chance.random(), chance.random()
+        margin, disagreement = chance.random(), chance.random()
         rate = setting.good_accepted if accepted else setting.good_rest
-        hard = border < 0.1 or disagreement > 0.9
+        hard = margin < 0.1 or disagreement > 0.9
         good[id_] = chance.random() < (rate * 0.6 if hard else rate)
-        rows.append(RouterRow(id_, True, accepted, None, disagreement, border))
+        rows.append(SamplingRow(id_, True, accepted, None, disagreement, margin))
     return rows, good
 
 
-def run(setting: Setting, rows: list[RouterRow], good: dict[str, bool], seed: int) -> tuple[bool, float, float, int]:
+def run(setting: Setting, rows: list[SamplingRow], good: dict[str, bool], seed: int) -> tuple[bool, float, float, int]:
     """(covered, half width, estimate, rows shown) of one review."""
     of = frames(rows, seed)
-    routed: dict[RoutingReason, set[str]] = {}
+    sampled: dict[SamplingReason, set[str]] = {}
     told: dict[str, bool] = {}
     share = None
     for _ in range(setting.batches):
-        for drawn in draw(of, divide(setting.batch, setting.shares, of), seed, routed):
+        for drawn in draw(of, divide(setting.batch, setting.rates, of), seed, sampled):
             told[drawn.pair_id] = good[drawn.pair_id]
             for reason, _log in drawn.draws:
-                routed.setdefault(reason, set()).add(drawn.pair_id)
-        share = accept_share(strata(rows, routed, told, seed))
-        if share and share.half_width <= setting.stop_at:
+                sampled.setdefault(reason, set()).add(drawn.pair_id)
+        share = acceptance_rate(strata(rows, sampled, told, seed))
+        if share and share.margin_of_error <= setting.stop_at:
             break
     assert share is not None
     truth = statistics.fmean(good.values())
-    return share.low - 1e-9 <= truth <= share.high + 1e-9, share.half_width, share.value, len(told)
+    return share.low - 1e-9 <= truth <= share.high + 1e-9, share.margin_of_error, share.value, len(told)
 
 
 def measure(setting: Setting, runs: int) -> dict[str, object]:

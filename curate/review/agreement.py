@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from curate.review.decision import standing
-from curate.review.people import display_names
+from curate.review.answers import current_answers, display_names
 from schemas.reviews import Review
 
 _RESAMPLES = 2_000
@@ -44,7 +43,7 @@ def agreement(reviews: Mapping[str, Sequence[Review]], *, simulated: bool = Fals
     not one of them)."""
     names = display_names(reviews)
     answers = {
-        id_: {names[r.reviewer]: r for r in standing(own, simulated=simulated) if r.role == "annotator"}
+        id_: {names[r.reviewer]: r for r in current_answers(own, simulated=simulated) if r.role == "annotator"}
         for id_, own in reviews.items()
     }
     shared = {id_: by for id_, by in sorted(answers.items()) if len(by) > 1}

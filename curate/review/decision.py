@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from curate.review.answers import current_answers
 from schemas.records import Edited, Pair, Reason
 from schemas.reviews import Review
 
@@ -19,19 +20,6 @@ class Decision:
     verdict: Literal["accept", "edit", "reject", "undecided"]
     review: Review
     why: Reason
-
-
-def standing(reviews: Iterable[Review], *, simulated: bool = False) -> list[Review]:
-    """The latest answer of every reviewer in every role, without what was withdrawn, oldest first. `reviews` are in the
-    order in which they came, as the store tells them: the clocks of two machines are not compared.
-
-    Simulated answers are left out, or are the only ones told (`simulated=True`): the two never mix.
-    """
-    latest: dict[tuple[str, str], Review] = {}
-    for review in reviews:
-        if review.simulated is simulated:
-            latest[review.role, review.reviewer] = review
-    return sorted((r for r in latest.values() if r.decision != "withdrawn"), key=lambda r: (r.at, r.reviewer))
 
 
 def decide(reviews: Iterable[Review], pair: Pair, *, simulated: bool = False) -> Decision | None:
@@ -68,7 +56,7 @@ def answers_given(reviews: Sequence[Review]) -> float:
 
 def _by_role(own: Sequence[Review], simulated: bool) -> tuple[list[Review], list[Review], list[Review]]:
     """The standing answers of annotators, of adjudicators, and in the adjudicators' queue of parties to the dispute."""
-    answers = standing(own, simulated=simulated)
+    answers = current_answers(own, simulated=simulated)
     annotators = {review.reviewer for review in own if review.role == "annotator"}
     parties = annotators if len(annotators) > 1 else set()
     final = [review for review in answers if review.role == "adjudicator"]

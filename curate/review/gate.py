@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from curate.review.decision import standing
-from curate.review.estimate import Advice, Share, rows_until
+from curate.review.answers import current_answers
+from curate.review.estimate import Advice, Estimate, rows_until
 from schemas.records import Pair
 from schemas.reviews import Review
 
@@ -36,7 +36,7 @@ class Gate:
     missing: int | None = None
 
 
-def gate_of(accepted: Share | None, tightness: Advice | None, at_least: float, left: int, answers: int) -> Gate:
+def gate_of(accepted: Estimate | None, tightness: Advice | None, at_least: float, left: int, answers: int) -> Gate:
     """`accepted` is the accept share of what the programs accept, `tightness` the advice on the interval of all that
     passed the gates; `left` more of the rows that the programs accept can be asked about, and `answers` were given so
     far."""
@@ -75,5 +75,5 @@ def objections(pairs: Mapping[str, Pair], reviews: Mapping[str, Sequence[Review]
 
 
 def _reasons(reviews: Iterable[Review]) -> set[str]:
-    against = [review for review in standing(reviews) if review.decision in ("reject", "edit")]
+    against = [review for review in current_answers(reviews) if review.decision in ("reject", "edit")]
     return {reason for review in against for reason in (review.reasons or (UNEXPLAINED,))}

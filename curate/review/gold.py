@@ -11,9 +11,8 @@ from pathlib import Path
 
 import orjson
 
-from curate.review.decision import standing
+from curate.review.answers import current_answers, display_names
 from curate.review.estimate import binomial
-from curate.review.people import display_names
 from schemas.errors import InputError
 from schemas.project import Project
 from schemas.records import Imported, Pair, content_id
@@ -94,7 +93,7 @@ def accuracies(
     """Every annotator's accuracy on the gold items answered, by name. An edit counts as such, whatever its text."""
     told: dict[str, list[bool]] = {}
     for item in items:
-        for review in standing(reviews.get(item.pair.id, ()), simulated=simulated):
+        for review in current_answers(reviews.get(item.pair.id, ()), simulated=simulated):
             told.setdefault(review.reviewer, []).append(review.decision == item.verdict)
     names = display_names(reviews)
     return [

@@ -12,7 +12,7 @@ from pairsmith.session import Session, on_project
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from curate.review.server import ServerStatus
+    from curate.argilla.server import ServerStatus
     from pairsmith.outcome import PullOutcome
 
 
@@ -50,8 +50,8 @@ def up(session: Session, port: int, host: str, database_url: str | None, redis_u
     The first time it makes an environment for it (1 to 3 minutes, 0.6 GB). It needs neither Docker nor Elasticsearch
     and goes on in the background until `pairsmith review down`. One server serves all your projects.
     """
-    from curate.review.children import OWNER
-    from curate.review.server import up as start
+    from curate.argilla.launch import OWNER
+    from curate.argilla.server import up as start
     from pairsmith.screen import facts
 
     with session.progress() as progress:
@@ -141,7 +141,7 @@ def pull(session: Session, watch: bool, every: float) -> None:
 @on_project
 def status(session: Session) -> None:
     """What runs, and where the review of this project stands: decided rows, the accept share, how far people agree."""
-    from curate.review.server import status as look
+    from curate.argilla.server import status as look
 
     server = look()
     data: dict[str, Any] = {"command": "review status", "server": _server_json(server)}
@@ -152,7 +152,7 @@ def status(session: Session) -> None:
     if (session.folder / SPEC_NAME).exists():
         project = session.project()
         if Store.exists(Store.url_for(project)):
-            from pairsmith.review_standing import read, shown
+            from pairsmith.review_status import read, shown
 
             with session.store(project, write=False) as store:
                 told = read(project, store, session.say)
@@ -169,7 +169,7 @@ def logs(session: Session, lines: int) -> None:
     from rich.rule import Rule
     from rich.text import Text
 
-    from curate.review.server import logs as read
+    from curate.argilla.server import logs as read
 
     found = read(lines=lines)
     parts: list[RenderableType] = []
@@ -182,7 +182,7 @@ def logs(session: Session, lines: int) -> None:
 @on_project
 def down(session: Session) -> None:
     """Stop the server, its worker and its Redis; the data stay."""
-    from curate.review.server import down as stop
+    from curate.argilla.server import down as stop
 
     stopped = stop()
     said = "stopped; the data stay, and `pairsmith review up` starts it again" if stopped else "no server was running"
@@ -205,7 +205,7 @@ def _server_json(server: ServerStatus) -> dict[str, Any]:
 def _server_screen(server: ServerStatus) -> RenderableType:
     import time
 
-    from curate.review.children import OWNER
+    from curate.argilla.launch import OWNER
     from pairsmith.progress import clock
     from pairsmith.screen import facts
 

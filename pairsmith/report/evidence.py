@@ -79,7 +79,7 @@ class Step:
 @dataclass(frozen=True)
 class Reviews:
     """What people decided, and what a program that plays a person did. `standing` is where the review stood when a
-    command last looked (`curate.review.standing.as_json`), `switched_off` whether the spec has it off now."""
+    command last looked (`curate.review.status.as_json`), `switched_off` whether the spec has it off now."""
 
     decisions: int = 0
     pairs: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import NamedTuple
 
-from curate.review.standing import in_words
+from curate.review.status import in_words
 from pairsmith.report import proof
 from pairsmith.report.charts import Part
 from pairsmith.report.evidence import Distribution, Evidence, Reviews, Scorer

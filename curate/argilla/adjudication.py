@@ -1,0 +1,77 @@
+"""Disagreements side by side, and the second task that settles them.
+
+A row waits while no verdict has more than half of its annotators, or an edit was asked for without a text. In the queue
+of adjudication one person sees what each of them said; that answer is final (`curate.review.decision`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from curate.argilla.client import Argilla
+from curate.argilla.push import (
+    ADJUDICATION,
+    PushResult,
+    base_name,
+    conversations,
+    open_queue,
+    queue_name,
+    reasons_of,
+    send,
+)
+from curate.argilla.task import record
+from curate.review.answers import current_answers
+from curate.review.decision import decide
+from curate.review.population import Population
+from schemas.progress import Progress
+from schemas.project import Project
+from schemas.records import Json, Pair, Reason
+from schemas.reviews import Review
+from schemas.store import Store
+
+
+class Disagreement(NamedTuple):
+    """A pair that waits, with the answers that stand, oldest first."""
+
+    pair: Pair
+    answers: tuple[Review, ...]
+    why: Reason
+
+
+def disagreements(
+    reviews: Mapping[str, Sequence[Review]], pairs: Iterable[Pair], *, simulated: bool = False
+) -> list[Disagreement]:
+    """The pairs that wait for an adjudicator, in the order given."""
+    found = []
+    for pair in pairs:
+        own = reviews.get(pair.id, ())
+        decision = decide(own, pair, simulated=simulated)
+        if decision and decision.verdict == "undecided":
+            found.append(Disagreement(pair, tuple(current_answers(own, simulated=simulated)), decision.why))
+    return found
+
+
+def push_adjudication(
+    project: Project, store: Store, population: Population, argilla: Argilla, progress: Progress | None = None
+) -> PushResult:
+    """Send every disagreement that is not there yet to the queue of adjudication, with what the annotators said."""
+    waiting = {found.pair.id: found for found in disagreements(store.reviews(), population.pairs.values())}
+    if not waiting:
+        return PushResult(0, 0, 0, ())
+    sampled, messages_by_seed = store.sampled(), conversations(store)
+    by_queue: dict[str, list[Pair]] = {}
+    for id_, found in waiting.items():
+        base = base_name(sampled[id_][0]) if id_ in sampled else queue_name(project)
+        by_queue.setdefault(base + ADJUDICATION, []).append(found.pair)
+
+    def row(pair: Pair) -> Json:
+        why, messages = reasons_of(sampled.get(pair.id, ())), messages_by_seed.get(pair.seed_id, ())
+        return record(project, population, pair, why, None, messages=messages, answers=waiting[pair.id].answers)
+
+    sent = there = 0
+    for name, pairs in sorted(by_queue.items()):
+        queue = open_queue(project, population, argilla, name, conversation=bool(messages_by_seed))
+        new, old = send(argilla, queue, pairs, row, progress)
+        sent, there = sent + new, there + old
+    return PushResult(sent, there, 0, tuple(sorted(by_queue)))

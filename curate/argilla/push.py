@@ -1,0 +1,212 @@
+"""Sending rows to review: drawing the next batch, and filling Argilla's queues with what is not there yet.
+
+Two steps, each safe to repeat: `route` decides and makes the decision durable; `push` sends what was routed. A record's
+external id is the pair's id, and Argilla matches records by it, so a batch whose answer was lost is never doubled.
+What is on the server already is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from curate.argilla.client import Argilla, Queue
+from curate.argilla.task import bad_examples, guidelines, record, settings
+from curate.review.decision import answers_given, decide
+from curate.review.gold import read_gold
+from curate.review.population import Population
+from curate.review.sampling import REASONS, divide, draw, frames, permanent_random_number, sampled_ids
+from curate.review.status import review_status
+from schemas.errors import ReviewError
+from schemas.failpoints import failpoint
+from schemas.progress import Progress
+from schemas.project import Project
+from schemas.records import Json, Message, Pair
+from schemas.reviews import Review, Sampled, SamplingReason
+from schemas.store import Store
+
+SHARED, ADJUDICATION = "-shared", "-adjudication"
+_BULK = 50
+_GOLD_SHARE = 0.1  # of a batch
+
+
+def queue_name(project: Project) -> str:
+    """The name of the queue; `-shared` (rows that several people answer) and `-adjudication` hang on it."""
+    return project.spec.review.dataset or project.spec.task.name
+
+
+def draw_batch(project: Project, store: Store, population: Population, *, more: bool = False) -> list[Sampled]:
+    """Draw what is missing to a batch, once half of the last one is decided, and make the draw durable. Nothing is
+    drawn once people have said enough, or reject the set, unless `more`.
+    """
+    spec, now_ = project.spec.review, review_status(project, store, population)
+    if now_.gate.state != "asking" and not more:
+        return []
+    wanted = spec.batch - now_.waiting
+    if wanted < spec.batch / 2:
+        return []
+    sampled = store.sampled()
+    before = sampled_ids(record for records in sampled.values() for record in records)
+    of = frames(list(population.rows.values()), spec.seed, before)
+    chosen = draw(of, divide(wanted, spec.shares, of), spec.seed, before)
+    new = [
+        Sampled(
+            pair_id=drawn.pair_id,
+            reason=reason,
+            sampling_probability=drawn.probability,
+            draw=log,
+            dataset=_queue_of(project, drawn.pair_id),
+        )
+        for drawn in chosen
+        for reason, log in drawn.draws
+    ]
+    gold = [item.pair for item in read_gold(project) if item.pair.id not in sampled]
+    gold = gold[: max(1, round(_GOLD_SHARE * len(chosen)))] if chosen else []
+    new += [
+        Sampled(pair_id=pair.id, reason="gold", sampling_probability=1, dataset=_queue_of(project, pair.id))
+        for pair in gold
+    ]
+    if new:
+        store.write(*gold, *new)
+    return new
+
+
+def base_name(sampled: Sampled) -> str:
+    """The name that the queues of a routed row hang on, which may be another than the spec's now."""
+    return sampled.dataset.removesuffix(SHARED)
+
+
+def _queue_of(project: Project, pair_id: str) -> str:
+    spec = project.spec.review
+    shared = permanent_random_number(spec.seed, "overlap", pair_id) < spec.overlap
+    return queue_name(project) + (SHARED if shared else "")
+
+
+@dataclass(frozen=True)
+class PushResult:
+    """`sent` records went out, `there` were on the server already, `decided` need no answer any more."""
+
+    sent: int
+    there: int
+    decided: int
+    queues: tuple[str, ...]
+
+
+def push(
+    project: Project, store: Store, population: Population, argilla: Argilla, progress: Progress | None = None
+) -> PushResult:
+    """Send every routed row that still needs a decision and is not on the server.
+
+    Waits while the server restarts; killed, it goes on where it stopped when run again. Raises ReviewError where the
+    server cannot be used, or a queue of that name asks other questions.
+    """
+    sampled, reviews = store.sampled(), store.reviews()
+    gold = {item.pair.id: item for item in read_gold(project)}
+    known: Mapping[str, Pair] = {**population.pairs, **{id_: item.pair for id_, item in gold.items()}}
+    by_queue: dict[str, list[Pair]] = {}
+    decided = 0
+    for id_, why in sampled.items():
+        if id_ not in known:
+            continue
+        if _answered(project, known[id_], why, reviews.get(id_, ()), id_ in gold):
+            decided += 1
+            continue
+        by_queue.setdefault(why[0].dataset, []).append(known[id_])
+    messages_by_seed = conversations(store)
+
+    def row(pair: Pair) -> Json:
+        why = sampled[pair.id]
+        messages = messages_by_seed.get(pair.seed_id, ())
+        return record(project, population, pair, reasons_of(why), why[-1].sampling_probability, messages=messages)
+
+    sent = there = 0
+    for name in sorted(by_queue):
+        queue = open_queue(project, population, argilla, name, conversation=bool(messages_by_seed))
+        pairs = sorted(
+            by_queue[name], key=lambda pair: permanent_random_number(project.spec.review.seed, "queue", pair.id)
+        )
+        new, old = send(argilla, queue, pairs, row, progress)
+        sent, there = sent + new, there + old
+    return PushResult(sent, there, decided, tuple(sorted(by_queue)))
+
+
+def _answered(project: Project, pair: Pair, why: Sequence[Sampled], reviews: Iterable[Review], gold: bool) -> bool:
+    """Whether a row has as many answers as its queue asks for, and they decide it."""
+    reviews = list(reviews)
+    decision = decide(reviews, pair)
+    enough = answers_given(reviews) >= _min_submitted(project, why[0].dataset)
+    return enough and (gold or (decision is not None and decision.verdict != "undecided"))
+
+
+def _min_submitted(project: Project, queue: str) -> int:
+    if queue.endswith(ADJUDICATION):
+        return 1
+    return project.spec.review.annotators_per_row + queue.endswith(SHARED)
+
+
+def reasons_of(why: Sequence[Sampled]) -> list[SamplingReason]:
+    """In the order of `REASONS`, gold last."""
+    found = {record.reason for record in why}
+    return [reason for reason in (*REASONS, "gold") if reason in found]
+
+
+def conversations(store: Store) -> dict[str, Sequence[Message]]:
+    """seed id -> its messages, of the seeds that are conversations."""
+    return {seed.id: seed.messages for seed in store.seeds() if seed.messages}
+
+
+def open_queue(project: Project, population: Population, argilla: Argilla, name: str, *, conversation: bool) -> Queue:
+    """The queue of that name, made if it is not there. Raises ReviewError if another's stands in its place."""
+    inputs: dict[tuple[str, str], int] = {}
+    for pair in population.pairs.values():
+        inputs[pair.seed_id, pair.input] = inputs.get((pair.seed_id, pair.input), 0) + 1
+    other_candidates = max(inputs.values(), default=1) - 1
+    text = guidelines(project, bad_examples(population))
+    queue = argilla.make_queue(
+        name,
+        lambda client: settings(
+            project,
+            client,
+            text,
+            other_candidates=other_candidates,
+            min_submitted=_min_submitted(project, name),
+            conversation=conversation,
+            adjudication=name.endswith(ADJUDICATION),
+        ),
+    )
+    missing = {"verdict", "edited", "reasons"} - set(queue.questions)
+    if missing:
+        raise ReviewError(
+            f"the queue {name} is there and does not ask for {', '.join(sorted(missing))}.",
+            where=argilla.url,
+            why="It was not made by pairsmith, and nothing of it is replaced.",
+            fix='Name another queue: [review] dataset = "..."',
+        )
+    return queue
+
+
+def send(
+    argilla: Argilla, queue: Queue, pairs: Sequence[Pair], row: Callable[[Pair], Json], progress: Progress | None
+) -> tuple[int, int]:
+    """Send `row(pair)` of the pairs that are not in the queue yet: how many were sent, and how many were there."""
+    there = {found["external_id"] for found in argilla.records(queue)}
+    open_ = [pair for pair in pairs if pair.id not in there]
+    for start in range(0, len(open_), _BULK):
+        items = [_for_queue(row(pair), queue) for pair in open_[start : start + _BULK]]
+        argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
+        failpoint("mid_push")
+        if progress:
+            progress("push", {"done": min(start + _BULK, len(open_)), "total": len(open_)})
+    return len(open_), len(pairs) - len(open_)
+
+
+def _for_queue(row: Json, queue: Queue) -> Json:
+    """With the questions' ids, and without what the queue has no place for: it may have been made when no input had
+    another candidate, and its fields and questions cannot be changed."""
+    suggestions = [
+        {**{k: v for k, v in told.items() if k != "question"}, "question_id": queue.questions[told["question"]]}
+        for told in row["suggestions"]
+        if told["question"] in queue.questions
+    ]
+    fields = {name: value for name, value in row["fields"].items() if name in queue.fields}
+    return {**row, "fields": fields, "suggestions": suggestions}

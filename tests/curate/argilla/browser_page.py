@@ -1,0 +1,248 @@
+"""Argilla's page as an annotator uses it, in a real Chromium: each method is something a person does or sees.
+
+Nothing sleeps: every step waits for the server's answer or for what it changes on the page.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+def chromium() -> str | None:
+    """The path of a Chromium that is installed."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+needs_browser = pytest.mark.skipif(
+    chromium() is None or find_spec("playwright") is None,
+    reason="no browser: needs chromium and the package playwright",
+)
+
+# The element that shows the output, in the page's own language.
+_OUTPUT = """[...document.querySelectorAll('.text_field_component')]
+    .find(one => one.querySelector('.title-area').innerText.trim() === 'Output')?.querySelector('.markdown-render')"""
+
+
+@contextmanager
+def open_browser(url: str, tmp_path: Path, pictures: str) -> Iterator[Annotator]:
+    """A page that can reach the server at `url` and nothing else, so that no web font keeps it waiting.
+
+    Pictures go to the folder PAIRSMITH_ARTIFACTS, or to the test's own; their names begin with `pictures`.
+    """
+    from playwright.sync_api import sync_playwright
+
+    folder = Path(os.environ.get("PAIRSMITH_ARTIFACTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=_FLAGS)
+        context = browser.new_context(viewport={"width": 1280, "height": 800})
+        context.set_default_timeout(20_000)
+        context.route(lambda asked: not asked.startswith(url), lambda draw_batch: draw_batch.abort())
+        yield Annotator(context.new_page(), url, folder / pictures)
+        browser.close()
+
+
+class Annotator:
+    """A person at the page. `page` is Playwright's."""
+
+    def __init__(self, page: Any, url: str, pictures: Path) -> None:
+        self.page, self.url, self.pictures = page, url, pictures
+
+    def picture(self, name: str) -> None:
+        self.page.screenshot(path=f"{self.pictures}-{name}.png", animations="disabled")
+
+    def sign_in(self, name: str, password: str) -> None:
+        self.page.goto(f"{self.url}/sign-in")
+        self.page.locator("input[type=text]").fill(name)
+        self.page.locator("input[type=password]").fill(password)
+        self.picture("sign-in")
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.get_by_text("Your datasets").wait_for()
+
+    def open(self, queue: str) -> None:
+        """From the list of queues to a queue's first row."""
+        self.page.goto(self.url)
+        self.page.get_by_text(queue, exact=True).click()
+        self._row_is_ready()
+
+    # ---- what is seen ----
+
+    def field(self, title: str) -> Any:
+        """The locator of a field's text."""
+        title_ = self.page.get_by_text(title, exact=True)
+        return self.page.locator(".text_field_component", has=title_).locator(".markdown-render")
+
+    @property
+    def output(self) -> str:
+        return self.field("Output").inner_text().strip()  # type: ignore[no-any-return]
+
+    def without_scrolling(self) -> list[str]:
+        """What is whole in view of a row: the titles of its fields and the names of its questions."""
+        fields = [
+            (one.inner_text(), one.locator("xpath=../..")) for one in self.page.locator(".title-area > span").all()
+        ]
+        asked = self.page.locator("[aria-label^='Question: ']").all()
+        questions = [(str(one.get_attribute("aria-label")).removeprefix("Question: "), one) for one in asked]
+        limit = self.page.locator(".footer-form").bounding_box()["y"]
+        boxes = [(name, one.bounding_box()) for name, one in (*fields, *questions)]
+        return [name for name, box in boxes if box["y"] + box["height"] <= limit]
+
+    @property
+    def total(self) -> int:
+        """How many rows the page says there are."""
+        return int(re.sub(r"\D", "", self.page.get_by_label("Total Records").inner_text()))
+
+    @property
+    def suggested(self) -> str | None:
+        """The verdict that is filled in and marked as a suggestion."""
+        told = self.page.locator("[id^=verdict_]:checked + div .label-text__suggestion")
+        return _verdict(told.locator("xpath=ancestor::label")) if told.count() else None
+
+    @property
+    def chosen(self) -> str | None:
+        told = self.page.locator("[id^=verdict_]:checked + div label")
+        return _verdict(told) if told.count() else None
+
+    # ---- keys alone ----
+
+    def press_verdict(self, verdict: str) -> None:
+        """1, 2 or 3; down where that verdict is filled in already, because its key would clear it. Then the reasons
+        have the keyboard."""
+        keys = {"accept": "1", "reject": "2", "edit": "3"}
+        self.page.keyboard.press("ArrowDown" if self.chosen == verdict else keys[verdict])
+        self._is_checked(f"verdict_{verdict}")
+        self.page.locator("[id^=reasons_]:focus").wait_for(state="attached")
+
+    def press_reason(self, key: str, reason: str) -> None:
+        """The keys of the reasons, after a verdict's."""
+        self.page.keyboard.press(key)
+        self._is_checked(f"reasons_{reason}")
+
+    def write_with_keys(self, text: str) -> None:
+        """Down to the corrected output, all of it replaced, and out again."""
+        self.page.keyboard.press("ArrowDown")
+        self.page.locator("[aria-label='Question: edited'] .container:focus").wait_for()
+        self.page.keyboard.press("Shift+Enter")
+        self.page.locator("[aria-label='Question: edited'] [contenteditable]:focus").wait_for()
+        self.page.keyboard.press("Control+A")
+        self.page.keyboard.type(text)
+        self.picture("edit")
+        self.page.keyboard.press("Escape")
+        self.page.locator("[aria-label='Question: edited'] .container:focus").wait_for()
+
+    def press(self, key: str) -> str:
+        """Enter, Backspace or Control+S; the id of the record that the answer was sent for."""
+        return self._sent(lambda: self.page.keyboard.press(key), leaves=key != "Control+S")
+
+    # ---- the pointer ----
+
+    def click_verdict(self, verdict: str) -> None:
+        if self.chosen != verdict:
+            self.page.locator(f"label[for=verdict_{verdict}]").click()
+        self._is_checked(f"verdict_{verdict}")
+
+    def click_reason(self, reason: str) -> None:
+        self.page.locator(f"label[for=reasons_{reason}]").click()
+        self._is_checked(f"reasons_{reason}")
+
+    def click_submit(self) -> str:
+        return self._sent(self.page.get_by_role("button", name="Submit").click, leaves=True)
+
+    def search(self, text: str) -> None:
+        """Text search in all fields; an empty text ends it."""
+        if not self.page.locator(".search-area__input").is_visible():
+            self.page.locator(".search-area__icon").click()
+        self.page.locator(".search-area__input").fill(text)
+        self._found(lambda: self.page.keyboard.press("Enter"))
+
+    def filter_length(self, length: str) -> None:
+        """The metadata filter that annotators have."""
+        self.page.locator(".filters__filter-button").click()
+        self.page.locator(".metadata-filter .dropdown__header").click()
+        self.page.locator(".metadata-filter").get_by_text("Length of the output").click()
+        self._found(self.page.locator(".metadata-filter").get_by_text(length).click)
+        self.picture("filter")
+        self.page.locator(".metadata-filter .dropdown__header").click()
+
+    def sort_by_length(self) -> None:
+        """Shortest first."""
+        self.page.locator(".sort-filter .dropdown__header").first.click()
+        self.page.locator(".sort-filter").get_by_text("Length of the output").click()
+        self._found(lambda: self.page.mouse.click(600, 790))
+
+    def guidelines(self) -> str:
+        """Opened, read and closed; Tab gives the keyboard back to the questions."""
+        self.page.get_by_text("Guidelines").first.click()
+        panel = self.page.locator(".markdown-render", has=self.page.get_by_role("heading", level=1))
+        panel.wait_for()
+        self.picture("guidelines")
+        text: str = panel.inner_text()
+        self.page.get_by_text("Guidelines").first.click()
+        panel.wait_for(state="hidden")
+        self.page.keyboard.press("Tab")
+        self._row_is_ready()
+        return text
+
+    # ---- waiting ----
+
+    def _row_is_ready(self) -> None:
+        """The keyboard is at the first question of a row."""
+        self.page.locator("[id^=verdict_]:focus").wait_for(state="attached")
+
+    def _is_checked(self, option: str) -> None:
+        self.page.locator(f"[id='{option}']:checked").wait_for(state="attached")
+
+    def _found(self, act: Any) -> None:
+        """Do what asks the server for other rows, and wait until the first of its answer is on the page."""
+        with self.page.expect_response(lambda answer: urlsplit(answer.url).path.endswith("/records/search")) as found:
+            act()
+        first = found.value.json()["items"][0]["record"]["fields"]["enhanced"]
+        self.page.wait_for_function(
+            f"""html => ({_OUTPUT})?.textContent.trim()
+                === new DOMParser().parseFromString(html, 'text/html').body.textContent.trim()""",
+            arg=first,
+        )
+
+    def _sent(self, act: Any, *, leaves: bool) -> str:
+        """Do what sends an answer; `leaves`: then wait until another row is ready for the keyboard, or none is left."""
+        before = self.output
+        with self.page.expect_response(
+            lambda answer: "/responses" in answer.url and answer.request.method in ("POST", "PUT")
+        ) as sent:
+            act()
+        assert sent.value.ok, sent.value.text()
+        if leaves:
+            self.page.wait_for_function(
+                f"""before => {{
+                    const output = {_OUTPUT};
+                    if (!output) return document.body.innerText.includes('no pending records');
+                    return output.innerText.trim() !== before && document.activeElement.id.startsWith('verdict_');
+                }}""",
+                arg=before,
+            )
+        return str(sent.value.json()["record_id"])
+
+
+def _verdict(label: Any) -> str:
+    return str(label.get_attribute("for")).removeprefix("verdict_")
