@@ -31,7 +31,8 @@ _LONG_TOKENS = 32
 _PROMPT_CHUNK_TOKENS = 512
 _SCORE_CHUNK_TOKENS = 256
 # Matrix products of one to three rows take kernels that round differently from those of four and more. With spare
-# rows beside them, a lone answer comes out as it would in a crowd.
+# rows beside them, a lone answer comes out as it would in a crowd on most processors; on some (those with AMX, say)
+# rounding depends on every batch size, so nothing may rely on it.
 _FEWEST_ROWS = 4
 _PREFIX_MIB = 48
 

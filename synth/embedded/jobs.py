@@ -37,7 +37,8 @@ class Score:
 
 @dataclass(kw_only=True, eq=False)
 class Generation:
-    """`n` answers to one prompt. Choice i draws from the stream `seed + i`; without a seed, from a random one.
+    """`n` answers to one prompt. Choice i draws from the stream `seed + i`; without a seed, from a random one. A seed
+    fixes the draws, not how the processor rounds: answers decoded beside others may part from the lone one.
 
     `top_logprobs` None reports no log-probabilities. `grammar` comes from `SchemaCompiler.check`. Cancelling
     `future` drops the rows before the next step.

@@ -78,8 +78,9 @@ def next_tokens(logits: torch.Tensor, draws: list[Draw]) -> list[int]:
     """One token for each row of `logits` [rows, vocabulary] (overwritten).
 
     A sampled row takes exactly one uniform number from its own generator and inverts the distribution function in
-    vocabulary order. So a row's text depends on its seed and its logits alone, never on its neighbours, and a tiny
-    change of the logits changes a draw only when the number falls next to an edge.
+    vocabulary order. So a draw depends on the row's seed and logits alone, never on its neighbours, and a tiny change
+    of the logits changes it only when the number falls next to an edge. The logits themselves may round otherwise in
+    another batch, so a text is promised again only for the same batch.
     """
     for row, draw in zip(logits, draws, strict=True):
         draw.adjust(row)

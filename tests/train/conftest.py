@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ def tokenizer(tiny_student: Student) -> Any:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
+def _one_thread(request: pytest.FixtureRequest) -> None:
     """A tiny model gains nothing from threads, and they get in the way of the other test processes."""
-    torch = pytest.importorskip("torch", reason="training needs the train extra")
-    torch.set_num_threads(1)
+    if find_spec("torch") and not request.config.getoption("--quick"):
+        import torch
+
+        torch.set_num_threads(1)

@@ -1,0 +1,53 @@
+"""`pytest --quick`: what a change is tried on first. No torch, no Argilla, no browser, no PostgreSQL, no built wheel,
+and no file that starts the command line dozens of times.
+
+Everything else runs in `make test`; a file or a fixture that needs one of those is named here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+SLOW_FILES = {
+    TESTS / name
+    for name in (
+        *("curate/test_bradley_terry.py", "curate/test_curate.py", "curate/test_reward.py"),
+        *(f"pairsmith/test_{name}.py" for name in ("bad_input", "curate", "generate", "start", "stopping")),
+        *("pairsmith/test_loop.py", "pairsmith/test_report.py", "pairsmith/test_report_in_browser.py"),
+        "synth/test_recovery.py",
+        *(f"review/test_{name}.py" for name in ("browser", "engine_answers", "pull", "push", "sdk_examples")),
+        *(f"review/test_{name}.py" for name in ("sdk_people", "server", "server_breaks", "server_faults")),
+        *(f"review/test_{name}.py" for name in ("command", "whole_review")),
+        *(f"synth/test_embedded_{name}.py" for name in ("decoder", "process", "sampling", "server")),
+        *(f"train/test_{name}.py" for name in ("completion_loss", "ladder", "mask", "real_model", "sft", "student")),
+    )
+}
+SLOW_FIXTURES = {"postgres", "venv", "wheel", "smollm2_folder"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick", action="store_true", help="only tests that need no torch, Argilla, browser or PostgreSQL"
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if config.getoption("--quick") and collection_path in SLOW_FILES else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--quick"):
+        slow = [item for item in items if _is_slow(item)]
+        items[:] = [item for item in items if item not in slow]
+        config.hook.pytest_deselected(items=slow)
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    """It needs a slow fixture, or one of its parameters is PostgreSQL, or it loads a model."""
+    fixtures = getattr(item, "fixturenames", ())
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    named = SLOW_FIXTURES.intersection(fixtures)
+    return bool(named) or "postgresql" in parameters or any(item.iter_markers("model"))
