@@ -110,9 +110,9 @@ class GenerateOutcome(StageOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class CurateOutcome(StageOutcome):
-    """How many reviews there were, where review stood (`curate.review.status.as_json`; None before the first push),
-    the scorer and why it was chosen (None: none), and the rows of each split. What curation counted besides is in
-    `more`."""
+    """How many reviews there were, the status of the review (`curate.review.status.as_json`; None before the first
+    push), the scorer and why it was chosen (None: none), and the rows of each split. What curation counted besides is
+    in `more`."""
 
     review_count: int = 0
     review: Json | None = None

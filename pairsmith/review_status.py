@@ -1,4 +1,4 @@
-"""What `pairsmith review status` tells of a project: from its store, without asking the server."""
+"""The screen of `pairsmith review status`: read from the project's store, without asking the server."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from curate.argilla.adjudication import Disagreement, disagreements
 from curate.review.agreement import agreement
 from curate.review.gold import accuracies, read_gold
+from curate.review.sampling import SHARE_KEYS
 from curate.review.status import as_json, review_status
-from pairsmith.stages.review import judged_pool
+from pairsmith.stages.review import judged_population
 from schemas.errors import NoWork
 from schemas.progress import Say, unheard
 from schemas.project import Project
@@ -22,97 +23,113 @@ SHOWN = 5  # disagreements
 
 
 def read(project: Project, store: Store, say: Say = unheard) -> dict[str, Any]:
-    """The standing, why rows were routed, agreement, accuracy on gold, and what people disagree about."""
+    """The review status, why rows were sampled, agreement, accuracy on gold, and what people disagree about."""
     try:
-        pool = judged_pool(project, store, say)
+        population = judged_population(project, store, say)
     except NoWork as nothing:
         return {"review": None, "why": str(nothing)}
     reviews = store.reviews()
-    people = {id_: own for id_, own in reviews.items() if id_ in pool.pairs}
+    reviewed = {pair_id: reviews[pair_id] for pair_id in population.rows if pair_id in reviews}
     reasons: dict[str, int] = {}
-    for id_, why in store.sampled().items():
-        for record in why if id_ in pool.pairs or why[0].reason == "gold" else ():
-            reasons[record.reason] = reasons.get(record.reason, 0) + 1
+    for pair_id, draws in store.sampled().items():
+        for draw in draws if pair_id in population.rows or draws[0].reason == "gold" else ():
+            reason = SHARE_KEYS.get(draw.reason, draw.reason)
+            reasons[reason] = reasons.get(reason, 0) + 1
+    waiting = disagreements(reviewed, population.pairs(reviewed).values())
     return {
-        "review": as_json(review_status(project, store, pool)),
-        "routed_for": reasons,
-        "agreement": [vars(one) for one in agreement(people)],
-        "gold": [{**vars(one), "value": one.value} for one in accuracies(read_gold(project), reviews)],
-        "disagreements": [_disagreement(one) for one in disagreements(people, pool.pairs.values())],
+        "review": as_json(review_status(project, store, population)),
+        "sampled_for": reasons,
+        "agreement": [vars(measure) for measure in agreement(reviewed)],
+        "gold": [{**vars(person), "value": person.value} for person in accuracies(read_gold(project), reviews)],
+        "disagreements": [_disagreement(disagreement) for disagreement in waiting],
     }
 
 
-def _disagreement(one: Disagreement) -> Json:
-    answers = [
-        {"reviewer": r.who, "decision": r.decision, "reasons": list(r.reasons), "edited": r.edited} for r in one.answers
-    ]
+def _disagreement(disagreement: Disagreement) -> Json:
+    pair, why, answers = disagreement.pair, disagreement.why, disagreement.answers
     return {
-        "pair_id": one.pair.id,
-        "input": one.pair.input,
-        "output": one.pair.output,
-        "why": str(one.why),
-        "answers": answers,
+        "pair_id": pair.id,
+        "input": pair.input,
+        "output": pair.output,
+        "why": str(why),
+        "answers": [
+            {"reviewer": r.who, "decision": r.decision, "reasons": list(r.reasons), "edited": r.edited} for r in answers
+        ],
     }
 
 
-def shown(project: Project, told: dict[str, Any]) -> list[RenderableType]:
+def shown(project: Project, facts: dict[str, Any]) -> list[RenderableType]:
     """The same for a person."""
     from rich.markup import escape
     from rich.table import Table
 
-    from pairsmith.screen import facts
+    from pairsmith import screen
     from pairsmith.stages.review import in_lines
 
     name = project.spec.task.name
-    if told["review"] is None:
-        return [facts([("review", f"{name}: {told['why']}")])]
-    at = told["review"]
-    if not at["routed"]:
-        return [facts([("review", f"{name}: nothing is routed yet; `pairsmith review push` draws the first rows")])]
-    decided = at["accepted"] + at["edited"] + at["rejected"]
+    if facts["review"] is None:
+        return [screen.facts([("review", f"{name}: {facts['why']}")])]
+    status = facts["review"]
+    if not status["sampled"]:
+        return [
+            screen.facts([("review", f"{name}: nothing is sampled yet; `pairsmith review push` draws the first rows")])
+        ]
+    decided = status["accepted"] + status["edited"] + status["rejected"]
     head = (
-        f"{name}: {decided:,} of {at['routed']:,} rows decided ({at['accepted']:,} accepted,"
-        f" {at['edited']:,} edited, {at['rejected']:,} rejected), {at['unanswered']:,} unanswered,"
-        f" {at['undecided']:,} to settle, {at['incomplete']:,} with too few annotators"
+        f"{name}: {decided:,} of {status['sampled']:,} rows decided ({status['accepted']:,} accepted,"
+        f" {status['edited']:,} edited, {status['rejected']:,} rejected), {status['unanswered']:,} unanswered,"
+        f" {status['undecided']:,} to settle, {status['incomplete']:,} with too few annotators"
     )
-    why = ", ".join(f"{reason} {count:,}" for reason, count in told["routed_for"].items())
-    lines = [("review", head), ("drawn for", why), *in_lines(at)]
-    if at["seconds_per_answer"] is not None:
-        lines.append(("pace", f"{at['seconds_per_answer']:.0f} s an answer (median)"))
-    parts: list[RenderableType] = [facts(lines)]
-    if told["agreement"]:
+    why = ", ".join(f"{reason} {count:,}" for reason, count in facts["sampled_for"].items())
+    lines = [("review", head), ("drawn for", why), *in_lines(status)]
+    if status["seconds_per_answer"] is not None:
+        lines.append(("pace", f"{status['seconds_per_answer']:.0f} s an answer (median)"))
+    parts: list[RenderableType] = [screen.facts(lines)]
+    if facts["agreement"]:
         table = Table(box=None, padding=(0, 2, 0, 0))
         for title in ("question", "measure", "who", "rows", "agreed", "value", "95% interval"):
             table.add_column(title, no_wrap=title in ("question", "measure"))
-        for one in told["agreement"]:
-            value = "undefined" if one["value"] is None else f"{one['value']:.2f}"
-            spread = "" if one["low"] is None else f"{one['low']:.2f} to {one['high']:.2f}"
-            who = ", ".join(one["annotators"]) if one["measure"] == "Cohen's kappa" else "all"
-            cells = (one["question"], one["measure"], who, f"{one['rows']:,}", f"{one['agreed']:.0%}", value, spread)
+        for measure in facts["agreement"]:
+            value = "undefined" if measure["value"] is None else f"{measure['value']:.2f}"
+            interval = "" if measure["low"] is None else f"{measure['low']:.2f} to {measure['high']:.2f}"
+            who = ", ".join(measure["annotators"]) if measure["measure"] == "Cohen's kappa" else "all"
+            cells = (
+                measure["question"],
+                measure["measure"],
+                who,
+                f"{measure['rows']:,}",
+                f"{measure['agreed']:.0%}",
+                value,
+                interval,
+            )
             table.add_row(*map(escape, cells))
         parts += ["", "[bold]agreement[/]", table]
-    if told["gold"]:
+    if facts["gold"]:
         known = [
-            (one["reviewer"], f"{one['right']} of {one['answered']} right ({one['low']:.0%} to {one['high']:.0%})")
-            for one in told["gold"]
+            (
+                person["reviewer"],
+                f"{person['right']} of {person['answered']} right ({person['low']:.0%} to {person['high']:.0%})",
+            )
+            for person in facts["gold"]
         ]
-        parts += ["", "[bold]on rows with known answers[/]", facts(known)]
-    for one in told["disagreements"][:SHOWN]:
-        said = [
-            (a["reviewer"], " ".join(filter(None, [a["decision"], ", ".join(a["reasons"])]))) for a in one["answers"]
+        parts += ["", "[bold]on rows with known answers[/]", screen.facts(known)]
+    for disagreement in facts["disagreements"][:SHOWN]:
+        answers = [
+            (a["reviewer"], " ".join(filter(None, [a["decision"], ", ".join(a["reasons"])])))
+            for a in disagreement["answers"]
         ]
         parts += [
             "",
-            facts(
+            screen.facts(
                 [
-                    ("to settle", one["pair_id"][:12]),
-                    ("input", one["input"]),
-                    ("output", one["output"]),
-                    *said,
-                    ("", one["why"]),
+                    ("to settle", disagreement["pair_id"][:12]),
+                    ("input", disagreement["input"]),
+                    ("output", disagreement["output"]),
+                    *answers,
+                    ("", disagreement["why"]),
                 ]
             ),
         ]
-    if (more := len(told["disagreements"]) - SHOWN) > 0:
+    if (more := len(facts["disagreements"]) - SHOWN) > 0:
         parts += ["", f"and {more} more to settle; --json lists them all"]
     return parts

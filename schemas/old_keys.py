@@ -6,7 +6,7 @@ needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 KEYS: tuple[tuple[str, str], ...] = (
@@ -35,7 +35,7 @@ def renamed(raw: dict[str, Any]) -> list[str]:
         for table in _tables(raw, above):
             if old in table and new not in table:
                 table[new] = table.pop(old)
-                sentences[f"'{_shown(path)}' is called '{new}' now; the old name still works."] = None
+                sentences[_sentence(path, new)] = None
     for path, old, new in VALUES:
         *above, key = path.split(".")
         for table in _tables(raw, above):
@@ -47,10 +47,17 @@ def renamed(raw: dict[str, Any]) -> list[str]:
 
 def current(key: str) -> str:
     """The name that a dotted key has now. Receipts and `--set` may hold the old one."""
-    for path, new in KEYS:
-        if "*" not in path and (key == path or key.startswith(f"{path}.")):
-            return f"{path.rpartition('.')[0]}.{new}{key.removeprefix(path)}"
-    return key
+    above = key.rpartition(".")[0]
+    return next((f"{above}.{new}" for path, new in KEYS if path == key), key)
+
+
+def set_by_old_name(keys: Collection[str]) -> list[str]:
+    """A sentence for each of the dotted `keys` that has another name now."""
+    return [_sentence(path, new) for path, new in KEYS if path in keys]
+
+
+def _sentence(path: str, new: str) -> str:
+    return f"'{_shown(path)}' is called '{new}' now; the old name still works."
 
 
 def _shown(path: str) -> str:

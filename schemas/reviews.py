@@ -60,6 +60,7 @@ class Alias(Record):
         return content_id("alias", [self.name])
 
 
+# As records hold them and as they seed draws; some have another name in [review.shares] (`curate.review.sampling`).
 SamplingReason = Literal["certify", "fit", "audit_accepted", "audit_rejected", "disagree", "border", "gold"]
 
 
@@ -78,9 +79,9 @@ class Draw(Record):
 
 
 class Sampled(Record):
-    """A row sent to review, once for every reason that chose it.
+    """A row sampled for review, once for every reason that chose it.
 
-    `sampling_probability` is how likely the row was to be chosen by any reason when it was routed. `draw` is the draw
+    `sampling_probability` is how likely the row was to be chosen by any reason when it was sampled. `draw` is the draw
     that chose it (None: gold, which is always shown). `dataset` is the queue it is in.
     """
 

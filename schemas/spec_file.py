@@ -50,6 +50,7 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
     notices = old_keys.renamed(raw)
     set_keys = [_override(raw, item) for item in overrides]
     notices += old_keys.renamed(raw)
+    notices += old_keys.set_by_old_name([item.partition("=")[0].replace(" ", "") for item in overrides])
     try:
         told = tuple(f"{path}: {notice}" for notice in notices)
         return Project(folder, Spec.model_validate(raw), tuple(overrides), told)
@@ -99,7 +100,7 @@ def set_keys(text: str, values: Mapping[str, Any], notes: Mapping[str, Sequence[
 
 def _override(raw: dict[str, Any], item: str) -> tuple[str, ...]:
     key, equals, value = item.partition("=")
-    keys = tuple(part.strip() for part in key.split("."))
+    keys = tuple(old_keys.current(".".join(part.strip() for part in key.split("."))).split("."))
     if not equals or not all(keys):
         raise SpecError(f"--set {item}: expected KEY=VALUE, such as --set train.epochs=2.")
     table: Any = raw

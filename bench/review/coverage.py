@@ -1,4 +1,4 @@
-"""Does the interval of the accept share cover the truth? `python bench/review/coverage.py [RUNS]`
+"""Does the interval of the acceptance rate cover the truth? `python bench/review/coverage.py [RUNS]`
 
 Annotators are SIMULATED: the verdict of every row is fixed before the first draw, and a simulated annotator tells it.
 The router, the strata and the interval are the product's own; only people are replaced. Each setting draws RUNS
@@ -32,15 +32,19 @@ class Setting(NamedTuple):
     accepted: float
     good_accepted: float
     good_rest: float
-    acceptance_rates: ReviewShares
+    shares: ReviewShares
     batch: int
     batches: int
     stop_at: float
 
 
-ONLY_RANDOM = ReviewShares(certify=1.0, fit=0, audit_accepted=0, audit_rejected=0, disagree=0, margin=0)
-MUCH_AUDIT = ReviewShares(certify=0.3, fit=0, audit_accepted=0.4, audit_rejected=0.3, disagree=0, margin=0)
-MUCH_ACTIVE = ReviewShares(certify=0.4, fit=0.1, audit_accepted=0, audit_rejected=0.1, disagree=0.2, margin=0.2)
+ONLY_RANDOM = ReviewShares(estimation=1.0, calibration=0, audit_accepted=0, audit_rejected=0, disagreement=0, margin=0)
+MUCH_AUDIT = ReviewShares(
+    estimation=0.3, calibration=0, audit_accepted=0.4, audit_rejected=0.3, disagreement=0, margin=0
+)
+MUCH_ACTIVE = ReviewShares(
+    estimation=0.4, calibration=0.1, audit_accepted=0, audit_rejected=0.1, disagreement=0.2, margin=0.2
+)
 SETTINGS = (
     Setting("random only, 20 rows, share near 1", 400, 0.5, 0.98, 0.94, ONLY_RANDOM, 20, 1, 0),
     Setting("default shares, 100 rows", 800, 0.4, 0.9, 0.5, ReviewShares(), 50, 2, 0),
@@ -72,7 +76,7 @@ def run(setting: Setting, rows: list[SamplingRow], good: dict[str, bool], seed: 
     told: dict[str, bool] = {}
     share = None
     for _ in range(setting.batches):
-        for drawn in draw(of, divide(setting.batch, setting.rates, of), seed, sampled):
+        for drawn in draw(of, divide(setting.batch, setting.shares, of), seed, sampled):
             told[drawn.pair_id] = good[drawn.pair_id]
             for reason, _log in drawn.draws:
                 sampled.setdefault(reason, set()).add(drawn.pair_id)
@@ -95,7 +99,7 @@ def measure(setting: Setting, runs: int) -> dict[str, object]:
         "runs": runs,
         "truth": round(truth, 4),
         "coverage": statistics.fmean(covered for covered, *_ in results),
-        "mean_half_width": round(statistics.fmean(half for _, half, _, _ in results), 4),
+        "mean_margin_of_error": round(statistics.fmean(half for _, half, _, _ in results), 4),
         "bias": round(statistics.fmean(value for _, _, value, _ in results) - truth, 5),
         "mean_rows_shown": round(statistics.fmean(shown for *_, shown in results), 1),
         "seconds": round(time.monotonic() - started, 1),

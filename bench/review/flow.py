@@ -52,12 +52,12 @@ answered = false
 batch = {rows}
 overlap = 0.0
 [review.shares]
-certify = 1.0
-fit = 0.0
+estimation = 1.0
+calibration = 0.0
 audit_accepted = 0.0
 audit_rejected = 0.0
-disagree = 0.0
-border = 0.0
+disagreement = 0.0
+margin = 0.0
 [evaluate]
 checks = [{{ name = "a", pattern = "x" }}, {{ name = "b", pattern = "y" }}]
 """
@@ -99,9 +99,10 @@ def official(project: Project, store: Store, population: Population, argilla: Ar
 
     client = argilla.sdk
     argilla.workspace_id(make=True)
+    sampled = store.sampled()
     rows = [
-        record(project, population, population.pairs[id_], [one.reason for one in why], why[-1].sampling_probability)
-        for id_, why in store.sampled().items()
+        record(project, population, pair, [draw.reason for draw in sampled[id_]], sampled[id_][-1].sampling_probability)
+        for id_, pair in population.pairs(sampled).items()
     ]
     objects = [
         rg.Record(

@@ -32,7 +32,7 @@ from schemas.store import Store
 
 
 class Disagreement(NamedTuple):
-    """A pair that waits, with the answers that stand, oldest first."""
+    """A pair that waits, with the current answers, oldest first."""
 
     pair: Pair
     answers: tuple[Review, ...]
@@ -43,35 +43,37 @@ def disagreements(
     reviews: Mapping[str, Sequence[Review]], pairs: Iterable[Pair], *, simulated: bool = False
 ) -> list[Disagreement]:
     """The pairs that wait for an adjudicator, in the order given."""
-    found = []
+    waiting = []
     for pair in pairs:
         own = reviews.get(pair.id, ())
         decision = decide(own, pair, simulated=simulated)
         if decision and decision.verdict == "undecided":
-            found.append(Disagreement(pair, tuple(current_answers(own, simulated=simulated)), decision.why))
-    return found
+            waiting.append(Disagreement(pair, tuple(current_answers(own, simulated=simulated)), decision.why))
+    return waiting
 
 
 def push_adjudication(
     project: Project, store: Store, population: Population, argilla: Argilla, progress: Progress | None = None
 ) -> PushResult:
     """Send every disagreement that is not there yet to the queue of adjudication, with what the annotators said."""
-    waiting = {found.pair.id: found for found in disagreements(store.reviews(), population.pairs.values())}
+    reviews = store.reviews()
+    pairs = population.pairs(pair_id for pair_id in population.rows if pair_id in reviews)
+    waiting = {disagreement.pair.id: disagreement for disagreement in disagreements(reviews, pairs.values())}
     if not waiting:
         return PushResult(0, 0, 0, ())
     sampled, messages_by_seed = store.sampled(), conversations(store)
     by_queue: dict[str, list[Pair]] = {}
-    for id_, found in waiting.items():
+    for id_, disagreement in waiting.items():
         base = base_name(sampled[id_][0]) if id_ in sampled else queue_name(project)
-        by_queue.setdefault(base + ADJUDICATION, []).append(found.pair)
+        by_queue.setdefault(base + ADJUDICATION, []).append(disagreement.pair)
 
     def row(pair: Pair) -> Json:
         why, messages = reasons_of(sampled.get(pair.id, ())), messages_by_seed.get(pair.seed_id, ())
         return record(project, population, pair, why, None, messages=messages, answers=waiting[pair.id].answers)
 
     sent = there = 0
-    for name, pairs in sorted(by_queue.items()):
+    for name, queued in sorted(by_queue.items()):
         queue = open_queue(project, population, argilla, name, conversation=bool(messages_by_seed))
-        new, old = send(argilla, queue, pairs, row, progress)
+        new, old = send(argilla, queue, queued, row, progress)
         sent, there = sent + new, there + old
     return PushResult(sent, there, 0, tuple(sorted(by_queue)))

@@ -23,7 +23,7 @@ def new_aliases(
 ) -> list[Alias]:
     """An alias for every name in `known` reviews of which it is beyond doubt whose it is.
 
-    The evidence is an answer that stands on the server as it was brought: same row, role and moment, of one user alone.
+    The evidence is an answer that is on the server as it was brought: same row, role and moment, of one user alone.
     Without any, it is the user of that name now, if rows that were answered under it are on this server (`seen`) and
     the user was there before the first of these answers. `users` are by `reviewer`.
     """

@@ -120,9 +120,9 @@ class Argilla:
 
     def workspace_id(self, *, make: bool) -> str | None:
         """The workspace's id; made if it is not there and `make`."""
-        for found in self.call("GET", "me/workspaces")["items"]:
-            if found["name"] == self.workspace:
-                return str(found["id"])
+        for workspace in self.call("GET", "me/workspaces")["items"]:
+            if workspace["name"] == self.workspace:
+                return str(workspace["id"])
         return str(self.call("POST", "workspaces", json={"name": self.workspace})["id"]) if make else None
 
     def _dataset(self, name: str) -> Json | None:
@@ -130,17 +130,17 @@ class Argilla:
         if workspace is None:
             return None
         datasets = self.call("GET", "me/datasets", params={"workspace_id": workspace})["items"]
-        return next((found for found in datasets if found["name"] == name), None)
+        return next((dataset for dataset in datasets if dataset["name"] == name), None)
 
     def queue(self, name: str) -> Queue | None:
         """The published dataset of that name. Nothing is changed."""
-        found = self._dataset(name)
-        if found is None or found["status"] != "ready":
+        dataset = self._dataset(name)
+        if dataset is None or dataset["status"] != "ready":
             return None
-        fields = self.call("GET", f"datasets/{found['id']}/fields")["items"]
-        questions = self.call("GET", f"datasets/{found['id']}/questions")["items"]
+        fields = self.call("GET", f"datasets/{dataset['id']}/fields")["items"]
+        questions = self.call("GET", f"datasets/{dataset['id']}/questions")["items"]
         return Queue(
-            id=str(found["id"]),
+            id=str(dataset["id"]),
             name=name,
             fields=frozenset(field["name"] for field in fields),
             questions={q["name"]: str(q["id"]) for q in questions},
@@ -154,7 +154,7 @@ class Argilla:
         from argilla._exceptions import ArgillaError
 
         started = time.monotonic()
-        while (found := self.queue(name)) is None:
+        while (queue := self.queue(name)) is None:
             self.workspace_id(make=True)
             self._remove_own_draft(name)
             asked = settings(self.sdk)
@@ -169,21 +169,21 @@ class Argilla:
                         f"The queue {name} cannot be made: {error}", where=self.url, fix="Read the server's log."
                     ) from error
                 time.sleep(1)
-        return found
+        return queue
 
     def _remove_own_draft(self, name: str) -> None:
         """A crash may have left our queue half made; it holds nothing. Anybody else's draft is left as it is."""
-        found = self._dataset(name)
-        if found is None or found["status"] == "ready":
+        dataset = self._dataset(name)
+        if dataset is None or dataset["status"] == "ready":
             return
-        if _MARK not in (found.get("guidelines") or ""):
+        if _MARK not in (dataset.get("guidelines") or ""):
             raise ReviewError(
                 f"a draft named {name} is there that this version of pairsmith did not make.",
                 where=self.url,
                 why="It may be somebody's work, so it is not removed.",
                 fix='Remove it in Argilla, or name another queue: [review] dataset = "..."',
             )
-        self.call("DELETE", f"datasets/{found['id']}")
+        self.call("DELETE", f"datasets/{dataset['id']}")
 
     def records(self, queue: Queue, *, responses: bool = False) -> Iterator[Json]:
         """Every record of a queue, oldest first; with everybody's responses if asked."""

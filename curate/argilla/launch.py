@@ -1,4 +1,4 @@
-"""What `up` starts: the variables of Argilla's processes, its migrated database and owner, and the supervisor."""
+"""Launching the server: its variables, its migrated database and owner, and its supervisor."""
 
 from __future__ import annotations
 
@@ -133,19 +133,19 @@ def ready_database(
         done = _server_side(python, environment, home, "owner", stdin=json.dumps(owner))
     if done.returncode == 0:
         return
-    said = done.stderr + done.stdout
-    last = [line for line in said.splitlines() if line.strip()][-1:] or ["it said nothing"]
-    where, fix = str(home / "logs" / "migrate.log"), "Read the log, mend what it names and run the command again."
-    if "disk is full" in said or "No space left" in said:
+    output = done.stderr + done.stdout
+    last = [line for line in output.splitlines() if line.strip()][-1:] or ["it said nothing"]
+    where, fix = str(home / "logs" / "migrate.log"), "Read the log, correct what it names and run the command again."
+    if "disk is full" in output or "No space left" in output:
         raise ReviewError("The disk is full.", where=str(home), fix="Free at least 0.1 GB there and try again.")
-    if "with another API key" in said:
+    if "with another API key" in output:
         raise ReviewError(
             f"The database already has an owner {OWNER!r} with another API key than this home's.",
             where=str(home / "credentials.json"),
             why="It was made from another home folder, and this one could not sign in.",
             fix="Use the home folder that made it (PAIRSMITH_ARGILLA_HOME), or another database.",
         )
-    if "could not connect" in said or "onnection refused" in said or "does not exist" in said:
+    if "could not connect" in output or "onnection refused" in output or "does not exist" in output:
         fix = "Check that the PostgreSQL server runs, that the database exists and that the URL is right."
     raise ReviewError(f"The review server's database cannot be used: {last[0].strip()[:300]}", where=where, fix=fix)
 
@@ -157,15 +157,15 @@ def supervise(
     children: list[dict[str, object]] = []
     scratch: str | None = None
     if redis_url is None:
-        found = _server_side(python, environment, home, "where-valkey")
-        if found.returncode != 0:
+        valkey = _server_side(python, environment, home, "where-valkey")
+        if valkey.returncode != 0:
             raise ReviewError(
-                f"No Redis comes with this platform: {found.stderr.strip().splitlines()[-1]}",
+                f"No Redis comes with this platform: {valkey.stderr.strip().splitlines()[-1]}",
                 fix="Install Redis or Valkey, start it and give its address with --redis-url.",
             )
         socket_path = environment["ARGILLA_REDIS_URL"].removeprefix("unix://")
         scratch = str(Path(socket_path).parent)
-        argv = [found.stdout.strip(), "--port", "0", "--unixsocket", socket_path, "--unixsocketperm", "700"]
+        argv = [valkey.stdout.strip(), "--port", "0", "--unixsocket", socket_path, "--unixsocketperm", "700"]
         argv += ["--dir", str(home / "data" / "redis"), "--appendonly", "yes", "--save", ""]
         children.append({"name": "redis", "argv": argv, "environment": environment})
     for name, argv in (

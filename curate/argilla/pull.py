@@ -31,7 +31,7 @@ SIMULATED = "simulated-"  # annotators whose name begins so are programs; their 
 
 @dataclass(frozen=True)
 class PullResult:
-    """What a pull found. `new` answers, `changed` ones where another stood, `withdrawn` ones
+    """What a pull brought. `new` answers, `changed` ones where another stood, `withdrawn` ones
     taken back, `edits` pairs made, `unchanged` answers known before, `discarded` responses without an answer, `foreign`
     records that are not ours."""
 
@@ -105,7 +105,7 @@ def pull(
 def queues_of(project: Project, store: Store) -> list[tuple[str, Role]]:
     """Every queue that rows of this project were sent to, or would be now, with the role of who answers there. The name
     in the spec may have changed since; the answers have not moved."""
-    bases = {queue_name(project)} | {base_name(one) for records in store.sampled().values() for one in records}
+    bases = {queue_name(project)} | {base_name(record) for records in store.sampled().values() for record in records}
     queues: list[tuple[str, Role]] = []
     for base in sorted(bases):
         queues += [(base, "annotator"), (base + SHARED, "annotator"), (base + ADJUDICATION, "adjudicator")]
@@ -143,7 +143,7 @@ def _withdrawn(
     users: set[str],
     responses: list[Response],
 ) -> Iterator[Review]:
-    """Answers that stood at the last pull and do not now, though their record and their author are there."""
+    """Answers that were current at the last pull and are not now, though their record and their author are there."""
     left = {(r.pair_id, r.role, r.reviewer): r.at for r in responses}
     for pair_id, own in known.items():
         for review in latest_answers(own):

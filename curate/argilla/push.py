@@ -1,13 +1,13 @@
 """Sending rows to review: drawing the next batch, and filling Argilla's queues with what is not there yet.
 
-Two steps, each safe to repeat: `route` decides and makes the decision durable; `push` sends what was routed. A record's
-external id is the pair's id, and Argilla matches records by it, so a batch whose answer was lost is never doubled.
-What is on the server already is left as it is.
+Two steps, each safe to repeat: `draw_batch` samples rows and makes the sample durable; `push` sends what was sampled.
+A record's external id is the pair's id, and Argilla matches records by it, so a batch whose answer was lost is never
+doubled. What is on the server already is left as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from curate.argilla.client import Argilla, Queue
@@ -31,7 +31,7 @@ _GOLD_SHARE = 0.1  # of a batch
 
 
 def queue_name(project: Project) -> str:
-    """The name of the queue; `-shared` (rows that several people answer) and `-adjudication` hang on it."""
+    """The name of the queue; `-shared` (rows that several people answer) and `-adjudication` are named after it."""
     return project.spec.review.dataset or project.spec.task.name
 
 
@@ -39,10 +39,10 @@ def draw_batch(project: Project, store: Store, population: Population, *, more: 
     """Draw what is missing to a batch, once half of the last one is decided, and make the draw durable. Nothing is
     drawn once people have said enough, or reject the set, unless `more`.
     """
-    spec, now_ = project.spec.review, review_status(project, store, population)
-    if now_.gate.state != "asking" and not more:
+    spec, status = project.spec.review, review_status(project, store, population)
+    if status.gate.state != "asking" and not more:
         return []
-    wanted = spec.batch - now_.waiting
+    wanted = spec.batch - status.waiting
     if wanted < spec.batch / 2:
         return []
     sampled = store.sampled()
@@ -51,14 +51,14 @@ def draw_batch(project: Project, store: Store, population: Population, *, more: 
     chosen = draw(of, divide(wanted, spec.shares, of), spec.seed, before)
     new = [
         Sampled(
-            pair_id=drawn.pair_id,
+            pair_id=row.pair_id,
             reason=reason,
-            sampling_probability=drawn.probability,
-            draw=log,
-            dataset=_queue_of(project, drawn.pair_id),
+            sampling_probability=row.probability,
+            draw=details,
+            dataset=_queue_of(project, row.pair_id),
         )
-        for drawn in chosen
-        for reason, log in drawn.draws
+        for row in chosen
+        for reason, details in row.draws
     ]
     gold = [item.pair for item in read_gold(project) if item.pair.id not in sampled]
     gold = gold[: max(1, round(_GOLD_SHARE * len(chosen)))] if chosen else []
@@ -72,7 +72,7 @@ def draw_batch(project: Project, store: Store, population: Population, *, more: 
 
 
 def base_name(sampled: Sampled) -> str:
-    """The name that the queues of a routed row hang on, which may be another than the spec's now."""
+    """The name that the queues of a sampled row are named after, which may be another than the spec's now."""
     return sampled.dataset.removesuffix(SHARED)
 
 
@@ -95,14 +95,14 @@ class PushResult:
 def push(
     project: Project, store: Store, population: Population, argilla: Argilla, progress: Progress | None = None
 ) -> PushResult:
-    """Send every routed row that still needs a decision and is not on the server.
+    """Send every sampled row that still needs a decision and is not on the server.
 
     Waits while the server restarts; killed, it goes on where it stopped when run again. Raises ReviewError where the
     server cannot be used, or a queue of that name asks other questions.
     """
     sampled, reviews = store.sampled(), store.reviews()
-    gold = {item.pair.id: item for item in read_gold(project)}
-    known: Mapping[str, Pair] = {**population.pairs, **{id_: item.pair for id_, item in gold.items()}}
+    gold = {item.pair.id: item.pair for item in read_gold(project)}
+    known = {**population.pairs(sampled), **gold}
     by_queue: dict[str, list[Pair]] = {}
     decided = 0
     for id_, why in sampled.items():
@@ -146,8 +146,8 @@ def _min_submitted(project: Project, queue: str) -> int:
 
 def reasons_of(why: Sequence[Sampled]) -> list[SamplingReason]:
     """In the order of `REASONS`, gold last."""
-    found = {record.reason for record in why}
-    return [reason for reason in (*REASONS, "gold") if reason in found]
+    reasons = {record.reason for record in why}
+    return [reason for reason in (*REASONS, "gold") if reason in reasons]
 
 
 def conversations(store: Store) -> dict[str, Sequence[Message]]:
@@ -157,10 +157,7 @@ def conversations(store: Store) -> dict[str, Sequence[Message]]:
 
 def open_queue(project: Project, population: Population, argilla: Argilla, name: str, *, conversation: bool) -> Queue:
     """The queue of that name, made if it is not there. Raises ReviewError if another's stands in its place."""
-    inputs: dict[tuple[str, str], int] = {}
-    for pair in population.pairs.values():
-        inputs[pair.seed_id, pair.input] = inputs.get((pair.seed_id, pair.input), 0) + 1
-    other_candidates = max(inputs.values(), default=1) - 1
+    other_candidates = max(map(len, population.inputs.values()), default=1) - 1
     text = guidelines(project, bad_examples(population))
     queue = argilla.make_queue(
         name,
@@ -189,7 +186,7 @@ def send(
     argilla: Argilla, queue: Queue, pairs: Sequence[Pair], row: Callable[[Pair], Json], progress: Progress | None
 ) -> tuple[int, int]:
     """Send `row(pair)` of the pairs that are not in the queue yet: how many were sent, and how many were there."""
-    there = {found["external_id"] for found in argilla.records(queue)}
+    there = {record["external_id"] for record in argilla.records(queue)}
     open_ = [pair for pair in pairs if pair.id not in there]
     for start in range(0, len(open_), _BULK):
         items = [_for_queue(row(pair), queue) for pair in open_[start : start + _BULK]]
@@ -204,9 +201,9 @@ def _for_queue(row: Json, queue: Queue) -> Json:
     """With the questions' ids, and without what the queue has no place for: it may have been made when no input had
     another candidate, and its fields and questions cannot be changed."""
     suggestions = [
-        {**{k: v for k, v in told.items() if k != "question"}, "question_id": queue.questions[told["question"]]}
-        for told in row["suggestions"]
-        if told["question"] in queue.questions
+        {**{k: v for k, v in given.items() if k != "question"}, "question_id": queue.questions[given["question"]]}
+        for given in row["suggestions"]
+        if given["question"] in queue.questions
     ]
     fields = {name: value for name, value in row["fields"].items() if name in queue.fields}
     return {**row, "fields": fields, "suggestions": suggestions}

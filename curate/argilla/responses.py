@@ -50,7 +50,7 @@ def read_responses(
     progress: Progress | None,
 ) -> tuple[list[Response], set[tuple[str, Role]]]:
     """All responses, and (pair id, role) of every record that is on the server."""
-    found: list[Response] = []
+    responses: list[Response] = []
     seen: set[tuple[str, Role]] = set()
     queues = 0
     for name, role in names:
@@ -63,27 +63,27 @@ def read_responses(
             seen.add((pair_id, role))
             for raw in record.get("responses") or ():
                 user = str(raw["user_id"])
-                found.append(
+                responses.append(
                     Response(
                         pair_id=pair_id,
                         reviewer=reviewer_key(argilla.url, user, keys),
                         name=users[user].name if user in users else None,
                         role=role,
                         status=raw["status"],
-                        values={name: told["value"] for name, told in (raw["values"] or {}).items()},
+                        values={question: answer["value"] for question, answer in (raw["values"] or {}).items()},
                         other_candidates=tuple((record.get("metadata") or {}).get("rivals", ())),
                         at=utc(raw["updated_at"]),
                     )
                 )
         if progress:
-            progress("pull", {"queue": queue.name, "records": len(seen), "responses": len(found)})
+            progress("pull", {"queue": queue.name, "records": len(seen), "responses": len(responses)})
     if not queues:
         raise ReviewError(
             f"there is no queue {', '.join(name for name, _ in names[::3])} in the workspace {argilla.workspace}.",
             where=argilla.url,
             fix="Run `pairsmith review push` first.",
         )
-    return found, seen
+    return responses, seen
 
 
 def timed(responses: list[Response]) -> list[Response]:
@@ -92,10 +92,10 @@ def timed(responses: list[Response]) -> list[Response]:
     Drafts and discarded responses took time too, so they count as previous ones.
     """
     last: dict[str, datetime] = {}
-    found = []
+    measured = []
     for response in sorted(responses, key=lambda r: (r.at, r.pair_id)):
         before = last.get(response.reviewer)
         gap = (response.at - before).total_seconds() if before else None
-        found.append(replace(response, seconds=gap if gap is not None and gap <= PAUSE_S else None))
+        measured.append(replace(response, seconds=gap if gap is not None and gap <= PAUSE_S else None))
         last[response.reviewer] = response.at
-    return found
+    return measured

@@ -26,9 +26,9 @@ from urllib.parse import urlsplit
 from curate.argilla import supervisor
 from curate.argilla.launch import OWNER, forget_shell, keep_private, ready_database, server_variables, supervise
 from curate.argilla.probe import answering_at, local_url, who_am_i
-from curate.argilla.venv import ARGILLA_VERSION, ensure_environment, fingerprint, quiet
+from curate.argilla.venv import ARGILLA_VERSION, ensure_environment, fingerprint
 from schemas.errors import ReviewError
-from schemas.progress import Progress
+from schemas.progress import Progress, unseen
 
 _DATA_BYTES = 100_000_000
 _FULL_BYTES = 1_000_000
@@ -95,7 +95,7 @@ def up(
     host: str = "127.0.0.1",
     database_url: str | None = None,
     redis_url: str | None = None,
-    progress: Progress = quiet,
+    progress: Progress = unseen,
     venv: Path | None = None,
     start_timeout_s: float = 240.0,
 ) -> ArgillaServer:
@@ -118,7 +118,7 @@ def up(
             if database_url is not None or not running:
                 _refuse_other_database(home, database_url)
             if running:
-                return _found(home, start_timeout_s, progress)
+                return _already_running(home, start_timeout_s, progress)
             if shutil.disk_usage(home).free < _DATA_BYTES:
                 raise OSError(28, "No space left on device")
             _refuse_taken_port(host, port, home)
@@ -223,7 +223,7 @@ def _facts(home: Path) -> dict[str, Any]:
     return facts
 
 
-def _found(home: Path, timeout_s: float, progress: Progress) -> ArgillaServer:
+def _already_running(home: Path, timeout_s: float, progress: Progress) -> ArgillaServer:
     facts = _facts(home)
     if facts.get("fingerprint") != fingerprint():
         raise ReviewError(
@@ -258,16 +258,16 @@ def _refuse_other_database(home: Path, database_url: str | None) -> None:
 
 
 def _refuse_taken_port(host: str, port: int, home: Path) -> None:
-    found = answering_at(host, port)
-    if found is None:
+    answering = answering_at(host, port)
+    if answering is None:
         return
     other = ""
-    if found.startswith("Argilla ") and found != f"Argilla {ARGILLA_VERSION}":
+    if answering.startswith("Argilla ") and answering != f"Argilla {ARGILLA_VERSION}":
         other = f" It is not the version that this pairsmith starts ({ARGILLA_VERSION})."
-    elif found.startswith("Argilla "):
+    elif answering.startswith("Argilla "):
         other = f" It was not started from {home}."
     raise ReviewError(
-        f"Port {port} is taken: {found} answers there.{other}",
+        f"Port {port} is taken: {answering} answers there.{other}",
         where=local_url(host, port),
         fix="Stop it, give another port with --port, or set [review] url to use it as it is.",
     )
@@ -294,13 +294,13 @@ def _refuse_dead_redis(redis_url: str) -> None:
 def _credentials(home: Path) -> dict[str, str]:
     path = home / "credentials.json"
     if not path.exists():
-        made = {
+        credentials = {
             "username": OWNER,
             "password": secrets.token_urlsafe(15),
             "api_key": secrets.token_urlsafe(48),
             "auth_secret": secrets.token_hex(32),
         }
-        supervisor.write_json(path, made)
+        supervisor.write_json(path, credentials)
     read: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
     return read
 

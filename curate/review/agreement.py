@@ -39,7 +39,7 @@ class Agreement:
 
 
 def agreement(reviews: Mapping[str, Sequence[Review]], *, simulated: bool = False, seed: int = 0) -> list[Agreement]:
-    """Every measure of every question, on the rows with at least two annotators' standing answers (an adjudicator's is
+    """Every measure of every question, on the rows with at least two annotators' current answers (an adjudicator's is
     not one of them)."""
     names = display_names(reviews)
     answers = {
@@ -56,26 +56,23 @@ def agreement(reviews: Mapping[str, Sequence[Review]], *, simulated: bool = Fals
         questions[f"reason {reason}"] = {
             id_: {name: "yes" if reason in r.reasons else "no" for name, r in by.items()} for id_, by in shared.items()
         }
-    found: list[Agreement] = []
-    for question, told in questions.items():
-        found += _measures(question, told, seed)
-    return found
+    return [measure for question, by_row in questions.items() for measure in _measures(question, by_row, seed)]
 
 
-def _measures(question: str, told: Answers, seed: int) -> list[Agreement]:
-    names = tuple(sorted({name for by in told.values() for name in by}))
-    rows = list(told.values())
-    found = [_agreement(question, "Krippendorff's alpha", names, rows, _alpha, seed)]
+def _measures(question: str, by_row: Answers, seed: int) -> list[Agreement]:
+    names = tuple(sorted({name for by in by_row.values() for name in by}))
+    rows = list(by_row.values())
+    measures = [_agreement(question, "Krippendorff's alpha", names, rows, _alpha, seed)]
     for pair in combinations(names, 2):
         both = [{name: by[name] for name in pair} for by in rows if set(pair) <= set(by)]
         if both:
-            found.append(_agreement(question, "Cohen's kappa", pair, both, _cohen(pair), seed))
+            measures.append(_agreement(question, "Cohen's kappa", pair, both, _cohen(pair), seed))
     raters, times = Counter(len(by) for by in rows).most_common(1)[0]
     if raters > 2 or len(names) > 2:
         equal = [by for by in rows if len(by) == raters]
-        found.append(_agreement(question, "Fleiss' kappa", names, equal, _fleiss, seed))
+        measures.append(_agreement(question, "Fleiss' kappa", names, equal, _fleiss, seed))
         assert len(equal) == times
-    return found
+    return measures
 
 
 Measure = Callable[[Any], float | None]
@@ -97,7 +94,7 @@ def _agreement(
     if value is not None and len(rows) > 1:
         generator = np.random.default_rng(seed)
         resampled = [of(table[generator.integers(len(table), size=len(table))]) for _ in range(_RESAMPLES)]
-        defined = [one for one in resampled if one is not None]
+        defined = [resampled_value for resampled_value in resampled if resampled_value is not None]
         if len(defined) >= (1 - _UNDEFINED) * _RESAMPLES:
             low, high = (float(bound) for bound in np.quantile(defined, [0.025, 0.975]))
     return Agreement(question, measure, annotators, len(rows), _agreed(rows), value, low, high)

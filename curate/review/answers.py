@@ -10,7 +10,7 @@ from schemas.reviews import Review
 def latest_answers(reviews: Iterable[Review]) -> list[Review]:
     """The latest answer of every reviewer in every role, `withdrawn` ones among them.
 
-    `reviews` are in the order in which they came, as the store returns them: the clocks of two machines are not compared.
+    `reviews` are in the order in which they came, as the store returns them: clocks of two machines are not compared.
     """
     return list({(review.role, review.reviewer): review for review in reviews}.values())
 
@@ -25,7 +25,7 @@ def current_answers(reviews: Iterable[Review], *, simulated: bool = False) -> li
 
 
 def display_names(reviews: Mapping[str, Iterable[Review]]) -> dict[str, str]:
-    """reviewer -> what the person is called in the latest review; two people of one name are told apart by their id."""
+    """reviewer -> what the person is called in the latest review, with the id where two people have one name."""
     latest: dict[str, Review] = {}
     for answers in reviews.values():
         for review in answers:

@@ -91,12 +91,12 @@ def accuracies(
     items: Iterable[GoldItem], reviews: Mapping[str, Sequence[Review]], *, simulated: bool = False
 ) -> list[Accuracy]:
     """Every annotator's accuracy on the gold items answered, by name. An edit counts as such, whatever its text."""
-    told: dict[str, list[bool]] = {}
+    right_or_wrong: dict[str, list[bool]] = {}
     for item in items:
         for review in current_answers(reviews.get(item.pair.id, ()), simulated=simulated):
-            told.setdefault(review.reviewer, []).append(review.decision == item.verdict)
+            right_or_wrong.setdefault(review.reviewer, []).append(review.decision == item.verdict)
     names = display_names(reviews)
     return [
         Accuracy(names[reviewer], sum(right), len(right), *binomial(sum(right), len(right)))
-        for reviewer, right in sorted(told.items(), key=lambda item: names[item[0]])
+        for reviewer, right in sorted(right_or_wrong.items(), key=lambda item: names[item[0]])
     ]

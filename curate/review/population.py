@@ -1,15 +1,16 @@
-"""What review knows of every candidate: what programs said of it, before and apart from what people said."""
+"""The population that review samples from: what programs said of every row, before and apart from what people said."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
-from curate import population as judged_pool
 from curate.gates import gates_for
+from curate.pool import ROWS, Pool
 from curate.review.sampling import SamplingRow
 from curate.selection import ranked
 from curate.steps import each
@@ -17,104 +18,131 @@ from schemas.project import Project
 from schemas.records import Pair, Verdict
 from schemas.store import Store
 
+Scores = Mapping[str, float]  # pair id -> score
+
 
 @dataclass(frozen=True)
 class Population:
-    """The candidates of the present spec. `scores` are those of the scorer that judged most rows, whose name is
-    `scorer`; `findings` the verdicts that did not keep a row, and what judges said, in the order of the steps; `inputs`
-    the candidates of every candidate's input."""
+    """The candidates of the present spec: in memory a `SamplingRow` each; texts and verdicts are read when asked for.
 
-    pairs: Mapping[str, Pair]
+    `rows` by pair id, in the order of the pool. `inputs` gives for every pair id the candidates of its input. Scores
+    are those of `scorer`, which judged most rows. `rejected` names for every gate the row of the lowest id that it
+    rejected.
+    """
+
+    pool: Pool
     rows: Mapping[str, SamplingRow]
-    scores: Mapping[str, float]
-    scorer: str | None
-    findings: Mapping[str, tuple[Verdict, ...]]
     inputs: Mapping[str, tuple[str, ...]]
+    scorer: str | None
+    rejected: Mapping[str, str]
 
-    def other_candidates(self, pair: Pair) -> list[Pair]:
+    def pairs(self, pair_ids: Iterable[str]) -> dict[str, Pair]:
+        """The pairs of `pair_ids` that belong to the population, in the order given."""
+        rows = self.pool.rows(pair_id for pair_id in pair_ids if pair_id in self.rows)
+        return {row.pair.id: row.pair for row in rows if row.pair}
+
+    def other_candidates(self, pair_id: str) -> list[str]:
         """The other candidates of the same input, best score first."""
-        others = [id_ for id_ in self.inputs.get(pair.id, ()) if id_ != pair.id]
-        return [self.pairs[id_] for id_ in sorted(others, key=lambda id_: (-self.scores.get(id_, -math.inf), id_))]
+
+        def best_first(other: str) -> tuple[float, str]:
+            score = self.rows[other].score
+            return (math.inf if score is None else -score, other)
+
+        return sorted((other for other in self.inputs.get(pair_id, ()) if other != pair_id), key=best_first)
+
+    def findings(self, pair_id: str) -> list[Verdict]:
+        """The verdicts of gates that did not keep a row, and what judges said of it, in the order of the steps."""
+        return _findings(self.pool, self.pool.source.verdicts([pair_id]).get(pair_id, ()))
 
 
 def read_population(project: Project, store: Store, fingerprints: Sequence[str]) -> Population:
-    """The candidates of the generation scopes `scopes` whose seeds are active, as the gates judged them."""
-    judged = judged_pool.Population.read(store, fingerprints, people=False)
-    gates = [each(gate).id for gate in gates_for(project.spec.task, project.spec.curate.gates, project.folder)]
-    for gate in gates:
-        judged = judged.judged_by(gate, ())
-    inputs = [{row.pair.id: row for row in rows if row.pair} for rows in judged.by_input()]
-    found = {id_: row for other_candidates in inputs for id_, row in other_candidates.items()}
-    pairs = {id_: row.pair for id_, row in found.items() if row.pair}
-    passed = {id_: row.keep for id_, row in found.items()}
-    verdicts = store.verdicts(pairs)
-    scores = _scores(verdicts)
-    first = next(iter(scores), None)
-    percentiles = {by: _percentiles(inputs, of) for by, of in scores.items()}
-    accepted, margin = _by_score(inputs, passed, scores[first] if first else None, project.spec.curate.select.best)
-    rows = {}
-    for id_ in pairs:
-        told = [percentiles[by][id_] for by in scores if id_ in percentiles[by]]
-        rows[id_] = SamplingRow(
-            pair_id=id_,
-            passed=passed[id_],
-            accepted=id_ in accepted,
-            percentile=percentiles[first].get(id_) if first else None,
-            disagreement=max(told) - min(told) if len(told) > 1 else None,
-            margin=margin.get(id_),
-        )
-    named = {(gate.by, gate.settings) for gate in gates}
-    findings = {id_: tuple(v for v in own if _is_finding(v, named)) for id_, own in verdicts.items()}
-    together = {id_: tuple(other_candidates) for other_candidates in inputs for id_ in other_candidates}
-    return Population(pairs, rows, scores[first] if first else {}, first, findings, together)
-
-
-def _is_finding(verdict: Verdict, gates: Collection[tuple[str, str]]) -> bool:
-    if verdict.by.startswith("judge/"):
-        return True
-    return verdict.keep is not True and (verdict.by, verdict.fingerprint) in gates
-
-
-def _scores(verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, dict[str, float]]:
-    """scorer -> pair id -> score, the scorer that judged most rows first; of each only its most used settings."""
-    found: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
-    for id_, own in verdicts.items():
-        for verdict in own:
+    """The candidates of the generations `fingerprints` whose seeds are active, as gates and scorers judged them."""
+    pool = Pool.read(store, fingerprints, people=False)
+    for gate in gates_for(project.spec.task, project.spec.curate.gates, project.folder):
+        pool = pool.judged_by(each(gate).id, ())
+    passed: dict[str, bool | None] = {}
+    inputs: list[tuple[str, ...]] = []
+    for candidates in pool.by_input():
+        keeps = {row.pair.id: row.keep for row in candidates if row.pair}
+        passed |= keeps
+        inputs.append(tuple(keeps))
+    by_settings: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    rejected: dict[str, str] = {}
+    for pair_id, verdicts in _verdicts(store, passed):
+        for verdict in verdicts:
             if verdict.by.startswith("score/") and verdict.score is not None:
-                found[verdict.by, verdict.fingerprint][id_] = verdict.score
-    chosen: dict[str, dict[str, float]] = {}
-    for (by, _), scores in sorted(found.items(), key=lambda item: (-len(item[1]), item[0])):
+                by_settings[verdict.by, verdict.fingerprint][pair_id] = verdict.score
+        for finding in _findings(pool, verdicts):
+            if finding.keep is False:
+                rejected[finding.by] = min(pair_id, rejected.get(finding.by, pair_id))
+    scores = _most_used(by_settings)
+    scorer = next(iter(scores), None)
+    percentiles = {by: _percentiles(inputs, of) for by, of in scores.items()}
+    best = project.spec.curate.select.best
+    accepted, margins = _by_score(inputs, passed, scores[scorer] if scorer else None, best)
+    rows = {}
+    for pair_id, keep in passed.items():
+        ranks = [percentiles[by][pair_id] for by in scores if pair_id in percentiles[by]]
+        rows[pair_id] = SamplingRow(
+            pair_id=pair_id,
+            passed=keep,
+            accepted=pair_id in accepted,
+            score=scores[scorer].get(pair_id) if scorer else None,
+            percentile=percentiles[scorer].get(pair_id) if scorer else None,
+            disagreement=max(ranks) - min(ranks) if len(ranks) > 1 else None,
+            margin=margins.get(pair_id),
+        )
+    return Population(pool, rows, {pair_id: ids for ids in inputs for pair_id in ids}, scorer, rejected)
+
+
+def _verdicts(store: Store, pair_ids: Iterable[str]) -> Iterator[tuple[str, list[Verdict]]]:
+    """Every pair with its verdicts, `ROWS` pairs in memory at a time."""
+    remaining = iter(pair_ids)
+    while chunk := list(islice(remaining, ROWS)):
+        yield from store.verdicts(chunk).items()
+
+
+def _findings(pool: Pool, verdicts: Iterable[Verdict]) -> list[Verdict]:
+    gates = {(gate.by, gate.settings) for gate in pool.steps}
+    return [
+        verdict
+        for verdict in verdicts
+        if verdict.by.startswith("judge/") or (verdict.keep is not True and (verdict.by, verdict.fingerprint) in gates)
+    ]
+
+
+def _most_used(by_settings: Mapping[tuple[str, str], Scores]) -> dict[str, Scores]:
+    """scorer -> scores, the scorer that judged most rows first; of each only its most used settings."""
+    chosen: dict[str, Scores] = {}
+    for (by, _), scores in sorted(by_settings.items(), key=lambda item: (-len(item[1]), item[0])):
         chosen.setdefault(by, scores)
     return chosen
 
 
-def _percentiles(inputs: Iterable[Collection[str]], scores: Mapping[str, float]) -> dict[str, float]:
-    """The share of the scored rivals of the same input that a row beats, ties by half; absent without a rival."""
-    found = {}
-    for other_candidates in inputs:
-        ids = [id_ for id_ in other_candidates if id_ in scores]
-        counts = Counter(scores[id_] for id_ in ids)
-        for id_ in ids if len(ids) > 1 else ():
-            below = sum(times for score, times in counts.items() if score < scores[id_])
-            found[id_] = (below + (counts[scores[id_]] - 1) / 2) / (len(ids) - 1)
-    return found
+def _percentiles(inputs: Iterable[Sequence[str]], scores: Scores) -> dict[str, float]:
+    """The share of the scored other candidates of its input that a row beats, ties by half; absent without another."""
+    percentiles = {}
+    for candidates in inputs:
+        ids = [pair_id for pair_id in candidates if pair_id in scores]
+        counts = Counter(scores[pair_id] for pair_id in ids)
+        for pair_id in ids if len(ids) > 1 else ():
+            below = sum(times for score, times in counts.items() if score < scores[pair_id])
+            percentiles[pair_id] = (below + (counts[scores[pair_id]] - 1) / 2) / (len(ids) - 1)
+    return percentiles
 
 
 def _by_score(
-    inputs: Iterable[Collection[str]],
-    passed: Mapping[str, bool | None],
-    scores: Mapping[str, float] | None,
-    best: int,
+    inputs: Iterable[Collection[str]], passed: Mapping[str, bool | None], scores: Scores | None, best: int
 ) -> tuple[set[str], dict[str, float]]:
     """The rows that passed and are among the best of their input, and every row's distance from that cut."""
     if scores is None:
-        return {id_ for id_, keep in passed.items() if keep}, {}
+        return {pair_id for pair_id, keep in passed.items() if keep}, {}
     accepted: set[str] = set()
-    margin: dict[str, float] = {}
-    for other_candidates in inputs:
-        order = ranked({id_: scores.get(id_) for id_ in other_candidates if passed[id_]})
+    margins: dict[str, float] = {}
+    for candidates in inputs:
+        order = ranked({pair_id: scores.get(pair_id) for pair_id in candidates if passed[pair_id]})
         accepted.update(order[:best])
         if len(order) > best:
             cut = statistics.fmean([scores[order[best - 1]], scores[order[best]]])
-            margin.update({id_: abs(scores[id_] - cut) for id_ in order})
-    return accepted, margin
+            margins.update({pair_id: abs(scores[pair_id] - cut) for pair_id in order})
+    return accepted, margins

@@ -1,9 +1,9 @@
 """Which rows people see, why, and how likely each was to be chosen.
 
-One permanent random number parts all rows once, into halves: CERT, from which the draws for an estimate come (certify
-and the audits), and FIT, from which all others come. What people answer in the FIT half they may answer with the
-programs' opinion before them, so no row of it ever counts in an estimate, now or later, and no row of the CERT half is
-ever used for fitting.
+One permanent random number splits all rows once, into halves: the estimation half, from which the samples for an
+estimate are drawn (estimation and the audits), and the calibration half, from which all others are. In the calibration
+half people may answer with the programs' opinion before them, so no row of it ever counts in an estimate, now or later,
+and no row of the estimation half is ever used for calibration.
 
 Every reason draws a simple random sample, without replacement, from a frame of its own (`frames`). A frame's rows stand
 in the order of permanent random numbers (Ohlsson 1995, "Coordination of samples using permanent random numbers"):
@@ -13,7 +13,7 @@ SHA-256 of the seed, the reason and the row's id, read as a fraction. The sample
 - rows that join or leave the frame move no other row;
 - the draws of two reasons are independent, so a row is in any of them with probability
   1 - product of (1 - size / population) over the frames it is in, exactly (given its half);
-- a sample of the CERT half is as well a simple random sample of all rows, because the halves were parted at random.
+- a sample of the estimation half is a simple random sample of all rows too, because the halves were split at random.
 
 A row that two reasons choose is shown once and counts for both.
 """
@@ -30,23 +30,32 @@ from schemas.records import content_id
 from schemas.reviews import Draw, Sampled, SamplingReason
 from schemas.spec import ReviewShares
 
+# Reason -> its key in [review.shares]. A reason keeps the name that records hold, because that name seeds its draws.
 # In this order: the first reason of a row is the one it is counted under where only one can be.
-REASONS: tuple[SamplingReason, ...] = ("certify", "audit_accepted", "audit_rejected", "disagree", "border", "fit")
+SHARE_KEYS: dict[SamplingReason, str] = {
+    "certify": "estimation",
+    "audit_accepted": "audit_accepted",
+    "audit_rejected": "audit_rejected",
+    "disagree": "disagreement",
+    "border": "margin",
+    "fit": "calibration",
+}
+REASONS = tuple(SHARE_KEYS)
 # Reasons that choose at random from everything they are about. The others look where rows are interesting, so an
 # estimate may not stand on them.
 ESTIMATION: tuple[SamplingReason, ...] = ("certify", "audit_accepted", "audit_rejected")
-_ACTIVE = 0.1  # the share of the rows that passed which count as disagreed upon, or as near the border
+_ACTIVE = 0.1  # the share of the rows that passed which count as disagreed upon, or as near the cut
 _DIGITS = 2**53
 
 
 @dataclass(frozen=True)
 class SamplingRow:
-    """What the router knows of a candidate. Nothing in it may depend on what people said.
+    """What sampling needs to know of a candidate. Nothing in it may depend on what people said.
 
-    `passed`: every gate kept it (None: a gate could not judge). `accepted`: it passed, and its score is among the best
-    of its input. `percentile` is the share of rivals of its input that it beats. `disagreement` is the distance of the
-    lowest from the highest percentile that several scorers give it; `border` that of its score from the cut of its
-    input; both None where there is nothing to compare.
+    `passed`: every gate kept it (None: a gate could not judge). `accepted`: it passed, and its `score` is among the
+    best of its input. `percentile` is the share of the other candidates of its input that it beats. `disagreement` is
+    the distance of the lowest from the highest percentile that several scorers give it; `margin` that of its score from
+    the cut of its input; both None where there is nothing to compare.
     """
 
     pair_id: str
@@ -55,6 +64,7 @@ class SamplingRow:
     percentile: float | None = None
     disagreement: float | None = None
     margin: float | None = None
+    score: float | None = None
 
 
 Frames = dict[SamplingReason, tuple[str, ...]]
@@ -64,15 +74,15 @@ SampledIds = Mapping[SamplingReason, Collection[str]]  # reason -> the rows it h
 def targets(rows: Sequence[SamplingRow]) -> Frames:
     """The rows that every reason is about; a reason that is about none is absent.
 
-    certify and fit: what passed the gates. audit_accepted: what the programs accept. audit_rejected: what they judged
-    and do not accept. disagree: the tenth of the passed rows on which scorers differ most. border: the tenth whose
-    score is nearest the cut.
+    certify and fit (estimation and calibration): what passed the gates. audit_accepted: what the programs accept.
+    audit_rejected: what they judged and do not accept. disagree: the tenth of the passed rows on which scorers differ
+    most. border: the tenth whose score is nearest the cut.
     """
     passed = [row for row in rows if row.passed]
     at_most = max(1, round(_ACTIVE * len(passed)))
     disagreed = sorted((-(row.disagreement or 0.0), row.pair_id) for row in passed if row.disagreement)
     near = sorted((row.margin, row.pair_id) for row in passed if row.margin is not None)
-    found: Frames = {
+    about: Frames = {
         "certify": tuple(row.pair_id for row in passed),
         "audit_accepted": tuple(row.pair_id for row in rows if row.accepted),
         "audit_rejected": tuple(row.pair_id for row in rows if row.passed is not None and not row.accepted),
@@ -80,30 +90,30 @@ def targets(rows: Sequence[SamplingRow]) -> Frames:
         "border": tuple(id_ for _, id_ in near[:at_most]),
         "fit": tuple(row.pair_id for row in passed),
     }
-    return {reason: tuple(sorted(ids)) for reason, ids in found.items() if ids}
+    return {reason: tuple(sorted(ids)) for reason, ids in about.items() if ids}
 
 
 def frames(rows: Sequence[SamplingRow], seed: int, sampled: SampledIds | None = None) -> Frames:
     """The rows that every reason draws from: of those that it is about, the ones of its half.
 
-    `routed` (ids by reason) knows rows that were drawn before rows were parted. What another reason than an estimate
+    `sampled` (ids by reason) knows rows that were drawn before there were halves. What another reason than an estimate
     has shown belongs to no estimate any more; what an estimate alone has chosen goes on belonging to it, and is never
-    used for fitting.
+    used for calibration.
     """
     before = sampled or {}
     shown = {id_ for reason, ids in before.items() if reason not in ESTIMATION for id_ in ids}
-    kept = {id_ for reason in ESTIMATION for id_ in before.get(reason, ())}
-    cert = {row.pair_id for row in rows if in_estimation_half(seed, row.pair_id)}
-    parted: Frames = {}
+    for_estimates = {id_ for reason in ESTIMATION for id_ in before.get(reason, ())}
+    estimation_half = {row.pair_id for row in rows if in_estimation_half(seed, row.pair_id)}
+    halved: Frames = {}
     for reason, ids in targets(rows).items():
         if reason in ESTIMATION:
-            mine = before.get(reason, ())
-            ids = tuple(id_ for id_ in ids if id_ not in shown and (id_ in cert or id_ in mine))
+            drawn = before.get(reason, ())
+            ids = tuple(id_ for id_ in ids if id_ not in shown and (id_ in estimation_half or id_ in drawn))
         else:
-            ids = tuple(id_ for id_ in ids if id_ not in kept and id_ not in cert)
+            ids = tuple(id_ for id_ in ids if id_ not in for_estimates and id_ not in estimation_half)
         if ids:
-            parted[reason] = ids
-    return parted
+            halved[reason] = ids
+    return halved
 
 
 def in_estimation_half(seed: int, pair_id: str) -> bool:
@@ -124,7 +134,7 @@ def order(seed: int, reason: str, frame: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def sample(seed: int, reason: str, frame: tuple[str, ...], sampled: Collection[str]) -> list[str]:
-    """The rows drawn so far: the longest beginning of the order that was routed, whole. A simple random sample."""
+    """The rows drawn so far: the longest beginning of the order that was sampled, whole. A simple random sample."""
     drawn: list[str] = []
     for id_ in order(seed, reason, frame):
         if id_ not in sampled:
@@ -134,7 +144,7 @@ def sample(seed: int, reason: str, frame: tuple[str, ...], sampled: Collection[s
 
 
 class SampledRow(NamedTuple):
-    """A row to be routed: every reason that chose it now, each with its draw, and its total inclusion probability."""
+    """A sampled row: every reason that chose it now, each with its draw, and its total inclusion probability."""
 
     pair_id: str
     draws: tuple[tuple[SamplingReason, Draw], ...]
@@ -147,7 +157,7 @@ def draw(
     seed: int,
     sampled: SampledIds | None = None,
 ) -> list[SampledRow]:
-    """The next rows: for every reason, `wanted` more of its order than `routed` (ids by reason) holds.
+    """The next rows: for every reason, `wanted` more of its order than `sampled` (ids by reason) holds.
 
     Rows come in the order of `REASONS`, then as drawn. A frame that is smaller than what is asked gives all it has.
     """
@@ -166,27 +176,27 @@ def draw(
             size += 1
         sizes[reason] = size
         if new:
-            log = Draw(seed=seed, population=len(frame), size=size, frame=content_id("frame", sorted(frame)))
+            details = Draw(seed=seed, population=len(frame), size=size, frame=content_id("frame", sorted(frame)))
             for id_ in new:
-                chosen.setdefault(id_, []).append((reason, log))
+                chosen.setdefault(id_, []).append((reason, details))
     probabilities = inclusion(of, sizes)
     return [SampledRow(id_, tuple(draws), probabilities[id_]) for id_, draws in chosen.items()]
 
 
 def inclusion(of: Frames, sizes: Mapping[SamplingReason, int]) -> dict[str, float]:
     """pair id -> the probability that any reason chooses it, when each draws `sizes` rows of its frame. Exact."""
-    missed: dict[str, float] = {}
+    not_chosen: dict[str, float] = {}
     for reason, frame in of.items():
         share = sizes.get(reason, 0) / len(frame)
         for id_ in frame:
-            missed[id_] = missed.get(id_, 1.0) * (1.0 - share)
-    return {id_: 1.0 - miss for id_, miss in missed.items()}
+            not_chosen[id_] = not_chosen.get(id_, 1.0) * (1.0 - share)
+    return {id_: 1.0 - probability for id_, probability in not_chosen.items()}
 
 
 def divide(batch: int, shares: ReviewShares, of: Frames) -> dict[SamplingReason, int]:
     """How many rows of a batch each reason draws, by the largest remainder. What an empty frame leaves goes to
-    `certify`."""
-    asked: dict[SamplingReason, float] = {reason: getattr(shares, reason) * batch for reason in REASONS}
+    estimation."""
+    asked: dict[SamplingReason, float] = {reason: getattr(shares, key) * batch for reason, key in SHARE_KEYS.items()}
     asked["certify"] += sum(asked.pop(reason) for reason in REASONS if reason not in of and reason != "certify")
     rows = {reason: int(rows + 1e-9) for reason, rows in asked.items()}
     by_remainder = sorted(rows, key=lambda reason: (rows[reason] - asked[reason], REASONS.index(reason)))
@@ -197,7 +207,7 @@ def divide(batch: int, shares: ReviewShares, of: Frames) -> dict[SamplingReason,
 
 def sampled_ids(sampled: Iterable[Sampled]) -> dict[SamplingReason, set[str]]:
     """reason -> the rows it has chosen so far."""
-    found: dict[SamplingReason, set[str]] = {}
+    by_reason: dict[SamplingReason, set[str]] = {}
     for record in sampled:
-        found.setdefault(record.reason, set()).add(record.pair_id)
-    return found
+        by_reason.setdefault(record.reason, set()).add(record.pair_id)
+    return by_reason

@@ -1,4 +1,4 @@
-"""Where review stands: how many rows were shown and decided, what follows for the accept share, and what to do next."""
+"""The status of a review: how many rows were shown and decided, the acceptance rates, and what to do next."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from schemas.store import Store
 
 @dataclass(frozen=True)
 class ReviewStatus:
-    """Rows of the present pool that were routed, by what people decided; `undecided` have answers that settle nothing,
-    `incomplete` have fewer than `annotators_per_row`, `open` have none. `shares` are what people accept; `advice` is
+    """Sampled rows of the present pool, by what people decided; `undecided` have answers that settle nothing,
+    `incomplete` have fewer than `annotators_per_row`, `open` have none. `rates` are what people accept; `advice` is
     what a tighter interval of all that passed the gates would cost (None without one). `gate` says whether people have
     said enough, and `objections` why rows were not accepted as they are. `seconds` is the median time of an answer."""
 
@@ -67,8 +67,9 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
     """Counted from the store; nothing is asked of the server. Raises MissingDependency without the extra `review`."""
     spec = project.spec.review
     sampled, reviews = store.sampled(), store.reviews()
-    shown = [id_ for id_ in sampled if id_ in population.pairs]
-    verdicts = {id_: d.verdict for id_ in shown if (d := decide(reviews.get(id_, ()), population.pairs[id_]))}
+    shown = [id_ for id_ in sampled if id_ in population.rows]
+    pairs = population.pairs(shown)
+    verdicts = {id_: d.verdict for id_ in shown if (d := decide(reviews.get(id_, ()), pairs[id_]))}
     settled = {id_ for id_, verdict in verdicts.items() if verdict != "undecided"}
     # What one of three people said is not yet what the row's people said.
     incomplete = {id_ for id_ in settled if answers_given(reviews[id_]) < spec.annotators_per_row}
@@ -79,10 +80,10 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
     tightness = None
     if accepted:
         _needs_scipy()
-    known = acceptance_rates(rows, reasons, accepted, spec.seed, spec.confidence)
-    if passed := known.passed:
-        each = len(answers) / max(passed.reviewed, 1)
-        tightness = advice(passed, spec.margin_of_error, seconds=seconds, answers_per_row=each, left=known.left)
+    rates = acceptance_rates(rows, reasons, accepted, spec.seed, spec.confidence)
+    if passed := rates.passed:
+        per_row = len(answers) / max(passed.reviewed, 1)
+        tightness = advice(passed, spec.margin_of_error, seconds=seconds, answers_per_row=per_row, left=rates.left)
     counts = Counter(verdict for id_, verdict in verdicts.items() if id_ not in incomplete)
     return ReviewStatus(
         accepted=counts["accept"],
@@ -91,41 +92,43 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
         undecided=counts["undecided"],
         incomplete=len(incomplete),
         open=len(shown) - len(verdicts),
-        rates=known,
+        rates=rates,
         advice=tightness,
-        gate=gate_of(known.accepted, tightness, spec.accept_at_least, known.left_accepted, len(answers)),
-        objections=objections({id_: population.pairs[id_] for id_ in shown}, reviews),
+        gate=gate_of(rates.accepted, tightness, spec.accept_at_least, rates.left_accepted, len(answers)),
+        objections=objections(pairs, reviews),
         seconds=seconds,
     )
 
 
 def as_json(status: ReviewStatus) -> Json:
-    """The standing for receipts, the dataset card and programs; shares are fractions with their interval."""
+    """The status for receipts, the dataset card and programs; rates are fractions with their interval."""
     gate, answers = status.gate, status.gate.missing
     if gate.state == "asking" and answers is None and status.advice:
         answers = status.advice.answers
     return {
-        "routed": status.sampled,
+        "sampled": status.sampled,
         "accepted": status.accepted,
         "edited": status.edited,
         "rejected": status.rejected,
         "undecided": status.undecided,
         "incomplete": status.incomplete,
         "unanswered": status.open,
-        "accept_share": _share(status.rates.passed),
-        "trained_share": _share(status.rates.accepted),
-        "missed_share": _share(status.rates.missed),
+        "acceptance_rate": _rate(status.rates.passed),
+        "trained_acceptance_rate": _rate(status.rates.accepted),
+        "missed_acceptance_rate": _rate(status.rates.missed),
         "enough": status.enough,
         "gate": gate.state,
         "accept_at_least": gate.at_least,
         "answers_missing": gate.missing,
         "objections": [
             {
-                "reason": one.reason,
-                "rows": one.rows,
-                "examples": [{"pair_id": pair.id, "input": pair.input, "output": pair.output} for pair in one.examples],
+                "reason": objection.reason,
+                "rows": objection.rows,
+                "examples": [
+                    {"pair_id": pair.id, "input": pair.input, "output": pair.output} for pair in objection.examples
+                ],
             }
-            for one in status.objections
+            for objection in status.objections
         ],
         "seconds_per_answer": status.seconds,
         "advice": status.next_step,
@@ -133,49 +136,63 @@ def as_json(status: ReviewStatus) -> Json:
     }
 
 
-def _share(share: Estimate | None) -> Json | None:
-    """A share as fractions; `rows` of `population` were decided."""
-    if share is None:
+def _rate(estimate: Estimate | None) -> Json | None:
+    """A rate as fractions; `rows` of `population` were decided."""
+    if estimate is None:
         return None
     return {
-        "value": share.value,
-        "low": share.low,
-        "high": share.high,
-        "confidence": share.confidence,
-        "rows": share.reviewed,
-        "population": share.population,
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "confidence": estimate.confidence,
+        "rows": estimate.reviewed,
+        "population": estimate.population,
     }
 
 
-def in_words(told: Json) -> list[str]:
-    """`as_json` in sentences, for the dataset card and the report."""
-    waiting = told["unanswered"] + told["undecided"] + told.get("incomplete", 0)
+# What `as_json` of versions before called these; receipts still hold it.
+_OLD_NAMES = {
+    "routed": "sampled",
+    "accept_share": "acceptance_rate",
+    "trained_share": "trained_acceptance_rate",
+    "missed_share": "missed_acceptance_rate",
+}
+
+
+def from_facts(facts: Json) -> Json:
+    """What `as_json` gave, of this version or an older one, by the names of now."""
+    return {_OLD_NAMES.get(name, name): value for name, value in facts.items()}
+
+
+def in_words(facts: Json) -> list[str]:
+    """`as_json`, of this version or an older one, in sentences for the dataset card and the report."""
+    status = from_facts(facts)
+    waiting = status["unanswered"] + status["undecided"] + status.get("incomplete", 0)
     lines = [
-        f"{told['routed']:,} rows were drawn at random and shown to people: {told['accepted']:,} accepted as they were,"
-        f" {told['edited']:,} edited, {told['rejected']:,} rejected, {waiting:,} not"
-        " decided."
+        f"{status['sampled']:,} rows were drawn at random and shown to people: {status['accepted']:,} accepted as they"
+        f" were, {status['edited']:,} edited, {status['rejected']:,} rejected, {waiting:,} not decided."
     ]
-    if share := told["accept_share"]:
+    if rate := status["acceptance_rate"]:
         lines.append(
-            f"Of what passed the gates, people accept {_spread(share)} as it is. That is about the rows before review:"
-            " those that people rejected are not in the dataset."
+            f"Of what passed the gates, people accept {_with_interval(rate)} as it is. That is about the rows before"
+            " review: those that people rejected are not in the dataset."
         )
     else:
         lines.append("That is too few answers to tell what share people would accept.")
-    if (share := told.get("trained_share")) and share != told["accept_share"]:
-        lines.append(f"Of what the programs accept, people accept {_spread(share)} as it is.")
-    if share := told["missed_share"]:
-        lines.append(f"Of what the programs rejected, people would have accepted {_spread(share)}.")
-    if told.get("gate") == "rejected":
-        lines.append(f"People reject this set: fewer than the {told['accept_at_least']:.0%} asked for are accepted.")
-    elif not told["enough"]:
+    if (rate := status.get("trained_acceptance_rate")) and rate != status["acceptance_rate"]:
+        lines.append(f"Of what the programs accept, people accept {_with_interval(rate)} as it is.")
+    if rate := status["missed_acceptance_rate"]:
+        lines.append(f"Of what the programs rejected, people would have accepted {_with_interval(rate)}.")
+    if status.get("gate") == "rejected":
+        lines.append(f"People reject this set: fewer than the {status['accept_at_least']:.0%} asked for are accepted.")
+    elif not status["enough"]:
         lines.append("The review was not finished: people have said too little for what the spec asks.")
     return lines
 
 
-def _spread(share: Json) -> str:
-    interval = f"{share['confidence']:.0%} interval {share['low']:.1%} to {share['high']:.1%}"
-    return f"{share['value']:.1%} ({interval}, from {share['rows']:,} of {share['population']:,} rows)"
+def _with_interval(rate: Json) -> str:
+    interval = f"{rate['confidence']:.0%} interval {rate['low']:.1%} to {rate['high']:.1%}"
+    return f"{rate['value']:.1%} ({interval}, from {rate['rows']:,} of {rate['population']:,} rows)"
 
 
 def _needs_scipy() -> None:
@@ -183,6 +200,6 @@ def _needs_scipy() -> None:
         import scipy  # noqa: F401
     except ModuleNotFoundError:
         raise MissingDependency(
-            "the interval of the accept share needs the package scipy.",
+            "the interval of the acceptance rate needs the package scipy.",
             fix="Install it: pip install 'pairsmith[review]'",
         ) from None

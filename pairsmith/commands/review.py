@@ -64,9 +64,9 @@ def up(session: Session, port: int, host: str, database_url: str | None, redis_u
         "username": OWNER,
         "credentials": str(server.credentials),
     }
-    found = "runs already" if server.already_running else "runs"
+    state = "runs already" if server.already_running else "runs"
     lines = [
-        ("argilla", f"{server.version} {found} at {server.url}"),
+        ("argilla", f"{server.version} {state} at {server.url}"),
         ("sign in", f"as {OWNER}; the password is in {server.credentials}"),
     ]
     session.answer(data, facts(lines))
@@ -81,10 +81,10 @@ def invite(session: Session, names: tuple[str, ...]) -> None:
     from pairsmith.stages.review import invite as make
 
     with session.progress() as progress:
-        made = make(session.project(), names, progress)
+        invited = make(session.project(), names, progress)
     session.answer(
-        {"command": "review invite", "url": made.url, "passwords": made.passwords},
-        facts([("page", made.url), *made.passwords.items()], width=max(11, *map(len, names))),
+        {"command": "review invite", "url": invited.url, "passwords": invited.passwords},
+        facts([("page", invited.url), *invited.passwords.items()], width=max(11, *map(len, names))),
     )
 
 
@@ -94,8 +94,8 @@ def invite(session: Session, names: tuple[str, ...]) -> None:
 def push(session: Session, more: bool) -> None:
     """Send to Argilla what people should look at, and nothing that is there already.
 
-    Which rows these are is drawn at random, each with a known probability, until the interval of the accept share is as
-    tight as the spec asks.
+    Which rows these are is drawn at random, each with a known probability, until the margin of error of the acceptance
+    rate is as small as the spec asks.
     """
     from pairsmith import screen
     from pairsmith.stages import review
@@ -140,7 +140,7 @@ def pull(session: Session, watch: bool, every: float) -> None:
 @command.command(short_help="What runs, what is decided, how far people agree.")
 @on_project
 def status(session: Session) -> None:
-    """What runs, and where the review of this project stands: decided rows, the accept share, how far people agree."""
+    """What runs, and the status of this project's review: decided rows, the acceptance rate, how far people agree."""
     from curate.argilla.server import status as look
 
     server = look()
@@ -155,9 +155,9 @@ def status(session: Session) -> None:
             from pairsmith.review_status import read, shown
 
             with session.store(project, write=False) as store:
-                told = read(project, store, session.say)
-            data |= {"task": project.spec.task.name, **told}
-            screen += ["", *shown(project, told)]
+                facts = read(project, store, session.say)
+            data |= {"task": project.spec.task.name, **facts}
+            screen += ["", *shown(project, facts)]
     session.answer(data, *screen)
 
 
@@ -171,11 +171,11 @@ def logs(session: Session, lines: int) -> None:
 
     from curate.argilla.server import logs as read
 
-    found = read(lines=lines)
+    logs = read(lines=lines)
     parts: list[RenderableType] = []
-    for name, told in found.items():
-        parts += [Rule(name, style="dim"), Text("\n".join(told) or "empty")]
-    session.answer({"command": "review logs", "logs": found}, *(parts or ["there are no logs yet"]))
+    for name, ends in logs.items():
+        parts += [Rule(name, style="dim"), Text("\n".join(ends) or "empty")]
+    session.answer({"command": "review logs", "logs": logs}, *(parts or ["there are no logs yet"]))
 
 
 @command.command(short_help="Stop the server; the data stay.")
@@ -185,8 +185,8 @@ def down(session: Session) -> None:
     from curate.argilla.server import down as stop
 
     stopped = stop()
-    said = "stopped; the data stay, and `pairsmith review up` starts it again" if stopped else "no server was running"
-    session.answer({"command": "review down", "stopped": stopped}, said)
+    line = "stopped; the data stay, and `pairsmith review up` starts it again" if stopped else "no server was running"
+    session.answer({"command": "review down", "stopped": stopped}, line)
 
 
 def _server_json(server: ServerStatus) -> dict[str, Any]:

@@ -78,14 +78,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Reviews:
-    """What people decided, and what a program that plays a person did. `standing` is where the review stood when a
+    """What people decided, and what a program that plays a person did. `status` is that of the review when a
     command last looked (`curate.review.status.as_json`), `switched_off` whether the spec has it off now."""
 
     decisions: int = 0
     pairs: int = 0
     reviewers: int = 0
     simulated: int = 0
-    standing: dict[str, Any] | None = None
+    status: dict[str, Any] | None = None
     switched_off: bool = False
 
 

@@ -66,7 +66,7 @@ def reviewed(reviews: Reviews) -> str:
 
 def people(reviews: Reviews) -> list[str]:
     """What people said of the rows that were drawn for them."""
-    return in_words(reviews.standing) if reviews.standing else []
+    return in_words(reviews.status) if reviews.status else []
 
 
 def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:

@@ -17,7 +17,7 @@ from curate.argilla.pull import pull
 from curate.argilla.push import PushResult, draw_batch, push
 from curate.argilla.server import default_home, up
 from curate.review.population import Population, read_population
-from curate.review.status import ReviewStatus, as_json, review_status
+from curate.review.status import ReviewStatus, as_json, from_facts, review_status
 from pairsmith import plan, teachers
 from pairsmith.outcome import Came, PullOutcome, PushOutcome, ReviewOutcome
 from pairsmith.receipt import recording
@@ -32,7 +32,7 @@ _SHOWN = 80  # characters of either side of an example
 GO_ON = "`pairsmith run --no-review` goes on without people."
 
 
-def judged_pool(project: Project, store: Store, say: Say) -> Population:
+def judged_population(project: Project, store: Store, say: Say) -> Population:
     """What curation knows of the candidates of the present spec. Raises NoWork before curation."""
     population = read_population(project, store, teachers.scopes_of(project, say))
     if not any(row.passed is not None for row in population.rows.values()):
@@ -103,7 +103,7 @@ def review(
     with recording(project, store, "review", ReviewOutcome()) as record:
         inputs = plan.inputs_of("review", project, store)
         record.outcome = ReviewOutcome(**inputs._asdict(), made=inputs.source)
-        population = judged_pool(project, store, say)
+        population = judged_population(project, store, say)
         if not review_status(project, store, population).enough:
             with _or_without(), argilla(project, progress) as connected:
                 if store.sampled():
@@ -150,7 +150,7 @@ def push_rows(
 ) -> PushOutcome:
     """What `review push` does."""
     with recording(project, store, "review-push", PushOutcome()) as record:
-        population = judged_pool(project, store, say)
+        population = judged_population(project, store, say)
         with argilla(project, progress) as connected:
             pushed = send(project, store, population, connected, progress, more=more)
         record.outcome = PushOutcome(url=connected.url, sent=pushed.sent, there=pushed.there, queues=pushed.queues)
@@ -166,7 +166,7 @@ def pull_answers(
     with recording(project, store, "review-pull", PullOutcome()) as record:
         pulled = pull(project, store, connected, progress)
         record.outcome = PullOutcome(url=connected.url, **asdict(pulled))
-        status = review_status(project, store, judged_pool(project, store, say))
+        status = review_status(project, store, judged_population(project, store, say))
         record.outcome = replace(_with_status(record.outcome, status), review=as_json(status))
     return record.outcome
 
@@ -194,7 +194,7 @@ def watch(
 
 
 def _with_status(outcome: Came, status: ReviewStatus) -> Came:
-    """Rows by where review stands. A row is one routed row of the present pool; gold is counted apart."""
+    """Rows by the status of the review. A row is one sampled row of the present pool; gold is counted apart."""
     reasons = {
         "review": status.rejected,
         "undecided": status.undecided,
@@ -215,11 +215,11 @@ def _with_status(outcome: Came, status: ReviewStatus) -> Came:
 
 def waits(status: ReviewStatus) -> str:
     """What keeps the loop from going on, in a line."""
-    gate, share = status.gate, status.shares.accepted
-    if gate.state == "rejected" and share:
-        return f"people reject this set: they accept {share} of what would be trained on, not {gate.at_least:.0%}"
+    gate, rate = status.gate, status.rates.accepted
+    if gate.state == "rejected" and rate:
+        return f"people reject this set: they accept {rate} of what would be trained on, not {gate.at_least:.0%}"
     if gate.state == "exhausted":
-        of = f"people accept {share} of what would be trained on" if share else "too few of them are decided"
+        of = f"people accept {rate} of what would be trained on" if rate else "too few of them are decided"
         return f"every row that can be drawn was asked about, and {of}, so whether {gate.at_least:.0%} are is open"
     missing = f"about {gate.missing:,} more labels are missing" if gate.missing else ""
     if status.waiting:
@@ -234,35 +234,38 @@ def summary(outcome: ReviewOutcome | PushOutcome | PullOutcome) -> list[tuple[st
     return in_lines(outcome.review) if outcome.review else []
 
 
-def in_lines(told: Json) -> list[tuple[str, str]]:
-    """The same of a standing as JSON."""
+def in_lines(facts: Json) -> list[tuple[str, str]]:
+    """The same of a review status as JSON, of this version or an older one."""
+    status = from_facts(facts)
     lines = []
     for name, key, of in (
-        ("people", "accept_share", "of what passed the gates is accepted as it is"),
-        ("to train", "trained_share", "of what the programs accept is accepted as it is"),
-        ("missed", "missed_share", "of what the programs rejected is accepted by people"),
+        ("people", "acceptance_rate", "of what passed the gates is accepted as it is"),
+        ("to train", "trained_acceptance_rate", "of what the programs accept is accepted as it is"),
+        ("missed", "missed_acceptance_rate", "of what the programs rejected is accepted by people"),
     ):
-        if (share := told.get(key)) and (key == "accept_share" or share != told["accept_share"]):
-            spread = f"{share['low']:.1%} to {share['high']:.1%}"
-            seen = f"{share['rows']:,} of {share['population']:,} rows seen"
-            lines.append((name, f"{share['value']:.1%} ({spread}) {of}; {seen}"))
-    if told.get("gate") == "rejected":
-        lines += rejection(told)
-    elif told["advice"]:
-        lines.append(("advice", told["advice"]))
-    elif told["routed"]:
+        if (rate := status.get(key)) and (key == "acceptance_rate" or rate != status["acceptance_rate"]):
+            interval = f"{rate['low']:.1%} to {rate['high']:.1%}"
+            seen = f"{rate['rows']:,} of {rate['population']:,} rows seen"
+            lines.append((name, f"{rate['value']:.1%} ({interval}) {of}; {seen}"))
+    if status.get("gate") == "rejected":
+        lines += rejection(status)
+    elif status["advice"]:
+        lines.append(("advice", status["advice"]))
+    elif status["sampled"]:
         lines.append(("advice", "too few answers yet to tell what people accept"))
     return lines
 
 
-def rejection(told: Json) -> list[tuple[str, str]]:
+def rejection(status: Json) -> list[tuple[str, str]]:
     """Why people reject a set: each reason with its rows and the first of them, and what there is to do."""
-    lines = [("gate", f"people reject this set: review.accept_at_least asks for {told['accept_at_least']:.0%}")]
-    for one in told["objections"]:
-        row = one["examples"][0]
+    lines = [("gate", f"people reject this set: review.accept_at_least asks for {status['accept_at_least']:.0%}")]
+    for objection in status["objections"]:
+        row = objection["examples"][0]
         example = " -> ".join(shorten(row[side], _SHOWN, placeholder="...") for side in ("input", "output"))
-        lines.append(("", f"{one['reason']}: {one['rows']:,} rows, such as {row['pair_id'][:12]}: {example}"))
-    return [*lines, ("advice", "mend the prompt, the gates or the style and run again; more labels change nothing")]
+        lines.append(
+            ("", f"{objection['reason']}: {objection['rows']:,} rows, such as {row['pair_id'][:12]}: {example}")
+        )
+    return [*lines, ("advice", "correct the prompt, the gates or the style and run again; more labels change nothing")]
 
 
 def where(project: Project, url: str, queues: Sequence[str]) -> list[tuple[str, str]]:

@@ -295,11 +295,11 @@ class Store:
         return self._count(tables.reviews)
 
     def sampled(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Sampled]]:
-        """pair id -> why it was sent to review, a record for each reason, oldest first."""
-        found: dict[str, list[Sampled]] = {}
+        """pair id -> why it was sampled for review, a record for each reason, oldest first."""
+        by_pair: dict[str, list[Sampled]] = {}
         for sampled in self._by_id(Sampled, tables.sampled, tables.sampled.c.pair_id, pair_ids):
-            found.setdefault(sampled.pair_id, []).append(sampled)
-        return found
+            by_pair.setdefault(sampled.pair_id, []).append(sampled)
+        return by_pair
 
     def receipts(self, command: str | None = None) -> list[Receipt]:
         """Receipts, oldest first."""

@@ -28,7 +28,7 @@ argilla_client()
 
 
 class Desk(NamedTuple):
-    """A project with routed rows and a server whose users have answered."""
+    """A project with sampled rows and a server whose users have answered."""
 
     project: Project
     store: Store

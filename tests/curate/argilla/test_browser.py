@@ -93,7 +93,7 @@ def pushed(
     connect: Callable[[str], Any],
     annotators: int,
 ) -> Iterator[Queue]:
-    """The project routed and pushed, with as many annotators."""
+    """The project sampled and pushed, with as many annotators."""
     workspace = project.spec.review.workspace
     with (
         Argilla(server.url, server.api_key, workspace, patience_s=30) as argilla,
@@ -203,7 +203,9 @@ def test_one_person_reviews_twenty_rows_in_the_web_page(
     """Signs in through the form, sees a row whole at 1280x800, reads the guidelines; answers twelve rows by keyboard
     alone (accept, reject with a reason, edit, discard, draft) and eight with a search, a sort and a filter; every
     answer comes back as it was given."""
-    rows = {id_: prompts.pool.pairs[record["external_id"]] for id_, record in prompts.records().items()}
+    ids = {id_: str(record["external_id"]) for id_, record in prompts.records().items()}
+    pairs = prompts.population.pairs(ids.values())
+    rows = {id_: pairs[pair_id] for id_, pair_id in ids.items()}
     assert len(rows) > 20
     told = Told()
     with open_browser(argilla_server.url, tmp_path, "review") as ann:
@@ -237,7 +239,10 @@ def test_one_person_reviews_twenty_rows_in_the_web_page(
 
 def _search_sort_and_filter(ann: Annotator, queue: Queue, rows: dict[str, Pair], told: Told) -> None:
     """Eight rows with the pointer; what is shown is what was asked for."""
-    texts = {id_: " ".join(p.output for p in (pair, *queue.pool.other_candidates(pair))) for id_, pair in rows.items()}
+    texts = {}
+    for id_, pair in rows.items():
+        others = queue.population.pairs(queue.population.other_candidates(pair.id)).values()
+        texts[id_] = " ".join(p.output for p in (pair, *others))
     lengths = {id_: str(record["metadata"]["length"]) for id_, record in queue.records().items()}
 
     def waiting() -> list[str]:
@@ -323,7 +328,7 @@ def test_no_text_runs_and_every_text_is_read_as_it_is(
         answer(nasty.clients[0], id_, "reject", reasons=["off_style", "invented"])
         answer(nasty.clients[1], id_, "edit", edited=f"Better. {NASTY}")
     pull(nasty.project, nasty.store, nasty.argilla)
-    push_adjudication(nasty.project, nasty.store, nasty.pool, nasty.argilla)
+    push_adjudication(nasty.project, nasty.store, nasty.population, nasty.argilla)
     with open_browser(argilla_server.url, tmp_path, "talk") as ann:
         ann.sign_in(nasty.names[0], PASSWORD)
         ann.open(queue_name(nasty.project) + ADJUDICATION)

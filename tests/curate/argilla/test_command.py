@@ -34,7 +34,7 @@ def teacher() -> Iterator[LoopbackTeacher]:
 @pytest.fixture
 def project(tmp_path: Path, teacher: LoopbackTeacher, argilla_server: ArgillaServer) -> Project:
     """A project whose queue is its own, on the server of these tests, which the command finds as a person's own."""
-    review = f'\n[review]\nbatch = 12\nhalf_width = 0.4\noverlap = 0.5\ndataset = "tiny-{uuid.uuid4().hex[:8]}"\n'
+    review = f'\n[review]\nbatch = 12\nmargin_of_error = 0.4\noverlap = 0.5\ndataset = "tiny-{uuid.uuid4().hex[:8]}"\n'
     (tmp_path / "pairsmith.toml").write_text(SPEC.format(url=teacher.url) + review)
     write_seeds(tmp_path)
     return Project(tmp_path, {"PAIRSMITH_ARGILLA_HOME": str(argilla_server.home)})
@@ -84,7 +84,7 @@ def test_the_loop_stops_for_people_and_goes_on(
     assert (project.folder / "report.html").exists()
     review = project.json("review", "status")
     assert review["server"]["state"] == "running"
-    rows = review["review"]["routed"]
+    rows = review["review"]["sampled"]
     assert waits["waits"] == f"{rows} rows wait for people"
     assert rows == review["review"]["unanswered"] > 0
 
@@ -183,7 +183,7 @@ def test_push_pull_and_status_by_hand(project: Project, argilla_server: ArgillaS
     brought = project.json("review", "pull")
     assert brought["facts"]["new"] == brought["accepted"] > 0
     told = project.run("review", "status").stdout
-    for part in ("running, argilla-server", "rows decided", "drawn for", "certify"):
+    for part in ("running, argilla-server", "rows decided", "drawn for", "estimation"):
         assert part in told
     assert project.json("status")["stages"][1]["why"] == "people have answered since"
 

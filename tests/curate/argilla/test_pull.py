@@ -39,9 +39,9 @@ class Setup:
 
     def __init__(self, project: Project, store: Store, argilla: Argilla, annotators: dict[str, Any]) -> None:
         self.project, self.store, self.argilla, self.annotators = project, store, argilla, annotators
-        self.pool: Population = read_population(project, store, [SCOPE])
-        draw_batch(project, store, self.pool)
-        push(project, store, self.pool, argilla)
+        self.population: Population = read_population(project, store, [SCOPE])
+        draw_batch(project, store, self.population)
+        push(project, store, self.population, argilla)
 
     def records(self, suffix: str = "") -> list[Json]:
         queue = self.argilla.queue(queue_name(self.project) + suffix)
@@ -115,7 +115,7 @@ def test_a_change_of_mind_and_a_deletion_are_history(cats: Setup) -> None:
     ann.http_client.delete(f"/api/v1/responses/{given['id']}").raise_for_status()
     assert cats.pull().withdrawn == 1
     assert cats.pull().news == 0
-    pair = cats.pool.pairs[id_]
+    pair = cats.population.pairs([id_])[id_]
     assert decide(cats.store.reviews()[id_], pair) is None
     answer(ann, record["id"], "accept")
     assert cats.pull().new == 1
@@ -141,23 +141,23 @@ def test_a_row_that_left_the_server_takes_no_answer_with_it(cats: Setup) -> None
 def test_disagreements_are_settled_in_a_second_task(cats: Setup) -> None:
     """Two annotators differ on shared rows; the rows go to adjudication with both answers on them; the adjudicator's
     answer is final, and agreement is measured without it."""
-    shared = [r for r in cats.records(SHARED) if r["external_id"] in cats.pool.pairs]
+    shared = [r for r in cats.records(SHARED) if r["external_id"] in cats.population.rows]
     assert len(shared) >= 3
     for at, record in enumerate(shared):
         answer(cats.annotators["ann"], record["id"], "accept")
         answer(cats.annotators["bob"], record["id"], "accept" if at else "reject")
     cats.pull()
-    (waiting,) = disagreements(cats.store.reviews(), cats.pool.pairs.values())
+    (waiting,) = disagreements(cats.store.reviews(), cats.population.pairs(cats.population.rows).values())
     assert waiting.pair.id == shared[0]["external_id"]
-    sent = push_adjudication(cats.project, cats.store, cats.pool, cats.argilla)
+    sent = push_adjudication(cats.project, cats.store, cats.population, cats.argilla)
     assert sent.sent == 1
-    assert push_adjudication(cats.project, cats.store, cats.pool, cats.argilla).sent == 0
+    assert push_adjudication(cats.project, cats.store, cats.population, cats.argilla).sent == 0
     (record,) = cats.records(ADJUDICATION)
     assert "ann-" in record["fields"]["answers"]
     assert "reject" in record["fields"]["answers"]
     answer(cats.annotators["cid"], record["id"], "reject")
     cats.pull()
-    assert disagreements(cats.store.reviews(), cats.pool.pairs.values()) == []
+    assert disagreements(cats.store.reviews(), cats.population.pairs(cats.population.rows).values()) == []
     decision = decide(cats.store.reviews()[waiting.pair.id], waiting.pair)
     assert decision is not None
     assert decision.verdict == "reject"
@@ -179,7 +179,7 @@ def test_gold_measures_an_annotator_and_never_becomes_data(cats: Setup) -> None:
     (ann,) = accuracies(items, cats.store.reviews())
     assert (ann.right, ann.answered) == (0, 2)
     assert ann.high < 0.9
-    assert not gold & set(cats.pool.pairs)
+    assert not gold & set(cats.population.rows)
 
 
 PULL = """

@@ -205,7 +205,7 @@ def test_a_server_that_stays_away_is_one_sentence_and_the_next_push_goes_on(
 PUSH = """
 import sys
 from pathlib import Path
-from curate.review.population import read_pool
+from curate.review.population import read_population
 from curate.argilla.push import push
 from curate.argilla.client import Argilla
 from schemas.spec_file import load
@@ -213,7 +213,7 @@ from schemas.store import Store
 from tests.curate.review.review_project import SCOPE
 project = load(Path(sys.argv[1]))
 with Store.open(Store.url_for(project)) as store, Argilla(sys.argv[2], sys.argv[3], "pairsmith") as argilla:
-    print(push(project, store, read_pool(project, store, [SCOPE]), argilla).sent)
+    print(push(project, store, read_population(project, store, [SCOPE]), argilla).sent)
 """
 
 
@@ -236,7 +236,7 @@ def test_a_push_that_was_killed_goes_on(cats: Project, argilla: Argilla, argilla
     assert Counter(on_server(argilla, cats)) == Counter(dict.fromkeys(sampled, 1))
 
 
-def test_an_older_queue_takes_rows_that_have_rivals_now(cats: Project, store: Store, argilla: Argilla) -> None:
+def test_an_older_queue_takes_rows_that_have_other_candidates_now(cats: Project, store: Store, argilla: Argilla) -> None:
     """A queue that was made when no input had another candidate takes rows that have some, without showing them."""
     pairs = fill(cats, store)
     population = read_population(cats, store, [SCOPE])
@@ -282,7 +282,9 @@ def test_a_wrong_key_and_a_silent_address_are_a_sentence_each(argilla_server: Ar
 def test_nothing_more_is_drawn_once_the_interval_is_tight(cats: Project, store: Store) -> None:
     """When people have decided every drawn row and the share is known as well as asked, the queue says stop; `more`
     draws on."""
-    wide = cats.spec.review.model_copy(update={"half_width": 0.3, "accept_at_least": 0.0, "overlap": 0.0, "gold": None})
+    wide = cats.spec.review.model_copy(
+        update={"margin_of_error": 0.3, "accept_at_least": 0.0, "overlap": 0.0, "gold": None}
+    )
     made = Project(cats.folder, cats.spec.model_copy(update={"review": wide}))
     fill(made, store)
     population = read_population(made, store, [SCOPE])

@@ -49,8 +49,8 @@ class Cats:
         self.store = Store.open(Store.url_for(self.project))
         self.argilla = Argilla(running.url, running.api_key, f"w-{tag}", patience_s=patience_s)
         fill(self.project, self.store, inputs=batch // 2)
-        self.pool: Population = read_population(self.project, self.store, [SCOPE])
-        draw_batch(self.project, self.store, self.pool)
+        self.population: Population = read_population(self.project, self.store, [SCOPE])
+        draw_batch(self.project, self.store, self.population)
 
     def __enter__(self) -> Cats:
         return self
@@ -60,7 +60,7 @@ class Cats:
         self.store.close()
 
     def push(self, progress: Any = None) -> PushResult:
-        return push(self.project, self.store, self.pool, self.argilla, progress)
+        return push(self.project, self.store, self.population, self.argilla, progress)
 
     def records(self, suffix: str = "") -> list[Json]:
         queue = self.argilla.queue(queue_name(self.project) + suffix)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,12 +24,12 @@ from tests.curate.review.review_project import SCOPE, fill, project
 
 
 @pytest.fixture
-def cats(tmp_path: Path) -> tuple[Project, Population]:
-    """A judged pool with texts that try to be code."""
+def cats(tmp_path: Path) -> Iterator[tuple[Project, Population]]:
+    """A judged population with texts that try to be code."""
     made = project(tmp_path)
     with Store.open(Store.url_for(made)) as store:
         fill(made, store, nasty=True)
-        return made, read_population(made, store, [SCOPE])
+        yield made, read_population(made, store, [SCOPE])
 
 
 class Tags(HTMLParser):
@@ -93,7 +94,7 @@ def test_a_row_shows_text_candidates_and_findings_and_nothing_runs(cats: tuple[P
     the length, by which annotators can filter, is the output's."""
     made, population = cats
     rejected = next(id_ for id_, row in population.rows.items() if row.passed is False)
-    pair = population.pairs[rejected]
+    pair = population.pairs([rejected])[rejected]
     told = record(
         made,
         population,
@@ -126,19 +127,15 @@ def test_candidates_are_those_of_the_same_input_in_an_order_that_says_nothing(ca
     stands does not hang on its score, which a ranking would copy."""
     made, population = cats
     best_first = 0
-    for pair in population.pairs.values():
+    for pair in population.pairs(population.rows).values():
         told = record(made, population, pair, ["fit"], 0.1)
-        other_candidates = [population.pairs[id_] for id_ in told["metadata"]["rivals"]]
-        assert sorted(rival.id for rival in other_candidates) == sorted(
-            rival.id for rival in population.other_candidates(pair)
-        )
-        shown = Tags(told["fields"]["candidates"]).text
-        places = [
-            shown.index(f"{letter} {rival.output}") for letter, rival in zip("ABC", other_candidates, strict=True)
-        ]
-        assert places == sorted(places)
-        best_first += other_candidates == population.other_candidates(pair)
-    assert best_first < len(population.pairs) / 2
+        others = told["metadata"]["rivals"]
+        assert sorted(others) == sorted(population.other_candidates(pair.id))
+        shown, pairs = Tags(told["fields"]["candidates"]).text, population.pairs(others).values()
+        positions = [shown.index(f"{letter} {other.output}") for letter, other in zip("ABC", pairs, strict=True)]
+        assert positions == sorted(positions)
+        best_first += others == population.other_candidates(pair.id)
+    assert best_first < len(population.rows) / 2
 
 
 def test_percentiles_compare_candidates_of_one_input_only(cats: tuple[Project, Population]) -> None:
@@ -157,16 +154,18 @@ def test_the_programs_verdict_is_not_shown_where_labels_must_be_independent(cats
     opinion = Verdict(
         pair_id=best, by="judge/style@1", fingerprint="s", keep=True, score=0.4, reason="unsure about the cat"
     )
-    population = replace(population, findings={**population.findings, best: (opinion,)})
+    assert isinstance(population.pool.source, Store)
+    population.pool.source.write(opinion)
+    best_pair = population.pairs([best])[best]
     for reason in ("certify", "audit_accepted", "gold"):
-        told = record(made, population, population.pairs[best], ["border", reason], 0.2)  # type: ignore[list-item]
+        told = record(made, population, best_pair, ["border", reason], 0.2)  # type: ignore[list-item]
         assert [s["question"] for s in told["suggestions"]] == ["edited"]
         assert told["suggestions"][0]["agent"] == "teacher-7b"
-        assert told["suggestions"][0]["value"] == population.pairs[best].output
+        assert told["suggestions"][0]["value"] == best_pair.output
         assert "findings" not in told["fields"]
     gold = record(made, population, read_gold(made)[0].pair, ["gold"], 1.0)
     assert gold["suggestions"][0]["agent"] == made.spec.teacher.model
-    told = record(made, population, population.pairs[best], ["border"], 0.2)
+    told = record(made, population, best_pair, ["border"], 0.2)
     assert Tags(told["fields"]["findings"]).text == "style unsure: about the cat"
 
 
@@ -177,7 +176,7 @@ def test_a_score_suggests_no_verdict_and_a_rejection_by_a_gate_does(cats: tuple[
     made, population = cats
 
     def suggested(id_: str, reason: SamplingReason) -> list[Json]:
-        row = record(made, population, population.pairs[id_], [reason], 0.2)
+        row = record(made, population, population.pairs([id_])[id_], [reason], 0.2)
         return [one for one in row["suggestions"] if one["question"] == "verdict"]
 
     for id_, row in population.rows.items():
@@ -195,7 +194,7 @@ def test_a_score_suggests_no_verdict_and_a_rejection_by_a_gate_does(cats: tuple[
 def test_what_may_be_left_alone_is_never_suggested(cats: tuple[Project, Population]) -> None:
     """The page submits what is filled in, so a suggested reason or ranking would come back as a person's own."""
     made, population = cats
-    for pair in population.pairs.values():
+    for pair in population.pairs(population.rows).values():
         told = record(made, population, pair, ["fit"], 0.2)
         assert {s["question"] for s in told["suggestions"]} <= {"edited", "verdict"}
 
@@ -203,7 +202,7 @@ def test_what_may_be_left_alone_is_never_suggested(cats: tuple[Project, Populati
 def test_an_adjudicator_sees_every_answer_with_what_an_edit_changes(cats: tuple[Project, Population]) -> None:
     """Who, the verdict, the reasons, the new text; names and texts are escaped."""
     made, population = cats
-    pair = next(pair for pair in population.pairs.values() if pair.output == "Too short.")
+    pair = next(pair for pair in population.pairs(population.rows).values() if pair.output == "Too short.")
     answers = [
         Review(pair_id=pair.id, reviewer="<i>ann", decision="reject", reasons=("off_style", "invented")),
         Review(pair_id=pair.id, reviewer="bob", decision="edit", edited="Too short.\n\nNow <b>longer</b>."),

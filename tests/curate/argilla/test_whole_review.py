@@ -272,7 +272,7 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
         changed=changed,
         deleted=deleted,
         settled=settled,
-        left=len(disagreements(store.reviews(), population.pairs.values())),
+        left=len(disagreements(store.reviews(), population.pairs(population.rows).values())),
         result=result,
         dataset={row["pair_id"]: row for part in PARTS for row in rows(folder, part)},
         provenance={row["pair_id"]: row for row in manifest["rows"]},
@@ -330,11 +330,11 @@ def test_every_decision_arrives_in_the_dataset(played: Played) -> None:
     what it corrects and names it; rows that nobody decided are left to the gates; gold is in nobody's data."""
     counted: Counter[str] = Counter()
     by_parent = {row["replaces"][0]: id_ for id_, row in played.provenance.items() if row["replaces"]}
-    for id_, pair in played.pool.pairs.items():
+    for id_, pair in played.population.pairs(played.population.rows).items():
         said = played.outcome(id_) if id_ in played.plan else None
         counted[said.verdict if said else "nobody"] += 1
         if said is None:
-            assert (id_ in played.dataset) is played.pool.rows[id_].passed
+            assert (id_ in played.dataset) is played.population.rows[id_].passed
         elif said.verdict == "edit":
             assert id_ not in played.dataset
             row = played.dataset[by_parent[id_]]
@@ -343,7 +343,7 @@ def test_every_decision_arrives_in_the_dataset(played: Played) -> None:
             assert (id_ in played.dataset) is (said.verdict == "accept")
     assert min(counted.values()) > 20
     assert counted["edit"] == len(by_parent)
-    assert any(not played.pool.rows[id_].passed for id_ in played.dataset.keys() & played.plan.keys())
+    assert any(not played.population.rows[id_].passed for id_ in played.dataset.keys() & played.plan.keys())
     assert not {item.pair.input for item in read_gold(played.project)} & {r["input"] for r in played.dataset.values()}
 
 

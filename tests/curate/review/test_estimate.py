@@ -1,4 +1,4 @@
-"""The accept share, its interval, and what a tighter one would cost."""
+"""The acceptance rate, its interval, and what a tighter one would cost."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def answered(
 ) -> tuple[ReviewStatus, Project]:
     """Where review stands after one person gave the same verdict on every row of some batches."""
     made = project(folder)
-    review = made.spec.review.model_copy(update={"half_width": 0.2, "gold": None, **spec})
+    review = made.spec.review.model_copy(update={"margin_of_error": 0.2, "gold": None, **spec})
     made = Project(made.folder, made.spec.model_copy(update={"review": review}))
     with Store.open(Store.url_for(made)) as store:
         fill(made, store, inputs)

@@ -27,7 +27,7 @@ from schemas.reviews import SamplingReason
 from schemas.spec import ReviewShares
 
 
-def pool(rows: int = 40) -> list[SamplingRow]:
+def population(rows: int = 40) -> list[SamplingRow]:
     """Every fifth row is rejected by a gate; every third of the others is accepted."""
     return [
         SamplingRow(
@@ -53,7 +53,7 @@ def _within(times: int, probability: float, runs: int) -> bool:
 def test_drawing_again_ten_thousand_times_gives_the_logged_probabilities() -> None:
     """Over 10,000 seeds every row is chosen as often as its total inclusion probability says, given the half it fell
     into, and each reason's sample as often as size / population; rows that several reasons may choose included."""
-    rows = pool()
+    rows = population()
     total, by_reason = Counter[str](), Counter[tuple[str, str]]()
     claimed, claimed_by_reason = defaultdict[str, float](float), defaultdict[tuple[str, str], float](float)
     for seed in range(RUNS):
@@ -78,7 +78,7 @@ def test_drawing_again_ten_thousand_times_gives_the_logged_probabilities() -> No
 def test_two_batches_are_one_sample() -> None:
     """Drawn in two goes, the rows are those of one go, no row comes twice, and the probability is that of both."""
     for seed in range(50):
-        of = frames(pool(60), seed)
+        of = frames(population(60), seed)
         once = {d.pair_id for d in draw(of, {"certify": 12}, seed)}
         first = draw(of, {"certify": 5}, seed)
         sampled = {"certify": {d.pair_id for d in first}}
@@ -92,7 +92,7 @@ def test_two_batches_are_one_sample() -> None:
 @given(st.integers(0, 2**31), st.integers(1, 30), st.data())
 def test_a_logged_draw_can_be_drawn_again_from_its_log(seed: int, size: int, data: st.DataObject) -> None:
     """Seed, population, size and the frame's hash are enough to check that a row was rightly in the sample."""
-    rows = data.draw(st.permutations(pool()))
+    rows = data.draw(st.permutations(population()))
     of = frames(rows, seed)
     for drawn in draw(of, {"certify": size, "audit_rejected": size}, seed):
         for reason, log in drawn.draws:
@@ -104,7 +104,7 @@ def test_a_logged_draw_can_be_drawn_again_from_its_log(seed: int, size: int, dat
 
 def test_rows_that_join_or_leave_move_no_other_row() -> None:
     """More candidates do not reshuffle the sample: the order of the old rows stays, and the sample is a prefix."""
-    small, large = frames(pool(80), 3), frames(pool(120), 3)
+    small, large = frames(population(80), 3), frames(population(120), 3)
     old = order(3, "certify", small["certify"])
     assert tuple(id_ for id_ in order(3, "certify", large["certify"]) if id_ in set(old)) == old
     sampled = {d.pair_id for d in draw(small, {"certify": 10}, 3)}
@@ -116,7 +116,7 @@ def test_rows_that_join_or_leave_move_no_other_row() -> None:
 
 def test_certify_draws_from_everything_that_passed_the_gates_and_nothing_else() -> None:
     """Whatever the scores say, the certificate's sample is a plain random one of the rows that passed."""
-    rows = [*pool(), SamplingRow("f" * 32, passed=None)]
+    rows = [*population(), SamplingRow("f" * 32, passed=None)]
     of = targets(rows)
     assert set(of["certify"]) == {row.pair_id for row in rows if row.passed}
     assert set(frames(rows, 1)["certify"]) == {
@@ -128,7 +128,7 @@ def test_certify_draws_from_everything_that_passed_the_gates_and_nothing_else() 
 
 def test_reasons_are_told_in_their_order_and_a_row_is_shown_once() -> None:
     """A row that two reasons choose comes once, with both, and what is drawn at random comes first."""
-    drawn = draw(targets(pool()), dict.fromkeys(REASONS, 40), 1)
+    drawn = draw(targets(population()), dict.fromkeys(REASONS, 40), 1)
     ids = [d.pair_id for d in drawn]
     assert len(ids) == len(set(ids)) == 40
     for one in drawn:
@@ -141,7 +141,7 @@ def test_reasons_are_told_in_their_order_and_a_row_is_shown_once() -> None:
 @given(st.integers(1, 500))
 def test_a_batch_is_divided_without_a_rest(batch: int) -> None:
     """The parts of a batch add up to it, each within one row of its share; an empty frame's part goes to certify."""
-    of = targets(pool())
+    of = targets(population())
     rows = divide(batch, ReviewShares(), of)
     assert sum(rows.values()) == batch
     assert all(abs(rows[reason] - getattr(ReviewShares(), reason) * batch) < 1 for reason in rows)
@@ -151,7 +151,7 @@ def test_a_batch_is_divided_without_a_rest(batch: int) -> None:
 
 def test_actively_chosen_rows_never_enter_the_estimate_alone() -> None:
     """What only `border`, `disagree` or `fit` chose is not counted, however many people answered it."""
-    rows = pool(100)
+    rows = population(100)
     of = frames(rows, 5)
     random_ids = {d.pair_id for d in draw(of, {"certify": 20}, 5)}
     active = {d.pair_id for d in draw(of, {"border": 3, "disagree": 3, "fit": 10}, 5)}
@@ -190,7 +190,7 @@ def test_a_row_that_was_shown_with_an_opinion_is_never_drawn_blind(seed: int, ba
     in one batch and for fitting, the border or disagreement in another, in either order."""
     sampled: dict[SamplingReason, set[str]] = {}
     for turn in range(10):
-        of = frames(pool(40 + 5 * turn), seed, sampled)
+        of = frames(population(40 + 5 * turn), seed, sampled)
         for drawn in draw(of, divide(batch, ReviewShares(), of), seed, sampled):
             for reason, _ in drawn.draws:
                 sampled.setdefault(reason, set()).add(drawn.pair_id)
@@ -204,7 +204,7 @@ def test_a_row_that_was_shown_with_an_opinion_is_never_drawn_blind(seed: int, ba
 def test_what_was_drawn_both_ways_before_rows_were_parted_no_longer_counts() -> None:
     """In a store of the version before, every blind answer still counts, in either half; a row that was also shown with
     an opinion does not, and neither is drawn again for what it may not serve."""
-    rows, seed = pool(200), 7
+    rows, seed = population(200), 7
     of = targets(rows)
     old = {"certify": set(order(seed, "certify", of["certify"])[:60]), "fit": set(order(seed, "fit", of["fit"])[:40])}
     both = old["certify"] & old["fit"]
