@@ -236,7 +236,9 @@ def test_a_push_that_was_killed_goes_on(cats: Project, argilla: Argilla, argilla
     assert Counter(on_server(argilla, cats)) == Counter(dict.fromkeys(sampled, 1))
 
 
-def test_an_older_queue_takes_rows_that_have_other_candidates_now(cats: Project, store: Store, argilla: Argilla) -> None:
+def test_an_older_queue_takes_rows_that_have_other_candidates_now(
+    cats: Project, store: Store, argilla: Argilla
+) -> None:
     """A queue that was made when no input had another candidate takes rows that have some, without showing them."""
     pairs = fill(cats, store)
     population = read_population(cats, store, [SCOPE])

@@ -9,8 +9,8 @@ import pytest
 from curate.argilla.push import draw_batch
 from curate.review.gate import UNEXPLAINED
 from curate.review.population import read_population
-from curate.review.status import ReviewStatus, as_json, in_words, review_status
-from pairsmith.stages.review import rejection, waits
+from curate.review.status import ReviewStatus, as_json, from_facts, in_words, review_status
+from pairsmith.stages.review import in_lines, rejection, waits
 from schemas.project import Project
 from schemas.reviews import Review
 from schemas.store import Store
@@ -20,7 +20,7 @@ from tests.curate.review.review_project import SCOPE, fill, project
 def answered(
     folder: Path, verdict: str, *, inputs: int = 60, batches: int = 4, most: int | None = None, **spec: object
 ) -> tuple[ReviewStatus, Project]:
-    """Where review stands after one person gave the same verdict on every row of some batches."""
+    """The status of a review after one person gave the same verdict on every row of some batches."""
     made = project(folder)
     review = made.spec.review.model_copy(update={"margin_of_error": 0.2, "gold": None, **spec})
     made = Project(made.folder, made.spec.model_copy(update={"review": review}))
@@ -67,15 +67,15 @@ def test_a_set_that_people_accept_passes(tmp_path: Path) -> None:
     """The interval is as tight as asked and lies above what the spec asks for."""
     status, _ = answered(tmp_path, "accept")
     assert status.enough
-    assert status.shares.accepted
-    assert status.shares.accepted.low >= 0.5
+    assert status.rates.accepted
+    assert status.rates.accepted.low >= 0.5
 
 
 def test_the_share_that_counts_is_of_what_would_be_trained_on(tmp_path: Path) -> None:
-    """Both shares are told where scores part the rows, and the gate looks at the rows that the programs accept: one of
+    """Both rates are given where scores split the rows, and the gate looks at the rows that the programs accept: one of
     three here."""
     status, _ = answered(tmp_path, "accept")
-    passed, trained = status.shares.passed, status.shares.accepted
+    passed, trained = status.rates.passed, status.rates.accepted
     assert passed
     assert trained
     assert (passed.population, trained.population) == (180, 60)
@@ -117,7 +117,7 @@ def test_as_many_people_as_were_asked_for_must_have_answered(tmp_path: Path) -> 
     assert not status.enough
     assert status.decided == 0
     assert status.incomplete == status.sampled == status.waiting
-    assert status.shares.passed is None
+    assert status.rates.passed is None
     assert waits(status).endswith(f"{status.incomplete} of them for another annotator")
 
 
@@ -133,3 +133,20 @@ def test_the_third_answer_completes_a_row_and_so_does_an_adjudicator(tmp_path: P
         assert review_status(made, store, population).decided == 1
         store.write(Review(pair_id=second, reviewer="dee", decision="reject", role="adjudicator"))
         assert review_status(made, store, population).rejected == 1
+
+
+def test_a_status_that_an_older_version_wrote_reads_the_same(tmp_path: Path) -> None:
+    """Receipts keep the names of their day; the card, the report and the screen say the same of them."""
+    status, _ = answered(tmp_path, "accept")
+    facts = as_json(status)
+    old_names = {
+        "sampled": "routed",
+        "acceptance_rate": "accept_share",
+        "trained_acceptance_rate": "trained_share",
+        "missed_acceptance_rate": "missed_share",
+    }
+    old = {old_names.get(name, name): value for name, value in facts.items()}
+    assert old.keys() != facts.keys()
+    assert from_facts(old) == facts
+    assert in_words(old) == in_words(facts)
+    assert in_lines(old) == in_lines(facts)

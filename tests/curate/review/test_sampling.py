@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from curate.review.acceptance import strata
 from curate.review.sampling import (
     REASONS,
+    SHARE_KEYS,
     SamplingRow,
     divide,
     draw,
@@ -19,6 +20,7 @@ from curate.review.sampling import (
     in_estimation_half,
     inclusion,
     order,
+    permanent_random_number,
     sample,
     targets,
 )
@@ -140,11 +142,11 @@ def test_reasons_are_told_in_their_order_and_a_row_is_shown_once() -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 500))
 def test_a_batch_is_divided_without_a_rest(batch: int) -> None:
-    """The parts of a batch add up to it, each within one row of its share; an empty frame's part goes to certify."""
+    """The parts of a batch add up to it, each within one row of its share; an empty frame's part goes to estimation."""
     of = targets(population())
     rows = divide(batch, ReviewShares(), of)
     assert sum(rows.values()) == batch
-    assert all(abs(rows[reason] - getattr(ReviewShares(), reason) * batch) < 1 for reason in rows)
+    assert all(abs(rows[reason] - getattr(ReviewShares(), SHARE_KEYS[reason]) * batch) < 1 for reason in rows)
     alone = divide(batch, ReviewShares(), {"certify": of["certify"]})
     assert alone == {"certify": batch}
 
@@ -226,3 +228,11 @@ def test_the_half_is_a_random_one_of_its_own() -> None:
     assert abs(len(inside) - 2_000) < 150
     first = order(1, "certify", tuple(ids))[:2_000]
     assert abs(len(inside & set(first)) - 1_000) < 110
+
+
+def test_a_draw_of_an_earlier_version_is_drawn_again() -> None:
+    """The words that seed draws are frozen, whatever the spec calls reasons: a sample once begun goes on."""
+    assert permanent_random_number(1, "cert", "a" * 32) == 0.8486427848712643
+    assert permanent_random_number(1, "certify", "a" * 32) == 0.8494064794387579
+    assert list(SHARE_KEYS) == ["certify", "audit_accepted", "audit_rejected", "disagree", "border", "fit"]
+    assert sorted(SHARE_KEYS.values()) == sorted(ReviewShares.model_fields)
