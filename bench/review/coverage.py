@@ -1,7 +1,7 @@
 """Does the interval of the acceptance rate cover the truth? `python bench/review/coverage.py [RUNS]`
 
 Annotators are SIMULATED: the verdict of every row is fixed before the first draw, and a simulated annotator tells it.
-The router, the strata and the interval are the product's own; only people are replaced. Each setting draws RUNS
+The sampling, the strata and the interval are the product's own; only people are replaced. Each setting draws RUNS
 (2,000) times with another seed from one fixed population, batch after batch, stops where the product would advise to
 stop (or after `batches`), and counts how often the reported 95 % interval holds the true share of that population.
 """
@@ -25,7 +25,7 @@ from schemas.spec import ReviewShares
 
 class Setting(NamedTuple):
     """`good_accepted` and `good_rest`: how often a row is good among those the programs accept, and among the others
-    that passed the gates. `stop_at`: the half width at which review stops (0: never before the last batch)."""
+    that passed the gates. `stop_at`: the margin of error at which review stops (0: never before the last batch)."""
 
     name: str
     rows: int
@@ -70,7 +70,7 @@ def population(setting: Setting) -> tuple[list[SamplingRow], dict[str, bool]]:
 
 
 def run(setting: Setting, rows: list[SamplingRow], good: dict[str, bool], seed: int) -> tuple[bool, float, float, int]:
-    """(covered, half width, estimate, rows shown) of one review."""
+    """(covered, margin of error, estimate, rows shown) of one review."""
     of = frames(rows, seed)
     sampled: dict[SamplingReason, set[str]] = {}
     told: dict[str, bool] = {}
@@ -99,7 +99,7 @@ def measure(setting: Setting, runs: int) -> dict[str, object]:
         "runs": runs,
         "truth": round(truth, 4),
         "coverage": statistics.fmean(covered for covered, *_ in results),
-        "mean_margin_of_error": round(statistics.fmean(half for _, half, _, _ in results), 4),
+        "mean_margin_of_error": round(statistics.fmean(margin for _, margin, _, _ in results), 4),
         "bias": round(statistics.fmean(value for _, _, value, _ in results) - truth, 5),
         "mean_rows_shown": round(statistics.fmean(shown for *_, shown in results), 1),
         "seconds": round(time.monotonic() - started, 1),

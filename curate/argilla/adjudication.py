@@ -10,23 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from curate.argilla.client import Argilla
-from curate.argilla.push import (
-    ADJUDICATION,
-    PushResult,
-    base_name,
-    conversations,
-    open_queue,
-    queue_name,
-    reasons_of,
-    send,
-)
+from curate.argilla.push import ADJUDICATION, PushResult, base_name, queue_name, reasons_of, send
 from curate.argilla.task import record
 from curate.review.answers import current_answers
 from curate.review.decision import decide
 from curate.review.population import Population
-from schemas.progress import Progress
+from schemas.progress import Progress, unseen
 from schemas.project import Project
-from schemas.records import Json, Pair, Reason
+from schemas.records import Json, Message, Pair, Reason
 from schemas.reviews import Review
 from schemas.store import Store
 
@@ -53,27 +44,20 @@ def disagreements(
 
 
 def push_adjudication(
-    project: Project, store: Store, population: Population, argilla: Argilla, progress: Progress | None = None
+    project: Project, store: Store, population: Population, argilla: Argilla, progress: Progress = unseen
 ) -> PushResult:
     """Send every disagreement that is not there yet to the queue of adjudication, with what the annotators said."""
     reviews = store.reviews()
     pairs = population.pairs(pair_id for pair_id in population.rows if pair_id in reviews)
     waiting = {disagreement.pair.id: disagreement for disagreement in disagreements(reviews, pairs.values())}
-    if not waiting:
-        return PushResult(0, 0, 0, ())
-    sampled, messages_by_seed = store.sampled(), conversations(store)
+    sampled = store.sampled()
     by_queue: dict[str, list[Pair]] = {}
     for id_, disagreement in waiting.items():
         base = base_name(sampled[id_][0]) if id_ in sampled else queue_name(project)
         by_queue.setdefault(base + ADJUDICATION, []).append(disagreement.pair)
 
-    def row(pair: Pair) -> Json:
-        why, messages = reasons_of(sampled.get(pair.id, ())), messages_by_seed.get(pair.seed_id, ())
+    def row(pair: Pair, messages: Sequence[Message]) -> Json:
+        why = reasons_of(sampled.get(pair.id, ()))
         return record(project, population, pair, why, None, messages=messages, answers=waiting[pair.id].answers)
 
-    sent = there = 0
-    for name, queued in sorted(by_queue.items()):
-        queue = open_queue(project, population, argilla, name, conversation=bool(messages_by_seed))
-        new, old = send(argilla, queue, queued, row, progress)
-        sent, there = sent + new, there + old
-    return PushResult(sent, there, 0, tuple(sorted(by_queue)))
+    return send(project, store, population, argilla, by_queue, row, progress)

@@ -37,9 +37,7 @@ def new_aliases(
                 old.setdefault(review.reviewer, []).append(review)
     aliases = []
     for name, reviews in sorted(old.items()):
-        people: set[str] = set()
-        for review in reviews:
-            people |= by_answer.get((review.pair_id, review.role, review.at), set())
+        people = {person for r in reviews for person in by_answer.get((r.pair_id, r.role, r.at), ())}
         if not people and any((review.pair_id, review.role) in seen for review in reviews):
             first = min(review.at for review in reviews)
             people = {

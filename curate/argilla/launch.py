@@ -168,10 +168,7 @@ def supervise(
         argv = [valkey.stdout.strip(), "--port", "0", "--unixsocket", socket_path, "--unixsocketperm", "700"]
         argv += ["--dir", str(home / "data" / "redis"), "--appendonly", "yes", "--save", ""]
         children.append({"name": "redis", "argv": argv, "environment": environment})
-    for name, argv in (
-        ("server", ["serve.py", "run", host, str(port)]),
-        ("worker", ["work.py"]),
-    ):
+    for name, argv in (("server", ["serve.py", "run", host, str(port)]), ("worker", ["work.py"])):
         command = [str(python), str(SERVER_CODE / argv[0]), *argv[1:]]
         children.append({"name": name, "argv": command, "environment": environment})
     facts = {
@@ -183,10 +180,8 @@ def supervise(
         "database": "PostgreSQL" if environment["ARGILLA_DATABASE_URL"].startswith("postgres") else "SQLite",
     }
     (home / "server.json").unlink(missing_ok=True)
-    supervisor.write_json(
-        home / "supervisor.json",
-        {"facts": facts, "folder": str(home / "data"), "scratch": scratch, "children": children},
-    )
+    config = {"facts": facts, "folder": str(home / "data"), "scratch": scratch, "children": children}
+    supervisor.write_json(home / "supervisor.json", config)
     with open(home / "logs" / "supervisor.log", "ab", opener=_private) as log:
         subprocess.run(
             [sys.executable, "-P", str(Path(supervisor.__file__)), str(home), "--detach"],

@@ -19,7 +19,7 @@ from curate.argilla.task import LETTERS, THIS
 from curate.review.answers import latest_answers
 from curate.review.decision import edited_pair
 from schemas.failpoints import failpoint
-from schemas.progress import Progress
+from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Pair, Record, now
 from schemas.reviews import Review, Role
@@ -49,7 +49,7 @@ class PullResult:
 
 
 def pull(
-    project: Project, store: Store, argilla: Argilla, progress: Progress | None = None, *, dry: bool = False
+    project: Project, store: Store, argilla: Argilla, progress: Progress = unseen, *, dry: bool = False
 ) -> PullResult:
     """Read every response once and append what is new; with `dry` only count it, for which the store may be open for
     reading. Killed, it goes on when run again; run twice, it adds nothing.

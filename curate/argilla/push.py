@@ -7,8 +7,8 @@ doubled. What is on the server already is left as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from curate.argilla.client import Argilla, Queue
 from curate.argilla.task import bad_examples, guidelines, record, settings
@@ -19,7 +19,7 @@ from curate.review.sampling import REASONS, divide, draw, frames, permanent_rand
 from curate.review.status import review_status
 from schemas.errors import ReviewError
 from schemas.failpoints import failpoint
-from schemas.progress import Progress
+from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Json, Message, Pair
 from schemas.reviews import Review, Sampled, SamplingReason
@@ -93,7 +93,7 @@ class PushResult:
 
 
 def push(
-    project: Project, store: Store, population: Population, argilla: Argilla, progress: Progress | None = None
+    project: Project, store: Store, population: Population, argilla: Argilla, progress: Progress = unseen
 ) -> PushResult:
     """Send every sampled row that still needs a decision and is not on the server.
 
@@ -112,27 +112,18 @@ def push(
             decided += 1
             continue
         by_queue.setdefault(why[0].dataset, []).append(known[id_])
-    messages_by_seed = conversations(store)
+    for pairs in by_queue.values():
+        pairs.sort(key=lambda pair: permanent_random_number(project.spec.review.seed, "queue", pair.id))
 
-    def row(pair: Pair) -> Json:
+    def row(pair: Pair, messages: Sequence[Message]) -> Json:
         why = sampled[pair.id]
-        messages = messages_by_seed.get(pair.seed_id, ())
         return record(project, population, pair, reasons_of(why), why[-1].sampling_probability, messages=messages)
 
-    sent = there = 0
-    for name in sorted(by_queue):
-        queue = open_queue(project, population, argilla, name, conversation=bool(messages_by_seed))
-        pairs = sorted(
-            by_queue[name], key=lambda pair: permanent_random_number(project.spec.review.seed, "queue", pair.id)
-        )
-        new, old = send(argilla, queue, pairs, row, progress)
-        sent, there = sent + new, there + old
-    return PushResult(sent, there, decided, tuple(sorted(by_queue)))
+    return replace(send(project, store, population, argilla, by_queue, row, progress), decided=decided)
 
 
-def _answered(project: Project, pair: Pair, why: Sequence[Sampled], reviews: Iterable[Review], gold: bool) -> bool:
+def _answered(project: Project, pair: Pair, why: Sequence[Sampled], reviews: Sequence[Review], gold: bool) -> bool:
     """Whether a row has as many answers as its queue asks for, and they decide it."""
-    reviews = list(reviews)
     decision = decide(reviews, pair)
     enough = answers_given(reviews) >= _min_submitted(project, why[0].dataset)
     return enough and (gold or (decision is not None and decision.verdict != "undecided"))
@@ -150,12 +141,33 @@ def reasons_of(why: Sequence[Sampled]) -> list[SamplingReason]:
     return [reason for reason in (*REASONS, "gold") if reason in reasons]
 
 
-def conversations(store: Store) -> dict[str, Sequence[Message]]:
-    """seed id -> its messages, of the seeds that are conversations."""
-    return {seed.id: seed.messages for seed in store.seeds() if seed.messages}
+def send(
+    project: Project,
+    store: Store,
+    population: Population,
+    argilla: Argilla,
+    by_queue: Mapping[str, Sequence[Pair]],
+    row: Callable[[Pair, Sequence[Message]], Json],
+    progress: Progress,
+) -> PushResult:
+    """Send `row(pair, messages of its seed)` of the pairs that are not in their queue yet."""
+    conversations = {seed.id: seed.messages for seed in store.seeds() if seed.messages}
+    sent = there = 0
+    for name, pairs in sorted(by_queue.items()):
+        queue = _open_queue(project, population, argilla, name, conversation=bool(conversations))
+        present = {record["external_id"] for record in argilla.records(queue)}
+        absent = [pair for pair in pairs if pair.id not in present]
+        for start in range(0, len(absent), _BULK):
+            batch = absent[start : start + _BULK]
+            items = [_for_queue(row(pair, conversations.get(pair.seed_id, ())), queue) for pair in batch]
+            argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
+            failpoint("mid_push")
+            progress("push", {"done": start + len(items), "total": len(absent)})
+        sent, there = sent + len(absent), there + len(pairs) - len(absent)
+    return PushResult(sent, there, 0, tuple(sorted(by_queue)))
 
 
-def open_queue(project: Project, population: Population, argilla: Argilla, name: str, *, conversation: bool) -> Queue:
+def _open_queue(project: Project, population: Population, argilla: Argilla, name: str, *, conversation: bool) -> Queue:
     """The queue of that name, made if it is not there. Raises ReviewError if another's stands in its place."""
     other_candidates = max(map(len, population.inputs.values()), default=1) - 1
     text = guidelines(project, bad_examples(population))
@@ -171,8 +183,7 @@ def open_queue(project: Project, population: Population, argilla: Argilla, name:
             adjudication=name.endswith(ADJUDICATION),
         ),
     )
-    missing = {"verdict", "edited", "reasons"} - set(queue.questions)
-    if missing:
+    if missing := {"verdict", "edited", "reasons"} - set(queue.questions):
         raise ReviewError(
             f"the queue {name} is there and does not ask for {', '.join(sorted(missing))}.",
             where=argilla.url,
@@ -180,21 +191,6 @@ def open_queue(project: Project, population: Population, argilla: Argilla, name:
             fix='Name another queue: [review] dataset = "..."',
         )
     return queue
-
-
-def send(
-    argilla: Argilla, queue: Queue, pairs: Sequence[Pair], row: Callable[[Pair], Json], progress: Progress | None
-) -> tuple[int, int]:
-    """Send `row(pair)` of the pairs that are not in the queue yet: how many were sent, and how many were there."""
-    there = {record["external_id"] for record in argilla.records(queue)}
-    open_ = [pair for pair in pairs if pair.id not in there]
-    for start in range(0, len(open_), _BULK):
-        items = [_for_queue(row(pair), queue) for pair in open_[start : start + _BULK]]
-        argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
-        failpoint("mid_push")
-        if progress:
-            progress("push", {"done": min(start + _BULK, len(open_)), "total": len(open_)})
-    return len(open_), len(pairs) - len(open_)
 
 
 def _for_queue(row: Json, queue: Queue) -> Json:

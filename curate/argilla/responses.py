@@ -47,7 +47,7 @@ def read_responses(
     argilla: Argilla,
     keys: set[str],
     users: Mapping[str, User],
-    progress: Progress | None,
+    progress: Progress,
 ) -> tuple[list[Response], set[tuple[str, Role]]]:
     """All responses, and (pair id, role) of every record that is on the server."""
     responses: list[Response] = []
@@ -75,8 +75,7 @@ def read_responses(
                         at=utc(raw["updated_at"]),
                     )
                 )
-        if progress:
-            progress("pull", {"queue": queue.name, "records": len(seen), "responses": len(responses)})
+        progress("pull", {"queue": queue.name, "records": len(seen), "responses": len(responses)})
     if not queues:
         raise ReviewError(
             f"there is no queue {', '.join(name for name, _ in names[::3])} in the workspace {argilla.workspace}.",

@@ -91,14 +91,8 @@ class Supervisor:
         self.started_at = time.time()
         (home / "logs").mkdir(exist_ok=True)
         self.children = [
-            _Child(
-                child["name"],
-                child["argv"],
-                child["environment"],
-                home / "logs" / f"{child['name']}.log",
-                config["folder"],
-            )
-            for child in config["children"]
+            _Child(c["name"], c["argv"], c["environment"], home / "logs" / f"{c['name']}.log", config["folder"])
+            for c in config["children"]
         ]
         self.stopping = False
         self.unsaid = False  # whether `server.json` tells an older state, because the disk was full
@@ -109,19 +103,10 @@ class Supervisor:
             child.name: {"pid": child.process.pid if child.process else None, "restarts": len(child.restarts)}
             for child in self.children
         }
+        now = {"state": state, "reason": reason, "supervisor": os.getpid(), "started_at": self.started_at}
         self.unsaid = True
         with contextlib.suppress(OSError):
-            write_json(
-                self.home / "server.json",
-                {
-                    **self.facts,
-                    "state": state,
-                    "reason": reason,
-                    "supervisor": os.getpid(),
-                    "started_at": self.started_at,
-                    "children": children,
-                },
-            )
+            write_json(self.home / "server.json", {**self.facts, **now, "children": children})
             self.unsaid = False
 
     def run(self) -> str | None:

@@ -135,7 +135,7 @@ def record(
     metadata: Json = {
         "length": _length(pair.output),
         "chosen_for": list(reasons),
-        "score": row.score if row else None,
+        "score": population.scores.get(pair.id),
         "percentile": row.percentile if row else None,
         "probability": probability,
         "rejected_by": [verdict.by for verdict in findings if verdict.keep is False],

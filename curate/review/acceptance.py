@@ -56,11 +56,8 @@ def strata(rows: Sequence[SamplingRow], sampled: SampledIds, accepted: Mapping[s
     """
     of = frames(rows, seed, sampled)
     chosen = _chosen(of, sampled, seed)
-    parts: list[Stratum] = []
-    for by_programs in (True, False):
-        ids = [row.pair_id for row in rows if row.passed and row.accepted is by_programs]
-        parts.append(_stratum(ids, chosen, accepted))
-    parts = [part for part in parts if part.population]
+    by_programs = ([row.pair_id for row in rows if row.passed and row.accepted is keep] for keep in (True, False))
+    parts = [_stratum(ids, chosen, accepted) for ids in by_programs if ids]
     if all(part.reviewed >= min(2, part.population) for part in parts):
         return parts
     certified = set(sample(seed, "certify", of.get("certify", ()), sampled.get("certify", ())))

@@ -113,26 +113,19 @@ def _counts(rows: Sequence[Mapping[str, str]]) -> Any:
     return np.array([[list(by.values()).count(value) for value in values] for by in rows])
 
 
+def _defined(measure: Callable[[Any], float]) -> Measure:
+    """The measure of a table of `_counts`, where not all answers are alike."""
+    return lambda table: None if (table.sum(axis=0) > 0).sum() < 2 else float(measure(table))
+
+
 def _alpha(rows: Sequence[Mapping[str, str]]) -> tuple[Any, Measure]:
     import krippendorff
 
-    def alpha(table: Any) -> float | None:
-        if (table.sum(axis=0) > 0).sum() < 2:
-            return None
-        return float(krippendorff.alpha(value_counts=table, level_of_measurement="nominal"))
-
-    return _counts(rows), alpha
+    return _counts(rows), _defined(lambda t: krippendorff.alpha(value_counts=t, level_of_measurement="nominal"))
 
 
 def _fleiss(rows: Sequence[Mapping[str, str]]) -> tuple[Any, Measure]:
-    inter_rater = _inter_rater()
-
-    def fleiss(table: Any) -> float | None:
-        if (table.sum(axis=0) > 0).sum() < 2:
-            return None
-        return float(inter_rater.fleiss_kappa(table))
-
-    return _counts(rows), fleiss
+    return _counts(rows), _defined(_inter_rater().fleiss_kappa)
 
 
 def _cohen(pair: tuple[str, str]) -> Callable[[Sequence[Mapping[str, str]]], tuple[Any, Measure]]:

@@ -25,15 +25,15 @@ Scores = Mapping[str, float]  # pair id -> score
 class Population:
     """The candidates of the present spec: in memory a `SamplingRow` each; texts and verdicts are read when asked for.
 
-    `rows` by pair id, in the order of the pool. `inputs` gives for every pair id the candidates of its input. Scores
-    are those of `scorer`, which judged most rows. `rejected` names for every gate the row of the lowest id that it
+    `rows` by pair id, in the order of the pool. `inputs` gives for every pair id the candidates of its input. `scores`
+    are those of the scorer that judged most rows. `rejected` names for every gate the row of the lowest id that it
     rejected.
     """
 
     pool: Pool
     rows: Mapping[str, SamplingRow]
     inputs: Mapping[str, tuple[str, ...]]
-    scorer: str | None
+    scores: Scores
     rejected: Mapping[str, str]
 
     def pairs(self, pair_ids: Iterable[str]) -> dict[str, Pair]:
@@ -43,12 +43,8 @@ class Population:
 
     def other_candidates(self, pair_id: str) -> list[str]:
         """The other candidates of the same input, best score first."""
-
-        def best_first(other: str) -> tuple[float, str]:
-            score = self.rows[other].score
-            return (math.inf if score is None else -score, other)
-
-        return sorted((other for other in self.inputs.get(pair_id, ()) if other != pair_id), key=best_first)
+        others = [other for other in self.inputs.get(pair_id, ()) if other != pair_id]
+        return sorted(others, key=lambda other: (-self.scores.get(other, -math.inf), other))
 
     def findings(self, pair_id: str) -> list[Verdict]:
         """The verdicts of gates that did not keep a row, and what judges said of it, in the order of the steps."""
@@ -75,24 +71,22 @@ def read_population(project: Project, store: Store, fingerprints: Sequence[str])
         for finding in _findings(pool, verdicts):
             if finding.keep is False:
                 rejected[finding.by] = min(pair_id, rejected.get(finding.by, pair_id))
-    scores = _most_used(by_settings)
-    scorer = next(iter(scores), None)
-    percentiles = {by: _percentiles(inputs, of) for by, of in scores.items()}
-    best = project.spec.curate.select.best
-    accepted, margins = _by_score(inputs, passed, scores[scorer] if scorer else None, best)
+    scorers = _most_used(by_settings)
+    percentiles = [_percentiles(inputs, scores) for scores in scorers]
+    scores = scorers[0] if scorers else None
+    accepted, margins = _by_score(inputs, passed, scores, project.spec.curate.select.best)
     rows = {}
     for pair_id, keep in passed.items():
-        ranks = [percentiles[by][pair_id] for by in scores if pair_id in percentiles[by]]
+        ranks = [by_pair[pair_id] for by_pair in percentiles if pair_id in by_pair]
         rows[pair_id] = SamplingRow(
             pair_id=pair_id,
             passed=keep,
             accepted=pair_id in accepted,
-            score=scores[scorer].get(pair_id) if scorer else None,
-            percentile=percentiles[scorer].get(pair_id) if scorer else None,
+            percentile=percentiles[0].get(pair_id) if percentiles else None,
             disagreement=max(ranks) - min(ranks) if len(ranks) > 1 else None,
             margin=margins.get(pair_id),
         )
-    return Population(pool, rows, {pair_id: ids for ids in inputs for pair_id in ids}, scorer, rejected)
+    return Population(pool, rows, {pair_id: ids for ids in inputs for pair_id in ids}, scores or {}, rejected)
 
 
 def _verdicts(store: Store, pair_ids: Iterable[str]) -> Iterator[tuple[str, list[Verdict]]]:
@@ -104,19 +98,19 @@ def _verdicts(store: Store, pair_ids: Iterable[str]) -> Iterator[tuple[str, list
 
 def _findings(pool: Pool, verdicts: Iterable[Verdict]) -> list[Verdict]:
     gates = {(gate.by, gate.settings) for gate in pool.steps}
-    return [
-        verdict
-        for verdict in verdicts
-        if verdict.by.startswith("judge/") or (verdict.keep is not True and (verdict.by, verdict.fingerprint) in gates)
-    ]
+
+    def is_finding(verdict: Verdict) -> bool:
+        return verdict.keep is not True and (verdict.by, verdict.fingerprint) in gates
+
+    return [verdict for verdict in verdicts if verdict.by.startswith("judge/") or is_finding(verdict)]
 
 
-def _most_used(by_settings: Mapping[tuple[str, str], Scores]) -> dict[str, Scores]:
-    """scorer -> scores, the scorer that judged most rows first; of each only its most used settings."""
+def _most_used(by_settings: Mapping[tuple[str, str], Scores]) -> list[Scores]:
+    """The scores of every scorer under its most used settings, the scorer that judged most rows first."""
     chosen: dict[str, Scores] = {}
     for (by, _), scores in sorted(by_settings.items(), key=lambda item: (-len(item[1]), item[0])):
         chosen.setdefault(by, scores)
-    return chosen
+    return list(chosen.values())
 
 
 def _percentiles(inputs: Iterable[Sequence[str]], scores: Scores) -> dict[str, float]:

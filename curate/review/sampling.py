@@ -24,6 +24,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 from typing import NamedTuple
 
 from schemas.records import content_id
@@ -52,7 +53,7 @@ _DIGITS = 2**53
 class SamplingRow:
     """What sampling needs to know of a candidate. Nothing in it may depend on what people said.
 
-    `passed`: every gate kept it (None: a gate could not judge). `accepted`: it passed, and its `score` is among the
+    `passed`: every gate kept it (None: a gate could not judge). `accepted`: it passed, and its score is among the
     best of its input. `percentile` is the share of the other candidates of its input that it beats. `disagreement` is
     the distance of the lowest from the highest percentile that several scorers give it; `margin` that of its score from
     the cut of its input; both None where there is nothing to compare.
@@ -64,7 +65,6 @@ class SamplingRow:
     percentile: float | None = None
     disagreement: float | None = None
     margin: float | None = None
-    score: float | None = None
 
 
 Frames = dict[SamplingReason, tuple[str, ...]]
@@ -135,12 +135,7 @@ def order(seed: int, reason: str, frame: tuple[str, ...]) -> tuple[str, ...]:
 
 def sample(seed: int, reason: str, frame: tuple[str, ...], sampled: Collection[str]) -> list[str]:
     """The rows drawn so far: the longest beginning of the order that was sampled, whole. A simple random sample."""
-    drawn: list[str] = []
-    for id_ in order(seed, reason, frame):
-        if id_ not in sampled:
-            break
-        drawn.append(id_)
-    return drawn
+    return list(takewhile(lambda id_: id_ in sampled, order(seed, reason, frame)))
 
 
 class SampledRow(NamedTuple):

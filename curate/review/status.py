@@ -124,9 +124,7 @@ def as_json(status: ReviewStatus) -> Json:
             {
                 "reason": objection.reason,
                 "rows": objection.rows,
-                "examples": [
-                    {"pair_id": pair.id, "input": pair.input, "output": pair.output} for pair in objection.examples
-                ],
+                "examples": [{"pair_id": p.id, "input": p.input, "output": p.output} for p in objection.examples],
             }
             for objection in status.objections
         ],
@@ -140,17 +138,11 @@ def _rate(estimate: Estimate | None) -> Json | None:
     """A rate as fractions; `rows` of `population` were decided."""
     if estimate is None:
         return None
-    return {
-        "value": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
-        "confidence": estimate.confidence,
-        "rows": estimate.reviewed,
-        "population": estimate.population,
-    }
+    fractions = {name: getattr(estimate, name) for name in ("value", "low", "high", "confidence")}
+    return {**fractions, "rows": estimate.reviewed, "population": estimate.population}
 
 
-# What `as_json` of versions before called these; receipts still hold it.
+# As `as_json` of earlier versions called them; receipts still hold these names.
 _OLD_NAMES = {
     "routed": "sampled",
     "accept_share": "acceptance_rate",

@@ -122,7 +122,7 @@ def test_one_long_pause_does_not_move_the_seconds() -> None:
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_the_reported_interval_covers_with_simulated_annotators(setting: object) -> None:
-    """A short run of bench/review/coverage.py for each router setting: of 120 reviews by simulated annotators so few
+    """A short run of bench/review/coverage.py for each sampling setting: of 120 reviews by simulated annotators so few
     miss that a true coverage of 93.5 % is not ruled out (5 standard errors), and the estimate is unbiased."""
     assert isinstance(setting, type(SETTINGS[0]))
     quick = setting._replace(batches=min(setting.batches, 4))
