@@ -12,7 +12,7 @@ from curate.curate import curate
 from curate.duplicates import twins
 from curate.pool import Pool, StepId
 from curate.scorers.choose import Chosen, Serve, choose
-from curate.split import PARTS, Part, split_of
+from curate.split import PARTS, Part, part_of
 from curate.states import part_in, write_states
 from curate.steps import steps_for
 from schemas.errors import NoWork, RowCountMismatch
@@ -118,7 +118,7 @@ def _alike_apart(project: Project, seeds: Sequence[Seed]) -> list[Json]:
         {"seeds": [a.id, b.id], "sources": [a.source, b.source], "parts": parts, "jaccard": round(similarity, 3)}
         for first, second, similarity in alike
         for a, b in [(texts[first], texts[second])]
-        for parts in [[split_of(seed.id, project.spec.split) for seed in (a, b)]]
+        for parts in [[part_of(seed, project.spec.split) for seed in (a, b)]]
         if parts[0] != parts[1]
     ]
 

@@ -1,8 +1,8 @@
 """Which seeds are trained on, watched during training, and locked away for the test.
 
 A seed's place is a hash of its id and a salt, so it is the same on every machine and adding or removing seeds never
-moves another. Every pair of a seed goes with it: candidates of one input, or simple versions of one output, are
-never parted.
+moves another; or it is the part that its source names (`[[seeds]] use = "test"`). Every pair of a seed goes with it:
+candidates of one input, or simple versions of one output, are never parted.
 """
 
 from __future__ import annotations
@@ -33,12 +33,18 @@ def split_of(seed_id: str, split: SplitSettings) -> Part:
     return "validation" if place < split.test + split.validation else "train"
 
 
+def part_of(seed: Seed, split: SplitSettings) -> Part:
+    """The part that the seed's source names, else the one that its hash gives."""
+    named: Part | None = seed.meta.get("use")
+    return named or split_of(seed.id, split)
+
+
 def held_out_inputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
     """What an evaluation asks: the input seeds of the test split by id, the first `evaluate.max_seeds` of them.
 
     Ids are hashes, so that order is as good as random and does not move when seeds are added.
     """
-    held_out = [seed for seed in seeds if seed.kind == "input" and split_of(seed.id, spec.split) == "test"]
+    held_out = [seed for seed in seeds if seed.kind == "input" and part_of(seed, spec.split) == "test"]
     return sorted(held_out, key=lambda seed: seed.id)[: spec.evaluate.max_seeds]
 
 
@@ -63,7 +69,7 @@ def most_train_rows(seeds: Iterable[Seed], spec: Spec) -> int:
     """The most rows that the seeds of the training split can give: the best candidates of each input seed, and one
     for each level of each output seed."""
     generate = spec.generate
-    here = Counter(seed.kind for seed in seeds if split_of(seed.id, spec.split) == "train")
+    here = Counter(seed.kind for seed in seeds if part_of(seed, spec.split) == "train")
     forward = here["input"] * min(generate.forward.n, spec.curate.select.best) if generate.forward.enabled else 0
     backward = here["output"] * len(generate.backward.levels) if generate.backward.enabled else 0
     return backward + (forward if generate.accepted is None else min(forward, generate.accepted))
@@ -82,11 +88,13 @@ def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:
                 f"Add input seeds, at least {LEAST_TEST_INPUTS} of them for the test split.",
             )
         ]
-    if not spec.split.test:
+    if not asked and not spec.split.test:
         return [Shortage(True, "split.test is 0, so nothing can be evaluated", "Set split.test, for instance to 0.2.")]
-    wanted = round(LEAST_TEST_INPUTS / spec.split.test)
+    wanted = round(LEAST_TEST_INPUTS / spec.split.test) if spec.split.test else LEAST_TEST_INPUTS
     if spec.evaluate.max_seeds is not None and spec.evaluate.max_seeds < LEAST_TEST_INPUTS:
         fix = f"Raise evaluate.max_seeds to {LEAST_TEST_INPUTS} or more, with about {wanted} input seeds."
+    elif not spec.split.test:
+        fix = f'Have {wanted} or more input seeds in the source with use = "test".'
     else:
         fix = f"Have about {wanted} input seeds at split.test = {spec.split.test:g}, or raise split.test."
     if not asked:

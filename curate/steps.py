@@ -22,7 +22,7 @@ from curate.pool import DUPLICATE, Pool, Row, StepId
 from curate.scorers import Score, Scorer
 from curate.scorers.choose import Chosen
 from curate.selection import ranked
-from curate.split import PARTS, Part, split_of
+from curate.split import PARTS, Part, part_of, split_of
 from schemas.errors import PairsmithError
 from schemas.project import Project
 from schemas.records import Pair, Reason, Seed, Verdict, content_id, identity
@@ -149,13 +149,13 @@ def best(n: int) -> Named:
     return Named(step.id, look)
 
 
-def duplicates(jaccard: float, part_of: Callable[[str], Part] = lambda seed_id: "train") -> Named:
+def duplicates(jaccard: float, part: Callable[[str], Part] = lambda seed_id: "train") -> Named:
     """Of rows alike one stays: of the test first (what is trained on may not repeat them), then of validation, then
     what people accepted, then the higher score, then the smaller id. No review outranks it.
     """
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        order = sorted((_preference(row, part_of), _pair(row).id) for row in pool.accepted())
+        order = sorted((_preference(row, part), _pair(row).id) for row in pool.accepted())
         rows = pool.rows(id_ for _, id_ in order)
         for pair, of, similarity in find_duplicates((_pair(row) for row in rows), jaccard):
             reason = Reason("duplicate", f"{similarity:.0%} like accepted pair {of.id}") if of else Reason("unique")
@@ -165,37 +165,40 @@ def duplicates(jaccard: float, part_of: Callable[[str], Part] = lambda seed_id: 
     return Named(step.id, look)
 
 
-def _preference(row: Row, part_of: Callable[[str], Part]) -> tuple[int, bool, float]:
-    part = PARTS[::-1].index(part_of(_pair(row).seed_id))
-    return part, not row.by_people, float("inf") if row.score is None else -row.score
+def _preference(row: Row, part: Callable[[str], Part]) -> tuple[int, bool, float]:
+    place = PARTS[::-1].index(part(_pair(row).seed_id))
+    return place, not row.by_people, float("inf") if row.score is None else -row.score
 
 
-def split(settings: SplitSettings) -> Named:
-    """Names the part of every accepted row, in the code of its reason; by the row's seed (curate/split.py)."""
+def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
+    """Names the part of every accepted row, in the code of its reason; by the row's seed (curate/split.py).
+
+    `seeds` tell the parts that their sources name; for a row of any other seed the hash decides.
+    """
+    by_source = {seed.id: part_of(seed, settings) for seed in seeds if "use" in seed.meta}
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         for row in pool.accepted():
-            yield step.verdict(_pair(row), True, None, Reason(split_of(_pair(row).seed_id, settings), "split"))
+            seed_id = _pair(row).seed_id
+            part = by_source.get(seed_id) or split_of(seed_id, settings)
+            yield step.verdict(_pair(row), True, None, Reason(part, "split"))
 
-    step = _Whole(SPLIT, identity(settings), final=True)
+    step = _Whole(SPLIT, [identity(settings), by_source] if by_source else identity(settings), final=True)
     return Named(step.id, look)
 
 
 def steps_for(project: Project, seeds: Sequence[Seed], chosen: Chosen | None) -> list[Named]:
     """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none."""
     spec, curate = project.spec, project.spec.curate
-
-    def part_of(seed_id: str) -> Part:
-        return split_of(seed_id, spec.split)
-
-    held_out = {seed.id: seed.text for seed in seeds if seed.text and part_of(seed.id) == "test"}
+    parts = {seed.id: part_of(seed, spec.split) for seed in seeds}
+    held_out = {seed.id: seed.text for seed in seeds if seed.text and parts[seed.id] == "test"}
     compared = [scored(chosen.score, chosen.by, chosen.fingerprint), best(curate.select.best)] if chosen else []
     return [
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
         decontaminate(held_out, curate.duplicates.jaccard),
         *compared,
-        *([duplicates(curate.duplicates.jaccard, part_of)] if curate.duplicates.enabled else []),
-        split(spec.split),
+        *([duplicates(curate.duplicates.jaccard, parts.__getitem__)] if curate.duplicates.enabled else []),
+        split(spec.split, seeds),
     ]
 
 

@@ -67,6 +67,7 @@ def run(project: Project, store: Store, do: Do, say: Say) -> RunOutcome:
             reasons=curated.reasons,
             report=REPORT,
             strict_pass=evaluated.strict_pass if evaluated else None,
+            systems=evaluated.systems if evaluated else None,
             outcomes=evaluated.outcomes if evaluated else None,
         )
     return record.outcome

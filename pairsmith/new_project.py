@@ -9,7 +9,8 @@ from pairsmith.teacher_search import Found
 from schemas.errors import MissingDependency, UsageError
 from schemas.spec_file import SPEC_NAME, set_keys
 
-EXAMPLES = ("image-prompts", "support-replies")
+EXAMPLES = ("release-notes", "image-prompts", "support-replies")
+_COPIED = (".jsonl", ".py", ".jinja")  # seeds; gates, checks and prompts of the project's own
 # Settings that other servers refuse or understand differently, and what an example says of them.
 _EMBEDDED_ONLY = ("top_k", "repetition_penalty", "no_repeat_ngram_size")
 _EMBEDDED_NOTE = (
@@ -40,7 +41,8 @@ def write_project(folder: Path, template: Path, teacher: Found) -> list[Path]:
     Writes nothing and raises UsageError if a project is there, or if a file of the template would be overwritten.
     """
     spec_text = (template / SPEC_NAME).read_text(encoding="utf-8")
-    files = {path.name: path.read_bytes() for path in sorted(template.glob("*.jsonl"))}
+    copied = [path for path in sorted(template.rglob("*")) if path.suffix in _COPIED]
+    files = {path.relative_to(template).as_posix(): path.read_bytes() for path in copied}
     files[SPEC_NAME] = with_teacher(spec_text, teacher).encode()
     if (folder / SPEC_NAME).exists():
         raise UsageError(
@@ -58,6 +60,7 @@ def write_project(folder: Path, template: Path, teacher: Found) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, body in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(body)
     except OSError as error:
         raise UsageError(

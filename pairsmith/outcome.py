@@ -180,10 +180,11 @@ class TrainOutcome(StageOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOutcome(StageOutcome):
-    """system -> its pass rate with its interval (`share`, `low`, `high`), and system -> decoding -> what may be said of
-    the tuned model against it; `reused`: it was there already."""
+    """system -> its pass rate with its interval (`share`, `low`, `high`), the same under both decodings in `systems`,
+    and system -> decoding -> what may be said of the tuned model against it; `reused`: it was there already."""
 
     strict_pass: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    systems: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     outcomes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     reused: bool = False
 
@@ -201,7 +202,7 @@ class RunOutcome(Outcome):
     """The stages that had to be done, with their seconds, and the report.
 
     Either people keep it from going on (`waits`, `url`, `queues`, the state of their `gate` and, where they reject the
-    set, their `objections`), or it has ended (`strict_pass`, `outcomes`). `not_reviewed` is the
+    set, their `objections`), or it has ended (`strict_pass`, `systems`, `outcomes`). `not_reviewed` is the
     dataset that went on to training without people, because review was off.
     """
 
@@ -214,5 +215,6 @@ class RunOutcome(Outcome):
     gate: str | None = None
     objections: tuple[Json, ...] | None = None
     strict_pass: Mapping[str, Mapping[str, float]] | None = None
+    systems: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None
     outcomes: Mapping[str, Mapping[str, str]] | None = None
     not_reviewed: str | None = None

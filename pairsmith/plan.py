@@ -198,6 +198,7 @@ def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin:
         shapes |= _settings("train", spec.train) | _content("train.base", folder, spec.train.base)
     if stage == "evaluate":
         shapes |= _settings("evaluate", spec.evaluate)
+        shapes |= {f"evaluate.user.{name}.content": _gate_file(folder, name) for name in spec.evaluate.user}
     return shapes
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def story_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
     """Seed, prompt, teacher, sampling, raw answers, verdicts, reviews, what the last curation decided about its slots,
     split, and the artifacts that hold the pair."""
-    from curate.split import split_of
+    from curate.split import part_of, split_of
     from curate.states import last_curation, read_states
 
     seed = next((seed for seed in store.seeds(active=False) if seed.id == pair.seed_id), None)
@@ -42,7 +42,7 @@ def story_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
         "verdicts": [_told(v) for v in store.verdicts([pair.id]).get(pair.id, [])],
         "reviews": [r.model_dump(mode="json") for r in store.reviews([pair.id]).get(pair.id, [])],
         "rows": [_told(s) for s in (read_states(store, curation, pair_id=pair.id) if curation else ())],
-        "split": split_of(pair.seed_id, project.spec.split),
+        "split": part_of(seed, project.spec.split) if seed else split_of(pair.seed_id, project.spec.split),
         "artifacts": [
             {"kind": a.kind, "id": a.id, "path": a.path, "split": split}
             for a, split in _holding(store.artifacts(), pair.id)

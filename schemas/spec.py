@@ -28,6 +28,7 @@ def _compiles(pattern: str) -> str:
 
 
 Regex = Annotated[str, AfterValidator(_compiles)]
+UserFunction = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 
 
 class TaskSettings(Section):
@@ -61,7 +62,8 @@ class Exemplar(Section):
 class SeedSource(Section):
     """Where seeds are read: a file beside the spec (`-` is standard input), a `datasets` folder, or a hub id.
 
-    `columns` maps our name (`text`) to the file's. `format` is told by the file's ending if absent.
+    `columns` maps our name (`text`) to the file's. `format` is told by the file's ending if absent. `use` puts all
+    seeds of the source into one part, whatever their hash says; nothing is generated for `use = "test"`.
     """
 
     path: str = Field(min_length=1)
@@ -69,6 +71,8 @@ class SeedSource(Section):
     format: Literal["jsonl", "csv", "parquet", "text", "datasets", "hub"] | None = None
     columns: dict[Literal["text"], str] = Field(default_factory=dict)
     split: str | None = None
+    # Left out of the dump where it is absent, so that no hash of a spec without it changes.
+    use: Literal["train", "validation", "test"] | None = Field(default=None, exclude_if=lambda use: use is None)
     license: str | None = None
     limit: int | None = Field(default=None, ge=1)
 
@@ -175,7 +179,7 @@ class GateSettings(Section):
     must: tuple[Pattern, ...] = ()
     must_not: tuple[Pattern, ...] = ()
     json_schema: str | None = None
-    user: tuple[Annotated[str, Field(pattern=r"^[\w.]+:\w+$")], ...] = ()
+    user: tuple[UserFunction, ...] = ()
 
 
 class DuplicateSettings(Section):
@@ -305,15 +309,30 @@ class TrainSettings(Section):
 
 
 class EvaluateSettings(Section):
-    """The proof on the locked test split. `checks` are patterns that no gate uses: at least two. `resamples` is read
-    and no longer used: the intervals of earlier versions were bootstrapped."""
+    """The proof on the locked test split. `checks` are patterns and `user` functions `module:function` beside the spec
+    that no gate uses: at least two of them together. `resamples` is read and no longer used: the intervals of earlier
+    versions were bootstrapped."""
 
     samples: int = Field(default=3, ge=1)
     sampling: Drawing = Sampling(temperature=0.7, top_p=0.95, max_tokens=512)
-    checks: tuple[Pattern, ...] = Field(min_length=2)
+    checks: tuple[Pattern, ...] = ()
+    user: tuple[UserFunction, ...] = Field(default=(), exclude_if=lambda user: not user)
     max_seeds: int | None = Field(default=None, ge=1)
     resamples: int = Field(default=10_000, ge=100)
     concurrency: int = Field(default=20, ge=1)
+
+    @property
+    def check_names(self) -> tuple[str, ...]:
+        """What a report calls the checks: a pattern by its name, a function by its own."""
+        return (*(check.name for check in self.checks), *(name.partition(":")[2] for name in self.user))
+
+    @model_validator(mode="after")
+    def _two_checks(self) -> EvaluateSettings:
+        if self.user and len(set(self.check_names)) < len(self.check_names):
+            raise ValueError("two checks have one name, so a report could not tell them apart")
+        if len(self.check_names) < 2:
+            raise ValueError("'checks' and 'user' together name fewer than two checks that no gate uses")
+        return self
 
 
 class StoreSettings(Section):
@@ -344,4 +363,7 @@ class Spec(Section):
         for check in self.evaluate.checks:
             if check.pattern in gates:
                 raise ValueError(f"evaluate.checks '{check.name}' is also a gate, so it proves nothing about selection")
+        for name in self.evaluate.user:
+            if name in self.curate.gates.user:
+                raise ValueError(f"evaluate.user '{name}' is also a gate, so it proves nothing about selection")
         return self

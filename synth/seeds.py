@@ -72,7 +72,8 @@ def _read(
                 unusable.append(SeedProblem(where, text.what))
                 reading.problems.append(unusable[-1])
                 continue
-            seed = Seed(kind=source.kind, text=text, source=where, license=source.license)
+            meta = {"use": source.use} if source.use else {}
+            seed = Seed(kind=source.kind, text=text, source=where, license=source.license, meta=meta)
             place = first_seen.setdefault(seed.id, len(reading.seeds))
             if place < len(reading.seeds):
                 duplicates += 1

@@ -97,6 +97,8 @@ def test_a_built_wheel_holds_every_layer_and_its_data(wheel: Path) -> None:
         "schemas/store/migrations/env.py",
         "curate/gates/phrases/en.toml",
         "curate/gates/phrases/any.toml",
+        "pairsmith/examples/release-notes/gates.py",
+        "pairsmith/examples/release-notes/prompts/commit/v1.jinja",
         "pairsmith/examples/image-prompts/pairsmith.toml",
         "pairsmith/examples/image-prompts/seeds.jsonl",
         "pairsmith/examples/support-replies/pairsmith.toml",

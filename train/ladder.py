@@ -148,7 +148,7 @@ def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
     raise NoWork(
         f"none of the {input} input seeds falls into the test split.",
         why="There is nothing to evaluate on that training has not seen.",
-        fix="Add input seeds, or raise split.test and export and train again.",
+        fix='Raise split.test and curate and train again, or add a source of fresh inputs with use = "test".',
     )
 
 

@@ -16,8 +16,9 @@ from schemas.errors import SpecError
 from schemas.records import Pair, Reason
 
 
-def user_gate(name: str, folder: Path) -> tuple[Gate, str]:
-    """The gate `module:function` of `folder`, and the hash of its file, which belongs to the gate's settings.
+def user_gate(name: str, folder: Path, key: str = "curate.gates.user") -> tuple[Gate, str]:
+    """The gate `module:function` of `folder`, and the hash of its file, which belongs to the gate's settings. `key` is
+    the key of the spec that names it.
 
     The file is loaded from its place under a name of its own: a `train.py` there may hold gates, yet it never stands in
     for ours, nor for a file of the same name in another project. For what the file imports itself, the folder is
@@ -27,7 +28,7 @@ def user_gate(name: str, folder: Path) -> tuple[Gate, str]:
     Not covered: a change in a file that the gate's file imports does not change the hash.
     """
     module_name, _, function_name = name.partition(":")
-    key = f"'curate.gates.user': {name}"
+    key = f"'{key}': {name}"
     stem = folder.joinpath(*module_name.split("."))
     path = next((p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()), None)
     if path is None:

@@ -19,7 +19,7 @@ from curate.scorers import Score, Scorer
 from curate.scorers.bradley_terry import LEAST_EXAMPLES, Example, Fitted, fit
 from curate.scorers.relevance import FORM, relevance_scorer
 from curate.scorers.reward import reward_scorer
-from curate.split import split_of
+from curate.split import part_of
 from schemas.errors import MissingDependency
 from schemas.progress import Progress
 from schemas.project import Project
@@ -127,7 +127,7 @@ def good_examples(project: Project, seeds: Sequence[Seed]) -> list[Example]:
     excellent = [
         Example("", seed.text)
         for seed in seeds
-        if seed.kind == "output" and seed.text and split_of(seed.id, project.spec.split) != "test"
+        if seed.kind == "output" and seed.text and part_of(seed, project.spec.split) != "test"
     ]
     return list({example.text: example for example in [*excellent, *exemplars]}.values())
 

@@ -34,9 +34,10 @@ def command(session: Session, folder_named: Path | None, example: str | None, em
     written = write_project(folder, template, teacher)
     short = _shortages(folder)
     go = "pairsmith run" if folder.resolve() == Path.cwd() else f"pairsmith run --project {folder}"
+    names = [path.relative_to(folder).as_posix() for path in written]
     data = {
         "folder": str(folder),
-        "files": [path.name for path in written],
+        "files": names,
         "teacher": {"url": teacher.url, "model": teacher.model, "why": teacher.why, "tried": teacher.tried},
         "shortages": [one.what for one in short],
         "next": go,
@@ -44,7 +45,7 @@ def command(session: Session, folder_named: Path | None, example: str | None, em
     first = "" if example else "Put your own texts into seeds.jsonl and your style into pairsmith.toml, then:\n"
     session.answer(
         data,
-        f"Made a project in {folder.resolve()}: {', '.join(path.name for path in written)}\n",
+        f"Made a project in {folder.resolve()}: {', '.join(names)}\n",
         f"Teacher   {teacher.model} ({teacher.url})\n          {teacher.why}",
         *(f"          ({line})" for line in teacher.tried),
         *(f"\nAs it is: {one.what}.\n          {one.fix}" for one in short),

@@ -67,6 +67,7 @@ def evaluate(
             files=(path,),
             reused=measured.reused,
             strict_pass=strict_pass(measured),
+            systems=systems(measured),
             outcomes=outcomes(measured),
         )
     return record.outcome
@@ -137,6 +138,19 @@ def strict_pass(found: Evaluation) -> dict[str, dict[str, float]]:
         for rung in found.rungs
         if rung.sampled.strict
     }
+
+
+def systems(found: Evaluation) -> dict[str, dict[str, dict[str, float]]]:
+    """system -> its strict pass share with its interval, under both decodings."""
+    told: dict[str, dict[str, dict[str, float]]] = {}
+    for rung in found.rungs:
+        results = {"strict_sampled": rung.sampled.strict, "strict_greedy": rung.greedy.strict}
+        told[" = ".join(rung.names)] = {
+            name: {"share": round(one.estimate, 4), "low": round(one.low, 4), "high": round(one.high, 4)}
+            for name, one in results.items()
+            if one
+        }
+    return told
 
 
 def summary(outcome: EvaluateOutcome) -> list[tuple[str, str]]:

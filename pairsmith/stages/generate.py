@@ -63,10 +63,12 @@ def generate(
             seed_problems=tuple(f"{problem.where}: {problem.what}" for problem in reading.problems),
             fingerprints=generators.fingerprints(project, teacher),
         )
+        # Whether a test set of its own is passed is asked in the evaluation alone; a pair of it would be of no use.
+        seeds = [seed for seed in reading.seeds if seed.meta.get("use") != "test"]
         result = GenerateResult()
         asking = _Asking(project, store, teacher, progress, say, stop or Stopping(), retry_failed)
         try:
-            event_loop.run(_ask(asking, reading.seeds, record, result), uvloop.run)
+            event_loop.run(_ask(asking, seeds, record, result), uvloop.run)
         finally:
             record.outcome = replace(
                 record.outcome,

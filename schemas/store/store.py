@@ -155,14 +155,14 @@ class Store:
         await asyncio.wrap_future(self._write().submit(mark))
 
     def set_active_seeds(self, seeds: Sequence[Seed]) -> None:
-        """Keep `seeds` and make exactly these, in this order, the seeds of the project."""
-        rows = [{"id_": seed.id, "active_": place} for place, seed in enumerate(seeds)]
+        """Keep `seeds` as they were read now, and make exactly these, in this order, the seeds of the project."""
+        rows = [{"id_": seed.id, "active_": place, "body_": seed.model_dump_json()} for place, seed in enumerate(seeds)]
 
         def mark(connection: sa.Connection) -> None:
             connection.execute(sa.update(tables.seeds).values(active=-1))
             if rows:
                 by_id = sa.update(tables.seeds).where(tables.seeds.c.id == sa.bindparam("id_"))
-                connection.execute(by_id.values(active=sa.bindparam("active_")), rows)
+                connection.execute(by_id.values(active=sa.bindparam("active_"), body=sa.bindparam("body_")), rows)
 
         if seeds:
             self.write(*seeds)

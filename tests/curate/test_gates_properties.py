@@ -134,10 +134,10 @@ def test_a_digit_behind_a_letter_without_case_is_a_number(
 ) -> None:
     """In Chinese, Thai, Arabic and their like a word stands right before the digits and is no part of them."""
     assert (
-        lost_content(pair(f"{before}{number}{after}", f"{other} {number}"), language).reason.split()[0] != "lost_number"
+        lost_content(pair(f"{before}{number}{after}", f"{other} {number}"), language).reason.code != "lost_number"
     )
     assert (
-        lost_content(pair(f"{other}{number}", f"{before}{number}{after}"), language).reason.split()[0] != "lost_number"
+        lost_content(pair(f"{other}{number}", f"{before}{number}{after}"), language).reason.code != "lost_number"
     )
     gone = lost_content(pair(f"{before}{number}1{after}", f"{before}{number}{after}"), language)
     assert gone.reason.startswith("lost_number ")
@@ -147,7 +147,7 @@ def test_a_digit_behind_a_letter_without_case_is_a_number(
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_small_number_may_be_told_in_words_that_are_not_known(language: str, number: int, head: str) -> None:
     """Without number words of a language, only numbers that nobody spells out are asked for; a code always is."""
-    word = lost_content(pair(f"{head}{number} x", "x y z"), language).reason.split()[0]
+    word = lost_content(pair(f"{head}{number} x", "x y z"), language).reason.code
     assert (word == "lost_number") is bool(head)
     assert required("three lamps", language) == []
     assert not [n for n in required("3 lamps", "en") if n in NumbersTold("three lamps", language)]

@@ -16,7 +16,7 @@ from curate.gates.judgement import Judgement, crashed, passed, rejected
 from curate.pool import Pool, Row, fold
 from curate.scorers import Score
 from curate.steps import Step, best, decontaminate, duplicates, each, id_of, named, scored, split
-from schemas.records import Imported, Pair, Reason, Verdict
+from schemas.records import Imported, Pair, Reason, Seed, Verdict
 from schemas.reviews import Review
 from schemas.spec import SplitSettings
 
@@ -272,3 +272,14 @@ def test_flags_decide_nothing() -> None:
     rows: list[Row] = list(run(Pool.of([pair("good")]), flagging).rows())
     assert rows[0].keep is True
     assert [verdict.flags for verdict in rows[0].verdicts] == [("odd",)]
+
+
+def test_a_row_goes_where_the_source_of_its_seed_says() -> None:
+    """`use` of a source outranks the hash, and naming one changes the settings; without it nothing changes."""
+    plain, fresh = (Seed(kind="output", text=text, source="a.jsonl:1") for text in ("good one", "good two"))
+    fresh = fresh.model_copy(update={"meta": {"use": "validation"}})
+    nothing_held_out = SplitSettings(test=0, validation=0)
+    step = split(nothing_held_out, [plain, fresh])
+    pool = run(Pool.of([pair("good one", seed=plain.id), pair("good two", seed=fresh.id)]), step)
+    assert [row.verdicts[-1].reason.code for row in pool.rows()] == ["train", "validation"]
+    assert id_of(split(nothing_held_out, [plain])) == id_of(split(nothing_held_out)) != id_of(step)

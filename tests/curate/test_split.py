@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.split import PARTS, held_out_inputs, most_train_rows, shortages, split_of
+from curate.split import PARTS, held_out_inputs, most_train_rows, part_of, shortages, split_of
 from schemas.records import Seed
 from schemas.spec import Spec, SplitSettings
 
@@ -119,3 +119,24 @@ def test_few_rows_to_train_on_are_told() -> None:
     assert any(f"at most {rows} rows to train on" in one.what for one in shortages([*input, *output], spec))
     assert most_train_rows(_seeds(200), _spec(generate={"accepted": 30})) == 30
     assert most_train_rows(_seeds(200), _spec(generate={"forward": {"enabled": False}})) == 0
+
+
+def test_a_source_can_name_the_part_of_its_seeds() -> None:
+    """`use` decides whatever the hash says; a seed without it goes where its hash puts it."""
+    split = SplitSettings(test=0.5, validation=0.3)
+    for n in range(20):
+        plain = Seed(kind="input", text=f"seed {n}", source="a.jsonl:1")
+        assert part_of(plain, split) == split_of(plain.id, split)
+        for part in PARTS:
+            assert part_of(plain.model_copy(update={"meta": {"use": part}}), split) == part
+
+
+def test_a_file_of_fresh_inputs_is_the_test_set() -> None:
+    """With `use = "test"` on a source and no share for the others, exactly its seeds are evaluated."""
+    fresh = [seed.model_copy(update={"text": f"{seed.text}!", "meta": {"use": "test"}}) for seed in _seeds(30)]
+    seeds, spec = [*_seeds(100), *fresh], _spec(split={"test": 0.0})
+    assert {seed.id for seed in held_out_inputs(seeds, spec)} == {seed.id for seed in fresh}
+    assert shortages(seeds, spec) == []
+    (short,) = shortages([*_seeds(100), *fresh[:5]], spec)
+    assert not short.fatal
+    assert 'use = "test"' in short.fix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,27 @@ def test_every_place_gets_a_pair_and_a_second_run_sends_nothing(project: Project
     second = project.json("generate")
     assert (second["calls_sent"], second["rows_in"], second["facts"]["pairs_kept"]) == (0, ROWS, ROWS)
     assert len(teacher.asked) == len(SUBJECTS)
+
+
+def test_nothing_is_generated_for_a_test_set_of_its_own(project: Project, teacher: LoopbackTeacher) -> None:
+    """Seeds of a source with `use = "test"` are read and kept for the evaluation, and no request is spent on them, also
+    where they were read without it before."""
+    (project.folder / "fresh.txt").write_text("a tin whistle\na lone cello\n")
+    spec = project.folder / "pairsmith.toml"
+    source = '[[seeds]]\npath = "fresh.txt"\n'
+    plain = spec.read_text()
+    spec.write_text(f"{source}\n{plain}")
+    assert project.json("generate")["rows_in"] == ROWS + 4
+    asked = len(teacher.asked)
+    spec.write_text(f'{source}use = "test"\n\n{plain}')
+    again = project.json("generate")
+    assert (again["rows_in"], again["facts"]["seeds"], len(teacher.asked)) == (
+        ROWS,
+        {"input": len(SUBJECTS) + 2},
+        asked,
+    )
+    kept = [json.loads(body)["meta"] for (body,) in project.rows("SELECT body FROM seeds WHERE active >= 0")]
+    assert kept.count({"use": "test"}) == 2
 
 
 def test_a_pipe_gets_plain_lines(project: Project) -> None:

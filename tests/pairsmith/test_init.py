@@ -42,6 +42,13 @@ def test_an_example_comes_with_its_texts(tmp_path: Path, example: str) -> None:
     assert {seed.kind for seed in reading.seeds} == {"input", "output"}
 
 
+def test_an_example_comes_with_its_own_gates_checks_and_prompts(tmp_path: Path) -> None:
+    """What a spec names beside its seeds is copied as well, in folders where it stood in one."""
+    written = Project(tmp_path).json("init", "--example", "release-notes", "--embedded")
+    assert {"gates.py", "checks.py", "prompts/commit/v1.jinja"} < set(written["files"])
+    assert all((tmp_path / name).is_file() for name in written["files"])
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     """A second init, or one onto a file of the user, changes nothing and says so."""
     here = Project(tmp_path)

@@ -117,6 +117,9 @@ def test_the_loop_ends_with_a_ladder_and_a_report(looped: tuple[Project, dict[st
     said = {word for modes in outcomes.values() for word in modes.values()}
     assert said <= {"not enough evidence", "not measured"}
     assert set(answer["facts"]["strict_pass"]) <= {*outcomes, "tuned"}
+    for name, measured in answer["facts"]["systems"].items():
+        assert measured["strict_sampled"] == answer["facts"]["strict_pass"][name]
+        assert 0 <= measured["strict_greedy"]["low"] <= measured["strict_greedy"]["share"]
     assert (project.folder / "report.html").stat().st_size > 10_000
     parts = ("accepted", "rejected", "waiting", "failed")
     assert answer["rows_in"] == 3 * len(SEEDS) + len(EXCELLENT) == sum(answer[part] for part in parts)

@@ -316,8 +316,13 @@ SETTABLE = {
     for key, field in KEYS.items()
     if "[]" not in key and ".extra" not in key and (value := example(field.annotation)) is not None
 } | {"task.language": '"de"', "curate.score.batch_tokens": "1000", "evaluate.resamples": "500"}
-SETTABLE |= {"generate.backward.levels": '["a"]', "curate.gates.user": '["own:gate"]', "curate.gates.length": "false"}
+SETTABLE |= {
+    "generate.backward.levels": '["a"]',
+    "curate.gates.user": '["own:gate"]',
+    "curate.gates.length": "false",
+}
 SETTABLE |= {"review.confidence": "0.75", "review.reasons": '["a", "b"]'}
+SETTABLE |= {"evaluate.user": '["own:check"]'}
 # A rule between keys refuses each of these alone.
 COUPLED = {key for key in SETTABLE if key.startswith("review.shares.") or key == "review.url"}
 
@@ -524,3 +529,25 @@ def test_extra_may_not_replace_the_question(tmp_path, key):
     folder = wrote(tmp_path)
     with pytest.raises(SpecError, match=f"extra may not set '{key}'"):
         load(folder, [f"generate.forward.sampling.extra={{ {key} = 3 }}"])
+
+
+CHECKS = "checks = [\n" + FULL.partition("checks = [\n")[2].partition("]\n")[0] + "]\n"
+
+
+def test_two_checks_may_be_patterns_or_functions(tmp_path):
+    """At least two checks that no gate uses are asked for, of either kind; a function that is a gate is refused."""
+    assert CHECKS in FULL
+    spec = load(wrote(tmp_path, FULL.replace(CHECKS, 'user = ["own:a", "own:b"]\n'))).spec
+    assert spec.evaluate.check_names == ("a", "b")
+    assert "fewer than two checks" in refusal(tmp_path, FULL.replace(CHECKS, 'user = ["own:a"]\n')).what
+    assert "one name" in refusal(tmp_path, FULL.replace(CHECKS, 'user = ["own:a", "other:a"]\n')).what
+    both = ["evaluate.user=['own:a']", "curate.gates.user=['own:a']"]
+    with pytest.raises(SpecError, match="also a gate"):
+        load(wrote(tmp_path), both)
+
+
+def test_keys_that_came_later_change_no_hash_of_a_spec_without_them(tmp_path):
+    """An absent `use` or `evaluate.user` is not in the dump that hashes are made of, so no finished stage is redone."""
+    dumped = load(wrote(tmp_path)).spec.model_dump(mode="json")
+    assert all("use" not in source for source in dumped["seeds"])
+    assert "user" not in dumped["evaluate"]

@@ -469,3 +469,12 @@ def test_every_line_is_a_seed_or_a_problem(tmp_path, lines):
     reading = read(tmp_path, "p.txt")
     where = [seed.source for seed in reading.seeds] + [problem.where for problem in reading.problems]
     assert sorted(where) == sorted(f"p.txt:{at}" for at in range(1, len(lines) + 1))
+
+
+def test_the_part_that_a_source_names_goes_with_its_seeds(tmp_path: Path) -> None:
+    """`use = "test"` is told by every seed of the source, and changes no id: what was generated is still its own."""
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    plain, fixed = read(tmp_path, "a.txt"), read(tmp_path, "a.txt", use="test")
+    assert [seed.meta for seed in plain.seeds] == [{}, {}]
+    assert [seed.meta for seed in fixed.seeds] == [{"use": "test"}] * 2
+    assert [seed.id for seed in plain.seeds] == [seed.id for seed in fixed.seeds]

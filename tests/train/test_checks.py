@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from schemas.errors import SpecError
+from schemas.spec import Spec
 from tests.train.evaluated import spec
 from train.checks import Checked, checks_for
 
@@ -51,3 +55,47 @@ def test_the_scope_follows_the_settings(tmp_path: Path) -> None:
     """Another pattern is another set of checks."""
     assert checks_for(spec(), tmp_path).fingerprint == checks_for(spec(), tmp_path).fingerprint
     assert checks_for(spec(), tmp_path).fingerprint != checks_for(spec(flag="--ar 1:1"), tmp_path).fingerprint
+
+
+def with_own(*names: str, **more: object) -> Spec:
+    """The spec with checks of the user's own in the place of its patterns."""
+    evaluate = {"samples": 2, "sampling": {"max_tokens": 6}, "user": names, **more}
+    return spec(evaluate=evaluate)
+
+
+OWN_CHECKS = """
+def kept(pair):
+    return pair.simple in pair.enhanced, f"lost {pair.simple} is gone"
+
+def unsure(pair):
+    raise KeyError(pair.simple)
+"""
+
+
+def test_a_check_of_the_users_own_sees_input_and_output(tmp_path: Path) -> None:
+    """It is told apart like a pattern, under `check:` and its name, with the reason it gives; a crash is no pass."""
+    (tmp_path / "own_checks.py").write_text(OWN_CHECKS)
+    checks = checks_for(with_own("own_checks:kept", "own_checks:unsure"), tmp_path)
+    assert checks.names == ("must:flag", "check:kept", "check:unsure")
+    good, bad = checks("a fox", GOOD), checks("a hare", GOOD)
+    assert list(good.passed.values()) == [True, True, None]
+    assert good.strict is None
+    assert bad.passed["check:kept"] is False
+    assert bad.reasons["check:kept"] == "lost: a hare is gone"
+    assert "KeyError" in bad.reasons["check:unsure"]
+
+
+def test_editing_a_check_of_the_users_own_is_another_set_of_checks(tmp_path: Path) -> None:
+    """Its file's content is in the scope, so an evaluation under the old rules is not taken for one under the new."""
+    (tmp_path / "edited_checks.py").write_text(OWN_CHECKS)
+    made = with_own("edited_checks:kept", "edited_checks:unsure")
+    before = checks_for(made, tmp_path).fingerprint
+    (tmp_path / "edited_checks.py").write_text(OWN_CHECKS.replace("is gone", "went away"))
+    assert checks_for(made, tmp_path).fingerprint != before
+
+
+def test_a_missing_check_is_named_with_its_key(tmp_path: Path) -> None:
+    """The message leads to `evaluate.user`, not to the gates."""
+    (tmp_path / "few_checks.py").write_text("def kept(pair):\n    return True\n")
+    with pytest.raises(SpecError, match=r"evaluate\.user.*no function 'lost'"):
+        checks_for(with_own("few_checks:kept", "few_checks:lost"), tmp_path)

@@ -67,7 +67,7 @@ FOUND: dict[str, tuple[dict[str, Any], list[int]]] = {
     "both sides of a slash": ({"text": "black/white"}, where(lambda i: i % 50 == 7)),
     "one sign of a word in Han": ({"text": "\u7a7a"}, where(lambda i: i % 50 == 8)),
     "a long text": ({"text": "copper kettle " * 75}, where(lambda i: i % 5 == 2)),
-    "a long phrase": ({"text": '"' + "copper kettle " * 500 + '"'}, []),
+    "a long phrase": ({"text": '"' + "copper kettle " * 300 + '"'}, []),
     "a sign that no text holds": ({"text": "copper\0kettle"}, where(lambda i: i % 5 == 2)),
     "not, and not": ({"text": "-(harbor | copper) -neon"}, where(lambda i: i % 5 == 4)),
     "a word that only another dataset has": ({"text": "withinit"}, []),

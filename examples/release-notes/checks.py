@@ -1,0 +1,32 @@
+"""Checks for the evaluation alone: they compare an answer with what was written down for its commit line.
+
+`test.jsonl` and `validation.jsonl` hold, beside each commit line, its right label and the words that a reader must
+find. No gate knows either.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+
+def right_label(pair):
+    """The note begins with the label that was written down for this commit line."""
+    wanted = gold()[pair.input]["label"]
+    return (True, "ok") if pair.output.startswith(f"{wanted}: ") else (False, f"wrong_label it should be {wanted}")
+
+
+def names_the_thing(pair):
+    """The note names everything that was written down for this commit line."""
+    phrase = pair.output.partition(": ")[2].lower()
+    missing = [name for name in gold()[pair.input]["names"] if name.lower() not in phrase]
+    return (True, "ok") if not missing else (False, f"unnamed {', '.join(missing)}")
+
+
+@cache
+def gold():
+    """commit line -> its gold label and names. A line without gold is a KeyError: the answer is then not scored."""
+    here = Path(__file__).parent
+    files = [(here / f"{part}.jsonl").read_text(encoding="utf-8") for part in ("test", "validation")]
+    return {row["text"]: row for row in (json.loads(line) for file in files for line in file.splitlines())}
