@@ -243,8 +243,9 @@ def test_an_older_queue_takes_rows_that_have_other_candidates_now(
     pairs = fill(cats, store)
     population = read_population(cats, store, [SCOPE])
     draw_batch(cats, store, population)
-    alone = {pair.id: pair for pair in pairs[::4]}
-    push(cats, store, replace(population, pairs=alone, findings={}), argilla)
+    rows = {pair.id: population.rows[pair.id] for pair in pairs[::4]}
+    alone = replace(population, rows=rows, inputs={pair_id: (pair_id,) for pair_id in rows}, rejected={})
+    push(cats, store, alone, argilla)
     assert 0 < len(on_server(argilla, cats)) < len(store.sampled())
     push(cats, store, population, argilla)
     assert Counter(on_server(argilla, cats)) == Counter(dict.fromkeys(store.sampled(), 1))
