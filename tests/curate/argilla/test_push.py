@@ -295,7 +295,7 @@ def test_nothing_more_is_drawn_once_the_interval_is_tight(cats: Project, store: 
         store.write(Review(pair_id=record.pair_id, reviewer="ann", decision="accept", seconds=12))
     now = review_status(made, store, population)
     assert now.waiting == 0
-    assert now.shares.passed is not None
+    assert now.rates.passed is not None
     assert now.advice is not None
     assert now.advice.stop
     assert now.seconds == 12
