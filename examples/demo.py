@@ -82,9 +82,12 @@ def main(folder: Path) -> int:
         "peak_gib": peak_gib,
         "calls_sent": receipt["calls_sent"],
         **receipt["counts"],
-        "strict_pass": receipt["facts"].get("strict_pass", {}),
+        "strict_pass": receipt["facts"].get("pass_rate", {}),
         "outcomes": receipt["facts"].get("outcomes", {}),
-        "systems": receipt["facts"].get("systems", {}),
+        "systems": {
+            name: {f"strict_{decoding}": rate for decoding, rate in rates.items()}
+            for name, rates in receipt["facts"].get("systems", {}).items()
+        },
         "seconds_by_stage": receipt["facts"].get("seconds_by_stage", {}),
     }
     path = folder / "demo.json"

@@ -66,7 +66,7 @@ def run(project: Project, store: Store, do: Do, say: Say) -> RunOutcome:
             counts=curated.counts,
             reasons=curated.reasons,
             report=REPORT,
-            strict_pass=evaluated.strict_pass if evaluated else None,
+            pass_rate=evaluated.pass_rate if evaluated else None,
             systems=evaluated.systems if evaluated else None,
             outcomes=evaluated.outcomes if evaluated else None,
         )

@@ -32,7 +32,7 @@ class Outcome:
     @classmethod
     def of(cls, receipt: Receipt) -> Self:
         """What `receipt` tells; a field that it lacks, as receipts of older versions do, has its default."""
-        own = {_key(f): f.name for f in dataclasses.fields(cls) if f.name not in _SHARED}
+        own = {key: f.name for f in dataclasses.fields(cls) if f.name not in _SHARED for key in _keys(f)}
         known = {own[key]: value for key, value in receipt.facts.items() if key in own and value is not None}
         more = {key: value for key, value in receipt.facts.items() if key not in own}
         shared = {name: getattr(receipt, name) for name in _SHARED if name != "more"}
@@ -71,6 +71,11 @@ _SHARED = frozenset(f.name for f in dataclasses.fields(Outcome))
 def _key(of: dataclasses.Field[Any]) -> str:
     """The field's key under `facts`."""
     return str(of.metadata.get("key", of.name))
+
+
+def _keys(of: dataclasses.Field[Any]) -> tuple[str, ...]:
+    """The same with those that receipts of earlier versions have instead."""
+    return (_key(of), *of.metadata.get("earlier", ()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +188,7 @@ class EvaluateOutcome(StageOutcome):
     """system -> its pass rate with its interval (`share`, `low`, `high`), the same under both decodings in `systems`,
     and system -> decoding -> what may be said of the tuned model against it; `reused`: it was there already."""
 
-    strict_pass: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    pass_rate: Mapping[str, Mapping[str, float]] = field(default_factory=dict, metadata={"earlier": ("strict_pass",)})
     systems: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     outcomes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     reused: bool = False
@@ -202,7 +207,7 @@ class RunOutcome(Outcome):
     """The stages that had to be done, with their seconds, and the report.
 
     Either people keep it from going on (`waits`, `url`, `queues`, the state of their `gate` and, where they reject the
-    set, their `objections`), or it has ended (`strict_pass`, `systems`, `outcomes`). `not_reviewed` is the
+    set, their `objections`), or it has ended (`pass_rate`, `systems`, `outcomes`). `not_reviewed` is the
     dataset that went on to training without people, because review was off.
     """
 
@@ -214,7 +219,7 @@ class RunOutcome(Outcome):
     queues: tuple[str, ...] | None = None
     gate: str | None = None
     objections: tuple[Json, ...] | None = None
-    strict_pass: Mapping[str, Mapping[str, float]] | None = None
+    pass_rate: Mapping[str, Mapping[str, float]] | None = field(default=None, metadata={"earlier": ("strict_pass",)})
     systems: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None
     outcomes: Mapping[str, Mapping[str, str]] | None = None
     not_reviewed: str | None = None

@@ -1,4 +1,4 @@
-"""What commands print for a person: aligned facts, the conservation sum with its reasons, the ladder."""
+"""What commands print for a person: aligned facts, the conservation sum with its reasons."""
 
 from __future__ import annotations
 

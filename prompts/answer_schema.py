@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,20 +15,26 @@ if TYPE_CHECKING:
     from referencing import Resource
     from referencing._core import Resolver
 
+# Below these keys stand values, not schemas; below those, schemas under names of the user's own.
+_VALUES = ("enum", "const", "default", "examples")
+_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _EXAMPLES: tuple[Any, ...] = ({}, [], "", 0, 0.5, True, None)
 
 
 def check_answer_schema(schema: Json, path: Path) -> None:
     """Raise PromptError, naming the file and the key, unless `schema` can judge any answer.
 
-    Refused are: a draft that nobody knows, whatever the draft's own meta-schema refuses (an unknown type, a bound that
-    is no number), a pattern that is no regular expression, a reference that leads nowhere or out of the file, and
-    strings and lists without a bound. Not covered: a pattern that takes for ever on some text.
+    Refused are: what JSON does not have (dates, inf), a draft that nobody knows, whatever the draft's own meta-schema
+    refuses (an unknown type, a bound that is no number), a pattern that is no regular expression, a reference that
+    leads nowhere, out of the file or back to itself, and strings and lists without a bound. Not covered: a pattern that
+    takes for ever on some text.
     """
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
     from referencing import Registry
+    from referencing.exceptions import Unresolvable
 
+    _check_json(schema, "", path)
     unknown: Any = None
     draft = schema.get("$schema")
     kind = validator_for(schema) if draft is None else unknown
@@ -39,14 +46,18 @@ def check_answer_schema(schema: Json, path: Path) -> None:
         kind.check_schema(schema)
     except SchemaError as error:
         raise _wrong(".".join(map(str, error.absolute_path)), error.message, path) from None
-    _check_bounded(schema, "schema", path)
-    _check_patterns(schema, "schema", path)
+    _check_bounded(schema, path)
+    _check_patterns(schema, path)
     _check_references(schema, path)
     validator = kind(schema, registry=Registry())
+    references = [{"$ref": node["$ref"]} for _, node in _schemas(schema) if "$ref" in node]
     try:
-        for example in _EXAMPLES:
-            for _ in validator.iter_errors(example):
-                pass
+        for part in (schema, *references):
+            for example in _EXAMPLES:
+                for _ in validator.evolve(schema=part).iter_errors(example):
+                    pass
+    except Unresolvable:
+        pass  # relative to an $id within; that each reference leads somewhere is known
     except Exception as error:  # whatever it is, it would come with the first answer, too
         raise _wrong("", f"cannot be applied ({type(error).__name__}: {str(error)[:200]})", path) from None
 
@@ -58,41 +69,54 @@ def _wrong(key: str, what: str, path: Path, fix: str = "Correct it; see json-sch
     )
 
 
-def _check_bounded(node: Any, key: str, path: Path) -> None:
+def _check_json(node: Any, key: str, path: Path) -> None:
+    """Refuse what TOML can write and JSON cannot: no server could be sent it."""
+    parts = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, part in parts:
+        _check_json(part, f"{key}.{name}".removeprefix("."), path)
+    if not isinstance(node, dict | list | str | int | float) or (isinstance(node, float) and not isfinite(node)):
+        raise _wrong(key, f"'{node}' is a value that JSON does not have", path, "Write it as a text or a number.")
+
+
+def _schemas(node: Any, key: str = "schema") -> Iterator[tuple[str, Json]]:
+    """Every schema in `node`, itself first, with the key that it stands under."""
+    if isinstance(node, list):
+        for number, part in enumerate(node):
+            yield from _schemas(part, f"{key}.{number}")
+    if not isinstance(node, dict):
+        return
+    yield key, node
+    for name, part in node.items():
+        if name in _NAMED and isinstance(part, dict):
+            for own, schema in part.items():
+                yield from _schemas(schema, f"{key}.{name}.{own}")
+        elif name not in _VALUES:
+            yield from _schemas(part, f"{key}.{name}")
+
+
+def _check_bounded(schema: Json, path: Path) -> None:
     """Refuse a schema that admits endless answers: a server that constrains decoding would run into the token limit."""
-    if isinstance(node, list):
-        for number, part in enumerate(node):
-            _check_bounded(part, f"{key}.{number}", path)
-    if not isinstance(node, dict):
-        return
-    closed = "enum" in node or "const" in node
-    for kind, bound in (("string", "maxLength"), ("array", "maxItems")):
-        if node.get("type") == kind and bound not in node and not closed:
-            raise PromptError(
-                f"'{key}' is of type {kind} and has no {bound}.",
-                where=str(path),
-                why="An answer without an end is cut at the token limit and lost.",
-                fix=f"Add {bound}.",
-            )
-    for name, part in node.items():
-        _check_bounded(part, f"{key}.{name}", path)
+    for key, node in _schemas(schema):
+        kinds = node.get("type")
+        for kind, bound in (("string", "maxLength"), ("array", "maxItems")):
+            is_one = kinds == kind or (isinstance(kinds, list) and kind in kinds)
+            if is_one and bound not in node and "enum" not in node and "const" not in node:
+                raise PromptError(
+                    f"'{key}' is of type {kind} and has no {bound}.",
+                    where=str(path),
+                    why="An answer without an end is cut at the token limit and lost.",
+                    fix=f"Add {bound}.",
+                )
 
 
-def _check_patterns(node: Any, key: str, path: Path) -> None:
-    if isinstance(node, list):
-        for number, part in enumerate(node):
-            _check_patterns(part, f"{key}.{number}", path)
-    if not isinstance(node, dict):
-        return
-    for name, pattern in _patterns(node):
-        try:
-            re.compile(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
-            where = f"{key}.{name}".removeprefix("schema.")
-            raise _wrong(where, f"is not a regular expression: {error}", path, "Correct the pattern.") from None
-    for name, part in node.items():
-        if name not in ("enum", "const", "default", "examples"):
-            _check_patterns(part, f"{key}.{name}", path)
+def _check_patterns(schema: Json, path: Path) -> None:
+    for key, node in _schemas(schema):
+        for name, pattern in _patterns(node):
+            try:
+                re.compile(pattern)
+            except (re.error, OverflowError, RecursionError) as error:
+                where = f"{key}.{name}".removeprefix("schema.")
+                raise _wrong(where, f"is not a regular expression: {error}", path, "Correct the pattern.") from None
 
 
 def _patterns(node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

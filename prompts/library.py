@@ -13,6 +13,7 @@ _OURS = Path(__file__).parent
 _REF = re.compile(r"(?P<name>[a-z0-9][a-z0-9_-]*)(?:/(?P<version>v[1-9]\d*)(?:@(?P<hash>[0-9a-f]{8}))?)?")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _VERSION_FILE = re.compile(r"v[1-9]\d*\.jinja")
+_TEMPLATE = re.compile(r"\.(?:jinja2?|j2)\b", re.IGNORECASE)
 # Beside prompts a folder may hold these: notes, a package of the user's own code, what editors and systems leave.
 _NO_PROMPT = re.compile(r"\..*|README.*|.*\.pyc?|.*~|#.*#|Thumbs\.db", re.IGNORECASE)
 
@@ -71,16 +72,22 @@ def _roots(folder: Path | None) -> list[Path]:
         if not path.is_dir():
             name = re.sub(r"[^a-z0-9_-]+", "-", path.name.partition(".")[0].lower()).strip("-_") or "NAME"
             raise _misnamed(path, f"Move it to {own / name / 'v1.jinja'}.")
-        versions = [file for file in path.iterdir() if _VERSION_FILE.fullmatch(file.name.lower())]
+        versions = [file for file in path.iterdir() if _is_version(file)]
         if not _NAME.fullmatch(path.name):
-            if not versions:
+            if not versions and not any(_TEMPLATE.search(file.name) for file in path.iterdir()):
                 continue
             near = re.sub(r"[^a-z0-9_-]+", "-", path.name.lower()).strip("-_") or "enhance"
             raise _misnamed(path, f"A prompt's folder is named in small letters: rename it to {own / near}.")
         for file in sorted(path.iterdir()):
+            if file.is_dir() and not _NO_PROMPT.fullmatch(file.name) and any(map(_is_version, file.iterdir())):
+                raise _misnamed(next(filter(_is_version, sorted(file.iterdir()))), f"Move it to {path}.")
             if not (file.is_dir() or _VERSION_FILE.fullmatch(file.name) or _NO_PROMPT.fullmatch(file.name)):
                 raise _misnamed(file, f"Rename it to {_free_name(file)}.")
     return [own, _OURS]
+
+
+def _is_version(path: Path) -> bool:
+    return _VERSION_FILE.fullmatch(path.name.lower()) is not None
 
 
 def _misnamed(path: Path, fix: str) -> PromptError:

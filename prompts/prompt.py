@@ -267,6 +267,8 @@ def _compiled(source: str, line: int, path: Path, known: set[str]) -> tuple[Temp
         raise PromptError(
             f"is not valid Jinja: {error.message}.", where=f"{path}:{line + error.lineno - 1}", fix="Mend that line."
         ) from None
+    except RecursionError:
+        raise PromptError("is nested too deeply.", where=f"{path}:{line}", fix="Make it simpler.") from None
     if refers:
         raise PromptError(
             "includes another file.", where=f"{path}:{line}", fix="A prompt is one file: copy the text in."

@@ -310,8 +310,8 @@ class TrainSettings(Section):
 
 class EvaluateSettings(Section):
     """The proof on the locked test split. `checks` are patterns and `user` functions `module:function` beside the spec
-    that no gate uses: at least two of them together. `resamples` is read and no longer used: the intervals of earlier
-    versions were bootstrapped."""
+    that no gate uses; without any the gates alone judge. `resamples` is read and no longer used: the intervals of
+    earlier versions were bootstrapped."""
 
     samples: int = Field(default=3, ge=1)
     sampling: Drawing = Sampling(temperature=0.7, top_p=0.95, max_tokens=512)
@@ -327,11 +327,9 @@ class EvaluateSettings(Section):
         return (*(check.name for check in self.checks), *(name.partition(":")[2] for name in self.user))
 
     @model_validator(mode="after")
-    def _two_checks(self) -> EvaluateSettings:
+    def _distinct_names(self) -> EvaluateSettings:
         if self.user and len(set(self.check_names)) < len(self.check_names):
             raise ValueError("two checks have one name, so a report could not tell them apart")
-        if len(self.check_names) < 2:
-            raise ValueError("'checks' and 'user' together name fewer than two checks that no gate uses")
         return self
 
 
@@ -354,7 +352,7 @@ class Spec(Section):
     review: ReviewSettings = ReviewSettings()
     split: SplitSettings = SplitSettings()
     train: TrainSettings = TrainSettings()
-    evaluate: EvaluateSettings
+    evaluate: EvaluateSettings = EvaluateSettings()
     store: StoreSettings = StoreSettings()
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from schemas.records import CallStatus, FinishMeaning, Json, Message
-from synth.thinking import opens_with_thinking, parted
+from synth.thinking import leading_tag, opens_with_thinking, parted
 
 Violation = Callable[[Any], str | None]
 
@@ -32,28 +32,45 @@ _WHY = {
     "thinking": ALL_THINKING.format(tokens="all tokens"),
 }
 # Where servers put reasoning that they have parted from the answer themselves.
-_FIELDS = ("reasoning_content", "reasoning", "reasoning_details")
-# How servers and gateways say why an answer ended, in small letters; vLLM, SGLang, TGI, llama.cpp, Ollama, OpenAI,
-# Mistral, DeepSeek, Anthropic, Cohere, Gemini, Bedrock, OpenRouter, xAI, GLM as their public references list them.
-_MEANING: dict[str, FinishMeaning] = {
+_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks")
+# How they call the parts of a content that is a list.
+_TEXT_PARTS = ("text", "output_text")
+_THOUGHT_PART = re.compile("think|thought|reason|analysis", re.IGNORECASE)
+# How servers and gateways say why an answer ended: vLLM, SGLang, TGI, llama.cpp, Ollama, LM Studio, OpenAI, Mistral,
+# DeepSeek, Anthropic, Cohere, Gemini, Bedrock, watsonx, OpenRouter, xAI, GLM as their public references list them. Only
+# letters and digits count: `max_tokens`, `MAX_TOKENS`, `max-tokens` and `MaxTokens` are one word.
+_WORDS: dict[str, FinishMeaning] = {
     **dict.fromkeys(
         ("", "null", "none", "stop", "eos", "eos_token", "end_of_text", "endoftext", "stop_sequence", "word"),
         "complete",
     ),
+    **dict.fromkeys(("stop_token", "stop_string", "eos_found", "stop_string_found"), "complete"),
     **dict.fromkeys(("end_turn", "end_of_turn", "complete", "completed", "finish", "finished"), "complete"),
     **dict.fromkeys(
         ("length", "max_tokens", "max_length", "model_length", "max_output_tokens", "limit", "error_limit"), "truncated"
     ),
     **dict.fromkeys(("model_context_window_exceeded", "context_length", "context_length_exceeded"), "truncated"),
+    **dict.fromkeys(("time_limit", "token_limit", "not_finished", "max_new_tokens"), "truncated"),
+    **dict.fromkeys(("max_predicted_tokens_reached", "context_length_reached"), "truncated"),
     **dict.fromkeys(
         ("content_filter", "content_filtered", "safety", "recitation", "blocklist", "prohibited_content", "spii"),
         "refused",
     ),
     **dict.fromkeys(("refusal", "sensitive", "guardrail_intervened", "error_toxic", "language"), "refused"),
+    **dict.fromkeys(("image_safety", "image_prohibited_content", "blocked", "moderation"), "refused"),
     **dict.fromkeys(("error", "insufficient_system_resource", "abort", "aborted", "cancelled", "canceled"), "failed"),
     **dict.fromkeys(("timeout", "network_error", "user_cancel", "load", "unload", "repetition", "other"), "failed"),
+    **dict.fromkeys(("failed", "user_stopped", "model_unloaded", "pause_turn", "malformed_response"), "failed"),
+    **dict.fromkeys(("malformed_model_output", "malformed_tool_use", "unexpected_tool_call"), "malformed"),
     **dict.fromkeys(("tool_calls", "tool_call", "tool_use", "function_call", "malformed_function_call"), "malformed"),
 }
+
+
+def _letters(word: str) -> str:
+    return "".join(character for character in word.lower() if character.isalnum())
+
+
+_MEANING = {_letters(word): meaning for word, meaning in _WORDS.items()}
 
 
 class Judged(NamedTuple):
@@ -69,36 +86,44 @@ def judged(
 ) -> Judged:
     """Whether `choice` is a usable answer to `request`. `violation` tells what in a text breaks the schema, `declared`
     what further finish reasons mean, `tokens` how many it took (0: unknown)."""
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(message, dict):
-        error = choice.get("error") if isinstance(choice, dict) else None
-        return _bad("malformed", "", error if isinstance(error, str) else "")
+    message = _message(choice)
+    if message is None:
+        error = choice.get("error") if isinstance(choice, dict) and "body" in choice else None
+        return _bad("malformed", "", error[:300] if isinstance(error, str) else "")
     content = _content(message)
     if content is None:
         return _bad("malformed", "", "the content is neither text nor a list of texts")
-    word = choice.get("finish_reason")
+    word = _word(choice.get("finish_reason"))
+    if word is None:
+        return _bad("malformed", "", "its finish_reason is no text")
+    if choice.get("error"):  # said beside half an answer, whatever else is said (OpenRouter)
+        word = "error"
     meaning = finish_meaning(word, declared)
-    text, thought = content
+    text, thought, refusal = content
     if thought is None and not text and meaning == "truncated":
         thought = "not shown"  # nothing else takes all tokens and leaves no text
-    if not _shows_thinking(request):
+    if not _asks_for_thinking(request, text):
         in_text = parted(text)
         text = in_text.answer if in_text.thinking is None else in_text.answer.strip()
         thought = (in_text.thinking or "").strip() or thought
-    if message.get("refusal") or meaning == "refused":
+    if refusal or meaning == "refused":
         return _bad("refused", text)
     if thought and not text.strip() and meaning in ("complete", "truncated"):
         return _bad("thinking", "", ALL_THINKING.format(tokens=_spent(tokens, request, cut=meaning == "truncated")))
     if meaning is None:
         return _bad("unknown_finish", text, f"the answer ended with finish_reason '{word}'")
     if meaning != "complete":
-        said = {"malformed": "the answer was the call of a tool, not a text", "failed": f"{_WHY['failed']} ('{word}')"}
+        said = {
+            "malformed": "the answer was the call of a tool, not a text",
+            "failed": f"{_WHY['failed']} ('{word}')",
+        }
         return _bad(meaning, text, said.get(meaning, ""))
     if not text.strip():
         return _bad("empty", text)
     if not clean(text):
         return _bad("empty", text, "the answer was only quotes or a fence")
-    if violation is not None and (broken := violation(text)) is not None:
+    # Servers that take no schema often put the JSON into a fence, which cleaning takes off.
+    if violation is not None and (broken := violation(text)) is not None and violation(clean(text)) is not None:
         return _bad("schema", text, f"{_WHY['schema']}: {broken[:300]}")
     return Judged("ok", text, "")
 
@@ -116,9 +141,12 @@ def judged_or_malformed(
 
 def finish_meaning(word: Any, declared: Mapping[str, FinishMeaning]) -> FinishMeaning | None:
     """What an answer's `finish_reason` says of it, or None if nobody knows. What the spec declares comes first."""
-    plain = "" if word is None else str(word).strip().lower().removeprefix("finish_reason_")
+    text = "" if word is None else str(word).strip()
     own = {name.strip().lower(): meaning for name, meaning in declared.items()}
-    return own.get(plain) or _MEANING.get(plain)
+    letters = _letters(text)
+    if text and not letters:
+        return own.get(text.lower())
+    return own.get(text.lower()) or _MEANING.get(letters.removeprefix("finishreason"))
 
 
 def why_bad(status: str, attempt: int, reason: str = "") -> str:
@@ -170,29 +198,58 @@ def clean(text: str) -> str:
     return text
 
 
-def _content(message: Json) -> tuple[str, str | None] | None:
-    """A message's text, and the reasoning that the server has parted from it, None if there is none. Some servers send
-    the content as a list of parts, reasoning among them (Mistral)."""
-    thought = next((str(said) for name in _FIELDS if (said := message.get(name))), None)
-    content = message.get("content")
+def _message(choice: Any) -> Json | None:
+    """A choice's message. A filter, or a limit that was spent on hidden reasoning, may leave none (Azure, Gemini)."""
+    if not isinstance(choice, dict):
+        return None
+    message = choice.get("message")
+    if message is None and choice.get("finish_reason") and choice.keys().isdisjoint(("delta", "text")):
+        return {}
+    return message if isinstance(message, dict) else None
+
+
+def _word(finish_reason: Any) -> str | None:
+    """The word of a finish reason, which SGLang may write as `{"type": "stop"}`; None for anything else."""
+    word = finish_reason.get("type") if isinstance(finish_reason, dict) else finish_reason
+    return "" if finish_reason is None else word if isinstance(word, str) else None
+
+
+def _content(message: Json) -> tuple[str, str | None, bool] | None:
+    """A message's text, the reasoning that the server has parted from it (None if there is none), and whether it is a
+    refusal. The content may be one part or a list of them, reasoning among them (Mistral). None for what is neither,
+    and for text in a part of a kind that nobody knows."""
+    fields = (str(message.get(name) or "").strip() for name in _FIELDS)
+    thought = next((said for said in fields if said), None)
+    content, refusal = message.get("content"), bool(message.get("refusal"))
     if content is None or isinstance(content, str):
-        return content or "", thought
-    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        return content or "", thought, refusal
+    parts = [{"text": p} if isinstance(p, str) else p for p in (content if isinstance(content, list) else [content])]
+    if not all(isinstance(part, dict) for part in parts):
         return None
-    thoughts = [part for part in content if part.get("type") in ("thinking", "reasoning")]
-    texts = [part for part in content if isinstance(part.get("text"), str) and part not in thoughts]
-    if content and not thoughts and not texts:
+    kinds = [str(part.get("type") or "text") for part in parts]
+    thoughts, texts = [], []
+    for kind, part in zip(kinds, parts, strict=True):
+        if part.get("thought") is True or _THOUGHT_PART.search(kind):
+            thoughts.append(part)
+        elif isinstance(part.get("text"), str) and kind != "refusal":
+            if kind not in _TEXT_PARTS:
+                return None
+            texts.append(part["text"])
+    refusal = refusal or "refusal" in kinds
+    if parts and not (thoughts or texts or refusal):
         return None
-    return "".join(part["text"] for part in texts), str(thoughts) if thoughts else thought
+    return "".join(texts), str(thoughts) if thoughts else thought, refusal
 
 
-def _shows_thinking(request: Json) -> bool:
-    """Whether a worked example in the request begins with such a block: then it is part of what is asked for."""
+def _asks_for_thinking(request: Json, text: str) -> bool:
+    """Whether the block at the beginning of `text` is part of what is asked for: a worked example in the request begins
+    with one, or the request writes this very pair of tags, and they are no model's own."""
     messages: Sequence[Json | Message] = request.get("messages", ())
-    return any(
-        isinstance(m, dict) and m.get("role") == "assistant" and opens_with_thinking(str(m.get("content")))
-        for m in messages
-    )
+    chat = [(m.get("role"), str(m.get("content"))) for m in messages if isinstance(m, dict)]
+    if any(role == "assistant" and opens_with_thinking(content) for role, content in chat):
+        return True
+    tag = leading_tag(text)
+    return tag is not None and any(f"<{tag}>" in content and f"</{tag}>" in content for _, content in chat)
 
 
 def _spent(tokens: int, request: Json, *, cut: bool) -> str:

@@ -18,6 +18,8 @@ from schemas.errors import SpecError
 from schemas.records import Json, Usage
 
 _PROCESS, _NUMBER = os.urandom(8).hex(), itertools.count(1)
+_MAX_TOKENS = 2**40  # of one request; a count above it is none, and sums of many must fit into 64 bits
+_MAX_ID = 200
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
 _VERSION_SEGMENT = re.compile(r"v\d+\w*")
 
@@ -122,13 +124,18 @@ def read_answer(content: bytes, seconds: float, request: Json) -> Answer:
     choices = parsed.get("choices")
     usage, model = _usage(parsed.get("usage")), parsed.get("model")
     model = model if isinstance(model, str) else None
-    if not isinstance(choices, list) or not choices:
+    if not isinstance(choices, list) or not any(map(_is_choice, choices)):
         return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"))
     if content.count(b"[") + content.count(b"{") > _MAX_DEPTH:  # cheap, and nearly always enough to know
         choices = [_flat(choice, content) for choice in choices]
     if len(choices) > 1 and all(isinstance(c, dict) and isinstance(c.get("index"), int) for c in choices):
         choices.sort(key=lambda choice: choice["index"])
     return Answer(choices, usage, seconds, request_id, model, request)
+
+
+def _is_choice(value: Any) -> bool:
+    """Whether it holds anything of an answer; an error that stands where a choice should is none."""
+    return isinstance(value, dict) and not {"message", "finish_reason", "body"}.isdisjoint(value)
 
 
 def _parsed(content: bytes) -> Any:
@@ -169,8 +176,10 @@ def _deeper(value: Any, levels: int) -> bool:
 
 
 def _undamaged(choice: Any) -> bool:
+    """Whether the text of its answer is whole. Reasoning, annotations and logprobs are no part of it."""
     message = choice.get("message") if isinstance(choice, dict) else choice
-    return bool(_whole(message) == message)
+    text = message.get("content") if isinstance(message, dict) else message
+    return bool(_whole(text) == text)
 
 
 def _as_text(choice: Any) -> Json:
@@ -193,7 +202,7 @@ def _whole(value: Any) -> Any:
 def new_request_id(told: Any) -> str:
     """Unique whatever the endpoint does, and holding its own id, which its support asks for."""
     ours = f"{_PROCESS}-{next(_NUMBER)}"
-    told = told.replace("\0", "") if isinstance(told, str) else told  # PostgreSQL takes none
+    told = told.replace("\0", "")[:_MAX_ID] if isinstance(told, str) else told  # PostgreSQL takes no NUL
     return f"{ours}/{told}" if isinstance(told, str) and told else ours
 
 
@@ -201,28 +210,36 @@ def _usage(told: Any) -> Usage | None:
     """The endpoint's count of tokens, or None if it gives none that makes sense."""
     if not isinstance(told, dict):
         return None
-    prompt, completion = told.get("prompt_tokens"), told.get("completion_tokens")
+    prompt, completion = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
     details = told.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    if not isinstance(prompt, int) or not isinstance(completion, int):
+    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+    if prompt is None or completion is None:
         return None
-    return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cached_tokens=cached if isinstance(cached, int) else 0,
-    )
+    return Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached or 0)
+
+
+def _count(told: Any) -> int | None:
+    """A number of tokens, None for what cannot be one."""
+    number = isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told <= _MAX_TOKENS
+    return int(told) if number and told == int(told) else None
 
 
 def error_body(content: bytes) -> tuple[Json, Json]:
-    """The body as an object, and the `error` object in it; empty where there is none."""
+    """The body as an object, and the `error` object in it, whose fields are texts or numbers; empty where there is
+    none. A list holds it as its first element (Gemini)."""
     try:
         parsed = orjson.loads(content)
     except orjson.JSONDecodeError:
         return {}, {}
+    if isinstance(parsed, list) and parsed:
+        parsed = parsed[0]
     if not isinstance(parsed, dict):
         return {}, {}
     error = parsed.get("error", parsed)
-    return parsed, error if isinstance(error, dict) else {"message": str(error)}
+    if not isinstance(error, dict):
+        return parsed, {"message": str(error)}
+    plain = (str, int, float, type(None))
+    return parsed, {name: value if isinstance(value, plain) else str(value) for name, value in error.items()}
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -235,7 +252,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         if told.strip().replace(".", "", 1).isdigit():
             return float(told)
         return max(0.0, (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

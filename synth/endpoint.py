@@ -258,7 +258,7 @@ class Endpoint:
         except TimeoutError:
             raise TimedOut(f"no answer within {self._timeout.total:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Broken(_said(error)) from None
+            raise Broken(self._shown(_said(error))) from None
 
     def _shown(self, text: str) -> str:
         """What a server said, fit for messages and the store."""
@@ -301,7 +301,7 @@ class Endpoint:
     ) -> Exception:
         """The exception that an HTTP status other than 200 amounts to."""
         _, error = error_body(content)
-        text = without_key(content.decode(errors="replace"), self._key)
+        text = self._shown(content.decode(errors="replace"))
         said = one_line(self._shown(str(error.get("message") or text)))
         told = f"HTTP {status}: {said}" if said else f"HTTP {status}"
         if status in (401, 403):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import re
+from functools import lru_cache
 
 # A key this long is no word of anybody's language; a shorter one (`test`, `EMPTY`, `1`) may be.
 LONG_KEY_CHARS = 16
@@ -13,16 +16,50 @@ _USER_INFO = re.compile(r"(?:(?<=//)[^\s/\"'<>]*|(?<![^\s\"'<>(=,])[^\s/\"'<>:@]
 def without_key(text: str, key: str) -> str:
     """`text`, the words of an error, with `***` for the key.
 
-    A key of `LONG_KEY_CHARS` or more goes wherever it stands. A shorter one, such as the dummy keys of local servers,
-    goes only as a whole word behind a word that introduces keys ("Bearer test"), because it may be an ordinary word.
+    A key of `LONG_KEY_CHARS` or more goes wherever it stands, also as it is written inside of URLs, JSON, HTML and
+    base64. A shorter one, such as the dummy keys of local servers, goes only as a whole word behind a word that
+    introduces keys ("Bearer test"), because it may be an ordinary word. Not covered: a key that is cut, or encrypted.
     """
-    if not key or key not in text:
+    if not key:
         return text
     if len(key) >= LONG_KEY_CHARS:
-        return text.replace(key, "***")
+        return _every_spelling(key).sub("***", text)
     return re.sub(rf"({_NAMED}){re.escape(key)}(?![\w-])", r"\1***", text)
 
 
+@lru_cache(maxsize=4)
+def _every_spelling(key: str) -> re.Pattern[str]:
+    """The key with each of its characters in any usual escape, or in base64 of itself or of a text that it ends."""
+    return re.compile("|".join(("".join(map(_spellings, key)), *_in_base64(key))))
+
+
+def _spellings(character: str) -> str:
+    code = ord(character)
+    escapes = (
+        f"%(?:25){{0,3}}{code:02x}",
+        rf"\\{{1,8}}u00{code:02x}",
+        rf"\\{{1,8}}x{code:02x}",
+        f"&#0?{code};",
+        f"&#x{code:x};",
+    )
+    named = html.escape(character)
+    return rf"(?:\\{{0,8}}{re.escape(character)}|(?i:{'|'.join(escapes)})" + (
+        f"|{named})" if named != character else ")"
+    )
+
+
+def _in_base64(key: str) -> set[str]:
+    """What base64 makes of the key behind 0, 1 or 2 other bytes, without the letters that hold bits of its neighbours;
+    in both alphabets."""
+    found = set()
+    for before in range(3):
+        length = before + len(key)
+        letters = base64.b64encode(bytes(before) + key.encode()).decode()[-(-before * 8 // 6) : length * 8 // 6]
+        found |= {re.escape(letters), re.escape(letters.replace("+", "-").replace("/", "_"))}
+    return found
+
+
 def without_user_info(text: str) -> str:
-    """`text` with `***@` for the user and password of every URL in it."""
-    return _USER_INFO.sub("***@", text)
+    """`text` with `***@` for the user and password of every URL in it; bytes of a header that are no text (they come as
+    halves of surrogate pairs, which nothing could show or keep) are escaped."""
+    return _USER_INFO.sub("***@", text).encode("utf-8", "backslashreplace").decode()

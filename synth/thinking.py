@@ -8,23 +8,48 @@ opens the block (DeepSeek-R1, Qwen3.5).
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from typing import NamedTuple
 
+# Models' own marks, and words for a block that a task may ask for as well.
+_OWN_TAGS = ("think", "seed:think")
+_WORD_TAGS = ("thinking", "reasoning", "thought")
+_START = "[\\s\ufeff\u200b]*"
 # Opening and closing mark of a block that stands before an answer, by family of models.
 _BLOCKS = tuple(
-    (re.compile(rf"\s*{opening}", re.IGNORECASE), re.compile(closing, re.IGNORECASE))
+    (re.compile(_START + opening, re.IGNORECASE), re.compile(closing, re.IGNORECASE))
     for opening, closing in (
-        *((rf"<{tag}>", rf"</{tag}>") for tag in ("think", "thinking", "reasoning", "thought", "seed:think")),
+        *((rf"<{tag}(?:\s[^<>\n]*)?>", rf"</{tag}\s*>") for tag in (*_OWN_TAGS, *_WORD_TAGS)),
         (r"\[THINK\]", r"\[/THINK\]"),
         (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
         ("◁think▷", "◁/think▷"),
+        (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),  # Cohere Command A
+        (r"<\|channel>thought\b", r"<channel\|>"),  # Gemma 4
+        (r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),  # Apertus
+        # Granite 3.2: words that anybody may write, so both must be there.
+        (r"here(?:'s| is) my thought process:(?=[\s\S]*here(?:'s| is) my response:)", "here(?:'s| is) my response:"),
     )
 )
-_CLOSING_ALONE = re.compile(r"</think(?:ing)?>|\[/THINK\]|◁/think▷", re.IGNORECASE)
-_OPENING = re.compile(r"<think(?:ing)?>|\[THINK\]|◁think▷", re.IGNORECASE)
+_CLOSING_ALONE = re.compile(
+    r"</(?:think(?:ing)?|seed:think)\s*>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<channel\|>|<\|inner_suffix\|>",
+    re.IGNORECASE,
+)
+_OPENING = re.compile(r"<(?:think(?:ing)?|seed:think)\b[^<>\n]*>|\[THINK\]|◁think▷", re.IGNORECASE)
+_OPENS_A_LINE = re.compile(rf"^[ \t>]*(?:{_OPENING.pattern})", re.IGNORECASE | re.MULTILINE)
+_FENCE_LINE = re.compile(r"^[ \t>]*```", re.MULTILINE)
+_OPEN_QUOTE = re.compile(r"(?:^|[\s(\[{=,:])[rbfu]{0,2}(?P<quote>[\"'])(?:(?!(?P=quote)).)*\Z")
+_LINE = 300  # so many letters of a line tell what a tag in it means
+# What some of them put around the answer that follows.
+_WRAPPED = re.compile(
+    r"\s*<\|(?P<mark>START_RESPONSE|START_TEXT|begin_of_solution)\|>(?P<answer>.*?)"
+    r"(?:<\|(?:END_RESPONSE|END_TEXT|end_of_solution)\|>\s*)?\Z",
+    re.DOTALL,
+)
 # The harmony format (gpt-oss): every message names its channel; `final` is the answer.
 _HARMONY = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>(?:analysis|commentary)\b", re.IGNORECASE)
-_HARMONY_FINAL = re.compile(r"(?:<\|start\|>assistant)?<\|channel\|>final[^<]*<\|message\|>", re.IGNORECASE)
+_HARMONY_FINAL = re.compile(
+    r"(?:<\|start\|>assistant)?<\|channel\|>final\s*(?:<\|constrain\|>)?[^<]*<\|message\|>", re.IGNORECASE
+)
 _HARMONY_END = re.compile(r"<\|(?:return|end)\|>\s*\Z")
 
 
@@ -39,26 +64,38 @@ def parted(text: str) -> Parted:
     """Take what stands in front of the answer as reasoning off `text`.
 
     Only a block at the very beginning counts, several of them if they follow each other; one that is never closed is
-    all reasoning. A closing tag without an opening one ends a block that the chat template opened, unless it is
-    quoted, in code, or stands inside of a sentence. Tags in the middle of an answer stay.
+    all reasoning. A closing tag without an opening one ends a block that the chat template opened, or in which the tag
+    was talked about, unless it is quoted, in code, or stands inside of a sentence. Tags in the middle of an answer
+    stay.
     """
     if (harmony := _harmony(text)) is not None:
         return harmony
     blocks: list[str] = []
-    rest = text
-    while (opened := _opened(rest)) is not None:
-        start, closing = opened
-        closed = closing.search(rest, start)
-        if closed is None:
-            return Parted("\n".join((*blocks, rest[start:])), "")
-        blocks.append(rest[start : closed.start()])
-        rest = rest[closed.end() :]
-    if blocks:
-        return Parted("\n".join(blocks), rest)
-    for closed in _CLOSING_ALONE.finditer(text):
-        if _ends_a_block(text, closed):
-            return Parted(text[: closed.start()], text[closed.end() :])
-    return Parted(None, text)
+    fences = [fence.start() for fence in _FENCE_LINE.finditer(text)]
+    shown = [opening.start() for opening in _OPENS_A_LINE.finditer(text)]
+    at = 0
+    while True:
+        start = at
+        if (opened := _opened(text, at)) is not None:
+            start, closing = opened
+            closed = closing.search(text, start)
+            if closed is None:
+                return Parted("\n".join((*blocks, text[start:])), "")
+        else:
+            closed = _end_of_a_block(text, at, fences, shown)
+            if closed is None:
+                break
+        blocks.append(text[start : closed.start()])
+        at = closed.end()
+    if wrapped := _WRAPPED.match(text, at):
+        return Parted("\n".join(blocks), wrapped["answer"])
+    return Parted("\n".join(blocks) if blocks else None, text[at:])
+
+
+def leading_tag(text: str) -> str | None:
+    """The tag that `text` begins with, if it is a word that a task may ask for and no model's own mark."""
+    found = re.match(rf"\s*<({'|'.join(_WORD_TAGS)})>", text)
+    return found[1] if found else None
 
 
 def opens_with_thinking(text: str) -> bool:
@@ -66,9 +103,9 @@ def opens_with_thinking(text: str) -> bool:
     return _opened(text) is not None or _HARMONY.match(text) is not None
 
 
-def _opened(text: str) -> tuple[int, re.Pattern[str]] | None:
-    """Where the content of a leading block begins, and what closes it."""
-    return next(((m.end(), closing) for opening, closing in _BLOCKS if (m := opening.match(text))), None)
+def _opened(text: str, at: int = 0) -> tuple[int, re.Pattern[str]] | None:
+    """Where the content of a block that begins at `at` begins, and what closes it."""
+    return next(((m.end(), closing) for opening, closing in _BLOCKS if (m := opening.match(text, at))), None)
 
 
 def _harmony(text: str) -> Parted | None:
@@ -82,14 +119,32 @@ def _harmony(text: str) -> Parted | None:
     return Parted(text[: final.start()], _HARMONY_END.sub("", text[final.end() :]))
 
 
-def _ends_a_block(text: str, closed: re.Match[str]) -> bool:
-    """Whether a closing tag ends a block that was opened in the prompt, rather than being talked about."""
-    before, after = text[: closed.start()], text[closed.end() :]
-    line, rest_of_line = before.rpartition("\n")[2], after.partition("\n")[0]
-    if _OPENING.search(before) or before.count("```") % 2 or line.count("`") % 2:
+def _end_of_a_block(text: str, at: int, fences: list[int], shown: list[int]) -> re.Match[str] | None:
+    """The closing tag from `at` on that ends a block which nothing in `text` opens, None if there is none. `fences` and
+    `shown` are where lines begin with a fence and with an opening tag."""
+    until = next((place for place in shown if place >= at), len(text))
+    for closed in _CLOSING_ALONE.finditer(text, at, until):
+        before = bisect_left(fences, closed.start()) - bisect_left(fences, at)
+        after = len(fences) - bisect_left(fences, closed.start())
+        if not (before % 2 and after % 2) and _ends_a_block(text, at, closed):
+            return closed
+    return None
+
+
+def _ends_a_block(text: str, at: int, closed: re.Match[str]) -> bool:
+    """Whether a closing tag ends a block, rather than being talked about, by the line that it stands in."""
+    begin = max(at, text.rfind("\n", at, closed.start()) + 1, closed.start() - _LINE)
+    line, after = text[begin : closed.start()], text[closed.end() : closed.end() + _LINE]
+    rest_of_line = after.partition("\n")[0]
+    if not line.strip():
+        return not line.startswith(("    ", "\t"))  # indented code
+    if _OPENING.search(line) or line.count("`") % 2:
         return False
-    if not line.strip() or not rest_of_line.strip():
-        return True
+    if (opened := _OPEN_QUOTE.search(line)) and opened["quote"] in rest_of_line:
+        return False
     # "The tag </think> closes it" and "'</think>'" talk about the tag; "I see.</think>A dog" and "see. </think> A" end.
     ends_a_sentence = line.rstrip()[-1] in ".!?:;)\u3002\uff01\uff1f\u2026"
+    if not rest_of_line.strip():
+        wrapped_prose = line[-1].isspace() and not ends_a_sentence and after.strip() and not after.startswith("\n\n")
+        return not wrapped_prose
     return ends_a_sentence or not (line[-1].isspace() or line[-1] in "\"'([{<\u201c\u00ab")

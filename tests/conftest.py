@@ -22,7 +22,10 @@ SLOW_FILES = {
         *(f"review/test_{name}.py" for name in ("sdk_people", "server", "server_breaks", "server_faults")),
         *(f"review/test_{name}.py" for name in ("command", "whole_review")),
         *(f"synth/test_embedded_{name}.py" for name in ("decoder", "process", "sampling", "server")),
-        *(f"train/test_{name}.py" for name in ("completion_loss", "ladder", "mask", "real_model", "sft", "student")),
+        *(
+            f"train/test_{name}.py"
+            for name in ("base_model", "door", "evaluation", "mask", "real_model", "sft", "trainer")
+        ),
     )
 }
 SLOW_FIXTURES = {"postgres", "venv", "wheel", "smollm2_folder"}

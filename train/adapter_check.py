@@ -9,7 +9,7 @@ import aiohttp
 
 from schemas.errors import PairsmithError, TeacherError
 from schemas.records import Messages
-from train.evaluation import AdapterCheck
+from train.metrics import AdapterCheck
 
 # bfloat16 sums differ with what shares a batch; an adapter that learned anything moves a text by far more than this.
 _NOISE_PER_TOKEN = 0.02
@@ -26,21 +26,20 @@ async def check_adapter(base_url: str, base: str, tuned: str, messages: Messages
     (on, _), (again, _) = await asyncio.gather(
         score(base_url, tuned, messages, text), score(base_url, base, messages, text)
     )
-    found = AdapterCheck(text=text, base=before, tuned=on, base_again=again, tokens=tokens)
     if not all(map(math.isfinite, (before, on, again))) or abs(on - before) <= _NOISE_PER_TOKEN * tokens:
         raise PairsmithError(
             f"the tuned model gives a fixed text of {tokens} tokens the log-probability {on:.2f}, and the base"
             f" {before:.2f}: the adapter is not on.",
-            why="The ladder would compare the base with itself.",
+            why="The evaluation would compare the base with itself.",
             fix="Train again; if it stays so, this is a defect of the server: please report it.",
         )
     if abs(again - before) > _NOISE_PER_TOKEN * tokens:
         raise PairsmithError(
             f"the base model gives a fixed text {before:.2f}, and {again:.2f} while the adapter is in use.",
-            why="The adapter leaks into the base, so the ladder would be wrong.",
+            why="The adapter leaks into the base, so the evaluation would be wrong.",
             fix="This is a defect of the server: please report it.",
         )
-    return found
+    return AdapterCheck(text=text, base=before, tuned=on, base_again=again, tokens=tokens)
 
 
 async def score(base_url: str, model: str, messages: Messages, text: str) -> tuple[float, int]:
@@ -48,7 +47,7 @@ async def score(base_url: str, model: str, messages: Messages, text: str) -> tup
     body = {"model": model, "messages": [message.model_dump() for message in messages], "completions": [text]}
     async with aiohttp.ClientSession() as session, session.post(f"{base_url}/score", json=body) as response:
         if response.status != 200:
-            said = (await response.text())[:300]
-            raise TeacherError(f"{base_url}/score answered {response.status}: {said}", fix="Please report this.")
+            body_text = (await response.text())[:300]
+            raise TeacherError(f"{base_url}/score answered {response.status}: {body_text}", fix="Please report this.")
         (scored,) = (await response.json())["data"]
     return float(scored["logprob"]), int(scored["tokens"])

@@ -1,72 +1,81 @@
-"""Whether an output does the task: the code gates that chose the training data, and checks that no gate uses.
+"""The checks of an output: the code gates that chose the training data, and checks that no gate uses.
 
 A model can learn to pass the gates because passing them is how its examples were chosen. The spec's `evaluate.checks`
 are patterns that played no part in that choice, so passing them as well is the better evidence. `evaluate.user` names
-functions of the project for what a pattern over the output cannot tell: they see the input too.
+functions of the project for what a pattern over the output cannot see: they get the input too. From Python a check may
+also be a function of input and output.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from curate.gates import GateStep, gates_for, judge_text
-from curate.gates.user import user_gate
+from curate.gates.user import guarded, user_gate
 from curate.pool import fold
 from schemas.records import content_id
 from schemas.spec import Pattern, Spec
 
+Check = Pattern | str | Callable[[str, str], bool | None]
+"""A named pattern, a regular expression that a good output holds, or a function (input, output) -> pass. A function may
+answer None: not scored."""
+
+INDEPENDENT = "check:"
+"""The names of checks that no gate uses begin with it."""
+
 
 @dataclass(frozen=True)
 class Checked:
-    """What the checks say of one output. `passed` maps a check's name to True, False, or None for one that crashed;
-    `reasons` holds a sentence for each that is not True."""
+    """The checks of one output. `passed` maps a check's name to True, False, or None for one that crashed; `reasons`
+    holds a sentence for each that is not True."""
 
     passed: Mapping[str, bool | None]
     reasons: Mapping[str, str]
 
     @property
-    def strict(self) -> bool | None:
-        """Whether all checks pass. None: no check fails, but one could not judge; that is never a pass."""
+    def all_pass(self) -> bool | None:
+        """True if all checks pass. None: no check fails, but one could not judge; that is never a pass."""
         return fold(self.passed.values())
 
 
 @dataclass(frozen=True)
 class Checks:
-    """The checks of a project, in the order of their names in a report: gates first."""
+    """Gates, and checks that no gate uses: patterns and functions."""
 
-    gates: tuple[GateStep, ...]
-    patterns: tuple[Pattern, ...]
-    user: tuple[GateStep, ...] = ()
+    gates: tuple[GateStep, ...] = ()
+    patterns: tuple[Pattern, ...] = ()
+    functions: tuple[GateStep, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """`gate/length@1` is called `length`; a pattern or function that no gate uses is called `check:<name>`."""
-        unseen = (*(f"check:{p.name}" for p in self.patterns), *(step.by for step in self.user))
-        return (*(_short(step.by) for step in self.gates), *unseen)
+        """In the order of a report, gates first. `gate/length@1` is called `length`; a check that no gate uses is
+        called `check:<name>`."""
+        patterns = (f"{INDEPENDENT}{pattern.name}" for pattern in self.patterns)
+        return (*(_short(step.by) for step in self.gates), *patterns, *(step.by for step in self.functions))
 
     @property
     def fingerprint(self) -> str:
-        """A hash of all settings: two evaluations with the same scope judged by the same rules."""
+        """A hash of all settings: two evaluations with the same fingerprint judged by the same rules."""
+        gates, functions = ([[step.by, step.fingerprint] for step in steps] for steps in (self.gates, self.functions))
         patterns = [[pattern.name, pattern.pattern] for pattern in self.patterns]
-        own = [[step.by, step.fingerprint] for step in self.user]
-        gates = [[step.by, step.fingerprint] for step in self.gates]
-        return content_id("checks", [gates, patterns, *([own] if own else [])])
+        return content_id("checks", [gates, patterns, *([functions] if functions else [])])
 
     def __call__(self, input: str, output: str) -> Checked:
-        """Every check apart. An empty output fails them all: it may not pass a rule that only forbids."""
+        """Every check by itself. An empty output fails them all: it may not pass a rule that only forbids."""
         if not output.strip():
             return Checked(dict.fromkeys(self.names, False), dict.fromkeys(self.names, "empty: there is no text"))
         passed: dict[str, bool | None] = {}
         reasons: dict[str, str] = {}
-        for by, judgement in judge_text(input, output, (*self.gates, *self.user)).items():
+        for by, judgement in judge_text(input, output, (*self.gates, *self.functions)).items():
             passed[_short(by)] = judgement.keep
             if judgement.keep is not True:
                 reasons[_short(by)] = str(judgement.reason)
         for pattern in self.patterns:
-            name = f"check:{pattern.name}"
+            name = f"{INDEPENDENT}{pattern.name}"
             passed[name] = re.search(pattern.pattern, output) is not None
             if not passed[name]:
                 reasons[name] = f"missing:{pattern.name} nothing matches the pattern"
@@ -76,12 +85,36 @@ class Checks:
 def checks_for(spec: Spec, folder: Path) -> Checks:
     """The checks of a spec. Raises SpecError for one that cannot be built (see `curate.gates.gates_for`)."""
     gates = tuple(gates_for(spec.task, spec.curate.gates, folder))
-    return Checks(gates, spec.evaluate.checks, tuple(_own(name, folder) for name in spec.evaluate.user))
+    return Checks(gates, spec.evaluate.checks, tuple(_of_the_user(name, folder) for name in spec.evaluate.user))
 
 
-def _own(name: str, folder: Path) -> GateStep:
+def _of_the_user(name: str, folder: Path) -> GateStep:
     judge, source_hash = user_gate(name, folder, "evaluate.user")
-    return GateStep(f"check:{name.partition(':')[2]}", content_id("check", [name, source_hash]), judge)
+    return GateStep(f"{INDEPENDENT}{name.partition(':')[2]}", content_id("check", [name, source_hash]), judge)
+
+
+def checks_of(checks: Sequence[Check]) -> Checks:
+    """Checks without a spec. A regular expression is named `pattern_1` by its place, a function by its own name."""
+    patterns: list[Pattern] = []
+    functions: list[GateStep] = []
+    for number, check in enumerate(checks, 1):
+        if isinstance(check, str):
+            patterns.append(Pattern(name=f"pattern_{number}", pattern=check))
+        elif isinstance(check, Pattern):
+            patterns.append(check)
+        else:
+            functions.append(_function(check))
+    return Checks((), tuple(patterns), tuple(functions))
+
+
+def _function(check: Callable[[str, str], bool | None]) -> GateStep:
+    name = getattr(check, "__name__", type(check).__name__)
+    try:
+        source = inspect.getsource(check)
+    except (OSError, TypeError):  # typed at a prompt, or not written in Python
+        source = repr(check)
+    judge = guarded(lambda pair: check(pair.input, pair.output), name)
+    return GateStep(f"{INDEPENDENT}{name}", content_id("check", [name, source]), judge)
 
 
 def _short(by: str) -> str:

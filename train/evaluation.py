@@ -1,334 +1,268 @@
-"""The record of an evaluation: every output with its checks, and what follows from them with intervals and tests."""
+"""The evaluation: the tuned model beside its base, the base with examples, and the teacher, on inputs that no row of
+training came from, all judged alike.
+
+    plan = plan_evaluation(project, seeds, trained, teacher)      # who is asked what, and how it is judged
+    evaluation = await measured_once(plan, store, folder, open_teacher)
+
+From Python, without a project: `evaluate(trained, inputs, checks)`. Every answer is asked through the call ledger, so
+an evaluation that was stopped goes on, and one that is done sends nothing.
+"""
 
 from __future__ import annotations
 
-import math
-import random
+import tempfile
+import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, Self
+from itertools import groupby
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-from pydantic import Field, ModelWrapValidatorHandler, model_validator
+import orjson
 
-from curate.split import LEAST_TEST_INPUTS
-from schemas.records import Artifact, Record, Sampling, Usage
-from train.intervals import Interval, difference, holm, seeds_for, share, sign_flip_p
+from curate.split import held_out_inputs
+from schemas.blocking import run
+from schemas.errors import NoWork, PairsmithError
+from schemas.files import replaced
+from schemas.progress import Progress, unseen
+from schemas.project import Project
+from schemas.records import Seed
+from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings
+from schemas.store import Store
+from train.base_model import Base, find_base, weights_for_adapter
+from train.checks import Check, Checks, checks_for, checks_of
+from train.interview import Answers, Interview, OpenTeacher, summed
+from train.metrics import (
+    MODES,
+    TUNED,
+    Evaluation,
+    Example,
+    Mode,
+    ModeResult,
+    SystemResult,
+    against_the_rest,
+    pick_examples,
+    summarise,
+)
+from train.results import TrainResult
+from train.systems import (
+    ASK_TIMEOUT_S,
+    EvaluationPlan,
+    LocalModel,
+    Model,
+    Models,
+    System,
+    decodings,
+    systems_of,
+    test_set_hash,
+)
 
-Mode = Literal["sampled", "greedy"]
-Decoding = Literal["evaluation", "generation"]
-MODES: tuple[Mode, ...] = ("sampled", "greedy")
-Outcome = Literal["better", "worse", "inconclusive", "not enough evidence", "not measured"]
-TUNED = "tuned"
-# The reason of an answer that does not count as one, beside those of the checks: "cut", "refused", "schema".
-NO_ANSWER = "answer"
-
-# What servers call an answer that ended because it ran out of tokens.
-CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "truncated"})
+_SIDE_BY_SIDE = 10
 
 
-class Output(Record):
-    """One answer of one rung. `answered=False`: the endpoint gave nothing, so there is nothing to judge.
+def evaluate(
+    trained: TrainResult,
+    inputs: Iterable[str | Seed],
+    checks: Sequence[Check],
+    *,
+    style: str | None = None,
+    exemplars: Sequence[tuple[str, str]] = (),
+    store: str | Path | None = None,
+    progress: Progress = unseen,
+    **settings: Any,
+) -> Evaluation:
+    """Measure `trained` (see `train.fine_tune`) beside its base on `inputs`, which training must not have seen.
 
-    `strict` is None for an answer that was not scored: none of its checks failed, but one could not judge. An answer
-    that was cut, empty or refused never passes, whatever its checks say. `seconds` is how long the request took that
-    brought it, which carries all samples of its seed. `key` names its ledger row.
+    `checks` are patterns that a good output holds, or functions (input, output) -> bool. The base is told `style`
+    (default: the system prompt that was trained with), and with `exemplars`, pairs of input and output, once more with
+    those. `settings` are the keys of `[evaluate]`: samples, sampling, concurrency, max_seeds. `store` is a file that
+    keeps the answers, so that a second evaluation asks only what is new; without it they are thrown away. Blocks. Works
+    in a notebook, too. Raises NoWork without inputs, without checks and without any answer.
     """
-
-    rung: str
-    mode: Mode
-    seed_id: str
-    sample: int
-    answered: bool
-    text: str = ""
-    finish: str | None = None
-    words: int = 0
-    seconds: float = 0.0
-    checks: dict[str, bool | None] = Field(default_factory=dict)
-    reasons: dict[str, str] = Field(default_factory=dict)
-    strict: bool | None = None
-    key: str
-
-    @property
-    def cut(self) -> bool:
-        """Whether it ended at the token limit."""
-        return self.finish is not None and self.finish.lower() in CUT
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is no text in it."""
-        return not self.text.strip()
-
-    @property
-    def whole(self) -> bool:
-        """Whether there is an answer to judge: one that came, has text and was not cut."""
-        return self.answered and not self.empty and not self.cut
-
-    @property
-    def passes(self) -> bool:
-        """Whether it is whole and every check passes."""
-        return self.strict is True and self.whole
+    system = trained.system_prompt or ""
+    spec = Spec(
+        task=TaskSettings(name="evaluation", system=system, style=style or system or "Answer."),
+        seeds=(SeedSource(path="-"),),
+        exemplars=tuple(Exemplar(input=input, output=output) for input, output in exemplars),
+        train=trained.settings,
+        evaluate=EvaluateSettings.model_validate(settings),
+    )
+    seeds = [
+        entry if isinstance(entry, Seed) else Seed(kind="input", text=entry, source=f"inputs:{number}")
+        for number, entry in enumerate(inputs, 1)
+    ]
+    distinct = list({seed.id: seed for seed in seeds}.values())[: spec.evaluate.max_seeds]
+    plan = plan_evaluation(Project(Path(), spec), distinct, trained, None, checks_of(checks))
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "answers.db") if store is None else Path(store)
+        with Store.open(f"sqlite:///{path.resolve()}") as answers:
+            return run(measured(plan, answers, progress=progress))
 
 
-class Spread(Record):
-    """10th, 50th and 90th percentile."""
+def plan_evaluation(
+    project: Project,
+    seeds: Sequence[Seed],
+    trained: TrainResult,
+    teacher: TeacherSettings | None,
+    checks: Checks | None = None,
+) -> EvaluationPlan:
+    """The evaluation of `trained` on `seeds` that a spec means; `checks` stand in for those of the spec.
 
-    p10: float
-    p50: float
-    p90: float
-
-
-class ModeResult(Record):
-    """One rung under one decoding. Shares are of the answers that came; one not scored counts as not passed.
-
-    `strict` is None where nothing was measured: no answer came, or all were empty or cut.
-
-    `seconds` is per request under the evaluation's concurrency, waiting for a place in the server's batch included, so
-    it compares rungs and says nothing of a server at rest.
+    `teacher` is the spec's teacher with its revision; it is asked as in generation, so what was bought there is found
+    in the ledger. Without it no teacher is measured. Blocks: the weights of the base are hashed, and for QLoRA perhaps
+    written dequantised. Raises NoWork without seeds or without checks and gates, and PairsmithError when `trained` was
+    trained on another base.
     """
-
-    strict: Interval | None
-    asked: int
-    answered: int
-    passed: int
-    empty: int
-    truncated: int
-    not_scored: int
-    checks: dict[str, float]
-    words: Spread | None
-    seconds: Spread | None
-    usage: Usage
-
-
-class Rung(Record):
-    """One system. `names` are those that turned out to be the same question to the same model, decoded alike.
-
-    `decoding` says whose settings its answers were drawn with, `sampling` and `greedy_sampling` what they are; absent
-    in evaluations of earlier versions, where all were decoded as the evaluation says.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    model: str
-    revision: str | None
-    system: str
-    exemplars: int
-    decoding: Decoding = "evaluation"
-    sampling: Sampling | None = None
-    greedy_sampling: Sampling | None = None
-    sampled: ModeResult
-    greedy: ModeResult
-
-
-class Comparison(Record):
-    """Strict share of rung `a` minus that of rung `b`, on the same seeds.
-
-    `difference` is None if one of the two was not measured. `p_value` is that of the exact sign-flip test, `p_holm`
-    the same adjusted for all comparisons of the evaluation.
-    """
-
-    a: str
-    b: str
-    mode: Mode
-    difference: Interval | None
-    p_value: float | None = None
-    p_holm: float | None = None
-
-    @property
-    def outcome(self) -> Outcome:
-        """What may be said of a against b. One is called better only with enough seeds, if the adjusted exact test and
-        the interval agree."""
-        gap = self.difference
-        if gap is None:
-            return "not measured"
-        if gap.seeds < LEAST_TEST_INPUTS:
-            return "not enough evidence"
-        if self.p_holm is None or self.p_holm > 1 - gap.level + 1e-12 or not gap.excludes_zero:
-            return "inconclusive"
-        return "better" if gap.estimate > 0 else "worse"
-
-    @property
-    def more_inputs(self) -> int | None:
-        """About how many more test inputs would decide it if the difference stayed as it is, and at least as many as
-        make an evaluation; None where it is decided, or there is no difference to go by."""
-        gap = self.difference
-        if gap is None or self.outcome in ("better", "worse"):
-            return None
-        wanted = seeds_for(gap)
-        if wanted is None:
-            return LEAST_TEST_INPUTS - gap.seeds if gap.seeds < LEAST_TEST_INPUTS else None
-        if self.outcome == "inconclusive":
-            # The interval may exclude zero already where the adjusted test does not: then a little more at least.
-            wanted = max(wanted, math.ceil(1.1 * gap.seeds))
-        return max(wanted, LEAST_TEST_INPUTS) - gap.seeds
-
-
-class AdapterCheck(Record):
-    """Log-probabilities of one fixed text at the tuned model's server: without the adapter, with it, and without it
-    again while it was in use. Proof that the two are different models and do not leak into each other."""
-
-    text: str
-    base: float
-    tuned: float
-    base_again: float
-    tokens: int
-
-
-class Example(Record):
-    """A seed shown side by side; its outputs are found by `seed_id`."""
-
-    seed_id: str
-    input: str
-
-
-class Evaluation(Record):
-    """Everything an evaluation measured, ready for JSON. `test_set` is the hash of the seeds' ids.
-
-    `comparisons` are tuned against every other, under both decodings. `calls_sent` counts requests of the run that
-    wrote it, `calls_reused` answers that it found in the ledger. `resamples` stands in files of earlier versions, whose
-    shares and comparisons are concluded anew from their outputs when they are read.
-    """
-
-    id: str
-    adapter_id: str
-    test_set: str
-    checks_fingerprint: str
-    check_names: tuple[str, ...]
-    seeds: int
-    samples: int
-    sampling: Sampling
-    greedy: Sampling
-    resamples: int = 0
-    concurrency: int
-    rungs: tuple[Rung, ...]
-    comparisons: tuple[Comparison, ...]
-    adapter_check: AdapterCheck
-    side_by_side: tuple[Example, ...]
-    side_by_side_seed: int
-    outputs: tuple[Output, ...]
-    calls_sent: int
-    calls_reused: int
-    usage: Usage
-    usd: float
-    seconds: float
-    path: str = ""
-    reused: bool = False
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _concluded(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        found = handler(data)
-        old = any(one.difference is not None and one.p_value is None for one in found.comparisons)
-        return found._concluded_anew() if old else found
-
-    def _concluded_anew(self) -> Self:
-        """The same outputs with the present intervals and tests."""
-        by_rung = {
-            (rung.name, mode): [o for o in self.outputs if (o.rung, o.mode) == (rung.name, mode)]
-            for rung in self.rungs
-            for mode in MODES
-        }
-        rungs = tuple(
-            rung.model_copy(
-                update={
-                    mode: summarise(by_rung[rung.name, mode], getattr(rung, mode).usage, self.check_names)
-                    for mode in MODES
-                }
-            )
-            for rung in self.rungs
+    spec = project.spec
+    base = find_base(spec.train.base, project.folder)
+    _refuse_another_base(spec, base, trained)
+    checks = checks or checks_for(spec, project.folder)
+    if not checks.names:
+        raise NoWork(
+            "there is neither a check nor a gate, so no answer could pass or fail.",
+            why="Every system would pass everything.",
+            fix="Name a check of a good output in evaluate.checks, or switch a gate of curate.gates on.",
         )
-        comparisons = against_the_rest([{mode: by_rung[rung.name, mode] for mode in MODES} for rung in self.rungs])
-        return self.model_copy(update={"rungs": rungs, "comparisons": comparisons})
-
-    @property
-    def artifact(self) -> Artifact:
-        """The record that the store keeps of the evaluation."""
-        shares = {rung.name: rung.sampled.strict.estimate for rung in self.rungs if rung.sampled.strict}
-        facts = {"test_set": self.test_set, "seeds": self.seeds, "samples": self.samples, "strict": shares}
-        return Artifact(id=self.id, kind="evaluation", path=self.path, parents=(self.adapter_id,), facts=facts)
-
-    def rung(self, name: str) -> Rung:
-        """The rung of that name, merged or not."""
-        return next(rung for rung in self.rungs if name in rung.names)
-
-    def comparison(self, a: str, b: str, mode: Mode = "sampled") -> Comparison | None:
-        """Rung a against rung b; None if they are one, or are not compared."""
-        pair = (self.rung(a).name, self.rung(b).name, mode)
-        return next((one for one in self.comparisons if (one.a, one.b, one.mode) == pair), None)
-
-    def sampling_of(self, rung: Rung, mode: Mode) -> Sampling:
-        """How a rung's answers were drawn."""
-        own = rung.sampling if mode == "sampled" else rung.greedy_sampling
-        return own or (self.sampling if mode == "sampled" else self.greedy)
+    if not seeds:
+        raise NoWork("there is no input to evaluate on.", fix="Name some that training has not seen.")
+    models = _models(spec, base, trained, teacher)
+    return EvaluationPlan(spec, trained, tuple(seeds), systems_of(project, seeds, models), checks)
 
 
-def summarise(outputs: Sequence[Output], usage: Usage, names: Sequence[str]) -> ModeResult:
-    """The numbers of one rung under one decoding."""
-    answers = [output for output in outputs if output.answered]
-    counts = _by_seed(answers)
-    measured = any(output.whole for output in answers)
-    return ModeResult(
-        strict=share(*_columns(counts, sorted(counts))) if measured else None,
-        asked=len(outputs),
-        answered=len(answers),
-        passed=sum(output.passes for output in answers),
-        empty=sum(output.empty for output in answers),
-        truncated=sum(output.cut for output in answers),
-        not_scored=sum(output.strict is None for output in answers),
-        checks={name: _mean(output.checks[name] is True for output in answers) for name in names} if answers else {},
-        words=_spread([float(output.words) for output in answers]),
-        seconds=_spread([output.seconds for output in answers]),
-        usage=usage,
+def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
+    """The active seeds that an evaluation asks (`curate.split.held_out_inputs`). Raises NoWork if there are none."""
+    seeds = store.seeds()
+    if held_out := held_out_inputs(seeds, spec):
+        return held_out
+    inputs = sum(seed.kind == "input" for seed in seeds)
+    raise NoWork(
+        f"none of the {inputs} input seeds falls into the test split.",
+        why="There is nothing to evaluate on that training has not seen.",
+        fix='Raise split.test and curate and train again, or add a source of fresh inputs with use = "test".',
     )
 
 
-def against_the_rest(systems: Sequence[dict[Mode, list[Output]]]) -> tuple[Comparison, ...]:
-    """The last system against each one before it, under both decodings; their p-values adjusted for one another."""
-    *rest, tuned = systems
-    return adjusted([compare(tuned[mode], other[mode]) for mode in MODES for other in rest])
+def _refuse_another_base(spec: Spec, base: Base, trained: TrainResult) -> None:
+    if base.hash != trained.base_hash:
+        raise PairsmithError(
+            f"the adapter {trained.adapter_id} was trained on another base than train.base = '{spec.train.base}'.",
+            why="It would be put on weights that it does not fit.",
+            fix="Train again.",
+        )
 
 
-def adjusted(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """The same with `p_holm`, over all that have a p-value."""
-    tested = [one.p_value for one in comparisons if one.p_value is not None]
-    left = iter(holm(tested))
-    return tuple(one if one.p_value is None else one.model_copy(update={"p_holm": next(left)}) for one in comparisons)
+def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettings | None) -> Models:
+    """Base and tuned model as the ledger knows them, and their weights; the embedded teacher is the base itself where
+    the two are the same model."""
+    local = {"url": "embedded", "attempts": 1, "concurrency": spec.evaluate.concurrency, "timeout_s": ASK_TIMEOUT_S}
+    if teacher is not None and (teacher.url, spec.train.base) == ("embedded", "embedded"):
+        settings = teacher.model_copy(update=local)
+    else:
+        retries = {} if teacher is None else {"retries": teacher.retries}
+        settings = TeacherSettings.model_validate({"model": base.name, "revision": base.hash, **retries, **local})
+    revision = f"{trained.adapter_id} on {trained.settings.method} base"
+    tuned = settings.model_copy(update={"model": TUNED, "identity": TUNED, "revision": revision})
+    is_embedded = spec.train.base == "embedded"
+    weights = weights_for_adapter(base, trained.settings.method)
+    return Models(
+        base=Model(settings, LocalModel(None if is_embedded else base.folder)),
+        tuned=Model(
+            tuned,
+            LocalModel(None if is_embedded and weights == base.folder else weights, adapter=Path(trained.folder)),
+        ),
+        teacher=teacher,
+    )
 
 
-def compare(a: Sequence[Output], b: Sequence[Output]) -> Comparison:
-    """Both must be of one rung each and the same mode. Seeds that lack an answer on either side are left out."""
-    counts_a, counts_b = (_by_seed(output for output in side if output.answered) for side in (a, b))
-    seeds = sorted(counts_a.keys() & counts_b.keys())
-    found = Comparison(a=a[0].rung, b=b[0].rung, mode=a[0].mode, difference=None)
-    if not seeds or not all(any(output.whole for output in side) for side in (a, b)):
-        return found
-    columns = (*_columns(counts_a, seeds), *_columns(counts_b, seeds))
-    return found.model_copy(update={"difference": difference(*columns), "p_value": sign_flip_p(*columns)})
+async def measured_once(
+    plan: EvaluationPlan,
+    store: Store,
+    out_dir: Path,
+    open_teacher: OpenTeacher | None = None,
+    progress: Progress = unseen,
+) -> Evaluation:
+    """`measured`, kept as `out_dir/<evaluation id>.json`; if that is there already, it is read and nothing is asked."""
+    path = out_dir / f"{plan.id}.json"
+    if path.is_file():
+        evaluation = Evaluation.model_validate_json(path.read_bytes())
+        return evaluation.model_copy(update={"path": str(path), "reused": True, "calls_sent": 0})
+    evaluation = await measured(plan, store, open_teacher, progress)
+    _write(path, evaluation)
+    return evaluation.model_copy(update={"path": str(path)})
 
 
-def pick_examples(seeds: Sequence[Example], count: int, seed: int) -> tuple[Example, ...]:
-    """`count` seeds drawn at random by `seed`, without a look at any output."""
-    return tuple(random.Random(seed).sample(list(seeds), min(count, len(seeds))))
+async def measured(
+    plan: EvaluationPlan,
+    store: Store,
+    open_teacher: OpenTeacher | None = None,
+    progress: Progress = unseen,
+) -> Evaluation:
+    """Ask every system of `plan`, judge the answers, and draw the conclusions.
+
+    `open_teacher` is called only if the teacher is another model than the base. Reports progress("evaluate", {done,
+    total, system, mode, tokens}), in answers. Raises NoWork when no system gave any answer, and PairsmithError when
+    the adapter is not really on and off.
+    """
+    started, known = time.monotonic(), store.call_index().keys()
+    interview = Interview(plan, store, progress)
+    # One model at a time: the servers of base and tuned never stand beside each other in memory.
+    rounds = [
+        await interview.ask(list(systems), open_teacher)
+        for _, systems in groupby(plan.systems, key=lambda system: system.model.local)
+    ]
+    answers = [answers for asked in rounds for answers in asked.answers]
+    outputs = tuple(output for given in answers for mode in MODES for output in given[mode].outputs)
+    if not any(output.answered for output in outputs):
+        raise NoWork("no system gave a single answer.", fix="Look at the failures above, and run it again.")
+    sampled, greedy = decodings(plan.spec)
+    examples = [Example(seed_id=seed.id, input=seed.text or "") for seed in plan.seeds]
+    random_seed = plan.spec.train.seed
+    return Evaluation(
+        id=plan.id,
+        adapter_id=plan.trained.adapter_id,
+        test_set=test_set_hash(plan.seeds),
+        checks_fingerprint=plan.checks.fingerprint,
+        check_names=plan.checks.names,
+        seeds=len(plan.seeds),
+        samples=plan.spec.evaluate.samples,
+        sampling=sampled,
+        greedy=greedy,
+        concurrency=plan.spec.evaluate.concurrency,
+        systems=tuple(_result(plan, system, given) for system, given in zip(plan.systems, answers, strict=True)),
+        comparisons=against_the_rest([{mode: given[mode].outputs for mode in MODES} for given in answers]),
+        adapter_check=next(asked.adapter_check for asked in rounds if asked.adapter_check),
+        side_by_side=pick_examples(examples, _SIDE_BY_SIDE, random_seed),
+        side_by_side_seed=random_seed,
+        outputs=outputs,
+        calls_sent=sum(asked.sent for asked in rounds),
+        calls_reused=sum(output.key in known for output in outputs),
+        usage=summed([usage for asked in rounds for usage in asked.usage]),
+        usd=sum(asked.usd for asked in rounds),
+        seconds=time.monotonic() - started,
+    )
 
 
-def _by_seed(outputs: Iterable[Output]) -> dict[str, tuple[int, int]]:
-    """seed id -> (passed, answered)."""
-    counts: dict[str, tuple[int, int]] = {}
-    for output in outputs:
-        passed, answered = counts.get(output.seed_id, (0, 0))
-        counts[output.seed_id] = (passed + output.passes, answered + 1)
-    return counts
+def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) -> SystemResult:
+    def summary(mode: Mode) -> ModeResult:
+        return summarise(answers[mode].outputs, answers[mode].usage, plan.checks.names)
+
+    prompt = system.messages(plan.seeds[0])[0]
+    return SystemResult(
+        name=system.name,
+        names=system.names,
+        model=system.model.settings.identity or system.model.settings.model,
+        revision=system.model.settings.revision,
+        system_prompt=prompt.content if prompt.role == "system" else "",
+        exemplars=system.exemplars,
+        decoding=system.decoding,
+        sampling=system.sampled,
+        greedy_sampling=system.greedy,
+        sampled=summary("sampled"),
+        greedy=summary("greedy"),
+    )
 
 
-def _columns(counts: dict[str, tuple[int, int]], seeds: Sequence[str]) -> tuple[list[int], list[int]]:
-    return [counts[seed][0] for seed in seeds], [counts[seed][1] for seed in seeds]
-
-
-def _mean(values: Iterable[bool]) -> float:
-    return float(np.mean(list(values)))
-
-
-def _spread(values: Sequence[float]) -> Spread | None:
-    if not values:
-        return None
-    p10, p50, p90 = np.percentile(values, [10, 50, 90])
-    return Spread(p10=float(p10), p50=float(p50), p90=float(p90))
+def _write(path: Path, evaluation: Evaluation) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    body = evaluation.model_dump(mode="json", exclude={"path", "reused"})
+    with replaced(path) as partial:
+        partial.write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))

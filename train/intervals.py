@@ -48,7 +48,7 @@ class Interval(Record):
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether 0 lies outside the interval."""
+        """True if 0 lies outside the interval."""
         return self.low > 0 or self.high < 0
 
 
@@ -93,9 +93,9 @@ def sign_flip_p(
 def holm(p_values: Sequence[float]) -> list[float]:
     """The p-values adjusted for all of them being looked at, in the given order."""
     adjusted, worst = [1.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = worst
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = worst
     return adjusted
 
 
@@ -158,15 +158,15 @@ def sign_flips(differences: NDArray[np.int64]) -> Floats:
         powers = np.cos(angles * size) ** np.arange(counts.max() + 1)[:, None]
         transform *= powers[counts]
     chances = np.maximum(np.fft.irfft(transform, n=length, axis=-1), 0.0)
-    places = np.arange(length)
-    reached = np.minimum(places, length - places) >= observed[..., None]
+    sums = np.arange(length)
+    reached = np.minimum(sums, length - sums) >= observed[..., None]
     # No p-value is smaller than that of the one most extreme toss and its mirror image.
     least = 2.0 ** (1 - (sizes > 0).sum(-1))
     return np.asarray(np.clip((chances * reached).sum(-1), np.minimum(least, 1.0), 1.0))
 
 
 def _effective(hits: Floats, totals: Floats, estimate: Floats, z: float, level: float) -> Floats:
-    """How many independent answers would have told as much: at least the seeds (Kish), at most the answers."""
+    """The number of independent answers with the same information: at least the seeds (Kish), at most the answers."""
     seeds, answers = hits.shape[-1], totals.sum(-1)
     least: Floats = answers**2 / (totals**2).sum(-1)
     if seeds == 1:

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from schemas.errors import InputError, NoWork, PairsmithError
-from train.rows import Row, messages_of
+from train.dataset import Row, messages_of
 
 IGNORED = -100
 
@@ -28,9 +28,9 @@ def expected_completion(tokenizer: Any, row: Row) -> str:
     whole = render(messages_of(row), tokenize=False)
     completion = row["completion"][0]["content"].strip()
     rest: str = whole[len(prompt) :]
-    before, found, after = rest.partition(completion)
+    before, answer, after = rest.partition(completion)
     ends = after.strip().startswith(tokenizer.eos_token)
-    if not whole.startswith(prompt) or not found or before.strip() or not ends:
+    if not whole.startswith(prompt) or not answer or before.strip() or not ends:
         raise PairsmithError(
             f"the chat template does not render row {row['pair_id']} as prompt, completion, end token"
             f" {tokenizer.eos_token!r}; after the prompt it gives {rest[:80]!r}.",

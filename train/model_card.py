@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from train.outcome import TrainResult
+from train.results import TrainResult
 
 _CARD = """---
 base_model: {base}
@@ -64,41 +64,22 @@ def model_card(result: TrainResult) -> str:
     settings = result.settings
     losses = [step.loss for step in result.curve]
     qlora = settings.method == "qlora"
-    return _CARD.format(
-        **result.model_dump(include=_PLAIN),
-        method="QLoRA" if qlora else "LoRA",
-        method_detail=f"QLoRA: NF4 with double quantisation in {result.four_bit_layers} layers" if qlora else "LoRA",
-        r=settings.r,
-        alpha=settings.alpha,
-        dropout=settings.dropout,
-        learning_rate=settings.learning_rate,
-        batch=settings.batch,
-        epochs=settings.epochs,
-        seed=settings.seed,
-        versions=", ".join(f"{name} {number}" for name, number in result.versions.items()),
-        first_loss=_mean(losses[:5]),
-        last_loss=_mean(losses[-5:]),
-        validation=_validation(result),
-        imports=_QLORA_IMPORTS if qlora else _LORA_IMPORTS,
-        quantisation=_QLORA_LOADING if qlora else "",
-        quantisation_limit=_QLORA_LIMIT if qlora else "It was trained on the unquantised base and is used on it.",
-    )
+    fields = {
+        **result.model_dump(),
+        **settings.model_dump(exclude={"base"}),
+        "method": "QLoRA" if qlora else "LoRA",
+        "method_detail": f"QLoRA: NF4 with double quantisation in {result.four_bit_layers} layers" if qlora else "LoRA",
+        "versions": ", ".join(f"{name} {number}" for name, number in result.versions.items()),
+        "first_loss": _mean(losses[:5]),
+        "last_loss": _mean(losses[-5:]),
+        "validation": _validation(result),
+        "imports": _QLORA_IMPORTS if qlora else _LORA_IMPORTS,
+        "quantisation": _QLORA_LOADING if qlora else "",
+        "quantisation_limit": _QLORA_LIMIT if qlora else "It was trained on the unquantised base and is used on it.",
+    }
+    return _CARD.format(**fields)
 
 
-_PLAIN = {
-    "base",
-    "adapter_id",
-    "steps",
-    "train_rows",
-    "learned_tokens",
-    "base_hash",
-    "dataset_id",
-    "trainable_parameters",
-    "compute_dtype",
-    "seconds",
-    "seconds_per_step",
-    "peak_gib",
-}
 _LORA_IMPORTS = "from transformers import AutoModelForCausalLM, AutoTokenizer"
 _QLORA_IMPORTS = """import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
@@ -123,6 +104,6 @@ def _mean(numbers: list[float]) -> float:
 def _validation(result: TrainResult) -> str:
     if not result.validation:
         return "There were no validation rows, so no validation loss was measured."
-    lines = [f"| {measured.epoch:g} | {measured.loss:.3f} |" for measured in result.validation]
+    lines = [f"| {validation.epoch:g} | {validation.loss:.3f} |" for validation in result.validation]
     head = f"Validation on {result.validation_rows} rows of other seeds (epoch 0 is the base model):"
     return "\n".join([head, "", "| epoch | loss |", "|---|---|", *lines])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schemas.records import Sampling
-from train.evaluation import TUNED, Comparison, Evaluation, ModeResult, Rung
+from train.checks import INDEPENDENT
 from train.intervals import Interval
+from train.metrics import TUNED, Comparison, Evaluation, ModeResult, SystemResult
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,30 +15,25 @@ if TYPE_CHECKING:
 _SHORT = {"temperature": "T", "repetition_penalty": "rep", "no_repeat_ngram_size": "no-repeat"}
 
 
-def label(names: tuple[str, ...]) -> str:
-    """How a rung is called: merged ones are joined with an equals sign."""
-    return " = ".join(names)
-
-
-def ladder_table(evaluation: Evaluation) -> Table:
-    """One row a system: whose decoding it had, the strict share with its interval, sampled and greedy; then length,
-    time and tokens (sampled)."""
+def systems_table(evaluation: Evaluation) -> Table:
+    """One row a system: whose decoding it had, the pass rate with its interval, sampled and greedy; then length, time
+    and tokens (sampled)."""
     from rich.table import Table
 
     level = f"{_level(evaluation):.0%}"
-    title = f"Strict pass on {evaluation.seeds} held-out seeds, {evaluation.samples} samples each, {level} intervals"
+    title = f"Pass rate on {evaluation.seeds} held-out inputs, {evaluation.samples} samples each, {level} intervals"
     table = Table(title=title)
     table.add_column("system")
     table.add_column("decoded as in")
     for heading in ("sampled", "greedy", "words", "s/request", "tokens/answer"):
         table.add_column(heading, justify="right")
-    for rung in evaluation.rungs:
-        sampled = rung.sampled
+    for system in evaluation.systems:
+        sampled = system.sampled
         table.add_row(
-            label(rung.names),
-            rung.decoding,
-            _share(sampled),
-            _share(rung.greedy),
+            system.label,
+            system.decoding,
+            _rate(sampled),
+            _rate(system.greedy),
             f"{sampled.words.p50:.0f}" if sampled.words else "-",
             f"{sampled.seconds.p50:.1f}" if sampled.seconds else "-",
             f"{sampled.usage.completion_tokens / sampled.answered:.0f}" if sampled.answered else "-",
@@ -46,42 +42,52 @@ def ladder_table(evaluation: Evaluation) -> Table:
 
 
 def checks_table(evaluation: Evaluation) -> Table:
-    """One row a check, one column a rung: the share of sampled answers that pass it. Checks no gate uses come last."""
+    """One row a check, one column a system: the share of sampled answers that pass it. Checks no gate uses are the
+    last."""
     from rich.table import Table
 
-    table = Table(title="Each check apart (sampled); those named check: were used by no gate")
+    systems = evaluation.systems
+    table = Table(title="Each check by itself (sampled); those named check: were used by no gate")
     table.add_column("check")
-    for rung in evaluation.rungs:
-        table.add_column(label(rung.names), justify="right")
+    for system in systems:
+        table.add_column(system.label, justify="right")
     for name in evaluation.check_names:
-        table.add_row(name, *(_percent(rung.sampled.checks.get(name)) for rung in evaluation.rungs))
+        table.add_row(name, *(_percent(system.sampled.checks.get(name)) for system in systems))
     for name in ("empty", "truncated", "not_scored"):
-        table.add_row(f"({name.replace('_', ' ')})", *(str(getattr(rung.sampled, name)) for rung in evaluation.rungs))
+        table.add_row(f"({name.replace('_', ' ')})", *(str(getattr(system.sampled, name)) for system in systems))
     return table
 
 
-def contrast_lines(evaluation: Evaluation) -> list[str]:
-    """What may be said of tuned against the others, whichever way it falls, in words; then how each was decoded."""
+def comparison_lines(evaluation: Evaluation) -> list[str]:
+    """Tuned against the others in words, whichever way it falls; how each was decoded; and whether no check was
+    independent of the gates."""
+    order = [system.name for system in evaluation.systems]
     lines = [
-        f"{TUNED} against {label(evaluation.rung(one.b).names)}, {one.mode}: {_told(one)}"
-        for one in sorted(evaluation.comparisons, key=lambda one: [rung.name for rung in evaluation.rungs].index(one.b))
-        if one.a == TUNED
+        f"{TUNED} against {evaluation.system(gap.b).label}, {gap.mode}: {_in_words(gap)}"
+        for gap in sorted(evaluation.comparisons, key=lambda gap: order.index(gap.b))
+        if gap.a == TUNED
     ]
-    return [*lines, *decoding_lines(evaluation)]
+    alone = [] if any(name.startswith(INDEPENDENT) for name in evaluation.check_names) else [GATES_ALONE]
+    return [*lines, *decoding_lines(evaluation), *alone]
+
+
+GATES_ALONE = (
+    "no independent check was used: the gates that chose the training rows judge alone (evaluate.checks is empty)"
+)
 
 
 def decoding_lines(evaluation: Evaluation) -> list[str]:
-    """How the systems were decoded: one line for each decoding, and whether there is more than one."""
+    """One line for each decoding with its systems, and one more if there are several decodings."""
     systems: dict[str, list[str]] = {}
-    for rung in evaluation.rungs:
-        systems.setdefault(f"{rung.decoding} ({settings(evaluation, rung)})", []).append(label(rung.names))
+    for system in evaluation.systems:
+        systems.setdefault(f"{system.decoding} ({settings(evaluation, system)})", []).append(system.label)
     lines = [f"decoded as in {named}: {', '.join(names)}" for named, names in systems.items()]
     return [*lines, "decodings differ, so part of a difference may come from them"] if len(lines) > 1 else lines
 
 
-def settings(evaluation: Evaluation, rung: Rung) -> str:
-    """A rung's sampled decoding in short: `T 0.9, top_k 50, rep 1.1`. The random seed is left out."""
-    return brief(evaluation.sampling_of(rung, "sampled"))
+def settings(evaluation: Evaluation, system: SystemResult) -> str:
+    """A system's sampled decoding in short: `T 0.9, top_k 50, rep 1.1`. The random seed is left out."""
+    return brief(evaluation.sampling_of(system, "sampled"))
 
 
 def brief(sampling: Sampling) -> str:
@@ -90,25 +96,27 @@ def brief(sampling: Sampling) -> str:
     return ", ".join(named) or "as the server likes"
 
 
-def _told(one: Comparison) -> str:
+def _in_words(comparison: Comparison) -> str:
     """The difference, the adjusted p and the outcome of a comparison."""
-    if one.difference is None:
-        return one.outcome
-    numbers = _interval(one.difference, sign="+")
-    if one.p_holm is not None:
-        numbers += f", p {one.p_holm:.3f}" if one.p_holm >= 0.001 else ", p < 0.001"
-    if one.outcome == "not enough evidence":
-        more = f": about {one.more_inputs} more test inputs are needed" if one.more_inputs else ""
-        return f"{numbers}: {one.outcome}{more}"
-    return f"{numbers}: {'cannot be told apart' if one.outcome == 'inconclusive' else one.outcome}"
+    if comparison.difference is None:
+        return comparison.outcome
+    numbers = _interval(comparison.difference, sign="+")
+    if comparison.p_holm is not None:
+        numbers += f", p {comparison.p_holm:.3f}" if comparison.p_holm >= 0.001 else ", p < 0.001"
+    if comparison.outcome == "not enough evidence":
+        inputs = comparison.more_inputs
+        more = f": about {inputs} more test inputs are needed" if inputs else ""
+        return f"{numbers}: {comparison.outcome}{more}"
+    return f"{numbers}: {'cannot be told apart' if comparison.outcome == 'inconclusive' else comparison.outcome}"
 
 
 def _level(evaluation: Evaluation) -> float:
-    return next((rung.sampled.strict.level for rung in evaluation.rungs if rung.sampled.strict), 0.95)
+    rates = (system.sampled.pass_rate for system in evaluation.systems)
+    return next((rate.level for rate in rates if rate), 0.95)
 
 
-def _share(result: ModeResult) -> str:
-    return _interval(result.strict) if result.strict else "not measured"
+def _rate(result: ModeResult) -> str:
+    return _interval(result.pass_rate) if result.pass_rate else "not measured"
 
 
 def _interval(interval: Interval, sign: str = "") -> str:

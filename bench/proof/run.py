@@ -4,7 +4,7 @@ Everything here is SIMULATED: no model is asked. Each setting draws RUNS (2,000)
 varies from input to input (beta-binomial): `icc` is the correlation of two answers to one input, `shared` how much of
 an input's difficulty two systems have in common. Intervals and test are the product's own (`train.intervals`), beside
 three public ones on the same draws: the percentile bootstrap over inputs (what earlier versions of pairsmith used),
-Student's t over the inputs' differences, and the adjusted Wald interval of Bonett and Price (2012).
+Base's t over the inputs' differences, and the adjusted Wald interval of Bonett and Price (2012).
 
 Writes bench/results/proof.json: every setting with its counts. What it prints are the worst settings, each with the
 95 % Monte-Carlo bounds of its number.

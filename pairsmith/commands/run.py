@@ -79,7 +79,7 @@ def _ended(project: Project, store: Store, outcome: RunOutcome) -> list[Renderab
     """The proof, the rows, the cost, and where the report is."""
     from pairsmith.outcome import EvaluateOutcome
     from pairsmith.screen import conservation, cost, facts
-    from pairsmith.stages.evaluate import ladder
+    from pairsmith.stages.evaluate import tables
 
     measured = next(receipt for receipt in reversed(store.receipts("evaluate")) if receipt.ok)
     closing = [
@@ -87,4 +87,4 @@ def _ended(project: Project, store: Store, outcome: RunOutcome) -> list[Renderab
         ("this run", cost(outcome)),
         ("report", str(project.folder / outcome.report)),
     ]
-    return [*ladder(project, EvaluateOutcome.of(measured)), "", facts(closing)]
+    return [*tables(project, EvaluateOutcome.of(measured)), "", facts(closing)]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 
 from train.intervals import Interval
-from train.outcome import Step, Validation
+from train.results import Step, Validation
 
 
 class Part(NamedTuple):

@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from schemas.records import Counts, Receipt, Usage
-from train.evaluation import Evaluation
-from train.outcome import TrainResult
+from train.metrics import Evaluation
+from train.results import TrainResult
 
 Outcome = Literal["rejected", "waiting", "failed"]
 

@@ -14,8 +14,8 @@ from schemas.errors import PairsmithError
 from schemas.project import Project
 from schemas.records import Artifact, Receipt, Record, now
 from schemas.store import Store
-from train.evaluation import Evaluation
-from train.outcome import TrainResult
+from train.metrics import Evaluation
+from train.results import TrainResult
 
 R = TypeVar("R", bound=Record)
 

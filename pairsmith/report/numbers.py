@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from train.evaluation import Spread
 from train.intervals import Interval
+from train.metrics import Spread
 
 MISSING = "—"
 _THIN, _HARD, _MINUS = "\u202f", "\u00a0", "\u2212"

@@ -1,16 +1,15 @@
-"""What the report says of an evaluation: who is compared, which way the numbers fall, and the answers side by side."""
+"""The report's sentences on an evaluation: the systems, which way the numbers fall, and the answers side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from pairsmith.report.numbers import MISSING, bounds, count, counted, percent, points, rounded
-from train.evaluation import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, ModeResult, Output, Rung
+from train.checks import INDEPENDENT
+from train.metrics import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, ModeResult, Output, SystemResult
 from train.results_table import brief
 
 BASE = "base"
-_UNSEEN = "check:"
 _NO_ANSWER = {
     "cut": "it was cut at the token limit",
     "refused": "the model refused",
@@ -19,55 +18,50 @@ _NO_ANSWER = {
 
 
 class Row(NamedTuple):
-    """A drawn input and one answer of every rung, in the ladder's order; None where the rung gave none."""
+    """A drawn input and one answer of every system, in the report's order; None where the system gave none."""
 
     input: str
-    answers: tuple[tuple[Rung, Output | None], ...]
+    answers: tuple[tuple[SystemResult, Output | None], ...]
 
 
 def against(evaluation: Evaluation, mode: Mode) -> list[Comparison]:
-    """Tuned minus every other rung, lowest rung first."""
-    return [one for one in evaluation.comparisons if one.a == TUNED and one.mode == mode]
-
-
-def title(evaluation: Evaluation, name: str) -> str:
-    """A rung's name with those of the rungs that are one with it."""
-    return " = ".join(evaluation.rung(name).names)
+    """Tuned minus every other system, in the report's order."""
+    return [gap for gap in evaluation.comparisons if gap.a == TUNED and gap.mode == mode]
 
 
 def merged(evaluation: Evaluation) -> bool:
-    """Whether some rungs turned out to be one."""
-    return any(len(rung.names) > 1 for rung in evaluation.rungs)
+    """True if some systems turned out to be one."""
+    return any(len(system.names) > 1 for system in evaluation.systems)
 
 
 def headline(evaluation: Evaluation) -> str:
     """Tuned beside its base, sampled and greedy, in numbers, or that one of them was not measured."""
-    sides = [_side("tuned", evaluation.rung(TUNED)), _side("its base", evaluation.rung(BASE))]
-    said = "; ".join(sides)
+    sides = [_side("tuned", evaluation.system(TUNED)), _side("its base", evaluation.system(BASE))]
+    sentence = "; ".join(sides)
     gaps = [
         f"{points(gap.difference)} {gap.mode}"
         for gap in (evaluation.comparison(TUNED, BASE, mode) for mode in MODES)
         if gap is not None and gap.difference is not None
     ]
-    return f"{said[0].upper()}{said[1:]}." + (f" Difference {', '.join(gaps)}." if gaps else "")
+    return f"{sentence[0].upper()}{sentence[1:]}." + (f" Difference {', '.join(gaps)}." if gaps else "")
 
 
-def _side(name: str, rung: Rung) -> str:
-    modes = (("sampled", rung.sampled), ("greedy", rung.greedy))
+def _side(name: str, system: SystemResult) -> str:
+    modes = (("sampled", system.sampled), ("greedy", system.greedy))
     rates = [
-        f"{percent(result.strict.estimate)} {bounds(result.strict)} of {mode} answers"
+        f"{percent(result.pass_rate.estimate)} {bounds(result.pass_rate)} of {mode} answers"
         for mode, result in modes
-        if result.strict is not None
+        if result.pass_rate is not None
     ]
     if not rates:
         return f"{name} was not measured, because it gave no whole answer"
-    rest = "".join(f" ({mode} not measured)" for mode, result in modes if result.strict is None)
+    rest = "".join(f" ({mode} not measured)" for mode, result in modes if result.pass_rate is None)
     return f"{name} passes all checks on {' and '.join(rates)}{rest}"
 
 
 def which_way(evaluation: Evaluation, comparison: Comparison) -> str:
-    """What may be said of a difference, whichever way it falls."""
-    than, gap, inputs = title(evaluation, comparison.b), comparison.difference, comparison.more_inputs
+    """A difference in words, whichever way it falls."""
+    than, gap, inputs = evaluation.system(comparison.b).label, comparison.difference, comparison.more_inputs
     if gap is None:
         return f"Tuned against {than} was not measured: one of them gave no whole answer."
     level = percent(gap.level)
@@ -105,27 +99,27 @@ def _p(comparison: Comparison) -> str:
 
 
 def in_words(evaluation: Evaluation) -> list[str]:
-    """Which way each sampled difference falls, with its numbers where the headline does not have them."""
-    said = []
-    for one in against(evaluation, "sampled"):
-        value = "" if one.b == BASE or one.difference is None else f" ({points(one.difference)})"
-        first, stop, rest = which_way(evaluation, one).partition(". ")
-        said.append(f"{first.removesuffix('.')}{value}.{' ' + rest if stop else ''}")
-    return said
+    """A sentence for each sampled difference, with its numbers where the headline does not have them."""
+    sentences = []
+    for gap in against(evaluation, "sampled"):
+        value = "" if gap.b == BASE or gap.difference is None else f" ({points(gap.difference)})"
+        first, stop, rest = which_way(evaluation, gap).partition(". ")
+        sentences.append(f"{first.removesuffix('.')}{value}.{' ' + rest if stop else ''}")
+    return sentences
 
 
 def greedy_differences(evaluation: Evaluation) -> str:
-    """The same differences under greedy decoding, each with what may be said of it."""
-    found = [
-        f"tuned \u2212 {title(evaluation, one.b)} {points(one.difference)}, {one.outcome}"
-        for one in against(evaluation, "greedy")
-        if one.difference is not None
+    """The same differences under greedy decoding, each with its outcome."""
+    gaps = [
+        f"tuned \u2212 {evaluation.system(gap.b).label} {points(gap.difference)}, {gap.outcome}"
+        for gap in against(evaluation, "greedy")
+        if gap.difference is not None
     ]
-    return f"With greedy decoding: {'; '.join(found)}." if found else "No difference was measured with greedy decoding."
+    return f"With greedy decoding: {'; '.join(gaps)}." if gaps else "No difference was measured with greedy decoding."
 
 
 def method(evaluation: Evaluation) -> str:
-    """How the systems were measured."""
+    """The measurement in a paragraph."""
     return (
         f"The same {counted(evaluation.seeds, 'input', 'inputs')} of the locked test split for every system,"
         f" {counted(evaluation.samples, 'sampled answer', 'sampled answers')} each and one greedy."
@@ -136,20 +130,20 @@ def method(evaluation: Evaluation) -> str:
 
 
 def decodings(evaluation: Evaluation) -> str:
-    """How the sampled answers were drawn, and in words whether alike."""
+    """The decoding of the systems, alike or not."""
     systems: dict[str, list[str]] = {}
-    for rung in evaluation.rungs:
-        systems.setdefault(decoding(evaluation, rung), []).append(" = ".join(rung.names))
+    for system in evaluation.systems:
+        systems.setdefault(decoding(evaluation, system), []).append(system.label)
     if len(systems) == 1:
         return f"All are decoded alike ({next(iter(systems))})."
     each = "; ".join(f"{', '.join(names)} with {settings}" for settings, names in systems.items())
     return f"They are not decoded alike, so part of a difference may come from the decoding: {each}."
 
 
-def decoding(evaluation: Evaluation, rung: Rung) -> str:
+def decoding(evaluation: Evaluation, system: SystemResult) -> str:
     """The settings of a system's sampled answers."""
-    named = brief(evaluation.sampling_of(rung, "sampled"))
-    return f"{named} (as in generation)" if rung.decoding == "generation" else named
+    named = brief(evaluation.sampling_of(system, "sampled"))
+    return f"{named} (as in generation)" if system.decoding == "generation" else named
 
 
 def adapter(evaluation: Evaluation) -> str:
@@ -162,27 +156,26 @@ def adapter(evaluation: Evaluation) -> str:
     )
 
 
-def told(evaluation: Evaluation, rung: Rung) -> str:
-    """What a rung is, in a line."""
-    model = f"{evaluation.rung(BASE).model} + adapter" if TUNED in rung.names else rung.model
-    shown = counted(rung.exemplars, "example", "examples") if rung.exemplars else "no examples"
-    return f"{model}, {shown}, {decoding(evaluation, rung)}"
+def described(evaluation: Evaluation, system: SystemResult) -> str:
+    """A system in a line: its model, its examples, its decoding."""
+    model = f"{evaluation.system(BASE).model} + adapter" if TUNED in system.names else system.model
+    shown = counted(system.exemplars, "example", "examples") if system.exemplars else "no examples"
+    return f"{model}, {shown}, {decoding(evaluation, system)}"
 
 
-def seen(rung: Rung) -> str:
-    """A rung's strict pass share in words, for those who do not see the track."""
-    name = " = ".join(rung.names)
-    if rung.sampled.strict is None:
-        return f"{name}: not measured"
-    said = f"{name}: {percent(rung.sampled.strict.estimate)} {bounds(rung.sampled.strict)} sampled"
-    if rung.greedy.strict is not None:
-        said += f", {percent(rung.greedy.strict.estimate)} {bounds(rung.greedy.strict)} greedy"
-    return said
+def spoken(system: SystemResult) -> str:
+    """A system's pass rate in words, for those who do not see the track."""
+    if system.sampled.pass_rate is None:
+        return f"{system.label}: not measured"
+    sampled = f"{system.label}: {percent(system.sampled.pass_rate.estimate)} {bounds(system.sampled.pass_rate)} sampled"
+    if system.greedy.pass_rate is None:
+        return sampled
+    return f"{sampled}, {percent(system.greedy.pass_rate.estimate)} {bounds(system.greedy.pass_rate)} greedy"
 
 
 def check_name(name: str) -> tuple[str, bool]:
     """A check's name for people, and whether no gate uses it."""
-    return name.removeprefix(_UNSEEN), name.startswith(_UNSEEN)
+    return name.removeprefix(INDEPENDENT), name.startswith(INDEPENDENT)
 
 
 def tokens_an_answer(result: ModeResult) -> float | None:
@@ -193,38 +186,38 @@ def tokens_an_answer(result: ModeResult) -> float | None:
 def flaws(result: ModeResult) -> str:
     """Answers that are missing, empty, cut off or not scored; empty if there are none."""
     missing = result.asked - result.answered
-    found = [
+    counts = [
         (missing, "without an answer"),
         (result.empty, "empty"),
         (result.truncated, "cut off"),
         (result.not_scored, "not scored"),
     ]
-    return ", ".join(f"{count(number)} {word}" for number, word in found if number)
+    return ", ".join(f"{count(number)} {word}" for number, word in counts if number)
 
 
 def drawn(evaluation: Evaluation) -> list[Row]:
-    """The drawn inputs with the first sampled answer of every rung."""
-    first = {(o.rung, o.seed_id): o for o in evaluation.outputs if o.mode == "sampled" and o.sample == 0}
+    """The drawn inputs with the first sampled answer of every system."""
+    first = {(o.system, o.seed_id): o for o in evaluation.outputs if o.mode == "sampled" and o.sample == 0}
     return [
-        Row(one.input, tuple((rung, first.get((rung.name, one.seed_id))) for rung in evaluation.rungs))
-        for one in evaluation.side_by_side
+        Row(example.input, tuple((s, first.get((s.name, example.seed_id))) for s in evaluation.systems))
+        for example in evaluation.side_by_side
     ]
 
 
 def how_drawn(evaluation: Evaluation) -> str:
-    """How the shown answers were chosen."""
+    """The choice of the shown answers."""
     return (
         f"{counted(len(evaluation.side_by_side), 'input', 'inputs')} of the {count(evaluation.seeds)}, drawn at random"
-        f" with seed {evaluation.side_by_side_seed}, and for each the first sampled answer of every rung. Nobody chose"
-        " them: bad ones stand beside good ones."
+        f" with seed {evaluation.side_by_side_seed}, and for each the first sampled answer of every system. Nobody"
+        " chose them: bad ones stand beside good ones."
     )
 
 
 def failed_checks(output: Output) -> list[tuple[str, str]]:
-    """(check, what it said) for every check that the answer did not pass."""
-    bad = "cut" if output.cut else output.reasons.get(NO_ANSWER)
-    none = [("answer", _NO_ANSWER.get(bad, bad))] if bad else []
-    return none + [
+    """(check, its reason) for every check that the answer did not pass."""
+    word = "cut" if output.cut else output.reasons.get(NO_ANSWER)
+    no_answer = [("answer", _NO_ANSWER.get(word, word))] if word else []
+    return no_answer + [
         (check_name(name)[0], output.reasons.get(name, MISSING))
         for name, passed in output.checks.items()
         if passed is not True
@@ -232,13 +225,21 @@ def failed_checks(output: Output) -> list[tuple[str, str]]:
 
 
 def limits(evaluation: Evaluation) -> list[str]:
-    """What the evaluation does not show."""
-    names: Sequence[tuple[str, bool]] = [check_name(name) for name in evaluation.check_names]
-    own = [name for name, unseen in names if unseen]
+    """The limits of the evaluation."""
+    checks = [check_name(name) for name in evaluation.check_names]
+    independent = [name for name, unseen in checks if unseen]
+    gates = len(checks) - len(independent)
+    expected = (
+        "the gates that chose the rows, so a model trained on them is expected to pass those: that is the point of the"
+        " training, and no proof of quality."
+    )
+    if not independent:
+        used = f"No independent check was used: the only {counted(gates, 'check is', 'checks are')} {expected}"
+    else:
+        used = f"{counted(len(independent), 'check is', 'checks are')} used by no gate ({', '.join(independent)})."
+        used += f" The other {count(gates)} are {expected}" if gates else ""
     return [
-        f"{counted(len(own), 'check is', 'checks are')} used by no gate ({', '.join(own)}). The other"
-        f" {count(len(names) - len(own))} are the gates that chose the rows, so a model trained on them is expected to"
-        " pass those: that is the point of the training, and no proof of quality.",
+        used,
         f"The intervals cover chance in these {count(evaluation.seeds)} inputs with {count(evaluation.samples)} samples"
         " each. They do not cover inputs of another kind or language, or a"
         " second training run: one adapter with one random seed was trained.",

@@ -11,7 +11,7 @@ from pairsmith.report.charts import Part
 from pairsmith.report.evidence import Distribution, Evidence, Reviews, Scorer
 from pairsmith.report.numbers import MISSING, count, counted, duration, money, rounded
 from schemas.records import Counts, Usage
-from train.outcome import TrainResult
+from train.results import TrainResult
 
 
 class StageWords(NamedTuple):

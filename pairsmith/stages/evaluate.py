@@ -22,8 +22,8 @@ from synth.endpoint import Endpoint
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from train.evaluation import Evaluation, Output
-    from train.outcome import TrainResult
+    from train.metrics import Evaluation, Output
+    from train.results import TrainResult
 
 EVALUATIONS = "evaluations"
 
@@ -45,13 +45,14 @@ def evaluate(
         trained = _latest_adapter(project, store)
         teacher = teachers.identified(project, say)
         say("starting the models")
-        from train.ladder import evaluate as measure
+        from train.evaluation import held_out_seeds, measured_once, plan_evaluation
 
         def open_teacher(asked: TeacherSettings) -> AbstractAsyncContextManager[Endpoint]:
             return teachers.opened(asked, say)
 
+        measurement = plan_evaluation(project, held_out_seeds(store, project.spec), trained, teacher)
         folder = project.folder / EVALUATIONS
-        measured = event_loop.run(measure(project, store, trained, teacher, open_teacher, folder, progress=progress))
+        measured = event_loop.run(measured_once(measurement, store, folder, open_teacher, progress))
         path = project.inside(Path(measured.path))
         store.write(measured.artifact.model_copy(update={"path": path}))
         counts, reasons = counted(measured)
@@ -66,7 +67,7 @@ def evaluate(
             made=measured.id,
             files=(path,),
             reused=measured.reused,
-            strict_pass=strict_pass(measured),
+            pass_rate=pass_rates(measured),
             systems=systems(measured),
             outcomes=outcomes(measured),
         )
@@ -74,94 +75,83 @@ def evaluate(
 
 
 def _latest_adapter(project: Project, store: Store) -> TrainResult:
-    from train.outcome import TrainResult
-    from train.sft import RESULT_NAME
+    from train.results import read_result
 
     adapters = store.artifacts("adapter")
     if not adapters:
         raise NoWork("there is no tuned model to evaluate.", fix="Run `pairsmith train` first.")
     folder = project.folder / adapters[-1].path
-    try:
-        result = TrainResult.model_validate_json((folder / RESULT_NAME).read_bytes())
-    except FileNotFoundError:
-        raise NoWork("the tuned model is gone.", where=str(folder), fix="Run `pairsmith train` again.") from None
-    return result.model_copy(update={"folder": str(folder)})
+    if result := read_result(folder):
+        return result
+    raise NoWork("the tuned model is gone.", where=str(folder), fix="Run `pairsmith train` again.")
 
 
-def counted(found: Evaluation) -> tuple[Counts, dict[str, int]]:
+def counted(evaluation: Evaluation) -> tuple[Counts, dict[str, int]]:
     """An answer passes, fails a check, could not be judged, or never came."""
-    passed = sum(output.passes for output in found.outputs)
-    failed = sum(not output.answered for output in found.outputs)
-    waiting = sum(output.answered and output.strict is None for output in found.outputs)
-    rejected = len(found.outputs) - passed - failed - waiting
+    outputs = evaluation.outputs
+    passed = sum(output.passes for output in outputs)
+    failed = sum(not output.answered for output in outputs)
+    waiting = sum(output.answered and output.all_pass is None for output in outputs)
+    rejected = len(outputs) - passed - failed - waiting
     reasons: dict[str, int] = {}
-    for output in found.outputs:
-        if output.answered and not output.passes and output.strict is not None:
-            word = _why_not(found, output)
+    for output in outputs:
+        if output.answered and not output.passes and output.all_pass is not None:
+            word = _why_not(evaluation, output)
             reasons[word] = reasons.get(word, 0) + 1
     if failed:
         reasons["unanswered"] = failed
     if waiting:
         reasons["not scored"] = waiting
-    counts = Counts(rows_in=len(found.outputs), accepted=passed, rejected=rejected, waiting=waiting, failed=failed)
+    counts = Counts(rows_in=len(outputs), accepted=passed, rejected=rejected, waiting=waiting, failed=failed)
     return counts, reasons
 
 
-def _why_not(found: Evaluation, output: Output) -> str:
+def _why_not(evaluation: Evaluation, output: Output) -> str:
     """The word for why an answer did not pass: that it was cut or none at all, else the first check that failed."""
-    from train.evaluation import NO_ANSWER
+    from train.metrics import NO_ANSWER
 
     if output.cut:
         return "cut"
-    if bad := output.reasons.get(NO_ANSWER):
-        return bad
-    return next(name for name in found.check_names if output.checks[name] is False)
+    if no_answer := output.reasons.get(NO_ANSWER):
+        return no_answer
+    return next(name for name in evaluation.check_names if output.checks[name] is False)
 
 
-def outcomes(found: Evaluation) -> dict[str, dict[str, str]]:
-    """system -> {"sampled": what may be said of tuned against it, "greedy": the same}."""
-    names = {rung.name: " = ".join(rung.names) for rung in found.rungs}
-    said: dict[str, dict[str, str]] = {}
-    for one in found.comparisons:
-        said.setdefault(names[one.b], {})[one.mode] = one.outcome
-    return said
+def outcomes(evaluation: Evaluation) -> dict[str, dict[str, str]]:
+    """system -> {"sampled": the outcome of tuned against it, "greedy": the same}."""
+    by_system: dict[str, dict[str, str]] = {}
+    for comparison in evaluation.comparisons:
+        by_system.setdefault(evaluation.system(comparison.b).label, {})[comparison.mode] = comparison.outcome
+    return by_system
 
 
-def strict_pass(found: Evaluation) -> dict[str, dict[str, float]]:
-    """rung -> its strict pass share, sampled, with its interval; merged rungs are joined with an equals sign."""
+def pass_rates(evaluation: Evaluation) -> dict[str, dict[str, float]]:
+    """system -> its pass rate, sampled, with its interval; merged systems are joined with an equals sign."""
+    return {name: rates["sampled"] for name, rates in systems(evaluation).items() if "sampled" in rates}
+
+
+def systems(evaluation: Evaluation) -> dict[str, dict[str, dict[str, float]]]:
+    """system -> decoding -> its pass rate with its interval; a decoding that was not measured is left out."""
     return {
-        " = ".join(rung.names): {
-            "share": round(rung.sampled.strict.estimate, 4),
-            "low": round(rung.sampled.strict.low, 4),
-            "high": round(rung.sampled.strict.high, 4),
+        system.label: {
+            mode: {"share": round(rate.estimate, 4), "low": round(rate.low, 4), "high": round(rate.high, 4)}
+            for mode, rate in (("sampled", system.sampled.pass_rate), ("greedy", system.greedy.pass_rate))
+            if rate
         }
-        for rung in found.rungs
-        if rung.sampled.strict
+        for system in evaluation.systems
     }
 
 
-def systems(found: Evaluation) -> dict[str, dict[str, dict[str, float]]]:
-    """system -> its strict pass share with its interval, under both decodings."""
-    told: dict[str, dict[str, dict[str, float]]] = {}
-    for rung in found.rungs:
-        results = {"strict_sampled": rung.sampled.strict, "strict_greedy": rung.greedy.strict}
-        told[" = ".join(rung.names)] = {
-            name: {"share": round(one.estimate, 4), "low": round(one.low, 4), "high": round(one.high, 4)}
-            for name, one in results.items()
-            if one
-        }
-    return told
-
-
 def summary(outcome: EvaluateOutcome) -> list[tuple[str, str]]:
-    """Nothing beside the counts; `ladder` shows the rest."""
+    """Nothing beside the counts; `tables` shows the rest."""
     return []
 
 
-def ladder(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:
-    """The ladder of an evaluation as tables, and the differences in words."""
-    from train.evaluation import Evaluation
-    from train.results_table import checks_table, contrast_lines, ladder_table
+def tables(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:
+    """The systems and checks of an evaluation as tables, and the differences in words."""
+    from train.metrics import Evaluation
+    from train.results_table import checks_table, comparison_lines, systems_table
 
-    found = Evaluation.model_validate_json((project.folder / outcome.files[0]).read_bytes())
-    return ["", ladder_table(found), "", checks_table(found), "", "\n".join(contrast_lines(found))]
+    evaluation = Evaluation.model_validate_json((project.folder / outcome.files[0]).read_bytes())
+    lines = "\n".join(comparison_lines(evaluation))
+    return ["", systems_table(evaluation), "", checks_table(evaluation), "", lines]

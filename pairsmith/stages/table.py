@@ -84,7 +84,7 @@ STAGES: tuple[Stage[Any], ...] = (
 
         Every answer goes through the ledger: an evaluation that was stopped goes on, one that is done sends nothing.
         """,
-        shown=evaluate.ladder,
+        shown=evaluate.tables,
     ),
     Stage[ExportOutcome](
         "export",

@@ -18,7 +18,7 @@ from schemas.records import Counts
 from schemas.store import Store
 
 if TYPE_CHECKING:
-    from train.outcome import TrainResult
+    from train.results import TrainResult
 
 ADAPTERS = "adapters"
 
@@ -41,11 +41,14 @@ def train(
         if not datasets:
             raise NoWork("there is no dataset to train on.", fix="Run `pairsmith curate` first.")
         say("loading the base model")
-        from train.train import train as tune
+        from train.base_model import find_base
+        from train.dataset import dataset_of
+        from train.sft import tune
 
-        dataset = datasets[-1]
-        out = project.folder / ADAPTERS
-        result = tune(project, project.folder / dataset.path, dataset.id, out, progress)
+        settings = project.spec.train
+        base = find_base(settings.base, project.folder, progress)
+        dataset = dataset_of(project.folder / datasets[-1].path)
+        result = tune(base, dataset, settings, project.folder / ADAPTERS, progress)
         path = project.inside(Path(result.folder))
         store.write(result.artifact.model_copy(update={"path": path}))
         record.outcome = _filled(record.outcome, result, path)
@@ -54,7 +57,7 @@ def train(
 
 def _filled(outcome: TrainOutcome, result: TrainResult, path: str) -> TrainOutcome:
     rows = result.train_rows + result.validation_rows
-    watched = [measured.loss for measured in result.validation]
+    losses = [validation.loss for validation in result.validation]
     return replace(
         outcome,
         counts=Counts(rows_in=rows, accepted=rows),
@@ -70,8 +73,8 @@ def _filled(outcome: TrainOutcome, result: TrainResult, path: str) -> TrainOutco
         train_seconds=result.seconds,
         first_loss=result.curve[0].loss,
         last_loss=result.curve[-1].loss,
-        validation_before=watched[0] if watched else None,
-        validation_after=watched[-1] if watched else None,
+        validation_before=losses[0] if losses else None,
+        validation_after=losses[-1] if losses else None,
     )
 
 

@@ -133,12 +133,8 @@ def test_a_digit_behind_a_letter_without_case_is_a_number(
     language: str, before: str, other: str, after: str, number: int
 ) -> None:
     """In Chinese, Thai, Arabic and their like a word stands right before the digits and is no part of them."""
-    assert (
-        lost_content(pair(f"{before}{number}{after}", f"{other} {number}"), language).reason.code != "lost_number"
-    )
-    assert (
-        lost_content(pair(f"{other}{number}", f"{before}{number}{after}"), language).reason.code != "lost_number"
-    )
+    assert lost_content(pair(f"{before}{number}{after}", f"{other} {number}"), language).reason.code != "lost_number"
+    assert lost_content(pair(f"{other}{number}", f"{before}{number}{after}"), language).reason.code != "lost_number"
     gone = lost_content(pair(f"{before}{number}1{after}", f"{before}{number}{after}"), language)
     assert gone.reason.startswith("lost_number ")
 

@@ -37,19 +37,19 @@ from schemas.spec_file import load
 from schemas.store import Store
 from synth.embedded.weights import Weights
 from train.checks import checks_for
-from train.evaluation import (
+from train.metrics import (
     MODES,
     AdapterCheck,
     Evaluation,
     Example,
     Mode,
     Output,
-    Rung,
+    SystemResult,
     against_the_rest,
     pick_examples,
     summarise,
 )
-from train.outcome import Step, TrainResult, Validation
+from train.results import Step, TrainResult, Validation
 
 SPEC = """
 [task]
@@ -260,30 +260,31 @@ def trained(project: Project, store: Store, curation: CurateResult) -> TrainResu
 
 
 def evaluated(project: Project, store: Store, adapter: TrainResult, *, merged: bool = True) -> Evaluation:
-    """Invented answers, judged and summarised as the ladder does it; `merged` makes few-shot and teacher one rung."""
+    """Invented answers, judged and summarised as in an evaluation; `merged` makes few-shot and teacher one system."""
     spec, checks = project.spec, checks_for(project.spec, project.folder)
     seeds = [seed for seed in store.seeds() if split_of(seed.id, spec.split) == "test"]
-    rungs = (
+    systems = (
         [("base",), ("few-shot", "teacher"), ("tuned",)]
         if merged
         else [("base",), ("few-shot",), ("teacher",), ("tuned",)]
     )
     quality = {"base": 0.12, "few-shot": 0.5, "teacher": 0.6, "tuned": 0.95}
 
-    def answer(rung: str, mode: Mode, seed: Seed, sample: int) -> Output:
-        rng = random.Random(f"{rung} {mode} {seed.id} {sample}")
+    def answer(system: str, mode: Mode, seed: Seed, sample: int) -> Output:
+        rng = random.Random(f"{system} {mode} {seed.id} {sample}")
         subject = seed.text or ""
-        text = texts(subject, rng) if rng.random() < quality[rung] else f"Sure! Here is a prompt about {subject}"
+        text = texts(subject, rng) if rng.random() < quality[system] else f"Sure! Here is a prompt about {subject}"
         checked = checks(subject, text)
         return Output(
-            rung=rung, mode=mode, seed_id=seed.id, sample=sample, answered=True, text=text, finish="stop",
+            system=system, mode=mode, seed_id=seed.id, sample=sample, answered=True, text=text, finish="stop",
             words=len(text.split()), seconds=0.3 + rng.random(), checks=dict(checked.passed),
-            reasons=dict(checked.reasons), strict=checked.strict, key=content_id("key", [rung, mode, seed.id, sample]),
+            reasons=dict(checked.reasons), all_pass=checked.all_pass,
+            key=content_id("key", [system, mode, seed.id, sample]),
         )  # fmt: skip
 
     outputs = {
         (names[0], mode): [answer(names[0], mode, s, i) for s in seeds for i in range(3 if mode == "sampled" else 1)]
-        for names in rungs
+        for names in systems
         for mode in MODES
     }
 
@@ -292,22 +293,22 @@ def evaluated(project: Project, store: Store, adapter: TrainResult, *, merged: b
         usage = Usage(completion_tokens=sum(2 * output.words for output in said))
         return summarise(said, usage, checks.names)
 
-    compared = against_the_rest([{mode: outputs[names[0], mode] for mode in MODES} for names in rungs])
+    compared = against_the_rest([{mode: outputs[names[0], mode] for mode in MODES} for names in systems])
     path = project.folder / "evaluations" / "one.json"
     evaluation = Evaluation(
-        id=content_id("evaluation", len(rungs)), adapter_id=adapter.adapter_id, test_set=content_id("test_set", 1),
+        id=content_id("evaluation", len(systems)), adapter_id=adapter.adapter_id, test_set=content_id("test_set", 1),
         checks_fingerprint=checks.fingerprint, check_names=checks.names, seeds=len(seeds), samples=3,
         sampling=Sampling(temperature=0.7, top_p=0.95, max_tokens=80), greedy=Sampling(temperature=0, max_tokens=80),
         concurrency=20,
-        rungs=tuple(
-            Rung(
-                name=rung[0], names=rung, model="tuned" if rung == ("tuned",) else "smollm2-135m-instruct",
-                revision=None, system=spec.task.style, exemplars=0 if rung[0] in ("base", "tuned") else 1,
-                decoding="generation" if rung == ("teacher",) else "evaluation",
-                sampling=Sampling(temperature=0.9, top_k=50) if rung == ("teacher",) else None,
-                sampled=summary(rung[0], "sampled"), greedy=summary(rung[0], "greedy"),
+        systems=tuple(
+            SystemResult(
+                name=names[0], names=names, model="tuned" if names == ("tuned",) else "smollm2-135m-instruct",
+                revision=None, system_prompt=spec.task.style, exemplars=0 if names[0] in ("base", "tuned") else 1,
+                decoding="generation" if names == ("teacher",) else "evaluation",
+                sampling=Sampling(temperature=0.9, top_k=50) if names == ("teacher",) else None,
+                sampled=summary(names[0], "sampled"), greedy=summary(names[0], "greedy"),
             )
-            for rung in rungs
+            for names in systems
         ),
         comparisons=compared,
         adapter_check=AdapterCheck(text="x", base=-121.25, tuned=-44.5, base_again=-121.25, tokens=38),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pairsmith.outcome import EvaluateOutcome
 from pairsmith.stages.evaluate import counted, outcomes
+from schemas.records import Receipt
 from tests.pairsmith import report_project as made
 
 
@@ -12,13 +14,13 @@ def test_a_cut_answer_is_a_rejected_row_with_its_reason(tmp_path: Path) -> None:
     """It passes every check and is still no pass: the row counts as rejected because it was cut."""
     project, store = made.whole(tmp_path)
     with store:
-        found = made.evaluated(project, store, made.TrainResult.model_validate_json(_training(tmp_path)))
-    before, reasons = counted(found)
+        evaluation = made.evaluated(project, store, made.TrainResult.model_validate_json(_training(tmp_path)))
+    before, reasons = counted(evaluation)
     assert "cut" not in reasons
-    passing = [output for output in found.outputs if output.passes]
+    passing = [output for output in evaluation.outputs if output.passes]
     cut = {output.key: output.model_copy(update={"finish": "length"}) for output in passing[:7]}
     counts, reasons = counted(
-        found.model_copy(update={"outputs": tuple(cut.get(output.key, output) for output in found.outputs)})
+        evaluation.model_copy(update={"outputs": tuple(cut.get(output.key, output) for output in evaluation.outputs)})
     )
     assert reasons["cut"] == 7
     assert counts.accepted == before.accepted - 7
@@ -29,11 +31,21 @@ def test_outcomes_stand_in_the_receipt(tmp_path: Path) -> None:
     """One word for each system and decoding, and never "better" from the twelve inputs of this project."""
     project, store = made.whole(tmp_path, merged=False)
     with store:
-        found = made.evaluated(project, store, made.TrainResult.model_validate_json(_training(tmp_path)), merged=False)
-    said = outcomes(found)
-    assert list(said) == ["base", "few-shot", "teacher"]
-    assert {tuple(modes) for modes in said.values()} == {("sampled", "greedy")}
-    assert {word for modes in said.values() for word in modes.values()} == {"not enough evidence"}
+        evaluation = made.evaluated(
+            project, store, made.TrainResult.model_validate_json(_training(tmp_path)), merged=False
+        )
+    by_system = outcomes(evaluation)
+    assert list(by_system) == ["base", "few-shot", "teacher"]
+    assert {tuple(modes) for modes in by_system.values()} == {("sampled", "greedy")}
+    assert {word for modes in by_system.values() for word in modes.values()} == {"not enough evidence"}
+
+
+def test_a_receipt_of_the_version_before_tells_its_pass_rates() -> None:
+    """There they are called strict_pass, and there are no outcomes."""
+    old = Path(__file__).parents[1] / "projects" / "v0_1" / "receipts" / "0005-evaluate.json"
+    outcome = EvaluateOutcome.of(Receipt.model_validate_json(old.read_bytes()))
+    assert outcome.pass_rate["teacher"] == {"share": 1.0, "low": 0.1581, "high": 1.0}
+    assert "strict_pass" not in outcome.facts
 
 
 def _training(folder: Path) -> str:

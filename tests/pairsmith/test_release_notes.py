@@ -121,6 +121,6 @@ def test_the_evaluation_judges_by_what_a_person_wrote_down() -> None:
     assert checks.names[-2:] == ("check:right_label", "check:names_the_thing")
     line = "delete the penguin mascot (#97)"
     right = checks(line, "Removed: the penguin mascot. Write to us if you miss it. (#97)")
-    assert right.strict is True
+    assert right.all_pass is True
     assert checks(line, "New: the penguin mascot. Try it today. (#97)").passed["check:right_label"] is False
     assert checks("fix a thing nobody knows #1", GOOD).passed["check:right_label"] is None

@@ -18,7 +18,7 @@ from pairsmith.report import write_report
 from pairsmith.report.gather import gather
 from pairsmith.report.numbers import count, percent, points
 from pairsmith.report.page import render
-from pairsmith.report.proof import which_way
+from pairsmith.report.proof import limits, which_way
 from pairsmith.report.sentences import conservation
 from schemas.errors import PairsmithError, TeacherError
 from schemas.project import Project
@@ -26,9 +26,9 @@ from schemas.records import Artifact, Counts
 from schemas.reviews import Review
 from schemas.store import Store
 from tests.pairsmith import report_project as made
-from train.evaluation import MODES
 from train.intervals import Interval
-from train.results_table import contrast_lines
+from train.metrics import MODES
+from train.results_table import comparison_lines
 
 
 @pytest.fixture
@@ -135,28 +135,28 @@ def test_the_headline_is_the_evaluation_in_one_sentence(project: Project, done: 
         gap = evaluation.comparison("tuned", "base", mode)
         assert gap
         assert gap.difference
-        shares = [getattr(evaluation.rung(name), mode).strict for name in ("tuned", "base")]
+        shares = [getattr(evaluation.system(name), mode).pass_rate for name in ("tuned", "base")]
         for number in (*(percent(share.estimate) for share in shares), f"{points(gap.difference)} {mode}"):
             assert number in head[1]
 
 
-def test_the_ladder_has_every_rung_check_and_decoding(project: Project, done: Store) -> None:
-    """Merged rungs stand under both names, each check has a row with every rung, greedy stands beside sampled."""
+def test_the_page_has_every_system_check_and_decoding(project: Project, done: Store) -> None:
+    """Merged systems stand under both names, each check has a row with every system, greedy stands beside sampled."""
     evidence = gather(project, done)
     evaluation = evidence.evaluation
     assert evaluation is not None
     page = _Page(render(evidence))
     assert ["check", "base", "few-shot = teacher", "tuned"] in page.table_rows
     for name in evaluation.check_names:
-        shares = [percent(rung.sampled.checks[name]) for rung in evaluation.rungs]
+        shares = [percent(system.sampled.checks[name]) for system in evaluation.systems]
         shown = name.removeprefix("check:") + (" †" if name.startswith("check:") else "")
         assert [shown, *shares] in page.table_rows
     greedy = [row for row in page.table_rows if row and row[0] == "greedy"]
-    assert len(greedy) == len(evaluation.rungs)
+    assert len(greedy) == len(evaluation.systems)
 
 
 def test_the_shown_answers_are_the_drawn_ones_bad_ones_too(project: Project, done: Store) -> None:
-    """The page shows the first sampled answer of every rung for every drawn input, and names the seed of the draw."""
+    """The page shows the first sampled answer of every system for every drawn input, and names the seed of the draw."""
     evidence = gather(project, done)
     evaluation = evidence.evaluation
     assert evaluation is not None
@@ -164,8 +164,8 @@ def test_the_shown_answers_are_the_drawn_ones_bad_ones_too(project: Project, don
     assert f"drawn at random with seed {evaluation.side_by_side_seed}" in page.text
     drawn = {example.seed_id for example in evaluation.side_by_side}
     shown = [o for o in evaluation.outputs if o.seed_id in drawn and o.mode == "sampled" and o.sample == 0]
-    assert len(shown) == len(drawn) * len(evaluation.rungs)
-    assert {output.strict for output in shown} == {True, False}
+    assert len(shown) == len(drawn) * len(evaluation.systems)
+    assert {output.all_pass for output in shown} == {True, False}
     for output in shown:
         assert output.text in page.text
 
@@ -190,7 +190,7 @@ def test_a_difference_is_said_whichever_way_it_falls(
     interval = Interval(estimate=(low + high) / 2, low=low, high=high, level=0.95, seeds=seeds)
     comparison = evaluation.comparisons[0].model_copy(update={"difference": interval, "p_value": p, "p_holm": p})
     assert said in which_way(evaluation, comparison)
-    line = contrast_lines(evaluation.model_copy(update={"comparisons": (comparison,)}))[0]
+    line = comparison_lines(evaluation.model_copy(update={"comparisons": (comparison,)}))[0]
     words = {"more often": "better", "less often": "worse", "do not tell": "told apart"}
     assert words.get(said, said) in line
     if said == "not enough evidence":
@@ -208,13 +208,13 @@ def test_what_was_not_measured_is_not_called_alike(project: Project, done: Store
     page = render(replace(evidence, evaluation=unmeasured))
     assert "was not measured" in page
     assert "do not tell" not in page
-    base = evaluation.rungs[0]
-    nothing = {mode: getattr(base, mode).model_copy(update={"strict": None}) for mode in MODES}
-    rungs = (base.model_copy(update=nothing), *evaluation.rungs[1:])
-    page = render(replace(evidence, evaluation=unmeasured.model_copy(update={"rungs": rungs})))
+    base = evaluation.systems[0]
+    nothing = {mode: getattr(base, mode).model_copy(update={"pass_rate": None}) for mode in MODES}
+    systems = (base.model_copy(update=nothing), *evaluation.systems[1:])
+    page = render(replace(evidence, evaluation=unmeasured.model_copy(update={"systems": systems})))
     assert "its base was not measured" in page
     assert "no evaluation yet" not in page
-    assert all(line.endswith("not measured") for line in contrast_lines(unmeasured)[: len(none)])
+    assert all(line.endswith("not measured") for line in comparison_lines(unmeasured)[: len(none)])
 
 
 def test_a_difference_in_decoding_is_said(project: Project, done: Store) -> None:
@@ -231,7 +231,7 @@ def test_a_difference_in_decoding_is_said(project: Project, done: Store) -> None
     assert "They are not decoded alike" in page
     assert "top_k 50 (as in generation)" in page
     assert "because it learned" not in page
-    assert any("decodings differ" in line for line in contrast_lines(apart))
+    assert any("decodings differ" in line for line in comparison_lines(apart))
 
 
 def test_an_evaluation_of_the_version_before_is_shown(project: Project, done: Store) -> None:
@@ -240,12 +240,17 @@ def test_an_evaluation_of_the_version_before_is_shown(project: Project, done: St
     now = gather(project, done).evaluation
     assert now is not None
     old = json.loads(path.read_bytes())
-    old["resamples"] = 500
+    old["resamples"], old["checks_scope"] = 500, old.pop("checks_fingerprint")
+    old["rungs"] = old.pop("systems")
+    for output in old["outputs"]:
+        output["rung"], output["strict"] = output.pop("system"), output.pop("all_pass")
     for rung in old["rungs"]:
+        rung["system"] = rung.pop("system_prompt")
         for key in ("decoding", "sampling", "greedy_sampling"):
             del rung[key]
         for mode in MODES:
-            rung[mode]["strict"] |= {"method": "bootstrap", "low": rung[mode]["strict"]["estimate"]}
+            rate = rung[mode].pop("pass_rate")
+            rung[mode]["strict"] = rate | {"method": "bootstrap", "low": rate["estimate"]}
     for one in old["comparisons"]:
         del one["p_value"], one["p_holm"]
         one["difference"] |= {"method": "bootstrap", "low": 0.9}
@@ -256,7 +261,7 @@ def test_an_evaluation_of_the_version_before_is_shown(project: Project, done: St
     assert shown is not None
     assert first["key"] == shown.outputs[-1].key
     assert shown.comparisons == now.comparisons
-    assert shown.rungs[-1].sampled.strict == now.rungs[-1].sampled.strict
+    assert shown.systems[-1].sampled.pass_rate == now.systems[-1].sampled.pass_rate
     assert "systems on held-out inputs" in render(gather(project, done))
 
 
@@ -299,7 +304,7 @@ def test_a_stage_that_has_not_run_says_so(project: Project, store: Store, ran: i
         made.trained(project, store, curation)
     page = render(gather(project, store))
     assert re.findall(r'<section id="(\w+)"', page) == [
-        *("rows", "set", "training", "ladder", "answers", "cost", "limits", "provenance")
+        *("rows", "set", "training", "systems", "answers", "cost", "limits", "provenance")
     ]
     absent = {
         command: f"<code>pairsmith {command}</code> does it" in page
@@ -386,3 +391,15 @@ def test_the_report_is_written_where_it_was_asked(project: Project, done: Store,
 
 def _flat(text: str) -> str:
     return " ".join(text.split())
+
+
+def test_without_an_independent_check_the_report_says_so(project: Project, done: Store) -> None:
+    """Where only the gates judged, page and table say that no independent check was used."""
+    evaluation = gather(project, done).evaluation
+    assert evaluation is not None
+    assert not any("independent" in sentence for sentence in limits(evaluation))
+    assert not any("independent" in line for line in comparison_lines(evaluation))
+    gates = tuple(name for name in evaluation.check_names if not name.startswith("check:"))
+    alone = evaluation.model_copy(update={"check_names": gates})
+    assert limits(alone)[0].startswith("No independent check was used: the only")
+    assert "no independent check was used" in comparison_lines(alone)[-1]

@@ -534,12 +534,12 @@ def test_extra_may_not_replace_the_question(tmp_path, key):
 CHECKS = "checks = [\n" + FULL.partition("checks = [\n")[2].partition("]\n")[0] + "]\n"
 
 
-def test_two_checks_may_be_patterns_or_functions(tmp_path):
-    """At least two checks that no gate uses are asked for, of either kind; a function that is a gate is refused."""
+def test_checks_may_be_patterns_or_functions_or_none(tmp_path):
+    """Checks that no gate uses are optional, and of either kind; a function that is a gate is refused."""
     assert CHECKS in FULL
     spec = load(wrote(tmp_path, FULL.replace(CHECKS, 'user = ["own:a", "own:b"]\n'))).spec
     assert spec.evaluate.check_names == ("a", "b")
-    assert "fewer than two checks" in refusal(tmp_path, FULL.replace(CHECKS, 'user = ["own:a"]\n')).what
+    assert load(wrote(tmp_path, FULL.replace(CHECKS, ""))).spec.evaluate.check_names == ()
     assert "one name" in refusal(tmp_path, FULL.replace(CHECKS, 'user = ["own:a", "other:a"]\n')).what
     both = ["evaluate.user=['own:a']", "curate.gates.user=['own:a']"]
     with pytest.raises(SpecError, match="also a gate"):

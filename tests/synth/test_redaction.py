@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from schemas.records import Message, Sampling
+from synth.endpoint import Endpoint
 from synth.redaction import without_key, without_user_info
 
 LONG = "sk-very-secret-0123456789"
@@ -39,3 +43,24 @@ def test_a_key_is_taken_out_of_an_error(text: str, key: str, shown: str) -> None
 def test_user_and_password_are_taken_out_of_urls(text: str, shown: str) -> None:
     """Libraries put the whole URL of a proxy into their messages."""
     assert without_user_info(text) == shown
+
+
+@pytest.mark.parametrize("line", [b"HTTP/1.1 Bearer %s OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nbad header %s\r\n\r\n"])
+def test_a_malformed_response_that_repeats_the_key_does_not_spread_it(line: bytes) -> None:
+    """What the HTTP library quotes of a broken response is shown without the key, too."""
+    key = "sk-very-secret-0123456789"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(line % key.encode())
+        writer.close()
+
+    async def asked() -> str:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with server, Endpoint(url, "m", key=key, retries=0) as endpoint:
+            with pytest.raises(Exception, match=r".") as caught:
+                await endpoint.ask((Message(role="user", content="a dog"),), Sampling())
+        return str(caught.value)
+
+    assert key not in asyncio.run(asked())

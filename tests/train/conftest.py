@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.train import tiny
-from train.student import Student, load_tokenizer
+from train.base_model import Base, load_tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -22,14 +22,14 @@ def smollm2_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_student(smollm2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Student:
-    return tiny.make_student(tmp_path_factory.mktemp("tiny") / "tiny-llama", smollm2_folder)
+def tiny_base(smollm2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    return tiny.make_base(tmp_path_factory.mktemp("tiny") / "tiny-llama", smollm2_folder)
 
 
 @pytest.fixture(scope="session")
-def tokenizer(tiny_student: Student) -> Any:
+def tokenizer(tiny_base: Base) -> Any:
     """SmolLM2's own tokenizer and chat template."""
-    return load_tokenizer(tiny_student)
+    return load_tokenizer(tiny_base)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""The strict pass: gates and the checks no gate uses, each apart; a crash is never a pass."""
+"""Checks: gates and checks that no gate uses, each by itself; a crash is never a pass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from schemas.errors import SpecError
 from schemas.spec import Spec
 from tests.train.evaluated import spec
-from train.checks import Checked, checks_for
+from train.checks import Checked, checks_for, checks_of
 
 GOOD = "a fox in the snow, warm light, wide photograph --ar 3:2"
 
@@ -21,8 +21,8 @@ def test_each_check_is_told_apart(tmp_path: Path) -> None:
     checked = checks("a fox", "a fox in the snow, wide photograph --ar 3:2")
     assert checked.passed == {"must:flag": True, "check:light": False, "check:medium": True}
     assert checked.reasons == {"check:light": "missing:light nothing matches the pattern"}
-    assert checked.strict is False
-    assert checks("a fox", GOOD).strict is True
+    assert checked.all_pass is False
+    assert checks("a fox", GOOD).all_pass is True
 
 
 def test_an_empty_output_fails_every_check(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_an_empty_output_fails_every_check(tmp_path: Path) -> None:
     checks = checks_for(spec(), tmp_path)
     checked = checks("a fox", " \n")
     assert set(checked.passed.values()) == {False}
-    assert checked.strict is False
+    assert checked.all_pass is False
 
 
 def test_a_gate_that_crashes_is_not_scored(tmp_path: Path) -> None:
@@ -40,21 +40,44 @@ def test_a_gate_that_crashes_is_not_scored(tmp_path: Path) -> None:
     checked = checks("a fox", GOOD)
     assert checked.passed["user:own_rules_that_crash:gate"] is None
     assert "boom" in checked.reasons["user:own_rules_that_crash:gate"]
-    assert checked.strict is None
-    assert checks("a fox", "no flag").strict is False
+    assert checked.all_pass is None
+    assert checks("a fox", "no flag").all_pass is False
 
 
-def test_strict_needs_every_check() -> None:
+def test_a_pass_needs_every_check() -> None:
     """True only if all are True; one False decides; None never passes."""
-    assert Checked({"a": True, "b": True}, {}).strict is True
-    assert Checked({"a": None, "b": True}, {}).strict is None
-    assert Checked({"a": None, "b": False}, {}).strict is False
+    assert Checked({"a": True, "b": True}, {}).all_pass is True
+    assert Checked({"a": None, "b": True}, {}).all_pass is None
+    assert Checked({"a": None, "b": False}, {}).all_pass is False
 
 
 def test_the_scope_follows_the_settings(tmp_path: Path) -> None:
     """Another pattern is another set of checks."""
     assert checks_for(spec(), tmp_path).fingerprint == checks_for(spec(), tmp_path).fingerprint
     assert checks_for(spec(), tmp_path).fingerprint != checks_for(spec(flag="--ar 1:1"), tmp_path).fingerprint
+
+
+def test_the_fingerprint_is_the_one_that_was_always_made(tmp_path: Path) -> None:
+    """Golden: an evaluation that is there is found again, so its recipe never changes."""
+    assert checks_for(spec(), tmp_path).fingerprint == "e70aa5236eb478c4bd776be7bfbb89db"
+
+
+def test_a_check_may_be_a_pattern_or_a_function_of_both_texts() -> None:
+    """From Python: True, False or None from the function's answer, a crash is not scored, and each has a name."""
+
+    def keeps_the_subject(input: str, output: str) -> bool | None:
+        return None if not input else input in output
+
+    def broken(input: str, output: str) -> bool:
+        raise ValueError(input)
+
+    checks = checks_of([r"--ar \d+:\d+$", keeps_the_subject])
+    assert checks.names == ("check:pattern_1", "check:keeps_the_subject")
+    assert checks("a fox", GOOD).all_pass is True
+    assert checks("a hare", GOOD).passed["check:keeps_the_subject"] is False
+    assert checks("", GOOD).all_pass is None
+    assert checks_of([broken])("a fox", GOOD).passed == {"check:broken": None}
+    assert checks.fingerprint != checks_of([r"--ar \d+:\d+$"]).fingerprint
 
 
 def with_own(*names: str, **more: object) -> Spec:
@@ -79,7 +102,7 @@ def test_a_check_of_the_users_own_sees_input_and_output(tmp_path: Path) -> None:
     assert checks.names == ("must:flag", "check:kept", "check:unsure")
     good, bad = checks("a fox", GOOD), checks("a hare", GOOD)
     assert list(good.passed.values()) == [True, True, None]
-    assert good.strict is None
+    assert good.all_pass is None
     assert bad.passed["check:kept"] is False
     assert bad.reasons["check:kept"] == "lost: a hare is gone"
     assert "KeyError" in bad.reasons["check:unsure"]

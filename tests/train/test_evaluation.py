@@ -1,155 +1,220 @@
-"""What is concluded from outputs: shares, differences, examples chosen blindly, and tables that show all of it."""
+"""The evaluation with real servers: held-out seeds only, an adapter that is really on, nothing asked twice."""
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schemas.records import Usage
-from train.evaluation import (
-    Comparison,
-    Example,
-    Mode,
-    Output,
-    adjusted,
-    against_the_rest,
-    compare,
-    pick_examples,
-    summarise,
-)
+import prompts
+from schemas.errors import NoWork, PairsmithError
+from schemas.project import Project
+from schemas.records import Seed
+from schemas.spec import TeacherSettings
+from schemas.store import Store
+from synth.endpoint import Endpoint
+from synth.generators import forward
+from synth.ledger import Ledger
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
+from tests.train import tiny
+from tests.train.evaluated import held_out, project, with_seeds
+from train.base_model import Base
+from train.checks import checks_for
+from train.dataset import Dataset
+from train.evaluation import held_out_seeds, measured_once, plan_evaluation
+from train.metrics import Evaluation
+from train.results import TrainResult
+from train.results_table import checks_table, comparison_lines, systems_table
+from train.sft import tune
+from train.systems import EvaluationPlan, LocalModel, Model, Models, systems_of
 
 
-def output(
-    rung: str,
-    seed_id: str,
-    sample: int,
-    strict: bool | None,
-    *,
-    text: str = "a b",
-    answered: bool = True,
-    finish: str = "stop",
-    mode: Mode = "sampled",
-) -> Output:
-    return Output(
-        rung=rung,
-        mode=mode,
-        seed_id=seed_id,
-        sample=sample,
-        answered=answered,
-        text=text if answered else "",
-        finish=finish,
-        words=len(text.split()),
-        seconds=1.0,
-        checks={"a": strict, "b": True} if answered else {},
-        strict=strict if answered else None,
-        key=f"{rung}-{seed_id}-{sample}",
-    )
+@pytest.fixture(scope="module")
+def trained(tiny_base: Base, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    out = tmp_path_factory.mktemp("adapters")
+    return tune(tiny_base, Dataset("dataset-1", tiny.rows(12)), tiny.settings(), out)
 
 
-def test_not_scored_and_empty_are_counted_and_never_pass() -> None:
-    """They stay in the denominator, so a crash can only make a rung look worse; what never came is left out."""
-    outputs = [
-        output("tuned", "s1", 0, True),
-        output("tuned", "s1", 1, None),
-        output("tuned", "s2", 0, False, text=""),
-        output("tuned", "s2", 1, None, answered=False),
-    ]
-    found = summarise(outputs, Usage(completion_tokens=9), ("a", "b"))
-    assert (found.asked, found.answered, found.passed, found.not_scored, found.empty) == (4, 3, 1, 1, 1)
-    assert found.strict is not None
-    assert found.strict.estimate == 1 / 3
-    assert found.checks == {"a": 1 / 3, "b": 1.0}
-    assert found.usage.completion_tokens == 9
+@asynccontextmanager
+async def open_teacher(teacher: TeacherSettings) -> AsyncIterator[Endpoint]:
+    async with Endpoint(teacher.url, teacher.model, retries=0) as endpoint:
+        yield endpoint
 
 
-def test_a_rung_without_answers_has_no_share() -> None:
-    """Nothing is reported as zero that was never measured."""
-    found = summarise([output("teacher", "s1", 0, None, answered=False)], Usage(), ("a",))
-    assert found.strict is None
-    assert found.words is None
-    assert found.checks == {}
+def measure(project: Project, trained: TrainResult, teacher: TeacherSettings, **more: Any) -> Evaluation:
+    with Store.open(Store.url_for(project)) as store:
+        if not store.seeds():
+            with_seeds(store)
+        plan = plan_evaluation(project, held_out_seeds(store, project.spec), trained, teacher)
+        return asyncio.run(measured_once(plan, store, project.folder / "evaluations", open_teacher, **more))
 
 
-def test_a_comparison_uses_only_seeds_that_both_answered() -> None:
-    """A seed that one side never answered says nothing about the difference."""
-    tuned = [output("tuned", "s1", 0, True), output("tuned", "s2", 0, True)]
-    base = [output("base", "s1", 0, False), output("base", "s2", 0, None, answered=False)]
-    found = compare(tuned, base)
-    assert found.difference is not None
-    assert (found.a, found.b, found.difference.seeds, found.difference.estimate) == ("tuned", "base", 1, 1.0)
-    assert compare(tuned[1:], base[1:]).outcome == "not measured"
+def answers(ask: Ask) -> Reply:
+    """Good answers in a code fence, but for the first request: cut, though their text passes every check."""
+    good = "a fox, warm light, photograph --ar 3:2"
+    if ask.number == 1:
+        return says(*[good] * ask.n, finish="length")
+    return says(*[f"```\n{good}\n```"] * ask.n)
 
 
-@pytest.mark.parametrize("finish", ["length", "max_tokens", "MAX_TOKENS", "model_length"])
-def test_a_cut_answer_never_passes(finish: str) -> None:
-    """Whatever its checks say and whatever the server calls it, also in a file that was written before this rule."""
-    outputs = [output("tuned", "s1", 0, True, finish=finish), output("tuned", "s2", 0, True)]
-    found = summarise(outputs, Usage(), ("a",))
-    assert (found.answered, found.passed, found.truncated) == (2, 1, 1)
-    assert found.strict is not None
-    assert found.strict.estimate == 0.5
+def test_an_evaluation_is_made_once(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
+    """Four systems on the held-out seeds, the adapter on for one of them, all numbers in one file; a second run asks
+    nothing, and neither does one that has lost the file but not the ledger."""
+    made = project(tmp_path, train={"base": str(tiny_base.folder)})
+    reports: list[dict[str, Any]] = []
+    with LoopbackTeacher(answers) as loopback:
+        teacher = TeacherSettings(url=loopback.url, model="loopback", attempts=3)
+        first = measure(made, trained, teacher, progress=lambda stage, numbers: reports.append(numbers))
+        asked = len(loopback.asked)
+        again = measure(made, trained, teacher)
+        Path(first.path).unlink()
+        replayed = measure(made, trained, teacher)
+        # Sampled and greedy for four seeds, and the cut ones once more, as generation does.
+        assert len(loopback.asked) == asked == 4 * 2 + 1
+    with Store.open(Store.url_for(made), write=False) as store:
+        assert {output.seed_id for output in first.outputs} <= held_out(store, made.spec)
+    assert [system.names for system in first.systems] == [("base",), ("few-shot",), ("teacher",), ("tuned",)]
+    assert first.seeds == 4
+    assert len(first.outputs) == 4 * 4 * 3
+    assert reports[-1]["done"] == reports[-1]["total"] == len(first.outputs)
+    check = first.adapter_check
+    assert abs(check.tuned - check.base) > 0.02 * check.tokens
+    assert check.base_again == pytest.approx(check.base, abs=0.01 * check.tokens)
+    sampled = first.system("teacher").sampled
+    assert (sampled.answered, sampled.passed, sampled.truncated) == (8, 8, 0)
+    # Six tokens cut nearly every answer of the tiny model: whether it was measured at all follows from its answers.
+    gap = first.comparison("tuned", "teacher")
+    assert gap is not None
+    whole = any(output.whole for output in first.outputs if (output.system, output.mode) == ("tuned", "sampled"))
+    assert gap.outcome == ("not enough evidence" if whole else "not measured")
+    assert not any(output.passes and output.cut for output in first.outputs)
+    assert {(one.a, one.mode) for one in first.comparisons} == {("tuned", "sampled"), ("tuned", "greedy")}
+    assert [system.decoding for system in first.systems] == ["evaluation", "evaluation", "generation", "evaluation"]
+    assert first.system("teacher").sampling == made.spec.generate.forward.sampling
+    assert again.reused
+    assert again.calls_sent == 0
+    assert again.outputs == first.outputs
+    assert replayed.calls_sent == 0
+    assert replayed.calls_reused == len(first.outputs)
+    assert [output.text for output in replayed.outputs] == [output.text for output in first.outputs]
+    assert first.artifact.parents == (trained.adapter_id,)
+    _shown(first)
 
 
-@pytest.mark.parametrize("how", [{"finish": "length"}, {"text": " "}, {"answered": False}])
-def test_a_system_without_a_whole_answer_is_not_measured(how: dict[str, Any]) -> None:
-    """All cut, all empty or none at all: nothing is known of it, so it is neither at zero nor the same as another."""
-    nothing = [output("base", f"s{i}", 0, False, **how) for i in range(30)]
-    good = [output("tuned", f"s{i}", 0, True) for i in range(30)]
-    assert summarise(nothing, Usage(), ("a",)).strict is None
-    for found in (compare(good, nothing), compare(nothing, good)):
-        assert (found.outcome, found.difference, found.p_value) == ("not measured", None, None)
+def test_what_generation_bought_is_not_bought_again(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
+    """The teacher's samples of a test input are the candidates that generation made of it, cut ones as not passed;
+    only samples beyond those and the greedy answers are sent for."""
+    plain = project(tmp_path, train={"base": str(tiny_base.folder)}, generate={"forward": {"n": 2}})
+    evaluate_three = plain.spec.evaluate.model_copy(update={"samples": 3})
+    made = Project(plain.folder, plain.spec.model_copy(update={"evaluate": evaluate_three}))
+    good = "a fox, warm light, photograph --ar 3:2"
+
+    def reply(ask: Ask) -> Reply:
+        return says(*[good] * ask.n, finish="length" if ask.n == 2 and ask.number % 2 else "stop")
+
+    with LoopbackTeacher(reply) as loopback:
+        teacher = TeacherSettings(url=loopback.url, model="loopback", attempts=1)
+        with Store.open(Store.url_for(made)) as store:
+            with_seeds(store)
+            asyncio.run(_generated(made, store, teacher))
+        asked = len(loopback.asked)
+        found = measure(made, trained, teacher)
+        # The third sample and the greedy answer of each of the four inputs.
+        assert len(loopback.asked) - asked == 8
+        sampled = [output for output in found.outputs if (output.system, output.mode) == ("teacher", "sampled")]
+        assert len(sampled) == 4 * 3
+        cut = [output for output in sampled if output.cut]
+        assert all(output.all_pass is False and output.reasons["answer"] == "cut" for output in cut)
+        assert found.system("teacher").sampled.passed == len(sampled) - len(cut)
+        assert cut
 
 
-@pytest.mark.parametrize("seeds", [1, 2, 5, 12, 19])
-def test_few_inputs_prove_nothing(seeds: int) -> None:
-    """Even if every input leans one way it is not enough evidence, and the number that is lacking is said."""
-    tuned = [output("tuned", f"s{i}", n, True) for i in range(seeds) for n in range(3)]
-    base = [output("base", f"s{i}", n, False) for i in range(seeds) for n in range(3)]
-    (found,) = adjusted([compare(tuned, base)])
-    assert found.outcome == "not enough evidence"
-    assert found.more_inputs == 20 - seeds
+async def _generated(made: Project, store: Store, teacher: TeacherSettings) -> None:
+    spec = made.spec
+    async with open_teacher(teacher) as endpoint:
+        prompt = prompts.load(spec.generate.forward.prompt, made.folder)
+        ledger = Ledger(store, endpoint, teacher)
+        make = forward(spec.task, spec.exemplars, spec.generate.forward, prompt, ledger)
+        for seed in store.seeds():
+            if seed.kind == "input":
+                _ = [outcome async for outcome in make(seed)]
 
 
-def _systems(passing: int, of: int = 30) -> list[dict[Any, list[Output]]]:
-    """base passes nothing; tuned passes the first `passing` inputs."""
-    return [
-        {
-            mode: [output(name, f"s{i}", 0, name == "tuned" and i < passing, mode=mode) for i in range(of)]
-            for mode in ("sampled", "greedy")
-        }
-        for name in ("base", "few-shot", "teacher", "tuned")
-    ]
+def _shown(evaluation: Evaluation) -> None:
+    """Every system and check is in the tables, and the differences are told whichever way they fall."""
+    from rich.console import Console
+
+    console = Console(width=160, record=True, file=None, quiet=False, force_terminal=False)
+    with console.capture() as captured:
+        console.print(systems_table(evaluation))
+        console.print(checks_table(evaluation))
+    text = captured.get()
+    for word in ("few-shot", "tuned", "check:light", "must:flag", "(not scored)"):
+        assert word in text
+    lines = comparison_lines(evaluation)
+    assert len(lines) == 6 + 3
+    assert any("tuned against teacher, sampled: not " in line or "not enough evidence" in line for line in lines)
+    assert any(line.startswith("decoded as in generation (T 0.9, max_tokens 512): teacher") for line in lines)
+    assert lines[-1].startswith("decodings differ")
 
 
-def test_better_takes_the_adjusted_test_and_the_interval() -> None:
-    """Six comparisons at p = 0.031 each prove nothing together; at p = 0.004 and the interval above zero they do."""
-    weak, strong = against_the_rest(_systems(6)), against_the_rest(_systems(9))
-    assert len(weak) == len(strong) == 6
-    assert [one.p_value for one in weak] == [pytest.approx(2**-5)] * 6
-    assert [one.p_holm for one in weak] == [pytest.approx(6 * 2**-5)] * 6
-    assert {one.outcome for one in weak} == {"inconclusive"}
-    assert all(one.more_inputs for one in weak)
-    assert {one.outcome for one in strong} == {"better"}
-    assert {one.more_inputs for one in strong} == {None}
+def test_an_adapter_that_does_nothing_is_found_out(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
+    """If the tuned model were the base under another name, the evaluation would refuse to compare them."""
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(trained.folder, tmp_path / "zeroed"))
+    weights = load_file(folder / "adapter_model.safetensors")
+    save_file({name: tensor * 0 for name, tensor in weights.items()}, folder / "adapter_model.safetensors")
+    zeroed = trained.model_copy(update={"folder": str(folder), "adapter_id": "zeroed"})
+    made = project(tmp_path, train={"base": str(tiny_base.folder)})
+    with LoopbackTeacher() as loopback, pytest.raises(PairsmithError, match="adapter is not on"):
+        measure(made, zeroed, TeacherSettings(url=loopback.url, model="loopback"))
 
 
-def test_test_and_interval_must_agree() -> None:
-    """Neither alone is enough: a record with only one of them is inconclusive."""
-    clear = against_the_rest(_systems(20))[0]
-    assert clear.difference is not None
-    wide = clear.difference.model_copy(update={"low": -0.01})
-    assert clear.outcome == "better"
-    assert clear.model_copy(update={"difference": wide}).outcome == "inconclusive"
-    assert clear.model_copy(update={"p_holm": 0.06}).outcome == "inconclusive"
-    assert Comparison(a="tuned", b="base", mode="sampled", difference=clear.difference).outcome == "inconclusive"
+def test_an_adapter_of_another_base_is_refused(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
+    """Weights are named by their content, so a changed base is noticed before anything is asked."""
+    made = project(tmp_path, train={"base": str(tiny_base.folder)})
+    other = trained.model_copy(update={"base_hash": "another"})
+    with pytest.raises(PairsmithError, match="another base"):
+        measure(made, other, TeacherSettings())
 
 
-def test_examples_are_drawn_without_looking() -> None:
-    """The choice depends on the recorded seed and the list alone, and has no example twice."""
-    seeds = [Example(seed_id=f"s{i}", input=str(i)) for i in range(30)]
-    chosen = pick_examples(seeds, 10, 17)
-    assert chosen == pick_examples(seeds, 10, 17)
-    assert chosen != pick_examples(seeds, 10, 18)
-    assert len({one.seed_id for one in chosen}) == 10
-    assert len(pick_examples(seeds[:3], 10, 17)) == 3
+def test_no_held_out_seed_is_no_work(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
+    """A test split without seeds is an error, not a perfect score."""
+    made = project(tmp_path, train={"base": str(tiny_base.folder)}, split={"test": 0.0})
+    with pytest.raises(NoWork, match="test split"):
+        measure(made, trained, TeacherSettings())
+
+
+def test_an_evaluation_without_checks_is_judged_by_the_gates(
+    tiny_base: Base, trained: TrainResult, tmp_path: Path
+) -> None:
+    """`evaluate.checks` is optional. Where no gate is on either nothing could fail, and that is said before a model is
+    started."""
+    base, evaluate = {"base": str(tiny_base.folder)}, {"samples": 1}
+    by_gates = project(tmp_path, train=base, evaluate=evaluate)
+    seeds = [Seed(kind="input", text="a fox", source="s:1")]
+    plan = plan_evaluation(by_gates, seeds, trained, None)
+    assert plan.checks.names == ("must:flag",)
+    off = by_gates.spec.curate.gates.model_copy(update={"must": ()})
+    curate = by_gates.spec.curate.model_copy(update={"gates": off})
+    unjudged = Project(tmp_path, by_gates.spec.model_copy(update={"curate": curate}))
+    with pytest.raises(NoWork, match="neither a check nor a gate"):
+        plan_evaluation(unjudged, seeds, trained, None)
+
+
+def test_the_same_question_has_the_same_id(trained: TrainResult, tmp_path: Path) -> None:
+    """Golden: adapter, test set, systems, checks and settings by a frozen recipe, so a finished evaluation is found."""
+    seeds = [Seed(kind="input", text=text, source=f"s:{n}") for n, text in enumerate(("a clock", "two boats"), 1)]
+    given = project(tmp_path)
+    base = TeacherSettings(revision="r1", attempts=1)
+    tuned = base.model_copy(update={"model": "tuned", "identity": "tuned", "revision": "adapter"})
+    systems = systems_of(given, seeds, Models(Model(base, LocalModel(None)), Model(tuned, LocalModel(None)), base))
+    named = trained.model_copy(update={"adapter_id": "adapter-1"})
+    plan = EvaluationPlan(given.spec, named, tuple(seeds), systems, checks_for(given.spec, tmp_path))
+    assert plan.id == "9947e4cb01cd84b5b226a813c940216d"

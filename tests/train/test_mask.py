@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from schemas.errors import InputError, NoWork, PairsmithError
 from tests.train.tiny import row
+from train.dataset import Row, messages_of
 from train.mask import IGNORED, assert_completion_only, expected_completion, plain_preview
-from train.rows import Row, messages_of
 
 ROW = row("pair-1", "a fox", "a fox in the snow --ar 3:2")
 
@@ -91,9 +91,9 @@ def test_a_template_that_writes_before_the_answer_is_refused(tokenizer: Any) -> 
 
 
 def test_the_preview_tells_learned_from_read(tokenizer: Any) -> None:
-    """The learned part stands in brackets, and no text is lost."""
+    """What is learned stands in brackets, and no text is lost."""
     ids, labels = tokenised(tokenizer, ROW)
     plain = plain_preview(tokenizer, ids, labels)
-    assert plain.endswith("<|im_start|>assistant⏎\n[[a fox in the snow --ar 3:2<|im_end|>⏎\n]]")
-    whole = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    assert plain.replace("[[", "").replace("]]", "") == whole.replace("\n", "⏎\n")
+    assert plain.endswith("[[a fox in the snow --ar 3:2<|im_end|>⏎\n]]")
+    whole = tokenizer.apply_chat_template(messages_of(ROW), tokenize=False)
+    assert plain.replace("[[", "").replace("]]", "").replace("⏎\n", "\n") == whole

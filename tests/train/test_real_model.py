@@ -10,26 +10,26 @@ import pytest
 from synth.embedded.process import embedded
 from tests.train.tiny import row, rows, settings
 from train.adapter_check import check_adapter, score
-from train.evaluation import AdapterCheck
-from train.served_base import served_base
-from train.sft import fine_tune
-from train.student import find_student
+from train.base_model import find_base, weights_for_adapter
+from train.dataset import Dataset
+from train.metrics import AdapterCheck
+from train.sft import tune
 
 
 @pytest.mark.model
 def test_qlora_on_smollm2_learns_and_is_switched(smollm2_folder: Path, tmp_path: Path) -> None:
     """Eight steps of NF4 QLoRA halve the distance to these easy rows; under the embedded server the text they teach is
     likelier with the adapter, and a server without any adapter gives the base the same score."""
-    student = find_student("embedded", tmp_path)
+    base = find_base("embedded", tmp_path)
     given = settings(method="qlora", r=8, learning_rate=2e-3, epochs=2)
-    result = fine_tune(student, {"train": rows(16), "validation": rows(4, start=16)}, "d", given, tmp_path)
+    result = tune(base, Dataset("d", rows(16), rows(4, start=16)), given, tmp_path)
     assert result.four_bit_layers == 210
     before, after = result.validation[0].loss, result.validation[-1].loss
     assert after < before / 2
     assert result.peak_gib < 3.5
     text = rows(1, start=17)[0]
     check, alone = asyncio.run(
-        _scores(served_base(student, "qlora"), Path(result.folder), text["completion"][0]["content"])
+        _scores(weights_for_adapter(base, "qlora"), Path(result.folder), text["completion"][0]["content"])
     )
     assert check.tuned > check.base + check.tokens * 0.5
     assert alone == pytest.approx(check.base, abs=0.02 * check.tokens)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from schemas.spec import TrainSettings
-from train.rows import Row
-from train.student import Student, hash_model
+from train.base_model import Base, hash_model
+from train.dataset import Row
 
 SYSTEM = "Rewrite the image prompt in the house style."
 SUBJECTS = ("a fox", "two boats", "an old bridge", "a cup of tea", "a tall pine", "a violin", "wet stones", "a clock")
@@ -36,7 +36,7 @@ def settings(**more: object) -> TrainSettings:
     return TrainSettings.model_validate(given)
 
 
-def make_student(folder: Path, smollm2: Path) -> Student:
+def make_base(folder: Path, smollm2: Path) -> Base:
     """A random Llama that shares SmolLM2's tokenizer and chat template."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -58,4 +58,4 @@ def make_student(folder: Path, smollm2: Path) -> Student:
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return Student("tiny-llama", folder, hash_model(folder))
+    return Base("tiny-llama", folder, hash_model(folder))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas.errors import InputError, NoWork
 from tests.train.tiny import row, rows
-from train.rows import Row, refuse_unusable
+from train.dataset import Row, dataset_of, refuse_unusable
 
 
 def test_rows_that_would_be_cut_are_named_with_their_length(tokenizer: Any) -> None:
@@ -43,3 +46,14 @@ def test_a_completion_that_is_not_one_answer_is_refused(tokenizer: Any, completi
     bad = Row(pair_id="bad", prompt=[{"role": "user", "content": "x"}], completion=completion)
     with pytest.raises(InputError, match="bad"):
         refuse_unusable([bad], tokenizer, 64, "train")
+
+
+def test_an_exported_dataset_brings_its_own_id() -> None:
+    """The adapter is named by the id in the manifest, which is that of the artifact; test rows are left alone."""
+    folder = Path(__file__).parents[1] / "projects" / "v0_1" / "dataset"
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    dataset = dataset_of(folder)
+    assert dataset.id == manifest["id"]
+    splits = Counter(row["split"] for row in manifest["rows"])
+    assert (len(dataset.train), len(dataset.validation)) == (splits["train"], splits["validation"])
+    assert dataset.system_prompt

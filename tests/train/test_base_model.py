@@ -10,58 +10,57 @@ import pytest
 
 from schemas.errors import MissingDependency, PairsmithError
 from tests.train.tiny import LINEAR_LAYERS
+from train.base_model import Base, find_base, hash_model, load_for_training, load_tokenizer, weights_for_adapter
 from train.quiet import quiet
-from train.served_base import served_base
-from train.student import Student, find_student, hash_model, load_for_training, load_tokenizer
 
 
-def copy_of(student: Student, folder: Path) -> Path:
-    return Path(shutil.copytree(student.folder, folder / "base"))
+def copy_of(base: Base, folder: Path) -> Path:
+    return Path(shutil.copytree(base.folder, folder / "base"))
 
 
-def test_the_hash_covers_the_chat_template_and_not_the_place(tiny_student: Student, tmp_path: Path) -> None:
+def test_the_hash_covers_the_chat_template_and_not_the_place(tiny_base: Base, tmp_path: Path) -> None:
     """The same files elsewhere are the same base; another template makes it another."""
-    folder = copy_of(tiny_student, tmp_path)
-    assert hash_model(folder) == tiny_student.hash
+    folder = copy_of(tiny_base, tmp_path)
+    assert hash_model(folder) == tiny_base.hash
     template = folder / "chat_template.jinja"
     template.write_text(template.read_text() + "{# #}")
-    assert hash_model(folder) != tiny_student.hash
+    assert hash_model(folder) != tiny_base.hash
 
 
-def test_a_template_with_generation_marks_is_refused(tiny_student: Student, tmp_path: Path) -> None:
+def test_a_template_with_generation_marks_is_refused(tiny_base: Base, tmp_path: Path) -> None:
     """Marks that a trainer left behind never reach an exported model."""
-    folder = copy_of(tiny_student, tmp_path)
+    folder = copy_of(tiny_base, tmp_path)
     template = folder / "chat_template.jinja"
     template.write_text(template.read_text() + "{% generation %}{% endgeneration %}")
     with pytest.raises(PairsmithError, match="generation"):
-        load_tokenizer(Student("marked", folder, "-"))
+        load_tokenizer(Base("marked", folder, "-"))
 
 
-def test_a_folder_of_the_project_is_used_and_an_empty_one_refused(tiny_student: Student, tmp_path: Path) -> None:
+def test_a_folder_of_the_project_is_used_and_an_empty_one_refused(tiny_base: Base, tmp_path: Path) -> None:
     """`train.base` may be a folder relative to the project; one without a model says so."""
-    copy_of(tiny_student, tmp_path)
-    assert find_student("base", tmp_path).hash == tiny_student.hash
+    copy_of(tiny_base, tmp_path)
+    assert find_base("base", tmp_path).hash == tiny_base.hash
     (tmp_path / "empty").mkdir()
     with pytest.raises(PairsmithError, match="no model here"):
-        find_student("empty", tmp_path)
+        find_base("empty", tmp_path)
 
 
 def test_a_base_that_is_nowhere_is_one_sentence(tmp_path: Path) -> None:
     """A mistyped folder is not a stack trace of a hub client."""
     pytest.importorskip("huggingface_hub")
     with pytest.raises(MissingDependency, match=r"train\.base = 'no/such/base'"):
-        find_student("no/such/base", tmp_path)
+        find_base("no/such/base", tmp_path)
 
 
-def test_qlora_really_is_four_bit_and_lora_is_not(tiny_student: Student) -> None:
+def test_qlora_really_is_four_bit_and_lora_is_not(tiny_base: Base) -> None:
     """Every linear layer but the head is NF4 with double quantisation, on a CPU too."""
     with quiet():
-        assert load_for_training(tiny_student, "qlora")[1] == LINEAR_LAYERS
-        assert load_for_training(tiny_student, "lora")[1] == 0
+        assert load_for_training(tiny_base, "qlora")[1] == LINEAR_LAYERS
+        assert load_for_training(tiny_base, "lora")[1] == 0
 
 
 def test_a_qlora_adapter_is_served_on_the_rounded_weights(
-    tiny_student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the adapter was trained on is what it is asked on: the NF4 values in 16 bits, written once; LoRA keeps its
     own base."""
@@ -69,20 +68,20 @@ def test_a_qlora_adapter_is_served_on_the_rounded_weights(
     from safetensors.torch import load_file
 
     monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
-    folder = served_base(tiny_student, "qlora")
-    weights, given = (load_file(place / "model.safetensors") for place in (folder, tiny_student.folder))
+    folder = weights_for_adapter(tiny_base, "qlora")
+    weights, given = (load_file(place / "model.safetensors") for place in (folder, tiny_base.folder))
     name = "model.layers.0.self_attn.q_proj.weight"
     error = (weights[name].float() - given[name].float()).norm() / given[name].float().norm()
     assert 0.05 < float(error) < 0.15
     assert torch.equal(weights["model.embed_tokens.weight"], given["model.embed_tokens.weight"].bfloat16())
     with quiet():
-        rounded, given_to_training = (load_for_training(tiny_student, "qlora")[0], load_rounded(folder))
+        rounded, given_to_training = (load_for_training(tiny_base, "qlora")[0], load_rounded(folder))
         ids = torch.tensor([[5, 6, 7, 8]])
         assert torch.allclose(rounded(ids).logits.float(), given_to_training(ids).logits.float(), atol=0.02)
-    assert served_base(tiny_student, "qlora") == folder
+    assert weights_for_adapter(tiny_base, "qlora") == folder
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
-    assert served_base(tiny_student, "lora") == tiny_student.folder
+    assert weights_for_adapter(tiny_base, "lora") == tiny_base.folder
 
 
 def load_rounded(folder: Path) -> Any:
-    return load_for_training(Student("rounded", folder, "-"), "lora")[0]
+    return load_for_training(Base("rounded", folder, "-"), "lora")[0]

@@ -8,21 +8,21 @@ from typing import Any
 import pytest
 
 from tests.train.tiny import row, rows
+from train.base_model import Base, load_for_training
 from train.quiet import quiet
-from train.student import Student, load_for_training
 
 
 @pytest.fixture
-def trainer(tiny_student: Student, tokenizer: Any, tmp_path: Path) -> Any:
+def trainer(tiny_base: Base, tokenizer: Any, tmp_path: Path) -> Any:
     """A trainer over rows of unequal prompts and completions, so that learning starts at another column in each."""
     with quiet():
         from datasets import Dataset
         from trl import SFTConfig
 
-        from train.completion_loss import CompletionTrainer
+        from train.trainer import CompletionTrainer
 
         given = [*rows(2), row("long-prompt", "a fox " * 20, "a fox"), row("long", "a fox", "a fox, warm light " * 8)]
-        model, _ = load_for_training(tiny_student, "lora")
+        model, _ = load_for_training(tiny_base, "lora")
         args = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none", max_length=None)
         data = Dataset.from_list([dict(one) for one in given])
         return CompletionTrainer(model=model.float(), args=args, train_dataset=data, processing_class=tokenizer)

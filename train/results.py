@@ -1,9 +1,15 @@
-"""What a training run leaves behind: the curve, the sizes, the costs and the versions, as one record."""
+"""The record of a training run: its curve, sizes, costs and versions, and where it is kept beside the adapter."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import orjson
+
 from schemas.records import Artifact, Record
 from schemas.spec import TrainSettings
+
+_NAME = "training.json"
 
 
 class Step(Record):
@@ -24,10 +30,11 @@ class Validation(Record):
 
 
 class TrainResult(Record):
-    """What a training run did. `reused` says that an earlier run with the same inputs had already done it.
+    """A training run. `reused`: an earlier run with the same inputs had already done it.
 
     `learned_tokens` counts the tokens with loss in one epoch, `trained_tokens` all tokens that went through the model.
     `peak_gib` is this process's highest resident memory so far. `masks` are plain previews of a few rows.
+    `system_prompt` is the one that all training rows share; None if they differ, and in runs of earlier versions.
     """
 
     adapter_id: str
@@ -50,6 +57,7 @@ class TrainResult(Record):
     peak_gib: float
     versions: dict[str, str]
     masks: tuple[str, ...]
+    system_prompt: str | None = None
     folder: str = ""
     reused: bool = False
 
@@ -58,3 +66,18 @@ class TrainResult(Record):
         """The record that the store keeps of the adapter."""
         facts = self.model_dump(mode="json", exclude={"curve", "masks", "folder", "reused"})
         return Artifact(id=self.adapter_id, kind="adapter", path=self.folder, parents=(self.dataset_id,), facts=facts)
+
+
+def read_result(folder: Path) -> TrainResult | None:
+    """The record in an adapter's folder; None if there is none. Raises pydantic's ValidationError for another file."""
+    try:
+        body = (folder / _NAME).read_bytes()
+    except FileNotFoundError:
+        return None
+    return TrainResult.model_validate_json(body).model_copy(update={"folder": str(folder)})
+
+
+def write_result(folder: Path, result: TrainResult) -> None:
+    """Put the record into an adapter's folder."""
+    body = result.model_dump(mode="json", exclude={"folder", "reused"})
+    (folder / _NAME).write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))

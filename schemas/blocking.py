@@ -1,0 +1,43 @@
+"""Async code from plain Python: scripts, notebooks and their cells, where a loop may run already."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from functools import cache
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Run `coroutine` to its end on a private event loop in a thread of its own, and return what it returns.
+
+    Works whether or not a loop runs in the calling thread, which waits. Ctrl-C cancels the coroutine, waits until it
+    has cleaned up, and is raised. Must not be called from code that runs on the private loop itself.
+    """
+    loop, ended = _loop(), threading.Event()
+
+    async def started() -> asyncio.Task[Result]:
+        task = loop.create_task(coroutine)
+        task.add_done_callback(lambda _: ended.set())
+        return task
+
+    task = asyncio.run_coroutine_threadsafe(started(), loop).result()
+    try:
+        # In steps, because a signal that reaches another thread does not wake this one.
+        while not ended.wait(0.2):
+            pass
+    except KeyboardInterrupt:
+        loop.call_soon_threadsafe(task.cancel)
+        ended.wait()
+        raise
+    return task.result()
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="pairsmith-loop", daemon=True).start()
+    return loop

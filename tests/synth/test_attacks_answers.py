@@ -1,0 +1,228 @@
+"""Bodies that a server, a gateway or an enemy may send: the answer in them is used, and nothing else is."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from urllib.parse import quote
+
+import orjson
+import pytest
+
+from schemas.store import Store
+from synth.answers import finish_meaning, judged, schema_violation
+from synth.chat_completions import error_body
+from synth.ledger import Completion, Ledger, Miss
+from synth.redaction import without_key, without_user_info
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails
+from tests.synth.test_ledger import KEY, PLAIN, chat, choice, texts, with_ledger
+
+
+def body(one: str, usage: str = '{"prompt_tokens": 7, "completion_tokens": 9}') -> bytes:
+    return ('{"choices": [' + one + '], "usage": ' + usage + "}").encode()
+
+
+@pytest.mark.parametrize(
+    "number", ["18446744073709551615", "9223372036854775807", "9" * 400, "-7", "true", '"7"', "7.5", "[7]", "null"]
+)
+@pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens", "cached_tokens"])
+def test_a_count_that_cannot_be_one_costs_no_answer(name: str, number: str, tmp_path: Path) -> None:
+    """The answer is kept and used; what the endpoint counts is unknown, and the sums of the store still hold."""
+    counts = {"prompt_tokens": "7", "completion_tokens": "9", "cached_tokens": "0", name: number}
+    prompt, completion, cached = counts.values()
+    details = f'"prompt_tokens_details": {{"cached_tokens": {cached}}}'
+    usage = f'{{"prompt_tokens": {prompt}, "completion_tokens": {completion}, {details}}}'
+    # NaN beside it: what strict JSON cannot read takes another way.
+    with LoopbackTeacher(lambda ask: Reply(body=body(choice('"a"', ', "p": NaN'), usage))) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            for question in ("a dog", "a cat"):
+                assert texts(await ledger.complete(chat(question), PLAIN)) == ["a"]
+            known = name == "cached_tokens"
+            assert ledger.usage_unknown == (0 if known else 2)
+            assert store.spent()[0].prompt_tokens == (14 if known else 0)
+
+        with_ledger(teacher, tmp_path, ask)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": "A "}, {"type": "text", "text": "dog."}], "A dog."),
+        ([{"type": "output_text", "text": "A dog."}], "A dog."),
+        ([{"text": "A dog."}], "A dog."),
+        (["A ", "dog."], "A dog."),
+        ({"type": "text", "text": "A dog."}, "A dog."),
+        ([{"text": "hm", "thought": True}, {"text": "A dog."}], "A dog."),
+        ([{"type": "reasoning_text", "text": "hm"}, {"type": "text", "text": "A dog."}], "A dog."),
+        ([{"type": "redacted_thinking", "text": "hm"}, {"type": "text", "text": "A dog."}], "A dog."),
+        ([{"type": "text", "text": "A dog."}, {"type": "reference", "reference_ids": [1]}], "A dog."),
+    ],
+)
+def test_a_content_of_parts_is_read_and_its_reasoning_is_not(content: object, text: str) -> None:
+    """One part, strings, parts without a type; reasoning by whatever name stays out of the text."""
+    found = judged({"finish_reason": "stop", "message": {"content": content}}, None, {}, {}, 0)
+    assert (found.status, found.text) == ("ok", text)
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        ({"finish_reason": "stop", "message": {"content": [{"type": "refusal", "refusal": "no"}]}}, "refused"),
+        ({"finish_reason": "stop", "message": {"content": [{"type": "refusal", "text": "I won't"}]}}, "refused"),
+        ({"finish_reason": "stop", "message": {"content": [{"type": "new_kind", "text": "a"}]}}, "malformed"),
+        ({"finish_reason": "content_filter"}, "refused"),
+        ({"finish_reason": "length"}, "thinking"),
+        ({"finish_reason": "stop", "message": {"content": "A do"}, "error": {"code": 502}}, "failed"),
+        ({"finish_reason": ["stop"], "message": {"content": "a"}}, "malformed"),
+        ({"finish_reason": {"type": "length"}, "message": {"content": "a"}}, "truncated"),
+        ({"finish_reason": {"type": "stop", "matched": 2}, "message": {"content": "a"}}, "ok"),
+        ({"finish_reason": "stop", "message": {"content": "", "reasoning_content": "\n"}}, "empty"),
+        ({"finish_reason": "stop", "message": {"content": "", "thinking": "hm"}}, "thinking"),
+        ({"finish_reason": "stop", "delta": {"content": "a"}}, "malformed"),
+    ],
+)
+def test_what_is_no_whole_answer_is_none(raw: dict[str, object], status: str) -> None:
+    """Refusals in a part, choices without a message, errors beside half a text, finish reasons that are no word."""
+    assert judged(raw, None, {}, {}, 9).status == status
+
+
+@pytest.mark.parametrize(
+    ("word", "meaning"),
+    [
+        ("content-filter", "refused"),
+        ("FinishReason.MAX_TOKENS", "truncated"),
+        ("MaxTokens", "truncated"),
+        ("maxPredictedTokensReached", "truncated"),
+        ("time_limit", "truncated"),
+        ("eosFound", "complete"),
+        ("FinishReason.STOP", "complete"),
+        ("IMAGE_SAFETY", "refused"),
+        ("malformed_model_output", "malformed"),
+        ("FINISH_REASON_UNSPECIFIED", None),
+        ("...", None),
+    ],
+)
+def test_one_word_in_any_spelling_means_one_thing(word: str, meaning: str | None) -> None:
+    """Libraries between us and the model write the words of its API with capitals, hyphens or a class in front."""
+    assert finish_meaning(word, {}) == meaning
+
+
+def test_json_in_a_fence_keeps_the_schema() -> None:
+    """Servers that take no schema put it there, and cleaning takes the fence off what becomes the pair."""
+    raw = {"finish_reason": "stop", "message": {"content": '```json\n{"yes": true}\n```'}}
+    assert judged(raw, schema_violation({"type": "object"}), {}, {}, 0).status == "ok"
+
+
+def test_damage_outside_of_the_text_costs_no_answer(tmp_path: Path) -> None:
+    """Half of a surrogate pair in the reasoning or an annotation: the text beside it is whole."""
+    one = '{"finish_reason": "stop", "message": {"content": "a", "reasoning": "\\ud83d", "annotations": ["\\ud83d"]}}'
+    with LoopbackTeacher(lambda ask: Reply(body=body(one))) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            assert texts(await ledger.complete(chat("a dog"), PLAIN)) == ["a"]
+
+        with_ledger(teacher, tmp_path, ask)
+
+
+SLASHED = "sk/very+secret&0123=456<789"
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        SLASHED,
+        SLASHED.replace("/", "\\/"),
+        json.dumps(json.dumps({"k": SLASHED})),
+        quote(SLASHED, safe=""),
+        quote(quote(SLASHED, safe=""), safe="").lower(),
+        SLASHED.replace("&", "&amp;").replace("<", "&lt;"),
+        "".join(f"\\u{ord(c):04X}" for c in SLASHED),
+        *(base64.b64encode(before + SLASHED.encode() + b":").decode() for before in (b"", b":", b"me:", b"Bearer ")),
+        base64.urlsafe_b64encode(SLASHED.encode()).decode(),
+    ],
+)
+def test_a_key_is_taken_out_however_it_is_spelled(spelled: str) -> None:
+    """Inside of URLs, JSON in JSON, HTML and base64, the key is the key."""
+    shown = without_key(f"no: {spelled}.", SLASHED)
+    assert "***" in shown
+    assert SLASHED[3:20] not in shown
+    assert spelled[8:24] not in shown
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(body=orjson.dumps({"choices": [{"error": {"message": f"bad key {KEY}"}}]})),
+        Reply(body=orjson.dumps({"choices": [{"error": f"bad key {KEY}"}]})),
+        Reply(body=orjson.dumps({"choices": [KEY]})),
+        Reply(body=b'{"error": "bad ' + base64.b64encode(b"Bearer " + KEY.encode()) + b'"}'),
+        fails(400, "bad " + "".join(f"%{ord(c):02x}" for c in KEY)),
+    ],
+    ids=["choice error", "choice error text", "choice text", "base64", "url"],
+)
+def test_an_error_in_the_place_of_a_choice_keeps_the_key_out_of_the_store(reply: Reply, tmp_path: Path) -> None:
+    """What holds nothing of an answer is an error, whatever its status: no spelling of the key is kept or said."""
+    spellings = (KEY, "".join(f"%{ord(c):02x}" for c in KEY), base64.b64encode(b"Bearer " + KEY.encode()).decode())
+    with LoopbackTeacher(lambda ask: reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            assert isinstance(answer, Miss)
+            kept = str([call.model_dump() for call in store.calls(answer.key)]) + answer.reason
+            assert not any(spelled in kept for spelled in spellings)
+            assert "***" in kept
+
+        with_ledger(teacher, tmp_path, ask, key=KEY, attempts=1)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        fails(400, "no", code=["a"], param={"x": 1}, type={"y": 2}),
+        fails(400, "no", code="unsupported_value", param=["temperature"]),
+        Reply(status=400, body=b'{"error":' * 900 + b"}" * 900),
+        fails(503, "no", headers={"Retry-After": "Wed, 99999999999999999999 Oct 2015 07:28:00 GMT"}),
+        fails(429, "no", headers={"retry-after-ms": "nan"}),
+    ],
+    ids=["lists", "param", "deep", "date", "nan"],
+)
+def test_an_odd_error_fails_its_row_alone(reply: Reply, tmp_path: Path) -> None:
+    """Wrong types in each field of an error and dates beyond the calendar are no defect of pairsmith."""
+    with LoopbackTeacher(lambda ask: reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            assert isinstance(answer, Miss)
+
+        with_ledger(teacher, tmp_path, ask, retries=0)
+
+
+def test_an_error_in_a_list_is_read() -> None:
+    """Gemini's OpenAI-compatible endpoint puts its error object into a list."""
+    _, error = error_body(b'[{"error": {"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT"}}]')
+    assert error["message"] == "API key not valid."
+
+
+def test_bytes_of_a_header_can_be_shown_and_kept() -> None:
+    """A Location that is not UTF-8 comes as halves of surrogate pairs, which no terminal and no store takes."""
+    assert without_user_info("http://me:pw@h/\udcff") == "http://***@h/\\udcff"
+
+
+@pytest.mark.parametrize("key", [KEY, SLASHED])
+def test_no_spelling_of_a_key_rewrites_an_answer(key: str, tmp_path: Path) -> None:
+    """An answer is data, also where it holds the key in base64, or as a URL."""
+    said = f"{key} {quote(key, safe='')} {base64.b64encode(key.encode()).decode()}"
+
+    def reply(ask: Ask) -> Reply:
+        return Reply(body=body(choice(json.dumps(said))))
+
+    with LoopbackTeacher(reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            assert isinstance(answer, Completion)
+            assert answer.text == store.calls(answer.key)[0].raw["message"]["content"] == said
+
+        with_ledger(teacher, tmp_path, ask, key=key)

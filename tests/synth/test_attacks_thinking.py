@@ -1,0 +1,88 @@
+"""Reasoning in unusual places, and answers that only look like it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from synth.answers import judged
+from synth.thinking import parted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The user asks about <think> tags. Hm.\n</think>\n\nA dog.",
+        "<think>They ask about </think> tags. Hm.\n</think>\n\nA dog.",
+        "<think>a <think>b</think> c</think>\nA dog.",
+        "I should use no ``` fences.\n</think>\n\nA dog.",
+        "```\nan unfinished draft\n</think>\n\nA dog.",
+        'I wonder "what\n</think>\n\nA dog.',
+        "so\r\n</think>\r\n\r\nA dog.",
+        "<think>so\n</think></think>A dog.",
+        "<think effort='low'>so</think >A dog.",
+        "\ufeff<think>so</think>A dog.",
+        "so</seed:think>A dog.",
+        "<|START_THINKING|>so<|END_THINKING|><|START_RESPONSE|>A dog.<|END_RESPONSE|>",
+        "<|channel>thought\nso<channel|>A dog.",
+        "<|inner_prefix|>so<|inner_suffix|>A dog.",
+        "<|begin_of_thought|>so<|end_of_thought|>\n<|begin_of_solution|>A dog.<|end_of_solution|>",
+        "Here is my thought process: so\n\nHere is my response: A dog.",
+        "<|channel|>analysis<|message|>so<|end|><|start|>assistant<|channel|>final <|constrain|>json<|message|>A dog.",
+    ],
+)
+def test_reasoning_leaves_whatever_it_talks_about(text: str) -> None:
+    """Reasoning that mentions tags, fences and quotes, and the marks of further families of models."""
+    assert parted(text).answer.strip() == "A dog."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The parser stops at </think>\nand goes on with the rest.",
+        'pattern = re.compile(r".*?</think>", re.S)',
+        "x = re.sub(r'<t>(.*?)</think>', '', s)",
+        "Close it so:\n\n    </think>\n\nand go on.",
+        "Models write:\n\n<think>\nsteps\n</think>\n\nthen the answer.",
+        "> <think>\n> a\n> </think>\n\nis what it wrote.",
+        "```\n<think>\n```\nopens, and\n```\n</think>\n```\ncloses.",
+        "| tag | use |\n|---|---|\n| </think> | closes |",
+        "<thinker>Rodin</thinker>",
+        "Here is my thought process: I like dogs.",
+    ],
+)
+def test_answers_about_the_marks_and_code_are_left_alone(text: str) -> None:
+    """Code without a fence, indented code, quotations, tables and wrapped prose."""
+    assert parted(text) == (None, text)
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        ("Answer as <reasoning>why</reasoning><answer>what</answer>.", True),
+        ("Give a reasoning and an answer.", False),
+        ("Never write <reasoning> tags.", False),
+    ],
+)
+def test_a_block_that_the_prompt_spells_out_is_part_of_the_answer(asked: str, kept: bool) -> None:
+    """The prompt writes both tags, so the block is asked for."""
+    text = "<reasoning>a pet</reasoning><answer>a dog</answer>"
+    raw = {"finish_reason": "stop", "message": {"content": text}}
+    request = {"messages": [{"role": "system", "content": asked}, {"role": "user", "content": "a dog"}]}
+    assert judged(raw, None, {}, request, 0).text == (text if kept else "<answer>a dog</answer>")
+
+
+def test_a_models_own_mark_is_never_asked_for_by_a_prompt() -> None:
+    """A seed that talks about <think>...</think> does not let the reasoning of its answer through."""
+    raw = {"finish_reason": "stop", "message": {"content": "<think>hm</think>A dog."}}
+    request = {"messages": [{"role": "user", "content": "What does <think>...</think> mean?"}]}
+    assert judged(raw, None, {}, request, 0).text == "A dog."
+
+
+@pytest.mark.parametrize("part", ["</think>", "<think>", "a </think> b\n", "a </think> b", "`</think>", "\n```", "= '"])
+def test_a_model_that_repeats_itself_costs_no_time(part: str) -> None:
+    """A megabyte or so of one mark is parted at once; the event loop waits for it."""
+    began = time.perf_counter()
+    parted(part * 20_000 + "</think>")
+    assert time.perf_counter() - began < 10

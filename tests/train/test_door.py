@@ -1,0 +1,104 @@
+"""The Python door: rows in, an adapter and its measurement out, without a project, in a script or a notebook."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from curate.pool import Pool
+from schemas.errors import InputError, NoWork
+from schemas.records import Imported, Pair
+from tests.train import tiny
+from train import evaluate, fine_tune
+from train.base_model import Base
+from train.dataset import dataset_of
+from train.results import TrainResult
+
+ROWS = [(row["prompt"][1]["content"], row["completion"][0]["content"]) for row in tiny.rows(12)]
+SETTINGS = {"method": "lora", "r": 4, "learning_rate": 1e-2, "batch": 4, "epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_base: Base, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    out = tmp_path_factory.mktemp("adapters")
+    return fine_tune(ROWS, base=tiny_base.folder, out=out, system_prompt=tiny.SYSTEM, **SETTINGS)
+
+
+def test_importing_the_door_loads_nothing_heavy() -> None:
+    """`from train import ...` is as quick as the command line, and names what there is."""
+    code = "import sys, train; assert not {'torch', 'transformers', 'curate'} & set(sys.modules); train.nothing"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert "module 'train' has no attribute 'nothing'" in done.stderr
+
+
+def test_rows_become_an_adapter_with_its_record(trained: TrainResult) -> None:
+    """The settings are those of `[train]`, and the system prompt is kept for whoever asks the model."""
+    assert (trained.train_rows, trained.steps, trained.settings.r) == (12, 6, 4)
+    assert trained.system_prompt == tiny.SYSTEM
+    assert Path(trained.folder).name == trained.adapter_id
+    assert (Path(trained.folder) / "adapter_model.safetensors").is_file()
+
+
+def test_an_adapter_is_measured_with_patterns_and_functions(trained: TrainResult, tmp_path: Path) -> None:
+    """Base, few-shot and tuned answer the same inputs, each once; with a store nothing is asked twice."""
+
+    def is_short(input: str, output: str) -> bool:
+        return len(output.split()) < len(input.split()) + 60
+
+    def measure() -> object:
+        return evaluate(
+            trained,
+            ["a fox", "two boats", "a fox"],
+            checks=[r"sunset", is_short],
+            exemplars=[("a clock", "a clock, warm sunset light --ar 3:2")],
+            store=tmp_path / "answers.db",
+            samples=1,
+            sampling={"temperature": 0.7, "max_tokens": 6},
+        )
+
+    first = measure()
+    assert [system.names for system in first.systems] == [("base",), ("few-shot",), ("tuned",)]
+    assert first.check_names == ("check:pattern_1", "check:is_short")
+    assert len(first.outputs) == 3 * 2 * 2
+    assert first.system("tuned").system_prompt == tiny.SYSTEM
+    assert {comparison.b for comparison in first.comparisons} == {"base", "few-shot"}
+
+    async def in_a_notebook() -> object:
+        return measure()
+
+    again = asyncio.run(in_a_notebook())
+    assert (again.id, again.calls_sent) == (first.id, 0)
+    assert again.outputs == first.outputs
+
+
+def test_without_checks_or_inputs_there_is_nothing_to_measure(trained: TrainResult) -> None:
+    """A sentence each, before any model is started."""
+    with pytest.raises(NoWork, match="neither a check nor a gate"):
+        evaluate(trained, ["a fox"], checks=[])
+    with pytest.raises(NoWork, match="no input"):
+        evaluate(trained, [], checks=["x"])
+
+
+def test_rows_come_in_several_shapes() -> None:
+    """Pairs of texts, mappings with a split of their own, and accepted rows of a pool; anything else is named."""
+    listed = dataset_of([("a", "b"), {"input": "c", "output": "d", "split": "validation", "system": "s"}], "all")
+    assert [row["prompt"] for row in listed.train] == [
+        [{"role": "system", "content": "all"}, {"role": "user", "content": "a"}]
+    ]
+    assert listed.validation[0]["prompt"][0]["content"] == "s"
+    pairs = [
+        Pair(seed_id=f"seed {n}", input=f"a {n}", output="b", system="s", origin=Imported(source="list"))
+        for n in range(40)
+    ]
+    pool, same = dataset_of(Pool.of(pairs)), dataset_of(pairs)
+    assert len(pool.train) + len(pool.validation) < 40
+    assert {row["pair_id"] for row in pool.train} == {row["pair_id"] for row in same.train}
+    assert pool.system_prompt == "s"
+    assert len({listed.id, pool.id, dataset_of([("a", "c")]).id}) == 3
+    for bad in ("text", {"input": "a"}, ("a", "b", "c"), {"input": "a", "output": "b", "split": "dev"}):
+        with pytest.raises(InputError, match="not a row"):
+            dataset_of([bad])

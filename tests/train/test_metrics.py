@@ -1,0 +1,155 @@
+"""Conclusions from outputs: pass rates, differences, examples chosen blindly, and tables that show all of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schemas.records import Usage
+from train.metrics import (
+    Comparison,
+    Example,
+    Mode,
+    Output,
+    adjusted,
+    against_the_rest,
+    compare,
+    pick_examples,
+    summarise,
+)
+
+
+def output(
+    system: str,
+    seed_id: str,
+    sample: int,
+    all_pass: bool | None,
+    *,
+    text: str = "a b",
+    answered: bool = True,
+    finish: str = "stop",
+    mode: Mode = "sampled",
+) -> Output:
+    return Output(
+        system=system,
+        mode=mode,
+        seed_id=seed_id,
+        sample=sample,
+        answered=answered,
+        text=text if answered else "",
+        finish=finish,
+        words=len(text.split()),
+        seconds=1.0,
+        checks={"a": all_pass, "b": True} if answered else {},
+        all_pass=all_pass if answered else None,
+        key=f"{system}-{seed_id}-{sample}",
+    )
+
+
+def test_not_scored_and_empty_are_counted_and_never_pass() -> None:
+    """They stay in the denominator, so a crash can only make a system look worse; what never came is left out."""
+    outputs = [
+        output("tuned", "s1", 0, True),
+        output("tuned", "s1", 1, None),
+        output("tuned", "s2", 0, False, text=""),
+        output("tuned", "s2", 1, None, answered=False),
+    ]
+    result = summarise(outputs, Usage(completion_tokens=9), ("a", "b"))
+    assert (result.asked, result.answered, result.passed, result.not_scored, result.empty) == (4, 3, 1, 1, 1)
+    assert result.pass_rate is not None
+    assert result.pass_rate.estimate == 1 / 3
+    assert result.checks == {"a": 1 / 3, "b": 1.0}
+    assert result.usage.completion_tokens == 9
+
+
+def test_a_system_without_answers_has_no_share() -> None:
+    """Nothing is reported as zero that was never measured."""
+    result = summarise([output("teacher", "s1", 0, None, answered=False)], Usage(), ("a",))
+    assert result.pass_rate is None
+    assert result.words is None
+    assert result.checks == {}
+
+
+def test_a_comparison_uses_only_seeds_that_both_answered() -> None:
+    """A seed that one side never answered says nothing about the difference."""
+    tuned = [output("tuned", "s1", 0, True), output("tuned", "s2", 0, True)]
+    base = [output("base", "s1", 0, False), output("base", "s2", 0, None, answered=False)]
+    result = compare(tuned, base)
+    assert result.difference is not None
+    assert (result.a, result.b, result.difference.seeds, result.difference.estimate) == ("tuned", "base", 1, 1.0)
+    assert compare(tuned[1:], base[1:]).outcome == "not measured"
+
+
+@pytest.mark.parametrize("finish", ["length", "max_tokens", "MAX_TOKENS", "model_length"])
+def test_a_cut_answer_never_passes(finish: str) -> None:
+    """Whatever its checks say and whatever the server calls it, also in a file that was written before this rule."""
+    outputs = [output("tuned", "s1", 0, True, finish=finish), output("tuned", "s2", 0, True)]
+    result = summarise(outputs, Usage(), ("a",))
+    assert (result.answered, result.passed, result.truncated) == (2, 1, 1)
+    assert result.pass_rate is not None
+    assert result.pass_rate.estimate == 0.5
+
+
+@pytest.mark.parametrize("how", [{"finish": "length"}, {"text": " "}, {"answered": False}])
+def test_a_system_without_a_whole_answer_is_not_measured(how: dict[str, Any]) -> None:
+    """All cut, all empty or none at all: nothing is known of it, so it is neither at zero nor the same as another."""
+    nothing = [output("base", f"s{i}", 0, False, **how) for i in range(30)]
+    good = [output("tuned", f"s{i}", 0, True) for i in range(30)]
+    assert summarise(nothing, Usage(), ("a",)).pass_rate is None
+    for result in (compare(good, nothing), compare(nothing, good)):
+        assert (result.outcome, result.difference, result.p_value) == ("not measured", None, None)
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 5, 12, 19])
+def test_few_inputs_prove_nothing(seeds: int) -> None:
+    """Even if every input leans one way it is not enough evidence, and the number that is lacking is said."""
+    tuned = [output("tuned", f"s{i}", n, True) for i in range(seeds) for n in range(3)]
+    base = [output("base", f"s{i}", n, False) for i in range(seeds) for n in range(3)]
+    (result,) = adjusted([compare(tuned, base)])
+    assert result.outcome == "not enough evidence"
+    assert result.more_inputs == 20 - seeds
+
+
+def _systems(passing: int, of: int = 30) -> list[dict[Any, list[Output]]]:
+    """base passes nothing; tuned passes the first `passing` inputs."""
+    return [
+        {
+            mode: [output(name, f"s{i}", 0, name == "tuned" and i < passing, mode=mode) for i in range(of)]
+            for mode in ("sampled", "greedy")
+        }
+        for name in ("base", "few-shot", "teacher", "tuned")
+    ]
+
+
+def test_better_takes_the_adjusted_test_and_the_interval() -> None:
+    """Six comparisons at p = 0.031 each prove nothing together; at p = 0.004 and the interval above zero they do."""
+    weak, strong = against_the_rest(_systems(6)), against_the_rest(_systems(9))
+    assert len(weak) == len(strong) == 6
+    assert [one.p_value for one in weak] == [pytest.approx(2**-5)] * 6
+    assert [one.p_holm for one in weak] == [pytest.approx(6 * 2**-5)] * 6
+    assert {one.outcome for one in weak} == {"inconclusive"}
+    assert all(one.more_inputs for one in weak)
+    assert {one.outcome for one in strong} == {"better"}
+    assert {one.more_inputs for one in strong} == {None}
+
+
+def test_test_and_interval_must_agree() -> None:
+    """Neither alone is enough: a record with only one of them is inconclusive."""
+    clear = against_the_rest(_systems(20))[0]
+    assert clear.difference is not None
+    wide = clear.difference.model_copy(update={"low": -0.01})
+    assert clear.outcome == "better"
+    assert clear.model_copy(update={"difference": wide}).outcome == "inconclusive"
+    assert clear.model_copy(update={"p_holm": 0.06}).outcome == "inconclusive"
+    assert Comparison(a="tuned", b="base", mode="sampled", difference=clear.difference).outcome == "inconclusive"
+
+
+def test_examples_are_drawn_without_looking() -> None:
+    """The choice depends on the recorded seed and the list alone, and has no example twice."""
+    seeds = [Example(seed_id=f"s{i}", input=str(i)) for i in range(30)]
+    chosen = pick_examples(seeds, 10, 17)
+    assert chosen == pick_examples(seeds, 10, 17)
+    assert chosen != pick_examples(seeds, 10, 18)
+    assert len({one.seed_id for one in chosen}) == 10
+    assert len(pick_examples(seeds[:3], 10, 17)) == 3

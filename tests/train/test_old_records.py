@@ -1,0 +1,49 @@
+"""Records of the version before load: their keys have other names now, their answers are the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from schemas.records import Seed
+from train.metrics import Evaluation
+from train.results import read_result
+from train.systems import test_set_hash as hash_of_seeds
+
+OLD = Path(__file__).parents[1] / "projects" / "v0_1"
+(EVALUATION,) = (OLD / "evaluations").glob("*.json")
+(ADAPTER,) = (OLD / "adapters").iterdir()
+
+
+def test_an_old_evaluation_loads_under_the_new_names() -> None:
+    """Systems, system prompts and answers are those of the file, from bytes as from parsed JSON; what is concluded from
+    the answers is concluded anew; and what is written now loads again."""
+    body = EVALUATION.read_bytes()
+    raw: dict[str, Any] = json.loads(body)
+    evaluation = Evaluation.model_validate_json(body)
+    assert evaluation == Evaluation.model_validate(raw)
+    assert evaluation.checks_fingerprint == raw["checks_scope"]
+    assert [system.name for system in evaluation.systems] == [rung["name"] for rung in raw["rungs"]]
+    assert [system.system_prompt for system in evaluation.systems] == [rung["system"] for rung in raw["rungs"]]
+    assert [(o.system, o.all_pass, o.text) for o in evaluation.outputs] == [
+        (o["rung"], o["strict"], o["text"]) for o in raw["outputs"]
+    ]
+    rates = [system.sampled.pass_rate for system in evaluation.systems]
+    assert {rate.method for rate in rates if rate} <= {"score"}
+    assert all(gap.p_value is not None for gap in evaluation.comparisons if gap.difference)
+    assert Evaluation.model_validate_json(evaluation.model_dump_json()) == evaluation
+
+
+def test_an_old_training_record_loads() -> None:
+    """An adapter that an earlier version made is found, and evaluated as before."""
+    result = read_result(ADAPTER)
+    assert result is not None
+    assert result.adapter_id == ADAPTER.name
+    assert result.system_prompt is None
+
+
+def test_a_test_set_has_the_name_that_it_always_had() -> None:
+    """Golden, and whatever the order of the seeds."""
+    seeds = [Seed(kind="input", text=text, source="s:1") for text in ("a clock", "two boats")]
+    assert hash_of_seeds(seeds) == hash_of_seeds(seeds[::-1]) == "33486cb026ea89c18c490143cd033c2b"

@@ -1,0 +1,168 @@
+"""Asking the systems of an evaluation, a server at a time, and judging their answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import NamedTuple
+
+from schemas.progress import Progress
+from schemas.records import Call, Message, Seed, Usage
+from schemas.spec import TeacherSettings
+from schemas.store import Store
+from synth.answers import clean
+from synth.embedded.process import embedded
+from synth.endpoint import Endpoint
+from synth.ledger import Completion, Ledger, Miss
+from train.adapter_check import check_adapter
+from train.checks import Checks
+from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
+from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
+
+OpenTeacher = Callable[[TeacherSettings], AbstractAsyncContextManager[Endpoint]]
+
+
+class Answers(NamedTuple):
+    """The answers of one system under one decoding, in the order of the seeds, and the tokens they took."""
+
+    outputs: list[Output]
+    usage: Usage
+
+
+class Round(NamedTuple):
+    """The answers of the systems that share a server, and their cost. `adapter_check` is there if it has an adapter."""
+
+    answers: list[dict[Mode, Answers]]
+    adapter_check: AdapterCheck | None
+    sent: int
+    usage: list[Usage]
+    usd: float
+
+
+class Interview:
+    """Asks systems one after another, each about all seeds at the same time, and judges the answers."""
+
+    def __init__(self, plan: EvaluationPlan, store: Store, progress: Progress) -> None:
+        self._plan, self._store, self._progress = plan, store, progress
+        self._samples = {"sampled": plan.spec.evaluate.samples, "greedy": 1}
+        self._done, self._total = 0, plan.answers_per_system * len(plan.systems)
+
+    async def ask(self, systems: Sequence[System], open_teacher: OpenTeacher | None) -> Round:
+        """Open the server that `systems` share, and ask them."""
+        model, concurrency = systems[0].model, self._plan.spec.evaluate.concurrency
+        if model.local is None:
+            assert open_teacher is not None, "a teacher is asked"
+            opened = _remote(model.settings, open_teacher)
+        else:
+            first = systems[0].messages(self._plan.seeds[0])
+            opened = _served(model.local, concurrency, first, self._plan.fixed_text)
+        async with opened as (endpoint, adapter_check):
+            # A ledger each: the same model has other attempts as a teacher than as a base. A model that only thinks is
+            # a result here, not a reason to stop.
+            ledgers = [
+                Ledger(self._store, endpoint, system.model.settings, concurrency=concurrency, keep_asking=True)
+                for system in systems
+            ]
+            answers = [await self._system(system, ledger) for system, ledger in zip(systems, ledgers, strict=True)]
+            usage, usd = [ledger.usage for ledger in ledgers], sum(ledger.usd for ledger in ledgers)
+            return Round(answers, adapter_check, endpoint.sent, usage, usd)
+
+    async def _system(self, system: System, ledger: Ledger) -> dict[Mode, Answers]:
+        return {mode: await self._mode(system, ledger, mode) for mode in MODES}
+
+    async def _mode(self, system: System, ledger: Ledger, mode: Mode) -> Answers:
+        tasks = [asyncio.create_task(self._seed(system, ledger, seed, mode)) for seed in self._plan.seeds]
+        try:
+            answers = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return Answers([o for given in answers for o in given.outputs], summed([given.usage for given in answers]))
+
+    async def _seed(self, system: System, ledger: Ledger, seed: Seed, mode: Mode) -> Answers:
+        samples = self._samples[mode]
+        answers = await ledger.complete(system.messages(seed), system.sampling(mode, seed), samples, system.schema)
+        calls = [await asyncio.to_thread(self._call_that_counts, system, answer) for answer in answers]
+        outputs = []
+        for sample, (answer, call) in enumerate(zip(answers, calls, strict=True)):
+            blank = Output(
+                system=system.name, mode=mode, seed_id=seed.id, sample=sample, answered=False, key=answer.key
+            )
+            outputs.append(blank if call is None else _judged(blank, call, self._plan.checks, seed))
+        self._done += len(outputs)
+        numbers = {"done": self._done, "total": self._total, "system": system.name, "mode": mode}
+        self._progress("evaluate", {**numbers, "tokens": ledger.usage.completion_tokens})
+        return Answers(outputs, summed([_share_of(call, samples) for call in calls if call is not None]))
+
+    def _call_that_counts(self, system: System, answer: Completion | Miss) -> Call | None:
+        """The ledger row that counts: the first attempt as it came, because asking again after a cut or empty answer
+        would flatter whoever gives those; of the teacher as it generates, the answer that generation ends up with."""
+        calls = self._store.calls(answer.key)
+        if system.decoding == "evaluation":
+            return calls[0] if calls else None
+        if isinstance(answer, Completion):
+            return next(call for call in calls if call.attempt == answer.attempt)
+        return calls[-1] if calls else None
+
+
+def _judged(blank: Output, call: Call, checks: Checks, seed: Seed) -> Output:
+    """`blank` with the answer of `call` in it, and its checks."""
+    text = clean(call.text)
+    checked = checks(seed.text or "", text)
+    output = blank.model_copy(
+        update={
+            "answered": True,
+            "text": text,
+            "finish": call.raw.get("finish_reason"),
+            "words": len(text.split()),
+            "seconds": call.seconds,
+            "checks": dict(checked.passed),
+            "reasons": dict(checked.reasons),
+            "all_pass": checked.all_pass,
+        }
+    )
+    # A cut answer is no answer, however well it began; neither is a refusal or one that breaks the schema.
+    no_answer = "cut" if output.cut else None if call.status == "ok" else call.status
+    if no_answer is None or output.empty:
+        return output
+    return output.model_copy(update={"all_pass": False, "reasons": {**output.reasons, NO_ANSWER: no_answer}})
+
+
+@asynccontextmanager
+async def _served(
+    local: LocalModel, concurrency: int, messages: tuple[Message, ...], fixed_text: str
+) -> AsyncIterator[tuple[Endpoint, AdapterCheck | None]]:
+    """A local model under its own name, or under the name `tuned` with the adapter on, which is checked first."""
+    adapters = {} if local.adapter is None else {TUNED: local.adapter}
+    async with embedded(local.folder, adapters=adapters, max_batch=concurrency) as server:
+        name, check = server.model, None
+        if local.adapter is not None:
+            name, check = TUNED, await check_adapter(server.base_url, server.model, TUNED, messages, fixed_text)
+        async with Endpoint(server.base_url, name, timeout_s=ASK_TIMEOUT_S, concurrency=concurrency) as endpoint:
+            yield endpoint, check
+
+
+@asynccontextmanager
+async def _remote(
+    settings: TeacherSettings, open_teacher: OpenTeacher
+) -> AsyncIterator[tuple[Endpoint, AdapterCheck | None]]:
+    async with open_teacher(settings) as endpoint:
+        yield endpoint, None
+
+
+def _share_of(call: Call, samples: int) -> Usage:
+    """A request's usage as far as it belongs to `samples` answers: generation may have asked for more at once."""
+    asked = call.request.get("n") or 1
+    if asked <= samples:
+        return call.usage
+    return call.usage.model_copy(update={"completion_tokens": round(call.usage.completion_tokens * samples / asked)})
+
+
+def summed(usages: Sequence[Usage]) -> Usage:
+    return Usage(
+        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+        completion_tokens=sum(usage.completion_tokens for usage in usages),
+        cached_tokens=sum(usage.cached_tokens for usage in usages),
+    )

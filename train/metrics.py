@@ -1,0 +1,362 @@
+"""The record of an evaluation: every output with its checks, and what follows from them with intervals and tests."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
+
+from curate.split import LEAST_TEST_INPUTS
+from schemas.records import Artifact, Record, Sampling, Usage
+from train.intervals import Interval, difference, holm, seeds_for, share, sign_flip_p
+
+Mode = Literal["sampled", "greedy"]
+Decoding = Literal["evaluation", "generation"]
+MODES: tuple[Mode, ...] = ("sampled", "greedy")
+Outcome = Literal["better", "worse", "inconclusive", "not enough evidence", "not measured"]
+TUNED = "tuned"
+# The reason of an answer that does not count as one, beside those of the checks: "cut", "refused", "schema".
+NO_ANSWER = "answer"
+
+# What servers call an answer that ended because it ran out of tokens.
+CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "truncated"})
+
+
+class Output(Record):
+    """One answer of one system. `answered=False`: the endpoint gave nothing, so there is nothing to judge.
+
+    `all_pass` is None for an answer that was not scored: none of its checks failed, but one could not judge. An answer
+    that was cut, empty or refused never passes, whatever its checks say. `seconds` is how long the request took that
+    brought it, which carries all samples of its seed. `key` names its ledger row.
+    """
+
+    system: str
+    mode: Mode
+    seed_id: str
+    sample: int
+    answered: bool
+    text: str = ""
+    finish: str | None = None
+    words: int = 0
+    seconds: float = 0.0
+    checks: dict[str, bool | None] = Field(default_factory=dict)
+    reasons: dict[str, str] = Field(default_factory=dict)
+    all_pass: bool | None = None
+    key: str
+
+    @property
+    def cut(self) -> bool:
+        """True if it ended at the token limit."""
+        return self.finish is not None and self.finish.lower() in CUT
+
+    @property
+    def empty(self) -> bool:
+        """True if there is no text in it."""
+        return not self.text.strip()
+
+    @property
+    def whole(self) -> bool:
+        """True if there is an answer to judge: one that came, has text and was not cut."""
+        return self.answered and not self.empty and not self.cut
+
+    @property
+    def passes(self) -> bool:
+        """True if it is whole and every check passes."""
+        return self.all_pass is True and self.whole
+
+
+class Spread(Record):
+    """10th, 50th and 90th percentile."""
+
+    p10: float
+    p50: float
+    p90: float
+
+
+class ModeResult(Record):
+    """One system under one decoding. Shares are of the answers that came; one not scored counts as not passed.
+
+    `pass_rate` is None where nothing was measured: no answer came, or all were empty or cut.
+
+    `seconds` is per request under the evaluation's concurrency, waiting for a place in the server's batch included, so
+    it compares systems and says nothing of a server at rest.
+    """
+
+    pass_rate: Interval | None
+    asked: int
+    answered: int
+    passed: int
+    empty: int
+    truncated: int
+    not_scored: int
+    checks: dict[str, float]
+    words: Spread | None
+    seconds: Spread | None
+    usage: Usage
+
+
+class SystemResult(Record):
+    """One system and its numbers. `names` has all that turned out to be the same question to the same model, decoded
+    alike; `system_prompt` is the one of its first input.
+
+    `decoding` says whose settings its answers were drawn with, `sampling` and `greedy_sampling` what they are; absent
+    in evaluations of earlier versions, where all were decoded as the evaluation says.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    model: str
+    revision: str | None
+    system_prompt: str
+    exemplars: int
+    decoding: Decoding = "evaluation"
+    sampling: Sampling | None = None
+    greedy_sampling: Sampling | None = None
+    sampled: ModeResult
+    greedy: ModeResult
+
+    @property
+    def label(self) -> str:
+        """Its names, joined with an equals sign."""
+        return " = ".join(self.names)
+
+
+class Comparison(Record):
+    """Pass rate of system `a` minus that of system `b`, on the same seeds.
+
+    `difference` is None if one of the two was not measured. `p_value` is that of the exact sign-flip test, `p_holm`
+    the same adjusted for all comparisons of the evaluation.
+    """
+
+    a: str
+    b: str
+    mode: Mode
+    difference: Interval | None
+    p_value: float | None = None
+    p_holm: float | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """The verdict on a against b. One is called better only with enough seeds, if the adjusted exact test and
+        the interval agree."""
+        gap = self.difference
+        if gap is None:
+            return "not measured"
+        if gap.seeds < LEAST_TEST_INPUTS:
+            return "not enough evidence"
+        if self.p_holm is None or self.p_holm > 1 - gap.level + 1e-12 or not gap.excludes_zero:
+            return "inconclusive"
+        return "better" if gap.estimate > 0 else "worse"
+
+    @property
+    def more_inputs(self) -> int | None:
+        """About how many more test inputs would decide it if the difference stayed as it is, and at least as many as
+        make an evaluation; None where it is decided, or there is no difference to go by."""
+        gap = self.difference
+        if gap is None or self.outcome in ("better", "worse"):
+            return None
+        wanted = seeds_for(gap)
+        if wanted is None:
+            return LEAST_TEST_INPUTS - gap.seeds if gap.seeds < LEAST_TEST_INPUTS else None
+        if self.outcome == "inconclusive":
+            # The interval may exclude zero already where the adjusted test does not: then a little more at least.
+            wanted = max(wanted, math.ceil(1.1 * gap.seeds))
+        return max(wanted, LEAST_TEST_INPUTS) - gap.seeds
+
+
+class AdapterCheck(Record):
+    """Log-probabilities of one fixed text at the tuned model's server: without the adapter, with it, and without it
+    again while it was in use. Proof that the two are different models and do not leak into each other."""
+
+    text: str
+    base: float
+    tuned: float
+    base_again: float
+    tokens: int
+
+
+class Example(Record):
+    """A seed shown side by side; its outputs are found by `seed_id`."""
+
+    seed_id: str
+    input: str
+
+
+class Evaluation(Record):
+    """Everything an evaluation measured, ready for JSON. `test_set` is the hash of the seeds' ids.
+
+    `comparisons` are tuned against every other, under both decodings. `calls_sent` counts requests of the run that
+    wrote it, `calls_reused` answers that it found in the ledger. `resamples` stands in files of earlier versions, whose
+    shares and comparisons are concluded anew from their outputs when they are read.
+    """
+
+    id: str
+    adapter_id: str
+    test_set: str
+    checks_fingerprint: str
+    check_names: tuple[str, ...]
+    seeds: int
+    samples: int
+    sampling: Sampling
+    greedy: Sampling
+    resamples: int = 0
+    concurrency: int
+    systems: tuple[SystemResult, ...]
+    comparisons: tuple[Comparison, ...]
+    adapter_check: AdapterCheck
+    side_by_side: tuple[Example, ...]
+    side_by_side_seed: int
+    outputs: tuple[Output, ...]
+    calls_sent: int
+    calls_reused: int
+    usage: Usage
+    usd: float
+    seconds: float
+    path: str = ""
+    reused: bool = False
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _read(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        evaluation = handler(_renamed(data))
+        untested = any(gap.difference is not None and gap.p_value is None for gap in evaluation.comparisons)
+        return evaluation._concluded_anew() if untested else evaluation
+
+    def _concluded_anew(self) -> Self:
+        """The same outputs with the present intervals and tests."""
+        outputs = {system.name: self.outputs_of(system.name) for system in self.systems}
+        systems = tuple(
+            system.model_copy(
+                update={
+                    mode: summarise(outputs[system.name][mode], getattr(system, mode).usage, self.check_names)
+                    for mode in MODES
+                }
+            )
+            for system in self.systems
+        )
+        return self.model_copy(update={"systems": systems, "comparisons": against_the_rest(list(outputs.values()))})
+
+    @property
+    def artifact(self) -> Artifact:
+        """The record that the store keeps of the evaluation."""
+        rates = {system.name: system.sampled.pass_rate for system in self.systems}
+        shares = {name: rate.estimate for name, rate in rates.items() if rate}
+        facts = {"test_set": self.test_set, "seeds": self.seeds, "samples": self.samples, "pass_rate": shares}
+        return Artifact(id=self.id, kind="evaluation", path=self.path, parents=(self.adapter_id,), facts=facts)
+
+    def system(self, name: str) -> SystemResult:
+        """The system of that name, merged or not."""
+        return next(system for system in self.systems if name in system.names)
+
+    def outputs_of(self, name: str) -> dict[Mode, list[Output]]:
+        """The answers of the system whose first name is `name`."""
+        return {mode: [o for o in self.outputs if (o.system, o.mode) == (name, mode)] for mode in MODES}
+
+    def comparison(self, a: str, b: str, mode: Mode = "sampled") -> Comparison | None:
+        """System a against system b; None if they are one, or are not compared."""
+        wanted = (self.system(a).name, self.system(b).name, mode)
+        return next((gap for gap in self.comparisons if (gap.a, gap.b, gap.mode) == wanted), None)
+
+    def sampling_of(self, system: SystemResult, mode: Mode) -> Sampling:
+        """The sampling of a system's answers."""
+        own = system.sampling if mode == "sampled" else system.greedy_sampling
+        return own or (self.sampling if mode == "sampled" else self.greedy)
+
+
+_EARLIER_RESULT = {"strict": "pass_rate"}
+# The key under which tables stand -> the names that their keys had in earlier versions, and have now.
+_EARLIER_NAMES: dict[str, dict[str, str]] = {
+    "": {"rungs": "systems", "checks_scope": "checks_fingerprint"},
+    "systems": {"system": "system_prompt"},
+    "sampled": _EARLIER_RESULT,
+    "greedy": _EARLIER_RESULT,
+    "outputs": {"rung": "system", "strict": "all_pass"},
+    "side_by_side": {"simple": "input"},
+}
+
+
+def _renamed(node: Any, under: str = "") -> Any:
+    """An evaluation as parsed JSON with the keys of earlier versions under their present names."""
+    if isinstance(node, list):
+        return [_renamed(entry, under) for entry in node]
+    if not isinstance(node, dict):
+        return node
+    names = _EARLIER_NAMES.get(under, {})
+    named = {names.get(str(key), str(key)): value for key, value in node.items()}
+    return {name: _renamed(value, name) for name, value in named.items()}
+
+
+def summarise(outputs: Sequence[Output], usage: Usage, names: Sequence[str]) -> ModeResult:
+    """The numbers of one system under one decoding."""
+    answers = [output for output in outputs if output.answered]
+    counts = _by_seed(answers)
+    measured = any(output.whole for output in answers)
+    return ModeResult(
+        pass_rate=share(*_columns(counts, sorted(counts))) if measured else None,
+        asked=len(outputs),
+        answered=len(answers),
+        passed=sum(output.passes for output in answers),
+        empty=sum(output.empty for output in answers),
+        truncated=sum(output.cut for output in answers),
+        not_scored=sum(output.all_pass is None for output in answers),
+        checks={name: _mean(output.checks[name] is True for output in answers) for name in names} if answers else {},
+        words=_spread([float(output.words) for output in answers]),
+        seconds=_spread([output.seconds for output in answers]),
+        usage=usage,
+    )
+
+
+def against_the_rest(systems: Sequence[dict[Mode, list[Output]]]) -> tuple[Comparison, ...]:
+    """The last system against each one before it, under both decodings; their p-values adjusted for one another."""
+    *rest, tuned = systems
+    return adjusted([compare(tuned[mode], other[mode]) for mode in MODES for other in rest])
+
+
+def adjusted(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """The same with `p_holm`, over all that have a p-value."""
+    p_holm = iter(holm([gap.p_value for gap in comparisons if gap.p_value is not None]))
+    return tuple(gap if gap.p_value is None else gap.model_copy(update={"p_holm": next(p_holm)}) for gap in comparisons)
+
+
+def compare(a: Sequence[Output], b: Sequence[Output]) -> Comparison:
+    """Both must be of one system each and the same mode. Seeds that lack an answer on either side are left out."""
+    counts_a, counts_b = (_by_seed(output for output in side if output.answered) for side in (a, b))
+    seeds = sorted(counts_a.keys() & counts_b.keys())
+    unmeasured = Comparison(a=a[0].system, b=b[0].system, mode=a[0].mode, difference=None)
+    if not seeds or not all(any(output.whole for output in side) for side in (a, b)):
+        return unmeasured
+    columns = (*_columns(counts_a, seeds), *_columns(counts_b, seeds))
+    return unmeasured.model_copy(update={"difference": difference(*columns), "p_value": sign_flip_p(*columns)})
+
+
+def pick_examples(seeds: Sequence[Example], count: int, seed: int) -> tuple[Example, ...]:
+    """`count` seeds drawn at random by `seed`, without a look at any output."""
+    return tuple(random.Random(seed).sample(list(seeds), min(count, len(seeds))))
+
+
+def _by_seed(outputs: Iterable[Output]) -> dict[str, tuple[int, int]]:
+    """seed id -> (passed, answered)."""
+    counts: dict[str, tuple[int, int]] = {}
+    for output in outputs:
+        passed, answered = counts.get(output.seed_id, (0, 0))
+        counts[output.seed_id] = (passed + output.passes, answered + 1)
+    return counts
+
+
+def _columns(counts: dict[str, tuple[int, int]], seeds: Sequence[str]) -> tuple[list[int], list[int]]:
+    return [counts[seed][0] for seed in seeds], [counts[seed][1] for seed in seeds]
+
+
+def _mean(values: Iterable[bool]) -> float:
+    return float(np.mean(list(values)))
+
+
+def _spread(values: Sequence[float]) -> Spread | None:
+    if not values:
+        return None
+    p10, p50, p90 = np.percentile(values, [10, 50, 90])
+    return Spread(p10=float(p10), p50=float(p50), p90=float(p90))

@@ -1,0 +1,197 @@
+"""The plan of an evaluation: its systems, which model each one asks, with which messages, and how it is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import prompts
+from prompts import Prompt
+from schemas.project import Project
+from schemas.records import Json, Message, Messages, Sampling, Seed, content_id, identity
+from schemas.spec import Exemplar, Spec, TeacherSettings
+from synth.generators import rendering
+from train.checks import Checks
+from train.metrics import TUNED, Decoding, Mode
+from train.results import TrainResult
+
+Chat = Callable[[Seed], Messages]
+ASK_TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A model that is served on this machine while it is asked: a folder (None: the embedded one), and the adapter that
+    is on, if any."""
+
+    folder: Path | None
+    adapter: Path | None = None
+
+
+class Model(NamedTuple):
+    """A model as the ledger knows it (`settings`), and where it runs; `local` None: at the address in `settings`."""
+
+    settings: TeacherSettings
+    local: LocalModel | None = None
+
+
+class Models(NamedTuple):
+    """The models of an evaluation; `teacher` None: no teacher is measured."""
+
+    base: Model
+    tuned: Model
+    teacher: TeacherSettings | None
+
+
+@dataclass(frozen=True)
+class System:
+    """One system. `names` has all names that turned out to mean it.
+
+    `decoding` says whose settings `sampled` and `greedy` are. `schema` binds the answers, as in generation.
+    """
+
+    names: tuple[str, ...]
+    model: Model
+    exemplars: int
+    messages: Chat
+    decoding: Decoding
+    sampled: Sampling
+    greedy: Sampling
+    schema: Json | None = None
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
+
+    def sampling(self, mode: Mode, seed: Seed) -> Sampling:
+        """The sampling of this input's answers. Under the evaluation's decoding every input has random numbers of its
+        own; generation's is left as it is, so that an answer bought there is found again."""
+        chosen = self.sampled if mode == "sampled" else self.greedy
+        return chosen if self.decoding == "generation" else for_input(chosen, seed)
+
+    def key(self, seeds: Sequence[Seed]) -> str:
+        """Names what makes two systems the same: model, revision, every message for every seed, and the decoding. The
+        random seed is no part of it: it changes which answers are drawn and not how good they are."""
+        settings = self.model.settings
+        asked = [[message.model_dump() for message in self.messages(seed)] for seed in seeds]
+        decodings = [_unseeded(sampling) for sampling in (self.sampled, self.greedy)]
+        return content_id(
+            "system", [settings.identity or settings.model, settings.revision, asked, decodings, self.schema]
+        )
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """The systems, the inputs and the checks of an evaluation. `fixed_text` is scored with the adapter on and off."""
+
+    spec: Spec
+    trained: TrainResult
+    seeds: tuple[Seed, ...]
+    systems: tuple[System, ...]
+    checks: Checks
+
+    @cached_property
+    def id(self) -> str:
+        """Names everything that could change a number of the evaluation, messages included."""
+        asked = [system.key(self.seeds) for system in self.systems]
+        settings = {k: v for k, v in identity(self.spec.evaluate).items() if k not in ("concurrency", "resamples")}
+        judged = [self.checks.fingerprint, settings, self.spec.train.seed]
+        return content_id("evaluation", [self.trained.adapter_id, test_set_hash(self.seeds), asked, *judged])
+
+    @property
+    def answers_per_system(self) -> int:
+        return len(self.seeds) * (self.spec.evaluate.samples + 1)
+
+    @property
+    def fixed_text(self) -> str:
+        return self.spec.exemplars[0].output if self.spec.exemplars else self.spec.task.style
+
+
+def test_set_hash(seeds: Sequence[Seed]) -> str:
+    """The name of a set of seeds, whatever their order."""
+    return content_id("test_set", sorted(seed.id for seed in seeds))
+
+
+def systems_of(project: Project, seeds: Sequence[Seed], models: Models) -> tuple[System, ...]:
+    """The systems in the order of the report, those that are the same merged into one; the tuned one is the last.
+
+    base: the untuned model with the full style in its system prompt. few-shot: the same with the spec's exemplars.
+    teacher: the spec's teacher as it generates, with generation's messages, decoding, schema and attempts. tuned: the
+    adapter with `task.system` and nothing else. All but the teacher are decoded as `evaluate.sampling` says.
+    """
+    spec = project.spec
+    prompt = prompts.load(spec.generate.forward.prompt, project.folder)
+    shown = spec.exemplars if "exemplars" in prompt.variables else ()
+    sampled, greedy = decodings(spec)
+
+    def as_evaluated(name: str, model: Model, exemplars: int, messages: Chat) -> System:
+        return System((name,), model, exemplars, messages, "evaluation", sampled, greedy)
+
+    systems = [
+        as_evaluated("base", models.base, 0, _asking(prompt, spec, ())),
+        as_evaluated("few-shot", models.base, len(shown), _asking(prompt, spec, shown)),
+        *([] if models.teacher is None else [_teacher(spec, prompt, models.base, models.teacher)]),
+        as_evaluated(TUNED, models.tuned, 0, _tuned(spec)),
+    ]
+    merged: dict[str, System] = {}
+    for system in systems:
+        same = merged.get(key := system.key(seeds))
+        merged[key] = system if same is None else replace(same, names=(*same.names, *system.names))
+    return tuple(merged.values())
+
+
+def _teacher(spec: Spec, prompt: Prompt, base: Model, settings: TeacherSettings) -> System:
+    is_base = settings.url == "embedded" and (settings.model, settings.revision) == (
+        base.settings.model,
+        base.settings.revision,
+    )
+    sampling = spec.generate.forward.sampling
+    return System(
+        names=("teacher",),
+        model=Model(settings, base.local if is_base else None),
+        exemplars=len(spec.exemplars) if "exemplars" in prompt.variables else 0,
+        messages=_asking(prompt, spec, spec.exemplars),
+        decoding="generation",
+        sampled=sampling,
+        greedy=without_chance(sampling),
+        schema=prompt.schema,
+    )
+
+
+def _asking(prompt: Prompt, spec: Spec, exemplars: Sequence[Exemplar]) -> Chat:
+    render = rendering(prompt, spec.task, exemplars, {"input": ()})
+    return lambda seed: render(input=seed.text)
+
+
+def _tuned(spec: Spec) -> Chat:
+    system = (Message(role="system", content=spec.task.system),) if spec.task.system else ()
+    return lambda seed: (*system, Message(role="user", content=seed.text or ""))
+
+
+def decodings(spec: Spec) -> tuple[Sampling, Sampling]:
+    """The evaluation's decoding: sampled as the spec says, and greedy. Both carry a seed, from which every input's own
+    is derived, so that a run can be repeated."""
+    sampled = spec.evaluate.sampling
+    if sampled.seed is None:
+        sampled = sampled.model_copy(update={"seed": spec.train.seed})
+    return sampled, without_chance(sampled)
+
+
+def without_chance(sampled: Sampling) -> Sampling:
+    """The same decoding with the likeliest token always taken. Penalties, limits and extras stay: they belong to how a
+    system is decoded."""
+    return sampled.model_copy(update={"temperature": 0.0, "top_p": None, "top_k": None})
+
+
+def for_input(sampling: Sampling, seed: Seed) -> Sampling:
+    """`sampling` with random numbers for this input alone: one stream for all inputs would make chance alike in all of
+    them, and intervals that take inputs as independent too narrow. 28 bits, so that no server's seed overflows."""
+    stream = int(content_id("stream", [sampling.seed, seed.id])[:7], 16)
+    return sampling.model_copy(update={"seed": stream})
+
+
+def _unseeded(sampling: Sampling) -> Json:
+    return {name: value for name, value in sampling.body().items() if name != "seed"}
