@@ -49,7 +49,7 @@ _ACTIVE = 0.1  # the share of the rows that passed which count as disagreed upon
 _DIGITS = 2**53
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SamplingRow:
     """What sampling needs to know of a candidate. Nothing in it may depend on what people said.
 
