@@ -90,7 +90,7 @@ def test_the_loop_stops_for_people_and_goes_on(
 
     again = project.run("run")
     assert again.returncode == WAITS
-    for part in ("The loop waits for people", argilla_server.url, "credentials.json", "--no-review"):
+    for part in ("The pipeline waits for people", argilla_server.url, "credentials.json", "--no-review"):
         assert part in again.stdout
     assert argilla_server.api_key not in again.stdout + again.stderr
     assert len(teacher.asked) == 12
@@ -142,7 +142,7 @@ def test_the_loop_stops_where_people_reject_the_set(
     assert records(client, after["queues"]).keys() <= shown.keys()
     screen = project.run("run", *NO_BASE)
     assert screen.returncode == WAITS
-    for part in ("The loop stops, nothing is trained", "people reject this set", "invented: ", "accept_at_least"):
+    for part in ("The pipeline stops, nothing is trained", "people reject this set", "invented: ", "accept_at_least"):
         assert part in " ".join(screen.stdout.split())
     assert "train" not in {receipt["command"] for receipt in project.receipts()}
 
