@@ -9,7 +9,7 @@ import orjson
 
 from curate.outcome import CurateResult
 from curate.review.status import in_words
-from curate.split import PARTS
+from curate.split import SPLITS
 from schemas.project import Project
 from schemas.records import Generated, Seed
 
@@ -19,16 +19,16 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> str:
     """Markdown with the YAML front matter that the hub reads. No date is in it: equal datasets have equal cards."""
     task, accepted = project.spec.task, result.accepted
-    used = [seeds[id_] for id_ in dict.fromkeys(kept.pair.seed_id for kept in accepted) if id_ in seeds]
-    licences = sorted({licence or "not stated" for seed in used for licence in seed.licenses})
-    made = [kept.pair.origin for kept in accepted if isinstance(kept.pair.origin, Generated)]
-    teachers = sorted({origin.teacher for origin in made})
-    reviewed = sum(bool([r for r in kept.reviews if not r.simulated]) for kept in accepted)
-    parts = Counter(kept.part for kept in accepted)
-    prompts = sorted({origin.prompt for origin in made})
+    used = [seeds[id_] for id_ in dict.fromkeys(row.pair.seed_id for row in accepted) if id_ in seeds]
+    licenses = sorted({license or "not stated" for seed in used for license in seed.licenses})
+    generated = [row.pair.origin for row in accepted if isinstance(row.pair.origin, Generated)]
+    teachers = sorted({origin.teacher for origin in generated})
+    reviewed = sum(bool([r for r in row.reviews if not r.simulated]) for row in accepted)
+    splits = Counter(row.split for row in accepted)
+    prompts = sorted({origin.prompt for origin in generated})
     return "\n".join(
         [
-            *_front_matter(project, len(accepted), licences, [part for part in PARTS if parts[part]]),
+            *_front_matter(project, len(accepted), licenses, [split for split in SPLITS if splits[split]]),
             f"# {task.name}",
             "",
             f"{len(accepted)} pairs of an input and its rewrite in a house style, for supervised fine-tuning of",
@@ -41,14 +41,14 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
             "| split | rows | inputs |",
             "|---|---:|---:|",
             *(
-                f"| {part} | {parts[part]} | {inputs} |"
-                for part in PARTS
-                for inputs in [len({(k.pair.seed_id, k.pair.input) for k in accepted if k.part == part})]
+                f"| {split} | {splits[split]} | {inputs} |"
+                for split in SPLITS
+                for inputs in [len({(k.pair.seed_id, k.pair.input) for k in accepted if k.split == split})]
             ),
             "",
             "The split is by a hash of the seed, so all rows of a seed are in one split. The test split is only for",
             "the evaluation. Every row has `messages` (the whole chat), `prompt` with `completion` (the same chat,",
-            "parted for loss on the completion only), and `score`, which compares rows of one input and no others.",
+            "split for loss on the completion only), and `score`, which compares rows of one input and no others.",
             "",
             "```python",
             "from datasets import load_dataset, load_from_disk",
@@ -59,7 +59,7 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
             "",
             "## How it was made",
             "",
-            f"- Seeds: {_kinds(used)}. Licence of the seeds: {', '.join(licences)}.",
+            f"- Seeds: {_kinds(used)}. License of the seeds: {', '.join(licenses)}.",
             f"- Teacher: {', '.join(teachers) or 'none'}. Its terms of use apply to what it wrote.",
             f"- Prompts: {', '.join(prompts) or 'none'}.",
             f"- House style: {' '.join(task.style.split())}",
@@ -101,24 +101,24 @@ def with_review_switched_off(text: str) -> str:
 
 
 def _people(result: CurateResult) -> list[str]:
-    """What people said of a random sample, where rows were sent to them."""
-    told = result.facts.get("review")
-    return ["## Human review", "", *(f"- {line}" for line in in_words(told)), ""] if told else []
+    """The answers of people to a random sample, where rows were sent to them."""
+    review = result.facts.get("review")
+    return ["## Human review", "", *(f"- {line}" for line in in_words(review)), ""] if review else []
 
 
-def _front_matter(project: Project, rows: int, licences: list[str], parts: list[str]) -> list[str]:
-    one = licences[0].casefold() if len(licences) == 1 and licences != ["not stated"] else None
-    licence = one or ("unknown" if licences in ([], ["not stated"]) else "other")
+def _front_matter(project: Project, rows: int, licenses: list[str], splits: list[str]) -> list[str]:
+    only = licenses[0].casefold() if len(licenses) == 1 and licenses != ["not stated"] else None
+    license = only or ("unknown" if licenses in ([], ["not stated"]) else "other")
     return [
         "---",
         f"pretty_name: {orjson.dumps(project.spec.task.name).decode()}",
-        f"license: {orjson.dumps(licence).decode()}",
+        f"license: {orjson.dumps(license).decode()}",
         f"language:\n- {orjson.dumps(project.spec.task.language).decode()}",
         "task_categories:\n- text-generation",
         f"size_categories:\n- {next((name for most, name in _SIZES if rows < most), 'n>1M')}",
         "tags:\n- synthetic\n- pairsmith",
         "configs:\n- config_name: default\n  data_files:",
-        *(f"  - split: {part}\n    path: data/{part}.parquet" for part in parts),
+        *(f"  - split: {split}\n    path: data/{split}.parquet" for split in splits),
         "---",
         "",
     ]

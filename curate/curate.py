@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from curate.pool import Pool, StepId
 from curate.steps import Step, id_of
+from schemas.errors import UsageError
 from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
 from schemas.records import Verdict
@@ -23,21 +24,38 @@ async def curate(pool: Pool, steps: Sequence[Step], store: Store | None = None, 
     """The pool after every step has spoken of what the ones before it left.
 
     With a `store`, verdicts of single rows are kept in it. What sees the whole pool is asked anew each time.
+
+    Raises UsageError for a step that speaks of a pair of another pool, and for two whole-pool steps under one name:
+    the second would unsay what the first said.
     """
     if store:
         await store.put(*pool.edited)
     pool = pool.unjudged()
     for step in steps:
         id_ = id_of(step)
+        if id_ in pool.steps and not id_.per_row:
+            raise UsageError(
+                f"two steps are called {id_.by} and have the same settings.",
+                why="What the second says would take the place of what the first said.",
+                fix="Name each with `curate.steps.named(step, NAME, SETTINGS)`.",
+            )
         hearing, done = pool.hear(id_), 0
-        kept, total = store if id_.per_row else None, pool.count_unsettled(id_, accepted=id_.scores or not id_.per_row)
+        sink, total = (
+            store if id_.per_row else None,
+            pool.count_unsettled(id_, accepted=id_.scores or not id_.per_row),
+        )
         shown = "gates" if id_.by.startswith("gate/") else id_.by.partition("/")[2].partition("@")[0]
         progress(shown, {"done": 0, "total": total})
         async for chunk in _chunks(step(pool), id_):
-            if kept:
-                await kept.put(*chunk)
+            if strangers := [verdict.pair_id for verdict in chunk if verdict.pair_id not in pool]:
+                raise UsageError(
+                    f"{id_.by} judged the pair '{strangers[0]}', which is not in the pool.",
+                    fix="A step may speak only of pairs that the pool gave it: `pool.rows()`, `pool.accepted()`.",
+                )
+            if sink:
+                await sink.put(*chunk)
                 failpoint("mid_curate")
-            hearing.add(chunk, kept=kept is not None)
+            hearing.add(chunk, stored=sink is not None)
             done += len(chunk)
             progress(shown, {"done": min(done, total), "total": total})
         pool = hearing.pool

@@ -1,4 +1,4 @@
-"""Near-duplicates and leaks, by word bigrams: MinHash finds who might be alike, an exact Jaccard similarity decides.
+"""Near-duplicates and contamination, by word bigrams: MinHash finds candidates, an exact Jaccard similarity decides.
 
 What is compared is what makes a row worth having. **Two pairs are duplicates if their outputs are alike and,
 where both come from the same seed, their inputs are alike too.** So candidates of one input are compared by
@@ -21,7 +21,7 @@ from schemas.records import Pair
 
 _PERMUTATIONS = 128
 _RECALL = 0.999
-# A Chinese or Japanese character counts as a word, since these scripts do not part words.
+# A Chinese or Japanese character counts as a word, since these scripts do not separate words.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_]+")
 
 
@@ -52,7 +52,7 @@ class Near(NamedTuple):
     similarity: float
 
 
-class NearDuplicates:
+class NearDuplicateIndex:
     """An index of texts that answers which of them have Jaccard similarity >= `threshold` with a given one."""
 
     def __init__(self, threshold: float) -> None:
@@ -110,21 +110,21 @@ def duplicates(pairs: Iterable[Pair], threshold: float) -> Iterator[Duplicate]:
     `threshold` is the least Jaccard similarity of word bigrams at which texts are alike. Texts that stay are held in
     memory as sets of bigrams, some 6 kB for 50 words.
     """
-    index, kept = NearDuplicates(threshold), list[Pair]()
+    index, stays = NearDuplicateIndex(threshold), list[Pair]()
     for pair in pairs:
-        near = next((n for n in index.like(pair.output) if _same_row(pair, kept[n.number], threshold)), None)
+        near = next((n for n in index.like(pair.output) if _same_row(pair, stays[n.number], threshold)), None)
         if near:
-            yield Duplicate(pair, kept[near.number], near.similarity)
+            yield Duplicate(pair, stays[near.number], near.similarity)
             continue
         index.add(pair.output)
-        kept.append(pair)
+        stays.append(pair)
         yield Duplicate(pair, None, None)
 
 
-def _same_row(pair: Pair, kept: Pair, threshold: float) -> bool:
-    if pair.seed_id != kept.seed_id or pair.input == kept.input:
+def _same_row(pair: Pair, earlier: Pair, threshold: float) -> bool:
+    if pair.seed_id != earlier.seed_id or pair.input == earlier.input:
         return True
-    return jaccard(bigrams(pair.input), bigrams(kept.input)) >= threshold
+    return jaccard(bigrams(pair.input), bigrams(earlier.input)) >= threshold
 
 
 class Contamination(NamedTuple):
@@ -137,12 +137,12 @@ class Contamination(NamedTuple):
 
 
 def contaminations(pairs: Iterable[Pair], held_out: Mapping[str, str], threshold: float) -> Iterator[Contamination]:
-    """Whether a pair holds the text of a held-out seed on either side. One answer a pair, in order.
+    """The pairs that hold the text of a held-out seed on either side. One answer a pair, in order.
 
-    `held_out` maps the id of each seed of the test part to its text; pairs of those seeds are what the test is made of,
-    and are clean.
+    `held_out` maps the id of each seed of the test split to its text; pairs of those seeds are what the test is made
+    of, and are clean.
     """
-    ids, index = list(held_out), NearDuplicates(threshold)
+    ids, index = list(held_out), NearDuplicateIndex(threshold)
     for text in held_out.values():
         index.add(text)
     for pair in pairs:
@@ -156,7 +156,7 @@ def contaminations(pairs: Iterable[Pair], held_out: Mapping[str, str], threshold
         yield next(met, Contamination(pair, None, None, None))
 
 
-class Twins(NamedTuple):
+class SimilarPair(NamedTuple):
     """Two seeds, by their place in the list, whose texts are alike."""
 
     first: int
@@ -164,11 +164,11 @@ class Twins(NamedTuple):
     similarity: float
 
 
-def twins(texts: Sequence[str], threshold: float) -> list[Twins]:
+def similar_pairs(texts: Sequence[str], threshold: float) -> list[SimilarPair]:
     """All pairs of texts that are alike."""
-    index = NearDuplicates(threshold)
-    found = []
+    index = NearDuplicateIndex(threshold)
+    similar = []
     for second, text in enumerate(texts):
-        found += [Twins(near.number, second, near.similarity) for near in index.like(text)]
+        similar += [SimilarPair(near.number, second, near.similarity) for near in index.like(text)]
         index.add(text)
-    return found
+    return similar

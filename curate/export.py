@@ -20,11 +20,11 @@ import orjson
 
 from curate.card import card, with_review_switched_off
 from curate.outcome import Accepted, CurateResult
-from curate.split import PARTS, Part
+from curate.split import SPLITS
 from schemas.errors import InputError, NoWork, RowCountMismatch, UsageError
 from schemas.files import replaced, replaced_folder
 from schemas.project import Project
-from schemas.records import Artifact, Generated, Json, Pair, Seed, content_id, now
+from schemas.records import Artifact, Generated, Json, Pair, Seed, Split, content_id, now
 from schemas.store import Store
 
 FORMAT = "pairsmith-dataset@1"
@@ -46,11 +46,11 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
     _refuse_foreign(folder)
     seeds = {seed.id: seed for seed in store.seeds(active=False)}
     _every_step_spoke(result)
-    provenance = [_provenance(kept, result, seeds, store) for kept in result.accepted]
-    by_part = {part: [row(kept) for kept in result.accepted if kept.part == part] for part in PARTS}
+    provenance = [_provenance(accepted, result, seeds, store) for accepted in result.accepted]
+    by_split = {split: [row(accepted) for accepted in result.accepted if accepted.split == split] for split in SPLITS}
     with replaced_folder(folder) as new:
         (new / "data").mkdir()
-        _write_rows(new, by_part)
+        _write_rows(new, by_split)
         id_ = _write_card(new, project, result, seeds, provenance, _manifest(folder))
         manifest = {
             "format": FORMAT,
@@ -70,10 +70,10 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
         kind="dataset",
         path=_shown(folder, project.folder),
         parents=_reward_models(store, result),
-        members=tuple((kept.pair.id, kept.part) for kept in result.accepted),
+        members=tuple((accepted.pair.id, accepted.split) for accepted in result.accepted),
         facts={
             "format": FORMAT,
-            "rows": {part: len(rows_) for part, rows_ in by_part.items()},
+            "rows": {split: len(rows_) for split, rows_ in by_split.items()},
             "counts": result.counts.model_dump(),
             "scorer": result.facts["scorer"] and result.facts["scorer"]["by"],
         },
@@ -97,8 +97,8 @@ def _write_card(
     """
     text = card(project, result, seeds)
     ids = []
-    for told in (with_review_switched_off(text), text):
-        (folder / "README.md").write_text(told, encoding="utf-8")
+    for version in (with_review_switched_off(text), text):
+        (folder / "README.md").write_text(version, encoding="utf-8")
         steps = [[step.by, step.settings] for step in result.steps]
         ids.append(content_id("artifact", ["dataset", _hashes(folder), steps, provenance]))
     if not project.spec.review.enabled:
@@ -122,7 +122,7 @@ def say_not_reviewed(folder: Path) -> None:
         partial.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
 
 
-def rows(folder: Path, part: Part) -> list[Json]:
+def rows(folder: Path, split: Split) -> list[Json]:
     """The rows of one split of an exported dataset, in its order.
 
     Raises InputError where `folder` is no dataset of ours, or the split's file is not what the manifest vouches for.
@@ -134,7 +134,7 @@ def rows(folder: Path, part: Part) -> list[Json]:
             where=str(folder),
             fix="Run `pairsmith curate` to write one.",
         )
-    name = f"data/{part}.jsonl"
+    name = f"data/{split}.jsonl"
     try:
         content = (folder / name).read_bytes()
     except OSError as error:
@@ -149,9 +149,9 @@ def rows(folder: Path, part: Part) -> list[Json]:
     return [orjson.loads(line) for line in content.splitlines()]
 
 
-def row(kept: Accepted) -> Json:
-    """One row: the chat as `messages`, and parted into `prompt` and `completion` for completion-only loss."""
-    pair = kept.pair
+def row(accepted: Accepted) -> Json:
+    """One row: the chat as `messages`, and separated into `prompt` and `completion` for completion-only loss."""
+    pair = accepted.pair
     system = [{"role": "system", "content": pair.system}] if pair.system else []
     prompt = [*system, {"role": "user", "content": pair.input}]
     completion = [{"role": "assistant", "content": pair.output}]
@@ -164,7 +164,7 @@ def row(kept: Accepted) -> Json:
         "messages": [*prompt, *completion],
         "prompt": prompt,
         "completion": completion,
-        "score": kept.score,
+        "score": accepted.score,
         "made_by": pair.origin.generator if isinstance(pair.origin, Generated) else pair.origin.by,
     }
 
@@ -178,19 +178,19 @@ def _schema() -> Any:
     return pa.schema([*texts, *chats, ("score", pa.float64()), ("made_by", pa.string())])
 
 
-def _write_rows(folder: Path, by_part: dict[Part, list[Json]]) -> None:
+def _write_rows(folder: Path, by_split: dict[Split, list[Json]]) -> None:
     import datasets
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     saved = datasets.DatasetDict()
-    for part, part_rows in by_part.items():
-        lines = b"".join(orjson.dumps(r) + b"\n" for r in part_rows)
-        (folder / "data" / f"{part}.jsonl").write_bytes(lines)
-        table = pa.Table.from_pylist(part_rows, schema=_schema())
-        pq.write_table(table, folder / "data" / f"{part}.parquet")
+    for split, split_rows in by_split.items():
+        lines = b"".join(orjson.dumps(r) + b"\n" for r in split_rows)
+        (folder / "data" / f"{split}.jsonl").write_bytes(lines)
+        table = pa.Table.from_pylist(split_rows, schema=_schema())
+        pq.write_table(table, folder / "data" / f"{split}.parquet")
         # The fingerprint would be random otherwise.
-        saved[part] = datasets.Dataset(table, fingerprint=hashlib.sha256(lines).hexdigest()[:16])
+        saved[split] = datasets.Dataset(table, fingerprint=hashlib.sha256(lines).hexdigest()[:16])
     bars = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
@@ -208,21 +208,21 @@ def _hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def _provenance(kept: Accepted, result: CurateResult, seeds: dict[str, Seed], store: Store) -> Json:
-    """Where a row came from. An edited row tells the origin of the pair that was corrected, and what it replaced."""
-    pair = kept.pair
+def _provenance(accepted: Accepted, result: CurateResult, seeds: dict[str, Seed], store: Store) -> Json:
+    """The provenance of a row. An edited row tells the origin of the pair that was corrected, and what it replaced."""
+    pair = accepted.pair
     replaced = []
     while pair.origin.by == "edited":
         replaced.append(pair.origin.parent_id)
         pair = _parent(store, pair.origin.parent_id)
-    seed = seeds.get(kept.pair.seed_id)
+    seed = seeds.get(accepted.pair.seed_id)
     scorer = result.facts["scorer"]
     return {
-        "pair_id": kept.pair.id,
-        "split": kept.part,
+        "pair_id": accepted.pair.id,
+        "split": accepted.split,
         "replaces": replaced,
         "seed": {
-            "id": kept.pair.seed_id,
+            "id": accepted.pair.seed_id,
             "kind": seed and seed.kind,
             "source": seed and seed.source,
             "license": seed and seed.license,
@@ -230,11 +230,11 @@ def _provenance(kept: Accepted, result: CurateResult, seeds: dict[str, Seed], st
         },
         "origin": pair.origin.model_dump(mode="json"),
         "scorer": scorer and scorer["by"],
-        "score": kept.score,
-        "verdicts": [[v.by, v.fingerprint, v.keep, str(v.reason)] for v in kept.verdicts],
+        "score": accepted.score,
+        "verdicts": [[v.by, v.fingerprint, v.keep, str(v.reason)] for v in accepted.verdicts],
         "reviews": [
             r.model_dump(mode="json", include={"id", "reviewer", "decision", "reasons", "simulated", "at"})
-            for r in kept.reviews
+            for r in accepted.reviews
         ],
     }
 
@@ -246,12 +246,12 @@ def _parent(store: Store, pair_id: str) -> Pair:
 
 def _every_step_spoke(result: CurateResult) -> None:
     """A row leaves only with a verdict from every step that the spec lists."""
-    for kept in result.accepted:
-        spoke = {(v.by, v.fingerprint) for v in kept.verdicts}
+    for accepted in result.accepted:
+        spoke = {(v.by, v.fingerprint) for v in accepted.verdicts}
         silent = next((step for step in result.steps if (step.by, step.settings) not in spoke), None)
         if silent:
             raise RowCountMismatch(
-                f"row {kept.pair.id} has no verdict from {silent.by}.",
+                f"row {accepted.pair.id} has no verdict from {silent.by}.",
                 why="A row that was not judged may not be exported.",
                 fix="This is a defect of pairsmith; the store is intact.",
             )
@@ -284,7 +284,7 @@ def _manifest(folder: Path) -> Json | None:
 
 
 def _is_there(folder: Path, manifest: Json) -> bool:
-    """Whether `folder` holds the same dataset already, whole."""
+    """True if `folder` holds the same dataset already, whole."""
     old = _manifest(folder)
     if old is None or (old["id"], old["files"]) != (manifest["id"], manifest["files"]):
         return False

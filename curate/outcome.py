@@ -1,4 +1,4 @@
-"""What a project's curation came to: the pool under the spec's steps, as receipts, cards and exports tell it."""
+"""The outcome of a project's curation: the pool under the spec's steps, as receipts, cards and exports tell it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from curate.curate import curate
-from curate.duplicates import twins
+from curate.duplicates import similar_pairs
 from curate.pool import Pool, StepId
 from curate.scorers.choose import Chosen, Serve, choose
-from curate.split import PARTS, Part, part_of
-from curate.states import part_in, write_states
+from curate.split import SPLITS, seed_split
+from curate.states import split_in, write_states
 from curate.steps import steps_for
 from schemas.errors import NoWork, RowCountMismatch
 from schemas.progress import Progress, unseen
 from schemas.project import Project
-from schemas.records import Artifact, Counts, Json, Pair, Seed, Verdict, content_id
+from schemas.records import Artifact, Counts, Json, Pair, Seed, Split, Verdict, content_id
 from schemas.reviews import Review
 from schemas.store import Store
 from synth.embedded.process import embedded
@@ -30,7 +30,7 @@ class Accepted:
     """A row that left the stage: its pair (corrected, if a person did), its split, and every verdict that let it."""
 
     pair: Pair
-    part: Part
+    split: Split
     score: float | None
     verdicts: tuple[Verdict, ...]
     reviews: tuple[Review, ...] = ()
@@ -63,25 +63,22 @@ async def curate_project(
     `weights` (the embedded model's) and `serve` (which starts it) are called only if the spec's scorer needs the
     embedded model. Raises NoWork without a candidate and RowCountMismatch if a row got lost.
     """
-    pool, seeds = Pool.read(store, fingerprints), store.seeds()
+    pool = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n)
+    seeds = store.seeds()
     if not len(pool):
-        raise NoWork(
-            "there are no candidates to curate.",
-            why="The pool of the present spec is empty.",
-            fix="Run `pairsmith generate` first.",
-        )
+        raise _nothing_to_curate(store, fingerprints)
     before = store.verdict_count()
     async with AsyncExitStack() as opened:
         chosen = await choose(project, seeds, weights=weights, serve=serve, opened=opened, progress=progress)
         pool = await curate(pool, steps_for(project, seeds, chosen), store, progress)
     if chosen and chosen.fitted:
         await store.put(_reward_model(chosen, project.folder))
-    counts = _conserved(pool)
+    counts = _counted(pool)
     curation = content_id("curation", [fingerprints, [[s.by, s.settings] for s in pool.steps], time.time_ns()])
     accepted = tuple(
-        Accepted(row.pair, part, row.score, row.verdicts, row.reviews)
+        Accepted(row.pair, split, row.score, row.verdicts, row.reviews)
         for row in pool.accepted()
-        if row.pair and (part := part_in(row))
+        if row.pair and (split := split_in(row))
     )
     await write_states(store, pool, curation)
     people = pool.decisions()
@@ -90,7 +87,7 @@ async def curate_project(
         "curation": curation,
         "verdicts_appended": store.verdict_count() - before,
         "steps": pool.tally(),
-        "splits": {part: sum(row.part == part for row in accepted) for part in PARTS},
+        "splits": {split: sum(row.split == split for row in accepted) for split in SPLITS},
         "near_duplicate_seeds": _alike_apart(project, seeds),
         "reviewed": len(people),
         "undecided": sum(decision.verdict == "undecided" for decision in people),
@@ -99,9 +96,26 @@ async def curate_project(
     return CurateResult(counts, pool.reasons, accepted, pool.steps, facts)
 
 
-def _conserved(pool: Pool) -> Counts:
+def _nothing_to_curate(store: Store, fingerprints: Sequence[str]) -> NoWork:
+    """Names what is missing: everything, the seeds, or candidates of the spec as it is now."""
+    if next(store.each_candidate(), None) is None:
+        return NoWork("there are no candidates to curate: nothing has been generated.", fix="Run `pairsmith generate`.")
+    if any(next(store.each_candidate(fingerprint), None) for fingerprint in fingerprints):
+        return NoWork(
+            "there are no candidates to curate: none of those in the store is of a seed that is active now.",
+            why="Only candidates of the seeds that were read last are curated.",
+            fix="Run `pairsmith generate`, which reads the seeds (in Python: store.set_active_seeds(seeds)).",
+        )
+    return NoWork(
+        "there are no candidates to curate: those in the store were generated under other settings.",
+        why="The style, the exemplars, a prompt, the sampling or the teacher is another one now.",
+        fix="Run `pairsmith generate`, or take the change back; what was generated before stays in the store.",
+    )
+
+
+def _counted(pool: Pool) -> Counts:
     counts = pool.counts
-    if not counts.conserved or sum(pool.reasons.values()) != counts.rows_in - counts.accepted:
+    if not counts.adds_up or sum(pool.reasons.values()) != counts.rows_in - counts.accepted:
         raise RowCountMismatch(
             f"{counts.rows_in} rows came in, but {counts.accepted} accepted + {counts.rejected} rejected + "
             f"{counts.waiting} waiting + {counts.failed} failed is another number.",
@@ -111,15 +125,15 @@ def _conserved(pool: Pool) -> Counts:
 
 
 def _alike_apart(project: Project, seeds: Sequence[Seed]) -> list[Json]:
-    """Seeds that are alike but fell into different parts: reported, because hashing cannot see it."""
+    """Seeds that are alike but fell into different splits: reported, because hashing cannot see it."""
     texts = [seed for seed in seeds if seed.text]
-    alike = twins([seed.text or "" for seed in texts], project.spec.curate.duplicates.jaccard)
+    alike = similar_pairs([seed.text or "" for seed in texts], project.spec.curate.duplicates.jaccard)
     return [
-        {"seeds": [a.id, b.id], "sources": [a.source, b.source], "parts": parts, "jaccard": round(similarity, 3)}
+        {"seeds": [a.id, b.id], "sources": [a.source, b.source], "splits": splits, "jaccard": round(similarity, 3)}
         for first, second, similarity in alike
         for a, b in [(texts[first], texts[second])]
-        for parts in [[part_of(seed, project.spec.split) for seed in (a, b)]]
-        if parts[0] != parts[1]
+        for splits in [[seed_split(seed, project.spec.split) for seed in (a, b)]]
+        if splits[0] != splits[1]
     ]
 
 

@@ -37,8 +37,18 @@ def fold(keeps: Iterable[bool | None]) -> bool | None:
     return min(keeps, key=_ORDER.index, default=True)
 
 
+def candidates_of(store: Store, generations: Iterable[str], forward_n: int | None = None) -> Iterator[Candidate]:
+    """What `Pool.read` reads, in the order of the pool."""
+    seeds = {seed.id for seed in store.seeds()}
+    for fingerprint in generations:
+        for candidate in store.each_candidate(fingerprint):
+            beyond = forward_n is not None and candidate.generator == "forward" and candidate.sample >= forward_n
+            if candidate.seed_id in seeds and not beyond:
+                yield candidate
+
+
 class StepId(NamedTuple):
-    """What a step is called and how it counts.
+    """The name of a step, and how it counts.
 
     `by` is the name of its verdicts and `settings` the hash of what shapes them. `per_row`: what it says of a row
     depends on that row alone, so it is kept and never asked twice. `final`: it is about other rows than the one judged,
@@ -72,7 +82,7 @@ class Row(NamedTuple):
 
     @property
     def by_people(self) -> bool:
-        """Whether people accepted it, as it was or with the text they gave it."""
+        """True if people accepted it, as it was or with the text they gave it."""
         return self.decision is not None and self.decision.verdict in ("accept", "edit")
 
 
@@ -95,11 +105,11 @@ class _Meanings:
         return np.array([_ORDER.index(keep) for keep, _ in self.meanings], np.int8)
 
     def numbers(self, code: str) -> list[int]:
-        return [number for number, (_, own) in enumerate(self.meanings) if own == code]
+        return [number for number, (_, other) in enumerate(self.meanings) if other == code]
 
 
-class _Said:
-    """What one step said: an opinion a slot, scores, and the reasons that are kept nowhere else."""
+class _Opinions:
+    """The opinions of one step: an opinion a slot, scores, and the reasons that are kept nowhere else."""
 
     def __init__(self, slots: int) -> None:
         self.opinions: Any = np.zeros(slots, np.int32)
@@ -107,8 +117,8 @@ class _Said:
         self.reasons: list[Reason | None] = []  # one a slot, or none at all
         self.flags: dict[int, tuple[str, ...]] = {}  # few
 
-    def copy(self) -> _Said:
-        other = _Said(0)
+    def copy(self) -> _Opinions:
+        other = _Opinions(0)
         other.opinions, other.scores = self.opinions.copy(), self.scores.copy()
         other.reasons, other.flags = self.reasons.copy(), self.flags.copy()
         return other
@@ -123,25 +133,27 @@ class _Said:
 
 
 class Hearing:
-    """What one step says of a pool, as it comes. `pool` is the pool after what was added so far."""
+    """The verdicts of one step on a pool, as they come. `pool` is the pool after what was added so far."""
 
     def __init__(self, pool: Pool, step: StepId) -> None:
-        self._before, self._step, self._said = pool, step, pool._of(step).copy()
+        self._before, self._step, self._opinions_of = pool, step, pool._of(step).copy()
 
-    def add(self, verdicts: Iterable[Verdict], *, kept: bool = False) -> None:
-        """`kept`: the source keeps them, so their sentences need no memory."""
+    def add(self, verdicts: Iterable[Verdict], *, stored: bool = False) -> None:
+        """`stored`: the source keeps them, so their sentences need no memory."""
         slots, meanings = self._before._slots, self._before._meanings
         for verdict in verdicts:
             slot = slots.first[bytes.fromhex(verdict.pair_id)]
-            reason = None if kept else slots.one(verdict.reason)
-            self._said.add(slot, meanings.number(verdict), verdict.score, reason)
-            if verdict.flags and not kept:
-                self._said.flags[slot] = verdict.flags
+            reason = None if stored else slots.interned(verdict.reason)
+            self._opinions_of.add(slot, meanings.number(verdict), verdict.score, reason)
+            if verdict.flags and not stored:
+                self._opinions_of.flags[slot] = verdict.flags
 
     @property
     def pool(self) -> Pool:
         before = self._before
-        return Pool(before._slots, before._meanings, {**before._said, self._step: self._said}, before._known)
+        return Pool(
+            before._slots, before._meanings, {**before._opinions_of, self._step: self._opinions_of}, before._known
+        )
 
 
 class Pool:
@@ -151,19 +163,20 @@ class Pool:
         self,
         slots: Slots,
         meanings: _Meanings | None = None,
-        said: Mapping[StepId, _Said] | None = None,
-        known: Mapping[StepId, _Said] | None = None,
+        opinions: Mapping[StepId, _Opinions] | None = None,
+        known: Mapping[StepId, _Opinions] | None = None,
     ) -> None:
         self._slots, self._meanings = slots, meanings or _Meanings()
-        self._said, self._known = dict(said or {}), dict(known or {})
+        self._opinions_of, self._known = dict(opinions or {}), dict(known or {})
 
     @classmethod
-    def read(cls, store: Store, generations: Sequence[str], *, people: bool = True) -> Pool:
+    def read(
+        cls, store: Store, generations: Sequence[str], *, people: bool = True, forward_n: int | None = None
+    ) -> Pool:
         """The candidates of `generations` (`Candidate.scope`) whose seeds are active; without what people said, on
-        request."""
-        seeds = {seed.id for seed in store.seeds()}
-        candidates = (c for fingerprint in generations for c in store.each_candidate(fingerprint) if c.seed_id in seeds)
-        return cls(read_slots(store, candidates, people=people))
+        request. With `forward_n`, the first so many forward candidates of a seed: others may be left from a time when
+        the spec asked for more."""
+        return cls(read_slots(store, candidates_of(store, generations, forward_n), people=people))
 
     @classmethod
     def of(cls, pairs: Iterable[Pair], reviews: Iterable[Review] = ()) -> Pool:
@@ -173,7 +186,7 @@ class Pool:
 
     @property
     def steps(self) -> tuple[StepId, ...]:
-        return tuple(self._said)
+        return tuple(self._opinions_of)
 
     @property
     def edited(self) -> tuple[Pair, ...]:
@@ -185,8 +198,15 @@ class Pool:
         return self._slots.source
 
     def __len__(self) -> int:
-        """How many slots there are."""
+        """The number of slots."""
         return len(self._slots.ids)
+
+    def __contains__(self, pair_id: str) -> bool:
+        """Whether the pair with this id stands in a slot."""
+        try:
+            return bytes.fromhex(pair_id) in self._slots.first
+        except ValueError:
+            return False
 
     # What steps say
 
@@ -205,15 +225,15 @@ class Pool:
 
     def unjudged(self) -> Pool:
         """The same rows before any step spoke. What steps said of single rows is still known, and not asked again."""
-        known = {step: said for step, said in self._said.items() if step.per_row}
+        known = {step: opinions for step, opinions in self._opinions_of.items() if step.per_row}
         return Pool(self._slots, self._meanings, None, {**self._known, **known})
 
-    def _of(self, step: StepId) -> _Said:
-        """What a step said here, or what the source knows of a step of single rows."""
-        if step in self._said:
-            return self._said[step]
+    def _of(self, step: StepId) -> _Opinions:
+        """The opinions of a step here, or those that the source knows of a step of single rows."""
+        if step in self._opinions_of:
+            return self._opinions_of[step]
         if step not in self._known:
-            known = _Said(len(self))
+            known = _Opinions(len(self))
             for verdict in self.source.verdicts_of(step.by, step.settings) if step.per_row else ():
                 slot = self._slots.first.get(bytes.fromhex(verdict.pair_id))
                 if slot is not None:
@@ -238,10 +258,10 @@ class Pool:
         slots, keeps = self._slots, self._meanings.keeps()
         keep, by = slots.people.copy(), np.full(len(self), -1, np.int16)
         decided = keep != _TRUE  # by people against it; they come first
-        for number, (step, said) in enumerate(self._said.items()):
-            now = keeps[said.opinions]
+        for number, (step, spoken) in enumerate(self._opinions_of.items()):
+            now = keeps[spoken.opinions]
             if not step.final:
-                now[slots.accepted & (said.opinions != 0)] = _TRUE
+                now[slots.accepted & (spoken.opinions != 0)] = _TRUE
             worse = (now < keep) & ~decided
             by[worse], keep[worse] = number, now[worse]
         keep, by = keep[slots.owner], by[slots.owner]
@@ -268,7 +288,7 @@ class Pool:
         yield from self._stream(crashed, (*self.steps, step))
 
     def count_unsettled(self, step: StepId, *, accepted: bool = False) -> int:
-        """How many rows `unsettled` gives."""
+        """The number of rows that `unsettled` gives."""
         return sum(len(slots) for slots in self._unsettled(step, accepted=accepted))
 
     def _unsettled(self, step: StepId, *, accepted: bool) -> tuple[Any, Any]:
@@ -300,7 +320,11 @@ class Pool:
                     yield Row(candidate, None, step=GENERATE, reason=candidate.failure)
                     continue
                 row = self._row(slot, texts[id_.hex()])
-                yield row if known is None else self._told(slot, row, known.get(id_.hex(), ()), steps or self.steps)
+                yield (
+                    row
+                    if known is None
+                    else self._with_verdicts(slot, row, known.get(id_.hex(), ()), steps or self.steps)
+                )
 
     def _row(self, slot: int, pair: Pair) -> Row:
         candidate = self._slots.candidate(slot)
@@ -312,13 +336,13 @@ class Pool:
             candidate, pair, (), reviews, decision, self._score(owner), False if keep and owner != slot else keep
         )
 
-    def _told(self, slot: int, row: Row, known: Sequence[Verdict], steps: Sequence[StepId]) -> Row:
+    def _with_verdicts(self, slot: int, row: Row, known: Sequence[Verdict], steps: Sequence[StepId]) -> Row:
         """The row with its verdicts and the reason why it is not kept."""
         assert row.pair is not None
-        owner, kept = int(self._slots.owner[slot]), {(v.by, v.fingerprint): v for v in known}
+        owner, stored = int(self._slots.owner[slot]), {(v.by, v.fingerprint): v for v in known}
         pair_id = row.pair.id
-        found = (self._verdict(step, owner, pair_id) or kept.get((step.by, step.settings)) for step in steps)
-        row = row._replace(verdicts=tuple(verdict for verdict in found if verdict))
+        verdicts = (self._verdict(step, owner, pair_id) or stored.get((step.by, step.settings)) for step in steps)
+        row = row._replace(verdicts=tuple(verdict for verdict in verdicts if verdict))
         if row.keep:
             return row
         if self._keep[slot] == _TRUE:
@@ -328,20 +352,20 @@ class Pool:
         return row._replace(step=step, reason=why)
 
     def _verdict(self, step: StepId, slot: int, pair_id: str) -> Verdict | None:
-        """What a step said that the source does not keep."""
-        said = self._said.get(step) or self._known.get(step)
-        reason = said.reasons[slot] if said and said.reasons else None
-        if said is None or reason is None:
+        """The verdict of a step that the source does not keep."""
+        spoken = self._opinions_of.get(step) or self._known.get(step)
+        reason = spoken.reasons[slot] if spoken and spoken.reasons else None
+        if spoken is None or reason is None:
             return None
-        keep, _ = self._meanings.meanings[said.opinions[slot]]
-        score = None if np.isnan(said.scores[slot]) else float(said.scores[slot])
-        flags = said.flags.get(slot, ())
+        keep, _ = self._meanings.meanings[spoken.opinions[slot]]
+        score = None if np.isnan(spoken.scores[slot]) else float(spoken.scores[slot])
+        flags = spoken.flags.get(slot, ())
         return Verdict(
             pair_id=pair_id, by=step.by, fingerprint=step.settings, keep=keep, score=score, reason=reason, flags=flags
         )
 
     def _score(self, slot: int) -> float | None:
-        scores = [said.scores[slot] for step, said in self._said.items() if step.scores]
+        scores = [spoken.scores[slot] for step, spoken in self._opinions_of.items() if step.scores]
         return float(scores[-1]) if scores and not np.isnan(scores[-1]) else None
 
     def _why(self, slot: int, row: Row) -> tuple[str, Reason]:
@@ -357,7 +381,7 @@ class Pool:
 
     @property
     def counts(self) -> Counts:
-        """The conservation sum over all slots."""
+        """The rows by state, over all slots."""
         states = Counter(self._states())
         return Counts(rows_in=len(self), **states)
 
@@ -371,11 +395,11 @@ class Pool:
     def reasons(self) -> dict[str, int]:
         """Code -> how many rows it keeps out, most frequent first; they sum to what is not accepted."""
         codes: Counter[str] = Counter(reason.code for reason in self._slots.failures.values())
-        said = list(self._said.values())
+        spoken = list(self._opinions_of.values())
         for slot in np.flatnonzero((self._keep == _FALSE) | (self._keep == _NONE)):
             owner, by = int(self._slots.owner[slot]), int(self._by[slot])
             if by >= 0:
-                codes[self._meanings.meanings[said[by].opinions[owner]][1]] += 1
+                codes[self._meanings.meanings[spoken[by].opinions[owner]][1]] += 1
             else:
                 decision = self._slots.reviewed[owner].decision
                 codes["review" if self._keep[slot] == _FALSE else decision.why.code] += 1
@@ -386,14 +410,14 @@ class Pool:
     def tally(self) -> dict[str, dict[str, int]]:
         """Step -> how many pairs it kept, rejected, could not judge; those it is silent about are in none."""
         keeps, tally = self._meanings.keeps(), {}
-        for step, said in self._said.items():
-            spoken = keeps[said.opinions[said.opinions != 0]]
+        for step, opinions in self._opinions_of.items():
+            judged = keeps[opinions.opinions[opinions.opinions != 0]]
             names = (("kept", _TRUE), ("rejected", _FALSE), ("waiting", _NONE))
-            tally[step.by] = {name: int(np.sum(spoken == keep)) for name, keep in names}
+            tally[step.by] = {name: int(np.sum(judged == keep)) for name, keep in names}
         return tally
 
     def decisions(self) -> list[Decision]:
-        """What people decided, a decision for every pair that they have decided about."""
+        """The decisions of people, one for every pair that they have decided about."""
         return [reviewed.decision for reviewed in self._slots.reviewed.values()]
 
     def to_dataset(self) -> Any:

@@ -19,7 +19,7 @@ _GENERATORS: tuple[Literal["forward", "backward"], ...] = ("forward", "backward"
 
 
 class Source(Protocol):
-    """Where texts, verdicts and answers are kept: a Store, or memory."""
+    """The place of texts, verdicts and answers: a Store, or memory."""
 
     def pairs(self, ids: Iterable[str]) -> list[Pair]: ...
     def verdicts(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Verdict]]: ...
@@ -28,7 +28,7 @@ class Source(Protocol):
 
 
 class Reviewed(NamedTuple):
-    """What people decided about the pair of a slot, and their answers to it and to the pairs it replaces."""
+    """The decision of people about the pair of a slot, and their answers to it and to the pairs it replaces."""
 
     decision: Decision
     reviews: tuple[Review, ...]
@@ -101,17 +101,17 @@ class Slots:
         )
 
     def key(self, slot: int) -> bytes:
-        """What names a slot, for a hash."""
+        """The name of a slot, for a hash."""
         generations, seeds = self._names
         generator, sample = self._generator[slot], self._sample[slot]
         return f"{generations[self._generation[slot]]}/{seeds[self._seed[slot]]}/{generator}/{sample}".encode()
 
     def pairs(self, ids: Iterable[str]) -> dict[str, Pair]:
         wanted = list(ids)
-        found = {id_: self.edited[id_] for id_ in wanted if id_ in self.edited}
-        return found | {pair.id: pair for pair in self.source.pairs(id_ for id_ in wanted if id_ not in found)}
+        edited = {id_: self.edited[id_] for id_ in wanted if id_ in self.edited}
+        return edited | {pair.id: pair for pair in self.source.pairs(id_ for id_ in wanted if id_ not in edited)}
 
-    def one(self, reason: Reason) -> Reason:
+    def interned(self, reason: Reason) -> Reason:
         """An equal reason, the same object each time: most rows are kept for the same few."""
         return self._reasons.setdefault(reason, reason)
 
@@ -179,10 +179,10 @@ def in_memory(pairs: Iterable[Pair], reviews: Iterable[Review]) -> tuple[Source,
     """A source of these pairs and answers, and a candidate for each, numbered within its seed."""
     candidates: list[Candidate] = []
     samples: dict[tuple[str, Any], int] = {}
-    kept = list(pairs)
-    for pair in kept:
+    pool = list(pairs)
+    for pair in pool:
         generator = pair.origin.generator if pair.origin.by == "generated" else "forward"
         sample = samples[pair.seed_id, generator] = samples.get((pair.seed_id, generator), -1) + 1
         place = {"fingerprint": "", "seed_id": pair.seed_id, "generator": generator, "sample": sample}
         candidates.append(Candidate.model_validate({**place, "pair_id": pair.id}))
-    return _Memory(kept, reviews), candidates
+    return _Memory(pool, reviews), candidates

@@ -1,8 +1,8 @@
-"""Which seeds are trained on, watched during training, and locked away for the test.
+"""The split: seeds to train on, to watch during training, and to lock away for the test.
 
-A seed's place is a hash of its id and a salt, so it is the same on every machine and adding or removing seeds never
-moves another; or it is the part that its source names (`[[seeds]] use = "test"`). Every pair of a seed goes with it:
-candidates of one input, or simple versions of one output, are never parted.
+A seed's split is a hash of its id and a salt, so it is the same on every machine and adding or removing seeds never
+moves another; or it is the split that its source names (`[[seeds]] use = "test"`). Every pair of a seed goes with it:
+candidates of one input, or terse versions of one output, are never separated.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from schemas.records import Seed, Split
 from schemas.spec import Spec, SplitSettings
 
-Part = Split
-PARTS: tuple[Part, ...] = ("train", "validation", "test")
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 # With fewer test inputs an evaluation says neither "better" nor "worse", see train/evaluation.py.
 LEAST_TEST_INPUTS = 20
@@ -24,27 +23,27 @@ LEAST_TEST_INPUTS = 20
 LEAST_TRAIN_ROWS = 50
 
 
-def split_of(seed_id: str, split: SplitSettings) -> Part:
-    """The part of a seed. Shares are probabilities: with few seeds the parts differ from them."""
-    digest = hashlib.sha256(f"{split.salt}\0{seed_id}".encode()).digest()
-    place = int.from_bytes(digest[:8]) / 2**64
-    if place < split.test:
+def split_of(seed_id: str, settings: SplitSettings) -> Split:
+    """The split of a seed. Shares are probabilities: with few seeds the splits differ from them."""
+    digest = hashlib.sha256(f"{settings.salt}\0{seed_id}".encode()).digest()
+    uniform = int.from_bytes(digest[:8]) / 2**64
+    if uniform < settings.test:
         return "test"
-    return "validation" if place < split.test + split.validation else "train"
+    return "validation" if uniform < settings.test + settings.validation else "train"
 
 
-def part_of(seed: Seed, split: SplitSettings) -> Part:
-    """The part that the seed's source names, else the one that its hash gives."""
-    named: Part | None = seed.meta.get("use")
-    return named or split_of(seed.id, split)
+def seed_split(seed: Seed, settings: SplitSettings) -> Split:
+    """The split that the seed's source names, else the one that its hash gives."""
+    named: Split | None = seed.meta.get("use")
+    return named or split_of(seed.id, settings)
 
 
 def held_out_inputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
-    """What an evaluation asks: the input seeds of the test split by id, the first `evaluate.max_seeds` of them.
+    """The questions of an evaluation: the input seeds of the test split by id, the first `evaluate.max_seeds` of them.
 
     Ids are hashes, so that order is as good as random and does not move when seeds are added.
     """
-    held_out = [seed for seed in seeds if seed.kind == "input" and part_of(seed, spec.split) == "test"]
+    held_out = [seed for seed in seeds if seed.kind == "input" and seed_split(seed, spec.split) == "test"]
     return sorted(held_out, key=lambda seed: seed.id)[: spec.evaluate.max_seeds]
 
 
@@ -57,7 +56,8 @@ class Shortage(NamedTuple):
 
 
 def shortages(seeds: Iterable[Seed], spec: Spec) -> list[Shortage]:
-    """What the present seeds and split are too few for, known before anything is asked or paid; empty if enough.
+    """The uses that the present seeds and split are too few for, known before anything is asked or paid; empty if
+    enough.
 
     Rows to train on are counted as if every gate and step let everything through, so there will be fewer.
     """
@@ -69,7 +69,7 @@ def most_train_rows(seeds: Iterable[Seed], spec: Spec) -> int:
     """The most rows that the seeds of the training split can give: the best candidates of each input seed, and one
     for each level of each output seed."""
     generate = spec.generate
-    here = Counter(seed.kind for seed in seeds if part_of(seed, spec.split) == "train")
+    here = Counter(seed.kind for seed in seeds if seed_split(seed, spec.split) == "train")
     forward = here["input"] * min(generate.forward.n, spec.curate.select.best) if generate.forward.enabled else 0
     backward = here["output"] * len(generate.backward.levels) if generate.backward.enabled else 0
     return backward + (forward if generate.accepted is None else min(forward, generate.accepted))

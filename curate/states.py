@@ -1,4 +1,4 @@
-"""What curation decided, one record a slot: written with every curation, read by everything that tells of it.
+"""The decisions of curation, one record a slot: written with every curation, read by everything that tells of it.
 
 The states of a curation have a new name each time (`RowState.curation`) and count once a receipt of `curate` names it,
 so one that was killed leaves nothing to see; the next one deletes what no receipt names.
@@ -11,10 +11,10 @@ from itertools import islice
 from typing import get_args
 
 from curate.pool import DUPLICATE, GENERATE, REVIEW, Pool, Row
-from curate.split import PARTS, Part
+from curate.split import SPLITS
 from curate.steps import SPLIT
 from schemas.failpoints import failpoint
-from schemas.records import Candidate, Json, Reason, Receipt, RowState, State, Verdict, content_id
+from schemas.records import Candidate, Json, Reason, Receipt, RowState, Split, State, Verdict, content_id
 from schemas.store import Store
 
 _CHUNK = 1_000
@@ -34,14 +34,14 @@ async def write_states(store: Store, pool: Pool, curation: str) -> None:
 def _state(row: Row, curation: str) -> RowState:
     state: State = "failed" if row.pair is None else _STATE[row.keep]
     flags = tuple(dict.fromkeys(flag for verdict in row.verdicts for flag in verdict.flags))
-    part = part_in(row) if row.keep else None
-    return _record(curation, row.candidate, state, row.step, row.reason, flags=flags, score=row.score, split=part)
+    split = split_in(row) if row.keep else None
+    return _record(curation, row.candidate, state, row.step, row.reason, flags=flags, score=row.score, split=split)
 
 
-def part_in(row: Row) -> Part | None:
-    """The part that a row was put into, if it came that far."""
+def split_in(row: Row) -> Split | None:
+    """The split that a row was put into, if it came that far."""
     codes = [verdict.reason.code for verdict in row.verdicts if verdict.by == SPLIT]
-    return next((part for part in PARTS if part in codes), None)
+    return next((split for split in SPLITS if split in codes), None)
 
 
 def _record(
@@ -51,8 +51,8 @@ def _record(
         "generation": candidate.fingerprint,
         **candidate.model_dump(include={"seed_id", "generator", "sample"}),
     }
-    told: Json = {"pair_id": candidate.pair_id, "state": state, "step": step, "reason": reason}
-    return RowState.model_validate({"curation": curation, **slot, **told, **more})
+    decided: Json = {"pair_id": candidate.pair_id, "state": state, "step": step, "reason": reason}
+    return RowState.model_validate({"curation": curation, **slot, **decided, **more})
 
 
 # Reading
@@ -68,7 +68,7 @@ def last_curation(store: Store, *, finished: bool = False) -> Receipt | None:
 def read_states(
     store: Store, receipt: Receipt, *, state: str | None = None, code: str | None = None, pair_id: str | None = None
 ) -> Iterator[RowState]:
-    """What the curation of `receipt` decided, in the order of the pool; `code` is that of the reason.
+    """The decisions of the curation of `receipt`, in the order of the pool; `code` is that of the reason.
 
     A curation from before schema 0003 kept only verdicts: its states are derived from them, and kept if the store can
     be written.
@@ -118,7 +118,7 @@ def _derived(store: Store, receipt: Receipt, curation: str) -> Iterator[RowState
     """The states behind a receipt that names none: accepted is what stands in its dataset, and the rest was kept out by
     the first of its steps that rejected it, else by the first that could not judge."""
     datasets = {artifact.id: dict(artifact.members) for artifact in store.artifacts("dataset")}
-    parts = datasets.get(str(receipt.facts.get("made")), {})
+    members = datasets.get(str(receipt.facts.get("made")), {})
     order = {name: at for at, name in enumerate(receipt.facts.get("steps", ()))}
     scorer = (receipt.facts.get("scorer") or {}).get("by")
     rows, met = Pool.read(store, receipt.facts.get("scopes", ())).rows(), set[str]()
@@ -129,12 +129,12 @@ def _derived(store: Store, receipt: Receipt, curation: str) -> Iterator[RowState
                 yield _record(curation, row.candidate, "failed", GENERATE, row.reason)
                 continue
             latest = {verdict.by: verdict for verdict in verdicts.get(row.pair.id, ()) if verdict.by in order}
-            own = sorted(latest.values(), key=lambda verdict: order[verdict.by])
-            score = next((verdict.score for verdict in own if verdict.by == scorer), None)
-            keep, step, reason = _kept_out(row, own, row.pair.id in parts, row.pair.id in met)
+            verdicts_here = sorted(latest.values(), key=lambda verdict: order[verdict.by])
+            score = next((verdict.score for verdict in verdicts_here if verdict.by == scorer), None)
+            keep, step, reason = _kept_out(row, verdicts_here, row.pair.id in members, row.pair.id in met)
             met.add(row.pair.id)
-            part = parts[row.pair.id] if keep else None
-            yield _record(curation, row.candidate, _STATE[keep], step, reason, score=score, split=part)
+            split = members[row.pair.id] if keep else None
+            yield _record(curation, row.candidate, _STATE[keep], step, reason, score=score, split=split)
 
 
 def _kept_out(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -22,17 +23,17 @@ from curate.pool import DUPLICATE, Pool, Row, StepId
 from curate.scorers import Score, Scorer
 from curate.scorers.choose import Chosen
 from curate.selection import ranked
-from curate.split import PARTS, Part, part_of, split_of
-from schemas.errors import PairsmithError
+from curate.split import SPLITS, seed_split, split_of
+from schemas.errors import PairsmithError, UsageError
 from schemas.project import Project
-from schemas.records import Pair, Reason, Seed, Verdict, content_id, identity
+from schemas.records import Pair, Reason, Seed, Split, Verdict, content_id, identity
 from schemas.spec import SplitSettings
 
 Step = Callable[[Pool], AsyncIterator[Verdict]]
 """Looks at a pool and says something of rows of it. Never drops one: a row that a step is silent about is not judged,
 and waits. `pool.accepted()` are the rows that the steps before it keep."""
 
-CONTAMINATION, BEST, SPLIT = "pool/leak@1", "pool/best@1", "pool/split@1"
+CONTAMINATION, BEST, SPLIT = "pool/contamination@1", "pool/best@1", "pool/split@1"
 _SCORED = 256  # rows in one call of a scorer
 
 
@@ -53,11 +54,20 @@ def named(step: Step, by: str, settings: Any = None, **counts: bool) -> Named:
 
 
 def id_of(step: Step) -> StepId:
-    """What `named` says, else the function's qualified name and the hash of its source: an edit is another step."""
+    """What `named` says, else the function's qualified name and the hash of its source: an edit is another step.
+
+    Raises UsageError for what has neither, such as an object, or a function that was typed into a shell.
+    """
     if isinstance(step, Named):
         return step.id
-    name = f"{step.__module__}.{step.__qualname__}"
-    source = hashlib.sha256(inspect.getsource(step).encode()).hexdigest()[:32]
+    try:
+        name = f"{step.__module__}.{step.__qualname__}"
+        source = hashlib.sha256(inspect.getsource(step).encode()).hexdigest()[:32]
+    except (AttributeError, OSError, TypeError):
+        raise UsageError(
+            f"a step has no name of its own, or no source that can be read: {step!r}.",
+            fix="Name it with `curate.steps.named(step, NAME, SETTINGS)`.",
+        ) from None
     return StepId(f"pool/{name}@1", source)
 
 
@@ -96,9 +106,14 @@ def scored(scorer: Scorer, by: str, settings: str) -> Named:
 
 
 async def _scores(scorer: Scorer, pairs: Sequence[Pair]) -> Sequence[Score]:
-    """The scores of a batch; if that crashes, of each pair alone."""
+    """The scores of a batch, a finite number or None for each; if that crashes, of each pair alone."""
     try:
-        return await scorer(pairs)
+        scores = await scorer(pairs)
+        if len(scores) != len(pairs):
+            raise ValueError(f"{len(scores)} scores came back for {len(pairs)} pairs")
+        if odd := next((s.value for s in scores if s.value is not None and not math.isfinite(s.value)), None):
+            raise ValueError(f"a score is {odd}")
+        return scores
     except PairsmithError:
         raise
     except Exception as error:  # whatever a scorer raises costs the row it is raised for
@@ -108,7 +123,7 @@ async def _scores(scorer: Scorer, pairs: Sequence[Pair]) -> Sequence[Score]:
 
 
 def decontaminate(held_out: Mapping[str, str], jaccard: float) -> Named:
-    """Rejects rows that hold the text of a seed of the test part; `held_out` maps such a seed's id to its text.
+    """Rejects rows that hold the text of a seed of the test split; `held_out` maps such a seed's id to its text.
 
     No review outranks it: the proof would be spoilt.
     """
@@ -125,7 +140,7 @@ def _contaminated(met: Contamination) -> Reason:
     if met.seed_id is None:
         return Reason("clean")
     near = f"its {met.side} text is {met.similarity:.0%} like it"
-    return Reason("leak", f"near-duplicate of test seed {met.seed_id} ({near})")
+    return Reason("contamination", f"near-duplicate of test seed {met.seed_id} ({near})")
 
 
 def best(n: int) -> Named:
@@ -149,13 +164,13 @@ def best(n: int) -> Named:
     return Named(step.id, look)
 
 
-def duplicates(jaccard: float, part: Callable[[str], Part] = lambda seed_id: "train") -> Named:
+def duplicates(jaccard: float, by_seed: Callable[[str], Split] = lambda seed_id: "train") -> Named:
     """Of rows alike one stays: of the test first (what is trained on may not repeat them), then of validation, then
     what people accepted, then the higher score, then the smaller id. No review outranks it.
     """
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        order = sorted((_preference(row, part), _pair(row).id) for row in pool.accepted())
+        order = sorted((_preference(row, by_seed), _pair(row).id) for row in pool.accepted())
         rows = pool.rows(id_ for _, id_ in order)
         for pair, of, similarity in find_duplicates((_pair(row) for row in rows), jaccard):
             reason = Reason("duplicate", f"{similarity:.0%} like accepted pair {of.id}") if of else Reason("unique")
@@ -165,23 +180,23 @@ def duplicates(jaccard: float, part: Callable[[str], Part] = lambda seed_id: "tr
     return Named(step.id, look)
 
 
-def _preference(row: Row, part: Callable[[str], Part]) -> tuple[int, bool, float]:
-    place = PARTS[::-1].index(part(_pair(row).seed_id))
-    return place, not row.by_people, float("inf") if row.score is None else -row.score
+def _preference(row: Row, by_seed: Callable[[str], Split]) -> tuple[int, bool, float]:
+    rank = SPLITS[::-1].index(by_seed(_pair(row).seed_id))
+    return rank, not row.by_people, float("inf") if row.score is None else -row.score
 
 
 def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
-    """Names the part of every accepted row, in the code of its reason; by the row's seed (curate/split.py).
+    """Names the split of every accepted row, in the code of its reason; by the row's seed (curate/split.py).
 
-    `seeds` tell the parts that their sources name; for a row of any other seed the hash decides.
+    `seeds` tell the splits that their sources name; for a row of any other seed the hash decides.
     """
-    by_source = {seed.id: part_of(seed, settings) for seed in seeds if "use" in seed.meta}
+    by_source = {seed.id: seed_split(seed, settings) for seed in seeds if "use" in seed.meta}
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         for row in pool.accepted():
             seed_id = _pair(row).seed_id
-            part = by_source.get(seed_id) or split_of(seed_id, settings)
-            yield step.verdict(_pair(row), True, None, Reason(part, "split"))
+            name = by_source.get(seed_id) or split_of(seed_id, settings)
+            yield step.verdict(_pair(row), True, None, Reason(name, "split"))
 
     step = _Whole(SPLIT, [identity(settings), by_source] if by_source else identity(settings), final=True)
     return Named(step.id, look)
@@ -190,14 +205,14 @@ def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
 def steps_for(project: Project, seeds: Sequence[Seed], chosen: Chosen | None) -> list[Named]:
     """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none."""
     spec, curate = project.spec, project.spec.curate
-    parts = {seed.id: part_of(seed, spec.split) for seed in seeds}
-    held_out = {seed.id: seed.text for seed in seeds if seed.text and parts[seed.id] == "test"}
+    splits = {seed.id: seed_split(seed, spec.split) for seed in seeds}
+    held_out = {seed.id: seed.text for seed in seeds if seed.text and splits[seed.id] == "test"}
     compared = [scored(chosen.score, chosen.by, chosen.fingerprint), best(curate.select.best)] if chosen else []
     return [
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
         decontaminate(held_out, curate.duplicates.jaccard),
         *compared,
-        *([duplicates(curate.duplicates.jaccard, parts.__getitem__)] if curate.duplicates.enabled else []),
+        *([duplicates(curate.duplicates.jaccard, splits.__getitem__)] if curate.duplicates.enabled else []),
         split(spec.split, seeds),
     ]
 

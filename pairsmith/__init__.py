@@ -1,3 +1,3 @@
-"""The face of pairsmith: one command line. It holds no logic of the layers below."""
+"""The command line of pairsmith. It holds no logic of the layers below."""
 
 __version__ = "0.1.0"

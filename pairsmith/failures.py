@@ -1,4 +1,4 @@
-"""What a person or a program sees when a command fails, and with which exit code it ends."""
+"""Errors as a person or a program sees them, and the exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file, a folder or a dataset of the hub holds, as a short text that is equal where the content is.
+"""The content of a file, a folder or a dataset of the hub, as a short text that is equal where the content is.
 
 Only content counts: not the place, the time or the owner. A project that was copied, moved or cloned is the same one.
 """

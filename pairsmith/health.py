@@ -1,4 +1,4 @@
-"""What `pairsmith doctor` looks at. Nothing here spends money, downloads, or writes to the store."""
+"""The checks of `pairsmith doctor`. Nothing here spends money, downloads, or writes to the store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
 OPTIONAL = ("postgres", "review", "vllm", "unsloth")
 
 
-class Finding(NamedTuple):
+class Check(NamedTuple):
     """One line: `fail` means that the project cannot run as its spec says, `warn` that something is worth knowing."""
 
     about: str
@@ -36,7 +36,7 @@ class Finding(NamedTuple):
     fix: str = ""
 
 
-def findings(folder: Path, overrides: tuple[str, ...]) -> Iterator[Finding]:
+def findings(folder: Path, overrides: tuple[str, ...]) -> Iterator[Check]:
     """Look at the machine, then at the project in `folder`, and tell each thing as soon as it is known."""
     yield _python()
     project, spec = _spec(folder, overrides)
@@ -52,9 +52,9 @@ def findings(folder: Path, overrides: tuple[str, ...]) -> Iterator[Finding]:
     yield from _teacher(project)
 
 
-def _python() -> Finding:
+def _python() -> Check:
     version = platform.python_version()
-    return Finding("python", "ok", f"{version} on {platform.system()} {platform.machine()}")
+    return Check("python", "ok", f"{version} on {platform.system()} {platform.machine()}")
 
 
 def requirements() -> dict[str, list[str]]:
@@ -67,33 +67,33 @@ def requirements() -> dict[str, list[str]]:
         lines = list(declared["dependencies"])
         for extra, names in declared["optional-dependencies"].items():
             lines += [f"{name.partition(';')[0]} ; extra == '{extra}'" for name in names]
-    found: dict[str, list[str]] = {}
+    by_extra: dict[str, list[str]] = {}
     for line in lines:
         name, extra = _NAME.match(line), _EXTRA.search(line)
         if name and not ("sys_platform" in line and sys.platform == "win32"):
-            found.setdefault(extra[1] if extra else "", []).append(name[0])
-    return found
+            by_extra.setdefault(extra[1] if extra else "", []).append(name[0])
+    return by_extra
 
 
-def _packages(project: Project | None) -> Iterator[Finding]:
+def _packages(project: Project | None) -> Iterator[Check]:
     needed = requirements()
     for extra, about in (("", "packages"), ("train", "train")):
         have, missing = _versions(needed[extra])
         install = "pip install pairsmith" if not extra else f"pip install 'pairsmith[{extra}]'"
         if missing:
-            yield Finding(about, "fail", f"not installed: {', '.join(missing)}", f"Install them: {install}")
+            yield Check(about, "fail", f"not installed: {', '.join(missing)}", f"Install them: {install}")
         else:
-            yield Finding(about, "ok", ", ".join(have))
+            yield Check(about, "ok", ", ".join(have))
     installed = [extra for extra in OPTIONAL if extra in needed and not _versions(needed[extra])[1]]
     absent = [extra for extra in OPTIONAL if extra in needed and extra not in installed]
     if project and Store.url_for(project).startswith("postgresql") and "postgres" in absent:
-        yield Finding(
+        yield Check(
             "postgres", "fail", "the store is PostgreSQL", "Install its driver: pip install 'pairsmith[postgres]'"
         )
-    told = "; ".join(
+    summary = "; ".join(
         f"{', '.join(names)} {word}" for names, word in ((installed, "installed"), (absent, "not installed")) if names
     )
-    yield Finding("optional", "ok", told)
+    yield Check("optional", "ok", summary)
 
 
 def _versions(names: list[str]) -> tuple[list[str], list[str]]:
@@ -106,10 +106,10 @@ def _versions(names: list[str]) -> tuple[list[str], list[str]]:
     return have, missing
 
 
-def _machine(folder: Path) -> Iterator[Finding]:
+def _machine(folder: Path) -> Iterator[Check]:
     free = shutil.disk_usage(folder).free / GIB
     state: Literal["ok", "warn", "fail"] = "ok" if free > 3 else "warn" if free > 0.5 else "fail"
-    yield Finding(
+    yield Check(
         "disk", state, f"{free:.1f} GiB free here", "" if state == "ok" else "A run of the demo takes about 1 GiB."
     )
     page = os.sysconf("SC_PAGE_SIZE")
@@ -118,44 +118,44 @@ def _machine(folder: Path) -> Iterator[Finding]:
     advice = (
         "Training the embedded model takes about 3 GiB; close other programs, or lower train.batch." if small else ""
     )
-    yield Finding("memory", "warn" if small else "ok", f"{total:.1f} GiB, {free:.1f} GiB of it unused", advice)
+    yield Check("memory", "warn" if small else "ok", f"{total:.1f} GiB, {free:.1f} GiB of it unused", advice)
     yield _gpu()
 
 
-def _gpu() -> Finding:
+def _gpu() -> Check:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    none = Finding("gpu", "ok", f"none; {cores} CPU cores do the work")
+    none = Check("gpu", "ok", f"none; {cores} CPU cores do the work")
     program = shutil.which("nvidia-smi")
     if program is None:
         return none
     asked = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
     try:
-        told = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        listing = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return Finding("gpu", "warn", "nvidia-smi is here but does not answer", "Check the driver.")
-    return Finding("gpu", "ok", "; ".join(told.splitlines())) if told else none
+        return Check("gpu", "warn", "nvidia-smi is here but does not answer", "Check the driver.")
+    return Check("gpu", "ok", "; ".join(listing.splitlines())) if listing else none
 
 
-def _spec(folder: Path, overrides: tuple[str, ...]) -> tuple[Project | None, Finding]:
+def _spec(folder: Path, overrides: tuple[str, ...]) -> tuple[Project | None, Check]:
     try:
         project = load(folder, overrides)
     except PairsmithError as error:
         if not (folder / SPEC_NAME).exists():
-            return None, Finding("project", "warn", f"no {SPEC_NAME} in {folder.resolve()}", "Make one: pairsmith init")
+            return None, Check("project", "warn", f"no {SPEC_NAME} in {folder.resolve()}", "Make one: pairsmith init")
         return None, _failed("spec", error)
-    return project, Finding("spec", "ok", f"{folder.resolve() / SPEC_NAME}, task '{project.spec.task.name}'")
+    return project, Check("spec", "ok", f"{folder.resolve() / SPEC_NAME}, task '{project.spec.task.name}'")
 
 
-def _failed(about: str, error: PairsmithError) -> Finding:
+def _failed(about: str, error: PairsmithError) -> Check:
     where = f"{error.where}: " if error.where else ""
-    return Finding(about, "fail", f"{where}{error.what}", " ".join(part for part in (error.why, error.fix) if part))
+    return Check(about, "fail", f"{where}{error.what}", " ".join(part for part in (error.why, error.fix) if part))
 
 
-def _seeds(project: Project) -> Iterator[Finding]:
+def _seeds(project: Project) -> Iterator[Check]:
     from synth.seeds import read_seeds
 
     if any(source.path == "-" for source in project.spec.seeds):
-        yield Finding("seeds", "ok", "come from standard input")
+        yield Check("seeds", "ok", "come from standard input")
         return
     try:
         reading = read_seeds(project.spec.seeds, project.folder)
@@ -166,88 +166,88 @@ def _seeds(project: Project) -> Iterator[Finding]:
     what = f"{' and '.join(kinds)} of {reading.rows_in} rows"
     if reading.problems:
         first = reading.problems[0]
-        yield Finding("seeds", "warn", f"{what}; {len(reading.problems)} not used", f"{first.where}: {first.what}")
+        yield Check("seeds", "warn", f"{what}; {len(reading.problems)} not used", f"{first.where}: {first.what}")
     else:
-        yield Finding("seeds", "ok", what)
+        yield Check("seeds", "ok", what)
     yield from _enough(reading.seeds, project)
 
 
-def _enough(seeds: Sequence[Seed], project: Project) -> Iterator[Finding]:
-    """Whether the seeds are enough to learn from and to prove anything with: better known before money is spent."""
+def _enough(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
+    """Checks that the seeds are enough to learn from and to prove anything with: better known before money is spent."""
     from curate.split import held_out_inputs, most_train_rows, shortages
 
     short = shortages(seeds, project.spec)
-    for one in short:
-        yield Finding("proof", "warn", one.what, one.fix)
+    for shortage in short:
+        yield Check("proof", "warn", shortage.what, shortage.fix)
     if not short:
         inputs, rows = len(held_out_inputs(seeds, project.spec)), most_train_rows(seeds, project.spec)
-        yield Finding("proof", "ok", f"{inputs} test inputs, at most {rows} rows to train on")
+        yield Check("proof", "ok", f"{inputs} test inputs, at most {rows} rows to train on")
 
 
-def _prompts_and_gates(project: Project) -> Iterator[Finding]:
+def _prompts_and_gates(project: Project) -> Iterator[Check]:
     import prompts
     from curate.gates import gates_for
 
     generate = project.spec.generate
     try:
         named = [d.prompt for d in (generate.forward, generate.backward) if d.enabled]
-        yield Finding("prompts", "ok", ", ".join(prompts.load(name, project.folder).ref for name in named))
+        yield Check("prompts", "ok", ", ".join(prompts.load(name, project.folder).ref for name in named))
     except PairsmithError as error:
         yield _failed("prompts", error)
     try:
         steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
-        yield Finding("gates", "ok", ", ".join(step.by.removeprefix("gate/").partition("@")[0] for step in steps))
+        yield Check("gates", "ok", ", ".join(step.by.removeprefix("gate/").partition("@")[0] for step in steps))
     except PairsmithError as error:
         yield _failed("gates", error)
 
 
-def _store(project: Project) -> Finding:
+def _store(project: Project) -> Check:
     try:
         url = Store.url_for(project)
         if not Store.exists(url):
-            return Finding("store", "ok", "not made yet; the first command makes it")
+            return Check("store", "ok", "not made yet; the first command makes it")
         with Store.open(url, write=False) as store:
             _, usd, calls = store.spent()
-            return Finding("store", "ok", f"opens; {calls} requests in the ledger, ${usd:.2f} spent")
+            return Check("store", "ok", f"opens; {calls} requests in the ledger, ${usd:.2f} spent")
     except PairsmithError as error:
         return _failed("store", error)
 
 
-def _review(project: Project) -> Finding:
-    """Whether people can be asked. Nothing is started and nothing is sent."""
+def _review(project: Project) -> Check:
+    """Checks that people can be asked. Nothing is started and nothing is sent."""
     spec = project.spec.review
     if not spec.enabled:
-        return Finding("review", "ok", "switched off: nobody is asked, and the dataset card says so")
+        return Check("review", "ok", "switched off: nobody is asked, and the dataset card says so")
     without = "Or go on without people: pairsmith run --no-review"
     missing = _versions(requirements()["review"])[1]
     if missing:
         install = f"Install it: pip install 'pairsmith[review]'. {without}"
-        return Finding("review", "warn", f"not installed: {', '.join(missing)}", install)
+        return Check("review", "warn", f"not installed: {', '.join(missing)}", install)
     if spec.url is None:
         from curate.argilla.server import status
 
         server = status()
         runs = server.state in ("running", "starting")
         what = f"Argilla runs at {server.url}" if runs else "Argilla is started when people are asked (0.6 GB at first)"
-        return Finding("review", "ok", what)
+        return Check("review", "ok", what)
     from curate.argilla.probe import who_am_i
 
     key = os.environ.get(spec.key_env or "")
     if not key:
-        return Finding("review", "fail", f"{spec.key_env} is not set", f"Set it: export {spec.key_env}=... {without}")
+        return Check("review", "fail", f"{spec.key_env} is not set", f"Set it: export {spec.key_env}=... {without}")
     try:
-        return Finding("review", "ok", f"Argilla answers at {spec.url}, to {who_am_i(spec.url, key)}")
+        return Check("review", "ok", f"Argilla answers at {spec.url}, to {who_am_i(spec.url, key)}")
     except PairsmithError as error:
         return _failed("review", error)
 
 
-def _teacher(project: Project) -> Iterator[Finding]:
+def _teacher(project: Project) -> Iterator[Check]:
     spec = project.spec.teacher
     if spec.key_env:
         known = bool(os.environ.get(spec.key_env))
         state: Literal["ok", "fail"] = "ok" if known else "fail"
         what = f"{spec.key_env} is set" if known else f"{spec.key_env} is not set"
-        yield Finding("key", state, what, "" if known else f"Set it: export {spec.key_env}=...")
+        yield Check("key", state, what, "" if known else f"Set it: export {spec.key_env}=...")
         if not known:
             return
     if spec.url == "embedded" or project.spec.train.base == "embedded":
@@ -260,16 +260,16 @@ def _teacher(project: Project) -> Iterator[Finding]:
         yield _failed("teacher", error)
 
 
-def _weights() -> Finding:
+def _weights() -> Check:
     from synth.embedded.weights import NAME, cache_folder
 
     folder = cache_folder() / NAME
     if not (folder / "source.json").is_file():
-        return Finding("weights", "ok", "not fetched yet; the first run downloads them once (93 to 270 MB)")
-    return Finding("weights", "ok", f"in {folder}")
+        return Check("weights", "ok", "not fetched yet; the first run downloads them once (93 to 270 MB)")
+    return Check("weights", "ok", f"in {folder}")
 
 
-async def _asked(project: Project) -> Finding:
+async def _asked(project: Project) -> Check:
     from synth.endpoint import Endpoint
 
     spec = project.spec.teacher
@@ -277,5 +277,5 @@ async def _asked(project: Project) -> Finding:
     async with Endpoint(spec.url, spec.model, key=key, key_env=spec.key_env, timeout_s=10) as endpoint:
         check = await endpoint.check()
     if check.models is None:
-        return Finding("teacher", "warn", f"{spec.url} answers but lists no models", "Only a real request will tell.")
-    return Finding("teacher", "ok", f"{spec.url} serves {spec.model} (asked in {check.seconds * 1000:.0f} ms)")
+        return Check("teacher", "warn", f"{spec.url} answers but lists no models", "Only a real request will tell.")
+    return Check("teacher", "ok", f"{spec.url} serves {spec.model} (asked in {check.seconds * 1000:.0f} ms)")

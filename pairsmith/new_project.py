@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pairsmith.teacher_search import Found
+from pairsmith.teacher_search import FoundTeacher
 from schemas.errors import MissingDependency, UsageError
 from schemas.spec_file import SPEC_NAME, set_keys
 
@@ -35,7 +35,7 @@ def template_folder(example: str | None) -> Path:
     raise MissingDependency("the examples are not installed.", where=str(here), fix="Install pairsmith again.")
 
 
-def write_project(folder: Path, template: Path, teacher: Found) -> list[Path]:
+def write_project(folder: Path, template: Path, teacher: FoundTeacher) -> list[Path]:
     """Copy the template's files into `folder`, with `teacher` in the spec, and return them.
 
     Writes nothing and raises UsageError if a project is there, or if a file of the template would be overwritten.
@@ -69,7 +69,7 @@ def write_project(folder: Path, template: Path, teacher: Found) -> list[Path]:
     return [folder / name for name in files]
 
 
-def with_teacher(spec_text: str, teacher: Found) -> str:
+def with_teacher(spec_text: str, teacher: FoundTeacher) -> str:
     """The spec with `teacher` in it; for any other than the embedded one, without the sampling settings that only that
     one has. The rest of the file, comments included, stays as it is."""
     values: dict[str, Any] = {"teacher.url": teacher.url, "teacher.model": teacher.model}

@@ -51,6 +51,7 @@ _KEYS = {
 }
 # What that version called keys that have another name since.
 _THEN = {new: path.rpartition(".")[2] for path, new in old_keys.KEYS}
+_VALUES_THEN = {"seeds.kind": _THEN, "curate.score.model": {"pmi": "relevance"}}
 
 
 def spec_hash(project: Project, *, reviewed: bool) -> str:
@@ -65,7 +66,7 @@ def as_known(spec: Any, given: Any, at: str = "") -> Any:
     without defaults."""
     if isinstance(spec, list):
         pairs = zip(spec, given, strict=True) if isinstance(given, list) else ((entry, {}) for entry in spec)
-        return [as_known(entry, own, at) for entry, own in pairs]
+        return [as_known(entry, nested, at) for entry, nested in pairs]
     if not isinstance(spec, dict) or at not in _KEYS:
         return spec
     given = given if isinstance(given, dict) else {}
@@ -75,11 +76,15 @@ def as_known(spec: Any, given: Any, at: str = "") -> Any:
         for key, value in spec.items()
         if _THEN.get(key, key) in names or key in given
     }
-    return {key: _THEN.get(value, value) if (at, key) == ("seeds", "kind") else value for key, value in known.items()}
+    return {
+        key: _VALUES_THEN.get(f"{at}.{key}", {}).get(value, value) if isinstance(value, str) else value
+        for key, value in known.items()
+    }
 
 
 def why_not(stage: str, receipt: Receipt, project: Project, store: Store) -> str:
-    """Why the stage of a receipt of version 0.1 is not done any more, as far as its inputs go; empty if it is."""
+    """The reason why the stage of a receipt of version 0.1 is not done any more, as far as its inputs go; empty if it
+    is."""
     if receipt.spec_hash not in (spec_hash(project, reviewed=True), spec_hash(project, reviewed=False)):
         return "pairsmith.toml has changed since an older pairsmith ran it"
     if stage == "generate" and not _same_seeds(project, store):
@@ -90,7 +95,7 @@ def why_not(stage: str, receipt: Receipt, project: Project, store: Store) -> str
 
 
 def went_on_without_people(receipt: Receipt, project: Project) -> bool:
-    """Whether a receipt of `run` of version 0.1 is that of `run --no-review`."""
+    """True if a receipt of `run` of version 0.1 is that of `run --no-review`."""
     return receipt.spec_hash == spec_hash(project, reviewed=False)
 
 
@@ -107,7 +112,7 @@ def _same_seeds(project: Project, store: Store) -> bool:
 
 
 def _same_gate_files(facts: Mapping[str, Any], project: Project) -> bool:
-    """Whether the gates that live in files are those that the dataset's manifest names."""
+    """True if the gates that live in files are those that the dataset's manifest names."""
     gates = project.spec.curate.gates
     if not gates.user and not gates.json_schema:
         return True

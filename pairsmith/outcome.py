@@ -1,4 +1,5 @@
-"""What commands come to, as they tell each other: one frozen record for each, parsed from receipts old and new.
+"""The outcomes of commands, as they pass them to each other: one frozen record for each, parsed from receipts old and
+new.
 
 In a receipt, the fields that every command has stand beside each other and all others under `facts`.
 """
@@ -17,7 +18,7 @@ from schemas.records import Counts, Json, Receipt, Usage
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a command did: its rows, why rows were lost, what was asked and spent, how long it took."""
+    """The outcome of a command: its rows, why rows were lost, what was asked and spent, how long it took."""
 
     counts: Counts = field(default_factory=Counts)
     reasons: Mapping[str, int] = field(default_factory=dict)
@@ -31,18 +32,18 @@ class Outcome:
 
     @classmethod
     def of(cls, receipt: Receipt) -> Self:
-        """What `receipt` tells; a field that it lacks, as receipts of older versions do, has its default."""
-        own = {key: f.name for f in dataclasses.fields(cls) if f.name not in _SHARED for key in _keys(f)}
-        known = {own[key]: value for key, value in receipt.facts.items() if key in own and value is not None}
-        more = {key: value for key, value in receipt.facts.items() if key not in own}
+        """The outcome in `receipt`; a field that it lacks, as receipts of older versions do, has its default."""
+        fields = {key: f.name for f in dataclasses.fields(cls) if f.name not in _SHARED for key in _keys(f)}
+        known = {fields[key]: value for key, value in receipt.facts.items() if key in fields and value is not None}
+        more = {key: value for key, value in receipt.facts.items() if key not in fields}
         shared = {name: getattr(receipt, name) for name in _SHARED if name != "more"}
         return dataclasses.replace(TypeAdapter(cls).validate_python({**known, "more": more}), **shared)
 
     @property
     def facts(self) -> Json:
-        """What this command tells beside what every command does, as JSON; what is not known is left out."""
-        own = {_key(f): getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _SHARED}
-        return {key: value for key, value in own.items() if value is not None} | self.more
+        """The facts of this command beside those of every command, as JSON; what is not known is left out."""
+        values = {_key(f): getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _SHARED}
+        return {key: value for key, value in values.items() if value is not None} | self.more
 
     def facts_so_far(self) -> Json:
         """The same of a command that did not finish: only what it came to say."""
@@ -80,7 +81,7 @@ def _keys(of: dataclasses.Field[Any]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class StageOutcome(Outcome):
-    """What a stage of the pipeline did, and of what.
+    """The outcome of a stage of the pipeline, and what it was made of.
 
     `shaped_by` names everything that shaped it, files by their content, and `inputs` is a hash of that (see
     `pairsmith.plan`; None in receipts of older versions). `overrides` are those of the command that had a part in it.
@@ -115,9 +116,9 @@ class GenerateOutcome(StageOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class CurateOutcome(StageOutcome):
-    """How many reviews there were, the status of the review (`curate.review.status.as_json`; None before the first
-    push), the scorer and why it was chosen (None: none), and the rows of each split. What curation counted besides is
-    in `more`."""
+    """The number of reviews, the status of the review (`curate.review.status.as_json`; None before the first push), the
+    scorer and why it was chosen (None: none), and the rows of each split. What curation counted besides is in
+    `more`."""
 
     review_count: int = 0
     review: Json | None = None
@@ -127,8 +128,8 @@ class CurateOutcome(StageOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewOutcome(StageOutcome):
-    """Where review stands, what people still have to do (empty: nothing), where, how many answers were brought, and how
-    many rows were sent."""
+    """The state of the review, what people still have to do (empty: nothing), where, how many answers were brought, and
+    how many rows were sent."""
 
     review: Json | None = None
     waits: str = ""
@@ -196,7 +197,7 @@ class EvaluateOutcome(StageOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOutcome(Outcome):
-    """What was written, by name, and the ids of what is in it."""
+    """The files that were written, by name, and the ids of what is in it."""
 
     written: Mapping[str, str] = field(default_factory=dict)
     ids: Mapping[str, str] = field(default_factory=dict)

@@ -1,5 +1,5 @@
-"""What `run` would do next: a stage is done if its last receipt went well for exactly what would shape it now, and for
-what the stage before it has made.
+"""The stages that `run` would do next: a stage is done if its last receipt went well for exactly what would shape it
+now, and for what the stage before it has made.
 
 What shapes a stage is a table of settings that differ from their defaults and of files by their content, so a project
 that was copied, moved or cloned is as done as before, and what has changed can be named. A stage that is run although
@@ -39,7 +39,7 @@ _LONGEST = 80  # characters of a value that is shown as it is
 Shapes = dict[str, Any]
 
 
-class Step(NamedTuple):
+class PlannedStage(NamedTuple):
     """One stage, whether it is done, and why not (or why it is done although it was not run)."""
 
     stage: str
@@ -48,7 +48,7 @@ class Step(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What a stage's receipt says of its inputs; the fields of `StageOutcome`."""
+    """The inputs in a stage's receipt; the fields of `StageOutcome`."""
 
     inputs: str
     shaped_by: Shapes
@@ -56,13 +56,13 @@ class Inputs(NamedTuple):
     source: str
 
 
-def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[Step]:
+def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[PlannedStage]:
     """Every stage in order with whether it is done; without `review` where the spec has it off. No store: nothing is.
 
     With `stdin`, seeds that come from standard input are compared with what is piped in now, which is read for that.
     """
     receipts = store.receipts() if store else []
-    steps: list[Step] = []
+    steps: list[PlannedStage] = []
     waits_for = ""
     for stage in STAGES:
         if stage == "review" and not project.spec.review.enabled:
@@ -71,13 +71,14 @@ def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[
         done = not why
         if stage == "review" and why and not waits_for and _went_on_without_people(project, receipts):
             done, why = True, "nobody was asked (run --no-review); `pairsmith review push` asks people"
-        steps.append(Step(stage, done, why))
+        steps.append(PlannedStage(stage, done, why))
         waits_for = waits_for or ("" if done else stage)
     return steps
 
 
 def inputs_of(stage: str, project: Project, store: Store, *, stdin: bool = False) -> Inputs:
-    """What shapes `stage` now, and what it works on. Raises PromptError, and OSError for a file that cannot be read."""
+    """The settings that shape `stage` now, and what it works on. Raises PromptError, and OSError for a file that cannot
+    be read."""
     receipts = store.receipts()
     shapes = _shapes(stage, project, receipts, stdin=stdin)
     sections = _SECTIONS[stage]
@@ -90,14 +91,15 @@ def inputs_of(stage: str, project: Project, store: Store, *, stdin: bool = False
 
 
 def cause(stage: str, project: Project, store: Store) -> str:
-    """Why the last good run of `stage` is not one of the present spec; empty if it is, or if there was none."""
+    """The reason why the last good run of `stage` is not one of the present spec; empty if it is, or if there was
+    none."""
     receipts = store.receipts()
     last = _last_good(stage, receipts)
     return _what_changed(stage, project, store, receipts, last, stdin=False) if last else ""
 
 
 def _why_not(stage: str, project: Project, store: Store | None, receipts: Sequence[Receipt], *, stdin: bool) -> str:
-    """Why a stage is not done; empty if it is."""
+    """The reason why a stage is not done; empty if it is."""
     receipt = next((receipt for receipt in reversed(receipts) if receipt.command == stage), None)
     if receipt is None or store is None:
         return "not run yet"
@@ -140,7 +142,7 @@ def _what_changed(
 
 
 def _went_on_without_people(project: Project, receipts: Sequence[Receipt]) -> bool:
-    """Whether the last `run` has let the present dataset pass without people."""
+    """True if the last `run` has let the present dataset pass without people."""
     last, curated = _last_good("run", receipts), _last_good("curate", receipts)
     if last is None or curated is None:
         return False
@@ -207,7 +209,7 @@ def _settings(name: str, section: Section, without: set[str] | None = None) -> S
 
     def flat(at: str, value: Any) -> Shapes:
         if isinstance(value, dict) and value:
-            return {key: v for part, own in value.items() for key, v in flat(f"{at}.{part}", own).items()}
+            return {key: v for part, nested in value.items() for key, v in flat(f"{at}.{part}", nested).items()}
         return {at: _short(value)}
 
     given = section.model_dump(mode="json", exclude_defaults=True, exclude=without)
@@ -215,7 +217,7 @@ def _settings(name: str, section: Section, without: set[str] | None = None) -> S
 
 
 def _seeds(project: Project, receipts: Sequence[Receipt], *, stdin: bool) -> Shapes:
-    """How each source is read and what it holds. What cannot be looked at now (standard input where nothing is piped
+    """The settings and the content of each source. What cannot be looked at now (standard input where nothing is piped
     in, the hub where it does not answer) is taken to be as it was."""
     last = _last_good("generate", receipts)
     before = (StageOutcome.of(last).shaped_by if last else None) or {}
@@ -243,7 +245,7 @@ def _gate_file(folder: Path, name: str) -> str:
 
 
 def _content(key: str, folder: Path, name: str | None) -> Shapes:
-    """What a file or folder that a setting names holds; nothing where it names something else, such as a hub id."""
+    """The content of a file or folder that a setting names; nothing where it names something else, such as a hub id."""
     if name is None or not (folder / name).exists():
         return {}
     return {f"{key}.content": fingerprints.of_path(folder / name)}
@@ -263,7 +265,7 @@ def _path(override: str) -> str:
 
 
 def _concerns(override: str, key: str) -> bool:
-    """Whether an override sets `key`, something in it, or the table that it is in."""
+    """True if an override sets `key`, something in it, or the table that it is in."""
     path = _path(override)
     path = {"teacher.model": "teacher.identity", "teacher.url": "teacher.embedded"}.get(path, path)
     if path.startswith("seeds."):
@@ -272,7 +274,7 @@ def _concerns(override: str, key: str) -> bool:
 
 
 def _shown(key: str, project: Project) -> str:
-    """What a person calls `key`: the name of a file, or the setting's key."""
+    """The name of `key` for a person: the name of a file, or the setting's key."""
     if not key.endswith(".content"):
         return {"teacher.identity": "teacher.model", "teacher.embedded": "teacher.url"}.get(key, key)
     at = key.removesuffix(".content").split(".")

@@ -1,4 +1,5 @@
-"""How a long stage is shown: a live line on a terminal, a plain line every few seconds in a pipe, nothing with --json.
+"""The display of a long stage: a live line on a terminal, a plain line every few seconds in a pipe, nothing with
+--json.
 
 What the numbers mean is told in `schemas.progress`.
 """
@@ -22,7 +23,8 @@ _KNOWN = ("done", "total", "failed", "in_flight", "tokens", "usd", "eta_s", "mes
 
 
 class Pace:
-    """What a stage has reported, and what follows: rates since its first report, so reused rows do not flatter it."""
+    """The reports of a stage, and what follows from them: rates since its first report, so reused rows do not flatter
+    it."""
 
     def __init__(self, stage: str, numbers: Mapping[str, Any], at_s: float) -> None:
         self.stage, self.first, self.numbers = stage, dict(numbers), dict(numbers)

@@ -76,7 +76,7 @@ def _sentence(error: BaseException) -> str:
 
 def _check(command: str, outcome: Outcome) -> None:
     counts = outcome.counts
-    if not counts.conserved:
+    if not counts.adds_up:
         raise RowCountMismatch(
             f"{command} took {counts.rows_in} rows in, but {counts.accepted} accepted + {counts.rejected} rejected +"
             f" {counts.waiting} waiting + {counts.failed} failed = "
@@ -104,8 +104,8 @@ def _write_file(folder: Path, receipt: Receipt) -> None:
 
 def versions() -> dict[str, str]:
     """Versions of what can change a result; a package that is not installed is left out."""
-    found = {"pairsmith": pairsmith.__version__, "python": platform.python_version()}
+    installed = {"pairsmith": pairsmith.__version__, "python": platform.python_version()}
     for name in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            installed[name] = importlib.metadata.version(name)
+    return installed

@@ -28,12 +28,12 @@ def read_rows(store: Store, *, state: str | None, code: str | None, limit: int) 
         "counts": receipt.counts.model_dump(),
         "reasons": receipt.reasons,
         "answered_since": receipt.facts.get("review_count", 0) != store.review_count(),
-        "rows": _told(store, shown),
+        "rows": _with_texts(store, shown),
         "more": len(states) > len(shown),
     }
 
 
-def _told(store: Store, states: Sequence[RowState]) -> list[dict[str, Any]]:
+def _with_texts(store: Store, states: Sequence[RowState]) -> list[dict[str, Any]]:
     pairs = {pair.id: pair for pair in store.pairs(state.pair_id for state in states if state.pair_id)}
     seeds = {seed.id: seed.text or "" for seed in store.seeds(active=False)}
     rows = []

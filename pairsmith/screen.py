@@ -1,4 +1,4 @@
-"""What commands print for a person: aligned facts, the conservation sum with its reasons."""
+"""The screens of commands for a person: aligned facts, the row count check with its reasons."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def facts(rows: Iterable[tuple[str, str]], *, width: int = 11) -> RenderableType
     return grid
 
 
-def conservation(counts: Counts) -> str:
+def row_count_check(counts: Counts) -> str:
     """`12 rows in = 8 accepted + 3 rejected + 0 waiting + 1 failed`."""
     c = counts
     return (
@@ -54,7 +54,7 @@ def reasons(counted: Mapping[str, int], *, most: int = 12) -> RenderableType:
 
 def stage(name: str, outcome: Outcome, more: Iterable[tuple[str, str]] = ()) -> Group:
     """A stage's result: the sum, why rows were lost, what was asked and spent, and what else there is to say."""
-    parts: list[RenderableType] = [facts([(name, conservation(outcome.counts))])]
+    parts: list[RenderableType] = [facts([(name, row_count_check(outcome.counts))])]
     if outcome.reasons:
         parts.append(reasons(outcome.reasons))
     parts.append(facts([*more, ("", cost(outcome))]))
@@ -62,7 +62,7 @@ def stage(name: str, outcome: Outcome, more: Iterable[tuple[str, str]] = ()) -> 
 
 
 def cost(outcome: Outcome) -> str:
-    """What was asked, what it cost, how long it took."""
+    """Requests, cost and time."""
     usage = outcome.usage
     parts = [f"{outcome.calls_sent:,} requests sent"]
     if outcome.calls_reused:

@@ -1,4 +1,5 @@
-"""What every command has: its project, its overrides, and how it answers, a person on a screen or a program in JSON."""
+"""The session of a command: its project, its overrides, and how it answers, a person on a screen or a program in
+JSON."""
 
 from __future__ import annotations
 

@@ -21,17 +21,17 @@ class Piped(NamedTuple):
 
 @cache
 def piped() -> Piped:
-    """What standard input holds, read to its end the first time. On a terminal it waits for a person to type."""
-    kept = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - kept as long as the process
+    """The content of standard input, read to its end the first time. On a terminal it waits for a person to type."""
+    spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - kept as long as the process
     digest = hashlib.sha256()
     while sys.stdin is not None and (chunk := sys.stdin.buffer.read(_CHUNK_BYTES)):
-        kept.write(chunk)
+        spool.write(chunk)
         digest.update(chunk)
-    size = kept.tell()
-    kept.seek(0)
-    return Piped(cast(BinaryIO, kept), f"sha256:{digest.hexdigest()[:16]}" if size else None)
+    size = spool.tell()
+    spool.seek(0)
+    return Piped(cast(BinaryIO, spool), f"sha256:{digest.hexdigest()[:16]}" if size else None)
 
 
 def is_terminal() -> bool:
-    """Whether a person would have to type, or nobody could."""
+    """True if a person would have to type, or nobody could."""
     return sys.stdin is None or sys.stdin.isatty()

@@ -30,7 +30,7 @@ def _let_go_of_the_terminal() -> None:
 
 
 class Stopping:
-    """Whether a person asked to stop, and the event that the running stage listens to."""
+    """The request of a person to stop, and the event that the running stage listens to."""
 
     def __init__(self) -> None:
         self.asked = False

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from schemas.errors import AuthError, TeacherError
 
 
-class Api(NamedTuple):
+class Provider(NamedTuple):
     """A paid API: the variable of its key, the variable and default of its address, models in order of preference."""
 
     key_env: str
@@ -21,16 +21,16 @@ class Api(NamedTuple):
 
 
 APIS = (
-    Api("OPENAI_API_KEY", "OPENAI_BASE_URL", "https://api.openai.com/v1", ("gpt-4.1-mini", "gpt-4o-mini")),
-    Api("OPENROUTER_API_KEY", "OPENROUTER_BASE_URL", "https://openrouter.ai/api/v1", ("openai/gpt-4.1-mini",)),
-    Api("MISTRAL_API_KEY", "MISTRAL_BASE_URL", "https://api.mistral.ai/v1", ("mistral-small-latest",)),
-    Api("DEEPSEEK_API_KEY", "DEEPSEEK_BASE_URL", "https://api.deepseek.com/v1", ("deepseek-chat",)),
+    Provider("OPENAI_API_KEY", "OPENAI_BASE_URL", "https://api.openai.com/v1", ("gpt-4.1-mini", "gpt-4o-mini")),
+    Provider("OPENROUTER_API_KEY", "OPENROUTER_BASE_URL", "https://openrouter.ai/api/v1", ("openai/gpt-4.1-mini",)),
+    Provider("MISTRAL_API_KEY", "MISTRAL_BASE_URL", "https://api.mistral.ai/v1", ("mistral-small-latest",)),
+    Provider("DEEPSEEK_API_KEY", "DEEPSEEK_BASE_URL", "https://api.deepseek.com/v1", ("deepseek-chat",)),
 )
 LOCAL = (("vLLM", "http://localhost:8000/v1"), ("Ollama", "http://localhost:11434/v1"))
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundTeacher:
     """The teacher to write into the spec, why it was chosen, and what was tried before it."""
 
     url: str
@@ -40,7 +40,7 @@ class Found:
     tried: tuple[str, ...] = ()
 
 
-EMBEDDED = Found(
+EMBEDDED = FoundTeacher(
     "embedded",
     "smollm2-135m-instruct",
     "It needs no key and no server. It is a very small model: expect many of its answers to fail the gates.",
@@ -53,7 +53,7 @@ def find_teacher(
     *,
     local_timeout_s: float = 0.5,
     api_timeout_s: float = 3.0,
-) -> Found:
+) -> FoundTeacher:
     """The first teacher that answers. It only lists models: nothing is generated and nothing costs money."""
     environ = os.environ if environ is None else environ
     tried = []
@@ -68,7 +68,7 @@ def find_teacher(
             continue
         model = next((name for name in api.models if name in served), served[0] if served else api.models[0])
         why = f"{api.key_env} is set and {url} takes it. Its answers cost money."
-        return Found(url, model, why, api.key_env, tuple(tried))
+        return FoundTeacher(url, model, why, api.key_env, tuple(tried))
     if not tried:
         tried.append("none of " + ", ".join(api.key_env for api in APIS) + " is set")
     for name, url in local:
@@ -76,7 +76,7 @@ def find_teacher(
         if isinstance(served, str):
             tried.append(f"{name} at {url}: {served}")
         elif served:
-            return Found(url, served[0], f"{name} answers at {url} and serves {served[0]}.", None, tuple(tried))
+            return FoundTeacher(url, served[0], f"{name} answers at {url} and serves {served[0]}.", None, tuple(tried))
         else:
             tried.append(f"{name} at {url}: it serves no model yet")
     return replace(EMBEDDED, tried=tuple(tried))

@@ -186,7 +186,7 @@ def _front_matter(text: str, path: Path) -> tuple[str, dict[str, str], Json | No
         raise PromptError(
             "does not begin with TOML between two lines of +++.",
             where=f"{path}:1",
-            fix="docs/prompts.md shows how a prompt file looks.",
+            fix="`pairsmith docs prompts` shows how a prompt file looks.",
         )
     try:
         raw = tomllib.loads(front["toml"])

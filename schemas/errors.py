@@ -29,8 +29,9 @@ from __future__ import annotations
 class PairsmithError(Exception):
     """An error a person can act on.
 
-    `what` is a whole sentence. `where` names the file, line, key or row. `why` says what would go wrong if it were
-    ignored. `fix` says what to do. Every part but `what` may be absent, but `fix` rarely should be.
+    `what` is a sentence that begins small, behind `error:` or `where`. `where` names the file, line, key or row. `why`
+    says what would go wrong if it were ignored. `fix` says what to do. Every part but `what` may be absent, but `fix`
+    rarely should be.
     """
 
     exit_code = 1

@@ -91,7 +91,7 @@ def _tidy(path: Path) -> None:
 
 
 def _is_free(folder: Path) -> bool:
-    """Whether no living process fills `folder`: the lock of one that died is freed."""
+    """True if no living process fills `folder`: the lock of one that died is freed."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -102,9 +102,9 @@ def _is_free(folder: Path) -> bool:
     return True
 
 
-def _exchanged(one: Path, other: Path) -> bool:
-    """Whether the two paths changed places, in one step; False where the system or the file system cannot do it."""
-    names = os.fsencode(one), os.fsencode(other)
+def _exchanged(first: Path, second: Path) -> bool:
+    """True if the two paths changed places, in one step; False where the system or the file system cannot do it."""
+    names = os.fsencode(first), os.fsencode(second)
     libc = ctypes.CDLL(None)
     if sys.platform == "linux" and hasattr(libc, "renameat2"):
         here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE

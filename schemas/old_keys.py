@@ -21,6 +21,7 @@ KEYS: tuple[tuple[str, str], ...] = (
 VALUES: tuple[tuple[str, str, str], ...] = (
     ("seeds.*.kind", "simple", "input"),
     ("seeds.*.kind", "enhanced", "output"),
+    ("curate.score.model", "relevance", "pmi"),
 )
 
 
@@ -45,10 +46,19 @@ def renamed(raw: dict[str, Any]) -> list[str]:
     return list(sentences)
 
 
+def renamed_path(keys: Sequence[str]) -> tuple[str, ...]:
+    """The dotted path of a key, with old names in it as they are called now."""
+    now = list(keys)
+    for path, new in KEYS:
+        parts = path.split(".")
+        if len(keys) >= len(parts) and all(part in ("*", own) for part, own in zip(parts, keys, strict=False)):
+            now[len(parts) - 1] = new
+    return tuple(now)
+
+
 def current(key: str) -> str:
-    """The name that a dotted key has now. Receipts and `--set` may hold the old one."""
-    above = key.rpartition(".")[0]
-    return next((f"{above}.{new}" for path, new in KEYS if path == key), key)
+    """`renamed_path` of a dotted key. Receipts and `--set` may hold the old name."""
+    return ".".join(renamed_path(key.split(".")))
 
 
 def set_by_old_name(keys: Collection[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""How long work tells how far it is: every layer reports the same way, and takes a callback that shows it.
+"""Progress of long work: every layer reports the same way, and takes a callback that shows it.
 
 `progress(stage, numbers)`: numbers known by name are `done` and `total` (rows or steps), `failed`, `in_flight`,
 `tokens`, `usd`; any other number is shown after them under its own name, a text (such as `message`) as it is.

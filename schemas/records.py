@@ -38,7 +38,8 @@ def added(default: Any = None, *, default_factory: Any = None) -> Any:
 
 
 def identity(model: BaseModel) -> Json:
-    """What of `model` enters an id: its fields as JSON, without those that were added later and are not used."""
+    """The part of `model` that enters an id: its fields as JSON, without those that were added later and are not
+    used."""
     parts = model.model_dump(mode="json")
     for name, field in type(model).model_fields.items():
         extra = field.json_schema_extra
@@ -111,7 +112,7 @@ Messages = tuple[Message, ...]
 
 
 class Sampling(Record):
-    """How a completion is drawn; part of a call's identity. `None` leaves a setting to the endpoint and is not sent.
+    """The sampling of a completion; part of a call's identity. `None` leaves a setting to the endpoint and is not sent.
 
     `repetition_penalty` and `no_repeat_ngram_size` are understood by the embedded teacher (generated tokens only);
     vLLM knows the first. `extra` is sent as it is, for settings that only one server has.
@@ -138,10 +139,10 @@ _STORED_KINDS = {"input": "simple", "output": "enhanced"}
 
 
 class Seed(Record):
-    """What a person starts from: an input, an excellent output, a pair of both, or a conversation.
+    """A person's starting point: an input, an excellent output, a pair of both, or a conversation.
 
     `source` says where it was read (`seeds.jsonl:14`); it does not enter the id, so the same text in two files is one
-    seed, whose `meta["also"]` names the other places that give it another licence. Exactly one of `text` and `messages`
+    seed, whose `meta["also"]` names the other places that give it another license. Exactly one of `text` and `messages`
     is set. `columns` are other fields of the row it was read from, which prompts may use; `reference` is the output
     that a person gave (of a pair, its output).
     """
@@ -163,7 +164,7 @@ class Seed(Record):
 
     @property
     def licenses(self) -> tuple[str | None, ...]:
-        """Every licence that it was read under, None for a place that states none. Which of them binds is not ours to
+        """Every license that it was read under, None for a place that states none. Which of them binds is not ours to
         say, so all of them are told."""
         return (self.license, *(place["license"] for place in self.meta.get("also", ())))
 
@@ -295,7 +296,7 @@ class Call(Record):
 
 
 class Verdict(Record):
-    """What one step says of one pair. `keep=None` means it could not judge: the row waits, it is not rejected.
+    """The verdict of one step on one pair. `keep=None` means it could not judge: the row waits, it is not rejected.
 
     `by` is `kind/name@version`, for example `gate/length@1`. `scope` is the hash of the step's settings. What a step
     that sees the whole pool is not stored: only its outcome is, in RowState. `flags` say what is worth a look; they
@@ -309,6 +310,15 @@ class Verdict(Record):
     score: float | None = None
     reason: StoredReason
     flags: tuple[str, ...] = ()
+
+
+# Steps whose stored name is that of an earlier version, so that what they said still counts.
+_STEPS_SHOWN = {"score/relevance@1": "score/pmi@1"}
+
+
+def shown_step(by: str) -> str:
+    """The name of a step as people read it."""
+    return _STEPS_SHOWN.get(by, by)
 
 
 class Candidate(Record):
@@ -337,7 +347,7 @@ State = Literal["accepted", "rejected", "waiting", "failed"]
 
 
 class RowState(Record):
-    """What one curation decided about one slot.
+    """The decision of one curation about one slot.
 
     `generation`, `seed_id`, `generator` and `sample` name the slot (`generation` is `Candidate.scope`). `pair_id`
     is the pair that stands there now, after an edit; None where generation failed. `step` is the `by` of the step that
@@ -375,7 +385,7 @@ class Artifact(Record):
 
 
 class Counts(Record):
-    """The conservation sum of a command, in rows."""
+    """The rows of a command by outcome. `adds_up` is the row count check: nothing vanished, nothing counted twice."""
 
     rows_in: int = 0
     accepted: int = 0
@@ -384,12 +394,12 @@ class Counts(Record):
     failed: int = 0
 
     @property
-    def conserved(self) -> bool:
+    def adds_up(self) -> bool:
         return self.rows_in == self.accepted + self.rejected + self.waiting + self.failed
 
 
 class Receipt(Record):
-    """What a command did: rows, tokens, money, time, versions, hashes. Written even when the command failed."""
+    """The record of a command: rows, tokens, money, time, versions, hashes. Written even when the command failed."""
 
     command: str
     ok: bool

@@ -14,7 +14,7 @@ Role = Literal["annotator", "adjudicator"]
 
 
 class Review(Record):
-    """What a person decided about a pair. `sampling_probability` is how likely the row was to be shown, if known.
+    """The decision of a person about a pair. `sampling_probability` is how likely the row was to be shown, if known.
 
     A changed answer is another review, and `withdrawn` says that an earlier one was taken back; nothing is replaced.
     `seconds` is None where it could not be measured. `ranking` holds (pair id, rank from 1) of the candidates of one

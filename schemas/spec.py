@@ -32,8 +32,8 @@ UserFunction = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 
 
 class TaskSettings(Section):
-    """What the model learns. `system` is what the tuned model is told; `style` is the full house style in words, told
-    to the teacher and to the untuned systems of the evaluation."""
+    """The task that the model learns. `system` is what the tuned model is told; `style` is the full house style in
+    words, told to the teacher and to the untuned systems of the evaluation."""
 
     kind: Literal["rewrite"] = "rewrite"
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -60,7 +60,7 @@ class Exemplar(Section):
 
 
 class SeedSource(Section):
-    """Where seeds are read: a file beside the spec (`-` is standard input), a `datasets` folder, or a hub id.
+    """A source of seeds: a file beside the spec (`-` is standard input), a `datasets` folder, or a hub id.
 
     `columns` maps our name (`text`) to the file's. `format` is told by the file's ending if absent. `use` puts all
     seeds of the source into one part, whatever their hash says; nothing is generated for `use = "test"`.
@@ -143,7 +143,7 @@ class BackwardSettings(Section):
 
 
 class GenerateSettings(Section):
-    """How pairs are made. `accepted` stops forward generation once so many of its rows have passed the gates."""
+    """The generation of pairs. `accepted` stops forward generation once so many of its rows have passed the gates."""
 
     forward: ForwardSettings = ForwardSettings()
     backward: BackwardSettings = BackwardSettings()
@@ -190,11 +190,11 @@ class DuplicateSettings(Section):
 
 
 class ScoreSettings(Section):
-    """Which scorer compares candidates of one input.
+    """The scorer that compares candidates of one input.
 
-    `auto`: a Bradley-Terry reward model fitted on good against damaged outputs if it beats length on unseen damage,
-    else relevance. `relevance`: log p(output | input) - log p(output) under the embedded model. Any other value is
-    a folder or hub id of a sequence-classification reward model. `none` keeps every row that passes.
+    `auto`: a Bradley-Terry reward model fitted on good against corrupted outputs if it beats length on unseen
+    corruptions, else the PMI score. `pmi`: log p(output | input) - log p(output) under the embedded model. `none` keeps
+    every row that passes. Any other value is a folder or hub id of a sequence-classification reward model.
     """
 
     model: str = "auto"
@@ -208,7 +208,7 @@ class SelectSettings(Section):
 
 
 class CurateSettings(Section):
-    """How pairs become an accepted set."""
+    """The way from pairs to an accepted set."""
 
     gates: GateSettings = GateSettings()
     duplicates: DuplicateSettings = DuplicateSettings()
@@ -217,7 +217,7 @@ class CurateSettings(Section):
 
 
 class ReviewShares(Section):
-    """How a batch is divided among the reasons to look at a row; docs/review-method.md tells what each is for."""
+    """The shares of a batch among the reasons to look at a row; docs/review-method.md tells what each is for."""
 
     estimation: float = Field(default=0.5, gt=0, le=1)
     calibration: float = Field(default=0.1, ge=0, lt=1)
@@ -238,7 +238,7 @@ Reason = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=40)]
 
 
 class ReviewSettings(Section):
-    """Human review in Argilla. `enabled` false, or `run --no-review`: the loop goes on without people and says so.
+    """Human review in Argilla. `enabled` false, or `run --no-review`: the pipeline goes on without people and says so.
 
     `url` absent: the server that `pairsmith review up` starts; else an existing Argilla, with `key_env` naming the
     variable that holds its API key.
@@ -323,7 +323,7 @@ class EvaluateSettings(Section):
 
     @property
     def check_names(self) -> tuple[str, ...]:
-        """What a report calls the checks: a pattern by its name, a function by its own."""
+        """The names of the checks in a report: a pattern by its name, a function by its own."""
         return (*(check.name for check in self.checks), *(name.partition(":")[2] for name in self.user))
 
     @model_validator(mode="after")
@@ -334,7 +334,8 @@ class EvaluateSettings(Section):
 
 
 class StoreSettings(Section):
-    """Where records live: a SQLAlchemy URL. Absent: `pairsmith.db` beside the spec file. `url_env` names a variable."""
+    """The place of the records: a SQLAlchemy URL. Absent: `pairsmith.db` beside the spec file. `url_env` names a
+    variable."""
 
     url: str | None = None
     url_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")

@@ -52,8 +52,8 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
     notices += old_keys.renamed(raw)
     notices += old_keys.set_by_old_name([item.partition("=")[0].replace(" ", "") for item in overrides])
     try:
-        told = tuple(f"{path}: {notice}" for notice in notices)
-        return Project(folder, Spec.model_validate(raw), tuple(overrides), told)
+        sentences = tuple(f"{path}: {notice}" for notice in notices)
+        return Project(folder, Spec.model_validate(raw), tuple(overrides), sentences)
     except ValidationError as error:
         raise _explained(error, raw, path, text, set_keys) from None
 
@@ -100,7 +100,7 @@ def set_keys(text: str, values: Mapping[str, Any], notes: Mapping[str, Sequence[
 
 def _override(raw: dict[str, Any], item: str) -> tuple[str, ...]:
     key, equals, value = item.partition("=")
-    keys = tuple(old_keys.current(".".join(part.strip() for part in key.split("."))).split("."))
+    keys = old_keys.renamed_path([part.strip() for part in key.split(".")])
     if not equals or not all(keys):
         raise SpecError(f"--set {item}: expected KEY=VALUE, such as --set train.epochs=2.")
     table: Any = raw
@@ -125,7 +125,7 @@ def _override(raw: dict[str, Any], item: str) -> tuple[str, ...]:
 
 
 def _defaults(keys: Sequence[str]) -> dict[str, Any]:
-    """What an absent table stands for, so that setting one of its keys leaves the others as they were."""
+    """The value that an absent table stands for, so that setting one of its keys leaves the others as they were."""
     model: type[BaseModel] | None = Spec
     value: Any = None
     for part in keys:
@@ -168,7 +168,9 @@ def _explained(
             fix=f"{hint} Legal here: {', '.join(legal)}.".strip(),
         )
     if first["type"] == "missing":
-        return SpecError(f"the key '{key}' is missing.", where=where, fix="Add it; docs/spec.md describes every key.")
+        return SpecError(
+            f"the key '{key}' is missing.", where=where, fix="Add it; `pairsmith docs spec` describes every key."
+        )
     if key.endswith("_env"):
         # What stands there may be the secret itself, so it is not shown.
         return SpecError(
@@ -181,7 +183,9 @@ def _explained(
     shown = f" (got {_shortened(repr(given))})" if isinstance(given, str | int | float | bool) else ""
     message = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, "))
     subject = f"'{key}': " if key else ""
-    return SpecError(f"{subject}{message}{shown}.", where=where, fix="See docs/spec.md.")
+    return SpecError(
+        f"{subject}{message}{shown}.", where=where, fix="`pairsmith docs spec` describes every key and its values."
+    )
 
 
 _PLAIN = {
@@ -225,7 +229,7 @@ def _legal_keys(loc: Sequence[str]) -> list[str]:
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)
+    return next((model for arg in get_args(annotation) if (model := _model_in(arg))), None)
 
 
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([\w.\-\"' ]+?)\s*\]\]?\s*(?:#.*)?$")
@@ -246,7 +250,7 @@ def key_line(text: str, loc: Sequence[str]) -> int | None:
         if quote:
             quote = "" if quote in line else quote
             continue
-        found: tuple[str, ...] = ()
+        path: tuple[str, ...] = ()
         if header := _HEADER.match(line):
             here = ()
             parts = [part.strip().strip("\"'") for part in header[2].split(".")]
@@ -256,14 +260,14 @@ def key_line(text: str, loc: Sequence[str]) -> int | None:
                     counts[here] = counts.get(here, -1) + 1
                 if here in counts:
                     here = (*here, str(counts[here]))
-            found = here
+            path = here
         elif assign := _KEY.match(line):
-            found = (*here, *(part.strip().strip("\"'") for part in assign[1].split(".")))
+            path = (*here, *(part.strip().strip("\"'") for part in assign[1].split(".")))
         # A line also opens the tables on the way to its key, if none above it has.
-        while len(found) > best_depth:
-            if tuple(loc[: len(found)]) == found:
-                best, best_depth = number, len(found)
-            found = found[:-1]
+        while len(path) > best_depth:
+            if tuple(loc[: len(path)]) == path:
+                best, best_depth = number, len(path)
+            path = path[:-1]
         for mark in ('"""', "'''"):
             if not line.lstrip().startswith("#") and line.count(mark) % 2:
                 quote = mark

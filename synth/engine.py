@@ -45,7 +45,7 @@ class GenerateResult:
 
     @property
     def counts(self) -> Counts:
-        """The conservation sum."""
+        """The rows by state."""
         return Counts(
             rows_in=self.rows_in,
             accepted=self.accepted,

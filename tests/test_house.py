@@ -102,6 +102,8 @@ def test_a_built_wheel_holds_every_layer_and_its_data(wheel: Path) -> None:
         "pairsmith/examples/image-prompts/pairsmith.toml",
         "pairsmith/examples/image-prompts/seeds.jsonl",
         "pairsmith/examples/support-replies/pairsmith.toml",
+        "pairsmith/docs/spec.md",
+        "pairsmith/docs/index.md",
     ):
         assert needed in names
     for layer in LAYERS:

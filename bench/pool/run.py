@@ -66,6 +66,7 @@ def texts(rows: int) -> Iterator[tuple[int, str]]:
 
 def fill(folder: Path, rows: int) -> None:
     """A generated pool, with its receipt."""
+    from pairsmith.outcome import GenerateOutcome
     from pairsmith.receipt import recording
     from schemas.records import Candidate, Counts, Generated, Pair, Sampling, Seed
     from schemas.spec_file import load
@@ -83,15 +84,16 @@ def fill(folder: Path, rows: int) -> None:
             )
             seed = seeds[number]
             pair = Pair(seed_id=seed.id, input=seed.text or "", output=text, system="", origin=origin)
-            place = {"scope": "bench", "seed_id": seed.id, "generator": "forward", "sample": row % EACH}
+            place = {"fingerprint": "bench", "seed_id": seed.id, "generator": "forward", "sample": row % EACH}
             group += [pair, Candidate.model_validate({**place, "pair_id": pair.id})]
             if len(group) >= 4_000:
                 store.write(*group)
                 group = []
         store.write(*group)
-        with recording(project, store, "generate") as draft:
-            draft.counts = Counts(rows_in=rows, waiting=rows)
-            draft.facts |= {"scopes": {"forward": "bench"}, "seeds": {"input": len(seeds)}}
+        counts = Counts(rows_in=rows, waiting=rows)
+        outcome = GenerateOutcome(counts=counts, fingerprints={"forward": "bench"}, seeds={"input": len(seeds)})
+        with recording(project, store, "generate", outcome):
+            pass
 
 
 def judge(folder: Path) -> None:
@@ -101,6 +103,7 @@ def judge(folder: Path) -> None:
     from curate.scorers import Score
     from curate.states import write_states
     from curate.steps import best, duplicates, id_of, scored, steps_for
+    from pairsmith.outcome import CurateOutcome
     from pairsmith.receipt import recording
     from schemas.records import Pair, Reason
     from schemas.spec_file import load
@@ -110,7 +113,7 @@ def judge(folder: Path) -> None:
         return [Score(float(sum(map(ord, pair.output))), Reason("scored")) for pair in pairs]
 
     project = load(folder, ())
-    with Store.open(Store.url_for(project)) as store, recording(project, store, "curate") as draft:
+    with Store.open(Store.url_for(project)) as store, recording(project, store, "curate", CurateOutcome()) as record:
         *gates, contamination, _, split = steps_for(project, store.seeds(), None)
         ranking = [scored(by_letters, "score/letters@1", "bench"), best(2), duplicates(0.7)]
         empty_kb = _resident_kb()
@@ -124,15 +127,18 @@ def judge(folder: Path) -> None:
         began, name = time.perf_counter(), f"bench-{time.time_ns()}"
         asyncio.run(write_states(store, pool, name))
         seconds["states"] = time.perf_counter() - began
-        draft.counts, draft.reasons = pool.counts, pool.reasons
-        facts = {"scopes": ["bench"], "curation": name, "steps": pool.tally(), "review_count": 0}
-        draft.facts |= {**facts, "scorer": {"by": id_of(ranking[0]).by, "why": "it takes no time"}}
-        told = {
+        record.outcome = CurateOutcome(
+            counts=pool.counts,
+            reasons=pool.reasons,
+            scorer={"by": id_of(ranking[0]).by, "why": "it takes no time"},
+            more={"scopes": ["bench"], "curation": name, "steps": pool.tally()},
+        )
+        figures = {
             "counts": pool.counts.model_dump(),
             "reasons": pool.reasons,
             "bytes_a_row_read": pool_kb * 1024 // len(pool),
         }
-    print(json.dumps({**told, "seconds": {step: round(value, 1) for step, value in seconds.items()}}))
+    print(json.dumps({**figures, "seconds": {step: round(value, 1) for step, value in seconds.items()}}))
 
 
 def _resident_kb() -> int:

@@ -71,8 +71,8 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
         schema = load_schema(folder / gates.json_schema)
         add("json_schema", json_schema(schema), schema)
     for name in dict.fromkeys(gates.user):
-        own, source_hash = user_gate(name, folder)
-        add(f"user:{name}", own, source_hash)
+        check, source_hash = user_gate(name, folder)
+        add(f"user:{name}", check, source_hash)
     return steps
 
 

@@ -6,7 +6,7 @@ import re
 from functools import cache
 
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.numbers import NumbersTold, required
+from curate.gates.numbers import NumberMentions, required
 from curate.gates.phrases import lexicon
 from curate.gates.words import OPTION, Vocabulary, content_words, fold, has_stemmer, joined, without_options, words
 from schemas.records import Pair
@@ -22,7 +22,7 @@ _LENS = re.compile(r"\d+ ?mm(?:[ -][\w-]+){0,2}? (?:lens|film|camera|macro|photo
 
 
 def lost_content(pair: Pair, language: str = "en") -> Judgement:
-    """What the input says is in the output. Score: the share of content words that survive.
+    """The content of the input is in the output. Score: the share of content words that survive.
 
     Strict: every number, in digits or words (`three`, `3`, `a trio`; `PW-55120`; `2pm`, `14:00`), and every quoted
     text, up to case, spacing and punctuation. Lenient: of the content words at least one must survive; where the input
@@ -42,8 +42,8 @@ def lost_content(pair: Pair, language: str = "en") -> Judgement:
     vocabulary = Vocabulary(pair.output, language)
     for quoted in quotations(pair.input):
         wanted = " ".join(words(quoted))
-        said = f" {' '.join(vocabulary.words)} "
-        if f" {wanted} " not in said if wanted else fold(quoted) not in fold(pair.output):
+        output_words = f" {' '.join(vocabulary.words)} "
+        if f" {wanted} " not in output_words if wanted else fold(quoted) not in fold(pair.output):
             return rejected("lost_quote", f"the quoted text {quote(quoted)} is missing")
     content = content_words(pair.input, language)
     if not content:
@@ -61,7 +61,7 @@ def lost_content(pair: Pair, language: str = "en") -> Judgement:
 
 
 def _lost_numbers(input: str, output: str, language: str) -> list[str]:
-    """What of the input's numbers the output does not tell.
+    """The numbers of the input that the output lacks.
 
     The numbers of an option (`--ar 3:2`) keep a ratio or an option, they are not three of anything; nor is a lens of
     35mm the 35 of something else.
@@ -73,9 +73,9 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
     description = without_options(output)
     if not _LENS.search(input):
         description = _LENS.sub(" , ", description)
-    told = NumbersTold(description, language)
-    anywhere = NumbersTold(output, language) if options else told
-    return [n.text for n in wanted if n not in told] + [n.text for n in options if n not in anywhere]
+    in_description = NumberMentions(description, language)
+    anywhere = NumberMentions(output, language) if options else in_description
+    return [n.text for n in wanted if n not in in_description] + [n.text for n in options if n not in anywhere]
 
 
 def quotations(text: str) -> list[str]:
@@ -94,7 +94,7 @@ def _phrase_end(language: str) -> re.Pattern[str]:
 
 
 def main_phrase(text: str, language: str = "en") -> str:
-    """What stands before the first comma, preposition or relative: `red fox` of `red fox in the snow`."""
+    """The text before the first comma, preposition or relative: `red fox` of `red fox in the snow`."""
     text = text.strip()
     end = _phrase_end(language).search(text, 1) if text else None
     return text[: end.start()] if end else text

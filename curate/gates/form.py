@@ -31,12 +31,12 @@ def length(pair: Pair, bounds: LengthSettings) -> Judgement:
         return rejected("short", f"it has {output} words, at least {bounds.min_words} are asked for", output)
     if output > bounds.max_words:
         return rejected("long", f"it has {output} words, at most {bounds.max_words} are allowed", output)
-    told = f"{output} words are {ratio:.2f} times the {input} of the input"
+    measured = f"{output} words are {ratio:.2f} times the {input} of the input"
     if ratio < bounds.min_ratio:
-        return rejected("short", f"{told}, at least {bounds.min_ratio:g} times are asked for", output)
+        return rejected("short", f"{measured}, at least {bounds.min_ratio:g} times are asked for", output)
     if ratio > bounds.max_ratio:
-        return rejected("long", f"{told}, at most {bounds.max_ratio:g} times are allowed", output)
-    return passed(told, output)
+        return rejected("long", f"{measured}, at most {bounds.max_ratio:g} times are allowed", output)
+    return passed(measured, output)
 
 
 def repetition(pair: Pair, language: str = "en") -> Judgement:
@@ -58,8 +58,8 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         tokens = words(text)
         repeated, example = _repeated_runs(tokens)
         share = max(share, repeated)
-        if found := _loop(text, tokens, repeated, example, lexicon(language).stop):
-            return rejected("loop", f"{found} in the {side} text", share)
+        if loop := _loop(text, tokens, repeated, example, lexicon(language).stop):
+            return rejected("loop", f"{loop} in the {side} text", share)
     return passed(f"{share:.0%} of the words repeat a run of four", share)
 
 
@@ -80,7 +80,7 @@ def _repeated_runs(tokens: list[str]) -> tuple[float, str]:
 
 
 def _loop(text: str, tokens: list[str], repeated: float, example: str, stop: Collection[str]) -> str:
-    """What loops in the text, as the start of a sentence; empty if nothing does."""
+    """The repeated part of the text, as the start of a sentence; empty if nothing does."""
     if repeated >= 0.25 and repeated * len(tokens) >= 6:
         return f"{repeated:.0%} of the words repeat an earlier run such as {quote(example)}"
     if run := _follows_itself(tokens):
@@ -126,11 +126,11 @@ def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     input, output = words(without_options(pair.input)), words(without_options(pair.output))
     if not output or input == output:
         return rejected("echo", f"nothing is added to {quote(pair.input)}", 0.0)
-    old, told = _weighty(input, language), _weighty(output, language)
-    added = [word for root, word in told.items() if root not in old]
-    new = len(added) / len(told) if told else 1.0
-    kept = sum(root in told for root in old) / len(old) if old else 0.0
-    if new < 0.15 and kept >= 0.8:
+    before, after = _weighty(input, language), _weighty(output, language)
+    added = [word for root, word in after.items() if root not in before]
+    new = len(added) / len(after) if after else 1.0
+    shared = sum(root in after for root in before) / len(before) if before else 0.0
+    if new < 0.15 and shared >= 0.8:
         more = ", ".join(added) or "nothing of weight"
         return rejected("echo", f"it is the input again, with {more} added", new)
     for instruction in (pair.system, style):

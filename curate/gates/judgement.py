@@ -1,4 +1,4 @@
-"""What a gate answers, and which side of a pair it has to look at."""
+"""The answer of a gate, and which side of a pair it has to look at."""
 
 from __future__ import annotations
 

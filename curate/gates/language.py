@@ -36,7 +36,7 @@ _UNLIKELY = 0.001
 
 
 def language(pair: Pair, code: str) -> Judgement:
-    """What a model wrote is in the language `code` (ISO 639-1). Score: its probability, None if too short to tell.
+    """A generated text is in the language `code` (ISO 639-1). Score: its probability, None if too short to tell.
 
     A text of another script is rejected if most of its letters are of it. Otherwise the identifier decides, on 60
     letters or more, among about 50 widely written languages, close relatives counted as one, with probabilities
@@ -56,11 +56,11 @@ def language(pair: Pair, code: str) -> Judgement:
             return rejected("language", f"the {side} text is written in {foreign.lower()} script: {quote(text)}", 0.0)
         if len(letters) < _MIN_LETTERS:
             continue
-        own, sure, other = _own_and_best_other(text, code)
-        score = own if score is None else min(score, own)
-        if sure >= _SURE and own <= _UNLIKELY:
-            told = f"the {side} text looks like {other} ({sure:.0%}), not {code}: {quote(text)}"
-            return rejected("language", told, own)
+        expected, sure, other = _own_and_best_other(text, code)
+        score = expected if score is None else min(score, expected)
+        if sure >= _SURE and expected <= _UNLIKELY:
+            detail = f"the {side} text looks like {other} ({sure:.0%}), not {code}: {quote(text)}"
+            return rejected("language", detail, expected)
     return passed("too short to tell" if score is None else f"{code} has {score:.0%}", score)
 
 
@@ -94,16 +94,16 @@ def _relatives(code: str) -> frozenset[str]:
 def _own_and_best_other(text: str, code: str) -> tuple[float, float, str]:
     """The probability of `code`, that of the likeliest other language, and its code; each with its relatives."""
     left = dict(_identifier(code).rank(text))
-    own = math.fsum(left.pop(lang, 0.0) for lang in _relatives(code))
+    expected = math.fsum(left.pop(lang, 0.0) for lang in _relatives(code))
     best = max(left, key=lambda lang: left[lang])
-    return own, math.fsum(left.get(lang, 0.0) for lang in _relatives(best)), best
+    return expected, math.fsum(left.get(lang, 0.0) for lang in _relatives(best)), best
 
 
 def _foreign_script(letters: list[str], code: str) -> str:
     """The name of a script not of `code` that more than half of the letters (and at least four) are in, or ''."""
     if all(map(str.isascii, letters)):
-        own = [script for script, codes in _NON_LATIN.items() if code in codes.split()]
-        return "LATIN" if own and code != "sr" and len(letters) >= _MIN_LETTERS else ""
+        expected = [script for script, codes in _NON_LATIN.items() if code in codes.split()]
+        return "LATIN" if expected and code != "sr" and len(letters) >= _MIN_LETTERS else ""
     scripts = Counter(unicodedata.name(letter, "?").partition(" ")[0] for letter in letters)
     foreign = {s: n for s, n in scripts.items() if s in _NON_LATIN and code not in _NON_LATIN[s].split()}
     total = sum(foreign.values())

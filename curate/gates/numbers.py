@@ -46,13 +46,13 @@ def required(text: str, language: str = "en") -> list[Number]:
 
 
 def _may_be_words(number: Number) -> bool:
-    """Whether a text may tell `number` in words: `drei`, `zwei Millionen`, `24. Dezember`."""
+    """True if a text may spell `number` in words: `drei`, `zwei Millionen`, `24. Dezember`."""
     if number.letters:
         return False
     return bool(re.fullmatch(r"\d{1,2}|\d0*|(?:[012]?\d|3[01])\.(?:0?\d|1[0-2])", number.text))
 
 
-class NumbersTold:
+class NumberMentions:
     """Every number a text tells in any way, asked whether it tells another text's number."""
 
     def __init__(self, text: str, language: str = "en") -> None:
@@ -65,9 +65,9 @@ class NumbersTold:
             self._forms |= n.forms
             self._plain |= n.forms
         for word in _LETTERS.findall(folded):
-            told = known.hints.get(word, ())
-            self._forms.update(told)
-            self._plain.update(told)
+            hints = known.hints.get(word, ())
+            self._forms.update(hints)
+            self._plain.update(hints)
             if month := known.months.get(word):
                 self._forms.add(month)
                 self._plain.add(month)
@@ -149,28 +149,28 @@ def _plain(digits: str) -> str:
 def _in_words(folded: str, known: Lexicon) -> Iterator[Number]:
     """Runs of number words: `twenty-five`, `two hundred and five`, `a dozen`."""
     total = current = 0
-    said: list[str] = []
+    words: list[str] = []
     last_end = 0
 
     def number() -> Number:
-        return Number(" ".join(said), frozenset({str(total + current)}))
+        return Number(" ".join(words), frozenset({str(total + current)}))
 
     for match in _LETTERS.finditer(folded):
         word = match[0]
         gap = folded[last_end : match.start()]
         last_end = match.end()
-        joined = bool(said) and gap.strip(" -") == ""
-        if said and joined and word in known.links and said[-1] in known.scales:
+        joined = bool(words) and gap.strip(" -") == ""
+        if words and joined and word in known.links and words[-1] in known.scales:
             continue
         ones, tens, scale = known.ones.get(word), known.tens.get(word), known.scales.get(word)
         goes_on = joined and (
             (scale is not None and current > 0)
-            or (ones is not None and (said[-1] in known.scales or (said[-1] in known.tens and 0 < ones < 10)))
-            or (tens is not None and said[-1] in known.scales)
+            or (ones is not None and (words[-1] in known.scales or (words[-1] in known.tens and 0 < ones < 10)))
+            or (tens is not None and words[-1] in known.scales)
         )
-        if said and not goes_on:
+        if words and not goes_on:
             yield number()
-            total, current, said = 0, 0, []
+            total, current, words = 0, 0, []
         if scale is not None:
             current = max(current, 1) * scale
             if scale >= 1000:
@@ -179,6 +179,6 @@ def _in_words(folded: str, known: Lexicon) -> Iterator[Number]:
             current += ones if ones is not None else tens or 0
         else:
             continue
-        said.append(word)
-    if said:
+        words.append(word)
+    if words:
         yield number()

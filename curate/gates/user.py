@@ -46,11 +46,11 @@ def user_gate(name: str, folder: Path, key: str = "curate.gates.user") -> tuple[
     function = getattr(module, function_name, None)
     if function is None:
         functions = ((n, value) for n, value in vars(module).items() if inspect.isfunction(value))
-        own = (n for n, value in functions if value.__module__ == module.__name__)
+        defined = (n for n, value in functions if value.__module__ == module.__name__)
         raise SpecError(
             f"{key}: '{module_name}' has no function '{function_name}'.",
             where=str(path),
-            fix=f"It defines: {', '.join(sorted(own)) or 'no function'}.",
+            fix=f"It defines: {', '.join(sorted(defined)) or 'no function'}.",
         )
     _check_shape(function, key, path)
     return guarded(function, name), hashlib.sha256(source).hexdigest()

@@ -59,22 +59,22 @@ def content_words(text: str, language: str = "en") -> list[str]:
     In a language without a list of stop words only the rule "longer than one letter" thins the words out.
     """
     known = lexicon(language)
-    kept = (
+    candidates = (
         word.removesuffix("'s")
         for word in words(without_options(text))
         if word not in known.stop and word not in known.asking and not any(c.isdigit() for c in word)
     )
-    return list(dict.fromkeys(word for word in kept if len(word) > 1 and word not in known.stop))
+    return list(dict.fromkeys(word for word in candidates if len(word) > 1 and word not in known.stop))
 
 
 def has_stemmer(language: str) -> bool:
-    """Whether inflected forms of a word of `language` are known to be one word."""
+    """True if inflected forms of a word of `language` are known to be one word."""
     return _algorithm(language) is not None
 
 
 @lru_cache(maxsize=1 << 16)
 def stem(word: str, language: str = "en") -> str:
-    """What the inflected forms of a word have in common: irregular forms by table, else the Snowball stem.
+    """The part that the inflected forms of a word share: irregular forms by table, else the Snowball stem.
 
     The word itself in a language without a stemmer.
     """
@@ -115,7 +115,7 @@ class Vocabulary:
         return frozenset(stem(first + second, self.language) for first, second in pairwise(self.words))
 
     def has_inflection(self, word: str) -> bool:
-        """Whether a form of `word` is there."""
+        """True if a form of `word` is there."""
         return stem(word, self.language) in self._stems
 
     def __contains__(self, word: str) -> bool:

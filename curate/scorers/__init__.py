@@ -1,8 +1,8 @@
 """Scorers compare the candidates of one input. A score is a number a model gave, or None with a reason: never
 invented.
 
-`reward` runs any sequence-classification reward model, `bradley_terry` fits a small one on good against damaged
-texts, `relevance` needs no training, and `choose` decides which of them a project uses.
+`reward` runs any sequence-classification reward model, `bradley_terry` fits a small one on good against
+corrupted texts, `pmi` needs no training, and `choose` decides which of them a project uses.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""A small reward model where none can be downloaded, fitted on good texts against deliberately damaged ones.
+"""A small reward model where none can be downloaded, fitted on good texts against deliberately corrupted ones.
 
 The language model is frozen; a linear head on the hidden state of the last token is fitted with the Bradley-Terry
-loss -log sigmoid(r(good) - r(damaged)) (Ouyang et al. 2022, arXiv:2203.02155) plus an L2 penalty. Standardisation
+loss -log sigmoid(r(good) - r(corrupted)) (Ouyang et al. 2022, arXiv:2203.02155) plus an L2 penalty. Standardisation
 is folded into the weights, so the result is an ordinary sequence-classification folder that `reward.py` loads like
 any other.
 
-Its worth is measured where it was not fitted: on damage of families never seen, done to texts never seen, beside a
+Its worth is measured where it was not fitted: on groups of corruptions never seen, of texts never seen, beside a
 rule that looks at length only. Not covered: whether it ranks the *teacher's* mistakes as people would; only labels
 can tell.
 """
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from curate.scorers.damage import FAMILIES, damage
+from curate.scorers.corruptions import GROUPS, corrupt
 from schemas.files import replaced_folder
 from schemas.records import content_id
 
@@ -35,25 +35,26 @@ VERSION = 1
 LEAST_EXAMPLES = 16
 """With fewer good texts neither the fit nor its test means anything."""
 
-_KINDS_PER_EXAMPLE = 6
-_RELEVANCE_EXAMPLES = 48
+_CORRUPTIONS_PER_EXAMPLE = 6
+_PMI_EXAMPLES = 48
 _BATCH_TOKENS = 3200
+_RENAMED = {"relevance": "pmi", "by_family": "by_group"}  # in fit.json of earlier versions
 
 
-class Example(NamedTuple):
+class GoodText(NamedTuple):
     """A good text and what it answers; where `input` is empty, `with_simple` makes a terse version."""
 
     input: str
     text: str
 
 
-class Comparison(NamedTuple):
-    """A good text of example `example` and a damaged version of it."""
+class PreferencePair(NamedTuple):
+    """A good text of example `example` and a corrupted version of it, a synthetic negative."""
 
     example: int
-    family: str
-    kind: str
-    damaged: str
+    group: str
+    corruption: str
+    corrupted: str
 
 
 class Fitted(NamedTuple):
@@ -63,113 +64,119 @@ class Fitted(NamedTuple):
     facts: dict[str, Any]
 
 
-def with_input_text(examples: Sequence[Example]) -> list[Example]:
+def with_inputs(examples: Sequence[GoodText]) -> list[GoodText]:
     """`examples` with an input each: where it is missing, the text's four rarest words in their order."""
     words = [list(dict.fromkeys(re.findall(r"[^\W\d_]{4,}", text.casefold()))) for _, text in examples]
-    frequency = Counter(word for found in words for word in found)
+    frequency = Counter(word for rare_words in words for word in rare_words)
 
-    def terse(found: list[str]) -> str:
-        rarest = sorted(range(len(found)), key=lambda at: (frequency[found[at]], at))[:4]
-        return " ".join(found[at] for at in sorted(rarest))
+    def terse(rare_words: list[str]) -> str:
+        rarest = sorted(range(len(rare_words)), key=lambda at: (frequency[rare_words[at]], at))[:4]
+        return " ".join(rare_words[at] for at in sorted(rarest))
 
-    return [Example(e.input or terse(found), e.text) for e, found in zip(examples, words, strict=True)]
+    return [GoodText(e.input or terse(rare_words), e.text) for e, rare_words in zip(examples, words, strict=True)]
 
 
-def comparisons(examples: Sequence[Example], rng: random.Random) -> list[Comparison]:
-    """Six of the kinds of damage for every example, in rotation, so that all kinds are met about equally often."""
-    kinds = [(family, kind) for family, members in FAMILIES.items() for kind in members]
-    found = []
+def preference_pairs(examples: Sequence[GoodText], rng: random.Random) -> list[PreferencePair]:
+    """Six corruptions of every example, in rotation, so that all of them are met about equally often."""
+    corruptions = [(group, corruption) for group, members in GROUPS.items() for corruption in members]
+    pairs = []
     for at, (input, text) in enumerate(examples):
         others = [other.text for other in examples if other.text != text]
-        for step in range(_KINDS_PER_EXAMPLE):
-            # An odd stride visits every kind and changes the company in which a kind appears.
-            family, kind = kinds[(at + step * 5) % len(kinds)]
-            damaged = damage(kind, text, input, others, rng)
-            if damaged is not None:
-                found.append(Comparison(at, family, kind, damaged))
-    return found
+        for step in range(_CORRUPTIONS_PER_EXAMPLE):
+            # An odd stride visits every corruption and changes the company in which it appears.
+            group, corruption = corruptions[(at + step * 5) % len(corruptions)]
+            corrupted = corrupt(corruption, text, input, others, rng)
+            if corrupted is not None:
+                pairs.append(PreferencePair(at, group, corruption, corrupted))
+    return pairs
 
 
 def fit(
-    examples: Sequence[Example],
+    examples: Sequence[GoodText],
     weights: Weights,
-    artefacts: Path,
+    artifacts: Path,
     *,
     system: str = "",
     progress: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> Fitted:
-    """Fit on `examples` over the language model `weights`, test, and save under `artefacts`; at once if done before.
+    """Fit on `examples` over the language model `weights`, test, and save under `artifacts`; at once if done before.
 
-    `system` is the task's system prompt, used for the relevance baseline only. Runs for some 30 s on 2 CPU cores
+    `system` is the task's system prompt, used for the PMI baseline only. Runs for some 30 s on 2 CPU cores
     with 48 examples. The folder's name hashes the examples, the weights and this file's version.
     """
     identity = content_id("bradley-terry", [VERSION, list(map(list, examples)), system, weights.revision])
-    folder = artefacts / f"reward-{identity[:12]}"
+    folder = artifacts / f"reward-{identity[:12]}"
     if (folder / "fit.json").is_file():
-        return Fitted(folder, orjson.loads((folder / "fit.json").read_bytes()))
-    from curate.scorers.last_token import LanguageModel
+        return Fitted(folder, _read_facts(folder))
+    from curate.scorers.frozen_encoder import FrozenEncoder
 
     started = time.monotonic()
-    full = with_input_text(examples)
-    found = comparisons(full, random.Random(identity))
-    model = LanguageModel(weights.folder, _BATCH_TOKENS, progress)
-    texts = [(e.input, e.text) for e in full] + [(full[c.example].input, c.damaged) for c in found]
+    full = with_inputs(examples)
+    pairs = preference_pairs(full, random.Random(identity))
+    model = FrozenEncoder(weights.folder, _BATCH_TOKENS, progress)
+    texts = [(e.input, e.text) for e in full] + [(full[c.example].input, c.corrupted) for c in pairs]
     states, tokens = model.states(texts)
     facts = {
         "identity": identity,
         "examples": len(full),
-        "comparisons": len(found),
-        **_measured(full, found, states, tokens),
-        "relevance": _relevance(full, found, model, system, random.Random(identity)),
+        "comparisons": len(pairs),
+        **_measured(full, pairs, states, tokens),
+        "pmi": _pmi(full, pairs, model, system, random.Random(identity)),
     }
-    # A length rule that does worse than a coin on unseen damage is no baseline: the coin is.
+    # A length rule that does worse than a coin on unseen corruptions is no baseline: the coin is.
     facts["beats_length"] = facts["low"] > max(facts["length_only"], 0.5)
     with replaced_folder(folder) as partial:
         if facts["beats_length"]:
-            model.save_reward_model(partial, _head(full, found, states, facts["l2"]))
+            model.save_reward_model(partial, _head(full, pairs, states, facts["l2"]))
         facts["seconds"] = round(time.monotonic() - started, 1)
         (partial / "fit.json").write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2))
     return Fitted(folder, facts)
 
 
+def _read_facts(folder: Path) -> dict[str, Any]:
+    """The facts of a model that was fitted before, under their present names."""
+    facts = orjson.loads((folder / "fit.json").read_bytes())
+    return {_RENAMED.get(name, name): value for name, value in facts.items()}
+
+
 def _measured(
-    examples: Sequence[Example], found: Sequence[Comparison], states: np.ndarray, tokens: Sequence[int]
+    examples: Sequence[GoodText], pairs: Sequence[PreferencePair], states: np.ndarray, tokens: Sequence[int]
 ) -> dict[str, Any]:
-    from curate.scorers.held_out import lengths, measured
+    from curate.scorers.cross_validation import lengths, measured
 
-    texts = [e.text for e in examples] + [c.damaged for c in found]
-    good = [c.example for c in found]
-    bad = [len(examples) + at for at in range(len(found))]
-    return measured(states, lengths(texts, tokens), good, bad, [c.family for c in found])
-
-
-def _head(examples: Sequence[Example], found: Sequence[Comparison], states: np.ndarray, l2: float) -> np.ndarray:
-    from curate.scorers.held_out import head
-
-    good = [c.example for c in found]
-    return head(states, good, [len(examples) + at for at in range(len(found))], l2)
+    texts = [e.text for e in examples] + [c.corrupted for c in pairs]
+    good = [c.example for c in pairs]
+    bad = [len(examples) + at for at in range(len(pairs))]
+    return measured(states, lengths(texts, tokens), good, bad, [c.group for c in pairs])
 
 
-def _relevance(
-    examples: Sequence[Example],
-    found: Sequence[Comparison],
+def _head(examples: Sequence[GoodText], pairs: Sequence[PreferencePair], states: np.ndarray, l2: float) -> np.ndarray:
+    from curate.scorers.cross_validation import head
+
+    good = [c.example for c in pairs]
+    return head(states, good, [len(examples) + at for at in range(len(pairs))], l2)
+
+
+def _pmi(
+    examples: Sequence[GoodText],
+    pairs: Sequence[PreferencePair],
     model: Any,
     system: str,
     rng: random.Random,
 ) -> dict[str, Any]:
-    """Accuracy of the training-free relevance score on one comparison of each example, with a 95 % interval."""
+    """Accuracy of the training-free PMI score on one comparison of each example, with a 95 % interval."""
     import numpy as np
 
-    from curate.scorers.held_out import credit, interval
+    from curate.scorers.cross_validation import credit, interval
 
-    by_example: dict[int, list[Comparison]] = {}
-    for comparison in found:
+    by_example: dict[int, list[PreferencePair]] = {}
+    for comparison in pairs:
         by_example.setdefault(comparison.example, []).append(comparison)
-    tested = rng.sample(sorted(by_example), min(_RELEVANCE_EXAMPLES, len(by_example)))
+    tested = rng.sample(sorted(by_example), min(_PMI_EXAMPLES, len(by_example)))
     chosen = [rng.choice(by_example[example]) for example in tested]
     asked = [examples[example] for example in tested]
-    texts = [(e.input, e.text) for e in asked] + [(e.input, c.damaged) for e, c in zip(asked, chosen, strict=True)]
-    scores = model.relevance(system, texts)
+    texts = [(e.input, e.text) for e in asked] + [(e.input, c.corrupted) for e, c in zip(asked, chosen, strict=True)]
+    scores = model.pmi(system, texts)
     credits_ = credit(scores[: len(asked)] - scores[len(asked) :])
-    low, high = interval(credits_, np.arange(len(chosen)), np.array([c.family for c in chosen]))
+    low, high = interval(credits_, np.arange(len(chosen)), np.array([c.group for c in chosen]))
     return {"accuracy": float(credits_.mean()), "low": low, "high": high, "comparisons": len(chosen)}

@@ -1,8 +1,8 @@
-"""Which scorer a project uses: the one the spec names, or, for `auto`, the first that has proved its worth here.
+"""The choice of a project's scorer: the one the spec names, or, for `auto`, the first that has proved its worth here.
 
 `auto` fits the Bradley-Terry model of `bradley_terry.py` on the project's own good texts. It is used only if, on
-damage it never saw, the lower end of its interval is above what a rule that looks at length achieves; otherwise
-relevance is.
+corruptions it never saw, the lower end of its interval is above what a rule that looks at length achieves; otherwise
+the PMI score is.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from curate.scorers import Score, Scorer
-from curate.scorers.bradley_terry import LEAST_EXAMPLES, Example, Fitted, fit
-from curate.scorers.relevance import FORM, relevance_scorer
+from curate.scorers.bradley_terry import LEAST_EXAMPLES, Fitted, GoodText, fit
+from curate.scorers.pmi import FORM, pmi_scorer
 from curate.scorers.reward import reward_scorer
-from curate.split import part_of
+from curate.split import seed_split
 from schemas.errors import MissingDependency
 from schemas.progress import Progress
 from schemas.project import Project
@@ -36,6 +36,7 @@ class Server(Protocol):
     def model(self) -> str: ...
 
 
+PMI = "score/relevance@1"
 Serve = Callable[[], AbstractAsyncContextManager[Server]]
 
 
@@ -61,7 +62,7 @@ async def choose(
     progress: Progress | None = None,
 ) -> Chosen | None:
     """The project's scorer, or None where the spec says `none`. Nothing heavy is loaded before something is scored,
-    except that `auto` fits its model the first time (a later run finds it under `artefacts/`).
+    except that `auto` fits its model the first time (a later run finds it under `artifacts/`).
 
     `weights` gives the embedded model, `serve` starts it, `opened` closes it. Raises MissingDependency without PyTorch.
     """
@@ -71,8 +72,8 @@ async def choose(
     _need_torch(model)
     if model == "auto":
         return await _auto(project, seeds, weights, serve, opened, progress)
-    if model == "relevance":
-        return _relevance(await asyncio.to_thread(weights), serve, opened, "relevance, as the spec asks", {})
+    if model == "pmi":
+        return _pmi(await asyncio.to_thread(weights), serve, opened, "the PMI score, as the spec asks", {})
     folder = project.folder / model
     where: str | Path = folder if folder.is_dir() else model
     return Chosen(
@@ -96,38 +97,44 @@ async def _auto(
     body = await asyncio.to_thread(weights)
     if len(examples) < LEAST_EXAMPLES:
         why = (
-            f"relevance, because {len(examples)} good texts (exemplars and excellent seeds outside the test split) "
+            f"the PMI score, because {len(examples)} good texts (exemplars and excellent seeds outside the test split) "
             f"are too few to fit a reward model; it takes {LEAST_EXAMPLES}"
         )
-        return _relevance(body, serve, opened, why, {"examples": len(examples)})
-    artefacts, system = project.folder / "artefacts", project.spec.task.system
-    fitted = await asyncio.to_thread(fit, examples, body, artefacts, system=system, progress=progress)
+        return _pmi(body, serve, opened, why, {"examples": len(examples)})
+    artifacts, system = _artifacts(project.folder), project.spec.task.system
+    fitted = await asyncio.to_thread(fit, examples, body, artifacts, system=system, progress=progress)
     facts = fitted.facts
     measured = (
-        f"on damage it never saw it orders {facts['accuracy']:.0%} of {facts['comparisons']} comparisons rightly "
+        f"on corruptions it never saw it orders {facts['accuracy']:.0%} of {facts['comparisons']} comparisons rightly "
         f"(95 % interval {facts['low']:.0%} to {facts['high']:.0%}), length alone {facts['length_only']:.0%}, "
-        f"relevance {facts['relevance']['accuracy']:.0%} (of {facts['relevance']['comparisons']})"
+        f"PMI {facts['pmi']['accuracy']:.0%} (of {facts['pmi']['comparisons']})"
     )
     if not facts["beats_length"]:
-        why = f"relevance, because the fitted reward model does not beat length: {measured}"
-        return _relevance(body, serve, opened, why, facts)
+        why = f"the PMI score, because the fitted reward model does not beat length: {measured}"
+        return _pmi(body, serve, opened, why, facts)
     return Chosen(
         "score/bradley_terry@1",
         content_id("scope", facts["identity"]),
         _reward(project, fitted.folder),
-        f"a reward model fitted on {facts['examples']} good texts against damaged ones: {measured}",
+        f"a reward model fitted on {facts['examples']} good texts against corrupted ones: {measured}",
         facts,
         fitted,
     )
 
 
-def good_examples(project: Project, seeds: Sequence[Seed]) -> list[Example]:
+def _artifacts(folder: Path) -> Path:
+    """The folder of fitted models. Earlier versions spelt the folder `artefacts`."""
+    older = folder / "artefacts"
+    return older if older.is_dir() else folder / "artifacts"
+
+
+def good_examples(project: Project, seeds: Sequence[Seed]) -> list[GoodText]:
     """The exemplars and the excellent seeds, without those of the test split."""
-    exemplars = [Example(e.input, e.output) for e in project.spec.exemplars]
+    exemplars = [GoodText(e.input, e.output) for e in project.spec.exemplars]
     excellent = [
-        Example("", seed.text)
+        GoodText("", seed.text)
         for seed in seeds
-        if seed.kind == "output" and seed.text and part_of(seed, project.spec.split) != "test"
+        if seed.kind == "output" and seed.text and seed_split(seed, project.spec.split) != "test"
     ]
     return list({example.text: example for example in [*excellent, *exemplars]}.values())
 
@@ -136,17 +143,18 @@ def _reward(project: Project, where: str | Path) -> Scorer:
     return reward_scorer(where, batch_tokens=project.spec.curate.score.batch_tokens)
 
 
-def _relevance(weights: Weights, serve: Serve, opened: AsyncExitStack, sentence: str, facts: dict[str, Any]) -> Chosen:
+def _pmi(weights: Weights, serve: Serve, opened: AsyncExitStack, sentence: str, facts: dict[str, Any]) -> Chosen:
     started: list[Scorer] = []
 
     async def score(pairs: Sequence[Pair]) -> Sequence[Score]:
         if not started:
             server = await opened.enter_async_context(serve())
-            started.append(relevance_scorer(server.base_url, server.model))
+            started.append(pmi_scorer(server.base_url, server.model))
         return await started[0](pairs)
 
+    # Scores that a store holds already go by the step's first name.
     fingerprint = content_id("scope", ["relevance", weights.revision, FORM])
-    return Chosen("score/relevance@1", fingerprint, score, sentence, facts)
+    return Chosen(PMI, fingerprint, score, sentence, facts)
 
 
 def _need_torch(model: str) -> None:

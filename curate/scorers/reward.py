@@ -167,7 +167,7 @@ def open_reward_model(where: str | Path, *, batch_tokens: int, revision: str | N
             f"this model has {config.num_labels} labels; a reward model has one.",
             where=key,
             why="Which of its labels means good is not known, so its numbers would rank nothing.",
-            fix="Choose a sequence-classification reward model with num_labels = 1, or 'auto' or 'relevance'.",
+            fix="Choose a sequence-classification reward model with num_labels = 1, or 'auto' or 'pmi'.",
         )
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(

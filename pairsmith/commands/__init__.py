@@ -16,16 +16,17 @@ from pairsmith.stopping import listening
 COMMANDS = (
     ("init", "Begin", "Make a project: a spec and seeds, for the teacher that is found."),
     ("doctor", "Begin", "Say what works on this machine and in this project."),
-    ("run", "The loop", "Do every stage that is not done yet, then write the report."),
-    ("generate", "The loop", "Ask the teacher: seeds to pairs."),
-    ("curate", "The loop", "Gates, duplicates, scores: pairs to an accepted dataset."),
-    ("review", "The loop", "People's answers in Argilla: up, push, pull, status and more."),
-    ("train", "The loop", "Tune the small model on the accepted pairs."),
-    ("evaluate", "The loop", "Measure it on the locked test split against its base and the teacher."),
-    ("export", "The loop", "Write dataset, adapter and report into a folder of their own."),
+    ("run", "The pipeline", "Do every stage that is not done yet, then write the report."),
+    ("generate", "The pipeline", "Ask the teacher: seeds to pairs."),
+    ("curate", "The pipeline", "Gates, duplicates, scores: pairs to an accepted dataset."),
+    ("review", "The pipeline", "People's answers in Argilla: up, push, pull, status and more."),
+    ("train", "The pipeline", "Tune the small model on the accepted pairs."),
+    ("evaluate", "The pipeline", "Measure it on the locked test split against its base and the teacher."),
+    ("export", "The pipeline", "Write dataset, adapter and report into a folder of their own."),
     ("status", "Look", "What is in the store, and what `run` would do next."),
     ("rows", "Look", "List rows with what became of them, and why."),
-    ("explain", "Look", "Tell the whole story of one pair."),
+    ("explain", "Look", "Show the lineage of one pair."),
+    ("docs", "Look", "Show a page of the manual."),
 )
 # These are made from the table of stages.
 _STAGES = ("generate", "curate", "train", "evaluate", "export")
@@ -56,7 +57,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Every command takes --project DIR, --set KEY=VALUE and --json. Exit codes: docs/cli.md.",
+    epilog="Every command takes --project DIR, --set KEY=VALUE and --json. Exit codes: pairsmith docs cli.",
 )
 @click.version_option(__version__, prog_name="pairsmith", message="%(prog)s %(version)s")
 def group() -> None:

@@ -24,10 +24,10 @@ def command(session: Session) -> int:
         "warn": Text("warn", style="yellow"),
         "fail": Text("fail", style="bold red"),
     }
-    found = []
+    checks = []
     out = console()
     for finding in findings(session.folder, session.overrides):
-        found.append(finding)
+        checks.append(finding)
         if session.write_json is None:
             row = Table.grid(padding=(0, 2))
             row.add_column(width=4)
@@ -37,7 +37,7 @@ def command(session: Session) -> int:
             if finding.fix:
                 row.add_row("", "", Text(finding.fix, style="dim"))
             out.print(row)
-    failed = [finding.about for finding in found if finding.state == "fail"]
+    failed = [finding.about for finding in checks if finding.state == "fail"]
     summary = f"\n{', '.join(failed)} must be mended before this can run." if failed else "\nThis can run."
-    session.answer({"ok": not failed, "findings": [finding._asdict() for finding in found]}, summary)
+    session.answer({"ok": not failed, "findings": [finding._asdict() for finding in checks]}, summary)
     return 1 if failed else 0

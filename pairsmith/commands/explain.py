@@ -12,25 +12,25 @@ from schemas.errors import UsageError
 @click.argument("id_prefix", metavar="ID")
 @on_project
 def command(session: Session, id_prefix: str) -> None:
-    """Tell the whole story of one pair: its seed, prompt, teacher, raw answer, verdicts, split and models.
+    """Show the lineage of one pair: its seed, prompt, teacher, raw answer, verdicts, split and models.
 
     ID is a pair's id or the beginning of one.
     """
-    from pairsmith.story import screen, story_of
+    from pairsmith.lineage import lineage_of, screen
 
     project = session.project()
     with session.store(project, write=False) as store:
-        found = store.find_pair(id_prefix.lower())
-        if not found:
+        pairs = store.find_pair(id_prefix.lower())
+        if not pairs:
             raise UsageError(
                 f"no pair has an id that begins with '{id_prefix}'.",
                 fix="Ids stand in the exported rows, in report.html and in `pairsmith status --json`.",
             )
-        if len(found) > 1:
-            first = "\n  ".join(f"{pair.id}  {pair.input[:60]}" for pair in found[:10])
-            more = f"\n  and {len(found) - 10} more" if len(found) > 10 else ""
+        if len(pairs) > 1:
+            first = "\n  ".join(f"{pair.id}  {pair.input[:60]}" for pair in pairs[:10])
+            more = f"\n  and {len(pairs) - 10} more" if len(pairs) > 10 else ""
             raise UsageError(
-                f"{len(found)} pairs begin with '{id_prefix}':\n  {first}{more}\n", fix="Give more digits."
+                f"{len(pairs)} pairs begin with '{id_prefix}':\n  {first}{more}\n", fix="Give more digits."
             )
-        story = story_of(project, store, found[0])
-    session.answer(story, *screen(story))
+        lineage = lineage_of(project, store, pairs[0])
+    session.answer(lineage, *screen(lineage))

@@ -39,7 +39,7 @@ def command(session: Session, folder_named: Path | None, example: str | None, em
         "folder": str(folder),
         "files": names,
         "teacher": {"url": teacher.url, "model": teacher.model, "why": teacher.why, "tried": teacher.tried},
-        "shortages": [one.what for one in short],
+        "shortages": [shortage.what for shortage in short],
         "next": go,
     }
     first = "" if example else "Put your own texts into seeds.jsonl and your style into pairsmith.toml, then:\n"
@@ -48,13 +48,13 @@ def command(session: Session, folder_named: Path | None, example: str | None, em
         f"Made a project in {folder.resolve()}: {', '.join(names)}\n",
         f"Teacher   {teacher.model} ({teacher.url})\n          {teacher.why}",
         *(f"          ({line})" for line in teacher.tried),
-        *(f"\nAs it is: {one.what}.\n          {one.fix}" for one in short),
+        *(f"\nAs it is: {shortage.what}.\n          {shortage.fix}" for shortage in short),
         f"\n{first}  {go}",
     )
 
 
 def _shortages(folder: Path) -> list[Shortage]:
-    """What the seeds that were just written are too few for."""
+    """The uses that the seeds just written are too few for."""
     from curate.split import shortages
     from schemas.spec_file import load
     from synth.seeds import read_seeds

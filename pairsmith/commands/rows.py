@@ -40,19 +40,23 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
-    from pairsmith.screen import conservation
-    from schemas.records import Counts
+    from pairsmith.screen import row_count_check
+    from schemas.records import Counts, shown_step
 
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for title, width in (("id", 12), ("state", 8), ("input", 24), ("output", 36), ("why", None)):
-        table.add_column(title, width=width, overflow="fold", no_wrap=title in ("id", "state"))
+    table = Table(box=None, padding=(0, 2, 1, 0), expand=True)
+    table.add_column("id", width=12, no_wrap=True, overflow="crop")
+    table.add_column("state", width=8, no_wrap=True)
+    for title, ratio in (("input", 3), ("output", 5), ("why", 4)):
+        table.add_column(title, ratio=ratio, overflow="fold")
     for row in data["rows"]:
         why = row["reason"] or row["split"] or ""
+        if row["state"] == "accepted" and row["score"] is not None:
+            why = f"{why}, score {row['score']:.3g}"
         if row["step"]:
-            why = f"{row['reason']} ({row['step']})"
+            why = f"{row['reason']} ({shown_step(row['step'])})"
         cells = (row["pair_id"] or "", row["state"], row["input"], row["output"] or "", why)
         table.add_row(*(Text(_short(cell, width)) for cell, width in zip(cells, (12, 8, 120, 160, 400), strict=True)))
-    parts: list[RenderableType] = [conservation(Counts(**data["counts"])), "", table]
+    parts: list[RenderableType] = [row_count_check(Counts(**data["counts"])), "", table]
     if data["more"]:
         parts += ["", "There are more: --limit 0 lists all of them."]
     if data["answered_since"]:

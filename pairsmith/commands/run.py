@@ -32,7 +32,7 @@ def command(session: Session, no_review: bool) -> int:
     It stops where people have to answer, says where (exit code 11), and goes on when it is run again. Run it again as
     well after an interruption, or after a change of the spec: it does what is left, and asks for nothing twice.
     """
-    from pairsmith import loop
+    from pairsmith import pipeline
     from pairsmith.commands.stage import do, screen_of
     from pairsmith.stages.table import stage
 
@@ -47,7 +47,7 @@ def command(session: Session, no_review: bool) -> int:
                 session.show(screen_of(stage(name), outcome), "")
             return outcome
 
-        outcome = loop.run(project, store, do_and_show, session.say)
+        outcome = pipeline.run(project, store, do_and_show, session.say)
         shown: list[RenderableType] = []
         if session.write_json is None:
             shown = _waiting(project, outcome) if outcome.waits else _ended(project, store, outcome)
@@ -56,7 +56,7 @@ def command(session: Session, no_review: bool) -> int:
 
 
 def _waiting(project: Project, outcome: RunOutcome) -> list[RenderableType]:
-    """What keeps the pipeline from going on, where people answer, and how to go on."""
+    """The reason why the pipeline waits, where people answer, and how to go on."""
     from rich.markup import escape
 
     from pairsmith.screen import facts
@@ -78,12 +78,12 @@ def _waiting(project: Project, outcome: RunOutcome) -> list[RenderableType]:
 def _ended(project: Project, store: Store, outcome: RunOutcome) -> list[RenderableType]:
     """The proof, the rows, the cost, and where the report is."""
     from pairsmith.outcome import EvaluateOutcome
-    from pairsmith.screen import conservation, cost, facts
+    from pairsmith.screen import cost, facts, row_count_check
     from pairsmith.stages.evaluate import tables
 
     measured = next(receipt for receipt in reversed(store.receipts("evaluate")) if receipt.ok)
     closing = [
-        ("rows", conservation(outcome.counts)),
+        ("rows", row_count_check(outcome.counts)),
         ("this run", cost(outcome)),
         ("report", str(project.folder / outcome.report)),
     ]

@@ -16,33 +16,33 @@ from schemas.store import Store
 
 def command_of(name: str) -> click.Command:
     """`pairsmith NAME`: do the stage and show what came of it."""
-    own = stage(name)
+    row = stage(name)
 
     @on_project
     def command(session: Session, **options: Any) -> None:
         project = session.project()
         with session.store(project) as store:
-            outcome = do(session, own, project, store, **options)
-        shown = () if session.write_json else (screen_of(own, outcome), *own.shown(project, outcome))
+            outcome = do(session, row, project, store, **options)
+        shown = () if session.write_json else (screen_of(row, outcome), *row.shown(project, outcome))
         session.answer({"command": name, **outcome.as_json()}, *shown)
 
-    for option in own.options:
+    for option in row.options:
         command = _option(option)(command)
-    return click.command(name, help=own.help)(command)
+    return click.command(name, help=row.help)(command)
 
 
-def do(session: Session, own: Stage[Any], project: Project, store: Store, **options: Any) -> Outcome:
+def do(session: Session, row: Stage[Any], project: Project, store: Store, **options: Any) -> Outcome:
     """Run a stage with the session's progress, voice and Ctrl-C."""
     with session.progress() as progress:
-        outcome: Outcome = own.run(project, store, progress=progress, say=session.say, stop=session.stopping, **options)
+        outcome: Outcome = row.run(project, store, progress=progress, say=session.say, stop=session.stopping, **options)
     return outcome
 
 
-def screen_of(own: Stage[Any], outcome: Outcome) -> Any:
+def screen_of(row: Stage[Any], outcome: Outcome) -> Any:
     """A stage's outcome for a person."""
     from pairsmith import screen
 
-    return screen.stage(own.name, outcome, own.summary(outcome))
+    return screen.stage(row.name, outcome, row.summary(outcome))
 
 
 def _option(option: Option) -> Any:

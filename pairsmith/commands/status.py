@@ -12,7 +12,7 @@ from pairsmith.session import Session, on_project
 @click.command()
 @on_project
 def command(session: Session) -> None:
-    """What is in the store, stage by stage, what was spent, and what `run` would do next."""
+    """The contents of the store, stage by stage, what was spent, and what `run` would do next."""
     from pairsmith.outcome import GenerateOutcome
     from pairsmith.plan import plan
     from schemas.store import Store
@@ -30,14 +30,14 @@ def command(session: Session) -> None:
         counts = receipt.counts.model_dump() if receipt else None
         stages.append({**step._asdict(), "counts": counts, "reasons": receipt.reasons if receipt else {}})
     usage, usd, requests = spent or (None, 0.0, 0)
-    made = GenerateOutcome.of(latest["generate"]) if "generate" in latest else GenerateOutcome()
+    generated = GenerateOutcome.of(latest["generate"]) if "generate" in latest else GenerateOutcome()
     todo = [step.stage for step in steps if not step.done]
     data: dict[str, Any] = {
         "task": project.spec.task.name,
         "folder": str(project.folder.resolve()),
         "spec_hash": project.spec_hash,
-        "seeds": dict(made.seeds),
-        "pairs": made.pairs_made + made.pairs_kept,
+        "seeds": dict(generated.seeds),
+        "pairs": generated.pairs_made + generated.pairs_kept,
         "ledger": {"requests": requests, "usd": usd, **(usage.model_dump() if usage else {})},
         "stages": stages,
         "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts],
@@ -53,7 +53,7 @@ def _most(reasons: dict[str, int], count: int = 6) -> list[tuple[str, int]]:
 def _screen(data: dict[str, Any]) -> list[Any]:
     from rich.table import Table
 
-    from pairsmith.screen import conservation, facts
+    from pairsmith.screen import facts, row_count_check
     from schemas.records import Counts
 
     ledger = data["ledger"]
@@ -70,12 +70,12 @@ def _screen(data: dict[str, Any]) -> list[Any]:
     table.add_column(width=4)
     for stage in data["stages"]:
         word = "[green]done[/]" if stage["done"] else "[yellow]todo[/]"
-        told = [] if stage["counts"] is None else [conservation(Counts(**stage["counts"]))]
+        lines = [] if stage["counts"] is None else [row_count_check(Counts(**stage["counts"]))]
         if stage["reasons"]:
-            told.append(", ".join(f"{reason} {count:,}" for reason, count in _most(stage["reasons"])))
-        told += [f"[yellow]{stage['why']}[/]"] if stage["counts"] and stage["why"] else [stage["why"]]
-        table.add_row(stage["stage"], word, "\n".join(filter(None, told)))
-    made = [(artifact["kind"], artifact["path"]) for artifact in data["artifacts"]]
+            lines.append(", ".join(f"{reason} {count:,}" for reason, count in _most(stage["reasons"])))
+        lines += [f"[yellow]{stage['why']}[/]"] if stage["counts"] and stage["why"] else [stage["why"]]
+        table.add_row(stage["stage"], word, "\n".join(filter(None, lines)))
+    artifacts = [(artifact["kind"], artifact["path"]) for artifact in data["artifacts"]]
     to_do = f"[bold]pairsmith run[/] will {', '.join(data['next'])}, then write the report"
     ending = to_do if data["next"] else "Everything is done; [bold]pairsmith run[/] would only write the report again."
-    return [facts(rows), "", table, "", *([facts(made, width=12), ""] if made else []), ending]
+    return [facts(rows), "", table, "", *([facts(artifacts, width=12), ""] if artifacts else []), ending]

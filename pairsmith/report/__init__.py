@@ -1,4 +1,4 @@
-"""The report: one HTML file that opens offline and says what the loop did, what it proved, and what it did not."""
+"""The report: one HTML file that opens offline and says what the pipeline did, what it proved, and what it did not."""
 
 from __future__ import annotations
 

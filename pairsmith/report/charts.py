@@ -63,7 +63,7 @@ def track_scale(ticks: Sequence[tuple[float, str]]) -> Markup:
 
 
 def reach(intervals: Sequence[Interval]) -> float:
-    """How far from zero a common track of differences has to go: a multiple of 0.25, at most 1."""
+    """The distance from zero that a common track of differences has to go: a multiple of 0.25, at most 1."""
     widest = max(max(abs(interval.low), abs(interval.high)) for interval in intervals)
     return min(1.0, max(0.25, math.ceil(widest / 0.25) * 0.25))
 

@@ -14,37 +14,37 @@ from schemas.records import Counts, Receipt, Usage
 from train.metrics import Evaluation
 from train.results import TrainResult
 
-Outcome = Literal["rejected", "waiting", "failed"]
+NotAccepted = Literal["rejected", "waiting", "failed"]
 
 
 @dataclass(frozen=True)
-class Example:
+class RowExample:
     """A row that met a reason, and what the step said. `output` is absent where no pair came to be."""
 
     row_id: str
     input: str
     output: str | None
-    said: str
+    detail: str
 
 
 @dataclass(frozen=True)
-class Reason:
-    """Why rows left: the receipt's word and count, with a few of those rows."""
+class ReasonCount:
+    """A reason why rows left: the receipt's word and count, with a few of those rows."""
 
     word: str
-    outcome: Outcome
+    outcome: NotAccepted
     count: int
-    examples: tuple[Example, ...] = ()
+    examples: tuple[RowExample, ...] = ()
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A stage of the loop. `counts` and `reasons` are of its last receipt that went well, absent if there is none;
+class StageEvidence:
+    """A stage of the pipeline. `counts` and `reasons` are of its last receipt that went well, absent if there is none;
     `stopped` is what its last run died of, if that one did not."""
 
     command: str
     counts: Counts | None = None
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[ReasonCount, ...] = ()
     stopped: str | None = None
 
 
@@ -59,7 +59,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Scorer:
-    """What compared the candidates of an input, why it was chosen (with its test, if it was fitted), and its scores."""
+    """The scorer of the candidates of an input, why it was chosen (with its test, if it was fitted), and its scores."""
 
     name: str
     why: str
@@ -67,8 +67,8 @@ class Scorer:
 
 
 @dataclass(frozen=True)
-class Step:
-    """What one step of curation said of the rows it saw. A row may be rejected by several steps."""
+class StepTally:
+    """The verdicts of one step of curation, counted. A row may be rejected by several steps."""
 
     name: str
     kept: int
@@ -78,7 +78,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Reviews:
-    """What people decided, and what a program that plays a person did. `status` is that of the review when a
+    """The decisions of people, and those of a program that plays a person. `status` is that of the review when a
     command last looked (`curate.review.status.as_json`), `switched_off` whether the spec has it off now."""
 
     decisions: int = 0
@@ -91,17 +91,19 @@ class Reviews:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the page is drawn from. `stages` has all four, in order. `twin_seeds` counts pairs of seeds that are alike
-    but in different splits. `spent` is the ledger's sum: tokens, US dollars, requests."""
+    """The data of the page. `stages` has all four, in order; `accepted` are ten accepted rows drawn at random.
+    `near_duplicate_seeds` counts pairs of
+    near-duplicate seeds in different splits. `spent` is the ledger's sum: tokens, US dollars, requests."""
 
     project: str
     written_at: datetime
-    stages: tuple[Stage, ...]
+    stages: tuple[StageEvidence, ...]
     seeds: dict[str, int] | None
     unread_seeds: int
-    steps: tuple[Step, ...]
+    accepted: tuple[RowExample, ...]
+    steps: tuple[StepTally, ...]
     splits: dict[str, int] | None
-    twin_seeds: int
+    near_duplicate_seeds: int
     lengths: Distribution | None
     scorer: Scorer | None
     training: TrainResult | None
@@ -112,7 +114,7 @@ class Evidence:
     hashes: tuple[tuple[str, str], ...]
     versions: dict[str, str]
 
-    def stage(self, command: str) -> Stage:
+    def stage(self, command: str) -> StageEvidence:
         """The stage of that name."""
         return next(stage for stage in self.stages if stage.command == command)
 

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from pairsmith.report.evidence import Evidence, Reviews, Stage, Step
+from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTally
 from pairsmith.report.rows import Rows
 from schemas.errors import PairsmithError
 from schemas.project import Project
-from schemas.records import Artifact, Receipt, Record, now
+from schemas.records import Artifact, Receipt, Record, now, shown_step
 from schemas.store import Store
 from train.metrics import Evaluation
 from train.results import TrainResult
@@ -39,9 +39,12 @@ def gather(project: Project, store: Store) -> Evidence:
         stages=tuple(_stage(command, receipts, rows) for command in COMMANDS),
         seeds=_facts(finished, "generate").get("seeds"),
         unread_seeds=len(_facts(finished, "generate").get("seed_problems", ())),
-        steps=tuple(Step(name, **said) for name, said in _facts(finished, "curate").get("steps", {}).items()),
+        accepted=rows.accepted(),
+        steps=tuple(
+            StepTally(shown_step(name), **tally) for name, tally in _facts(finished, "curate").get("steps", {}).items()
+        ),
         splits=_facts(finished, "curate").get("splits"),
-        twin_seeds=len(_facts(finished, "curate").get("near_duplicate_seeds", ())),
+        near_duplicate_seeds=len(_facts(finished, "curate").get("near_duplicate_seeds", ())),
         lengths=rows.lengths,
         scorer=rows.scorer,
         training=training,
@@ -54,13 +57,13 @@ def gather(project: Project, store: Store) -> Evidence:
     )
 
 
-def _stage(command: str, receipts: Sequence[Receipt], rows: Rows) -> Stage:
-    own = [receipt for receipt in receipts if receipt.command == command]
-    last_good = next((receipt for receipt in reversed(own) if receipt.ok), None)
-    stopped = None if not own or own[-1].ok else str(own[-1].facts.get("error", "the receipt does not say why."))
+def _stage(command: str, receipts: Sequence[Receipt], rows: Rows) -> StageEvidence:
+    runs = [receipt for receipt in receipts if receipt.command == command]
+    last_good = next((receipt for receipt in reversed(runs) if receipt.ok), None)
+    stopped = None if not runs or runs[-1].ok else str(runs[-1].facts.get("error", "the receipt does not say why."))
     if last_good is None:
-        return Stage(command, stopped=stopped)
-    return Stage(command, last_good.counts, tuple(rows.reasons(last_good)), stopped)
+        return StageEvidence(command, stopped=stopped)
+    return StageEvidence(command, last_good.counts, tuple(rows.reasons(last_good)), stopped)
 
 
 def _facts(finished: Mapping[str, Receipt], command: str) -> dict[str, Any]:
@@ -78,8 +81,8 @@ def _current(store: Store, kind: str, receipt: Receipt | None) -> Artifact | Non
 
 def _training(folder: Path, adapter: Artifact) -> TrainResult:
     """The training result with its curve, or without it from the artifact's facts if the folder is gone."""
-    kept = _read(folder / "training.json", TrainResult)
-    return kept or TrainResult.model_validate({**adapter.facts, "curve": (), "masks": ()})
+    saved = _read(folder / "training.json", TrainResult)
+    return saved or TrainResult.model_validate({**adapter.facts, "curve": (), "masks": ()})
 
 
 def _read(path: Path, record: type[R]) -> R | None:
@@ -98,7 +101,7 @@ def _read(path: Path, record: type[R]) -> R | None:
 
 
 def _reviews(project: Project, store: Store, receipts: Sequence[Receipt]) -> Reviews:
-    reviews = [review for found in store.reviews().values() for review in found]
+    reviews = [review for of_pair in store.reviews().values() for review in of_pair]
     people = [review for review in reviews if not review.simulated]
     return Reviews(
         decisions=len(people),
@@ -117,17 +120,17 @@ def _hashes(
     training: TrainResult | None,
     evaluation: Evaluation | None,
 ) -> list[tuple[str, str]]:
-    found = [("spec", project.spec_hash)]
-    found += [("prompt", ref) for ref in rows.prompts]
-    found += [("teacher", teacher) for teacher in rows.teachers]
+    hashes = [("spec", project.spec_hash)]
+    hashes += [("prompt", ref) for ref in rows.prompts]
+    hashes += [("teacher", teacher) for teacher in rows.teachers]
     if dataset is not None:
-        found.append(("dataset", dataset.id))
+        hashes.append(("dataset", dataset.id))
     if training is not None:
-        found += [("base model", training.base_hash), ("adapter", training.adapter_id)]
+        hashes += [("base model", training.base_hash), ("adapter", training.adapter_id)]
     if evaluation is not None:
-        found += [
+        hashes += [
             ("evaluation", evaluation.id),
             ("test inputs", evaluation.test_set),
             ("checks", evaluation.checks_fingerprint),
         ]
-    return found
+    return hashes

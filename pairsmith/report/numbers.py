@@ -1,4 +1,4 @@
-"""How the report writes numbers: units, signs, spaces that do not break, and a dash for what nobody measured."""
+"""Numbers as the report writes them: units, signs, spaces that do not break, and a dash for what nobody measured."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def count(number: float | None) -> str:
     return rounded(number, 0)
 
 
-def counted(number: int, one: str, many: str) -> str:
+def counted(number: int, singular: str, plural: str) -> str:
     """A count with its noun."""
-    return f"{count(number)} {one if number == 1 else many}"
+    return f"{count(number)} {singular if number == 1 else plural}"
 
 
 def spread(numbers: Spread | None, digits: int = 0) -> str:

@@ -1,4 +1,4 @@
-"""What the rows of a project tell the report, read a page at a time: numbers, and a few rows for every reason."""
+"""The rows of a project for the report, read a page at a time: numbers, and a few rows for every reason."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from curate.states import skim_states
-from pairsmith.report.evidence import Distribution, Example, Outcome, Reason, Scorer
-from schemas.records import Reason as StoredReason
-from schemas.records import Receipt
+from pairsmith.report.evidence import Distribution, NotAccepted, ReasonCount, RowExample, Scorer
+from schemas.records import Reason, Receipt, shown_step
 from schemas.store import Store
 
-_EXAMPLES = 3
+_EXAMPLES = 3  # of every reason
+_ACCEPTED = 10
 _CHUNK = 2_000
-_OUTCOMES: tuple[Outcome, ...] = ("rejected", "waiting", "failed")
+_OUTCOMES: tuple[NotAccepted, ...] = ("rejected", "waiting", "failed")
 _Numbers = tuple[list[float], list[float]]  # of rows that were not accepted, and of those that were
 
 
@@ -25,7 +25,7 @@ class _Met(NamedTuple):
 
     pair_id: str | None
     seed_id: str
-    said: str
+    detail: str
 
 
 class Rows:
@@ -40,6 +40,7 @@ class Rows:
         self._words: _Numbers = ([], [])
         self._scores: _Numbers = ([], [])
         self._met = _Examples()
+        self._accepted = _Reservoir("accepted", _ACCEPTED)
         if curated:
             self._read(self._states(curated))
         elif generated:
@@ -61,8 +62,10 @@ class Rows:
         for state in skim_states(self._store, curated):
             accepted = state["state"] == "accepted"
             if why := state["reason"]:
-                met = _Met(state["pair_id"], state["seed_id"], str(StoredReason(**why)))
+                met = _Met(state["pair_id"], state["seed_id"], str(Reason(**why)))
                 self._met.add(state["state"], why["code"], met)
+            elif accepted:
+                self._accepted.add(_Met(state["pair_id"], state["seed_id"], _in_short(state)))
             if state["score"] is not None:
                 self._scores[accepted].append(state["score"])
             if state["pair_id"]:
@@ -89,18 +92,22 @@ class Rows:
         if self._curated is None or facts is None:
             return None
         missing = self._curated.facts.get("steps", {}).get(facts["by"], {}).get("waiting", 0)
-        return Scorer(facts["by"], facts["why"], _distribution(self._scores, missing))
+        return Scorer(shown_step(facts["by"]), facts["why"], _distribution(self._scores, missing))
 
-    def reasons(self, receipt: Receipt) -> list[Reason]:
+    def accepted(self) -> tuple[RowExample, ...]:
+        """A few accepted rows, drawn at random."""
+        return self._shown(self._accepted.drawn)
+
+    def reasons(self, receipt: Receipt) -> list[ReasonCount]:
         """The receipt's reasons, most frequent first, with a few rows that met each."""
-        possible: tuple[Outcome, ...] = ("failed",) if receipt.command == "generate" else _OUTCOMES
-        found = []
+        possible: tuple[NotAccepted, ...] = ("failed",) if receipt.command == "generate" else _OUTCOMES
+        ranked = []
         for code, count in sorted(receipt.reasons.items(), key=lambda item: (-item[1], item[0])):
-            outcome = max(possible, key=lambda one: self._met.counts[one, code])
-            found.append(Reason(code, outcome, count, self._shown(self._met.of(outcome, code))))
-        return found
+            outcome = max(possible, key=lambda candidate: self._met.count(candidate, code))
+            ranked.append(ReasonCount(code, outcome, count, self._shown(self._met.of(outcome, code))))
+        return ranked
 
-    def _shown(self, rows: Sequence[_Met]) -> tuple[Example, ...]:
+    def _shown(self, rows: Sequence[_Met]) -> tuple[RowExample, ...]:
         pairs = {pair.id: pair for pair in self._store.pairs(row.pair_id for row in rows if row.pair_id)}
         failed = any(row.pair_id is None for row in rows)
         seeds = {seed.id: seed.text or "" for seed in self._store.seeds(active=False)} if failed else {}
@@ -108,9 +115,9 @@ class Rows:
         for row in rows:
             pair = pairs.get(row.pair_id or "")
             if pair:
-                shown.append(Example(pair.id, pair.input, pair.output, row.said))
+                shown.append(RowExample(pair.id, pair.input, pair.output, row.detail))
             else:
-                shown.append(Example(row.seed_id, seeds.get(row.seed_id, ""), None, row.said))
+                shown.append(RowExample(row.seed_id, seeds.get(row.seed_id, ""), None, row.detail))
         return tuple(shown)
 
 
@@ -119,25 +126,43 @@ def _distribution(of: _Numbers, missing: int = 0) -> Distribution:
     return Distribution((*others, *accepted), tuple(accepted), missing)
 
 
-class _Examples:
-    """How many rows met a reason, and a few of them drawn at random (reservoir sampling, Vitter's algorithm R).
+def _in_short(state: dict[str, Any]) -> str:
+    """An accepted row in short: its split, and its score if it has one."""
+    return f"{state['split']}, score {state['score']:.3g}" if state["score"] is not None else str(state["split"])
 
-    Drawn, not the first ones: those all come from the first seeds. Seeded by the code, so a report can be redone.
+
+class _Reservoir:
+    """At most `most` rows of a stream, each row with the same chance (reservoir sampling, Vitter's algorithm R).
+
+    Drawn, not the first ones: those all come from the first seeds. `seed` makes the draw repeatable.
     """
 
+    def __init__(self, seed: str, most: int) -> None:
+        self.drawn: list[_Met] = []
+        self.count = 0
+        self._random, self._most = random.Random(seed), most
+
+    def add(self, row: _Met) -> None:
+        self.count += 1
+        if len(self.drawn) < self._most:
+            self.drawn.append(row)
+        elif (at := int(self._random.random() * self.count)) < self._most:
+            self.drawn[at] = row
+
+
+class _Examples:
+    """The number of rows that met a reason, and a few of them."""
+
     def __init__(self) -> None:
-        self.counts = Counter[tuple[Outcome, str]]()
-        self._drawn: dict[tuple[Outcome, str], tuple[random.Random, list[_Met]]] = {}
+        self._by_reason: dict[tuple[str, str], _Reservoir] = {}
 
-    def add(self, outcome: Outcome, code: str, row: _Met) -> None:
-        self.counts[outcome, code] += 1
-        if (outcome, code) not in self._drawn:
-            self._drawn[outcome, code] = (random.Random(code), [])
-        chance, drawn = self._drawn[outcome, code]
-        if len(drawn) < _EXAMPLES:
-            drawn.append(row)
-        elif (place := int(chance.random() * self.counts[outcome, code])) < _EXAMPLES:
-            drawn[place] = row
+    def add(self, outcome: str, code: str, row: _Met) -> None:
+        if (outcome, code) not in self._by_reason:
+            self._by_reason[outcome, code] = _Reservoir(code, _EXAMPLES)
+        self._by_reason[outcome, code].add(row)
 
-    def of(self, outcome: Outcome, code: str) -> list[_Met]:
-        return self._drawn[outcome, code][1] if (outcome, code) in self._drawn else []
+    def count(self, outcome: str, code: str) -> int:
+        return self._by_reason[outcome, code].count if (outcome, code) in self._by_reason else 0
+
+    def of(self, outcome: str, code: str) -> list[_Met]:
+        return self._by_reason[outcome, code].drawn if (outcome, code) in self._by_reason else []

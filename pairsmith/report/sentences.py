@@ -1,4 +1,4 @@
-"""What the report says in words. Every sentence follows from the evidence; none is there whatever the numbers say."""
+"""The sentences of the report. Every sentence follows from the evidence; none is there whatever the numbers say."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from train.results import TrainResult
 
 
 class StageWords(NamedTuple):
-    """How a stage that counts rows is called, and its rows that were accepted or wait; `waiting_tone` colours those."""
+    """The names of a stage that counts rows, and of its rows that were accepted or wait; `waiting_tone` colours
+    those."""
 
     title: str
     noun: str
@@ -33,7 +34,7 @@ STAGES = {
 
 
 def headline(evidence: Evidence) -> str:
-    """The report in a sentence or two, as far as the loop has got."""
+    """The report in a sentence or two, as far as the pipeline has got."""
     if evidence.evaluation is not None:
         return proof.headline(evidence.evaluation)
     if rows := evidence.counts("curate"):
@@ -47,13 +48,13 @@ def headline(evidence: Evidence) -> str:
 
 
 def lede(evidence: Evidence) -> list[str]:
-    """What to keep in mind when reading the headline: which way the differences fall, and who looked at the rows."""
-    said = proof.in_words(evidence.evaluation) if evidence.evaluation is not None else []
-    return [*said, reviewed(evidence.reviews)] if evidence.counts("generate") else said
+    """Cautions for the headline: which way the differences fall, and who looked at the rows."""
+    sentences = proof.in_words(evidence.evaluation) if evidence.evaluation is not None else []
+    return [*sentences, reviewed(evidence.reviews)] if evidence.counts("generate") else sentences
 
 
 def reviewed(reviews: Reviews) -> str:
-    """Whether people looked at the rows."""
+    """A sentence on whether people looked at the rows."""
     simulated = f" {count(reviews.simulated)} simulated decisions are not counted." if reviews.simulated else ""
     if not reviews.decisions:
         off = " Human review was switched off." if reviews.switched_off else ""
@@ -65,7 +66,7 @@ def reviewed(reviews: Reviews) -> str:
 
 
 def people(reviews: Reviews) -> list[str]:
-    """What people said of the rows that were drawn for them."""
+    """The answers of people to the rows that were drawn for them."""
     return in_words(reviews.status) if reviews.status else []
 
 
@@ -96,7 +97,7 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
     ]
 
 
-def conservation(counts: Counts) -> str:
+def row_count_check(counts: Counts) -> str:
     """The sum that must hold."""
     return (
         f"{count(counts.rows_in)} in = {count(counts.accepted)} accepted + {count(counts.rejected)} rejected"
@@ -115,7 +116,7 @@ def parts(counts: Counts, words: StageWords) -> list[Part]:
 
 
 def seeds_read(evidence: Evidence) -> str | None:
-    """What was read before anything was asked."""
+    """The seeds that were read before anything was asked."""
     if evidence.seeds is None:
         return None
     kinds = " and ".join(f"{count(number)} {kind}" for kind, number in evidence.seeds.items())
@@ -127,12 +128,19 @@ def seeds_read(evidence: Evidence) -> str | None:
     )
 
 
+def drawn_rows(evidence: Evidence) -> str:
+    """The number of accepted rows on the page, and of all."""
+    counts = evidence.counts("curate")
+    total = f" of {count(counts.accepted)}" if counts else ""
+    return f"{len(evidence.accepted)}{total}, each with the same chance. Read them before the numbers."
+
+
 def splits(evidence: Evidence) -> str:
-    """Where the accepted rows went, and whether the splits really are apart."""
+    """The splits of the accepted rows, and whether the splits really are apart."""
     rows = evidence.splits or {}
-    said = ", ".join(f"{count(number)} {split}" for split, number in rows.items())
-    alike = evidence.twin_seeds
-    return f"The accepted rows by split: {said}. All rows of a seed are in one split. " + (
+    sizes = ", ".join(f"{count(number)} {split}" for split, number in rows.items())
+    alike = evidence.near_duplicate_seeds
+    return f"The accepted rows by split: {sizes}. All rows of a seed are in one split. " + (
         f"{counted(alike, 'pair', 'pairs')} of nearly equal seeds fell into different splits, so these are not quite"
         " apart; the receipt names them."
         if alike
@@ -144,30 +152,30 @@ def distribution(unit: str, numbers: Distribution) -> str:
     """A histogram in a sentence."""
     digits = 0 if all(number.is_integer() for number in numbers.everything) else 1
     middle, low, high = (rounded(of(numbers.everything), digits) for of in (median, min, max))
-    said = f"Median {middle} over {counted(len(numbers.everything), 'row', 'rows')} (from {low} to {high})"
+    sentence = f"Median {middle} over {counted(len(numbers.everything), 'row', 'rows')} (from {low} to {high})"
     if numbers.accepted:
-        said += f"; {rounded(median(numbers.accepted), digits)} over the {count(len(numbers.accepted))} accepted"
+        sentence += f"; {rounded(median(numbers.accepted), digits)} over the {count(len(numbers.accepted))} accepted"
     missing = counted(numbers.missing, "row has", "rows have")
-    return f"{said}. {missing} no {unit} and are not drawn." if numbers.missing else f"{said}."
+    return f"{sentence}. {missing} no {unit} and are not drawn." if numbers.missing else f"{sentence}."
 
 
 def scorer(scorer: Scorer) -> str:
-    """What scored the rows and why, as curation said it."""
+    """The scorer of the rows and why it was chosen, as curation said it."""
     return f"Scored by {scorer.why} ({scorer.name})."
 
 
 def curve(training: TrainResult) -> str:
     """The loss curve in a sentence."""
     steps = counted(training.steps, "step", "steps")
-    said = f"Training loss {rounded(training.curve[0].loss, 2)} to {rounded(training.curve[-1].loss, 2)} in {steps}"
+    sentence = f"Training loss {rounded(training.curve[0].loss, 2)} to {rounded(training.curve[-1].loss, 2)} in {steps}"
     if training.validation:
         first, last = training.validation[0].loss, training.validation[-1].loss
-        return f"{said}; validation loss {rounded(first, 2)} to {rounded(last, 2)}."
-    return f"{said}. There were no validation rows, so there is no validation loss."
+        return f"{sentence}; validation loss {rounded(first, 2)} to {rounded(last, 2)}."
+    return f"{sentence}. There were no validation rows, so there is no validation loss."
 
 
 def training_facts(training: TrainResult) -> list[tuple[str, str]]:
-    """How the adapter was trained."""
+    """The training of the adapter."""
     s = training.settings
     return [
         ("base", f"{training.base}, {training.compute_dtype}, {count(training.four_bit_layers)} layers in 4 bits"),
@@ -201,22 +209,24 @@ def spending(spent: tuple[Usage, float, int]) -> str:
 
 
 def limits(evidence: Evidence) -> list[str]:
-    """What the numbers do not show."""
-    said = [
+    """The limits of the numbers."""
+    sentences = [
         "Gates and checks see form, not sense. A text can have the right length, the right ending and every word that a"
         " pattern looks for, and still say nothing, or something absurd. Read the answers side by side.",
     ]
     if not evidence.reviews.decisions:
-        said.append("No person has judged a row or an answer: “passes” means that code found nothing to object to.")
+        sentences.append(
+            "No person has judged a row or an answer: “passes” means that code found nothing to object to."
+        )
     if evidence.evaluation is not None:
-        said += proof.limits(evidence.evaluation)
+        sentences += proof.limits(evidence.evaluation)
     if evidence.scorer is not None:
-        said.append(
+        sentences.append(
             "A score is a model's opinion of which of two answers to one input is better. Here it was not compared with"
             " a person's, and an accepted row carries no certificate."
         )
-    said.append(
+    sentences.append(
         "Costs are tokens times the prices in the spec. A local teacher counts as free; its machine and its electricity"
         " are not."
     )
-    return said
+    return sentences

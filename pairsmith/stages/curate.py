@@ -68,7 +68,7 @@ def _judged(project: Project, store: Store, fingerprints: list[str], progress: P
 
 
 def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
-    """What there is to say beside the counts: the scorer and why, the splits, where the dataset is."""
+    """The summary beside the counts: the scorer and why, the splits, where the dataset is."""
     lines = [("scored by", outcome.scorer["why"])] if outcome.scorer else []
     rows = ", ".join(f"{count:,} {part}" for part, count in outcome.rows.items())
     return [*lines, ("dataset", f"{outcome.files[0]}: {rows}")]

@@ -39,7 +39,7 @@ def export(
     """
     out = out or project.folder / "export"
     with recording(project, store, "export", ExportOutcome()) as record:
-        latest = {name: found[-1] for name in NAMES if (found := store.artifacts(name))}
+        latest = {name: artifacts[-1] for name in NAMES if (artifacts := store.artifacts(name))}
         if "dataset" not in latest:
             raise NoWork("there is no dataset to export.", fix="Run `pairsmith curate` first.")
         if out.exists() and not (out.is_dir() and ((out / _MARK).is_file() or not any(out.iterdir()))):

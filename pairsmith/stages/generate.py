@@ -16,7 +16,7 @@ from pairsmith.outcome import GenerateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.standard_input import piped
 from pairsmith.stopping import Stopping
-from schemas.errors import Interrupted
+from schemas.errors import InputError, Interrupted
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Pair, Seed, content_id
@@ -47,6 +47,13 @@ def generate(
 
     Raises Interrupted after Ctrl-C, when everything in flight was saved; InputError for seeds that cannot be read.
     """
+    if any(source.path == "-" for source in project.spec.seeds) and piped().fingerprint is None:
+        # Before there is a receipt: what an earlier run made of what was piped in then is as done as before.
+        raise InputError(
+            "standard input has no rows.",
+            where="seeds",
+            fix="Pipe the seeds in, as in `cat seeds.txt | pairsmith run`.",
+        )
     with recording(project, store, "generate", GenerateOutcome()) as record:
         stdin = piped().content if any(source.path == "-" for source in project.spec.seeds) else None
         if stdin:
@@ -78,7 +85,7 @@ def generate(
                 pairs_kept=result.pairs_kept,
                 unanswered=sum(count for word, count in result.reasons.items() if word in UNANSWERED),
             )
-        record.outcome = replace(record.outcome, made=_pool_id(store, record.outcome.fingerprints.values()))
+        record.outcome = replace(record.outcome, made=_pool_id(project, store, record.outcome.fingerprints.values()))
         if result.stopped:
             raise Interrupted(
                 f"{result.rows_in} rows are done and every answer is in the store.",
@@ -97,13 +104,13 @@ def _say_problems(say: Say, reading: SeedReading) -> None:
 def _say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[str, ...]:
     """Say what the seeds are too few for, before anything is paid for."""
     short = shortages(seeds, project.spec)
-    for one in short:
-        say(f"warning: {one.what}. {one.fix}")
-    return tuple(one.what for one in short)
+    for shortage in short:
+        say(f"warning: {shortage.what}. {shortage.fix}")
+    return tuple(shortage.what for shortage in short)
 
 
 class _Asking(NamedTuple):
-    """Who asks whom, and how it is shown."""
+    """The wiring of teacher, generators and progress."""
 
     project: Project
     store: Store
@@ -158,14 +165,16 @@ def _generators(project: Project, ledger: Ledger) -> list[Generator]:
     return ways
 
 
-def _pool_id(store: Store, fingerprints: Iterable[str]) -> str:
-    """A hash of every place and its outcome: another pair in the pool makes another id."""
-    candidates = (c for fingerprint in fingerprints for c in store.each_candidate(fingerprint))
+def _pool_id(project: Project, store: Store, fingerprints: Iterable[str]) -> str:
+    """A hash of every place of the present spec and its outcome: another pair there makes another id."""
+    from curate.pool import candidates_of
+
+    candidates = candidates_of(store, fingerprints, project.spec.generate.forward.n)
     return content_id("pool", sorted([c.seed_id, c.sample, c.pair_id or "", str(c.failure or "")] for c in candidates))
 
 
 def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:
-    """Whether a pair passes every gate; None if one of them could not judge and none rejects it."""
+    """True if a pair passes every gate; None if one of them could not judge and none rejects it."""
     from curate.gates import gates_for
     from curate.pool import fold
 

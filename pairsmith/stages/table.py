@@ -101,4 +101,4 @@ STAGES: tuple[Stage[Any], ...] = (
 
 def stage(name: str) -> Stage[Any]:
     """The stage of that name."""
-    return next(one for one in STAGES if one.name == name)
+    return next(row for row in STAGES if row.name == name)

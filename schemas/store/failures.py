@@ -1,4 +1,4 @@
-"""What the database says, in words a person can act on."""
+"""The database's errors in words a person can act on."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import os
 import shlex
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +19,10 @@ import sqlalchemy as sa
 
 from schemas.errors import StoreBusy
 from schemas.store.failures import shown
+from schemas.store.opening import is_older
 
 _PRODUCT = "pairsmith"
+_UPGRADE_S, _TICK_S = 120.0, 0.2  # how long an upgrade by another process is waited for, and how often it is looked
 
 
 def _me() -> dict[str, str]:
@@ -39,6 +42,24 @@ def _busy(url: str, who: str) -> StoreBusy:
         why="Two writers would ask and pay for the same answers twice.",
         fix="Wait for it to end, or stop it with Ctrl-C and run this again.",
     )
+
+
+@contextlib.contextmanager
+def writer_lock(path: Path | None, engine: sa.Engine, url: str) -> Iterator[None]:
+    """Hold the writer's lock. One that upgrades the store, if only to read it, is waited for: it needs seconds, and who
+    began both did not ask for it. Raises StoreBusy."""
+    with contextlib.ExitStack() as held:
+        until, waits = time.monotonic() + _UPGRADE_S, True
+        while True:
+            try:
+                held.enter_context(file_lock(Path(f"{path}.lock"), url) if path else advisory_lock(engine, url))
+                break
+            except StoreBusy:
+                if not waits or time.monotonic() > until:
+                    raise
+            waits = is_older(engine)  # once more after the upgrade: its lock is freed a little later
+            time.sleep(_TICK_S)
+        yield
 
 
 @contextlib.contextmanager

@@ -18,8 +18,16 @@ def config() -> Config:
 
 
 def upgrade_to(engine: sa.Engine, version: str) -> None:
-    """Bring the database to a schema version (`head`: the newest) in one transaction."""
+    """Bring the database to a schema version (`head`: the newest) in one transaction: whatever ends the process, the
+    store has the old schema or the new one."""
     with engine.begin() as connection:
+        if connection.dialect.name == "sqlite":
+            # Python's driver begins a transaction before a change of rows only, so each change of a table would be
+            # committed alone, and a process that was killed would leave a schema that no version knows.
+            connection.connection.dbapi_connection.isolation_level = None  # type: ignore[union-attr]
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            # Not for the next user of this connection.
+            connection.detach()
         settings = config()
         settings.attributes["connection"] = connection
         command.upgrade(settings, version)

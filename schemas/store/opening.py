@@ -1,8 +1,10 @@
-"""What a store's URL names: the engine behind it, its schema, and the copy before an upgrade."""
+"""The things that a store's URL names: the engine behind it, its schema, and the copy before an upgrade."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -87,19 +89,19 @@ def _version(engine: sa.Engine) -> str | None:
 
 
 def is_older(engine: sa.Engine) -> bool:
-    """Whether the store has a schema, and an older one than this version of pairsmith."""
-    found = _version(engine)
-    return found is not None and found < tables.SCHEMA_VERSION
+    """True if the store has a schema, and an older one than this version of pairsmith."""
+    version = _version(engine)
+    return version is not None and version < tables.SCHEMA_VERSION
 
 
 def check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
     """Bring the store to the present schema. Raises StoreError for a newer one, or, unless `upgrade`, an empty one."""
-    found = _version(engine)
-    if found == tables.SCHEMA_VERSION:
+    version = _version(engine)
+    if version == tables.SCHEMA_VERSION:
         return
-    if found is not None and found > tables.SCHEMA_VERSION:
+    if version is not None and version > tables.SCHEMA_VERSION:
         raise StoreError(
-            f"the store was made by a newer pairsmith (schema {found}, this one knows {tables.SCHEMA_VERSION}).",
+            f"the store was made by a newer pairsmith (schema {version}, this one knows {tables.SCHEMA_VERSION}).",
             where=shown(url),
             fix="Upgrade pairsmith.",
         )
@@ -107,9 +109,28 @@ def check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
         raise StoreError("the store is empty.", where=shown(url), fix="Run `pairsmith generate`; it is made then.")
     from schemas.store.migrate import upgrade_to
 
-    if found is not None and (path := sqlite_path(url)) is not None:
+    if version is not None and (path := sqlite_path(url)) is not None:
         _copy(path, path.with_name(f"{path.name}.before-{tables.SCHEMA_VERSION}"))
     upgrade_to(engine, "head")
+
+
+def is_writable(path: Path) -> bool:
+    """Whether this process may write a SQLite file, and the files that SQLite makes beside it even to read."""
+    return os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
+
+
+def copy_for_reading(path: Path, folder: Path) -> Path:
+    """A copy in `folder` of a SQLite file that cannot be written where it is, as it is now."""
+    copy = folder / path.name
+    try:
+        there = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
+        with contextlib.closing(there), contextlib.closing(sqlite3.connect(copy)) as new:
+            there.backup(new)
+    except sqlite3.OperationalError:  # nobody has it open, so that SQLite misses its files beside it
+        for end in ("", "-wal"):
+            if (part := path.with_name(path.name + end)).exists():
+                shutil.copyfile(part, folder / part.name)
+    return copy
 
 
 def _copy(path: Path, to: Path) -> None:

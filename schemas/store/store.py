@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -17,14 +18,23 @@ from typing import Any, TypeVar
 import orjson
 import sqlalchemy as sa
 
-from schemas.errors import PairsmithError, StoreError, UsageError
+from schemas.errors import PairsmithError, StoreBusy, StoreError, UsageError
 from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Usage, Verdict
 from schemas.reviews import Alias, Review, Sampled
 from schemas.store import tables
 from schemas.store.failures import explained
-from schemas.store.lock import advisory_lock, file_lock
-from schemas.store.opening import check_version, engine_of, is_older, sqlite_file, sqlite_path, sqlite_url
+from schemas.store.lock import writer_lock
+from schemas.store.opening import (
+    check_version,
+    copy_for_reading,
+    engine_of,
+    is_older,
+    is_writable,
+    sqlite_file,
+    sqlite_path,
+    sqlite_url,
+)
 from schemas.store.writer import Writer
 
 R = TypeVar("R", bound=Record)
@@ -37,9 +47,18 @@ def under_alias(review: Review, aliases: Mapping[str, str]) -> Review:
     person = aliases.get(review.reviewer)
     if person is None:
         return review
-    told = review.model_copy(update={"reviewer": person, "name": review.name or review.reviewer})
-    told.__dict__["id"] = review.id  # where the cached id lies; an edit names the review by it
-    return told
+    attributed = review.model_copy(update={"reviewer": person, "name": review.name or review.reviewer})
+    attributed.__dict__["id"] = review.id  # where the cached id lies; an edit names the review by it
+    return attributed
+
+
+def _upgrade_for_reader(engine: sa.Engine, url: str) -> None:
+    """Upgrade the store, because a reader needs the new tables too, unless a writer does it first."""
+    try:
+        Store.open(url).close()
+    except StoreBusy:
+        if is_older(engine):
+            raise
 
 
 class Store:
@@ -67,7 +86,7 @@ class Store:
 
     @classmethod
     def exists(cls, url: str) -> bool:
-        """Whether something has been written there; for PostgreSQL, whether its tables exist."""
+        """True if something has been written there; for PostgreSQL, whether its tables exist."""
         path = sqlite_path(url)
         if path is not None:
             return path.exists()
@@ -84,6 +103,7 @@ class Store:
         """Open the store, making it if `write`; one of an older schema is upgraded, which takes the writer's lock.
 
         A SQLite store of an older schema is copied first, to `FILE.before-` and the number of the schema that it gets.
+        One that cannot be written where it is, is read from a copy in a folder for temporary files.
 
         Raises StoreBusy (another writer), StoreFull, StoreError (unreachable, damaged, made by a newer pairsmith),
         MissingDependency (no PostgreSQL driver).
@@ -91,15 +111,17 @@ class Store:
         path = sqlite_path(url)
         if path is not None and not path.parent.is_dir():
             raise StoreError("the folder of the store does not exist.", where=str(path.parent), fix="Make it first.")
-        engine = engine_of(url)
         closing = contextlib.ExitStack()
-        closing.callback(engine.dispose)
         try:
+            if path is not None and not write and path.is_file() and not is_writable(path):
+                folder = closing.enter_context(tempfile.TemporaryDirectory(prefix="pairsmith-"))
+                url = sqlite_url(copy_for_reading(path, Path(folder)))
+            engine = engine_of(url)
+            closing.callback(engine.dispose)
             if write:
-                lock = file_lock(Path(f"{path}.lock"), url) if path else advisory_lock(engine, url)
-                closing.enter_context(lock)
+                closing.enter_context(writer_lock(path, engine, url))
             elif is_older(engine):
-                cls.open(url).close()  # a reader needs the new tables too
+                _upgrade_for_reader(engine, url)
             check_version(engine, url, upgrade=write)
             writer = None
             if write:
@@ -129,7 +151,7 @@ class Store:
         """Queue records as one atomic group; the future resolves when they are durable, or with a StoreError.
 
         A record that is there already is left as it is, except that a Candidate replaces the earlier outcome of its
-        slot, and so does a RowState, and a Seed its earlier reading: its source and licence are those of the latest.
+        slot, and so does a RowState, and a Seed its earlier reading: its source and license are those of the latest.
         Verdicts are always added; the latest one counts.
         """
         return self._write().submit(records)
@@ -145,8 +167,8 @@ class Store:
     async def judge(self, *calls: Call) -> None:
         """Write what judging says of answers that are in the store: their status, text and reason, durable."""
         c = tables.calls.c
-        made = [(call, tables.row(call)[1]["body"]) for call in calls]
-        rows = [{"key_": o.key, "attempt_": o.attempt, "status": o.status, "body": body} for o, body in made]
+        judged = [(call, tables.row(call)[1]["body"]) for call in calls]
+        rows = [{"key_": o.key, "attempt_": o.attempt, "status": o.status, "body": body} for o, body in judged]
         place = sa.update(tables.calls).where(c.key == sa.bindparam("key_"), c.attempt == sa.bindparam("attempt_"))
 
         def mark(connection: sa.Connection) -> None:
@@ -233,10 +255,10 @@ class Store:
         latest: dict[str, dict[tuple[str, str], Verdict]] = {}
         for verdict in self._by_id(Verdict, tables.verdicts, tables.verdicts.c.pair_id, pair_ids):
             latest.setdefault(verdict.pair_id, {})[verdict.by, verdict.fingerprint] = verdict
-        return {pair_id: list(found.values()) for pair_id, found in latest.items()}
+        return {pair_id: list(by_step.values()) for pair_id, by_step in latest.items()}
 
     def verdict_count(self) -> int:
-        """How many verdicts have been kept; they are only ever added."""
+        """The number of verdicts that have been kept; they are only ever added."""
         return self._count(tables.verdicts)
 
     def verdicts_of(self, by: str, fingerprint: str) -> Iterator[Verdict]:
@@ -246,7 +268,7 @@ class Store:
     def row_states(
         self, curation: str, *, state: str | None = None, code: str | None = None, pair_id: str | None = None
     ) -> Iterator[RowState]:
-        """What a curation decided, a page in memory at a time, in the order of the pool; `code` is the reason's."""
+        """The decisions of a curation, a page in memory at a time, in the order of the pool; `code` is the reason's."""
         wanted = {"curation": curation, "state": state, "code": code, "pair_id": pair_id}
         return self._pages(RowState, tables.row_states, **wanted)
 
@@ -266,7 +288,7 @@ class Store:
             yield from (orjson.loads(body) for (body,) in self._rows(chunk))
 
     def count_row_states(self, curation: str) -> int:
-        """How many slots a curation has decided."""
+        """The number of slots that a curation has decided."""
         return self._count(tables.row_states, tables.row_states.c.curation == curation)
 
     def forget_row_states(self, *, but: Collection[str]) -> None:
@@ -281,17 +303,17 @@ class Store:
     def reviews(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Review]]:
         """pair id -> its reviews, in the order in which they came. Where an alias says who a name of an earlier version
         is, the review is told under that person; its id stays."""
-        known, found = self.aliases(), dict[str, list[Review]]()
+        known, by_pair = self.aliases(), dict[str, list[Review]]()
         for review in self._by_id(Review, tables.reviews, tables.reviews.c.pair_id, pair_ids):
-            found.setdefault(review.pair_id, []).append(under_alias(review, known))
-        return found
+            by_pair.setdefault(review.pair_id, []).append(under_alias(review, known))
+        return by_pair
 
     def aliases(self) -> dict[str, str]:
         """name in reviews of an earlier version -> the person's `reviewer`."""
         return {alias.name: alias.reviewer for alias in self._records(Alias, _bodies(tables.aliases))}
 
     def review_count(self) -> int:
-        """How many reviews there are. They are only ever added, so the number names what people have said so far."""
+        """The number of reviews. They are only ever added, so the number names what people have said so far."""
         return self._count(tables.reviews)
 
     def sampled(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Sampled]]:
@@ -349,11 +371,11 @@ class Store:
             yield from self._records(record, _bodies(table))
             return
         wanted = sorted(set(ids))
-        found: list[Any] = []
+        rows: list[Any] = []
         for start in range(0, len(wanted), _IN):
             chunk = wanted[start : start + _IN]
-            found += self._rows(sa.select(table.c.position, table.c.body).where(column.in_(chunk)))
-        for _, body in sorted(found, key=lambda row: int(row[0])):
+            rows += self._rows(sa.select(table.c.position, table.c.body).where(column.in_(chunk)))
+        for _, body in sorted(rows, key=lambda row: int(row[0])):
             yield record.model_validate_json(body)
 
 

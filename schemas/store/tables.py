@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, RowState, Seed, Verdict
 from schemas.reviews import Alias, Review, Sampled
 
-SCHEMA_VERSION = "0005"
+SCHEMA_VERSION = "0006"
 
 metadata = sa.MetaData()
 
@@ -83,7 +83,7 @@ receipts = _table("receipts", _text("command"))
 artifacts = _table("artifacts", _text("id"), _text("kind"), unique=("id",))
 
 # The latest outcome and state of a slot replace the earlier ones, and the latest reading of a seed tells its source and
-# licence; elsewhere the first row stays.
+# license; elsewhere the first row stays.
 UPSERT = {candidates, row_states, seeds}
 
 

@@ -1,7 +1,8 @@
-"""Damage, the fitted reward model, and the honesty of its test."""
+"""Corruptions, the fitted reward model, and the honesty of its test."""
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.scorers.bradley_terry import Example, comparisons, fit, with_input_text
-from curate.scorers.damage import FAMILIES, KINDS, damage
-from curate.scorers.held_out import credit, head, interval, lengths, measured
+from curate.scorers.bradley_terry import VERSION, GoodText, fit, preference_pairs, with_inputs
+from curate.scorers.corruptions import CORRUPTIONS, GROUPS, corrupt
+from curate.scorers.cross_validation import credit, head, interval, lengths, measured
 from curate.scorers.reward import open_reward_model
+from schemas.records import content_id
 from synth.embedded.weights import Weights
 from tests.curate import tiny
 
@@ -30,37 +32,39 @@ LETTERS = [
 ]
 
 
-@given(st.sampled_from(sorted(KINDS)), st.sampled_from(GOOD + LETTERS), st.integers(0, 10_000))
-def test_damage_changes_the_text_and_not_its_length(kind: str, text: str, seed: int) -> None:
+@given(st.sampled_from(sorted(CORRUPTIONS)), st.sampled_from(GOOD + LETTERS), st.integers(0, 10_000))
+def test_a_corruption_changes_the_text_and_not_its_length(corruption: str, text: str, seed: int) -> None:
     """Words in number +-1, other words or another order, and line breaks where they were: form alone tells nothing."""
     corpus = GOOD if text in GOOD else LETTERS
-    damaged = damage(kind, text, text.split()[2], [t for t in corpus if t != text], random.Random(seed))
-    if damaged is None:
+    corrupted = corrupt(corruption, text, text.split()[2], [t for t in corpus if t != text], random.Random(seed))
+    if corrupted is None:
         return
-    assert damaged.split() != text.split()
-    assert abs(len(damaged.split()) - len(text.split())) <= 1
-    before, after = ([w.count("\n") for w in t.split(" ")] for t in (text, damaged))
+    assert corrupted.split() != text.split()
+    assert abs(len(corrupted.split()) - len(text.split())) <= 1
+    before, after = ([w.count("\n") for w in t.split(" ")] for t in (text, corrupted))
     assert abs(sum(before) - sum(after)) <= 1
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
-def test_every_kind_applies_to_ordinary_texts(kind: str) -> None:
-    """A kind that never applies would not be tested."""
-    done = [damage(kind, t, t.split()[2], [o for o in GOOD if o != t], random.Random(n)) for n, t in enumerate(GOOD)]
+@pytest.mark.parametrize("corruption", sorted(CORRUPTIONS))
+def test_every_corruption_applies_to_ordinary_texts(corruption: str) -> None:
+    """A corruption that never applies would not be tested."""
+    done = [
+        corrupt(corruption, t, t.split()[2], [o for o in GOOD if o != t], random.Random(n)) for n, t in enumerate(GOOD)
+    ]
     assert sum(d is not None for d in done) >= 8
 
 
-def test_comparisons_meet_every_kind_about_equally() -> None:
-    """No family is tested on a handful only."""
-    found = comparisons(with_input_text([Example("", t) for t in GOOD * 3]), random.Random(0))
-    counts = {kind: sum(c.kind == kind for c in found) for kind in KINDS}
+def test_comparisons_meet_every_corruption_about_equally() -> None:
+    """No group is tested on a handful only."""
+    found = preference_pairs(with_inputs([GoodText("", t) for t in GOOD * 3]), random.Random(0))
+    counts = {corruption: sum(c.corruption == corruption for c in found) for corruption in CORRUPTIONS}
     assert min(counts.values()) >= max(counts.values()) - 6
-    assert {c.family for c in found} == set(FAMILIES)
+    assert {c.group for c in found} == set(GROUPS)
 
 
 def test_a_missing_input_is_made_of_the_rarest_words() -> None:
     """They are in the text's order, and an input that is there stays."""
-    made = with_input_text([Example("", "the fox sees the glacier"), Example("mine", "the fox sees the moon")])
+    made = with_inputs([GoodText("", "the fox sees the glacier"), GoodText("mine", "the fox sees the moon")])
     assert made[0].input.split()[0] in {"sees", "glacier"}
     assert "glacier" in made[0].input
     assert made[1].input == "mine"
@@ -69,9 +73,9 @@ def test_a_missing_input_is_made_of_the_rarest_words() -> None:
 def planted(
     shift: float, longer: bool, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, list[int], list[int], list[str]]:
-    """States of 40 good and 240 damaged texts: damage moves one direction by `shift`; `longer` makes damage longer."""
+    """States of 40 good and 240 corrupted texts: corruptions move one direction by `shift`, or add words."""
     rng = np.random.default_rng(seed)
-    families = [f"f{n % 5}" for n in range(240)]
+    groups = [f"f{n % 5}" for n in range(240)]
     good, bad = [n % 40 for n in range(240)], list(range(40, 280))
     topics = rng.normal(size=(40, 24))
     states = np.concatenate([topics, topics[good] + 0.5 * rng.normal(size=(240, 24))])
@@ -79,15 +83,15 @@ def planted(
     sizes = rng.integers(20, 30, (3, 280)).astype(float)
     if longer:
         sizes[:, bad] += 20
-    return states, sizes, good, bad, families
+    return states, sizes, good, bad, groups
 
 
-def test_a_signal_shared_by_all_damage_is_found_on_unseen_families() -> None:
-    """What damage has in common beats length, with an interval above it."""
+def test_a_signal_shared_by_all_corruptions_is_found_on_unseen_groups() -> None:
+    """What corruptions have in common beats length, with an interval above it."""
     facts = measured(*planted(shift=2.0, longer=False))
     assert facts["low"] > facts["length_only"]
     assert facts["accuracy"] > 0.9
-    assert set(facts["by_family"]) == {f"f{n}" for n in range(5)}
+    assert set(facts["by_group"]) == {f"f{n}" for n in range(5)}
 
 
 def test_noise_does_not_beat_length() -> None:
@@ -100,18 +104,18 @@ def test_noise_does_not_beat_length() -> None:
 
 
 def test_length_is_named_where_length_tells() -> None:
-    """If damage is longer, the length-only rule gets it all right, and the model cannot be above it."""
+    """If corrupted texts are longer, the length-only rule gets it all right, and the model cannot be above it."""
     facts = measured(*planted(shift=1.0, longer=True))
     assert facts["length_only"] == 1.0
     assert not facts["low"] > facts["length_only"]
 
 
-def test_a_signal_of_one_family_only_is_not_mistaken_for_one_of_all() -> None:
-    """Every family is betrayed by a direction of its own: seen families look perfect, unseen ones are chance."""
-    states, sizes, good, bad, families = planted(shift=0.0, longer=False)
-    for row, family in zip(bad, families, strict=True):
-        states[row, int(family[1])] -= 6
-    facts = measured(states, sizes, good, bad, families)
+def test_a_signal_of_one_group_only_is_not_mistaken_for_one_of_all() -> None:
+    """Every group is betrayed by a direction of its own: seen groups look perfect, unseen ones are chance."""
+    states, sizes, good, bad, groups = planted(shift=0.0, longer=False)
+    for row, group in zip(bad, groups, strict=True):
+        states[row, int(group[1])] -= 6
+    facts = measured(states, sizes, good, bad, groups)
     assert facts["accuracy_seen"] > 0.95
     assert facts["accuracy"] < 0.75
 
@@ -119,9 +123,9 @@ def test_a_signal_of_one_family_only_is_not_mistaken_for_one_of_all() -> None:
 def test_ties_are_half_right_and_the_interval_resamples_texts() -> None:
     """1, 1/2, 0; ten equal comparisons of one text are one observation, not ten."""
     assert credit(np.array([2.0, 0.0, -1.0])).tolist() == [1.0, 0.5, 0.0]
-    credits_, texts, families = np.array([1.0, 0, 1, 1, 0, 1]), np.array([0, 0, 1, 1, 2, 2]), np.array(["a", "b"] * 3)
-    repeated = interval(*(np.repeat(x, 10) for x in (credits_, texts, families)))
-    assert repeated == interval(credits_, texts, families)
+    credits_, texts, groups = np.array([1.0, 0, 1, 1, 0, 1]), np.array([0, 0, 1, 1, 2, 2]), np.array(["a", "b"] * 3)
+    repeated = interval(*(np.repeat(x, 10) for x in (credits_, texts, groups)))
+    assert repeated == interval(credits_, texts, groups)
     assert repeated[0] < credits_.mean() < repeated[1]
 
 
@@ -143,12 +147,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
     return Weights(tiny.language_model(tmp_path_factory.mktemp("model")), "rev", "test")
 
 
-def worded(n: int) -> list[Example]:
-    """Texts in the tiny tokenizer's words: a fixed frame that damage breaks, around a few words of their own."""
+def worded(n: int) -> list[GoodText]:
+    """Texts in the tiny tokenizer's words: a fixed frame that corruptions break, around a few words of their own."""
     rng = random.Random(n)
     frame = rng.sample(tiny.WORDS, 15)
     return [
-        Example("", " , ".join(" ".join([*frame[k : k + 3], rng.choice(tiny.WORDS)]) for k in range(0, 15, 3)))
+        GoodText("", " , ".join(" ".join([*frame[k : k + 3], rng.choice(tiny.WORDS)]) for k in range(0, 15, 3)))
         for _ in range(n)
     ]
 
@@ -159,7 +163,7 @@ def test_a_fit_is_a_folder_that_the_ordinary_path_loads(tmp_path: Path, weights:
     facts = fitted.facts
     assert facts["examples"] == 20
     assert 0 <= facts["low"] <= facts["accuracy"] <= facts["high"] <= 1
-    assert facts["comparisons"] == sum(f["comparisons"] for f in facts["by_family"].values())
+    assert facts["comparisons"] == sum(f["comparisons"] for f in facts["by_group"].values())
     assert (
         facts["beats_length"]
         == (facts["low"] > max(facts["length_only"], 0.5))
@@ -167,10 +171,10 @@ def test_a_fit_is_a_folder_that_the_ordinary_path_loads(tmp_path: Path, weights:
     )
     assert facts["beats_length"], "the frame is easy to see: without a model the rest of this test shows nothing"
     model = open_reward_model(fitted.folder, batch_tokens=512)
-    full = with_input_text(worded(20))
-    found = comparisons(full, random.Random(1))
+    full = with_inputs(worded(20))
+    found = preference_pairs(full, random.Random(1))
     good = model.score([full[c.example] for c in found])
-    bad = model.score([(full[c.example].input, c.damaged) for c in found])
+    bad = model.score([(full[c.example].input, c.corrupted) for c in found])
     margins = np.array([(g.value or 0) - (b.value or 0) for g, b in zip(good, bad, strict=True)])
     assert credit(margins).mean() > 0.8
 
@@ -182,3 +186,16 @@ def test_the_second_fit_costs_nothing(tmp_path: Path, weights: Weights) -> None:
     gone = Weights(tmp_path / "gone", "rev", "test")
     assert fit(examples, gone, tmp_path) == first
     assert fit(examples[:19], weights, tmp_path).folder != first.folder
+
+
+def test_a_model_that_an_earlier_version_fitted_is_found_with_its_facts(tmp_path: Path) -> None:
+    """It is not fitted anew because a fact of it has another name since."""
+    weights = Weights(tmp_path, "rev", "test")
+    examples = [GoodText("", text) for text in GOOD]
+    identity = content_id("bradley-terry", [VERSION, [["", text] for text in GOOD], "", "rev"])
+    folder = tmp_path / f"reward-{identity[:12]}"
+    folder.mkdir()
+    old = {"identity": identity, "beats_length": False, "relevance": {"accuracy": 0.5}, "by_family": {"loop": {}}}
+    (folder / "fit.json").write_text(json.dumps(old))
+    facts = fit(examples, weights, tmp_path).facts
+    assert (facts["pmi"], facts["by_group"]) == ({"accuracy": 0.5}, {"loop": {}})

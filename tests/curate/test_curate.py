@@ -1,4 +1,4 @@
-"""The curation stage: conservation, resuming, reviews."""
+"""The curation stage: row counts, resuming, reviews."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_nothing_disappears(given_answers: dict[str, list[str]], failures: dict[
                     run(project, store)
                 return
             first = run(project, store)
-            assert first.counts.conserved
+            assert first.counts.adds_up
             assert first.counts.rows_in == len(store.candidates())
             assert first.counts.failed == len(failures)
             c = first.counts
@@ -157,9 +157,16 @@ def test_only_the_present_pool_counts(project: Project, store: Store) -> None:
 
 
 def test_an_empty_pool_is_no_success(project: Project, store: Store) -> None:
-    """Nothing to judge is an error with the next step in it, not a row of zeros."""
-    with pytest.raises(NoWork, match="no candidates"):
+    """Nothing to judge is an error that says what is missing: everything, active seeds, or the present settings."""
+    with pytest.raises(NoWork, match="nothing has been generated"):
         run(project, store)
+    tiny.pool(store, project, {"red fox": ["must be a red fox there"]})
+    with pytest.raises(NoWork, match="under other settings"):
+        asyncio.run(curate_project(project, store, fingerprints=["of another prompt"]))
+    store.set_active_seeds([])
+    with pytest.raises(NoWork, match="active") as raised:
+        run(project, store)
+    assert "set_active_seeds" in str(raised.value)
 
 
 def decide(store: Store, pair: Pair, decision: Any, edited: str | None = None, **more: Any) -> None:
@@ -214,7 +221,7 @@ def test_what_a_person_accepted_stays_and_its_near_duplicate_goes(project: Proje
 
 
 def test_rows_like_a_test_seed_leave_and_near_seeds_are_named(project: Project, store: Store) -> None:
-    """A training row with a test seed's text is a leak even if a person accepted it; alike seeds apart are reported."""
+    """A training row with a test seed's text is contamination even if a person accepted it; near seeds are reported."""
     spec = project.spec.split
     ids = [(f"must sail past the old lighthouse at noon of day {n}", n) for n in range(60)]
     parts = {text: split_of(Seed(kind="input", text=text, source="").id, spec) for text, _ in ids}
@@ -224,10 +231,10 @@ def test_rows_like_a_test_seed_leave_and_near_seeds_are_named(project: Project, 
     decide(store, next(p for p in store.pairs() if p.output.endswith("!")), "accept")
     result = run(project, store)
     # Both rows of the training seed hold its own text, which is near the test seed's.
-    assert result.reasons == {"leak": 2}
-    assert [a.part for a in result.accepted] == ["test"]
+    assert result.reasons == {"contamination": 2}
+    assert [a.split for a in result.accepted] == ["test"]
     (near,) = result.facts["near_duplicate_seeds"]
-    assert sorted(near["parts"]) == ["test", "train"]
+    assert sorted(near["splits"]) == ["test", "train"]
     assert near["jaccard"] >= 0.7
 
 
@@ -289,9 +296,9 @@ async def scoring_server() -> AsyncIterator[Any]:
         await runner.cleanup()
 
 
-@pytest.mark.parametrize("model", ["relevance", "auto"])
-def test_relevance_is_used_when_asked_for_and_when_nothing_can_be_fitted(tmp_path: Path, model: str) -> None:
-    """With too few good texts `auto` says that it selects with relevance, and why; a second run starts no server."""
+@pytest.mark.parametrize("model", ["pmi", "auto"])
+def test_pmi_is_used_when_asked_for_and_when_nothing_can_be_fitted(tmp_path: Path, model: str) -> None:
+    """With too few good texts `auto` says that it selects with the PMI score, and why; again starts no server."""
     project = Project(tmp_path, tiny.spec(score={"model": model}))
     weights = Weights(tmp_path, "rev", "test")
     with Store.open(Store.url_for(project)) as store:
@@ -300,7 +307,7 @@ def test_relevance_is_used_when_asked_for_and_when_nothing_can_be_fitted(tmp_pat
         assert [a.pair.output for a in result.accepted] == ["must be a red fox there"]
         assert result.accepted[0].score == 2.0
         scorer = result.facts["scorer"]
-        assert scorer["by"] == "score/relevance@1"
+        assert scorer["by"] == "score/relevance@1", "the name under which scores of older stores count"
         assert ("too few" in scorer["why"]) == (model == "auto")
 
         def never() -> Any:
@@ -326,7 +333,7 @@ def test_auto_fits_a_model_once_and_records_it(tmp_path: Path) -> None:
         facts = result.facts["scorer"]
         in_test = sum(split_of(s.id, project.spec.split) == "test" for s in excellent)
         assert facts["examples"] == 34 - in_test
-        assert result.counts.conserved
+        assert result.counts.adds_up
         assert result.counts.accepted == 1
         fitted = facts["by"] == "score/bradley_terry@1"
         assert fitted == facts["beats_length"]

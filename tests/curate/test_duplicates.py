@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.duplicates import NearDuplicates, bigrams, contaminations, duplicates, jaccard, twins
+from curate.duplicates import NearDuplicateIndex, bigrams, contaminations, duplicates, jaccard, similar_pairs
 from schemas.records import Imported, Pair
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
@@ -110,14 +110,14 @@ def test_pairs_of_the_test_seeds_themselves_are_clean() -> None:
     assert answer.seed_id is None
 
 
-def test_twins_are_all_pairs_alike() -> None:
+def test_similar_pairs_are_all_pairs_alike() -> None:
     """Seeds alike are reported in pairs, with the exact similarity."""
-    assert twins(["a red fox", "a blue whale", "A red fox."], 0.7) == [(0, 2, 1.0)]
+    assert similar_pairs(["a red fox", "a blue whale", "A red fox."], 0.7) == [(0, 2, 1.0)]
 
 
 def test_languages_without_spaces_are_compared_by_character() -> None:
     """A Japanese sentence with one character changed is alike; another sentence is not."""
-    index = NearDuplicates(0.6)
+    index = NearDuplicateIndex(0.6)
     index.add("古い漁師が港で網を直している")
     assert [n.number for n in index.like("古い漁師が港で網を直していた")] == [0]
     assert list(index.like("赤い狐が雪の中を走っている朝")) == []

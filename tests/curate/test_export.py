@@ -15,7 +15,7 @@ import pytest
 
 from curate.export import export_dataset, rows
 from curate.outcome import CurateResult, curate_project
-from curate.split import PARTS
+from curate.split import SPLITS
 from schemas.errors import InputError, NoWork, RowCountMismatch, UsageError
 from schemas.project import Project
 from schemas.reviews import Review
@@ -53,13 +53,13 @@ def test_the_three_forms_hold_the_same_rows(project: Project, store: Store) -> N
     folder = project.folder / "dataset"
     export_dataset(project, store, result, folder)
     saved = datasets.load_from_disk(str(folder / "arrow"))
-    for part in PARTS:
-        lines = [json.loads(line) for line in (folder / "data" / f"{part}.jsonl").read_text("utf-8").splitlines()]
+    for split in SPLITS:
+        lines = [json.loads(line) for line in (folder / "data" / f"{split}.jsonl").read_text("utf-8").splitlines()]
         assert lines
-        assert pq.read_table(folder / "data" / f"{part}.parquet").to_pylist() == lines
-        assert saved[part].to_list() == lines
-        assert rows(folder, part) == lines
-        assert [r["pair_id"] for r in lines] == [k.pair.id for k in result.accepted if k.part == part]
+        assert pq.read_table(folder / "data" / f"{split}.parquet").to_pylist() == lines
+        assert saved[split].to_list() == lines
+        assert rows(folder, split) == lines
+        assert [r["pair_id"] for r in lines] == [k.pair.id for k in result.accepted if k.split == split]
 
 
 def test_both_chat_forms_are_the_same_chat(project: Project, store: Store) -> None:
@@ -77,7 +77,7 @@ def test_both_chat_forms_are_the_same_chat(project: Project, store: Store) -> No
 def test_no_seed_is_in_two_splits(project: Project, store: Store) -> None:
     """All rows of a seed go together."""
     export_dataset(project, store, curated(project, store), project.folder / "dataset")
-    seeds = [{row["seed_id"] for row in rows(project.folder / "dataset", part)} for part in PARTS]
+    seeds = [{row["seed_id"] for row in rows(project.folder / "dataset", split)} for split in SPLITS]
     assert not seeds[0] & seeds[1]
     assert not seeds[0] & seeds[2]
     assert not seeds[1] & seeds[2]
@@ -100,7 +100,12 @@ def test_the_manifest_vouches_for_every_file_and_row(project: Project, store: St
     assert first["seed"]["source"].startswith("seeds.jsonl:")
     assert first["origin"]["prompt"] == "enhance/v1@0"
     assert first["origin"]["calls"] == [["k0", 1]]
-    assert {v[0] for v in first["verdicts"]} == {"gate/must:must@1", "pool/leak@1", "pool/duplicate@1", "pool/split@1"}
+    assert {v[0] for v in first["verdicts"]} == {
+        "gate/must:must@1",
+        "pool/contamination@1",
+        "pool/duplicate@1",
+        "pool/split@1",
+    }
     assert first["score"] is None
     assert first["scorer"] is None
 
@@ -126,7 +131,7 @@ def test_a_changed_dataset_replaces_the_old_one_whole(project: Project, store: S
     (folder / "stray.txt").write_text("from the old one")
     fewer = dict(list(ANSWERS.items())[:12])
     artifact = export_dataset(project, store, curated(project, store, answers=fewer), folder)
-    assert sum(len(rows(folder, part)) for part in PARTS) == len(artifact.members) < 2 * len(ANSWERS)
+    assert sum(len(rows(folder, split)) for split in SPLITS) == len(artifact.members) < 2 * len(ANSWERS)
     assert not (folder / "stray.txt").exists()
     assert [p.name for p in project.folder.iterdir() if "dataset" in p.name] == ["dataset"]
 
@@ -166,7 +171,7 @@ def test_a_row_without_a_verdict_from_every_step_does_not_leave(project: Project
     """The export asks by name, and writes nothing at all if one row was not judged."""
     result = curated(project, store)
     row = result.accepted[0]
-    forgotten = type(row)(row.pair, row.part, row.score, row.verdicts[1:], row.reviews)
+    forgotten = type(row)(row.pair, row.split, row.score, row.verdicts[1:], row.reviews)
     broken = CurateResult(result.counts, result.reasons, (forgotten, *result.accepted[1:]), result.steps, result.facts)
     with pytest.raises(RowCountMismatch, match="has no verdict from gate/must:must@1"):
         export_dataset(project, store, broken, project.folder / "dataset")
@@ -197,7 +202,7 @@ def test_the_card_says_what_the_hub_and_a_reader_need(project: Project, store: S
     assert "What the numbers do not show" in card.text
     # The configuration in the card loads as the hub would load it.
     loaded = datasets.load_dataset(str(folder), cache_dir=str(project.folder / "cache"))
-    assert {part: len(loaded[part]) for part in loaded} == {part: len(rows(folder, part)) for part in PARTS}
+    assert {split: len(loaded[split]) for split in loaded} == {split: len(rows(folder, split)) for split in SPLITS}
 
 
 def test_a_reviewed_row_is_told_in_card_and_manifest(project: Project, store: Store) -> None:
@@ -223,7 +228,7 @@ def test_an_interrupted_export_leaves_the_old_dataset(project: Project, store: S
     leftover = project.folder / ".dataset.1.partial"
     shutil.copytree(folder / "data", leftover / "data")
     os.utime(leftover, (0, 0))
-    assert len(rows(folder, "train")) == sum(k.part == "train" for k in result.accepted)
+    assert len(rows(folder, "train")) == sum(k.split == "train" for k in result.accepted)
     fewer = dict(list(ANSWERS.items())[:12])
     export_dataset(project, store, curated(project, store, answers=fewer), folder)
     assert not leftover.exists()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from curate.gates import GateStep, gates_for, judge, judge_text
 from curate.gates.content import lost_content
 from curate.gates.form import echo
-from curate.gates.numbers import NumbersTold, required
+from curate.gates.numbers import NumberMentions, required
 from curate.gates.words import Vocabulary
 from schemas.records import Generated, Imported, Origin, Pair, Sampling
 from schemas.spec import GateSettings, Pattern, TaskSettings
@@ -91,12 +91,12 @@ def test_a_number_is_the_same_in_digits_groups_and_words(number: int) -> None:
     """Digits, digits in groups and number words tell one number, in both directions."""
     for written in (str(number), f"{number:,}", in_words(number)):
         for read in (str(number), f"{number:,}", in_words(number)):
-            assert all(n in NumbersTold(f"lamps: {read} of them") for n in required(f"{written} lamps")), (
+            assert all(n in NumberMentions(f"lamps: {read} of them") for n in required(f"{written} lamps")), (
                 written,
                 read,
             )
     (wanted,) = required(f"{number + 1} lamps")
-    assert wanted not in NumbersTold(f"lamps: {number}")
+    assert wanted not in NumberMentions(f"lamps: {number}")
 
 
 UP_TO_19 = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
@@ -136,7 +136,7 @@ def test_a_digit_behind_a_letter_without_case_is_a_number(
     assert lost_content(pair(f"{before}{number}{after}", f"{other} {number}"), language).reason.code != "lost_number"
     assert lost_content(pair(f"{other}{number}", f"{before}{number}{after}"), language).reason.code != "lost_number"
     gone = lost_content(pair(f"{before}{number}1{after}", f"{before}{number}{after}"), language)
-    assert gone.reason.startswith("lost_number ")
+    assert gone.reason.code == "lost_number"
 
 
 @given(number=st.integers(1, 99), head=st.sampled_from(["", "PW", "Nr"]))
@@ -146,7 +146,7 @@ def test_a_small_number_may_be_told_in_words_that_are_not_known(language: str, n
     word = lost_content(pair(f"{head}{number} x", "x y z"), language).reason.code
     assert (word == "lost_number") is bool(head)
     assert required("three lamps", language) == []
-    assert not [n for n in required("3 lamps", "en") if n in NumbersTold("three lamps", language)]
+    assert not [n for n in required("3 lamps", "en") if n in NumberMentions("three lamps", language)]
 
 
 ROOTS = ("light", "book", "snow", "river", "garden", "winter", "market", "cart")

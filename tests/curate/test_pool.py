@@ -106,7 +106,7 @@ def test_nothing_disappears_in_any_order_of_steps(
     accepted has one reason, the rows tell the same as the sums, and doing it again changes nothing."""
     pool = run(pool_of(rows, said), *steps_of(order, many))
     counts = pool.counts
-    assert counts.conserved
+    assert counts.adds_up
     assert counts.rows_in == len(rows)
     assert sum(pool.reasons.values()) == counts.rows_in - counts.accepted
     told = list(pool.rows())
@@ -161,7 +161,7 @@ def test_fold_is_the_least_of_false_none_true() -> None:
 
 
 def test_people_outrank_gates_and_scores_but_not_contamination_and_duplicates() -> None:
-    """Accepted by hand: a gate and a scorer may object, a leak and a duplicate may not be overruled."""
+    """Accepted by hand: a gate and a scorer may object, contamination and a duplicate may not be overruled."""
     held = {"t": "an old fisherman mending a torn net"}
     texts = ["no", "odd", "bomb", "good blank", "an old fisherman mending a torn net!", "good one two", "good one two."]
     made = [pair(text, seed=f"s{n}", n=n) for n, text in enumerate(texts)]
@@ -169,7 +169,7 @@ def test_people_outrank_gates_and_scores_but_not_contamination_and_duplicates() 
     steps = [each(gate()), decontaminate(held, 0.7), scorer(), best(1), duplicates(0.7)]
     pool = run(Pool.of(made, reviews), *steps)
     assert [row.keep for row in pool.rows()][:5] == [True, True, True, True, False]
-    assert pool.reasons == {"leak": 1, "duplicate": 1}
+    assert pool.reasons == {"contamination": 1, "duplicate": 1}
     simulated = [review.model_copy(update={"simulated": True}) for review in reviews]
     assert run(Pool.of(made[:1], simulated), *steps).counts.rejected == 1
 

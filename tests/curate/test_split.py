@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.split import PARTS, held_out_inputs, most_train_rows, part_of, shortages, split_of
+from curate.split import SPLITS, held_out_inputs, most_train_rows, seed_split, shortages, split_of
 from schemas.records import Seed
 from schemas.spec import Spec, SplitSettings
 
@@ -18,7 +18,7 @@ from schemas.spec import Spec, SplitSettings
 def test_every_seed_has_one_part_and_keeps_it(seed_id: str, test: float, validation: float) -> None:
     """The part depends on the seed and the settings alone, not on which other seeds there are."""
     split = SplitSettings(test=test, validation=validation)
-    assert split_of(seed_id, split) in PARTS
+    assert split_of(seed_id, split) in SPLITS
     assert split_of(seed_id, split) == split_of(seed_id, split)
 
 
@@ -31,9 +31,9 @@ def test_a_larger_test_share_only_adds_to_the_test(seed_id: str, test: float, mo
 
 def test_shares_are_those_of_the_spec() -> None:
     """Of 5,000 seeds the parts are within two points of 20, 10 and 70 %."""
-    parts = Counter(split_of(f"seed {n}", SplitSettings()) for n in range(5000))
-    assert abs(parts["test"] / 5000 - 0.2) < 0.02
-    assert abs(parts["validation"] / 5000 - 0.1) < 0.02
+    splits = Counter(split_of(f"seed {n}", SplitSettings()) for n in range(5000))
+    assert abs(splits["test"] / 5000 - 0.2) < 0.02
+    assert abs(splits["validation"] / 5000 - 0.1) < 0.02
 
 
 def test_the_salt_draws_anew() -> None:
@@ -113,7 +113,7 @@ def test_few_rows_to_train_on_are_told() -> None:
     """Counted from the training split, the candidates that are kept, and the levels; at most the wanted ones."""
     spec = _spec(curate={"select": {"best": 2}}, generate={"backward": {"levels": ["a", "b"]}})
     input, output = _seeds(20), _seeds(5, "output")
-    inside = [sum(split_of(s.id, spec.split) == "train" for s in part) for part in (input, output)]
+    inside = [sum(split_of(s.id, spec.split) == "train" for s in split) for split in (input, output)]
     rows = most_train_rows([*input, *output], spec)
     assert rows == 2 * inside[0] + 2 * inside[1] < 50
     assert any(f"at most {rows} rows to train on" in one.what for one in shortages([*input, *output], spec))
@@ -121,14 +121,14 @@ def test_few_rows_to_train_on_are_told() -> None:
     assert most_train_rows(_seeds(200), _spec(generate={"forward": {"enabled": False}})) == 0
 
 
-def test_a_source_can_name_the_part_of_its_seeds() -> None:
+def test_a_source_can_name_the_split_of_its_seeds() -> None:
     """`use` decides whatever the hash says; a seed without it goes where its hash puts it."""
-    split = SplitSettings(test=0.5, validation=0.3)
+    settings = SplitSettings(test=0.5, validation=0.3)
     for n in range(20):
         plain = Seed(kind="input", text=f"seed {n}", source="a.jsonl:1")
-        assert part_of(plain, split) == split_of(plain.id, split)
-        for part in PARTS:
-            assert part_of(plain.model_copy(update={"meta": {"use": part}}), split) == part
+        assert seed_split(plain, settings) == split_of(plain.id, settings)
+        for split in SPLITS:
+            assert seed_split(plain.model_copy(update={"meta": {"use": split}}), settings) == split
 
 
 def test_a_file_of_fresh_inputs_is_the_test_set() -> None:

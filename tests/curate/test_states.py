@@ -78,7 +78,7 @@ def test_every_slot_has_a_state_and_the_sum_is_the_receipts(project: Project, st
     assert "nothing matches" in missing.reason.detail
     for kept in result.accepted:
         (state,) = states(store, pair_id=kept.pair.id)
-        assert (state.state, state.split, state.reason) == ("accepted", kept.part, None)
+        assert (state.state, state.split, state.reason) == ("accepted", kept.split, None)
 
 
 def test_states_count_with_the_receipt_that_names_them(project: Project, store: Store) -> None:
@@ -126,7 +126,7 @@ def test_an_edit_stands_in_the_slot_of_what_it_corrects(project: Project, store:
 def before_states(store: Store, result: CurateResult) -> Receipt:
     """The store as the version before left it: every step's verdicts, a dataset, a receipt that names no states."""
     store.forget_row_states(but=())
-    members = tuple((kept.pair.id, kept.part) for kept in result.accepted)
+    members = tuple((kept.pair.id, kept.split) for kept in result.accepted)
     records: list[Any] = [Artifact(id="d", kind="dataset", path="dataset", members=members)]
     for pair in store.pairs():
         if pair.output == "must  be fine!":

@@ -223,7 +223,7 @@ def curated(project: Project, store: Store) -> CurateResult:
     with recording(project, store, "curate", CurateOutcome()) as record:
         judging = curate_project(project, store, fingerprints=[SCOPE], weights=lambda: weights, serve=_scoring_server)
         result = asyncio.run(judging)
-        members = tuple((row.pair.id, row.part) for row in result.accepted)
+        members = tuple((row.pair.id, row.split) for row in result.accepted)
         dataset = Artifact(id=content_id("dataset", members), kind="dataset", path="dataset", members=members)
         store.write(dataset)
         facts = dict(result.facts)
@@ -236,13 +236,13 @@ def curated(project: Project, store: Store) -> CurateResult:
 def trained(project: Project, store: Store, curation: CurateResult) -> TrainResult:
     """An adapter that was never trained, with an invented curve."""
     rng = random.Random(2)
-    parts = Counter(row.part for row in curation.accepted)
+    splits = Counter(row.split for row in curation.accepted)
     folder = project.folder / "adapters" / "one"
     with recording(project, store, "train", TrainOutcome()) as record:
         result = TrainResult(
             adapter_id=content_id("adapter", 1), dataset_id=store.artifacts("dataset")[-1].id,
             base="HuggingFaceTB/SmolLM2-135M-Instruct", base_hash="b" * 64, settings=project.spec.train,
-            train_rows=parts["train"], validation_rows=parts["validation"], learned_tokens=6120, trained_tokens=25480,
+            train_rows=splits["train"], validation_rows=splits["validation"], learned_tokens=6120, trained_tokens=25480,
             steps=56, four_bit_layers=210, trainable_parameters=4884480, compute_dtype="bfloat16", seconds=94.2,
             seconds_per_step=1.55, peak_gib=1.9, versions={}, masks=(), folder=str(folder),
             curve=tuple(

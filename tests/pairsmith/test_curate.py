@@ -81,12 +81,14 @@ def test_explain_follows_a_row_into_the_dataset(generated: Project) -> None:
     generated.json("curate")
     lines = exported(generated)
     row = json.loads(lines[0])
-    story = generated.json("explain", row["pair_id"])
-    spoke = {verdict["by"].partition("@")[0] for verdict in story["verdicts"]}
+    lineage = generated.json("explain", row["pair_id"])
+    spoke = {verdict["by"].partition("@")[0] for verdict in lineage["verdicts"]}
     assert spoke >= {"gate/length", "gate/must:ends"}
-    assert [(state["state"], state["split"]) for state in story["rows"]] == [("accepted", story["split"])]
-    assert all(verdict["keep"] for verdict in story["verdicts"])
-    assert [(artifact["kind"], artifact["split"]) for artifact in story["artifacts"]] == [("dataset", story["split"])]
+    assert [(state["state"], state["split"]) for state in lineage["rows"]] == [("accepted", lineage["split"])]
+    assert all(verdict["keep"] for verdict in lineage["verdicts"])
+    assert [(artifact["kind"], artifact["split"]) for artifact in lineage["artifacts"]] == [
+        ("dataset", lineage["split"])
+    ]
     shown = generated.run("explain", row["pair_id"]).stdout
     assert "gate/must:ends@1" in shown
     assert "accepted" in shown

@@ -149,17 +149,17 @@ def test_explain_tells_the_story_of_a_pair(project: Project) -> None:
     """Seed with its line, prompt with its hash and text, teacher, sampling, the raw answer, the split."""
     project.json("generate")
     ((pair_id,),) = project.rows("SELECT id FROM pairs LIMIT 1")
-    story = project.json("explain", pair_id[:12])
-    assert story["id"] == pair_id
-    assert story["seed"]["source"].startswith("seeds.jsonl:")
-    assert story["seed"]["text"] == story["input"]
-    assert story["prompt"]["ref"].startswith("enhance/v1@")
-    assert "=== system ===" in story["prompt"]["text"]
-    assert story["calls"][0]["raw"]["message"]["content"] == story["output"]
-    assert story["origin"]["teacher"] == "loopback"
-    assert story["split"] in ("train", "validation", "test")
+    lineage = project.json("explain", pair_id[:12])
+    assert lineage["id"] == pair_id
+    assert lineage["seed"]["source"].startswith("seeds.jsonl:")
+    assert lineage["seed"]["text"] == lineage["input"]
+    assert lineage["prompt"]["ref"].startswith("enhance/v1@")
+    assert "=== system ===" in lineage["prompt"]["text"]
+    assert lineage["calls"][0]["raw"]["message"]["content"] == lineage["output"]
+    assert lineage["origin"]["teacher"] == "loopback"
+    assert lineage["split"] in ("train", "validation", "test")
     shown = project.run("explain", pair_id[:12]).stdout
-    for part in (pair_id, story["prompt"]["ref"], "temperature 0.7", story["seed"]["source"]):
+    for part in (pair_id, lineage["prompt"]["ref"], "temperature 0.7", lineage["seed"]["source"]):
         assert part in shown
 
 

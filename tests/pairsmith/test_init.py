@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pairsmith.new_project import EXAMPLES, template_folder, with_teacher
-from pairsmith.teacher_search import EMBEDDED, Found, find_teacher
+from pairsmith.teacher_search import EMBEDDED, FoundTeacher, find_teacher
 from schemas.spec_file import load
 from tests.pairsmith.conftest import Project
 from tests.synth.loopback import LoopbackTeacher
@@ -113,12 +113,12 @@ def test_with_nothing_around_the_embedded_teacher_is_taken() -> None:
     "teacher",
     [
         EMBEDDED,
-        Found("http://localhost:8000/v1", 'a "quoted" model', "why", None),
-        Found("https://x/v1", "m", "why", "KEY"),
+        FoundTeacher("http://localhost:8000/v1", 'a "quoted" model', "why", None),
+        FoundTeacher("https://x/v1", "m", "why", "KEY"),
     ],
     ids=["embedded", "local", "paid"],
 )
-def test_every_template_takes_every_teacher(tmp_path: Path, example: str | None, teacher: Found) -> None:
+def test_every_template_takes_every_teacher(tmp_path: Path, example: str | None, teacher: FoundTeacher) -> None:
     """The written spec loads, names exactly the teacher that was found, and asks it for no setting that it may not
     know; the rest of the file is unchanged."""
     template = (template_folder(example) / "pairsmith.toml").read_text()

@@ -304,6 +304,8 @@ def test_the_spec_hash_of_version_01_can_still_be_told(tmp_path: Path) -> None:
     assert older.spec_hash(project, reviewed=False) == "42a92a092810ef2082429a36692b9acf"
     spec = {"task": {"name": "x", "brand_new": 1}, "budget": {"usd": 3}}
     assert older.as_known(spec, {"task": {"name": "x"}}) == {"task": {"name": "x"}}
+    scored = {"curate": {"score": {"model": "pmi", "batch_tokens": 4096}}}
+    assert older.as_known(scored, scored) == {"curate": {"score": {"model": "relevance", "batch_tokens": 4096}}}
     assert older.as_known(spec, {"task": {"name": "x", "brand_new": 1}}) == {"task": {"name": "x", "brand_new": 1}}
 
 

@@ -19,7 +19,7 @@ from pairsmith.report.gather import gather
 from pairsmith.report.numbers import count, percent, points
 from pairsmith.report.page import render
 from pairsmith.report.proof import limits, which_way
-from pairsmith.report.sentences import conservation
+from pairsmith.report.sentences import row_count_check
 from schemas.errors import PairsmithError, TeacherError
 from schemas.project import Project
 from schemas.records import Artifact, Counts
@@ -86,12 +86,12 @@ class _Page(HTMLParser):
 
 
 def test_rows_on_the_page_are_those_of_the_receipts_and_add_up(project: Project, done: Store) -> None:
-    """Each stage shows the conservation sum of its last receipt, and each reason with the receipt's count."""
+    """Each stage shows the row count check of its last receipt, and each reason with the receipt's count."""
     text = _flat(_Page(render(gather(project, done))).text)
     for command in ("generate", "curate"):
         receipt = done.receipts(command)[-1]
-        assert receipt.counts.conserved
-        assert _flat(conservation(receipt.counts)) in text
+        assert receipt.counts.adds_up
+        assert _flat(row_count_check(receipt.counts)) in text
         for word, number in receipt.reasons.items():
             assert f"{word}{count(number)}" in text
     curated = done.receipts("curate")[-1].counts
@@ -106,8 +106,24 @@ def test_reasons_carry_rows_that_met_them(project: Project, done: Store) -> None
     assert {reason.word: reason.count for reason in reasons} == done.receipts("curate")[-1].reasons
     for reason in reasons:
         assert 1 <= len(reason.examples) <= 3
-        assert all(example.said.startswith(reason.word) for example in reason.examples)
+        assert all(example.detail.startswith(reason.word) for example in reason.examples)
         assert all((example.output is None) == (reason.outcome == "failed") for example in reason.examples)
+
+
+def test_accepted_rows_are_shown_beside_the_rejected_ones(project: Project, done: Store) -> None:
+    """Ten rows that were accepted, whole, drawn at random and the same ones in a second report."""
+    evidence = gather(project, done)
+    accepted = dict(done.artifacts("dataset")[-1].members)
+    pairs = {pair.id: pair for pair in done.pairs(accepted)}
+    assert len(evidence.accepted) == min(10, len(accepted))
+    assert len({row.row_id for row in evidence.accepted}) == len(evidence.accepted)
+    assert {row.row_id for row in evidence.accepted} != set(list(accepted)[:10]), "the first are no sample"
+    text = _flat(_Page(render(evidence)).text)
+    for row in evidence.accepted:
+        assert (row.input, row.output) == (pairs[row.row_id].input, pairs[row.row_id].output)
+        assert row.detail.startswith(accepted[row.row_id])
+        assert _flat(row.output or "") in text
+    assert gather(project, done).accepted == evidence.accepted
 
 
 def test_scores_and_lengths_are_of_the_pool_and_of_the_accepted(project: Project, done: Store) -> None:
@@ -295,7 +311,7 @@ def test_charts_and_tables_say_what_they_are(project: Project, done: Store) -> N
 
 @pytest.mark.parametrize("ran", [0, 1, 2, 3])
 def test_a_stage_that_has_not_run_says_so(project: Project, store: Store, ran: int) -> None:
-    """However far the loop has got, all eight sections are there, and those without data name the command to run."""
+    """However far the pipeline has got, all eight sections are there, and those without data say what to run."""
     if ran > 0:
         made.generated(project, store)
     if ran > 1:

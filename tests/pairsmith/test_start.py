@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -128,3 +129,22 @@ def test_a_train_py_of_the_user_may_hold_gates(project: Project) -> None:
     counted = project.json("generate", *target)
     assert counted["accepted"] >= 4
     assert counted["rejected"] == 2, "both candidates of the red kite"
+
+
+def test_every_page_of_the_manual_can_be_read_by_a_command(tmp_path: Path) -> None:
+    """What a message sends a person to is there: the list of pages, each page whole, and a word for one that is not."""
+    manual = ROOT / "docs"
+    listed = json.loads(Project(tmp_path).run("docs", "--json").stdout)["pages"]
+    assert sorted(listed) == sorted(path.stem for path in manual.glob("*.md"))
+    for name in ("spec", "gates", "review-method"):
+        assert Project(tmp_path).run("docs", name).stdout.strip() == (manual / f"{name}.md").read_text().strip()
+    missing = Project(tmp_path).run("docs", "nothing")
+    assert missing.returncode == 2
+    assert "spec" in missing.stderr
+
+
+def test_a_message_names_a_page_as_a_command() -> None:
+    """An installed pairsmith has no docs folder to look into, so no sentence of it names a path there."""
+    for layer in ("pairsmith", "train", "curate", "synth", "prompts", "schemas", "examples"):
+        for path in [*(ROOT / layer).rglob("*.py"), *(ROOT / layer).rglob("*.toml")]:
+            assert not re.search(r"(fix|why|epilog)=f?\"[^\"]*docs/", path.read_text()), path

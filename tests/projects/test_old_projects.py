@@ -107,6 +107,11 @@ def test_the_ledger_alone_makes_the_pool_again(old: Project, tmp_path: Path) -> 
     assert slots == {(*slot, code(failure or "")) for *slot, failure in EXPECTED["candidates"]}
 
 
+def in_present_words(reasons: dict[str, int]) -> dict[str, int]:
+    """What v0_1 called a leak is contamination."""
+    return {{"leak": "contamination"}.get(code, code): count for code, count in reasons.items()}
+
+
 def code(reason: str) -> str:
     """The code of a reason as v0_1 wrote it: its first word."""
     return reason.split(maxsplit=1)[0].rstrip(":") if reason else ""
@@ -116,27 +121,27 @@ def test_curation_of_an_old_project_comes_to_the_same(old: Project) -> None:
     """The same rows are accepted, in the same splits, and the rest for the same reasons; people are heard as before."""
     answer = old.json("curate")
     assert {name: answer[name] for name in EXPECTED["curated"]["counts"]} == EXPECTED["curated"]["counts"]
-    assert answer["reasons"] == EXPECTED["curated"]["reasons"]
+    assert answer["reasons"] == in_present_words(EXPECTED["curated"]["reasons"])
     with opened(old) as store:
         accepted = [list(member) for member in store.artifacts("dataset")[-1].members]
     assert accepted == EXPECTED["accepted"]
 
 
-@pytest.mark.parametrize("story", EXPECTED["explain"], ids=lambda story: story["origin"]["by"])
-def test_a_row_is_explained_as_it_was(old: Project, story: dict[str, Any]) -> None:
+@pytest.mark.parametrize("lineage", EXPECTED["explain"], ids=lambda lineage: lineage["origin"]["by"])
+def test_a_row_is_explained_as_it_was(old: Project, lineage: dict[str, Any]) -> None:
     """Seed, both texts, origin, answers, every verdict of a single row, reviews, split, and the models trained on the
     row; what a step that sees the whole pool said is told as the row's state now."""
-    told = old.json("explain", story["id"][:12])
+    told = old.json("explain", lineage["id"][:12])
     for name in ("id", "simple", "enhanced", "system", "split", "artifacts"):
-        assert named(told, name) == story[name]
-    assert told["seed"]["id"] == story["seed"]["id"]
-    assert told["origin"]["by"] == story["origin"]["by"]
-    assert [(call["key"], call["text"]) for call in told["calls"]] == [(c["key"], c["text"]) for c in story["calls"]]
+        assert named(told, name) == lineage[name]
+    assert told["seed"]["id"] == lineage["seed"]["id"]
+    assert told["origin"]["by"] == lineage["origin"]["by"]
+    assert [(call["key"], call["text"]) for call in told["calls"]] == [(c["key"], c["text"]) for c in lineage["calls"]]
     verdicts = {(verdict["by"], verdict["keep"], code(verdict["reason"])) for verdict in told["verdicts"]}
-    per_row = [verdict for verdict in story["verdicts"] if not verdict["by"].startswith("pool/")]
+    per_row = [verdict for verdict in lineage["verdicts"] if not verdict["by"].startswith("pool/")]
     assert verdicts >= {(verdict["by"], verdict["keep"], code(verdict["reason"])) for verdict in per_row}
     assert [(review["reviewer"], review["decision"]) for review in told["reviews"]] == [
-        (review["reviewer"], review["decision"]) for review in story["reviews"]
+        (review["reviewer"], review["decision"]) for review in lineage["reviews"]
     ]
 
 
@@ -148,7 +153,7 @@ def test_status_of_an_old_project_is_what_it_was(old: Project) -> None:
     stages = {stage["stage"]: stage for stage in told["stages"]}
     for stage in then["stages"]:
         now = stages[stage["stage"]]
-        assert (now["counts"], now["reasons"]) == (stage["counts"], stage["reasons"])
+        assert (now["counts"], now["reasons"]) == (stage["counts"], in_present_words(stage["reasons"]))
 
 
 def test_what_was_done_is_done_after_a_copy(old: Project) -> None:

@@ -89,11 +89,11 @@ def test_two_decisions_of_one_reviewer_are_two_reviews() -> None:
 
 
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(-1, 1))
-def test_conservation_is_an_equation(accepted: int, rejected: int, waiting: int, failed: int, off: int) -> None:
-    """Counts are conserved exactly when nothing vanished and nothing was counted twice."""
+def test_the_row_count_check_is_an_equation(accepted: int, rejected: int, waiting: int, failed: int, off: int) -> None:
+    """Counts add up exactly when nothing vanished and nothing was counted twice."""
     rows_in = accepted + rejected + waiting + failed + off
     counts = Counts(rows_in=rows_in, accepted=accepted, rejected=rejected, waiting=waiting, failed=failed)
-    assert counts.conserved == (off == 0)
+    assert counts.adds_up == (off == 0)
 
 
 def test_sampling_sends_only_what_was_set() -> None:

@@ -531,6 +531,17 @@ def test_extra_may_not_replace_the_question(tmp_path, key):
         load(folder, [f"generate.forward.sampling.extra={{ {key} = 3 }}"])
 
 
+def test_a_value_that_has_another_word_since_loads_and_the_word_is_named(tmp_path: Path) -> None:
+    """A spec of an earlier version means what it meant: the PMI score was called relevance."""
+    text = '[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "a"\n[evaluate]\nchecks = [{ name = "a", pattern = "x" }, { name = "b", pattern = "y" }]\n'  # fmt: skip # noqa: E501
+    (tmp_path / "pairsmith.toml").write_text(text + '[curate.score]\nmodel = "relevance"\n')
+    project = load(tmp_path)
+    assert project.spec.curate.score.model == "pmi"
+    (sentence,) = project.notices
+    assert "curate.score.model" in sentence
+    assert '"pmi"' in sentence
+
+
 CHECKS = "checks = [\n" + FULL.partition("checks = [\n")[2].partition("]\n")[0] + "]\n"
 
 
@@ -551,3 +562,14 @@ def test_keys_that_came_later_change_no_hash_of_a_spec_without_them(tmp_path):
     dumped = load(wrote(tmp_path)).spec.model_dump(mode="json")
     assert all("use" not in source for source in dumped["seeds"])
     assert "user" not in dumped["evaluate"]
+
+
+@pytest.mark.parametrize("old", ["simple", "enhanced"])
+def test_an_old_name_in_an_override_sets_the_new_key(tmp_path: Path, old: str) -> None:
+    """Also where the file says the new name: the override comes later and counts, as with any other key."""
+    text = FULL + '\n[[exemplars]]\ninput = "a fox"\noutput = "a red fox"\n'
+    now = {"simple": "input", "enhanced": "output"}[old]
+    spec = parse(text, tmp_path, [f"exemplars.0.{old}=an owl"]).spec
+    assert getattr(spec.exemplars[0], now) == "an owl"
+    text = text.replace("input =", "simple =").replace("output =", "enhanced =")
+    assert parse(text, tmp_path, [f"exemplars.0.{now}=an owl"]).spec.exemplars[0] == spec.exemplars[0]

@@ -426,11 +426,11 @@ def test_a_store_is_copied_before_it_is_upgraded(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_a_licence_that_is_added_or_corrected_arrives(tmp_path):
-    """The latest reading of a seed tells where it was read and under which licence; it stays the same seed."""
+def test_a_license_that_is_added_or_corrected_arrives(tmp_path):
+    """The latest reading of a seed tells where it was read and under which license; it stays the same seed."""
     first, *_, last = seeds = [
-        Seed(kind="input", text="a dog", source=source, license=licence)
-        for source, licence in (("a:1", None), ("a:2", "CC0-1.0"), ("b:1", "CC-BY-NC-4.0"))
+        Seed(kind="input", text="a dog", source=source, license=license)
+        for source, license in (("a:1", None), ("a:2", "CC0-1.0"), ("b:1", "CC-BY-NC-4.0"))
     ]
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         for seed in seeds:
@@ -478,3 +478,45 @@ def project_in(folder, **tables):
         **tables,
     }
     return Project(folder, Spec.model_validate(spec))
+
+
+def test_contamination_of_an_older_store_is_found_under_its_name(store_url: str) -> None:
+    """What the older version called a leak is read, counted and searched as contamination; a user's own reason of that
+    name stays as it was."""
+    engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
+    upgrade_to(engine, "0005")
+    step = {"fingerprint": "x", "keep": False, "reason": Reason("leak", "near-duplicate of test seed s")}
+    slot = {"curation": "c", "generation": "g", "seed_id": "s", "generator": "forward", "state": "rejected"}
+    reason = Reason("leak", "of a name")
+    receipt = Receipt(
+        command="curate", ok=True, counts=Counts(rows_in=2, rejected=2), reasons={"leak": 1, "short": 1}, seconds=1.0,
+        started=now(), spec_hash="", facts={"steps": {"gate/a@1": {}, "pool/leak@1": {"rejected": 1}}},
+    )  # fmt: skip
+    gated = receipt.model_copy(update={"facts": {"steps": {"gate/user:mine@1": {}}}})
+    rows: list[Record] = [
+        Verdict.model_validate({"pair_id": "p", "by": "pool/leak@1", **step}),
+        Verdict.model_validate({"pair_id": "p", "by": "gate/user:mine@1", **step}),
+        RowState.model_validate({**slot, "sample": 0, "step": "pool/leak@1", "reason": reason}),
+        RowState.model_validate({**slot, "sample": 1, "step": "gate/user:mine@1", "reason": reason}),
+        receipt,
+        gated,
+    ]
+    with engine.begin() as connection:
+        for record in rows:
+            table, values = tables.row(record)
+            connection.execute(sa.insert(table).values(values))
+    engine.dispose()
+    with Store.open(store_url) as store:
+        verdicts = store.verdicts()["p"]
+        assert [(v.by, v.reason.code) for v in verdicts] == [
+            ("pool/contamination@1", "contamination"),
+            ("gate/user:mine@1", "leak"),
+        ]
+        assert list(store.verdicts_of("pool/contamination@1", "x")) == verdicts[:1]
+        (state,) = store.row_states("c", code="contamination")
+        assert (state.sample, state.step, str(state.reason)) == (0, "pool/contamination@1", "contamination: of a name")
+        assert [s.sample for s in store.row_states("c", code="leak")] == [1]
+        old, own = store.receipts("curate")
+        assert old.reasons == {"contamination": 1, "short": 1}
+        assert list(old.facts["steps"]) == ["gate/a@1", "pool/contamination@1"]
+        assert own.reasons == {"leak": 1, "short": 1}

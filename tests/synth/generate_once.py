@@ -13,7 +13,7 @@ from tests.synth.rig import input, rig
 async def main(url: str, folder: Path, seeds: int) -> None:
     async with rig(url, folder, concurrency=4) as r:
         result = await generate(r.store, input(seeds), r.generators, concurrency=4)
-        assert result.counts.conserved
+        assert result.counts.adds_up
         print(result.counts.model_dump_json())
 
 

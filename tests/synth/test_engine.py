@@ -110,7 +110,7 @@ def test_a_target_is_not_overshot_by_more_than_a_seed(n: int, tmp_path: Path) ->
         assert result.target_reached
         assert 20 <= result.accepted < 20 + n
         assert result.rows_in == sum(ask.n for ask in teacher.asked)
-        assert result.counts.conserved
+        assert result.counts.adds_up
         asked = len(teacher.asked)
         again, _ = run(teacher, tmp_path, input(500), n=n, options=options, concurrency=16)
         assert again.target_reached
@@ -130,7 +130,7 @@ def test_a_target_counts_and_ends_forward_generation_only(backward_first: bool, 
         assert result.target_reached
         forward = sum(ask.n for ask in teacher.asked if ask.prompt.startswith("dog"))
         assert (forward, result.rows_in) == (6, 6 + 2 * 10)
-        assert result.counts.conserved
+        assert result.counts.adds_up
 
 
 def test_a_target_without_accept_is_a_mistake(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_stop_drains_and_the_next_run_goes_on(tmp_path: Path) -> None:
     with LoopbackTeacher(latency_s=0.02) as teacher:
         result = asyncio.run(interrupted())
         assert result.stopped
-        assert result.counts.conserved
+        assert result.counts.adds_up
         assert 0 < result.rows_in < 200
         # What was asked is done: nothing was sent and thrown away.
         assert result.rows_in == 2 * len(teacher.asked)
@@ -271,11 +271,11 @@ def test_rows_are_conserved_under_any_faults(schedule: list[Reply], n: int, hono
     ):
         seeds = [*input(6), *output(3)]
         result, _ = run(teacher, Path(folder), seeds, n=n)
-        assert result.counts.conserved
+        assert result.counts.adds_up
         assert result.rows_in == 6 * n + 3 * 2
         assert result.failed == sum(result.reasons.values())
         again, _ = run(teacher, Path(folder), seeds, n=n)
-        assert again.counts.conserved
+        assert again.counts.adds_up
         assert again.rows_in == result.rows_in
         assert again.waiting >= result.waiting
         with Store.open(f"sqlite:///{Path(folder) / 'pairsmith.db'}", write=False) as store:
@@ -288,4 +288,4 @@ def test_rows_are_conserved_under_any_faults(schedule: list[Reply], n: int, hono
         sent = len(teacher.asked)
         third, _ = run(teacher, Path(folder), seeds, n=n)
         assert len(teacher.asked) == sent or again.reasons.keys() & {"broken", "server", "throttled"}
-        assert third.counts.conserved
+        assert third.counts.adds_up

@@ -25,7 +25,7 @@ _NOT_RULES = {"words", "lists", "irregular", "numbers"}
 
 
 class Lexicon(NamedTuple):
-    """What is known of a language as plain data. Every field may be empty."""
+    """The words of a language as plain data. Every field may be empty."""
 
     stop: frozenset[str] = frozenset()
     asking: frozenset[str] = frozenset()
@@ -53,7 +53,8 @@ class Rule:
     counterexamples: tuple[Any, ...] = field(default=(), repr=False)
 
     def find(self, text: str, other: str, style: str, stop: frozenset[str] = frozenset()) -> str:
-        """What this rule finds in `text`, all folded; '' if nothing, or if the other side or the style says it too."""
+        """The match of this rule in `text`, all folded; '' if nothing, or if the other side or the style says it
+        too."""
         if self.after_subject:
             end = end_of_subject(text, other, stop)
             match = self.pattern.match(text, end) if end else None
@@ -84,7 +85,7 @@ class Rule:
         )
 
 
-class Finding(NamedTuple):
+class PhraseMatch(NamedTuple):
     """A rule and what it found in a text."""
 
     rule: Rule
@@ -107,22 +108,22 @@ class Phrases:
             gates.setdefault(rule.table.partition(".")[0], []).append(rule)
         return gates
 
-    def find(self, gate: str, text: str, other: str, style: str) -> Finding | None:
+    def find(self, gate: str, text: str, other: str, style: str) -> PhraseMatch | None:
         """The first rule of the tables of `gate` that finds something in `text`; all of them folded."""
         stop = lexicon(self.language).stop
         for rule in self._by_gate.get(gate, ()):
             if quoted := rule.find(text, other, style, stop):
-                return Finding(rule, quoted)
+                return PhraseMatch(rule, quoted)
         return None
 
 
 @cache
 def phrases(language: str) -> Phrases:
     """The rules for texts in `language` (ISO 639-1): those for every language, then its own if there are any."""
-    own = _table(language)
-    rules = (*_rules(_table("any")), *_rules(own))
+    table = _table(language)
+    rules = (*_rules(_table("any")), *_rules(table))
     digest = content_id("phrases", [rule.settings() for rule in rules])
-    return Phrases(language, any(name not in _NOT_RULES for name in own), rules, digest)
+    return Phrases(language, any(name not in _NOT_RULES for name in table), rules, digest)
 
 
 @cache

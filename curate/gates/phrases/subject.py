@@ -1,4 +1,4 @@
-"""Where the subject at the start of a text ends: `the old mill` of `the old mill dates back ...`."""
+"""The end of the subject at the start of a text: `the old mill` of `the old mill dates back ...`."""
 
 from __future__ import annotations
 

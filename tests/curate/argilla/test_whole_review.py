@@ -31,7 +31,7 @@ from curate.gates import gates_for, judge
 from curate.outcome import CurateResult, curate_project
 from curate.review.gold import read_gold
 from curate.review.population import Population, read_population
-from curate.split import PARTS
+from curate.split import SPLITS
 from schemas.project import Project
 from schemas.records import Candidate, Edited, Json, Pair, Seed, Verdict
 from schemas.spec_file import load
@@ -274,7 +274,7 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
         settled=settled,
         left=len(disagreements(store.reviews(), population.pairs(population.rows).values())),
         result=result,
-        dataset={row["pair_id"]: row for part in PARTS for row in rows(folder, part)},
+        dataset={row["pair_id"]: row for split in SPLITS for row in rows(folder, split)},
         provenance={row["pair_id"]: row for row in manifest["rows"]},
         seconds={after: marks[after] - marks[before] for before, after in pairwise(steps)},
     )
@@ -370,7 +370,7 @@ def test_the_dataset_tells_who_said_what(played: Played) -> None:
 def test_nothing_disappears(played: Played) -> None:
     """Every candidate is accepted or rejected, each rejection has a reason, and no row waits any more."""
     counts = played.result.counts
-    assert counts.conserved
+    assert counts.adds_up
     assert (counts.rows_in, counts.waiting, counts.failed) == (4 * INPUTS, 0, 0)
     assert counts.accepted == len(played.dataset) == len(played.provenance)
     by_people = sum((said := played.outcome(id_)) is not None and said.verdict == "reject" for id_ in played.plan)

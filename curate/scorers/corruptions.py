@@ -1,9 +1,9 @@
-"""Deliberate damage to good texts, for fitting and testing a reward model without a single human preference.
+"""Synthetic negatives: good texts corrupted on purpose, to fit and test a reward model without any human preference.
 
-Every damaged text has as many words (split at white space) as the good one, within one word, and of several tries
+Every corrupted text has as many words (split at white space) as the good one, within one word, and of several tries
 the one nearest to it in characters is taken, so that length tells little (a first attempt without this learned
-length and nothing else); line breaks stay where they were. The kinds stand in families; a fair test holds out a
-whole family, because a model that saw one way of looping recognises the others.
+length and nothing else); line breaks stay where they were. Corruptions stand in groups; a fair test holds out a
+whole group, because a model that saw one way of looping recognises the others.
 
 Not covered: errors of fact, taste, and anything that needs knowledge of the world.
 """
@@ -36,26 +36,26 @@ _CHATTY = (
 )
 _TRIES = 8
 
-Damage = Callable[[str, str, Sequence[str], random.Random], str | None]
+Corruption = Callable[[str, str, Sequence[str], random.Random], str | None]
 
 
-def damage(kind: str, text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
-    """`text` damaged in the way `kind` says, or None where that way does not apply (too few clauses, say).
+def corrupt(corruption: str, text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
+    """`text` under the corruption of that name, or None where it does not apply (too few clauses, say).
 
     `input` is what the text answers, `others` are other good texts to take foreign words from. The result has the
     words of `text` in number, +-1, and differs from it in more than white space.
     """
     words = text.split()
-    tries = [KINDS[kind](text, input, others, rng) for _ in range(_TRIES)]
+    tries = [CORRUPTIONS[corruption](text, input, others, rng) for _ in range(_TRIES)]
     fits = [t for t in tries if t and t.split() != words and abs(len(t.split()) - len(words)) <= 1]
     nearest = min(fits, key=lambda t: abs(len(t) - len(text)), default=None)
     return nearest and _spaced_like(text, nearest)
 
 
-def _spaced_like(text: str, damaged: str) -> str:
-    """`damaged` with the white space of `text` between its words: lost line breaks would give every damage away."""
+def _spaced_like(text: str, corrupted: str) -> str:
+    """`corrupted` with the white space of `text` between its words: lost line breaks would give it away."""
     gaps = [*re.findall(r"\s+", text.strip()), " "]
-    words = damaged.split()
+    words = corrupted.split()
     return "".join(word + gap for word, gap in zip(words, gaps, strict=False)).rstrip() + (
         " " + words[-1] if len(words) > len(gaps) else ""
     )
@@ -167,8 +167,8 @@ def _echoed(text: str, input: str, others: Sequence[str], rng: random.Random) ->
     if not asked:
         return None
     mark = rng.choice((",", ".", ""))
-    said = [*asked[:-1], asked[-1] + mark]
-    return " ".join((said * (room // len(said) + 1))[:room]).rstrip(",") + flags
+    echo = [*asked[:-1], asked[-1] + mark]
+    return " ".join((echo * (room // len(echo) + 1))[:room]).rstrip(",") + flags
 
 
 def _ending_wrong(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
@@ -203,9 +203,9 @@ def _filler(text: str, input: str, others: Sequence[str], rng: random.Random) ->
     body, flags = _parts(text)
     words = body.split()
     keep = rng.randint(len(words) // 4, len(words) * 3 // 5)
-    said = [word for phrase in rng.sample(_FILLER, 3) for word in phrase.split()]
+    filler = [word for phrase in rng.sample(_FILLER, 3) for word in phrase.split()]
     rest = len(words) - keep
-    return " ".join(words[:keep] + (said * (rest // len(said) + 1))[:rest]) + flags
+    return " ".join(words[:keep] + (filler * (rest // len(filler) + 1))[:rest]) + flags
 
 
 def _chatty(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
@@ -214,7 +214,7 @@ def _chatty(text: str, input: str, others: Sequence[str], rng: random.Random) ->
     return " ".join([opening, *text.split()[:room], closing]) if room >= 4 else None
 
 
-FAMILIES: dict[str, dict[str, Damage]] = {
+GROUPS: dict[str, dict[str, Corruption]] = {
     "order": {"clauses_shuffled": _clauses_shuffled, "words_shuffled": _words_shuffled},
     "foreign": {
         "clause_from_elsewhere": _clause_from_elsewhere,
@@ -225,4 +225,6 @@ FAMILIES: dict[str, dict[str, Damage]] = {
     "form": {"ending_wrong": _ending_wrong, "cut_and_padded": _cut_and_padded},
     "voice": {"filler": _filler, "chatty": _chatty},
 }
-KINDS: dict[str, Damage] = {kind: make for family in FAMILIES.values() for kind, make in family.items()}
+CORRUPTIONS: dict[str, Corruption] = {
+    corruption: make for group in GROUPS.values() for corruption, make in group.items()
+}

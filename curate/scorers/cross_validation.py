@@ -1,4 +1,4 @@
-"""The arithmetic of the Bradley-Terry head: fitting it, and measuring it on damage and texts it never saw.
+"""The arithmetic of the Bradley-Terry head: fitting it, and measuring it on corruptions and texts it never saw.
 
 Everything works on numbers per text: `states` [texts, hidden] and `sizes` [measures, texts]; a comparison is a pair
 of row numbers (good, bad). Accuracy counts 1 for a right order, 1/2 for a tie.
@@ -53,50 +53,50 @@ def credit(margins: np.ndarray) -> np.ndarray:
     return np.asarray((margins > 0) + 0.5 * (margins == 0))
 
 
-def interval(credits_: np.ndarray, texts: np.ndarray, families: np.ndarray) -> tuple[float, float]:
-    """Bootstrap 95 % interval of the mean over other good texts and other families of damage than these.
+def interval(credits_: np.ndarray, texts: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    """Bootstrap 95 % interval of the mean over other good texts and other groups of corruptions than these.
 
     Both are resampled whole and their multiplicities multiplied (the pigeonhole bootstrap, Owen 2007,
-    arXiv:0712.1111): comparisons of one text, or of one family, are not independent of each other.
+    arXiv:0712.1111): comparisons of one text, or of one group, are not independent of each other.
     """
     rng = np.random.default_rng(0)
     names, row = np.unique(texts, return_inverse=True)
-    kinds, column = np.unique(families, return_inverse=True)
-    sums, counts = (np.zeros((len(names), len(kinds))) for _ in range(2))
+    group_names, column = np.unique(groups, return_inverse=True)
+    sums, counts = (np.zeros((len(names), len(group_names))) for _ in range(2))
     np.add.at(sums, (row, column), credits_)
     np.add.at(counts, (row, column), 1)
     by_text = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), _RESAMPLES)
-    by_family = rng.multinomial(len(kinds), np.full(len(kinds), 1 / len(kinds)), _RESAMPLES)
-    total = ((by_text @ counts) * by_family).sum(axis=1)
-    means = ((by_text @ sums) * by_family).sum(axis=1)[total > 0] / total[total > 0]
+    by_group = rng.multinomial(len(group_names), np.full(len(group_names), 1 / len(group_names)), _RESAMPLES)
+    total = ((by_text @ counts) * by_group).sum(axis=1)
+    means = ((by_text @ sums) * by_group).sum(axis=1)[total > 0] / total[total > 0]
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
 def measured(
-    states: np.ndarray, sizes: np.ndarray, good: Sequence[int], bad: Sequence[int], families: Sequence[str]
+    states: np.ndarray, sizes: np.ndarray, good: Sequence[int], bad: Sequence[int], groups: Sequence[str]
 ) -> dict[str, Any]:
-    """Accuracy on unseen damage beside length, with the penalty to use for the final fit.
+    """Accuracy on unseen corruptions beside length, with the penalty to use for the final fit.
 
-    Every comparison is predicted by a head that saw neither its good text nor any comparison of its family of
-    damage (4 folds of texts x families). The penalty of each such head is chosen inside its own training part,
-    again by leaving families and texts out. The length rule (longer or shorter, in words, characters or tokens) is
-    chosen on the same training part. `accuracy_seen` is on unseen texts with damage of seen families: the
+    Every comparison is predicted by a head that saw neither its good text nor any comparison of its group of
+    corruptions (4 folds of texts x groups). The penalty of each such head is chosen inside its own training folds,
+    again by leaving groups and texts out. The length rule (longer or shorter, in words, characters or tokens) is
+    chosen on the same training folds. `accuracy_seen` is on unseen texts with corruptions of seen groups: the
     flattering number.
     """
-    good_, bad_, family = np.array(good), np.array(bad), np.array(families)
+    good_, bad_, group = np.array(good), np.array(bad), np.array(groups)
     fold = np.random.default_rng(0).permutation(int(good_.max()) + 1)[good_] % _FOLDS
     difference = states[good_] - states[bad_]
     by_size = np.sign(sizes[:, good_] - sizes[:, bad_])
     margins, seen_margins, by_length = (np.full(len(good_), np.nan) for _ in range(3))
     for held in range(_FOLDS):
-        for name in np.unique(family):
-            train = (fold != held) & (family != name)
-            test = (fold == held) & (family == name)
+        for name in np.unique(group):
+            train = (fold != held) & (group != name)
+            test = (fold == held) & (group == name)
             kernel = _kernel(states, difference, good_, bad_, train)
-            alpha = _dual(kernel[np.ix_(train, train)], _chosen_l2(kernel, fold, family, train))
+            alpha = _dual(kernel[np.ix_(train, train)], _chosen_l2(kernel, fold, group, train))
             margins[test] = kernel[np.ix_(test, train)] @ alpha
-            # A comparison of another family is met once for each family left out: any one of them will do.
-            seen = (fold == held) & (family != name)
+            # A comparison of another group is met once for each group left out: any one of them will do.
+            seen = (fold == held) & (group != name)
             seen_margins[seen] = kernel[np.ix_(seen, train)] @ alpha
             measure, sign = max(
                 ((m, s) for m in range(len(by_size)) for s in (1, -1)),
@@ -104,7 +104,7 @@ def measured(
             )
             by_length[test] = sign * by_size[measure][test]
     right, right_by_length = credit(margins), credit(by_length)
-    low, high = interval(right, good_, family)
+    low, high = interval(right, good_, group)
     everything = np.ones(len(good_), dtype=bool)
     return {
         "accuracy": float(right.mean()),
@@ -112,15 +112,15 @@ def measured(
         "high": high,
         "length_only": float(right_by_length.mean()),
         "accuracy_seen": float(credit(seen_margins).mean()),
-        "by_family": {
+        "by_group": {
             str(name): {
-                "comparisons": int((family == name).sum()),
-                "accuracy": float(right[family == name].mean()),
-                "length_only": float(right_by_length[family == name].mean()),
+                "comparisons": int((group == name).sum()),
+                "accuracy": float(right[group == name].mean()),
+                "length_only": float(right_by_length[group == name].mean()),
             }
-            for name in np.unique(family)
+            for name in np.unique(group)
         },
-        "l2": _chosen_l2(_kernel(states, difference, good_, bad_, everything), fold, family, everything),
+        "l2": _chosen_l2(_kernel(states, difference, good_, bad_, everything), fold, group, everything),
     }
 
 
@@ -133,14 +133,14 @@ def _kernel(
     return np.asarray(scaled @ scaled.T / states.shape[1])
 
 
-def _chosen_l2(kernel: np.ndarray, fold: np.ndarray, family: np.ndarray, within: np.ndarray) -> float:
-    """The penalty that does best inside `within` on a family and a fold of texts left out, one fold for each family."""
+def _chosen_l2(kernel: np.ndarray, fold: np.ndarray, group: np.ndarray, within: np.ndarray) -> float:
+    """The penalty that does best inside `within` on a group and a fold of texts left out, one fold for each group."""
     folds = np.unique(fold[within])
     right = dict.fromkeys(_L2, 0.0)
-    for at, name in enumerate(np.unique(family[within])):
+    for at, name in enumerate(np.unique(group[within])):
         held = folds[at % len(folds)]
-        train = within & (family != name) & (fold != held)
-        test = within & (family == name) & (fold == held)
+        train = within & (group != name) & (fold != held)
+        test = within & (group == name) & (fold == held)
         if not train.any() or not test.any():
             continue
         for l2 in _L2:

@@ -82,7 +82,7 @@ def _past_the_gate(project: Project, store: Store) -> str:
 
 
 def _at_the_gate(review: ReviewOutcome) -> dict[str, Any]:
-    """What keeps the loop from going on, and why people reject the set where they do."""
+    """The reason why the pipeline waits, and why people reject the set where they do."""
     status = review.review or {}
     return {
         "waits": review.waits,

@@ -11,17 +11,17 @@ from rich.text import Text
 from pairsmith.screen import facts, verdict_mark
 from schemas.errors import PairsmithError
 from schemas.project import Project
-from schemas.records import Artifact, Call, Generated, Pair, RowState, Verdict
+from schemas.records import Artifact, Call, Generated, Pair, RowState, Verdict, shown_step
 from schemas.store import Store
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def story_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
+def lineage_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
     """Seed, prompt, teacher, sampling, raw answers, verdicts, reviews, what the last curation decided about its slots,
     split, and the artifacts that hold the pair."""
-    from curate.split import part_of, split_of
+    from curate.split import seed_split, split_of
     from curate.states import last_curation, read_states
 
     seed = next((seed for seed in store.seeds(active=False) if seed.id == pair.seed_id), None)
@@ -39,10 +39,10 @@ def story_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
         "origin": pair.origin.model_dump(mode="json"),
         "prompt": _prompt(project, pair),
         "calls": [_call(call) for call in calls],
-        "verdicts": [_told(v) for v in store.verdicts([pair.id]).get(pair.id, [])],
+        "verdicts": [_as_json(v) for v in store.verdicts([pair.id]).get(pair.id, [])],
         "reviews": [r.model_dump(mode="json") for r in store.reviews([pair.id]).get(pair.id, [])],
-        "rows": [_told(s) for s in (read_states(store, curation, pair_id=pair.id) if curation else ())],
-        "split": part_of(seed, project.spec.split) if seed else split_of(pair.seed_id, project.spec.split),
+        "rows": [_as_json(s) for s in (read_states(store, curation, pair_id=pair.id) if curation else ())],
+        "split": seed_split(seed, project.spec.split) if seed else split_of(pair.seed_id, project.spec.split),
         "artifacts": [
             {"kind": a.kind, "id": a.id, "path": a.path, "split": split}
             for a, split in _holding(store.artifacts(), pair.id)
@@ -81,7 +81,7 @@ def _call(call: Call) -> dict[str, Any]:
     return call.model_dump(mode="json", include=set(shown)) | {"at": call.at.isoformat(timespec="seconds")}
 
 
-def _told(record: Verdict | RowState) -> dict[str, Any]:
+def _as_json(record: Verdict | RowState) -> dict[str, Any]:
     """The record as JSON, its reason as the line that people read."""
     reason = None if record.reason is None else str(record.reason)
     return {**record.model_dump(mode="json"), "reason": reason}
@@ -98,47 +98,49 @@ def _holding(artifacts: list[Artifact], pair_id: str) -> list[tuple[Artifact, st
     return list(holding.values())
 
 
-def screen(story: dict[str, Any]) -> list[RenderableType]:
-    """The story in the order in which it happened."""
-    origin, seed, prompt = story["origin"], story["seed"], story["prompt"]
+def screen(lineage: dict[str, Any]) -> list[RenderableType]:
+    """The lineage in the order in which it happened."""
+    origin, seed, prompt = lineage["origin"], lineage["seed"], lineage["prompt"]
     top = [
-        ("pair", story["id"]),
-        ("input", story["input"]),
-        ("output", story["output"]),
-        ("split", story["split"]),
+        ("pair", lineage["id"]),
+        ("input", lineage["input"]),
+        ("output", lineage["output"]),
+        ("split", lineage["split"]),
     ]
-    made = [("seed", f"{seed['source']} ({seed['kind']}, {seed['id'][:12]})" if seed else "no longer in the store")]
+    origins = [("seed", f"{seed['source']} ({seed['kind']}, {seed['id'][:12]})" if seed else "no longer in the store")]
     if prompt:
-        made.append(("prompt", prompt["ref"] + (f" ({prompt['note']})" if prompt["note"] else "")))
+        origins.append(("prompt", prompt["ref"] + (f" ({prompt['note']})" if prompt["note"] else "")))
     if origin["by"] == "generated":
         sampling = ", ".join(f"{k} {v}" for k, v in origin["sampling"].items() if v not in (None, {}, ()))
-        made += [("teacher", f"{origin['teacher']}, {origin['generator']}"), ("sampling", sampling)]
+        origins += [("teacher", f"{origin['teacher']}, {origin['generator']}"), ("sampling", sampling)]
     else:
-        made.append((origin["by"], origin.get("source") or origin["parent_id"]))
-    parts: list[RenderableType] = [facts(top), Rule("how it was made", style="dim"), facts(made)]
-    for call in story["calls"]:
-        parts.append(
+        origins.append((origin["by"], origin.get("source") or origin["parent_id"]))
+    splits: list[RenderableType] = [facts(top), Rule("how it was made", style="dim"), facts(origins)]
+    for call in lineage["calls"]:
+        splits.append(
             facts([("call", f"{call['key'][:12]} attempt {call['attempt']}, {call['seconds']:.2f} s, {call['at']}")])
         )
         for message in call["request"].get("messages", []):
-            parts.append(facts([(f"  {message['role']}", message["content"])]))
-        parts.append(facts([("  answer", call["text"])]))
-    parts.append(Rule("what was said of it", style="dim"))
+            splits.append(facts([(f"  {message['role']}", message["content"])]))
+        splits.append(facts([("  answer", call["text"])]))
+    splits.append(Rule("what was said of it", style="dim"))
     table = Table.grid(padding=(0, 2))
-    for verdict in story["verdicts"]:
+    for verdict in lineage["verdicts"]:
         score = "" if verdict["score"] is None else f"{verdict['score']:.3f}"
-        table.add_row(verdict_mark(verdict["keep"]), verdict["by"], score, Text(verdict["reason"], overflow="fold"))
-    parts.append(table if story["verdicts"] else "no step has judged it yet")
-    for row in story["rows"]:
-        why = f": {row['reason']} ({row['step']})" if row["reason"] else ""
-        parts.append(facts([("state", row["state"] + why)]))
-    for review in story["reviews"]:
+        table.add_row(
+            verdict_mark(verdict["keep"]), shown_step(verdict["by"]), score, Text(verdict["reason"], overflow="fold")
+        )
+    splits.append(table if lineage["verdicts"] else "no step has judged it yet")
+    for row in lineage["rows"]:
+        why = f": {row['reason']} ({shown_step(row['step'])})" if row["reason"] else ""
+        splits.append(facts([("state", row["state"] + why)]))
+    for review in lineage["reviews"]:
         who = review["name"] or review["reviewer"]
-        parts.append(facts([("review", f"{review['decision']} by {who} {', '.join(review['reasons'])}")]))
-    parts.append(Rule("where it went", style="dim"))
+        splits.append(facts([("review", f"{review['decision']} by {who} {', '.join(review['reasons'])}")]))
+    splits.append(Rule("where it went", style="dim"))
     went = [
         (a["kind"], f"{a['id'][:12]}  {a['path']}" + (f"  ({a['split']})" if a["split"] else ""))
-        for a in story["artifacts"]
+        for a in lineage["artifacts"]
     ]
-    parts.append(facts(went, width=12) if went else "into no dataset")
-    return parts
+    splits.append(facts(went, width=12) if went else "into no dataset")
+    return splits

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from curate.scorers.relevance import messages
+from curate.scorers.pmi import messages
 from curate.scorers.reward import batches, chat_tokens
 
 
-class LanguageModel:
+class FrozenEncoder:
     """A causal model read in batches of at most `batch_tokens` tokens, padding counted."""
 
     def __init__(
@@ -38,8 +38,8 @@ class LanguageModel:
                 states[row] = hidden[at, len(rows[row]) - 1].double().numpy()
         return states, [len(row) for row in rows]
 
-    def relevance(self, system: str, texts: Sequence[tuple[str, str]]) -> np.ndarray:
-        """[texts]: log p(output | input) - log p(output) in nats, in the form that `relevance.py` documents."""
+    def pmi(self, system: str, texts: Sequence[tuple[str, str]]) -> np.ndarray:
+        """[texts]: log p(output | input) - log p(output) in nats, in the form that `pmi.py` documents."""
         with_input = self._logprobs([(messages(system, input), output) for input, output in texts])
         without = self._logprobs([(messages(system, ""), output) for _, output in texts])
         return np.asarray(with_input - without)
@@ -52,7 +52,7 @@ class LanguageModel:
             starts.append(len(prompt))
             rows.append([*prompt, *self._tokenizer(completion, add_special_tokens=False)["input_ids"]])
         sums = np.zeros(len(rows))
-        for batch, hidden in self._forward(rows, "relevance baseline"):
+        for batch, hidden in self._forward(rows, "PMI baseline"):
             for at, row in enumerate(batch):
                 start, end = starts[row], len(rows[row])
                 with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""The whole loop through the command line with the real embedded model, as teacher and as base, on a few seeds."""
+"""The whole pipeline through the command line with the real embedded model, as teacher and as base, on a few seeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.pairsmith.conftest import Project, write_seeds
 
-pytestmark = [pytest.mark.model, pytest.mark.loop]
+pytestmark = [pytest.mark.model, pytest.mark.pipeline]
 
 SEEDS = (
     "a red kite", "old harbour crane", "two goats", "a paper boat", "snow on pines", "a brass telescope",
@@ -21,7 +21,7 @@ SEEDS = (
 
 SPEC = """
 [task]
-name = "loop"
+name = "pipeline"
 style = "Rewrite the image prompt with a place and a light. Reply with one short line."
 system = "Rewrite the image prompt."
 
@@ -91,7 +91,7 @@ EXCELLENT = (
 @pytest.fixture(scope="module")
 def looped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, Any]]:
     """A project that was run to the end, after it had been killed in the middle of curation and of training."""
-    folder: Path = tmp_path_factory.mktemp("loop")
+    folder: Path = tmp_path_factory.mktemp("pipeline")
     (folder / "pairsmith.toml").write_text(SPEC)
     write_seeds(folder, SEEDS)
     (folder / "excellent.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in EXCELLENT))
@@ -154,9 +154,9 @@ def test_explain_names_the_models_trained_on_a_row(looped: tuple[Project, dict[s
     """A row of the train split leads to its dataset, the adapter trained on it and the evaluation of that."""
     project, _ = looped
     row = json.loads((project.folder / "dataset" / "data" / "train.jsonl").read_text().splitlines()[0])
-    story = project.json("explain", row["pair_id"])
-    assert [artifact["kind"] for artifact in story["artifacts"]] == ["dataset", "adapter", "evaluation"]
-    assert story["split"] == "train"
+    lineage = project.json("explain", row["pair_id"])
+    assert [artifact["kind"] for artifact in lineage["artifacts"]] == ["dataset", "adapter", "evaluation"]
+    assert lineage["split"] == "train"
 
 
 def test_the_export_holds_model_dataset_and_proof(looped: tuple[Project, dict[str, Any]], tmp_path: Path) -> None:

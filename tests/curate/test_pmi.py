@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from curate.scorers import Score
-from curate.scorers.relevance import relevance_scorer
+from curate.scorers.pmi import pmi_scorer
 from schemas.errors import TeacherError, Unreachable
 from schemas.records import Imported, Pair
 
@@ -42,7 +42,7 @@ def scored(pairs: list[Pair], answer: Answer, asked: list[Any] | None = None) ->
         await site.start()
         try:
             port = runner.addresses[0][1]
-            return list(await relevance_scorer(f"http://127.0.0.1:{port}/v1", "m")(pairs))
+            return list(await pmi_scorer(f"http://127.0.0.1:{port}/v1", "m")(pairs))
         finally:
             await runner.cleanup()
 
@@ -101,7 +101,7 @@ def test_another_program_at_the_address_is_named() -> None:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         try:
-            await relevance_scorer(f"http://127.0.0.1:{runner.addresses[0][1]}/v1", "m")([pair("fox", "a")])
+            await pmi_scorer(f"http://127.0.0.1:{runner.addresses[0][1]}/v1", "m")([pair("fox", "a")])
         finally:
             await runner.cleanup()
 
@@ -117,7 +117,7 @@ def test_nothing_listening_is_unreachable() -> None:
         port = server.sockets[0].getsockname()[1]
         server.close()
         await server.wait_closed()
-        await relevance_scorer(f"http://127.0.0.1:{port}/v1", "m")([pair("fox", "a")])
+        await pmi_scorer(f"http://127.0.0.1:{port}/v1", "m")([pair("fox", "a")])
 
     with pytest.raises(Unreachable, match="nothing answers"):
         asyncio.run(run())
@@ -135,7 +135,7 @@ def test_the_real_embedded_model_tells_what_belongs_to_the_input() -> None:
     async def run() -> list[Score]:
         async with embedded() as server:
             pairs = [pair(input, output) for input, output in fitting + swapped]
-            return list(await relevance_scorer(server.base_url, server.model)(pairs))
+            return list(await pmi_scorer(server.base_url, server.model)(pairs))
 
     values = [score.value for score in asyncio.run(run())]
     assert None not in values

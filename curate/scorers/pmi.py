@@ -34,7 +34,7 @@ def messages(system: str, input: str) -> list[dict[str, str]]:
     return [*head, {"role": "user", "content": input}]
 
 
-def relevance_scorer(base_url: str, model: str) -> Scorer:
+def pmi_scorer(base_url: str, model: str) -> Scorer:
     """Scores through the embedded server at `base_url` (ending in /v1): POST /score beside it.
 
     A row whose log-probabilities cannot be had (the server answers with an error for it, even alone, or with no
@@ -47,7 +47,7 @@ def relevance_scorer(base_url: str, model: str) -> Scorer:
 
         if not pairs:
             return []
-        with_input, without = [_Sum()] * len(pairs), [_Sum()] * len(pairs)
+        with_input, without = [_LogProb()] * len(pairs), [_LogProb()] * len(pairs)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
         async with aiohttp.ClientSession(timeout=timeout) as http:
             for sums, asked in ((without, ""), (with_input, None)):
@@ -58,28 +58,28 @@ def relevance_scorer(base_url: str, model: str) -> Scorer:
                     for start in range(0, len(rows), _COMPLETIONS):
                         part = rows[start : start + _COMPLETIONS]
                         body = {"model": model, "messages": messages(system, input)}
-                        found = await _sums(http, url, body, [pairs[row].output for row in part])
-                        for row, sum_ in zip(part, found, strict=True):
+                        log_probs = await _sums(http, url, body, [pairs[row].output for row in part])
+                        for row, sum_ in zip(part, log_probs, strict=True):
                             sums[row] = sum_
         return [_difference(a, b) for a, b in zip(with_input, without, strict=True)]
 
     return score
 
 
-class _Sum:
+class _LogProb:
     """A sum of log-probabilities in nats, or why there is none."""
 
     def __init__(self, value: float | None = None, problem: Reason = _UNSCORED) -> None:
         self.value, self.problem = value, problem
 
 
-def _difference(with_input: _Sum, without: _Sum) -> Score:
+def _difference(with_input: _LogProb, without: _LogProb) -> Score:
     if with_input.value is None or without.value is None:
         return Score(None, with_input.problem if with_input.value is None else without.problem)
     return Score(with_input.value - without.value, Reason("scored"))
 
 
-async def _sums(http: Any, url: str, body: dict[str, Any], completions: list[str]) -> list[_Sum]:
+async def _sums(http: Any, url: str, body: dict[str, Any], completions: list[str]) -> list[_LogProb]:
     """One sum for each completion; a request that fails is asked again completion by completion."""
     import aiohttp
 
@@ -90,14 +90,16 @@ async def _sums(http: Any, url: str, body: dict[str, Any], completions: list[str
             problem = Reason("crashed", f"/score answered {response.status}: {text[:200]}")
     except aiohttp.ClientConnectorError:
         raise Unreachable(
-            "nothing answers where relevance is scored.", where=url, fix="The embedded model may have died: run again."
+            "nothing answers where the PMI score is computed.",
+            where=url,
+            fix="The embedded model may have died: run again.",
         ) from None
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         answer, problem = None, Reason("crashed", f"/score: {type(error).__name__}: {error}")
     if answer is None and len(completions) > 1:
         return [(await _sums(http, url, body, [text]))[0] for text in completions]
     if answer is None:
-        return [_Sum(problem=problem)]
+        return [_LogProb(problem=problem)]
     scores = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(scores, list) or len(scores) != len(completions):
         raise TeacherError(
@@ -108,8 +110,8 @@ async def _sums(http: Any, url: str, body: dict[str, Any], completions: list[str
     return [_read(score) for score in scores]
 
 
-def _read(score: Any) -> _Sum:
+def _read(score: Any) -> _LogProb:
     value = score.get("logprob") if isinstance(score, dict) else None
     if isinstance(value, int | float) and math.isfinite(value):
-        return _Sum(float(value))
-    return _Sum(problem=Reason("nan", f"the log-probability is {value!r}"))
+        return _LogProb(float(value))
+    return _LogProb(problem=Reason("nan", f"the log-probability is {value!r}"))

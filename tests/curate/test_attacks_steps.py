@@ -1,0 +1,128 @@
+"""Steps and scorers that misbehave: no row is lost, none is accepted by mistake, and who can mend it is told how."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from curate.curate import curate
+from curate.pool import Pool
+from curate.scorers import Score
+from curate.steps import Step, named, scored
+from schemas.errors import UsageError
+from schemas.project import Project
+from schemas.records import Pair, Reason, Verdict
+from schemas.store import Store
+from tests.curate import tiny
+from tests.curate.test_pool import pair
+
+PAIRS = [pair(f"text {n}", n=n) for n in range(5)]
+ROOT = Path(__file__).parents[2]
+
+
+def run(*steps: Step) -> Pool:
+    return asyncio.run(curate(Pool.of(PAIRS), steps))
+
+
+def says(pair_id: str, keep: bool = False) -> Verdict:
+    return Verdict(pair_id=pair_id, by="mine", fingerprint="f", keep=keep, score=None, reason=Reason("mine"))
+
+
+def holding(word: str) -> Step:
+    """A step that keeps what holds `word`, made by a function: each has the same name and source."""
+
+    async def step(pool: Pool) -> AsyncIterator[Verdict]:
+        for row in pool.rows():
+            assert row.pair is not None
+            yield says(row.pair.id, word in row.pair.output)
+
+    return step
+
+
+def test_two_steps_under_one_name_are_refused(tmp_path: Path) -> None:
+    """The second would unsay what the first said; with names of their own both count."""
+    with pytest.raises(UsageError, match="two steps are called"):
+        run(holding("text 1"), holding("text"))
+    both = run(named(holding("text 1"), "pool/one@1"), named(holding("text"), "pool/all@1"))
+    assert both.counts.accepted == 1
+
+
+@pytest.mark.parametrize("stranger", ["ab" * 16, "no id", ""])
+def test_a_verdict_on_a_pair_of_another_pool_is_refused(tmp_path: Path, stranger: str) -> None:
+    """It names the step and the pair, and nothing of it is kept in the store."""
+
+    async def step(pool: Pool) -> AsyncIterator[Verdict]:
+        yield says(PAIRS[0].id)
+        yield says(stranger)
+
+    project = Project(tmp_path, tiny.spec())
+    with Store.open(Store.url_for(project)) as store:
+        with pytest.raises(UsageError, match="not in the pool"):
+            asyncio.run(curate(Pool.of(PAIRS), [named(step, "pool/mine@1", per_row=True)], store))
+        assert store.verdict_count() == 0
+
+
+def test_a_step_without_a_name_says_how_to_name_it() -> None:
+    """An object or a partial function is no traceback."""
+    with pytest.raises(UsageError, match=r"curate\.steps\.named"):
+        run(functools.partial(holding("text")))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_no_number_is_no_score(value: float) -> None:
+    """The row waits, with the reason; it is never accepted without a score."""
+
+    async def odd(pairs: Sequence[Pair]) -> Sequence[Score]:
+        return [Score(value if "3" in pair.output else 1.0, Reason("scored")) for pair in pairs]
+
+    pool = run(scored(odd, "score/odd@1", "f"))
+    assert (pool.counts.accepted, pool.counts.waiting, pool.reasons) == (4, 1, {"crashed": 1})
+
+
+def test_a_scorer_that_gives_too_few_scores_costs_no_row_its_place() -> None:
+    """Each pair is asked about alone then; without a score it waits."""
+
+    async def first_only(pairs: Sequence[Pair]) -> Sequence[Score]:
+        return [Score(float(pairs[0].output[-1]), Reason("scored"))]
+
+    async def none(pairs: Sequence[Pair]) -> Sequence[Score]:
+        return []
+
+    assert [row.score for row in run(scored(first_only, "score/few@1", "f")).accepted()] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert run(scored(none, "score/none@1", "f")).counts.waiting == 5
+
+
+def test_curation_does_not_hang_on_the_order_of_sets(tmp_path: Path) -> None:
+    """The same store curated under other hash seeds: the same rows in the same order, decided for the same reasons."""
+    seen = set()
+    for seed in ("0", "1", "77"):
+        folder = tmp_path / seed
+        folder.mkdir()
+        project = Project(folder, tiny.spec())
+        with Store.open(Store.url_for(project)) as store:
+            answers = {f"seed {n}": [f"must {'alike ' * 9}{n % 3} {k}" for k in range(3)] + ["no"] for n in range(12)}
+            tiny.pool(store, project, answers, {"lost": "empty"})
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.curate.curate_once", str(folder)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        with Store.open(Store.url_for(project), write=False) as store:
+            (curation,) = store.row_state_curations()
+            states = [state.model_dump(mode="json", exclude={"curation"}) for state in store.row_states(curation)]
+        assert len(states) == 12 * 4 + 1
+        seen.add(json.dumps(states))
+    assert len(seen) == 1
