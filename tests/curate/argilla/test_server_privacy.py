@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from curate.argilla.launch import keep_private, server_variables
-from curate.review import children, server, supervisor
+from curate.argilla import launch, server, supervisor
 from schemas.errors import ReviewError
 from tests.curate.argilla.conftest import free_port, wait_until
 
@@ -26,7 +26,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     code.mkdir()
     (code / "serve.py").write_text(SLEEPS)
     (code / "work.py").write_text(SLEEPS)
-    monkeypatch.setattr(children, "SERVER_CODE", code)
+    monkeypatch.setattr(launch, "SERVER_CODE", code)
     return code
 
 
@@ -35,7 +35,7 @@ def start(home: Path) -> list[int]:
     home.mkdir(exist_ok=True)
     keep_private(home)
     environment = server_variables(home, None, "redis://127.0.0.1:1/0", "hush")
-    children.supervise(Path(sys.executable), environment, home, "127.0.0.1", free_port(), "redis://127.0.0.1:1/0")
+    launch.supervise(Path(sys.executable), environment, home, "127.0.0.1", free_port(), "redis://127.0.0.1:1/0")
     wait_until(lambda: (home / "server.json").exists() and (home / "data" / "of-a-child").exists(), 20)
     facts = json.loads((home / "server.json").read_text())
     return [facts["supervisor"], *(child["pid"] for child in facts["children"].values())]
@@ -117,7 +117,7 @@ def test_a_server_that_ends_while_it_starts_is_not_waited_for(tmp_path: Path, st
     keep_private(home)
     environment = server_variables(home, None, "redis://127.0.0.1:1/0", "hush")
     port = free_port()
-    children.supervise(Path(sys.executable), environment, home, "127.0.0.1", port, "redis://127.0.0.1:1/0")
+    launch.supervise(Path(sys.executable), environment, home, "127.0.0.1", port, "redis://127.0.0.1:1/0")
     with pytest.raises(ReviewError, match="ended while it started: no engine is registered"):
         server._wait(home, "127.0.0.1", port, 60, lambda *_: None, already_running=False)
     assert server.status(home).state == "stopped"
