@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from curate.argilla.launch import keep_private, server_variables
 from curate.argilla import launch, server, supervisor
+from curate.argilla.launch import keep_private, server_variables
 from schemas.errors import ReviewError
 from tests.curate.argilla.conftest import free_port, wait_until
 
