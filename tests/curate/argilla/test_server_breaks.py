@@ -23,6 +23,7 @@ from curate.argilla.push import SHARED, PushResult, draw_batch, push, queue_name
 from curate.argilla.venv import SERVER_CODE
 from curate.review.population import Population, read_population
 from schemas.errors import ReviewError
+from schemas.progress import unseen
 from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
@@ -59,7 +60,7 @@ class Cats:
         self.argilla.close()
         self.store.close()
 
-    def push(self, progress: Any = None) -> PushResult:
+    def push(self, progress: Any = unseen) -> PushResult:
         return push(self.project, self.store, self.population, self.argilla, progress)
 
     def records(self, suffix: str = "") -> list[Json]:
