@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import orjson
 
 from curate.outcome import CurateResult
-from curate.review.standing import in_words
+from curate.review.status import in_words
 from curate.split import SPLITS
 from schemas.project import Project
 from schemas.records import Generated, Seed

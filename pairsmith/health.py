@@ -224,13 +224,13 @@ def _review(project: Project) -> Check:
         install = f"Install it: pip install 'pairsmith[review]'. {without}"
         return Check("review", "warn", f"not installed: {', '.join(missing)}", install)
     if spec.url is None:
-        from curate.review.server import status
+        from curate.argilla.server import status
 
         server = status()
         runs = server.state in ("running", "starting")
         what = f"Argilla runs at {server.url}" if runs else "Argilla is started when people are asked (0.6 GB at first)"
         return Check("review", "ok", what)
-    from curate.review.address import who_am_i
+    from curate.argilla.probe import who_am_i
 
     key = os.environ.get(spec.key_env or "")
     if not key:

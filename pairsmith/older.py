@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from schemas import old_keys
 from schemas.errors import PairsmithError
 from schemas.project import Project
 from schemas.records import Receipt, content_id
@@ -48,8 +49,8 @@ _KEYS = {
     "evaluate.checks": "name pattern",
     "store": "url url_env",
 }
-# What is called input and output since.
-_THEN = dict(zip("input output".split(), "simple enhanced".split(), strict=True))  # noqa: SIM905
+# What that version called keys that have another name since.
+_THEN = {new: path.rpartition(".")[2] for path, new in old_keys.KEYS}
 _VALUES_THEN = {"seeds.kind": _THEN, "curate.score.model": {"pmi": "relevance"}}
 
 

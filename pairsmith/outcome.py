@@ -116,8 +116,8 @@ class GenerateOutcome(StageOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class CurateOutcome(StageOutcome):
-    """The number of reviews, where review stood (`curate.review.standing.as_json`; None before the first push),
-    the scorer and why it was chosen (None: none), and the rows of each split. What curation counted besides is in
+    """The number of reviews, the status of the review (`curate.review.status.as_json`; None before the first push), the
+    scorer and why it was chosen (None: none), and the rows of each split. What curation counted besides is in
     `more`."""
 
     review_count: int = 0

@@ -83,13 +83,13 @@ def _past_the_gate(project: Project, store: Store) -> str:
 
 def _at_the_gate(review: ReviewOutcome) -> dict[str, Any]:
     """The reason why the pipeline waits, and why people reject the set where they do."""
-    standing = review.review or {}
+    status = review.review or {}
     return {
         "waits": review.waits,
         "url": review.url,
         "queues": review.queues,
-        "gate": standing.get("gate"),
-        "objections": tuple(standing["objections"]) if standing.get("gate") == "rejected" else None,
+        "gate": status.get("gate"),
+        "objections": tuple(status["objections"]) if status.get("gate") == "rejected" else None,
     }
 
 

@@ -17,6 +17,7 @@ import prompts
 from pairsmith import fingerprints, older
 from pairsmith.outcome import CurateOutcome, GenerateOutcome, ReviewOutcome, RunOutcome, StageOutcome
 from pairsmith.standard_input import is_terminal, piped
+from schemas import old_keys
 from schemas.project import Project
 from schemas.records import Receipt, content_id
 from schemas.spec import Section, TeacherSettings
@@ -126,7 +127,8 @@ def _what_changed(
     if outcome.shaped_by is None:
         return older.why_not(stage, receipt, project, store)
     now = _shapes(stage, project, receipts, stdin=stdin)
-    changed = [key for key in {**outcome.shaped_by, **now} if outcome.shaped_by.get(key) != now.get(key)]
+    then = {old_keys.current(key): value for key, value in outcome.shaped_by.items()}
+    changed = [key for key in {**then, **now} if then.get(key) != now.get(key)]
     if not changed:
         return ""
     for text in project.overrides:
@@ -259,7 +261,7 @@ def _short(value: Any) -> Any:
 
 
 def _path(override: str) -> str:
-    return override.partition("=")[0].replace(" ", "")
+    return old_keys.current(override.partition("=")[0].replace(" ", ""))
 
 
 def _concerns(override: str, key: str) -> bool:

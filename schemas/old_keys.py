@@ -6,12 +6,17 @@ needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 KEYS: tuple[tuple[str, str], ...] = (
     ("exemplars.*.simple", "input"),
     ("exemplars.*.enhanced", "output"),
+    ("review.half_width", "margin_of_error"),
+    ("review.shares.certify", "estimation"),
+    ("review.shares.fit", "calibration"),
+    ("review.shares.disagree", "disagreement"),
+    ("review.shares.border", "margin"),
 )
 VALUES: tuple[tuple[str, str, str], ...] = (
     ("seeds.*.kind", "simple", "input"),
@@ -31,7 +36,7 @@ def renamed(raw: dict[str, Any]) -> list[str]:
         for table in _tables(raw, above):
             if old in table and new not in table:
                 table[new] = table.pop(old)
-                sentences[f"'{_shown(path)}' is called '{new}' now; the old name still works."] = None
+                sentences[_sentence(path, new)] = None
     for path, old, new in VALUES:
         *above, key = path.split(".")
         for table in _tables(raw, above):
@@ -49,6 +54,20 @@ def renamed_path(keys: Sequence[str]) -> tuple[str, ...]:
         if len(keys) >= len(parts) and all(part in ("*", own) for part, own in zip(parts, keys, strict=False)):
             now[len(parts) - 1] = new
     return tuple(now)
+
+
+def current(key: str) -> str:
+    """`renamed_path` of a dotted key. Receipts and `--set` may hold the old name."""
+    return ".".join(renamed_path(key.split(".")))
+
+
+def set_by_old_name(keys: Collection[str]) -> list[str]:
+    """A sentence for each of the dotted `keys` that has another name now."""
+    return [_sentence(path, new) for path, new in KEYS if path in keys]
+
+
+def _sentence(path: str, new: str) -> str:
+    return f"'{_shown(path)}' is called '{new}' now; the old name still works."
 
 
 def _shown(path: str) -> str:

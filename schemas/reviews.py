@@ -10,6 +10,8 @@ from pydantic import Field
 
 from schemas.records import Record, added, content_id, identity, now
 
+Role = Literal["annotator", "adjudicator"]
+
 
 class Review(Record):
     """The decision of a person about a pair. `sampling_probability` is how likely the row was to be shown, if known.
@@ -31,7 +33,7 @@ class Review(Record):
     sampling_probability: float | None = Field(default=None, gt=0, le=1)
     simulated: bool = False
     ranking: tuple[tuple[str, int], ...] = added(())
-    role: Literal["annotator", "adjudicator"] = added("annotator")
+    role: Role = added("annotator")
     at: datetime = Field(default_factory=now)
 
     @cached_property
@@ -58,7 +60,8 @@ class Alias(Record):
         return content_id("alias", [self.name])
 
 
-RoutingReason = Literal["certify", "fit", "audit_accepted", "audit_rejected", "disagree", "border", "gold"]
+# As records hold them and as they seed draws; some have another name in [review.shares] (`curate.review.sampling`).
+SamplingReason = Literal["certify", "fit", "audit_accepted", "audit_rejected", "disagree", "border", "gold"]
 
 
 class Draw(Record):
@@ -75,15 +78,15 @@ class Draw(Record):
     frame: str
 
 
-class Routed(Record):
-    """A row sent to review, once for every reason that chose it.
+class Sampled(Record):
+    """A row sampled for review, once for every reason that chose it.
 
-    `sampling_probability` is how likely the row was to be chosen by any reason when it was routed. `draw` is the draw
+    `sampling_probability` is how likely the row was to be chosen by any reason when it was sampled. `draw` is the draw
     that chose it (None: gold, which is always shown). `dataset` is the queue it is in.
     """
 
     pair_id: str
-    reason: RoutingReason
+    reason: SamplingReason
     sampling_probability: float = Field(gt=0, le=1)
     draw: Draw | None = None
     dataset: str

@@ -237,12 +237,12 @@ class CurateSettings(Section):
 class ReviewShares(Section):
     """The shares of a batch among the reasons to look at a row; docs/review-method.md tells what each is for."""
 
-    certify: float = Field(default=0.5, gt=0, le=1)
-    fit: float = Field(default=0.1, ge=0, lt=1)
+    estimation: float = Field(default=0.5, gt=0, le=1)
+    calibration: float = Field(default=0.1, ge=0, lt=1)
     audit_accepted: float = Field(default=0.1, ge=0, lt=1)
     audit_rejected: float = Field(default=0.1, ge=0, lt=1)
-    disagree: float = Field(default=0.1, ge=0, lt=1)
-    border: float = Field(default=0.1, ge=0, lt=1)
+    disagreement: float = Field(default=0.1, ge=0, lt=1)
+    margin: float = Field(default=0.1, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _make_a_whole(self) -> ReviewShares:
@@ -262,10 +262,11 @@ class ReviewSettings(Section):
     variable that holds its API key.
 
     `batch` rows wait for people at a time. `annotators_per_row` people answer every row, and one more answers a random
-    share `overlap` of the rows, so that agreement can be measured. Review may stop once the `confidence` interval of
-    the accept share is at most `half_width` to either side, and `run` goes on if that of the rows that the programs
-    accept lies at `accept_at_least` or above; it stops where it lies below. `gold` is a JSON Lines file of rows with
-    known verdicts. `dataset` names the queue (default: the task's name); `seed` fixes which rows are drawn.
+    share `overlap` of the rows, so that agreement can be measured. Review may stop once the margin of error of
+    the acceptance rate, half its `confidence` interval, is at most `margin_of_error`, and `run` goes on if the interval
+    for the rows that the programs accept lies at `accept_at_least` or above; it stops where it lies below. `gold` is a
+    JSON Lines file of rows with known verdicts. `dataset` names the queue (default: the task's name); `seed` fixes
+    which rows are drawn.
     """
 
     enabled: bool = True
@@ -279,7 +280,7 @@ class ReviewSettings(Section):
     )
     annotators_per_row: int = Field(default=1, ge=1, le=20)
     overlap: float = Field(default=0.2, ge=0, le=1)
-    half_width: float = Field(default=0.05, gt=0, lt=0.5)
+    margin_of_error: float = Field(default=0.05, gt=0, lt=0.5)
     accept_at_least: float = Field(default=0.5, ge=0, le=1)
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     batch: int = Field(default=50, ge=1, le=10_000)

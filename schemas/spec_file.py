@@ -50,6 +50,7 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
     notices = old_keys.renamed(raw)
     set_keys = [_override(raw, item) for item in overrides]
     notices += old_keys.renamed(raw)
+    notices += old_keys.set_by_old_name([item.partition("=")[0].replace(" ", "") for item in overrides])
     try:
         sentences = tuple(f"{path}: {notice}" for notice in notices)
         return Project(folder, Spec.model_validate(raw), tuple(overrides), sentences)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = ["schemas", "prompts", "synth", "curate", "train", "pairsmith"]
 HEAVY = {"torch", "transformers", "vllm", "argilla", "ray", "datasets", "pandas", "pyarrow", "numpy", "alembic"}
 # One module by design: the server loads it by name, under its own pins and without a parent package.
-LONG = {ROOT / "curate" / "argilla_server" / "pairsmith_sql_engine.py"}
+LONG = {ROOT / "curate" / "argilla" / "engine" / "pairsmith_sql_engine.py"}
 FILES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
 
 

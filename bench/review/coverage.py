@@ -1,7 +1,7 @@
-"""Does the interval of the accept share cover the truth? `python bench/review/coverage.py [RUNS]`
+"""Does the interval of the acceptance rate cover the truth? `python bench/review/coverage.py [RUNS]`
 
 Annotators are SIMULATED: the verdict of every row is fixed before the first draw, and a simulated annotator tells it.
-The router, the strata and the interval are the product's own; only people are replaced. Each setting draws RUNS
+The sampling, the strata and the interval are the product's own; only people are replaced. Each setting draws RUNS
 (2,000) times with another seed from one fixed population, batch after batch, stops where the product would advise to
 stop (or after `batches`), and counts how often the reported 95 % interval holds the true share of that population.
 """
@@ -15,17 +15,17 @@ import sys
 import time
 from typing import NamedTuple
 
-from curate.review.estimate import accept_share
-from curate.review.router import RouterRow, divide, draw, frames
-from curate.review.shares import strata
+from curate.review.acceptance import strata
+from curate.review.estimate import acceptance_rate
+from curate.review.sampling import SamplingRow, divide, draw, frames
 from schemas.records import content_id
-from schemas.reviews import RoutingReason
+from schemas.reviews import SamplingReason
 from schemas.spec import ReviewShares
 
 
 class Setting(NamedTuple):
     """`good_accepted` and `good_rest`: how often a row is good among those the programs accept, and among the others
-    that passed the gates. `stop_at`: the half width at which review stops (0: never before the last batch)."""
+    that passed the gates. `stop_at`: the margin of error at which review stops (0: never before the last batch)."""
 
     name: str
     rows: int
@@ -38,9 +38,13 @@ class Setting(NamedTuple):
     stop_at: float
 
 
-ONLY_RANDOM = ReviewShares(certify=1.0, fit=0, audit_accepted=0, audit_rejected=0, disagree=0, border=0)
-MUCH_AUDIT = ReviewShares(certify=0.3, fit=0, audit_accepted=0.4, audit_rejected=0.3, disagree=0, border=0)
-MUCH_ACTIVE = ReviewShares(certify=0.4, fit=0.1, audit_accepted=0, audit_rejected=0.1, disagree=0.2, border=0.2)
+ONLY_RANDOM = ReviewShares(estimation=1.0, calibration=0, audit_accepted=0, audit_rejected=0, disagreement=0, margin=0)
+MUCH_AUDIT = ReviewShares(
+    estimation=0.3, calibration=0, audit_accepted=0.4, audit_rejected=0.3, disagreement=0, margin=0
+)
+MUCH_ACTIVE = ReviewShares(
+    estimation=0.4, calibration=0.1, audit_accepted=0, audit_rejected=0.1, disagreement=0.2, margin=0.2
+)
 SETTINGS = (
     Setting("random only, 20 rows, share near 1", 400, 0.5, 0.98, 0.94, ONLY_RANDOM, 20, 1, 0),
     Setting("default shares, 100 rows", 800, 0.4, 0.9, 0.5, ReviewShares(), 50, 2, 0),
@@ -49,7 +53,7 @@ SETTINGS = (
 )
 
 
-def population(setting: Setting) -> tuple[list[RouterRow], dict[str, bool]]:
+def population(setting: Setting) -> tuple[list[SamplingRow], dict[str, bool]]:
     """Rows with fixed verdicts. What is near the border or disagreed upon is worse than the rest, so an estimate that
     took actively chosen rows for random ones would miss."""
     chance = random.Random(setting.name)
@@ -57,31 +61,31 @@ def population(setting: Setting) -> tuple[list[RouterRow], dict[str, bool]]:
     for number in range(setting.rows):
         id_ = content_id("row", [setting.name, number])
         accepted = number < setting.accepted * setting.rows
-        border, disagreement = chance.random(), chance.random()
+        margin, disagreement = chance.random(), chance.random()
         rate = setting.good_accepted if accepted else setting.good_rest
-        hard = border < 0.1 or disagreement > 0.9
+        hard = margin < 0.1 or disagreement > 0.9
         good[id_] = chance.random() < (rate * 0.6 if hard else rate)
-        rows.append(RouterRow(id_, True, accepted, None, disagreement, border))
+        rows.append(SamplingRow(id_, True, accepted, None, disagreement, margin))
     return rows, good
 
 
-def run(setting: Setting, rows: list[RouterRow], good: dict[str, bool], seed: int) -> tuple[bool, float, float, int]:
-    """(covered, half width, estimate, rows shown) of one review."""
+def run(setting: Setting, rows: list[SamplingRow], good: dict[str, bool], seed: int) -> tuple[bool, float, float, int]:
+    """(covered, margin of error, estimate, rows shown) of one review."""
     of = frames(rows, seed)
-    routed: dict[RoutingReason, set[str]] = {}
+    sampled: dict[SamplingReason, set[str]] = {}
     told: dict[str, bool] = {}
     share = None
     for _ in range(setting.batches):
-        for drawn in draw(of, divide(setting.batch, setting.shares, of), seed, routed):
+        for drawn in draw(of, divide(setting.batch, setting.shares, of), seed, sampled):
             told[drawn.pair_id] = good[drawn.pair_id]
             for reason, _log in drawn.draws:
-                routed.setdefault(reason, set()).add(drawn.pair_id)
-        share = accept_share(strata(rows, routed, told, seed))
-        if share and share.half_width <= setting.stop_at:
+                sampled.setdefault(reason, set()).add(drawn.pair_id)
+        share = acceptance_rate(strata(rows, sampled, told, seed))
+        if share and share.margin_of_error <= setting.stop_at:
             break
     assert share is not None
     truth = statistics.fmean(good.values())
-    return share.low - 1e-9 <= truth <= share.high + 1e-9, share.half_width, share.value, len(told)
+    return share.low - 1e-9 <= truth <= share.high + 1e-9, share.margin_of_error, share.value, len(told)
 
 
 def measure(setting: Setting, runs: int) -> dict[str, object]:
@@ -95,7 +99,7 @@ def measure(setting: Setting, runs: int) -> dict[str, object]:
         "runs": runs,
         "truth": round(truth, 4),
         "coverage": statistics.fmean(covered for covered, *_ in results),
-        "mean_half_width": round(statistics.fmean(half for _, half, _, _ in results), 4),
+        "mean_margin_of_error": round(statistics.fmean(margin for _, margin, _, _ in results), 4),
         "bias": round(statistics.fmean(value for _, _, value, _ in results) - truth, 5),
         "mean_rows_shown": round(statistics.fmean(shown for *_, shown in results), 1),
         "seconds": round(time.monotonic() - started, 1),

@@ -2,9 +2,9 @@
 
     python bench/review/flow.py [--rows 2000] [--rounds 2] [--database-url postgresql://...] [--venv DIR] [--json FILE]
 
-Push: `curate.review.push.push` (queue made, rows built from the store, what is there asked, rows sent) against
+Push: `curate.argilla.push.push` (queue made, rows built from the store, what is there asked, rows sent) against
 `dataset.records.log` of the same rows, built beforehand, into a dataset of the same settings. Pull:
-`curate.review.pull.pull` (all answers read, each made durable as a `Review`) against `list(dataset.records(
+`curate.argilla.pull.pull` (all answers read, each made durable as a `Review`) against `list(dataset.records(
 with_responses=True))` of the same queue. Rounds alternate who goes first, each on queues of its own in a database that
 grows; the answers are made by this program. Start-up time and memory are those of a server whose environment exists.
 """
@@ -26,13 +26,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from curate.argilla import server
+from curate.argilla.client import Argilla
+from curate.argilla.pull import pull
+from curate.argilla.push import draw_batch, push
+from curate.argilla.task import record, settings
 from curate.gates import gates_for, judge
-from curate.review import server
-from curate.review.pool import Pool, read_pool
-from curate.review.pull import pull
-from curate.review.push import push, route
-from curate.review.queues import Argilla
-from curate.review.task import record, settings
+from curate.review.population import Population, read_population
 from schemas.project import Project
 from schemas.records import Candidate, Generated, Pair, Sampling, Seed
 from schemas.spec_file import load
@@ -52,12 +52,12 @@ answered = false
 batch = {rows}
 overlap = 0.0
 [review.shares]
-certify = 1.0
-fit = 0.0
+estimation = 1.0
+calibration = 0.0
 audit_accepted = 0.0
 audit_rejected = 0.0
-disagree = 0.0
-border = 0.0
+disagreement = 0.0
+margin = 0.0
 [evaluate]
 checks = [{{ name = "a", pattern = "x" }}, {{ name = "b", pattern = "y" }}]
 """
@@ -93,15 +93,16 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - started, answer
 
 
-def official(project: Project, store: Store, pool: Pool, argilla: Argilla) -> Callable[[], Any]:
+def official(project: Project, store: Store, population: Population, argilla: Argilla) -> Callable[[], Any]:
     """The client's own push: a dataset of the same settings, and the same rows as its own objects."""
     import argilla as rg
 
     client = argilla.sdk
     argilla.workspace_id(make=True)
+    sampled = store.sampled()
     rows = [
-        record(project, pool, pool.pairs[id_], [one.reason for one in why], why[-1].sampling_probability)
-        for id_, why in store.routed().items()
+        record(project, population, pair, [draw.reason for draw in sampled[id_]], sampled[id_][-1].sampling_probability)
+        for id_, pair in population.pairs(sampled).items()
     ]
     objects = [
         rg.Record(
@@ -118,7 +119,7 @@ def official(project: Project, store: Store, pool: Pool, argilla: Argilla) -> Ca
     made = rg.Dataset(
         name=f"{project.spec.task.name}-official",
         workspace=argilla.workspace,
-        settings=settings(project, client, "Read.", rivals=1, min_submitted=1),
+        settings=settings(project, client, "Read.", other_candidates=1, min_submitted=1),
         client=client,
     ).create()
     return lambda: made.records.log(objects)
@@ -153,15 +154,15 @@ def one_round(number: int, rows: int, running: server.ArgillaServer, folder: Pat
         Argilla(running.url, running.api_key, project.spec.review.workspace) as argilla,
     ):
         fill(project, store, rows)
-        pool = read_pool(project, store, ["flow"])
-        route(project, store, pool)
-        assert len(store.routed()) == rows
-        log = official(project, store, pool, argilla)
-        work = {"push": lambda: push(project, store, pool, argilla), "push, official client": log}
+        population = read_population(project, store, ["flow"])
+        draw_batch(project, store, population)
+        assert len(store.sampled()) == rows
+        log = official(project, store, population, argilla)
+        work = {"push": lambda: push(project, store, population, argilla), "push, official client": log}
         for name in list(work) if number % 2 else reversed(work):
             seconds[name], sent = timed(work[name])
             assert name != "push" or sent.sent == rows
-        seconds["push again (all there)"], again = timed(lambda: push(project, store, pool, argilla))
+        seconds["push again (all there)"], again = timed(lambda: push(project, store, population, argilla))
         assert again.sent == 0
         answer_all(argilla, project.spec.task.name)
         queue = argilla.sdk.datasets(project.spec.task.name, workspace=argilla.workspace)

@@ -24,10 +24,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from curate.review import server
-from curate.review.environment import SERVER_CODE
+from curate.argilla import server
+from curate.argilla.venv import SERVER_CODE
 
-FILL = Path(__file__).parents[2] / "tests" / "review"
+FILL = Path(__file__).parents[2] / "tests" / "curate" / "argilla"
 PROMISE_MS = 300
 _ANALYSE = """
 import sqlalchemy as sa

@@ -1,1 +1,1 @@
-"""Human review in Argilla: the server of our own, what is sent to it, and what people decided there."""
+"""What answers prove: which rows people see, what their answers say of the set, and whether it passes."""

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from curate.review.decision import standing
-from curate.review.people import display_names
+from curate.review.answers import current_answers, display_names
 from schemas.reviews import Review
 
 _RESAMPLES = 2_000
@@ -40,11 +39,11 @@ class Agreement:
 
 
 def agreement(reviews: Mapping[str, Sequence[Review]], *, simulated: bool = False, seed: int = 0) -> list[Agreement]:
-    """Every measure of every question, on the rows with at least two annotators' standing answers (an adjudicator's is
+    """Every measure of every question, on the rows with at least two annotators' current answers (an adjudicator's is
     not one of them)."""
     names = display_names(reviews)
     answers = {
-        id_: {names[r.reviewer]: r for r in standing(own, simulated=simulated) if r.role == "annotator"}
+        id_: {names[r.reviewer]: r for r in current_answers(own, simulated=simulated) if r.role == "annotator"}
         for id_, own in reviews.items()
     }
     shared = {id_: by for id_, by in sorted(answers.items()) if len(by) > 1}
@@ -57,26 +56,23 @@ def agreement(reviews: Mapping[str, Sequence[Review]], *, simulated: bool = Fals
         questions[f"reason {reason}"] = {
             id_: {name: "yes" if reason in r.reasons else "no" for name, r in by.items()} for id_, by in shared.items()
         }
-    found: list[Agreement] = []
-    for question, told in questions.items():
-        found += _measures(question, told, seed)
-    return found
+    return [measure for question, by_row in questions.items() for measure in _measures(question, by_row, seed)]
 
 
-def _measures(question: str, told: Answers, seed: int) -> list[Agreement]:
-    names = tuple(sorted({name for by in told.values() for name in by}))
-    rows = list(told.values())
-    found = [_agreement(question, "Krippendorff's alpha", names, rows, _alpha, seed)]
+def _measures(question: str, by_row: Answers, seed: int) -> list[Agreement]:
+    names = tuple(sorted({name for by in by_row.values() for name in by}))
+    rows = list(by_row.values())
+    measures = [_agreement(question, "Krippendorff's alpha", names, rows, _alpha, seed)]
     for pair in combinations(names, 2):
         both = [{name: by[name] for name in pair} for by in rows if set(pair) <= set(by)]
         if both:
-            found.append(_agreement(question, "Cohen's kappa", pair, both, _cohen(pair), seed))
+            measures.append(_agreement(question, "Cohen's kappa", pair, both, _cohen(pair), seed))
     raters, times = Counter(len(by) for by in rows).most_common(1)[0]
     if raters > 2 or len(names) > 2:
         equal = [by for by in rows if len(by) == raters]
-        found.append(_agreement(question, "Fleiss' kappa", names, equal, _fleiss, seed))
+        measures.append(_agreement(question, "Fleiss' kappa", names, equal, _fleiss, seed))
         assert len(equal) == times
-    return found
+    return measures
 
 
 Measure = Callable[[Any], float | None]
@@ -98,7 +94,7 @@ def _agreement(
     if value is not None and len(rows) > 1:
         generator = np.random.default_rng(seed)
         resampled = [of(table[generator.integers(len(table), size=len(table))]) for _ in range(_RESAMPLES)]
-        defined = [one for one in resampled if one is not None]
+        defined = [resampled_value for resampled_value in resampled if resampled_value is not None]
         if len(defined) >= (1 - _UNDEFINED) * _RESAMPLES:
             low, high = (float(bound) for bound in np.quantile(defined, [0.025, 0.975]))
     return Agreement(question, measure, annotators, len(rows), _agreed(rows), value, low, high)
@@ -117,26 +113,19 @@ def _counts(rows: Sequence[Mapping[str, str]]) -> Any:
     return np.array([[list(by.values()).count(value) for value in values] for by in rows])
 
 
+def _defined(measure: Callable[[Any], float]) -> Measure:
+    """The measure of a table of `_counts`, where not all answers are alike."""
+    return lambda table: None if (table.sum(axis=0) > 0).sum() < 2 else float(measure(table))
+
+
 def _alpha(rows: Sequence[Mapping[str, str]]) -> tuple[Any, Measure]:
     import krippendorff
 
-    def alpha(table: Any) -> float | None:
-        if (table.sum(axis=0) > 0).sum() < 2:
-            return None
-        return float(krippendorff.alpha(value_counts=table, level_of_measurement="nominal"))
-
-    return _counts(rows), alpha
+    return _counts(rows), _defined(lambda t: krippendorff.alpha(value_counts=t, level_of_measurement="nominal"))
 
 
 def _fleiss(rows: Sequence[Mapping[str, str]]) -> tuple[Any, Measure]:
-    inter_rater = _inter_rater()
-
-    def fleiss(table: Any) -> float | None:
-        if (table.sum(axis=0) > 0).sum() < 2:
-            return None
-        return float(inter_rater.fleiss_kappa(table))
-
-    return _counts(rows), fleiss
+    return _counts(rows), _defined(_inter_rater().fleiss_kappa)
 
 
 def _cohen(pair: tuple[str, str]) -> Callable[[Sequence[Mapping[str, str]]], tuple[Any, Measure]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from curate.review.answers import current_answers
 from schemas.records import Edited, Pair, Reason
 from schemas.reviews import Review
 
@@ -21,21 +22,8 @@ class Decision:
     why: Reason
 
 
-def standing(reviews: Iterable[Review], *, simulated: bool = False) -> list[Review]:
-    """The latest answer of every reviewer in every role, without what was withdrawn, oldest first. `reviews` are in the
-    order in which they came, as the store tells them: the clocks of two machines are not compared.
-
-    Simulated answers are left out, or are the only ones told (`simulated=True`): the two never mix.
-    """
-    latest: dict[tuple[str, str], Review] = {}
-    for review in reviews:
-        if review.simulated is simulated:
-            latest[review.role, review.reviewer] = review
-    return sorted((r for r in latest.values() if r.decision != "withdrawn"), key=lambda r: (r.at, r.reviewer))
-
-
 def decide(reviews: Iterable[Review], pair: Pair, *, simulated: bool = False) -> Decision | None:
-    """The decision about `pair`; None if nobody's answer stands. `reviews` are all that there are of it.
+    """The decision about `pair`; None if there is no current answer. `reviews` are all that there are of it.
 
     1. The latest answer of an adjudicator is final. Who is a party to the dispute, as one of several annotators of the
        row, is no adjudicator of it; such an answer does not count, and `why` says so.
@@ -50,10 +38,10 @@ def decide(reviews: Iterable[Review], pair: Pair, *, simulated: bool = False) ->
     votes = Counter(review.decision for review in answers)
     verdict, most = votes.most_common(1)[0]
     if 2 * most <= len(answers):
-        said = ", ".join(f"{review.who} {review.decision}" for review in answers)
+        votes_by_name = ", ".join(f"{review.who} {review.decision}" for review in answers)
         by = ", ".join(review.who for review in partial)
         no_party = f"; the adjudication by {by} does not count: a party to it cannot settle it" if by else ""
-        return Decision("undecided", answers[-1], Reason("disagreement", f"{said}{no_party}"))
+        return Decision("undecided", answers[-1], Reason("disagreement", f"{votes_by_name}{no_party}"))
     agreeing = [review for review in answers if review.decision == verdict]
     if verdict == "edit":
         agreeing = [review for review in agreeing if _changes(review, pair)] or agreeing
@@ -61,14 +49,14 @@ def decide(reviews: Iterable[Review], pair: Pair, *, simulated: bool = False) ->
 
 
 def answers_given(reviews: Sequence[Review]) -> float:
-    """How many annotators' answers stand; without end once somebody adjudicated, because that is final."""
+    """How many annotators have a current answer; without end once somebody adjudicated, because that is final."""
     answers, impartial, _ = _by_role([review for review in reviews if not review.simulated], False)
     return float("inf") if impartial else len(answers)
 
 
 def _by_role(own: Sequence[Review], simulated: bool) -> tuple[list[Review], list[Review], list[Review]]:
-    """The standing answers of annotators, of adjudicators, and in the adjudicators' queue of parties to the dispute."""
-    answers = standing(own, simulated=simulated)
+    """The current answers of annotators, of adjudicators, and in the adjudicators' queue of parties to the dispute."""
+    answers = current_answers(own, simulated=simulated)
     annotators = {review.reviewer for review in own if review.role == "annotator"}
     parties = annotators if len(annotators) > 1 else set()
     final = [review for review in answers if review.role == "adjudicator"]

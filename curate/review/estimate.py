@@ -33,7 +33,7 @@ class Stratum(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Share:
+class Estimate:
     """A share with its interval. `effective` is the size of a plain random sample that would say as much."""
 
     value: float
@@ -45,14 +45,14 @@ class Share:
     confidence: float
 
     @property
-    def half_width(self) -> float:
+    def margin_of_error(self) -> float:
         return (self.high - self.low) / 2
 
     def __str__(self) -> str:
         return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
 
 
-def accept_share(strata: Sequence[Stratum], confidence: float = 0.95) -> Share | None:
+def acceptance_rate(strata: Sequence[Stratum], confidence: float = 0.95) -> Estimate | None:
     """The accepted share of all rows of the strata; None unless every stratum with rows has at least two answers.
 
     Where `None` is returned, the caller may pool strata that were sampled as one.
@@ -64,13 +64,13 @@ def accept_share(strata: Sequence[Stratum], confidence: float = 0.95) -> Share |
     reviewed = sum(stratum.reviewed for stratum in strata)
     value = sum(s.population / population * s.accepted / s.reviewed for s in strata)
     if reviewed == population:
-        return Share(value, value, value, reviewed, population, math.inf, confidence)
+        return Estimate(value, value, value, reviewed, population, math.inf, confidence)
     if len(strata) == 1:
         low, high = _exact(strata[0], confidence)
-        return Share(value, low, high, reviewed, population, reviewed, confidence)
+        return Estimate(value, low, high, reviewed, population, reviewed, confidence)
     effective = _effective(strata, population, confidence)
     low, high = _clopper_pearson(value, effective, confidence)
-    return Share(value, low, high, reviewed, population, effective, confidence)
+    return Estimate(value, low, high, reviewed, population, effective, confidence)
 
 
 def _exact(stratum: Stratum, confidence: float) -> tuple[float, float]:
@@ -136,14 +136,14 @@ class Advice:
     row is left to draw, so no answer makes the interval tighter."""
 
     stop: bool
-    half_width: float
+    margin_of_error: float
     rows: int
     answers: int
     minutes: float | None
     exhausted: bool = False
 
     def __str__(self) -> str:
-        points = f"±{100 * self.half_width:.2g} points"
+        points = f"±{100 * self.margin_of_error:.2g} points"
         if self.exhausted:
             return f"stop: every row that can be drawn is decided, and the interval stays at {points}"
         if self.rows == 0:
@@ -157,7 +157,7 @@ def _minutes(minutes: float) -> str:
 
 
 def advice(
-    share: Share,
+    share: Estimate,
     wanted: float,
     *,
     seconds: float | None,
@@ -172,11 +172,13 @@ def advice(
     (default: three fifths of `wanted`) would cost. The forecast takes the share and the weights to stay as they are.
     """
     left = share.population - share.reviewed if left is None else left
-    stop = share.half_width <= wanted
+    stop = share.margin_of_error <= wanted
     if not left and not stop:
-        return Advice(True, share.half_width, 0, 0, None, exhausted=True)
+        return Advice(True, share.margin_of_error, 0, 0, None, exhausted=True)
     target = (tighter or 0.6 * wanted) if stop else wanted
-    rows = 0 if share.half_width <= target else rows_until(share, left, lambda low, high: (high - low) / 2 <= target)
+    rows = (
+        0 if share.margin_of_error <= target else rows_until(share, left, lambda low, high: (high - low) / 2 <= target)
+    )
     if rows and rows == left:  # all that there are, which may be too few for `wanted`
         low, high = _forecast(share, rows)
         target = (high - low) / 2
@@ -185,13 +187,13 @@ def advice(
     return Advice(stop, target, rows, answers, minutes)
 
 
-def rows_until(share: Share, left: int, holds: Callable[[float, float], bool]) -> int:
+def rows_until(share: Estimate, left: int, holds: Callable[[float, float], bool]) -> int:
     """How many more random rows, at the efficiency of those so far and the present share, bring an interval (low, high)
     for which `holds`; `left` if fewer do not."""
     return _first(1, left, lambda more: holds(*_forecast(share, more))) if left else 0
 
 
-def _forecast(share: Share, more: int) -> tuple[float, float]:
+def _forecast(share: Estimate, more: int) -> tuple[float, float]:
     """The interval after `more` rows, of which the same share is accepted."""
     efficiency = min(share.effective / share.reviewed, 1.0)
     n = max(2, round((share.reviewed + more) * efficiency))

@@ -1,7 +1,7 @@
 """The human gate: whether people have said enough, and whether what they said lets the set pass.
 
-The share that lets a set pass is that of the rows which the programs accept, because these are trained on; the share of
-everything that passed the gates holds the rows that a better rival kept out as well.
+The rate that lets a set pass is that of the rows which the programs accept, because these are trained on; the rate of
+everything that passed the gates counts rows that a better candidate kept out as well.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from curate.review.decision import standing
-from curate.review.estimate import Advice, Share, rows_until
+from curate.review.answers import current_answers
+from curate.review.estimate import Advice, Estimate, rows_until
 from schemas.records import Pair
 from schemas.reviews import Review
 
@@ -25,7 +25,7 @@ _EXAMPLES = 2  # of each reason
 class Gate:
     """What the answers so far decide about a set.
 
-    `open`: the interval of the accept share is as tight as the spec asks, and its lower bound for the rows that the
+    `open`: the interval of the acceptance rate is as tight as the spec asks, and its lower bound for the rows that the
     programs accept is at least `at_least`. `rejected`: the upper bound is below that, so people reject the set.
     `exhausted`: neither, and every row that could tell is decided. `asking`: neither yet; at the present shares
     about `missing` more answers decide it (None: too few answers to tell).
@@ -36,8 +36,8 @@ class Gate:
     missing: int | None = None
 
 
-def gate_of(accepted: Share | None, tightness: Advice | None, at_least: float, left: int, answers: int) -> Gate:
-    """`accepted` is the accept share of what the programs accept, `tightness` the advice on the interval of all that
+def gate_of(accepted: Estimate | None, tightness: Advice | None, at_least: float, left: int, answers: int) -> Gate:
+    """`accepted` is the acceptance rate of what the programs accept, `tightness` the advice on the interval of all that
     passed the gates; `left` more of the rows that the programs accept can be asked about, and `answers` were given so
     far."""
     if accepted and accepted.high < at_least:
@@ -71,9 +71,9 @@ def objections(pairs: Mapping[str, Pair], reviews: Mapping[str, Sequence[Review]
         for reason in _reasons(reviews.get(id_, ())):
             by_reason.setdefault(reason, []).append(pair)
     counted = [Objection(reason, len(rows), tuple(rows[:_EXAMPLES])) for reason, rows in by_reason.items()]
-    return sorted(counted, key=lambda one: (-one.rows, one.reason))
+    return sorted(counted, key=lambda objection: (-objection.rows, objection.reason))
 
 
 def _reasons(reviews: Iterable[Review]) -> set[str]:
-    against = [review for review in standing(reviews) if review.decision in ("reject", "edit")]
+    against = [review for review in current_answers(reviews) if review.decision in ("reject", "edit")]
     return {reason for review in against for reason in (review.reasons or (UNEXPLAINED,))}

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import orjson
 
-from curate.review.decision import standing
+from curate.review.answers import current_answers, display_names
 from curate.review.estimate import binomial
-from curate.review.people import display_names
 from schemas.errors import InputError
 from schemas.project import Project
 from schemas.records import Imported, Pair, content_id
@@ -92,12 +91,12 @@ def accuracies(
     items: Iterable[GoldItem], reviews: Mapping[str, Sequence[Review]], *, simulated: bool = False
 ) -> list[Accuracy]:
     """Every annotator's accuracy on the gold items answered, by name. An edit counts as such, whatever its text."""
-    told: dict[str, list[bool]] = {}
+    right_or_wrong: dict[str, list[bool]] = {}
     for item in items:
-        for review in standing(reviews.get(item.pair.id, ()), simulated=simulated):
-            told.setdefault(review.reviewer, []).append(review.decision == item.verdict)
+        for review in current_answers(reviews.get(item.pair.id, ()), simulated=simulated):
+            right_or_wrong.setdefault(review.reviewer, []).append(review.decision == item.verdict)
     names = display_names(reviews)
     return [
         Accuracy(names[reviewer], sum(right), len(right), *binomial(sum(right), len(right)))
-        for reviewer, right in sorted(told.items(), key=lambda item: names[item[0]])
+        for reviewer, right in sorted(right_or_wrong.items(), key=lambda item: names[item[0]])
     ]

@@ -12,7 +12,7 @@ from pairsmith.session import Session, on_project
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from curate.review.server import ServerStatus
+    from curate.argilla.server import ServerStatus
     from pairsmith.outcome import PullOutcome
 
 
@@ -50,8 +50,8 @@ def up(session: Session, port: int, host: str, database_url: str | None, redis_u
     The first time it makes an environment for it (1 to 3 minutes, 0.6 GB). It needs neither Docker nor Elasticsearch
     and goes on in the background until `pairsmith review down`. One server serves all your projects.
     """
-    from curate.review.children import OWNER
-    from curate.review.server import up as start
+    from curate.argilla.launch import OWNER
+    from curate.argilla.server import up as start
     from pairsmith.screen import facts
 
     with session.progress() as progress:
@@ -64,9 +64,9 @@ def up(session: Session, port: int, host: str, database_url: str | None, redis_u
         "username": OWNER,
         "credentials": str(server.credentials),
     }
-    found = "runs already" if server.already_running else "runs"
+    state = "runs already" if server.already_running else "runs"
     lines = [
-        ("argilla", f"{server.version} {found} at {server.url}"),
+        ("argilla", f"{server.version} {state} at {server.url}"),
         ("sign in", f"as {OWNER}; the password is in {server.credentials}"),
     ]
     session.answer(data, facts(lines))
@@ -81,10 +81,10 @@ def invite(session: Session, names: tuple[str, ...]) -> None:
     from pairsmith.stages.review import invite as make
 
     with session.progress() as progress:
-        made = make(session.project(), names, progress)
+        invited = make(session.project(), names, progress)
     session.answer(
-        {"command": "review invite", "url": made.url, "passwords": made.passwords},
-        facts([("page", made.url), *made.passwords.items()], width=max(11, *map(len, names))),
+        {"command": "review invite", "url": invited.url, "passwords": invited.passwords},
+        facts([("page", invited.url), *invited.passwords.items()], width=max(11, *map(len, names))),
     )
 
 
@@ -94,8 +94,8 @@ def invite(session: Session, names: tuple[str, ...]) -> None:
 def push(session: Session, more: bool) -> None:
     """Send to Argilla what people should look at, and nothing that is there already.
 
-    Which rows these are is drawn at random, each with a known probability, until the interval of the accept share is as
-    tight as the spec asks.
+    Which rows these are is drawn at random, each with a known probability, until the margin of error of the acceptance
+    rate is as small as the spec asks.
     """
     from pairsmith import screen
     from pairsmith.stages import review
@@ -140,8 +140,8 @@ def pull(session: Session, watch: bool, every: float) -> None:
 @command.command(short_help="What runs, what is decided, how far people agree.")
 @on_project
 def status(session: Session) -> None:
-    """What runs, and where the review of this project stands: decided rows, the accept share, how far people agree."""
-    from curate.review.server import status as look
+    """What runs, and the status of this project's review: decided rows, the acceptance rate, how far people agree."""
+    from curate.argilla.server import status as look
 
     server = look()
     data: dict[str, Any] = {"command": "review status", "server": _server_json(server)}
@@ -152,12 +152,12 @@ def status(session: Session) -> None:
     if (session.folder / SPEC_NAME).exists():
         project = session.project()
         if Store.exists(Store.url_for(project)):
-            from pairsmith.review_standing import read, shown
+            from pairsmith.review_status import read, shown
 
             with session.store(project, write=False) as store:
-                told = read(project, store, session.say)
-            data |= {"task": project.spec.task.name, **told}
-            screen += ["", *shown(project, told)]
+                facts = read(project, store, session.say)
+            data |= {"task": project.spec.task.name, **facts}
+            screen += ["", *shown(project, facts)]
     session.answer(data, *screen)
 
 
@@ -169,24 +169,24 @@ def logs(session: Session, lines: int) -> None:
     from rich.rule import Rule
     from rich.text import Text
 
-    from curate.review.server import logs as read
+    from curate.argilla.server import logs as read
 
-    found = read(lines=lines)
+    logs = read(lines=lines)
     parts: list[RenderableType] = []
-    for name, told in found.items():
-        parts += [Rule(name, style="dim"), Text("\n".join(told) or "empty")]
-    session.answer({"command": "review logs", "logs": found}, *(parts or ["there are no logs yet"]))
+    for name, ends in logs.items():
+        parts += [Rule(name, style="dim"), Text("\n".join(ends) or "empty")]
+    session.answer({"command": "review logs", "logs": logs}, *(parts or ["there are no logs yet"]))
 
 
 @command.command(short_help="Stop the server; the data stay.")
 @on_project
 def down(session: Session) -> None:
     """Stop the server, its worker and its Redis; the data stay."""
-    from curate.review.server import down as stop
+    from curate.argilla.server import down as stop
 
     stopped = stop()
-    said = "stopped; the data stay, and `pairsmith review up` starts it again" if stopped else "no server was running"
-    session.answer({"command": "review down", "stopped": stopped}, said)
+    line = "stopped; the data stay, and `pairsmith review up` starts it again" if stopped else "no server was running"
+    session.answer({"command": "review down", "stopped": stopped}, line)
 
 
 def _server_json(server: ServerStatus) -> dict[str, Any]:
@@ -205,7 +205,7 @@ def _server_json(server: ServerStatus) -> dict[str, Any]:
 def _server_screen(server: ServerStatus) -> RenderableType:
     import time
 
-    from curate.review.children import OWNER
+    from curate.argilla.launch import OWNER
     from pairsmith.screen import facts
     from schemas.progress_line import clock
 

@@ -78,14 +78,14 @@ class StepTally:
 
 @dataclass(frozen=True)
 class Reviews:
-    """The decisions of people, and those of a program that plays a person did. `standing` is where the review stood
-    when a command last looked (`curate.review.standing.as_json`), `switched_off` whether the spec has it off now."""
+    """The decisions of people, and those of a program that plays a person. `status` is that of the review when a
+    command last looked (`curate.review.status.as_json`), `switched_off` whether the spec has it off now."""
 
     decisions: int = 0
     pairs: int = 0
     reviewers: int = 0
     simulated: int = 0
-    standing: dict[str, Any] | None = None
+    status: dict[str, Any] | None = None
     switched_off: bool = False
 
 

@@ -108,7 +108,7 @@ def _reviews(project: Project, store: Store, receipts: Sequence[Receipt]) -> Rev
         pairs=len({review.pair_id for review in people}),
         reviewers=len({review.reviewer for review in people}),
         simulated=len(reviews) - len(people),
-        standing=next((r.facts["review"] for r in reversed(receipts) if r.facts.get("review")), None),
+        status=next((r.facts["review"] for r in reversed(receipts) if r.facts.get("review")), None),
         switched_off=not project.spec.review.enabled,
     )
 

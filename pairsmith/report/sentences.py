@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import NamedTuple
 
-from curate.review.standing import in_words
+from curate.review.status import in_words
 from pairsmith.report import proof
 from pairsmith.report.charts import Part
 from pairsmith.report.evidence import Distribution, Evidence, Reviews, Scorer
@@ -67,7 +67,7 @@ def reviewed(reviews: Reviews) -> str:
 
 def people(reviews: Reviews) -> list[str]:
     """The answers of people to the rows that were drawn for them."""
-    return in_words(reviews.standing) if reviews.standing else []
+    return in_words(reviews.status) if reviews.status else []
 
 
 def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from curate.export import export_dataset
 from curate.outcome import CurateResult, curate_project
-from curate.review.pool import read_pool
-from curate.review.standing import as_json, standing_of
+from curate.review.population import read_population
+from curate.review.status import as_json, review_status
 from pairsmith import plan, teachers
 from pairsmith.outcome import CurateOutcome
 from pairsmith.receipt import recording
@@ -44,8 +44,8 @@ def curate(
         record.outcome = replace(
             record.outcome, counts=result.counts, reasons=result.reasons, scorer=scorer, more=facts
         )
-        if store.routed():
-            review = as_json(standing_of(project, store, read_pool(project, store, fingerprints)))
+        if store.sampled():
+            review = as_json(review_status(project, store, read_population(project, store, fingerprints)))
             record.outcome = replace(record.outcome, review=review)
             result.facts["review"] = review
         dataset = export_dataset(project, store, result, project.folder / DATASET)

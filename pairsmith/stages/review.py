@@ -10,14 +10,14 @@ from dataclasses import asdict, replace
 from textwrap import shorten
 from typing import NamedTuple
 
-from curate.review.adjudication import push_adjudication
-from curate.review.children import OWNER
-from curate.review.pool import Pool, read_pool
-from curate.review.pull import pull
-from curate.review.push import PushResult, push, route
-from curate.review.queues import Argilla
-from curate.review.server import default_home, up
-from curate.review.standing import Standing, as_json, standing_of
+from curate.argilla.adjudication import push_adjudication
+from curate.argilla.client import Argilla
+from curate.argilla.launch import OWNER
+from curate.argilla.pull import pull
+from curate.argilla.push import PushResult, draw_batch, push
+from curate.argilla.server import default_home, up
+from curate.review.population import Population, read_population
+from curate.review.status import ReviewStatus, as_json, from_facts, review_status
 from pairsmith import plan, teachers
 from pairsmith.outcome import Came, PullOutcome, PushOutcome, ReviewOutcome
 from pairsmith.receipt import recording
@@ -32,12 +32,12 @@ _SHOWN = 80  # characters of either side of an example
 GO_ON = "`pairsmith run --no-review` goes on without people."
 
 
-def judged_pool(project: Project, store: Store, say: Say) -> Pool:
+def judged_population(project: Project, store: Store, say: Say) -> Population:
     """What curation knows of the candidates of the present spec. Raises NoWork before curation."""
-    pool = read_pool(project, store, teachers.scopes_of(project, say))
-    if not any(row.passed is not None for row in pool.rows.values()):
+    population = read_population(project, store, teachers.scopes_of(project, say))
+    if not any(row.passed is not None for row in population.rows.values()):
         raise NoWork("there is no judged row to review.", fix="Run `pairsmith curate` first.")
-    return pool
+    return population
 
 
 @contextmanager
@@ -103,18 +103,18 @@ def review(
     with recording(project, store, "review", ReviewOutcome()) as record:
         inputs = plan.inputs_of("review", project, store)
         record.outcome = ReviewOutcome(**inputs._asdict(), made=inputs.source)
-        pool = judged_pool(project, store, say)
-        if not standing_of(project, store, pool).enough:
+        population = judged_population(project, store, say)
+        if not review_status(project, store, population).enough:
             with _or_without(), argilla(project, progress) as connected:
-                if store.routed():
-                    push(project, store, pool, connected, progress)  # what a killed run had drawn and not sent
+                if store.sampled():
+                    push(project, store, population, connected, progress)  # what a killed run had drawn and not sent
                     brought = pull(project, store, connected, progress).news
                     record.outcome = replace(record.outcome, brought=brought)
-                pushed = send(project, store, pool, connected, progress)
+                pushed = send(project, store, population, connected, progress)
                 record.outcome = replace(record.outcome, url=connected.url, queues=pushed.queues, sent=pushed.sent)
-        standing = standing_of(project, store, pool)
-        todo = "" if standing.enough else waits(standing)
-        record.outcome = replace(_with_standing(record.outcome, standing), review=as_json(standing), waits=todo)
+        status = review_status(project, store, population)
+        todo = "" if status.enough else waits(status)
+        record.outcome = replace(_with_status(record.outcome, status), review=as_json(status), waits=todo)
     return record.outcome
 
 
@@ -129,13 +129,19 @@ def _or_without() -> Iterator[None]:
 
 
 def send(
-    project: Project, store: Store, pool: Pool, connected: Argilla, progress: Progress, *, more: bool = False
+    project: Project,
+    store: Store,
+    population: Population,
+    connected: Argilla,
+    progress: Progress,
+    *,
+    more: bool = False,
 ) -> PushResult:
     """Draw the next batch if it is time (or `more` is asked), and send what is not on the server yet: what was drawn,
     and what people disagree about."""
-    route(project, store, pool, more=more)
-    rows = push(project, store, pool, connected, progress)
-    settle = push_adjudication(project, store, pool, connected, progress)
+    draw_batch(project, store, population, more=more)
+    rows = push(project, store, population, connected, progress)
+    settle = push_adjudication(project, store, population, connected, progress)
     return PushResult(rows.sent + settle.sent, rows.there + settle.there, rows.decided, (*rows.queues, *settle.queues))
 
 
@@ -144,12 +150,12 @@ def push_rows(
 ) -> PushOutcome:
     """What `review push` does."""
     with recording(project, store, "review-push", PushOutcome()) as record:
-        pool = judged_pool(project, store, say)
+        population = judged_population(project, store, say)
         with argilla(project, progress) as connected:
-            pushed = send(project, store, pool, connected, progress, more=more)
+            pushed = send(project, store, population, connected, progress, more=more)
         record.outcome = PushOutcome(url=connected.url, sent=pushed.sent, there=pushed.there, queues=pushed.queues)
-        standing = standing_of(project, store, pool)
-        record.outcome = replace(_with_standing(record.outcome, standing), review=as_json(standing))
+        status = review_status(project, store, population)
+        record.outcome = replace(_with_status(record.outcome, status), review=as_json(status))
     return record.outcome
 
 
@@ -160,8 +166,8 @@ def pull_answers(
     with recording(project, store, "review-pull", PullOutcome()) as record:
         pulled = pull(project, store, connected, progress)
         record.outcome = PullOutcome(url=connected.url, **asdict(pulled))
-        standing = standing_of(project, store, judged_pool(project, store, say))
-        record.outcome = replace(_with_standing(record.outcome, standing), review=as_json(standing))
+        status = review_status(project, store, judged_population(project, store, say))
+        record.outcome = replace(_with_status(record.outcome, status), review=as_json(status))
     return record.outcome
 
 
@@ -187,39 +193,39 @@ def watch(
             yield outcome
 
 
-def _with_standing(outcome: Came, standing: Standing) -> Came:
-    """Rows by where review stands. A row is one routed row of the present pool; gold is counted apart."""
+def _with_status(outcome: Came, status: ReviewStatus) -> Came:
+    """Rows by the status of the review. A row is one sampled row of the present pool; gold is counted apart."""
     reasons = {
-        "review": standing.rejected,
-        "undecided": standing.undecided,
-        "incomplete": standing.incomplete,
-        "unanswered": standing.open,
+        "review": status.rejected,
+        "undecided": status.undecided,
+        "incomplete": status.incomplete,
+        "unanswered": status.open,
     }
     return replace(
         outcome,
         counts=Counts(
-            rows_in=standing.routed,
-            accepted=standing.accepted + standing.edited,
-            rejected=standing.rejected,
-            waiting=standing.waiting,
+            rows_in=status.sampled,
+            accepted=status.accepted + status.edited,
+            rejected=status.rejected,
+            waiting=status.waiting,
         ),
         reasons={reason: number for reason, number in reasons.items() if number},
     )
 
 
-def waits(standing: Standing) -> str:
+def waits(status: ReviewStatus) -> str:
     """What keeps the loop from going on, in a line."""
-    gate, share = standing.gate, standing.shares.accepted
-    if gate.state == "rejected" and share:
-        return f"people reject this set: they accept {share} of what would be trained on, not {gate.at_least:.0%}"
+    gate, rate = status.gate, status.rates.accepted
+    if gate.state == "rejected" and rate:
+        return f"people reject this set: they accept {rate} of what would be trained on, not {gate.at_least:.0%}"
     if gate.state == "exhausted":
-        of = f"people accept {share} of what would be trained on" if share else "too few of them are decided"
+        of = f"people accept {rate} of what would be trained on" if rate else "too few of them are decided"
         return f"every row that can be drawn was asked about, and {of}, so whether {gate.at_least:.0%} are is open"
     missing = f"about {gate.missing:,} more labels are missing" if gate.missing else ""
-    if standing.waiting:
-        settle = f", {standing.undecided} of them to settle" if standing.undecided else ""
-        others = f", {standing.incomplete} of them for another annotator" if standing.incomplete else ""
-        return "; ".join(filter(None, [f"{standing.waiting} rows wait for people{settle}{others}", missing]))
+    if status.waiting:
+        settle = f", {status.undecided} of them to settle" if status.undecided else ""
+        others = f", {status.incomplete} of them for another annotator" if status.incomplete else ""
+        return "; ".join(filter(None, [f"{status.waiting} rows wait for people{settle}{others}", missing]))
     return missing or "people have said too little for the interval that the spec asks"
 
 
@@ -228,35 +234,38 @@ def summary(outcome: ReviewOutcome | PushOutcome | PullOutcome) -> list[tuple[st
     return in_lines(outcome.review) if outcome.review else []
 
 
-def in_lines(told: Json) -> list[tuple[str, str]]:
-    """The same of a standing as JSON."""
+def in_lines(facts: Json) -> list[tuple[str, str]]:
+    """The same of a review status as JSON, of this version or an older one."""
+    status = from_facts(facts)
     lines = []
     for name, key, of in (
-        ("people", "accept_share", "of what passed the gates is accepted as it is"),
-        ("to train", "trained_share", "of what the programs accept is accepted as it is"),
-        ("missed", "missed_share", "of what the programs rejected is accepted by people"),
+        ("people", "acceptance_rate", "of what passed the gates is accepted as it is"),
+        ("to train", "trained_acceptance_rate", "of what the programs accept is accepted as it is"),
+        ("missed", "missed_acceptance_rate", "of what the programs rejected is accepted by people"),
     ):
-        if (share := told.get(key)) and (key == "accept_share" or share != told["accept_share"]):
-            spread = f"{share['low']:.1%} to {share['high']:.1%}"
-            seen = f"{share['rows']:,} of {share['population']:,} rows seen"
-            lines.append((name, f"{share['value']:.1%} ({spread}) {of}; {seen}"))
-    if told.get("gate") == "rejected":
-        lines += rejection(told)
-    elif told["advice"]:
-        lines.append(("advice", told["advice"]))
-    elif told["routed"]:
+        if (rate := status.get(key)) and (key == "acceptance_rate" or rate != status["acceptance_rate"]):
+            interval = f"{rate['low']:.1%} to {rate['high']:.1%}"
+            seen = f"{rate['rows']:,} of {rate['population']:,} rows seen"
+            lines.append((name, f"{rate['value']:.1%} ({interval}) {of}; {seen}"))
+    if status.get("gate") == "rejected":
+        lines += rejection(status)
+    elif status["advice"]:
+        lines.append(("advice", status["advice"]))
+    elif status["sampled"]:
         lines.append(("advice", "too few answers yet to tell what people accept"))
     return lines
 
 
-def rejection(told: Json) -> list[tuple[str, str]]:
+def rejection(status: Json) -> list[tuple[str, str]]:
     """Why people reject a set: each reason with its rows and the first of them, and what there is to do."""
-    lines = [("gate", f"people reject this set: review.accept_at_least asks for {told['accept_at_least']:.0%}")]
-    for one in told["objections"]:
-        row = one["examples"][0]
+    lines = [("gate", f"people reject this set: review.accept_at_least asks for {status['accept_at_least']:.0%}")]
+    for objection in status["objections"]:
+        row = objection["examples"][0]
         example = " -> ".join(shorten(row[side], _SHOWN, placeholder="...") for side in ("input", "output"))
-        lines.append(("", f"{one['reason']}: {one['rows']:,} rows, such as {row['pair_id'][:12]}: {example}"))
-    return [*lines, ("advice", "mend the prompt, the gates or the style and run again; more labels change nothing")]
+        lines.append(
+            ("", f"{objection['reason']}: {objection['rows']:,} rows, such as {row['pair_id'][:12]}: {example}")
+        )
+    return [*lines, ("advice", "correct the prompt, the gates or the style and run again; more labels change nothing")]
 
 
 def where(project: Project, url: str, queues: Sequence[str]) -> list[tuple[str, str]]:

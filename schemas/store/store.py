@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from schemas.errors import PairsmithError, StoreBusy, StoreError, UsageError
 from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Usage, Verdict
-from schemas.reviews import Alias, Review, Routed
+from schemas.reviews import Alias, Review, Sampled
 from schemas.store import tables
 from schemas.store.failures import explained
 from schemas.store.lock import writer_lock
@@ -325,11 +325,11 @@ class Store:
         """The number of reviews. They are only ever added, so the number names what people have said so far."""
         return self._count(tables.reviews)
 
-    def routed(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Routed]]:
-        """pair id -> why it was sent to review, a record for each reason, oldest first."""
-        by_pair: dict[str, list[Routed]] = {}
-        for routed in self._by_id(Routed, tables.routed, tables.routed.c.pair_id, pair_ids):
-            by_pair.setdefault(routed.pair_id, []).append(routed)
+    def sampled(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Sampled]]:
+        """pair id -> why it was sampled for review, a record for each reason, oldest first."""
+        by_pair: dict[str, list[Sampled]] = {}
+        for sampled in self._by_id(Sampled, tables.sampled, tables.sampled.c.pair_id, pair_ids):
+            by_pair.setdefault(sampled.pair_id, []).append(sampled)
         return by_pair
 
     def receipts(self, command: str | None = None) -> list[Receipt]:

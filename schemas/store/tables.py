@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, RowState, Seed, Verdict
-from schemas.reviews import Alias, Review, Routed
+from schemas.reviews import Alias, Review, Sampled
 
 SCHEMA_VERSION = "0006"
 
@@ -78,7 +78,7 @@ row_states = _table(
 )
 reviews = _table("reviews", _text("id"), _text("pair_id", index=True), unique=("id",))
 aliases = _table("aliases", _text("id"), unique=("id",))
-routed = _table("routed", _text("id"), _text("pair_id", index=True), unique=("id",))
+sampled = _table("routed", _text("id"), _text("pair_id", index=True), unique=("id",))
 receipts = _table("receipts", _text("command"))
 artifacts = _table("artifacts", _text("id"), _text("kind"), unique=("id",))
 
@@ -140,8 +140,8 @@ def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
             return reviews, {"id": record.id, "pair_id": record.pair_id, "body": body}
         case Alias():
             return aliases, {"id": record.id, "body": body}
-        case Routed():
-            return routed, {"id": record.id, "pair_id": record.pair_id, "body": body}
+        case Sampled():
+            return sampled, {"id": record.id, "pair_id": record.pair_id, "body": body}
         case Receipt():
             return receipts, {"command": record.command, "body": body}
         case Artifact():

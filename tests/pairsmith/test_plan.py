@@ -241,6 +241,27 @@ def test_a_large_file_is_read_once_and_its_copy_again(tmp_path: Path, monkeypatc
     assert fingerprints.of_path(large) not in (first, f"sha256:{'0' * 16}")
 
 
+def test_a_renamed_key_undoes_nothing(folder: Path) -> None:
+    """A receipt that holds settings by their old names counts for the same settings under the new ones, in the file as
+    well as after --set; another value still undoes the stage, and the new name is said."""
+    shares = "estimation = 0.4\ncalibration = 0.2\n"
+    spec = (folder / "pairsmith.toml").read_text()
+    (folder / "pairsmith.toml").write_text(f"{spec}\n[review]\nmargin_of_error = 0.3\n[review.shares]\n{shares}")
+    project = load(folder)
+    old = {"review.half_width": 0.3, "review.shares.certify": 0.4, "review.shares.fit": 0.2}
+    with (
+        Store.open(Store.url_for(project)) as store,
+        recording(project, store, "review", ReviewOutcome()) as record,
+    ):
+        inputs = inputs_of("review", project, store)._replace(shaped_by=old)
+        counts = Counts(rows_in=1, accepted=1)
+        record.outcome = ReviewOutcome(**inputs._asdict(), made=inputs.source, counts=counts)
+    assert "review" not in todo(folder)
+    assert todo(folder, "review.half_width=0.2")["review"] == "because of --set review.half_width=0.2"
+    (folder / "pairsmith.toml").write_text(f"{spec}\n[review]\nmargin_of_error = 0.2\n[review.shares]\n{shares}")
+    assert todo(folder)["review"] == "review.margin_of_error has changed"
+
+
 # Receipts of version 0.1
 
 

@@ -58,7 +58,7 @@ def test_an_old_store_opens_with_every_record_under_its_id(old: Project) -> None
             "seeds": [seed.id for seed in store.seeds(active=False)],
             "pairs": [pair.id for pair in store.pairs()],
             "reviews": [review.id for reviews in store.reviews().values() for review in reviews],
-            "routed": [routed.id for reasons in store.routed().values() for routed in reasons],
+            "routed": [sampled.id for reasons in store.sampled().values() for sampled in reasons],
             "artifacts": [artifact.id for artifact in store.artifacts()],
         }
         calls = sorted((call.key, call.attempt, call.status) for key in store.call_index() for call in store.calls(key))

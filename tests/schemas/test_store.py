@@ -37,7 +37,7 @@ from schemas.records import (
     Verdict,
     now,
 )
-from schemas.reviews import Draw, Review, Routed
+from schemas.reviews import Draw, Review, Sampled
 from schemas.spec import Spec
 from schemas.store import Store, tables
 from schemas.store.migrate import config, upgrade_to
@@ -79,11 +79,11 @@ def test_every_kind_of_record_comes_back_as_it_was_written(store_url: str) -> No
     artifact = Artifact(id="a1", kind="dataset", path="dataset", members=((kept.id, "train"),))
     candidate = Candidate(fingerprint="sc", seed_id="s", generator="forward", sample=0, pair_id=kept.id)
     draw = Draw(seed=1, population=40, size=10, frame="f")
-    routed = Routed(pair_id=kept.id, reason="certify", sampling_probability=0.25, draw=draw, dataset="cats")
+    sampled = Sampled(pair_id=kept.id, reason="certify", sampling_probability=0.25, draw=draw, dataset="cats")
     with Store.open(store_url) as store:
         store.set_active_seeds([seed("ö\x1f\n"), seed("b")])
         store.write(call("k", 2), call("k", 1, status="empty"), kept, verdict, review, receipt, artifact, candidate)
-        store.write(routed)
+        store.write(sampled)
     with Store.open(store_url, write=False) as store:
         assert [s.text for s in store.seeds()] == ["ö\x1f\n", "b"]
         assert [c.attempt for c in store.calls("k")] == [1, 2]
@@ -94,8 +94,8 @@ def test_every_kind_of_record_comes_back_as_it_was_written(store_url: str) -> No
         assert found.score != found.score
         assert found.keep is None
         assert store.reviews() == {kept.id: [review]}
-        assert store.routed() == store.routed([kept.id]) == {kept.id: [routed]}
-        assert store.routed(["another"]) == {}
+        assert store.sampled() == store.sampled([kept.id]) == {kept.id: [sampled]}
+        assert store.sampled(["another"]) == {}
         assert store.receipts("generate") == [receipt]
         assert store.artifacts("dataset") == [artifact]
         assert store.candidates("sc") == [candidate]
@@ -252,9 +252,9 @@ def test_a_store_of_the_first_schema_is_upgraded_with_every_row(store_url: str) 
         assert len(store.seeds(active=False)) == len(store.calls("k")) == len(store.verdicts()[old.id]) == 1
         (told,) = store.reviews()["p"]
         assert told.id == FIRST_REVIEW_ID
-        store.write(told, Routed(pair_id=old.id, reason="gold", sampling_probability=1, dataset="d"))
+        store.write(told, Sampled(pair_id=old.id, reason="gold", sampling_probability=1, dataset="d"))
         assert len(store.reviews()["p"]) == 1, "the same review is not kept twice"
-        assert list(store.routed()) == [old.id]
+        assert list(store.sampled()) == [old.id]
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == tables.SCHEMA_VERSION
     engine.dispose()

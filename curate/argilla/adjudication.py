@@ -1,0 +1,63 @@
+"""Disagreements side by side, and the second task that settles them.
+
+A row waits while no verdict has more than half of its annotators, or an edit was asked for without a text. In the queue
+of adjudication one person sees what each of them said; that answer is final (`curate.review.decision`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from curate.argilla.client import Argilla
+from curate.argilla.push import ADJUDICATION, PushResult, base_name, queue_name, reasons_of, send
+from curate.argilla.task import record
+from curate.review.answers import current_answers
+from curate.review.decision import decide
+from curate.review.population import Population
+from schemas.progress import Progress, unseen
+from schemas.project import Project
+from schemas.records import Json, Message, Pair, Reason
+from schemas.reviews import Review
+from schemas.store import Store
+
+
+class Disagreement(NamedTuple):
+    """A pair that waits, with the current answers, oldest first."""
+
+    pair: Pair
+    answers: tuple[Review, ...]
+    why: Reason
+
+
+def disagreements(
+    reviews: Mapping[str, Sequence[Review]], pairs: Iterable[Pair], *, simulated: bool = False
+) -> list[Disagreement]:
+    """The pairs that wait for an adjudicator, in the order given."""
+    waiting = []
+    for pair in pairs:
+        own = reviews.get(pair.id, ())
+        decision = decide(own, pair, simulated=simulated)
+        if decision and decision.verdict == "undecided":
+            waiting.append(Disagreement(pair, tuple(current_answers(own, simulated=simulated)), decision.why))
+    return waiting
+
+
+def push_adjudication(
+    project: Project, store: Store, population: Population, argilla: Argilla, progress: Progress = unseen
+) -> PushResult:
+    """Send every disagreement that is not there yet to the queue of adjudication, with what the annotators said."""
+    reviews = store.reviews()
+    pairs = population.pairs(pair_id for pair_id in population.rows if pair_id in reviews)
+    waiting = {disagreement.pair.id: disagreement for disagreement in disagreements(reviews, pairs.values())}
+    sampled = store.sampled()
+    by_queue: dict[str, list[Pair]] = {}
+    for id_, disagreement in waiting.items():
+        base = base_name(sampled[id_][0]) if id_ in sampled else queue_name(project)
+        by_queue.setdefault(base + ADJUDICATION, []).append(disagreement.pair)
+
+    def row(pair: Pair, messages: Sequence[Message]) -> Json:
+        why = reasons_of(sampled.get(pair.id, ()))
+        return record(project, population, pair, why, None, messages=messages, answers=waiting[pair.id].answers)
+
+    return send(project, store, population, argilla, by_queue, row, progress)

@@ -1,0 +1,235 @@
+"""An Argilla seen from here: the client, the workspace, and the queues (Argilla's datasets) of a project.
+
+Every call goes through the official client's HTTP connection and is sent again while the server restarts.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from curate.argilla.probe import who_am_i
+from schemas.errors import MissingDependency, ReviewError
+from schemas.records import Json
+
+PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
+_PAGE = 1_000
+_MARK = "<!-- made by pairsmith -->"  # in a queue's guidelines, where nobody sees it
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A published dataset: its id, the names of its fields, and the ids of its questions by name."""
+
+    id: str
+    name: str
+    fields: frozenset[str]
+    questions: dict[str, str]
+
+
+class User(NamedTuple):
+    """A user of an Argilla: what they are called, and since when they are there."""
+
+    name: str
+    since: datetime
+
+
+def utc(text: str) -> datetime:
+    """Argilla's times are UTC, written without saying so."""
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+class Argilla:
+    """A signed-in connection. Use it in a `with`."""
+
+    def __init__(self, url: str, api_key: str, workspace: str, *, patience_s: float = PATIENCE_S) -> None:
+        """`patience_s`: how long a call waits for a server that goes away later. Raises ReviewError (nothing answers,
+        no Argilla, wrong key) and MissingDependency."""
+        self.url, self.workspace, self._patience_s = url.rstrip("/"), workspace, patience_s
+        self.sdk = self._signed_in(api_key)
+
+    def _signed_in(self, api_key: str) -> Any:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the client's own models warn under pydantic's newest versions
+                import argilla
+                from argilla._exceptions import ArgillaError
+        except ModuleNotFoundError as error:
+            raise MissingDependency(
+                f"review needs the package {error.name}.", fix="Install it: pip install 'pairsmith[review]'"
+            ) from None
+        import httpx
+
+        logging.getLogger("argilla.sdk").setLevel(logging.CRITICAL)  # what it logs is raised as well
+        who_am_i(self.url, api_key)
+        try:
+            return argilla.Argilla(api_url=self.url, api_key=api_key, timeout=60)
+        except (ArgillaError, httpx.HTTPError) as error:
+            raise ReviewError(f"Argilla cannot be used: {error}.", where=self.url, fix="Read its log.") from error
+
+    def __enter__(self) -> Argilla:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.sdk.http_client.close()
+
+    def call(self, method: str, path: str, **arguments: Any) -> Any:
+        """The JSON that the API answers. Waits for a server that is away or failing; a refusal is a ReviewError."""
+        import httpx
+
+        started, pause = time.monotonic(), 0.2
+        while True:
+            try:
+                answer = self.sdk.http_client.request(method, f"/api/v1/{path}", **arguments)
+                if answer.status_code < 500:
+                    return self._read(answer, path)
+                problem, first = f"Argilla fails: {_failure(answer)}.", "Mend that (its log tells more)"
+            except httpx.TransportError as error:
+                problem = f"Argilla does not answer: {str(error) or type(error).__name__}."
+                first = "Start it (`pairsmith review up`)"
+            if time.monotonic() - started + pause > self._patience_s:
+                raise ReviewError(
+                    problem,
+                    where=self.url,
+                    why="What was sent before is there, and nothing was sent twice.",
+                    fix=f"{first} and run the command again; it goes on where it stopped.",
+                )
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+    def _read(self, answer: Any, path: str) -> Any:
+        if answer.status_code in (401, 403):
+            raise ReviewError(
+                f"Argilla refuses this user ({answer.status_code}) at {path}.",
+                where=self.url,
+                fix="Use the API key of an owner, or of an admin of the workspace.",
+            )
+        if answer.status_code >= 400:
+            raise ReviewError(f"Argilla refused {path}: {answer.text[:500]}", where=self.url)
+        return answer.json() if answer.content else None
+
+    def workspace_id(self, *, make: bool) -> str | None:
+        """The workspace's id; made if it is not there and `make`."""
+        for workspace in self.call("GET", "me/workspaces")["items"]:
+            if workspace["name"] == self.workspace:
+                return str(workspace["id"])
+        return str(self.call("POST", "workspaces", json={"name": self.workspace})["id"]) if make else None
+
+    def _dataset(self, name: str) -> Json | None:
+        workspace = self.workspace_id(make=False)
+        if workspace is None:
+            return None
+        datasets = self.call("GET", "me/datasets", params={"workspace_id": workspace})["items"]
+        return next((dataset for dataset in datasets if dataset["name"] == name), None)
+
+    def queue(self, name: str) -> Queue | None:
+        """The published dataset of that name. Nothing is changed."""
+        dataset = self._dataset(name)
+        if dataset is None or dataset["status"] != "ready":
+            return None
+        fields = self.call("GET", f"datasets/{dataset['id']}/fields")["items"]
+        questions = self.call("GET", f"datasets/{dataset['id']}/questions")["items"]
+        return Queue(
+            id=str(dataset["id"]),
+            name=name,
+            fields=frozenset(field["name"] for field in fields),
+            questions={q["name"]: str(q["id"]) for q in questions},
+        )
+
+    def make_queue(self, name: str, settings: Callable[[Any], Any]) -> Queue:
+        """The queue, made with `settings(client)` if it is not there. Raises ReviewError if somebody's draft of that
+        name is in its place."""
+        import argilla as rg
+        import httpx
+        from argilla._exceptions import ArgillaError
+
+        started = time.monotonic()
+        while (queue := self.queue(name)) is None:
+            self.workspace_id(make=True)
+            self._remove_own_draft(name)
+            asked = settings(self.sdk)
+            asked.guidelines = f"{asked.guidelines}\n{_MARK}\n"
+            dataset = rg.Dataset(name=name, workspace=self.workspace, settings=asked, client=self.sdk)
+            dataset._model.guidelines = _MARK  # the client first makes a bare draft: from its first moment it is ours
+            try:
+                dataset.create()
+            except (ArgillaError, httpx.HTTPError) as error:
+                if not _away(error) or time.monotonic() - started > self._patience_s:
+                    raise ReviewError(
+                        f"The queue {name} cannot be made: {error}", where=self.url, fix="Read the server's log."
+                    ) from error
+                time.sleep(1)
+        return queue
+
+    def _remove_own_draft(self, name: str) -> None:
+        """A crash may have left our queue half made; it holds nothing. Anybody else's draft is left as it is."""
+        dataset = self._dataset(name)
+        if dataset is None or dataset["status"] == "ready":
+            return
+        if _MARK not in (dataset.get("guidelines") or ""):
+            raise ReviewError(
+                f"a draft named {name} is there that this version of pairsmith did not make.",
+                where=self.url,
+                why="It may be somebody's work, so it is not removed.",
+                fix='Remove it in Argilla, or name another queue: [review] dataset = "..."',
+            )
+        self.call("DELETE", f"datasets/{dataset['id']}")
+
+    def records(self, queue: Queue, *, responses: bool = False) -> Iterator[Json]:
+        """Every record of a queue, oldest first; with everybody's responses if asked."""
+        offset, include = 0, {"include": "responses"} if responses else {}
+        while True:
+            page = self.call(
+                "GET", f"datasets/{queue.id}/records", params={"offset": offset, "limit": _PAGE, **include}
+            )["items"]
+            yield from page
+            offset += len(page)
+            if len(page) < _PAGE:
+                return
+
+    def users(self) -> dict[str, User]:
+        """user id -> who that is, of everyone, or for an admin of the workspace's."""
+        workspace = self.workspace_id(make=False)
+        path = "users" if self.call("GET", "me")["role"] == "owner" else f"workspaces/{workspace}/users"
+        users = self.call("GET", path)["items"]
+        return {str(user["id"]): User(user["username"], utc(user["inserted_at"])) for user in users}
+
+    def add_annotator(self, name: str) -> str:
+        """Make a user who may answer in the workspace; the password, which nothing here keeps."""
+        workspace, password = self.workspace_id(make=True), secrets.token_urlsafe(12)
+        user = self.call(
+            "POST", "users", json={"username": name, "first_name": name, "password": password, "role": "annotator"}
+        )
+        self.call("POST", f"workspaces/{workspace}/users", json={"user_id": user["id"]})
+        return password
+
+
+def _failure(answer: Any) -> str:
+    """Why a server failed, read off its answer of status 500 or above."""
+    if "disk is full" in answer.text or "No space left" in answer.text:
+        return "the disk of its database is full"
+    if "redis.exceptions" in answer.text:
+        return "its Redis does not answer"
+    return f"status {answer.status_code} {answer.text[:300]}".strip()
+
+
+def _away(error: BaseException) -> bool:
+    """Whether the server was away or failing, which the client may have wrapped in an error of its own."""
+    import httpx
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, httpx.TransportError) or (getattr(cause, "status_code", None) or 0) >= 500:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False

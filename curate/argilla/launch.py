@@ -1,0 +1,194 @@
+"""Launching the server: its variables, its migrated database and owner, and its supervisor."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from curate.argilla import supervisor
+from curate.argilla.probe import local_url
+from curate.argilla.venv import ARGILLA_VERSION, SERVER_CODE, fingerprint
+from schemas.errors import ReviewError
+from schemas.progress import Progress
+
+OWNER = "pairsmith"
+_MIGRATE_TIMEOUT_S = 300.0
+# What a child may see of the shell's variables. A list of what is kept out would never be complete: any of them may be
+# a key of something.
+_ALLOWED = {"PATH", "HOME", "LANG", "TMPDIR", "TZ", "REQUESTS_CA_BUNDLE"}
+_ALLOWED |= {name for proxy in ("HTTP", "HTTPS", "ALL", "NO") for name in (f"{proxy}_PROXY", f"{proxy.lower()}_proxy")}
+_ALLOWED_BEGINNINGS = ("LC_", "SSL_CERT_")
+_private = partial(os.open, mode=0o600)
+_OURS = {"PYTHONPATH", "PYTHONUNBUFFERED", "HF_HUB_DISABLE_TELEMETRY"}
+
+
+def allowed_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a shell that Argilla's processes get: paths, language, time zone, proxies, certificates."""
+    return {
+        name: value for name, value in environment.items() if name in _ALLOWED or name.startswith(_ALLOWED_BEGINNINGS)
+    }
+
+
+def keep_private(home: Path) -> None:
+    """Make what lies in `data/` and `logs/` readable by the owner alone, whoever made it and with what mode, and
+    `supervisor.json` free of what is not ours."""
+    for folder in (home / "data", home / "logs"):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for path in (folder, *folder.rglob("*")):
+            if not path.is_symlink():
+                with suppress(FileNotFoundError):  # the word index and Redis' parts come and go
+                    path.chmod(path.stat().st_mode & 0o700)
+    forget_shell(home)
+
+
+def forget_shell(home: Path) -> None:
+    """Take out of `supervisor.json` the shell's variables that an earlier version wrote there, secrets among them."""
+    path = home / "supervisor.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    children = [{**child, "environment": _without_shell(child.get("environment", {}))} for child in config["children"]]
+    if children != config["children"]:
+        supervisor.write_json(path, {**config, "children": children})
+
+
+def _without_shell(environment: Mapping[str, str]) -> dict[str, str]:
+    ours = {name: value for name, value in environment.items() if name in _OURS or name.startswith("ARGILLA_")}
+    return {**allowed_variables(environment), **ours}
+
+
+def server_variables(home: Path, database_url: str | None, redis_url: str | None, auth_secret: str) -> dict[str, str]:
+    """The environment of every child, without the shell's secrets: where Argilla's data lie and what it must not do
+    (telemetry)."""
+    (home / "data" / "redis").mkdir(parents=True, exist_ok=True)
+    if database_url is None:
+        database = f"sqlite+aiosqlite:///{home / 'data' / 'argilla.db'}"
+    else:
+        scheme, _, rest = database_url.partition("://")
+        if scheme.split("+")[0] not in ("postgresql", "postgres"):
+            raise ReviewError(
+                f"The review server cannot use a database of the kind {scheme!r}.",
+                fix="Give a URL that begins with postgresql://, or none for SQLite in the home folder.",
+            )
+        database = f"postgresql+asyncpg://{rest}"
+    return {
+        **allowed_variables(os.environ),
+        "PYTHONPATH": str(SERVER_CODE),
+        "PYTHONUNBUFFERED": "1",
+        "ARGILLA_HOME_PATH": str(home / "data"),
+        "ARGILLA_DATABASE_URL": database,
+        "ARGILLA_DATABASE_SQLITE_TIMEOUT": "30",
+        "ARGILLA_SEARCH_ENGINE": "pairsmith-sql",
+        # A socket's path has at most about 100 bytes, so it cannot lie in the home folder.
+        "ARGILLA_REDIS_URL": redis_url or f"unix://{Path(tempfile.mkdtemp(prefix='pairsmith-')) / 'redis.sock'}",
+        "ARGILLA_AUTH_SECRET_KEY": auth_secret,
+        "ARGILLA_ENABLE_TELEMETRY": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+
+
+def _server_side(
+    python: Path, environment: Mapping[str, str], home: Path, *arguments: str, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    try:
+        done = subprocess.run(
+            [str(python), str(SERVER_CODE / "serve.py"), *arguments],
+            env=dict(environment),
+            cwd=home / "data",
+            input=stdin,
+            capture_output=True,
+            text=True,
+            umask=supervisor.PRIVATE,
+            timeout=_MIGRATE_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ReviewError(
+            f"The review server's {arguments[0]!r} step took longer than {_MIGRATE_TIMEOUT_S:.0f} s.",
+            where=str(home / "data"),
+            fix="See whether another program holds the database or the machine is overloaded, then try again.",
+        ) from error
+    (home / "logs").mkdir(exist_ok=True)
+    with open(home / "logs" / "migrate.log", "a", encoding="utf-8", opener=_private) as log:
+        log.write(done.stdout + done.stderr)
+    return done
+
+
+def ready_database(
+    python: Path, environment: Mapping[str, str], credentials: Mapping[str, str], home: Path, progress: Progress
+) -> None:
+    """Migrate the database, make the search tables and the owner; each failure is a `ReviewError` that names it."""
+    progress("argilla", {"step": "bringing the database up to date"})
+    done = _server_side(python, environment, home, "migrate")
+    if done.returncode == 0:
+        progress("argilla", {"step": "checking its owner"})
+        owner = {name: credentials[name] for name in ("username", "password", "api_key")}
+        done = _server_side(python, environment, home, "owner", stdin=json.dumps(owner))
+    if done.returncode == 0:
+        return
+    output = done.stderr + done.stdout
+    last = [line for line in output.splitlines() if line.strip()][-1:] or ["it said nothing"]
+    where, fix = str(home / "logs" / "migrate.log"), "Read the log, correct what it names and run the command again."
+    if "disk is full" in output or "No space left" in output:
+        raise ReviewError("The disk is full.", where=str(home), fix="Free at least 0.1 GB there and try again.")
+    if "with another API key" in output:
+        raise ReviewError(
+            f"The database already has an owner {OWNER!r} with another API key than this home's.",
+            where=str(home / "credentials.json"),
+            why="It was made from another home folder, and this one could not sign in.",
+            fix="Use the home folder that made it (PAIRSMITH_ARGILLA_HOME), or another database.",
+        )
+    if "could not connect" in output or "onnection refused" in output or "does not exist" in output:
+        fix = "Check that the PostgreSQL server runs, that the database exists and that the URL is right."
+    raise ReviewError(f"The review server's database cannot be used: {last[0].strip()[:300]}", where=where, fix=fix)
+
+
+def supervise(
+    python: Path, environment: dict[str, str], home: Path, host: str, port: int, redis_url: str | None
+) -> None:
+    """Start the detached supervisor of Redis (unless `redis_url` is yours), server and worker."""
+    children: list[dict[str, object]] = []
+    scratch: str | None = None
+    if redis_url is None:
+        valkey = _server_side(python, environment, home, "where-valkey")
+        if valkey.returncode != 0:
+            raise ReviewError(
+                f"No Redis comes with this platform: {valkey.stderr.strip().splitlines()[-1]}",
+                fix="Install Redis or Valkey, start it and give its address with --redis-url.",
+            )
+        socket_path = environment["ARGILLA_REDIS_URL"].removeprefix("unix://")
+        scratch = str(Path(socket_path).parent)
+        argv = [valkey.stdout.strip(), "--port", "0", "--unixsocket", socket_path, "--unixsocketperm", "700"]
+        argv += ["--dir", str(home / "data" / "redis"), "--appendonly", "yes", "--save", ""]
+        children.append({"name": "redis", "argv": argv, "environment": environment})
+    for name, argv in (("server", ["serve.py", "run", host, str(port)]), ("worker", ["work.py"])):
+        command = [str(python), str(SERVER_CODE / argv[0]), *argv[1:]]
+        children.append({"name": name, "argv": command, "environment": environment})
+    facts = {
+        "host": host,
+        "port": port,
+        "url": local_url(host, port),
+        "version": ARGILLA_VERSION,
+        "fingerprint": fingerprint(),
+        "database": "PostgreSQL" if environment["ARGILLA_DATABASE_URL"].startswith("postgres") else "SQLite",
+    }
+    (home / "server.json").unlink(missing_ok=True)
+    config = {"facts": facts, "folder": str(home / "data"), "scratch": scratch, "children": children}
+    supervisor.write_json(home / "supervisor.json", config)
+    with open(home / "logs" / "supervisor.log", "ab", opener=_private) as log:
+        subprocess.run(
+            [sys.executable, "-P", str(Path(supervisor.__file__)), str(home), "--detach"],
+            env=allowed_variables(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=home,
+            check=True,
+        )

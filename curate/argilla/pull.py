@@ -1,0 +1,161 @@
+"""Bringing answers back: every annotator's responses become `Review` records, and nothing is ever replaced.
+
+A response that changed is another review; one that is gone, discarded or a draft again is a review that says
+`withdrawn`. An edit also makes the corrected pair. Argilla keeps no working time, so `seconds` is measured as the time
+since the same person's previous answer in any queue of the project; it is None for a person's first answer and after a
+pause of more than `PAUSE_S`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from curate.argilla.aliases import new_aliases
+from curate.argilla.client import Argilla
+from curate.argilla.push import ADJUDICATION, SHARED, base_name, queue_name
+from curate.argilla.responses import Response, read_responses, reviewer_key, timed
+from curate.argilla.task import LETTERS, THIS
+from curate.review.answers import latest_answers
+from curate.review.decision import edited_pair
+from schemas.failpoints import failpoint
+from schemas.progress import Progress, unseen
+from schemas.project import Project
+from schemas.records import Pair, Record, now
+from schemas.reviews import Review, Role
+from schemas.store import Store
+from schemas.store.store import under_alias
+
+SIMULATED = "simulated-"  # annotators whose name begins so are programs; their answers decide nothing
+
+
+@dataclass(frozen=True)
+class PullResult:
+    """What a pull brought. `new` answers, `changed` ones where another stood, `withdrawn` ones
+    taken back, `edits` pairs made, `unchanged` answers known before, `discarded` responses without an answer, `foreign`
+    records that are not ours."""
+
+    new: int = 0
+    changed: int = 0
+    withdrawn: int = 0
+    edits: int = 0
+    unchanged: int = 0
+    discarded: int = 0
+    foreign: int = 0
+
+    @property
+    def news(self) -> int:
+        return self.new + self.changed + self.withdrawn
+
+
+def pull(
+    project: Project, store: Store, argilla: Argilla, progress: Progress = unseen, *, dry: bool = False
+) -> PullResult:
+    """Read every response once and append what is new; with `dry` only count it, for which the store may be open for
+    reading. Killed, it goes on when run again; run twice, it adds nothing.
+
+    Raises ReviewError if there is no queue of this project on the server.
+    """
+    users = argilla.users()
+    keys = {review.reviewer for own in store.reviews().values() for review in own}
+    people = {reviewer_key(argilla.url, id_, keys): user for id_, user in users.items()}
+    names = queues_of(project, store)
+    responses, seen = read_responses(names, argilla, keys, users, progress)
+    pairs = {pair.id: pair for pair in store.pairs(pair_id for pair_id, _ in seen)}
+    known, sampled = store.reviews(pairs), store.sampled(pairs)
+    if aliases := new_aliases(known, responses, seen, people):
+        by_name = {alias.name: alias.reviewer for alias in aliases}
+        known = {id_: [under_alias(review, by_name) for review in own] for id_, own in known.items()}
+        if not dry:
+            store.write(*aliases)
+    counts = dict.fromkeys(PullResult.__dataclass_fields__, 0)
+    counts["foreign"] = len({pair_id for pair_id, _ in seen if pair_id not in pairs})
+    submitted: set[tuple[str, Role, str]] = set()
+    for response in timed(responses):
+        pair = pairs.get(response.pair_id)
+        if pair is None:
+            continue
+        own = [r for r in known.get(pair.id, ()) if (r.role, r.reviewer) == (response.role, response.reviewer)]
+        if response.status != "submitted":
+            counts["discarded"] += 1
+            continue
+        submitted.add((pair.id, response.role, response.reviewer))
+        if any(review.at == response.at for review in own):
+            counts["unchanged"] += 1
+            continue
+        why = sampled.get(pair.id, ())
+        review = review_of(response, pair, why[-1].sampling_probability if why else None)
+        records: list[Record] = [review]
+        gold = any(record.reason == "gold" for record in why)
+        if review.decision == "edit" and review.edited not in (None, "", pair.output) and not gold:
+            records.append(edited_pair(pair, review))
+            counts["edits"] += 1
+        if not dry:
+            store.write(*records)
+            failpoint("mid_pull")
+        counts["changed" if own and own[-1].decision != "withdrawn" else "new"] += 1
+    present = {response.reviewer for response in responses} | people.keys()
+    for review in _withdrawn(known, seen, submitted, present, responses):
+        if not dry:
+            store.write(review)
+        counts["withdrawn"] += 1
+    return PullResult(**counts)
+
+
+def queues_of(project: Project, store: Store) -> list[tuple[str, Role]]:
+    """Every queue that rows of this project were sent to, or would be now, with the role of who answers there. The name
+    in the spec may have changed since; the answers have not moved."""
+    bases = {queue_name(project)} | {base_name(record) for records in store.sampled().values() for record in records}
+    queues: list[tuple[str, Role]] = []
+    for base in sorted(bases):
+        queues += [(base, "annotator"), (base + SHARED, "annotator"), (base + ADJUDICATION, "adjudicator")]
+    return queues
+
+
+def review_of(response: Response, pair: Pair, probability: float | None) -> Review:
+    """A submitted response as a review. Another text with `accept` is an edit; with `reject` it changes nothing."""
+    values = response.values
+    verdict, text = values["verdict"], values.get("edited")
+    changed = text is not None and text.strip() != "" and text != pair.output
+    decision = "edit" if verdict == "accept" and changed else verdict
+    names = dict(zip((THIS, *LETTERS), (pair.id, *response.other_candidates), strict=False))
+    ranks = [(names[item["value"]], item["rank"]) for item in values.get("ranking") or () if item["value"] in names]
+    return Review(
+        pair_id=pair.id,
+        reviewer=response.reviewer,
+        name=response.name,
+        decision=decision,
+        edited=text if decision == "edit" else None,
+        reasons=tuple(values.get("reasons") or ()),
+        seconds=response.seconds,
+        sampling_probability=probability,
+        simulated=(response.name or "").startswith(SIMULATED),
+        ranking=tuple((id_, rank) for id_, rank in ranks if rank is not None),
+        role=response.role,
+        at=response.at,
+    )
+
+
+def _withdrawn(
+    known: Mapping[str, list[Review]],
+    seen: set[tuple[str, Role]],
+    submitted: set[tuple[str, Role, str]],
+    users: set[str],
+    responses: list[Response],
+) -> Iterator[Review]:
+    """Answers that were current at the last pull and are not now, though their record and their author are there."""
+    left = {(r.pair_id, r.role, r.reviewer): r.at for r in responses}
+    for pair_id, own in known.items():
+        for review in latest_answers(own):
+            role, reviewer = review.role, review.reviewer
+            gone = (pair_id, role) in seen and reviewer in users and (pair_id, role, reviewer) not in submitted
+            if gone and review.decision != "withdrawn":
+                yield Review(
+                    pair_id=pair_id,
+                    reviewer=reviewer,
+                    name=review.name,
+                    decision="withdrawn",
+                    simulated=review.simulated,
+                    role=role,
+                    at=max(left.get((pair_id, role, reviewer)) or now(), review.at),
+                )

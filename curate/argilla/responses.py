@@ -1,0 +1,100 @@
+"""What people have answered, as it stands on the server, and how long each answer took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from curate.argilla.client import Argilla, User, utc
+from schemas.errors import ReviewError
+from schemas.progress import Progress
+from schemas.records import Json
+from schemas.reviews import Role
+
+PREFIX = "argilla:"
+PAUSE_S = 600.0
+
+
+@dataclass(frozen=True)
+class Response:
+    """A response as it stands on the server. `seconds` since the same person's previous answer, if known."""
+
+    pair_id: str
+    reviewer: str
+    name: str | None
+    role: Role
+    status: str
+    values: Json
+    other_candidates: tuple[str, ...]
+    at: datetime
+    seconds: float | None = None
+
+
+def reviewer_key(url: str, user_id: str, known: Iterable[str]) -> str:
+    """The `reviewer` of a user. A user id is one person for good, so where the server has been at another address (of
+    the `known` reviewers one has this id) its first one stays."""
+    for reviewer in known:
+        if reviewer.startswith(PREFIX) and reviewer.rpartition("/")[2] == user_id:
+            return reviewer
+    address = urlsplit(url)
+    return f"{PREFIX}{address.hostname}{f':{address.port}' if address.port else ''}/{user_id}"
+
+
+def read_responses(
+    names: list[tuple[str, Role]],
+    argilla: Argilla,
+    keys: set[str],
+    users: Mapping[str, User],
+    progress: Progress,
+) -> tuple[list[Response], set[tuple[str, Role]]]:
+    """All responses, and (pair id, role) of every record that is on the server."""
+    responses: list[Response] = []
+    seen: set[tuple[str, Role]] = set()
+    queues = 0
+    for name, role in names:
+        queue = argilla.queue(name)
+        if queue is None:
+            continue
+        queues += 1
+        for record in argilla.records(queue, responses=True):
+            pair_id = record["external_id"] or str(record["id"])
+            seen.add((pair_id, role))
+            for raw in record.get("responses") or ():
+                user = str(raw["user_id"])
+                responses.append(
+                    Response(
+                        pair_id=pair_id,
+                        reviewer=reviewer_key(argilla.url, user, keys),
+                        name=users[user].name if user in users else None,
+                        role=role,
+                        status=raw["status"],
+                        values={question: answer["value"] for question, answer in (raw["values"] or {}).items()},
+                        other_candidates=tuple((record.get("metadata") or {}).get("rivals", ())),
+                        at=utc(raw["updated_at"]),
+                    )
+                )
+        progress("pull", {"queue": queue.name, "records": len(seen), "responses": len(responses)})
+    if not queues:
+        raise ReviewError(
+            f"there is no queue {', '.join(name for name, _ in names[::3])} in the workspace {argilla.workspace}.",
+            where=argilla.url,
+            fix="Run `pairsmith review push` first.",
+        )
+    return responses, seen
+
+
+def timed(responses: list[Response]) -> list[Response]:
+    """The responses in the order of time, each with the seconds since the same person's previous one.
+
+    Drafts and discarded responses took time too, so they count as previous ones.
+    """
+    last: dict[str, datetime] = {}
+    measured = []
+    for response in sorted(responses, key=lambda r: (r.at, r.pair_id)):
+        before = last.get(response.reviewer)
+        gap = (response.at - before).total_seconds() if before else None
+        measured.append(replace(response, seconds=gap if gap is not None and gap <= PAUSE_S else None))
+        last[response.reviewer] = response.at
+    return measured

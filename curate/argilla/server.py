@@ -1,0 +1,355 @@
+"""A real Argilla server from one call: made, migrated, given an owner, supervised, found again, stopped.
+
+The home folder (default: `pairsmith/argilla` among the user's data, or PAIRSMITH_ARGILLA_HOME) holds `venv/`, `data/`
+(the SQLite database, Redis' file), `logs/`, `server.json` (what runs) and, readable by the owner alone,
+`credentials.json` (the owner's name, password and API key, and the secret that keeps sessions over a restart).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from curate.argilla import supervisor
+from curate.argilla.launch import OWNER, forget_shell, keep_private, ready_database, server_variables, supervise
+from curate.argilla.probe import answering_at, local_url, who_am_i
+from curate.argilla.venv import ARGILLA_VERSION, ensure_environment, fingerprint
+from schemas.errors import ReviewError
+from schemas.progress import Progress, unseen
+
+_DATA_BYTES = 100_000_000
+_FULL_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class ArgillaServer:
+    """A server that answers. `already_running`: an earlier call had started it."""
+
+    url: str
+    version: str
+    home: Path
+    credentials: Path
+    already_running: bool
+
+    @property
+    def api_key(self) -> str:
+        """The owner's API key, from the credentials file."""
+        key: str = json.loads(self.credentials.read_text(encoding="utf-8"))["api_key"]
+        return key
+
+
+@dataclass(frozen=True)
+class Child:
+    """One supervised process. `memory_mib` is its resident set, None when it is not running."""
+
+    name: str
+    pid: int | None
+    restarts: int
+    memory_mib: float | None
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """What is so now. `state`: absent, starting, running, unhealthy, stopped or failed; `reason` says why."""
+
+    state: str
+    reason: str | None = None
+    url: str | None = None
+    version: str | None = None
+    database: str | None = None
+    started_at: float | None = None
+    credentials: Path | None = None
+    children: tuple[Child, ...] = field(default=())
+
+    @property
+    def memory_mib(self) -> float:
+        """Of all children together."""
+        return sum(child.memory_mib or 0.0 for child in self.children)
+
+
+def default_home() -> Path:
+    """Where the server lives unless a call says otherwise."""
+    import platformdirs
+
+    asked = os.environ.get("PAIRSMITH_ARGILLA_HOME")
+    return Path(asked) if asked else Path(platformdirs.user_data_dir("pairsmith")) / "argilla"
+
+
+def up(
+    home: Path | None = None,
+    *,
+    port: int = 6900,
+    host: str = "127.0.0.1",
+    database_url: str | None = None,
+    redis_url: str | None = None,
+    progress: Progress = unseen,
+    venv: Path | None = None,
+    start_timeout_s: float = 240.0,
+) -> ArgillaServer:
+    """The server of this home, started if it does not run yet; returns when it answers to our key.
+
+    `database_url` is a PostgreSQL URL; SQLite in the home folder otherwise. `redis_url` names a Redis of yours; one is
+    started otherwise. The first call takes minutes (it installs about 0.6 GB), a later one 20 to 100 s, mostly
+    Argilla's own imports. `venv` puts the environment elsewhere than `home/venv`.
+
+    Raises `ReviewError`: another program or another Argilla has the port, a server of another version runs from this
+    home, its data are in the other kind of database, the database or Redis cannot be used, the disk is full, or the
+    server does not come up; and `MissingDependency` when it cannot be installed.
+    """
+    home = (home or default_home()).absolute()
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _one_at_a_time(home):
+            keep_private(home)
+            running = _supervised(home)
+            if database_url is not None or not running:
+                _refuse_other_database(home, database_url)
+            if running:
+                return _already_running(home, start_timeout_s, progress)
+            if shutil.disk_usage(home).free < _DATA_BYTES:
+                raise OSError(28, "No space left on device")
+            _refuse_taken_port(host, port, home)
+            if redis_url is not None:
+                _refuse_dead_redis(redis_url)
+            python = ensure_environment(venv or home / "venv", progress)
+            credentials = _credentials(home)
+            environment = server_variables(home, database_url, redis_url, credentials["auth_secret"])
+            ready_database(python, environment, credentials, home, progress)
+            supervise(python, environment, home, host, port, redis_url)
+            return _wait(home, host, port, start_timeout_s, progress, already_running=False)
+    except OSError as error:
+        raise ReviewError(
+            f"The review server's folder cannot be used: {error.strerror or error}.",
+            where=str(home),
+            fix="Free at least 0.1 GB there, or set PAIRSMITH_ARGILLA_HOME to a folder you may write to.",
+        ) from error
+
+
+def down(home: Path | None = None, timeout_s: float = 40.0) -> bool:
+    """Stop the server, its worker and its Redis; False if none ran. The data stay."""
+    home = (home or default_home()).absolute()
+    forget_shell(home)
+    if not _supervised(home):
+        return False
+    pid = int(_facts(home)["supervisor"])
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout_s
+    while _supervised(home):
+        if time.monotonic() > deadline:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            break
+        time.sleep(0.1)
+    return True
+
+
+def status(home: Path | None = None) -> ServerStatus:
+    """What runs from this home, without changing it."""
+    home = (home or default_home()).absolute()
+    facts = _facts(home)
+    if not facts:
+        return ServerStatus("starting" if _supervised(home) else "absent")
+    alive = _supervised(home)
+    state, reason = facts["state"], facts["reason"]
+    if not alive and state == "running":
+        state, reason = "stopped", "its supervisor ended without a word: it was killed, or the machine restarted"
+    elif alive and shutil.disk_usage(home).free < _FULL_BYTES:
+        state, reason = "unhealthy", "its disk is full, so it can store nothing: free at least 0.1 GB"
+    elif alive and answering_at(facts["host"], facts["port"]) != f"Argilla {facts['version']}":
+        state = "unhealthy" if time.time() - facts["started_at"] > 120 else "starting"
+    children = tuple(
+        Child(name, child["pid"] if alive else None, child["restarts"], _memory_mib(child["pid"]) if alive else None)
+        for name, child in facts["children"].items()
+    )
+    return ServerStatus(
+        state=state,
+        reason=reason,
+        url=facts["url"],
+        version=facts["version"],
+        database=facts["database"],
+        started_at=facts["started_at"],
+        credentials=home / "credentials.json",
+        children=children,
+    )
+
+
+def logs(home: Path | None = None, lines: int = 40) -> dict[str, list[str]]:
+    """The last lines of each log: server, worker, redis, supervisor, migrate."""
+    folder = (home or default_home()).absolute() / "logs"
+    return {path.stem: path.read_text(errors="replace").splitlines()[-lines:] for path in sorted(folder.glob("*.log"))}
+
+
+# ---- one server a home ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _one_at_a_time(home: Path) -> Iterator[None]:
+    with (home / "up.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _supervised(home: Path) -> bool:
+    """Whether a supervisor holds this home's lock: true exactly while it lives, whatever server.json says."""
+    if not (home / "lock").exists():
+        return False
+    with (home / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _facts(home: Path) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads((home / "server.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return facts
+
+
+def _already_running(home: Path, timeout_s: float, progress: Progress) -> ArgillaServer:
+    facts = _facts(home)
+    if facts.get("fingerprint") != fingerprint():
+        raise ReviewError(
+            f"A server started by another version of pairsmith (argilla-server {facts.get('version')}) runs from here.",
+            where=str(facts.get("url")),
+            why="Its search would not be the one this version was tested with.",
+            fix="Run `pairsmith review down`, then `pairsmith review up`; the data stay.",
+        )
+    return _wait(home, facts["host"], facts["port"], timeout_s, progress, already_running=True)
+
+
+def _refuse_other_database(home: Path, database_url: str | None) -> None:
+    """A home's rows and answers lie in one database; in one of the other kind they would seem to be gone."""
+    try:
+        before = json.loads((home / "supervisor.json").read_text(encoding="utf-8"))["facts"]["database"]
+    except FileNotFoundError:
+        return
+    asked = "SQLite" if database_url is None else "PostgreSQL"
+    if asked == before:
+        return
+    again = (
+        "Give the URL of that database again (PAIRSMITH_ARGILLA_DATABASE_URL, or --database-url of `review up`)"
+        if before == "PostgreSQL"
+        else "Leave --database-url out to go on with it"
+    )
+    raise ReviewError(
+        f"The review server of this folder was used with {before}, and now {asked} is asked for.",
+        where=str(home),
+        why="Every row and answer would seem to be gone.",
+        fix=f"{again}, or set PAIRSMITH_ARGILLA_HOME to another folder to begin anew on {asked}.",
+    )
+
+
+def _refuse_taken_port(host: str, port: int, home: Path) -> None:
+    answering = answering_at(host, port)
+    if answering is None:
+        return
+    other = ""
+    if answering.startswith("Argilla ") and answering != f"Argilla {ARGILLA_VERSION}":
+        other = f" It is not the version that this pairsmith starts ({ARGILLA_VERSION})."
+    elif answering.startswith("Argilla "):
+        other = f" It was not started from {home}."
+    raise ReviewError(
+        f"Port {port} is taken: {answering} answers there.{other}",
+        where=local_url(host, port),
+        fix="Stop it, give another port with --port, or set [review] url to use it as it is.",
+    )
+
+
+def _refuse_dead_redis(redis_url: str) -> None:
+    parts = urlsplit(redis_url)
+    try:
+        if parts.scheme == "unix":
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(5)
+                probe.connect(parts.path)
+        else:
+            socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 6379), timeout=5).close()
+    except OSError as error:
+        raise ReviewError(
+            f"No Redis answers: {error.strerror or error}.",
+            where=f"{parts.scheme}://{parts.hostname or parts.path}:{parts.port or 6379}",
+            why="Argilla does not start without one.",
+            fix="Start it, or leave the address out: pairsmith then starts one of its own.",
+        ) from error
+
+
+def _credentials(home: Path) -> dict[str, str]:
+    path = home / "credentials.json"
+    if not path.exists():
+        credentials = {
+            "username": OWNER,
+            "password": secrets.token_urlsafe(15),
+            "api_key": secrets.token_urlsafe(48),
+            "auth_secret": secrets.token_hex(32),
+        }
+        supervisor.write_json(path, credentials)
+    read: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return read
+
+
+def _wait(
+    home: Path, host: str, port: int, timeout_s: float, progress: Progress, *, already_running: bool
+) -> ArgillaServer:
+    """Until the server answers to our own key: another program on the port, or another Argilla, would not."""
+    started, url = time.monotonic(), local_url(host, port)
+    key = _credentials(home)["api_key"]
+    problem: ReviewError | None = None
+    while time.monotonic() - started < timeout_s:
+        try:
+            who_am_i(url, key, timeout_s=5.0)
+        except ReviewError as error:
+            problem = error
+        else:
+            return ArgillaServer(url, ARGILLA_VERSION, home, home / "credentials.json", already_running)
+        elapsed_s = time.monotonic() - started
+        if elapsed_s > 3.0 and not _supervised(home):
+            facts = _facts(home)
+            raise ReviewError(
+                f"The review server did not start: {facts.get('reason') or 'its supervisor ended without a word'}.",
+                where=str(home / "logs"),
+                fix="Read server.log and supervisor.log there; `pairsmith review logs` shows their ends.",
+            )
+        if not already_running and _server_restarts(home) > 0:  # it will not do better the next time
+            down(home)
+            last = [line for line in logs(home, 40).get("server", ()) if line.strip()][-1:] or ["it said nothing"]
+            raise ReviewError(
+                f"The review server ended while it started: {last[0].strip()[:300]}",
+                where=str(home / "logs"),
+                fix="Read server.log there; `pairsmith review logs` shows its end.",
+            )
+        progress("argilla", {"step": "starting (20 to 100 s)"})
+        time.sleep(0.5)
+    down(home)
+    raise ReviewError(
+        f"The review server did not answer within {timeout_s:.0f} s: {problem}",
+        where=str(home / "logs"),
+        fix="Read server.log there; on a busy machine try again.",
+    )
+
+
+def _server_restarts(home: Path) -> int:
+    """How often the supervisor had to start the server again."""
+    return int(_facts(home).get("children", {}).get("server", {}).get("restarts", 0))
+
+
+def _memory_mib(pid: int | None) -> float | None:
+    done = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True)
+    return int(done.stdout) / 1024 if done.stdout.strip() else None

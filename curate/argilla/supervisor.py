@@ -1,0 +1,178 @@
+"""Keeps Argilla's server, its worker and Redis running: one detached process, started by path with the home folder.
+
+It reads `supervisor.json` (the children and their environments), holds the lock of the home folder while it lives,
+restarts a child that dies, and stops everything with a reason in `server.json` when one dies again and again. Only the
+standard library is imported, so it is small and does not depend on what the project's environment becomes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+_MOST_RESTARTS = 5
+_RESTARTS_WITHIN_S = 300.0
+_STOP_TIMEOUT_S = 10.0
+_LOG_BYTES = 5_000_000
+PRIVATE = 0o077  # umask: answers, names and password hashes are the owner's alone
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write for the owner's eyes only, so that a reader sees the old text or the new, never half of it."""
+    part = path.with_name(path.name + ".part")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(handle, "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1)
+    os.replace(part, path)
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":  # Redis cannot watch its parent by itself
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+class _Child:
+    """One process that should always run, and the times it had to be started again."""
+
+    def __init__(self, name: str, argv: list[str], environment: dict[str, str], log: Path, folder: str) -> None:
+        self.name, self.argv, self.environment, self.log, self.folder = name, argv, environment, log, folder
+        self.process: subprocess.Popen[bytes] | None = None
+        self.restarts: list[float] = []
+
+    def start(self) -> None:
+        if self.log.exists() and self.log.stat().st_size > _LOG_BYTES:
+            os.replace(self.log, self.log.with_suffix(".1.log"))
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.argv,
+                env=self.environment,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_die_with_parent,
+            )
+
+    def stop(self) -> None:
+        if self.process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self.process.terminate()
+        try:
+            self.process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def last_words(self) -> str:
+        lines = [line for line in self.log.read_text(errors="replace").splitlines()[-40:] if line.strip()]
+        return lines[-1].strip()[:300] if lines else ""
+
+
+class Supervisor:
+    """The children of one home folder and what `server.json` says of them."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        config: dict[str, Any] = json.loads((home / "supervisor.json").read_text(encoding="utf-8"))
+        self.facts: dict[str, Any] = config["facts"]
+        self.most_restarts: int = config.get("most_restarts", _MOST_RESTARTS)
+        self.scratch: str | None = config.get("scratch")
+        self.started_at = time.time()
+        (home / "logs").mkdir(exist_ok=True)
+        self.children = [
+            _Child(c["name"], c["argv"], c["environment"], home / "logs" / f"{c['name']}.log", config["folder"])
+            for c in config["children"]
+        ]
+        self.stopping = False
+        self.unsaid = False  # whether `server.json` tells an older state, because the disk was full
+
+    def state(self, state: str, reason: str | None = None) -> None:
+        """Say in `server.json` what is so; a full disk must not end a server that still answers."""
+        children = {
+            child.name: {"pid": child.process.pid if child.process else None, "restarts": len(child.restarts)}
+            for child in self.children
+        }
+        now = {"state": state, "reason": reason, "supervisor": os.getpid(), "started_at": self.started_at}
+        self.unsaid = True
+        with contextlib.suppress(OSError):
+            write_json(self.home / "server.json", {**self.facts, **now, "children": children})
+            self.unsaid = False
+
+    def run(self) -> str | None:
+        """Until told to stop (None) or until a child cannot be kept alive (the reason)."""
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopping", True))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            for child in self.children:
+                child.start()
+            self.state("running")
+            while not self.stopping:
+                for child in self.children:
+                    assert child.process is not None
+                    code = child.process.poll()
+                    if code is not None and not self.stopping and (reason := self._again(child, code)):
+                        return reason
+                if self.unsaid:
+                    self.state("running")
+                time.sleep(0.25)
+        except OSError as error:
+            return f"a process could not be started: {error}"
+        finally:
+            for child in reversed(self.children):
+                child.stop()
+            if self.scratch:
+                shutil.rmtree(self.scratch, ignore_errors=True)
+        return None
+
+    def _again(self, child: _Child, code: int) -> str | None:
+        last = child.last_words()
+        if "address already in use" in last:
+            return f"{child.name} could not take its port: {last}"
+        now = time.time()
+        recent = [moment for moment in child.restarts if now - moment < _RESTARTS_WITHIN_S]
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
+        if len(recent) >= self.most_restarts:
+            times = f"{len(recent) + 1} times in {_RESTARTS_WITHIN_S / 60:.0f} minutes"
+            return f"{child.name} {how}, {times}; its last words: {last}"
+        with contextlib.suppress(OSError):  # our log lies on a disk that may be full, which is no reason to stop
+            print(f"{time.strftime('%F %T')} {child.name} {how}; started again", flush=True)
+        child.restarts.append(now)
+        if recent:
+            time.sleep(min(2.0 ** len(recent), 10.0))
+        child.start()
+        self.state("running")
+        return None
+
+
+def main(home: Path) -> int:
+    """Supervise until stopped; 1 when the lock is another's, 2 when a child could not be kept alive."""
+    os.umask(PRIVATE)
+    with (home / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another supervisor holds this folder", flush=True)
+            return 1
+        supervisor = Supervisor(home)
+        reason = supervisor.run()
+        supervisor.state("failed" if reason else "stopped", reason)
+        return 2 if reason else 0
+
+
+if __name__ == "__main__":
+    if sys.argv[2:] == ["--detach"]:
+        if os.fork():
+            os._exit(0)  # whoever started us need not wait for us, and cannot leave us a zombie
+        os.setsid()  # no terminal's Ctrl-C reaches us or the children, and one signal can end us all
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,74 @@
+"""What the answers prove: of which rows they are a random sample, and the acceptance rates that follow.
+
+Samples are drawn from the estimation half (`curate.review.sampling`), which is a random half of all rows; so they are
+simple random samples of all rows, and populations here are those of both halves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from curate.review.estimate import Estimate, Stratum, acceptance_rate
+from curate.review.sampling import ESTIMATION, Frames, SampledIds, SamplingRow, frames, sample, targets
+
+
+class AcceptanceRates(NamedTuple):
+    """Acceptance rates with their intervals, each None where too few rows are decided.
+
+    `passed`: of the rows that passed the gates. `accepted`: of those that the programs accept, which is what would be
+    trained on without people. `missed`: of those that the programs rejected. `left`: rows that estimation could still
+    choose, or has chosen and nobody has decided, and `left_accepted` the like of what the programs accept; where none
+    is left, no answer makes the interval tighter.
+    """
+
+    passed: Estimate | None
+    accepted: Estimate | None
+    missed: Estimate | None
+    left: int
+    left_accepted: int
+
+
+def acceptance_rates(
+    rows: Sequence[SamplingRow], sampled: SampledIds, accepted: Mapping[str, bool], seed: int, confidence: float = 0.95
+) -> AcceptanceRates:
+    """Every rate that the decisions so far support (`accepted`: pair id -> whether people accept the row as it is;
+    absent: no decision)."""
+    of = frames(rows, seed, sampled)
+    by_programs = [row.pair_id for row in rows if row.accepted]
+    audited = set(sample(seed, "audit_rejected", of.get("audit_rejected", ()), sampled.get("audit_rejected", ())))
+    return AcceptanceRates(
+        passed=acceptance_rate(strata(rows, sampled, accepted, seed), confidence),
+        accepted=acceptance_rate([_stratum(by_programs, _chosen(of, sampled, seed), accepted)], confidence),
+        missed=acceptance_rate([_stratum(targets(rows).get("audit_rejected", ()), audited, accepted)], confidence),
+        left=len(set(of.get("certify", ())) - accepted.keys()),
+        left_accepted=len(set(of.get("audit_accepted", ())) - accepted.keys()),
+    )
+
+
+def strata(rows: Sequence[SamplingRow], sampled: SampledIds, accepted: Mapping[str, bool], seed: int) -> list[Stratum]:
+    """The rows that passed the gates, split by whether the programs accept them, with what people said of those that a
+    random draw chose.
+
+    Within a part every row was drawn with the same probability, so given their number the drawn rows are a simple
+    random sample of it. Rows that only disagreement, margin or calibration chose do not count. While a part has fewer
+    than two decisions, the estimation sample stands alone, as one stratum.
+    """
+    of = frames(rows, seed, sampled)
+    chosen = _chosen(of, sampled, seed)
+    by_programs = ([row.pair_id for row in rows if row.passed and row.accepted is keep] for keep in (True, False))
+    parts = [_stratum(ids, chosen, accepted) for ids in by_programs if ids]
+    if all(part.reviewed >= min(2, part.population) for part in parts):
+        return parts
+    certified = set(sample(seed, "certify", of.get("certify", ()), sampled.get("certify", ())))
+    return [_stratum([row.pair_id for row in rows if row.passed], certified, accepted)]
+
+
+def _chosen(of: Frames, sampled: SampledIds, seed: int) -> set[str]:
+    """The rows that any draw for an estimate has chosen."""
+    return {id_ for reason in ESTIMATION for id_ in sample(seed, reason, of.get(reason, ()), sampled.get(reason, ()))}
+
+
+def _stratum(ids: Sequence[str], chosen: Collection[str], accepted: Mapping[str, bool]) -> Stratum:
+    decided = [accepted[id_] for id_ in ids if id_ in chosen and id_ in accepted]
+    return Stratum(len(ids), len(decided), sum(decided))

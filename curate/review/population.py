@@ -1,0 +1,142 @@
+"""The population that review samples from: what programs said of every row, before and apart from what people said."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from curate.gates import gates_for
+from curate.pool import ROWS, Pool
+from curate.review.sampling import SamplingRow
+from curate.selection import ranked
+from curate.steps import each
+from schemas.project import Project
+from schemas.records import Pair, Verdict
+from schemas.store import Store
+
+Scores = Mapping[str, float]  # pair id -> score
+
+
+@dataclass(frozen=True)
+class Population:
+    """The candidates of the present spec: in memory a `SamplingRow` each; texts and verdicts are read when asked for.
+
+    `rows` by pair id, in the order of the pool. `inputs` gives for every pair id the candidates of its input. `scores`
+    are those of the scorer that judged most rows. `rejected` names for every gate the row of the lowest id that it
+    rejected.
+    """
+
+    pool: Pool
+    rows: Mapping[str, SamplingRow]
+    inputs: Mapping[str, tuple[str, ...]]
+    scores: Scores
+    rejected: Mapping[str, str]
+
+    def pairs(self, pair_ids: Iterable[str]) -> dict[str, Pair]:
+        """The pairs of `pair_ids` that belong to the population, in the order given."""
+        rows = self.pool.rows(pair_id for pair_id in pair_ids if pair_id in self.rows)
+        return {row.pair.id: row.pair for row in rows if row.pair}
+
+    def other_candidates(self, pair_id: str) -> list[str]:
+        """The other candidates of the same input, best score first."""
+        others = [other for other in self.inputs.get(pair_id, ()) if other != pair_id]
+        return sorted(others, key=lambda other: (-self.scores.get(other, -math.inf), other))
+
+    def findings(self, pair_id: str) -> list[Verdict]:
+        """The verdicts of gates that did not keep a row, and what judges said of it, in the order of the steps."""
+        return _findings(self.pool, self.pool.source.verdicts([pair_id]).get(pair_id, ()))
+
+
+def read_population(project: Project, store: Store, fingerprints: Sequence[str]) -> Population:
+    """The candidates of the generations `fingerprints` whose seeds are active, as gates and scorers judged them."""
+    pool = Pool.read(store, fingerprints, people=False, forward_n=project.spec.generate.forward.n)
+    for gate in gates_for(project.spec.task, project.spec.curate.gates, project.folder):
+        pool = pool.judged_by(each(gate).id, ())
+    passed: dict[str, bool | None] = {}
+    inputs: list[tuple[str, ...]] = []
+    for candidates in pool.by_input():
+        keeps = {row.pair.id: row.keep for row in candidates if row.pair}
+        passed |= keeps
+        inputs.append(tuple(keeps))
+    by_settings: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    rejected: dict[str, str] = {}
+    for pair_id, verdicts in _verdicts(store, passed):
+        for verdict in verdicts:
+            if verdict.by.startswith("score/") and verdict.score is not None:
+                by_settings[verdict.by, verdict.fingerprint][pair_id] = verdict.score
+        for finding in _findings(pool, verdicts):
+            if finding.keep is False:
+                rejected[finding.by] = min(pair_id, rejected.get(finding.by, pair_id))
+    scorers = _most_used(by_settings)
+    percentiles = [_percentiles(inputs, scores) for scores in scorers]
+    scores = scorers[0] if scorers else None
+    accepted, margins = _by_score(inputs, passed, scores, project.spec.curate.select.best)
+    rows = {}
+    for pair_id, keep in passed.items():
+        ranks = [by_pair[pair_id] for by_pair in percentiles if pair_id in by_pair]
+        rows[pair_id] = SamplingRow(
+            pair_id=pair_id,
+            passed=keep,
+            accepted=pair_id in accepted,
+            percentile=percentiles[0].get(pair_id) if percentiles else None,
+            disagreement=max(ranks) - min(ranks) if len(ranks) > 1 else None,
+            margin=margins.get(pair_id),
+        )
+    return Population(pool, rows, {pair_id: ids for ids in inputs for pair_id in ids}, scores or {}, rejected)
+
+
+def _verdicts(store: Store, pair_ids: Iterable[str]) -> Iterator[tuple[str, list[Verdict]]]:
+    """Every pair with its verdicts, `ROWS` pairs in memory at a time."""
+    remaining = iter(pair_ids)
+    while chunk := list(islice(remaining, ROWS)):
+        yield from store.verdicts(chunk).items()
+
+
+def _findings(pool: Pool, verdicts: Iterable[Verdict]) -> list[Verdict]:
+    gates = {(gate.by, gate.settings) for gate in pool.steps}
+
+    def is_finding(verdict: Verdict) -> bool:
+        return verdict.keep is not True and (verdict.by, verdict.fingerprint) in gates
+
+    return [verdict for verdict in verdicts if verdict.by.startswith("judge/") or is_finding(verdict)]
+
+
+def _most_used(by_settings: Mapping[tuple[str, str], Scores]) -> list[Scores]:
+    """The scores of every scorer under its most used settings, the scorer that judged most rows first."""
+    chosen: dict[str, Scores] = {}
+    for (by, _), scores in sorted(by_settings.items(), key=lambda item: (-len(item[1]), item[0])):
+        chosen.setdefault(by, scores)
+    return list(chosen.values())
+
+
+def _percentiles(inputs: Iterable[Sequence[str]], scores: Scores) -> dict[str, float]:
+    """The share of the scored other candidates of its input that a row beats, ties by half; absent without another."""
+    percentiles = {}
+    for candidates in inputs:
+        ids = [pair_id for pair_id in candidates if pair_id in scores]
+        counts = Counter(scores[pair_id] for pair_id in ids)
+        for pair_id in ids if len(ids) > 1 else ():
+            below = sum(times for score, times in counts.items() if score < scores[pair_id])
+            percentiles[pair_id] = (below + (counts[scores[pair_id]] - 1) / 2) / (len(ids) - 1)
+    return percentiles
+
+
+def _by_score(
+    inputs: Iterable[Collection[str]], passed: Mapping[str, bool | None], scores: Scores | None, best: int
+) -> tuple[set[str], dict[str, float]]:
+    """The rows that passed and are among the best of their input, and every row's distance from that cut."""
+    if scores is None:
+        return {pair_id for pair_id, keep in passed.items() if keep}, {}
+    accepted: set[str] = set()
+    margins: dict[str, float] = {}
+    for candidates in inputs:
+        order = ranked({pair_id: scores.get(pair_id) for pair_id in candidates if passed[pair_id]})
+        accepted.update(order[:best])
+        if len(order) > best:
+            cut = statistics.fmean([scores[order[best - 1]], scores[order[best]]])
+            margins.update({pair_id: abs(scores[pair_id] - cut) for pair_id in order})
+    return accepted, margins

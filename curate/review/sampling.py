@@ -1,0 +1,208 @@
+"""Which rows people see, why, and how likely each was to be chosen.
+
+One permanent random number splits all rows once, into halves: the estimation half, from which the samples for an
+estimate are drawn (estimation and the audits), and the calibration half, from which all others are. In the calibration
+half people may answer with the programs' opinion before them, so no row of it ever counts in an estimate, now or later,
+and no row of the estimation half is ever used for calibration.
+
+Every reason draws a simple random sample, without replacement, from a frame of its own (`frames`). A frame's rows stand
+in the order of permanent random numbers (Ohlsson 1995, "Coordination of samples using permanent random numbers"):
+SHA-256 of the seed, the reason and the row's id, read as a fraction. The sample is the first rows of that order, so
+
+- the next batch goes on where the last one stopped, and both together are one simple random sample;
+- rows that join or leave the frame move no other row;
+- the draws of two reasons are independent, so a row is in any of them with probability
+  1 - product of (1 - size / population) over the frames it is in, exactly (given its half);
+- a sample of the estimation half is a simple random sample of all rows too, because the halves were split at random.
+
+A row that two reasons choose is shown once and counts for both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import takewhile
+from typing import NamedTuple
+
+from schemas.records import content_id
+from schemas.reviews import Draw, Sampled, SamplingReason
+from schemas.spec import ReviewShares
+
+# Reason -> its key in [review.shares]. A reason keeps the name that records hold, because that name seeds its draws.
+# In this order: the first reason of a row is the one it is counted under where only one can be.
+SHARE_KEYS: dict[SamplingReason, str] = {
+    "certify": "estimation",
+    "audit_accepted": "audit_accepted",
+    "audit_rejected": "audit_rejected",
+    "disagree": "disagreement",
+    "border": "margin",
+    "fit": "calibration",
+}
+REASONS = tuple(SHARE_KEYS)
+# Reasons that choose at random from everything they are about. The others look where rows are interesting, so an
+# estimate may not stand on them.
+ESTIMATION: tuple[SamplingReason, ...] = ("certify", "audit_accepted", "audit_rejected")
+_ACTIVE = 0.1  # the share of the rows that passed which count as disagreed upon, or as near the cut
+_DIGITS = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingRow:
+    """What sampling needs to know of a candidate. Nothing in it may depend on what people said.
+
+    `passed`: every gate kept it (None: a gate could not judge). `accepted`: it passed, and its score is among the
+    best of its input. `percentile` is the share of the other candidates of its input that it beats. `disagreement` is
+    the distance of the lowest from the highest percentile that several scorers give it; `margin` that of its score from
+    the cut of its input; both None where there is nothing to compare.
+    """
+
+    pair_id: str
+    passed: bool | None
+    accepted: bool = False
+    percentile: float | None = None
+    disagreement: float | None = None
+    margin: float | None = None
+
+
+Frames = dict[SamplingReason, tuple[str, ...]]
+SampledIds = Mapping[SamplingReason, Collection[str]]  # reason -> the rows it has chosen so far
+
+
+def targets(rows: Sequence[SamplingRow]) -> Frames:
+    """The rows that every reason is about; a reason that is about none is absent.
+
+    certify and fit (estimation and calibration): what passed the gates. audit_accepted: what the programs accept.
+    audit_rejected: what they judged and do not accept. disagree: the tenth of the passed rows on which scorers differ
+    most. border: the tenth whose score is nearest the cut.
+    """
+    passed = [row for row in rows if row.passed]
+    at_most = max(1, round(_ACTIVE * len(passed)))
+    disagreed = sorted((-(row.disagreement or 0.0), row.pair_id) for row in passed if row.disagreement)
+    near = sorted((row.margin, row.pair_id) for row in passed if row.margin is not None)
+    about: Frames = {
+        "certify": tuple(row.pair_id for row in passed),
+        "audit_accepted": tuple(row.pair_id for row in rows if row.accepted),
+        "audit_rejected": tuple(row.pair_id for row in rows if row.passed is not None and not row.accepted),
+        "disagree": tuple(id_ for _, id_ in disagreed[:at_most]),
+        "border": tuple(id_ for _, id_ in near[:at_most]),
+        "fit": tuple(row.pair_id for row in passed),
+    }
+    return {reason: tuple(sorted(ids)) for reason, ids in about.items() if ids}
+
+
+def frames(rows: Sequence[SamplingRow], seed: int, sampled: SampledIds | None = None) -> Frames:
+    """The rows that every reason draws from: of those that it is about, the ones of its half.
+
+    `sampled` (ids by reason) knows rows that were drawn before there were halves. What another reason than an estimate
+    has shown belongs to no estimate any more; what an estimate alone has chosen goes on belonging to it, and is never
+    used for calibration.
+    """
+    before = sampled or {}
+    shown = {id_ for reason, ids in before.items() if reason not in ESTIMATION for id_ in ids}
+    for_estimates = {id_ for reason in ESTIMATION for id_ in before.get(reason, ())}
+    estimation_half = {row.pair_id for row in rows if in_estimation_half(seed, row.pair_id)}
+    halved: Frames = {}
+    for reason, ids in targets(rows).items():
+        if reason in ESTIMATION:
+            drawn = before.get(reason, ())
+            ids = tuple(id_ for id_ in ids if id_ not in shown and (id_ in estimation_half or id_ in drawn))
+        else:
+            ids = tuple(id_ for id_ in ids if id_ not in for_estimates and id_ not in estimation_half)
+        if ids:
+            halved[reason] = ids
+    return halved
+
+
+def in_estimation_half(seed: int, pair_id: str) -> bool:
+    """Whether a row belongs to the half that estimates stand on; the same for good, whatever else is drawn."""
+    return permanent_random_number(seed, "cert", pair_id) < 0.5
+
+
+def permanent_random_number(seed: int, purpose: str, pair_id: str) -> float:
+    """The permanent random number of a row for one purpose: uniform in [0, 1), independent between purposes."""
+    digest = hashlib.sha256(f"{seed}/{purpose}/{pair_id}".encode()).digest()
+    return (int.from_bytes(digest[:8], "big") >> 11) / _DIGITS
+
+
+@lru_cache(maxsize=24)
+def order(seed: int, reason: str, frame: tuple[str, ...]) -> tuple[str, ...]:
+    """The rows of a frame in the order in which they are drawn."""
+    return tuple(id_ for _, id_ in sorted((permanent_random_number(seed, reason, id_), id_) for id_ in frame))
+
+
+def sample(seed: int, reason: str, frame: tuple[str, ...], sampled: Collection[str]) -> list[str]:
+    """The rows drawn so far: the longest beginning of the order that was sampled, whole. A simple random sample."""
+    return list(takewhile(lambda id_: id_ in sampled, order(seed, reason, frame)))
+
+
+class SampledRow(NamedTuple):
+    """A sampled row: every reason that chose it now, each with its draw, and its total inclusion probability."""
+
+    pair_id: str
+    draws: tuple[tuple[SamplingReason, Draw], ...]
+    probability: float
+
+
+def draw(
+    of: Frames,
+    wanted: Mapping[SamplingReason, int],
+    seed: int,
+    sampled: SampledIds | None = None,
+) -> list[SampledRow]:
+    """The next rows: for every reason, `wanted` more of its order than `sampled` (ids by reason) holds.
+
+    Rows come in the order of `REASONS`, then as drawn. A frame that is smaller than what is asked gives all it has.
+    """
+    chosen: dict[str, list[tuple[SamplingReason, Draw]]] = {}
+    sizes: dict[SamplingReason, int] = {}
+    for reason in REASONS:
+        frame = of.get(reason, ())
+        before = (sampled or {}).get(reason, ())
+        new: list[str] = []
+        size = 0
+        for id_ in order(seed, reason, frame):
+            if id_ not in before:
+                if len(new) == wanted.get(reason, 0):
+                    break
+                new.append(id_)
+            size += 1
+        sizes[reason] = size
+        if new:
+            details = Draw(seed=seed, population=len(frame), size=size, frame=content_id("frame", sorted(frame)))
+            for id_ in new:
+                chosen.setdefault(id_, []).append((reason, details))
+    probabilities = inclusion(of, sizes)
+    return [SampledRow(id_, tuple(draws), probabilities[id_]) for id_, draws in chosen.items()]
+
+
+def inclusion(of: Frames, sizes: Mapping[SamplingReason, int]) -> dict[str, float]:
+    """pair id -> the probability that any reason chooses it, when each draws `sizes` rows of its frame. Exact."""
+    not_chosen: dict[str, float] = {}
+    for reason, frame in of.items():
+        share = sizes.get(reason, 0) / len(frame)
+        for id_ in frame:
+            not_chosen[id_] = not_chosen.get(id_, 1.0) * (1.0 - share)
+    return {id_: 1.0 - probability for id_, probability in not_chosen.items()}
+
+
+def divide(batch: int, shares: ReviewShares, of: Frames) -> dict[SamplingReason, int]:
+    """How many rows of a batch each reason draws, by the largest remainder. What an empty frame leaves goes to
+    estimation."""
+    asked: dict[SamplingReason, float] = {reason: getattr(shares, key) * batch for reason, key in SHARE_KEYS.items()}
+    asked["certify"] += sum(asked.pop(reason) for reason in REASONS if reason not in of and reason != "certify")
+    rows = {reason: int(rows + 1e-9) for reason, rows in asked.items()}
+    by_remainder = sorted(rows, key=lambda reason: (rows[reason] - asked[reason], REASONS.index(reason)))
+    for reason in by_remainder[: batch - sum(rows.values())]:
+        rows[reason] += 1
+    return rows
+
+
+def sampled_ids(sampled: Iterable[Sampled]) -> dict[SamplingReason, set[str]]:
+    """reason -> the rows it has chosen so far."""
+    by_reason: dict[SamplingReason, set[str]] = {}
+    for record in sampled:
+        by_reason.setdefault(record.reason, set()).add(record.pair_id)
+    return by_reason

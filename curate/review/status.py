@@ -1,0 +1,197 @@
+"""The status of a review: how many rows were shown and decided, the acceptance rates, and what to do next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from curate.review.acceptance import AcceptanceRates, acceptance_rates
+from curate.review.answers import current_answers
+from curate.review.decision import answers_given, decide
+from curate.review.estimate import Advice, Estimate, advice, seconds_per_item
+from curate.review.gate import Gate, Objection, gate_of, objections
+from curate.review.population import Population
+from curate.review.sampling import sampled_ids
+from schemas.errors import MissingDependency
+from schemas.project import Project
+from schemas.records import Json
+from schemas.store import Store
+
+
+@dataclass(frozen=True)
+class ReviewStatus:
+    """Sampled rows of the present pool, by what people decided; `undecided` have answers that settle nothing,
+    `incomplete` have fewer than `annotators_per_row`, `open` have none. `rates` are what people accept; `advice` is
+    what a tighter interval of all that passed the gates would cost (None without one). `gate` says whether people have
+    said enough, and `objections` why rows were not accepted as they are. `seconds` is the median time of an answer."""
+
+    accepted: int
+    edited: int
+    rejected: int
+    undecided: int
+    incomplete: int
+    open: int
+    rates: AcceptanceRates
+    advice: Advice | None
+    gate: Gate
+    objections: list[Objection]
+    seconds: float | None
+
+    @property
+    def decided(self) -> int:
+        return self.accepted + self.edited + self.rejected
+
+    @property
+    def waiting(self) -> int:
+        """Rows that need an answer, or another one."""
+        return self.undecided + self.incomplete + self.open
+
+    @property
+    def sampled(self) -> int:
+        return self.decided + self.waiting
+
+    @property
+    def next_step(self) -> str | None:
+        """What more answers would buy: a tighter interval, or, where it is tight enough, whether the set passes."""
+        if self.gate.state == "asking" and self.gate.missing and self.advice and self.advice.stop:
+            return f"about {self.gate.missing:,} more answers tell whether people accept {self.gate.at_least:.0%} of it"
+        return str(self.advice) if self.advice else None
+
+    @property
+    def enough(self) -> bool:
+        """Whether people have said enough, and accept enough of it, to go on."""
+        return self.gate.state == "open"
+
+
+def review_status(project: Project, store: Store, population: Population) -> ReviewStatus:
+    """Counted from the store; nothing is asked of the server. Raises MissingDependency without the extra `review`."""
+    spec = project.spec.review
+    sampled, reviews = store.sampled(), store.reviews()
+    shown = [id_ for id_ in sampled if id_ in population.rows]
+    pairs = population.pairs(shown)
+    verdicts = {id_: d.verdict for id_ in shown if (d := decide(reviews.get(id_, ()), pairs[id_]))}
+    settled = {id_ for id_, verdict in verdicts.items() if verdict != "undecided"}
+    # What one of three people said is not yet what the row's people said.
+    incomplete = {id_ for id_ in settled if answers_given(reviews[id_]) < spec.annotators_per_row}
+    accepted = {id_: verdicts[id_] == "accept" for id_ in settled - incomplete}
+    rows, reasons = list(population.rows.values()), sampled_ids(record for id_ in shown for record in sampled[id_])
+    answers = [review for id_ in shown for review in current_answers(reviews.get(id_, ()))]
+    seconds = seconds_per_item(review.seconds for review in answers)
+    tightness = None
+    if accepted:
+        _needs_scipy()
+    rates = acceptance_rates(rows, reasons, accepted, spec.seed, spec.confidence)
+    if passed := rates.passed:
+        per_row = len(answers) / max(passed.reviewed, 1)
+        tightness = advice(passed, spec.margin_of_error, seconds=seconds, answers_per_row=per_row, left=rates.left)
+    counts = Counter(verdict for id_, verdict in verdicts.items() if id_ not in incomplete)
+    return ReviewStatus(
+        accepted=counts["accept"],
+        edited=counts["edit"],
+        rejected=counts["reject"],
+        undecided=counts["undecided"],
+        incomplete=len(incomplete),
+        open=len(shown) - len(verdicts),
+        rates=rates,
+        advice=tightness,
+        gate=gate_of(rates.accepted, tightness, spec.accept_at_least, rates.left_accepted, len(answers)),
+        objections=objections(pairs, reviews),
+        seconds=seconds,
+    )
+
+
+def as_json(status: ReviewStatus) -> Json:
+    """The status for receipts, the dataset card and programs; rates are fractions with their interval."""
+    gate, answers = status.gate, status.gate.missing
+    if gate.state == "asking" and answers is None and status.advice:
+        answers = status.advice.answers
+    return {
+        "sampled": status.sampled,
+        "accepted": status.accepted,
+        "edited": status.edited,
+        "rejected": status.rejected,
+        "undecided": status.undecided,
+        "incomplete": status.incomplete,
+        "unanswered": status.open,
+        "acceptance_rate": _rate(status.rates.passed),
+        "trained_acceptance_rate": _rate(status.rates.accepted),
+        "missed_acceptance_rate": _rate(status.rates.missed),
+        "enough": status.enough,
+        "gate": gate.state,
+        "accept_at_least": gate.at_least,
+        "answers_missing": gate.missing,
+        "objections": [
+            {
+                "reason": objection.reason,
+                "rows": objection.rows,
+                "examples": [{"pair_id": p.id, "input": p.input, "output": p.output} for p in objection.examples],
+            }
+            for objection in status.objections
+        ],
+        "seconds_per_answer": status.seconds,
+        "advice": status.next_step,
+        "minutes_left": answers * status.seconds / 60 if answers and status.seconds is not None else None,
+    }
+
+
+def _rate(estimate: Estimate | None) -> Json | None:
+    """A rate as fractions; `rows` of `population` were decided."""
+    if estimate is None:
+        return None
+    fractions = {name: getattr(estimate, name) for name in ("value", "low", "high", "confidence")}
+    return {**fractions, "rows": estimate.reviewed, "population": estimate.population}
+
+
+# As `as_json` of earlier versions called them; receipts still hold these names.
+_OLD_NAMES = {
+    "routed": "sampled",
+    "accept_share": "acceptance_rate",
+    "trained_share": "trained_acceptance_rate",
+    "missed_share": "missed_acceptance_rate",
+}
+
+
+def from_facts(facts: Json) -> Json:
+    """What `as_json` gave, of this version or an older one, by the names of now."""
+    return {_OLD_NAMES.get(name, name): value for name, value in facts.items()}
+
+
+def in_words(facts: Json) -> list[str]:
+    """`as_json`, of this version or an older one, in sentences for the dataset card and the report."""
+    status = from_facts(facts)
+    waiting = status["unanswered"] + status["undecided"] + status.get("incomplete", 0)
+    lines = [
+        f"{status['sampled']:,} rows were drawn at random and shown to people: {status['accepted']:,} accepted as they"
+        f" were, {status['edited']:,} edited, {status['rejected']:,} rejected, {waiting:,} not decided."
+    ]
+    if rate := status["acceptance_rate"]:
+        lines.append(
+            f"Of what passed the gates, people accept {_with_interval(rate)} as it is. That is about the rows before"
+            " review: those that people rejected are not in the dataset."
+        )
+    else:
+        lines.append("That is too few answers to tell what share people would accept.")
+    if (rate := status.get("trained_acceptance_rate")) and rate != status["acceptance_rate"]:
+        lines.append(f"Of what the programs accept, people accept {_with_interval(rate)} as it is.")
+    if rate := status["missed_acceptance_rate"]:
+        lines.append(f"Of what the programs rejected, people would have accepted {_with_interval(rate)}.")
+    if status.get("gate") == "rejected":
+        lines.append(f"People reject this set: fewer than the {status['accept_at_least']:.0%} asked for are accepted.")
+    elif not status["enough"]:
+        lines.append("The review was not finished: people have said too little for what the spec asks.")
+    return lines
+
+
+def _with_interval(rate: Json) -> str:
+    interval = f"{rate['confidence']:.0%} interval {rate['low']:.1%} to {rate['high']:.1%}"
+    return f"{rate['value']:.1%} ({interval}, from {rate['rows']:,} of {rate['population']:,} rows)"
+
+
+def _needs_scipy() -> None:
+    try:
+        import scipy  # noqa: F401
+    except ModuleNotFoundError:
+        raise MissingDependency(
+            "the interval of the acceptance rate needs the package scipy.",
+            fix="Install it: pip install 'pairsmith[review]'",
+        ) from None

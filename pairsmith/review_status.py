@@ -1,0 +1,135 @@
+"""The screen of `pairsmith review status`: read from the project's store, without asking the server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from curate.argilla.adjudication import Disagreement, disagreements
+from curate.review.agreement import agreement
+from curate.review.gold import accuracies, read_gold
+from curate.review.sampling import SHARE_KEYS
+from curate.review.status import as_json, review_status
+from pairsmith.stages.review import judged_population
+from schemas.errors import NoWork
+from schemas.progress import Say, unheard
+from schemas.project import Project
+from schemas.records import Json
+from schemas.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SHOWN = 5  # disagreements
+
+
+def read(project: Project, store: Store, say: Say = unheard) -> dict[str, Any]:
+    """The review status, why rows were sampled, agreement, accuracy on gold, and what people disagree about."""
+    try:
+        population = judged_population(project, store, say)
+    except NoWork as nothing:
+        return {"review": None, "why": str(nothing)}
+    reviews = store.reviews()
+    reviewed = {pair_id: reviews[pair_id] for pair_id in population.rows if pair_id in reviews}
+    reasons: dict[str, int] = {}
+    for pair_id, draws in store.sampled().items():
+        for draw in draws if pair_id in population.rows or draws[0].reason == "gold" else ():
+            reason = SHARE_KEYS.get(draw.reason, draw.reason)
+            reasons[reason] = reasons.get(reason, 0) + 1
+    waiting = disagreements(reviewed, population.pairs(reviewed).values())
+    return {
+        "review": as_json(review_status(project, store, population)),
+        "sampled_for": reasons,
+        "agreement": [vars(measure) for measure in agreement(reviewed)],
+        "gold": [{**vars(person), "value": person.value} for person in accuracies(read_gold(project), reviews)],
+        "disagreements": [_disagreement(disagreement) for disagreement in waiting],
+    }
+
+
+def _disagreement(disagreement: Disagreement) -> Json:
+    pair, why, answers = disagreement.pair, disagreement.why, disagreement.answers
+    return {
+        "pair_id": pair.id,
+        "input": pair.input,
+        "output": pair.output,
+        "why": str(why),
+        "answers": [
+            {"reviewer": r.who, "decision": r.decision, "reasons": list(r.reasons), "edited": r.edited} for r in answers
+        ],
+    }
+
+
+def shown(project: Project, facts: dict[str, Any]) -> list[RenderableType]:
+    """The same for a person."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from pairsmith import screen
+    from pairsmith.stages.review import in_lines
+
+    name = project.spec.task.name
+    if facts["review"] is None:
+        return [screen.facts([("review", f"{name}: {facts['why']}")])]
+    status = facts["review"]
+    if not status["sampled"]:
+        return [
+            screen.facts([("review", f"{name}: nothing is sampled yet; `pairsmith review push` draws the first rows")])
+        ]
+    decided = status["accepted"] + status["edited"] + status["rejected"]
+    head = (
+        f"{name}: {decided:,} of {status['sampled']:,} rows decided ({status['accepted']:,} accepted,"
+        f" {status['edited']:,} edited, {status['rejected']:,} rejected), {status['unanswered']:,} unanswered,"
+        f" {status['undecided']:,} to settle, {status['incomplete']:,} with too few annotators"
+    )
+    why = ", ".join(f"{reason} {count:,}" for reason, count in facts["sampled_for"].items())
+    lines = [("review", head), ("drawn for", why), *in_lines(status)]
+    if status["seconds_per_answer"] is not None:
+        lines.append(("pace", f"{status['seconds_per_answer']:.0f} s an answer (median)"))
+    parts: list[RenderableType] = [screen.facts(lines)]
+    if facts["agreement"]:
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for title in ("question", "measure", "who", "rows", "agreed", "value", "95% interval"):
+            table.add_column(title, no_wrap=title in ("question", "measure"))
+        for measure in facts["agreement"]:
+            value = "undefined" if measure["value"] is None else f"{measure['value']:.2f}"
+            interval = "" if measure["low"] is None else f"{measure['low']:.2f} to {measure['high']:.2f}"
+            who = ", ".join(measure["annotators"]) if measure["measure"] == "Cohen's kappa" else "all"
+            cells = (
+                measure["question"],
+                measure["measure"],
+                who,
+                f"{measure['rows']:,}",
+                f"{measure['agreed']:.0%}",
+                value,
+                interval,
+            )
+            table.add_row(*map(escape, cells))
+        parts += ["", "[bold]agreement[/]", table]
+    if facts["gold"]:
+        known = [
+            (
+                person["reviewer"],
+                f"{person['right']} of {person['answered']} right ({person['low']:.0%} to {person['high']:.0%})",
+            )
+            for person in facts["gold"]
+        ]
+        parts += ["", "[bold]on rows with known answers[/]", screen.facts(known)]
+    for disagreement in facts["disagreements"][:SHOWN]:
+        answers = [
+            (a["reviewer"], " ".join(filter(None, [a["decision"], ", ".join(a["reasons"])])))
+            for a in disagreement["answers"]
+        ]
+        parts += [
+            "",
+            screen.facts(
+                [
+                    ("to settle", disagreement["pair_id"][:12]),
+                    ("input", disagreement["input"]),
+                    ("output", disagreement["output"]),
+                    *answers,
+                    ("", disagreement["why"]),
+                ]
+            ),
+        ]
+    if (more := len(facts["disagreements"]) - SHOWN) > 0:
+        parts += ["", f"and {more} more to settle; --json lists them all"]
+    return parts

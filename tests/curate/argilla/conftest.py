@@ -1,0 +1,127 @@
+"""Real Argilla servers for the review tests, each started once; their environment is made once and kept in the user's
+cache."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import pytest
+import sqlalchemy as sa
+
+from curate.argilla import server
+from curate.argilla.venv import NEWEST_PYTHON, ensure_environment
+from tests.schemas.conftest import postgres  # noqa: F401  a private PostgreSQL for the tests here
+
+
+def argilla_client() -> Any:
+    """The module `argilla`; the test is skipped where the extra `review` is not installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the client's own models warn under pydantic's newest versions
+        return pytest.importorskip("argilla")
+
+
+def free_port() -> int:
+    """A port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def venv() -> Path:
+    """The folder of the server's environment, shared by every test run of this user (1 to 2 minutes the first time)."""
+    if sys.version_info[:2] > NEWEST_PYTHON:
+        pytest.skip(f"argilla-server does not run on Python {sys.version_info[0]}.{sys.version_info[1]}")
+    name = f"argilla-tests-{sys.version_info[0]}.{sys.version_info[1]}"
+    folder = Path(os.environ.get("PAIRSMITH_TEST_VENV") or Path(platformdirs.user_cache_dir("pairsmith")) / name)
+    ensure_environment(folder)
+    return folder
+
+
+def empty_database(server_url: str, name: str) -> str:
+    """The URL of a new database on the private PostgreSQL server."""
+    engine = sa.create_engine(
+        sa.make_url(server_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return server_url.replace("/postgres?", f"/{name}?")
+
+
+@contextmanager
+def started(venv: Path, database_url: str | None = None) -> Iterator[server.ArgillaServer]:
+    """A server of its own on a free port, gone afterwards."""
+    home = Path(tempfile.mkdtemp(prefix="arg-"))
+    try:
+        yield server.up(home, port=free_port(), database_url=database_url, venv=venv)
+    finally:
+        server.down(home)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def argilla_on_sqlite(venv: Path) -> Iterator[server.ArgillaServer]:
+    with started(venv) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def argilla_on_postgresql(venv: Path, postgres: str) -> Iterator[server.ArgillaServer]:  # noqa: F811
+    with started(venv, empty_database(postgres, f"argilla_{uuid.uuid4().hex[:8]}")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=["SQLite", "PostgreSQL"])
+def on_each_database(request: pytest.FixtureRequest) -> server.ArgillaServer:
+    """A server on the one database, then on the other."""
+    running: server.ArgillaServer = request.getfixturevalue(f"argilla_on_{request.param.lower()}")
+    assert server.status(running.home).database == request.param
+    return running
+
+
+@pytest.fixture(scope="session")
+def argilla_server(argilla_on_sqlite: server.ArgillaServer) -> server.ArgillaServer:
+    """The server of tests that do not care for its database."""
+    return argilla_on_sqlite
+
+
+@pytest.fixture
+def connect(argilla_server: server.ArgillaServer) -> Iterator[Callable[[str], Any]]:
+    """The official client for an API key; its connections are closed after the test."""
+    made: list[Any] = []
+
+    def client_for(api_key: str) -> Any:
+        made.append(argilla_client().Argilla(api_url=argilla_server.url, api_key=api_key))
+        return made[-1]
+
+    yield client_for
+    for client in made:
+        client.http_client.close()
+
+
+@pytest.fixture
+def client(argilla_server: server.ArgillaServer, connect: Callable[[str], Any]) -> Any:
+    """The official client, signed in as the owner."""
+    return connect(argilla_server.api_key)
+
+
+def wait_until(true: Any, timeout_s: float = 90.0) -> None:
+    """Until `true()` is; the test fails after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.2)

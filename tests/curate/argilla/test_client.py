@@ -1,0 +1,79 @@
+"""Which queues are read, and that reading changes nothing on the server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from curate.argilla.client import _MARK, Argilla
+from curate.argilla.pull import pull
+from schemas.errors import ReviewError
+from schemas.project import Project
+from schemas.reviews import Sampled
+from schemas.store import Store
+from tests.curate.argilla.conftest import argilla_client
+from tests.curate.argilla.loopback_argilla import Dataset, LoopbackArgilla
+from tests.curate.review.review_project import fill, project
+
+argilla_client()
+
+
+@pytest.fixture
+def server() -> Iterator[LoopbackArgilla]:
+    with LoopbackArgilla() as serving:
+        yield serving
+
+
+@pytest.fixture
+def cats(tmp_path: Path) -> Project:
+    return project(tmp_path)
+
+
+def test_answers_are_read_where_the_rows_were_sent(cats: Project, server: LoopbackArgilla) -> None:
+    """After the queue or the task was given another name, the answers in the old queues still come back, once, with the
+    role that their queue has."""
+    review = cats.spec.review.model_copy(update={"dataset": "renamed"})
+    renamed = Project(cats.folder, cats.spec.model_copy(update={"review": review}))
+    ann, bob = server.user("ann"), server.user("bob")
+    with Store.open(Store.url_for(cats)) as store, Argilla(server.url, "key", "pairsmith", patience_s=1) as argilla:
+        one, two, *_ = fill(cats, store)
+        for pair, queue in ((one, "cats"), (two, "cats-shared")):
+            store.write(Sampled(pair_id=pair.id, reason="certify", sampling_probability=0.5, dataset=queue))
+            server.answer(queue, pair.id, ann, "accept", 1)
+        server.answer("cats-adjudication", two.id, bob, "reject", 2)
+        assert pull(renamed, store, argilla).new == 3
+        assert pull(renamed, store, argilla).unchanged == 3
+        assert {r.role for own in store.reviews().values() for r in own if r.who == "bob"} == {"adjudicator"}
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_pull_changes_nothing_on_the_server(cats: Project, server: LoopbackArgilla, dry: bool) -> None:
+    """Whatever drafts are there under our queues' names, ours or somebody's: a pull, dry or not, only reads."""
+    for name, guidelines in (("cats-shared", "mine"), ("cats-adjudication", _MARK)):
+        server.datasets[name] = Dataset(status="draft", guidelines=guidelines)
+    with Store.open(Store.url_for(cats)) as store, Argilla(server.url, "key", "pairsmith", patience_s=1) as argilla:
+        pair = fill(cats, store)[0]
+        server.answer("cats", pair.id, server.user("ann"), "accept", 1)
+        assert pull(cats, store, argilla, dry=dry).new == 1
+    assert {method for method, _ in server.requests} == {"GET"}
+
+
+def test_only_a_draft_of_ours_is_removed(server: LoopbackArgilla) -> None:
+    """Making a queue removes the half-made one that a crash left, which bears our mark; somebody's draft of that name
+    is refused in a sentence and left alone."""
+    server.datasets["theirs"] = Dataset(status="draft", guidelines="# My own guidelines")
+    server.datasets["ours"] = Dataset(status="draft", guidelines=f"# cats\n\n{_MARK}\n")
+
+    def unused(_: object) -> None:
+        raise StopIteration
+
+    with Argilla(server.url, "key", "pairsmith", patience_s=1) as argilla:
+        with pytest.raises(ReviewError, match="a draft named theirs is there"):
+            argilla.make_queue("theirs", unused)
+        assert {method for method, _ in server.requests} == {"GET"}
+        with pytest.raises(StopIteration):
+            argilla.make_queue("ours", unused)
+    removed = [path for method, path in server.requests if method == "DELETE"]
+    assert removed == [f"datasets/{server.datasets['ours'].id}"]

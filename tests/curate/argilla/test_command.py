@@ -1,0 +1,281 @@
+"""`pairsmith review` and the human gate of `pairsmith run`, as a person meets them: real processes, a real server."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from curate.argilla.server import ArgillaServer
+from tests.curate.argilla.answering import answer as respond
+from tests.curate.argilla.conftest import argilla_client
+from tests.pairsmith.conftest import SPEC, Project, answer, write_seeds
+from tests.synth.loopback import LoopbackTeacher
+
+WAITS = 11
+# Training from a folder that is not there ends the run just after the gate, without loading a model.
+NO_BASE = ("--set", "train.base=not-there")
+
+
+@pytest.fixture
+def teacher() -> Iterator[LoopbackTeacher]:
+    with LoopbackTeacher(answer) as serving:
+        yield serving
+
+
+@pytest.fixture
+def project(tmp_path: Path, teacher: LoopbackTeacher, argilla_server: ArgillaServer) -> Project:
+    """A project whose queue is its own, on the server of these tests, which the command finds as a person's own."""
+    review = f'\n[review]\nbatch = 12\nmargin_of_error = 0.4\noverlap = 0.5\ndataset = "tiny-{uuid.uuid4().hex[:8]}"\n'
+    (tmp_path / "pairsmith.toml").write_text(SPEC.format(url=teacher.url) + review)
+    write_seeds(tmp_path)
+    return Project(tmp_path, {"PAIRSMITH_ARGILLA_HOME": str(argilla_server.home)})
+
+
+def stopped(project: Project, *arguments: str) -> dict[str, Any]:
+    """The JSON of a `run` that must stop at the gate."""
+    done = project.run("run", "--json", *arguments)
+    assert done.returncode == WAITS, done.stderr + done.stdout
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def records(owner: Any, names: list[str]) -> dict[str, str]:
+    """pair id -> Argilla's own id, of every record of the queues; only an owner may list them."""
+    queues = [owner.datasets(name=name, workspace="pairsmith") for name in names]
+    return {record.id: str(record._server_id) for queue in queues for record in queue.records}
+
+
+def answer_all(client: Any, shown: dict[str, str], verdict: Callable[[str], str]) -> None:
+    """The client's user answers every record of `shown`."""
+    for pair_id, record_id in shown.items():
+        respond(client, record_id, verdict(pair_id))
+
+
+def annotator(project: Project, argilla_server: ArgillaServer) -> Any:
+    """The official client, signed in as somebody who was just invited, the way the page signs in."""
+    name = f"ann-{uuid.uuid4().hex[:6]}"
+    made = project.json("review", "invite", name)
+    assert made["url"] == argilla_server.url
+    api = f"{argilla_server.url}/api/v1"
+    signed_in = httpx.post(f"{api}/token", data={"username": name, "password": made["passwords"][name]})
+    me = httpx.get(f"{api}/me", headers={"Authorization": f"Bearer {signed_in.json()['access_token']}"}).json()
+    return argilla_client().Argilla(api_url=argilla_server.url, api_key=me["api_key"])
+
+
+def test_the_loop_stops_for_people_and_goes_on(
+    project: Project, argilla_server: ArgillaServer, client: Any, teacher: LoopbackTeacher
+) -> None:
+    """`run` ends with its own exit code where people must answer, says where and how many rows, and asks nobody twice;
+    run again without answers it stops again; once people have answered it curates by what they said and trains."""
+    first = stopped(project)
+    waits = first["facts"]
+    assert waits["url"] == argilla_server.url
+    assert waits["stages"] == ["generate", "curate", "review"]
+    assert project.json("status")["next"] == ["review", "train", "evaluate"]
+    assert (project.folder / "report.html").exists()
+    review = project.json("review", "status")
+    assert review["server"]["state"] == "running"
+    rows = review["review"]["sampled"]
+    assert waits["waits"] == f"{rows} rows wait for people"
+    assert rows == review["review"]["unanswered"] > 0
+
+    again = project.run("run")
+    assert again.returncode == WAITS
+    for part in ("The pipeline waits for people", argilla_server.url, "credentials.json", "--no-review"):
+        assert part in again.stdout
+    assert argilla_server.api_key not in again.stdout + again.stderr
+    assert len(teacher.asked) == 12
+
+    ann = annotator(project, argilla_server)
+    shown = records(client, waits["queues"])
+    rejected = min(shown)
+    answer_all(ann, shown, lambda id_: "reject" if id_ == rejected else "accept")
+    ann.http_client.close()
+    shared = records(client, [name for name in waits["queues"] if name.endswith("-shared")])
+    answer_all(client, shared, lambda id_: "reject" if id_ == rejected else "accept")
+    assert len(shown) == rows
+    assert shared
+
+    on = project.run("run", *NO_BASE, "--json")
+    assert on.returncode not in (0, 1, WAITS), on.stdout
+    assert "not-there" in on.stdout
+    commands = [(receipt["command"], receipt["ok"]) for receipt in project.receipts()][-5:]
+    assert commands == [("review", True), ("curate", True), ("review", True), ("train", False), ("run", False)]
+    status = project.json("review", "status")
+    assert status["review"]["enough"]
+    assert (status["review"]["accepted"], status["review"]["rejected"]) == (rows - 1, 1)
+    assert {one["measure"] for one in status["agreement"]} >= {"Krippendorff's alpha", "Cohen's kappa"}
+    card = (project.folder / "dataset" / "README.md").read_text()
+    assert f"{rows - 1} of 23 rows were reviewed by people" in card
+    assert f"{rows} rows were drawn at random and shown to people" in card
+    files = (project.folder / "dataset" / "data").glob("*.jsonl")
+    ids = [json.loads(line)["pair_id"] for file in files for line in file.read_text().splitlines()]
+    assert rejected not in ids
+    assert len(ids) == 23
+    assert project.json("status", *NO_BASE)["next"] == ["train", "evaluate"]
+
+
+def test_the_loop_stops_where_people_reject_the_set(
+    project: Project, argilla_server: ArgillaServer, client: Any
+) -> None:
+    """Everything answered with Reject makes the interval as tight as asked at once: `run` trains nothing, draws no more
+    rows, ends with the code of the human gate, and says by reason, with examples, that people reject this set."""
+    waits = stopped(project)["facts"]
+    shown = records(client, waits["queues"])
+    for record_id in shown.values():
+        respond(client, record_id, "reject", reasons=["invented"])
+    after = stopped(project, *NO_BASE)["facts"]
+    assert (after["gate"], after["stages"][-1]) == ("rejected", "review")
+    assert after["waits"].startswith("people reject this set")
+    (why,) = after["objections"]
+    assert (why["reason"], why["rows"]) == ("invented", len(shown))
+    assert why["examples"][0]["pair_id"] in shown
+    assert records(client, after["queues"]).keys() <= shown.keys()
+    screen = project.run("run", *NO_BASE)
+    assert screen.returncode == WAITS
+    for part in ("The pipeline stops, nothing is trained", "people reject this set", "invented: ", "accept_at_least"):
+        assert part in " ".join(screen.stdout.split())
+    assert "train" not in {receipt["command"] for receipt in project.receipts()}
+
+
+def test_without_people_the_card_and_the_report_say_so(project: Project, tmp_path: Path) -> None:
+    """`--no-review` starts no server, goes past the gate, and writes on card and report that nobody looked."""
+    done = project.run("run", "--no-review", *NO_BASE, "--json", PAIRSMITH_ARGILLA_HOME=str(tmp_path / "none"))
+    assert done.returncode not in (0, 1, WAITS), done.stdout
+    assert [receipt["command"] for receipt in project.receipts()] == ["generate", "curate", "train", "run"]
+    assert not (tmp_path / "none").exists()
+    card = (project.folder / "dataset" / "README.md").read_text()
+    assert "Not reviewed by humans" in card
+    assert "switched off" in card
+    from pairsmith.report import write_report
+    from schemas.spec_file import load
+    from schemas.store import Store
+
+    off = load(project.folder, ["review.enabled=false"])
+    with Store.open(Store.url_for(off), write=False) as store:
+        page = write_report(off, store, tmp_path / "page.html").read_text()
+    assert "Not reviewed by humans" in page
+    assert "Human review was switched off" in page
+
+
+def test_push_pull_and_status_by_hand(project: Project, argilla_server: ArgillaServer, client: Any) -> None:
+    """The steps of the gate exist one by one; each is safe to repeat and says what it did."""
+    early = project.run("review", "push")
+    assert early.returncode == 8
+    assert "pairsmith curate" in early.stderr
+    project.json("generate")
+    project.json("curate")
+    pushed = project.json("review", "push")
+    assert pushed["facts"]["sent"] == pushed["rows_in"] == pushed["waiting"] > 0
+    again = project.json("review", "push")
+    assert (again["facts"]["sent"], again["facts"]["there"]) == (0, pushed["facts"]["sent"])
+    assert project.json("review", "pull")["facts"]["new"] == 0
+    answer_all(client, records(client, pushed["facts"]["queues"][:1]), lambda _: "accept")
+    brought = project.json("review", "pull")
+    assert brought["facts"]["new"] == brought["accepted"] > 0
+    told = project.run("review", "status").stdout
+    for part in ("running, argilla-server", "rows decided", "drawn for", "estimation"):
+        assert part in told
+    assert project.json("status")["stages"][1]["why"] == "people have answered since"
+
+
+def test_watching_tells_what_comes_in(project: Project, client: Any) -> None:
+    """`pull --watch` shows answers as they are given, leaves the store to others meanwhile, and ends with Ctrl-C."""
+    project.json("generate")
+    project.json("curate")
+    queues = project.json("review", "push")["facts"]["queues"]
+    watching = subprocess.Popen(
+        project.command("review", "pull", "--watch", "--every", "0.3"),
+        cwd=project.folder,
+        env=project.environ(PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        asked = records(client, queues)
+        answered = False
+        while project.rows("SELECT count(*) FROM reviews") != [(len(asked),)]:
+            assert time.monotonic() < deadline, "the answers did not come in"
+            assert watching.poll() is None, watching.stderr.read()
+            if not answered and len(project.receipts()) >= 4:  # its first pull is over
+                answer_all(client, asked, lambda _: "accept")
+                answered = True
+            time.sleep(0.1)
+        time.sleep(1)  # a round in which nothing is new leaves the store alone
+        project.json("curate")
+        watching.send_signal(signal.SIGINT)
+        shown, said = watching.communicate(timeout=30)
+    finally:
+        watching.kill()
+        watching.wait()
+    assert watching.returncode == 0, said
+    told = [line for line in shown.splitlines() if line.startswith("answers")]
+    assert told[0].split()[1:3] == ["0", "new,"]
+    assert sum(int(line.split()[1]) for line in told) == len(asked) > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "environment", "said"),
+    [
+        pytest.param(
+            'url = "{url}"\nkey_env = "NO_SUCH_KEY"', {}, "the variable NO_SUCH_KEY with the API key", id="no key"
+        ),
+        pytest.param(
+            'url = "{url}"\nkey_env = "SOME_KEY"', {"SOME_KEY": "s3cret"}, "Argilla refuses the API key", id="wrong key"
+        ),
+        pytest.param(
+            'url = "http://127.0.0.1:9"\nkey_env = "SOME_KEY"',
+            {"SOME_KEY": "s3cret"},
+            "No Argilla answers",
+            id="nobody",
+        ),
+    ],
+)
+def test_a_gate_that_cannot_open_says_why_and_how_to_go_on(
+    settings: str, environment: dict[str, str], said: str, project: Project, argilla_server: ArgillaServer
+) -> None:
+    """An Argilla that cannot be used ends the run in a sentence, after everything before it was kept."""
+    path = project.folder / "pairsmith.toml"
+    text = path.read_text().partition("[review]")[0]
+    path.write_text(text + "[review]\n" + settings.format(url=argilla_server.url) + "\n")
+    done = project.run("run", **environment)
+    assert done.returncode == 10, done.stderr
+    assert said in done.stderr
+    assert "--no-review" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "s3cret" not in done.stderr + done.stdout + json.dumps(project.receipts())
+    assert project.json("status", **environment)["next"] == ["review", "train", "evaluate"]
+
+
+def test_the_server_is_found_and_its_absence_told(
+    project: Project, argilla_server: ArgillaServer, tmp_path: Path
+) -> None:
+    """`up` finds the server that runs; where none was started, status, logs and down say so."""
+    found = project.json("review", "up")
+    assert (found["url"], found["already_running"]) == (argilla_server.url, True)
+    assert "server" in project.json("review", "logs", "--lines", "3")["logs"]
+    nowhere = {"PAIRSMITH_ARGILLA_HOME": str(tmp_path / "nowhere")}
+    assert project.json("review", "status", **nowhere)["server"]["state"] == "absent"
+    assert project.json("review", "logs", **nowhere)["logs"] == {}
+    assert project.json("review", "down", **nowhere)["stopped"] is False
+
+
+def test_a_user_who_is_there_is_not_made_again(project: Project) -> None:
+    """A name that is taken is refused, and of several names none is made then."""
+    name = f"ann-{uuid.uuid4().hex[:6]}"
+    project.json("review", "invite", name)
+    taken = project.run("review", "invite", "someone-new", name)
+    assert taken.returncode == 10
+    assert name in taken.stderr
+    assert project.json("review", "invite", f"{name}-new")["passwords"]

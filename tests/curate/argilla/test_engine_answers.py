@@ -1,0 +1,331 @@
+"""What the search engine answers on a database of known records: SQLite and PostgreSQL, directly and over HTTP."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import json
+import math
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.curate.argilla.engine_asked import BESIDE, COUNT, DATASET, SIDE, Asked, AskedOverHTTP, record_id
+from tests.curate.argilla.engine_questions import (
+    FOUND,
+    OTHERS,
+    PENDING,
+    REFUSED,
+    THRESHOLD,
+    metadata,
+    record,
+    suggestion,
+)
+
+# Each is filled and asked once a run; a group keeps the tests of one on one worker.
+SQLITE, POSTGRESQL, SQLITE_HTTP, POSTGRESQL_HTTP = BACKENDS = [
+    pytest.param(name, marks=pytest.mark.xdist_group(group), id=name)
+    for name, group in [
+        ("sqlite", "argilla-engine"),
+        ("postgresql", "argilla-engine-postgresql"),
+        ("sqlite-http", "argilla"),
+        ("postgresql-http", "argilla"),
+    ]
+]
+
+
+def _postgresql(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database."""
+    import sqlalchemy as sa
+
+    server: str = request.getfixturevalue("postgres")
+    name = f"a_{uuid.uuid4().hex[:12]}"
+    engine = sa.create_engine(sa.make_url(server).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return server.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture(params=BACKENDS)
+def asked(request: pytest.FixtureRequest, answered: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """Every question above, answered; and `changed`, what a search finds after Argilla changed a record."""
+    return answered(request.param)
+
+
+@pytest.fixture(scope="session")
+def answered(
+    request: pytest.FixtureRequest, venv: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], dict[str, Any]]:
+    """Asks a database of each kind once a run, in whatever order and worker the tests come."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    @functools.cache
+    def ask(backend: str) -> dict[str, Any]:
+        kept = shared / f"answers-{backend}.json"
+        with kept.with_suffix(".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not kept.exists():
+                kept.write_text("null")  # should asking fail, the next test need not try again
+                kept.write_text(json.dumps(_answers(backend, request, venv, tmp_path_factory.mktemp(backend))))
+            answers: dict[str, Any] = json.loads(kept.read_text())
+        assert answers, f"{backend} could not be asked: its first test says why"
+        return answers
+
+    return ask
+
+
+_AS_AN_OLDER_VERSION_MADE_IT = """
+import sqlalchemy as sa
+from argilla_server.database import database_url_sync
+with sa.create_engine(database_url_sync()).begin() as connection:
+    for statement in ("UPDATE pairsmith_made SET script = 'older'", "DELETE FROM pairsmith_values"):
+        connection.execute(sa.text(statement))
+"""
+
+
+def _answers(backend: str, request: pytest.FixtureRequest, venv: Path, home: Path) -> dict[str, Any]:
+    postgresql = _postgresql(request) if backend.startswith("postgresql") else None
+    if backend.endswith("-http"):
+        return _answers_over_http(venv, postgresql)
+    url = postgresql or f"sqlite+aiosqlite:///{home / 'argilla.db'}"
+    database = Asked(venv / "bin" / "python", home, url.replace("postgresql://", "postgresql+asyncpg://"))
+    answers = _asked(database)
+    near: dict[str, Any] = {"ask": "similar", "value": [-1.0] * 8, "limit": 2}
+    late = {"ask": "change", "do": "vector"}
+    answers["from a threshold"], *answers["late"] = database.ask(
+        THRESHOLD, {**late, "number": 20}, near, {**late, "number": 21, "seconds": -30}, near
+    )
+    answers["again"] = database.run(SIDE / "serve.py", "migrate")
+    database.run("-c", _AS_AN_OLDER_VERSION_MADE_IT)
+    answers["anew"] = database.run(SIDE / "serve.py", "migrate")
+    answers["found anew"] = database.ask({"text": "harbor crane"}, {"filters": [metadata("topic", values=["ships"])]})
+    return answers
+
+
+def _answers_over_http(venv: Path, postgresql: str | None) -> dict[str, Any]:
+    home = Path(tempfile.mkdtemp(prefix="arg-"))
+    try:
+        served = AskedOverHTTP(venv, home, postgresql)
+        try:
+            answers = _asked(served)
+            answers["flow"] = _flow(served)
+        finally:
+            served.close()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    return answers
+
+
+def _asked(database: Asked | AskedOverHTTP) -> dict[str, Any]:
+    questions = {**{name: {"limit": COUNT, **asked} for name, (asked, _) in FOUND.items()}, **REFUSED, **OTHERS}
+    look = [{"text": "changedword"}, {"filters": [metadata("topic", values=["changed"])]}]
+    look.append({"filters": [suggestion("verdict", values=["brandnew"])]})
+    look.append({"ask": "similar", "number": 26, "limit": COUNT})
+    steps: list[dict[str, Any]] = [*look]
+    for do in ("edit", "suggest", "delete"):
+        steps += [{"ask": "change", "do": do, "number": 9}, *look]
+    answers = database.ask(*questions.values(), *steps)
+    return {**dict(zip(questions, answers, strict=False)), "changed": answers[len(questions) :]}
+
+
+def _flow(served: AskedOverHTTP) -> dict[str, Any]:
+    """What ann's page asks while she answers one record and then three at once, and what a program then adds."""
+    queue = {"user": "ann", "filters": [PENDING, record(property="status", values=["pending"])], "limit": 4}
+    accept = {"values": {"verdict": {"value": "accept"}}, "status": "submitted"}
+    queues = [served.search(**queue)]
+    one = record_id(queues[0]["numbers"][0])
+    served.call("POST", f"/records/{one}/responses", accept, "ann")
+    queues.append(served.search(**queue))
+    three = [{"record_id": str(record_id(number)), **accept} for number in queues[1]["numbers"][:3]]
+    three[2] = {"record_id": three[2]["record_id"], "status": "discarded"}
+    bulk = served.call("POST", "/me/responses/bulk", {"items": three}, "ann")
+    queues.append(served.search(**queue))
+    counts = served.ask({"ask": "progress"}, {"ask": "user_progress", "user": "ann"})
+    new = {"prompt": "a wholly newword", "reply": "yes", "talk": [], "picture": None}
+    verdict = {"question_id": str(uuid.uuid5(DATASET, "question verdict")), "value": "edit", "agent": "program"}
+    items = [
+        {"external_id": "row-000300", "fields": new, "metadata": {"length": 1000}, "suggestions": [verdict]},
+        {"external_id": "row-000200", "metadata": {"length": 1001}},
+    ]
+    items[0]["vectors"] = {"mini": [-3.0] * 8}
+    served.call("PUT", f"/datasets/{DATASET}/records/bulk", {"items": items})
+    agents = served.call("GET", f"/datasets/{DATASET}/records/search/suggestions/options")["items"]
+    return {
+        "deleted": served.call("DELETE", f"/datasets/{BESIDE}")["name"],
+        "queues": queues,
+        "errors": [item["error"] for item in bulk["items"]],
+        "counts": counts,
+        "by word": served.search(text="newword"),
+        "by length": served.search(filters=[metadata("length", ge=1000)], sort=[metadata("length", order="desc")]),
+        "by agent": served.search(filters=[suggestion("verdict", property="agent", values=["program"])]),
+        "by vector": served.search(value=[-1.0] * 8, limit=1),
+        "agents": next(item["agents"] for item in agents if item["question"]["name"] == "verdict"),
+    }
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_it_finds_exactly_the_records_that_match(asked: dict[str, Any], name: str) -> None:
+    """Text, filters and their combinations find what the known records say, and the total says how many."""
+    numbers = FOUND[name][1]
+    assert sorted(asked[name]["numbers"]) == sorted(numbers)
+    assert asked[name]["total"] == len(numbers)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_it_cannot_do_it_says(asked: dict[str, Any], name: str) -> None:
+    """An unsupported question gets a sentence that Argilla shows (HTTP 422), never a wrong or an empty answer."""
+    assert isinstance(asked[name]["refused"], str)
+    assert len(asked[name]["refused"].split()) > 4
+
+
+def test_order_and_paging(asked: dict[str, Any]) -> None:
+    """Records come in the order asked for, those without the value last, and pages neither overlap nor skip."""
+    assert asked["as added"]["numbers"] == [0, 1, 2, 3]
+    assert asked["second page"]["numbers"] == [4, 5, 6, 7]
+    assert asked["past the end"] == {"numbers": [], "total": COUNT, "scores": []}
+    by_score = sorted(range(COUNT), key=lambda i: -(i * 7919 % 1000))
+    assert asked["sorted by a float"]["numbers"] == by_score[:5]
+    assert asked["sorted by a term, then backwards"]["numbers"] == [296, 292, 288]
+    assert asked["sorted by a suggestion's score"]["numbers"] == [9, 19, 29]
+    assert asked["sorted by a list"]["numbers"] == [4, 9, 14]
+    assert asked["sorted by an answer"]["numbers"] == [*range(29, -1, -1), 299, 298]
+    assert asked["sorted by a float"]["scores"] == [None] * 5
+    assert asked["sorted by a suggested label"]["numbers"] == [299, 296, 293]
+    thirds = [*range(297, -1, -3), *range(298, 0, -3), *range(299, 1, -3)]  # each record once, by its smallest score
+    assert asked["sorted by a list of scores"]["numbers"] == thirds
+    assert asked["sorted by a status"]["numbers"] == [0, 299]
+    assert asked["sorted by what few have"]["numbers"] == [205, 105, 5, 0, 1]
+    assert asked["second page of what few have"]["numbers"] == [5, 0, 1]
+    assert asked["sorted by what few answered"]["numbers"] == [0, 3, 5, 8, 10, 13, 15, 18, 20, 23, 25, 28, 30, 33]
+
+
+def test_each_user_has_a_shuffled_order_that_stays(asked: dict[str, Any]) -> None:
+    """Without a sort a user sees the same order every time, whole over pages, and unlike another user's."""
+    ann, bob = asked["ann's order"]["numbers"], asked["bob's order"]["numbers"]
+    assert ann == asked["ann's order again"]["numbers"]
+    assert ann[10:20] == asked["ann's second page"]["numbers"]
+    assert sorted(ann) == sorted(bob) == list(range(COUNT))
+    place_for_bob = {number: place for place, number in enumerate(bob)}
+    assert abs(_rank_correlation(ann)) < 0.25
+    assert abs(_rank_correlation([place_for_bob[number] for number in ann])) < 0.25
+
+
+def _rank_correlation(order: list[int]) -> float:
+    """Spearman's, with the order 0, 1, 2, ...; of a random order of 300 its standard deviation is 0.06."""
+    middle = (COUNT - 1) / 2
+    return sum((place - middle) * (number - middle) for place, number in enumerate(order)) / (
+        COUNT * (COUNT**2 - 1) / 12
+    )
+
+
+def test_progress_and_metrics(asked: dict[str, Any]) -> None:
+    """Progress counts records by status and a user's own responses; metrics count terms and bound numbers."""
+    progress = asked["progress"]
+    assert {"total": COUNT, "completed": 60, "pending": 240}.items() <= progress.items()
+    assert {"submitted": 30, "discarded": 10, "draft": 5}.items() <= asked["ann's progress"].items()
+    assert not any(asked["eve's progress"].get(status) for status in ("submitted", "discarded", "draft"))
+    assert {term["term"]: term["count"] for term in asked["topics"]["values"]} == dict.fromkeys(
+        ["animals", "streets", "kitchens", "ships"], 75
+    )
+    assert asked["tags"]["total"] == 2 * COUNT
+    assert [term["count"] for term in asked["tags"]["values"]] == [100, 100, 100, 60, 60, 60, 60, 60]
+    assert asked["lengths"] == {"type": "integer", "min": 0, "max": COUNT - 1}
+    assert (asked["scores"]["min"], asked["scores"]["max"]) == (0.0, max(i * 7919 % 1000 for i in range(COUNT)) / 1000)
+
+
+def _similarity(a: list[float], b: list[float]) -> float:
+    dot = sum(x * y for x, y in zip(a, b, strict=True))
+    return (1 + dot / (sum(x * x for x in a) * sum(y * y for y in b)) ** 0.5) / 2
+
+
+def _vector(number: int) -> list[float]:
+    return [math.cos(number * 0.37 + place) for place in range(8)]
+
+
+def test_similarity_is_exact_and_leaves_out_the_record_itself(asked: dict[str, Any]) -> None:
+    """The nearest by cosine, with filters and words, the least similar, from a value, and from a threshold."""
+    score = {i: _similarity(_vector(5), _vector(i)) for i in range(COUNT) if i != 5}
+    nearest = sorted(score, key=lambda i: -score[i])
+    assert asked["like 5"]["numbers"] == nearest[:3]
+    assert asked["like 5"]["scores"] == pytest.approx([score[i] for i in nearest[:3]], abs=1e-5)
+    far = asked["unlike 5"]
+    assert [score[i] for i in far["numbers"]] == pytest.approx(sorted(score.values())[:3], abs=1e-5)
+    assert far["scores"] == pytest.approx([1 - score[i] for i in far["numbers"]], abs=1e-5)
+    among = [i for i in nearest if i % 5 in (0, 3) and i % 4 == 0]
+    assert asked["like 5 among animals at the harbor"]["numbers"] == among[:4]
+    waiting = [i for i in nearest if i % 97 == 0 and i > 44]
+    assert asked["like 5, waiting and rare"]["numbers"] == waiting
+    to_value = sorted((_similarity([1.0, *[0.0] * 7], _vector(i)) for i in range(COUNT)), reverse=True)
+    assert asked["like a value"]["scores"] == pytest.approx(to_value[:50], abs=1e-5)
+
+
+@pytest.mark.parametrize("asked", [SQLITE, POSTGRESQL], indirect=True)
+def test_a_threshold_leaves_out_what_is_less_similar(asked: dict[str, Any]) -> None:
+    """Only records at least as similar as asked for come back."""
+    enough = [score for score in asked["like a value"]["scores"] if score >= THRESHOLD["threshold"]]
+    assert 0 < len(enough) < 50
+    assert asked["from a threshold"]["scores"] == enough
+
+
+def test_a_search_sees_what_argilla_just_wrote(asked: dict[str, Any]) -> None:
+    """Words, metadata, suggestions and vectors of an edited and of a deleted record, at once and exactly."""
+    before, edited, suggested, deleted = [asked["changed"][start : start + 4] for start in (0, 5, 10, 15)]
+    numbers = [[found["numbers"] for found in step[:3]] for step in (before, edited, suggested, deleted)]
+    assert numbers == [[[], [], []], [[9], [9], []], [[9], [9], [9]], [[], [], []]]
+    assert [len(step[3]["numbers"]) for step in (before, deleted)] == [COUNT - 1, COUNT - 2]
+
+
+@pytest.mark.parametrize("asked", [SQLITE, POSTGRESQL], indirect=True)
+def test_what_is_added_to_the_database_is_added_once(asked: dict[str, Any]) -> None:
+    """A second start finds the tables and leaves them alone; what an older version made is made anew, and filled."""
+    assert "search tables present" in asked["again"]
+    assert "search tables made" in asked["anew"]
+    by_words, by_topic = asked["found anew"]
+    assert (by_words["total"], by_topic["total"]) == (60, 75)
+
+
+@pytest.mark.parametrize("asked", [SQLITE, POSTGRESQL], indirect=True)
+def test_a_vector_that_is_stored_late_is_found(asked: dict[str, Any]) -> None:
+    """A slow transaction may store a vector of half a minute ago after a newer one was seen."""
+    _, before, _, after = asked["late"]
+    assert (before["numbers"][0], sorted(after["numbers"])) == (20, [20, 21])
+    assert before["scores"][1] < 1
+
+
+@pytest.mark.parametrize("asked", [SQLITE_HTTP, POSTGRESQL_HTTP], indirect=True)
+def test_the_queue_moves_on_with_every_answer(asked: dict[str, Any]) -> None:
+    """What was answered, one by one or in bulk, is gone from the next queue, and every count knows it."""
+    flow = asked["flow"]
+    first, second, third = (queue["numbers"] for queue in flow["queues"])
+    assert first[1:] == second[:3]
+    assert second[3] == third[0]
+    assert [queue["total"] for queue in flow["queues"]] == [240, 239, 236]
+    assert flow["errors"] == [None] * 3
+    everybody, ann = flow["counts"]  # record 9, which ann had submitted, was deleted before
+    assert {"total": 299, "completed": 62, "pending": 237}.items() <= everybody.items()
+    assert sorted(user["username"] for user in everybody["users"]) == ["ann", "bob"]
+    assert ann == {"total": 299, "submitted": 32, "discarded": 11, "draft": 5, "pending": 251}
+
+
+@pytest.mark.parametrize("asked", [SQLITE_HTTP, POSTGRESQL_HTTP], indirect=True)
+def test_what_a_program_adds_in_bulk_is_found_at_once(asked: dict[str, Any]) -> None:
+    """A record's words, metadata, suggestion and vector, and the metadata of a changed one."""
+    flow = asked["flow"]
+    assert flow["by word"]["numbers"] == flow["by agent"]["numbers"] == flow["by vector"]["numbers"] == [300]
+    assert flow["by length"]["numbers"] == [200, 300]
+    assert sorted(flow["agents"]) == ["gate-0", "gate-1", "program"]
+
+
+@pytest.mark.parametrize("asked", [SQLITE_HTTP, POSTGRESQL_HTTP], indirect=True)
+def test_deleting_a_dataset_leaves_the_others_searchable(asked: dict[str, Any]) -> None:
+    """With its records, their words and their vectors, and with nothing else."""
+    assert asked["flow"]["deleted"] == "beside"
+    assert asked["flow"]["by word"]["total"] == 1

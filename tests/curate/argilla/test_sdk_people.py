@@ -1,0 +1,124 @@
+"""What the guides of Argilla's SDK (2.8) show of users, workspaces, the distribution of work and webhooks.
+
+Tried on the server that pairsmith starts; docs/argilla/sdk.md is the table.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.curate.argilla.conftest import argilla_client, wait_until
+
+rg = argilla_client()
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def unique(name: str) -> str:
+    return f"{name}-{uuid.uuid4().hex[:8]}"
+
+
+def settings() -> Any:
+    return rg.Settings(fields=[rg.TextField("question")], questions=[rg.TextQuestion("comment")])
+
+
+@pytest.fixture
+def workspace(client: Any) -> Any:
+    """A workspace of this test's own."""
+    return rg.Workspace(name=unique("guide"), client=client).create()
+
+
+def test_users(client: Any, workspace: Any) -> None:
+    """The current user; a user is made, listed, found by name or id, put into a workspace, taken out, and deleted."""
+    assert (client.me.username, client.me.role) == ("pairsmith", "owner")
+    before, name = len(client.users), unique("bob")
+    made = rg.User(username=name, first_name="Bob", last_name="B", password="12345678", client=client).create()
+    assert made.role == "annotator"
+    assert len(client.users) == before + 1
+    assert name in {user.username for user in client.users}
+    assert client.users(name).id == client.users(id=made.id).id == made.id
+    made.add_to_workspace(workspace)
+    assert [user.username for user in workspace.users] == [name]
+    made.remove_from_workspace(workspace)
+    assert len(workspace.users) == 0
+    made.delete()
+    with pytest.warns(UserWarning, match="not found"):
+        assert client.users(name) is None
+
+
+def test_what_each_role_may_do(client: Any, workspace: Any, connect: Callable[[str], Any]) -> None:
+    """An annotator sees the datasets of own workspaces and changes none; an admin makes datasets there, no users."""
+    rg.Dataset(name="gems", workspace=workspace, settings=settings(), client=client).create()
+    clients = {}
+    for role in ("annotator", "admin"):
+        made = rg.User(username=unique(role), password="12345678", role=role, client=client).create()
+        made.add_to_workspace(workspace)
+        clients[role] = connect(client.http_client.get(f"/api/v1/users/{made.id}").json()["api_key"])
+    assert [one.name for one in clients["annotator"].datasets] == ["gems"]
+    again = {"name": "more", "settings": settings()}
+    with pytest.raises(Exception, match="not authorized"):
+        rg.Dataset(**again, workspace=workspace.name, client=clients["annotator"]).create()
+    assert rg.Dataset(**again, workspace=workspace.name, client=clients["admin"]).create().id
+    with pytest.raises(Exception, match="Operation not allowed"):
+        rg.User(username=unique("x"), password="12345678", client=clients["admin"]).create()
+
+
+def test_workspaces(client: Any) -> None:
+    """A workspace is made, listed, found by name or id; users join and leave by name; an empty one can be deleted."""
+    before, name = len(client.workspaces), unique("room")
+    made = rg.Workspace(name=name, client=client).create()
+    assert len(client.workspaces) == before + 1
+    assert name in {one.name for one in client.workspaces}
+    assert client.workspaces(name).id == client.workspaces(id=made.id).id == made.id
+    user = rg.User(username=unique("cid"), password="12345678", client=client).create()
+    made.add_user(user.username)
+    assert [one.username for one in made.users] == [user.username]
+    made.remove_user(user.username)
+    assert len(made.users) == 0
+    made.delete()
+    with pytest.warns(UserWarning, match="not found"):
+        assert client.workspaces(name) is None
+
+
+def test_a_workspace_with_datasets_is_not_deleted(client: Any, workspace: Any) -> None:
+    """Deleting is refused while a dataset is in it."""
+    dataset = rg.Dataset(name="gems", workspace=workspace, settings=settings(), client=client).create()
+    with pytest.raises(Exception, match="has some datasets linked"):
+        workspace.delete()
+    dataset.delete()
+    workspace.delete()
+
+
+def test_how_many_answers_complete_a_record(client: Any, workspace: Any) -> None:
+    """One by default; another number can be set later, also with answers there, and the status follows."""
+    dataset = rg.Dataset(name="gems", workspace=workspace, settings=settings(), client=client).create()
+    dataset.records.log([{"question": f"{number}?"} for number in range(4)])
+    assert dataset.settings.distribution == rg.TaskDistribution(min_submitted=1)
+    record = next(iter(dataset.records))
+    record.responses.add(rg.Response("comment", "Fine.", user_id=client.me.id, status="submitted"))
+    dataset.records.log([record])
+    progress = dataset.progress(with_users_distribution=True)
+    assert (progress["total"], progress["completed"], progress["pending"]) == (4, 1, 3)
+    assert progress["users"][client.me.username]["completed"]["submitted"] == 1
+    dataset.settings.distribution = rg.TaskDistribution(min_submitted=2)
+    dataset.update()
+    wait_until(lambda: dataset.progress()["completed"] == 0)
+
+
+def test_webhooks(client: Any) -> None:
+    """A webhook is made, listed, changed and deleted; that it is called is shown in test_server.py."""
+    made = rg.Webhook(
+        url="http://127.0.0.1:9/", events=["dataset.created"], description="Mine", _client=client
+    ).create()
+    assert [(hook.url, hook.events, hook.enabled) for hook in client.webhooks] == [
+        (made.url, ["dataset.created"], True)
+    ]
+    made.events = ["dataset.updated"]
+    made.update()
+    assert [hook.events for hook in client.webhooks] == [["dataset.updated"]]
+    made.delete()
+    assert list(client.webhooks) == []

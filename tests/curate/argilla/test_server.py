@@ -1,0 +1,297 @@
+"""The real server: the official client works on it, three people answer, and it survives what happens to servers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.argilla import server
+from curate.argilla.probe import who_am_i
+from schemas.errors import ReviewError
+from tests.curate.argilla.conftest import argilla_client, wait_until
+from tests.curate.argilla.webhook_listener import listener
+
+rg = argilla_client()
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+ROWS = 40
+
+
+def child(running: server.ArgillaServer, name: str) -> server.Child:
+    return next(one for one in server.status(running.home).children if one.name == name)
+
+
+def answers(running: server.ArgillaServer) -> bool:
+    with contextlib.suppress(ReviewError):
+        return who_am_i(running.url, running.api_key, timeout_s=5) == "pairsmith"
+    return False
+
+
+def settings() -> Any:
+    return rg.Settings(
+        guidelines="Accept what reads well.",
+        fields=[rg.TextField("prompt"), rg.TextField("reply", required=False), rg.ChatField("talk", required=False)],
+        questions=[
+            rg.LabelQuestion("verdict", labels=["accept", "reject", "edit"]),
+            rg.TextQuestion("edited", required=False),
+            rg.MultiLabelQuestion("reasons", labels=["too_long", "off_style", "unsafe"], required=False),
+            rg.RatingQuestion("stars", values=[1, 2, 3, 4, 5], required=False),
+            rg.RankingQuestion("order", values=["first", "second"], required=False),
+            rg.SpanQuestion("spans", field="prompt", labels=["noun", "verb"], required=False),
+        ],
+        metadata=[
+            rg.TermsMetadataProperty("topic"),
+            rg.IntegerMetadataProperty("length"),
+            rg.FloatMetadataProperty("score"),
+        ],
+        vectors=[rg.VectorField("mini", dimensions=3)],
+        distribution=rg.TaskDistribution(min_submitted=2),
+    )
+
+
+def row(number: int) -> Any:
+    return rg.Record(
+        id=f"row-{number}",
+        fields={
+            "prompt": f"{'a red fox' if number % 2 else 'a blue whale'} number {number}",
+            "talk": [{"role": "user", "content": "hello"}],
+        },
+        metadata={"topic": "fox" if number % 2 else "whale", "length": number, "score": number / ROWS},
+        suggestions=[
+            rg.Suggestion("verdict", "accept" if number % 4 else "reject", score=number / ROWS, agent="gate"),
+            rg.Suggestion("reasons", ["too_long", "unsafe"], score=[0.1, 0.9], agent="gate"),
+            rg.Suggestion("edited", f"better text {number}", agent="teacher"),
+        ],
+        vectors={"mini": [1.0, number / ROWS, 0.0]},
+    )
+
+
+@pytest.fixture
+def dataset(client: Any) -> Any:
+    """A dataset of this test's own with `ROWS` records."""
+    workspace = rg.Workspace(name=f"w-{uuid.uuid4().hex[:8]}", client=client).create()
+    made = rg.Dataset(name="pairs", workspace=workspace, settings=settings(), client=client).create()
+    made.records.log([row(number) for number in range(ROWS)], batch_size=ROWS)
+    return made
+
+
+def found(dataset: Any, **query: Any) -> list[str]:
+    return [record.id for record in dataset.records(rg.Query(**query))]
+
+
+def ids(true: Any) -> list[str]:
+    return [f"row-{number}" for number in range(ROWS) if true(number)]
+
+
+def test_the_official_client_finds_what_it_logged(client: Any, dataset: Any) -> None:
+    """Words, filters on every scope, similarity and what a record carries, through argilla's own client."""
+    assert sorted(found(dataset, query="fox")) == sorted(ids(lambda i: i % 2))
+    assert found(dataset, query='"number 12" -fox') == ["row-12"]
+    conditions = [("metadata.topic", "==", "fox"), ("metadata.length", ">=", 30), ("metadata.score", "<=", 0.9)]
+    assert found(dataset, filter=rg.Filter(conditions)) == ids(lambda i: i % 2 and 30 <= i <= 36)
+    assert found(dataset, filter=rg.Filter(("verdict.suggestion", "==", "reject"))) == ids(lambda i: i % 4 == 0)
+    assert found(dataset, filter=rg.Filter(("verdict.score", ">=", 0.9))) == ids(lambda i: i >= 36)
+    assert len(found(dataset, filter=rg.Filter(("edited.agent", "==", "teacher")))) == ROWS
+    assert found(dataset, filter=rg.Filter(("id", "in", ["row-3", "row-4"]))) == ["row-3", "row-4"]
+    near = list(dataset.records(rg.Query(similar=rg.Similar("mini", [1.0, 0.5, 0.0])), limit=3))
+    assert near[0][0].id == "row-20"
+    assert near[0][1] == pytest.approx(1.0, abs=1e-5)
+    whole = next(iter(dataset.records(rg.Query(query='"number 7"'), with_vectors=True)))
+    assert whole.suggestions["edited"].value == "better text 7"
+    assert whole.vectors["mini"] == pytest.approx([1.0, 7 / ROWS, 0.0])
+
+
+def test_three_people_answer_and_progress_counts_them(connect: Callable[[str], Any], client: Any, dataset: Any) -> None:
+    """Responses of three users come back, two submitted ones complete a record, and each has a queue of their own."""
+    people = []
+    for place in range(3):
+        name, password = f"person-{place}-{uuid.uuid4().hex[:6]}", "long enough password"
+        user = rg.User(username=name, password=password, role="annotator", client=client).create()
+        user.add_to_workspace(dataset.workspace)
+        people.append((user, connect(client.http_client.get(f"/api/v1/users/{user.id}").json()["api_key"])))
+    records = {record.id: record for record in dataset.records}
+    for place, (user, _) in enumerate(people):
+        for number in range(place, 6):
+            record = records[f"row-{number}"]
+            record.responses.add(
+                rg.Response("verdict", "accept" if place else "edit", user_id=user.id, status="submitted")
+            )
+            if place == 0:
+                record.responses.add(rg.Response("edited", f"mine {number}", user_id=user.id, status="submitted"))
+    dataset.records.log(list(records.values())[:6], batch_size=6)
+    assert dataset.progress() == {"total": ROWS, "completed": 5, "pending": ROWS - 5}
+    assert found(dataset, filter=rg.Filter(("status", "==", "completed"))) == [f"row-{i}" for i in range(1, 6)]
+    assert found(dataset, filter=rg.Filter(("verdict.response", "==", "edit"))) == [f"row-{i}" for i in range(6)]
+    assert len(found(dataset, filter=rg.Filter(("response.status", "==", "pending")))) == ROWS - 6
+
+    http = people[2][1].http_client
+    path = f"/api/v1/me/datasets/{dataset.id}"
+    assert http.get(f"{path}/metrics").json()["responses"] == {
+        "total": ROWS, "submitted": 4, "discarded": 0, "draft": 0, "pending": ROWS - 4,
+    }  # fmt: skip
+    queue = {
+        "filters": {
+            "and": [
+                {"type": "terms", "scope": {"entity": "response", "property": "status"}, "values": ["pending"]},
+                {"type": "terms", "scope": {"entity": "record", "property": "status"}, "values": ["pending"]},
+            ]
+        }
+    }
+    page = http.post(f"{path}/records/search", params={"limit": 50, "include": "suggestions"}, json=queue).json()
+    waiting = [item["record"]["external_id"] for item in page["items"]]
+    assert sorted(waiting) == sorted(ids(lambda i: i == 0 or i > 5))
+    again = http.post(f"{path}/records/search", params={"limit": 50}, json=queue).json()
+    assert [item["record"]["external_id"] for item in again["items"]] == waiting
+    assert waiting != sorted(waiting), "each person has a shuffled order of their own"
+
+    record_id = page["items"][0]["record"]["id"]
+    answer = {"values": {"verdict": {"value": "reject"}}, "status": "submitted"}
+    assert http.post(f"/api/v1/records/{record_id}/responses", json=answer).status_code == 201
+    page = http.post(f"{path}/records/search", params={"limit": 50}, json=queue).json()
+    assert record_id not in {item["record"]["id"] for item in page["items"]}
+    assert page["total"] == len(waiting) - 1
+
+
+def test_webhooks_are_called_with_a_signature(client: Any, dataset: Any) -> None:
+    """What happens to records and answers reaches a listener, through Redis and the worker, signed with the webhook's
+    secret; a disabled webhook is left alone."""
+    http = client.http_client
+    record = next(iter(dataset.records))
+    path = f"/api/v1/records/{record._server_id}/responses"
+    with listener() as (url, events):
+        hook = rg.Webhook(url=url, events=["response.created", "dataset.updated"], _client=client).create()
+        told = {"values": {"verdict": {"value": "accept"}}, "status": "submitted"}
+        assert http.post(path, json=told).status_code == 201
+        wait_until(lambda: events)
+        (event,) = events
+        assert event.json["type"] == "response.created"
+        assert event.json["data"]["record"]["id"] == str(record._server_id)
+        assert event.json["data"]["values"]["verdict"]["value"] == "accept"
+        assert event.signed_with(hook.secret)
+        assert not event.signed_with("b3RoZXI=")
+        hook.enabled = False
+        hook.update()
+        dataset.guidelines = "Unheard."
+        dataset.update()
+        hook.enabled = True
+        hook.update()
+        dataset.guidelines = "Heard."
+        dataset.update()
+        wait_until(lambda: len(events) > 1)
+        assert [event.json["data"]["guidelines"] for event in events[1:]] == ["Heard."]
+        hook.delete()
+    assert not list(client.webhooks)
+
+
+def test_changing_how_many_answers_a_record_needs_reaches_the_worker(dataset: Any) -> None:
+    """One answer of two leaves a record pending; once one is enough the worker completes it, and back again."""
+    record = next(iter(dataset.records))
+    record.responses.add(rg.Response("verdict", "accept", user_id=dataset._client.me.id, status="submitted"))
+    dataset.records.log([record], batch_size=1)
+    assert dataset.progress()["completed"] == 0
+    for needed, completed in ((1, 1), (2, 0)):
+        dataset.settings.distribution = rg.TaskDistribution(min_submitted=needed)
+        dataset.update()
+        wait_until(lambda expected=completed: dataset.progress()["completed"] == expected, timeout_s=30)
+        assert len(found(dataset, filter=rg.Filter(("status", "==", "completed")))) == completed
+
+
+def test_sorts_metrics_and_refusals_over_http(client: Any, dataset: Any) -> None:
+    """What the web page asks for and the client cannot: sorts, metadata metrics, agents, and a clear refusal."""
+    http, path = client.http_client, f"/api/v1/datasets/{dataset.id}"
+    order = {"sort": [{"scope": {"entity": "metadata", "metadata_property": "score"}, "order": "desc"}]}
+    page = http.post(f"{path}/records/search", params={"limit": 3}, json=order).json()
+    assert [item["record"]["external_id"] for item in page["items"]] == ["row-39", "row-38", "row-37"]
+    properties = {
+        found["name"]: found["id"] for found in http.get(f"/api/v1/me{path[7:]}/metadata-properties").json()["items"]
+    }
+    terms = http.get(f"/api/v1/metadata-properties/{properties['topic']}/metrics").json()
+    assert {term["term"]: term["count"] for term in terms["values"]} == {"fox": ROWS // 2, "whale": ROWS // 2}
+    numbers = http.get(f"/api/v1/metadata-properties/{properties['length']}/metrics").json()
+    assert (numbers["min"], numbers["max"]) == (0, ROWS - 1)
+    refused = http.post(f"{path}/records/search", json={"query": {"text": {"q": "fox~1"}}})
+    assert refused.status_code == 422
+    assert "not supported" in refused.text
+
+
+def test_a_second_up_finds_the_first(argilla_server: server.ArgillaServer) -> None:
+    """No second server is started, and the first is not disturbed."""
+    again = server.up(argilla_server.home, port=1)
+    assert again.already_running
+    assert again.url == argilla_server.url
+    seen = server.status(argilla_server.home)
+    assert (seen.state, seen.version, seen.database) == ("running", "2.8.0", "SQLite")
+    assert [one.name for one in seen.children] == ["redis", "server", "worker"]
+    assert seen.memory_mib > 100
+    assert set(server.logs(argilla_server.home)) >= {"server", "worker", "redis", "supervisor", "migrate"}
+    with pytest.raises(ReviewError, match="was used with SQLite, and now PostgreSQL is asked for"):
+        server.up(argilla_server.home, database_url="postgresql://localhost/argilla")
+
+
+def test_secrets_are_made_kept_from_others_and_never_the_defaults(argilla_server: server.ArgillaServer) -> None:
+    """The owner is generated; what holds a secret is readable by its owner alone; Argilla's default user is absent."""
+    for name in ("credentials.json", "supervisor.json", "server.json"):
+        assert stat.S_IMODE((argilla_server.home / name).stat().st_mode) == 0o600, name
+    made = json.loads(argilla_server.credentials.read_text())
+    for text in (str(server.logs(argilla_server.home, 10_000)), repr(argilla_server)):
+        assert made["password"] not in text
+        assert made["api_key"] not in text
+    with pytest.raises(ReviewError, match="refuses the API key"):
+        who_am_i(argilla_server.url, "argilla.apikey")
+    arguments = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert made["api_key"] not in arguments
+
+
+def test_a_killed_server_comes_back_with_everything(argilla_server: server.ArgillaServer, dataset: Any) -> None:
+    """kill -9 of the server: it is started again, nothing is lost, and signed-in people stay signed in."""
+    made = json.loads(argilla_server.credentials.read_text())
+    import urllib.parse
+    import urllib.request
+
+    form = urllib.parse.urlencode({"username": made["username"], "password": made["password"]}).encode()
+    with urllib.request.urlopen(f"{argilla_server.url}/api/v1/token", form, timeout=20) as answer:
+        token = json.load(answer)["access_token"]
+    before = child(argilla_server, "server")
+    assert before.pid is not None
+    os.kill(before.pid, signal.SIGKILL)
+    wait_until(lambda: child(argilla_server, "server").restarts == before.restarts + 1)
+    wait_until(lambda: answers(argilla_server))
+    assert child(argilla_server, "server").pid != before.pid
+    assert len(list(dataset.records)) == ROWS
+    assert len(found(dataset, query="fox")) == ROWS // 2
+    request = urllib.request.Request(f"{argilla_server.url}/api/v1/me", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        assert json.load(answer)["username"] == made["username"]
+
+
+def test_a_killed_redis_comes_back(argilla_server: server.ArgillaServer, dataset: Any) -> None:
+    """kill -9 of Redis: it is started again, and what hands it work (a changed dataset) goes on."""
+    before = child(argilla_server, "redis")
+    assert before.pid is not None
+    os.kill(before.pid, signal.SIGKILL)
+    wait_until(lambda: child(argilla_server, "redis").restarts == before.restarts + 1)
+    record = next(iter(dataset.records))
+    record.responses.add(rg.Response("verdict", "accept", user_id=dataset._client.me.id, status="submitted"))
+    dataset.records.log([record], batch_size=1)
+    changed = dataset._client.http_client.patch(f"/api/v1/datasets/{dataset.id}", json={"guidelines": "Read twice."})
+    assert changed.status_code == 200
+    assert dataset.progress()["completed"] == 0
+    assert answers(argilla_server)
+
+
+def test_a_port_that_another_home_has_is_named(argilla_server: server.ArgillaServer, tmp_path: Path) -> None:
+    """A second home on the port of the first is told that an Argilla, but not its own, answers there."""
+    port = int(argilla_server.url.rpartition(":")[2])
+    with pytest.raises(ReviewError, match=r"Argilla 2\.8\.0 answers there.*not started from"):
+        server.up(tmp_path / "other", port=port)

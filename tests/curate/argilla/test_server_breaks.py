@@ -1,0 +1,213 @@
+"""What befalls a running server (killed, its disk full, its Redis gone) loses and doubles nothing on either side, and
+is told in a sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.argilla import server
+from curate.argilla.client import Argilla
+from curate.argilla.probe import answering_at
+from curate.argilla.pull import pull
+from curate.argilla.push import SHARED, PushResult, draw_batch, push, queue_name
+from curate.argilla.venv import SERVER_CODE
+from curate.review.population import Population, read_population
+from schemas.errors import ReviewError
+from schemas.progress import unseen
+from schemas.project import Project
+from schemas.records import Json
+from schemas.store import Store
+from tests.curate.argilla.answering import answer
+from tests.curate.argilla.conftest import argilla_client, free_port, wait_until
+from tests.curate.argilla.small_disk import fill_up, small_disk
+from tests.curate.argilla.webhook_listener import listener
+from tests.curate.review.review_project import SCOPE, fill, project
+
+rg = argilla_client()
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+class Cats:
+    """A project with a batch of `batch` rows drawn, and a connection to a running server."""
+
+    def __init__(self, folder: Path, running: server.ArgillaServer, batch: int, patience_s: float) -> None:
+        tag = uuid.uuid4().hex[:8]
+        made = project(folder, f"cats-{tag}", workspace=f"w-{tag}")
+        review = made.spec.review.model_copy(update={"batch": batch})
+        self.project = Project(folder, made.spec.model_copy(update={"review": review}))
+        self.running = running
+        self.store = Store.open(Store.url_for(self.project))
+        self.argilla = Argilla(running.url, running.api_key, f"w-{tag}", patience_s=patience_s)
+        fill(self.project, self.store, inputs=batch // 2)
+        self.population: Population = read_population(self.project, self.store, [SCOPE])
+        draw_batch(self.project, self.store, self.population)
+
+    def __enter__(self) -> Cats:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.argilla.close()
+        self.store.close()
+
+    def push(self, progress: Any = unseen) -> PushResult:
+        return push(self.project, self.store, self.population, self.argilla, progress)
+
+    def records(self, suffix: str = "") -> list[Json]:
+        queue = self.argilla.queue(queue_name(self.project) + suffix)
+        return list(self.argilla.records(queue, responses=True)) if queue else []
+
+    def each_row_once(self) -> bool:
+        """Whether the queues hold exactly what was drawn."""
+        found = Counter(record["external_id"] for suffix in ("", SHARED) for record in self.records(suffix))
+        return found == Counter(dict.fromkeys(self.store.sampled(), 1))
+
+
+def child(running: server.ArgillaServer, name: str) -> server.Child:
+    return next(one for one in server.status(running.home).children if one.name == name)
+
+
+def test_a_server_killed_while_rows_are_on_their_way(tmp_path: Path, argilla_server: server.ArgillaServer) -> None:
+    """kill -9 in the midst of a push: it waits for the restart and goes on, and each row is there once."""
+    before = child(argilla_server, "server")
+    assert before.pid is not None
+
+    def kill(_stage: str, numbers: Json) -> None:
+        if numbers["done"] == 100:
+            threading.Timer(0.2, os.kill, (before.pid, signal.SIGKILL)).start()  # the next rows are being taken then
+
+    with Cats(tmp_path, argilla_server, 300, patience_s=180) as cats:
+        sent = cats.push(kill).sent
+        assert child(argilla_server, "server").restarts == before.restarts + 1
+        assert sent == len(cats.store.sampled()) > 250
+        assert cats.each_row_once()
+        assert cats.push().sent == 0
+
+
+def test_a_server_killed_while_answers_come_back(tmp_path: Path, argilla_server: server.ArgillaServer) -> None:
+    """kill -9 in the midst of a pull: it waits for the restart and goes on, and each answer is kept once."""
+    before = child(argilla_server, "server")
+    with Cats(tmp_path, argilla_server, 24, patience_s=180) as cats:
+        cats.push()
+        records = [*cats.records(), *cats.records(SHARED)]
+        for record in records:
+            answer(cats.argilla.sdk, record["id"], "edit", edited=f"Mended {record['external_id']}.")
+        killed = []
+
+        def kill(_stage: str, _numbers: Json) -> None:
+            if not killed:
+                killed.append(before.pid)
+                os.kill(before.pid or 0, signal.SIGKILL)
+
+        found = pull(cats.project, cats.store, cats.argilla, kill)
+        assert child(argilla_server, "server").restarts == before.restarts + 1
+        assert found.new == len(records)
+        assert {id_: len(own) for id_, own in cats.store.reviews().items()} == {r["external_id"]: 1 for r in records}
+        assert pull(cats.project, cats.store, cats.argilla).news == 0
+        assert sum(len(record["responses"]) for suffix in ("", SHARED) for record in cats.records(suffix)) == len(
+            records
+        )
+
+
+class Redis:
+    """A Redis of the test's own, which it can take away and bring back."""
+
+    def __init__(self, venv: Path, folder: Path) -> None:
+        found = subprocess.run(
+            [venv / "bin" / "python", SERVER_CODE / "serve.py", "where-valkey"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        self.port = free_port()
+        self.command = [
+            found.stdout.strip(),
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            folder,
+        ]
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL)
+        wait_until(lambda: answering_at("127.0.0.1", self.port) is not None)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def frail(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[server.ArgillaServer, Path, Redis]]:
+    """A server on a disk of its own and with a Redis that the test may take away."""
+    redis = Redis(venv, tmp_path_factory.mktemp("redis"))
+    with small_disk("200m") as disk:
+        redis.start()
+        try:
+            where = f"redis://127.0.0.1:{redis.port}/0"
+            yield server.up(disk / "home", port=free_port(), redis_url=where, venv=venv), disk, redis
+        finally:
+            server.down(disk / "home")
+            redis.kill()
+
+
+def test_a_disk_that_fills_up_during_a_push(tmp_path: Path, frail: tuple[server.ArgillaServer, Path, Redis]) -> None:
+    """Push and `status` name it, even where the server dies of it; once there is room it is started again, the rest is
+    sent, and each row is there once."""
+    running, disk, _ = frail
+    port = int(running.url.rpartition(":")[2])
+
+    def full(_stage: str, numbers: Json) -> None:
+        if numbers["done"] == 50:
+            fill_up(disk / "filler")
+
+    with Cats(tmp_path, running, 160, patience_s=1) as cats:
+        with pytest.raises(ReviewError, match=r"the disk of its database is full.*goes on where it stopped"):
+            cats.push(full)
+        there = len(cats.records()) + len(cats.records(SHARED))
+        assert 50 <= there < len(cats.store.sampled())
+        os.kill(child(running, "server").pid or 0, signal.SIGKILL)
+        wait_until(lambda: answering_at("127.0.0.1", port) is None)
+        seen = server.status(running.home)
+        assert (seen.state, "its disk is full" in (seen.reason or "")) == ("unhealthy", True)
+        (disk / "filler").unlink()
+        wait_until(lambda: answering_at("127.0.0.1", port) == "Argilla 2.8.0")
+        assert cats.push().sent == len(cats.store.sampled()) - there
+        assert cats.each_row_once()
+        assert (server.status(running.home).state, child(running, "server").restarts) == ("running", 1)
+
+
+def test_a_redis_that_goes_away_during_a_push(tmp_path: Path, frail: tuple[server.ArgillaServer, Path, Redis]) -> None:
+    """Where a webhook listens Argilla cannot do without Redis: push names it; once it is back the rest is sent, each
+    row once, and the worker works again."""
+    running, _, redis = frail
+
+    def gone(_stage: str, numbers: Json) -> None:
+        if numbers["done"] == 50:
+            redis.kill()
+
+    with Cats(tmp_path, running, 160, patience_s=1) as cats, listener() as (url, events):
+        hook = rg.Webhook(url=url, events=["record.created"], _client=cats.argilla.sdk).create()
+        with pytest.raises(ReviewError, match=r"its Redis does not answer.*goes on where it stopped"):
+            cats.push(gone)
+        redis.start()
+        seen = len(events)
+        assert cats.push().sent > 0
+        assert cats.each_row_once()
+        wait_until(lambda: len(events) > seen)
+        hook.delete()
+        assert server.status(running.home).state == "running"

@@ -1,0 +1,196 @@
+"""What keeps a server from starting is said in a sentence, before anything is installed or changed."""
+
+from __future__ import annotations
+
+import fcntl
+import http.server
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.argilla import server, supervisor
+from curate.argilla.probe import answering_at, who_am_i
+from curate.argilla.venv import ensure_environment
+from schemas.errors import MissingDependency, ReviewError
+from tests.curate.argilla.conftest import free_port, wait_until
+from tests.curate.argilla.small_disk import small_disk
+
+
+@contextmanager
+def something_at(answer: str | None) -> Iterator[int]:
+    """A loopback HTTP server: every path answers with this JSON, or with 404 when None."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(404 if answer is None else 200)
+            self.end_headers()
+            self.wfile.write((answer or "no").encode())
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        try:
+            yield listening.server_address[1]
+        finally:
+            listening.shutdown()
+
+
+def test_another_program_on_the_port_is_named(tmp_path: Path) -> None:
+    """A port that something else listens on is found before the minutes of installation."""
+    with something_at(None) as port, pytest.raises(ReviewError, match=f"Port {port} is taken: another program") as told:
+        server.up(tmp_path, port=port)
+    assert told.value.exit_code == 10
+    assert not (tmp_path / "venv").exists()
+
+
+def test_a_stale_argilla_of_another_version_is_named(tmp_path: Path) -> None:
+    """An Argilla of another version is told from our own and from other programs."""
+    with something_at('{"version": "1.29.1"}') as port, pytest.raises(ReviewError, match=r"Argilla 1\.29\.1") as told:
+        server.up(tmp_path, port=port)
+    assert "not the version that this pairsmith starts (2.8.0)" in str(told.value)
+
+
+def test_a_server_that_an_older_pairsmith_left_running_is_named(tmp_path: Path) -> None:
+    """`up` does not pass off a server with another search engine as its own, and says how to replace it."""
+    supervisor.write_json(tmp_path / "server.json", {"fingerprint": "0123456789ab", "version": "2.7.0", "url": "u"})
+    with (tmp_path / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ReviewError, match=r"another version of pairsmith \(argilla-server 2\.7\.0\).*review down"):
+            server.up(tmp_path)
+
+
+def test_a_wrong_key_and_a_wrong_address_are_told_apart() -> None:
+    """Nothing there, something else there: a sentence each."""
+    with pytest.raises(ReviewError, match="No Argilla answers"):
+        who_am_i(f"http://127.0.0.1:{free_port()}", "key")
+    with something_at("<html>") as port, pytest.raises(ReviewError, match="not an Argilla"):
+        who_am_i(f"http://127.0.0.1:{port}", "key")
+    assert answering_at("127.0.0.1", free_port()) is None
+
+
+def test_a_redis_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """An address given for Redis is tried before anything else is done."""
+    with pytest.raises(ReviewError, match="No Redis answers"):
+        server.up(tmp_path, port=free_port(), redis_url=f"redis://127.0.0.1:{free_port()}/0")
+
+
+def test_a_database_of_another_kind_is_refused(tmp_path: Path, venv: Path) -> None:
+    """Only SQLite and PostgreSQL are Argilla's databases."""
+    with pytest.raises(ReviewError, match="kind 'mysql'"):
+        server.up(tmp_path, port=free_port(), database_url="mysql://localhost/x", venv=venv)
+
+
+@pytest.mark.parametrize(("before", "now"), [("PostgreSQL", "SQLite"), ("SQLite", "PostgreSQL")])
+def test_a_home_keeps_to_its_kind_of_database(tmp_path: Path, before: str, now: str) -> None:
+    """After an `up` on one kind of database the other is refused, lest all answers seem gone; no password is told."""
+    urls = {"SQLite": None, "PostgreSQL": "postgresql://me:hush@localhost/argilla"}
+    kept = {"facts": {"database": before}, "children": [{"environment": {"ARGILLA_DATABASE_URL": urls["PostgreSQL"]}}]}
+    supervisor.write_json(tmp_path / "supervisor.json", kept)
+    with pytest.raises(ReviewError, match=f"was used with {before}, and now {now} is asked for") as told:
+        server.up(tmp_path, port=free_port(), database_url=urls[now])
+    assert "--database-url" in str(told.value)
+    assert "hush" not in str(told.value)
+    assert not (tmp_path / "venv").exists()
+
+
+def test_a_full_disk_at_the_start_is_named() -> None:
+    """On a disk without room nothing is begun, and the sentence says where and how much is needed."""
+    with small_disk("64k") as disk, pytest.raises(ReviewError, match=r"No space left.*Free at least"):
+        server.up(disk / "home", port=free_port())
+
+
+def test_a_half_made_environment_is_thrown_away_and_never_taken_for_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packages that cannot be had: a sentence, no mark of completeness, and what an earlier attempt left is gone."""
+    folder = tmp_path / "venv"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").write_text("left by an attempt that was cut off")
+    said: list[str] = []
+    with something_at(None) as port:
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{port}/simple")
+        monkeypatch.setenv("PIP_RETRIES", "0")
+        monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+        monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+        monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+        with pytest.raises(MissingDependency, match="could not be made"):
+            ensure_environment(folder, lambda stage, numbers: said.append(str(numbers["step"])))
+    assert said[0] == "removing an old or half-made one"
+    assert not (folder / "complete").exists()
+
+
+def test_the_state_of_what_never_ran(tmp_path: Path) -> None:
+    """Nothing to report, nothing to stop, nothing made."""
+    assert server.status(tmp_path).state == "absent"
+    assert server.down(tmp_path) is False
+    assert server.logs(tmp_path) == {}
+
+
+def supervise(home: Path, code: str, most_restarts: int = 1) -> subprocess.Popen[bytes]:
+    """The real supervisor over one child that runs `code`."""
+    facts = {
+        "host": "127.0.0.1",
+        "port": free_port(),
+        "url": "u",
+        "version": "2.8.0",
+        "fingerprint": "f",
+        "database": "-",
+    }
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    one = {"name": "server", "argv": [sys.executable, "-c", code], "environment": environment}
+    config = {"facts": facts, "folder": str(home), "children": [one], "most_restarts": most_restarts}
+    supervisor.write_json(home / "supervisor.json", config)
+    return subprocess.Popen([sys.executable, "-P", supervisor.__file__, str(home)], stdout=subprocess.DEVNULL)
+
+
+def test_a_child_that_cannot_live_stops_the_whole_with_its_last_words(tmp_path: Path) -> None:
+    """Restarts are bounded; then everything stops and `status` says why."""
+    process = supervise(tmp_path, "import sys; sys.exit('the database is locked')")
+    assert process.wait(30) == 2
+    seen = server.status(tmp_path)
+    assert seen.state == "failed"
+    assert "ended with status 1, 2 times" in (seen.reason or "")
+    assert "the database is locked" in (seen.reason or "")
+
+
+def test_a_port_lost_while_starting_stops_at_once(tmp_path: Path) -> None:
+    """A port taken between the check and the start is not retried, it is named."""
+    process = supervise(tmp_path, "import sys; sys.exit('[Errno 98] error while binding: address already in use')", 5)
+    assert process.wait(30) == 2
+    assert "could not take its port" in (server.status(tmp_path).reason or "")
+
+
+def test_a_killed_supervisor_leaves_nothing_running_and_is_told(tmp_path: Path) -> None:
+    """kill -9 of the supervisor: the child ends too, the lock is free, and `status` does not claim that it runs."""
+    process = supervise(tmp_path, "import time; time.sleep(600)")
+    wait_until(lambda: (tmp_path / "server.json").exists())
+    pid = json.loads((tmp_path / "server.json").read_text())["children"]["server"]["pid"]
+    assert server.status(tmp_path).state == "starting"
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    if sys.platform == "linux":
+        wait_until(lambda: not Path(f"/proc/{pid}").exists())
+    seen = server.status(tmp_path)
+    assert seen.state == "stopped"
+    assert "killed" in (seen.reason or "")
+
+
+def test_down_stops_the_child_and_frees_the_lock(tmp_path: Path) -> None:
+    """`down` returns when nothing runs any more."""
+    process = supervise(tmp_path, "import time; time.sleep(600)")
+    wait_until(lambda: (tmp_path / "server.json").exists())
+    assert server.down(tmp_path) is True
+    assert process.wait(10) == 0
+    assert server.status(tmp_path).state == "stopped"
+    assert server.down(tmp_path) is False

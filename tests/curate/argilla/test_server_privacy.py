@@ -1,0 +1,123 @@
+"""What a shell knows does not reach the server, its children or the disk, and what the server keeps is the owner's."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from curate.argilla import launch, server, supervisor
+from curate.argilla.launch import keep_private, server_variables
+from schemas.errors import ReviewError
+from tests.curate.argilla.conftest import free_port, wait_until
+
+CANARY = "sk-FAKE-canary-4711"
+SLEEPS = "import time\nopen('of-a-child', 'w').write('x')\ntime.sleep(600)\n"
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a server side that only sleeps, so that what `up` starts is looked at without Argilla itself."""
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "serve.py").write_text(SLEEPS)
+    (code / "work.py").write_text(SLEEPS)
+    monkeypatch.setattr(launch, "SERVER_CODE", code)
+    return code
+
+
+def start(home: Path) -> list[int]:
+    """Start supervisor and children in `home` as `up` does; their process ids."""
+    home.mkdir(exist_ok=True)
+    keep_private(home)
+    environment = server_variables(home, None, "redis://127.0.0.1:1/0", "hush")
+    launch.supervise(Path(sys.executable), environment, home, "127.0.0.1", free_port(), "redis://127.0.0.1:1/0")
+    wait_until(lambda: (home / "server.json").exists() and (home / "data" / "of-a-child").exists(), 20)
+    facts = json.loads((home / "server.json").read_text())
+    return [facts["supervisor"], *(child["pid"] for child in facts["children"].values())]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_no_secret_of_the_shell_reaches_a_process_or_a_file(
+    tmp_path: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key in the environment of `up` is in no file under the home folder, and in the environment of neither
+    supervisor nor child; what the children need (paths, proxies, certificates) is there."""
+    for name in ("OPENAI_API_KEY", "MY_OWN_THING", "PIP_INDEX_URL", "PGPASSWORD", "ARGILLA_API_KEY"):
+        monkeypatch.setenv(name, CANARY)
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    monkeypatch.setenv("https_proxy", "http://proxy.invalid:3128")
+    home = tmp_path / "home"
+    pids = start(home)
+    try:
+        for pid in pids:
+            seen = Path(f"/proc/{pid}/environ").read_bytes().decode()
+            assert CANARY not in seen
+            assert "WEB_CONCURRENCY" not in seen
+            assert "https_proxy=http://proxy.invalid:3128" in seen
+            assert f"PATH={os.environ['PATH']}" in seen
+        assert len(pids) == 3
+    finally:
+        server.down(home)
+    for path in home.rglob("*"):
+        assert path.is_dir() or CANARY.encode() not in path.read_bytes(), path
+
+
+def test_what_an_earlier_version_wrote_down_is_taken_out(tmp_path: Path) -> None:
+    """`up` and `down` clean the `supervisor.json` that holds a whole shell, and leave what is ours in it."""
+    ours = {"ARGILLA_DATABASE_URL": "sqlite+aiosqlite:///x", "PYTHONPATH": "/code", "PATH": "/bin"}
+    old = {
+        "name": "server",
+        "argv": ["python"],
+        "environment": {**ours, "OPENAI_API_KEY": CANARY, "WEB_CONCURRENCY": "2"},
+    }
+
+    def refused_up(home: Path) -> None:
+        with pytest.raises(ReviewError, match="was used with SQLite"):
+            server.up(home, database_url="postgresql://nowhere/x")
+
+    for call in (server.down, refused_up):
+        supervisor.write_json(tmp_path / "supervisor.json", {"facts": {"database": "SQLite"}, "children": [old]})
+        call(tmp_path)
+        kept = json.loads((tmp_path / "supervisor.json").read_text())
+        assert kept["children"][0]["environment"] == ours
+        assert kept["facts"] == {"database": "SQLite"}
+
+
+def test_what_the_server_keeps_is_readable_by_its_owner_alone(tmp_path: Path, stand_in: Path) -> None:
+    """Also in a home folder that was there with mode 0755 and holds files that everybody may read: afterwards nothing
+    in `data/` and `logs/` is open to others, nor what a child makes there later."""
+    home = tmp_path / "home"
+    for folder in (home, home / "data", home / "logs", home / "data" / "redis"):
+        folder.mkdir(mode=0o755)
+    (home / "data" / "argilla.db").write_text("hashes")
+    (home / "data" / "argilla.db").chmod(0o644)
+    before = os.umask(0o022)
+    try:
+        start(home)
+    finally:
+        os.umask(before)
+        server.down(home)
+    looked_at = [home / "data", home / "logs", *(home / "data").rglob("*"), *(home / "logs").rglob("*")]
+    assert home / "data" / "of-a-child" in looked_at
+    assert home / "logs" / "server.log" in looked_at
+    for path in looked_at:
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+def test_a_server_that_ends_while_it_starts_is_not_waited_for(tmp_path: Path, stand_in: Path) -> None:
+    """The first end of the server is the answer, with its last words; nobody waits for the time limit."""
+    (stand_in / "serve.py").write_text("import sys\nsys.exit('no engine is registered')\n")
+    home = tmp_path / "home"
+    home.mkdir()
+    keep_private(home)
+    environment = server_variables(home, None, "redis://127.0.0.1:1/0", "hush")
+    port = free_port()
+    launch.supervise(Path(sys.executable), environment, home, "127.0.0.1", port, "redis://127.0.0.1:1/0")
+    with pytest.raises(ReviewError, match="ended while it started: no engine is registered"):
+        server._wait(home, "127.0.0.1", port, 60, lambda *_: None, already_running=False)
+    assert server.status(home).state == "stopped"

@@ -1,0 +1,232 @@
+"""What an annotator sees, built from the spec and the store; nothing in a text may run or break the page."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.argilla.task import VERDICTS, agent_name, bad_examples, guidelines, marked, record
+from curate.review.gold import read_gold
+from curate.review.population import Population, read_population
+from schemas.project import Project
+from schemas.records import Json, Message, Verdict
+from schemas.reviews import Review, SamplingReason
+from schemas.store import Store
+from tests.curate.review.review_project import SCOPE, fill, project
+
+
+@pytest.fixture
+def cats(tmp_path: Path) -> Iterator[tuple[Project, Population]]:
+    """A judged population with texts that try to be code."""
+    made = project(tmp_path)
+    with Store.open(Store.url_for(made)) as store:
+        fill(made, store, nasty=True)
+        yield made, read_population(made, store, [SCOPE])
+
+
+class Tags(HTMLParser):
+    """The tags of some HTML, its text with line breaks, and what stands within every kind of tag."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.text = ""
+        self.within: dict[str, str] = defaultdict(str)
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert not attrs
+        self.tags.add(tag)
+        if tag == "br":
+            self.handle_data("\n")
+        else:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        for tag in self._open:
+            self.within[tag] += data
+
+
+texts = st.text(alphabet=st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=60)
+
+
+@given(texts, texts)
+def test_both_texts_are_shown_whole_and_make_no_tag(before: str, after: str) -> None:
+    """Whatever the texts, they read exactly as they are, only our tags are made, and all stands on one line, so that
+    no blank line ends the block, after which Markdown would be read."""
+    for text, shown, marks in zip((before, after), marked(before, after), ({"del"}, {"b", "ins"}), strict=True):
+        found = Tags(shown)
+        assert found.text == re.sub("\r\n?", "\n", text)
+        assert found.tags <= {"br", *marks}
+        assert not {"b", "ins"} <= found.tags
+        assert not set(shown) & set("\r\n")
+
+
+def test_the_smaller_part_of_the_difference_is_marked() -> None:
+    """Known words: what was taken over where most is new, what is new where most was taken over, and in the input the
+    words that the output has nowhere, in any case and order."""
+    assert marked("Red cat", "a red cat on a warm stove")[0] == "Red cat"
+    assert marked("two red cats", "a cat") == ("<del>two</del> <del>red</del> <del>cats</del>", "a cat")
+    before, after = marked("red cat", "red cat on a warm stove, in the sun")
+    assert Tags(after).within == {"b": "red cat"}
+    assert before == "red cat"
+    before, after = marked("I has a big red cat.", "I have a red cat.")
+    assert Tags(before).within == {"del": "hasbig"}
+    assert Tags(after).within == {"ins": "have"}
+
+
+def test_a_row_shows_text_candidates_and_findings_and_nothing_runs(cats: tuple[Project, Population]) -> None:
+    """Every field is one HTML block of our tags alone, in which the texts are escaped; a rejected row names the gate;
+    the length, by which annotators can filter, is the output's."""
+    made, population = cats
+    rejected = next(id_ for id_, row in population.rows.items() if row.passed is False)
+    pair = population.pairs([rejected])[rejected]
+    told = record(
+        made,
+        population,
+        pair,
+        ["audit_rejected"],
+        0.25,
+        messages=[Message(role="user", content="<b>hi</b>\n\n**you**")],
+    )
+    assert told["external_id"] == rejected
+    (talk,) = told["fields"].pop("conversation")
+    assert talk == {"role": "user", "content": "<div>&lt;b&gt;hi&lt;/b&gt;<br><br>**you**</div>"}
+    assert set(told["fields"]) == {"simple", "enhanced", "findings", "candidates"}
+    for text in told["fields"].values():
+        assert text.startswith("<div>")
+        assert text.endswith("</div>")
+        assert Tags(text).tags <= {"div", "ins", "del", "br", "p", "b"}
+    assert Tags(told["fields"]["simple"]).text == pair.input
+    assert Tags(told["fields"]["enhanced"]).text == pair.output
+    assert "alert(1)" in pair.input
+    assert "alert(2)" in Tags(told["fields"]["candidates"]).text
+    assert Tags(told["fields"]["findings"]).text.startswith("length short: it has 2 words")
+    assert told["metadata"]["rejected_by"] == ["gate/length@1"]
+    assert told["metadata"]["probability"] == 0.25
+    assert told["metadata"]["length"] == "000 to 009 words"
+    assert len(told["metadata"]["rivals"]) == 3
+
+
+def test_candidates_are_those_of_the_same_input_in_an_order_that_says_nothing(cats: tuple[Project, Population]) -> None:
+    """The metadata names them in the order shown, so that a ranking can be tied back to pairs; where a candidate
+    stands does not hang on its score, which a ranking would copy."""
+    made, population = cats
+    best_first = 0
+    for pair in population.pairs(population.rows).values():
+        told = record(made, population, pair, ["fit"], 0.1)
+        others = told["metadata"]["rivals"]
+        assert sorted(others) == sorted(population.other_candidates(pair.id))
+        shown, pairs = Tags(told["fields"]["candidates"]).text, population.pairs(others).values()
+        positions = [shown.index(f"{letter} {other.output}") for letter, other in zip("ABC", pairs, strict=True)]
+        assert positions == sorted(positions)
+        best_first += others == population.other_candidates(pair.id)
+    assert best_first < len(population.rows) / 2
+
+
+def test_percentiles_compare_candidates_of_one_input_only(cats: tuple[Project, Population]) -> None:
+    """Best, middle and last of three scored candidates are 1, one half and 0; unscored ones have none."""
+    _, population = cats
+    told = sorted((row.percentile for row in population.rows.values()), key=lambda p: (p is None, p))
+    assert told == [0.0] * 12 + [0.5] * 12 + [1.0] * 12 + [None] * 12
+    assert sum(row.accepted for row in population.rows.values()) == 12
+
+
+def test_the_programs_verdict_is_not_shown_where_labels_must_be_independent(cats: tuple[Project, Population]) -> None:
+    """Rows that an estimate or an annotator's accuracy stands on suggest the text only, and no judge's opinion is
+    shown; on others it is."""
+    made, population = cats
+    best = next(id_ for id_, row in population.rows.items() if row.accepted)
+    opinion = Verdict(
+        pair_id=best, by="judge/style@1", fingerprint="s", keep=True, score=0.4, reason="unsure about the cat"
+    )
+    assert isinstance(population.pool.source, Store)
+    population.pool.source.write(opinion)
+    best_pair = population.pairs([best])[best]
+    for reason in ("certify", "audit_accepted", "gold"):
+        told = record(made, population, best_pair, ["border", reason], 0.2)  # type: ignore[list-item]
+        assert [s["question"] for s in told["suggestions"]] == ["edited"]
+        assert told["suggestions"][0]["agent"] == "teacher-7b"
+        assert told["suggestions"][0]["value"] == best_pair.output
+        assert "findings" not in told["fields"]
+    gold = record(made, population, read_gold(made)[0].pair, ["gold"], 1.0)
+    assert gold["suggestions"][0]["agent"] == made.spec.teacher.model
+    told = record(made, population, best_pair, ["border"], 0.2)
+    assert Tags(told["fields"]["findings"]).text == "style unsure: about the cat"
+
+
+def test_a_score_suggests_no_verdict_and_a_rejection_by_a_gate_does(cats: tuple[Project, Population]) -> None:
+    """The rank among the candidates of an input is no probability of being good: the best and the worst of four suggest
+    nothing, nor does a row that no gate could judge. A gate's rejection suggests Reject, without a confidence, and not
+    where an estimate stands on the answer."""
+    made, population = cats
+
+    def suggested(id_: str, reason: SamplingReason) -> list[Json]:
+        row = record(made, population, population.pairs([id_])[id_], [reason], 0.2)
+        return [one for one in row["suggestions"] if one["question"] == "verdict"]
+
+    for id_, row in population.rows.items():
+        rejection = {"question": "verdict", "value": "reject", "agent": "gates", "type": "model"}
+        for reason in ("fit", "border", "disagree"):
+            assert suggested(id_, reason) == ([] if row.passed else [rejection])
+        assert suggested(id_, "audit_rejected") == []
+    unjudged = next(iter(population.rows))
+    population = replace(
+        population, rows={**population.rows, unjudged: replace(population.rows[unjudged], passed=None, accepted=False)}
+    )
+    assert suggested(unjudged, "fit") == []
+
+
+def test_what_may_be_left_alone_is_never_suggested(cats: tuple[Project, Population]) -> None:
+    """The page submits what is filled in, so a suggested reason or ranking would come back as a person's own."""
+    made, population = cats
+    for pair in population.pairs(population.rows).values():
+        told = record(made, population, pair, ["fit"], 0.2)
+        assert {s["question"] for s in told["suggestions"]} <= {"edited", "verdict"}
+
+
+def test_an_adjudicator_sees_every_answer_with_what_an_edit_changes(cats: tuple[Project, Population]) -> None:
+    """Who, the verdict, the reasons, the new text; names and texts are escaped."""
+    made, population = cats
+    pair = next(pair for pair in population.pairs(population.rows).values() if pair.output == "Too short.")
+    answers = [
+        Review(pair_id=pair.id, reviewer="<i>ann", decision="reject", reasons=("off_style", "invented")),
+        Review(pair_id=pair.id, reviewer="bob", decision="edit", edited="Too short.\n\nNow <b>longer</b>."),
+    ]
+    shown = record(made, population, pair, [], None, answers=answers)["fields"]["answers"]
+    found = Tags(shown)
+    assert found.text == "<i>ann reject (off style, invented)bob edit\nToo short.\n\nNow <b>longer</b>."
+    assert found.tags == {"div", "p", "b", "br"}
+
+
+def test_guidelines_show_the_style_the_keys_and_examples_of_both_kinds(cats: tuple[Project, Population]) -> None:
+    """Generated from the spec: exemplars as good, gate-rejected rows with the gate's words as bad; texts escaped."""
+    made, population = cats
+    text = guidelines(made, bad_examples(population))
+    assert "A tabby cat sleeps on a warm stove." in text
+    assert "Too short." in text
+    assert "Why not" in text
+    assert "`1` to `3` choose what is wrong" in text
+    assert all(f"- `{key}` **{name}**" in text for key, name in zip("123", VERDICTS.values(), strict=True))
+    assert "<script>" not in text
+    assert "<img" not in text
+
+
+def test_an_agents_name_is_one_that_argilla_takes() -> None:
+    """Argilla refuses a whole batch for one character it does not like."""
+    assert agent_name("score/reward@1") == "score/reward v1"
+    assert agent_name("org/modèl+x") == "org/mod-l-x"

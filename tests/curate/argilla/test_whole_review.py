@@ -1,0 +1,385 @@
+"""A whole review on a real server, once with SQLite and once with PostgreSQL under both the server and the store.
+
+Two hundred rows go out, three people answer all of them, disagreements are settled, and what was decided is curated and
+exported. The people are users of the server whom this file plays, through the client and the address of the page; they
+have the names of people, because the answers of annotators named `simulated-...` would decide nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+
+from curate.argilla import server
+from curate.argilla.adjudication import disagreements, push_adjudication
+from curate.argilla.client import Argilla
+from curate.argilla.pull import PullResult, pull
+from curate.argilla.push import ADJUDICATION, SHARED, draw_batch, push, queue_name
+from curate.export import export_dataset, rows
+from curate.gates import gates_for, judge
+from curate.outcome import CurateResult, curate_project
+from curate.review.gold import read_gold
+from curate.review.population import Population, read_population
+from curate.split import SPLITS
+from schemas.project import Project
+from schemas.records import Candidate, Edited, Json, Pair, Seed, Verdict
+from schemas.spec_file import load
+from schemas.store import Store
+from tests.curate.argilla.answering import answer, change
+from tests.curate.argilla.conftest import argilla_client, empty_database
+from tests.curate.review.review_project import SCOPE, pair_of
+
+rg = argilla_client()
+
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+PEOPLE = ("ann", "bob", "cid")
+INPUTS = 400
+SPEC = """
+[task]
+name = "lines"
+system = "Rewrite."
+style = "Nine plain words."
+
+[[seeds]]
+path = "seeds.jsonl"
+
+[curate.gates]
+echo = false
+language = false
+lost_content = false
+answered = false
+length = {{ min_words = 6, max_words = 40, min_ratio = 0.1, max_ratio = 60.0 }}
+
+[curate.score]
+model = "none"
+
+[review]
+workspace = "{workspace}"
+batch = 200
+gold = "gold.jsonl"
+
+[evaluate]
+checks = [{{ name = "a", pattern = "x" }}, {{ name = "b", pattern = "y" }}]
+"""
+
+
+class Said(NamedTuple):
+    """What one person says of one row."""
+
+    person: str
+    verdict: str
+    text: str | None = None
+
+
+@dataclass
+class Played:
+    """A review that was played to its end, and what every step of it answered."""
+
+    project: Project
+    store: Store
+    population: Population
+    plan: dict[str, list[Said]]
+    sent: int
+    again: int
+    on_server: Counter[str]
+    pulls: dict[str, PullResult]
+    changed: str
+    deleted: str
+    settled: dict[str, Said]
+    left: int
+    result: CurateResult
+    dataset: dict[str, Json]
+    provenance: dict[str, Json]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def outcome(self, id_: str) -> Said | None:
+        """What was decided of a row, read off the plan alone; None where nobody's answer stands."""
+        if id_ == self.deleted:
+            return None
+        if id_ == self.changed:
+            return Said(self.plan[id_][0].person, "reject")
+        return self.settled.get(id_, self.plan[id_][-1])
+
+
+def words(key: str, count: int = 9) -> str:
+    """A line of its own: no two are alike enough to be duplicates."""
+    rng = random.Random(key)
+    return " ".join("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(count))
+
+
+def make_project(folder: Path, workspace: str) -> Project:
+    (folder / "pairsmith.toml").write_text(SPEC.format(workspace=workspace), encoding="utf-8")
+    gold = [{"simple": f"gold {n}", "enhanced": words(f"gold {n}"), "verdict": "accept"} for n in range(30)]
+    (folder / "gold.jsonl").write_bytes(b"".join(orjson.dumps(item) + b"\n" for item in gold))
+    return load(folder)
+
+
+def fill(project: Project, store: Store) -> None:
+    """Inputs with four judged candidates each: three pass and are scored, the last is too short."""
+    gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
+    seeds, made = [], []
+    for number in range(INPUTS):
+        seed = Seed(kind="input", text=words(f"seed {number}", 3), source=f"seeds.jsonl:{number}")
+        seeds.append(seed)
+        for sample in range(4):
+            pair = pair_of(seed, sample, words(f"{number} {sample}", 9 if sample < 3 else 4))
+            place = Candidate(fingerprint=SCOPE, seed_id=seed.id, generator="forward", sample=sample, pair_id=pair.id)
+            made += [pair, place, *judge(pair, gates)]
+            if sample < 3:
+                told = {"keep": True, "score": sample / 2, "reason": "scored"}
+                made.append(Verdict(pair_id=pair.id, by="score/test@1", fingerprint="s", **told))
+    store.set_active_seeds(seeds)
+    store.write(*made)
+
+
+def verdict(at: int, person: str, id_: str) -> Said:
+    kind = ("accept", "reject", "edit", "accept")[at % 4]
+    return Said(person, kind, words(f"{person} {id_}") if kind == "edit" else None)
+
+
+def planned(alone: list[str], shared: list[str], gold: set[str]) -> dict[str, list[Said]]:
+    """One answer to every row of the first queue, two to every row of the shared one; every third pair disagrees."""
+    plan = {id_: [verdict(at // 3, PEOPLE[at % 3], id_)] for at, id_ in enumerate(alone)}
+    for at, id_ in enumerate(shared):
+        first, second = [name for name in PEOPLE if name != PEOPLE[at % 3]]
+        plan[id_] = [verdict(at // 3, first, id_), verdict(at // 3, second, id_)]
+        if at % 3 == 0:
+            plan[id_] = [Said(first, "accept"), Said(second, "reject")]
+    return {**plan, **{id_: [Said(said.person, "accept") for said in plan[id_]] for id_ in gold}}
+
+
+def records_of(argilla: Argilla, project: Project, suffix: str = "") -> dict[str, Json]:
+    queue = argilla.queue(queue_name(project) + suffix)
+    assert queue is not None
+    return {record["external_id"]: record for record in argilla.records(queue)}
+
+
+def say(person: Any, record: Json, said: Said) -> str:
+    """One person's answer, as the page sends it; the response's id."""
+    more = {"edited": said.text} if said.text else {}
+    return str(answer(person, record["id"], said.verdict, reasons=["wrong"], **more)["id"])
+
+
+def log(owner: Any, project: Project, suffix: str, user: Any, told: dict[str, Said]) -> None:
+    """One person's answers to a queue, in bulk through the client's own objects."""
+    dataset = owner.datasets(queue_name(project) + suffix, workspace=project.spec.review.workspace)
+    chosen = [record for record in dataset.records if record.id in told]
+    for record in chosen:
+        values = {"verdict": told[record.id].verdict, "edited": told[record.id].text, "reasons": ["wrong"]}
+        for question, value in values.items():
+            if value:
+                record.responses.add(rg.Response(question, value, user_id=user.id, status="submitted"))
+    dataset.records.log(chosen, batch_size=len(chosen))
+
+
+@pytest.fixture(scope="module")
+def played(
+    request: pytest.FixtureRequest, on_each_database: server.ArgillaServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Played]:
+    """The whole review, from the draw to the exported dataset."""
+    running = on_each_database
+    tag = uuid.uuid4().hex[:8]
+    project = make_project(tmp_path_factory.mktemp("lines"), f"w-{tag}")
+    url = Store.url_for(project)
+    if server.status(running.home).database == "PostgreSQL":
+        url = empty_database(request.getfixturevalue("postgres"), f"store_{tag}")
+    with Store.open(url) as store, Argilla(running.url, running.api_key, f"w-{tag}", patience_s=30) as argilla:
+        fill(project, store)
+        yield play(project, store, argilla, running.url, tag)
+
+
+def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -> Played:
+    marks = {"start": time.monotonic()}
+    owner = argilla.sdk
+    workspace = rg.Workspace(name=project.spec.review.workspace, client=owner).create()
+    users, clients = {}, {}
+    for name in PEOPLE:
+        made = rg.User(username=f"{name}-{tag}", password="long enough", role="annotator", client=owner).create()
+        users[name] = made.add_to_workspace(workspace)
+        key = argilla.call("GET", f"users/{made.id}")["api_key"]
+        clients[name] = rg.Argilla(api_url=url, api_key=key)
+
+    population = read_population(project, store, [SCOPE])
+    draw_batch(project, store, population)
+    first = push(project, store, population, argilla)
+    again = push(project, store, population, argilla)
+    marks["push"] = time.monotonic()
+
+    alone, shared = records_of(argilla, project), records_of(argilla, project, SHARED)
+    gold = {item.pair.id for item in read_gold(project)} & {*alone, *shared}
+    plan = planned(list(alone), list(shared), gold)
+    responses = {}
+    for name in ("ann", "bob"):
+        for id_, record in {**alone, **shared}.items():
+            for said in plan[id_]:
+                if said.person == name:
+                    responses[name, id_] = say(clients[name], record, said)
+    for suffix, queue in (("", alone), (SHARED, shared)):
+        told = {id_: said for id_ in queue for said in plan[id_] if said.person == "cid"}
+        log(owner, project, suffix, users["cid"], told)
+    marks["answers"] = time.monotonic()
+    pulls = {"first": pull(project, store, argilla), "second": pull(project, store, argilla)}
+    marks["pull"] = time.monotonic()
+
+    accepted = [id_ for id_ in alone if id_ not in gold and plan[id_] == [Said("ann", "accept")]]
+    changed, deleted = accepted[:2]
+    change(clients["ann"], responses["ann", changed], "reject")
+    clients["ann"].http_client.delete(f"/api/v1/responses/{responses['ann', deleted]}").raise_for_status()
+    pulls["changed"] = pull(project, store, argilla)
+
+    push_adjudication(project, store, population, argilla)
+    settled = {}
+    for at, (id_, record) in enumerate(records_of(argilla, project, ADJUDICATION).items()):
+        (third,) = set(PEOPLE) - {said.person for said in plan[id_]}
+        settled[id_] = verdict(at, third, id_)
+        say(clients[third], record, settled[id_])
+    pulls["adjudicated"] = pull(project, store, argilla)
+    pulls["last"] = pull(project, store, argilla)
+    marks["adjudication"] = time.monotonic()
+
+    result = asyncio.run(curate_project(project, store, fingerprints=[SCOPE]))
+    folder = project.folder / "dataset"
+    export_dataset(project, store, result, folder)
+    marks["dataset"] = time.monotonic()
+    for client in clients.values():
+        client.http_client.close()
+    manifest = orjson.loads((folder / "manifest.json").read_bytes())
+    steps = list(marks)
+    return Played(
+        project=project,
+        store=store,
+        population=population,
+        plan=plan,
+        sent=first.sent,
+        again=again.sent,
+        on_server=Counter([*alone, *shared]),
+        pulls=pulls,
+        changed=changed,
+        deleted=deleted,
+        settled=settled,
+        left=len(disagreements(store.reviews(), population.pairs(population.rows).values())),
+        result=result,
+        dataset={row["pair_id"]: row for split in SPLITS for row in rows(folder, split)},
+        provenance={row["pair_id"]: row for row in manifest["rows"]},
+        seconds={after: marks[after] - marks[before] for before, after in pairwise(steps)},
+    )
+
+
+def test_every_row_goes_out_once(played: Played) -> None:
+    """At least 200 rows, in two queues, each what was drawn and each once; a second push sends nothing."""
+    assert played.sent >= 200
+    assert played.again == 0
+    assert played.on_server == Counter(dict.fromkeys(played.store.sampled(), 1))
+
+
+def test_every_answer_comes_back_once(played: Played) -> None:
+    """One review for each answer, with what that person said; the pull after it finds nothing new."""
+    answers = {(said.person, id_): said for id_, told in played.plan.items() for said in told}
+    assert {said.person for said in answers.values()} == set(PEOPLE)
+    first, second = played.pulls["first"], played.pulls["second"]
+    assert (first.new, first.changed, first.withdrawn, first.foreign) == (len(answers), 0, 0, 0)
+    assert (second.news, second.unchanged) == (0, len(answers))
+    kept: dict[tuple[str, str], list[tuple[str, str | None]]] = {}
+    for id_, own in played.store.reviews().items():
+        for review in own:
+            assert not review.simulated
+            if review.role == "annotator":
+                kept.setdefault((review.who.split("-")[0], id_), []).append((review.decision, review.edited))
+    assert kept.keys() == answers.keys()
+    for key, said in answers.items():
+        assert kept[key][0] == (said.verdict, said.text)
+        assert len(kept[key]) == 1 + (key[1] in (played.changed, played.deleted))
+
+
+def test_a_change_of_mind_and_a_deletion_are_history(played: Played) -> None:
+    """The first answer stays beside the second, and a deleted one beside the word that it was withdrawn."""
+    found = played.pulls["changed"]
+    assert (found.new, found.changed, found.withdrawn) == (0, 1, 1)
+    reviews = played.store.reviews()
+    assert [review.decision for review in reviews[played.changed]] == ["accept", "reject"]
+    assert [review.decision for review in reviews[played.deleted]] == ["accept", "withdrawn"]
+
+
+def test_disagreements_are_settled_and_no_other_row_is_asked_again(played: Played) -> None:
+    """The rows on which two people differ, and only they, go to one person; afterwards none waits."""
+    differ = {id_ for id_, told in played.plan.items() if len({said.verdict for said in told}) > 1}
+    assert differ
+    assert played.settled.keys() == differ
+    assert played.pulls["adjudicated"].new == len(differ)
+    assert played.pulls["last"].news == 0
+    assert played.left == 0
+
+
+def test_every_decision_arrives_in_the_dataset(played: Played) -> None:
+    """Accepted rows are in it, also those that a gate rejected; rejected ones are not; an edit stands in the place of
+    what it corrects and names it; rows that nobody decided are left to the gates; gold is in nobody's data."""
+    counted: Counter[str] = Counter()
+    by_parent = {row["replaces"][0]: id_ for id_, row in played.provenance.items() if row["replaces"]}
+    for id_, pair in played.population.pairs(played.population.rows).items():
+        said = played.outcome(id_) if id_ in played.plan else None
+        counted[said.verdict if said else "nobody"] += 1
+        if said is None:
+            assert (id_ in played.dataset) is played.population.rows[id_].passed
+        elif said.verdict == "edit":
+            assert id_ not in played.dataset
+            row = played.dataset[by_parent[id_]]
+            assert (row["input"], row["output"], row["made_by"]) == (pair.input, said.text, "edited")
+        else:
+            assert (id_ in played.dataset) is (said.verdict == "accept")
+    assert min(counted.values()) > 20
+    assert counted["edit"] == len(by_parent)
+    assert any(not played.population.rows[id_].passed for id_ in played.dataset.keys() & played.plan.keys())
+    assert not {item.pair.input for item in read_gold(played.project)} & {r["input"] for r in played.dataset.values()}
+
+
+def test_the_dataset_tells_who_said_what(played: Played) -> None:
+    """Every reviewed row carries the reviews that decided it, and an edit the pair and the review it came from."""
+    pairs: dict[str, Pair] = {pair.id: pair for pair in played.store.pairs()}
+    reviews = {review.id: review for own in played.store.reviews().values() for review in own}
+    called = {review.reviewer: review.who.split("-")[0] for review in reviews.values()}
+    for id_, row in played.provenance.items():
+        parent = row["replaces"][0] if row["replaces"] else id_
+        told = [review for review in row["reviews"] if review["decision"] != "withdrawn"]
+        names = {called[review["reviewer"]] for review in told}
+        assert all(review["reviewer"].startswith("argilla:") for review in told), "no names of people in a dataset"
+        people = {said.person for said in played.plan.get(parent, ())}
+        assert names == (people | {played.settled[parent].person} if parent in played.settled else people) - (
+            {"ann"} if parent == played.deleted else set()
+        )
+        origin = pairs[id_].origin
+        if isinstance(origin, Edited):
+            assert origin.parent_id == parent
+            assert reviews[origin.review_id].edited == pairs[id_].output
+
+
+def test_nothing_disappears(played: Played) -> None:
+    """Every candidate is accepted or rejected, each rejection has a reason, and no row waits any more."""
+    counts = played.result.counts
+    assert counts.adds_up
+    assert (counts.rows_in, counts.waiting, counts.failed) == (4 * INPUTS, 0, 0)
+    assert counts.accepted == len(played.dataset) == len(played.provenance)
+    by_people = sum((said := played.outcome(id_)) is not None and said.verdict == "reject" for id_ in played.plan)
+    assert played.result.reasons["review"] == by_people
+    assert sum(played.result.reasons.values()) == counts.rejected
+
+
+def test_it_takes_less_than_a_minute(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
+    """All steps together, the server's start apart; what each took is printed."""
+    with capsys.disabled():
+        print(" ", ", ".join(f"{step} {seconds:.1f} s" for step, seconds in played.seconds.items()))
+    assert sum(played.seconds.values()) < 60

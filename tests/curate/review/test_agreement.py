@@ -1,0 +1,137 @@
+"""Agreement between annotators, and their accuracy on rows with known answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from curate.review.agreement import Agreement, agreement
+from curate.review.gold import accuracies, read_gold
+from schemas.errors import InputError
+from schemas.reviews import Review
+from tests.curate.review.review_project import project
+
+# Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", example C: nominal data, four observers, twelve
+# units, missing answers; alpha = 0.743. The five categories stand for sets of reasons here.
+OBSERVERS = {
+    "a": "1 2 3 3 2 1 4 1 2 . . .",
+    "b": "1 2 3 3 2 2 4 1 2 5 . 3",
+    "c": ". 3 3 3 2 3 4 2 2 5 1 .",
+    "d": "1 2 3 3 2 4 4 1 2 5 1 .",
+}
+
+
+def verdicts(table: dict[str, str]) -> dict[str, list[Review]]:
+    """Reviews of a table of one letter a row: a(ccept), r(eject), e(dit), or a dot."""
+    words = {"a": "accept", "r": "reject", "e": "edit"}
+    found: dict[str, list[Review]] = {}
+    for reviewer, line in table.items():
+        for row, letter in enumerate(line.split()):
+            if letter != ".":
+                told = Review.model_validate({"pair_id": f"p{row}", "reviewer": reviewer, "decision": words[letter]})
+                found.setdefault(f"p{row}", []).append(told)
+    return found
+
+
+def measure(found: list[Agreement], name: str, question: str = "verdict") -> list[Agreement]:
+    return [one for one in found if one.measure == name and one.question == question]
+
+
+def test_alpha_is_krippendorffs_published_value() -> None:
+    """The textbook example with missing answers, through our table: 0.743."""
+    from curate.review.agreement import _alpha
+
+    units: list[dict[str, str]] = [
+        {name: line.split()[unit] for name, line in OBSERVERS.items() if line.split()[unit] != "."}
+        for unit in range(12)
+    ]
+    table, alpha = _alpha(units)
+    assert alpha(table) == pytest.approx(0.743, abs=5e-4)
+
+
+def test_kappa_is_the_textbook_value() -> None:
+    """20 both accept, 15 both reject, 5 and 10 apart: agreement 0.70, by chance 0.50, kappa 0.40."""
+    ann = ["a"] * 25 + ["r"] * 25
+    bob = ["a"] * 20 + ["r"] * 5 + ["a"] * 10 + ["r"] * 15
+    found = agreement(verdicts({"ann": " ".join(ann), "bob": " ".join(bob)}))
+    (kappa,) = measure(found, "Cohen's kappa")
+    assert kappa.value == pytest.approx(0.4)
+    assert kappa.agreed == pytest.approx(0.7)
+    assert kappa.annotators == ("ann", "bob")
+    assert kappa.low is not None
+    assert kappa.high is not None
+    assert 0.05 < kappa.low < 0.4 < kappa.high < 0.7
+    assert measure(found, "Fleiss' kappa") == []
+
+
+def test_every_pair_of_annotators_has_its_kappa() -> None:
+    """Three annotators: three kappas on the rows that two share, one Fleiss, one alpha, over rows with two answers."""
+    found = agreement(
+        verdicts({"ann": "a a r r a r", "bob": "a a r r r r", "cid": "a r r . a r", "dan": ". . . . . ."})
+    )
+    assert [k.annotators for k in measure(found, "Cohen's kappa")] == [("ann", "bob"), ("ann", "cid"), ("bob", "cid")]
+    (fleiss,) = measure(found, "Fleiss' kappa")
+    assert fleiss.rows == 5
+    (alpha,) = measure(found, "Krippendorff's alpha")
+    assert alpha.rows == 6
+
+
+def test_reasons_are_questions_of_their_own() -> None:
+    """One reason that both see, one that only one sees: agreement is told for each."""
+    reviews = {
+        f"p{row}": [
+            Review(pair_id=f"p{row}", reviewer="ann", decision="reject", reasons=("long",) if row % 2 else ()),
+            Review(pair_id=f"p{row}", reviewer="bob", decision="reject", reasons=("long", "odd") if row % 2 else ()),
+        ]
+        for row in range(10)
+    }
+    found = agreement(reviews)
+    assert measure(found, "Cohen's kappa", "reason long")[0].value == pytest.approx(1)
+    assert measure(found, "Cohen's kappa", "reason odd")[0].value == pytest.approx(0)
+
+
+def test_without_variety_a_measure_is_undefined_not_perfect() -> None:
+    """If everybody accepts everything, chance cannot be told from agreement: no number is made up."""
+    (alpha, kappa) = agreement(verdicts({"ann": "a a a", "bob": "a a a"}))
+    assert alpha.value is alpha.low is kappa.value is kappa.high is None
+    assert alpha.agreed == 1
+
+
+def test_rows_of_one_annotator_tell_nothing() -> None:
+    """No overlap, no agreement."""
+    assert agreement(verdicts({"ann": "a r .", "bob": ". . a"})) == []
+
+
+def test_accuracy_on_gold_is_measured_for_each_annotator(tmp_path: Path) -> None:
+    """Right answers over answered gold items, with an interval, per person; the latest answer counts."""
+    items = read_gold(project(tmp_path))
+    good, bad = (item.pair.id for item in items)
+    reviews = {
+        good: [Review(pair_id=good, reviewer=name, decision="accept") for name in ("ann", "bob")],
+        bad: [
+            Review(pair_id=bad, reviewer="ann", decision="reject"),
+            Review(pair_id=bad, reviewer="bob", decision="edit"),
+        ],
+    }
+    ann, bob = accuracies(items, reviews)
+    assert (ann.reviewer, ann.right, ann.answered, ann.value) == ("ann", 2, 2, 1)
+    assert (bob.reviewer, bob.right, bob.answered) == ("bob", 1, 2)
+    assert 0.15 < ann.low < 0.2
+    assert ann.high == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"simple": "x"}', "nonsense", '{"simple": "x", "enhanced": "y", "verdict": "maybe"}', "[1]"],
+)
+def test_a_wrong_gold_file_is_named_by_its_line(tmp_path: Path, line: str) -> None:
+    """A mistake in the file says where and what a line looks like."""
+    made = project(tmp_path)
+    (tmp_path / "gold.jsonl").write_text('{"simple": "x", "enhanced": "y", "verdict": "edit"}\n' + line + "\n")
+    with pytest.raises(InputError, match=r"gold\.jsonl:2") as caught:
+        read_gold(made)
+    assert caught.value.fix
+    (tmp_path / "gold.jsonl").unlink()
+    with pytest.raises(InputError, match="cannot be read"):
+        read_gold(made)

@@ -1,0 +1,152 @@
+"""The human gate: a set passes because people accept it, not because they agree about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from curate.argilla.push import draw_batch
+from curate.review.gate import UNEXPLAINED
+from curate.review.population import read_population
+from curate.review.status import ReviewStatus, as_json, from_facts, in_words, review_status
+from pairsmith.stages.review import in_lines, rejection, waits
+from schemas.project import Project
+from schemas.reviews import Review
+from schemas.store import Store
+from tests.curate.review.review_project import SCOPE, fill, project
+
+
+def answered(
+    folder: Path, verdict: str, *, inputs: int = 60, batches: int = 4, most: int | None = None, **spec: object
+) -> tuple[ReviewStatus, Project]:
+    """The status of a review after one person gave the same verdict on every row of some batches."""
+    made = project(folder)
+    review = made.spec.review.model_copy(update={"margin_of_error": 0.2, "gold": None, **spec})
+    made = Project(made.folder, made.spec.model_copy(update={"review": review}))
+    with Store.open(Store.url_for(made)) as store:
+        fill(made, store, inputs)
+        population = read_population(made, store, [SCOPE])
+        rows = 0
+        for _ in range(batches):
+            for sampled in {one.pair_id: one for one in draw_batch(made, store, population, more=True)}.values():
+                if most is None or rows < most:
+                    reasons = ("invented",) if verdict == "reject" and rows else ()
+                    answer = {"pair_id": sampled.pair_id, "reviewer": "ann", "decision": verdict, "reasons": reasons}
+                    store.write(Review.model_validate(answer))
+                    rows += 1
+        return review_status(made, store, population), made
+
+
+def test_a_set_that_people_reject_whole_does_not_pass(tmp_path: Path) -> None:
+    """However tight the interval is, a set of which people accept nothing stops the loop, and it says why: each reason
+    with the number of rows and the first of them."""
+    status, _ = answered(tmp_path, "reject")
+    assert status.advice
+    assert status.advice.stop
+    assert (status.gate.state, status.enough) == ("rejected", False)
+    assert waits(status).startswith("people reject this set: they accept 0.0% (0.0% to ")
+    assert [one.reason for one in status.objections] == ["invented", UNEXPLAINED]
+    facts = as_json(status)
+    screen = " / ".join(text for _, text in rejection(facts))
+    example = facts["objections"][0]["examples"][0]
+    for part in ("invented: ", " rows, such as ", example["pair_id"][:12], example["input"], example["output"]):
+        assert part in screen
+    assert any("People reject this set" in line for line in in_words(facts))
+
+
+def test_nobody_is_asked_for_more_of_a_set_that_people_reject(tmp_path: Path) -> None:
+    """Once the upper bound is below what the spec asks, no further batch is drawn."""
+    status, made = answered(tmp_path, "reject")
+    assert status.gate.state == "rejected"
+    with Store.open(Store.url_for(made)) as store:
+        assert draw_batch(made, store, read_population(made, store, [SCOPE])) == []
+
+
+def test_a_set_that_people_accept_passes(tmp_path: Path) -> None:
+    """The interval is as tight as asked and lies above what the spec asks for."""
+    status, _ = answered(tmp_path, "accept")
+    assert status.enough
+    assert status.rates.accepted
+    assert status.rates.accepted.low >= 0.5
+
+
+def test_the_share_that_counts_is_of_what_would_be_trained_on(tmp_path: Path) -> None:
+    """Both rates are given where scores split the rows, and the gate looks at the rows that the programs accept: one of
+    three here."""
+    status, _ = answered(tmp_path, "accept")
+    passed, trained = status.rates.passed, status.rates.accepted
+    assert passed
+    assert trained
+    assert (passed.population, trained.population) == (180, 60)
+    assert trained.reviewed < passed.reviewed
+
+
+@pytest.mark.parametrize("asked", [0.8, 0.95])
+def test_between_the_two_it_says_how_many_labels_are_missing(tmp_path: Path, asked: float) -> None:
+    """A few answers, all in favour, do not prove a share: the line names the number of labels that
+    would."""
+    status, _ = answered(tmp_path, "accept", batches=1, most=16, margin_of_error=0.45, accept_at_least=asked)
+    assert status.gate.state == "asking"
+    assert status.gate.missing
+    assert f"about {status.gate.missing:,} more labels are missing" in waits(status)
+    assert f"about {status.gate.missing:,} more answers tell whether" in as_json(status)["advice"]
+
+
+def test_with_as_many_more_labels_as_were_named_the_gate_decides(tmp_path: Path) -> None:
+    """The forecast is no decoration: about that many more answers of the same kind open the gate."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    before, _ = answered(tmp_path / "a", "accept", batches=1, most=16, margin_of_error=0.45, accept_at_least=0.8)
+    assert before.gate.missing
+    labels = 16 + before.gate.missing
+    after, _ = answered(tmp_path / "b", "accept", batches=8, most=2 * labels, margin_of_error=0.45, accept_at_least=0.8)
+    assert after.gate.state == "open"
+
+
+def test_nothing_asked_lets_everything_pass(tmp_path: Path) -> None:
+    """`accept_at_least = 0` is the way to train on what people reject, said in the spec."""
+    status, _ = answered(tmp_path, "reject", accept_at_least=0.0)
+    assert status.enough
+
+
+def test_as_many_people_as_were_asked_for_must_have_answered(tmp_path: Path) -> None:
+    """With `annotators_per_row = 3` the answers of one person a row decide nothing: the rows wait for two more, and no
+    share is told."""
+    status, _ = answered(tmp_path, "accept", annotators_per_row=3)
+    assert not status.enough
+    assert status.decided == 0
+    assert status.incomplete == status.sampled == status.waiting
+    assert status.rates.passed is None
+    assert waits(status).endswith(f"{status.incomplete} of them for another annotator")
+
+
+def test_the_third_answer_completes_a_row_and_so_does_an_adjudicator(tmp_path: Path) -> None:
+    """Two of three is still too few; the third counts; one adjudication is final."""
+    _, made = answered(tmp_path, "accept", batches=1, annotators_per_row=3)
+    with Store.open(Store.url_for(made)) as store:
+        population = read_population(made, store, [SCOPE])
+        first, second, *_ = sorted(store.sampled())
+        for reviewer in ("bob", "cid"):
+            assert review_status(made, store, population).decided == 0
+            store.write(Review(pair_id=first, reviewer=reviewer, decision="accept"))
+        assert review_status(made, store, population).decided == 1
+        store.write(Review(pair_id=second, reviewer="dee", decision="reject", role="adjudicator"))
+        assert review_status(made, store, population).rejected == 1
+
+
+def test_a_status_that_an_older_version_wrote_reads_the_same(tmp_path: Path) -> None:
+    """Receipts keep the names of their day; the card, the report and the screen say the same of them."""
+    status, _ = answered(tmp_path, "accept")
+    facts = as_json(status)
+    old_names = {
+        "sampled": "routed",
+        "acceptance_rate": "accept_share",
+        "trained_acceptance_rate": "trained_share",
+        "missed_acceptance_rate": "missed_share",
+    }
+    old = {old_names.get(name, name): value for name, value in facts.items()}
+    assert old.keys() != facts.keys()
+    assert from_facts(old) == facts
+    assert in_words(old) == in_words(facts)
+    assert in_lines(old) == in_lines(facts)

@@ -1,0 +1,238 @@
+"""The draws: known probabilities, logged so that they can be drawn again, and never mixed up by a second batch."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate.review.acceptance import strata
+from curate.review.sampling import (
+    REASONS,
+    SHARE_KEYS,
+    SamplingRow,
+    divide,
+    draw,
+    frames,
+    in_estimation_half,
+    inclusion,
+    order,
+    permanent_random_number,
+    sample,
+    targets,
+)
+from schemas.records import content_id
+from schemas.reviews import SamplingReason
+from schemas.spec import ReviewShares
+
+
+def population(rows: int = 40) -> list[SamplingRow]:
+    """Every fifth row is rejected by a gate; every third of the others is accepted."""
+    return [
+        SamplingRow(
+            pair_id=content_id("pair", number),
+            passed=number % 5 != 0,
+            accepted=number % 5 != 0 and number % 3 == 0,
+            disagreement=(number % 7) / 7,
+            margin=(number % 11) / 11,
+        )
+        for number in range(rows)
+    ]
+
+
+WANTED: dict[SamplingReason, int] = {"certify": 8, "audit_accepted": 4, "audit_rejected": 5, "disagree": 2, "border": 1}
+RUNS = 10_000
+
+
+def _within(times: int, probability: float, runs: int) -> bool:
+    """Within 4.5 standard errors: of the 40 rows of a test, one in 3,700 tests would miss by chance."""
+    return abs(times / runs - probability) <= 4.5 * math.sqrt(probability * (1 - probability) / runs) + 1e-12
+
+
+def test_drawing_again_ten_thousand_times_gives_the_logged_probabilities() -> None:
+    """Over 10,000 seeds every row is chosen as often as its total inclusion probability says, given the half it fell
+    into, and each reason's sample as often as size / population; rows that several reasons may choose included."""
+    rows = population()
+    total, by_reason = Counter[str](), Counter[tuple[str, str]]()
+    claimed, claimed_by_reason = defaultdict[str, float](float), defaultdict[tuple[str, str], float](float)
+    for seed in range(RUNS):
+        of = frames(rows, seed)
+        sizes = {reason: min(WANTED.get(reason, 0), len(of[reason])) for reason in of}
+        probability = inclusion(of, sizes)
+        for id_, p in probability.items():
+            claimed[id_] += p / RUNS
+        for reason in sizes:
+            for id_ in of[reason]:
+                claimed_by_reason[id_, reason] += sizes[reason] / len(of[reason]) / RUNS
+        for drawn in draw(of, WANTED, seed):
+            assert drawn.probability == pytest.approx(probability[drawn.pair_id])
+            total[drawn.pair_id] += 1
+            by_reason.update((drawn.pair_id, reason) for reason, _ in drawn.draws)
+    for row in rows:
+        assert _within(total[row.pair_id], claimed[row.pair_id], RUNS)
+    for one, p in claimed_by_reason.items():
+        assert _within(by_reason[one], p, RUNS)
+
+
+def test_two_batches_are_one_sample() -> None:
+    """Drawn in two goes, the rows are those of one go, no row comes twice, and the probability is that of both."""
+    for seed in range(50):
+        of = frames(population(60), seed)
+        once = {d.pair_id for d in draw(of, {"certify": 12}, seed)}
+        first = draw(of, {"certify": 5}, seed)
+        sampled = {"certify": {d.pair_id for d in first}}
+        second = draw(of, {"certify": 7}, seed, sampled)
+        assert {d.pair_id for d in first} | {d.pair_id for d in second} == once
+        assert not {d.pair_id for d in first} & {d.pair_id for d in second}
+        assert [d.probability for d in second] == [pytest.approx(12 / len(of["certify"]))] * len(second)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 30), st.data())
+def test_a_logged_draw_can_be_drawn_again_from_its_log(seed: int, size: int, data: st.DataObject) -> None:
+    """Seed, population, size and the frame's hash are enough to check that a row was rightly in the sample."""
+    rows = data.draw(st.permutations(population()))
+    of = frames(rows, seed)
+    for drawn in draw(of, {"certify": size, "audit_rejected": size}, seed):
+        for reason, log in drawn.draws:
+            assert log.population == len(of[reason])
+            assert log.frame == content_id("frame", sorted(of[reason]))
+            assert drawn.pair_id in order(log.seed, reason, of[reason])[: log.size]
+            assert log.size == min(size, len(of[reason]))
+
+
+def test_rows_that_join_or_leave_move_no_other_row() -> None:
+    """More candidates do not reshuffle the sample: the order of the old rows stays, and the sample is a prefix."""
+    small, large = frames(population(80), 3), frames(population(120), 3)
+    old = order(3, "certify", small["certify"])
+    assert tuple(id_ for id_ in order(3, "certify", large["certify"]) if id_ in set(old)) == old
+    sampled = {d.pair_id for d in draw(small, {"certify": 10}, 3)}
+    more = draw(large, {"certify": 6}, 3, {"certify": sampled})
+    now = sample(3, "certify", large["certify"], sampled | {d.pair_id for d in more})
+    assert tuple(now) == order(3, "certify", large["certify"])[: len(now)]
+    assert {d.pair_id for d in more} <= set(now)
+
+
+def test_certify_draws_from_everything_that_passed_the_gates_and_nothing_else() -> None:
+    """Whatever the scores say, the certificate's sample is a plain random one of the rows that passed."""
+    rows = [*population(), SamplingRow("f" * 32, passed=None)]
+    of = targets(rows)
+    assert set(of["certify"]) == {row.pair_id for row in rows if row.passed}
+    assert set(frames(rows, 1)["certify"]) == {
+        row.pair_id for row in rows if row.passed and in_estimation_half(1, row.pair_id)
+    }
+    assert set(of["audit_rejected"]).isdisjoint(of["audit_accepted"])
+    assert all("f" * 32 not in frame for frame in of.values()), "what no gate could judge waits"
+
+
+def test_reasons_are_told_in_their_order_and_a_row_is_shown_once() -> None:
+    """A row that two reasons choose comes once, with both, and what is drawn at random comes first."""
+    drawn = draw(targets(population()), dict.fromkeys(REASONS, 40), 1)
+    ids = [d.pair_id for d in drawn]
+    assert len(ids) == len(set(ids)) == 40
+    for one in drawn:
+        told = [REASONS.index(reason) for reason, _ in one.draws]
+        assert told == sorted(told)
+    assert {d.probability for d in drawn} == {1.0}
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 500))
+def test_a_batch_is_divided_without_a_rest(batch: int) -> None:
+    """The parts of a batch add up to it, each within one row of its share; an empty frame's part goes to estimation."""
+    of = targets(population())
+    rows = divide(batch, ReviewShares(), of)
+    assert sum(rows.values()) == batch
+    assert all(abs(rows[reason] - getattr(ReviewShares(), SHARE_KEYS[reason]) * batch) < 1 for reason in rows)
+    alone = divide(batch, ReviewShares(), {"certify": of["certify"]})
+    assert alone == {"certify": batch}
+
+
+def test_actively_chosen_rows_never_enter_the_estimate_alone() -> None:
+    """What only `border`, `disagree` or `fit` chose is not counted, however many people answered it."""
+    rows = population(100)
+    of = frames(rows, 5)
+    random_ids = {d.pair_id for d in draw(of, {"certify": 20}, 5)}
+    active = {d.pair_id for d in draw(of, {"border": 3, "disagree": 3, "fit": 10}, 5)}
+    assert not active & random_ids
+    sampled: dict[SamplingReason, set[str]] = {
+        "certify": random_ids,
+        "border": active,
+        "disagree": active,
+        "fit": active,
+    }
+    good = dict.fromkeys(random_ids, True)
+    assert active
+    told = strata(rows, sampled, {**good, **dict.fromkeys(active, False)}, 5)
+    assert told == strata(rows, sampled, good, 5)
+    assert sum(part.reviewed for part in told) == 20
+    assert all(part.accepted == part.reviewed for part in told)
+
+
+def test_a_part_with_too_few_answers_is_pooled_with_the_random_sample() -> None:
+    """While the accepted rows have fewer than two answers, the estimate stands on the plain random sample alone."""
+    rows = [SamplingRow(content_id("pair", n), True, accepted=n < 2) for n in range(50)]
+    best = {row.pair_id for row in rows if row.accepted}
+    draws = ((s, order(s, "certify", frames(rows, s)["certify"])[:5]) for s in range(999))
+    seed, chosen = next((s, ids) for s, ids in draws if not set(ids) & best)
+    (one,) = strata(rows, {"certify": set(chosen)}, dict.fromkeys(chosen, True), seed)
+    assert one == (50, 5, 5)
+
+
+BLIND = {"certify", "audit_accepted", "audit_rejected"}
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**31), st.integers(10, 40))
+def test_a_row_that_was_shown_with_an_opinion_is_never_drawn_blind(seed: int, batch: int) -> None:
+    """Over the whole life of a project, ten batches and a pool that grows between them, no row is drawn for an estimate
+    in one batch and for fitting, the border or disagreement in another, in either order."""
+    sampled: dict[SamplingReason, set[str]] = {}
+    for turn in range(10):
+        of = frames(population(40 + 5 * turn), seed, sampled)
+        for drawn in draw(of, divide(batch, ReviewShares(), of), seed, sampled):
+            for reason, _ in drawn.draws:
+                sampled.setdefault(reason, set()).add(drawn.pair_id)
+    blind = {id_ for reason, ids in sampled.items() if reason in BLIND for id_ in ids}
+    others = {id_ for reason, ids in sampled.items() if reason not in BLIND for id_ in ids}
+    assert blind
+    assert others
+    assert not blind & others
+
+
+def test_what_was_drawn_both_ways_before_rows_were_parted_no_longer_counts() -> None:
+    """In a store of the version before, every blind answer still counts, in either half; a row that was also shown with
+    an opinion does not, and neither is drawn again for what it may not serve."""
+    rows, seed = population(200), 7
+    of = targets(rows)
+    old = {"certify": set(order(seed, "certify", of["certify"])[:60]), "fit": set(order(seed, "fit", of["fit"])[:40])}
+    both = old["certify"] & old["fit"]
+    assert both
+    assert {in_estimation_half(seed, id_) for id_ in old["certify"] - both} == {True, False}
+    sampled: dict[SamplingReason, set[str]] = {"certify": old["certify"], "fit": old["fit"]}
+    parts = strata(rows, sampled, dict.fromkeys(old["certify"] | old["fit"], True), seed)
+    assert sum(part.reviewed for part in parts) == len(old["certify"] - both)
+    drawn = draw(frames(rows, seed, sampled), dict.fromkeys(REASONS, 30), seed, sampled)
+    for one in drawn:
+        for reason, _ in one.draws:
+            assert one.pair_id not in (old["fit"] if reason in BLIND else old["certify"])
+
+
+def test_the_half_is_a_random_one_of_its_own() -> None:
+    """About half of the rows are in it, independently of the order in which a reason draws them."""
+    ids = [content_id("pair", number) for number in range(4_000)]
+    inside = {id_ for id_ in ids if in_estimation_half(1, id_)}
+    assert abs(len(inside) - 2_000) < 150
+    first = order(1, "certify", tuple(ids))[:2_000]
+    assert abs(len(inside & set(first)) - 1_000) < 110
+
+
+def test_a_draw_of_an_earlier_version_is_drawn_again() -> None:
+    """The words that seed draws are frozen, whatever the spec calls reasons: a sample once begun goes on."""
+    assert permanent_random_number(1, "cert", "a" * 32) == 0.8486427848712643
+    assert permanent_random_number(1, "certify", "a" * 32) == 0.8494064794387579
+    assert list(SHARE_KEYS) == ["certify", "audit_accepted", "audit_rejected", "disagree", "border", "fit"]
+    assert sorted(SHARE_KEYS.values()) == sorted(ReviewShares.model_fields)
