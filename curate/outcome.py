@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curate.curate import curate
-from curate.duplicates import similar_pairs
+from curate.curation import curate
+from curate.near_duplicates import similar_pairs
 from curate.pool import Pool, StepId
 from curate.scorers.choose import Chosen, Serve, choose
 from curate.split import SPLITS, seed_split

@@ -1,7 +1,7 @@
 """The pool: every slot that generation filled or failed to fill, and what steps and people say of the row in it.
 
     pool = Pool.read(store, generations)          # or Pool.of(pairs), without a store
-    pool = await curate(pool, steps, store)       # curate/curate.py
+    pool = await curate(pool, steps, store)       # curate/curation.py
     pool.counts, pool.reasons, pool.accepted()
 
 A pool is a value: `judged_by` gives another pool and leaves this one as it was. Rows are read a chunk at a time from
@@ -11,15 +11,18 @@ where they are kept; what stays in memory are ids and opinions, some 250 bytes a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from curate.opinions import FALSE, NONE, ORDER, TRUE, Meanings, Opinions
 from curate.review.decision import Decision
 from curate.slots import Slots, Source, in_memory, read_slots
+from schemas.errors import UsageError
+from schemas.html_table import SHOWN, html_table
 from schemas.records import Candidate, Counts, Pair, Reason, Verdict
 from schemas.reviews import Review
 from schemas.store import Store
@@ -28,18 +31,17 @@ ROWS = 512  # rows whose texts are in memory at once
 REVIEW, GENERATE = "review", "generate"  # who decides beside the steps
 DUPLICATE = "pool/duplicate@1"
 
-_FALSE, _NONE, _TRUE = 0, 1, 2
-_ORDER = (False, None, True)
-
 
 def fold(keeps: Iterable[bool | None]) -> bool | None:
     """One answer of several, the least of False < None < True: a rejection decides, then whoever could not judge."""
-    return min(keeps, key=_ORDER.index, default=True)
+    return min(keeps, key=ORDER.index, default=True)
 
 
-def candidates_of(store: Store, generations: Iterable[str], forward_n: int | None = None) -> Iterator[Candidate]:
+def candidates_of(
+    store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Collection[str] | None = None
+) -> Iterator[Candidate]:
     """What `Pool.read` reads, in the order of the pool."""
-    seeds = {seed.id for seed in store.seeds()}
+    seeds = {seed.id for seed in store.seeds()} if seeds is None else seeds
     for fingerprint in generations:
         for candidate in store.each_candidate(fingerprint):
             beyond = forward_n is not None and candidate.generator == "forward" and candidate.sample >= forward_n
@@ -85,51 +87,12 @@ class Row(NamedTuple):
         """True if people accepted it, as it was or with the text they gave it."""
         return self.decision is not None and self.decision.verdict in ("accept", "edit")
 
-
-class _Meanings:
-    """Numbers for (keep, code), so that an opinion takes four bytes. Number 0: the step is silent."""
-
-    def __init__(self) -> None:
-        self._number: dict[tuple[bool | None, str], int] = {(None, "unjudged"): 0}
-        self.meanings: list[tuple[bool | None, str]] = list(self._number)
-
-    def number(self, verdict: Verdict) -> int:
-        meaning = verdict.keep, verdict.reason.code
-        number = self._number.setdefault(meaning, len(self.meanings))
-        if number == len(self.meanings):
-            self.meanings.append(meaning)
-        return number
-
-    def keeps(self) -> Any:
-        """Number -> 0 (reject), 1 (cannot tell) or 2 (keep)."""
-        return np.array([_ORDER.index(keep) for keep, _ in self.meanings], np.int8)
-
-    def numbers(self, code: str) -> list[int]:
-        return [number for number, (_, other) in enumerate(self.meanings) if other == code]
-
-
-class _Opinions:
-    """The opinions of one step: an opinion a slot, scores, and the reasons that are kept nowhere else."""
-
-    def __init__(self, slots: int) -> None:
-        self.opinions: Any = np.zeros(slots, np.int32)
-        self.scores: Any = np.full(slots, np.nan, np.float64)
-        self.reasons: list[Reason | None] = []  # one a slot, or none at all
-        self.flags: dict[int, tuple[str, ...]] = {}  # few
-
-    def copy(self) -> _Opinions:
-        other = _Opinions(0)
-        other.opinions, other.scores = self.opinions.copy(), self.scores.copy()
-        other.reasons, other.flags = self.reasons.copy(), self.flags.copy()
-        return other
-
-    def add(self, slot: int, opinion: int, score: float | None, reason: Reason | None) -> None:
-        self.opinions[slot] = opinion
-        self.scores[slot] = np.nan if score is None else score
-        if reason and not self.reasons:
-            self.reasons = [None] * len(self.opinions)
-        if self.reasons:
-            self.reasons[slot] = reason
+    def verdict(self, keep: bool | None, why: str | Reason, score: float | None = None) -> Verdict:
+        """What a step of your own says of this row: `why` begins with a code, as in "late: it was sent on Sunday"."""
+        if self.pair is None:
+            raise UsageError("a slot that failed has no pair to judge.", fix="Look at `pool.accepted()`.")
+        reason = why if isinstance(why, Reason) else Reason.read(why)
+        return Verdict(pair_id=self.pair.id, by="", fingerprint="", keep=keep, score=score, reason=reason)
 
 
 class Hearing:
@@ -162,27 +125,47 @@ class Pool:
     def __init__(
         self,
         slots: Slots,
-        meanings: _Meanings | None = None,
-        opinions: Mapping[StepId, _Opinions] | None = None,
-        known: Mapping[StepId, _Opinions] | None = None,
+        meanings: Meanings | None = None,
+        opinions: Mapping[StepId, Opinions] | None = None,
+        known: Mapping[StepId, Opinions] | None = None,
     ) -> None:
-        self._slots, self._meanings = slots, meanings or _Meanings()
+        self._slots, self._meanings = slots, meanings or Meanings()
         self._opinions_of, self._known = dict(opinions or {}), dict(known or {})
 
     @classmethod
     def read(
-        cls, store: Store, generations: Sequence[str], *, people: bool = True, forward_n: int | None = None
+        cls,
+        store: Store,
+        generations: Sequence[str],
+        seeds: Collection[str] | None = None,
+        *,
+        people: bool = True,
+        forward_n: int | None = None,
     ) -> Pool:
-        """The candidates of `generations` (`Candidate.scope`) whose seeds are active; without what people said, on
-        request. With `forward_n`, the first so many forward candidates of a seed: others may be left from a time when
-        the spec asked for more."""
-        return cls(read_slots(store, candidates_of(store, generations, forward_n), people=people))
+        """The candidates of `generations` (`Candidate.fingerprint`) of `seeds`, ids of the active ones if absent;
+        without what people said, on request. With `forward_n`, the first so many forward candidates of a seed: others
+        may be left from a time when the spec asked for more."""
+        return cls(read_slots(store, candidates_of(store, generations, forward_n, seeds), people=people))
 
     @classmethod
     def of(cls, pairs: Iterable[Pair], reviews: Iterable[Review] = ()) -> Pool:
         """A pool of pairs that are in no store."""
         source, candidates = in_memory(pairs, reviews)
         return cls(read_slots(source, candidates, people=True))
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count:,} {name}" for name, count in self.counts if name != "rows_in" and count)
+        return f"Pool({len(self):,} rows{f': {counts}' if counts else ''})"
+
+    def _repr_html_(self) -> str:
+        states = {True: "accepted", False: "rejected", None: "waiting"}
+        rows = (
+            ("failed", None, None, None, row.reason)
+            if row.pair is None
+            else (states[row.keep], row.pair.input, row.pair.output, row.score, row.reason)
+            for row in islice(self.rows(), SHOWN)
+        )
+        return html_table(repr(self), ("state", "input", "output", "score", "reason"), rows)
 
     @property
     def steps(self) -> tuple[StepId, ...]:
@@ -228,12 +211,12 @@ class Pool:
         known = {step: opinions for step, opinions in self._opinions_of.items() if step.per_row}
         return Pool(self._slots, self._meanings, None, {**self._known, **known})
 
-    def _of(self, step: StepId) -> _Opinions:
+    def _of(self, step: StepId) -> Opinions:
         """The opinions of a step here, or those that the source knows of a step of single rows."""
         if step in self._opinions_of:
             return self._opinions_of[step]
         if step not in self._known:
-            known = _Opinions(len(self))
+            known = Opinions(len(self))
             for verdict in self.source.verdicts_of(step.by, step.settings) if step.per_row else ():
                 slot = self._slots.first.get(bytes.fromhex(verdict.pair_id))
                 if slot is not None:
@@ -257,11 +240,11 @@ class Pool:
         """
         slots, keeps = self._slots, self._meanings.keeps()
         keep, by = slots.people.copy(), np.full(len(self), -1, np.int16)
-        decided = keep != _TRUE  # by people against it; they come first
+        decided = keep != TRUE  # by people against it; they come first
         for number, (step, spoken) in enumerate(self._opinions_of.items()):
             now = keeps[spoken.opinions]
             if not step.final:
-                now[slots.accepted & (spoken.opinions != 0)] = _TRUE
+                now[slots.accepted & (spoken.opinions != 0)] = TRUE
             worse = (now < keep) & ~decided
             by[worse], keep[worse] = number, now[worse]
         keep, by = keep[slots.owner], by[slots.owner]
@@ -278,7 +261,7 @@ class Pool:
 
     def accepted(self) -> Iterator[Row]:
         """The rows that everybody who has spoken so far keeps. A pair that stands in two slots is one row."""
-        return self._stream(np.flatnonzero((self._keep == _TRUE) & self._slots.is_first))
+        return self._stream(np.flatnonzero((self._keep == TRUE) & self._slots.is_first))
 
     def unsettled(self, step: StepId, *, accepted: bool = False) -> Iterator[Row]:
         """The rows that a step has not judged, or crashed on, which may be mended by now; on request only accepted
@@ -293,7 +276,7 @@ class Pool:
 
     def _unsettled(self, step: StepId, *, accepted: bool) -> tuple[Any, Any]:
         opinions = self._of(step).opinions
-        wanted = self._slots.is_first & ((self._keep == _TRUE) if accepted else (self._keep >= 0))
+        wanted = self._slots.is_first & ((self._keep == TRUE) if accepted else (self._keep >= 0))
         crashed = np.isin(opinions, self._meanings.numbers("crashed"))
         return np.flatnonzero((opinions == 0) & wanted), np.flatnonzero(crashed & wanted)
 
@@ -331,7 +314,7 @@ class Pool:
         owner = int(self._slots.owner[slot])
         reviewed = self._slots.reviewed.get(owner)
         reviews, decision = (reviewed.reviews, reviewed.decision) if reviewed else ((), None)
-        keep = _ORDER[self._keep[slot]]
+        keep = ORDER[self._keep[slot]]
         return Row(
             candidate, pair, (), reviews, decision, self._score(owner), False if keep and owner != slot else keep
         )
@@ -345,7 +328,7 @@ class Pool:
         row = row._replace(verdicts=tuple(verdict for verdict in verdicts if verdict))
         if row.keep:
             return row
-        if self._keep[slot] == _TRUE:
+        if self._keep[slot] == TRUE:
             reason = Reason("duplicate", f"pair {pair_id} stands in another slot already")
             return row._replace(step=DUPLICATE, reason=reason)
         step, why = self._why(slot, row)
@@ -386,9 +369,9 @@ class Pool:
         return Counts(rows_in=len(self), **states)
 
     def _states(self) -> Iterator[str]:
-        names = {-1: "failed", _FALSE: "rejected", _NONE: "waiting", _TRUE: "accepted"}
+        names = {-1: "failed", FALSE: "rejected", NONE: "waiting", TRUE: "accepted"}
         for slot, keep in enumerate(self._keep):
-            repeated = keep == _TRUE and not self._slots.is_first[slot]
+            repeated = keep == TRUE and not self._slots.is_first[slot]
             yield "rejected" if repeated else names[int(keep)]
 
     @property
@@ -396,14 +379,14 @@ class Pool:
         """Code -> how many rows it keeps out, most frequent first; they sum to what is not accepted."""
         codes: Counter[str] = Counter(reason.code for reason in self._slots.failures.values())
         spoken = list(self._opinions_of.values())
-        for slot in np.flatnonzero((self._keep == _FALSE) | (self._keep == _NONE)):
+        for slot in np.flatnonzero((self._keep == FALSE) | (self._keep == NONE)):
             owner, by = int(self._slots.owner[slot]), int(self._by[slot])
             if by >= 0:
                 codes[self._meanings.meanings[spoken[by].opinions[owner]][1]] += 1
             else:
                 decision = self._slots.reviewed[owner].decision
-                codes["review" if self._keep[slot] == _FALSE else decision.why.code] += 1
-        if repeated := int(np.sum((self._keep == _TRUE) & ~self._slots.is_first)):
+                codes["review" if self._keep[slot] == FALSE else decision.why.code] += 1
+        if repeated := int(np.sum((self._keep == TRUE) & ~self._slots.is_first)):
             codes["duplicate"] += repeated
         return dict(codes.most_common())
 
@@ -412,7 +395,7 @@ class Pool:
         keeps, tally = self._meanings.keeps(), {}
         for step, opinions in self._opinions_of.items():
             judged = keeps[opinions.opinions[opinions.opinions != 0]]
-            names = (("kept", _TRUE), ("rejected", _FALSE), ("waiting", _NONE))
+            names = (("kept", TRUE), ("rejected", FALSE), ("waiting", NONE))
             tally[step.by] = {name: int(np.sum(judged == keep)) for name, keep in names}
         return tally
 
@@ -421,7 +404,7 @@ class Pool:
         return [reviewed.decision for reviewed in self._slots.reviewed.values()]
 
     def to_dataset(self) -> Any:
-        """The accepted rows as a `datasets.Dataset`: ids, system, simple, enhanced, score."""
+        """The accepted rows as a `datasets.Dataset`: ids, system, input, output, score."""
         import datasets
 
         names = ("pair_id", "seed_id", "system", "input", "output", "score")

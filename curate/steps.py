@@ -8,23 +8,23 @@ is accepted, and only what survives the cheap steps is scored.
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import math
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from curate.duplicates import Contamination, contaminations
-from curate.duplicates import duplicates as find_duplicates
 from curate.gates import GateStep, gates_for, judge
+from curate.gates.user import check_plain, guarded
+from curate.near_duplicates import Contamination, contaminations
+from curate.near_duplicates import duplicates as find_duplicates
 from curate.pool import DUPLICATE, Pool, Row, StepId
-from curate.scorers import Score, Scorer
+from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import Chosen
 from curate.selection import ranked
 from curate.split import SPLITS, seed_split, split_of
-from schemas.errors import PairsmithError, UsageError
+from schemas.errors import PairsmithError
+from schemas.functions import Identity, identity_of
 from schemas.project import Project
 from schemas.records import Pair, Reason, Seed, Split, Verdict, content_id, identity
 from schemas.spec import SplitSettings
@@ -39,18 +39,19 @@ _SCORED = 256  # rows in one call of a scorer
 
 @dataclass(frozen=True)
 class Named:
-    """A step that says what its verdicts are called and what shapes them."""
+    """A step, a gate or a scorer that says what its verdicts are called and what shapes them."""
 
     id: StepId
-    look: Step
+    look: Callable[..., Any]
 
-    def __call__(self, pool: Pool) -> AsyncIterator[Verdict]:
-        return self.look(pool)
+    def __call__(self, judged: Any) -> Any:
+        return self.look(judged)
 
 
-def named(step: Step, by: str, settings: Any = None, **counts: bool) -> Named:
-    """`step` under the name `by` and a hash of `settings` (anything JSON can hold); `counts`: fields of StepId."""
-    return Named(StepId(by, content_id("step", [by, settings]), **counts), step)
+def named(function: Callable[..., Any], by: str, settings: Any = None, **counts: bool) -> Named:
+    """A step, a gate or a scorer under the name `by` and a hash of `settings` (anything JSON can hold); `counts`:
+    fields of StepId. Needed for what has no source of its own, such as a lambda."""
+    return Named(StepId(by, content_id("step", [by, settings]), **counts), function)
 
 
 def id_of(step: Step) -> StepId:
@@ -60,19 +61,16 @@ def id_of(step: Step) -> StepId:
     """
     if isinstance(step, Named):
         return step.id
-    try:
-        name = f"{step.__module__}.{step.__qualname__}"
-        source = hashlib.sha256(inspect.getsource(step).encode()).hexdigest()[:32]
-    except (AttributeError, OSError, TypeError):
-        raise UsageError(
-            f"a step has no name of its own, or no source that can be read: {step!r}.",
-            fix="Name it with `curate.steps.named(step, NAME, SETTINGS)`.",
-        ) from None
-    return StepId(f"pool/{name}@1", source)
+    own = identity_of(step)
+    return StepId(f"pool/{own.name}@1", own.source)
 
 
-def each(gate: GateStep) -> Named:
-    """A gate over every row that it has not judged yet, rejected ones too, so that every reason is counted."""
+def each(gate: GateStep | Callable[[Pair], Any]) -> Named:
+    """A gate over every row that it has not judged yet, rejected ones too, so that every reason is counted.
+
+    A gate of your own is a function of a pair: True, False, None, or one of these with a reason (docs/gates.md).
+    """
+    gate = gate if isinstance(gate, GateStep) else _own_gate(gate)
     id_ = StepId(gate.by, gate.fingerprint, per_row=True)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
@@ -84,16 +82,34 @@ def each(gate: GateStep) -> Named:
     return Named(id_, look)
 
 
-def scored(scorer: Scorer, by: str, settings: str) -> Named:
+def _own_gate(function: Callable[[Pair], Any]) -> GateStep:
+    check_plain(function)
+    own = _identity(function)
+    step = content_id("gate", [f"user:{own.name}", 1, own.source])
+    return GateStep(f"gate/user:{own.name}@1", step, guarded(function, own.name))
+
+
+def _identity(function: Callable[..., Any]) -> Identity:
+    return Identity(*function.id[:2]) if isinstance(function, Named) else identity_of(function)
+
+
+def scored(scorer: Callable[..., Any], by: str = "", settings: str = "") -> Named:
     """A scorer over the accepted rows that have no score yet. A row that it crashes on waits, alone, and is asked again
     next time; an error that a person can mend (PairsmithError) ends the step.
+
+    A scorer of your own is a function of a pair, which may be async: a number, None, or one of these with a reason. One
+    that scores a batch at once (`Scorer`) has a name `by` and a hash of its `settings`.
     """
+    batch: Scorer = scorer
+    if not by:
+        own = _identity(scorer)
+        batch, by, settings = own_scorer(scorer), f"score/{own.name}@1", own.source
     id_ = StepId(by, settings, per_row=True, scores=True)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         rows = pool.unsettled(id_, accepted=True)
-        while batch := list(islice(rows, _SCORED)):
-            for row, score in zip(batch, await _scores(scorer, [_pair(row) for row in batch]), strict=True):
+        while chunk := list(islice(rows, _SCORED)):
+            for row, score in zip(chunk, await _scores(batch, [_pair(row) for row in chunk]), strict=True):
                 keep = None if score.value is None else True
                 pair_id = _pair(row).id
                 verdict = Verdict(
@@ -122,11 +138,14 @@ async def _scores(scorer: Scorer, pairs: Sequence[Pair]) -> Sequence[Score]:
         return [(await _scores(scorer, [pair]))[0] for pair in pairs]
 
 
-def decontaminate(held_out: Mapping[str, str], jaccard: float) -> Named:
-    """Rejects rows that hold the text of a seed of the test split; `held_out` maps such a seed's id to its text.
+def decontaminate(held_out: Mapping[str, str] | Iterable[str], jaccard: float = 0.7) -> Named:
+    """Rejects rows that hold the text of a seed of the test split; `held_out` are these texts, or maps the id of such a
+    seed to its text.
 
     No review outranks it: the proof would be spoilt.
     """
+    if not isinstance(held_out, Mapping):
+        held_out = {Seed(kind="input", text=text, source="python").id: text for text in held_out}
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         for met in contaminations((_pair(row) for row in pool.accepted()), held_out, jaccard):
@@ -143,28 +162,33 @@ def _contaminated(met: Contamination) -> Reason:
     return Reason("contamination", f"near-duplicate of test seed {met.seed_id} ({near})")
 
 
-def best(n: int) -> Named:
+def best(n: int = 1) -> Named:
     """Keeps the `n` best scores of every input. What people accepted is kept and counts first; a row without a score
     cannot be compared and waits. Where a later step rejects a winner, the next one does not move up.
+
+    Where no step before it scores, there is nothing to compare: the first `n` in the order of the pool stay.
     """
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         for rows in pool.by_input():
-            rivals = {_pair(row).id: row for row in rows if row.keep}
-            chosen = {id_ for id_, row in rivals.items() if row.by_people}
-            order = ranked({id_: row.score for id_, row in rivals.items()}, chosen)
+            candidates = {_pair(row).id: row for row in rows if row.keep}
+            chosen = {id_ for id_, row in candidates.items() if row.by_people}
+            scores = {id_: row.score for id_, row in candidates.items()}
+            if not any(step.scores for step in pool.steps):
+                scores = {id_: -float(number) for number, id_ in enumerate(candidates)}
+            order = ranked(scores, chosen)
             for rank, id_ in enumerate(order, 1):
-                pair, keep, place = _pair(rivals[id_]), rank <= n or id_ in chosen, f"rank {rank} of {len(order)}"
+                pair, keep, place = _pair(candidates[id_]), rank <= n or id_ in chosen, f"rank {rank} of {len(order)}"
                 reason = Reason("accepted", "by a person") if id_ in chosen else Reason("best", place)
                 yield step.verdict(pair, keep, None, reason if keep else Reason("outranked", place))
-            for id_ in rivals.keys() - set(order):
-                yield step.verdict(_pair(rivals[id_]), None, None, Reason("unscored", "it cannot be compared"))
+            for id_ in candidates.keys() - set(order):
+                yield step.verdict(_pair(candidates[id_]), None, None, Reason("unscored", "it cannot be compared"))
 
     step = _Whole(BEST, n)
     return Named(step.id, look)
 
 
-def duplicates(jaccard: float, by_seed: Callable[[str], Split] = lambda seed_id: "train") -> Named:
+def duplicates(jaccard: float = 0.7, by_seed: Callable[[str], Split] = lambda seed_id: "train") -> Named:
     """Of rows alike one stays: of the test first (what is trained on may not repeat them), then of validation, then
     what people accepted, then the higher score, then the smaller id. No review outranks it.
     """

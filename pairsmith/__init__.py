@@ -1,3 +1,23 @@
-"""The command line of pairsmith. It holds no logic of the layers below."""
+"""The face of pairsmith: one command line, and `Project` for Python. It holds no logic of the layers below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from runpy import run_path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pairsmith.project import Project
 
 __version__ = "0.1.0"
+__all__ = ["Project", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """`Project`, imported when it is first used."""
+    if name != "Project":
+        raise AttributeError(f"module 'pairsmith' has no attribute {name!r}")
+    run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["bind_ours"]()
+    from pairsmith.project import Project
+
+    return Project

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pairsmith.own_folders import ours_first
+from pathlib import Path
+from runpy import run_path
+
+OWN_FOLDERS = Path(__file__).parents[1] / "schemas/own_folders.py"
 
 
 def main() -> int:
     """Run the command line and return its exit code; docs/cli.md lists the codes."""
-    ours_first()
+    run_path(str(OWN_FOLDERS))["ours_first"]()
     from pairsmith.commands import start
 
     return start()

@@ -8,7 +8,7 @@ from typing import Any
 
 from curate.states import last_curation, read_states
 from schemas.errors import NoWork
-from schemas.records import RowState
+from schemas.records import Receipt, RowState
 from schemas.store import Store
 
 
@@ -18,9 +18,7 @@ def read_rows(store: Store, *, state: str | None, code: str | None, limit: int) 
 
     `answered_since`: people have said something that the last curation does not know. `more`: the limit left rows out.
     """
-    receipt = last_curation(store)
-    if receipt is None:
-        raise NoWork("nothing has been curated yet, so no row is in any state.", fix="Run `pairsmith curate` first.")
+    receipt = curated(store)
     states = list(islice(read_states(store, receipt, state=state, code=code), limit + 1 if limit else None))
     shown = states[:limit] if limit else states
     return {
@@ -31,6 +29,14 @@ def read_rows(store: Store, *, state: str | None, code: str | None, limit: int) 
         "rows": _with_texts(store, shown),
         "more": len(states) > len(shown),
     }
+
+
+def curated(store: Store) -> Receipt:
+    """The receipt of the last curation. Raises NoWork where there is none."""
+    receipt = last_curation(store)
+    if receipt is None:
+        raise NoWork("nothing has been curated yet, so no row is in any state.", fix="Run `pairsmith curate` first.")
+    return receipt
 
 
 def _with_texts(store: Store, states: Sequence[RowState]) -> list[dict[str, Any]]:

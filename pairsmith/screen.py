@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from pairsmith.progress import clock
+from schemas.progress_line import clock
 from schemas.records import Counts
 
 if TYPE_CHECKING:

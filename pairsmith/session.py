@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pairsmith.failures import WriteJson
-from pairsmith.progress import shown
 from pairsmith.stopping import Stopping
 from schemas.progress import Progress
+from schemas.progress_line import shown
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

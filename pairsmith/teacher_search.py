@@ -83,7 +83,7 @@ def find_teacher(
 
 
 async def _models_at(url: str, key: str | None, timeout_s: float) -> list[str]:
-    """The models that an endpoint lists. Raises TeacherError, Unanswered for one that does not answer."""
+    """The models that an endpoint lists. Raises TeacherError, UnansweredError for one that does not answer."""
     from synth.endpoint import Endpoint
 
     async with Endpoint(url, model="", key=key, timeout_s=timeout_s) as endpoint:
@@ -92,7 +92,7 @@ async def _models_at(url: str, key: str | None, timeout_s: float) -> list[str]:
 
 def _ask(url: str, key: str | None, timeout_s: float) -> list[str] | str:
     """The models at `url`, or what is wrong there as the end of a sentence."""
-    from synth.chat_completions import Unanswered
+    from synth.chat_completions import UnansweredError
 
     try:
         return asyncio.run(_models_at(url, key, timeout_s))
@@ -100,5 +100,5 @@ def _ask(url: str, key: str | None, timeout_s: float) -> list[str] | str:
         return "it is refused"
     except TeacherError:
         return "no list of models is given"
-    except Unanswered:
+    except UnansweredError:
         return "nothing answers"

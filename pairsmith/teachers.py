@@ -1,84 +1,22 @@
-"""Opens the teacher that the spec names: an endpoint by URL, or the embedded model in a child process."""
+"""The teacher that a project's spec names."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-
-from schemas.errors import AuthError
 from schemas.progress import Say
 from schemas.project import Project
 from schemas.spec import TeacherSettings
-from synth.embedded.weights import NAME, embedded_weights
-from synth.endpoint import Endpoint
+from synth import teachers
 from synth.generators import fingerprints
+from synth.teachers import opened
+
+__all__ = ["identified", "opened", "scopes_of"]
 
 
 def identified(project: Project, say: Say) -> TeacherSettings:
-    """The spec's teacher with all that its call keys need.
-
-    The embedded model is what is served, whatever else stands in the spec: its own name, the hash of its weights, which
-    are fetched if this machine has none, and no price. Only a `revision` beside its own name is taken as it stands,
-    because earlier projects have it in their keys. Raises MissingDependency.
-    """
-    teacher = project.spec.teacher
-    if teacher.url != "embedded":
-        return teacher
-    named = teacher.identity or teacher.model
-    if named == NAME and teacher.model == NAME and teacher.revision:
-        return teacher
-    if named != NAME:
-        say(f"the embedded teacher is {NAME}: what it writes is kept under that name, not as {named}.")
-    free = {"usd_per_million_prompt_tokens": 0.0, "usd_per_million_completion_tokens": 0.0}
-    weights = embedded_weights(say)
-    return teacher.model_copy(update={"model": NAME, "identity": None, "revision": weights.revision, **free})
+    """The spec's teacher with all that its call keys need (`synth.teachers.identified`)."""
+    return teachers.identified(project.spec.teacher, say)
 
 
 def scopes_of(project: Project, say: Say) -> list[str]:
-    """The scopes under which the candidates of the present spec stand."""
+    """The fingerprints under which the candidates of the present spec stand."""
     return list(fingerprints(project, identified(project, say)).values())
-
-
-@asynccontextmanager
-async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
-    """The teacher, ready to be asked. Its key is read, and the embedded model is started, when the first request is
-    about to be sent: a run that has every answer already needs neither.
-
-    Asking then raises AuthError if the variable of the key is not set, and what starting the embedded model raises.
-    """
-    embedded = teacher.url == "embedded"
-    async with AsyncExitStack() as running:
-
-        async def start() -> tuple[str, str | None]:
-            if not embedded:
-                return teacher.url, _key(teacher)
-            from synth.embedded import process
-
-            server = await running.enter_async_context(process.embedded(max_batch=teacher.concurrency, progress=say))
-            return server.base_url, None
-
-        endpoint = Endpoint(
-            teacher.url,
-            NAME if embedded else teacher.model,
-            key_env=teacher.key_env,
-            timeout_s=teacher.timeout_s,
-            retries=teacher.retries,
-            concurrency=teacher.concurrency,
-            start=start,
-        )
-        async with endpoint:
-            yield endpoint
-
-
-def _key(teacher: TeacherSettings) -> str | None:
-    if teacher.key_env is None:
-        return None
-    key = os.environ.get(teacher.key_env)
-    if not key:
-        raise AuthError(
-            f"the environment variable {teacher.key_env} is not set.",
-            where="teacher.key_env",
-            fix=f"Set it to the key of {teacher.url}: export {teacher.key_env}=...",
-        )
-    return key

@@ -38,6 +38,11 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
 
 @cache
 def _loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
+    try:
+        import uvloop
+    except ImportError:  # it is not made for Windows
+        loop = asyncio.new_event_loop()
+    else:
+        loop = uvloop.new_event_loop()
     threading.Thread(target=loop.run_forever, name="pairsmith-loop", daemon=True).start()
     return loop

@@ -322,9 +322,9 @@ def shown_step(by: str) -> str:
 
 
 class Candidate(Record):
-    """One place in the pool: the outcome of asking for sample `sample` of a seed.
+    """One slot of the pool: the outcome of asking for sample `sample` of a seed.
 
-    Exactly one of `pair_id` and `failure` is set. `scope` is the hash of everything
+    Exactly one of `pair_id` and `failure` is set. `fingerprint` is the hash of everything
     that shapes the generation (prompt, sampling, teacher, style, exemplars), so the pool of the present spec
     is a query, and an older prompt's pairs stay as history.
     """

@@ -6,10 +6,11 @@ Reading the file, overriding keys and saying where a mistake stands is `schemas.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from schemas.errors import UsageError
 from schemas.records import FinishMeaning, Sampling
 
 
@@ -17,6 +18,23 @@ class Section(BaseModel):
     """A table of the spec file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Given = TypeVar("Given", bound=Section)
+
+
+def given(section: type[Given], where: str, **values: Any) -> Given:
+    """A section from values in Python code, for what stands there as `where`. Raises UsageError."""
+    try:
+        return section(**values)
+    except ValidationError as invalid:
+        first = invalid.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            legal = ", ".join(section.model_fields)
+            raise UsageError(f"{where} has no setting '{key}'.", fix=f"It has: {legal}.") from None
+        why = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{where}: {key} = {first.get('input')!r}: {why}.") from None
 
 
 def _compiles(pattern: str) -> str:
@@ -342,10 +360,10 @@ class StoreSettings(Section):
 
 
 class Spec(Section):
-    """The whole file."""
+    """The whole file. Only `[task]` is compulsory; what a stage needs beside it, that stage asks for."""
 
     task: TaskSettings
-    seeds: tuple[SeedSource, ...] = Field(min_length=1)
+    seeds: tuple[SeedSource, ...] = ()
     exemplars: tuple[Exemplar, ...] = ()
     teacher: TeacherSettings = TeacherSettings()
     generate: GenerateSettings = GenerateSettings()

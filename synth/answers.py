@@ -12,10 +12,14 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.records import CallStatus, FinishMeaning, Json, Message
+from schemas.errors import TeacherError
+from schemas.records import Call, CallStatus, FinishMeaning, Json, Message, content_id
+from synth.endpoint import Endpoint
 from synth.thinking import leading_tag, opens_with_thinking, parted
 
 Violation = Callable[[Any], str | None]
+# So many first answers of a run that hold nothing but thinking end it: the others would be paid for in vain.
+_THINKING_STOP = 5
 
 ALL_THINKING = (
     "{tokens} went to thinking: raise max_tokens, or switch thinking off: "
@@ -137,6 +141,50 @@ def judged_or_malformed(
         return judged(choice, violation, declared, request, tokens)
     except Exception as error:  # schemas, patterns and references are the user's; anything may come out of them
         return _bad("malformed", "", f"it could not be judged: {type(error).__name__}: {str(error)[:300]}")
+
+
+class Judge:
+    """Judges the answers of one run, and ends it where every further answer would be paid for in vain."""
+
+    def __init__(self, declared: Mapping[str, FinishMeaning], endpoint: Endpoint, *, keep_asking: bool = False) -> None:
+        self._declared, self._endpoint = declared, endpoint
+        self._violations: dict[str, Violation] = {}
+        self._answers = 0
+        self._only_thinking = not keep_asking
+
+    def judged(self, call: Call, schema: Json | None) -> Call:
+        """The row with what judging says of it now."""
+        violation = None
+        if schema is not None:
+            violation = self._violations.setdefault(content_id("schema", schema), schema_violation(schema))
+        tokens = call.usage.completion_tokens if call.request.get("n", 1) == 1 else 0
+        verdict = judged_or_malformed(call.raw, violation, self._declared, call.request, tokens)
+        return call.model_copy(update=verdict._asdict())
+
+    def stop_at_unknown(self, calls: Sequence[Call]) -> None:
+        """Raise what a finish reason that nobody knows amounts to."""
+        if (call := next((call for call in calls if call.status == "unknown_finish"), None)) is None:
+            return
+        word = call.raw.get("finish_reason")
+        raise TeacherError(
+            f"An answer ended with finish_reason '{word}', which pairsmith does not know.",
+            where=self._endpoint.url,
+            why="It may have been cut or refused, so it is kept, not bought again, and not used.",
+            fix=f'If it means a complete answer, add teacher.finish_reasons = ["{word}"] to the spec; if not, '
+            f'teacher.finish_reasons = {{ "{word}" = "truncated" }} (or "refused", "failed").',
+        )
+
+    def stop_at_thinking(self, calls: Sequence[Call]) -> None:
+        """Raise once the first answers of the run are known to be nothing but thinking."""
+        written = [call for call in calls if call.status != "refused"]
+        self._answers += len(written)
+        self._only_thinking = self._only_thinking and all(call.status == "thinking" for call in written)
+        if written and self._only_thinking and self._answers >= _THINKING_STOP:
+            raise TeacherError(
+                f"The first {self._answers} answers hold no text ({written[-1].reason}).",
+                where=self._endpoint.url,
+                why="Every answer would be paid for in vain.",
+            )
 
 
 def finish_meaning(word: Any, declared: Mapping[str, FinishMeaning]) -> FinishMeaning | None:

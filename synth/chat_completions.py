@@ -24,7 +24,7 @@ _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give u
 _VERSION_SEGMENT = re.compile(r"v\d+\w*")
 
 
-class Unanswered(Exception):
+class UnansweredError(Exception):
     """No answer came, though it was asked `retries` times more; the row fails. `word` is the reason's first word."""
 
     word = "unanswered"
@@ -34,31 +34,31 @@ class Unanswered(Exception):
         self.retry_after_s = retry_after_s
 
 
-class Throttled(Unanswered):
+class ThrottledError(UnansweredError):
     """HTTP 429: too many requests."""
 
     word = "throttled"
 
 
-class ServerFault(Unanswered):
+class ServerFaultError(UnansweredError):
     """HTTP 5xx, 408 or 409."""
 
     word = "server"
 
 
-class Broken(Unanswered):
+class BrokenError(UnansweredError):
     """The connection could not be made, or was cut before the answer was whole."""
 
     word = "broken"
 
 
-class TimedOut(Unanswered):
+class TimedOutError(UnansweredError):
     """No answer within `timeout_s`."""
 
     word = "timeout"
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """The run is stopping, so this request was not sent (again). Not a failure of the row: it was never decided."""
 
 
@@ -77,7 +77,7 @@ class Answer(NamedTuple):
     body: str = ""
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The endpoint refuses this request (HTTP 400, 413, 422): too long, filtered. `answer` holds what it said."""
 
     def __init__(self, told: str, answer: Answer) -> None:

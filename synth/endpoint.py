@@ -23,13 +23,13 @@ from schemas.failpoints import failpoint
 from schemas.records import Json, Message, Sampling
 from synth.chat_completions import (
     Answer,
-    Broken,
-    Refused,
-    ServerFault,
-    Stopped,
-    Throttled,
-    TimedOut,
-    Unanswered,
+    BrokenError,
+    RefusedError,
+    ServerFaultError,
+    StoppedError,
+    ThrottledError,
+    TimedOutError,
+    UnansweredError,
     base_url,
     error_body,
     new_request_id,
@@ -157,7 +157,7 @@ class Endpoint:
             self._session = None
 
     def drain(self) -> None:
-        """Send nothing more: what is on the wire may finish; a request waiting to be sent (again) raises Stopped."""
+        """Send nothing more: what is on the wire may finish; one that waits raises StoppedError."""
         self.draining.set()
 
     # -- asking --------------------------------------------------------------------------------------------------
@@ -167,23 +167,23 @@ class Endpoint:
     ) -> Answer:
         """One request for up to `n` choices, sent again by kind of failure.
 
-        A server may return fewer choices than `n`; the caller asks again for the rest. Raises Unanswered (429, 5xx,
-        cut or timed out, after all retries) and Refused (400) for this row alone; AuthError, Unreachable and
-        TeacherError stop a run. Stopped after `drain()`.
+        A server may return fewer choices than `n`; the caller asks again for the rest. Raises UnansweredError (429,
+        5xx, cut or timed out, after all retries) and RefusedError (400) for this row alone; AuthError, Unreachable and
+        TeacherError stop a run. StoppedError after `drain()`.
         """
         await self._open()
         body = self._body(messages, sampling, n, schema)
         tries = 0
         while True:
             if self.draining.is_set():
-                raise Stopped
+                raise StoppedError
             try:
                 answer = await self._ask_once(body)
-            except Unanswered as failure:
+            except UnansweredError as failure:
                 tries += 1
                 await self._wait_or_give_up(failure, tries)
                 self.retries_by_kind[failure.word] += 1
-            except Refused as refusal:
+            except RefusedError as refusal:
                 if not self._adapt(body, refusal):
                     self._given_up_in_a_row = 0
                     raise
@@ -209,7 +209,7 @@ class Endpoint:
             }
         return body
 
-    def _adapt(self, body: Json, refusal: Refused) -> bool:
+    def _adapt(self, body: Json, refusal: RefusedError) -> bool:
         """Change a refused request into an equal one that this server may take; False if there is none.
 
         Some servers refuse n > 1, in whichever words, and newer OpenAI models take `max_completion_tokens` only:
@@ -256,17 +256,17 @@ class Endpoint:
                 self._connected = True
                 return response.status, response.headers, content
         except TimeoutError:
-            raise TimedOut(f"no answer within {self._timeout.total:g} s") from None
+            raise TimedOutError(f"no answer within {self._timeout.total:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Broken(self._shown(_said(error))) from None
+            raise BrokenError(self._shown(_said(error))) from None
 
     def _shown(self, text: str) -> str:
         """What a server said, fit for messages and the store."""
         return without_user_info(without_key(text, self._key))
 
-    async def _wait_or_give_up(self, failure: Unanswered, tries: int) -> None:
+    async def _wait_or_give_up(self, failure: UnansweredError, tries: int) -> None:
         """Wait before the next try, or raise what the failure amounts to."""
-        if not self._connected and isinstance(failure, Broken | TimedOut) and tries >= FIRST_CONNECT_TRIES:
+        if not self._connected and isinstance(failure, BrokenError | TimedOutError) and tries >= FIRST_CONNECT_TRIES:
             raise self._unreachable(str(failure))
         if tries > self._retries:
             self._given_up_in_a_row += 1
@@ -292,7 +292,7 @@ class Endpoint:
                 await self.draining.wait()
         except TimeoutError:
             return
-        raise Stopped
+        raise StoppedError
 
     # -- what a status means -------------------------------------------------------------------------------------
 
@@ -313,9 +313,9 @@ class Endpoint:
                 fix="Everything answered is kept. Add credit, then run the same command again.",
             )
         if status == 429:
-            return Throttled(told, retry_after_s(headers))
+            return ThrottledError(told, retry_after_s(headers))
         if status >= 500 or status in (408, 409, 425):
-            return ServerFault(told, retry_after_s(headers))
+            return ServerFaultError(told, retry_after_s(headers))
         if status == 404:
             return await self._not_found(told)
         if status in (400, 413, 422):
@@ -328,7 +328,7 @@ class Endpoint:
                     why="Every request would be refused.",
                     fix="Remove it from, or change it in, the sampling table of pairsmith.toml.",
                 )
-            return Refused(told, Answer([], None, seconds, new_request_id(None), None, body, text))
+            return RefusedError(told, Answer([], None, seconds, new_request_id(None), None, body, text))
         location = f" It points to {self._shown(headers['Location'])}." if "Location" in headers else ""
         return TeacherError(
             f"The endpoint answers {told}.{location}",
@@ -348,7 +348,7 @@ class Endpoint:
     async def _not_found(self, told: str) -> TeacherError:
         try:
             served = await self.models()
-        except (Unanswered, TeacherError):
+        except (UnansweredError, TeacherError):
             served = []
         if served:
             listed = ", ".join(served[:20]) + (f" and {len(served) - 20} more" if len(served) > 20 else "")
@@ -367,7 +367,7 @@ class Endpoint:
     # -- looking -------------------------------------------------------------------------------------------------
 
     async def models(self) -> list[str]:
-        """The ids that `GET /models` lists, in its order. Raises AuthError, TeacherError or Unanswered."""
+        """The ids that `GET /models` lists, in its order. Raises AuthError, TeacherError or UnansweredError."""
         await self._open()
         status, _, content = await self._exchange("GET", f"{self.url}/models")
         raw, error = error_body(content)
@@ -392,7 +392,7 @@ class Endpoint:
         began = time.perf_counter()
         try:
             served = await self.models()
-        except Unanswered as failure:
+        except UnansweredError as failure:
             raise self._unreachable(str(failure)) from None
         except AuthError:
             raise
@@ -404,7 +404,7 @@ class Endpoint:
         return Check(tuple(served), time.perf_counter() - began)
 
 
-def _is_about_n(refusal: Refused) -> bool:
+def _is_about_n(refusal: RefusedError) -> bool:
     """Whether a refusal speaks of the setting `n`: in `param`, or as a word of its own."""
     _, error = error_body(refusal.answer.body.encode())
     said = str(error.get("message") or refusal)

@@ -1,4 +1,4 @@
-"""Runs generators over seeds: many at once, in steady memory, resumable after any end, every place accounted for."""
+"""Runs generators over seeds: many at once, in steady memory, resumable after any end, every slot accounted for."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 from schemas.errors import StoreError
 from schemas.failpoints import failpoint
 from schemas.progress import Progress
 from schemas.records import Counts, Pair, Record, Seed
 from schemas.store import Store
-from synth.chat_completions import Stopped
+from synth.chat_completions import StoppedError
 from synth.generators import Generator
 
 Accept = Callable[[Pair], Awaitable[bool | None]]
@@ -23,11 +24,11 @@ _PROGRESS_EVERY_S = 0.1
 
 @dataclass
 class GenerateResult:
-    """What became of the places asked for: rows in = accepted + rejected + waiting + failed at every moment.
+    """What became of the slots asked for: rows in = accepted + rejected + waiting + failed at every moment.
 
-    A place is one sample of one seed. Without `accept` nothing judges, so every pair waits. `reasons` counts the
+    A slot is one sample of one seed. Without `accept` nothing judges, so every pair waits. `reasons` counts the
     failed ones by the first word of their failure. `pairs_made` are new, `pairs_kept` were there from an earlier run.
-    `stopped`: it ended by the stop event, so places may be left; `target_reached`: forward generation ended because
+    `stopped`: it ended by the stop event, so slots may be left; `target_reached`: forward generation ended because
     enough of its rows were accepted.
     """
 
@@ -67,16 +68,16 @@ async def generate(
     stop: asyncio.Event | None = None,
     result: GenerateResult | None = None,
 ) -> GenerateResult:
-    """Give every place its outcome: ask `generators` for the seeds they take, write pairs and failures to the store.
+    """Give every slot its outcome: ask `generators` for the seeds they take, write pairs and failures to the store.
 
-    A place that has a pair from an earlier run is not asked again; any other is handed to the generator, whose ledger
+    A slot that has a pair from an earlier run is not asked again; any other is handed to the generator, whose ledger
     knows what has been paid for. At most `4 * concurrency` seeds are open at once, however many `seeds` yields:
     `concurrency` requests on the wire, the rest waiting for the disk. A seed's pairs and outcomes are written as one
     group.
 
     `accept` is asked about every pair, old ones included. `target` counts accepted rows of forward generation and ends
-    that alone: no more of its places are open than are still needed, and none of its seeds is begun once so many are
-    accepted, so at most one seed's places are asked beyond it. Backward generation is neither counted nor stopped.
+    that alone: no more of its slots are open than are still needed, and none of its seeds is begun once so many are
+    accepted, so at most one seed's slots are asked beyond it. Backward generation is neither counted nor stopped.
 
     `stop` ends the run in order: nothing more is sent, answers on their way are made durable, and the result is
     returned with `stopped` set. A teacher's failure that concerns every row ends it the same way and is then raised;
@@ -87,8 +88,8 @@ async def generate(
         raise ValueError("a target of accepted rows needs an accept function")
     result = GenerateResult() if result is None else result
     run = _Run(store, generators, 4 * concurrency, accept, target, progress, result)
-    if progress is not None and isinstance(seeds, Sequence):
-        run.total = sum(g.samples for seed in seeds for g in generators if g.takes == seed.kind)
+    if progress is not None and isinstance(seeds, Sequence) and all(g.samples is not None for g in generators):
+        run.total = sum(g.samples or 0 for seed in seeds for g in generators if g.takes == seed.kind)
     watch = asyncio.create_task(run.stop_at(stop)) if stop is not None else None
     began = time.perf_counter()
     try:
@@ -116,9 +117,9 @@ class _Run:
         self.total: int | None = None
         self._store, self._generators, self._window = store, generators, window
         self._accept, self._target, self._progress, self._result = accept, target, progress, result
-        self._ledgers = list({id(g.ledger): g.ledger for g in generators}.values())
+        self._ledgers = list({id(g.ledger): g.ledger for g in generators if g.ledger is not None}.values())
         self._open: dict[asyncio.Task[None], int] = {}
-        self._open_places = 0  # of forward generation
+        self._open_slots = 0  # of forward generation
         self._accepted = 0  # of forward generation
         self._goes_back = any(g.name == "backward" for g in generators)
         self._changed = asyncio.Event()
@@ -146,8 +147,8 @@ class _Run:
                     continue
                 outcome = self._again(kept, generator) if kept is not None else self._ask(seed, generator)
                 task = asyncio.create_task(outcome)
-                self._open[task] = places = generator.samples if generator.name == "forward" else 0
-                self._open_places += places
+                self._open[task] = slots = (generator.samples or 1) if generator.name == "forward" else 0
+                self._open_slots += slots
                 task.add_done_callback(self._finished)
             while self._open:
                 await self._change()
@@ -181,8 +182,8 @@ class _Run:
                 if self._accepted >= self._target:
                     self._result.target_reached = True
                     return False
-                # Were all open places accepted, would another seed still be needed?
-                enough = self._accepted + self._open_places >= self._target
+                # Were all open slots accepted, would another seed still be needed?
+                enough = self._accepted + self._open_slots >= self._target
             if len(self._open) < self._window and not enough:
                 return True
             await self._change()
@@ -197,10 +198,10 @@ class _Run:
         self._changed.set()
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._open_places -= self._open.pop(task)
+        self._open_slots -= self._open.pop(task)
         self._changed.set()
         error = None if task.cancelled() else task.exception()
-        if error is None or isinstance(error, Stopped):
+        if error is None or isinstance(error, StoppedError):
             return
         if self._error is None:
             self._error = error
@@ -210,19 +211,19 @@ class _Run:
         self._drain()
 
     def _kept(self, seed: Seed, generator: Generator) -> list[str] | None:
-        """The pairs of an earlier run, if every place of this seed has one."""
-        ids = []
-        for sample in range(generator.samples):
+        """The pairs of an earlier run, if every slot of this seed has one."""
+        ids: list[str] = []
+        for sample in count() if generator.samples is None else range(generator.samples):
             pair_id = self._pair_ids.get((generator.fingerprint, seed.id, sample))
             if pair_id is None:
-                return None
+                return ids if generator.samples is None and ids else None
             ids.append(pair_id)
         return ids
 
-    def _count_kept(self, places: int) -> None:
-        self._result.rows_in += places
-        self._result.waiting += places
-        self._result.pairs_kept += places
+    def _count_kept(self, slots: int) -> None:
+        self._result.rows_in += slots
+        self._result.waiting += slots
+        self._result.pairs_kept += slots
         self._report()
 
     async def _again(self, pair_ids: list[str], generator: Generator) -> None:

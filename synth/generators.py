@@ -8,94 +8,242 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from prompts import OLD_NAMES, Prompt, load
 from schemas.errors import PromptError
 from schemas.project import Project
 from schemas.records import Candidate, Generated, Messages, Pair, Reason, Sampling, Seed, content_id, identity
-from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, TaskSettings, TeacherSettings
+from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, TaskSettings, TeacherSettings, given
 from synth.answers import clean
-from synth.ledger import Completion, Ledger, Miss
+from synth.ledger import Completion, FailedSample, Ledger
 
 Name = Literal["forward", "backward"]
+_TASK, _FORWARD, _BACKWARD = TaskSettings.model_fields, ForwardSettings(), BackwardSettings()
+
+
+class Slot(NamedTuple):
+    """Where a candidate stands: sample `sample` of a seed under one generation."""
+
+    fingerprint: str
+    seed_id: str
+    generator: Name
+    sample: int
+
+    def filled(self, pair: Pair) -> Candidate:
+        """The slot with its pair."""
+        return Candidate(**self._asdict(), pair_id=pair.id)
+
+    def failed(self, reason: Reason) -> Candidate:
+        """The slot for which no pair came."""
+        return Candidate(**self._asdict(), failure=reason)
 
 
 class Outcome(NamedTuple):
-    """What asking for one sample of a seed came to: the place in the pool, and the pair unless it failed."""
+    """What asking for one sample of a seed came to: its slot in the pool, and the pair unless it failed."""
 
     candidate: Candidate
     pair: Pair | None
 
 
-@dataclass(frozen=True)
-class Generator:
-    """Called with a seed, yields the outcome of each of its `samples` places, in any order.
+class Generator(Protocol):
+    """Called with a seed of kind `takes`, yields the outcome of each of its `samples` slots, in any order.
 
-    It takes seeds of kind `takes`. `scope` names everything that shapes its pairs (see `scope`).
+    `samples` is None where only the call tells how many there are, and `ledger` where no teacher is asked.
+    `fingerprint` names everything that shapes its pairs.
     """
 
-    name: Name
-    fingerprint: str
-    takes: Literal["input", "output"]
-    samples: int
+    name: ClassVar[Name]
+    takes: ClassVar[Literal["input", "output"]]
+
+    @property
+    def ledger(self) -> Ledger | None: ...
+    @property
+    def samples(self) -> int | None: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def __call__(self, seed: Seed) -> AsyncIterator[Outcome]: ...
+
+
+@dataclass(frozen=True)
+class _Teaching:
+    """What both directions have: whom they ask, and what shapes the question.
+
+    `prompt` is the name of a prompt (pairsmith's own, or one of a folder `prompts` in the working folder) or one that
+    is loaded; `exemplars` are worked examples, (input, output) each. `system` is what the tuned model will be told.
+    Raises PromptError for a prompt that does not fit, UsageError for a value that is not legal.
+    """
+
     ledger: Ledger
-    outcomes: Callable[[Seed], AsyncIterator[Outcome]]
+    style: str
+    _: KW_ONLY
+    prompt: Prompt | str
+    exemplars: Sequence[Exemplar | tuple[str, str]] = ()
+    system: str = _TASK["system"].default
+    language: str = _TASK["language"].default
+    sampling: Sampling
 
-    def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
-        return self.outcomes(seed)
+    def __post_init__(self) -> None:
+        _ = self.settings, self.render  # what is wrong with a prompt or a value is said before a teacher is asked
+
+    @cached_property
+    def task(self) -> TaskSettings:
+        shared = {"style": self.style, "system": self.system, "language": self.language}
+        return given(TaskSettings, type(self).__name__, name="task", **shared)
+
+    @cached_property
+    def shown(self) -> tuple[Exemplar, ...]:
+        """The exemplars as the prompt sees them."""
+        return tuple(e if isinstance(e, Exemplar) else Exemplar(input=e[0], output=e[1]) for e in self.exemplars)
+
+    @cached_property
+    def template(self) -> Prompt:
+        return load(self.prompt, Path()) if isinstance(self.prompt, str) else self.prompt
+
+    @property
+    def settings(self) -> ForwardSettings | BackwardSettings:
+        raise NotImplementedError
+
+    @property
+    def render(self) -> Callable[..., Messages]:
+        raise NotImplementedError
+
+    def _outcome(self, name: Name, seed: Seed, sample: int, answer: Completion | FailedSample, **meta: str) -> Outcome:
+        """The pair of the seed and the cleaned answer, on the sides that belong to them."""
+        slot = Slot(self.fingerprint, seed.id, name, sample)
+        if isinstance(answer, FailedSample):
+            return Outcome(slot.failed(Reason.read(answer.reason)), None)
+        texts = (seed.text or "", clean(answer.text))
+        input, output = texts if name == "forward" else texts[::-1]
+        origin = Generated(
+            generator=name,
+            prompt=self.template.ref,
+            teacher=self.ledger.identity,
+            sampling=self.sampling,
+            calls=((answer.key, answer.attempt),),
+        )
+        pair = Pair(seed_id=seed.id, input=input, output=output, system=self.system, origin=origin, meta=meta)
+        return Outcome(slot.filled(pair), pair)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        name: Name = "forward" if isinstance(self.settings, ForwardSettings) else "backward"
+        return fingerprint(name, self.task, self.shown, self.settings, self.template, self.ledger.teacher)
+
+    @classmethod
+    def _shared(cls, project: Project, ledger: Ledger, settings: ForwardSettings | BackwardSettings) -> dict[str, Any]:
+        task = project.spec.task
+        return {
+            "ledger": ledger,
+            "style": task.style,
+            "prompt": load(settings.prompt, project.folder),
+            "exemplars": project.spec.exemplars,
+            "system": task.system,
+            "language": task.language,
+            "sampling": settings.sampling,
+        }
 
 
-def forward(
-    task: TaskSettings, exemplars: Sequence[Exemplar], settings: ForwardSettings, prompt: Prompt, ledger: Ledger
-) -> Generator:
-    """`settings.n` candidates of each input seed, asked for in one request.
+@dataclass(frozen=True)
+class Forward(_Teaching):
+    """`n` candidates of each input seed, asked for in one request.
 
-    `prompt` must use the variable simple, and may use style, exemplars, system and language. A JSON schema in the
+    `prompt` must use the variable input, and may use style, exemplars, system and language. A JSON schema in the
     prompt file binds the answers.
     """
-    render = rendering(prompt, task, exemplars, {"input": _TWO_TEXTS})
-    named = fingerprint("forward", task, exemplars, settings, prompt, ledger.teacher)
 
-    async def outcomes(seed: Seed) -> AsyncIterator[Outcome]:
-        answers = await ledger.complete(render(input=seed.text), settings.sampling, settings.n, prompt.schema)
+    name: ClassVar[Name] = "forward"
+    takes: ClassVar[Literal["input", "output"]] = "input"
+    n: int = _FORWARD.n
+    _: KW_ONLY
+    prompt: Prompt | str = _FORWARD.prompt
+    sampling: Sampling = _FORWARD.sampling
+
+    @classmethod
+    def of(cls, project: Project, ledger: Ledger) -> Forward:
+        """The one that the spec means."""
+        settings = project.spec.generate.forward
+        return cls(**cls._shared(project, ledger, settings), n=settings.n)
+
+    @property
+    def samples(self) -> int:
+        return self.n
+
+    @cached_property
+    def settings(self) -> ForwardSettings:
+        return given(ForwardSettings, "Forward", n=self.n, sampling=self.sampling)
+
+    @cached_property
+    def render(self) -> Callable[..., Messages]:
+        return rendering(self.template, self.task, self.shown, {"input": _TWO_TEXTS})
+
+    async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
+        chat = self.render(input=seed.text)
+        answers = await self.ledger.complete(chat, self.sampling, self.n, self.template.schema)
         for sample, answer in enumerate(answers):
-            place = _Place(named, seed, "forward", sample)
-            yield place.outcome(answer, task, prompt, ledger, settings.sampling, input=seed.text)
-
-    return Generator("forward", named, "input", settings.n, ledger, outcomes)
+            yield self._outcome("forward", seed, sample, answer)
 
 
-def backward(
-    task: TaskSettings, exemplars: Sequence[Exemplar], settings: BackwardSettings, prompt: Prompt, ledger: Ledger
-) -> Generator:
-    """One simple version of each output seed at every level of `settings.levels`, asked for at the same time.
+@dataclass(frozen=True)
+class Backward(_Teaching):
+    """One simple version of each output seed at every level of `levels`, asked for at the same time.
 
-    `prompt` must use the variable enhanced, and level if there are several, and may use style, exemplars, system and
+    `prompt` must use the variable output, and level if there are several, and may use style, exemplars, system and
     language. Sample i of a seed is level i, which the pair names in `meta`.
     """
-    render = rendering(prompt, task, exemplars, {"output": _TWO_TEXTS, "level": settings.levels})
-    named = fingerprint("backward", task, exemplars, settings, prompt, ledger.teacher)
 
-    async def outcomes(seed: Seed) -> AsyncIterator[Outcome]:
-        chats = [render(output=seed.text, level=level) for level in settings.levels]
-        asked = [asyncio.create_task(ledger.complete(chat, settings.sampling, schema=prompt.schema)) for chat in chats]
+    name: ClassVar[Name] = "backward"
+    takes: ClassVar[Literal["input", "output"]] = "output"
+    levels: tuple[str, ...] = _BACKWARD.levels
+    _: KW_ONLY
+    prompt: Prompt | str = _BACKWARD.prompt
+    sampling: Sampling = _BACKWARD.sampling
+
+    @classmethod
+    def of(cls, project: Project, ledger: Ledger) -> Backward:
+        """The one that the spec means."""
+        settings = project.spec.generate.backward
+        return cls(**cls._shared(project, ledger, settings), levels=settings.levels)
+
+    @property
+    def samples(self) -> int:
+        return len(self.levels)
+
+    @cached_property
+    def settings(self) -> BackwardSettings:
+        return given(BackwardSettings, "Backward", levels=self.levels, sampling=self.sampling)
+
+    @cached_property
+    def render(self) -> Callable[..., Messages]:
+        return rendering(self.template, self.task, self.shown, {"output": _TWO_TEXTS, "level": self.levels})
+
+    async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
+        chats = [self.render(output=seed.text, level=level) for level in self.levels]
+        schema = self.template.schema
+        asked = [asyncio.create_task(self.ledger.complete(chat, self.sampling, schema=schema)) for chat in chats]
         try:
-            for sample, (level, question) in enumerate(zip(settings.levels, asked, strict=True)):
-                (answer,) = await question
-                place = _Place(named, seed, "backward", sample)
-                meta = {"level": level}
-                yield place.outcome(answer, task, prompt, ledger, settings.sampling, output=seed.text, meta=meta)
+            for sample, (level, answers) in enumerate(zip(self.levels, asked, strict=True)):
+                (answer,) = await answers
+                yield self._outcome("backward", seed, sample, answer, level=level)
         except asyncio.CancelledError:
-            for question in asked:
-                question.cancel()
+            for answers in asked:
+                answers.cancel()
             raise
         finally:
             # After an error in one level the answers on their way for the others are still worth having.
             await asyncio.gather(*asked, return_exceptions=True)
 
-    return Generator("backward", named, "output", len(settings.levels), ledger, outcomes)
+
+def generators_of(project: Project, ledger: Ledger) -> list[Generator]:
+    """The generators that the spec enables. Raises PromptError."""
+    ways: dict[type[Forward] | type[Backward], bool] = {
+        Forward: project.spec.generate.forward.enabled,
+        Backward: project.spec.generate.backward.enabled,
+    }
+    return [way.of(project, ledger) for way, enabled in ways.items() if enabled]
 
 
 def fingerprint(
@@ -106,7 +254,7 @@ def fingerprint(
     prompt: Prompt,
     teacher: TeacherSettings,
 ) -> str:
-    """`Candidate.scope`: a hash of all that shapes a generator's pairs.
+    """`Candidate.fingerprint`: a hash of all that shapes a generator's pairs.
 
     In it: the prompt's name and content, style, system prompt, language, exemplars, sampling, levels, teacher and
     revision. Not in it: `n`, so that asking for more candidates keeps those there are, and address, concurrency,
@@ -124,7 +272,7 @@ def fingerprint(
 
 
 def fingerprints(project: Project, teacher: TeacherSettings) -> dict[str, str]:
-    """generator -> the scope of its candidates under the present spec, for each that is enabled. Asks nobody.
+    """generator -> the fingerprint of its candidates under the present spec, for each that is enabled. Asks nobody.
 
     `teacher` is the spec's with its revision. Raises PromptError.
     """
@@ -138,57 +286,6 @@ def fingerprints(project: Project, teacher: TeacherSettings) -> dict[str, str]:
         for name, way in ways.items()
         if way.enabled
     }
-
-
-class _Place(NamedTuple):
-    """One place in the pool."""
-
-    fingerprint: str
-    seed: Seed
-    generator: Name
-    sample: int
-
-    def outcome(
-        self,
-        answer: Completion | Miss,
-        task: TaskSettings,
-        prompt: Prompt,
-        ledger: Ledger,
-        sampling: Sampling,
-        *,
-        input: str | None = None,
-        output: str | None = None,
-        meta: dict[str, Any] | None = None,
-    ) -> Outcome:
-        """The pair of the seed's side and the cleaned answer; a failure for a miss."""
-        if isinstance(answer, Miss):
-            return Outcome(self._candidate(failure=Reason.read(answer.reason)), None)
-        text = clean(answer.text)
-        pair = Pair(
-            seed_id=self.seed.id,
-            input=text if input is None else input,
-            output=text if output is None else output,
-            system=task.system,
-            origin=Generated(
-                generator=self.generator,
-                prompt=prompt.ref,
-                teacher=ledger.identity,
-                sampling=sampling,
-                calls=((answer.key, answer.attempt),),
-            ),
-            meta=meta or {},
-        )
-        return Outcome(self._candidate(pair_id=pair.id), pair)
-
-    def _candidate(self, *, pair_id: str | None = None, failure: Reason | None = None) -> Candidate:
-        return Candidate(
-            fingerprint=self.fingerprint,
-            seed_id=self.seed.id,
-            generator=self.generator,
-            sample=self.sample,
-            pair_id=pair_id,
-            failure=failure,
-        )
 
 
 _TWO_TEXTS = ("A heron stands in the shallow water.", "Seven red kites over the old harbour.")

@@ -11,13 +11,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from schemas.errors import TeacherError
 from schemas.failpoints import failpoint
 from schemas.records import Call, CallStatus, Json, Message, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.answers import Violation, judged_or_malformed, schema_violation, why_bad
-from synth.chat_completions import Answer, Refused, Unanswered
+from synth.answers import Judge, why_bad
+from synth.chat_completions import Answer, RefusedError, UnansweredError
 from synth.endpoint import Endpoint
 
 # Seeds of a sample's later attempts lie this far apart, beyond any number of samples.
@@ -25,8 +24,6 @@ _ATTEMPT_STRIDE = 1_000_003
 
 # What is judged again whenever it is used: since then a rule may have changed, or the spec declared a finish reason.
 _JUDGED_ANEW = ("received", "ok", "unknown_finish")
-# So many first answers of a run that hold nothing but thinking end it: the others would be paid for in vain.
-_THINKING_STOP = 5
 
 
 class Completion(NamedTuple):
@@ -40,7 +37,29 @@ class Completion(NamedTuple):
     finish: str | None
 
 
-class Miss(NamedTuple):
+class Question(NamedTuple):
+    """What a teacher is asked, apart from whom. Its text, its sampling and its schema shape the answer."""
+
+    messages: Sequence[Message]
+    sampling: Sampling
+    schema: Json | None = None
+
+    def keys(self, teacher: str, revision: str | None, n: int) -> list[str]:
+        """The ledger's keys of samples 0 to n - 1 of this question to a teacher."""
+        chat = [[m.role, m.content] for m in self.messages]
+        question = content_id("question", [teacher, revision, chat, self.sampling.body(), self.schema])
+        return [content_id("sample", [question, sample]) for sample in range(n)]
+
+    def drawn(self, sample: int, attempt: int) -> Sampling:
+        """How a request is drawn that begins with `sample` and comes after `attempt` answers to it: where the sampling
+        has a seed, each sample and each attempt has one of its own."""
+        if self.sampling.seed is None:
+            return self.sampling
+        seed = self.sampling.seed + sample + _ATTEMPT_STRIDE * attempt
+        return self.sampling.model_copy(update={"seed": seed})
+
+
+class FailedSample(NamedTuple):
     """No usable answer. `reason` begins with one word: the status of the last bad answer (empty, truncated, malformed,
     schema, refused, failed, thinking), or why none came (throttled, server, broken, timeout); the latter are asked
     again by the next run. The bad answers, if any came, are the store's calls of `key`."""
@@ -53,7 +72,7 @@ class Ledger:
     """Asks `endpoint` for what the store does not hold yet. One per teacher and process.
 
     `concurrency` (default `teacher.concurrency`) bounds requests on the wire; answers that are not durable yet do not
-    occupy those places, but sent and not durable together are bounded at twice that. `retry_failed` grants samples
+    count as on the wire, but sent and not durable together are bounded at twice that. `retry_failed` grants samples
     whose attempts were exhausted when the ledger was opened another `teacher.attempts` answers each. A run whose first
     answers are all nothing but thinking is ended by a TeacherError, unless `keep_asking`.
 
@@ -82,20 +101,17 @@ class Ledger:
         self.usd = 0.0
         self.usage_unknown = 0
         self.served: Counter[str] = Counter()
-        self._store = store
+        self.store = store
         self._endpoint = endpoint
         self._attempts = teacher.attempts
         self._usd_per_prompt_token = teacher.usd_per_million_prompt_tokens / 1e6
         self._usd_per_completion_token = teacher.usd_per_million_completion_tokens / 1e6
         self._tokens = [0, 0, 0]
-        self._places = asyncio.Semaphore(self.concurrency)
+        self._on_the_wire = asyncio.Semaphore(self.concurrency)
         self._undurable = asyncio.Semaphore(2 * self.concurrency)
         self._index = store.call_index()
-        self._asking: dict[str, asyncio.Future[Completion | Miss]] = {}
-        self._violations: dict[str, Violation] = {}
-        self._finish_reasons = teacher.finish_reasons
-        self._answers_in = 0
-        self._only_thinking = not keep_asking
+        self._asking: dict[str, asyncio.Future[Completion | FailedSample]] = {}
+        self._judge = Judge(teacher.finish_reasons, endpoint, keep_asking=keep_asking)
         self._granted: dict[str, int] = {}
         if retry_failed:
             self._granted = {key: len(rows) for key, rows in self._index.items() if self._given_up(key)}
@@ -117,12 +133,12 @@ class Ledger:
         return Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached)
 
     def drain(self) -> None:
-        """Send nothing more; requests on the wire finish and become durable. Waiting `complete` calls raise Stopped."""
+        """Send nothing more; what is on the wire becomes durable; other `complete` calls raise StoppedError."""
         self._endpoint.drain()
 
     async def complete(
         self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None
-    ) -> list[Completion | Miss]:
+    ) -> list[Completion | FailedSample]:
         """Element i is sample i of this question: from the store if it is there, else bought and made durable first.
 
         Samples that are missing are asked for in one request. A bad answer is asked again until the sample has had
@@ -131,44 +147,40 @@ class Ledger:
         embedded teacher seed the choices of one request. Two calls for the same key at the same time send one
         request.
 
-        Raises TeacherError (and its kinds) and StoreError, which concern every row, and Stopped after `drain()`.
+        Raises TeacherError (and its kinds) and StoreError, which concern every row, and StoppedError after `drain()`.
         """
-        question = self._question(messages, sampling, schema)
-        keys = [content_id("sample", [question, sample]) for sample in range(n)]
-        found: dict[int, Completion | Miss] = {}
-        while len(found) < n:
-            mine, kept = [], []
-            others: dict[int, asyncio.Future[Completion | Miss]] = {}
+        question = Question(messages, sampling, schema)
+        keys = question.keys(self.identity, self.revision, n)
+        answers: dict[int, Completion | FailedSample] = {}
+        while len(answers) < n:
+            missing, kept = [], []
+            asked_elsewhere: dict[int, asyncio.Future[Completion | FailedSample]] = {}
             for sample, key in enumerate(keys):
-                if sample in found:
+                if sample in answers:
                     continue
                 if key in self._asking:
-                    others[sample] = self._asking[key]
+                    asked_elsewhere[sample] = self._asking[key]
                     continue
                 rows = self._index.get(key, [])
                 if any(status in _JUDGED_ANEW for _, status in rows):
                     kept.append(sample)
                 elif self._given_up(key):
-                    found[sample] = Miss(why_bad(rows[-1][1], len(rows)), key)
+                    answers[sample] = FailedSample(why_bad(rows[-1][1], len(rows)), key)
                 else:
                     self._asking[key] = asyncio.get_running_loop().create_future()
-                    mine.append(sample)
+                    missing.append(sample)
             # Nothing is awaited between claiming a key above and the try that frees it in _settle.
-            if mine:
-                found |= await self._settle(keys, mine, messages, sampling, schema)
+            if missing:
+                answers |= await self._settle(question, keys, missing)
             for sample in kept:
                 if (answer := await self._kept(keys[sample], schema)) is not None:
-                    found[sample] = answer
-            for sample, asked in others.items():
+                    answers[sample] = answer
+            for sample, asked in asked_elsewhere.items():
                 await asyncio.wait((asked,))
                 # Cancelled: its asker was, so the next round asks here.
                 if not asked.cancelled():
-                    found[sample] = asked.result()
-        return [found[sample] for sample in range(n)]
-
-    def _question(self, messages: Sequence[Message], sampling: Sampling, schema: Json | None) -> str:
-        chat = [[m.role, m.content] for m in messages]
-        return content_id("question", [self.identity, self.revision, chat, sampling.body(), schema])
+                    answers[sample] = asked.result()
+        return [answers[sample] for sample in range(n)]
 
     def _given_up(self, key: str) -> bool:
         """Whether a sample without a good answer has had all that it may have. What is all thinking is asked once: the
@@ -180,42 +192,37 @@ class Ledger:
     async def _kept(self, key: str, schema: Json | None) -> Completion | None:
         """The good answer that the store holds, judged again; None if it is not good any more, and TeacherError if
         nobody knows whether it is."""
-        calls = await asyncio.to_thread(self._store.calls, key)
-        now = [self._judged(call, schema) if call.status in _JUDGED_ANEW else call for call in calls]
+        calls = await asyncio.to_thread(self.store.calls, key)
+        now = [self._judge.judged(call, schema) if call.status in _JUDGED_ANEW else call for call in calls]
         await self._keep_judgements([new for old, new in zip(calls, now, strict=True) if new != old])
         good = next((call for call in now if call.status == "ok"), None)
         if good is None:
-            self._stop_at_unknown(now)
+            self._judge.stop_at_unknown(now)
             return None
         self.reused += 1
         return _completion(good)
 
     async def _settle(
-        self,
-        keys: Sequence[str],
-        samples: list[int],
-        messages: Sequence[Message],
-        sampling: Sampling,
-        schema: Json | None,
-    ) -> dict[int, Completion | Miss]:
+        self, question: Question, keys: Sequence[str], samples: list[int]
+    ) -> dict[int, Completion | FailedSample]:
         """Ask until each of `samples` has a good answer, or no attempts left, or stays unanswered."""
-        settled: dict[int, Completion | Miss] = {}
+        settled: dict[int, Completion | FailedSample] = {}
         try:
             while waiting := [sample for sample in samples if sample not in settled]:
-                group = self._group(keys, waiting, seeded=sampling.seed is not None)
+                group = self._group(keys, waiting, seeded=question.sampling.seed is not None)
                 try:
-                    calls = await self._send([keys[s] for s in group], group, messages, sampling, schema)
-                except Unanswered as failure:
+                    calls = await self._send(question, [keys[s] for s in group], group)
+                except UnansweredError as failure:
                     for sample in waiting:
-                        settled[sample] = Miss(str(failure), keys[sample])
+                        settled[sample] = FailedSample(str(failure), keys[sample])
                     break
                 for call in calls:
                     if call.status == "ok":
                         settled[call.sample] = _completion(call)
                     elif self._given_up(call.key):
-                        settled[call.sample] = Miss(why_bad(call.status, call.attempt, call.reason), call.key)
-                self._stop_at_unknown(calls)
-                self._stop_at_thinking(calls)
+                        settled[call.sample] = FailedSample(why_bad(call.status, call.attempt, call.reason), call.key)
+                self._judge.stop_at_unknown(calls)
+                self._judge.stop_at_thinking(calls)
         except BaseException as error:
             for sample in samples:
                 self._release(keys[sample], settled.get(sample), error)
@@ -224,7 +231,7 @@ class Ledger:
             self._release(keys[sample], settled[sample], None)
         return settled
 
-    def _release(self, key: str, outcome: Completion | Miss | None, error: BaseException | None) -> None:
+    def _release(self, key: str, outcome: Completion | FailedSample | None, error: BaseException | None) -> None:
         """Let those who wait for `key` go on: with the outcome, with the error, or to ask for themselves."""
         asked = self._asking.pop(key)
         if outcome is not None:
@@ -247,41 +254,31 @@ class Ledger:
             group.append(sample)
         return group
 
-    async def _send(
-        self,
-        keys: list[str],
-        samples: list[int],
-        messages: Sequence[Message],
-        sampling: Sampling,
-        schema: Json | None,
-    ) -> list[Call]:
+    async def _send(self, question: Question, keys: list[str], samples: list[int]) -> list[Call]:
         """One request for `samples`; the rows it brought, durable before anything looks into them, then judged."""
-        if sampling.seed is not None:
-            tried = len(self._index.get(keys[0], ()))
-            seed = sampling.seed + samples[0] + _ATTEMPT_STRIDE * tried
-            sampling = sampling.model_copy(update={"seed": seed})
+        schema, sampling = question.schema, question.drawn(samples[0], len(self._index.get(keys[0], ())))
         async with self._undurable:
-            async with self._places:
+            async with self._on_the_wire:
                 self.in_flight += 1
                 self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
                 try:
-                    answer = await self._endpoint.ask(messages, sampling, len(samples), schema)
+                    answer = await self._endpoint.ask(question.messages, sampling, len(samples), schema)
                     refusal = None
-                except Refused as error:
+                except RefusedError as error:
                     answer, refusal = error.answer, str(error)
                 except BaseException:
                     self.in_flight -= 1
                     raise
-            # The place is free for the next request here, before the disk has said anything.
+            # The next request may be sent from here on, before the disk has said anything.
             try:
                 calls = self._rows(keys, samples, answer, refusal)
-                await self._store.put(*calls)
+                await self.store.put(*calls)
             finally:
                 self.in_flight -= 1
         failpoint("committed")
         for call in calls:
             self._index.setdefault(call.key, []).append((call.attempt, call.status))
-        calls = [self._judged(call, schema) if call.status == "received" else call for call in calls]
+        calls = [self._judge.judged(call, schema) if call.status == "received" else call for call in calls]
         await self._keep_judgements([call for call in calls if refusal is None])
         return calls
 
@@ -303,15 +300,15 @@ class Ledger:
                 request=answer.request,
                 raw=raw if isinstance(raw, dict) else {"body": raw},
                 reason=refusal or "",
-                usage=usage if place == 0 else Usage(),
-                usd=usd if place == 0 else 0.0,
+                usage=usage if nth == 0 else Usage(),
+                usd=usd if nth == 0 else 0.0,
                 request_id=answer.request_id,
                 sample=sample,
                 teacher=self.identity,
                 endpoint=self._endpoint.url,
                 seconds=answer.seconds,
             )
-            for place, (key, sample, raw) in enumerate(zip(keys, samples, choices, strict=False))
+            for nth, (key, sample, raw) in enumerate(zip(keys, samples, choices, strict=False))
         ]
 
     def _count(self, answer: Answer) -> tuple[Usage, float]:
@@ -330,48 +327,13 @@ class Ledger:
         self.usd += usd
         return usage, usd
 
-    def _judged(self, call: Call, schema: Json | None) -> Call:
-        """The row with what judging says of it now."""
-        violation = None
-        if schema is not None:
-            name = content_id("schema", schema)
-            violation = self._violations.setdefault(name, schema_violation(schema))
-        tokens = call.usage.completion_tokens if call.request.get("n", 1) == 1 else 0
-        verdict = judged_or_malformed(call.raw, violation, self._finish_reasons, call.request, tokens)
-        return call.model_copy(update=verdict._asdict())
-
     async def _keep_judgements(self, calls: Sequence[Call]) -> None:
         if not calls:
             return
-        await self._store.judge(*calls)
+        await self.store.judge(*calls)
         for call in calls:
             rows = self._index[call.key]
             self._index[call.key] = [(n, call.status if n == call.attempt else status) for n, status in rows]
-
-    def _stop_at_unknown(self, calls: Sequence[Call]) -> None:
-        """Raise what a finish reason that nobody knows amounts to."""
-        if (call := next((call for call in calls if call.status == "unknown_finish"), None)) is None:
-            return
-        word = call.raw.get("finish_reason")
-        raise TeacherError(
-            f"An answer ended with finish_reason '{word}', which pairsmith does not know.",
-            where=self._endpoint.url,
-            why="It may have been cut or refused, so it is kept, not bought again, and not used.",
-            fix=f'If it means a complete answer, add teacher.finish_reasons = ["{word}"] to the spec; if not, '
-            f'teacher.finish_reasons = {{ "{word}" = "truncated" }} (or "refused", "failed").',
-        )
-
-    def _stop_at_thinking(self, calls: Sequence[Call]) -> None:
-        """Raise once the first answers of the run are known to be nothing but thinking."""
-        written = [call for call in calls if call.status != "refused"]
-        self._answers_in += len(written)
-        self._only_thinking = self._only_thinking and all(call.status == "thinking" for call in written)
-        if written and self._only_thinking and self._answers_in >= _THINKING_STOP:
-            raise TeacherError(
-                f"The first {self._answers_in} answers hold no text ({written[-1].reason}).",
-                where=self._endpoint.url,
-                why="Every answer would be paid for in vain.",
-            )
 
 
 def _completion(call: Call) -> Completion:

@@ -41,9 +41,17 @@ def read_seeds(sources: Sequence[SeedSource], folder: Path, stdin: BinaryIO | No
     read up to `limit` seeds; rows behind that do not count. Lines and rows are numbered from 1; in CSV a row has the
     number of the line it starts on. Only the one column is read.
 
-    Raises InputError, before anything is returned, if a source is missing, empty, malformed (the file, the line and the
-    column or byte are named), lacks the column, or has not one row with a text.
+    Raises InputError, before anything is returned, if there is no source, or one is missing, empty, malformed (the
+    file, the line and the column or byte are named), lacks the column, or has not one row with a text.
     """
+    if not sources:
+        raise InputError(
+            "there are no seeds to start from.",
+            where="[[seeds]]",
+            why="Every pair starts from a seed: an input as users type it, or an excellent output.",
+            fix='Write some into a file beside the spec, one a line, and add [[seeds]] with path = "seeds.txt" to it '
+            '(and kind = "output" for outputs).',
+        )
     if sum(source.path == "-" for source in sources) > 1:
         raise InputError(
             "two sources read standard input.",

@@ -9,6 +9,8 @@ evaluation = evaluate(trained, unseen_inputs, checks=[r"--ar \\d+:\\d+$", lambda
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
+from runpy import run_path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "fine_tune"]
 
 _ROOMS = {"evaluate": "train.evaluation", "fine_tune": "train.sft"}
+
+# Whatever lies in the working folder: `curate.py` there is not our `curate`.
+run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["bind_ours"]()
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ from schemas.store import Store
 from synth.answers import clean
 from synth.embedded.process import embedded
 from synth.endpoint import Endpoint
-from synth.ledger import Completion, Ledger, Miss
+from synth.ledger import Completion, FailedSample, Ledger
 from train.adapter_check import check_adapter
 from train.checks import Checks
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
@@ -96,7 +96,7 @@ class Interview:
         self._progress("evaluate", {**numbers, "tokens": ledger.usage.completion_tokens})
         return Answers(outputs, summed([_share_of(call, samples) for call in calls if call is not None]))
 
-    def _call_that_counts(self, system: System, answer: Completion | Miss) -> Call | None:
+    def _call_that_counts(self, system: System, answer: Completion | FailedSample) -> Call | None:
         """The ledger row that counts: the first attempt as it came, because asking again after a cut or empty answer
         would flatter whoever gives those; of the teacher as it generates, the answer that generation ends up with."""
         calls = self._store.calls(answer.key)

@@ -98,7 +98,7 @@ def fill(folder: Path, rows: int) -> None:
 
 def judge(folder: Path) -> None:
     """Curate without an export; prints the counts and what the pool takes in memory beside an empty process."""
-    from curate.curate import curate
+    from curate.curation import curate
     from curate.pool import Pool
     from curate.scorers import Score
     from curate.states import write_states

@@ -11,10 +11,12 @@ each sees, what it does not see, and its measured precision and recall.
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from curate.gates.chat import answered, preamble
@@ -109,3 +111,15 @@ def _safely(step: GateStep, pair: Pair) -> Judgement:
         return step.judge(pair)
     except Exception as error:
         return crashed(f"{type(error).__name__}: {error}")
+
+
+class _Door(ModuleType):
+    """This package is called as a function by `from curate import gates`."""
+
+    def __call__(self, *own: Any, **settings: Any) -> Any:
+        from curate.door import gates
+
+        return gates(*own, **settings)
+
+
+sys.modules[__name__].__class__ = _Door

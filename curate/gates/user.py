@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from curate.gates.judgement import Gate, Judgement, crashed
-from schemas.errors import SpecError
+from schemas.errors import SpecError, UsageError
 from schemas.records import Pair, Reason
 
 
@@ -95,6 +95,15 @@ def _check_shape(function: Any, key: str, path: Path) -> None:
         ) from None
     except ValueError:
         return  # a builtin that tells no signature: the first row will show
+
+
+def check_plain(function: Any) -> None:
+    """Raises UsageError for what is not a plain function of one pair."""
+    name = getattr(function, "__qualname__", repr(function))
+    if not callable(function):
+        raise UsageError(f"the gate {name} is a {type(function).__name__}, not a function.")
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise UsageError(f"the gate {name} is async.", fix="Write it as a plain `def`, or as a scorer.")
 
 
 def guarded(function: Callable[[Pair], Any], name: str) -> Gate:

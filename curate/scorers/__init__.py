@@ -7,9 +7,12 @@ corrupted texts, `pmi` needs no training, and `choose` decides which of them a p
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from schemas.errors import PairsmithError
 from schemas.records import Pair, Reason
 
 
@@ -22,3 +25,32 @@ class Score(NamedTuple):
 
 Scorer = Callable[[Sequence[Pair]], Awaitable[Sequence[Score]]]
 """One Score for every pair, in the order of the pairs."""
+
+
+def own_scorer(function: Callable[[Pair], Any]) -> Scorer:
+    """A function of one pair as a scorer: a number, None, or one of these with a reason. A row that it crashes on, or
+    gives anything else for, has no score."""
+
+    async def score(pairs: Sequence[Pair]) -> list[Score]:
+        return [await one(pair) for pair in pairs]
+
+    async def one(pair: Pair) -> Score:
+        try:
+            given = function(pair)
+            return _score(await given if inspect.isawaitable(given) else given)
+        except PairsmithError:
+            raise
+        except Exception as error:  # whatever it raises costs the row it is raised for
+            return Score(None, Reason("crashed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))
+
+    return score
+
+
+def _score(given: Any) -> Score:
+    value, why = given if isinstance(given, tuple) else (given, "")
+    if value is None:
+        return Score(None, Reason.read(why) if why else Reason("unsure", "the scorer has no number for it"))
+    number = float(value)
+    if isinstance(value, bool) or not math.isfinite(number):
+        return Score(None, Reason("crashed", f"the scorer gave {value!r}, not a number"))
+    return Score(number, Reason.read(why) if why else Reason("scored"))

@@ -206,8 +206,8 @@ def _server_screen(server: ServerStatus) -> RenderableType:
     import time
 
     from curate.argilla.launch import OWNER
-    from pairsmith.progress import clock
     from pairsmith.screen import facts
+    from schemas.progress_line import clock
 
     if server.state == "absent":
         return facts([("server", "none was started here yet; `pairsmith review up` does")])

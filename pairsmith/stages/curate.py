@@ -8,10 +8,11 @@ from curate.export import export_dataset
 from curate.outcome import CurateResult, curate_project
 from curate.review.population import read_population
 from curate.review.status import as_json, review_status
-from pairsmith import event_loop, plan, teachers
+from pairsmith import plan, teachers
 from pairsmith.outcome import CurateOutcome
 from pairsmith.receipt import recording
 from pairsmith.stopping import Stopping
+from schemas.blocking import run
 from schemas.errors import NoWork
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
@@ -54,7 +55,7 @@ def curate(
 
 def _judged(project: Project, store: Store, fingerprints: list[str], progress: Progress) -> CurateResult:
     try:
-        return event_loop.run(curate_project(project, store, fingerprints=fingerprints, progress=progress))
+        return run(curate_project(project, store, fingerprints=fingerprints, progress=progress))
     except NoWork as nothing:
         cause = plan.cause("generate", project, store)
         if not cause:

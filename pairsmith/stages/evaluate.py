@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pairsmith import event_loop, plan, teachers
+from pairsmith import plan, teachers
 from pairsmith.outcome import EvaluateOutcome
 from pairsmith.receipt import recording
 from pairsmith.stopping import Stopping
+from schemas.blocking import run
 from schemas.errors import NoWork
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
@@ -52,7 +53,7 @@ def evaluate(
 
         measurement = plan_evaluation(project, held_out_seeds(store, project.spec), trained, teacher)
         folder = project.folder / EVALUATIONS
-        measured = event_loop.run(measured_once(measurement, store, folder, open_teacher, progress))
+        measured = run(measured_once(measurement, store, folder, open_teacher, progress))
         path = project.inside(Path(measured.path))
         store.write(measured.artifact.model_copy(update={"path": path}))
         counts, reasons = counted(measured)

@@ -7,15 +7,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-import uvloop
-
-import prompts
 from curate.split import shortages
-from pairsmith import event_loop, plan, teachers
+from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.standard_input import piped
 from pairsmith.stopping import Stopping
+from schemas.blocking import run
 from schemas.errors import InputError, Interrupted
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
@@ -25,7 +23,6 @@ from schemas.store import Store
 from synth import generators
 from synth.engine import GenerateResult
 from synth.engine import generate as run_engine
-from synth.generators import Generator
 from synth.ledger import Ledger
 from synth.seeds import SeedReading, read_seeds
 
@@ -75,7 +72,7 @@ def generate(
         result = GenerateResult()
         asking = _Asking(project, store, teacher, progress, say, stop or Stopping(), retry_failed)
         try:
-            event_loop.run(_ask(asking, seeds, record, result), uvloop.run)
+            run(_ask(asking, seeds, record, result))
         finally:
             record.outcome = replace(
                 record.outcome,
@@ -132,7 +129,7 @@ async def _ask(
                 await run_engine(
                     store,
                     seeds,
-                    _generators(project, ledger),
+                    generators.generators_of(project, ledger),
                     concurrency=ledger.concurrency,
                     accept=_accept(project) if spec.generate.accepted else None,
                     target=spec.generate.accepted,
@@ -153,20 +150,8 @@ async def _ask(
                 )
 
 
-def _generators(project: Project, ledger: Ledger) -> list[Generator]:
-    spec = project.spec
-    ways = []
-    if (ahead := spec.generate.forward).enabled:
-        prompt = prompts.load(ahead.prompt, project.folder)
-        ways.append(generators.forward(spec.task, spec.exemplars, ahead, prompt, ledger))
-    if (back := spec.generate.backward).enabled:
-        prompt = prompts.load(back.prompt, project.folder)
-        ways.append(generators.backward(spec.task, spec.exemplars, back, prompt, ledger))
-    return ways
-
-
 def _pool_id(project: Project, store: Store, fingerprints: Iterable[str]) -> str:
-    """A hash of every place of the present spec and its outcome: another pair there makes another id."""
+    """A hash of every slot of the present spec and its outcome: another pair there makes another id."""
     from curate.pool import candidates_of
 
     candidates = candidates_of(store, fingerprints, project.spec.generate.forward.n)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from pairsmith import plan
 from pairsmith.outcome import TrainOutcome
-from pairsmith.progress import clock
 from pairsmith.receipt import recording
 from pairsmith.stopping import Stopping
 from schemas.errors import NoWork
 from schemas.progress import Progress, Say, unheard, unseen
+from schemas.progress_line import clock
 from schemas.project import Project
 from schemas.records import Counts
 from schemas.store import Store

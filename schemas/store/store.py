@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -134,6 +134,15 @@ class Store:
         except Exception as error:
             closing.close()
             raise explained(error, url) from None
+
+    @property
+    def url(self) -> str:
+        """Where it lies, as it was opened."""
+        return self._url
+
+    def closing(self) -> Callable[[], None]:
+        """What `close` does, without a reference to the store."""
+        return self._closing.close
 
     def close(self) -> None:
         """Commit what is queued and free the writer lock."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.duplicates import NearDuplicateIndex, bigrams, contaminations, duplicates, jaccard, similar_pairs
+from curate.near_duplicates import NearDuplicateIndex, bigrams, contaminations, duplicates, jaccard, similar_pairs
 from schemas.records import Imported, Pair
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]

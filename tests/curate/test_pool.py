@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.curate import curate
+from curate.curation import curate
 from curate.gates import GateStep
 from curate.gates.judgement import Judgement, crashed, passed, rejected
 from curate.pool import Pool, Row, fold

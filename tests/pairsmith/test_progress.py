@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from pairsmith import progress
-from pairsmith.progress import Pace, clock, shown
+from schemas import progress_line as progress
+from schemas.progress_line import Pace, clock, shown
 
 
 class Terminal(io.StringIO):

@@ -10,13 +10,14 @@ from typing import Any
 
 from prompts import load
 from schemas.records import Sampling, Seed
-from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, TaskSettings, TeacherSettings
+from schemas.spec import Exemplar, TaskSettings, TeacherSettings
 from schemas.store import Store
 from synth.endpoint import Endpoint
-from synth.generators import Generator, backward, forward
+from synth.generators import Backward, Forward, Generator
 from synth.ledger import Ledger
 
 TASK = TaskSettings(name="dogs", style="Write at length.")
+LEVELS = ("three words", "one sentence")
 EXEMPLARS = (Exemplar(input="a cat", output="a cat on a red sofa in the evening"),)
 
 
@@ -93,11 +94,11 @@ async def rig(url: str, folder: Path, *, n: int = 2, retry_failed: bool = False,
         )
         async with endpoint:
             ledger = Ledger(store, endpoint, spec, retry_failed=retry_failed)
-            ahead = ForwardSettings(n=n, sampling=Sampling(temperature=0.9))
-            back = BackwardSettings(levels=("three words", "one sentence"), sampling=Sampling(temperature=0.7))
+            ahead = {"prompt": load("enhance", prompts_in(folder)), "sampling": Sampling(temperature=0.9)}
+            back = {"prompt": load("simplify", folder), "sampling": Sampling(temperature=0.7)}
             yield Rig(
                 store,
                 ledger,
-                forward(TASK, EXEMPLARS, ahead, load("enhance", prompts_in(folder)), ledger),
-                backward(TASK, EXEMPLARS, back, load("simplify", folder), ledger),
+                Forward(ledger, TASK.style, n, exemplars=EXEMPLARS, **ahead),
+                Backward(ledger, TASK.style, LEVELS, exemplars=EXEMPLARS, **back),
             )

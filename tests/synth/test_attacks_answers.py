@@ -13,7 +13,7 @@ import pytest
 from schemas.store import Store
 from synth.answers import finish_meaning, judged, schema_violation
 from synth.chat_completions import error_body
-from synth.ledger import Completion, Ledger, Miss
+from synth.ledger import Completion, FailedSample, Ledger
 from synth.redaction import without_key, without_user_info
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails
 from tests.synth.test_ledger import KEY, PLAIN, chat, choice, texts, with_ledger
@@ -169,7 +169,7 @@ def test_an_error_in_the_place_of_a_choice_keeps_the_key_out_of_the_store(reply:
 
         async def ask(ledger: Ledger, store: Store) -> None:
             (answer,) = await ledger.complete(chat("a dog"), PLAIN)
-            assert isinstance(answer, Miss)
+            assert isinstance(answer, FailedSample)
             kept = str([call.model_dump() for call in store.calls(answer.key)]) + answer.reason
             assert not any(spelled in kept for spelled in spellings)
             assert "***" in kept
@@ -194,7 +194,7 @@ def test_an_odd_error_fails_its_row_alone(reply: Reply, tmp_path: Path) -> None:
 
         async def ask(ledger: Ledger, store: Store) -> None:
             (answer,) = await ledger.complete(chat("a dog"), PLAIN)
-            assert isinstance(answer, Miss)
+            assert isinstance(answer, FailedSample)
 
         with_ledger(teacher, tmp_path, ask, retries=0)
 

@@ -12,7 +12,16 @@ import pytest
 
 from schemas.errors import AuthError, SpecError, TeacherError, Unreachable
 from schemas.records import Message, Sampling
-from synth.chat_completions import Answer, Broken, Refused, ServerFault, Stopped, Throttled, TimedOut, base_url
+from synth.chat_completions import (
+    Answer,
+    BrokenError,
+    RefusedError,
+    ServerFaultError,
+    StoppedError,
+    ThrottledError,
+    TimedOutError,
+    base_url,
+)
 from synth.endpoint import Endpoint, longest_backoff_s
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 
@@ -137,7 +146,12 @@ def test_a_passing_fault_is_retried(fault: Reply, word: str) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "error"),
-    [(fails(500), ServerFault), (fails(429), Throttled), (cuts(), Broken), (Reply(delay_s=1.0), TimedOut)],
+    [
+        (fails(500), ServerFaultError),
+        (fails(429), ThrottledError),
+        (cuts(), BrokenError),
+        (Reply(delay_s=1.0), TimedOutError),
+    ],
 )
 def test_a_lasting_fault_fails_the_row_after_all_retries(fault: Reply, error: type[Exception]) -> None:
     """`retries` is how often it is sent again, and then the row has its reason in one word."""
@@ -244,7 +258,7 @@ def test_a_refused_request_concerns_its_row_alone(status: int) -> None:
     """Too long or filtered: the reason is kept, nothing is retried."""
     with (
         LoopbackTeacher(lambda ask: fails(status, "context length exceeded")) as teacher,
-        pytest.raises(Refused, match=f"^refused: HTTP {status}: context length exceeded") as caught,
+        pytest.raises(RefusedError, match=f"^refused: HTTP {status}: context length exceeded") as caught,
     ):
         ask(teacher)
     assert "context length exceeded" in caught.value.answer.body
@@ -353,7 +367,7 @@ def test_the_password_of_a_proxy_is_shown_nowhere(monkeypatch: pytest.MonkeyPatc
 
     with LoopbackTeacher() as proxy:  # it answers CONNECT with an error, as a proxy without the right password does
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:s3cr3t@{proxy.url.removeprefix('http://')}")
-        with pytest.raises((Broken, TeacherError)) as caught:
+        with pytest.raises((BrokenError, TeacherError)) as caught:
             asyncio.run(once())
     assert "s3cr3t" not in str(caught.value)
     assert "s3cr3t" not in repr(caught.value.__cause__)
@@ -403,7 +417,7 @@ def test_an_outage_stops_the_run_instead_of_failing_every_row() -> None:
             while True:
                 try:
                     await endpoint.ask(chat("a dog"), Sampling())
-                except ServerFault:
+                except ServerFaultError:
                     failed += 1
                 except Unreachable:
                     return failed
@@ -421,9 +435,9 @@ def test_draining_ends_a_wait_at_once() -> None:
             await asyncio.to_thread(teacher.wait_for, 1)
             await asyncio.sleep(0.05)
             endpoint.drain()
-            with pytest.raises(Stopped):
+            with pytest.raises(StoppedError):
                 await asked
-            with pytest.raises(Stopped):
+            with pytest.raises(StoppedError):
                 await endpoint.ask(chat("another"), Sampling())
 
     began = time.perf_counter()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from schemas.spec import (
 from schemas.store import Store
 from synth.answers import clean
 from synth.endpoint import Endpoint
-from synth.generators import Generator, Outcome, backward, fingerprint, fingerprints, forward
+from synth.generators import Backward, Forward, Generator, Outcome, fingerprint, fingerprints
 from synth.ledger import Ledger
 from tests.synth.loopback import LoopbackTeacher, says
 from tests.synth.rig import EXEMPLARS, TASK, Rig, input, output, prompts_in, rig
@@ -193,7 +192,7 @@ def test_a_prompt_that_asks_for_what_generation_lacks_is_refused_at_once(tmp_pat
         spec = TeacherSettings(model="m")
         ledger = Ledger(store, Endpoint("http://h", "m"), spec)
         with pytest.raises(PromptError, match=r"'mood'.*exemplars, input, language, style, system"):
-            forward(TASK, EXEMPLARS, ForwardSettings(), load("enhance", tmp_path), ledger)
+            Forward(ledger, TASK.style, prompt=load("enhance", tmp_path))
 
 
 def prompt_of(folder: Path, name: str, variables: str, said: str) -> None:
@@ -224,11 +223,9 @@ def test_a_prompt_that_forgets_the_seed_is_refused_at_once(
     prompt_of(tmp_path, "own", variables, said)
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         ledger = Ledger(store, Endpoint("http://h", "m"), TeacherSettings(model="m"))
-        make: Any = {"forward": partial(forward, TASK, EXEMPLARS, ForwardSettings())}.get(
-            way, partial(backward, TASK, EXEMPLARS, BackwardSettings())
-        )
+        make = {"forward": Forward, "backward": Backward}[way]
         with pytest.raises(PromptError, match=f"says the same whatever '{unused}' is"):
-            make(load("own", tmp_path), ledger)
+            make(ledger, TASK.style, prompt=load("own", tmp_path))
 
 
 def test_a_prompt_may_leave_out_what_does_not_vary(tmp_path: Path) -> None:
@@ -237,5 +234,5 @@ def test_a_prompt_may_leave_out_what_does_not_vary(tmp_path: Path) -> None:
     prompt_of(tmp_path, "parts", SIMPLE, "{{ input.split('|')[1] }}")
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         ledger = Ledger(store, Endpoint("http://h", "m"), TeacherSettings(model="m"))
-        backward(TASK, EXEMPLARS, BackwardSettings(levels=("short",)), load("short", tmp_path), ledger)
-        forward(TASK, EXEMPLARS, ForwardSettings(), load("parts", tmp_path), ledger)
+        Backward(ledger, TASK.style, ("short",), prompt=load("short", tmp_path))
+        Forward(ledger, TASK.style, prompt=load("parts", tmp_path))

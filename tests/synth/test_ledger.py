@@ -14,9 +14,9 @@ from schemas.errors import AuthError, TeacherError
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.chat_completions import Stopped
+from synth.chat_completions import StoppedError
 from synth.endpoint import Endpoint
-from synth.ledger import Completion, Ledger, Miss
+from synth.ledger import Completion, FailedSample, Ledger
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 
 KEY = "sk-very-secret-0123456789"
@@ -57,7 +57,7 @@ def with_ledger(
     return asyncio.run(run())
 
 
-def texts(answers: list[Completion | Miss]) -> list[str | None]:
+def texts(answers: list[Completion | FailedSample]) -> list[str | None]:
     return [answer.text if isinstance(answer, Completion) else None for answer in answers]
 
 
@@ -181,7 +181,7 @@ def test_exhausted_attempts_are_a_miss_until_told_otherwise(kind: str, tmp_path:
 
         async def miss(ledger: Ledger, store: Store) -> int:
             (answer,) = await ledger.complete(chat("a dog"), PLAIN)
-            assert isinstance(answer, Miss)
+            assert isinstance(answer, FailedSample)
             assert answer.reason.startswith(f"{WORD.get(kind, kind)}: ")
             return ledger.sent
 
@@ -332,7 +332,7 @@ def test_what_stays_unanswered_fails_its_row_and_is_asked_by_the_next_run(tmp_pa
 
         async def miss(ledger: Ledger, store: Store) -> None:
             answers = await ledger.complete(chat("a dog"), PLAIN, 2)
-            assert all(isinstance(a, Miss) and a.reason.startswith("broken: ") for a in answers)
+            assert all(isinstance(a, FailedSample) and a.reason.startswith("broken: ") for a in answers)
             assert store.call_index() == {}
             assert ledger.retries_by_kind == {"broken": 1}
 
@@ -380,7 +380,7 @@ def test_draining_keeps_what_is_on_the_wire(tmp_path: Path) -> None:
             await asyncio.to_thread(teacher.wait_for, 4)
             ledger.drain()
             done = await asyncio.gather(*asked, return_exceptions=True)
-            assert sum(isinstance(result, Stopped) for result in done) == 6
+            assert sum(isinstance(result, StoppedError) for result in done) == 6
             assert len(store.call_index()) == 4
 
         with_ledger(teacher, tmp_path, ask)
@@ -409,7 +409,7 @@ def test_the_key_is_nowhere_in_the_store(tmp_path: Path) -> None:
 
         async def ask(ledger: Ledger, store: Store) -> None:
             (answer,) = await ledger.complete(chat("a dog"), PLAIN)
-            assert isinstance(answer, Miss)
+            assert isinstance(answer, FailedSample)
             assert KEY not in answer.reason
             assert [call.status for call in store.calls(answer.key)] == ["refused", "malformed"]
             assert all("***" in str(call.raw) for call in store.calls(answer.key))
@@ -443,7 +443,7 @@ def test_a_short_key_rewrites_no_error_either(tmp_path: Path) -> None:
 
         async def ask(ledger: Ledger, store: Store) -> None:
             (answer,) = await ledger.complete(chat("a dog"), PLAIN)
-            assert isinstance(answer, Miss)
+            assert isinstance(answer, FailedSample)
             assert "Put it to the test, said Bearer ***. Key: ***" in answer.reason
             assert "Put it to the test" in store.calls(answer.key)[0].raw["body"]
 
@@ -501,7 +501,7 @@ def test_a_finish_reason_that_nobody_knows_stops_the_run_until_it_is_declared(tm
 
         async def failed(ledger: Ledger, store: Store) -> None:
             (answer,) = await ledger.complete(chat("a dog"), PLAIN)
-            assert isinstance(answer, Miss)
+            assert isinstance(answer, FailedSample)
             assert answer.reason.startswith("truncated: ")
 
         with_ledger(teacher, tmp_path, failed, finish_reasons={"Done_Deal": "truncated"}, attempts=1)
@@ -540,7 +540,7 @@ def test_one_odd_choice_costs_no_other(odd: str, good: bool, tmp_path: Path) -> 
             assert texts(answers) == ["a", "b" if good else None, "c"]
             assert (ledger.usage.completion_tokens, ledger.usage_unknown) == (9, 0)
             if not good:
-                assert isinstance(answers[1], Miss)
+                assert isinstance(answers[1], FailedSample)
                 assert answers[1].reason.startswith("malformed: ")
             assert all(len(store.calls(answer.key)) == 1 for answer in answers)
 
@@ -574,7 +574,7 @@ def test_an_answer_is_kept_before_it_is_judged(schema: dict[str, Any], tmp_path:
 
         async def ask(ledger: Ledger, store: Store) -> int:
             (answer,) = await ledger.complete(chat("a dog"), PLAIN, schema=schema)
-            assert isinstance(answer, Miss)
+            assert isinstance(answer, FailedSample)
             calls = store.calls(answer.key)
             assert [call.raw["message"]["content"] for call in calls] == ['"a dog"'] * 2
             assert {call.status for call in calls} == {"malformed"}

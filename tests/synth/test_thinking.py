@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas.errors import TeacherError
 from schemas.records import Message, Sampling
 from schemas.store import Store
-from synth.ledger import Completion, Ledger, Miss
+from synth.ledger import Completion, FailedSample, Ledger
 from synth.thinking import parted
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger
@@ -129,7 +129,7 @@ def test_nothing_but_thinking_fails_with_a_sentence_of_its_own(reply: Reply, tmp
 
         async def ask(ledger: Ledger, store: Store) -> None:
             (answer,) = await ledger.complete(chat("a dog"), PLAIN)
-            assert isinstance(answer, Miss)
+            assert isinstance(answer, FailedSample)
             assert answer.reason.startswith("thinking: all 77 tokens went to thinking: raise max_tokens, or switch")
             assert "chat_template_kwargs = { enable_thinking = false }" in answer.reason
 
@@ -138,7 +138,7 @@ def test_nothing_but_thinking_fails_with_a_sentence_of_its_own(reply: Reply, tmp
 
         async def again(ledger: Ledger, store: Store) -> int:
             (answer,) = await ledger.complete(chat("a dog"), PLAIN)
-            assert isinstance(answer, Miss)
+            assert isinstance(answer, FailedSample)
             assert answer.reason.startswith("thinking: ")
             return ledger.sent
 
@@ -183,7 +183,7 @@ def test_some_thinking_among_answers_stops_nothing(tmp_path: Path) -> None:
 
         async def ask(ledger: Ledger, store: Store) -> None:
             answers = [(await ledger.complete(chat(f"dog {i}"), PLAIN))[0] for i in range(20)]
-            assert sum(isinstance(answer, Miss) for answer in answers) == 19
+            assert sum(isinstance(answer, FailedSample) for answer in answers) == 19
 
         with_ledger(teacher, tmp_path, ask)
 

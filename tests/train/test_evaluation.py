@@ -11,14 +11,13 @@ from typing import Any
 
 import pytest
 
-import prompts
 from schemas.errors import NoWork, PairsmithError
 from schemas.project import Project
 from schemas.records import Seed
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.endpoint import Endpoint
-from synth.generators import forward
+from synth.generators import Forward
 from synth.ledger import Ledger
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 from tests.train import tiny
@@ -135,11 +134,8 @@ def test_what_generation_bought_is_not_bought_again(tiny_base: Base, trained: Tr
 
 
 async def _generated(made: Project, store: Store, teacher: TeacherSettings) -> None:
-    spec = made.spec
     async with open_teacher(teacher) as endpoint:
-        prompt = prompts.load(spec.generate.forward.prompt, made.folder)
-        ledger = Ledger(store, endpoint, teacher)
-        make = forward(spec.task, spec.exemplars, spec.generate.forward, prompt, ledger)
+        make = Forward.of(made, Ledger(store, endpoint, teacher))
         for seed in store.seeds():
             if seed.kind == "input":
                 _ = [outcome async for outcome in make(seed)]

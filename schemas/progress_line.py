@@ -1,5 +1,5 @@
-"""The display of a long stage: a live line on a terminal, a plain line every few seconds in a pipe, nothing with
---json.
+"""How a long stage is shown: a live line on a terminal, lines that are rewritten under a notebook's cell, a plain line
+every few seconds in a pipe.
 
 What the numbers mean is told in `schemas.progress`.
 """
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 PLAIN_EVERY_S = 5.0
+CELL_EVERY_S = 0.25
 _KNOWN = ("done", "total", "failed", "in_flight", "tokens", "usd", "eta_s", "message")
 
 
@@ -95,15 +96,48 @@ def clock(seconds: float) -> str:
 
 @contextmanager
 def shown(*, silent: bool, stream: TextIO | None = None) -> Iterator[Progress]:
-    """Give the callback that every layer takes, and show what it is told on `stream` (stderr)."""
+    """Give the callback that every layer takes, and show what it is told: on `stream`, or on stderr, which in a
+    notebook is the output of the cell."""
+    notebook = stream is None and _in_notebook()
     stream = stream or sys.stderr
     if silent:
         yield unseen
+    elif notebook:
+        yield _cell()
     elif stream.isatty():
         with _live(stream) as progress:
             yield progress
     else:
         yield _plain(stream)
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
+
+
+def _cell() -> Progress:
+    """A line for each stage under the cell that runs."""
+    from IPython.display import display
+
+    paces: dict[str, Pace] = {}
+    handle: Any = None
+    written_s = -math.inf
+
+    def progress(stage: str, numbers: Mapping[str, Any]) -> None:
+        nonlocal handle, written_s
+        at_s = time.monotonic()
+        paces.setdefault(stage, Pace(stage, numbers, at_s)).update(numbers, at_s)
+        if at_s - written_s < CELL_EVERY_S and paces[stage].share != 1.0:
+            return
+        written_s = at_s
+        text = {"text/plain": "\n".join(f"{pace.stage:<9} {', '.join(pace.parts())}" for pace in paces.values())}
+        if handle is None:
+            handle = display(text, raw=True, display_id=True)
+        else:
+            handle.update(text, raw=True)
+
+    return progress
 
 
 def _plain(stream: TextIO) -> Progress:

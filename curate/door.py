@@ -1,0 +1,88 @@
+"""Curation from Python, as scripts and notebooks call it: it waits for its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from curate import curation
+from curate.gates import gates_for
+from curate.pool import Pool
+from curate.steps import Named, Step, each
+from schemas import progress_line
+from schemas.blocking import run
+from schemas.errors import UsageError
+from schemas.records import Imported, Pair, Seed
+from schemas.spec import GateSettings, LengthSettings, Pattern, TaskSettings, given
+from schemas.store import Store
+from schemas.store.shared import reader, shared
+from synth.generation import Generation
+
+_SOURCE = "python"
+
+
+def curate(
+    rows: Generation | Pool | Iterable[Pair | tuple[str, str]], steps: Sequence[Step], *, progress: bool = True
+) -> Pool:
+    """The pool after every step has spoken of what the ones before it left.
+
+    `rows` are what `synth.generate` returned, a pool, or pairs; (input, output) is a pair too. What steps say of single
+    rows of a generation is kept in its store, and not asked again. Raises UsageError, StoreError.
+    """
+    with ExitStack() as opened:
+        shown = opened.enter_context(progress_line.shown(silent=not progress))
+        kept: Store | None = None
+        if isinstance(rows, Generation):
+            kept = opened.enter_context(shared(rows.store))
+            # The pool reads its texts when they are asked for, after the writer has been closed.
+            pool = Pool.read(reader(rows.store), rows.fingerprints, rows.seed_ids, forward_n=rows.forward_n)
+        elif isinstance(rows, Pool):
+            pool = rows
+        else:
+            pool = Pool.of(_pair(row, number) for number, row in enumerate(rows, 1))
+        return run(curation.curate(pool, steps, kept, shown))
+
+
+def gates(
+    *own: Callable[[Pair], Any],
+    style: str = "",
+    language: str = "en",
+    must: Mapping[str, str] | None = None,
+    must_not: Mapping[str, str] | None = None,
+    **settings: Any,
+) -> list[Named]:
+    """The code gates as steps, cheap ones first, then `own` ones.
+
+    `settings` are the keys of `[curate.gates]` and of its `length`: min_words, max_words, min_ratio, max_ratio;
+    `repetition=False` leaves a gate out. `must` and `must_not` map a name to a pattern of the output. What `style`
+    itself says is not held against an output. Raises UsageError for a setting that is not legal.
+    """
+    bounds = {name: settings.pop(name) for name in LengthSettings.model_fields if name in settings}
+    if unknown := sorted(settings.keys() - GateSettings.model_fields):
+        legal = ", ".join([*LengthSettings.model_fields, *GateSettings.model_fields])
+        raise UsageError(f"gates has no setting '{unknown[0]}'.", fix=f"It has: {legal}.")
+    if bounds:
+        settings["length"] = given(LengthSettings, "gates", **bounds)
+    patterns = {"must": _patterns(must), "must_not": _patterns(must_not)}
+    checked = given(GateSettings, "gates", **patterns, **settings)
+    task = TaskSettings.model_construct(name=_SOURCE, style=style, language=language)
+    return [*map(each, gates_for(task, checked, Path())), *map(each, own)]
+
+
+def _patterns(given_: Mapping[str, str] | None) -> tuple[Pattern, ...]:
+    return tuple(
+        given(Pattern, f"gates: the pattern {name}", name=name, pattern=pattern)
+        for name, pattern in (given_ or {}).items()
+    )
+
+
+def _pair(row: Pair | tuple[str, str], number: int) -> Pair:
+    if isinstance(row, Pair):
+        return row
+    if not isinstance(row, tuple | list) or len(row) != 2 or not all(isinstance(text, str) for text in row):
+        raise UsageError(f"row {number} is neither a Pair nor (input, output): {row!r}.")
+    input, output = row
+    seed = Seed(kind="input", text=input, source=f"{_SOURCE}:{number}")
+    return Pair(seed_id=seed.id, input=input, output=output, system="", origin=Imported(source=seed.source))

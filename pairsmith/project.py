@@ -1,0 +1,155 @@
+"""A project from Python: what the commands do, without their screen.
+
+from pairsmith import Project
+
+project = Project("captions")
+project.generate().counts
+project.curate().reasons
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pairsmith import pipeline, plan, teachers
+from pairsmith.outcome import (
+    Came,
+    CurateOutcome,
+    EvaluateOutcome,
+    ExportOutcome,
+    GenerateOutcome,
+    Outcome,
+    PullOutcome,
+    PushOutcome,
+    ReviewOutcome,
+    RunOutcome,
+    TrainOutcome,
+)
+from pairsmith.stages import review
+from pairsmith.stages.table import stage
+from schemas import progress_line, project, spec_file
+from schemas.errors import NoWork
+from schemas.progress import Progress, Say, unheard
+from schemas.records import RowState
+from schemas.store import Store
+from schemas.store.shared import reader, shared
+
+if TYPE_CHECKING:
+    from curate.pool import Pool
+
+
+class Project:
+    """A folder with a `pairsmith.toml`, which is read anew by every method.
+
+    `overrides` are `KEY=VALUE`, as the commands' `--set`. Nothing is printed, unless `progress` is set (a line for long
+    work) or a `say` is given (called with each line for a person). Every method raises what its command would exit
+    with, a PairsmithError.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path = ".",
+        overrides: Sequence[str] = (),
+        *,
+        progress: bool = False,
+        say: Say = unheard,
+    ) -> None:
+        self.folder, self.overrides = Path(folder), tuple(overrides)
+        self._progress, self._say = progress, say
+
+    def __repr__(self) -> str:
+        return f"Project({str(self.folder)!r})"
+
+    @property
+    def settings(self) -> project.Project:
+        """The checked spec and the folder, as the stages get them."""
+        return spec_file.load(self.folder, self.overrides)
+
+    def generate(self, *, retry_failed: bool = False) -> GenerateOutcome:
+        """Ask the teacher for every pair that is not in the store yet."""
+        return self._stage(GenerateOutcome, "generate", retry_failed=retry_failed)
+
+    def curate(self) -> CurateOutcome:
+        """Judge every candidate of the present spec, and write the dataset."""
+        return self._stage(CurateOutcome, "curate")
+
+    def review(self) -> ReviewOutcome:
+        """Bring people's answers, and send rows until they have said enough; `waits` says what is missing."""
+        return self._stage(ReviewOutcome, "review")
+
+    def review_push(self, *, more: bool = False) -> PushOutcome:
+        """Send rows to people; with `more` another batch before the last one is answered."""
+        with self._open() as (opened, store, shown):
+            return review.push_rows(opened, store, more=more, progress=shown, say=self._say)
+
+    def review_pull(self) -> PullOutcome:
+        """Bring people's answers once."""
+        with self._open() as (opened, store, shown), review.argilla(opened, shown) as connected:
+            return review.pull_answers(opened, store, connected, progress=shown, say=self._say)
+
+    def train(self) -> TrainOutcome:
+        """Tune the base model on the dataset."""
+        return self._stage(TrainOutcome, "train")
+
+    def evaluate(self) -> EvaluateOutcome:
+        """Measure the tuned model, the base, few-shot and the teacher on the test split."""
+        return self._stage(EvaluateOutcome, "evaluate")
+
+    def export(self, out: Path | None = None) -> ExportOutcome:
+        """Copy what the project made into one folder."""
+        return self._stage(ExportOutcome, "export", out=out)
+
+    def run(self) -> RunOutcome:
+        """Every stage that is not done yet, as far as people let it, then the report."""
+        with self._open() as (opened, store, shown):
+
+            def do(name: str) -> Outcome:
+                outcome: Outcome = stage(name).run(opened, store, progress=shown, say=self._say)
+                return outcome
+
+            return pipeline.run(opened, store, do, self._say)
+
+    def status(self) -> tuple[plan.PlannedStage, ...]:
+        """The stages, whether each is done, and why not."""
+        opened = self.settings
+        url = Store.url_for(opened)
+        return tuple(plan.plan(opened, reader(url) if Store.exists(url) else None))
+
+    def pool(self) -> Pool:
+        """The candidates of the present spec with what people said; `curate.curate` judges it."""
+        from curate.pool import Pool
+
+        opened = self.settings
+        n = opened.spec.generate.forward.n
+        return Pool.read(self._made(opened), teachers.scopes_of(opened, self._say), forward_n=n)
+
+    def rows(self, state: str | None = None, reason: str | None = None) -> Iterator[RowState]:
+        """What the last curation decided of each row in `state` (accepted, rejected, waiting, failed), or kept out for
+        `reason`, a code. Raises NoWork before curation."""
+        from curate.states import read_states
+        from pairsmith.rows import curated
+
+        store = self._made(self.settings)
+        return read_states(store, curated(store), state=state, code=reason)
+
+    def _made(self, opened: project.Project) -> Store:
+        url = Store.url_for(opened)
+        if not Store.exists(url):
+            raise NoWork("nothing has been generated yet.", fix="Call generate() first.")
+        return reader(url)
+
+    def _stage(self, kind: type[Came], name: str, **options: Any) -> Came:
+        with self._open() as (opened, store, shown):
+            outcome: Came = stage(name).run(opened, store, progress=shown, say=self._say, **options)
+            return outcome
+
+    @contextmanager
+    def _open(self) -> Iterator[tuple[project.Project, Store, Progress]]:
+        opened = self.settings
+        for notice in opened.notices:
+            self._say(notice)
+        with shared(Store.url_for(opened)) as store, progress_line.shown(silent=not self._progress) as shown:
+            yield opened, store, shown

@@ -1,0 +1,71 @@
+"""A generator of your own: a function from a seed's text to outputs."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+from schemas.errors import PairsmithError
+from schemas.functions import Identity, identity_of
+from schemas.records import Generated, Pair, Reason, Sampling, Seed, content_id
+from synth.generators import Name, Outcome, Slot
+
+
+class Function:
+    """`function(text)` gives the outputs of an input seed: a text, or several of them; it may be async.
+
+    A plain function runs in a thread of its own, several at a time. What it raises, and what is no text, fails the slot
+    with a reason and costs no other. `named` stands for its qualified name and source. What it gave for a seed once is
+    not asked again.
+    """
+
+    name: ClassVar[Name] = "forward"
+    takes: ClassVar[Literal["input", "output"]] = "input"
+    samples = None
+    ledger = None
+
+    def __init__(self, function: Callable[[str], Any], system: str = "", named: str | None = None) -> None:
+        self.function, self.system = function, system
+        self.identity = Identity(named, "") if named else identity_of(function)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return content_id("scope", ["function", [*self.identity, self.system]])
+
+    async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
+        for sample, output in enumerate(await self._outputs(seed.text or "")):
+            slot = Slot(self.fingerprint, seed.id, self.name, sample)
+            if isinstance(output, Reason):
+                yield Outcome(slot.failed(output), None)
+                continue
+            origin = Generated(
+                generator=self.name, prompt="@".join(self.identity), teacher="function", sampling=Sampling(), calls=()
+            )
+            texts = {"input": seed.text or "", "output": output, "system": self.system}
+            # The same output twice is two pairs: each has the number of its sample.
+            pair = Pair(seed_id=seed.id, origin=origin, meta={"sample": sample}, **texts)
+            yield Outcome(slot.filled(pair), pair)
+
+    async def _outputs(self, text: str) -> list[str | Reason]:
+        try:
+            if inspect.iscoroutinefunction(self.function):
+                given = await self.function(text)
+            else:
+                given = await asyncio.to_thread(self.function, text)
+            outputs = [given] if isinstance(given, str) else list(given)
+        except PairsmithError:
+            raise
+        except Exception as error:  # whatever it raises costs the seed it is raised for
+            return [Reason("crashed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")]
+        if not outputs:
+            return [Reason("empty", "the function gave nothing")]
+        return [_checked(output) for output in outputs]
+
+
+def _checked(output: object) -> str | Reason:
+    if not isinstance(output, str):
+        return Reason("malformed", f"the function gave {type(output).__name__}, not a text")
+    return output.strip() or Reason("empty", "the function gave a blank text")

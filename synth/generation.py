@@ -1,0 +1,147 @@
+"""Seeds to pairs from Python: `generate` waits, and returns what a pool is read from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from schemas import progress_line
+from schemas.blocking import run
+from schemas.errors import UsageError
+from schemas.html_table import SHOWN, html_table
+from schemas.records import Candidate, Counts, Pair, Seed, Usage
+from schemas.store import Store
+from schemas.store.shared import DEFAULT, reader, shared, url_of
+from synth import engine
+from synth.functions import Function
+from synth.generators import Generator
+
+_SOURCE = "python"
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What `generate` made, as the store holds it: slots of `seed_ids` under `fingerprints`.
+
+    `forward_n` is how many forward candidates of a seed count, if one number was asked for: an earlier run may have
+    made more. `counts` are slots: what failed, and what waits for curation. `reasons` counts failures by their code.
+    `pairs_made` are new, `pairs_kept` were there. `usage`, `usd` and `calls_sent` are of this call of `generate`.
+    """
+
+    store: str
+    fingerprints: tuple[str, ...]
+    seed_ids: frozenset[str]
+    forward_n: int | None
+    counts: Counts
+    reasons: Mapping[str, int]
+    pairs_made: int
+    pairs_kept: int
+    calls_sent: int
+    usage: Usage
+    usd: float
+
+    def candidates(self, store: Store) -> Iterator[Candidate]:
+        """Every slot, from `store`, a page in memory at a time."""
+        for fingerprint in self.fingerprints:
+            yield from (c for c in store.each_candidate(fingerprint) if c.seed_id in self.seed_ids)
+
+    def pairs(self) -> Iterator[Pair]:
+        """The pairs, read from the store a few at a time."""
+        store = reader(self.store)
+        ids = (candidate.pair_id for candidate in self.candidates(store) if candidate.pair_id)
+        while chunk := list(islice(ids, SHOWN)):
+            yield from store.pairs(chunk)
+
+    def __repr__(self) -> str:
+        failed = ", ".join(f"{code} {count}" for code, count in self.reasons.items())
+        new = f"{self.pairs_made:,} pairs new, {self.pairs_kept:,} kept"
+        return f"Generation({new}, {self.counts.failed:,} failed{f' ({failed})' if failed else ''})"
+
+    def _repr_html_(self) -> str:
+        rows = ((pair.input, pair.output) for pair in islice(self.pairs(), SHOWN))
+        return html_table(repr(self), ("input", "output"), rows)
+
+
+def generate(
+    seeds: Iterable[str | Seed],
+    *generators: Generator | Callable[[str], Any],
+    store: str | Path | None = None,
+    progress: bool = True,
+) -> Generation:
+    """Ask `generators` about `seeds`, texts or `Seed`s, and keep what comes in the store.
+
+    A generator is a `Forward` or a `Backward`, or a function of your own from a seed's text to outputs. Where all take
+    the same kind of seed, texts are seeds of that kind. What the store holds already is not asked again; a run that was
+    stopped goes on when it is called again. `store` is the teacher's, or without one `pairsmith.db` in the working
+    folder.
+
+    Raises UsageError for generators and seeds that do not fit, TeacherError (and its kinds) for what concerns every
+    row, StoreError.
+    """
+    ways = [_generator(one) for one in generators]
+    records = _seeds(seeds, ways)
+    forward_n = {way.samples for way in ways if way.name == "forward"}
+    ledgers = list({id(way.ledger): way.ledger for way in ways if way.ledger is not None}.values())
+    used = {ledger.store.url for ledger in ledgers} | ({url_of(store)} if store is not None else set())
+    if len(used) > 1:
+        raise UsageError("the generators' teachers keep their answers in different stores.", fix="Name one store.")
+    sent, usd = sum(ledger.sent for ledger in ledgers), sum(ledger.usd for ledger in ledgers)
+    before = [ledger.usage for ledger in ledgers]
+    with ExitStack() as opened:
+        kept = opened.enter_context(shared(used.pop() if used else DEFAULT))
+        shown = opened.enter_context(progress_line.shown(silent=not progress))
+        kept.write(*records)
+        concurrency = max((ledger.concurrency for ledger in ledgers), default=8)
+        result = run(engine.generate(kept, records, ways, concurrency=concurrency, progress=shown))
+    return Generation(
+        kept.url,
+        tuple(way.fingerprint for way in ways),
+        frozenset(seed.id for seed in records),
+        forward_n.pop() if len(forward_n) == 1 else None,
+        result.counts,
+        dict(result.reasons),
+        result.pairs_made,
+        result.pairs_kept,
+        sum(ledger.sent for ledger in ledgers) - sent,
+        _spent(before, [ledger.usage for ledger in ledgers]),
+        sum(ledger.usd for ledger in ledgers) - usd,
+    )
+
+
+def _generator(given: Generator | Callable[[str], Any]) -> Generator:
+    if hasattr(given, "fingerprint"):
+        return given  # type: ignore[return-value]  # one of ours, or an object of the same shape
+    return Function(given)
+
+
+def _seeds(seeds: Iterable[str | Seed], generators: Sequence[Generator]) -> list[Seed]:
+    """Each seed once. Raises UsageError for none, for a blank one, and for texts that could be of two kinds."""
+    if isinstance(seeds, str):
+        raise UsageError("seeds is one text, not a list of them.", fix="Write [text].")
+    kinds = {generator.takes for generator in generators}
+    records: dict[str, Seed] = {}
+    for number, seed in enumerate(seeds, 1):
+        if isinstance(seed, str):
+            if len(kinds) != 1:
+                raise UsageError(
+                    "a text may be an input or an output: these generators take both.",
+                    fix='Say what it is: Seed(kind="output", text=..., source="python").',
+                )
+            if not seed.strip():
+                raise UsageError(f"seed {number} is blank.")
+            seed = Seed(kind=next(iter(kinds)), text=seed.strip(), source=f"{_SOURCE}:{number}")
+        if seed.kind not in kinds:
+            raise UsageError(f"seed {number} is of kind {seed.kind}, which no generator takes.")
+        records.setdefault(seed.id, seed)
+    if not records:
+        raise UsageError("there are no seeds.", fix="Give at least one text.")
+    return list(records.values())
+
+
+def _spent(before: Sequence[Usage], after: Sequence[Usage]) -> Usage:
+    names = Usage.model_fields
+    return Usage(**{n: sum(getattr(u, n) for u in after) - sum(getattr(u, n) for u in before) for n in names})

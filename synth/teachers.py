@@ -1,0 +1,112 @@
+"""Opens a teacher: an endpoint by URL, or the embedded model in a child process, and the ledger that keeps its answers.
+
+with teacher("http://localhost:8000/v1", "qwen3") as t:
+    ...
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from schemas.blocking import run
+from schemas.errors import AuthError
+from schemas.progress import Say, unheard
+from schemas.spec import TeacherSettings, given
+from schemas.store.shared import DEFAULT, shared
+from synth.embedded.weights import NAME, embedded_weights
+from synth.endpoint import Endpoint
+from synth.ledger import Ledger
+
+
+@contextmanager
+def teacher(
+    url: str = "embedded",
+    model: str = NAME,
+    *,
+    store: str | Path = DEFAULT,
+    retry_failed: bool = False,
+    say: Say = unheard,
+    **settings: Any,
+) -> Iterator[Ledger]:
+    """A teacher for generators to ask, for the length of the block, also in a notebook.
+
+    `url` is an OpenAI-compatible endpoint, or `embedded`, a small model that needs no key. `settings` are further keys
+    of `[teacher]`: key_env, revision, concurrency, timeout_s, attempts, ... Every answer is kept in `store` (a file, or
+    a store's URL), so that what was asked once is never bought again. `retry_failed` asks once more for what never got
+    a usable answer. Raises UsageError for settings that are not legal, StoreError, MissingDependency.
+    """
+    named = identified(given(TeacherSettings, "teacher", url=url, model=model, **settings), say)
+    stack = AsyncExitStack()
+    with shared(store) as records:
+        endpoint = run(stack.enter_async_context(opened(named, say)))
+        try:
+            yield Ledger(records, endpoint, named, retry_failed=retry_failed)
+        finally:
+            run(stack.aclose())
+
+
+def identified(teacher: TeacherSettings, say: Say) -> TeacherSettings:
+    """The teacher with all that its call keys need.
+
+    The embedded model is what is served, whatever else stands in the settings: its own name, the hash of its weights,
+    which are fetched if this machine has none, and no price. Only a `revision` beside its own name is taken as it
+    stands, because earlier projects have it in their keys. Raises MissingDependency.
+    """
+    if teacher.url != "embedded":
+        return teacher
+    named = teacher.identity or teacher.model
+    if named == NAME and teacher.model == NAME and teacher.revision:
+        return teacher
+    if named != NAME:
+        say(f"the embedded teacher is {NAME}: what it writes is kept under that name, not as {named}.")
+    free = {"usd_per_million_prompt_tokens": 0.0, "usd_per_million_completion_tokens": 0.0}
+    weights = embedded_weights(say)
+    return teacher.model_copy(update={"model": NAME, "identity": None, "revision": weights.revision, **free})
+
+
+@asynccontextmanager
+async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
+    """The teacher, ready to be asked. Its key is read, and the embedded model is started, when the first request is
+    about to be sent: a run that has every answer already needs neither.
+
+    Asking then raises AuthError if the variable of the key is not set, and what starting the embedded model raises.
+    """
+    embedded = teacher.url == "embedded"
+    async with AsyncExitStack() as running:
+
+        async def start() -> tuple[str, str | None]:
+            if not embedded:
+                return teacher.url, _key(teacher)
+            from synth.embedded import process
+
+            server = await running.enter_async_context(process.embedded(max_batch=teacher.concurrency, progress=say))
+            return server.base_url, None
+
+        endpoint = Endpoint(
+            teacher.url,
+            NAME if embedded else teacher.model,
+            key_env=teacher.key_env,
+            timeout_s=teacher.timeout_s,
+            retries=teacher.retries,
+            concurrency=teacher.concurrency,
+            start=start,
+        )
+        async with endpoint:
+            yield endpoint
+
+
+def _key(teacher: TeacherSettings) -> str | None:
+    if teacher.key_env is None:
+        return None
+    key = os.environ.get(teacher.key_env)
+    if not key:
+        raise AuthError(
+            f"the environment variable {teacher.key_env} is not set.",
+            where="teacher.key_env",
+            fix=f"Set it to the key of {teacher.url}: export {teacher.key_env}=...",
+        )
+    return key

@@ -1,0 +1,280 @@
+"""From a list of texts to curated rows in plain Python: the whole product without its command line."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate import Pool, best, curate, decontaminate, duplicates, each, gates, named, scored
+from schemas.errors import AuthError, UsageError
+from schemas.records import Pair, Seed, Verdict
+from synth import Backward, Forward, Function, generate, teacher
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
+
+RICH = {
+    "a red fox": "A red fox stands in deep snow at dawn, the light low and gold on a thin line of pines.",
+    "a lighthouse": "White surf breaks around a lighthouse on black rocks while a storm front rolls in from the sea.",
+}
+STYLE = "Expand it into one rich sentence."
+
+
+def rich(ask: Ask) -> Reply:
+    """A different long sentence about the subject for each sample; of `a ghost` nothing."""
+    subject = ask.prompt.rpartition(": ")[2].strip()
+    if "ghost" in ask.prompt:
+        return says(*[""] * ask.n)
+    sentence = RICH.get(subject, f"Here is {subject} on a day in {sum(map(ord, subject))}, a long shadow over it.")
+    return says(*[f"{sentence} Take {number}." for number in ("one", "two", "three", "four")[: ask.n]])
+
+
+@pytest.fixture
+def loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackTeacher]:
+    """A teacher that answers at length; the working folder is empty."""
+    monkeypatch.chdir(tmp_path)
+    with LoopbackTeacher(rich) as running:
+        yield running
+
+
+def forward(t: Any, n: int = 2) -> Forward:
+    return Forward(t, STYLE, n)
+
+
+def test_texts_become_curated_rows_and_a_second_run_buys_nothing(loopback: LoopbackTeacher) -> None:
+    """The store is `pairsmith.db` in the working folder unless another is named."""
+    for bought in (2, 0):
+        with teacher(loopback.url, "loopback") as t:
+            pairs = generate(["a lighthouse", "a red fox"], forward(t), progress=False)
+        assert (pairs.calls_sent, pairs.counts.rows_in, pairs.counts.waiting) == (bought, 4, 4)
+        pool = curate(pairs, [*gates(min_words=8), best(1), duplicates(0.7)], progress=False)
+        assert pool.counts.adds_up
+        assert [row.pair.input for row in pool.accepted() if row.pair] == ["a lighthouse", "a red fox"]
+        assert pool.reasons == {"outranked": 2}
+    assert Path("pairsmith.db").is_file()
+    with teacher(loopback.url, "loopback", store="other.db") as t:
+        assert generate(["a lighthouse"], forward(t), progress=False).calls_sent == 1
+    assert Path("other.db").is_file()
+
+
+def test_what_failed_is_counted_with_its_reason(loopback: LoopbackTeacher) -> None:
+    """In what generate returns, and in the pool that is read from it."""
+    with teacher(loopback.url, "loopback") as t:
+        pairs = generate(["a ghost", "a red fox"], forward(t), progress=False)
+        pool = curate(pairs, gates(), progress=False)  # the store is open for the teacher, and is shared
+    assert (pairs.reasons, pairs.counts.failed) == ({"empty": 2}, 2)
+    assert (pool.counts.failed, pool.reasons["empty"]) == (2, 2)
+    assert "2 failed (empty 2)" in repr(pairs)
+
+
+def test_a_key_that_is_not_set_is_said_when_it_is_needed(loopback: LoopbackTeacher) -> None:
+    """With the name of the variable; what the store holds already needs no key."""
+    with teacher(loopback.url, "loopback") as t:
+        generate(["a red fox"], forward(t), progress=False)
+    with teacher(loopback.url, "loopback", key_env="NO_SUCH_KEY") as t:
+        assert generate(["a red fox"], forward(t), progress=False).pairs_kept == 2
+        with pytest.raises(AuthError, match="NO_SUCH_KEY"):
+            generate(["a lighthouse"], forward(t), progress=False)
+
+
+def test_outputs_go_backward(loopback: LoopbackTeacher) -> None:
+    """Texts are the kind of seed that the generators take."""
+    with teacher(loopback.url, "loopback") as t:
+        pairs = generate(["A red fox in deep snow"], Backward(t, STYLE, ("three words", "a phrase")), progress=False)
+        assert [pair.output for pair in pairs.pairs()] == ["A red fox in deep snow"] * 2
+        with pytest.raises(UsageError, match="may be an input or an output"):
+            generate(["x"], forward(t), Backward(t, STYLE), progress=False)
+
+
+def shout(text: str) -> list[str]:
+    return [text.upper(), f"{text}!"]
+
+
+async def whisper(text: str) -> str:
+    await asyncio.sleep(0)
+    if text == "bomb":
+        raise RuntimeError("boom")
+    return text.lower()
+
+
+def test_a_function_of_a_text_is_a_generator(loopback: LoopbackTeacher) -> None:
+    """Plain or async; what it raises costs its seed alone, and what it gave is kept."""
+    pairs = generate(["a Fox", "bomb"], shout, whisper, progress=False)
+    assert sorted(pair.output for pair in pairs.pairs()) == ["A FOX", "BOMB", "a Fox!", "a fox", "bomb!"]
+    assert pairs.reasons == {"crashed": 1}
+    assert generate(["a Fox"], shout, progress=False).pairs_kept == 2
+    assert loopback.asked == []
+
+
+@pytest.mark.parametrize(("given", "code"), [([], "empty"), ([3], "malformed"), (None, "crashed"), (" ", "empty")])
+def test_what_is_no_text_fails_its_slot(given: Any, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a reason; nothing is made up for it."""
+    monkeypatch.chdir(tmp_path)
+    pairs = generate(["a fox"], Function(lambda text: given, named="odd"), progress=False)
+    assert (pairs.reasons, pairs.counts.failed) == ({code: 1}, 1)
+
+
+ROWS = [("a fox", "a red fox"), ("a cat", "a cat on a sofa"), ("a dog", "a dog"), ("a bomb", "a bomb")]
+
+
+def red(pair: Pair) -> tuple[bool, str] | bool:
+    if "bomb" in pair.output:
+        raise RuntimeError("boom")
+    return ("red" in pair.output) or (False, "pale: nothing in it is red")
+
+
+async def length(pair: Pair) -> float | None:
+    return None if "dog" in pair.output else float(len(pair.output))
+
+
+async def no_cats(pool: Pool) -> AsyncIterator[Verdict]:
+    for row in pool.accepted():
+        yield row.verdict(row.pair is not None and "cat" not in row.pair.output, "cat: it is about a cat")
+
+
+def outcomes(pool: Pool) -> list[tuple[bool | None, str | None]]:
+    return [(row.keep, row.reason.code if row.reason else None) for row in pool.rows()]
+
+
+def test_a_gate_of_your_own_is_a_function_of_a_pair() -> None:
+    """Beside ours or alone; where it crashes, the row waits."""
+    kept = [(True, None), (False, "pale"), (False, "pale"), (None, "crashed")]
+    assert outcomes(curate(ROWS, [each(red)], progress=False)) == kept
+    assert gates(red)[-1].id.by == f"gate/user:{__name__}.red@1"
+    assert [step.id.by for step in gates(length=False)] == [s.id.by for s in gates() if "length" not in s.id.by]
+
+
+def test_a_scorer_of_your_own_is_a_function_of_a_pair() -> None:
+    """A row without a number waits, it is not the worst."""
+    pool = curate(ROWS, [scored(length), best(1)], progress=False)
+    assert outcomes(pool)[2] == (None, "unsure")
+    assert [row.score for row in pool.rows()] == [9.0, 15.0, None, 6.0]
+
+
+def test_a_step_of_your_own_is_a_function_of_a_pool() -> None:
+    """Its verdicts carry its name and the hash of its source."""
+    pool = curate(ROWS, [no_cats], progress=False)
+    assert outcomes(pool)[1] == (False, "cat")
+    assert pool.steps[0].by == f"pool/{__name__}.no_cats@1"
+
+
+def test_held_out_texts_are_told_without_ids() -> None:
+    """A list of them is enough."""
+    pool = curate([*ROWS, ("x", "a cat on a sofa!")], [decontaminate(["a cat on a sofa"])], progress=False)
+    assert [keep for keep, _ in outcomes(pool)] == [True, False, True, True, False]
+
+
+def more_than(words: int) -> Callable[[Pair], bool]:
+    def long(pair: Pair) -> bool:
+        return len(pair.output.split()) > words
+
+    return long
+
+
+def test_what_a_closure_holds_is_part_of_its_name() -> None:
+    """The same source with another number is another gate."""
+    assert each(more_than(2)).id != each(more_than(3)).id
+    assert each(more_than(2)).id == each(more_than(2)).id
+
+
+@pytest.mark.parametrize("function", [lambda pair: True, partial(red), len])
+def test_what_has_no_source_asks_for_a_name(function: Any) -> None:
+    """Its verdicts could not be told from those of an edited one."""
+    with pytest.raises(UsageError, match=r"named\(function"):
+        each(function)
+    assert each(named(function, "mine-1")).id.by == "gate/user:mine-1@1"
+
+
+def test_a_setting_that_is_none_is_named() -> None:
+    """With those that there are, for gates, teachers and generators alike."""
+    with pytest.raises(UsageError, match=r"'min_word'.*min_words"):
+        gates(min_word=8)
+    with pytest.raises(UsageError, match=r"'concurency'.*concurrency"), teacher("http://h", "m", concurency=3):
+        pass
+    with pytest.raises(UsageError, match=r"the pattern flag.*not a regular expression"):
+        gates(must={"flag": "("})
+    with pytest.raises(UsageError, match="row 1 is neither"):
+        curate(["a text"], [], progress=False)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("seeds", ["a fox", [], [" "], [Seed(kind="output", text="x", source="y")]])
+def test_seeds_that_cannot_be_asked_about_are_refused(
+    seeds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is written or paid for."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError):
+        generate(seeds, shout, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_notebook_shows_a_table_with_nothing_of_the_texts_run(loopback: LoopbackTeacher) -> None:
+    """Everything in it is escaped, of pools and of what generate returns; a pool in a line says its counts."""
+    texts = [f"<script>alert({number})</script>" for number in range(30)]
+    pairs = generate(texts, shout, progress=False)
+    pool = curate(pairs, gates(), progress=False)
+    for html in (pool._repr_html_(), pairs._repr_html_()):
+        assert "<script" not in html.lower()
+        assert html.count("<tr>") == 11
+    assert repr(curate(ROWS, [each(red)], progress=False)) == "Pool(4 rows: 1 accepted, 2 rejected, 1 waiting)"
+
+
+def test_the_seeds_of_a_project_in_the_same_folder_stay_active(loopback: LoopbackTeacher) -> None:
+    """A script beside pairsmith.toml shares its store, and takes nothing from it."""
+    from schemas.store import Store
+
+    seed = Seed(kind="input", text="the project's", source="seeds.txt:1")
+    with Store.open("sqlite:///pairsmith.db") as store:
+        store.set_active_seeds([seed])
+    generate(["a fox"], shout, progress=False)
+    with Store.open("sqlite:///pairsmith.db", write=False) as store:
+        assert store.seeds() == [seed]
+
+
+def test_the_accepted_rows_are_a_dataset() -> None:
+    """`datasets` is imported when it is asked for, not before."""
+    (row,) = curate(ROWS, [each(red)], progress=False).to_dataset().select_columns(["input", "output"])
+    assert row == {"input": "a fox", "output": "a red fox"}
+
+
+def test_progress_is_a_line_on_stderr_and_can_be_off(loopback: LoopbackTeacher, capfd: Any) -> None:
+    """Plain lines in a pipe."""
+    with teacher(loopback.url, "loopback") as t:
+        curate(generate(["a red fox"], forward(t), progress=False), gates(), progress=False)
+        assert capfd.readouterr().err == ""
+        pairs = generate(["a lighthouse"], forward(t))
+        curate(pairs, gates())
+    shown = capfd.readouterr().err
+    assert "generate  2 of 2" in shown
+    assert "gates     2 of 2" in shown
+
+
+def test_the_door_is_light() -> None:
+    """What is heavy is imported when it is used."""
+    code = (
+        "import sys; from synth import Forward, generate, teacher; from curate import best, curate, duplicates, gates\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'pandas', 'argilla', 'pyarrow'} & sys.modules.keys()\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("first", ["synth", "curate", "train"])
+def test_a_users_files_do_not_shadow_ours_in_python(first: str, tmp_path: Path) -> None:
+    """In a script and a notebook the working folder comes first on the path; `my.py` there is still found."""
+    for name in {"schemas", "prompts", "train", "curate", "synth"} - {first}:
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('took the decoy {name}')\n")
+    (tmp_path / "my.py").write_text("word = 'mine'\n")
+    imports = {
+        "synth": "from synth import Forward, generate",
+        "curate": "from curate import best, curate",
+        "train": "import train; train.fine_tune",
+    }
+    order = [imports[first], *imports.values(), "import train, my", "assert train.__path__ and my.word == 'mine'"]
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n" + "\n".join(order)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=tmp_path)

@@ -1,0 +1,72 @@
+"""A project from Python: the stages without the command line's screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate import best, curate, gates
+from pairsmith import Project
+from schemas.errors import InputError, NoWork, SpecError
+from schemas.spec import Spec, TaskSettings
+from tests.door.test_door import rich
+from tests.synth.loopback import LoopbackTeacher
+
+SPEC = """
+[task]
+name = "tiny"
+style = "Expand it into one rich sentence."
+[[seeds]]
+path = "seeds.txt"
+[teacher]
+url = "{url}"
+model = "loopback"
+[generate.forward]
+n = 2
+[generate.backward]
+enabled = false
+[curate.score]
+model = "none"
+"""
+
+
+def test_the_stages_run_without_a_screen(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Typed outcomes, nothing printed; a pool that the door judges, and the rows of the last curation."""
+    with LoopbackTeacher(rich) as loopback:
+        (tmp_path / "pairsmith.toml").write_text(SPEC.format(url=loopback.url))
+        (tmp_path / "seeds.txt").write_text("a red fox\na lighthouse\n")
+        project = Project(tmp_path)
+        assert [step.done for step in project.status()][:1] == [False]
+        with pytest.raises(NoWork):
+            project.rows()
+        made = project.generate()
+        assert (made.pairs_made, made.counts.rows_in) == (4, 4)
+        assert project.generate().pairs_kept == 4
+        curated = project.curate()
+        assert curated.counts.adds_up
+        assert {row.state for row in project.rows(state="accepted")} <= {"accepted"}
+        assert len(list(project.rows())) == 4
+        assert curate(project.pool(), [*gates(), best(1)], progress=False).counts.accepted == 2
+        assert [step.stage for step in project.status() if step.done] == ["generate", "curate"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_override_and_a_mistake_are_those_of_the_commands(tmp_path: Path) -> None:
+    """The same grammar, the same errors."""
+    (tmp_path / "pairsmith.toml").write_text(SPEC.format(url="http://h"))
+    settings: Any = Project(tmp_path, ["train.epochs=2"]).settings
+    assert settings.spec.train.epochs == 2
+    with pytest.raises(SpecError, match="epoch"):
+        Project(tmp_path, ["train.epoch=2"]).status()
+
+
+def test_only_the_task_is_compulsory(tmp_path: Path) -> None:
+    """Nothing is invented to write a spec; the stage that needs seeds says how to add them, and starts nothing."""
+    assert Spec(task=TaskSettings(name="t", style="s")).evaluate.checks == ()
+    (tmp_path / "pairsmith.toml").write_text('[task]\nname = "t"\nstyle = "s"\n')
+    project = Project(tmp_path)
+    assert [step.done for step in project.status()] == [False] * len(project.status())
+    with pytest.raises(InputError, match=r"no seeds.*\[\[seeds\]\]"):
+        project.generate()

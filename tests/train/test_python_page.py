@@ -1,0 +1,28 @@
+"""The script of docs/python.md that trains, on a tiny base model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from runpy import run_path
+
+import pytest
+
+from tests.door.test_door import rich
+from tests.door.test_python_page import ADDRESS, scripts
+from tests.synth.loopback import LoopbackTeacher
+from train.base_model import Base
+
+
+def test_texts_become_a_measured_adapter(
+    tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it stands on the page, but for the teacher's address and the base; each system is printed with its rate."""
+    monkeypatch.chdir(tmp_path)
+    with LoopbackTeacher(rich) as teacher:
+        text = scripts()[2].replace(ADDRESS, teacher.url).replace('"embedded"', repr(str(tiny_base.folder)))
+        text = text.replace("samples=1", 'samples=1, sampling={"temperature": 0.7, "max_tokens": 8}')
+        Path("script.py").write_text(text.replace('method="qlora"', 'method="lora", batch=2'))
+        run_path("script.py", run_name="script")
+    printed = capsys.readouterr().out
+    assert "base" in printed
+    assert "tuned" in printed
