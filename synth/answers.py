@@ -18,8 +18,9 @@ from synth.endpoint import Endpoint
 from synth.thinking import leading_tag, opens_with_thinking, parted
 
 Violation = Callable[[Any], str | None]
-# So many first answers of a run that hold nothing but thinking end it: the others would be paid for in vain.
-_THINKING_STOP = 5
+# So many questions in a row whose answers are nothing but thinking end a run: the others would be paid for in vain. At the
+# beginning few tell it; where half of all answers think, eight in a row are met in 1 of 256 runs, twenty in none.
+_THINKING_FIRST, _THINKING_LATER = 8, 20
 
 ALL_THINKING = (
     "{tokens} went to thinking: raise max_tokens, or switch thinking off: "
@@ -149,8 +150,8 @@ class Judge:
     def __init__(self, declared: Mapping[str, FinishMeaning], endpoint: Endpoint, *, keep_asking: bool = False) -> None:
         self._declared, self._endpoint = declared, endpoint
         self._violations: dict[str, Violation] = {}
-        self._answers = 0
-        self._only_thinking = not keep_asking
+        self._keep_asking = keep_asking
+        self._thinking_in_a_row, self._answered = 0, False
 
     def judged(self, call: Call, schema: Json | None) -> Call:
         """The row with what judging says of it now."""
@@ -175,13 +176,18 @@ class Judge:
         )
 
     def stop_at_thinking(self, calls: Sequence[Call]) -> None:
-        """Raise once the first answers of the run are known to be nothing but thinking."""
+        """Raise once the answers to several questions in a row are nothing but thinking. `calls` answer one question."""
         written = [call for call in calls if call.status != "refused"]
-        self._answers += len(written)
-        self._only_thinking = self._only_thinking and all(call.status == "thinking" for call in written)
-        if written and self._only_thinking and self._answers >= _THINKING_STOP:
+        if not written or self._keep_asking:
+            return
+        if any(call.status != "thinking" for call in written):
+            self._thinking_in_a_row = 0
+            self._answered = self._answered or any(call.status == "ok" for call in written)
+            return
+        self._thinking_in_a_row += 1
+        if self._thinking_in_a_row >= (_THINKING_LATER if self._answered else _THINKING_FIRST):
             raise TeacherError(
-                f"The first {self._answers} answers hold no text ({written[-1].reason}).",
+                f"The answers to {self._thinking_in_a_row} questions in a row hold no text ({written[-1].reason}).",
                 where=self._endpoint.url,
                 why="Every answer would be paid for in vain.",
             )

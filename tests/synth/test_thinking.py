@@ -158,7 +158,7 @@ def test_a_schema_binds_the_answer_and_not_the_reasoning(tmp_path: Path) -> None
 
 
 def test_a_run_whose_first_answers_are_all_thinking_stops(tmp_path: Path) -> None:
-    """Five answers tell it; the other 95 rows are not paid for."""
+    """Eight questions in a row tell it; the other rows are not paid for."""
     with LoopbackTeacher(lambda ask: says("<think>hm", finish="length")) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -168,13 +168,34 @@ def test_a_run_whose_first_answers_are_all_thinking_stops(tmp_path: Path) -> Non
 
             with pytest.raises(TeacherError, match=SENTENCE):
                 await all_rows()
-            assert ledger.sent == 5
+            assert ledger.sent == 8
+
+        with_ledger(teacher, tmp_path, ask)
+
+
+@pytest.mark.parametrize("first", ["", "A dog."])
+def test_one_other_answer_does_not_keep_such_a_run_going(first: str, tmp_path: Path) -> None:
+    """An empty answer, or a good one, comes first: the run ends soon all the same."""
+
+    def reply(ask: Ask) -> Reply:
+        return says(first) if ask.number == 1 else says("<think>hm", finish="length")
+
+    with LoopbackTeacher(reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            async def all_rows() -> None:
+                for i in range(100):
+                    await ledger.complete(chat(f"dog {i}"), PLAIN)
+
+            with pytest.raises(TeacherError, match=SENTENCE):
+                await all_rows()
+            assert ledger.sent <= 21
 
         with_ledger(teacher, tmp_path, ask)
 
 
 def test_some_thinking_among_answers_stops_nothing(tmp_path: Path) -> None:
-    """One good answer among the first shows that the setting works for others."""
+    """Where others answer, a few in a row that think are a few failed rows."""
 
     def reply(ask: Ask) -> Reply:
         return says("A dog.") if ask.number == 3 else says("<think>hm", finish="length")
