@@ -18,8 +18,8 @@ from synth.endpoint import Endpoint
 from synth.thinking import leading_tag, opens_with_thinking, parted
 
 Violation = Callable[[Any], str | None]
-# So many questions in a row whose answers are nothing but thinking end a run: the others would be paid for in vain. At the
-# beginning few tell it; where half of all answers think, eight in a row are met in 1 of 256 runs, twenty in none.
+# So many questions in a row whose answers are nothing but thinking end a run: the others would be paid for in vain.
+# At the beginning few tell it; where half of all answers think, eight in a row are met in 1 of 256 runs, twenty in none.
 _THINKING_FIRST, _THINKING_LATER = 8, 20
 
 ALL_THINKING = (
@@ -176,7 +176,7 @@ class Judge:
         )
 
     def stop_at_thinking(self, calls: Sequence[Call]) -> None:
-        """Raise once the answers to several questions in a row are nothing but thinking. `calls` answer one question."""
+        """Raise once the answers to several questions in a row are nothing but thinking; `calls` answer one of them."""
         written = [call for call in calls if call.status != "refused"]
         if not written or self._keep_asking:
             return
