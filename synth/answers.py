@@ -19,7 +19,7 @@ from synth.thinking import leading_tag, opens_with_thinking, parted
 
 Violation = Callable[[Any], str | None]
 # So many questions in a row whose answers are nothing but thinking end a run: the others would be paid for in vain.
-# At the beginning few tell it; where half of all answers think, eight in a row are met in 1 of 256 runs, twenty in none.
+# At the beginning few tell it; where half of all answers think, eight in a row meet 1 run in 256, twenty none.
 _THINKING_FIRST, _THINKING_LATER = 8, 20
 
 ALL_THINKING = (
