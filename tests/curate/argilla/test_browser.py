@@ -102,7 +102,7 @@ def pushed(
         store.set_active_seeds(seeds)
         store.write(*records)
         population = read_population(project, store, [SCOPE])
-        draw_batch(project, store, population)
+        draw_batch(project, store, population, more=True)  # also where the gates let nothing pass
         push(project, store, population, argilla)
         names, clients = [], []
         for name in ("ann", "bob")[:annotators]:

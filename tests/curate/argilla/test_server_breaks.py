@@ -89,7 +89,7 @@ def test_a_server_killed_while_rows_are_on_their_way(tmp_path: Path, argilla_ser
     with Cats(tmp_path, argilla_server, 300, patience_s=180) as cats:
         sent = cats.push(kill).sent
         assert child(argilla_server, "server").restarts == before.restarts + 1
-        assert sent == len(cats.store.sampled()) > 250
+        assert sent == len(cats.store.sampled()) > 200
         assert cats.each_row_once()
         assert cats.push().sent == 0
 
