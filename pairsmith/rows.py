@@ -2,33 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from curate.states import last_curation, read_states
-from schemas.errors import NoWork
-from schemas.records import Receipt, RowState
+from pairsmith.outcome import GenerateOutcome
+from schemas.errors import NoWork, UsageError
+from schemas.records import Reason, Receipt, RowState
 from schemas.store import Store
 
 
 def read_rows(store: Store, *, state: str | None, code: str | None, limit: int) -> dict[str, Any]:
-    """The first `limit` rows (0: all) in a state, for a reason, or both, in the order of the pool. Raises NoWork before
-    curation.
+    """The first `limit` rows (0: all) in a state, for a reason, or both, in the order of the pool. Before the first
+    curation these are the slots of the last generation: failed ones with their sentence, the others waiting.
 
     `answered_since`: people have said something that the last curation does not know. `more`: the limit left rows out.
+    Raises NoWork before generation, and UsageError for a reason that no row has.
     """
-    receipt = curated(store)
-    states = list(islice(read_states(store, receipt, state=state, code=code), limit + 1 if limit else None))
-    shown = states[:limit] if limit else states
+    receipt = last_curation(store)
+    if receipt:
+        states = read_states(store, receipt, state=state, code=code)
+    else:
+        receipt = _generated(store)
+        states = (s for s in _uncurated(store, receipt) if state in (None, s.state) and code in (None, _code(s)))
+    some = list(islice(states, limit + 1 if limit else None))
+    if code and not some and code not in receipt.reasons:
+        codes = ", ".join(sorted(receipt.reasons)) or "none"
+        raise UsageError(f"no row has the reason '{code}'.", fix=f"The reasons there are: {codes}.")
+    shown = some[:limit] if limit else some
     return {
         "curation": shown[0].curation if shown else receipt.facts.get("curation"),
         "counts": receipt.counts.model_dump(),
         "reasons": receipt.reasons,
-        "answered_since": receipt.facts.get("review_count", 0) != store.review_count(),
+        "answered_since": receipt.facts.get("review_count", store.review_count()) != store.review_count(),
         "rows": _with_texts(store, shown),
-        "more": len(states) > len(shown),
+        "more": len(some) > len(shown),
     }
+
+
+def _generated(store: Store) -> Receipt:
+    receipts = store.receipts("generate")
+    if not receipts:
+        raise NoWork("nothing has been generated yet, so there is no row.", fix="Run `pairsmith generate` first.")
+    return receipts[-1]
+
+
+def _uncurated(store: Store, receipt: Receipt) -> Iterator[RowState]:
+    """The slots of a generation that no curation has looked at."""
+    seeds = {seed.id for seed in store.seeds()}
+    for fingerprint in GenerateOutcome.of(receipt).fingerprints.values():
+        for candidate in store.each_candidate(fingerprint):
+            if candidate.seed_id in seeds:
+                yield RowState(
+                    curation="",
+                    generation=fingerprint,
+                    seed_id=candidate.seed_id,
+                    generator=candidate.generator,
+                    sample=candidate.sample,
+                    pair_id=candidate.pair_id,
+                    state="failed" if candidate.failure else "waiting",
+                    reason=candidate.failure or Reason("uncurated", "`pairsmith curate` has not judged it yet"),
+                    step="generate",
+                )
+
+
+def _code(state: RowState) -> str | None:
+    return state.reason.code if state.reason else None
 
 
 def curated(store: Store) -> Receipt:

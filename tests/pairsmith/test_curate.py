@@ -97,7 +97,8 @@ def test_explain_follows_a_row_into_the_dataset(generated: Project) -> None:
 def test_rows_lists_every_slot_with_what_became_of_it(generated: Project) -> None:
     """All states by default and with their sentences, the sum beside them; by state and by reason on request, with the
     same numbers as the counts; a person is told that there are more."""
-    assert generated.run("rows").returncode == 8, "nothing is curated yet"
+    uncurated = generated.json("rows", "--limit", "0")["rows"]
+    assert [row["code"] for row in uncurated] == ["uncurated"] * ROWS
     stricter = ("--set", "curate.gates.length.max_words=21")
     counted = generated.json("curate", *stricter)
     listed = generated.json("rows", "--limit", "0")
@@ -115,19 +116,25 @@ def test_rows_lists_every_slot_with_what_became_of_it(generated: Project) -> Non
     assert rejected["rows"][0]["pair_id"][:12] in shown
     assert "gate/length@1" in shown
     assert generated.run("rows", "--state", "lost").returncode == 2
+    unknown = generated.run("rows", "--reason", "lost")
+    assert unknown.returncode == 2
+    assert "The reasons there are: " in unknown.stderr
 
 
 def test_rows_tells_why_generation_failed(make_project: Callable[..., Project]) -> None:
-    """A row without a pair is listed with its seed's text and the sentence of its failure."""
+    """A row without a pair is listed with its seed's text and the sentence of its failure, also before curation."""
 
     def nothing_for_goats(ask: Ask) -> Reply:
         return says("", "") if "goats" in ask.prompt else answer(ask)
 
     with LoopbackTeacher(nothing_for_goats) as teacher:
         project = make_project(teacher.url)
+        assert project.run("rows").returncode == 6, "there is no store yet"
         project.json("generate")
+        before = project.json("rows", "--state", "failed")["rows"]
         project.json("curate")
-        (first, *_) = project.json("rows", "--state", "failed")["rows"]
+        (first, *_) = after = project.json("rows", "--state", "failed")["rows"]
+    assert before == after
     assert (first["input"], first["pair_id"], first["step"]) == ("two goats on a roof", None, "generate")
     assert first["reason"].startswith("empty: ")
 
