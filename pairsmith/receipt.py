@@ -91,8 +91,8 @@ def _check(command: str, outcome: Outcome) -> None:
         given = ", ".join(f"{reason} {count}" for reason, count in most_first)
         raise NoWork(
             f"{command}: all {counts.rows_in} rows failed" + (f" ({given})." if given else "."),
-            fix="`pairsmith rows --state failed` lists them, `pairsmith doctor` checks the teacher; --retry-failed asks "
-            "again.",
+            fix="`pairsmith rows --state failed` lists them, `pairsmith doctor` checks the teacher, and --retry-failed "
+            "asks again.",
         )
 
 
