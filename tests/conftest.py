@@ -14,13 +14,14 @@ TESTS = Path(__file__).parent
 SLOW_FILES = {
     TESTS / name
     for name in (
-        *("curate/test_bradley_terry.py", "curate/test_curate.py", "curate/test_reward.py"),
-        *(f"pairsmith/test_{name}.py" for name in ("bad_input", "curate", "generate", "start", "stopping")),
-        *("pairsmith/test_loop.py", "pairsmith/test_report.py", "pairsmith/test_report_in_browser.py"),
-        "synth/test_recovery.py",
-        *(f"review/test_{name}.py" for name in ("browser", "engine_answers", "pull", "push", "sdk_examples")),
-        *(f"review/test_{name}.py" for name in ("sdk_people", "server", "server_breaks", "server_faults")),
-        *(f"review/test_{name}.py" for name in ("command", "whole_review")),
+        *(f"curate/test_{name}.py" for name in ("bradley_terry", "curate", "gates_on_rows", "reward")),
+        *(f"pairsmith/test_{name}.py" for name in ("attacks_places", "attacks_plan", "bad_input", "curate", "doctor")),
+        *(f"pairsmith/test_{name}.py" for name in ("evaluate", "generate", "init", "pipeline", "report")),
+        *(f"pairsmith/test_{name}.py" for name in ("report_in_browser", "start", "stopping")),
+        *("pairsmith/test_teachers.py", "door/test_python_page.py", "synth/test_recovery.py"),
+        *(f"curate/argilla/test_{name}.py" for name in ("browser", "command", "engine_answers", "pull", "push")),
+        *(f"curate/argilla/test_{name}.py" for name in ("sdk_examples", "sdk_people", "server", "server_breaks")),
+        *(f"curate/argilla/test_{name}.py" for name in ("server_faults", "whole_review")),
         *(f"synth/test_embedded_{name}.py" for name in ("decoder", "process", "sampling", "server")),
         *(
             f"train/test_{name}.py"
