@@ -94,6 +94,11 @@ def is_older(engine: sa.Engine) -> bool:
     return version is not None and version < tables.SCHEMA_VERSION
 
 
+def empty(url: str) -> StoreError:
+    """The refusal to read where nothing has been written."""
+    return StoreError("the store is empty.", where=shown(url), fix="Run `pairsmith generate`; it is made then.")
+
+
 def check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
     """Bring the store to the present schema. Raises StoreError for a newer one, or, unless `upgrade`, an empty one."""
     version = _version(engine)
@@ -106,7 +111,7 @@ def check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
             fix="Upgrade pairsmith.",
         )
     if not upgrade:
-        raise StoreError("the store is empty.", where=shown(url), fix="Run `pairsmith generate`; it is made then.")
+        raise empty(url)
     from schemas.store.migrate import upgrade_to
 
     if version is not None and (path := sqlite_path(url)) is not None:

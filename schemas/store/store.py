@@ -28,6 +28,7 @@ from schemas.store.lock import writer_lock
 from schemas.store.opening import (
     check_version,
     copy_for_reading,
+    empty,
     engine_of,
     is_older,
     is_writable,
@@ -89,7 +90,7 @@ class Store:
         """True if something has been written there; for PostgreSQL, whether its tables exist."""
         path = sqlite_path(url)
         if path is not None:
-            return path.exists()
+            return path.exists() and path.stat().st_size > 0
         engine = engine_of(url)
         try:
             return sa.inspect(engine).has_table("alembic_version")
@@ -111,6 +112,8 @@ class Store:
         path = sqlite_path(url)
         if path is not None and not path.parent.is_dir():
             raise StoreError("the folder of the store does not exist.", where=str(path.parent), fix="Make it first.")
+        if not write and path is not None and not path.exists():
+            raise empty(url)  # connecting would make the file
         closing = contextlib.ExitStack()
         try:
             if path is not None and not write and path.is_file() and not is_writable(path):

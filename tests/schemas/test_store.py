@@ -41,6 +41,7 @@ from schemas.reviews import Draw, Review, Sampled
 from schemas.spec import Spec
 from schemas.store import Store, tables
 from schemas.store.migrate import config, upgrade_to
+from schemas.store.opening import sqlite_path
 
 
 def seed(text: str, source: str = "seeds.jsonl:1") -> Seed:
@@ -261,10 +262,15 @@ def test_a_store_of_the_first_schema_is_upgraded_with_every_row(store_url: str) 
 
 
 def test_reading_a_store_that_does_not_exist_makes_none(store_url: str) -> None:
-    """Looking never writes."""
+    """Looking never writes, not even an empty file, which would be taken for a store."""
     assert not Store.exists(store_url)
     with pytest.raises(StoreError, match="is empty"):
         Store.open(store_url, write=False)
+    assert not Store.exists(store_url)
+    if (path := sqlite_path(store_url)) is not None:
+        assert not path.exists()
+        path.touch()
+        assert not Store.exists(store_url), "what an earlier version's look left behind is no store"
     Store.open(store_url).close()
     assert Store.exists(store_url)
 
