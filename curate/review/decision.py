@@ -38,7 +38,8 @@ def decide(reviews: Iterable[Review], pair: Pair, *, simulated: bool = False) ->
     votes = Counter(review.decision for review in answers)
     verdict, most = votes.most_common(1)[0]
     if 2 * most <= len(answers):
-        votes_by_name = ", ".join(f"{review.who} {review.decision}" for review in answers)
+        by_name = sorted(answers, key=lambda review: (review.who, review.at))  # server ids are random: never an order
+        votes_by_name = ", ".join(f"{review.who} {review.decision}" for review in by_name)
         by = ", ".join(review.who for review in partial)
         no_party = f"; the adjudication by {by} does not count: a party to it cannot settle it" if by else ""
         return Decision("undecided", answers[-1], Reason("disagreement", f"{votes_by_name}{no_party}"))
