@@ -1,0 +1,68 @@
+"""`[curate]`: from candidates to an accepted set."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.spec.section import Pattern, Section, UserFunction
+
+
+class LengthSettings(Section):
+    """Bounds in words of the output, and on output words / input words."""
+
+    min_words: int = Field(default=8, ge=0)
+    max_words: int = Field(default=400, ge=1)
+    min_ratio: float = Field(default=1.0, ge=0)
+    max_ratio: float = Field(default=60.0, gt=0)
+
+
+class GateSettings(Section):
+    """Code gates, each on by default. `user` names functions `module:function` beside the spec file."""
+
+    length: LengthSettings | Literal[False] = LengthSettings()
+    repetition: bool = True
+    echo: bool = True
+    preamble: bool = True
+    answered: bool = True
+    lost_content: bool = True
+    language: bool = True
+    must: tuple[Pattern, ...] = ()
+    must_not: tuple[Pattern, ...] = ()
+    json_schema: str | None = None
+    user: tuple[UserFunction, ...] = ()
+
+
+class DuplicateSettings(Section):
+    """Exact and near-duplicate removal: Jaccard similarity of word bigrams at or above `jaccard`."""
+
+    enabled: bool = True
+    jaccard: float = Field(default=0.7, gt=0, le=1)
+
+
+class ScoreSettings(Section):
+    """The scorer that compares candidates of one input.
+
+    `auto`: a Bradley-Terry reward model fitted on good against corrupted outputs if it beats length on unseen
+    corruptions, else the PMI score. `pmi`: log p(output | input) - log p(output) under the embedded model. `none` keeps
+    every row that passes. Any other value is a folder or hub id of a sequence-classification reward model.
+    """
+
+    model: str = "auto"
+    batch_tokens: int = Field(default=4096, ge=128)
+
+
+class SelectSettings(Section):
+    """Keep the best `best` candidates of every input."""
+
+    best: int = Field(default=1, ge=1)
+
+
+class CurateSettings(Section):
+    """The way from pairs to an accepted set."""
+
+    gates: GateSettings = GateSettings()
+    duplicates: DuplicateSettings = DuplicateSettings()
+    score: ScoreSettings = ScoreSettings()
+    select: SelectSettings = SelectSettings()

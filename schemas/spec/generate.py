@@ -1,0 +1,38 @@
+"""`[generate]`: from seeds to candidates."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from schemas.records import Sampling
+from schemas.spec.section import Drawing, Section
+
+
+class ForwardSettings(Section):
+    """Input seed to `n` candidates."""
+
+    enabled: bool = True
+    n: int = Field(default=4, ge=1, le=64)
+    prompt: str = "enhance"
+    sampling: Drawing = Sampling(temperature=0.9, max_tokens=512)
+
+
+class BackwardSettings(Section):
+    """Excellent output to one simple version at each abstraction level (Prompt Expansion, Datta et al. 2023)."""
+
+    enabled: bool = True
+    levels: tuple[str, ...] = (
+        "three to five words",
+        "a short phrase of six to ten words",
+        "one plain sentence",
+    )
+    prompt: str = "simplify"
+    sampling: Drawing = Sampling(temperature=0.7, max_tokens=96)
+
+
+class GenerateSettings(Section):
+    """The generation of pairs. `accepted` stops forward generation once so many of its rows have passed the gates."""
+
+    forward: ForwardSettings = ForwardSettings()
+    backward: BackwardSettings = BackwardSettings()
+    accepted: int | None = Field(default=None, ge=1)

@@ -1,0 +1,64 @@
+"""What every table of the spec file shares: unknown keys are refused, and values that several tables have."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from schemas.errors import UsageError
+from schemas.records import Sampling
+
+
+class Section(BaseModel):
+    """A table of the spec file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Given = TypeVar("Given", bound=Section)
+
+
+def given(section: type[Given], where: str, **values: Any) -> Given:
+    """A section from values in Python code, for what stands there as `where`. Raises UsageError."""
+    try:
+        return section(**values)
+    except ValidationError as invalid:
+        first = invalid.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            legal = ", ".join(section.model_fields)
+            raise UsageError(f"{where} has no setting '{key}'.", fix=f"It has: {legal}.") from None
+        why = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{where}: {key} = {first.get('input')!r}: {why}.") from None
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"is not a regular expression: {error}") from None
+    return pattern
+
+
+Regex = Annotated[str, AfterValidator(_compiles)]
+UserFunction = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+
+
+class Pattern(Section):
+    """A named regular expression, searched in the output."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    pattern: Regex = Field(min_length=1)
+
+
+def _leaves_the_question(sampling: Sampling) -> Sampling:
+    if ours := sorted({"model", "messages", "stream", "n"} & sampling.extra.keys()):
+        raise ValueError(
+            f"extra may not set '{ours[0]}': pairsmith sets it itself (teacher.model, the prompt, generate.forward.n)"
+        )
+    return sampling
+
+
+Drawing = Annotated[Sampling, AfterValidator(_leaves_the_question)]

@@ -1,0 +1,42 @@
+"""`[teacher]`: who answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from schemas.records import FinishMeaning
+from schemas.spec.section import Section
+
+
+def _complete_if_listed(value: Any) -> Any:
+    """A plain list of finish reasons says that each of them means a complete answer."""
+    return dict.fromkeys(value, "complete") if isinstance(value, list | tuple) else value
+
+
+FinishReasons = Annotated[dict[str, FinishMeaning], BeforeValidator(_complete_if_listed)]
+
+
+class TeacherSettings(Section):
+    """An OpenAI-compatible endpoint, or `embedded`. `key_env` is the name of an environment variable, never a key.
+
+    `identity` names the teacher in call keys; by default it is the model's name, so that another port or replica of the
+    same model is still a hit. `attempts` is how many answers are asked for one sample before it is given up;
+    `retries` is how often a request that brought no answer (429, 5xx, broken connection) is sent again.
+    `finish_reasons` says what words of this server mean that pairsmith does not know: `["done"]` or
+    `{ done = "complete", cut = "truncated" }`.
+    """
+
+    url: str = "embedded"
+    model: str = "smollm2-135m-instruct"
+    revision: str | None = None
+    identity: str | None = None
+    key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    concurrency: int = Field(default=32, ge=1, le=4096)
+    timeout_s: float = Field(default=120, gt=0)
+    attempts: int = Field(default=2, ge=1)
+    retries: int = Field(default=5, ge=0)
+    finish_reasons: FinishReasons = Field(default_factory=dict)
+    usd_per_million_prompt_tokens: float = Field(default=0, ge=0)
+    usd_per_million_completion_tokens: float = Field(default=0, ge=0)
