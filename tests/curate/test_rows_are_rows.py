@@ -72,6 +72,14 @@ def test_good_rows_cover_languages_domains_and_kinds() -> None:
     assert min(kinds.values()) >= 20
 
 
+def test_good_rows_come_in_every_length() -> None:
+    """Terse notes become whole letters, long texts become a title: length alone says nothing about a good row."""
+    rewrites = [row for row in GOOD if row["kind"] == "rewrite"]
+    assert len([row for row in GOOD if len(row["output"].split()) >= 200]) >= 8
+    assert len([row for row in rewrites if len(row["output"]) > 4 * len(row["input"])]) >= 40
+    assert len([row for row in rewrites if len(row["output"]) < len(row["input"])]) >= 20
+
+
 def test_bad_rows_cover_kinds_of_defect_and_languages() -> None:
     """At least 150 bad rows: 27 kinds of defect with four rows each, in several languages each."""
     assert len(BAD) >= 150
