@@ -19,14 +19,40 @@ Row = dict[str, Any]
 KINDS = {"rewrite", "reply", "classify", "extract", "translate", "free"}
 ASKED = {"classify": "labels", "extract": "schema", "translate": "to"}
 MOST_ALIKE = 0.6
-DEFECTS = set(
-    """
-    thinking-block untagged-thinking placeholder options preamble afterword prompt-leak special-tokens code-fence
-    cut-off truncated-table refusal invented-number invented-date invented-name invented-contact swapped-numbers
-    flipped-negation lost-condition lost-content obeyed-injection answered-not-rewritten echo repetition mojibake
-    mixed-language wrong-language broken-json json-invented-value label-not-in-list pii-leak toxic-insert
-    """.split()
-)
+DEFECTS = {
+    "thinking-block",
+    "untagged-thinking",
+    "placeholder",
+    "options",
+    "preamble",
+    "afterword",
+    "prompt-leak",
+    "special-tokens",
+    "code-fence",
+    "cut-off",
+    "truncated-table",
+    "refusal",
+    "invented-number",
+    "invented-date",
+    "invented-name",
+    "invented-contact",
+    "swapped-numbers",
+    "flipped-negation",
+    "lost-condition",
+    "lost-content",
+    "obeyed-injection",
+    "answered-not-rewritten",
+    "echo",
+    "repetition",
+    "mojibake",
+    "mixed-language",
+    "wrong-language",
+    "broken-json",
+    "json-invented-value",
+    "label-not-in-list",
+    "pii-leak",
+    "toxic-insert",
+}
 
 
 def _rows(name: str) -> list[Row]:
