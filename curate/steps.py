@@ -229,7 +229,9 @@ def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
 
     `seeds` tell the splits that their sources name; for a row of any other seed the hash decides.
     """
-    by_source = {seed.id: seed_split(seed, settings) for seed in seeds if "use" in seed.meta}
+    # A seed of any other kind has the split of its id.
+    named = (seed for seed in seeds if "use" in seed.meta or seed.kind == "conversation")
+    by_source = {seed.id: seed_split(seed, settings) for seed in named}
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         for row in pool.accepted():
@@ -245,7 +247,7 @@ def steps_for(project: Project, seeds: Sequence[Seed], chosen: Chosen | None) ->
     """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none."""
     spec, curate = project.spec, project.spec.curate
     splits = {seed.id: seed_split(seed, spec.split) for seed in seeds}
-    held_out = {seed.id: seed.text for seed in seeds if seed.text and splits[seed.id] == "test"}
+    held_out = {seed.id: seed.body for seed in seeds if splits[seed.id] == "test"}
     compared = [scored(chosen.score, chosen.by, chosen.fingerprint), best(curate.select.best)] if chosen else []
     return [
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
