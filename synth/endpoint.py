@@ -7,7 +7,6 @@ answers is the ledger's work.
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 import time
 from collections import Counter
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple, Self
 import aiohttp
 import orjson
 
-from schemas.errors import AuthError, TeacherError, Unreachable
+from schemas.errors import AuthError, TeacherError
 from schemas.failpoints import failpoint
 from schemas.records import Json, Message, Sampling
 from synth.chat_completions import (
@@ -37,12 +36,10 @@ from synth.chat_completions import (
     read_answer,
     retry_after_s,
 )
+from synth.flow import Flow, unreachable
 from synth.proxy import proxy_for
 from synth.redaction import without_key, without_user_info
 
-MAX_BACKOFF_S = 30.0
-MAX_RETRY_AFTER_S = 600.0
-FIRST_CONNECT_TRIES = 3
 Start = Callable[[], Coroutine[Any, Any, tuple[str, str | None]]]
 
 
@@ -58,9 +55,7 @@ class Endpoint:
 
     `key` is sent as a bearer token and appears nowhere else: it is taken out of errors that repeat it, never out of an
     answer. `key_env` is the variable's name, for error messages. `concurrency` sizes the connection pool and does not
-    limit callers: the ledger does. `retries` is how often a request that brought no answer is sent again, after a wait
-    of full-jitter exponential backoff (uniform in [0, min(30 s, backoff_s * 2**i)]; "Exponential Backoff And Jitter",
-    AWS Architecture Blog, 2015) or of Retry-After if that is longer.
+    limit callers: the ledger does. How often and when a request without an answer is sent again is `Flow`'s.
 
     `start`, where given, is awaited once, before the first request, and gives the address and the key in place of `url`
     and `key`: so nothing is started, and no key is needed, for work whose every answer is in the store already. What it
@@ -84,18 +79,13 @@ class Endpoint:
     ) -> None:
         self.model = model
         self.sent = 0
-        self.retries_by_kind: Counter[str] = Counter()
-        self.draining = asyncio.Event()
+        self.flow = Flow(concurrency=concurrency, retries=retries, backoff_s=backoff_s)
         self._key_env = key_env
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(timeout_s, 15.0))
-        self._retries = retries
         self._concurrency = concurrency
-        self._backoff_s = backoff_s
         self._start = start
         self._starting: asyncio.Task[tuple[str, str | None]] | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._connected = False
-        self._given_up_in_a_row = 0
         self._takes_n = True
         self._n_worked = False
         self._n_refused = 0
@@ -158,7 +148,12 @@ class Endpoint:
 
     def drain(self) -> None:
         """Send nothing more: what is on the wire may finish; one that waits raises StoppedError."""
-        self.draining.set()
+        self.flow.drain()
+
+    @property
+    def retries_by_kind(self) -> Counter[str]:
+        """How many requests were sent again, by the word of the failure."""
+        return self.flow.retries_by_kind
 
     # -- asking --------------------------------------------------------------------------------------------------
 
@@ -175,21 +170,20 @@ class Endpoint:
         body = self._body(messages, sampling, n, schema)
         tries = 0
         while True:
-            if self.draining.is_set():
+            if self.flow.draining.is_set():
                 raise StoppedError
             try:
                 answer = await self._ask_once(body)
             except UnansweredError as failure:
                 tries += 1
-                await self._wait_or_give_up(failure, tries)
-                self.retries_by_kind[failure.word] += 1
+                await self.flow.wait_or_give_up(failure, tries, self.url)
             except RefusedError as refusal:
                 if not self._adapt(body, refusal):
-                    self._given_up_in_a_row = 0
+                    self.flow.answered()
                     raise
             else:
                 self._learn_of_n(n, body, answer)
-                self._given_up_in_a_row = 0
+                self.flow.answered()
                 return answer
 
     def _body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
@@ -253,7 +247,7 @@ class Endpoint:
         try:
             async with session.request(method, url, data=data, allow_redirects=False) as response:
                 content = await response.read()
-                self._connected = True
+                self.flow.heard()
                 return response.status, response.headers, content
         except TimeoutError:
             raise TimedOutError(f"no answer within {self._timeout.total:g} s") from None
@@ -263,36 +257,6 @@ class Endpoint:
     def _shown(self, text: str) -> str:
         """What a server said, fit for messages and the store."""
         return without_user_info(without_key(text, self._key))
-
-    async def _wait_or_give_up(self, failure: UnansweredError, tries: int) -> None:
-        """Wait before the next try, or raise what the failure amounts to."""
-        if not self._connected and isinstance(failure, BrokenError | TimedOutError) and tries >= FIRST_CONNECT_TRIES:
-            raise self._unreachable(str(failure))
-        if tries > self._retries:
-            self._given_up_in_a_row += 1
-            if self._given_up_in_a_row >= max(10, self._concurrency):
-                raise Unreachable(
-                    f"The teacher has left the last {self._given_up_in_a_row} requests unanswered ({failure}).",
-                    where=self.url,
-                    why="Going on would fail every row that is left.",
-                    fix="Everything answered is kept. See that the endpoint works, then run the same command again.",
-                )
-            raise failure
-        wait_s = random.uniform(0, longest_backoff_s(self._backoff_s, tries))
-        if failure.retry_after_s is not None:
-            if failure.retry_after_s > MAX_RETRY_AFTER_S:
-                raise TeacherError(
-                    f"The teacher asks to wait {failure.retry_after_s:.0f} s before the next request.",
-                    where=self.url,
-                    fix="Everything answered is kept. Run the same command again then, or lower teacher.concurrency.",
-                )
-            wait_s = max(wait_s, failure.retry_after_s)
-        try:
-            async with asyncio.timeout(wait_s):
-                await self.draining.wait()
-        except TimeoutError:
-            return
-        raise StoppedError
 
     # -- what a status means -------------------------------------------------------------------------------------
 
@@ -357,13 +321,6 @@ class Endpoint:
             fix = f"Check teacher.model, and teacher.url: requests go to {self._completions}."
         return TeacherError(f"The endpoint does not know model '{self.model}' ({told}).", where=self.url, fix=fix)
 
-    def _unreachable(self, reason: str) -> Unreachable:
-        return Unreachable(
-            f"Nothing answers at the teacher's address ({reason}).",
-            where=self.url,
-            fix="Start the server or correct teacher.url; 'pairsmith doctor' tries it without spending anything.",
-        )
-
     # -- looking -------------------------------------------------------------------------------------------------
 
     async def models(self) -> list[str]:
@@ -393,7 +350,7 @@ class Endpoint:
         try:
             served = await self.models()
         except UnansweredError as failure:
-            raise self._unreachable(str(failure)) from None
+            raise unreachable(str(failure), self.url) from None
         except AuthError:
             raise
         except TeacherError:
@@ -409,11 +366,6 @@ def _is_about_n(refusal: RefusedError) -> bool:
     _, error = error_body(refusal.answer.body.encode())
     said = str(error.get("message") or refusal)
     return error.get("param") == "n" or re.search(r"(?<![\w\\])n(?!\w)", said) is not None
-
-
-def longest_backoff_s(first_s: float, tries: int) -> float:
-    """The upper bound of the wait after the `tries`-th try: it doubles from `first_s` up to 30 s."""
-    return min(MAX_BACKOFF_S, first_s * 2.0 ** (tries - 1))
 
 
 def _said(error: BaseException) -> str:
