@@ -53,7 +53,7 @@ class BrokenError(UnansweredError):
 
 
 class TimedOutError(UnansweredError):
-    """No answer within `timeout_s`."""
+    """No answer within `timeout_s` of being sent."""
 
     word = "timeout"
 
@@ -66,6 +66,7 @@ class Answer(NamedTuple):
     """What a request brought. `choices` are as the endpoint sent them, in the order of their `index`.
 
     An empty `choices` is a malformed answer, whose text is in `body`. `usage` is None where the endpoint does not say.
+    `url` is the address that answered, where it is not the first of several.
     """
 
     choices: list[Any]
@@ -75,6 +76,7 @@ class Answer(NamedTuple):
     model: str | None
     request: Json
     body: str = ""
+    url: str = ""
 
 
 class RefusedError(Exception):

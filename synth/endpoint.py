@@ -7,18 +7,18 @@ answers is the ledger's work.
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import aiohttp
 import orjson
 
-from schemas.errors import AuthError, TeacherError, Unreachable
+from schemas.errors import AuthError, TeacherError
 from schemas.failpoints import failpoint
 from schemas.records import Json, Message, Sampling
 from synth.chat_completions import (
@@ -26,7 +26,6 @@ from synth.chat_completions import (
     BrokenError,
     RefusedError,
     ServerFaultError,
-    StoppedError,
     ThrottledError,
     TimedOutError,
     UnansweredError,
@@ -37,13 +36,11 @@ from synth.chat_completions import (
     read_answer,
     retry_after_s,
 )
+from synth.flow import Flow, Sending, unreachable
 from synth.proxy import proxy_for
 from synth.redaction import without_key, without_user_info
 
-MAX_BACKOFF_S = 30.0
-MAX_RETRY_AFTER_S = 600.0
-FIRST_CONNECT_TRIES = 3
-Start = Callable[[], Coroutine[Any, Any, tuple[str, str | None]]]
+Start = Callable[[], Coroutine[Any, Any, tuple[str | Sequence[str], str | None]]]
 
 
 class Check(NamedTuple):
@@ -57,10 +54,9 @@ class Endpoint:
     """An open connection to a teacher. Use as an async context manager, or `await close()` it.
 
     `key` is sent as a bearer token and appears nowhere else: it is taken out of errors that repeat it, never out of an
-    answer. `key_env` is the variable's name, for error messages. `concurrency` sizes the connection pool and does not
-    limit callers: the ledger does. `retries` is how often a request that brought no answer is sent again, after a wait
-    of full-jitter exponential backoff (uniform in [0, min(30 s, backoff_s * 2**i)]; "Exponential Backoff And Jitter",
-    AWS Architecture Blog, 2015) or of Retry-After if that is longer.
+    answer. `key_env` is the variable's name, for error messages. `url` may be several addresses of the same model.
+    `timeout_s` is counted from when a request is sent. What is on the wire at once, at which address, and when a
+    request without an answer is sent again, is `Flow`'s.
 
     `start`, where given, is awaited once, before the first request, and gives the address and the key in place of `url`
     and `key`: so nothing is started, and no key is needed, for work whose every answer is in the store already. What it
@@ -71,7 +67,7 @@ class Endpoint:
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         model: str,
         *,
         key: str | None = None,
@@ -80,34 +76,38 @@ class Endpoint:
         retries: int = 5,
         concurrency: int = 32,
         backoff_s: float = 0.5,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
         start: Start | None = None,
     ) -> None:
         self.model = model
         self.sent = 0
-        self.retries_by_kind: Counter[str] = Counter()
-        self.draining = asyncio.Event()
+        self.flow = Flow(
+            concurrency=concurrency,
+            retries=retries,
+            backoff_s=backoff_s,
+            timeout_s=timeout_s,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+        )
         self._key_env = key_env
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(timeout_s, 15.0))
-        self._retries = retries
-        self._concurrency = concurrency
-        self._backoff_s = backoff_s
+        self._timeout_s, self._connect_s = timeout_s, min(timeout_s, 15.0)
         self._start = start
-        self._starting: asyncio.Task[tuple[str, str | None]] | None = None
+        self._starting: asyncio.Task[tuple[str | Sequence[str], str | None]] | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._connected = False
-        self._given_up_in_a_row = 0
         self._takes_n = True
         self._n_worked = False
         self._n_refused = 0
         self._max_tokens_name = "max_tokens"
-        self.url, self._key = url, ""
+        self.url, self._key = url if isinstance(url, str) else url[0], ""
         if start is None:
             self._reach_at(url, key)
 
-    def _reach_at(self, url: str, key: str | None) -> None:
-        self.url = base_url(url)
-        self._key = (key or "").strip()
+    def _reach_at(self, url: str | Sequence[str], key: str | None) -> None:
+        urls = [base_url(one) for one in ([url] if isinstance(url, str) else url)]
+        self.url, self._key = urls[0], (key or "").strip()
         self._completions = f"{self.url}/chat/completions"
+        self.flow.to(list(dict.fromkeys(urls)))
         if any(ord(c) < 33 or ord(c) > 126 for c in self._key):
             raise AuthError(
                 f"The key in {self._key_env or 'the key variable'} holds a blank or a non-ASCII character.",
@@ -139,12 +139,12 @@ class Endpoint:
             if self._key:
                 headers["Authorization"] = f"Bearer {self._key}"
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._concurrency, keepalive_timeout=60),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=self._timeout,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
                 headers=headers,
-                proxy=proxy_for(self.url),
             )
+            self._proxies = {host.url: proxy_for(host.url) for host in self.flow.hosts}
         return self._session
 
     async def close(self) -> None:
@@ -158,7 +158,12 @@ class Endpoint:
 
     def drain(self) -> None:
         """Send nothing more: what is on the wire may finish; one that waits raises StoppedError."""
-        self.draining.set()
+        self.flow.drain()
+
+    @property
+    def retries_by_kind(self) -> Counter[str]:
+        """How many requests were sent again, by the word of the failure."""
+        return self.flow.retries_by_kind
 
     # -- asking --------------------------------------------------------------------------------------------------
 
@@ -171,25 +176,23 @@ class Endpoint:
         5xx, cut or timed out, after all retries) and RefusedError (400) for this row alone; AuthError, Unreachable and
         TeacherError stop a run. StoppedError after `drain()`.
         """
-        await self._open()
+        if self._session is None:
+            await self._open()
         body = self._body(messages, sampling, n, schema)
-        tries = 0
         while True:
-            if self.draining.is_set():
-                raise StoppedError
+            data = orjson.dumps(body)
             try:
-                answer = await self._ask_once(body)
-            except UnansweredError as failure:
-                tries += 1
-                await self._wait_or_give_up(failure, tries)
-                self.retries_by_kind[failure.word] += 1
+                answer = await self.flow.through(
+                    partial(self._ask_once, body, data),
+                    prompt_bytes=len(data),
+                    max_tokens=sampling.max_tokens,
+                    n=n,
+                )
             except RefusedError as refusal:
                 if not self._adapt(body, refusal):
-                    self._given_up_in_a_row = 0
                     raise
             else:
                 self._learn_of_n(n, body, answer)
-                self._given_up_in_a_row = 0
                 return answer
 
     def _body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
@@ -234,65 +237,43 @@ class Endpoint:
             self._n_refused += 1
             self._takes_n = self._takes_n and self._n_refused < 2
 
-    async def _ask_once(self, body: Json) -> Answer:
+    async def _ask_once(self, body: Json, data: bytes, sending: Sending) -> Answer:
         self.sent += 1
         began = time.perf_counter()
         # The callback runs when this coroutine waits for the answer, so after the request was handed to the socket.
         asyncio.get_running_loop().call_soon(failpoint, "sent")
-        status, headers, content = await self._exchange("POST", self._completions, orjson.dumps(body))
+        base = sending.host.url
+        async with sending.clock():
+            status, headers, content = await self._exchange("POST", base, "/chat/completions", data)
+        sending.host.told(sending, headers, asyncio.get_running_loop().time())
         seconds = time.perf_counter() - began
         if status != 200:
             raise await self._failure(status, headers, content, body, seconds)
         failpoint("received")
         answer = read_answer(content, seconds, body)
         # A body without a choice is no answer but an error in disguise, which may repeat the key.
-        return answer if answer.choices else answer._replace(body=without_key(answer.body, self._key))
+        answer = answer if answer.choices else answer._replace(body=without_key(answer.body, self._key))
+        return answer if base == self.url else answer._replace(url=base)
 
-    async def _exchange(self, method: str, url: str, data: bytes | None = None) -> tuple[int, Mapping[str, str], bytes]:
+    async def _exchange(
+        self, method: str, base: str, path: str, data: bytes | None = None
+    ) -> tuple[int, Mapping[str, str], bytes]:
         session = self._session or await self._open()
         try:
-            async with session.request(method, url, data=data, allow_redirects=False) as response:
-                content = await response.read()
-                self._connected = True
-                return response.status, response.headers, content
-        except TimeoutError:
-            raise TimedOutError(f"no answer within {self._timeout.total:g} s") from None
+            async with session.request(
+                method, base + path, data=data, allow_redirects=False, proxy=self._proxies[base]
+            ) as response:
+                return response.status, response.headers, await response.read()
+        except aiohttp.ServerTimeoutError:
+            raise BrokenError(f"no connection within {self._connect_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
+            if isinstance(error, TimeoutError):
+                raise
             raise BrokenError(self._shown(_said(error))) from None
 
     def _shown(self, text: str) -> str:
         """What a server said, fit for messages and the store."""
         return without_user_info(without_key(text, self._key))
-
-    async def _wait_or_give_up(self, failure: UnansweredError, tries: int) -> None:
-        """Wait before the next try, or raise what the failure amounts to."""
-        if not self._connected and isinstance(failure, BrokenError | TimedOutError) and tries >= FIRST_CONNECT_TRIES:
-            raise self._unreachable(str(failure))
-        if tries > self._retries:
-            self._given_up_in_a_row += 1
-            if self._given_up_in_a_row >= max(10, self._concurrency):
-                raise Unreachable(
-                    f"The teacher has left the last {self._given_up_in_a_row} requests unanswered ({failure}).",
-                    where=self.url,
-                    why="Going on would fail every row that is left.",
-                    fix="Everything answered is kept. See that the endpoint works, then run the same command again.",
-                )
-            raise failure
-        wait_s = random.uniform(0, longest_backoff_s(self._backoff_s, tries))
-        if failure.retry_after_s is not None:
-            if failure.retry_after_s > MAX_RETRY_AFTER_S:
-                raise TeacherError(
-                    f"The teacher asks to wait {failure.retry_after_s:.0f} s before the next request.",
-                    where=self.url,
-                    fix="Everything answered is kept. Run the same command again then, or lower teacher.concurrency.",
-                )
-            wait_s = max(wait_s, failure.retry_after_s)
-        try:
-            async with asyncio.timeout(wait_s):
-                await self.draining.wait()
-        except TimeoutError:
-            return
-        raise StoppedError
 
     # -- what a status means -------------------------------------------------------------------------------------
 
@@ -357,19 +338,16 @@ class Endpoint:
             fix = f"Check teacher.model, and teacher.url: requests go to {self._completions}."
         return TeacherError(f"The endpoint does not know model '{self.model}' ({told}).", where=self.url, fix=fix)
 
-    def _unreachable(self, reason: str) -> Unreachable:
-        return Unreachable(
-            f"Nothing answers at the teacher's address ({reason}).",
-            where=self.url,
-            fix="Start the server or correct teacher.url; 'pairsmith doctor' tries it without spending anything.",
-        )
-
     # -- looking -------------------------------------------------------------------------------------------------
 
     async def models(self) -> list[str]:
         """The ids that `GET /models` lists, in its order. Raises AuthError, TeacherError or UnansweredError."""
         await self._open()
-        status, _, content = await self._exchange("GET", f"{self.url}/models")
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                status, _, content = await self._exchange("GET", self.url, "/models")
+        except TimeoutError:
+            raise TimedOutError(f"no answer within {self._timeout_s:g} s") from None
         raw, error = error_body(content)
         told = f"HTTP {status}: {one_line(self._shown(str(error.get('message', ''))))}".rstrip(": ")
         if status in (401, 403):
@@ -393,7 +371,7 @@ class Endpoint:
         try:
             served = await self.models()
         except UnansweredError as failure:
-            raise self._unreachable(str(failure)) from None
+            raise unreachable(str(failure), self.url) from None
         except AuthError:
             raise
         except TeacherError:
@@ -409,11 +387,6 @@ def _is_about_n(refusal: RefusedError) -> bool:
     _, error = error_body(refusal.answer.body.encode())
     said = str(error.get("message") or refusal)
     return error.get("param") == "n" or re.search(r"(?<![\w\\])n(?!\w)", said) is not None
-
-
-def longest_backoff_s(first_s: float, tries: int) -> float:
-    """The upper bound of the wait after the `tries`-th try: it doubles from `first_s` up to 30 s."""
-    return min(MAX_BACKOFF_S, first_s * 2.0 ** (tries - 1))
 
 
 def _said(error: BaseException) -> str:

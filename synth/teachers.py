@@ -7,7 +7,7 @@ with teacher("http://localhost:8000/v1", "qwen3") as t:
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from schemas.store.shared import DEFAULT, shared
 from synth.embedded.weights import NAME, embedded_weights
 from synth.endpoint import Endpoint
 from synth.ledger import Ledger
+
+EMBEDDED_TIMEOUT_S = 3600.0  # a child of ours does not vanish unseen, and a slow machine may write for long
 
 
 @contextmanager
@@ -78,9 +80,9 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
     embedded = teacher.url == "embedded"
     async with AsyncExitStack() as running:
 
-        async def start() -> tuple[str, str | None]:
+        async def start() -> tuple[str | Sequence[str], str | None]:
             if not embedded:
-                return teacher.url, _key(teacher)
+                return teacher.addresses, _key(teacher)
             from synth.embedded import process
 
             server = await running.enter_async_context(process.embedded(max_batch=teacher.concurrency, progress=say))
@@ -90,9 +92,11 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
             teacher.url,
             NAME if embedded else teacher.model,
             key_env=teacher.key_env,
-            timeout_s=teacher.timeout_s,
+            timeout_s=EMBEDDED_TIMEOUT_S if embedded else teacher.timeout_s,
             retries=teacher.retries,
             concurrency=teacher.concurrency,
+            requests_per_minute=teacher.requests_per_minute,
+            tokens_per_minute=teacher.tokens_per_minute,
             start=start,
         )
         async with endpoint:
