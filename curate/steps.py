@@ -250,7 +250,7 @@ def steps_for(project: Project, seeds: Sequence[Seed], chosen: Chosen | None) ->
     """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none."""
     spec, curate = project.spec, project.spec.curate
     splits = {seed.id: seed_split(seed, spec.split) for seed in seeds}
-    held_out = {seed.id: seed.text for seed in seeds if seed.text and splits[seed.id] == "test"}
+    held_out = {seed.id: seed.body for seed in seeds if splits[seed.id] == "test"}
     compared = [scored(chosen.score, chosen.by, chosen.fingerprint), best(curate.select.best)] if chosen else []
     return [
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),

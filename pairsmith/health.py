@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -163,7 +164,9 @@ def _seeds(project: Project) -> Iterator[Check]:
     except PairsmithError as error:
         yield _failed("seeds", error)
         return
-    kinds = [f"{sum(s.kind == kind for s in reading.seeds)} {kind}" for kind in ("input", "output")]
+    here = {"input": 0, "output": 0} if project.spec.asks_teacher else {}
+    here |= Counter(seed.kind for seed in reading.seeds)
+    kinds = [f"{count} {kind}" for kind, count in here.items()]
     what = f"{' and '.join(kinds)} of {reading.rows_in} rows"
     if reading.problems:
         first = reading.problems[0]
@@ -256,6 +259,11 @@ def _review(project: Project) -> Check:
 
 def _teacher(project: Project) -> Iterator[Check]:
     spec = project.spec.teacher
+    if not project.spec.asks_teacher:
+        yield Check("teacher", "ok", "none is asked: the seeds bring their outputs")
+        if project.spec.train.base == "embedded":
+            yield _weights()
+        return
     if spec.key_env:
         known = bool(os.environ.get(spec.key_env))
         state: Literal["ok", "fail"] = "ok" if known else "fail"

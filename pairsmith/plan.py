@@ -174,12 +174,12 @@ def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin:
         shapes |= _settings("task", spec.task, without={"name"} if stage != "curate" else set())
         shapes["exemplars"] = _short([exemplar.model_dump(mode="json") for exemplar in spec.exemplars])
         shapes |= _seeds(project, receipts, stdin=stdin)
-    if "teacher" in _SECTIONS[stage]:
+    if "teacher" in _SECTIONS[stage] and spec.asks_teacher:
         teacher = spec.teacher
         shapes["teacher.identity"] = teacher.identity or teacher.model
         shapes["teacher.revision"] = teacher.revision
         shapes["teacher.embedded"] = teacher.url == "embedded"
-    if stage == "generate":
+    if stage == "generate" and spec.asks_teacher:
         shapes["teacher.attempts"] = spec.teacher.attempts
         shapes |= _settings("teacher", spec.teacher, without={*TeacherSettings.model_fields} - {"finish_reasons"})
         shapes |= _settings("generate", spec.generate)

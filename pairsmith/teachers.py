@@ -13,7 +13,10 @@ __all__ = ["identified", "opened", "scopes_of"]
 
 
 def identified(project: Project, say: Say) -> TeacherSettings:
-    """The spec's teacher with all that its call keys need (`synth.teachers.identified`)."""
+    """The spec's teacher with all that its call keys need (`synth.teachers.identified`), as it stands where nobody is
+    asked."""
+    if not project.spec.asks_teacher:
+        return project.spec.teacher
     return teachers.identified(project.spec.teacher, say)
 
 

@@ -89,7 +89,7 @@ async def generate(
     result = GenerateResult() if result is None else result
     run = _Run(store, generators, 4 * concurrency, accept, target, progress, result)
     if progress is not None and isinstance(seeds, Sequence) and all(g.samples is not None for g in generators):
-        run.total = sum(g.samples or 0 for seed in seeds for g in generators if g.takes == seed.kind)
+        run.total = sum(g.samples or 0 for seed in seeds for g in generators if seed.kind in g.takes)
     watch = asyncio.create_task(run.stop_at(stop)) if stop is not None else None
     began = time.perf_counter()
     try:
@@ -169,7 +169,7 @@ class _Run:
     def _work(self, seeds: Iterable[Seed]) -> Iterator[tuple[Seed, Generator]]:
         for seed in seeds:
             for generator in self._generators:
-                if generator.takes == seed.kind:
+                if seed.kind in generator.takes:
                     yield seed, generator
 
     async def _may_begin(self, generator: Generator) -> bool:

@@ -110,7 +110,7 @@ class Interview:
 def _judged(blank: Output, call: Call, checks: Checks, seed: Seed) -> Output:
     """`blank` with the answer of `call` in it, and its checks."""
     text = clean(call.text)
-    checked = checks(seed.text or "", text)
+    checked = checks(seed.body, text)
     output = blank.model_copy(
         update={
             "answered": True,

@@ -68,8 +68,8 @@ def generate(
             seed_problems=tuple(f"{problem.where}: {problem.what}" for problem in reading.problems),
             fingerprints=generators.fingerprints(project, teacher),
         )
-        # Whether a test set of its own is passed is asked in the evaluation alone; a pair of it would be of no use.
-        seeds = [seed for seed in splits if seed.meta.get("use") != "test"]
+        # Whether a test set of its own is passed is asked in the evaluation alone; to pay for a pair of it is no use.
+        seeds = [seed for seed in splits if seed.meta.get("use") != "test" or seed.reference is not None]
         result = GenerateResult()
         asking = _Asking(project, store, teacher, progress, say, stop or Stopping(), retry_failed)
         try:
@@ -124,6 +124,10 @@ async def _ask(
 ) -> None:
     project, store, spec = asking.project, asking.store, asking.project.spec
     with asking.stop.draining() as stop:
+        if not spec.asks_teacher:
+            imports = generators.generators_of(project, None)
+            await run_engine(store, seeds, imports, concurrency=1, progress=asking.progress, stop=stop, result=result)
+            return
         async with teachers.opened(asking.teacher, asking.say) as endpoint:
             ledger = Ledger(store, endpoint, asking.teacher, retry_failed=asking.retry_failed)
             try:

@@ -75,6 +75,13 @@ class Spec(Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     store: StoreSettings = StoreSettings()
 
+    @property
+    def asks_teacher(self) -> bool:
+        """False if every source brings outputs to its inputs, or is a test set beside such sources: then nothing is
+        generated, and there is no teacher to measure."""
+        generated = (not source.imported and source.use != "test" for source in self.seeds)
+        return any(generated) or not any(source.imported for source in self.seeds)
+
     @model_validator(mode="after")
     def _checks_are_not_gates(self) -> Spec:
         gates = {p.pattern for p in (*self.curate.gates.must, *self.curate.gates.must_not)}
