@@ -153,6 +153,7 @@ def _failed(about: str, error: PairsmithError) -> Check:
 
 
 def _seeds(project: Project) -> Iterator[Check]:
+    from curate.split import with_splits
     from synth.seeds import read_seeds
 
     if any(source.path == "-" for source in project.spec.seeds):
@@ -172,7 +173,19 @@ def _seeds(project: Project) -> Iterator[Check]:
         yield Check("seeds", "warn", f"{what}; {len(reading.problems)} not used", f"{first.where}: {first.what}")
     else:
         yield Check("seeds", "ok", what)
-    yield from _enough(reading.seeds, project)
+    yield from _enough(with_splits(reading.seeds, project.spec.split, _known_seeds(project)), project)
+
+
+def _known_seeds(project: Project) -> list[Seed]:
+    """The seeds whose splits are recorded; a store that cannot be read is told of elsewhere."""
+    url = Store.url_for(project)
+    try:
+        if not Store.exists(url):
+            return []
+        with Store.open(url, write=False) as store:
+            return store.seeds(active=False)
+    except PairsmithError:
+        return []
 
 
 def _enough(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:

@@ -143,9 +143,9 @@ class Seed(Record):
 
     `source` says where it was read (`seeds.jsonl:14`); it does not enter the id, so the same text in two files is one
     seed, whose `meta["also"]` names the other places that give it another license. Exactly one of `text` and `messages`
-    is set; messages are an optional system prompt, earlier turns, and the one that is answered. `columns` are other
-    fields of the row it was read from, which prompts may use; `reference` is the output that a person gave (of a pair
-    or a conversation, its output).
+    is set; messages are an optional system prompt, earlier turns, and the one that is answered. `split` is what was
+    recorded when the seed was first read. `columns` are other fields of the row it was read from, which prompts may
+    use; `reference` is the output that a person gave (of a pair or a conversation, its output).
     """
 
     kind: Literal["input", "output", "pair", "conversation"]
@@ -156,6 +156,7 @@ class Seed(Record):
     meta: Json = Field(default_factory=dict)
     columns: dict[str, str] = added(default_factory=dict)
     reference: str | None = added()
+    split: Split | None = added()
 
     @model_validator(mode="after")
     def _one_body(self) -> Seed:
