@@ -262,12 +262,15 @@ CallStatus = Literal[
     "failed",
     "thinking",
     "unknown_finish",
+    "declined",
+    "unsettled",
 ]
 FinishMeaning = Literal["complete", "truncated", "refused", "failed", "malformed"]
 
 
 class Call(Record):
-    """One answer of a teacher, as a paid fact: `(key, attempt)` is unique, and only status `ok` is a hit.
+    """One answer of a teacher, as a paid fact: `(key, attempt)` is unique, and only status `ok` is a hit. `declined` is
+    what the endpoint turned down by its HTTP status, `unsettled` the same while it may be everybody's: no attempt.
 
     It is written as `received` before anything looks into it; `status`, `text` (the answer without reasoning) and
     `reason` (why it is bad, beginning with the status) are what judging then says of `raw`.

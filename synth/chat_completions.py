@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
@@ -41,7 +41,7 @@ class ThrottledError(UnansweredError):
 
 
 class ServerFaultError(UnansweredError):
-    """HTTP 5xx, 408 or 409."""
+    """HTTP 5xx, and the 4xx that pass."""
 
     word = "server"
 
@@ -53,7 +53,7 @@ class BrokenError(UnansweredError):
 
 
 class TimedOutError(UnansweredError):
-    """No answer within `timeout_s`."""
+    """The request was sent and its answer did not come in time. It may have been paid for."""
 
     word = "timeout"
 
@@ -78,7 +78,7 @@ class Answer(NamedTuple):
 
 
 class RefusedError(Exception):
-    """The endpoint refuses this request (HTTP 400, 413, 422): too long, filtered. `answer` holds what it said."""
+    """The endpoint refuses this request: too long, filtered, moderated. `answer` holds what it said."""
 
     def __init__(self, told: str, answer: Answer) -> None:
         super().__init__(f"refused: {told}")
@@ -89,9 +89,10 @@ def base_url(url: str) -> str:
     """`url` as a base for `/chat/completions`: without a trailing slash, ending in the API's version.
 
     `http://host`, `http://host/`, `http://host/v1` and `http://host/v1/chat/completions` are all `http://host/v1`. A
-    path that already holds a version segment (`/api/v1`, `/v1beta/openai`) is kept as it is; to any other path `/v1`
-    is added. Raises SpecError for anything that is no plain http(s) address; a password or a query in it is refused
-    because the address is written to the store.
+    path that already holds a version segment (`/api/v1`, `/v1beta/openai`), or that is written down to its end
+    (`/inference/chat/completions`), is kept as it is; to any other path `/v1` is added. Raises SpecError for anything
+    that is no plain http(s) address; a password or a query in it, other than Azure's `api-version`, is refused because
+    the address is written to the store.
     """
     parts = urlsplit(url.strip())
     where = "teacher.url"
@@ -101,17 +102,24 @@ def base_url(url: str) -> str:
             where=where,
             fix="Write it with http:// or https://, for example http://localhost:8000/v1, or use 'embedded'.",
         )
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if parts.username or parts.password or parts.fragment or (parts.query and not query_of(url)):
         raise SpecError(
             "The endpoint's address holds a user, a query or a fragment.",
             where=where,
             why="It would be written to the store and to receipts, where no secret may be.",
-            fix="Give the bare address, and the key through teacher.key_env.",
+            fix="Give the bare address, the key through teacher.key_env, and what else a query holds in teacher.query.",
         )
-    path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
-    if not any(_VERSION_SEGMENT.fullmatch(segment) for segment in path.split("/")):
+    given = parts.path.rstrip("/")
+    path = given.removesuffix("/chat/completions").rstrip("/")
+    if path == given and not any(_VERSION_SEGMENT.fullmatch(segment) for segment in path.split("/")):
         path += "/v1"
     return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def query_of(url: str) -> dict[str, str]:
+    """The query of an address as Azure shows it, `api-version` alone; empty for any other, which may hold a secret."""
+    query = dict(parse_qsl(urlsplit(url.strip()).query))
+    return query if query.keys() == {"api-version"} else {}
 
 
 def read_answer(content: bytes, seconds: float, request: Json) -> Answer:
@@ -240,6 +248,22 @@ def error_body(content: bytes) -> tuple[Json, Json]:
         return parsed, {"message": str(error)}
     plain = (str, int, float, type(None))
     return parsed, {name: value if isinstance(value, plain) else str(value) for name, value in error.items()}
+
+
+def error_status(content: bytes) -> int | None:
+    """The HTTP status that an error inside of a body of status 200 amounts to (OpenRouter, gateways); None where there
+    is no error, or where there is an answer, or tokens that were paid for, beside it."""
+    if b'"error"' not in content:
+        return None
+    body, error = error_body(content)
+    if not body.get("error") or body.get("choices") or body.get("usage"):
+        return None
+    words = [error.get(name) for name in ("code", "status", "type", "message")]
+    for word in words:
+        if str(word).isdecimal() and 400 <= int(str(word)) < 600:
+            return int(str(word))
+    by_word = {"rate.?limit|too.many|overload": 429, "authenti|unauthor|api.?key": 401, "quota|credit|balance": 402}
+    return next((s for word, s in by_word.items() if re.search(word, str(words), re.IGNORECASE)), 502)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+from urllib.parse import urlencode
 
 import aiohttp
 import orjson
@@ -32,18 +33,23 @@ from synth.chat_completions import (
     UnansweredError,
     base_url,
     error_body,
+    error_status,
     new_request_id,
     one_line,
+    query_of,
     read_answer,
     retry_after_s,
 )
+from synth.http_status import Place, every_rows, meaning, unknown_model, unreachable
 from synth.proxy import proxy_for
 from synth.redaction import without_key, without_user_info
 
 MAX_BACKOFF_S = 30.0
 MAX_RETRY_AFTER_S = 600.0
 FIRST_CONNECT_TRIES = 3
-Start = Callable[[], Coroutine[Any, Any, tuple[str, str | None]]]
+TIMEOUT_RETRIES = 1  # each may be paid for, and none is seen
+Reach = tuple[str, str | None] | tuple[str, str | None, Mapping[str, str]]
+Start = Callable[[], Coroutine[Any, Any, Reach]]
 
 
 class Check(NamedTuple):
@@ -57,16 +63,20 @@ class Endpoint:
     """An open connection to a teacher. Use as an async context manager, or `await close()` it.
 
     `key` is sent as a bearer token and appears nowhere else: it is taken out of errors that repeat it, never out of an
-    answer. `key_env` is the variable's name, for error messages. `concurrency` sizes the connection pool and does not
-    limit callers: the ledger does. `retries` is how often a request that brought no answer is sent again, after a wait
-    of full-jitter exponential backoff (uniform in [0, min(30 s, backoff_s * 2**i)]; "Exponential Backoff And Jitter",
-    AWS Architecture Blog, 2015) or of Retry-After if that is longer.
+    answer. `key_env` is the variable's name, for error messages. `headers` are sent with every request and kept secret
+    like the key, `query` is added to every address. `concurrency` does not limit callers: the ledger does. An answer
+    may take `timeout_s` (None: as long as it likes) and `token_s` for each token that it may hold, and must begin
+    within `first_byte_s`; one that is late is asked for once more, with twice the time. `retries` is how often a
+    request that brought no answer is sent again, after a wait of full-jitter exponential backoff (uniform in
+    [0, min(30 s, backoff_s * 2**i)]; "Exponential Backoff And Jitter", AWS Architecture Blog, 2015) or of Retry-After
+    if that is longer.
 
-    `start`, where given, is awaited once, before the first request, and gives the address and the key in place of `url`
-    and `key`: so nothing is started, and no key is needed, for work whose every answer is in the store already. What it
-    raises, every request raises.
+    `start`, where given, is awaited once, before the first request, and gives address, key and perhaps headers in place
+    of `url`, `key` and `headers`: so nothing is started, and no key is needed, for work whose every answer is in the
+    store already. What it raises, every request raises.
 
-    Counters: `sent` (HTTP requests for completions, retries included), `retries_by_kind`.
+    Counters: `sent` (HTTP requests for completions, retries included), `retries_by_kind`, `lost` (sent, and the answer
+    never came: what they cost is unknown). `answered`: a request of this run has brought an answer.
     """
 
     def __init__(
@@ -76,7 +86,11 @@ class Endpoint:
         *,
         key: str | None = None,
         key_env: str | None = None,
-        timeout_s: float = 120,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        timeout_s: float | None = 120,
+        first_byte_s: float | None = None,
+        token_s: float = 0,
         retries: int = 5,
         concurrency: int = 32,
         backoff_s: float = 0.5,
@@ -84,15 +98,18 @@ class Endpoint:
     ) -> None:
         self.model = model
         self.sent = 0
+        self.lost = 0
+        self.answered = False
         self.retries_by_kind: Counter[str] = Counter()
         self.draining = asyncio.Event()
         self._key_env = key_env
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(timeout_s, 15.0))
+        self._query = dict(query or {})
+        self._timeout_s, self._first_byte_s, self._token_s = timeout_s, first_byte_s, token_s
         self._retries = retries
         self._concurrency = concurrency
         self._backoff_s = backoff_s
         self._start = start
-        self._starting: asyncio.Task[tuple[str, str | None]] | None = None
+        self._starting: asyncio.Task[Reach] | None = None
         self._session: aiohttp.ClientSession | None = None
         self._connected = False
         self._given_up_in_a_row = 0
@@ -100,14 +117,16 @@ class Endpoint:
         self._n_worked = False
         self._n_refused = 0
         self._max_tokens_name = "max_tokens"
-        self.url, self._key = url, ""
+        self.url, self._key, self._headers = url, "", dict[str, str]()
         if start is None:
-            self._reach_at(url, key)
+            self._reach_at(url, key, headers)
 
-    def _reach_at(self, url: str, key: str | None) -> None:
+    def _reach_at(self, url: str, key: str | None, headers: Mapping[str, str] | None = None) -> None:
         self.url = base_url(url)
-        self._key = (key or "").strip()
-        self._completions = f"{self.url}/chat/completions"
+        self._key, self._headers = (key or "").strip(), dict(headers or {})
+        asked_with = urlencode({**query_of(url), **self._query})
+        self._suffix = f"?{asked_with}" if asked_with else ""
+        self._completions = f"{self.url}/chat/completions{self._suffix}"
         if any(ord(c) < 33 or ord(c) > 126 for c in self._key):
             raise AuthError(
                 f"The key in {self._key_env or 'the key variable'} holds a blank or a non-ASCII character.",
@@ -139,10 +158,10 @@ class Endpoint:
             if self._key:
                 headers["Authorization"] = f"Bearer {self._key}"
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._concurrency, keepalive_timeout=60),
+                # No limit: a request that waited here for a connection would use up its own time.
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=self._timeout,
-                headers=headers,
+                headers={**headers, **self._headers},
                 proxy=proxy_for(self.url),
             )
         return self._session
@@ -174,13 +193,15 @@ class Endpoint:
         await self._open()
         body = self._body(messages, sampling, n, schema)
         tries = 0
+        patience = 1
         while True:
             if self.draining.is_set():
                 raise StoppedError
             try:
-                answer = await self._ask_once(body)
+                answer = await self._ask_once(body, patience)
             except UnansweredError as failure:
                 tries += 1
+                patience *= 2 if isinstance(failure, TimedOutError) else 1
                 await self._wait_or_give_up(failure, tries)
                 self.retries_by_kind[failure.word] += 1
             except RefusedError as refusal:
@@ -234,41 +255,64 @@ class Endpoint:
             self._n_refused += 1
             self._takes_n = self._takes_n and self._n_refused < 2
 
-    async def _ask_once(self, body: Json) -> Answer:
+    async def _ask_once(self, body: Json, patience: int = 1) -> Answer:
         self.sent += 1
         began = time.perf_counter()
         # The callback runs when this coroutine waits for the answer, so after the request was handed to the socket.
         asyncio.get_running_loop().call_soon(failpoint, "sent")
-        status, headers, content = await self._exchange("POST", self._completions, orjson.dumps(body))
+        tokens = (body.get("max_tokens") or body.get("max_completion_tokens") or 0) * body.get("n", 1)
+        within_s = None if self._timeout_s is None else patience * (self._timeout_s + self._token_s * tokens)
+        data = orjson.dumps(body)
+        status, headers, content = await self._exchange("POST", self._completions, data, within_s, patience)
         seconds = time.perf_counter() - began
+        if status == 200 and (said := error_status(content)) is not None:
+            status = said
         if status != 200:
             raise await self._failure(status, headers, content, body, seconds)
         failpoint("received")
         answer = read_answer(content, seconds, body)
+        self.answered = self.answered or bool(answer.choices)
         # A body without a choice is no answer but an error in disguise, which may repeat the key.
-        return answer if answer.choices else answer._replace(body=without_key(answer.body, self._key))
+        return answer if answer.choices else answer._replace(body=self._without_secrets(answer.body))
 
-    async def _exchange(self, method: str, url: str, data: bytes | None = None) -> tuple[int, Mapping[str, str], bytes]:
+    async def _exchange(
+        self, method: str, url: str, data: bytes | None = None, within_s: float | None = 15.0, patience: int = 1
+    ) -> tuple[int, Mapping[str, str], bytes]:
         session = self._session or await self._open()
+        limit = aiohttp.ClientTimeout(total=within_s, sock_connect=min(within_s or 15.0, 15.0))
+        begins_s = self._first_byte_s and self._first_byte_s * patience
         try:
-            async with session.request(method, url, data=data, allow_redirects=False) as response:
-                content = await response.read()
-                self._connected = True
-                return response.status, response.headers, content
-        except TimeoutError:
-            raise TimedOutError(f"no answer within {self._timeout.total:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
+            async with asyncio.timeout(begins_s) as beginning:
+                async with session.request(method, url, data=data, allow_redirects=False, timeout=limit) as response:
+                    beginning.reschedule(None)
+                    content = await response.read()
+                    self._connected = True
+                    return response.status, response.headers, content
+        except aiohttp.ConnectionTimeoutError as error:
             raise BrokenError(self._shown(_said(error))) from None
+        except TimeoutError:
+            self._connected = True
+            self.lost += data is not None
+            late_s, key = (begins_s, "first_byte_s") if beginning.expired() else (within_s, "timeout_s")
+            raise TimedOutError(f"no answer within {late_s:g} s; if it needs longer, raise teacher.{key}") from None
+        except (aiohttp.ClientError, OSError) as error:
+            self.lost += data is not None and not isinstance(error, aiohttp.ClientConnectorError)
+            raise BrokenError(self._shown(_said(error))) from None
+
+    def _without_secrets(self, text: str) -> str:
+        for secret in (self._key, *self._headers.values()):
+            text = without_key(text, secret)
+        return text
 
     def _shown(self, text: str) -> str:
         """What a server said, fit for messages and the store."""
-        return without_user_info(without_key(text, self._key))
+        return without_user_info(self._without_secrets(text))
 
     async def _wait_or_give_up(self, failure: UnansweredError, tries: int) -> None:
         """Wait before the next try, or raise what the failure amounts to."""
-        if not self._connected and isinstance(failure, BrokenError | TimedOutError) and tries >= FIRST_CONNECT_TRIES:
-            raise self._unreachable(str(failure))
-        if tries > self._retries:
+        if not self._connected and isinstance(failure, BrokenError) and tries >= FIRST_CONNECT_TRIES:
+            raise unreachable(str(failure), self.url)
+        if tries > (min(TIMEOUT_RETRIES, self._retries) if isinstance(failure, TimedOutError) else self._retries):
             self._given_up_in_a_row += 1
             if self._given_up_in_a_row >= max(10, self._concurrency):
                 raise Unreachable(
@@ -304,76 +348,39 @@ class Endpoint:
         text = self._shown(content.decode(errors="replace"))
         said = one_line(self._shown(str(error.get("message") or text)))
         told = f"HTTP {status}: {said}" if said else f"HTTP {status}"
-        if status in (401, 403):
-            return self._auth_error(told)
-        if status == 402 or "insufficient_quota" in (error.get("code"), error.get("type")):
-            return TeacherError(
-                f"The account has no quota left ({told}).",
-                where=self.url,
-                fix="Everything answered is kept. Add credit, then run the same command again.",
-            )
-        if status == 429:
-            return ThrottledError(told, retry_after_s(headers))
-        if status >= 500 or status in (408, 409, 425):
-            return ServerFaultError(told, retry_after_s(headers))
-        if status == 404:
-            return await self._not_found(told)
-        if status in (400, 413, 422):
-            param = error.get("param")
-            unsupported = str(error.get("code", "")).startswith("unsupported")
-            if unsupported and param in body and param not in ("n", "max_tokens", "messages"):
-                return TeacherError(
-                    f"Model '{self.model}' does not take the setting '{param}' ({told}).",
-                    where=self.url,
-                    why="Every request would be refused.",
-                    fix="Remove it from, or change it in, the sampling table of pairsmith.toml.",
-                )
-            return RefusedError(told, Answer([], None, seconds, new_request_id(None), None, body, text))
+        kind, setting = meaning(status, error, text, body, answered=self.answered)
+        refused = RefusedError(told, Answer([], None, seconds, new_request_id(None), None, body, text))
+        if kind == "model":
+            served = await self._served()
+            return refused if self._is_listed(served) else unknown_model(told, self._place, served)
+        if kind in ("throttled", "server"):
+            return (ThrottledError if kind == "throttled" else ServerFaultError)(told, retry_after_s(headers))
         location = f" It points to {self._shown(headers['Location'])}." if "Location" in headers else ""
-        return TeacherError(
-            f"The endpoint answers {told}.{location}",
-            where=self._completions,
-            fix="Check teacher.url: it should be the address that /chat/completions is added to.",
-        )
+        return refused if kind == "refused" else every_rows(kind, setting, told + location, self._place)
 
-    def _auth_error(self, told: str) -> AuthError:
-        if not self._key_env:
-            fix = "Name the environment variable that holds the key in teacher.key_env."
-        elif not self._key:
-            fix = f"Set the environment variable {self._key_env} to the key."
-        else:
-            fix = f"Check the key in the environment variable {self._key_env}, and that it may use '{self.model}'."
-        return AuthError(f"The endpoint refuses the key ({told}).", where=self.url, fix=fix)
+    @property
+    def _place(self) -> Place:
+        return Place(self.url, self._completions, self.model, self._key_env, bool(self._key))
 
-    async def _not_found(self, told: str) -> TeacherError:
+    async def _served(self) -> list[str]:
         try:
-            served = await self.models()
+            return await self.models()
         except (UnansweredError, TeacherError):
-            served = []
-        if served:
-            listed = ", ".join(served[:20]) + (f" and {len(served) - 20} more" if len(served) > 20 else "")
-            fix = f"Set teacher.model to one that it serves: {listed}."
-        else:
-            fix = f"Check teacher.model, and teacher.url: requests go to {self._completions}."
-        return TeacherError(f"The endpoint does not know model '{self.model}' ({told}).", where=self.url, fix=fix)
+            return []
 
-    def _unreachable(self, reason: str) -> Unreachable:
-        return Unreachable(
-            f"Nothing answers at the teacher's address ({reason}).",
-            where=self.url,
-            fix="Start the server or correct teacher.url; 'pairsmith doctor' tries it without spending anything.",
-        )
+    def _is_listed(self, served: Sequence[str]) -> bool:
+        return any(name.removeprefix("models/") in (self.model, f"{self.model}:latest") for name in served)
 
     # -- looking -------------------------------------------------------------------------------------------------
 
     async def models(self) -> list[str]:
         """The ids that `GET /models` lists, in its order. Raises AuthError, TeacherError or UnansweredError."""
         await self._open()
-        status, _, content = await self._exchange("GET", f"{self.url}/models")
+        status, _, content = await self._exchange("GET", f"{self.url}/models{self._suffix}", None, self._timeout_s)
         raw, error = error_body(content)
         told = f"HTTP {status}: {one_line(self._shown(str(error.get('message', ''))))}".rstrip(": ")
         if status in (401, 403):
-            raise self._auth_error(told)
+            raise every_rows("key", "", told, self._place)
         rows = raw.get("data")
         if status != 200 or not isinstance(rows, list):
             raise TeacherError(
@@ -393,14 +400,13 @@ class Endpoint:
         try:
             served = await self.models()
         except UnansweredError as failure:
-            raise self._unreachable(str(failure)) from None
+            raise unreachable(str(failure), self.url) from None
         except AuthError:
             raise
         except TeacherError:
             return Check(None, time.perf_counter() - began)
-        names = {self.model, f"{self.model}:latest"}
-        if served and names.isdisjoint(served):
-            raise await self._not_found("it is not listed")
+        if served and not self._is_listed(served):
+            raise unknown_model("it is not listed", self._place, served)
         return Check(tuple(served), time.perf_counter() - began)
 
 

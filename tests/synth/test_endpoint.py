@@ -137,10 +137,11 @@ def test_a_passing_fault_is_retried(fault: Reply, word: str) -> None:
             await endpoint.ask(chat("warm up"), Sampling())
             answer = await endpoint.ask(chat("a dog"), Sampling())
             assert answer.choices
-            assert endpoint.sent == 4
-            assert endpoint.retries_by_kind == {word: 2}
+            assert endpoint.sent == 2 + times
+            assert endpoint.retries_by_kind == {word: times}
 
-    with LoopbackTeacher(lambda ask: fault if ask.prompt == "a dog" and ask.nth <= 2 else says()) as teacher:
+    times = 1 if word == "timeout" else 2
+    with LoopbackTeacher(lambda ask: fault if ask.prompt == "a dog" and ask.nth <= times else says()) as teacher:
         asyncio.run(once())
 
 
@@ -164,7 +165,7 @@ def test_a_lasting_fault_fails_the_row_after_all_retries(fault: Reply, error: ty
 
     with LoopbackTeacher(lambda ask: fault if ask.prompt == "a dog" else says()) as teacher:
         asyncio.run(once())
-    assert teacher.counts()["a dog"] == 3
+    assert teacher.counts()["a dog"] == (2 if error is TimedOutError else 3), "what is late may be paid for each time"
 
 
 @pytest.mark.parametrize(
