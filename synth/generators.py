@@ -17,7 +17,7 @@ from prompts import OLD_NAMES, Prompt, load
 from schemas.errors import PromptError
 from schemas.project import Project
 from schemas.records import Candidate, Generated, Messages, Pair, Reason, Sampling, Seed, content_id, identity
-from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, TaskSettings, TeacherSettings, given
+from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, Purpose, TaskSettings, TeacherSettings, given
 from synth.answers import clean
 from synth.ledger import Completion, FailedSample, Ledger
 
@@ -237,13 +237,13 @@ class Backward(_Teaching):
             await asyncio.gather(*asked, return_exceptions=True)
 
 
-def generators_of(project: Project, ledger: Ledger) -> list[Generator]:
-    """The generators that the spec enables. Raises PromptError."""
+def generators_of(project: Project, ledgers: Mapping[Purpose, Ledger]) -> list[Generator]:
+    """The generators that the spec enables, each with the ledger of its direction. Raises PromptError."""
     ways: dict[type[Forward] | type[Backward], bool] = {
         Forward: project.spec.generate.forward.enabled,
         Backward: project.spec.generate.backward.enabled,
     }
-    return [way.of(project, ledger) for way, enabled in ways.items() if enabled]
+    return [way.of(project, ledgers[way.name]) for way, enabled in ways.items() if enabled]
 
 
 def fingerprint(
@@ -271,10 +271,10 @@ def fingerprint(
     return content_id("scope", [generator, shapes])
 
 
-def fingerprints(project: Project, teacher: TeacherSettings) -> dict[str, str]:
+def fingerprints(project: Project, teachers: Mapping[Purpose, TeacherSettings]) -> dict[str, str]:
     """generator -> the fingerprint of its candidates under the present spec, for each that is enabled. Asks nobody.
 
-    `teacher` is the spec's with its revision. Raises PromptError.
+    `teachers` are the spec's by direction, with their revisions. Raises PromptError.
     """
     spec = project.spec
     ways: dict[Name, ForwardSettings | BackwardSettings] = {
@@ -282,7 +282,7 @@ def fingerprints(project: Project, teacher: TeacherSettings) -> dict[str, str]:
         "backward": spec.generate.backward,
     }
     return {
-        name: fingerprint(name, spec.task, spec.exemplars, way, load(way.prompt, project.folder), teacher)
+        name: fingerprint(name, spec.task, spec.exemplars, way, load(way.prompt, project.folder), teachers[name])
         for name, way in ways.items()
         if way.enabled
     }
