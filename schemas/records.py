@@ -277,14 +277,19 @@ class Call(Record):
 
     `key` names everything that changes the answer: teacher, model revision, messages, sampling, schema, sample number.
     `raw` is the choice as the endpoint sent it; `endpoint` and `transport` are facts that do not enter the key.
-    A request with n > 1 yields n rows sharing `request_id`; its usage and cost stand on the first of them.
+    A request with n > 1 yields n rows sharing `request_id`; its usage and cost stand on the first of them, and so does
+    the request itself: the others name that row, `(key, attempt)`, in `request_of`. `facts` is what else the endpoint
+    said and will not say again: the model that answered, its fingerprint and provider, and, on the first row, the whole
+    usage (reasoning tokens, real cost).
     """
 
     key: str
     attempt: int = Field(ge=1)
     status: CallStatus
-    request: Json
+    request: Json = Field(default_factory=dict)
+    request_of: tuple[str, int] | None = None
     raw: Json
+    facts: Json = Field(default_factory=dict)
     text: str = ""
     reason: str = ""
     usage: Usage = Usage()

@@ -20,6 +20,9 @@ from schemas.records import Json, Usage
 _PROCESS, _NUMBER = os.urandom(8).hex(), itertools.count(1)
 _MAX_TOKENS = 2**40  # of one request; a count above it is none, and sums of many must fit into 64 bits
 _MAX_ID = 200
+_MAX_FACT_DEPTH = 6
+# What cannot be had again: which snapshot answered, on which backend, at which provider and tier, what it counted.
+_FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
 _VERSION_SEGMENT = re.compile(r"v\d+\w*")
 
@@ -66,6 +69,7 @@ class Answer(NamedTuple):
     """What a request brought. `choices` are as the endpoint sent them, in the order of their `index`.
 
     An empty `choices` is a malformed answer, whose text is in `body`. `usage` is None where the endpoint does not say.
+    `facts` is what else it says of the answer, as it says it.
     """
 
     choices: list[Any]
@@ -75,6 +79,7 @@ class Answer(NamedTuple):
     model: str | None
     request: Json
     body: str = ""
+    facts: Json | None = None
 
 
 class RefusedError(Exception):
@@ -132,13 +137,14 @@ def read_answer(content: bytes, seconds: float, request: Json) -> Answer:
     choices = parsed.get("choices")
     usage, model = _usage(parsed.get("usage")), parsed.get("model")
     model = model if isinstance(model, str) else None
+    facts = {name: parsed[name] for name in _FACTS if parsed.get(name) and not _deeper(parsed[name], _MAX_FACT_DEPTH)}
     if not isinstance(choices, list) or not any(map(_is_choice, choices)):
-        return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"))
+        return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"), facts)
     if content.count(b"[") + content.count(b"{") > _MAX_DEPTH:  # cheap, and nearly always enough to know
         choices = [_flat(choice, content) for choice in choices]
     if len(choices) > 1 and all(isinstance(c, dict) and isinstance(c.get("index"), int) for c in choices):
         choices.sort(key=lambda choice: choice["index"])
-    return Answer(choices, usage, seconds, request_id, model, request)
+    return Answer(choices, usage, seconds, request_id, model, request, "", facts)
 
 
 def _is_choice(value: Any) -> bool:
@@ -220,10 +226,10 @@ def _usage(told: Any) -> Usage | None:
         return None
     prompt, completion = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
     details = told.get("prompt_tokens_details")
-    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+    cached = details.get("cached_tokens") if isinstance(details, dict) else told.get("prompt_cache_hit_tokens")
     if prompt is None or completion is None:
         return None
-    return Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached or 0)
+    return Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=_count(cached) or 0)
 
 
 def _count(told: Any) -> int | None:

@@ -25,13 +25,14 @@ class Meaning(NamedTuple):
     setting: str = ""
 
 
-_PASSING = (408, 409, 424, 425, 499)  # 424: TGI and Bedrock, a generation that failed; 499: a proxy gave up
+_PASSING = (408, 409, 424, 425, 498, 499)  # 424: a generation failed (TGI, Bedrock), 498: no capacity (Groq)
 # Ours, or learnt by asking again (`Endpoint._adapt`), or a matter of one long row.
 _NO_SETTINGS = {"model", "messages", "n", "max_tokens", "max_completion_tokens"}
 
 _NO_QUOTA = re.compile(
     r"insufficient[_ ](quota|balance|credits?|funds)|billing_hard_limit|billing_not_active"
-    r"|budget[_ ](has been |is )?exceeded|exceeded[_ ]?budget|credit balance is too low|account_deactivated",
+    r"|budget[_ ](has been |is )?exceeded|exceeded[_ ]?budget|credit[_ ]balance[_ ](is too low|exhausted)"
+    r"|spend[_ ]limit|billing_error|account_deactivated",
     re.IGNORECASE,
 )
 _WRONG_KEY = re.compile(
@@ -40,7 +41,7 @@ _WRONG_KEY = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _NO_ACCESS = re.compile(
-    r"\b(key|token|credentials?|permissions?|access|scopes?|region|country|unauthori[sz]ed)\b", re.IGNORECASE
+    r"\b(key|credentials?|permissions?|access|scopes?|region|country|unauthori[sz]ed)\b", re.IGNORECASE
 )
 _NO_MODEL = re.compile(
     r"model.{0,80}(not exist|not found|is not (available|supported))|(unknown|invalid|not a valid)[ _]model",

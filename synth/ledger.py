@@ -325,6 +325,8 @@ class Ledger:
                 attempt=len(self._index.get(key, ())) + 1,
                 status=status,
                 request=answer.request,
+                request_of=None if nth == 0 else (keys[0], len(self._index.get(keys[0], ())) + 1),
+                facts={name: said for name, said in (answer.facts or {}).items() if nth == 0 or name != "usage"},
                 raw=raw if isinstance(raw, dict) else {"body": raw},
                 reason=refusal or "",
                 usage=usage if nth == 0 else Usage(),
