@@ -101,7 +101,8 @@ class StageOutcome(Outcome):
 class GenerateOutcome(StageOutcome):
     """Seeds by kind, what they are too few for, the problems of seed rows, the fingerprints of the pool by generator,
     pairs that are new and that were there, rows that no answer came for, the most frequent failures (`what`, the number
-    of `rows`, the place of the `first`), and what the ledger counted."""
+    of `rows`, the place of the `first`), and what the ledger counted, prompts among it that a server seems to have cut.
+    """
 
     seeds: Mapping[str, int] = field(default_factory=dict)
     shortages: tuple[str, ...] = ()
@@ -114,6 +115,7 @@ class GenerateOutcome(StageOutcome):
     retries: Mapping[str, int] = field(default_factory=dict)
     served: Mapping[str, int] = field(default_factory=dict)
     usage_unknown: int = 0
+    cut_prompts: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,9 @@ _PROCESS, _NUMBER = os.urandom(8).hex(), itertools.count(1)
 _MAX_TOKENS = 2**40  # of one request; a count above it is none, and sums of many must fit into 64 bits
 _MAX_ID = 200
 _MAX_FACT_DEPTH = 6
+# English prose has about 4.5 letters a token, words of 15 letters in agglutinating languages no more than 6.
+_MOST_LETTERS_PER_TOKEN, _SMALLEST_CONTEXT = 8, 256
+_REPEATED = re.compile(r"([\W_])\1+")
 # What cannot be had again: which snapshot answered, on which backend, at which provider and tier, what it counted.
 _FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
@@ -236,6 +239,15 @@ def _count(told: Any) -> int | None:
     """A number of tokens, None for what cannot be one."""
     number = isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told <= _MAX_TOKENS
     return int(told) if number and told == int(told) else None
+
+
+def seems_cut(request: Json, prompt_tokens: int) -> bool:
+    """Whether a server has read less than it was sent, as Ollama does beyond its context without a word: no tokenizer
+    makes so few tokens of so many letters. Repeated marks and blanks count once."""
+    if prompt_tokens < _SMALLEST_CONTEXT:
+        return False
+    letters = sum(len(_REPEATED.sub(r"\1", str(message.get("content")))) for message in request.get("messages", ()))
+    return letters > _MOST_LETTERS_PER_TOKEN * prompt_tokens
 
 
 def error_body(content: bytes) -> tuple[Json, Json]:

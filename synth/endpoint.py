@@ -349,6 +349,8 @@ class Endpoint:
         said = one_line(self._shown(str(error.get("message") or text)))
         told = f"HTTP {status}: {said}" if said else f"HTTP {status}"
         kind, setting = meaning(status, error, text, body, answered=self.answered)
+        if status == 402 and retry_after_s(headers) is not None:
+            kind = "throttled"  # what is on its way uses the credit up (OpenRouter)
         refused = RefusedError(told, Answer([], None, seconds, new_request_id(None), None, body, text))
         if kind == "model":
             served = await self._served()

@@ -41,7 +41,7 @@ _WRONG_KEY = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _NO_ACCESS = re.compile(
-    r"\b(key|credentials?|permissions?|access|scopes?|region|country|unauthori[sz]ed)\b", re.IGNORECASE
+    r"\b(key|credentials?|permissions?|access|scopes?|region|country|denied|(un)?authori[sz]ed)\b", re.IGNORECASE
 )
 _NO_MODEL = re.compile(
     r"model.{0,80}(not exist|not found|is not (available|supported))|(unknown|invalid|not a valid)[ _]model",
@@ -79,8 +79,8 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool) 
 
 
 def _is_about_the_key(status: int, words: str) -> bool:
-    if status == 403 and "moderat" not in words and _NO_ACCESS.search(words):
-        return True
+    if status == 403 and not words.lstrip().startswith("<"):  # a page is a firewall's, which may dislike this row
+        return "moderat" not in words and _NO_ACCESS.search(words) is not None
     return status in (400, 403) and _WRONG_KEY.search(words) is not None
 
 

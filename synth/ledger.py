@@ -16,7 +16,7 @@ from schemas.records import Call, CallStatus, Json, Message, Sampling, Usage, co
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.answers import Judge, why_bad
-from synth.chat_completions import Answer, RefusedError, UnansweredError
+from synth.chat_completions import Answer, RefusedError, UnansweredError, seems_cut
 from synth.endpoint import Endpoint
 from synth.refusals import Refusals
 
@@ -78,8 +78,8 @@ class Ledger:
     answers are all nothing but thinking is ended by a TeacherError, unless `keep_asking`.
 
     Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable), `in_flight_peak`,
-    `usage` and `usd` of this run, `served` (model names the endpoint says it answered with); `sent` and
-    `retries_by_kind` come from the endpoint.
+    `usage` and `usd` of this run, `served` (model names the endpoint says it answered with), `cut_prompts` (requests of
+    which the endpoint seems to have read a part only); `sent` and `retries_by_kind` come from the endpoint.
     """
 
     def __init__(
@@ -101,6 +101,7 @@ class Ledger:
         self.in_flight_peak = 0
         self.usd = 0.0
         self._usage_unknown = 0
+        self.cut_prompts = 0
         self.served: Counter[str] = Counter()
         self.store = store
         self._endpoint = endpoint
@@ -347,6 +348,7 @@ class Ledger:
         if usage is None:
             self._usage_unknown += 1
             return Usage(), 0.0
+        self.cut_prompts += seems_cut(answer.request, usage.prompt_tokens)
         self._tokens[0] += usage.prompt_tokens
         self._tokens[1] += usage.completion_tokens
         self._tokens[2] += usage.cached_tokens

@@ -39,7 +39,7 @@ class Refusals:
         self._in_a_row = [*self._in_a_row[1 - _LATER :], calls]
         if self._error is None and not self._keep_asking and self._is_everybodys():
             self._error = TeacherError(
-                f"{len(self._in_a_row)} requests in a row were turned down: {calls[0].reason}.",
+                f"{len(self._in_a_row)} requests in a row were turned down: {calls[0].reason.rstrip('.')}.",
                 where=url,
                 why="What turns all of them down concerns no single row, so none of them is given up.",
                 fix="Mend what it says, then run the same command again; `pairsmith doctor --ask` tries one request.",

@@ -102,7 +102,11 @@ def _most_frequent(result: GenerateResult) -> tuple[Json, ...]:
 def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
     """What the teacher or its server said most often of rows that failed, and the first of them."""
     said = [f"{f['what']} ({f['rows']:,} rows, the first from {f['first']})" for f in outcome.failures]
-    return list(zip(("failed", *[""] * len(said)), said, strict=False))
+    lines = list(zip(("failed", *[""] * len(said)), said, strict=False))
+    if outcome.cut_prompts:
+        cut = f"the server seems to have read only a part of {outcome.cut_prompts:,} prompts: raise its context length"
+        lines.append(("warning", f"{cut} (Ollama: OLLAMA_CONTEXT_LENGTH, or PARAMETER num_ctx in a Modelfile)"))
+    return lines
 
 
 def _say_problems(say: Say, reading: SeedReading) -> None:
@@ -173,6 +177,7 @@ def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
         "retries": dict(sum((ledger.retries_by_kind for ledger in ledgers), Counter())),
         "served": dict(sum((ledger.served for ledger in ledgers), Counter())),
         "usage_unknown": sum(ledger.usage_unknown for ledger in ledgers),
+        "cut_prompts": sum(ledger.cut_prompts for ledger in ledgers),
     }
 
 
