@@ -254,10 +254,11 @@ def _teacher(project: Project) -> Iterator[Check]:
         yield _weights()
     if spec.url == "embedded":
         return
-    try:
-        yield asyncio.run(_asked(project))
-    except PairsmithError as error:
-        yield _failed("teacher", error)
+    for url in spec.addresses:
+        try:
+            yield asyncio.run(_asked(project, url))
+        except PairsmithError as error:
+            yield _failed("teacher", error)
 
 
 def _weights() -> Check:
@@ -269,13 +270,13 @@ def _weights() -> Check:
     return Check("weights", "ok", f"in {folder}")
 
 
-async def _asked(project: Project) -> Check:
+async def _asked(project: Project, url: str) -> Check:
     from synth.endpoint import Endpoint
 
     spec = project.spec.teacher
     key = os.environ.get(spec.key_env) if spec.key_env else None
-    async with Endpoint(spec.url, spec.model, key=key, key_env=spec.key_env, timeout_s=10) as endpoint:
+    async with Endpoint(url, spec.model, key=key, key_env=spec.key_env, timeout_s=10) as endpoint:
         check = await endpoint.check()
     if check.models is None:
-        return Check("teacher", "warn", f"{spec.url} answers but lists no models", "Only a real request will tell.")
-    return Check("teacher", "ok", f"{spec.url} serves {spec.model} (asked in {check.seconds * 1000:.0f} ms)")
+        return Check("teacher", "warn", f"{url} answers but lists no models", "Only a real request will tell.")
+    return Check("teacher", "ok", f"{url} serves {spec.model} (asked in {check.seconds * 1000:.0f} ms)")

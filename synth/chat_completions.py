@@ -61,6 +61,8 @@ class BrokenError(UnansweredError):
 class TimedOutError(UnansweredError):
     """The request was sent and its answer did not come in time. It may have been paid for."""
 
+    """No answer within `timeout_s` of being sent."""
+
     word = "timeout"
 
 
@@ -73,6 +75,7 @@ class Answer(NamedTuple):
 
     An empty `choices` is a malformed answer, whose text is in `body`. `usage` is None where the endpoint does not say.
     `facts` is what else it says of the answer, as it says it.
+    `url` is the address that answered, where it is not the first of several.
     """
 
     choices: list[Any]
@@ -83,6 +86,7 @@ class Answer(NamedTuple):
     request: Json
     body: str = ""
     facts: Json | None = None
+    url: str = ""
 
 
 class RefusedError(Exception):

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from schemas.errors import AuthError, TeacherError, Unreachable
+from schemas.errors import AuthError, TeacherError
 from schemas.records import Json
 
 Kind = Literal["key", "quota", "throttled", "server", "model", "setting", "refused", "address"]
@@ -156,12 +156,3 @@ def unknown_model(told: str, place: Place, served: Sequence[str]) -> TeacherErro
     else:
         fix = f"Check teacher.model, and teacher.url: requests go to {place.completions}."
     return TeacherError(f"The endpoint does not know model '{place.model}' ({told}).", where=place.url, fix=fix)
-
-
-def unreachable(reason: str, url: str) -> Unreachable:
-    """The error for an address where nothing answers."""
-    return Unreachable(
-        f"Nothing answers at the teacher's address ({reason}).",
-        where=url,
-        fix="Start the server or correct teacher.url; 'pairsmith doctor' tries it without spending anything.",
-    )

@@ -97,8 +97,8 @@ class Ledger:
         self.revision = teacher.revision
         self.concurrency = concurrency or teacher.concurrency
         self.reused = 0
-        self.in_flight = 0
         self.in_flight_peak = 0
+        self._unconfirmed = 0
         self.usd = 0.0
         self._usage_unknown = 0
         self.cut_prompts = 0
@@ -109,7 +109,7 @@ class Ledger:
         self._usd_per_prompt_token = teacher.usd_per_million_prompt_tokens / 1e6
         self._usd_per_completion_token = teacher.usd_per_million_completion_tokens / 1e6
         self._tokens = [0, 0, 0]
-        self._on_the_wire = asyncio.Semaphore(self.concurrency)
+        endpoint.flow.concurrency = min(endpoint.flow.concurrency, self.concurrency)
         self._undurable = asyncio.Semaphore(2 * self.concurrency)
         self._index = store.call_index()
         self._asking: dict[str, asyncio.Future[Completion | FailedSample]] = {}
@@ -118,6 +118,11 @@ class Ledger:
         self._granted: dict[str, int] = {}
         if retry_failed:
             self._granted = {key: len(self._tried(key)) for key in self._index if self._given_up(key)}
+
+    @property
+    def in_flight(self) -> int:
+        """Requests sent and not durable."""
+        return self._endpoint.flow.in_flight + self._unconfirmed
 
     @property
     def sent(self) -> int:
@@ -278,23 +283,19 @@ class Ledger:
         """One request for `samples`; the rows it brought, durable before anything looks into them, then judged."""
         schema, sampling = question.schema, question.drawn(samples[0], len(self._index.get(keys[0], ())))
         async with self._undurable:
-            async with self._on_the_wire:
-                self.in_flight += 1
-                self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
-                try:
-                    answer = await self._endpoint.ask(question.messages, sampling, len(samples), schema)
-                    refusal = None
-                except RefusedError as error:
-                    answer, refusal = error.answer, str(error)
-                except BaseException:
-                    self.in_flight -= 1
-                    raise
-            # The next request may be sent from here on, before the disk has said anything.
+            try:
+                answer = await self._endpoint.ask(question.messages, sampling, len(samples), schema)
+                refusal = None
+            except RefusedError as error:
+                answer, refusal = error.answer, str(error)
+            # The next request has been sent by now, before the disk has said anything.
+            self._unconfirmed += 1
+            self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
             try:
                 calls = self._rows(keys, samples, answer, refusal)
                 await self.store.put(*calls)
             finally:
-                self.in_flight -= 1
+                self._unconfirmed -= 1
         failpoint("committed")
         for call in calls:
             self._index.setdefault(call.key, []).append((call.attempt, call.status))
@@ -335,7 +336,7 @@ class Ledger:
                 request_id=answer.request_id,
                 sample=sample,
                 teacher=self.identity,
-                endpoint=self._endpoint.url,
+                endpoint=answer.url or self._endpoint.url,
                 seconds=answer.seconds,
             )
             for nth, (key, sample, raw) in enumerate(zip(keys, samples, choices, strict=False))

@@ -21,6 +21,8 @@ from synth.embedded.weights import NAME, embedded_weights
 from synth.endpoint import Endpoint, Reach
 from synth.ledger import Ledger
 
+EMBEDDED_TIMEOUT_S = 3600.0  # a child of ours does not vanish unseen, and a slow machine may write for long
+
 
 @contextmanager
 def teacher(
@@ -80,7 +82,7 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
 
         async def start() -> Reach:
             if not embedded:
-                return teacher.url, _key(teacher), _headers(teacher)
+                return teacher.addresses, _key(teacher), _headers(teacher)
             from synth.embedded import process
 
             server = await running.enter_async_context(process.embedded(max_batch=teacher.concurrency, progress=say))
@@ -91,12 +93,13 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
             NAME if embedded else teacher.model,
             key_env=teacher.key_env,
             query=teacher.query,
-            # Our own server's queue would use up the time of a request; that it died shows in the connection.
-            timeout_s=None if embedded else teacher.timeout_s,
             first_byte_s=teacher.first_byte_s,
             token_s=teacher.token_s,
+            timeout_s=EMBEDDED_TIMEOUT_S if embedded else teacher.timeout_s,
             retries=teacher.retries,
             concurrency=teacher.concurrency,
+            requests_per_minute=teacher.requests_per_minute,
+            tokens_per_minute=teacher.tokens_per_minute,
             start=start,
         )
         async with endpoint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from schemas.records import FinishMeaning
 from schemas.spec.section import Section
@@ -45,10 +45,11 @@ class TeacherSettings(Section):
     same model is still a hit. `attempts` is how many answers are asked for one sample before it is given up;
     `retries` is how often a request that brought no answer (429, 5xx, broken connection) is sent again.
     `finish_reasons` says what words of this server mean that pairsmith does not know: `["done"]` or
-    `{ done = "complete", cut = "truncated" }`.
+    `{ done = "complete", cut = "truncated" }`. `urls` are the addresses of several servers of the same model.
     """
 
     url: str = "embedded"
+    urls: tuple[str, ...] = ()
     model: str = "smollm2-135m-instruct"
     revision: str | None = None
     identity: str | None = None
@@ -61,8 +62,22 @@ class TeacherSettings(Section):
     timeout_s: float = Field(default=120, gt=0)
     first_byte_s: float | None = Field(default=None, gt=0)
     token_s: float = Field(default=0, ge=0)
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
     attempts: int = Field(default=2, ge=1)
     retries: int = Field(default=5, ge=0)
     finish_reasons: FinishReasons = Field(default_factory=dict)
     usd_per_million_prompt_tokens: float = Field(default=0, ge=0)
     usd_per_million_completion_tokens: float = Field(default=0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_first_is_the_address(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("urls") and "url" not in values:
+            return {**values, "url": values["urls"][0]}
+        return values
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it is asked: `url`, and the others of `urls`."""
+        return (self.url,) if self.url == "embedded" else tuple(dict.fromkeys((self.url, *self.urls)))

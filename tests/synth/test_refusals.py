@@ -184,4 +184,4 @@ def test_a_key_that_is_refused_with_403_ends_the_run_at_once(tmp_path: Path) -> 
     with LoopbackTeacher(lambda ask: fails(403, "You have insufficient permissions for this operation.")) as teacher:
         with pytest.raises(AuthError):
             run(teacher, tmp_path, 60)
-        assert len(teacher.asked) <= 9, "those on their way"
+        assert len(teacher.asked) <= 20, "those on their way, not each of 60"

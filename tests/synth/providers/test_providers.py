@@ -81,7 +81,7 @@ def asked(
         )
         with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
             async with opened(settings, print) as endpoint:
-                endpoint._backoff_s = 0.001
+                endpoint.flow._backoff_s = 0.001
                 drawn = Sampling(**{**provider.sampling, **sampling})
                 return await work(Ledger(store, endpoint, settings), store, drawn)
 
