@@ -283,26 +283,34 @@ CallStatus = Literal[
     "failed",
     "thinking",
     "unknown_finish",
+    "declined",
+    "unsettled",
 ]
 FinishMeaning = Literal["complete", "truncated", "refused", "failed", "malformed"]
 
 
 class Call(Record):
-    """One answer of a teacher, as a paid fact: `(key, attempt)` is unique, and only status `ok` is a hit.
+    """One answer of a teacher, as a paid fact: `(key, attempt)` is unique, and only status `ok` is a hit. `declined` is
+    what the endpoint turned down by its HTTP status, `unsettled` the same while it may be everybody's: no attempt.
 
     It is written as `received` before anything looks into it; `status`, `text` (the answer without reasoning) and
     `reason` (why it is bad, beginning with the status) are what judging then says of `raw`.
 
     `key` names everything that changes the answer: teacher, model revision, messages, sampling, schema, sample number.
     `raw` is the choice as the endpoint sent it; `endpoint` and `transport` are facts that do not enter the key.
-    A request with n > 1 yields n rows sharing `request_id`; its usage and cost stand on the first of them.
+    A request with n > 1 yields n rows sharing `request_id`; its usage and cost stand on the first of them, and so does
+    the request itself: the others name that row, `(key, attempt)`, in `request_of`. `facts` is what else the endpoint
+    said and will not say again: the model that answered, its fingerprint and provider, and, on the first row, the whole
+    usage (reasoning tokens, real cost).
     """
 
     key: str
     attempt: int = Field(ge=1)
     status: CallStatus
-    request: Json
+    request: Json = Field(default_factory=dict)
+    request_of: tuple[str, int] | None = None
     raw: Json
+    facts: Json = Field(default_factory=dict)
     text: str = ""
     reason: str = ""
     usage: Usage = Usage()

@@ -11,13 +11,22 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from prompts import OLD_NAMES, Prompt, load
 from schemas.errors import PromptError
 from schemas.project import Project
 from schemas.records import Generated, Messages, Pair, Reason, Sampling, Seed, content_id, identity
-from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, Spec, TaskSettings, TeacherSettings, given
+from schemas.spec import (
+    BackwardSettings,
+    Exemplar,
+    ForwardSettings,
+    Purpose,
+    Spec,
+    TaskSettings,
+    TeacherSettings,
+    given,
+)
 from synth.answers import clean
 from synth.imports import Import
 from synth.ledger import Completion, FailedSample, Ledger
@@ -227,16 +236,17 @@ def columns_of(spec: Spec, kinds: Sequence[Kind]) -> tuple[str, ...]:
     return tuple(sorted(set.intersection(*sources))) if sources else ()
 
 
-def generators_of(project: Project, ledger: Ledger | None) -> list[Generator]:
-    """The generators that the spec enables; without a `ledger` only those that ask nobody. Raises PromptError."""
+def generators_of(project: Project, ledgers: Mapping[Purpose, Ledger]) -> list[Generator]:
+    """The generators that the spec enables, each with the ledger of its direction; those that ask somebody only where
+    there is one. Raises PromptError."""
     imports: list[Generator] = [Import(project.spec.task.system)] if _imports(project.spec) else []
-    if ledger is None:
-        return imports
-    ways: dict[type[Forward] | type[Backward], bool] = {
-        Forward: project.spec.generate.forward.enabled,
-        Backward: project.spec.generate.backward.enabled,
-    }
-    return [*(way.of(project, ledger) for way, enabled in ways.items() if enabled), *imports]
+    generate = project.spec.generate
+    ways: dict[Purpose, type[Forward] | type[Backward]] = {"forward": Forward, "backward": Backward}
+    enabled = {"forward": generate.forward.enabled, "backward": generate.backward.enabled}
+    asking: list[Generator] = [
+        way.of(project, ledgers[name]) for name, way in ways.items() if enabled[name] and name in ledgers
+    ]
+    return [*asking, *imports]
 
 
 def _imports(spec: Spec) -> bool:
@@ -268,20 +278,20 @@ def fingerprint(
     return content_id("scope", [generator, shapes])
 
 
-def fingerprints(project: Project, teacher: TeacherSettings) -> dict[str, str]:
+def fingerprints(project: Project, teachers: Mapping[Purpose, TeacherSettings]) -> dict[str, str]:
     """generator -> the fingerprint of its candidates under the present spec, for each that is enabled. Asks nobody.
 
-    `teacher` is the spec's with its revision. Raises PromptError.
+    `teachers` are the spec's by direction, with their revisions. Raises PromptError.
     """
     spec = project.spec
-    ways: dict[Name, ForwardSettings | BackwardSettings] = {
+    ways: dict[Literal["forward", "backward"], ForwardSettings | BackwardSettings] = {
         "forward": spec.generate.forward,
         "backward": spec.generate.backward,
     }
     asked: dict[str, str] = {
-        name: fingerprint(name, spec.task, spec.exemplars, way, load(way.prompt, project.folder), teacher)
+        name: fingerprint(name, spec.task, spec.exemplars, way, load(way.prompt, project.folder), teachers[name])
         for name, way in ways.items()
-        if way.enabled and spec.asks_teacher
+        if way.enabled and name in teachers
     }
     return {**asked, **({"imported": Import(spec.task.system).fingerprint} if _imports(spec) else {})}
 

@@ -156,7 +156,8 @@ def _teacher(spec: Spec, prompt: Prompt, base: Model, settings: TeacherSettings)
         messages=_asking(prompt, spec, spec.exemplars),
         decoding="generation",
         sampled=sampling,
-        greedy=without_chance(sampling),
+        # A model that takes no temperature has one way of drawing.
+        greedy=sampling if sampling.temperature is None and settings.url != "embedded" else without_chance(sampling),
         schema=prompt.schema,
     )
 
