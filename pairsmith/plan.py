@@ -172,6 +172,7 @@ def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin:
     shapes: Shapes = {}
     if "task" in _SECTIONS[stage]:
         shapes |= _settings("task", spec.task, without={"name"} if stage != "curate" else set())
+        shapes |= _schema_content(folder, spec.task.answer_schema)
         shapes["exemplars"] = _short([exemplar.model_dump(mode="json") for exemplar in spec.exemplars])
         shapes |= _seeds(project, receipts, stdin=stdin)
     if "teacher" in _SECTIONS[stage]:
@@ -249,6 +250,12 @@ def _content(key: str, folder: Path, name: str | None) -> Shapes:
     if name is None or not (folder / name).exists():
         return {}
     return {f"{key}.content": fingerprints.of_path(folder / name)}
+
+
+def _schema_content(folder: Path, name: str | None) -> Shapes:
+    if name is None or ":" not in name:
+        return _content("task.schema", folder, name)
+    return {"task.schema.content": _gate_file(folder, name)}
 
 
 def _short(value: Any) -> Any:

@@ -7,6 +7,7 @@ levels of abstraction, so that the student sees inputs from terse to detailed fo
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from prompts import OLD_NAMES, Prompt, load
+from prompts.answer_form import ANY_TEXT, AnswerForm
+from prompts.languages import language_name
 from schemas.errors import PromptError
 from schemas.project import Project
 from schemas.records import Candidate, Generated, Messages, Pair, Reason, Sampling, Seed, content_id, identity
@@ -74,6 +77,7 @@ class _Teaching:
 
     `prompt` is the name of a prompt (pairsmith's own, or one of a folder `prompts` in the working folder) or one that
     is loaded; `exemplars` are worked examples, (input, output) each. `system` is what the tuned model will be told.
+    `form` says what an output must be, `output_language` where that differs from the language of the inputs.
     Raises PromptError for a prompt that does not fit, UsageError for a value that is not legal.
     """
 
@@ -84,6 +88,8 @@ class _Teaching:
     exemplars: Sequence[Exemplar | tuple[str, str]] = ()
     system: str = _TASK["system"].default
     language: str = _TASK["language"].default
+    output_language: str | None = None
+    form: AnswerForm = ANY_TEXT
     sampling: Sampling
 
     def __post_init__(self) -> None:
@@ -92,7 +98,8 @@ class _Teaching:
     @cached_property
     def task(self) -> TaskSettings:
         shared = {"style": self.style, "system": self.system, "language": self.language}
-        return given(TaskSettings, type(self).__name__, name="task", **shared)
+        task = given(TaskSettings, type(self).__name__, name="task", **shared)
+        return task.model_copy(update={"to": self.output_language})
 
     @cached_property
     def shown(self) -> tuple[Exemplar, ...]:
@@ -118,6 +125,7 @@ class _Teaching:
             return Outcome(slot.failed(Reason.read(answer.reason)), None)
         texts = (seed.text or "", clean(answer.text))
         input, output = texts if name == "forward" else texts[::-1]
+        output = self.form.canonical(output)
         origin = Generated(
             generator=name,
             prompt=self.template.ref,
@@ -131,7 +139,7 @@ class _Teaching:
     @cached_property
     def fingerprint(self) -> str:
         name: Name = "forward" if isinstance(self.settings, ForwardSettings) else "backward"
-        return fingerprint(name, self.task, self.shown, self.settings, self.template, self.ledger.teacher)
+        return fingerprint(name, self.task, self.shown, self.settings, self.template, self.ledger.teacher, self.form)
 
     @classmethod
     def _shared(cls, project: Project, ledger: Ledger, settings: ForwardSettings | BackwardSettings) -> dict[str, Any]:
@@ -143,6 +151,8 @@ class _Teaching:
             "exemplars": project.spec.exemplars,
             "system": task.system,
             "language": task.language,
+            "output_language": task.to,
+            "form": AnswerForm.of(task, project.folder),
             "sampling": settings.sampling,
         }
 
@@ -151,8 +161,8 @@ class _Teaching:
 class Forward(_Teaching):
     """`n` candidates of each input seed, asked for in one request.
 
-    `prompt` must use the variable input, and may use style, exemplars, system and language. A JSON schema in the
-    prompt file binds the answers.
+    `prompt` must use the variable input, and may use those of `rendering`. A JSON schema in the prompt file binds the
+    answers, else `form` does.
     """
 
     name: ClassVar[Name] = "forward"
@@ -178,11 +188,13 @@ class Forward(_Teaching):
 
     @cached_property
     def render(self) -> Callable[..., Messages]:
-        return rendering(self.template, self.task, self.shown, {"input": _TWO_TEXTS})
+        return rendering(self.template, self.task, self.shown, {"input": _TWO_TEXTS}, self.form)
 
     async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
         chat = self.render(input=seed.text)
-        answers = await self.ledger.complete(chat, self.sampling, self.n, self.template.schema)
+        own = self.template.schema
+        binding = own is not None or self.form.binds
+        answers = await self.ledger.complete(chat, self.sampling, self.n, own or self.form.asked, binding=binding)
         for sample, answer in enumerate(answers):
             yield self._outcome("forward", seed, sample, answer)
 
@@ -191,8 +203,8 @@ class Forward(_Teaching):
 class Backward(_Teaching):
     """One simple version of each output seed at every level of `levels`, asked for at the same time.
 
-    `prompt` must use the variable output, and level if there are several, and may use style, exemplars, system and
-    language. Sample i of a seed is level i, which the pair names in `meta`.
+    `prompt` must use the variable output, and level if there are several, and may use those of `rendering`.
+    Sample i of a seed is level i, which the pair names in `meta`.
     """
 
     name: ClassVar[Name] = "backward"
@@ -218,7 +230,8 @@ class Backward(_Teaching):
 
     @cached_property
     def render(self) -> Callable[..., Messages]:
-        return rendering(self.template, self.task, self.shown, {"output": _TWO_TEXTS, "level": self.levels})
+        varying = {"output": _TWO_TEXTS, "level": self.levels}
+        return rendering(self.template, self.task, self.shown, varying, self.form)
 
     async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
         chats = [self.render(output=seed.text, level=level) for level in self.levels]
@@ -253,14 +266,15 @@ def fingerprint(
     settings: ForwardSettings | BackwardSettings,
     prompt: Prompt,
     teacher: TeacherSettings,
+    form: AnswerForm = ANY_TEXT,
 ) -> str:
     """`Candidate.fingerprint`: a hash of all that shapes a generator's pairs.
 
-    In it: the prompt's name and content, style, system prompt, language, exemplars, sampling, levels, teacher and
-    revision. Not in it: `n`, so that asking for more candidates keeps those there are, and address, concurrency,
-    timeouts, retries.
+    In it: the prompt's name and content, style, system prompt, languages, the form of an answer, exemplars, sampling,
+    levels, teacher and revision. Not in it: `n`, so that asking for more candidates keeps those there are, and address,
+    concurrency, timeouts, retries.
     """
-    shapes = [
+    shapes: list[Any] = [
         prompt.ref,
         [task.style, task.system, task.language],
         [[e.input, e.output] for e in exemplars],
@@ -268,21 +282,23 @@ def fingerprint(
         list(settings.levels) if isinstance(settings, BackwardSettings) else None,
         [teacher.identity or teacher.model, teacher.revision],
     ]
+    if task.to or form != ANY_TEXT:
+        shapes.append([task.to, list(form.labels.items()), form.schema])
     return content_id("scope", [generator, shapes])
 
 
 def fingerprints(project: Project, teacher: TeacherSettings) -> dict[str, str]:
     """generator -> the fingerprint of its candidates under the present spec, for each that is enabled. Asks nobody.
 
-    `teacher` is the spec's with its revision. Raises PromptError.
+    `teacher` is the spec's with its revision. Raises PromptError, and SpecError for a schema that cannot be read.
     """
-    spec = project.spec
+    spec, form = project.spec, AnswerForm.of(project.spec.task, project.folder)
     ways: dict[Name, ForwardSettings | BackwardSettings] = {
         "forward": spec.generate.forward,
         "backward": spec.generate.backward,
     }
     return {
-        name: fingerprint(name, spec.task, spec.exemplars, way, load(way.prompt, project.folder), teacher)
+        name: fingerprint(name, spec.task, spec.exemplars, way, load(way.prompt, project.folder), teacher, form)
         for name, way in ways.items()
         if way.enabled
     }
@@ -292,14 +308,28 @@ _TWO_TEXTS = ("A heron stands in the shallow water.", "Seven red kites over the 
 
 
 def rendering(
-    prompt: Prompt, task: TaskSettings, exemplars: Sequence[Exemplar], varying: Mapping[str, Sequence[str]]
+    prompt: Prompt,
+    task: TaskSettings,
+    exemplars: Sequence[Exemplar],
+    varying: Mapping[str, Sequence[str]],
+    form: AnswerForm = ANY_TEXT,
 ) -> Callable[..., Messages]:
-    """`prompt.render` for what changes from seed to seed; the rest is given once.
+    """`prompt.render` for what changes from seed to seed; the rest is given once: style, exemplars, system, language
+    (two letters), input_language and output_language (in English words), labels and schema (empty for other tasks).
 
     `varying` holds some values of each such variable. Raises PromptError for a prompt that asks for what generation
     does not have, or that is the same whatever one of them says: everything would get the same answers.
     """
-    known = {"style": task.style, "exemplars": exemplars, "system": task.system, "language": task.language}
+    known: dict[str, Any] = {
+        "style": task.style,
+        "exemplars": exemplars,
+        "system": task.system,
+        "language": task.language,
+        "input_language": language_name(task.language),
+        "output_language": language_name(task.output_language),
+        "labels": form.labels,
+        "schema": "" if form.schema is None else json.dumps(form.schema, ensure_ascii=False),
+    }
     for name in prompt.variables:
         if name not in known and name not in varying and name not in map(OLD_NAMES.get, varying):
             raise PromptError(
