@@ -1,9 +1,10 @@
 """Near-duplicates and contamination, by word bigrams: MinHash finds candidates, an exact Jaccard similarity decides.
 
-What is compared is what makes a row worth having. **Two pairs are duplicates if their outputs are alike and,
-where both come from the same seed, their inputs are alike too.** So candidates of one input are compared by
-what was generated; the simple versions that backward generation makes of one excellent output share their target by
-design and are compared by their input; and two seeds that led to the same output give one row.
+**A duplicate is a duplicate row, and what makes two rows one hangs on the kind of task** (schemas/kinds.py). Where
+texts are written, both sides have to be alike: so candidates of one input are compared by what was generated, the
+inputs that backward generation makes of one excellent output are compared by themselves, and a hundred replies by one
+template to a hundred messages are a hundred rows. Where a text is labelled or read, the input alone counts. Inputs that
+say other numbers are other inputs, unless a label is all that is wanted.
 
 A row goes only because it is alike to one row that stays, which the reason names: never on an unverified hash,
 never along a chain of likenesses. The hash finds 99.9 % of those exactly at the threshold, more above it.
@@ -14,13 +15,17 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
+from schemas.kinds import KINDS, Kind
 from schemas.records import Pair
 
 _PERMUTATIONS = 128
 _RECALL = 0.999
+_CROWD = 16
+_NUMBER = re.compile(r"\d+")
 # A Chinese or Japanese character counts as a word, since these scripts do not separate words.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_]+")
 
@@ -97,34 +102,93 @@ def _bands(threshold: float) -> int:
 
 
 class Duplicate(NamedTuple):
-    """A pair, and the earlier one that it repeats with the exact similarity (None: it is unlike all that stay)."""
+    """A pair, and the earlier one that is the same row, with their similarity (None: it is like none that stays).
+
+    `flag`: the word of `Kind.flag` where it applies to a pair that stays, or to the two that are one row.
+    """
 
     pair: Pair
     of: Pair | None
     similarity: float | None
+    flag: str | None = None
 
 
-def duplicates(pairs: Iterable[Pair], threshold: float) -> Iterator[Duplicate]:
-    """Of two pairs alike the earlier one stays, so put the ones you prefer first. One answer a pair, in order.
+def duplicates(pairs: Iterable[Pair], threshold: float, kind: Kind = KINDS["rewrite"]) -> Iterator[Duplicate]:
+    """Of two pairs that are one row the earlier one stays, so put the ones you prefer first. One answer a pair, in
+    order.
 
-    `threshold` is the least Jaccard similarity of word bigrams at which texts are alike. Texts that stay are held in
-    memory as sets of bigrams, some 6 kB for 50 words.
+    Which pairs are one row is the kind's to say (`Kind.duplicate`). `threshold` is the least Jaccard similarity of word
+    bigrams at which texts are alike; the similarity told is the lesser one where both sides count. Texts that stay are
+    held in memory as sets of bigrams, some 6 kB for 50 words.
     """
-    index, stays = NearDuplicateIndex(threshold), list[Pair]()
+    if kind.duplicate == "both exact":
+        yield from _exact(pairs)
+        return
+    kept, written = _Kept(threshold, kind), NearDuplicateIndex(threshold)
     for pair in pairs:
-        near = next((n for n in index.like(pair.output) if _same_row(pair, stays[n.number], threshold)), None)
-        if near:
-            yield Duplicate(pair, stays[near.number], near.similarity)
-            continue
-        index.add(pair.output)
-        stays.append(pair)
-        yield Duplicate(pair, None, None)
+        of, similarity = kept.same_row(pair)
+        flag = kind.flag if kind.flag == "two_labels" and of and of.output != pair.output else None
+        if of is None and kind.flag == "one_output":
+            if next(written.like(pair.output), None):
+                flag = kind.flag
+            else:  # one of many alike is enough to find the next by
+                written.add(pair.output)
+        yield Duplicate(pair, of, similarity, flag)
 
 
-def _same_row(pair: Pair, earlier: Pair, threshold: float) -> bool:
-    if pair.seed_id != earlier.seed_id or pair.input == earlier.input:
-        return True
-    return jaccard(bigrams(pair.input), bigrams(earlier.input)) >= threshold
+class _Kept:
+    """The pairs that stay, by their inputs; of more than `_CROWD` inputs alike, the others by their outputs, or to find
+    one row among a thousand answers to one prompt each would be compared with all."""
+
+    def __init__(self, threshold: float, kind: Kind) -> None:
+        self._threshold, self._kind = threshold, kind
+        self._by_input, self._inputs = NearDuplicateIndex(threshold), list[Pair]()
+        self._by_output, self._outputs = NearDuplicateIndex(threshold), list[Pair]()
+
+    def same_row(self, pair: Pair) -> tuple[Pair | None, float | None]:
+        """The pair that stays and is the same row as this one, and the similarity; else this one stays from now on."""
+        input, both = self._key(pair), self._kind.duplicate == "input and output near"
+        crowd = 0
+        for number, similarity in self._by_input.like(input):
+            earlier, crowd = self._inputs[number], crowd + 1
+            similarity = min(similarity, _similarity(pair.output, earlier.output)) if both else similarity
+            if similarity >= self._threshold:
+                return earlier, similarity
+        for number, similarity in self._by_output.like(pair.output) if self._outputs else ():
+            earlier = self._outputs[number]
+            similarity = min(similarity, _similarity(input, self._key(earlier)))
+            if similarity >= self._threshold:
+                return earlier, similarity
+        if crowd < _CROWD:
+            self._by_input.add(input)
+            self._inputs.append(pair)
+        else:
+            self._by_output.add(pair.output)
+            self._outputs.append(pair)
+        return None, None
+
+    def _key(self, pair: Pair) -> str:
+        """The input; where other numbers make another input, each word with the numbers, so that only texts with the
+        same ones are alike."""
+        numbers = _NUMBER.findall(pair.input) if self._kind.equal_numbers else None
+        if not numbers:
+            return pair.input
+        mark = "".join(f"n{number}" for number in numbers)
+        return " ".join(f"{mark}{word}" for word in normalised(pair.input).split())
+
+
+def _similarity(one: str, other: str) -> float:
+    return 1.0 if one == other else jaccard(_bigrams(one), _bigrams(other))
+
+
+_bigrams = lru_cache(maxsize=64)(bigrams)  # one text is compared with a crowd
+
+
+def _exact(pairs: Iterable[Pair]) -> Iterator[Duplicate]:
+    stays: dict[tuple[str, str], Pair] = {}
+    for pair in pairs:
+        of = stays.setdefault((pair.input.strip(), pair.output.strip()), pair)
+        yield Duplicate(pair, None, None) if of is pair else Duplicate(pair, of, 1.0)
 
 
 class Contamination(NamedTuple):

@@ -25,6 +25,7 @@ from curate.selection import ranked
 from curate.split import SPLITS, seed_split, split_of
 from schemas.errors import PairsmithError
 from schemas.functions import Identity, identity_of
+from schemas.kinds import KINDS, KindName
 from schemas.project import Project
 from schemas.records import Pair, Reason, Seed, Split, Verdict, content_id, identity
 from schemas.spec import SplitSettings
@@ -188,19 +189,29 @@ def best(n: int = 1) -> Named:
     return Named(step.id, look)
 
 
-def duplicates(jaccard: float = 0.7, by_seed: Callable[[str], Split] = lambda seed_id: "train") -> Named:
-    """Of rows alike one stays: of the test first (what is trained on may not repeat them), then of validation, then
-    what people accepted, then the higher score, then the smaller id. No review outranks it.
+def duplicates(
+    jaccard: float = 0.7,
+    by_seed: Callable[[str], Split] = lambda seed_id: "train",
+    kind: KindName = "rewrite",
+) -> Named:
+    """Of rows that are one for this kind of task one stays: of the test first (what is trained on may not repeat them),
+    then of validation, then what people accepted, then the higher score, then the smaller id. No review outranks it.
+
+    Flagged are a row whose output another row has for another input (`one_output`, where texts are rewritten), and both
+    of two that are one row with different labels (`two_labels`).
     """
+    same = KINDS[kind]
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         order = sorted((_preference(row, by_seed), _pair(row).id) for row in pool.accepted())
         rows = pool.rows(id_ for _, id_ in order)
-        for pair, of, similarity in find_duplicates((_pair(row) for row in rows), jaccard):
+        for pair, of, similarity, flag in find_duplicates((_pair(row) for row in rows), jaccard, same):
             reason = Reason("duplicate", f"{similarity:.0%} like accepted pair {of.id}") if of else Reason("unique")
-            yield step.verdict(pair, of is None, similarity, reason)
+            yield step.verdict(pair, of is None, similarity, reason, flag)
+            if of and flag:  # the one that stays is as doubtful as the one that goes
+                yield step.verdict(of, True, None, Reason("unique"), flag)
 
-    step = _Whole(DUPLICATE, jaccard, final=True)
+    step = _Whole(DUPLICATE, [jaccard, same.duplicate, same.flag, same.equal_numbers], final=True)
     return Named(step.id, look)
 
 
@@ -236,7 +247,11 @@ def steps_for(project: Project, seeds: Sequence[Seed], chosen: Chosen | None) ->
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
         decontaminate(held_out, curate.duplicates.jaccard),
         *compared,
-        *([duplicates(curate.duplicates.jaccard, splits.__getitem__)] if curate.duplicates.enabled else []),
+        *(
+            [duplicates(curate.duplicates.jaccard, splits.__getitem__, spec.task.kind)]
+            if curate.duplicates.enabled
+            else []
+        ),
         split(spec.split, seeds),
     ]
 
@@ -247,9 +262,17 @@ class _Whole:
     def __init__(self, by: str, settings: Any, *, final: bool = False) -> None:
         self.id = StepId(by, content_id("step", [by, settings]), final=final)
 
-    def verdict(self, pair: Pair, keep: bool | None, score: float | None, reason: Reason) -> Verdict:
+    def verdict(
+        self, pair: Pair, keep: bool | None, score: float | None, reason: Reason, flag: str | None = None
+    ) -> Verdict:
         return Verdict(
-            pair_id=pair.id, by=self.id.by, fingerprint=self.id.settings, keep=keep, score=score, reason=reason
+            pair_id=pair.id,
+            by=self.id.by,
+            fingerprint=self.id.settings,
+            keep=keep,
+            score=score,
+            reason=reason,
+            flags=(flag,) if flag else (),
         )
 
 

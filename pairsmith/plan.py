@@ -71,6 +71,8 @@ def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[
         done = not why
         if stage == "review" and why and not waits_for and _went_on_without_people(project, receipts):
             done, why = True, "nobody was asked (run --no-review); `pairsmith review push` asks people"
+        if stage == "curate" and done and (curated := _last_good(stage, receipts)):
+            why = older.by_older_rules(curated)
         steps.append(PlannedStage(stage, done, why))
         waits_for = waits_for or ("" if done else stage)
     return steps
