@@ -130,7 +130,7 @@ def _alike_apart(project: Project, seeds: Sequence[Seed]) -> list[Json]:
     alike = similar_pairs([seed.text or "" for seed in texts], project.spec.curate.duplicates.jaccard)
     return [
         {"seeds": [a.id, b.id], "sources": [a.source, b.source], "splits": splits, "jaccard": round(similarity, 3)}
-        for first, second, similarity in alike
+        for second, first, similarity in alike
         for a, b in [(texts[first], texts[second])]
         for splits in [[seed_split(seed, project.spec.split) for seed in (a, b)]]
         if splits[0] != splits[1]

@@ -9,15 +9,14 @@ is accepted, and only what survives the cheap steps is scored.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from curate.gates import GateStep, gates_for, judge
 from curate.gates.user import check_plain, guarded
-from curate.near_duplicates import Contamination, contaminations
-from curate.near_duplicates import duplicates as find_duplicates
+from curate.near_duplicates import Touch, contaminated, repeated_rows
 from curate.pool import DUPLICATE, Pool, Row, StepId
 from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import Chosen
@@ -141,7 +140,7 @@ async def _scores(scorer: Scorer, pairs: Sequence[Pair]) -> Sequence[Score]:
 
 def decontaminate(held_out: Mapping[str, str] | Iterable[str], jaccard: float = 0.7) -> Named:
     """Rejects rows that hold the text of a seed of the test split; `held_out` are these texts, or maps the id of such a
-    seed to its text.
+    seed to its text. Rows of these seeds themselves are what the test is made of, and stay.
 
     No review outranks it: the proof would be spoilt.
     """
@@ -149,18 +148,29 @@ def decontaminate(held_out: Mapping[str, str] | Iterable[str], jaccard: float = 
         held_out = {Seed(kind="input", text=text, source="python").id: text for text in held_out}
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        for met in contaminations((_pair(row) for row in pool.accepted()), held_out, jaccard):
-            yield step.verdict(met.pair, met.seed_id is None, met.similarity, _contaminated(met))
+        ids, of_test = list[str](), list[bool]()
+
+        def texts() -> Iterator[tuple[str, str]]:
+            for row in pool.accepted():
+                pair = _pair(row)
+                ids.append(pair.id)
+                of_test.append(pair.seed_id in held_out)
+                yield ("", "") if of_test[-1] else (pair.input, pair.output)
+
+        touches = contaminated(texts(), [*held_out.values()], jaccard)
+        for number, id_ in enumerate(ids):
+            touch = None if of_test[number] else touches.get(number)
+            yield step.verdict(id_, touch is None, touch and touch.similarity, _contaminated(touch, [*held_out]))
 
     step = _Whole(CONTAMINATION, [sorted(held_out.items()), jaccard], final=True)
     return Named(step.id, look)
 
 
-def _contaminated(met: Contamination) -> Reason:
-    if met.seed_id is None:
+def _contaminated(touch: Touch | None, seed_ids: Sequence[str]) -> Reason:
+    if touch is None:
         return Reason("clean")
-    near = f"its {met.side} text is {met.similarity:.0%} like it"
-    return Reason("contamination", f"near-duplicate of test seed {met.seed_id} ({near})")
+    near = f"its {('input', 'output')[touch.text]} text is {touch.similarity:.0%} like it"
+    return Reason("contamination", f"near-duplicate of test seed {seed_ids[touch.held_out]} ({near})")
 
 
 def best(n: int = 1) -> Named:
@@ -179,11 +189,11 @@ def best(n: int = 1) -> Named:
                 scores = {id_: -float(number) for number, id_ in enumerate(candidates)}
             order = ranked(scores, chosen)
             for rank, id_ in enumerate(order, 1):
-                pair, keep, place = _pair(candidates[id_]), rank <= n or id_ in chosen, f"rank {rank} of {len(order)}"
+                keep, place = rank <= n or id_ in chosen, f"rank {rank} of {len(order)}"
                 reason = Reason("accepted", "by a person") if id_ in chosen else Reason("best", place)
-                yield step.verdict(pair, keep, None, reason if keep else Reason("outranked", place))
+                yield step.verdict(id_, keep, None, reason if keep else Reason("outranked", place))
             for id_ in candidates.keys() - set(order):
-                yield step.verdict(_pair(candidates[id_]), None, None, Reason("unscored", "it cannot be compared"))
+                yield step.verdict(id_, None, None, Reason("unscored", "it cannot be compared"))
 
     step = _Whole(BEST, n)
     return Named(step.id, look)
@@ -203,13 +213,15 @@ def duplicates(
     same = KINDS[kind]
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        order = sorted((_preference(row, by_seed), _pair(row).id) for row in pool.accepted())
-        rows = pool.rows(id_ for _, id_ in order)
-        for pair, of, similarity, flag in find_duplicates((_pair(row) for row in rows), jaccard, same):
-            reason = Reason("duplicate", f"{similarity:.0%} like accepted pair {of.id}") if of else Reason("unique")
-            yield step.verdict(pair, of is None, similarity, reason, flag)
-            if of and flag:  # the one that stays is as doubtful as the one that goes
-                yield step.verdict(of, True, None, Reason("unique"), flag)
+        order = [id_ for _, id_ in sorted((_preference(row, by_seed), _pair(row).id) for row in pool.accepted())]
+        repeats = repeated_rows(lambda: (_pair(row) for row in pool.rows(order)), jaccard, same)
+        for number, id_ in enumerate(order):
+            flags = (same.flag,) if same.flag and number in repeats.flagged else ()
+            if repeat := repeats.of.get(number):
+                reason = Reason("duplicate", f"{repeat.similarity:.0%} like accepted pair {order[repeat.earlier]}")
+                yield step.verdict(id_, False, repeat.similarity, reason, flags)
+            else:
+                yield step.verdict(id_, True, None, Reason("unique"), flags)
 
     step = _Whole(DUPLICATE, [jaccard, same.duplicate, same.flag, same.equal_numbers], final=True)
     return Named(step.id, look)
@@ -231,7 +243,7 @@ def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
         for row in pool.accepted():
             seed_id = _pair(row).seed_id
             name = by_source.get(seed_id) or split_of(seed_id, settings)
-            yield step.verdict(_pair(row), True, None, Reason(name, "split"))
+            yield step.verdict(_pair(row).id, True, None, Reason(name, "split"))
 
     step = _Whole(SPLIT, [identity(settings), by_source] if by_source else identity(settings), final=True)
     return Named(step.id, look)
@@ -263,17 +275,10 @@ class _Whole:
         self.id = StepId(by, content_id("step", [by, settings]), final=final)
 
     def verdict(
-        self, pair: Pair, keep: bool | None, score: float | None, reason: Reason, flag: str | None = None
+        self, pair_id: str, keep: bool | None, score: float | None, reason: Reason, flags: tuple[str, ...] = ()
     ) -> Verdict:
-        return Verdict(
-            pair_id=pair.id,
-            by=self.id.by,
-            fingerprint=self.id.settings,
-            keep=keep,
-            score=score,
-            reason=reason,
-            flags=(flag,) if flag else (),
-        )
+        told = {"keep": keep, "score": score, "reason": reason, "flags": flags}
+        return Verdict(pair_id=pair_id, by=self.id.by, fingerprint=self.id.settings, **told)
 
 
 def _pair(row: Row) -> Pair:

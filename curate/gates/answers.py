@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Collection, Iterator
 from typing import Any
 
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.numbers import Number, NumberMentions, may_be_words, required
 from curate.gates.phrases import lexicon
-from curate.near_duplicates import normalised
+from curate.set_join import words
 from prompts.answer_form import alternatives, resolved
 from schemas.records import Json, Pair
 
@@ -101,7 +100,7 @@ def _is_told(digits: str, numbers: NumberMentions) -> bool:
 
 def _words(text: str) -> str:
     """`text` without case, punctuation and runs of blanks, between blanks."""
-    return f" {normalised(unicodedata.normalize('NFKC', text))} "
+    return f" {' '.join(words(text))} "
 
 
 def translated(pair: Pair, language: str, to: str) -> Judgement:
@@ -112,8 +111,8 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
     Not covered: names, which languages spell and inflect in their own ways; numbers that the translation makes up;
     units that were converted.
     """
-    source = normalised(pair.input)
-    if source == normalised(pair.output) and len(source.split()) >= _ALIKE_WORDS:
+    source = words(pair.input)
+    if source == words(pair.output) and len(source) >= _ALIKE_WORDS:
         return rejected("untranslated", f"it is the source again: {quote(pair.output)}", 0.0)
     addresses = [
         address for address in _ADDRESS.findall(pair.input) if address.casefold() not in pair.output.casefold()
