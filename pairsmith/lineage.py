@@ -77,6 +77,7 @@ def _call(call: Call) -> dict[str, Any]:
         "text",
         "raw",
         "request",
+        "facts",
         "seconds",
         "request_id",
     )
@@ -126,7 +127,8 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
         )
         for message in call["request"].get("messages", []):
             splits.append(facts([(f"  {message['role']}", message["content"])]))
-        splits.append(facts([("  answer", call["text"])]))
+        said = {name: value for name, value in call["facts"].items() if name != "usage"}
+        splits.append(facts([("  answer", call["text"]), *((f"  {name}", str(value)) for name, value in said.items())]))
     splits.append(Rule("what was said of it", style="dim"))
     table = Table.grid(padding=(0, 2))
     for verdict in lineage["verdicts"]:

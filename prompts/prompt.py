@@ -25,11 +25,12 @@ anything is rendered, and each turn is rendered into the content of one message,
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, cast
@@ -266,6 +267,8 @@ def compiled(source: str, where: str, line: int = 1) -> tuple[Template, set[str]
     )
     # A prompt needs its variables, if and for; nothing that comes from nowhere.
     sandbox.globals.clear()
+    # Jinja's own `tojson` writes for web pages: R&D becomes R\u0026D.
+    sandbox.filters["json"] = partial(json.dumps, ensure_ascii=False)
     try:
         tree = sandbox.parse(source)
         used = meta.find_undeclared_variables(tree)

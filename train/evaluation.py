@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 
 from curate.split import asked_of, held_out_inputs
+from prompts.answer_form import AnswerForm
 from schemas.blocking import run
 from schemas.errors import NoWork, PairsmithError
 from schemas.files import replaced
@@ -125,7 +126,8 @@ def plan_evaluation(
     if not seeds:
         raise NoWork("there is no input to evaluate on.", fix="Name some that training has not seen.")
     models = _models(spec, base, trained, teacher)
-    return EvaluationPlan(spec, trained, tuple(seeds), systems_of(project, seeds, models), checks)
+    form = AnswerForm.of(spec.task, project.folder)
+    return EvaluationPlan(spec, trained, tuple(seeds), systems_of(project, seeds, models), checks, form)
 
 
 def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:

@@ -3,22 +3,70 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
+from schemas.kinds import KINDS, KindName
+from schemas.labels import folded_label
 from schemas.spec.section import Section
 
 
-class TaskSettings(Section):
-    """The task that the model learns. `system` is what the tuned model is told; `style` is the full house style in
-    words, told to the teacher and to the untuned systems of the evaluation."""
+def _with_definitions(value: Any) -> Any:
+    """A plain list of labels: none of them has a definition."""
+    return dict.fromkeys(value, "") if isinstance(value, list | tuple) else value
 
-    kind: Literal["rewrite"] = "rewrite"
+
+Labels = Annotated[
+    dict[Annotated[str, Field(pattern=r"^\S(.*\S)?$", max_length=200)], str], BeforeValidator(_with_definitions)
+]
+
+
+class TaskSettings(Section):
+    """The task that the model learns. `kind` says what an output is, and which defaults fit (schemas/kinds.py).
+
+    `system` is what the tuned model is told; `style` is the full house style in words, told to the teacher and to the
+    untuned systems of the evaluation.
+
+    `labels` are the outputs of `classify`, each with its definition, which may be empty. `answer_schema`, in the file
+    `schema`, is what outputs of `extract` keep: a file with a JSON schema, or `module:Model`, a pydantic model beside
+    the spec. `to` is the language that `translate` translates into, from `language`.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    kind: KindName = "rewrite"
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     system: str = "Rewrite the input in the house style."
     style: str = Field(min_length=1)
     language: str = Field(default="en", pattern=r"^[a-z]{2}$")
+    # Left out of the dump where they are absent, so that no hash of a spec without them changes.
+    labels: Labels = Field(default_factory=dict, exclude_if=lambda labels: not labels)
+    answer_schema: str | None = Field(default=None, min_length=1, alias="schema", exclude_if=lambda name: name is None)
+    to: str | None = Field(default=None, pattern=r"^[a-z]{2}$", exclude_if=lambda code: code is None)
+
+    @property
+    def output_language(self) -> str:
+        """The language of the outputs."""
+        return self.to or self.language
+
+    @model_validator(mode="after")
+    def _what_the_kind_needs(self) -> TaskSettings:
+        given = {"labels": self.labels, "schema": self.answer_schema, "to": self.to}
+        for name, kind in ((row.needs, name) for name, row in KINDS.items() if row.needs):
+            if given[name] and kind != self.kind:
+                raise ValueError(f'\'{name}\' belongs to kind = "{kind}", and this task is of kind "{self.kind}"')
+            if kind == self.kind and not given[name]:
+                raise ValueError(f"a task of kind \"{kind}\" needs '{name}'")
+        if len(self.labels) == 1:
+            raise ValueError("'labels' has one label: there is nothing to choose")
+        forms = {folded_label(label): label for label in reversed(self.labels)}
+        if alike := [label for label in self.labels if forms[folded_label(label)] != label]:
+            first = forms[folded_label(alike[0])]
+            raise ValueError(f"the labels '{first}' and '{alike[0]}' differ in case or punctuation alone")
+        if self.to == self.language:
+            raise ValueError(f"'to' and 'language' are both '{self.to}'")
+        return self
 
 
 class Exemplar(Section):
