@@ -17,7 +17,7 @@ from synth.columns import Cells, Fault, plain_text
 from synth.seed_rows import names_of, rows_of
 from synth.turns import exchange
 
-_LOOKED_AT = 500  # rows
+_LOOKED_AT = 10_000  # rows
 _TEXT_WORDS = 3.0  # a column with so many words a cell on average holds text
 _LONG_WORDS = 40.0  # a lone column of texts as long as these holds finished outputs
 _CATEGORIES = 30  # most different values of a column that says something of many rows
@@ -26,6 +26,7 @@ _OUTPUT = """
 output reply answer response completion target label category summary solution rewritten corrected translation
 antwort reponse réponse respuesta risposta
 """
+_REPLY = "reply answer response antwort reponse réponse respuesta risposta"
 _INPUT = """
 input prompt question query body message request text ticket instruction source frage nachricht anfrage
 """
@@ -62,8 +63,10 @@ class _Column(NamedTuple):
 
 
 class Guess(NamedTuple):
-    """What a file was taken for. `settings` are keys of its `[[seeds]]`, `why` sentences, one for each guess."""
+    """What a file was taken for. `task` are keys of `[task]`, `settings` those of its `[[seeds]]`, `why` sentences, one
+    for each guess."""
 
+    task: dict[str, Any]
     kind: str
     settings: dict[str, Any]
     why: list[str]
@@ -80,7 +83,9 @@ def guess(path: Path) -> Guess:
     columns = [_column(at, name, rows) for at, name in enumerate(names)]
     if {"instruction", "output"} <= set(names):
         outputs = next(column.filled for column in columns if column.header == "output")
-        return Guess("pair", {}, ["it has the columns instruction and output, as Alpaca has"], outputs)
+        return Guess(
+            {"kind": "free"}, "pair", {}, ["it has the columns instruction and output, as Alpaca has"], outputs
+        )
     return _table(path, columns)
 
 
@@ -107,7 +112,8 @@ def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
     several = any(len([turn for turn in one.asked if turn.role != "system"]) > 1 for one in usable)
     turns = "some rows have several turns" if several else "every row is a question and its answer"
     outputs = tuple(one.answer for one in usable)
-    return Guess("conversation" if several else "pair", {}, [f"the column '{column}' holds chats; {turns}"], outputs)
+    why = [f"the column '{column}' holds chats; {turns}"]
+    return Guess({"kind": "reply"}, "conversation" if several else "pair", {}, why, outputs)
 
 
 def _table(path: Path, columns: Sequence[_Column]) -> Guess:
@@ -137,14 +143,25 @@ def _table(path: Path, columns: Sequence[_Column]) -> Guess:
     else:
         kept = {"input": body.header, **kept}
         why.append(f"'{body.header}' is the input ({_size(body)})")
-    return _with_extra(Guess("pair", settings, why, output.filled), kept, [output, body, *heads], columns)
+    if output.says_something and not output.is_text:
+        task: dict[str, Any] = {"kind": "classify", "labels": sorted(set(output.filled))}
+        why.append(f"'{output.header}' has {len(task['labels'])} values that come back, so they are labels")
+    else:
+        task = {"kind": "reply" if output.called(_REPLY) else "free"}
+    return _with_extra(Guess(task, "pair", settings, why, output.filled), kept, [output, body, *heads], columns)
 
 
 def _one_text(text: _Column, columns: Sequence[_Column]) -> Guess:
     finished = text.words >= _LONG_WORDS or text.called(_OUTPUT)
     kind = "output" if finished else "input"
     what = "finished outputs: inputs are written for them" if finished else "inputs: outputs are written for them"
-    found = Guess(kind, {}, [f"'{text.header}' holds {what} ({_size(text)})"], text.filled if finished else ())
+    found = Guess(
+        {"kind": "rewrite"},
+        kind,
+        {},
+        [f"'{text.header}' holds {what} ({_size(text)})"],
+        text.filled if finished else (),
+    )
     return _with_extra(found, {"text": text.header}, [text], columns)
 
 
@@ -179,6 +196,7 @@ def spec_text(path: Path, found: Guess, task: str) -> str:
             f"# Written by `pairsmith init --from {path.name}`. `pairsmith docs spec` describes every key.",
             "",
             "[task]",
+            *(f"{key} = {_toml(value)}" for key, value in found.task.items()),
             f"name = {_toml(task)}",
             "# What the tuned model will be told, in production too: short, because training teaches the rest.",
             f'system = "{"Answer as our examples do." if imported else "Rewrite the input in the house style."}"',
@@ -191,26 +209,18 @@ def spec_text(path: Path, found: Guess, task: str) -> str:
             "[[seeds]]",
             *seeds,
             "",
-            *(_OF_PAIRS if imported else _OF_SEEDS),
+            *(() if imported else _EXEMPLARS),
             *(_lengths(found.outputs) if found.outputs else ()),
-            "",
         ]
     )
 
 
-_OF_PAIRS = (
-    "# Gates for outputs that people wrote: they may be short, and need not repeat what is in the input.",
-    "[curate.gates]",
-    "answered = false",
-    "lost_content = false",
-)
-_OF_SEEDS = (
+_EXEMPLARS = (
     "# Two to four worked examples, shown to the teacher with every seed, as in",
     "# [[exemplars]]",
     '# input = "..."',
     '# output = "..."',
     "",
-    "[curate.gates]",
 )
 
 
@@ -218,7 +228,7 @@ def _lengths(outputs: Sequence[str]) -> list[str]:
     """The bounds of the outputs that are there, with room on both sides."""
     words = sorted(len(output.split()) for output in outputs)
     bounds = f"min_words = {words[0] // 2}, max_words = {2 * words[-1]}, min_ratio = 0.0, max_ratio = 1000.0"
-    return [f"# The outputs have {words[0]} to {words[-1]} words.", f"length = {{ {bounds} }}"]
+    return ["[curate.gates]", f"# The outputs have {words[0]} to {words[-1]} words.", f"length = {{ {bounds} }}", ""]
 
 
 def _language(texts: Sequence[str]) -> str:

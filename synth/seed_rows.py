@@ -211,7 +211,7 @@ def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, no
                         ) from None
                     yield number, Fault(f"json: {what}")
 
-    return _object_rows(objects(), source, notes)
+    return object_rows(objects(), source, notes)
 
 
 def _text_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows:
@@ -224,7 +224,7 @@ def _json_rows(content: bytes, source: SeedSource, notes: list[SeedProblem]) -> 
     """The objects of a list, which is held in memory; a file that does not begin with one is read as lines."""
     if not _is_list(content):
         return _jsonl_rows(_lines(io.BytesIO(content), source, notes), source, notes)
-    return _object_rows(enumerate(_list_in(content, source), 1), source, notes)
+    return object_rows(enumerate(_list_in(content, source), 1), source, notes)
 
 
 def _is_list(content: bytes) -> bool:
@@ -240,7 +240,7 @@ def _list_in(content: bytes, source: SeedSource) -> list[object]:
     return rows
 
 
-def _object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: list[SeedProblem]) -> Rows:
+def object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: list[SeedProblem]) -> Rows:
     """Rows from JSON. What the first object has for keys says what the others should have. Of rows that hold their own
     output one that is no object, or unlike all that is known, costs itself alone."""
     columns: dict[str, str] | None = None
@@ -356,7 +356,7 @@ def _hub_rows(source: SeedSource, notes: list[SeedProblem]) -> Rows:
                 notes.append(
                     SeedProblem(source.path, f"header: the split 'train' was read, out of {', '.join(splits)}.")
                 )
-        yield from _object_rows(enumerate(load_dataset(source.path, split=split, streaming=True), 1), source, notes)
+        yield from object_rows(enumerate(load_dataset(source.path, split=split, streaming=True), 1), source, notes)
     except InputError:
         raise
     except Exception as error:  # the hub client raises dozens of types; each means that the rows cannot be had
