@@ -210,7 +210,7 @@ def test_a_missing_key_is_named(tmp_path, old, new, key):
         ("{ min_words = 3 }", "{ min_words = -3 }", r"'curate\.gates\.length\.min_words': .*\(got -3\)", "length ="),
         ('pattern = "--v"', 'pattern = "("', r"'curate\.gates\.must_not\.0\.pattern': .*regular expression", '"("'),
         ('"lens" }', '"--v" }', r"evaluate\.checks 'lens' is also a gate", None),
-        ('text = "prompt"', 'style = "prompt"', r"'seeds\.1': columns\.style means nothing", "[[seeds]]"),
+        ('text = "prompt"', "text = 7", r"'seeds\.1\.columns\.text': expected a string \(got 7\)", "text = 7"),
         ("[train]\nepochs = 2", "[split]\ntest = 0.6\nvalidation = 0.4", r"'split': .*nothing to train on", "[split]"),
     ],
 )
