@@ -252,10 +252,12 @@ def generators_of(project: Project, ledgers: Mapping[Purpose, Ledger]) -> list[G
     there is one. Raises PromptError."""
     imports: list[Generator] = [Import(project.spec.task.system)] if _imports(project.spec) else []
     generate = project.spec.generate
-    ways: dict[Purpose, type[Forward] | type[Backward]] = {"forward": Forward, "backward": Backward}
-    enabled = {"forward": generate.forward.enabled, "backward": generate.backward.enabled}
+    ways: dict[type[Forward] | type[Backward], bool] = {
+        Forward: generate.forward.enabled,
+        Backward: generate.backward.enabled,
+    }
     asking: list[Generator] = [
-        way.of(project, ledgers[name]) for name, way in ways.items() if enabled[name] and name in ledgers
+        way.of(project, ledgers[way.name]) for way, enabled in ways.items() if enabled and way.name in ledgers
     ]
     return [*asking, *imports]
 
