@@ -45,9 +45,10 @@ class Generator(Protocol):
     `fingerprint` names everything that shapes its pairs.
     """
 
-    name: ClassVar[Name]
     takes: ClassVar[tuple[Kind, ...]]
 
+    @property
+    def name(self) -> Name: ...
     @property
     def ledger(self) -> Ledger | None: ...
     @property
@@ -156,7 +157,7 @@ class Forward(_Teaching):
     answers, else `form` does.
     """
 
-    name: ClassVar[Name] = "forward"
+    name: ClassVar[Literal["forward"]] = "forward"
     takes: ClassVar[tuple[Kind, ...]] = ("input",)
     n: int = _FORWARD.n
     _: KW_ONLY
@@ -198,7 +199,7 @@ class Backward(_Teaching):
     Sample i of a seed is level i, which the pair names in `meta`.
     """
 
-    name: ClassVar[Name] = "backward"
+    name: ClassVar[Literal["backward"]] = "backward"
     takes: ClassVar[tuple[Kind, ...]] = ("output",)
     levels: tuple[str, ...] = _BACKWARD.levels
     _: KW_ONLY
