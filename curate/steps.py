@@ -235,17 +235,22 @@ def _preference(row: Row, by_seed: Callable[[str], Split]) -> tuple[int, bool, f
 def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
     """Names the split of every accepted row, in the code of its reason; by the row's seed (curate/split.py).
 
-    `seeds` tell the splits that their sources name; for a row of any other seed the hash decides.
+    `seeds` tell the splits that are recorded; for a row of any other seed the hash decides.
     """
-    by_source = {seed.id: seed_split(seed, settings) for seed in seeds if "use" in seed.meta}
+    splits = {seed.id: seed_split(seed, settings) for seed in seeds}
+    recorded = {
+        seed.id: splits[seed.id]
+        for seed in seeds
+        if "use" in seed.meta or splits[seed.id] != split_of(seed.id, settings)
+    }
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         for row in pool.accepted():
             seed_id = _pair(row).seed_id
-            name = by_source.get(seed_id) or split_of(seed_id, settings)
+            name = recorded.get(seed_id) or split_of(seed_id, settings)
             yield step.verdict(_pair(row).id, True, None, Reason(name, "split"))
 
-    step = _Whole(SPLIT, [identity(settings), by_source] if by_source else identity(settings), final=True)
+    step = _Whole(SPLIT, [identity(settings), recorded] if recorded else identity(settings), final=True)
     return Named(step.id, look)
 
 
@@ -253,7 +258,7 @@ def steps_for(project: Project, seeds: Sequence[Seed], chosen: Chosen | None) ->
     """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none."""
     spec, curate = project.spec, project.spec.curate
     splits = {seed.id: seed_split(seed, spec.split) for seed in seeds}
-    held_out = {seed.id: seed.text for seed in seeds if seed.text and splits[seed.id] == "test"}
+    held_out = {seed.id: seed.body for seed in seeds if splits[seed.id] == "test"}
     compared = [scored(chosen.score, chosen.by, chosen.fingerprint), best(curate.select.best)] if chosen else []
     return [
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),

@@ -134,6 +134,15 @@ def bounded(schema: Json) -> Json:
     return closed
 
 
+def is_closed(schema: Json) -> bool:
+    """Whether every object in it has all of its keys and no other, which OpenAI asks of what it calls strict."""
+    objects = [node for _, node in _schemas(schema) if node.get("type") == "object" or "properties" in node]
+    return all(
+        node.get("additionalProperties") is False and set(node.get("required", ())) == set(node.get("properties", ()))
+        for node in objects
+    )
+
+
 def _endless(schema: Json) -> Iterator[tuple[str, Json, str]]:
     """The key and the schema of every text and list without an end, and the word for the end that it lacks."""
     for key, node in _schemas(schema):

@@ -251,6 +251,14 @@ def _turns(lines: list[str], first: int, path: Path, variables: Mapping[str, str
 
 def _compiled(source: str, line: int, path: Path, known: set[str]) -> tuple[Template, set[str]]:
     """The template, and the variables it uses."""
+    template, used = compiled(source, str(path), line)
+    for name in sorted(used - known):
+        raise _undeclared(name, f"{path}:{line}")
+    return template, used
+
+
+def compiled(source: str, where: str, line: int = 1) -> tuple[Template, set[str]]:
+    """The Jinja template `source`, which stands at `line` of `where`, and the variables it uses. Raises PromptError."""
     from jinja2 import StrictUndefined, TemplateSyntaxError, meta
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -268,16 +276,14 @@ def _compiled(source: str, line: int, path: Path, known: set[str]) -> tuple[Temp
         template = sandbox.from_string(source)
     except TemplateSyntaxError as error:
         raise PromptError(
-            f"is not valid Jinja: {error.message}.", where=f"{path}:{line + error.lineno - 1}", fix="Mend that line."
+            f"is not valid Jinja: {error.message}.", where=f"{where}:{line + error.lineno - 1}", fix="Mend that line."
         ) from None
     except RecursionError:
-        raise PromptError("is nested too deeply.", where=f"{path}:{line}", fix="Make it simpler.") from None
+        raise PromptError("is nested too deeply.", where=f"{where}:{line}", fix="Make it simpler.") from None
     if refers:
         raise PromptError(
-            "includes another file.", where=f"{path}:{line}", fix="A prompt is one file: copy the text in."
+            "includes another file.", where=f"{where}:{line}", fix="A prompt is one file: copy the text in."
         )
-    for name in sorted(used - known):
-        raise _undeclared(name, f"{path}:{line}")
     return template, used
 
 

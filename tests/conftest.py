@@ -16,9 +16,10 @@ SLOW_FILES = {
     for name in (
         *(f"curate/test_{name}.py" for name in ("bradley_terry", "curate", "gates_on_rows", "reward")),
         *(f"pairsmith/test_{name}.py" for name in ("attacks_places", "attacks_plan", "bad_input", "curate", "doctor")),
-        *(f"pairsmith/test_{name}.py" for name in ("evaluate", "generate", "init", "kinds", "pipeline")),
-        *(f"pairsmith/test_{name}.py" for name in ("report", "report_in_browser", "start", "stopping")),
-        *("pairsmith/test_teachers.py", "door/test_python_page.py", "synth/test_recovery.py"),
+        *(f"pairsmith/test_{name}.py" for name in ("evaluate", "generate", "init", "pipeline", "report")),
+        *(f"pairsmith/test_{name}.py" for name in ("report_in_browser", "start", "stopping")),
+        *("pairsmith/test_kinds.py", "pairsmith/test_unanswered.py", "synth/providers/test_providers.py"),
+        *("pairsmith/test_teachers.py", "door/test_python_page.py", "synth/test_recovery.py", "synth/test_flow.py"),
         *(f"curate/argilla/test_{name}.py" for name in ("browser", "command", "engine_answers", "pull", "push")),
         *(f"curate/argilla/test_{name}.py" for name in ("sdk_examples", "sdk_people", "server", "server_breaks")),
         *(f"curate/argilla/test_{name}.py" for name in ("server_faults", "whole_review")),

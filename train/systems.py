@@ -14,7 +14,7 @@ from prompts.answer_form import ANY_TEXT, AnswerForm
 from schemas.project import Project
 from schemas.records import Json, Message, Messages, Sampling, Seed, content_id, identity
 from schemas.spec import Exemplar, Spec, TeacherSettings
-from synth.generators import rendering
+from synth.generators import columns_of, rendering
 from train.checks import Checks
 from train.metrics import TUNED, Decoding, Mode
 from train.results import TrainResult
@@ -163,20 +163,36 @@ def _teacher(spec: Spec, prompt: Prompt, base: Model, settings: TeacherSettings,
         messages=_asking(prompt, spec, spec.exemplars, form),
         decoding="generation",
         sampled=sampling,
-        greedy=without_chance(sampling),
+        # A model that takes no temperature has one way of drawing.
+        greedy=sampling if sampling.temperature is None and settings.url != "embedded" else without_chance(sampling),
         schema=prompt.schema or form.asked,
         binding=prompt.schema is not None or form.binds,
     )
 
 
 def _asking(prompt: Prompt, spec: Spec, exemplars: Sequence[Exemplar], form: AnswerForm) -> Chat:
-    render = rendering(prompt, spec.task, exemplars, {"input": ()}, form)
-    return lambda seed: render(input=seed.text)
+    columns = columns_of(spec, ("input", "pair", "conversation"))
+    render = rendering(prompt, spec.task, exemplars, {"input": ()}, form, columns)
+
+    def messages(seed: Seed) -> Messages:
+        """The prompt about the last turn, behind the earlier turns; a system prompt of the seed's own is added to its
+        first message."""
+        first, *rest = render(input=seed.body, **seed.columns)
+        if seed.system:
+            first = first.model_copy(update={"content": f"{first.content}\n\n{seed.system}"})
+        chat = [first, *rest]
+        return (*chat[:-1], *seed.turns, chat[-1])
+
+    return messages
 
 
 def _tuned(spec: Spec) -> Chat:
-    system = (Message(role="system", content=spec.task.system),) if spec.task.system else ()
-    return lambda seed: (*system, Message(role="user", content=seed.text or ""))
+    def messages(seed: Seed) -> Messages:
+        told = spec.task.system if seed.system is None else seed.system
+        system = (Message(role="system", content=told),) if told else ()
+        return (*system, *seed.turns, Message(role="user", content=seed.body))
+
+    return messages
 
 
 def decodings(spec: Spec) -> tuple[Sampling, Sampling]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
@@ -85,19 +86,59 @@ class Exemplar(Section):
         return self.output
 
 
+# What columns of each kind of source may be called beside extra ones, and what prompts call something else.
+_PARTS = {
+    "input": ("text",),
+    "output": ("text",),
+    "pair": ("input", "output", "system", "messages"),
+    "conversation": ("messages", "input", "output", "system"),
+}
+_TAKEN = {"style", "exemplars", "language", "level", "simple", "enhanced", "text", *_PARTS["pair"]}
+_TAKEN |= {"labels", "schema", "input_language", "output_language"}
+_NAME = re.compile(r"[A-Za-z_]\w*")
+
+
 class SeedSource(Section):
     """A source of seeds: a file beside the spec (`-` is standard input), a `datasets` folder, or a hub id.
 
-    `columns` maps our name (`text`) to the file's. `format` is told by the file's ending if absent. `use` puts all
-    seeds of the source into one part, whatever their hash says; nothing is generated for `use = "test"`.
+    `kind` says what a row is: an input, an output, a `pair` of both, or a `conversation` of several turns. `columns`
+    maps our names (`text`; of a pair `input`, `output` and `system`) to the file's; any other name is an extra column,
+    which prompts may use and which stays with the row. `input` is a template that joins columns into the input.
+    `format` is told by the file's ending if absent. `use` puts all seeds of the source into one part, whatever their
+    hash says; nothing is generated for `use = "test"`.
     """
 
     path: str = Field(min_length=1)
-    kind: Literal["input", "output"] = "input"
-    format: Literal["jsonl", "csv", "parquet", "text", "datasets", "hub"] | None = None
-    columns: dict[Literal["text"], str] = Field(default_factory=dict)
-    split: str | None = None
+    kind: Literal["input", "output", "pair", "conversation"] = "input"
+    format: Literal["jsonl", "json", "csv", "parquet", "text", "datasets", "hub"] | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
     # Left out of the dump where it is absent, so that no hash of a spec without it changes.
+    input: str | None = Field(default=None, min_length=1, exclude_if=lambda template: template is None)
+    split: str | None = None
     use: Literal["train", "validation", "test"] | None = Field(default=None, exclude_if=lambda use: use is None)
     license: str | None = None
     limit: int | None = Field(default=None, ge=1)
+
+    @property
+    def imported(self) -> bool:
+        """Its rows are outputs to their inputs, so no teacher is asked about them."""
+        return self.kind in ("pair", "conversation")
+
+    @property
+    def extra(self) -> tuple[str, ...]:
+        """The names of the extra columns."""
+        return tuple(name for name in self.columns if name not in _PARTS[self.kind])
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> SeedSource:
+        for name in self.extra:
+            if name in _TAKEN:
+                legal = " and ".join(_PARTS[self.kind])
+                raise ValueError(f"columns.{name} means nothing for kind = '{self.kind}', which has {legal}")
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"columns: '{name}' cannot be used in a prompt; take letters, digits and underscores")
+        if self.input is not None and self.kind in ("output", "conversation"):
+            raise ValueError(f"'input' joins columns into an input, and kind = '{self.kind}' has none")
+        if self.input is not None and (name := "text" if self.kind == "input" else "input") in self.columns:
+            raise ValueError(f"both 'input' and columns.{name} say what the input is")
+        return self

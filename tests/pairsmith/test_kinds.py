@@ -154,3 +154,20 @@ def test_init_writes_a_project_of_a_kind(tmp_path: Path) -> None:
         assert {"pairsmith.toml", "seeds.jsonl"} <= set(written["files"])
     assert "one: an example has its kind" in here.run("init", "x", "--kind", "free", "--example", "tickets").stderr
     assert "classify" in here.run("init", "x", "--kind", "clasify").stderr
+
+
+def test_labels_that_people_brought_are_read_in_the_same_way(tmp_path: Path) -> None:
+    """Pairs need no teacher: `BILLING ` and `billing.` are one label, and what is none is rejected."""
+    shutil.copytree(template_folder("tickets"), tmp_path, dirs_exist_ok=True)
+    spec = (tmp_path / "pairsmith.toml").read_text()
+    spec = spec.replace('columns = { text = "input" }', 'kind = "pair"\n[review]\nenabled = false')
+    (tmp_path / "pairsmith.toml").write_text(spec)
+    spelt = {"billing": "BILLING ", "delivery": "Delivery.", "other": "praise"}
+    rows = [{**row, "output": spelt.get(row["output"], row["output"])} for row in rows_of("tickets")]
+    (tmp_path / "seeds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    project = Project(tmp_path)
+    project.generate()
+    curated = project.curate()
+    assert curated.reasons == {"label": 4}
+    outputs = {row.pair.output for row in project.pool().rows() if row.pair}
+    assert outputs == {"billing", "delivery", "return", "repair", "praise"}

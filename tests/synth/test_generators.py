@@ -20,6 +20,7 @@ from schemas.spec import (
     Exemplar,
     ForwardSettings,
     Pattern,
+    Purpose,
     SeedSource,
     Spec,
     TaskSettings,
@@ -173,11 +174,20 @@ def test_the_scopes_of_a_project_need_no_teacher_and_never_change(tmp_path: Path
         evaluate=EvaluateSettings(checks=(Pattern(name="a", pattern="x"), Pattern(name="b", pattern="y"))),
     )
     project = Project(tmp_path, spec)
-    assert fingerprints(project, TeacherSettings(url="http://h", model="m", revision="r1")) == {
+
+    def both(**settings: str) -> dict[Purpose, TeacherSettings]:
+        teacher = TeacherSettings(url="http://h", model="m", **settings)
+        return {"forward": teacher, "backward": teacher}
+
+    assert fingerprints(
+        project, dict.fromkeys(("forward", "backward"), TeacherSettings(url="http://h", model="m", revision="r1"))
+    ) == {
         "forward": "fc75974a864abefed8beb09f4521d227",
         "backward": "1c9b472b73c0ce52527ef4b33dd02cdc",
     }
-    assert fingerprints(project, TeacherSettings(url="http://h", model="m", identity="i")) == {
+    assert fingerprints(
+        project, dict.fromkeys(("forward", "backward"), TeacherSettings(url="http://h", model="m", identity="i"))
+    ) == {
         "forward": "778c6c51927cb8f08b2bfffc2b898fbe",
         "backward": "db3602634278bd80db6e6a8f058c61ab",
     }
