@@ -7,10 +7,24 @@ from typing import Any
 
 from pairsmith.teacher_search import FoundTeacher
 from schemas.errors import MissingDependency, UsageError
+from schemas.kinds import KindName
 from schemas.spec_file import SPEC_NAME, set_keys
 
-EXAMPLES = ("release-notes", "image-prompts", "support-replies")
-_COPIED = (".jsonl", ".py", ".jinja")  # seeds; gates, checks and prompts of the project's own
+EXAMPLES = (
+    *("release-notes", "image-prompts", "support-replies", "shop-replies", "shop-replies-pt", "tickets", "tickets-de"),
+    *("invoices", "invoices-es", "museum-en-fr", "manual-de-en", "curious", "curious-it"),
+)
+# What a project of a kind of task begins with; one of rewriting with the starter.
+FIRST_OF_KIND: dict[KindName, str | None] = {
+    "rewrite": None,
+    "reply": "shop-replies",
+    "classify": "tickets",
+    "extract": "invoices",
+    "translate": "museum-en-fr",
+    "free": "curious",
+}
+# Seeds; gates, checks, models and prompts of the project's own; a JSON schema.
+_COPIED = (".jsonl", ".py", ".jinja", ".json")
 # Settings that other servers refuse or understand differently, and what an example says of them.
 _EMBEDDED_ONLY = ("top_k", "repetition_penalty", "no_repeat_ngram_size")
 _EMBEDDED_NOTE = (

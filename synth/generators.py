@@ -251,7 +251,7 @@ def columns_of(spec: Spec, kinds: Sequence[Kind]) -> tuple[str, ...]:
 def generators_of(project: Project, ledgers: Mapping[Purpose, Ledger]) -> list[Generator]:
     """The generators that the spec enables, each with the ledger of its direction; those that ask somebody only where
     there is one. Raises PromptError."""
-    imports: list[Generator] = [Import(project.spec.task.system)] if _imports(project.spec) else []
+    imports: list[Generator] = [_import(project)] if _imports(project.spec) else []
     generate = project.spec.generate
     ways: dict[type[Forward] | type[Backward], bool] = {
         Forward: generate.forward.enabled,
@@ -261,6 +261,10 @@ def generators_of(project: Project, ledgers: Mapping[Purpose, Ledger]) -> list[G
         way.of(project, ledgers[way.name]) for way, enabled in ways.items() if enabled and way.name in ledgers
     ]
     return [*asking, *imports]
+
+
+def _import(project: Project) -> Import:
+    return Import(project.spec.task.system, AnswerForm.of(project.spec.task, project.folder))
 
 
 def _imports(spec: Spec) -> bool:
@@ -311,7 +315,7 @@ def fingerprints(project: Project, teachers: Mapping[Purpose, TeacherSettings]) 
         for name, way in ways.items()
         if way.enabled and name in teachers
     }
-    return {**asked, **({"imported": Import(spec.task.system).fingerprint} if _imports(spec) else {})}
+    return {**asked, **({"imported": _import(project).fingerprint} if _imports(spec) else {})}
 
 
 _TWO_TEXTS = ("A heron stands in the shallow water.", "Seven red kites over the old harbour.")

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pairsmith.new_project import EXAMPLES, template_folder, write_project
+from pairsmith.new_project import EXAMPLES, FIRST_OF_KIND, template_folder, write_project
 from pairsmith.session import Session, on_project
 from pairsmith.teacher_search import EMBEDDED, find_teacher
 from schemas.errors import UsageError
+from schemas.kinds import KINDS, KindName
 
 if TYPE_CHECKING:
     from curate.split import Shortage
@@ -19,17 +20,22 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("folder_named", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option("--example", metavar="NAME", help=f"Begin with an example: {', '.join(EXAMPLES)}.")
+@click.option("--kind", type=click.Choice(KINDS), help="Begin with a task of this kind (`pairsmith docs tasks`).")
 @click.option("--embedded", is_flag=True, help="Take the embedded teacher without looking for another.")
 @on_project
-def command(session: Session, folder_named: Path | None, example: str | None, embedded: bool) -> None:
+def command(
+    session: Session, folder_named: Path | None, example: str | None, kind: KindName | None, embedded: bool
+) -> None:
     """Make a project in DIR: a commented pairsmith.toml and seeds.
 
     It looks for a teacher: an API key in the environment, then vLLM or Ollama on this machine, else the embedded model.
     """
     if session.overrides:
         raise UsageError("init takes no --set.", fix="Change the spec file that it writes.")
+    if example and kind:
+        raise UsageError("--example and --kind were both given.", fix="Give one: an example has its kind.")
     folder = folder_named or session.folder
-    template = template_folder(example)
+    template = template_folder(FIRST_OF_KIND[kind] if kind else example)
     teacher = EMBEDDED if embedded else find_teacher()
     written = write_project(folder, template, teacher)
     short = _shortages(folder)
