@@ -251,7 +251,7 @@ def columns_of(spec: Spec, kinds: Sequence[Kind]) -> tuple[str, ...]:
 def generators_of(project: Project, ledgers: Mapping[Purpose, Ledger]) -> list[Generator]:
     """The generators that the spec enables, each with the ledger of its direction; those that ask somebody only where
     there is one. Raises PromptError."""
-    imports: list[Generator] = [_import(project)] if _imports(project.spec) else []
+    imports: list[Generator] = list(imports_of(project))
     generate = project.spec.generate
     ways: dict[type[Forward] | type[Backward], bool] = {
         Forward: generate.forward.enabled,
@@ -263,12 +263,11 @@ def generators_of(project: Project, ledgers: Mapping[Purpose, Ledger]) -> list[G
     return [*asking, *imports]
 
 
-def _import(project: Project) -> Import:
-    return Import(project.spec.task.system, AnswerForm.of(project.spec.task, project.folder))
-
-
-def _imports(spec: Spec) -> bool:
-    return any(source.imported for source in spec.seeds)
+def imports_of(project: Project) -> tuple[Import, ...]:
+    """The generator of the pairs that the spec's sources bring, if any does. Raises SpecError."""
+    task = project.spec.task
+    has_any = any(source.imported for source in project.spec.seeds)
+    return (Import(task.system, AnswerForm.of(task, project.folder)),) if has_any else ()
 
 
 def fingerprint(
@@ -315,7 +314,7 @@ def fingerprints(project: Project, teachers: Mapping[Purpose, TeacherSettings]) 
         for name, way in ways.items()
         if way.enabled and name in teachers
     }
-    return {**asked, **({"imported": _import(project).fingerprint} if _imports(spec) else {})}
+    return {**asked, **{imports.name: imports.fingerprint for imports in imports_of(project)}}
 
 
 _TWO_TEXTS = ("A heron stands in the shallow water.", "Seven red kites over the old harbour.")
