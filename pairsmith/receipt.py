@@ -18,7 +18,18 @@ from schemas.project import Project
 from schemas.records import Receipt, now
 from schemas.store import Store
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "aiohttp", "sqlalchemy", "rensa")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "bitsandbytes",
+    "datasets",
+    "aiohttp",
+    "sqlalchemy",
+    "rensa",
+    "genai-prices",
+)
 
 
 class Recording(Generic[Came]):

@@ -244,11 +244,13 @@ class Pair(Record):
 
 
 class Usage(Record):
-    """Tokens of one request as the endpoint counted them."""
+    """Tokens of one request as the endpoint counted them; `cached_tokens` are part of the prompt's, `reasoning_tokens`
+    of the completion's."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 CallStatus = Literal[
@@ -274,7 +276,8 @@ class Call(Record):
 
     `key` names everything that changes the answer: teacher, model revision, messages, sampling, schema, sample number.
     `raw` is the choice as the endpoint sent it; `endpoint` and `transport` are facts that do not enter the key.
-    A request with n > 1 yields n rows sharing `request_id`; its usage and cost stand on the first of them.
+    A request with n > 1 yields n rows sharing `request_id`; its usage and cost stand on the first of them. `usd` is
+    None where nobody knows the cost. `stage` and `prompt` say what it was asked for.
     """
 
     key: str
@@ -285,8 +288,10 @@ class Call(Record):
     text: str = ""
     reason: str = ""
     usage: Usage = Usage()
-    usd: float = 0.0
+    usd: float | None = 0.0
     request_id: str
+    stage: str = ""
+    prompt: str = ""
     sample: int = Field(ge=0)
     teacher: str
     endpoint: str
@@ -408,7 +413,7 @@ class Receipt(Record):
     calls_sent: int = 0
     calls_reused: int = 0
     usage: Usage = Usage()
-    usd: float = 0.0
+    usd: float | None = 0.0
     seconds: float
     started: datetime
     spec_hash: str

@@ -12,6 +12,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -22,8 +23,11 @@ from schemas.errors import AuthError, TeacherError, Unreachable
 from schemas.failpoints import failpoint
 from schemas.records import Json, Message, Sampling
 from synth.chat_completions import (
+    LOST_BY_A_GATEWAY,
     Answer,
     BrokenError,
+    LostError,
+    NotConnectedError,
     RefusedError,
     ServerFaultError,
     StoppedError,
@@ -43,7 +47,12 @@ from synth.redaction import without_key, without_user_info
 MAX_BACKOFF_S = 30.0
 MAX_RETRY_AFTER_S = 600.0
 FIRST_CONNECT_TRIES = 3
+Paid = Callable[[Json, int, Callable[[], bool]], AbstractAsyncContextManager[Any]]
 Start = Callable[[], Coroutine[Any, Any, tuple[str, str | None]]]
+
+
+def _unpaid(body: Json, size_bytes: int, stopped: Callable[[], bool]) -> AbstractAsyncContextManager[Any]:
+    return nullcontext()
 
 
 class Check(NamedTuple):
@@ -163,13 +172,21 @@ class Endpoint:
     # -- asking --------------------------------------------------------------------------------------------------
 
     async def ask(
-        self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        n: int = 1,
+        schema: Json | None = None,
+        *,
+        paid: Paid = _unpaid,
     ) -> Answer:
         """One request for up to `n` choices, sent again by kind of failure.
 
-        A server may return fewer choices than `n`; the caller asks again for the rest. Raises UnansweredError (429,
-        5xx, cut or timed out, after all retries) and RefusedError (400) for this row alone; AuthError, Unreachable and
-        TeacherError stop a run. StoppedError after `drain()`.
+        A server may return fewer choices than `n`; the caller asks again for the rest. Each request is sent inside of
+        `paid`, which is called with its body, its length in bytes and whether the run is stopping.
+
+        Raises UnansweredError (429, 5xx, cut or timed out, after all retries) and RefusedError (400) for this row
+        alone; AuthError, Unreachable and TeacherError stop a run. StoppedError after `drain()`.
         """
         await self._open()
         body = self._body(messages, sampling, n, schema)
@@ -178,7 +195,7 @@ class Endpoint:
             if self.draining.is_set():
                 raise StoppedError
             try:
-                answer = await self._ask_once(body)
+                answer = await self._ask_once(body, paid)
             except UnansweredError as failure:
                 tries += 1
                 await self._wait_or_give_up(failure, tries)
@@ -234,17 +251,21 @@ class Endpoint:
             self._n_refused += 1
             self._takes_n = self._takes_n and self._n_refused < 2
 
-    async def _ask_once(self, body: Json) -> Answer:
-        self.sent += 1
-        began = time.perf_counter()
-        # The callback runs when this coroutine waits for the answer, so after the request was handed to the socket.
-        asyncio.get_running_loop().call_soon(failpoint, "sent")
-        status, headers, content = await self._exchange("POST", self._completions, orjson.dumps(body))
-        seconds = time.perf_counter() - began
-        if status != 200:
-            raise await self._failure(status, headers, content, body, seconds)
+    async def _ask_once(self, body: Json, paid: Paid) -> Answer:
+        data = orjson.dumps(body)
+        async with paid(body, len(data), self.draining.is_set) as reserved:
+            if self.draining.is_set():
+                raise StoppedError
+            self.sent += 1
+            began = time.perf_counter()
+            # The callback runs when this coroutine waits for the answer, so after the request was handed to the socket.
+            asyncio.get_running_loop().call_soon(failpoint, "sent")
+            status, headers, content = await self._exchange("POST", self._completions, data)
+            seconds = time.perf_counter() - began
+            if status != 200:
+                raise await self._failure(status, headers, content, body, seconds)
         failpoint("received")
-        answer = read_answer(content, seconds, body)
+        answer = read_answer(content, seconds, body)._replace(reserved=reserved)
         # A body without a choice is no answer but an error in disguise, which may repeat the key.
         return answer if answer.choices else answer._replace(body=without_key(answer.body, self._key))
 
@@ -257,6 +278,8 @@ class Endpoint:
                 return response.status, response.headers, content
         except TimeoutError:
             raise TimedOutError(f"no answer within {self._timeout.total:g} s") from None
+        except aiohttp.ClientConnectorError as error:
+            raise NotConnectedError(self._shown(_said(error))) from None
         except (aiohttp.ClientError, OSError) as error:
             raise BrokenError(self._shown(_said(error))) from None
 
@@ -315,7 +338,8 @@ class Endpoint:
         if status == 429:
             return ThrottledError(told, retry_after_s(headers))
         if status >= 500 or status in (408, 409, 425):
-            return ServerFaultError(told, retry_after_s(headers))
+            kind = LostError if status in LOST_BY_A_GATEWAY else ServerFaultError
+            return kind(told, retry_after_s(headers))
         if status == 404:
             return await self._not_found(told)
         if status in (400, 413, 422):

@@ -182,7 +182,9 @@ class Forward(_Teaching):
 
     async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
         chat = self.render(input=seed.text)
-        answers = await self.ledger.complete(chat, self.sampling, self.n, self.template.schema)
+        answers = await self.ledger.complete(
+            chat, self.sampling, self.n, self.template.schema, prompt=self.template.ref
+        )
         for sample, answer in enumerate(answers):
             yield self._outcome("forward", seed, sample, answer)
 
@@ -223,7 +225,10 @@ class Backward(_Teaching):
     async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
         chats = [self.render(output=seed.text, level=level) for level in self.levels]
         schema = self.template.schema
-        asked = [asyncio.create_task(self.ledger.complete(chat, self.sampling, schema=schema)) for chat in chats]
+        ref = self.template.ref
+        asked = [
+            asyncio.create_task(self.ledger.complete(chat, self.sampling, schema=schema, prompt=ref)) for chat in chats
+        ]
         try:
             for sample, (level, answers) in enumerate(zip(self.levels, asked, strict=True)):
                 (answer,) = await answers

@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from schemas.failpoints import failpoint
-from schemas.records import Call, CallStatus, Json, Message, Sampling, Usage, content_id
+from schemas.money import Cost, total
+from schemas.records import Call, CallStatus, Json, Message, Record, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.answers import Judge, why_bad
 from synth.chat_completions import Answer, RefusedError, UnansweredError
 from synth.endpoint import Endpoint
+from synth.meter import Meter
 
 # Seeds of a sample's later attempts lie this far apart, beyond any number of samples.
 _ATTEMPT_STRIDE = 1_000_003
@@ -38,11 +41,13 @@ class Completion(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What a teacher is asked, apart from whom. Its text, its sampling and its schema shape the answer."""
+    """What a teacher is asked, apart from whom. Its text, its sampling and its schema shape the answer; `prompt` is the
+    name that its cost is told under."""
 
     messages: Sequence[Message]
     sampling: Sampling
     schema: Json | None = None
+    prompt: str = ""
 
     def keys(self, teacher: str, revision: str | None, n: int) -> list[str]:
         """The ledger's keys of samples 0 to n - 1 of this question to a teacher."""
@@ -77,8 +82,9 @@ class Ledger:
     answers are all nothing but thinking is ended by a TeacherError, unless `keep_asking`.
 
     Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable), `in_flight_peak`,
-    `usage` and `usd` of this run, `usage_unknown` (answers whose endpoint counted no tokens: they are not in `usage`),
-    `served` (model names the endpoint says it answered with); `sent` and `retries_by_kind` come from the endpoint.
+    `costs`, `usage` and `usd` of this run, `usage_unknown` (answers whose endpoint counted no tokens: they are not in
+    `usage`), `served` (model names the endpoint says it answered with); `sent` and `retries_by_kind` come from the
+    endpoint.
     """
 
     def __init__(
@@ -90,6 +96,7 @@ class Ledger:
         retry_failed: bool = False,
         concurrency: int | None = None,
         keep_asking: bool = False,
+        stage: str = "generate",
     ) -> None:
         self.teacher = teacher
         self.identity = teacher.identity or teacher.model
@@ -98,15 +105,13 @@ class Ledger:
         self.reused = 0
         self.in_flight = 0
         self.in_flight_peak = 0
-        self.usd = 0.0
+        self.meter = Meter(store, teacher, stage)
         self.usage_unknown = 0
         self.served: Counter[str] = Counter()
         self.store = store
         self._endpoint = endpoint
         self._attempts = teacher.attempts
-        self._usd_per_prompt_token = teacher.usd_per_million_prompt_tokens / 1e6
-        self._usd_per_completion_token = teacher.usd_per_million_completion_tokens / 1e6
-        self._tokens = [0, 0, 0]
+        self._stage = stage
         self._on_the_wire = asyncio.Semaphore(self.concurrency)
         self._undurable = asyncio.Semaphore(2 * self.concurrency)
         self._index = store.call_index()
@@ -127,17 +132,32 @@ class Ledger:
         return self._endpoint.retries_by_kind
 
     @property
+    def costs(self) -> list[Cost]:
+        """What this run has sent, by prompt."""
+        return self.meter.costs
+
+    @property
     def usage(self) -> Usage:
         """Tokens of this run, as far as the endpoint counts them."""
-        prompt, completion, cached = self._tokens
-        return Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached)
+        return total(self.costs).usage
+
+    @property
+    def usd(self) -> float | None:
+        """US dollars of this run; None where any part is unknown."""
+        return total(self.costs).total
 
     def drain(self) -> None:
         """Send nothing more; what is on the wire becomes durable; other `complete` calls raise StoppedError."""
         self._endpoint.drain()
 
     async def complete(
-        self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        n: int = 1,
+        schema: Json | None = None,
+        *,
+        prompt: str = "",
     ) -> list[Completion | FailedSample]:
         """Element i is sample i of this question: from the store if it is there, else bought and made durable first.
 
@@ -147,9 +167,10 @@ class Ledger:
         embedded teacher seed the choices of one request. Two calls for the same key at the same time send one
         request.
 
-        Raises TeacherError (and its kinds) and StoreError, which concern every row, and StoppedError after `drain()`.
+        `prompt` is what its cost is told under. Raises TeacherError (and its kinds), StoreError and BudgetReached,
+        which concern every row, and StoppedError after `drain()`.
         """
-        question = Question(messages, sampling, schema)
+        question = Question(messages, sampling, schema, prompt)
         keys = question.keys(self.identity, self.revision, n)
         answers: dict[int, Completion | FailedSample] = {}
         while len(answers) < n:
@@ -262,7 +283,13 @@ class Ledger:
                 self.in_flight += 1
                 self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
                 try:
-                    answer = await self._endpoint.ask(question.messages, sampling, len(samples), schema)
+                    answer = await self._endpoint.ask(
+                        question.messages,
+                        sampling,
+                        len(samples),
+                        schema,
+                        paid=partial(self.meter.paid, question.prompt),
+                    )
                     refusal = None
                 except RefusedError as error:
                     answer, refusal = error.answer, str(error)
@@ -271,8 +298,8 @@ class Ledger:
                     raise
             # The next request may be sent from here on, before the disk has said anything.
             try:
-                calls = self._rows(keys, samples, answer, refusal)
-                await self.store.put(*calls)
+                calls, settled = self._rows(question, keys, samples, answer, refusal)
+                await self.store.put(*calls, *settled)
             finally:
                 self.in_flight -= 1
         failpoint("committed")
@@ -282,17 +309,20 @@ class Ledger:
         await self._keep_judgements([call for call in calls if refusal is None])
         return calls
 
-    def _rows(self, keys: list[str], samples: list[int], answer: Answer, refusal: str | None) -> list[Call]:
+    def _rows(
+        self, question: Question, keys: list[str], samples: list[int], answer: Answer, refusal: str | None
+    ) -> tuple[list[Call], list[Record]]:
         """The ledger rows of one answer, not judged yet: one for each choice; where it held none, the whole body as the
-        choice of each sample."""
+        choice of each sample. And what settles its cost."""
         status: CallStatus = "received" if refusal is None else "refused"
         if refusal is not None:
             choices: list[Any] = [{"error": refusal, "body": answer.body}] * len(samples)
-            usage, usd = Usage(), 0.0
+            usage, settled = Usage(), list[Record]()
+            usd: float | None = 0.0
         else:
             choices = answer.choices[: len(samples)] or [{"body": answer.body}] * len(samples)
-            usage, usd = self._count(answer)
-        return [
+            usage, usd, settled = self._count(answer)
+        calls = [
             Call(
                 key=key,
                 attempt=len(self._index.get(key, ())) + 1,
@@ -303,6 +333,8 @@ class Ledger:
                 usage=usage if nth == 0 else Usage(),
                 usd=usd if nth == 0 else 0.0,
                 request_id=answer.request_id,
+                stage=self._stage,
+                prompt=question.prompt,
                 sample=sample,
                 teacher=self.identity,
                 endpoint=self._endpoint.url,
@@ -310,22 +342,15 @@ class Ledger:
             )
             for nth, (key, sample, raw) in enumerate(zip(keys, samples, choices, strict=False))
         ]
+        return calls, settled
 
-    def _count(self, answer: Answer) -> tuple[Usage, float]:
+    def _count(self, answer: Answer) -> tuple[Usage, float | None, list[Record]]:
         if answer.model:
             self.served[answer.model] += 1
-        usage = answer.usage
-        if usage is None:
+        if answer.usage is None:
             self.usage_unknown += 1
-            return Usage(), 0.0
-        self._tokens[0] += usage.prompt_tokens
-        self._tokens[1] += usage.completion_tokens
-        self._tokens[2] += usage.cached_tokens
-        usd = (
-            usage.prompt_tokens * self._usd_per_prompt_token + usage.completion_tokens * self._usd_per_completion_token
-        )
-        self.usd += usd
-        return usage, usd
+        usd, settled = self.meter.settle(answer.reserved, answer.usage, answer.usd)
+        return answer.usage or Usage(), usd, settled
 
     async def _keep_judgements(self, calls: Sequence[Call]) -> None:
         if not calls:

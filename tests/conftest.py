@@ -19,6 +19,7 @@ SLOW_FILES = {
         *(f"pairsmith/test_{name}.py" for name in ("evaluate", "generate", "init", "pipeline", "report")),
         *(f"pairsmith/test_{name}.py" for name in ("report_in_browser", "start", "stopping")),
         *("pairsmith/test_teachers.py", "door/test_python_page.py", "synth/test_recovery.py"),
+        "synth/test_budget.py",
         *(f"curate/argilla/test_{name}.py" for name in ("browser", "command", "engine_answers", "pull", "push")),
         *(f"curate/argilla/test_{name}.py" for name in ("sdk_examples", "sdk_people", "server", "server_breaks")),
         *(f"curate/argilla/test_{name}.py" for name in ("server_faults", "whole_review")),

@@ -144,6 +144,7 @@ async def _ask(
                     calls_reused=ledger.reused,
                     usage=ledger.usage,
                     usd=ledger.usd,
+                    costs=tuple(cost.as_json() for cost in ledger.costs),
                     retries=dict(ledger.retries_by_kind),
                     served=dict(ledger.served),
                     usage_unknown=ledger.usage_unknown,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from schemas.spec.budget import BudgetSettings
 from schemas.spec.curate import (
     CurateSettings,
     DuplicateSettings,
@@ -24,6 +25,7 @@ from schemas.spec.train import EvaluateSettings, SplitSettings, TrainSettings
 
 __all__ = [
     "BackwardSettings",
+    "BudgetSettings",
     "CurateSettings",
     "Drawing",
     "DuplicateSettings",
@@ -74,6 +76,7 @@ class Spec(Section):
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     store: StoreSettings = StoreSettings()
+    budget: BudgetSettings = BudgetSettings()
 
     @model_validator(mode="after")
     def _checks_are_not_gates(self) -> Spec:
