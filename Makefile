@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-quick lint format bench clean
+.PHONY: demo test test-quick lint format clean bench-dedup bench-curate bench-proof
 
 demo: $(VENV)/.train
 	$(BIN)/python examples/demo.py
@@ -39,6 +39,10 @@ $(VENV)/.train: pyproject.toml
 $(VENV)/.dev: $(VENV)/.train
 	$(BIN)/python -m pip install --quiet --editable '.[train,review,dev]'
 	touch $@
+
+# Each writes bench/results/NAME.json; the last figures are committed.
+bench-dedup bench-curate bench-proof: bench-%: $(VENV)/.dev
+	$(BIN)/python -m bench.$*.run
 
 clean:
 	rm -rf $(VENV) demo artifacts build dist

@@ -1,174 +1,151 @@
-"""Near-duplicates and contamination, by word bigrams: MinHash finds candidates, an exact Jaccard similarity decides.
+"""Near-duplicates and contamination, by word bigrams: `curate.set_join` finds every pair alike, none by luck.
 
-What is compared is what makes a row worth having. **Two pairs are duplicates if their outputs are alike and,
-where both come from the same seed, their inputs are alike too.** So candidates of one input are compared by
-what was generated; the simple versions that backward generation makes of one excellent output share their target by
-design and are compared by their input; and two seeds that led to the same output give one row.
-
-A row goes only because it is alike to one row that stays, which the reason names: never on an unverified hash,
-never along a chain of likenesses. The hash finds 99.9 % of those exactly at the threshold, more above it.
+A row goes only because it is alike to one row that stays, which the reason names: never along a chain of likenesses.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
+from curate.set_join import Alike, TokenSets, alike, jaccard, plain, words
+from schemas.kinds import Kind
 from schemas.records import Pair
 
-_PERMUTATIONS = 128
-_RECALL = 0.999
-# A Chinese or Japanese character counts as a word, since these scripts do not separate words.
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_]+")
+_SHORT = 6  # words; a shorter text may stand in another one by chance, and is compared as a whole, by its letters
+_LETTERS = 4
+_CONTAINED = 0.8  # share of the word bigrams of a held-out text that a longer text may not hold
 
 
-def normalised(text: str) -> str:
-    """The words of a text without case and punctuation; a text without words stays as it is."""
-    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold())) or text.strip()
+def duplicates(rows: Iterable[tuple[str, ...]], threshold: float) -> dict[int, Alike]:
+    """Number of a row that goes -> the earlier row that it repeats. So put the rows you prefer first.
 
-
-def bigrams(text: str) -> frozenset[str]:
-    """The set of word bigrams; of a text with at most one word, that word."""
-    words = normalised(text).split()
-    if len(words) < 2:
-        return frozenset(words)
-    return frozenset(f"{a} {b}" for a, b in pairwise(words))
-
-
-def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
-    """|a and b| / |a or b|; 1 for two empty sets."""
-    both = len(a & b)
-    union = len(a) + len(b) - both
-    return both / union if union else 1.0
-
-
-class Near(NamedTuple):
-    """An indexed text that is alike: its number, in the order of adding, and the exact Jaccard similarity."""
-
-    number: int
-    similarity: float
-
-
-class NearDuplicateIndex:
-    """An index of texts that answers which of them have Jaccard similarity >= `threshold` with a given one."""
-
-    def __init__(self, threshold: float) -> None:
-        import rensa
-
-        self._threshold, self._rensa = threshold, rensa
-        self._lsh = rensa.RMinHashLSH(threshold, _PERMUTATIONS, _bands(threshold))
-        self._sets: list[frozenset[str]] = []
-        self._exact: dict[str, list[int]] = {}
-
-    def add(self, text: str) -> None:
-        number, grams = len(self._sets), bigrams(text)
-        self._lsh.insert(number, self._minhash(grams))
-        self._sets.append(grams)
-        self._exact.setdefault(normalised(text), []).append(number)
-
-    def like(self, text: str) -> Iterator[Near]:
-        """The texts alike, exact duplicates first, then by number."""
-        same = self._exact.get(normalised(text), [])
-        yield from (Near(number, 1.0) for number in same)
-        grams = bigrams(text)
-        for number in sorted(set(self._lsh.query(self._minhash(grams))).difference(same)):
-            similarity = jaccard(grams, self._sets[number])
-            if similarity >= self._threshold:
-                yield Near(number, similarity)
-
-    def _minhash(self, grams: frozenset[str]) -> object:
-        minhash = self._rensa.RMinHash(_PERMUTATIONS, 42)
-        minhash.update(sorted(grams))
-        return minhash
-
-
-def _bands(threshold: float) -> int:
-    """The fewest bands with which a pair exactly at the threshold is found with a probability of at least 99.9 %.
-
-    With r rows in each of b bands that is 1 - (1 - s^r)^b (Leskovec et al., Mining of Massive Datasets, 3.4.2).
+    Rows repeat each other if each of their texts has a Jaccard similarity of word bigrams >= `threshold`.
     """
-    for rows in (64, 32, 16, 8, 4, 2):
-        if 1 - (1 - threshold**rows) ** (_PERMUTATIONS // rows) >= _RECALL:
-            return _PERMUTATIONS // rows
-    return _PERMUTATIONS
+    with TokenSets(rows) as sets:
+        return {pair.later: pair for pair in alike(sets, threshold, first=True)}
 
 
-class Duplicate(NamedTuple):
-    """A pair, and the earlier one that it repeats with the exact similarity (None: it is unlike all that stay)."""
+class Repeats(NamedTuple):
+    """Number of a pair that goes -> the earlier pair that is the same row; and the numbers of pairs that are flagged
+    with the word of `Kind.flag`."""
 
-    pair: Pair
-    of: Pair | None
-    similarity: float | None
+    of: dict[int, Alike]
+    flagged: frozenset[int]
 
 
-def duplicates(pairs: Iterable[Pair], threshold: float) -> Iterator[Duplicate]:
-    """Of two pairs alike the earlier one stays, so put the ones you prefer first. One answer a pair, in order.
+def repeated_rows(pairs: Callable[[], Iterable[Pair]], threshold: float, kind: Kind) -> Repeats:
+    """The pairs that are the same row as an earlier one, by the rule of their kind of task (`Kind.duplicate`); `pairs`
+    reads them, in the same order each time it is called.
 
-    `threshold` is the least Jaccard similarity of word bigrams at which texts are alike. Texts that stay are held in
-    memory as sets of bigrams, some 6 kB for 50 words.
+    Flagged are, by `Kind.flag`, a pair that stays and whose output is like an earlier one's (`one_output`), or two that
+    are one row and have different outputs (`two_labels`).
     """
-    index, stays = NearDuplicateIndex(threshold), list[Pair]()
-    for pair in pairs:
-        near = next((n for n in index.like(pair.output) if _same_row(pair, stays[n.number], threshold)), None)
-        if near:
-            yield Duplicate(pair, stays[near.number], near.similarity)
-            continue
-        index.add(pair.output)
-        stays.append(pair)
-        yield Duplicate(pair, None, None)
+    if kind.duplicate == "both exact":
+        of = _exactly((pair.input.strip(), pair.output.strip()) for pair in pairs())
+    elif kind.duplicate == "input near":
+        of = duplicates(((_numbered(pair, kind),) for pair in pairs()), threshold)
+    else:
+        of = duplicates(((_numbered(pair, kind), pair.output) for pair in pairs()), threshold)
+    flagged: set[int] = set()
+    if kind.flag == "one_output":
+        flagged = duplicates(((pair.output,) for pair in pairs()), threshold).keys() - of.keys()
+    if kind.flag == "two_labels":
+        outputs = [pair.output for pair in pairs()]
+        apart = [(one.later, one.earlier) for one in of.values() if outputs[one.later] != outputs[one.earlier]]
+        flagged = {number for both in apart for number in both}
+    return Repeats(of, frozenset(flagged))
 
 
-def _same_row(pair: Pair, earlier: Pair, threshold: float) -> bool:
-    if pair.seed_id != earlier.seed_id or pair.input == earlier.input:
-        return True
-    return jaccard(bigrams(pair.input), bigrams(earlier.input)) >= threshold
+def _exactly(rows: Iterable[tuple[str, ...]]) -> dict[int, Alike]:
+    first: dict[tuple[str, ...], int] = {}
+    numbers = ((number, first.setdefault(row, number)) for number, row in enumerate(rows))
+    return {number: Alike(number, earlier, 1.0) for number, earlier in numbers if earlier != number}
 
 
-class Contamination(NamedTuple):
-    """A pair, and the held-out seed that one of its sides repeats with the exact similarity (None: it is clean)."""
-
-    pair: Pair
-    seed_id: str | None
-    side: Literal["input", "output"] | None
-    similarity: float | None
-
-
-def contaminations(pairs: Iterable[Pair], held_out: Mapping[str, str], threshold: float) -> Iterator[Contamination]:
-    """The pairs that hold the text of a held-out seed on either side. One answer a pair, in order.
-
-    `held_out` maps the id of each seed of the test split to its text; pairs of those seeds are what the test is made
-    of, and are clean.
-    """
-    ids, index = list(held_out), NearDuplicateIndex(threshold)
-    for text in held_out.values():
-        index.add(text)
-    for pair in pairs:
-        sides: dict[Literal["input", "output"], str] = {"input": pair.input, "output": pair.output}
-        met = (
-            Contamination(pair, ids[near.number], side, near.similarity)
-            for side, text in sides.items()
-            if pair.seed_id not in held_out
-            for near in index.like(text)
-        )
-        yield next(met, Contamination(pair, None, None, None))
+def _numbered(pair: Pair, kind: Kind) -> str:
+    """The input; where other numbers make another input, with them in each of its words, so that only inputs with the
+    same numbers are alike."""
+    numbers = re.findall(r"\d+", pair.input) if kind.equal_numbers else []
+    if not numbers:
+        return pair.input
+    mark = f"n{hashlib.sha256(' '.join(numbers).encode()).hexdigest()[:8]}"
+    # In hexadecimal: what stands for a Chinese character has to stay one word with the mark.
+    return " ".join(mark + (word if word.isascii() else word.encode().hex()) for word in words(pair.input))
 
 
-class SimilarPair(NamedTuple):
-    """Two seeds, by their place in the list, whose texts are alike."""
-
-    first: int
-    second: int
-    similarity: float
-
-
-def similar_pairs(texts: Sequence[str], threshold: float) -> list[SimilarPair]:
+def similar_pairs(texts: Iterable[str], threshold: float) -> list[Alike]:
     """All pairs of texts that are alike."""
-    index = NearDuplicateIndex(threshold)
-    similar = []
-    for second, text in enumerate(texts):
-        similar += [SimilarPair(near.number, second, near.similarity) for near in index.like(text)]
-        index.add(text)
-    return similar
+    with TokenSets((text,) for text in texts) as sets:
+        return list(alike(sets, threshold))
+
+
+class Touch(NamedTuple):
+    """A row that holds a held-out text: the number of that text, the number of the row's text, and how similar they
+    are: the Jaccard similarity, or the share of the held-out text that stands in a longer one."""
+
+    held_out: int
+    text: int
+    similarity: float
+
+
+def contaminated(rows: Iterable[tuple[str, ...]], held_out: Sequence[str], threshold: float) -> dict[int, Touch]:
+    """Number of a row -> the held-out text that one of its texts repeats, the most similar one.
+
+    Texts are alike by their word bigrams (Jaccard similarity >= `threshold`), or if 80 % of the bigrams of a held-out
+    text of at least 6 words stand in a longer one; shorter ones by their 4-grams of letters, as wholes. What says the
+    same in other words is not found.
+    """
+    short = _Short(held_out, threshold)
+    touches: dict[int, Touch] = {}
+
+    def seen() -> Iterator[tuple[str, ...]]:
+        for number, row in enumerate(rows):
+            for place, text in enumerate(row):
+                _keep_most(touches, number, short.touched(text, place))
+            yield row
+
+    long = [len(words(text)) >= _SHORT for text in held_out]
+    with TokenSets((text,) for text in held_out) as held, TokenSets(seen()) as sets:
+        for number, other, place in sets.meeting(held, min(threshold, _CONTAINED)):
+            ours, theirs = sets[number][place], held[other][0]
+            similarity = jaccard(ours, theirs)
+            if long[other] and (share := len(ours & theirs) / len(theirs)) >= _CONTAINED:
+                similarity = max(similarity, share)
+            if similarity >= threshold:
+                _keep_most(touches, number, Touch(other, place, similarity))
+    return touches
+
+
+def _keep_most(touches: dict[int, Touch], number: int, touch: Touch | None) -> None:
+    if touch and (number not in touches or touch.similarity > touches[number].similarity):
+        touches[number] = touch
+
+
+class _Short:
+    """Held-out texts of few words, by their letters."""
+
+    def __init__(self, texts: Sequence[str], threshold: float) -> None:
+        self._threshold = threshold
+        self._grams = {n: _letter_grams(text) for n, text in enumerate(texts) if len(words(text)) < _SHORT}
+        self._with: dict[str, list[int]] = {}
+        for number, grams in self._grams.items():
+            for gram in grams:
+                self._with.setdefault(gram, []).append(number)
+        self._longest = max(map(len, self._grams.values()), default=0) / threshold
+
+    def touched(self, text: str, place: int) -> Touch | None:
+        if len(text) > 2 * self._longest + 8:
+            return None
+        grams = _letter_grams(text)
+        others = {number for gram in grams for number in self._with.get(gram, ())}
+        similar = [(len(grams & self._grams[n]) / len(grams | self._grams[n]), n) for n in sorted(others)]
+        similarity, number = max(similar, default=(0.0, -1))
+        return Touch(number, place, similarity) if number >= 0 and similarity >= self._threshold else None
+
+
+def _letter_grams(text: str) -> frozenset[str]:
+    whole = f" {' '.join(words(plain(text)))} "
+    return frozenset(whole[at : at + _LETTERS] for at in range(max(1, len(whole) - _LETTERS + 1)))

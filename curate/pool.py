@@ -5,7 +5,7 @@
     pool.counts, pool.reasons, pool.accepted()
 
 A pool is a value: `judged_by` gives another pool and leaves this one as it was. Rows are read a chunk at a time from
-where they are kept; what stays in memory are ids and opinions, some 250 bytes a row (bench/pool measures it).
+where they are kept; what stays in memory are ids and opinions, some 250 bytes a row (bench/curate measures it).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from schemas.store import Store
 
 ROWS = 512  # rows whose texts are in memory at once
 REVIEW, GENERATE = "review", "generate"  # who decides beside the steps
-DUPLICATE = "pool/duplicate@1"
+DUPLICATE = "pool/duplicate@2"
 
 
 def fold(keeps: Iterable[bool | None]) -> bool | None:

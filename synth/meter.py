@@ -91,6 +91,9 @@ class Meter:
             raise self._cannot_cap(budget.caps[0].name)
         if not await budget.reserve(usd, stopped):
             raise StoppedError
+        if stopped():
+            budget.settle(usd, 0.0)
+            raise StoppedError
         hold = self._hold(prompt, usd)
         reserved = Reserved(body, size_bytes, prompt, hold)
         try:

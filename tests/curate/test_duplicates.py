@@ -2,71 +2,135 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from collections.abc import Sequence
+from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.near_duplicates import NearDuplicateIndex, bigrams, contaminations, duplicates, jaccard, similar_pairs
+from curate import set_join
+from curate.curation import curate
+from curate.near_duplicates import contaminated, duplicates, repeated_rows, similar_pairs
+from curate.pool import Pool
+from curate.set_join import Alike, TokenSets, alike, words
+from curate.steps import duplicates as duplicate_step
+from schemas.kinds import KINDS, KindName
 from schemas.records import Imported, Pair
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
+TEXTS = st.lists(st.text(alphabet="ab \u4e00\u4e8c\u00e9\ufb01E!\n", max_size=14), max_size=25)
 
 
-def pair(output: str, input: str = "a fox", seed: str = "s1", n: int = 0) -> Pair:
-    return Pair(seed_id=seed, input=input, output=output, system="", origin=Imported(source=f"row {n}"))
+def bigrams(text: str) -> frozenset[object]:
+    """What the module promises to compare, in the plainest way."""
+    found = words(text)
+    return frozenset(pairwise(found)) if len(found) > 1 else frozenset(found)
 
 
-def text(rng: random.Random, words: int = 40) -> str:
-    return " ".join(rng.choice(WORDS) for _ in range(words))
+def jaccard(a: str, b: str) -> float:
+    one, other = bigrams(a), bigrams(b)
+    return len(one & other) / len(one | other)
+
+
+def in_every_pair(texts: Sequence[tuple[str, ...]], threshold: float) -> list[Alike]:
+    """All pairs by comparing all pairs."""
+    similar = (
+        Alike(later, earlier, min(jaccard(a, b) for a, b in zip(texts[later], texts[earlier], strict=True)))
+        for later in range(len(texts))
+        for earlier in range(later)
+    )
+    return [pair for pair in similar if pair.similarity >= threshold]
+
+
+def text(rng: random.Random, length: int = 40) -> str:
+    return " ".join(rng.choice(WORDS) for _ in range(length))
 
 
 def near(rng: random.Random, original: str, changes: int) -> str:
-    words = original.split()
-    for at in rng.sample(range(len(words)), changes):
-        words[at] = rng.choice(WORDS)
-    return " ".join(words)
+    changed = original.split()
+    for at in rng.sample(range(len(changed)), changes):
+        changed[at] = rng.choice(WORDS)
+    return " ".join(changed)
+
+
+@given(TEXTS.filter(bool))
+def test_words_are_hashed_as_they_are_found(texts: list[str]) -> None:
+    """The fast way to read many texts finds the words that `words` finds: alike where they are, and nowhere else."""
+    hashes, of = set_join._hashed_words(texts)
+    expected = [(word, number) for number, one in enumerate(texts) for word in words(one)]
+    assert [number for _, number in expected] == of.tolist()
+    one_hash: dict[str, int] = {}
+    for (word, _), hash_ in zip(expected, hashes.tolist(), strict=True):
+        assert one_hash.setdefault(word, hash_) == hash_
+    assert len(set(one_hash.values())) == len(one_hash)
+
+
+@pytest.mark.parametrize("pairs_a_text", [40, 0])
+@given(TEXTS, st.sampled_from([0.3, 0.5, 0.7, 0.9, 1.0]))
+def test_all_pairs_alike_are_found_and_no_other(pairs_a_text: int, texts: list[str], threshold: float) -> None:
+    """The join gives what comparing all pairs gives, also where tokens are so frequent that rows go one at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(set_join, "_PAIRS", pairs_a_text)
+        assert similar_pairs(texts, threshold) == in_every_pair([(one,) for one in texts], threshold)
+
+
+@given(TEXTS, TEXTS, st.sampled_from([0.3, 0.7, 1.0]))
+def test_rows_of_two_texts_are_alike_in_both(inputs: list[str], outputs: list[str], threshold: float) -> None:
+    """A row repeats another where input and output each do."""
+    rows = list(zip(inputs, outputs, strict=False))
+    with TokenSets(rows) as sets:
+        assert list(alike(sets, threshold)) == in_every_pair(rows, threshold)
+
+
+@pytest.mark.parametrize("pairs_a_text", [40, 0])
+@given(TEXTS, st.sampled_from([0.3, 0.7, 1.0]))
+def test_every_row_that_goes_repeats_one_that_stays(pairs_a_text: int, texts: list[str], threshold: float) -> None:
+    """One pass in order: a row goes if it is like a row that stays, and is told the first such."""
+    everything = in_every_pair([(one,) for one in texts], threshold)
+    expected: dict[int, Alike] = {}
+    for pair in everything:
+        if pair.later not in expected and pair.earlier not in expected:
+            expected[pair.later] = pair
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(set_join, "_PAIRS", pairs_a_text)
+        assert duplicates([(one,) for one in texts], threshold) == expected
 
 
 def test_planted_near_duplicates_are_found_and_nothing_else() -> None:
-    """Of 4,000 texts with 500 planted near-duplicates (Jaccard 0.7 to 0.95), at least 99 % go and no other row does."""
+    """Of 4,000 texts with 500 planted near-duplicates (Jaccard 0.7 to 0.95), all go and no other row does."""
     rng = random.Random(7)
     originals = [text(rng) for _ in range(3500)]
-    planted = []
+    planted: list[str] = []
     while len(planted) < 500:
         copy = near(rng, original := rng.choice(originals), rng.randint(1, 3))
-        if jaccard(bigrams(copy), bigrams(original)) >= 0.7:
+        if jaccard(copy, original) >= 0.7:
             planted.append(copy)
-    texts = [(t, False) for t in originals] + [(t, True) for t in planted]
-    # Originals first, or a planted copy would stay and its original go, which is as right but harder to count.
-    pairs = [pair(t, seed=f"s{n}", n=n) for n, (t, _) in enumerate(texts)]
-    answers = duplicates(pairs, 0.7)
-    removed = [is_copy for answer, (_, is_copy) in zip(answers, texts, strict=True) if answer.of]
-    assert all(removed)
-    assert len(removed) >= 495
+    gone = duplicates([(one,) for one in (*originals, *planted)], 0.7)
+    assert set(gone) == set(range(3500, 4000))
 
 
-@given(st.lists(st.text(alphabet="ab ", max_size=12), max_size=25), st.sampled_from([0.3, 0.5, 0.7, 0.9, 1.0]))
-def test_a_removed_row_is_like_the_kept_row_it_names(texts: list[str], threshold: float) -> None:
-    """No chain and no unverified hash: every removal names a row that stays and is at least as alike as asked."""
-    pairs = [pair(t, seed=f"s{n}", n=n) for n, t in enumerate(texts)]
-    answers = list(duplicates(pairs, threshold))
-    kept = [answer.pair for answer in answers if answer.of is None]
-    assert [answer.pair for answer in answers] == pairs
-    for removed, by, _ in answers:
-        if by is not None:
-            assert by in kept
-            same = removed.output.split() == by.output.split()
-            assert same or jaccard(bigrams(removed.output), bigrams(by.output)) >= threshold
+def test_a_large_cluster_costs_no_more_than_its_rows() -> None:
+    """Twenty thousand replies from one template, each with another name: one stays, and it does not take all pairs."""
+    rows = [
+        (f"Dear {name}{number}, thank you for your message, we will look into it and write to you by Friday.",)
+        for number, name in enumerate(WORDS * 28)
+    ]
+    compared = 0
+    similarity = TokenSets.similarity
 
+    def counted(self: TokenSets, one: int, other: int) -> float:
+        nonlocal compared
+        compared += 1
+        return similarity(self, one, other)
 
-@given(st.lists(st.sampled_from(["the red fox", "The  red fox!", "a dog", "cats"]), max_size=12))
-def test_one_of_every_group_of_equal_texts_stays(texts: list[str]) -> None:
-    """Exact duplicates, whatever their case and punctuation, leave exactly one row, the first."""
-    answers = duplicates([pair(t, seed=f"s{n}", n=n) for n, t in enumerate(texts)], 0.7)
-    forms = [t.casefold().replace("!", "").split() for t in texts]
-    assert [answer.of is None for answer in answers] == [form not in forms[:n] for n, form in enumerate(forms)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TokenSets, "similarity", counted)
+        assert len(duplicates(rows, 0.7)) == len(rows) - 1
+    assert compared < 3 * len(rows)
 
 
 def test_a_chain_of_likenesses_does_not_remove_its_far_end() -> None:
@@ -74,50 +138,172 @@ def test_a_chain_of_likenesses_does_not_remove_its_far_end() -> None:
     a = "one two three four five six seven eight nine ten"
     b = "zero two three four five six seven eight nine ten"
     c = "zero two three four five six seven eight nine eleven"
-    assert jaccard(bigrams(a), bigrams(b)) >= 0.75 > jaccard(bigrams(a), bigrams(c))
-    answers = duplicates([pair(t, seed=t[:4], n=n) for n, t in enumerate((a, b, c))], 0.75)
-    assert [answer.of is None for answer in answers] == [True, False, True]
+    assert jaccard(a, b) >= 0.75 > jaccard(a, c)
+    assert set(duplicates([(a,), (b,), (c,)], 0.75)) == {1}
 
 
 def test_simple_versions_of_one_excellent_output_are_not_duplicates() -> None:
     """They share the target by design; only one that repeats another's input goes."""
     target = "a red fox in deep snow at dawn, soft light"
     levels = ["fox in snow", "a red fox standing in the snow at dawn", "Fox in snow."]
-    answers = duplicates([pair(target, input, n=n) for n, input in enumerate(levels)], 0.7)
-    assert [answer.of is None for answer in answers] == [True, True, False]
+    assert set(duplicates([(level, target) for level in levels], 0.7)) == {2}
 
 
-def test_two_seeds_with_one_output_give_one_row() -> None:
-    """The same output for two inputs of different seeds is a duplicate."""
+def test_one_reply_to_many_questions_is_many_rows() -> None:
+    """The same output for two inputs is not a duplicate: templated replies are what some tasks learn."""
+    reply = "Thank you for your message, we will look into it and write to you by Friday."
+    assert duplicates([("My parcel is late", reply), ("The invoice is wrong", reply)], 0.7) == {}
+
+
+def pair(output: str, input: str, seed: str = "s1") -> Pair:
+    return Pair(seed_id=seed, input=input, output=output, system="", origin=Imported(source="t"))
+
+
+def stays(pairs: list[Pair], kind: KindName) -> int:
+    return len(pairs) - len(repeated_rows(lambda: pairs, 0.7, KINDS[kind]).of)
+
+
+ORDERS = [f"{48000 + 37 * n}" for n in range(60)]
+TEMPLATED: dict[KindName, list[tuple[str, str]]] = {
+    "reply": [
+        (
+            f"Hello, my order {order} has not arrived yet and I have been waiting for it since last week.",
+            f"Hello, thank you for writing. Order {order} left our warehouse and will reach you within three working "
+            "days. We are sorry for the wait. Happy riding, the Pedalwick team",
+        )
+        for order in ORDERS
+    ],
+    "extract": [
+        (
+            f"INVOICE No. {n} from ACME Ltd, 12 High Street, total amount due {n}.50 EUR",
+            f'{{"no": {n}, "total": {n}.5}}',
+        )
+        for n in ORDERS
+    ],
+    "classify": [(f"{' '.join(WORDS[7 * n : 7 * n + 6])} is broken", ("repair", "return")[n % 2]) for n in range(60)],
+    "rewrite": [
+        (f"rows of table {n} by month", f"SELECT month, count(*) FROM table_{n} GROUP BY month ORDER BY month;")
+        for n in ORDERS
+    ],
+    "translate": [
+        (f"Order {n} has been shipped today.", f"La commande {n} a été expédiée aujourd'hui.") for n in ORDERS
+    ],
+    "free": [("Name a fruit.", name) for name in WORDS[:60]],
+}
+
+
+@pytest.mark.parametrize("kind", TEMPLATED)
+def test_rows_by_one_template_are_rows(kind: KindName) -> None:
+    """Sixty replies, records, labels or statements alike, each for an input of its own: not one of them goes."""
+    pairs = [pair(output, input, seed=f"s{n}") for n, (input, output) in enumerate(TEMPLATED[kind])]
+    assert stays(pairs, kind) == len(pairs)
+
+
+@pytest.mark.parametrize("kind", TEMPLATED)
+def test_the_same_row_twice_is_one_row(kind: KindName) -> None:
+    """For every kind of task, whichever seeds the two come from."""
+    (input, output) = TEMPLATED[kind][0]
+    assert stays([pair(output, input, seed="s1"), pair(output, input, seed="s2")], kind) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other", "rows"),
+    [
+        ("reply", ("Where is my parcel now?", "It is on its way."), ("Where is my parcel, now?", "It is lost."), 2),
+        ("reply", ("Where is my parcel now?", "It is on its way."), ("where is my parcel now", "it is on its way"), 1),
+        ("classify", ("Where is my parcel now?", "delivery"), ("where is my parcel now", "billing"), 1),
+        ("extract", ("Total of the order: 5 EUR", '{"t": 5}'), ("Total of the order: 5 EUR!", '{"t": 6}'), 1),
+        ("extract", ("Total of the order: 5 EUR", '{"t": 5}'), ("Total of the order: 6 EUR", '{"t": 6}'), 2),
+        ("free", ("Write a haiku.", "one"), ("Write a haiku!", "one"), 2),
+        ("free", ("Write a haiku.", "one"), ("Write a haiku. ", "one"), 1),
+    ],
+)  # fmt: skip
+def test_what_makes_two_rows_one_hangs_on_the_kind(
+    kind: KindName, one: tuple[str, str], other: tuple[str, str], rows: int
+) -> None:
+    """Both sides where texts are written, the input where it is labelled or read, every letter where anything goes."""
+    assert stays([pair(one[1], one[0], seed="s1"), pair(other[1], other[0], seed="s2")], kind) == rows
+
+
+def test_a_label_does_not_hang_on_a_number() -> None:
+    """Two texts that differ in a number alone are one row of a classification, and two of an extraction."""
+    texts = [f"Please tell me when my order number {n} will be shipped to my new address" for n in (41, 42)]
+    pairs = [pair("delivery", text, seed=text) for text in texts]
+    assert (stays(pairs, "classify"), stays(pairs, "extract")) == (1, 2)
+
+
+def test_two_labels_for_one_text_are_flagged() -> None:
+    """One of the two is wrong, and which is not for a machine to say: the row that stays is flagged as well."""
+    rows = [pair("billing", "Where is my parcel now?", "s1"), pair("delivery", "where is my parcel now", "s2")]
+    rows.append(pair("billing", "Why was I charged twice?", "s3"))
+    pool = asyncio.run(curate(Pool.of(rows), [duplicate_step(0.7, kind="classify")]))
+    flags = {row.candidate.seed_id: [v.flags for v in row.verdicts] for row in pool.rows()}
+    assert flags == {"s1": [("two_labels",)], "s2": [("two_labels",)], "s3": [()]}
+    assert pool.counts.accepted == 2
+
+
+def test_one_output_for_different_inputs_is_flagged_where_texts_are_rewritten() -> None:
+    """It stays, for it may be right, and says that it is worth a look. A reply is not flagged."""
     target = "a red fox in deep snow at dawn, soft light"
-    answers = duplicates([pair(target, "fox", "s1"), pair(target, "winter animal", "s2")], 0.7)
-    assert [answer.of is None for answer in answers] == [True, False]
+    rows = [pair(target, "fox", "s1"), pair(target, "winter animal", "s2"), pair("a boat", "boat", "s3")]
+    assert repeated_rows(lambda: rows, 0.7, KINDS["rewrite"]) == ({}, {1})
+    assert repeated_rows(lambda: rows, 0.7, KINDS["reply"]) == ({}, set())
 
 
-@pytest.mark.parametrize("side", ["input", "output"])
-def test_a_training_row_with_a_test_seeds_text_is_contaminated(side: str) -> None:
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_training_row_with_a_test_seeds_text_is_contaminated(side: int) -> None:
     """A near-duplicate of a test seed on either side of a pair is rejected, and the answer names seed and side."""
-    held = {"t1": "an old fisherman mending a torn net on the quay"}
-    texts = {"input": "a boat", "output": "a white boat far out at sea, blue light"}
-    texts[side] = "An old fisherman mending a torn net on the quay!"
-    (answer,) = contaminations([pair(texts["output"], texts["input"])], held, 0.7)
-    assert (answer.seed_id, answer.side) == ("t1", side)
+    held = ["of something else entirely", "an old fisherman mending a torn net on the quay"]
+    row = ["a boat", "a white boat far out at sea, blue light"]
+    row[side] = "An old fisherman mending a torn net on the quay!"
+    assert contaminated([("a fox", "a fox in snow"), tuple(row)], held, 0.7) == {1: (1, side, 1.0)}
 
 
-def test_pairs_of_the_test_seeds_themselves_are_clean() -> None:
-    """The test split is made of them."""
-    (answer,) = contaminations([pair("a fox in snow", "fox", seed="t1")], {"t1": "fox"}, 0.7)
-    assert answer.seed_id is None
+def test_a_test_text_inside_a_longer_one_is_found() -> None:
+    """A held-out text that stands whole in the middle of a long training text is contamination, though they are unlike
+    as wholes; a few words that are common to both are not."""
+    held = "The courier left parcel 4471 with a neighbour whose name nobody at this address has ever heard."
+    long = f"Hello, I am writing about an order. {held} Please send it again, or return the money, and tell me when."
+    touch = contaminated([("late parcel", long), ("late parcel", long.replace(held, ""))], [held], 0.7)
+    assert touch == {0: (0, 1, pytest.approx(1.0))}
+    assert contaminated([("red fox", "a red fox in deep snow at dawn")], ["red fox"], 0.99) == {0: (0, 0, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("held", "near", "far"),
+    [
+        ("red car on a bridge", "Red cars on a bridge", "red fox in a forest"),
+        ("Wo ist mein Paket?", "wo ist mein paket", "Wo ist die Rechnung?"),
+        ("返品の方法を教えてください", "返品の方法を教えて下さい", "配送状況を知りたいです"),
+    ],
+)
+def test_short_texts_are_compared_by_their_letters(held: str, near: str, far: str) -> None:
+    """A short test input with a word or an ending changed is found again, another one about the same is not."""
+    assert set(contaminated([(far, "x"), (near, "x")], [held], 0.6)) == {1}
 
 
 def test_similar_pairs_are_all_pairs_alike() -> None:
     """Seeds alike are reported in pairs, with the exact similarity."""
-    assert similar_pairs(["a red fox", "a blue whale", "A red fox."], 0.7) == [(0, 2, 1.0)]
+    assert similar_pairs(["a red fox", "a blue whale", "A red fox."], 0.7) == [(2, 0, 1.0)]
 
 
 def test_languages_without_spaces_are_compared_by_character() -> None:
     """A Japanese sentence with one character changed is alike; another sentence is not."""
-    index = NearDuplicateIndex(0.6)
-    index.add("古い漁師が港で網を直している")
-    assert [n.number for n in index.like("古い漁師が港で網を直していた")] == [0]
-    assert list(index.like("赤い狐が雪の中を走っている朝")) == []
+    texts = ["古い漁師が港で網を直している", "古い漁師が港で網を直していた", "赤い狐が雪の中を走っている朝"]
+    assert [(one.later, one.earlier) for one in similar_pairs(texts, 0.6)] == [(1, 0)]
+
+
+def test_nothing_to_compare_is_no_error() -> None:
+    """No row, one row, rows without a word."""
+    assert duplicates([], 0.7) == {}
+    assert similar_pairs(["a"], 0.7) == []
+    assert duplicates([("...",), ("!",), ("...",), ("",), ("",)], 0.7).keys() == {2, 4}
+    assert contaminated([], ["a"], 0.7) == contaminated([("a", "b")], [], 0.7) == {}
+
+
+def test_more_rows_than_a_key_has_room_for_are_refused() -> None:
+    """A number beyond 24 bits would be cut off and name another row."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(set_join, "_ROW", np.uint64(1))
+        with pytest.raises(ValueError, match="at most 1"):
+            duplicates([("a b",), ("a b",)], 0.7)

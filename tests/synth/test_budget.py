@@ -66,7 +66,9 @@ async def spend(url: str, store: Store, questions: int, *, first: int = 0, **tea
                 ledger.drain()
                 raise
 
-        return await asyncio.gather(*(one(number) for number in range(first, first + questions)), return_exceptions=True)
+        return await asyncio.gather(
+            *(one(number) for number in range(first, first + questions)), return_exceptions=True
+        )
 
 
 @pytest.mark.parametrize("faults", [False, True])
@@ -130,8 +132,8 @@ def test_without_a_price_or_a_limit_a_cap_is_refused_before_anything_is_sent(tmp
 
 
 def test_what_a_lost_answer_may_have_cost_stays_reserved(tmp_path: Path) -> None:
-    """A gateway that lost the answer after the request was sent: held, told, and counted against the cap of the next run; an error
-    that the server itself told of costs nothing. Also without a cap it is told."""
+    """A gateway that lost the answer: held, told, and counted against the cap of the next run; an error that the
+    server itself told of costs nothing. Also without a cap it is told."""
     with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
         with LoopbackTeacher(lambda ask: fails(400)) as teacher:
             asyncio.run(spend(teacher.url, store.capped(project_usd=0.3), 1))

@@ -1,6 +1,6 @@
 """What a store of 100,000 rows costs: curating it, and reading it for `status`, `rows` and the report.
 
-    python -m bench.pool.run [ROWS]                 # writes bench/results/pool.json
+    python -m bench.curate.run [ROWS]                 # writes bench/results/curate.json
 
 Rows are 40 words of a vocabulary of 900, four candidates an input, one in ten a near-duplicate of another; three gates,
 a scorer that takes no time, best of two. Every measurement is a process of its own: wall seconds and peak resident
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "bench/results/pool.json"
+RESULTS = ROOT / "bench/results/curate.json"
 EACH = 4
 SPEC = """
 [task]
@@ -179,7 +179,7 @@ def main(rows: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         fill(folder, rows)
-        cost, printed = measured("-m", "bench.pool.run", "judge", name)
+        cost, printed = measured("-m", "bench.curate.run", "judge", name)
         figures["curate"] = {**json.loads(printed), "process": cost}
         readers = {
             "status": ("-m", "pairsmith", "status", "--json", "--project", name),

@@ -1,0 +1,137 @@
+"""Near-duplicate removal against exact hashing, in one run: what it costs, and whether it is right.
+
+    python -m bench.dedup.run [TEXTS]               # writes bench/results/dedup.json
+
+Texts are 20 to 60 words, drawn by Zipf's law from a vocabulary of 30,000, so that words and pairs of words are as
+unequally frequent as in prose; one in ten is a copy of another with a few words changed, verified to have a Jaccard
+similarity of word bigrams >= 0.7. The baseline is what everybody does first: normalise every text in the same way, and
+keep a set of its xxhash. Each way is a process of its own, its best of three; CPU seconds and peak resident memory as
+the kernel counted them, less those of a process that only holds the texts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "bench/results/dedup.json"
+THRESHOLD = 0.7
+
+
+def corpus(number: int) -> tuple[list[str], list[int]]:
+    """The texts in order, and of each the number of the text that it copies, or -1."""
+    rng = random.Random(11)
+    syllables = [f"{a}{b}" for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "ai", "en", "or")]
+    vocabulary = ["".join(rng.choices(syllables, k=rng.randint(1, 4))) for _ in range(30_000)]
+    weights = list(accumulate(1 / rank for rank in range(1, len(vocabulary) + 1)))
+    originals = [
+        rng.choices(vocabulary, cum_weights=weights, k=rng.randint(20, 60)) for _ in range(number - number // 10)
+    ]
+    texts, copies = [" ".join(words) for words in originals], [-1] * len(originals)
+    while len(texts) < number:
+        of = rng.randrange(len(originals))
+        words = originals[of].copy()
+        for _ in range(rng.randint(1, 3)):
+            words[rng.randrange(len(words))] = rng.choice(vocabulary)
+        if similarity(words, originals[of]) >= THRESHOLD:
+            texts.append(" ".join(words).capitalize() + ".")
+            copies.append(of)
+    return texts, copies
+
+
+def similarity(one: list[str], other: list[str]) -> float:
+    """The Jaccard similarity of word bigrams, in the plainest way."""
+    a, b = set(pairwise(one)), set(pairwise(other))
+    return len(a & b) / len(a | b)
+
+
+def exact(texts: list[str]) -> dict[int, int]:
+    """The baseline: number of a text whose words were seen before -> -1."""
+    import xxhash
+
+    from curate.set_join import words
+
+    seen, gone = set[bytes](), {}
+    for number, text in enumerate(texts):
+        digest = xxhash.xxh3_128_digest(" ".join(words(text)).encode())
+        if digest in seen:
+            gone[number] = -1
+        seen.add(digest)
+    return gone
+
+
+def ours(texts: list[str]) -> dict[int, int]:
+    """Number of a text that goes -> the one that it repeats."""
+    from curate.near_duplicates import duplicates
+
+    return {number: pair.earlier for number, pair in duplicates(((text,) for text in texts), THRESHOLD).items()}
+
+
+def one_way(way: str, number: int) -> None:
+    """The child: prints CPU seconds, peak megabytes, and what goes."""
+    import resource
+    import time
+
+    texts, copies = corpus(number)
+    began, held = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    gone = {"exact": exact, "ours": ours}[way](texts)
+    cpu_s = time.process_time() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    figures: dict[str, Any] = {"cpu_s": cpu_s, "peak_mb": peak / 1024, "texts_mb": held / 1024, "gone": len(gone)}
+    if way == "ours":
+        right = [n for n, of in gone.items() if similarity(_words(texts[n]), _words(texts[of])) >= THRESHOLD]
+        clusters: dict[int, list[int]] = {}
+        for n, of in enumerate(copies):
+            clusters.setdefault(of if of >= 0 else n, []).append(n)
+        figures |= {
+            "recall": sum(n in gone for n, of in enumerate(copies) if of >= 0) / sum(of >= 0 for of in copies),
+            "precision": len(right) / max(1, len(gone)),
+            "clusters_lost": sum(all(n in gone for n in cluster) for cluster in clusters.values()),
+        }
+    print(json.dumps(figures))
+
+
+def _words(text: str) -> list[str]:
+    return text.lower().rstrip(".").split()
+
+
+def main(number: int) -> None:
+    """Both ways three times, in turn; the least CPU of each."""
+    runs: dict[str, list[dict[str, Any]]] = {"exact": [], "ours": []}
+    for _ in range(3):
+        for way in runs:
+            child = [sys.executable, "-m", "bench.dedup.run", way, str(number)]
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            printed = subprocess.run(child, check=True, capture_output=True, text=True, env=environment).stdout
+            runs[way].append(json.loads(printed))
+    exactly, near = (min(runs[way], key=lambda run: run["cpu_s"]) for way in ("exact", "ours"))
+    figures = {
+        "texts": number,
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+        "exact_cpu_s": round(exactly["cpu_s"], 3),
+        "cpu_s": round(near["cpu_s"], 3),
+        "cpu_ratio": round(near["cpu_s"] / exactly["cpu_s"], 3),
+        "peak_mb": round(near["peak_mb"]),
+        "texts_mb": round(near["texts_mb"]),
+        "gone": near["gone"],
+        **{key: near[key] for key in ("recall", "precision", "clusters_lost")},
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
+    print(RESULTS.read_text())
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] in (["exact"], ["ours"]):
+        one_way(sys.argv[1], int(sys.argv[2]))
+    else:
+        main(int(sys.argv[1]) if sys.argv[1:] else 100_000)

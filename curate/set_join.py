@@ -1,0 +1,297 @@
+"""Texts whose sets of word bigrams are alike: an exact join by prefix filtering, which needs no luck with hashes.
+
+Two sets with Jaccard similarity >= t share at least t of the larger one, so if the tokens of every set stand in one
+order, rare ones first, the first few of both meet (AllPairs, Bayardo et al. 2007; PPJoin, Xiao et al. 2008; with
+several tokens that must meet instead of one, AdaptJoin, Wang et al. 2012). Rare tokens meet seldom, so hardly a pair is
+compared in vain, and none is missed.
+
+A token is 53 bits of a hash, so "exact" is up to a collision: among a million texts of 50 words, two of the tokens
+are one by chance about once. Tokens wait in a temporary file (8 bytes each). In memory are 32 MB of counts, 8 bytes a
+text, and while a join runs 8 bytes for each token that may meet another and at most 640 bytes a text for pairs.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import unicodedata
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Tokens = NDArray[np.uint64]
+Numbers = NDArray[np.int64]
+
+_CHUNK = 1 << 10  # texts that are sorted at once: their number takes the bits that a token leaves
+_NUMBER, _FIELD = np.uint64(54), np.uint64(53)  # where in 64 bits the number of a text and that of its field begin
+_TOKEN = np.uint64((1 << 54) - 1)
+_OF_ANY = np.uint64((1 << 53) - 1)  # a token, whatever its field
+_ROW = np.uint64((1 << 24) - 1)  # 16 million rows
+_BUCKETS, _MOST = 1 << 23, (1 << 12) - 1  # tokens that occur so often, or more, count as equally frequent
+_MEET = 3
+_PAIRS = 40  # a text; pairs that more frequent tokens would make are looked for one text at a time
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+# A Chinese or Japanese character counts as a word, since these scripts do not separate words.
+_ALONE = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(f"[{_ALONE}]|[^\\W_{_ALONE}]+")
+_LONGEST = 64  # letters beyond so many count wherever they stand
+
+
+def plain(text: str) -> str:
+    """A text without what is only another way to write it: case, and compatibility characters."""
+    return text.casefold() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+
+
+def words(text: str) -> list[str]:
+    """The words of a text without case and punctuation; a text without words is one word, as it stands."""
+    return _WORD.findall(plain(text)) or text.split() or [""]
+
+
+def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
+    """|a and b| / |a or b|; 1 for two empty sets."""
+    both = len(a & b)
+    union = len(a) + len(b) - both
+    return both / union if union else 1.0
+
+
+@cache
+def _letters() -> tuple[NDArray[np.uint8], Tokens]:
+    """Of every code point: 0 for no part of a word, 1 for a letter of one, 2 for a word of its own; and the factor of a
+    letter by its place in the word."""
+    kinds = np.zeros(0x110000, np.uint8)
+    every = np.arange(0x110000, dtype=np.uint32).tobytes().decode("utf-32-le", "surrogatepass")
+    for run in re.finditer(r"[^\W_]+", every):
+        kinds[run.start() : run.end()] = 1
+    for run in re.finditer(f"[{_ALONE}]+", every):
+        kinds[run.start() : run.end()] = 2
+    with np.errstate(over="ignore"):
+        return kinds, np.cumprod(np.full(_LONGEST, 0xD1342543DE82EF95, np.uint64), dtype=np.uint64)
+
+
+def _hashed_words(texts: Sequence[str]) -> tuple[Tokens, Tokens]:
+    """A hash of every word of the texts, in order, and the number of the text that it is of.
+
+    That is `hash(word) for word in words(text)`, except that it is the same in every process, and for many texts at
+    once, which takes a fifth of the time.
+    """
+    kinds, factors = _letters()
+    plains = [plain(text) + "\n" for text in texts]
+    ends = np.cumsum([len(text) for text in plains])
+    code = np.frombuffer("".join(plains).encode("utf-32-le", "surrogatepass"), np.uint32)
+    kind = kinds[code]
+    letter = kind > 0
+    first = ends - np.diff(ends, prepend=0)
+    for number in np.flatnonzero(~np.logical_or.reduceat(letter, first)):
+        visible = [not char.isspace() for char in plains[number]]
+        letter[first[number] : ends[number]] = visible if any(visible) else [*visible[:-1], True]
+    alone = kind == 2
+    begins = letter.copy()
+    begins[1:] &= ~letter[:-1] | alone[1:] | alone[:-1]
+    begins[first] = letter[first]
+    begin = np.flatnonzero(begins)
+    code, letter = code[begin[0] :], letter[begin[0] :]
+    place = np.arange(begin[0], begin[0] + len(code)) - np.repeat(begin, np.diff(begin, append=begin[0] + len(code)))
+    word = np.add.reduceat(code * letter * factors[np.minimum(place, _LONGEST - 1)], begin - begin[0]) * _MIX
+    return word, np.searchsorted(ends, begin, side="right").astype(np.uint64)
+
+
+class TokenSets:
+    """Rows of one or two texts, in order, as sets of word bigrams (of a single word: that word).
+
+    Rows are read once and not kept; the temporary file goes at the end of a `with`. Raises ValueError for more than 16
+    million rows.
+    """
+
+    def __init__(self, rows: Iterable[tuple[str, ...]]) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed by __exit__
+        self._starts = array("q", [0])
+        self.counts = np.zeros(_BUCKETS, np.uint32)
+        rest = iter(rows)
+        while chunk := list(islice(rest, _CHUNK)):
+            self._add(chunk)
+        if len(self) > _ROW:
+            self._file.close()
+            raise ValueError(f"{len(self):,} rows are too many: a join takes at most {int(_ROW):,}")
+
+    def __enter__(self) -> TokenSets:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __getitem__(self, number: int) -> tuple[frozenset[int], frozenset[int]]:
+        """The sets of a row's first and second text."""
+        tokens = self._read(number, number + 1)
+        second = (tokens >> _FIELD).astype(bool)
+        return frozenset(tokens[~second].tolist()), frozenset((tokens[second] & _OF_ANY).tolist())
+
+    def similarity(self, one: int, other: int) -> float:
+        """The least Jaccard similarity among the texts of two rows."""
+        return min(jaccard(a, b) for a, b in zip(self[one], self[other], strict=True))
+
+    def _add(self, rows: Sequence[tuple[str, ...]]) -> None:
+        word, text = _hashed_words([text for row in rows for text in row])
+        last = np.append(text[1:] != text[:-1], True)
+        alone = last & np.insert(last[:-1], 0, True)
+        token = np.where(alone, word, (word ^ (word >> np.uint64(29))) * _MIX + np.append(word[1:], np.uint64(0)))
+        token ^= token >> np.uint64(31)
+        row, field = np.divmod(text, np.uint64(len(rows[0])))
+        keys = np.sort(((row << _NUMBER) | (field << _FIELD) | (token >> np.uint64(11)))[~last | alone])
+        keys = keys[np.append(True, keys[1:] != keys[:-1])]
+        sizes = np.bincount((keys >> _NUMBER).astype(np.int64), minlength=len(rows))
+        tokens = keys & _TOKEN
+        np.add.at(self.counts, _bucket(tokens), np.uint32(1))
+        self._file.write(tokens)
+        self._starts.extend((self._starts[-1] + np.cumsum(sizes)).tolist())
+
+    def _read(self, first: int, end: int) -> Tokens:
+        start, stop = self._starts[first], self._starts[end]
+        self._file.seek(8 * start)
+        return np.frombuffer(self._file.read(8 * (stop - start)), np.uint64)
+
+    def needed(self, share: float) -> Numbers:
+        """Of every row, how many tokens are that share of it."""
+        starts = np.frombuffer(self._starts, np.int64)
+        needed: Numbers = np.ceil((starts[1:] - starts[:-1]) * share - 1e-9).astype(np.int64)
+        return needed
+
+    def _chunks(self) -> Iterator[tuple[int, int, Tokens, Tokens]]:
+        """First row and end of a chunk, its tokens, and the row of each, counted from the first."""
+        for first in range(0, len(self), _CHUNK):
+            end = min(first + _CHUNK, len(self))
+            sizes = np.diff(self._starts[first : end + 1])
+            yield first, end, self._read(first, end), np.repeat(np.arange(end - first, dtype=np.uint64), sizes)
+
+    def prefixes(self, needed: Numbers, meet: int, least: int) -> Tokens:
+        """Keys `token | row`, in order, of the tokens of which `meet` (or `needed`, if that is less) are among those of
+        any set that has `needed` of them. Rare tokens come first, those of fewer than `least` rows are left out."""
+        parts = [np.array([], np.uint64)]
+        for first, end, tokens, row in self._chunks():
+            sizes = np.diff(self._starts[first : end + 1])
+            # The number of the row, how often the token occurs, and as much of the token as there is room for.
+            keys = np.sort((row << _NUMBER) | self._ranked(tokens))
+            length = sizes - needed[first:end] + np.minimum(needed[first:end], meet)
+            place = np.arange(len(keys)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+            wanted = (place < np.repeat(length, sizes)) & ((keys & _TOKEN) >> np.uint64(42) >= least)
+            parts.append(_key(keys[wanted]) | (row[wanted] + np.uint64(first)))
+        keys = np.concatenate(parts)
+        keys.sort()
+        return keys[_first_of_its_kind(keys)]
+
+    def _ranked(self, tokens: Tokens) -> Tokens:
+        count = np.minimum(self.counts[_bucket(tokens)], _MOST).astype(np.uint64)
+        return (count << np.uint64(42)) | (tokens >> np.uint64(12))
+
+    def meeting(self, held: TokenSets, share: float) -> Iterator[tuple[int, int, int]]:
+        """Row, row of `held`, and which text of the row, for all that may have `share` of the tokens of the held row,
+        which is one text."""
+        keys = held.prefixes(held.needed(share), 1, 1)
+        held_tokens = keys & ~_ROW
+        for first, _, tokens, row in self._chunks():
+            text, plain_tokens = tokens >> _FIELD, tokens & _OF_ANY
+            known = held.counts[_bucket(plain_tokens)] > 0
+            wanted = _key(held._ranked(plain_tokens[known]))
+            begin, end = (np.searchsorted(held_tokens, wanted, side) for side in ("left", "right"))
+            met = np.flatnonzero(end > begin)
+            places = zip(begin[met], end[met], row[known][met].tolist(), text[known][met].tolist(), strict=True)
+            others = ((r + first, int(key & _ROW), t) for b, e, r, t in places for key in keys[b:e])
+            yield from sorted(set(others))
+
+
+class Alike(NamedTuple):
+    """The numbers of two rows that are alike, and the exact similarity: the least among their texts."""
+
+    later: int
+    earlier: int
+    similarity: float
+
+
+def alike(sets: TokenSets, threshold: float, *, first: bool = False) -> Iterator[Alike]:
+    """All pairs of rows whose texts each have Jaccard similarity >= `threshold`, by the later row, then the earlier.
+
+    `first`: of every row only the first pair, and none with a row that has one itself: what goes where one of each
+    cluster stays. Then a cluster costs as many comparisons as it has rows.
+    """
+    needed = sets.needed(threshold)
+    meet = np.minimum(needed, _MEET).astype(np.uint8)
+    keys = sets.prefixes(needed, _MEET, 2)
+    frequent = _frequent(keys, _PAIRS * len(sets))
+    candidates = _meeting(keys[~frequent], meet)
+    prefixes = _of_rows(np.unique(keys[frequent] & _ROW), keys)
+    rows_with: dict[int, list[int]] = {}
+    gone: set[int] = set()
+    for row in sorted(candidates.keys() | prefixes.keys()):
+        prefix = prefixes.get(row, ())
+        met = Counter(other for token in prefix for other in rows_with.get(token, ()))
+        enough = (other for other, times in met.items() if times >= min(meet[row], meet[other]))
+        others = sorted({*candidates.get(row, ()), *enough} - gone)
+        similar = ((other, sets.similarity(row, other)) for other in others)
+        pairs = (Alike(row, other, similarity) for other, similarity in similar if similarity >= threshold)
+        for pair in islice(pairs, 1 if first else None):
+            yield pair
+            if first:
+                gone.add(row)
+        if row not in gone:
+            for token in prefix:
+                rows_with.setdefault(token, []).append(row)
+
+
+def _frequent(keys: Tokens, most_pairs: int) -> NDArray[np.bool_]:
+    """The keys of tokens that occur so often that all pairs of rows that share a rarer one are `most_pairs`."""
+    sizes = np.diff(np.flatnonzero(_first_of_its_kind(keys & ~_ROW)), append=len(keys))
+    size = np.arange(sizes.max(initial=0) + 1)
+    pairs = np.cumsum(np.bincount(sizes, minlength=1) * (size * (size - 1) // 2))
+    return np.repeat(sizes >= np.searchsorted(pairs, most_pairs, side="right"), sizes)
+
+
+def _meeting(keys: Tokens, meet: NDArray[np.uint8]) -> dict[int, list[int]]:
+    """Row -> the earlier ones that enough of its tokens meet."""
+    tokens, rows = keys & ~_ROW, keys & _ROW
+    pairs = [np.array([], np.uint64)]
+    for shift in range(1, len(keys)):
+        same = tokens[shift:] == tokens[:-shift]
+        if not same.any():
+            break
+        pairs.append((rows[shift:][same] << np.uint64(32)) | rows[:-shift][same])
+    met = np.concatenate(pairs)
+    del pairs, tokens, rows
+    met.sort()
+    times = _first_of_its_kind(met).astype(np.uint8)
+    for more in range(1, _MEET):
+        times[:-more] += (times[:-more] == more) & (met[more:] == met[:-more])
+    earlier, later = met.view(np.uint32)[::2], met.view(np.uint32)[1::2]
+    enough = (times > 0) & (times >= np.minimum(meet[later], meet[earlier]))
+    candidates: dict[int, list[int]] = {}
+    for row, other in zip(later[enough].tolist(), earlier[enough].tolist(), strict=True):
+        candidates.setdefault(row, []).append(other)
+    return candidates
+
+
+def _first_of_its_kind(ordered: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
+
+
+def _of_rows(rows: Tokens, keys: Tokens) -> dict[int, list[int]]:
+    prefixes: dict[int, list[int]] = {}
+    of_them = keys[np.isin(keys & _ROW, rows)]
+    for token, row in zip((of_them & ~_ROW).tolist(), (of_them & _ROW).tolist(), strict=True):
+        prefixes.setdefault(row, []).append(token)
+    return prefixes
+
+
+def _key(tokens: Tokens) -> Tokens:
+    """What stands for a token where the number of a row needs 24 bits."""
+    return ((tokens << np.uint64(10)) * _MIX) & ~_ROW
+
+
+def _bucket(tokens: Tokens) -> Numbers:
+    return (tokens & np.uint64(_BUCKETS - 1)).astype(np.int64)
