@@ -18,7 +18,7 @@ SLOW_FILES = {
         *(f"pairsmith/test_{name}.py" for name in ("attacks_places", "attacks_plan", "bad_input", "curate", "doctor")),
         *(f"pairsmith/test_{name}.py" for name in ("evaluate", "generate", "init", "pipeline", "report")),
         *(f"pairsmith/test_{name}.py" for name in ("report_in_browser", "start", "stopping")),
-        *("pairsmith/test_unanswered.py", "synth/providers/test_providers.py"),
+        *("pairsmith/test_unanswered.py", "schemas/test_store_writers.py", "synth/providers/test_providers.py"),
         *("pairsmith/test_teachers.py", "door/test_python_page.py", "synth/test_recovery.py", "synth/test_flow.py"),
         *(f"curate/argilla/test_{name}.py" for name in ("browser", "command", "engine_answers", "pull", "push")),
         *(f"curate/argilla/test_{name}.py" for name in ("sdk_examples", "sdk_people", "server", "server_breaks")),
