@@ -127,6 +127,13 @@ class Endpoint:
         self.url, self._key, self._headers = urls[0], (key or "").strip(), dict(headers or {})
         self._completions = f"{self.url}/chat/completions{self._suffix}"
         self.flow.to(list(dict.fromkeys(urls)))
+        for name, value in self._headers.items():
+            if any(ord(c) < 32 or ord(c) == 127 for c in name + value):
+                raise AuthError(
+                    f"The header '{name}' holds a line break or another control character.",
+                    why="It could not be sent.",
+                    fix="Correct it in teacher.headers, or the variable that teacher.headers_env names for it.",
+                )
         if any(ord(c) < 33 or ord(c) > 126 for c in self._key):
             raise AuthError(
                 f"The key in {self._key_env or 'the key variable'} holds a blank or a non-ASCII character.",
