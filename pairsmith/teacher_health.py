@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any, cast
 
 from pairsmith.health import Check, failed
 from schemas.errors import PairsmithError
@@ -16,6 +16,7 @@ from schemas.spec import Purpose, TeacherSettings
 
 if TYPE_CHECKING:
     from synth import endpoint
+    from synth.ledger import Ledger
 
 MOST_TOKENS = 64
 _LETTERS_PER_TOKEN = 3  # fewer than any usual text has, so that a reckoned prompt is rather too long
@@ -24,21 +25,22 @@ _LETTERS_PER_TOKEN = 3  # fewer than any usual text has, so that a reckoned prom
 def teachers(project: Project, *, ask: bool) -> Iterator[Check]:
     """Checks of every teacher that the spec asks, named where there are several."""
     spec = project.spec
-    ways: dict[Purpose, bool] = {
-        "forward": spec.generate.forward.enabled,
-        "backward": spec.generate.backward.enabled,
-        "evaluate": True,
-    }
-    names = list(dict.fromkeys(spec.teacher_name(way) for way, enabled in ways.items() if enabled))
-    embedded = [spec.teachers[name] if name else spec.teacher for name in names]
-    if spec.train.base == "embedded" or any(teacher.url == "embedded" for teacher in embedded):
+    if not spec.asks_teacher:
+        yield Check("teacher", "ok", "none is asked: the seeds bring their outputs")
+    enabled = {"forward": spec.generate.forward.enabled, "backward": spec.generate.backward.enabled}
+    ways: tuple[Purpose, ...] = ("forward", "backward", "evaluate") if spec.asks_teacher else ()
+    asked = {spec.teacher_name(way): way for way in reversed(ways) if enabled.get(way, True)}
+    by_name = {name: spec.teacher_for(way) for name, way in asked.items()}
+    if spec.train.base == "embedded" or any(teacher.url == "embedded" for teacher in by_name.values()):
         yield _weights()
-    for name, teacher in zip(names, embedded, strict=True):
-        way = next(way for way, enabled in ways.items() if enabled and spec.teacher_name(way) == name)
-        about = "teacher" if name is None or len(names) == 1 else name
+    for name, teacher in by_name.items():
         yield from _secrets(teacher)
-        if teacher.url != "embedded" and all(map(os.environ.get, _variables(teacher))):
-            yield from _reached(project, teacher, about, "forward" if way == "evaluate" else way, ask=ask)
+        if teacher.url == "embedded" or not all(map(os.environ.get, _variables(teacher))):
+            continue
+        about = name if name and len(by_name) > 1 else "teacher"
+        for url in teacher.addresses:
+            alone = teacher.model_copy(update={"url": url, "urls": ()})
+            yield from _reached(project, alone, about, asked[name], ask=ask)
 
 
 def _variables(teacher: TeacherSettings) -> list[str]:
@@ -110,28 +112,42 @@ def _sampling(project: Project, way: Purpose) -> Sampling:
     return generate.backward.sampling if way == "backward" else generate.forward.sampling
 
 
+class _Overheard(Exception):
+    """What a generator is about to ask."""
+
+
+class _Listening:
+    """In the place of a ledger: it asks nobody and repeats the question."""
+
+    async def complete(self, messages: Messages, sampling: Sampling, *more: Any, **others: Any) -> None:
+        raise _Overheard(messages)
+
+
 def _longest(project: Project, way: Purpose) -> Messages | None:
     """What the longest seed of a direction is asked with; None where seeds or prompt cannot be read, which other checks
     tell, or come from standard input."""
-    import prompts
-    from synth.generators import rendering
+    from synth.generators import Backward, Forward
     from synth.seeds import read_seeds
 
-    spec, taken = project.spec, "output" if way == "backward" else "input"
-    if any(source.path == "-" for source in spec.seeds):
+    if any(source.path == "-" for source in project.spec.seeds):
         return None
+    kind = Backward if way == "backward" else Forward
     try:
-        seeds = read_seeds(spec.seeds, project.folder).seeds
-        texts = [seed.text for seed in seeds if seed.kind == taken and seed.text]
-        if not texts:
+        seeds = [seed for seed in read_seeds(project.spec.seeds, project.folder).seeds if seed.kind in kind.takes]
+        if not seeds:
             return None
-        settings = spec.generate.backward if way == "backward" else spec.generate.forward
-        prompt = prompts.load(settings.prompt, project.folder)
-        levels = spec.generate.backward.levels if way == "backward" else ()
-        render = rendering(prompt, spec.task, spec.exemplars, {taken: (), **({"level": levels} if levels else {})})
-        return render(**{taken: max(texts, key=len)}, **({"level": levels[0]} if levels else {}))
+        generator = kind.of(project, cast("Ledger", _Listening()))
+        longest = max(seeds, key=lambda seed: len(seed.text or ""))
+        asyncio.run(_first(generator(longest)))
+    except _Overheard as question:
+        return cast(Messages, question.args[0])
     except (PairsmithError, OSError):
-        return None
+        pass
+    return None
+
+
+async def _first(outcomes: AsyncIterator[Any]) -> None:
+    await anext(outcomes)
 
 
 def _context(teacher: TeacherSettings, context: int | None, question: Messages, sampling: Sampling) -> Iterator[Check]:

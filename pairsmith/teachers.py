@@ -13,12 +13,18 @@ __all__ = ["by_direction", "identified", "opened", "scopes_of"]
 
 
 def identified(project: Project, say: Say, purpose: Purpose = "forward") -> TeacherSettings:
-    """The spec's teacher for a purpose with all that its call keys need (`synth.teachers.identified`)."""
+    """The spec's teacher for a purpose with all that its call keys need (`synth.teachers.identified`), as it stands
+    where nobody is asked."""
+    if not project.spec.asks_teacher:
+        return project.spec.teacher_for(purpose)
     return teachers.identified(project.spec.teacher_for(purpose), say)
 
 
 def by_direction(project: Project, say: Say) -> dict[Purpose, TeacherSettings]:
-    """The teacher of each direction of generation that is enabled; equal where they share one."""
+    """The teacher of each direction of generation that is enabled; equal where they share one, none if nobody is
+    asked."""
+    if not project.spec.asks_teacher:
+        return {}
     generate = project.spec.generate
     ways: dict[Purpose, bool] = {"forward": generate.forward.enabled, "backward": generate.backward.enabled}
     names = {way: project.spec.teacher_name(way) for way, enabled in ways.items() if enabled}

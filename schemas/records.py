@@ -143,8 +143,9 @@ class Seed(Record):
 
     `source` says where it was read (`seeds.jsonl:14`); it does not enter the id, so the same text in two files is one
     seed, whose `meta["also"]` names the other places that give it another license. Exactly one of `text` and `messages`
-    is set. `columns` are other fields of the row it was read from, which prompts may use; `reference` is the output
-    that a person gave (of a pair, its output).
+    is set; messages are an optional system prompt, earlier turns, and the one that is answered. `split` is what was
+    recorded when the seed was first read. `columns` are other fields of the row it was read from, which prompts may
+    use; `reference` is the output that a person gave (of a pair or a conversation, its output).
     """
 
     kind: Literal["input", "output", "pair", "conversation"]
@@ -155,12 +156,29 @@ class Seed(Record):
     meta: Json = Field(default_factory=dict)
     columns: dict[str, str] = added(default_factory=dict)
     reference: str | None = added()
+    split: Split | None = added()
 
     @model_validator(mode="after")
     def _one_body(self) -> Seed:
         if (self.text is None) == (self.messages is None):
             raise ValueError("a seed has either text or messages")
         return self
+
+    @property
+    def body(self) -> str:
+        """Its text, or the last turn of its messages: what is answered, or of an output the output."""
+        return self.text if self.text is not None else self.messages[-1].content if self.messages else ""
+
+    @property
+    def system(self) -> str | None:
+        """The system prompt that came with its messages."""
+        first = self.messages[0] if self.messages else None
+        return first.content if first and first.role == "system" else None
+
+    @property
+    def turns(self) -> Messages:
+        """The turns before the last one, without the system prompt."""
+        return tuple(message for message in (self.messages or ())[:-1] if message.role != "system")
 
     @property
     def licenses(self) -> tuple[str | None, ...]:
@@ -179,6 +197,9 @@ def _used(**fields: Any) -> list[Json]:
     """The fields that hold something, as the last part of an id; nothing if none does."""
     used = {name: value for name, value in fields.items() if value}
     return [used] if used else []
+
+
+GeneratorName = Literal["forward", "backward", "imported"]
 
 
 class Generated(Record):
@@ -339,7 +360,7 @@ class Candidate(Record):
 
     fingerprint: str
     seed_id: str
-    generator: Literal["forward", "backward"]
+    generator: GeneratorName
     sample: int = Field(ge=0)
     pair_id: str | None = None
     failure: StoredReason | None = None
@@ -366,7 +387,7 @@ class RowState(Record):
     curation: str
     generation: str
     seed_id: str
-    generator: Literal["forward", "backward"]
+    generator: GeneratorName
     sample: int = Field(ge=0)
     pair_id: str | None = None
     state: State

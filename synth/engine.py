@@ -15,7 +15,8 @@ from schemas.progress import Progress
 from schemas.records import Counts, Generated, Pair, Reason, Record, Seed
 from schemas.store import Store
 from synth.chat_completions import StoppedError
-from synth.generators import Generator, Outcome
+from synth.generators import Generator
+from synth.slots import Outcome
 
 Accept = Callable[[Pair], Awaitable[bool | None]]
 
@@ -97,7 +98,7 @@ async def generate(
     run = _Run(store, generators, 4 * concurrency, accept, target, progress, result)
     run.earlier_prompts = tuple(earlier_prompts)
     if progress is not None and isinstance(seeds, Sequence) and all(g.samples is not None for g in generators):
-        run.total = sum(g.samples or 0 for seed in seeds for g in generators if g.takes == seed.kind)
+        run.total = sum(g.samples or 0 for seed in seeds for g in generators if seed.kind in g.takes)
     watch = asyncio.create_task(run.stop_at(stop)) if stop is not None else None
     began = time.perf_counter()
     try:
@@ -178,7 +179,7 @@ class _Run:
     def _work(self, seeds: Iterable[Seed]) -> Iterator[tuple[Seed, Generator]]:
         for seed in seeds:
             for generator in self._generators:
-                if generator.takes == seed.kind:
+                if seed.kind in generator.takes:
                     yield seed, generator
 
     async def _may_begin(self, generator: Generator) -> bool:

@@ -39,11 +39,18 @@ class Completion(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What a teacher is asked, apart from whom. Its text, its sampling and its schema shape the answer."""
+    """What a teacher is asked, apart from whom. Its text, its sampling and its schema shape the answer; whether an
+    answer that breaks the schema counts (`binding`) does not."""
 
     messages: Sequence[Message]
     sampling: Sampling
     schema: Json | None = None
+    binding: bool = True
+
+    @property
+    def judged_by(self) -> Json | None:
+        """The schema that an answer has to keep to be a good one."""
+        return self.schema if self.binding else None
 
     def keys(self, teacher: str, revision: str | None, n: int) -> list[str]:
         """The ledger's keys of samples 0 to n - 1 of this question to a teacher."""
@@ -150,9 +157,17 @@ class Ledger:
         self._endpoint.drain()
 
     async def complete(
-        self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        n: int = 1,
+        schema: Json | None = None,
+        *,
+        binding: bool = True,
     ) -> list[Completion | FailedSample]:
         """Element i is sample i of this question: from the store if it is there, else bought and made durable first.
+
+        With `binding` an answer that breaks the `schema` is bad; without, the schema is only sent.
 
         Samples that are missing are asked for in one request. A bad answer is asked again until the sample has had
         `teacher.attempts` answers in total, over all runs. With `sampling.seed`, sample i is drawn with seed + i: a
@@ -162,7 +177,7 @@ class Ledger:
 
         Raises TeacherError (and its kinds) and StoreError, which concern every row, and StoppedError after `drain()`.
         """
-        question = Question(messages, sampling, schema)
+        question = Question(messages, sampling, schema, binding)
         keys = question.keys(self.identity, self.revision, n)
         answers: dict[int, Completion | FailedSample] = {}
         while len(answers) < n:
@@ -186,7 +201,7 @@ class Ledger:
             if missing:
                 answers |= await self._settle(question, keys, missing)
             for sample in kept:
-                if (answer := await self._kept(keys[sample], schema)) is not None:
+                if (answer := await self._kept(keys[sample], question)) is not None:
                     answers[sample] = answer
             for sample in given_up:
                 answers[sample] = await self._failed(keys[sample])
@@ -214,11 +229,11 @@ class Ledger:
         *_, last = await asyncio.to_thread(self.store.calls, key)
         return FailedSample(why_bad(last.status, last.attempt, last.reason), key)
 
-    async def _kept(self, key: str, schema: Json | None) -> Completion | None:
+    async def _kept(self, key: str, question: Question) -> Completion | None:
         """The good answer that the store holds, judged again; None if it is not good any more, and TeacherError if
         nobody knows whether it is."""
         calls = await asyncio.to_thread(self.store.calls, key)
-        now = [self._judge.judged(call, schema) if call.status in _JUDGED_ANEW else call for call in calls]
+        now = [self._judge.judged(call, question.judged_by) if call.status in _JUDGED_ANEW else call for call in calls]
         await self._keep_judgements([new for old, new in zip(calls, now, strict=True) if new != old])
         good = next((call for call in now if call.status == "ok"), None)
         if good is None:
@@ -284,6 +299,7 @@ class Ledger:
         schema, sampling = question.schema, question.drawn(samples[0], len(self._index.get(keys[0], ())))
         async with self._undurable:
             try:
+                sent = self._refusals.sent()
                 answer = await self._endpoint.ask(question.messages, sampling, len(samples), schema)
                 refusal = None
             except RefusedError as error:
@@ -300,10 +316,10 @@ class Ledger:
         for call in calls:
             self._index.setdefault(call.key, []).append((call.attempt, call.status))
         if refusal is None:
-            calls = [self._judge.judged(call, schema) for call in calls]
+            calls = [self._judge.judged(call, question.judged_by) for call in calls]
             await self._keep_judgements(calls)
         if answer.choices:
-            await self._keep_judgements(self._refusals.answered())
+            await self._keep_judgements(self._refusals.answered(sent))
         elif refusal is not None or not self._endpoint.answered:
             unsettled, ends = self._refusals.came(calls, self._endpoint.url)
             await self._keep_judgements(unsettled)

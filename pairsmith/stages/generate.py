@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from curate.split import shortages
+from curate.split import shortages, with_splits
 from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome
 from pairsmith.receipt import Recording, recording
@@ -60,17 +60,18 @@ def generate(
         inputs = plan.inputs_of("generate", project, store, stdin=True)
         reading = read_seeds(project.spec.seeds, project.folder, stdin)
         _say_problems(say, reading)
-        store.set_active_seeds(reading.seeds)
+        splits = with_splits(reading.seeds, project.spec.split, store.seeds(active=False))
+        store.set_active_seeds(splits)
         asked = teachers.by_direction(project, say)
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
             seeds=dict(Counter(seed.kind for seed in reading.seeds)),
-            shortages=_say_shortages(say, project, reading.seeds),
+            shortages=_say_shortages(say, project, splits),
             seed_problems=tuple(f"{problem.where}: {problem.what}" for problem in reading.problems),
             fingerprints=generators.fingerprints(project, asked),
         )
-        # Whether a test set of its own is passed is asked in the evaluation alone; a pair of it would be of no use.
-        seeds = [seed for seed in reading.seeds if seed.meta.get("use") != "test"]
+        # Whether a test set of its own is passed is asked in the evaluation alone; to pay for a pair of it is no use.
+        seeds = [seed for seed in splits if seed.meta.get("use") != "test" or seed.reference is not None]
         result = GenerateResult()
         asking = _Asking(project, store, asked, progress, say, stop or Stopping(), retry_failed)
         try:
@@ -155,7 +156,7 @@ async def _ask(
                 store,
                 seeds,
                 generators.generators_of(project, ledgers),
-                concurrency=sum(ledger.concurrency for ledger in distinct),
+                concurrency=sum(ledger.concurrency for ledger in distinct) or 1,
                 accept=_accept(project) if spec.generate.accepted else None,
                 target=spec.generate.accepted,
                 progress=asking.progress,

@@ -201,7 +201,7 @@ def test_a_prompt_that_asks_for_what_generation_lacks_is_refused_at_once(tmp_pat
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         spec = TeacherSettings(model="m")
         ledger = Ledger(store, Endpoint("http://h", "m"), spec)
-        with pytest.raises(PromptError, match=r"'mood'.*exemplars, input, language, style, system"):
+        with pytest.raises(PromptError, match=r"'mood'.*exemplars, input, input_language, labels, language, output_l"):
             Forward(ledger, TASK.style, prompt=load("enhance", tmp_path))
 
 
