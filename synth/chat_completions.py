@@ -324,7 +324,9 @@ def error_status(content: bytes) -> int | None:
     if b'"error"' not in content:
         return None
     body, error = error_body(content)
-    if not body.get("error") or body.get("choices") or body.get("usage"):
+    usage = body.get("usage")
+    paid = usage.get("completion_tokens") if isinstance(usage, dict) else usage
+    if not body.get("error") or body.get("choices") or paid:
         return None
     words = [error.get(name) for name in ("code", "status", "type", "message")]
     for word in words:

@@ -60,10 +60,12 @@ def _unpaid(body: Json, size_bytes: int, stopped: Callable[[], bool]) -> Abstrac
 
 
 class Check(NamedTuple):
-    """Whether an endpoint is there: the models it lists (None: it lists none), and how long that took."""
+    """Whether an endpoint is there: the models it lists (None: it lists none), how long that took, and what it lists of
+    the one that is asked."""
 
     models: tuple[str, ...] | None
     seconds: float
+    listed: Json | None = None
 
 
 class Endpoint:
@@ -135,6 +137,13 @@ class Endpoint:
         self.url, self._key, self._headers = urls[0], (key or "").strip(), dict(headers or {})
         self._completions = f"{self.url}/chat/completions{self._suffix}"
         self.flow.to(list(dict.fromkeys(urls)))
+        for name, value in self._headers.items():
+            if any(ord(c) < 32 or ord(c) == 127 for c in name + value):
+                raise AuthError(
+                    f"The header '{name}' holds a line break or another control character.",
+                    why="It could not be sent.",
+                    fix="Correct it in teacher.headers, or the variable that teacher.headers_env names for it.",
+                )
         if any(ord(c) < 33 or ord(c) > 126 for c in self._key):
             raise AuthError(
                 f"The key in {self._key_env or 'the key variable'} holds a blank or a non-ASCII character.",
@@ -375,6 +384,10 @@ class Endpoint:
 
     async def models(self) -> list[str]:
         """The ids that `GET /models` lists, in its order. Raises AuthError, TeacherError or UnansweredError."""
+        return [str(row["id"]) for row in await self.listing()]
+
+    async def listing(self) -> list[Json]:
+        """What `GET /models` lists, each with its `id`. Raises as `models` does."""
         await self._open()
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -385,14 +398,14 @@ class Endpoint:
         told = f"HTTP {status}: {one_line(self._shown(str(error.get('message', ''))))}".rstrip(": ")
         if status in (401, 403):
             raise every_rows("key", "", told, self._place)
-        rows = raw.get("data")
+        rows = orjson.loads(content) if content.lstrip()[:1] == b"[" and "id" in raw else raw.get("data")  # Together
         if status != 200 or not isinstance(rows, list):
             raise TeacherError(
                 f"The endpoint does not list its models ({told}).",
                 where=f"{self.url}/models",
                 fix="Check teacher.url.",
             )
-        return [str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row]
+        return [row for row in rows if isinstance(row, dict) and "id" in row]
 
     async def check(self) -> Check:
         """Whether the endpoint is there and takes the key, by listing its models: no tokens are spent.
@@ -402,16 +415,18 @@ class Endpoint:
         """
         began = time.perf_counter()
         try:
-            served = await self.models()
+            rows = await self.listing()
         except UnansweredError as failure:
             raise unreachable(str(failure), self.url) from None
         except AuthError:
             raise
         except TeacherError:
             return Check(None, time.perf_counter() - began)
+        served = [str(row["id"]) for row in rows]
         if served and not self._is_listed(served):
             raise unknown_model("it is not listed", self._place, served)
-        return Check(tuple(served), time.perf_counter() - began)
+        listed = next((row for row in rows if self._is_listed([str(row["id"])])), None)
+        return Check(tuple(served), time.perf_counter() - began, listed)
 
 
 def _is_about_n(refusal: RefusedError) -> bool:

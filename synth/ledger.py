@@ -312,6 +312,7 @@ class Ledger:
         schema, sampling = question.schema, question.drawn(samples[0], len(self._index.get(keys[0], ())))
         async with self._undurable:
             try:
+                sent = self._refusals.sent()
                 paid = partial(self.meter.paid, question.prompt)
                 answer = await self._endpoint.ask(question.messages, sampling, len(samples), schema, paid=paid)
                 refusal = None
@@ -332,7 +333,7 @@ class Ledger:
             calls = [self._judge.judged(call, question.judged_by) for call in calls]
             await self._keep_judgements(calls)
         if answer.choices:
-            await self._keep_judgements(self._refusals.answered())
+            await self._keep_judgements(self._refusals.answered(sent))
         elif refusal is not None or not self._endpoint.answered:
             unsettled, ends = self._refusals.came(calls, self._endpoint.url)
             await self._keep_judgements(unsettled)

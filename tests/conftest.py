@@ -53,6 +53,7 @@ SLOW_FILES = {
         "pairsmith/test_stopping.py",
         "pairsmith/test_teachers.py",
         "pairsmith/test_unanswered.py",
+        "schemas/test_store_writers.py",
         "synth/providers/test_providers.py",
         "synth/test_budget.py",
         "synth/test_embedded_decoder.py",

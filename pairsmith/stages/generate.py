@@ -163,9 +163,16 @@ async def _ask(
                 progress=asking.progress,
                 stop=stop,
                 result=result,
+                earlier_prompts=_earlier_prompts(store, asking.teachers),
             )
         finally:
             record.outcome = replace(record.outcome, **_counted(distinct))
+
+
+def _earlier_prompts(store: Store, ways: Iterable[str]) -> set[str]:
+    """The refs of the prompts that earlier runs have used in these directions."""
+    used = [GenerateOutcome.of(receipt).shaped_by or {} for receipt in store.receipts("generate")]
+    return {shapes[key] for shapes in used for way in ways if (key := f"generate.{way}.prompt") in shapes}
 
 
 def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
