@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pairsmith.new_project import EXAMPLES, files_of, template_folder, with_teacher, write_project
+from pairsmith.new_project import EXAMPLES, FIRST_OF_KIND, files_of, template_folder, with_teacher, write_project
 from pairsmith.own_file import guess, spec_text, task_name
 from pairsmith.session import Session, on_project
 from pairsmith.teacher_search import EMBEDDED, find_teacher
 from schemas.errors import UsageError
+from schemas.kinds import KINDS, KindName
 from schemas.spec_file import SPEC_NAME
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("folder_named", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option("--example", metavar="NAME", help=f"Begin with an example: {', '.join(EXAMPLES)}.")
+@click.option("--kind", type=click.Choice(KINDS), help="Begin with a task of this kind (`pairsmith docs tasks`).")
 @click.option(
     "--from",
     "own",
@@ -30,7 +32,14 @@ if TYPE_CHECKING:
 )
 @click.option("--embedded", is_flag=True, help="Take the embedded teacher without looking for another.")
 @on_project
-def command(session: Session, folder_named: Path | None, example: str | None, own: Path | None, embedded: bool) -> None:
+def command(
+    session: Session,
+    folder_named: Path | None,
+    example: str | None,
+    kind: KindName | None,
+    own: Path | None,
+    embedded: bool,
+) -> None:
     """Make a project in DIR: a commented pairsmith.toml and seeds.
 
     It looks for a teacher: an API key in the environment, then vLLM or Ollama on this machine, else the embedded model.
@@ -39,10 +48,11 @@ def command(session: Session, folder_named: Path | None, example: str | None, ow
     """
     if session.overrides:
         raise UsageError("init takes no --set.", fix="Change the spec file that it writes.")
-    if example and own:
-        raise UsageError("--example and --from both say what to begin with.", fix="Give one of them.")
+    begin = [f"--{name}" for name, value in (("example", example), ("kind", kind), ("from", own)) if value]
+    if len(begin) > 1:
+        raise UsageError(f"{' and '.join(begin)} both say what to begin with.", fix="Give one of them.")
     folder = folder_named or session.folder
-    template = template_folder(example)
+    template = template_folder(FIRST_OF_KIND[kind] if kind else example)
     found = guess(own) if own else None
     asks = found is None or found.kind in ("input", "output")
     teacher = EMBEDDED if embedded or not asks else find_teacher()

@@ -117,7 +117,7 @@ def test_a_file_that_tells_nothing_is_refused_with_a_sentence(tmp_path, name, co
 def test_init_copies_the_file_says_what_it_took_it_for_and_overwrites_nothing(tmp_path):
     """The tickets of the example: pairs, the subject and the body joined, no teacher looked for; a second time, or onto
     another file of that name, nothing changes."""
-    here, tickets = Project(tmp_path), ROOT / "examples" / "tickets" / "tickets.csv"
+    here, tickets = Project(tmp_path), ROOT / "examples" / "ticket-replies" / "tickets.csv"
     done = here.run("init", "mine", "--from", str(tickets))
     assert done.returncode == 0, done.stderr
     assert "'reply' is the output" in done.stdout

@@ -13,7 +13,7 @@ import pytest
 from tests.pairsmith.conftest import ROOT, Project
 from tests.synth.loopback import Ask, LoopbackTeacher, says
 
-TICKETS = ROOT / "examples" / "tickets"
+TICKETS = ROOT / "examples" / "ticket-replies"
 NOBODY = "http://127.0.0.1:9/v1"
 SPEC = """
 [task]
