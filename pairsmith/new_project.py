@@ -17,6 +17,7 @@ EXAMPLES = (
         "release-notes",
         "image-prompts",
         "support-replies",
+        "ticket-replies",
         "shop-replies",
         "shop-replies-pt",
         "tickets",
@@ -34,7 +35,7 @@ FIRST_OF_KIND: dict[KindName, str | None] = {
     "free": "curious",
 }
 # Seeds; gates, checks, models and prompts of the project's own; a JSON schema.
-_COPIED = (".jsonl", ".py", ".jinja", ".json")
+_COPIED = (".jsonl", ".csv", ".py", ".jinja", ".json")
 # Settings that other servers refuse or understand differently, and what an example says of them.
 _EMBEDDED_ONLY = ("top_k", "repetition_penalty", "no_repeat_ngram_size")
 _EMBEDDED_NOTE = (
@@ -59,12 +60,10 @@ def template_folder(example: str | None) -> Path:
     raise MissingDependency("the examples are not installed.", where=str(here), fix="Install pairsmith again.")
 
 
-def files_of(template: Path, teacher: FoundTeacher) -> dict[str, bytes]:
-    """The template's files by their names, with `teacher` in the spec."""
-    spec_text = (template / SPEC_NAME).read_text(encoding="utf-8")
-    copied = [path for path in sorted(template.rglob("*")) if path.suffix in _COPIED]
-    files = {path.relative_to(template).as_posix(): path.read_bytes() for path in copied}
-    return {**files, SPEC_NAME: with_teacher(spec_text, teacher).encode()}
+def files_of(template: Path) -> dict[str, bytes]:
+    """The template's files by their names, its spec among them."""
+    copied = [path for path in sorted(template.rglob("*")) if path.suffix in _COPIED or path.name == SPEC_NAME]
+    return {path.relative_to(template).as_posix(): path.read_bytes() for path in copied}
 
 
 def write_project(folder: Path, files: dict[str, bytes]) -> list[Path]:
