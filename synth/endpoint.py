@@ -338,6 +338,25 @@ class Endpoint:
             fix = f"Check teacher.model, and teacher.url: requests go to {self._completions}."
         return TeacherError(f"The endpoint does not know model '{self.model}' ({told}).", where=self.url, fix=fix)
 
+    # -- for batches ---------------------------------------------------------------------------------------------
+
+    async def key(self) -> str:
+        """The key, empty where there is none. Raises what opening raises."""
+        await self._open()
+        return self._key
+
+    def body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
+        """The request as it would be sent."""
+        return self._body(messages, sampling, n, schema)
+
+    def adapt(self, body: Json, refusal: RefusedError) -> bool:
+        """Change a refused request into an equal one that this server may take; False if there is none."""
+        return self._adapt(body, refusal)
+
+    async def failure(self, status: int, content: bytes, body: Json, seconds: float) -> Exception:
+        """The exception that an answer of this status amounts to."""
+        return await self._failure(status, {}, content, body, seconds)
+
     # -- looking -------------------------------------------------------------------------------------------------
 
     async def models(self) -> list[str]:

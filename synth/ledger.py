@@ -16,6 +16,7 @@ from schemas.records import Call, CallStatus, Json, Message, Sampling, Usage, co
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.answers import Judge, why_bad
+from synth.batches import OPEN_QUESTIONS, PRICE_SHARE, Batches
 from synth.chat_completions import Answer, RefusedError, UnansweredError
 from synth.endpoint import Endpoint
 
@@ -74,7 +75,8 @@ class Ledger:
     `concurrency` (default `teacher.concurrency`) bounds requests on the wire; answers that are not durable yet do not
     count as on the wire, but sent and not durable together are bounded at twice that. `retry_failed` grants samples
     whose attempts were exhausted when the ledger was opened another `teacher.attempts` answers each. A run whose first
-    answers are all nothing but thinking is ended by a TeacherError, unless `keep_asking`.
+    answers are all nothing but thinking is ended by a TeacherError, unless `keep_asking`. With `batches` it asks
+    through them, at their price, and `concurrency` is how many questions are open.
 
     Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable), `in_flight_peak`,
     `usage` and `usd` of this run, `usage_unknown` (answers whose endpoint counted no tokens: they are not in `usage`),
@@ -90,11 +92,12 @@ class Ledger:
         retry_failed: bool = False,
         concurrency: int | None = None,
         keep_asking: bool = False,
+        batches: Batches | None = None,
     ) -> None:
         self.teacher = teacher
         self.identity = teacher.identity or teacher.model
         self.revision = teacher.revision
-        self.concurrency = concurrency or teacher.concurrency
+        self.concurrency = concurrency or (OPEN_QUESTIONS if batches is not None else teacher.concurrency)
         self.reused = 0
         self.in_flight_peak = 0
         self._unconfirmed = 0
@@ -103,6 +106,7 @@ class Ledger:
         self.served: Counter[str] = Counter()
         self.store = store
         self._endpoint = endpoint
+        self._batches = batches
         self._attempts = teacher.attempts
         self._usd_per_prompt_token = teacher.usd_per_million_prompt_tokens / 1e6
         self._usd_per_completion_token = teacher.usd_per_million_completion_tokens / 1e6
@@ -119,7 +123,8 @@ class Ledger:
     @property
     def in_flight(self) -> int:
         """Requests sent and not durable."""
-        return self._endpoint.flow.in_flight + self._unconfirmed
+        in_batches = 0 if self._batches is None else self._batches.waiting
+        return self._endpoint.flow.in_flight + in_batches + self._unconfirmed
 
     @property
     def sent(self) -> int:
@@ -140,6 +145,8 @@ class Ledger:
     def drain(self) -> None:
         """Send nothing more; what is on the wire becomes durable; other `complete` calls raise StoppedError."""
         self._endpoint.drain()
+        if self._batches is not None:
+            self._batches.drain()
 
     async def complete(
         self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None
@@ -264,7 +271,7 @@ class Ledger:
         schema, sampling = question.schema, question.drawn(samples[0], len(self._index.get(keys[0], ())))
         async with self._undurable:
             try:
-                answer = await self._endpoint.ask(question.messages, sampling, len(samples), schema)
+                answer = await self._answer(question, sampling, keys)
                 refusal = None
             except RefusedError as error:
                 answer, refusal = error.answer, str(error)
@@ -282,6 +289,13 @@ class Ledger:
         calls = [self._judge.judged(call, schema) if call.status == "received" else call for call in calls]
         await self._keep_judgements([call for call in calls if refusal is None])
         return calls
+
+    async def _answer(self, question: Question, sampling: Sampling, keys: list[str]) -> Answer:
+        """What one request for the samples of `keys` brings, now or in a batch."""
+        if self._batches is None:
+            return await self._endpoint.ask(question.messages, sampling, len(keys), question.schema)
+        name = content_id("line", [keys, len(self._index.get(keys[0], ()))])
+        return await self._batches.ask(question.messages, sampling, len(keys), question.schema, name=name)
 
     def _rows(self, keys: list[str], samples: list[int], answer: Answer, refusal: str | None) -> list[Call]:
         """The ledger rows of one answer, not judged yet: one for each choice; where it held none, the whole body as the
@@ -325,6 +339,7 @@ class Ledger:
         usd = (
             usage.prompt_tokens * self._usd_per_prompt_token + usage.completion_tokens * self._usd_per_completion_token
         )
+        usd *= 1.0 if self._batches is None else PRICE_SHARE
         self.usd += usd
         return usage, usd
 

@@ -40,7 +40,7 @@ def command(session: Session) -> None:
         "pairs": generated.pairs_made + generated.pairs_kept,
         "ledger": {"requests": requests, "usd": usd, **(usage.model_dump() if usage else {})},
         "stages": stages,
-        "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts],
+        "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts if a.kind != "batch"],
         "next": todo,
     }
     session.answer(data, *(_screen(data) if session.write_json is None else ()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from schemas.records import Pair, Seed, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth import generators
+from synth.batches import Batches
 from synth.engine import GenerateResult
 from synth.engine import generate as run_engine
 from synth.ledger import Ledger
@@ -39,6 +41,7 @@ def generate(
     say: Say = unheard,
     stop: Stopping | None = None,
     retry_failed: bool = False,
+    batch: bool = False,
 ) -> GenerateOutcome:
     """Ask for every pair that is not in the store yet.
 
@@ -60,6 +63,8 @@ def generate(
         _say_problems(say, reading)
         store.set_active_seeds(reading.seeds)
         teacher = teachers.identified(project, say)
+        if batch and not teacher.batch:
+            teacher = teacher.model_copy(update={"batch": True})
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
             seeds=dict(Counter(seed.kind for seed in reading.seeds)),
@@ -123,8 +128,12 @@ async def _ask(
 ) -> None:
     project, store, spec = asking.project, asking.store, asking.project.spec
     with asking.stop.draining() as stop:
-        async with teachers.opened(asking.teacher, asking.say) as endpoint:
-            ledger = Ledger(store, endpoint, asking.teacher, retry_failed=asking.retry_failed)
+        async with AsyncExitStack() as running:
+            endpoint = await running.enter_async_context(teachers.opened(asking.teacher, asking.say))
+            batches = None
+            if asking.teacher.batch:
+                batches = await running.enter_async_context(Batches(store, endpoint, asking.teacher, asking.say))
+            ledger = Ledger(store, endpoint, asking.teacher, retry_failed=asking.retry_failed, batches=batches)
             try:
                 await run_engine(
                     store,

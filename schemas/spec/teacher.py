@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -18,6 +18,10 @@ def _complete_if_listed(value: Any) -> Any:
 FinishReasons = Annotated[dict[str, FinishMeaning], BeforeValidator(_complete_if_listed)]
 
 
+BatchForm = Literal["openai", "mistral", "anthropic", "gemini"]
+"""Whose batch API a provider's is like."""
+
+
 class TeacherSettings(Section):
     """An OpenAI-compatible endpoint, or `embedded`. `key_env` is the name of an environment variable, never a key.
 
@@ -25,7 +29,9 @@ class TeacherSettings(Section):
     same model is still a hit. `attempts` is how many answers are asked for one sample before it is given up;
     `retries` is how often a request that brought no answer (429, 5xx, broken connection) is sent again.
     `finish_reasons` says what words of this server mean that pairsmith does not know: `["done"]` or
-    `{ done = "complete", cut = "truncated" }`. `urls` are the addresses of several servers of the same model.
+    `{ done = "complete", cut = "truncated" }`. `urls` are the addresses of several servers of the same model. `batch`
+    asks through the provider's batch API, whose form is told by the address or by
+    `batch_api`.
     """
 
     url: str = "embedded"
@@ -40,6 +46,8 @@ class TeacherSettings(Section):
     tokens_per_minute: float | None = Field(default=None, gt=0)
     attempts: int = Field(default=2, ge=1)
     retries: int = Field(default=5, ge=0)
+    batch: bool = False
+    batch_api: BatchForm | None = None
     finish_reasons: FinishReasons = Field(default_factory=dict)
     usd_per_million_prompt_tokens: float = Field(default=0, ge=0)
     usd_per_million_completion_tokens: float = Field(default=0, ge=0)

@@ -322,7 +322,7 @@ SETTABLE |= {
     "curate.gates.length": "false",
 }
 SETTABLE |= {"review.confidence": "0.75", "review.reasons": '["a", "b"]'}
-SETTABLE |= {"evaluate.user": '["own:check"]'}
+SETTABLE |= {"evaluate.user": '["own:check"]', "teacher.batch_api": '"mistral"'}
 # A rule between keys refuses each of these alone.
 COUPLED = {key for key in SETTABLE if key.startswith("review.shares.") or key == "review.url"}
 
