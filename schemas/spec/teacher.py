@@ -31,11 +31,14 @@ class TeacherSettings(Section):
     `finish_reasons` says what words of this server mean that pairsmith does not know: `["done"]` or
     `{ done = "complete", cut = "truncated" }`. `urls` are the addresses of several servers of the same model. `batch`
     asks through the provider's batch API, whose form is told by the address or by
-    `batch_api`.
+    `batch_api`. `vllm` names a model that a vLLM of pairsmith's own serves while it is asked (`url = "vllm"`).
     """
 
     url: str = "embedded"
     urls: tuple[str, ...] = ()
+    vllm: str | None = None
+    vllm_python: str | None = None
+    vllm_args: tuple[str, ...] = ()
     model: str = "smollm2-135m-instruct"
     revision: str | None = None
     identity: str | None = None
@@ -54,12 +57,16 @@ class TeacherSettings(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _the_first_is_the_address(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("urls") and "url" not in values:
-            return {**values, "url": values["urls"][0]}
+    def _where_and_which(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        if values.get("urls"):
+            values = {"url": values["urls"][0], **values}
+        if values.get("vllm"):
+            values = {"url": "vllm", "model": values["vllm"], **values}
         return values
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where it is asked: `url`, and the others of `urls`."""
-        return (self.url,) if self.url == "embedded" else tuple(dict.fromkeys((self.url, *self.urls)))
+        return (self.url,) if self.url in ("embedded", "vllm") else tuple(dict.fromkeys((self.url, *self.urls)))
