@@ -218,7 +218,10 @@ class Batches:
                     where=self._base,
                     fix="Nothing of it was answered. Run without --batch, or mend what it names.",
                 )
-            for result in await self._form.results(self._call, self._base, state):
+            results = list(await self._form.results(self._call, self._base, state))
+            # Before any refusal is read: it concerns its row alone where others were answered.
+            self._endpoint.answered |= any(result.status == 200 for result in results)
+            for result in results:
                 if result.name in names:
                     names.discard(result.name)
                     self._found(result)
@@ -245,11 +248,11 @@ class Batches:
     # -- the provider --------------------------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        key = await self._endpoint.key()
+        key, headers, self._params = await self._endpoint.access()
         self._base = self._endpoint.url
         self._form = form_of(self._teacher.batch_api, self._base)
         self._session = aiohttp.ClientSession(
-            headers={"User-Agent": "pairsmith", **dict(self._form.headers), **self._form.key(key)},
+            headers={"User-Agent": "pairsmith", **dict(self._form.headers), **self._form.key(key), **headers},
             timeout=aiohttp.ClientTimeout(total=600, sock_connect=15),
             proxy=proxy_for(self._base),
         )
@@ -284,7 +287,7 @@ class Batches:
             headers = {"Content-Type": "application/json"} if json is not None else None
             try:
                 async with self._session.request(
-                    method, url, data=data, headers=headers, allow_redirects=False
+                    method, url, params=self._params, data=data, headers=headers, allow_redirects=False
                 ) as response:
                     status, content = response.status, await response.read()
                 if status in (200, 201):

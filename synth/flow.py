@@ -161,6 +161,7 @@ class _Tries:
 
     counted = waits = timeouts = 0
     host: Host | None = None
+    limit_s = 0.0  # that its answer may take
     first_at = looked_at = 0.0  # when it was first sent, and when its last failure was, or that
 
 
@@ -187,7 +188,6 @@ class Flow:
         concurrency: int,
         retries: int,
         backoff_s: float,
-        timeout_s: float,
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
     ) -> None:
@@ -196,7 +196,7 @@ class Flow:
         self.in_flight = 0
         self.concurrency = concurrency
         self.hosts: tuple[Host, ...] = ()
-        self._retries, self._backoff_s, self._timeout_s = retries, backoff_s, timeout_s
+        self._retries, self._backoff_s = retries, backoff_s
         self._requests = Pace(requests_per_minute) if requests_per_minute else None
         self._tokens = Pace(tokens_per_minute) if tokens_per_minute else None
         self._number = 0
@@ -217,14 +217,21 @@ class Flow:
         self._let_go(StoppedError())
 
     async def through(
-        self, send: Callable[[Sending], Awaitable[Answer]], *, prompt_bytes: int, max_tokens: int | None, n: int
+        self,
+        send: Callable[[Sending], Awaitable[Answer]],
+        *,
+        prompt_bytes: int,
+        max_tokens: int | None,
+        n: int,
+        limit_s: float,
     ) -> Answer:
-        """What `send` brings, sent when it may be and again until there is an answer.
+        """What `send` brings, sent when it may be and again until there is an answer, which may take `limit_s`.
 
         Raises what `send` raises, UnansweredError after all retries, Unreachable, TeacherError for a wait of more than
         ten minutes, and StoppedError after `drain()`.
         """
         tries = _Tries()
+        tries.limit_s = limit_s
         tokens = prompt_bytes / 4 + n * (self._completion_tokens or max_tokens or _UNKNOWN_COMPLETION_TOKENS)
         while True:
             sending = await self._place(tokens, tries)
@@ -280,7 +287,7 @@ class Flow:
             self._tokens.take(tokens, now)
         self._number += 1
         self.in_flight += 1
-        sending = Sending(host, self._number, now, tokens, self._timeout_s * 2.0**tries.timeouts)
+        sending = Sending(host, self._number, now, tokens, tries.limit_s * 2.0**tries.timeouts)
         tries.host = host
         if not tries.first_at:
             tries.first_at = tries.looked_at = now
