@@ -45,9 +45,10 @@ class Generator(Protocol):
     `fingerprint` names everything that shapes its pairs.
     """
 
-    name: ClassVar[Name]
     takes: ClassVar[tuple[Kind, ...]]
 
+    @property
+    def name(self) -> Name: ...
     @property
     def ledger(self) -> Ledger | None: ...
     @property
@@ -156,7 +157,7 @@ class Forward(_Teaching):
     answers, else `form` does.
     """
 
-    name: ClassVar[Name] = "forward"
+    name: ClassVar[Literal["forward"]] = "forward"
     takes: ClassVar[tuple[Kind, ...]] = ("input",)
     n: int = _FORWARD.n
     _: KW_ONLY
@@ -198,7 +199,7 @@ class Backward(_Teaching):
     Sample i of a seed is level i, which the pair names in `meta`.
     """
 
-    name: ClassVar[Name] = "backward"
+    name: ClassVar[Literal["backward"]] = "backward"
     takes: ClassVar[tuple[Kind, ...]] = ("output",)
     levels: tuple[str, ...] = _BACKWARD.levels
     _: KW_ONLY
@@ -252,10 +253,12 @@ def generators_of(project: Project, ledgers: Mapping[Purpose, Ledger]) -> list[G
     there is one. Raises PromptError."""
     imports: list[Generator] = [Import(project.spec.task.system)] if _imports(project.spec) else []
     generate = project.spec.generate
-    ways: dict[Purpose, type[Forward] | type[Backward]] = {"forward": Forward, "backward": Backward}
-    enabled = {"forward": generate.forward.enabled, "backward": generate.backward.enabled}
+    ways: dict[type[Forward] | type[Backward], bool] = {
+        Forward: generate.forward.enabled,
+        Backward: generate.backward.enabled,
+    }
     asking: list[Generator] = [
-        way.of(project, ledgers[name]) for name, way in ways.items() if enabled[name] and name in ledgers
+        way.of(project, ledgers[way.name]) for way, enabled in ways.items() if enabled and way.name in ledgers
     ]
     return [*asking, *imports]
 
