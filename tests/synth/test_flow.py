@@ -216,8 +216,8 @@ def test_a_request_that_waits_takes_no_place_from_others() -> None:
 
 
 def test_a_queue_at_the_server_eats_no_timeout() -> None:
-    """A server that writes one answer after another, 0.2 s each, and 20 requests at once against a limit of 2 s: each is
-    sent once and answered, the last after 4 s."""
+    """A server that writes one answer after another, 0.2 s each, and 20 requests at once against a limit of 2 s: each
+    is sent once and answered, the last after 4 s."""
     free_at = [0.0]
 
     def reply(ask: Ask) -> Reply:
