@@ -302,7 +302,8 @@ class Ledger:
         return group
 
     async def _send(self, question: Question, keys: list[str], samples: list[int]) -> list[Call]:
-        """One request for `samples`; the rows it brought, durable before anything looks into them, then judged."""
+        """One request for `samples`; the rows it brought, handed to the disk before anything looks into them, then judged;
+        they are durable."""
         sampling = question.drawn(samples[0], len(self._index.get(keys[0], ())))
         async with self._undurable:
             try:
@@ -315,14 +316,19 @@ class Ledger:
             self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
             try:
                 calls = self._rows(keys, samples, answer, refusal)
-                await self.store.put(*calls)
+                # Queued before any code looks into them: whatever judging does, the writer's thread writes them.
+                work, written = self.store.append_revisable(calls)
+                received = calls
+                if refusal is None:
+                    calls = [self._judge.judged(call, question.judged_by) for call in received]
+                revised = work.replace(calls)
+                await asyncio.wrap_future(written)
             finally:
                 self._unconfirmed -= 1
         failpoint("committed")
-        for call in calls:
+        for call in calls if revised else received:
             self._index.setdefault(call.key, []).append((call.attempt, call.status))
-        if refusal is None:
-            calls = [self._judge.judged(call, question.judged_by) for call in calls]
+        if refusal is None and not revised:
             await self._keep_judgements(calls)
         if answer.choices:
             await self._keep_judgements(self._refusals.answered())
