@@ -302,8 +302,8 @@ class Ledger:
         return group
 
     async def _send(self, question: Question, keys: list[str], samples: list[int]) -> list[Call]:
-        """One request for `samples`; the rows it brought, handed to the disk before anything looks into them, then judged;
-        they are durable."""
+        """One request for `samples`; the rows it brought, queued for the disk before anything looks into them, then judged,
+        and durable."""
         sampling = question.drawn(samples[0], len(self._index.get(keys[0], ())))
         async with self._undurable:
             try:
