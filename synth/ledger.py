@@ -302,8 +302,7 @@ class Ledger:
         return group
 
     async def _send(self, question: Question, keys: list[str], samples: list[int]) -> list[Call]:
-        """One request for `samples`; the rows it brought, queued for the disk before anything looks into them, then judged,
-        and durable."""
+        """One request for `samples`; its rows, queued for the disk before anything looks into them, judged, durable."""
         sampling = question.drawn(samples[0], len(self._index.get(keys[0], ())))
         async with self._undurable:
             try:
