@@ -11,7 +11,15 @@ from schemas.kinds import KindName
 from schemas.spec_file import SPEC_NAME, set_keys
 
 EXAMPLES = (
-    *("release-notes", "image-prompts", "support-replies", "shop-replies", "shop-replies-pt", "tickets", "tickets-de"),
+    *(
+        "release-notes",
+        "image-prompts",
+        "support-replies",
+        "shop-replies",
+        "shop-replies-pt",
+        "tickets",
+        "tickets-de",
+    ),
     *("invoices", "invoices-es", "museum-en-fr", "manual-de-en", "curious", "curious-it"),
 )
 # What a project of a kind of task begins with; one of rewriting with the starter.
@@ -49,15 +57,19 @@ def template_folder(example: str | None) -> Path:
     raise MissingDependency("the examples are not installed.", where=str(here), fix="Install pairsmith again.")
 
 
-def write_project(folder: Path, template: Path, teacher: FoundTeacher) -> list[Path]:
-    """Copy the template's files into `folder`, with `teacher` in the spec, and return them.
-
-    Writes nothing and raises UsageError if a project is there, or if a file of the template would be overwritten.
-    """
+def files_of(template: Path, teacher: FoundTeacher) -> dict[str, bytes]:
+    """The template's files by their names, with `teacher` in the spec."""
     spec_text = (template / SPEC_NAME).read_text(encoding="utf-8")
     copied = [path for path in sorted(template.rglob("*")) if path.suffix in _COPIED]
     files = {path.relative_to(template).as_posix(): path.read_bytes() for path in copied}
-    files[SPEC_NAME] = with_teacher(spec_text, teacher).encode()
+    return {**files, SPEC_NAME: with_teacher(spec_text, teacher).encode()}
+
+
+def write_project(folder: Path, files: dict[str, bytes]) -> list[Path]:
+    """Write `files` into `folder` and return them.
+
+    Writes nothing and raises UsageError if a project is there, or if a file would be overwritten.
+    """
     if (folder / SPEC_NAME).exists():
         raise UsageError(
             "this folder is a project already; nothing was changed.",
