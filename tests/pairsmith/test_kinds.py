@@ -152,7 +152,10 @@ def test_init_writes_a_project_of_a_kind(tmp_path: Path) -> None:
         assert task.kind == kind
         assert AnswerForm.of(task, tmp_path / kind) is not None
         assert {"pairsmith.toml", "seeds.jsonl"} <= set(written["files"])
-    assert "one: an example has its kind" in here.run("init", "x", "--kind", "free", "--example", "tickets").stderr
+    assert (
+        "--example and --kind both say what to begin with"
+        in here.run("init", "x", "--kind", "free", "--example", "tickets").stderr
+    )
     assert "classify" in here.run("init", "x", "--kind", "clasify").stderr
 
 

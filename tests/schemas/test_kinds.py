@@ -99,6 +99,8 @@ def test_an_override_changes_one_key_and_leaves_the_kinds_others() -> None:
         ("classify", 'labels = ["a"]', "one label"),
         ("classify", 'labels = ["Billing", "other", "billing."]', "'Billing' and 'billing.' differ in case"),
         ("classify", 'labels = ["a", ""]', "labels"),
+        ("classify", 'labels = ["a", "b", "a"]', "'a' stands twice"),
+        ("classify", "labels = [1, 2]", "labels"),
         ("classify", 'labels = ["a", "b"]\n[[exemplars]]\ninput = "x"\noutput = "c"', "'c' is none of task.labels"),
         ("classifi", "", "kind"),
     ],
