@@ -8,7 +8,9 @@ from typing import Any
 from pairsmith.teacher_search import FoundTeacher
 from schemas.errors import MissingDependency, UsageError
 from schemas.kinds import KindName
+from schemas.spec import TeacherSettings
 from schemas.spec_file import SPEC_NAME, set_keys
+from synth.prices import prices_of
 
 EXAMPLES = (
     "release-notes", "image-prompts", "support-replies", "shop-replies", "shop-replies-pt", "tickets", "tickets-de",
@@ -95,9 +97,10 @@ def with_teacher(spec_text: str, teacher: FoundTeacher) -> str:
     if teacher.key_env:
         values["teacher.key_env"] = teacher.key_env
         notes["teacher.key_env"] = ["The name of the variable, never the key."]
-        prices = ["Fill these in to see what you spend:"]
-        prices += [f"usd_per_million_{kind}_tokens = 0.0" for kind in ("prompt", "completion")]
-        notes["teacher.concurrency"] = prices
+        notes["teacher.concurrency"] = _price_notes(teacher)
+    elif teacher.url != "embedded":
+        notes["teacher.usd_per_million_prompt_tokens"] = ["Without a key, so taken to be free; a machine is not."]
+        values |= {f"teacher.usd_per_million_{kind}_tokens": 0.0 for kind in ("prompt", "completion")}
     values["teacher.concurrency"] = 16 if "localhost:11434" in teacher.url else 32
     if teacher.url == "embedded":
         values["teacher.attempts"] = 1
@@ -109,3 +112,13 @@ def with_teacher(spec_text: str, teacher: FoundTeacher) -> str:
         ways = ("forward", "backward")
         values |= {f"generate.{way}.sampling.{name}": None for way in ways for name in _EMBEDDED_ONLY}
     return set_keys(spec_text, values, notes)
+
+
+def _price_notes(teacher: FoundTeacher) -> list[str]:
+    """How to see what is spent: nothing to do where the prices are known."""
+    listed = prices_of(TeacherSettings(url=teacher.url, model=teacher.model))
+    if listed is not None:
+        return [f"Prices: {listed.source}. Your own: usd_per_million_prompt_tokens, usd_per_million_completion_tokens."]
+    return ["Fill these in to see what you spend:"] + [
+        f"usd_per_million_{kind}_tokens = 0.0" for kind in ("prompt", "completion")
+    ]

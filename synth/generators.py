@@ -186,7 +186,9 @@ class Forward(_Teaching):
         chat = self.render(input=seed.text, **seed.columns)
         own = self.template.schema
         binding = own is not None or self.form.binds
-        answers = await self.ledger.complete(chat, self.sampling, self.n, own or self.form.asked, binding=binding)
+        answers = await self.ledger.complete(
+            chat, self.sampling, self.n, own or self.form.asked, binding=binding, prompt=self.template.ref
+        )
         for sample, answer in enumerate(answers):
             yield self._outcome("forward", seed, sample, answer)
 
@@ -228,7 +230,10 @@ class Backward(_Teaching):
     async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
         chats = [self.render(output=seed.text, level=level, **seed.columns) for level in self.levels]
         schema = self.template.schema
-        asked = [asyncio.create_task(self.ledger.complete(chat, self.sampling, schema=schema)) for chat in chats]
+        ref = self.template.ref
+        asked = [
+            asyncio.create_task(self.ledger.complete(chat, self.sampling, schema=schema, prompt=ref)) for chat in chats
+        ]
         try:
             for sample, (level, answers) in enumerate(zip(self.levels, asked, strict=True)):
                 (answer,) = await answers
