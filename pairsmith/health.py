@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from schemas.errors import PairsmithError
+from schemas.money import told
 from schemas.project import Project
 from schemas.records import Seed
 from schemas.spec_file import SPEC_NAME, load
@@ -225,8 +226,8 @@ def _store(project: Project) -> Check:
         if not Store.exists(url):
             return Check("store", "ok", "not made yet; the first command makes it")
         with Store.open(url, write=False) as store:
-            _, usd, calls = store.spent()
-            return Check("store", "ok", f"opens; {calls} requests in the ledger, ${usd:.2f} spent")
+            spent = store.spent()
+            return Check("store", "ok", f"opens; {spent.requests} requests in the ledger, {told(spent)}")
     except PairsmithError as error:
         return failed("store", error)
 

@@ -11,6 +11,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -19,12 +20,16 @@ from urllib.parse import urlencode
 import aiohttp
 import orjson
 
+from prompts.answer_schema import is_closed
 from schemas.errors import AuthError, TeacherError
 from schemas.failpoints import failpoint
 from schemas.records import Json, Message, Sampling
 from synth.chat_completions import (
+    LOST_BY_A_GATEWAY,
     Answer,
     BrokenError,
+    LostError,
+    NotConnectedError,
     RefusedError,
     ServerFaultError,
     ThrottledError,
@@ -46,7 +51,12 @@ from synth.redaction import without_key, without_user_info
 
 Urls = str | Sequence[str]
 Reach = tuple[Urls, str | None] | tuple[Urls, str | None, Mapping[str, str]]
+Paid = Callable[[Json, int, Callable[[], bool]], AbstractAsyncContextManager[Any]]
 Start = Callable[[], Coroutine[Any, Any, Reach]]
+
+
+def _unpaid(body: Json, size_bytes: int, stopped: Callable[[], bool]) -> AbstractAsyncContextManager[Any]:
+    return nullcontext()
 
 
 class Check(NamedTuple):
@@ -111,7 +121,7 @@ class Endpoint:
         self._start = start
         self._starting: asyncio.Task[Reach] | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._takes_n = True
+        self._takes_n = self._takes_schema = True
         self._n_worked = False
         self._n_refused = 0
         self._max_tokens_name = "max_tokens"
@@ -194,13 +204,21 @@ class Endpoint:
     # -- asking --------------------------------------------------------------------------------------------------
 
     async def ask(
-        self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        n: int = 1,
+        schema: Json | None = None,
+        *,
+        paid: Paid = _unpaid,
     ) -> Answer:
         """One request for up to `n` choices, sent again by kind of failure.
 
-        A server may return fewer choices than `n`; the caller asks again for the rest. Raises UnansweredError (429,
-        5xx, cut or timed out, after all retries) and RefusedError (400) for this row alone; AuthError, Unreachable and
-        TeacherError stop a run. StoppedError after `drain()`.
+        A server may return fewer choices than `n`; the caller asks again for the rest. Each request is sent inside of
+        `paid`, which is called with its body, its length in bytes and whether the run is stopping.
+
+        Raises UnansweredError (429, 5xx, cut or timed out, after all retries) and RefusedError (400) for this row
+        alone; AuthError, Unreachable and TeacherError stop a run. StoppedError after `drain()`.
         """
         if self._session is None:
             await self._open()
@@ -209,7 +227,7 @@ class Endpoint:
             data = orjson.dumps(body)
             try:
                 answer = await self.flow.through(
-                    partial(self._ask_once, body, data),
+                    partial(self._ask_once, body, data, paid),
                     prompt_bytes=len(data),
                     max_tokens=sampling.max_tokens,
                     n=n,
@@ -232,10 +250,10 @@ class Endpoint:
             body[self._max_tokens_name] = body.pop("max_tokens")
         if n > 1 and self._takes_n:
             body["n"] = n
-        if schema is not None:
+        if schema is not None and self._takes_schema:
             body["response_format"] = {
                 "type": "json_schema",
-                "json_schema": {"name": "answer", "schema": schema, "strict": True},
+                "json_schema": {"name": "answer", "schema": schema, "strict": is_closed(schema)},
             }
         return body
 
@@ -243,8 +261,10 @@ class Endpoint:
         """Change a refused request into an equal one that this server may take; False if there is none.
 
         Some servers refuse n > 1, in whichever words, and newer OpenAI models take `max_completion_tokens` only:
-        neither changes what is asked.
+        neither changes what is asked. Nor does a schema that a server does not take: its answers are judged by it.
         """
+        if not self._takes_schema and body.pop("response_format", None) is not None:
+            return True
         if "max_tokens" in body and "max_completion_tokens" in str(refusal):
             self._max_tokens_name = "max_completion_tokens"
             body["max_completion_tokens"] = body.pop("max_tokens")
@@ -264,26 +284,27 @@ class Endpoint:
             self._n_refused += 1
             self._takes_n = self._takes_n and self._n_refused < 2
 
-    async def _ask_once(self, body: Json, data: bytes, sending: Sending) -> Answer:
-        self.sent += 1
-        began = time.perf_counter()
-        # The callback runs when this coroutine waits for the answer, so after the request was handed to the socket.
-        asyncio.get_running_loop().call_soon(failpoint, "sent")
-        base = sending.host.url
-        try:
-            async with sending.clock():
-                status, headers, content = await self._exchange("POST", base, "/chat/completions", data)
-        except TimedOutError:
-            self.lost += 1
-            raise
-        sending.host.told(sending, headers, asyncio.get_running_loop().time())
-        seconds = time.perf_counter() - began
-        if status == 200 and (said := error_status(content)) is not None:
-            status = said
-        if status != 200:
-            raise await self._failure(status, headers, content, body, seconds)
+    async def _ask_once(self, body: Json, data: bytes, paid: Paid, sending: Sending) -> Answer:
+        base, stopped = sending.host.url, self.flow.draining.is_set
+        async with paid(body, len(data), stopped) as reserved:
+            self.sent += 1
+            began = time.perf_counter()
+            # The callback runs when this coroutine waits for the answer, so after the request was handed to the socket.
+            asyncio.get_running_loop().call_soon(failpoint, "sent")
+            try:
+                async with sending.clock():
+                    status, headers, content = await self._exchange("POST", base, "/chat/completions", data)
+            except TimedOutError:
+                self.lost += 1
+                raise
+            sending.host.told(sending, headers, asyncio.get_running_loop().time())
+            seconds = time.perf_counter() - began
+            if status == 200 and (said := error_status(content)) is not None:
+                status = said
+            if status != 200:
+                raise await self._failure(status, headers, content, body, seconds)
         failpoint("received")
-        answer = read_answer(content, seconds, body)
+        answer = read_answer(content, seconds, body)._replace(reserved=reserved)
         self.answered = self.answered or bool(answer.choices)
         # A body without a choice is no answer but an error in disguise, which may repeat the key.
         answer = answer if answer.choices else answer._replace(body=self._without_secrets(answer.body))
@@ -300,15 +321,16 @@ class Endpoint:
                 begins.reschedule(None)
                 return response.status, response.headers, await response.read()
         except aiohttp.ServerTimeoutError:
-            raise BrokenError(f"no connection within {self._connect_s:g} s") from None
+            raise NotConnectedError(f"no connection within {self._connect_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, TimeoutError) and begins.expired():
                 told = f"nothing came within {self._first_byte_s:g} s; raise teacher.first_byte_s if it needs longer"
                 raise TimedOutError(told) from None
             if isinstance(error, TimeoutError):
                 raise
-            self.lost += data is not None and not isinstance(error, aiohttp.ClientConnectorError)
-            raise BrokenError(self._shown(_said(error))) from None
+            unsent = isinstance(error, aiohttp.ClientConnectorError)
+            self.lost += data is not None and not unsent
+            raise (NotConnectedError if unsent else BrokenError)(self._shown(_said(error))) from None
 
     def _without_secrets(self, text: str) -> str:
         for secret in (self._key, *self._headers.values()):
@@ -333,11 +355,15 @@ class Endpoint:
         if status == 402 and retry_after_s(headers) is not None:
             kind = "throttled"  # what is on its way uses the credit up (OpenRouter)
         refused = RefusedError(told, Answer([], None, seconds, new_request_id(None), None, body, text))
+        if kind == "setting" and setting == "response_format":
+            self._takes_schema = False
+            return refused
         if kind == "model":
             served = await self._served()
             return refused if self._is_listed(served) else unknown_model(told, self._place, served)
         if kind in ("throttled", "server"):
-            return (ThrottledError if kind == "throttled" else ServerFaultError)(told, retry_after_s(headers))
+            lost = LostError if status in LOST_BY_A_GATEWAY else ServerFaultError
+            return (ThrottledError if kind == "throttled" else lost)(told, retry_after_s(headers))
         location = f" It points to {self._shown(headers['Location'])}." if "Location" in headers else ""
         return refused if kind == "refused" else every_rows(kind, setting, told + location, self._place)
 

@@ -11,6 +11,7 @@ from itertools import count
 
 from schemas.errors import StoreError
 from schemas.failpoints import failpoint
+from schemas.money import total
 from schemas.progress import Progress
 from schemas.records import Counts, Generated, Pair, Reason, Record, Seed
 from schemas.store import Store
@@ -300,12 +301,12 @@ class _Run:
         if not last and now_s - self._reported_s < _PROGRESS_EVERY_S:
             return
         self._reported_s = now_s
-        numbers: dict[str, float] = {
+        numbers: dict[str, float | None] = {
             "done": self._result.rows_in,
             "failed": self._result.failed,
             "in_flight": sum(ledger.in_flight for ledger in self._ledgers),
             "tokens": sum(ledger.usage.completion_tokens for ledger in self._ledgers),
-            "usd": sum(ledger.usd for ledger in self._ledgers),
+            "usd": total(cost for ledger in self._ledgers for cost in ledger.costs).total,
         }
         if self.total is not None:
             numbers["total"] = self.total

@@ -20,10 +20,13 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from schemas.errors import PairsmithError, StoreBusy, StoreError, UsageError
+from schemas.money import Cost, total
 from schemas.project import Project
-from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Usage, Verdict
+from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Verdict
 from schemas.reviews import Alias, Review, Sampled
 from schemas.store import tables
+from schemas.store.budget import Budget
+from schemas.store.costs import costs_of, queries
 from schemas.store.failures import explained, shown
 from schemas.store.lock import writer_lock
 from schemas.store.opening import (
@@ -68,6 +71,13 @@ class Store:
 
     def __init__(self, engine: sa.Engine, url: str, writer: Writer | None, closing: contextlib.ExitStack) -> None:
         self._engine, self._url, self._writer, self._closing = engine, url, writer, closing
+        self.budget: Budget | None = None
+
+    def capped(self, *, project_usd: float | None = None, command_usd: float | None = None) -> Store:
+        """The store, with caps on what may be spent through its ledger from now on: the project's in all, the command's
+        beside what was spent before. Whatever asks a teacher asks under them."""
+        self.budget = Budget(self.spent(), project_usd=project_usd, command_usd=command_usd)
+        return self
 
     @staticmethod
     def url_for(project: Project) -> str:
@@ -239,17 +249,14 @@ class Store:
         (first,) = self._records(Call, sa.select(c.body).where(c.key == key, c.attempt == attempt))
         return call.model_copy(update={"request": first.request})
 
-    def spent(self) -> tuple[Usage, float, int]:
-        """Tokens, US dollars and requests of everything in the ledger."""
-        c = tables.calls.c
-        sums = [
-            sa.func.coalesce(sa.func.sum(x), 0) for x in (c.prompt_tokens, c.completion_tokens, c.cached_tokens, c.usd)
-        ]
-        ((prompt, completion, cached, usd, requests),) = self._rows(
-            sa.select(*sums, sa.func.count(sa.distinct(c.request_id)))
-        )
-        usage = Usage(prompt_tokens=int(prompt), completion_tokens=int(completion), cached_tokens=int(cached))
-        return usage, float(usd), int(requests)
+    def costs(self) -> list[Cost]:
+        """What the ledger has cost by stage, teacher and prompt, with what is held for requests without an answer."""
+        calls, held = queries()
+        return costs_of(list(self._rows(calls)), list(self._rows(held)))
+
+    def spent(self) -> Cost:
+        """The sum of `costs`."""
+        return total(self.costs())
 
     def candidates(self, fingerprint: str | None = None) -> list[Candidate]:
         """The outcomes of one generation scope, or of all."""
