@@ -55,7 +55,7 @@ def test_where_all_rows_fail_the_sentence_is_in_the_error(tmp_path: Path) -> Non
 
 
 def test_run_does_not_go_on_with_what_happened_to_come(tmp_path: Path) -> None:
-    """More than `unanswered_at_most` unanswered: nothing is curated; the next run asks for no row that has an answer."""
+    """More than `unanswered_at_most` unanswered: nothing is curated; the next run asks for no row that was answered."""
     gone, bad = SUBJECTS[:4], SUBJECTS[4:11]
 
     def reply(ask: Ask) -> Reply:
