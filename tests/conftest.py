@@ -25,7 +25,7 @@ SLOW_FILES = {
         *(f"synth/test_embedded_{name}.py" for name in ("decoder", "process", "sampling", "server")),
         *(
             f"train/test_{name}.py"
-            for name in ("base_model", "door", "evaluation", "mask", "real_model", "sft", "trainer")
+            for name in ("base_model", "door", "evaluation", "families", "mask", "real_model", "sft", "trainer")
         ),
     )
 }
