@@ -43,7 +43,7 @@ def write_project(folder: Path, template: Path, teacher: FoundTeacher) -> list[P
     spec_text = (template / SPEC_NAME).read_text(encoding="utf-8")
     copied = [path for path in sorted(template.rglob("*")) if path.suffix in _COPIED]
     files = {path.relative_to(template).as_posix(): path.read_bytes() for path in copied}
-    files[SPEC_NAME] = with_teacher(spec_text, teacher).encode()
+    files[SPEC_NAME] = with_base(with_teacher(spec_text, teacher), template).encode()
     if (folder / SPEC_NAME).exists():
         raise UsageError(
             "this folder is a project already; nothing was changed.",
@@ -91,3 +91,15 @@ def with_teacher(spec_text: str, teacher: FoundTeacher) -> str:
         ways = ("forward", "backward")
         values |= {f"generate.{way}.sampling.{name}": None for way in ways for name in _EMBEDDED_ONLY}
     return set_keys(spec_text, values, notes)
+
+
+def with_base(spec_text: str, template: Path) -> str:
+    """The starter with the base model that suits this machine. An example keeps its own: its figures are that one's."""
+    from train.models import default_base, machine
+
+    here = machine()
+    chosen = default_base(here)
+    if chosen.name == "embedded" or template.name != "starter":
+        return spec_text
+    why = f"Fits on {here.name} ({here.gib:.0f} GiB); `pairsmith models` lists others."
+    return set_keys(spec_text, {"train.base": chosen.name}, {"train.base": [why]})

@@ -31,7 +31,17 @@ SLOW_FILES = {
         *(f"synth/test_embedded_{name}.py" for name in ("decoder", "process", "sampling", "server")),
         *(
             f"train/test_{name}.py"
-            for name in ("base_model", "door", "evaluation", "families", "mask", "real_model", "sft", "trainer")
+            for name in (
+                "base_check",
+                "base_model",
+                "door",
+                "evaluation",
+                "families",
+                "mask",
+                "real_model",
+                "sft",
+                "trainer",
+            )
         ),
     )
 }

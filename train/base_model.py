@@ -40,8 +40,8 @@ class Base:
     hash: str
 
 
-def find_base(base: str, project_folder: Path, progress: Progress = unseen) -> Base:
-    """The model that `train.base` names: `embedded`, a folder (relative to the project), or a hub id.
+def find_base(base: str, project_folder: Path, progress: Progress = unseen, revision: str | None = None) -> Base:
+    """The model that `train.base` names: `embedded`, a folder (relative to the project), or a hub id and its revision.
 
     Raises MissingDependency when a hub id cannot be fetched, PairsmithError when a folder holds no safetensors model.
     """
@@ -53,21 +53,31 @@ def find_base(base: str, project_folder: Path, progress: Progress = unseen) -> B
     folder = project_folder / base
     if folder.is_dir():
         return Base(folder.name, folder, hash_model(folder))
-    folder = _fetch(base)
+    folder = _fetch(base, revision)
     return Base(base, folder, hash_model(folder))
 
 
-def _fetch(hub_id: str) -> Path:
+def _fetch(hub_id: str, revision: str | None) -> Path:
     import huggingface_hub
 
+    wanted = [*_WEIGHT_FILES, *_OTHER_FILES, "generation_config.json", "README.md"]
     try:
-        return Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=[*_WEIGHT_FILES, *_OTHER_FILES]))
+        # Mistral's repositories hold the same weights once more in one file.
+        return Path(
+            huggingface_hub.snapshot_download(
+                hub_id, revision=revision, allow_patterns=wanted, ignore_patterns=["consolidated*", "*/*"]
+            )
+        )
     except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError, OSError) as error:
-        reason = str(error).strip().partition("\n")[0]
         raise MissingDependency(
-            f"train.base = '{hub_id}' is not a folder here and cannot be fetched from a hub: {reason}",
+            f"train.base = '{hub_id}' is not a folder here and cannot be fetched from a hub: {hub_error(error)}",
             fix="Name a folder with a model in it, a hub id that can be reached, or `embedded`.",
         ) from None
+
+
+def hub_error(error: Exception) -> str:
+    """The first line of an error of the hub's client."""
+    return str(error).strip().partition("\n")[0][:200]
 
 
 def hash_model(folder: Path) -> str:

@@ -117,7 +117,7 @@ def plan_evaluation(
     trained on another base.
     """
     spec = project.spec
-    base = find_base(spec.train.base, project.folder)
+    base = find_base(spec.train.base, project.folder, revision=spec.train.revision)
     _refuse_another_base(spec, base, trained)
     checks = checks or checks_for(spec, project.folder)
     if KINDS[spec.task.kind].needs and seeds and all(seed.reference is not None for seed in seeds):

@@ -28,6 +28,7 @@ from train.base_model import Base, find_base, load_chat, load_for_training, weig
 from train.dataset import Data, Dataset, Row, dataset_of, refuse_leaks, usable
 from train.mask import assert_completion_only, plain_preview
 from train.model_card import model_card
+from train.models import settled
 from train.quiet import quiet
 from train.results import TrainResult, read_result, write_result
 
@@ -52,7 +53,8 @@ def fine_tune(
     `find_base`.
     """
     given = TrainSettings.model_validate({"base": str(base), **settings})
-    return tune(find_base(given.base, Path(), progress), dataset_of(data, system_prompt), given, Path(out), progress)
+    found = find_base(given.base, Path(), progress, given.revision)
+    return tune(found, dataset_of(data, system_prompt), given, Path(out), progress)
 
 
 def tune(
@@ -66,6 +68,7 @@ def tune(
     and a row that is in the test, NoWork when nothing was learned: no rows, no token with
     loss, a loss that is not finite, or an adapter that is still zero.
     """
+    settings = settled(settings, base.folder, base.hash, out_dir)
     name = adapter_id(dataset.id, settings, base.hash)
     folder = out_dir / name
     if finished := read_result(folder):
@@ -138,7 +141,9 @@ def _train(
     masks = tuple(plain_preview(chat.tokenizer, row["input_ids"], row["labels"]) for row in shown)
     train(trainer, checkpoints)
     curve, validation = curve_of(trainer.state)
-    _refuse_no_learning(trainer.model, [entry.loss for entry in (*curve, *validation)], len(curve))
+    _refuse_no_learning(
+        trainer.model, [*(step.loss for step in curve), *(measured.loss for measured in validation)], len(curve)
+    )
     _save(trainer.model, chat, base, folder)
     return TrainResult(
         adapter_id=adapter_id(dataset.id, settings, base.hash),

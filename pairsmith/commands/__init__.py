@@ -16,6 +16,7 @@ from pairsmith.stopping import listening
 COMMANDS = (
     ("init", "Begin", "Make a project: a spec and seeds, for the teacher that is found."),
     ("doctor", "Begin", "Say what works on this machine and in this project."),
+    ("models", "Begin", "Base models by size, licence and memory, and which fit here."),
     ("run", "The pipeline", "Do every stage that is not done yet, then write the report."),
     ("generate", "The pipeline", "Ask the teacher: seeds to pairs."),
     ("curate", "The pipeline", "Gates, duplicates, scores: pairs to an accepted dataset."),

@@ -133,7 +133,7 @@ class ChatModel:
 
     def _recomputed(self, ids_RL: torch.Tensor, wanted_RS: torch.Tensor) -> torch.Tensor:
         """Logits at the wanted positions of whole rows. Padding on the right reaches nothing before it."""
-        kept, places = wanted_RS.unique(return_inverse=True)
+        kept, places = torch.unique(wanted_RS, return_inverse=True)
         logits: torch.Tensor = self._model(input_ids=ids_RL, use_cache=False, logits_to_keep=kept).logits
         return logits[torch.arange(len(ids_RL))[:, None], places].float()
 

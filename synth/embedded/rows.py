@@ -103,7 +103,7 @@ class RowCache:
         row_starts = torch.arange(first, first + count)[:, None] * self.length
         self.cells = (row_starts + positions_RS).reshape(-1)
         at, cells = positions_RS[:, None, :, None], torch.arange(self.shown)
-        zeros = torch.zeros(*torch.broadcast_shapes(at.shape, cells.shape), dtype=self._dtype)
+        zeros = torch.zeros((cells > at).shape, dtype=self._dtype)
         return {
             kind: zeros.masked_fill(
                 (cells > at) if window is None else (cells > at) | (cells <= at - window), -math.inf
