@@ -11,12 +11,12 @@ import pytest
 
 pytest.importorskip("trl", reason="training needs the train extra")
 
-from schemas.errors import MissingDependency, PairsmithError  # noqa: E402
-from schemas.spec import TrainSettings  # noqa: E402
-from tests.train.families import FAMILIES, make  # noqa: E402
-from train import base_check, models  # noqa: E402
-from train.base_check import check_base, refuse_unfit  # noqa: E402
-from train.models import KNOWN, Machine, default_base, fitting_method, settled, training_gib  # noqa: E402
+from schemas.errors import MissingDependency, PairsmithError
+from schemas.spec import TrainSettings
+from tests.train.families import FAMILIES, make
+from train import base_check, models
+from train.base_check import check_base, refuse_unfit
+from train.models import KNOWN, Machine, default_base, fitting_method, settled, training_gib
 
 SMALL, CARD_4090, CARD_T4 = Machine("laptop", 8, False), Machine("RTX 4090", 24, True), Machine("T4", 15, True)
 
