@@ -71,6 +71,8 @@ def as_known(spec: Any, given: Any, at: str = "") -> Any:
         return spec
     given = given if isinstance(given, dict) else {}
     names = _KEYS[at].split()
+    if at == "teacher":  # a price that nobody gave was 0 then
+        spec = {key: 0 if value is None and key.startswith("usd_per") else value for key, value in spec.items()}
     known = {
         _THEN.get(key, key): as_known(value, given.get(key), f"{at}.{key}" if at else key)
         for key, value in spec.items()

@@ -18,15 +18,18 @@ from schemas.records import Counts, Json, Receipt, Usage
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The outcome of a command: its rows, why rows were lost, what was asked and spent, how long it took."""
+    """The outcome of a command: its rows, why rows were lost, what was asked and spent (`usd` None: nobody
+    knows), how long it took."""
 
     counts: Counts = field(default_factory=Counts)
     reasons: Mapping[str, int] = field(default_factory=dict)
     calls_sent: int = 0
     calls_reused: int = 0
     usage: Usage = field(default_factory=Usage)
-    usd: float = 0.0
+    usd: float | None = 0.0
     seconds: float = 0.0
+    costs: tuple[Json, ...] | None = None
+    """What was sent, by stage, teacher and prompt (`schemas.money.Cost.as_json`); None where a command asks nobody."""
     more: Json = field(default_factory=dict)
     """Facts that have no field of their own here: they are kept as they are."""
 
@@ -66,7 +69,8 @@ class Outcome:
 
 Came = TypeVar("Came", bound=Outcome)
 
-_SHARED = frozenset(f.name for f in dataclasses.fields(Outcome))
+# A receipt has these beside its facts.
+_SHARED = frozenset(f.name for f in dataclasses.fields(Outcome)) - {"costs"}
 
 
 def _key(of: dataclasses.Field[Any]) -> str:

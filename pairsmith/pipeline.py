@@ -124,6 +124,7 @@ def _with_stage(total: RunOutcome, stage: str, outcome: Outcome) -> RunOutcome:
         seconds_by_stage=seconds,
         calls_sent=total.calls_sent + outcome.calls_sent,
         calls_reused=total.calls_reused + outcome.calls_reused,
-        usd=total.usd + outcome.usd,
+        usd=None if total.usd is None or outcome.usd is None else total.usd + outcome.usd,
+        costs=(*(total.costs or ()), *(outcome.costs or ())),
         usage=Usage(**usage),
     )

@@ -186,7 +186,9 @@ class Forward(_Teaching):
         chat = self.render(input=seed.text, **seed.columns)
         own = self.template.schema
         binding = own is not None or self.form.binds
-        answers = await self.ledger.complete(chat, self.sampling, self.n, own or self.form.asked, binding=binding)
+        answers = await self.ledger.complete(
+            chat, self.sampling, self.n, own or self.form.asked, binding=binding, prompt=self.template.ref
+        )
         for sample, answer in enumerate(answers):
             yield self._outcome("forward", seed, sample, answer)
 
@@ -228,7 +230,10 @@ class Backward(_Teaching):
     async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
         chats = [self.render(output=seed.text, level=level, **seed.columns) for level in self.levels]
         schema = self.template.schema
-        asked = [asyncio.create_task(self.ledger.complete(chat, self.sampling, schema=schema)) for chat in chats]
+        ref = self.template.ref
+        asked = [
+            asyncio.create_task(self.ledger.complete(chat, self.sampling, schema=schema, prompt=ref)) for chat in chats
+        ]
         try:
             for sample, (level, answers) in enumerate(zip(self.levels, asked, strict=True)):
                 (answer,) = await answers
@@ -251,7 +256,7 @@ def columns_of(spec: Spec, kinds: Sequence[Kind]) -> tuple[str, ...]:
 def generators_of(project: Project, ledgers: Mapping[Purpose, Ledger]) -> list[Generator]:
     """The generators that the spec enables, each with the ledger of its direction; those that ask somebody only where
     there is one. Raises PromptError."""
-    imports: list[Generator] = [Import(project.spec.task.system)] if _imports(project.spec) else []
+    imports: list[Generator] = list(imports_of(project))
     generate = project.spec.generate
     ways: dict[type[Forward] | type[Backward], bool] = {
         Forward: generate.forward.enabled,
@@ -263,8 +268,11 @@ def generators_of(project: Project, ledgers: Mapping[Purpose, Ledger]) -> list[G
     return [*asking, *imports]
 
 
-def _imports(spec: Spec) -> bool:
-    return any(source.imported for source in spec.seeds)
+def imports_of(project: Project) -> tuple[Import, ...]:
+    """The generator of the pairs that the spec's sources bring, if any does. Raises SpecError."""
+    task = project.spec.task
+    has_any = any(source.imported for source in project.spec.seeds)
+    return (Import(task.system, AnswerForm.of(task, project.folder)),) if has_any else ()
 
 
 def fingerprint(
@@ -311,7 +319,7 @@ def fingerprints(project: Project, teachers: Mapping[Purpose, TeacherSettings]) 
         for name, way in ways.items()
         if way.enabled and name in teachers
     }
-    return {**asked, **({"imported": Import(spec.task.system).fingerprint} if _imports(spec) else {})}
+    return {**asked, **{imports.name: imports.fingerprint for imports in imports_of(project)}}
 
 
 _TWO_TEXTS = ("A heron stands in the shallow water.", "Seven red kites over the old harbour.")

@@ -26,6 +26,7 @@ from schemas.blocking import run
 from schemas.errors import NoWork, PairsmithError
 from schemas.files import replaced
 from schemas.kinds import KINDS
+from schemas.money import total
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Seed
@@ -33,7 +34,7 @@ from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSetti
 from schemas.store import Store
 from train.base_model import Base, find_base, weights_for_adapter
 from train.checks import Check, Checks, checks_for, checks_of
-from train.interview import Answers, Interview, OpenTeacher, summed
+from train.interview import Answers, Interview, OpenTeacher
 from train.metrics import (
     MODES,
     TUNED,
@@ -230,7 +231,7 @@ async def measured(
         raise NoWork("no system gave a single answer.", fix="Look at the failures above, and run it again.")
     sampled, greedy = decodings(plan.spec)
     examples = [Example(seed_id=seed.id, input=seed.body) for seed in plan.seeds]
-    random_seed = plan.spec.train.seed
+    random_seed, spent = plan.spec.train.seed, total(cost for asked in rounds for cost in asked.costs)
     return Evaluation(
         id=plan.id,
         adapter_id=plan.trained.adapter_id,
@@ -251,8 +252,9 @@ async def measured(
         references=plan.references,
         calls_sent=sum(asked.sent for asked in rounds),
         calls_reused=sum(output.key in known for output in outputs),
-        usage=summed([usage for asked in rounds for usage in asked.usage]),
-        usd=sum(asked.usd for asked in rounds),
+        usage=spent.usage,
+        usd=spent.total,
+        costs=tuple(cost for asked in rounds for cost in asked.costs),
         seconds=time.monotonic() - started,
     )
 

@@ -16,9 +16,10 @@ from pairsmith.standard_input import piped
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import InputError, Interrupted
+from schemas.money import total
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
-from schemas.records import Json, Pair, Seed, Usage, content_id
+from schemas.records import Json, Pair, Seed, content_id
 from schemas.spec import Purpose, TeacherSettings
 from schemas.store import Store
 from synth import generators
@@ -167,19 +168,28 @@ async def _ask(
                 progress=asking.progress,
                 stop=stop,
                 result=result,
+                earlier_prompts=_earlier_prompts(store, asking.teachers),
             )
         finally:
             record.outcome = replace(record.outcome, **_counted(distinct))
 
 
+def _earlier_prompts(store: Store, ways: Iterable[str]) -> set[str]:
+    """The refs of the prompts that earlier runs have used in these directions."""
+    used = [GenerateOutcome.of(receipt).shaped_by or {} for receipt in store.receipts("generate")]
+    return {shapes[key] for shapes in used for way in ways if (key := f"generate.{way}.prompt") in shapes}
+
+
 def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
     """What the ledgers counted, together."""
-    usage = [ledger.usage for ledger in ledgers]
+    costs = [cost for ledger in ledgers for cost in ledger.costs]
+    spent = total(costs)
     return {
         "calls_sent": sum(ledger.sent for ledger in ledgers),
         "calls_reused": sum(ledger.reused for ledger in ledgers),
-        "usage": Usage(**{name: sum(getattr(one, name) for one in usage) for name in Usage.model_fields}),
-        "usd": sum(ledger.usd for ledger in ledgers),
+        "usage": spent.usage,
+        "usd": spent.total,
+        "costs": tuple(cost.as_json() for cost in costs),
         "retries": dict(sum((ledger.retries_by_kind for ledger in ledgers), Counter())),
         "served": dict(sum((ledger.served for ledger in ledgers), Counter())),
         "usage_unknown": sum(ledger.usage_unknown for ledger in ledgers),

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from schemas.kinds import with_defaults
 from schemas.labels import label_in
+from schemas.spec.budget import BudgetSettings
 from schemas.spec.curate import (
     CurateSettings,
     DuplicateSettings,
@@ -29,6 +30,7 @@ from schemas.spec.train import EvaluateSettings, SplitSettings, TrainSettings
 
 __all__ = [
     "BackwardSettings",
+    "BudgetSettings",
     "CurateSettings",
     "Drawing",
     "DuplicateSettings",
@@ -84,6 +86,7 @@ class Spec(Section):
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     store: StoreSettings = StoreSettings()
+    budget: BudgetSettings = BudgetSettings()
 
     @property
     def asks_teacher(self) -> bool:

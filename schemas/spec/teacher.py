@@ -67,8 +67,9 @@ class TeacherSettings(Section):
     attempts: int = Field(default=2, ge=1)
     retries: int = Field(default=5, ge=0)
     finish_reasons: FinishReasons = Field(default_factory=dict)
-    usd_per_million_prompt_tokens: float = Field(default=0, ge=0)
-    usd_per_million_completion_tokens: float = Field(default=0, ge=0)
+    usd_per_million_prompt_tokens: float | None = Field(default=None, ge=0)
+    usd_per_million_completion_tokens: float | None = Field(default=None, ge=0)
+    usd_per_million_cached_tokens: float | None = Field(default=None, ge=0)
 
     @model_validator(mode="before")
     @classmethod

@@ -96,3 +96,28 @@ def test_each_direction_asks_its_own_teacher(tmp_path: Path) -> None:
         assert {step.stage: step.done for step in made.status()}["generate"]
         made.generate()
         assert (len(strong.asked), len(plain.asked)) == (12, 6)
+
+
+def test_a_comment_in_a_prompt_file_makes_no_other_pair(tmp_path: Path) -> None:
+    """Mending `about` asks nothing and keeps every pair, so what people said of it stays; another text is another
+    pair."""
+    own = tmp_path / "prompts" / "enhance"
+    own.mkdir(parents=True)
+    prompt = '+++\nabout = "A first word."\n[variables]\ninput = "i"\n+++\n=== user ===\nWrite more: {{ input }}\n'
+    (own / "v1.jinja").write_text(prompt)
+
+    def ids(made: Project) -> set[str]:
+        return {row.pair.id for row in made.pool().rows() if row.pair}
+
+    with LoopbackTeacher() as teacher:
+        made = project(tmp_path, teacher.url)
+        made.generate()
+        first, asked = ids(made), len(teacher.asked)
+        assert len(first) == 24
+        (own / "v1.jinja").write_text(prompt.replace("A first word.", "Better words."))
+        outcome = made.generate()
+        assert (outcome.calls_sent, len(teacher.asked)) == (0, asked)
+        assert ids(made) == first
+        (own / "v1.jinja").write_text(prompt.replace("Write more", "Write much more"))
+        assert made.generate().calls_sent == 12
+        assert not ids(made) & first
