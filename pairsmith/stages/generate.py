@@ -47,7 +47,8 @@ def generate(
 ) -> GenerateOutcome:
     """Ask for every pair that is not in the store yet.
 
-    Raises Interrupted after Ctrl-C, when everything in flight was saved; InputError for seeds that cannot be read.
+    Raises Interrupted after Ctrl-C, when everything in flight was saved; InputError for seeds that cannot be read; and,
+    before anything is asked, PairsmithError for a base model that could not be trained on the answers.
     """
     if any(source.path == "-" for source in project.spec.seeds) and piped().fingerprint is None:
         # Before there is a receipt: what an earlier run made of what was piped in then is as done as before.
@@ -56,6 +57,10 @@ def generate(
             where="seeds",
             fix="Pipe the seeds in, as in `cat seeds.txt | pairsmith run`.",
         )
+    if project.spec.train.base != "embedded":
+        from train.base_check import refuse_unfit
+
+        refuse_unfit(project.spec.train, project.folder)
     with recording(project, store, "generate", GenerateOutcome()) as record:
         stdin = piped().content if any(source.path == "-" for source in project.spec.seeds) else None
         if stdin:
