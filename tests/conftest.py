@@ -21,7 +21,7 @@ SLOW_FILES = {
         *("pairsmith/test_teachers.py", "door/test_python_page.py", "synth/test_recovery.py"),
         *(f"curate/argilla/test_{name}.py" for name in ("browser", "command", "engine_answers", "pull", "push")),
         *(f"curate/argilla/test_{name}.py" for name in ("sdk_examples", "sdk_people", "server", "server_breaks")),
-        *(f"curate/argilla/test_{name}.py" for name in ("server_faults", "whole_review")),
+        *(f"curate/argilla/test_{name}.py" for name in ("queues", "server_faults", "whole_review")),
         *(f"synth/test_embedded_{name}.py" for name in ("decoder", "process", "sampling", "server")),
         *(
             f"train/test_{name}.py"

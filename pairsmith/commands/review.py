@@ -103,7 +103,8 @@ def push(session: Session, more: bool) -> None:
     project = session.project()
     with session.store(project) as store, session.progress() as progress:
         pushed = review.push_rows(project, store, more=more, progress=progress, say=session.say)
-    lines = [*review.summary(pushed), ("sent", f"{pushed.sent:,} rows; {pushed.there:,} were there")]
+    withdrawn = f"; {pushed.withdrawn:,} withdrawn, which nobody needs any more" if pushed.withdrawn else ""
+    lines = [*review.summary(pushed), ("sent", f"{pushed.sent:,} rows; {pushed.there:,} were there{withdrawn}")]
     session.answer(
         {"command": "review push", **pushed.as_json()},
         screen.stage("review", pushed, [*lines, *review.where(project, pushed.url, pushed.queues)]),
@@ -122,7 +123,15 @@ def pull(session: Session, watch: bool, every: float) -> None:
     def show(pulled: PullOutcome) -> None:
         counts = (("new", pulled.new), ("changed", pulled.changed), ("withdrawn", pulled.withdrawn))
         brought = ", ".join(f"{count:,} {kind}" for kind, count in (*counts, ("edits", pulled.edits)))
-        session.show(screen.stage("review", pulled, [("answers", brought), *review.summary(pulled)]))
+        left_out = [
+            ("", f"{count:,} {why}")
+            for count, why in (
+                (pulled.altered, "answers do not count: the row's output was changed in Argilla"),
+                (pulled.not_named, "answers do not count: review.adjudicators does not name who gave them"),
+            )
+            if count
+        ]
+        session.show(screen.stage("review", pulled, [("answers", brought), *left_out, *review.summary(pulled)]))
 
     project = session.project()
     with ExitStack() as opened:

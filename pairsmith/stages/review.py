@@ -142,7 +142,13 @@ def send(
     draw_batch(project, store, population, more=more)
     rows = push(project, store, population, connected, progress)
     settle = push_adjudication(project, store, population, connected, progress)
-    return PushResult(rows.sent + settle.sent, rows.there + settle.there, rows.decided, (*rows.queues, *settle.queues))
+    return PushResult(
+        sent=rows.sent + settle.sent,
+        there=rows.there + settle.there,
+        decided=rows.decided,
+        queues=(*rows.queues, *settle.queues),
+        withdrawn=rows.withdrawn + settle.withdrawn,
+    )
 
 
 def push_rows(
@@ -153,7 +159,13 @@ def push_rows(
         population = judged_population(project, store, say)
         with argilla(project, progress) as connected:
             pushed = send(project, store, population, connected, progress, more=more)
-        record.outcome = PushOutcome(url=connected.url, sent=pushed.sent, there=pushed.there, queues=pushed.queues)
+        record.outcome = PushOutcome(
+            url=connected.url,
+            sent=pushed.sent,
+            there=pushed.there,
+            withdrawn=pushed.withdrawn,
+            queues=pushed.queues,
+        )
         status = review_status(project, store, population)
         record.outcome = replace(_with_status(record.outcome, status), review=as_json(status))
     return record.outcome
@@ -174,8 +186,8 @@ def pull_answers(
 def watch(
     project: Project, connected: Argilla, every_s: float, *, progress: Progress = unseen, say: Say = unheard
 ) -> Iterator[PullOutcome]:
-    """Look again and again until Ctrl-C, and pull whenever there is something new. In between the store is free for
-    other commands; while one of them writes to it, answers wait on the server.
+    """Look again and again until Ctrl-C, pull whenever there is something new, and send the next rows when it is time.
+    In between the store is free for other commands; while one of them writes to it, answers wait on the server.
     """
     with suppress(KeyboardInterrupt):
         while True:
@@ -187,9 +199,12 @@ def watch(
             try:
                 with Store.open(Store.url_for(project)) as store:
                     outcome = pull_answers(project, store, connected, progress=progress, say=say)
+                    sent = send(project, store, judged_population(project, store, say), connected, progress).sent
             except StoreBusy as busy:
                 say(f"{news} answers wait: {busy.what}")
                 continue
+            if sent:
+                say(f"{sent:,} more rows wait for people")
             yield outcome
 
 
