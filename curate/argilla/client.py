@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import itertools
 import logging
-import secrets
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -83,6 +83,12 @@ class Argilla:
             return argilla.Argilla(api_url=self.url, api_key=api_key, timeout=60)
         except (ArgillaError, httpx.HTTPError) as error:
             raise ReviewError(f"Argilla cannot be used: {error}.", where=self.url, fix="Read its log.") from error
+
+    def in_workspace(self, name: str) -> Argilla:
+        """The same connection, looking at another workspace."""
+        other = copy(self)
+        other.workspace = name
+        return other
 
     def __enter__(self) -> Argilla:
         return self
@@ -263,15 +269,6 @@ class Argilla:
         path = "users" if self.call("GET", "me")["role"] == "owner" else f"workspaces/{workspace}/users"
         users = self.call("GET", path)["items"]
         return {str(user["id"]): User(user["username"], utc(user["inserted_at"])) for user in users}
-
-    def add_annotator(self, name: str) -> str:
-        """Make a user who may answer in the workspace; the password, which nothing here keeps."""
-        workspace, password = self.workspace_id(make=True), secrets.token_urlsafe(12)
-        user = self.call(
-            "POST", "users", json={"username": name, "first_name": name, "password": password, "role": "annotator"}
-        )
-        self.call("POST", f"workspaces/{workspace}/users", json={"user_id": user["id"]})
-        return password
 
 
 def _mark_of(dataset: Json) -> Json:

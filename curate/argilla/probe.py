@@ -12,9 +12,29 @@ from schemas.errors import ReviewError
 _OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy never reaches a loopback address
 
 
+IN_THE_CLEAR = (
+    "passwords and texts go there unencrypted: on a network that is not yours alone, put a proxy with TLS before it"
+    " (`pairsmith docs review`)"
+)
+
+
 def local_url(host: str, port: int) -> str:
     """The address a browser on this machine uses for a server bound to `host`."""
     return f"http://{'127.0.0.1' if host in ('0.0.0.0', '::', '') else host}:{port}"
+
+
+def public_url(host: str, port: int) -> str | None:
+    """The address that other machines use for a server bound to `host`; None where it is bound to this machine only."""
+    if host in ("127.0.0.1", "localhost", "::1"):
+        return None
+    if host in ("0.0.0.0", "::", ""):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect(("192.0.2.1", 9))  # sends nothing: it asks which of our addresses faces other networks
+                host = probe.getsockname()[0]
+            except OSError:
+                host = socket.gethostname()
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def answering_at(host: str, port: int) -> str | None:

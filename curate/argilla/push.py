@@ -154,6 +154,30 @@ def project_id(store: Store) -> str | None:
     return content_id("project", [first.id, first.at.isoformat()]) if first else None
 
 
+OLD_WORKSPACE = "pairsmith"  # of all projects, before each had its own
+
+
+def workspace_of(project: Project, store: Store | None, argilla: Argilla) -> str:
+    """The workspace of this project alone, so that who is invited to it sees no other; or the one that the spec names,
+    or the one where an earlier version has put its rows.
+
+    Raises ReviewError before the first draw, which is what tells a project from others.
+    """
+    if project.spec.review.workspace:
+        return project.spec.review.workspace
+    own = project_id(store) if store else None
+    if store is None or own is None:
+        raise ReviewError(
+            "nothing was drawn for review yet, so there is nothing to be let in to.",
+            fix="Run `pairsmith review push` first, or name a workspace: [review] workspace = ...",
+        )
+    sampled, old = set(store.sampled()), argilla.in_workspace(OLD_WORKSPACE)
+    for queue in old.queues(own, queue_names(project, store)):
+        if queue.project == own or any(record["external_id"] in sampled for record in old.records(queue)):
+            return OLD_WORKSPACE
+    return f"pairsmith-{own[:8]}"
+
+
 def queue_names(project: Project, store: Store) -> set[str]:
     """Every name under which rows of this project were sent, or would be now. The name in the spec may have changed
     since; the answers have not moved."""

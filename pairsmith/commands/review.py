@@ -29,8 +29,8 @@ def command() -> None:
 
 
 @command.command(short_help="Start the server, or find the one that runs.")
-@click.option("--port", default=6900, show_default=True, help="Where the page is.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
+@click.option("--port", type=int, help="Where the page is; else as the last time, at first 6900.")
+@click.option("--host", help="0.0.0.0 lets other machines in; else as the last time, at first this machine only.")
 @click.option(
     "--database-url",
     envvar="PAIRSMITH_ARGILLA_DATABASE_URL",
@@ -44,13 +44,14 @@ def command() -> None:
     help="A Redis of yours, best given in PAIRSMITH_ARGILLA_REDIS_URL; one is started if absent.",
 )
 @on_project
-def up(session: Session, port: int, host: str, database_url: str | None, redis_url: str | None) -> None:
+def up(session: Session, port: int | None, host: str | None, database_url: str | None, redis_url: str | None) -> None:
     """Start an Argilla server of your own, or find the one that runs.
 
     The first time it makes an environment for it (1 to 3 minutes, 0.6 GB). It needs neither Docker nor Elasticsearch
     and goes on in the background until `pairsmith review down`. One server serves all your projects.
     """
     from curate.argilla.launch import OWNER
+    from curate.argilla.probe import IN_THE_CLEAR
     from curate.argilla.server import up as start
     from pairsmith.screen import facts
 
@@ -59,6 +60,7 @@ def up(session: Session, port: int, host: str, database_url: str | None, redis_u
     data = {
         "command": "review up",
         "url": server.url,
+        "public_url": server.public_url,
         "version": server.version,
         "already_running": server.already_running,
         "username": OWNER,
@@ -69,6 +71,8 @@ def up(session: Session, port: int, host: str, database_url: str | None, redis_u
         ("argilla", f"{server.version} {state} at {server.url}"),
         ("sign in", f"as {OWNER}; the password is in {server.credentials}"),
     ]
+    if server.public_url:
+        lines += [("others", f"open {server.public_url}"), ("", IN_THE_CLEAR)]
     session.answer(data, facts(lines))
 
 
@@ -76,16 +80,57 @@ def up(session: Session, port: int, host: str, database_url: str | None, redis_u
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @on_project
 def invite(session: Session, names: tuple[str, ...]) -> None:
-    """Let people answer: makes an annotator of each NAME and shows the password, this once."""
+    """Let people answer this project's rows: makes an annotator of each NAME and shows the password, this once. Who has
+    an account already is let in with it."""
+    from curate.argilla import people as accounts
     from pairsmith.screen import facts
-    from pairsmith.stages.review import invite as make
+    from pairsmith.stages import review
 
-    with session.progress() as progress:
-        invited = make(session.project(), names, progress)
+    with session.progress() as progress, review.own_workspace(session.project(), progress) as connected:
+        invited = accounts.invite(connected, names)
+    page, note = review.page(session.project(), invited.url)
+    lines = [("page", page), *note, *invited.passwords.items()]
+    lines += [(name, "has an account, and keeps its password") for name in invited.let_in]
     session.answer(
-        {"command": "review invite", "url": invited.url, "passwords": invited.passwords},
-        facts([("page", invited.url), *invited.passwords.items()], width=max(11, *map(len, names))),
+        {"command": "review invite", "url": page, "passwords": invited.passwords, "let_in": list(invited.let_in)},
+        facts(lines, width=max(11, *map(len, names))),
     )
+    if invited.problem:
+        raise invited.problem
+
+
+@command.command(short_help="Give somebody another password.")
+@click.argument("name")
+@on_project
+def password(session: Session, name: str) -> None:
+    """Give the user NAME another password and show it, this once. The account and its answers stay."""
+    from curate.argilla import people as accounts
+    from pairsmith.screen import facts
+    from pairsmith.stages import review
+
+    with session.progress() as progress, review.argilla(session.project(), progress) as connected:
+        made = accounts.new_password(connected, name)
+    page, note = review.page(session.project(), connected.url)
+    data = {"command": "review password", "url": page, "passwords": {name: made}}
+    session.answer(data, facts([("page", page), *note, (name, made)], width=max(11, len(name))))
+
+
+@command.command(short_help="Who has an account.")
+@on_project
+def people(session: Session) -> None:
+    """Everybody with an account on the server, and who of them may answer this project's rows."""
+    from curate.argilla import people as accounts
+    from pairsmith.screen import facts
+    from pairsmith.stages import review
+
+    with session.progress() as progress, review.own_workspace(session.project(), progress) as connected:
+        everybody = accounts.people(connected)
+    lines = [
+        (one.name, f"{one.role}, since {one.since:%Y-%m-%d}" + ("" if one.here else ", not in this project"))
+        for one in everybody
+    ]
+    data = [{"name": one.name, "role": one.role, "since": one.since.isoformat(), "here": one.here} for one in everybody]
+    session.answer({"command": "review people", "people": data}, facts(lines, width=max(11, *map(len, dict(lines)))))
 
 
 @command.command(short_help="Send what people should look at.")

@@ -34,7 +34,7 @@ class ReviewSettings(Section):
     """Human review in Argilla. `enabled` false, or `run --no-review`: the pipeline goes on without people and says so.
 
     `url` absent: the server that `pairsmith review up` starts; else an existing Argilla, with `key_env` naming the
-    variable that holds its API key.
+    variable that holds its API key. `workspace` absent: one for this project alone.
 
     `batch` rows wait for people at a time. `annotators_per_row` people answer every row, and one more answers a random
     share `overlap` of the rows, so that agreement can be measured. `run` goes on if the `confidence` interval of the
@@ -47,7 +47,7 @@ class ReviewSettings(Section):
     enabled: bool = True
     url: str | None = Field(default=None, pattern=r"^https?://")
     key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    workspace: str = Field(default="pairsmith", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    workspace: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     dataset: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     reasons: tuple[Reason, ...] = Field(
         default=("wrong", "invented", "lost_content", "off_style", "too_long", "too_short", "bad_language"),

@@ -34,7 +34,8 @@ def teacher() -> Iterator[LoopbackTeacher]:
 @pytest.fixture
 def project(tmp_path: Path, teacher: LoopbackTeacher, argilla_server: ArgillaServer) -> Project:
     """A project whose queue is its own, on the server of these tests, which the command finds as a person's own."""
-    review = f'\n[review]\nbatch = 12\nmargin_of_error = 0.4\noverlap = 0.5\ndataset = "tiny-{uuid.uuid4().hex[:8]}"\n'
+    review = '\n[review]\nbatch = 12\nmargin_of_error = 0.4\noverlap = 0.5\nworkspace = "pairsmith"\n'
+    review += f'dataset = "tiny-{uuid.uuid4().hex[:8]}"\n'
     (tmp_path / "pairsmith.toml").write_text(SPEC.format(url=teacher.url) + review)
     write_seeds(tmp_path)
     return Project(tmp_path, {"PAIRSMITH_ARGILLA_HOME": str(argilla_server.home)})
