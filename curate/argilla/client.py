@@ -9,7 +9,7 @@ import itertools
 import logging
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -59,13 +59,22 @@ def utc(text: str) -> datetime:
 class Argilla:
     """A signed-in connection. Use it in a `with`."""
 
-    def __init__(self, url: str, api_key: str, workspace: str, *, patience_s: float = PATIENCE_S) -> None:
-        """`patience_s`: how long a call waits for a server that goes away later. Raises ReviewError (nothing answers,
-        no Argilla, wrong key) and MissingDependency."""
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        workspace: str,
+        *,
+        patience_s: float = PATIENCE_S,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """`patience_s`: how long a call waits for a server that goes away later. `headers` go with every call, as what
+        stands before the server wants. Raises ReviewError (nothing answers, no Argilla, wrong key) and
+        MissingDependency."""
         self.url, self.workspace, self._patience_s = url.rstrip("/"), workspace, patience_s
-        self.sdk = self._signed_in(api_key)
+        self.sdk = self._signed_in(api_key, dict(headers or {}))
 
-    def _signed_in(self, api_key: str) -> Any:
+    def _signed_in(self, api_key: str, headers: dict[str, str]) -> Any:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the client's own models warn under pydantic's newest versions
@@ -78,9 +87,9 @@ class Argilla:
         import httpx
 
         logging.getLogger("argilla.sdk").setLevel(logging.CRITICAL)  # what it logs is raised as well
-        who_am_i(self.url, api_key)
+        who_am_i(self.url, api_key, headers=headers)
         try:
-            return argilla.Argilla(api_url=self.url, api_key=api_key, timeout=60)
+            return argilla.Argilla(api_url=self.url, api_key=api_key, timeout=60, headers=headers)
         except (ArgillaError, httpx.HTTPError) as error:
             raise ReviewError(f"Argilla cannot be used: {error}.", where=self.url, fix="Read its log.") from error
 

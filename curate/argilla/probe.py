@@ -6,6 +6,7 @@ import json
 import socket
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 
 from schemas.errors import ReviewError
 
@@ -50,12 +51,14 @@ def answering_at(host: str, port: int) -> str | None:
         return "another program"
 
 
-def who_am_i(url: str, api_key: str, *, timeout_s: float = 10.0) -> str:
+def who_am_i(url: str, api_key: str, *, timeout_s: float = 10.0, headers: Mapping[str, str] | None = None) -> str:
     """The user whose key this is, at the Argilla that answers at `url`.
 
     Raises `ReviewError`, in a sentence each: nothing answers, what answers is no Argilla, or it refuses the key.
     """
-    request = urllib.request.Request(f"{url.rstrip('/')}/api/v1/me", headers={"X-Argilla-Api-Key": api_key})
+    request = urllib.request.Request(
+        f"{url.rstrip('/')}/api/v1/me", headers={**(headers or {}), "X-Argilla-Api-Key": api_key}
+    )
     opener = _OPEN if "//127.0.0.1" in url or "//localhost" in url else urllib.request.build_opener()
     try:
         with opener.open(request, timeout=timeout_s) as answer:
@@ -69,7 +72,10 @@ def who_am_i(url: str, api_key: str, *, timeout_s: float = 10.0) -> str:
                 fix="Check the variable that [review] key_env names; the owner's key of the embedded server is in its"
                 " credentials.json (`pairsmith review status` says where).",
             ) from error
-        raise ReviewError(f"Argilla answers with status {error.code}.", where=url, fix="Read its log.") from error
+        fix = "Read its log."
+        if error.code in (403, 404):
+            fix = "Check the address. A private Space, or another proxy, may want a header: [review] headers_env."
+        raise ReviewError(f"Argilla answers with status {error.code}.", where=url, fix=fix) from error
     except (ValueError, KeyError, TypeError) as error:
         raise ReviewError("What answers is not an Argilla server.", where=url, fix="Check the address.") from error
     except OSError as error:

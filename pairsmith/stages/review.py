@@ -44,15 +44,11 @@ def judged_population(project: Project, store: Store, say: Say) -> Population:
 def argilla(project: Project, progress: Progress = unseen) -> Iterator[Argilla]:
     """A connection to the spec's Argilla, or to the one of our own, which is started if it does not run."""
     spec = project.spec.review
+    headers: dict[str, str] = {}
     if spec.url:
         assert spec.key_env is not None, "the spec refuses a url without it"
-        key = os.environ.get(spec.key_env)
-        if not key:
-            raise ReviewError(
-                f"the variable {spec.key_env} with the API key of Argilla is not set.",
-                where=spec.url,
-                fix=f"Set it: export {spec.key_env}=...",
-            )
+        key = _variable(spec.key_env, "API key", spec.url)
+        headers = {name: _variable(env, f"header {name}", spec.url) for name, env in spec.headers_env.items()}
         url = spec.url
     else:
         running = server.up(
@@ -61,8 +57,19 @@ def argilla(project: Project, progress: Progress = unseen) -> Iterator[Argilla]:
             redis_url=os.environ.get("PAIRSMITH_ARGILLA_REDIS_URL"),
         )
         url, key = running.url, running.api_key
-    with Argilla(url, key, spec.workspace or "") as connected:
+    with Argilla(url, key, spec.workspace or "", headers=headers) as connected:
         yield connected
+
+
+def _variable(name: str, holds: str, url: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise ReviewError(
+            f"the variable {name} with the {holds} of Argilla is not set.",
+            where=url,
+            fix=f"Set it: export {name}=...",
+        )
+    return value
 
 
 @contextmanager
