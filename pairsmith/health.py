@@ -1,8 +1,7 @@
-"""The checks of `pairsmith doctor`. Nothing here spends money, downloads, or writes to the store."""
+"""The checks of `pairsmith doctor`. Nothing here spends money unless asked to, downloads, or writes to the store."""
 
 from __future__ import annotations
 
-import asyncio
 import importlib.metadata
 import os
 import platform
@@ -11,11 +10,13 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from schemas.errors import PairsmithError
+from schemas.money import told
 from schemas.project import Project
 from schemas.records import Seed
 from schemas.spec_file import SPEC_NAME, load
@@ -36,8 +37,11 @@ class Check(NamedTuple):
     fix: str = ""
 
 
-def findings(folder: Path, overrides: tuple[str, ...]) -> Iterator[Check]:
-    """Look at the machine, then at the project in `folder`, and tell each thing as soon as it is known."""
+def findings(folder: Path, overrides: tuple[str, ...], *, ask: bool = False) -> Iterator[Check]:
+    """Look at the machine, then at the project in `folder`, and tell each thing as soon as it is known. With `ask`,
+    each teacher is sent one real request of at most 64 tokens."""
+    from pairsmith.teacher_health import teachers
+
     yield _python()
     project, spec = _spec(folder, overrides)
     yield from _packages(project)
@@ -49,7 +53,7 @@ def findings(folder: Path, overrides: tuple[str, ...]) -> Iterator[Check]:
     yield from _prompts_and_gates(project)
     yield _store(project)
     yield _review(project)
-    yield from _teacher(project)
+    yield from teachers(project, ask=ask)
 
 
 def _python() -> Check:
@@ -142,16 +146,17 @@ def _spec(folder: Path, overrides: tuple[str, ...]) -> tuple[Project | None, Che
     except PairsmithError as error:
         if not (folder / SPEC_NAME).exists():
             return None, Check("project", "warn", f"no {SPEC_NAME} in {folder.resolve()}", "Make one: pairsmith init")
-        return None, _failed("spec", error)
+        return None, failed("spec", error)
     return project, Check("spec", "ok", f"{folder.resolve() / SPEC_NAME}, task '{project.spec.task.name}'")
 
 
-def _failed(about: str, error: PairsmithError) -> Check:
+def failed(about: str, error: PairsmithError) -> Check:
     where = f"{error.where}: " if error.where else ""
     return Check(about, "fail", f"{where}{error.what}", " ".join(part for part in (error.why, error.fix) if part))
 
 
 def _seeds(project: Project) -> Iterator[Check]:
+    from curate.split import with_splits
     from synth.seeds import read_seeds
 
     if any(source.path == "-" for source in project.spec.seeds):
@@ -160,16 +165,30 @@ def _seeds(project: Project) -> Iterator[Check]:
     try:
         reading = read_seeds(project.spec.seeds, project.folder)
     except PairsmithError as error:
-        yield _failed("seeds", error)
+        yield failed("seeds", error)
         return
-    kinds = [f"{sum(s.kind == kind for s in reading.seeds)} {kind}" for kind in ("input", "output")]
+    here = {"input": 0, "output": 0} if project.spec.asks_teacher else {}
+    here |= Counter(seed.kind for seed in reading.seeds)
+    kinds = [f"{count} {kind}" for kind, count in here.items()]
     what = f"{' and '.join(kinds)} of {reading.rows_in} rows"
     if reading.problems:
         first = reading.problems[0]
         yield Check("seeds", "warn", f"{what}; {len(reading.problems)} not used", f"{first.where}: {first.what}")
     else:
         yield Check("seeds", "ok", what)
-    yield from _enough(reading.seeds, project)
+    yield from _enough(with_splits(reading.seeds, project.spec.split, _known_seeds(project)), project)
+
+
+def _known_seeds(project: Project) -> list[Seed]:
+    """The seeds whose splits are recorded; a store that cannot be read is told of elsewhere."""
+    url = Store.url_for(project)
+    try:
+        if not Store.exists(url):
+            return []
+        with Store.open(url, write=False) as store:
+            return store.seeds(active=False)
+    except PairsmithError:
+        return []
 
 
 def _enough(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
@@ -193,12 +212,12 @@ def _prompts_and_gates(project: Project) -> Iterator[Check]:
         named = [d.prompt for d in (generate.forward, generate.backward) if d.enabled]
         yield Check("prompts", "ok", ", ".join(prompts.load(name, project.folder).ref for name in named))
     except PairsmithError as error:
-        yield _failed("prompts", error)
+        yield failed("prompts", error)
     try:
         steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
         yield Check("gates", "ok", ", ".join(step.by.removeprefix("gate/").partition("@")[0] for step in steps))
     except PairsmithError as error:
-        yield _failed("gates", error)
+        yield failed("gates", error)
 
 
 def _store(project: Project) -> Check:
@@ -207,10 +226,10 @@ def _store(project: Project) -> Check:
         if not Store.exists(url):
             return Check("store", "ok", "not made yet; the first command makes it")
         with Store.open(url, write=False) as store:
-            _, usd, calls = store.spent()
-            return Check("store", "ok", f"opens; {calls} requests in the ledger, ${usd:.2f} spent")
+            spent = store.spent()
+            return Check("store", "ok", f"opens; {spent.requests} requests in the ledger, {told(spent)}")
     except PairsmithError as error:
-        return _failed("store", error)
+        return failed("store", error)
 
 
 def _review(project: Project) -> Check:
@@ -238,44 +257,4 @@ def _review(project: Project) -> Check:
     try:
         return Check("review", "ok", f"Argilla answers at {spec.url}, to {who_am_i(spec.url, key)}")
     except PairsmithError as error:
-        return _failed("review", error)
-
-
-def _teacher(project: Project) -> Iterator[Check]:
-    spec = project.spec.teacher
-    if spec.key_env:
-        known = bool(os.environ.get(spec.key_env))
-        state: Literal["ok", "fail"] = "ok" if known else "fail"
-        what = f"{spec.key_env} is set" if known else f"{spec.key_env} is not set"
-        yield Check("key", state, what, "" if known else f"Set it: export {spec.key_env}=...")
-        if not known:
-            return
-    if spec.url == "embedded" or project.spec.train.base == "embedded":
-        yield _weights()
-    if spec.url == "embedded":
-        return
-    try:
-        yield asyncio.run(_asked(project))
-    except PairsmithError as error:
-        yield _failed("teacher", error)
-
-
-def _weights() -> Check:
-    from synth.embedded.weights import NAME, cache_folder
-
-    folder = cache_folder() / NAME
-    if not (folder / "source.json").is_file():
-        return Check("weights", "ok", "not fetched yet; the first run downloads them once (93 to 270 MB)")
-    return Check("weights", "ok", f"in {folder}")
-
-
-async def _asked(project: Project) -> Check:
-    from synth.endpoint import Endpoint
-
-    spec = project.spec.teacher
-    key = os.environ.get(spec.key_env) if spec.key_env else None
-    async with Endpoint(spec.url, spec.model, key=key, key_env=spec.key_env, timeout_s=10) as endpoint:
-        check = await endpoint.check()
-    if check.models is None:
-        return Check("teacher", "warn", f"{spec.url} answers but lists no models", "Only a real request will tell.")
-    return Check("teacher", "ok", f"{spec.url} serves {spec.model} (asked in {check.seconds * 1000:.0f} ms)")
+        return failed("review", error)

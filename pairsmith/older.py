@@ -71,6 +71,8 @@ def as_known(spec: Any, given: Any, at: str = "") -> Any:
         return spec
     given = given if isinstance(given, dict) else {}
     names = _KEYS[at].split()
+    if at == "teacher":  # a price that nobody gave was 0 then
+        spec = {key: 0 if value is None and key.startswith("usd_per") else value for key, value in spec.items()}
     known = {
         _THEN.get(key, key): as_known(value, given.get(key), f"{at}.{key}" if at else key)
         for key, value in spec.items()
@@ -80,6 +82,18 @@ def as_known(spec: Any, given: Any, at: str = "") -> Any:
         key: _VALUES_THEN.get(f"{at}.{key}", {}).get(value, value) if isinstance(value, str) else value
         for key, value in known.items()
     }
+
+
+# Names of steps that judged by other rules than those of now, and what they were about.
+_REPLACED_RULES = {"pool/duplicate@1": "duplicates"}
+
+
+def by_older_rules(curated: Receipt) -> str:
+    """What a person is told of a curation whose rules have changed since; empty if they are those of now. Its stage is
+    done all the same: a new version of pairsmith is no reason to decide anew what people have reviewed and models have
+    learnt."""
+    replaced = [about for by, about in _REPLACED_RULES.items() if by in curated.facts.get("steps", ())]
+    return f"by older rules ({', '.join(replaced)}); `pairsmith curate` decides by those of now" if replaced else ""
 
 
 def why_not(stage: str, receipt: Receipt, project: Project, store: Store) -> str:

@@ -18,15 +18,18 @@ from schemas.records import Counts, Json, Receipt, Usage
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The outcome of a command: its rows, why rows were lost, what was asked and spent, how long it took."""
+    """The outcome of a command: its rows, why rows were lost, what was asked and spent (`usd` None: nobody
+    knows), how long it took."""
 
     counts: Counts = field(default_factory=Counts)
     reasons: Mapping[str, int] = field(default_factory=dict)
     calls_sent: int = 0
     calls_reused: int = 0
     usage: Usage = field(default_factory=Usage)
-    usd: float = 0.0
+    usd: float | None = 0.0
     seconds: float = 0.0
+    costs: tuple[Json, ...] | None = None
+    """What was sent, by stage, teacher and prompt (`schemas.money.Cost.as_json`); None where a command asks nobody."""
     more: Json = field(default_factory=dict)
     """Facts that have no field of their own here: they are kept as they are."""
 
@@ -66,7 +69,8 @@ class Outcome:
 
 Came = TypeVar("Came", bound=Outcome)
 
-_SHARED = frozenset(f.name for f in dataclasses.fields(Outcome))
+# A receipt has these beside its facts.
+_SHARED = frozenset(f.name for f in dataclasses.fields(Outcome)) - {"costs"}
 
 
 def _key(of: dataclasses.Field[Any]) -> str:
@@ -100,7 +104,9 @@ class StageOutcome(Outcome):
 @dataclass(frozen=True, kw_only=True)
 class GenerateOutcome(StageOutcome):
     """Seeds by kind, what they are too few for, the problems of seed rows, the fingerprints of the pool by generator,
-    pairs that are new and that were there, rows that no answer came for, and what the ledger counted."""
+    pairs that are new and that were there, rows that no answer came for, the most frequent failures (`what`, the number
+    of `rows`, the place of the `first`), and what the ledger counted, prompts among it that a server seems to have cut.
+    """
 
     seeds: Mapping[str, int] = field(default_factory=dict)
     shortages: tuple[str, ...] = ()
@@ -109,9 +115,11 @@ class GenerateOutcome(StageOutcome):
     pairs_made: int = 0
     pairs_kept: int = 0
     unanswered: int = 0
+    failures: tuple[Json, ...] = ()
     retries: Mapping[str, int] = field(default_factory=dict)
     served: Mapping[str, int] = field(default_factory=dict)
     usage_unknown: int = 0
+    cut_prompts: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

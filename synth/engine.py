@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
 from schemas.errors import StoreError
 from schemas.failpoints import failpoint
+from schemas.money import total
 from schemas.progress import Progress
-from schemas.records import Counts, Pair, Record, Seed
+from schemas.records import Counts, Generated, Pair, Reason, Record, Seed
 from schemas.store import Store
 from synth.chat_completions import StoppedError
 from synth.generators import Generator
+from synth.slots import Outcome
 
 Accept = Callable[[Pair], Awaitable[bool | None]]
 
 _PROGRESS_EVERY_S = 0.1
+_SENTENCES = 1_000
 
 
 @dataclass
@@ -27,7 +30,8 @@ class GenerateResult:
     """What became of the slots asked for: rows in = accepted + rejected + waiting + failed at every moment.
 
     A slot is one sample of one seed. Without `accept` nothing judges, so every pair waits. `reasons` counts the
-    failed ones by the first word of their failure. `pairs_made` are new, `pairs_kept` were there from an earlier run.
+    failed ones by the first word of their failure, `sentences` by the whole of it, each with the place of its first
+    seed (of at most 1,000 different ones). `pairs_made` are new, `pairs_kept` were there from an earlier run.
     `stopped`: it ended by the stop event, so slots may be left; `target_reached`: forward generation ended because
     enough of its rows were accepted.
     """
@@ -38,6 +42,7 @@ class GenerateResult:
     failed: int = 0
     rows_in: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    sentences: dict[str, tuple[int, str]] = field(default_factory=dict)
     pairs_made: int = 0
     pairs_kept: int = 0
     stopped: bool = False
@@ -67,6 +72,7 @@ async def generate(
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
     result: GenerateResult | None = None,
+    earlier_prompts: Collection[str] = (),
 ) -> GenerateResult:
     """Give every slot its outcome: ask `generators` for the seeds they take, write pairs and failures to the store.
 
@@ -83,13 +89,17 @@ async def generate(
     returned with `stopped` set. A teacher's failure that concerns every row ends it the same way and is then raised;
     a StoreError cancels all at once. A caller that wants the counts even then passes its own `result`, which is
     filled as the run goes.
+
+    `earlier_prompts` are refs under which pairs of these seeds were made before. A pair of the very same answers as one
+    of them is that one, with what people said of it: only a comment of the prompt file has changed.
     """
     if target is not None and accept is None:
         raise ValueError("a target of accepted rows needs an accept function")
     result = GenerateResult() if result is None else result
     run = _Run(store, generators, 4 * concurrency, accept, target, progress, result)
+    run.earlier_prompts = tuple(earlier_prompts)
     if progress is not None and isinstance(seeds, Sequence) and all(g.samples is not None for g in generators):
-        run.total = sum(g.samples or 0 for seed in seeds for g in generators if g.takes == seed.kind)
+        run.total = sum(g.samples or 0 for seed in seeds for g in generators if seed.kind in g.takes)
     watch = asyncio.create_task(run.stop_at(stop)) if stop is not None else None
     began = time.perf_counter()
     try:
@@ -115,6 +125,7 @@ class _Run:
         result: GenerateResult,
     ) -> None:
         self.total: int | None = None
+        self.earlier_prompts: tuple[str, ...] = ()
         self._store, self._generators, self._window = store, generators, window
         self._accept, self._target, self._progress, self._result = accept, target, progress, result
         self._ledgers = list({id(g.ledger): g.ledger for g in generators if g.ledger is not None}.values())
@@ -169,7 +180,7 @@ class _Run:
     def _work(self, seeds: Iterable[Seed]) -> Iterator[tuple[Seed, Generator]]:
         for seed in seeds:
             for generator in self._generators:
-                if generator.takes == seed.kind:
+                if seed.kind in generator.takes:
                     yield seed, generator
 
     async def _may_begin(self, generator: Generator) -> bool:
@@ -234,6 +245,8 @@ class _Run:
     async def _ask(self, seed: Seed, generator: Generator) -> None:
         """One seed through its generator: outcomes become durable together, then they are counted."""
         outcomes = [outcome async for outcome in generator(seed)]
+        if self.earlier_prompts:
+            outcomes = await asyncio.to_thread(self._as_made_before, outcomes)
         records: list[Record] = []
         for candidate, pair in outcomes:
             records += (candidate,) if pair is None else (pair, candidate)
@@ -241,13 +254,32 @@ class _Run:
         failpoint("pair_written")
         for candidate, pair in outcomes:
             if pair is None:
-                self._result.rows_in += 1
-                self._result.failed += 1
-                self._result.reasons[candidate.failure.code if candidate.failure else "unknown"] += 1
+                self._count_failed(seed, candidate.failure or Reason("unknown"))
             else:
                 known = self._pair_ids.get((candidate.fingerprint, candidate.seed_id, candidate.sample))
                 await self._count(pair, generator, new=known is None)
         self._report()
+
+    def _as_made_before(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """The outcomes, where there is a pair of the same answers under an earlier prompt with that pair."""
+        same: dict[str, Outcome] = {}
+        for candidate, pair in outcomes:
+            if pair is None or not isinstance(pair.origin, Generated):
+                continue
+            for ref in self.earlier_prompts:
+                before = pair.model_copy(update={"origin": pair.origin.model_copy(update={"prompt": ref})})
+                same[before.id] = Outcome(candidate.model_copy(update={"pair_id": before.id}), before)
+        kept = {same[pair.id].candidate.sample: same[pair.id] for pair in self._store.pairs(same)}
+        return [kept.get(outcome.candidate.sample, outcome) for outcome in outcomes]
+
+    def _count_failed(self, seed: Seed, failure: Reason) -> None:
+        self._result.rows_in += 1
+        self._result.failed += 1
+        self._result.reasons[failure.code] += 1
+        sentence, sentences = str(failure), self._result.sentences
+        count, place = sentences.get(sentence, (0, seed.source))
+        if count or len(sentences) < _SENTENCES:
+            sentences[sentence] = (count + 1, place)
 
     async def _count(self, pair: Pair, generator: Generator, *, new: bool) -> None:
         keep = None if self._accept is None else await self._accept(pair)
@@ -269,12 +301,12 @@ class _Run:
         if not last and now_s - self._reported_s < _PROGRESS_EVERY_S:
             return
         self._reported_s = now_s
-        numbers: dict[str, float] = {
+        numbers: dict[str, float | None] = {
             "done": self._result.rows_in,
             "failed": self._result.failed,
             "in_flight": sum(ledger.in_flight for ledger in self._ledgers),
             "tokens": sum(ledger.usage.completion_tokens for ledger in self._ledgers),
-            "usd": sum(ledger.usd for ledger in self._ledgers),
+            "usd": total(cost for ledger in self._ledgers for cost in ledger.costs).total,
         }
         if self.total is not None:
             numbers["total"] = self.total

@@ -18,8 +18,11 @@ from schemas.progress import Say, unheard
 from schemas.spec import TeacherSettings, given
 from schemas.store.shared import DEFAULT, shared
 from synth.embedded.weights import NAME, embedded_weights
-from synth.endpoint import Endpoint
+from synth.endpoint import Endpoint, Reach
 from synth.ledger import Ledger
+from synth.prices import free
+
+EMBEDDED_TIMEOUT_S = 3600.0  # a child of ours does not vanish unseen, and a slow machine may write for long
 
 
 @contextmanager
@@ -29,6 +32,7 @@ def teacher(
     *,
     store: str | Path = DEFAULT,
     retry_failed: bool = False,
+    max_usd: float | None = None,
     say: Say = unheard,
     **settings: Any,
 ) -> Iterator[Ledger]:
@@ -37,12 +41,16 @@ def teacher(
     `url` is an OpenAI-compatible endpoint, or `embedded`, a small model that needs no key. `settings` are further keys
     of `[teacher]`: key_env, revision, concurrency, timeout_s, attempts, ... Every answer is kept in `store` (a file, or
     a store's URL), so that what was asked once is never bought again. `retry_failed` asks once more for what never got
-    a usable answer. Raises UsageError for settings that are not legal, StoreError, MissingDependency.
+    a usable answer. `max_usd` caps what is spent in this block.
+
+    Raises UsageError for settings that are not legal, StoreError, MissingDependency.
     """
     named = identified(given(TeacherSettings, "teacher", url=url, model=model, **settings), say)
     stack = AsyncExitStack()
     with shared(store) as records:
         endpoint = run(stack.enter_async_context(opened(named, say)))
+        if max_usd is not None:
+            records.capped(command_usd=max_usd)
         try:
             yield Ledger(records, endpoint, named, retry_failed=retry_failed)
         finally:
@@ -60,12 +68,11 @@ def identified(teacher: TeacherSettings, say: Say) -> TeacherSettings:
         return teacher
     named = teacher.identity or teacher.model
     if named == NAME and teacher.model == NAME and teacher.revision:
-        return teacher
+        return free(teacher)
     if named != NAME:
         say(f"the embedded teacher is {NAME}: what it writes is kept under that name, not as {named}.")
-    free = {"usd_per_million_prompt_tokens": 0.0, "usd_per_million_completion_tokens": 0.0}
     weights = embedded_weights(say)
-    return teacher.model_copy(update={"model": NAME, "identity": None, "revision": weights.revision, **free})
+    return free(teacher.model_copy(update={"model": NAME, "identity": None, "revision": weights.revision}))
 
 
 @asynccontextmanager
@@ -78,9 +85,9 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
     embedded = teacher.url == "embedded"
     async with AsyncExitStack() as running:
 
-        async def start() -> tuple[str, str | None]:
+        async def start() -> Reach:
             if not embedded:
-                return teacher.url, _key(teacher)
+                return teacher.addresses, _key(teacher), _headers(teacher)
             from synth.embedded import process
 
             server = await running.enter_async_context(process.embedded(max_batch=teacher.concurrency, progress=say))
@@ -90,9 +97,14 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
             teacher.url,
             NAME if embedded else teacher.model,
             key_env=teacher.key_env,
-            timeout_s=teacher.timeout_s,
+            query=teacher.query,
+            first_byte_s=teacher.first_byte_s,
+            token_s=teacher.token_s,
+            timeout_s=EMBEDDED_TIMEOUT_S if embedded else teacher.timeout_s,
             retries=teacher.retries,
             concurrency=teacher.concurrency,
+            requests_per_minute=teacher.requests_per_minute,
+            tokens_per_minute=teacher.tokens_per_minute,
             start=start,
         )
         async with endpoint:
@@ -100,13 +112,22 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
 
 
 def _key(teacher: TeacherSettings) -> str | None:
-    if teacher.key_env is None:
-        return None
-    key = os.environ.get(teacher.key_env)
-    if not key:
+    return None if teacher.key_env is None else _secret(teacher.key_env, "teacher.key_env", teacher.url)
+
+
+def _headers(teacher: TeacherSettings) -> dict[str, str]:
+    """Every header of the spec with its value. Raises AuthError."""
+    named = {} if teacher.organization is None else {"OpenAI-Organization": teacher.organization}
+    secret = {name: _secret(env, "teacher.headers_env", teacher.url) for name, env in teacher.headers_env.items()}
+    return {**named, **teacher.headers, **secret}
+
+
+def _secret(variable: str, key: str, url: str) -> str:
+    value = os.environ.get(variable)
+    if not value:
         raise AuthError(
-            f"the environment variable {teacher.key_env} is not set.",
-            where="teacher.key_env",
-            fix=f"Set it to the key of {teacher.url}: export {teacher.key_env}=...",
+            f"the environment variable {variable} is not set.",
+            where=key,
+            fix=f"Set it to the key of {url}: export {variable}=...",
         )
-    return key
+    return value.strip()

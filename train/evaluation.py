@@ -13,16 +13,20 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from curate.split import held_out_inputs
+from curate.split import asked_of, held_out_inputs
+from prompts.answer_form import AnswerForm
 from schemas.blocking import run
 from schemas.errors import NoWork, PairsmithError
 from schemas.files import replaced
+from schemas.kinds import KINDS
+from schemas.money import total
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Seed
@@ -30,7 +34,7 @@ from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSetti
 from schemas.store import Store
 from train.base_model import Base, find_base, weights_for_adapter
 from train.checks import Check, Checks, checks_for, checks_of
-from train.interview import Answers, Interview, OpenTeacher, summed
+from train.interview import Answers, Interview, OpenTeacher
 from train.metrics import (
     MODES,
     TUNED,
@@ -43,6 +47,7 @@ from train.metrics import (
     pick_examples,
     summarise,
 )
+from train.references import Answer, against_references
 from train.results import TrainResult
 from train.systems import (
     ASK_TIMEOUT_S,
@@ -116,6 +121,8 @@ def plan_evaluation(
     base = find_base(spec.train.base, project.folder)
     _refuse_another_base(spec, base, trained)
     checks = checks or checks_for(spec, project.folder)
+    if KINDS[spec.task.kind].needs and seeds and all(seed.reference is not None for seed in seeds):
+        checks = replace(checks, exact=True)
     if not checks.names:
         raise NoWork(
             "there is neither a check nor a gate, so no answer could pass or fail.",
@@ -125,7 +132,8 @@ def plan_evaluation(
     if not seeds:
         raise NoWork("there is no input to evaluate on.", fix="Name some that training has not seen.")
     models = _models(spec, base, trained, teacher)
-    return EvaluationPlan(spec, trained, tuple(seeds), systems_of(project, seeds, models), checks)
+    form = AnswerForm.of(spec.task, project.folder)
+    return EvaluationPlan(spec, trained, tuple(seeds), systems_of(project, seeds, models), checks, form)
 
 
 def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
@@ -133,7 +141,7 @@ def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
     seeds = store.seeds()
     if held_out := held_out_inputs(seeds, spec):
         return held_out
-    inputs = sum(seed.kind == "input" for seed in seeds)
+    inputs = sum(map(asked_of, seeds))
     raise NoWork(
         f"none of the {inputs} input seeds falls into the test split.",
         why="There is nothing to evaluate on that training has not seen.",
@@ -214,8 +222,8 @@ async def measured(
     if not any(output.answered for output in outputs):
         raise NoWork("no system gave a single answer.", fix="Look at the failures above, and run it again.")
     sampled, greedy = decodings(plan.spec)
-    examples = [Example(seed_id=seed.id, input=seed.text or "") for seed in plan.seeds]
-    random_seed = plan.spec.train.seed
+    examples = [Example(seed_id=seed.id, input=seed.body) for seed in plan.seeds]
+    random_seed, spent = plan.spec.train.seed, total(cost for asked in rounds for cost in asked.costs)
     return Evaluation(
         id=plan.id,
         adapter_id=plan.trained.adapter_id,
@@ -233,17 +241,22 @@ async def measured(
         side_by_side=pick_examples(examples, _SIDE_BY_SIDE, random_seed),
         side_by_side_seed=random_seed,
         outputs=outputs,
+        references=plan.references,
         calls_sent=sum(asked.sent for asked in rounds),
         calls_reused=sum(output.key in known for output in outputs),
-        usage=summed([usage for asked in rounds for usage in asked.usage]),
-        usd=sum(asked.usd for asked in rounds),
+        usage=spent.usage,
+        usd=spent.total,
+        costs=tuple(cost for asked in rounds for cost in asked.costs),
         seconds=time.monotonic() - started,
     )
 
 
 def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) -> SystemResult:
     def summary(mode: Mode) -> ModeResult:
-        return summarise(answers[mode].outputs, answers[mode].usage, plan.checks.names)
+        outputs = answers[mode].outputs
+        given = [Answer(seed_id=output.seed_id, text=output.text if output.whole else "") for output in outputs]
+        compared = against_references(given, plan.references, [*plan.form.labels], is_json=plan.form.schema is not None)
+        return summarise(outputs, answers[mode].usage, plan.checks.names).model_copy(update={"by_reference": compared})
 
     prompt = system.messages(plan.seeds[0])[0]
     return SystemResult(

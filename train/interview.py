@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple
 
+from schemas.money import Cost, summed
 from schemas.progress import Progress
 from schemas.records import Call, Message, Seed, Usage
 from schemas.spec import TeacherSettings
@@ -15,8 +16,8 @@ from synth.answers import clean
 from synth.embedded.process import embedded
 from synth.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger
+from synth.prices import free
 from train.adapter_check import check_adapter
-from train.checks import Checks
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
 
@@ -36,8 +37,7 @@ class Round(NamedTuple):
     answers: list[dict[Mode, Answers]]
     adapter_check: AdapterCheck | None
     sent: int
-    usage: list[Usage]
-    usd: float
+    costs: list[Cost]
 
 
 class Interview:
@@ -61,12 +61,18 @@ class Interview:
             # A ledger each: the same model has other attempts as a teacher than as a base. A model that only thinks is
             # a result here, not a reason to stop.
             ledgers = [
-                Ledger(self._store, endpoint, system.model.settings, concurrency=concurrency, keep_asking=True)
+                Ledger(
+                    self._store,
+                    endpoint,
+                    system.model.settings if model.local is None else free(system.model.settings),
+                    concurrency=concurrency,
+                    keep_asking=True,
+                    stage="evaluate",
+                )
                 for system in systems
             ]
             answers = [await self._system(system, ledger) for system, ledger in zip(systems, ledgers, strict=True)]
-            usage, usd = [ledger.usage for ledger in ledgers], sum(ledger.usd for ledger in ledgers)
-            return Round(answers, adapter_check, endpoint.sent, usage, usd)
+            return Round(answers, adapter_check, endpoint.sent, [cost for ledger in ledgers for cost in ledger.costs])
 
     async def _system(self, system: System, ledger: Ledger) -> dict[Mode, Answers]:
         return {mode: await self._mode(system, ledger, mode) for mode in MODES}
@@ -83,14 +89,15 @@ class Interview:
 
     async def _seed(self, system: System, ledger: Ledger, seed: Seed, mode: Mode) -> Answers:
         samples = self._samples[mode]
-        answers = await ledger.complete(system.messages(seed), system.sampling(mode, seed), samples, system.schema)
+        asked = system.messages(seed), system.sampling(mode, seed), samples, system.schema
+        answers = await ledger.complete(*asked, binding=system.binding, prompt=system.name)
         calls = [await asyncio.to_thread(self._call_that_counts, system, answer) for answer in answers]
         outputs = []
         for sample, (answer, call) in enumerate(zip(answers, calls, strict=True)):
             blank = Output(
                 system=system.name, mode=mode, seed_id=seed.id, sample=sample, answered=False, key=answer.key
             )
-            outputs.append(blank if call is None else _judged(blank, call, self._plan.checks, seed))
+            outputs.append(blank if call is None else _judged(blank, call, self._plan, seed))
         self._done += len(outputs)
         numbers = {"done": self._done, "total": self._total, "system": system.name, "mode": mode}
         self._progress("evaluate", {**numbers, "tokens": ledger.usage.completion_tokens})
@@ -107,10 +114,10 @@ class Interview:
         return calls[-1] if calls else None
 
 
-def _judged(blank: Output, call: Call, checks: Checks, seed: Seed) -> Output:
+def _judged(blank: Output, call: Call, plan: EvaluationPlan, seed: Seed) -> Output:
     """`blank` with the answer of `call` in it, and its checks."""
-    text = clean(call.text)
-    checked = checks(seed.text or "", text)
+    text = plan.form.canonical(clean(call.text))
+    checked = plan.checks(seed.body, text, plan.references.get(seed.id))
     output = blank.model_copy(
         update={
             "answered": True,
@@ -158,11 +165,3 @@ def _share_of(call: Call, samples: int) -> Usage:
     if asked <= samples:
         return call.usage
     return call.usage.model_copy(update={"completion_tokens": round(call.usage.completion_tokens * samples / asked)})
-
-
-def summed(usages: Sequence[Usage]) -> Usage:
-    return Usage(
-        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
-        completion_tokens=sum(usage.completion_tokens for usage in usages),
-        cached_tokens=sum(usage.cached_tokens for usage in usages),
-    )

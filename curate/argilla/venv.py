@@ -87,9 +87,9 @@ def fitting_python(progress: Progress = unseen, running: tuple[int, int] = sys.v
     if uv := shutil.which("uv"):
         progress("argilla", {"step": f"fetching Python {_FITTING[0]}"})
         subprocess.run([uv, "python", "install", _FITTING[0]], capture_output=True)
-        found = subprocess.run([uv, "python", "find", _FITTING[0]], capture_output=True, text=True)
-        if found.returncode == 0:
-            return found.stdout.strip()
+        asked = subprocess.run([uv, "python", "find", _FITTING[0]], capture_output=True, text=True)
+        if asked.returncode == 0:
+            return asked.stdout.strip()
     raise MissingDependency(
         f"argilla-server {ARGILLA_VERSION} runs on Python 3.11 to 3.13; this is Python"
         f" {running[0]}.{running[1]}, and no python3.13, python3.12, python3.11 or uv is on PATH.",

@@ -19,15 +19,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from curate.gates.answers import label, translated, values
 from curate.gates.chat import answered, preamble
 from curate.gates.content import lost_content
 from curate.gates.form import echo, length, repetition
-from curate.gates.json_schema import json_schema, load_schema
+from curate.gates.json_schema import json_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, crashed
 from curate.gates.language import check_language, language
 from curate.gates.patterns import must, must_not
 from curate.gates.phrases import phrases
 from curate.gates.user import user_gate
+from prompts.answer_form import AnswerForm
+from prompts.answer_schema import load_schema
 from schemas.errors import SpecError
 from schemas.records import Imported, Pair, Verdict, content_id, identity
 from schemas.spec import GateSettings, Pattern, TaskSettings
@@ -47,7 +50,7 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
     def add(name: str, gate: Gate, settings: Any = None) -> None:
         steps.append(GateStep(f"gate/{name}@1", content_id("gate", [name, 1, settings]), gate))
 
-    style, code = task.style, task.language
+    style, code, form = task.style, task.output_language, AnswerForm.of(task, folder)
     tables = phrases(code).digest
     if gates.length:
         add("length", partial(length, bounds=gates.length), identity(gates.length))
@@ -62,13 +65,23 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
     if gates.lost_content:
         add("lost_content", partial(lost_content, language=code), [code, 2])
     if gates.language:
-        check_language(task.language)
-        add("language", partial(language, code=task.language), task.language)
+        for spoken in (task.language, code):
+            check_language(spoken)
+        judged = code if code == task.language else [code, task.language]
+        add("language", partial(language, code=code, input_code=task.language), judged)
     for kind, patterns, search in (("must", gates.must, must), ("must_not", gates.must_not, must_not)):
         _check_names(kind, patterns)
         for given in patterns:
             bound = partial(search, name=given.name, pattern=re.compile(given.pattern))
             add(f"{kind}:{given.name}", bound, given.pattern)
+    if form.labels:
+        add("label", partial(label, labels=tuple(form.labels)), list(form.labels))
+    if form.schema:
+        add("schema", json_schema(form.schema), form.schema)
+    if gates.values:
+        add("values", partial(values, schema=form.schema, language=task.language), [form.schema, task.language])
+    if gates.translated:
+        add("translated", partial(translated, language=task.language, to=code), [task.language, code])
     if gates.json_schema is not None:
         schema = load_schema(folder / gates.json_schema)
         add("json_schema", json_schema(schema), schema)
@@ -100,9 +113,12 @@ def judge(pair: Pair, steps: Sequence[GateStep]) -> list[Verdict]:
     ]
 
 
-def judge_text(input: str, output: str, steps: Sequence[GateStep], system: str = "") -> dict[str, Judgement]:
+def judge_text(
+    input: str, output: str, steps: Sequence[GateStep], system: str = "", reference: str | None = None
+) -> dict[str, Judgement]:
     """The same gates on two strings, by the step's name: `all(j.keep for j in ....values())` is a strict pass."""
-    pair = Pair(seed_id="", input=input, output=output, system=system, origin=Imported(source="text"))
+    origin = Imported(source="text")
+    pair = Pair(seed_id="", input=input, output=output, system=system, reference=reference, origin=origin)
     return {step.by: _safely(step, pair) for step in steps}
 
 

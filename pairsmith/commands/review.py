@@ -211,14 +211,13 @@ def status(session: Session) -> None:
         server = look()
         data["server"] = _server_json(server)
         screen.append(_server_screen(server))
-    if project:
-        if Store.exists(Store.url_for(project)):
-            from pairsmith.review_status import read, shown
+    if project and Store.exists(Store.url_for(project)):
+        from pairsmith.review_status import read, shown
 
-            with session.store(project, write=False) as store:
-                facts = read(project, store, session.say)
-            data |= {"task": project.spec.task.name, **facts}
-            screen += ["", *shown(project, facts)]
+        with session.store(project, write=False) as store:
+            facts = read(project, store, session.say)
+        data |= {"task": project.spec.task.name, **facts}
+        screen += ["", *shown(project, facts)]
     session.answer(data, *screen)
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from schemas.records import Counts, Receipt, Usage
+from schemas.money import Cost
+from schemas.records import Counts, Receipt
 from train.metrics import Evaluation
 from train.results import TrainResult
 
@@ -93,7 +94,7 @@ class Reviews:
 class Evidence:
     """The data of the page. `stages` has all four, in order; `accepted` are ten accepted rows drawn at random.
     `near_duplicate_seeds` counts pairs of
-    near-duplicate seeds in different splits. `spent` is the ledger's sum: tokens, US dollars, requests."""
+    near-duplicate seeds in different splits. `costs` is the ledger by stage, teacher and prompt."""
 
     project: str
     written_at: datetime
@@ -109,7 +110,7 @@ class Evidence:
     training: TrainResult | None
     evaluation: Evaluation | None
     receipts: tuple[Receipt, ...]
-    spent: tuple[Usage, float, int]
+    costs: tuple[Cost, ...]
     reviews: Reviews
     hashes: tuple[tuple[str, str], ...]
     versions: dict[str, str]

@@ -44,7 +44,7 @@ def evaluate(
     with recording(project, store, "evaluate", EvaluateOutcome()) as record:
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
         trained = _latest_adapter(project, store)
-        teacher = teachers.identified(project, say)
+        teacher = teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
         say("starting the models")
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation
 
@@ -65,6 +65,7 @@ def evaluate(
             calls_reused=0 if measured.reused else measured.calls_reused,
             usage=Usage() if measured.reused else measured.usage,
             usd=0.0 if measured.reused else measured.usd,
+            costs=() if measured.reused else tuple(cost.as_json() for cost in measured.costs),
             made=measured.id,
             files=(path,),
             reused=measured.reused,
@@ -151,8 +152,9 @@ def summary(outcome: EvaluateOutcome) -> list[tuple[str, str]]:
 def tables(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:
     """The systems and checks of an evaluation as tables, and the differences in words."""
     from train.metrics import Evaluation
-    from train.results_table import checks_table, comparison_lines, systems_table
+    from train.results_table import checks_table, comparison_lines, references_table, systems_table
 
     evaluation = Evaluation.model_validate_json((project.folder / outcome.files[0]).read_bytes())
     lines = "\n".join(comparison_lines(evaluation))
-    return ["", systems_table(evaluation), "", checks_table(evaluation), "", lines]
+    shown = (systems_table(evaluation), checks_table(evaluation), references_table(evaluation), lines)
+    return [part for table in shown if table for part in ("", table)]

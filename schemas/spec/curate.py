@@ -19,7 +19,8 @@ class LengthSettings(Section):
 
 
 class GateSettings(Section):
-    """Code gates, each on by default. `user` names functions `module:function` beside the spec file."""
+    """Code gates, each on by default but two, which a kind of task switches on. `user` names functions
+    `module:function` beside the spec file."""
 
     length: LengthSettings | Literal[False] = LengthSettings()
     repetition: bool = True
@@ -31,6 +32,9 @@ class GateSettings(Section):
     must: tuple[Pattern, ...] = ()
     must_not: tuple[Pattern, ...] = ()
     json_schema: str | None = None
+    # Left out of the dump where they are off, so that no hash of a spec without them changes.
+    values: bool = Field(default=False, exclude_if=lambda on: not on)
+    translated: bool = Field(default=False, exclude_if=lambda on: not on)
     user: tuple[UserFunction, ...] = ()
 
 

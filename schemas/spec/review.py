@@ -34,8 +34,8 @@ class ReviewSettings(Section):
     """Human review in Argilla. `enabled` false, or `run --no-review`: the pipeline goes on without people and says so.
 
     `url` absent: the server that `pairsmith review up` starts; else an existing Argilla, with `key_env` naming the
-    variable that holds its API key. `headers_env` gives for further
-    headers the variable that holds each value, such as `Authorization` for a private Space. `workspace` absent: one for this project alone.
+    variable that holds its API key, and `headers_env` for each further header the variable that holds its value, such
+    as `Authorization` for a private Space. `workspace` absent: one for this project alone.
 
     `batch` rows wait for people at a time. `annotators_per_row` people answer every row, and one more answers a random
     share `overlap` of the rows, so that agreement can be measured. `run` goes on if the `confidence` interval of the
@@ -48,7 +48,7 @@ class ReviewSettings(Section):
     enabled: bool = True
     url: str | None = Field(default=None, pattern=r"^https?://")
     key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    headers_env: dict[str, str] = {}
+    headers_env: dict[str, str] = Field(default_factory=dict)
     workspace: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     dataset: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     reasons: tuple[Reason, ...] = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -15,20 +16,23 @@ from sqlalchemy.dialects import postgresql, sqlite
 from schemas.errors import StoreError
 from schemas.records import Record
 from schemas.store import tables
-from schemas.store.failures import explained, shown
+from schemas.store.failures import explained, passes, shown
+from schemas.store.lock import StillHeld
 
 Work = Callable[[sa.Connection], None] | Sequence[Record]
+_WAITS_S = (0.5, 2.0, 8.0)  # before a passing failure is tried again
 _GROUP = 1_000  # waiters in one commit at most, so that one commit stays short
 
 
 class Writer:
-    """Owns the only writing connection.
+    """Owns the only writing connection. `still_held` is asked in each of its transactions.
 
-    After a failed commit every later write fails with the same error: a disk full for one row may have lost any.
+    What passes (a file that another process holds, a server that restarts) is waited for. After any other failed commit
+    every later write fails with the same error: a disk full for one row may have lost any.
     """
 
-    def __init__(self, engine: sa.Engine, url: str) -> None:
-        self._engine, self._url = engine, url
+    def __init__(self, engine: sa.Engine, url: str, still_held: StillHeld) -> None:
+        self._engine, self._url, self._still_held = engine, url, still_held
         self._queue: queue.SimpleQueue[tuple[Work, Future[None]] | None] = queue.SimpleQueue()
         self._broken: StoreError | None = None
         self._closed = False
@@ -73,27 +77,38 @@ class Writer:
                 self._commit(group)
 
     def _commit(self, group: list[tuple[Work, Future[None]]]) -> None:
-        error = self._broken
-        if not error:
-            try:
-                with self._engine.begin() as connection:
-                    records: list[Record] = []
-                    for work, _ in group:
-                        if callable(work):
-                            work(connection)
-                        else:
-                            records.extend(work)
-                    _insert(connection, records)
-            except Exception as raised:
-                error = self._broken = explained(raised, self._url)
+        error = self._broken = self._broken or self._written([work for work, _ in group])
         for _, future in group:
             if error:
                 future.set_exception(error)
             else:
                 future.set_result(None)
 
+    def _written(self, group: Sequence[Work]) -> StoreError | None:
+        """Commit the work; what kept it from being committed, if it is not."""
+        for wait_s in (*_WAITS_S, None):
+            committing = False
+            try:
+                with self._engine.connect() as connection, connection.begin() as transaction:
+                    self._still_held(connection)
+                    records: list[Record] = []
+                    for work in group:
+                        if callable(work):
+                            work(connection)
+                        else:
+                            records.extend(work)
+                    _insert(connection, records, self._url)
+                    committing = True
+                    transaction.commit()
+                return None
+            except Exception as raised:
+                if wait_s is None or not passes(raised, committing=committing):
+                    return explained(raised, self._url)
+                time.sleep(wait_s)
+        return None
 
-def _insert(connection: sa.Connection, records: Sequence[Record]) -> None:
+
+def _insert(connection: sa.Connection, records: Sequence[Record], url: str) -> None:
     rows: dict[sa.Table, list[dict[str, Any]]] = defaultdict(list)
     for record in records:
         table, row = tables.row(record)
@@ -113,4 +128,20 @@ def _insert(connection: sa.Connection, records: Sequence[Record]) -> None:
                 values,
             )
         else:
-            connection.execute(statement.on_conflict_do_nothing(), values)
+            inserted = connection.execute(statement.on_conflict_do_nothing(), values).rowcount
+            if table is tables.calls and inserted != len(values):
+                _same_answers(connection, values, url)
+
+
+def _same_answers(connection: sa.Connection, values: Sequence[dict[str, Any]], url: str) -> None:
+    """Raise StoreError if the place of an answer holds that of another request: another process has written it."""
+    c = tables.calls.c
+    for value in values:
+        place = sa.select(c.request_id).where(c.key == value["key"], c.attempt == value["attempt"])
+        if connection.scalar(place) != value["request_id"]:
+            raise StoreError(
+                "another process has written an answer to the same question meanwhile.",
+                where=shown(url),
+                why="Two writers pay for the same answers twice.",
+                fix="End the other one, and run this again: it goes on with what is in the store.",
+            )

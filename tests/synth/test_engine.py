@@ -174,7 +174,7 @@ def test_progress_tells_the_numbers(tmp_path: Path) -> None:
         "failed": 0,
         "in_flight": 0,
         "tokens": 50,
-        "usd": 0,
+        "usd": None,
     }
 
 

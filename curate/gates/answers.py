@@ -1,0 +1,165 @@
+"""Gates for answers that have a form: a label, JSON whose values stand in the input, a translation."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.numbers import Number, NumberMentions, may_be_words, required
+from curate.gates.phrases import lexicon
+from curate.set_join import words
+from prompts.answer_form import alternatives, resolved
+from schemas.records import Json, Pair
+
+_SHOWN = 12  # labels in a sentence
+_DATE = re.compile(r"(?:(\d{4})-)?\d\d-(\d\d)(?:[T ].*)?")
+_TIME = re.compile(r"([01]?\d|2[0-3]):\d\d(?::\d\d)?")
+_ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+# How digits are grouped differs by language: 1 200, 1'200 and 1.200 are 1200 for all that a translation may do to it.
+_GROUPED = re.compile("(?<=\\d)[ \u00a0\u202f\u2009'\u2019](?=\\d{3}(?!\\d))")
+_ALIKE_WORDS = 5  # a text of fewer words may be the same in two languages
+
+
+def label(pair: Pair, labels: Collection[str]) -> Judgement:
+    """The output is one of the task's labels, as the spec writes it."""
+    if pair.output in labels:
+        return passed()
+    shown = ", ".join(list(labels)[:_SHOWN]) + (", ..." if len(labels) > _SHOWN else "")
+    return rejected("label", f"{quote(pair.output)} is none of the {len(labels)} labels: {shown}")
+
+
+def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
+    """The texts and numbers in a JSON output are not made up. Score: the share of them that stand in the input.
+
+    A number has to stand there, in any spelling: `1.200,50` is 1200.5, `three` is 3, `40k` is 40000; in a language
+    whose number words are not known only one of four digits or more. Of a date the day and the year have to, of a time
+    the hour. A text may be put in other words: it is made up if none of its words stands there (up to case and endings)
+    or a number of three digits or more does not. Exempt are true, false and null, texts of up to three letters (PLN,
+    °C), and what the schema draws from a list (`enum`, `const`), which a reader may conclude.
+    Not covered: a value of the input that stands at the wrong key, and half of a text that is made up. A schema with
+    fields that are not in the input (a summary in another language) should switch the gate off.
+    """
+    try:
+        value = json.loads(pair.output)
+    except ValueError:
+        return passed("it is not JSON, which another gate says")
+    told = _Told(pair.input, language)
+    leaves = list(_leaves(value, schema or {}, schema or {}, "$"))
+    absent = [(at, leaf) for at, leaf in leaves if not told.holds(leaf)]
+    share = 1 - len(absent) / len(leaves) if leaves else 1.0
+    if absent:
+        at, leaf = absent[0]
+        more = f" ({len(absent) - 1} more)" if len(absent) > 1 else ""
+        return rejected("value", f"{quote(str(leaf))} at {at} does not stand in the input{more}", share)
+    return passed(f"{len(leaves)} values stand in the input", share)
+
+
+def _leaves(value: Any, schema: Any, root: Json, at: str) -> Iterator[tuple[str, str | int | float]]:
+    """The texts and numbers in `value` that are bound to the input, each with its path."""
+    ways = alternatives(resolved(schema, root), root)
+    if isinstance(value, dict):
+        for key, inside in value.items():
+            named = [way["properties"][key] for way in ways if key in way.get("properties", {})]
+            yield from _leaves(inside, {"anyOf": named} if named else {}, root, f"{at}.{key}")
+    elif isinstance(value, list):
+        items = [way["items"] for way in ways if isinstance(way.get("items"), dict)]
+        for number, inside in enumerate(value):
+            yield from _leaves(inside, {"anyOf": items} if items else {}, root, f"{at}[{number}]")
+    elif type(value) in (str, int, float) and value != "" and not any("enum" in w or "const" in w for w in ways):
+        yield at, value
+
+
+class _Told:
+    """What an input says, asked whether it holds a value."""
+
+    def __init__(self, text: str, language: str) -> None:
+        self._numbers, self._known = NumberMentions(_joined_groups(text), language), bool(lexicon(language).ones)
+        self._words = f" {' '.join(words(text))} "
+
+    def holds(self, leaf: str | int | float) -> bool:
+        if not isinstance(leaf, str):
+            plain = format(abs(leaf), "f") if isinstance(leaf, float) else str(abs(leaf))
+            return self._number(plain.rstrip("0").rstrip(".") if "." in plain else plain)
+        if time := _TIME.fullmatch(leaf.strip()):
+            hour = int(time[1])
+            return not self._known or any(self._number(str(h)) for h in (hour, hour % 12 or 12, hour % 12 + 12))
+        if date := _DATE.fullmatch(leaf.strip()):
+            year, day = date[1] or "", date[2]
+            return self._number(day) and (not year or self._number(year) or self._number(year[2:]))
+        return f" {' '.join(words(leaf))} " in self._words or self._paraphrased(leaf)
+
+    def _paraphrased(self, leaf: str) -> bool:
+        """Whether a text may be the input in other words."""
+        found = [word for word in words(leaf) if any(map(str.isalnum, word))]
+        digits = "".join(filter(str.isdigit, leaf))
+        if not any(map(str.isalpha, leaf)) and len(digits) > 4:  # a number of a telephone, grouped in another way
+            return self._number(digits)
+        if not all(self._number(word) for word in found if word.isdecimal() and len(word) > 2):
+            return False
+        weighty = [word for word in found if not word.isdecimal() and (len(word) > 3 or not word.isascii())]
+        return not weighty or any(self._begins(word) for word in weighty)
+
+    def _begins(self, word: str) -> bool:
+        """Whether a word of the input begins like this one. In scripts without capitals a beginning may be joined to a
+        word as well as an ending (서울에서, بالقاهرة), and in some no blank parts two."""
+        stem = word[: max(4, len(word) - 3)]
+        return (f" {stem}" if stem.isascii() else stem) in self._words
+
+    def _number(self, plain: str) -> bool:
+        if not self._known and len(plain.partition(".")[0]) < 4:
+            return True
+        bare = plain.lstrip("0") or "0"
+        thousands = [bare[: -len(zeros)] for zeros in ("000", "000000") if bare.endswith(zeros) and bare != zeros]
+        return any(Number(form, frozenset({form})) in self._numbers for form in (plain, bare, *thousands) if form)
+
+
+def translated(pair: Pair, language: str, to: str) -> Judgement:
+    """The output is another text than the input, and numbers and addresses of the web are kept.
+
+    Numbers by value, however they are grouped or spelt; where the number words of the target language are not known,
+    those that may be told in words (below 100, round ones) ask for nothing. The language itself is another gate's.
+    Not covered: names, which languages spell and inflect in their own ways; numbers that the translation makes up;
+    units that were converted.
+    """
+    source = words(pair.input)
+    if source == words(pair.output) and len(source) >= _ALIKE_WORDS:
+        return rejected("untranslated", f"it is the source again: {quote(pair.output)}", 0.0)
+    addresses = [
+        address for address in _ADDRESS.findall(pair.input) if address.casefold() not in pair.output.casefold()
+    ]
+    if addresses:
+        return rejected("lost_address", f"the source says {quote(addresses[0])}, the translation does not")
+    told = NumberMentions(_joined_groups(pair.output), to)
+    wanted = [n for n in required(_joined_groups(_ADDRESS.sub(" ", pair.input)), language) if _binds(n, to)]
+    lost = [number.text for number in wanted if number not in told and not _in_roman(number, pair.output)]
+    if lost:
+        missing = ", ".join(map(quote, lost))
+        return rejected(
+            "lost_number", f"the source says {missing}, the translation does not", 1 - len(lost) / len(wanted)
+        )
+    return passed(f"{len(wanted)} numbers are kept", 1.0)
+
+
+def _binds(number: Number, to: str) -> bool:
+    """Whether a text in the language `to` has to tell the number in a way that can be seen."""
+    if lexicon(to).ones or number.letters:
+        return True
+    ungrouped = number._replace(text=re.sub(r"[.,](?=\d{3})", "", number.text))
+    return number.text[0].isdigit() and not may_be_words(number) and not may_be_words(ungrouped)
+
+
+def _in_roman(number: Number, text: str) -> bool:
+    """Whether the text tells a number up to 39 as I, V and X: the 19th century is le XIXe siècle."""
+    digits = next(iter(number.forms))
+    if not digits.isdigit() or not 0 < int(digits) < 40:
+        return False
+    tens, ones = divmod(int(digits), 10)
+    roman = "X" * tens + ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")[ones]
+    return re.search(rf"\b{roman}(?:e|er|re|ème)?\b", text) is not None
+
+
+def _joined_groups(text: str) -> str:
+    return _GROUPED.sub("", text)
