@@ -330,12 +330,12 @@ class Ledger:
             try:
                 calls, settled = self._rows(question, keys, samples, answer, refusal)
                 # Queued before any code looks into them: whatever judging does, the writer's thread writes them.
-                work, written = self.store.append_revisable([*calls, *settled])
+                work, written = self.store.put_revisable([*calls, *settled])
                 received = calls
                 if refusal is None:
                     calls = [self._judge.judged(call, question.judged_by) for call in received]
                 revised = work.replace([*calls, *settled])
-                await asyncio.wrap_future(written)
+                await written
             finally:
                 self._unconfirmed -= 1
         failpoint("committed")
