@@ -16,6 +16,7 @@ from pairsmith.stopping import listening
 COMMANDS = (
     ("init", "Begin", "Make a project: a spec and seeds, for the teacher that is found."),
     ("doctor", "Begin", "Say what works on this machine and in this project."),
+    ("forecast", "Begin", "Ask about a few seeds, and tell what all of them will cost and give."),
     ("run", "The pipeline", "Do every stage that is not done yet, then write the report."),
     ("generate", "The pipeline", "Ask the teacher: seeds to pairs."),
     ("curate", "The pipeline", "Gates, duplicates, scores: pairs to an accepted dataset."),
