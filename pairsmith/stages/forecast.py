@@ -69,7 +69,11 @@ def forecast(
     The answers are in the ledger and the pairs in the pool: `generate` does not ask for them again. Raises NoWork where
     nothing is generated, Interrupted after Ctrl-C.
     """
-    whole = project.spec.model_copy(update={"generate": project.spec.generate.model_copy(update={"accepted": None})})
+    generate = project.spec.generate
+    forward = generate.forward.model_copy(update={"candidates": None})
+    backward = generate.backward.model_copy(update={"accepted": None, "candidates": None})
+    generate = generate.model_copy(update={"accepted": None, "forward": forward, "backward": backward})
+    whole = project.spec.model_copy(update={"generate": generate})
     piloted = replace(project, spec=whole)
     with recording(project, store, "forecast", ForecastOutcome()) as record:
         _, splits = seeds_of(project, store, say)
