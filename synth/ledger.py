@@ -197,7 +197,17 @@ class Ledger:
 
         Raises TeacherError (and its kinds) and StoreError, which concern every row, and StoppedError after `drain()`.
         """
-        question = Question(messages, sampling, schema, binding, prompt)
+        return await self.answer(Question(messages, sampling, schema, binding, prompt), n)
+
+    def would_ask(self, question: Question, n: int = 1) -> int:
+        """How many of samples 0 to n - 1 `answer` would send a request for."""
+        return sum(
+            not any(status in _JUDGED_ANEW for _, status in self._index.get(key, ())) and not self._given_up(key)
+            for key in question.keys(self.identity, self.revision, n)
+        )
+
+    async def answer(self, question: Question, n: int = 1) -> list[Completion | FailedSample]:
+        """`complete`, for a question as it stands."""
         keys = question.keys(self.identity, self.revision, n)
         answers: dict[int, Completion | FailedSample] = {}
         while len(answers) < n:
