@@ -26,7 +26,7 @@ from schemas.errors import PairsmithError
 from schemas.functions import Identity, identity_of
 from schemas.kinds import KINDS, KindName
 from schemas.project import Project
-from schemas.records import Message, Pair, Reason, Seed, Split, Verdict, content_id, identity
+from schemas.records import Pair, Reason, Seed, Split, Verdict, content_id, identity
 from schemas.spec import SplitSettings
 
 Step = Callable[[Pool], AsyncIterator[Verdict]]
@@ -155,7 +155,7 @@ def decontaminate(held_out: Mapping[str, str] | Iterable[str], jaccard: float = 
                 pair = _pair(row)
                 ids.append(pair.id)
                 of_test.append(pair.seed_id in held_out)
-                yield ("", "") if of_test[-1] else (_asked(pair.turns, pair.input), pair.output)
+                yield ("", "") if of_test[-1] else (pair.asked, pair.output)
 
         touches = contaminated(texts(), [*held_out.values()], jaccard)
         for number, id_ in enumerate(ids):
@@ -164,11 +164,6 @@ def decontaminate(held_out: Mapping[str, str] | Iterable[str], jaccard: float = 
 
     step = _Whole(CONTAMINATION, [sorted(held_out.items()), jaccard], final=True)
     return Named(step.id, look)
-
-
-def _asked(turns: Sequence[Message], last: str) -> str:
-    """All that is asked: of a conversation every turn, because a last one such as "Yes, please." is in many."""
-    return "\n".join([*(turn.content for turn in turns), last])
 
 
 def _contaminated(touch: Touch | None, seed_ids: Sequence[str]) -> Reason:
@@ -263,7 +258,7 @@ def steps_for(project: Project, seeds: Sequence[Seed], chosen: Chosen | None) ->
     """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none."""
     spec, curate = project.spec, project.spec.curate
     splits = {seed.id: seed_split(seed, spec.split) for seed in seeds}
-    held_out = {seed.id: _asked(seed.turns, seed.body) for seed in seeds if splits[seed.id] == "test"}
+    held_out = {seed.id: seed.asked for seed in seeds if splits[seed.id] == "test"}
     compared = [scored(chosen.score, chosen.by, chosen.fingerprint), best(curate.select.best)] if chosen else []
     return [
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),

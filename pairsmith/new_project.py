@@ -13,18 +13,9 @@ from schemas.spec_file import SPEC_NAME, set_keys
 from synth.prices import prices_of
 
 EXAMPLES = (
-    *(
-        "release-notes",
-        "image-prompts",
-        "support-replies",
-        "ticket-replies",
-        "shop-replies",
-        "shop-replies-pt",
-        "tickets",
-        "tickets-de",
-    ),
-    *("invoices", "invoices-es", "museum-en-fr", "manual-de-en", "curious", "curious-it"),
-)
+    "release-notes", "image-prompts", "support-replies", "ticket-replies", "shop-replies", "shop-replies-pt", "tickets",
+    "tickets-de", "invoices", "invoices-es", "museum-en-fr", "manual-de-en", "curious", "curious-it",
+)  # fmt: skip
 # What a project of a kind of task begins with; one of rewriting with the starter.
 FIRST_OF_KIND: dict[KindName, str | None] = {
     "rewrite": None,
@@ -129,3 +120,15 @@ def _price_notes(teacher: FoundTeacher) -> list[str]:
     return ["Fill these in to see what you spend:"] + [
         f"usd_per_million_{kind}_tokens = 0.0" for kind in ("prompt", "completion")
     ]
+
+
+def with_base(spec_text: str) -> str:
+    """The spec with the base model that suits this machine. An example keeps its own: its figures are that one's."""
+    from train.models import default_base, machine
+
+    here = machine()
+    chosen = default_base(here)
+    if chosen.name == "embedded":
+        return spec_text
+    why = f"Fits on {here.name} ({here.gib:.0f} GiB); `pairsmith models` lists others."
+    return set_keys(spec_text, {"train.base": chosen.name}, {"train.base": [why]})

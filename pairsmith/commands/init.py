@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pairsmith.new_project import EXAMPLES, FIRST_OF_KIND, files_of, template_folder, with_teacher, write_project
+from pairsmith.new_project import (
+    EXAMPLES,
+    FIRST_OF_KIND,
+    files_of,
+    template_folder,
+    with_base,
+    with_teacher,
+    write_project,
+)
 from pairsmith.own_file import guess, spec_text, task_name
 from pairsmith.session import Session, on_project
 from pairsmith.teacher_search import EMBEDDED, find_teacher
@@ -58,11 +66,12 @@ def command(
         files |= {} if own.resolve().parent == folder.resolve() else {own.name: own.read_bytes()}
     else:
         files = files_of(template_folder(FIRST_OF_KIND[kind] if kind else example))
-    asks = parse(files[SPEC_NAME].decode(), folder).spec.asks_teacher
+    text = files[SPEC_NAME].decode()
+    asks = parse(text, folder).spec.asks_teacher
     teacher = EMBEDDED if embedded or not asks else find_teacher()
-    if asks:
-        files[SPEC_NAME] = with_teacher(files[SPEC_NAME].decode(), teacher).encode()
-    written = write_project(folder, files)
+    text = with_teacher(text, teacher) if asks else text
+    text = text if example or kind else with_base(text)
+    written = write_project(folder, {**files, SPEC_NAME: text.encode()})
     short = _shortages(folder)
     go = "pairsmith run" if folder.resolve() == Path.cwd() else f"pairsmith run --project {folder}"
     names = [path.relative_to(folder).as_posix() for path in written]
