@@ -70,12 +70,15 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
     wanted = required(_RATIO_OR_OPTION.sub(" , ", input), language)
     if not options and not wanted:
         return []
-    description = without_options(output)
-    if not _LENS.search(input):
-        description = _LENS.sub(" , ", description)
+    description = without_options(output) if _LENS.search(input) else description_of(output)
     in_description = NumberMentions(description, language)
     anywhere = NumberMentions(output, language) if options else in_description
     return [n.text for n in wanted if n not in in_description] + [n.text for n in options if n not in anywhere]
+
+
+def description_of(text: str) -> str:
+    """`text` without options (`--ar 3:2`) and lenses (`35mm film`)."""
+    return _LENS.sub(" , ", without_options(text))
 
 
 def quotations(text: str) -> list[str]:

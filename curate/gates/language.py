@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections import Counter
 from functools import cache
@@ -10,6 +11,7 @@ from typing import Any
 
 from curate.gates.content import quotations
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
+from curate.gates.words import fold
 from schemas.errors import SpecError
 from schemas.records import Pair
 
@@ -64,6 +66,53 @@ def language(pair: Pair, code: str) -> Judgement:
     return passed("too short to tell" if score is None else f"{code} has {score:.0%}", score)
 
 
+_SEGMENT_END = re.compile(r"(?<=[.!?\u2026\u3002\uff01\uff1f\u0964\u061f])\s*|\n+")
+_LATIN_RUN = re.compile(r"(?:\b[a-z\u00df-\u00ff][A-Za-z\u00c0-\u00ff'\u2019]*[ ,]*){4,}")
+_SEGMENT = 35  # letters
+
+
+def mixed_language(pair: Pair, code: str) -> Judgement:
+    """No sentence of a generated text is in another language: of another script, or surely so on 35 letters and more.
+
+    What stands in quotation marks or in the input is left out, and so are texts whose input holds code.
+    Not covered: shorter pieces, and languages that the identifier takes for relatives.
+    """
+    given = fold(pair.input)
+    for side, text in sides(pair):
+        if "```" in text or (side == "output" and _is_code(text)):
+            continue
+        for quoted in quotations(text):
+            text = text.replace(quoted, " ")
+        if _writes_no_latin(code):
+            for run in _LATIN_RUN.finditer(text):
+                if fold(run[0]).strip(" ,") not in given:
+                    return rejected("mixed_language", f"the {side} text goes over into {quote(run[0])}")
+        for segment in _SEGMENT_END.split(text):
+            letters = [c for c in segment if c.isalpha()]
+            if len(letters) < 8 or fold(segment).strip(" .!?") in given:
+                continue
+            if foreign := _foreign_script(letters, code, least=_SEGMENT):
+                return rejected("mixed_language", f"the {side} text goes over into {foreign.lower()}: {quote(segment)}")
+            if len(letters) < _SEGMENT or not any(c.islower() for c in letters):
+                continue
+            expected, sure, other = _own_and_best_other(segment, code)
+            if sure >= _SURE_OF_A_SEGMENT and expected <= _UNLIKELY:
+                return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(segment)}", expected)
+    return passed("one language")
+
+
+_SURE_OF_A_SEGMENT = 0.99
+
+
+def _is_code(text: str) -> bool:
+    return len(re.findall(r"[{}<>=;|\\]", text)) > len(text) / 60 + 2
+
+
+@cache
+def _writes_no_latin(code: str) -> bool:
+    return code != "sr" and any(code in codes.split() for codes in _NON_LATIN.values())
+
+
 def check_language(code: str) -> None:
     """Raises SpecError if the identifier does not know the language `code`."""
     try:
@@ -99,11 +148,11 @@ def _own_and_best_other(text: str, code: str) -> tuple[float, float, str]:
     return expected, math.fsum(left.get(lang, 0.0) for lang in _relatives(best)), best
 
 
-def _foreign_script(letters: list[str], code: str) -> str:
+def _foreign_script(letters: list[str], code: str, least: int = _MIN_LETTERS) -> str:
     """The name of a script not of `code` that more than half of the letters (and at least four) are in, or ''."""
     if all(map(str.isascii, letters)):
         expected = [script for script, codes in _NON_LATIN.items() if code in codes.split()]
-        return "LATIN" if expected and code != "sr" and len(letters) >= _MIN_LETTERS else ""
+        return "LATIN" if expected and code != "sr" and len(letters) >= least else ""
     scripts = Counter(unicodedata.name(letter, "?").partition(" ")[0] for letter in letters)
     foreign = {s: n for s, n in scripts.items() if s in _NON_LATIN and code not in _NON_LATIN[s].split()}
     total = sum(foreign.values())

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from curate.gates.number_words import numbers_told
 from curate.gates.phrases import Lexicon, lexicon
 from curate.gates.words import fold
 
@@ -61,16 +62,13 @@ class NumberMentions:
         self._digits = list(_in_digits(folded))
         self._forms = {form for n in self._digits for form in n.forms}
         self._plain = {form for n in self._digits if not n.letters for form in n.forms}
-        for n in _in_words(folded, known):
-            self._forms |= n.forms
-            self._plain |= n.forms
+        for forms in (numbers_told(folded, language), *(n.forms for n in _in_words(folded, known))):
+            self._forms |= forms
+            self._plain |= forms
         for word in _LETTERS.findall(folded):
             hints = known.hints.get(word, ())
             self._forms.update(hints)
             self._plain.update(hints)
-            if month := known.months.get(word):
-                self._forms.add(month)
-                self._plain.add(month)
         self._joined = re.sub(r"[\W_]+", "", folded)
         self._digits_joined = re.sub(r"\D+", "", folded)
 
@@ -94,6 +92,14 @@ def _folded(text: str) -> str:
     return folded if folded.isascii() else re.sub(r"\d", lambda digit: str(unicodedata.digit(digit[0])), folded)
 
 
+_SCALES = {"\u4e07": 4, "\u842c": 4, "\ub9cc": 4, "\u5104": 8, "\u4ebf": 8, "\uc5b5": 8, "\u5343": 3}
+
+
+def in_digits(text: str) -> Iterator[Number]:
+    """The numbers that `text` writes in digits, without the numbering of a list."""
+    return _in_digits(_LIST_NUMBER.sub(" ", _folded(text)))
+
+
 def _in_digits(folded: str) -> Iterator[Number]:
     for match in _DIGITS.finditer(folded):
         head, number, tail = match["head"], match["number"], match["tail"]
@@ -105,6 +111,9 @@ def _in_digits(folded: str) -> Iterator[Number]:
         forms = set(_values(number, parts))
         if tail in ("k", "m") and len(parts) == 1:
             forms.add(_plain(number) + ("000" if tail == "k" else "000000"))
+        if (zeros := _SCALES.get(tail[:1])) and len(parts) <= 2:
+            fraction = parts[1] if len(parts) == 2 else ""
+            forms.add(_plain(parts[0] + fraction.ljust(zeros, "0")))
         if tail == "s" and len(number) in (2, 4):
             forms |= {number[-2:], "19" + number[-2:]}
         forms |= _clock(number, tail, folded[match.end() : match.end() + 5], folded[: match.start()][-1:])

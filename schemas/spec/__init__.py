@@ -12,6 +12,7 @@ from schemas.spec.curate import (
     DuplicateSettings,
     GateSettings,
     LengthSettings,
+    Mode,
     ScoreSettings,
     SelectSettings,
 )
