@@ -22,7 +22,7 @@ from typing import Any
 from curate.gates.chat import answered, injection, preamble, thinking, toxic
 from curate.gates.content import lost_content
 from curate.gates.damage import broken_json, cut, encoding, fenced
-from curate.gates.facts import invented, invented_name, limits, swapped
+from curate.gates.facts import contacts, invented, invented_name, limits, swapped
 from curate.gates.form import echo, length, repetition
 from curate.gates.json_schema import json_schema, load_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, crashed, flagged
@@ -53,6 +53,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "answered": (answered, _BOTH),
     "lost_content": (lost_content, _LANGUAGE),
     "invented": (invented, _LANGUAGE),
+    "contacts": (contacts, ()),
     "invented_name": (invented_name, _LANGUAGE),
     "swapped": (swapped, _LANGUAGE),
     "limits": (limits, _LANGUAGE),

@@ -5,10 +5,17 @@ What they look for stands in the tables of curate/gates/phrases, one file a lang
 
 from __future__ import annotations
 
+import re
+
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
 from curate.gates.phrases import any_of, phrases
 from curate.gates.words import fold
 from schemas.records import Pair
+
+# A note that says itself what cannot be done is rewritten as a sentence that says so.
+_DENIES = re.compile(r"\bimpossib|\bunable\b|\bdeclin|\bunm\u00f6glich|\bimposs[i\u00ed]|\u043d\u0435\u043b\u044c\u0437\u044f|\u65e0\u6cd5")
+_AN_AI = re.compile(r"\b(?:ai|ia|ki|\u0438\u0438|language model)\b|\u8bed\u8a00\u6a21\u578b|\u4eba\u5de5\u667a\u80fd|\u8a00\u8a9e\u30e2\u30c7\u30eb")
+_CODE = re.compile(r"```[\s\S]*?```|`[^`\n]+`")
 
 _TALKS = {
     "to_the_asker": "talks to the person who asked",
@@ -29,8 +36,9 @@ def preamble(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     without a table, everything but the marks of chat templates and of reasoning.
     """
     for side, text in sides(pair):
-        folded = (fold(text), _other(pair, side), fold(style))
-        for table in ("refusal", "preamble"):
+        folded = (_without_code(fold(text)), _other(pair, side), fold(style))
+        denies = _DENIES.search(folded[1]) or any_of(language, "negation").search(folded[1])
+        for table in ("preamble",) if denies and not _AN_AI.search(folded[0]) else ("refusal", "preamble"):
             if finding := phrases(language).find(table, *folded):
                 _, _, part = finding.rule.table.partition(".")
                 return rejected(_CODES.get(part, table), f"the {side} text says {quote(finding.quoted)}")
@@ -47,7 +55,7 @@ def thinking(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     Not covered: reasoning in a language without a table that stands in no tags.
     """
     for side, text in sides(pair):
-        if finding := phrases(language).find("thinking", fold(text), _other(pair, side), fold(style)):
+        if finding := phrases(language).find("thinking", _without_code(fold(text)), _other(pair, side), fold(style)):
             return rejected("thinking", f"the {side} text says {quote(finding.quoted)}")
     return passed(f"no reasoning of a model{_not_looked_for(language)}")
 
@@ -57,8 +65,9 @@ def injection(pair: Pair, style: str = "", language: str = "en") -> Judgement:
 
     Whether the output obeyed cannot be told from the text, so this gate is made to flag: somebody should look.
     """
-    if finding := phrases(language).find("injection", fold(pair.input), "", fold(style)):
-        return rejected("injection", f"the input says {quote(finding.quoted)}")
+    for table in dict.fromkeys((language, "en")):
+        if finding := phrases(table).find("injection", fold(pair.input), "", fold(style)):
+            return rejected("injection", f"the input says {quote(finding.quoted)}")
     return passed("the input gives no orders to the model")
 
 
@@ -94,6 +103,11 @@ def answered(pair: Pair, style: str = "", language: str = "en") -> Judgement:
 
 def _other(pair: Pair, side: Side) -> str:
     return fold(pair.input if side == "output" else pair.output)
+
+
+def _without_code(folded: str) -> str:
+    """A text may show any mark between backticks."""
+    return _CODE.sub(" ", folded) if "`" in folded else folded
 
 
 def _not_looked_for(language: str) -> str:

@@ -8,7 +8,7 @@ from functools import cache
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.numbers import NumberMentions, required
 from curate.gates.phrases import lexicon
-from curate.gates.words import OPTION, Vocabulary, content_words, fold, has_stemmer, joined, without_options, words
+from curate.gates.words import OPTION, Vocabulary, content_words, count_words, fold, has_stemmer, joined, without_options, words
 from schemas.records import Pair
 
 # An inch mark (6") opens no quotation, an apostrophe closes none.
@@ -19,6 +19,15 @@ _QUOTED = re.compile(
 
 _RATIO_OR_OPTION = re.compile(rf"{OPTION.pattern}|(?<![\w:])\d{{1,2}}:\d{{1,2}}(?![\w:])")
 _LENS = re.compile(r"\d+ ?mm(?:[ -][\w-]+){0,2}? (?:lens|film|camera|macro|photo\w*)\b", re.IGNORECASE)
+
+
+# How long the text is to be is no content of it.
+_OF_THE_TEXT = re.compile(
+    r"\b(?:\d+|two|three|four|five|six)[ -]?(?:sentences?|lines?|words?|paragraphs?|bullets?|bullet points?|verses?|stanzas?|characters?"
+    r"|sec(?:onds)?|s\u00e4tze[n]?|satz|zeilen?|w\u00f6rter|phrases?|lignes?|mots|frases?|l\u00edneas|palabras|linhas|palavras|frasi|righe|parole"
+    r"|\u0441\u0442\u0440\u043e\u043a\w*|\u0441\u043b\u043e\u0432\w*)\b|\d+\s?[\u5b57\u53e5\u884c\u6587]",
+    re.IGNORECASE,
+)
 
 
 def lost_content(pair: Pair, language: str = "en") -> Judgement:
@@ -35,12 +44,14 @@ def lost_content(pair: Pair, language: str = "en") -> Judgement:
     kept but given to another thing; in a language without number words in its table, numbers that may be told in words;
     in one without a stemmer or without spaces, the words (other numbers and quotations are still checked).
     """
-    lost = _lost_numbers(pair.input, pair.output, language)
+    lost = [] if is_summary(pair) else _lost_numbers(_OF_THE_TEXT.sub(" ", pair.input), pair.output, language)
     if lost:
         missing = ", ".join(map(quote, lost))
         return rejected("lost_number", f"the input says {missing}, the output does not")
     vocabulary = Vocabulary(pair.output, language)
     for quoted in quotations(pair.input):
+        if 2 * len(quoted) > len(pair.input):
+            continue  # it is the text that is to be rewritten
         wanted = " ".join(words(quoted))
         output_words = f" {' '.join(vocabulary.words)} "
         if f" {wanted} " not in output_words if wanted else fold(quoted) not in fold(pair.output):
@@ -74,6 +85,11 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
     in_description = NumberMentions(description, language)
     anywhere = NumberMentions(output, language) if options else in_description
     return [n.text for n in wanted if n not in in_description] + [n.text for n in options if n not in anywhere]
+
+
+def is_summary(pair: Pair) -> bool:
+    """True if the output has less than 60 % of the input's words, and so leaves things out."""
+    return count_words(pair.output) < 0.6 * count_words(pair.input)
 
 
 def description_of(text: str) -> str:

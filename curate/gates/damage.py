@@ -23,7 +23,7 @@ _LAST_WORD = re.compile(r"(\S+)\s*\Z")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 _ROW = re.compile(r"^\s*\|.*$", re.MULTILINE)
 _GAPS = re.compile(r"\|\s*(?:\u2026|\.{3})\s*\|\s*(?:(?:\u2026|\.{3})\s*\|)|\((?:\u2026|\.{3})[^()\n]{0,40}\)\s*\Z")
-_SIGN_OFF = 6  # words that a line without an end may have, as a name below a letter has
+_SHORT_QUOTE = re.compile(r"`[^`\n]{1,40}`|\"[^\"\n]{1,40}\"")
 
 
 def cut(pair: Pair, language: str = "en") -> Judgement:
@@ -89,11 +89,16 @@ def encoding(pair: Pair) -> Judgement:
         if text.isascii():
             continue
         given = pair.input if side == "output" else pair.output
-        if "\ufffd" in text and "\ufffd" not in given:
+        if "\ufffd" in _shown(text) and "\ufffd" not in given:
             return rejected("mojibake", f"the {side} text has characters that were lost: {quote(text)}")
-        if badness(text) > badness(given):
+        if badness(_shown(text)) > badness(given):
             return rejected("mojibake", f"the {side} text is garbled: {quote(text)}")
     return passed("no garbled characters")
+
+
+def _shown(text: str) -> str:
+    """`text` without what it quotes: a text about garbled characters shows some."""
+    return _SHORT_QUOTE.sub(" ", text)
 
 
 def fenced(pair: Pair, style: str = "") -> Judgement:
@@ -104,14 +109,14 @@ def fenced(pair: Pair, style: str = "") -> Judgement:
     match = _FENCED.match(pair.output)
     if not match or "```" in match["inside"] or match["kind"].casefold() not in _OF_TEXT:
         return passed("it stands in no fence")
-    if _ASKS_FOR_CODE.search(fold(pair.input)) or _ASKS_FOR_CODE.search(fold(style)) or _looks_like_code(match["inside"]):
+    if _ASKS_FOR_CODE.search(fold(pair.input)) or _ASKS_FOR_CODE.search(fold(style)) or looks_like_code(match["inside"]):
         return passed("code may stand in a fence")
     return rejected("code_fence", f"the whole text stands in a code fence: {quote(pair.output)}")
 
 
-def _looks_like_code(text: str) -> bool:
+def looks_like_code(text: str) -> bool:
     lines = [line for line in text.splitlines() if line.strip()]
-    signs = sum(bool(re.search(r"[;{}=<>$#\\]|^\s*[-|+]|\(\)|--\w", line)) for line in lines)
+    signs = sum(bool(re.search(r"[{}=<>\\]|;\s*$|^\s*[-|+$#]|\(\)|\s--?\w", line)) for line in lines)
     return 2 * signs >= len(lines)
 
 

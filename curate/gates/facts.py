@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from itertools import combinations
 
-from curate.gates.content import description_of
-from curate.gates.damage import _looks_like_code
+from curate.gates.content import description_of, is_summary
+from curate.gates.damage import looks_like_code
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.numbers import NumberMentions, in_digits
 from curate.gates.phrases import any_of, lexicon
@@ -25,30 +25,34 @@ _TITLED = re.compile(
 )
 _TWO = re.compile(rf"(?<![.!?:\n] )(?<=[^\W\d_,] )({_NAME}(?: (?:de|van|von|der|di|da))? {_NAME}(?: {_NAME})?)")
 _QUOTED_NAME = re.compile(r"(?<=\u00ab)([^\u00ab\u00bb\n]{3,30})(?=\u00bb)")
+_NAMES = (_TITLED, _QUOTED_NAME, _TWO)
 _NEAR = 4  # tokens between a number and the word that it belongs to
 
 
 def invented(pair: Pair, language: str = "en") -> Judgement:
-    """Numbers in digits, e-mail addresses, web addresses and telephone numbers of the output stand in the input.
+    """The numbers in digits of the output stand in the input, in any spelling, in words of some forty languages too.
 
-    A number counts as standing there in any spelling, in words of some forty languages too. 0 and 1, the numbering of a
-    list, options (`--ar 3:2`) and the lens of a camera ask for nothing, nor does code.
+    0 and 1, the numbering of a list, options (`--ar 3:2`) and the lens of a camera ask for nothing, nor does code.
     Not covered: what is made up in words; what is known from elsewhere and right, which is why it flags.
     """
+    if "```" in pair.output or ("\n" in pair.output and looks_like_code(pair.output)):
+        return passed("numbers in code are not compared")
+    told = NumberMentions(pair.input, language)
+    for number in in_digits(_OF_PICTURES.sub(" ", description_of(CONTACT.sub(" ", pair.output)))):
+        if not number.forms & {"0", "1"} and number not in told:
+            return rejected("invented_number", f"the input does not say {quote(number.text)}")
+    return passed("no number of its own")
+
+
+def contacts(pair: Pair) -> Judgement:
+    """E-mail addresses, web addresses and telephone numbers of the output stand in the input."""
     digits, given = re.sub(r"\D", "", pair.input), fold(pair.input)
     for match in CONTACT.finditer(pair.output):
         contact, kind = match[0].rstrip(".,;:!?"), match.lastgroup
         known = re.sub(r"\D", "", contact) in digits if kind == "phone" else fold(contact) in given
         if not known and not (kind == "phone" and _is_date(contact)):
             return rejected("invented_contact", f"the input does not say {quote(contact)}")
-    if "```" in pair.output or _looks_like_code(pair.output):
-        return passed("numbers in code are not compared")
-    told = NumberMentions(pair.input, language)
-    for number in in_digits(_OF_PICTURES.sub(" ", description_of(CONTACT.sub(" ", pair.output)))):
-        if number.forms & {"0", "1"} or number in told:
-            continue
-        return rejected("invented_number", f"the input does not say {quote(number.text)}")
-    return passed("no number or contact of its own")
+    return passed("no contact of its own")
 
 
 def _is_date(text: str) -> bool:
@@ -62,13 +66,20 @@ def invented_name(pair: Pair, language: str = "en") -> Judgement:
     Not covered: a single name without a title.
     """
     given = fold(pair.input)
-    patterns = (_TITLED, _QUOTED_NAME) if language == "de" else (_TITLED, _QUOTED_NAME, _TWO)
+    patterns = (_TITLED, _QUOTED_NAME) if language == "de" or _in_title_case(pair.output) else _NAMES
     for pattern in patterns:
         for match in pattern.finditer(pair.output):
+            if not match[1][0].isupper():
+                continue
             parts = [part for part in words(match[1]) if len(part) > 2]
             if parts and not any(part[:5] in given for part in parts):
                 return rejected("invented_name", f"the input does not name {quote(match[1])}")
     return passed("no name of its own")
+
+
+def _in_title_case(text: str) -> bool:
+    first = [word[0] for word in text.split() if word[0].isalpha()]
+    return sum(map(str.isupper, first)) > len(first) / 2
 
 
 def swapped(pair: Pair, language: str = "en") -> Judgement:
@@ -127,14 +138,24 @@ def _beside(tokens: list[str]) -> dict[str, set[str]]:
 
 
 def limits(pair: Pair, language: str = "en") -> Judgement:
-    """What the input denies (`not`, `without`) or limits (`only`, `unless`) is denied or limited in the output.
+    """What the input denies (`not`, `without`) or limits (`only`, `unless`) is denied or limited in the output, and
+    what it asks is asked.
 
-    One word of the table's list in the input asks for one of the wider list in the output, any of them.
+    One word of the table's list in the input asks for one of the wider list in the output, any of them. A summary, of
+    less than 60 % of the words, may leave it out.
     Not covered: what is denied by a word that no list has, and a denial that moved to another thing.
     """
     before, after = fold(pair.input), fold(pair.output)
+    if _ASKED.search(before) and not _ASKS.search(after):
+        return rejected("lost_question", "the input asks something, the output does not")
+    if is_summary(pair):
+        return passed("a summary may leave things out")
     for asked, told, code in (("negation", "negated", "lost_negation"), ("condition", "conditions", "lost_condition")):
         word = any_of(language, asked).search(before)
         if word and not any_of(language, told).search(after):
             return rejected(code, f"the input says {quote(word[0])}, and nothing in the output does")
-    return passed("what is denied or limited stays so")
+    return passed("what is denied, limited or asked stays so")
+
+
+_ASKED = re.compile(r"[?\u061f][\"'\u201d\u00bb)]?\s*\Z|\A[^.!?\n]{0,80}[?\u061f]|\u5417|\u8bf7\u95ee|\b(?:can|could) (?:i|you|we) ")
+_ASKS = re.compile(r"[?\u061f]|\u304b\u3002|\u5417|\uae4c|\bask\w*\b|\bwhether\b|\bob\b|\bplease\b|\bbitte\b|\blet me know\b|\bwonder\w*|\bgrateful\b")

@@ -42,7 +42,7 @@ def length(pair: Pair, bounds: LengthSettings) -> Judgement:
 def repetition(pair: Pair, language: str = "en") -> Judgement:
     """No loop in what a model wrote. Score: the share of words that stand in a repeated run of four words.
 
-    A loop is any of: one character 12 times in a row; a phrase that follows itself (one word 4 times, more words 3
+    A loop is any of: one character 12 times in a row; a phrase that follows itself (one word 7 times, more words 3
     times); a clause of two words or more 3 times; a quarter of the words, six at least, in repeated runs of four; a
     pair of words with content 4 times and a fifth of the text; fewer than 40 % distinct words in a stretch of 100. The
     shares have the shape of the rules on repeated n-grams of Rae et al. 2021 (table A1), with counts beside them, for
@@ -55,12 +55,25 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
             return rejected("loop", f"one character is repeated in the {side} text: {quote(run[0], 20)}", 1.0)
         if '":' in text or '" :' in text:
             text = _JSON_KEY.sub(" ", text)
+        text = _without_refrain(text)
         tokens = words(text)
         repeated, example = _repeated_runs(tokens)
         share = max(share, repeated)
         if loop := _loop(text, tokens, repeated, example, lexicon(language).stop):
             return rejected("loop", f"{loop} in the {side} text", share)
     return passed(f"{share:.0%} of the words repeat a run of four", share)
+
+
+def _without_refrain(text: str) -> str:
+    """Verse with each line once; other text as it is. A loop repeats most of its lines, a refrain some."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    keys = dict.fromkeys(_REFRAIN_KEY.sub("", fold(line)) for line in lines)
+    if len(lines) < 4 or len(keys) < 0.5 * len(lines) or sum(len(line) for line in lines) > 60 * len(lines):
+        return text
+    return "\n".join({_REFRAIN_KEY.sub("", fold(line)): line for line in lines}.values())
+
+
+_REFRAIN_KEY = re.compile(r"\W+")
 
 
 def _repeated_runs(tokens: list[str]) -> tuple[float, str]:
@@ -103,9 +116,9 @@ def _loop(text: str, tokens: list[str], repeated: float, example: str, stop: Col
 
 
 def _follows_itself(tokens: list[str]) -> str:
-    """A word 4 times in a row, or 2 to 6 words 3 times in a row."""
+    """A word 7 times in a row, or 2 to 6 words 3 times in a row."""
     for size in range(1, 7):
-        needed = 3 * size if size == 1 else 2 * size
+        needed = 6 if size == 1 else 2 * size
         run = 0
         for at in range(size, len(tokens)):
             run = run + 1 if tokens[at] == tokens[at - size] else 0

@@ -68,7 +68,7 @@ def language(pair: Pair, code: str) -> Judgement:
 
 _SEGMENT_END = re.compile(r"(?<=[.!?\u2026\u3002\uff01\uff1f\u0964\u061f])\s*|\n+")
 _LATIN_RUN = re.compile(r"(?:\b[a-z\u00df-\u00ff][A-Za-z\u00c0-\u00ff'\u2019]*[ ,]*){4,}")
-_SEGMENT = 35  # letters
+_SEGMENT, _SHORT = 35, 24  # letters of a sentence, and of a whole text
 
 
 def mixed_language(pair: Pair, code: str) -> Judgement:
@@ -87,13 +87,13 @@ def mixed_language(pair: Pair, code: str) -> Judgement:
             for run in _LATIN_RUN.finditer(text):
                 if fold(run[0]).strip(" ,") not in given:
                     return rejected("mixed_language", f"the {side} text goes over into {quote(run[0])}")
-        for segment in _SEGMENT_END.split(text):
+        for segment in (text, *_SEGMENT_END.split(text)):
             letters = [c for c in segment if c.isalpha()]
             if len(letters) < 8 or fold(segment).strip(" .!?") in given:
                 continue
             if foreign := _foreign_script(letters, code, least=_SEGMENT):
                 return rejected("mixed_language", f"the {side} text goes over into {foreign.lower()}: {quote(segment)}")
-            if len(letters) < _SEGMENT or not any(c.islower() for c in letters):
+            if len(letters) < (_SHORT if segment is text else _SEGMENT) or not any(c.islower() for c in letters):
                 continue
             expected, sure, other = _own_and_best_other(segment, code)
             if sure >= _SURE_OF_A_SEGMENT and expected <= _UNLIKELY:

@@ -15,6 +15,8 @@ from curate.gates.words import fold
 
 _TOLD = (*range(2, 101), *range(200, 1000, 100), *range(1000, 10_000, 1000), 1500, 10_000, 100_000, 1_000_000)
 _ORDINALS = range(1, 32)
+_DIGITS = "\u3007\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u96f6"  # from 0 to 9, and another 0
+_RUNS = re.compile(f"[{_DIGITS}]{{2,}}")
 _UNSPACED = ("zh", "ja", "ko")
 
 
@@ -27,7 +29,8 @@ def numbers_told(folded: str, language: str) -> set[str]:
     values, pattern = _table(language)
     if pattern is None:
         return set()
-    return {value for found in pattern.findall(folded.replace("-", " ")) for value in values[found]}
+    years = {"".join(str(_DIGITS.index(digit) % 10) for digit in run) for run in _RUNS.findall(folded)}
+    return years | {value for found in pattern.findall(folded.replace("-", " ")) for value in values[found]}
 
 
 @cache

@@ -61,6 +61,7 @@ class NumberMentions:
         folded = _folded(text)
         self._digits = list(_in_digits(folded))
         self._forms = {form for n in self._digits for form in n.forms}
+        self._forms |= {_plain(part) for n in self._digits for part in re.findall(r"\d+", n.text) if len(part) <= 2}
         self._plain = {form for n in self._digits if not n.letters for form in n.forms}
         for forms in (numbers_told(folded, language), *(n.forms for n in _in_words(folded, known))):
             self._forms |= forms
@@ -82,6 +83,9 @@ class NumberMentions:
             return joined in self._joined or not number.forms.isdisjoint(self._plain)
         if not number.forms.isdisjoint(self._forms):
             return True
+        parts = re.split(r"[.,]", number.text)
+        if len(parts) == 2 and all(part in self._forms for part in map(_plain, filter(str.isdigit, parts))):
+            return True  # 10.30 is 10:30, and 7,9 may be 7 and 9
         digits = re.sub(r"\D+", "", number.text)
         return len(digits) >= 5 and digits in self._digits_joined
 
@@ -93,6 +97,19 @@ def _folded(text: str) -> str:
 
 
 _SCALES = {"\u4e07": 4, "\u842c": 4, "\ub9cc": 4, "\u5104": 8, "\u4ebf": 8, "\uc5b5": 8, "\u5343": 3}
+
+
+# How words of scale begin, behind a number.
+_SCALE_WORDS = re.compile(
+    r"[ \u00a0-]?(?:(?P<n9>billion|milliard|mrd|mil millones|miliard|\u043c\u0438\u043b\u043b\u0438\u0430\u0440\u0434|\u0645\u0644\u064a\u0627\u0631)|(?P<n6>m[iy]ll?i?[o\u00f3]n|mio\b|mil[ih\u00f5]|milh|\u043c\u0438\u043b\u043b\u0438\u043e\u043d|\u043c\u043b\u043d|\u0645\u0644\u064a\u0648\u0646)"
+    r"|(?P<n3>thousand|tausend|mille?\b|mila\b|mil\b|tys|duizend|bin\b|\u0442\u044b\u0441|\u0623\u0644\u0641|\u0627\u0644\u0641|\u0622\u0644\u0627\u0641|\u0939\u091c\u093c\u093e\u0930|\u0939\u091c\u093e\u0930))"
+)
+
+
+def _scale(after: str) -> int:
+    """The zeros of the word of scale that a folded text begins with."""
+    found = _SCALE_WORDS.match(after)
+    return int((found.lastgroup or "n0")[1:]) if found else 0
 
 
 def in_digits(text: str) -> Iterator[Number]:
@@ -111,7 +128,7 @@ def _in_digits(folded: str) -> Iterator[Number]:
         forms = set(_values(number, parts))
         if tail in ("k", "m") and len(parts) == 1:
             forms.add(_plain(number) + ("000" if tail == "k" else "000000"))
-        if (zeros := _SCALES.get(tail[:1])) and len(parts) <= 2:
+        if (zeros := _SCALES.get(tail[:1]) or _scale(folded[match.end() : match.end() + 12])) and len(parts) <= 2:
             fraction = parts[1] if len(parts) == 2 else ""
             forms.add(_plain(parts[0] + fraction.ljust(zeros, "0")))
         if tail == "s" and len(number) in (2, 4):

@@ -74,7 +74,7 @@ def _is_slot(inside: str, kind: str, language: str, closed: bool) -> bool:
     """Whether the folded text inside of brackets is a slot; `closed`: it is a tag that ends elsewhere."""
     if not re.search(r"[^\W\d]", inside):
         return "__" in inside
-    if closed:
+    if closed or '"' in inside:
         return False
     slots = [any_of(code, "slots") for code in dict.fromkeys((language, "en"))]
     if kind != "(":

@@ -41,6 +41,7 @@ class GateSettings(Section):
     language: Mode = True
     mixed_language: Mode = "flag"
     invented: Mode = "flag"
+    contacts: Mode = "flag"
     invented_name: Mode = "flag"
     swapped: Mode = "flag"
     limits: Mode = "flag"
