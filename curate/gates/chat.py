@@ -19,6 +19,7 @@ _CODE = re.compile(r"```[\s\S]*?```|`[^`\n]+`")
 
 _TALKS = {
     "to_the_asker": "talks to the person who asked",
+    "asks_back": "asks for more before it begins",
     "how_to": "tells how to make it",
     "about_the_text": "talks about the text",
     "from_outside": "describes it from outside",

@@ -121,19 +121,21 @@ def _tokens(text: str, language: str) -> list[str]:
 
 
 def _beside(tokens: list[str]) -> dict[str, set[str]]:
-    """For each number, the words nearest to it, inside its clause; the clause goes on where it holds no word yet."""
+    """For each number, the words nearest to it inside its clause: those behind it where the clause begins with a
+    number, those before it where the clause ends with one, else both."""
     near: dict[str, set[str]] = {}
-    for at, token in enumerate(tokens):
-        if not token.isdigit():
+    clause: list[str] = []
+    for token in (*tokens, "."):
+        if token != ".":
+            clause.append(token)
             continue
-        behind, ahead = tokens[max(0, at - _NEAR) : at][::-1], tokens[at + 1 : at + 1 + _NEAR]
-        for side in (behind, ahead):
-            for other in side:
-                if other == "." or other.isdigit():
-                    break
-                if len(other) > 2:
-                    near.setdefault(token, set()).add(other)
-                    break
+        for at, number in enumerate(clause):
+            if number.isdigit():
+                sides = clause[max(0, at - _NEAR) : at][::-1], clause[at + 1 : at + 1 + _NEAR]
+                wanted = sides[1:] if clause[0].isdigit() else sides[:1] if clause[-1].isdigit() else sides
+                words = (next((t for t in side if t.isdigit() or len(t) > 2), "0") for side in wanted)
+                near.setdefault(number, set()).update(word for word in words if not word.isdigit())
+        clause = []
     return near
 
 
