@@ -28,10 +28,17 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
     prompts = sorted({origin.prompt for origin in generated})
     return "\n".join(
         [
-            *_front_matter(project, len(accepted), licenses, [split for split in SPLITS if splits[split]]),
+            *_front_matter(
+                project,
+                len(accepted),
+                licenses,
+                [split for split in SPLITS if splits[split]],
+                generated=bool(generated),
+            ),
             f"# {task.name}",
             "",
-            f"{len(accepted)} pairs of an input and its rewrite in a house style, for supervised fine-tuning of",
+            f"{len(accepted)} pairs of an input and its {'rewrite in a house style' if generated else 'output'}, for "
+            "supervised fine-tuning of",
             "a small model. Made with pairsmith.",
             "",
             "**" + (f"{reviewed} of {len(accepted)} rows were reviewed by people." if reviewed else _UNREVIEWED) + "**",
@@ -60,7 +67,8 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
             "## How it was made",
             "",
             f"- Seeds: {_kinds(used)}. License of the seeds: {', '.join(licenses)}.",
-            f"- Teacher: {', '.join(teachers) or 'none'}. Its terms of use apply to what it wrote.",
+            f"- Teacher: {', '.join(teachers) or 'none'}."
+            + (" Its terms of use apply to what it wrote." * bool(teachers)),
             f"- Prompts: {', '.join(prompts) or 'none'}.",
             f"- House style: {' '.join(task.style.split())}",
             f"- Scorer: {_scorer(result)}.",
@@ -106,7 +114,7 @@ def _people(result: CurateResult) -> list[str]:
     return ["## Human review", "", *(f"- {line}" for line in in_words(review)), ""] if review else []
 
 
-def _front_matter(project: Project, rows: int, licenses: list[str], splits: list[str]) -> list[str]:
+def _front_matter(project: Project, rows: int, licenses: list[str], splits: list[str], *, generated: bool) -> list[str]:
     only = licenses[0].casefold() if len(licenses) == 1 and licenses != ["not stated"] else None
     license = only or ("unknown" if licenses in ([], ["not stated"]) else "other")
     return [
@@ -116,7 +124,7 @@ def _front_matter(project: Project, rows: int, licenses: list[str], splits: list
         f"language:\n- {orjson.dumps(project.spec.task.language).decode()}",
         "task_categories:\n- text-generation",
         f"size_categories:\n- {next((name for most, name in _SIZES if rows < most), 'n>1M')}",
-        "tags:\n- synthetic\n- pairsmith",
+        "tags:\n" + "- synthetic\n" * generated + "- pairsmith",
         "configs:\n- config_name: default\n  data_files:",
         *(f"  - split: {split}\n    path: data/{split}.parquet" for split in splits),
         "---",

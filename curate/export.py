@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def row(accepted: Accepted) -> Json:
     """One row: the chat as `messages`, and separated into `prompt` and `completion` for completion-only loss."""
     pair = accepted.pair
     system = [{"role": "system", "content": pair.system}] if pair.system else []
-    prompt = [*system, {"role": "user", "content": pair.input}]
+    prompt = [*system, *(turn.model_dump() for turn in pair.turns), {"role": "user", "content": pair.input}]
     completion = [{"role": "assistant", "content": pair.output}]
     return {
         "pair_id": pair.id,
@@ -166,16 +167,18 @@ def row(accepted: Accepted) -> Json:
         "completion": completion,
         "score": accepted.score,
         "made_by": pair.origin.generator if isinstance(pair.origin, Generated) else pair.origin.by,
+        **({"columns": pair.columns} if pair.columns else {}),
     }
 
 
-def _schema() -> Any:
+def _schema(columns: Sequence[str]) -> Any:
     import pyarrow as pa
 
     chat = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
     texts = [(name, pa.string()) for name in ("pair_id", "seed_id", "system", "input", "output")]
     chats = [(name, chat) for name in ("messages", "prompt", "completion")]
-    return pa.schema([*texts, *chats, ("score", pa.float64()), ("made_by", pa.string())])
+    extra = [("columns", pa.struct([(name, pa.string()) for name in columns]))] if columns else []
+    return pa.schema([*texts, *chats, ("score", pa.float64()), ("made_by", pa.string()), *extra])
 
 
 def _write_rows(folder: Path, by_split: dict[Split, list[Json]]) -> None:
@@ -184,10 +187,11 @@ def _write_rows(folder: Path, by_split: dict[Split, list[Json]]) -> None:
     import pyarrow.parquet as pq
 
     saved = datasets.DatasetDict()
+    schema = _schema(sorted({name for rows_ in by_split.values() for r in rows_ for name in r.get("columns", ())}))
     for split, split_rows in by_split.items():
         lines = b"".join(orjson.dumps(r) + b"\n" for r in split_rows)
         (folder / "data" / f"{split}.jsonl").write_bytes(lines)
-        table = pa.Table.from_pylist(split_rows, schema=_schema())
+        table = pa.Table.from_pylist(split_rows, schema=schema)
         pq.write_table(table, folder / "data" / f"{split}.parquet")
         # The fingerprint would be random otherwise.
         saved[split] = datasets.Dataset(table, fingerprint=hashlib.sha256(lines).hexdigest()[:16])

@@ -5,10 +5,14 @@ A row goes only because it is alike to one row that stays, which the reason name
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from curate.set_join import Alike, TokenSets, alike, jaccard, plain, words
+from schemas.kinds import Kind
+from schemas.records import Pair
 
 _SHORT = 6  # words; a shorter text may stand in another one by chance, and is compared as a whole, by its letters
 _LETTERS = 4
@@ -22,6 +26,54 @@ def duplicates(rows: Iterable[tuple[str, ...]], threshold: float) -> dict[int, A
     """
     with TokenSets(rows) as sets:
         return {pair.later: pair for pair in alike(sets, threshold, first=True)}
+
+
+class Repeats(NamedTuple):
+    """Number of a pair that goes -> the earlier pair that is the same row; and the numbers of pairs that are flagged
+    with the word of `Kind.flag`."""
+
+    of: dict[int, Alike]
+    flagged: frozenset[int]
+
+
+def repeated_rows(pairs: Callable[[], Iterable[Pair]], threshold: float, kind: Kind) -> Repeats:
+    """The pairs that are the same row as an earlier one, by the rule of their kind of task (`Kind.duplicate`); `pairs`
+    reads them, in the same order each time it is called.
+
+    Flagged are, by `Kind.flag`, a pair that stays and whose output is like an earlier one's (`one_output`), or two that
+    are one row and have different outputs (`two_labels`).
+    """
+    if kind.duplicate == "both exact":
+        of = _exactly((pair.input.strip(), pair.output.strip()) for pair in pairs())
+    elif kind.duplicate == "input near":
+        of = duplicates(((_numbered(pair, kind),) for pair in pairs()), threshold)
+    else:
+        of = duplicates(((_numbered(pair, kind), pair.output) for pair in pairs()), threshold)
+    flagged: set[int] = set()
+    if kind.flag == "one_output":
+        flagged = duplicates(((pair.output,) for pair in pairs()), threshold).keys() - of.keys()
+    if kind.flag == "two_labels":
+        outputs = [pair.output for pair in pairs()]
+        apart = [(one.later, one.earlier) for one in of.values() if outputs[one.later] != outputs[one.earlier]]
+        flagged = {number for both in apart for number in both}
+    return Repeats(of, frozenset(flagged))
+
+
+def _exactly(rows: Iterable[tuple[str, ...]]) -> dict[int, Alike]:
+    first: dict[tuple[str, ...], int] = {}
+    numbers = ((number, first.setdefault(row, number)) for number, row in enumerate(rows))
+    return {number: Alike(number, earlier, 1.0) for number, earlier in numbers if earlier != number}
+
+
+def _numbered(pair: Pair, kind: Kind) -> str:
+    """The input; where other numbers make another input, with them in each of its words, so that only inputs with the
+    same numbers are alike."""
+    numbers = re.findall(r"\d+", pair.input) if kind.equal_numbers else []
+    if not numbers:
+        return pair.input
+    mark = f"n{hashlib.sha256(' '.join(numbers).encode()).hexdigest()[:8]}"
+    # In hexadecimal: what stands for a Chinese character has to stay one word with the mark.
+    return " ".join(mark + (word if word.isascii() else word.encode().hex()) for word in words(pair.input))
 
 
 def similar_pairs(texts: Iterable[str], threshold: float) -> list[Alike]:

@@ -126,12 +126,11 @@ def _counted(pool: Pool) -> Counts:
 
 def _alike_apart(project: Project, seeds: Sequence[Seed]) -> list[Json]:
     """Seeds that are alike but fell into different splits: reported, because hashing cannot see it."""
-    texts = [seed for seed in seeds if seed.text]
-    alike = similar_pairs([seed.text or "" for seed in texts], project.spec.curate.duplicates.jaccard)
+    alike = similar_pairs([seed.body for seed in seeds], project.spec.curate.duplicates.jaccard)
     return [
         {"seeds": [a.id, b.id], "sources": [a.source, b.source], "splits": splits, "jaccard": round(similarity, 3)}
         for second, first, similarity in alike
-        for a, b in [(texts[first], texts[second])]
+        for a, b in [(seeds[first], seeds[second])]
         for splits in [[seed_split(seed, project.spec.split) for seed in (a, b)]]
         if splits[0] != splits[1]
     ]

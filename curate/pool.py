@@ -29,7 +29,7 @@ from schemas.store import Store
 
 ROWS = 512  # rows whose texts are in memory at once
 REVIEW, GENERATE = "review", "generate"  # who decides beside the steps
-DUPLICATE = "pool/duplicate@1"
+DUPLICATE = "pool/duplicate@2"
 
 
 def fold(keeps: Iterable[bool | None]) -> bool | None:

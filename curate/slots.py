@@ -6,16 +6,16 @@ import hashlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, get_args
 
 import numpy as np
 
 from curate.review.decision import Decision, decide, edited_pair
-from schemas.records import Candidate, Pair, Reason, Verdict
+from schemas.records import Candidate, GeneratorName, Pair, Reason, Verdict
 from schemas.reviews import Review
 
 _CHUNK = 1_000
-_GENERATORS: tuple[Literal["forward", "backward"], ...] = ("forward", "backward")
+_GENERATORS: tuple[GeneratorName, ...] = get_args(GeneratorName)  # their order is in the draws of review
 
 
 class Source(Protocol):

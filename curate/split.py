@@ -1,18 +1,21 @@
 """The split: seeds to train on, to watch during training, and to lock away for the test.
 
-A seed's split is a hash of its id and a salt, so it is the same on every machine and adding or removing seeds never
-moves another; or it is the split that its source names (`[[seeds]] use = "test"`). Every pair of a seed goes with it:
-candidates of one input, or terse versions of one output, are never separated.
+Seeds are put in the order of a hash of id and salt, and the splits are filled in that order up to their share of the
+seeds of a kind, so a test split of the size asked for exists. It is recorded with the seed when it is first read, and a
+seed never moves: of seeds added later, those fill what is missing to the shares. A source may name the split of its
+seeds instead (`[[seeds]] use = "test"`). Every pair of a seed goes with it: candidates of one input, or terse versions
+of one output, are never separated.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import NamedTuple, get_args
 
-from schemas.records import Seed, Split
+from schemas.records import Seed, Split, content_id
 from schemas.spec import Spec, SplitSettings
 
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -24,26 +27,64 @@ LEAST_TRAIN_ROWS = 50
 
 
 def split_of(seed_id: str, settings: SplitSettings) -> Split:
-    """The split of a seed. Shares are probabilities: with few seeds the splits differ from them."""
-    digest = hashlib.sha256(f"{settings.salt}\0{seed_id}".encode()).digest()
-    uniform = int.from_bytes(digest[:8]) / 2**64
+    """The split of a seed that none was recorded for, as those of earlier versions and those of a list in Python: by
+    its hash alone, so that shares are probabilities."""
+    uniform = _uniform(seed_id, settings)
     if uniform < settings.test:
         return "test"
     return "validation" if uniform < settings.test + settings.validation else "train"
 
 
+def _uniform(seed_id: str, settings: SplitSettings) -> float:
+    digest = hashlib.sha256(f"{settings.salt}\0{seed_id}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64
+
+
 def seed_split(seed: Seed, settings: SplitSettings) -> Split:
-    """The split that the seed's source names, else the one that its hash gives."""
+    """The split that the seed's source names, else the one recorded, else the one that its hash gives."""
     named: Split | None = seed.meta.get("use")
-    return named or split_of(seed.id, settings)
+    return named or seed.split or split_of(_drawn_by(seed), settings)
+
+
+def with_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterable[Seed] = ()) -> list[Seed]:
+    """The seeds of a reading, each with its split: of a seed that is among `earlier` ones what it had, of the others
+    what brings test and validation to their shares of all seeds of that kind. Sources that name a split are apart."""
+    known = {_drawn_by(seed): seed_split(seed, settings) for seed in earlier}
+    splits: dict[str, Split] = {}
+    for kind in {seed.kind for seed in seeds}:
+        drawn = dict.fromkeys(_drawn_by(seed) for seed in seeds if seed.kind == kind and "use" not in seed.meta)
+        splits |= {id_: known[id_] for id_ in drawn if id_ in known}
+        had = Counter(splits.get(id_) for id_ in drawn)
+        missing: list[Split] = ["test"] * (round(settings.test * len(drawn)) - had["test"])
+        missing += ["validation"] * (round(settings.validation * len(drawn)) - had["validation"])
+        new = sorted((id_ for id_ in drawn if id_ not in known), key=lambda id_: _uniform(id_, settings))
+        splits |= dict(zip_longest(new, missing[: len(new)], fillvalue="train"))
+    return [
+        seed if "use" in seed.meta else seed.model_copy(update={"split": splits[_drawn_by(seed)]}) for seed in seeds
+    ]
+
+
+def _drawn_by(seed: Seed) -> str:
+    """What a seed's hash is taken of: its id, but of a conversation its first exchange, so that one that was recorded
+    twice, once with more turns, is never parted."""
+    if seed.kind != "conversation":
+        return seed.id
+    spoken = [*seed.turns, *(seed.messages or ())[-1:]]
+    first = [turn.content for turn in spoken[:2]]
+    return content_id("conversation", first if len(spoken) > 1 else [*first, seed.reference])
+
+
+def asked_of(seed: Seed) -> bool:
+    """True if the seed is something that a model can be asked: an input, or what a pair or a conversation answers."""
+    return seed.kind != "output"
 
 
 def held_out_inputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
-    """The questions of an evaluation: the input seeds of the test split by id, the first `evaluate.max_seeds` of them.
+    """The questions of an evaluation: the inputs of the test split by id, the first `evaluate.max_seeds` of them.
 
     Ids are hashes, so that order is as good as random and does not move when seeds are added.
     """
-    held_out = [seed for seed in seeds if seed.kind == "input" and seed_split(seed, spec.split) == "test"]
+    held_out = [seed for seed in seeds if asked_of(seed) and seed_split(seed, spec.split) == "test"]
     return sorted(held_out, key=lambda seed: seed.id)[: spec.evaluate.max_seeds]
 
 
@@ -66,17 +107,22 @@ def shortages(seeds: Iterable[Seed], spec: Spec) -> list[Shortage]:
 
 
 def most_train_rows(seeds: Iterable[Seed], spec: Spec) -> int:
-    """The most rows that the seeds of the training split can give: the best candidates of each input seed, and one
-    for each level of each output seed."""
+    """The most rows that the seeds of the training split can give: the best candidates of each input seed, one for
+    each level of each output seed, and each pair."""
     generate = spec.generate
     here = Counter(seed.kind for seed in seeds if seed_split(seed, spec.split) == "train")
     forward = here["input"] * min(generate.forward.n, spec.curate.select.best) if generate.forward.enabled else 0
     backward = here["output"] * len(generate.backward.levels) if generate.backward.enabled else 0
-    return backward + (forward if generate.accepted is None else min(forward, generate.accepted))
+    return (
+        here["pair"]
+        + here["conversation"]
+        + backward
+        + (forward if generate.accepted is None else min(forward, generate.accepted))
+    )
 
 
 def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:
-    input = sum(seed.kind == "input" for seed in seeds)
+    input = sum(map(asked_of, seeds))
     asked = len(held_out_inputs(seeds, spec))
     if asked >= LEAST_TEST_INPUTS:
         return []

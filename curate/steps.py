@@ -16,8 +16,7 @@ from typing import Any
 
 from curate.gates import GateStep, gates_for, judge
 from curate.gates.user import check_plain, guarded
-from curate.near_duplicates import Touch, contaminated
-from curate.near_duplicates import duplicates as find_duplicates
+from curate.near_duplicates import Touch, contaminated, repeated_rows
 from curate.pool import DUPLICATE, Pool, Row, StepId
 from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import Chosen
@@ -25,6 +24,7 @@ from curate.selection import ranked
 from curate.split import SPLITS, seed_split, split_of
 from schemas.errors import PairsmithError
 from schemas.functions import Identity, identity_of
+from schemas.kinds import KINDS, KindName
 from schemas.project import Project
 from schemas.records import Pair, Reason, Seed, Split, Verdict, content_id, identity
 from schemas.spec import SplitSettings
@@ -199,23 +199,31 @@ def best(n: int = 1) -> Named:
     return Named(step.id, look)
 
 
-def duplicates(jaccard: float = 0.7, by_seed: Callable[[str], Split] = lambda seed_id: "train") -> Named:
-    """Of rows alike one stays: of the test first (what is trained on may not repeat them), then of validation, then
-    what people accepted, then the higher score, then the smaller id. No review outranks it.
+def duplicates(
+    jaccard: float = 0.7,
+    by_seed: Callable[[str], Split] = lambda seed_id: "train",
+    kind: KindName = "rewrite",
+) -> Named:
+    """Of rows that are one for this kind of task one stays: of the test first (what is trained on may not repeat them),
+    then of validation, then what people accepted, then the higher score, then the smaller id. No review outranks it.
+
+    Flagged are a row whose output another row has for another input (`one_output`, where texts are rewritten), and both
+    of two that are one row with different labels (`two_labels`).
     """
+    same = KINDS[kind]
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         order = [id_ for _, id_ in sorted((_preference(row, by_seed), _pair(row).id) for row in pool.accepted())]
-        texts = ((_pair(row).input, _pair(row).output) for row in pool.rows(order))
-        repeats = find_duplicates(texts, jaccard)
+        repeats = repeated_rows(lambda: (_pair(row) for row in pool.rows(order)), jaccard, same)
         for number, id_ in enumerate(order):
-            if repeat := repeats.get(number):
+            flags = (same.flag,) if same.flag and number in repeats.flagged else ()
+            if repeat := repeats.of.get(number):
                 reason = Reason("duplicate", f"{repeat.similarity:.0%} like accepted pair {order[repeat.earlier]}")
-                yield step.verdict(id_, False, repeat.similarity, reason)
+                yield step.verdict(id_, False, repeat.similarity, reason, flags)
             else:
-                yield step.verdict(id_, True, None, Reason("unique"))
+                yield step.verdict(id_, True, None, Reason("unique"), flags)
 
-    step = _Whole(DUPLICATE, jaccard, final=True)
+    step = _Whole(DUPLICATE, [jaccard, same.duplicate, same.flag, same.equal_numbers], final=True)
     return Named(step.id, look)
 
 
@@ -227,17 +235,22 @@ def _preference(row: Row, by_seed: Callable[[str], Split]) -> tuple[int, bool, f
 def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
     """Names the split of every accepted row, in the code of its reason; by the row's seed (curate/split.py).
 
-    `seeds` tell the splits that their sources name; for a row of any other seed the hash decides.
+    `seeds` tell the splits that are recorded; for a row of any other seed the hash decides.
     """
-    by_source = {seed.id: seed_split(seed, settings) for seed in seeds if "use" in seed.meta}
+    splits = {seed.id: seed_split(seed, settings) for seed in seeds}
+    recorded = {
+        seed.id: splits[seed.id]
+        for seed in seeds
+        if "use" in seed.meta or splits[seed.id] != split_of(seed.id, settings)
+    }
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         for row in pool.accepted():
             seed_id = _pair(row).seed_id
-            name = by_source.get(seed_id) or split_of(seed_id, settings)
+            name = recorded.get(seed_id) or split_of(seed_id, settings)
             yield step.verdict(_pair(row).id, True, None, Reason(name, "split"))
 
-    step = _Whole(SPLIT, [identity(settings), by_source] if by_source else identity(settings), final=True)
+    step = _Whole(SPLIT, [identity(settings), recorded] if recorded else identity(settings), final=True)
     return Named(step.id, look)
 
 
@@ -245,13 +258,17 @@ def steps_for(project: Project, seeds: Sequence[Seed], chosen: Chosen | None) ->
     """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none."""
     spec, curate = project.spec, project.spec.curate
     splits = {seed.id: seed_split(seed, spec.split) for seed in seeds}
-    held_out = {seed.id: seed.text for seed in seeds if seed.text and splits[seed.id] == "test"}
+    held_out = {seed.id: seed.body for seed in seeds if splits[seed.id] == "test"}
     compared = [scored(chosen.score, chosen.by, chosen.fingerprint), best(curate.select.best)] if chosen else []
     return [
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
         decontaminate(held_out, curate.duplicates.jaccard),
         *compared,
-        *([duplicates(curate.duplicates.jaccard, splits.__getitem__)] if curate.duplicates.enabled else []),
+        *(
+            [duplicates(curate.duplicates.jaccard, splits.__getitem__, spec.task.kind)]
+            if curate.duplicates.enabled
+            else []
+        ),
         split(spec.split, seeds),
     ]
 
@@ -262,10 +279,11 @@ class _Whole:
     def __init__(self, by: str, settings: Any, *, final: bool = False) -> None:
         self.id = StepId(by, content_id("step", [by, settings]), final=final)
 
-    def verdict(self, pair_id: str, keep: bool | None, score: float | None, reason: Reason) -> Verdict:
-        return Verdict(
-            pair_id=pair_id, by=self.id.by, fingerprint=self.id.settings, keep=keep, score=score, reason=reason
-        )
+    def verdict(
+        self, pair_id: str, keep: bool | None, score: float | None, reason: Reason, flags: tuple[str, ...] = ()
+    ) -> Verdict:
+        told = {"keep": keep, "score": score, "reason": reason, "flags": flags}
+        return Verdict(pair_id=pair_id, by=self.id.by, fingerprint=self.id.settings, **told)
 
 
 def _pair(row: Row) -> Pair:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -152,6 +153,7 @@ def _failed(about: str, error: PairsmithError) -> Check:
 
 
 def _seeds(project: Project) -> Iterator[Check]:
+    from curate.split import with_splits
     from synth.seeds import read_seeds
 
     if any(source.path == "-" for source in project.spec.seeds):
@@ -162,14 +164,28 @@ def _seeds(project: Project) -> Iterator[Check]:
     except PairsmithError as error:
         yield _failed("seeds", error)
         return
-    kinds = [f"{sum(s.kind == kind for s in reading.seeds)} {kind}" for kind in ("input", "output")]
+    here = {"input": 0, "output": 0} if project.spec.asks_teacher else {}
+    here |= Counter(seed.kind for seed in reading.seeds)
+    kinds = [f"{count} {kind}" for kind, count in here.items()]
     what = f"{' and '.join(kinds)} of {reading.rows_in} rows"
     if reading.problems:
         first = reading.problems[0]
         yield Check("seeds", "warn", f"{what}; {len(reading.problems)} not used", f"{first.where}: {first.what}")
     else:
         yield Check("seeds", "ok", what)
-    yield from _enough(reading.seeds, project)
+    yield from _enough(with_splits(reading.seeds, project.spec.split, _known_seeds(project)), project)
+
+
+def _known_seeds(project: Project) -> list[Seed]:
+    """The seeds whose splits are recorded; a store that cannot be read is told of elsewhere."""
+    url = Store.url_for(project)
+    try:
+        if not Store.exists(url):
+            return []
+        with Store.open(url, write=False) as store:
+            return store.seeds(active=False)
+    except PairsmithError:
+        return []
 
 
 def _enough(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
@@ -243,6 +259,11 @@ def _review(project: Project) -> Check:
 
 def _teacher(project: Project) -> Iterator[Check]:
     spec = project.spec.teacher
+    if not project.spec.asks_teacher:
+        yield Check("teacher", "ok", "none is asked: the seeds bring their outputs")
+        if project.spec.train.base == "embedded":
+            yield _weights()
+        return
     if spec.key_env:
         known = bool(os.environ.get(spec.key_env))
         state: Literal["ok", "fail"] = "ok" if known else "fail"
@@ -254,10 +275,11 @@ def _teacher(project: Project) -> Iterator[Check]:
         yield _weights()
     if spec.url == "embedded":
         return
-    try:
-        yield asyncio.run(_asked(project))
-    except PairsmithError as error:
-        yield _failed("teacher", error)
+    for url in spec.addresses:
+        try:
+            yield asyncio.run(_asked(project, url))
+        except PairsmithError as error:
+            yield _failed("teacher", error)
 
 
 def _weights() -> Check:
@@ -269,13 +291,13 @@ def _weights() -> Check:
     return Check("weights", "ok", f"in {folder}")
 
 
-async def _asked(project: Project) -> Check:
+async def _asked(project: Project, url: str) -> Check:
     from synth.endpoint import Endpoint
 
     spec = project.spec.teacher
     key = os.environ.get(spec.key_env) if spec.key_env else None
-    async with Endpoint(spec.url, spec.model, key=key, key_env=spec.key_env, timeout_s=10) as endpoint:
+    async with Endpoint(url, spec.model, key=key, key_env=spec.key_env, timeout_s=10) as endpoint:
         check = await endpoint.check()
     if check.models is None:
-        return Check("teacher", "warn", f"{spec.url} answers but lists no models", "Only a real request will tell.")
-    return Check("teacher", "ok", f"{spec.url} serves {spec.model} (asked in {check.seconds * 1000:.0f} ms)")
+        return Check("teacher", "warn", f"{url} answers but lists no models", "Only a real request will tell.")
+    return Check("teacher", "ok", f"{url} serves {spec.model} (asked in {check.seconds * 1000:.0f} ms)")

@@ -35,7 +35,9 @@ def lineage_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
         "input": pair.input,
         "output": pair.output,
         "system": pair.system,
-        "seed": None if seed is None else {"id": seed.id, "kind": seed.kind, "text": seed.text, "source": seed.source},
+        "turns": [turn.model_dump() for turn in pair.turns],
+        "columns": pair.columns,
+        "seed": None if seed is None else {"id": seed.id, "kind": seed.kind, "text": seed.body, "source": seed.source},
         "origin": pair.origin.model_dump(mode="json"),
         "prompt": _prompt(project, pair),
         "calls": [_call(call) for call in calls],
@@ -75,6 +77,7 @@ def _call(call: Call) -> dict[str, Any]:
         "text",
         "raw",
         "request",
+        "facts",
         "seconds",
         "request_id",
     )
@@ -103,8 +106,10 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
     origin, seed, prompt = lineage["origin"], lineage["seed"], lineage["prompt"]
     top = [
         ("pair", lineage["id"]),
+        *((turn["role"], turn["content"]) for turn in lineage["turns"]),
         ("input", lineage["input"]),
         ("output", lineage["output"]),
+        *lineage["columns"].items(),
         ("split", lineage["split"]),
     ]
     origins = [("seed", f"{seed['source']} ({seed['kind']}, {seed['id'][:12]})" if seed else "no longer in the store")]
@@ -122,7 +127,8 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
         )
         for message in call["request"].get("messages", []):
             splits.append(facts([(f"  {message['role']}", message["content"])]))
-        splits.append(facts([("  answer", call["text"])]))
+        said = {name: value for name, value in call["facts"].items() if name != "usage"}
+        splits.append(facts([("  answer", call["text"]), *((f"  {name}", str(value)) for name, value in said.items())]))
     splits.append(Rule("what was said of it", style="dim"))
     table = Table.grid(padding=(0, 2))
     for verdict in lineage["verdicts"]:

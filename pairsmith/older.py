@@ -82,6 +82,18 @@ def as_known(spec: Any, given: Any, at: str = "") -> Any:
     }
 
 
+# Names of steps that judged by other rules than those of now, and what they were about.
+_REPLACED_RULES = {"pool/duplicate@1": "duplicates"}
+
+
+def by_older_rules(curated: Receipt) -> str:
+    """What a person is told of a curation whose rules have changed since; empty if they are those of now. Its stage is
+    done all the same: a new version of pairsmith is no reason to decide anew what people have reviewed and models have
+    learnt."""
+    replaced = [about for by, about in _REPLACED_RULES.items() if by in curated.facts.get("steps", ())]
+    return f"by older rules ({', '.join(replaced)}); `pairsmith curate` decides by those of now" if replaced else ""
+
+
 def why_not(stage: str, receipt: Receipt, project: Project, store: Store) -> str:
     """The reason why the stage of a receipt of version 0.1 is not done any more, as far as its inputs go; empty if it
     is."""

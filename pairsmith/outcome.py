@@ -100,7 +100,9 @@ class StageOutcome(Outcome):
 @dataclass(frozen=True, kw_only=True)
 class GenerateOutcome(StageOutcome):
     """Seeds by kind, what they are too few for, the problems of seed rows, the fingerprints of the pool by generator,
-    pairs that are new and that were there, rows that no answer came for, and what the ledger counted."""
+    pairs that are new and that were there, rows that no answer came for, the most frequent failures (`what`, the number
+    of `rows`, the place of the `first`), and what the ledger counted, prompts among it that a server seems to have cut.
+    """
 
     seeds: Mapping[str, int] = field(default_factory=dict)
     shortages: tuple[str, ...] = ()
@@ -109,9 +111,11 @@ class GenerateOutcome(StageOutcome):
     pairs_made: int = 0
     pairs_kept: int = 0
     unanswered: int = 0
+    failures: tuple[Json, ...] = ()
     retries: Mapping[str, int] = field(default_factory=dict)
     served: Mapping[str, int] = field(default_factory=dict)
     usage_unknown: int = 0
+    cut_prompts: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,10 @@ from typing import Any
 
 from curate.export import say_not_reviewed
 from pairsmith import plan
-from pairsmith.outcome import CurateOutcome, EvaluateOutcome, Outcome, ReviewOutcome, RunOutcome
+from pairsmith.outcome import CurateOutcome, EvaluateOutcome, GenerateOutcome, Outcome, ReviewOutcome, RunOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.export import REPORT
+from schemas.errors import TeacherError
 from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Receipt, Usage
@@ -48,6 +49,8 @@ def run(project: Project, store: Store, do: Do, say: Say) -> RunOutcome:
             if store.receipts(name):
                 say(f"{name:<9} again: {step.why}")
             outcome = done(name)
+            if isinstance(outcome, GenerateOutcome):
+                _enough_answered(outcome, project)
             if isinstance(outcome, ReviewOutcome):
                 if outcome.brought and not outcome.waits:
                     done("curate")
@@ -71,6 +74,21 @@ def run(project: Project, store: Store, do: Do, say: Say) -> RunOutcome:
             outcomes=evaluated.outcomes if evaluated else None,
         )
     return record.outcome
+
+
+def _enough_answered(outcome: GenerateOutcome, project: Project) -> None:
+    """Raise TeacherError where too many rows got no answer for the stages behind to be worth their while."""
+    rows, most = outcome.counts.rows_in, project.spec.generate.unanswered_at_most
+    if outcome.unanswered <= most * rows:
+        return
+    said = outcome.failures[0]["what"] if outcome.failures else ""
+    raise TeacherError(
+        f"{outcome.unanswered:,} of {rows:,} rows got no answer ({said}).",
+        where="generate",
+        why="A dataset of the others might be another than the spec asks for, so nothing is curated or trained yet.",
+        fix="Run the same command again: it asks for these rows alone. Or raise generate.unanswered_at_most "
+        f"({most:g} now).",
+    )
 
 
 def _past_the_gate(project: Project, store: Store) -> str:

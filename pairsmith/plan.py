@@ -20,7 +20,7 @@ from pairsmith.standard_input import is_terminal, piped
 from schemas import old_keys
 from schemas.project import Project
 from schemas.records import Receipt, content_id
-from schemas.spec import Section, TeacherSettings
+from schemas.spec import Section, Spec, TeacherSettings
 from schemas.store import Store
 
 STAGES = ("generate", "curate", "review", "train", "evaluate")
@@ -71,6 +71,8 @@ def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[
         done = not why
         if stage == "review" and why and not waits_for and _went_on_without_people(project, receipts):
             done, why = True, "nobody was asked (run --no-review); `pairsmith review push` asks people"
+        if stage == "curate" and done and (curated := _last_good(stage, receipts)):
+            why = older.by_older_rules(curated)
         steps.append(PlannedStage(stage, done, why))
         waits_for = waits_for or ("" if done else stage)
     return steps
@@ -172,19 +174,21 @@ def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin:
     shapes: Shapes = {}
     if "task" in _SECTIONS[stage]:
         shapes |= _settings("task", spec.task, without={"name"} if stage != "curate" else set())
+        shapes |= _schema_content(folder, spec.task.answer_schema)
         shapes["exemplars"] = _short([exemplar.model_dump(mode="json") for exemplar in spec.exemplars])
         shapes |= _seeds(project, receipts, stdin=stdin)
-    if "teacher" in _SECTIONS[stage]:
+    if "teacher" in _SECTIONS[stage] and spec.asks_teacher:
         teacher = spec.teacher
         shapes["teacher.identity"] = teacher.identity or teacher.model
         shapes["teacher.revision"] = teacher.revision
         shapes["teacher.embedded"] = teacher.url == "embedded"
-    if stage == "generate":
+    if stage == "generate" and spec.asks_teacher:
         shapes["teacher.attempts"] = spec.teacher.attempts
         shapes |= _settings("teacher", spec.teacher, without={*TeacherSettings.model_fields} - {"finish_reasons"})
-        shapes |= _settings("generate", spec.generate)
+        shapes |= _settings("generate", spec.generate, without={"unanswered_at_most"})
         for name, way in (("forward", spec.generate.forward), ("backward", spec.generate.backward)):
             if way.enabled:
+                shapes |= _named_teacher(f"generate.{name}.teacher", spec, way.teacher)
                 shapes[f"generate.{name}.prompt"] = prompts.load(way.prompt, folder).ref
     if "curate" in _SECTIONS[stage]:
         gates = spec.curate.gates
@@ -200,8 +204,18 @@ def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin:
         shapes |= _settings("train", spec.train) | _content("train.base", folder, spec.train.base)
     if stage == "evaluate":
         shapes |= _settings("evaluate", spec.evaluate)
+        shapes |= _named_teacher("evaluate.teacher", spec, spec.teacher_name("evaluate"))
         shapes |= {f"evaluate.user.{name}.content": _gate_file(folder, name) for name in spec.evaluate.user}
     return shapes
+
+
+def _named_teacher(key: str, spec: Spec, name: str | None) -> Shapes:
+    """What of a teacher of `[teachers]` shapes its answers; its name there does not."""
+    if name is None:
+        return {}
+    teacher = spec.teachers[name]
+    shapes = [teacher.identity or teacher.model, teacher.revision, teacher.url == "embedded", teacher.attempts]
+    return {key: _short([*shapes, teacher.finish_reasons])}
 
 
 def _settings(name: str, section: Section, without: set[str] | None = None) -> Shapes:
@@ -249,6 +263,12 @@ def _content(key: str, folder: Path, name: str | None) -> Shapes:
     if name is None or not (folder / name).exists():
         return {}
     return {f"{key}.content": fingerprints.of_path(folder / name)}
+
+
+def _schema_content(folder: Path, name: str | None) -> Shapes:
+    if name is None or ":" not in name:
+        return _content("task.schema", folder, name)
+    return {"task.schema.content": _gate_file(folder, name)}
 
 
 def _short(value: Any) -> Any:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from curate.argilla.adjudication import Disagreement, disagreements
+from curate.review.acceptance import inclusion_probabilities
 from curate.review.agreement import agreement
 from curate.review.gold import accuracies, read_gold
-from curate.review.sampling import SHARE_KEYS
+from curate.review.sampling import SHARE_KEYS, sampled_ids
 from curate.review.status import as_json, review_status
 from pairsmith.stages.review import judged_population
 from schemas.errors import NoWork
@@ -31,7 +32,8 @@ def read(project: Project, store: Store, say: Say = unheard) -> dict[str, Any]:
     reviews = store.reviews()
     reviewed = {pair_id: reviews[pair_id] for pair_id in population.rows if pair_id in reviews}
     reasons: dict[str, int] = {}
-    for pair_id, draws in store.sampled().items():
+    sampled = store.sampled()
+    for pair_id, draws in sampled.items():
         for draw in draws if pair_id in population.rows or draws[0].reason == "gold" else ():
             reason = SHARE_KEYS.get(draw.reason, draw.reason)
             reasons[reason] = reasons.get(reason, 0) + 1
@@ -39,6 +41,11 @@ def read(project: Project, store: Store, say: Say = unheard) -> dict[str, Any]:
     return {
         "review": as_json(review_status(project, store, population)),
         "sampled_for": reasons,
+        "inclusion_probabilities": inclusion_probabilities(
+            list(population.rows.values()),
+            sampled_ids(draw for pair_id, draws in sampled.items() if pair_id in population.rows for draw in draws),
+            project.spec.review.seed,
+        ),
         "agreement": [vars(measure) for measure in agreement(reviewed)],
         "gold": [{**vars(person), "value": person.value} for person in accuracies(read_gold(project), reviews)],
         "disagreements": [_disagreement(disagreement) for disagreement in waiting],

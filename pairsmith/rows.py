@@ -81,7 +81,7 @@ def curated(store: Store) -> Receipt:
 
 def _with_texts(store: Store, states: Sequence[RowState]) -> list[dict[str, Any]]:
     pairs = {pair.id: pair for pair in store.pairs(state.pair_id for state in states if state.pair_id)}
-    seeds = {seed.id: seed.text or "" for seed in store.seeds(active=False)}
+    seeds = {seed.id: seed.body for seed in store.seeds(active=False)}
     rows = []
     for state in states:
         pair = pairs.get(state.pair_id or "")

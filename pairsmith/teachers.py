@@ -1,22 +1,40 @@
-"""The teacher that a project's spec names."""
+"""The teachers that a project's spec names."""
 
 from __future__ import annotations
 
 from schemas.progress import Say
 from schemas.project import Project
-from schemas.spec import TeacherSettings
+from schemas.spec import Purpose, TeacherSettings
 from synth import teachers
 from synth.generators import fingerprints
 from synth.teachers import opened
 
-__all__ = ["identified", "opened", "scopes_of"]
+__all__ = ["by_direction", "identified", "opened", "scopes_of"]
 
 
-def identified(project: Project, say: Say) -> TeacherSettings:
-    """The spec's teacher with all that its call keys need (`synth.teachers.identified`)."""
-    return teachers.identified(project.spec.teacher, say)
+def identified(project: Project, say: Say, purpose: Purpose = "forward") -> TeacherSettings:
+    """The spec's teacher for a purpose with all that its call keys need (`synth.teachers.identified`), as it stands
+    where nobody is asked."""
+    if not project.spec.asks_teacher:
+        return project.spec.teacher_for(purpose)
+    return teachers.identified(project.spec.teacher_for(purpose), say)
+
+
+def by_direction(project: Project, say: Say) -> dict[Purpose, TeacherSettings]:
+    """The teacher of each direction of generation that is enabled; equal where they share one, none if nobody is
+    asked."""
+    if not project.spec.asks_teacher:
+        return {}
+    generate = project.spec.generate
+    ways: dict[Purpose, bool] = {"forward": generate.forward.enabled, "backward": generate.backward.enabled}
+    names = {way: project.spec.teacher_name(way) for way, enabled in ways.items() if enabled}
+    known: dict[str | None, TeacherSettings] = {}
+    for way, name in names.items():
+        if name not in known:
+            known[name] = identified(project, say, way)
+    return {way: known[name] for way, name in names.items()}
 
 
 def scopes_of(project: Project, say: Say) -> list[str]:
     """The fingerprints under which the candidates of the present spec stand."""
-    return list(fingerprints(project, identified(project, say)).values())
+    return list(fingerprints(project, by_direction(project, say)).values())

@@ -1,4 +1,4 @@
-"""Checks the JSON schema that a prompt file gives for its answers, before a single answer is paid for."""
+"""Reads JSON schemas, and checks one that binds a teacher's answers before a single answer is paid for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import PromptError
+import orjson
+
+from schemas.errors import PromptError, SpecError
 from schemas.records import Json
 
 if TYPE_CHECKING:
@@ -18,7 +20,52 @@ if TYPE_CHECKING:
 # Below these keys stand values, not schemas; below those, schemas under names of the user's own.
 _VALUES = ("enum", "const", "default", "examples")
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+# Formats whose texts are short by themselves.
+_BOUNDED = ("date", "time", "date-time", "uuid", "ipv4", "ipv6")
 _EXAMPLES: tuple[Any, ...] = ({}, [], "", 0, 0.5, True, None)
+
+
+def load_schema(path: Path, key: str = "curate.gates.json_schema") -> Json:
+    """The schema in the file at `path`, which the key `key` of the spec names.
+
+    Raises SpecError if the file is missing, is not JSON or not a JSON Schema, or refers to something outside of itself.
+    """
+    from jsonschema import exceptions, validators
+
+    key = f"'{key}'"
+    try:
+        schema = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise SpecError(
+            f"{key}: {path} cannot be read: {error.strerror}.", fix="Name a file, relative to the folder of the spec."
+        ) from None
+    except orjson.JSONDecodeError as error:
+        raise SpecError(f"{key}: {path} is not JSON: {error}.", fix="Mend that place.") from None
+    if not isinstance(schema, dict):
+        raise SpecError(f"{key}: {path} holds {type(schema).__name__}, a JSON Schema is an object.")
+    try:
+        validators.validator_for(schema).check_schema(schema)
+    except exceptions.SchemaError as error:
+        raise SpecError(f"{key}: {path} is not a JSON Schema: {error.message} (at {error.json_path}).") from None
+    if outside := next((ref for ref in _pointers(schema) if not ref.startswith("#")), None):
+        raise SpecError(
+            f"{key}: {path} refers to '{outside}', outside its own file.",
+            why="A gate must give the same answer without a network.",
+            fix="Copy that definition into '$defs' and refer to '#/$defs/...'.",
+        )
+    return schema
+
+
+def _pointers(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            if key in ("$ref", "$dynamicRef") and isinstance(value, str):
+                yield value
+            else:
+                yield from _pointers(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _pointers(value)
 
 
 def check_answer_schema(schema: Json, path: Path) -> None:
@@ -74,7 +121,7 @@ def _check_json(node: Any, key: str, path: Path) -> None:
     parts = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for name, part in parts:
         _check_json(part, f"{key}.{name}".removeprefix("."), path)
-    if not isinstance(node, dict | list | str | int | float) or (isinstance(node, float) and not isfinite(node)):
+    if not isinstance(node, dict | list | str | int | float | None) or (isinstance(node, float) and not isfinite(node)):
         raise _wrong(key, f"'{node}' is a value that JSON does not have", path, "Write it as a text or a number.")
 
 
@@ -101,11 +148,13 @@ def _check_bounded(schema: Json, path: Path) -> None:
         for kind, bound in (("string", "maxLength"), ("array", "maxItems")):
             is_one = kinds == kind or (isinstance(kinds, list) and kind in kinds)
             if is_one and bound not in node and "enum" not in node and "const" not in node:
+                if kind == "string" and node.get("format") in _BOUNDED:
+                    continue
                 raise PromptError(
                     f"'{key}' is of type {kind} and has no {bound}.",
                     where=str(path),
                     why="An answer without an end is cut at the token limit and lost.",
-                    fix=f"Add {bound}.",
+                    fix=f"Add {bound}." if path.suffix != ".py" else f"Add {bound}: in pydantic Field(max_length=...).",
                 )
 
 

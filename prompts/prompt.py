@@ -25,11 +25,12 @@ anything is rendered, and each turn is rendered into the content of one message,
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, cast
@@ -250,6 +251,14 @@ def _turns(lines: list[str], first: int, path: Path, variables: Mapping[str, str
 
 def _compiled(source: str, line: int, path: Path, known: set[str]) -> tuple[Template, set[str]]:
     """The template, and the variables it uses."""
+    template, used = compiled(source, str(path), line)
+    for name in sorted(used - known):
+        raise _undeclared(name, f"{path}:{line}")
+    return template, used
+
+
+def compiled(source: str, where: str, line: int = 1) -> tuple[Template, set[str]]:
+    """The Jinja template `source`, which stands at `line` of `where`, and the variables it uses. Raises PromptError."""
     from jinja2 import StrictUndefined, TemplateSyntaxError, meta
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -258,6 +267,8 @@ def _compiled(source: str, line: int, path: Path, known: set[str]) -> tuple[Temp
     )
     # A prompt needs its variables, if and for; nothing that comes from nowhere.
     sandbox.globals.clear()
+    # Jinja's own `tojson` writes for web pages: R&D becomes R\u0026D.
+    sandbox.filters["json"] = partial(json.dumps, ensure_ascii=False)
     try:
         tree = sandbox.parse(source)
         used = meta.find_undeclared_variables(tree)
@@ -265,16 +276,14 @@ def _compiled(source: str, line: int, path: Path, known: set[str]) -> tuple[Temp
         template = sandbox.from_string(source)
     except TemplateSyntaxError as error:
         raise PromptError(
-            f"is not valid Jinja: {error.message}.", where=f"{path}:{line + error.lineno - 1}", fix="Mend that line."
+            f"is not valid Jinja: {error.message}.", where=f"{where}:{line + error.lineno - 1}", fix="Mend that line."
         ) from None
     except RecursionError:
-        raise PromptError("is nested too deeply.", where=f"{path}:{line}", fix="Make it simpler.") from None
+        raise PromptError("is nested too deeply.", where=f"{where}:{line}", fix="Make it simpler.") from None
     if refers:
         raise PromptError(
-            "includes another file.", where=f"{path}:{line}", fix="A prompt is one file: copy the text in."
+            "includes another file.", where=f"{where}:{line}", fix="A prompt is one file: copy the text in."
         )
-    for name in sorted(used - known):
-        raise _undeclared(name, f"{path}:{line}")
     return template, used
 
 

@@ -143,8 +143,9 @@ class Seed(Record):
 
     `source` says where it was read (`seeds.jsonl:14`); it does not enter the id, so the same text in two files is one
     seed, whose `meta["also"]` names the other places that give it another license. Exactly one of `text` and `messages`
-    is set. `columns` are other fields of the row it was read from, which prompts may use; `reference` is the output
-    that a person gave (of a pair, its output).
+    is set; messages are an optional system prompt, earlier turns, and the one that is answered. `split` is what was
+    recorded when the seed was first read. `columns` are other fields of the row it was read from, which prompts may
+    use; `reference` is the output that a person gave (of a pair or a conversation, its output).
     """
 
     kind: Literal["input", "output", "pair", "conversation"]
@@ -155,12 +156,29 @@ class Seed(Record):
     meta: Json = Field(default_factory=dict)
     columns: dict[str, str] = added(default_factory=dict)
     reference: str | None = added()
+    split: Split | None = added()
 
     @model_validator(mode="after")
     def _one_body(self) -> Seed:
         if (self.text is None) == (self.messages is None):
             raise ValueError("a seed has either text or messages")
         return self
+
+    @property
+    def body(self) -> str:
+        """Its text, or the last turn of its messages: what is answered, or of an output the output."""
+        return self.text if self.text is not None else self.messages[-1].content if self.messages else ""
+
+    @property
+    def system(self) -> str | None:
+        """The system prompt that came with its messages."""
+        first = self.messages[0] if self.messages else None
+        return first.content if first and first.role == "system" else None
+
+    @property
+    def turns(self) -> Messages:
+        """The turns before the last one, without the system prompt."""
+        return tuple(message for message in (self.messages or ())[:-1] if message.role != "system")
 
     @property
     def licenses(self) -> tuple[str | None, ...]:
@@ -179,6 +197,9 @@ def _used(**fields: Any) -> list[Json]:
     """The fields that hold something, as the last part of an id; nothing if none does."""
     used = {name: value for name, value in fields.items() if value}
     return [used] if used else []
+
+
+GeneratorName = Literal["forward", "backward", "imported"]
 
 
 class Generated(Record):
@@ -262,26 +283,34 @@ CallStatus = Literal[
     "failed",
     "thinking",
     "unknown_finish",
+    "declined",
+    "unsettled",
 ]
 FinishMeaning = Literal["complete", "truncated", "refused", "failed", "malformed"]
 
 
 class Call(Record):
-    """One answer of a teacher, as a paid fact: `(key, attempt)` is unique, and only status `ok` is a hit.
+    """One answer of a teacher, as a paid fact: `(key, attempt)` is unique, and only status `ok` is a hit. `declined` is
+    what the endpoint turned down by its HTTP status, `unsettled` the same while it may be everybody's: no attempt.
 
     It is written as `received` before anything looks into it; `status`, `text` (the answer without reasoning) and
     `reason` (why it is bad, beginning with the status) are what judging then says of `raw`.
 
     `key` names everything that changes the answer: teacher, model revision, messages, sampling, schema, sample number.
     `raw` is the choice as the endpoint sent it; `endpoint` and `transport` are facts that do not enter the key.
-    A request with n > 1 yields n rows sharing `request_id`; its usage and cost stand on the first of them.
+    A request with n > 1 yields n rows sharing `request_id`; its usage and cost stand on the first of them, and so does
+    the request itself: the others name that row, `(key, attempt)`, in `request_of`. `facts` is what else the endpoint
+    said and will not say again: the model that answered, its fingerprint and provider, and, on the first row, the whole
+    usage (reasoning tokens, real cost).
     """
 
     key: str
     attempt: int = Field(ge=1)
     status: CallStatus
-    request: Json
+    request: Json = Field(default_factory=dict)
+    request_of: tuple[str, int] | None = None
     raw: Json
+    facts: Json = Field(default_factory=dict)
     text: str = ""
     reason: str = ""
     usage: Usage = Usage()
@@ -331,7 +360,7 @@ class Candidate(Record):
 
     fingerprint: str
     seed_id: str
-    generator: Literal["forward", "backward"]
+    generator: GeneratorName
     sample: int = Field(ge=0)
     pair_id: str | None = None
     failure: StoredReason | None = None
@@ -358,7 +387,7 @@ class RowState(Record):
     curation: str
     generation: str
     seed_id: str
-    generator: Literal["forward", "backward"]
+    generator: GeneratorName
     sample: int = Field(ge=0)
     pair_id: str | None = None
     state: State

@@ -14,7 +14,8 @@ Role = Literal["annotator", "adjudicator"]
 
 
 class Review(Record):
-    """The decision of a person about a pair. `sampling_probability` is how likely the row was to be shown, if known.
+    """The decision of a person about a pair. `sampling_probability` is how likely the row was to be shown
+    when it was drawn, if known; later batches raise it (`pairsmith review status --json` has the present one).
 
     A changed answer is another review, and `withdrawn` says that an earlier one was taken back; nothing is replaced.
     `seconds` is None where it could not be measured. `ranking` holds (pair id, rank from 1) of the candidates of one

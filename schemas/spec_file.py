@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from schemas import old_keys
 from schemas.errors import SpecError
+from schemas.kinds import with_defaults
 from schemas.project import Project
 from schemas.spec import Spec
 
@@ -48,7 +49,10 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
         where = f"{path}:{at[1]}" if at else str(path)
         raise SpecError(f"is not valid TOML: {error}.", where=where, fix="Mend that line.") from None
     notices = old_keys.renamed(raw)
-    set_keys = [_override(raw, item) for item in overrides]
+    # The kind of task first: which defaults another key is set beside hangs on it.
+    set_keys = [_override(raw, item) for item in overrides if _sets_the_kind(item)]
+    raw = with_defaults(raw)
+    set_keys += [_override(raw, item) for item in overrides if not _sets_the_kind(item)]
     notices += old_keys.renamed(raw)
     notices += old_keys.set_by_old_name([item.partition("=")[0].replace(" ", "") for item in overrides])
     try:
@@ -96,6 +100,10 @@ def set_keys(text: str, values: Mapping[str, Any], notes: Mapping[str, Sequence[
         if at is not None:
             lines[at - 1 : at - 1] = [f"# {line}" for line in above]
     return "\n".join(lines)
+
+
+def _sets_the_kind(override: str) -> bool:
+    return override.partition("=")[0].strip() == "task.kind"
 
 
 def _override(raw: dict[str, Any], item: str) -> tuple[str, ...]:
@@ -223,7 +231,7 @@ def _legal_keys(loc: Sequence[str]) -> list[str]:
         field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
         if field is not None:
             model = _model_in(field.annotation) or model
-    return sorted(model.model_fields)
+    return sorted(field.alias or name for name, field in model.model_fields.items())
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
@@ -20,6 +20,12 @@ from schemas.records import Json, Usage
 _PROCESS, _NUMBER = os.urandom(8).hex(), itertools.count(1)
 _MAX_TOKENS = 2**40  # of one request; a count above it is none, and sums of many must fit into 64 bits
 _MAX_ID = 200
+_MAX_FACT_DEPTH = 6
+# English prose has about 4.5 letters a token, words of 15 letters in agglutinating languages no more than 6.
+_MOST_LETTERS_PER_TOKEN, _SMALLEST_CONTEXT = 8, 256
+_REPEATED = re.compile(r"([\W_])\1+")
+# What cannot be had again: which snapshot answered, on which backend, at which provider and tier, what it counted.
+_FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
 _VERSION_SEGMENT = re.compile(r"v\d+\w*")
 
@@ -41,7 +47,7 @@ class ThrottledError(UnansweredError):
 
 
 class ServerFaultError(UnansweredError):
-    """HTTP 5xx, 408 or 409."""
+    """HTTP 5xx, and the 4xx that pass."""
 
     word = "server"
 
@@ -53,7 +59,9 @@ class BrokenError(UnansweredError):
 
 
 class TimedOutError(UnansweredError):
-    """No answer within `timeout_s`."""
+    """The request was sent and its answer did not come in time. It may have been paid for."""
+
+    """No answer within `timeout_s` of being sent."""
 
     word = "timeout"
 
@@ -66,6 +74,8 @@ class Answer(NamedTuple):
     """What a request brought. `choices` are as the endpoint sent them, in the order of their `index`.
 
     An empty `choices` is a malformed answer, whose text is in `body`. `usage` is None where the endpoint does not say.
+    `facts` is what else it says of the answer, as it says it.
+    `url` is the address that answered, where it is not the first of several.
     """
 
     choices: list[Any]
@@ -75,10 +85,12 @@ class Answer(NamedTuple):
     model: str | None
     request: Json
     body: str = ""
+    facts: Json | None = None
+    url: str = ""
 
 
 class RefusedError(Exception):
-    """The endpoint refuses this request (HTTP 400, 413, 422): too long, filtered. `answer` holds what it said."""
+    """The endpoint refuses this request: too long, filtered, moderated. `answer` holds what it said."""
 
     def __init__(self, told: str, answer: Answer) -> None:
         super().__init__(f"refused: {told}")
@@ -89,9 +101,10 @@ def base_url(url: str) -> str:
     """`url` as a base for `/chat/completions`: without a trailing slash, ending in the API's version.
 
     `http://host`, `http://host/`, `http://host/v1` and `http://host/v1/chat/completions` are all `http://host/v1`. A
-    path that already holds a version segment (`/api/v1`, `/v1beta/openai`) is kept as it is; to any other path `/v1`
-    is added. Raises SpecError for anything that is no plain http(s) address; a password or a query in it is refused
-    because the address is written to the store.
+    path that already holds a version segment (`/api/v1`, `/v1beta/openai`), or that is written down to its end
+    (`/inference/chat/completions`), is kept as it is; to any other path `/v1` is added. Raises SpecError for anything
+    that is no plain http(s) address; a password or a query in it, other than Azure's `api-version`, is refused because
+    the address is written to the store.
     """
     parts = urlsplit(url.strip())
     where = "teacher.url"
@@ -101,17 +114,24 @@ def base_url(url: str) -> str:
             where=where,
             fix="Write it with http:// or https://, for example http://localhost:8000/v1, or use 'embedded'.",
         )
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if parts.username or parts.password or parts.fragment or (parts.query and not query_of(url)):
         raise SpecError(
             "The endpoint's address holds a user, a query or a fragment.",
             where=where,
             why="It would be written to the store and to receipts, where no secret may be.",
-            fix="Give the bare address, and the key through teacher.key_env.",
+            fix="Give the bare address, the key through teacher.key_env, and what else a query holds in teacher.query.",
         )
-    path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
-    if not any(_VERSION_SEGMENT.fullmatch(segment) for segment in path.split("/")):
+    given = parts.path.rstrip("/")
+    path = given.removesuffix("/chat/completions").rstrip("/")
+    if path == given and not any(_VERSION_SEGMENT.fullmatch(segment) for segment in path.split("/")):
         path += "/v1"
     return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def query_of(url: str) -> dict[str, str]:
+    """The query of an address as Azure shows it, `api-version` alone; empty for any other, which may hold a secret."""
+    query = dict(parse_qsl(urlsplit(url.strip()).query))
+    return query if query.keys() == {"api-version"} else {}
 
 
 def read_answer(content: bytes, seconds: float, request: Json) -> Answer:
@@ -124,13 +144,14 @@ def read_answer(content: bytes, seconds: float, request: Json) -> Answer:
     choices = parsed.get("choices")
     usage, model = _usage(parsed.get("usage")), parsed.get("model")
     model = model if isinstance(model, str) else None
+    facts = {name: parsed[name] for name in _FACTS if parsed.get(name) and not _deeper(parsed[name], _MAX_FACT_DEPTH)}
     if not isinstance(choices, list) or not any(map(_is_choice, choices)):
-        return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"))
+        return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"), facts)
     if content.count(b"[") + content.count(b"{") > _MAX_DEPTH:  # cheap, and nearly always enough to know
         choices = [_flat(choice, content) for choice in choices]
     if len(choices) > 1 and all(isinstance(c, dict) and isinstance(c.get("index"), int) for c in choices):
         choices.sort(key=lambda choice: choice["index"])
-    return Answer(choices, usage, seconds, request_id, model, request)
+    return Answer(choices, usage, seconds, request_id, model, request, "", facts)
 
 
 def _is_choice(value: Any) -> bool:
@@ -212,16 +233,25 @@ def _usage(told: Any) -> Usage | None:
         return None
     prompt, completion = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
     details = told.get("prompt_tokens_details")
-    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+    cached = details.get("cached_tokens") if isinstance(details, dict) else told.get("prompt_cache_hit_tokens")
     if prompt is None or completion is None:
         return None
-    return Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached or 0)
+    return Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=_count(cached) or 0)
 
 
 def _count(told: Any) -> int | None:
     """A number of tokens, None for what cannot be one."""
     number = isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told <= _MAX_TOKENS
     return int(told) if number and told == int(told) else None
+
+
+def seems_cut(request: Json, prompt_tokens: int) -> bool:
+    """Whether a server has read less than it was sent, as Ollama does beyond its context without a word: no tokenizer
+    makes so few tokens of so many letters. Repeated marks and blanks count once."""
+    if prompt_tokens < _SMALLEST_CONTEXT:
+        return False
+    letters = sum(len(_REPEATED.sub(r"\1", str(message.get("content")))) for message in request.get("messages", ()))
+    return letters > _MOST_LETTERS_PER_TOKEN * prompt_tokens
 
 
 def error_body(content: bytes) -> tuple[Json, Json]:
@@ -240,6 +270,22 @@ def error_body(content: bytes) -> tuple[Json, Json]:
         return parsed, {"message": str(error)}
     plain = (str, int, float, type(None))
     return parsed, {name: value if isinstance(value, plain) else str(value) for name, value in error.items()}
+
+
+def error_status(content: bytes) -> int | None:
+    """The HTTP status that an error inside of a body of status 200 amounts to (OpenRouter, gateways); None where there
+    is no error, or where there is an answer, or tokens that were paid for, beside it."""
+    if b'"error"' not in content:
+        return None
+    body, error = error_body(content)
+    if not body.get("error") or body.get("choices") or body.get("usage"):
+        return None
+    words = [error.get(name) for name in ("code", "status", "type", "message")]
+    for word in words:
+        if str(word).isdecimal() and 400 <= int(str(word)) < 600:
+            return int(str(word))
+    by_word = {"rate.?limit|too.many|overload": 429, "authenti|unauthor|api.?key": 401, "quota|credit|balance": 402}
+    return next((s for word, s in by_word.items() if re.search(word, str(words), re.IGNORECASE)), 502)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -12,7 +12,7 @@ from itertools import count
 from schemas.errors import StoreError
 from schemas.failpoints import failpoint
 from schemas.progress import Progress
-from schemas.records import Counts, Pair, Record, Seed
+from schemas.records import Counts, Pair, Reason, Record, Seed
 from schemas.store import Store
 from synth.chat_completions import StoppedError
 from synth.generators import Generator
@@ -20,6 +20,7 @@ from synth.generators import Generator
 Accept = Callable[[Pair], Awaitable[bool | None]]
 
 _PROGRESS_EVERY_S = 0.1
+_SENTENCES = 1_000
 
 
 @dataclass
@@ -27,7 +28,8 @@ class GenerateResult:
     """What became of the slots asked for: rows in = accepted + rejected + waiting + failed at every moment.
 
     A slot is one sample of one seed. Without `accept` nothing judges, so every pair waits. `reasons` counts the
-    failed ones by the first word of their failure. `pairs_made` are new, `pairs_kept` were there from an earlier run.
+    failed ones by the first word of their failure, `sentences` by the whole of it, each with the place of its first
+    seed (of at most 1,000 different ones). `pairs_made` are new, `pairs_kept` were there from an earlier run.
     `stopped`: it ended by the stop event, so slots may be left; `target_reached`: forward generation ended because
     enough of its rows were accepted.
     """
@@ -38,6 +40,7 @@ class GenerateResult:
     failed: int = 0
     rows_in: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    sentences: dict[str, tuple[int, str]] = field(default_factory=dict)
     pairs_made: int = 0
     pairs_kept: int = 0
     stopped: bool = False
@@ -89,7 +92,7 @@ async def generate(
     result = GenerateResult() if result is None else result
     run = _Run(store, generators, 4 * concurrency, accept, target, progress, result)
     if progress is not None and isinstance(seeds, Sequence) and all(g.samples is not None for g in generators):
-        run.total = sum(g.samples or 0 for seed in seeds for g in generators if g.takes == seed.kind)
+        run.total = sum(g.samples or 0 for seed in seeds for g in generators if seed.kind in g.takes)
     watch = asyncio.create_task(run.stop_at(stop)) if stop is not None else None
     began = time.perf_counter()
     try:
@@ -169,7 +172,7 @@ class _Run:
     def _work(self, seeds: Iterable[Seed]) -> Iterator[tuple[Seed, Generator]]:
         for seed in seeds:
             for generator in self._generators:
-                if generator.takes == seed.kind:
+                if seed.kind in generator.takes:
                     yield seed, generator
 
     async def _may_begin(self, generator: Generator) -> bool:
@@ -241,13 +244,20 @@ class _Run:
         failpoint("pair_written")
         for candidate, pair in outcomes:
             if pair is None:
-                self._result.rows_in += 1
-                self._result.failed += 1
-                self._result.reasons[candidate.failure.code if candidate.failure else "unknown"] += 1
+                self._count_failed(seed, candidate.failure or Reason("unknown"))
             else:
                 known = self._pair_ids.get((candidate.fingerprint, candidate.seed_id, candidate.sample))
                 await self._count(pair, generator, new=known is None)
         self._report()
+
+    def _count_failed(self, seed: Seed, failure: Reason) -> None:
+        self._result.rows_in += 1
+        self._result.failed += 1
+        self._result.reasons[failure.code] += 1
+        sentence, sentences = str(failure), self._result.sentences
+        count, place = sentences.get(sentence, (0, seed.source))
+        if count or len(sentences) < _SENTENCES:
+            sentences[sentence] = (count + 1, place)
 
     async def _count(self, pair: Pair, generator: Generator, *, new: bool) -> None:
         keep = None if self._accept is None else await self._accept(pair)

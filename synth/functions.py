@@ -6,12 +6,12 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from schemas.errors import PairsmithError
 from schemas.functions import Identity, identity_of
 from schemas.records import Generated, Pair, Reason, Sampling, Seed, content_id
-from synth.generators import Name, Outcome, Slot
+from synth.slots import Kind, Name, Outcome, Slot
 
 
 class Function:
@@ -23,7 +23,7 @@ class Function:
     """
 
     name: ClassVar[Name] = "forward"
-    takes: ClassVar[Literal["input", "output"]] = "input"
+    takes: ClassVar[tuple[Kind, ...]] = ("input",)
     samples = None
     ledger = None
 
@@ -44,7 +44,7 @@ class Function:
             origin = Generated(
                 generator=self.name, prompt="@".join(self.identity), teacher="function", sampling=Sampling(), calls=()
             )
-            texts = {"input": seed.text or "", "output": output, "system": self.system}
+            texts = {"input": seed.text or "", "output": output, "system": self.system, "columns": seed.columns}
             # The same output twice is two pairs: each has the number of its sample.
             pair = Pair(seed_id=seed.id, origin=origin, meta={"sample": sample}, **texts)
             yield Outcome(slot.filled(pair), pair)

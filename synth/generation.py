@@ -122,7 +122,7 @@ def _seeds(seeds: Iterable[str | Seed], generators: Sequence[Generator]) -> list
     """Each seed once. Raises UsageError for none, for a blank one, and for texts that could be of two kinds."""
     if isinstance(seeds, str):
         raise UsageError("seeds is one text, not a list of them.", fix="Write [text].")
-    kinds = {generator.takes for generator in generators}
+    kinds = {kind for generator in generators for kind in generator.takes}
     records: dict[str, Seed] = {}
     for number, seed in enumerate(seeds, 1):
         if isinstance(seed, str):

@@ -7,57 +7,46 @@ levels of abstraction, so that the student sees inputs from terse to detailed fo
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from prompts import OLD_NAMES, Prompt, load
+from prompts.answer_form import ANY_TEXT, AnswerForm
+from prompts.languages import language_name
 from schemas.errors import PromptError
 from schemas.project import Project
-from schemas.records import Candidate, Generated, Messages, Pair, Reason, Sampling, Seed, content_id, identity
-from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, TaskSettings, TeacherSettings, given
+from schemas.records import Generated, Messages, Pair, Reason, Sampling, Seed, content_id, identity
+from schemas.spec import (
+    BackwardSettings,
+    Exemplar,
+    ForwardSettings,
+    Purpose,
+    Spec,
+    TaskSettings,
+    TeacherSettings,
+    given,
+)
 from synth.answers import clean
+from synth.imports import Import
 from synth.ledger import Completion, FailedSample, Ledger
+from synth.slots import Kind, Name, Outcome, Slot
 
-Name = Literal["forward", "backward"]
 _TASK, _FORWARD, _BACKWARD = TaskSettings.model_fields, ForwardSettings(), BackwardSettings()
 
 
-class Slot(NamedTuple):
-    """Where a candidate stands: sample `sample` of a seed under one generation."""
-
-    fingerprint: str
-    seed_id: str
-    generator: Name
-    sample: int
-
-    def filled(self, pair: Pair) -> Candidate:
-        """The slot with its pair."""
-        return Candidate(**self._asdict(), pair_id=pair.id)
-
-    def failed(self, reason: Reason) -> Candidate:
-        """The slot for which no pair came."""
-        return Candidate(**self._asdict(), failure=reason)
-
-
-class Outcome(NamedTuple):
-    """What asking for one sample of a seed came to: its slot in the pool, and the pair unless it failed."""
-
-    candidate: Candidate
-    pair: Pair | None
-
-
 class Generator(Protocol):
-    """Called with a seed of kind `takes`, yields the outcome of each of its `samples` slots, in any order.
+    """Called with a seed of a kind in `takes`, yields the outcome of each of its `samples` slots, in any order.
 
     `samples` is None where only the call tells how many there are, and `ledger` where no teacher is asked.
     `fingerprint` names everything that shapes its pairs.
     """
 
     name: ClassVar[Name]
-    takes: ClassVar[Literal["input", "output"]]
+    takes: ClassVar[tuple[Kind, ...]]
 
     @property
     def ledger(self) -> Ledger | None: ...
@@ -74,9 +63,12 @@ class _Teaching:
 
     `prompt` is the name of a prompt (pairsmith's own, or one of a folder `prompts` in the working folder) or one that
     is loaded; `exemplars` are worked examples, (input, output) each. `system` is what the tuned model will be told.
-    Raises PromptError for a prompt that does not fit, UsageError for a value that is not legal.
+    `form` says what an output must be, `output_language` where that differs from the language of the inputs; `columns`
+    are the columns that every seed has, for `prompt` to ask for. Raises PromptError for a prompt that does not fit,
+    UsageError for a value that is not legal.
     """
 
+    takes: ClassVar[tuple[Kind, ...]]
     ledger: Ledger
     style: str
     _: KW_ONLY
@@ -84,6 +76,9 @@ class _Teaching:
     exemplars: Sequence[Exemplar | tuple[str, str]] = ()
     system: str = _TASK["system"].default
     language: str = _TASK["language"].default
+    columns: Sequence[str] = ()
+    output_language: str | None = None
+    form: AnswerForm = ANY_TEXT
     sampling: Sampling
 
     def __post_init__(self) -> None:
@@ -92,7 +87,8 @@ class _Teaching:
     @cached_property
     def task(self) -> TaskSettings:
         shared = {"style": self.style, "system": self.system, "language": self.language}
-        return given(TaskSettings, type(self).__name__, name="task", **shared)
+        task = given(TaskSettings, type(self).__name__, name="task", **shared)
+        return task.model_copy(update={"to": self.output_language})
 
     @cached_property
     def shown(self) -> tuple[Exemplar, ...]:
@@ -118,6 +114,7 @@ class _Teaching:
             return Outcome(slot.failed(Reason.read(answer.reason)), None)
         texts = (seed.text or "", clean(answer.text))
         input, output = texts if name == "forward" else texts[::-1]
+        output = self.form.canonical(output)
         origin = Generated(
             generator=name,
             prompt=self.template.ref,
@@ -125,13 +122,14 @@ class _Teaching:
             sampling=self.sampling,
             calls=((answer.key, answer.attempt),),
         )
-        pair = Pair(seed_id=seed.id, input=input, output=output, system=self.system, origin=origin, meta=meta)
+        texts_of = {"input": input, "output": output, "system": self.system, "columns": seed.columns}
+        pair = Pair(seed_id=seed.id, origin=origin, meta=meta, **texts_of)
         return Outcome(slot.filled(pair), pair)
 
     @cached_property
     def fingerprint(self) -> str:
         name: Name = "forward" if isinstance(self.settings, ForwardSettings) else "backward"
-        return fingerprint(name, self.task, self.shown, self.settings, self.template, self.ledger.teacher)
+        return fingerprint(name, self.task, self.shown, self.settings, self.template, self.ledger.teacher, self.form)
 
     @classmethod
     def _shared(cls, project: Project, ledger: Ledger, settings: ForwardSettings | BackwardSettings) -> dict[str, Any]:
@@ -143,7 +141,10 @@ class _Teaching:
             "exemplars": project.spec.exemplars,
             "system": task.system,
             "language": task.language,
+            "output_language": task.to,
+            "form": AnswerForm.of(task, project.folder),
             "sampling": settings.sampling,
+            "columns": columns_of(project.spec, cls.takes),
         }
 
 
@@ -151,12 +152,12 @@ class _Teaching:
 class Forward(_Teaching):
     """`n` candidates of each input seed, asked for in one request.
 
-    `prompt` must use the variable input, and may use style, exemplars, system and language. A JSON schema in the
-    prompt file binds the answers.
+    `prompt` must use the variable input, and may use those of `rendering`. A JSON schema in the prompt file binds the
+    answers, else `form` does.
     """
 
     name: ClassVar[Name] = "forward"
-    takes: ClassVar[Literal["input", "output"]] = "input"
+    takes: ClassVar[tuple[Kind, ...]] = ("input",)
     n: int = _FORWARD.n
     _: KW_ONLY
     prompt: Prompt | str = _FORWARD.prompt
@@ -178,11 +179,13 @@ class Forward(_Teaching):
 
     @cached_property
     def render(self) -> Callable[..., Messages]:
-        return rendering(self.template, self.task, self.shown, {"input": _TWO_TEXTS})
+        return rendering(self.template, self.task, self.shown, {"input": _TWO_TEXTS}, self.form, self.columns)
 
     async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
-        chat = self.render(input=seed.text)
-        answers = await self.ledger.complete(chat, self.sampling, self.n, self.template.schema)
+        chat = self.render(input=seed.text, **seed.columns)
+        own = self.template.schema
+        binding = own is not None or self.form.binds
+        answers = await self.ledger.complete(chat, self.sampling, self.n, own or self.form.asked, binding=binding)
         for sample, answer in enumerate(answers):
             yield self._outcome("forward", seed, sample, answer)
 
@@ -191,12 +194,12 @@ class Forward(_Teaching):
 class Backward(_Teaching):
     """One simple version of each output seed at every level of `levels`, asked for at the same time.
 
-    `prompt` must use the variable output, and level if there are several, and may use style, exemplars, system and
-    language. Sample i of a seed is level i, which the pair names in `meta`.
+    `prompt` must use the variable output, and level if there are several, and may use those of `rendering`.
+    Sample i of a seed is level i, which the pair names in `meta`.
     """
 
     name: ClassVar[Name] = "backward"
-    takes: ClassVar[Literal["input", "output"]] = "output"
+    takes: ClassVar[tuple[Kind, ...]] = ("output",)
     levels: tuple[str, ...] = _BACKWARD.levels
     _: KW_ONLY
     prompt: Prompt | str = _BACKWARD.prompt
@@ -218,10 +221,11 @@ class Backward(_Teaching):
 
     @cached_property
     def render(self) -> Callable[..., Messages]:
-        return rendering(self.template, self.task, self.shown, {"output": _TWO_TEXTS, "level": self.levels})
+        varying = {"output": _TWO_TEXTS, "level": self.levels}
+        return rendering(self.template, self.task, self.shown, varying, self.form, self.columns)
 
     async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
-        chats = [self.render(output=seed.text, level=level) for level in self.levels]
+        chats = [self.render(output=seed.text, level=level, **seed.columns) for level in self.levels]
         schema = self.template.schema
         asked = [asyncio.create_task(self.ledger.complete(chat, self.sampling, schema=schema)) for chat in chats]
         try:
@@ -237,13 +241,27 @@ class Backward(_Teaching):
             await asyncio.gather(*asked, return_exceptions=True)
 
 
-def generators_of(project: Project, ledger: Ledger) -> list[Generator]:
-    """The generators that the spec enables. Raises PromptError."""
-    ways: dict[type[Forward] | type[Backward], bool] = {
-        Forward: project.spec.generate.forward.enabled,
-        Backward: project.spec.generate.backward.enabled,
-    }
-    return [way.of(project, ledger) for way, enabled in ways.items() if enabled]
+def columns_of(spec: Spec, kinds: Sequence[Kind]) -> tuple[str, ...]:
+    """The extra columns that every source of these kinds has."""
+    sources = [set(source.extra) for source in spec.seeds if source.kind in kinds]
+    return tuple(sorted(set.intersection(*sources))) if sources else ()
+
+
+def generators_of(project: Project, ledgers: Mapping[Purpose, Ledger]) -> list[Generator]:
+    """The generators that the spec enables, each with the ledger of its direction; those that ask somebody only where
+    there is one. Raises PromptError."""
+    imports: list[Generator] = [Import(project.spec.task.system)] if _imports(project.spec) else []
+    generate = project.spec.generate
+    ways: dict[Purpose, type[Forward] | type[Backward]] = {"forward": Forward, "backward": Backward}
+    enabled = {"forward": generate.forward.enabled, "backward": generate.backward.enabled}
+    asking: list[Generator] = [
+        way.of(project, ledgers[name]) for name, way in ways.items() if enabled[name] and name in ledgers
+    ]
+    return [*asking, *imports]
+
+
+def _imports(spec: Spec) -> bool:
+    return any(source.imported for source in spec.seeds)
 
 
 def fingerprint(
@@ -253,14 +271,15 @@ def fingerprint(
     settings: ForwardSettings | BackwardSettings,
     prompt: Prompt,
     teacher: TeacherSettings,
+    form: AnswerForm = ANY_TEXT,
 ) -> str:
     """`Candidate.fingerprint`: a hash of all that shapes a generator's pairs.
 
-    In it: the prompt's name and content, style, system prompt, language, exemplars, sampling, levels, teacher and
-    revision. Not in it: `n`, so that asking for more candidates keeps those there are, and address, concurrency,
-    timeouts, retries.
+    In it: the prompt's name and content, style, system prompt, languages, the form of an answer, exemplars, sampling,
+    levels, teacher and revision. Not in it: `n`, so that asking for more candidates keeps those there are, and address,
+    concurrency, timeouts, retries.
     """
-    shapes = [
+    shapes: list[Any] = [
         prompt.ref,
         [task.style, task.system, task.language],
         [[e.input, e.output] for e in exemplars],
@@ -268,55 +287,75 @@ def fingerprint(
         list(settings.levels) if isinstance(settings, BackwardSettings) else None,
         [teacher.identity or teacher.model, teacher.revision],
     ]
+    if task.to or form != ANY_TEXT:
+        shapes.append([task.to, list(form.labels.items()), form.schema])
     return content_id("scope", [generator, shapes])
 
 
-def fingerprints(project: Project, teacher: TeacherSettings) -> dict[str, str]:
+def fingerprints(project: Project, teachers: Mapping[Purpose, TeacherSettings]) -> dict[str, str]:
     """generator -> the fingerprint of its candidates under the present spec, for each that is enabled. Asks nobody.
 
-    `teacher` is the spec's with its revision. Raises PromptError.
+    `teachers` are the spec's by direction, with their revisions. Raises PromptError, and SpecError for a schema that
+    cannot be read.
     """
-    spec = project.spec
-    ways: dict[Name, ForwardSettings | BackwardSettings] = {
+    spec, form = project.spec, AnswerForm.of(project.spec.task, project.folder)
+    ways: dict[Literal["forward", "backward"], ForwardSettings | BackwardSettings] = {
         "forward": spec.generate.forward,
         "backward": spec.generate.backward,
     }
-    return {
-        name: fingerprint(name, spec.task, spec.exemplars, way, load(way.prompt, project.folder), teacher)
+    asked: dict[str, str] = {
+        name: fingerprint(name, spec.task, spec.exemplars, way, load(way.prompt, project.folder), teachers[name], form)
         for name, way in ways.items()
-        if way.enabled
+        if way.enabled and name in teachers
     }
+    return {**asked, **({"imported": Import(spec.task.system).fingerprint} if _imports(spec) else {})}
 
 
 _TWO_TEXTS = ("A heron stands in the shallow water.", "Seven red kites over the old harbour.")
 
 
 def rendering(
-    prompt: Prompt, task: TaskSettings, exemplars: Sequence[Exemplar], varying: Mapping[str, Sequence[str]]
+    prompt: Prompt,
+    task: TaskSettings,
+    exemplars: Sequence[Exemplar],
+    varying: Mapping[str, Sequence[str]],
+    form: AnswerForm = ANY_TEXT,
+    columns: Sequence[str] = (),
 ) -> Callable[..., Messages]:
-    """`prompt.render` for what changes from seed to seed; the rest is given once.
+    """`prompt.render` for what changes from seed to seed; the rest is given once: style, exemplars, system, language
+    (two letters), input_language and output_language (in English words), labels and schema (empty for other tasks).
 
-    `varying` holds some values of each such variable. Raises PromptError for a prompt that asks for what generation
-    does not have, or that is the same whatever one of them says: everything would get the same answers.
+    `varying` holds some values of each such variable; `columns` are further ones, which a prompt may use or not. Raises
+    PromptError for a prompt that asks for what generation does not have, or that is the same whatever one of `varying`
+    says: everything would get the same answers.
     """
-    known = {"style": task.style, "exemplars": exemplars, "system": task.system, "language": task.language}
+    known: dict[str, Any] = {
+        "style": task.style,
+        "exemplars": exemplars,
+        "system": task.system,
+        "language": task.language,
+        "input_language": language_name(task.language),
+        "output_language": language_name(task.output_language),
+        "labels": form.labels,
+        "schema": "" if form.schema is None else json.dumps(form.schema, ensure_ascii=False),
+    }
     for name in prompt.variables:
-        if name not in known and name not in varying and name not in map(OLD_NAMES.get, varying):
+        if name not in {*known, *varying, *columns} and name not in map(OLD_NAMES.get, varying):
             raise PromptError(
                 f"asks for the variable '{name}', which generation does not have.",
                 where=str(prompt.path),
-                fix=f"It may use: {', '.join(sorted({*known, *varying}))}.",
+                fix=f"It may use: {', '.join(sorted({*known, *varying, *columns}))}. Any other column of the seeds "
+                f'is one once every source of them names it: columns = {{ {name} = "..." }}.',
             )
     given = prompt.given(**{name: value for name, value in known.items() if name in prompt.variables})
-    used = [name for name in varying if prompt.takes(name)]
+    used = [name for name in (*varying, *columns) if prompt.takes(name)]
 
     def render(**values: str) -> Messages:
         return given(**{name: values[name] for name in used})
 
+    examples = {name: values[0] for name, values in varying.items() if values}
     for name, values in varying.items():
-        if not _tells_apart(
-            prompt, render, {other: some[0] for other, some in varying.items() if some}, name, set(values)
-        ):
+        if not _tells_apart(prompt, render, {**examples, **dict.fromkeys(columns, _TWO_TEXTS[0])}, name, set(values)):
             raise PromptError(
                 f"says the same whatever '{name}' is.",
                 where=str(prompt.path),

@@ -16,8 +16,9 @@ from schemas.records import Call, CallStatus, Json, Message, Sampling, Usage, co
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.answers import Judge, why_bad
-from synth.chat_completions import Answer, RefusedError, UnansweredError
+from synth.chat_completions import Answer, RefusedError, UnansweredError, seems_cut
 from synth.endpoint import Endpoint
+from synth.refusals import Refusals
 
 # Seeds of a sample's later attempts lie this far apart, beyond any number of samples.
 _ATTEMPT_STRIDE = 1_000_003
@@ -38,11 +39,18 @@ class Completion(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What a teacher is asked, apart from whom. Its text, its sampling and its schema shape the answer."""
+    """What a teacher is asked, apart from whom. Its text, its sampling and its schema shape the answer; whether an
+    answer that breaks the schema counts (`binding`) does not."""
 
     messages: Sequence[Message]
     sampling: Sampling
     schema: Json | None = None
+    binding: bool = True
+
+    @property
+    def judged_by(self) -> Json | None:
+        """The schema that an answer has to keep to be a good one."""
+        return self.schema if self.binding else None
 
     def keys(self, teacher: str, revision: str | None, n: int) -> list[str]:
         """The ledger's keys of samples 0 to n - 1 of this question to a teacher."""
@@ -77,8 +85,8 @@ class Ledger:
     answers are all nothing but thinking is ended by a TeacherError, unless `keep_asking`.
 
     Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable), `in_flight_peak`,
-    `usage` and `usd` of this run, `usage_unknown` (answers whose endpoint counted no tokens: they are not in `usage`),
-    `served` (model names the endpoint says it answered with); `sent` and `retries_by_kind` come from the endpoint.
+    `usage` and `usd` of this run, `served` (model names the endpoint says it answered with), `cut_prompts` (requests of
+    which the endpoint seems to have read a part only); `sent` and `retries_by_kind` come from the endpoint.
     """
 
     def __init__(
@@ -96,10 +104,11 @@ class Ledger:
         self.revision = teacher.revision
         self.concurrency = concurrency or teacher.concurrency
         self.reused = 0
-        self.in_flight = 0
         self.in_flight_peak = 0
+        self._unconfirmed = 0
         self.usd = 0.0
-        self.usage_unknown = 0
+        self._usage_unknown = 0
+        self.cut_prompts = 0
         self.served: Counter[str] = Counter()
         self.store = store
         self._endpoint = endpoint
@@ -107,14 +116,20 @@ class Ledger:
         self._usd_per_prompt_token = teacher.usd_per_million_prompt_tokens / 1e6
         self._usd_per_completion_token = teacher.usd_per_million_completion_tokens / 1e6
         self._tokens = [0, 0, 0]
-        self._on_the_wire = asyncio.Semaphore(self.concurrency)
+        endpoint.flow.concurrency = min(endpoint.flow.concurrency, self.concurrency)
         self._undurable = asyncio.Semaphore(2 * self.concurrency)
         self._index = store.call_index()
         self._asking: dict[str, asyncio.Future[Completion | FailedSample]] = {}
+        self._refusals = Refusals(keep_asking=keep_asking)
         self._judge = Judge(teacher.finish_reasons, endpoint, keep_asking=keep_asking)
         self._granted: dict[str, int] = {}
         if retry_failed:
-            self._granted = {key: len(rows) for key, rows in self._index.items() if self._given_up(key)}
+            self._granted = {key: len(self._tried(key)) for key in self._index if self._given_up(key)}
+
+    @property
+    def in_flight(self) -> int:
+        """Requests sent and not durable."""
+        return self._endpoint.flow.in_flight + self._unconfirmed
 
     @property
     def sent(self) -> int:
@@ -127,6 +142,11 @@ class Ledger:
         return self._endpoint.retries_by_kind
 
     @property
+    def usage_unknown(self) -> int:
+        """Answers whose endpoint counted no tokens, and requests whose answer was lost: `usage` does not hold them."""
+        return self._usage_unknown + self._endpoint.lost
+
+    @property
     def usage(self) -> Usage:
         """Tokens of this run, as far as the endpoint counts them."""
         prompt, completion, cached = self._tokens
@@ -137,9 +157,17 @@ class Ledger:
         self._endpoint.drain()
 
     async def complete(
-        self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        n: int = 1,
+        schema: Json | None = None,
+        *,
+        binding: bool = True,
     ) -> list[Completion | FailedSample]:
         """Element i is sample i of this question: from the store if it is there, else bought and made durable first.
+
+        With `binding` an answer that breaks the `schema` is bad; without, the schema is only sent.
 
         Samples that are missing are asked for in one request. A bad answer is asked again until the sample has had
         `teacher.attempts` answers in total, over all runs. With `sampling.seed`, sample i is drawn with seed + i: a
@@ -149,11 +177,11 @@ class Ledger:
 
         Raises TeacherError (and its kinds) and StoreError, which concern every row, and StoppedError after `drain()`.
         """
-        question = Question(messages, sampling, schema)
+        question = Question(messages, sampling, schema, binding)
         keys = question.keys(self.identity, self.revision, n)
         answers: dict[int, Completion | FailedSample] = {}
         while len(answers) < n:
-            missing, kept = [], []
+            missing, kept, given_up = [], [], []
             asked_elsewhere: dict[int, asyncio.Future[Completion | FailedSample]] = {}
             for sample, key in enumerate(keys):
                 if sample in answers:
@@ -165,7 +193,7 @@ class Ledger:
                 if any(status in _JUDGED_ANEW for _, status in rows):
                     kept.append(sample)
                 elif self._given_up(key):
-                    answers[sample] = FailedSample(why_bad(rows[-1][1], len(rows)), key)
+                    given_up.append(sample)
                 else:
                     self._asking[key] = asyncio.get_running_loop().create_future()
                     missing.append(sample)
@@ -173,8 +201,10 @@ class Ledger:
             if missing:
                 answers |= await self._settle(question, keys, missing)
             for sample in kept:
-                if (answer := await self._kept(keys[sample], schema)) is not None:
+                if (answer := await self._kept(keys[sample], question)) is not None:
                     answers[sample] = answer
+            for sample in given_up:
+                answers[sample] = await self._failed(keys[sample])
             for sample, asked in asked_elsewhere.items():
                 await asyncio.wait((asked,))
                 # Cancelled: its asker was, so the next round asks here.
@@ -183,17 +213,27 @@ class Ledger:
         return [answers[sample] for sample in range(n)]
 
     def _given_up(self, key: str) -> bool:
-        """Whether a sample without a good answer has had all that it may have. What is all thinking is asked once: the
-        same question with the same limit ends in the same way."""
-        rows = self._index.get(key, [])
+        """Whether a sample without a good answer has had all that it may have. What is all thinking, and what the
+        endpoint turned down, is asked once: the same question ends in the same way."""
+        statuses = self._tried(key)
         before = self._granted.get(key, 0)
-        return len(rows) >= before + self._attempts or (len(rows) > before and rows[-1][1] == "thinking")
+        once = len(statuses) > before and statuses[-1] in ("thinking", "declined")
+        return once or len(statuses) >= before + self._attempts
 
-    async def _kept(self, key: str, schema: Json | None) -> Completion | None:
+    def _tried(self, key: str) -> list[str]:
+        """The statuses of the answers to a sample. A refusal that may be everybody's is none."""
+        return [status for _, status in self._index.get(key, ()) if status != "unsettled"]
+
+    async def _failed(self, key: str) -> FailedSample:
+        """What became of a sample that is given up, in the words of its last answer."""
+        *_, last = await asyncio.to_thread(self.store.calls, key)
+        return FailedSample(why_bad(last.status, last.attempt, last.reason), key)
+
+    async def _kept(self, key: str, question: Question) -> Completion | None:
         """The good answer that the store holds, judged again; None if it is not good any more, and TeacherError if
         nobody knows whether it is."""
         calls = await asyncio.to_thread(self.store.calls, key)
-        now = [self._judge.judged(call, schema) if call.status in _JUDGED_ANEW else call for call in calls]
+        now = [self._judge.judged(call, question.judged_by) if call.status in _JUDGED_ANEW else call for call in calls]
         await self._keep_judgements([new for old, new in zip(calls, now, strict=True) if new != old])
         good = next((call for call in now if call.status == "ok"), None)
         if good is None:
@@ -219,7 +259,7 @@ class Ledger:
                 for call in calls:
                     if call.status == "ok":
                         settled[call.sample] = _completion(call)
-                    elif self._given_up(call.key):
+                    elif call.status == "unsettled" or self._given_up(call.key):
                         settled[call.sample] = FailedSample(why_bad(call.status, call.attempt, call.reason), call.key)
                 self._judge.stop_at_unknown(calls)
                 self._judge.stop_at_thinking(calls)
@@ -258,34 +298,38 @@ class Ledger:
         """One request for `samples`; the rows it brought, durable before anything looks into them, then judged."""
         schema, sampling = question.schema, question.drawn(samples[0], len(self._index.get(keys[0], ())))
         async with self._undurable:
-            async with self._on_the_wire:
-                self.in_flight += 1
-                self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
-                try:
-                    answer = await self._endpoint.ask(question.messages, sampling, len(samples), schema)
-                    refusal = None
-                except RefusedError as error:
-                    answer, refusal = error.answer, str(error)
-                except BaseException:
-                    self.in_flight -= 1
-                    raise
-            # The next request may be sent from here on, before the disk has said anything.
+            try:
+                answer = await self._endpoint.ask(question.messages, sampling, len(samples), schema)
+                refusal = None
+            except RefusedError as error:
+                answer, refusal = error.answer, str(error)
+            # The next request has been sent by now, before the disk has said anything.
+            self._unconfirmed += 1
+            self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
             try:
                 calls = self._rows(keys, samples, answer, refusal)
                 await self.store.put(*calls)
             finally:
-                self.in_flight -= 1
+                self._unconfirmed -= 1
         failpoint("committed")
         for call in calls:
             self._index.setdefault(call.key, []).append((call.attempt, call.status))
-        calls = [self._judge.judged(call, schema) if call.status == "received" else call for call in calls]
-        await self._keep_judgements([call for call in calls if refusal is None])
+        if refusal is None:
+            calls = [self._judge.judged(call, question.judged_by) for call in calls]
+            await self._keep_judgements(calls)
+        if answer.choices:
+            await self._keep_judgements(self._refusals.answered())
+        elif refusal is not None or not self._endpoint.answered:
+            unsettled, ends = self._refusals.came(calls, self._endpoint.url)
+            await self._keep_judgements(unsettled)
+            if ends is not None:
+                raise ends
         return calls
 
     def _rows(self, keys: list[str], samples: list[int], answer: Answer, refusal: str | None) -> list[Call]:
         """The ledger rows of one answer, not judged yet: one for each choice; where it held none, the whole body as the
         choice of each sample."""
-        status: CallStatus = "received" if refusal is None else "refused"
+        status: CallStatus = "received" if refusal is None else self._refusals.status
         if refusal is not None:
             choices: list[Any] = [{"error": refusal, "body": answer.body}] * len(samples)
             usage, usd = Usage(), 0.0
@@ -298,6 +342,8 @@ class Ledger:
                 attempt=len(self._index.get(key, ())) + 1,
                 status=status,
                 request=answer.request,
+                request_of=None if nth == 0 else (keys[0], len(self._index.get(keys[0], ())) + 1),
+                facts={name: said for name, said in (answer.facts or {}).items() if nth == 0 or name != "usage"},
                 raw=raw if isinstance(raw, dict) else {"body": raw},
                 reason=refusal or "",
                 usage=usage if nth == 0 else Usage(),
@@ -305,7 +351,7 @@ class Ledger:
                 request_id=answer.request_id,
                 sample=sample,
                 teacher=self.identity,
-                endpoint=self._endpoint.url,
+                endpoint=answer.url or self._endpoint.url,
                 seconds=answer.seconds,
             )
             for nth, (key, sample, raw) in enumerate(zip(keys, samples, choices, strict=False))
@@ -316,8 +362,9 @@ class Ledger:
             self.served[answer.model] += 1
         usage = answer.usage
         if usage is None:
-            self.usage_unknown += 1
+            self._usage_unknown += 1
             return Usage(), 0.0
+        self.cut_prompts += seems_cut(answer.request, usage.prompt_tokens)
         self._tokens[0] += usage.prompt_tokens
         self._tokens[1] += usage.completion_tokens
         self._tokens[2] += usage.cached_tokens

@@ -1,21 +1,23 @@
-"""The rows of a source of seeds, read as a stream: one reader for each format, all yielding `(row number, cell)`."""
+"""The rows of a source of seeds, read as a stream: one reader for each format, all yielding `(row number, cells)`."""
 
 from __future__ import annotations
 
 import csv
 import difflib
+import io
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import orjson
 
 from schemas.errors import InputError
 from schemas.spec import SeedSource
+from synth.columns import Cells, Fault, Layout, SeedProblem, delimiter, layout, variables
 
 MAX_LINE_BYTES = 16 * 2**20
 """A line or a CSV cell longer than this is not held in memory."""
@@ -23,30 +25,19 @@ MAX_LINE_BYTES = 16 * 2**20
 _ENDINGS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".csv": "csv",
     ".tsv": "csv",
     ".parquet": "parquet",
     ".txt": "text",
     ".text": "text",
 }
+_BLANK = Fault("blank: there is no text.")
+_SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 _JSON_HEAD = re.compile(r"\s*(?:\{|\[\s*(?:[{\"\[]|$))")
 
 
-class SeedProblem(NamedTuple):
-    """Something about one row. `what` begins with one word a test or a count can use: `blank`, `duplicate`, `type`,
-    `nul`, `long`, `column`, `cells` for a row that is not used; `bom`, `header` for what was mended."""
-
-    where: str
-    what: str
-
-
-class Fault(NamedTuple):
-    """A row that its reader already knows to be unusable."""
-
-    what: str
-
-
-Rows = Iterator[tuple[int, object]]
+Rows = Iterator[tuple[int, Cells | Fault]]
 _Lines = Iterator[tuple[int, str | Fault]]
 
 
@@ -58,7 +49,8 @@ def shown(source: SeedSource) -> str:
 def rows_of(
     source: SeedSource, folder: Path, stdin: BinaryIO | None, notes: list[SeedProblem], stack: ExitStack
 ) -> Rows:
-    """The cells of the text column of `source`: a str, a Fault, None, or whatever else a broken row holds.
+    """The rows of `source`, with what they hold under our names for its columns: a str, None, or whatever else a broken
+    row holds; or a Fault.
 
     Files are opened in `stack`. `notes` gathers what was mended. Raises InputError if the source cannot be read.
     """
@@ -81,6 +73,8 @@ def rows_of(
             stream = stack.enter_context(path.open("rb"))
         except OSError as error:
             raise InputError(f"cannot be opened: {error.strerror}.", where=source.path) from None
+    if kind == "json":
+        return _json_rows(stream.read(), source, notes)
     lines = _lines(stream, source, notes)
     if kind == "guess":
         blank, lines = _up_to_text(lines)
@@ -92,7 +86,7 @@ def rows_of(
     if kind == "csv":
         return _csv_rows(lines, source, notes)
     if kind == "text":
-        return lines
+        return _text_rows(lines, source, notes)
     raise InputError(
         f"{kind} cannot be read from standard input.", where=shown(source), fix="Save it to a file and name the file."
     )
@@ -150,50 +144,102 @@ def _lines(stream: BinaryIO, source: SeedSource, notes: list[SeedProblem]) -> _L
                     f"is not UTF-8: byte 0x{raw[error.start]:02x} at offset {offset + error.start} "
                     f"(byte {error.start + 1} of the line).",
                     where=f"{shown(source)}:{number}",
-                    fix="Save the file as UTF-8.",
+                    fix='Save it as UTF-8: in Excel as "CSV UTF-8", elsewhere with '
+                    "`iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`.",
                 ) from None
         offset += size
 
 
 def _up_to_text(
     lines: _Lines,
-) -> tuple[list[tuple[int, str | Fault]], _Lines]:
+) -> tuple[list[tuple[int, Fault]], _Lines]:
     """The blank lines at the head, and the rest."""
-    blank: list[tuple[int, str | Fault]] = []
+    blank: list[tuple[int, Fault]] = []
     for number, line in lines:
         if isinstance(line, Fault) or line.strip():
             return blank, chain([(number, line)], lines)
-        blank.append((number, line))
+        blank.append((number, _BLANK))
     return blank, iter(())
 
 
 def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, notes: list[SeedProblem]) -> Rows:
-    column: str | None = None
-    for number, line in lines:
-        if isinstance(line, Fault) or not line.strip():
-            yield number, line
-            continue
+    def objects() -> Iterator[tuple[int, object]]:
+        for number, line in lines:
+            if isinstance(line, Fault):
+                yield number, line
+            elif not line.strip():
+                yield number, _BLANK
+            else:
+                try:
+                    yield number, orjson.loads(line.rstrip())
+                except orjson.JSONDecodeError as error:
+                    what = f"is not valid JSON at column {error.colno}: {error.msg}."
+                    if not source.imported:
+                        raise InputError(
+                            what,
+                            where=f"{shown(source)}:{number}",
+                            why="JSONL holds one whole object on every line.",
+                            fix="Mend or delete this line.",
+                        ) from None
+                    yield number, Fault(f"json: {what}")
+
+    return _object_rows(objects(), source, notes)
+
+
+def _text_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows:
+    if source.imported or source.extra or variables(source):
+        layout(["text"], source, shown(source), notes)  # one column, so it says which is missing
+    return ((number, line if isinstance(line, Fault) else {"text": line}) for number, line in lines)
+
+
+def _json_rows(content: bytes, source: SeedSource, notes: list[SeedProblem]) -> Rows:
+    """The objects of a list, which is held in memory; a file that does not begin with one is read as lines."""
+    if not content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+        return _jsonl_rows(_lines(io.BytesIO(content), source, notes), source, notes)
+    try:
+        rows = orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError as error:
+        where = f"{shown(source)}:{error.lineno}"
+        raise InputError(f"is not valid JSON at column {error.colno}: {error.msg}.", where=where) from None
+    return _object_rows(enumerate(rows, 1), source, notes)
+
+
+def _object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: list[SeedProblem]) -> Rows:
+    """Rows from JSON. What the first object has for keys says what the others should have. Of rows that hold their own
+    output one that is no object, or unlike all that is known, costs itself alone."""
+    columns: dict[str, str] | None = None
+    needed: frozenset[str] = frozenset()
+    unlike: InputError | None = None
+    for number, row in rows:
         where = f"{shown(source)}:{number}"
+        if isinstance(row, Fault):
+            yield number, row
+            continue
         try:
-            row = orjson.loads(line.rstrip())
-        except orjson.JSONDecodeError as error:
-            raise InputError(
-                f"is not valid JSON at column {error.colno}: {error.msg}.",
-                where=where,
-                why="JSONL holds one whole object on every line.",
-                fix="Mend or delete this line.",
-            ) from None
-        if not isinstance(row, dict):
-            raise InputError(
-                f"is a JSON {type(row).__name__}, not an object.",
-                where=where,
-                fix='Write lines such as {"text": "..."}.',
-            )
-        if column is None:
-            names = list(row)
-            column = names[_column(names, source, where, notes)]
-        found = ", ".join(map(repr, row)) or "none"
-        yield number, row[column] if column in row else Fault(f"column: no '{column}' here; there is: {found}.")
+            if not isinstance(row, dict):
+                raise InputError(
+                    f"is a JSON {type(row).__name__}, not an object.",
+                    where=where,
+                    fix='Write lines such as {"text": "..."}.',
+                )
+            if columns is None:
+                names = list(row)
+                _, places, needed = layout(names, source, where, notes)
+                columns = {name: names[at] for name, at in places.items()}
+        except InputError as error:
+            if not source.imported:
+                raise
+            unlike = unlike or error
+            yield number, Fault(f"column: {error.what}")
+            continue
+        lacking = next((column for name, column in columns.items() if name in needed and column not in row), None)
+        if lacking is not None:
+            there = ", ".join(map(repr, row)) or "none"
+            yield number, Fault(f"column: no '{lacking}' here; there is: {there}.")
+        else:
+            yield number, {name: row.get(column) for name, column in columns.items()}
+    if columns is None and unlike:
+        raise unlike
 
 
 def _csv_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows:
@@ -214,14 +260,17 @@ def _csv_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Ro
     head = next(rest, None)
     if head is None:
         return
+    told = _SEPARATOR.fullmatch(head[1]) if isinstance(head[1], str) else None
+    if told:  # what Excel writes above the headers
+        head = next(rest, head)
     if isinstance(head[1], Fault):
-        yield head
+        yield head[0], head[1]
         return
-    delimiter = _delimiter(head[1], source)
+    separator = told[1] if told else delimiter(head[1], source)
     rest = chain([head], rest)
-    reader = csv.reader(texts(), delimiter=delimiter, strict=True)
-    at, end = -1, head[0] - 1
-    width = 0
+    reader = csv.reader(texts(), delimiter=separator, strict=True)
+    places: Layout | None = None
+    end, width = head[0] - 1, 0
     while True:
         start = end + 1
         where = f"{shown(source)}:{start}"
@@ -237,8 +286,8 @@ def _csv_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Ro
         if cells is None:
             return
         end = head[0] - 1 + reader.line_num
-        if at < 0:
-            at, width = _column(cells, source, where, notes), len(cells)
+        if places is None:
+            places, width = layout(cells, source, where, notes), len(cells)
         elif skipped:
             yield from skipped
             skipped.clear()
@@ -247,60 +296,11 @@ def _csv_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Ro
                 start,
                 Fault(
                     f"cells: {len(cells)} cells under {width} headers; quote a text that has the separator "
-                    f"{delimiter!r} in it."
+                    f"{separator!r} in it."
                 ),
             )
         else:
-            yield start, cells[at] if at < len(cells) else None
-
-
-def _delimiter(header: str, source: SeedSource) -> str:
-    """The separator under which the header holds the column, else the one that makes most cells; a comma in doubt."""
-
-    def rank(delimiter: str) -> tuple[bool, int]:
-        cells = next(csv.reader([header], delimiter=delimiter), [])
-        known = {_plain(name) for name in _wanted(source)}
-        return any(_plain(cell) in known for cell in cells), len(cells)
-
-    return max(",;\t", key=rank)
-
-
-def _wanted(source: SeedSource) -> list[str]:
-    return [source.columns["text"]] if "text" in source.columns else ["text", source.kind]
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.split()).casefold()
-
-
-def _column(found: Sequence[str], source: SeedSource, where: str, notes: list[SeedProblem]) -> int:
-    """Which of the columns `found` holds the text. An exact name wins; case and spaces are forgiven and told."""
-    for name in sorted({name for name in found if found.count(name) > 1}):
-        notes.append(SeedProblem(where, f"header: {found.count(name)} columns are called '{name}'."))
-    wanted = _wanted(source)
-    for name in wanted:
-        exact = [at for at, column in enumerate(found) if column == name]
-        hits = exact or [at for at, column in enumerate(found) if _plain(column) == _plain(name)]
-        if len(hits) > 1:
-            raise InputError(
-                f"columns {' and '.join(str(at + 1) for at in hits)} are both called '{name}'.",
-                where=where,
-                why="It would be a guess which one holds the seeds.",
-                fix="Rename one of them.",
-            )
-        if hits and not exact:
-            notes.append(SeedProblem(where, f"header: the column '{found[hits[0]]}' was read as '{name}'."))
-        if hits:
-            return hits[0]
-    plain = {_plain(column): column for column in found}
-    near = [plain[hit] for name in wanted for hit in difflib.get_close_matches(_plain(name), plain, n=1)]
-    hint = f"Did you mean '{near[0]}'? " if near else ""
-    example = near[0] if near else found[0] if found else "prompt"
-    raise InputError(
-        f"there is no column '{wanted[0]}'; there is: {', '.join(map(repr, found)) or 'none'}.",
-        where=where,
-        fix=f'{hint}Name the column in its [[seeds]], as in columns = {{ text = "{example}" }}.',
-    )
+            yield start, {name: cells[at] if at < len(cells) else None for name, at in places.columns.items()}
 
 
 def _parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> Rows:
@@ -313,20 +313,20 @@ def _parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> R
         raise InputError(f"is not a Parquet file: {error}.", where=source.path) from None
     with table:
         names = table.schema_arrow.names
-        at = _column(names, source, source.path, notes)
+        columns = {name: names[at] for name, at in layout(names, source, source.path, notes).columns.items()}
         number = 0
         try:
-            for batch in table.iter_batches(batch_size=1024, columns=[names[at]]):
-                for cell in batch.column(0):
+            for batch in table.iter_batches(batch_size=1024, columns=list(dict.fromkeys(columns.values()))):
+                for cells in zip(*(batch.column(column) for column in columns.values()), strict=True):
                     number += 1
-                    yield number, _cell(cell, f"{source.path}:{number}")
+                    yield number, _cells(columns, cells, f"{source.path}:{number}")
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"cannot be read on: {error}.", where=f"{source.path}:{number + 1}") from None
 
 
-def _cell(cell: Any, where: str) -> object:
+def _cells(names: Iterable[str], cells: Iterable[Any], where: str) -> Cells:
     try:
-        return cell.as_py()
+        return {name: cell.as_py() for name, cell in zip(names, cells, strict=True)}
     except UnicodeDecodeError as error:
         raise InputError(
             f"is not UTF-8: byte 0x{error.object[error.start]:02x} at byte {error.start + 1} of the text.",
@@ -355,12 +355,14 @@ def _datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> 
                 fix=f'Add split = "..." to its [[seeds]]: {", ".join(data)}.',
             )
         data = data[split]
-    name = data.column_names[_column(data.column_names, source, source.path, notes)]
+    names = data.column_names
+    columns = {name: names[at] for name, at in layout(names, source, source.path, notes).columns.items()}
     number = 0
-    for batch in data.with_format("arrow").select_columns([name]).iter(batch_size=1024):
-        for cell in batch.column(0):
+    wanted = list(dict.fromkeys(columns.values()))
+    for batch in data.with_format("arrow").select_columns(wanted).iter(batch_size=1024):
+        for cells in zip(*(batch.column(column) for column in columns.values()), strict=True):
             number += 1
-            yield number, _cell(cell, f"{source.path}:{number}")
+            yield number, _cells(columns, cells, f"{source.path}:{number}")
 
 
 def _hub_rows(source: SeedSource, notes: list[SeedProblem]) -> Rows:
@@ -380,12 +382,7 @@ def _hub_rows(source: SeedSource, notes: list[SeedProblem]) -> Rows:
                 notes.append(
                     SeedProblem(source.path, f"header: the split 'train' was read, out of {', '.join(splits)}.")
                 )
-        column: str | None = None
-        for number, row in enumerate(load_dataset(source.path, split=split, streaming=True), 1):
-            if column is None:
-                names = list(row)
-                column = names[_column(names, source, f"{source.path}:{number}", notes)]
-            yield number, row.get(column)
+        yield from _object_rows(enumerate(load_dataset(source.path, split=split, streaming=True), 1), source, notes)
     except InputError:
         raise
     except Exception as error:  # the hub client raises dozens of types; each means that the rows cannot be had

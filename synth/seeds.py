@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from schemas.errors import InputError
-from schemas.records import Seed
+from schemas.records import Json, Seed
 from schemas.spec import SeedSource
-from synth.seed_rows import Fault, SeedProblem, rows_of, shown
+from synth.columns import MAX_CHARS, Cells, Fault, SeedProblem, checked, joined, plain_text
+from synth.seed_rows import rows_of, shown
+from synth.turns import exchange
 
 __all__ = ["MAX_CHARS", "SeedProblem", "SeedReading", "read_seeds"]
-
-MAX_CHARS = 100_000
-"""A seed longer than this is a problem row: few teachers take it, and it is nearly always a broken file."""
 
 
 @dataclass
@@ -39,7 +38,7 @@ def read_seeds(sources: Sequence[SeedSource], folder: Path, stdin: BinaryIO | No
     White space around a text is not part of it. A row whose text (of the same kind) was read before, in whichever
     source, is a problem that names the first one; if it has another licence, the first seed tells both. A source is
     read up to `limit` seeds; rows behind that do not count. Lines and rows are numbered from 1; in CSV a row has the
-    number of the line it starts on. Only the one column is read.
+    number of the line it starts on, in a JSON list its place. Only the columns that are asked for are read.
 
     Raises InputError, before anything is returned, if there is no source, or one is missing, empty, malformed (the
     file, the line and the column or byte are named), lacks the column, or has not one row with a text.
@@ -72,16 +71,14 @@ def _read(
     rows = accepted = duplicates = 0
     unusable: list[SeedProblem] = []
     with ExitStack() as stack:
-        for number, cell in rows_of(source, folder, stdin, reading.notes, stack):
+        for number, cells in rows_of(source, folder, stdin, reading.notes, stack):
             rows += 1
             where = f"{shown(source)}:{number}"
-            text = _text(cell)
-            if isinstance(text, Fault):
-                unusable.append(SeedProblem(where, text.what))
+            seed = cells if isinstance(cells, Fault) else seed_of(source, cells, where)
+            if isinstance(seed, Fault):
+                unusable.append(SeedProblem(where, seed.what))
                 reading.problems.append(unusable[-1])
                 continue
-            meta = {"use": source.use} if source.use else {}
-            seed = Seed(kind=source.kind, text=text, source=where, license=source.license, meta=meta)
             place = first_seen.setdefault(seed.id, len(reading.seeds))
             if place < len(reading.seeds):
                 duplicates += 1
@@ -113,19 +110,24 @@ def _same_text(first: Seed, seed: Seed) -> tuple[Seed, str]:
     return first.model_copy(update={"meta": {**first.meta, "also": also}}), f"{first.source} ({licences})"
 
 
-def _text(cell: object) -> str | Fault:
-    """The text of a cell, or why it cannot be a seed."""
-    if isinstance(cell, Fault):
-        return cell
-    if cell is not None and not isinstance(cell, str):
-        value = repr(cell)
-        value = value if len(value) <= 40 else f"{value[:40]}..."
-        return Fault(f"type: expected text, found {type(cell).__name__} {value}.")
-    text = (cell or "").strip()
-    if not text:
-        return Fault("blank: there is no text.")
-    if "\0" in text:
-        return Fault(f"nul: character {text.index(chr(0)) + 1} is a NUL, which databases cannot hold.")
-    if len(text) > MAX_CHARS:
-        return Fault(f"long: {len(text):,} characters, and at most {MAX_CHARS:,} are read.")
-    return text
+def seed_of(source: SeedSource, cells: Cells, where: str) -> Seed | Fault:
+    """The seed in one row of `source`, or why it is none."""
+    columns: dict[str, str] = {}
+    for name in source.extra:
+        text = plain_text(cells.get(name))
+        if isinstance(text, Fault):
+            return Fault(f"{text.what} It stands in '{name}'.")
+        columns[name] = text
+    if source.input is not None:
+        cells = {**cells, "input" if source.imported else "text": joined(source, cells)}
+    meta = {"use": source.use} if source.use else {}
+    shared: Json = {"kind": source.kind, "source": where, "license": source.license, "meta": meta, "columns": columns}
+    if not source.imported:
+        text = checked(cells.get("text"))
+        return text if isinstance(text, Fault) else Seed(text=text, **shared)
+    found = exchange(cells, several=source.kind == "conversation")
+    if isinstance(found, Fault):
+        return found
+    if source.kind == "pair" and len(found.asked) == 1:
+        return Seed(text=found.asked[0].content, reference=found.answer, **shared)
+    return Seed(messages=found.asked, reference=found.answer, **shared)

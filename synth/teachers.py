@@ -18,8 +18,10 @@ from schemas.progress import Say, unheard
 from schemas.spec import TeacherSettings, given
 from schemas.store.shared import DEFAULT, shared
 from synth.embedded.weights import NAME, embedded_weights
-from synth.endpoint import Endpoint
+from synth.endpoint import Endpoint, Reach
 from synth.ledger import Ledger
+
+EMBEDDED_TIMEOUT_S = 3600.0  # a child of ours does not vanish unseen, and a slow machine may write for long
 
 
 @contextmanager
@@ -78,9 +80,9 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
     embedded = teacher.url == "embedded"
     async with AsyncExitStack() as running:
 
-        async def start() -> tuple[str, str | None]:
+        async def start() -> Reach:
             if not embedded:
-                return teacher.url, _key(teacher)
+                return teacher.addresses, _key(teacher), _headers(teacher)
             from synth.embedded import process
 
             server = await running.enter_async_context(process.embedded(max_batch=teacher.concurrency, progress=say))
@@ -90,9 +92,14 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
             teacher.url,
             NAME if embedded else teacher.model,
             key_env=teacher.key_env,
-            timeout_s=teacher.timeout_s,
+            query=teacher.query,
+            first_byte_s=teacher.first_byte_s,
+            token_s=teacher.token_s,
+            timeout_s=EMBEDDED_TIMEOUT_S if embedded else teacher.timeout_s,
             retries=teacher.retries,
             concurrency=teacher.concurrency,
+            requests_per_minute=teacher.requests_per_minute,
+            tokens_per_minute=teacher.tokens_per_minute,
             start=start,
         )
         async with endpoint:
@@ -100,13 +107,22 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
 
 
 def _key(teacher: TeacherSettings) -> str | None:
-    if teacher.key_env is None:
-        return None
-    key = os.environ.get(teacher.key_env)
-    if not key:
+    return None if teacher.key_env is None else _secret(teacher.key_env, "teacher.key_env", teacher.url)
+
+
+def _headers(teacher: TeacherSettings) -> dict[str, str]:
+    """Every header of the spec with its value. Raises AuthError."""
+    named = {} if teacher.organization is None else {"OpenAI-Organization": teacher.organization}
+    secret = {name: _secret(env, "teacher.headers_env", teacher.url) for name, env in teacher.headers_env.items()}
+    return {**named, **teacher.headers, **secret}
+
+
+def _secret(variable: str, key: str, url: str) -> str:
+    value = os.environ.get(variable)
+    if not value:
         raise AuthError(
-            f"the environment variable {teacher.key_env} is not set.",
-            where="teacher.key_env",
-            fix=f"Set it to the key of {teacher.url}: export {teacher.key_env}=...",
+            f"the environment variable {variable} is not set.",
+            where=key,
+            fix=f"Set it to the key of {url}: export {variable}=...",
         )
-    return key
+    return value.strip()

@@ -19,7 +19,8 @@ from typing import Any
 
 import orjson
 
-from curate.split import held_out_inputs
+from curate.split import asked_of, held_out_inputs
+from prompts.answer_form import AnswerForm
 from schemas.blocking import run
 from schemas.errors import NoWork, PairsmithError
 from schemas.files import replaced
@@ -125,7 +126,8 @@ def plan_evaluation(
     if not seeds:
         raise NoWork("there is no input to evaluate on.", fix="Name some that training has not seen.")
     models = _models(spec, base, trained, teacher)
-    return EvaluationPlan(spec, trained, tuple(seeds), systems_of(project, seeds, models), checks)
+    form = AnswerForm.of(spec.task, project.folder)
+    return EvaluationPlan(spec, trained, tuple(seeds), systems_of(project, seeds, models), checks, form)
 
 
 def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
@@ -133,7 +135,7 @@ def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
     seeds = store.seeds()
     if held_out := held_out_inputs(seeds, spec):
         return held_out
-    inputs = sum(seed.kind == "input" for seed in seeds)
+    inputs = sum(map(asked_of, seeds))
     raise NoWork(
         f"none of the {inputs} input seeds falls into the test split.",
         why="There is nothing to evaluate on that training has not seen.",
@@ -214,7 +216,7 @@ async def measured(
     if not any(output.answered for output in outputs):
         raise NoWork("no system gave a single answer.", fix="Look at the failures above, and run it again.")
     sampled, greedy = decodings(plan.spec)
-    examples = [Example(seed_id=seed.id, input=seed.text or "") for seed in plan.seeds]
+    examples = [Example(seed_id=seed.id, input=seed.body) for seed in plan.seeds]
     random_seed = plan.spec.train.seed
     return Evaluation(
         id=plan.id,

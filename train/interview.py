@@ -16,7 +16,6 @@ from synth.embedded.process import embedded
 from synth.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger
 from train.adapter_check import check_adapter
-from train.checks import Checks
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
 
@@ -83,14 +82,15 @@ class Interview:
 
     async def _seed(self, system: System, ledger: Ledger, seed: Seed, mode: Mode) -> Answers:
         samples = self._samples[mode]
-        answers = await ledger.complete(system.messages(seed), system.sampling(mode, seed), samples, system.schema)
+        chat, sampling = system.messages(seed), system.sampling(mode, seed)
+        answers = await ledger.complete(chat, sampling, samples, system.schema, binding=system.binding)
         calls = [await asyncio.to_thread(self._call_that_counts, system, answer) for answer in answers]
         outputs = []
         for sample, (answer, call) in enumerate(zip(answers, calls, strict=True)):
             blank = Output(
                 system=system.name, mode=mode, seed_id=seed.id, sample=sample, answered=False, key=answer.key
             )
-            outputs.append(blank if call is None else _judged(blank, call, self._plan.checks, seed))
+            outputs.append(blank if call is None else _judged(blank, call, self._plan, seed))
         self._done += len(outputs)
         numbers = {"done": self._done, "total": self._total, "system": system.name, "mode": mode}
         self._progress("evaluate", {**numbers, "tokens": ledger.usage.completion_tokens})
@@ -107,10 +107,10 @@ class Interview:
         return calls[-1] if calls else None
 
 
-def _judged(blank: Output, call: Call, checks: Checks, seed: Seed) -> Output:
+def _judged(blank: Output, call: Call, plan: EvaluationPlan, seed: Seed) -> Output:
     """`blank` with the answer of `call` in it, and its checks."""
-    text = clean(call.text)
-    checked = checks(seed.text or "", text)
+    text = plan.form.canonical(clean(call.text))
+    checked = plan.checks(seed.body, text)
     output = blank.model_copy(
         update={
             "answered": True,

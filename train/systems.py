@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import prompts
 from prompts import Prompt
+from prompts.answer_form import ANY_TEXT, AnswerForm
 from schemas.project import Project
 from schemas.records import Json, Message, Messages, Sampling, Seed, content_id, identity
 from schemas.spec import Exemplar, Spec, TeacherSettings
-from synth.generators import rendering
+from synth.generators import columns_of, rendering
 from train.checks import Checks
 from train.metrics import TUNED, Decoding, Mode
 from train.results import TrainResult
@@ -50,7 +51,7 @@ class Models(NamedTuple):
 class System:
     """One system. `names` has all names that turned out to mean it.
 
-    `decoding` says whose settings `sampled` and `greedy` are. `schema` binds the answers, as in generation.
+    `decoding` says whose settings `sampled` and `greedy` are. `schema` and `binding` are as in generation.
     """
 
     names: tuple[str, ...]
@@ -61,6 +62,7 @@ class System:
     sampled: Sampling
     greedy: Sampling
     schema: Json | None = None
+    binding: bool = True
 
     @property
     def name(self) -> str:
@@ -85,13 +87,17 @@ class System:
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """The systems, the inputs and the checks of an evaluation. `fixed_text` is scored with the adapter on and off."""
+    """The systems, the inputs and the checks of an evaluation. `fixed_text` is scored with the adapter on and off.
+
+    Answers are read by `form` before they are checked: who was asked for `{"label": "x"}` is not judged by brackets.
+    """
 
     spec: Spec
     trained: TrainResult
     seeds: tuple[Seed, ...]
     systems: tuple[System, ...]
     checks: Checks
+    form: AnswerForm = ANY_TEXT
 
     @cached_property
     def id(self) -> str:
@@ -124,6 +130,7 @@ def systems_of(project: Project, seeds: Sequence[Seed], models: Models) -> tuple
     """
     spec = project.spec
     prompt = prompts.load(spec.generate.forward.prompt, project.folder)
+    form = AnswerForm.of(spec.task, project.folder)
     shown = spec.exemplars if "exemplars" in prompt.variables else ()
     sampled, greedy = decodings(spec)
 
@@ -131,9 +138,9 @@ def systems_of(project: Project, seeds: Sequence[Seed], models: Models) -> tuple
         return System((name,), model, exemplars, messages, "evaluation", sampled, greedy)
 
     systems = [
-        as_evaluated("base", models.base, 0, _asking(prompt, spec, ())),
-        as_evaluated("few-shot", models.base, len(shown), _asking(prompt, spec, shown)),
-        *([] if models.teacher is None else [_teacher(spec, prompt, models.base, models.teacher)]),
+        as_evaluated("base", models.base, 0, _asking(prompt, spec, (), form)),
+        as_evaluated("few-shot", models.base, len(shown), _asking(prompt, spec, shown, form)),
+        *([] if models.teacher is None else [_teacher(spec, prompt, models.base, models.teacher, form)]),
         as_evaluated(TUNED, models.tuned, 0, _tuned(spec)),
     ]
     merged: dict[str, System] = {}
@@ -143,7 +150,7 @@ def systems_of(project: Project, seeds: Sequence[Seed], models: Models) -> tuple
     return tuple(merged.values())
 
 
-def _teacher(spec: Spec, prompt: Prompt, base: Model, settings: TeacherSettings) -> System:
+def _teacher(spec: Spec, prompt: Prompt, base: Model, settings: TeacherSettings, form: AnswerForm) -> System:
     is_base = settings.url == "embedded" and (settings.model, settings.revision) == (
         base.settings.model,
         base.settings.revision,
@@ -153,22 +160,39 @@ def _teacher(spec: Spec, prompt: Prompt, base: Model, settings: TeacherSettings)
         names=("teacher",),
         model=Model(settings, base.local if is_base else None),
         exemplars=len(spec.exemplars) if "exemplars" in prompt.variables else 0,
-        messages=_asking(prompt, spec, spec.exemplars),
+        messages=_asking(prompt, spec, spec.exemplars, form),
         decoding="generation",
         sampled=sampling,
-        greedy=without_chance(sampling),
-        schema=prompt.schema,
+        # A model that takes no temperature has one way of drawing.
+        greedy=sampling if sampling.temperature is None and settings.url != "embedded" else without_chance(sampling),
+        schema=prompt.schema or form.asked,
+        binding=prompt.schema is not None or form.binds,
     )
 
 
-def _asking(prompt: Prompt, spec: Spec, exemplars: Sequence[Exemplar]) -> Chat:
-    render = rendering(prompt, spec.task, exemplars, {"input": ()})
-    return lambda seed: render(input=seed.text)
+def _asking(prompt: Prompt, spec: Spec, exemplars: Sequence[Exemplar], form: AnswerForm) -> Chat:
+    columns = columns_of(spec, ("input", "pair", "conversation"))
+    render = rendering(prompt, spec.task, exemplars, {"input": ()}, form, columns)
+
+    def messages(seed: Seed) -> Messages:
+        """The prompt about the last turn, behind the earlier turns; a system prompt of the seed's own is added to its
+        first message."""
+        first, *rest = render(input=seed.body, **seed.columns)
+        if seed.system:
+            first = first.model_copy(update={"content": f"{first.content}\n\n{seed.system}"})
+        chat = [first, *rest]
+        return (*chat[:-1], *seed.turns, chat[-1])
+
+    return messages
 
 
 def _tuned(spec: Spec) -> Chat:
-    system = (Message(role="system", content=spec.task.system),) if spec.task.system else ()
-    return lambda seed: (*system, Message(role="user", content=seed.text or ""))
+    def messages(seed: Seed) -> Messages:
+        told = spec.task.system if seed.system is None else seed.system
+        system = (Message(role="system", content=told),) if told else ()
+        return (*system, *seed.turns, Message(role="user", content=seed.body))
+
+    return messages
 
 
 def decodings(spec: Spec) -> tuple[Sampling, Sampling]:

@@ -1,26 +1,175 @@
 """Does the interval of the acceptance rate cover the truth? `python bench/review/coverage.py [RUNS]`
 
-Annotators are SIMULATED: the verdict of every row is fixed before the first draw, and a simulated annotator tells it.
-The sampling, the strata and the interval are the product's own; only people are replaced. Each setting draws RUNS
-(2,000) times with another seed from one fixed population, batch after batch, stops where the product would advise to
-stop (or after `batches`), and counts how often the reported 95 % interval holds the true share of that population.
+Prints the coverage of every setting of a grid, and its minimum. A population's verdicts are fixed; annotators are
+SIMULATED and tell them. Three parts, all with the product's own intervals:
+
+- `exact`: a review that ends after a fixed number of rows. The chance that the interval holds the truth is summed over
+  every outcome, for strata of many sizes and every share from 0 to 1 (all whole numbers of acceptable rows up to 60).
+- `stopped`: RUNS (20,000) reviews, batch after batch, each looked at after every batch and ended by a rule: the margin
+  of error, or the human gate of a spec that asks for nearly the true share, which is the hardest. Rows come as the
+  product draws them (one random half, a random order for estimation and one for each audit). `at least` is the lower
+  end of the exact 99.9 % interval of the coverage, which the number of runs allows to claim.
+- `drawn`: 2,000 reviews through the product's own draws and strata, which the second part imitates.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import statistics
 import sys
 import time
-from typing import NamedTuple
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import hypergeom
 
 from curate.review.acceptance import strata
-from curate.review.estimate import acceptance_rate
+from curate.review.estimate import Estimate, Stratum, acceptance_rate, binomial
 from curate.review.sampling import SamplingRow, divide, draw, frames
 from schemas.records import content_id
 from schemas.reviews import SamplingReason
 from schemas.spec import ReviewShares
+
+SIZES = (
+    *((10, 2), (10, 5), (10, 10), (30, 2), (30, 5), (30, 20), (60, 3), (60, 15), (100, 2), (300, 3), (300, 6)),
+    *((500, 5), (1_000, 12), (1_000, 30)),
+)
+SHARES = (0, 0.02, 0.05, *(tenth / 10 for tenth in range(1, 10)), 0.95, 0.98, 1)
+PROMISE = 0.935
+rate = lru_cache(maxsize=None)(acceptance_rate)
+
+
+# ---- a fixed number of rows: every outcome ---------------------------------------------------------------------------
+
+
+def exact(sizes: tuple[tuple[int, int], ...]) -> Iterator[tuple[float, str]]:
+    """(least coverage over the shares, what the setting is) of one stratum, of one that is watched, and of any two."""
+    for rows, seen in sizes:
+        outcomes = [(Stratum(rows, seen, k),) for k in range(seen + 1)]
+        yield _least_covered(outcomes, [(rows, seen)]), f"{seen} of {rows}"
+    for one, two in itertools.combinations_with_replacement(sizes, 2):
+        outcomes = [
+            (Stratum(*one, j), Stratum(*two, k)) for j, k in itertools.product(range(one[1] + 1), range(two[1] + 1))
+        ]
+        yield _least_covered(outcomes, [one, two]), f"{one[1]} of {one[0]} and {two[1]} of {two[0]}"
+
+
+def _least_covered(outcomes: list[tuple[Stratum, ...]], sizes: list[tuple[int, int]]) -> float:
+    population = sum(rows for rows, _ in sizes)
+    estimates = [rate(outcome) for outcome in outcomes]
+    low, high = (np.array([getattr(e, end) for e in estimates if e]) * population for end in ("low", "high"))
+    chances = [_chances(rows, seen) for rows, seen in sizes]
+    least = 1.0
+    for truth in itertools.product(*chances):
+        total = sum(truth)
+        chance = chances[0][truth[0]]
+        for number, of in zip(truth[1:], chances[1:], strict=True):
+            chance = np.outer(chance, of[number]).ravel()
+        least = min(least, float(chance[(low <= total + 1e-6) & (high >= total - 1e-6)].sum()))
+    return least
+
+
+@cache
+def _chances(rows: int, seen: int) -> dict[int, Any]:
+    """A number of acceptable rows -> the probability of each number among the seen."""
+    truths = range(rows + 1) if rows <= 60 else sorted({round(share * rows) for share in SHARES})
+    return {truth: hypergeom.pmf(np.arange(seen + 1), rows, truth, seen) for truth in truths}
+
+
+# ---- looked at after every batch, and ended by a rule ----------------------------------------------------------------
+
+
+class Watched(NamedTuple):
+    """A population of `rows`, of which the programs accept the share `accepted`; `good_accepted` of those and
+    `good_rest` of the others are good. Batches of `batch` rows, `batches` at most; ended at the margin `stop_at`, or by
+    the gate of a spec that asks for `at_least`."""
+
+    rows: int
+    accepted: float
+    good_accepted: float
+    good_rest: float
+    batch: int
+    batches: int
+    stop_at: float = 0.0
+    at_least: float | None = None
+
+
+WATCHED = (
+    Watched(800, 0.25, 0.98, 0.10, 50, 1),
+    Watched(800, 0.25, 0.98, 0.10, 50, 2),
+    Watched(800, 0.25, 0.98, 0.10, 50, 8, stop_at=0.10),
+    Watched(800, 0.5, 1.0, 0.3, 50, 8, stop_at=0.10),
+    Watched(400, 0.25, 0.5, 0.5, 25, 6, stop_at=0.10),
+    Watched(400, 0.25, 0.55, 0.3, 25, 8, at_least=0.5),
+    Watched(400, 0.25, 0.5, 0.3, 25, 8, at_least=0.51),
+    Watched(200, 0.5, 0.9, 0.6, 10, 10, at_least=0.85),
+    Watched(200, 0.25, 0.8, 0.2, 10, 10, at_least=0.75),
+)
+
+
+def watched(setting: Watched, runs: int) -> dict[str, object]:
+    """Coverage of both rates at the end of `runs` reviews."""
+    started = time.monotonic()
+    n_accepted = round(setting.rows * setting.accepted)
+    n_rest = setting.rows - n_accepted
+    good = np.zeros(setting.rows, dtype=bool)
+    good[: round(n_accepted * setting.good_accepted)] = True
+    good[n_accepted : n_accepted + round(n_rest * setting.good_rest)] = True
+    truths = {"passed": good.mean(), "accepted": good[:n_accepted].mean()}
+    covered = dict.fromkeys(truths, 0)
+    drawn_for: tuple[SamplingReason, ...] = ("certify", "audit_accepted", "audit_rejected", "fit")
+    by_reason = divide(setting.batch, ReviewShares(), dict.fromkeys(drawn_for, ("",)))
+    generator = np.random.default_rng(1)
+    for _ in range(runs):
+        for name, estimate in _review(setting, good, n_accepted, by_reason, generator).items():
+            covered[name] += estimate is None or estimate.low - 1e-9 <= truths[name] <= estimate.high + 1e-9
+    told: dict[str, object] = {**setting._asdict(), "runs": runs}
+    for name, times in covered.items():
+        told[f"coverage {name}"] = times / runs
+        told[f"at least {name}"] = round(binomial(times, runs, 0.999)[0], 4)
+    return {**told, "seconds": round(time.monotonic() - started, 1)}
+
+
+def _review(
+    setting: Watched, good: Any, n_accepted: int, by_reason: dict[SamplingReason, int], generator: Any
+) -> dict[str, Estimate | None]:
+    half = np.flatnonzero(generator.random(setting.rows) < 0.5)
+    estimation = generator.permutation(half)
+    audits = [generator.permutation(half[half < n_accepted]), generator.permutation(half[half >= n_accepted])]
+    rates: dict[str, Estimate | None] = {}
+    for turn in range(1, setting.batches + 1):
+        drawn = [estimation[: turn * by_reason["certify"]]]
+        drawn += [
+            order[: turn * by_reason[reason]]
+            for order, reason in zip(audits, ("audit_accepted", "audit_rejected"), strict=True)
+        ]
+        seen = np.unique(np.concatenate(drawn))
+        parts = tuple(
+            Stratum(size, len(of), int(good[of].sum()))
+            for size, of in ((n_accepted, seen[seen < n_accepted]), (len(good) - n_accepted, seen[seen >= n_accepted]))
+        )
+        if min(part.reviewed for part in parts) < 2:
+            parts = (Stratum(len(good), len(drawn[0]), int(good[drawn[0]].sum())),)
+            rates = {"passed": rate(parts), "accepted": None}
+            continue
+        rates = {"accepted": rate(parts[:1], anytime=True)}
+        accepted = rates["accepted"]
+        if setting.at_least is not None:
+            assert accepted
+            if turn == setting.batches or accepted.low >= setting.at_least or accepted.high < setting.at_least:
+                return {**rates, "passed": rate(parts)}
+        else:
+            rates["passed"] = rate(parts)
+            if rates["passed"] and rates["passed"].margin_of_error <= setting.stop_at:
+                break
+    return rates
+
+
+# ---- through the product's own draws ---------------------------------------------------------------------------------
 
 
 class Setting(NamedTuple):
@@ -62,9 +211,9 @@ def population(setting: Setting) -> tuple[list[SamplingRow], dict[str, bool]]:
         id_ = content_id("row", [setting.name, number])
         accepted = number < setting.accepted * setting.rows
         margin, disagreement = chance.random(), chance.random()
-        rate = setting.good_accepted if accepted else setting.good_rest
+        share = setting.good_accepted if accepted else setting.good_rest
         hard = margin < 0.1 or disagreement > 0.9
-        good[id_] = chance.random() < (rate * 0.6 if hard else rate)
+        good[id_] = chance.random() < (share * 0.6 if hard else share)
         rows.append(SamplingRow(id_, True, accepted, None, disagreement, margin))
     return rows, good
 
@@ -80,7 +229,7 @@ def run(setting: Setting, rows: list[SamplingRow], good: dict[str, bool], seed: 
             told[drawn.pair_id] = good[drawn.pair_id]
             for reason, _log in drawn.draws:
                 sampled.setdefault(reason, set()).add(drawn.pair_id)
-        share = acceptance_rate(strata(rows, sampled, told, seed))
+        share = rate(tuple(strata(rows, sampled, told, seed)))
         if share and share.margin_of_error <= setting.stop_at:
             break
     assert share is not None
@@ -106,6 +255,20 @@ def measure(setting: Setting, runs: int) -> dict[str, object]:
     }
 
 
+def main(runs: int) -> None:
+    least: list[tuple[float, str]] = []
+    for coverage, setting in exact(SIZES):
+        print(f"exact    {coverage:.4f}  {setting}", flush=True)
+        least.append((coverage, f"exact, {setting}"))
+    for watching in WATCHED:
+        told = watched(watching, runs)
+        print("stopped ", json.dumps(told), flush=True)
+        least += [(float(str(told[f"at least {name}"])), f"{watching}, {name}") for name in ("passed", "accepted")]
+    for setting in SETTINGS:
+        print("drawn   ", json.dumps(measure(setting, max(1, runs // 10))), flush=True)
+    coverage, where = min(least)
+    print(f"minimum {coverage:.4f} ({'kept' if coverage >= PROMISE else 'BROKEN'}: promised {PROMISE}) at {where}")
+
+
 if __name__ == "__main__":
-    for one in SETTINGS:
-        print(json.dumps(measure(one, int(sys.argv[1]) if len(sys.argv) > 1 else 2_000)), flush=True)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000)

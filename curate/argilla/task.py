@@ -22,8 +22,8 @@ VERDICTS = {"accept": "Accept", "reject": "Reject", "edit": "Edit"}
 LETTERS = "ABCDEFGH"  # the other candidates; more are not shown
 THIS = "this"
 _EXAMPLES = 4  # of either kind
-# Reasons whose labels the estimate or an annotator's accuracy stands on: no verdict is suggested and no judge's opinion
-# shown, lest they be copied.
+# Reasons whose labels an estimate or an annotator's accuracy stands on: such a row is judged by itself, so nothing that
+# a program found and no other output stands beside it. That also leaves nothing by which to tell gold from the rest.
 BLIND: tuple[SamplingReason, ...] = ("certify", "audit_accepted", "audit_rejected", "gold")
 
 
@@ -73,7 +73,7 @@ def settings(
         rg.RankingQuestion(
             name="ranking",
             title="Which output is best?",
-            description="A number ranks the output that is marked. Rank all of them, ties allowed, or none.",
+            description="Only where other outputs are shown. A number ranks the output that is marked; ties allowed.",
             values={THIS: "This output", **{letter: f"Output {letter}" for letter in LETTERS[:shown]}},
             required=False,
             client=client,
@@ -119,8 +119,10 @@ def record(
 ) -> Json:
     """One row as the bulk endpoint of Argilla's API takes it, suggestions by the question's name. `external_id` is the
     pair's id. `messages`: the seed's conversation. `answers`: what annotators said, for an adjudicator."""
+    blind = bool(set(reasons) & set(BLIND))
     # In the order of their ids, which says nothing of them: people rank what they read.
-    other_candidates = population.pairs(sorted(population.other_candidates(pair.id)[: len(LETTERS)]))
+    others = () if blind else population.other_candidates(pair.id)[: len(LETTERS)]
+    other_candidates = population.pairs(sorted(others))
     findings = population.findings(pair.id)
     row = population.rows.get(pair.id)
     before, after = marked(pair.input, pair.output)
@@ -128,13 +130,13 @@ def record(
         "simple": f"<div>{before}</div>",
         "enhanced": f"<div>{after}</div>",
         "answers": _answers(pair, answers),
-        "findings": _findings([v for v in findings if v.keep is False or not set(reasons) & set(BLIND)]),
+        "findings": "" if blind else _findings(findings),
         "candidates": _candidates(list(other_candidates.values())),
         "conversation": [{"role": m.role, "content": f"<div>{escaped(m.content)}</div>"} for m in messages],
     }
     metadata: Json = {
         "length": _length(pair.output),
-        "chosen_for": list(reasons),
+        "chosen_for": list(dict.fromkeys("certify" if reason == "gold" else reason for reason in reasons)),
         "score": population.scores.get(pair.id),
         "percentile": row.percentile if row else None,
         "probability": probability,
@@ -145,26 +147,10 @@ def record(
         "external_id": pair.id,
         "fields": {name: value for name, value in fields.items() if value},
         "metadata": {name: value for name, value in metadata.items() if value not in (None, [])},
-        "suggestions": _suggestions(project, population, pair, reasons),
+        # The text to edit and nothing else. A verdict would be copied, and nothing here knows how likely a row is good.
+        # What the page fills in it also submits, so reasons or a ranking would come back as the person's answer.
+        "suggestions": [{"question": "edited", "value": pair.output, "agent": "model", "type": "model"}],
     }
-
-
-def _suggestions(project: Project, population: Population, pair: Pair, reasons: Sequence[SamplingReason]) -> list[Json]:
-    """The text to edit on every row, as the teacher's (gold must not stand out). A verdict only where a gate rejected
-    the row and nobody's measure depends on the answer: a score says which candidate of an input is better, not whether
-    it is good, and a suggested answer tends to be copied.
-
-    The page fills a suggestion in and submits it with the rest, so what a person may leave alone (reasons, a ranking)
-    is never suggested: it would come back as that person's answer.
-    """
-    agent = pair.origin.teacher if pair.origin.by == "generated" else project.spec.teacher.model
-    suggestions: list[Json] = [
-        {"question": "edited", "value": pair.output, "agent": agent_name(agent), "type": "model"}
-    ]
-    row = population.rows.get(pair.id)
-    if row and row.passed is False and not set(reasons) & set(BLIND):
-        suggestions.append({"question": "verdict", "value": "reject", "agent": "gates", "type": "model"})
-    return suggestions
 
 
 def _length(text: str) -> str:
@@ -173,11 +159,6 @@ def _length(text: str) -> str:
     step = 10 if words < 100 else 100
     least = words // step * step
     return f"{least:03} to {least + step - 1:03} words"
-
-
-def agent_name(name: str) -> str:
-    """A name that Argilla takes for an agent: `score/reward@1` becomes `score/reward v1`."""
-    return re.sub(r"[^\w:./\s-]", "-", name.replace("@", " v"), flags=re.ASCII)[:200]
 
 
 def escaped(text: str) -> str:
@@ -255,8 +236,6 @@ def guidelines(project: Project, bad: Sequence[tuple[Pair, str]]) -> str:
         "- **Bold** in the output: taken over from the input. Where most of it was taken over, what is new is "
         "<ins>underlined</ins> instead.",
         "- <del>Struck through</del> in the input: a word that the output does not have.",
-        "- A verdict that is filled in already is a gate's, which rejected the row. Judge for yourself: `Enter` "
-        "confirms it, `↓` goes on from it, another key replaces it, its own key clears it.",
         "",
         "## The house style",
         "",

@@ -19,18 +19,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from curate.gates.answers import label, translated, values
 from curate.gates.chat import answered, injection, preamble, thinking, toxic
 from curate.gates.content import lost_content
 from curate.gates.damage import broken_json, cut, encoding, fenced
 from curate.gates.facts import contacts, invented, invented_name, limits, swapped
 from curate.gates.form import echo, length, repetition
-from curate.gates.json_schema import json_schema, load_schema
+from curate.gates.json_schema import json_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, crashed, flagged
 from curate.gates.language import check_language, language, mixed_language
 from curate.gates.patterns import must, must_not
 from curate.gates.phrases import phrases
 from curate.gates.placeholder import placeholder
 from curate.gates.user import user_gate
+from prompts.answer_form import AnswerForm
+from prompts.answer_schema import load_schema
 from schemas.errors import SpecError
 from schemas.records import Imported, Pair, Verdict, content_id, identity
 from schemas.spec import GateSettings, Mode, Pattern, TaskSettings
@@ -39,7 +42,7 @@ __all__ = ["Gate", "GateStep", "Judgement", "gates_for", "judge", "judge_text"]
 
 
 # The gates whose key is their name, and what of the task they are told; in the order in which they are asked.
-_STYLE, _LANGUAGE, _BOTH = ("style",), ("language",), ("style", "language")
+_STYLE, _LANGUAGE, _BOTH, _TWO = ("style",), ("language",), ("style", "language"), ("language", "input_language")
 _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "thinking": (thinking, _BOTH),
     "placeholder": (placeholder, _BOTH),
@@ -52,12 +55,12 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "preamble": (preamble, _BOTH),
     "answered": (answered, _BOTH),
     "lost_content": (lost_content, _LANGUAGE),
-    "invented": (invented, _LANGUAGE),
+    "invented": (invented, _TWO),
     "contacts": (contacts, ()),
     "invented_name": (invented_name, _LANGUAGE),
     "swapped": (swapped, _LANGUAGE),
-    "limits": (limits, _LANGUAGE),
-    "injection": (injection, _BOTH),
+    "limits": (limits, _TWO),
+    "injection": (injection, ("style", "input_language")),
     "toxic": (toxic, _LANGUAGE),
 }
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
@@ -77,25 +80,37 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
         version = _VERSIONS.get(name, 1)
         said = settings if mode is True else [settings, mode]
         fingerprint = content_id("gate", [name, version, said])
-        steps.append(GateStep(f"gate/{name}@{version}", fingerprint, flagged(gate) if mode == "flag" else gate))
+        flags = mode == "flag"
+        steps.append(GateStep(f"gate/{name}@{version}", fingerprint, flagged(gate) if flags else gate, flags))
 
-    style, code = task.style, task.language
+    style, code, form = task.style, task.output_language, AnswerForm.of(task, folder)
     tables = phrases(code).digest
     if gates.length:
         add("length", partial(length, bounds=gates.length), identity(gates.length))
+    told = {"style": style, "language": code, "input_language": task.language}
     for name, (gate, needs) in _BY_KEY.items():
         if mode := getattr(gates, name):
-            known = {key: value for key, value in (("style", style), ("language", code)) if key in needs}
-            add(name, partial(gate, **known), [*known.values(), tables], mode)
+            known = {key: told[key] for key in needs}
+            add(name, partial(gate, **known), [*dict.fromkeys(known.values()), tables], mode)
     for name, check in (("language", language), ("mixed_language", mixed_language)):
         if mode := getattr(gates, name):
-            check_language(code)
-            add(name, partial(check, code=code), code, mode)
+            for spoken in dict.fromkeys((task.language, code)):
+                check_language(spoken)
+            judged = code if code == task.language else [code, task.language]
+            add(name, partial(check, code=code, input_code=task.language), judged, mode)
     for kind, patterns, search in (("must", gates.must, must), ("must_not", gates.must_not, must_not)):
         _check_names(kind, patterns)
         for given in patterns:
             bound = partial(search, name=given.name, pattern=re.compile(given.pattern))
             add(f"{kind}:{given.name}", bound, given.pattern)
+    if form.labels:
+        add("label", partial(label, labels=tuple(form.labels)), list(form.labels))
+    if form.schema:
+        add("schema", json_schema(form.schema), form.schema)
+    if gates.values:
+        add("values", partial(values, schema=form.schema, language=task.language), [form.schema, task.language], gates.values)
+    if gates.translated:
+        add("translated", partial(translated, language=task.language, to=code), [task.language, code], gates.translated)
     if gates.json_schema is not None:
         schema = load_schema(folder / gates.json_schema)
         add("json_schema", json_schema(schema), schema)

@@ -61,12 +61,12 @@ def thinking(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     return passed(f"no reasoning of a model{_not_looked_for(language)}")
 
 
-def injection(pair: Pair, style: str = "", language: str = "en") -> Judgement:
+def injection(pair: Pair, style: str = "", input_language: str = "en") -> Judgement:
     """The input gives the model no orders of its own, such as `ignore the instructions above`.
 
     Whether the output obeyed cannot be told from the text, so this gate is made to flag: somebody should look.
     """
-    for table in dict.fromkeys((language, "en")):
+    for table in dict.fromkeys((input_language, "en")):
         if finding := phrases(table).find("injection", fold(pair.input), "", fold(style)):
             return rejected("injection", f"the input says {quote(finding.quoted)}")
     return passed("the input gives no orders to the model")

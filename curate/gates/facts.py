@@ -29,7 +29,7 @@ _NAMES = (_TITLED, _QUOTED_NAME, _TWO)
 _NEAR = 4  # tokens between a number and the word that it belongs to
 
 
-def invented(pair: Pair, language: str = "en") -> Judgement:
+def invented(pair: Pair, language: str = "en", input_language: str | None = None) -> Judgement:
     """The numbers in digits of the output stand in the input, in any spelling, in words of some forty languages too.
 
     0 and 1, the numbering of a list, options (`--ar 3:2`) and the lens of a camera ask for nothing, nor does code.
@@ -37,7 +37,7 @@ def invented(pair: Pair, language: str = "en") -> Judgement:
     """
     if "```" in pair.output or ("\n" in pair.output and looks_like_code(pair.output)):
         return passed("numbers in code are not compared")
-    told = NumberMentions(pair.input, language)
+    told = NumberMentions(pair.input, input_language or language)
     for number in in_digits(_OF_PICTURES.sub(" ", description_of(CONTACT.sub(" ", pair.output)))):
         if not number.forms & {"0", "1"} and number not in told:
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
@@ -139,7 +139,7 @@ def _beside(tokens: list[str]) -> dict[str, set[str]]:
     return near
 
 
-def limits(pair: Pair, language: str = "en") -> Judgement:
+def limits(pair: Pair, language: str = "en", input_language: str | None = None) -> Judgement:
     """What the input denies (`not`, `without`) or limits (`only`, `unless`) is denied or limited in the output, and
     what it asks is asked.
 
@@ -153,7 +153,7 @@ def limits(pair: Pair, language: str = "en") -> Judgement:
     if is_summary(pair):
         return passed("a summary may leave things out")
     for asked, told, code in (("negation", "negated", "lost_negation"), ("condition", "conditions", "lost_condition")):
-        word = any_of(language, asked).search(before)
+        word = any_of(input_language or language, asked).search(before)
         if word and not any_of(language, told).search(after):
             return rejected(code, f"the input says {quote(word[0])}, and nothing in the output does")
     return passed("what is denied, limited or asked stays so")

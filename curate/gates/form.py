@@ -44,7 +44,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
 
     A loop is any of: one character 12 times in a row; a phrase that follows itself (one word 7 times, more words 3
     times); a clause of two words 5 times, or of more 3 times; a quarter of the words, six at least, in repeated runs of four; a
-    pair of words with content 4 times and a fifth of the text; fewer than 40 % distinct words in a stretch of 100. The
+    pair of words with content 5 times and a quarter of the text; fewer than 40 % distinct words in a stretch of 100. The
     shares have the shape of the rules on repeated n-grams of Rae et al. 2021 (table A1), with counts beside them, for
     these texts are short. The keys of a JSON text are not counted.
     Not covered: the same idea in other words, and a loop inside one long word.
@@ -106,7 +106,7 @@ def _loop(text: str, tokens: list[str], repeated: float, example: str, stop: Col
     if len(tokens) >= 12:
         content_pairs = (p for p in pairwise(tokens) if p[0] != p[1] and not (p[0] in stop and p[1] in stop))
         pair, times = next(iter(Counter(content_pairs).most_common(1)), (("", ""), 0))
-        if times >= 4 and 2 * times >= 0.2 * len(tokens):
+        if times >= 5 and 2 * times >= 0.25 * len(tokens):
             return f"{quote(' '.join(pair))} stands {times} times in {len(tokens)} words"
     for start in range(0, len(tokens), 100):
         stretch = tokens[start : start + 100]

@@ -30,11 +30,13 @@ Gate = Callable[[Pair], Judgement]
 
 @dataclass(frozen=True)
 class GateStep:
-    """A gate with its settings bound: `by` names it (`gate/length@1`), `scope` is the hash of its settings."""
+    """A gate with its settings bound: `by` names it (`gate/length@1`), `fingerprint` is the hash of its settings.
+    `flags`: it rejects nothing."""
 
     by: str
     fingerprint: str
     judge: Gate
+    flags: bool = False
 
 
 def passed(sentence: str = "", score: float | None = None) -> Judgement:

@@ -37,31 +37,34 @@ _SURE = 0.95
 _UNLIKELY = 0.001
 
 
-def language(pair: Pair, code: str) -> Judgement:
-    """A generated text is in the language `code` (ISO 639-1). Score: its probability, None if too short to tell.
+def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
+    """A generated text is in the language `code` (ISO 639-1), an input in `input_code` where that is another one.
+
+    Score: the least probability of the right language, None if the texts are too short to tell.
 
     A text of another script is rejected if most of its letters are of it. Otherwise the identifier decides, on 60
     letters or more, among about 50 widely written languages, close relatives counted as one, with probabilities
-    normalised by length; it rejects only if another language has 95 % and `code` 0.1 %. Shorter texts pass: on them,
-    and on lists of names, the identifier guesses. A quotation that the input says too is left out, and a person's
-    own seed is not judged.
+    normalised by length; it rejects only if another language has 95 % and the right one 0.1 %. Shorter texts pass: on
+    them, and on lists of names, the identifier guesses. A quotation that the input says too is left out, and a
+    person's own seed is not judged.
     Not covered: short texts in another language of the same script, one foreign sentence in a longer text, close
     relatives, and a mixture.
     """
     score: float | None = None
     given = quotations(pair.input)
     for side, text in sides(pair):
+        wanted = input_code or code if side == "input" else code
         for quoted in given:
             text = text.replace(quoted, " ")
         letters = [c for c in text if c.isalpha()]
-        if foreign := _foreign_script(letters, code):
+        if foreign := _foreign_script(letters, wanted):
             return rejected("language", f"the {side} text is written in {foreign.lower()} script: {quote(text)}", 0.0)
         if len(letters) < _MIN_LETTERS:
             continue
-        expected, sure, other = _own_and_best_other(text, code)
+        expected, sure, other = _own_and_best_other(text, wanted)
         score = expected if score is None else min(score, expected)
         if sure >= _SURE and expected <= _UNLIKELY:
-            detail = f"the {side} text looks like {other} ({sure:.0%}), not {code}: {quote(text)}"
+            detail = f"the {side} text looks like {other} ({sure:.0%}), not {wanted}: {quote(text)}"
             return rejected("language", detail, expected)
     return passed("too short to tell" if score is None else f"{code} has {score:.0%}", score)
 
@@ -71,7 +74,7 @@ _LATIN_RUN = re.compile(r"(?:\b[a-z\u00df-\u00ff][A-Za-z\u00c0-\u00ff'\u2019]*[ 
 _SEGMENT, _SHORT = 35, 24  # letters of a sentence, and of a whole text
 
 
-def mixed_language(pair: Pair, code: str) -> Judgement:
+def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
     """No sentence of a generated text is in another language: of another script, or surely so on 35 letters and more.
 
     What stands in quotation marks or in the input is left out, and so are texts whose input holds code.
@@ -81,9 +84,10 @@ def mixed_language(pair: Pair, code: str) -> Judgement:
     for side, text in sides(pair):
         if "```" in text or (side == "output" and _is_code(text)):
             continue
+        wanted = input_code or code if side == "input" else code
         for quoted in quotations(text):
             text = text.replace(quoted, " ")
-        if _writes_no_latin(code):
+        if _writes_no_latin(wanted):
             for run in _LATIN_RUN.finditer(text):
                 if fold(run[0]).strip(" ,") not in given:
                     return rejected("mixed_language", f"the {side} text goes over into {quote(run[0])}")
@@ -91,11 +95,11 @@ def mixed_language(pair: Pair, code: str) -> Judgement:
             letters = [c for c in segment if c.isalpha()]
             if len(letters) < 8 or fold(segment).strip(" .!?") in given:
                 continue
-            if foreign := _foreign_script(letters, code, least=_SEGMENT):
+            if foreign := _foreign_script(letters, wanted, least=_SEGMENT):
                 return rejected("mixed_language", f"the {side} text goes over into {foreign.lower()}: {quote(segment)}")
             if len(letters) < (_SHORT if segment is text else _SEGMENT) or not any(c.islower() for c in letters):
                 continue
-            expected, sure, other = _own_and_best_other(segment, code)
+            expected, sure, other = _own_and_best_other(segment, wanted)
             if sure >= _SURE_OF_A_SEGMENT and expected <= _UNLIKELY:
                 return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(segment)}", expected)
     return passed("one language")

@@ -42,11 +42,11 @@ def required(text: str, language: str = "en") -> list[Number]:
     """
     known = lexicon(language)
     folded = _LIST_NUMBER.sub(" ", _folded(text))
-    in_digits = [n for n in _in_digits(folded) if n.forms != {"0"} and (known.ones or not _may_be_words(n))]
+    in_digits = [n for n in _in_digits(folded) if n.forms != {"0"} and (known.ones or not may_be_words(n))]
     return in_digits + [n for n in _in_words(folded, known) if n.forms not in ({"0"}, {"1"})]
 
 
-def _may_be_words(number: Number) -> bool:
+def may_be_words(number: Number) -> bool:
     """True if a text may spell `number` in words: `drei`, `zwei Millionen`, `24. Dezember`."""
     if number.letters:
         return False

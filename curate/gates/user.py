@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from curate.gates.judgement import Gate, Judgement, crashed
 from schemas.errors import SpecError, UsageError
+from schemas.own_modules import module_beside
 from schemas.records import Pair, Reason
 
 
@@ -28,21 +26,8 @@ def user_gate(name: str, folder: Path, key: str = "curate.gates.user") -> tuple[
     Not covered: a change in a file that the gate's file imports does not change the hash.
     """
     module_name, _, function_name = name.partition(":")
+    path, source, module = module_beside(name, folder, key)
     key = f"'{key}': {name}"
-    stem = folder.joinpath(*module_name.split("."))
-    path = next((p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()), None)
-    if path is None:
-        there = ", ".join(sorted(p.stem for p in folder.glob("*.py"))) or "none"
-        raise SpecError(
-            f"{key}: there is no module '{module_name}' beside the spec.",
-            where=str(folder),
-            fix=f"Write {'/'.join(module_name.split('.'))}.py there. Modules there now: {there}.",
-        )
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise SpecError(f"{key}: the file cannot be read: {error.strerror}.", where=str(path)) from None
-    module = _loaded(path, source, folder, key)
     function = getattr(module, function_name, None)
     if function is None:
         functions = ((n, value) for n, value in vars(module).items() if inspect.isfunction(value))
@@ -54,31 +39,6 @@ def user_gate(name: str, folder: Path, key: str = "curate.gates.user") -> tuple[
         )
     _check_shape(function, key, path)
     return guarded(function, name), hashlib.sha256(source).hexdigest()
-
-
-def _loaded(path: Path, source: bytes, folder: Path, key: str) -> ModuleType:
-    """The module made of `source`, once for each place and content."""
-    place = str(folder.resolve())
-    if place not in sys.path:
-        sys.path.append(place)
-    digest = hashlib.sha256(str(path.resolve()).encode() + b"\0" + source).hexdigest()[:12]
-    name = f"{path.stem}_beside_spec_{digest}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None  # the name ends in .py
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up while it runs
-    try:
-        # Not through the loader: it would write a cache beside the spec, which goes by whole seconds.
-        exec(compile(source, str(path), "exec"), module.__dict__)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        raise SpecError(
-            f"{key}: the file cannot be run: {type(error).__name__}: {error}.", where=f"{path}{line}", fix="Mend it."
-        ) from None
-    return module
 
 
 def _check_shape(function: Any, key: str, path: Path) -> None:

@@ -10,16 +10,17 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from curate.review.estimate import Estimate, Stratum, acceptance_rate
-from curate.review.sampling import ESTIMATION, Frames, SampledIds, SamplingRow, frames, sample, targets
+from curate.review.sampling import ESTIMATION, Frames, SampledIds, SamplingRow, frames, inclusion, sample, targets
 
 
 class AcceptanceRates(NamedTuple):
     """Acceptance rates with their intervals, each None where too few rows are decided.
 
     `passed`: of the rows that passed the gates. `accepted`: of those that the programs accept, which is what would be
-    trained on without people. `missed`: of those that the programs rejected. `left`: rows that estimation could still
-    choose, or has chosen and nobody has decided, and `left_accepted` the like of what the programs accept; where none
-    is left, no answer makes the interval tighter.
+    trained on without people; its interval may be looked at after every answer, because the human gate does. `missed`:
+    of those that the programs rejected. `left`: rows that estimation could still choose, or has chosen and nobody has
+    decided, and `left_accepted` the like of what the programs accept; where none is left, no answer makes the interval
+    tighter. `set_aside`: decided rows that count again once rows which joined since have been drawn.
     """
 
     passed: Estimate | None
@@ -27,6 +28,7 @@ class AcceptanceRates(NamedTuple):
     missed: Estimate | None
     left: int
     left_accepted: int
+    set_aside: int = 0
 
 
 def acceptance_rates(
@@ -37,13 +39,31 @@ def acceptance_rates(
     of = frames(rows, seed, sampled)
     by_programs = [row.pair_id for row in rows if row.accepted]
     audited = set(sample(seed, "audit_rejected", of.get("audit_rejected", ()), sampled.get("audit_rejected", ())))
+    chosen = _chosen(of, sampled, seed)
+    aside = {
+        id_ for reason in ESTIMATION for id_ in sampled.get(reason, ()) if id_ in of.get(reason, ()) and id_ in accepted
+    }
     return AcceptanceRates(
         passed=acceptance_rate(strata(rows, sampled, accepted, seed), confidence),
-        accepted=acceptance_rate([_stratum(by_programs, _chosen(of, sampled, seed), accepted)], confidence),
+        accepted=acceptance_rate([_stratum(by_programs, chosen, accepted)], confidence, anytime=True),
         missed=acceptance_rate([_stratum(targets(rows).get("audit_rejected", ()), audited, accepted)], confidence),
         left=len(set(of.get("certify", ())) - accepted.keys()),
         left_accepted=len(set(of.get("audit_accepted", ())) - accepted.keys()),
+        set_aside=len(aside - chosen),
     )
+
+
+def inclusion_probabilities(rows: Sequence[SamplingRow], sampled: SampledIds, seed: int) -> dict[str, float]:
+    """How likely every row that counts was to be drawn for an estimate, by the samples as they are now: over them,
+    1 / probability adds up to the number of rows that could be drawn, in expectation over the draws.
+
+    The half is part of the chance. Rows drawn with the programs' opinion in sight are absent: they have no weight.
+    """
+    of = frames(rows, seed, sampled)
+    drawn = {reason: sample(seed, reason, of.get(reason, ()), sampled.get(reason, ())) for reason in ESTIMATION}
+    estimation = {reason: of[reason] for reason in ESTIMATION if reason in of}
+    of_half = inclusion(estimation, {reason: len(ids) for reason, ids in drawn.items()})
+    return {id_: of_half[id_] / 2 for reason in ESTIMATION for id_ in drawn[reason]}
 
 
 def strata(rows: Sequence[SamplingRow], sampled: SampledIds, accepted: Mapping[str, bool], seed: int) -> list[Stratum]:

@@ -91,4 +91,7 @@ def edited_pair(pair: Pair, review: Review) -> Pair:
         system=pair.system,
         origin=Edited(parent_id=pair.id, review_id=review.id),
         meta=pair.meta,
+        turns=pair.turns,
+        reference=pair.reference,
+        columns=pair.columns,
     )

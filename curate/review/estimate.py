@@ -3,11 +3,16 @@
 The estimate is the Horvitz-Thompson mean over rows that a random draw chose. Given how many rows of a stratum were
 drawn, they are a simple random sample of it, so the weight of each is population / reviewed.
 
-One stratum: the exact interval for a finite population, by inverting the hypergeometric test (Clopper-Pearson without
-replacement); it covers at least as often as it says. Several: Clopper-Pearson at the effective sample size, as Korn and
-Graubard (1998) do for surveys, with the finite population correction in the variance and each stratum's variance taken
-at (accepted + 1/2) / (reviewed + 1), so that a stratum without a rejection is not taken for certain.
-docs/review-method.md has the measured coverage.
+Three intervals, all of a finite population, none of them an approximation:
+
+- one stratum: the hypergeometric test inverted (Clopper-Pearson without replacement);
+- two strata: the test of the weighted share inverted, at the least favourable split of the acceptable rows between the
+  strata, of the splits that a wide interval of each stratum allows, whose error is paid for (Berger and Boos 1994);
+- one stratum that is looked at after every answer, by which somebody may stop: the confidence sequence of Waudby-Smith
+  and Ramdas (2020, "Confidence sequences for sampling without replacement") under a uniform prior. It holds at all
+  looks together.
+
+Each covers at least as often as it says, whatever the sizes and shares. bench/review/coverage.py shows it.
 
 Not covered: rows that nobody answered are taken to be like those that were (the queue shows rows in an order that does
 not depend on them).
@@ -19,9 +24,12 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 _MINIMUM = 2  # reviewed rows without which a stratum says nothing of its own
+_SPLITS = 0.02  # of the error on either side: that of each interval which limits the splits between two strata
+_STEPS = 1_000  # numbers of acceptable rows that are tried of a stratum
 
 
 class Stratum(NamedTuple):
@@ -34,29 +42,41 @@ class Stratum(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A share with its interval. `effective` is the size of a plain random sample that would say as much."""
+    """A share with its interval, of one stratum or of several. `anytime`: the interval holds however often it was
+    looked at, and by whatever look the review was ended."""
 
     value: float
     low: float
     high: float
     reviewed: int
     population: int
-    effective: float
     confidence: float
+    strata: int = 1
+    anytime: bool = False
 
     @property
     def margin_of_error(self) -> float:
         return (self.high - self.low) / 2
 
+    @cached_property
+    def effective(self) -> int:
+        """The size of a plain random sample of this share whose interval is as narrow."""
+        if self.strata == 1 or self.reviewed == self.population:
+            return self.reviewed
+
+        def narrow(n: int) -> bool:
+            low, high = _limits(Stratum(self.population, n, round(self.value * n)), self.confidence)
+            return high - low <= self.high - self.low
+
+        return _first(_MINIMUM, self.population, narrow)
+
     def __str__(self) -> str:
         return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
 
 
-def acceptance_rate(strata: Sequence[Stratum], confidence: float = 0.95) -> Estimate | None:
-    """The accepted share of all rows of the strata; None unless every stratum with rows has at least two answers.
-
-    Where `None` is returned, the caller may pool strata that were sampled as one.
-    """
+def acceptance_rate(strata: Sequence[Stratum], confidence: float = 0.95, *, anytime: bool = False) -> Estimate | None:
+    """The accepted share of all rows of one or two strata; None unless every stratum with rows has at least two answers
+    (where `None` is returned, the caller may pool strata that were sampled as one). `anytime` is for one stratum."""
     strata = [stratum for stratum in strata if stratum.population]
     if not strata or any(stratum.reviewed < min(_MINIMUM, stratum.population) for stratum in strata):
         return None
@@ -64,24 +84,88 @@ def acceptance_rate(strata: Sequence[Stratum], confidence: float = 0.95) -> Esti
     reviewed = sum(stratum.reviewed for stratum in strata)
     value = sum(s.population / population * s.accepted / s.reviewed for s in strata)
     if reviewed == population:
-        return Estimate(value, value, value, reviewed, population, math.inf, confidence)
+        return Estimate(value, value, value, reviewed, population, confidence, len(strata), anytime)
     if len(strata) == 1:
-        low, high = _exact(strata[0], confidence)
-        return Estimate(value, low, high, reviewed, population, reviewed, confidence)
-    effective = _effective(strata, population, confidence)
-    low, high = _clopper_pearson(value, effective, confidence)
-    return Estimate(value, low, high, reviewed, population, effective, confidence)
+        low, high = _limits(strata[0], confidence, anytime)
+        return Estimate(value, low, high, reviewed, population, confidence, 1, anytime)
+    first, second = strata
+    assert not anytime, "a confidence sequence is of one stratum"
+    tail = (1 - confidence) / 2
+    low = _least(first, second, tail) / population
+    high = 1 - _least(_mirrored(first), _mirrored(second), tail) / population
+    return Estimate(value, low, high, reviewed, population, confidence, 2)
 
 
-def _exact(stratum: Stratum, confidence: float) -> tuple[float, float]:
+def _limits(stratum: Stratum, confidence: float, anytime: bool = False) -> tuple[float, float]:
     """The least and the greatest number of acceptable rows that the answers do not contradict, as shares."""
     from scipy.stats import hypergeom
 
     n, k, size = stratum.reviewed, stratum.accepted, stratum.population
-    tail = (1 - confidence) / 2
-    low = _first(k, size - n + k, lambda total: hypergeom.sf(k - 1, size, total, n) > tail)
-    high = _first(k, size - n + k + 1, lambda total: hypergeom.cdf(k, size, total, n) <= tail) - 1
-    return low / size, min(high, size - n + k) / size
+    error = 1 - confidence
+    least, most = k, size - n + k  # what was seen leaves no other numbers possible
+    if anytime:  # its likelihood against the average of all numbers, which is 1 / (n + 1)
+        likeliest = round(k / n * size)
+
+        def possible(total: int) -> bool:
+            return bool(hypergeom.pmf(k, size, total, n) * (n + 1) > error)
+
+        low = _first(least, likeliest, possible)
+        high = _first(likeliest, most + 1, lambda total: not possible(total)) - 1
+    else:
+        low = _first(least, most, lambda total: hypergeom.sf(k - 1, size, total, n) > error / 2)
+        high = _first(least, most + 1, lambda total: hypergeom.cdf(k, size, total, n) <= error / 2) - 1
+    return low / size, high / size
+
+
+def _least(first: Stratum, second: Stratum, tail: float) -> float:
+    """The least number of acceptable rows in both strata together under which a weighted share as high as the one seen
+    has a probability above `tail`.
+
+    Every split of it between the strata is tried, of those that an interval of each stratum allows; the error of the
+    two intervals is taken off `tail`. A share is the likelier the more acceptable rows either stratum holds, so the
+    numbers of a stratum may be tried in steps (`_STEPS`), and the limit is then rounded down by a step.
+    """
+    import numpy as np
+
+    size = first.population + second.population
+    tries = [_tries(stratum, _SPLITS * tail) for stratum in (first, second)]
+    chances = [_chances(stratum, totals) for stratum, totals in zip((first, second), tries, strict=True)]
+    seen = sum(s.population / size * s.accepted / s.reviewed for s in (first, second))
+    # How many of the second stratum's rows must be accepted, beside k of the first, to reach what was seen.
+    rest = seen - first.population / size * np.arange(first.reviewed + 1) / first.reviewed
+    needed = np.clip(np.ceil(rest * second.reviewed * size / second.population - 1e-9), 0, second.reviewed + 1)
+    at_least = np.hstack([chances[1][:, ::-1].cumsum(axis=1)[:, ::-1], np.zeros((len(tries[1]), 1))])
+    reached = chances[0] @ at_least[:, needed.astype(int)].T
+    below = [np.concatenate([totals[:1], totals[:-1] + 1]) for totals in tries]
+    together = below[0][:, None] + below[1][None, :]
+    return float(together[reached > (1 - 2 * _SPLITS) * tail].min())
+
+
+def _tries(stratum: Stratum, error: float) -> Any:
+    """Numbers of acceptable rows that an interval of this error allows, ascending, at most `_STEPS` of them."""
+    import numpy as np
+
+    low, high = (round(limit * stratum.population) for limit in _limits(stratum, 1 - error))
+    return np.unique(np.linspace(low, high, min(high - low + 1, _STEPS)).round().astype(int))
+
+
+def _chances(stratum: Stratum, totals: Any) -> Any:
+    """totals x (0 ... reviewed): the probability of that many accepted among the reviewed."""
+    import numpy as np
+    from scipy.special import gammaln
+
+    def log_choose(n: Any, k: Any) -> Any:
+        possible = (k >= 0) & (k <= n)
+        ways = gammaln(n + 1) - gammaln(np.where(possible, k, 0) + 1) - gammaln(np.where(possible, n - k, 0) + 1)
+        return np.where(possible, ways, -np.inf)
+
+    k, size = np.arange(stratum.reviewed + 1)[None, :], stratum.population
+    ways = log_choose(totals[:, None], k) + log_choose(size - totals[:, None], stratum.reviewed - k)
+    return np.exp(ways - log_choose(np.asarray(size), np.asarray(stratum.reviewed)))
+
+
+def _mirrored(stratum: Stratum) -> Stratum:
+    return stratum._replace(accepted=stratum.reviewed - stratum.accepted)
 
 
 def _first(low: int, high: int, holds: Callable[[int], bool]) -> int:
@@ -93,20 +177,6 @@ def _first(low: int, high: int, holds: Callable[[int], bool]) -> int:
         else:
             low = middle + 1
     return low
-
-
-def _effective(strata: Sequence[Stratum], population: int, confidence: float) -> float:
-    from scipy.stats import norm, t
-
-    variance = share = 0.0
-    for s in strata:
-        weight, near = s.population / population, (s.accepted + 0.5) / (s.reviewed + 1)
-        share += weight * near
-        variance += weight**2 * (1 - s.reviewed / s.population) * near * (1 - near) / max(s.reviewed - 1, 1)
-    degrees = max(sum(s.reviewed for s in strata) - len(strata), 1)
-    upper = (1 + confidence) / 2
-    adjusted = (norm.ppf(upper) / t.ppf(upper, degrees)) ** 2
-    return float(share * (1 - share) / variance * adjusted)
 
 
 def _clopper_pearson(share: float, n: float, confidence: float) -> tuple[float, float]:
@@ -198,4 +268,4 @@ def _forecast(share: Estimate, more: int) -> tuple[float, float]:
     efficiency = min(share.effective / share.reviewed, 1.0)
     n = max(2, round((share.reviewed + more) * efficiency))
     size = max(n, round(share.population * efficiency))
-    return _exact(Stratum(size, n, round(share.value * n)), share.confidence)
+    return _limits(Stratum(size, n, round(share.value * n)), share.confidence, share.anytime)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from curate.review.answers import current_answers
-from curate.review.estimate import Advice, Estimate, rows_until
+from curate.review.estimate import Estimate, rows_until
 from schemas.records import Pair
 from schemas.reviews import Review
 
@@ -25,10 +25,10 @@ _EXAMPLES = 2  # of each reason
 class Gate:
     """What the answers so far decide about a set.
 
-    `open`: the interval of the acceptance rate is as tight as the spec asks, and its lower bound for the rows that the
-    programs accept is at least `at_least`. `rejected`: the upper bound is below that, so people reject the set.
-    `exhausted`: neither, and every row that could tell is decided. `asking`: neither yet; at the present shares
-    about `missing` more answers decide it (None: too few answers to tell).
+    `open`: of the rows that the programs accept, people accept at least the share `at_least`: the lower bound says so.
+    `rejected`: the upper bound is below that, so people reject the set. `exhausted`: neither, and every row that could
+    tell is decided. `asking`: neither yet; at the present share about `missing` more answers decide it (None: too few
+    answers to tell).
     """
 
     state: State
@@ -36,23 +36,19 @@ class Gate:
     missing: int | None = None
 
 
-def gate_of(accepted: Estimate | None, tightness: Advice | None, at_least: float, left: int, answers: int) -> Gate:
-    """`accepted` is the acceptance rate of what the programs accept, `tightness` the advice on the interval of all that
-    passed the gates; `left` more of the rows that the programs accept can be asked about, and `answers` were given so
-    far."""
+def gate_of(accepted: Estimate | None, at_least: float, left: int, answers: int) -> Gate:
+    """`accepted` is the acceptance rate of what the programs accept, valid at every look; `left` more of these rows can
+    be asked about, and `answers` were given so far."""
     if accepted and accepted.high < at_least:
         return Gate("rejected", at_least)
-    if accepted and tightness and tightness.stop and accepted.low >= at_least:
+    if accepted and accepted.low >= at_least:
         return Gate("open", at_least)
-    if not left and not (accepted and accepted.low >= at_least):
+    if not left:
         return Gate("exhausted", at_least)
-    if accepted is None or tightness is None:
+    if accepted is None:
         return Gate("asking", at_least)
-    missing = 0 if tightness.stop else tightness.answers
-    if accepted.low < at_least:
-        rows = rows_until(accepted, left, lambda low, high: low >= at_least or high < at_least)
-        missing = max(missing, math.ceil(rows * answers / accepted.reviewed))
-    return Gate("asking", at_least, max(missing, 1))
+    rows = rows_until(accepted, left, lambda low, high: low >= at_least or high < at_least)
+    return Gate("asking", at_least, math.ceil(rows * answers / accepted.reviewed))
 
 
 class Objection(NamedTuple):

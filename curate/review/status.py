@@ -52,14 +52,14 @@ class ReviewStatus:
 
     @property
     def next_step(self) -> str | None:
-        """What more answers would buy: a tighter interval, or, where it is tight enough, whether the set passes."""
-        if self.gate.state == "asking" and self.gate.missing and self.advice and self.advice.stop:
+        """What more answers would buy: first whether the set passes, then a tighter interval."""
+        if self.gate.state == "asking" and self.gate.missing:
             return f"about {self.gate.missing:,} more answers tell whether people accept {self.gate.at_least:.0%} of it"
         return str(self.advice) if self.advice else None
 
     @property
     def enough(self) -> bool:
-        """Whether people have said enough, and accept enough of it, to go on."""
+        """Whether people accept enough of it to go on."""
         return self.gate.state == "open"
 
 
@@ -94,7 +94,7 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
         open=len(shown) - len(verdicts),
         rates=rates,
         advice=tightness,
-        gate=gate_of(rates.accepted, tightness, spec.accept_at_least, rates.left_accepted, len(answers)),
+        gate=gate_of(rates.accepted, spec.accept_at_least, rates.left_accepted, len(answers)),
         objections=objections(pairs, reviews),
         seconds=seconds,
     )
@@ -103,8 +103,6 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
 def as_json(status: ReviewStatus) -> Json:
     """The status for receipts, the dataset card and programs; rates are fractions with their interval."""
     gate, answers = status.gate, status.gate.missing
-    if gate.state == "asking" and answers is None and status.advice:
-        answers = status.advice.answers
     return {
         "sampled": status.sampled,
         "accepted": status.accepted,
@@ -116,6 +114,7 @@ def as_json(status: ReviewStatus) -> Json:
         "acceptance_rate": _rate(status.rates.passed),
         "trained_acceptance_rate": _rate(status.rates.accepted),
         "missed_acceptance_rate": _rate(status.rates.missed),
+        "set_aside": status.rates.set_aside,
         "enough": status.enough,
         "gate": gate.state,
         "accept_at_least": gate.at_least,
@@ -164,15 +163,15 @@ def in_words(facts: Json) -> list[str]:
         f"{status['sampled']:,} rows were drawn at random and shown to people: {status['accepted']:,} accepted as they"
         f" were, {status['edited']:,} edited, {status['rejected']:,} rejected, {waiting:,} not decided."
     ]
-    if rate := status["acceptance_rate"]:
+    if rate := status.get("trained_acceptance_rate"):
         lines.append(
-            f"Of what passed the gates, people accept {_with_interval(rate)} as it is. That is about the rows before"
+            f"Of what the programs accept, people accept {_with_interval(rate)} as it is. That is about the rows before"
             " review: those that people rejected are not in the dataset."
         )
-    else:
+    if (rate := status["acceptance_rate"]) and not same_rows(status):
+        lines.append(f"Of what passed the gates, people accept {_with_interval(rate)} as it is.")
+    elif not rate:
         lines.append("That is too few answers to tell what share people would accept.")
-    if (rate := status.get("trained_acceptance_rate")) and rate != status["acceptance_rate"]:
-        lines.append(f"Of what the programs accept, people accept {_with_interval(rate)} as it is.")
     if rate := status["missed_acceptance_rate"]:
         lines.append(f"Of what the programs rejected, people would have accepted {_with_interval(rate)}.")
     if status.get("gate") == "rejected":
@@ -180,6 +179,12 @@ def in_words(facts: Json) -> list[str]:
     elif not status["enough"]:
         lines.append("The review was not finished: people have said too little for what the spec asks.")
     return lines
+
+
+def same_rows(status: Json) -> bool:
+    """Whether the programs accept all that passed the gates, so that both rates are of the same rows."""
+    passed, trained = status["acceptance_rate"], status.get("trained_acceptance_rate")
+    return bool(passed and trained and passed["population"] == trained["population"])
 
 
 def _with_interval(rate: Json) -> str:

@@ -67,8 +67,8 @@ async def choose(
     `weights` gives the embedded model, `serve` starts it, `opened` closes it. Raises MissingDependency without PyTorch.
     """
     model = project.spec.curate.score.model
-    if model == "none":
-        return None
+    if model == "none" or (model == "auto" and not project.spec.asks_teacher):
+        return None  # or there is one pair for each input, and nothing to compare it with
     _need_torch(model)
     if model == "auto":
         return await _auto(project, seeds, weights, serve, opened, progress)
@@ -129,12 +129,12 @@ def _artifacts(folder: Path) -> Path:
 
 
 def good_examples(project: Project, seeds: Sequence[Seed]) -> list[GoodText]:
-    """The exemplars and the excellent seeds, without those of the test split."""
+    """The exemplars, the excellent seeds and the pairs that came with them, without those of the test split."""
     exemplars = [GoodText(e.input, e.output) for e in project.spec.exemplars]
     excellent = [
-        GoodText("", seed.text)
+        GoodText("", seed.body) if seed.kind == "output" else GoodText(seed.body, seed.reference or "")
         for seed in seeds
-        if seed.kind == "output" and seed.text and seed_split(seed, project.spec.split) != "test"
+        if (seed.kind == "output" or seed.reference) and seed_split(seed, project.spec.split) != "test"
     ]
     return list({example.text: example for example in [*excellent, *exemplars]}.values())
 

@@ -55,9 +55,10 @@ def command(session: Session, folder_named: Path | None, example: str | None, em
 
 def _shortages(folder: Path) -> list[Shortage]:
     """The uses that the seeds just written are too few for."""
-    from curate.split import shortages
+    from curate.split import shortages, with_splits
     from schemas.spec_file import load
     from synth.seeds import read_seeds
 
     project = load(folder)
-    return shortages(read_seeds(project.spec.seeds, project.folder).seeds, project.spec)
+    seeds = read_seeds(project.spec.seeds, project.folder).seeds
+    return shortages(with_splits(seeds, project.spec.split), project.spec)

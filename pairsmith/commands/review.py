@@ -94,8 +94,8 @@ def invite(session: Session, names: tuple[str, ...]) -> None:
 def push(session: Session, more: bool) -> None:
     """Send to Argilla what people should look at, and nothing that is there already.
 
-    Which rows these are is drawn at random, each with a known probability, until the margin of error of the acceptance
-    rate is as small as the spec asks.
+    Which rows these are is drawn at random, each with a known probability, until people have said whether they accept
+    enough of what would be trained on.
     """
     from pairsmith import screen
     from pairsmith.stages import review

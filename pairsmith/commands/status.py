@@ -31,6 +31,8 @@ def command(session: Session) -> None:
         stages.append({**step._asdict(), "counts": counts, "reasons": receipt.reasons if receipt else {}})
     usage, usd, requests = spent or (None, 0.0, 0)
     generated = GenerateOutcome.of(latest["generate"]) if "generate" in latest else GenerateOutcome()
+    for row in stages:
+        row["failures"] = list(generated.failures) if row["stage"] == "generate" else []
     todo = [step.stage for step in steps if not step.done]
     data: dict[str, Any] = {
         "task": project.spec.task.name,
@@ -51,6 +53,7 @@ def _most(reasons: dict[str, int], count: int = 6) -> list[tuple[str, int]]:
 
 
 def _screen(data: dict[str, Any]) -> list[Any]:
+    from rich.markup import escape
     from rich.table import Table
 
     from pairsmith.screen import facts, row_count_check
@@ -73,6 +76,7 @@ def _screen(data: dict[str, Any]) -> list[Any]:
         lines = [] if stage["counts"] is None else [row_count_check(Counts(**stage["counts"]))]
         if stage["reasons"]:
             lines.append(", ".join(f"{reason} {count:,}" for reason, count in _most(stage["reasons"])))
+        lines += [escape(f"{f['what']} ({f['rows']:,} rows, the first from {f['first']})") for f in stage["failures"]]
         lines += [f"[yellow]{stage['why']}[/]"] if stage["counts"] and stage["why"] else [stage["why"]]
         table.add_row(stage["stage"], word, "\n".join(filter(None, lines)))
     artifacts = [(artifact["kind"], artifact["path"]) for artifact in data["artifacts"]]

@@ -110,7 +110,7 @@ class Rows:
     def _shown(self, rows: Sequence[_Met]) -> tuple[RowExample, ...]:
         pairs = {pair.id: pair for pair in self._store.pairs(row.pair_id for row in rows if row.pair_id)}
         failed = any(row.pair_id is None for row in rows)
-        seeds = {seed.id: seed.text or "" for seed in self._store.seeds(active=False)} if failed else {}
+        seeds = {seed.id: seed.body for seed in self._store.seeds(active=False)} if failed else {}
         shown = []
         for row in rows:
             pair = pairs.get(row.pair_id or "")

@@ -44,7 +44,7 @@ def evaluate(
     with recording(project, store, "evaluate", EvaluateOutcome()) as record:
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
         trained = _latest_adapter(project, store)
-        teacher = teachers.identified(project, say)
+        teacher = teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
         say("starting the models")
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from curate.split import shortages
+from curate.split import shortages, with_splits
 from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome
 from pairsmith.receipt import Recording, recording
@@ -17,8 +18,8 @@ from schemas.blocking import run
 from schemas.errors import InputError, Interrupted
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
-from schemas.records import Pair, Seed, content_id
-from schemas.spec import TeacherSettings
+from schemas.records import Json, Pair, Seed, Usage, content_id
+from schemas.spec import Purpose, TeacherSettings
 from schemas.store import Store
 from synth import generators
 from synth.engine import GenerateResult
@@ -27,6 +28,7 @@ from synth.ledger import Ledger
 from synth.seeds import SeedReading, read_seeds
 
 SHOWN_PROBLEMS = 5
+SHOWN_FAILURES = 3
 # First words of a failure after which no answer was ever seen, so that the next run asks again.
 UNANSWERED = frozenset({"throttled", "server", "broken", "timeout", "unanswered"})
 
@@ -58,19 +60,20 @@ def generate(
         inputs = plan.inputs_of("generate", project, store, stdin=True)
         reading = read_seeds(project.spec.seeds, project.folder, stdin)
         _say_problems(say, reading)
-        store.set_active_seeds(reading.seeds)
-        teacher = teachers.identified(project, say)
+        splits = with_splits(reading.seeds, project.spec.split, store.seeds(active=False))
+        store.set_active_seeds(splits)
+        asked = teachers.by_direction(project, say)
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
             seeds=dict(Counter(seed.kind for seed in reading.seeds)),
-            shortages=_say_shortages(say, project, reading.seeds),
+            shortages=_say_shortages(say, project, splits),
             seed_problems=tuple(f"{problem.where}: {problem.what}" for problem in reading.problems),
-            fingerprints=generators.fingerprints(project, teacher),
+            fingerprints=generators.fingerprints(project, asked),
         )
-        # Whether a test set of its own is passed is asked in the evaluation alone; a pair of it would be of no use.
-        seeds = [seed for seed in reading.seeds if seed.meta.get("use") != "test"]
+        # Whether a test set of its own is passed is asked in the evaluation alone; to pay for a pair of it is no use.
+        seeds = [seed for seed in splits if seed.meta.get("use") != "test" or seed.reference is not None]
         result = GenerateResult()
-        asking = _Asking(project, store, teacher, progress, say, stop or Stopping(), retry_failed)
+        asking = _Asking(project, store, asked, progress, say, stop or Stopping(), retry_failed)
         try:
             run(_ask(asking, seeds, record, result))
         finally:
@@ -78,6 +81,7 @@ def generate(
                 record.outcome,
                 counts=result.counts,
                 reasons=dict(result.reasons),
+                failures=_most_frequent(result),
                 pairs_made=result.pairs_made,
                 pairs_kept=result.pairs_kept,
                 unanswered=sum(count for word, count in result.reasons.items() if word in UNANSWERED),
@@ -89,6 +93,21 @@ def generate(
                 fix="Run the same command again: it goes on from here and asks for none of them twice.",
             )
     return record.outcome
+
+
+def _most_frequent(result: GenerateResult) -> tuple[Json, ...]:
+    ordered = sorted(result.sentences.items(), key=lambda item: (-item[1][0], item[0]))
+    return tuple({"what": what, "rows": rows, "first": first} for what, (rows, first) in ordered[:SHOWN_FAILURES])
+
+
+def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
+    """What the teacher or its server said most often of rows that failed, and the first of them."""
+    said = [f"{f['what']} ({f['rows']:,} rows, the first from {f['first']})" for f in outcome.failures]
+    lines = list(zip(("failed", *[""] * len(said)), said, strict=False))
+    if outcome.cut_prompts:
+        cut = f"the server seems to have read only a part of {outcome.cut_prompts:,} prompts: raise its context length"
+        lines.append(("warning", f"{cut} (Ollama: OLLAMA_CONTEXT_LENGTH, or PARAMETER num_ctx in a Modelfile)"))
+    return lines
 
 
 def _say_problems(say: Say, reading: SeedReading) -> None:
@@ -107,11 +126,11 @@ def _say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[s
 
 
 class _Asking(NamedTuple):
-    """The wiring of teacher, generators and progress."""
+    """The wiring of teachers by direction, generators and progress."""
 
     project: Project
     store: Store
-    teacher: TeacherSettings
+    teachers: Mapping[Purpose, TeacherSettings]
     progress: Progress
     say: Say
     stop: Stopping
@@ -122,32 +141,45 @@ async def _ask(
     asking: _Asking, seeds: Sequence[Seed], record: Recording[GenerateOutcome], result: GenerateResult
 ) -> None:
     project, store, spec = asking.project, asking.store, asking.project.spec
-    with asking.stop.draining() as stop:
-        async with teachers.opened(asking.teacher, asking.say) as endpoint:
-            ledger = Ledger(store, endpoint, asking.teacher, retry_failed=asking.retry_failed)
-            try:
-                await run_engine(
-                    store,
-                    seeds,
-                    generators.generators_of(project, ledger),
-                    concurrency=ledger.concurrency,
-                    accept=_accept(project) if spec.generate.accepted else None,
-                    target=spec.generate.accepted,
-                    progress=asking.progress,
-                    stop=stop,
-                    result=result,
-                )
-            finally:
-                record.outcome = replace(
-                    record.outcome,
-                    calls_sent=ledger.sent,
-                    calls_reused=ledger.reused,
-                    usage=ledger.usage,
-                    usd=ledger.usd,
-                    retries=dict(ledger.retries_by_kind),
-                    served=dict(ledger.served),
-                    usage_unknown=ledger.usage_unknown,
-                )
+    async with AsyncExitStack() as stack:
+        stop = stack.enter_context(asking.stop.draining())
+        ledgers: dict[Purpose, Ledger] = {}
+        for way, teacher in asking.teachers.items():
+            shared = next((ledger for ledger in ledgers.values() if ledger.teacher is teacher), None)
+            if shared is None:
+                endpoint = await stack.enter_async_context(teachers.opened(teacher, asking.say))
+                shared = Ledger(store, endpoint, teacher, retry_failed=asking.retry_failed)
+            ledgers[way] = shared
+        distinct = list({id(ledger): ledger for ledger in ledgers.values()}.values())
+        try:
+            await run_engine(
+                store,
+                seeds,
+                generators.generators_of(project, ledgers),
+                concurrency=sum(ledger.concurrency for ledger in distinct) or 1,
+                accept=_accept(project) if spec.generate.accepted else None,
+                target=spec.generate.accepted,
+                progress=asking.progress,
+                stop=stop,
+                result=result,
+            )
+        finally:
+            record.outcome = replace(record.outcome, **_counted(distinct))
+
+
+def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
+    """What the ledgers counted, together."""
+    usage = [ledger.usage for ledger in ledgers]
+    return {
+        "calls_sent": sum(ledger.sent for ledger in ledgers),
+        "calls_reused": sum(ledger.reused for ledger in ledgers),
+        "usage": Usage(**{name: sum(getattr(one, name) for one in usage) for name in Usage.model_fields}),
+        "usd": sum(ledger.usd for ledger in ledgers),
+        "retries": dict(sum((ledger.retries_by_kind for ledger in ledgers), Counter())),
+        "served": dict(sum((ledger.served for ledger in ledgers), Counter())),
+        "usage_unknown": sum(ledger.usage_unknown for ledger in ledgers),
+        "cut_prompts": sum(ledger.cut_prompts for ledger in ledgers),
+    }
 
 
 def _pool_id(project: Project, store: Store, fingerprints: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from curate.argilla.pull import pull
 from curate.argilla.push import PushResult, draw_batch, push
 from curate.argilla.server import default_home, up
 from curate.review.population import Population, read_population
-from curate.review.status import ReviewStatus, as_json, from_facts, review_status
+from curate.review.status import ReviewStatus, as_json, from_facts, review_status, same_rows
 from pairsmith import plan, teachers
 from pairsmith.outcome import Came, PullOutcome, PushOutcome, ReviewOutcome
 from pairsmith.receipt import recording
@@ -226,7 +226,7 @@ def waits(status: ReviewStatus) -> str:
         settle = f", {status.undecided} of them to settle" if status.undecided else ""
         others = f", {status.incomplete} of them for another annotator" if status.incomplete else ""
         return "; ".join(filter(None, [f"{status.waiting} rows wait for people{settle}{others}", missing]))
-    return missing or "people have said too little for the interval that the spec asks"
+    return missing or "people have said too little to tell what share of it they accept"
 
 
 def summary(outcome: ReviewOutcome | PushOutcome | PullOutcome) -> list[tuple[str, str]]:
@@ -239,14 +239,16 @@ def in_lines(facts: Json) -> list[tuple[str, str]]:
     status = from_facts(facts)
     lines = []
     for name, key, of in (
-        ("people", "acceptance_rate", "of what passed the gates is accepted as it is"),
         ("to train", "trained_acceptance_rate", "of what the programs accept is accepted as it is"),
+        ("people", "acceptance_rate", "of what passed the gates is accepted as it is"),
         ("missed", "missed_acceptance_rate", "of what the programs rejected is accepted by people"),
     ):
-        if (rate := status.get(key)) and (key == "acceptance_rate" or rate != status["acceptance_rate"]):
+        if (rate := status.get(key)) and not (key == "acceptance_rate" and same_rows(status)):
             interval = f"{rate['low']:.1%} to {rate['high']:.1%}"
             seen = f"{rate['rows']:,} of {rate['population']:,} rows seen"
             lines.append((name, f"{rate['value']:.1%} ({interval}) {of}; {seen}"))
+    if aside := status.get("set_aside"):
+        lines.append(("", f"{aside:,} decided rows count again once the rows that joined since are drawn"))
     if status.get("gate") == "rejected":
         lines += rejection(status)
     elif status["advice"]:

@@ -51,6 +51,7 @@ STAGES: tuple[Stage[Any], ...] = (
 
         Nothing that was paid for is asked twice, whatever ended the last run.
         """,
+        summary=generate.summary,
         options=(Option("--retry-failed", bool, "Ask again for rows whose answers were all unusable."),),
     ),
     Stage(

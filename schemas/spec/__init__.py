@@ -5,8 +5,13 @@ Reading the file, overriding keys and saying where a mistake stands is `schemas.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Literal
+
 from pydantic import Field, model_validator
 
+from schemas.kinds import with_defaults
+from schemas.labels import label_in
 from schemas.spec.curate import (
     CurateSettings,
     DuplicateSettings,
@@ -35,6 +40,7 @@ __all__ = [
     "GenerateSettings",
     "LengthSettings",
     "Pattern",
+    "Purpose",
     "Regex",
     "ReviewSettings",
     "ReviewShares",
@@ -53,6 +59,9 @@ __all__ = [
 ]
 
 
+Purpose = Literal["forward", "backward", "evaluate"]
+
+
 class StoreSettings(Section):
     """The place of the records: a SQLAlchemy URL. Absent: `pairsmith.db` beside the spec file. `url_env` names a
     variable."""
@@ -68,6 +77,7 @@ class Spec(Section):
     seeds: tuple[SeedSource, ...] = ()
     exemplars: tuple[Exemplar, ...] = ()
     teacher: TeacherSettings = TeacherSettings()
+    teachers: dict[str, TeacherSettings] = Field(default_factory=dict)
     generate: GenerateSettings = GenerateSettings()
     curate: CurateSettings = CurateSettings()
     review: ReviewSettings = ReviewSettings()
@@ -75,6 +85,48 @@ class Spec(Section):
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     store: StoreSettings = StoreSettings()
+
+    @property
+    def asks_teacher(self) -> bool:
+        """False if every source brings outputs to its inputs, or is a test set beside such sources: then nothing is
+        generated, and there is no teacher to measure."""
+        generated = (not source.imported and source.use != "test" for source in self.seeds)
+        return any(generated) or not any(source.imported for source in self.seeds)
+
+    def teacher_name(self, purpose: Purpose) -> str | None:
+        """The name under `[teachers]` of who is asked for `purpose`; None is `[teacher]`."""
+        forward, backward = self.generate.forward.teacher, self.generate.backward.teacher
+        return {"forward": forward, "backward": backward, "evaluate": self.evaluate.teacher or forward}[purpose]
+
+    def teacher_for(self, purpose: Purpose) -> TeacherSettings:
+        """Who is asked to write outputs, to write inputs, or is measured beside the tuned model."""
+        name = self.teacher_name(purpose)
+        return self.teachers[name] if name else self.teacher
+
+    @model_validator(mode="after")
+    def _teachers_are_there(self) -> Spec:
+        named = {
+            "generate.forward.teacher": self.generate.forward.teacher,
+            "generate.backward.teacher": self.generate.backward.teacher,
+            "evaluate.teacher": self.evaluate.teacher,
+        }
+        for key, name in named.items():
+            if name is not None and name not in self.teachers:
+                there = ", ".join(self.teachers) or "none"
+                raise ValueError(f"{key} names '{name}', but there is no [teachers.{name}] (there are: {there})")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_kind_has_it(cls, raw: Any) -> Any:
+        return with_defaults(raw) if isinstance(raw, Mapping) else raw
+
+    @model_validator(mode="after")
+    def _exemplars_are_labelled(self) -> Spec:
+        for number, exemplar in enumerate(self.exemplars if self.task.labels else ()):
+            if label_in(self.task.labels, exemplar.output) is None:
+                raise ValueError(f"exemplars.{number}: '{exemplar.output}' is none of task.labels")
+        return self
 
     @model_validator(mode="after")
     def _checks_are_not_gates(self) -> Spec:

@@ -13,9 +13,9 @@ class LengthSettings(Section):
     """Bounds in words of the output, and on output words / input words."""
 
     min_words: int = Field(default=1, ge=0)
-    max_words: int = Field(default=2000, ge=1)
+    max_words: int = Field(default=4000, ge=1)
     min_ratio: float = Field(default=0.0, ge=0)
-    max_ratio: float = Field(default=100.0, gt=0)
+    max_ratio: float = Field(default=1000.0, gt=0)
 
 
 Mode = bool | Literal["flag"]
@@ -24,7 +24,7 @@ Mode = bool | Literal["flag"]
 
 class GateSettings(Section):
     """Code gates. Those that were measured to reject at most one good row in a hundred reject by default, the others
-    flag (docs/gates.md). `user` names functions `module:function` beside the spec file."""
+    flag (docs/gates.md); two are switched on by a kind of task. `user` names functions `module:function` beside the spec file."""
 
     length: LengthSettings | Literal[False] = LengthSettings()
     repetition: Mode = True
@@ -50,6 +50,9 @@ class GateSettings(Section):
     must: tuple[Pattern, ...] = ()
     must_not: tuple[Pattern, ...] = ()
     json_schema: str | None = None
+    # Left out of the dump where they are off, so that no hash of a spec without them changes.
+    values: bool = Field(default=False, exclude_if=lambda on: not on)
+    translated: bool = Field(default=False, exclude_if=lambda on: not on)
     user: tuple[UserFunction, ...] = ()
 
 

@@ -9,11 +9,12 @@ from schemas.spec.section import Drawing, Section
 
 
 class ForwardSettings(Section):
-    """Input seed to `n` candidates."""
+    """Input seed to `n` candidates. `teacher` names one of `[teachers.NAME]`; without it `[teacher]` is asked."""
 
     enabled: bool = True
     n: int = Field(default=4, ge=1, le=64)
     prompt: str = "enhance"
+    teacher: str | None = None
     sampling: Drawing = Sampling(temperature=0.9, max_tokens=512)
 
 
@@ -27,12 +28,15 @@ class BackwardSettings(Section):
         "one plain sentence",
     )
     prompt: str = "simplify"
+    teacher: str | None = None
     sampling: Drawing = Sampling(temperature=0.7, max_tokens=96)
 
 
 class GenerateSettings(Section):
-    """The generation of pairs. `accepted` stops forward generation once so many of its rows have passed the gates."""
+    """The generation of pairs. `accepted` stops forward generation once so many of its rows have passed the gates.
+    `run` goes on to curation only if at most the share `unanswered_at_most` of the rows got no answer."""
 
     forward: ForwardSettings = ForwardSettings()
     backward: BackwardSettings = BackwardSettings()
     accepted: int | None = Field(default=None, ge=1)
+    unanswered_at_most: float = Field(default=0.02, ge=0, le=1)

@@ -37,11 +37,10 @@ class ReviewSettings(Section):
     variable that holds its API key.
 
     `batch` rows wait for people at a time. `annotators_per_row` people answer every row, and one more answers a random
-    share `overlap` of the rows, so that agreement can be measured. Review may stop once the margin of error of
-    the acceptance rate, half its `confidence` interval, is at most `margin_of_error`, and `run` goes on if the interval
-    for the rows that the programs accept lies at `accept_at_least` or above; it stops where it lies below. `gold` is a
-    JSON Lines file of rows with known verdicts. `dataset` names the queue (default: the task's name); `seed` fixes
-    which rows are drawn.
+    share `overlap` of the rows, so that agreement can be measured. `run` goes on if the `confidence` interval of the
+    acceptance rate of what the programs accept lies at `accept_at_least` or above, and stops where it lies below;
+    advice aims at a margin of error of `margin_of_error`. `gold` is a JSON Lines file of rows with known verdicts.
+    `dataset` names the queue (default: the task's name); `seed` fixes which rows are drawn.
     """
 
     enabled: bool = True

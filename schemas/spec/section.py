@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from schemas.errors import UsageError
 from schemas.records import Sampling
@@ -61,4 +61,11 @@ def _leaves_the_question(sampling: Sampling) -> Sampling:
     return sampling
 
 
-Drawing = Annotated[Sampling, AfterValidator(_leaves_the_question)]
+def _without_unset(sampling: Any) -> Any:
+    """A setting that is "unset" is left to the endpoint and not sent: reasoning models refuse a temperature."""
+    if not isinstance(sampling, dict):
+        return sampling
+    return {name: None if value == "unset" else value for name, value in sampling.items()}
+
+
+Drawing = Annotated[Sampling, BeforeValidator(_without_unset), AfterValidator(_leaves_the_question)]

@@ -2,22 +2,71 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
+from schemas.kinds import KINDS, KindName
+from schemas.labels import folded_label
 from schemas.spec.section import Section
 
 
-class TaskSettings(Section):
-    """The task that the model learns. `system` is what the tuned model is told; `style` is the full house style in
-    words, told to the teacher and to the untuned systems of the evaluation."""
+def _with_definitions(value: Any) -> Any:
+    """A plain list of labels: none of them has a definition."""
+    return dict.fromkeys(value, "") if isinstance(value, list | tuple) else value
 
-    kind: Literal["rewrite"] = "rewrite"
+
+Labels = Annotated[
+    dict[Annotated[str, Field(pattern=r"^\S(.*\S)?$", max_length=200)], str], BeforeValidator(_with_definitions)
+]
+
+
+class TaskSettings(Section):
+    """The task that the model learns. `kind` says what an output is, and which defaults fit (schemas/kinds.py).
+
+    `system` is what the tuned model is told; `style` is the full house style in words, told to the teacher and to the
+    untuned systems of the evaluation.
+
+    `labels` are the outputs of `classify`, each with its definition, which may be empty. `answer_schema`, in the file
+    `schema`, is what outputs of `extract` keep: a file with a JSON schema, or `module:Model`, a pydantic model beside
+    the spec. `to` is the language that `translate` translates into, from `language`.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    kind: KindName = "rewrite"
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     system: str = "Rewrite the input in the house style."
     style: str = Field(min_length=1)
     language: str = Field(default="en", pattern=r"^[a-z]{2}$")
+    # Left out of the dump where they are absent, so that no hash of a spec without them changes.
+    labels: Labels = Field(default_factory=dict, exclude_if=lambda labels: not labels)
+    answer_schema: str | None = Field(default=None, min_length=1, alias="schema", exclude_if=lambda name: name is None)
+    to: str | None = Field(default=None, pattern=r"^[a-z]{2}$", exclude_if=lambda code: code is None)
+
+    @property
+    def output_language(self) -> str:
+        """The language of the outputs."""
+        return self.to or self.language
+
+    @model_validator(mode="after")
+    def _what_the_kind_needs(self) -> TaskSettings:
+        given = {"labels": self.labels, "schema": self.answer_schema, "to": self.to}
+        for name, kind in ((row.needs, name) for name, row in KINDS.items() if row.needs):
+            if given[name] and kind != self.kind:
+                raise ValueError(f'\'{name}\' belongs to kind = "{kind}", and this task is of kind "{self.kind}"')
+            if kind == self.kind and not given[name]:
+                raise ValueError(f"a task of kind \"{kind}\" needs '{name}'")
+        if len(self.labels) == 1:
+            raise ValueError("'labels' has one label: there is nothing to choose")
+        forms = {folded_label(label): label for label in reversed(self.labels)}
+        if alike := [label for label in self.labels if forms[folded_label(label)] != label]:
+            first = forms[folded_label(alike[0])]
+            raise ValueError(f"the labels '{first}' and '{alike[0]}' differ in case or punctuation alone")
+        if self.to == self.language:
+            raise ValueError(f"'to' and 'language' are both '{self.to}'")
+        return self
 
 
 class Exemplar(Section):
@@ -37,19 +86,58 @@ class Exemplar(Section):
         return self.output
 
 
+# What columns of each kind of source may be called beside extra ones, and what prompts call something else.
+_PARTS = {
+    "input": ("text",),
+    "output": ("text",),
+    "pair": ("input", "output", "system", "messages"),
+    "conversation": ("messages", "input", "output", "system"),
+}
+_TAKEN = {"style", "exemplars", "language", "level", "simple", "enhanced", "text", *_PARTS["pair"]}
+_NAME = re.compile(r"[A-Za-z_]\w*")
+
+
 class SeedSource(Section):
     """A source of seeds: a file beside the spec (`-` is standard input), a `datasets` folder, or a hub id.
 
-    `columns` maps our name (`text`) to the file's. `format` is told by the file's ending if absent. `use` puts all
-    seeds of the source into one part, whatever their hash says; nothing is generated for `use = "test"`.
+    `kind` says what a row is: an input, an output, a `pair` of both, or a `conversation` of several turns. `columns`
+    maps our names (`text`; of a pair `input`, `output` and `system`) to the file's; any other name is an extra column,
+    which prompts may use and which stays with the row. `input` is a template that joins columns into the input.
+    `format` is told by the file's ending if absent. `use` puts all seeds of the source into one part, whatever their
+    hash says; nothing is generated for `use = "test"`.
     """
 
     path: str = Field(min_length=1)
-    kind: Literal["input", "output"] = "input"
-    format: Literal["jsonl", "csv", "parquet", "text", "datasets", "hub"] | None = None
-    columns: dict[Literal["text"], str] = Field(default_factory=dict)
-    split: str | None = None
+    kind: Literal["input", "output", "pair", "conversation"] = "input"
+    format: Literal["jsonl", "json", "csv", "parquet", "text", "datasets", "hub"] | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
     # Left out of the dump where it is absent, so that no hash of a spec without it changes.
+    input: str | None = Field(default=None, min_length=1, exclude_if=lambda template: template is None)
+    split: str | None = None
     use: Literal["train", "validation", "test"] | None = Field(default=None, exclude_if=lambda use: use is None)
     license: str | None = None
     limit: int | None = Field(default=None, ge=1)
+
+    @property
+    def imported(self) -> bool:
+        """Its rows are outputs to their inputs, so no teacher is asked about them."""
+        return self.kind in ("pair", "conversation")
+
+    @property
+    def extra(self) -> tuple[str, ...]:
+        """The names of the extra columns."""
+        return tuple(name for name in self.columns if name not in _PARTS[self.kind])
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> SeedSource:
+        for name in self.extra:
+            if name in _TAKEN:
+                legal = " and ".join(_PARTS[self.kind])
+                raise ValueError(f"columns.{name} means nothing for kind = '{self.kind}', which has {legal}")
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"columns: '{name}' cannot be used in a prompt; take letters, digits and underscores")
+        if self.input is not None and self.kind in ("output", "conversation"):
+            raise ValueError(f"'input' joins columns into an input, and kind = '{self.kind}' has none")
+        if self.input is not None and (name := "text" if self.kind == "input" else "input") in self.columns:
+            raise ValueError(f"both 'input' and columns.{name} say what the input is")
+        return self

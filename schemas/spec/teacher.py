@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from schemas.records import FinishMeaning
 from schemas.spec.section import Section
@@ -18,25 +19,65 @@ def _complete_if_listed(value: Any) -> Any:
 FinishReasons = Annotated[dict[str, FinishMeaning], BeforeValidator(_complete_if_listed)]
 
 
+_ENV = r"^[A-Za-z_][A-Za-z0-9_]*$"
+EnvName = Annotated[str, Field(pattern=_ENV)]
+_SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
+
+
+def _no_secret(headers: dict[str, str]) -> dict[str, str]:
+    for name in headers:
+        if _SECRET_HEADER.search(name):
+            raise ValueError(f"the header '{name}' may hold a secret: name its variable in teacher.headers_env instead")
+    return headers
+
+
+Headers = Annotated[dict[str, str], AfterValidator(_no_secret)]
+
+
 class TeacherSettings(Section):
     """An OpenAI-compatible endpoint, or `embedded`. `key_env` is the name of an environment variable, never a key.
+
+    `headers` are sent with every request, those of `headers_env` with the value of a variable; `query` is added to
+    every address. `timeout_s` is for a whole answer, and grows by `token_s` for every token that it may hold;
+    `first_byte_s` is until the server sends anything.
 
     `identity` names the teacher in call keys; by default it is the model's name, so that another port or replica of the
     same model is still a hit. `attempts` is how many answers are asked for one sample before it is given up;
     `retries` is how often a request that brought no answer (429, 5xx, broken connection) is sent again.
     `finish_reasons` says what words of this server mean that pairsmith does not know: `["done"]` or
-    `{ done = "complete", cut = "truncated" }`.
+    `{ done = "complete", cut = "truncated" }`. `urls` are the addresses of several servers of the same model.
     """
 
     url: str = "embedded"
+    urls: tuple[str, ...] = ()
     model: str = "smollm2-135m-instruct"
     revision: str | None = None
     identity: str | None = None
-    key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    key_env: str | None = Field(default=None, pattern=_ENV)
+    organization: str | None = None
+    headers: Headers = Field(default_factory=dict)
+    headers_env: dict[str, EnvName] = Field(default_factory=dict)
+    query: dict[str, str] = Field(default_factory=dict)
     concurrency: int = Field(default=32, ge=1, le=4096)
     timeout_s: float = Field(default=120, gt=0)
+    first_byte_s: float | None = Field(default=None, gt=0)
+    token_s: float = Field(default=0, ge=0)
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
     attempts: int = Field(default=2, ge=1)
     retries: int = Field(default=5, ge=0)
     finish_reasons: FinishReasons = Field(default_factory=dict)
     usd_per_million_prompt_tokens: float = Field(default=0, ge=0)
     usd_per_million_completion_tokens: float = Field(default=0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_first_is_the_address(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("urls") and "url" not in values:
+            return {**values, "url": values["urls"][0]}
+        return values
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it is asked: `url`, and the others of `urls`."""
+        return (self.url,) if self.url == "embedded" else tuple(dict.fromkeys((self.url, *self.urls)))

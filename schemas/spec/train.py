@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from schemas.records import Sampling
+from schemas.records import Sampling, added
 from schemas.spec.section import Drawing, Pattern, Section, UserFunction
 
 
@@ -41,9 +41,11 @@ class TrainSettings(Section):
 
 class EvaluateSettings(Section):
     """The proof on the locked test split. `checks` are patterns and `user` functions `module:function` beside the spec
-    that no gate uses; without any the gates alone judge. `resamples` is read and no longer used: the intervals of
+    that no gate uses; without any the gates alone judge. `teacher` names the one that is measured, by default that of
+    `generate.forward`. `resamples` is read and no longer used: the intervals of
     earlier versions were bootstrapped."""
 
+    teacher: str | None = added()
     samples: int = Field(default=3, ge=1)
     sampling: Drawing = Sampling(temperature=0.7, top_p=0.95, max_tokens=512)
     checks: tuple[Pattern, ...] = ()

@@ -229,9 +229,15 @@ class Store:
         return index
 
     def calls(self, key: str) -> list[Call]:
-        """The answers of one key by attempt."""
+        """The answers of one key by attempt, each with its request."""
         c = tables.calls.c
-        return self._records(Call, sa.select(c.body).where(c.key == key).order_by(c.attempt))
+        calls = self._records(Call, sa.select(c.body).where(c.key == key).order_by(c.attempt))
+        return [call if call.request_of is None else self._with_request(call, *call.request_of) for call in calls]
+
+    def _with_request(self, call: Call, key: str, attempt: int) -> Call:
+        c = tables.calls.c
+        (first,) = self._records(Call, sa.select(c.body).where(c.key == key, c.attempt == attempt))
+        return call.model_copy(update={"request": first.request})
 
     def spent(self) -> tuple[Usage, float, int]:
         """Tokens, US dollars and requests of everything in the ledger."""

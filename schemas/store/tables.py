@@ -89,7 +89,8 @@ UPSERT = {candidates, row_states, seeds}
 
 def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
     """The table of a record and its columns. Raises TypeError for a record that is not kept."""
-    body = record.model_dump_json()
+    held_by_another = isinstance(record, Call) and record.request_of is not None
+    body = record.model_dump_json(exclude={"request"} if held_by_another else None)
     match record:
         case Seed():
             return seeds, {"id": record.id, "body": body}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,8 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate import set_join
-from curate.near_duplicates import contaminated, duplicates, similar_pairs
+from curate.curation import curate
+from curate.near_duplicates import contaminated, duplicates, repeated_rows, similar_pairs
+from curate.pool import Pool
 from curate.set_join import Alike, TokenSets, alike, words
+from curate.steps import duplicates as duplicate_step
+from schemas.kinds import KINDS, KindName
+from schemas.records import Imported, Pair
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
 TEXTS = st.lists(st.text(alphabet="ab \u4e00\u4e8c\u00e9\ufb01E!\n", max_size=14), max_size=25)
@@ -147,6 +153,101 @@ def test_one_reply_to_many_questions_is_many_rows() -> None:
     """The same output for two inputs is not a duplicate: templated replies are what some tasks learn."""
     reply = "Thank you for your message, we will look into it and write to you by Friday."
     assert duplicates([("My parcel is late", reply), ("The invoice is wrong", reply)], 0.7) == {}
+
+
+def pair(output: str, input: str, seed: str = "s1") -> Pair:
+    return Pair(seed_id=seed, input=input, output=output, system="", origin=Imported(source="t"))
+
+
+def stays(pairs: list[Pair], kind: KindName) -> int:
+    return len(pairs) - len(repeated_rows(lambda: pairs, 0.7, KINDS[kind]).of)
+
+
+ORDERS = [f"{48000 + 37 * n}" for n in range(60)]
+TEMPLATED: dict[KindName, list[tuple[str, str]]] = {
+    "reply": [
+        (
+            f"Hello, my order {order} has not arrived yet and I have been waiting for it since last week.",
+            f"Hello, thank you for writing. Order {order} left our warehouse and will reach you within three working "
+            "days. We are sorry for the wait. Happy riding, the Pedalwick team",
+        )
+        for order in ORDERS
+    ],
+    "extract": [
+        (
+            f"INVOICE No. {n} from ACME Ltd, 12 High Street, total amount due {n}.50 EUR",
+            f'{{"no": {n}, "total": {n}.5}}',
+        )
+        for n in ORDERS
+    ],
+    "classify": [(f"{' '.join(WORDS[7 * n : 7 * n + 6])} is broken", ("repair", "return")[n % 2]) for n in range(60)],
+    "rewrite": [
+        (f"rows of table {n} by month", f"SELECT month, count(*) FROM table_{n} GROUP BY month ORDER BY month;")
+        for n in ORDERS
+    ],
+    "translate": [
+        (f"Order {n} has been shipped today.", f"La commande {n} a été expédiée aujourd'hui.") for n in ORDERS
+    ],
+    "free": [("Name a fruit.", name) for name in WORDS[:60]],
+}
+
+
+@pytest.mark.parametrize("kind", TEMPLATED)
+def test_rows_by_one_template_are_rows(kind: KindName) -> None:
+    """Sixty replies, records, labels or statements alike, each for an input of its own: not one of them goes."""
+    pairs = [pair(output, input, seed=f"s{n}") for n, (input, output) in enumerate(TEMPLATED[kind])]
+    assert stays(pairs, kind) == len(pairs)
+
+
+@pytest.mark.parametrize("kind", TEMPLATED)
+def test_the_same_row_twice_is_one_row(kind: KindName) -> None:
+    """For every kind of task, whichever seeds the two come from."""
+    (input, output) = TEMPLATED[kind][0]
+    assert stays([pair(output, input, seed="s1"), pair(output, input, seed="s2")], kind) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other", "rows"),
+    [
+        ("reply", ("Where is my parcel now?", "It is on its way."), ("Where is my parcel, now?", "It is lost."), 2),
+        ("reply", ("Where is my parcel now?", "It is on its way."), ("where is my parcel now", "it is on its way"), 1),
+        ("classify", ("Where is my parcel now?", "delivery"), ("where is my parcel now", "billing"), 1),
+        ("extract", ("Total of the order: 5 EUR", '{"t": 5}'), ("Total of the order: 5 EUR!", '{"t": 6}'), 1),
+        ("extract", ("Total of the order: 5 EUR", '{"t": 5}'), ("Total of the order: 6 EUR", '{"t": 6}'), 2),
+        ("free", ("Write a haiku.", "one"), ("Write a haiku!", "one"), 2),
+        ("free", ("Write a haiku.", "one"), ("Write a haiku. ", "one"), 1),
+    ],
+)  # fmt: skip
+def test_what_makes_two_rows_one_hangs_on_the_kind(
+    kind: KindName, one: tuple[str, str], other: tuple[str, str], rows: int
+) -> None:
+    """Both sides where texts are written, the input where it is labelled or read, every letter where anything goes."""
+    assert stays([pair(one[1], one[0], seed="s1"), pair(other[1], other[0], seed="s2")], kind) == rows
+
+
+def test_a_label_does_not_hang_on_a_number() -> None:
+    """Two texts that differ in a number alone are one row of a classification, and two of an extraction."""
+    texts = [f"Please tell me when my order number {n} will be shipped to my new address" for n in (41, 42)]
+    pairs = [pair("delivery", text, seed=text) for text in texts]
+    assert (stays(pairs, "classify"), stays(pairs, "extract")) == (1, 2)
+
+
+def test_two_labels_for_one_text_are_flagged() -> None:
+    """One of the two is wrong, and which is not for a machine to say: the row that stays is flagged as well."""
+    rows = [pair("billing", "Where is my parcel now?", "s1"), pair("delivery", "where is my parcel now", "s2")]
+    rows.append(pair("billing", "Why was I charged twice?", "s3"))
+    pool = asyncio.run(curate(Pool.of(rows), [duplicate_step(0.7, kind="classify")]))
+    flags = {row.candidate.seed_id: [v.flags for v in row.verdicts] for row in pool.rows()}
+    assert flags == {"s1": [("two_labels",)], "s2": [("two_labels",)], "s3": [()]}
+    assert pool.counts.accepted == 2
+
+
+def test_one_output_for_different_inputs_is_flagged_where_texts_are_rewritten() -> None:
+    """It stays, for it may be right, and says that it is worth a look. A reply is not flagged."""
+    target = "a red fox in deep snow at dawn, soft light"
+    rows = [pair(target, "fox", "s1"), pair(target, "winter animal", "s2"), pair("a boat", "boat", "s3")]
+    assert repeated_rows(lambda: rows, 0.7, KINDS["rewrite"]) == ({}, {1})
+    assert repeated_rows(lambda: rows, 0.7, KINDS["reply"]) == ({}, set())
 
 
 @pytest.mark.parametrize("side", [0, 1])

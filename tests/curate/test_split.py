@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.split import SPLITS, held_out_inputs, most_train_rows, seed_split, shortages, split_of
+from curate.split import SPLITS, held_out_inputs, most_train_rows, seed_split, shortages, split_of, with_splits
 from schemas.records import Seed
 from schemas.spec import Spec, SplitSettings
 
@@ -34,6 +35,52 @@ def test_shares_are_those_of_the_spec() -> None:
     splits = Counter(split_of(f"seed {n}", SplitSettings()) for n in range(5000))
     assert abs(splits["test"] / 5000 - 0.2) < 0.02
     assert abs(splits["validation"] / 5000 - 0.1) < 0.02
+
+
+def _numbered(kind: Literal["input", "output"], numbers: range) -> list[Seed]:
+    return [Seed(kind=kind, text=f"{kind} {n}", source="s") for n in numbers]
+
+
+@given(st.integers(0, 90), st.integers(0, 90), st.sampled_from([(0.2, 0.1), (0.5, 0.0), (0.0, 0.3), (0.0, 0.0)]))
+def test_splits_have_the_size_that_was_asked_for(inputs: int, outputs: int, shares: tuple[float, float]) -> None:
+    """Of each kind of seed exactly the share, to the next whole seed: no lucky or unlucky draw decides whether there is
+    a test."""
+    settings = SplitSettings(test=shares[0], validation=shares[1])
+    seeds = with_splits([*_numbered("input", range(inputs)), *_numbered("output", range(outputs))], settings)
+    for kind, number in (("input", inputs), ("output", outputs)):
+        splits = Counter(seed.split for seed in seeds if seed.kind == kind)
+        assert splits["test"] == round(shares[0] * number)
+        assert splits["validation"] == round(shares[1] * number)
+        assert splits.total() == number
+
+
+@given(st.lists(st.integers(1, 25), min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_a_seed_never_moves_and_new_ones_fill_the_shares(sizes: list[int], rng: random.Random) -> None:
+    """Seeds that come in one reading after another, in any order and beside others that go, keep the split they had
+    first; where all stay, the shares are right again after each reading."""
+    settings, earlier, all_of_them = SplitSettings(), list[Seed](), list[Seed]()
+    for size in sizes:
+        all_of_them += _numbered("input", range(len(all_of_them), len(all_of_them) + size))
+        seeds = with_splits(rng.sample(all_of_them, len(all_of_them)), settings, earlier)
+        assert {seed.id: seed.split for seed in seeds}.items() >= {seed.id: seed.split for seed in earlier}.items()
+        missing = round(settings.test * len(seeds)) - sum(seed.split == "test" for seed in seeds)
+        assert missing == 0
+        earlier = seeds
+    assert with_splits(earlier[::2], settings, earlier) == earlier[::2]
+
+
+def test_seeds_of_an_earlier_version_stay_where_their_hash_put_them() -> None:
+    """A store in which no split is recorded: what its seeds were is what they are, and becomes recorded."""
+    settings, seeds = SplitSettings(), _numbered("input", range(50))
+    again = with_splits([*seeds, *_numbered("input", range(50, 60))], settings, seeds)
+    assert [seed.split for seed in again[:50]] == [split_of(seed.id, settings) for seed in seeds]
+
+
+def test_the_recorded_split_is_no_part_of_what_a_seed_is() -> None:
+    """Recording it changes no id, so that nothing paid for is asked again."""
+    (seed,) = _numbered("input", range(1))
+    assert seed.model_copy(update={"split": "test"}).id == seed.id
+    assert "split" not in seed.model_dump(mode="json")
 
 
 def test_the_salt_draws_anew() -> None:

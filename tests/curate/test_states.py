@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from curate.outcome import CurateResult, curate_project
+from curate.pool import DUPLICATE
 from curate.states import last_curation, read_states
 from curate.steps import SPLIT
 from schemas.project import Project
@@ -131,9 +132,7 @@ def before_states(store: Store, result: CurateResult) -> Receipt:
     for pair in store.pairs():
         if pair.output == "must  be fine!":
             told = {"keep": False, "reason": "duplicate: 100% like kept pair x"}
-            records.append(
-                Verdict.model_validate({"pair_id": pair.id, "by": "pool/duplicate@1", "fingerprint": "p", **told})
-            )
+            records.append(Verdict.model_validate({"pair_id": pair.id, "by": DUPLICATE, "fingerprint": "p", **told}))
     for pair_id, part in members:
         told = {"keep": True, "reason": f"{part} split"}
         records.append(Verdict.model_validate({"pair_id": pair_id, "by": SPLIT, "fingerprint": "p", **told}))

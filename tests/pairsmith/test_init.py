@@ -135,12 +135,12 @@ def test_every_template_takes_every_teacher(tmp_path: Path, example: str | None,
 
 def test_the_split_of_the_demo_leaves_enough_to_test() -> None:
     """The image-prompts example holds out at least 24 input seeds for the test and about 10 for validation."""
-    from curate.split import split_of
+    from curate.split import with_splits
     from synth.seeds import read_seeds
 
     folder = template_folder("image-prompts")
     spec = load(folder).spec
-    input = [seed for seed in read_seeds(spec.seeds, folder).seeds if seed.kind == "input"]
-    counted = [split_of(seed.id, spec.split) for seed in input]
+    seeds = with_splits(read_seeds(spec.seeds, folder).seeds, spec.split)
+    counted = [seed.split for seed in seeds if seed.kind == "input"]
     assert 24 <= counted.count("test") <= 30
     assert 8 <= counted.count("validation") <= 14

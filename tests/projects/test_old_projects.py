@@ -156,6 +156,18 @@ def test_status_of_an_old_project_is_what_it_was(old: Project) -> None:
         assert (now["counts"], now["reasons"]) == (stage["counts"], in_present_words(stage["reasons"]))
 
 
+def test_what_older_rules_decided_stands_and_says_so(old: Project) -> None:
+    """A rule that changed reopens no stage; `status` tells, and the next curation decides by the rules of now."""
+
+    def curated() -> tuple[bool, str]:
+        (stage,) = (stage for stage in old.json("status")["stages"] if stage["stage"] == "curate")
+        return stage["done"], stage["why"]
+
+    assert curated() == (True, "by older rules (duplicates); `pairsmith curate` decides by those of now")
+    old.json("curate")
+    assert curated() == (True, "")
+
+
 def test_what_was_done_is_done_after_a_copy(old: Project) -> None:
     """A project that is copied, or cloned from git, is where it was: `run` has nothing to do."""
     assert EXPECTED["status"]["next"] == []

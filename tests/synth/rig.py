@@ -85,7 +85,7 @@ async def rig(url: str, folder: Path, *, n: int = 2, retry_failed: bool = False,
     spec = TeacherSettings(**{"url": url, "model": "loopback", "retries": 2, "concurrency": 8, **teacher})
     with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
         endpoint = Endpoint(
-            spec.url,
+            spec.addresses,
             spec.model,
             timeout_s=spec.timeout_s,
             retries=spec.retries,

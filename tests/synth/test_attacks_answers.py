@@ -181,7 +181,7 @@ def test_an_error_in_the_place_of_a_choice_keeps_the_key_out_of_the_store(reply:
     "reply",
     [
         fails(400, "no", code=["a"], param={"x": 1}, type={"y": 2}),
-        fails(400, "no", code="unsupported_value", param=["temperature"]),
+        fails(400, "no", code="unsupported_value", param=["seed"]),
         Reply(status=400, body=b'{"error":' * 900 + b"}" * 900),
         fails(503, "no", headers={"Retry-After": "Wed, 99999999999999999999 Oct 2015 07:28:00 GMT"}),
         fails(429, "no", headers={"retry-after-ms": "nan"}),

@@ -22,7 +22,8 @@ from synth.chat_completions import (
     TimedOutError,
     base_url,
 )
-from synth.endpoint import Endpoint, longest_backoff_s
+from synth.endpoint import Endpoint
+from synth.flow import longest_backoff_s
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 
 KEY = "sk-very-secret-0123456789"

@@ -20,6 +20,7 @@ from schemas.spec import (
     Exemplar,
     ForwardSettings,
     Pattern,
+    Purpose,
     SeedSource,
     Spec,
     TaskSettings,
@@ -173,11 +174,20 @@ def test_the_scopes_of_a_project_need_no_teacher_and_never_change(tmp_path: Path
         evaluate=EvaluateSettings(checks=(Pattern(name="a", pattern="x"), Pattern(name="b", pattern="y"))),
     )
     project = Project(tmp_path, spec)
-    assert fingerprints(project, TeacherSettings(url="http://h", model="m", revision="r1")) == {
+
+    def both(**settings: str) -> dict[Purpose, TeacherSettings]:
+        teacher = TeacherSettings(url="http://h", model="m", **settings)
+        return {"forward": teacher, "backward": teacher}
+
+    assert fingerprints(
+        project, dict.fromkeys(("forward", "backward"), TeacherSettings(url="http://h", model="m", revision="r1"))
+    ) == {
         "forward": "fc75974a864abefed8beb09f4521d227",
         "backward": "1c9b472b73c0ce52527ef4b33dd02cdc",
     }
-    assert fingerprints(project, TeacherSettings(url="http://h", model="m", identity="i")) == {
+    assert fingerprints(
+        project, dict.fromkeys(("forward", "backward"), TeacherSettings(url="http://h", model="m", identity="i"))
+    ) == {
         "forward": "778c6c51927cb8f08b2bfffc2b898fbe",
         "backward": "db3602634278bd80db6e6a8f058c61ab",
     }
@@ -191,7 +201,7 @@ def test_a_prompt_that_asks_for_what_generation_lacks_is_refused_at_once(tmp_pat
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         spec = TeacherSettings(model="m")
         ledger = Ledger(store, Endpoint("http://h", "m"), spec)
-        with pytest.raises(PromptError, match=r"'mood'.*exemplars, input, language, style, system"):
+        with pytest.raises(PromptError, match=r"'mood'.*exemplars, input, input_language, labels, language, output_l"):
             Forward(ledger, TASK.style, prompt=load("enhance", tmp_path))
 
 

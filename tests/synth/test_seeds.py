@@ -286,10 +286,10 @@ def test_a_missing_file_names_its_neighbour(tmp_path, write):
 
 def test_an_unknown_ending_asks_for_the_format(tmp_path, write):
     """A format is never guessed for a file; naming it is enough."""
-    write("seeds.json", '{"text": "a fox"}')
-    with pytest.raises(InputError, match=r"not told by the ending '\.json'"):
-        read(tmp_path, "seeds.json")
-    assert texts(read(tmp_path, "seeds.json", format="jsonl")) == ["a fox"]
+    write("seeds.data", '{"text": "a fox"}')
+    with pytest.raises(InputError, match=r"not told by the ending '\.data'"):
+        read(tmp_path, "seeds.data")
+    assert texts(read(tmp_path, "seeds.data", format="jsonl")) == ["a fox"]
 
 
 def test_a_folder_is_refused_where_a_file_is_meant(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.argilla.task import VERDICTS, agent_name, bad_examples, guidelines, marked, record
+from curate.argilla.task import VERDICTS, bad_examples, guidelines, marked, record
 from curate.review.gold import read_gold
 from curate.review.population import Population, read_population
 from schemas.project import Project
-from schemas.records import Json, Message, Verdict
-from schemas.reviews import Review, SamplingReason
+from schemas.records import Message, Verdict
+from schemas.reviews import Review
 from schemas.store import Store
 from tests.curate.review.review_project import SCOPE, fill, project
 
@@ -99,7 +98,7 @@ def test_a_row_shows_text_candidates_and_findings_and_nothing_runs(cats: tuple[P
         made,
         population,
         pair,
-        ["audit_rejected"],
+        ["border"],
         0.25,
         messages=[Message(role="user", content="<b>hi</b>\n\n**you**")],
     )
@@ -146,9 +145,9 @@ def test_percentiles_compare_candidates_of_one_input_only(cats: tuple[Project, P
     assert sum(row.accepted for row in population.rows.values()) == 12
 
 
-def test_the_programs_verdict_is_not_shown_where_labels_must_be_independent(cats: tuple[Project, Population]) -> None:
-    """Rows that an estimate or an annotator's accuracy stands on suggest the text only, and no judge's opinion is
-    shown; on others it is."""
+def test_rows_that_a_measure_stands_on_are_judged_by_themselves(cats: tuple[Project, Population]) -> None:
+    """Neither what a gate objected to (the share of good rows thrown away is measured there), nor a judge's opinion,
+    nor another output stands beside a row of an estimate; on others they do."""
     made, population = cats
     best = next(id_ for id_, row in population.rows.items() if row.accepted)
     opinion = Verdict(
@@ -156,47 +155,45 @@ def test_the_programs_verdict_is_not_shown_where_labels_must_be_independent(cats
     )
     assert isinstance(population.pool.source, Store)
     population.pool.source.write(opinion)
-    best_pair = population.pairs([best])[best]
-    for reason in ("certify", "audit_accepted", "gold"):
-        told = record(made, population, best_pair, ["border", reason], 0.2)  # type: ignore[list-item]
-        assert [s["question"] for s in told["suggestions"]] == ["edited"]
-        assert told["suggestions"][0]["agent"] == "teacher-7b"
-        assert told["suggestions"][0]["value"] == best_pair.output
-        assert "findings" not in told["fields"]
-    gold = record(made, population, read_gold(made)[0].pair, ["gold"], 1.0)
-    assert gold["suggestions"][0]["agent"] == made.spec.teacher.model
-    told = record(made, population, best_pair, ["border"], 0.2)
+    rejected = next(id_ for id_, row in population.rows.items() if row.passed is False)
+    for reason in ("certify", "audit_accepted", "audit_rejected", "gold"):
+        for pair in population.pairs([best, rejected]).values():
+            told = record(made, population, pair, ["border", reason], 0.2)  # type: ignore[list-item]
+            assert set(told["fields"]) == {"simple", "enhanced"}
+            assert "rivals" not in told["metadata"]
+    told = record(made, population, population.pairs([best])[best], ["border"], 0.2)
     assert Tags(told["fields"]["findings"]).text == "style unsure: about the cat"
+    assert "candidates" in told["fields"]
 
 
-def test_a_score_suggests_no_verdict_and_a_rejection_by_a_gate_does(cats: tuple[Project, Population]) -> None:
-    """The rank among the candidates of an input is no probability of being good: the best and the worst of four suggest
-    nothing, nor does a row that no gate could judge. A gate's rejection suggests Reject, without a confidence, and not
-    where an estimate stands on the answer."""
+def test_nothing_tells_gold_from_the_other_rows_that_a_measure_stands_on(cats: tuple[Project, Population]) -> None:
+    """What the page shows of a gold row has the parts, the suggestion and the name of the model that the others have,
+    and not even the hidden reason says gold."""
     made, population = cats
-
-    def suggested(id_: str, reason: SamplingReason) -> list[Json]:
-        row = record(made, population, population.pairs([id_])[id_], [reason], 0.2)
-        return [one for one in row["suggestions"] if one["question"] == "verdict"]
-
-    for id_, row in population.rows.items():
-        rejection = {"question": "verdict", "value": "reject", "agent": "gates", "type": "model"}
-        for reason in ("fit", "border", "disagree"):
-            assert suggested(id_, reason) == ([] if row.passed else [rejection])
-        assert suggested(id_, "audit_rejected") == []
-    unjudged = next(iter(population.rows))
-    population = replace(
-        population, rows={**population.rows, unjudged: replace(population.rows[unjudged], passed=None, accepted=False)}
+    other = next(iter(population.pairs(population.rows).values()))
+    rows = [
+        record(made, population, other, ["certify"], 0.3),
+        record(made, population, read_gold(made)[0].pair, ["gold"], 1.0),
+    ]
+    ordinary, gold = (
+        (
+            set(row["fields"]),
+            [{**one, "value": None} for one in row["suggestions"]],
+            row["metadata"]["chosen_for"],
+        )
+        for row in rows
     )
-    assert suggested(unjudged, "fit") == []
+    assert gold == ordinary
 
 
-def test_what_may_be_left_alone_is_never_suggested(cats: tuple[Project, Population]) -> None:
-    """The page submits what is filled in, so a suggested reason or ranking would come back as a person's own."""
+def test_no_verdict_is_suggested_whatever_programs_say(cats: tuple[Project, Population]) -> None:
+    """The rank among the candidates of an input is no probability of being good, and a suggested answer is copied: a
+    row suggests its text to edit, and nothing that the page would submit as the person's own."""
     made, population = cats
     for pair in population.pairs(population.rows).values():
-        told = record(made, population, pair, ["fit"], 0.2)
-        assert {s["question"] for s in told["suggestions"]} <= {"edited", "verdict"}
+        for reason in ("fit", "border", "disagree", "certify"):
+            (told,) = record(made, population, pair, [reason], 0.2)["suggestions"]  # type: ignore[list-item]
+            assert (told["question"], told["value"]) == ("edited", pair.output)
 
 
 def test_an_adjudicator_sees_every_answer_with_what_an_edit_changes(cats: tuple[Project, Population]) -> None:
@@ -224,9 +221,3 @@ def test_guidelines_show_the_style_the_keys_and_examples_of_both_kinds(cats: tup
     assert all(f"- `{key}` **{name}**" in text for key, name in zip("123", VERDICTS.values(), strict=True))
     assert "<script>" not in text
     assert "<img" not in text
-
-
-def test_an_agents_name_is_one_that_argilla_takes() -> None:
-    """Argilla refuses a whole batch for one character it does not like."""
-    assert agent_name("score/reward@1") == "score/reward v1"
-    assert agent_name("org/modèl+x") == "org/mod-l-x"

@@ -64,11 +64,22 @@ def test_nobody_is_asked_for_more_of_a_set_that_people_reject(tmp_path: Path) ->
 
 
 def test_a_set_that_people_accept_passes(tmp_path: Path) -> None:
-    """The interval is as tight as asked and lies above what the spec asks for."""
+    """The lower bound for the rows that would be trained on lies above what the spec asks for."""
     status, _ = answered(tmp_path, "accept")
     assert status.enough
     assert status.rates.accepted
     assert status.rates.accepted.low >= 0.5
+
+
+def test_the_lower_bound_is_enough_whatever_the_margin_of_error(tmp_path: Path) -> None:
+    """Where nine of nine accepted rows are good, half of them are good beyond doubt; how wide the interval is does not
+    matter to that."""
+    status, _ = answered(tmp_path, "accept", batches=2, margin_of_error=0.01)
+    assert status.rates.accepted
+    assert status.rates.accepted.margin_of_error > 0.01
+    assert status.enough
+    assert status.next_step
+    assert "would buy ±" in status.next_step
 
 
 def test_the_share_that_counts_is_of_what_would_be_trained_on(tmp_path: Path) -> None:
@@ -80,6 +91,9 @@ def test_the_share_that_counts_is_of_what_would_be_trained_on(tmp_path: Path) ->
     assert trained
     assert (passed.population, trained.population) == (180, 60)
     assert trained.reviewed < passed.reviewed
+    told = " ".join(in_words(as_json(status)))
+    assert f"Of what the programs accept, people accept 100.0% (95% interval {trained.low:.1%} to 100.0%" in told
+    assert tuple(name for name, _ in in_lines(as_json(status))[:2]) == ("to train", "people")
 
 
 @pytest.mark.parametrize("asked", [0.8, 0.95])

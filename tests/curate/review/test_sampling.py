@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.review.acceptance import strata
+from curate.review.acceptance import acceptance_rates, inclusion_probabilities, strata
 from curate.review.sampling import (
     REASONS,
     SHARE_KEYS,
@@ -236,3 +236,41 @@ def test_a_draw_of_an_earlier_version_is_drawn_again() -> None:
     assert permanent_random_number(1, "certify", "a" * 32) == 0.8494064794387579
     assert list(SHARE_KEYS) == ["certify", "audit_accepted", "audit_rejected", "disagree", "border", "fit"]
     assert sorted(SHARE_KEYS.values()) == sorted(ReviewShares.model_fields)
+
+
+def test_the_probabilities_of_now_weigh_the_sample_to_the_whole() -> None:
+    """After any number of batches the sum of 1 / probability over the rows that count is the number of all rows, in
+    expectation; the probabilities that were told when rows were drawn do not do that after a second batch."""
+    rows, runs = population(200), 400
+    could_be_drawn = sum(row.passed is not None for row in rows)
+    for batches in (1, 3):
+        sums, as_told = [], []
+        for seed in range(runs):
+            sampled: dict[SamplingReason, set[str]] = {}
+            told: dict[str, float] = {}
+            for _ in range(batches):
+                of = frames(rows, seed, sampled)
+                for drawn in draw(of, divide(24, ReviewShares(), of), seed, sampled):
+                    told.setdefault(drawn.pair_id, drawn.probability / 2)
+                    for reason, _ in drawn.draws:
+                        sampled.setdefault(reason, set()).add(drawn.pair_id)
+            now = inclusion_probabilities(rows, sampled, seed)
+            assert set(now) == {id_ for reason, ids in sampled.items() if reason in BLIND for id_ in ids}
+            sums.append(sum(1 / p for p in now.values()))
+            as_told.append(sum(1 / told[id_] for id_ in now))
+        assert abs(sum(sums) / runs / could_be_drawn - 1) < 0.05
+        assert batches == 1 or sum(as_told) / runs / could_be_drawn > 1.3
+
+
+def test_answers_that_a_larger_pool_sets_aside_are_counted() -> None:
+    """Rows that join a pool have their place in the order of the draw: until those before the last of the sample are
+    drawn, the answers behind them wait, and the status can say how many."""
+    small, seed = population(80), 3
+    sampled = {"certify": {d.pair_id for d in draw(frames(small, seed), {"certify": 20}, seed)}}
+    answers = dict.fromkeys(sampled["certify"], True)
+    assert acceptance_rates(small, sampled, answers, seed).set_aside == 0
+    large = population(90)
+    aside = acceptance_rates(large, sampled, answers, seed).set_aside
+    assert 0 < aside < 20
+    more = {d.pair_id for d in draw(frames(large, seed), {"certify": 20}, seed, sampled)}
+    assert acceptance_rates(large, {"certify": sampled["certify"] | more}, answers, seed).set_aside == 0

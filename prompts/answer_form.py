@@ -1,0 +1,139 @@
+"""What an answer of a task must be: any text, one of the task's labels, or JSON by its schema.
+
+The teacher is asked for it (`asked`), its answers are read by it (`canonical`), and so are those of an evaluation.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from prompts.answer_schema import check_answer_schema, load_schema
+from schemas.errors import SpecError
+from schemas.labels import label_in
+from schemas.own_modules import module_beside
+from schemas.records import Json
+from schemas.spec import TaskSettings
+
+_MODEL = re.compile(r"[\w.]+:\w+")
+
+
+@dataclass(frozen=True)
+class AnswerForm:
+    """Labels with their definitions, or a JSON schema, or neither: then any text will do."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    schema: Json | None = None
+
+    @classmethod
+    def of(cls, task: TaskSettings, folder: Path) -> AnswerForm:
+        """That of a spec's task. Raises SpecError or PromptError for a schema that cannot bind answers."""
+        return cls(task.labels, None if task.answer_schema is None else _schema(task.answer_schema, folder))
+
+    @cached_property
+    def asked(self) -> Json | None:
+        """The JSON schema that a teacher is sent. An object around a label: some servers take nothing else."""
+        if not self.labels:
+            return self.schema
+        label = {"type": "string", "enum": list(self.labels)}
+        return {"type": "object", "properties": {"label": label}, "required": ["label"], "additionalProperties": False}
+
+    @property
+    def binds(self) -> bool:
+        """Whether an answer that breaks `asked` is asked for again. A label is read out of whatever was answered, and
+        is for a gate to judge: not every server keeps to a schema."""
+        return self.schema is not None
+
+    def canonical(self, text: str) -> str:
+        """`text` as a row holds it: a label as the spec writes it, JSON in the schema's order of keys and with one
+        blank after each comma and colon. What is neither stays as it is, for a gate to reject."""
+        if self.labels:
+            return label_in(self.labels, _bare_label(text)) or text
+        if self.schema is None:
+            return text
+        try:
+            value = json.loads(text, parse_constant=_refuse)
+            return json.dumps(_ordered(value, self.schema, self.schema), ensure_ascii=False, allow_nan=False)
+        except (ValueError, RecursionError):
+            return text
+
+
+ANY_TEXT = AnswerForm()
+
+
+def _bare_label(text: str) -> str:
+    """The label in `{"label": "x"}`, and in `Label: x`, as models write it where nothing constrains them."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return re.sub(r"\A\W*label\W*[:=]", "", text, flags=re.IGNORECASE)
+    held = value.get("label") if isinstance(value, dict) else value
+    return held if isinstance(held, str) else text
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _ordered(value: Any, schema: Any, root: Json) -> Any:
+    """`value` with the keys of each object in the order in which its schema names them; others behind, sorted."""
+    schema = resolved(schema, root)
+    if isinstance(value, list):
+        return [_ordered(item, schema.get("items"), root) for item in value]
+    if not isinstance(value, dict):
+        return value
+    named = {name: part for way in alternatives(schema, root) for name, part in way.get("properties", {}).items()}
+    keys = [*(key for key in named if key in value), *sorted(value.keys() - named.keys())]
+    return {key: _ordered(value[key], named.get(key), root) for key in keys}
+
+
+def resolved(schema: Any, root: Json) -> Json:
+    """The schema that a reference within `root` leads to, or `schema` itself; what is no object is the open schema."""
+    for _ in range(20):  # a chain of references; one in a circle is refused when it is read
+        reference = schema.get("$ref") if isinstance(schema, dict) else None
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            break
+        target: Any = root
+        for part in filter(None, reference[1:].split("/")):
+            target = target.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(target, dict) else None
+        schema = target
+    return schema if isinstance(schema, dict) else {}
+
+
+def alternatives(schema: Json, root: Json) -> list[Json]:
+    """The schema and those that it is combined of by anyOf, oneOf and allOf."""
+    parts = [part for name in ("anyOf", "oneOf", "allOf") for part in schema.get(name, ())]
+    return [schema, *(way for part in parts for way in alternatives(resolved(part, root), root))]
+
+
+def _schema(name: str, folder: Path) -> Json:
+    key = "task.schema"
+    if _MODEL.fullmatch(name):
+        path, _, module = module_beside(name, folder, key)
+        schema = _model_schema(getattr(module, name.partition(":")[2], None), name, path)
+    else:
+        path = folder / name
+        schema = load_schema(path, key)
+    check_answer_schema(schema, path)
+    return schema
+
+
+def _model_schema(model: Any, name: str, path: Path) -> Json:
+    if not isinstance(model, type) or not hasattr(model, "model_json_schema"):
+        raise SpecError(
+            f"'task.schema': {name} is no pydantic model.",
+            where=str(path),
+            fix=f"Write `class {name.partition(':')[2]}(pydantic.BaseModel): ...` there.",
+        )
+    try:
+        # As servers send it back, with nothing in it that only Python knows.
+        return orjson.loads(orjson.dumps(model.model_json_schema()))  # type: ignore[no-any-return]
+    except Exception as error:  # whatever pydantic says of a model that has no JSON schema
+        raise SpecError(f"'task.schema': {name} has no JSON schema: {error}.", where=str(path)) from None

@@ -1,0 +1,173 @@
+"""The kinds of task, a row each: what a model may learn, and the defaults that fit it.
+
+A spec names its kind (`[task] kind`). What it does not set itself is taken from the kind's row, and what that row does
+not name is as `schemas.spec` says, which is written for rewriting. docs/tasks.md shows this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+KindName = Literal["rewrite", "reply", "classify", "extract", "translate", "free"]
+DuplicateRule = Literal["input and output near", "input near", "both exact"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of task.
+
+    `needs` is the key of `[task]` that says what its outputs are; no other kind takes it. `duplicate` says which rows
+    are one, and `flag` which rows that stay are worth a look all the same. `input` and `output` are what a report calls
+    the two sides. `defaults` maps dotted keys of the spec to values.
+    """
+
+    about: str
+    input: str
+    output: str
+    duplicate: DuplicateRule
+    metrics: tuple[str, ...]
+    needs: str | None = None
+    flag: str | None = None
+    equal_numbers: bool = True
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _gates_off(*names: str) -> dict[str, bool]:
+    return {f"curate.gates.{name}": False for name in names}
+
+
+def _length(**bounds: float) -> dict[str, float]:
+    return {f"curate.gates.length.{name}": bound for name, bound in bounds.items()}
+
+
+# One answer, and no chance in it: there is nothing to choose among equals.
+_ONE_ANSWER = {
+    "generate.forward.n": 1,
+    "generate.forward.sampling": {"temperature": 0.0, "max_tokens": 1024},
+    "curate.score.model": "none",
+}
+# What a rewrite says and another kind does not: what is lost, turned round or added is another thing there.
+_COMPARED = ("answered", "lost_content", "invented", "invented_name", "swapped", "limits")
+# A label and a record have gates of their own for what they may hold.
+_OF_TEXTS = (*_COMPARED, "repetition", "echo", "preamble", "cut", "fenced", "language", "mixed_language", "contacts")
+_INVERTED = {
+    "generate.backward.prompt": "invert",
+    "generate.backward.levels": ["one short sentence", "two or three sentences", "a longer text with details"],
+    "generate.backward.sampling": {"temperature": 0.9, "max_tokens": 512},
+}
+
+KINDS: Mapping[KindName, Kind] = {
+    "rewrite": Kind(
+        about="a text becomes another text that says the same in the house style",
+        input="input",
+        output="output",
+        duplicate="input and output near",
+        flag="one_output",
+        metrics=("checks", "chrf", "judge"),
+    ),
+    "reply": Kind(
+        about="a message is answered in the house style",
+        input="message",
+        output="reply",
+        duplicate="input and output near",
+        metrics=("checks", "judge", "similarity"),
+        defaults={
+            "task.system": "Reply to the message in the house style.",
+            "generate.forward.prompt": "reply",
+            **_INVERTED,
+            **_gates_off(*_COMPARED),
+        },
+    ),
+    "classify": Kind(
+        about="a text gets one label of a list",
+        input="text",
+        output="label",
+        duplicate="input near",
+        flag="two_labels",
+        equal_numbers=False,
+        metrics=("macro_f1", "confusion"),
+        needs="labels",
+        defaults={
+            "task.system": "Label the text.",
+            "generate.forward.prompt": "label",
+            **_INVERTED,
+            **_ONE_ANSWER,
+            **_gates_off(*_OF_TEXTS),
+        },
+    ),
+    "extract": Kind(
+        about="what a text says is written as JSON by a schema",
+        input="text",
+        output="record",
+        duplicate="input near",
+        metrics=("field_f1", "validity"),
+        needs="schema",
+        defaults={
+            "task.system": "Write what the text says as JSON.",
+            "generate.forward.prompt": "extract",
+            **_INVERTED,
+            **_ONE_ANSWER,
+            **_gates_off(*_OF_TEXTS, "broken_json"),
+            "curate.gates.values": "flag",
+        },
+    ),
+    "translate": Kind(
+        about="a text is translated from one language to another",
+        input="source",
+        output="translation",
+        duplicate="input and output near",
+        metrics=("chrf", "similarity"),
+        needs="to",
+        defaults={
+            "task.system": "Translate the text.",
+            "generate.forward.prompt": "translate",
+            "generate.forward.n": 2,
+            "generate.forward.sampling": {"temperature": 0.3, "max_tokens": 1024},
+            "generate.backward.prompt": "translate-back",
+            "generate.backward.levels": ["a translation"],
+            "generate.backward.sampling": {"temperature": 0.3, "max_tokens": 1024},
+            **_length(min_words=1, min_ratio=0.2, max_ratio=8.0),
+            **_gates_off("echo", "answered", "lost_content", "invented_name", "swapped"),
+            "curate.gates.translated": True,
+        },
+    ),
+    "free": Kind(
+        about="anything else: an instruction is followed",
+        input="prompt",
+        output="answer",
+        duplicate="both exact",
+        metrics=("checks", "judge"),
+        defaults={
+            "task.system": "Follow the instruction in the house style.",
+            "generate.forward.prompt": "free",
+            **_INVERTED,
+            **_gates_off(*_COMPARED, "echo", "contacts"),
+        },
+    ),
+}
+
+
+def with_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A parsed spec with the defaults of its kind wherever it sets nothing itself; `raw` stays as it is.
+
+    What the spec set to a value (`length = false`) or to a section is left alone, and so is a `sampling`, which stands
+    for a whole.
+    """
+    filled = dict(raw)
+    task = filled.get("task")
+    name = task.get("kind") if isinstance(task, Mapping) else getattr(task, "kind", None)
+    kind = KINDS.get(name) if isinstance(name, str) else None  # type: ignore[call-overload]
+    for key, value in kind.defaults.items() if kind else ():
+        *path, last = key.split(".")
+        table = filled
+        for part in path:
+            inside = table.get(part, {})
+            if not isinstance(inside, Mapping):
+                break
+            table[part] = dict(inside)
+            table = table[part]
+        else:
+            table.setdefault(last, value)
+    return filled

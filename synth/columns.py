@@ -1,0 +1,217 @@
+"""Which columns of a source hold what: as the spec says, or as their own names tell."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from prompts import compiled
+from schemas.errors import InputError
+from schemas.spec import SeedSource
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+MAX_CHARS = 100_000
+"""A seed longer than this is a problem row: few teachers take it, and it is nearly always a broken file."""
+
+
+class SeedProblem(NamedTuple):
+    """Something about one row. `what` begins with one word a test or a count can use: `blank`, `duplicate`, `type`,
+    `nul`, `long`, `column`, `cells`, `json`, `role`, `turns` for a row that is not used; `bom`, `header`, `shape` for
+    what was mended or recognised."""
+
+    where: str
+    what: str
+
+
+class Fault(NamedTuple):
+    """A row that its reader already knows to be unusable."""
+
+    what: str
+
+
+Cells = Mapping[str, object]
+"""A row: what it holds under our names for its columns."""
+
+
+class _Shape(NamedTuple):
+    """A shape that a row may have: our name for a column -> the names that the file may have for it."""
+
+    name: str
+    columns: Mapping[str, tuple[str, ...]]
+    optional: tuple[str, ...] = ()
+
+
+_ROWS = (
+    _Shape("OpenAI chat (messages)", {"messages": ("messages",)}, ("system",)),
+    _Shape("ShareGPT (conversations)", {"messages": ("conversations",)}, ("system",)),
+    _Shape("Alpaca (instruction, input, output)", {k: (k,) for k in ("instruction", "output")}, ("input", "system")),
+    _Shape("columns input and output", {"input": ("input",), "output": ("output",)}, ("system",)),
+)
+_SHAPES = {
+    "input": (_Shape("", {"text": ("text", "input")}),),
+    "output": (_Shape("", {"text": ("text", "output")}),),
+    "pair": _ROWS,
+    "conversation": _ROWS,
+}
+
+
+class Layout(NamedTuple):
+    """Where a source holds what. `columns` maps our names to the place among its columns; `needed` are those without
+    which a row is no row."""
+
+    shape: str
+    columns: Mapping[str, int]
+    needed: frozenset[str]
+
+
+def layout(found: Sequence[str], source: SeedSource, where: str, notes: list[SeedProblem]) -> Layout:
+    """The places of what `source` needs among the columns `found`, whose names stand at `where`.
+
+    An exact name wins; case and spaces are forgiven and told. Raises InputError for a column that is not there.
+    """
+    for name in sorted({name for name in found if name.strip() and found.count(name) > 1}):
+        notes.append(SeedProblem(where, f"header: {found.count(name)} columns are called '{name}'."))
+    known = {_plain(name) for name in found}
+    shape = next((s for s in _shapes(source) if _fits(s, known)), _shapes(source)[-1])
+    names = {**shape.columns, **{name: (name,) for name in shape.optional if name in known}}
+    names |= {name: (name,) for name in variables(source)}
+    names |= {name: (column,) for name, column in source.columns.items()}
+    if source.input is not None and "output" not in shape.columns:
+        names.pop("text", None)
+    places = {name: _place(found, wanted, where, notes, source) for name, wanted in names.items()}
+    if source.imported:
+        notes.append(SeedProblem(where, f"shape: {shape.name}."))
+    needed = frozenset(shape.columns) & places.keys() - set(variables(source)) - set(source.extra)
+    return Layout(shape.name, places, needed)
+
+
+def _shapes(source: SeedSource) -> Sequence[_Shape]:
+    """The shapes that the spec leaves open: where it names a column of one, that one."""
+    shapes = _SHAPES[source.kind]
+    if not source.imported:
+        return shapes
+    if "messages" in source.columns:
+        return shapes[:1]
+    if {"input", "output"} & source.columns.keys():
+        return shapes[-1:]
+    if source.input is not None:
+        return (_Shape("an input joined of columns, and output", {"output": ("output",)}, ("system",)),)
+    return shapes
+
+
+def _fits(shape: _Shape, known: set[str]) -> bool:
+    return all(any(_plain(name) in known for name in names) for names in shape.columns.values())
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.split()).casefold()
+
+
+def _place(
+    found: Sequence[str], wanted: Sequence[str], where: str, notes: list[SeedProblem], source: SeedSource
+) -> int:
+    for name in wanted:
+        exact = [at for at, column in enumerate(found) if column == name]
+        hits = exact or [at for at, column in enumerate(found) if _plain(column) == _plain(name)]
+        if len(hits) > 1:
+            raise InputError(
+                f"columns {' and '.join(str(at + 1) for at in hits)} are both called '{name}'.",
+                where=where,
+                why="It would be a guess which one is meant.",
+                fix="Rename one of them.",
+            )
+        if hits and not exact:
+            notes.append(SeedProblem(where, f"header: the column '{found[hits[0]]}' was read as '{name}'."))
+        if hits:
+            return hits[0]
+    plain = {_plain(column): column for column in found if column.strip()}
+    near = [plain[hit] for name in wanted for hit in difflib.get_close_matches(_plain(name), plain, n=1)]
+    hint = f"Did you mean '{near[0]}'? " if near else ""
+    example = near[0] if near else next(iter(plain.values()), "prompt")
+    named = 'input = "...", output = "..."' if source.imported else f'text = "{example}"'
+    raise InputError(
+        f"there is no column '{wanted[0]}'; there is: {', '.join(map(repr, plain.values())) or 'none'}.",
+        where=where,
+        fix=f"{hint}Name the column in its [[seeds]], as in columns = {{ {named} }}.",
+    )
+
+
+def delimiter(header: str, source: SeedSource) -> str:
+    """The separator under which the header holds most of the columns, then the one that makes most cells; a comma in
+    doubt."""
+    wanted = {*source.columns.values(), *variables(source)}
+    wanted |= {name for shape in _shapes(source) for names in shape.columns.values() for name in names}
+    known = {_plain(name) for name in wanted}
+
+    def rank(separator: str) -> tuple[int, int]:
+        cells = next(csv.reader([header], delimiter=separator), [])
+        return sum(_plain(cell) in known for cell in cells), len(cells)
+
+    return max(",;\t|", key=rank)
+
+
+def variables(source: SeedSource) -> tuple[str, ...]:
+    """The columns that the source's input template asks for. Raises PromptError for one that is not valid."""
+    return tuple(sorted(_template(source.input)[1])) if source.input is not None else ()
+
+
+@cache
+def _template(text: str) -> tuple[Template, frozenset[str]]:
+    template, used = compiled(text, "seeds.input")
+    if not used:
+        raise InputError("uses no column, so every input would be the same.", where=f"seeds.input = {text!r}")
+    return template, frozenset(used)
+
+
+def joined(source: SeedSource, cells: Cells) -> str | Fault:
+    """The input that the source's template makes of a row; blank if none of its columns holds a text."""
+    from jinja2 import TemplateError
+
+    assert source.input is not None
+    template, names = _template(source.input)
+    values: dict[str, str] = {}
+    for name in names:
+        text = plain_text(cells.get(name))
+        if isinstance(text, Fault):
+            return text
+        values[name] = text
+    if not any(values.values()):
+        return Fault(f"blank: there is no text in {', '.join(sorted(names))}.")
+    try:
+        return template.render(values)
+    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        return Fault(f"template: {error}.")
+
+
+def plain_text(cell: object) -> str | Fault:
+    """The text of a cell that may be empty or a number."""
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    text = checked(str(cell) if isinstance(cell, int | float) else cell)
+    return "" if isinstance(text, Fault) and text.what.startswith("blank") else text
+
+
+def checked(cell: object, of: str = "") -> str | Fault:
+    """The text of a cell, or why it cannot be used; `of` says what it is."""
+    if isinstance(cell, Fault):
+        return cell
+    part = f" in {of}" if of else ""
+    if cell is not None and not isinstance(cell, str):
+        value = repr(cell)
+        value = value if len(value) <= 40 else f"{value[:40]}..."
+        return Fault(f"type: expected text{part}, found {type(cell).__name__} {value}.")
+    text = (cell or "").strip()
+    if not text:
+        return Fault(f"blank: there is no text{part}.")
+    if "\0" in text:
+        return Fault(f"nul: character {text.index(chr(0)) + 1} is a NUL, which databases cannot hold.")
+    if len(text) > MAX_CHARS:
+        return Fault(f"long: {len(text):,} characters, and at most {MAX_CHARS:,} are read.")
+    return text

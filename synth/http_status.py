@@ -1,0 +1,158 @@
+"""What an HTTP status of a chat-completions endpoint means: whose matter it is, a row's or every row's.
+
+A status alone does not tell: providers say a wrong key with 400 (Gemini) or 403, an empty account with 400 (Anthropic,
+LiteLLM) or 429 (OpenAI), moderation with 403 (OpenRouter). So the error's words count too, and whether this endpoint
+has answered before: what fails then is not the address, the key or a setting.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from schemas.errors import AuthError, TeacherError
+from schemas.records import Json
+
+Kind = Literal["key", "quota", "throttled", "server", "model", "setting", "refused", "address"]
+
+
+class Meaning(NamedTuple):
+    """`key`, `quota`, `model`, `setting` and `address` concern every row, `refused` this one, until too many are;
+    `throttled` and `server` pass. `setting` names the one that is not taken."""
+
+    kind: Kind
+    setting: str = ""
+
+
+_PASSING = (408, 409, 424, 425, 498, 499)  # 424: a generation failed (TGI, Bedrock), 498: no capacity (Groq)
+# Ours, or learnt by asking again (`Endpoint._adapt`), or a matter of one long row.
+_NO_SETTINGS = {"model", "messages", "n", "max_tokens", "max_completion_tokens"}
+
+_NO_QUOTA = re.compile(
+    r"insufficient[_ ](quota|balance|credits?|funds)|billing_hard_limit|billing_not_active"
+    r"|budget[_ ](has been |is )?exceeded|exceeded[_ ]?budget|credit[_ ]balance[_ ](is too low|exhausted)"
+    r"|spend[_ ]limit|billing_error|account_deactivated",
+    re.IGNORECASE,
+)
+_WRONG_KEY = re.compile(
+    r"api[ _-]?key.{0,60}(not valid|invalid|expired|incorrect|missing|provided)"
+    r"|(invalid|incorrect|expired|missing|no).{0,20}api[ _-]?key|api_key_invalid|authentication_error",
+    re.IGNORECASE | re.DOTALL,
+)
+_NO_ACCESS = re.compile(
+    r"\b(key|credentials?|permissions?|access|scopes?|region|country|denied|(un)?authori[sz]ed)\b", re.IGNORECASE
+)
+_NO_MODEL = re.compile(
+    r"model.{0,80}(not exist|not found|is not (available|supported))|(unknown|invalid|not a valid)[ _]model",
+    re.IGNORECASE | re.DOTALL,
+)
+_NOT_TAKEN = re.compile(
+    r"un(recogni[sz]ed|known|supported|expected|available)|not (supported|permitted|allowed)|does ?n[o']t support"
+    r"|cannot (find field|both)|extra_forbidden|only the default",
+    re.IGNORECASE,
+)
+
+
+def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool) -> Meaning:
+    """What `status` says of the request `body`. `error` is the error's object, `text` the whole answer; `answered`: the
+    endpoint has answered a request of this run. A pure function: nothing is asked."""
+    words = text[:2000]
+    kind: Kind
+    if status == 402 or (400 <= status < 500 and _NO_QUOTA.search(words)):
+        kind = "quota"
+    elif status == 401 or (not answered and _is_about_the_key(status, words)):
+        kind = "key"
+    elif status == 429:
+        kind = "throttled"
+    elif status >= 500 or status in _PASSING or (answered and status < 400):
+        kind = "server"
+    elif status in (400, 404, 422) and not answered and (status == 404 or _NO_MODEL.search(words)):
+        kind = "model"
+    elif status in (400, 422) and (setting := refused_setting(error, words, body, answered=answered)):
+        return Meaning("setting", setting)
+    elif answered or status in (400, 403, 413, 422, 451):
+        kind = "refused"
+    else:
+        kind = "address"
+    return Meaning(kind)
+
+
+def _is_about_the_key(status: int, words: str) -> bool:
+    if status == 403 and not words.lstrip().startswith("<"):  # a page is a firewall's, which may dislike this row
+        return "moderat" not in words and _NO_ACCESS.search(words) is not None
+    return status in (400, 403) and _WRONG_KEY.search(words) is not None
+
+
+def refused_setting(error: Json, text: str, body: Json, *, answered: bool) -> str:
+    """The setting of `body` that the endpoint does not take, in whichever way it says so; empty if it says no such
+    thing. Once it has answered, only a code of its own is believed: an error's text may quote the row."""
+    settings = body.keys() - _NO_SETTINGS
+    code, param = str(error.get("code") or ""), str(error.get("param") or "").rpartition(".")[2]
+    if param in settings and code.startswith(("unsupported", "unknown", "unrecognized")):
+        return param
+    if answered or not _NOT_TAKEN.search(text):
+        return ""
+    if param in settings:
+        return param
+    named = [
+        (place.start(), name) for name in settings if (place := re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text))
+    ]
+    return min(named)[1] if named else ""
+
+
+class Place(NamedTuple):
+    """Whom a request was sent to: what a person can correct."""
+
+    url: str
+    completions: str
+    model: str
+    key_env: str | None
+    has_key: bool
+
+
+def every_rows(kind: Kind, setting: str, told: str, place: Place) -> TeacherError:
+    """The error that ends a run: what is wrong concerns every row. `told` is what the endpoint said."""
+    if kind == "key":
+        return _wrong_key(told, place)
+    if kind == "quota":
+        return TeacherError(
+            f"The account has no quota left ({told}).",
+            where=place.url,
+            fix="Everything answered is kept. Add credit, then run the same command again.",
+        )
+    if kind == "setting":
+        fix = f'Take it out of the sampling table of pairsmith.toml, or write {setting} = "unset" there.'
+        if setting == "response_format":
+            fix = "Take the [schema] out of the prompt file, or ask a model that takes one."
+        return TeacherError(
+            f"Model '{place.model}' does not take the setting '{setting}' ({told}).",
+            where=place.url,
+            why="Every request would be refused.",
+            fix=fix,
+        )
+    return TeacherError(
+        f"The endpoint answers {told}.".replace("..", "."),
+        where=place.completions,
+        fix="Check teacher.url: it should be the address that /chat/completions is added to, or the whole one.",
+    )
+
+
+def _wrong_key(told: str, place: Place) -> AuthError:
+    if not place.key_env:
+        fix = "Name the environment variable that holds the key in teacher.key_env."
+    elif not place.has_key:
+        fix = f"Set the environment variable {place.key_env} to the key."
+    else:
+        fix = f"Check the key in the environment variable {place.key_env}, and that it may use '{place.model}'."
+    return AuthError(f"The endpoint refuses the key ({told}).", where=place.url, fix=fix)
+
+
+def unknown_model(told: str, place: Place, served: Sequence[str]) -> TeacherError:
+    """The error for a model that is not there, with those that are."""
+    if served:
+        listed = ", ".join(served[:20]) + (f" and {len(served) - 20} more" if len(served) > 20 else "")
+        fix = f"Set teacher.model to one that it serves: {listed}."
+    else:
+        fix = f"Check teacher.model, and teacher.url: requests go to {place.completions}."
+    return TeacherError(f"The endpoint does not know model '{place.model}' ({told}).", where=place.url, fix=fix)

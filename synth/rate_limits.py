@@ -1,0 +1,99 @@
+"""Rate limits as a spec and as providers' headers tell them.
+
+Headers read: `x-ratelimit-remaining-requests` and `-tokens` with `x-ratelimit-reset-...` (OpenAI, Azure, Groq, vLLM
+gateways), `anthropic-ratelimit-requests-remaining` and its kin for tokens, input and output tokens, and
+`x-ratelimit-remaining` or `ratelimit-remaining` (OpenRouter, Together, the draft of the IETF). A reset is a duration as
+Go writes it (`6m0s`, `7.66s`, `120ms`), seconds, a time since the epoch in seconds or milliseconds, or a date: as those
+providers' pages on rate limits had it in 2026.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Literal, NamedTuple
+
+Unit = Literal["requests", "tokens"]
+
+# unit, header of what is left, header of when that is full again. Of two that are there the tighter one counts.
+_HEADERS: tuple[tuple[Unit, str, str], ...] = (
+    ("requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+    ("tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+    ("requests", "anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset"),
+    ("tokens", "anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"),
+    ("tokens", "anthropic-ratelimit-input-tokens-remaining", "anthropic-ratelimit-input-tokens-reset"),
+    ("tokens", "anthropic-ratelimit-output-tokens-remaining", "anthropic-ratelimit-output-tokens-reset"),
+    ("requests", "x-ratelimit-remaining", "x-ratelimit-reset"),
+    ("requests", "ratelimit-remaining", "ratelimit-reset"),
+)
+_GO_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_GO_UNITS_S = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
+_EPOCH_S, _EPOCH_MS = 1e9, 1e12  # no wait is so long, so a number above it is a moment
+_MINUTE_S = 60.0
+_CATCH_UP_S = 0.05  # how late a timer may be without losing what it was late for
+
+
+class Left(NamedTuple):
+    """How much of `unit` an endpoint still takes until `reset_s` seconds from now."""
+
+    unit: Unit
+    amount: float
+    reset_s: float
+
+
+def left_by_headers(headers: Mapping[str, str]) -> list[Left]:
+    """What the headers of an answer say is left; nothing where they do not say until when."""
+    told = []
+    for unit, remaining, reset in _HEADERS:
+        if (amount := headers.get(remaining)) is None:
+            continue
+        try:
+            told.append(Left(unit, float(amount), reset_s(headers[reset])))
+        except (KeyError, ValueError, OverflowError):
+            continue
+    return told
+
+
+def reset_s(text: str) -> float:
+    """Seconds from now until the moment that a reset header names, in any of its forms. Raises ValueError."""
+    text = text.strip()
+    try:
+        number = float(text)
+    except ValueError:
+        pass
+    else:
+        if number >= _EPOCH_S:
+            moment = number / 1000 if number >= _EPOCH_MS else number
+            number = moment - datetime.now(UTC).timestamp()
+        if number != number:
+            raise ValueError(text)
+        return max(0.0, number)
+    parts = _GO_DURATION.fullmatch(text)
+    if text and parts:
+        return sum(float(n) * unit for n, unit in zip(parts.groups(default="0"), _GO_UNITS_S, strict=True))
+    try:
+        moment_then = datetime.fromisoformat(text)
+    except ValueError:
+        moment_then = parsedate_to_datetime(text)
+    if moment_then.tzinfo is None:
+        moment_then = moment_then.replace(tzinfo=UTC)
+    return max(0.0, (moment_then - datetime.now(UTC)).total_seconds())
+
+
+class Pace:
+    """At most `per_minute` units in any 60 seconds, spread evenly: a virtual schedule (GCRA, ITU-T I.371) without a
+    burst, on 59/60 of the rate, so that the units at both ends of a minute fit into it."""
+
+    def __init__(self, per_minute: float) -> None:
+        self._seconds_a_unit = _MINUTE_S / per_minute * 60 / 59
+        self.free_at = 0.0
+
+    def take(self, units: float, now: float) -> None:
+        """Count `units` that are sent at `now`; the next may go at `free_at`."""
+        self.free_at = max(self.free_at, now - _CATCH_UP_S) + units * self._seconds_a_unit
+
+    def settle(self, units: float) -> None:
+        """Count so many units more (fewer: negative) than were taken."""
+        self.free_at += units * self._seconds_a_unit

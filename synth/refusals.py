@@ -1,0 +1,64 @@
+"""Whose matter a refusal is: a row's own (too long, moderated), or everybody's (a wrong setting, an empty account).
+
+No status and no sentence tells for sure, but the company does: what is refused among answers is the row's own, and what
+is refused without an end is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from schemas.errors import TeacherError
+from schemas.records import Call, CallStatus
+
+# So many questions in a row, refused in the same words, end a run: before anything was answered, and after.
+_FIRST, _LATER = 8, 20
+_VARIABLE = re.compile(r"\d+|'[^']*'|\"[^\"]*\"")
+
+
+class Refusals:
+    """The refusals of one run since its endpoint last answered.
+
+    Until the first answer a refusal is `unsettled`: kept, but no attempt of its row. The first answer settles it
+    (`declined`), and too many in a row unsettle them all: no row is lost to a cause that it has no part in.
+    """
+
+    def __init__(self, *, keep_asking: bool = False) -> None:
+        self._keep_asking, self._answered = keep_asking, keep_asking
+        self._in_a_row: list[Sequence[Call]] = []
+        self._error: TeacherError | None = None
+
+    @property
+    def status(self) -> CallStatus:
+        """The status of a refusal that comes now."""
+        return "declined" if self._answered and self._error is None else "unsettled"
+
+    def came(self, calls: Sequence[Call], url: str) -> tuple[list[Call], TeacherError | None]:
+        """One more question was refused. Too many in a row: their rows, unsettled, and the error that ends the run."""
+        self._in_a_row = [*self._in_a_row[1 - _LATER :], calls]
+        if self._error is None and not self._keep_asking and self._is_everybodys():
+            self._error = TeacherError(
+                f"{len(self._in_a_row)} requests in a row were turned down: {calls[0].reason.rstrip('.')}.",
+                where=url,
+                why="What turns all of them down concerns no single row, so none of them is given up.",
+                fix="Mend what it says, then run the same command again; `pairsmith doctor --ask` tries one request.",
+            )
+        return (self._all("unsettled") if self._error else []), self._error
+
+    def _is_everybodys(self) -> bool:
+        words = [_VARIABLE.sub("_", row[0].reason) for row in self._in_a_row]
+        most = _LATER if self._answered else _FIRST
+        same = len(words) >= most and len(set(words[-most:])) == 1
+        return same or (not self._answered and len(words) == _LATER)
+
+    def answered(self) -> list[Call]:
+        """A question was answered: what was refused before it is its rows' own matter. The rows that this settles."""
+        self._answered = True
+        return self._all("declined")
+
+    def _all(self, status: CallStatus) -> list[Call]:
+        calls = [call for row in self._in_a_row for call in row]
+        self._in_a_row = []
+        changes = ("declined", "malformed") if status == "unsettled" else ("unsettled",)
+        return [c.model_copy(update={"status": status}) for c in calls if c.status in changes and c.status != status]

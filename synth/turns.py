@@ -1,0 +1,127 @@
+"""A row that holds its own output, in whichever shape: what is asked, with earlier turns, and the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Literal, NamedTuple, TypeGuard
+
+import orjson
+
+from schemas.records import Message, Messages
+from synth.columns import MAX_CHARS, Cells, Fault, checked
+
+Role = Literal["system", "user", "assistant"]
+_ROLES: Mapping[str, Role] = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human", "customer", "client", "prompter", "requester"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "agent", "support"), "assistant"),
+}
+_ROLE, _CONTENT = ("role", "from", "author", "speaker"), ("content", "value", "text")
+
+
+class Exchange(NamedTuple):
+    """What is asked (an optional system prompt, earlier turns, the last turn of a user) and the answer."""
+
+    asked: Messages
+    answer: str
+
+
+def exchange(cells: Cells, *, several: bool) -> Exchange | Fault:
+    """The exchange in a row with `messages`, or with `input`, `output` and perhaps `instruction` and `system`.
+
+    Turns in a row by one side are joined; what the user says after the last answer is left out. With `several` there
+    may be earlier turns.
+    """
+    turns = _listed(cells["messages"]) if "messages" in cells else _sides(cells)
+    if isinstance(turns, Fault):
+        return turns
+    if system := cells.get("system"):
+        text = checked(system, "system")
+        if isinstance(text, Fault):
+            return text if not text.what.startswith("blank") else _split(turns, several)
+        turns = [Message(role="system", content=text), *turns]
+    return _split(turns, several)
+
+
+def _split(turns: list[Message], several: bool) -> Exchange | Fault:
+    system = [turn.content for turn in turns if turn.role == "system"]
+    if any(turn.role == "system" for turn in turns[len(system) :]):
+        return Fault("turns: a system turn stands in the middle of the conversation.")
+    spoken = _joined(turns[len(system) :])
+    while spoken and spoken[-1].role == "user":
+        spoken.pop()
+    if not spoken:
+        return Fault("turns: there is no answer of an assistant.")
+    *asked, answer = spoken
+    if not asked:
+        return Fault("turns: nobody asks before the answer.")
+    if len(asked) > 1 and not several:
+        return Fault(f'turns: {len(spoken)} turns, and a pair has two; kind = "conversation" takes them all.')
+    if sum(len(turn.content) for turn in turns) > MAX_CHARS:
+        return Fault(f"long: more than {MAX_CHARS:,} characters in all turns.")
+    first = (Message(role="system", content="\n\n".join(system)),) if system else ()
+    return Exchange((*first, *asked), answer.content)
+
+
+def _joined(turns: Iterable[Message]) -> list[Message]:
+    return [
+        Message(role=role, content="\n\n".join(turn.content for turn in group))
+        for role, group in groupby(turns, key=lambda turn: turn.role)
+    ]
+
+
+def _sides(cells: Cells) -> list[Message] | Fault:
+    sides: list[Message] = []
+    asked = "instruction" if "instruction" in cells else "input"
+    for name, role in ((asked, "user"), ("output", "assistant")):
+        text = checked(cells[name], name)
+        if isinstance(text, Fault):
+            return text
+        sides.append(Message(role=_ROLES[role], content=text))
+    more = checked(cells.get("input") if asked == "instruction" else None, "input")
+    if isinstance(more, Fault):
+        return sides if more.what.startswith("blank") else more
+    return [Message(role="user", content=f"{sides[0].content}\n\n{more}"), sides[1]]
+
+
+def _listed(cell: object) -> list[Message] | Fault:
+    """The turns of a list of objects, or of its JSON."""
+    if isinstance(cell, str):
+        try:
+            cell = orjson.loads(cell)
+        except orjson.JSONDecodeError:
+            return Fault("json: the turns are a text that is not JSON.")
+    if not _is_list(cell) or not cell:
+        return Fault(f"type: expected a list of turns, found {type(cell).__name__}.")
+    turns: list[Message] = []
+    for number, turn in enumerate(cell, 1):
+        message = _message(turn, number)
+        if isinstance(message, Fault):
+            return message
+        turns.append(message)
+    return turns
+
+
+def _is_list(cell: object) -> TypeGuard[list[object]]:
+    return isinstance(cell, list)
+
+
+def _message(turn: object, number: int) -> Message | Fault:
+    if not isinstance(turn, dict):
+        return Fault(f"type: turn {number} is a {type(turn).__name__}, not an object.")
+    named = next((turn[key] for key in _ROLE if isinstance(turn.get(key), str)), None)
+    role = _ROLES.get(named.strip().casefold()) if named else None
+    if role is None:
+        who = f"'{named[:40]}' is no role that is known" if named else "has no role"
+        return Fault(f"role: turn {number}: {who}; there is: {', '.join(_ROLES)}.")
+    text = checked(_parts(next((turn[key] for key in _CONTENT if key in turn), None)), f"turn {number}")
+    return text if isinstance(text, Fault) else Message(role=role, content=text)
+
+
+def _parts(content: object) -> object:
+    """The text of a content that is a list of text parts; anything else as it is."""
+    if not _is_list(content):
+        return content
+    texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in content]
+    return "\n\n".join(text for text in texts if text) if texts and all(isinstance(t, str) for t in texts) else content

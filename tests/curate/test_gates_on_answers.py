@@ -1,0 +1,162 @@
+"""Gates for answers that have a form: labels, JSON whose values stand in the input, translations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.gates import gates_for, judge_text
+from curate.gates.answers import translated, values
+from schemas.records import Imported, Pair
+from schemas.spec import Spec
+
+INVOICE: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "vendor": {"type": "string"},
+        "total": {"anyOf": [{"type": "number"}, {"type": "null"}]},
+        "due": {"type": "string", "format": "date"},
+        "paid": {"type": "boolean"},
+        "currency": {"enum": ["EUR", "USD"]},
+        "kind": {"$ref": "#/$defs/kind"},
+        "lines": {"type": "array", "items": {"type": "object", "properties": {"what": {"type": "string"}, "n": {}}}},
+    },
+    "$defs": {"kind": {"enum": ["service", "goods"]}},
+}
+
+
+def pair(input: str, output: str) -> Pair:
+    return Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="t"))
+
+
+def told(input: str, record: dict[str, Any], language: str = "en") -> str:
+    return values(pair(input, json.dumps(record)), INVOICE, language).reason.code
+
+
+@pytest.mark.parametrize(
+    ("input", "record", "language"),
+    [
+        ("Invoice from ACME  Gmbh, total 1,200.50 EUR", {"vendor": "Acme GmbH", "total": 1200.5}, "en"),
+        ("Rechnung der Müller & Söhne KG über 1.200,50 €", {"vendor": "Müller & Söhne KG", "total": 1200.5}, "de"),
+        ("Factura: 1 200,50 euros", {"total": 1200.5}, "es"),
+        ("We sold three lamps", {"lines": [{"what": "lamps", "n": 3}]}, "en"),
+        ("Zahlbar bis 05.03.2024", {"due": "2024-03-05"}, "de"),
+        ("Due March 5, '24", {"due": "2024-03-05"}, "en"),
+        ("nothing said", {"vendor": "", "total": None, "paid": True, "currency": "EUR", "kind": "goods"}, "en"),
+        ("서울에서 보냈습니다", {"vendor": "서울"}, "ko"),
+        ("株式会社山田への請求書、合計5000円", {"vendor": "株式会社山田", "total": 5000}, "ja"),
+        ("فاتورة من شركة النور", {"vendor": "شركة النور"}, "ar"),
+        ("Price: € 5", {"lines": [{"what": "€", "n": 5}]}, "en"),
+        ("Call +49 30 / 123-456", {"vendor": "+49 30 123456"}, "en"),
+        ("a line\nbroken name here", {"vendor": "line broken  Name"}, "en"),
+        ("minus 5 degrees, so -5", {"total": -5}, "en"),
+        ("id 00417", {"vendor": "00417"}, "en"),
+    ],
+)
+def test_values_that_stand_in_the_input_pass(input: str, record: dict[str, Any], language: str) -> None:
+    """In any case, spacing and spelling of a number, in any script; what the schema lists may be concluded."""
+    assert told(input, record, language) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("input", "record", "at"),
+    [
+        ("Invoice from ACME, total 1,200.50", {"vendor": "Acme", "total": 1250.5}, "“1250.5” at $.total"),
+        ("Invoice from ACME", {"vendor": "Apex"}, "“Apex” at $.vendor"),
+        ("Invoice of 2015", {"total": 15}, "“15” at $.total"),
+        ("Invoice of 2015", {"vendor": "201"}, "“201” at $.vendor"),
+        ("Due on March 5", {"due": "2024-03-05"}, "“2024-03-05” at $.due"),
+        ("two lamps", {"lines": [{"what": "lamps", "n": 2}, {"what": "chair"}]}, "“chair” at $.lines[1].what"),
+        ("a key the schema lacks", {"else": {"x": "invented"}}, "“invented” at $.else.x"),
+        ("the concatenation", {"vendor": "cat"}, "“cat” at $.vendor"),
+    ],
+)
+def test_a_value_that_the_input_does_not_hold_is_named_with_its_place(
+    input: str, record: dict[str, Any], at: str
+) -> None:
+    """Invented texts and numbers are rejected wherever they stand, and parts of words and numbers are no match."""
+    judgement = values(pair(input, json.dumps(record)), INVOICE)
+    assert judgement.reason.code == "value"
+    assert at in judgement.reason.detail
+
+
+@pytest.mark.parametrize(
+    ("source", "translation", "languages"),
+    [
+        ("All 1,200 lamps shipped on 14 March.", "Les 1 200 lampes sont parties le 14 mars.", "en fr"),
+        ("We open at 2pm and close at 10pm.", "Nous ouvrons à 14 h et fermons à 22 h.", "en fr"),
+        ("Three people waited 20 minutes.", "Drei Personen warteten zwanzig Minuten.", "en de"),
+        ("In the 19th century 2 million left.", "Au XIXe siècle, deux millions sont partis.", "en fr"),
+        ("Il en reste 3.", "Three are left.", "fr en"),
+        ("Le XIXe siècle", "The 19th century", "fr en"),
+        ("Write to help@x.com, see https://x.com/a.", "Schreiben Sie an help@x.com, siehe https://x.com/a", "en de"),
+        ("It costs $1,299.99 (ref. PW-55120).", "Das kostet 1.299,99 $ (Ref. PW-55120).", "en de"),
+        ("OK", "OK", "en de"),
+        ("会议在2024年5月3日举行、共有128人参加。", "The meeting took place on 3 May 2024 with 128 people.", "zh en"),
+        ("1000 thanks", "Mille mercis", "en fr"),
+    ],
+)  # fmt: skip
+def test_a_faithful_translation_passes(source: str, translation: str, languages: str) -> None:
+    """Numbers are compared by value across the ways in which two languages write them."""
+    language, to = languages.split()
+    judgement = translated(pair(source, translation), language, to)
+    assert judgement.keep is True, judgement
+
+
+@pytest.mark.parametrize(
+    ("source", "translation", "code"),
+    [
+        ("The order of 1,250 lamps is late.", "La commande de 1 520 lampes est en retard.", "lost_number"),
+        ("Order PW-55120 is late.", "La commande PW-55210 est en retard.", "lost_number"),
+        ("Write to help@example.com today.", "Écrivez à aide@example.com aujourd'hui.", "lost_address"),
+        ("The lamp in the hall is broken.", "The lamp in the hall is broken!", "untranslated"),
+    ],
+)
+def test_a_translation_that_lost_something_is_rejected(source: str, translation: str, code: str) -> None:
+    """A number, a code, an address, and a text that was not translated at all."""
+    assert translated(pair(source, translation), "en", "fr").reason.code == code
+
+
+def steps_of(task: dict[str, Any], folder: Path) -> dict[str, Any]:
+    spec = Spec.model_validate({"task": {"name": "t", "style": "s", **task}})
+    steps = gates_for(spec.task, spec.curate.gates, folder)
+    return {"names": {step.by.removeprefix("gate/").partition("@")[0] for step in steps}, "steps": steps}
+
+
+def test_an_output_that_is_no_label_is_rejected_with_the_labels_there_are(tmp_path: Path) -> None:
+    """The sentence tells what was answered and what could have been."""
+    gates = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)
+    assert gates["names"] == {"length", "label"}
+    judgements = judge_text("Where is it?", "refunds", gates["steps"])
+    assert judgements["gate/label@1"].reason.code == "label"
+    assert judgements["gate/label@1"].reason.detail == "“refunds” is none of the 2 labels: billing, delivery"
+    assert all(judgement.keep for judgement in judge_text("Where is it?", "delivery", gates["steps"]).values())
+
+
+def test_each_kind_has_the_gates_that_fit_it(tmp_path: Path) -> None:
+    """Which gates judge a row hangs on what an output is; what is written for rewriting judges only rewriting."""
+    (tmp_path / "record.json").write_text('{"type": "object"}')
+    form = {"length", "repetition", "preamble", "language"}
+    rewriting = form | {"echo", "answered", "lost_content"}
+    assert steps_of({}, tmp_path)["names"] == rewriting
+    assert steps_of({"kind": "reply"}, tmp_path)["names"] == form | {"echo"}
+    assert steps_of({"kind": "free"}, tmp_path)["names"] == form
+    assert steps_of({"kind": "translate", "to": "fr"}, tmp_path)["names"] == form | {"translated"}
+    assert steps_of({"kind": "extract", "schema": "record.json"}, tmp_path)["names"] == {"length", "schema", "values"}
+
+
+def test_a_translation_is_judged_in_its_own_language(tmp_path: Path) -> None:
+    """The output by `task.to`, not by the language of the inputs."""
+    steps = steps_of({"kind": "translate", "to": "fr"}, tmp_path)["steps"]
+    source = "The museum is closed on Mondays and opens late on Thursdays, when the entry is free for everybody."
+    french = (
+        "Le musée est fermé le lundi et ouvre plus tard le jeudi, jour où l'entrée est gratuite pour tout le monde."
+    )
+    spanish = (
+        "El museo cierra los lunes y abre hasta tarde los jueves, cuando la entrada es gratuita para todo el mundo."
+    )
+    assert judge_text(source, french, steps)["gate/language@1"].keep is True
+    assert judge_text(source, spanish, steps)["gate/language@1"].keep is False

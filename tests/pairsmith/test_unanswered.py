@@ -1,0 +1,98 @@
+"""What a person sees of rows that failed, when `run` goes on without them, and a teacher for each direction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairsmith import Project
+from pairsmith.stages.generate import summary
+from schemas.errors import NoWork, TeacherError
+from tests.pairsmith.conftest import SPEC, SUBJECTS, subject_of
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails
+
+FIRST = '[generate.forward]\nteacher = "strong"'
+
+
+def project(folder: Path, url: str, *overrides: str, **settings: Any) -> Project:
+    lines = [f'{{"text": "{subject}"}}' for subject in SUBJECTS]
+    (folder / "seeds.jsonl").write_text("\n".join(lines))
+    text = SPEC.format(url=url)
+    for old, new in settings.get("replaced", {}).items():
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "pairsmith.toml").write_text(text)
+    return Project(folder, ["teacher.retries=0", *overrides])
+
+
+def test_the_sentence_of_the_server_is_shown_with_an_example(tmp_path: Path) -> None:
+    """Not only `refused 4`: what the server said, how often, and the place of the first seed it said it of."""
+    told = "This content is against our rules."
+    bad = SUBJECTS[2:4]
+    with LoopbackTeacher(lambda ask: fails(400, told) if subject_of(ask) in bad else Reply()) as teacher:
+        outcome = project(tmp_path, teacher.url).generate()
+    assert outcome.reasons == {"refused": 4}
+    (failure,) = outcome.failures
+    assert told in failure["what"]
+    assert failure["rows"] == 4
+    assert failure["first"] in ("seeds.jsonl:3", "seeds.jsonl:4")
+    assert told in str(summary(outcome))
+    assert outcome.as_json()["facts"]["failures"] == (failure,)
+
+
+def test_where_all_rows_fail_the_sentence_is_in_the_error(tmp_path: Path) -> None:
+    """A small project ends before the run would stop by itself: what the server said is told all the same, and once it
+    is mended every row is asked again."""
+    with (
+        LoopbackTeacher(lambda ask: fails(400, "System role not supported")) as teacher,
+        pytest.raises(NoWork, match="System role not supported"),
+    ):
+        project(tmp_path, teacher.url, "seeds.0.limit=3").generate()
+    with LoopbackTeacher() as mended:
+        assert project(tmp_path, mended.url, "seeds.0.limit=3").generate().counts.failed == 0
+
+
+def test_run_does_not_go_on_with_what_happened_to_come(tmp_path: Path) -> None:
+    """More than `unanswered_at_most` unanswered: nothing is curated; the next run asks for these rows alone."""
+    gone = SUBJECTS[:6]
+
+    def reply(ask: Ask) -> Reply:
+        return fails(503, "overloaded") if subject_of(ask) in gone else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+        with pytest.raises(TeacherError, match=r"12 of 24 rows got no answer .*overloaded"):
+            project(tmp_path, teacher.url).run()
+        stages = {step.stage: step.done for step in project(tmp_path, teacher.url).status()}
+        assert not stages["curate"]
+        asked = len(teacher.asked)
+        with pytest.raises(TeacherError, match="12 of 24"):
+            project(tmp_path, teacher.url).run()
+        assert {subject_of(ask) for ask in teacher.asked[asked:]} == set(gone)
+
+
+def test_each_direction_asks_its_own_teacher(tmp_path: Path) -> None:
+    """The strong one writes outputs, the plain one inputs; both are credited, and nothing is asked twice."""
+    with LoopbackTeacher() as plain, LoopbackTeacher() as strong:
+        replaced = {
+            "[generate.forward]": f'[teachers.strong]\nurl = "{strong.url}"\nmodel = "big"\n\n{FIRST}',
+            "[[exemplars]]": '[[seeds]]\npath = "out.txt"\nkind = "output"\n\n[[exemplars]]',
+        }
+        (tmp_path / "out.txt").write_text("a very long and excellent output\nanother one, as long and as good\n")
+        made = project(tmp_path, plain.url, replaced=replaced)
+        outcome = made.generate()
+        assert outcome.counts.rows_in == 24 + 6
+        assert {ask.body["model"] for ask in strong.asked} == {"big"}
+        assert {ask.body["model"] for ask in plain.asked} == {"loopback"}
+        assert (len(strong.asked), len(plain.asked)) == (12, 6)
+        assert outcome.calls_sent == 18
+        assert outcome.served == {"big": 12, "loopback": 6}
+        pairs = [row.pair for row in made.pool().rows() if row.pair]
+        assert {(pair.origin.generator, pair.origin.teacher) for pair in pairs} == {
+            ("forward", "big"),
+            ("backward", "loopback"),
+        }
+        assert {step.stage: step.done for step in made.status()}["generate"]
+        made.generate()
+        assert (len(strong.asked), len(plain.asked)) == (12, 6)

@@ -1,0 +1,126 @@
+"""Kinds of task: a spec that names one gets defaults that fit, and whatever it sets itself wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from schemas.errors import SpecError
+from schemas.kinds import KINDS, DuplicateRule, KindName
+from schemas.labels import label_in
+from schemas.spec import Spec
+from schemas.spec_file import parse
+
+NEEDED = {
+    "classify": 'labels = ["billing", "delivery"]',
+    "extract": 'schema = "record.json"',
+    "translate": 'to = "fr"',
+}
+
+
+def spec_of(kind: str, more: str = "", *overrides: str) -> Spec:
+    text = f'[task]\nkind = "{kind}"\nname = "t"\nstyle = "s"\n{NEEDED.get(kind, "")}\n{more}'
+    return parse(text, Path(), overrides).spec
+
+
+def refusal(kind: str, task: str) -> str:
+    with pytest.raises(SpecError) as caught:
+        parse(f'[task]\nkind = "{kind}"\nname = "t"\nstyle = "s"\n{task}', Path())
+    return str(caught.value)
+
+
+def at(spec: Spec, key: str) -> Any:
+    node: Any = spec.model_dump(mode="json")
+    for part in key.split("."):
+        node = node[part]
+    return node
+
+
+def test_every_kind_that_a_spec_may_name_has_a_row() -> None:
+    """The words of `task.kind` and the rows of the table are the same."""
+    assert tuple(KINDS) == get_args(KindName)
+    assert {kind.duplicate for kind in KINDS.values()} == set(get_args(DuplicateRule))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_spec_of_a_kind_has_the_defaults_of_its_row(kind: str) -> None:
+    """Each cell of the table arrives at the key that it names."""
+    spec = spec_of(kind)
+    for key, value in KINDS[kind].defaults.items():  # type: ignore[index]
+        arrived = at(spec, key)
+        assert {k: arrived[k] for k in value} == value if isinstance(value, dict) else arrived == value, key
+
+
+def test_rewriting_is_as_it_was() -> None:
+    """A spec that names no kind, or the first one, is dumped without a key that did not exist before kinds."""
+    plain = Spec.model_validate({"task": {"name": "t", "style": "s"}})
+    assert plain == spec_of("rewrite")
+    assert set(plain.model_dump(mode="json")["task"]) == {"kind", "name", "system", "style", "language"}
+    assert not {"values", "translated"} & plain.model_dump(mode="json")["curate"]["gates"].keys()
+
+
+def test_what_the_spec_sets_wins() -> None:
+    """A key, a gate that is switched off, and a sampling as a whole; what stands beside it keeps the kind's default."""
+    spec = spec_of(
+        "extract",
+        "[generate.forward]\nn = 3\nsampling = { top_p = 0.5 }\n"
+        "[curate.gates]\nlanguage = true\nvalues = false\nlength = { max_words = 5 }\n",
+    )
+    assert (spec.generate.forward.n, spec.generate.forward.prompt) == (3, "extract")
+    assert (spec.generate.forward.sampling.top_p, spec.generate.forward.sampling.temperature) == (0.5, None)
+    gates = spec.curate.gates
+    assert (gates.language, gates.values, gates.repetition) == (True, False, False)
+    assert gates.length
+    assert (gates.length.max_words, gates.length.min_words, gates.length.min_ratio) == (5, 1, 0)
+    assert spec_of("free", "[curate.gates]\nlength = false\n").curate.gates.length is False
+
+
+def test_an_override_changes_one_key_and_leaves_the_kinds_others() -> None:
+    """`--set` of a key within a setting of the kind, and of the kind itself, whatever their order."""
+    cooler = spec_of("translate", "", "generate.forward.sampling.temperature=0.1")
+    assert (cooler.generate.forward.sampling.temperature, cooler.generate.forward.sampling.max_tokens) == (0.1, 1024)
+    assert cooler.generate.forward.prompt == "translate"
+    other = spec_of("reply", "", "generate.forward.n=7", "task.kind=free")
+    assert (other.generate.forward.n, other.generate.forward.prompt) == (7, "free")
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "message"),
+    [
+        ("classify", "", "a task of kind \"classify\" needs 'labels'"),
+        ("extract", "", "a task of kind \"extract\" needs 'schema'"),
+        ("translate", "", "a task of kind \"translate\" needs 'to'"),
+        ("translate", 'to = "en"', "'to' and 'language' are both 'en'"),
+        ("reply", 'labels = ["a", "b"]', "'labels' belongs to kind = \"classify\""),
+        ("classify", 'labels = ["a"]', "one label"),
+        ("classify", 'labels = ["Billing", "other", "billing."]', "'Billing' and 'billing.' differ in case"),
+        ("classify", 'labels = ["a", ""]', "labels"),
+        ("classify", 'labels = ["a", "b"]\n[[exemplars]]\ninput = "x"\noutput = "c"', "'c' is none of task.labels"),
+        ("classifi", "", "kind"),
+    ],
+)
+def test_a_task_that_cannot_be_of_its_kind_is_refused(kind: str, task: str, message: str) -> None:
+    """What a kind needs is asked for, and what it has no use for is not ignored."""
+    assert message in refusal(kind, task)
+
+
+def test_labels_may_have_definitions() -> None:
+    """A table gives each label its meaning, a list gives none; the order is kept."""
+    text = '[task]\nkind = "classify"\nname = "t"\nstyle = "s"\n[task.labels]\nzoo = "animals"\n"à part" = ""\n'
+    assert list(parse(text, Path()).spec.task.labels.items()) == [("zoo", "animals"), ("à part", "")]
+    assert list(spec_of("classify").task.labels) == ["billing", "delivery"]
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("billing", "Billing"), ("BILLING.", "Billing"), ('"Billing"', "Billing"), (" „Billing“ ", "Billing"),
+        ("**Billing**", "Billing"), ("change of  address", "Change of address"), ("返品。", "返品"), ("C++", "C++"),
+        ("C", "C"), ("bill", None), ("Billing, please", None), ("", None), ("N/A", None),
+    ],
+)  # fmt: skip
+def test_a_label_is_read_as_it_is_written_by_people_and_models(text: str, label: str | None) -> None:
+    """Case, quotation marks, emphasis and a dot make no difference; anything more does."""
+    assert label_in(["Billing", "Change of address", "返品", "C", "C++"], text) == label

@@ -1,0 +1,483 @@
+"""What each provider's public documentation says that it does, as data.
+
+The words of errors are examples of the documented form, not copies of a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.synth.providers.played import (
+    Body,
+    Provider,
+    Said,
+    choice,
+    completion,
+    error,
+    several,
+    single,
+    text_of,
+)
+
+THOUGHT = "The user wants a longer text. I shall write one."
+
+
+def unsupported(*names: str) -> Callable[[Body], Said | None]:
+    """OpenAI's reasoning models: another name for the limit, and no sampling settings but the defaults."""
+
+    def refuses(body: Body) -> Said | None:
+        if "max_tokens" in body:
+            told = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'."
+            return error(400, told, code="unsupported_parameter", param="max_tokens", type="invalid_request_error")
+        for name in names:
+            if body.get(name, 1) != 1:
+                told = f"Unsupported value: '{name}' does not support {body[name]} with this model."
+                return error(400, told, code="unsupported_value", param=name, type="invalid_request_error")
+        return None
+
+    return refuses
+
+
+def one_only(status: int, message: str) -> Callable[[Body], Said | None]:
+    """A provider that refuses n above 1."""
+    return lambda body: error(status, message, type="invalid_request_error") if body.get("n", 1) > 1 else None
+
+
+def reasoned(name: str, text: str | None = "a dog 0", finish: str = "stop", reasoning_tokens: int = 12) -> Said:
+    """An answer whose reasoning stands in a field of its own."""
+    details = {"completion_tokens_details": {"reasoning_tokens": reasoning_tokens}}
+    return completion(choice(text, finish=finish, **{name: THOUGHT}), model="model-1", usage=details)
+
+
+def gemini_error(status: int, word: str, message: str, **more: object) -> Said:
+    """Google's error object, which its OpenAI-compatible endpoint puts into a list."""
+    return Said(status, [{"error": {"code": status, "message": message, "status": word, **more}}])
+
+
+def mistral_error(status: int, message: str, kind: str, code: str | None = None) -> Said:
+    """Mistral's error, which is the whole body."""
+    return Said(status, {"object": "error", "message": message, "type": kind, "param": None, "code": code})
+
+
+CUT = completion(choice("a dog on", finish="length"))
+FILTERED = completion(choice("", finish="content_filter"))
+TINY = completion(choice(None, finish="length", reasoning_content=THOUGHT), usage={"completion_tokens": 64})
+
+OPENAI_LIMITS = {
+    "no credit": error(429, "You exceeded your current quota.", code="insufficient_quota", type="insufficient_quota"),
+    "rate limit": error(429, "Rate limit reached for requests", {"retry-after-ms": "20"}, code="rate_limit_exceeded"),
+    "overloaded": error(503, "The engine is currently overloaded, please try again later", type="server_error"),
+}
+OPENAI_TOO_LONG = error(
+    400, "This model's maximum context length is 128000 tokens.", code="context_length_exceeded", param="messages"
+)
+
+PROVIDERS = (
+    Provider(
+        "OpenAI",
+        "https://platform.openai.com/docs/guides/error-codes",
+        {
+            **OPENAI_LIMITS,
+            "wrong key": error(401, "Incorrect API key provided", code="invalid_api_key"),
+            "unknown model": error(
+                404, "The model `x` does not exist or you do not have access", code="model_not_found"
+            ),
+            "unknown setting": error(
+                400, "Unrecognized request argument supplied: top_k", type="invalid_request_error"
+            ),
+            "prompt too long": OPENAI_TOO_LONG,
+            "refused answer": completion(choice(None, refusal="I cannot help with that.")),
+            "filtered answer": FILTERED,
+            "cut answer": CUT,
+        },
+    ),
+    Provider(
+        "OpenAI, reasoning",
+        "https://platform.openai.com/docs/guides/reasoning",
+        {
+            "wrong key": error(401, "Incorrect API key provided", code="invalid_api_key"),
+            "unknown setting": error(
+                400,
+                "Unknown parameter: 'top_k'.",
+                code="unknown_parameter",
+                param="top_k",
+                type="invalid_request_error",
+            ),
+            "thinking": completion(
+                choice("a dog 0"), usage={"completion_tokens_details": {"reasoning_tokens": 512}}, model="model-1"
+            ),
+            "only thinking": completion(
+                choice("", finish="length"), usage={"completion_tokens_details": {"reasoning_tokens": 64}}
+            ),
+            "prompt refused": error(
+                400, "Invalid prompt: it was flagged as violating our policy", code="invalid_prompt"
+            ),
+        },
+        sampling={"max_tokens": 64},
+        refuses=unsupported("temperature", "top_p"),
+    ),
+    Provider(
+        "Azure, /openai/v1",
+        "https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle",
+        {
+            "wrong key": error(401, "Access denied due to invalid subscription key or wrong API endpoint.", code="401"),
+            "rate limit": error(
+                429, "Requests have exceeded the call rate limit.", {"Retry-After": "0.02"}, code="429"
+            ),
+            "prompt refused": error(
+                400,
+                "The response was filtered due to the prompt triggering the content management policy.",
+                code="content_filter",
+                param="prompt",
+                innererror={"code": "ResponsibleAIPolicyViolation"},
+            ),
+            "filtered answer": completion({"index": 0, "finish_reason": "content_filter"}),
+            "unknown model": error(
+                404, "The API deployment for this resource does not exist.", code="DeploymentNotFound"
+            ),
+            "cut answer": CUT,
+        },
+        path="/openai/v1",
+        key_header="api-key",
+        teacher={"headers_env": {"api-key": "CONFORMANCE_KEY"}},
+        unauthorized=error(401, "Access denied due to invalid subscription key.", code="401"),
+    ),
+    Provider(
+        "Azure, deployments",
+        "https://learn.microsoft.com/azure/ai-foundry/openai/reference",
+        {
+            "wrong key": error(401, "Access denied due to invalid subscription key or wrong API endpoint.", code="401"),
+            "rate limit": error(
+                429, "Requests have exceeded the token rate limit.", {"Retry-After": "0.02"}, code="429"
+            ),
+            "prompt refused": error(400, "The response was filtered", code="content_filter", param="prompt"),
+            "cut answer": CUT,
+        },
+        path="/openai/deployments/mine/chat/completions?api-version=2024-10-21",
+        key_header="api-key",
+        teacher={"headers_env": {"api-key": "CONFORMANCE_KEY"}},
+        unauthorized=error(401, "Access denied due to invalid subscription key.", code="401"),
+        models=(),
+        lists=lambda self: {"error": {"code": "404", "message": "Resource not found"}},
+    ),
+    Provider(
+        "vLLM",
+        "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
+        {
+            "unknown model": error(404, "The model `x` does not exist.", type="NotFoundError", param="model", code=404),
+            "prompt too long": error(
+                400,
+                "This model's maximum context length is 4096 tokens. However, you requested 5064 tokens.",
+                type="BadRequestError",
+                code=400,
+            ),
+            "thinking": reasoned("reasoning"),
+            "only thinking": TINY,
+            "cut answer": CUT,
+            "broken off answer": completion(choice("a dog on", finish="abort")),
+            "overloaded": Said(503, b""),
+            "schema": completion(choice('{"caption": "a dog"}')),
+        },
+        key_header=None,
+        lists=lambda self: {"data": [{"id": name, "max_model_len": 4096} for name in self.models]},
+    ),
+    Provider(
+        "SGLang",
+        "https://docs.sglang.io/docs/basic_usage/openai_api_completions",
+        {
+            "prompt too long": Said(
+                400,
+                {
+                    "object": "error",
+                    "message": "The input (5000 tokens) is longer than the model's context length.",
+                    "code": 400,
+                },
+            ),
+            "thinking": reasoned("reasoning_content"),
+            "only thinking": TINY,
+            "cut answer": completion(choice("a dog on", finish="length", matched_stop=None)),
+            "broken off answer": completion(choice("", finish="abort")),
+            "schema": completion(choice('{"caption": "a dog"}')),
+        },
+        key_header=None,
+    ),
+    Provider(
+        "Ollama",
+        "https://docs.ollama.com/api/openai-compatibility",
+        {
+            "unknown model": error(404, 'model "x" not found, try pulling it first', type="api_error"),
+            "thinking": reasoned("reasoning"),
+            "only thinking": completion(choice("", finish="length", reasoning=THOUGHT)),
+            "cut answer": CUT,
+            "overloaded": error(503, "server busy, please try again. maximum pending requests exceeded"),
+            "context cut": completion(choice("a dog 0"), usage={"prompt_tokens": 4096}),
+            "schema": completion(choice('```json\n{"caption": "a dog"}\n```')),
+        },
+        model="qwen3:8b",
+        models=("qwen3:8b", "nomic-embed-text:latest"),
+        key_header=None,
+        answer=single,
+    ),
+    Provider(
+        "llama-server",
+        "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
+        {
+            "wrong key": error(401, "Invalid API Key", type="authentication_error", code=401),
+            "overloaded": error(503, "Loading model", type="unavailable_error", code=503),
+            "prompt too long": error(
+                400,
+                "the request exceeds the available context size, try increasing it",
+                type="exceed_context_size_error",
+                code=400,
+                n_prompt_tokens=5000,
+                n_ctx=4096,
+            ),
+            "thinking": reasoned("reasoning_content"),
+            "cut answer": CUT,
+            "schema": completion(choice('{"caption": "a dog"}')),
+        },
+        unauthorized=error(401, "Invalid API Key", type="authentication_error", code=401),
+        answer=single,
+    ),
+    Provider(
+        "LM Studio",
+        "https://lmstudio.ai/docs/developer/openai-compat",
+        {
+            "prompt too long": Said(
+                400,
+                {"error": "The number of tokens to keep from the initial prompt is greater than the context length."},
+            ),
+            "unknown model": error(404, "Model x not found", type="invalid_request_error", code="model_not_found"),
+            "thinking": reasoned("reasoning_content"),
+            "cut answer": CUT,
+            "schema": completion(choice('{"caption": "a dog"}')),
+        },
+        key_header=None,
+        models=("model-1", "text-embedding-nomic-embed-text-v1.5"),
+        answer=single,
+    ),
+    Provider(
+        "OpenRouter",
+        "https://openrouter.ai/docs/api/reference/errors-and-debugging",
+        {
+            "wrong key": error(401, "User not found.", code=401),
+            "no credit": error(402, "This request requires more credits, or fewer max_tokens.", code=402),
+            "rate limit": error(429, "Rate limit exceeded", {"Retry-After": "0.02"}, code=429),
+            "fault inside a 200": Said(
+                200, {"error": {"code": 502, "message": "Provider returned error"}, "user_id": "u"}
+            ),
+            "broken off answer": completion(
+                {**choice("a dog on", finish="error"), "error": {"code": 502, "message": "Upstream disconnected"}}
+            ),
+            "prompt refused": error(
+                403,
+                "Your chosen model requires moderation and your input was flagged",
+                code=403,
+                metadata={"reasons": ["violence"], "flagged_input": "a dog", "provider_name": "OpenAI"},
+            ),
+            "unknown model": error(400, "x/y is not a valid model ID", code=400),
+            "thinking": reasoned("reasoning"),
+            "cut answer": completion({**choice("a dog on", finish="length"), "native_finish_reason": "max_tokens"}),
+            "real cost": completion(
+                choice("a dog 0"),
+                id="gen-1",
+                model="maker/model-1-2026",
+                provider="Someone",
+                usage={"cost": 0.00042, "completion_tokens_details": {"reasoning_tokens": 3}},
+            ),
+        },
+        path="/api/v1",
+        unauthorized=error(401, "No auth credentials found", code=401),
+        answer=single,
+        teacher={"headers": {"HTTP-Referer": "https://example.org", "X-Title": "captions"}},
+    ),
+    Provider(
+        "Anthropic, compatible",
+        "https://platform.claude.com/docs/en/api/openai-sdk",
+        {
+            "wrong key": error(401, "invalid x-api-key", type="authentication_error"),
+            "no credit": error(
+                400, "Your credit balance is too low to access the Anthropic API.", type="invalid_request_error"
+            ),
+            "rate limit": error(
+                429, "This request would exceed your rate limit", {"retry-after": "0.02"}, type="rate_limit_error"
+            ),
+            "overloaded": error(529, "Overloaded", type="overloaded_error"),
+            "unknown model": error(404, "model: x", type="not_found_error"),
+            "prompt too long": error(
+                400, "prompt is too long: 210000 tokens > 200000 maximum", type="invalid_request_error"
+            ),
+            "cut answer": CUT,
+            "schema": completion(choice('```json\n{"caption": "a dog"}\n```')),
+        },
+        unauthorized=error(401, "invalid x-api-key", type="authentication_error"),
+        refuses=one_only(400, "n: must be 1"),
+        answer=single,
+        teacher={"headers": {"anthropic-workspace-id": "wrkspc_1"}},
+    ),
+    Provider(
+        "Gemini, compatible",
+        "https://ai.google.dev/gemini-api/docs/openai",
+        {
+            "wrong key": gemini_error(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key."),
+            "no credit": gemini_error(402, "RESOURCE_EXHAUSTED", "Your prepaid credit balance is used up."),
+            "rate limit": gemini_error(
+                429, "RESOURCE_EXHAUSTED", "You exceeded your current quota. Please retry in 0.02s."
+            ),
+            "overloaded": gemini_error(503, "UNAVAILABLE", "The model is overloaded. Please try again later."),
+            "unknown model": gemini_error(404, "NOT_FOUND", "models/x is not found for API version v1main."),
+            "unknown setting": gemini_error(
+                400, "INVALID_ARGUMENT", 'Invalid JSON payload received. Unknown name "top_k": Cannot find field.'
+            ),
+            "only thinking": completion({"index": 0, "finish_reason": "length", "message": {"role": "assistant"}}),
+            "filtered answer": completion(
+                {"index": 0, "finish_reason": "content_filter", "message": {"role": "assistant"}}
+            ),
+            "cut answer": completion(choice("a dog on", finish="MAX_TOKENS")),
+        },
+        path="/v1beta/openai",
+        unauthorized=gemini_error(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key."),
+        lists=lambda self: {"data": [{"id": f"models/{name}"} for name in self.models]},
+    ),
+    Provider(
+        "Mistral",
+        "https://docs.mistral.ai/api/",
+        {
+            "wrong key": Said(401, {"message": "Unauthorized", "request_id": "1"}),
+            "no credit": mistral_error(402, "Payment required", "payment_required"),
+            "rate limit": Said(429, {"message": "Requests rate limit exceeded"}),
+            "unknown model": mistral_error(400, "Invalid model: x", "invalid_model", "1500"),
+            "unknown setting": Said(
+                422,
+                {
+                    "object": "error",
+                    "message": {
+                        "detail": [
+                            {
+                                "type": "extra_forbidden",
+                                "loc": ["body", "top_k"],
+                                "msg": "Extra inputs are not permitted",
+                            }
+                        ]
+                    },
+                    "type": "invalid_request_error",
+                },
+            ),
+            "thinking": completion(
+                choice(None)
+                | {
+                    "message": {
+                        "role": "assistant",
+                        "content": [
+                            {"type": "thinking", "thinking": [{"type": "text", "text": THOUGHT}]},
+                            {"type": "text", "text": "a dog 0"},
+                        ],
+                    }
+                }
+            ),
+            "cut answer": completion(choice("a dog on", finish="model_length")),
+            "broken off answer": completion(choice("a dog on", finish="error")),
+            "schema": completion(choice('{"caption": "a dog"}')),
+        },
+        unauthorized=Said(401, {"message": "Unauthorized", "request_id": "1"}),
+    ),
+    Provider(
+        "DeepSeek",
+        "https://api-docs.deepseek.com/quick_start/error_codes",
+        {
+            "wrong key": error(401, "Authentication Fails (no such user)", type="authentication_error"),
+            "no credit": error(402, "Insufficient Balance", code="invalid_request_error"),
+            "rate limit": error(429, "Rate limit reached"),
+            "overloaded": error(503, "Service is too busy"),
+            "kept alive": Said(
+                200,
+                b"\n\n\n" + b'{"choices": [{"index": 0, "finish_reason": "stop", "message": '
+                b'{"content": "a dog 0"}}], "usage": {"prompt_tokens": 9, "completion_tokens": 3}}',
+            ),
+            "unknown model": error(400, "Model Not Exist", type="invalid_request_error"),
+            "thinking": reasoned("reasoning_content"),
+            "only thinking": TINY,
+            "cut answer": CUT,
+            "broken off answer": completion(choice("a dog on", finish="insufficient_system_resource")),
+            "cached tokens": completion(
+                choice("a dog 0"), usage={"prompt_cache_hit_tokens": 16, "prompt_cache_miss_tokens": 4}
+            ),
+        },
+        unauthorized=error(401, "Authentication Fails (no such user)", type="authentication_error"),
+        answer=single,
+    ),
+    Provider(
+        "Groq",
+        "https://console.groq.com/docs/errors",
+        {
+            "wrong key": error(401, "Invalid API Key", code="invalid_api_key"),
+            "rate limit": error(
+                429, "Rate limit reached for model", {"retry-after": "0.02"}, code="rate_limit_exceeded"
+            ),
+            "overloaded": error(498, "Flex tier capacity exceeded", code="capacity_exceeded"),
+            "unknown model": error(404, "The model `x` does not exist", code="model_not_found"),
+            "unknown setting": error(400, "property 'top_k' is unsupported", type="invalid_request_error"),
+            "prompt too long": error(413, "Request too large for model", code="request_too_large"),
+            "thinking": reasoned("reasoning"),
+            "cut answer": CUT,
+        },
+        path="/openai/v1",
+        refuses=one_only(400, "'n' : number must be at most 1"),
+        answer=single,
+    ),
+    Provider(
+        "Together",
+        "https://docs.together.ai/docs/error-codes",
+        {
+            "wrong key": error(401, "Invalid API key provided", code="invalid_api_key"),
+            "no credit": error(402, "The account has reached its maximum allowed monthly spending limit."),
+            "rate limit": error(429, "You have been rate limited", type="model_rate_limit"),
+            "overloaded": error(503, "Engine overloaded"),
+            "prompt too long": error(
+                403, "Input token count + max_tokens must be less than the context length of the model."
+            ),
+            "unknown model": error(404, "Unable to access model x.", code="model_not_available"),
+            "cut answer": CUT,
+            "ends with eos": completion(choice("a dog 0", finish="eos")),
+        },
+    ),
+    Provider(
+        "Bedrock",
+        "https://docs.aws.amazon.com/bedrock/latest/userguide/inference-chat-completions.html",
+        {
+            "wrong key": Said(
+                403, {"message": "The security token included in the request is invalid: access denied."}
+            ),
+            "rate limit": Said(429, {"message": "Too many requests, please wait before trying again."}),
+            "overloaded": Said(424, {"message": "The model returned an unexpected error: ModelErrorException"}),
+            "unknown model": Said(404, {"message": "The model you requested is not found in this region."}),
+            "filtered answer": completion(choice("blocked", finish="guardrail_intervened")),
+            "cut answer": CUT,
+        },
+        unauthorized=Said(403, {"message": "The security token included in the request is invalid: access denied."}),
+    ),
+    Provider(
+        "LiteLLM proxy",
+        "https://docs.litellm.ai/docs/proxy/error_reference",
+        {
+            "wrong key": error(
+                401, "Authentication Error, Invalid proxy server token passed", type="auth_error", code="401"
+            ),
+            "no credit": error(400, "Budget has been exceeded! Max budget: 1.0", type="budget_exceeded", code="400"),
+            "rate limit": error(429, "litellm.RateLimitError: limit reached", type="throttling_error", code="429"),
+            "overloaded": error(500, "litellm.InternalServerError: upstream", type=None, code="500"),
+            "unknown model": error(400, "Invalid model name passed in model=x. Call `/v1/models`.", code="400"),
+            "unknown setting": error(
+                400, "litellm.UnsupportedParamsError: openai does not support parameters: ['top_k']", code="400"
+            ),
+            "prompt too long": error(400, "litellm.ContextWindowExceededError: too long", code="400"),
+            "thinking": reasoned("reasoning_content"),
+            "cut answer": CUT,
+        },
+        unauthorized=error(
+            401, "Authentication Error, Invalid proxy server token passed", type="auth_error", code="401"
+        ),
+    ),
+)
+
+__all__ = ["PROVIDERS", "Provider", "several", "text_of"]

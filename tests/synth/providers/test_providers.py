@@ -1,0 +1,299 @@
+"""Every provider as its public documentation describes it: success, and each documented failure, through the ledger.
+
+The table that this prints (`pytest -s`) stands in docs/providers.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import AuthError, PairsmithError
+from schemas.records import Json, Message, Sampling
+from schemas.spec import TeacherSettings
+from schemas.store import Store
+from synth.ledger import Completion, FailedSample, Ledger
+from synth.teachers import opened
+from tests.synth.providers.documented import PROVIDERS
+from tests.synth.providers.played import KEY, KEY_ENV, Body, Played, Provider, Said, text_of
+
+PAGE = Path(__file__).parents[3] / "docs" / "providers.md"
+SCHEMA: Json = {
+    "type": "object",
+    "properties": {"caption": {"type": "string", "maxLength": 50}},
+    "required": ["caption"],
+    "additionalProperties": False,
+}
+LONG = "a dog on a hill in the evening, " * 2_000
+
+# behaviour -> what becomes of it, where the provider documents it.
+STOPS = {
+    "wrong key": "stops, names the key's variable",
+    "no credit": "stops, asks for credit",
+    "unknown model": "stops, lists the models",
+    "unknown setting": "stops, names the setting",
+    "only thinking": "stops, says how to switch it off",
+}
+PASSES = {
+    "rate limit": "waits, then answered",
+    "overloaded": "waits, then answered",
+    "fault inside a 200": "waits, then answered",
+}
+ROWS = {
+    "prompt refused": "that row is refused",
+    "prompt too long": "that row is refused",
+    "refused answer": "that row is refused",
+    "filtered answer": "that row is refused",
+    "cut answer": "that row is truncated",
+    "broken off answer": "that row is failed",
+}
+ANSWERS = {
+    "thinking": "parted from the answer",
+    "schema": "the answer fits it",
+    "kept alive": "answered",
+    "ends with eos": "answered",
+    "context cut": "noticed",
+    "real cost": "kept",
+    "cached tokens": "counted",
+}
+COLUMNS = ("answers", "n = 3", *STOPS, *PASSES, *ROWS, *ANSWERS)
+
+
+def asked(
+    provider: Provider,
+    reply: Callable[[Body, int], Said | None],
+    work: Callable[[Ledger, Store, Sampling], Any],
+    folder: Path,
+    model: str | None = None,
+    **sampling: Any,
+) -> Any:
+    """What `work` makes of a ledger whose teacher is the provider as played, and the requests that it saw."""
+
+    async def once(url: str) -> Any:
+        key = {} if provider.key_header != "Authorization" else {"key_env": KEY_ENV}
+        settings = TeacherSettings(
+            url=url, model=model or provider.model, retries=3, concurrency=4, **key, **provider.teacher
+        )
+        with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
+            async with opened(settings, print) as endpoint:
+                endpoint.flow._backoff_s = 0.001
+                drawn = Sampling(**{**provider.sampling, **sampling})
+                return await work(Ledger(store, endpoint, settings), store, drawn)
+
+    with Played(provider, reply) as server:
+        return asyncio.run(once(server.url)), server.asked
+
+
+def chat(text: str) -> tuple[Message, ...]:
+    return (Message(role="user", content=text),)
+
+
+def ordinary(provider: Provider, folder: Path) -> str:
+    """`answers`: a plain question is answered with what the provider said."""
+
+    async def work(ledger: Ledger, store: Store, sampling: Sampling) -> str:
+        (answer,) = await ledger.complete(chat("a dog"), sampling)
+        assert isinstance(answer, Completion)
+        assert answer.text == "a dog 0"
+        return "answered"
+
+    said, _ = asked(provider, lambda body, nth: None, work, folder)
+    return str(said)
+
+
+def of_three(provider: Provider, folder: Path) -> str:
+    """`n = 3`: three answers come, in however many requests."""
+
+    async def work(ledger: Ledger, store: Store, sampling: Sampling) -> None:
+        for question in ("a dog", "a cat"):
+            answers = await ledger.complete(chat(question), sampling, n=3)
+            assert all(isinstance(answer, Completion) for answer in answers)
+
+    _, requests = asked(provider, lambda body, nth: None, work, folder)
+    second = [body for body in requests if text_of(body) == "a cat"]
+    if len(second) == 1:
+        return "in one request"
+    return "one by one" if "n" in second[0] else "one by one, n left out"
+
+
+def stopping(provider: Provider, behaviour: str, folder: Path) -> str:
+    """What ends the run: every request gets the documented error."""
+    said = provider.says[behaviour]
+
+    async def work(ledger: Ledger, store: Store, sampling: Sampling) -> PairsmithError | None:
+        try:
+            for i in range(12):
+                await ledger.complete(chat(f"dog {i}"), sampling)
+        except PairsmithError as error:
+            return error
+        return None
+
+    extra = {"top_k": 5} if behaviour == "unknown setting" else {}
+    model = "x" if behaviour == "unknown model" else None
+    error, requests = asked(provider, lambda body, nth: said, work, folder, model, **extra)
+    if error is None:
+        return "does not stop"
+    assert KEY not in str(error)
+    assert len(requests) <= 17
+    if isinstance(error, AuthError):
+        return STOPS["wrong key"]
+    told = {
+        "no credit": "no quota left",
+        "unknown model": "does not know model",
+        "unknown setting": "the setting 'top_k'",
+        "only thinking": "switch thinking off",
+    }[behaviour]
+    if behaviour == "unknown model":
+        assert provider.models[-1] in str(error)
+    return STOPS[behaviour] if told in str(error) else f"stops: {error.what}"
+
+
+def passing(provider: Provider, behaviour: str, folder: Path) -> str:
+    """What passes: the first two requests get the documented error."""
+    said = provider.says[behaviour]
+
+    async def work(ledger: Ledger, store: Store, sampling: Sampling) -> Any:
+        (answer,) = await ledger.complete(chat("a dog"), sampling)
+        return answer
+
+    answer, _ = asked(provider, lambda body, nth: said if nth <= 2 else None, work, folder)
+    return "waits, then answered" if isinstance(answer, Completion) else answer.reason
+
+
+def of_one_row(provider: Provider, behaviour: str, folder: Path) -> str:
+    """What concerns one row: it alone fails, whether it comes first or in the middle."""
+    said = provider.says[behaviour]
+
+    async def work(ledger: Ledger, store: Store, sampling: Sampling) -> str:
+        (first,) = await ledger.complete(chat("odd 1"), sampling)
+        (good,) = await ledger.complete(chat("a dog"), sampling)
+        (odd,) = await ledger.complete(chat("odd 2"), sampling)
+        (other,) = await ledger.complete(chat("a cat"), sampling)
+        assert isinstance(good, Completion)
+        assert isinstance(other, Completion)
+        assert isinstance(first, FailedSample)
+        assert isinstance(odd, FailedSample)
+        word = odd.reason.partition(":")[0]
+        assert first.reason.partition(":")[0] == word
+        return f"that row is {word}"
+
+    result, _ = asked(provider, lambda body, nth: said if "odd" in text_of(body) else None, work, folder)
+    return str(result)
+
+
+def answering(provider: Provider, behaviour: str, folder: Path) -> str:
+    """What is special in an answer."""
+    said = provider.says[behaviour]
+    schema = SCHEMA if behaviour == "schema" else None
+
+    async def work(ledger: Ledger, store: Store, sampling: Sampling) -> str:
+        question = LONG if behaviour == "context cut" else "a dog"
+        (answer,) = await ledger.complete(chat(question), sampling, schema=schema)
+        if not isinstance(answer, Completion):
+            return answer.reason
+        (call,) = store.calls(answer.key)
+        match behaviour:
+            case "thinking":
+                return "parted from the answer" if answer.text == "a dog 0" else answer.text
+            case "real cost":
+                usage = call.facts["usage"]
+                kept = (usage["cost"], usage["completion_tokens_details"]["reasoning_tokens"], call.facts["provider"])
+                return "kept" if kept == (0.00042, 3, "Someone") and "2026" in call.facts["model"] else str(call.facts)
+            case "cached tokens":
+                return "counted" if call.usage.cached_tokens == 16 else str(call.usage)
+            case "context cut":
+                return "noticed" if ledger.cut_prompts == 1 else "not noticed"
+            case _:
+                return ANSWERS[behaviour]
+
+    result, requests = asked(provider, lambda body, nth: said, work, folder)
+    assert schema is None or requests[0]["response_format"]["json_schema"]["schema"] == schema
+    return str(result)
+
+
+def observed(provider: Provider, behaviour: str, folder: Path) -> str:
+    """The cell of the table: what pairsmith does."""
+    if behaviour == "answers":
+        return ordinary(provider, folder)
+    if behaviour == "n = 3":
+        return of_three(provider, folder)
+    runs = ((STOPS, stopping), (PASSES, passing), (ROWS, of_one_row), (ANSWERS, answering))
+    return next(run(provider, behaviour, folder) for group, run in runs if behaviour in group)
+
+
+def expected(provider: Provider, behaviour: str) -> str:
+    """The cell of the table: what is promised."""
+    if behaviour == "n = 3":
+        refuses = provider.refuses({"n": 3, "messages": [{"content": ""}]}) is not None
+        one = len(provider.answer({"n": 3, "model": "m", "messages": [{"content": ""}]}).body["choices"]) == 1
+        return "one by one, n left out" if refuses else "one by one" if one else "in one request"
+    return {"answers": "answered", **STOPS, **PASSES, **ROWS, **ANSWERS}[behaviour]
+
+
+CELLS = [
+    (provider, behaviour)
+    for provider in PROVIDERS
+    for behaviour in COLUMNS
+    if behaviour in ("answers", "n = 3") or behaviour in provider.says
+]
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with its tables; making them for each cell would take most of the time."""
+    folder = tmp_path_factory.mktemp("empty")
+    Store.open(f"sqlite:///{folder / 'pairsmith.db'}").close()
+    return folder / "pairsmith.db"
+
+
+@pytest.mark.parametrize(("provider", "behaviour"), CELLS, ids=[f"{p.name}: {b}" for p, b in CELLS])
+def test_a_provider_behaves_as_documented(
+    provider: Provider, behaviour: str, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answers become rows, its errors the remedy that fits them."""
+    shutil.copy(empty_store, tmp_path)
+    monkeypatch.setenv(KEY_ENV, KEY)
+    assert observed(provider, behaviour, tmp_path) == expected(provider, behaviour)
+
+
+def table() -> str:
+    """The table of docs/providers.md: behaviour, outcome, and the providers that document it; then where they do."""
+    lines = ["| a provider's | pairsmith | tested as |", "|---|---|---|"]
+    for behaviour in COLUMNS:
+        by_outcome: dict[str, list[str]] = {}
+        for provider, one in CELLS:
+            if one == behaviour:
+                by_outcome.setdefault(expected(provider, behaviour), []).append(provider.name)
+        lines += [f"| {behaviour} | {outcome} | {'; '.join(names)} |" for outcome, names in by_outcome.items()]
+    lines += ["", "| provider | documented at | address ends in | key in |", "|---|---|---|---|"]
+    for provider in PROVIDERS:
+        key = f"`{provider.key_header}`" if provider.key_header else "none needed"
+        lines.append(f"| {provider.name} | <{provider.documented}> | `{provider.path}` | {key} |")
+    return "\n".join(lines)
+
+
+def test_every_behaviour_is_tested_and_told() -> None:
+    """What a provider documents is a known behaviour, and docs/providers.md is the table of this suite."""
+    print(table())
+    assert all(set(provider.says) <= set(COLUMNS) for provider in PROVIDERS)
+    assert table().strip() in PAGE.read_text(encoding="utf-8")
+
+
+def test_a_request_without_a_key_is_told_so(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each provider's own refusal of a wrong key ends the run, whatever status it has."""
+    monkeypatch.setenv(KEY_ENV, "sk-wrong-0123456789012")
+
+    async def work(ledger: Ledger, store: Store, sampling: Sampling) -> None:
+        await ledger.complete(chat("a dog"), sampling)
+
+    for number, provider in enumerate(PROVIDERS):
+        if provider.key_header:
+            (folder := tmp_path / str(number)).mkdir()
+            shutil.copy(empty_store, folder)
+            with pytest.raises(AuthError):
+                asked(provider, lambda body, nth: None, work, folder)

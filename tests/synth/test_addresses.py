@@ -1,0 +1,228 @@
+"""How a teacher is reached: addresses of every form, headers, queries, time limits, and a teacher for each purpose."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from schemas.errors import AuthError, SpecError, TeacherError, UsageError
+from schemas.records import Message, Sampling
+from schemas.spec import TeacherSettings, given
+from schemas.spec_file import parse
+from synth.chat_completions import TimedOutError, base_url, query_of
+from synth.endpoint import Endpoint
+from synth.teachers import opened
+
+CHAT = (Message(role="user", content="a dog"),)
+ANSWER = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "a dog"}}]}
+Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def served(serve: Serve) -> Any:
+    """A server on loopback that answers every path, and its address."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", serve)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def reached(path: str, **settings: Any) -> tuple[str, dict[str, str]]:
+    """The path with its query, and the headers, of a request to a teacher whose address ends in `path`."""
+    seen: list[web.Request] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(request)
+        return web.json_response(ANSWER)
+
+    async def once() -> None:
+        async with served(answer) as url:
+            teacher = TeacherSettings(url=url + path, model="m", **settings)
+            async with opened(teacher, print) as endpoint:
+                await endpoint.ask(CHAT, Sampling())
+
+    asyncio.run(once())
+    return seen[0].path_qs, dict(seen[0].headers)
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ("", "/v1/chat/completions"),
+        ("/v1/", "/v1/chat/completions"),
+        ("/v1/chat/completions", "/v1/chat/completions"),
+        ("/inference/chat/completions", "/inference/chat/completions"),
+        ("/chat/completions", "/chat/completions"),
+        ("/openai/v1", "/openai/v1/chat/completions"),
+        ("/v1beta/openai/", "/v1beta/openai/chat/completions"),
+        (
+            "/openai/deployments/mine/chat/completions?api-version=2024-10-21",
+            "/openai/deployments/mine/chat/completions?api-version=2024-10-21",
+        ),
+    ],
+)
+def test_an_address_that_is_written_to_its_end_is_taken_as_it_is(given: str, path: str) -> None:
+    """With a version nothing is added, without one `/v1`, and a whole path (GitHub, Perplexity, Databricks, Azure's
+    older form) is used letter by letter."""
+    assert reached(given)[0] == path
+
+
+def test_headers_and_query_reach_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Literal headers, those of variables, the organisation, and a query of the spec."""
+    monkeypatch.setenv("MY_AZURE_KEY", "s3cr3t")
+    path, headers = reached(
+        "/openai/deployments/mine/chat/completions",
+        headers={"X-Title": "captions"},
+        headers_env={"api-key": "MY_AZURE_KEY"},
+        organization="org-1",
+        query={"api-version": "2024-10-21"},
+    )
+    assert path.endswith("/chat/completions?api-version=2024-10-21")
+    assert (headers["X-Title"], headers["api-key"], headers["OpenAI-Organization"]) == ("captions", "s3cr3t", "org-1")
+    assert "Authorization" not in headers
+
+
+def test_a_header_that_may_hold_a_secret_is_not_written_into_the_spec() -> None:
+    """A secret in a file is soon a secret in a repository; the message names the key to use."""
+    for name in ("api-key", "Authorization", "X-Auth-Token", "Cookie"):
+        with pytest.raises(UsageError, match="headers_env"):
+            given(TeacherSettings, "teacher", url="http://h", headers={name: "x"})
+
+
+def test_a_secret_of_a_header_is_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is struck out where the server repeats it, and its variable is named where it is not set."""
+    secret = "azure-0123456789abcdef"
+
+    async def refuses(request: web.Request) -> web.Response:
+        told = {"error": {"message": f"Access denied: invalid key {request.headers['api-key']}"}}
+        return web.json_response(told, status=401)
+
+    async def once() -> None:
+        async with served(refuses) as url:
+            teacher = TeacherSettings(url=url, model="m", headers_env={"api-key": "MY_AZURE_KEY"})
+            async with opened(teacher, print) as endpoint:
+                await endpoint.ask(CHAT, Sampling())
+
+    with pytest.raises(AuthError, match="MY_AZURE_KEY is not set"):
+        asyncio.run(once())
+    monkeypatch.setenv("MY_AZURE_KEY", secret)
+    with pytest.raises(AuthError) as caught:
+        asyncio.run(once())
+    assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize("query", ["key=abc", "api-version=1&key=abc", "sig=abc"])
+def test_a_query_that_may_hold_a_secret_is_refused_in_an_address(query: str) -> None:
+    """Addresses are written to the store; only Azure's `api-version` may stand in one."""
+    assert query_of("http://h/v1?api-version=1") == {"api-version": "1"}
+    with pytest.raises(SpecError, match=r"teacher\.query") as caught:
+        base_url(f"http://h/v1?{query}")
+    assert "abc" not in str(caught.value)
+
+
+def late(delays: list[float], **settings: Any) -> Endpoint:
+    """Ask a server that takes these delays, one a request."""
+    waits = iter(delays)
+
+    async def answer(request: web.Request) -> web.Response:
+        await asyncio.sleep(next(waits))
+        return web.json_response(ANSWER)
+
+    async def once() -> Endpoint:
+        async with served(answer) as url, Endpoint(url, "m", backoff_s=0.001, **settings) as endpoint:
+            try:
+                await endpoint.ask(CHAT, Sampling(max_tokens=100))
+            finally:
+                last.append(endpoint)
+            return endpoint
+
+    last: list[Endpoint] = []
+    try:
+        return asyncio.run(once())
+    except TimedOutError as error:
+        last[0].error = str(error)  # type: ignore[attr-defined]
+        return last[0]
+
+
+def test_what_is_late_is_counted_and_the_key_is_named() -> None:
+    """A cold model answers the second time, which is given twice as long; what is lost may have been paid for."""
+    cold = late([0.5, 0.5], timeout_s=0.35)
+    assert (cold.sent, cold.lost, cold.answered) == (2, 1, True)
+    dead = late([9.0] * 9, timeout_s=0.1)
+    assert (dead.sent, dead.lost, dead.answered) == (3, 3, False)
+    assert "raise teacher.timeout_s" in dead.error  # type: ignore[attr-defined]
+    assert "address" not in dead.error  # type: ignore[attr-defined]
+
+
+def test_time_grows_with_the_tokens_of_an_answer() -> None:
+    """`token_s` for each of `max_tokens`, beside what every answer is given."""
+    assert late([0.5], timeout_s=0.1, token_s=0.02).sent == 1
+
+
+def test_a_server_must_begin_within_its_time() -> None:
+    """`first_byte_s` is over long before the answer is late, and its name is told."""
+    dead = late([9.0] * 9, timeout_s=60, first_byte_s=0.1)
+    assert (dead.sent, dead.lost) == (3, 3)
+    assert "teacher.first_byte_s" in dead.error  # type: ignore[attr-defined]
+
+
+SPEC = """
+[task]
+name = "t"
+style = "s"
+[teacher]
+url = "http://h"
+model = "plain"
+[teachers.strong]
+url = "http://s"
+model = "big"
+"""
+
+
+def test_a_direction_and_the_evaluation_name_their_teacher() -> None:
+    """`[generate.forward] teacher = "strong"` asks `[teachers.strong]`; what names none asks `[teacher]`."""
+    spec = parse(SPEC + '[generate.forward]\nteacher = "strong"', Path()).spec
+    asked = {purpose: spec.teacher_for(purpose).model for purpose in ("forward", "backward", "evaluate")}
+    assert asked == {"forward": "big", "backward": "plain", "evaluate": "big"}
+    assert parse(SPEC, Path(), ["evaluate.teacher=strong"]).spec.teacher_for("evaluate").model == "big"
+    with pytest.raises(SpecError, match=r"no \[teachers.weak\] \(there are: strong\)"):
+        parse(SPEC + '[generate.backward]\nteacher = "weak"', Path())
+    with pytest.raises(SpecError, match=r"unknown key 'teachers.strong.urll'.*Did you mean 'url'"):
+        parse(SPEC + "urll = 1", Path())
+
+
+def test_a_default_can_be_unset() -> None:
+    """Reasoning models refuse a temperature: "unset" leaves it out of the request, in the file and with --set."""
+    by_set = parse(SPEC, Path(), ["generate.forward.sampling.temperature=unset"]).spec.generate.forward.sampling
+    assert by_set.body() == {"max_tokens": 512}
+    text = '[generate.forward]\nsampling = { temperature = "unset", max_tokens = 9 }'
+    assert parse(SPEC + text, Path()).spec.generate.forward.sampling.body() == {"max_tokens": 9}
+
+
+def test_the_message_of_a_refused_setting_can_be_followed() -> None:
+    """The remedy that it names is one that the spec takes."""
+
+    async def refuses(request: web.Request) -> web.Response:
+        told = {
+            "message": "Unsupported value: 'temperature' does not support 0.9 with this model.",
+            "param": "temperature",
+        }
+        return web.json_response({"error": {**told, "code": "unsupported_value"}}, status=400)
+
+    async def once() -> None:
+        async with served(refuses) as url, Endpoint(url, "m") as endpoint:
+            await endpoint.ask(CHAT, Sampling(temperature=0.9))
+
+    with pytest.raises(TeacherError, match='temperature = "unset"'):
+        asyncio.run(once())

@@ -1,0 +1,72 @@
+"""What cannot be had again is kept with an answer, and a request is kept once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import sqlalchemy as sa
+
+from schemas.records import Call
+from schemas.store import Store, tables
+from synth.ledger import Completion, Ledger
+from tests.synth.loopback import LoopbackTeacher, Reply
+from tests.synth.test_ledger import PLAIN, chat, with_ledger
+
+USAGE = {
+    "prompt_tokens": 9,
+    "completion_tokens": 40,
+    "cost": 0.00123,
+    "completion_tokens_details": {"reasoning_tokens": 30},
+    "prompt_cache_hit_tokens": 4,
+}
+
+
+def reply(n: int) -> Reply:
+    choices = [
+        {"index": i, "finish_reason": "stop", "message": {"role": "assistant", "content": f"dog {i}"}} for i in range(n)
+    ]
+    body = {"id": "gen-1", "model": "big-2026-11-01", "provider": "Someone", "system_fingerprint": "fp_9"}
+    return Reply(body=orjson.dumps({**body, "choices": choices, "usage": USAGE}))
+
+
+def test_what_an_endpoint_says_of_its_answer_is_kept(tmp_path: Path) -> None:
+    """The snapshot that answered, its fingerprint and provider, the real cost, reasoning tokens, and cached ones under
+    either name."""
+    with LoopbackTeacher(lambda ask: reply(ask.n)) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            answers = await ledger.complete(chat("a dog"), PLAIN, n=3)
+            first, *others = [store.calls(answer.key)[0] for answer in answers]
+            assert first.facts["usage"] == USAGE
+            assert first.usage.cached_tokens == 4
+            for call in (first, *others):
+                assert call.facts["model"] == "big-2026-11-01"
+                assert call.facts["provider"] == "Someone"
+                assert call.facts["system_fingerprint"] == "fp_9"
+            assert all("usage" not in call.facts for call in others), "it would be summed three times"
+
+        with_ledger(teacher, tmp_path, ask)
+
+
+def test_a_request_is_kept_once(tmp_path: Path) -> None:
+    """A few-shot prompt is long: it stands on the first row of its request, and every row is read with it; judging
+    again writes it nowhere else."""
+    prompt = "a dog " * 2_000
+    with LoopbackTeacher(lambda ask: reply(ask.n)) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            answers = await ledger.complete(chat(prompt), PLAIN, n=4)
+            assert all(isinstance(answer, Completion) for answer in answers)
+            for answer in answers:
+                (call,) = store.calls(answer.key)
+                assert call.request["messages"][-1]["content"] == prompt
+                assert call.request["n"] == 4
+
+        with_ledger(teacher, tmp_path, ask)
+        with_ledger(teacher, tmp_path, ask)
+    assert len(teacher.asked) == 1
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}", write=False) as store:
+        bodies = [body for (body,) in store._rows(sa.select(tables.calls.c.body))]
+    assert sum(body.count(prompt[:100]) > 0 for body in bodies) == 1
+    assert [Call.model_validate_json(body).request_of is None for body in bodies] == [True, False, False, False]

@@ -1,0 +1,335 @@
+"""What the traffic to a teacher does under limits, queues and faults: nothing is lost, and nobody is flooded."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import TeacherError, Unreachable
+from schemas.records import Message, Sampling
+from schemas.spec import TeacherSettings
+from synth.chat_completions import Answer, TimedOutError
+from synth.endpoint import Endpoint
+from synth.engine import generate
+from synth.rate_limits import Left, Pace, left_by_headers, reset_s
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
+from tests.synth.rig import input, rig
+
+
+def chat(text: str) -> tuple[Message, ...]:
+    return (Message(role="user", content=text),)
+
+
+def ask_all(
+    url: str | list[str], count: int, *, prompts: str = "dog {i}", **options: Any
+) -> tuple[list[Answer | BaseException], Endpoint]:
+    """`count` different prompts asked at once."""
+
+    async def run() -> tuple[list[Answer | BaseException], Endpoint]:
+        settings = {"backoff_s": 0.01, "retries": 3, "concurrency": 16, **options}
+        async with Endpoint(url, "loopback", **settings) as endpoint:
+            every = (endpoint.ask(chat(prompts.format(i=i)), Sampling()) for i in range(count))
+            return list(await asyncio.gather(*every, return_exceptions=True)), endpoint
+
+    return asyncio.run(run())
+
+
+def all_answered(answers: list[Answer | BaseException]) -> bool:
+    return all(isinstance(answer, Answer) for answer in answers)
+
+
+# Limits
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("1s", 1),
+        ("6m0s", 360),
+        ("7.66s", 7.66),
+        ("120ms", 0.12),
+        ("2m59.56s", 179.56),
+        ("1h2m3s", 3723),
+        ("1d", 86_400),
+        ("0s", 0),
+        ("12", 12),
+        ("0.5", 0.5),
+    ],
+)
+def test_a_reset_is_read_in_every_form_that_is_a_length(told: str, seconds: float) -> None:
+    """OpenAI, Azure and Groq write durations as Go does, others plain seconds."""
+    assert reset_s(told) == pytest.approx(seconds)
+
+
+def test_a_reset_is_read_in_every_form_that_is_a_moment() -> None:
+    """Anthropic writes RFC 3339, OpenRouter milliseconds since the epoch, others seconds or an HTTP date."""
+    moment = datetime.now(UTC) + timedelta(seconds=90)
+    stamp = moment.timestamp()
+    forms = [moment.isoformat(), moment.strftime("%Y-%m-%dT%H:%M:%SZ"), f"{stamp:.0f}", f"{stamp * 1000:.0f}"]
+    for told in [*forms, format_datetime(moment, usegmt=True)]:
+        assert reset_s(told) == pytest.approx(90, abs=3)
+    assert reset_s((moment - timedelta(days=1)).isoformat()) == 0
+
+
+@pytest.mark.parametrize("nonsense", ["", "soon", "nan", "-", "1 fortnight"])
+def test_a_reset_that_nobody_can_read_is_no_limit(nonsense: str) -> None:
+    """Headers are hints: what is not understood does not stop a run."""
+    assert left_by_headers({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": nonsense}) == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "left"),
+    [
+        ({"x-ratelimit-remaining-requests": "59", "x-ratelimit-reset-requests": "1s"}, [Left("requests", 59, 1)]),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6m0s"}, [Left("tokens", 0, 360)]),
+        ({"x-ratelimit-remaining-requests": "9"}, []),  # Azure, which does not say until when
+        ({"ratelimit-remaining": "3", "ratelimit-reset": "20"}, [Left("requests", 3, 20)]),
+        ({}, []),
+    ],
+)
+def test_what_is_left_is_read_from_each_family_of_headers(headers: Mapping[str, str], left: list[Left]) -> None:
+    """A number without a time says nothing about when to go on, so it is not used."""
+    assert left_by_headers(headers) == left
+
+
+@pytest.mark.parametrize("per_minute", [1, 7, 24, 60, 61, 600])
+def test_no_minute_holds_more_than_the_limit(per_minute: int) -> None:
+    """Whatever minute is looked at, also one that begins between two requests, however late the timers come."""
+    pace, now, sent, jitter = Pace(per_minute), 1000.0, [], random.Random(per_minute)
+    while len(sent) < 3 * per_minute + 3:
+        now = max(now, pace.free_at) + jitter.random() * 0.04
+        pace.take(1, now)
+        sent.append(now)
+    window = [sum(1 for at in sent[i : i + per_minute + 2] if at <= began + 60) for i, began in enumerate(sent)]
+    assert max(window) <= per_minute
+    assert (len(sent) - 1) * 60 / (sent[-1] - sent[0]) > 0.9 * per_minute
+
+
+def test_requests_per_minute_hold_over_all_addresses_and_retries() -> None:
+    """600 a minute are ten a second: 12 requests and the retry of each third one take more than a second."""
+    reply = lambda ask: fails(500) if ask.nth == 1 and ask.prompt.endswith(("0", "5")) else says()  # noqa: E731
+    with LoopbackTeacher(reply) as teacher, LoopbackTeacher(reply) as other:
+        began = time.perf_counter()
+        answers, _ = ask_all([teacher.url, other.url], 12, requests_per_minute=600)
+        assert all_answered(answers)
+        asked = len(teacher.asked) + len(other.asked)
+        assert asked >= 14
+        assert time.perf_counter() - began >= (asked - 1) * 0.1 - 0.06
+
+
+def test_tokens_per_minute_are_reckoned_before_and_settled_after() -> None:
+    """15 tokens an answer, 1,800 a minute: after the first, which max_tokens reckons too high, two a second go."""
+
+    async def run() -> float:
+        async with Endpoint(teacher.url, "loopback", tokens_per_minute=1800) as endpoint:
+            await endpoint.ask(chat("warm up"), Sampling(max_tokens=5))
+            began = time.perf_counter()
+            await asyncio.gather(*(endpoint.ask(chat(f"{i}"), Sampling(max_tokens=5)) for i in range(4)))
+            return time.perf_counter() - began
+
+    with LoopbackTeacher() as teacher:
+        assert 1.0 <= asyncio.run(run()) <= 6
+
+
+def test_nothing_is_sent_while_the_headers_leave_nothing() -> None:
+    """The answer that says that no request is left is followed by the next one when the limit is reset."""
+    empty = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "700ms"}
+
+    def reply(ask: Ask) -> Reply:
+        arrived.append(time.perf_counter())
+        return Reply(body=b'{"choices": [{"message": {"content": "x"}}]}', headers=empty if ask.number == 1 else {})
+
+    arrived: list[float] = []
+    with LoopbackTeacher(reply) as teacher:
+        answers, _ = ask_all(teacher.url, 4, concurrency=1)
+    assert all_answered(answers)
+    assert arrived[1] - arrived[0] >= 0.65
+    assert arrived[3] - arrived[1] < 0.6
+
+
+def test_a_limit_of_a_day_that_is_used_up_stops_the_run() -> None:
+    """Hours are not slept through in silence, whether Retry-After or the headers say so."""
+    empty = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "8h0m0s"}
+    reply = Reply(body=b'{"choices": [{"message": {"content": "x"}}]}', headers=empty)
+    with LoopbackTeacher(lambda ask: reply) as teacher:
+        answers, _ = ask_all(teacher.url, 3, concurrency=1)
+    assert isinstance(answers[0], Answer)
+    assert all(isinstance(answer, TeacherError) and "asks to wait" in str(answer) for answer in answers[1:])
+
+
+# Throttling
+
+
+def test_a_429_is_no_try_while_others_are_answered() -> None:
+    """A row that is throttled nine times while the others flow is answered the tenth time, with two retries allowed."""
+    reply = lambda ask: fails(429) if ask.prompt == "dog 0" and ask.nth < 10 else Reply(delay_s=0.01)  # noqa: E731
+    with LoopbackTeacher(reply) as teacher:
+        answers, _ = ask_all(teacher.url, 600, retries=2, concurrency=4, backoff_s=0.003)
+    assert all_answered(answers)
+    assert teacher.counts()["dog 0"] == 10
+
+
+def test_a_server_that_takes_few_at_once_is_soon_asked_for_few() -> None:
+    """Four at once and 429 for every other: each row is answered, and few requests are sent in vain."""
+    open_now = [0]
+
+    def reply(ask: Ask) -> Reply:
+        if open_now[0] >= 4:
+            return fails(429)
+        open_now[0] += 1
+        asyncio.get_running_loop().call_later(0.02, lambda: open_now.__setitem__(0, open_now[0] - 1))
+        return Reply(delay_s=0.02)
+
+    with LoopbackTeacher(reply) as teacher:
+        answers, endpoint = ask_all(teacher.url, 400, concurrency=64, retries=5, backoff_s=0.02)
+    assert all_answered(answers)
+    assert endpoint.flow.hosts[0].window < 32
+    assert len(teacher.asked) < 2.5 * 400
+
+
+def test_a_stray_429_leaves_the_concurrency_as_it_is() -> None:
+    """Two in a hundred are noise, not congestion: the window stays nearly whole."""
+    noise = random.Random(7)
+    with LoopbackTeacher(lambda ask: fails(429) if noise.random() < 0.02 else Reply(delay_s=0.01)) as teacher:
+        answers, endpoint = ask_all(teacher.url, 1000, concurrency=32)
+    assert all_answered(answers)
+    assert endpoint.flow.hosts[0].window > 24
+
+
+def test_a_request_that_waits_takes_no_place_from_others() -> None:
+    """One place, one row that must wait a second: all others are answered meanwhile."""
+    wait = fails(500, headers={"Retry-After": "1"})
+    with LoopbackTeacher(lambda ask: wait if ask.prompt == "dog 0" and ask.nth == 1 else says()) as teacher:
+        answers, _ = ask_all(teacher.url, 10, concurrency=1)
+    assert all_answered(answers)
+    assert [ask.prompt for ask in teacher.asked][-1] == "dog 0"
+
+
+# Timeouts
+
+
+def test_a_queue_at_the_server_eats_no_timeout() -> None:
+    """A server that writes one answer after another, 0.1 s each, and 16 requests at once against a limit of 0.5 s: each
+    is sent once and answered, the last after 1.6 s."""
+    free_at = [0.0]
+
+    def reply(ask: Ask) -> Reply:
+        now = time.perf_counter()
+        free_at[0] = max(free_at[0], now) + 0.1
+        return Reply(delay_s=free_at[0] - now)
+
+    with LoopbackTeacher(reply) as teacher:
+        answers, _ = ask_all(teacher.url, 16, timeout_s=0.5, concurrency=16)
+    assert all_answered(answers)
+    assert len(teacher.asked) == 16
+
+
+def test_waiting_for_a_place_is_not_waiting_for_an_answer() -> None:
+    """Thirty rows through one place at 0.05 s each, with a limit of 0.5 s for each of them: none times out."""
+    with LoopbackTeacher(lambda ask: Reply(delay_s=0.05)) as teacher:
+        answers, _ = ask_all(teacher.url, 30, timeout_s=0.5, concurrency=1)
+    assert all_answered(answers)
+    assert len(teacher.asked) == 30
+
+
+def test_a_lost_request_times_out_although_others_are_answered() -> None:
+    """Only what was sent before it holds a request up: answers to later ones show that it was passed over."""
+    with LoopbackTeacher(lambda ask: Reply(delay_s=30 if ask.prompt == "dog 0" else 0.02)) as teacher:
+        began = time.perf_counter()
+        answers, _ = ask_all(teacher.url, 150, timeout_s=0.2, retries=0, concurrency=4)
+    assert isinstance(answers[0], TimedOutError)
+    assert "teacher.timeout_s" in str(answers[0])
+    assert all_answered(answers[1:])
+    assert time.perf_counter() - began < 5
+
+
+def test_a_slow_first_answer_does_not_blame_the_address() -> None:
+    """A model that loads for longer than the limit: the row fails as `timeout`, with the key to change, after three
+    requests, each of which was given twice the time of the one before; nobody says that nothing answers."""
+    with LoopbackTeacher(lambda ask: Reply(delay_s=30)) as teacher:
+        answers, _ = ask_all(teacher.url, 1, timeout_s=0.1, retries=5)
+    assert isinstance(answers[0], TimedOutError)
+    assert "0.4 s" in str(answers[0])
+    assert len(teacher.asked) == 3
+
+
+# Several addresses
+
+
+def test_servers_of_one_model_share_the_work() -> None:
+    """Two equal ones get about half each; one of half the speed gets less."""
+    with LoopbackTeacher(latency_s=0.02) as a, LoopbackTeacher(latency_s=0.02) as b:
+        answers, _ = ask_all([a.url, b.url], 200)
+        assert all_answered(answers)
+        assert 80 <= len(a.asked) <= 120
+    with LoopbackTeacher(latency_s=0.02) as a, LoopbackTeacher(latency_s=0.1) as b:
+        assert all_answered(ask_all([a.url, b.url], 200)[0])
+        assert len(b.asked) < 80
+
+
+@pytest.mark.parametrize("fault", [cuts(), fails(503), Reply(delay_s=30)])
+def test_a_server_that_fails_is_left_alone_while_another_answers(fault: Reply) -> None:
+    """No row is lost, and the broken one is asked a few times only."""
+    with LoopbackTeacher(lambda ask: fault) as broken, LoopbackTeacher(latency_s=0.005) as whole:
+        answers, _ = ask_all([broken.url, whole.url], 300, timeout_s=0.5, retries=3)
+    assert all_answered(answers)
+    assert len(broken.asked) <= 40
+
+
+def test_a_server_that_comes_back_is_used_again() -> None:
+    """It is asked once after a rest, and shares the work from then on."""
+    began = time.perf_counter()
+    reply = lambda ask: fails(503) if time.perf_counter() - began < 0.3 else Reply(delay_s=0.01)  # noqa: E731
+    with LoopbackTeacher(reply) as back, LoopbackTeacher(latency_s=0.02) as whole:
+        answers, _ = ask_all([back.url, whole.url], 2500, concurrency=16)
+    assert all_answered(answers)
+    assert len(back.asked) > 200
+
+
+def test_where_no_server_answers_the_run_ends() -> None:
+    """Two dead addresses are as dead as one."""
+    answers, _ = ask_all(["http://127.0.0.1:9", "http://localhost:9"], 3)
+    assert all(isinstance(answer, Unreachable) for answer in answers)
+
+
+def test_the_spec_may_name_several_addresses() -> None:
+    """`urls` alone, or beside `url`; each once, and nothing but the address changes."""
+    several = TeacherSettings(urls=("http://a:1", "http://b:1"), model="m")
+    assert (several.url, several.addresses) == ("http://a:1", ("http://a:1", "http://b:1"))
+    assert TeacherSettings(url="http://c", urls=("http://a", "http://c")).addresses == ("http://c", "http://a")
+    assert TeacherSettings(**several.model_dump()) == several
+
+
+# Under everything at once
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_under_random_faults_no_row_is_lost(seed: int, tmp_path: Path) -> None:
+    """A tenth of all answers is a 429, a 500, a cut connection or silence, on either of two servers: every slot has its
+    pair, and each answer is in the ledger once."""
+
+    def faulty(draws: random.Random) -> Any:
+        faults = (fails(429), fails(429, headers={"retry-after-ms": "20"}), fails(500), cuts(), Reply(delay_s=30))
+        return lambda ask: draws.choice(faults) if draws.random() < 0.1 else Reply(delay_s=0.005)
+
+    async def run() -> None:
+        several = {"urls": (a.url, b.url), "timeout_s": 1.0, "retries": 5, "concurrency": 16}
+        async with rig(a.url, tmp_path, n=2, **several) as r:
+            result = await generate(r.store, input(150), r.generators, concurrency=16)
+            assert (result.counts.rows_in, result.counts.failed, result.pairs_made) == (300, 0, 300)
+            assert all(len(rows) == 1 for rows in r.store.call_index().values())
+            assert r.ledger.in_flight == 0
+
+    with (
+        LoopbackTeacher(faulty(random.Random(seed))) as a,
+        LoopbackTeacher(faulty(random.Random(seed + 100))) as b,
+    ):
+        asyncio.run(run())

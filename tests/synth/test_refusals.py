@@ -1,0 +1,187 @@
+"""Whose matter a refusal is: a cause that all requests share ends the run and burns no row, a row's own costs it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import AuthError, TeacherError
+from schemas.store import Store
+from synth.engine import GenerateResult, generate
+from synth.http_status import meaning
+from synth.ledger import Completion, FailedSample, Ledger
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
+from tests.synth.rig import input, rig
+from tests.synth.test_ledger import PLAIN, chat, with_ledger
+
+
+def run(teacher: LoopbackTeacher, folder: Path, seeds: int, **settings: Any) -> GenerateResult:
+    async def once() -> GenerateResult:
+        async with rig(teacher.url, folder, **settings) as r:
+            return await generate(r.store, input(seeds), [r.forward], concurrency=8)
+
+    return asyncio.run(once())
+
+
+COMMON = {
+    "too long for all": fails(400, "max_tokens is too large: 512. This model supports at most 256 tokens."),
+    "no system role": fails(400, "System role not supported"),
+    "a gateway that knows no such thing": fails(422, "Unprocessable: no route for this tenant"),
+    "moderation that never lets anything pass": fails(403, "Your input was flagged by moderation."),
+    "legal reasons": fails(451, "unavailable for legal reasons"),
+}
+
+
+@pytest.mark.parametrize("cause", COMMON)
+def test_a_cause_that_all_requests_share_ends_the_run_and_burns_no_row(cause: str, tmp_path: Path) -> None:
+    """The provider's sentence ends it after a few requests, and once it is mended every row comes."""
+    with LoopbackTeacher(lambda ask: COMMON[cause]) as teacher:
+        with pytest.raises(TeacherError) as caught:
+            run(teacher, tmp_path, 60)
+        said = COMMON[cause].body
+        assert said is not None
+        assert str(caught.value).count("HTTP 4") == 1
+        assert caught.value.what.split(": ", 3)[3].rstrip(".")[:20] in said.decode()
+        assert len(teacher.asked) <= 48, "the first eight and those on their way, each with n and without"
+    with LoopbackTeacher() as mended:
+        result = run(mended, tmp_path, 60)
+        assert (result.rows_in, result.failed) == (120, 0)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 413, 422, 451])
+def test_one_poisoned_row_costs_itself_alone(status: int, tmp_path: Path) -> None:
+    """Moderation, a firewall, a text that is too long: the row is refused for good and the others are there."""
+
+    def reply(ask: Ask) -> Reply:
+        return fails(status, "your input was flagged") if ask.prompt == "dog 30" else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+        result = run(teacher, tmp_path, 60)
+        assert (result.rows_in, result.failed, dict(result.reasons)) == (120, 2, {"refused": 2})
+        assert teacher.counts()["dog 30"] <= 2
+        asked = len(teacher.asked)
+        again = run(teacher, tmp_path, 60)
+        assert (again.rows_in, again.failed) == (120, 2)
+        assert len(teacher.asked) == asked, "it is not asked again"
+        revived = run(teacher, tmp_path, 60, retry_failed=True)
+        assert revived.failed == 2
+        assert len(teacher.asked) > asked
+
+
+def test_a_poisoned_row_that_comes_first_is_settled_by_the_first_answer(tmp_path: Path) -> None:
+    """Until something is answered nobody knows whose matter it is; then the row is decided, and stays so."""
+    with LoopbackTeacher(lambda ask: fails(400, "flagged") if ask.prompt == "bad" else says("good")) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            (bad,) = await ledger.complete(chat("bad"), PLAIN)
+            assert isinstance(bad, FailedSample)
+            assert bad.reason.startswith("refused: HTTP 400: flagged")
+            assert [call.status for call in store.calls(bad.key)] == ["unsettled"]
+            (good,) = await ledger.complete(chat("good"), PLAIN)
+            assert isinstance(good, Completion)
+            assert [call.status for call in store.calls(bad.key)] == ["declined"]
+
+        async def again(ledger: Ledger, store: Store) -> None:
+            (bad,) = await ledger.complete(chat("bad"), PLAIN)
+            assert isinstance(bad, FailedSample)
+            assert bad.reason.startswith("refused: HTTP 400: flagged"), "the sentence is still there"
+            assert ledger.sent == 0
+
+        with_ledger(teacher, tmp_path, ask)
+        with_ledger(teacher, tmp_path, again)
+
+
+def test_a_budget_that_ends_in_the_middle_burns_no_row(tmp_path: Path) -> None:
+    """What all requests are told from some moment on ends the run, and the rows it hit are asked again."""
+
+    def reply(ask: Ask) -> Reply:
+        return Reply() if ask.number <= 40 else fails(400, "tenant 7 is over its monthly allowance")
+
+    with LoopbackTeacher(reply) as teacher, pytest.raises(TeacherError, match="monthly allowance"):
+        run(teacher, tmp_path, 100)
+    with LoopbackTeacher() as mended:
+        result = run(mended, tmp_path, 100)
+        assert (result.rows_in, result.failed) == (200, 0)
+        assert len(mended.asked) >= 60
+
+
+def test_a_login_page_ends_the_run_and_burns_no_row(tmp_path: Path) -> None:
+    """A status of 200 with a page instead of an answer: the page is named, and once it is gone every row comes."""
+    page = Reply(body=b"<html><title>Sign in to the company network</title></html>")
+    with LoopbackTeacher(lambda ask: page) as teacher:
+        with pytest.raises(TeacherError, match="no chat completion"):
+            run(teacher, tmp_path, 60)
+        assert len(teacher.asked) <= 40
+    with LoopbackTeacher() as mended:
+        result = run(mended, tmp_path, 60)
+        assert (result.rows_in, result.failed) == (120, 0)
+
+
+def test_a_fault_said_with_status_200_is_waited_out(tmp_path: Path) -> None:
+    """OpenRouter and gateways report what failed inside of a 200: it is retried as the status it means, and no row is
+    lost to a short outage."""
+    fault = Reply(body=b'{"error": {"code": 502, "message": "Provider returned error"}, "user_id": "u"}')
+
+    with LoopbackTeacher(lambda ask: fault if ask.nth <= 2 else Reply()) as teacher:
+        result = run(teacher, tmp_path, 20)
+        assert (result.rows_in, result.failed) == (40, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind"),
+    [
+        (400, {"message": "API key not valid. Please pass a valid API key.", "status": "INVALID_ARGUMENT"}, "key"),
+        (400, {"message": "Your credit balance is too low to access the Anthropic API."}, "quota"),
+        (
+            400,
+            {"message": "Budget has been exceeded! Max budget: 1", "type": "budget_exceeded"},
+            "quota",
+        ),
+        (429, {"message": "ExceededBudget: Crossed spend", "code": "budget_exceeded"}, "quota"),
+        (400, {"message": "Billing hard limit has been reached", "code": "billing_hard_limit_reached"}, "quota"),
+        (429, {"message": "You exceeded your current quota", "code": "insufficient_quota"}, "quota"),
+        (
+            429,
+            {"message": "Resource has been exhausted.", "status": "RESOURCE_EXHAUSTED"},
+            "throttled",
+        ),
+        (400, {"message": "Unrecognized request argument supplied: top_k", "code": None}, "setting"),
+        (400, {"message": "Unknown parameter: 'top_k'.", "code": "unknown_parameter", "param": "top_k"}, "setting"),
+        (400, {"message": "property 'top_k' is unsupported"}, "setting"),
+        (400, {"message": 'Invalid JSON payload received. Unknown name "top_k": Cannot find field.'}, "setting"),
+        (422, {"detail": "[{'type': 'extra_forbidden', 'loc': ['body', 'top_k']}]"}, "setting"),
+        (400, {"message": "Model Not Exist", "type": "invalid_request_error"}, "model"),
+        (400, {"message": "x/y is not a valid model ID", "code": 400}, "model"),
+        (400, {"message": "Invalid model: nope", "type": "invalid_model", "code": "1500"}, "model"),
+        (403, {"message": "Your chosen model requires moderation and your input was flagged"}, "refused"),
+        (403, {"message": "Project `p` does not have access to model `m`"}, "key"),
+        (424, {"message": "Generation error"}, "server"),
+        (529, {"message": "Overloaded", "type": "overloaded_error"}, "server"),
+        (405, {"message": "Method Not Allowed"}, "address"),
+    ],
+)
+def test_what_providers_say_is_understood(status: int, error: dict[str, Any], kind: str) -> None:
+    """The words of the documented errors, before anything was answered."""
+    body = {"model": "m", "messages": [], "top_k": 5, "temperature": 1.0}
+    told = meaning(status, error, str(error), body, answered=False)
+    assert told.kind == kind
+    assert told.setting == ("top_k" if kind == "setting" else "")
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 413, 422, 424, 451])
+def test_what_comes_after_an_answer_is_no_wrong_address_key_or_setting(status: int) -> None:
+    """A row that talks of keys, models or settings is not taken for a fault of the spec."""
+    text = "flagged: 'the api key is not valid, the model does not exist, top_k is not supported, no permission'"
+    kind = meaning(status, {"message": text}, text, {"top_k": 5}, answered=True).kind
+    assert kind == ("server" if status == 424 else "refused")
+
+
+def test_a_key_that_is_refused_with_403_ends_the_run_at_once(tmp_path: Path) -> None:
+    """One request tells it: what the message speaks of is the key."""
+    with LoopbackTeacher(lambda ask: fails(403, "You have insufficient permissions for this operation.")) as teacher:
+        with pytest.raises(AuthError):
+            run(teacher, tmp_path, 60)
+        assert len(teacher.asked) <= 20, "those on their way, not each of 60"
