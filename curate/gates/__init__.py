@@ -64,7 +64,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "toxic": (toxic, _LANGUAGE),
 }
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
-_VERSIONS = {"preamble": 2, "answered": 2, "lost_content": 2, "repetition": 2, "language": 2}
+_VERSIONS = {"preamble": 2, "answered": 2, "lost_content": 2, "repetition": 2}
 
 
 def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[GateStep]:
@@ -93,7 +93,7 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
             known = {key: told[key] for key in needs}
             add(name, partial(gate, **known), [*dict.fromkeys(known.values()), tables], mode)
     for name, check in (("language", language), ("mixed_language", mixed_language)):
-        if mode := getattr(gates, name):
+        if gates.language and (mode := getattr(gates, name)):
             for spoken in dict.fromkeys((task.language, code)):
                 check_language(spoken)
             judged = code if code == task.language else [code, task.language]
@@ -108,7 +108,12 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
     if form.schema:
         add("schema", json_schema(form.schema), form.schema)
     if gates.values:
-        add("values", partial(values, schema=form.schema, language=task.language), [form.schema, task.language], gates.values)
+        add(
+            "values",
+            partial(values, schema=form.schema, language=task.language),
+            [form.schema, task.language],
+            gates.values,
+        )
     if gates.translated:
         add("translated", partial(translated, language=task.language, to=code), [task.language, code], gates.translated)
     if gates.json_schema is not None:

@@ -13,8 +13,8 @@ from curate.gates.words import fold
 from schemas.records import Pair
 
 # A note that says itself what cannot be done is rewritten as a sentence that says so.
-_DENIES = re.compile(r"\bimpossib|\bunable\b|\bdeclin|\bunm\u00f6glich|\bimposs[i\u00ed]|\u043d\u0435\u043b\u044c\u0437\u044f|\u65e0\u6cd5")
-_AN_AI = re.compile(r"\b(?:ai|ia|ki|\u0438\u0438|language model)\b|\u8bed\u8a00\u6a21\u578b|\u4eba\u5de5\u667a\u80fd|\u8a00\u8a9e\u30e2\u30c7\u30eb")
+_DENIES = re.compile(r"\bimpossib|\bunable\b|\bdeclin|\bunmöglich|\bimposs[ií]|нельзя|无法")
+_AN_AI = re.compile(r"\b(?:ai|ia|ki|ии|language model)\b|语言模型|人工智能|言語モデル")
 _CODE = re.compile(r"```[\s\S]*?```|`[^`\n]+`")
 
 _TALKS = {

@@ -8,12 +8,22 @@ from functools import cache
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.numbers import NumberMentions, required
 from curate.gates.phrases import lexicon
-from curate.gates.words import OPTION, Vocabulary, content_words, count_words, fold, has_stemmer, joined, without_options, words
+from curate.gates.words import (
+    OPTION,
+    Vocabulary,
+    content_words,
+    count_words,
+    fold,
+    has_stemmer,
+    joined,
+    without_options,
+    words,
+)
 from schemas.records import Pair
 
 # An inch mark (6") opens no quotation, an apostrophe closes none.
 _QUOTED = re.compile(
-    r"(?<!\w)\"(?=\S)([^\"\n]*?\S)\"(?!\w)|\u201c([^\u201d\n]+)\u201d|\u00ab([^\u00bb\n]+)\u00bb|\u201e([^\u201c\u201d\n]+)[\u201c\u201d]"
+    r"(?<!\w)\"(?=\S)([^\"\n]*?\S)\"(?!\w)|“([^”\n]+)”|«([^»\n]+)»|„([^“”\n]+)[“”]"
     r"|(?<!\w)'(?=\S)([^'\n]*?\S)'(?!\w)|(?<!\w)\u2018([^\u2019\n]+)\u2019(?!\w)"
 )
 
@@ -23,9 +33,9 @@ _LENS = re.compile(r"\d+ ?mm(?:[ -][\w-]+){0,2}? (?:lens|film|camera|macro|photo
 
 # How long the text is to be is no content of it.
 _OF_THE_TEXT = re.compile(
-    r"\b(?:\d+|two|three|four|five|six)[ -]?(?:sentences?|lines?|words?|paragraphs?|bullets?|bullet points?|verses?|stanzas?|characters?"
-    r"|sec(?:onds)?|s\u00e4tze[n]?|satz|zeilen?|w\u00f6rter|phrases?|lignes?|mots|frases?|l\u00edneas|palabras|linhas|palavras|frasi|righe|parole"
-    r"|\u0441\u0442\u0440\u043e\u043a\w*|\u0441\u043b\u043e\u0432\w*)\b|\d+\s?[\u5b57\u53e5\u884c\u6587]",
+    r"\b(?:\d+|two|three|four|five|six)[ -]?(?:sentences?|lines?|words?|paragraphs?|bullets?|verses?|stanzas?"
+    r"|characters?|sec(?:onds)?|sätze[n]?|satz|zeilen?|wörter|phrases?|lignes?|mots|frases?|líneas|palabras|linhas|palavras|frasi|righe|parole"
+    r"|строк\w*|слов\w*)\b|\d+\s?[字句行文]",
     re.IGNORECASE,
 )
 
@@ -50,7 +60,7 @@ def lost_content(pair: Pair, language: str = "en") -> Judgement:
         return rejected("lost_number", f"the input says {missing}, the output does not")
     vocabulary = Vocabulary(pair.output, language)
     for quoted in quotations(pair.input):
-        if 2 * len(quoted) > len(pair.input):
+        if 2 * len(quoted) > len(pair.input) and len(quoted.split()) > 4:
             continue  # it is the text that is to be rewritten
         wanted = " ".join(words(quoted))
         output_words = f" {' '.join(vocabulary.words)} "

@@ -17,12 +17,12 @@ _ASKS_FOR_CODE = re.compile(
     r"```|\b(?:code|function|script|regex|sql|json|yaml|xml|html|css|bash|shell|python|java|javascript|js|typescript|rust|golang|query"
     r"|markdown|snippet|one-liner|dockerfile|makefile|config\w*|diagram|ascii|cron|curl|css|csv|diff|git|funktion|fonction|funci\w+)\b"
 )
-_ENDS = re.compile(r"[.!?\u2026:;)\]}>\"'\u201d\u00bb\u2019\u201c*_`~|/\u3002\uff01\uff1f\u300d\u300f\u3011\uff09\u0964\u061f\u06d4%\u20ac$\u00a3\u00b0\u2122\u00a9\u00ae\d#@-]\W*\Z")
-_INSIDE = re.compile(r"[^\W\d_]{2,}[.!?\u2026][\"'\u201d\u00bb)]* +(?=\S)|[\u3002\uff01\uff1f\u0964\u061f]|[!?](?=[\u3040-\u9fff])")
+_ENDS = re.compile(r"[.!?…:;)\]}>\"'”»\u2019“*_`~|/。！？」』】）।؟۔%€$£°™©®\d#@-]\W*\Z")
+_INSIDE = re.compile(r"[^\W\d_]{2,}[.!?…][\"'”»)]* +(?=\S)|[。！？।؟]|[!?](?=[぀-鿿])")
 _LAST_WORD = re.compile(r"(\S+)\s*\Z")
-_UNSPACED = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
+_UNSPACED = re.compile(r"[぀-ヿ一-鿿]")
 _ROW = re.compile(r"^\s*\|.*$", re.MULTILINE)
-_GAPS = re.compile(r"\|\s*(?:\u2026|\.{3})\s*\|\s*(?:(?:\u2026|\.{3})\s*\|)|\((?:\u2026|\.{3})[^()\n]{0,40}\)\s*\Z")
+_GAPS = re.compile(r"\|\s*(?:…|\.{3})\s*\|\s*(?:(?:…|\.{3})\s*\|)|\((?:…|\.{3})[^()\n]{0,40}\)\s*\Z")
 _SHORT_QUOTE = re.compile(r"`[^`\n]{1,40}`|\"[^\"\n]{1,40}\"")
 
 
@@ -49,7 +49,7 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     hangs = line.endswith(tuple(known)) if unspaced else last in known
     if hangs and words > (12 if unspaced else 5) and last not in fold(pair.input).split()[-1:]:
         return rejected("cut", f"it ends with {quote(line[-40:])}")
-    behind_a_sentence = [match for match in _INSIDE.finditer(line)]
+    behind_a_sentence = list(_INSIDE.finditer(line))
     if behind_a_sentence:
         rest = line[behind_a_sentence[-1].end() :]
         if count_words(rest) >= (8 if unspaced else 4) and len(line) >= 60:
@@ -109,7 +109,11 @@ def fenced(pair: Pair, style: str = "") -> Judgement:
     match = _FENCED.match(pair.output)
     if not match or "```" in match["inside"] or match["kind"].casefold() not in _OF_TEXT:
         return passed("it stands in no fence")
-    if _ASKS_FOR_CODE.search(fold(pair.input)) or _ASKS_FOR_CODE.search(fold(style)) or looks_like_code(match["inside"]):
+    if (
+        _ASKS_FOR_CODE.search(fold(pair.input))
+        or _ASKS_FOR_CODE.search(fold(style))
+        or looks_like_code(match["inside"])
+    ):
         return passed("code may stand in a fence")
     return rejected("code_fence", f"the whole text stands in a code fence: {quote(pair.output)}")
 

@@ -14,17 +14,19 @@ from curate.gates.words import fold, stem, words
 from schemas.records import Pair
 
 CONTACT = re.compile(
-    r"(?P<email>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)|(?P<url>(?:https?://|www\.)[^\s<>\"')\]\u3001\u3002]+)"
+    r"(?P<email>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)|(?P<url>(?:https?://|www\.)[^\s<>\"')\]、。]+)"
     r"|(?P<phone>(?<![\w.,/-])(?:\+\d|\(?0\d|1-\d{3}-)[\d ()/.\u2013-]{5,}\d(?![\w]))"
 )
-_OF_PICTURES = re.compile(r"\b\d+(?:\.\d+)? ?(?:mm|k|fps|iso|bit|x)\b|\bf ?/ ?\d+(?:\.\d+)?|\b\d+:\d+\b(?=\s*(?:aspect|ratio))")
-_NAME = r"[^\W\d_a-z\u0430-\u044f\u00df-\u00ff][^\W\d_A-Z]+(?:[-'\u2019][^\W\d_]+)?"
+_OF_PICTURES = re.compile(
+    r"\b\d+(?:\.\d+)? ?(?:mm|k|fps|iso|bit|x)\b|\bf ?/ ?\d+(?:\.\d+)?|\b\d+:\d+\b(?=\s*(?:aspect|ratio))"
+)
+_NAME = r"[^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]+(?:[-'\u2019][^\W\d_]+)?"
 _TITLED = re.compile(
-    rf"\b(?:Mr|Mrs|Ms|Dr|Prof|Miss|Sir|Herrn?|Frau|M|Mme|Mlle|Monsieur|Madame|Sr|Sra|Se\u00f1ora?|Don|Do\u00f1a|Sig|Signora?|Dott|Senhora?|Pan|Pani"
-    rf"|Mevrouw|Meneer|Say\u0131n|\u0433\u043e\u0441\u043f\u043e\u0434\u0438\u043d|\u0433\u043e\u0441\u043f\u043e\u0436\u0430)\.? ({_NAME}(?: {_NAME})*)"
+    rf"\b(?:Mr|Mrs|Ms|Dr|Prof|Miss|Sir|Herrn?|Frau|M|Mme|Mlle|Monsieur|Madame|Sr|Sra|Señora?|Don|Doña|Sig|Signora?|Dott|Senhora?|Pan|Pani"
+    rf"|Mevrouw|Meneer|Sayın|господин|госпожа)\.? ({_NAME}(?: {_NAME})*)"
 )
 _TWO = re.compile(rf"(?<![.!?:\n] )(?<=[^\W\d_,] )({_NAME}(?: (?:de|van|von|der|di|da))? {_NAME}(?: {_NAME})?)")
-_QUOTED_NAME = re.compile(r"(?<=\u00ab)([^\u00ab\u00bb\n]{3,30})(?=\u00bb)")
+_QUOTED_NAME = re.compile(r"(?<=«)([^«»\n]{3,30})(?=»)")
 _NAMES = (_TITLED, _QUOTED_NAME, _TWO)
 _NEAR = 4  # tokens between a number and the word that it belongs to
 
@@ -102,8 +104,10 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
     ):
         if word in here[second] or other in here[first]:
             continue
-        if word in there.get(second, ()) and other in there.get(first, ()) and not (
-            word in there.get(first, ()) or other in there.get(second, ())
+        if (
+            word in there.get(second, ())
+            and other in there.get(first, ())
+            and not (word in there.get(first, ()) or other in there.get(second, ()))
         ):
             return rejected("swapped", f"{quote(first)} and {quote(second)} changed places beside {quote(word)}")
     return passed("numbers stand where they stood")
@@ -159,5 +163,7 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     return passed("what is denied, limited or asked stays so")
 
 
-_ASKED = re.compile(r"[?\u061f][\"'\u201d\u00bb)]?\s*\Z|\A[^.!?\n]{0,80}[?\u061f]|\u5417|\u8bf7\u95ee|\b(?:can|could) (?:i|you|we) ")
-_ASKS = re.compile(r"[?\u061f]|\u304b\u3002|\u5417|\uae4c|\bask\w*\b|\bwhether\b|\bob\b|\bplease\b|\bbitte\b|\blet me know\b|\bwonder\w*|\bgrateful\b")
+_ASKED = re.compile(r"[?؟][\"'”»)]?\s*\Z|\A[^.!?\n]{0,80}[?؟]|吗|请问|\b(?:can|could) (?:i|you|we) ")
+_ASKS = re.compile(
+    r"[?؟]|か。|吗|까|\bask\w*\b|\bwhether\b|\bob\b|\bplease\b|\bbitte\b|\blet me know\b|\bwonder\w*|\bgrateful\b"
+)

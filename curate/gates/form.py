@@ -16,6 +16,7 @@ from schemas.spec import LengthSettings
 _JSON_KEY = re.compile(r'"[^"\n]{1,80}"\s*:')
 _CLAUSE_END = re.compile(r"[,.;:!?\n\u3001\u3002]+(?:\s|$)")
 _LEAK = 6
+_STUTTER = re.compile(r"\b(\w+)(?: \1\b){3,}", re.IGNORECASE)
 _SAME_CHARACTER = re.compile(r"([^\s\-=_*.~#])\1{11,}")
 
 
@@ -42,11 +43,12 @@ def length(pair: Pair, bounds: LengthSettings) -> Judgement:
 def repetition(pair: Pair, language: str = "en") -> Judgement:
     """No loop in what a model wrote. Score: the share of words that stand in a repeated run of four words.
 
-    A loop is any of: one character 12 times in a row; a phrase that follows itself (one word 7 times, more words 3
-    times); a clause of two words 5 times, or of more 3 times; a quarter of the words, six at least, in repeated runs of four; a
-    pair of words with content 5 times and a quarter of the text; fewer than 40 % distinct words in a stretch of 100. The
-    shares have the shape of the rules on repeated n-grams of Rae et al. 2021 (table A1), with counts beside them, for
-    these texts are short. The keys of a JSON text are not counted.
+    A loop is any of: one character 12 times in a row; a phrase that follows itself (one word 4 times, with commas
+    between them 7, more words 3 times); a clause of two words or more 3 times (of two in verse 5); a quarter of the
+    words, six at least, in repeated runs of four; a pair of words with content 5 times and a quarter of the text; fewer
+    than 40 % distinct words in a stretch of 100. The shares have the shape of the rules on repeated n-grams of Rae et
+    al. 2021 (table A1), with counts beside them, for these texts are short. The keys of a JSON text are not counted,
+    nor are the repeated lines of verse, of which at least half must be distinct.
     Not covered: the same idea in other words, and a loop inside one long word.
     """
     share = 0.0
@@ -96,12 +98,14 @@ def _loop(text: str, tokens: list[str], repeated: float, example: str, stop: Col
     """The repeated part of the text, as the start of a sentence; empty if nothing does."""
     if repeated >= 0.25 and repeated * len(tokens) >= 6:
         return f"{repeated:.0%} of the words repeat an earlier run such as {quote(example)}"
+    if stutter := _STUTTER.search(text):
+        return f"{quote(stutter[0])} follows itself"
     if run := _follows_itself(tokens):
         return f"{quote(run)} follows itself"
     clauses = Counter(clause for part in _CLAUSE_END.split(fold(text)) if " " in (clause := " ".join(part.split())))
     if clauses:
         clause, times = clauses.most_common(1)[0]
-        if times >= (3 if len(clause.split()) > 2 else 5):
+        if times >= (5 if "\n" in text and len(clause.split()) == 2 else 3):
             return f"the phrase {quote(clause)} stands {times} times"
     if len(tokens) >= 12:
         content_pairs = (p for p in pairwise(tokens) if p[0] != p[1] and not (p[0] in stop and p[1] in stop))

@@ -69,8 +69,8 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
     return passed("too short to tell" if score is None else f"{code} has {score:.0%}", score)
 
 
-_SEGMENT_END = re.compile(r"(?<=[.!?\u2026\u3002\uff01\uff1f\u0964\u061f])\s*|\n+")
-_LATIN_RUN = re.compile(r"(?:\b[a-z\u00df-\u00ff][A-Za-z\u00c0-\u00ff'\u2019]*[ ,]*){4,}")
+_SEGMENT_END = re.compile(r"(?<=[.!?…。！？।؟])\s*|\n+")
+_LATIN_RUN = re.compile(r"(?:\b[a-zß-ÿ][A-Za-zÀ-ÿ'\u2019]*[ ,]*){4,}")
 _SEGMENT, _SHORT = 35, 24  # letters of a sentence, and of a whole text
 
 

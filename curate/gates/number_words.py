@@ -15,7 +15,7 @@ from curate.gates.words import fold
 
 _TOLD = (*range(2, 101), *range(200, 1000, 100), *range(1000, 10_000, 1000), 1500, 10_000, 100_000, 1_000_000)
 _ORDINALS = range(1, 32)
-_DIGITS = "\u3007\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u96f6"  # from 0 to 9, and another 0
+_DIGITS = "〇一二三四五六七八九零"  # from 0 to 9, and another 0
 _RUNS = re.compile(f"[{_DIGITS}]{{2,}}")
 _UNSPACED = ("zh", "ja", "ko")
 
@@ -43,7 +43,7 @@ def _table(language: str) -> tuple[dict[str, tuple[str, ...]], re.Pattern[str] |
     if not values:
         return values, None
     phrases = "|".join(map(re.escape, sorted(values, key=len, reverse=True)))
-    before = "" if language in _UNSPACED else r"(?<!\w)" if language != "ar" else r"(?<!\w)(?:\u0648|\u0627\u0644|\u0628)?"
+    before = "" if language in _UNSPACED else r"(?<!\w)" if language != "ar" else r"(?<!\w)(?:و|ال|ب)?"
     return values, re.compile(f"{before}({phrases})")
 
 

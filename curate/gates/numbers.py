@@ -16,7 +16,7 @@ from curate.gates.words import fold
 
 # Letters that a code or an option may begin with: those of scripts that have capitals. A letter of another script in
 # front of a digit is a word of the sentence.
-_CODE_LETTERS = "a-z\u00b5\u00df-\u00f6\u00f8-\u024f\u0370-\u052f\u0561-\u0587"
+_CODE_LETTERS = "a-zµß-öø-ɏͰ-ԯա-և"
 _DIGITS = re.compile(rf"(?P<head>[{_CODE_LETTERS}]*)(?P<number>\d+(?:[.,]\d+)*)(?P<tail>[^\W\d_]*)")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _LIST_NUMBER = re.compile(r"(?m)^\s*\d{1,2}[.)]\s")
@@ -96,13 +96,14 @@ def _folded(text: str) -> str:
     return folded if folded.isascii() else re.sub(r"\d", lambda digit: str(unicodedata.digit(digit[0])), folded)
 
 
-_SCALES = {"\u4e07": 4, "\u842c": 4, "\ub9cc": 4, "\u5104": 8, "\u4ebf": 8, "\uc5b5": 8, "\u5343": 3}
+_SCALES = {"万": 4, "萬": 4, "만": 4, "億": 8, "亿": 8, "억": 8, "千": 3}
 
 
 # How words of scale begin, behind a number.
 _SCALE_WORDS = re.compile(
-    r"[ \u00a0-]?(?:(?P<n9>billion|milliard|mrd|mil millones|miliard|\u043c\u0438\u043b\u043b\u0438\u0430\u0440\u0434|\u0645\u0644\u064a\u0627\u0631)|(?P<n6>m[iy]ll?i?[o\u00f3]n|mio\b|mil[ih\u00f5]|milh|\u043c\u0438\u043b\u043b\u0438\u043e\u043d|\u043c\u043b\u043d|\u0645\u0644\u064a\u0648\u0646)"
-    r"|(?P<n3>thousand|tausend|mille?\b|mila\b|mil\b|tys|duizend|bin\b|\u0442\u044b\u0441|\u0623\u0644\u0641|\u0627\u0644\u0641|\u0622\u0644\u0627\u0641|\u0939\u091c\u093c\u093e\u0930|\u0939\u091c\u093e\u0930))"
+    r"[ \u00a0-]?(?:(?P<n9>billion|milliard|mrd|mil millones|miliard|миллиард|مليار)"
+    r"|(?P<n6>m[iy]ll?i?[oó]n|mio\b|mil[ihõ]|milh|миллион|млн|مليون)"
+    r"|(?P<n3>thousand|tausend|mille?\b|mila\b|mil\b|tys|duizend|bin\b|тыс|ألف|الف|آلاف|हज़ार|हजार))"
 )
 
 

@@ -10,29 +10,34 @@ from curate.gates.words import fold
 from schemas.records import Pair
 
 # In brackets, the words decide. A link, a citation, a checkbox and an index of code are no slots.
-_BRACKETED = re.compile(r"(?<![\w\])])(?:\[([^\[\]\n]{1,80})\](?![(\[:])|\u3010([^\u3010\u3011\n]{1,40})\u3011)|(?<=#)\[(_+)\]")
+_BRACKETED = re.compile(r"(?<![\w\])])(?:\[([^\[\]\n]{1,80})\](?![(\[:])|【([^【】\n]{1,40})】)|(?<=#)\[(_+)\]")
 _ROUND = re.compile(r"\(([^()\n]{3,80})\)")
 _ANGLED = re.compile(r"(?<![\w<])<(?!/)([^\W\d_](?:[^<>\n/=\"]{0,38}[^\W_])?)>")
 # What can be nothing else. Case matters in these.
 _PLAIN = re.compile(
     r"\{\{[^{}\n]{1,60}\}\}|\$\{[^{}\n]{1,60}\}|(?<![\w{$\\])\{[^\W\d]\w{1,30}\}(?!\})|%[A-Z][A-Z_]{2,40}%|<[A-Z]+(?:_[A-Z]+)+>"
     r"|\b[Xx]{2,}(?:[./-][Xx]{2,})+|\bXX\.|\$X[,X.]*X\b|\bX{3,}\b"
-    r"|\b(?:INSERT|ENTER|ADD|FILL IN|YOUR) [A-Z][A-Z ]{2,40}\b|\b(?:AGENT|CLIENT|CUSTOMER|COMPANY|PRODUCT|GUEST|RECIPIENT) NAME\b"
+    r"|\b(?:INSERT|ENTER|ADD|FILL IN|YOUR) [A-Z][A-Z ]{2,40}\b"
+    r"|\b(?:AGENT|CLIENT|CUSTOMER|COMPANY|PRODUCT|GUEST|RECIPIENT) NAME\b"
     r"|\bTO ?DO:|\bFIXME\b|\b(?:TBD|TBA|TBC|T\.B\.D\.)(?!\w)"
-    r"|(?i:\blorem ipsum\b)|[\u3007\u25cb\u25ef]{2,}|O{3}(?= ?\ub2d8)|\b0{2,4}(?=\ub144|\uc6d4|\uc77c)"
-    r"|(?<![\w_])_{3,}(?![\w_])|(?<![.\w])\.{8,}|(?<=\w )\.{8,}|\u2026{4,}"
+    r"|(?i:\blorem ipsum\b)|[〇○◯]{2,}|O{3}(?= ?님)|\b0{2,4}(?=년|월|일)"
+    r"|(?<![\w_])_{3,}(?![\w_])|(?<![.\w])\.{8,}|(?<=\w )\.{8,}|…{4,}"
 )
 _ASKS = re.compile(r"\b(?:insert|fill in|add|enter|einf[uü]gen|eintragen|ins[eé]rer|insertar|inserir|inserire|wpisz)\b")
 # The other side speaks of forms and templates, whose slots are wanted.
 _A_FORM = re.compile(
-    r"\b(?:templates?|placeholders?|forms?|fill[- ]in|blanks?|vorlage\w*|formular\w*|platzhalter|l\u00fccken\w*|mod\u00e8les?|formulaire\w*"
-    r"|plantilla\w*|formulario\w*|modelos?|modell[oi]|modul[oi]|szablon\w*|sjabloon|\u0448\u0430\u0431\u043b\u043e\u043d\w*|form\w*)\b"
-    r"|\u6a21\u677f|\u8868\u683c|\u586b\u7a7a|\u30c6\u30f3\u30d7\u30ec|\u96db\u5f62|\uc11c\uc2dd|\uc591\uc2dd|\u0646\u0645\u0648\u0630\u062c"
+    r"\b(?:templates?|placeholders?|forms?|fill[- ]in|blanks?|vorlage\w*|formular\w*|platzhalter|lücken\w*"
+    r"|modèles?|formulaire\w*"
+    r"|plantilla\w*|formulario\w*|modelos?|modell[oi]|modul[oi]|szablon\w*|sjabloon|шаблон\w*|form\w*)\b"
+    r"|模板|表格|填空|テンプレ|雛形|서식|양식|نموذج"
 )
-_CODE = re.compile(r"```|^\s*(?:def|class|import|function|const|let|var|if|for|return|public|#include)\b|;\s*$|=>|\$\(|^\s*[{[<]", re.MULTILINE)
-_TAGS = frozenset(
-    "a b i p u s br hr em strong code pre ul ol li div span h1 h2 h3 h4 table tr td th img sub sup kbd details summary html body head"
-    " title script style form input button label section main nav header footer blockquote small mark think".split()
+_CODE = re.compile(
+    r"```|^\s*(?:def|class|import|function|const|let|var|if|for|return|public|#include)\b|;\s*$|=>|\$\(|^\s*[{[<]",
+    re.MULTILINE,
+)
+_TAGS = re.compile(
+    r"(?:a|b|i|p|u|s|br|hr|em|strong|code|pre|[uo]l|li|div|span|h[1-6]|table|t[rhd]|img|su[bp]|kbd|details|summary|html|body|head"
+    r"|title|script|style|form|input|button|label|section|main|nav|header|footer|blockquote|small|mark)"
 )
 
 
@@ -52,18 +57,18 @@ def placeholder(pair: Pair, style: str = "", language: str = "en") -> Judgement:
 
 
 def _slot(text: str, wanted: str, language: str) -> str:
-    if not any(sign in text for sign in "[{<(\u3010%$_.XTLFO0\u3007\u25cb\u25ef\u2026IEAYCPGRl"):
+    if not any(sign in text for sign in "[{<(【%$_.XTLFO0〇○◯…IEAYCPGRl"):
         return ""
     code = bool(_CODE.search(text))
     for match in _PLAIN.finditer(text):
         if fold(match[0]) not in wanted and not (code and match[0][0] in "{$%_.<TFX"):
             return match[0]
     for kind, pattern in (("[", _BRACKETED), ("<", _ANGLED), ("(", _ROUND)):
-        if kind not in text and not (kind == "[" and "\u3010" in text):
+        if kind not in text and not (kind == "[" and "【" in text):
             continue
         for match in pattern.finditer(text):
             inside = fold(next(filter(None, match.groups())))
-            if fold(match[0]) in wanted or inside in _TAGS or (code and kind != "["):
+            if fold(match[0]) in wanted or _TAGS.fullmatch(inside) or (code and kind != "["):
                 continue
             if _is_slot(inside, kind, language, f"</{inside.split()[0]}" in fold(text)):
                 return match[0]

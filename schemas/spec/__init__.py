@@ -39,6 +39,7 @@ __all__ = [
     "GateSettings",
     "GenerateSettings",
     "LengthSettings",
+    "Mode",
     "Pattern",
     "Purpose",
     "Regex",

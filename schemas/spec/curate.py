@@ -24,7 +24,8 @@ Mode = bool | Literal["flag"]
 
 class GateSettings(Section):
     """Code gates. Those that were measured to reject at most one good row in a hundred reject by default, the others
-    flag (docs/gates.md); two are switched on by a kind of task. `user` names functions `module:function` beside the spec file."""
+    flag (docs/gates.md); two are switched on by a kind of task. `user` names functions `module:function` beside the
+    spec file."""
 
     length: LengthSettings | Literal[False] = LengthSettings()
     repetition: Mode = True
@@ -51,8 +52,8 @@ class GateSettings(Section):
     must_not: tuple[Pattern, ...] = ()
     json_schema: str | None = None
     # Left out of the dump where they are off, so that no hash of a spec without them changes.
-    values: bool = Field(default=False, exclude_if=lambda on: not on)
-    translated: bool = Field(default=False, exclude_if=lambda on: not on)
+    values: Mode = Field(default=False, exclude_if=lambda on: not on)
+    translated: Mode = Field(default=False, exclude_if=lambda on: not on)
     user: tuple[UserFunction, ...] = ()
 
 

@@ -130,7 +130,7 @@ def good_by_language() -> str:
     found = Counter(row["language"] for row, heard in judged("bad") if heard.rejecting or heard.flagging)
     bad = Counter(row["language"] for row in rows("bad"))
     lines = [
-        f"| {language} | {n[language]} | {rejected[language]} | {flagged[language]} | {bad[language]} | {found[language]} |"
+        f"| {' | '.join([language, *(str(counts[language]) for counts in (n, rejected, flagged, bad, found))])} |"
         for language in sorted(n.keys() | bad.keys())
     ]
     head = "| language | good rows | rejected | flagged | bad rows | rejected or flagged |\n|---|---|---|---|---|---|"
@@ -161,9 +161,9 @@ TABLES = {"false rejections": false_rejections, "languages": good_by_language, "
 def written(text: str) -> str:
     """docs/gates.md with the tables as they come out now."""
     for name, table in TABLES.items():
-        block = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+        block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         assert block.search(text), f"docs/gates.md has no place for the table of {name}"
-        text = block.sub(lambda match, table=table: match[1] + table() + match[2], text)
+        text = block.sub(lambda match, table=table: f"{match[1]}\n{table()}\n\n{match[2]}", text)
     return text
 
 

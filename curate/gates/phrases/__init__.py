@@ -154,7 +154,13 @@ def lexicon(language: str) -> Lexicon:
 
 
 # Before a word: in Arabic "and" and "the" are joined to it; in scripts without spaces nothing parts words.
-_BEFORE = {"zh": "", "ja": "", "ko": "", "ar": r"(?<!\w)[\u0648\u0641\u0628\u0644\u0643]?(?:\u0627\u0644)?", "hi": r"(?<!\S)"}
+_BEFORE = {
+    "zh": "",
+    "ja": "",
+    "ko": "",
+    "ar": r"(?<!\w)[وفبلك]?(?:ال)?",
+    "hi": r"(?<!\S)",
+}
 
 
 @cache
