@@ -69,7 +69,7 @@ class Row(NamedTuple):
 
     `verdicts` are those of the pool's steps, in their order; `reviews` what people said of the pair and of those it
     replaces. `keep` is the fold of all of it, people first. `step` and `reason` say who decided a row that is not kept,
-    and why.
+    and why. `flags` are those of its verdicts: what is worth a look, and decides nothing.
     """
 
     candidate: Candidate
@@ -81,6 +81,7 @@ class Row(NamedTuple):
     keep: bool | None = None
     step: str | None = None
     reason: Reason | None = None
+    flags: tuple[str, ...] = ()
 
     @property
     def by_people(self) -> bool:
@@ -108,15 +109,16 @@ class Hearing:
             slot = slots.first[bytes.fromhex(verdict.pair_id)]
             reason = None if stored else slots.interned(verdict.reason)
             self._opinions_of.add(slot, meanings.number(verdict), verdict.score, reason)
-            if verdict.flags and not stored:
+            if verdict.flags:
                 self._opinions_of.flags[slot] = verdict.flags
 
     @property
     def pool(self) -> Pool:
-        before = self._before
-        return Pool(
-            before._slots, before._meanings, {**before._opinions_of, self._step: self._opinions_of}, before._known
-        )
+        return self.over(self._before)
+
+    def over(self, pool: Pool) -> Pool:
+        """`pool`, in which other steps may have spoken meanwhile, after what this one said."""
+        return Pool(pool._slots, pool._meanings, {**pool._opinions_of, self._step: self._opinions_of}, pool._known)
 
 
 class Pool:
@@ -221,6 +223,8 @@ class Pool:
                 slot = self._slots.first.get(bytes.fromhex(verdict.pair_id))
                 if slot is not None:
                     known.add(slot, self._meanings.number(verdict), verdict.score, None)
+                    if verdict.flags:
+                        known.flags[slot] = verdict.flags
             self._known[step] = known
         return self._known[step]
 
@@ -280,6 +284,18 @@ class Pool:
         crashed = np.isin(opinions, self._meanings.numbers("crashed"))
         return np.flatnonzero((opinions == 0) & wanted), np.flatnonzero(crashed & wanted)
 
+    def unsettled_by(self, steps: Sequence[StepId]) -> Iterator[tuple[Row, tuple[int, ...]]]:
+        """The rows that any of `steps` has not judged, or crashed on, once each, with the places of these steps."""
+        asked = np.zeros((len(steps), len(self)), bool)
+        crashed = np.zeros(len(self), bool)
+        for place, step in enumerate(steps):
+            for slots in (found := self._unsettled(step, accepted=False)):
+                asked[place, slots] = True
+            crashed[found[1]] = True
+        for slots, again in ((np.flatnonzero(asked.any(0) & ~crashed), False), (np.flatnonzero(crashed), True)):
+            for slot, row in zip(slots, self._stream(slots, steps, verdicts=again), strict=True):
+                yield row, tuple(int(place) for place in np.flatnonzero(asked[:, slot]))
+
     def by_input(self) -> Iterator[tuple[Row, ...]]:
         """The rows with a pair, together where seed and input are the same, in the order of the pool."""
         groups: dict[int, list[int]] = {}
@@ -315,9 +331,10 @@ class Pool:
         reviewed = self._slots.reviewed.get(owner)
         reviews, decision = (reviewed.reviews, reviewed.decision) if reviewed else ((), None)
         keep = ORDER[self._keep[slot]]
-        return Row(
-            candidate, pair, (), reviews, decision, self._score(owner), False if keep and owner != slot else keep
-        )
+        spoken = (opinions.flags.get(owner, ()) for opinions in self._opinions_of.values() if opinions.flags)
+        flags = tuple(dict.fromkeys(flag for flags in spoken for flag in flags))
+        keep = False if keep and owner != slot else keep
+        return Row(candidate, pair, (), reviews, decision, self._score(owner), keep, flags=flags)
 
     def _with_verdicts(self, slot: int, row: Row, known: Sequence[Verdict], steps: Sequence[StepId]) -> Row:
         """The row with its verdicts and the reason why it is not kept."""
