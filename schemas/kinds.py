@@ -7,6 +7,7 @@ not name is as `schemas.spec` says, which is written for rewriting. docs/tasks.m
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -169,5 +170,5 @@ def with_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
             table[part] = dict(inside)
             table = table[part]
         else:
-            table.setdefault(last, value)
+            table.setdefault(last, deepcopy(value))
     return filled

@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 import aiohttp
 import orjson
 
+from prompts.answer_schema import is_closed
 from schemas.errors import AuthError, TeacherError
 from schemas.failpoints import failpoint
 from schemas.records import Json, Message, Sampling
@@ -109,7 +110,7 @@ class Endpoint:
         self._start = start
         self._starting: asyncio.Task[Reach] | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._takes_n = True
+        self._takes_n = self._takes_schema = True
         self._n_worked = False
         self._n_refused = 0
         self._max_tokens_name = "max_tokens"
@@ -223,10 +224,10 @@ class Endpoint:
             body[self._max_tokens_name] = body.pop("max_tokens")
         if n > 1 and self._takes_n:
             body["n"] = n
-        if schema is not None:
+        if schema is not None and self._takes_schema:
             body["response_format"] = {
                 "type": "json_schema",
-                "json_schema": {"name": "answer", "schema": schema, "strict": True},
+                "json_schema": {"name": "answer", "schema": schema, "strict": is_closed(schema)},
             }
         return body
 
@@ -234,8 +235,10 @@ class Endpoint:
         """Change a refused request into an equal one that this server may take; False if there is none.
 
         Some servers refuse n > 1, in whichever words, and newer OpenAI models take `max_completion_tokens` only:
-        neither changes what is asked.
+        neither changes what is asked. Nor does a schema that a server does not take: its answers are judged by it.
         """
+        if not self._takes_schema and body.pop("response_format", None) is not None:
+            return True
         if "max_tokens" in body and "max_completion_tokens" in str(refusal):
             self._max_tokens_name = "max_completion_tokens"
             body["max_completion_tokens"] = body.pop("max_tokens")
@@ -324,6 +327,9 @@ class Endpoint:
         if status == 402 and retry_after_s(headers) is not None:
             kind = "throttled"  # what is on its way uses the credit up (OpenRouter)
         refused = RefusedError(told, Answer([], None, seconds, new_request_id(None), None, body, text))
+        if kind == "setting" and setting == "response_format":
+            self._takes_schema = False
+            return refused
         if kind == "model":
             served = await self._served()
             return refused if self._is_listed(served) else unknown_model(told, self._place, served)

@@ -9,6 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A verdict may not depend on how busy the machine is.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 TESTS = Path(__file__).parent
 SLOW_FILES = {
@@ -17,8 +22,8 @@ SLOW_FILES = {
         *(f"curate/test_{name}.py" for name in ("bradley_terry", "curate", "gates_on_rows", "reward")),
         *(f"pairsmith/test_{name}.py" for name in ("attacks_places", "attacks_plan", "bad_input", "curate", "doctor")),
         *(f"pairsmith/test_{name}.py" for name in ("evaluate", "generate", "init", "pipeline", "report")),
-        *(f"pairsmith/test_{name}.py" for name in ("report_in_browser", "start", "stopping")),
-        *("pairsmith/test_unanswered.py", "synth/providers/test_providers.py"),
+        *(f"pairsmith/test_{name}.py" for name in ("own_file", "own_pairs", "report_in_browser", "start", "stopping")),
+        *("pairsmith/test_kinds.py", "pairsmith/test_unanswered.py", "synth/providers/test_providers.py"),
         *("pairsmith/test_teachers.py", "door/test_python_page.py", "synth/test_recovery.py", "synth/test_flow.py"),
         *(f"curate/argilla/test_{name}.py" for name in ("browser", "command", "engine_answers", "pull", "push")),
         *(f"curate/argilla/test_{name}.py" for name in ("sdk_examples", "sdk_people", "server", "server_breaks")),

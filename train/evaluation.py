@@ -13,6 +13,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from prompts.answer_form import AnswerForm
 from schemas.blocking import run
 from schemas.errors import NoWork, PairsmithError
 from schemas.files import replaced
+from schemas.kinds import KINDS
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Seed
@@ -44,6 +46,7 @@ from train.metrics import (
     pick_examples,
     summarise,
 )
+from train.references import Answer, against_references
 from train.results import TrainResult
 from train.systems import (
     ASK_TIMEOUT_S,
@@ -117,6 +120,8 @@ def plan_evaluation(
     base = find_base(spec.train.base, project.folder)
     _refuse_another_base(spec, base, trained)
     checks = checks or checks_for(spec, project.folder)
+    if KINDS[spec.task.kind].needs and seeds and all(seed.reference is not None for seed in seeds):
+        checks = replace(checks, exact=True)
     if not checks.names:
         raise NoWork(
             "there is neither a check nor a gate, so no answer could pass or fail.",
@@ -235,6 +240,7 @@ async def measured(
         side_by_side=pick_examples(examples, _SIDE_BY_SIDE, random_seed),
         side_by_side_seed=random_seed,
         outputs=outputs,
+        references=plan.references,
         calls_sent=sum(asked.sent for asked in rounds),
         calls_reused=sum(output.key in known for output in outputs),
         usage=summed([usage for asked in rounds for usage in asked.usage]),
@@ -245,7 +251,10 @@ async def measured(
 
 def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) -> SystemResult:
     def summary(mode: Mode) -> ModeResult:
-        return summarise(answers[mode].outputs, answers[mode].usage, plan.checks.names)
+        outputs = answers[mode].outputs
+        given = [Answer(seed_id=output.seed_id, text=output.text if output.whole else "") for output in outputs]
+        compared = against_references(given, plan.references, [*plan.form.labels], is_json=plan.form.schema is not None)
+        return summarise(outputs, answers[mode].usage, plan.checks.names).model_copy(update={"by_reference": compared})
 
     prompt = system.messages(plan.seeds[0])[0]
     return SystemResult(

@@ -110,7 +110,7 @@ class Interview:
 def _judged(blank: Output, call: Call, plan: EvaluationPlan, seed: Seed) -> Output:
     """`blank` with the answer of `call` in it, and its checks."""
     text = plan.form.canonical(clean(call.text))
-    checked = plan.checks(seed.body, text)
+    checked = plan.checks(seed.body, text, plan.references.get(seed.id))
     output = blank.model_copy(
         update={
             "answered": True,

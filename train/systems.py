@@ -100,6 +100,11 @@ class EvaluationPlan:
     form: AnswerForm = ANY_TEXT
 
     @cached_property
+    def references(self) -> dict[str, str]:
+        """Seed id -> the output that a person gave, in the form of the task, where there is one."""
+        return {seed.id: self.form.canonical(seed.reference) for seed in self.seeds if seed.reference is not None}
+
+    @cached_property
     def id(self) -> str:
         """Names everything that could change a number of the evaluation, messages included."""
         asked = [system.key(self.seeds) for system in self.systems]

@@ -94,6 +94,7 @@ _PARTS = {
     "conversation": ("messages", "input", "output", "system"),
 }
 _TAKEN = {"style", "exemplars", "language", "level", "simple", "enhanced", "text", *_PARTS["pair"]}
+_TAKEN |= {"labels", "schema", "input_language", "output_language"}
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
