@@ -6,12 +6,13 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from curate.gates.content import quotations
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.words import fold
+from curate.gates.phrases import lexicon
+from curate.gates.words import fold, words
 from schemas.errors import SpecError
 from schemas.records import Pair
 
@@ -92,12 +93,16 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
                 if fold(run[0]).strip(" ,") not in given:
                     return rejected("mixed_language", f"the {side} text goes over into {quote(run[0])}")
         for segment in (text, *_SEGMENT_END.split(text)):
+            if len(segment) < 8 or (segment is not text and segment.isascii() and len(segment) < _SEGMENT):
+                continue
             letters = [c for c in segment if c.isalpha()]
             if len(letters) < 8 or fold(segment).strip(" .!?") in given:
                 continue
             if foreign := _foreign_script(letters, wanted, least=_SEGMENT):
                 return rejected("mixed_language", f"the {side} text goes over into {foreign.lower()}: {quote(segment)}")
             if len(letters) < (_SHORT if segment is text else _SEGMENT) or not any(c.islower() for c in letters):
+                continue
+            if segment is not text and _has_stop_words(segment, wanted):
                 continue
             expected, sure, other = _own_and_best_other(segment, wanted)
             if sure >= _SURE_OF_A_SEGMENT and expected <= _UNLIKELY:
@@ -106,6 +111,12 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
 
 
 _SURE_OF_A_SEGMENT = 0.99
+_OWN = 0.35  # so many of the words of a sentence that are stop words of a language make it a sentence of that language
+
+
+def _has_stop_words(segment: str, code: str) -> bool:
+    stop, found = lexicon(code).stop, words(segment)
+    return sum(word in stop for word in found) >= _OWN * len(found) > 0
 
 
 def _is_code(text: str) -> bool:
@@ -144,6 +155,7 @@ def _relatives(code: str) -> frozenset[str]:
     return frozenset({code}.union(*(group.split() for group in _SIBLINGS if code in group.split())))
 
 
+@lru_cache(maxsize=16)
 def _own_and_best_other(text: str, code: str) -> tuple[float, float, str]:
     """The probability of `code`, that of the likeliest other language, and its code; each with its relatives."""
     left = dict(_identifier(code).rank(text))

@@ -175,6 +175,9 @@ def _plain(digits: str) -> str:
 
 def _in_words(folded: str, known: Lexicon) -> Iterator[Number]:
     """Runs of number words: `twenty-five`, `two hundred and five`, `a dozen`."""
+    listed = (known.ones, known.tens, known.scales)
+    if not any(word in table for word in set(_LETTERS.findall(folded)) for table in listed):
+        return
     total = current = 0
     words: list[str] = []
     last_end = 0
