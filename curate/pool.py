@@ -182,6 +182,9 @@ class Pool:
     def source(self) -> Source:
         return self._slots.source
 
+    def pair_ids(self, slots: Iterable[int]) -> list[str]:
+        return [(self._slots.ids[slot] or b"").hex() for slot in slots]
+
     def __len__(self) -> int:
         """The number of slots."""
         return len(self._slots.ids)
@@ -228,13 +231,8 @@ class Pool:
             self._known[step] = known
         return self._known[step]
 
-    @property
-    def _keep(self) -> Any:
-        return self._folded[0]
-
-    @property
-    def _by(self) -> Any:
-        return self._folded[1]
+    _keep = property(lambda self: self._folded[0])
+    _by = property(lambda self: self._folded[1])
 
     @cached_property
     def _folded(self) -> tuple[Any, Any]:
@@ -286,15 +284,15 @@ class Pool:
 
     def unsettled_by(self, steps: Sequence[StepId]) -> Iterator[tuple[Row, tuple[int, ...]]]:
         """The rows that any of `steps` has not judged, or crashed on, once each, with the places of these steps."""
-        asked = np.zeros((len(steps), len(self)), bool)
-        crashed = np.zeros(len(self), bool)
+        asked = np.zeros((2, len(steps), len(self)), bool)  # silent, crashed
         for place, step in enumerate(steps):
-            for slots in (found := self._unsettled(step, accepted=False)):
-                asked[place, slots] = True
-            crashed[found[1]] = True
-        for slots, again in ((np.flatnonzero(asked.any(0) & ~crashed), False), (np.flatnonzero(crashed), True)):
-            for slot, row in zip(slots, self._stream(slots, steps, verdicts=again), strict=True):
-                yield row, tuple(int(place) for place in np.flatnonzero(asked[:, slot]))
+            for again, slots in enumerate(self._unsettled(step, accepted=False)):
+                asked[again, place, slots] = True
+        crashed = asked[1].any(0)
+        for slots in (np.flatnonzero(asked[0].any(0) & ~crashed), np.flatnonzero(crashed)):
+            rows = self._stream(slots, steps, verdicts=bool(crashed[slots[:1]].any()))
+            for slot, row in zip(slots, rows, strict=True):
+                yield row, tuple(np.flatnonzero(asked[:, :, slot].any(0)).tolist())
 
     def by_input(self) -> Iterator[tuple[Row, ...]]:
         """The rows with a pair, together where seed and input are the same, in the order of the pool."""
@@ -407,14 +405,11 @@ class Pool:
             codes["duplicate"] += repeated
         return dict(codes.most_common())
 
-    def tally(self) -> dict[str, dict[str, int]]:
-        """Step -> how many pairs it kept, rejected, could not judge; those it is silent about are in none."""
-        keeps, tally = self._meanings.keeps(), {}
-        for step, opinions in self._opinions_of.items():
-            judged = keeps[opinions.opinions[opinions.opinions != 0]]
-            names = (("kept", TRUE), ("rejected", FALSE), ("waiting", NONE))
-            tally[step.by] = {name: int(np.sum(judged == keep)) for name, keep in names}
-        return tally
+    def said(self) -> Iterator[tuple[StepId, Opinions, Any]]:
+        """Every step, its opinions, and of every slot its keep (0, 1 or 2; -1 where it is silent)."""
+        keeps = self._meanings.keeps()
+        for step, spoken in self._opinions_of.items():
+            yield step, spoken, np.where(spoken.opinions == 0, -1, keeps[spoken.opinions])
 
     def decisions(self) -> list[Decision]:
         """The decisions of people, one for every pair that they have decided about."""

@@ -76,11 +76,11 @@ def each(gate: GateStep | Callable[[Pair], Any]) -> Named:
     id_ = StepId(gate.by, gate.fingerprint, per_row=True)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        for _, verdict in asked(pool, [named]):
+        for _, verdict in asked(pool, [step]):
             yield verdict
 
-    named = Named(id_, look, gate)
-    return named
+    step = Named(id_, look, gate)
+    return step
 
 
 def asked(pool: Pool, steps: Sequence[Named]) -> Iterator[tuple[int, Verdict]]:

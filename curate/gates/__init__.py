@@ -92,12 +92,12 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
         if mode := getattr(gates, name):
             known = {key: told[key] for key in needs}
             add(name, partial(gate, **known), [*dict.fromkeys(known.values()), tables], mode)
-    for name, check in (("language", language), ("mixed_language", mixed_language)):
+    for name, identify in (("language", language), ("mixed_language", mixed_language)):
         if gates.language and (mode := getattr(gates, name)):
             for spoken in dict.fromkeys((task.language, code)):
                 check_language(spoken)
             judged = code if code == task.language else [code, task.language]
-            add(name, partial(check, code=code, input_code=task.language), judged, mode)
+            add(name, partial(identify, code=code, input_code=task.language), judged, mode)
     for kind, patterns, search in (("must", gates.must, must), ("must_not", gates.must_not, must_not)):
         _check_names(kind, patterns)
         for given in patterns:
