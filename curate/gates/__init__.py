@@ -29,6 +29,7 @@ from curate.gates.json_schema import json_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, crashed, flagged
 from curate.gates.language import check_language, language, mixed_language
 from curate.gates.patterns import must, must_not
+from curate.gates.personal import pii
 from curate.gates.phrases import phrases
 from curate.gates.placeholder import placeholder
 from curate.gates.user import user_gate
@@ -62,6 +63,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "limits": (limits, _TWO),
     "injection": (injection, ("style", "input_language")),
     "toxic": (toxic, _LANGUAGE),
+    "pii": (pii, ()),
 }
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 _VERSIONS = {"preamble": 2, "answered": 2, "lost_content": 2, "repetition": 2}

@@ -52,12 +52,12 @@ def contacts(pair: Pair) -> Judgement:
     for match in CONTACT.finditer(pair.output):
         contact, kind = match[0].rstrip(".,;:!?"), match.lastgroup
         known = re.sub(r"\D", "", contact) in digits if kind == "phone" else fold(contact) in given
-        if not known and not (kind == "phone" and _is_date(contact)):
+        if not known and not (kind == "phone" and is_date(contact)):
             return rejected("invented_contact", f"the input does not say {quote(contact)}")
     return passed("no contact of its own")
 
 
-def _is_date(text: str) -> bool:
+def is_date(text: str) -> bool:
     return re.fullmatch(r"\(?\d{1,2}[ ./-]+\d{1,2}[ ./-]+\d{2,4}", text) is not None
 
 

@@ -48,6 +48,7 @@ class GateSettings(Section):
     limits: Mode = "flag"
     injection: Mode = "flag"
     toxic: Mode = "flag"
+    pii: Mode = False
     must: tuple[Pattern, ...] = ()
     must_not: tuple[Pattern, ...] = ()
     json_schema: str | None = None
