@@ -234,11 +234,13 @@ class Pair(Record):
 
 
 class Usage(Record):
-    """Tokens of one request as the endpoint counted them."""
+    """Tokens of one request as the endpoint counted them; `cached_tokens` are part of the prompt's, `reasoning_tokens`
+    of the completion's."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 CallStatus = Literal[
@@ -270,7 +272,7 @@ class Call(Record):
     A request with n > 1 yields n rows sharing `request_id`; its usage and cost stand on the first of them, and so does
     the request itself: the others name that row, `(key, attempt)`, in `request_of`. `facts` is what else the endpoint
     said and will not say again: the model that answered, its fingerprint and provider, and, on the first row, the whole
-    usage (reasoning tokens, real cost).
+    usage. `usd` is None where nobody knows the cost; `stage` and `prompt` say what it was asked for.
     """
 
     key: str
@@ -283,8 +285,10 @@ class Call(Record):
     text: str = ""
     reason: str = ""
     usage: Usage = Usage()
-    usd: float = 0.0
+    usd: float | None = 0.0
     request_id: str
+    stage: str = ""
+    prompt: str = ""
     sample: int = Field(ge=0)
     teacher: str
     endpoint: str
@@ -370,11 +374,12 @@ class RowState(Record):
 class Artifact(Record):
     """Something made of pairs and kept as files: a dataset, an adapter, an evaluation.
 
-    `parents` are the artifacts it was made of, `members` the pairs in it with their split (empty if parents tell).
+    `parents` are the artifacts it was made of, `members` the pairs in it with their split (empty if parents tell). A
+    batch lies at a provider: the names of its requests, and in a second record its id there, as `path`.
     """
 
     id: str
-    kind: Literal["dataset", "adapter", "evaluation", "reward_model"]
+    kind: Literal["dataset", "adapter", "evaluation", "reward_model", "batch"]
     path: str
     parents: tuple[str, ...] = ()
     members: tuple[tuple[str, Split], ...] = ()
@@ -406,7 +411,7 @@ class Receipt(Record):
     calls_sent: int = 0
     calls_reused: int = 0
     usage: Usage = Usage()
-    usd: float = 0.0
+    usd: float | None = 0.0
     seconds: float
     started: datetime
     spec_hash: str

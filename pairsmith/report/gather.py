@@ -52,7 +52,7 @@ def gather(project: Project, store: Store) -> Evidence:
         training=training,
         evaluation=evaluation,
         receipts=tuple(receipts),
-        spent=store.spent(),
+        costs=tuple(store.costs()),
         reviews=_reviews(project, store, receipts),
         hashes=tuple(_hashes(project, rows, dataset, training, evaluation)),
         versions={} if latest is None else latest.versions,

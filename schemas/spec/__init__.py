@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from schemas.kinds import with_defaults
 from schemas.labels import label_in
+from schemas.spec.budget import BudgetSettings
 from schemas.spec.curate import (
     CurateSettings,
     DuplicateSettings,
@@ -25,11 +26,13 @@ from schemas.spec.generate import BackwardSettings, ForwardSettings, GenerateSet
 from schemas.spec.review import ReviewSettings, ReviewShares
 from schemas.spec.section import Drawing, Pattern, Regex, Section, UserFunction, given
 from schemas.spec.task import Exemplar, SeedSource, TaskSettings
-from schemas.spec.teacher import TeacherSettings
+from schemas.spec.teacher import BatchForm, TeacherSettings
 from schemas.spec.train import EvaluateSettings, SplitSettings, TrainSettings
 
 __all__ = [
     "BackwardSettings",
+    "BatchForm",
+    "BudgetSettings",
     "CurateSettings",
     "Drawing",
     "DuplicateSettings",
@@ -86,6 +89,7 @@ class Spec(Section):
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     store: StoreSettings = StoreSettings()
+    budget: BudgetSettings = BudgetSettings()
 
     @property
     def asks_teacher(self) -> bool:

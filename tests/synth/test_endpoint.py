@@ -11,7 +11,7 @@ from email.utils import format_datetime
 import pytest
 
 from schemas.errors import AuthError, SpecError, TeacherError, Unreachable
-from schemas.records import Message, Sampling
+from schemas.records import Message, Sampling, Usage
 from synth.chat_completions import (
     Answer,
     BrokenError,
@@ -88,7 +88,7 @@ def test_an_answer_is_handed_over_as_it_came() -> None:
         answer = ask(teacher, n=2, sampling=Sampling(temperature=0.5, max_tokens=9, extra={"min_p": 0.1}))
     assert [choice["message"]["content"] for choice in answer.choices] == ["a", "b"]
     assert answer.usage is not None
-    assert answer.usage.model_dump() == {"prompt_tokens": 7, "completion_tokens": 2, "cached_tokens": 4}
+    assert answer.usage == Usage(prompt_tokens=7, completion_tokens=2, cached_tokens=4)
     assert answer.model == "big-2026"
     assert answer.request_id.endswith("/x-1")
     sent = teacher.asked[0].body
