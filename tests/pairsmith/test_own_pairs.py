@@ -193,7 +193,8 @@ def test_sixty_tickets_get_to_a_trained_adapter_without_a_teacher_and_the_report
 ) -> None:
     """The whole way: import, curation, training, evaluation and report. Not one request goes to a teacher, no teacher
     is among the systems, and 12 test inputs are called not enough evidence."""
-    small = ["train.epochs=0.1", "train.max_length=384", "evaluate.sampling.max_tokens=12", f"teacher.url={NOBODY}"]
+    small = ["train.epochs=0.08", "train.batch=2", "train.max_length=384", "split.validation=0"]
+    small += ["evaluate.sampling.max_tokens=40", f"teacher.url={NOBODY}"]
     sets = [word for key in small for word in ("--set", key)]
     done = tickets.run("run", "--no-review", *sets, timeout_s=1500)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -205,7 +206,9 @@ def test_sixty_tickets_get_to_a_trained_adapter_without_a_teacher_and_the_report
     evaluation = Evaluation.model_validate_json(file.read_bytes())
     assert evaluation.seeds == 12
     assert [name for system in evaluation.systems for name in system.names] == ["base", "few-shot", "tuned"]
-    assert {comparison.outcome for comparison in evaluation.comparisons} == {"not enough evidence"}
+    outcomes = {comparison.outcome for comparison in evaluation.comparisons}
+    # A system of which every answer is cut after 40 tokens is not measured.
+    assert "not enough evidence" in outcomes <= {"not enough evidence", "not measured"}
     report = (tickets.folder / "report.html").read_text(encoding="utf-8")
     assert "12 inputs cannot prove" in report
     assert "product: " in report
