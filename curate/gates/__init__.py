@@ -19,13 +19,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from curate.gates.answers import label, translated, values
+from curate.gates.answers import generated_input, label, translated, values
 from curate.gates.chat import answered, preamble
 from curate.gates.content import lost_content
 from curate.gates.form import echo, length, repetition
 from curate.gates.json_schema import json_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, crashed
-from curate.gates.language import check_language, language
+from curate.gates.language import check_language, is_known, language
 from curate.gates.patterns import must, must_not
 from curate.gates.phrases import phrases
 from curate.gates.user import user_gate
@@ -74,6 +74,12 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
         for given in patterns:
             bound = partial(search, name=given.name, pattern=re.compile(given.pattern))
             add(f"{kind}:{given.name}", bound, given.pattern)
+    if form.asked:
+        of_texts = [partial(repetition, language=task.language), partial(preamble, style=style, language=task.language)]
+        if is_known(task.language):
+            of_texts.append(partial(language, code=task.language))
+        settings = [style, task.language, phrases(task.language).digest]
+        add("input", partial(generated_input, gates=of_texts), settings)
     if form.labels:
         add("label", partial(label, labels=tuple(form.labels)), list(form.labels))
     if form.schema:
