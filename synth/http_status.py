@@ -26,7 +26,7 @@ class Meaning(NamedTuple):
 
 
 _PASSING = (408, 409, 424, 425, 498, 499)  # 424: a generation failed (TGI, Bedrock), 498: no capacity (Groq)
-# Ours, or learnt by asking again (`Endpoint._adapt`), or a matter of one long row.
+# Ours, or learnt by asking again (`synth.dialect`), or a matter of one long row.
 _NO_SETTINGS = {"model", "messages", "n", "max_tokens", "max_completion_tokens"}
 
 _NO_QUOTA = re.compile(
