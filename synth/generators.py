@@ -342,7 +342,7 @@ def rendering(
     """
     known: dict[str, Any] = {
         "style": task.style,
-        "exemplars": exemplars,
+        "exemplars": [e.model_copy(update={"output": form.canonical(e.output)}) for e in exemplars],
         "system": task.system,
         "language": task.language,
         "input_language": language_name(task.language),

@@ -144,7 +144,9 @@ async def _served(
 ) -> AsyncIterator[tuple[Endpoint, AdapterCheck | None]]:
     """A local model under its own name, or under the name `tuned` with the adapter on, which is checked first."""
     adapters = {} if local.adapter is None else {TUNED: local.adapter}
-    async with embedded(local.folder, adapters=adapters, max_batch=concurrency) as server:
+    arguments = dict(local.template_arguments)
+    served = embedded(local.folder, adapters=adapters, max_batch=concurrency, template_arguments=arguments)
+    async with served as server:
         name, check = server.model, None
         if local.adapter is not None:
             name, check = TUNED, await check_adapter(server.base_url, server.model, TUNED, messages, fixed_text)

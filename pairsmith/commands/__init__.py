@@ -16,6 +16,8 @@ from pairsmith.stopping import listening
 COMMANDS = (
     ("init", "Begin", "Make a project: a spec and seeds, for the teacher that is found."),
     ("doctor", "Begin", "Say what works on this machine and in this project."),
+    ("teacher", "Begin", "Start a vLLM on this machine, for as long as it is wanted."),
+    ("models", "Begin", "Base models by size, licence and memory, and which fit here."),
     ("run", "The pipeline", "Do every stage that is not done yet, then write the report."),
     ("generate", "The pipeline", "Ask the teacher: seeds to pairs."),
     ("curate", "The pipeline", "Gates, duplicates, scores: pairs to an accepted dataset."),

@@ -15,7 +15,7 @@ from pairsmith.receipt import Recording, recording
 from pairsmith.standard_input import piped
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
-from schemas.errors import InputError, Interrupted
+from schemas.errors import InputError, Interrupted, UsageError
 from schemas.money import total
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
@@ -23,6 +23,7 @@ from schemas.records import Json, Pair, Seed, content_id
 from schemas.spec import Purpose, TeacherSettings
 from schemas.store import Store
 from synth import generators
+from synth.batches import Batches
 from synth.engine import GenerateResult
 from synth.engine import generate as run_engine
 from synth.ledger import Ledger
@@ -42,10 +43,12 @@ def generate(
     say: Say = unheard,
     stop: Stopping | None = None,
     retry_failed: bool = False,
+    batch: bool = False,
 ) -> GenerateOutcome:
     """Ask for every pair that is not in the store yet.
 
-    Raises Interrupted after Ctrl-C, when everything in flight was saved; InputError for seeds that cannot be read.
+    Raises Interrupted after Ctrl-C, when everything in flight was saved; InputError for seeds that cannot be read; and,
+    before anything is asked, PairsmithError for a base model that could not be trained on the answers.
     """
     if any(source.path == "-" for source in project.spec.seeds) and piped().fingerprint is None:
         # Before there is a receipt: what an earlier run made of what was piped in then is as done as before.
@@ -54,6 +57,10 @@ def generate(
             where="seeds",
             fix="Pipe the seeds in, as in `cat seeds.txt | pairsmith run`.",
         )
+    if project.spec.train.base != "embedded":
+        from train.base_check import refuse_unfit
+
+        refuse_unfit(project.spec.train, project.folder)
     with recording(project, store, "generate", GenerateOutcome()) as record:
         stdin = piped().content if any(source.path == "-" for source in project.spec.seeds) else None
         if stdin:
@@ -63,7 +70,7 @@ def generate(
         _say_problems(say, reading)
         splits = with_splits(reading.seeds, project.spec.split, store.seeds(active=False))
         store.set_active_seeds(splits)
-        asked = teachers.by_direction(project, say)
+        asked = teachers.by_direction(project, say, batch=batch)
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
             seeds=dict(Counter(seed.kind for seed in reading.seeds)),
@@ -149,7 +156,16 @@ async def _ask(
             shared = next((ledger for ledger in ledgers.values() if ledger.teacher is teacher), None)
             if shared is None:
                 endpoint = await stack.enter_async_context(teachers.opened(teacher, asking.say))
-                shared = Ledger(store, endpoint, teacher, retry_failed=asking.retry_failed)
+                batches = None
+                if teacher.batch:
+                    if store.budget is not None and store.budget.caps:
+                        raise UsageError(
+                            f"{store.budget.caps[0].name} cannot be kept in a batch.",
+                            why="Its requests are paid for together, within a day, whatever is spent meanwhile.",
+                            fix="Leave --batch out, or take the cap away after a look at `pairsmith forecast`.",
+                        )
+                    batches = await stack.enter_async_context(Batches(store, endpoint, teacher, asking.say))
+                shared = Ledger(store, endpoint, teacher, retry_failed=asking.retry_failed, batches=batches)
             ledgers[way] = shared
         distinct = list({id(ledger): ledger for ledger in ledgers.values()}.values())
         try:

@@ -40,7 +40,7 @@ from schemas.store.opening import (
     sqlite_path,
     sqlite_url,
 )
-from schemas.store.writer import Writer
+from schemas.store.writer import Revisable, Writer
 
 R = TypeVar("R", bound=Record)
 _IN = 500  # ids in one IN (...) list
@@ -181,6 +181,11 @@ class Store:
     async def put(self, *records: Record) -> None:
         """`append`, awaited."""
         await asyncio.wrap_future(self.append(*records))
+
+    def append_revisable(self, records: Sequence[Record]) -> tuple[Revisable, Future[None]]:
+        """`append` of records that may be replaced until the writer takes them."""
+        work = Revisable(records)
+        return work, self._write().submit(work)
 
     def write(self, *records: Record) -> None:
         """`append`, blocking."""

@@ -19,7 +19,29 @@ from schemas.store import tables
 from schemas.store.failures import explained, passes, shown
 from schemas.store.lock import StillHeld
 
-Work = Callable[[sa.Connection], None] | Sequence[Record]
+
+class Revisable:
+    """Records that wait for the writer and may be replaced until it takes them, so that what is known a moment later
+    costs no second write. They are written as they are then, whatever becomes of who wanted to replace them."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records, self._taken, self._lock = records, False, threading.Lock()
+
+    def replace(self, records: Sequence[Record]) -> bool:
+        """Write these instead; False if the writer has taken the others."""
+        with self._lock:
+            if not self._taken:
+                self._records = records
+            return not self._taken
+
+    def take(self) -> Sequence[Record]:
+        """For the writer: the records, final from now on."""
+        with self._lock:
+            self._taken = True
+            return self._records
+
+
+Work = Callable[[sa.Connection], None] | Sequence[Record] | Revisable
 _WAITS_S = (0.5, 2.0, 8.0)  # before a passing failure is tried again
 _GROUP = 1_000  # waiters in one commit at most, so that one commit stays short
 
@@ -96,7 +118,7 @@ class Writer:
                         if callable(work):
                             work(connection)
                         else:
-                            records.extend(work)
+                            records.extend(work.take() if isinstance(work, Revisable) else work)
                     _insert(connection, records, self._url)
                     committing = True
                     transaction.commit()
