@@ -304,7 +304,8 @@ class Endpoint:
         said = one_line(self._shown(str(error.get("message") or text)))
         told = f"HTTP {status}: {said}" if said else f"HTTP {status}"
         kind, setting = meaning(status, error, text, body, answered=self.answered)
-        if status == 402 and retry_after_s(headers) is not None:
+        wait_s = retry_after_s(headers, text if kind in ("throttled", "server") else "")
+        if status == 402 and wait_s is not None:
             kind = "throttled"  # what is on its way uses the credit up (OpenRouter)
         refused = RefusedError(told, Answer([], None, seconds, new_request_id(None), None, body, text))
         if kind == "setting" and setting == "response_format":
@@ -315,7 +316,7 @@ class Endpoint:
             return refused if self._is_listed(served) else unknown_model(told, self._place, served)
         if kind in ("throttled", "server"):
             lost = LostError if status in LOST_BY_A_GATEWAY else ServerFaultError
-            return (ThrottledError if kind == "throttled" else lost)(told, retry_after_s(headers))
+            return (ThrottledError if kind == "throttled" else lost)(told, wait_s)
         location = f" It points to {self._shown(headers['Location'])}." if "Location" in headers else ""
         return refused if kind == "refused" else every_rows(kind, setting, told + location, self._place)
 
