@@ -123,6 +123,18 @@ class GenerateOutcome(StageOutcome):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForecastOutcome(Outcome):
+    """What the whole run will take, by stage and direction (`lines`) and together (`whole`): each of tokens, usd,
+    batch_usd, minutes and rows has a `middle` and the ends of a 90 % interval, `low` and `high`; None: not known. Its
+    counts are those of the pilot, `pilot_seeds` of `seeds`."""
+
+    seeds: int = 0
+    pilot_seeds: int = 0
+    lines: tuple[Json, ...] = ()
+    whole: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CurateOutcome(StageOutcome):
     """The number of reviews, the status of the review (`curate.review.status.as_json`; None before the first push), the
     scorer and why it was chosen (None: none), and the rows of each split. What curation counted besides is in

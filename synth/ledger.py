@@ -197,7 +197,17 @@ class Ledger:
 
         Raises TeacherError (and its kinds) and StoreError, which concern every row, and StoppedError after `drain()`.
         """
-        question = Question(messages, sampling, schema, binding, prompt)
+        return await self.answer(Question(messages, sampling, schema, binding, prompt), n)
+
+    def would_ask(self, question: Question, n: int = 1) -> int:
+        """How many of samples 0 to n - 1 `answer` would send a request for."""
+        return sum(
+            not any(status in _JUDGED_ANEW for _, status in self._index.get(key, ())) and not self._given_up(key)
+            for key in question.keys(self.identity, self.revision, n)
+        )
+
+    async def answer(self, question: Question, n: int = 1) -> list[Completion | FailedSample]:
+        """`complete`, for a question as it stands."""
         keys = question.keys(self.identity, self.revision, n)
         answers: dict[int, Completion | FailedSample] = {}
         while len(answers) < n:
@@ -330,12 +340,12 @@ class Ledger:
             try:
                 calls, settled = self._rows(question, keys, samples, answer, refusal)
                 # Queued before any code looks into them: whatever judging does, the writer's thread writes them.
-                work, written = self.store.append_revisable([*calls, *settled])
+                work, written = self.store.put_revisable([*calls, *settled])
                 received = calls
                 if refusal is None:
                     calls = [self._judge.judged(call, question.judged_by) for call in received]
                 revised = work.replace([*calls, *settled])
-                await asyncio.wrap_future(written)
+                await written
             finally:
                 self._unconfirmed -= 1
         failpoint("committed")

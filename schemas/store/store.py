@@ -180,12 +180,12 @@ class Store:
 
     async def put(self, *records: Record) -> None:
         """`append`, awaited."""
-        await asyncio.wrap_future(self.append(*records))
+        await self._write().submit_here(records)
 
-    def append_revisable(self, records: Sequence[Record]) -> tuple[Revisable, Future[None]]:
-        """`append` of records that may be replaced until the writer takes them."""
+    def put_revisable(self, records: Sequence[Record]) -> tuple[Revisable, asyncio.Future[None]]:
+        """`put` of records that may be replaced until the writer takes them; await the future."""
         work = Revisable(records)
-        return work, self._write().submit(work)
+        return work, self._write().submit_here(work)
 
     def write(self, *records: Record) -> None:
         """`append`, blocking."""
@@ -201,7 +201,7 @@ class Store:
         def mark(connection: sa.Connection) -> None:
             connection.execute(place, rows)
 
-        await asyncio.wrap_future(self._write().submit(mark))
+        await self._write().submit_here(mark)
 
     def set_active_seeds(self, seeds: Sequence[Seed]) -> None:
         """Keep `seeds` as they were read now, and make exactly these, in this order, the seeds of the project."""
