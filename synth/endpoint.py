@@ -120,7 +120,7 @@ class Endpoint:
         self._start = start
         self._starting: asyncio.Task[Reach] | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._dialect = Dialect(model)
+        self.dialect = Dialect(model)
         self.url, self._key, self._headers = url if isinstance(url, str) else url[0], "", dict[str, str]()
         if start is None:
             self._reach_at(url, key, headers)
@@ -218,7 +218,7 @@ class Endpoint:
         """
         if self._session is None:
             await self._open()
-        body = self._dialect.body(messages, sampling, n, schema)
+        body = self.dialect.body(messages, sampling, n, schema)
         while True:
             data = orjson.dumps(body)
             try:
@@ -230,10 +230,10 @@ class Endpoint:
                     limit_s=self._timeout_s + self._token_s * (sampling.max_tokens or 0) * n,
                 )
             except RefusedError as refusal:
-                if not self._dialect.adapt(body, refusal):
+                if not self.dialect.adapt(body, refusal):
                     raise
             else:
-                self._dialect.learn_of_n(n, body, answer)
+                self.dialect.learn_of_n(n, body, answer)
                 return answer
 
     async def _ask_once(self, body: Json, data: bytes, paid: Paid, sending: Sending) -> Answer:
@@ -309,7 +309,7 @@ class Endpoint:
             kind = "throttled"  # what is on its way uses the credit up (OpenRouter)
         refused = RefusedError(told, Answer([], None, seconds, new_request_id(None), None, body, text))
         if kind == "setting" and setting == "response_format":
-            self._dialect.takes_schema = False
+            self.dialect.takes_schema = False
             return refused
         if kind == "model":
             served = await self._served()
@@ -340,14 +340,6 @@ class Endpoint:
         raises."""
         await self._open()
         return self._key, self._headers, self._params
-
-    def body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
-        """The request as it would be sent."""
-        return self._body(messages, sampling, n, schema)
-
-    def adapt(self, body: Json, refusal: RefusedError) -> bool:
-        """Change a refused request into an equal one that this server may take; False if there is none."""
-        return self._adapt(body, refusal)
 
     async def failure(self, status: int, content: bytes, body: Json, seconds: float) -> Exception:
         """The exception that an answer of this status amounts to."""
