@@ -14,20 +14,21 @@ PRICES = [
 
 def test_a_reached_budget_is_an_orderly_stop(project: Project, teacher: LoopbackTeacher) -> None:
     """Exit code 12 and a sentence; what was answered is kept, and a run with more money goes on from there."""
-    stopped = project.run("generate", *PRICES, "--set", "teacher.concurrency=1", "--max-usd", "1.2")
+    prices = (*PRICES, "--set", "teacher.usd_per_million_prompt_tokens=0")
+    stopped = project.run("generate", *prices, "--set", "teacher.concurrency=1", "--max-usd", "0.2")
     assert stopped.returncode == 12
-    assert "the budget of $1.20 is reached" in stopped.stderr
+    assert "the budget of $0.2000 is reached" in stopped.stderr
     assert "--max-usd" in stopped.stderr
     done = len(teacher.asked)
     assert 0 < done < 12
     status = project.json("status")["ledger"]
-    assert status["usd"] < 1.2
+    assert status["usd"] < 0.2
     assert project.receipts()[-1]["counts"]["waiting"] == 2 * done
-    capped = project.run("generate", *PRICES, "--set", f"budget.max_usd={status['usd'] + 0.001}")
+    capped = project.run("generate", *prices, "--set", f"budget.max_usd={status['usd'] + 0.001}")
     assert capped.returncode == 12
     assert "budget.max_usd" in capped.stderr
     assert len(teacher.asked) == done
-    project.json("generate", *PRICES, "--set", "budget.max_usd=100")
+    project.json("generate", *prices, "--set", "budget.max_usd=100")
     assert len(teacher.asked) == 12
 
 
