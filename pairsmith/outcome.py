@@ -179,6 +179,7 @@ class PushOutcome(Outcome):
     url: str = ""
     sent: int = 0
     there: int = 0
+    withdrawn: int = 0
     queues: tuple[str, ...] = ()
     review: Json | None = None
 
@@ -195,6 +196,8 @@ class PullOutcome(Outcome):
     unchanged: int = 0
     discarded: int = 0
     foreign: int = 0
+    altered: int = 0
+    not_named: int = 0
     review: Json | None = None
 
 

@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 import aiohttp
 import orjson
 
+from prompts.answer_schema import is_closed
 from schemas.errors import AuthError, TeacherError
 from schemas.failpoints import failpoint
 from schemas.records import Json, Message, Sampling
@@ -59,10 +60,12 @@ def _unpaid(body: Json, size_bytes: int, stopped: Callable[[], bool]) -> Abstrac
 
 
 class Check(NamedTuple):
-    """Whether an endpoint is there: the models it lists (None: it lists none), and how long that took."""
+    """Whether an endpoint is there: the models it lists (None: it lists none), how long that took, and what it lists of
+    the one that is asked."""
 
     models: tuple[str, ...] | None
     seconds: float
+    listed: Json | None = None
 
 
 class Endpoint:
@@ -118,7 +121,7 @@ class Endpoint:
         self._start = start
         self._starting: asyncio.Task[Reach] | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._takes_n = True
+        self._takes_n = self._takes_schema = True
         self._n_worked = False
         self._n_refused = 0
         self._max_tokens_name = "max_tokens"
@@ -128,12 +131,19 @@ class Endpoint:
 
     def _reach_at(self, url: Urls, key: str | None, headers: Mapping[str, str] | None = None) -> None:
         urls = [url] if isinstance(url, str) else list(url)
-        query = urlencode({**query_of(urls[0]), **self._query})
-        self._suffix = f"?{query}" if query else ""
+        self._params = {**query_of(urls[0]), **self._query}
+        self._suffix = f"?{urlencode(self._params)}" if self._params else ""
         urls = [base_url(one) for one in urls]
         self.url, self._key, self._headers = urls[0], (key or "").strip(), dict(headers or {})
         self._completions = f"{self.url}/chat/completions{self._suffix}"
         self.flow.to(list(dict.fromkeys(urls)))
+        for name, value in self._headers.items():
+            if any(ord(c) < 32 or ord(c) == 127 for c in name + value):
+                raise AuthError(
+                    f"The header '{name}' holds a line break or another control character.",
+                    why="It could not be sent.",
+                    fix="Correct it in teacher.headers, or the variable that teacher.headers_env names for it.",
+                )
         if any(ord(c) < 33 or ord(c) > 126 for c in self._key):
             raise AuthError(
                 f"The key in {self._key_env or 'the key variable'} holds a blank or a non-ASCII character.",
@@ -240,10 +250,10 @@ class Endpoint:
             body[self._max_tokens_name] = body.pop("max_tokens")
         if n > 1 and self._takes_n:
             body["n"] = n
-        if schema is not None:
+        if schema is not None and self._takes_schema:
             body["response_format"] = {
                 "type": "json_schema",
-                "json_schema": {"name": "answer", "schema": schema, "strict": True},
+                "json_schema": {"name": "answer", "schema": schema, "strict": is_closed(schema)},
             }
         return body
 
@@ -251,8 +261,10 @@ class Endpoint:
         """Change a refused request into an equal one that this server may take; False if there is none.
 
         Some servers refuse n > 1, in whichever words, and newer OpenAI models take `max_completion_tokens` only:
-        neither changes what is asked.
+        neither changes what is asked. Nor does a schema that a server does not take: its answers are judged by it.
         """
+        if not self._takes_schema and body.pop("response_format", None) is not None:
+            return True
         if "max_tokens" in body and "max_completion_tokens" in str(refusal):
             self._max_tokens_name = "max_completion_tokens"
             body["max_completion_tokens"] = body.pop("max_tokens")
@@ -343,6 +355,9 @@ class Endpoint:
         if status == 402 and retry_after_s(headers) is not None:
             kind = "throttled"  # what is on its way uses the credit up (OpenRouter)
         refused = RefusedError(told, Answer([], None, seconds, new_request_id(None), None, body, text))
+        if kind == "setting" and setting == "response_format":
+            self._takes_schema = False
+            return refused
         if kind == "model":
             served = await self._served()
             return refused if self._is_listed(served) else unknown_model(told, self._place, served)
@@ -365,10 +380,34 @@ class Endpoint:
     def _is_listed(self, served: Sequence[str]) -> bool:
         return any(name.removeprefix("models/") in (self.model, f"{self.model}:latest") for name in served)
 
+    # -- for batches ---------------------------------------------------------------------------------------------
+
+    async def access(self) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
+        """The key (empty where there is none), further headers, and the query of every address. Raises what opening
+        raises."""
+        await self._open()
+        return self._key, self._headers, self._params
+
+    def body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
+        """The request as it would be sent."""
+        return self._body(messages, sampling, n, schema)
+
+    def adapt(self, body: Json, refusal: RefusedError) -> bool:
+        """Change a refused request into an equal one that this server may take; False if there is none."""
+        return self._adapt(body, refusal)
+
+    async def failure(self, status: int, content: bytes, body: Json, seconds: float) -> Exception:
+        """The exception that an answer of this status amounts to."""
+        return await self._failure(status, {}, content, body, seconds)
+
     # -- looking -------------------------------------------------------------------------------------------------
 
     async def models(self) -> list[str]:
         """The ids that `GET /models` lists, in its order. Raises AuthError, TeacherError or UnansweredError."""
+        return [str(row["id"]) for row in await self.listing()]
+
+    async def listing(self) -> list[Json]:
+        """What `GET /models` lists, each with its `id`. Raises as `models` does."""
         await self._open()
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -379,14 +418,14 @@ class Endpoint:
         told = f"HTTP {status}: {one_line(self._shown(str(error.get('message', ''))))}".rstrip(": ")
         if status in (401, 403):
             raise every_rows("key", "", told, self._place)
-        rows = raw.get("data")
+        rows = orjson.loads(content) if content.lstrip()[:1] == b"[" and "id" in raw else raw.get("data")  # Together
         if status != 200 or not isinstance(rows, list):
             raise TeacherError(
                 f"The endpoint does not list its models ({told}).",
                 where=f"{self.url}/models",
                 fix="Check teacher.url.",
             )
-        return [str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row]
+        return [row for row in rows if isinstance(row, dict) and "id" in row]
 
     async def check(self) -> Check:
         """Whether the endpoint is there and takes the key, by listing its models: no tokens are spent.
@@ -396,16 +435,18 @@ class Endpoint:
         """
         began = time.perf_counter()
         try:
-            served = await self.models()
+            rows = await self.listing()
         except UnansweredError as failure:
             raise unreachable(str(failure), self.url) from None
         except AuthError:
             raise
         except TeacherError:
             return Check(None, time.perf_counter() - began)
+        served = [str(row["id"]) for row in rows]
         if served and not self._is_listed(served):
             raise unknown_model("it is not listed", self._place, served)
-        return Check(tuple(served), time.perf_counter() - began)
+        listed = next((row for row in rows if self._is_listed([str(row["id"])])), None)
+        return Check(tuple(served), time.perf_counter() - began, listed)
 
 
 def _is_about_n(refusal: RefusedError) -> bool:

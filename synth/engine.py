@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -14,10 +14,11 @@ from schemas.errors import StoreError
 from schemas.failpoints import failpoint
 from schemas.money import total
 from schemas.progress import Progress
-from schemas.records import Counts, Pair, Reason, Record, Seed
+from schemas.records import Counts, Generated, Pair, Reason, Record, Seed
 from schemas.store import Store
 from synth.chat_completions import StoppedError
 from synth.generators import Generator
+from synth.slots import Outcome
 
 Accept = Callable[[Pair], Awaitable[bool | None]]
 
@@ -74,6 +75,7 @@ async def generate(
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
     result: GenerateResult | None = None,
+    earlier_prompts: Collection[str] = (),
 ) -> GenerateResult:
     """Give every slot its outcome: ask `generators` for the seeds they take, write pairs and failures to the store.
 
@@ -91,11 +93,15 @@ async def generate(
     returned with `stopped` set. A teacher's failure that concerns every row ends it the same way and is then raised;
     a StoreError cancels all at once. A caller that wants the counts even then passes its own `result`, which is
     filled as the run goes.
+
+    `earlier_prompts` are refs under which pairs of these seeds were made before. A pair of the very same answers as one
+    of them is that one, with what people said of it: only a comment of the prompt file has changed.
     """
     if targets and accept is None:
         raise ValueError("a target of accepted rows needs an accept function")
     result = GenerateResult() if result is None else result
     run = _Run(store, generators, 4 * concurrency, accept, targets or {}, candidates or {}, progress, result)
+    run.earlier_prompts = tuple(earlier_prompts)
     if progress is not None and isinstance(seeds, Sequence) and all(g.samples is not None for g in generators):
         run.total = sum(g.samples or 0 for seed in seeds for g in generators if seed.kind in g.takes)
     watch = asyncio.create_task(run.stop_at(stop)) if stop is not None else None
@@ -124,6 +130,7 @@ class _Run:
         result: GenerateResult,
     ) -> None:
         self.total: int | None = None
+        self.earlier_prompts: tuple[str, ...] = ()
         self._store, self._generators, self._window = store, generators, window
         self._accept, self._progress, self._result = accept, progress, result
         self._targets, self._limits = targets, candidates
@@ -253,6 +260,8 @@ class _Run:
     async def _ask(self, seed: Seed, generator: Generator) -> None:
         """One seed through its generator: outcomes become durable together, then they are counted."""
         outcomes = [outcome async for outcome in generator(seed)]
+        if self.earlier_prompts:
+            outcomes = await asyncio.to_thread(self._as_made_before, outcomes)
         records: list[Record] = []
         for candidate, pair in outcomes:
             records += (candidate,) if pair is None else (pair, candidate)
@@ -265,6 +274,18 @@ class _Run:
                 known = self._pair_ids.get((candidate.fingerprint, candidate.seed_id, candidate.sample))
                 await self._count(pair, generator, new=known is None)
         self._report()
+
+    def _as_made_before(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """The outcomes, where there is a pair of the same answers under an earlier prompt with that pair."""
+        same: dict[str, Outcome] = {}
+        for candidate, pair in outcomes:
+            if pair is None or not isinstance(pair.origin, Generated):
+                continue
+            for ref in self.earlier_prompts:
+                before = pair.model_copy(update={"origin": pair.origin.model_copy(update={"prompt": ref})})
+                same[before.id] = Outcome(candidate.model_copy(update={"pair_id": before.id}), before)
+        kept = {same[pair.id].candidate.sample: same[pair.id] for pair in self._store.pairs(same)}
+        return [kept.get(outcome.candidate.sample, outcome) for outcome in outcomes]
 
     def _count_failed(self, seed: Seed, failure: Reason) -> None:
         self._result.rows_in += 1

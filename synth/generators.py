@@ -45,9 +45,10 @@ class Generator(Protocol):
     `fingerprint` names everything that shapes its pairs.
     """
 
-    name: ClassVar[Name]
     takes: ClassVar[tuple[Kind, ...]]
 
+    @property
+    def name(self) -> Name: ...
     @property
     def ledger(self) -> Ledger | None: ...
     @property
@@ -160,7 +161,7 @@ class Forward(_Teaching):
     answers, else `form` does.
     """
 
-    name: ClassVar[Name] = "forward"
+    name: ClassVar[Literal["forward"]] = "forward"
     takes: ClassVar[tuple[Kind, ...]] = ("input",)
     n: int = _FORWARD.n
     _: KW_ONLY
@@ -205,7 +206,7 @@ class Backward(_Teaching):
     Sample i of a seed is level i, which the pair names in `meta`.
     """
 
-    name: ClassVar[Name] = "backward"
+    name: ClassVar[Literal["backward"]] = "backward"
     takes: ClassVar[tuple[Kind, ...]] = ("output",)
     levels: tuple[str, ...] = _BACKWARD.levels
     _: KW_ONLY
@@ -260,18 +261,23 @@ def columns_of(spec: Spec, kinds: Sequence[Kind]) -> tuple[str, ...]:
 def generators_of(project: Project, ledgers: Mapping[Purpose, Ledger]) -> list[Generator]:
     """The generators that the spec enables, each with the ledger of its direction; those that ask somebody only where
     there is one. Raises PromptError."""
-    imports: list[Generator] = [Import(project.spec.task.system)] if _imports(project.spec) else []
+    imports: list[Generator] = list(imports_of(project))
     generate = project.spec.generate
-    ways: dict[Purpose, type[Forward] | type[Backward]] = {"forward": Forward, "backward": Backward}
-    enabled = {"forward": generate.forward.enabled, "backward": generate.backward.enabled}
+    ways: dict[type[Forward] | type[Backward], bool] = {
+        Forward: generate.forward.enabled,
+        Backward: generate.backward.enabled,
+    }
     asking: list[Generator] = [
-        way.of(project, ledgers[name]) for name, way in ways.items() if enabled[name] and name in ledgers
+        way.of(project, ledgers[way.name]) for way, enabled in ways.items() if enabled and way.name in ledgers
     ]
     return [*asking, *imports]
 
 
-def _imports(spec: Spec) -> bool:
-    return any(source.imported for source in spec.seeds)
+def imports_of(project: Project) -> tuple[Import, ...]:
+    """The generator of the pairs that the spec's sources bring, if any does. Raises SpecError."""
+    task = project.spec.task
+    has_any = any(source.imported for source in project.spec.seeds)
+    return (Import(task.system, AnswerForm.of(task, project.folder)),) if has_any else ()
 
 
 def fingerprint(
@@ -318,7 +324,7 @@ def fingerprints(project: Project, teachers: Mapping[Purpose, TeacherSettings]) 
         for name, way in ways.items()
         if way.enabled and name in teachers
     }
-    return {**asked, **({"imported": Import(spec.task.system).fingerprint} if _imports(spec) else {})}
+    return {**asked, **{imports.name: imports.fingerprint for imports in imports_of(project)}}
 
 
 _TWO_TEXTS = ("A heron stands in the shallow water.", "Seven red kites over the old harbour.")
@@ -341,7 +347,7 @@ def rendering(
     """
     known: dict[str, Any] = {
         "style": task.style,
-        "exemplars": exemplars,
+        "exemplars": [e.model_copy(update={"output": form.canonical(e.output)}) for e in exemplars],
         "system": task.system,
         "language": task.language,
         "input_language": language_name(task.language),

@@ -123,8 +123,6 @@ def every_rows(kind: Kind, setting: str, told: str, place: Place) -> TeacherErro
         )
     if kind == "setting":
         fix = f'Take it out of the sampling table of pairsmith.toml, or write {setting} = "unset" there.'
-        if setting == "response_format":
-            fix = "Take the [schema] out of the prompt file, or ask a model that takes one."
         return TeacherError(
             f"Model '{place.model}' does not take the setting '{setting}' ({told}).",
             where=place.url,

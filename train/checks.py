@@ -2,8 +2,9 @@
 
 A model can learn to pass the gates because passing them is how its examples were chosen. The spec's `evaluate.checks`
 are patterns that played no part in that choice, so passing them as well is the better evidence. `evaluate.user` names
-functions of the project for what a pattern over the output cannot see: they get the input too. From Python a check may
-also be a function of input and output.
+functions of the project for what a pattern over the output cannot see: they get a pair with the input, and the
+reference where the test input has one. From Python a check may also be a function of input and output. Where a task has
+one right answer and every test input has its reference, to match it is a check of its own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.gates import GateStep, gates_for, judge_text
+from curate.gates.judgement import quote
 from curate.gates.user import guarded, user_gate
 from curate.pool import fold
 from schemas.records import content_id
@@ -26,6 +28,7 @@ answer None: not scored."""
 
 INDEPENDENT = "check:"
 """The names of checks that no gate uses begin with it."""
+REFERENCE = f"{INDEPENDENT}reference"
 
 
 @dataclass(frozen=True)
@@ -44,33 +47,36 @@ class Checked:
 
 @dataclass(frozen=True)
 class Checks:
-    """Gates, and checks that no gate uses: patterns and functions."""
+    """Gates, and checks that no gate uses: patterns and functions, and the reference where `exact`."""
 
     gates: tuple[GateStep, ...] = ()
     patterns: tuple[Pattern, ...] = ()
     functions: tuple[GateStep, ...] = ()
+    exact: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """In the order of a report, gates first. `gate/length@1` is called `length`; a check that no gate uses is
         called `check:<name>`."""
         patterns = (f"{INDEPENDENT}{pattern.name}" for pattern in self.patterns)
-        return (*(_short(step.by) for step in self.gates), *patterns, *(step.by for step in self.functions))
+        exact = (REFERENCE,) if self.exact else ()
+        return (*(_short(step.by) for step in self.gates), *patterns, *(step.by for step in self.functions), *exact)
 
     @property
     def fingerprint(self) -> str:
         """A hash of all settings: two evaluations with the same fingerprint judged by the same rules."""
         gates, functions = ([[step.by, step.fingerprint] for step in steps] for steps in (self.gates, self.functions))
         patterns = [[pattern.name, pattern.pattern] for pattern in self.patterns]
-        return content_id("checks", [gates, patterns, *([functions] if functions else [])])
+        further = [functions, "exact"] if self.exact else [functions] if functions else []
+        return content_id("checks", [gates, patterns, *further])
 
-    def __call__(self, input: str, output: str) -> Checked:
+    def __call__(self, input: str, output: str, reference: str | None = None) -> Checked:
         """Every check by itself. An empty output fails them all: it may not pass a rule that only forbids."""
         if not output.strip():
             return Checked(dict.fromkeys(self.names, False), dict.fromkeys(self.names, "empty: there is no text"))
         passed: dict[str, bool | None] = {}
         reasons: dict[str, str] = {}
-        for by, judgement in judge_text(input, output, (*self.gates, *self.functions)).items():
+        for by, judgement in judge_text(input, output, (*self.gates, *self.functions), reference=reference).items():
             passed[_short(by)] = judgement.keep
             if judgement.keep is not True:
                 reasons[_short(by)] = str(judgement.reason)
@@ -79,6 +85,11 @@ class Checks:
             passed[name] = re.search(pattern.pattern, output) is not None
             if not passed[name]:
                 reasons[name] = f"missing:{pattern.name} nothing matches the pattern"
+        if self.exact:
+            passed[REFERENCE] = None if reference is None else output == reference
+            if not passed[REFERENCE]:
+                wrong = "missing: no reference" if reference is None else f"wrong: it is {quote(reference)}"
+                reasons[REFERENCE] = wrong
         return Checked({name: passed[name] for name in self.names}, reasons)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from prompts.answer_form import AnswerForm
 from schemas.blocking import run
 from schemas.errors import NoWork, PairsmithError
 from schemas.files import replaced
+from schemas.kinds import KINDS
 from schemas.money import total
 from schemas.progress import Progress, unseen
 from schemas.project import Project
@@ -45,6 +47,7 @@ from train.metrics import (
     pick_examples,
     summarise,
 )
+from train.references import Answer, against_references
 from train.results import TrainResult
 from train.systems import (
     ASK_TIMEOUT_S,
@@ -115,9 +118,11 @@ def plan_evaluation(
     trained on another base.
     """
     spec = project.spec
-    base = find_base(spec.train.base, project.folder)
+    base = find_base(spec.train.base, project.folder, revision=spec.train.revision)
     _refuse_another_base(spec, base, trained)
     checks = checks or checks_for(spec, project.folder)
+    if KINDS[spec.task.kind].needs and seeds and all(seed.reference is not None for seed in seeds):
+        checks = replace(checks, exact=True)
     if not checks.names:
         raise NoWork(
             "there is neither a check nor a gate, so no answer could pass or fail.",
@@ -162,15 +167,23 @@ def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettin
     else:
         retries = {} if teacher is None else {"retries": teacher.retries}
         settings = TeacherSettings.model_validate({"model": base.name, "revision": base.hash, **retries, **local})
+    arguments = tuple(sorted(trained.settings.template_arguments.items()))
+    if arguments:
+        # They change the prompt, so an answer without them is another one.
+        settings = settings.model_copy(update={"revision": f"{settings.revision} {dict(arguments)}"})
     revision = f"{trained.adapter_id} on {trained.settings.method} base"
     tuned = settings.model_copy(update={"model": TUNED, "identity": TUNED, "revision": revision})
     is_embedded = spec.train.base == "embedded"
     weights = weights_for_adapter(base, trained.settings.method)
     return Models(
-        base=Model(settings, LocalModel(None if is_embedded else base.folder)),
+        base=Model(settings, LocalModel(None if is_embedded else base.folder, template_arguments=arguments)),
         tuned=Model(
             tuned,
-            LocalModel(None if is_embedded and weights == base.folder else weights, adapter=Path(trained.folder)),
+            LocalModel(
+                None if is_embedded and weights == base.folder else weights,
+                adapter=Path(trained.folder),
+                template_arguments=arguments,
+            ),
         ),
         teacher=teacher,
     )
@@ -236,6 +249,7 @@ async def measured(
         side_by_side=pick_examples(examples, _SIDE_BY_SIDE, random_seed),
         side_by_side_seed=random_seed,
         outputs=outputs,
+        references=plan.references,
         calls_sent=sum(asked.sent for asked in rounds),
         calls_reused=sum(output.key in known for output in outputs),
         usage=spent.usage,
@@ -247,7 +261,10 @@ async def measured(
 
 def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) -> SystemResult:
     def summary(mode: Mode) -> ModeResult:
-        return summarise(answers[mode].outputs, answers[mode].usage, plan.checks.names)
+        outputs = answers[mode].outputs
+        given = [Answer(seed_id=output.seed_id, text=output.text if output.whole else "") for output in outputs]
+        compared = against_references(given, plan.references, [*plan.form.labels], is_json=plan.form.schema is not None)
+        return summarise(outputs, answers[mode].usage, plan.checks.names).model_copy(update={"by_reference": compared})
 
     prompt = system.messages(plan.seeds[0])[0]
     return SystemResult(

@@ -14,6 +14,7 @@ from curate.split import LEAST_TEST_INPUTS
 from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
 from train.intervals import Interval, difference, holm, seeds_for, share, sign_flip_p
+from train.references import ReferenceResult
 
 Mode = Literal["sampled", "greedy"]
 Decoding = Literal["evaluation", "generation"]
@@ -83,6 +84,8 @@ class ModeResult(Record):
 
     `pass_rate` is None where nothing was measured: no answer came, or all were empty or cut.
 
+    `by_reference` compares the answers with what people answered, where the test inputs have that.
+
     `seconds` is per request under the evaluation's concurrency, waiting for a place in the server's batch included, so
     it compares systems and says nothing of a server at rest.
     """
@@ -98,6 +101,7 @@ class ModeResult(Record):
     words: Spread | None
     seconds: Spread | None
     usage: Usage
+    by_reference: ReferenceResult | None = None
 
 
 class SystemResult(Record):
@@ -212,6 +216,7 @@ class Evaluation(Record):
     side_by_side: tuple[Example, ...]
     side_by_side_seed: int
     outputs: tuple[Output, ...]
+    references: dict[str, str] = Field(default_factory=dict)
     calls_sent: int
     calls_reused: int
     usage: Usage

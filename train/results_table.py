@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from schemas.records import Sampling
 from train.checks import INDEPENDENT
 from train.intervals import Interval
-from train.metrics import TUNED, Comparison, Evaluation, ModeResult, SystemResult
+from train.metrics import MODES, TUNED, Comparison, Evaluation, ModeResult, SystemResult
+from train.references import Estimate, ReferenceResult
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -56,6 +58,36 @@ def checks_table(evaluation: Evaluation) -> Table:
     for name in ("empty", "truncated", "not_scored"):
         table.add_row(f"({name.replace('_', ' ')})", *(str(getattr(system.sampled, name)) for system in systems))
     return table
+
+
+def references_table(evaluation: Evaluation) -> Table | None:
+    """One row a system: its answers against those that people gave; None where the test inputs have none."""
+    from rich.table import Table
+
+    compared = [(system, mode, getattr(system, mode).by_reference) for system in evaluation.systems for mode in MODES]
+    if not any(result for _, _, result in compared):
+        return None
+    inputs = max(result.inputs for _, _, result in compared if result)
+    measures = [name for name in MEASURES if any(getattr(result, name, None) for _, _, result in compared)]
+    table = Table(title=f"Against the references of {inputs} test inputs")
+    for heading in ("system", "decoding"):
+        table.add_column(heading)
+    for heading in ("exact", *(MEASURES[name] for name in measures)):
+        table.add_column(heading, justify="right")
+    for system, mode, result in compared:
+        values = ["-"] * (1 + len(measures)) if result is None else reference_cells(result, measures)
+        table.add_row(system.label, mode, *values)
+    return table
+
+
+MEASURES = {"macro_f1": "macro F1", "field_f1": "field F1", "chrf": "chrF"}
+
+
+def reference_cells(result: ReferenceResult, measures: Sequence[str]) -> list[str]:
+    """The exact share and the measures, each with its interval."""
+    estimates: list[Estimate | None] = [getattr(result, name) for name in measures]
+    cells = ("-" if e is None else f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in estimates)
+    return [_interval(result.exact), *cells]
 
 
 def comparison_lines(evaluation: Evaluation) -> list[str]:

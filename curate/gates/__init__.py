@@ -113,9 +113,12 @@ def judge(pair: Pair, steps: Sequence[GateStep]) -> list[Verdict]:
     ]
 
 
-def judge_text(input: str, output: str, steps: Sequence[GateStep], system: str = "") -> dict[str, Judgement]:
+def judge_text(
+    input: str, output: str, steps: Sequence[GateStep], system: str = "", reference: str | None = None
+) -> dict[str, Judgement]:
     """The same gates on two strings, by the step's name: `all(j.keep for j in ....values())` is a strict pass."""
-    pair = Pair(seed_id="", input=input, output=output, system=system, origin=Imported(source="text"))
+    origin = Imported(source="text")
+    pair = Pair(seed_id="", input=input, output=output, system=system, reference=reference, origin=origin)
     return {step.by: _safely(step, pair) for step in steps}
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pairsmith.report.numbers import MISSING, bounds, count, counted, percent, points, rounded
 from train.checks import INDEPENDENT
 from train.metrics import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, ModeResult, Output, SystemResult
-from train.results_table import brief
+from train.results_table import MEASURES, brief, reference_cells
 
 BASE = "base"
 _NO_ANSWER = {
@@ -144,6 +144,38 @@ def decoding(evaluation: Evaluation, system: SystemResult) -> str:
     """The settings of a system's sampled answers."""
     named = brief(evaluation.sampling_of(system, "sampled"))
     return f"{named} (as in generation)" if system.decoding == "generation" else named
+
+
+def measures(evaluation: Evaluation) -> dict[str, str] | None:
+    """The measures against references beside the exact match, with their headings; None where there is no reference."""
+    results = [getattr(system, mode).by_reference for system in evaluation.systems for mode in MODES]
+    if not any(results):
+        return None
+    return {name: heading for name, heading in MEASURES.items() if any(getattr(one, name, None) for one in results)}
+
+
+def references(evaluation: Evaluation) -> str:
+    """What was compared, and what the intervals are worth."""
+    return (
+        f"Of {count(evaluation.seeds)} test inputs, {counted(len(evaluation.references), 'has', 'have')} an output that"
+        " a person gave. Exact: the answer is that output. Intervals of the other measures are percentiles of a"
+        " bootstrap over inputs, too narrow where these are few; they decide nothing."
+    )
+
+
+def against_people(result: ModeResult, measures: dict[str, str]) -> list[str]:
+    """A row of the table of references."""
+    by_reference = result.by_reference
+    return [MISSING] * (1 + len(measures)) if by_reference is None else reference_cells(by_reference, [*measures])
+
+
+def confusions(evaluation: Evaluation) -> str:
+    """The most frequent wrong labels of the tuned model; empty where there are none."""
+    result = evaluation.system(TUNED).sampled.by_reference
+    table = (result.confusion if result else None) or {}
+    cells = [(times, right, given) for right, row in table.items() for given, times in row.items()]
+    most = sorted((cell for cell in cells if cell[1] != cell[2]), key=lambda cell: (-cell[0], *cell[1:]))[:5]
+    return "; ".join(f"{right} as {given} {counted(times, 'time', 'times')}" for times, right, given in most)
 
 
 def adapter(evaluation: Evaluation) -> str:

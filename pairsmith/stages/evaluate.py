@@ -152,8 +152,9 @@ def summary(outcome: EvaluateOutcome) -> list[tuple[str, str]]:
 def tables(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:
     """The systems and checks of an evaluation as tables, and the differences in words."""
     from train.metrics import Evaluation
-    from train.results_table import checks_table, comparison_lines, systems_table
+    from train.results_table import checks_table, comparison_lines, references_table, systems_table
 
     evaluation = Evaluation.model_validate_json((project.folder / outcome.files[0]).read_bytes())
     lines = "\n".join(comparison_lines(evaluation))
-    return ["", systems_table(evaluation), "", checks_table(evaluation), "", lines]
+    shown = (systems_table(evaluation), checks_table(evaluation), references_table(evaluation), lines)
+    return [part for table in shown if table for part in ("", table)]

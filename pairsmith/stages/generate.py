@@ -16,7 +16,7 @@ from pairsmith.receipt import Recording, recording
 from pairsmith.standard_input import piped
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
-from schemas.errors import InputError, Interrupted
+from schemas.errors import InputError, Interrupted, UsageError
 from schemas.money import total
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
@@ -24,6 +24,7 @@ from schemas.records import Json, Pair, Seed, content_id
 from schemas.spec import Purpose, TeacherSettings
 from schemas.store import Store
 from synth import generators
+from synth.batches import Batches
 from synth.engine import GenerateResult
 from synth.engine import generate as run_engine
 from synth.ledger import Ledger
@@ -43,10 +44,12 @@ def generate(
     say: Say = unheard,
     stop: Stopping | None = None,
     retry_failed: bool = False,
+    batch: bool = False,
 ) -> GenerateOutcome:
     """Ask for every pair that is not in the store yet.
 
-    Raises Interrupted after Ctrl-C, when everything in flight was saved; InputError for seeds that cannot be read.
+    Raises Interrupted after Ctrl-C, when everything in flight was saved; InputError for seeds that cannot be read; and,
+    before anything is asked, PairsmithError for a base model that could not be trained on the answers.
     """
     if any(source.path == "-" for source in project.spec.seeds) and piped().fingerprint is None:
         # Before there is a receipt: what an earlier run made of what was piped in then is as done as before.
@@ -55,10 +58,14 @@ def generate(
             where="seeds",
             fix="Pipe the seeds in, as in `cat seeds.txt | pairsmith run`.",
         )
+    if project.spec.train.base != "embedded":
+        from train.base_check import refuse_unfit
+
+        refuse_unfit(project.spec.train, project.folder)
     with recording(project, store, "generate", GenerateOutcome()) as record:
         inputs = plan.inputs_of("generate", project, store, stdin=True)
         reading, splits = seeds_of(project, store, say)
-        asked = teachers.by_direction(project, say)
+        asked = teachers.by_direction(project, say, batch=batch)
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
             seeds=dict(Counter(seed.kind for seed in reading.seeds)),
@@ -166,7 +173,16 @@ async def ledgers_of(
             shared = next((ledger for ledger in ledgers.values() if ledger.teacher is teacher), None)
             if shared is None:
                 endpoint = await stack.enter_async_context(teachers.opened(teacher, say))
-                shared = Ledger(store, endpoint, teacher, retry_failed=retry_failed, stage=stage)
+                batches = None
+                if teacher.batch:
+                    if store.budget is not None and store.budget.caps:
+                        raise UsageError(
+                            f"{store.budget.caps[0].name} cannot be kept in a batch.",
+                            why="Its requests are paid for together, within a day, whatever is spent meanwhile.",
+                            fix="Leave --batch out, or take the cap away after a look at `pairsmith forecast`.",
+                        )
+                    batches = await stack.enter_async_context(Batches(store, endpoint, teacher, say))
+                shared = Ledger(store, endpoint, teacher, retry_failed=retry_failed, stage=stage, batches=batches)
             ledgers[way] = shared
         yield ledgers
 
@@ -203,9 +219,16 @@ async def _ask(
             progress=asking.progress,
             stop=stop,
             result=result,
+            earlier_prompts=_earlier_prompts(store, asking.teachers),
         )
     finally:
         record.outcome = replace(record.outcome, **_counted(distinct))
+
+
+def _earlier_prompts(store: Store, ways: Iterable[str]) -> set[str]:
+    """The refs of the prompts that earlier runs have used in these directions."""
+    used = [GenerateOutcome.of(receipt).shaped_by or {} for receipt in store.receipts("generate")]
+    return {shapes[key] for shapes in used for way in ways if (key := f"generate.{way}.prompt") in shapes}
 
 
 def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:

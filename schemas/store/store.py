@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import orjson
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from schemas.errors import PairsmithError, StoreBusy, StoreError, UsageError
 from schemas.money import Cost, total
@@ -26,7 +27,7 @@ from schemas.reviews import Alias, Review, Sampled
 from schemas.store import tables
 from schemas.store.budget import Budget
 from schemas.store.costs import costs_of, queries
-from schemas.store.failures import explained
+from schemas.store.failures import explained, shown
 from schemas.store.lock import writer_lock
 from schemas.store.opening import (
     check_version,
@@ -39,7 +40,7 @@ from schemas.store.opening import (
     sqlite_path,
     sqlite_url,
 )
-from schemas.store.writer import Writer
+from schemas.store.writer import Revisable, Writer
 
 R = TypeVar("R", bound=Record)
 _IN = 500  # ids in one IN (...) list
@@ -131,14 +132,13 @@ class Store:
                 url = sqlite_url(copy_for_reading(path, Path(folder)))
             engine = engine_of(url)
             closing.callback(engine.dispose)
-            if write:
-                closing.enter_context(writer_lock(path, engine, url))
-            elif is_older(engine):
+            still_held = closing.enter_context(writer_lock(path, engine, url)) if write else None
+            if not write and is_older(engine):
                 _upgrade_for_reader(engine, url)
             check_version(engine, url, upgrade=write)
             writer = None
-            if write:
-                writer = Writer(engine, url)
+            if still_held is not None:
+                writer = Writer(engine, url, still_held)
                 closing.callback(writer.close)
             return cls(engine, url, writer, closing)
         except PairsmithError:
@@ -180,7 +180,12 @@ class Store:
 
     async def put(self, *records: Record) -> None:
         """`append`, awaited."""
-        await asyncio.wrap_future(self.append(*records))
+        await self._write().submit_here(records)
+
+    def put_revisable(self, records: Sequence[Record]) -> tuple[Revisable, asyncio.Future[None]]:
+        """`put` of records that may be replaced until the writer takes them; await the future."""
+        work = Revisable(records)
+        return work, self._write().submit_here(work)
 
     def write(self, *records: Record) -> None:
         """`append`, blocking."""
@@ -196,7 +201,7 @@ class Store:
         def mark(connection: sa.Connection) -> None:
             connection.execute(place, rows)
 
-        await asyncio.wrap_future(self._write().submit(mark))
+        await self._write().submit_here(mark)
 
     def set_active_seeds(self, seeds: Sequence[Seed]) -> None:
         """Keep `seeds` as they were read now, and make exactly these, in this order, the seeds of the project."""
@@ -372,7 +377,7 @@ class Store:
     def _pages(self, record: type[R], table: sa.Table, **wanted: str | None) -> Iterator[R]:
         """The records whose columns are as `wanted` (None: whatever), read page by page: what is appended meanwhile is
         read too."""
-        return (record.model_validate_json(body) for body in self._body_pages(table, **wanted))
+        return (self._read(record, body) for body in self._body_pages(table, **wanted))
 
     def _json_pages(self, table: sa.Table, **wanted: str | None) -> Iterator[Json]:
         return (orjson.loads(body) for body in self._body_pages(table, **wanted))
@@ -387,7 +392,19 @@ class Store:
             last = rows[-1][0]
 
     def _records(self, record: type[R], query: Any) -> list[R]:
-        return [record.model_validate_json(body) for (body,) in self._rows(query)]
+        return [self._read(record, body) for (body,) in self._rows(query)]
+
+    def _read(self, record: type[R], body: str) -> R:
+        try:
+            return record.model_validate_json(body)
+        except ValidationError as invalid:
+            first = invalid.errors()[0]
+            newer = first["type"] in ("extra_forbidden", "literal_error", "union_tag_invalid")
+            raise StoreError(
+                f"a {record.__name__} in it cannot be read: {'.'.join(map(str, first['loc']))}: {first['msg']}.",
+                where=shown(self._url),
+                fix="A newer pairsmith has written it: upgrade." if newer else "Restore the store from a backup.",
+            ) from None
 
     def _by_id(
         self, record: type[R], table: sa.Table, column: sa.Column[Any], ids: Iterable[str] | None
@@ -401,7 +418,7 @@ class Store:
             chunk = wanted[start : start + _IN]
             rows += self._rows(sa.select(table.c.position, table.c.body).where(column.in_(chunk)))
         for _, body in sorted(rows, key=lambda row: int(row[0])):
-            yield record.model_validate_json(body)
+            yield self._read(record, body)
 
 
 def _bodies(table: sa.Table) -> Any:

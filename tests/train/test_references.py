@@ -1,0 +1,112 @@
+"""Answers against the outputs that people gave."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.train.evaluated import spec
+from train.checks import REFERENCE, Checks, checks_for
+from train.references import NO_LABEL, Answer, ReferenceResult, against_references
+
+LABELS = ("bug", "question", "praise")
+
+
+def compared(pairs: list[tuple[str, str]], labels: tuple[str, ...] = (), *, is_json: bool = False) -> ReferenceResult:
+    """(reference, answer) of inputs of their own."""
+    references = {str(number): reference for number, (reference, _) in enumerate(pairs)}
+    answers = [Answer(seed_id=str(number), text=text) for number, (_, text) in enumerate(pairs)]
+    result = against_references(answers, references, labels, is_json=is_json)
+    assert result
+    return result
+
+
+ANSWERED = st.lists(
+    st.tuples(st.sampled_from(LABELS), st.sampled_from([*LABELS, "", "nonsense"])), min_size=1, max_size=40
+)
+
+
+@given(ANSWERED)
+def test_macro_f1_is_the_mean_of_precision_and_recall_label_by_label(pairs: list[tuple[str, str]]) -> None:
+    """Over the labels that occur in the references; what is no label is wrong and is nobody's false alarm."""
+    result = compared(pairs, LABELS)
+    scores = []
+    for label in {reference for reference, _ in pairs}:
+        right = sum(pair == (label, label) for pair in pairs)
+        precision = right / max(1, sum(answer == label for _, answer in pairs))
+        recall = right / sum(reference == label for reference, _ in pairs)
+        scores.append(2 * precision * recall / (precision + recall) if right else 0.0)
+    expected = sum(scores) / len(scores)
+    assert result.macro_f1
+    assert result.macro_f1.value == pytest.approx(expected)
+    assert result.macro_f1.low <= result.macro_f1.high
+    assert result.exact.estimate == pytest.approx(sum(a == b for a, b in pairs) / len(pairs))
+
+
+def test_the_confusion_counts_every_answer() -> None:
+    """Reference by answer; what is no label has a column of its own."""
+    result = compared([("bug", "bug"), ("bug", "praise"), ("question", "I think a bug"), ("question", "")], LABELS)
+    assert result.confusion == {"bug": {"bug": 1, "praise": 1}, "question": {NO_LABEL: 2}}
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer", "f1"),
+    [
+        ({"a": 1, "b": "x"}, {"a": 1.0, "b": "x"}, 1.0),
+        ({"a": 1, "b": "x"}, {"a": 1, "b": "y"}, 0.5),
+        ({"a": 1, "b": "x"}, {"a": 1}, 2 / 3),
+        ({"items": [{"n": 1}, {"n": 2}]}, {"items": [{"n": 2}, {"n": 1}]}, 1.0),
+        ({"items": []}, {"items": []}, 1.0),
+        ({"a": 1, "b": None}, "not JSON", 0.0),
+    ],
+)
+def test_field_f1_counts_paths_and_values(reference: object, answer: object, f1: float) -> None:
+    """A right value at a right path counts, in whatever order; JSON that cannot be read has no field."""
+    text = answer if isinstance(answer, str) else json.dumps(answer)
+    result = compared([(json.dumps(reference), text)], is_json=True)
+    assert result.field_f1
+    assert result.field_f1.value == pytest.approx(f1)
+
+
+def test_text_is_compared_by_letters() -> None:
+    """chrF is 1 for the reference itself, 0 for nothing, and between for what is near."""
+    values = [
+        compared([("the cat sat on the mat", text)]).chrf for text in ("the cat sat on the mat", "the cat sat", "")
+    ]
+    same, near, nothing = (value.value for value in values if value)
+    assert same == pytest.approx(1)
+    assert 0.2 < near < 0.9
+    assert nothing == 0
+
+
+def test_inputs_without_a_reference_are_left_out() -> None:
+    """They have nothing to be compared with; where no input has a reference there is no comparison."""
+    answers = [Answer(seed_id="a", text="x"), Answer(seed_id="b", text="y")]
+    result = against_references(answers, {"a": "x"}, (), is_json=False)
+    assert result
+    assert (result.inputs, result.exact.estimate) == (1, 1.0)
+    assert against_references(answers, {}, (), is_json=False) is None
+
+
+def test_where_one_answer_is_right_it_is_a_check(tmp_path: Path) -> None:
+    """It passes for the reference, fails with the reference named, and waits where there is none; its presence is
+    another set of checks."""
+    checks = Checks(exact=True)
+    assert checks.names == (REFERENCE,)
+    assert checks("in", "bug", "bug").all_pass is True
+    assert checks("in", "praise", "bug").reasons == {REFERENCE: "wrong: it is “bug”"}
+    assert checks("in", "bug").all_pass is None
+    assert checks.fingerprint != Checks().fingerprint == Checks().fingerprint
+
+
+def test_a_check_of_the_users_own_sees_the_reference(tmp_path: Path) -> None:
+    """`evaluate.user` gets a pair with input, output and reference."""
+    (tmp_path / "near_enough.py").write_text("def near(pair):\n    return pair.reference in pair.output\n")
+    evaluate = {"user": ["near_enough:near"], "checks": [], "samples": 1}
+    checks = checks_for(spec(flag=".", evaluate=evaluate), tmp_path)
+    assert checks("in", "it is a bug", "bug").all_pass is True
+    assert checks("in", "it is a bug", "praise").all_pass is False
