@@ -180,17 +180,12 @@ def _statement(dialect: str, table: sa.Table, names: tuple[str, ...]) -> sa.Inse
         return cast("sa.Insert", statement.on_conflict_do_nothing())
     unique = next(c for c in table.constraints if isinstance(c, sa.UniqueConstraint))
     slot = [column.name for column in unique.columns]
-<<<<<<< HEAD
-    upsert: sa.Insert = statement.on_conflict_do_update(
-=======
     update = statement.on_conflict_do_update(
->>>>>>> flow
         index_elements=slot,
         set_={name: statement.excluded[name] for name in names if name not in slot},
         where=table.c.body != statement.excluded.body,
     )
-<<<<<<< HEAD
-    return upsert
+    return cast("sa.Insert", update)
 
 
 def _same_answers(connection: sa.Connection, values: Sequence[dict[str, Any]], url: str) -> None:
@@ -205,6 +200,3 @@ def _same_answers(connection: sa.Connection, values: Sequence[dict[str, Any]], u
                 why="Two writers pay for the same answers twice.",
                 fix="End the other one, and run this again: it goes on with what is in the store.",
             )
-=======
-    return cast("sa.Insert", update)
->>>>>>> flow
