@@ -47,7 +47,7 @@ rate = lru_cache(maxsize=None)(acceptance_rate)
 
 
 def exact(sizes: tuple[tuple[int, int], ...]) -> Iterator[tuple[float, str]]:
-    """(least coverage over the shares, what the setting is) of one stratum, of one that is watched, and of any two."""
+    """(least coverage over the shares, what the setting is) of one stratum, and of any two."""
     for rows, seen in sizes:
         outcomes = [(Stratum(rows, seen, k),) for k in range(seen + 1)]
         yield _least_covered(outcomes, [(rows, seen)]), f"{seen} of {rows}"

@@ -95,7 +95,7 @@ def test_rows_that_nobody_needs_are_taken_back_unless_somebody_began(cats: Side)
     answer(cats.argilla.sdk, rows[1]["id"], "accept", status="draft")
     left = {row["external_id"] for row in rows[:10]}
     remaining = {id_: row for id_, row in cats.population.rows.items() if id_ not in left}
-    cats.population = replace(cats.population, rows=remaining)
+    cats.population = replace(cats.population, rows=remaining, rejected={})
     pushed = cats.push()
     assert (pushed.sent, pushed.withdrawn) == (0, 8)
     assert {row["external_id"] for row in cats.rows()} == {row["external_id"] for row in (*rows[:2], *rows[10:])}
