@@ -112,7 +112,7 @@ class _Teaching:
         """What the teacher is asked about a seed, each with the number of its samples."""
         raise NotImplementedError
 
-    def _outcome(self, name: Name, seed: Seed, sample: int, answer: Completion | FailedSample, **meta: str) -> Outcome:
+    def outcome(self, name: Name, seed: Seed, sample: int, answer: Completion | FailedSample, **meta: str) -> Outcome:
         """The pair of the seed and the cleaned answer, on the sides that belong to them."""
         slot = Slot(self.fingerprint, seed.id, name, sample)
         if isinstance(answer, FailedSample):
@@ -195,7 +195,7 @@ class Forward(_Teaching):
     async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
         answers = await self.ledger.answer(*self.questions(seed)[0])
         for sample, answer in enumerate(answers):
-            yield self._outcome("forward", seed, sample, answer)
+            yield self.outcome("forward", seed, sample, answer)
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ class Backward(_Teaching):
         try:
             for sample, (level, answers) in enumerate(zip(self.levels, asked, strict=True)):
                 (answer,) = await answers
-                yield self._outcome("backward", seed, sample, answer, level=level)
+                yield self.outcome("backward", seed, sample, answer, level=level)
         except asyncio.CancelledError:
             for answers in asked:
                 answers.cancel()

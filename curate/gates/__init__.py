@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from curate.gates.answers import label, translated, values
+from curate.gates.answers import generated_input, label, translated, values
 from curate.gates.chat import answered, injection, preamble, thinking, toxic
 from curate.gates.content import lost_content
 from curate.gates.damage import broken_json, cut, encoding, fenced
@@ -27,7 +27,7 @@ from curate.gates.facts import contacts, invented, invented_name, limits, swappe
 from curate.gates.form import echo, length, repetition
 from curate.gates.json_schema import json_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, crashed, flagged
-from curate.gates.language import check_language, language, mixed_language
+from curate.gates.language import check_language, is_known, language, mixed_language
 from curate.gates.patterns import must, must_not
 from curate.gates.personal import pii
 from curate.gates.phrases import phrases
@@ -105,6 +105,12 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
         for given in patterns:
             bound = partial(search, name=given.name, pattern=re.compile(given.pattern))
             add(f"{kind}:{given.name}", bound, given.pattern)
+    if form.asked:
+        of_texts = [partial(repetition, language=task.language), partial(preamble, style=style, language=task.language)]
+        if is_known(task.language):
+            of_texts.append(partial(language, code=task.language))
+        settings = [style, task.language, phrases(task.language).digest]
+        add("input", partial(generated_input, gates=of_texts), settings)
     if form.labels:
         add("label", partial(label, labels=tuple(form.labels)), list(form.labels))
     if form.schema:

@@ -130,14 +130,21 @@ def _writes_no_latin(code: str) -> bool:
 
 def check_language(code: str) -> None:
     """Raises SpecError if the identifier does not know the language `code`."""
-    try:
-        _identifier(code)
-    except ValueError:
+    if not is_known(code):
         raise SpecError(
             f"'task.language': the language gate does not know '{code}'.",
             why="It could not tell a right text from a wrong one.",
             fix="Use the two letters of ISO 639-1, such as 'en' or 'de', or set curate.gates.language = false.",
-        ) from None
+        )
+
+
+def is_known(code: str) -> bool:
+    """Whether the identifier knows the language `code`."""
+    try:
+        _identifier(code)
+    except ValueError:
+        return False
+    return True
 
 
 @cache

@@ -24,18 +24,19 @@ from schemas.kinds import KINDS
 from schemas.money import summed
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
-from schemas.records import Call, Json, Seed, Usage, content_id
+from schemas.records import Json, Seed, Usage, content_id
 from schemas.spec import Purpose, TeacherSettings
 from schemas.store import Store
 from synth.engine import GenerateResult
 from synth.generators import Backward, Forward, fingerprints
-from synth.prices import Prices, prices_of
+from synth.ledger import Ledger
+from synth.prices import prices_of
 
 SEEDS = 20  # of each direction
 _MEASURES = ("tokens", "usd", "batch_usd", "minutes", "rows")
 
 
-class _Took(NamedTuple):
+class Took(NamedTuple):
     """What the answers about one seed took."""
 
     prompt_tokens: float
@@ -96,7 +97,7 @@ def forecast(
             )
         if result.stopped:
             raise Interrupted("the pilot is not done.", fix="Run it again: it goes on, and asks nothing twice.")
-        took = run(_taken(project, store, asked, directions))
+        took = run(_all_taken(project, store, asked, directions))
         lines = [_generation(project, store, direction, took[direction.way], splits) for direction in directions]
         if evaluation := _evaluation(project, directions, took.get("forward", []), splits):
             lines.append(evaluation)
@@ -116,33 +117,30 @@ def _direction(way: Purpose, teacher: TeacherSettings, seeds: Sequence[Seed], pi
     return _Direction(way, teacher, there, there[:pilot])
 
 
-async def _taken(
+async def _all_taken(
     project: Project, store: Store, asked: Mapping[Purpose, TeacherSettings], directions: Sequence[_Direction]
-) -> dict[Purpose, list[_Took]]:
+) -> dict[Purpose, list[Took]]:
     """What the answers about each seed of the pilot took, bad ones included, as the ledger has them."""
-    took: dict[Purpose, list[_Took]] = {}
+    took: dict[Purpose, list[Took]] = {}
     async with ledgers_of(store, asked, unheard) as ledgers:
         for direction in directions:
             ledger = ledgers[direction.way]
             generator = (Forward if direction.way == "forward" else Backward).of(project, ledger)
-            for seed in direction.pilot:
-                keys = [
-                    key
-                    for question, n in generator.questions(seed)
-                    for key in question.keys(ledger.identity, ledger.revision, n)
-                ]
-                calls = [call for key in keys for call in store.calls(key)]
-                took.setdefault(direction.way, []).append(_took(calls, ledger.meter.prices))
+            took[direction.way] = [taken(store, ledger, generator, seed) for seed in direction.pilot]
     return took
 
 
-def _took(calls: Sequence[Call], prices: Prices | None) -> _Took:
+def taken(store: Store, ledger: Ledger, generator: Forward | Backward, seed: Seed) -> Took:
+    """What the answers about a seed took, bad ones included, as the ledger has them."""
+    asked = generator.questions(seed)
+    keys = [key for question, n in asked for key in question.keys(ledger.identity, ledger.revision, n)]
+    calls, prices = [call for key in keys for call in store.calls(key)], ledger.meter.prices
     first = list({call.request_id: call for call in reversed(calls)}.values())
     usage = summed(call.usage for call in calls)
     money = [call.usd for call in calls]
     usd = None if None in money else sum(usd or 0.0 for usd in money)
     share = prices.batch_share if prices else None
-    return _Took(
+    return Took(
         usage.prompt_tokens,
         usage.prompt_tokens + usage.completion_tokens,
         usd,
@@ -152,7 +150,7 @@ def _took(calls: Sequence[Call], prices: Prices | None) -> _Took:
 
 
 def _generation(
-    project: Project, store: Store, direction: _Direction, took: Sequence[_Took], splits: Sequence[Seed]
+    project: Project, store: Store, direction: _Direction, took: Sequence[Took], splits: Sequence[Seed]
 ) -> Json:
     """The line of one direction."""
     generate = project.spec.generate
@@ -170,7 +168,7 @@ def _generation(
 
 
 def _evaluation(
-    project: Project, directions: Sequence[_Direction], took: Sequence[_Took], splits: Sequence[Seed]
+    project: Project, directions: Sequence[_Direction], took: Sequence[Took], splits: Sequence[Seed]
 ) -> Json | None:
     """The line of the teacher in the evaluation: of every test input its answers as it generates, those that generation
     bought found again, and one more without chance. None where that is another teacher, which no pilot has asked."""
@@ -186,16 +184,16 @@ def _evaluation(
     return _line("evaluate", "", {**measured, "rows": None}, asked)
 
 
-def _scaled(took: _Took, share: float) -> _Took:
+def _scaled(took: Took, share: float) -> Took:
     """What a part of the answers to the same prompt takes: the prompt whole, the rest in proportion."""
     tokens = took.prompt_tokens + (took.tokens - took.prompt_tokens) * share
     ratio = tokens / took.tokens if took.tokens else share
     usd, batch_usd = (None if money is None else money * ratio for money in (took.usd, took.batch_usd))
-    return _Took(took.prompt_tokens, tokens, usd, batch_usd, took.seconds)
+    return Took(took.prompt_tokens, tokens, usd, batch_usd, took.seconds)
 
 
 def _measured(
-    teacher: TeacherSettings, took: Sequence[_Took], others: int, most: int | None, *, without_pilot: bool = False
+    teacher: TeacherSettings, took: Sequence[Took], others: int, most: int | None, *, without_pilot: bool = False
 ) -> dict[str, Range | None]:
     """The intervals of the pilot's seeds and `others`; an answer about a seed has at most `most` tokens."""
     prices, prompt = prices_of(teacher), max((one.prompt_tokens for one in took), default=0.0)
