@@ -103,7 +103,7 @@ class Batches:
         async with self._opening:
             if self._session is None:
                 await self._open()
-        body = self._endpoint.body(messages, sampling, n, schema)
+        body = self._endpoint.dialect.body(messages, sampling, n, schema)
         if self._form.takes_n or n == 1:
             return await self._line(Line(name, body))
         body.pop("n", None)
@@ -138,7 +138,7 @@ class Batches:
                 return read_answer(result.content, seconds, line.body)
             if result.status and result.status != 429 and result.status < 500:
                 failure = await self._endpoint.failure(result.status, result.content, line.body, seconds)
-                if isinstance(failure, RefusedError) and self._endpoint.adapt(line.body, failure):
+                if isinstance(failure, RefusedError) and self._endpoint.dialect.adapt(line.body, failure):
                     continue
                 raise failure
             tries += 1

@@ -144,10 +144,10 @@ class _Run:
         self._error: BaseException | None = None
         self._reported_s = 0.0
         self._pair_ids = {
-            (g.fingerprint, c.seed_id, c.sample): c.pair_id
+            (g.fingerprint, c["seed_id"], c["sample"]): c["pair_id"]
             for g in generators
-            for c in store.candidates(g.fingerprint)
-            if c.pair_id is not None
+            for c in store.skim_candidates(g.fingerprint)
+            if c.get("pair_id") is not None
         }
 
     async def over(self, seeds: Iterable[Seed]) -> None:

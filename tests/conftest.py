@@ -19,6 +19,7 @@ TESTS = Path(__file__).parent
 SLOW_FILES = {
     TESTS / name
     for name in (
+        "curate/argilla/test_backup.py",
         "curate/argilla/test_browser.py",
         "curate/argilla/test_command.py",
         "curate/argilla/test_engine_answers.py",

@@ -30,7 +30,8 @@ class Row(TypedDict):
 @dataclass(frozen=True)
 class Dataset:
     """The rows of the train and validation splits. `id` names them: the exported dataset's own, or a hash of them.
-    `held_out` are inputs of the test, which no row may ask."""
+    `held_out` are inputs of the test, which no row may ask; of a
+    conversation its turns, a line end between."""
 
     id: str
     train: Sequence[Row]
@@ -60,13 +61,13 @@ def dataset_of(data: Data, system_prompt: str = "") -> Dataset:
     if isinstance(data, str | Path):
         folder = Path(data)
         train, validation = _exported(folder, "train"), _exported(folder, "validation")
-        held_out = [row["prompt"][-1]["content"] for row in _exported(folder, "test")]
+        held_out = [_asked(row) for row in _exported(folder, "test")]
         return Dataset(orjson.loads((folder / "manifest.json").read_bytes())["id"], train, validation, held_out)
     splits: dict[Split, list[Row]] = {"train": [], "validation": [], "test": []}
     for split, row in _of_pool(data, system_prompt) if isinstance(data, Pool) else _of_rows(data, system_prompt):
         splits[split].append(row)
     named = content_id("rows", [splits["train"], splits["validation"]])
-    held_out = [row["prompt"][-1]["content"] for row in splits["test"]]
+    held_out = [_asked(row) for row in splits["test"]]
     return Dataset(named, splits["train"], splits["validation"], held_out)
 
 
@@ -147,12 +148,17 @@ def refuse_leaks(dataset: Dataset) -> None:
     near-duplicates are the business of curation."""
     held_out = {_plain(text) for text in dataset.held_out}
     for row in (*dataset.train, *dataset.validation):
-        if _plain(row["prompt"][-1]["content"]) in held_out:
+        if _plain(asked := _asked(row)) in held_out:
             raise InputError(
-                f"row {row['pair_id']} is a test input: {row['prompt'][-1]['content'][:160]!r}.",
+                f"row {row['pair_id']} is a test input: {asked[:160]!r}.",
                 why="A model that has seen the test would be measured on what it remembers.",
                 fix="Run `pairsmith curate` again, or take the row out of the dataset.",
             )
+
+
+def _asked(row: Row) -> str:
+    """All turns but the system prompt: the same last words in another conversation are another question."""
+    return "\n".join(message["content"] for message in row["prompt"] if message["role"] != "system")
 
 
 def _plain(text: str) -> str:

@@ -81,8 +81,13 @@ def tune(
     _refuse_settings(settings, fitting)
     checkpoints = out_dir / f".{name}.checkpoints"
     with replaced_folder(folder) as partial:
-        with quiet():
-            result = _train(base, chat, fitting, settings, partial, checkpoints, progress)
+        try:
+            with quiet():
+                result = _train(base, chat, fitting, settings, partial, checkpoints, progress)
+        except PairsmithError:
+            # Going on from there would only end in the same way.
+            shutil.rmtree(checkpoints, ignore_errors=True)
+            raise
         result = result.model_copy(update={"left_out": long | also_long})
         failpoint("mid_train")
         (partial / "README.md").write_text(model_card(result), encoding="utf-8")

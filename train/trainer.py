@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from schemas.errors import NoWork
+from schemas.errors import InputError, NoWork
 from schemas.progress import Progress
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
@@ -34,7 +34,10 @@ _WINDOW, _DIVERGED = 5, 3.0
 def adapter_trainer(
     model: Any, chat: Chat, dataset: Dataset, settings: TrainSettings, folder: Path, log: LossLog
 ) -> CompletionTrainer:
-    """A trainer of a new adapter on the frozen `model`; `folder` is for its checkpoints. Nothing is trained yet."""
+    """A trainer of a new adapter on the frozen `model`; `folder` is for its checkpoints. Nothing is trained yet.
+
+    Raises InputError for `train.targets` that the model does not have.
+    """
     lora = LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
@@ -45,8 +48,15 @@ def adapter_trainer(
         task_type="CAUSAL_LM",
     )
     stopping = [] if settings.patience is None else [EarlyStoppingCallback(settings.patience)]
+    try:
+        adapted = get_peft_model(model, lora)
+    except ValueError as error:
+        linear = sorted({name.rpartition(".")[2] for name, _ in model.named_modules() if name.endswith("_proj")})
+        raise InputError(
+            f"train.targets does not fit this base: {error}", fix=f"Its layers are called {', '.join(linear)}."
+        ) from None
     trainer = CompletionTrainer(
-        model=get_peft_model(model, lora),
+        model=adapted,
         args=_config(settings, folder, model.dtype, validate=bool(dataset.validation)),
         train_dataset=_tokenised(chat, dataset.train),
         eval_dataset=_tokenised(chat, dataset.validation) if dataset.validation else None,

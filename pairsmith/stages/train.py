@@ -49,8 +49,8 @@ def train(
         settings = project.spec.train
         base = find_base(settings.base, project.folder, progress, settings.revision)
         dataset = dataset_of(project.folder / datasets[-1].path)
-        asked = [seed.text or "" for seed in held_out_inputs(store.seeds(), project.spec)]
-        dataset = replace(dataset, held_out=[*dataset.held_out, *asked])
+        tested = [seed.text for seed in held_out_inputs(store.seeds(), project.spec) if seed.text]
+        dataset = replace(dataset, held_out=[*dataset.held_out, *tested])
         result = tune(base, dataset, settings, project.folder / ADAPTERS, progress)
         path = project.inside(Path(result.folder))
         store.write(result.artifact.model_copy(update={"path": path}))

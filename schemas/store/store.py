@@ -272,6 +272,10 @@ class Store:
         """`candidates`, a page in memory at a time."""
         return self._pages(Candidate, tables.candidates, fingerprint=fingerprint)
 
+    def skim_candidates(self, fingerprint: str) -> Iterator[Json]:
+        """`each_candidate` as the JSON that was kept, not checked again: for going on with very many."""
+        return self._json_pages(tables.candidates, fingerprint=fingerprint)
+
     def pairs(self, ids: Iterable[str] | None = None) -> list[Pair]:
         """All pairs, or those of `ids`."""
         return list(self._by_id(Pair, tables.pairs, tables.pairs.c.id, ids))

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -177,16 +177,15 @@ def _statement(dialect: str, table: sa.Table, names: tuple[str, ...]) -> sa.Inse
     """Made once: to build and to recognise a statement costs more than to run it."""
     statement: Any = (sqlite if dialect == "sqlite" else postgresql).insert(table)
     if table not in tables.UPSERT:
-        insert: sa.Insert = statement.on_conflict_do_nothing()
-        return insert
+        return cast("sa.Insert", statement.on_conflict_do_nothing())
     unique = next(c for c in table.constraints if isinstance(c, sa.UniqueConstraint))
     slot = [column.name for column in unique.columns]
-    upsert: sa.Insert = statement.on_conflict_do_update(
+    update = statement.on_conflict_do_update(
         index_elements=slot,
         set_={name: statement.excluded[name] for name in names if name not in slot},
         where=table.c.body != statement.excluded.body,
     )
-    return upsert
+    return cast("sa.Insert", update)
 
 
 def _same_answers(connection: sa.Connection, values: Sequence[dict[str, Any]], url: str) -> None:

@@ -74,6 +74,9 @@ def test_an_example_keeps_what_a_person_wrote(example: str, tmp_path: Path) -> N
         system, user, assistant = row["messages"]
         assert assistant["content"] == written[user["content"]]
         assert system["content"] == run.project.settings.spec.task.system
+    kind, card = KINDS[run.project.settings.spec.task.kind], (tmp_path / "project/dataset/README.md").read_text("utf-8")
+    assert f"{len(dataset)} pairs of a {kind.input} and its {kind.output}, for" in card
+    assert all(label in card for label in run.form.labels)
     exported = run.project.export(tmp_path / "out")
     assert any(path.name == "train.jsonl" for path in (tmp_path / "out").rglob("*")), exported
 

@@ -11,7 +11,7 @@ import pytest
 from schemas.errors import InputError, NoWork
 from synth.chat_template import Chat
 from tests.train.tiny import row, rows
-from train.dataset import Row, dataset_of, refuse_leaks, usable
+from train.dataset import Dataset, Row, dataset_of, refuse_leaks, usable
 
 
 def test_a_row_that_would_be_cut_costs_that_row(chat: Chat) -> None:
@@ -38,6 +38,11 @@ def test_a_row_of_the_test_is_never_trained_on() -> None:
     with pytest.raises(InputError, match="A  fox"):
         refuse_leaks(leaking)
     refuse_leaks(dataset_of([("a fox", "x"), {"input": "two boats", "output": "y", "split": "test"}]))
+    later = row("later", "a fox", "x")
+    later["prompt"][1:1] = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "yes?"}]
+    refuse_leaks(Dataset("turns", [later], held_out=["a fox"]))
+    with pytest.raises(InputError, match="later"):
+        refuse_leaks(Dataset("turns", [later], held_out=["hello\nyes?\na fox"]))
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,7 +95,7 @@ def test_rows_that_nobody_needs_are_taken_back_unless_somebody_began(cats: Side)
     answer(cats.argilla.sdk, rows[1]["id"], "accept", status="draft")
     left = {row["external_id"] for row in rows[:10]}
     remaining = {id_: row for id_, row in cats.population.rows.items() if id_ not in left}
-    cats.population = replace(cats.population, rows=remaining)
+    cats.population = replace(cats.population, rows=remaining, rejected={})
     pushed = cats.push()
     assert (pushed.sent, pushed.withdrawn) == (0, 8)
     assert {row["external_id"] for row in cats.rows()} == {row["external_id"] for row in (*rows[:2], *rows[10:])}
@@ -197,3 +199,28 @@ def test_spaces_are_no_edit_and_an_edit_without_a_text_is_nobody_elses_to_finish
     assert cats.pull().edits == 0
     assert cats.store.reviews()[one["external_id"]][0].decision == "accept"
     assert push_adjudication(cats.project, cats.store, cats.population, cats.argilla).sent == 0
+
+
+def test_a_deleted_queue_leaves_nothing_in_the_index(cats: Side, argilla_server: ArgillaServer) -> None:
+    """Neither the list of changes nor the word index keeps its rows, so they do not grow for ever; rows that were
+    withdrawn leave the word index at the next search."""
+    (queue,) = cats.queues()
+    data = argilla_server.home / "data"
+    ids = [uuid.UUID(str(row["id"])).hex for row in cats.rows()]
+    marks = ", ".join("?" * len(ids))
+
+    def kept(file: str, table: str) -> int:
+        with closing(sqlite3.connect(data / file, timeout=30)) as connection:
+            query = f"SELECT count(*) FROM {table} WHERE record_id IN ({marks})"
+            return int(connection.execute(query, ids).fetchone()[0])
+
+    def search() -> None:
+        cats.argilla.call("POST", f"datasets/{queue.id}/records/search", json={"query": {"text": {"q": "tabby"}}})
+
+    search()
+    assert kept("argilla.words.db", "docs") == kept("argilla.db", "pairsmith_changes") == len(ids)
+    cats.argilla.call("DELETE", f"datasets/{queue.id}/records", params={"ids": str(uuid.UUID(ids[0]))})
+    search()
+    assert kept("argilla.words.db", "docs") == len(ids) - 1
+    cats.argilla.call("DELETE", f"datasets/{queue.id}")
+    assert kept("argilla.words.db", "docs") == kept("argilla.db", "pairsmith_changes") == 0

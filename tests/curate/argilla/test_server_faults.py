@@ -20,7 +20,7 @@ import pytest
 from curate.argilla import server, supervisor
 from curate.argilla.launch import Options, clear_remains, last_options
 from curate.argilla.probe import answering_at, who_am_i
-from curate.argilla.venv import ensure_environment
+from curate.argilla.venv import ensure_environment, fitting_python
 from schemas.errors import MissingDependency, ReviewError
 from tests.curate.argilla.conftest import free_port, wait_until
 from tests.curate.argilla.small_disk import small_disk
@@ -254,3 +254,21 @@ def test_down_stops_the_child_and_frees_the_lock(tmp_path: Path) -> None:
     assert process.wait(10) == 0
     assert server.status(tmp_path).state == "stopped"
     assert server.down(tmp_path) is False
+
+
+def test_under_a_python_that_is_too_new_another_is_found_or_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One on PATH first, then one that uv finds or fetches; without either a sentence names the ways out."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingDependency, match=r"this is Python 3\.14, and no python3\.13"):
+        fitting_python(running=(3, 14))
+    uv = tmp_path / "uv"
+    uv.write_text("#!/bin/sh\n[ $2 = find ] && echo /fetched/python3.13 || true\n")
+    uv.chmod(0o755)
+    assert fitting_python(running=(3, 14)) == "/fetched/python3.13"
+    older = tmp_path / "python3.12"
+    older.write_text("#!/bin/sh\n")
+    older.chmod(0o755)
+    assert fitting_python(running=(3, 14)) == str(older)
+    assert fitting_python(running=(3, 12)) == sys.executable
