@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from schemas.blocking import run
 from schemas.errors import InputError, Interrupted
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
-from schemas.records import Json, Pair, Seed, Usage, content_id
+from schemas.records import Candidate, Json, Pair, Seed, Usage, content_id
 from schemas.spec import Purpose, TeacherSettings
 from schemas.store import Store
 from synth import generators
@@ -88,7 +88,10 @@ def generate(
                 pairs_kept=result.pairs_kept,
                 unanswered=sum(count for word, count in result.reasons.items() if word in UNANSWERED),
             )
-        record.outcome = replace(record.outcome, made=_pool_id(project, store, record.outcome.fingerprints.values()))
+        record.outcome = replace(
+            record.outcome,
+            made=_pool_id(project, store, record.outcome.fingerprints.values(), {seed.id for seed in splits}),
+        )
         if result.stopped:
             raise Interrupted(
                 f"{result.rows_in} rows are done and every answer is in the store.",
@@ -187,12 +190,16 @@ def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
     }
 
 
-def _pool_id(project: Project, store: Store, fingerprints: Iterable[str]) -> str:
+def _pool_id(project: Project, store: Store, fingerprints: Iterable[str], seeds: Collection[str]) -> str:
     """A hash of every slot of the present spec and its outcome: another pair there makes another id."""
-    from curate.pool import candidates_of
+    from curate.pool import skim_candidates_of
 
-    candidates = candidates_of(store, fingerprints, project.spec.generate.forward.n)
-    return content_id("pool", sorted([c.seed_id, c.sample, c.pair_id or "", str(c.failure or "")] for c in candidates))
+    slots = []
+    for candidate in skim_candidates_of(store, fingerprints, project.spec.generate.forward.n, seeds):
+        failure = Candidate.model_validate(candidate).failure if candidate.get("failure") else None
+        outcome = [candidate.get("pair_id") or "", "" if failure is None else str(failure)]
+        slots.append([candidate["seed_id"], candidate["sample"], *outcome])
+    return content_id("pool", sorted(slots))
 
 
 def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:
