@@ -113,12 +113,9 @@ def most_train_rows(seeds: Iterable[Seed], spec: Spec) -> int:
     here = Counter(seed.kind for seed in seeds if seed_split(seed, spec.split) == "train")
     forward = here["input"] * min(generate.forward.n, spec.curate.select.best) if generate.forward.enabled else 0
     backward = here["output"] * len(generate.backward.levels) if generate.backward.enabled else 0
-    return (
-        here["pair"]
-        + here["conversation"]
-        + backward
-        + (forward if generate.accepted is None else min(forward, generate.accepted))
-    )
+    backward = min(backward, generate.targets.get("backward", backward))
+    forward = min(forward, generate.targets.get("forward", forward))
+    return here["pair"] + here["conversation"] + backward + forward
 
 
 def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:

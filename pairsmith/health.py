@@ -1,8 +1,8 @@
-"""The checks of `pairsmith doctor`. Nothing here spends money, downloads, or writes to the store."""
+"""The checks of `pairsmith doctor`. Nothing here spends money unless asked to, downloads weights, or writes to the
+store."""
 
 from __future__ import annotations
 
-import asyncio
 import importlib.metadata
 import os
 import platform
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from schemas.errors import PairsmithError
+from schemas.money import told
 from schemas.project import Project
 from schemas.records import Seed
 from schemas.spec_file import SPEC_NAME, load
@@ -37,8 +38,11 @@ class Check(NamedTuple):
     fix: str = ""
 
 
-def findings(folder: Path, overrides: tuple[str, ...]) -> Iterator[Check]:
-    """Look at the machine, then at the project in `folder`, and tell each thing as soon as it is known."""
+def findings(folder: Path, overrides: tuple[str, ...], *, ask: bool = False) -> Iterator[Check]:
+    """Look at the machine, then at the project in `folder`, and tell each thing as soon as it is known. With `ask`,
+    each teacher is sent one real request of at most 64 tokens."""
+    from pairsmith.teacher_health import teachers
+
     yield _python()
     project, spec = _spec(folder, overrides)
     yield from _packages(project)
@@ -50,7 +54,8 @@ def findings(folder: Path, overrides: tuple[str, ...]) -> Iterator[Check]:
     yield from _prompts_and_gates(project)
     yield _store(project)
     yield _review(project)
-    yield from _teacher(project)
+    yield from _base(project)
+    yield from teachers(project, ask=ask)
 
 
 def _python() -> Check:
@@ -126,15 +131,13 @@ def _machine(folder: Path) -> Iterator[Check]:
 def _gpu() -> Check:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     none = Check("gpu", "ok", f"none; {cores} CPU cores do the work")
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return none
-    asked = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    from train.models import gpus
+
     try:
-        listing = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        listing = [f"{name}, {gib:.1f} GiB" for name, gib in gpus()]
     except (OSError, subprocess.SubprocessError):
         return Check("gpu", "warn", "nvidia-smi is here but does not answer", "Check the driver.")
-    return Check("gpu", "ok", "; ".join(listing.splitlines())) if listing else none
+    return Check("gpu", "ok", "; ".join(listing)) if listing else none
 
 
 def _spec(folder: Path, overrides: tuple[str, ...]) -> tuple[Project | None, Check]:
@@ -143,11 +146,11 @@ def _spec(folder: Path, overrides: tuple[str, ...]) -> tuple[Project | None, Che
     except PairsmithError as error:
         if not (folder / SPEC_NAME).exists():
             return None, Check("project", "warn", f"no {SPEC_NAME} in {folder.resolve()}", "Make one: pairsmith init")
-        return None, _failed("spec", error)
+        return None, failed("spec", error)
     return project, Check("spec", "ok", f"{folder.resolve() / SPEC_NAME}, task '{project.spec.task.name}'")
 
 
-def _failed(about: str, error: PairsmithError) -> Check:
+def failed(about: str, error: PairsmithError) -> Check:
     where = f"{error.where}: " if error.where else ""
     return Check(about, "fail", f"{where}{error.what}", " ".join(part for part in (error.why, error.fix) if part))
 
@@ -162,7 +165,7 @@ def _seeds(project: Project) -> Iterator[Check]:
     try:
         reading = read_seeds(project.spec.seeds, project.folder)
     except PairsmithError as error:
-        yield _failed("seeds", error)
+        yield failed("seeds", error)
         return
     here = {"input": 0, "output": 0} if project.spec.asks_teacher else {}
     here |= Counter(seed.kind for seed in reading.seeds)
@@ -209,12 +212,12 @@ def _prompts_and_gates(project: Project) -> Iterator[Check]:
         named = [d.prompt for d in (generate.forward, generate.backward) if d.enabled]
         yield Check("prompts", "ok", ", ".join(prompts.load(name, project.folder).ref for name in named))
     except PairsmithError as error:
-        yield _failed("prompts", error)
+        yield failed("prompts", error)
     try:
         steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
         yield Check("gates", "ok", ", ".join(step.by.removeprefix("gate/").partition("@")[0] for step in steps))
     except PairsmithError as error:
-        yield _failed("gates", error)
+        yield failed("gates", error)
 
 
 def _store(project: Project) -> Check:
@@ -223,10 +226,10 @@ def _store(project: Project) -> Check:
         if not Store.exists(url):
             return Check("store", "ok", "not made yet; the first command makes it")
         with Store.open(url, write=False) as store:
-            _, usd, calls = store.spent()
-            return Check("store", "ok", f"opens; {calls} requests in the ledger, ${usd:.2f} spent")
+            spent = store.spent()
+            return Check("store", "ok", f"opens; {spent.requests} requests in the ledger, {told(spent)}")
     except PairsmithError as error:
-        return _failed("store", error)
+        return failed("store", error)
 
 
 def _review(project: Project) -> Check:
@@ -254,53 +257,15 @@ def _review(project: Project) -> Check:
     try:
         return Check("review", "ok", f"Argilla answers at {spec.url}, to {who_am_i(spec.url, key)}")
     except PairsmithError as error:
-        return _failed("review", error)
+        return failed("review", error)
 
 
-def _teacher(project: Project) -> Iterator[Check]:
-    spec = project.spec.teacher
-    if not project.spec.asks_teacher:
-        yield Check("teacher", "ok", "none is asked: the seeds bring their outputs")
-        if project.spec.train.base == "embedded":
-            yield _weights()
-        return
-    if spec.key_env:
-        known = bool(os.environ.get(spec.key_env))
-        state: Literal["ok", "fail"] = "ok" if known else "fail"
-        what = f"{spec.key_env} is set" if known else f"{spec.key_env} is not set"
-        yield Check("key", state, what, "" if known else f"Set it: export {spec.key_env}=...")
-        if not known:
-            return
-    if spec.url == "embedded" or project.spec.train.base == "embedded":
-        yield _weights()
-    if spec.url == "embedded":
-        return
-    if spec.url == "vllm":
-        yield Check("teacher", "ok", f"a vLLM of its own is started with {spec.vllm} when it is asked")
-        return
-    for url in spec.addresses:
-        try:
-            yield asyncio.run(_asked(project, url))
-        except PairsmithError as error:
-            yield _failed("teacher", error)
+def _base(project: Project) -> Iterator[Check]:
+    """Checks that the base model can be trained and served; of one on a hub its config and tokenizer are fetched."""
+    from train.base_check import check_base
 
-
-def _weights() -> Check:
-    from synth.embedded.weights import NAME, cache_folder
-
-    folder = cache_folder() / NAME
-    if not (folder / "source.json").is_file():
-        return Check("weights", "ok", "not fetched yet; the first run downloads them once (93 to 270 MB)")
-    return Check("weights", "ok", f"in {folder}")
-
-
-async def _asked(project: Project, url: str) -> Check:
-    from synth.endpoint import Endpoint
-
-    spec = project.spec.teacher
-    key = os.environ.get(spec.key_env) if spec.key_env else None
-    async with Endpoint(url, spec.model, key=key, key_env=spec.key_env, timeout_s=10) as endpoint:
-        check = await endpoint.check()
-    if check.models is None:
-        return Check("teacher", "warn", f"{url} answers but lists no models", "Only a real request will tell.")
-    return Check("teacher", "ok", f"{url} serves {spec.model} (asked in {check.seconds * 1000:.0f} ms)")
+    try:
+        for fact in check_base(project.spec.train, project.folder):
+            yield Check(fact.about, fact.state, fact.what, fact.fix)
+    except PairsmithError as error:
+        yield Check("base", "warn", error.what, error.fix or "")

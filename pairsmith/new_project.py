@@ -7,10 +7,26 @@ from typing import Any
 
 from pairsmith.teacher_search import FoundTeacher
 from schemas.errors import MissingDependency, UsageError
+from schemas.kinds import KindName
+from schemas.spec import TeacherSettings
 from schemas.spec_file import SPEC_NAME, set_keys
+from synth.prices import prices_of
 
-EXAMPLES = ("release-notes", "image-prompts", "support-replies")
-_COPIED = (".jsonl", ".py", ".jinja")  # seeds; gates, checks and prompts of the project's own
+EXAMPLES = (
+    "release-notes", "image-prompts", "support-replies", "shop-replies", "shop-replies-pt", "tickets", "tickets-de",
+    "invoices", "invoices-es", "museum-en-fr", "manual-de-en", "curious", "curious-it",
+)  # fmt: skip
+# What a project of a kind of task begins with; one of rewriting with the starter.
+FIRST_OF_KIND: dict[KindName, str | None] = {
+    "rewrite": None,
+    "reply": "shop-replies",
+    "classify": "tickets",
+    "extract": "invoices",
+    "translate": "museum-en-fr",
+    "free": "curious",
+}
+# Seeds; gates, checks, models and prompts of the project's own; a JSON schema.
+_COPIED = (".jsonl", ".py", ".jinja", ".json")
 # Settings that other servers refuse or understand differently, and what an example says of them.
 _EMBEDDED_ONLY = ("top_k", "repetition_penalty", "no_repeat_ngram_size")
 _EMBEDDED_NOTE = (
@@ -35,15 +51,19 @@ def template_folder(example: str | None) -> Path:
     raise MissingDependency("the examples are not installed.", where=str(here), fix="Install pairsmith again.")
 
 
-def write_project(folder: Path, template: Path, teacher: FoundTeacher) -> list[Path]:
-    """Copy the template's files into `folder`, with `teacher` in the spec, and return them.
-
-    Writes nothing and raises UsageError if a project is there, or if a file of the template would be overwritten.
-    """
+def files_of(template: Path, teacher: FoundTeacher) -> dict[str, bytes]:
+    """The template's files by their names, with `teacher` in the spec."""
     spec_text = (template / SPEC_NAME).read_text(encoding="utf-8")
     copied = [path for path in sorted(template.rglob("*")) if path.suffix in _COPIED]
     files = {path.relative_to(template).as_posix(): path.read_bytes() for path in copied}
-    files[SPEC_NAME] = with_teacher(spec_text, teacher).encode()
+    return {**files, SPEC_NAME: with_base(with_teacher(spec_text, teacher), template).encode()}
+
+
+def write_project(folder: Path, files: dict[str, bytes]) -> list[Path]:
+    """Write `files` into `folder` and return them.
+
+    Writes nothing and raises UsageError if a project is there, or if a file would be overwritten.
+    """
     if (folder / SPEC_NAME).exists():
         raise UsageError(
             "this folder is a project already; nothing was changed.",
@@ -77,9 +97,10 @@ def with_teacher(spec_text: str, teacher: FoundTeacher) -> str:
     if teacher.key_env:
         values["teacher.key_env"] = teacher.key_env
         notes["teacher.key_env"] = ["The name of the variable, never the key."]
-        prices = ["Fill these in to see what you spend:"]
-        prices += [f"usd_per_million_{kind}_tokens = 0.0" for kind in ("prompt", "completion")]
-        notes["teacher.concurrency"] = prices
+        notes["teacher.concurrency"] = _price_notes(teacher)
+    elif teacher.url != "embedded":
+        notes["teacher.usd_per_million_prompt_tokens"] = ["Without a key, so taken to be free; a machine is not."]
+        values |= {f"teacher.usd_per_million_{kind}_tokens": 0.0 for kind in ("prompt", "completion")}
     values["teacher.concurrency"] = 16 if "localhost:11434" in teacher.url else 32
     if teacher.url == "embedded":
         values["teacher.attempts"] = 1
@@ -91,3 +112,25 @@ def with_teacher(spec_text: str, teacher: FoundTeacher) -> str:
         ways = ("forward", "backward")
         values |= {f"generate.{way}.sampling.{name}": None for way in ways for name in _EMBEDDED_ONLY}
     return set_keys(spec_text, values, notes)
+
+
+def _price_notes(teacher: FoundTeacher) -> list[str]:
+    """How to see what is spent: nothing to do where the prices are known."""
+    listed = prices_of(TeacherSettings(url=teacher.url, model=teacher.model))
+    if listed is not None:
+        return [f"Prices: {listed.source}. Your own: usd_per_million_prompt_tokens, usd_per_million_completion_tokens."]
+    return ["Fill these in to see what you spend:"] + [
+        f"usd_per_million_{kind}_tokens = 0.0" for kind in ("prompt", "completion")
+    ]
+
+
+def with_base(spec_text: str, template: Path) -> str:
+    """The starter with the base model that suits this machine. An example keeps its own: its figures are that one's."""
+    from train.models import default_base, machine
+
+    here = machine()
+    chosen = default_base(here)
+    if chosen.name == "embedded" or template.name != "starter":
+        return spec_text
+    why = f"Fits on {here.name} ({here.gib:.0f} GiB); `pairsmith models` lists others."
+    return set_keys(spec_text, {"train.base": chosen.name}, {"train.base": [why]})

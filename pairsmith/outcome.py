@@ -18,15 +18,18 @@ from schemas.records import Counts, Json, Receipt, Usage
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The outcome of a command: its rows, why rows were lost, what was asked and spent, how long it took."""
+    """The outcome of a command: its rows, why rows were lost, what was asked and spent (`usd` None: nobody
+    knows), how long it took."""
 
     counts: Counts = field(default_factory=Counts)
     reasons: Mapping[str, int] = field(default_factory=dict)
     calls_sent: int = 0
     calls_reused: int = 0
     usage: Usage = field(default_factory=Usage)
-    usd: float = 0.0
+    usd: float | None = 0.0
     seconds: float = 0.0
+    costs: tuple[Json, ...] | None = None
+    """What was sent, by stage, teacher and prompt (`schemas.money.Cost.as_json`); None where a command asks nobody."""
     more: Json = field(default_factory=dict)
     """Facts that have no field of their own here: they are kept as they are."""
 
@@ -66,7 +69,8 @@ class Outcome:
 
 Came = TypeVar("Came", bound=Outcome)
 
-_SHARED = frozenset(f.name for f in dataclasses.fields(Outcome))
+# A receipt has these beside its facts.
+_SHARED = frozenset(f.name for f in dataclasses.fields(Outcome)) - {"costs"}
 
 
 def _key(of: dataclasses.Field[Any]) -> str:
@@ -119,6 +123,31 @@ class GenerateOutcome(StageOutcome):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForecastOutcome(Outcome):
+    """What the whole run will take, by stage and direction (`lines`) and together (`whole`): each of tokens, usd,
+    batch_usd, minutes and rows has a `middle` and the ends of a 90 % interval, `low` and `high`; None: not known. Its
+    counts are those of the pilot, `pilot_seeds` of `seeds`."""
+
+    seeds: int = 0
+    pilot_seeds: int = 0
+    lines: tuple[Json, ...] = ()
+    whole: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewOutcome(Outcome):
+    """Seeds (`rows`: direction, seed, `old` of the last pool and `new` of the present spec), whether
+    the last pool was made by the same prompt and settings, and what going on would ask: candidates and seeds that are
+    left, and their cost (`middle`, `low`, `high` of a 90 % interval; None: not known)."""
+
+    rows: tuple[Json, ...] = ()
+    same_prompt: bool = False
+    left_candidates: int = 0
+    left_seeds: int = 0
+    left_usd: Json | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CurateOutcome(StageOutcome):
     """The number of reviews, the status of the review (`curate.review.status.as_json`; None before the first push), the
     scorer and why it was chosen (None: none), and the rows of each split. What curation counted besides is in
@@ -150,6 +179,7 @@ class PushOutcome(Outcome):
     url: str = ""
     sent: int = 0
     there: int = 0
+    withdrawn: int = 0
     queues: tuple[str, ...] = ()
     review: Json | None = None
 
@@ -166,6 +196,8 @@ class PullOutcome(Outcome):
     unchanged: int = 0
     discarded: int = 0
     foreign: int = 0
+    altered: int = 0
+    not_named: int = 0
     review: Json | None = None
 
 

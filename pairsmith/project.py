@@ -20,6 +20,7 @@ from pairsmith.outcome import (
     CurateOutcome,
     EvaluateOutcome,
     ExportOutcome,
+    ForecastOutcome,
     GenerateOutcome,
     Outcome,
     PullOutcome,
@@ -68,9 +69,16 @@ class Project:
         """The checked spec and the folder, as the stages get them."""
         return spec_file.load(self.folder, self.overrides)
 
-    def generate(self, *, retry_failed: bool = False) -> GenerateOutcome:
-        """Ask the teacher for every pair that is not in the store yet."""
-        return self._stage(GenerateOutcome, "generate", retry_failed=retry_failed)
+    def generate(self, *, retry_failed: bool = False, max_usd: float | None = None) -> GenerateOutcome:
+        """Ask the teacher for every pair that is not in the store yet, for at most `max_usd`."""
+        return self._stage(GenerateOutcome, "generate", max_usd=max_usd, retry_failed=retry_failed)
+
+    def forecast(self, seeds: int = 20, *, max_usd: float | None = None) -> ForecastOutcome:
+        """Ask about a few seeds of each direction, and tell what all of them will take, for at most `max_usd`."""
+        from pairsmith.stages.forecast import forecast
+
+        with self._open(max_usd) as (opened, store, shown):
+            return forecast(opened, store, seeds=seeds, progress=shown, say=self._say)
 
     def curate(self) -> CurateOutcome:
         """Judge every candidate of the present spec, and write the dataset."""
@@ -94,17 +102,17 @@ class Project:
         """Tune the base model on the dataset."""
         return self._stage(TrainOutcome, "train")
 
-    def evaluate(self) -> EvaluateOutcome:
-        """Measure the tuned model, the base, few-shot and the teacher on the test split."""
-        return self._stage(EvaluateOutcome, "evaluate")
+    def evaluate(self, *, max_usd: float | None = None) -> EvaluateOutcome:
+        """Measure the tuned model, the base, few-shot and the teacher on the test split, for at most `max_usd`."""
+        return self._stage(EvaluateOutcome, "evaluate", max_usd=max_usd)
 
     def export(self, out: Path | None = None) -> ExportOutcome:
         """Copy what the project made into one folder."""
         return self._stage(ExportOutcome, "export", out=out)
 
-    def run(self) -> RunOutcome:
-        """Every stage that is not done yet, as far as people let it, then the report."""
-        with self._open() as (opened, store, shown):
+    def run(self, *, max_usd: float | None = None) -> RunOutcome:
+        """Every stage that is not done yet, as far as people let it, then the report, for at most `max_usd`."""
+        with self._open(max_usd) as (opened, store, shown):
 
             def do(name: str) -> Outcome:
                 outcome: Outcome = stage(name).run(opened, store, progress=shown, say=self._say)
@@ -141,15 +149,16 @@ class Project:
             raise NoWork("nothing has been generated yet.", fix="Call generate() first.")
         return reader(url)
 
-    def _stage(self, kind: type[Came], name: str, **options: Any) -> Came:
-        with self._open() as (opened, store, shown):
+    def _stage(self, kind: type[Came], name: str, *, max_usd: float | None = None, **options: Any) -> Came:
+        with self._open(max_usd) as (opened, store, shown):
             outcome: Came = stage(name).run(opened, store, progress=shown, say=self._say, **options)
             return outcome
 
     @contextmanager
-    def _open(self) -> Iterator[tuple[project.Project, Store, Progress]]:
+    def _open(self, max_usd: float | None = None) -> Iterator[tuple[project.Project, Store, Progress]]:
         opened = self.settings
         for notice in opened.notices:
             self._say(notice)
         with shared(Store.url_for(opened)) as store, progress_line.shown(silent=not self._progress) as shown:
+            store.capped(project_usd=opened.spec.budget.max_usd, command_usd=max_usd)
             yield opened, store, shown

@@ -18,7 +18,10 @@ from schemas.project import Project
 from schemas.records import Receipt, now
 from schemas.store import Store
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "aiohttp", "sqlalchemy")
+PACKAGES = (
+    *("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "aiohttp", "sqlalchemy"),
+    "genai-prices",
+)
 
 
 class Recording(Generic[Came]):

@@ -10,8 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from schemas.money import Cost, dollars, told
 from schemas.progress_line import clock
-from schemas.records import Counts
+from schemas.records import Counts, Json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -69,9 +70,34 @@ def cost(outcome: Outcome) -> str:
         parts.append(f"{outcome.calls_reused:,} answers from the ledger")
     if usage.completion_tokens:
         parts.append(f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens")
-    if outcome.usd:
-        parts.append(f"${outcome.usd:,.4f}")
+    if outcome.calls_sent:
+        parts.append(dollars(outcome.usd))
     return " · ".join([*parts, clock(outcome.seconds)])
+
+
+def spending(ledger: Json) -> list[tuple[str, str]]:
+    """The ledger's sum, what an accepted row comes to, the cap, and a line for each stage, teacher and prompt."""
+    rows = [("ledger", _asked(Cost.read(ledger)))]
+    if ledger["usd_per_accepted_row"]:
+        rows.append(("", f"{dollars(ledger['usd_per_accepted_row'])} for each accepted row"))
+    if ledger["max_usd"] is not None:
+        used = ledger["usd_known"] + ledger["usd_reserved"]
+        rows.append(("budget", f"{dollars(used) if used else 'nothing'} of {dollars(ledger['max_usd'])}"))
+    costs = [Cost.read(line) for line in ledger["costs"]]
+    if len(costs) > 1:
+        rows += [("" if nth else "spent on", f"{_asked_for(cost)}: {_asked(cost)}") for nth, cost in enumerate(costs)]
+    return rows
+
+
+def _asked_for(cost: Cost) -> str:
+    prompt = cost.prompt.partition("@")[0]
+    return ", ".join(part for part in (cost.stage or "before this version", cost.teacher, prompt) if part)
+
+
+def _asked(cost: Cost) -> str:
+    requests = f"{cost.requests:,} {'request' if cost.requests == 1 else 'requests'}"
+    tokens = f"{cost.usage.prompt_tokens:,} + {cost.usage.completion_tokens:,} tokens"
+    return ", ".join([requests, tokens, told(cost)]) if cost.requests or cost.lost else requests
 
 
 def verdict_mark(keep: bool | None) -> Text:

@@ -43,11 +43,13 @@ class Session:
             self.say(notice)
         return project
 
-    def store(self, project: Project, *, write: bool = True) -> Store:
-        """The project's store; as a writer it holds the store's lock until it is closed. Raises StoreError."""
+    def store(self, project: Project, *, write: bool = True, max_usd: float | None = None) -> Store:
+        """The project's store; as a writer it holds the store's lock until it is closed, and what is spent through it
+        is under the project's cap and this command's, `max_usd`. Raises StoreError."""
         from schemas.store import Store
 
-        return Store.open(Store.url_for(project), write=write)
+        store = Store.open(Store.url_for(project), write=write)
+        return store.capped(project_usd=project.spec.budget.max_usd, command_usd=max_usd) if write else store
 
     def progress(self) -> AbstractContextManager[Progress]:
         """The callback for long work; silent with --json."""
@@ -83,6 +85,14 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+
+
+max_usd_option = click.option(
+    "--max-usd",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="USD",
+    help="Stop in order before this command has spent more on teachers.",
+)
 
 
 def on_project(body: Callable[..., Any]) -> Callable[..., Any]:

@@ -66,7 +66,7 @@ def find_teacher(
         if isinstance(served, str):
             tried.append(f"{api.key_env} is set, but at {url} {served}")
             continue
-        model = next((name for name in api.models if name in served), served[0] if served else api.models[0])
+        model = next((name for name in api.models if name in served), next(iter(served), api.models[0]))
         why = f"{api.key_env} is set and {url} takes it. Its answers cost money."
         return FoundTeacher(url, model, why, api.key_env, tuple(tried))
     if not tried:
@@ -78,20 +78,21 @@ def find_teacher(
         elif served:
             return FoundTeacher(url, served[0], f"{name} answers at {url} and serves {served[0]}.", None, tuple(tried))
         else:
-            tried.append(f"{name} at {url}: it serves no model yet")
+            tried.append(f"{name} at {url}: it serves no chat model yet")
     return replace(EMBEDDED, tried=tuple(tried))
 
 
 async def _models_at(url: str, key: str | None, timeout_s: float) -> list[str]:
-    """The models that an endpoint lists. Raises TeacherError, UnansweredError for one that does not answer."""
+    """The chat models that an endpoint lists. Raises TeacherError, UnansweredError for one that does not answer."""
     from synth.endpoint import Endpoint
+    from synth.listed_models import is_chat_model
 
     async with Endpoint(url, model="", key=key, timeout_s=timeout_s) as endpoint:
-        return await endpoint.models()
+        return [str(row["id"]) for row in await endpoint.listing() if is_chat_model(row)]
 
 
 def _ask(url: str, key: str | None, timeout_s: float) -> list[str] | str:
-    """The models at `url`, or what is wrong there as the end of a sentence."""
+    """The chat models at `url`, or what is wrong there as the end of a sentence."""
     from synth.chat_completions import UnansweredError
 
     try:

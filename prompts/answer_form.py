@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from prompts.answer_schema import check_answer_schema, load_schema
+from prompts.answer_schema import bounded, check_answer_schema, load_schema
 from schemas.errors import SpecError
 from schemas.labels import label_in
 from schemas.own_modules import module_beside
@@ -39,9 +39,10 @@ class AnswerForm:
 
     @cached_property
     def asked(self) -> Json | None:
-        """The JSON schema that a teacher is sent. An object around a label: some servers take nothing else."""
+        """The JSON schema that a teacher is sent: an object around a label, because some servers take nothing else, or
+        the task's with an end to every text and list."""
         if not self.labels:
-            return self.schema
+            return self.schema and bounded(self.schema)
         label = {"type": "string", "enum": list(self.labels)}
         return {"type": "object", "properties": {"label": label}, "required": ["label"], "additionalProperties": False}
 
@@ -60,7 +61,9 @@ class AnswerForm:
             return text
         try:
             value = json.loads(text, parse_constant=_refuse)
-            return json.dumps(_ordered(value, self.schema, self.schema), ensure_ascii=False, allow_nan=False)
+            spelt = json.dumps(_ordered(value, self.schema, self.schema), ensure_ascii=False, allow_nan=False)
+            spelt.encode()  # half a character, which JSON can escape and no file can hold
+            return spelt
         except (ValueError, RecursionError):
             return text
 
@@ -121,7 +124,7 @@ def _schema(name: str, folder: Path) -> Json:
     else:
         path = folder / name
         schema = load_schema(path, key)
-    check_answer_schema(schema, path)
+    check_answer_schema(bounded(schema), path)
     return schema
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 # Below these keys stand values, not schemas; below those, schemas under names of the user's own.
 _VALUES = ("enum", "const", "default", "examples")
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-# Formats whose texts are short by themselves.
-_BOUNDED = ("date", "time", "date-time", "uuid", "ipv4", "ipv6")
+_MOST = {"maxLength": 2000, "maxItems": 100}
 _EXAMPLES: tuple[Any, ...] = ({}, [], "", 0, 0.5, True, None)
 
 
@@ -125,6 +125,34 @@ def _check_json(node: Any, key: str, path: Path) -> None:
         raise _wrong(key, f"'{node}' is a value that JSON does not have", path, "Write it as a text or a number.")
 
 
+def bounded(schema: Json) -> Json:
+    """`schema` with an end to every text and list that has none: one that a person wrote to say what is right may well
+    leave them open, and a server that constrains decoding needs them."""
+    closed: Json = deepcopy(schema)
+    for _, node, bound in _endless(closed):
+        node[bound] = _MOST[bound]
+    return closed
+
+
+def is_closed(schema: Json) -> bool:
+    """Whether every object in it has all of its keys and no other, which OpenAI asks of what it calls strict."""
+    objects = [node for _, node in _schemas(schema) if node.get("type") == "object" or "properties" in node]
+    return all(
+        node.get("additionalProperties") is False and set(node.get("required", ())) == set(node.get("properties", ()))
+        for node in objects
+    )
+
+
+def _endless(schema: Json) -> Iterator[tuple[str, Json, str]]:
+    """The key and the schema of every text and list without an end, and the word for the end that it lacks."""
+    for key, node in _schemas(schema):
+        kinds = node.get("type")
+        for kind, bound in (("string", "maxLength"), ("array", "maxItems")):
+            is_one = kinds == kind or (isinstance(kinds, list) and kind in kinds)
+            if is_one and bound not in node and "enum" not in node and "const" not in node:
+                yield key, node, bound
+
+
 def _schemas(node: Any, key: str = "schema") -> Iterator[tuple[str, Json]]:
     """Every schema in `node`, itself first, with the key that it stands under."""
     if isinstance(node, list):
@@ -143,19 +171,13 @@ def _schemas(node: Any, key: str = "schema") -> Iterator[tuple[str, Json]]:
 
 def _check_bounded(schema: Json, path: Path) -> None:
     """Refuse a schema that admits endless answers: a server that constrains decoding would run into the token limit."""
-    for key, node in _schemas(schema):
-        kinds = node.get("type")
-        for kind, bound in (("string", "maxLength"), ("array", "maxItems")):
-            is_one = kinds == kind or (isinstance(kinds, list) and kind in kinds)
-            if is_one and bound not in node and "enum" not in node and "const" not in node:
-                if kind == "string" and node.get("format") in _BOUNDED:
-                    continue
-                raise PromptError(
-                    f"'{key}' is of type {kind} and has no {bound}.",
-                    where=str(path),
-                    why="An answer without an end is cut at the token limit and lost.",
-                    fix=f"Add {bound}." if path.suffix != ".py" else f"Add {bound}: in pydantic Field(max_length=...).",
-                )
+    for key, _, bound in _endless(schema):
+        raise PromptError(
+            f"'{key}' is of type {'string' if bound == 'maxLength' else 'array'} and has no {bound}.",
+            where=str(path),
+            why="An answer without an end is cut at the token limit and lost.",
+            fix=f"Add {bound}.",
+        )
 
 
 def _check_patterns(schema: Json, path: Path) -> None:

@@ -17,6 +17,7 @@ The tree::
      +-- NoWork               8   a step had work and did none (0 rows, 0 tokens, no unmasked token)
      +-- RowCountMismatch         9   rows in != accepted + rejected + waiting + failed
      +-- ReviewError         10   the review server cannot be made, started, reached or used
+     +-- BudgetReached       12   the cap on money is reached; what was answered is kept
      +-- Interrupted        130   Ctrl-C; what was finished is kept
 
 A message is built of up to four parts, in this order: what is wrong, where, why it would hurt, what to do.
@@ -114,6 +115,12 @@ class ReviewError(PairsmithError):
     """The Argilla server for human review cannot be made, started, reached or used."""
 
     exit_code = 10
+
+
+class BudgetReached(PairsmithError):
+    """The next request could cost more than the budget leaves. The run has ended in order: every answer is kept."""
+
+    exit_code = 12
 
 
 class Interrupted(PairsmithError):

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,8 @@ from schemas.progress import Progress, unseen
 class OwnPython(NamedTuple):
     """What a program needs. `name` is what a person calls it (`the review server`), `wanted` changes whenever an
     environment that was made before is no longer right, `elsewhere` says how to put it on another disk, `failure` is
-    raised for what is wrong with the disk. `packages` are pip's arguments, `removed` what must not stay of them."""
+    raised for what is wrong with the disk. `packages` are pip's arguments, `removed` what must not stay of them.
+    `made_by` names the Python that makes it."""
 
     name: str
     stage: str
@@ -28,6 +29,7 @@ class OwnPython(NamedTuple):
     elsewhere: str
     failure: type[PairsmithError]
     removed: Sequence[str] = ()
+    made_by: Callable[[], str] = lambda: sys.executable
 
 
 def ensure(own: OwnPython, folder: Path, progress: Progress = unseen) -> Path:
@@ -103,7 +105,7 @@ def _make(own: OwnPython, folder: Path, python: Path, progress: Progress) -> Non
                 fix="Check that packages can be installed here with pip, then run the command again.",
             )
 
-    run([sys.executable, "-m", "venv", str(folder)], "making a virtual environment")
+    run([own.made_by(), "-m", "venv", str(folder)], "making a virtual environment")
     pip = [str(python), "-m", "pip"]
     quiet = ["--disable-pip-version-check", "--no-input"]
     run([*pip, "install", *quiet, "--progress-bar", "off", *own.packages], f"installing {own.packages[-1]}")

@@ -65,7 +65,9 @@ class Pace:
             shown.append(f"{n['in_flight']:,.0f} in flight")
         if rate := self.rate("tokens"):
             shown.append(f"{rate:,.0f} tok/s")
-        if n.get("usd"):
+        if n.get("usd", 0) is None:
+            shown.append("cost unknown")
+        elif n.get("usd"):
             shown.append(f"${n['usd']:,.2f} spent")
         for name, value in n.items():
             if name not in _KNOWN:

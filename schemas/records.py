@@ -1,7 +1,7 @@
 """The records every layer speaks: frozen, unknown keys refused, identified by what they contain.
 
-An id is `content_id(kind, parts)`: the first 16 bytes of a SHA-256 over canonical JSON. Two machines that make the same
-record give it the same id, so inserting twice is inserting once. Records never import the store.
+Two machines that make the same record give it the same id, so inserting twice is inserting once. Records never import
+the store.
 
 Every id has a frozen recipe, held by golden ids in the tests: a field that joined a record later is declared with
 `added` and enters an id only where it is used; a renamed value enters in the spelling it was first stored with.
@@ -9,49 +9,18 @@ Every id has a frozen recipe, held by golden ids in the tests: a field that join
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-Json = dict[str, Any]
-
-
-def content_id(kind: str, parts: Any) -> str:
-    """32 hex digits naming `parts` (anything JSON can hold), separate for every `kind` of record.
-
-    Keys are sorted and floats written in their shortest form, so the id does not depend on the order of a dict.
-    """
-    body = orjson.dumps([kind, parts], option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(body).hexdigest()[:32]
-
-
-def added(default: Any = None, *, default_factory: Any = None) -> Any:
-    """A field that joined its model after rows of it were stored: at its default it is left out of ids."""
-    marked: Json = {"json_schema_extra": {"added": True}}
-    return Field(default_factory=default_factory, **marked) if default_factory else Field(default=default, **marked)
-
-
-def identity(model: BaseModel) -> Json:
-    """The part of `model` that enters an id: its fields as JSON, without those that were added later and are not
-    used."""
-    parts = model.model_dump(mode="json")
-    for name, field in type(model).model_fields.items():
-        extra = field.json_schema_extra
-        if (
-            isinstance(extra, dict)
-            and extra.get("added")
-            and getattr(model, name) == field.get_default(call_default_factory=True)
-        ):
-            del parts[name]
-        elif isinstance(value := getattr(model, name), BaseModel):
-            parts[name] = identity(value)
-    return parts
+from schemas.identity import Json as Json
+from schemas.identity import added as added
+from schemas.identity import content_id as content_id
+from schemas.identity import identity as identity
 
 
 def now() -> datetime:
@@ -156,7 +125,7 @@ class Seed(Record):
     meta: Json = Field(default_factory=dict)
     columns: dict[str, str] = added(default_factory=dict)
     reference: str | None = added()
-    split: Split | None = added()
+    split: Split | None = Field(default=None, exclude_if=lambda split: split is None)
 
     @model_validator(mode="after")
     def _one_body(self) -> Seed:
@@ -265,11 +234,13 @@ class Pair(Record):
 
 
 class Usage(Record):
-    """Tokens of one request as the endpoint counted them."""
+    """Tokens of one request as the endpoint counted them; `cached_tokens` are part of the prompt's, `reasoning_tokens`
+    of the completion's."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 CallStatus = Literal[
@@ -301,7 +272,7 @@ class Call(Record):
     A request with n > 1 yields n rows sharing `request_id`; its usage and cost stand on the first of them, and so does
     the request itself: the others name that row, `(key, attempt)`, in `request_of`. `facts` is what else the endpoint
     said and will not say again: the model that answered, its fingerprint and provider, and, on the first row, the whole
-    usage (reasoning tokens, real cost).
+    usage. `usd` is None where nobody knows the cost; `stage` and `prompt` say what it was asked for.
     """
 
     key: str
@@ -314,8 +285,10 @@ class Call(Record):
     text: str = ""
     reason: str = ""
     usage: Usage = Usage()
-    usd: float = 0.0
+    usd: float | None = 0.0
     request_id: str
+    stage: str = ""
+    prompt: str = ""
     sample: int = Field(ge=0)
     teacher: str
     endpoint: str
@@ -438,7 +411,7 @@ class Receipt(Record):
     calls_sent: int = 0
     calls_reused: int = 0
     usage: Usage = Usage()
-    usd: float = 0.0
+    usd: float | None = 0.0
     seconds: float
     started: datetime
     spec_hash: str

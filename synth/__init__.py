@@ -18,18 +18,32 @@ if TYPE_CHECKING:
     from synth.functions import Function
     from synth.generation import Generation, generate
     from synth.generators import Backward, Forward
+    from synth.imports import Imports, pairs
     from synth.teachers import teacher
 
-__all__ = ["Backward", "Forward", "Function", "Generation", "Sampling", "Seed", "generate", "teacher"]
+__all__ = [
+    "Backward",
+    "Forward",
+    "Function",
+    "Generation",
+    "Imports",
+    "Sampling",
+    "Seed",
+    "generate",
+    "pairs",
+    "teacher",
+]
 
 _ROOMS = {
     "Backward": "synth.generators",
     "Forward": "synth.generators",
     "Function": "synth.functions",
     "Generation": "synth.generation",
+    "Imports": "synth.imports",
     "Sampling": "schemas.records",
     "Seed": "schemas.records",
     "generate": "synth.generation",
+    "pairs": "synth.imports",
     "teacher": "synth.teachers",
 }
 

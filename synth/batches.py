@@ -33,9 +33,9 @@ from synth.chat_completions import (
     read_answer,
 )
 from synth.endpoint import Endpoint
+from synth.prices import FREE, prices_of
 from synth.proxy import proxy_for
 
-PRICE_SHARE = 0.5  # of the list price: OpenAI, Anthropic, Gemini and Mistral all say half
 OPEN_QUESTIONS = 10_000  # asked at once, so that a batch is worth waiting for
 KEPT = timedelta(days=29)  # how long providers keep results, or less
 _POLL_FIRST_S, _POLL_LONGEST_S = 1.0, 60.0
@@ -103,7 +103,7 @@ class Batches:
         async with self._opening:
             if self._session is None:
                 await self._open()
-        body = self._endpoint.body(messages, sampling, n, schema)
+        body = self._endpoint.dialect.body(messages, sampling, n, schema)
         if self._form.takes_n or n == 1:
             return await self._line(Line(name, body))
         body.pop("n", None)
@@ -138,7 +138,7 @@ class Batches:
                 return read_answer(result.content, seconds, line.body)
             if result.status and result.status != 429 and result.status < 500:
                 failure = await self._endpoint.failure(result.status, result.content, line.body, seconds)
-                if isinstance(failure, RefusedError) and self._endpoint.adapt(line.body, failure):
+                if isinstance(failure, RefusedError) and self._endpoint.dialect.adapt(line.body, failure):
                     continue
                 raise failure
             tries += 1
@@ -187,17 +187,18 @@ class Batches:
         self._watch(batch)
 
     def _saving(self, lines: Sequence[Line]) -> str:
-        prompt, completion = (
-            self._teacher.usd_per_million_prompt_tokens,
-            self._teacher.usd_per_million_completion_tokens,
-        )
         limits = [int(line.body.get("max_tokens") or line.body.get("max_completion_tokens") or 0) for line in lines]
-        if not (prompt or completion) or not all(limits):
+        prices = prices_of(self._teacher)
+        if prices is None or prices.source == FREE or not all(limits):
             return "half of what they would now"
-        said = sum(len(m["content"].encode()) for line in lines for m in line.body["messages"]) / 4
-        written = sum(int(line.body.get("n") or 1) * limit for line, limit in zip(lines, limits, strict=True))
-        usd = (said * prompt + written * completion) / 1e6
-        return f"about ${usd * PRICE_SHARE:.2f} at most, where the same now would cost ${usd:.2f}"
+        usage = Usage(
+            prompt_tokens=sum(len(m["content"].encode()) for line in lines for m in line.body["messages"]) // 4,
+            completion_tokens=sum(
+                int(line.body.get("n") or 1) * limit for line, limit in zip(lines, limits, strict=True)
+            ),
+        )
+        now, waited = prices.usd(usage) or 0.0, prices.in_batch(usage)
+        return f"about ${waited:.2f} at most, where the same now would cost ${now:.2f}"
 
     # -- waiting -------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -23,17 +24,24 @@ _MAX_ID = 200
 _MAX_FACT_DEPTH = 6
 # English prose has about 4.5 letters a token, words of 15 letters in agglutinating languages no more than 6.
 _MOST_LETTERS_PER_TOKEN, _SMALLEST_CONTEXT = 8, 256
-_REPEATED = re.compile(r"([\W_])\1+")
+_ASKED_TO_WAIT = re.compile(
+    r"(?:retryDelay[\"': ]+|(?:retry|try again) in )(\d{1,9}(?:\.\d{1,9})?) ?(ms|s)\b", re.IGNORECASE
+)
+_REPEATED = re.compile(r"(\s)\s+|([\W_])\2+")
 # What cannot be had again: which snapshot answered, on which backend, at which provider and tier, what it counted.
 _FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
+# With these a gateway says that it does not know what became of the request.
+LOST_BY_A_GATEWAY = (408, 499, 502, 504, 520, 522, 524)
 _VERSION_SEGMENT = re.compile(r"v\d+\w*")
 
 
 class UnansweredError(Exception):
-    """No answer came, though it was asked `retries` times more; the row fails. `word` is the reason's first word."""
+    """No answer came, though it was asked `retries` times more; the row fails. `word` is the reason's first word,
+    `may_be_paid` whether the server may have worked, and charge for it, all the same."""
 
     word = "unanswered"
+    may_be_paid = False
 
     def __init__(self, what: str, retry_after_s: float | None = None) -> None:
         super().__init__(f"{self.word}: {what}")
@@ -52,18 +60,30 @@ class ServerFaultError(UnansweredError):
     word = "server"
 
 
+class LostError(ServerFaultError):
+    """A gateway has lost the request, or the server gave up waiting for it."""
+
+    may_be_paid = True
+
+
 class BrokenError(UnansweredError):
     """The connection could not be made, or was cut before the answer was whole."""
 
     word = "broken"
+    may_be_paid = True
+
+
+class NotConnectedError(BrokenError):
+    """No connection could be made, so nothing was sent."""
+
+    may_be_paid = False
 
 
 class TimedOutError(UnansweredError):
     """The request was sent and its answer did not come in time. It may have been paid for."""
 
-    """No answer within `timeout_s` of being sent."""
-
     word = "timeout"
+    may_be_paid = True
 
 
 class StoppedError(Exception):
@@ -74,7 +94,8 @@ class Answer(NamedTuple):
     """What a request brought. `choices` are as the endpoint sent them, in the order of their `index`.
 
     An empty `choices` is a malformed answer, whose text is in `body`. `usage` is None where the endpoint does not say.
-    `facts` is what else it says of the answer, as it says it.
+    `facts` is what else it says of the answer, as it says it; `usd` what it says that it charged.
+    `reserved` is what the meter noted before the request was sent.
     `url` is the address that answered, where it is not the first of several.
     """
 
@@ -87,6 +108,8 @@ class Answer(NamedTuple):
     body: str = ""
     facts: Json | None = None
     url: str = ""
+    usd: float | None = None
+    reserved: Any = None
 
 
 class RefusedError(Exception):
@@ -142,16 +165,16 @@ def read_answer(content: bytes, seconds: float, request: Json) -> Answer:
         return Answer([], None, seconds, new_request_id(None), None, request, body)
     request_id = new_request_id(parsed.get("id"))
     choices = parsed.get("choices")
-    usage, model = _usage(parsed.get("usage")), parsed.get("model")
+    usage, model, usd = _usage(parsed.get("usage")), parsed.get("model"), _charged(parsed.get("usage"))
     model = model if isinstance(model, str) else None
     facts = {name: parsed[name] for name in _FACTS if parsed.get(name) and not _deeper(parsed[name], _MAX_FACT_DEPTH)}
     if not isinstance(choices, list) or not any(map(_is_choice, choices)):
-        return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"), facts)
+        return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"), facts, usd=usd)
     if content.count(b"[") + content.count(b"{") > _MAX_DEPTH:  # cheap, and nearly always enough to know
         choices = [_flat(choice, content) for choice in choices]
     if len(choices) > 1 and all(isinstance(c, dict) and isinstance(c.get("index"), int) for c in choices):
         choices.sort(key=lambda choice: choice["index"])
-    return Answer(choices, usage, seconds, request_id, model, request, "", facts)
+    return Answer(choices, usage, seconds, request_id, model, request, "", facts, usd=usd)
 
 
 def _is_choice(value: Any) -> bool:
@@ -232,11 +255,37 @@ def _usage(told: Any) -> Usage | None:
     if not isinstance(told, dict):
         return None
     prompt, completion = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
-    details = told.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else told.get("prompt_cache_hit_tokens")
     if prompt is None or completion is None:
         return None
-    return Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=_count(cached) or 0)
+    # Some leave what was thought out of the completion (xAI, Gemini), and count it in the total alone.
+    completion = max(completion, (_count(told.get("total_tokens")) or 0) - prompt)
+    read = _detail(told, "prompt_tokens_details", "cached_tokens") or _count(told.get("prompt_cache_hit_tokens"))
+    thought = _detail(told, "completion_tokens_details", "reasoning_tokens")
+    return Usage(
+        prompt_tokens=prompt, completion_tokens=completion, cached_tokens=read or 0, reasoning_tokens=thought or 0
+    )
+
+
+def _detail(told: Json, part: str, name: str) -> int | None:
+    details = told.get(part)
+    return _count(details.get(name)) if isinstance(details, dict) else None
+
+
+def _charged(usage: Any) -> float | None:
+    """US dollars that the endpoint says it has charged (OpenRouter: `cost`, and what the owner of the key pays
+    upstream), None if it does not say."""
+    if not isinstance(usage, dict):
+        return None
+    cost, details = usage.get("cost"), usage.get("cost_details")
+    if usage.get("is_byok") and isinstance(details, dict):
+        parts = (_amount(cost), _amount(details.get("upstream_inference_cost")))
+        return None if None in parts else sum(part or 0.0 for part in parts)
+    return _amount(cost)
+
+
+def _amount(told: Any) -> float | None:
+    number = isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told < math.inf
+    return float(told) if number else None
 
 
 def _count(told: Any) -> int | None:
@@ -250,7 +299,7 @@ def seems_cut(request: Json, prompt_tokens: int) -> bool:
     makes so few tokens of so many letters. Repeated marks and blanks count once."""
     if prompt_tokens < _SMALLEST_CONTEXT:
         return False
-    letters = sum(len(_REPEATED.sub(r"\1", str(message.get("content")))) for message in request.get("messages", ()))
+    letters = sum(len(_REPEATED.sub(r"\1\2", str(message.get("content")))) for message in request.get("messages", ()))
     return letters > _MOST_LETTERS_PER_TOKEN * prompt_tokens
 
 
@@ -278,7 +327,9 @@ def error_status(content: bytes) -> int | None:
     if b'"error"' not in content:
         return None
     body, error = error_body(content)
-    if not body.get("error") or body.get("choices") or body.get("usage"):
+    usage = body.get("usage")
+    paid = usage.get("completion_tokens") if isinstance(usage, dict) else usage
+    if not body.get("error") or body.get("choices") or paid:
         return None
     words = [error.get(name) for name in ("code", "status", "type", "message")]
     for word in words:
@@ -288,8 +339,11 @@ def error_status(content: bytes) -> int | None:
     return next((s for word, s in by_word.items() if re.search(word, str(words), re.IGNORECASE)), 502)
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds of `retry-after-ms` or `Retry-After` (a number or an HTTP date; RFC 9110, 10.2.3), None if unreadable."""
+def retry_after_s(headers: Mapping[str, str], text: str = "") -> float | None:
+    """Seconds of `retry-after-ms` or `Retry-After` (a number or an HTTP date; RFC 9110, 10.2.3), or that the error's
+    `text` asks to wait (Gemini's `retryDelay`, "try again in 20s"); None if unreadable."""
+    if "Retry-After" not in headers and "retry-after-ms" not in headers and (asked := _ASKED_TO_WAIT.search(text)):
+        return float(asked[1]) / (1000 if asked[2] == "ms" else 1)
     try:
         if (ms := headers.get("retry-after-ms")) is not None:
             return max(0.0, float(ms) / 1000)

@@ -52,6 +52,7 @@ _ROWS = (
     _Shape("Alpaca (instruction, input, output)", {k: (k,) for k in ("instruction", "output")}, ("input", "system")),
     _Shape("columns input and output", {"input": ("input",), "output": ("output",)}, ("system",)),
 )
+_JOINED = _Shape("an input joined of columns, and output", {"output": ("output",)}, ("system",))
 _SHAPES = {
     "input": (_Shape("", {"text": ("text", "input")}),),
     "output": (_Shape("", {"text": ("text", "output")}),),
@@ -81,8 +82,6 @@ def layout(found: Sequence[str], source: SeedSource, where: str, notes: list[See
     names = {**shape.columns, **{name: (name,) for name in shape.optional if name in known}}
     names |= {name: (name,) for name in variables(source)}
     names |= {name: (column,) for name, column in source.columns.items()}
-    if source.input is not None and "output" not in shape.columns:
-        names.pop("text", None)
     places = {name: _place(found, wanted, where, notes, source) for name, wanted in names.items()}
     if source.imported:
         notes.append(SeedProblem(where, f"shape: {shape.name}."))
@@ -93,14 +92,14 @@ def layout(found: Sequence[str], source: SeedSource, where: str, notes: list[See
 def _shapes(source: SeedSource) -> Sequence[_Shape]:
     """The shapes that the spec leaves open: where it names a column of one, that one."""
     shapes = _SHAPES[source.kind]
+    if source.input is not None:
+        return (_JOINED,) if source.imported else (_Shape("", {}),)
     if not source.imported:
         return shapes
     if "messages" in source.columns:
         return shapes[:1]
     if {"input", "output"} & source.columns.keys():
         return shapes[-1:]
-    if source.input is not None:
-        return (_Shape("an input joined of columns, and output", {"output": ("output",)}, ("system",)),)
     return shapes
 
 

@@ -7,10 +7,10 @@ answers is the ledger's work.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -23,8 +23,11 @@ from schemas.errors import AuthError, TeacherError
 from schemas.failpoints import failpoint
 from schemas.records import Json, Message, Sampling
 from synth.chat_completions import (
+    LOST_BY_A_GATEWAY,
     Answer,
     BrokenError,
+    LostError,
+    NotConnectedError,
     RefusedError,
     ServerFaultError,
     ThrottledError,
@@ -39,6 +42,7 @@ from synth.chat_completions import (
     read_answer,
     retry_after_s,
 )
+from synth.dialect import Dialect
 from synth.flow import Flow, Sending, unreachable
 from synth.http_status import Place, every_rows, meaning, unknown_model
 from synth.proxy import proxy_for
@@ -46,14 +50,21 @@ from synth.redaction import without_key, without_user_info
 
 Urls = str | Sequence[str]
 Reach = tuple[Urls, str | None] | tuple[Urls, str | None, Mapping[str, str]]
+Paid = Callable[[Json, int, Callable[[], bool]], AbstractAsyncContextManager[Any]]
 Start = Callable[[], Coroutine[Any, Any, Reach]]
 
 
+def _unpaid(body: Json, size_bytes: int, stopped: Callable[[], bool]) -> AbstractAsyncContextManager[Any]:
+    return nullcontext()
+
+
 class Check(NamedTuple):
-    """Whether an endpoint is there: the models it lists (None: it lists none), and how long that took."""
+    """Whether an endpoint is there: the models it lists (None: it lists none), how long that took, and what it lists of
+    the one that is asked."""
 
     models: tuple[str, ...] | None
     seconds: float
+    listed: Json | None = None
 
 
 class Endpoint:
@@ -109,10 +120,7 @@ class Endpoint:
         self._start = start
         self._starting: asyncio.Task[Reach] | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._takes_n = True
-        self._n_worked = False
-        self._n_refused = 0
-        self._max_tokens_name = "max_tokens"
+        self.dialect = Dialect(model)
         self.url, self._key, self._headers = url if isinstance(url, str) else url[0], "", dict[str, str]()
         if start is None:
             self._reach_at(url, key, headers)
@@ -125,6 +133,13 @@ class Endpoint:
         self.url, self._key, self._headers = urls[0], (key or "").strip(), dict(headers or {})
         self._completions = f"{self.url}/chat/completions{self._suffix}"
         self.flow.to(list(dict.fromkeys(urls)))
+        for name, value in self._headers.items():
+            if any(ord(c) < 32 or ord(c) == 127 for c in name + value):
+                raise AuthError(
+                    f"The header '{name}' holds a line break or another control character.",
+                    why="It could not be sent.",
+                    fix="Correct it in teacher.headers, or the variable that teacher.headers_env names for it.",
+                )
         if any(ord(c) < 33 or ord(c) > 126 for c in self._key):
             raise AuthError(
                 f"The key in {self._key_env or 'the key variable'} holds a blank or a non-ASCII character.",
@@ -185,96 +200,63 @@ class Endpoint:
     # -- asking --------------------------------------------------------------------------------------------------
 
     async def ask(
-        self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        n: int = 1,
+        schema: Json | None = None,
+        *,
+        paid: Paid = _unpaid,
     ) -> Answer:
         """One request for up to `n` choices, sent again by kind of failure.
 
-        A server may return fewer choices than `n`; the caller asks again for the rest. Raises UnansweredError (429,
-        5xx, cut or timed out, after all retries) and RefusedError (400) for this row alone; AuthError, Unreachable and
-        TeacherError stop a run. StoppedError after `drain()`.
+        A server may return fewer choices than `n`; the caller asks again for the rest. Each request is sent inside of
+        `paid`, which is called with its body, its length in bytes and whether the run is stopping.
+
+        Raises UnansweredError (429, 5xx, cut or timed out, after all retries) and RefusedError (400) for this row
+        alone; AuthError, Unreachable and TeacherError stop a run. StoppedError after `drain()`.
         """
         if self._session is None:
             await self._open()
-        body = self._body(messages, sampling, n, schema)
+        body = self.dialect.body(messages, sampling, n, schema)
         while True:
             data = orjson.dumps(body)
             try:
                 answer = await self.flow.through(
-                    partial(self._ask_once, body, data),
+                    partial(self._ask_once, body, data, paid),
                     prompt_bytes=len(data),
                     max_tokens=sampling.max_tokens,
                     n=n,
                     limit_s=self._timeout_s + self._token_s * (sampling.max_tokens or 0) * n,
                 )
             except RefusedError as refusal:
-                if not self._adapt(body, refusal):
+                if not self.dialect.adapt(body, refusal):
                     raise
             else:
-                self._learn_of_n(n, body, answer)
+                self.dialect.learn_of_n(n, body, answer)
                 return answer
 
-    def _body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
-        body: Json = {
-            **sampling.body(),
-            "model": self.model,
-            "messages": [{"role": m.role, "content": m.content} for m in messages],
-        }
-        if self._max_tokens_name != "max_tokens" and "max_tokens" in body:
-            body[self._max_tokens_name] = body.pop("max_tokens")
-        if n > 1 and self._takes_n:
-            body["n"] = n
-        if schema is not None:
-            body["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "answer", "schema": schema, "strict": True},
-            }
-        return body
-
-    def _adapt(self, body: Json, refusal: RefusedError) -> bool:
-        """Change a refused request into an equal one that this server may take; False if there is none.
-
-        Some servers refuse n > 1, in whichever words, and newer OpenAI models take `max_completion_tokens` only:
-        neither changes what is asked.
-        """
-        if "max_tokens" in body and "max_completion_tokens" in str(refusal):
-            self._max_tokens_name = "max_completion_tokens"
-            body["max_completion_tokens"] = body.pop("max_tokens")
-            return True
-        if _is_about_n(refusal) and "n" in body:
-            self._takes_n = False
-        return body.pop("n", None) is not None
-
-    def _learn_of_n(self, n: int, body: Json, answer: Answer) -> None:
-        """Leave `n` out from now on if the server refuses it: it said so, or it has never given several choices and has
-        twice taken without `n` what it refused with it. One refusal may have had any other cause."""
-        if n == 1:
-            return
-        if "n" in body:
-            self._n_worked = self._n_worked or len(answer.choices) > 1
-        elif not self._n_worked:
-            self._n_refused += 1
-            self._takes_n = self._takes_n and self._n_refused < 2
-
-    async def _ask_once(self, body: Json, data: bytes, sending: Sending) -> Answer:
-        self.sent += 1
-        began = time.perf_counter()
-        # The callback runs when this coroutine waits for the answer, so after the request was handed to the socket.
-        asyncio.get_running_loop().call_soon(failpoint, "sent")
-        base = sending.host.url
-        try:
-            async with sending.clock():
-                status, headers, content = await self._exchange("POST", base, "/chat/completions", data)
-        except TimedOutError:
-            self.lost += 1
-            raise
-        sending.host.told(sending, headers, asyncio.get_running_loop().time())
-        seconds = time.perf_counter() - began
-        if status == 200 and (said := error_status(content)) is not None:
-            status = said
-        if status != 200:
-            raise await self._failure(status, headers, content, body, seconds)
+    async def _ask_once(self, body: Json, data: bytes, paid: Paid, sending: Sending) -> Answer:
+        base, stopped = sending.host.url, self.flow.draining.is_set
+        async with paid(body, len(data), stopped) as reserved:
+            self.sent += 1
+            began = time.perf_counter()
+            # The callback runs when this coroutine waits for the answer, so after the request was handed to the socket.
+            asyncio.get_running_loop().call_soon(failpoint, "sent")
+            try:
+                async with sending.clock():
+                    status, headers, content = await self._exchange("POST", base, "/chat/completions", data)
+            except TimedOutError:
+                self.lost += 1
+                raise
+            sending.host.told(sending, headers, asyncio.get_running_loop().time())
+            seconds = time.perf_counter() - began
+            if status == 200 and (said := error_status(content)) is not None:
+                status = said
+            if status != 200:
+                raise await self._failure(status, headers, content, body, seconds)
         failpoint("received")
-        answer = read_answer(content, seconds, body)
+        answer = read_answer(content, seconds, body)._replace(reserved=reserved)
         self.answered = self.answered or bool(answer.choices)
         # A body without a choice is no answer but an error in disguise, which may repeat the key.
         answer = answer if answer.choices else answer._replace(body=self._without_secrets(answer.body))
@@ -291,15 +273,16 @@ class Endpoint:
                 begins.reschedule(None)
                 return response.status, response.headers, await response.read()
         except aiohttp.ServerTimeoutError:
-            raise BrokenError(f"no connection within {self._connect_s:g} s") from None
+            raise NotConnectedError(f"no connection within {self._connect_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, TimeoutError) and begins.expired():
                 told = f"nothing came within {self._first_byte_s:g} s; raise teacher.first_byte_s if it needs longer"
                 raise TimedOutError(told) from None
             if isinstance(error, TimeoutError):
                 raise
-            self.lost += data is not None and not isinstance(error, aiohttp.ClientConnectorError)
-            raise BrokenError(self._shown(_said(error))) from None
+            unsent = isinstance(error, aiohttp.ClientConnectorError)
+            self.lost += data is not None and not unsent
+            raise (NotConnectedError if unsent else BrokenError)(self._shown(_said(error))) from None
 
     def _without_secrets(self, text: str) -> str:
         for secret in (self._key, *self._headers.values()):
@@ -321,14 +304,19 @@ class Endpoint:
         said = one_line(self._shown(str(error.get("message") or text)))
         told = f"HTTP {status}: {said}" if said else f"HTTP {status}"
         kind, setting = meaning(status, error, text, body, answered=self.answered)
-        if status == 402 and retry_after_s(headers) is not None:
+        wait_s = retry_after_s(headers, text if kind in ("throttled", "server") else "")
+        if status == 402 and wait_s is not None:
             kind = "throttled"  # what is on its way uses the credit up (OpenRouter)
         refused = RefusedError(told, Answer([], None, seconds, new_request_id(None), None, body, text))
+        if kind == "setting" and setting == "response_format":
+            self.dialect.takes_schema = False
+            return refused
         if kind == "model":
             served = await self._served()
             return refused if self._is_listed(served) else unknown_model(told, self._place, served)
         if kind in ("throttled", "server"):
-            return (ThrottledError if kind == "throttled" else ServerFaultError)(told, retry_after_s(headers))
+            lost = LostError if status in LOST_BY_A_GATEWAY else ServerFaultError
+            return (ThrottledError if kind == "throttled" else lost)(told, wait_s)
         location = f" It points to {self._shown(headers['Location'])}." if "Location" in headers else ""
         return refused if kind == "refused" else every_rows(kind, setting, told + location, self._place)
 
@@ -353,14 +341,6 @@ class Endpoint:
         await self._open()
         return self._key, self._headers, self._params
 
-    def body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
-        """The request as it would be sent."""
-        return self._body(messages, sampling, n, schema)
-
-    def adapt(self, body: Json, refusal: RefusedError) -> bool:
-        """Change a refused request into an equal one that this server may take; False if there is none."""
-        return self._adapt(body, refusal)
-
     async def failure(self, status: int, content: bytes, body: Json, seconds: float) -> Exception:
         """The exception that an answer of this status amounts to."""
         return await self._failure(status, {}, content, body, seconds)
@@ -369,6 +349,10 @@ class Endpoint:
 
     async def models(self) -> list[str]:
         """The ids that `GET /models` lists, in its order. Raises AuthError, TeacherError or UnansweredError."""
+        return [str(row["id"]) for row in await self.listing()]
+
+    async def listing(self) -> list[Json]:
+        """What `GET /models` lists, each with its `id`. Raises as `models` does."""
         await self._open()
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -379,14 +363,14 @@ class Endpoint:
         told = f"HTTP {status}: {one_line(self._shown(str(error.get('message', ''))))}".rstrip(": ")
         if status in (401, 403):
             raise every_rows("key", "", told, self._place)
-        rows = raw.get("data")
+        rows = orjson.loads(content) if content.lstrip()[:1] == b"[" and "id" in raw else raw.get("data")  # Together
         if status != 200 or not isinstance(rows, list):
             raise TeacherError(
                 f"The endpoint does not list its models ({told}).",
                 where=f"{self.url}/models",
                 fix="Check teacher.url.",
             )
-        return [str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row]
+        return [row for row in rows if isinstance(row, dict) and "id" in row]
 
     async def check(self) -> Check:
         """Whether the endpoint is there and takes the key, by listing its models: no tokens are spent.
@@ -396,23 +380,18 @@ class Endpoint:
         """
         began = time.perf_counter()
         try:
-            served = await self.models()
+            rows = await self.listing()
         except UnansweredError as failure:
             raise unreachable(str(failure), self.url) from None
         except AuthError:
             raise
         except TeacherError:
             return Check(None, time.perf_counter() - began)
+        served = [str(row["id"]) for row in rows]
         if served and not self._is_listed(served):
             raise unknown_model("it is not listed", self._place, served)
-        return Check(tuple(served), time.perf_counter() - began)
-
-
-def _is_about_n(refusal: RefusedError) -> bool:
-    """Whether a refusal speaks of the setting `n`: in `param`, or as a word of its own."""
-    _, error = error_body(refusal.answer.body.encode())
-    said = str(error.get("message") or refusal)
-    return error.get("param") == "n" or re.search(r"(?<![\w\\])n(?!\w)", said) is not None
+        listed = next((row for row in rows if self._is_listed([str(row["id"])])), None)
+        return Check(tuple(served), time.perf_counter() - began, listed)
 
 
 def _said(error: BaseException) -> str:

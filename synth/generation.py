@@ -13,6 +13,7 @@ from schemas import progress_line
 from schemas.blocking import run
 from schemas.errors import UsageError
 from schemas.html_table import SHOWN, html_table
+from schemas.money import Cost, total
 from schemas.records import Candidate, Counts, Pair, Seed, Usage
 from schemas.store import Store
 from schemas.store.shared import DEFAULT, reader, shared, url_of
@@ -42,7 +43,7 @@ class Generation:
     pairs_kept: int
     calls_sent: int
     usage: Usage
-    usd: float
+    usd: float | None
 
     def candidates(self, store: Store) -> Iterator[Candidate]:
         """Every slot, from `store`, a page in memory at a time."""
@@ -89,8 +90,7 @@ def generate(
     used = {ledger.store.url for ledger in ledgers} | ({url_of(store)} if store is not None else set())
     if len(used) > 1:
         raise UsageError("the generators' teachers keep their answers in different stores.", fix="Name one store.")
-    sent, usd = sum(ledger.sent for ledger in ledgers), sum(ledger.usd for ledger in ledgers)
-    before = [ledger.usage for ledger in ledgers]
+    sent, before = sum(ledger.sent for ledger in ledgers), total(c for ledger in ledgers for c in ledger.costs)
     with ExitStack() as opened:
         kept = opened.enter_context(shared(used.pop() if used else DEFAULT))
         shown = opened.enter_context(progress_line.shown(silent=not progress))
@@ -107,8 +107,7 @@ def generate(
         result.pairs_made,
         result.pairs_kept,
         sum(ledger.sent for ledger in ledgers) - sent,
-        _spent(before, [ledger.usage for ledger in ledgers]),
-        sum(ledger.usd for ledger in ledgers) - usd,
+        *_spent(before, total(c for ledger in ledgers for c in ledger.costs)),
     )
 
 
@@ -142,6 +141,9 @@ def _seeds(seeds: Iterable[str | Seed], generators: Sequence[Generator]) -> list
     return list(records.values())
 
 
-def _spent(before: Sequence[Usage], after: Sequence[Usage]) -> Usage:
+def _spent(before: Cost, after: Cost) -> tuple[Usage, float | None]:
+    """Tokens and US dollars from one moment to another; None where any part of the money is unknown."""
     names = Usage.model_fields
-    return Usage(**{n: sum(getattr(u, n) for u in after) - sum(getattr(u, n) for u in before) for n in names})
+    usage = Usage(**{name: getattr(after.usage, name) - getattr(before.usage, name) for name in names})
+    unknown = (after.unpriced, after.lost) != (before.unpriced, before.lost)
+    return usage, None if unknown else after.usd - before.usd

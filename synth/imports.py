@@ -2,45 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Literal
 
+from prompts.answer_form import ANY_TEXT, AnswerForm
 from schemas.records import Imported, Pair, Seed, content_id
+from schemas.spec import SeedSource, given
+from synth.columns import SeedProblem
+from synth.seeds import read_held, read_seeds
 from synth.slots import Kind, Name, Outcome, Slot
 
 
 @dataclass(frozen=True)
 class Import:
-    """The one pair of a seed that brings its output. `system` is for seeds that bring no system prompt."""
+    """The one pair of a seed that brings its output. `system` is for seeds that bring no system prompt; `form` says
+    how outputs are spelt."""
 
     name: ClassVar[Name] = "imported"
     takes: ClassVar[tuple[Kind, ...]] = ("pair", "conversation")
     samples = 1
     ledger = None
     system: str = ""
+    form: AnswerForm = ANY_TEXT
 
     @cached_property
     def fingerprint(self) -> str:
-        return content_id("scope", ["imported", self.system])
+        form = [] if self.form == ANY_TEXT else [list(self.form.labels.items()), self.form.schema]
+        return content_id("scope", ["imported", self.system, *form])
 
     async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
-        pair = pair_of(seed, self.system)
+        pair = pair_of(seed, self.system, self.form)
         yield Outcome(Slot(self.fingerprint, seed.id, self.name, 0).filled(pair), pair)
 
 
-def pair_of(seed: Seed, system: str = "") -> Pair:
-    """The pair in a seed of kind pair or conversation; `system` is for one that brings none.
+def pair_of(seed: Seed, system: str = "", form: AnswerForm = ANY_TEXT) -> Pair:
+    """The pair in a seed of kind pair or conversation; `system` is for one that brings none. A label or JSON is spelt
+    as `form` has it.
 
     Its origin names the file without the line, so that a line added above makes no other pair.
     """
     return Pair(
         seed_id=seed.id,
         input=seed.body,
-        output=seed.reference or "",
+        output=form.canonical(seed.reference or ""),
         system=system if seed.system is None else seed.system,
         origin=Imported(source=seed.source.rpartition(":")[0] or seed.source),
         turns=seed.turns,
         columns=seed.columns,
     )
+
+
+@dataclass(frozen=True)
+class Imports:
+    """What `pairs` read: the pairs, in their order, and what became of each row that is none."""
+
+    pairs: tuple[Pair, ...]
+    problems: tuple[SeedProblem, ...] = ()
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __repr__(self) -> str:
+        words = Counter(problem.what.partition(":")[0] for problem in self.problems)
+        unused = ", ".join(f"{word} {count}" for word, count in words.items())
+        return f"Imports({len(self):,} pairs{f', rows not used: {unused}' if unused else ''})"
+
+
+def pairs(
+    rows: str | Path | Iterable[tuple[str, str] | Mapping[str, object]],
+    *,
+    kind: Literal["pair", "conversation"] = "pair",
+    columns: Mapping[str, str] | None = None,
+    input: str | None = None,
+    system: str = "",
+) -> Imports:
+    """Pairs that exist, for `curate` and `fine_tune`: a file in any shape that `[[seeds]]` reads, or a list.
+
+    An entry of a list is (input, output), or an object in one of these shapes. `columns` and `input` are those of
+    `[[seeds]]` (docs/seeds.md); `system` is for rows that bring no system prompt. Raises InputError for what cannot be
+    read at all, UsageError for columns that are not legal.
+    """
+    settings = {"kind": kind, "columns": dict(columns or {}), "input": input}
+    if isinstance(rows, str | Path):
+        path = Path(rows)
+        reading = read_seeds([given(SeedSource, "pairs", path=path.name, **settings)], path.parent)
+    else:
+        source = given(SeedSource, "pairs", path="python", **settings)
+        objects = (dict(zip(("input", "output"), row, strict=True)) if _is_two(row) else row for row in rows)
+        reading = read_held(source, objects)
+    return Imports(tuple(pair_of(seed, system) for seed in reading.seeds), tuple(reading.problems))
+
+
+def _is_two(row: object) -> bool:
+    return isinstance(row, tuple | list) and len(row) == 2

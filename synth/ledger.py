@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from schemas.failpoints import failpoint
-from schemas.records import Call, CallStatus, Json, Message, Sampling, Usage, content_id
+from schemas.money import Cost, total
+from schemas.records import Call, CallStatus, Json, Message, Record, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.answers import Judge, why_bad
-from synth.batches import OPEN_QUESTIONS, PRICE_SHARE, Batches
+from synth.batches import OPEN_QUESTIONS, Batches
 from synth.chat_completions import Answer, RefusedError, UnansweredError, seems_cut
 from synth.endpoint import Endpoint
+from synth.meter import Meter, Reserved
 from synth.refusals import Refusals
 
 # Seeds of a sample's later attempts lie this far apart, beyond any number of samples.
@@ -41,12 +44,13 @@ class Completion(NamedTuple):
 
 class Question(NamedTuple):
     """What a teacher is asked, apart from whom. Its text, its sampling and its schema shape the answer; whether an
-    answer that breaks the schema counts (`binding`) does not."""
+    answer that breaks the schema counts (`binding`), and the name that its cost is told under (`prompt`), do not."""
 
     messages: Sequence[Message]
     sampling: Sampling
     schema: Json | None = None
     binding: bool = True
+    prompt: str = ""
 
     @property
     def judged_by(self) -> Json | None:
@@ -87,8 +91,8 @@ class Ledger:
     through them, at their price, and `concurrency` is how many questions are open.
 
     Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable), `in_flight_peak`,
-    `usage` and `usd` of this run, `served` (model names the endpoint says it answered with), `cut_prompts` (requests of
-    which the endpoint seems to have read a part only); `sent` and `retries_by_kind` come from the endpoint.
+    `costs`, `usage` and `usd` of this run, `served` (model names the endpoint says it answered with), `cut_prompts`
+    (requests of which the endpoint seems to have read only a part); `sent`, `retries_by_kind` come from the endpoint.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class Ledger:
         retry_failed: bool = False,
         concurrency: int | None = None,
         keep_asking: bool = False,
+        stage: str = "generate",
         batches: Batches | None = None,
     ) -> None:
         self.teacher = teacher
@@ -107,9 +112,8 @@ class Ledger:
         self.revision = teacher.revision
         self.concurrency = concurrency or (OPEN_QUESTIONS if batches is not None else teacher.concurrency)
         self.reused = 0
-        self.in_flight_peak = 0
-        self._unconfirmed = 0
-        self.usd = 0.0
+        self.in_flight_peak = self._unconfirmed = 0
+        self.meter = Meter(store, teacher, stage, batch=batches is not None)
         self._usage_unknown = 0
         self.cut_prompts = 0
         self.served: Counter[str] = Counter()
@@ -117,9 +121,7 @@ class Ledger:
         self._endpoint = endpoint
         self._batches = batches
         self._attempts = teacher.attempts
-        self._usd_per_prompt_token = teacher.usd_per_million_prompt_tokens / 1e6
-        self._usd_per_completion_token = teacher.usd_per_million_completion_tokens / 1e6
-        self._tokens = [0, 0, 0]
+        self._stage = stage
         endpoint.flow.concurrency = min(endpoint.flow.concurrency, self.concurrency)
         self._undurable = asyncio.Semaphore(2 * self.concurrency)
         self._index = store.call_index()
@@ -154,8 +156,17 @@ class Ledger:
     @property
     def usage(self) -> Usage:
         """Tokens of this run, as far as the endpoint counts them."""
-        prompt, completion, cached = self._tokens
-        return Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached)
+        return total(self.costs).usage
+
+    @property
+    def usd(self) -> float | None:
+        """US dollars of this run; None where any part is unknown."""
+        return total(self.costs).total
+
+    @property
+    def costs(self) -> list[Cost]:
+        """What this run has sent, by prompt."""
+        return self.meter.costs
 
     def drain(self) -> None:
         """Send nothing more; what is on the wire becomes durable; other `complete` calls raise StoppedError."""
@@ -171,6 +182,7 @@ class Ledger:
         schema: Json | None = None,
         *,
         binding: bool = True,
+        prompt: str = "",
     ) -> list[Completion | FailedSample]:
         """Element i is sample i of this question: from the store if it is there, else bought and made durable first.
 
@@ -184,7 +196,17 @@ class Ledger:
 
         Raises TeacherError (and its kinds) and StoreError, which concern every row, and StoppedError after `drain()`.
         """
-        question = Question(messages, sampling, schema, binding)
+        return await self.answer(Question(messages, sampling, schema, binding, prompt), n)
+
+    def would_ask(self, question: Question, n: int = 1) -> int:
+        """How many of samples 0 to n - 1 `answer` would send a request for."""
+        return sum(
+            not any(status in _JUDGED_ANEW for _, status in self._index.get(key, ())) and not self._given_up(key)
+            for key in question.keys(self.identity, self.revision, n)
+        )
+
+    async def answer(self, question: Question, n: int = 1) -> list[Completion | FailedSample]:
+        """`complete`, for a question as it stands."""
         keys = question.keys(self.identity, self.revision, n)
         answers: dict[int, Completion | FailedSample] = {}
         while len(answers) < n:
@@ -293,8 +315,7 @@ class Ledger:
         """The samples of the next request: all, or where each has a seed of its own, neighbours of equal attempt."""
         if not seeded:
             return waiting
-        group = waiting[:1]
-        tried = len(self._index.get(keys[group[0]], ()))
+        group, tried = waiting[:1], len(self._index.get(keys[waiting[0]], ()))
         for sample in waiting[1:]:
             if sample != group[-1] + 1 or len(self._index.get(keys[sample], ())) != tried:
                 break
@@ -306,6 +327,7 @@ class Ledger:
         sampling = question.drawn(samples[0], len(self._index.get(keys[0], ())))
         async with self._undurable:
             try:
+                sent = self._refusals.sent()
                 answer = await self._answer(question, sampling, keys)
                 refusal = None
             except RefusedError as error:
@@ -314,13 +336,13 @@ class Ledger:
             self._unconfirmed += 1
             self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
             try:
-                calls = self._rows(keys, samples, answer, refusal)
+                calls, settled = self._rows(question, keys, samples, answer, refusal)
                 # Queued before any code looks into them: whatever judging does, the writer's thread writes them.
-                work, written = self.store.put_revisable(calls)
+                work, written = self.store.put_revisable([*calls, *settled])
                 received = calls
                 if refusal is None:
                     calls = [self._judge.judged(call, question.judged_by) for call in received]
-                revised = work.replace(calls)
+                revised = work.replace([*calls, *settled])
                 await written
             finally:
                 self._unconfirmed -= 1
@@ -330,7 +352,7 @@ class Ledger:
         if refusal is None and not revised:
             await self._keep_judgements(calls)
         if answer.choices:
-            await self._keep_judgements(self._refusals.answered())
+            await self._keep_judgements(self._refusals.answered(sent))
         elif refusal is not None or not self._endpoint.answered:
             unsettled, ends = self._refusals.came(calls, self._endpoint.url)
             await self._keep_judgements(unsettled)
@@ -341,21 +363,26 @@ class Ledger:
     async def _answer(self, question: Question, sampling: Sampling, keys: list[str]) -> Answer:
         """What one request for the samples of `keys` brings, now or in a batch."""
         if self._batches is None:
-            return await self._endpoint.ask(question.messages, sampling, len(keys), question.schema)
+            paid = partial(self.meter.paid, question.prompt)
+            return await self._endpoint.ask(question.messages, sampling, len(keys), question.schema, paid=paid)
         name = content_id("line", [keys, len(self._index.get(keys[0], ()))])
-        return await self._batches.ask(question.messages, sampling, len(keys), question.schema, name=name)
+        answer = await self._batches.ask(question.messages, sampling, len(keys), question.schema, name=name)
+        return answer._replace(reserved=Reserved(answer.request, 0, question.prompt, None))
 
-    def _rows(self, keys: list[str], samples: list[int], answer: Answer, refusal: str | None) -> list[Call]:
+    def _rows(
+        self, question: Question, keys: list[str], samples: list[int], answer: Answer, refusal: str | None
+    ) -> tuple[list[Call], list[Record]]:
         """The ledger rows of one answer, not judged yet: one for each choice; where it held none, the whole body as the
-        choice of each sample."""
+        choice of each sample. And what settles its cost."""
         status: CallStatus = "received" if refusal is None else self._refusals.status
         if refusal is not None:
             choices: list[Any] = [{"error": refusal, "body": answer.body}] * len(samples)
-            usage, usd = Usage(), 0.0
+            usage, settled = Usage(), list[Record]()
+            usd: float | None = 0.0
         else:
             choices = answer.choices[: len(samples)] or [{"body": answer.body}] * len(samples)
-            usage, usd = self._count(answer)
-        return [
+            usage, usd, settled = self._count(answer)
+        calls = [
             Call(
                 key=key,
                 attempt=len(self._index.get(key, ())) + 1,
@@ -368,6 +395,8 @@ class Ledger:
                 usage=usage if nth == 0 else Usage(),
                 usd=usd if nth == 0 else 0.0,
                 request_id=answer.request_id,
+                stage=self._stage,
+                prompt=question.prompt,
                 sample=sample,
                 teacher=self.identity,
                 endpoint=answer.url or self._endpoint.url,
@@ -375,24 +404,17 @@ class Ledger:
             )
             for nth, (key, sample, raw) in enumerate(zip(keys, samples, choices, strict=False))
         ]
+        return calls, settled
 
-    def _count(self, answer: Answer) -> tuple[Usage, float]:
+    def _count(self, answer: Answer) -> tuple[Usage, float | None, list[Record]]:
         if answer.model:
             self.served[answer.model] += 1
-        usage = answer.usage
-        if usage is None:
+        if answer.usage is None:
             self._usage_unknown += 1
-            return Usage(), 0.0
-        self.cut_prompts += seems_cut(answer.request, usage.prompt_tokens)
-        self._tokens[0] += usage.prompt_tokens
-        self._tokens[1] += usage.completion_tokens
-        self._tokens[2] += usage.cached_tokens
-        usd = (
-            usage.prompt_tokens * self._usd_per_prompt_token + usage.completion_tokens * self._usd_per_completion_token
-        )
-        usd *= 1.0 if self._batches is None else PRICE_SHARE
-        self.usd += usd
-        return usage, usd
+        else:
+            self.cut_prompts += seems_cut(answer.request, answer.usage.prompt_tokens)
+        usd, settled = self.meter.settle(answer.reserved, answer.usage, answer.usd)
+        return answer.usage or Usage(), usd, settled
 
     async def _keep_judgements(self, calls: Sequence[Call]) -> None:
         if not calls:

@@ -20,13 +20,15 @@ _VARIABLE = re.compile(r"\d+|'[^']*'|\"[^\"]*\"")
 class Refusals:
     """The refusals of one run since its endpoint last answered.
 
-    Until the first answer a refusal is `unsettled`: kept, but no attempt of its row. The first answer settles it
-    (`declined`), and too many in a row unsettle them all: no row is lost to a cause that it has no part in.
+    Until the first answer a refusal is `unsettled`: kept, but no attempt of its row. An answer to a request that was
+    sent after it settles it (`declined`), and too many in a row unsettle them all: no row is lost to a cause that it
+    has no part in.
     """
 
     def __init__(self, *, keep_asking: bool = False) -> None:
         self._keep_asking, self._answered = keep_asking, keep_asking
-        self._in_a_row: list[Sequence[Call]] = []
+        self._in_a_row: list[tuple[int, Sequence[Call]]] = []  # when each came, and its rows
+        self._clock = 0
         self._error: TeacherError | None = None
 
     @property
@@ -34,9 +36,14 @@ class Refusals:
         """The status of a refusal that comes now."""
         return "declined" if self._answered and self._error is None else "unsettled"
 
+    def sent(self) -> int:
+        """Note that a request is about to be sent: when that is."""
+        self._clock += 1
+        return self._clock
+
     def came(self, calls: Sequence[Call], url: str) -> tuple[list[Call], TeacherError | None]:
         """One more question was refused. Too many in a row: their rows, unsettled, and the error that ends the run."""
-        self._in_a_row = [*self._in_a_row[1 - _LATER :], calls]
+        self._in_a_row = [*self._in_a_row[1 - _LATER :], (self._clock, calls)]
         if self._error is None and not self._keep_asking and self._is_everybodys():
             self._error = TeacherError(
                 f"{len(self._in_a_row)} requests in a row were turned down: {calls[0].reason.rstrip('.')}.",
@@ -44,21 +51,22 @@ class Refusals:
                 why="What turns all of them down concerns no single row, so none of them is given up.",
                 fix="Mend what it says, then run the same command again; `pairsmith doctor --ask` tries one request.",
             )
-        return (self._all("unsettled") if self._error else []), self._error
+        return (self._changed("unsettled", self._clock) if self._error else []), self._error
 
     def _is_everybodys(self) -> bool:
-        words = [_VARIABLE.sub("_", row[0].reason) for row in self._in_a_row]
+        words = [_VARIABLE.sub("_", row[0].reason) for _, row in self._in_a_row]
         most = _LATER if self._answered else _FIRST
         same = len(words) >= most and len(set(words[-most:])) == 1
         return same or (not self._answered and len(words) == _LATER)
 
-    def answered(self) -> list[Call]:
-        """A question was answered: what was refused before it is its rows' own matter. The rows that this settles."""
+    def answered(self, sent: int) -> list[Call]:
+        """A request that was sent then was answered: what was refused before that is its rows' own matter. The rows
+        that this settles."""
         self._answered = True
-        return self._all("declined")
+        return self._changed("declined", sent - 1)
 
-    def _all(self, status: CallStatus) -> list[Call]:
-        calls = [call for row in self._in_a_row for call in row]
-        self._in_a_row = []
+    def _changed(self, status: CallStatus, until: int) -> list[Call]:
+        calls = [call for came, row in self._in_a_row if came <= until for call in row]
+        self._in_a_row = [(came, row) for came, row in self._in_a_row if came > until]
         changes = ("declined", "malformed") if status == "unsettled" else ("unsettled",)
         return [c.model_copy(update={"status": status}) for c in calls if c.status in changes and c.status != status]

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import orjson
 
 from schemas.errors import InputError
 from schemas.spec import SeedSource
 from synth.columns import Cells, Fault, Layout, SeedProblem, delimiter, layout, variables
+from synth.table_rows import datasets_rows, first_line, parquet_rows
 
 MAX_LINE_BYTES = 16 * 2**20
 """A line or a CSV cell longer than this is not held in memory."""
@@ -63,11 +64,11 @@ def rows_of(
     elif not path.exists():
         raise _missing(source, path)
     elif kind == "datasets":
-        return _datasets_rows(source, path, notes)
+        return datasets_rows(source, path, notes)
     elif path.is_dir():
         raise InputError(f"is a folder, not a {kind} file.", where=source.path, fix="Name the file in it.")
     elif kind == "parquet":
-        return _parquet_rows(source, path, notes)
+        return parquet_rows(source, path, notes)
     else:
         try:
             stream = stack.enter_context(path.open("rb"))
@@ -90,6 +91,33 @@ def rows_of(
     raise InputError(
         f"{kind} cannot be read from standard input.", where=shown(source), fix="Save it to a file and name the file."
     )
+
+
+def names_of(path: Path) -> list[str]:
+    """The columns of a CSV or JSON file: its headers, or the keys of its first object. Raises InputError."""
+    source = SeedSource(path=path.name)
+    kind = _told_by_name(source, path)
+    if kind not in ("csv", "json", "jsonl") or not path.is_file():
+        fix = "Give a CSV, TSV, JSON or JSONL file."
+        raise InputError(f"a source of format {kind} has no columns to look at.", where=path.name, fix=fix)
+    content = path.read_bytes()
+    if kind == "json" and _is_list(content):
+        row = next(iter(_list_in(content, source)), None)
+    else:
+        lines = (line for _, line in _lines(io.BytesIO(content), source, []) if isinstance(line, str) and line.strip())
+        head = next(lines, "")
+        if kind == "csv":
+            told = _SEPARATOR.fullmatch(head)
+            head = next(lines, "") if told else head
+            separator = told[1] if told else delimiter(head, source)
+            return next(csv.reader(chain([head], lines), delimiter=separator), [])
+        try:
+            row = orjson.loads(head) if head else None
+        except orjson.JSONDecodeError as error:
+            raise InputError(f"is not valid JSON: {error}.", where=f"{path.name}:1", fix="Mend this line.") from None
+    if not isinstance(row, dict):
+        raise InputError("does not begin with an object.", where=path.name, fix='Write rows such as {"text": "..."}.')
+    return list(row)
 
 
 def _told_by_name(source: SeedSource, path: Path) -> str:
@@ -183,7 +211,7 @@ def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, no
                         ) from None
                     yield number, Fault(f"json: {what}")
 
-    return _object_rows(objects(), source, notes)
+    return object_rows(objects(), source, notes)
 
 
 def _text_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows:
@@ -194,17 +222,25 @@ def _text_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> R
 
 def _json_rows(content: bytes, source: SeedSource, notes: list[SeedProblem]) -> Rows:
     """The objects of a list, which is held in memory; a file that does not begin with one is read as lines."""
-    if not content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+    if not _is_list(content):
         return _jsonl_rows(_lines(io.BytesIO(content), source, notes), source, notes)
+    return object_rows(enumerate(_list_in(content, source), 1), source, notes)
+
+
+def _is_list(content: bytes) -> bool:
+    return content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
+
+
+def _list_in(content: bytes, source: SeedSource) -> list[object]:
     try:
-        rows = orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
+        rows: list[object] = orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
         where = f"{shown(source)}:{error.lineno}"
         raise InputError(f"is not valid JSON at column {error.colno}: {error.msg}.", where=where) from None
-    return _object_rows(enumerate(rows, 1), source, notes)
+    return rows
 
 
-def _object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: list[SeedProblem]) -> Rows:
+def object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: list[SeedProblem]) -> Rows:
     """Rows from JSON. What the first object has for keys says what the others should have. Of rows that hold their own
     output one that is no object, or unlike all that is known, costs itself alone."""
     columns: dict[str, str] | None = None
@@ -303,68 +339,6 @@ def _csv_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Ro
             yield start, {name: cells[at] if at < len(cells) else None for name, at in places.columns.items()}
 
 
-def _parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> Rows:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"is not a Parquet file: {error}.", where=source.path) from None
-    with table:
-        names = table.schema_arrow.names
-        columns = {name: names[at] for name, at in layout(names, source, source.path, notes).columns.items()}
-        number = 0
-        try:
-            for batch in table.iter_batches(batch_size=1024, columns=list(dict.fromkeys(columns.values()))):
-                for cells in zip(*(batch.column(column) for column in columns.values()), strict=True):
-                    number += 1
-                    yield number, _cells(columns, cells, f"{source.path}:{number}")
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"cannot be read on: {error}.", where=f"{source.path}:{number + 1}") from None
-
-
-def _cells(names: Iterable[str], cells: Iterable[Any], where: str) -> Cells:
-    try:
-        return {name: cell.as_py() for name, cell in zip(names, cells, strict=True)}
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"is not UTF-8: byte 0x{error.object[error.start]:02x} at byte {error.start + 1} of the text.",
-            where=where,
-            fix="Write the file again with UTF-8 text.",
-        ) from None
-
-
-def _datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> Rows:
-    from datasets import Dataset, load_from_disk
-
-    try:
-        data: Any = load_from_disk(str(path))
-    except Exception as error:  # its reasons range from a missing file to a wrong schema, in no common type
-        raise InputError(
-            f"is not a folder that `datasets` saved: {_first_line(error)}",
-            where=source.path,
-            fix='Name a folder made by save_to_disk, or a file with format = "jsonl", "csv", "parquet" or "text".',
-        ) from None
-    if not isinstance(data, Dataset):
-        split = source.split or (next(iter(data)) if len(data) == 1 else None)
-        if split not in data:
-            raise InputError(
-                f"there is no split '{split}'." if split else "has several splits.",
-                where=source.path,
-                fix=f'Add split = "..." to its [[seeds]]: {", ".join(data)}.',
-            )
-        data = data[split]
-    names = data.column_names
-    columns = {name: names[at] for name, at in layout(names, source, source.path, notes).columns.items()}
-    number = 0
-    wanted = list(dict.fromkeys(columns.values()))
-    for batch in data.with_format("arrow").select_columns(wanted).iter(batch_size=1024):
-        for cells in zip(*(batch.column(column) for column in columns.values()), strict=True):
-            number += 1
-            yield number, _cells(columns, cells, f"{source.path}:{number}")
-
-
 def _hub_rows(source: SeedSource, notes: list[SeedProblem]) -> Rows:
     """Streams, so that `limit` downloads no more than it needs."""
     from datasets import get_dataset_split_names, load_dataset
@@ -382,16 +356,12 @@ def _hub_rows(source: SeedSource, notes: list[SeedProblem]) -> Rows:
                 notes.append(
                     SeedProblem(source.path, f"header: the split 'train' was read, out of {', '.join(splits)}.")
                 )
-        yield from _object_rows(enumerate(load_dataset(source.path, split=split, streaming=True), 1), source, notes)
+        yield from object_rows(enumerate(load_dataset(source.path, split=split, streaming=True), 1), source, notes)
     except InputError:
         raise
     except Exception as error:  # the hub client raises dozens of types; each means that the rows cannot be had
         raise InputError(
-            f"cannot be read from the hub: {_first_line(error)}",
+            f"cannot be read from the hub: {first_line(error)}",
             where=source.path,
             fix="Check the name and the network, or save the data to a file and name that.",
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -6,7 +6,7 @@ the run stops before a teacher is asked. What makes one *row* unusable is a `See
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +16,10 @@ from schemas.errors import InputError
 from schemas.records import Json, Seed
 from schemas.spec import SeedSource
 from synth.columns import MAX_CHARS, Cells, Fault, SeedProblem, checked, joined, plain_text
-from synth.seed_rows import rows_of, shown
+from synth.seed_rows import object_rows, rows_of, shown
 from synth.turns import exchange
 
-__all__ = ["MAX_CHARS", "SeedProblem", "SeedReading", "read_seeds"]
+__all__ = ["MAX_CHARS", "SeedProblem", "SeedReading", "read_held", "read_seeds"]
 
 
 @dataclass
@@ -65,13 +65,30 @@ def read_seeds(sources: Sequence[SeedSource], folder: Path, stdin: BinaryIO | No
     return reading
 
 
+def read_held(source: SeedSource, rows: Iterable[object]) -> SeedReading:
+    """The seeds in objects that are in memory, for which `source` stands; read as the rows of a JSON file are."""
+    reading = SeedReading()
+    _read(source, Path(), None, reading, {}, enumerate(rows, 1))
+    return reading
+
+
 def _read(
-    source: SeedSource, folder: Path, stdin: BinaryIO | None, reading: SeedReading, first_seen: dict[str, int]
+    source: SeedSource,
+    folder: Path,
+    stdin: BinaryIO | None,
+    reading: SeedReading,
+    first_seen: dict[str, int],
+    held: Iterable[tuple[int, object]] | None = None,
 ) -> None:
     rows = accepted = duplicates = 0
     unusable: list[SeedProblem] = []
     with ExitStack() as stack:
-        for number, cells in rows_of(source, folder, stdin, reading.notes, stack):
+        given = (
+            rows_of(source, folder, stdin, reading.notes, stack)
+            if held is None
+            else object_rows(held, source, reading.notes)
+        )
+        for number, cells in given:
             rows += 1
             where = f"{shown(source)}:{number}"
             seed = cells if isinstance(cells, Fault) else seed_of(source, cells, where)

@@ -20,6 +20,7 @@ from schemas.store.shared import DEFAULT, shared
 from synth.embedded.weights import NAME, embedded_weights
 from synth.endpoint import Endpoint, Reach
 from synth.ledger import Ledger
+from synth.prices import free
 
 EMBEDDED_TIMEOUT_S = 3600.0  # a child of ours does not vanish unseen, and a slow machine may write for long
 
@@ -31,6 +32,7 @@ def teacher(
     *,
     store: str | Path = DEFAULT,
     retry_failed: bool = False,
+    max_usd: float | None = None,
     say: Say = unheard,
     **settings: Any,
 ) -> Iterator[Ledger]:
@@ -39,12 +41,16 @@ def teacher(
     `url` is an OpenAI-compatible endpoint, or `embedded`, a small model that needs no key. `settings` are further keys
     of `[teacher]`: key_env, revision, concurrency, timeout_s, attempts, ... Every answer is kept in `store` (a file, or
     a store's URL), so that what was asked once is never bought again. `retry_failed` asks once more for what never got
-    a usable answer. Raises UsageError for settings that are not legal, StoreError, MissingDependency.
+    a usable answer. `max_usd` caps what is spent in this block.
+
+    Raises UsageError for settings that are not legal, StoreError, MissingDependency.
     """
     named = identified(given(TeacherSettings, "teacher", url=url, model=model, **settings), say)
     stack = AsyncExitStack()
     with shared(store) as records:
         endpoint = run(stack.enter_async_context(opened(named, say)))
+        if max_usd is not None:
+            records.capped(command_usd=max_usd)
         try:
             yield Ledger(records, endpoint, named, retry_failed=retry_failed)
         finally:
@@ -62,12 +68,11 @@ def identified(teacher: TeacherSettings, say: Say) -> TeacherSettings:
         return teacher
     named = teacher.identity or teacher.model
     if named == NAME and teacher.model == NAME and teacher.revision:
-        return teacher
+        return free(teacher)
     if named != NAME:
         say(f"the embedded teacher is {NAME}: what it writes is kept under that name, not as {named}.")
-    free = {"usd_per_million_prompt_tokens": 0.0, "usd_per_million_completion_tokens": 0.0}
     weights = embedded_weights(say)
-    return teacher.model_copy(update={"model": NAME, "identity": None, "revision": weights.revision, **free})
+    return free(teacher.model_copy(update={"model": NAME, "identity": None, "revision": weights.revision}))
 
 
 @asynccontextmanager

@@ -26,6 +26,7 @@ from schemas.blocking import run
 from schemas.errors import NoWork, PairsmithError
 from schemas.files import replaced
 from schemas.kinds import KINDS
+from schemas.money import total
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Seed
@@ -33,7 +34,7 @@ from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSetti
 from schemas.store import Store
 from train.base_model import Base, find_base, weights_for_adapter
 from train.checks import Check, Checks, checks_for, checks_of
-from train.interview import Answers, Interview, OpenTeacher, summed
+from train.interview import Answers, Interview, OpenTeacher
 from train.metrics import (
     MODES,
     TUNED,
@@ -117,7 +118,7 @@ def plan_evaluation(
     trained on another base.
     """
     spec = project.spec
-    base = find_base(spec.train.base, project.folder)
+    base = find_base(spec.train.base, project.folder, revision=spec.train.revision)
     _refuse_another_base(spec, base, trained)
     checks = checks or checks_for(spec, project.folder)
     if KINDS[spec.task.kind].needs and seeds and all(seed.reference is not None for seed in seeds):
@@ -166,15 +167,23 @@ def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettin
     else:
         retries = {} if teacher is None else {"retries": teacher.retries}
         settings = TeacherSettings.model_validate({"model": base.name, "revision": base.hash, **retries, **local})
+    arguments = tuple(sorted(trained.settings.template_arguments.items()))
+    if arguments:
+        # They change the prompt, so an answer without them is another one.
+        settings = settings.model_copy(update={"revision": f"{settings.revision} {dict(arguments)}"})
     revision = f"{trained.adapter_id} on {trained.settings.method} base"
     tuned = settings.model_copy(update={"model": TUNED, "identity": TUNED, "revision": revision})
     is_embedded = spec.train.base == "embedded"
     weights = weights_for_adapter(base, trained.settings.method)
     return Models(
-        base=Model(settings, LocalModel(None if is_embedded else base.folder)),
+        base=Model(settings, LocalModel(None if is_embedded else base.folder, template_arguments=arguments)),
         tuned=Model(
             tuned,
-            LocalModel(None if is_embedded and weights == base.folder else weights, adapter=Path(trained.folder)),
+            LocalModel(
+                None if is_embedded and weights == base.folder else weights,
+                adapter=Path(trained.folder),
+                template_arguments=arguments,
+            ),
         ),
         teacher=teacher,
     )
@@ -222,7 +231,7 @@ async def measured(
         raise NoWork("no system gave a single answer.", fix="Look at the failures above, and run it again.")
     sampled, greedy = decodings(plan.spec)
     examples = [Example(seed_id=seed.id, input=seed.body) for seed in plan.seeds]
-    random_seed = plan.spec.train.seed
+    random_seed, spent = plan.spec.train.seed, total(cost for asked in rounds for cost in asked.costs)
     return Evaluation(
         id=plan.id,
         adapter_id=plan.trained.adapter_id,
@@ -243,8 +252,9 @@ async def measured(
         references=plan.references,
         calls_sent=sum(asked.sent for asked in rounds),
         calls_reused=sum(output.key in known for output in outputs),
-        usage=summed([usage for asked in rounds for usage in asked.usage]),
-        usd=sum(asked.usd for asked in rounds),
+        usage=spent.usage,
+        usd=spent.total,
+        costs=tuple(cost for asked in rounds for cost in asked.costs),
         seconds=time.monotonic() - started,
     )
 

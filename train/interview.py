@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple
 
+from schemas.money import Cost, summed
 from schemas.progress import Progress
 from schemas.records import Call, Message, Seed, Usage
 from schemas.spec import TeacherSettings
@@ -15,6 +16,7 @@ from synth.answers import clean
 from synth.embedded.process import embedded
 from synth.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger
+from synth.prices import free
 from train.adapter_check import check_adapter
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
@@ -35,8 +37,7 @@ class Round(NamedTuple):
     answers: list[dict[Mode, Answers]]
     adapter_check: AdapterCheck | None
     sent: int
-    usage: list[Usage]
-    usd: float
+    costs: list[Cost]
 
 
 class Interview:
@@ -60,12 +61,18 @@ class Interview:
             # A ledger each: the same model has other attempts as a teacher than as a base. A model that only thinks is
             # a result here, not a reason to stop.
             ledgers = [
-                Ledger(self._store, endpoint, system.model.settings, concurrency=concurrency, keep_asking=True)
+                Ledger(
+                    self._store,
+                    endpoint,
+                    system.model.settings if model.local is None else free(system.model.settings),
+                    concurrency=concurrency,
+                    keep_asking=True,
+                    stage="evaluate",
+                )
                 for system in systems
             ]
             answers = [await self._system(system, ledger) for system, ledger in zip(systems, ledgers, strict=True)]
-            usage, usd = [ledger.usage for ledger in ledgers], sum(ledger.usd for ledger in ledgers)
-            return Round(answers, adapter_check, endpoint.sent, usage, usd)
+            return Round(answers, adapter_check, endpoint.sent, [cost for ledger in ledgers for cost in ledger.costs])
 
     async def _system(self, system: System, ledger: Ledger) -> dict[Mode, Answers]:
         return {mode: await self._mode(system, ledger, mode) for mode in MODES}
@@ -82,8 +89,8 @@ class Interview:
 
     async def _seed(self, system: System, ledger: Ledger, seed: Seed, mode: Mode) -> Answers:
         samples = self._samples[mode]
-        chat, sampling = system.messages(seed), system.sampling(mode, seed)
-        answers = await ledger.complete(chat, sampling, samples, system.schema, binding=system.binding)
+        asked = system.messages(seed), system.sampling(mode, seed), samples, system.schema
+        answers = await ledger.complete(*asked, binding=system.binding, prompt=system.name)
         calls = [await asyncio.to_thread(self._call_that_counts, system, answer) for answer in answers]
         outputs = []
         for sample, (answer, call) in enumerate(zip(answers, calls, strict=True)):
@@ -124,7 +131,8 @@ def _judged(blank: Output, call: Call, plan: EvaluationPlan, seed: Seed) -> Outp
         }
     )
     # A cut answer is no answer, however well it began; neither is a refusal or one that breaks the schema.
-    no_answer = "cut" if output.cut else None if call.status == "ok" else call.status
+    word = "refused" if call.status in ("declined", "unsettled") else call.status
+    no_answer = "cut" if output.cut else None if word == "ok" else word
     if no_answer is None or output.empty:
         return output
     return output.model_copy(update={"all_pass": False, "reasons": {**output.reasons, NO_ANSWER: no_answer}})
@@ -136,7 +144,9 @@ async def _served(
 ) -> AsyncIterator[tuple[Endpoint, AdapterCheck | None]]:
     """A local model under its own name, or under the name `tuned` with the adapter on, which is checked first."""
     adapters = {} if local.adapter is None else {TUNED: local.adapter}
-    async with embedded(local.folder, adapters=adapters, max_batch=concurrency) as server:
+    arguments = dict(local.template_arguments)
+    served = embedded(local.folder, adapters=adapters, max_batch=concurrency, template_arguments=arguments)
+    async with served as server:
         name, check = server.model, None
         if local.adapter is not None:
             name, check = TUNED, await check_adapter(server.base_url, server.model, TUNED, messages, fixed_text)
@@ -158,11 +168,3 @@ def _share_of(call: Call, samples: int) -> Usage:
     if asked <= samples:
         return call.usage
     return call.usage.model_copy(update={"completion_tokens": round(call.usage.completion_tokens * samples / asked)})
-
-
-def summed(usages: Sequence[Usage]) -> Usage:
-    return Usage(
-        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
-        completion_tokens=sum(usage.completion_tokens for usage in usages),
-        cached_tokens=sum(usage.cached_tokens for usage in usages),
-    )

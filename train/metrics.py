@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from curate.split import LEAST_TEST_INPUTS
+from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
 from train.intervals import Interval, difference, holm, seeds_for, share, sign_flip_p
 from train.references import ReferenceResult
@@ -219,7 +220,8 @@ class Evaluation(Record):
     calls_sent: int
     calls_reused: int
     usage: Usage
-    usd: float
+    usd: float | None
+    costs: tuple[Cost, ...] = ()
     seconds: float
     path: str = ""
     reused: bool = False

@@ -40,6 +40,7 @@ def settings(
     """`argilla.Settings` of one queue. `other_candidates`: how many an input has at most (at most 8 are shown).
 
     The verdict comes first and is the only question that must be answered, so a row is one key (1, 2 or 3) and Enter.
+    The text comes next: there a digit does nothing, so a verdict's key that is pressed twice chooses no reason.
     `min_submitted` answers complete a row. Annotators can filter and sort by `length`; the other metadata would tell
     them what the programs think. `length` is no number: in the page's filter for numbers Enter submits the row, and
     Backspace discards it.
@@ -60,15 +61,15 @@ def settings(
     reasons = {reason: reason.replace("_", " ").capitalize() for reason in project.spec.review.reasons}
     questions = [
         rg.LabelQuestion(name="verdict", title="Is the output good?", labels=VERDICTS, client=client),
-        rg.MultiLabelQuestion(
-            name="reasons", title="What is wrong with it?", labels=reasons, required=False, client=client
-        ),
         rg.TextQuestion(
             name="edited",
             title="Corrected output",
             description="Shift+Enter to write, Esc to stop. A change here with Accept counts as an edit.",
             required=False,
             client=client,
+        ),
+        rg.MultiLabelQuestion(
+            name="reasons", title="What is wrong with it?", labels=reasons, required=False, client=client
         ),
         rg.RankingQuestion(
             name="ranking",
@@ -166,6 +167,11 @@ def escaped(text: str) -> str:
     return re.sub(r"\r\n?|\n", "<br>", html.escape(text, quote=False))
 
 
+def shown_text(field: str) -> str:
+    """The text of a field as `record` makes it, whatever was marked in it."""
+    return html.unescape(re.sub(r"</?(?:div|del|ins|b)>", "", field.replace("<br>", "\n"))).strip()
+
+
 def marked(before: str, after: str) -> tuple[str, str]:
     """Both texts as HTML, complete, with the difference marked: in `before` the words that `after` has nowhere are
     struck through; in `after` the smaller part is marked, what is new (underlined) or what was taken over (bold)."""
@@ -229,9 +235,9 @@ def guidelines(project: Project, bad: Sequence[tuple[Pair, str]]) -> str:
         "- `Enter` submits and shows the next row. Only the verdict must be given.",
         "- `Backspace` discards the row: you cannot tell.",
         "",
-        f"After the verdict, `1` to `{len(reasons)}` choose what is wrong, if you want to say so. `↓` and `↑` move "
-        "between the questions, `←` and `→` between rows; `Tab` brings the keys back after a click elsewhere.",
-        "In *Corrected output*, `Shift`+`Enter` starts writing and `Esc` ends it. `Ctrl`+`S` keeps a draft.",
+        "After the verdict, `Shift`+`Enter` starts writing in *Corrected output* and `Esc` ends it. `↓` goes on to "
+        f"what is wrong, if you want to say so: there `1` to `{len(reasons)}` choose. `←` and `→` show other rows, "
+        "`↑` leads back, `Tab` brings the keys back after a click elsewhere, and `Ctrl`+`S` keeps a draft.",
         "",
         "- **Bold** in the output: taken over from the input. Where most of it was taken over, what is new is "
         "<ins>underlined</ins> instead.",

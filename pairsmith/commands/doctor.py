@@ -8,11 +8,13 @@ from pairsmith.session import Session, console, on_project
 
 
 @click.command()
+@click.option("--ask", is_flag=True, help="Send each teacher one real request of at most 64 tokens.")
 @on_project
-def command(session: Session) -> int:
+def command(session: Session, ask: bool) -> int:
     """Say what works on this machine and in this project, and what to do about the rest.
 
-    It spends nothing: the teacher is only asked for its list of models. Exit code 1 if the project cannot run.
+    It spends nothing without --ask: the teacher is only asked for its list of models. Exit code 1 if the project cannot
+    run.
     """
     from rich.table import Table
     from rich.text import Text
@@ -26,7 +28,7 @@ def command(session: Session) -> int:
     }
     checks = []
     out = console()
-    for finding in findings(session.folder, session.overrides):
+    for finding in findings(session.folder, session.overrides, ask=ask):
         checks.append(finding)
         if session.write_json is None:
             row = Table.grid(padding=(0, 2))

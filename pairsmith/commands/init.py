@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pairsmith.new_project import EXAMPLES, template_folder, write_project
+from pairsmith.new_project import EXAMPLES, FIRST_OF_KIND, files_of, template_folder, with_teacher, write_project
+from pairsmith.own_file import guess, spec_text, task_name
 from pairsmith.session import Session, on_project
 from pairsmith.teacher_search import EMBEDDED, find_teacher
 from schemas.errors import UsageError
+from schemas.kinds import KINDS, KindName
+from schemas.spec_file import SPEC_NAME
 
 if TYPE_CHECKING:
     from curate.split import Shortage
@@ -19,38 +22,75 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("folder_named", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option("--example", metavar="NAME", help=f"Begin with an example: {', '.join(EXAMPLES)}.")
+@click.option("--kind", type=click.Choice(KINDS), help="Begin with a task of this kind (`pairsmith docs tasks`).")
+@click.option(
+    "--from",
+    "own",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Begin with a CSV, JSON or JSONL file of yours.",
+)
 @click.option("--embedded", is_flag=True, help="Take the embedded teacher without looking for another.")
 @on_project
-def command(session: Session, folder_named: Path | None, example: str | None, embedded: bool) -> None:
+def command(
+    session: Session,
+    folder_named: Path | None,
+    example: str | None,
+    kind: KindName | None,
+    own: Path | None,
+    embedded: bool,
+) -> None:
     """Make a project in DIR: a commented pairsmith.toml and seeds.
 
     It looks for a teacher: an API key in the environment, then vLLM or Ollama on this machine, else the embedded model.
+    With --from it looks at a file of yours, says what it takes its columns for, and copies it into DIR; pairs in it
+    need no teacher.
     """
     if session.overrides:
         raise UsageError("init takes no --set.", fix="Change the spec file that it writes.")
+    begin = [f"--{name}" for name, value in (("example", example), ("kind", kind), ("from", own)) if value]
+    if len(begin) > 1:
+        raise UsageError(f"{' and '.join(begin)} both say what to begin with.", fix="Give one of them.")
     folder = folder_named or session.folder
-    template = template_folder(example)
-    teacher = EMBEDDED if embedded else find_teacher()
-    written = write_project(folder, template, teacher)
+    template = template_folder(FIRST_OF_KIND[kind] if kind else example)
+    found = guess(own) if own else None
+    asks = found is None or found.kind in ("input", "output")
+    teacher = EMBEDDED if embedded or not asks else find_teacher()
+    if own and found:
+        spec = spec_text(own, found, task_name(folder.resolve().name))
+        here = {SPEC_NAME: (with_teacher(spec, teacher) if asks else spec).encode()}
+        written = write_project(folder, here if _lies_in(own, folder) else {**here, own.name: own.read_bytes()})
+    else:
+        written = write_project(folder, files_of(template, teacher))
     short = _shortages(folder)
     go = "pairsmith run" if folder.resolve() == Path.cwd() else f"pairsmith run --project {folder}"
     names = [path.relative_to(folder).as_posix() for path in written]
+    teacher_found = {"url": teacher.url, "model": teacher.model, "why": teacher.why, "tried": teacher.tried}
     data = {
         "folder": str(folder),
         "files": names,
-        "teacher": {"url": teacher.url, "model": teacher.model, "why": teacher.why, "tried": teacher.tried},
+        "teacher": teacher_found if asks else None,
+        **({"guessed": {"kind": found.kind, **found.settings, "why": found.why}} if found else {}),
         "shortages": [shortage.what for shortage in short],
         "next": go,
     }
-    first = "" if example else "Put your own texts into seeds.jsonl and your style into pairsmith.toml, then:\n"
+    change = "what a good output is" if own else "your own texts into seeds.jsonl and your style"
+    first = "" if example else f"Put {change} into pairsmith.toml, then:\n"
+    lines = [f"Teacher   {teacher.model} ({teacher.url})", f"          {teacher.why}"]
+    lines += [f"          ({line})" for line in teacher.tried]
     session.answer(
         data,
         f"Made a project in {folder.resolve()}: {', '.join(names)}\n",
-        f"Teacher   {teacher.model} ({teacher.url})\n          {teacher.why}",
-        *(f"          ({line})" for line in teacher.tried),
+        *([f"Taken for rows of kind {found.kind}:"] if found else []),
+        *(f"  - {sentence}" for sentence in (found.why if found else [])),
+        *(lines if asks else ["Teacher   none is asked: the rows bring their outputs"]),
         *(f"\nAs it is: {shortage.what}.\n          {shortage.fix}" for shortage in short),
         f"\n{first}  {go}",
     )
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return path.resolve().parent == folder.resolve()
 
 
 def _shortages(folder: Path) -> list[Shortage]:

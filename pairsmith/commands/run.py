@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pairsmith.session import Session, on_project
+from pairsmith.session import Session, max_usd_option, on_project
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,8 +26,9 @@ WAITS = 11  # exit code
     help="Go on without people, as review.enabled = false does; dataset card and report say so.",
 )
 @click.option("--batch", is_flag=True, help="Ask the teacher through its batch API: within a day, at half the price.")
+@max_usd_option
 @on_project
-def command(session: Session, no_review: bool, batch: bool) -> int:
+def command(session: Session, no_review: bool, batch: bool, max_usd: float | None) -> int:
     """Do every stage that is not done yet, in order, then write report.html.
 
     It stops where people have to answer, says where (exit code 11), and goes on when it is run again. Run it again as
@@ -40,7 +41,7 @@ def command(session: Session, no_review: bool, batch: bool) -> int:
     if no_review:
         session = replace(session, overrides=(*session.overrides, "review.enabled=false"))
     project = session.project()
-    with session.store(project) as store:
+    with session.store(project, max_usd=max_usd) as store:
 
         def do_and_show(name: str) -> Outcome:
             options = {"batch": True} if batch and name == "generate" else {}

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pairsmith.outcome import Outcome
-from pairsmith.session import Session, on_project
+from pairsmith.session import Session, max_usd_option, on_project
 from pairsmith.stages.table import Option, Stage, stage
 from schemas.project import Project
 from schemas.store import Store
@@ -19,15 +19,17 @@ def command_of(name: str) -> click.Command:
     row = stage(name)
 
     @on_project
-    def command(session: Session, **options: Any) -> None:
+    def command(session: Session, *, max_usd: float | None = None, **options: Any) -> None:
         project = session.project()
-        with session.store(project) as store:
+        with session.store(project, max_usd=max_usd) as store:
             outcome = do(session, row, project, store, **options)
         shown = () if session.write_json else (screen_of(row, outcome), *row.shown(project, outcome))
         session.answer({"command": name, **outcome.as_json()}, *shown)
 
     for option in row.options:
         command = _option(option)(command)
+    if row.asks:
+        command = max_usd_option(command)
     return click.command(name, help=row.help)(command)
 
 

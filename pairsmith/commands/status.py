@@ -15,13 +15,14 @@ def command(session: Session) -> None:
     """The contents of the store, stage by stage, what was spent, and what `run` would do next."""
     from pairsmith.outcome import GenerateOutcome
     from pairsmith.plan import plan
+    from schemas.money import per_row, total
     from schemas.store import Store
 
     project = session.project()
-    spent, receipts, artifacts, steps = None, [], [], plan(project, None)
+    costs, receipts, artifacts, steps = [], [], [], plan(project, None)
     if Store.exists(Store.url_for(project)):
         with session.store(project, write=False) as store:
-            spent, receipts, artifacts = store.spent(), store.receipts(), store.artifacts()
+            costs, receipts, artifacts = store.costs(), store.receipts(), store.artifacts()
             steps = plan(project, store)
     latest = {receipt.command: receipt for receipt in receipts}
     stages: list[dict[str, Any]] = []
@@ -29,7 +30,7 @@ def command(session: Session) -> None:
         receipt = latest.get(step.stage)
         counts = receipt.counts.model_dump() if receipt else None
         stages.append({**step._asdict(), "counts": counts, "reasons": receipt.reasons if receipt else {}})
-    usage, usd, requests = spent or (None, 0.0, 0)
+    curated, spent = latest.get("curate"), total(costs)
     generated = GenerateOutcome.of(latest["generate"]) if "generate" in latest else GenerateOutcome()
     for row in stages:
         row["failures"] = list(generated.failures) if row["stage"] == "generate" else []
@@ -40,7 +41,12 @@ def command(session: Session) -> None:
         "spec_hash": project.spec_hash,
         "seeds": dict(generated.seeds),
         "pairs": generated.pairs_made + generated.pairs_kept,
-        "ledger": {"requests": requests, "usd": usd, **(usage.model_dump() if usage else {})},
+        "ledger": {
+            **spent.as_json(),
+            "usd_per_accepted_row": per_row(spent, curated.counts.accepted if curated else 0),
+            "max_usd": project.spec.budget.max_usd,
+            "costs": [cost.as_json() for cost in costs],
+        },
         "stages": stages,
         "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts if a.kind != "batch"],
         "next": todo,
@@ -56,18 +62,14 @@ def _screen(data: dict[str, Any]) -> list[Any]:
     from rich.markup import escape
     from rich.table import Table
 
-    from pairsmith.screen import facts, row_count_check
+    from pairsmith.screen import facts, row_count_check, spending
     from schemas.records import Counts
 
-    ledger = data["ledger"]
-    spent = f"{ledger['requests']:,} requests"
-    if ledger["requests"]:
-        spent += f", {ledger['prompt_tokens']:,} + {ledger['completion_tokens']:,} tokens, ${ledger['usd']:.2f}"
     rows = [("project", f"{data['task']} in {data['folder']}")]
     if data["seeds"]:
         rows.append(("seeds", ", ".join(f"{count:,} {kind}" for kind, count in data["seeds"].items())))
         rows.append(("pairs", f"{data['pairs']:,}"))
-    rows.append(("ledger", spent))
+    rows += spending(data["ledger"])
     table = Table.grid(padding=(0, 2))
     table.add_column(width=10, style="bold")
     table.add_column(width=4)

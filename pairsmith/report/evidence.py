@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from schemas.records import Counts, Receipt, Usage
+from schemas.money import Cost
+from schemas.records import Counts, Receipt
 from train.metrics import Evaluation
 from train.results import TrainResult
 
@@ -19,12 +20,14 @@ NotAccepted = Literal["rejected", "waiting", "failed"]
 
 @dataclass(frozen=True)
 class RowExample:
-    """A row that met a reason, and what the step said. `output` is absent where no pair came to be."""
+    """A row that met a reason, and what the step said. `output` is absent where no pair came to be; `columns` are those
+    that stay with the row."""
 
     row_id: str
     input: str
     output: str | None
     detail: str
+    columns: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,19 @@ class Scorer:
 
 @dataclass(frozen=True)
 class StepTally:
-    """The verdicts of one step of curation, counted. A row may be rejected by several steps."""
+    """The verdicts of one step of curation, counted. A row may be rejected by several steps.
+
+    Of a gate, `alone` counts the rows that no other gate rejects and `shown` are some of them; `key` changes the gate.
+    """
 
     name: str
     kept: int
     rejected: int
     waiting: int
+    flagged: int = 0
+    alone: int = 0
+    shown: tuple[RowExample, ...] = ()
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,7 @@ class Reviews:
 class Evidence:
     """The data of the page. `stages` has all four, in order; `accepted` are ten accepted rows drawn at random.
     `near_duplicate_seeds` counts pairs of
-    near-duplicate seeds in different splits. `spent` is the ledger's sum: tokens, US dollars, requests."""
+    near-duplicate seeds in different splits. `costs` is the ledger by stage, teacher and prompt."""
 
     project: str
     written_at: datetime
@@ -109,7 +119,7 @@ class Evidence:
     training: TrainResult | None
     evaluation: Evaluation | None
     receipts: tuple[Receipt, ...]
-    spent: tuple[Usage, float, int]
+    costs: tuple[Cost, ...]
     reviews: Reviews
     hashes: tuple[tuple[str, str], ...]
     versions: dict[str, str]

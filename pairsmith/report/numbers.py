@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from schemas.money import dollars
+from schemas.records import Receipt
 from train.intervals import Interval
 from train.metrics import Spread
 
@@ -64,9 +66,9 @@ def points(interval: Interval) -> str:
     return f"{signed(interval.estimate)}{_HARD}points {signed_bounds(interval)}"
 
 
-def money(usd: float) -> str:
-    """US dollars, to the cent from one cent on, with more digits below."""
-    return f"${usd:,.2f}" if usd >= 0.01 or usd == 0 else f"${usd:.5f}"
+def money(receipt: Receipt) -> str:
+    """What a command has cost; a dash for one that asked nobody."""
+    return dollars(receipt.usd) if receipt.calls_sent else MISSING
 
 
 def duration(seconds: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
@@ -9,8 +10,9 @@ from curate.review.status import in_words
 from pairsmith.report import proof
 from pairsmith.report.charts import Part
 from pairsmith.report.evidence import Distribution, Evidence, Reviews, Scorer
-from pairsmith.report.numbers import MISSING, count, counted, duration, money, rounded
-from schemas.records import Counts, Usage
+from pairsmith.report.numbers import MISSING, count, counted, duration, rounded
+from schemas.money import Cost, dollars, per_row, told, total
+from schemas.records import Counts
 from train.results import TrainResult
 
 
@@ -73,10 +75,11 @@ def people(reviews: Reviews) -> list[str]:
 def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
     """Four figures under the headline: (name, value, detail)."""
     rows, training, evaluation = evidence.counts("curate"), evidence.training, evidence.evaluation
-    tokens, usd, requests = evidence.spent
-    spent = (
-        f"{count(tokens.prompt_tokens + tokens.completion_tokens)} tokens, {counted(requests, 'request', 'requests')}"
-    )
+    spent = total(evidence.costs)
+    asked = f"{count(spent.usage.prompt_tokens + spent.usage.completion_tokens)} tokens, "
+    asked += counted(spent.requests, "request", "requests")
+    if each := per_row(spent, rows.accepted if rows else 0):
+        asked += f", {dollars(each)} for each accepted row"
     return [
         (
             "rows accepted",
@@ -93,7 +96,11 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
             count(evaluation.seeds if evaluation else None),
             f"{counted(evaluation.samples, 'sample', 'samples')} each" if evaluation else "not evaluated yet",
         ),
-        ("spent on teachers", money(usd) if requests else MISSING, spent if requests else "nothing asked yet"),
+        (
+            "spent on teachers",
+            told(spent) if spent.requests else MISSING,
+            asked if spent.requests else "nothing asked yet",
+        ),
     ]
 
 
@@ -196,15 +203,16 @@ def training_facts(training: TrainResult) -> list[tuple[str, str]]:
     ]
 
 
-def spending(spent: tuple[Usage, float, int]) -> str:
+def spending(costs: Sequence[Cost]) -> str:
     """The ledger's sum."""
-    usage, usd, requests = spent
+    spent = total(costs)
+    usage, requests = spent.usage, spent.requests
     if not requests:
         return "No teacher has been asked yet."
     cached = f" ({count(usage.cached_tokens)} of them cached)" if usage.cached_tokens else ""
     return (
         f"The ledger holds {counted(requests, 'request', 'requests')}: {count(usage.prompt_tokens)} prompt tokens"
-        f"{cached}, {count(usage.completion_tokens)} answer tokens, {money(usd)} at the prices of the spec."
+        f"{cached}, {count(usage.completion_tokens)} answer tokens, {told(spent)}."
     )
 
 
@@ -226,7 +234,7 @@ def limits(evidence: Evidence) -> list[str]:
             " a person's, and an accepted row carries no certificate."
         )
     sentences.append(
-        "Costs are tokens times the prices in the spec. A local teacher counts as free; its machine and its electricity"
-        " are not."
+        "Costs are what the provider says it charged, else tokens times the prices of the spec or of the table that the"
+        " receipts name. What is free by those has a machine and electricity that are not."
     )
     return sentences

@@ -65,6 +65,7 @@ def evaluate(
             calls_reused=0 if measured.reused else measured.calls_reused,
             usage=Usage() if measured.reused else measured.usage,
             usd=0.0 if measured.reused else measured.usd,
+            costs=() if measured.reused else tuple(cost.as_json() for cost in measured.costs),
             made=measured.id,
             files=(path,),
             reused=measured.reused,

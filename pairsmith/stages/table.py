@@ -41,6 +41,8 @@ class Stage(Generic[Came]):
     summary: Callable[[Came], Lines] = lambda outcome: []
     shown: Callable[[Project, Came], Sequence[RenderableType]] = lambda project, outcome: ()
     options: tuple[Option, ...] = ()
+    asks: bool = False
+    """Whether it may ask a teacher for money."""
 
 
 STAGES: tuple[Stage[Any], ...] = (
@@ -56,6 +58,7 @@ STAGES: tuple[Stage[Any], ...] = (
             Option("--retry-failed", bool, "Ask again for rows whose answers were all unusable."),
             Option("--batch", bool, "Ask through the provider's batch API: within a day, at half the price."),
         ),
+        asks=True,
     ),
     Stage(
         "curate",
@@ -89,6 +92,7 @@ STAGES: tuple[Stage[Any], ...] = (
         Every answer goes through the ledger: an evaluation that was stopped goes on, one that is done sends nothing.
         """,
         shown=evaluate.tables,
+        asks=True,
     ),
     Stage[ExportOutcome](
         "export",

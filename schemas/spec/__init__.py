@@ -12,11 +12,13 @@ from pydantic import Field, model_validator
 
 from schemas.kinds import with_defaults
 from schemas.labels import label_in
+from schemas.spec.budget import BudgetSettings
 from schemas.spec.curate import (
     CurateSettings,
     DuplicateSettings,
     GateSettings,
     LengthSettings,
+    Mode,
     ScoreSettings,
     SelectSettings,
 )
@@ -30,6 +32,7 @@ from schemas.spec.train import EvaluateSettings, SplitSettings, TrainSettings
 __all__ = [
     "BackwardSettings",
     "BatchForm",
+    "BudgetSettings",
     "CurateSettings",
     "Drawing",
     "DuplicateSettings",
@@ -39,6 +42,7 @@ __all__ = [
     "GateSettings",
     "GenerateSettings",
     "LengthSettings",
+    "Mode",
     "Pattern",
     "Purpose",
     "Regex",
@@ -85,6 +89,7 @@ class Spec(Section):
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     store: StoreSettings = StoreSettings()
+    budget: BudgetSettings = BudgetSettings()
 
     @property
     def asks_teacher(self) -> bool:

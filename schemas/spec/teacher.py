@@ -77,8 +77,9 @@ class TeacherSettings(Section):
     batch: bool = False
     batch_api: BatchForm | None = None
     finish_reasons: FinishReasons = Field(default_factory=dict)
-    usd_per_million_prompt_tokens: float = Field(default=0, ge=0)
-    usd_per_million_completion_tokens: float = Field(default=0, ge=0)
+    usd_per_million_prompt_tokens: float | None = Field(default=None, ge=0)
+    usd_per_million_completion_tokens: float | None = Field(default=None, ge=0)
+    usd_per_million_cached_tokens: float | None = Field(default=None, ge=0)
 
     @model_validator(mode="before")
     @classmethod

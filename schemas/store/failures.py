@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import resource
+import shutil
+from pathlib import Path
+
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from schemas.errors import StoreError, StoreFull
 
@@ -13,12 +17,27 @@ def shown(url: str) -> str:
     return sa.make_url(url).render_as_string(hide_password=True)
 
 
+def passes(error: Exception, *, committing: bool) -> bool:
+    """Whether what failed may be tried again: another process held the file for long, or the server was away before
+    anything was committed."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    text = str(error.orig)
+    if "locked" in text or "busy" in text:
+        return True
+    return not committing and "sqlite" not in type(error.orig).__module__
+
+
 def explained(error: Exception, url: str) -> StoreError:
     """A StoreError for anything the database or the disk raised. Nothing confirmed is lost by any of these."""
+    if isinstance(error, StoreError):
+        return error
     original = error.orig if isinstance(error, DBAPIError) else error
     text = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
-    full = ("disk is full", "disk I/O error", "No space left", "File too large")
-    if any(mark in text for mark in full) or getattr(original, "sqlstate", None) == "53100":
+    full = ("disk is full", "No space left", "File too large")
+    # SQLite says "disk I/O error" of a full disk as well, where it cannot grow the file that is shared by its readers.
+    no_room = "disk I/O error" in text and _is_full(url)
+    if no_room or any(mark in text for mark in full) or getattr(original, "sqlstate", None) == "53100":
         return StoreFull(
             f"no space is left to write ({text}).",
             where=shown(url),
@@ -31,4 +50,22 @@ def explained(error: Exception, url: str) -> StoreError:
             where=shown(url),
             fix="Restore it from a backup, or move it away to begin anew.",
         )
+    if "disk I/O error" in text:
+        return StoreError(
+            f"the disk fails to read or write ({text}).",
+            where=shown(url),
+            why="Everything confirmed before this moment is kept.",
+            fix="Check the disk, its mount and its rights, then run the same command again.",
+        )
     return StoreError(f"the database refuses: {text}.", where=shown(url), fix="Check that it runs, its URL and rights.")
+
+
+def _is_full(url: str) -> bool:
+    """Whether the disk of a SQLite file has no room left, or this process may make no larger file."""
+    file = Path(sa.make_url(url).database or "")
+    try:
+        free, size = shutil.disk_usage(file.parent).free, file.stat().st_size
+    except OSError:
+        return True
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return free < 2**20 or (most != resource.RLIM_INFINITY and most < size + 2**20)

@@ -11,7 +11,7 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,26 +44,32 @@ def _busy(url: str, who: str) -> StoreBusy:
     )
 
 
+StillHeld = Callable[[sa.Connection], None]
+"""Called in a writer's transaction; raises StoreBusy if the lock was lost and another process has it."""
+
+
 @contextlib.contextmanager
-def writer_lock(path: Path | None, engine: sa.Engine, url: str) -> Iterator[None]:
+def writer_lock(path: Path | None, engine: sa.Engine, url: str) -> Iterator[StillHeld]:
     """Hold the writer's lock. One that upgrades the store, if only to read it, is waited for: it needs seconds, and who
     began both did not ask for it. Raises StoreBusy."""
     with contextlib.ExitStack() as held:
         until, waits = time.monotonic() + _UPGRADE_S, True
         while True:
             try:
-                held.enter_context(file_lock(Path(f"{path}.lock"), url) if path else advisory_lock(engine, url))
+                still_held: StillHeld = held.enter_context(
+                    file_lock(Path(f"{path}.lock"), url) if path else advisory_lock(engine, url)
+                )
                 break
             except StoreBusy:
                 if not waits or time.monotonic() > until:
                     raise
             waits = is_older(engine)  # once more after the upgrade: its lock is freed a little later
             time.sleep(_TICK_S)
-        yield
+        yield still_held
 
 
 @contextlib.contextmanager
-def file_lock(path: Path, url: str) -> Iterator[None]:
+def file_lock(path: Path, url: str) -> Iterator[StillHeld]:
     """Hold `path` for this process. The kernel frees it when the process dies, however it dies.
 
     Raises StoreBusy naming the holder's pid, command and start. Not covered: network file systems without flock.
@@ -82,40 +88,69 @@ def file_lock(path: Path, url: str) -> Iterator[None]:
         with contextlib.suppress(OSError):  # on a full disk the lock holds without its label
             os.ftruncate(fd, 0)
             os.pwrite(fd, json.dumps(_me()).encode(), 0)
-        yield
+        yield lambda connection: None  # the kernel does not lose it
     finally:
         os.close(fd)
 
 
 @contextlib.contextmanager
-def advisory_lock(engine: sa.Engine, url: str) -> Iterator[None]:
+def advisory_lock(engine: sa.Engine, url: str) -> Iterator[StillHeld]:
     """The same for PostgreSQL: a session-level advisory lock, freed when the connection ends. Raises StoreBusy.
 
     The lock is that of the schema that our tables are in, so two projects in two schemas of a database do not wait for
-    each other. Not covered: a pairsmith of version 0.1 in the same database, which had one lock for all schemas.
+    each other. A connection that is cut loses it without a word, so the writer looks at it in every transaction, and
+    takes it again if nobody else has. Not covered: a pairsmith of version 0.1 in the same database, which had one lock
+    for all schemas.
     """
-    with engine.connect() as connection:
-        key = _key(connection)
-        me = _me()
-        label = f"pairsmith pid {me['pid']} on {me['host']} since {me['since']}"[:63]
-        connection.execute(sa.text("SELECT set_config('application_name', :label, false)"), {"label": label})
-        if not connection.scalar(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": key}):
-            holder = connection.scalar(
-                sa.text(
-                    "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.granted AND"
-                    " l.locktype = 'advisory' AND ((l.classid::bigint << 32) | l.objid::bigint) = :key"
-                    " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-                ),
-                {"key": key},
-            )
-            raise _busy(url, str(holder))
-        connection.commit()
+    lock = _AdvisoryLock(engine, url)
+    try:
+        yield lock.still_held
+    finally:
+        lock.release()
+
+
+_OURS = (
+    "FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.granted AND l.locktype = 'advisory'"
+    " AND ((l.classid::bigint << 32) | l.objid::bigint) = :key"
+    " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+class _AdvisoryLock:
+    def __init__(self, engine: sa.Engine, url: str) -> None:
+        self._engine, self._url = engine, url
+        self._take()
+
+    def _take(self) -> None:
+        self._connection = self._engine.connect()
         try:
-            yield
-        finally:
-            with contextlib.suppress(sa.exc.DBAPIError):  # a lost connection has freed it already
-                connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": key})
-                connection.commit()
+            self._key, me = _key(self._connection), _me()
+            label = f"pairsmith pid {me['pid']} on {me['host']} since {me['since']}"[:63]
+            named = sa.text("SELECT set_config('application_name', :label, false), pg_backend_pid()")
+            self._pid = self._connection.execute(named, {"label": label}).one()[1]
+            key = {"key": self._key}
+            if not self._connection.scalar(sa.text("SELECT pg_try_advisory_lock(:key)"), key):
+                raise _busy(self._url, str(self._connection.scalar(sa.text(f"SELECT a.application_name {_OURS}"), key)))
+            self._connection.commit()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def still_held(self, writing: sa.Connection) -> None:
+        """Look from the writer's own transaction."""
+        ours = sa.text(f"SELECT count(*) {_OURS} AND l.pid = :pid")
+        if not writing.scalar(ours, {"key": self._key, "pid": self._pid}):
+            self.release()
+            self._take()
+
+    def release(self) -> None:
+        if self._connection.closed:  # it was lost, and another process has the lock
+            return
+        with contextlib.suppress(sa.exc.DBAPIError):  # a lost connection has freed it already
+            self._connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": self._key})
+            self._connection.commit()
+        with contextlib.suppress(sa.exc.DBAPIError):
+            self._connection.close()
 
 
 def _key(connection: sa.Connection) -> int:

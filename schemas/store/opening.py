@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -41,7 +42,7 @@ def sqlite_path(url: str) -> Path | None:
             where="store.url",
             fix="Name a file: sqlite:///pairsmith.db",
         )
-    return Path(parsed.database)
+    return Path(parsed.database).resolve()  # a link and what it points to are one store, with one lock
 
 
 def _parsed(url: str) -> sa.URL:
@@ -64,7 +65,8 @@ def engine_of(url: str) -> sa.Engine:
     """The engine behind a URL. Raises MissingDependency without a driver."""
     parsed = _parsed(url)
     try:
-        engine = sa.create_engine(parsed)
+        # An idle connection may have been cut since, by a server that restarted or a proxy that was tired of it.
+        engine = sa.create_engine(parsed, pool_pre_ping=parsed.get_backend_name() == "postgresql")
     except ModuleNotFoundError as error:
         raise MissingDependency(
             f"PostgreSQL needs the package {error.name}.", fix="Install it: pip install 'pairsmith[postgres]'"
@@ -93,7 +95,7 @@ def _version(engine: sa.Engine) -> str | None:
 def is_older(engine: sa.Engine) -> bool:
     """True if the store has a schema, and an older one than this version of pairsmith."""
     version = _version(engine)
-    return version is not None and version < tables.SCHEMA_VERSION
+    return version is not None and version < tables.SCHEMA_VERSION  # one of another application is refused elsewhere
 
 
 def empty(url: str) -> StoreError:
@@ -106,6 +108,12 @@ def check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
     version = _version(engine)
     if version == tables.SCHEMA_VERSION:
         return
+    if version is not None and not re.fullmatch(r"\d{4}", version):
+        raise StoreError(
+            f"the tables there belong to another application (their schema is '{version}').",
+            where=shown(url),
+            fix="Name a database of its own, or on PostgreSQL a schema: ...?options=-csearch_path%3Dmine",
+        )
     if version is not None and version > tables.SCHEMA_VERSION:
         raise StoreError(
             f"the store was made by a newer pairsmith (schema {version}, this one knows {tables.SCHEMA_VERSION}).",

@@ -11,20 +11,24 @@ import contextlib
 import os
 import tempfile
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from schemas.errors import PairsmithError, StoreBusy, StoreError, UsageError
+from schemas.money import Cost, total
 from schemas.project import Project
-from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Usage, Verdict
-from schemas.reviews import Alias, Review, Sampled
+from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Verdict
+from schemas.reviews import Alias, Review, Sampled, under_alias
 from schemas.store import tables
-from schemas.store.failures import explained
+from schemas.store.budget import Budget
+from schemas.store.costs import costs_of, queries
+from schemas.store.failures import explained, shown
 from schemas.store.lock import writer_lock
 from schemas.store.opening import (
     check_version,
@@ -44,16 +48,6 @@ _IN = 500  # ids in one IN (...) list
 _PAGE = 2_000  # records read at once where a table is streamed
 
 
-def under_alias(review: Review, aliases: Mapping[str, str]) -> Review:
-    """The review under the person whom an alias names, with the id that it is kept under."""
-    person = aliases.get(review.reviewer)
-    if person is None:
-        return review
-    attributed = review.model_copy(update={"reviewer": person, "name": review.name or review.reviewer})
-    attributed.__dict__["id"] = review.id  # where the cached id lies; an edit names the review by it
-    return attributed
-
-
 def _upgrade_for_reader(engine: sa.Engine, url: str) -> None:
     """Upgrade the store, because a reader needs the new tables too, unless a writer does it first."""
     try:
@@ -68,6 +62,13 @@ class Store:
 
     def __init__(self, engine: sa.Engine, url: str, writer: Writer | None, closing: contextlib.ExitStack) -> None:
         self._engine, self._url, self._writer, self._closing = engine, url, writer, closing
+        self.budget: Budget | None = None
+
+    def capped(self, *, project_usd: float | None = None, command_usd: float | None = None) -> Store:
+        """The store, with caps on what may be spent through its ledger from now on: the project's in all, the command's
+        beside what was spent before. Whatever asks a teacher asks under them."""
+        self.budget = Budget(self.spent(), project_usd=project_usd, command_usd=command_usd)
+        return self
 
     @staticmethod
     def url_for(project: Project) -> str:
@@ -122,14 +123,13 @@ class Store:
                 url = sqlite_url(copy_for_reading(path, Path(folder)))
             engine = engine_of(url)
             closing.callback(engine.dispose)
-            if write:
-                closing.enter_context(writer_lock(path, engine, url))
-            elif is_older(engine):
+            still_held = closing.enter_context(writer_lock(path, engine, url)) if write else None
+            if not write and is_older(engine):
                 _upgrade_for_reader(engine, url)
             check_version(engine, url, upgrade=write)
             writer = None
-            if write:
-                writer = Writer(engine, url)
+            if still_held is not None:
+                writer = Writer(engine, url, still_held)
                 closing.callback(writer.close)
             return cls(engine, url, writer, closing)
         except PairsmithError:
@@ -248,17 +248,14 @@ class Store:
         (first,) = self._records(Call, sa.select(c.body).where(c.key == key, c.attempt == attempt))
         return call.model_copy(update={"request": first.request})
 
-    def spent(self) -> tuple[Usage, float, int]:
-        """Tokens, US dollars and requests of everything in the ledger."""
-        c = tables.calls.c
-        sums = [
-            sa.func.coalesce(sa.func.sum(x), 0) for x in (c.prompt_tokens, c.completion_tokens, c.cached_tokens, c.usd)
-        ]
-        ((prompt, completion, cached, usd, requests),) = self._rows(
-            sa.select(*sums, sa.func.count(sa.distinct(c.request_id)))
-        )
-        usage = Usage(prompt_tokens=int(prompt), completion_tokens=int(completion), cached_tokens=int(cached))
-        return usage, float(usd), int(requests)
+    def costs(self) -> list[Cost]:
+        """What the ledger has cost by stage, teacher and prompt, with what is held for requests without an answer."""
+        calls, held = queries()
+        return costs_of(list(self._rows(calls)), list(self._rows(held)))
+
+    def spent(self) -> Cost:
+        """The sum of `costs`."""
+        return total(self.costs())
 
     def candidates(self, fingerprint: str | None = None) -> list[Candidate]:
         """The outcomes of one generation scope, or of all."""
@@ -378,7 +375,7 @@ class Store:
     def _pages(self, record: type[R], table: sa.Table, **wanted: str | None) -> Iterator[R]:
         """The records whose columns are as `wanted` (None: whatever), read page by page: what is appended meanwhile is
         read too."""
-        return (record.model_validate_json(body) for body in self._body_pages(table, **wanted))
+        return (self._read(record, body) for body in self._body_pages(table, **wanted))
 
     def _json_pages(self, table: sa.Table, **wanted: str | None) -> Iterator[Json]:
         return (orjson.loads(body) for body in self._body_pages(table, **wanted))
@@ -396,7 +393,19 @@ class Store:
             last = places[-1]
 
     def _records(self, record: type[R], query: Any) -> list[R]:
-        return [record.model_validate_json(body) for (body,) in self._rows(query)]
+        return [self._read(record, body) for (body,) in self._rows(query)]
+
+    def _read(self, record: type[R], body: str) -> R:
+        try:
+            return record.model_validate_json(body)
+        except ValidationError as invalid:
+            first = invalid.errors()[0]
+            newer = first["type"] in ("extra_forbidden", "literal_error", "union_tag_invalid")
+            raise StoreError(
+                f"a {record.__name__} in it cannot be read: {'.'.join(map(str, first['loc']))}: {first['msg']}.",
+                where=shown(self._url),
+                fix="A newer pairsmith has written it: upgrade." if newer else "Restore the store from a backup.",
+            ) from None
 
     def _by_id(
         self, record: type[R], table: sa.Table, column: sa.Column[Any], ids: Iterable[str] | None
@@ -410,7 +419,7 @@ class Store:
             chunk = wanted[start : start + _IN]
             rows += self._rows(sa.select(table.c.position, table.c.body).where(column.in_(chunk)))
         for _, body in sorted(rows, key=lambda row: int(row[0])):
-            yield record.model_validate_json(body)
+            yield self._read(record, body)
 
 
 def _bodies(table: sa.Table) -> Any:

@@ -10,10 +10,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from schemas.money import Hold
 from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, RowState, Seed, Verdict
 from schemas.reviews import Alias, Review, Sampled
 
-SCHEMA_VERSION = "0006"
+SCHEMA_VERSION = "0007"
 
 metadata = sa.MetaData()
 
@@ -43,8 +44,22 @@ calls = _table(
     sa.Column("prompt_tokens", sa.BigInteger, nullable=False),
     sa.Column("completion_tokens", sa.BigInteger, nullable=False),
     sa.Column("cached_tokens", sa.BigInteger, nullable=False),
-    sa.Column("usd", sa.Double, nullable=False),
+    sa.Column("usd", sa.Double, nullable=False),  # 0 where `unpriced`
+    sa.Column("unpriced", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("stage", sa.Text, nullable=False, server_default=""),
+    sa.Column("teacher", sa.Text, nullable=False, server_default=""),
+    sa.Column("prompt", sa.Text, nullable=False, server_default=""),
     unique=("key", "attempt"),
+)
+holds = _table(
+    "holds",
+    _text("id"),
+    _text("stage"),
+    _text("teacher"),
+    _text("prompt"),
+    sa.Column("usd", sa.Double),
+    sa.Column("open", sa.Integer, nullable=False),
+    unique=("id",),
 )
 pairs = _table("pairs", _text("id"), _text("seed_id"), unique=("id",))
 candidates = _table(
@@ -83,8 +98,8 @@ receipts = _table("receipts", _text("command"))
 artifacts = _table("artifacts", _text("id"), _text("kind"), unique=("id",))
 
 # The latest outcome and state of a slot replace the earlier ones, and the latest reading of a seed tells its source and
-# license; elsewhere the first row stays.
-UPSERT = {candidates, row_states, seeds}
+# license; a hold is closed by its later form; elsewhere the first row stays.
+UPSERT = {candidates, holds, row_states, seeds}
 
 
 def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
@@ -104,9 +119,16 @@ def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
                 "prompt_tokens": usage.prompt_tokens,
                 "completion_tokens": usage.completion_tokens,
                 "cached_tokens": usage.cached_tokens,
-                "usd": record.usd,
+                "usd": record.usd or 0.0,
+                "unpriced": int(record.usd is None),
+                "stage": record.stage,
+                "teacher": record.teacher,
+                "prompt": record.prompt,
                 "body": body,
             }
+        case Hold():
+            names = ("id", "stage", "teacher", "prompt", "usd")
+            return holds, {name: getattr(record, name) for name in names} | {"open": int(record.open), "body": body}
         case Pair():
             return pairs, {"id": record.id, "seed_id": record.seed_id, "body": body}
         case Candidate():

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -18,7 +19,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from schemas.errors import StoreError
 from schemas.records import Record
 from schemas.store import tables
-from schemas.store.failures import explained, shown
+from schemas.store.failures import explained, passes, shown
+from schemas.store.lock import StillHeld
 
 
 class Revisable:
@@ -44,17 +46,19 @@ class Revisable:
 
 Work = Callable[[sa.Connection], None] | Sequence[Record] | Revisable
 _Waiter = Future[None] | asyncio.Future[None]
+_WAITS_S = (0.5, 2.0, 8.0)  # before a passing failure is tried again
 _GROUP = 1_000  # waiters in one commit at most, so that one commit stays short
 
 
 class Writer:
-    """Owns the only writing connection.
+    """Owns the only writing connection. `still_held` is asked in each of its transactions.
 
-    After a failed commit every later write fails with the same error: a disk full for one row may have lost any.
+    What passes (a file that another process holds, a server that restarts) is waited for. After any other failed commit
+    every later write fails with the same error: a disk full for one row may have lost any.
     """
 
-    def __init__(self, engine: sa.Engine, url: str) -> None:
-        self._engine, self._url = engine, url
+    def __init__(self, engine: sa.Engine, url: str, still_held: StillHeld) -> None:
+        self._engine, self._url, self._still_held = engine, url, still_held
         self._queue: queue.SimpleQueue[tuple[Work, _Waiter] | None] = queue.SimpleQueue()
         self._broken: StoreError | None = None
         self._closed = False
@@ -110,19 +114,7 @@ class Writer:
                 self._commit(group)
 
     def _commit(self, group: list[tuple[Work, _Waiter]]) -> None:
-        error = self._broken
-        if not error:
-            try:
-                with self._engine.begin() as connection:
-                    records: list[Record] = []
-                    for work, _ in group:
-                        if callable(work):
-                            work(connection)
-                        else:
-                            records.extend(work.take() if isinstance(work, Revisable) else work)
-                    _insert(connection, records)
-            except Exception as raised:
-                error = self._broken = explained(raised, self._url)
+        error = self._broken = self._broken or self._written([work for work, _ in group])
         waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
         for _, future in group:
             if isinstance(future, asyncio.Future):
@@ -135,6 +127,29 @@ class Writer:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(_resolve, futures, error)
 
+    def _written(self, group: Sequence[Work]) -> StoreError | None:
+        """Commit the work; what kept it from being committed, if it is not."""
+        for wait_s in (*_WAITS_S, None):
+            committing = False
+            try:
+                with self._engine.connect() as connection, connection.begin() as transaction:
+                    self._still_held(connection)
+                    records: list[Record] = []
+                    for work in group:
+                        if callable(work):
+                            work(connection)
+                        else:
+                            records.extend(work.take() if isinstance(work, Revisable) else work)
+                    _insert(connection, records, self._url)
+                    committing = True
+                    transaction.commit()
+                return None
+            except Exception as raised:
+                if wait_s is None or not passes(raised, committing=committing):
+                    return explained(raised, self._url)
+                time.sleep(wait_s)
+        return None
+
 
 def _resolve(futures: Sequence[asyncio.Future[None]], error: StoreError | None) -> None:
     for future in futures:
@@ -146,13 +161,15 @@ def _resolve(futures: Sequence[asyncio.Future[None]], error: StoreError | None) 
             future.set_result(None)
 
 
-def _insert(connection: sa.Connection, records: Sequence[Record]) -> None:
+def _insert(connection: sa.Connection, records: Sequence[Record], url: str) -> None:
     rows: dict[sa.Table, list[dict[str, Any]]] = defaultdict(list)
     for record in records:
         table, row = tables.row(record)
         rows[table].append(row)
     for table, values in rows.items():
-        connection.execute(_statement(connection.dialect.name, table, tuple(values[0])), values)
+        inserted = connection.execute(_statement(connection.dialect.name, table, tuple(values[0])), values).rowcount
+        if table is tables.calls and inserted != len(values):
+            _same_answers(connection, values, url)
 
 
 @cache
@@ -169,3 +186,17 @@ def _statement(dialect: str, table: sa.Table, names: tuple[str, ...]) -> sa.Inse
         where=table.c.body != statement.excluded.body,
     )
     return cast("sa.Insert", update)
+
+
+def _same_answers(connection: sa.Connection, values: Sequence[dict[str, Any]], url: str) -> None:
+    """Raise StoreError if the place of an answer holds that of another request: another process has written it."""
+    c = tables.calls.c
+    for value in values:
+        place = sa.select(c.request_id).where(c.key == value["key"], c.attempt == value["attempt"])
+        if connection.scalar(place) != value["request_id"]:
+            raise StoreError(
+                "another process has written an answer to the same question meanwhile.",
+                where=shown(url),
+                why="Two writers pay for the same answers twice.",
+                fix="End the other one, and run this again: it goes on with what is in the store.",
+            )

@@ -91,8 +91,9 @@ def folder_weights(folder: Path) -> Weights:
             where=str(folder),
             fix="Name the folder that `save_pretrained` or `pairsmith train` wrote.",
         )
-    if (stored := _stored(folder)) is not None:
-        return stored
+    stored, model = _stored(folder), folder / "model.safetensors"
+    if stored is not None and model.is_file() and stored.revision == f"sha256:{_sha256(model)[:16]}":
+        return stored  # what it says of these weights is true of them
     digest = hashlib.sha256()
     for path in files:
         digest.update(f"{path.name} {_sha256(path)}\n".encode())
@@ -103,8 +104,11 @@ def _stored(folder: Path) -> Weights | None:
     record = folder / "source.json"
     if not record.is_file():
         return None
-    facts = json.loads(record.read_text())
-    return Weights(folder, facts["revision"], facts["source"])
+    try:
+        facts = json.loads(record.read_text(encoding="utf-8"))
+        return Weights(folder, str(facts["revision"]), str(facts["source"]))
+    except (ValueError, KeyError, TypeError):
+        return None  # another program's file of that name
 
 
 def _fetch(folder: Path, progress: Progress) -> Weights:

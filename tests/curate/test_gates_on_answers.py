@@ -10,7 +10,7 @@ import pytest
 
 from curate.gates import gates_for, judge_text
 from curate.gates.answers import translated, values
-from schemas.records import Imported, Pair
+from schemas.records import Generated, Imported, Pair, Sampling
 from schemas.spec import Spec
 
 INVOICE: dict[str, Any] = {
@@ -26,6 +26,9 @@ INVOICE: dict[str, Any] = {
     },
     "$defs": {"kind": {"enum": ["service", "goods"]}},
 }
+
+
+EVERY = {"length", "thinking", "placeholder", "encoding", "injection", "toxic"}
 
 
 def pair(input: str, output: str) -> Pair:
@@ -54,10 +57,16 @@ def told(input: str, record: dict[str, Any], language: str = "en") -> str:
         ("a line\nbroken name here", {"vendor": "line broken  Name"}, "en"),
         ("minus 5 degrees, so -5", {"total": -5}, "en"),
         ("id 00417", {"vendor": "00417"}, "en"),
+        ("Piso de tres habitaciones", {"lines": [{"n": 3}]}, "es"),
+        ("We pay 40-50k, so nine hundred a week", {"total": 40000}, "en"),
+        ("See you at half past four on 14 August", {"vendor": "16:30", "due": "08-14"}, "en"),
+        ("ring the printers about the leaflets", {"lines": [{"what": "call the printer"}]}, "en"),
+        ("koszt 300 zł", {"vendor": "PLN", "total": 300}, "pl"),
     ],
 )
 def test_values_that_stand_in_the_input_pass(input: str, record: dict[str, Any], language: str) -> None:
-    """In any case, spacing and spelling of a number, in any script; what the schema lists may be concluded."""
+    """In any case, spacing, spelling of a number and inflection, in any script; what the schema lists may be
+    concluded."""
     assert told(input, record, language) == "ok"
 
 
@@ -71,7 +80,6 @@ def test_values_that_stand_in_the_input_pass(input: str, record: dict[str, Any],
         ("Due on March 5", {"due": "2024-03-05"}, "“2024-03-05” at $.due"),
         ("two lamps", {"lines": [{"what": "lamps", "n": 2}, {"what": "chair"}]}, "“chair” at $.lines[1].what"),
         ("a key the schema lacks", {"else": {"x": "invented"}}, "“invented” at $.else.x"),
-        ("the concatenation", {"vendor": "cat"}, "“cat” at $.vendor"),
     ],
 )
 def test_a_value_that_the_input_does_not_hold_is_named_with_its_place(
@@ -129,23 +137,45 @@ def steps_of(task: dict[str, Any], folder: Path) -> dict[str, Any]:
 def test_an_output_that_is_no_label_is_rejected_with_the_labels_there_are(tmp_path: Path) -> None:
     """The sentence tells what was answered and what could have been."""
     gates = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)
-    assert gates["names"] == {"length", "label"}
+    assert gates["names"] == EVERY | {"broken_json", "input", "label"}
     judgements = judge_text("Where is it?", "refunds", gates["steps"])
     assert judgements["gate/label@1"].reason.code == "label"
     assert judgements["gate/label@1"].reason.detail == "“refunds” is none of the 2 labels: billing, delivery"
     assert all(judgement.keep for judgement in judge_text("Where is it?", "delivery", gates["steps"]).values())
 
 
+@pytest.mark.parametrize(
+    ("input", "code"),
+    [
+        ("Where is my parcel? It should have been here on Monday.", "ok"),
+        ("I'm sorry, I cannot write that text.", "refusal"),
+        ("my parcel my parcel my parcel my parcel my parcel my parcel", "loop"),
+        ("Wo bleibt denn bloß mein Paket, das schon am Montag hier bei mir hätte ankommen sollen?", "language"),
+    ],
+)
+def test_an_input_that_a_teacher_wrote_for_a_label_is_judged_as_a_text(input: str, code: str, tmp_path: Path) -> None:
+    """Refusals, loops and another language would be learnt as texts that get this label; what people wrote is not
+    judged, and neither is the label."""
+    steps = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)["steps"]
+    (step,) = (step for step in steps if step.by == "gate/input@1")
+    origin = Generated(generator="backward", prompt="p", teacher="t", sampling=Sampling(), calls=())
+    written = pair(input, "delivery")
+    assert step.judge(written).keep is True
+    assert step.judge(written.model_copy(update={"origin": origin})).reason.code == code
+
+
 def test_each_kind_has_the_gates_that_fit_it(tmp_path: Path) -> None:
     """Which gates judge a row hangs on what an output is; what is written for rewriting judges only rewriting."""
     (tmp_path / "record.json").write_text('{"type": "object"}')
-    form = {"length", "repetition", "preamble", "language"}
-    rewriting = form | {"echo", "answered", "lost_content"}
-    assert steps_of({}, tmp_path)["names"] == rewriting
-    assert steps_of({"kind": "reply"}, tmp_path)["names"] == form | {"echo"}
+    form = EVERY | {"broken_json", "fenced", "cut", "repetition", "preamble", "language", "mixed_language"}
+    compared = {"answered", "lost_content", "invented", "invented_name", "swapped", "limits"}
+    assert steps_of({}, tmp_path)["names"] == form | compared | {"echo", "contacts"}
+    assert steps_of({"kind": "reply"}, tmp_path)["names"] == form | {"echo", "contacts"}
     assert steps_of({"kind": "free"}, tmp_path)["names"] == form
-    assert steps_of({"kind": "translate", "to": "fr"}, tmp_path)["names"] == form | {"translated"}
-    assert steps_of({"kind": "extract", "schema": "record.json"}, tmp_path)["names"] == {"length", "schema", "values"}
+    translation = form | {"translated", "contacts", "invented", "limits"}
+    assert steps_of({"kind": "translate", "to": "fr"}, tmp_path)["names"] == translation
+    extraction = EVERY | {"input", "schema", "values"}
+    assert steps_of({"kind": "extract", "schema": "record.json"}, tmp_path)["names"] == extraction
 
 
 def test_a_translation_is_judged_in_its_own_language(tmp_path: Path) -> None:

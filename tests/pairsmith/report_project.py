@@ -178,7 +178,8 @@ def generated(project: Project, store: Store, count: int = 60) -> None:
                 )
                 waiting += 1
                 store.append(call, pair, Candidate(**place, pair_id=pair.id))
-        usage, usd, sent = store.spent()
+        spent = store.spent()
+        usage, usd, sent = spent.usage, spent.total, spent.requests
         record.outcome = GenerateOutcome(
             counts=Counts(rows_in=waiting + failed, waiting=waiting, failed=failed),
             reasons={"empty": failed} if failed else {},

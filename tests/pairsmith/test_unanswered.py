@@ -55,21 +55,24 @@ def test_where_all_rows_fail_the_sentence_is_in_the_error(tmp_path: Path) -> Non
 
 
 def test_run_does_not_go_on_with_what_happened_to_come(tmp_path: Path) -> None:
-    """More than `unanswered_at_most` unanswered: nothing is curated; the next run asks for these rows alone."""
-    gone = SUBJECTS[:6]
+    """More than `unanswered_at_most` unanswered: nothing is curated; the next run asks for no row that was answered."""
+    gone, bad = SUBJECTS[:4], SUBJECTS[4:11]
 
     def reply(ask: Ask) -> Reply:
+        if subject_of(ask) in bad:
+            return fails(400, "against our rules")
         return fails(503, "overloaded") if subject_of(ask) in gone else Reply()
 
     with LoopbackTeacher(reply) as teacher:
-        with pytest.raises(TeacherError, match=r"12 of 24 rows got no answer .*overloaded"):
+        with pytest.raises(TeacherError, match=r"8 of 24 rows got no answer \(server: .*overloaded"):
             project(tmp_path, teacher.url).run()
         stages = {step.stage: step.done for step in project(tmp_path, teacher.url).status()}
         assert not stages["curate"]
         asked = len(teacher.asked)
-        with pytest.raises(TeacherError, match="12 of 24"):
+        with pytest.raises(TeacherError, match="8 of 24"):
             project(tmp_path, teacher.url).run()
-        assert {subject_of(ask) for ask in teacher.asked[asked:]} == set(gone)
+        again = {subject_of(ask) for ask in teacher.asked[asked:]}
+        assert set(gone) <= again <= {*gone, *bad}, "what was answered is not asked again"
 
 
 def test_each_direction_asks_its_own_teacher(tmp_path: Path) -> None:
@@ -96,3 +99,28 @@ def test_each_direction_asks_its_own_teacher(tmp_path: Path) -> None:
         assert {step.stage: step.done for step in made.status()}["generate"]
         made.generate()
         assert (len(strong.asked), len(plain.asked)) == (12, 6)
+
+
+def test_a_comment_in_a_prompt_file_makes_no_other_pair(tmp_path: Path) -> None:
+    """Mending `about` asks nothing and keeps every pair, so what people said of it stays; another text is another
+    pair."""
+    own = tmp_path / "prompts" / "enhance"
+    own.mkdir(parents=True)
+    prompt = '+++\nabout = "A first word."\n[variables]\ninput = "i"\n+++\n=== user ===\nWrite more: {{ input }}\n'
+    (own / "v1.jinja").write_text(prompt)
+
+    def ids(made: Project) -> set[str]:
+        return {row.pair.id for row in made.pool().rows() if row.pair}
+
+    with LoopbackTeacher() as teacher:
+        made = project(tmp_path, teacher.url)
+        made.generate()
+        first, asked = ids(made), len(teacher.asked)
+        assert len(first) == 24
+        (own / "v1.jinja").write_text(prompt.replace("A first word.", "Better words."))
+        outcome = made.generate()
+        assert (outcome.calls_sent, len(teacher.asked)) == (0, asked)
+        assert ids(made) == first
+        (own / "v1.jinja").write_text(prompt.replace("Write more", "Write much more"))
+        assert made.generate().calls_sent == 12
+        assert not ids(made) & first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, get_args
 
@@ -82,6 +83,7 @@ def test_an_override_changes_one_key_and_leaves_the_kinds_others() -> None:
     cooler = spec_of("translate", "", "generate.forward.sampling.temperature=0.1")
     assert (cooler.generate.forward.sampling.temperature, cooler.generate.forward.sampling.max_tokens) == (0.1, 1024)
     assert cooler.generate.forward.prompt == "translate"
+    assert spec_of("translate").generate.forward.sampling.temperature == 0, "another spec has its own"
     other = spec_of("reply", "", "generate.forward.n=7", "task.kind=free")
     assert (other.generate.forward.n, other.generate.forward.prompt) == (7, "free")
 
@@ -97,6 +99,8 @@ def test_an_override_changes_one_key_and_leaves_the_kinds_others() -> None:
         ("classify", 'labels = ["a"]', "one label"),
         ("classify", 'labels = ["Billing", "other", "billing."]', "'Billing' and 'billing.' differ in case"),
         ("classify", 'labels = ["a", ""]', "labels"),
+        ("classify", 'labels = ["a", "b", "a"]', "'a' stands twice"),
+        ("classify", "labels = [1, 2]", "labels"),
         ("classify", 'labels = ["a", "b"]\n[[exemplars]]\ninput = "x"\noutput = "c"', "'c' is none of task.labels"),
         ("classifi", "", "kind"),
     ],
@@ -124,3 +128,33 @@ def test_labels_may_have_definitions() -> None:
 def test_a_label_is_read_as_it_is_written_by_people_and_models(text: str, label: str | None) -> None:
     """Case, quotation marks, emphasis and a dot make no difference; anything more does."""
     assert label_in(["Billing", "Change of address", "返品", "C", "C++"], text) == label
+
+
+# The manual
+
+
+def shown(value: Any) -> str:
+    """A default as a spec writes it."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {shown(inside)}" for key, inside in value.items()) + " }"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def defaults_table() -> str:
+    """Every key that some kind has a default of its own for, a column a kind."""
+    others = [name for name in KINDS if name != "rewrite"]
+    keys = dict.fromkeys(key for name in others for key in KINDS[name].defaults)
+    lines = [f"| key | {' | '.join(others)} |", f"|{'---|' * (len(others) + 1)}"]
+    for key in keys:
+        cells = [shown(KINDS[name].defaults[key]) if key in KINDS[name].defaults else "" for name in others]
+        lines.append(f"| `{key}` | {' | '.join(f'`{cell}`' if cell else '' for cell in cells)} |")
+    return "\n".join(lines)
+
+
+def test_the_manual_shows_the_table_of_kinds() -> None:
+    """docs/tasks.md tells every cell: what a kind is, what it needs, its duplicates and flags, and its defaults."""
+    manual = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    for name, kind in KINDS.items():
+        needs, flag = (f" `{word}` " if word else " " for word in (kind.needs, kind.flag))
+        assert f"| `{name}` | {kind.about} |{needs}| {kind.duplicate} |{flag}|" in manual
+    assert defaults_table() in manual, f"write this into docs/tasks.md:\n{defaults_table()}"

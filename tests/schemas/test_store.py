@@ -19,6 +19,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from schemas.errors import StoreBusy, StoreError, StoreFull, UsageError
+from schemas.money import Cost, Hold
 from schemas.project import Project
 from schemas.records import (
     Artifact,
@@ -145,9 +146,9 @@ def test_spending_is_the_sum_over_the_ledger(store_url: str) -> None:
     """Tokens and dollars add up; rows of one request with n answers count as one request."""
     usage = Usage(prompt_tokens=10, completion_tokens=5)
     with Store.open(store_url) as store:
-        assert store.spent() == (Usage(), 0.0, 0)
+        assert store.spent() == Cost()
         store.write(call("a", usage=usage, usd=0.25, request_id="r"), call("b", request_id="r"), call("c", usd=0.5))
-        assert store.spent() == (usage, 0.75, 2)
+        assert store.spent() == Cost(requests=2, usage=usage, usd=0.75)
 
 
 def test_many_waiters_share_commits_and_all_are_durable(store_url: str) -> None:
@@ -224,7 +225,8 @@ def _in_the_first_schema(record: Record) -> tuple[Any, dict[str, Any]]:
     body = values["body"]
     for new, old in old_words.items():
         body = body.replace(f'"{new}":', f'"{old}":').replace(f':"{new}"', f':"{old}"')
-    values = {old_words.get(name, name): value for name, value in values.items()} | {"body": body}
+    later = {"unpriced", "stage", "teacher", "prompt"} if table is tables.calls else set()
+    values = {old_words.get(name, name): value for name, value in values.items() if name not in later} | {"body": body}
     return sa.insert(sa.table(table.name, *map(sa.column, values))), values
 
 
@@ -526,3 +528,47 @@ def test_contamination_of_an_older_store_is_found_under_its_name(store_url: str)
         assert old.reasons == {"contamination": 1, "short": 1}
         assert list(old.facts["steps"]) == ["gate/a@1", "pool/contamination@1"]
         assert own.reasons == {"leak": 1, "short": 1}
+
+
+def test_an_older_store_tells_unknown_costs_from_free_ones(store_url: str) -> None:
+    """Earlier versions wrote 0 where no price was given: that is unknown, in the ledger and in receipts, except of what
+    was asked at this machine. What had a price keeps it, and each row tells its teacher."""
+    engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
+    upgrade_to(engine, "0006")
+    usage, away = Usage(prompt_tokens=3, completion_tokens=2), "https://api.example.com/v1"
+    told = {"message": {"content": '{"usd":0.0,"request_id":1}'}}
+    old = [
+        call("free", usage=usage),
+        call("priced", usage=usage, usd=0.5, endpoint=away),
+        call("unknown", usage=usage, endpoint=away, raw=told),
+        call("second of n", endpoint=away, raw=told),
+    ]
+    with engine.begin() as connection:
+        for record in old:
+            table, values = tables.row(record)
+            then = {name: v for name, v in values.items() if name not in ("unpriced", "stage", "teacher", "prompt")}
+            connection.execute(sa.insert(sa.table(table.name, *map(sa.column, then))), then)
+        for sent in (0, 2):
+            spent = Receipt(
+                command="generate", ok=True, counts=Counts(), calls_sent=sent, seconds=1.0, started=now(), spec_hash=""
+            )
+            table, values = tables.row(spent)
+            connection.execute(sa.insert(sa.table(table.name, *map(sa.column, values))), values)
+    engine.dispose()
+    with Store.open(store_url) as store:
+        assert [store.calls(record.key)[0].usd for record in old] == [0.0, 0.5, None, 0.0]
+        assert store.calls("unknown")[0].raw == told
+        assert [receipt.usd for receipt in store.receipts()] == [0.0, None]
+        (cost,) = store.costs()
+        assert (cost.teacher, cost.usd, cost.unpriced, cost.total) == ("t", 0.5, 1, None)
+
+
+def test_a_hold_counts_until_it_is_closed(store_url: str) -> None:
+    """What is held for a request without an answer is told beside what was spent, and gone once its cost is known."""
+    hold = Hold(id="h", usd=0.25, stage="generate", teacher="t", prompt="p")
+    with Store.open(store_url) as store:
+        store.write(hold, call("a", usd=0.5, stage="generate", prompt="p"))
+        (cost,) = store.costs()
+        assert (cost.usd, cost.reserved, cost.lost, cost.total) == (0.5, 0.25, 1, None)
+        store.write(hold.model_copy(update={"open": False}))
+        assert store.spent().total == 0.5

@@ -100,6 +100,14 @@ def test_a_header_that_may_hold_a_secret_is_not_written_into_the_spec() -> None:
             given(TeacherSettings, "teacher", url="http://h", headers={name: "x"})
 
 
+def test_a_header_with_a_line_break_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pasted line break is found before the first request, and neither sent nor shown."""
+    monkeypatch.setenv("MY_AZURE_KEY", "s3cr3t\nX-Evil: 1")
+    with pytest.raises(AuthError, match="'api-key'") as caught:
+        reached("", headers_env={"api-key": "MY_AZURE_KEY"})
+    assert "s3cr3t" not in str(caught.value)
+
+
 def test_a_secret_of_a_header_is_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is struck out where the server repeats it, and its variable is named where it is not set."""
     secret = "azure-0123456789abcdef"

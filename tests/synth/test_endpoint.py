@@ -11,7 +11,7 @@ from email.utils import format_datetime
 import pytest
 
 from schemas.errors import AuthError, SpecError, TeacherError, Unreachable
-from schemas.records import Message, Sampling
+from schemas.records import Message, Sampling, Usage
 from synth.chat_completions import (
     Answer,
     BrokenError,
@@ -21,6 +21,7 @@ from synth.chat_completions import (
     ThrottledError,
     TimedOutError,
     base_url,
+    retry_after_s,
 )
 from synth.endpoint import Endpoint
 from synth.flow import longest_backoff_s
@@ -88,7 +89,7 @@ def test_an_answer_is_handed_over_as_it_came() -> None:
         answer = ask(teacher, n=2, sampling=Sampling(temperature=0.5, max_tokens=9, extra={"min_p": 0.1}))
     assert [choice["message"]["content"] for choice in answer.choices] == ["a", "b"]
     assert answer.usage is not None
-    assert answer.usage.model_dump() == {"prompt_tokens": 7, "completion_tokens": 2, "cached_tokens": 4}
+    assert answer.usage == Usage(prompt_tokens=7, completion_tokens=2, cached_tokens=4)
     assert answer.model == "big-2026"
     assert answer.request_id.endswith("/x-1")
     sent = teacher.asked[0].body
@@ -187,6 +188,23 @@ def test_retry_after_is_honoured_in_each_form(headers: dict[str, str]) -> None:
         assert waited >= 0.4
     else:
         assert waited < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ('"details": [{"@type": "RetryInfo", "retryDelay": "34.5s"}]', 34.5),
+        ("Rate limit reached. Please try again in 20s.", 20),
+        ("Please try again in 350ms. Visit", 0.35),
+        ("Please retry in 2.5 s", 2.5),
+        ("try again in a few seconds", None),
+        ("retry in 5 minutes", None),
+    ],
+)
+def test_a_wait_that_an_error_asks_for_in_words_is_honoured(text: str, seconds: float | None) -> None:
+    """Gemini and OpenAI say it in the body; a header, where there is one, counts alone."""
+    assert retry_after_s({}, text) == seconds
+    assert retry_after_s({"Retry-After": "7"}, text) == 7
 
 
 def test_a_wait_of_hours_stops_the_run() -> None:

@@ -215,6 +215,61 @@ def test_a_schema_binds_the_answer(tmp_path: Path) -> None:
     assert teacher.asked[0].body["response_format"]["json_schema"]["schema"] == schema
 
 
+def test_a_schema_that_only_helps_does_not_judge(tmp_path: Path) -> None:
+    """Not bound, whatever was answered is an answer; its key is that of the same question bound."""
+    schema = {"type": "object", "properties": {"label": {"enum": ["a", "b"]}}, "required": ["label"]}
+    with LoopbackTeacher(lambda ask: says("A.")) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            (answer,) = await ledger.complete(chat("a dog"), PLAIN, schema=schema, binding=False)
+            assert isinstance(answer, Completion)
+            assert answer.text == "A."
+            (bound,) = await ledger.complete(chat("a dog"), PLAIN, schema=schema)
+            assert bound.key == answer.key
+            assert isinstance(bound, FailedSample)
+
+        with_ledger(teacher, tmp_path, ask, attempts=1)
+    assert len(teacher.asked) == 1
+
+
+def test_a_server_that_takes_no_schema_is_asked_without(tmp_path: Path) -> None:
+    """Refused once, the schema is left out from then on; an answer that keeps it is as good, another one as bad."""
+    schema = {"type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"]}
+
+    def answer(ask: Ask) -> Reply:
+        if "response_format" in ask.body:
+            return fails(400, "response_format is not supported by this model", param="response_format")
+        return says('{"yes": true}' if ask.prompt == "a dog" else "maybe")
+
+    with LoopbackTeacher(answer) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            (good,) = await ledger.complete(chat("a dog"), PLAIN, schema=schema)
+            (bad,) = await ledger.complete(chat("a cat"), PLAIN, schema=schema)
+            assert isinstance(good, Completion)
+            assert isinstance(bad, FailedSample)
+            assert bad.reason.startswith("schema:")
+
+        with_ledger(teacher, tmp_path, ask, attempts=1)
+    assert ["response_format" in ask.body for ask in teacher.asked] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("more", "strict"),
+    [({"additionalProperties": False, "required": ["a"]}, True), ({"required": ["a"]}, False), ({}, False)],
+)
+def test_strict_is_said_only_of_a_closed_schema(more: dict[str, Any], strict: bool, tmp_path: Path) -> None:
+    """OpenAI refuses a strict schema with a key that may be left out; without the word it takes it as it is."""
+    schema = {"type": "object", "properties": {"a": {"type": "number"}}, **more}
+    with LoopbackTeacher(lambda ask: says('{"a": 1}')) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            await ledger.complete(chat("a dog"), PLAIN, schema=schema)
+
+        with_ledger(teacher, tmp_path, ask)
+    assert teacher.asked[0].body["response_format"]["json_schema"]["strict"] is strict
+
+
 def test_n_answers_are_one_request_and_one_group_of_rows(tmp_path: Path) -> None:
     """Each sample is a row; the request's tokens and money stand on the first only, so sums are right."""
     prices = {"usd_per_million_prompt_tokens": 1.0, "usd_per_million_completion_tokens": 2.0}
@@ -229,8 +284,9 @@ def test_n_answers_are_one_request_and_one_group_of_rows(tmp_path: Path) -> None
             assert rows[0].usd == pytest.approx(10e-6 + 2 * 15e-6)
             assert ledger.usd == rows[0].usd
             assert rows[1].usd == 0
-            usage, usd, requests = store.spent()
-            assert (usage.completion_tokens, usd, requests) == (15, pytest.approx(ledger.usd), 1)
+            spent = store.spent()
+            assert (spent.usage.completion_tokens, spent.requests) == (15, 1)
+            assert spent.total == pytest.approx(ledger.usd)
             assert ledger.served == {"loopback": 1}
 
         with_ledger(teacher, tmp_path, ask, **prices)
@@ -242,7 +298,7 @@ def test_tokens_that_the_server_does_not_count_are_unknown(tmp_path: Path) -> No
 
         async def ask(ledger: Ledger, store: Store) -> None:
             await ledger.complete(chat("a dog"), PLAIN, 2)
-            assert (ledger.usage_unknown, ledger.usage.completion_tokens, ledger.usd) == (1, 0, 0)
+            assert (ledger.usage_unknown, ledger.usage.completion_tokens, ledger.usd) == (1, 0, None)
 
         with_ledger(teacher, tmp_path, ask, usd_per_million_completion_tokens=5.0)
 

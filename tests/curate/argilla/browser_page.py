@@ -127,21 +127,25 @@ class Annotator:
     # ---- keys alone ----
 
     def press_verdict(self, verdict: str) -> None:
-        """1, 2 or 3; down where that verdict is filled in already, because its key would clear it. Then the reasons
-        have the keyboard."""
+        """1, 2 or 3; down where that verdict is filled in already, because its key would clear it. Then the text
+        has the keyboard, in which a digit does nothing."""
         keys = {"accept": "1", "reject": "2", "edit": "3"}
         self.page.keyboard.press("ArrowDown" if self.chosen == verdict else keys[verdict])
         self._is_checked(f"verdict_{verdict}")
-        self.page.locator("[id^=reasons_]:focus").wait_for(state="attached")
+        self.page.locator("[aria-label='Question: edited'] .container:focus").wait_for()
+        self.page.keyboard.press(keys[verdict])
+        assert self.chosen == verdict
+        assert not self.page.locator("[id^=reasons_]:checked").count()
 
     def press_reason(self, key: str, reason: str) -> None:
-        """The keys of the reasons, after a verdict's."""
+        """Down to the reasons, and the key of one."""
+        self.page.keyboard.press("ArrowDown")
+        self.page.locator("[id^=reasons_]:focus").wait_for(state="attached")
         self.page.keyboard.press(key)
         self._is_checked(f"reasons_{reason}")
 
     def write_with_keys(self, text: str) -> None:
-        """Down to the corrected output, all of it replaced, and out again."""
-        self.page.keyboard.press("ArrowDown")
+        """After a verdict: the corrected output, all of it replaced, and out again."""
         self.page.locator("[aria-label='Question: edited'] .container:focus").wait_for()
         self.page.keyboard.press("Shift+Enter")
         self.page.locator("[aria-label='Question: edited'] [contenteditable]:focus").wait_for()

@@ -39,6 +39,7 @@ class LoopbackArgilla:
         self.users: dict[str, str] = {"00000000-0000-0000-0000-000000000001": "pairsmith"}
         self.datasets: dict[str, Dataset] = {}
         self.requests: list[tuple[str, str]] = []
+        self.wants: tuple[str, str] | None = None  # a header that a proxy before it wants
         stub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -50,7 +51,8 @@ class LoopbackArgilla:
                 stub.requests.append((self.command, path))
                 found = stub.read(path, query) if self.command == "GET" else {}
                 body = json.dumps(found).encode()
-                self.send_response(200)
+                refused = stub.wants and self.headers.get(stub.wants[0]) != stub.wants[1]
+                self.send_response(404 if refused else 200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

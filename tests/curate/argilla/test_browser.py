@@ -150,11 +150,11 @@ class Told:
         """One row by keyboard alone; `ending` is written in the place of the text's aspect ratio flag."""
         row = self._look(ann)
         ann.press_verdict(verdict)
-        if reason:
-            ann.press_reason(*reason)
         edited = row[0].partition(" --ar")[0] + ending if ending else None
         if edited:
             ann.write_with_keys(edited)
+        if reason:
+            ann.press_reason(*reason)
         return self._note(ann.press("Enter"), row, verdict, edited, reason[1:] if reason else ())
 
     def by_draft(self, ann: Annotator, verdict: str) -> str:
@@ -239,11 +239,11 @@ def test_one_person_reviews_twenty_rows_in_the_web_page(
 
 def _search_sort_and_filter(ann: Annotator, queue: Queue, rows: dict[str, Pair], told: Told) -> None:
     """Eight rows with the pointer; what is shown is what was asked for."""
-    texts = {}
+    texts, records = {}, queue.records()
     for id_, pair in rows.items():
-        others = queue.population.pairs(queue.population.other_candidates(pair.id)).values()
+        others = queue.population.pairs(records[id_]["metadata"].get("rivals", ())).values()
         texts[id_] = " ".join(p.output for p in (pair, *others))
-    lengths = {id_: str(record["metadata"]["length"]) for id_, record in queue.records().items()}
+    lengths = {id_: str(record["metadata"]["length"]) for id_, record in records.items()}
 
     def waiting() -> list[str]:
         return [id_ for id_ in rows if id_ not in told.answers and id_ not in told.discarded]
@@ -320,7 +320,7 @@ def nasty(tmp_path: Path, argilla_server: ArgillaServer, connect: Callable[[str]
 def test_no_text_runs_and_every_text_is_read_as_it_is(
     nasty: Queue, argilla_server: ArgillaServer, tmp_path: Path
 ) -> None:
-    """Conversation, output, other outputs, guidelines and, for the adjudicator, the annotators' answers side by side:
+    """Conversation, output, guidelines and, for the adjudicator, the annotators' answers side by side:
     HTML and Markdown in them are shown letter by letter."""
     records = nasty.records(SHARED)
     assert records
@@ -333,7 +333,7 @@ def test_no_text_runs_and_every_text_is_read_as_it_is(
         ann.sign_in(nasty.names[0], PASSWORD)
         ann.open(queue_name(nasty.project) + ADJUDICATION)
         ann.picture("adjudication")
-        shown = {title: ann.field(title).inner_text() for title in ("Output", "Other outputs for this input")}
+        shown = {"output": ann.field("Output").inner_text()}
         shown["answers"] = ann.field("What the annotators said; your answer is final").inner_text()
         shown["talk"] = ann.page.locator(".chat__bubble").nth(1).inner_text()
         ann.page.locator(".chat__bubble").last.scroll_into_view_if_needed()

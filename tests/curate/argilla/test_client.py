@@ -77,3 +77,12 @@ def test_only_a_draft_of_ours_is_removed(server: LoopbackArgilla) -> None:
             argilla.make_queue("ours", unused)
     removed = [path for method, path in server.requests if method == "DELETE"]
     assert removed == [f"datasets/{server.datasets['ours'].id}"]
+
+
+def test_headers_that_a_proxy_wants_go_with_every_call(server: LoopbackArgilla) -> None:
+    """A private Space lets nothing through without its own header, beside Argilla's key."""
+    server.wants = ("Authorization", "Bearer space")
+    with pytest.raises(ReviewError, match="headers_env"):
+        Argilla(server.url, "key", "pairsmith", patience_s=1)
+    with Argilla(server.url, "key", "pairsmith", patience_s=1, headers={"Authorization": "Bearer space"}) as argilla:
+        assert argilla.users()

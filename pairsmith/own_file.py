@@ -1,0 +1,246 @@
+"""A spec for a file that a person has: looks at its columns and rows, and says what it takes them for, and why."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from schemas.errors import InputError
+from schemas.labels import folded_label
+from schemas.spec import SeedSource
+from synth.columns import Cells, Fault, plain_text
+from synth.seed_rows import names_of, rows_of
+from synth.turns import exchange
+
+_LOOKED_AT = 10_000  # rows
+_TEXT_WORDS = 3.0  # a column with so many words a cell on average holds text
+_LONG_WORDS = 40.0  # a lone column of texts as long as these holds finished outputs
+_CATEGORIES = 30  # most different values of a column that says something of many rows
+# Names of columns in exports of help desks, forms and datasets, in the languages that we know them in.
+_OUTPUT = """
+output reply answer response completion target label category summary solution rewritten corrected translation
+resolution antwort lösung reponse réponse respuesta risposta
+"""
+_REPLY = "reply answer response resolution antwort lösung reponse réponse respuesta risposta"
+_INPUT = """
+input prompt question query body message request text ticket instruction source frage nachricht anfrage
+"""
+_HEAD = "subject title headline betreff titel sujet asunto oggetto"
+
+
+class _Column(NamedTuple):
+    """What the rows looked at hold in one column; `name` is ours and fits a prompt."""
+
+    name: str
+    header: str
+    texts: tuple[str, ...]
+
+    @property
+    def filled(self) -> tuple[str, ...]:
+        return tuple(text for text in self.texts if text)
+
+    @property
+    def words(self) -> float:
+        return fmean(len(text.split()) for text in self.filled) if self.filled else 0.0
+
+    @property
+    def is_text(self) -> bool:
+        return self.words >= _TEXT_WORDS
+
+    def called(self, words: str) -> bool:
+        return bool(set(words.split()) & set(re.split(r"[\W_]+", self.header.casefold())))
+
+    @property
+    def says_something(self) -> bool:
+        """It has a few values that come back, so it is neither an id nor the same everywhere."""
+        different = len(set(self.filled))
+        return 1 < different <= _CATEGORIES and different <= len(self.filled) / 2
+
+
+class Guess(NamedTuple):
+    """What a file was taken for. `task` are keys of `[task]`, `settings` those of its `[[seeds]]`, `why` sentences, one
+    for each guess."""
+
+    task: dict[str, Any]
+    kind: str
+    settings: dict[str, Any]
+    why: list[str]
+    outputs: tuple[str, ...]
+
+
+def guess(path: Path) -> Guess:
+    """Look at the first rows of a CSV or JSON file. Raises InputError for one that cannot be read or has no text."""
+    names = names_of(path)
+    chat = next((name for name in names if name.casefold() in ("messages", "conversations")), None)
+    rows = _rows(path, names) if names else []
+    if not rows:
+        raise InputError("has no rows.", where=path.name, fix="Write at least one row below the headers.")
+    if chat:
+        return _chat(chat, names, rows)
+    columns = [_column(at, name, rows) for at, name in enumerate(names)]
+    if {"instruction", "output"} <= set(names):
+        outputs = next(column.filled for column in columns if column.header == "output")
+        return Guess(
+            {"kind": "free"}, "pair", {}, ["it has the columns instruction and output, as Alpaca has"], outputs
+        )
+    return _table(path, columns)
+
+
+def _rows(path: Path, names: Sequence[str]) -> list[Cells]:
+    """The first rows, under the numbers of their columns."""
+    every = {f"c{at}": name for at, name in enumerate(names)}
+    source = SeedSource(path=path.name, columns=every, input="{{ c0 }}")
+    with ExitStack() as stack:
+        rows = (row for _, row in rows_of(source, path.parent, None, [], stack))
+        return [row for row in islice(rows, _LOOKED_AT) if not isinstance(row, Fault)]
+
+
+def _column(at: int, header: str, rows: Sequence[Cells]) -> _Column:
+    name = re.sub(r"\W+", "_", header.strip().casefold()).strip("_") or f"column_{at + 1}"
+    cells = (plain_text(row.get(f"c{at}")) for row in rows)
+    texts = tuple("" if isinstance(cell, Fault) else cell for cell in cells)
+    return _Column(f"c_{name}" if name[0].isdigit() else name, header, texts)
+
+
+def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
+    at = names.index(column)
+    found = [exchange({"messages": row.get(f"c{at}")}, several=True) for row in rows]
+    usable = [one for one in found if not isinstance(one, Fault)]
+    several = any(len([turn for turn in one.asked if turn.role != "system"]) > 1 for one in usable)
+    turns = "some rows have several turns" if several else "every row is a question and its answer"
+    outputs = tuple(one.answer for one in usable)
+    why = [f"the column '{column}' holds chats; {turns}"]
+    return Guess({"kind": "reply"}, "conversation" if several else "pair", {}, why, outputs)
+
+
+def _table(path: Path, columns: Sequence[_Column]) -> Guess:
+    texts = [column for column in columns if column.is_text]
+    output = next((column for column in columns if column.filled and column.called(_OUTPUT)), None)
+    inputs = [column for column in texts if column is not output]
+    if not inputs and not output:
+        seen = ", ".join(repr(column.header) for column in columns)
+        raise InputError(
+            f"no column holds text; there is: {seen}.",
+            where=path.name,
+            why=f"A column of text has {_TEXT_WORDS:g} words a row or more.",
+            fix="Write the spec by hand: `pairsmith docs seeds` shows how.",
+        )
+    if output is None or not inputs:
+        return _one_text(max(texts or columns, key=lambda column: column.words), columns)
+    body = next((column for column in inputs if column.called(_INPUT)), max(inputs, key=lambda c: c.words))
+    heads = [column for column in columns if column.called(_HEAD) and column.filled and column is not body]
+    kept = {"output": output.header}
+    why = [f"'{output.header}' is the output: it is called so ({_size(output)})"]
+    settings: dict[str, Any] = {}
+    if heads:
+        joined = [*heads, body]
+        settings["input"] = "\n\n".join(f"{{{{ {column.name} }}}}" for column in joined)
+        kept |= {column.name: column.header for column in joined if column.name != column.header}
+        why.append(f"the input is {' and '.join(repr(column.header) for column in joined)} ({_size(body)})")
+    else:
+        kept = {"input": body.header, **kept}
+        why.append(f"'{body.header}' is the input ({_size(body)})")
+    if output.says_something and not output.is_text:
+        labels = {folded_label(label): label for label in sorted(set(output.filled), reverse=True)}
+        task: dict[str, Any] = {"kind": "classify", "labels": sorted(labels.values())}
+        why.append(f"'{output.header}' has {len(task['labels'])} values that come back, so they are labels")
+    else:
+        task = {"kind": "reply" if output.called(_REPLY) else "free"}
+    return _with_extra(Guess(task, "pair", settings, why, output.filled), kept, [output, body, *heads], columns)
+
+
+def _one_text(text: _Column, columns: Sequence[_Column]) -> Guess:
+    finished = text.words >= _LONG_WORDS or text.called(_OUTPUT)
+    kind = "output" if finished else "input"
+    what = "finished outputs: inputs are written for them" if finished else "inputs: outputs are written for them"
+    why = [f"'{text.header}' holds {what} ({_size(text)})"]
+    others = [repr(column.header) for column in columns if column.is_text and column is not text]
+    if others:
+        why.append(f'if {" or ".join(others)} is its output, write kind = "pair" and name both as input and output')
+    found = Guess({"kind": "rewrite"}, kind, {}, why, text.filled if finished else ())
+    return _with_extra(found, {"text": text.header}, [text], columns)
+
+
+def _with_extra(found: Guess, kept: dict[str, str], used: Sequence[_Column], columns: Sequence[_Column]) -> Guess:
+    """The guess with the columns beside those that are `used`: kept if they say something, else named as not read."""
+    taken = {"style", "exemplars", "language", "level", "simple", "enhanced", "text", "input", "output", "system"}
+    rest = [column for column in columns if column not in used]
+    extra = [column for column in rest if column.says_something and column.name not in {*taken, "messages"}]
+    kept = {**kept, **{column.name: column.header for column in extra}}
+    left = [column.header for column in rest if column not in extra]
+    why = [f"'{c.header}' stays with every row and may be asked for in prompts: its values come back" for c in extra]
+    why += [f"not read: {', '.join(left)}"] if left else []
+    return found._replace(settings={**found.settings, "columns": kept}, why=[*found.why, *why])
+
+
+def _size(column: _Column) -> str:
+    return f"{column.words:.0f} words a row"
+
+
+def task_name(folder: str) -> str:
+    """The name of a folder as that of a task."""
+    return re.sub(r"[^a-z0-9]+", "-", folder.casefold()).strip("-") or "my-task"
+
+
+def spec_text(path: Path, found: Guess, task: str) -> str:
+    """The spec for the file at `path`, which lies beside it."""
+    imported = found.kind in ("pair", "conversation")
+    seeds = [f"path = {_toml(path.name)}", f"kind = {_toml(found.kind)}"]
+    seeds += [f"{key} = {_toml(value)}" for key, value in found.settings.items()]
+    return "\n".join(
+        [
+            f"# Written by `pairsmith init --from {path.name}`. `pairsmith docs spec` describes every key.",
+            "",
+            "[task]",
+            *(f"{key} = {_toml(value)}" for key, value in found.task.items()),
+            f"name = {_toml(task)}",
+            "# What the tuned model will be told, in production too: short, because training teaches the rest.",
+            f'system = "{"Answer as our examples do." if imported else "Rewrite the input in the house style."}"',
+            "# Replace this: what a good output is, in words that a stranger could check. The untuned model is told it",
+            "# in the evaluation" + ("." if imported else ", and the teacher with every seed."),
+            'style = "A good output is correct, complete and as long as the task asks."',
+            f'language = "{_language(found.outputs)}"',
+            "",
+            *(f"# {sentence[0].upper()}{sentence[1:]}." for sentence in found.why),
+            "[[seeds]]",
+            *seeds,
+            "",
+            *(() if imported else _EXEMPLARS),
+            *(_lengths(found.outputs) if found.outputs else ()),
+        ]
+    )
+
+
+_EXEMPLARS = (
+    "# Two to four worked examples, shown to the teacher with every seed, as in",
+    "# [[exemplars]]",
+    '# input = "..."',
+    '# output = "..."',
+    "",
+)
+
+
+def _lengths(outputs: Sequence[str]) -> list[str]:
+    """The bounds of the outputs that are there, with room on both sides."""
+    words = sorted(len(output.split()) for output in outputs)
+    bounds = f"min_words = {words[0] // 2}, max_words = {2 * words[-1]}, min_ratio = 0.0, max_ratio = 1000.0"
+    return ["[curate.gates]", f"# The outputs have {words[0]} to {words[-1]} words.", f"length = {{ {bounds} }}", ""]
+
+
+def _language(texts: Sequence[str]) -> str:
+    import py3langid
+
+    sample = " ".join(texts)[:20_000]
+    return str(py3langid.classify(sample)[0]) if len(sample) >= 200 else "en"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,197 @@
+"""The checks of the teachers in `pairsmith doctor`: key, address, model, context, thinking, and one answer if asked."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+from pairsmith.health import Check, failed
+from schemas.errors import PairsmithError
+from schemas.progress import unheard
+from schemas.project import Project
+from schemas.records import Messages, Sampling
+from schemas.spec import Purpose, TeacherSettings
+
+if TYPE_CHECKING:
+    from synth import endpoint
+    from synth.ledger import Ledger
+
+MOST_TOKENS = 64
+_LETTERS_PER_TOKEN = 3  # fewer than any usual text has, so that a reckoned prompt is rather too long
+
+
+def teachers(project: Project, *, ask: bool) -> Iterator[Check]:
+    """Checks of every teacher that the spec asks, named where there are several."""
+    spec = project.spec
+    if not spec.asks_teacher:
+        yield Check("teacher", "ok", "none is asked: the seeds bring their outputs")
+    enabled = {"forward": spec.generate.forward.enabled, "backward": spec.generate.backward.enabled}
+    ways: tuple[Purpose, ...] = ("forward", "backward", "evaluate") if spec.asks_teacher else ()
+    asked = {spec.teacher_name(way): way for way in reversed(ways) if enabled.get(way, True)}
+    by_name = {name: spec.teacher_for(way) for name, way in asked.items()}
+    if spec.train.base == "embedded" or any(teacher.url == "embedded" for teacher in by_name.values()):
+        yield _weights()
+    for name, teacher in by_name.items():
+        yield from _secrets(teacher)
+        if teacher.url == "embedded" or not all(map(os.environ.get, _variables(teacher))):
+            continue
+        about = name if name and len(by_name) > 1 else "teacher"
+        if teacher.url == "vllm":
+            yield Check(about, "ok", f"a vLLM of its own is started with {teacher.vllm} when it is asked")
+            continue
+        for url in teacher.addresses:
+            alone = teacher.model_copy(update={"url": url, "urls": ()})
+            yield from _reached(project, alone, about, asked[name], ask=ask)
+
+
+def _variables(teacher: TeacherSettings) -> list[str]:
+    return [*([teacher.key_env] if teacher.key_env else []), *teacher.headers_env.values()]
+
+
+def _secrets(teacher: TeacherSettings) -> Iterator[Check]:
+    for variable in _variables(teacher):
+        if os.environ.get(variable):
+            yield Check("key", "ok", f"{variable} is set")
+        else:
+            yield Check("key", "fail", f"{variable} is not set", f"Set it: export {variable}=...")
+
+
+def _weights() -> Check:
+    from synth.embedded.weights import NAME, cache_folder
+
+    folder = cache_folder() / NAME
+    if not (folder / "source.json").is_file():
+        return Check("weights", "ok", "not fetched yet; the first run downloads them once (93 to 270 MB)")
+    return Check("weights", "ok", f"in {folder}")
+
+
+def _reached(project: Project, teacher: TeacherSettings, about: str, way: Purpose, *, ask: bool) -> Iterator[Check]:
+    from synth.chat_completions import RefusedError, UnansweredError
+    from synth.listed_models import context_length, is_chat_model, thinks_unasked
+
+    try:
+        check = asyncio.run(_looked_at(teacher))
+    except PairsmithError as error:
+        yield failed(about, error)
+        return
+    if check.models is None:
+        alone = "Only a real request will tell: pairsmith doctor --ask"
+        yield Check(about, "warn", f"{teacher.url} answers but lists no models", "" if ask else alone)
+    else:
+        took = f"(asked in {check.seconds * 1000:.0f} ms)"
+        yield Check(about, "ok", f"{teacher.url} serves {teacher.model} {took}")
+    listed = check.listed or {"id": teacher.model}
+    if not is_chat_model(listed):
+        yield Check(
+            "model", "warn", f"{teacher.model} seems to be no chat model", "Set teacher.model to one that chats."
+        )
+    sampling = _sampling(project, way)
+    if thinks_unasked(teacher.model) and not sampling.extra:
+        yield Check("thinking", "warn", f"{teacher.model} thinks before it answers, and that counts as tokens", _SWITCH)
+    question = _longest(project, way)
+    if question is None:
+        return
+    yield from _context(teacher, context_length(listed), question, sampling)
+    if not ask:
+        return
+    try:
+        yield asyncio.run(_answered(teacher, question, sampling))
+    except PairsmithError as error:
+        yield failed("answer", error)
+    except (RefusedError, UnansweredError) as failure:
+        yield Check("answer", "fail", f"one request brought none: {failure}", "See what it says, and docs: teachers.")
+
+
+_SWITCH = (
+    "Raise max_tokens, or switch it off in the sampling table: extra = { chat_template_kwargs = { enable_thinking = "
+    'false } } (vLLM, SGLang), { reasoning_effort = "none" } (Ollama, OpenAI).'
+)
+
+
+def _sampling(project: Project, way: Purpose) -> Sampling:
+    generate = project.spec.generate
+    return generate.backward.sampling if way == "backward" else generate.forward.sampling
+
+
+class _Overheard(Exception):
+    """What a generator is about to ask."""
+
+
+class _Listening:
+    """In the place of a ledger: it asks nobody and repeats the question."""
+
+    async def complete(self, messages: Messages, sampling: Sampling, *more: Any, **others: Any) -> None:
+        raise _Overheard(messages)
+
+
+def _longest(project: Project, way: Purpose) -> Messages | None:
+    """What the longest seed of a direction is asked with; None where seeds or prompt cannot be read, which other checks
+    tell, or come from standard input."""
+    from synth.generators import Backward, Forward
+    from synth.seeds import read_seeds
+
+    if any(source.path == "-" for source in project.spec.seeds):
+        return None
+    kind = Backward if way == "backward" else Forward
+    try:
+        seeds = [seed for seed in read_seeds(project.spec.seeds, project.folder).seeds if seed.kind in kind.takes]
+        if not seeds:
+            return None
+        generator = kind.of(project, cast("Ledger", _Listening()))
+        longest = max(seeds, key=lambda seed: len(seed.text or ""))
+        asyncio.run(_first(generator(longest)))
+    except _Overheard as question:
+        return cast(Messages, question.args[0])
+    except (PairsmithError, OSError):
+        pass
+    return None
+
+
+async def _first(outcomes: AsyncIterator[Any]) -> None:
+    await anext(outcomes)
+
+
+def _context(teacher: TeacherSettings, context: int | None, question: Messages, sampling: Sampling) -> Iterator[Check]:
+    letters = sum(len(message.content) for message in question)
+    most = letters // _LETTERS_PER_TOKEN + (sampling.max_tokens or 0)
+    told = f"the longest prompt has {letters:,} letters, with max_tokens at most {most:,} tokens"
+    if context is not None and most > context:
+        yield Check("context", "warn", f"{told}; {teacher.model} takes {context:,}", "Shorten it, or lower max_tokens.")
+    elif context is not None:
+        yield Check("context", "ok", f"{told} of {context:,}")
+    elif ":11434" in teacher.url and most > 4096:
+        fix = "Start it with OLLAMA_CONTEXT_LENGTH set, or give the model PARAMETER num_ctx in a Modelfile."
+        yield Check("context", "warn", f"{told}; Ollama cuts what is longer than its context without a word", fix)
+
+
+async def _looked_at(teacher: TeacherSettings) -> endpoint.Check:
+    from synth.teachers import opened
+
+    async with opened(teacher.model_copy(update={"timeout_s": 10.0}), unheard) as reached:
+        return await reached.check()
+
+
+async def _answered(teacher: TeacherSettings, question: Messages, sampling: Sampling) -> Check:
+    """One real request of at most 64 tokens, whose answer is shown and not kept."""
+    from synth.answers import judged
+    from synth.teachers import opened
+
+    short = sampling.model_copy(update={"max_tokens": min(sampling.max_tokens or MOST_TOKENS, MOST_TOKENS)})
+    async with opened(teacher.model_copy(update={"retries": 0}), unheard) as reached:
+        answer = await reached.ask(question, short)
+    if not answer.choices:
+        return Check("answer", "fail", f"no chat completion came: {answer.body[:200]}", "Check teacher.url.")
+    said = judged(answer.choices[0], None, teacher.finish_reasons, answer.request, 0)
+    facts = {name: value for name, value in (answer.facts or {}).items() if name != "usage"}
+    counted = f", {answer.usage.completion_tokens} tokens" if answer.usage else ", tokens not counted"
+    who = ", ".join(f"{name} {value}" for name, value in facts.items())
+    what = f"{said.text.strip()[:80]!r} in {answer.seconds:.1f} s{counted} ({who})"
+    if said.status == "thinking":
+        return Check(
+            "answer", "warn", f"{MOST_TOKENS} tokens of thinking and no text in {answer.seconds:.1f} s", _SWITCH
+        )
+    if said.status in ("ok", "truncated"):
+        return Check("answer", "ok", what)
+    return Check("answer", "warn", f"{said.reason}: {what}", "See docs: teachers.")

@@ -1,0 +1,134 @@
+"""Money: what requests cost, what is held for requests whose outcome nobody knows, and how a sum is told.
+
+An unknown cost is None and is shown as "unknown", never as nothing: only what a price of 0 was given for is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from pydantic import Field
+
+from schemas.records import Json, Record, Usage, now
+
+
+class Hold(Record):
+    """Money set aside for one request before it is sent: the most that it can cost in US dollars, None if no price is
+    known. It stays `open` until the cost is known, so also where the answer was lost after it may have been paid for.
+    """
+
+    id: str
+    usd: float | None
+    stage: str = ""
+    teacher: str = ""
+    prompt: str = ""
+    open: bool = True
+    at: datetime = Field(default_factory=now)
+
+
+class Cost(Record):
+    """What the requests of one stage to one teacher with one prompt cost; of a sum, the three names are empty.
+
+    `usd` is the known part in US dollars, `unpriced` how many requests have no known cost beside it. `reserved` is
+    held for requests whose outcome is unknown, `lost` how many those are. `prices` says where the prices are from.
+    """
+
+    stage: str = ""
+    teacher: str = ""
+    prompt: str = ""
+    requests: int = 0
+    usage: Usage = Usage()
+    usd: float = 0.0
+    unpriced: int = 0
+    reserved: float = 0.0
+    lost: int = 0
+    prices: str = ""
+
+    @property
+    def total(self) -> float | None:
+        """US dollars, None where any part is unknown."""
+        return None if self.unpriced or self.lost else self.usd
+
+    def plus(self, *, requests: int = 1, usage: Usage, usd: float | None) -> Cost:
+        """With further requests in it."""
+        return self.model_copy(
+            update={
+                "requests": self.requests + requests,
+                "usage": summed([self.usage, usage]),
+                "usd": self.usd + (usd or 0.0),
+                "unpriced": self.unpriced + (usd is None),
+            }
+        )
+
+    @classmethod
+    def read(cls, told: Json) -> Cost:
+        """The cost in what `as_json` gave."""
+        usage = Usage(**{name: told.get(name, 0) for name in Usage.model_fields})
+        names = {name: told.get(name, "") for name in ("stage", "teacher", "prompt", "prices")}
+        return cls(
+            **names,
+            requests=told["requests"],
+            usage=usage,
+            usd=told["usd_known"],
+            unpriced=told["unpriced_requests"],
+            reserved=told["usd_reserved"],
+            lost=told["lost_requests"],
+        )
+
+    def as_json(self) -> Json:
+        """For a program: `usd` is null where any part of it is unknown, `usd_known` is what is known."""
+        named = {name: value for name in ("stage", "teacher", "prompt", "prices") if (value := getattr(self, name))}
+        return {
+            **named,
+            "requests": self.requests,
+            **self.usage.model_dump(),
+            "usd": self.total,
+            "usd_known": self.usd,
+            "unpriced_requests": self.unpriced,
+            "usd_reserved": self.reserved,
+            "lost_requests": self.lost,
+        }
+
+
+def summed(usages: Iterable[Usage]) -> Usage:
+    """The tokens of all of them."""
+    listed = list(usages)
+    return Usage(**{name: sum(getattr(usage, name) for usage in listed) for name in Usage.model_fields})
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """All of them in one."""
+    listed = list(costs)
+    numbers = ("requests", "usd", "unpriced", "reserved", "lost")
+    sums = {name: sum(getattr(cost, name) for cost in listed) for name in numbers}
+    return Cost(usage=summed(cost.usage for cost in listed), **sums)
+
+
+def per_row(cost: Cost, rows: int) -> float | None:
+    """US dollars for each of `rows`; None without a row, and where any part of the cost is unknown."""
+    return None if cost.total is None or not rows else cost.total / rows
+
+
+def dollars(usd: float | None) -> str:
+    """An amount for a person: small ones with the digits that say something, nothing as "free", None as "unknown"."""
+    if usd is None:
+        return "cost unknown"
+    if usd == 0:
+        return "free"
+    return f"${usd:,.2f}" if usd >= 1 else f"${usd:,.4f}" if usd >= 0.0001 else f"${usd:.2g}"
+
+
+def told(cost: Cost) -> str:
+    """The cost in words: `$1.20`, `free`, `cost unknown`, `at least $1.20, 3 requests of unknown cost`."""
+    words = []
+    if cost.unpriced:
+        words.append(f"{cost.unpriced:,} {'request' if cost.unpriced == 1 else 'requests'} of unknown cost")
+    if cost.lost:
+        held = f", at most {dollars(cost.reserved)}" if cost.reserved else ""
+        words.append(f"{cost.lost:,} sent without an answer{held}")
+    if not words:
+        return dollars(cost.usd)
+    if not cost.usd and not cost.lost:
+        return "cost unknown"
+    return ", ".join([f"at least {dollars(cost.usd)}" if cost.usd else "cost unknown", *words])

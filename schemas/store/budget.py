@@ -1,0 +1,78 @@
+"""The cap on what a project may spend: money is reserved before a request is sent, and settled when its cost is known.
+
+What is reserved is the most that a request can cost, so whatever is in flight cannot go beyond the cap. The sums begin
+with what the ledger says, so they survive restarts. Requests of unknown cost that were sent before there was a cap are
+not in them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple
+
+from schemas.errors import BudgetReached
+from schemas.money import Cost, dollars
+
+
+class Cap(NamedTuple):
+    """At most `usd` in all, `before` of which does not count; `name` is where it was set."""
+
+    usd: float
+    before: float
+    name: str
+
+
+class Budget:
+    """The caps of one store: the project's and this command's, for whatever is asked through its ledger."""
+
+    def __init__(self, spent: Cost, *, project_usd: float | None = None, command_usd: float | None = None) -> None:
+        self._settled = spent.usd + spent.reserved
+        caps = (
+            Cap(project_usd, 0.0, "budget.max_usd") if project_usd is not None else None,
+            Cap(command_usd, self._settled, "--max-usd") if command_usd is not None else None,
+        )
+        self.caps = tuple(cap for cap in caps if cap is not None)
+        self._pending, self._requests = 0.0, 0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def reserve(self, usd: float, stopped: Callable[[], bool]) -> bool:
+        """Set `usd` aside, once what is in flight has left room for it; False if the run was stopped before.
+
+        Raises BudgetReached if it does not fit although nothing is in flight.
+        """
+        while (cap := self._short_of(usd)) is not None:
+            if stopped():
+                return False
+            if not self._requests:
+                raise self._reached(cap, usd)
+            settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(settled)
+            await settled
+        self._pending += usd
+        self._requests += 1
+        return True
+
+    def settle(self, reserved: float, usd: float | None) -> None:
+        """A request has cost `usd` (None: nobody knows, so what was reserved stays)."""
+        self._requests -= 1
+        self._pending = self._pending - reserved if self._requests else 0.0  # no rounding is left over
+        self._settled += reserved if usd is None else usd
+        waiting, self._waiting = self._waiting, []
+        for settled in waiting:
+            if not settled.done():
+                settled.set_result(None)
+
+    def _short_of(self, usd: float) -> Cap | None:
+        used = self._settled + self._pending
+        return next((cap for cap in self.caps if used - cap.before + usd > cap.usd), None)
+
+    def _reached(self, cap: Cap, usd: float) -> BudgetReached:
+        used = self._settled - cap.before
+        return BudgetReached(
+            f"the budget of {dollars(cap.usd)} is reached: {dollars(used) if used else 'nothing'} is spent or held for "
+            f"requests without an answer, and the next request may cost {dollars(usd)}.",
+            where=cap.name,
+            fix=f"Every answer is in the store. Raise {cap.name}, or lower max_tokens, and run the same command again: "
+            "it goes on from here.",
+        )

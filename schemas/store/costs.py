@@ -1,0 +1,38 @@
+"""What the ledger has cost, read from its rows: so it survives whatever ends a process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from schemas.money import Cost
+from schemas.records import Usage
+from schemas.store import tables
+
+_NAMES = ("stage", "teacher", "prompt")
+
+
+def queries() -> tuple[Any, Any]:
+    """The sums of calls and of open holds by stage, teacher and prompt."""
+    c, h = tables.calls.c, tables.holds.c
+    sums = (sa.func.sum(x) for x in (c.prompt_tokens, c.completion_tokens, c.cached_tokens, c.usd, c.unpriced))
+    calls = sa.select(*(c[name] for name in _NAMES), sa.func.count(sa.distinct(c.request_id)), *sums)
+    held = sa.select(*(h[name] for name in _NAMES), sa.func.count(), sa.func.coalesce(sa.func.sum(h.usd), 0.0))
+    return (
+        calls.group_by(*(c[name] for name in _NAMES)),
+        held.where(h.open == 1).group_by(*(h[name] for name in _NAMES)),
+    )
+
+
+def costs_of(calls: list[Any], held: list[Any]) -> list[Cost]:
+    """The rows of `queries`, one line for each stage, teacher and prompt, the dearest first."""
+    lines: dict[tuple[str, ...], Cost] = {}
+    for *names, requests, prompt, completion, cached, usd, unpriced in calls:
+        usage = Usage(prompt_tokens=int(prompt), completion_tokens=int(completion), cached_tokens=int(cached))
+        named = dict(zip(_NAMES, names, strict=True))
+        lines[tuple(names)] = Cost(**named, requests=int(requests), usage=usage, usd=float(usd), unpriced=int(unpriced))
+    for *names, lost, usd in held:
+        line = lines.get(tuple(names)) or Cost(**dict(zip(_NAMES, names, strict=True)))
+        lines[tuple(names)] = line.model_copy(update={"lost": int(lost), "reserved": float(usd)})
+    return sorted(lines.values(), key=lambda cost: (-cost.usd, cost.stage, cost.teacher, cost.prompt))

@@ -1,0 +1,41 @@
+"""What a server's list of models tells of each: whether it chats, how much it reads, whether it thinks unasked."""
+
+from __future__ import annotations
+
+import re
+
+from schemas.records import Json
+
+# What is served beside chat models, by the words in its name or its type.
+_OTHER = re.compile(
+    r"embed|rerank|bge-|\be5-|\bgte-|minilm|whisper|transcri|\btts|speech|audio|voice|realtime|dall-e|image|diffusion"
+    r"|flux|sora|video|moderation|guard|davinci-002|babbage-002|turbo-instruct|\bocr\b|\bclip\b|reward|search-api",
+    re.IGNORECASE,
+)
+_CONTEXT = ("max_model_len", "loaded_context_length", "context_length", "context_window", "max_context_length")
+# Families that think unless they are told not to, as their cards say.
+_THINKING = re.compile(
+    r"qwen-?3(?!.*(instruct|coder|non-?thinking))|\bqwq|deepseek-?(r1|reasoner)|gpt-oss|\bo[134](-mini|-pro)?\b|gpt-5"
+    r"|magistral|glm-(4\.[5-9]|z1|5)|kimi-k2-thinking|minimax-m|phi-4-reasoning|nemotron|[-_]thinking|[-_]reasoner",
+    re.IGNORECASE,
+)
+
+
+def is_chat_model(row: Json) -> bool:
+    """Whether a listed model seems to answer chats, and not to embed, rank, draw or speak."""
+    capabilities = row.get("capabilities")
+    if isinstance(capabilities, dict) and capabilities.get("completion_chat") is False:
+        return False
+    return not _OTHER.search(f"{row.get('id')} {row.get('type') or ''}")
+
+
+def context_length(row: Json) -> int | None:
+    """How many tokens a listed model reads and writes together, None where the list does not say."""
+    meta = row.get("meta") if isinstance(row.get("meta"), dict) else {}
+    told = [*(row.get(name) for name in _CONTEXT), (meta or {}).get("n_ctx_train")]
+    return next((length for length in told if isinstance(length, int) and length > 0), None)
+
+
+def thinks_unasked(name: str) -> bool:
+    """Whether a model of that name is known to think before each answer unless it is told not to."""
+    return _THINKING.search(name) is not None

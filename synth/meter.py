@@ -1,0 +1,168 @@
+"""The meter of a ledger: what each request may cost before it is sent, and what it has cost."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import cached_property
+from typing import NamedTuple
+
+from schemas.errors import SpecError
+from schemas.money import Cost, Hold
+from schemas.records import Json, Record, Usage
+from schemas.spec import TeacherSettings
+from schemas.store import Store
+from synth.chat_completions import StoppedError, UnansweredError
+from synth.prices import FREE, Prices, prices_of
+
+
+class Reserved(NamedTuple):
+    """A request that is about to be sent: what was asked with which prompt, and the hold that is in the store where
+    there is a cap."""
+
+    body: Json
+    size_bytes: int
+    prompt: str
+    hold: Hold | None
+
+
+class Meter:
+    """Counts what one ledger's requests cost, by prompt, and keeps them under the caps of the store's budget. `batch`:
+    they go through a batch API, at its price."""
+
+    def __init__(self, store: Store, teacher: TeacherSettings, stage: str, *, batch: bool = False) -> None:
+        self._store, self._teacher, self._stage, self._batch = store, teacher, stage, batch
+        self._identity = teacher.identity or teacher.model
+        self._costs: dict[str, Cost] = {}
+
+    @cached_property
+    def prices(self) -> Prices | None:
+        """The teacher's prices, None if nobody knows them. They are those of the moment of the first look."""
+        return prices_of(self._teacher)
+
+    @property
+    def _is_free(self) -> bool:
+        return self.prices is not None and self.prices.source == FREE
+
+    @property
+    def costs(self) -> list[Cost]:
+        """What was sent, by prompt; requests whose outcome is unknown are `lost`."""
+        return list(self._costs.values())
+
+    def most(self, body: Json, size_bytes: int) -> float | None:
+        """The most that a request can cost: a token has at least one byte, and an answer at most `max_tokens`. None if
+        no price is known or the answer has no limit."""
+        limit = max((body[name] for name in ("max_tokens", "max_completion_tokens") if body.get(name)), default=None)
+        if self.prices is None or limit is None:
+            return None
+        tokens = Usage(prompt_tokens=size_bytes, completion_tokens=int(limit) * int(body.get("n", 1)))
+        return self.prices.usd(tokens, tier=_tier(body))
+
+    @asynccontextmanager
+    async def paid(
+        self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]
+    ) -> AsyncIterator[Reserved]:
+        """The block in which a request of `size_bytes` is sent and its answer arrives, which `settle` is then told of.
+
+        Under a cap the most that it can cost is set aside before, durably. Where the block fails it is free again,
+        unless the request may have been paid for all the same. Raises BudgetReached, and SpecError where the most is
+        not known.
+        """
+        reserved = await self._reserve(prompt, body, size_bytes, stopped)
+        try:
+            yield reserved
+        except asyncio.CancelledError:
+            self._store.append(*self._unanswered(reserved, may_be_paid=True))
+            raise
+        except BaseException as failure:
+            # Beside what is unanswered: an error that the server itself told of, or nothing was sent.
+            may_be_paid = isinstance(failure, UnansweredError) and failure.may_be_paid
+            if records := self._unanswered(reserved, may_be_paid=may_be_paid):
+                await self._store.put(*records)
+            raise
+
+    async def _reserve(self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]) -> Reserved:
+        budget = self._store.budget
+        if budget is None or not budget.caps or self._is_free:
+            return Reserved(body, size_bytes, prompt, None)
+        usd = self.most(body, size_bytes)
+        if usd is None:
+            raise self._cannot_cap(budget.caps[0].name)
+        if not await budget.reserve(usd, stopped):
+            raise StoppedError
+        if stopped():
+            budget.settle(usd, 0.0)
+            raise StoppedError
+        hold = self._hold(prompt, usd)
+        reserved = Reserved(body, size_bytes, prompt, hold)
+        try:
+            await self._store.put(hold)
+        except BaseException:
+            self._store.append(*self._unanswered(reserved, may_be_paid=False))
+            raise
+        return reserved
+
+    def _unanswered(self, reserved: Reserved, *, may_be_paid: bool) -> list[Record]:
+        """What is to be written of a request without an answer."""
+        hold, budget = reserved.hold, self._store.budget
+        if hold is not None and budget is not None:
+            budget.settle(hold.usd or 0.0, None if may_be_paid else 0.0)
+        if not may_be_paid:
+            return [] if hold is None else [hold.model_copy(update={"open": False})]
+        if self._is_free:
+            return []
+        held = hold or self._hold(reserved.prompt, self.most(reserved.body, reserved.size_bytes))
+        line = self._line(reserved.prompt)
+        lost = {"lost": line.lost + 1, "reserved": line.reserved + (held.usd or 0.0)}
+        self._costs[reserved.prompt] = line.model_copy(update=lost)
+        return [held] if hold is None else []
+
+    def settle(
+        self, reserved: Reserved, usage: Usage | None, charged: float | None
+    ) -> tuple[float | None, list[Record]]:
+        """The cost of an answered request, and what is to be written beside its answer.
+
+        `charged` is what the provider says that it has charged: it counts before our reckoning. Without it and without
+        a count of tokens, or without a price, the cost is unknown.
+        """
+        usd = charged
+        if usd is None and usage is not None and self.prices is not None:
+            listed = self.prices
+            usd = listed.in_batch(usage) if self._batch else listed.usd(usage, tier=_tier(reserved.body))
+        if usd is None and self._is_free:
+            usd = 0.0
+        self._costs[reserved.prompt] = self._line(reserved.prompt).plus(usage=usage or Usage(), usd=usd)
+        if reserved.hold is None:
+            return usd, []
+        if self._store.budget is not None:
+            self._store.budget.settle(reserved.hold.usd or 0.0, usd)
+        return usd, [] if usd is None else [reserved.hold.model_copy(update={"open": False})]
+
+    def _line(self, prompt: str) -> Cost:
+        source = self.prices.source if self.prices else ""
+        new = Cost(stage=self._stage, teacher=self._identity, prompt=prompt, prices=source)
+        return self._costs.get(prompt, new)
+
+    def _hold(self, prompt: str, usd: float | None) -> Hold:
+        return Hold(id=uuid.uuid4().hex, usd=usd, stage=self._stage, teacher=self._identity, prompt=prompt)
+
+    def _cannot_cap(self, name: str) -> SpecError:
+        if self.prices is None:
+            return SpecError(
+                f"{name} cannot be kept: no price of model '{self._teacher.model}' is known.",
+                where="teacher",
+                why="Nobody could tell before a request what it may cost.",
+                fix="Set teacher.usd_per_million_prompt_tokens and teacher.usd_per_million_completion_tokens "
+                "(0 where it is free), or leave the cap out.",
+            )
+        return SpecError(
+            f"{name} cannot be kept: the sampling has no max_tokens.",
+            why="An answer could be of any length, and cost any amount.",
+            fix="Set max_tokens in the sampling table, as in generate.forward.sampling.max_tokens = 512.",
+        )
+
+
+def _tier(body: Json) -> str:
+    return str(body.get("service_tier") or "")

@@ -1,0 +1,163 @@
+"""What `pairsmith doctor` finds out about teachers, and which model `pairsmith init` takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairsmith.health import Check
+from pairsmith.teacher_health import teachers
+from pairsmith.teacher_search import find_teacher
+from schemas.project import Project
+from schemas.spec_file import load
+from synth.listed_models import context_length, is_chat_model, thinks_unasked
+from tests.pairsmith.conftest import SPEC, SUBJECTS
+from tests.synth.loopback import LoopbackTeacher, Reply, fails, says
+from tests.synth.providers.played import Played, Provider
+
+
+def project(folder: Path, url: str, *overrides: str, more: str = "") -> Project:
+    (folder / "seeds.jsonl").write_text("\n".join(f'{{"text": "{subject}"}}' for subject in SUBJECTS))
+    (folder / "pairsmith.toml").write_text(SPEC.format(url=url) + more)
+    return load(folder, overrides)
+
+
+def looked(opened: Project, *, ask: bool = False) -> dict[str, Check]:
+    return {check.about: check for check in teachers(opened, ask=ask)}
+
+
+def test_nothing_is_asked_unless_asked_to(tmp_path: Path) -> None:
+    """Without --ask the models are listed; with it one request of at most 64 tokens is sent, and its answer shown."""
+    with LoopbackTeacher(lambda ask: says("a tall white lighthouse")) as teacher:
+        opened = project(tmp_path, teacher.url, "generate.forward.sampling.max_tokens=500")
+        assert looked(opened)["teacher"].state == "ok"
+        assert teacher.asked == []
+        answer = looked(opened, ask=True)["answer"]
+        assert (answer.state, len(teacher.asked)) == ("ok", 1)
+        assert "a tall white lighthouse" in answer.what
+        assert teacher.asked[0].body["max_tokens"] == 64
+        assert teacher.asked[0].n == 1
+    assert not (tmp_path / "pairsmith.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("reply", "state", "words"),
+    [
+        (says("<think>\nThe user wants"), "warn", "thinking"),
+        (fails(400, "System role not supported"), "fail", "System role not supported"),
+        (fails(429, code="insufficient_quota"), "fail", "no quota left"),
+        (Reply(body=b"<html>sign in</html>"), "fail", "sign in"),
+        (fails(503, "overloaded"), "fail", "overloaded"),
+    ],
+)
+def test_what_is_wrong_with_an_answer_is_told(reply: Reply, state: str, words: str, tmp_path: Path) -> None:
+    """Thinking with the key that switches it off, and every refusal in the provider's words; never a traceback."""
+    with LoopbackTeacher(lambda ask: reply) as teacher:
+        answer = looked(project(tmp_path, teacher.url), ask=True)["answer"]
+    assert answer.state == state
+    assert words in answer.what
+    assert answer.fix
+    if state == "warn":
+        assert "enable_thinking" in answer.fix
+
+
+def played(**settings: Any) -> Played:
+    provider = Provider("a server", "", {}, key_header=None, model="loopback", models=("loopback",), **settings)
+    return Played(provider)
+
+
+def test_a_prompt_that_does_not_fit_is_found(tmp_path: Path) -> None:
+    """The longest prompt and max_tokens against the context that the server lists."""
+    for length, state in ((100_000, "ok"), (50, "warn")):
+        with played(lists=lambda self, n=length: {"data": [{"id": "loopback", "max_model_len": n}]}) as server:
+            context = looked(project(tmp_path, server.url))["context"]
+        assert context.state == state
+        assert f"{length:,}" in context.what
+
+
+def test_a_model_that_thinks_or_does_not_chat_is_named(tmp_path: Path) -> None:
+    """Before anything is paid for: by the names of the families, and by what the list says."""
+    with LoopbackTeacher(models=("qwen3:8b", "nomic-embed-text:latest")) as teacher:
+        thinking = looked(project(tmp_path, teacher.url, "teacher.model=qwen3:8b"))["thinking"]
+        assert (thinking.state, "max_tokens" in thinking.fix) == ("warn", True)
+        switched = 'generate.forward.sampling.extra={reasoning_effort="none"}'
+        assert "thinking" not in looked(project(tmp_path, teacher.url, "teacher.model=qwen3:8b", switched))
+        model = looked(project(tmp_path, teacher.url, "teacher.model=nomic-embed-text"))["model"]
+        assert model.state == "warn"
+
+
+def test_each_teacher_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every one that the spec asks, with the variables of its key and its headers."""
+    more = '\n[teachers.strong]\nurl = "{}"\nmodel = "loopback"\nheaders_env = {{ api-key = "STRONG_KEY" }}\n'
+    with LoopbackTeacher() as plain, LoopbackTeacher() as strong:
+        opened = project(tmp_path, plain.url, "generate.forward.teacher=strong", more=more.format(strong.url))
+        key = looked(opened)["key"]
+        assert (key.state, key.what) == ("fail", "STRONG_KEY is not set")
+        monkeypatch.setenv("STRONG_KEY", "x")
+        found = looked(opened)
+        assert (found["key"].state, found["strong"].state, found["teacher"].state) == ("ok", "ok", "ok")
+
+
+CHAT = (
+    "gpt-4.1-mini",
+    "qwen3:8b",
+    "llama3.1:latest",
+    "meta-llama/Llama-3.3-70B-Instruct",
+    "claude-opus-5",
+    "gemini-2.5-pro",
+)
+OTHER = (
+    "nomic-embed-text:latest", "text-embedding-3-small", "text-embedding-nomic-embed-text-v1.5", "dall-e-3",
+    "bge-m3:latest", "whisper-1", "gpt-4o-mini-tts", "omni-moderation-latest", "gpt-image-1", "mxbai-embed-large",
+    "gpt-3.5-turbo-instruct", "mistral-embed", "BAAI/bge-reranker-v2-m3", "llama-guard3", "gpt-4o-realtime-preview",
+    "snowflake-arctic-embed", "intfloat/e5-large-v2", "all-minilm:latest", "davinci-002", "sora-2",
+    "mistral-ocr-latest", "jina-reranker-v2",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_init_takes_no_model_that_does_not_chat(name: str) -> None:
+    """Whatever stands first in the list: an embedding model writes no pair."""
+    assert not is_chat_model({"id": name})
+    with LoopbackTeacher(models=(name, "llama3.1:latest")) as ollama:
+        found = find_teacher({}, (("Ollama", f"{ollama.url}/v1"),))
+    assert found.model == "llama3.1:latest"
+
+
+@pytest.mark.parametrize("name", CHAT)
+def test_a_chat_model_is_one(name: str) -> None:
+    """No chat model of a known family is passed over."""
+    assert is_chat_model({"id": name})
+
+
+def test_a_server_with_embeddings_alone_is_no_teacher() -> None:
+    """It is passed over, and that is said; a list without an object around it (Together) is read too."""
+    with LoopbackTeacher(models=("nomic-embed-text:latest",)) as ollama:
+        found = find_teacher({}, (("Ollama", f"{ollama.url}/v1"),))
+    assert found.url == "embedded"
+    assert any("no chat model" in line for line in found.tried)
+    rows = [{"id": "a/embedder", "type": "embedding"}, {"id": "b/chat", "type": "chat", "context_length": 8192}]
+    with played(lists=lambda self: rows) as together:
+        found = find_teacher({}, (("Together", together.url),))
+    assert found.model == "b/chat"
+
+
+def test_what_lists_tell_is_read() -> None:
+    """The context under each server's name for it, and families that think unless told not to."""
+    for row in ({"max_model_len": 9}, {"context_length": 9}, {"context_window": 9}, {"meta": {"n_ctx_train": 9}}):
+        assert context_length({"id": "m", **row}) == 9
+    assert context_length({"id": "m", "meta": None, "context_length": "9"}) is None
+    thinking = (
+        "qwen3:8b",
+        "Qwen/Qwen3-8B",
+        "deepseek-reasoner",
+        "openai/gpt-oss-20b",
+        "o4-mini",
+        "gpt-5-mini",
+        "QwQ-32B",
+    )
+    assert all(map(thinks_unasked, thinking))
+    plain = ("qwen3-4b-instruct-2507", "gpt-4o-mini", "llama3.1", "deepseek-chat", "mistral-small-latest", "qwen2.5:7b")
+    assert not any(map(thinks_unasked, plain))

@@ -1,0 +1,179 @@
+"""An example of every kind of task, in English and in one other language, from its seeds to a dataset."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairsmith.new_project import EXAMPLES, FIRST_OF_KIND, template_folder
+from pairsmith.project import Project
+from prompts.answer_form import AnswerForm
+from schemas.kinds import KINDS
+from schemas.records import RowState
+from schemas.spec_file import load
+from tests.pairsmith import conftest
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
+
+OF_KINDS = [name for name in EXAMPLES if load(template_folder(name)).spec.task.kind != "rewrite"]
+Row = dict[str, str]
+
+
+def rows_of(example: str) -> list[Row]:
+    lines = (template_folder(example) / "seeds.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def as_written(row: Row) -> str:
+    return row["output"]
+
+
+class Run:
+    """An example that was generated and curated with a teacher that says what a person wrote, in the words of `say`."""
+
+    def __init__(self, example: str, folder: Path, say: Callable[[Row], str] = as_written, *overrides: str) -> None:
+        self.rows = rows_of(example)
+        by_input = {row["input"]: row for row in self.rows}
+
+        def answer(ask: Ask) -> Reply:
+            return says(*[say(by_input[ask.prompt])] * ask.n)
+
+        shutil.copytree(template_folder(example), folder, dirs_exist_ok=True)
+        settled = ("generate.forward.n=1", "curate.score.model=none", "review.enabled=false")
+        with LoopbackTeacher(answer) as teacher:
+            asked = (f"teacher.url={teacher.url}", "teacher.model=loopback")
+            self.project = Project(folder, [*asked, *settled, *overrides])
+            self.generated = self.project.generate()
+            self.asked = teacher.asked
+        self.curated = self.project.curate()
+        self.form = AnswerForm.of(load(folder).spec.task, folder)
+
+    def states(self, state: str) -> list[RowState]:
+        return list(self.project.rows(state))
+
+    def dataset(self) -> list[dict[str, Any]]:
+        folder = self.project.folder / self.curated.files[0] / "data"
+        return [json.loads(line) for file in folder.glob("*.jsonl") for line in file.read_text("utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("example", OF_KINDS)
+def test_an_example_keeps_what_a_person_wrote(example: str, tmp_path: Path) -> None:
+    """Seeds, teacher, gates, duplicates, dataset, export: of the good rows at least 95 % are in the dataset, each as it
+    was written, with the system prompt of its kind."""
+    run = Run(example, tmp_path / "project")
+    assert run.curated.counts.rows_in == len(run.rows) >= 20
+    assert run.curated.counts.accepted >= 0.95 * len(run.rows), run.curated.reasons
+    written = {row["input"]: run.form.canonical(row["output"]) for row in run.rows}
+    dataset = run.dataset()
+    assert len(dataset) == run.curated.counts.accepted
+    for row in dataset:
+        system, user, assistant = row["messages"]
+        assert assistant["content"] == written[user["content"]]
+        assert system["content"] == run.project.settings.spec.task.system
+    kind, card = KINDS[run.project.settings.spec.task.kind], (tmp_path / "project/dataset/README.md").read_text("utf-8")
+    assert f"{len(dataset)} pairs of a {kind.input} and its {kind.output}, for" in card
+    assert all(label in card for label in run.form.labels)
+    exported = run.project.export(tmp_path / "out")
+    assert any(path.name == "train.jsonl" for path in (tmp_path / "out").rglob("*")), exported
+
+
+def test_every_kind_has_an_example_in_english_and_in_another_language() -> None:
+    """What `init --kind` writes is of that kind; the kinds together speak six languages."""
+    specs = {name: load(template_folder(name)).spec for name in EXAMPLES}
+    for kind in KINDS:
+        spoken = {code for s in specs.values() if s.task.kind == kind for code in (s.task.language, s.task.to) if code}
+        assert "en" in spoken
+        assert kind == "rewrite" or len(spoken) > 1
+        first = FIRST_OF_KIND[kind]
+        assert first is None or specs[first].task.kind == kind
+
+
+def test_the_teacher_of_a_classification_sees_the_labels_and_is_held_to_them(tmp_path: Path) -> None:
+    """Labels with their definitions stand in the system turn, and the request carries the schema."""
+    run = Run("tickets", tmp_path)
+    system = run.asked[0].body["messages"][0]["content"]
+    assert "- return: giving something back, or exchanging it" in system
+    schema = run.asked[0].body["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["label"]["enum"] == ["delivery", "billing", "return", "repair", "other"]
+    assert run.asked[0].body["messages"][2]["content"] == '{"label": "delivery"}', "exemplars are answers of this form"
+
+
+def test_labels_are_read_as_they_come_and_others_are_rejected(tmp_path: Path) -> None:
+    """A server that keeps to no schema writes `Billing.` or JSON: one label. What is none is rejected with a sentence
+    that names it, after one request."""
+
+    def sloppy(row: Row) -> str:
+        spelt = {"delivery": '{"label": "delivery"}', "billing": "Billing.", "return": '"return"', "other": "hello"}
+        return spelt.get(row["output"], row["output"])
+
+    run = Run("tickets", tmp_path, sloppy)
+    assert run.curated.reasons == {"label": 4}
+    assert {row["messages"][-1]["content"] for row in run.dataset()} == {"delivery", "billing", "return", "repair"}
+    assert {str(state.reason) for state in run.states("rejected")} == {
+        "label: “hello” is none of the 5 labels: delivery, billing, return, repair, other"
+    }
+    assert len(run.asked) == len(run.rows)
+
+
+def test_a_record_that_breaks_the_schema_is_asked_for_again(tmp_path: Path) -> None:
+    """It is bought once more and then given up; one with an invented value is rejected with the value's place."""
+
+    def wrong(row: Row) -> str:
+        record = json.loads(row["output"])
+        if record["currency"] == "USD":
+            return json.dumps({"vendor": record["vendor"]})
+        return json.dumps({**record, "total": record["total"] + 1111}) if record["currency"] == "GBP" else row["output"]
+
+    run = Run("invoices", tmp_path, wrong, "curate.gates.values=true")
+    spent = [json.loads(row["output"])["currency"] for row in run.rows]
+    assert run.generated.counts.failed == spent.count("USD")
+    assert len(run.asked) == len(run.rows) + spent.count("USD")
+    assert run.curated.reasons == {"schema": spent.count("USD"), "value": spent.count("GBP")}
+    assert all("at $.total does not stand in the input" in str(state.reason) for state in run.states("rejected"))
+
+
+def test_a_changed_definition_asks_again_and_another_project_is_untouched(tmp_path: Path) -> None:
+    """Labels, schema and target language belong to what shapes a row; `status` names what has changed."""
+    run = Run("tickets", tmp_path)
+    spec = tmp_path / "pairsmith.toml"
+    spec.write_text(spec.read_text().replace("something is broken", "something is broken, torn"))
+    stages = {stage.stage: stage for stage in run.project.status()}
+    assert not stages["generate"].done
+    assert "task.labels.repair" in stages["generate"].why
+
+
+def test_init_writes_a_project_of_a_kind(tmp_path: Path) -> None:
+    """With its schema or model beside the spec, ready to run; two templates at once are refused."""
+    here = conftest.Project(tmp_path)
+    for kind in KINDS:
+        written = here.json("init", kind, "--kind", kind, "--embedded")
+        task = load(tmp_path / kind).spec.task
+        assert task.kind == kind
+        assert AnswerForm.of(task, tmp_path / kind) is not None
+        assert {"pairsmith.toml", "seeds.jsonl"} <= set(written["files"])
+    assert (
+        "--example and --kind both say what to begin with"
+        in here.run("init", "x", "--kind", "free", "--example", "tickets").stderr
+    )
+    assert "classify" in here.run("init", "x", "--kind", "clasify").stderr
+
+
+def test_labels_that_people_brought_are_read_in_the_same_way(tmp_path: Path) -> None:
+    """Pairs need no teacher: `BILLING ` and `billing.` are one label, and what is none is rejected."""
+    shutil.copytree(template_folder("tickets"), tmp_path, dirs_exist_ok=True)
+    spec = (tmp_path / "pairsmith.toml").read_text()
+    spec = spec.replace('columns = { text = "input" }', 'kind = "pair"\n[review]\nenabled = false')
+    (tmp_path / "pairsmith.toml").write_text(spec)
+    spelt = {"billing": "BILLING ", "delivery": "Delivery.", "other": "praise"}
+    rows = [{**row, "output": spelt.get(row["output"], row["output"])} for row in rows_of("tickets")]
+    (tmp_path / "seeds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    project = Project(tmp_path)
+    project.generate()
+    curated = project.curate()
+    assert curated.reasons == {"label": 4}
+    outputs = {row.pair.output for row in project.pool().rows() if row.pair}
+    assert outputs == {"billing", "delivery", "return", "repair", "praise"}

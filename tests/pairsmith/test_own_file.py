@@ -1,0 +1,138 @@
+"""`pairsmith init --from FILE`: what a file is taken for, that its spec can be read, and what is left alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairsmith.own_file import guess, spec_text
+from schemas.errors import InputError
+from schemas.spec_file import SPEC_NAME, load
+from synth.seeds import read_seeds
+from tests.pairsmith.conftest import ROOT, Project
+
+LONG = (
+    "A lighthouse stands on black rocks while the evening light falls on its lamp and the waves below it turn to foam. "
+)
+GERMAN = "Vielen Dank für Ihre Nachricht, wir schicken Ihnen morgen ein neues Gerät und holen das alte kostenlos ab."
+CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+
+
+def taken(folder: Path, name: str, content: str) -> dict[str, Any]:
+    """What the written spec says of the file: it loads, and every row of the file can be read with it."""
+    (folder / name).write_text(content, encoding="utf-8")
+    found = guess(folder / name)
+    (folder / SPEC_NAME).write_text(spec_text(folder / name, found, "mine"), encoding="utf-8")
+    project = load(folder)
+    reading = read_seeds(project.spec.seeds, folder)
+    assert reading.problems == []
+    assert len(reading.seeds) == reading.rows_in > 0
+    (source,) = project.spec.seeds
+    told = {"kind": source.kind, "task": project.spec.task.kind, "template": source.input}
+    return {**told, **source.columns, "why": " ".join(found.why), "spec": project.spec}
+
+
+def german_row(number: int) -> str:
+    product = "Uhr" if number % 2 else "Lampe"
+    return f"{number};Frage zu {number};Mein Gerät geht heute nicht an;{product};{GERMAN}\n"
+
+
+GERMAN_TICKETS = "id;Betreff;Nachricht;Produkt;Antwort\n" + "".join(map(german_row, range(8)))
+JOINED = "{{ betreff }}\n\n{{ nachricht }}"
+QUESTION = '{"question": "How do I reset it?", "answer": "Press it."}\n'
+LABELS = "text,label\n" + "".join(f"number {n} does not work,{'power' if n % 2 else 'noise'}\n" for n in range(8))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        (
+            "a.csv",
+            GERMAN_TICKETS,
+            {"kind": "pair", "task": "reply", "template": JOINED, "output": "Antwort", "produkt": "Produkt"},
+        ),
+        ("a.jsonl", QUESTION, {"kind": "pair", "input": "question", "output": "answer"}),
+        ("a.csv", LABELS, {"kind": "pair", "task": "classify", "input": "text", "output": "label"}),
+        (
+            "a.json",
+            json.dumps([{"instruction": "Add one.", "input": "1", "output": "2"}]),
+            {"kind": "pair", "task": "free"},
+        ),
+        ("a.jsonl", json.dumps({"messages": CHAT}) + "\n", {"kind": "pair"}),
+        ("a.jsonl", json.dumps({"conversations": CHAT * 2}) + "\n", {"kind": "conversation"}),
+        ("a.csv", "n,idea\n1,a lighthouse at dusk\n2,two goats on a roof\n", {"kind": "input", "text": "idea"}),
+        ("a.jsonl", json.dumps({"caption": LONG * 3}) + "\n", {"kind": "output", "text": "caption"}),
+    ],
+    ids=["German tickets", "questions", "labels", "alpaca", "openai", "sharegpt", "ideas", "outputs"],
+)
+def test_a_file_is_taken_for_what_it_holds_and_the_spec_says_why(tmp_path, name, content, expected):
+    """Names and contents of the columns decide; the written spec loads and reads every row."""
+    found = taken(tmp_path, name, content)
+    assert {key: found[key] for key in expected} == expected
+    assert found["why"]
+
+
+def test_bounds_and_language_are_those_of_the_outputs(tmp_path):
+    """Outputs that a person has are not rejected for being short, long or German."""
+    rows = "".join(f"Frage {n} zu meinem Gerät,{GERMAN} Nummer {n}.\n" for n in range(5))
+    spec = taken(tmp_path, "a.csv", f"input,output\n{rows.replace(', wir', ' wir')}")["spec"]
+    assert spec.task.language == "de"
+    assert spec.curate.gates.length.max_words >= 2 * 20
+    assert spec.curate.gates.length.min_ratio == 0
+
+
+def test_values_that_come_back_are_labels(tmp_path):
+    """All of them, from all rows, so that none of the file's own outputs is unknown to the task."""
+    assert set(taken(tmp_path, "a.csv", LABELS)["spec"].task.labels) == {"noise", "power"}
+
+
+def test_ids_are_not_kept_and_columns_that_come_back_are(tmp_path):
+    """A column with another value in each row makes no two rows alike; it is named as not read."""
+    rows = "".join(f"T{n},how do I do number {n},do it like number {n},{'ab'[n % 2]}\n" for n in range(10))
+    found = taken(tmp_path, "a.csv", f"id,question,answer,team\n{rows}")
+    assert "not read: id" in found["why"]
+    assert found["team"] == "team"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "id,n\n1,2\n3,4\n", "no column holds text; there is: 'id', 'n'"),
+        ("a.txt", "some lines\n", "of format text has no columns"),
+        ("a.jsonl", "[1]\n", "does not begin with an object"),
+        ("a.jsonl", "", "does not begin with an object"),
+        ("a.jsonl", "{\n", "is not valid JSON"),
+    ],
+)
+def test_a_file_that_tells_nothing_is_refused_with_a_sentence(tmp_path, name, content, message):
+    """Nothing is guessed where there is nothing to guess from."""
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=message):
+        guess(tmp_path / name)
+
+
+def test_init_copies_the_file_says_what_it_took_it_for_and_overwrites_nothing(tmp_path):
+    """The tickets of the example: pairs, the subject and the body joined, no teacher looked for; a second time, or onto
+    another file of that name, nothing changes."""
+    here, tickets = Project(tmp_path), ROOT / "examples" / "ticket-replies" / "tickets.csv"
+    done = here.run("init", "mine", "--from", str(tickets))
+    assert done.returncode == 0, done.stderr
+    assert "'reply' is the output" in done.stdout
+    assert "the input is 'subject' and 'body'" in done.stdout
+    assert "none is asked" in done.stdout
+    assert (tmp_path / "mine" / "tickets.csv").read_bytes() == tickets.read_bytes()
+    before = (tmp_path / "mine" / SPEC_NAME).read_bytes()
+    again = here.run("init", "mine", "--from", str(tickets))
+    assert again.returncode == 2
+    assert (tmp_path / "mine" / SPEC_NAME).read_bytes() == before
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "tickets.csv").write_text("mine")
+    refused = here.run("init", "other", "--from", str(tickets))
+    assert "tickets.csv would be overwritten" in refused.stderr
+    assert (tmp_path / "other" / "tickets.csv").read_text() == "mine"
+    beside = here.json("init", "mine2", "--from", str(tickets))
+    assert beside["guessed"]["kind"] == "pair"
+    assert beside["teacher"] is None

@@ -1,0 +1,189 @@
+"""Pairs that exist, through the command line: without a teacher they are curated, exported, explained, trained on and
+evaluated like generated rows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pairsmith.conftest import ROOT, Project
+from tests.synth.loopback import Ask, LoopbackTeacher, says
+from train.metrics import Evaluation
+
+TICKETS = ROOT / "examples" / "ticket-replies"
+NOBODY = "http://127.0.0.1:9/v1"
+SPEC = """
+[task]
+kind = "reply"
+name = "own"
+system = "Answer the customer."
+style = "A short, kind answer."
+
+[[seeds]]
+path = "{path}"
+kind = "{kind}"
+
+[teacher]
+url = "{url}"
+model = "nobody"
+key_env = "A_KEY_THAT_IS_NOT_SET"
+
+[review]
+enabled = false
+"""
+
+
+def dataset(folder: Path) -> list[dict[str, Any]]:
+    files = sorted((folder / "dataset" / "data").glob("*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def tickets(tmp_path: Path) -> Project:
+    shutil.copytree(TICKETS, tmp_path / "tickets")
+    return Project(tmp_path / "tickets")
+
+
+def chats(folder: Path, kind: str, rows: list[dict[str, Any]]) -> Project:
+    (folder / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (folder / "pairsmith.toml").write_text(SPEC.format(path="chats.jsonl", kind=kind, url=NOBODY), encoding="utf-8")
+    return Project(folder)
+
+
+def test_pairs_alone_need_no_teacher_and_become_a_dataset_with_their_columns(tickets: Project) -> None:
+    """Sixty tickets with replies: doctor asks for no key, nothing is sent, every row stands in the dataset with its
+    product, and explain shows where it came from."""
+    override = ("--set", f"teacher.url={NOBODY}", "--set", "teacher.key_env=A_KEY_THAT_IS_NOT_SET")
+    doctor = tickets.run("doctor", *override)
+    assert doctor.returncode == 0, doctor.stdout
+    assert "none is asked: the seeds bring their outputs" in doctor.stdout
+    assert "60 pair of 60 rows" in doctor.stdout
+    made = tickets.json("generate", *override)
+    assert (made["facts"]["pairs_made"], made["calls_sent"]) == (60, 0)
+    assert tickets.json("generate", *override)["facts"]["pairs_kept"] == 60
+    curated = tickets.json("curate")
+    assert curated["rows_in"] == 60
+    rows = dataset(tickets.folder)
+    assert len(rows) == curated["accepted"] >= 57, "at least 95 % of rows that people wrote well are kept"
+    assert {row["made_by"] for row in rows} == {"imported"}
+    row = next(row for row in rows if row["input"].startswith("Kettle leaks"))
+    assert row["input"].startswith("Kettle leaks at the base\n\nI bought the kettle")
+    assert row["columns"] == {"product": "Swan kettle", "ticket": "T-4103"}
+    assert row["completion"][0]["content"].startswith("Hello,\nA puddle")
+    story = tickets.run("explain", row["pair_id"]).stdout
+    assert "tickets.csv:2" in story
+    assert "Swan kettle" in story
+    told = tickets.json("explain", row["pair_id"])
+    assert told["columns"] == row["columns"]
+    card = (tickets.folder / "dataset" / "README.md").read_text(encoding="utf-8")
+    assert "Teacher: none." in card
+    assert "- synthetic" not in card
+
+
+def test_another_teacher_undoes_nothing_where_none_is_asked(tickets: Project) -> None:
+    """What was imported stays done when the [teacher] table changes, which nothing hangs on."""
+    tickets.json("generate")
+    planned = {step["stage"]: step for step in tickets.json("status", "--set", "teacher.model=other")["stages"]}
+    assert planned["generate"]["done"], planned["generate"]
+
+
+def test_a_conversation_is_a_row_with_its_earlier_turns_and_its_own_system_prompt(tmp_path: Path) -> None:
+    """Several turns are one row, however they are split: what was said before stands in the prompt of the row, and a
+    conversation that was recorded twice lies in one split."""
+    rows = []
+    for n in range(12):
+        opening = [
+            {"role": "system", "content": f"You are shop {n}."},
+            {"role": "user", "content": f"My order {n} of {'abcdefghijkl'[n] * 4} has not come, where is it now?"},
+            {"role": "assistant", "content": f"We are looking for parcel {n * 7919} and tell you tonight."},
+        ]
+        more = [
+            {"role": "user", "content": f"It is the {'mnopqrstuvwx'[n] * 5} one, does that help you at all?"},
+            {"role": "assistant", "content": f"It does: box {n * 104729} was left with your neighbour at number {n}."},
+        ]
+        rows += [{"messages": opening}, {"messages": [*opening, *more]}]
+    project = chats(tmp_path, "conversation", rows)
+    assert project.json("generate")["facts"]["pairs_made"] == 24
+    project.json("curate")
+    split_of: dict[str, set[str]] = {}
+    for file in (tmp_path / "dataset" / "data").glob("*.jsonl"):
+        for line in file.read_text().splitlines():
+            row = json.loads(line)
+            split_of.setdefault(row["system"], set()).add(file.stem)
+            if len(row["prompt"]) > 2:
+                roles = [message["role"] for message in row["messages"]]
+                assert roles == ["system", "user", "assistant", "user", "assistant"]
+                assert row["input"] == row["prompt"][-1]["content"]
+    assert len(split_of) == 12
+    assert all(len(splits) == 1 for splits in split_of.values())
+
+
+def test_lines_that_do_not_fit_are_told_by_the_run_and_counted_in_its_receipt(tmp_path: Path) -> None:
+    """The screen names them, the receipt has them all, and the rest becomes pairs."""
+    good = {
+        "conversations": [{"from": "human", "value": "Where is it?"}, {"from": "gpt", "value": "On its way to you."}]
+    }
+    project = chats(tmp_path, "pair", [good, {"conversations": good["conversations"][:1]}, {"text": "?"}])
+    done = project.run("generate")
+    assert done.returncode == 0, done.stderr
+    assert "shape: ShareGPT" in done.stderr + done.stdout
+    assert "chats.jsonl:2: turns: there is no answer" in done.stderr + done.stdout
+    (receipt,) = project.receipts()
+    assert [problem.partition(": ")[0] for problem in receipt["facts"]["seed_problems"]] == [
+        "chats.jsonl:2",
+        "chats.jsonl:3",
+    ]
+
+
+def test_a_prompt_is_told_the_columns_of_each_seed(tmp_path: Path) -> None:
+    """Beside pairs, inputs may be given to a teacher, whose prompt asks for another column; pairs send nothing."""
+
+    def answer(ask: Ask) -> Any:
+        return says(*[f"We are sorry that your {ask.prompt.split()[-1]} does not work, a new one is coming."] * ask.n)
+
+    with LoopbackTeacher(answer) as teacher:
+        project = chats(tmp_path, "pair", [{"input": "Where is it?", "output": "On its way to you today."}])
+        spec = (tmp_path / "pairsmith.toml").read_text().replace(NOBODY, teacher.url)
+        spec = spec.replace('key_env = "A_KEY_THAT_IS_NOT_SET"\n', "")
+        spec += '[[seeds]]\npath = "new.csv"\ncolumns = { text = "body", product = "Product" }\n'
+        spec += '[generate.forward]\nn = 1\nprompt = "mine"\n'
+        (tmp_path / "pairsmith.toml").write_text(spec)
+        (tmp_path / "new.csv").write_text("body;Product\nIt is dead;kettle\nIt is dead, too;lamp\n")
+        (tmp_path / "prompts" / "mine").mkdir(parents=True)
+        front = '+++\nabout = "a"\n[variables]\ninput = "the ticket"\nproduct = "the product"\n+++\n'
+        (tmp_path / "prompts" / "mine" / "v1.jinja").write_text(
+            f"{front}=== user ===\n{{{{ input }}}} {{{{ product }}}}\n"
+        )
+        made = project.json("generate")
+        assert (made["facts"]["pairs_made"], made["calls_sent"]) == (3, 2)
+        assert sorted(ask.prompt for ask in teacher.asked) == ["It is dead kettle", "It is dead, too lamp"]
+        pairs = [json.loads(body) for (body,) in project.rows("select body from pairs")]
+        assert sorted(pair["columns"].get("product", "") for pair in pairs) == ["", "kettle", "lamp"]
+
+
+@pytest.mark.model
+@pytest.mark.timeout(1800)
+def test_sixty_tickets_get_to_a_trained_adapter_without_a_teacher_and_the_report_says_that_twelve_prove_little(
+    tickets: Project,
+) -> None:
+    """The whole way: import, curation, training, evaluation and report. Not one request goes to a teacher, no teacher
+    is among the systems, and 12 test inputs are called not enough evidence."""
+    small = ["train.epochs=0.1", "train.max_length=384", "evaluate.sampling.max_tokens=12", f"teacher.url={NOBODY}"]
+    sets = [word for key in small for word in ("--set", key)]
+    done = tickets.run("run", "--no-review", *sets, timeout_s=1500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "12 test inputs" in done.stdout + done.stderr
+    assert list((tickets.folder / "adapters").glob("*/adapter_model.safetensors"))
+    receipts = {receipt["command"]: receipt for receipt in tickets.receipts()}
+    assert receipts["generate"]["calls_sent"] == 0
+    (file,) = (tickets.folder / "evaluations").glob("*.json")
+    evaluation = Evaluation.model_validate_json(file.read_bytes())
+    assert evaluation.seeds == 12
+    assert [name for system in evaluation.systems for name in system.names] == ["base", "few-shot", "tuned"]
+    assert {comparison.outcome for comparison in evaluation.comparisons} == {"not enough evidence"}
+    report = (tickets.folder / "report.html").read_text(encoding="utf-8")
+    assert "12 inputs cannot prove" in report

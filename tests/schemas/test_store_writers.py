@@ -1,0 +1,164 @@
+"""Two writers, lost locks and cut connections: what was confirmed is kept, and a loser is told."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from schemas.errors import StoreBusy, StoreError, StoreFull
+from schemas.records import Call, Seed
+from schemas.store import Store
+from schemas.store.failures import explained, passes
+from schemas.store.opening import engine_of
+
+
+def call(key: str = "k", attempt: int = 1, *, text: str = "a dog", request_id: str = "1") -> Call:
+    return Call(
+        key=key,
+        attempt=attempt,
+        status="ok",
+        request={},
+        raw={},
+        text=text,
+        request_id=request_id,
+        sample=0,
+        teacher="t",
+        endpoint="http://h",
+        seconds=1.0,
+    )
+
+
+def seed(text: str) -> Seed:
+    return Seed(kind="input", text=text, source="s.txt:1")
+
+
+def test_a_store_behind_a_link_has_one_writer(tmp_path: Path) -> None:
+    """The lock is that of the file, however its path is written."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with Store.open(f"sqlite:///{tmp_path / 'real' / 'p.db'}"), pytest.raises(StoreBusy):
+        Store.open(f"sqlite:///{tmp_path / 'link' / 'p.db'}")
+    with Store.open(f"sqlite:///{tmp_path / 'real' / 'p.db'}"):
+        (tmp_path / "alias.db").symlink_to(tmp_path / "real" / "p.db")
+        with pytest.raises(StoreBusy):
+            Store.open(f"sqlite:///{tmp_path / 'alias.db'}")
+
+
+def test_an_answer_that_another_process_has_is_not_dropped_in_silence(store_url: str) -> None:
+    """The same answer twice is once; another one in its place is told, not confirmed."""
+    with Store.open(store_url) as store:
+        store.write(call())
+        store.write(call(), call("other"))
+        assert len(store.calls("k")) == 1
+        with pytest.raises(StoreError, match="another process"):
+            store.write(call(text="a cat", request_id="2"))
+        assert store.calls("k")[0].text == "a dog"
+
+
+def cut(url: str) -> None:
+    """End every other connection to the server, as a restart or a proxy does."""
+    engine = engine_of(url)
+    with engine.connect() as connection:
+        others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = 'postgres'"
+        connection.execute(sa.text(f"SELECT pg_terminate_backend(pid) {others}")).all()
+    engine.dispose()
+
+
+@pytest.fixture
+def postgres_url(postgres: str) -> str:
+    """An empty schema of this test's own."""
+    engine = engine_of(postgres)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP SCHEMA IF EXISTS writers CASCADE"))
+        connection.execute(sa.text("CREATE SCHEMA writers"))
+    engine.dispose()
+    return f"{postgres}&options=-csearch_path%3Dwriters"
+
+
+def test_a_connection_that_was_cut_while_idle_costs_nothing(postgres_url: str) -> None:
+    """After hours of training the first write goes through a new connection, under the same lock."""
+    with Store.open(postgres_url) as store:
+        store.write(seed("before"))
+        cut(postgres_url)
+        store.write(seed("after"))
+        assert [s.text for s in store.seeds(active=False)] == ["before", "after"]
+        with pytest.raises(StoreBusy):
+            Store.open(postgres_url)
+
+
+def test_a_lost_lock_that_another_writer_has_is_noticed(postgres_url: str) -> None:
+    """Nothing is confirmed any more once somebody else writes."""
+    with Store.open(postgres_url) as store:
+        store.write(seed("first"))
+        cut(postgres_url)
+        with Store.open(postgres_url) as other:
+            other.write(seed("other"))
+            with pytest.raises(StoreBusy):
+                store.write(seed("lost"))
+            assert [s.text for s in other.seeds(active=False)] == ["first", "other"]
+
+
+def test_a_file_that_is_held_for_long_is_waited_for(tmp_path: Path) -> None:
+    """A backup or a viewer that locks the file for more than SQLite's patience ends no run."""
+    path = tmp_path / "p.db"
+    with Store.open(f"sqlite:///{path}") as store:
+        store.write(seed("first"))
+        held = sqlite3.connect(path, check_same_thread=False)
+        held.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(11.0, held.rollback)  # the database's own patience is ten seconds
+        release.start()
+        began = time.monotonic()
+        store.write(seed("second"))
+        assert time.monotonic() - began > 10
+        release.join()
+        held.close()
+        assert len(store.seeds(active=False)) == 2
+
+
+def test_what_passes_and_what_does_not() -> None:
+    """A commit whose outcome is unknown is never repeated; a locked file and a server that is away are."""
+    locked = sa.exc.OperationalError("x", None, sqlite3.OperationalError("database is locked"))
+    full = sa.exc.OperationalError("x", None, sqlite3.OperationalError("database or disk is full"))
+    away = sa.exc.OperationalError("x", None, ConnectionError("server closed the connection unexpectedly"))
+    assert passes(locked, committing=False)
+    assert passes(locked, committing=True)
+    assert not passes(full, committing=False)
+    assert passes(away, committing=False)
+    assert not passes(away, committing=True)
+
+
+def test_a_disk_that_fails_is_not_called_full(tmp_path: Path) -> None:
+    """An I/O error with room on the disk is the disk's, or its mount's."""
+    url = f"sqlite:///{tmp_path / 'p.db'}"
+    Store.open(url).close()
+    failing = explained(sa.exc.OperationalError("x", None, sqlite3.OperationalError("disk I/O error")), url)
+    assert not isinstance(failing, StoreFull)
+    assert "fails to read or write" in str(failing)
+    full = explained(sa.exc.OperationalError("x", None, sqlite3.OperationalError("database or disk is full")), url)
+    assert isinstance(full, StoreFull)
+
+
+def test_a_record_of_a_newer_pairsmith_is_named(tmp_path: Path) -> None:
+    """A field that this version does not know is no traceback."""
+    url = f"sqlite:///{tmp_path / 'p.db'}"
+    with Store.open(url) as store:
+        store.write(call())
+    with sqlite3.connect(tmp_path / "p.db") as raw:
+        raw.execute('UPDATE calls SET body = replace(body, \'"key"\', \'"mood":1,"key"\')')
+    with Store.open(url, write=False) as store, pytest.raises(StoreError, match=r"mood.*upgrade"):
+        store.calls("k")
+
+
+def test_a_database_of_another_application_is_not_called_newer(tmp_path: Path) -> None:
+    """Its migrations have other names than ours."""
+    with sqlite3.connect(tmp_path / "p.db") as raw:
+        raw.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        raw.execute("INSERT INTO alembic_version VALUES ('ae1027a6acf')")
+    for write in (True, False):
+        with pytest.raises(StoreError, match="another application"):
+            Store.open(f"sqlite:///{tmp_path / 'p.db'}", write=write)

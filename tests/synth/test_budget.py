@@ -1,0 +1,198 @@
+"""A cap on money holds: whatever the costs, with 64 requests in flight, through faults, restarts and `kill -9`."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from schemas.errors import BudgetReached, SpecError
+from schemas.records import Message, Sampling
+from schemas.spec import TeacherSettings
+from schemas.store import Store
+from synth.chat_completions import StoppedError
+from synth.endpoint import Endpoint
+from synth.ledger import FailedSample, Ledger
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
+
+ROOT = Path(__file__).parents[2]
+PRICES = {"usd_per_million_prompt_tokens": 1_000.0, "usd_per_million_completion_tokens": 2_000.0}
+LIMITED = Sampling(max_tokens=20)
+
+
+class Bill:
+    """A teacher that charges: random answers up to the limit, random faults, and a bill that it keeps itself."""
+
+    def __init__(self, seed: int, *, faults: bool) -> None:
+        self.usd, self._chance, self._faults = 0.0, random.Random(seed), faults
+
+    def __call__(self, ask: Ask) -> Reply:
+        written = min(20, int(self._chance.paretovariate(0.7))) * ask.n
+        read = self._chance.randint(1, len(ask.prompt.encode()))
+        fault = self._chance.random() if self._faults else 1.0
+        if fault < 0.04:
+            return fails(429, headers={"Retry-After": "0"})
+        if fault < 0.08:
+            return fails(500)
+        self.usd += (1_000 * read + 2_000 * written) / 1e6
+        if fault < 0.12:
+            return cuts()  # it worked, so it charges
+        if fault < 0.16:
+            return fails(504)
+        choices = [{"message": {"content": f"{ask.prompt} {i}"}, "finish_reason": "stop"} for i in range(ask.n)]
+        usage = {"prompt_tokens": read, "completion_tokens": written}
+        return Reply(body=orjson.dumps({"choices": choices, "usage": usage}), delay_s=self._chance.random() / 500)
+
+
+async def spend(url: str, store: Store, questions: int, *, first: int = 0, **teacher: Any) -> list[BaseException | Any]:
+    """Ask so many questions at once, at most 64 on the wire; the first failure that ends a run drains it."""
+    settings = TeacherSettings.model_validate(
+        {"url": url, "model": "loopback", "concurrency": 64, "retries": 3, **PRICES, **teacher}
+    )
+    async with Endpoint(url, "loopback", retries=3, concurrency=64, backoff_s=0.001) as endpoint:
+        ledger = Ledger(store, endpoint, settings)
+
+        async def one(number: int) -> Any:
+            try:
+                chat = [Message(role="user", content=f"question {number}")]
+                return await ledger.complete(chat, LIMITED, 1 + number % 3)
+            except BudgetReached:
+                ledger.drain()
+                raise
+
+        return await asyncio.gather(
+            *(one(number) for number in range(first, first + questions)), return_exceptions=True
+        )
+
+
+@pytest.mark.parametrize("faults", [False, True])
+def test_64_in_flight_never_spend_more_than_the_cap(tmp_path: Path, faults: bool) -> None:
+    """In 100 runs with random costs the bill that the teacher keeps never exceeds the cap, nor does what the ledger
+    says, and the cap is used: without faults what is left is less than the dearest request may cost."""
+    for seed in range(50):
+        bill = Bill(seed, faults=faults)
+        cap = random.Random(seed).uniform(0.3, 4.0)
+        with LoopbackTeacher(bill) as teacher, Store.open(f"sqlite:///{tmp_path / f'{seed}.db'}") as store:
+            outcomes = asyncio.run(spend(teacher.url, store.capped(project_usd=cap), 80))
+            assert bill.usd <= cap
+            spent = store.spent()
+            assert spent.usd + spent.reserved <= cap + 1e-9
+            ended = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+            assert all(isinstance(error, BudgetReached | StoppedError) for error in ended), ended
+            if any(isinstance(error, BudgetReached) for error in ended) and not faults:
+                assert bill.usd == pytest.approx(spent.usd)
+                assert spent.usd > cap - 0.4
+            # What is spent counts in the next run, which the ledger alone tells.
+            again = asyncio.run(spend(teacher.url, store.capped(project_usd=cap), 90))
+            assert bill.usd <= cap
+            assert len(again) == 90
+
+
+def test_the_command_has_a_cap_of_its_own(tmp_path: Path) -> None:
+    """`--max-usd` counts from the command's beginning, the project's cap everything; the tighter one stops."""
+    bill = Bill(1, faults=False)
+    with LoopbackTeacher(bill) as teacher, Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
+        for number, command_usd in ((1, 0.5), (2, 0.5), (3, 5.0)):
+            name = "--max-usd" if number < 3 else "budget.max_usd"
+            store.capped(project_usd=1.2, command_usd=command_usd)
+            outcomes = asyncio.run(spend(teacher.url, store, 40 * number))
+            stops = [error for error in outcomes if isinstance(error, BudgetReached)]
+            assert {stop.where for stop in stops} == {name}
+            assert stops[0].exit_code == 12
+            assert bill.usd <= (0.5 * number if number < 3 else 1.2)
+        assert "go" in (stops[0].fix or "")
+
+
+def test_without_a_price_or_a_limit_a_cap_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    """Nobody could tell what a request may cost; a sentence says which key is missing."""
+    with LoopbackTeacher() as teacher, Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
+        store.capped(project_usd=1.0)
+        unknown = {"usd_per_million_prompt_tokens": None}
+        (error,) = asyncio.run(spend(teacher.url, store, 1, **unknown))
+        assert isinstance(error, SpecError)
+        assert "no price of model 'loopback' is known" in str(error)
+
+        async def unlimited() -> None:
+            async with Endpoint(teacher.url, "loopback") as endpoint:
+                settings = TeacherSettings.model_validate({"url": teacher.url, "model": "loopback", **PRICES})
+                await Ledger(store, endpoint, settings).complete([Message(role="user", content="x")], Sampling())
+
+        with pytest.raises(SpecError, match="no max_tokens"):
+            asyncio.run(unlimited())
+        assert not teacher.asked
+        # What is free needs neither.
+        asyncio.run(spend(teacher.url, store, 3, usd_per_million_prompt_tokens=0, usd_per_million_completion_tokens=0))
+        assert len(teacher.asked) == 3
+
+
+def test_what_a_lost_answer_may_have_cost_stays_reserved(tmp_path: Path) -> None:
+    """A gateway that lost the answer: held, told, and counted against the cap of the next run; an error that the
+    server itself told of costs nothing. Also without a cap it is told."""
+    with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
+        with LoopbackTeacher(lambda ask: fails(400)) as teacher:
+            asyncio.run(spend(teacher.url, store.capped(project_usd=0.3), 1))
+        assert store.spent().total == 0
+        with LoopbackTeacher(lambda ask: fails(504)) as teacher:
+            ((failed, *_),) = asyncio.run(spend(teacher.url, store.capped(), 1, first=3))
+            assert isinstance(failed, FailedSample)
+            spent = store.spent()
+            assert spent.lost == len(teacher.asked) == 4
+            assert spent.reserved > 4 * 20 * 2_000 / 1e6
+            assert spent.total is None
+        with LoopbackTeacher(lambda ask: says("x")) as teacher:
+            (error,) = asyncio.run(spend(teacher.url, store.capped(project_usd=0.3), 1, first=6))
+            assert isinstance(error, BudgetReached)
+            assert not teacher.asked
+
+
+def test_an_answer_without_a_count_keeps_its_reserve(tmp_path: Path) -> None:
+    """Tokens that nobody counted cost an unknown amount: what was reserved for them is not free again."""
+    with (
+        LoopbackTeacher(lambda ask: says("x", usage=False)) as teacher,
+        Store.open(f"sqlite:///{tmp_path / 's.db'}") as store,
+    ):
+        asyncio.run(spend(teacher.url, store.capped(project_usd=1.0), 1))
+        spent = store.spent()
+        assert (spent.unpriced, spent.lost, spent.total) == (1, 1, None)
+        assert spent.reserved > 20 * 2_000 / 1e6
+
+
+KILLED = """
+import asyncio, sys
+from pathlib import Path
+from schemas.store import Store
+from tests.synth.test_budget import spend
+url, path = sys.argv[1:]
+with Store.open(f"sqlite:///{path}") as store:
+    asyncio.run(spend(url, store.capped(project_usd=1.0), 30))
+"""
+
+
+def test_the_cap_survives_kill_9(tmp_path: Path) -> None:
+    """A process that is killed with requests in flight leaves what they may cost reserved; a run after it spends the
+    rest and no more."""
+    bill = Bill(7, faults=False)
+
+    def slow(ask: Ask) -> Reply:
+        reply = bill(ask)
+        return Reply(body=reply.body, delay_s=0.0 if ask.number <= 3 else 30.0 if ask.number <= 9 else 0.0)
+
+    path = tmp_path / "s.db"
+    with LoopbackTeacher(slow) as teacher:
+        child = subprocess.Popen([sys.executable, "-c", KILLED, teacher.url, str(path)], cwd=ROOT)
+        teacher.wait_for(9)
+        child.kill()
+        child.wait()
+        with Store.open(f"sqlite:///{path}") as store:
+            held = store.spent()
+            assert held.lost >= 6
+            outcomes = asyncio.run(spend(teacher.url, store.capped(project_usd=1.0), 60))
+            assert any(isinstance(outcome, BudgetReached) for outcome in outcomes)
+            assert bill.usd <= 1.0
+            assert store.spent().lost == held.lost

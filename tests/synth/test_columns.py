@@ -1,0 +1,152 @@
+"""Columns of one's own files: which are read, what joins them, and what is said where one is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from schemas.errors import InputError, PromptError
+from schemas.records import Seed
+from schemas.spec import SeedSource, Spec
+from synth.generators import columns_of
+from synth.seeds import SeedReading, read_seeds
+
+CSV = "Subject,body,product,note\nLeak,It drips,kettle,x\n,No power,lamp,\n"
+
+
+def read(folder: Path, content: str | bytes, name: str = "seeds.csv", **settings: Any) -> SeedReading:
+    """One source, with the sum that must hold checked on every call."""
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    reading = read_seeds([SeedSource(path=name, **settings)], folder)
+    assert reading.rows_in == len(reading.seeds) + len(reading.problems)
+    return reading
+
+
+def test_other_columns_stay_with_the_seed_under_the_names_of_the_spec(tmp_path):
+    """Any name beyond `text` is an extra column; an empty cell is an empty text, and every seed has every column."""
+    reading = read(tmp_path, CSV, columns={"text": "body", "product": "product", "subject": "Subject"})
+    assert [seed.text for seed in reading.seeds] == ["It drips", "No power"]
+    assert [seed.columns for seed in reading.seeds] == [
+        {"product": "kettle", "subject": "Leak"},
+        {"product": "lamp", "subject": ""},
+    ]
+
+
+def test_a_seed_without_extra_columns_keeps_its_id(tmp_path):
+    """What a project reads as before has the id that it had before; a column that is kept makes another seed."""
+    plain, with_product = (
+        read(tmp_path, CSV, columns=columns).seeds[0]
+        for columns in ({"text": "body"}, {"text": "body", "product": "product"})
+    )
+    assert plain.id == Seed(kind="input", text="It drips", source="elsewhere").id == "2fef1bafb67cdc22783fe6338f892d73"
+    assert with_product.id != plain.id
+
+
+def test_a_template_joins_columns_into_the_input(tmp_path):
+    """Its variables are columns of the file, whatever their case, or names of `columns`; a blank one leaves no gap
+    at the ends, and a row in which all are blank is blank."""
+    content = CSV + " , ,radio,\n"
+    reading = read(tmp_path, content, input="{{ subject }}\n\n{{ text_of }}", columns={"text_of": "body"})
+    assert [seed.text for seed in reading.seeds] == ["Leak\n\nIt drips", "No power"]
+    assert [problem.what.partition(":")[0] for problem in reading.problems] == ["blank"]
+    assert [seed.columns for seed in reading.seeds] == [{"text_of": "It drips"}, {"text_of": "No power"}]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"columns": {"text": "body", "product": "prodct"}}, {"input": "{{ body }} {{ prodct }}"}],
+    ids=["a column", "a variable of the template"],
+)
+@pytest.mark.parametrize(
+    ("name", "content", "where"),
+    [
+        ("a.csv", CSV, "a.csv:1"),
+        ("a.jsonl", '{"body": "It drips", "product": "kettle"}\n', "a.jsonl:1"),
+        ("a.tsv", "\n" + CSV.replace(",", "\t"), "a.tsv:2"),
+    ],
+)
+def test_a_missing_column_names_file_line_columns_and_the_closest(tmp_path, settings, name, content, where):
+    """Whoever mistypes a column sees what there is, where, and what they probably meant."""
+    with pytest.raises(InputError) as error:
+        read(tmp_path, content, name, **settings)
+    assert error.value.where == where
+    assert "there is no column 'prodct'; there is: " in error.value.what
+    assert "'body', 'product'" in error.value.what
+    assert "Did you mean 'product'?" in (error.value.fix or "")
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        ("body;product\nOne, two;a\n", ["One, two"]),
+        ("body\tproduct\nOne, two\ta\n", ["One, two"]),
+        ("body|product\nOne, two|a\n", ["One, two"]),
+        ("\ufeffbody;product\r\nOne;a\r\n", ["One"]),
+        ("sep=;\r\nbody;product\r\nOne;a\r\n", ["One"]),
+        ('\ufeffsep=,\r\n"body","product"\r\n"One\nmore","a"\r\n', ["One\nmore"]),
+        ("body;product;;;\r\nOne;a;;;\r\n;;;;\r\n", ["One"]),
+    ],
+    ids=["semicolon", "tab", "pipe", "bom", "sep", "bom and sep", "empty columns behind"],
+)
+def test_dialects_of_csv_that_excel_and_databases_write_are_read(tmp_path, content, texts):
+    """Separator, byte order mark, Excel's own first line, empty columns and rows behind the table."""
+    reading = read(tmp_path, content, columns={"text": "body", "product": "product"})
+    assert [seed.text for seed in reading.seeds] == texts
+    assert {seed.columns["product"] for seed in reading.seeds} == {"a"}
+
+
+def test_a_file_in_latin_1_says_how_to_save_it_as_utf_8(tmp_path):
+    """The message names line and byte, and what to do in Excel and elsewhere."""
+    with pytest.raises(InputError, match="is not UTF-8: byte 0xfc") as error:
+        read(tmp_path, "body\nschön\nmüde\n".encode("latin-1").replace(b"\xf6", b"o"), columns={"text": "body"})
+    assert error.value.where == "seeds.csv:3"
+    assert "CSV UTF-8" in (error.value.fix or "")
+    assert "iconv" in (error.value.fix or "")
+
+
+def test_numbers_and_truth_values_of_json_are_texts_in_an_extra_column(tmp_path):
+    """An order number is as good without quotation marks; a list is none, and costs its row."""
+    cells = (', "n": 7', ', "n": null', ', "n": true', "", ', "n": []')
+    lines = "".join(f'{{"text": "{text}"{cell}}}\n' for text, cell in zip("abcde", cells, strict=True))
+    reading = read(tmp_path, lines, "a.jsonl", columns={"text": "text", "n": "n"})
+    assert [seed.columns["n"] for seed in reading.seeds] == ["7", "", "true", ""]
+    assert "It stands in 'n'" in reading.problems[0].what
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"columns": {"style": "s"}}, "columns.style means nothing for kind = 'input'"),
+        ({"columns": {"output": "s"}}, "columns.output means nothing for kind = 'input', which has text"),
+        ({"columns": {"a b": "s"}}, "'a b' cannot be used in a prompt"),
+        ({"kind": "output", "input": "{{ a }}"}, "kind = 'output' has none"),
+        ({"input": "{{ a }}", "columns": {"text": "b"}}, "both 'input' and columns.text"),
+    ],
+)
+def test_names_that_cannot_work_are_refused_with_the_reason(settings, message):
+    """A column may not hide a variable that prompts have, and one thing is said once."""
+    with pytest.raises(ValidationError, match=message):
+        SeedSource(path="a.csv", **settings)
+
+
+@pytest.mark.parametrize("template", ["{{ body", "no column", "{% include 'x' %}{{ body }}"])
+def test_a_template_that_is_none_is_refused(tmp_path, template):
+    """Broken Jinja, a template without a column, another file: each is said before a row is read."""
+    with pytest.raises((InputError, PromptError)):
+        read(tmp_path, CSV, input=template)
+
+
+def test_a_prompt_may_use_the_columns_that_every_source_has():
+    """Of two sources with other columns only what both have can be in each prompt."""
+    sources = [
+        {"path": "a.csv", "columns": {"text": "t", "product": "p", "subject": "s"}},
+        {"path": "b.csv", "columns": {"product": "q"}},
+        {"path": "c.csv", "kind": "output", "columns": {"style_of": "s"}},
+    ]
+    spec = Spec.model_validate({"task": {"name": "a", "style": "b"}, "seeds": sources})
+    assert columns_of(spec, ("input",)) == ("product",)
+    assert columns_of(spec, ("output",)) == ("style_of",)
+    assert columns_of(spec, ("pair",)) == ()

@@ -1,0 +1,169 @@
+"""Pairs that exist: every shape that people have becomes pairs, and a line that does not fit costs that line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import InputError
+from schemas.records import Imported, Message, Seed
+from schemas.spec import SeedSource
+from synth.imports import Import, pair_of
+from synth.seeds import SeedReading, read_seeds
+from synth.slots import Outcome
+
+
+def read(folder: Path, rows: Any, name: str = "rows.jsonl", **settings: Any) -> SeedReading:
+    """Rows as JSON lines, or a text as it is; the sum that must hold is checked on every call."""
+    text = rows if isinstance(rows, str) else "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / name).write_text(text, encoding="utf-8")
+    reading = read_seeds([SeedSource(path=name, **{"kind": "pair", **settings})], folder)
+    assert reading.rows_in == len(reading.seeds) + len(reading.problems)
+    return reading
+
+
+def turns(*texts: str, system: str = "", role: str = "role", content: str = "content") -> list[dict[str, str]]:
+    words = {"role": ("user", "assistant", "system"), "from": ("human", "gpt", "system")}[role]
+    chat = [{role: words[at % 2], content: text} for at, text in enumerate(texts)]
+    return [*([{role: words[2], content: system}] if system else []), *chat]
+
+
+CHAT = {"messages": turns("It drips", "Sorry.")}
+PARTS = {"messages": [*turns("It drips"), {"role": "assistant", "content": [{"type": "text", "text": "Sorry."}]}]}
+SHAREGPT = {"conversations": turns("It drips", "Sorry.", role="from", content="value")}
+ALPACA = {"instruction": "It drips", "input": "", "output": "Sorry."}
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "shape"),
+    [
+        ("a.csv", "input,output\nIt drips,Sorry.\n", "columns input and output"),
+        ("a.jsonl", [{"input": "It drips", "output": "Sorry."}], "columns input and output"),
+        ("a.jsonl", [CHAT], "OpenAI chat"),
+        ("a.jsonl", [PARTS], "OpenAI chat"),
+        ("a.jsonl", [SHAREGPT], "ShareGPT"),
+        ("a.json", json.dumps([SHAREGPT]), "ShareGPT"),
+        ("a.json", json.dumps([ALPACA], indent=1), "Alpaca"),
+        ("a.jsonl", [{"instruction": "It drips", "output": "Sorry."}], "Alpaca"),
+    ],
+    ids=["csv", "jsonl", "openai", "openai parts", "sharegpt", "sharegpt list", "alpaca list", "alpaca"],
+)
+def test_every_shape_becomes_the_same_seed_and_is_named(tmp_path, name, rows, shape):
+    """The shape is recognised by the file's own names, is told, and is no part of the row's identity."""
+    reading = read(tmp_path, rows, name)
+    assert [note.what for note in reading.notes if note.what.startswith(f"shape: {shape}")]
+    (seed,) = reading.seeds
+    assert (seed.text, seed.reference) == ("It drips", "Sorry.")
+    assert seed.id == Seed(kind="pair", text="It drips", reference="Sorry.", source="elsewhere").id
+
+
+def test_an_alpaca_input_stands_below_its_instruction(tmp_path):
+    """Instruction and input are one input, in this order."""
+    (seed,) = read(tmp_path, [{"instruction": "Translate.", "input": "Hund", "output": "dog"}]).seeds
+    assert seed.text == "Translate.\n\nHund"
+
+
+def test_a_system_prompt_of_a_row_is_the_one_of_its_pair(tmp_path):
+    """Chat rows keep their system prompt; the spec's stands in where a row brings none."""
+    rows = [{"messages": turns("a", "b", system="Be brief.")}, {"messages": turns("c", "d")}]
+    first, second = (pair_of(seed, "Be kind.") for seed in read(tmp_path, rows).seeds)
+    assert (first.system, first.input, first.output) == ("Be brief.", "a", "b")
+    assert (second.system, second.input, second.output) == ("Be kind.", "c", "d")
+    csv = "input,output,system\na,b,Be brief.\nc,d,\n"
+    assert [pair_of(seed, "Be kind.").system for seed in read(tmp_path, csv, "a.csv").seeds] == [
+        "Be brief.",
+        "Be kind.",
+    ]
+
+
+def test_of_a_conversation_the_last_answer_is_the_output_and_the_rest_is_before_it(tmp_path):
+    """Earlier turns and the question are the input; what is said after the last answer is left out, and turns in a
+    row by one side are one."""
+    chat = turns("Hi", "Hello, what is it?", "It drips", "Sorry.", "thanks!", system="Be brief.")
+    chat.insert(4, {"role": "user", "content": "every morning"})
+    (seed,) = read(tmp_path, [{"messages": chat}], kind="conversation").seeds
+    pair = pair_of(seed, "unused")
+    assert pair.turns == (
+        Message(role="user", content="Hi"),
+        Message(role="assistant", content="Hello, what is it?"),
+    )
+    assert (pair.system, pair.input, pair.output) == ("Be brief.", "It drips\n\nevery morning", "Sorry.")
+    assert pair.origin == Imported(source="rows.jsonl")
+    assert pair.reference is None
+
+
+def test_a_line_that_does_not_fit_costs_that_line_and_is_named(tmp_path):
+    """Broken JSON, no object, another shape, an unknown role, no answer, no question, a blank side, more turns than a
+    pair has: each is one problem with its line, and the rest is read."""
+    bad: list[Any] = [
+        {"input": "a", "output": "b"},
+        ["a list"],
+        {"messages": [{"role": "narrator", "content": "x"}, *turns("a", "b")]},
+        {"messages": turns("a")},
+        {"messages": [{"role": "assistant", "content": "b"}]},
+        {"messages": turns("a", "  ")},
+        {"messages": turns("a", "b", "c", "d")},
+        {"messages": []},
+        {"messages": "not JSON"},
+        {"messages": [*turns("a", "b"), {"role": "system", "content": "late"}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url"}]}, *turns("x", "b")[1:]]},
+        {"messages": [{"role": "user"}, {"role": "assistant", "content": "b"}]},
+        {"messages": ["a", "b"]},
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in [{"messages": turns("good", "one")}, *bad]) + '{"messages": [\n'
+    reading = read(tmp_path, text)
+    assert [seed.text for seed in reading.seeds] == ["good"]
+    words = [problem.what.partition(":")[0] for problem in reading.problems]
+    expected = ["column", "column", "role", "turns", "turns", "blank", "turns", "type", "json", "turns", "type"]
+    assert words == [*expected, "blank", "type", "json"]
+    assert [problem.where for problem in reading.problems] == [f"rows.jsonl:{at}" for at in range(2, 16)]
+
+
+def test_a_first_line_that_does_not_fit_costs_itself_alone(tmp_path):
+    """A line of metadata above the rows is a problem, not the end; a file of such lines says which columns it needs."""
+    reading = read(tmp_path, [{"version": 1}, {"input": "a", "output": "b"}])
+    assert [seed.text for seed in reading.seeds] == ["a"]
+    assert reading.problems[0].where == "rows.jsonl:1"
+    with pytest.raises(InputError, match="there is no column 'input'; there is: 'version'") as error:
+        read(tmp_path, [{"version": 1}, {"version": 2}])
+    assert 'columns = { input = "...", output = "..." }' in (error.value.fix or "")
+
+
+def test_one_question_with_two_answers_is_two_pairs_and_the_same_pair_twice_is_one(tmp_path):
+    """The output is part of what a pair is."""
+    rows = [{"input": "a", "output": b} for b in ("b", "c", "b")]
+    reading = read(tmp_path, rows)
+    assert [seed.reference for seed in reading.seeds] == ["b", "c"]
+    assert reading.problems[0].what == "duplicate: the same text as rows.jsonl:1."
+
+
+def test_an_import_asks_nobody_and_fills_one_slot(tmp_path):
+    """One pair a seed, with its columns, under a fingerprint that hangs on the system prompt alone."""
+    csv = "input,output,product\na,b,kettle\n"
+    columns = {"input": "input", "output": "output", "product": "product"}
+    (seed,) = read(tmp_path, csv, "a.csv", columns=columns).seeds
+    imports = Import("Be kind.")
+    assert (imports.ledger, imports.samples) == (None, 1)
+
+    async def outcomes() -> list[Outcome]:
+        return [outcome async for outcome in imports(seed)]
+
+    (outcome,) = asyncio.run(outcomes())
+    assert outcome.candidate.generator == "imported"
+    assert outcome.pair is not None
+    assert outcome.pair.columns == {"product": "kettle"}
+    assert outcome.pair.id == outcome.candidate.pair_id
+    assert imports.fingerprint == Import("Be kind.").fingerprint != Import("Be brief.").fingerprint
+
+
+def test_a_line_added_above_makes_no_other_pair(tmp_path):
+    """Reviews hang on ids of pairs, so an id does not hang on the place in the file."""
+    first, second = (
+        {pair_of(seed).id for seed in read(tmp_path, f"input,output\n{above}a,b\n", "a.csv").seeds}
+        for above in ("", "c,d\n")
+    )
+    assert first < second

@@ -1,0 +1,122 @@
+"""What tokens cost: prices of the spec, of the table, of the provider itself; and what nobody knows."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from schemas.money import Cost, dollars, told
+from schemas.records import Usage
+from schemas.spec import TeacherSettings
+from synth.chat_completions import read_answer
+from synth.prices import free, prices_of
+
+MANY = Usage(prompt_tokens=1_000_000, completion_tokens=1_000_000)
+
+
+def at(url: str, model: str = "m", **prices: float) -> TeacherSettings:
+    return TeacherSettings.model_validate({"url": url, "model": model, **prices})
+
+
+def test_prices_of_the_spec_count_and_cached_tokens_have_their_own() -> None:
+    """Both prices are needed; without one of its own a cached token costs what any costs."""
+    both = {"usd_per_million_prompt_tokens": 2.0, "usd_per_million_completion_tokens": 10.0}
+    half_read = MANY.model_copy(update={"cached_tokens": 500_000})
+    plain, cached = (
+        prices_of(at("http://gpu:8000", **both, **more)) for more in ({}, {"usd_per_million_cached_tokens": 0.5})
+    )
+    assert plain is not None
+    assert cached is not None
+    assert (plain.source, plain.usd(MANY), plain.usd(half_read)) == ("pairsmith.toml", 12.0, 12.0)
+    assert cached.usd(half_read) == 1.0 + 0.25 + 10.0
+    assert prices_of(at("http://gpu:8000", usd_per_million_prompt_tokens=2.0)) is None
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8000/v1", "http://10.0.0.7:8000/v1", "https://llm.example.com/v1"])
+def test_a_price_that_nobody_gave_is_unknown_and_not_nothing(url: str) -> None:
+    """No price: None. Free is only what has a price of 0."""
+    assert prices_of(at(url, "gpt-4.1-mini")) is None
+    priced = prices_of(free(at(url)))
+    assert priced is not None
+    assert (priced.source, priced.usd(MANY)) == ("free", 0.0)
+
+
+def test_known_providers_have_the_prices_of_the_table() -> None:
+    """By address and model, with the table's version; cached, thinking and batch tokens are priced as it says."""
+    openai = prices_of(at("https://api.openai.com/v1", "gpt-4.1-mini"))
+    assert openai is not None
+    assert openai.source.startswith("genai-prices 0.")
+    assert openai.source.endswith("openai/gpt-4.1-mini")
+    usual, read = openai.usd(MANY), openai.usd(MANY.model_copy(update={"cached_tokens": 1_000_000}))
+    batch = openai.usd(MANY, batch=True)
+    assert usual is not None
+    assert read is not None
+    assert 0 < read < usual
+    assert batch == pytest.approx(usual / 2)
+    thought = openai.usd(MANY.model_copy(update={"reasoning_tokens": 400_000}))
+    assert thought == pytest.approx(usual)
+    # Of one that lists no batch price nobody knows it.
+    groq = prices_of(at("https://api.groq.com/openai/v1", "llama-3.3-70b-versatile"))
+    assert groq is not None
+    assert groq.usd(MANY, batch=True) is None
+    # The longer prompt is the dearer tier.
+    tiered = prices_of(at("https://generativelanguage.googleapis.com/v1beta/openai", "gemini-2.5-pro"))
+    assert tiered is not None
+    short, long = (tiered.usd(Usage(prompt_tokens=n)) for n in (100_000, 1_000_000))
+    assert short is not None
+    assert long is not None
+    assert long > 10 * short
+
+
+@pytest.mark.parametrize(
+    ("usage", "usd"),
+    [
+        ({"cost": 0.0125}, 0.0125),
+        ({"cost": 0.001, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.02}}, 0.021),
+        ({"cost": 0, "is_byok": True, "cost_details": {}}, None),
+        ({"cost": "0.1"}, None),
+        ({"cost": -1}, None),
+        ({"cost": True}, None),
+        ({}, None),
+    ],
+)
+def test_what_the_provider_charged_is_read(usage: dict[str, object], usd: float | None) -> None:
+    """A sum in US dollars that the answer itself names; nothing else is taken for one."""
+    body = {
+        "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, **usage},
+    }
+    assert read_answer(orjson.dumps(body), 0.1, {}).usd == usd
+
+
+def test_thinking_is_counted_where_a_server_leaves_it_out_of_the_completion() -> None:
+    """Output tokens are all that is not prompt: what stands in the total alone was thought, and is paid for."""
+    usage = {
+        "prompt_tokens": 10,
+        "completion_tokens": 5,
+        "total_tokens": 45,
+        "prompt_cache_hit_tokens": 4,
+        "completion_tokens_details": {"reasoning_tokens": 30},
+    }
+    body = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}
+    read = read_answer(orjson.dumps(body), 0.1, {}).usage
+    assert read == Usage(prompt_tokens=10, completion_tokens=35, cached_tokens=4, reasoning_tokens=30)
+
+
+@pytest.mark.parametrize(
+    ("cost", "words"),
+    [
+        (Cost(requests=2, usd=0.0), "free"),
+        (Cost(requests=2, usd=1.5), "$1.50"),
+        (Cost(requests=2, usd=0.0123), "$0.0123"),
+        (Cost(requests=2, unpriced=2), "cost unknown"),
+        (Cost(requests=3, usd=1.5, unpriced=1), "at least $1.50, 1 request of unknown cost"),
+        (Cost(requests=3, usd=1.5, lost=2, reserved=0.2), "at least $1.50, 2 sent without an answer, at most $0.2000"),
+    ],
+)
+def test_a_sum_is_told_with_what_is_unknown_in_it(cost: Cost, words: str) -> None:
+    """Nothing that is unknown looks like nothing."""
+    assert told(cost) == words
+    assert (cost.as_json()["usd"] is None) == ("unknown" in words or "without" in words)
+    assert Cost.read(cost.as_json()) == cost
+    assert dollars(None) == "cost unknown"
