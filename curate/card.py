@@ -10,8 +10,10 @@ import orjson
 from curate.outcome import CurateResult
 from curate.review.status import in_words
 from curate.split import SPLITS
+from schemas.kinds import KINDS
 from schemas.project import Project
 from schemas.records import Generated, Seed
+from schemas.spec import TaskSettings
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -37,8 +39,7 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
             ),
             f"# {task.name}",
             "",
-            f"{len(accepted)} pairs of an input and its {'rewrite in a house style' if generated else 'output'}, for "
-            "supervised fine-tuning of",
+            f"{len(accepted)} pairs of {_sides(task, generated=bool(generated))}, for supervised fine-tuning of",
             "a small model. Made with pairsmith.",
             "",
             "**" + (f"{reviewed} of {len(accepted)} rows were reviewed by people." if reviewed else _UNREVIEWED) + "**",
@@ -70,6 +71,7 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
             f"- Teacher: {', '.join(teachers) or 'none'}."
             + (" Its terms of use apply to what it wrote." * bool(teachers)),
             f"- Prompts: {', '.join(prompts) or 'none'}.",
+            *(["- Labels: " + "; ".join(map(": ".join, _defined(task))) + "."] if task.labels else []),
             f"- House style: {' '.join(task.style.split())}",
             f"- Scorer: {_scorer(result)}.",
             "",
@@ -114,14 +116,29 @@ def _people(result: CurateResult) -> list[str]:
     return ["## Human review", "", *(f"- {line}" for line in in_words(review)), ""] if review else []
 
 
+def _sides(task: TaskSettings, *, generated: bool) -> str:
+    """What the two sides of a row are called."""
+    kind = KINDS[task.kind]
+    if task.kind != "rewrite":
+        return f"a {kind.input} and its {kind.output}"
+    return f"an input and its {'rewrite in a house style' if generated else 'output'}"
+
+
+def _defined(task: TaskSettings) -> list[tuple[str, ...]]:
+    """Each label, and its definition if it has one, on one line."""
+    return [tuple(filter(None, (label, " ".join(text.split())))) for label, text in task.labels.items()]
+
+
 def _front_matter(project: Project, rows: int, licenses: list[str], splits: list[str], *, generated: bool) -> list[str]:
+    task = project.spec.task
     only = licenses[0].casefold() if len(licenses) == 1 and licenses != ["not stated"] else None
     license = only or ("unknown" if licenses in ([], ["not stated"]) else "other")
     return [
         "---",
-        f"pretty_name: {orjson.dumps(project.spec.task.name).decode()}",
+        f"pretty_name: {orjson.dumps(task.name).decode()}",
         f"license: {orjson.dumps(license).decode()}",
-        f"language:\n- {orjson.dumps(project.spec.task.language).decode()}",
+        "language:",
+        *(f"- {orjson.dumps(code).decode()}" for code in dict.fromkeys((task.language, task.output_language))),
         "task_categories:\n- text-generation",
         f"size_categories:\n- {next((name for most, name in _SIZES if rows < most), 'n>1M')}",
         "tags:\n" + "- synthetic\n" * generated + "- pairsmith",

@@ -1,4 +1,5 @@
-"""The checks of `pairsmith doctor`. Nothing here spends money unless asked to, downloads, or writes to the store."""
+"""The checks of `pairsmith doctor`. Nothing here spends money unless asked to, downloads weights, or writes to the
+store."""
 
 from __future__ import annotations
 
@@ -53,6 +54,7 @@ def findings(folder: Path, overrides: tuple[str, ...], *, ask: bool = False) -> 
     yield from _prompts_and_gates(project)
     yield _store(project)
     yield _review(project)
+    yield from _base(project)
     yield from teachers(project, ask=ask)
 
 
@@ -129,15 +131,13 @@ def _machine(folder: Path) -> Iterator[Check]:
 def _gpu() -> Check:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     none = Check("gpu", "ok", f"none; {cores} CPU cores do the work")
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return none
-    asked = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    from train.models import gpus
+
     try:
-        listing = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        listing = [f"{name}, {gib:.1f} GiB" for name, gib in gpus()]
     except (OSError, subprocess.SubprocessError):
         return Check("gpu", "warn", "nvidia-smi is here but does not answer", "Check the driver.")
-    return Check("gpu", "ok", "; ".join(listing.splitlines())) if listing else none
+    return Check("gpu", "ok", "; ".join(listing)) if listing else none
 
 
 def _spec(folder: Path, overrides: tuple[str, ...]) -> tuple[Project | None, Check]:
@@ -258,3 +258,14 @@ def _review(project: Project) -> Check:
         return Check("review", "ok", f"Argilla answers at {spec.url}, to {who_am_i(spec.url, key)}")
     except PairsmithError as error:
         return failed("review", error)
+
+
+def _base(project: Project) -> Iterator[Check]:
+    """Checks that the base model can be trained and served; of one on a hub its config and tokenizer are fetched."""
+    from train.base_check import check_base
+
+    try:
+        for fact in check_base(project.spec.train, project.folder):
+            yield Check(fact.about, fact.state, fact.what, fact.fix)
+    except PairsmithError as error:
+        yield Check("base", "warn", error.what, error.fix or "")

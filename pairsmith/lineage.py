@@ -9,13 +9,28 @@ from rich.table import Table
 from rich.text import Text
 
 from pairsmith.screen import facts, verdict_mark
-from schemas.errors import PairsmithError
+from schemas.errors import PairsmithError, UsageError
 from schemas.project import Project
 from schemas.records import Artifact, Call, Generated, Pair, RowState, Verdict, shown_step
 from schemas.store import Store
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+
+def found(store: Store, id_prefix: str) -> Pair:
+    """The pair whose id begins so. Raises UsageError for none and for several."""
+    pairs = store.find_pair(id_prefix.lower())
+    if not pairs:
+        raise UsageError(
+            f"no pair has an id that begins with '{id_prefix}'.",
+            fix="Ids stand in the exported rows, in report.html and in `pairsmith status --json`.",
+        )
+    if len(pairs) > 1:
+        first = "\n  ".join(f"{pair.id}  {pair.input[:60]}" for pair in pairs[:10])
+        more = f"\n  and {len(pairs) - 10} more" if len(pairs) > 10 else ""
+        raise UsageError(f"{len(pairs)} pairs begin with '{id_prefix}':\n  {first}{more}\n", fix="Give more digits.")
+    return pairs[0]
 
 
 def lineage_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:

@@ -13,17 +13,9 @@ from schemas.spec_file import SPEC_NAME, set_keys
 from synth.prices import prices_of
 
 EXAMPLES = (
-    *(
-        "release-notes",
-        "image-prompts",
-        "support-replies",
-        "shop-replies",
-        "shop-replies-pt",
-        "tickets",
-        "tickets-de",
-    ),
-    *("invoices", "invoices-es", "museum-en-fr", "manual-de-en", "curious", "curious-it"),
-)
+    "release-notes", "image-prompts", "support-replies", "shop-replies", "shop-replies-pt", "tickets", "tickets-de",
+    "invoices", "invoices-es", "museum-en-fr", "manual-de-en", "curious", "curious-it",
+)  # fmt: skip
 # What a project of a kind of task begins with; one of rewriting with the starter.
 FIRST_OF_KIND: dict[KindName, str | None] = {
     "rewrite": None,
@@ -64,7 +56,7 @@ def files_of(template: Path, teacher: FoundTeacher) -> dict[str, bytes]:
     spec_text = (template / SPEC_NAME).read_text(encoding="utf-8")
     copied = [path for path in sorted(template.rglob("*")) if path.suffix in _COPIED]
     files = {path.relative_to(template).as_posix(): path.read_bytes() for path in copied}
-    return {**files, SPEC_NAME: with_teacher(spec_text, teacher).encode()}
+    return {**files, SPEC_NAME: with_base(with_teacher(spec_text, teacher), template).encode()}
 
 
 def write_project(folder: Path, files: dict[str, bytes]) -> list[Path]:
@@ -130,3 +122,15 @@ def _price_notes(teacher: FoundTeacher) -> list[str]:
     return ["Fill these in to see what you spend:"] + [
         f"usd_per_million_{kind}_tokens = 0.0" for kind in ("prompt", "completion")
     ]
+
+
+def with_base(spec_text: str, template: Path) -> str:
+    """The starter with the base model that suits this machine. An example keeps its own: its figures are that one's."""
+    from train.models import default_base, machine
+
+    here = machine()
+    chosen = default_base(here)
+    if chosen.name == "embedded" or template.name != "starter":
+        return spec_text
+    why = f"Fits on {here.name} ({here.gib:.0f} GiB); `pairsmith models` lists others."
+    return set_keys(spec_text, {"train.base": chosen.name}, {"train.base": [why]})

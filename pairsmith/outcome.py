@@ -123,6 +123,31 @@ class GenerateOutcome(StageOutcome):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForecastOutcome(Outcome):
+    """What the whole run will take, by stage and direction (`lines`) and together (`whole`): each of tokens, usd,
+    batch_usd, minutes and rows has a `middle` and the ends of a 90 % interval, `low` and `high`; None: not known. Its
+    counts are those of the pilot, `pilot_seeds` of `seeds`."""
+
+    seeds: int = 0
+    pilot_seeds: int = 0
+    lines: tuple[Json, ...] = ()
+    whole: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewOutcome(Outcome):
+    """Seeds (`rows`: direction, seed, `old` of the last pool and `new` of the present spec), whether
+    the last pool was made by the same prompt and settings, and what going on would ask: candidates and seeds that are
+    left, and their cost (`middle`, `low`, `high` of a 90 % interval; None: not known)."""
+
+    rows: tuple[Json, ...] = ()
+    same_prompt: bool = False
+    left_candidates: int = 0
+    left_seeds: int = 0
+    left_usd: Json | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CurateOutcome(StageOutcome):
     """The number of reviews, the status of the review (`curate.review.status.as_json`; None before the first push), the
     scorer and why it was chosen (None: none), and the rows of each split. What curation counted besides is in

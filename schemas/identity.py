@@ -24,9 +24,9 @@ def content_id(kind: str, parts: Any) -> str:
     return hashlib.sha256(body).hexdigest()[:32]
 
 
-def added(default: Any = None, *, default_factory: Any = None) -> Any:
+def added(default: Any = None, *, default_factory: Any = None, **limits: Any) -> Any:
     """A field that joined its model after rows of it were stored: at its default it is left out of ids."""
-    marked: Json = {"json_schema_extra": {"added": True}}
+    marked: Json = {"json_schema_extra": {"added": True}, **limits}
     return Field(default_factory=default_factory, **marked) if default_factory else Field(default=default, **marked)
 
 

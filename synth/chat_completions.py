@@ -24,7 +24,10 @@ _MAX_ID = 200
 _MAX_FACT_DEPTH = 6
 # English prose has about 4.5 letters a token, words of 15 letters in agglutinating languages no more than 6.
 _MOST_LETTERS_PER_TOKEN, _SMALLEST_CONTEXT = 8, 256
-_REPEATED = re.compile(r"([\W_])\1+")
+_ASKED_TO_WAIT = re.compile(
+    r"(?:retryDelay[\"': ]+|(?:retry|try again) in )(\d{1,9}(?:\.\d{1,9})?) ?(ms|s)\b", re.IGNORECASE
+)
+_REPEATED = re.compile(r"(\s)\s+|([\W_])\2+")
 # What cannot be had again: which snapshot answered, on which backend, at which provider and tier, what it counted.
 _FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
@@ -296,7 +299,7 @@ def seems_cut(request: Json, prompt_tokens: int) -> bool:
     makes so few tokens of so many letters. Repeated marks and blanks count once."""
     if prompt_tokens < _SMALLEST_CONTEXT:
         return False
-    letters = sum(len(_REPEATED.sub(r"\1", str(message.get("content")))) for message in request.get("messages", ()))
+    letters = sum(len(_REPEATED.sub(r"\1\2", str(message.get("content")))) for message in request.get("messages", ()))
     return letters > _MOST_LETTERS_PER_TOKEN * prompt_tokens
 
 
@@ -336,8 +339,11 @@ def error_status(content: bytes) -> int | None:
     return next((s for word, s in by_word.items() if re.search(word, str(words), re.IGNORECASE)), 502)
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds of `retry-after-ms` or `Retry-After` (a number or an HTTP date; RFC 9110, 10.2.3), None if unreadable."""
+def retry_after_s(headers: Mapping[str, str], text: str = "") -> float | None:
+    """Seconds of `retry-after-ms` or `Retry-After` (a number or an HTTP date; RFC 9110, 10.2.3), or that the error's
+    `text` asks to wait (Gemini's `retryDelay`, "try again in 20s"); None if unreadable."""
+    if "Retry-After" not in headers and "retry-after-ms" not in headers and (asked := _ASKED_TO_WAIT.search(text)):
+        return float(asked[1]) / (1000 if asked[2] == "ms" else 1)
     try:
         if (ms := headers.get("retry-after-ms")) is not None:
             return max(0.0, float(ms) / 1000)

@@ -7,7 +7,6 @@ answers is the ledger's work.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -20,7 +19,6 @@ from urllib.parse import urlencode
 import aiohttp
 import orjson
 
-from prompts.answer_schema import is_closed
 from schemas.errors import AuthError, TeacherError
 from schemas.failpoints import failpoint
 from schemas.records import Json, Message, Sampling
@@ -44,6 +42,7 @@ from synth.chat_completions import (
     read_answer,
     retry_after_s,
 )
+from synth.dialect import Dialect
 from synth.flow import Flow, Sending, unreachable
 from synth.http_status import Place, every_rows, meaning, unknown_model
 from synth.proxy import proxy_for
@@ -121,18 +120,15 @@ class Endpoint:
         self._start = start
         self._starting: asyncio.Task[Reach] | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._takes_n = self._takes_schema = True
-        self._n_worked = False
-        self._n_refused = 0
-        self._max_tokens_name = "max_tokens"
+        self.dialect = Dialect(model)
         self.url, self._key, self._headers = url if isinstance(url, str) else url[0], "", dict[str, str]()
         if start is None:
             self._reach_at(url, key, headers)
 
     def _reach_at(self, url: Urls, key: str | None, headers: Mapping[str, str] | None = None) -> None:
         urls = [url] if isinstance(url, str) else list(url)
-        query = urlencode({**query_of(urls[0]), **self._query})
-        self._suffix = f"?{query}" if query else ""
+        self._params = {**query_of(urls[0]), **self._query}
+        self._suffix = f"?{urlencode(self._params)}" if self._params else ""
         urls = [base_url(one) for one in urls]
         self.url, self._key, self._headers = urls[0], (key or "").strip(), dict(headers or {})
         self._completions = f"{self.url}/chat/completions{self._suffix}"
@@ -222,7 +218,7 @@ class Endpoint:
         """
         if self._session is None:
             await self._open()
-        body = self._body(messages, sampling, n, schema)
+        body = self.dialect.body(messages, sampling, n, schema)
         while True:
             data = orjson.dumps(body)
             try:
@@ -234,55 +230,11 @@ class Endpoint:
                     limit_s=self._timeout_s + self._token_s * (sampling.max_tokens or 0) * n,
                 )
             except RefusedError as refusal:
-                if not self._adapt(body, refusal):
+                if not self.dialect.adapt(body, refusal):
                     raise
             else:
-                self._learn_of_n(n, body, answer)
+                self.dialect.learn_of_n(n, body, answer)
                 return answer
-
-    def _body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
-        body: Json = {
-            **sampling.body(),
-            "model": self.model,
-            "messages": [{"role": m.role, "content": m.content} for m in messages],
-        }
-        if self._max_tokens_name != "max_tokens" and "max_tokens" in body:
-            body[self._max_tokens_name] = body.pop("max_tokens")
-        if n > 1 and self._takes_n:
-            body["n"] = n
-        if schema is not None and self._takes_schema:
-            body["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "answer", "schema": schema, "strict": is_closed(schema)},
-            }
-        return body
-
-    def _adapt(self, body: Json, refusal: RefusedError) -> bool:
-        """Change a refused request into an equal one that this server may take; False if there is none.
-
-        Some servers refuse n > 1, in whichever words, and newer OpenAI models take `max_completion_tokens` only:
-        neither changes what is asked. Nor does a schema that a server does not take: its answers are judged by it.
-        """
-        if not self._takes_schema and body.pop("response_format", None) is not None:
-            return True
-        if "max_tokens" in body and "max_completion_tokens" in str(refusal):
-            self._max_tokens_name = "max_completion_tokens"
-            body["max_completion_tokens"] = body.pop("max_tokens")
-            return True
-        if _is_about_n(refusal) and "n" in body:
-            self._takes_n = False
-        return body.pop("n", None) is not None
-
-    def _learn_of_n(self, n: int, body: Json, answer: Answer) -> None:
-        """Leave `n` out from now on if the server refuses it: it said so, or it has never given several choices and has
-        twice taken without `n` what it refused with it. One refusal may have had any other cause."""
-        if n == 1:
-            return
-        if "n" in body:
-            self._n_worked = self._n_worked or len(answer.choices) > 1
-        elif not self._n_worked:
-            self._n_refused += 1
-            self._takes_n = self._takes_n and self._n_refused < 2
 
     async def _ask_once(self, body: Json, data: bytes, paid: Paid, sending: Sending) -> Answer:
         base, stopped = sending.host.url, self.flow.draining.is_set
@@ -352,18 +304,19 @@ class Endpoint:
         said = one_line(self._shown(str(error.get("message") or text)))
         told = f"HTTP {status}: {said}" if said else f"HTTP {status}"
         kind, setting = meaning(status, error, text, body, answered=self.answered)
-        if status == 402 and retry_after_s(headers) is not None:
+        wait_s = retry_after_s(headers, text if kind in ("throttled", "server") else "")
+        if status == 402 and wait_s is not None:
             kind = "throttled"  # what is on its way uses the credit up (OpenRouter)
         refused = RefusedError(told, Answer([], None, seconds, new_request_id(None), None, body, text))
         if kind == "setting" and setting == "response_format":
-            self._takes_schema = False
+            self.dialect.takes_schema = False
             return refused
         if kind == "model":
             served = await self._served()
             return refused if self._is_listed(served) else unknown_model(told, self._place, served)
         if kind in ("throttled", "server"):
             lost = LostError if status in LOST_BY_A_GATEWAY else ServerFaultError
-            return (ThrottledError if kind == "throttled" else lost)(told, retry_after_s(headers))
+            return (ThrottledError if kind == "throttled" else lost)(told, wait_s)
         location = f" It points to {self._shown(headers['Location'])}." if "Location" in headers else ""
         return refused if kind == "refused" else every_rows(kind, setting, told + location, self._place)
 
@@ -379,6 +332,18 @@ class Endpoint:
 
     def _is_listed(self, served: Sequence[str]) -> bool:
         return any(name.removeprefix("models/") in (self.model, f"{self.model}:latest") for name in served)
+
+    # -- for batches ---------------------------------------------------------------------------------------------
+
+    async def access(self) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
+        """The key (empty where there is none), further headers, and the query of every address. Raises what opening
+        raises."""
+        await self._open()
+        return self._key, self._headers, self._params
+
+    async def failure(self, status: int, content: bytes, body: Json, seconds: float) -> Exception:
+        """The exception that an answer of this status amounts to."""
+        return await self._failure(status, {}, content, body, seconds)
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -427,13 +392,6 @@ class Endpoint:
             raise unknown_model("it is not listed", self._place, served)
         listed = next((row for row in rows if self._is_listed([str(row["id"])])), None)
         return Check(tuple(served), time.perf_counter() - began, listed)
-
-
-def _is_about_n(refusal: RefusedError) -> bool:
-    """Whether a refusal speaks of the setting `n`: in `param`, or as a word of its own."""
-    _, error = error_body(refusal.answer.body.encode())
-    said = str(error.get("message") or refusal)
-    return error.get("param") == "n" or re.search(r"(?<![\w\\])n(?!\w)", said) is not None
 
 
 def _said(error: BaseException) -> str:

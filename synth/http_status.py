@@ -26,7 +26,7 @@ class Meaning(NamedTuple):
 
 
 _PASSING = (408, 409, 424, 425, 498, 499)  # 424: a generation failed (TGI, Bedrock), 498: no capacity (Groq)
-# Ours, or learnt by asking again (`Endpoint._adapt`), or a matter of one long row.
+# Ours, or learnt by asking again (`synth.dialect`), or a matter of one long row.
 _NO_SETTINGS = {"model", "messages", "n", "max_tokens", "max_completion_tokens"}
 
 _NO_QUOTA = re.compile(
@@ -58,8 +58,10 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool) 
     """What `status` says of the request `body`. `error` is the error's object, `text` the whole answer; `answered`: the
     endpoint has answered a request of this run. A pure function: nothing is asked."""
     words = text[:2000]
+    # An error's message may quote the row, so once there was an answer only its code is believed.
+    of_quota = f"{error.get('code')} {error.get('type')}" if answered and status != 429 else words
     kind: Kind
-    if status == 402 or (400 <= status < 500 and _NO_QUOTA.search(words)):
+    if status == 402 or (400 <= status < 500 and _NO_QUOTA.search(of_quota)):
         kind = "quota"
     elif status == 401 or (not answered and _is_about_the_key(status, words)):
         kind = "key"

@@ -10,6 +10,7 @@ can read.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,9 +20,11 @@ from schemas.errors import MissingDependency, PairsmithError
 from schemas.files import replaced_folder
 from schemas.progress import Progress, unseen
 from schemas.records import content_id
+from schemas.spec import TrainSettings
+from synth.chat_template import Chat
 from train.quiet import quiet
 
-Method = Literal["lora", "qlora"]
+Method = Literal["lora", "qlora", "lora-8bit"]
 
 _WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "*.model", "vocab.json")
@@ -37,8 +40,8 @@ class Base:
     hash: str
 
 
-def find_base(base: str, project_folder: Path, progress: Progress = unseen) -> Base:
-    """The model that `train.base` names: `embedded`, a folder (relative to the project), or a hub id.
+def find_base(base: str, project_folder: Path, progress: Progress = unseen, revision: str | None = None) -> Base:
+    """The model that `train.base` names: `embedded`, a folder (relative to the project), or a hub id and its revision.
 
     Raises MissingDependency when a hub id cannot be fetched, PairsmithError when a folder holds no safetensors model.
     """
@@ -50,21 +53,31 @@ def find_base(base: str, project_folder: Path, progress: Progress = unseen) -> B
     folder = project_folder / base
     if folder.is_dir():
         return Base(folder.name, folder, hash_model(folder))
-    folder = _fetch(base)
+    folder = _fetch(base, revision)
     return Base(base, folder, hash_model(folder))
 
 
-def _fetch(hub_id: str) -> Path:
+def _fetch(hub_id: str, revision: str | None) -> Path:
     import huggingface_hub
 
+    wanted = [*_WEIGHT_FILES, *_OTHER_FILES, "generation_config.json", "README.md"]
     try:
-        return Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=[*_WEIGHT_FILES, *_OTHER_FILES]))
+        # Mistral's repositories hold the same weights once more in one file.
+        return Path(
+            huggingface_hub.snapshot_download(
+                hub_id, revision=revision, allow_patterns=wanted, ignore_patterns=["consolidated*", "*/*"]
+            )
+        )
     except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError, OSError) as error:
-        reason = str(error).strip().partition("\n")[0]
         raise MissingDependency(
-            f"train.base = '{hub_id}' is not a folder here and cannot be fetched from a hub: {reason}",
+            f"train.base = '{hub_id}' is not a folder here and cannot be fetched from a hub: {hub_error(error)}",
             fix="Name a folder with a model in it, a hub id that can be reached, or `embedded`.",
         ) from None
+
+
+def hub_error(error: Exception) -> str:
+    """The first line of an error of the hub's client."""
+    return str(error).strip().partition("\n")[0][:200]
 
 
 def hash_model(folder: Path) -> str:
@@ -84,73 +97,69 @@ def hash_model(folder: Path) -> str:
     return content_id("model", digests)
 
 
-def compute_dtype() -> Any:
-    """bfloat16 where the processor multiplies it natively, else float32, which is then faster on a CPU.
+def compute_dtype(precision: str = "auto") -> Any:
+    """The dtype that `precision` names; for `auto` bfloat16 where the processor multiplies it natively, else float16 on
+    a GPU (a T4) and float32 on a CPU, which is then the fastest.
 
-    Measured for SmolLM2-135M, batch 4 x 128 tokens, 2 cores with avx512_bf16: 0.8 s against 2.0 s a LoRA step.
+    Measured for SmolLM2-135M, batch 4 x 128 tokens, 2 cores with avx512_bf16: 0.8 s against 2.0 s a LoRA step. Raises
+    PairsmithError for float16 without a GPU.
     """
     import torch
 
-    if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    on_gpu = torch.cuda.is_available()
+    if precision == "float16" and not on_gpu:
+        fix = "Leave train.precision out."
+        raise PairsmithError("train.precision = 'float16' needs a GPU: a CPU cannot train in it.", fix=fix)
+    if precision != "auto":
+        return getattr(torch, precision)
+    if on_gpu:
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if native else torch.float32
 
 
-def load_tokenizer(base: Base) -> Any:
-    """The tokenizer of the base; it must have a chat template and an end token.
-
-    A template with `{% generation %}` marks, which some trainers leave behind, is refused: the exported model would
-    carry it, and most servers cannot read it.
-    """
+def load_chat(base: Base, arguments: Mapping[str, Any] | None = None) -> Chat:
+    """The tokenizer of the base with its settled chat template (`synth.chat_template.settle`), of which it raises the
+    errors. `arguments` are the spec's `train.template_arguments`."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(base.folder)
-    template = tokenizer.chat_template or ""
-    if not isinstance(template, str) or not template or tokenizer.eos_token is None:
-        raise PairsmithError(
-            "the base model has no single chat template or no end token.",
-            where=str(base.folder),
-            fix="Choose an instruct model.",
-        )
-    if "{% generation %}" in template or "{%- generation" in template:
-        raise PairsmithError(
-            "the base model's chat template holds {% generation %} marks of a trainer.",
-            where=str(base.folder),
-            why="Servers cannot read such a template.",
-            fix="Put back the model's own chat_template.jinja.",
-        )
-    return tokenizer
+    return Chat(AutoTokenizer.from_pretrained(base.folder), arguments)
 
 
-def load_for_training(base: Base, method: Method) -> tuple[Any, int]:
+def load_for_training(base: Base, settings: TrainSettings) -> tuple[Any, int]:
     """The frozen model and how many of its layers are 4-bit.
 
     `qlora` quantises every linear layer but the head to NF4 with double quantisation (Dettmers et al. 2023) as it
-    loads, and raises PairsmithError if bitsandbytes did not really do so. Works without a GPU.
+    loads, and raises PairsmithError if bitsandbytes did not really do so; `lora-8bit` loads them in 8 bits (Dettmers et
+    al., LLM.int8(), 2022). Works without a GPU.
     """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    dtype = compute_dtype()
+    dtype = compute_dtype(settings.precision)
     options: dict[str, Any] = {"dtype": dtype, "device_map": {"": 0 if torch.cuda.is_available() else "cpu"}}
-    if method == "qlora":
+    if settings.packing:
+        options["attn_implementation"] = "flash_attention_2"
+    qlora = settings.method == "qlora"
+    if qlora:
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
         )
+    elif settings.method == "lora-8bit":
+        options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
     model = AutoModelForCausalLM.from_pretrained(base.folder, **options)
-    four_bit = count_four_bit_layers(model) if method == "qlora" else 0
-    if method == "qlora" and not four_bit:
+    four_bit = count_four_bit_layers(model) if qlora else 0
+    if qlora and not four_bit:
         raise PairsmithError(
             "train.method = 'qlora' was asked for, but no layer of the model is 4-bit.",
             where=str(base.folder),
             why="It would be LoRA under another name.",
             fix="Set train.method = 'lora', or update bitsandbytes.",
         )
-    if method == "qlora":
+    if qlora:
         _keep_trainable(model)
     model.config.use_cache = False
     return model, four_bit
@@ -192,7 +201,7 @@ def weights_for_adapter(base: Base, method: Method) -> Path:
     """
     from synth.embedded.weights import cache_folder
 
-    if method == "lora":
+    if method != "qlora":
         return base.folder
     name = content_id("nf4", [base.hash, version("bitsandbytes")])[:16]
     folder = cache_folder() / f"{base.folder.name}-nf4-{name}"
@@ -207,9 +216,9 @@ def weights_for_adapter(base: Base, method: Method) -> Path:
 def _write_dequantised(base: Base, folder: Path) -> None:
     import torch
     from bitsandbytes.functional import dequantize_4bit
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    quantised, _ = load_for_training(base, "qlora")
+    quantised, _ = load_for_training(base, TrainSettings(method="qlora"))
     model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.bfloat16)
     modules = dict(model.named_modules())
     for name, layer in _four_bit_layers(quantised):
@@ -218,4 +227,4 @@ def _write_dequantised(base: Base, folder: Path) -> None:
     # It would be written into the config and say where this machine keeps its files.
     model.config._name_or_path = ""
     model.save_pretrained(folder)
-    load_tokenizer(base).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base.folder).save_pretrained(folder)

@@ -1,8 +1,8 @@
-"""The rows an adapter is trained on, of an exported dataset, a pool or a list; rows that would not fit are refused."""
+"""The rows an adapter is trained on, of an exported dataset, a pool or a list; rows that would not fit are left out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, get_args
@@ -16,6 +16,7 @@ from curate.steps import SPLIT
 from schemas.errors import InputError, NoWork
 from schemas.records import Message, Messages, Pair, Split, content_id
 from schemas.spec import SplitSettings
+from synth.chat_template import Chat
 
 
 class Row(TypedDict):
@@ -28,11 +29,14 @@ class Row(TypedDict):
 
 @dataclass(frozen=True)
 class Dataset:
-    """The rows of the train and validation splits. `id` names them: the exported dataset's own, or a hash of them."""
+    """The rows of the train and validation splits. `id` names them: the exported dataset's own, or a hash of them.
+    `held_out` are inputs of the test, which no row may ask; of a
+    conversation its turns, a line end between."""
 
     id: str
     train: Sequence[Row]
     validation: Sequence[Row] = ()
+    held_out: Collection[str] = ()
 
     @property
     def system_prompt(self) -> str | None:
@@ -57,11 +61,14 @@ def dataset_of(data: Data, system_prompt: str = "") -> Dataset:
     if isinstance(data, str | Path):
         folder = Path(data)
         train, validation = _exported(folder, "train"), _exported(folder, "validation")
-        return Dataset(orjson.loads((folder / "manifest.json").read_bytes())["id"], train, validation)
+        held_out = [_asked(row) for row in _exported(folder, "test")]
+        return Dataset(orjson.loads((folder / "manifest.json").read_bytes())["id"], train, validation, held_out)
     splits: dict[Split, list[Row]] = {"train": [], "validation": [], "test": []}
     for split, row in _of_pool(data, system_prompt) if isinstance(data, Pool) else _of_rows(data, system_prompt):
         splits[split].append(row)
-    return Dataset(content_id("rows", [splits["train"], splits["validation"]]), splits["train"], splits["validation"])
+    named = content_id("rows", [splits["train"], splits["validation"]])
+    held_out = [_asked(row) for row in splits["test"]]
+    return Dataset(named, splits["train"], splits["validation"], held_out)
 
 
 def _exported(folder: Path, split: Split) -> list[Row]:
@@ -105,23 +112,13 @@ def _row(pair_id: str, system: str, input: str, output: str, turns: Messages = (
     return Row(pair_id=pair_id, prompt=[message.model_dump() for message in prompt], completion=completion)
 
 
-def messages_of(row: Row) -> list[dict[str, str]]:
-    """The whole conversation of a row."""
-    return [*row["prompt"], *row["completion"]]
-
-
-def refuse_unusable(rows: Sequence[Row], tokenizer: Any, max_length: int, split: Split) -> None:
-    """Raise before any training if a row is longer than `max_length` tokens, has nothing to learn, or is malformed.
+def usable(rows: Sequence[Row], chat: Chat, max_length: int, split: Split) -> tuple[list[Row], dict[str, int]]:
+    """The rows that fit into `max_length` tokens, and the length of each other one by its id.
 
     TRL cuts long rows without a word (`SFTConfig.max_length`), which teaches the model to stop in the middle or, if
-    only the prompt is left, nothing. So they are named by id instead: NoWork for no rows at all, else InputError.
+    only the prompt is left, nothing; so here they are left out. Raises InputError for a row whose completion is not one
+    answer with text in it, and NoWork where a training set has no row left.
     """
-    if not rows and split == "train":
-        raise NoWork(
-            "the dataset has no training rows.",
-            why="A model trained on nothing is the base model.",
-            fix="Look at `pairsmith status`: are pairs accepted, and do their seeds fall into the train split?",
-        )
     for row in rows:
         roles = [message["role"] for message in row["completion"]]
         if roles != ["assistant"] or not row["completion"][0]["content"].strip():
@@ -131,18 +128,38 @@ def refuse_unusable(rows: Sequence[Row], tokenizer: Any, max_length: int, split:
                 why="There would be nothing to learn from it.",
                 fix="Reject the row (`pairsmith explain ID` tells where it came from) and export again.",
             )
-    lengths = {row["pair_id"]: _length(row, tokenizer) for row in rows}
-    long = {pair_id: length for pair_id, length in lengths.items() if length > max_length}
-    if long:
-        named = ", ".join(f"{pair_id} ({length})" for pair_id, length in list(long.items())[:8])
-        more = f" and {len(long) - 8} more" if len(long) > 8 else ""
-        raise InputError(
-            f"{len(long)} of {len(rows)} rows are longer than train.max_length = {max_length} tokens: {named}{more}.",
-            where=f"{split} split",
-            why="They would be cut, and the model would learn to stop in the middle.",
-            fix=f"Set train.max_length to at least {max(long.values())}, or tighten curate.gates.length.",
+    lengths = [sum(map(len, chat.answer_ids(row["prompt"], row["completion"][0]["content"]))) for row in rows]
+    fitting = [row for row, length in zip(rows, lengths, strict=True) if length <= max_length]
+    if not fitting and split == "train":
+        longer = f": all {len(rows)} are longer than train.max_length = {max_length} tokens" if rows else ""
+        raise NoWork(
+            f"the dataset has no training rows{longer}.",
+            why="A model trained on nothing is the base model.",
+            fix=f"Set train.max_length to {max(lengths)}."
+            if rows
+            else "Look at `pairsmith status`: are pairs accepted, and do their seeds fall into the train split?",
         )
+    named = zip(rows, lengths, strict=True)
+    return fitting, {row["pair_id"]: length for row, length in named if length > max_length}
 
 
-def _length(row: Row, tokenizer: Any) -> int:
-    return len(tokenizer.apply_chat_template(messages_of(row), tokenize=True, return_dict=True)["input_ids"])
+def refuse_leaks(dataset: Dataset) -> None:
+    """Raises InputError if a training or validation row asks what the test asks. Equal is what has the same words;
+    near-duplicates are the business of curation."""
+    held_out = {_plain(text) for text in dataset.held_out}
+    for row in (*dataset.train, *dataset.validation):
+        if _plain(asked := _asked(row)) in held_out:
+            raise InputError(
+                f"row {row['pair_id']} is a test input: {asked[:160]!r}.",
+                why="A model that has seen the test would be measured on what it remembers.",
+                fix="Run `pairsmith curate` again, or take the row out of the dataset.",
+            )
+
+
+def _asked(row: Row) -> str:
+    """All turns but the system prompt: the same last words in another conversation are another question."""
+    return "\n".join(message["content"] for message in row["prompt"] if message["role"] != "system")
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())

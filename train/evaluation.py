@@ -118,7 +118,7 @@ def plan_evaluation(
     trained on another base.
     """
     spec = project.spec
-    base = find_base(spec.train.base, project.folder)
+    base = find_base(spec.train.base, project.folder, revision=spec.train.revision)
     _refuse_another_base(spec, base, trained)
     checks = checks or checks_for(spec, project.folder)
     if KINDS[spec.task.kind].needs and seeds and all(seed.reference is not None for seed in seeds):
@@ -167,15 +167,23 @@ def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettin
     else:
         retries = {} if teacher is None else {"retries": teacher.retries}
         settings = TeacherSettings.model_validate({"model": base.name, "revision": base.hash, **retries, **local})
+    arguments = tuple(sorted(trained.settings.template_arguments.items()))
+    if arguments:
+        # They change the prompt, so an answer without them is another one.
+        settings = settings.model_copy(update={"revision": f"{settings.revision} {dict(arguments)}"})
     revision = f"{trained.adapter_id} on {trained.settings.method} base"
     tuned = settings.model_copy(update={"model": TUNED, "identity": TUNED, "revision": revision})
     is_embedded = spec.train.base == "embedded"
     weights = weights_for_adapter(base, trained.settings.method)
     return Models(
-        base=Model(settings, LocalModel(None if is_embedded else base.folder)),
+        base=Model(settings, LocalModel(None if is_embedded else base.folder, template_arguments=arguments)),
         tuned=Model(
             tuned,
-            LocalModel(None if is_embedded and weights == base.folder else weights, adapter=Path(trained.folder)),
+            LocalModel(
+                None if is_embedded and weights == base.folder else weights,
+                adapter=Path(trained.folder),
+                template_arguments=arguments,
+            ),
         ),
         teacher=teacher,
     )

@@ -131,7 +131,8 @@ def _judged(blank: Output, call: Call, plan: EvaluationPlan, seed: Seed) -> Outp
         }
     )
     # A cut answer is no answer, however well it began; neither is a refusal or one that breaks the schema.
-    no_answer = "cut" if output.cut else None if call.status == "ok" else call.status
+    word = "refused" if call.status in ("declined", "unsettled") else call.status
+    no_answer = "cut" if output.cut else None if word == "ok" else word
     if no_answer is None or output.empty:
         return output
     return output.model_copy(update={"all_pass": False, "reasons": {**output.reasons, NO_ANSWER: no_answer}})
@@ -143,7 +144,9 @@ async def _served(
 ) -> AsyncIterator[tuple[Endpoint, AdapterCheck | None]]:
     """A local model under its own name, or under the name `tuned` with the adapter on, which is checked first."""
     adapters = {} if local.adapter is None else {TUNED: local.adapter}
-    async with embedded(local.folder, adapters=adapters, max_batch=concurrency) as server:
+    arguments = dict(local.template_arguments)
+    served = embedded(local.folder, adapters=adapters, max_batch=concurrency, template_arguments=arguments)
+    async with served as server:
         name, check = server.model, None
         if local.adapter is not None:
             name, check = TUNED, await check_adapter(server.base_url, server.model, TUNED, messages, fixed_text)

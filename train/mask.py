@@ -10,57 +10,53 @@ from itertools import groupby
 from typing import Any
 
 from schemas.errors import InputError, NoWork, PairsmithError
-from train.dataset import Row, messages_of
+from synth.chat_template import Chat
+from train.dataset import Row
 
 IGNORED = -100
 
 
-def expected_completion(tokenizer: Any, row: Row) -> str:
-    """The text the model must learn from `row`: what the chat template adds after the rendered prompt.
-
-    That is the completion followed by the template's end of turn (for SmolLM2 `<|im_end|>` and a newline). Raises
-    PairsmithError where the template does not put it so: when the rendered prompt is not a prefix of the rendered
-    conversation, when anything but white space stands before the completion, or when the end token does not follow
-    it. Templates that write a reasoning block before the answer are therefore refused, not covered.
-    """
-    render = tokenizer.apply_chat_template
-    prompt = render(row["prompt"], tokenize=False, add_generation_prompt=True)
-    whole = render(messages_of(row), tokenize=False)
-    completion = row["completion"][0]["content"].strip()
-    rest: str = whole[len(prompt) :]
-    before, answer, after = rest.partition(completion)
-    ends = after.strip().startswith(tokenizer.eos_token)
-    if not whole.startswith(prompt) or not answer or before.strip() or not ends:
-        raise PairsmithError(
-            f"the chat template does not render row {row['pair_id']} as prompt, completion, end token"
-            f" {tokenizer.eos_token!r}; after the prompt it gives {rest[:80]!r}.",
-            why="The model would be trained on another text than it is asked for later.",
-            fix="Choose a base model whose template keeps the prompt unchanged when the answer follows.",
-        )
-    return rest
+def tokens_of(chat: Chat, row: Row) -> tuple[list[int], list[int]]:
+    """A row as input ids and labels: the prompt as evaluation asks it, then the answer and the end of its turn, which
+    alone carry loss."""
+    prompt, answer = chat.answer_ids(row["prompt"], row["completion"][0]["content"])
+    return [*prompt, *answer], [IGNORED] * len(prompt) + answer
 
 
-def assert_completion_only(tokenizer: Any, row: Row, input_ids: Sequence[int], labels: Sequence[int]) -> int:
+def expected_completion(chat: Chat, row: Row) -> str:
+    """The text the model must learn from `row`: the completion and the end of its turn (for SmolLM2 `<|im_end|>` and a
+    newline)."""
+    return f"{chat.turn.lead}{row['completion'][0]['content']}{chat.turn.end}"
+
+
+def assert_completion_only(chat: Chat, row: Row, input_ids: Sequence[int], labels: Sequence[int]) -> int:
     """Check one tokenised row; returns how many tokens carry loss.
 
     Raises NoWork if none does, InputError if the tokenizer cannot write the completion, and PairsmithError if the
-    learned tokens decode to anything but the completion and its end, if they are not the last tokens of the row, or if
-    a label is not the token it stands at.
+    learned tokens decode to anything but the completion and its end, if they are not the last tokens of the row, if a
+    label is not the token it stands at, if what stands before them is not the prompt of evaluation, or if the row
+    begins with two begin-of-text tokens.
     """
+    tokenizer = chat.tokenizer
     learned = [token for token, label in zip(input_ids, labels, strict=True) if label != IGNORED]
     if not learned:
         raise NoWork(
-            f"no token of row {row['pair_id']} carries loss.",
+            f"no token of row {row['pair_id']} carries loss: {_decode(tokenizer, input_ids)[-160:]!r}.",
             why="Training on it would change nothing.",
             fix="This is a defect of the mask; please report it with the base model's name.",
         )
-    expected = expected_completion(tokenizer, row)
-    decoded = _decode(tokenizer, learned)
-    shifted = list(labels[-len(learned) :]) != learned
-    if (
-        decoded != expected
-        and _decode(tokenizer, tokenizer(expected, add_special_tokens=False)["input_ids"]) != expected
-    ):
+    if tokenizer.bos_token_id is not None and list(input_ids[:2]) == [tokenizer.bos_token_id] * 2:
+        raise PairsmithError(
+            f"row {row['pair_id']} begins with {tokenizer.bos_token!r} twice: {_decode(tokenizer, input_ids)[:160]!r}.",
+            why="The model has never seen that, and no server asks so.",
+            fix="Take one of them out of the base model's chat template.",
+        )
+    expected, before = expected_completion(chat, row), len(input_ids) - len(learned)
+    # Some tokenizers drop a blank at the beginning of what they decode, so the prompt is decoded with it.
+    prompt, whole = _decode(tokenizer, input_ids[:before]), _decode(tokenizer, input_ids)
+    decoded = whole[len(prompt) :]
+    shifted = list(labels[-len(learned) :]) != learned or list(input_ids[:before]) != chat.prompt_ids(row["prompt"])
+    if decoded != expected and _decode(tokenizer, chat.plain_ids(f"a{expected}")) != f"a{expected}":
         raise InputError(
             f"the base model's tokenizer has no token for some character of row {row['pair_id']}: {expected[:160]!r}.",
             why="The character would be left out in silence.",

@@ -21,10 +21,10 @@ The loss was taken on the answers only ({learned_tokens} tokens an epoch).
 | base model, hash over its files | `{base_hash}` |
 | dataset | `{dataset_id}` |
 | method | {method_detail} |
-| trainable parameters | {trainable_parameters:,} on all linear layers |
+| trainable parameters | {trainable_parameters:,} on {layers} |
 | r / alpha / dropout | {r} / {alpha} / {dropout} |
-| learning rate | {learning_rate:g}, linear to zero after 10 % warm-up |
-| batch / epochs / seed | {batch} / {epochs:g} / {seed} |
+| learning rate | {learning_rate:g}, {schedule} after {warmup:.0%} warm-up |
+| batch / accumulation / epochs / seed | {batch} / {accumulation} / {epochs:g} / {seed} |
 | computed in | {compute_dtype} |
 | time | {seconds:.0f} s, {seconds_per_step:.2f} s a step |
 | highest resident memory | {peak_gib:.2f} GiB |
@@ -69,6 +69,7 @@ def model_card(result: TrainResult) -> str:
         **settings.model_dump(exclude={"base"}),
         "method": "QLoRA" if qlora else "LoRA",
         "method_detail": f"QLoRA: NF4 with double quantisation in {result.four_bit_layers} layers" if qlora else "LoRA",
+        "layers": ", ".join(settings.targets) or "all linear layers",
         "versions": ", ".join(f"{name} {number}" for name, number in result.versions.items()),
         "first_loss": _mean(losses[:5]),
         "last_loss": _mean(losses[-5:]),
@@ -106,4 +107,7 @@ def _validation(result: TrainResult) -> str:
         return "There were no validation rows, so no validation loss was measured."
     lines = [f"| {validation.epoch:g} | {validation.loss:.3f} |" for validation in result.validation]
     head = f"Validation on {result.validation_rows} rows of other seeds (epoch 0 is the base model):"
-    return "\n".join([head, "", "| epoch | loss |", "|---|---|", *lines])
+    kept = (
+        "" if result.kept_step is None else f"\n\nThe adapter has the weights of step {result.kept_step}, its lowest."
+    )
+    return "\n".join([head, "", "| epoch | loss |", "|---|---|", *lines]) + kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import orjson
+from pydantic import Field
 
 from schemas.records import Artifact, Record
 from schemas.spec import TrainSettings
@@ -35,6 +36,8 @@ class TrainResult(Record):
     `learned_tokens` counts the tokens with loss in one epoch, `trained_tokens` all tokens that went through the model.
     `peak_gib` is this process's highest resident memory so far. `masks` are plain previews of a few rows.
     `system_prompt` is the one that all training rows share; None if they differ, and in runs of earlier versions.
+    `left_out` are the rows longer than `max_length`, with their tokens. `kept_step` is the step of the lowest
+    validation loss, whose weights the adapter has; None means those of the last step.
     """
 
     adapter_id: str
@@ -58,6 +61,8 @@ class TrainResult(Record):
     versions: dict[str, str]
     masks: tuple[str, ...]
     system_prompt: str | None = None
+    left_out: dict[str, int] = Field(default_factory=dict)
+    kept_step: int | None = None
     folder: str = ""
     reused: bool = False
 

@@ -1,8 +1,8 @@
 """Supervised fine-tuning of an adapter: LoRA (Hu et al. 2021) or QLoRA (Dettmers et al. 2023) through TRL.
 
-What is added to TRL: rows that would be cut are refused, the loss mask of every row is checked, the curve comes back as
-numbers, and an adapter that learned nothing is an error. The adapter appears whole or not at all. A run that is killed
-starts again from its first step: at this scale that costs less than keeping optimiser states honest.
+What is added to TRL: rows that would be cut are left out and named, the prompt of training is that of evaluation, the
+loss mask of every row is checked, the curve comes back as numbers, and an adapter that learned nothing is an error. The
+adapter appears whole or not at all. A run that is killed goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -11,25 +11,26 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from schemas.errors import NoWork, PairsmithError
+from schemas.errors import InputError, MissingDependency, NoWork, PairsmithError
 from schemas.failpoints import failpoint
 from schemas.files import replaced_folder
 from schemas.progress import Progress, unseen
 from schemas.records import content_id, identity
 from schemas.spec import TrainSettings
-from train.base_model import Base, find_base, load_for_training, load_tokenizer, weights_for_adapter
-from train.dataset import Data, Dataset, Row, dataset_of, refuse_unusable
+from synth.chat_template import Chat
+from train.base_model import Base, find_base, load_chat, load_for_training, weights_for_adapter
+from train.dataset import Data, Dataset, Row, dataset_of, refuse_leaks, usable
 from train.mask import assert_completion_only, plain_preview
 from train.model_card import model_card
+from train.models import settled
 from train.quiet import quiet
 from train.results import TrainResult, read_result, write_result
-
-if TYPE_CHECKING:
-    from train.trainer import LossLog
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
 _SHOWN_MASKS = 3
@@ -52,7 +53,8 @@ def fine_tune(
     `find_base`.
     """
     given = TrainSettings.model_validate({"base": str(base), **settings})
-    return tune(find_base(given.base, Path(), progress), dataset_of(data, system_prompt), given, Path(out), progress)
+    found = find_base(given.base, Path(), progress, given.revision)
+    return tune(found, dataset_of(data, system_prompt), given, Path(out), progress)
 
 
 def tune(
@@ -62,22 +64,35 @@ def tune(
 
     Reports progress("train", {done, total, loss, tokens, eta_s, epoch}) after each step, and `validation_loss` when
     one is measured. If the adapter is there already, it is returned and nothing is trained (`reused`). Blocks for
-    minutes. Raises InputError for rows that cannot be used, NoWork when nothing was learned: no rows, no token with
+    minutes; a run that was killed goes on where its last checkpoint is. Raises InputError for rows that cannot be used
+    and a row that is in the test, NoWork when nothing was learned: no rows, no token with
     loss, a loss that is not finite, or an adapter that is still zero.
     """
+    settings = settled(settings, base.folder, base.hash, out_dir)
     name = adapter_id(dataset.id, settings, base.hash)
     folder = out_dir / name
     if finished := read_result(folder):
         return finished.model_copy(update={"reused": True})
-    tokenizer = load_tokenizer(base)
-    refuse_unusable(dataset.train, tokenizer, settings.max_length, "train")
-    refuse_unusable(dataset.validation, tokenizer, settings.max_length, "validation")
+    chat = load_chat(base, settings.template_arguments)
+    refuse_leaks(dataset)
+    train, long = usable(dataset.train, chat, settings.max_length, "train")
+    validation, also_long = usable(dataset.validation, chat, settings.max_length, "validation")
+    fitting = replace(dataset, train=train, validation=validation)
+    _refuse_settings(settings, fitting)
+    checkpoints = out_dir / f".{name}.checkpoints"
     with replaced_folder(folder) as partial:
-        with quiet():
-            result = _train(base, tokenizer, dataset, settings, partial, progress)
+        try:
+            with quiet():
+                result = _train(base, chat, fitting, settings, partial, checkpoints, progress)
+        except PairsmithError:
+            # Going on from there would only end in the same way.
+            shutil.rmtree(checkpoints, ignore_errors=True)
+            raise
+        result = result.model_copy(update={"left_out": long | also_long})
         failpoint("mid_train")
         (partial / "README.md").write_text(model_card(result), encoding="utf-8")
         write_result(partial, result)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     # The first time for a base this takes seconds and space; better here than when the answers are waited for.
     weights_for_adapter(base, settings.method)
     return result.model_copy(update={"folder": str(folder)})
@@ -89,26 +104,52 @@ def adapter_id(dataset_id: str, settings: TrainSettings, base_hash: str) -> str:
     return content_id("adapter", [dataset_id, recipe, base_hash])
 
 
+def _refuse_settings(settings: TrainSettings, dataset: Dataset) -> None:
+    if settings.patience is not None and not dataset.validation:
+        raise InputError(
+            "train.patience needs validation rows, and there are none.",
+            fix="Raise split.validation, or take train.patience out.",
+        )
+    if settings.packing:
+        import torch
+
+        if not (torch.cuda.is_available() and find_spec("flash_attn")):
+            raise MissingDependency(
+                "train.packing needs a CUDA GPU and the package flash-attn.",
+                why="Without it the rows of a pack would see each other.",
+                fix="Take train.packing out; rows are padded only to the longest of their batch.",
+            )
+
+
 def _train(
-    base: Base, tokenizer: Any, dataset: Dataset, settings: TrainSettings, folder: Path, progress: Progress
+    base: Base,
+    chat: Chat,
+    dataset: Dataset,
+    settings: TrainSettings,
+    folder: Path,
+    checkpoints: Path,
+    progress: Progress,
 ) -> TrainResult:
     """Load, check the mask of what TRL made of the rows, train, check that something was learned, save."""
     from transformers import set_seed
 
-    from train.trainer import LossLog, adapter_trainer
+    from train.trainer import LossLog, adapter_trainer, curve_of, train
 
     started = time.monotonic()
     set_seed(settings.seed)
-    model, four_bit_layers = load_for_training(base, settings.method)
+    model, four_bit_layers = load_for_training(base, settings)
     log = LossLog(progress)
-    trainer = adapter_trainer(model, tokenizer, dataset, settings, folder / "trainer", log)
-    learned_tokens = _check_masks(tokenizer, dataset.train, trainer.train_dataset)
-    _check_masks(tokenizer, dataset.validation, trainer.eval_dataset or ())
+    trainer = adapter_trainer(model, chat, dataset, settings, checkpoints, log)
+    learned_tokens = _check_masks(chat, dataset.train, trainer.train_dataset)
+    _check_masks(chat, dataset.validation, trainer.eval_dataset or ())
     shown = [trainer.train_dataset[index] for index in range(min(_SHOWN_MASKS, len(dataset.train)))]
-    masks = tuple(plain_preview(tokenizer, row["input_ids"], row["labels"]) for row in shown)
-    trainer.train()
-    _refuse_no_learning(trainer.model, log)
-    _save(trainer.model, tokenizer, base, folder)
+    masks = tuple(plain_preview(chat.tokenizer, row["input_ids"], row["labels"]) for row in shown)
+    train(trainer, checkpoints)
+    curve, validation = curve_of(trainer.state)
+    _refuse_no_learning(
+        trainer.model, [*(step.loss for step in curve), *(measured.loss for measured in validation)], len(curve)
+    )
+    _save(trainer.model, chat, base, folder)
     return TrainResult(
         adapter_id=adapter_id(dataset.id, settings, base.hash),
         dataset_id=dataset.id,
@@ -118,15 +159,16 @@ def _train(
         train_rows=len(dataset.train),
         validation_rows=len(dataset.validation),
         learned_tokens=learned_tokens,
-        trained_tokens=log.tokens,
-        steps=len(log.curve),
-        curve=tuple(log.curve),
-        validation=tuple(log.validation),
+        trained_tokens=int(trainer.state.num_input_tokens_seen),
+        steps=len(curve),
+        curve=curve,
+        validation=validation,
+        kept_step=trainer.state.best_global_step if dataset.validation else None,
         four_bit_layers=four_bit_layers,
         trainable_parameters=sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad),
         compute_dtype=str(model.dtype).removeprefix("torch."),
         seconds=time.monotonic() - started,
-        seconds_per_step=log.seconds / len(log.curve),
+        seconds_per_step=log.seconds / max(1, log.steps),
         peak_gib=_peak_gib(),
         versions={package: version(package) for package in _PACKAGES},
         masks=masks,
@@ -134,7 +176,7 @@ def _train(
     )
 
 
-def _check_masks(tokenizer: Any, rows: Sequence[Row], prepared: Any) -> int:
+def _check_masks(chat: Chat, rows: Sequence[Row], prepared: Any) -> int:
     """Check every row that TRL prepared against the row it was made of; returns the number of tokens with loss."""
     if len(prepared) != len(rows):
         raise PairsmithError(
@@ -144,15 +186,14 @@ def _check_masks(tokenizer: Any, rows: Sequence[Row], prepared: Any) -> int:
         )
     by_id = {row["pair_id"]: row for row in rows}
     return sum(
-        assert_completion_only(tokenizer, by_id[tokens["pair_id"]], tokens["input_ids"], tokens["labels"])
+        assert_completion_only(chat, by_id[tokens["pair_id"]], tokens["input_ids"], tokens["labels"])
         for tokens in prepared
     )
 
 
-def _refuse_no_learning(model: Any, log: LossLog) -> None:
-    losses = [step.loss for step in log.curve] + [validation.loss for validation in log.validation]
+def _refuse_no_learning(model: Any, losses: Sequence[float], steps: int) -> None:
     moved = any(bool(parameter.any()) for name, parameter in model.named_parameters() if "lora_B" in name)
-    if not log.curve:
+    if not steps:
         what = "no step was made"
     elif not moved:
         what = "the adapter's weights are all zero"
@@ -167,13 +208,17 @@ def _refuse_no_learning(model: Any, log: LossLog) -> None:
     )
 
 
-def _save(model: Any, tokenizer: Any, base: Base, folder: Path) -> None:
+def _save(model: Any, chat: Chat, base: Base, folder: Path) -> None:
+    """The adapter with the tokenizer and its settled chat template, and the tokens at which generation stops."""
+    from transformers import GenerationConfig
+
     # Else the saved adapter would name a folder of this machine.
     model.peft_config["default"].base_model_name_or_path = base.name
     # "auto" would ask a hub whether the vocabulary grew; it cannot have.
     model.save_pretrained(str(folder), save_embedding_layers=False)
-    tokenizer.save_pretrained(str(folder))
-    shutil.rmtree(folder / "trainer", ignore_errors=True)
+    chat.tokenizer.save_pretrained(str(folder))
+    own = model.get_base_model().generation_config.eos_token_id
+    GenerationConfig(eos_token_id=chat.end_tokens(own)).save_pretrained(str(folder))
 
 
 def _peak_gib() -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import prompts
 from prompts import Prompt
@@ -25,11 +25,12 @@ ASK_TIMEOUT_S = 1800.0
 
 @dataclass(frozen=True)
 class LocalModel:
-    """A model that is served on this machine while it is asked: a folder (None: the embedded one), and the adapter that
-    is on, if any."""
+    """A model that is served on this machine while it is asked: a folder (None: the embedded one), the adapter that is
+    on, if any, and the constants of its chat template."""
 
     folder: Path | None
     adapter: Path | None = None
+    template_arguments: tuple[tuple[str, Any], ...] = ()
 
 
 class Model(NamedTuple):

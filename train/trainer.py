@@ -1,46 +1,67 @@
-"""TRL's trainer as it is used here: LoRA on all linear layers, loss on the completion only, and a log of the loss."""
+"""TRL's trainer as it is used here: LoRA, loss on the completion only, checkpoints to resume from, a log of the loss,
+and guards that stop a run which has gone wrong."""
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 from datasets import Dataset as HubDataset
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy
-from transformers import PrinterCallback, TrainerCallback
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from schemas.errors import InputError, NoWork
 from schemas.progress import Progress
 from schemas.spec import TrainSettings
-from train.dataset import Dataset
-from train.mask import IGNORED
+from synth.chat_template import Chat
+from train.dataset import Dataset, Row
+from train.mask import IGNORED, plain_preview, tokens_of
 from train.results import Step, Validation
 
-_WARMUP = 0.1
+# A checkpoint at least this often, so that a killed run loses little.
+_CHECKPOINT_S = 120.0
+# A run has diverged when the mean loss of so many steps is this many times that of the first ones.
+_WINDOW, _DIVERGED = 5, 3.0
 
 
 def adapter_trainer(
-    model: Any, tokenizer: Any, dataset: Dataset, settings: TrainSettings, folder: Path, log: LossLog
-) -> SFTTrainer:
-    """A trainer of a new adapter on the frozen `model`; `folder` is for its scratch files. Nothing is trained yet."""
+    model: Any, chat: Chat, dataset: Dataset, settings: TrainSettings, folder: Path, log: LossLog
+) -> CompletionTrainer:
+    """A trainer of a new adapter on the frozen `model`; `folder` is for its checkpoints. Nothing is trained yet.
+
+    Raises InputError for `train.targets` that the model does not have.
+    """
     lora = LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules="all-linear",
+        target_modules=list(settings.targets) or "all-linear",
+        use_rslora=settings.rslora,
+        use_dora=settings.dora,
         task_type="CAUSAL_LM",
     )
-    config = _config(settings, folder, bf16=model.dtype == torch.bfloat16, validate=bool(dataset.validation))
+    stopping = [] if settings.patience is None else [EarlyStoppingCallback(settings.patience)]
+    try:
+        adapted = get_peft_model(model, lora)
+    except ValueError as error:
+        linear = sorted({name.rpartition(".")[2] for name, _ in model.named_modules() if name.endswith("_proj")})
+        raise InputError(
+            f"train.targets does not fit this base: {error}", fix=f"Its layers are called {', '.join(linear)}."
+        ) from None
     trainer = CompletionTrainer(
-        model=get_peft_model(model, lora),
-        args=config,
-        train_dataset=HubDataset.from_list([dict(row) for row in dataset.train]),
-        eval_dataset=HubDataset.from_list([dict(row) for row in dataset.validation]) if dataset.validation else None,
-        processing_class=tokenizer,
-        callbacks=[log],
+        model=adapted,
+        args=_config(settings, folder, model.dtype, validate=bool(dataset.validation)),
+        train_dataset=_tokenised(chat, dataset.train),
+        eval_dataset=_tokenised(chat, dataset.validation) if dataset.validation else None,
+        processing_class=chat.tokenizer,
+        callbacks=[log, *stopping],
     )
     trainer.remove_callback(PrinterCallback)
     for parameter in trainer.model.parameters():
@@ -50,34 +71,75 @@ def adapter_trainer(
     return trainer
 
 
-def _config(settings: TrainSettings, folder: Path, *, bf16: bool, validate: bool) -> SFTConfig:
+def _tokenised(chat: Chat, rows: Sequence[Row]) -> HubDataset:
+    parts = ((row["pair_id"], *tokens_of(chat, row)) for row in rows)
+    return HubDataset.from_list([{"pair_id": name, "input_ids": ids, "labels": labels} for name, ids, labels in parts])
+
+
+def train(trainer: CompletionTrainer, folder: Path) -> None:
+    """Train to the end, from the last whole checkpoint in `folder` where a run was killed. Where validation rows are
+    measured, the weights of the lowest validation loss are kept."""
+    resumed = last_checkpoint(folder)
+    if resumed:
+        # It was measured when the checkpoint was written.
+        trainer.args.eval_on_start = False
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end: the trainer writes its state last."""
+    for state in sorted(folder.glob("checkpoint-*/trainer_state.json"), key=lambda path: -_step_of(path.parent)):
+        try:
+            json.loads(state.read_bytes())
+        except ValueError:
+            continue
+        return state.parent
+    return None
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _config(settings: TrainSettings, folder: Path, dtype: torch.dtype, *, validate: bool) -> SFTConfig:
     on_gpu = torch.cuda.is_available()
+    when = "steps" if settings.evaluation_steps else "epoch"
     return SFTConfig(
         output_dir=str(folder),
         per_device_train_batch_size=settings.batch,
         per_device_eval_batch_size=settings.batch,
+        gradient_accumulation_steps=settings.accumulation,
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=_WARMUP,
+        lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
+        warmup_steps=settings.warmup,
+        weight_decay=settings.weight_decay,
+        neftune_noise_alpha=settings.neftune,
         optim="adamw_torch",
         seed=settings.seed,
         data_seed=settings.seed,
-        # Nothing may be cut: every row has been measured already.
-        max_length=None,
+        # Nothing may be cut: every row has been measured already. A pack is as long as the longest row may be.
+        max_length=settings.max_length if settings.packing else None,
         completion_only_loss=True,
-        packing=False,
+        packing=settings.packing,
         use_cpu=not on_gpu,
-        bf16=bf16,
+        bf16=dtype == torch.bfloat16,
+        fp16=dtype == torch.float16,
         # Recomputing activations buys memory that small models on a CPU do not need, for a third more time.
         gradient_checkpointing=on_gpu,
         dataloader_pin_memory=on_gpu,
         logging_steps=1,
         logging_nan_inf_filter=False,
         include_num_input_tokens_seen="non_padding",
-        eval_strategy="epoch" if validate else "no",
+        eval_strategy=when if validate else "no",
+        eval_steps=settings.evaluation_steps,
         eval_on_start=validate,
-        save_strategy="no",
+        save_strategy=when if validate else "epoch",
+        save_steps=settings.evaluation_steps or 500,
+        save_total_limit=2,
+        load_best_model_at_end=validate,
+        metric_for_best_model="eval_loss" if validate else None,
+        greater_is_better=False if validate else None,
         report_to="none",
         disable_tqdm=True,
     )
@@ -100,7 +162,20 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types
     ) -> Any:
         labels = inputs["labels"]
         if return_outputs or labels.is_cuda:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        else:
+            loss = self._completion_loss(model, inputs, num_items_in_batch)
+        if model.training and not torch.isfinite(loss):
+            rows = [plain_preview(self.processing_class, *_unpadded(inputs, row)) for row in range(min(2, len(labels)))]
+            raise NoWork(
+                f"the loss is not finite in step {self.state.global_step + 1}, on these rows: {' | '.join(rows)[:600]}",
+                why="The tuned model would be broken.",
+                fix="Lower train.learning_rate, or look at the rows.",
+            )
+        return loss
+
+    def _completion_loss(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> Any:
+        labels = inputs["labels"]
         learned = labels[:, 1:] != IGNORED
         # The position before a token predicts it, and rows are padded on the right: nothing is learned before this.
         first = int(learned.any(dim=0).to(torch.int).argmax())
@@ -116,40 +191,76 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types
         return total / (len(targets) if num_items_in_batch is None else num_items_in_batch)
 
 
+def _unpadded(inputs: dict[str, Any], row: int) -> tuple[list[int], list[int]]:
+    length = int(inputs["attention_mask"][row].sum())
+    return inputs["input_ids"][row, :length].tolist(), inputs["labels"][row, :length].tolist()
+
+
 class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
-    """Collects the curve, the validation losses and the tokens seen, and reports each step."""
+    """Reports each step, stops a run that diverges, and asks for a checkpoint now and then. The curve itself is the
+    trainer's, which a checkpoint keeps (`curve_of`)."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.curve: list[Step] = []
-        self.validation: list[Validation] = []
-        self.tokens = 0
         self.seconds = 0.0
-        self._started = 0.0
+        self.steps = 0
+        self._started = self._saved = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._started = time.monotonic()
+        self._started = self._saved = time.monotonic()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.seconds = time.monotonic() - self._started
 
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.steps += 1
+        if time.monotonic() - self._saved > _CHECKPOINT_S:
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._saved = time.monotonic()
+
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
-        step, epoch = int(state.global_step), float(state.epoch or 0)
         if "eval_loss" in logs:
-            self.validation.append(Validation(step=step, epoch=epoch, loss=logs["eval_loss"]))
             self._report(state, {"validation_loss": logs["eval_loss"]})
         elif "loss" in logs:
-            self.tokens = int(state.num_input_tokens_seen)
-            rate = float(logs["learning_rate"])
-            self.curve.append(Step(step=step, epoch=epoch, loss=logs["loss"], learning_rate=rate))
-            self._report(state, {})
+            self._report(state, {"loss": logs["loss"]})
+            _refuse_divergence(curve_of(state)[0])
 
     def _report(self, state: Any, extra: dict[str, Any]) -> None:
         done, total = int(state.global_step), int(state.max_steps)
         elapsed_s = time.monotonic() - self._started
         numbers: dict[str, Any] = {"done": done, "total": total, "epoch": round(float(state.epoch or 0), 2)}
-        if self.curve:
-            numbers |= {"loss": self.curve[-1].loss, "tokens": self.tokens}
         if done:
-            numbers["eta_s"] = elapsed_s / done * (total - done)
+            numbers |= {"tokens": int(state.num_input_tokens_seen)}
+        if self.steps:
+            numbers["eta_s"] = elapsed_s / self.steps * (total - done)
         self.progress("train", numbers | extra)
+
+
+def curve_of(state: Any) -> tuple[tuple[Step, ...], tuple[Validation, ...]]:
+    """The losses of the whole run, those before a resume too."""
+    steps = tuple(
+        Step(step=entry["step"], epoch=entry["epoch"], loss=entry["loss"], learning_rate=entry["learning_rate"])
+        for entry in state.log_history
+        if "loss" in entry
+    )
+    validation = tuple(
+        Validation(step=entry["step"], epoch=entry["epoch"], loss=entry["eval_loss"])
+        for entry in state.log_history
+        if "eval_loss" in entry
+    )
+    return steps, validation
+
+
+def _refuse_divergence(curve: Sequence[Step]) -> None:
+    if len(curve) < 2 * _WINDOW:
+        return
+    first, last = (fmean(step.loss for step in part) for part in (curve[:_WINDOW], curve[-_WINDOW:]))
+    if last > _DIVERGED * first:
+        raise NoWork(
+            f"training diverges: the loss was {first:.2f} in the first {_WINDOW} steps and is {last:.2f} now, at step"
+            f" {curve[-1].step}.",
+            why="What it has learned so far is gone.",
+            fix="Lower train.learning_rate, or raise train.batch or train.accumulation.",
+        )

@@ -49,21 +49,24 @@ class Teacher(asyncio.Protocol):
             size = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
             if len(self.waiting) < end + 4 + size:
                 return
-            self.waiting = self.waiting[end + 4 + size :]
+            body, self.waiting = self.waiting[end + 4 : end + 4 + size], self.waiting[end + 4 + size :]
             if head.startswith(b"post"):
                 STATS.first = STATS.first or time.time()
                 STATS.asked += 1
                 STATS.open += 1
                 STATS.busiest = max(STATS.busiest, STATS.open)
-                asyncio.get_running_loop().call_later(LATENCY_S, self.answer, STATS.asked)
+                asyncio.get_running_loop().call_later(LATENCY_S, self.answer, STATS.asked, body)
             else:
                 self.send(
                     STATS.take() if b"/stats" in head else b'{"object":"list","data":[{"id":"mock","object":"model"}]}'
                 )
 
-    def answer(self, number: int) -> None:
+    def answer(self, number: int, body: bytes) -> None:
         STATS.open -= 1
         STATS.last = time.time()
+        self.say(number, f"{TEXT} {number}")
+
+    def say(self, number: int, text: str) -> None:
         answer = {
             "id": f"chatcmpl-{number}",
             "object": "chat.completion",
@@ -74,20 +77,20 @@ class Teacher(asyncio.Protocol):
                     "index": 0,
                     "finish_reason": "stop",
                     "logprobs": None,
-                    "message": {"role": "assistant", "content": f"{TEXT} {number}"},
+                    "message": {"role": "assistant", "content": text},
                 }
             ],
             "usage": {"prompt_tokens": 210, "completion_tokens": 62, "total_tokens": 272},
         }
         self.send(json.dumps(answer).encode())
 
-    def send(self, body: bytes) -> None:
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    def send(self, body: bytes, status: str = "200 OK") -> None:
+        head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         self.transport.write(head.encode() + body)  # type: ignore[attr-defined]
 
 
-async def main() -> None:
-    server = await asyncio.get_running_loop().create_server(Teacher, "127.0.0.1", 0, backlog=1024)
+async def main(protocol: type[Teacher] = Teacher) -> None:
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

@@ -1,6 +1,6 @@
-"""CPU per request and time window of `pairsmith generate` against bare aiohttp and the openai client, in one run.
+"""CPU, time window, memory and disk of `pairsmith generate` against bare aiohttp and the openai client, in one run.
 
-`python bench/generation/run.py [--prompts 2000] [--rounds 3]`. See README.md for what is measured and what is not.
+`python -m bench.generation.run [--prompts 2000] [--rounds 3] [--large 100000]`. See README.md for what is measured.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import asyncio
 import json
 import os
-import statistics
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 IN_FLIGHT = 64
+WIDE = 256
+RESULTS = Path(__file__).parents[1] / "results" / "generation.json"
 LATENCY_S = 0.05
 # The checkout need not be installed.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -54,8 +56,8 @@ def numbered(messages: list[dict[str, str]], number: int) -> list[dict[str, str]
     return [*messages[:-1], {"role": "user", "content": last["content"].replace("{number}", str(number))}]
 
 
-async def at_once(count: int, ask: Callable[[int], Awaitable[str]]) -> None:
-    """`ask` for every number, IN_FLIGHT at a time; the answers are held and counted."""
+async def at_once(count: int, ask: Callable[[int], Awaitable[str]], in_flight: int = IN_FLIGHT) -> None:
+    """`ask` for every number, `in_flight` at a time; the answers are held and counted."""
     numbers = iter(range(count))
     answers: list[str] = []
 
@@ -63,17 +65,17 @@ async def at_once(count: int, ask: Callable[[int], Awaitable[str]]) -> None:
         for number in numbers:
             answers.append(await ask(number))
 
-    await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
+    await asyncio.gather(*(worker() for _ in range(in_flight)))
     assert len(answers) == count
     assert all(answers)
 
 
-async def bare_aiohttp(base: str, count: int) -> None:
+async def bare_aiohttp(base: str, count: int, in_flight: int) -> None:
     """The least that an asyncio client can do: aiohttp, orjson, uvloop, nothing kept."""
     import aiohttp
     import orjson
 
-    connector = aiohttp.TCPConnector(limit=IN_FLIGHT)
+    connector = aiohttp.TCPConnector(limit=in_flight)
     headers = {"Content-Type": "application/json", "Authorization": "Bearer none"}
     messages = chat()
     async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
@@ -83,7 +85,7 @@ async def bare_aiohttp(base: str, count: int) -> None:
             async with session.post(f"{base}/v1/chat/completions", data=orjson.dumps(body)) as response:
                 return str(orjson.loads(await response.read())["choices"][0]["message"]["content"])
 
-        await at_once(count, ask)
+        await at_once(count, ask, in_flight)
 
 
 async def openai_client(base: str, count: int) -> None:
@@ -105,7 +107,7 @@ async def openai_client(base: str, count: int) -> None:
         await at_once(count, ask)
 
 
-def write_project(folder: Path, base: str, count: int) -> None:
+def write_project(folder: Path, base: str, count: int, in_flight: int = IN_FLIGHT) -> None:
     exemplars = "\n".join(
         f"[[exemplars]]\ninput = {json.dumps(input)}\noutput = {json.dumps(output)}" for input, output in EXEMPLARS
     )
@@ -119,7 +121,7 @@ path = "seeds.jsonl"
 [teacher]
 url = "{base}"
 model = "mock"
-concurrency = {IN_FLIGHT}
+concurrency = {in_flight}
 [generate.forward]
 n = 1
 [generate.backward]
@@ -142,14 +144,16 @@ def stats(base: str) -> dict[str, Any]:
     return told
 
 
-def measured(base: str, client: str, count: int) -> dict[str, float]:
-    """One process of `client`: CPU seconds of its whole life, and the window in seconds."""
+def measured(base: str, client: str, count: int, in_flight: int = IN_FLIGHT) -> dict[str, float]:
+    """One process of `client`: CPU seconds of its whole life, its window in seconds, and the most memory it held. Of
+    pairsmith also the bytes of its store and of what is in it, and how long the same command takes when all is done."""
     stats(base)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command = [sys.executable, __file__, "--client", client, "--base", base, "--prompts", str(count)]
+        command += ["--in-flight", str(in_flight)]
         if client == "pairsmith":
-            write_project(folder, base, count)
+            write_project(folder, base, count, in_flight)
             command = [sys.executable, "-m", "pairsmith", "generate", "--project", name, "--json"]
         began = time.time()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT)
@@ -162,34 +166,58 @@ def measured(base: str, client: str, count: int) -> dict[str, float]:
         assert process.returncode == 0, said
         told = stats(base)
         assert told["asked"] == count, f"{client} sent {told['asked']} requests for {count} prompts"
-        assert told["busiest"] <= IN_FLIGHT
+        assert told["busiest"] <= in_flight
         last = told["last"]
         if client == "pairsmith":
             last = max(path.stat().st_mtime for path in folder.iterdir() if path.name.startswith("pairsmith.db"))
-    return {"cpu_s": used.ru_utime + used.ru_stime, "window_s": last - told["first"], "whole_s": ended - began}
+            stored = sum(path.stat().st_size for path in folder.iterdir() if path.name.startswith("pairsmith.db"))
+            more = {"disk_ratio": stored / bytes_of_texts(folder), "resume_s": resumed(command)}
+        else:
+            more = {}
+    window = {"window_s": last - told["first"], "whole_s": ended - began, "peak_mb": used.ru_maxrss / 1024}
+    return {"cpu_s": used.ru_utime + used.ru_stime, **window, **more}
+
+
+def bytes_of_texts(folder: Path) -> int:
+    """The UTF-8 bytes of what was sent and what came: every message of every request, and every answer."""
+    with sqlite3.connect(folder / "pairsmith.db") as db:
+        total = 0
+        for (body,) in db.execute("SELECT body FROM calls"):
+            call = json.loads(body)
+            total += sum(len(message["content"].encode()) for message in call["request"]["messages"])
+            total += len(call["text"].encode())
+    return total
+
+
+def resumed(command: list[str]) -> float:
+    began = time.time()
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT, check=True)
+    return time.time() - began
 
 
 CLIENTS = {"bare aiohttp": bare_aiohttp, "openai": openai_client}
 
 
-def run_client(client: str, base: str, count: int) -> None:
+def run_client(client: str, base: str, count: int, in_flight: int) -> None:
     if client == "openai":
         asyncio.run(openai_client(base, count))
     else:
         import uvloop
 
-        uvloop.run(bare_aiohttp(base, count))
+        uvloop.run(bare_aiohttp(base, count, in_flight))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--large", type=int, default=0, help="measure memory and going on with so many rows as well")
+    parser.add_argument("--in-flight", type=int, default=IN_FLIGHT, help=argparse.SUPPRESS)
     parser.add_argument("--client", help=argparse.SUPPRESS)
     parser.add_argument("--base", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.client:
-        run_client(asked.client, asked.base, asked.prompts)
+        run_client(asked.client, asked.base, asked.prompts, asked.in_flight)
         return
     server_file = Path(__file__).with_name("mock_teacher.py")
     server = subprocess.Popen([sys.executable, str(server_file), str(LATENCY_S)], stdout=subprocess.PIPE, text=True)
@@ -197,27 +225,50 @@ def main() -> None:
     base = f"http://127.0.0.1:{int(server.stdout.readline())}"
     names = ["bare aiohttp", "pairsmith", "openai"]
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    wide: dict[str, list[float]] = {name: [] for name in names[:2]}
+    large: dict[str, float] = {}
     try:
         for _ in range(asked.rounds):
             for name in names:
                 short, full = measured(base, name, SHORT), measured(base, name, asked.prompts)
                 per_request_ms = 1000 * (full["cpu_s"] - short["cpu_s"]) / (asked.prompts - SHORT)
-                rows[name].append({**full, "cpu_ms_per_request": per_request_ms})
+                rows[name].append({**full, "cpu_ms_per_request": per_request_ms, "startup_cpu_s": short["cpu_s"]})
+            for name, windows in wide.items():
+                windows.append(measured(base, name, 4 * asked.prompts, WIDE)["window_s"])
+        if asked.large:
+            large = measured(base, "pairsmith", asked.large)
     finally:
         server.terminate()
         server.wait()
-    middle = {name: {key: statistics.median(row[key] for row in rows[name]) for key in rows[name][0]} for name in names}
-    least = middle["bare aiohttp"]
+    # The least of the rounds: other programs only ever add.
+    least = {name: {key: min(row[key] for row in rows[name]) for key in rows[name][0]} for name in names}
+    bare, ours = least["bare aiohttp"], least["pairsmith"]
     print("| client | CPU ms a request | ratio | window s | ratio | whole process s | CPU s |")
     print("|---|---|---|---|---|---|---|")
     for name in names:
-        m = middle[name]
+        m = least[name]
         print(
-            f"| {name} | {m['cpu_ms_per_request']:.3f} | {m['cpu_ms_per_request'] / least['cpu_ms_per_request']:.2f} "
-            f"| {m['window_s']:.2f} | {m['window_s'] / least['window_s']:.2f} "
+            f"| {name} | {m['cpu_ms_per_request']:.3f} | {m['cpu_ms_per_request'] / bare['cpu_ms_per_request']:.2f} "
+            f"| {m['window_s']:.2f} | {m['window_s'] / bare['window_s']:.2f} "
             f"| {m['whole_s']:.2f} | {m['cpu_s']:.2f} |"
         )
-    print(json.dumps({"prompts": asked.prompts, "in_flight": IN_FLIGHT, "latency_s": LATENCY_S, "rounds": rows}))
+    result = {
+        "cpu_ratio": ours["cpu_ms_per_request"] / bare["cpu_ms_per_request"],
+        "window_ratio_64": ours["window_s"] / bare["window_s"],
+        "window_ratio_256": min(wide["pairsmith"]) / min(wide["bare aiohttp"]),
+        "startup_cpu_s": ours["startup_cpu_s"],
+        "peak_mb_2k": ours["peak_mb"],
+        "disk_ratio": ours["disk_ratio"],
+        "peak_mb_100k": large.get("peak_mb"),
+        "resume_s_100k": large.get("resume_s"),
+        "large": asked.large,
+        "load": os.getloadavg()[0],
+        "prompts": asked.prompts,
+        "rounds": rows,
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps({key: value for key, value in result.items() if key != "rounds"}))
 
 
 if __name__ == "__main__":

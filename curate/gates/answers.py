@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.numbers import Number, NumberMentions, may_be_words, required
 from curate.gates.phrases import lexicon
 from curate.set_join import words
@@ -29,6 +29,16 @@ def label(pair: Pair, labels: Collection[str]) -> Judgement:
         return passed()
     shown = ", ".join(list(labels)[:_SHOWN]) + (", ..." if len(labels) > _SHOWN else "")
     return rejected("label", f"{quote(pair.output)} is none of the {len(labels)} labels: {shown}")
+
+
+def generated_input(pair: Pair, gates: Sequence[Gate]) -> Judgement:
+    """What a teacher wrote backward, for an output that is no text: the first of `gates` that rejects it, or cannot
+    tell, speaks. A person's own input is not judged, and neither is the output."""
+    if not any(side == "input" for side, _ in sides(pair)):
+        return passed("no model wrote it")
+    alone = pair.model_copy(update={"output": ""})
+    judgements = (gate(alone) for gate in gates)
+    return next((judgement for judgement in judgements if judgement.keep is not True), passed())
 
 
 def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:

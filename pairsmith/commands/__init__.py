@@ -16,6 +16,10 @@ from pairsmith.stopping import listening
 COMMANDS = (
     ("init", "Begin", "Make a project: a spec and seeds, for the teacher that is found."),
     ("doctor", "Begin", "Say what works on this machine and in this project."),
+    ("teacher", "Begin", "Start a vLLM on this machine, for as long as it is wanted."),
+    ("models", "Begin", "Base models by size, licence and memory, and which fit here."),
+    ("forecast", "Begin", "Ask about a few seeds, and tell what all of them will cost and give."),
+    ("preview", "Begin", "A few seeds through an edited prompt, old and new side by side."),
     ("run", "The pipeline", "Do every stage that is not done yet, then write the report."),
     ("generate", "The pipeline", "Ask the teacher: seeds to pairs."),
     ("curate", "The pipeline", "Gates, duplicates, scores: pairs to an accepted dataset."),
@@ -26,6 +30,7 @@ COMMANDS = (
     ("status", "Look", "What is in the store, and what `run` would do next."),
     ("rows", "Look", "List rows with what became of them, and why."),
     ("explain", "Look", "Show the lineage of one pair."),
+    ("replay", "Look", "Make one pair again from its records, offline."),
     ("docs", "Look", "Show a page of the manual."),
 )
 # These are made from the table of stages.

@@ -20,12 +20,14 @@ NotAccepted = Literal["rejected", "waiting", "failed"]
 
 @dataclass(frozen=True)
 class RowExample:
-    """A row that met a reason, and what the step said. `output` is absent where no pair came to be."""
+    """A row that met a reason, and what the step said. `output` is absent where no pair came to be; `columns` are those
+    that stay with the row."""
 
     row_id: str
     input: str
     output: str | None
     detail: str
+    columns: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,19 @@ class Scorer:
 
 @dataclass(frozen=True)
 class StepTally:
-    """The verdicts of one step of curation, counted. A row may be rejected by several steps."""
+    """The verdicts of one step of curation, counted. A row may be rejected by several steps.
+
+    Of a gate, `alone` counts the rows that no other gate rejects and `shown` are some of them; `key` changes the gate.
+    """
 
     name: str
     kept: int
     rejected: int
     waiting: int
+    flagged: int = 0
+    alone: int = 0
+    shown: tuple[RowExample, ...] = ()
+    key: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from curate.split import held_out_inputs
 from pairsmith import plan
 from pairsmith.outcome import TrainOutcome
 from pairsmith.receipt import recording
@@ -33,7 +34,7 @@ def train(
 ) -> TrainOutcome:
     """Tune the base on the dataset; the same dataset and settings find the adapter that is there.
 
-    It is not drained: `stop` ends it at once, and training starts anew. Raises NoWork.
+    It is not drained: `stop` ends it at once, and the next run goes on from the last checkpoint. Raises NoWork.
     """
     with recording(project, store, "train", TrainOutcome()) as record:
         record.outcome = TrainOutcome(**plan.inputs_of("train", project, store)._asdict())
@@ -46,8 +47,10 @@ def train(
         from train.sft import tune
 
         settings = project.spec.train
-        base = find_base(settings.base, project.folder, progress)
+        base = find_base(settings.base, project.folder, progress, settings.revision)
         dataset = dataset_of(project.folder / datasets[-1].path)
+        tested = [seed.text for seed in held_out_inputs(store.seeds(), project.spec) if seed.text]
+        dataset = replace(dataset, held_out=[*dataset.held_out, *tested])
         result = tune(base, dataset, settings, project.folder / ADAPTERS, progress)
         path = project.inside(Path(result.folder))
         store.write(result.artifact.model_copy(update={"path": path}))
@@ -56,11 +59,12 @@ def train(
 
 
 def _filled(outcome: TrainOutcome, result: TrainResult, path: str) -> TrainOutcome:
-    rows = result.train_rows + result.validation_rows
+    rows, left_out = result.train_rows + result.validation_rows, len(result.left_out)
     losses = [validation.loss for validation in result.validation]
     return replace(
         outcome,
-        counts=Counts(rows_in=rows, accepted=rows),
+        counts=Counts(rows_in=rows + left_out, accepted=rows, rejected=left_out),
+        reasons={"too_long": left_out} if left_out else {},
         made=result.adapter_id,
         files=(path,),
         reused=result.reused,
@@ -74,7 +78,9 @@ def _filled(outcome: TrainOutcome, result: TrainResult, path: str) -> TrainOutco
         first_loss=result.curve[0].loss,
         last_loss=result.curve[-1].loss,
         validation_before=losses[0] if losses else None,
-        validation_after=losses[-1] if losses else None,
+        validation_after=next((v.loss for v in result.validation if v.step == result.kept_step), losses[-1])
+        if losses
+        else None,
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.records import Sampling, added
 from schemas.spec.section import Drawing, Pattern, Section, UserFunction
@@ -25,10 +25,12 @@ class SplitSettings(Section):
 
 
 class TrainSettings(Section):
-    """LoRA (`lora`) or QLoRA with NF4 and double quantisation (`qlora`). `base`: `embedded`, a folder, or a hub id."""
+    """`base`: `embedded`, a folder, or a hub id, whose commit `revision` may name. `method`: LoRA on a base in 16 bits
+    (`lora`) or in 8 (`lora-8bit`), or QLoRA on NF4 with double quantisation (`qlora`); where the spec names none, the
+    size of the base decides (`train.base_model.settled`)."""
 
     base: str = "embedded"
-    method: Literal["qlora", "lora"] = "qlora"
+    method: Literal["qlora", "lora", "lora-8bit"] = "qlora"
     r: int = Field(default=16, ge=1)
     alpha: int = Field(default=32, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -37,6 +39,27 @@ class TrainSettings(Section):
     epochs: float = Field(default=3, gt=0)
     max_length: int = Field(default=1024, ge=16)
     seed: int = 17
+    revision: str | None = added(default=None)
+    template_arguments: dict[str, bool | int | float | str | None] = added(default_factory=dict)
+    accumulation: int = added(default=1, ge=1)
+    schedule: Literal["linear", "cosine", "constant"] = added(default="linear")
+    warmup: float = added(default=0.1, ge=0, lt=1)
+    weight_decay: float = added(default=0.0, ge=0)
+    targets: tuple[str, ...] = added(default=())
+    rslora: bool = added(default=False)
+    dora: bool = added(default=False)
+    neftune: float | None = added(default=None, gt=0)
+    packing: bool = added(default=False)
+    precision: Literal["auto", "bfloat16", "float16", "float32"] = added(default="auto")
+    evaluation_steps: int | None = added(default=None, ge=1)
+    patience: int | None = added(default=None, ge=1)
+
+    @field_validator("template_arguments")
+    @classmethod
+    def _are_names(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        if wrong := [name for name in arguments if not name.isidentifier()]:
+            raise ValueError(f"'{wrong[0]}' is no name of a template's variable")
+        return arguments
 
 
 class EvaluateSettings(Section):

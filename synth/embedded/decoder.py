@@ -22,7 +22,7 @@ import torch
 from synth.embedded.constrain import Constraint
 from synth.embedded.jobs import Choice, Generation, Score, Scoring, TokenLogprob
 from synth.embedded.model import ChatModel
-from synth.embedded.rows import PrefixStore, RowCache
+from synth.embedded.rows import PrefixStore, RowCache, RowTokens
 from synth.embedded.sampling import Draw, next_tokens
 
 # Prompts with fewer new tokens run together, padded; longer ones one by one, and stay in the prefix store.
@@ -54,7 +54,7 @@ class _Row:
 class _Lane:
     """Row i of `active` lies in row i of `cache`."""
 
-    cache: RowCache
+    cache: RowCache | RowTokens
     active: list[_Row] = field(default_factory=list)
     waiting: deque[_Row] = field(default_factory=deque)
     scoring: deque[Scoring] = field(default_factory=deque)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from synth.embedded.rows import RowCache
+from schemas.errors import PairsmithError
+from synth.chat_template import Chat
+from synth.embedded.rows import RowCache, RowTokens
 
-# A character of a private plane: it marks where text that must not be read as a special token was taken out.
-_MARK = "\U000f5a5a"
+# About what the activations of a small model take for a token; it bounds how many rows are recomputed together.
+_RECOMPUTED_BYTES = 16 * 2**10
 
 
 class UnsupportedModel(Exception):
@@ -24,39 +25,50 @@ class UnsupportedModel(Exception):
 
 def best_dtype() -> torch.dtype:
     """bfloat16 where the CPU multiplies it natively (twice as fast as float32, half the memory), else float32."""
-    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+    return torch.bfloat16 if _multiplies_bfloat16() else torch.float32
+
+
+def _multiplies_bfloat16() -> bool:
+    # Not registered where torch is built without oneDNN, as on Apple silicon.
+    return hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported") and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class ChatModel:
     """One base model and any number of LoRA adapters over it, one of them (or none) switched on at a time.
 
-    `adapters` maps a served name to a PEFT folder. Adapters stay unmerged, in the base's dtype. Models with
-    sliding-window or linear attention, or whose logits through `RowCache` differ from their own plain forward pass,
-    raise `UnsupportedModel`. Not thread safe: one thread owns it.
+    `adapters` maps a served name to a PEFT folder. Adapters stay unmerged, in the base's dtype. A model whose logits
+    through `RowCache` differ from its own plain forward pass, as those with linear attention or convolutions do, is
+    computed anew with every token (`RowTokens`). Not thread safe: one thread owns it.
     """
 
-    def __init__(self, folder: Path, adapters: Mapping[str, Path], dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        adapters: Mapping[str, Path],
+        dtype: torch.dtype,
+        template_arguments: Mapping[str, Any] | None = None,
+    ) -> None:
         self.dtype = dtype
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        if not self.tokenizer.chat_template:
-            raise UnsupportedModel(f"{folder} has no chat template, so its prompt format is unknown")
+        try:
+            self.chat = Chat(AutoTokenizer.from_pretrained(folder), template_arguments)
+        except PairsmithError as error:
+            raise UnsupportedModel(f"{folder}: {error.what}") from error
+        self.tokenizer: Any = self.chat.tokenizer
         self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, low_cpu_mem_usage=True).eval()
         config = self._model.config.get_text_config()
         self.context_tokens = int(config.max_position_embeddings)
         self.vocabulary = int(self._model.get_output_embeddings().weight.shape[0])
-        self._shape = _cache_shape(config)
-        self.end_tokens = _end_tokens(self._model, self.tokenizer)
+        self.end_tokens = self.chat.end_tokens(self._model.generation_config.eos_token_id)
         parameters = inspect.signature(type(self._model).forward).parameters
         # transformers 5.24 renamed the argument.
         self._cache_argument = "cache" if "cache" in parameters else "past_key_values"
-        self._special = _special_pattern(self.tokenizer)
         self._tuned: Any = None
         self._slots = {name: f"adapter{index}" for index, name in enumerate(adapters)}
         for name, adapter in adapters.items():
             self._load_adapter(name, adapter)
         self._on: str | None = None
         self.use(None)
-        self._compare_with_plain_forward()
+        self._layout = self._fitting_layout(_layout(config))
 
     def _load_adapter(self, name: str, folder: Path) -> None:
         from peft import PeftModel
@@ -83,18 +95,19 @@ class ChatModel:
             self._tuned.base_model.set_adapter(self._slots[adapter])
         self._on = adapter
 
-    def new_rows(self) -> RowCache:
-        layers, heads, width = self._shape
-        return RowCache(layers, heads, width, self.dtype)
+    def new_rows(self) -> RowCache | RowTokens:
+        return RowCache(*self._layout, self.dtype) if self._layout else RowTokens()
 
     def bytes_per_token(self) -> int:
-        """Memory that keys and values of one token take in a `RowCache`."""
-        layers, heads, width = self._shape
+        """Memory that one token takes in a row: keys and values, or what recomputing it holds for a moment."""
+        if self._layout is None:
+            return _RECOMPUTED_BYTES
+        layers, heads, width, _ = self._layout
         return 2 * layers * heads * width * self.dtype.itemsize
 
     def forward(
         self,
-        rows: RowCache,
+        rows: RowCache | RowTokens,
         first: int,
         ids_RS: torch.Tensor,
         positions_RS: torch.Tensor,
@@ -102,11 +115,15 @@ class ChatModel:
         every_logit: bool = False,
     ) -> torch.Tensor:
         """Runs S new tokens of R rows; returns float32 logits [R, S, vocabulary], or [R, 1, ...] of the last token."""
-        mask = rows.aim(first, positions_RS)
+        if isinstance(rows, RowTokens):
+            wanted_RS = positions_RS if every_logit else positions_RS[:, -1:]
+            return self._recomputed(rows.place(first, ids_RS, positions_RS), wanted_RS)
+        masks = rows.aim(first, positions_RS)
         output = self._model(
             input_ids=ids_RS,
             position_ids=positions_RS,
-            attention_mask=mask,
+            # Models whose layers differ in kind take a mask for each kind, the others one mask.
+            attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
             use_cache=True,
             logits_to_keep=0 if every_logit else 1,
             **{self._cache_argument: rows.cache},
@@ -114,43 +131,32 @@ class ChatModel:
         logits: torch.Tensor = output.logits
         return logits.float()
 
+    def _recomputed(self, ids_RL: torch.Tensor, wanted_RS: torch.Tensor) -> torch.Tensor:
+        """Logits at the wanted positions of whole rows. Padding on the right reaches nothing before it."""
+        kept, places = torch.unique(wanted_RS, return_inverse=True)
+        logits: torch.Tensor = self._model(input_ids=ids_RL, use_cache=False, logits_to_keep=kept).logits
+        return logits[torch.arange(len(ids_RL))[:, None], places].float()
+
     @torch.inference_mode()
-    def _compare_with_plain_forward(self) -> None:
-        """A model that keeps more state than keys and values would decode nonsense silently; better not to start."""
+    def _fitting_layout(self, layout: Layout | None) -> Layout | None:
+        """`layout` if decoding through it gives the logits of a plain forward pass, else None: a model that keeps more
+        state than keys and values would decode nonsense silently."""
+        self._layout = layout
+        if layout is None:
+            return None
         ids = (torch.arange(12) * 997 + 500).remainder(self.vocabulary)[None]
         plain = self._model(input_ids=ids, use_cache=False).logits.float()
         rows = self.new_rows()
         rows.reserve(1, 12)
-        steps = [
-            self.forward(rows, 0, ids[:, a:b], torch.arange(a, b)[None], every_logit=True)
-            for a, b in ((0, 8), (8, 11), (11, 12))
-        ]
+        try:
+            steps = [
+                self.forward(rows, 0, ids[:, a:b], torch.arange(a, b)[None], every_logit=True)
+                for a, b in ((0, 8), (8, 11), (11, 12))
+            ]
+        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError):
+            return None
         distance = float((torch.cat(steps, dim=1) - plain).norm() / plain.norm())
-        tolerance = 0.1 if self.dtype is torch.bfloat16 else 1e-3
-        if not distance <= tolerance:
-            raise UnsupportedModel(
-                f"logits through the row cache differ from the plain ones by {distance:.2g} (relative)"
-            )
-
-    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """Tokens of the chat up to where the assistant's answer starts.
-
-        A message that spells a special token ("<|im_end|>") is tokenised as plain text there: a message can never
-        end its own turn or open another role.
-        """
-        safe, lifted = _lift_special_texts(messages, self._special)
-        text: str = self.tokenizer.apply_chat_template(safe, tokenize=False, add_generation_prompt=True)
-        ids: list[int] = []
-        for index, piece in enumerate(text.split(_MARK)):
-            if index:
-                ids += self.tokenizer(next(lifted), add_special_tokens=False, split_special_tokens=True).input_ids
-            ids += self.tokenizer(piece, add_special_tokens=False).input_ids
-        return ids
-
-    def encode(self, text: str) -> list[int]:
-        """Tokens of an assistant's answer, special tokens read as plain text."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
-        return ids
+        return layout if distance <= (0.1 if self.dtype is torch.bfloat16 else 1e-3) else None
 
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -164,40 +170,25 @@ class ChatModel:
         return torch.tensor((wordy + [False] * self.vocabulary)[: self.vocabulary])
 
 
-def _lift_special_texts(
-    messages: Sequence[Mapping[str, str]], special: re.Pattern[str]
-) -> tuple[list[dict[str, str]], Iterator[str]]:
-    """The messages with every special token's text replaced by a mark, and those texts in order."""
-    lifted: list[str] = []
+class Layout(NamedTuple):
+    """The sizes of a `RowCache`, and how many tokens back each kind of layer sees (None: all)."""
 
-    def lift(match: re.Match[str]) -> str:
-        lifted.append(match.group())
-        return _MARK
-
-    safe = [{**message, "content": special.sub(lift, message["content"])} for message in messages]
-    return safe, iter(lifted)
+    layers: int
+    heads: int
+    width: int
+    windows: dict[str, int | None]
 
 
-def _special_pattern(tokenizer: Any) -> re.Pattern[str]:
-    added = tokenizer.added_tokens_decoder.values()
-    texts = sorted({str(token) for token in added} | {_MARK}, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, texts)))
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """Every token that ends an answer: the generation config may name more than the tokenizer does."""
-    named = model.generation_config.eos_token_id
-    listed = named if isinstance(named, list) else [named]
-    found = dict.fromkeys(token for token in (*listed, tokenizer.eos_token_id) if token is not None)
-    if not found:
-        raise UnsupportedModel("neither the tokenizer nor the generation config names an end token")
-    return list(found)
-
-
-def _cache_shape(config: Any) -> tuple[int, int, int]:
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if kinds != {"full_attention"}:
-        raise UnsupportedModel(f"layers of kind {', '.join(sorted(kinds))} are not supported, only full attention is")
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or math.floor(config.hidden_size / config.num_attention_heads)
-    return int(config.num_hidden_layers), int(heads), int(width)
+def _layout(config: Any) -> Layout | None:
+    """The layout that a configuration says; None if its layers keep more than keys and values."""
+    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention" if window else "full_attention"]
+    windows = {kind: {"full_attention": None, "sliding_attention": window}.get(kind, 0) for kind in kinds}
+    if 0 in windows.values():
+        return None
+    try:
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or math.floor(config.hidden_size / config.num_attention_heads)
+    except RuntimeError:  # transformers names no single width where layers differ in it, as in Gemma 4
+        return None
+    return Layout(int(config.num_hidden_layers), int(heads), int(width), windows)

@@ -58,6 +58,7 @@ async def embedded(
     kv_mib: int = 400,
     dtype: str = "auto",
     start_timeout_s: float = 180.0,
+    template_arguments: Mapping[str, Any] | None = None,
     progress: Progress = lambda message: None,
 ) -> AsyncIterator[EmbeddedServer]:
     """Serves a model folder (default: the embedded SmolLM2, fetched if need be) while the block runs.
@@ -65,7 +66,7 @@ async def embedded(
     `adapters` maps further model names to PEFT folders: a request that asks for such a name is decoded with that
     adapter on, one that asks for the base's name with none. At most `max_batch` answers of one name are decoded
     together, and their keys and values take at most `kv_mib` MiB. `dtype` is auto, bfloat16 or float32; auto takes
-    bfloat16 where the CPU has it.
+    bfloat16 where the CPU has it. `template_arguments` are constants of the chat template (`synth.chat_template`).
 
     The child is in a session of its own, so Ctrl-C reaches only the parent, which can drain first; it ends when the
     block does, and by itself when the parent dies. Raises `TeacherError` (with the child's last words) when it does
@@ -80,6 +81,7 @@ async def embedded(
         *("--max-batch", str(max_batch)),
         *("--kv-mib", str(kv_mib)),
         *("--threads", str(_cores())),
+        *("--template-arguments", json.dumps(dict(template_arguments or {}))),
     )
     name = str(served[0]["name"])
     progress(f"starting the embedded teacher {name}")

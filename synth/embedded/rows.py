@@ -7,7 +7,9 @@ copied in instead of computed again.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -53,10 +55,16 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]  # transformers is seen as 
 
 
 class RowCache:
-    """Up to `rows` sequences of up to `length` tokens; each layer's store is [2, rows, length, heads, width]."""
+    """Up to `rows` sequences of up to `length` tokens; each layer's store is [2, rows, length, heads, width].
 
-    def __init__(self, layers: int, heads: int, width: int, dtype: torch.dtype) -> None:
-        self._heads, self._width, self._dtype = heads, width, dtype
+    `windows` says for each kind of layer how many tokens back it sees (None: all). Layers with a window keep all their
+    keys too; the mask hides the old ones.
+    """
+
+    def __init__(
+        self, layers: int, heads: int, width: int, windows: Mapping[str, int | None], dtype: torch.dtype
+    ) -> None:
+        self._heads, self._width, self._windows, self._dtype = heads, width, windows, dtype
         self._layers = [_Layer(self) for _ in range(layers)]
         self.cache = Cache(layers=self._layers)
         self.rows = self.length = 0
@@ -82,10 +90,11 @@ class RowCache:
             layer.store = torch.empty(0)
         self.rows = self.length = 0
 
-    def aim(self, first: int, positions_RS: torch.Tensor) -> torch.Tensor:
+    def aim(self, first: int, positions_RS: torch.Tensor) -> dict[str, torch.Tensor]:
         """Points the next forward pass at rows `first`..`first + R`, whose new tokens stand at `positions_RS`.
 
-        Returns the additive attention mask [R, 1, S, shown]: a token sees its own row up to itself.
+        Returns the additive attention masks [R, 1, S, shown] by kind of layer: a token sees its own row up to itself,
+        as far back as the layer's window goes.
         """
         count = positions_RS.shape[0]
         self.first, self.last = first, first + count
@@ -93,8 +102,14 @@ class RowCache:
         self.shown = -(-(int(positions_RS.max()) + 1) // _SHOWN_STEP) * _SHOWN_STEP
         row_starts = torch.arange(first, first + count)[:, None] * self.length
         self.cells = (row_starts + positions_RS).reshape(-1)
-        hidden = torch.arange(self.shown) > positions_RS[:, None, :, None]
-        return torch.zeros(hidden.shape, dtype=self._dtype).masked_fill_(hidden, float("-inf"))
+        at, cells = positions_RS[:, None, :, None], torch.arange(self.shown)
+        zeros = torch.zeros((cells > at).shape, dtype=self._dtype)
+        return {
+            kind: zeros.masked_fill(
+                (cells > at) if window is None else (cells > at) | (cells <= at - window), -math.inf
+            )
+            for kind, window in self._windows.items()
+        }
 
     def move(self, source: int, target: int, length: int) -> None:
         for layer in self._layers:
@@ -107,6 +122,41 @@ class RowCache:
     def write(self, row: int, block: torch.Tensor, length: int) -> None:
         for layer, part in zip(self._layers, block, strict=True):
             layer.store[:, row, :length] = part[:, :length]
+
+
+class RowTokens:
+    """In place of a `RowCache` for a model that keeps more than keys and values (linear attention, convolutions): only
+    the tokens are kept, [rows, length], and every step computes the whole row again. Slow, and right for any model."""
+
+    def __init__(self) -> None:
+        self.tokens = torch.zeros(0, 0, dtype=torch.long)
+
+    def reserve(self, rows: int, length: int) -> None:
+        had_rows, had_length = self.tokens.shape
+        tokens = torch.zeros(max(rows, had_rows), max(length, had_length), dtype=torch.long)
+        tokens[:had_rows, :had_length] = self.tokens
+        self.tokens = tokens
+
+    def release(self) -> None:
+        self.tokens = torch.zeros(0, 0, dtype=torch.long)
+
+    def place(self, first: int, ids_RS: torch.Tensor, positions_RS: torch.Tensor) -> torch.Tensor:
+        """Put new tokens into rows `first`..`first + R`; returns those rows [R, L], as long as the longest needs.
+
+        What stands behind a row's last token is of no meaning, and does not change what stands before it.
+        """
+        rows = slice(first, first + len(ids_RS))
+        self.tokens[rows].scatter_(1, positions_RS, ids_RS)
+        return self.tokens[rows, : int(positions_RS.max()) + 1]
+
+    def move(self, source: int, target: int, length: int) -> None:
+        self.tokens[target, :length] = self.tokens[source, :length]
+
+    def read(self, row: int, length: int) -> torch.Tensor:
+        return self.tokens[row, :length].clone()
+
+    def write(self, row: int, block: torch.Tensor, length: int) -> None:
+        self.tokens[row, :length] = block[:length]
 
 
 class PrefixStore:

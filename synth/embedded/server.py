@@ -45,10 +45,20 @@ class Served(BaseModel):
 class Api:
     """The routes. Tokenising happens here on the event loop; everything with the model in the decode loop."""
 
-    def __init__(self, base: Served, adapters: Sequence[Served], *, dtype: str, max_batch: int, kv_mib: int) -> None:
+    def __init__(
+        self,
+        base: Served,
+        adapters: Sequence[Served],
+        *,
+        dtype: str,
+        max_batch: int,
+        kv_mib: int,
+        template_arguments: dict[str, Any],
+    ) -> None:
         self._served = {served.name: served for served in (base, *adapters)}
         chosen = best_dtype() if dtype == "auto" else getattr(torch, dtype)
-        self._model = ChatModel(base.folder, {adapter.name: adapter.folder for adapter in adapters}, chosen)
+        folders = {adapter.name: adapter.folder for adapter in adapters}
+        self._model = ChatModel(base.folder, folders, chosen, template_arguments)
         self._dtype = str(chosen).removeprefix("torch.")
         self._schemas = SchemaCompiler(self._model.tokenizer, self._model.vocabulary, self._model.end_tokens)
         lanes = {name: name if served.is_adapter else None for name, served in self._served.items()}
@@ -106,7 +116,7 @@ class Api:
         body = parse_body(ScoreRequest, await _json(request))
         served = self._find(body.model)
         prompt = self._prompt(body)
-        completions = [self._model.encode(text) for text in body.completions]
+        completions = [self._model.chat.plain_ids(text) for text in body.completions]
         longest = len(prompt) + max(map(len, completions))
         if longest > self._model.context_tokens:
             raise RequestError(
@@ -153,7 +163,7 @@ class Api:
 
     def _prompt(self, body: ChatRequest | ScoreRequest) -> list[int]:
         try:
-            prompt = self._model.encode_chat([message.model_dump() for message in body.messages])
+            prompt = self._model.chat.prompt_ids([message.model_dump() for message in body.messages])
         except Exception as error:  # A chat template is a program of the model's author and may raise anything.
             raise RequestError(
                 f"The model's chat template refuses these messages: {error}", param="messages"
@@ -244,11 +254,19 @@ def main() -> None:
     parser.add_argument("--max-batch", type=int, required=True)
     parser.add_argument("--kv-mib", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--template-arguments", type=json.loads, default={}, help="see synth.chat_template.settle")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     base, *adapters = (Served.model_validate(entry) for entry in options.served)
     try:
-        api = Api(base, adapters, dtype=options.dtype, max_batch=options.max_batch, kv_mib=options.kv_mib)
+        api = Api(
+            base,
+            adapters,
+            dtype=options.dtype,
+            max_batch=options.max_batch,
+            kv_mib=options.kv_mib,
+            template_arguments=options.template_arguments,
+        )
     except UnsupportedModel as error:
         sys.exit(f"The model cannot be served: {error}.")
     asyncio.run(_serve(api))

@@ -10,7 +10,7 @@ import pytest
 
 from curate.gates import gates_for, judge_text
 from curate.gates.answers import translated, values
-from schemas.records import Imported, Pair
+from schemas.records import Generated, Imported, Pair, Sampling
 from schemas.spec import Spec
 
 INVOICE: dict[str, Any] = {
@@ -26,6 +26,9 @@ INVOICE: dict[str, Any] = {
     },
     "$defs": {"kind": {"enum": ["service", "goods"]}},
 }
+
+
+EVERY = {"length", "thinking", "placeholder", "encoding", "injection", "toxic"}
 
 
 def pair(input: str, output: str) -> Pair:
@@ -134,23 +137,45 @@ def steps_of(task: dict[str, Any], folder: Path) -> dict[str, Any]:
 def test_an_output_that_is_no_label_is_rejected_with_the_labels_there_are(tmp_path: Path) -> None:
     """The sentence tells what was answered and what could have been."""
     gates = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)
-    assert gates["names"] == {"length", "label"}
+    assert gates["names"] == EVERY | {"broken_json", "input", "label"}
     judgements = judge_text("Where is it?", "refunds", gates["steps"])
     assert judgements["gate/label@1"].reason.code == "label"
     assert judgements["gate/label@1"].reason.detail == "“refunds” is none of the 2 labels: billing, delivery"
     assert all(judgement.keep for judgement in judge_text("Where is it?", "delivery", gates["steps"]).values())
 
 
+@pytest.mark.parametrize(
+    ("input", "code"),
+    [
+        ("Where is my parcel? It should have been here on Monday.", "ok"),
+        ("I'm sorry, I cannot write that text.", "refusal"),
+        ("my parcel my parcel my parcel my parcel my parcel my parcel", "loop"),
+        ("Wo bleibt denn bloß mein Paket, das schon am Montag hier bei mir hätte ankommen sollen?", "language"),
+    ],
+)
+def test_an_input_that_a_teacher_wrote_for_a_label_is_judged_as_a_text(input: str, code: str, tmp_path: Path) -> None:
+    """Refusals, loops and another language would be learnt as texts that get this label; what people wrote is not
+    judged, and neither is the label."""
+    steps = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)["steps"]
+    (step,) = (step for step in steps if step.by == "gate/input@1")
+    origin = Generated(generator="backward", prompt="p", teacher="t", sampling=Sampling(), calls=())
+    written = pair(input, "delivery")
+    assert step.judge(written).keep is True
+    assert step.judge(written.model_copy(update={"origin": origin})).reason.code == code
+
+
 def test_each_kind_has_the_gates_that_fit_it(tmp_path: Path) -> None:
     """Which gates judge a row hangs on what an output is; what is written for rewriting judges only rewriting."""
     (tmp_path / "record.json").write_text('{"type": "object"}')
-    form = {"length", "repetition", "preamble", "language"}
-    rewriting = form | {"echo", "answered", "lost_content"}
-    assert steps_of({}, tmp_path)["names"] == rewriting
-    assert steps_of({"kind": "reply"}, tmp_path)["names"] == form | {"echo"}
+    form = EVERY | {"broken_json", "fenced", "cut", "repetition", "preamble", "language", "mixed_language"}
+    compared = {"answered", "lost_content", "invented", "invented_name", "swapped", "limits"}
+    assert steps_of({}, tmp_path)["names"] == form | compared | {"echo", "contacts"}
+    assert steps_of({"kind": "reply"}, tmp_path)["names"] == form | {"echo", "contacts"}
     assert steps_of({"kind": "free"}, tmp_path)["names"] == form
-    assert steps_of({"kind": "translate", "to": "fr"}, tmp_path)["names"] == form | {"translated"}
-    assert steps_of({"kind": "extract", "schema": "record.json"}, tmp_path)["names"] == {"length", "schema", "values"}
+    translation = form | {"translated", "contacts", "invented", "limits"}
+    assert steps_of({"kind": "translate", "to": "fr"}, tmp_path)["names"] == translation
+    extraction = EVERY | {"input", "schema", "values"}
+    assert steps_of({"kind": "extract", "schema": "record.json"}, tmp_path)["names"] == extraction
 
 
 def test_a_translation_is_judged_in_its_own_language(tmp_path: Path) -> None:

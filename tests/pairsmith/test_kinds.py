@@ -74,6 +74,9 @@ def test_an_example_keeps_what_a_person_wrote(example: str, tmp_path: Path) -> N
         system, user, assistant = row["messages"]
         assert assistant["content"] == written[user["content"]]
         assert system["content"] == run.project.settings.spec.task.system
+    kind, card = KINDS[run.project.settings.spec.task.kind], (tmp_path / "project/dataset/README.md").read_text("utf-8")
+    assert f"{len(dataset)} pairs of a {kind.input} and its {kind.output}, for" in card
+    assert all(label in card for label in run.form.labels)
     exported = run.project.export(tmp_path / "out")
     assert any(path.name == "train.jsonl" for path in (tmp_path / "out").rglob("*")), exported
 
@@ -125,7 +128,7 @@ def test_a_record_that_breaks_the_schema_is_asked_for_again(tmp_path: Path) -> N
             return json.dumps({"vendor": record["vendor"]})
         return json.dumps({**record, "total": record["total"] + 1111}) if record["currency"] == "GBP" else row["output"]
 
-    run = Run("invoices", tmp_path, wrong)
+    run = Run("invoices", tmp_path, wrong, "curate.gates.values=true")
     spent = [json.loads(row["output"])["currency"] for row in run.rows]
     assert run.generated.counts.failed == spent.count("USD")
     assert len(run.asked) == len(run.rows) + spent.count("USD")
@@ -152,7 +155,10 @@ def test_init_writes_a_project_of_a_kind(tmp_path: Path) -> None:
         assert task.kind == kind
         assert AnswerForm.of(task, tmp_path / kind) is not None
         assert {"pairsmith.toml", "seeds.jsonl"} <= set(written["files"])
-    assert "one: an example has its kind" in here.run("init", "x", "--kind", "free", "--example", "tickets").stderr
+    assert (
+        "--example and --kind both say what to begin with"
+        in here.run("init", "x", "--kind", "free", "--example", "tickets").stderr
+    )
     assert "classify" in here.run("init", "x", "--kind", "clasify").stderr
 
 

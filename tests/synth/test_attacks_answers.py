@@ -41,7 +41,7 @@ def test_a_count_that_cannot_be_one_costs_no_answer(name: str, number: str, tmp_
                 assert texts(await ledger.complete(chat(question), PLAIN)) == ["a"]
             known = name == "cached_tokens"
             assert ledger.usage_unknown == (0 if known else 2)
-            assert store.spent()[0].prompt_tokens == (14 if known else 0)
+            assert store.spent().usage.prompt_tokens == (14 if known else 0)
 
         with_ledger(teacher, tmp_path, ask)
 

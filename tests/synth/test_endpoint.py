@@ -21,6 +21,7 @@ from synth.chat_completions import (
     ThrottledError,
     TimedOutError,
     base_url,
+    retry_after_s,
 )
 from synth.endpoint import Endpoint
 from synth.flow import longest_backoff_s
@@ -187,6 +188,23 @@ def test_retry_after_is_honoured_in_each_form(headers: dict[str, str]) -> None:
         assert waited >= 0.4
     else:
         assert waited < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ('"details": [{"@type": "RetryInfo", "retryDelay": "34.5s"}]', 34.5),
+        ("Rate limit reached. Please try again in 20s.", 20),
+        ("Please try again in 350ms. Visit", 0.35),
+        ("Please retry in 2.5 s", 2.5),
+        ("try again in a few seconds", None),
+        ("retry in 5 minutes", None),
+    ],
+)
+def test_a_wait_that_an_error_asks_for_in_words_is_honoured(text: str, seconds: float | None) -> None:
+    """Gemini and OpenAI say it in the body; a header, where there is one, counts alone."""
+    assert retry_after_s({}, text) == seconds
+    assert retry_after_s({"Retry-After": "7"}, text) == 7
 
 
 def test_a_wait_of_hours_stops_the_run() -> None:

@@ -174,9 +174,11 @@ def test_what_providers_say_is_understood(status: int, error: dict[str, Any], ki
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 413, 422, 424, 451])
 def test_what_comes_after_an_answer_is_no_wrong_address_key_or_setting(status: int) -> None:
     """A row that talks of keys, models or settings is not taken for a fault of the spec."""
-    text = "flagged: 'the api key is not valid, the model does not exist, top_k is not supported, no permission'"
+    text = "flagged: 'the api key is not valid, the model does not exist, top_k is not supported, insufficient funds'"
     kind = meaning(status, {"message": text}, text, {"top_k": 5}, answered=True).kind
     assert kind == ("server" if status == 424 else "refused")
+    spent = {"message": text, "type": "budget_exceeded"}
+    assert meaning(status, spent, text, {"top_k": 5}, answered=True).kind == "quota"
 
 
 def test_a_key_that_is_refused_with_403_ends_the_run_at_once(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from synth.chat_template import Chat
 from tests.train import tiny
-from train.base_model import Base, load_tokenizer
+from train.base_model import Base, load_chat
 
 
 @pytest.fixture(scope="session")
@@ -27,9 +28,15 @@ def tiny_base(smollm2_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
-def tokenizer(tiny_base: Base) -> Any:
+def chat(tiny_base: Base) -> Chat:
+    """SmolLM2's tokenizer and template, settled."""
+    return load_chat(tiny_base)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(chat: Chat) -> Any:
     """SmolLM2's own tokenizer and chat template."""
-    return load_tokenizer(tiny_base)
+    return chat.tokenizer
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from schemas.errors import MissingDependency, PairsmithError
+from schemas.spec import TrainSettings
 from tests.train.tiny import LINEAR_LAYERS
-from train.base_model import Base, find_base, hash_model, load_for_training, load_tokenizer, weights_for_adapter
+from train.base_model import Base, find_base, hash_model, load_chat, load_for_training, weights_for_adapter
 from train.quiet import quiet
 
 
@@ -27,13 +28,15 @@ def test_the_hash_covers_the_chat_template_and_not_the_place(tiny_base: Base, tm
     assert hash_model(folder) != tiny_base.hash
 
 
-def test_a_template_with_generation_marks_is_refused(tiny_base: Base, tmp_path: Path) -> None:
-    """Marks that a trainer left behind never reach an exported model."""
+def test_generation_marks_are_taken_out(tiny_base: Base, tmp_path: Path) -> None:
+    """Marks of a trainer, which servers cannot read, never reach an exported model; the prompt stays as it was."""
     folder = copy_of(tiny_base, tmp_path)
     template = folder / "chat_template.jinja"
     template.write_text(template.read_text() + "{% generation %}{% endgeneration %}")
-    with pytest.raises(PairsmithError, match="generation"):
-        load_tokenizer(Base("marked", folder, "-"))
+    marked, plain = load_chat(Base("marked", folder, "-")), load_chat(tiny_base)
+    assert "generation %}" not in marked.tokenizer.chat_template
+    asked = [{"role": "user", "content": "a fox"}]
+    assert marked.prompt(asked) == plain.prompt(asked)
 
 
 def test_a_folder_of_the_project_is_used_and_an_empty_one_refused(tiny_base: Base, tmp_path: Path) -> None:
@@ -55,8 +58,8 @@ def test_a_base_that_is_nowhere_is_one_sentence(tmp_path: Path) -> None:
 def test_qlora_really_is_four_bit_and_lora_is_not(tiny_base: Base) -> None:
     """Every linear layer but the head is NF4 with double quantisation, on a CPU too."""
     with quiet():
-        assert load_for_training(tiny_base, "qlora")[1] == LINEAR_LAYERS
-        assert load_for_training(tiny_base, "lora")[1] == 0
+        assert load_for_training(tiny_base, TrainSettings(method="qlora"))[1] == LINEAR_LAYERS
+        assert load_for_training(tiny_base, TrainSettings(method="lora"))[1] == 0
 
 
 def test_a_qlora_adapter_is_served_on_the_rounded_weights(
@@ -75,7 +78,10 @@ def test_a_qlora_adapter_is_served_on_the_rounded_weights(
     assert 0.05 < float(error) < 0.15
     assert torch.equal(weights["model.embed_tokens.weight"], given["model.embed_tokens.weight"].bfloat16())
     with quiet():
-        rounded, given_to_training = (load_for_training(tiny_base, "qlora")[0], load_rounded(folder))
+        rounded, given_to_training = (
+            load_for_training(tiny_base, TrainSettings(method="qlora"))[0],
+            load_rounded(folder),
+        )
         ids = torch.tensor([[5, 6, 7, 8]])
         assert torch.allclose(rounded(ids).logits.float(), given_to_training(ids).logits.float(), atol=0.02)
     assert weights_for_adapter(tiny_base, "qlora") == folder
@@ -84,4 +90,4 @@ def test_a_qlora_adapter_is_served_on_the_rounded_weights(
 
 
 def load_rounded(folder: Path) -> Any:
-    return load_for_training(Base("rounded", folder, "-"), "lora")[0]
+    return load_for_training(Base("rounded", folder, "-"), TrainSettings(method="lora"))[0]

@@ -1,35 +1,48 @@
-"""Rows that cannot be trained on as they are stop the run, by name, before any training."""
+"""Rows that cannot be trained on as they are are left out or stop the run, by name, before any training."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from schemas.errors import InputError, NoWork
+from synth.chat_template import Chat
 from tests.train.tiny import row, rows
-from train.dataset import Row, dataset_of, refuse_unusable
+from train.dataset import Dataset, Row, dataset_of, refuse_leaks, usable
 
 
-def test_rows_that_would_be_cut_are_named_with_their_length(tokenizer: Any) -> None:
-    """Nothing is truncated in silence: the message names every long row, and the limit that would hold them."""
+def test_a_row_that_would_be_cut_costs_that_row(chat: Chat) -> None:
+    """Nothing is truncated in silence and nothing stops: the long row is left out and named with its length."""
     given = [*rows(2), row("too-long", "a fox", "a fox " + "in deep snow, " * 60)]
-    with pytest.raises(InputError, match=r"too-long \((\d+)\)") as caught:
-        refuse_unusable(given, tokenizer, 64, "train")
-    length = int(str(caught.value).partition("too-long (")[2].partition(")")[0])
-    assert str(caught.value.fix).startswith(f"Set train.max_length to at least {length}")
-    assert "pair-0" not in str(caught.value)
-    refuse_unusable(given, tokenizer, length, "train")
+    kept, long = usable(given, chat, 64, "train")
+    assert kept == given[:2]
+    assert list(long) == ["too-long"]
+    assert usable(given, chat, long["too-long"], "train") == (given, {})
+    with pytest.raises(NoWork, match="all 1 are longer"):
+        usable(given[2:], chat, 64, "train")
 
 
-def test_no_rows_to_train_on_is_no_work(tokenizer: Any) -> None:
+def test_no_rows_to_train_on_is_no_work(chat: Chat) -> None:
     """An empty train split is an error; an empty validation split is not."""
     with pytest.raises(NoWork, match="no training rows"):
-        refuse_unusable([], tokenizer, 64, "train")
-    refuse_unusable([], tokenizer, 64, "validation")
+        usable([], chat, 64, "train")
+    usable([], chat, 64, "validation")
+
+
+def test_a_row_of_the_test_is_never_trained_on() -> None:
+    """An input that the test asks stops the training, and is shown, whatever blanks and capitals it has."""
+    leaking = dataset_of([{"input": "A  fox", "output": "x"}, {"input": "a fox", "output": "y", "split": "test"}])
+    with pytest.raises(InputError, match="A  fox"):
+        refuse_leaks(leaking)
+    refuse_leaks(dataset_of([("a fox", "x"), {"input": "two boats", "output": "y", "split": "test"}]))
+    later = row("later", "a fox", "x")
+    later["prompt"][1:1] = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "yes?"}]
+    refuse_leaks(Dataset("turns", [later], held_out=["a fox"]))
+    with pytest.raises(InputError, match="later"):
+        refuse_leaks(Dataset("turns", [later], held_out=["hello\nyes?\na fox"]))
 
 
 @pytest.mark.parametrize(
@@ -41,11 +54,11 @@ def test_no_rows_to_train_on_is_no_work(tokenizer: Any) -> None:
         [{"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}],
     ],
 )
-def test_a_completion_that_is_not_one_answer_is_refused(tokenizer: Any, completion: list[dict[str, str]]) -> None:
+def test_a_completion_that_is_not_one_answer_is_refused(chat: Chat, completion: list[dict[str, str]]) -> None:
     """Only one assistant message with text in it can be learned."""
     bad = Row(pair_id="bad", prompt=[{"role": "user", "content": "x"}], completion=completion)
     with pytest.raises(InputError, match="bad"):
-        refuse_unusable([bad], tokenizer, 64, "train")
+        usable([bad], chat, 64, "train")
 
 
 def test_an_exported_dataset_brings_its_own_id() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import subprocess
@@ -11,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import InputError, NoWork
+from schemas.errors import InputError, MissingDependency, NoWork
 from schemas.spec import TrainSettings
 from tests.train.tiny import LINEAR_LAYERS, row, rows, settings
 from train.base_model import Base
 from train.dataset import Dataset
-from train.results import TrainResult
+from train.results import Step, TrainResult
 from train.sft import adapter_id, tune
 
 
@@ -105,11 +106,23 @@ def test_the_seed_decides_everything(tiny_base: Base, tmp_path: Path) -> None:
     assert distance(again) < 0.01 < distance(other)
 
 
-def test_a_long_row_stops_the_run_before_it_starts(tiny_base: Base, tmp_path: Path) -> None:
-    """No adapter, no partial folder, and the row's id."""
+def test_a_long_row_costs_that_row(tiny_base: Base, tmp_path: Path) -> None:
+    """It is left out, named with its tokens, and the others are trained on; where all are too long, nothing is."""
     long = row("too-long", "a fox", "a fox in deep snow, " * 40)
-    with pytest.raises(InputError, match="too-long"):
-        tuned(tiny_base, tmp_path, [*rows(4), long], max_length=64)
+    result = tuned(tiny_base, tmp_path, [*rows(11), long], max_length=96, epochs=1)
+    assert result.train_rows == 11
+    assert list(result.left_out) == ["too-long"]
+    assert result.left_out["too-long"] > 96
+    with pytest.raises(NoWork, match="longer than"):
+        tuned(tiny_base, tmp_path / "b", [long], max_length=96)
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_test_input_is_never_trained_on(tiny_base: Base, tmp_path: Path) -> None:
+    """The row is shown and nothing is trained."""
+    leaking = Dataset("leaking", rows(4), held_out=["A  FOX"])
+    with pytest.raises(InputError, match="pair-0 is a test input: 'a fox'"):
+        tune(tiny_base, leaking, settings(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -122,9 +135,62 @@ def test_a_run_that_moves_no_weight_is_no_work(tiny_base: Base, tmp_path: Path) 
 
 def test_a_loss_that_is_not_a_number_is_no_work(tiny_base: Base, tmp_path: Path) -> None:
     """A run that blew up leaves no adapter, and its loss is not smoothed over."""
-    with pytest.raises(NoWork, match="not finite"):
+    with pytest.raises(NoWork, match=r"not finite in step \d+, on these rows: .*<\|im_end\|>"):
         tuned(tiny_base, tmp_path, rows(12), learning_rate=1e30)
-    assert not list(tmp_path.glob("*/training.json"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_diverges_stops(tmp_path: Path) -> None:
+    """A loss that has grown threefold ends the run with the numbers and the step; a noisy one that falls does not."""
+    from train.trainer import _refuse_divergence
+
+    def curve(*losses: float) -> list[Step]:
+        return [Step(step=i, epoch=0, loss=loss, learning_rate=1) for i, loss in enumerate(losses, 1)]
+
+    _refuse_divergence(curve(*[2.0] * 9, 9.0))
+    _refuse_divergence(curve(*[4.0] * 5, *[1.0] * 20))
+    with pytest.raises(NoWork, match=r"2\.00 in the first 5 steps and is 7\.00 now, at step 12"):
+        _refuse_divergence(curve(*[2.0] * 7, *[7.0] * 5))
+
+
+def test_the_epoch_of_the_lowest_validation_loss_is_kept(tiny_base: Base, tmp_path: Path) -> None:
+    """With patience a run that gets worse on validation ends early, and the adapter is the best one it had."""
+    from safetensors.torch import load_file
+
+    other = [row(f"v{i}", "a fox", "entirely other words, in no style at all") for i in range(2)]
+    runs = {
+        name: tuned(tiny_base, tmp_path / name, rows(12), other, epochs=8, learning_rate=3e-2, **more)
+        for name, more in (("stopped", {"patience": 1}), ("whole", {}))
+    }
+    for result in runs.values():
+        after = [measured for measured in result.validation if measured.step]
+        assert result.kept_step == min(after, key=lambda measured: measured.loss).step
+    assert runs["stopped"].steps < runs["whole"].steps == 24
+    assert runs["stopped"].kept_step <= runs["stopped"].steps - 3
+    assert load_file(Path(runs["stopped"].folder) / "adapter_model.safetensors")
+    with pytest.raises(InputError, match="validation rows"):
+        tuned(tiny_base, tmp_path / "none", patience=1)
+
+
+def test_the_settings_that_people_expect_are_taken(tiny_base: Base, tmp_path: Path) -> None:
+    """Accumulation halves the steps, a cosine ends at zero, targets are those named, and the rest trains."""
+    result = tuned(
+        tiny_base, tmp_path, validation=DATASET.validation, epochs=2, batch=2, accumulation=3, schedule="cosine",
+        warmup=0.25, weight_decay=0.01, targets=["q_proj", "v_proj"], rslora=True, dora=True, neftune=5.0,
+        precision="float32", evaluation_steps=2,
+    )  # fmt: skip
+    assert result.steps == 4
+    assert [measured.step for measured in result.validation] == [0, 2, 4]
+    assert result.compute_dtype == "float32"
+    config = json.loads((Path(result.folder) / "adapter_config.json").read_bytes())
+    assert sorted(config["target_modules"]) == ["q_proj", "v_proj"]
+    assert config["use_rslora"]
+    assert config["use_dora"]
+    with pytest.raises(InputError, match="nope"):
+        tuned(tiny_base, tmp_path, targets=["nope"])
+    with pytest.raises(MissingDependency, match="flash-attn"):
+        tuned(tiny_base, tmp_path, packing=True)
+    assert tuned(tiny_base, tmp_path, method="lora-8bit", epochs=1).steps == 3
 
 
 _RUN = """
@@ -133,32 +199,56 @@ from pathlib import Path
 from tests.train.tiny import rows, settings
 from train.base_model import Base, hash_model
 from train.dataset import Dataset
-from train.sft import adapter_id, tune
+from train.sft import tune
 
-def killed_at_the_third_step(stage, numbers):
-    if numbers["done"] == 3:
+def killed_at_the_fifth_step(stage, numbers):
+    if numbers["done"] == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 
 base, out = map(Path, sys.argv[1:])
-dataset = Dataset("dataset-1", rows(12))
-tune(Base("tiny-llama", base, hash_model(base)), dataset, settings(), out, killed_at_the_third_step)
+dataset = Dataset("dataset-1", rows(12), rows(4, start=12))
+tune(Base("tiny-llama", base, hash_model(base)), dataset, settings(dropout=0.1), out, killed_at_the_fifth_step)
 """
 
 
-def test_a_killed_run_leaves_nothing_that_looks_finished(tiny_base: Base, tmp_path: Path) -> None:
-    """kill -9 in the middle of training: no adapter is there; the next run makes it and clears the rest away."""
+def test_a_killed_run_goes_on_to_the_same_adapter(tiny_base: Base, tmp_path: Path) -> None:
+    """kill -9 in the middle: no adapter is there; the next run goes on from the checkpoint, makes the same steps as a
+    run that nobody killed (dropout and order of rows too), and clears the rest away."""
+    from safetensors.torch import load_file
+
+    out = tmp_path / "killed"
     ended = subprocess.run(
-        [sys.executable, "-c", _RUN, str(tiny_base.folder), str(tmp_path)],
+        [sys.executable, "-c", _RUN, str(tiny_base.folder), str(out)],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         timeout=200,
         check=False,
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
-    assert [path.name.startswith(".") for path in tmp_path.iterdir()] == [True]
-    result = tuned(tiny_base, tmp_path)
-    assert not result.reused
-    assert sorted(path.name for path in tmp_path.iterdir()) == [result.adapter_id]
+    assert all(path.name.startswith(".") for path in out.iterdir())
+    steps: list[int] = []
+    seen = lambda stage, numbers: steps.append(numbers["done"])  # noqa: E731
+    resumed = tune(tiny_base, DATASET, settings(dropout=0.1), out, seen)
+    assert set(steps) == {4, 5, 6}
+    assert sorted(path.name for path in out.iterdir()) == [resumed.adapter_id]
+    whole = tune(tiny_base, DATASET, settings(dropout=0.1), tmp_path / "whole")
+    assert [step.step for step in resumed.curve] == [1, 2, 3, 4, 5, 6]
+    assert [step.loss for step in resumed.curve] == pytest.approx([step.loss for step in whole.curve], abs=0.02)
+    assert [m.step for m in resumed.validation] == [m.step for m in whole.validation]
+    one, other = (load_file(Path(result.folder) / "adapter_model.safetensors") for result in (resumed, whole))
+    assert max(float((weights - other[name]).abs().max()) for name, weights in one.items()) < 0.01
+
+
+def test_a_checkpoint_that_was_not_finished_is_passed_over(tmp_path: Path) -> None:
+    """A kill while a checkpoint is written leaves the one before it to go on from."""
+    from train.trainer import last_checkpoint
+
+    assert last_checkpoint(tmp_path) is None
+    for name, state in (("checkpoint-9", "{}"), ("checkpoint-12", '{"global_'), ("checkpoint-15", None)):
+        (tmp_path / name).mkdir()
+        if state is not None:
+            (tmp_path / name / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-9"
 
 
 def test_an_adapter_has_the_name_that_it_always_had() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from schemas.spec import TrainSettings
 from tests.train.tiny import row, rows
 from train.base_model import Base, load_for_training
 from train.quiet import quiet
@@ -22,7 +23,7 @@ def trainer(tiny_base: Base, tokenizer: Any, tmp_path: Path) -> Any:
         from train.trainer import CompletionTrainer
 
         given = [*rows(2), row("long-prompt", "a fox " * 20, "a fox"), row("long", "a fox", "a fox, warm light " * 8)]
-        model, _ = load_for_training(tiny_base, "lora")
+        model, _ = load_for_training(tiny_base, TrainSettings(method="lora"))
         args = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none", max_length=None)
         data = Dataset.from_list([dict(one) for one in given])
         return CompletionTrainer(model=model.float(), args=args, train_dataset=data, processing_class=tokenizer)

@@ -1,0 +1,156 @@
+"""What `pairsmith generate` loses, buys twice and costs under faults and kills.
+
+`python -m bench.faults.run [--prompts 2000] [--rounds 3] [--kills 40]`. See README.md for what is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.generation.run import ENVIRONMENT, IN_FLIGHT, LATENCY_S, stats, write_project
+
+RESULTS = Path(__file__).parents[1] / "results" / "faults.json"
+STRAY = {"429": 0.02, "500": 0.02}
+STORM = {"429": 0.05, "500": 0.05, "cut": 0.03, "empty": 0.02, "sticky": 0.01}
+HANGS_S = 300
+
+
+@contextmanager
+def teacher(shares: dict[str, float]) -> Iterator[str]:
+    command = [sys.executable, "-m", "bench.faults.server", str(LATENCY_S), json.dumps(shares)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    assert server.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "pairsmith", "generate", "--project", str(folder), "--json"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT)
+
+
+def generated(folder: Path) -> dict[str, Any] | None:
+    """What the command says at its end; None if it hung."""
+    process = start(folder)
+    try:
+        said, _ = process.communicate(timeout=HANGS_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return None
+    told: dict[str, Any] = json.loads(said)
+    return told
+
+
+def window_s(base: str, count: int) -> float:
+    with tempfile.TemporaryDirectory() as name:
+        write_project(Path(name), base, count)
+        told = generated(Path(name))
+        assert told is not None
+        assert told["failed"] == 0, told["reasons"]
+    seen = stats(base)
+    return float(seen["last"] - seen["first"])
+
+
+def texts(folder: Path, sql: str) -> list[str]:
+    with sqlite3.connect(folder / "pairsmith.db") as db:
+        return [row[0] for row in db.execute(sql)]
+
+
+def storm(base: str, count: int) -> dict[str, int]:
+    """One run under faults of every kind. A lost row is one without a pair at the end of it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_project(folder, base, count)
+        told = generated(folder)
+        if told is None:
+            return {"hung": 1, "rows_lost": count, "sticky_lost": 0, "empty_exported": 0}
+        pairs = [json.loads(body) for body in texts(folder, "SELECT body FROM pairs")]
+        made = {pair["input"] for pair in pairs}
+        sticky = {p for p in stats(base)["prompts"] if random.Random(p).random() < STORM["sticky"]}
+        lost = [f"lighthouse number {i}" for i in range(count) if f"lighthouse number {i}" not in made]
+        return {
+            "hung": 0,
+            "rows_lost": len(lost),
+            "sticky_lost": sum(any(prompt.endswith(seed) for prompt in sticky) for seed in lost),
+            "empty_exported": sum(not pair["output"].strip() for pair in pairs),
+        }
+
+
+def killed(base: str, count: int, kills: int) -> dict[str, int]:
+    """kill -9 at random moments, then the same command to its end. What was confirmed is what another process reads
+    after the kill; a request is sent again if its prompt is asked once more."""
+    moments = random.Random(1)
+    lost = resent = hung = reached = 0
+    with tempfile.TemporaryDirectory() as name:
+        write_project(Path(name), base, count)
+        began = time.monotonic()
+        generated(Path(name))
+        whole_s = time.monotonic() - began
+        stats(base)
+    for _ in range(kills):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            write_project(folder, base, count)
+            process = start(folder)
+            time.sleep(whole_s * moments.uniform(0.3, 1))
+            process.kill()
+            process.communicate()
+            there = (folder / "pairsmith.db").exists() and "calls" in texts(folder, "SELECT name FROM sqlite_master")
+            before = set(texts(folder, "SELECT key FROM calls")) if there else set()
+            hung += generated(folder) is None
+            reached += bool(before)
+            lost += len(before - set(texts(folder, "SELECT key FROM calls")))
+            again = sum(times - 1 for times in stats(base)["prompts"].values())
+            resent = max(resent, again)
+    return {"kills": kills, "killed_midway": reached, "confirmed_lost": lost, "resent_max": resent, "hung": hung}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompts", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--kills", type=int, default=40)
+    asked = parser.parse_args()
+    clean, faulty = [], []
+    with teacher({}) as whole, teacher(STRAY) as stray:
+        for _ in range(asked.rounds):
+            clean.append(window_s(whole, asked.prompts))
+            faulty.append(window_s(stray, asked.prompts))
+        stats(whole)
+        dead = killed(whole, 400, asked.kills)
+    with teacher(STORM) as raging:
+        stormed = storm(raging, asked.prompts)
+    # The least of the rounds: other programs only ever add.
+    result = {
+        **stormed,
+        **dead,
+        "hung": stormed["hung"] + dead["hung"],
+        "wall_ratio": min(faulty) / min(clean),
+        "in_flight": IN_FLIGHT,
+        "load": os.getloadavg()[0],
+        "clean_s": clean,
+        "faulty_s": faulty,
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

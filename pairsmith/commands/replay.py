@@ -1,0 +1,33 @@
+"""`pairsmith replay ID`."""
+
+from __future__ import annotations
+
+import click
+
+from pairsmith.session import Session, on_project
+
+DIFFERS = 13  # exit code
+
+
+@click.command()
+@click.argument("id_prefix", metavar="ID")
+@on_project
+def command(session: Session, id_prefix: str) -> int:
+    """Make one pair again from its records, offline, and compare every byte.
+
+    The request is rendered again from seed, prompt and spec, and the stored answer is judged and cleaned again. Nobody
+    is asked. ID is a pair's id or the beginning of one. Exit code 13 if anything differs.
+    """
+    from pairsmith.lineage import found
+    from pairsmith.replay import replay
+    from pairsmith.screen import facts
+    from schemas.blocking import run
+
+    project = session.project()
+    with session.store(project, write=False) as store:
+        made = run(replay(project, store, found(store, id_prefix)))
+    identical = not made.differs
+    rows = [("pair", made.pair_id), ("replay", "identical: request, answer and pair" if identical else "differs")]
+    rows += [("" if nth else "why", line) for nth, line in enumerate(made.differs)]
+    session.answer({"command": "replay", "identical": identical, **made._asdict()}, facts(rows))
+    return 0 if identical else DIFFERS

@@ -1,0 +1,110 @@
+"""A row made again from its records, offline: the request rendered anew, the stored answer judged and cleaned anew."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import orjson
+
+from pairsmith import teachers
+from pairsmith.stages.generate import ledgers_of
+from prompts import load
+from schemas.errors import PairsmithError, UsageError
+from schemas.progress import unheard
+from schemas.project import Project
+from schemas.records import Call, Generated, Json, Pair, Seed
+from schemas.store import Store
+from synth.answers import judged_or_malformed, schema_violation
+from synth.generators import Backward, Forward
+from synth.ledger import Completion, Question
+
+
+class Replay(NamedTuple):
+    """What making a pair again gave. `differs` is empty where every byte is the same; else what is not, and why."""
+
+    pair_id: str
+    request: Json
+    answer: str
+    output: str
+    differs: tuple[str, ...]
+
+
+async def replay(project: Project, store: Store, pair: Pair) -> Replay:
+    """Render the request of `pair` again from its seed, prompt and the spec, and make the pair again of the stored
+    answer. No teacher is asked, and nothing is written.
+
+    Not covered: the order of the seeds, and what curation said. Raises UsageError for a pair that no teacher made, and
+    for one whose seed or answer is not in the store.
+    """
+    origin = pair.origin
+    if not isinstance(origin, Generated):
+        fix = f"Replay {origin.parent_id}, of which it was made." if origin.by == "edited" else None
+        raise UsageError(f"pair {pair.id[:12]} was {origin.by}, not generated, so there is no request.", fix=fix)
+    key, attempt = origin.calls[0]
+    call = next((call for call in store.calls(key) if call.attempt == attempt), None)
+    seed = next((seed for seed in store.seeds(active=False) if seed.id == pair.seed_id), None)
+    if call is None or seed is None:
+        raise UsageError(f"the {'answer' if call is None else 'seed'} of pair {pair.id[:12]} is not in the store.")
+    asked = teachers.by_direction(project, unheard)
+    if origin.generator not in asked:
+        raise UsageError(f"the spec has no {origin.generator} generation any more.", fix="Enable it for the replay.")
+    differs: list[str] = []
+    async with ledgers_of(store, asked, unheard) as ledgers:
+        ledger = ledgers[origin.generator]
+        present = (Forward if origin.generator == "forward" else Backward).of(project, ledger)
+        try:
+            prompt = load(origin.prompt, project.folder)
+        except PairsmithError as gone:
+            prompt = present.template
+            differs.append(f"prompt: {gone}")
+        generator = replace(present, prompt=prompt, sampling=origin.sampling)
+        question = _question(generator, seed, call, pair)
+        if origin.teacher != ledger.identity:
+            differs.append(f"teacher: it was {origin.teacher}, the spec names {ledger.identity}")
+        differs += _request_differs(question, call)
+        if not differs and key not in question.keys(origin.teacher, ledger.revision, call.sample + 1):
+            differs.append("key: the teacher's revision or the schema of answers is another one")
+        violation = None if question.judged_by is None else schema_violation(question.judged_by)
+        tokens = call.usage.completion_tokens
+        verdict = judged_or_malformed(call.raw, violation, ledger.teacher.finish_reasons, call.request, tokens)
+        if verdict.status != "ok":
+            differs.append(f"answer: it is judged otherwise now ({verdict.reason})")
+        completion = Completion(verdict.text, key, attempt, call.raw.get("logprobs"), call.raw.get("finish_reason"))
+        again = generator.outcome(origin.generator, seed, 0, completion, **pair.meta).pair
+    assert again is not None, "a completion makes a pair"
+    if again.model_dump_json() != pair.model_dump_json():
+        parts = [name for name in Pair.model_fields if getattr(again, name) != getattr(pair, name)]
+        differs.append(f"pair: {', '.join(part for part in parts if part != 'origin' or not differs)}".rstrip(": "))
+    return Replay(pair.id, call.request, verdict.text, again.output, tuple(differs))
+
+
+def _question(generator: Forward | Backward, seed: Seed, call: Call, pair: Pair) -> Question:
+    """The question that the pair answers: of a backward generator the one of its level."""
+    questions = [question for question, _ in generator.questions(seed)]
+    levels = generator.levels if isinstance(generator, Backward) else ()
+    level = pair.meta.get("level")
+    return questions[levels.index(level) if level in levels else 0]
+
+
+def _request_differs(question: Question, call: Call) -> list[str]:
+    """What in the request that was sent is not what would be rendered now."""
+    sent = {name: value for name, value in call.request.items() if name not in ("n", "model")}
+    if "max_completion_tokens" in sent:  # how some models call it
+        sent["max_tokens"] = sent.pop("max_completion_tokens")
+    now = {
+        **question.sampling.body(),
+        "messages": [{"role": message.role, "content": message.content} for message in question.messages],
+    }
+    if question.schema is not None:
+        schema = {"name": "answer", "schema": question.schema, "strict": True}
+        now["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if "seed" in now and "seed" in sent:
+        sent["seed"] = now["seed"]  # each request is drawn with one of its own, which the key names
+    differs = []
+    for name in sorted({*sent, *now}):
+        was, is_now = (orjson.dumps(part.get(name), option=orjson.OPT_SORT_KEYS) for part in (sent, now))
+        if was != is_now:
+            why = "the prompt, the style, the exemplars or the seed" if name == "messages" else "the sampling"
+            differs.append(f"request: {name} is not what was sent; {why} has changed since")
+    return differs

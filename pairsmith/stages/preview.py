@@ -1,0 +1,155 @@
+"""A few seeds through the present prompt, beside what the pool holds of them, and what going on would ask and cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from curate.forecast import Range, summed_up
+from pairsmith import teachers
+from pairsmith.outcome import GenerateOutcome, PreviewOutcome
+from pairsmith.receipt import recording
+from pairsmith.stages.forecast import taken
+from pairsmith.stages.generate import generated_from, ledgers_of, seeds_of
+from pairsmith.stopping import Stopping
+from schemas.blocking import run
+from schemas.errors import Interrupted, NoWork
+from schemas.money import total
+from schemas.progress import Progress, Say, unheard, unseen
+from schemas.project import Project
+from schemas.records import Counts, Json, Seed, content_id
+from schemas.spec import Purpose, TeacherSettings
+from schemas.store import Store
+from synth.chat_completions import StoppedError
+from synth.generators import Backward, Forward, fingerprints
+from synth.ledger import Ledger
+from synth.slots import Outcome
+
+SEEDS = 5
+
+
+def preview(
+    project: Project,
+    store: Store,
+    *,
+    seeds: int = SEEDS,
+    progress: Progress = unseen,
+    say: Say = unheard,
+    stop: Stopping | None = None,
+) -> PreviewOutcome:
+    """Ask about `seeds` seeds of each direction with the present spec, and show it beside the pool of the last run.
+
+    The answers are in the ledger, so a later `generate` does not buy them again; the pool stays as it is. Raises NoWork
+    where nothing is generated, Interrupted after Ctrl-C.
+    """
+    with recording(project, store, "preview", PreviewOutcome()) as record:
+        _, splits = seeds_of(project, store, say)
+        asked = teachers.by_direction(project, say)
+        before = next((r for r in reversed(store.receipts("generate"))), None)
+        pools = GenerateOutcome.of(before).fingerprints if before else {}
+        try:
+            shown = run(_ask(project, store, asked, generated_from(splits), pools, seeds, stop or Stopping(), progress))
+        except StoppedError:
+            raise Interrupted("the preview is not done.", fix="Run it again: it asks nothing twice.") from None
+        record.outcome = shown
+        if not record.outcome.rows:
+            raise NoWork("nothing is generated from these seeds, so there is nothing to show.")
+    return record.outcome
+
+
+async def _ask(
+    project: Project,
+    store: Store,
+    asked: Mapping[Purpose, TeacherSettings],
+    seeds: Sequence[Seed],
+    pools: Mapping[str, str],
+    most: int,
+    stop: Stopping,
+    progress: Progress,
+) -> PreviewOutcome:
+    rows: list[Json] = []
+    left_samples, left_seeds, left_usd = 0, 0, list[Range | None]()
+    with stop.draining() as stopping:
+        async with ledgers_of(store, asked, unheard, stage="preview") as ledgers:
+            distinct = list({id(ledger): ledger for ledger in ledgers.values()}.values())
+            watch = asyncio.create_task(_drained(stopping, distinct))
+            try:
+                for way, ledger in ledgers.items():
+                    generator = (Forward if way == "forward" else Backward).of(project, ledger)
+                    there = [seed for seed in seeds if seed.kind in generator.takes]
+                    old = _outputs(store, pools.get(way), generator)
+                    chosen = sorted(there, key=lambda seed: (seed.id not in old, content_id("preview", seed.id)))[:most]
+                    answered = await asyncio.gather(*(_outcomes(generator, seed) for seed in chosen))
+                    for seed, outcomes in zip(chosen, answered, strict=True):
+                        new = [_shown(way, outcome) for outcome in outcomes]
+                        rows.append({"direction": way, "seed": seed.text, "old": old.get(seed.id, []), "new": new})
+                        progress("preview", {"done": len(rows)})
+                    left = [sum(ledger.would_ask(*one) for one in generator.questions(seed)) for seed in there]
+                    left_samples += sum(left)
+                    seeds_left = sum(map(bool, left))
+                    left_seeds += seeds_left
+                    if seeds_left:
+                        left_usd.append(_still(store, ledger, generator, chosen, seeds_left))
+            finally:
+                watch.cancel()
+    costs = [cost for ledger in distinct for cost in ledger.costs]
+    failed = sum(isinstance(new, dict) for row in rows for new in row["new"])
+    made = sum(len(row["new"]) for row in rows)
+    spent = total(costs)
+    return PreviewOutcome(
+        counts=Counts(rows_in=made, waiting=made - failed, failed=failed),
+        calls_sent=sum(ledger.sent for ledger in distinct),
+        calls_reused=sum(ledger.reused for ledger in distinct),
+        usage=spent.usage,
+        usd=spent.total,
+        costs=tuple(cost.as_json() for cost in costs),
+        rows=tuple(rows),
+        same_prompt=all(pools.get(way) == print_ for way, print_ in fingerprints(project, asked).items()),
+        left_candidates=left_samples,
+        left_seeds=left_seeds,
+        left_usd=None if None in left_usd else _together([found for found in left_usd if found is not None]),
+    )
+
+
+async def _drained(stopping: asyncio.Event, ledgers: Sequence[Ledger]) -> None:
+    await stopping.wait()
+    for ledger in ledgers:
+        ledger.drain()
+
+
+async def _outcomes(generator: Forward | Backward, seed: Seed) -> list[Outcome]:
+    return [outcome async for outcome in generator(seed)]
+
+
+def _shown(way: str, outcome: Outcome) -> str | Json:
+    """What was generated, or why nothing was."""
+    if outcome.pair is None:
+        return {"failure": str(outcome.candidate.failure)}
+    return outcome.pair.output if way == "forward" else outcome.pair.input
+
+
+def _outputs(store: Store, fingerprint: str | None, generator: Forward | Backward) -> dict[str, list[str]]:
+    """What the pool of the last run holds for each seed, sample by sample."""
+    slots = [] if fingerprint is None else [slot for slot in store.candidates(fingerprint) if slot.pair_id]
+    pairs = {pair.id: pair for pair in store.pairs([slot.pair_id for slot in slots if slot.pair_id])}
+    held: dict[str, list[str]] = {}
+    for slot in sorted(slots, key=lambda slot: slot.sample):
+        pair = pairs[slot.pair_id or ""]
+        held.setdefault(slot.seed_id, []).append(pair.output if generator.name == "forward" else pair.input)
+    return held
+
+
+def _still(
+    store: Store, ledger: Ledger, generator: Forward | Backward, chosen: Sequence[Seed], others: int
+) -> Range | None:
+    """What the seeds that are left will cost, from those that were shown."""
+    known = [taken(store, ledger, generator, seed).usd for seed in chosen]
+    values = [usd for usd in known if usd is not None]
+    if len(values) < len(known) or not known:
+        return None
+    found = summed_up(values, others, None)
+    return None if found is None else Range(*(end - sum(values) for end in found))
+
+
+def _together(parts: Sequence[Range]) -> Json:
+    return {end: sum(getattr(part, end) for part in parts) for end in Range._fields}

@@ -1,0 +1,199 @@
+"""The chat template of a model, settled once as text, so that training, evaluation, serving and export render alike.
+
+A model's own template leaves things open that change the prompt: whether the model thinks first (`enable_thinking`),
+what day it is (`strftime_now`), and some refuse or drop a system message. `settle` decides them inside the template's
+text. Whoever applies that text (TRL, vLLM, transformers, this house) then gives the model the same bytes, without
+having to know of arguments. Only what stands in the template is changed; a template that leaves nothing open is kept
+byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any, NamedTuple
+
+from schemas.errors import PairsmithError
+
+# The day that a template which writes the date is told; any fixed day would do.
+_TODAY = date(2024, 7, 26)
+_DATE = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
+_GENERATION = re.compile(r"\{%(-?)\s*(end)?generation\s*(-?)%\}")
+_THINKS = "enable_thinking"
+_FOLD = (
+    "{%- if messages[0]['role'] == 'system' and messages | length > 1 %}"
+    "{%- set messages = [{'role': 'user', 'content': messages[0]['content'] + '\\n\\n' + messages[1]['content']}]"
+    " + messages[2:] %}{%- endif %}"
+)
+_SYSTEM, _USER, _ANSWER = "pairsmith-system", "pairsmith-user", "pairsmith-answer"
+_OPEN_BLOCK = re.compile(r"<(think|thinking|reasoning|thought)>\s*\Z")
+# A character of a private plane: it marks where text that must not be read as a special token was taken out.
+_MARK = "\U000f5a5a"
+
+
+class Turn(NamedTuple):
+    """What a template writes around an answer.
+
+    `lead` is white space between prompt and answer (mostly none). `end` runs to the first special token behind the
+    answer and the white space after that: for SmolLM2 `<|im_end|>` and a newline, for Mistral `</s>`. What a template
+    writes once more behind the conversation (Phi-3's `<|endoftext|>`) is no part of the turn. Generation stops at
+    `end_token`.
+    """
+
+    lead: str
+    end: str
+    end_token: int
+
+
+class Chat:
+    """A tokenizer with its settled chat template, and the tokens of a conversation as every part of the house has them.
+
+    `turn` is what the template writes around an answer. Making a second one of the same tokenizer changes nothing.
+    """
+
+    def __init__(self, tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> None:
+        self.tokenizer = settle(tokenizer, arguments)
+        special = {str(token) for token in tokenizer.added_tokens_decoder.values() if str(token).strip()}
+        self._special = re.compile("|".join(map(re.escape, sorted({*special, _MARK}, key=len, reverse=True))))
+        self.turn = self._turn()
+
+    def _turn(self) -> Turn:
+        messages = [{"role": "user", "content": _USER}]
+        prompt = _rendered(self.tokenizer, messages, prompt=True)
+        whole = _rendered(self.tokenizer, [*messages, {"role": "assistant", "content": _ANSWER}])
+        before, answer, after = whole.rpartition(_ANSWER)
+        token = self._special.match(after.lstrip())
+        if not answer or token is None:
+            what = "has a chat template that writes no end token behind an answer"
+            raise _unfit(self.tokenizer, what, "Choose an instruct model.")
+        rest = after.lstrip()[token.end() :]
+        end = after[: len(after) - len(rest.lstrip())]
+        lead = before.removeprefix(prompt)
+        is_lead = before.startswith(prompt) and not lead.strip()
+        return Turn(lead if is_lead else "", end, int(self.tokenizer.convert_tokens_to_ids(token[0])))
+
+    def end_tokens(self, named: int | Sequence[int] | None = None) -> list[int]:
+        """Every token that ends an answer: the turn's end, those that the generation config has `named`, and the
+        tokenizer's own."""
+        listed = [named] if isinstance(named, int) else list(named or ())
+        own = self.tokenizer.eos_token_id
+        return list(dict.fromkeys(token for token in (*listed, own, self.turn.end_token) if token is not None))
+
+    def prompt(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The conversation as text, up to where the assistant's answer starts."""
+        return _rendered(self.tokenizer, messages, prompt=True)
+
+    def prompt_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """The tokens of `prompt`.
+
+        A message that spells a special token ("<|im_end|>") is tokenised as plain text there: a message can never end
+        its own turn or open another role.
+        """
+        lifted: list[str] = []
+
+        def lift(match: re.Match[str]) -> str:
+            lifted.append(match.group())
+            return _MARK
+
+        safe = [{**message, "content": self._special.sub(lift, message["content"])} for message in messages]
+        first, *others = self.prompt(safe).split(_MARK)
+        ids = self._ids(first)
+        for text, piece in zip(lifted, others, strict=True):
+            ids += [*self._following(text, plain=True), *self._following(piece)]
+        return ids
+
+    def answer_ids(self, messages: Sequence[Mapping[str, str]], answer: str) -> tuple[list[int], list[int]]:
+        """The tokens of the prompt, exactly as they are asked in evaluation, and those that the model must write: the
+        answer and the end of its turn.
+
+        Where a tokenizer would join characters across the border of the two, the answer is tokenised by itself.
+        """
+        prompt, text = self.prompt_ids(messages), self.turn.lead + answer
+        spelled = self._special.search(text) is not None
+        whole = [] if spelled else self._ids(self.prompt(messages) + text)
+        follows = len(whole) > len(prompt) and whole[: len(prompt)] == prompt
+        learned = whole[len(prompt) :] if follows else self._following(text, plain=spelled)
+        return prompt, [*learned, *self._ids(self.turn.end)]
+
+    def _following(self, text: str, *, plain: bool = False) -> list[int]:
+        """Tokens of `text` in the middle of another: some tokenizers put a blank before the first word of all."""
+        head, whole = self._ids("\n", plain=plain), self._ids("\n" + text, plain=plain)
+        return whole[len(head) :] if whole[: len(head)] == head else self._ids(text, plain=plain)
+
+    def plain_ids(self, text: str) -> list[int]:
+        """Tokens of `text`; special tokens that it spells are read as text."""
+        return self._ids(text, plain=True)
+
+    def _ids(self, text: str, *, plain: bool = False) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=plain).input_ids
+        return ids
+
+
+def settle(tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> Any:
+    """Give `tokenizer` the settled form of its chat template, and return it. Settling twice changes nothing.
+
+    - `arguments` (the spec's `train.template_arguments`) become constants; thinking is off unless they say otherwise;
+    - the date is a fixed day;
+    - the `{% generation %}` marks of trainers, which most servers cannot read, become blocks without a meaning;
+    - where the template refuses or drops a system message, the system message begins the first user turn, an empty line
+      between, as Gemma 3 does by itself.
+
+    Raises PairsmithError where there is no single chat template, where it cannot render a plain conversation, or where
+    its prompt ends inside a reasoning block, so that an answer would be taken for thoughts.
+    """
+    template = tokenizer.chat_template
+    if not isinstance(template, str) or not template:
+        raise _unfit(tokenizer, "has no single chat template", "Choose an instruct model.")
+    template = _GENERATION.sub(_as_condition, template)
+    template = _DATE.sub(lambda match: json.dumps(_TODAY.strftime(match[2])), template)
+    given = dict(arguments or {})
+    if _THINKS in template:
+        given.setdefault(_THINKS, False)
+    constants = "".join(f"{{%- set {name} = {_literal(value)} %}}" for name, value in sorted(given.items()))
+    if not template.startswith(constants):
+        template = constants + template
+    tokenizer.chat_template = template
+    if not _keeps_system(tokenizer):
+        tokenizer.chat_template = _FOLD + template
+        if not _keeps_system(tokenizer):
+            raise _unfit(tokenizer, "has a chat template that loses the system message", "Choose another base model.")
+    prompt = _rendered(tokenizer, [{"role": "user", "content": _USER}], prompt=True)
+    if block := _OPEN_BLOCK.search(prompt):
+        fix = "Choose a model that can answer without thinking, or name the argument in train.template_arguments."
+        raise _unfit(tokenizer, f"has a chat template that opens <{block[1]}> before the answer", fix)
+    return tokenizer
+
+
+def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, prompt: bool = False) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=prompt))
+    except TemplateError as error:
+        raise _unfit(
+            tokenizer, f"has a chat template that cannot render the conversation: {error}", "Look at its messages."
+        ) from None
+
+
+def _as_condition(match: re.Match[str]) -> str:
+    """`{% if true %}` for `{% generation %}`, with the same care for white space."""
+    return f"{{%{match[1]} {'endif' if match[2] else 'if true'} {match[3]}%}}"
+
+
+def _keeps_system(tokenizer: Any) -> bool:
+    messages = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}]
+    try:
+        return _SYSTEM in _rendered(tokenizer, messages, prompt=True)
+    except PairsmithError:
+        return False
+
+
+def _literal(value: Any) -> str:
+    """A constant of Jinja, which spells None, True and strings as JSON's null, true and strings."""
+    return "none" if value is None else json.dumps(value)
+
+
+def _unfit(tokenizer: Any, what: str, fix: str) -> PairsmithError:
+    return PairsmithError(f"the base model {what}.", where=str(tokenizer.name_or_path), fix=fix)

@@ -1,0 +1,71 @@
+"""The dialect of one server: what of a chat-completions request it takes, learnt from what it refuses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from prompts.answer_schema import is_closed
+from schemas.records import Json, Message, Sampling
+from synth.chat_completions import Answer, RefusedError, error_body
+
+
+class Dialect:
+    """Some servers refuse n > 1, in whichever words, newer OpenAI models take `max_completion_tokens` only, and some
+    take no schema: none of it changes what is asked, and an answer is judged by its schema all the same."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self.takes_schema = True
+        self._takes_n = True
+        self._n_worked = False
+        self._n_refused = 0
+        self._max_tokens_name = "max_tokens"
+
+    def body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
+        """A request as this server takes it, as far as is known."""
+        body: Json = {
+            **sampling.body(),
+            "model": self._model,
+            "messages": [{"role": m.role, "content": m.content} for m in messages],
+        }
+        if self._max_tokens_name != "max_tokens" and "max_tokens" in body:
+            body[self._max_tokens_name] = body.pop("max_tokens")
+        if n > 1 and self._takes_n:
+            body["n"] = n
+        if schema is not None and self.takes_schema:
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": schema, "strict": is_closed(schema)},
+            }
+        return body
+
+    def adapt(self, body: Json, refusal: RefusedError) -> bool:
+        """Change a refused request into an equal one that this server may take; False if there is none."""
+        if not self.takes_schema and body.pop("response_format", None) is not None:
+            return True
+        if "max_tokens" in body and "max_completion_tokens" in str(refusal):
+            self._max_tokens_name = "max_completion_tokens"
+            body["max_completion_tokens"] = body.pop("max_tokens")
+            return True
+        if _is_about_n(refusal) and "n" in body:
+            self._takes_n = False
+        return body.pop("n", None) is not None
+
+    def learn_of_n(self, n: int, body: Json, answer: Answer) -> None:
+        """Leave `n` out from now on if the server refuses it: it said so, or it has never given several choices and has
+        twice taken without `n` what it refused with it. One refusal may have had any other cause."""
+        if n == 1:
+            return
+        if "n" in body:
+            self._n_worked = self._n_worked or len(answer.choices) > 1
+        elif not self._n_worked:
+            self._n_refused += 1
+            self._takes_n = self._takes_n and self._n_refused < 2
+
+
+def _is_about_n(refusal: RefusedError) -> bool:
+    """Whether a refusal speaks of the setting `n`: in `param`, or as a word of its own."""
+    _, error = error_body(refusal.answer.body.encode())
+    said = str(error.get("message") or refusal)
+    return error.get("param") == "n" or re.search(r"(?<![\w\\])n(?!\w)", said) is not None

@@ -1,0 +1,73 @@
+"""Money on the command line: a cap that stops in order, unknown costs that never look free, an itemised sum."""
+
+from __future__ import annotations
+
+import json
+
+from tests.pairsmith.conftest import Project
+from tests.synth.loopback import LoopbackTeacher
+
+PRICES = [
+    part for name in ("prompt", "completion") for part in ("--set", f"teacher.usd_per_million_{name}_tokens=1000")
+]
+
+
+def test_a_reached_budget_is_an_orderly_stop(project: Project, teacher: LoopbackTeacher) -> None:
+    """Exit code 12 and a sentence; what was answered is kept, and a run with more money goes on from there."""
+    prices = (*PRICES, "--set", "teacher.usd_per_million_prompt_tokens=0")
+    stopped = project.run("generate", *prices, "--set", "teacher.concurrency=1", "--max-usd", "0.2")
+    assert stopped.returncode == 12
+    assert "the budget of $0.2000 is reached" in stopped.stderr
+    assert "--max-usd" in stopped.stderr
+    done = len(teacher.asked)
+    assert 0 < done < 12
+    status = project.json("status")["ledger"]
+    assert status["usd"] < 0.2
+    assert project.receipts()[-1]["counts"]["waiting"] == 2 * done
+    capped = project.run("generate", *prices, "--set", f"budget.max_usd={status['usd'] + 0.001}")
+    assert capped.returncode == 12
+    assert "budget.max_usd" in capped.stderr
+    assert len(teacher.asked) == done
+    project.json("generate", *prices, "--set", "budget.max_usd=100")
+    assert len(teacher.asked) == 12
+
+
+def test_without_a_price_a_cap_is_refused_with_a_sentence(project: Project, teacher: LoopbackTeacher) -> None:
+    """Nothing is sent, and the keys that are missing are named."""
+    refused = project.run("generate", "--max-usd", "1", "--json")
+    error = json.loads(refused.stdout)["error"]
+    assert (refused.returncode, error["kind"]) == (3, "SpecError")
+    assert "usd_per_million_prompt_tokens" in error["fix"]
+    assert not teacher.asked
+
+
+def test_an_unknown_cost_is_unknown_on_every_screen(project: Project) -> None:
+    """No price: null for programs, "cost unknown" for people, in receipts too. A price of 0 is free."""
+    assert project.json("generate")["usd"] is None
+    assert project.receipts()[-1]["usd"] is None
+    ledger = project.json("status")["ledger"]
+    assert (ledger["usd"], ledger["usd_per_accepted_row"], ledger["unpriced_requests"]) == (None, None, 12)
+    for command in ("status", "doctor"):
+        shown = project.run(command).stdout
+        assert "$0" not in shown
+        assert "cost unknown" in " ".join(shown.split())
+    project.json("curate")
+    assert "cost unknown" in " ".join(project.run("status").stdout.split())
+
+
+def test_the_sum_is_itemised_by_stage_teacher_and_prompt(project: Project) -> None:
+    """Each receipt and `status` list what was spent on what, the prices' source, and what an accepted row cost."""
+    done = project.json("generate", *PRICES)
+    (line,) = done["facts"]["costs"]
+    assert (line["stage"], line["teacher"], line["prices"]) == ("generate", "loopback", "pairsmith.toml")
+    assert line["prompt"].startswith("enhance/v")
+    assert line["usd"] == done["usd"]
+    project.json("preview", "--set", "task.style=Another style, END.", *PRICES)
+    accepted = project.json("curate")["accepted"]
+    ledger = project.json("status")["ledger"]
+    assert [cost["stage"] for cost in ledger["costs"]] == ["generate", "preview"]
+    assert abs(sum(cost["usd"] for cost in ledger["costs"]) - ledger["usd"]) < 1e-9
+    assert abs(ledger["usd_per_accepted_row"] - ledger["usd"] / accepted) < 1e-9
+    shown = " ".join(project.run("status").stdout.split())
+    assert "for each accepted row" in shown
+    assert "genai-prices" in project.receipts()[-1]["versions"]

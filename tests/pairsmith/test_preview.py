@@ -1,0 +1,76 @@
+"""`pairsmith preview` and `pairsmith replay`: see before you pay, and prove afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from tests.pairsmith.conftest import Project
+from tests.synth.loopback import LoopbackTeacher
+
+PRICES = [
+    part for name in ("prompt", "completion") for part in ("--set", f"teacher.usd_per_million_{name}_tokens=1000")
+]
+
+
+def test_an_edited_style_is_seen_beside_the_last_run_and_bought_once(
+    project: Project, teacher: LoopbackTeacher
+) -> None:
+    """Five seeds are asked, old and new stand side by side, what is left is counted and priced, and the run that
+    follows buys the others only."""
+    project.json("generate", *PRICES)
+    asked = len(teacher.asked)
+    spec = project.folder / "pairsmith.toml"
+    spec.write_text(spec.read_text().replace("Rewrite the prompt richly", "Rewrite the prompt very richly"))
+    shown = project.json("preview", *PRICES)
+    facts = shown["facts"]
+    assert len(teacher.asked) == asked + 5 == asked + shown["calls_sent"]
+    assert len(facts["rows"]) == 5
+    assert all(len(row["old"]) == len(row["new"]) == 2 for row in facts["rows"])
+    assert not facts["same_prompt"]
+    assert (facts["left_seeds"], facts["left_candidates"]) == (7, 14)
+    assert 0 < facts["left_usd"]["low"] <= facts["left_usd"]["high"]
+    assert shown["usd"] > 0
+    assert project.json("preview", *PRICES)["calls_sent"] == 0
+    project.json("generate", *PRICES)
+    assert len(teacher.asked) == asked + 12
+    after = project.json("preview")["facts"]
+    assert (after["same_prompt"], after["left_candidates"]) == (True, 0)
+
+
+def test_a_preview_works_before_the_first_run(project: Project, teacher: LoopbackTeacher) -> None:
+    """There is nothing old to show, and no price: the cost of the rest is unknown, never nothing."""
+    shown = project.run("preview", "--seeds", "2")
+    assert shown.returncode == 0, shown.stderr
+    assert "20 candidates of 10 seeds, cost unknown" in " ".join(shown.stdout.split())
+    assert len(teacher.asked) == 2
+
+
+def test_a_row_is_replayed_offline_byte_by_byte(teacher: LoopbackTeacher, make_project: Callable[..., Project]) -> None:
+    """Request, answer and pair are the same; nobody is asked, and the teacher may be gone."""
+    project = make_project(teacher.url)
+    project.json("generate")
+    asked = len(teacher.asked)
+    ids = [row[0] for row in project.rows("SELECT id FROM pairs ORDER BY id")][:4]
+    for pair_id in ids:
+        told = project.json("replay", pair_id[:16], "--set", "teacher.url=http://127.0.0.1:9")
+        assert (told["identical"], told["differs"], told["pair_id"]) == (True, [], pair_id)
+    assert len(teacher.asked) == asked
+
+
+def test_a_replay_names_what_has_changed(project: Project) -> None:
+    """Another style renders another request: said, with exit code 13. So is a stored answer that was tampered with."""
+    project.json("generate")
+    ((pair_id, body),) = project.rows("SELECT id, body FROM pairs ORDER BY id LIMIT 1")
+    done = project.run("replay", pair_id, "--json", "--set", "task.style=Be brief.")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["identical"]) == (13, False)
+    assert any(why.startswith("request: messages") for why in told["differs"])
+    key = json.loads(body)["origin"]["calls"][0][0]
+    project.rows(f"UPDATE calls SET body = replace(body, ' END', ' FIN') WHERE key = '{key}'")
+    done = project.run("replay", pair_id, "--json")
+    told = json.loads(done.stdout)
+    assert done.returncode == 13
+    assert "pair: output" in told["differs"]
+    unknown = project.run("replay", "ffffffffffff")
+    assert (unknown.returncode, "no pair" in unknown.stderr) == (2, True)

@@ -1,0 +1,188 @@
+"""Any family of models: what is trained on is what is asked, served and exported, and generation stops at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("trl", reason="training needs the train extra")
+
+from schemas.errors import PairsmithError
+from synth.chat_template import Chat
+from tests.train import families
+from tests.train.families import FAMILIES, Family, make, tokenizer_of
+from tests.train.tiny import row, settings
+from train.base_model import Base, hash_model, load_chat
+from train.dataset import Dataset
+from train.mask import IGNORED, assert_completion_only, tokens_of
+from train.quiet import quiet
+from train.sft import tune
+
+ANSWERS = (
+    "a fox in snow --ar 3:2",
+    "Grüße, 日本語 🙂",
+    "  indented\n\n- list\n",
+    '"quoted" <|im_end|> and </s>',
+    "</think>x",
+)
+ASKED = [{"role": "system", "content": "Rewrite it."}, {"role": "user", "content": "a fox"}]
+ARCHITECTURES = list({family.architecture: family for family in FAMILIES}.values())
+
+by_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+by_architecture = pytest.mark.parametrize("family", ARCHITECTURES, ids=lambda family: family.architecture)
+
+
+@pytest.fixture(autouse=True)
+def _has_its_template(request: pytest.FixtureRequest) -> None:
+    if "family" in request.fixturenames and request.getfixturevalue("family").text is None:
+        pytest.skip("the installed trl does not ship this template")
+
+
+@by_family
+def test_what_is_learned_is_the_answer_and_the_end_of_its_turn(family: Family) -> None:
+    """Whatever the answer spells, the tokens with loss are the answer and the family's turn end, behind exactly the
+    prompt that evaluation asks."""
+    chat = Chat(tokenizer_of(family))
+    assert chat.turn.end == family.turn_end
+    for text in ANSWERS:
+        one = row("pair", "a fox <|im_end|> </s>", text)
+        ids, labels = tokens_of(chat, one)
+        prompt = chat.prompt_ids(one["prompt"])
+        assert ids[: len(prompt)] == prompt
+        assert assert_completion_only(chat, one, ids, labels) == len(ids) - len(prompt)
+        assert labels[: len(prompt)] == [IGNORED] * len(prompt)
+        # A text that spells the end token is no end: only the turn's own stands there as a token.
+        assert ids[len(prompt) :].count(chat.turn.end_token) == 1
+
+
+@by_family
+def test_whoever_applies_the_exported_template_asks_the_same_bytes(family: Family, tmp_path: Path) -> None:
+    """A server that reads the saved tokenizer, knows no arguments and lives on another day renders the prompt of
+    training; settling it again changes nothing; the system message is in it, and no reasoning is asked for."""
+    from transformers import AutoTokenizer
+
+    chat = Chat(tokenizer_of(family))
+    chat.tokenizer.save_pretrained(tmp_path)
+    served: Any = AutoTokenizer.from_pretrained(tmp_path)
+    today = {"strftime_now": lambda form: "tomorrow", "date_string": "tomorrow"}
+    text = chat.prompt(ASKED)
+    assert served.apply_chat_template(ASKED, tokenize=False, add_generation_prompt=True) == text
+    if "date_string is defined" not in str(family.text):
+        assert served.apply_chat_template(ASKED, tokenize=False, add_generation_prompt=True, **today) == text
+    assert Chat(served).tokenizer.chat_template == chat.tokenizer.chat_template
+    assert "Rewrite it." in text
+    assert "tomorrow" not in text
+    assert not text.rstrip().endswith("<think>")
+    assert "generation" not in str(served.chat_template).replace("add_generation_prompt", "")
+    bos = chat.tokenizer.bos_token
+    assert bos is None or text.count(bos) <= 1
+
+
+def test_thinking_is_an_argument_of_the_spec() -> None:
+    """`train.template_arguments` decide: a template that can think is told not to unless the spec says so, and one that
+    then opens a reasoning block is refused before anything is paid for."""
+    qwen = next(family for family in FAMILIES if family.name == "Qwen3")
+    off, on = Chat(tokenizer_of(qwen)), Chat(tokenizer_of(qwen), {"enable_thinking": True})
+    assert off.prompt(ASKED).endswith("<think>\n\n</think>\n\n")
+    assert on.prompt(ASKED).endswith("assistant\n")
+    small = next(family for family in FAMILIES if family.name == "Qwen3.5 small")
+    with pytest.raises(PairsmithError, match="opens <think>"):
+        Chat(tokenizer_of(small), {"enable_thinking": True})
+
+
+@pytest.mark.parametrize(
+    ("template", "what"),
+    [
+        (None, "no single chat template"),
+        ("{% for m in messages %}{{ m.content }}{% endfor %}", "no end token"),
+        ("{{ raise_exception('no') }}", "loses the system message"),
+        ("{% if %}", "loses the system message"),
+    ],
+)
+def test_a_template_that_cannot_be_trained_on_is_one_sentence(template: str | None, what: str) -> None:
+    """No template, one without an end, one that refuses everything, and one that is no Jinja."""
+    tokenizer = tokenizer_of(FAMILIES[0])
+    tokenizer.chat_template = template
+    with pytest.raises(PairsmithError, match=what):
+        Chat(tokenizer)
+
+
+@by_architecture
+def test_an_architecture_is_trained_and_served(family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tiny model of it learns; the server gives prompt and answer the logits of a plain pass, beyond the window of
+    sliding attention too, and stops at the end of the turn, which the exported adapter names."""
+    import torch
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    from synth.embedded.model import ChatModel
+
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path / "cache"))
+    folder = make(family, tmp_path / "base")
+    base = Base(family.name, folder, hash_model(folder))
+    dataset = Dataset("d", [row(f"p{i}", f"a fox {i}", f"snow {i}") for i in range(4)])
+    result = tune(base, dataset, settings(epochs=4), tmp_path / "out")
+    assert result.curve[-1].loss < result.curve[0].loss
+    end = load_chat(base).turn.end_token
+    assert end in GenerationConfig.from_pretrained(result.folder).eos_token_id
+    with quiet():
+        served = ChatModel(folder, {"tuned": Path(result.folder)}, torch.float32)
+    assert end in served.end_tokens
+    with torch.inference_mode(), quiet():
+        plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        ids = torch.tensor([served.chat.prompt_ids(ASKED)] * 2)[:, -40:]
+        rows = served.new_rows()
+        rows.reserve(2, 64)
+        half = ids.shape[1] // 2
+        parts = [(0, half), (half, half + 1), (half + 1, ids.shape[1])]
+        logits = torch.cat(
+            [
+                served.forward(rows, 0, ids[:, a:b], torch.arange(a, b).expand(2, -1), every_logit=True)
+                for a, b in parts
+            ],
+            dim=1,
+        )
+        expected = plain(input_ids=ids, use_cache=False).logits
+    assert float((logits - expected).norm() / expected.norm()) < 1e-3
+
+
+def test_generation_stops_where_the_turn_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gemma's turns end in <end_of_turn>, which is not its <eos>: a model that writes it has ended its answer."""
+    import torch
+
+    from synth.embedded.constrain import SchemaCompiler
+    from synth.embedded.decoder import Decoder
+    from synth.embedded.jobs import Generation
+    from synth.embedded.model import ChatModel
+    from synth.embedded.sampling import Sampling
+
+    gemma = next(family for family in FAMILIES if family.name == "Gemma 3")
+    served = ChatModel(make(gemma, tmp_path), {}, torch.float32)
+    end, letter = served.chat.turn.end_token, served.chat.plain_ids("o")[0]
+    assert end != served.tokenizer.eos_token_id
+
+    def forward(rows: Any, first: int, ids: Any, positions: Any, *, every_logit: bool = False) -> Any:
+        logits = torch.zeros(*(ids.shape if every_logit else (len(ids), 1)), served.vocabulary)
+        logits[..., end if int(ids[0, -1]) == letter else letter] = 9.0
+        return logits
+
+    monkeypatch.setattr(served, "forward", forward)
+    compiler = SchemaCompiler(served.tokenizer, served.vocabulary, served.end_tokens)
+    decoder = Decoder(served, {"gemma": None}, compiler.start, max_batch=4, kv_mib=64)
+    job = Generation(
+        model="gemma", prompt=served.chat.prompt_ids(ASKED), sampling=Sampling(temperature=0), max_tokens=64, n=1,
+        seed=1, stop=[], top_logprobs=None, grammar=None,
+    )  # fmt: skip
+    decoder.submit(job)
+    (choice,) = job.future.result(timeout=60)
+    decoder.close()
+    assert (choice.finish_reason, choice.text) == ("stop", "o")
+
+
+def test_the_table_in_the_docs_is_what_is_measured() -> None:
+    """docs/models.md shows for every family what the tests see of its template; `python -m tests.train.families` prints
+    the table."""
+    docs = (Path(__file__).parents[2] / "docs/models.md").read_text(encoding="utf-8")
+    missing = [line for line in families.table() if line not in docs.splitlines()]
+    assert not missing, "\n".join(missing)

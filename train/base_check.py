@@ -1,0 +1,189 @@
+"""Whether a base model can be trained and served here, known before the first token is paid. No weights are fetched:
+of a model on a hub its description, its config and its tokenizer are looked at (a few MB)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from schemas.errors import MissingDependency, PairsmithError
+from schemas.spec import TrainSettings
+from synth.chat_template import Chat
+from train.base_model import hub_error
+from train.models import Machine, billions_in, fitting_method, machine, training_gib
+
+_SMALL_FILES = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "*.model",
+    "vocab.json",
+)
+_CACHED = {"full_attention", "sliding_attention"}
+_OPEN = ("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")
+
+
+class Fact(NamedTuple):
+    """One thing that is known of a base: `fail` means that it cannot be trained."""
+
+    about: Literal["base", "template", "serving", "training", "licence"]
+    state: Literal["ok", "warn", "fail"]
+    what: str
+    fix: str = ""
+
+
+class Looked(NamedTuple):
+    """A base as it was found: a folder with at least its config and tokenizer, what it weighs, and its licence."""
+
+    folder: Path
+    billions: float
+    licence: str | None
+    is_safe: bool
+
+
+def refuse_unfit(settings: TrainSettings, project_folder: Path) -> None:
+    """Raises PairsmithError if the base cannot be trained: better before generation and review are paid for.
+
+    A hub that cannot be reached proves nothing, and neither does a machine without the extra `train`: there it passes.
+    """
+    try:
+        facts = list(check_base(settings, project_folder))
+    except MissingDependency:
+        return
+    for fact in facts:
+        if fact.state == "fail":
+            what = f"train.base = '{settings.base}' cannot be trained here: {fact.what}"
+            raise PairsmithError(what, where="train.base", why="Nothing was asked or paid yet.", fix=fact.fix)
+
+
+def check_base(settings: TrainSettings, project_folder: Path) -> Iterator[Fact]:
+    """Everything that is known of the base of `settings`. Raises MissingDependency where nothing can be known: without
+    the extra `train`, and where a hub cannot be reached."""
+    try:
+        import transformers  # noqa: F401
+    except ImportError:
+        raise MissingDependency(
+            "the base model was not looked at.", fix="Install the packages: pip install 'pairsmith[train]'"
+        ) from None
+    if settings.base == "embedded":
+        yield Fact("base", "ok", "SmolLM2-135M-Instruct, 0.135 billion parameters: for small, narrow tasks")
+        return
+    looked = _look(settings, project_folder)
+    if isinstance(looked, Fact):
+        yield looked
+        return
+    yield _weights(settings, looked)
+    yield _template(settings, looked.folder)
+    yield _serving(_config(looked.folder))
+    yield _memory(settings, looked.billions, machine())
+    yield _licence(looked.licence)
+
+
+def _look(settings: TrainSettings, project_folder: Path) -> Looked | Fact:
+    folder = project_folder / settings.base
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            return Fact("base", "fail", "the folder has no config.json", "Name a folder with a model in it.")
+        safe = any(folder.glob("*.safetensors"))
+        return Looked(folder, billions_in(folder), _licence_in(folder), safe)
+    if settings.base.startswith((".", "/")) or settings.base.count("/") > 1:
+        return Fact("base", "fail", f"there is no folder {folder}", "Name a folder, a hub id, or `embedded`.")
+    return _on_hub(settings)
+
+
+def _on_hub(settings: TrainSettings) -> Looked | Fact:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        info = huggingface_hub.HfApi().model_info(
+            settings.base, revision=settings.revision, files_metadata=True, timeout=5
+        )
+        folder = huggingface_hub.snapshot_download(
+            settings.base, revision=settings.revision, allow_patterns=list(_SMALL_FILES)
+        )
+    except errors.GatedRepoError:
+        fix = "Ask for access on the model's page, and set HF_TOKEN."
+        return Fact("base", "fail", "its maker must grant you access first", fix)
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
+        return Fact("base", "fail", f"the hub does not have it: {hub_error(error)}", "Look at `pairsmith models`.")
+    except Exception as error:  # the hub client raises the errors of its HTTP library, too: it cannot be reached
+        raise MissingDependency(
+            f"train.base = '{settings.base}' is not a folder here, and the hub cannot be asked: {hub_error(error)}",
+            fix="Name a folder with a model in it, or try again where the hub can be reached.",
+        ) from None
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    weights = {name: size for name, size in sizes.items() if name.endswith(".safetensors") and "/" not in name}
+    counted = info.safetensors.total / 1e9 if info.safetensors else sum(weights.values()) / 2e9
+    licence = info.card_data.get("license") if info.card_data else None
+    return Looked(Path(folder), counted, str(licence) if licence else None, bool(weights))
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_bytes())
+    return config
+
+
+def _weights(settings: TrainSettings, looked: Looked) -> Fact:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    config = _config(looked.folder)
+    if not looked.is_safe:
+        fix = "Choose one with *.safetensors: other formats can run code when they are opened."
+        return Fact("base", "fail", "it has no safetensors weights", fix)
+    if "quantization_config" in config:
+        return Fact("base", "fail", "its weights are quantised already", "Choose the 16-bit model; qlora quantises it.")
+    kind = str(config.get("model_type"))
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        own = ", and code that comes with a model is never run" if "auto_map" in config else ""
+        return Fact("base", "fail", f"transformers knows no text model of type '{kind}'{own}", "Choose another base.")
+    return Fact("base", "ok", f"{settings.base}, {kind}, {looked.billions:.2g} billion parameters")
+
+
+def _template(settings: TrainSettings, folder: Path) -> Fact:
+    from transformers import AutoTokenizer
+
+    try:
+        chat = Chat(AutoTokenizer.from_pretrained(folder), settings.template_arguments)
+    except PairsmithError as error:
+        return Fact("template", "fail", error.what, error.fix or "")
+    except Exception as error:  # a tokenizer's files may be broken in any way
+        return Fact("template", "fail", f"its tokenizer cannot be loaded: {str(error)[:200]}", "Choose another base.")
+    return Fact("template", "ok", f"turns end with {chat.turn.end!r}; the same in training, evaluation and export")
+
+
+def _serving(config: dict[str, Any]) -> Fact:
+    config = config.get("text_config") or config
+    other = sorted(set(config.get("layer_types") or ()) - _CACHED)
+    if not other and config.get("model_type") != "gemma4_text":
+        return Fact("serving", "ok", "with cached keys and values")
+    kinds = f" ({', '.join(other)})" if other else ""
+    return Fact("serving", "warn", f"every token anew{kinds}: right, and slow for long answers")
+
+
+def _memory(settings: TrainSettings, billions: float, here: Machine) -> Fact:
+    method = settings.method if "method" in settings.model_fields_set else fitting_method(billions, here) or "qlora"
+    needs = training_gib(billions, method)
+    what = f"{method} takes about {needs:.1f} GiB; {here.name} has {here.gib:.1f}"
+    if needs <= here.gib:
+        return Fact("training", "ok", what)
+    # An estimate is no proof, so it warns as long as the bare weights fit.
+    smaller = "Set train.method = 'qlora', or choose a smaller base: `pairsmith models`."
+    return Fact("training", "fail" if needs - 1.5 - 0.5 * billions > here.gib else "warn", what, smaller)
+
+
+def _licence_in(folder: Path) -> str | None:
+    card = folder / "README.md"
+    lines = card.read_text(encoding="utf-8", errors="replace").splitlines()[:80] if card.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("license:")), None)
+
+
+def _licence(licence: str | None) -> Fact:
+    if licence in _OPEN:
+        return Fact("licence", "ok", licence)
+    if licence is None:
+        return Fact("licence", "warn", "not named in the model's files", "Look at the model's page before you ship.")
+    return Fact("licence", "warn", f"{licence}: its terms hold for what you train", "Read them before you ship.")

@@ -1,0 +1,143 @@
+"""Base models that people tune, what they need, and which one suits this machine. Nothing heavy is imported.
+
+Memory is an estimate, for choosing and not for planning to the last GiB: the weights (2 bytes a parameter for LoRA, 1.1
+in 8 bits, 0.6 in NF4), adapter and optimiser (1 % of the parameters at 16 bytes), and 1.5 GiB and half a GiB a billion
+parameters for activations, batch 8 at 512 tokens with recomputed activations. It is not measured on every card.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from schemas.spec import TrainSettings
+
+Method = Literal["qlora", "lora", "lora-8bit"]
+
+GIB = 2**30
+_BYTES: dict[str, float] = {"lora": 2.0, "lora-8bit": 1.1, "qlora": 0.6}
+# Of a machine's memory, so much may be asked for: the rest of it is in use.
+_FREE_SHARE = 0.8
+# Below this, quantising costs more time than it saves memory.
+_SMALL_BILLIONS = 1.0
+
+
+class Known(NamedTuple):
+    """A base model by its name on the hub. `gated`: its maker must grant access first. `good_for` names kinds of task
+    (`task.kind`) by a rule of thumb for models of its size, not by a measurement."""
+
+    name: str
+    billions: float
+    licence: str
+    gated: bool
+    good_for: str
+
+
+_COPIES, _WRITES, _REASONS = "short rewrite, classify", "rewrite, extract, reply", "all kinds, translate and free too"
+
+KNOWN = (
+    Known("embedded", 0.135, "apache-2.0", False, _COPIES),
+    Known("HuggingFaceTB/SmolLM2-360M-Instruct", 0.36, "apache-2.0", False, _COPIES),
+    Known("google/gemma-3-270m-it", 0.27, "gemma", True, _COPIES),
+    Known("LiquidAI/LFM2-350M", 0.35, "lfm1.0", False, _COPIES),
+    Known("Qwen/Qwen2.5-0.5B-Instruct", 0.49, "apache-2.0", False, _COPIES),
+    Known("Qwen/Qwen3-0.6B", 0.6, "apache-2.0", False, _COPIES),
+    Known("google/gemma-3-1b-it", 1.0, "gemma", True, _WRITES),
+    Known("meta-llama/Llama-3.2-1B-Instruct", 1.24, "llama3.2", True, _WRITES),
+    Known("Qwen/Qwen3-1.7B", 1.7, "apache-2.0", False, _WRITES),
+    Known("HuggingFaceTB/SmolLM3-3B", 3.1, "apache-2.0", False, _WRITES),
+    Known("meta-llama/Llama-3.2-3B-Instruct", 3.2, "llama3.2", True, _WRITES),
+    Known("ibm-granite/granite-3.3-2b-instruct", 2.5, "apache-2.0", False, _WRITES),
+    Known("microsoft/Phi-4-mini-instruct", 3.8, "mit", False, _WRITES),
+    Known("Qwen/Qwen3-4B-Instruct-2507", 4.0, "apache-2.0", False, _REASONS),
+    Known("mistralai/Mistral-7B-Instruct-v0.3", 7.2, "apache-2.0", False, _REASONS),
+    Known("Qwen/Qwen3-8B", 8.2, "apache-2.0", False, _REASONS),
+    Known("microsoft/phi-4", 14.7, "mit", False, _REASONS),
+)
+# From these a new project's base is chosen: free for everybody, and one maker's, so that sizes compare.
+_DEFAULTS = ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-1.7B", "Qwen/Qwen3-4B-Instruct-2507", "Qwen/Qwen3-8B")
+
+
+class Machine(NamedTuple):
+    """Where a model would be trained: the first GPU, else the processor, with its memory in GiB."""
+
+    name: str
+    gib: float
+    is_gpu: bool
+
+
+def machine() -> Machine:
+    """This machine, asked without importing torch. An Apple GPU shares its memory with the processor; training does not
+    use it yet."""
+    try:
+        for name, gib in gpus():
+            return Machine(name, gib, True)
+    except (OSError, subprocess.SubprocessError):
+        pass  # a driver that does not answer computes nothing either; doctor says so
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    except (ValueError, OSError):
+        total = 8.0
+    return Machine(f"{platform.machine()} processor", total, False)
+
+
+def gpus() -> list[tuple[str, float]]:
+    """Name and GiB of every NVIDIA GPU; none where nvidia-smi is missing. Raises OSError and SubprocessError where it
+    does not answer."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    asked = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    lines = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()
+    named = (line.rpartition(",") for line in lines if "," in line)
+    return [(name.strip(), float(mib) / 1024) for name, _, mib in named if mib.strip().replace(".", "").isdigit()]
+
+
+def training_gib(billions: float, method: Method) -> float:
+    """GiB that training takes, about."""
+    return billions * 1e9 * (_BYTES[method] + 0.01 * 16) / GIB + 1.5 + 0.5 * billions
+
+
+def fitting_method(billions: float, here: Machine) -> Method | None:
+    """`lora` for a small base and where it fits, else `qlora`; None where neither fits."""
+    methods: Sequence[Method] = ("lora", "qlora")
+    return next((m for m in methods if training_gib(billions, m) <= _FREE_SHARE * here.gib), None)
+
+
+def default_base(here: Machine) -> Known:
+    """The base of a new project: on a processor the embedded model, which trains in minutes; on a GPU the largest
+    default that plain LoRA fits on."""
+    by_name = {known.name: known for known in KNOWN}
+    fitting = [by_name[name] for name in _DEFAULTS if fitting_method(by_name[name].billions, here) == "lora"]
+    return fitting[-1] if here.is_gpu and fitting else by_name["embedded" if not here.is_gpu else _DEFAULTS[0]]
+
+
+def billions_in(folder: Path) -> float:
+    """How many billion parameters the safetensors of a folder hold, from their size and the dtype of the config."""
+    config = json.loads((folder / "config.json").read_bytes())
+    dtype = config.get("dtype") or config.get("torch_dtype") or "bfloat16"
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return size / (4 if dtype == "float32" else 2) / 1e9
+
+
+def settled(settings: TrainSettings, folder: Path, base_hash: str, adapters: Path) -> TrainSettings:
+    """`settings` with a method: what the spec names, else what the newest adapter of this base in `adapters` has, else
+    `lora` for a base below a billion parameters or one that fits on this machine, else `qlora`."""
+    if "method" in settings.model_fields_set:
+        return settings
+    from train.results import read_result
+
+    newest = sorted(adapters.glob("*/training.json"), key=lambda path: -path.stat().st_mtime)
+    for record in newest:
+        earlier = read_result(record.parent)
+        if earlier and earlier.base_hash == base_hash:
+            return settings.model_copy(update={"method": earlier.settings.method})
+    billions = billions_in(folder)
+    small = billions < _SMALL_BILLIONS
+    return settings.model_copy(update={"method": "lora" if small else fitting_method(billions, machine()) or "qlora"})
