@@ -8,9 +8,10 @@ a killed one goes on where it stopped, and a step that crashed on a row is asked
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from itertools import groupby
 
 from curate.pool import Pool, StepId
-from curate.steps import Step, id_of
+from curate.steps import Named, Step, asked, id_of
 from schemas.errors import UsageError
 from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
@@ -31,45 +32,68 @@ async def curate(pool: Pool, steps: Sequence[Step], store: Store | None = None, 
     if store:
         await store.put(*pool.edited)
     pool = pool.unjudged()
-    for step in steps:
-        id_ = id_of(step)
-        if id_ in pool.steps and not id_.per_row:
+    for gates, run in groupby(steps, lambda step: isinstance(step, Named) and step.gate is not None):
+        for group in [list(run)] if gates else [[step] for step in run]:
+            pool = await _heard(pool, group, store, progress)
+    return pool
+
+
+async def _heard(pool: Pool, steps: Sequence[Step], store: Store | None, progress: Progress) -> Pool:
+    """The pool after a step, or after gates that share one pass over the rows."""
+    ids = [id_of(step) for step in steps]
+    for at, id_ in enumerate(ids):
+        if not id_.per_row and (id_ in pool.steps or id_ in ids[:at]):
             raise UsageError(
                 f"two steps are called {id_.by} and have the same settings.",
                 why="What the second says would take the place of what the first said.",
                 fix="Name each with `curate.steps.named(step, NAME, SETTINGS)`.",
             )
-        hearing, done = pool.hear(id_), 0
-        sink, total = (
-            store if id_.per_row else None,
-            pool.count_unsettled(id_, accepted=id_.scores or not id_.per_row),
-        )
-        shown = "gates" if id_.by.startswith("gate/") else id_.by.partition("/")[2].partition("@")[0]
-        progress(shown, {"done": 0, "total": total})
-        async for chunk in _chunks(step(pool), id_):
-            if strangers := [verdict.pair_id for verdict in chunk if verdict.pair_id not in pool]:
-                raise UsageError(
-                    f"{id_.by} judged the pair '{strangers[0]}', which is not in the pool.",
-                    fix="A step may speak only of pairs that the pool gave it: `pool.rows()`, `pool.accepted()`.",
-                )
-            if sink:
-                await sink.put(*chunk)
-                failpoint("mid_curate")
-            hearing.add(chunk, stored=sink is not None)
-            done += len(chunk)
-            progress(shown, {"done": min(done, total), "total": total})
-        pool = hearing.pool
+    first = ids[0]
+    sink = store if first.per_row else None
+    accepted = first.scores or not first.per_row
+    total = max(pool.count_unsettled(id_, accepted=accepted) for id_ in ids)
+    shown = "gates" if first.by.startswith("gate/") else first.by.partition("/")[2].partition("@")[0]
+    hearings, done = [pool.hear(id_) for id_ in ids], 0
+    progress(shown, {"done": 0, "total": total})
+    async for chunk in _chunks(_said(pool, steps), ids):
+        if strangers := [verdict.pair_id for _, verdict in chunk if verdict.pair_id not in pool]:
+            raise UsageError(
+                f"{first.by} judged the pair '{strangers[0]}', which is not in the pool.",
+                fix="A step may speak only of pairs that the pool gave it: `pool.rows()`, `pool.accepted()`.",
+            )
+        if sink:
+            await sink.put(*(verdict for _, verdict in chunk))
+            failpoint("mid_curate")
+        for place, verdict in chunk:
+            hearings[place].add([verdict], stored=sink is not None)
+        done += len({verdict.pair_id for _, verdict in chunk})
+        progress(shown, {"done": min(done, total), "total": total})
+    for hearing in hearings:
+        pool = hearing.over(pool)
     return pool
 
 
-async def _chunks(verdicts: AsyncIterator[Verdict], step: StepId) -> AsyncIterator[list[Verdict]]:
+async def _said(pool: Pool, steps: Sequence[Step]) -> AsyncIterator[tuple[int, Verdict]]:
+    gates = [step for step in steps if isinstance(step, Named) and step.gate]
+    if len(gates) == len(steps):
+        for place, verdict in asked(pool, gates):
+            yield place, verdict
+        return
+    async for verdict in steps[0](pool):
+        yield 0, verdict
+
+
+async def _chunks(
+    verdicts: AsyncIterator[tuple[int, Verdict]], ids: Sequence[StepId]
+) -> AsyncIterator[list[tuple[int, Verdict]]]:
     """The verdicts in chunks, each under the name of the step that gave it."""
-    chunk: list[Verdict] = []
-    async for verdict in verdicts:
+    chunk: list[tuple[int, Verdict]] = []
+    async for place, verdict in verdicts:
+        step = ids[place]
         if (verdict.by, verdict.fingerprint) != (step.by, step.settings):
             verdict = verdict.model_copy(update={"by": step.by, "fingerprint": step.settings})
-        chunk.append(verdict)
-        if len(chunk) == CHUNK:
+        chunk.append((place, verdict))
+        if len(chunk) >= CHUNK:
             yield chunk
             chunk = []
     if chunk:

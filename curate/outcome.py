@@ -15,6 +15,7 @@ from curate.scorers.choose import Chosen, Serve, choose
 from curate.split import SPLITS, seed_split
 from curate.states import split_in, write_states
 from curate.steps import steps_for
+from curate.tallies import tally
 from schemas.errors import NoWork, RowCountMismatch
 from schemas.progress import Progress, unseen
 from schemas.project import Project
@@ -86,7 +87,7 @@ async def curate_project(
         "scopes": list(fingerprints),
         "curation": curation,
         "verdicts_appended": store.verdict_count() - before,
-        "steps": pool.tally(),
+        "steps": tally(pool),
         "splits": {split: sum(row.split == split for row in accepted) for split in SPLITS},
         "near_duplicate_seeds": _alike_apart(project, seeds),
         "reviewed": len(people),

@@ -69,7 +69,7 @@ class Row(NamedTuple):
 
     `verdicts` are those of the pool's steps, in their order; `reviews` what people said of the pair and of those it
     replaces. `keep` is the fold of all of it, people first. `step` and `reason` say who decided a row that is not kept,
-    and why.
+    and why. `flags` are those of its verdicts: what is worth a look, and decides nothing.
     """
 
     candidate: Candidate
@@ -81,6 +81,7 @@ class Row(NamedTuple):
     keep: bool | None = None
     step: str | None = None
     reason: Reason | None = None
+    flags: tuple[str, ...] = ()
 
     @property
     def by_people(self) -> bool:
@@ -108,15 +109,16 @@ class Hearing:
             slot = slots.first[bytes.fromhex(verdict.pair_id)]
             reason = None if stored else slots.interned(verdict.reason)
             self._opinions_of.add(slot, meanings.number(verdict), verdict.score, reason)
-            if verdict.flags and not stored:
+            if verdict.flags:
                 self._opinions_of.flags[slot] = verdict.flags
 
     @property
     def pool(self) -> Pool:
-        before = self._before
-        return Pool(
-            before._slots, before._meanings, {**before._opinions_of, self._step: self._opinions_of}, before._known
-        )
+        return self.over(self._before)
+
+    def over(self, pool: Pool) -> Pool:
+        """`pool`, in which other steps may have spoken meanwhile, after what this one said."""
+        return Pool(pool._slots, pool._meanings, {**pool._opinions_of, self._step: self._opinions_of}, pool._known)
 
 
 class Pool:
@@ -180,6 +182,9 @@ class Pool:
     def source(self) -> Source:
         return self._slots.source
 
+    def pair_ids(self, slots: Iterable[int]) -> list[str]:
+        return [(self._slots.ids[slot] or b"").hex() for slot in slots]
+
     def __len__(self) -> int:
         """The number of slots."""
         return len(self._slots.ids)
@@ -221,16 +226,13 @@ class Pool:
                 slot = self._slots.first.get(bytes.fromhex(verdict.pair_id))
                 if slot is not None:
                     known.add(slot, self._meanings.number(verdict), verdict.score, None)
+                    if verdict.flags:
+                        known.flags[slot] = verdict.flags
             self._known[step] = known
         return self._known[step]
 
-    @property
-    def _keep(self) -> Any:
-        return self._folded[0]
-
-    @property
-    def _by(self) -> Any:
-        return self._folded[1]
+    _keep = property(lambda self: self._folded[0])
+    _by = property(lambda self: self._folded[1])
 
     @cached_property
     def _folded(self) -> tuple[Any, Any]:
@@ -280,6 +282,18 @@ class Pool:
         crashed = np.isin(opinions, self._meanings.numbers("crashed"))
         return np.flatnonzero((opinions == 0) & wanted), np.flatnonzero(crashed & wanted)
 
+    def unsettled_by(self, steps: Sequence[StepId]) -> Iterator[tuple[Row, tuple[int, ...]]]:
+        """The rows that any of `steps` has not judged, or crashed on, once each, with the places of these steps."""
+        asked = np.zeros((2, len(steps), len(self)), bool)  # silent, crashed
+        for place, step in enumerate(steps):
+            for again, slots in enumerate(self._unsettled(step, accepted=False)):
+                asked[again, place, slots] = True
+        crashed = asked[1].any(0)
+        for slots in (np.flatnonzero(asked[0].any(0) & ~crashed), np.flatnonzero(crashed)):
+            rows = self._stream(slots, steps, verdicts=bool(crashed[slots[:1]].any()))
+            for slot, row in zip(slots, rows, strict=True):
+                yield row, tuple(np.flatnonzero(asked[:, :, slot].any(0)).tolist())
+
     def by_input(self) -> Iterator[tuple[Row, ...]]:
         """The rows with a pair, together where seed and input are the same, in the order of the pool."""
         groups: dict[int, list[int]] = {}
@@ -315,9 +329,10 @@ class Pool:
         reviewed = self._slots.reviewed.get(owner)
         reviews, decision = (reviewed.reviews, reviewed.decision) if reviewed else ((), None)
         keep = ORDER[self._keep[slot]]
-        return Row(
-            candidate, pair, (), reviews, decision, self._score(owner), False if keep and owner != slot else keep
-        )
+        spoken = (opinions.flags.get(owner, ()) for opinions in self._opinions_of.values() if opinions.flags)
+        flags = tuple(dict.fromkeys(flag for flags in spoken for flag in flags))
+        keep = False if keep and owner != slot else keep
+        return Row(candidate, pair, (), reviews, decision, self._score(owner), keep, flags=flags)
 
     def _with_verdicts(self, slot: int, row: Row, known: Sequence[Verdict], steps: Sequence[StepId]) -> Row:
         """The row with its verdicts and the reason why it is not kept."""
@@ -390,14 +405,11 @@ class Pool:
             codes["duplicate"] += repeated
         return dict(codes.most_common())
 
-    def tally(self) -> dict[str, dict[str, int]]:
-        """Step -> how many pairs it kept, rejected, could not judge; those it is silent about are in none."""
-        keeps, tally = self._meanings.keeps(), {}
-        for step, opinions in self._opinions_of.items():
-            judged = keeps[opinions.opinions[opinions.opinions != 0]]
-            names = (("kept", TRUE), ("rejected", FALSE), ("waiting", NONE))
-            tally[step.by] = {name: int(np.sum(judged == keep)) for name, keep in names}
-        return tally
+    def said(self) -> Iterator[tuple[StepId, Opinions, Any]]:
+        """Every step, its opinions, and of every slot its keep (0, 1 or 2; -1 where it is silent)."""
+        keeps = self._meanings.keeps()
+        for step, spoken in self._opinions_of.items():
+            yield step, spoken, np.where(spoken.opinions == 0, -1, keeps[spoken.opinions])
 
     def decisions(self) -> list[Decision]:
         """The decisions of people, one for every pair that they have decided about."""

@@ -33,9 +33,8 @@ async def write_states(store: Store, pool: Pool, curation: str) -> None:
 
 def _state(row: Row, curation: str) -> RowState:
     state: State = "failed" if row.pair is None else _STATE[row.keep]
-    flags = tuple(dict.fromkeys(flag for verdict in row.verdicts for flag in verdict.flags))
     split = split_in(row) if row.keep else None
-    return _record(curation, row.candidate, state, row.step, row.reason, flags=flags, score=row.score, split=split)
+    return _record(curation, row.candidate, state, row.step, row.reason, flags=row.flags, score=row.score, split=split)
 
 
 def split_in(row: Row) -> Split | None:

@@ -39,10 +39,12 @@ _SCORED = 256  # rows in one call of a scorer
 
 @dataclass(frozen=True)
 class Named:
-    """A step, a gate or a scorer that says what its verdicts are called and what shapes them."""
+    """A step, a gate or a scorer that says what its verdicts are called and what shapes them. `gate` is set where all
+    that it does is to ask a gate about single rows: such steps that follow each other share one pass over the rows."""
 
     id: StepId
     look: Callable[..., Any]
+    gate: GateStep | None = None
 
     def __call__(self, judged: Any) -> Any:
         return self.look(judged)
@@ -74,12 +76,20 @@ def each(gate: GateStep | Callable[[Pair], Any]) -> Named:
     id_ = StepId(gate.by, gate.fingerprint, per_row=True)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        for row in pool.unsettled(id_):
-            (verdict,) = judge(_pair(row), [gate])
-            if verdict not in row.verdicts:
-                yield verdict
+        for _, verdict in asked(pool, [step]):
+            yield verdict
 
-    return Named(id_, look)
+    step = Named(id_, look, gate)
+    return step
+
+
+def asked(pool: Pool, steps: Sequence[Named]) -> Iterator[tuple[int, Verdict]]:
+    """What gates say of the rows that they have not judged yet, with the gate's place in `steps`; one pass for all."""
+    for row, places in pool.unsettled_by([step.id for step in steps]):
+        gates = [gate for place in places if (gate := steps[place].gate)]
+        for place, verdict in zip(places, judge(_pair(row), gates), strict=True):
+            if verdict not in row.verdicts:
+                yield place, verdict
 
 
 def _own_gate(function: Callable[[Pair], Any]) -> GateStep:
@@ -187,7 +197,7 @@ def best(n: int = 1) -> Named:
             scores = {id_: row.score for id_, row in candidates.items()}
             if not any(step.scores for step in pool.steps):
                 scores = {id_: -float(number) for number, id_ in enumerate(candidates)}
-            order = ranked(scores, chosen)
+            order = ranked(scores, chosen, {id_ for id_, row in candidates.items() if row.flags})
             for rank, id_ in enumerate(order, 1):
                 keep, place = rank <= n or id_ in chosen, f"rank {rank} of {len(order)}"
                 reason = Reason("accepted", "by a person") if id_ in chosen else Reason("best", place)
@@ -205,7 +215,8 @@ def duplicates(
     kind: KindName = "rewrite",
 ) -> Named:
     """Of rows that are one for this kind of task one stays: of the test first (what is trained on may not repeat them),
-    then of validation, then what people accepted, then the higher score, then the smaller id. No review outranks it.
+    then of validation, then what people accepted, then what no gate flagged, then the higher score, then the smaller
+    id. No review outranks it.
 
     Flagged are a row whose output another row has for another input (`one_output`, where texts are rewritten), and both
     of two that are one row with different labels (`two_labels`).
@@ -227,9 +238,9 @@ def duplicates(
     return Named(step.id, look)
 
 
-def _preference(row: Row, by_seed: Callable[[str], Split]) -> tuple[int, bool, float]:
+def _preference(row: Row, by_seed: Callable[[str], Split]) -> tuple[int, bool, bool, float]:
     rank = SPLITS[::-1].index(by_seed(_pair(row).seed_id))
-    return rank, not row.by_people, float("inf") if row.score is None else -row.score
+    return rank, not row.by_people, bool(row.flags), float("inf") if row.score is None else -row.score
 
 
 def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:

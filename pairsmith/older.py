@@ -51,6 +51,16 @@ _KEYS = {
 }
 # What that version called keys that have another name since.
 _THEN = {new: path.rpartition(".")[2] for path, new in old_keys.KEYS}
+# What its defaults were where they are other ones now.
+_DEFAULTS_THEN = {
+    "teacher.usd_per_million_prompt_tokens": 0,
+    "teacher.usd_per_million_completion_tokens": 0,
+    "curate.gates.lost_content": True,
+    "curate.gates.length.min_words": 8,
+    "curate.gates.length.max_words": 400,
+    "curate.gates.length.min_ratio": 1.0,
+    "curate.gates.length.max_ratio": 60.0,
+}
 _VALUES_THEN = {"seeds.kind": _THEN, "curate.score.model": {"pmi": "relevance"}}
 
 
@@ -71,10 +81,11 @@ def as_known(spec: Any, given: Any, at: str = "") -> Any:
         return spec
     given = given if isinstance(given, dict) else {}
     names = _KEYS[at].split()
-    if at == "teacher":  # a price that nobody gave was 0 then
-        spec = {key: 0 if value is None and key.startswith("usd_per") else value for key, value in spec.items()}
+    places = {key: f"{at}.{key}" if at else key for key in spec}
     known = {
-        _THEN.get(key, key): as_known(value, given.get(key), f"{at}.{key}" if at else key)
+        _THEN.get(key, key): as_known(value, given.get(key), places[key])
+        if key in given or places[key] not in _DEFAULTS_THEN
+        else _DEFAULTS_THEN[places[key]]
         for key, value in spec.items()
         if _THEN.get(key, key) in names or key in given
     }
@@ -85,14 +96,16 @@ def as_known(spec: Any, given: Any, at: str = "") -> Any:
 
 
 # Names of steps that judged by other rules than those of now, and what they were about.
-_REPLACED_RULES = {"pool/duplicate@1": "duplicates"}
+_OLD_GATES = ("gate/preamble@1", "gate/answered@1", "gate/lost_content@1", "gate/repetition@1")
+_REPLACED_RULES = dict.fromkeys(_OLD_GATES, "gates") | {"pool/duplicate@1": "duplicates"}
 
 
 def by_older_rules(curated: Receipt) -> str:
     """What a person is told of a curation whose rules have changed since; empty if they are those of now. Its stage is
     done all the same: a new version of pairsmith is no reason to decide anew what people have reviewed and models have
     learnt."""
-    replaced = [about for by, about in _REPLACED_RULES.items() if by in curated.facts.get("steps", ())]
+    steps = curated.facts.get("steps", ())
+    replaced = dict.fromkeys(about for by, about in _REPLACED_RULES.items() if by in steps)
     return f"by older rules ({', '.join(replaced)}); `pairsmith curate` decides by those of now" if replaced else ""
 
 

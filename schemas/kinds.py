@@ -49,7 +49,10 @@ _ONE_ANSWER = {
     "generate.forward.sampling": {"temperature": 0.0, "max_tokens": 1024},
     "curate.score.model": "none",
 }
-_ANY_RATIO = {"min_words": 1, "min_ratio": 0.0, "max_ratio": 1000.0}
+# What a rewrite says and another kind does not: what is lost, turned round or added is another thing there.
+_COMPARED = ("answered", "lost_content", "invented", "invented_name", "swapped", "limits")
+# A label and a record have gates of their own for what they may hold.
+_OF_TEXTS = (*_COMPARED, "repetition", "echo", "preamble", "cut", "fenced", "language", "mixed_language", "contacts")
 _INVERTED = {
     "generate.backward.prompt": "invert",
     "generate.backward.levels": ["one short sentence", "two or three sentences", "a longer text with details"],
@@ -75,8 +78,7 @@ KINDS: Mapping[KindName, Kind] = {
             "task.system": "Reply to the message in the house style.",
             "generate.forward.prompt": "reply",
             **_INVERTED,
-            **_length(**_ANY_RATIO),
-            **_gates_off("answered", "lost_content"),
+            **_gates_off(*_COMPARED),
         },
     ),
     "classify": Kind(
@@ -93,8 +95,7 @@ KINDS: Mapping[KindName, Kind] = {
             "generate.forward.prompt": "label",
             **_INVERTED,
             **_ONE_ANSWER,
-            **_length(**_ANY_RATIO),
-            **_gates_off("repetition", "echo", "preamble", "answered", "lost_content", "language"),
+            **_gates_off(*_OF_TEXTS),
         },
     ),
     "extract": Kind(
@@ -109,9 +110,8 @@ KINDS: Mapping[KindName, Kind] = {
             "generate.forward.prompt": "extract",
             **_INVERTED,
             **_ONE_ANSWER,
-            **_length(**_ANY_RATIO, max_words=4000),
-            **_gates_off("repetition", "echo", "preamble", "answered", "lost_content", "language"),
-            "curate.gates.values": True,
+            **_gates_off(*_OF_TEXTS, "broken_json"),
+            "curate.gates.values": "flag",
         },
     ),
     "translate": Kind(
@@ -129,7 +129,7 @@ KINDS: Mapping[KindName, Kind] = {
             "generate.backward.levels": ["a translation"],
             "generate.backward.sampling": {"temperature": 0.0, "max_tokens": 1024},
             **_length(min_words=1, min_ratio=0.2, max_ratio=8.0),
-            **_gates_off("echo", "answered", "lost_content"),
+            **_gates_off("echo", "answered", "lost_content", "invented_name", "swapped"),
             "curate.gates.translated": True,
         },
     ),
@@ -143,8 +143,7 @@ KINDS: Mapping[KindName, Kind] = {
             "task.system": "Follow the instruction in the house style.",
             "generate.forward.prompt": "free",
             **_INVERTED,
-            **_length(**_ANY_RATIO, max_words=4000),
-            **_gates_off("echo", "answered", "lost_content"),
+            **_gates_off(*_COMPARED, "echo", "contacts"),
         },
     ),
 }

@@ -103,6 +103,7 @@ def judge(folder: Path) -> None:
     from curate.scorers import Score
     from curate.states import write_states
     from curate.steps import best, duplicates, id_of, scored, steps_for
+    from curate.tallies import tally
     from pairsmith.outcome import CurateOutcome
     from pairsmith.receipt import recording
     from schemas.records import Pair, Reason
@@ -131,7 +132,7 @@ def judge(folder: Path) -> None:
             counts=pool.counts,
             reasons=pool.reasons,
             scorer={"by": id_of(ranking[0]).by, "why": "it takes no time"},
-            more={"scopes": ["bench"], "curation": name, "steps": pool.tally()},
+            more={"scopes": ["bench"], "curation": name, "steps": tally(pool)},
         )
         figures = {
             "counts": pool.counts.model_dump(),

@@ -13,29 +13,60 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from curate.gates.answers import generated_input, label, translated, values
-from curate.gates.chat import answered, preamble
+from curate.gates.chat import answered, injection, preamble, thinking, toxic
 from curate.gates.content import lost_content
+from curate.gates.damage import broken_json, cut, encoding, fenced
+from curate.gates.facts import contacts, invented, invented_name, limits, swapped
 from curate.gates.form import echo, length, repetition
 from curate.gates.json_schema import json_schema
-from curate.gates.judgement import Gate, GateStep, Judgement, crashed
-from curate.gates.language import check_language, is_known, language
+from curate.gates.judgement import Gate, GateStep, Judgement, crashed, flagged
+from curate.gates.language import check_language, is_known, language, mixed_language
 from curate.gates.patterns import must, must_not
+from curate.gates.personal import pii
 from curate.gates.phrases import phrases
+from curate.gates.placeholder import placeholder
 from curate.gates.user import user_gate
 from prompts.answer_form import AnswerForm
 from prompts.answer_schema import load_schema
 from schemas.errors import SpecError
 from schemas.records import Imported, Pair, Verdict, content_id, identity
-from schemas.spec import GateSettings, Pattern, TaskSettings
+from schemas.spec import GateSettings, Mode, Pattern, TaskSettings
 
 __all__ = ["Gate", "GateStep", "Judgement", "gates_for", "judge", "judge_text"]
+
+
+# The gates whose key is their name, and what of the task they are told; in the order in which they are asked.
+_STYLE, _LANGUAGE, _BOTH, _TWO = ("style",), ("language",), ("style", "language"), ("language", "input_language")
+_BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
+    "thinking": (thinking, _BOTH),
+    "placeholder": (placeholder, _BOTH),
+    "encoding": (encoding, ()),
+    "broken_json": (broken_json, ()),
+    "fenced": (fenced, _STYLE),
+    "cut": (cut, _LANGUAGE),
+    "repetition": (repetition, _LANGUAGE),
+    "echo": (echo, _BOTH),
+    "preamble": (preamble, _BOTH),
+    "answered": (answered, _BOTH),
+    "lost_content": (lost_content, _LANGUAGE),
+    "invented": (invented, _TWO),
+    "contacts": (contacts, ()),
+    "invented_name": (invented_name, _LANGUAGE),
+    "swapped": (swapped, _LANGUAGE),
+    "limits": (limits, _TWO),
+    "injection": (injection, ("style", "input_language")),
+    "toxic": (toxic, _LANGUAGE),
+    "pii": (pii, ()),
+}
+# Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
+_VERSIONS = {"preamble": 2, "answered": 2, "lost_content": 2, "repetition": 2}
 
 
 def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[GateStep]:
@@ -47,28 +78,28 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
     """
     steps: list[GateStep] = []
 
-    def add(name: str, gate: Gate, settings: Any = None) -> None:
-        steps.append(GateStep(f"gate/{name}@1", content_id("gate", [name, 1, settings]), gate))
+    def add(name: str, gate: Gate, settings: Any = None, mode: Mode = True) -> None:
+        version = _VERSIONS.get(name, 1)
+        said = settings if mode is True else [settings, mode]
+        fingerprint = content_id("gate", [name, version, said])
+        flags = mode == "flag"
+        steps.append(GateStep(f"gate/{name}@{version}", fingerprint, flagged(gate) if flags else gate, flags))
 
     style, code, form = task.style, task.output_language, AnswerForm.of(task, folder)
     tables = phrases(code).digest
     if gates.length:
         add("length", partial(length, bounds=gates.length), identity(gates.length))
-    if gates.repetition:
-        add("repetition", partial(repetition, language=code), code)
-    if gates.echo:
-        add("echo", partial(echo, style=style, language=code), [style, code, 2])
-    if gates.preamble:
-        add("preamble", partial(preamble, style=style, language=code), [style, code, tables])
-    if gates.answered:
-        add("answered", partial(answered, style=style, language=code), [style, code, tables])
-    if gates.lost_content:
-        add("lost_content", partial(lost_content, language=code), [code, 2])
-    if gates.language:
-        for spoken in (task.language, code):
-            check_language(spoken)
-        judged = code if code == task.language else [code, task.language]
-        add("language", partial(language, code=code, input_code=task.language), judged)
+    told = {"style": style, "language": code, "input_language": task.language}
+    for name, (gate, needs) in _BY_KEY.items():
+        if mode := getattr(gates, name):
+            known = {key: told[key] for key in needs}
+            add(name, partial(gate, **known), [*dict.fromkeys(known.values()), tables], mode)
+    for name, identify in (("language", language), ("mixed_language", mixed_language)):
+        if gates.language and (mode := getattr(gates, name)):
+            for spoken in dict.fromkeys((task.language, code)):
+                check_language(spoken)
+            judged = code if code == task.language else [code, task.language]
+            add(name, partial(identify, code=code, input_code=task.language), judged, mode)
     for kind, patterns, search in (("must", gates.must, must), ("must_not", gates.must_not, must_not)):
         _check_names(kind, patterns)
         for given in patterns:
@@ -85,9 +116,14 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
     if form.schema:
         add("schema", json_schema(form.schema), form.schema)
     if gates.values:
-        add("values", partial(values, schema=form.schema, language=task.language), [form.schema, task.language])
+        add(
+            "values",
+            partial(values, schema=form.schema, language=task.language),
+            [form.schema, task.language],
+            gates.values,
+        )
     if gates.translated:
-        add("translated", partial(translated, language=task.language, to=code), [task.language, code])
+        add("translated", partial(translated, language=task.language, to=code), [task.language, code], gates.translated)
     if gates.json_schema is not None:
         schema = load_schema(folder / gates.json_schema)
         add("json_schema", json_schema(schema), schema)
@@ -114,8 +150,8 @@ def judge(pair: Pair, steps: Sequence[GateStep]) -> list[Verdict]:
     """
     pair_id = pair.id
     return [
-        Verdict(pair_id=pair_id, by=step.by, fingerprint=step.fingerprint, keep=keep, score=score, reason=reason)
-        for step, (keep, score, reason) in ((step, _safely(step, pair)) for step in steps)
+        Verdict(pair_id=pair_id, by=step.by, fingerprint=step.fingerprint, **judgement._asdict())
+        for step, judgement in ((step, _safely(step, pair)) for step in steps)
     ]
 
 

@@ -5,13 +5,21 @@ What they look for stands in the tables of curate/gates/phrases, one file a lang
 
 from __future__ import annotations
 
+import re
+
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
-from curate.gates.phrases import phrases
+from curate.gates.phrases import any_of, phrases
 from curate.gates.words import fold
 from schemas.records import Pair
 
+# A note that says itself what cannot be done is rewritten as a sentence that says so.
+_DENIES = re.compile(r"\bimpossib|\bunable\b|\bdeclin|\bunmöglich|\bimposs[ií]|нельзя|无法")
+_AN_AI = re.compile(r"\b(?:ai|ia|ki|ии|language model)\b|语言模型|人工智能|言語モデル")
+_CODE = re.compile(r"```[\s\S]*?```|`[^`\n]+`")
+
 _TALKS = {
     "to_the_asker": "talks to the person who asked",
+    "asks_back": "asks for more before it begins",
     "how_to": "tells how to make it",
     "about_the_text": "talks about the text",
     "from_outside": "describes it from outside",
@@ -29,11 +37,52 @@ def preamble(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     without a table, everything but the marks of chat templates and of reasoning.
     """
     for side, text in sides(pair):
-        folded = (fold(text), _other(pair, side), fold(style))
-        for table in ("refusal", "preamble"):
+        folded = (_without_code(fold(text)), _other(pair, side), fold(style))
+        denies = _DENIES.search(folded[1]) or any_of(language, "negation").search(folded[1])
+        for table in ("preamble",) if denies and not _AN_AI.search(folded[0]) else ("refusal", "preamble"):
             if finding := phrases(language).find(table, *folded):
-                return rejected(table, f"the {side} text says {quote(finding.quoted)}")
+                _, _, part = finding.rule.table.partition(".")
+                return rejected(_CODES.get(part, table), f"the {side} text says {quote(finding.quoted)}")
     return passed(f"it stands alone{_not_looked_for(language)}")
+
+
+_CODES = {"options": "options", "leak": "prompt_leak", "marker": "special_token", "closing": "afterword"}
+
+
+def thinking(pair: Pair, style: str = "", language: str = "en") -> Judgement:
+    """The text holds no reasoning of the model: no block in tags, in any language's word for thinking, and no thinking
+    aloud about what the user wants.
+
+    Not covered: reasoning in a language without a table that stands in no tags.
+    """
+    for side, text in sides(pair):
+        if finding := phrases(language).find("thinking", _without_code(fold(text)), _other(pair, side), fold(style)):
+            return rejected("thinking", f"the {side} text says {quote(finding.quoted)}")
+    return passed(f"no reasoning of a model{_not_looked_for(language)}")
+
+
+def injection(pair: Pair, style: str = "", input_language: str = "en") -> Judgement:
+    """The input gives the model no orders of its own, such as `ignore the instructions above`.
+
+    Whether the output obeyed cannot be told from the text, so this gate is made to flag: somebody should look.
+    """
+    for table in dict.fromkeys((input_language, "en")):
+        if finding := phrases(table).find("injection", fold(pair.input), "", fold(style)):
+            return rejected("injection", f"the input says {quote(finding.quoted)}")
+    return passed("the input gives no orders to the model")
+
+
+def toxic(pair: Pair, language: str = "en") -> Judgement:
+    """No insult of the table of `language` stands in a text that the other side does not say too.
+
+    Not covered: contempt without an insult, and slurs that are no insults elsewhere. It is made to flag.
+    """
+    insults = any_of(language, "insults")
+    for side, text in sides(pair):
+        found = insults.search(fold(text))
+        if found and found[0] not in _other(pair, side):
+            return rejected("toxic", f"the {side} text says {quote(found[0])}")
+    return passed(f"no insult{_not_looked_for(language)}")
 
 
 def answered(pair: Pair, style: str = "", language: str = "en") -> Judgement:
@@ -55,6 +104,11 @@ def answered(pair: Pair, style: str = "", language: str = "en") -> Judgement:
 
 def _other(pair: Pair, side: Side) -> str:
     return fold(pair.input if side == "output" else pair.output)
+
+
+def _without_code(folded: str) -> str:
+    """A text may show any mark between backticks."""
+    return _CODE.sub(" ", folded) if "`" in folded else folded
 
 
 def _not_looked_for(language: str) -> str:

@@ -8,17 +8,36 @@ from functools import cache
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.numbers import NumberMentions, required
 from curate.gates.phrases import lexicon
-from curate.gates.words import OPTION, Vocabulary, content_words, fold, has_stemmer, joined, without_options, words
+from curate.gates.words import (
+    OPTION,
+    Vocabulary,
+    content_words,
+    count_words,
+    fold,
+    has_stemmer,
+    joined,
+    without_options,
+    words,
+)
 from schemas.records import Pair
 
 # An inch mark (6") opens no quotation, an apostrophe closes none.
 _QUOTED = re.compile(
-    r"(?<!\w)\"(?=\S)([^\"\n]*?\S)\"(?!\w)|\u201c([^\u201d\n]+)\u201d|\u00ab([^\u00bb\n]+)\u00bb|\u201e([^\u201c\u201d\n]+)[\u201c\u201d]"
+    r"(?<!\w)\"(?=\S)([^\"\n]*?\S)\"(?!\w)|“([^”\n]+)”|«([^»\n]+)»|„([^“”\n]+)[“”]"
     r"|(?<!\w)'(?=\S)([^'\n]*?\S)'(?!\w)|(?<!\w)\u2018([^\u2019\n]+)\u2019(?!\w)"
 )
 
 _RATIO_OR_OPTION = re.compile(rf"{OPTION.pattern}|(?<![\w:])\d{{1,2}}:\d{{1,2}}(?![\w:])")
 _LENS = re.compile(r"\d+ ?mm(?:[ -][\w-]+){0,2}? (?:lens|film|camera|macro|photo\w*)\b", re.IGNORECASE)
+
+
+# How long the text is to be is no content of it.
+_OF_THE_TEXT = re.compile(
+    r"\b(?:\d+|two|three|four|five|six)[ -]?(?:sentences?|lines?|words?|paragraphs?|bullets?|verses?|stanzas?"
+    r"|characters?|sec(?:onds)?|sätze[n]?|satz|zeilen?|wörter|phrases?|lignes?|mots|frases?|líneas|palabras|linhas|palavras|frasi|righe|parole"
+    r"|строк\w*|слов\w*)\b|\d+\s?[字句行文]",
+    re.IGNORECASE,
+)
 
 
 def lost_content(pair: Pair, language: str = "en") -> Judgement:
@@ -35,12 +54,14 @@ def lost_content(pair: Pair, language: str = "en") -> Judgement:
     kept but given to another thing; in a language without number words in its table, numbers that may be told in words;
     in one without a stemmer or without spaces, the words (other numbers and quotations are still checked).
     """
-    lost = _lost_numbers(pair.input, pair.output, language)
+    lost = [] if is_summary(pair) else _lost_numbers(_OF_THE_TEXT.sub(" ", pair.input), pair.output, language)
     if lost:
         missing = ", ".join(map(quote, lost))
         return rejected("lost_number", f"the input says {missing}, the output does not")
     vocabulary = Vocabulary(pair.output, language)
     for quoted in quotations(pair.input):
+        if 2 * len(quoted) > len(pair.input) and len(quoted.split()) > 4:
+            continue  # it is the text that is to be rewritten
         wanted = " ".join(words(quoted))
         output_words = f" {' '.join(vocabulary.words)} "
         if f" {wanted} " not in output_words if wanted else fold(quoted) not in fold(pair.output):
@@ -70,12 +91,20 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
     wanted = required(_RATIO_OR_OPTION.sub(" , ", input), language)
     if not options and not wanted:
         return []
-    description = without_options(output)
-    if not _LENS.search(input):
-        description = _LENS.sub(" , ", description)
+    description = without_options(output) if _LENS.search(input) else description_of(output)
     in_description = NumberMentions(description, language)
     anywhere = NumberMentions(output, language) if options else in_description
     return [n.text for n in wanted if n not in in_description] + [n.text for n in options if n not in anywhere]
+
+
+def is_summary(pair: Pair) -> bool:
+    """True if the output has less than 60 % of the input's words, and so leaves things out."""
+    return count_words(pair.output) < 0.6 * count_words(pair.input)
+
+
+def description_of(text: str) -> str:
+    """`text` without options (`--ar 3:2`) and lenses (`35mm film`)."""
+    return _LENS.sub(" , ", without_options(text))
 
 
 def quotations(text: str) -> list[str]:

@@ -16,6 +16,7 @@ from schemas.spec import LengthSettings
 _JSON_KEY = re.compile(r'"[^"\n]{1,80}"\s*:')
 _CLAUSE_END = re.compile(r"[,.;:!?\n\u3001\u3002]+(?:\s|$)")
 _LEAK = 6
+_STUTTER = re.compile(r"\b(\w+)(?: \1\b){3,}", re.IGNORECASE)
 _SAME_CHARACTER = re.compile(r"([^\s\-=_*.~#])\1{11,}")
 
 
@@ -42,11 +43,12 @@ def length(pair: Pair, bounds: LengthSettings) -> Judgement:
 def repetition(pair: Pair, language: str = "en") -> Judgement:
     """No loop in what a model wrote. Score: the share of words that stand in a repeated run of four words.
 
-    A loop is any of: one character 12 times in a row; a phrase that follows itself (one word 4 times, more words 3
-    times); a clause of two words or more 3 times; a quarter of the words, six at least, in repeated runs of four; a
-    pair of words with content 4 times and a fifth of the text; fewer than 40 % distinct words in a stretch of 100. The
-    shares have the shape of the rules on repeated n-grams of Rae et al. 2021 (table A1), with counts beside them, for
-    these texts are short. The keys of a JSON text are not counted.
+    A loop is any of: one character 12 times in a row; a phrase that follows itself (one word 4 times, with commas
+    between them 7, more words 3 times); a clause of two words or more 3 times (of two in verse 5); a quarter of the
+    words, six at least, in repeated runs of four; a pair of words with content 5 times and a quarter of the text; fewer
+    than 40 % distinct words in a stretch of 100. The shares have the shape of the rules on repeated n-grams of Rae et
+    al. 2021 (table A1), with counts beside them, for these texts are short. The keys of a JSON text are not counted,
+    nor are the repeated lines of verse, of which at least half must be distinct.
     Not covered: the same idea in other words, and a loop inside one long word.
     """
     share = 0.0
@@ -55,12 +57,25 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
             return rejected("loop", f"one character is repeated in the {side} text: {quote(run[0], 20)}", 1.0)
         if '":' in text or '" :' in text:
             text = _JSON_KEY.sub(" ", text)
+        text = _without_refrain(text)
         tokens = words(text)
         repeated, example = _repeated_runs(tokens)
         share = max(share, repeated)
         if loop := _loop(text, tokens, repeated, example, lexicon(language).stop):
             return rejected("loop", f"{loop} in the {side} text", share)
     return passed(f"{share:.0%} of the words repeat a run of four", share)
+
+
+def _without_refrain(text: str) -> str:
+    """Verse with each line once; other text as it is. A loop repeats most of its lines, a refrain some."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    keys = dict.fromkeys(_REFRAIN_KEY.sub("", fold(line)) for line in lines)
+    if len(lines) < 4 or len(keys) < 0.5 * len(lines) or sum(len(line) for line in lines) > 60 * len(lines):
+        return text
+    return "\n".join({_REFRAIN_KEY.sub("", fold(line)): line for line in lines}.values())
+
+
+_REFRAIN_KEY = re.compile(r"\W+")
 
 
 def _repeated_runs(tokens: list[str]) -> tuple[float, str]:
@@ -83,17 +98,19 @@ def _loop(text: str, tokens: list[str], repeated: float, example: str, stop: Col
     """The repeated part of the text, as the start of a sentence; empty if nothing does."""
     if repeated >= 0.25 and repeated * len(tokens) >= 6:
         return f"{repeated:.0%} of the words repeat an earlier run such as {quote(example)}"
+    if stutter := _STUTTER.search(text):
+        return f"{quote(stutter[0])} follows itself"
     if run := _follows_itself(tokens):
         return f"{quote(run)} follows itself"
     clauses = Counter(clause for part in _CLAUSE_END.split(fold(text)) if " " in (clause := " ".join(part.split())))
     if clauses:
         clause, times = clauses.most_common(1)[0]
-        if times >= 3:
+        if times >= (5 if "\n" in text and len(clause.split()) == 2 else 3):
             return f"the phrase {quote(clause)} stands {times} times"
     if len(tokens) >= 12:
-        content_pairs = (p for p in pairwise(tokens) if p[0] not in stop or p[1] not in stop)
-        pair, times = Counter(content_pairs).most_common(1)[0] if len(tokens) > 1 else (("", ""), 0)
-        if times >= 4 and 2 * times >= 0.2 * len(tokens):
+        content_pairs = (p for p in pairwise(tokens) if p[0] != p[1] and not (p[0] in stop and p[1] in stop))
+        pair, times = next(iter(Counter(content_pairs).most_common(1)), (("", ""), 0))
+        if times >= 5 and 2 * times >= 0.25 * len(tokens):
             return f"{quote(' '.join(pair))} stands {times} times in {len(tokens)} words"
     for start in range(0, len(tokens), 100):
         stretch = tokens[start : start + 100]
@@ -103,9 +120,9 @@ def _loop(text: str, tokens: list[str], repeated: float, example: str, stop: Col
 
 
 def _follows_itself(tokens: list[str]) -> str:
-    """A word 4 times in a row, or 2 to 6 words 3 times in a row."""
+    """A word 7 times in a row, or 2 to 6 words 3 times in a row."""
     for size in range(1, 7):
-        needed = 3 * size if size == 1 else 2 * size
+        needed = 6 if size == 1 else 2 * size
         run = 0
         for at in range(size, len(tokens)):
             run = run + 1 if tokens[at] == tokens[at - size] else 0

@@ -16,12 +16,13 @@ class Judgement(NamedTuple):
 
     `keep=None` means that the gate could not judge: the row waits. `score` is the quantity the gate looked at, if it is
     a number. The code of `reason` is stable (`ok`, `short`, `loop`, `missing:ar_flag`, ...), its detail quotes the
-    evidence.
+    evidence. `flags` are codes of what is worth a look; they decide nothing.
     """
 
     keep: bool | None
     score: float | None
     reason: Reason
+    flags: tuple[str, ...] = ()
 
 
 Gate = Callable[[Pair], Judgement]
@@ -29,11 +30,13 @@ Gate = Callable[[Pair], Judgement]
 
 @dataclass(frozen=True)
 class GateStep:
-    """A gate with its settings bound: `by` names it (`gate/length@1`), `scope` is the hash of its settings."""
+    """A gate with its settings bound: `by` names it (`gate/length@1`), `fingerprint` is the hash of its settings.
+    `flags`: it rejects nothing."""
 
     by: str
     fingerprint: str
     judge: Gate
+    flags: bool = False
 
 
 def passed(sentence: str = "", score: float | None = None) -> Judgement:
@@ -44,6 +47,18 @@ def passed(sentence: str = "", score: float | None = None) -> Judgement:
 def rejected(word: str, sentence: str, score: float | None = None) -> Judgement:
     """The gate rejects the pair; `word` is what tests and reports count."""
     return Judgement(False, score, Reason(word, sentence))
+
+
+def flagged(gate: Gate) -> Gate:
+    """`gate`, but what it would reject is kept and flagged with the code of the reason."""
+
+    def gate_that_flags(pair: Pair) -> Judgement:
+        judgement = gate(pair)
+        if judgement.keep is not False:
+            return judgement
+        return judgement._replace(keep=True, flags=(judgement.reason.code,))
+
+    return gate_that_flags
 
 
 def crashed(sentence: str) -> Judgement:

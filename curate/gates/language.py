@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections import Counter
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from curate.gates.content import quotations
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
+from curate.gates.phrases import lexicon
+from curate.gates.words import fold, words
 from schemas.errors import SpecError
 from schemas.records import Pair
 
@@ -67,6 +70,64 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
     return passed("too short to tell" if score is None else f"{code} has {score:.0%}", score)
 
 
+_SEGMENT_END = re.compile(r"(?<=[.!?…。！？।؟])\s*|\n+")
+_LATIN_RUN = re.compile(r"(?:\b[a-zß-ÿ][A-Za-zÀ-ÿ'\u2019]*[ ,]*){4,}")
+_SEGMENT, _SHORT = 35, 24  # letters of a sentence, and of a whole text
+
+
+def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
+    """No sentence of a generated text is in another language: of another script, or surely so on 35 letters and more.
+
+    What stands in quotation marks or in the input is left out, and so are texts whose input holds code.
+    Not covered: shorter pieces, and languages that the identifier takes for relatives.
+    """
+    given = fold(pair.input)
+    for side, text in sides(pair):
+        if "```" in text or (side == "output" and _is_code(text)):
+            continue
+        wanted = input_code or code if side == "input" else code
+        for quoted in quotations(text):
+            text = text.replace(quoted, " ")
+        if _writes_no_latin(wanted):
+            for run in _LATIN_RUN.finditer(text):
+                if fold(run[0]).strip(" ,") not in given:
+                    return rejected("mixed_language", f"the {side} text goes over into {quote(run[0])}")
+        for segment in (text, *_SEGMENT_END.split(text)):
+            if len(segment) < 8 or (segment is not text and segment.isascii() and len(segment) < _SEGMENT):
+                continue
+            letters = [c for c in segment if c.isalpha()]
+            if len(letters) < 8 or fold(segment).strip(" .!?") in given:
+                continue
+            if foreign := _foreign_script(letters, wanted, least=_SEGMENT):
+                return rejected("mixed_language", f"the {side} text goes over into {foreign.lower()}: {quote(segment)}")
+            if len(letters) < (_SHORT if segment is text else _SEGMENT) or not any(c.islower() for c in letters):
+                continue
+            if segment is not text and _has_stop_words(segment, wanted):
+                continue
+            expected, sure, other = _own_and_best_other(segment, wanted)
+            if sure >= _SURE_OF_A_SEGMENT and expected <= _UNLIKELY:
+                return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(segment)}", expected)
+    return passed("one language")
+
+
+_SURE_OF_A_SEGMENT = 0.99
+_OWN = 0.35  # so many of the words of a sentence that are stop words of a language make it a sentence of that language
+
+
+def _has_stop_words(segment: str, code: str) -> bool:
+    stop, found = lexicon(code).stop, words(segment)
+    return sum(word in stop for word in found) >= _OWN * len(found) > 0
+
+
+def _is_code(text: str) -> bool:
+    return len(re.findall(r"[{}<>=;|\\]", text)) > len(text) / 60 + 2
+
+
+@cache
+def _writes_no_latin(code: str) -> bool:
+    return code != "sr" and any(code in codes.split() for codes in _NON_LATIN.values())
+
+
 def check_language(code: str) -> None:
     """Raises SpecError if the identifier does not know the language `code`."""
     if not is_known(code):
@@ -101,6 +162,7 @@ def _relatives(code: str) -> frozenset[str]:
     return frozenset({code}.union(*(group.split() for group in _SIBLINGS if code in group.split())))
 
 
+@lru_cache(maxsize=16)
 def _own_and_best_other(text: str, code: str) -> tuple[float, float, str]:
     """The probability of `code`, that of the likeliest other language, and its code; each with its relatives."""
     left = dict(_identifier(code).rank(text))
@@ -109,11 +171,11 @@ def _own_and_best_other(text: str, code: str) -> tuple[float, float, str]:
     return expected, math.fsum(left.get(lang, 0.0) for lang in _relatives(best)), best
 
 
-def _foreign_script(letters: list[str], code: str) -> str:
+def _foreign_script(letters: list[str], code: str, least: int = _MIN_LETTERS) -> str:
     """The name of a script not of `code` that more than half of the letters (and at least four) are in, or ''."""
     if all(map(str.isascii, letters)):
         expected = [script for script, codes in _NON_LATIN.items() if code in codes.split()]
-        return "LATIN" if expected and code != "sr" and len(letters) >= _MIN_LETTERS else ""
+        return "LATIN" if expected and code != "sr" and len(letters) >= least else ""
     scripts = Counter(unicodedata.name(letter, "?").partition(" ")[0] for letter in letters)
     foreign = {s: n for s, n in scripts.items() if s in _NON_LATIN and code not in _NON_LATIN[s].split()}
     total = sum(foreign.values())

@@ -10,12 +10,13 @@ import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from curate.gates.number_words import numbers_told
 from curate.gates.phrases import Lexicon, lexicon
 from curate.gates.words import fold
 
 # Letters that a code or an option may begin with: those of scripts that have capitals. A letter of another script in
 # front of a digit is a word of the sentence.
-_CODE_LETTERS = "a-z\u00b5\u00df-\u00f6\u00f8-\u024f\u0370-\u052f\u0561-\u0587"
+_CODE_LETTERS = "a-zµß-öø-ɏͰ-ԯա-և"
 _DIGITS = re.compile(rf"(?P<head>[{_CODE_LETTERS}]*)(?P<number>\d+(?:[.,]\d+)*)(?P<tail>[^\W\d_]*)")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _LIST_NUMBER = re.compile(r"(?m)^\s*\d{1,2}[.)]\s")
@@ -60,17 +61,15 @@ class NumberMentions:
         folded = _folded(text)
         self._digits = list(_in_digits(folded))
         self._forms = {form for n in self._digits for form in n.forms}
+        self._forms |= {_plain(part) for n in self._digits for part in re.findall(r"\d+", n.text) if len(part) <= 2}
         self._plain = {form for n in self._digits if not n.letters for form in n.forms}
-        for n in _in_words(folded, known):
-            self._forms |= n.forms
-            self._plain |= n.forms
+        for forms in (numbers_told(folded, language), *(n.forms for n in _in_words(folded, known))):
+            self._forms |= forms
+            self._plain |= forms
         for word in _LETTERS.findall(folded):
             hints = known.hints.get(word, ())
             self._forms.update(hints)
             self._plain.update(hints)
-            if month := known.months.get(word):
-                self._forms.add(month)
-                self._plain.add(month)
         self._joined = re.sub(r"[\W_]+", "", folded)
         self._digits_joined = re.sub(r"\D+", "", folded)
 
@@ -84,6 +83,9 @@ class NumberMentions:
             return joined in self._joined or not number.forms.isdisjoint(self._plain)
         if not number.forms.isdisjoint(self._forms):
             return True
+        parts = re.split(r"[.,]", number.text)
+        if len(parts) == 2 and all(part in self._forms for part in map(_plain, filter(str.isdigit, parts))):
+            return True  # 10.30 is 10:30, and 7,9 may be 7 and 9
         digits = re.sub(r"\D+", "", number.text)
         return len(digits) >= 5 and digits in self._digits_joined
 
@@ -92,6 +94,28 @@ def _folded(text: str) -> str:
     """`text` folded, the digits of every script written as 0-9."""
     folded = fold(text)
     return folded if folded.isascii() else re.sub(r"\d", lambda digit: str(unicodedata.digit(digit[0])), folded)
+
+
+_SCALES = {"万": 4, "萬": 4, "만": 4, "億": 8, "亿": 8, "억": 8, "千": 3}
+
+
+# How words of scale begin, behind a number.
+_SCALE_WORDS = re.compile(
+    r"[ \u00a0-]?(?:(?P<n9>billion|milliard|mrd|mil millones|miliard|миллиард|مليار)"
+    r"|(?P<n6>m[iy]ll?i?[oó]n|mio\b|mil[ihõ]|milh|миллион|млн|مليون)"
+    r"|(?P<n3>thousand|tausend|mille?\b|mila\b|mil\b|tys|duizend|bin\b|тыс|ألف|الف|آلاف|हज़ार|हजार))"
+)
+
+
+def _scale(after: str) -> int:
+    """The zeros of the word of scale that a folded text begins with."""
+    found = _SCALE_WORDS.match(after)
+    return int((found.lastgroup or "n0")[1:]) if found else 0
+
+
+def in_digits(text: str) -> Iterator[Number]:
+    """The numbers that `text` writes in digits, without the numbering of a list."""
+    return _in_digits(_LIST_NUMBER.sub(" ", _folded(text)))
 
 
 def _in_digits(folded: str) -> Iterator[Number]:
@@ -105,6 +129,9 @@ def _in_digits(folded: str) -> Iterator[Number]:
         forms = set(_values(number, parts))
         if tail in ("k", "m") and len(parts) == 1:
             forms.add(_plain(number) + ("000" if tail == "k" else "000000"))
+        if (zeros := _SCALES.get(tail[:1]) or _scale(folded[match.end() : match.end() + 12])) and len(parts) <= 2:
+            fraction = parts[1] if len(parts) == 2 else ""
+            forms.add(_plain(parts[0] + fraction.ljust(zeros, "0")))
         if tail == "s" and len(number) in (2, 4):
             forms |= {number[-2:], "19" + number[-2:]}
         forms |= _clock(number, tail, folded[match.end() : match.end() + 5], folded[: match.start()][-1:])
@@ -148,6 +175,9 @@ def _plain(digits: str) -> str:
 
 def _in_words(folded: str, known: Lexicon) -> Iterator[Number]:
     """Runs of number words: `twenty-five`, `two hundred and five`, `a dozen`."""
+    listed = (known.ones, known.tens, known.scales)
+    if not any(word in table for word in set(_LETTERS.findall(folded)) for table in listed):
+        return
     total = current = 0
     words: list[str] = []
     last_end = 0

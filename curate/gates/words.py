@@ -32,6 +32,7 @@ _STEMMERS = {
 }  # fmt: skip
 
 
+@lru_cache(maxsize=64)  # every gate asks for the same few texts
 def fold(text: str) -> str:
     """`text` in one form: compatibility characters, case and apostrophes made equal."""
     return unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'").replace("\u02bc", "'")
@@ -39,7 +40,12 @@ def fold(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """The folded words in order; hyphenated words are split, and a character of an unspaced script is a word."""
-    return _WORD.findall(fold(text))
+    return list(_words(text))
+
+
+@lru_cache(maxsize=64)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(fold(text)))
 
 
 def without_options(text: str) -> str:

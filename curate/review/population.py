@@ -47,7 +47,8 @@ class Population:
         return sorted(others, key=lambda other: (-self.scores.get(other, -math.inf), other))
 
     def findings(self, pair_id: str) -> list[Verdict]:
-        """The verdicts of gates that did not keep a row, and what judges said of it, in the order of the steps."""
+        """The verdicts of gates that rejected, flagged or could not judge a row, and what judges said of it, in the
+        order of the steps."""
         return _findings(self.pool, self.pool.source.verdicts([pair_id]).get(pair_id, ()))
 
 
@@ -57,10 +58,12 @@ def read_population(project: Project, store: Store, fingerprints: Sequence[str])
     for gate in gates_for(project.spec.task, project.spec.curate.gates, project.folder):
         pool = pool.judged_by(each(gate).id, ())
     passed: dict[str, bool | None] = {}
+    flagged: set[str] = set()
     inputs: list[tuple[str, ...]] = []
     for candidates in pool.by_input():
         keeps = {row.pair.id: row.keep for row in candidates if row.pair}
         passed |= keeps
+        flagged |= {row.pair.id for row in candidates if row.pair and row.flags}
         inputs.append(tuple(keeps))
     by_settings: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     rejected: dict[str, str] = {}
@@ -74,7 +77,7 @@ def read_population(project: Project, store: Store, fingerprints: Sequence[str])
     scorers = _most_used(by_settings)
     percentiles = [_percentiles(inputs, scores) for scores in scorers]
     scores = scorers[0] if scorers else None
-    accepted, margins = _by_score(inputs, passed, scores, project.spec.curate.select.best)
+    accepted, margins = _by_score(inputs, passed, scores, project.spec.curate.select.best, flagged)
     rows = {}
     for pair_id, keep in passed.items():
         ranks = [by_pair[pair_id] for by_pair in percentiles if pair_id in by_pair]
@@ -85,6 +88,7 @@ def read_population(project: Project, store: Store, fingerprints: Sequence[str])
             percentile=percentiles[0].get(pair_id) if percentiles else None,
             disagreement=max(ranks) - min(ranks) if len(ranks) > 1 else None,
             margin=margins.get(pair_id),
+            flagged=pair_id in flagged,
         )
     return Population(pool, rows, {pair_id: ids for ids in inputs for pair_id in ids}, scores or {}, rejected)
 
@@ -100,7 +104,7 @@ def _findings(pool: Pool, verdicts: Iterable[Verdict]) -> list[Verdict]:
     gates = {(gate.by, gate.settings) for gate in pool.steps}
 
     def is_finding(verdict: Verdict) -> bool:
-        return verdict.keep is not True and (verdict.by, verdict.fingerprint) in gates
+        return (verdict.keep is not True or bool(verdict.flags)) and (verdict.by, verdict.fingerprint) in gates
 
     return [verdict for verdict in verdicts if verdict.by.startswith("judge/") or is_finding(verdict)]
 
@@ -126,7 +130,11 @@ def _percentiles(inputs: Iterable[Sequence[str]], scores: Scores) -> dict[str, f
 
 
 def _by_score(
-    inputs: Iterable[Collection[str]], passed: Mapping[str, bool | None], scores: Scores | None, best: int
+    inputs: Iterable[Collection[str]],
+    passed: Mapping[str, bool | None],
+    scores: Scores | None,
+    best: int,
+    flagged: Collection[str] = (),
 ) -> tuple[set[str], dict[str, float]]:
     """The rows that passed and are among the best of their input, and every row's distance from that cut."""
     if scores is None:
@@ -134,7 +142,7 @@ def _by_score(
     accepted: set[str] = set()
     margins: dict[str, float] = {}
     for candidates in inputs:
-        order = ranked({pair_id: scores.get(pair_id) for pair_id in candidates if passed[pair_id]})
+        order = ranked({pair_id: scores.get(pair_id) for pair_id in candidates if passed[pair_id]}, (), flagged)
         accepted.update(order[:best])
         if len(order) > best:
             cut = statistics.fmean([scores[order[best - 1]], scores[order[best]]])

@@ -21,6 +21,7 @@ A row that two reasons choose is shown once and counts for both.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -56,7 +57,7 @@ class SamplingRow:
     `passed`: every gate kept it (None: a gate could not judge). `accepted`: it passed, and its score is among the
     best of its input. `percentile` is the share of the other candidates of its input that it beats. `disagreement` is
     the distance of the lowest from the highest percentile that several scorers give it; `margin` that of its score from
-    the cut of its input; both None where there is nothing to compare.
+    the cut of its input; both None where there is nothing to compare. `flagged`: a gate says that it is worth a look.
     """
 
     pair_id: str
@@ -65,6 +66,7 @@ class SamplingRow:
     percentile: float | None = None
     disagreement: float | None = None
     margin: float | None = None
+    flagged: bool = False
 
 
 Frames = dict[SamplingReason, tuple[str, ...]]
@@ -76,18 +78,19 @@ def targets(rows: Sequence[SamplingRow]) -> Frames:
 
     certify and fit (estimation and calibration): what passed the gates. audit_accepted: what the programs accept.
     audit_rejected: what they judged and do not accept. disagree: the tenth of the passed rows on which scorers differ
-    most. border: the tenth whose score is nearest the cut.
+    most. border: the tenth that a gate flagged, or whose score is nearest the cut.
     """
     passed = [row for row in rows if row.passed]
     at_most = max(1, round(_ACTIVE * len(passed)))
     disagreed = sorted((-(row.disagreement or 0.0), row.pair_id) for row in passed if row.disagreement)
-    near = sorted((row.margin, row.pair_id) for row in passed if row.margin is not None)
+    nearness = ((not row.flagged, math.inf if row.margin is None else row.margin, row.pair_id) for row in passed)
+    near = sorted(place for place in nearness if place[:2] != (True, math.inf))
     about: Frames = {
         "certify": tuple(row.pair_id for row in passed),
         "audit_accepted": tuple(row.pair_id for row in rows if row.accepted),
         "audit_rejected": tuple(row.pair_id for row in rows if row.passed is not None and not row.accepted),
         "disagree": tuple(id_ for _, id_ in disagreed[:at_most]),
-        "border": tuple(id_ for _, id_ in near[:at_most]),
+        "border": tuple(id_ for *_, id_ in near[:at_most]),
         "fit": tuple(row.pair_id for row in passed),
     }
     return {reason: tuple(sorted(ids)) for reason, ids in about.items() if ids}

@@ -71,12 +71,19 @@ class Scorer:
 
 @dataclass(frozen=True)
 class StepTally:
-    """The verdicts of one step of curation, counted. A row may be rejected by several steps."""
+    """The verdicts of one step of curation, counted. A row may be rejected by several steps.
+
+    Of a gate, `alone` counts the rows that no other gate rejects and `shown` are some of them; `key` changes the gate.
+    """
 
     name: str
     kept: int
     rejected: int
     waiting: int
+    flagged: int = 0
+    alone: int = 0
+    shown: tuple[RowExample, ...] = ()
+    key: str = ""
 
 
 @dataclass(frozen=True)

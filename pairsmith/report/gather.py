@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from curate.tallies import key_of
 from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTally
 from pairsmith.report.rows import Rows
 from schemas.errors import PairsmithError
@@ -41,7 +42,8 @@ def gather(project: Project, store: Store) -> Evidence:
         unread_seeds=len(_facts(finished, "generate").get("seed_problems", ())),
         accepted=rows.accepted(),
         steps=tuple(
-            StepTally(shown_step(name), **tally) for name, tally in _facts(finished, "curate").get("steps", {}).items()
+            StepTally(shown_step(name), **tally | {"shown": rows.of(tally.get("shown", ()), name)}, key=key_of(name))
+            for name, tally in _facts(finished, "curate").get("steps", {}).items()
         ),
         splits=_facts(finished, "curate").get("splits"),
         near_duplicate_seeds=len(_facts(finished, "curate").get("near_duplicate_seeds", ())),

@@ -8,6 +8,7 @@ from curate.export import export_dataset
 from curate.outcome import CurateResult, curate_project
 from curate.review.population import read_population
 from curate.review.status import as_json, review_status
+from curate.tallies import key_of
 from pairsmith import plan, teachers
 from pairsmith.outcome import CurateOutcome
 from pairsmith.receipt import recording
@@ -19,6 +20,7 @@ from schemas.project import Project
 from schemas.store import Store
 
 DATASET = "dataset"
+_GATES_SHOWN = 3
 
 
 def curate(
@@ -69,7 +71,16 @@ def _judged(project: Project, store: Store, fingerprints: list[str], progress: P
 
 
 def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
-    """The summary beside the counts: the scorer and why, the splits, where the dataset is."""
-    lines = [("scored by", outcome.scorer["why"])] if outcome.scorer else []
-    rows = ", ".join(f"{count:,} {part}" for part, count in outcome.rows.items())
-    return [*lines, ("dataset", f"{outcome.files[0]}: {rows}")]
+    """The summary beside the counts: gates that alone keep many rows out, the scorer and why, where the dataset is."""
+    steps = (outcome.more or {}).get("steps", {})
+    by_number = sorted(((told.get("alone", 0), by) for by, told in steps.items()), reverse=True)
+    lines = [
+        ("by one gate", f"only {by} rejects {rows:,} rows; {key_of(by)} changes it, the report shows some")
+        for rows, by in by_number[:_GATES_SHOWN]
+        if rows
+    ]
+    if flagged := sum(told.get("flagged", 0) for told in steps.values()):
+        lines.append(("flagged", f"{flagged:,} times a gate says that a row is worth a look: `pairsmith rows --json`"))
+    lines += [("scored by", outcome.scorer["why"])] if outcome.scorer else []
+    rows_ = ", ".join(f"{count:,} {part}" for part, count in outcome.rows.items())
+    return [*lines, ("dataset", f"{outcome.files[0]}: {rows_}")]

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
+from curate.gates.personal import counted
 from curate.split import shortages, with_splits
 from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome
@@ -66,6 +68,7 @@ def generate(
         inputs = plan.inputs_of("generate", project, store, stdin=True)
         reading, splits = seeds_of(project, store, say)
         asked = teachers.by_direction(project, say, batch=batch)
+        _say_personal(say, splits, asked.values())
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
             seeds=dict(Counter(seed.kind for seed in reading.seeds)),
@@ -135,6 +138,19 @@ def _say_problems(say: Say, reading: SeedReading) -> None:
         say(f"{problem.where}: {problem.what}")
     if (more := len(reading.problems) + len(reading.notes) - SHOWN_PROBLEMS) > 0:
         say(f"and {more} more; the receipt lists them all.")
+
+
+def _say_personal(say: Say, seeds: Sequence[Seed], asked: Iterable[TeacherSettings]) -> None:
+    """Say what the seeds hold of people and secrets, and where it goes, before anything is sent."""
+    away = sorted({url for teacher in asked for url in teacher.addresses if not _is_local(url)})
+    texts = (text for seed in seeds for text in (seed.body, *seed.columns.values()))
+    if away and (held := counted(texts)):
+        say(f"warning: the seeds hold {held}; requests take it from this machine to {' and '.join(away)}.")
+
+
+def _is_local(url: str) -> bool:
+    host = urlsplit(url).hostname
+    return url == "embedded" or host in ("localhost", "::1") or str(host).startswith("127.")
 
 
 def _say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[str, ...]:

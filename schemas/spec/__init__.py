@@ -18,6 +18,7 @@ from schemas.spec.curate import (
     DuplicateSettings,
     GateSettings,
     LengthSettings,
+    Mode,
     ScoreSettings,
     SelectSettings,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "GateSettings",
     "GenerateSettings",
     "LengthSettings",
+    "Mode",
     "Pattern",
     "Purpose",
     "Regex",

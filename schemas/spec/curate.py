@@ -12,29 +12,49 @@ from schemas.spec.section import Pattern, Section, UserFunction
 class LengthSettings(Section):
     """Bounds in words of the output, and on output words / input words."""
 
-    min_words: int = Field(default=8, ge=0)
-    max_words: int = Field(default=400, ge=1)
-    min_ratio: float = Field(default=1.0, ge=0)
-    max_ratio: float = Field(default=60.0, gt=0)
+    min_words: int = Field(default=1, ge=0)
+    max_words: int = Field(default=4000, ge=1)
+    min_ratio: float = Field(default=0.0, ge=0)
+    max_ratio: float = Field(default=1000.0, gt=0)
+
+
+Mode = bool | Literal["flag"]
+"""True: the gate rejects. "flag": what it would reject is kept, and somebody should look. False: it is not asked."""
 
 
 class GateSettings(Section):
-    """Code gates, each on by default but two, which a kind of task switches on. `user` names functions
-    `module:function` beside the spec file."""
+    """Code gates. Those that were measured to reject at most one good row in a hundred reject by default, the others
+    flag (docs/gates.md); two are switched on by a kind of task. `user` names functions `module:function` beside the
+    spec file."""
 
     length: LengthSettings | Literal[False] = LengthSettings()
-    repetition: bool = True
-    echo: bool = True
-    preamble: bool = True
-    answered: bool = True
-    lost_content: bool = True
-    language: bool = True
+    repetition: Mode = True
+    echo: Mode = True
+    preamble: Mode = True
+    thinking: Mode = True
+    placeholder: Mode = True
+    encoding: Mode = True
+    cut: Mode = True
+    fenced: Mode = True
+    broken_json: Mode = True
+    answered: Mode = True
+    lost_content: Mode = "flag"
+    language: Mode = True
+    mixed_language: Mode = "flag"
+    invented: Mode = "flag"
+    contacts: Mode = "flag"
+    invented_name: Mode = "flag"
+    swapped: Mode = "flag"
+    limits: Mode = "flag"
+    injection: Mode = "flag"
+    toxic: Mode = "flag"
+    pii: Mode = False
     must: tuple[Pattern, ...] = ()
     must_not: tuple[Pattern, ...] = ()
     json_schema: str | None = None
     # Left out of the dump where they are off, so that no hash of a spec without them changes.
-    values: bool = Field(default=False, exclude_if=lambda on: not on)
-    translated: bool = Field(default=False, exclude_if=lambda on: not on)
+    values: Mode = Field(default=False, exclude_if=lambda on: not on)
+    translated: Mode = Field(default=False, exclude_if=lambda on: not on)
     user: tuple[UserFunction, ...] = ()
 
 

@@ -113,10 +113,10 @@ def test_echo_of_the_instruction_is_an_echo() -> None:
         ("a fox", "Rewritten prompt: a fox in the snow", "preamble"),
         ("a fox", "**Output:** a fox in the snow", "preamble"),
         ("a fox", "I've rewritten it for you. A fox in the snow", "preamble"),
-        ("a fox", "a fox in the snow<|im_end|>", "preamble"),
-        ("a fox", "a fox in the snow\n\nUser: a dog\nAssistant: a dog on a beach", "preamble"),
-        ("a fox", "a fox in the snow. Feel free to adjust it to your taste.", "preamble"),
-        ("a fox", "a fox in the snow. This prompt captures the beauty of winter.", "preamble"),
+        ("a fox", "a fox in the snow<|im_end|>", "special_token"),
+        ("a fox", "a fox in the snow\n\nUser: a dog\nAssistant: a dog on a beach", "special_token"),
+        ("a fox", "a fox in the snow. Feel free to adjust it to your taste.", "afterword"),
+        ("a fox", "a fox in the snow. This prompt captures the beauty of winter.", "afterword"),
         ("a fox", "I'm sorry, but I can't generate images of animals.", "refusal"),
         ("a fox", "As an AI language model, I do not see foxes.", "refusal"),
         ("a sign 'Sure, here it is'", "a sign 'Sure, here it is' above a door", "ok"),
@@ -214,7 +214,7 @@ def test_a_label_inside_a_text_is_no_leak(text: str) -> None:
 def test_a_label_at_the_start_is_a_leak_unless_the_task_is_made_of_them(label: str) -> None:
     """`Output: a fox` is a copied label; in a dialogue or a report that was asked for, it is the text."""
     text = f"{label}: a fox in the snow"
-    assert word(preamble(pair("a fox", text))) == "preamble"
+    assert word(preamble(pair("a fox", text))) in ("preamble", "special_token")
     if "#" not in label:
         assert word(preamble(pair("a fox", text), "Write the dialogue of the two.")) == "ok"
         assert word(preamble(pair(f"a fox, {label.strip('*')} first", text))) == "ok"
@@ -404,4 +404,4 @@ def test_judge_and_judge_text_agree() -> None:
     assert [v.by for v in verdicts] == [s.by for s in steps]
     assert {v.pair_id for v in verdicts} == {subject.id}
     told = judge_text(subject.input, subject.output, steps)
-    assert {v.by: (v.keep, v.score, v.reason) for v in verdicts} == {by: tuple(j) for by, j in told.items()}
+    assert {v.by: (v.keep, v.score, v.reason, v.flags) for v in verdicts} == {by: tuple(j) for by, j in told.items()}

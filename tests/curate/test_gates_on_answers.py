@@ -28,6 +28,9 @@ INVOICE: dict[str, Any] = {
 }
 
 
+EVERY = {"length", "thinking", "placeholder", "encoding", "injection", "toxic"}
+
+
 def pair(input: str, output: str) -> Pair:
     return Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="t"))
 
@@ -134,7 +137,7 @@ def steps_of(task: dict[str, Any], folder: Path) -> dict[str, Any]:
 def test_an_output_that_is_no_label_is_rejected_with_the_labels_there_are(tmp_path: Path) -> None:
     """The sentence tells what was answered and what could have been."""
     gates = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)
-    assert gates["names"] == {"length", "input", "label"}
+    assert gates["names"] == EVERY | {"broken_json", "input", "label"}
     judgements = judge_text("Where is it?", "refunds", gates["steps"])
     assert judgements["gate/label@1"].reason.code == "label"
     assert judgements["gate/label@1"].reason.detail == "“refunds” is none of the 2 labels: billing, delivery"
@@ -164,14 +167,14 @@ def test_an_input_that_a_teacher_wrote_for_a_label_is_judged_as_a_text(input: st
 def test_each_kind_has_the_gates_that_fit_it(tmp_path: Path) -> None:
     """Which gates judge a row hangs on what an output is; what is written for rewriting judges only rewriting."""
     (tmp_path / "record.json").write_text('{"type": "object"}')
-    form = {"length", "repetition", "preamble", "language"}
-    rewriting = form | {"echo", "answered", "lost_content"}
-    assert steps_of({}, tmp_path)["names"] == rewriting
-    assert steps_of({"kind": "reply"}, tmp_path)["names"] == form | {"echo"}
+    form = EVERY | {"broken_json", "fenced", "cut", "repetition", "preamble", "language", "mixed_language"}
+    compared = {"answered", "lost_content", "invented", "invented_name", "swapped", "limits"}
+    assert steps_of({}, tmp_path)["names"] == form | compared | {"echo", "contacts"}
+    assert steps_of({"kind": "reply"}, tmp_path)["names"] == form | {"echo", "contacts"}
     assert steps_of({"kind": "free"}, tmp_path)["names"] == form
-    assert steps_of({"kind": "translate", "to": "fr"}, tmp_path)["names"] == form | {"translated"}
-    assert steps_of({"kind": "extract", "schema": "record.json"}, tmp_path)["names"] == {
-        "length",
+    translation = form | {"translated", "contacts", "invented", "limits"}
+    assert steps_of({"kind": "translate", "to": "fr"}, tmp_path)["names"] == translation
+    assert steps_of({"kind": "extract", "schema": "record.json"}, tmp_path)["names"] == EVERY | {
         "input",
         "schema",
         "values",

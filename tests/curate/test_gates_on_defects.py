@@ -38,13 +38,13 @@ def steps(example: str) -> tuple[GateStep, ...]:
     return tuple(gates_for(spec(example).task, spec(example).curate.gates, ROOT / "examples" / example))
 
 
-def rejecting(example: str, input: str, output: str) -> dict[str, str]:
+def rejecting(example: str, input: str, output: str, *, or_flagging: bool = False) -> dict[str, str]:
     """The gates that do not pass the text, with their reasons; all patterns of a kind are one gate."""
     found = judge_text(input, output, steps(example), spec(example).task.style)
     return {
         by.removeprefix("gate/").partition("@")[0].partition(":")[0]: str(judgement.reason)
         for by, judgement in found.items()
-        if judgement.keep is not True
+        if judgement.keep is not True or (or_flagging and judgement.flags)
     }
 
 
@@ -65,7 +65,7 @@ class Measured(NamedTuple):
 def measured() -> dict[str, Measured]:
     by_gate: dict[str, list[str | None]] = defaultdict(list)
     for row in ROWS:
-        for gate in rejecting(row["task"], row["input"], row["output"]):
+        for gate in rejecting(row["task"], row["input"], row["output"], or_flagging=True):
             by_gate[gate].append(row["defect"])
     return {
         gate: Measured(

@@ -2,6 +2,7 @@
 
     phrases("en").find("preamble", text, other, style)    # the first rule of a table that finds something
     lexicon("en").stop                                           # the stop words
+    any_of("en", "negation").findall(text)                       # the words of a list, in a text
 
 A language without a file has no phrases and no words of its own: English ones are never applied to its texts. To add
 one, write `<code>.toml` with the sections of `en.toml` that are known; tests/curate/test_phrases.py tries every row.
@@ -30,12 +31,18 @@ class Lexicon(NamedTuple):
     stop: frozenset[str] = frozenset()
     asking: frozenset[str] = frozenset()
     prepositions: frozenset[str] = frozenset()
+    cut: frozenset[str] = frozenset()
+    negation: frozenset[str] = frozenset()
+    negated: frozenset[str] = frozenset()
+    condition: frozenset[str] = frozenset()
+    conditions: frozenset[str] = frozenset()
+    slots: frozenset[str] = frozenset()
+    insults: frozenset[str] = frozenset()
     irregular: Mapping[str, str] = {}  # form -> base
     ones: Mapping[str, int] = {}
     tens: Mapping[str, int] = {}
     scales: Mapping[str, int] = {}
     links: frozenset[str] = frozenset()
-    months: Mapping[str, str] = {}  # a month or its first three letters -> its number
     hints: Mapping[str, tuple[str, ...]] = {}  # a word -> the numbers it may stand for
 
 
@@ -122,7 +129,8 @@ def phrases(language: str) -> Phrases:
     """The rules for texts in `language` (ISO 639-1): those for every language, then its own if there are any."""
     table = _table(language)
     rules = (*_rules(_table("any")), *_rules(table))
-    digest = content_id("phrases", [rule.settings() for rule in rules])
+    lists = {name: content for name, content in table.items() if name in _NOT_RULES}
+    digest = content_id("phrases", [[rule.settings() for rule in rules], lists])
     return Phrases(language, any(name not in _NOT_RULES for name in table), rules, digest)
 
 
@@ -132,7 +140,6 @@ def lexicon(language: str) -> Lexicon:
     table = _table(language)
     lists = {name: frozenset(text.split()) for name, text in table.get("lists", {}).items()}
     numbers = table.get("numbers", {})
-    months = numbers.get("months", "").split()
     return Lexicon(
         **lists,
         irregular={form: base for base, forms in table.get("irregular", {}).items() for form in forms.split()},
@@ -140,11 +147,37 @@ def lexicon(language: str) -> Lexicon:
         tens={word: 10 * tens for tens, word in enumerate(numbers.get("tens", "").split(), 2)},
         scales=numbers.get("scales", {}),
         links=frozenset(numbers.get("links", "").split()),
-        months={name[:n]: str(at) for at, name in enumerate(months, 1) for n in (3, len(name))},
         hints={
             word: tuple(values.split()) for values, text in numbers.get("hints", {}).items() for word in text.split()
         },
     )
+
+
+# Before a word: in Arabic "and" and "the" are joined to it; in scripts without spaces nothing parts words.
+_BEFORE = {
+    "zh": "",
+    "ja": "",
+    "ko": "",
+    "ar": r"(?<!\w)[وفبلك]?(?:ال)?",
+    "hi": r"(?<!\S)",
+}
+
+
+@cache
+def any_of(language: str, name: str) -> re.Pattern[str]:
+    """One pattern for the words of a list of `language`, for folded text. It matches nothing where there are none.
+
+    In a list `_` is a blank and `*` stands for any letters.
+    """
+    listed = sorted(getattr(lexicon(language), name), key=len, reverse=True)
+    if not listed:
+        return re.compile(r"(?!)")
+    words = "|".join(re.escape(word).replace("_", r"\s").replace(r"\*", r"\w*") for word in listed)
+    after = "" if language in _BEFORE else r"(?!\w)"
+    return re.compile(f"{_BEFORE.get(language, BEFORE_A_WORD)}(?:{words}){after}")
+
+
+BEFORE_A_WORD = r"(?<!\w)"
 
 
 @cache

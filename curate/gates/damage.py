@@ -1,0 +1,136 @@
+"""Gates on damage to a text: it was cut off, its characters were garbled, it stands in a fence, its JSON is broken."""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+
+from curate.gates.judgement import Judgement, passed, quote, rejected, sides
+from curate.gates.phrases import lexicon
+from curate.gates.words import count_words, fold, without_options
+from schemas.records import Pair
+
+_FENCED = re.compile(r"\A\s*```(?P<kind>[\w+-]*)[^\n]*\n(?P<inside>[\s\S]*?)\n?```\s*\Z")
+_OF_TEXT = frozenset(("", "text", "txt", "markdown", "md", "plaintext", "plain"))
+_ASKS_FOR_CODE = re.compile(
+    r"```|\b(?:code|function|script|regex|sql|json|yaml|xml|html|css|bash|shell|python|java|javascript|js|typescript|rust|golang|query"
+    r"|markdown|snippet|one-liner|dockerfile|makefile|config\w*|diagram|ascii|cron|curl|css|csv|diff|git|funktion|fonction|funci\w+)\b"
+)
+_ENDS = re.compile(r"[.!?…:;)\]}>\"'”»\u2019“*_`~|/。！？」』】）।؟۔%€$£°™©®\d#@-]\W*\Z")
+_INSIDE = re.compile(r"[^\W\d_]{2,}[.!?…][\"'”»)]* +(?=\S)|[。！？।؟]|[!?](?=[぀-鿿])")
+_LAST_WORD = re.compile(r"(\S+)\s*\Z")
+_UNSPACED = re.compile(r"[぀-ヿ一-鿿]")
+_ROW = re.compile(r"^\s*\|.*$", re.MULTILINE)
+_GAPS = re.compile(r"\|\s*(?:…|\.{3})\s*\|\s*(?:(?:…|\.{3})\s*\|)|\((?:…|\.{3})[^()\n]{0,40}\)\s*\Z")
+_SHORT_QUOTE = re.compile(r"`[^`\n]{1,40}`|\"[^\"\n]{1,40}\"")
+
+
+def cut(pair: Pair, language: str = "en") -> Judgement:
+    """The output was not cut off: its last line does not end on a word that something has to follow, a line of
+    several sentences ends like a sentence, brackets and fences are closed, and a table's last row is as wide as the
+    others.
+
+    Titles, verse, lists and code end without a stop; only a last line with another sentence before it is asked for one.
+    Not covered: a text that was cut behind a full stop, or inside of its first sentence behind a noun.
+    """
+    text = without_options(pair.output).strip().removesuffix(",").rstrip()
+    if len(re.findall(r"^[ \t>]*```", text, re.MULTILINE)) % 2:
+        return rejected("cut", "a code fence is never closed")
+    if row := _cut_table(text):
+        return rejected("cut", f"a table ends in {quote(row)}")
+    line = text.rpartition("\n")[2].strip()
+    if not line or _ENDS.search(line) or "```" in text or not line[-1].isalpha():
+        return passed("it has an end")
+    last = fold(_LAST_WORD.search(line)[1])  # type: ignore[index]
+    known = lexicon(language).cut
+    unspaced = bool(_UNSPACED.search(line[-1]))
+    words = count_words(line)
+    hangs = line.endswith(tuple(known)) if unspaced else last in known
+    if hangs and words > (12 if unspaced else 5) and last not in fold(pair.input).split()[-1:]:
+        return rejected("cut", f"it ends with {quote(line[-40:])}")
+    behind_a_sentence = list(_INSIDE.finditer(line))
+    if behind_a_sentence:
+        rest = line[behind_a_sentence[-1].end() :]
+        if count_words(rest) >= (8 if unspaced else 4) and len(line) >= 60:
+            return rejected("cut", f"its last sentence has no end: {quote(line[-60:])}")
+    if _open_bracket(line):
+        return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
+    return passed("it has an end")
+
+
+def _open_bracket(line: str) -> bool:
+    return line.count("(") > line.count(")") and len(line) > 30
+
+
+def _cut_table(text: str) -> str:
+    """The last row of a Markdown table if it is not a whole one, or a row that stands for others."""
+    if gap := _GAPS.search(text):
+        return gap[0]
+    rows = _ROW.findall(text)
+    if len(rows) < 2 or not re.match(r"^\s*\|[\s:|-]*-", rows[1]):
+        return ""
+    last = rows[-1].strip()
+    if not text.rstrip().endswith(last):
+        return ""
+    wide = rows[0].strip()
+    whole = last.count("|") >= wide.count("|") and last.endswith("|") == wide.endswith("|")
+    return "" if whole else last
+
+
+def encoding(pair: Pair) -> Judgement:
+    """No garbled characters: no U+FFFD, and no UTF-8 that was read as another encoding (`Ã¼` for ü), as ftfy knows it.
+
+    What the other side writes in the same way is no damage.
+    """
+    from ftfy.badness import badness
+
+    for side, text in sides(pair):
+        if text.isascii():
+            continue
+        given = pair.input if side == "output" else pair.output
+        if "\ufffd" in _shown(text) and "\ufffd" not in given:
+            return rejected("mojibake", f"the {side} text has characters that were lost: {quote(text)}")
+        if badness(_shown(text)) > badness(given):
+            return rejected("mojibake", f"the {side} text is garbled: {quote(text)}")
+    return passed("no garbled characters")
+
+
+def _shown(text: str) -> str:
+    """`text` without what it quotes: a text about garbled characters shows some."""
+    return _SHORT_QUOTE.sub(" ", text)
+
+
+def fenced(pair: Pair, style: str = "") -> Judgement:
+    """A text of words does not stand in a code fence from its first to its last line.
+
+    A fence that names a language of code, and any fence where the input or the style speaks of code, is wanted.
+    """
+    match = _FENCED.match(pair.output)
+    if not match or "```" in match["inside"] or match["kind"].casefold() not in _OF_TEXT:
+        return passed("it stands in no fence")
+    if (
+        _ASKS_FOR_CODE.search(fold(pair.input))
+        or _ASKS_FOR_CODE.search(fold(style))
+        or looks_like_code(match["inside"])
+    ):
+        return passed("code may stand in a fence")
+    return rejected("code_fence", f"the whole text stands in a code fence: {quote(pair.output)}")
+
+
+def looks_like_code(text: str) -> bool:
+    lines = [line for line in text.splitlines() if line.strip()]
+    signs = sum(bool(re.search(r"[{}=<>\\]|;\s*$|^\s*[-|+$#]|\(\)|\s--?\w", line)) for line in lines)
+    return 2 * signs >= len(lines)
+
+
+def broken_json(pair: Pair) -> Judgement:
+    """A text that begins like a JSON object is one. Text with braces that was never JSON is left alone."""
+    text = pair.output.strip()
+    if not re.match(r'\{\s*["\']?\w[^{}\n]{0,60}["\']?\s*:', text) and not re.match(r"\[\s*\{", text):
+        return passed("it is no JSON")
+    try:
+        orjson.loads(text)
+    except (orjson.JSONDecodeError, UnicodeEncodeError) as error:
+        return rejected("broken_json", f"{error}: {quote(text)}")
+    return passed("it is JSON")

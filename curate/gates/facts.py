@@ -1,0 +1,169 @@
+"""Gates on facts that a text makes up, swaps or turns round. They compare two texts and know no facts, so they flag."""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+
+from curate.gates.content import description_of, is_summary
+from curate.gates.damage import looks_like_code
+from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.numbers import NumberMentions, in_digits
+from curate.gates.phrases import any_of, lexicon
+from curate.gates.words import fold, stem, words
+from schemas.records import Pair
+
+CONTACT = re.compile(
+    r"(?P<email>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)|(?P<url>(?:https?://|www\.)[^\s<>\"')\]、。]+)"
+    r"|(?P<phone>(?<![\w.,/-])(?:\+\d|\(?0\d|1-\d{3}-)[\d ()/.\u2013-]{5,}\d(?![\w]))"
+)
+_OF_PICTURES = re.compile(
+    r"\b\d+(?:\.\d+)? ?(?:mm|k|fps|iso|bit|x)\b|\bf ?/ ?\d+(?:\.\d+)?|\b\d+:\d+\b(?=\s*(?:aspect|ratio))"
+)
+_NAME = r"[^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]+(?:[-'\u2019][^\W\d_]+)?"
+_TITLED = re.compile(
+    rf"\b(?:Mr|Mrs|Ms|Dr|Prof|Miss|Sir|Herrn?|Frau|M|Mme|Mlle|Monsieur|Madame|Sr|Sra|Señora?|Don|Doña|Sig|Signora?|Dott|Senhora?|Pan|Pani"
+    rf"|Mevrouw|Meneer|Sayın|господин|госпожа)\.? ({_NAME}(?: {_NAME})*)"
+)
+_TWO = re.compile(rf"(?<![.!?:\n] )(?<=[^\W\d_,] )({_NAME}(?: (?:de|van|von|der|di|da))? {_NAME}(?: {_NAME})?)")
+_QUOTED_NAME = re.compile(r"(?<=«)([^«»\n]{3,30})(?=»)")
+_NAMES = (_TITLED, _QUOTED_NAME, _TWO)
+_NEAR = 4  # tokens between a number and the word that it belongs to
+
+
+def invented(pair: Pair, language: str = "en", input_language: str | None = None) -> Judgement:
+    """The numbers in digits of the output stand in the input, in any spelling, in words of some forty languages too.
+
+    0 and 1, the numbering of a list, options (`--ar 3:2`) and the lens of a camera ask for nothing, nor does code.
+    Not covered: what is made up in words; what is known from elsewhere and right, which is why it flags.
+    """
+    if "```" in pair.output or ("\n" in pair.output and looks_like_code(pair.output)):
+        return passed("numbers in code are not compared")
+    told = NumberMentions(pair.input, input_language or language)
+    for number in in_digits(_OF_PICTURES.sub(" ", description_of(CONTACT.sub(" ", pair.output)))):
+        if not number.forms & {"0", "1"} and number not in told:
+            return rejected("invented_number", f"the input does not say {quote(number.text)}")
+    return passed("no number of its own")
+
+
+def contacts(pair: Pair) -> Judgement:
+    """E-mail addresses, web addresses and telephone numbers of the output stand in the input."""
+    digits, given = re.sub(r"\D", "", pair.input), fold(pair.input)
+    for match in CONTACT.finditer(pair.output):
+        contact, kind = match[0].rstrip(".,;:!?"), match.lastgroup
+        known = re.sub(r"\D", "", contact) in digits if kind == "phone" else fold(contact) in given
+        if not known and not (kind == "phone" and is_date(contact)):
+            return rejected("invented_contact", f"the input does not say {quote(contact)}")
+    return passed("no contact of its own")
+
+
+def is_date(text: str) -> bool:
+    return re.fullmatch(r"\(?\d{1,2}[ ./-]+\d{1,2}[ ./-]+\d{2,4}", text) is not None
+
+
+def invented_name(pair: Pair, language: str = "en") -> Judgement:
+    """No person or house is named that the input does not name: a title with a name, or two names in a row.
+
+    Only in scripts with capitals; in German, where every noun has one, only behind a title.
+    Not covered: a single name without a title.
+    """
+    given = fold(pair.input)
+    patterns = (_TITLED, _QUOTED_NAME) if language == "de" or _in_title_case(pair.output) else _NAMES
+    for pattern in patterns:
+        for match in pattern.finditer(pair.output):
+            if not match[1][0].isupper():
+                continue
+            parts = [part for part in words(match[1]) if len(part) > 2]
+            if parts and not any(part[:5] in given for part in parts):
+                return rejected("invented_name", f"the input does not name {quote(match[1])}")
+    return passed("no name of its own")
+
+
+def _in_title_case(text: str) -> bool:
+    first = [word[0] for word in text.split() if word[0].isalpha()]
+    return sum(map(str.isupper, first)) > len(first) / 2
+
+
+def swapped(pair: Pair, language: str = "en") -> Judgement:
+    """Two numbers of the input stand beside the same words in the output, not beside each other's; a ratio (`3:1`) is
+    not turned round.
+
+    Not covered: numbers in words, words that changed, and texts without blanks between words.
+    """
+    for ratio in re.findall(r"(?<![\d:])(\d+)[:\u2013-](\d+)(?![\d:])", pair.input):
+        turned = re.search(rf"(?<![\d:]){ratio[1]}[:\u2013-]{ratio[0]}(?![\d:])", pair.output)
+        straight = re.search(rf"(?<![\d:]){ratio[0]}[:\u2013-]{ratio[1]}(?![\d:])", pair.output)
+        if turned and not straight and ratio[0] != ratio[1]:
+            return rejected("swapped", f"the input says {quote(':'.join(ratio))}, the output {quote(turned[0])}")
+    before, after = _tokens(pair.input, language), _tokens(pair.output, language)
+    here, there = _beside(before), _beside(after)
+    for (first, second), (word, other) in (
+        (numbers, pair_of_words)
+        for numbers in combinations(here, 2)
+        for pair_of_words in ((w, o) for w in here[numbers[0]] for o in here[numbers[1]] if w != o)
+    ):
+        if word in here[second] or other in here[first]:
+            continue
+        if (
+            word in there.get(second, ())
+            and other in there.get(first, ())
+            and not (word in there.get(first, ()) or other in there.get(second, ()))
+        ):
+            return rejected("swapped", f"{quote(first)} and {quote(second)} changed places beside {quote(word)}")
+    return passed("numbers stand where they stood")
+
+
+def _tokens(text: str, language: str) -> list[str]:
+    """Stems and plain numbers; a dot where a clause ends."""
+    stop = lexicon(language).stop
+    tokens = re.findall(r"\d+(?:[.,\s]\d{3})*(?:[.,]\d+)?|[^\W\d_]+|[.;:!?\n|,]", fold(text))
+    return [
+        re.sub(r"\D", "", token) if token[0].isdigit() else "." if not token[0].isalpha() else stem(token, language)
+        for token in tokens
+        if token not in stop
+    ]
+
+
+def _beside(tokens: list[str]) -> dict[str, set[str]]:
+    """For each number, the words nearest to it inside its clause: those behind it where the clause begins with a
+    number, those before it where the clause ends with one, else both."""
+    near: dict[str, set[str]] = {}
+    clause: list[str] = []
+    for token in (*tokens, "."):
+        if token != ".":
+            clause.append(token)
+            continue
+        for at, number in enumerate(clause):
+            if number.isdigit():
+                sides = clause[max(0, at - _NEAR) : at][::-1], clause[at + 1 : at + 1 + _NEAR]
+                wanted = sides[1:] if clause[0].isdigit() else sides[:1] if clause[-1].isdigit() else sides
+                words = (next((t for t in side if t.isdigit() or len(t) > 2), "0") for side in wanted)
+                near.setdefault(number, set()).update(word for word in words if not word.isdigit())
+        clause = []
+    return near
+
+
+def limits(pair: Pair, language: str = "en", input_language: str | None = None) -> Judgement:
+    """What the input denies (`not`, `without`) or limits (`only`, `unless`) is denied or limited in the output, and
+    what it asks is asked.
+
+    One word of the table's list in the input asks for one of the wider list in the output, any of them. A summary, of
+    less than 60 % of the words, may leave it out.
+    Not covered: what is denied by a word that no list has, and a denial that moved to another thing.
+    """
+    before, after = fold(pair.input), fold(pair.output)
+    if _ASKED.search(before) and not _ASKS.search(after):
+        return rejected("lost_question", "the input asks something, the output does not")
+    if is_summary(pair):
+        return passed("a summary may leave things out")
+    for asked, told, code in (("negation", "negated", "lost_negation"), ("condition", "conditions", "lost_condition")):
+        word = any_of(input_language or language, asked).search(before)
+        if word and not any_of(language, told).search(after):
+            return rejected(code, f"the input says {quote(word[0])}, and nothing in the output does")
+    return passed("what is denied, limited or asked stays so")
+
+
+_ASKED = re.compile(r"[?؟][\"'”»)]?\s*\Z|\A[^.!?\n]{0,80}[?؟]|吗|请问|\b(?:can|could) (?:i|you|we) ")
+_ASKS = re.compile(
+    r"[?؟]|か。|吗|까|\bask\w*\b|\bwhether\b|\bob\b|\bplease\b|\bbitte\b|\blet me know\b|\bwonder\w*|\bgrateful\b"
+)

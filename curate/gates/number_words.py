@@ -1,0 +1,74 @@
+"""Numbers told in words and the months' names, by the Unicode CLDR tables of unicode-rbnf and Babel.
+
+    words_of("de").findall(text); numbers_told("drei Eier am 4. Dezember", "de") == {"3", "12"}
+
+RBNF has cardinals and ordinals in every case and gender of some forty languages.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+from curate.gates.words import fold
+
+_TOLD = (*range(2, 101), *range(200, 1000, 100), *range(1000, 10_000, 1000), 1500, 10_000, 100_000, 1_000_000)
+_ORDINALS = range(1, 32)
+_DIGITS = "〇一二三四五六七八九零"  # from 0 to 9, and another 0
+_RUNS = re.compile(f"[{_DIGITS}]{{2,}}")
+_UNSPACED = ("zh", "ja", "ko")
+
+
+def numbers_told(folded: str, language: str) -> set[str]:
+    """The plain forms of the numbers that a folded text in `language` tells in words, months as their number.
+
+    Endings do not matter (`dreistündig` tells 3). Meant for the question whether a number may be told: a word that
+    only begins like a number counts too.
+    """
+    values, pattern = _table(language)
+    if pattern is None:
+        return set()
+    years = {"".join(str(_DIGITS.index(digit) % 10) for digit in run) for run in _RUNS.findall(folded)}
+    return years | {value for found in pattern.findall(folded.replace("-", " ")) for value in values[found]}
+
+
+@cache
+def _table(language: str) -> tuple[dict[str, tuple[str, ...]], re.Pattern[str] | None]:
+    values: dict[str, tuple[str, ...]] = {}
+    for phrase, value in (*_numbers(language), *_months(language)):
+        text = fold(phrase).replace("\u00ad", "").replace("-", " ").strip(" .")
+        if text:
+            values[text] = tuple(dict.fromkeys((*values.get(text, ()), value)))
+    if not values:
+        return values, None
+    phrases = "|".join(map(re.escape, sorted(values, key=len, reverse=True)))
+    before = "" if language in _UNSPACED else r"(?<!\w)" if language != "ar" else r"(?<!\w)(?:و|ال|ب)?"
+    return values, re.compile(f"{before}({phrases})")
+
+
+def _numbers(language: str) -> Iterator[tuple[str, str]]:
+    from unicode_rbnf import FormatPurpose, RbnfEngine
+
+    try:
+        engine = RbnfEngine.for_language(language)
+        for numbers, purpose in ((_TOLD, FormatPurpose.CARDINAL), (_ORDINALS, FormatPurpose.ORDINAL)):
+            for number in numbers:
+                for text in set(engine.format_number(number, purpose=purpose).text_by_ruleset.values()):
+                    yield text, str(number)
+    except ValueError:
+        return  # CLDR has no rules for this language
+
+
+def _months(language: str) -> Iterator[tuple[str, str]]:
+    from babel import UnknownLocaleError
+    from babel.dates import get_month_names
+
+    try:
+        for width in ("wide", "abbreviated"):
+            for context in ("format", "stand-alone"):
+                for number, name in get_month_names(width, context, language).items():
+                    if not any(c.isdigit() for c in name):
+                        yield name, str(number)
+    except (UnknownLocaleError, ValueError):
+        return

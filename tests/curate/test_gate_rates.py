@@ -1,0 +1,208 @@
+"""How often each gate is wrong and what it finds, on rows of tests/curate/rows: made by another hand than the rules.
+
+docs/gates.md shows the tables that come out; `python -m tests.curate.test_gate_rates` writes them there. Bounds are the
+one-sided 95 % ones of Clopper and Pearson.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, NamedTuple
+
+import pytest
+
+from curate.gates import GateStep, gates_for, judge_text
+from curate.review.estimate import binomial
+from schemas.kinds import KINDS, with_defaults
+from schemas.spec import Spec
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs/gates.md"
+Row = dict[str, Any]
+
+
+class Said(NamedTuple):
+    """The gates that reject a row, and those that flag it."""
+
+    rejecting: frozenset[str]
+    flagging: frozenset[str]
+
+
+@cache
+def rows(name: str) -> tuple[Row, ...]:
+    """The rows of every file `good*.jsonl` or `bad*.jsonl`."""
+    files = sorted((Path(__file__).parent / "rows").glob(f"{name}*.jsonl"))
+    return tuple(json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines())
+
+
+@cache
+def steps(kind: str, language: str, to: str | None, labels: tuple[str, ...], schema: str) -> tuple[GateStep, ...]:
+    """The gates of a spec that says what its task is and nothing of gates."""
+    folder = Path(mkdtemp())
+    task: Row = {"name": "rows", "kind": kind, "style": "Write it well.", "language": language}
+    if kind == "translate":
+        task["to"] = to
+    if labels:
+        task["labels"] = labels
+    if schema:
+        (folder / "answer.json").write_text(schema, encoding="utf-8")
+        task["schema"] = "answer.json"
+    spec = Spec.model_validate(with_defaults({"task": task}))
+    return tuple(gates_for(spec.task, spec.curate.gates, folder))
+
+
+def bounded(schema: Any) -> Any:
+    """The schema with the bounds that a spec asks for, wide enough for every row."""
+    if isinstance(schema, list):
+        return [bounded(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    types = schema["type"] if isinstance(schema.get("type"), list) else [schema.get("type")]
+    bounds = ({"maxLength": 400} if "string" in types else {}) | ({"maxItems": 40} if "array" in types else {})
+    return bounds | {key: bounded(part) for key, part in schema.items()}
+
+
+def steps_of(row: Row) -> tuple[GateStep, ...]:
+    schema = json.dumps(bounded(row["schema"])) if "schema" in row else ""
+    return steps(row["kind"], row["language"], row.get("to"), tuple(row.get("labels", ())), schema)
+
+
+def said(row: Row) -> Said:
+    asked = steps_of(row)
+    judgements = judge_text(row["input"], row["output"], asked)
+    assert all(judgement.keep is not None for judgement in judgements.values()), (row, judgements)
+    named = {by.removeprefix("gate/").partition("@")[0]: judgement for by, judgement in judgements.items()}
+    return Said(
+        frozenset(name for name, judgement in named.items() if not judgement.keep),
+        frozenset(name for name, judgement in named.items() if judgement.flags),
+    )
+
+
+@cache
+def judged(name: str) -> tuple[tuple[Row, Said], ...]:
+    return tuple((row, said(row)) for row in rows(name))
+
+
+def share(k: int, n: int) -> str:
+    return f"{k} of {n} | {k / n:.1%} | {binomial(k, n, 0.9)[1]:.1%}"
+
+
+@cache
+def gates_of(kind: str) -> dict[str, bool]:
+    """Gate -> whether it rejects by default in a task of this kind."""
+    asked = steps_of(next(row for row in rows("good") if row["kind"] == kind))
+    return {step.by.removeprefix("gate/").partition("@")[0]: not step.flags for step in asked}
+
+
+def by_gate_and_kind(which: Callable[[Said], Iterable[str]]) -> Counter[tuple[str, str]]:
+    return Counter((gate, row["kind"]) for row, heard in judged("good") for gate in which(heard))
+
+
+def false_rejections() -> str:
+    """A line a gate and a column a kind: good rows that it rejects, or that it flags where it flags."""
+    n = Counter(row["kind"] for row in rows("good"))
+    rejected, flagged = by_gate_and_kind(lambda s: s.rejecting), by_gate_and_kind(lambda s: s.flagging)
+    names = list(dict.fromkeys(name for kind in KINDS for name in gates_of(kind)))
+    lines = ["| gate | " + " | ".join(f"{kind} ({n[kind]})" for kind in KINDS) + " | of all | share | at most |"]
+    lines.append("|---" * (len(KINDS) + 4) + "|")
+    for name in names:
+        asked = {kind: gates_of(kind)[name] for kind in KINDS if name in gates_of(kind)}
+        counts = {kind: rejected[name, kind] + flagged[name, kind] for kind in asked}
+        cells = [f"{counts[kind]}{'' if asked[kind] else ' flagged'}" if kind in asked else "off" for kind in KINDS]
+        lines.append(f"| `{name}` | {' | '.join(cells)} | {share(sum(counts.values()), sum(n[k] for k in asked))} |")
+    for title, which in (("any that rejects", "rejecting"), ("any that flags", "flagging")):
+        hit = Counter(row["kind"] for row, heard in judged("good") if getattr(heard, which))
+        cells = [str(hit[kind]) for kind in KINDS]
+        lines.append(f"| {title} | {' | '.join(cells)} | {share(hit.total(), n.total())} |")
+    return "\n".join(lines)
+
+
+def good_by_language() -> str:
+    n = Counter(row["language"] for row in rows("good"))
+    rejected = Counter(row["language"] for row, heard in judged("good") if heard.rejecting)
+    flagged = Counter(row["language"] for row, heard in judged("good") if heard.flagging)
+    found = Counter(row["language"] for row, heard in judged("bad") if heard.rejecting or heard.flagging)
+    bad = Counter(row["language"] for row in rows("bad"))
+    lines = [
+        f"| {' | '.join([language, *(str(counts[language]) for counts in (n, rejected, flagged, bad, found))])} |"
+        for language in sorted(n.keys() | bad.keys())
+    ]
+    head = "| language | good rows | rejected | flagged | bad rows | rejected or flagged |\n|---|---|---|---|---|---|"
+    return "\n".join([head, *lines])
+
+
+def recall() -> dict[str, tuple[int, int, int]]:
+    """Defect -> bad rows rejected, flagged only, and all."""
+    totals: dict[str, list[int]] = {}
+    for row, heard in judged("bad"):
+        counts = totals.setdefault(row["defect"], [0, 0, 0])
+        counts[0] += bool(heard.rejecting)
+        counts[1] += not heard.rejecting and bool(heard.flagging)
+        counts[2] += 1
+    return {defect: (k, f, n) for defect, (k, f, n) in sorted(totals.items())}
+
+
+def recall_table() -> str:
+    lines = [f"| {defect} | {k} | {f} | {n} |" for defect, (k, f, n) in recall().items()]
+    k, f, n = (sum(column) for column in zip(*recall().values(), strict=True))
+    lines.append(f"| all of them | {k} | {f} | {n} |")
+    return "\n".join(["| defect | rejected | flagged only | bad rows |", "|---|---|---|---|", *lines])
+
+
+TABLES = {"false rejections": false_rejections, "languages": good_by_language, "recall": recall_table}
+
+
+def written(text: str) -> str:
+    """docs/gates.md with the tables as they come out now."""
+    for name, table in TABLES.items():
+        block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        assert block.search(text), f"docs/gates.md has no place for the table of {name}"
+        text = block.sub(lambda match, table=table: f"{match[1]}\n{table()}\n\n{match[2]}", text)
+    return text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gate_rejects_at_most_one_good_row_in_a_hundred(kind: str) -> None:
+    """No gate rejects more than 1 % of the good rows of a kind; where a kind has fewer than 100, none of them."""
+    n = sum(row["kind"] == kind for row in rows("good"))
+    counts = Counter(gate for row, heard in judged("good") if row["kind"] == kind for gate in heard.rejecting)
+    assert {gate: k for gate, k in counts.items() if k > 0.01 * n} == {}
+
+
+def test_all_gates_together_reject_at_most_three_good_rows_in_a_hundred() -> None:
+    """Any gate: at most 3 % of the good rows, as a whole and of every kind."""
+    for kind in (*KINDS, None):
+        hits = [bool(heard.rejecting) for row, heard in judged("good") if kind in (None, row["kind"])]
+        assert sum(hits) <= 0.03 * len(hits), kind
+
+
+def test_flags_are_few() -> None:
+    """At most one good row in ten is flagged, so that a flag says something."""
+    hits = [bool(heard.flagging) for _, heard in judged("good")]
+    assert sum(hits) <= 0.1 * len(hits)
+
+
+def test_bad_rows_are_found() -> None:
+    """At least 85 % of the bad rows are rejected or flagged; of thinking blocks and open slots 99 % are rejected."""
+    assert sum(k + f for k, f, _ in recall().values()) >= 0.85 * len(rows("bad"))
+    for defects in (("thinking-block", "untagged-thinking"), ("placeholder",)):
+        counts = [recall()[defect] for defect in defects]
+        assert sum(k for k, _, _ in counts) >= 0.99 * sum(n for _, _, n in counts)
+
+
+def test_the_documented_tables_are_the_measured_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/gates.md shows the tables to the digit, and a run prints them."""
+    with capsys.disabled():
+        print("", *(table() for table in TABLES.values()), sep="\n\n")
+    text = DOCS.read_text(encoding="utf-8")
+    assert written(text) == text
+
+
+if __name__ == "__main__":
+    DOCS.write_text(written(DOCS.read_text(encoding="utf-8")), encoding="utf-8")

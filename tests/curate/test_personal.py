@@ -1,0 +1,70 @@
+"""Personal data and secrets: what is found, what is left alone, and what is said before the first request."""
+
+from __future__ import annotations
+
+import pytest
+
+from curate.gates.personal import counted, personal, pii
+from pairsmith.stages.generate import _say_personal
+from schemas.records import Imported, Pair, Seed
+from schemas.spec import TeacherSettings
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("write to ada.l@example.org today", ["email"]),
+        ("call +49 30 901820 or (030) 901820", ["phone", "phone"]),
+        ("card 4111 1111 1111 1111, please", ["card"]),
+        ("pay to GB82 WEST 1234 5698 7654 32", ["iban"]),
+        ("DE89370400440532013000", ["iban"]),
+        ("from 8.8.8.8 to 192.168.0.1", ["ip"]),
+        ("key sk-" + "a1B2c3D4e5F6g7H8i9J0k1L2", ["secret"]),
+        ("password: xK9#qLm2Pz!7vR", ["secret"]),
+    ],
+)
+def test_what_has_a_form_is_found(text: str, kinds: list[str]) -> None:
+    """Addresses, numbers with a check digit that holds, keys by their beginnings, passwords behind the word."""
+    assert [kind for kind, _ in personal(text)] == kinds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "card 4111 1111 1111 1112",
+        "GB82 WEST 1234 5698 7654 33",
+        "order 60217 of 12.03.2024 at 14:00, 3 lamps at 12.50",
+        "version 1.2.3.4 and 999.1.1.1",
+        "the password: please choose one",
+        "a token of love",
+        "0000 0000 0000 0000",
+    ],
+)
+def test_what_only_looks_alike_is_left_alone(text: str) -> None:
+    """A wrong check digit, a date, a version and a word are no personal data."""
+    assert list(personal(text)) == []
+
+
+def test_the_gate_quotes_no_secret() -> None:
+    """A reason is read by people and shown in reports: it shows the beginning of a key, not the key."""
+    key = "sk-" + "a1B2c3D4e5F6g7H8i9J0k1L2"
+    said = pii(Pair(seed_id="s", input="x", output=f"use {key}", system="", origin=Imported(source="t")))
+    assert said.reason.code == "pii_secret"
+    assert key not in str(said.reason)
+
+
+def test_a_sentence_counts_what_texts_hold() -> None:
+    """Kinds in one order, one and many in their own words."""
+    assert counted(["a@example.org", "b@example.org and 4111 1111 1111 1111"]) == "2 e-mail addresses, 1 card number"
+    assert counted(["nothing here"]) == ""
+
+
+def test_what_leaves_the_machine_is_said_before_it_does() -> None:
+    """With a teacher elsewhere the seeds' personal data is counted and the endpoint named; at home nothing is said."""
+    seeds = [Seed(kind="input", text="refund, a@example.org", source="t", columns={"phone": "+49 30 901820"})]
+    heard: list[str] = []
+    for url in ("https://api.example.com/v1", "http://127.0.0.1:8000/v1", "embedded"):
+        _say_personal(heard.append, seeds, [TeacherSettings(url=url)])
+    assert len(heard) == 1
+    for part in ("1 e-mail address", "1 telephone number", "https://api.example.com/v1"):
+        assert part in heard[0]
