@@ -3,13 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-quick lint format clean bench-dedup bench-curate bench-proof
+.PHONY: demo test test-vllm test-quick lint format clean bench-dedup bench-curate bench-proof
 
 demo: $(VENV)/.train
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Another model: make test-vllm MODEL=Qwen/Qwen3-0.6B. The first time it makes a Python for vLLM (3 GB).
+MODEL ?= HuggingFaceTB/SmolLM2-135M-Instruct
+test-vllm: $(VENV)/.dev
+	PAIRSMITH_REAL_VLLM=$(MODEL) $(BIN)/python -m pytest -n 0 -s tests/synth/test_local_vllm.py
 
 test-quick: $(VENV)/.quick
 	$(BIN)/python -m pytest --quick -n 2

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from curate.set_join import Alike, TokenSets, alike, jaccard, plain, words
@@ -16,6 +17,7 @@ from schemas.records import Pair
 
 _SHORT = 6  # words; a shorter text may stand in another one by chance, and is compared as a whole, by its letters
 _LETTERS = 4
+_PAIRS = 40  # a row; with more on both sides most rows are duplicates, and go as they are met
 _CONTAINED = 0.8  # share of the word bigrams of a held-out text that a longer text may not hold
 
 
@@ -43,20 +45,50 @@ def repeated_rows(pairs: Callable[[], Iterable[Pair]], threshold: float, kind: K
     Flagged are, by `Kind.flag`, a pair that stays and whose output is like an earlier one's (`one_output`), or two that
     are one row and have different outputs (`two_labels`).
     """
+    flagged: set[int] = set()
     if kind.duplicate == "both exact":
         of = _exactly((pair.input.strip(), pair.output.strip()) for pair in pairs())
     elif kind.duplicate == "input near":
         of = duplicates(((_numbered(pair, kind),) for pair in pairs()), threshold)
     else:
-        of = duplicates(((_numbered(pair, kind), pair.output) for pair in pairs()), threshold)
-    flagged: set[int] = set()
-    if kind.flag == "one_output":
-        flagged = duplicates(((pair.output,) for pair in pairs()), threshold).keys() - of.keys()
+        inputs = duplicates(((_numbered(pair, kind),) for pair in pairs()), threshold)
+        outputs = duplicates(((pair.output,) for pair in pairs()), threshold)
+        of = _on_both(lambda: ((_numbered(pair, kind), pair.output) for pair in pairs()), inputs, outputs, threshold)
+        flagged = outputs.keys() - of.keys() if kind.flag == "one_output" else flagged
     if kind.flag == "two_labels":
-        outputs = [pair.output for pair in pairs()]
-        apart = [(one.later, one.earlier) for one in of.values() if outputs[one.later] != outputs[one.earlier]]
+        labels = [pair.output for pair in pairs()]
+        apart = [(one.later, one.earlier) for one in of.values() if labels[one.later] != labels[one.earlier]]
         flagged = {number for both in apart for number in both}
     return Repeats(of, frozenset(flagged))
+
+
+def _on_both(
+    rows: Callable[[], Iterable[tuple[str, str]]],
+    inputs: Mapping[int, Alike],
+    outputs: Mapping[int, Alike],
+    threshold: float,
+) -> dict[int, Alike]:
+    """`duplicates(rows(), threshold)`; `inputs` and `outputs` are the duplicates among either.
+
+    A thousand replies by one template would each be compared with all, though no two answer the same message, and so
+    would a thousand answers to one prompt. So pairs are looked for on the side that has fewer of them.
+    """
+    crowds = [Counter(one.earlier for one in gone.values()) for gone in (inputs, outputs)]
+    expected = [sum(crowd * crowd for crowd in side.values()) for side in crowds]
+    side = expected.index(min(expected))
+    if not crowds[side]:
+        return {}
+    if expected[side] > _PAIRS * (max(inputs.keys() | outputs.keys()) + 1):
+        return duplicates(rows(), threshold)
+    of: dict[int, Alike] = {}
+    with TokenSets(rows()) as sets, TokenSets((row[side],) for row in rows()) as texts:
+        for pair in alike(texts, threshold):
+            if pair.later in of or pair.earlier in of:
+                continue
+            similarity = sets.similarity(pair.later, pair.earlier)
+            if similarity >= threshold:
+                of[pair.later] = pair._replace(similarity=similarity)
+    return of
 
 
 def _exactly(rows: Iterable[tuple[str, ...]]) -> dict[int, Alike]:

@@ -113,8 +113,8 @@ def most_train_rows(seeds: Iterable[Seed], spec: Spec) -> int:
     here = Counter(seed.kind for seed in seeds if seed_split(seed, spec.split) == "train")
     forward = here["input"] * min(generate.forward.n, spec.curate.select.best) if generate.forward.enabled else 0
     backward = here["output"] * len(generate.backward.levels) if generate.backward.enabled else 0
-    if generate.accepted is not None:
-        forward = min(forward, generate.accepted)
+    backward = min(backward, generate.targets.get("backward", backward))
+    forward = min(forward, generate.targets.get("forward", forward))
     return here["pair"] + here["conversation"] + backward + forward
 
 

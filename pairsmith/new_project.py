@@ -13,17 +13,9 @@ from schemas.spec_file import SPEC_NAME, set_keys
 from synth.prices import prices_of
 
 EXAMPLES = (
-    *(
-        "release-notes",
-        "image-prompts",
-        "support-replies",
-        "shop-replies",
-        "shop-replies-pt",
-        "tickets",
-        "tickets-de",
-    ),
-    *("invoices", "invoices-es", "museum-en-fr", "manual-de-en", "curious", "curious-it"),
-)
+    "release-notes", "image-prompts", "support-replies", "shop-replies", "shop-replies-pt", "tickets", "tickets-de",
+    "invoices", "invoices-es", "museum-en-fr", "manual-de-en", "curious", "curious-it",
+)  # fmt: skip
 # What a project of a kind of task begins with; one of rewriting with the starter.
 FIRST_OF_KIND: dict[KindName, str | None] = {
     "rewrite": None,

@@ -123,6 +123,18 @@ class GenerateOutcome(StageOutcome):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForecastOutcome(Outcome):
+    """What the whole run will take, by stage and direction (`lines`) and together (`whole`): each of tokens, usd,
+    batch_usd, minutes and rows has a `middle` and the ends of a 90 % interval, `low` and `high`; None: not known. Its
+    counts are those of the pilot, `pilot_seeds` of `seeds`."""
+
+    seeds: int = 0
+    pilot_seeds: int = 0
+    lines: tuple[Json, ...] = ()
+    whole: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CurateOutcome(StageOutcome):
     """The number of reviews, the status of the review (`curate.review.status.as_json`; None before the first push), the
     scorer and why it was chosen (None: none), and the rows of each split. What curation counted besides is in
@@ -154,6 +166,7 @@ class PushOutcome(Outcome):
     url: str = ""
     sent: int = 0
     there: int = 0
+    withdrawn: int = 0
     queues: tuple[str, ...] = ()
     review: Json | None = None
 
@@ -170,6 +183,8 @@ class PullOutcome(Outcome):
     unchanged: int = 0
     discarded: int = 0
     foreign: int = 0
+    altered: int = 0
+    not_named: int = 0
     review: Json | None = None
 
 

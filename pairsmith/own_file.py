@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from schemas.errors import InputError
+from schemas.labels import folded_label
 from schemas.spec import SeedSource
 from synth.columns import Cells, Fault, plain_text
 from synth.seed_rows import names_of, rows_of
@@ -24,9 +25,9 @@ _CATEGORIES = 30  # most different values of a column that says something of man
 # Names of columns in exports of help desks, forms and datasets, in the languages that we know them in.
 _OUTPUT = """
 output reply answer response completion target label category summary solution rewritten corrected translation
-antwort reponse réponse respuesta risposta
+resolution antwort lösung reponse réponse respuesta risposta
 """
-_REPLY = "reply answer response antwort reponse réponse respuesta risposta"
+_REPLY = "reply answer response resolution antwort lösung reponse réponse respuesta risposta"
 _INPUT = """
 input prompt question query body message request text ticket instruction source frage nachricht anfrage
 """
@@ -77,7 +78,9 @@ def guess(path: Path) -> Guess:
     """Look at the first rows of a CSV or JSON file. Raises InputError for one that cannot be read or has no text."""
     names = names_of(path)
     chat = next((name for name in names if name.casefold() in ("messages", "conversations")), None)
-    rows = _rows(path, names)
+    rows = _rows(path, names) if names else []
+    if not rows:
+        raise InputError("has no rows.", where=path.name, fix="Write at least one row below the headers.")
     if chat:
         return _chat(chat, names, rows)
     columns = [_column(at, name, rows) for at, name in enumerate(names)]
@@ -144,7 +147,8 @@ def _table(path: Path, columns: Sequence[_Column]) -> Guess:
         kept = {"input": body.header, **kept}
         why.append(f"'{body.header}' is the input ({_size(body)})")
     if output.says_something and not output.is_text:
-        task: dict[str, Any] = {"kind": "classify", "labels": sorted(set(output.filled))}
+        labels = {folded_label(label): label for label in sorted(set(output.filled), reverse=True)}
+        task: dict[str, Any] = {"kind": "classify", "labels": sorted(labels.values())}
         why.append(f"'{output.header}' has {len(task['labels'])} values that come back, so they are labels")
     else:
         task = {"kind": "reply" if output.called(_REPLY) else "free"}
@@ -155,13 +159,11 @@ def _one_text(text: _Column, columns: Sequence[_Column]) -> Guess:
     finished = text.words >= _LONG_WORDS or text.called(_OUTPUT)
     kind = "output" if finished else "input"
     what = "finished outputs: inputs are written for them" if finished else "inputs: outputs are written for them"
-    found = Guess(
-        {"kind": "rewrite"},
-        kind,
-        {},
-        [f"'{text.header}' holds {what} ({_size(text)})"],
-        text.filled if finished else (),
-    )
+    why = [f"'{text.header}' holds {what} ({_size(text)})"]
+    others = [repr(column.header) for column in columns if column.is_text and column is not text]
+    if others:
+        why.append(f'if {" or ".join(others)} is its output, write kind = "pair" and name both as input and output')
+    found = Guess({"kind": "rewrite"}, kind, {}, why, text.filled if finished else ())
     return _with_extra(found, {"text": text.header}, [text], columns)
 
 

@@ -14,6 +14,7 @@ from pairsmith import plan
 from pairsmith.outcome import CurateOutcome, EvaluateOutcome, GenerateOutcome, Outcome, ReviewOutcome, RunOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.export import REPORT
+from pairsmith.stages.generate import UNANSWERED
 from schemas.errors import TeacherError
 from schemas.progress import Say
 from schemas.project import Project
@@ -81,9 +82,10 @@ def _enough_answered(outcome: GenerateOutcome, project: Project) -> None:
     rows, most = outcome.counts.rows_in, project.spec.generate.unanswered_at_most
     if outcome.unanswered <= most * rows:
         return
-    said = outcome.failures[0]["what"] if outcome.failures else ""
+    words = (str(failure["what"]) for failure in outcome.failures)
+    said = next((f" ({what})" for what in words if what.partition(":")[0] in UNANSWERED), "")
     raise TeacherError(
-        f"{outcome.unanswered:,} of {rows:,} rows got no answer ({said}).",
+        f"{outcome.unanswered:,} of {rows:,} rows got no answer{said}.",
         where="generate",
         why="A dataset of the others might be another than the spec asks for, so nothing is curated or trained yet.",
         fix="Run the same command again: it asks for these rows alone. Or raise generate.unanswered_at_most "

@@ -20,6 +20,7 @@ from pairsmith.outcome import (
     CurateOutcome,
     EvaluateOutcome,
     ExportOutcome,
+    ForecastOutcome,
     GenerateOutcome,
     Outcome,
     PullOutcome,
@@ -71,6 +72,13 @@ class Project:
     def generate(self, *, retry_failed: bool = False, max_usd: float | None = None) -> GenerateOutcome:
         """Ask the teacher for every pair that is not in the store yet, for at most `max_usd`."""
         return self._stage(GenerateOutcome, "generate", max_usd=max_usd, retry_failed=retry_failed)
+
+    def forecast(self, seeds: int = 20, *, max_usd: float | None = None) -> ForecastOutcome:
+        """Ask about a few seeds of each direction, and tell what all of them will take, for at most `max_usd`."""
+        from pairsmith.stages.forecast import forecast
+
+        with self._open(max_usd) as (opened, store, shown):
+            return forecast(opened, store, seeds=seeds, progress=shown, say=self._say)
 
     def curate(self) -> CurateOutcome:
         """Judge every candidate of the present spec, and write the dataset."""

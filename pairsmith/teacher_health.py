@@ -38,6 +38,9 @@ def teachers(project: Project, *, ask: bool) -> Iterator[Check]:
         if teacher.url == "embedded" or not all(map(os.environ.get, _variables(teacher))):
             continue
         about = name if name and len(by_name) > 1 else "teacher"
+        if teacher.url == "vllm":
+            yield Check(about, "ok", f"a vLLM of its own is started with {teacher.vllm} when it is asked")
+            continue
         for url in teacher.addresses:
             alone = teacher.model_copy(update={"url": url, "urls": ()})
             yield from _reached(project, alone, about, asked[name], ask=ask)

@@ -20,9 +20,9 @@ def identified(project: Project, say: Say, purpose: Purpose = "forward") -> Teac
     return teachers.identified(project.spec.teacher_for(purpose), say)
 
 
-def by_direction(project: Project, say: Say) -> dict[Purpose, TeacherSettings]:
+def by_direction(project: Project, say: Say, *, batch: bool = False) -> dict[Purpose, TeacherSettings]:
     """The teacher of each direction of generation that is enabled; equal where they share one, none if nobody is
-    asked."""
+    asked. With `batch` each is asked through its batch API."""
     if not project.spec.asks_teacher:
         return {}
     generate = project.spec.generate
@@ -32,6 +32,8 @@ def by_direction(project: Project, say: Say) -> dict[Purpose, TeacherSettings]:
     for way, name in names.items():
         if name not in known:
             known[name] = identified(project, say, way)
+            if batch:
+                known[name] = known[name].model_copy(update={"batch": True})
     return {way: known[name] for way, name in names.items()}
 
 

@@ -61,7 +61,9 @@ class AnswerForm:
             return text
         try:
             value = json.loads(text, parse_constant=_refuse)
-            return json.dumps(_ordered(value, self.schema, self.schema), ensure_ascii=False, allow_nan=False)
+            spelt = json.dumps(_ordered(value, self.schema, self.schema), ensure_ascii=False, allow_nan=False)
+            spelt.encode()  # half a character, which JSON can escape and no file can hold
+            return spelt
         except (ValueError, RecursionError):
             return text
 

@@ -124,11 +124,10 @@ KINDS: Mapping[KindName, Kind] = {
         defaults={
             "task.system": "Translate the text.",
             "generate.forward.prompt": "translate",
-            "generate.forward.n": 2,
-            "generate.forward.sampling": {"temperature": 0.3, "max_tokens": 1024},
+            **_ONE_ANSWER,
             "generate.backward.prompt": "translate-back",
             "generate.backward.levels": ["a translation"],
-            "generate.backward.sampling": {"temperature": 0.3, "max_tokens": 1024},
+            "generate.backward.sampling": {"temperature": 0.0, "max_tokens": 1024},
             **_length(min_words=1, min_ratio=0.2, max_ratio=8.0),
             **_gates_off("echo", "answered", "lost_content"),
             "curate.gates.translated": True,

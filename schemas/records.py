@@ -374,11 +374,12 @@ class RowState(Record):
 class Artifact(Record):
     """Something made of pairs and kept as files: a dataset, an adapter, an evaluation.
 
-    `parents` are the artifacts it was made of, `members` the pairs in it with their split (empty if parents tell).
+    `parents` are the artifacts it was made of, `members` the pairs in it with their split (empty if parents tell). A
+    batch lies at a provider: the names of its requests, and in a second record its id there, as `path`.
     """
 
     id: str
-    kind: Literal["dataset", "adapter", "evaluation", "reward_model"]
+    kind: Literal["dataset", "adapter", "evaluation", "reward_model", "batch"]
     path: str
     parents: tuple[str, ...] = ()
     members: tuple[tuple[str, Split], ...] = ()

@@ -107,8 +107,9 @@ def judged(
     text, thought, refusal = content
     if thought is None and not text and meaning == "truncated":
         thought = "not shown"  # nothing else takes all tokens and leaves no text
-    if not _asks_for_thinking(request, text):
-        in_text = parted(text)
+    in_text = parted(text)
+    # To look through the whole request is dear, and needed only where a block was found.
+    if (in_text.thinking is not None or in_text.answer != text) and not _asks_for_thinking(request, text):
         text = in_text.answer if in_text.thinking is None else in_text.answer.strip()
         thought = (in_text.thinking or "").strip() or thought
     if refusal or meaning == "refused":

@@ -24,7 +24,7 @@ _MAX_ID = 200
 _MAX_FACT_DEPTH = 6
 # English prose has about 4.5 letters a token, words of 15 letters in agglutinating languages no more than 6.
 _MOST_LETTERS_PER_TOKEN, _SMALLEST_CONTEXT = 8, 256
-_REPEATED = re.compile(r"([\W_])\1+")
+_REPEATED = re.compile(r"(\s)\s+|([\W_])\2+")
 # What cannot be had again: which snapshot answered, on which backend, at which provider and tier, what it counted.
 _FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
@@ -296,7 +296,7 @@ def seems_cut(request: Json, prompt_tokens: int) -> bool:
     makes so few tokens of so many letters. Repeated marks and blanks count once."""
     if prompt_tokens < _SMALLEST_CONTEXT:
         return False
-    letters = sum(len(_REPEATED.sub(r"\1", str(message.get("content")))) for message in request.get("messages", ()))
+    letters = sum(len(_REPEATED.sub(r"\1\2", str(message.get("content")))) for message in request.get("messages", ()))
     return letters > _MOST_LETTERS_PER_TOKEN * prompt_tokens
 
 

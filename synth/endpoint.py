@@ -131,8 +131,8 @@ class Endpoint:
 
     def _reach_at(self, url: Urls, key: str | None, headers: Mapping[str, str] | None = None) -> None:
         urls = [url] if isinstance(url, str) else list(url)
-        query = urlencode({**query_of(urls[0]), **self._query})
-        self._suffix = f"?{query}" if query else ""
+        self._params = {**query_of(urls[0]), **self._query}
+        self._suffix = f"?{urlencode(self._params)}" if self._params else ""
         urls = [base_url(one) for one in urls]
         self.url, self._key, self._headers = urls[0], (key or "").strip(), dict(headers or {})
         self._completions = f"{self.url}/chat/completions{self._suffix}"
@@ -379,6 +379,26 @@ class Endpoint:
 
     def _is_listed(self, served: Sequence[str]) -> bool:
         return any(name.removeprefix("models/") in (self.model, f"{self.model}:latest") for name in served)
+
+    # -- for batches ---------------------------------------------------------------------------------------------
+
+    async def access(self) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
+        """The key (empty where there is none), further headers, and the query of every address. Raises what opening
+        raises."""
+        await self._open()
+        return self._key, self._headers, self._params
+
+    def body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
+        """The request as it would be sent."""
+        return self._body(messages, sampling, n, schema)
+
+    def adapt(self, body: Json, refusal: RefusedError) -> bool:
+        """Change a refused request into an equal one that this server may take; False if there is none."""
+        return self._adapt(body, refusal)
+
+    async def failure(self, status: int, content: bytes, body: Json, seconds: float) -> Exception:
+        """The exception that an answer of this status amounts to."""
+        return await self._failure(status, {}, content, body, seconds)
 
     # -- looking -------------------------------------------------------------------------------------------------
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -32,8 +33,8 @@ class GenerateResult:
     A slot is one sample of one seed. Without `accept` nothing judges, so every pair waits. `reasons` counts the
     failed ones by the first word of their failure, `sentences` by the whole of it, each with the place of its first
     seed (of at most 1,000 different ones). `pairs_made` are new, `pairs_kept` were there from an earlier run.
-    `stopped`: it ended by the stop event, so slots may be left; `target_reached`: forward generation ended because
-    enough of its rows were accepted.
+    `stopped`: it ended by the stop event, so slots may be left; `target_reached`: a direction ended
+    because enough of its rows were accepted, `limit_reached`: because so many candidates were asked for.
     """
 
     accepted: int = 0
@@ -47,6 +48,7 @@ class GenerateResult:
     pairs_kept: int = 0
     stopped: bool = False
     target_reached: bool = False
+    limit_reached: bool = False
     seconds: float = 0.0
 
     @property
@@ -68,7 +70,8 @@ async def generate(
     *,
     concurrency: int,
     accept: Accept | None = None,
-    target: int | None = None,
+    targets: Mapping[str, int] | None = None,
+    candidates: Mapping[str, int] | None = None,
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
     result: GenerateResult | None = None,
@@ -81,9 +84,10 @@ async def generate(
     `concurrency` requests on the wire, the rest waiting for the disk. A seed's pairs and outcomes are written as one
     group.
 
-    `accept` is asked about every pair, old ones included. `target` counts accepted rows of forward generation and ends
-    that alone: no more of its slots are open than are still needed, and none of its seeds is begun once so many are
-    accepted, so at most one seed's slots are asked beyond it. Backward generation is neither counted nor stopped.
+    `accept` is asked about every pair, old ones included. `targets` says by a generator's name how many of its rows are
+    to be accepted, and ends that one alone: no more of its slots are open than are still needed, and none of its seeds
+    is begun once so many are accepted, so at most one seed's slots are asked beyond it. `candidates` says by the same
+    name how many slots are begun at most, to find them.
 
     `stop` ends the run in order: nothing more is sent, answers on their way are made durable, and the result is
     returned with `stopped` set. A teacher's failure that concerns every row ends it the same way and is then raised;
@@ -93,10 +97,10 @@ async def generate(
     `earlier_prompts` are refs under which pairs of these seeds were made before. A pair of the very same answers as one
     of them is that one, with what people said of it: only a comment of the prompt file has changed.
     """
-    if target is not None and accept is None:
+    if targets and accept is None:
         raise ValueError("a target of accepted rows needs an accept function")
     result = GenerateResult() if result is None else result
-    run = _Run(store, generators, 4 * concurrency, accept, target, progress, result)
+    run = _Run(store, generators, 4 * concurrency, accept, targets or {}, candidates or {}, progress, result)
     run.earlier_prompts = tuple(earlier_prompts)
     if progress is not None and isinstance(seeds, Sequence) and all(g.samples is not None for g in generators):
         run.total = sum(g.samples or 0 for seed in seeds for g in generators if seed.kind in g.takes)
@@ -120,19 +124,22 @@ class _Run:
         generators: Sequence[Generator],
         window: int,
         accept: Accept | None,
-        target: int | None,
+        targets: Mapping[str, int],
+        candidates: Mapping[str, int],
         progress: Progress | None,
         result: GenerateResult,
     ) -> None:
         self.total: int | None = None
         self.earlier_prompts: tuple[str, ...] = ()
         self._store, self._generators, self._window = store, generators, window
-        self._accept, self._target, self._progress, self._result = accept, target, progress, result
+        self._accept, self._progress, self._result = accept, progress, result
+        self._targets, self._limits = targets, candidates
+        self._names = {g.name for g in generators}
         self._ledgers = list({id(g.ledger): g.ledger for g in generators if g.ledger is not None}.values())
-        self._open: dict[asyncio.Task[None], int] = {}
-        self._open_slots = 0  # of forward generation
-        self._accepted = 0  # of forward generation
-        self._goes_back = any(g.name == "backward" for g in generators)
+        self._open: dict[asyncio.Task[None], tuple[str, int]] = {}
+        # By the name of a generator; those that have ended before the seeds did.
+        self._open_slots, self._begun, self._accepted = Counter[str](), Counter[str](), Counter[str]()
+        self._ended: set[str] = set()
         self._changed = asyncio.Event()
         self._error: BaseException | None = None
         self._reported_s = 0.0
@@ -147,9 +154,9 @@ class _Run:
         try:
             for number, (seed, generator) in enumerate(self._work(seeds)):
                 if not await self._may_begin(generator):
-                    if self._result.stopped or self._error is not None or not self._goes_back:
+                    if self._result.stopped or self._error is not None or self._ended >= self._names:
                         break
-                    continue  # enough forward rows are accepted, and seeds for the other direction may follow
+                    continue  # it has enough, and seeds for another direction may follow
                 kept = self._kept(seed, generator)
                 if kept is not None and self._accept is None:
                     self._count_kept(len(kept))
@@ -158,8 +165,8 @@ class _Run:
                     continue
                 outcome = self._again(kept, generator) if kept is not None else self._ask(seed, generator)
                 task = asyncio.create_task(outcome)
-                self._open[task] = slots = (generator.samples or 1) if generator.name == "forward" else 0
-                self._open_slots += slots
+                self._open[task] = (generator.name, generator.samples or 1)
+                self._open_slots[generator.name] += generator.samples or 1
                 task.add_done_callback(self._finished)
             while self._open:
                 await self._change()
@@ -188,14 +195,21 @@ class _Run:
         while True:
             if self._result.stopped or self._error is not None:
                 return False
-            enough = False
-            if self._target is not None and generator.name == "forward":
-                if self._accepted >= self._target:
+            name, slots = generator.name, generator.samples or 1
+            target, enough = self._targets.get(name), False
+            if target is not None:
+                if self._accepted[name] >= target:
                     self._result.target_reached = True
+                    self._ended.add(name)
                     return False
                 # Were all open slots accepted, would another seed still be needed?
-                enough = self._accepted + self._open_slots >= self._target
+                enough = self._accepted[name] + self._open_slots[name] >= target
+            if not enough and self._begun[name] + slots > self._limits.get(name, sys.maxsize):
+                self._result.limit_reached = True
+                self._ended.add(name)
+                return False
             if len(self._open) < self._window and not enough:
+                self._begun[name] += slots
                 return True
             await self._change()
 
@@ -209,7 +223,8 @@ class _Run:
         self._changed.set()
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._open_slots -= self._open.pop(task)
+        name, slots = self._open.pop(task)
+        self._open_slots[name] -= slots
         self._changed.set()
         error = None if task.cancelled() else task.exception()
         if error is None or isinstance(error, StoppedError):
@@ -290,7 +305,7 @@ class _Run:
             self._result.waiting += 1
         elif keep:
             self._result.accepted += 1
-            self._accepted += generator.name == "forward"
+            self._accepted[generator.name] += 1
         else:
             self._result.rejected += 1
 

@@ -32,7 +32,7 @@ from schemas.spec import (
 )
 from synth.answers import clean
 from synth.imports import Import
-from synth.ledger import Completion, FailedSample, Ledger
+from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.slots import Kind, Name, Outcome, Slot
 
 _TASK, _FORWARD, _BACKWARD = TaskSettings.model_fields, ForwardSettings(), BackwardSettings()
@@ -106,6 +106,10 @@ class _Teaching:
 
     @property
     def render(self) -> Callable[..., Messages]:
+        raise NotImplementedError
+
+    def questions(self, seed: Seed) -> list[tuple[Question, int]]:
+        """What the teacher is asked about a seed, each with the number of its samples."""
         raise NotImplementedError
 
     def _outcome(self, name: Name, seed: Seed, sample: int, answer: Completion | FailedSample, **meta: str) -> Outcome:
@@ -182,13 +186,14 @@ class Forward(_Teaching):
     def render(self) -> Callable[..., Messages]:
         return rendering(self.template, self.task, self.shown, {"input": _TWO_TEXTS}, self.form, self.columns)
 
-    async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
+    def questions(self, seed: Seed) -> list[tuple[Question, int]]:
         chat = self.render(input=seed.text, **seed.columns)
         own = self.template.schema
         binding = own is not None or self.form.binds
-        answers = await self.ledger.complete(
-            chat, self.sampling, self.n, own or self.form.asked, binding=binding, prompt=self.template.ref
-        )
+        return [(Question(chat, self.sampling, own or self.form.asked, binding, self.template.ref), self.n)]
+
+    async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
+        answers = await self.ledger.answer(*self.questions(seed)[0])
         for sample, answer in enumerate(answers):
             yield self._outcome("forward", seed, sample, answer)
 
@@ -227,13 +232,13 @@ class Backward(_Teaching):
         varying = {"output": _TWO_TEXTS, "level": self.levels}
         return rendering(self.template, self.task, self.shown, varying, self.form, self.columns)
 
+    def questions(self, seed: Seed) -> list[tuple[Question, int]]:
+        chats = (self.render(output=seed.text, level=level, **seed.columns) for level in self.levels)
+        asked = self.sampling, self.template.schema, True, self.template.ref
+        return [(Question(chat, *asked), 1) for chat in chats]
+
     async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
-        chats = [self.render(output=seed.text, level=level, **seed.columns) for level in self.levels]
-        schema = self.template.schema
-        ref = self.template.ref
-        asked = [
-            asyncio.create_task(self.ledger.complete(chat, self.sampling, schema=schema, prompt=ref)) for chat in chats
-        ]
+        asked = [asyncio.create_task(self.ledger.answer(*question)) for question in self.questions(seed)]
         try:
             for sample, (level, answers) in enumerate(zip(self.levels, asked, strict=True)):
                 (answer,) = await answers
@@ -342,7 +347,7 @@ def rendering(
     """
     known: dict[str, Any] = {
         "style": task.style,
-        "exemplars": exemplars,
+        "exemplars": [e.model_copy(update={"output": form.canonical(e.output)}) for e in exemplars],
         "system": task.system,
         "language": task.language,
         "input_language": language_name(task.language),

@@ -18,9 +18,10 @@ from schemas.records import Call, CallStatus, Json, Message, Record, Sampling, U
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.answers import Judge, why_bad
+from synth.batches import OPEN_QUESTIONS, Batches
 from synth.chat_completions import Answer, RefusedError, UnansweredError, seems_cut
 from synth.endpoint import Endpoint
-from synth.meter import Meter
+from synth.meter import Meter, Reserved
 from synth.refusals import Refusals
 
 # Seeds of a sample's later attempts lie this far apart, beyond any number of samples.
@@ -86,7 +87,8 @@ class Ledger:
     `concurrency` (default `teacher.concurrency`) bounds requests on the wire; answers that are not durable yet do not
     count as on the wire, but sent and not durable together are bounded at twice that. `retry_failed` grants samples
     whose attempts were exhausted when the ledger was opened another `teacher.attempts` answers each. A run whose first
-    answers are all nothing but thinking is ended by a TeacherError, unless `keep_asking`.
+    answers are all nothing but thinking is ended by a TeacherError, unless `keep_asking`. With `batches` it asks
+    through them, at their price, and `concurrency` is how many questions are open.
 
     Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable), `in_flight_peak`,
     `costs`, `usage` and `usd` of this run, `served` (model names the endpoint says it answered with), `cut_prompts`
@@ -103,20 +105,22 @@ class Ledger:
         concurrency: int | None = None,
         keep_asking: bool = False,
         stage: str = "generate",
+        batches: Batches | None = None,
     ) -> None:
         self.teacher = teacher
         self.identity = teacher.identity or teacher.model
         self.revision = teacher.revision
-        self.concurrency = concurrency or teacher.concurrency
+        self.concurrency = concurrency or (OPEN_QUESTIONS if batches is not None else teacher.concurrency)
         self.reused = 0
         self.in_flight_peak = 0
         self._unconfirmed = 0
-        self.meter = Meter(store, teacher, stage)
+        self.meter = Meter(store, teacher, stage, batch=batches is not None)
         self._usage_unknown = 0
         self.cut_prompts = 0
         self.served: Counter[str] = Counter()
         self.store = store
         self._endpoint = endpoint
+        self._batches = batches
         self._attempts = teacher.attempts
         self._stage = stage
         endpoint.flow.concurrency = min(endpoint.flow.concurrency, self.concurrency)
@@ -132,7 +136,8 @@ class Ledger:
     @property
     def in_flight(self) -> int:
         """Requests sent and not durable."""
-        return self._endpoint.flow.in_flight + self._unconfirmed
+        in_batches = 0 if self._batches is None else self._batches.waiting
+        return self._endpoint.flow.in_flight + in_batches + self._unconfirmed
 
     @property
     def sent(self) -> int:
@@ -167,6 +172,8 @@ class Ledger:
     def drain(self) -> None:
         """Send nothing more; what is on the wire becomes durable; other `complete` calls raise StoppedError."""
         self._endpoint.drain()
+        if self._batches is not None:
+            self._batches.drain()
 
     async def complete(
         self,
@@ -190,7 +197,17 @@ class Ledger:
 
         Raises TeacherError (and its kinds) and StoreError, which concern every row, and StoppedError after `drain()`.
         """
-        question = Question(messages, sampling, schema, binding, prompt)
+        return await self.answer(Question(messages, sampling, schema, binding, prompt), n)
+
+    def would_ask(self, question: Question, n: int = 1) -> int:
+        """How many of samples 0 to n - 1 `answer` would send a request for."""
+        return sum(
+            not any(status in _JUDGED_ANEW for _, status in self._index.get(key, ())) and not self._given_up(key)
+            for key in question.keys(self.identity, self.revision, n)
+        )
+
+    async def answer(self, question: Question, n: int = 1) -> list[Completion | FailedSample]:
+        """`complete`, for a question as it stands."""
         keys = question.keys(self.identity, self.revision, n)
         answers: dict[int, Completion | FailedSample] = {}
         while len(answers) < n:
@@ -308,13 +325,12 @@ class Ledger:
         return group
 
     async def _send(self, question: Question, keys: list[str], samples: list[int]) -> list[Call]:
-        """One request for `samples`; the rows it brought, durable before anything looks into them, then judged."""
-        schema, sampling = question.schema, question.drawn(samples[0], len(self._index.get(keys[0], ())))
+        """One request for `samples`; its rows, queued for the disk before anything looks into them, judged, durable."""
+        sampling = question.drawn(samples[0], len(self._index.get(keys[0], ())))
         async with self._undurable:
             try:
                 sent = self._refusals.sent()
-                paid = partial(self.meter.paid, question.prompt)
-                answer = await self._endpoint.ask(question.messages, sampling, len(samples), schema, paid=paid)
+                answer = await self._answer(question, sampling, keys)
                 refusal = None
             except RefusedError as error:
                 answer, refusal = error.answer, str(error)
@@ -323,14 +339,19 @@ class Ledger:
             self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
             try:
                 calls, settled = self._rows(question, keys, samples, answer, refusal)
-                await self.store.put(*calls, *settled)
+                # Queued before any code looks into them: whatever judging does, the writer's thread writes them.
+                work, written = self.store.put_revisable([*calls, *settled])
+                received = calls
+                if refusal is None:
+                    calls = [self._judge.judged(call, question.judged_by) for call in received]
+                revised = work.replace([*calls, *settled])
+                await written
             finally:
                 self._unconfirmed -= 1
         failpoint("committed")
-        for call in calls:
+        for call in calls if revised else received:
             self._index.setdefault(call.key, []).append((call.attempt, call.status))
-        if refusal is None:
-            calls = [self._judge.judged(call, question.judged_by) for call in calls]
+        if refusal is None and not revised:
             await self._keep_judgements(calls)
         if answer.choices:
             await self._keep_judgements(self._refusals.answered(sent))
@@ -340,6 +361,15 @@ class Ledger:
             if ends is not None:
                 raise ends
         return calls
+
+    async def _answer(self, question: Question, sampling: Sampling, keys: list[str]) -> Answer:
+        """What one request for the samples of `keys` brings, now or in a batch."""
+        if self._batches is None:
+            paid = partial(self.meter.paid, question.prompt)
+            return await self._endpoint.ask(question.messages, sampling, len(keys), question.schema, paid=paid)
+        name = content_id("line", [keys, len(self._index.get(keys[0], ()))])
+        answer = await self._batches.ask(question.messages, sampling, len(keys), question.schema, name=name)
+        return answer._replace(reserved=Reserved(answer.request, 0, question.prompt, None))
 
     def _rows(
         self, question: Question, keys: list[str], samples: list[int], answer: Answer, refusal: str | None

@@ -29,10 +29,11 @@ class Reserved(NamedTuple):
 
 
 class Meter:
-    """Counts what one ledger's requests cost, by prompt, and keeps them under the caps of the store's budget."""
+    """Counts what one ledger's requests cost, by prompt, and keeps them under the caps of the store's budget. `batch`:
+    they go through a batch API, at its price."""
 
-    def __init__(self, store: Store, teacher: TeacherSettings, stage: str) -> None:
-        self._store, self._teacher, self._stage = store, teacher, stage
+    def __init__(self, store: Store, teacher: TeacherSettings, stage: str, *, batch: bool = False) -> None:
+        self._store, self._teacher, self._stage, self._batch = store, teacher, stage, batch
         self._identity = teacher.identity or teacher.model
         self._costs: dict[str, Cost] = {}
 
@@ -128,7 +129,8 @@ class Meter:
         """
         usd = charged
         if usd is None and usage is not None and self.prices is not None:
-            usd = self.prices.usd(usage, tier=_tier(reserved.body))
+            listed = self.prices
+            usd = listed.in_batch(usage) if self._batch else listed.usd(usage, tier=_tier(reserved.body))
         if usd is None and self._is_free:
             usd = 0.0
         self._costs[reserved.prompt] = self._line(reserved.prompt).plus(usage=usage or Usage(), usd=usd)

@@ -24,7 +24,7 @@ Rate = Callable[[Usage, Mapping[str, str]], float]
 
 FREE = "free"  # the source of prices that are 0 because somebody said so
 _BATCH = {"processing": "batch"}
-_MILLION = 1e6
+_MILLION, _HALF = 1e6, 0.5
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Prices:
         if batch:
             return None if self.batch_share is None else self.batch_share * self.rate(usage, {})
         return self.rate(usage, {"service_tier": tier} if tier else {})
+
+    def in_batch(self, usage: Usage) -> float:
+        """The price of a request that goes through a batch API; half the usual one where no list names it, as OpenAI,
+        Anthropic, Gemini and Mistral all say."""
+        return (_HALF if self.batch_share is None else self.batch_share) * self.rate(usage, {})
 
 
 def free(teacher: TeacherSettings) -> TeacherSettings:

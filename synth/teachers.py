@@ -86,6 +86,11 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
     async with AsyncExitStack() as running:
 
         async def start() -> Reach:
+            if teacher.vllm is not None and teacher.url == "vllm":
+                from synth.local_vllm import vllm
+
+                serving = vllm(teacher.vllm, python=teacher.vllm_python, more=teacher.vllm_args, say=say)
+                return (await running.enter_async_context(serving)).base_url, None
             if not embedded:
                 return teacher.addresses, _key(teacher), _headers(teacher)
             from synth.embedded import process

@@ -36,7 +36,7 @@ def exchange(cells: Cells, *, several: bool) -> Exchange | Fault:
     turns = _listed(cells["messages"]) if "messages" in cells else _sides(cells)
     if isinstance(turns, Fault):
         return turns
-    if system := cells.get("system"):
+    if (system := cells.get("system")) and turns[0].role != "system":
         text = checked(system, "system")
         if isinstance(text, Fault):
             return text if not text.what.startswith("blank") else _split(turns, several)

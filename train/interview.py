@@ -131,7 +131,8 @@ def _judged(blank: Output, call: Call, plan: EvaluationPlan, seed: Seed) -> Outp
         }
     )
     # A cut answer is no answer, however well it began; neither is a refusal or one that breaks the schema.
-    no_answer = "cut" if output.cut else None if call.status == "ok" else call.status
+    word = "refused" if call.status in ("declined", "unsettled") else call.status
+    no_answer = "cut" if output.cut else None if word == "ok" else word
     if no_answer is None or output.empty:
         return output
     return output.model_copy(update={"all_pass": False, "reasons": {**output.reasons, NO_ANSWER: no_answer}})

@@ -49,6 +49,7 @@ language = false
 lost_content = false
 answered = false
 [review]
+workspace = "flow"
 batch = {rows}
 overlap = 0.0
 [review.shares]
@@ -151,7 +152,7 @@ def one_round(number: int, rows: int, running: server.ArgillaServer, folder: Pat
     seconds: dict[str, float] = {}
     with (
         Store.open(Store.url_for(project)) as store,
-        Argilla(running.url, running.api_key, project.spec.review.workspace) as argilla,
+        Argilla(running.url, running.api_key, "flow") as argilla,
     ):
         fill(project, store, rows)
         population = read_population(project, store, ["flow"])

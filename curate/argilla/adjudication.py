@@ -49,7 +49,12 @@ def push_adjudication(
     """Send every disagreement that is not there yet to the queue of adjudication, with what the annotators said."""
     reviews = store.reviews()
     pairs = population.pairs(pair_id for pair_id in population.rows if pair_id in reviews)
-    waiting = {disagreement.pair.id: disagreement for disagreement in disagreements(reviews, pairs.values())}
+    # An edit that one person alone left without a text is that person's to finish.
+    waiting = {
+        disagreement.pair.id: disagreement
+        for disagreement in disagreements(reviews, pairs.values())
+        if len(disagreement.answers) > 1
+    }
     sampled = store.sampled()
     by_queue: dict[str, list[Pair]] = {}
     for id_, disagreement in waiting.items():
@@ -60,4 +65,4 @@ def push_adjudication(
         why = reasons_of(sampled.get(pair.id, ()))
         return record(project, population, pair, why, None, messages=messages, answers=waiting[pair.id].answers)
 
-    return send(project, store, population, argilla, by_queue, row, progress)
+    return send(project, store, population, argilla, by_queue, row, progress, adjudication=True)

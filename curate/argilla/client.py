@@ -5,11 +5,12 @@ Every call goes through the official client's HTTP connection and is sent again 
 
 from __future__ import annotations
 
+import itertools
 import logging
-import secrets
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -20,17 +21,26 @@ from schemas.records import Json
 
 PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
 _PAGE = 1_000
+_MOST_DELETED = 100  # records a request: Argilla's limit
 _MARK = "<!-- made by pairsmith -->"  # in a queue's guidelines, where nobody sees it
+_OURS = "pairsmith"  # the key in a dataset's metadata under which stands whose it is
 
 
 @dataclass(frozen=True)
 class Queue:
-    """A published dataset: its id, the names of its fields, and the ids of its questions by name."""
+    """A published dataset: its id, the names of its fields, and the ids of its questions by name. `made_as` is the name
+    that it was made under, and `project` the project that made it (None: an earlier version, or somebody else).
+    `reasons` are the labels that may say what is wrong; a published dataset keeps its labels for good."""
 
     id: str
     name: str
+    made_as: str
+    project: str | None
     fields: frozenset[str]
     questions: dict[str, str]
+    reasons: frozenset[str]
+    guidelines: str
+    min_submitted: int
 
 
 class User(NamedTuple):
@@ -49,13 +59,22 @@ def utc(text: str) -> datetime:
 class Argilla:
     """A signed-in connection. Use it in a `with`."""
 
-    def __init__(self, url: str, api_key: str, workspace: str, *, patience_s: float = PATIENCE_S) -> None:
-        """`patience_s`: how long a call waits for a server that goes away later. Raises ReviewError (nothing answers,
-        no Argilla, wrong key) and MissingDependency."""
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        workspace: str,
+        *,
+        patience_s: float = PATIENCE_S,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """`patience_s`: how long a call waits for a server that goes away later. `headers` go with every call, as what
+        stands before the server wants. Raises ReviewError (nothing answers, no Argilla, wrong key) and
+        MissingDependency."""
         self.url, self.workspace, self._patience_s = url.rstrip("/"), workspace, patience_s
-        self.sdk = self._signed_in(api_key)
+        self.sdk = self._signed_in(api_key, dict(headers or {}))
 
-    def _signed_in(self, api_key: str) -> Any:
+    def _signed_in(self, api_key: str, headers: dict[str, str]) -> Any:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the client's own models warn under pydantic's newest versions
@@ -68,11 +87,17 @@ class Argilla:
         import httpx
 
         logging.getLogger("argilla.sdk").setLevel(logging.CRITICAL)  # what it logs is raised as well
-        who_am_i(self.url, api_key)
+        who_am_i(self.url, api_key, headers=headers)
         try:
-            return argilla.Argilla(api_url=self.url, api_key=api_key, timeout=60)
+            return argilla.Argilla(api_url=self.url, api_key=api_key, timeout=60, headers=headers)
         except (ArgillaError, httpx.HTTPError) as error:
             raise ReviewError(f"Argilla cannot be used: {error}.", where=self.url, fix="Read its log.") from error
+
+    def in_workspace(self, name: str) -> Argilla:
+        """The same connection, looking at another workspace."""
+        other = copy(self)
+        other.workspace = name
+        return other
 
     def __enter__(self) -> Argilla:
         return self
@@ -125,26 +150,67 @@ class Argilla:
                 return str(workspace["id"])
         return str(self.call("POST", "workspaces", json={"name": self.workspace})["id"]) if make else None
 
-    def _dataset(self, name: str) -> Json | None:
+    def _datasets(self) -> list[Json]:
         workspace = self.workspace_id(make=False)
         if workspace is None:
-            return None
-        datasets = self.call("GET", "me/datasets", params={"workspace_id": workspace})["items"]
-        return next((dataset for dataset in datasets if dataset["name"] == name), None)
+            return []
+        datasets: list[Json] = self.call("GET", "me/datasets", params={"workspace_id": workspace})["items"]
+        return datasets
+
+    def _dataset(self, name: str) -> Json | None:
+        return next((dataset for dataset in self._datasets() if dataset["name"] == name), None)
 
     def queue(self, name: str) -> Queue | None:
         """The published dataset of that name. Nothing is changed."""
         dataset = self._dataset(name)
-        if dataset is None or dataset["status"] != "ready":
-            return None
+        return self._queue(dataset) if dataset and dataset["status"] == "ready" else None
+
+    def queues(self, project: str | None, names: Collection[str]) -> list[Queue]:
+        """The queues of a project, whatever they are called by now; of those that bear no project's mark, the ones of
+        these names. Nothing is changed."""
+        ready = [dataset for dataset in self._datasets() if dataset["status"] == "ready"]
+        marked = [(_mark_of(dataset), dataset) for dataset in ready]
+        return [
+            self._queue(dataset)
+            for mark, dataset in sorted(marked, key=lambda one: str(one[1]["name"]))
+            if (mark["project"] == project if mark else dataset["name"] in names)
+        ]
+
+    def _queue(self, dataset: Json) -> Queue:
         fields = self.call("GET", f"datasets/{dataset['id']}/fields")["items"]
         questions = self.call("GET", f"datasets/{dataset['id']}/questions")["items"]
+        options = [q["settings"]["options"] for q in questions if q["name"] == "reasons" and q.get("settings")]
+        mark = _mark_of(dataset)
         return Queue(
             id=str(dataset["id"]),
-            name=name,
+            name=dataset["name"],
+            made_as=mark.get("queue") or str(dataset["name"]),
+            project=mark.get("project"),
             fields=frozenset(field["name"] for field in fields),
             questions={q["name"]: str(q["id"]) for q in questions},
+            reasons=frozenset(option["value"] for of in options for option in of),
+            guidelines=dataset.get("guidelines") or "",
+            min_submitted=(dataset.get("distribution") or {}).get("min_submitted", 1),
         )
+
+    def free_name(self, name: str) -> str:
+        """The name, or where a dataset has it, the first of `name-2`, `name-3`, ... that none has."""
+        taken = {dataset["name"] for dataset in self._datasets() if dataset["status"] == "ready"}
+        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+        return next(free for free in names if free not in taken)
+
+    def bring_up_to_date(self, queue: Queue, project: str, guidelines: str, min_submitted: int) -> None:
+        """Say on the page what the spec says now, and that the queue is this project's."""
+        wanted = _with_mark(guidelines)
+        changes: Json = {}
+        if queue.guidelines != wanted:
+            changes["guidelines"] = wanted
+        if queue.min_submitted != min_submitted:
+            changes["distribution"] = {"strategy": "overlap", "min_submitted": min_submitted}
+        if queue.project != project:
+            changes["metadata"] = {_OURS: {"project": project, "queue": queue.made_as}}
+        if changes:
+            self.call("PATCH", f"datasets/{queue.id}", json=changes)
 
     def make_queue(self, name: str, settings: Callable[[Any], Any]) -> Queue:
         """The queue, made with `settings(client)` if it is not there. Raises ReviewError if somebody's draft of that
@@ -158,7 +224,7 @@ class Argilla:
             self.workspace_id(make=True)
             self._remove_own_draft(name)
             asked = settings(self.sdk)
-            asked.guidelines = f"{asked.guidelines}\n{_MARK}\n"
+            asked.guidelines = _with_mark(asked.guidelines)
             dataset = rg.Dataset(name=name, workspace=self.workspace, settings=asked, client=self.sdk)
             dataset._model.guidelines = _MARK  # the client first makes a bare draft: from its first moment it is ours
             try:
@@ -197,6 +263,15 @@ class Argilla:
             if len(page) < _PAGE:
                 return
 
+    def withdraw(self, queue: Queue, record_ids: Collection[str]) -> int:
+        """Take rows out of a queue that nobody has begun to answer; the number of them."""
+        answered = {str(row["id"]) for row in self.records(queue, responses=True) if row.get("responses")}
+        unanswered = sorted(set(record_ids) - answered)
+        for start in range(0, len(unanswered), _MOST_DELETED):
+            ids = ",".join(unanswered[start : start + _MOST_DELETED])
+            self.call("DELETE", f"datasets/{queue.id}/records", params={"ids": ids})
+        return len(unanswered)
+
     def users(self) -> dict[str, User]:
         """user id -> who that is, of everyone, or for an admin of the workspace's."""
         workspace = self.workspace_id(make=False)
@@ -204,14 +279,15 @@ class Argilla:
         users = self.call("GET", path)["items"]
         return {str(user["id"]): User(user["username"], utc(user["inserted_at"])) for user in users}
 
-    def add_annotator(self, name: str) -> str:
-        """Make a user who may answer in the workspace; the password, which nothing here keeps."""
-        workspace, password = self.workspace_id(make=True), secrets.token_urlsafe(12)
-        user = self.call(
-            "POST", "users", json={"username": name, "first_name": name, "password": password, "role": "annotator"}
-        )
-        self.call("POST", f"workspaces/{workspace}/users", json={"user_id": user["id"]})
-        return password
+
+def _mark_of(dataset: Json) -> Json:
+    """What we wrote about a dataset: the `project` it belongs to and the `queue` it is; empty if we did not."""
+    mark: Json = (dataset.get("metadata") or {}).get(_OURS) or {}
+    return mark
+
+
+def _with_mark(guidelines: str) -> str:
+    return f"{guidelines}\n{_MARK}\n"
 
 
 def _failure(answer: Any) -> str:

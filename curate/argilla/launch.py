@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from curate.argilla import supervisor
 from curate.argilla.probe import local_url
@@ -27,6 +30,54 @@ _ALLOWED |= {name for proxy in ("HTTP", "HTTPS", "ALL", "NO") for name in (f"{pr
 _ALLOWED_BEGINNINGS = ("LC_", "SSL_CERT_")
 _private = partial(os.open, mode=0o600)
 _OURS = {"PYTHONPATH", "PYTHONUNBUFFERED", "HF_HUB_DISABLE_TELEMETRY"}
+
+
+class Options(NamedTuple):
+    """How a server is started; None where nothing was said."""
+
+    host: str | None = None
+    port: int | None = None
+    database_url: str | None = None
+    redis_url: str | None = None
+
+
+def last_options(home: Path) -> Options:
+    """What the server of this home was last started with. A database or Redis of ours is None."""
+    config = _config(home)
+    if config is None:
+        return Options()
+    facts, environment = config["facts"], config["children"][-1]["environment"]
+    database, redis = environment.get("ARGILLA_DATABASE_URL", ""), environment.get("ARGILLA_REDIS_URL")
+    return Options(
+        host=facts.get("host"),
+        port=facts.get("port"),
+        database_url=database.replace("+asyncpg", "", 1) if database.startswith("postgres") else None,
+        redis_url=None if config.get("scratch") else redis,
+    )
+
+
+def clear_remains(home: Path) -> None:
+    """What a supervisor that was killed left: its scratch folder, and where processes do not die with their parent, the
+    Redis of this home, which would write to one file with the next."""
+    config = _config(home)
+    scratch = config and config.get("scratch")
+    if not scratch:
+        return
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,command="], capture_output=True, text=True).stdout
+    for line in listed.splitlines():
+        pid, _, command = line.strip().partition(" ")
+        if f"{scratch}/redis.sock" in command:
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGTERM)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _config(home: Path) -> dict[str, Any] | None:
+    try:
+        config: dict[str, Any] = json.loads((home / "supervisor.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return config
 
 
 def allowed_variables(environment: Mapping[str, str]) -> dict[str, str]:
@@ -50,14 +101,12 @@ def keep_private(home: Path) -> None:
 
 def forget_shell(home: Path) -> None:
     """Take out of `supervisor.json` the shell's variables that an earlier version wrote there, secrets among them."""
-    path = home / "supervisor.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    config = _config(home)
+    if config is None:
         return
     children = [{**child, "environment": _without_shell(child.get("environment", {}))} for child in config["children"]]
     if children != config["children"]:
-        supervisor.write_json(path, {**config, "children": children})
+        supervisor.write_json(home / "supervisor.json", {**config, "children": children})
 
 
 def _without_shell(environment: Mapping[str, str]) -> dict[str, str]:
@@ -90,6 +139,7 @@ def server_variables(home: Path, database_url: str | None, redis_url: str | None
         # A socket's path has at most about 100 bytes, so it cannot lie in the home folder.
         "ARGILLA_REDIS_URL": redis_url or f"unix://{Path(tempfile.mkdtemp(prefix='pairsmith-')) / 'redis.sock'}",
         "ARGILLA_AUTH_SECRET_KEY": auth_secret,
+        "ARGILLA_CORS_ORIGINS": "[]",  # the page is served from here; no other page has business with it
         "ARGILLA_ENABLE_TELEMETRY": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }

@@ -6,15 +6,36 @@ import json
 import socket
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 
 from schemas.errors import ReviewError
 
 _OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy never reaches a loopback address
 
 
+IN_THE_CLEAR = (
+    "passwords and texts go there unencrypted: on a network that is not yours alone, put a proxy with TLS before it"
+    " (`pairsmith docs review`)"
+)
+
+
 def local_url(host: str, port: int) -> str:
     """The address a browser on this machine uses for a server bound to `host`."""
     return f"http://{'127.0.0.1' if host in ('0.0.0.0', '::', '') else host}:{port}"
+
+
+def public_url(host: str, port: int) -> str | None:
+    """The address that other machines use for a server bound to `host`; None where it is bound to this machine only."""
+    if host in ("127.0.0.1", "localhost", "::1"):
+        return None
+    if host in ("0.0.0.0", "::", ""):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect(("192.0.2.1", 9))  # sends nothing: it asks which of our addresses faces other networks
+                host = probe.getsockname()[0]
+            except OSError:
+                host = socket.gethostname()
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def answering_at(host: str, port: int) -> str | None:
@@ -30,12 +51,14 @@ def answering_at(host: str, port: int) -> str | None:
         return "another program"
 
 
-def who_am_i(url: str, api_key: str, *, timeout_s: float = 10.0) -> str:
+def who_am_i(url: str, api_key: str, *, timeout_s: float = 10.0, headers: Mapping[str, str] | None = None) -> str:
     """The user whose key this is, at the Argilla that answers at `url`.
 
     Raises `ReviewError`, in a sentence each: nothing answers, what answers is no Argilla, or it refuses the key.
     """
-    request = urllib.request.Request(f"{url.rstrip('/')}/api/v1/me", headers={"X-Argilla-Api-Key": api_key})
+    request = urllib.request.Request(
+        f"{url.rstrip('/')}/api/v1/me", headers={**(headers or {}), "X-Argilla-Api-Key": api_key}
+    )
     opener = _OPEN if "//127.0.0.1" in url or "//localhost" in url else urllib.request.build_opener()
     try:
         with opener.open(request, timeout=timeout_s) as answer:
@@ -49,7 +72,10 @@ def who_am_i(url: str, api_key: str, *, timeout_s: float = 10.0) -> str:
                 fix="Check the variable that [review] key_env names; the owner's key of the embedded server is in its"
                 " credentials.json (`pairsmith review status` says where).",
             ) from error
-        raise ReviewError(f"Argilla answers with status {error.code}.", where=url, fix="Read its log.") from error
+        fix = "Read its log."
+        if error.code in (403, 404):
+            fix = "Check the address. A private Space, or another proxy, may want a header: [review] headers_env."
+        raise ReviewError(f"Argilla answers with status {error.code}.", where=url, fix=fix) from error
     except (ValueError, KeyError, TypeError) as error:
         raise ReviewError("What answers is not an Argilla server.", where=url, fix="Check the address.") from error
     except OSError as error:

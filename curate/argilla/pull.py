@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from curate.argilla.aliases import new_aliases
-from curate.argilla.client import Argilla
-from curate.argilla.push import ADJUDICATION, SHARED, base_name, queue_name
+from curate.argilla.client import Argilla, Queue
+from curate.argilla.push import ADJUDICATION, project_id, queue_name, queue_names
 from curate.argilla.responses import Response, read_responses, reviewer_key, timed
-from curate.argilla.task import LETTERS, THIS
+from curate.argilla.task import LETTERS, THIS, VERDICTS, escaped, shown_text
 from curate.review.answers import latest_answers
-from curate.review.decision import edited_pair
+from curate.review.decision import differs, edited_pair
+from schemas.errors import ReviewError
 from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
 from schemas.project import Project
@@ -33,7 +35,8 @@ SIMULATED = "simulated-"  # annotators whose name begins so are programs; their 
 class PullResult:
     """What a pull brought. `new` answers, `changed` ones where another stood, `withdrawn` ones
     taken back, `edits` pairs made, `unchanged` answers known before, `discarded` responses without an answer, `foreign`
-    records that are not ours."""
+    records that are not ours, `altered` answers to a row whose output was changed in Argilla, `not_named` adjudications
+    by people whom the spec does not name."""
 
     new: int = 0
     changed: int = 0
@@ -42,6 +45,8 @@ class PullResult:
     unchanged: int = 0
     discarded: int = 0
     foreign: int = 0
+    altered: int = 0
+    not_named: int = 0
 
     @property
     def news(self) -> int:
@@ -59,8 +64,7 @@ def pull(
     users = argilla.users()
     keys = {review.reviewer for own in store.reviews().values() for review in own}
     people = {reviewer_key(argilla.url, id_, keys): user for id_, user in users.items()}
-    names = queues_of(project, store)
-    responses, seen = read_responses(names, argilla, keys, users, progress)
+    responses, seen = read_responses(queues_of(project, store, argilla), argilla, keys, users, progress)
     pairs = {pair.id: pair for pair in store.pairs(pair_id for pair_id, _ in seen)}
     known, sampled = store.reviews(pairs), store.sampled(pairs)
     if aliases := new_aliases(known, responses, seen, people):
@@ -79,6 +83,9 @@ def pull(
         if response.status != "submitted":
             counts["discarded"] += 1
             continue
+        if why_not := _does_not_count(project, response, pair):
+            counts[why_not] += 1
+            continue
         submitted.add((pair.id, response.role, response.reviewer))
         if any(review.at == response.at for review in own):
             counts["unchanged"] += 1
@@ -87,7 +94,7 @@ def pull(
         review = review_of(response, pair, why[-1].sampling_probability if why else None)
         records: list[Record] = [review]
         gold = any(record.reason == "gold" for record in why)
-        if review.decision == "edit" and review.edited not in (None, "", pair.output) and not gold:
+        if review.decision == "edit" and review.edited is not None and differs(review.edited, pair) and not gold:
             records.append(edited_pair(pair, review))
             counts["edits"] += 1
         if not dry:
@@ -102,21 +109,38 @@ def pull(
     return PullResult(**counts)
 
 
-def queues_of(project: Project, store: Store) -> list[tuple[str, Role]]:
-    """Every queue that rows of this project were sent to, or would be now, with the role of who answers there. The name
-    in the spec may have changed since; the answers have not moved."""
-    bases = {queue_name(project)} | {base_name(record) for records in store.sampled().values() for record in records}
-    queues: list[tuple[str, Role]] = []
-    for base in sorted(bases):
-        queues += [(base, "annotator"), (base + SHARED, "annotator"), (base + ADJUDICATION, "adjudicator")]
-    return queues
+def queues_of(project: Project, store: Store, argilla: Argilla) -> list[tuple[Queue, Role]]:
+    """Every queue that rows of this project were sent to, with the role of who answers there. Raises ReviewError if
+    there is none."""
+    queues = argilla.queues(project_id(store), queue_names(project, store))
+    if not queues:
+        raise ReviewError(
+            f"there is no queue of {queue_name(project)} in the workspace {argilla.workspace}.",
+            where=argilla.url,
+            fix="Run `pairsmith review push` first.",
+        )
+    return [(queue, "adjudicator" if queue.made_as.endswith(ADJUDICATION) else "annotator") for queue in queues]
+
+
+def _does_not_count(
+    project: Project, response: Response, pair: Pair
+) -> Literal["foreign", "altered", "not_named"] | None:
+    """Why a submitted answer is none to the row that we know."""
+    if response.values.get("verdict") not in VERDICTS:
+        return "foreign"
+    if response.output is not None and shown_text(response.output) != shown_text(f"<div>{escaped(pair.output)}</div>"):
+        return "altered"
+    adjudicators = project.spec.review.adjudicators
+    if response.role == "adjudicator" and adjudicators and response.name not in adjudicators:
+        return "not_named"
+    return None
 
 
 def review_of(response: Response, pair: Pair, probability: float | None) -> Review:
     """A submitted response as a review. Another text with `accept` is an edit; with `reject` it changes nothing."""
     values = response.values
     verdict, text = values["verdict"], values.get("edited")
-    changed = text is not None and text.strip() != "" and text != pair.output
+    changed = text is not None and differs(text, pair)
     decision = "edit" if verdict == "accept" and changed else verdict
     names = dict(zip((THIS, *LETTERS), (pair.id, *response.other_candidates), strict=False))
     ranks = [(names[item["value"]], item["rank"]) for item in values.get("ranking") or () if item["value"] in names]

@@ -2,7 +2,11 @@
 
 Two steps, each safe to repeat: `draw_batch` samples rows and makes the sample durable; `push` sends what was sampled.
 A record's external id is the pair's id, and Argilla matches records by it, so a batch whose answer was lost is never
-doubled. What is on the server already is left as it is.
+doubled. Rows that are there stay as they are, but for those that nobody needs any more (they left the pool, or are
+settled) and nobody has begun to answer: they are withdrawn, so that they take nobody's minute.
+
+A queue bears the project's id, so it stays ours under any name, and two projects of one name never share one. Labels of
+a published queue cannot be changed: where the spec's reasons differ, its unanswered rows go on in another queue.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from schemas.errors import ReviewError
 from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
 from schemas.project import Project
-from schemas.records import Json, Message, Pair
+from schemas.records import Json, Message, Pair, content_id
 from schemas.reviews import Review, Sampled, SamplingReason
 from schemas.store import Store
 
@@ -84,12 +88,14 @@ def _queue_of(project: Project, pair_id: str) -> str:
 
 @dataclass(frozen=True)
 class PushResult:
-    """`sent` records went out, `there` were on the server already, `decided` need no answer any more."""
+    """`sent` records went out, `there` were on the server already, `decided` need no answer any more, `withdrawn`
+    were taken back because nobody needs an answer to them. `queues` wait for people."""
 
     sent: int
     there: int
     decided: int
     queues: tuple[str, ...]
+    withdrawn: int = 0
 
 
 def push(
@@ -141,6 +147,44 @@ def reasons_of(why: Sequence[Sampled]) -> list[SamplingReason]:
     return [reason for reason in (*REASONS, "gold") if reason in reasons]
 
 
+def project_id(store: Store) -> str | None:
+    """What tells this project from every other: its first draw. None before that."""
+    sampled = [record for records in store.sampled().values() for record in records]
+    first = min(sampled, key=lambda record: (record.at, record.id), default=None)
+    return content_id("project", [first.id, first.at.isoformat()]) if first else None
+
+
+OLD_WORKSPACE = "pairsmith"  # of all projects, before each had its own
+
+
+def workspace_of(project: Project, store: Store | None, argilla: Argilla) -> str:
+    """The workspace of this project alone, so that who is invited to it sees no other; or the one that the spec names,
+    or the one where an earlier version has put its rows.
+
+    Raises ReviewError before the first draw, which is what tells a project from others.
+    """
+    if project.spec.review.workspace:
+        return project.spec.review.workspace
+    own = project_id(store) if store else None
+    if store is None or own is None:
+        raise ReviewError(
+            "nothing was drawn for review yet, so there is nothing to be let in to.",
+            fix="Run `pairsmith review push` first, or name a workspace: [review] workspace = ...",
+        )
+    sampled, old = set(store.sampled()), argilla.in_workspace(OLD_WORKSPACE)
+    for queue in old.queues(own, queue_names(project, store)):
+        if queue.project == own or any(record["external_id"] in sampled for record in old.records(queue)):
+            return OLD_WORKSPACE
+    return f"pairsmith-{own[:8]}"
+
+
+def queue_names(project: Project, store: Store) -> set[str]:
+    """Every name under which rows of this project were sent, or would be now. The name in the spec may have changed
+    since; the answers have not moved."""
+    bases = {queue_name(project)} | {base_name(record) for records in store.sampled().values() for record in records}
+    return {base + suffix for base in bases for suffix in ("", SHARED, ADJUDICATION)}
+
+
 def send(
     project: Project,
     store: Store,
@@ -149,48 +193,107 @@ def send(
     by_queue: Mapping[str, Sequence[Pair]],
     row: Callable[[Pair, Sequence[Message]], Json],
     progress: Progress,
+    *,
+    adjudication: bool = False,
 ) -> PushResult:
-    """Send `row(pair, messages of its seed)` of the pairs that are not in their queue yet."""
+    """Send `row(pair, messages of its seed)` of the pairs that are not in their queue yet, and withdraw from the queues
+    of annotators, or of `adjudication`, what is in none of them any more and unanswered."""
     conversations = {seed.id: seed.messages for seed in store.seeds() if seed.messages}
-    sent = there = 0
-    for name, pairs in sorted(by_queue.items()):
-        queue = _open_queue(project, population, argilla, name, conversation=bool(conversations))
-        present = {record["external_id"] for record in argilla.records(queue)}
+    own = project_id(store)
+    if own is None:
+        return PushResult(0, 0, 0, ())
+    page = _Page(project, population, argilla, own, conversation=bool(conversations))
+    queues: dict[str, list[Queue]] = {name: [] for name in by_queue}
+    sampled = set(store.sampled())
+    for queue in argilla.queues(own, queue_names(project, store)):
+        if queue.made_as.endswith(ADJUDICATION) is adjudication and page.is_ours(queue, sampled):
+            queues.setdefault(queue.made_as, []).append(queue)
+    sent = there = withdrawn = 0
+    used: list[str] = []
+    for name, existing in sorted(queues.items()):
+        pairs = by_queue.get(name, ())
+        current = page.current(name, existing)
+        present: set[str] = set()
+        for queue in existing:
+            wanted = {pair.id for pair in pairs} if queue is current else set()
+            stay, gone = _keep(argilla, queue, wanted, sampled)
+            present |= stay
+            withdrawn += gone
         absent = [pair for pair in pairs if pair.id not in present]
+        if absent and current is None:
+            current = page.make(name)
         for start in range(0, len(absent), _BULK):
+            assert current is not None
             batch = absent[start : start + _BULK]
-            items = [_for_queue(row(pair, conversations.get(pair.seed_id, ())), queue) for pair in batch]
-            argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
+            items = [_for_queue(row(pair, conversations.get(pair.seed_id, ())), current) for pair in batch]
+            argilla.call("PUT", f"datasets/{current.id}/records/bulk", json={"items": items})
             failpoint("mid_push")
             progress("push", {"done": start + len(items), "total": len(absent)})
         sent, there = sent + len(absent), there + len(pairs) - len(absent)
-    return PushResult(sent, there, 0, tuple(sorted(by_queue)))
+        used += [current.name] if current and pairs else []
+    return PushResult(sent, there, 0, tuple(used), withdrawn)
 
 
-def _open_queue(project: Project, population: Population, argilla: Argilla, name: str, *, conversation: bool) -> Queue:
-    """The queue of that name, made if it is not there. Raises ReviewError if another's stands in its place."""
-    other_candidates = max(map(len, population.inputs.values()), default=1) - 1
-    text = guidelines(project, bad_examples(population))
-    queue = argilla.make_queue(
-        name,
-        lambda client: settings(
-            project,
-            client,
-            text,
-            other_candidates=other_candidates,
-            min_submitted=_min_submitted(project, name),
-            conversation=conversation,
-            adjudication=name.endswith(ADJUDICATION),
-        ),
-    )
-    if missing := {"verdict", "edited", "reasons"} - set(queue.questions):
-        raise ReviewError(
-            f"the queue {name} is there and does not ask for {', '.join(sorted(missing))}.",
-            where=argilla.url,
-            why="It was not made by pairsmith, and nothing of it is replaced.",
-            fix='Name another queue: [review] dataset = "..."',
+def _keep(argilla: Argilla, queue: Queue, wanted: set[str], sampled: set[str]) -> tuple[set[str], int]:
+    """The rows that stay in a queue, and how many of ours were withdrawn because nobody wants or answered them."""
+    rows = {record["external_id"]: str(record["id"]) for record in argilla.records(queue)}
+    unwanted = {id_: record_id for id_, record_id in rows.items() if id_ in sampled and id_ not in wanted}
+    if not unwanted:
+        return set(rows), 0
+    gone = argilla.withdraw(queue, unwanted.values())
+    return {record["external_id"] for record in argilla.records(queue)}, gone
+
+
+class _Page:
+    """What the queues of a project should look like now."""
+
+    def __init__(
+        self, project: Project, population: Population, argilla: Argilla, own: str, *, conversation: bool
+    ) -> None:
+        self.project, self.argilla, self.own, self.conversation = project, argilla, own, conversation
+        self.guidelines = guidelines(project, bad_examples(population))
+        self.other_candidates = max(map(len, population.inputs.values()), default=1) - 1
+
+    def is_ours(self, queue: Queue, sampled: set[str]) -> bool:
+        """Whether this project made a queue; one without a mark, if it holds a row of ours or none at all. Raises
+        ReviewError if somebody's dataset stands in its place."""
+        if missing := {"verdict", "edited", "reasons"} - set(queue.questions):
+            raise ReviewError(
+                f"the queue {queue.name} is there and does not ask for {', '.join(sorted(missing))}.",
+                where=self.argilla.url,
+                why="It was not made by pairsmith, and nothing of it is replaced.",
+                fix='Name another queue: [review] dataset = "..."',
+            )
+        if queue.project is not None:
+            return True
+        rows = {record["external_id"] for record in self.argilla.records(queue)}
+        return not rows or bool(rows & sampled)
+
+    def current(self, name: str, existing: Sequence[Queue]) -> Queue | None:
+        """Of the queues made as `name` the one that asks what the spec asks, brought up to date."""
+        wanted = set(self.project.spec.review.reasons)
+        current = next((queue for queue in existing if queue.reasons == wanted), None)
+        if current:
+            self.argilla.bring_up_to_date(current, self.own, self.guidelines, _min_submitted(self.project, name))
+        return current
+
+    def make(self, name: str) -> Queue:
+        """A new queue made as `name`, under a free name."""
+        queue = self.argilla.make_queue(
+            self.argilla.free_name(name),
+            lambda client: settings(
+                self.project,
+                client,
+                self.guidelines,
+                other_candidates=self.other_candidates,
+                min_submitted=_min_submitted(self.project, name),
+                conversation=self.conversation,
+                adjudication=name.endswith(ADJUDICATION),
+            ),
         )
-    return queue
+        queue = replace(queue, made_as=name)
+        self.argilla.bring_up_to_date(queue, self.own, self.guidelines, queue.min_submitted)
+        return queue
 
 
 def _for_queue(row: Json, queue: Queue) -> Json:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from curate.argilla.client import Argilla, User, utc
-from schemas.errors import ReviewError
+from curate.argilla.client import Argilla, Queue, User, utc
 from schemas.progress import Progress
 from schemas.records import Json
 from schemas.reviews import Role
@@ -19,7 +18,8 @@ PAUSE_S = 600.0
 
 @dataclass(frozen=True)
 class Response:
-    """A response as it stands on the server. `seconds` since the same person's previous answer, if known."""
+    """A response as it stands on the server. `seconds` since the same person's previous answer, if known. `output` is
+    the field that was answered, as the page has it."""
 
     pair_id: str
     reviewer: str
@@ -30,6 +30,7 @@ class Response:
     other_candidates: tuple[str, ...]
     at: datetime
     seconds: float | None = None
+    output: str | None = None
 
 
 def reviewer_key(url: str, user_id: str, known: Iterable[str]) -> str:
@@ -43,7 +44,7 @@ def reviewer_key(url: str, user_id: str, known: Iterable[str]) -> str:
 
 
 def read_responses(
-    names: list[tuple[str, Role]],
+    queues: Iterable[tuple[Queue, Role]],
     argilla: Argilla,
     keys: set[str],
     users: Mapping[str, User],
@@ -52,12 +53,7 @@ def read_responses(
     """All responses, and (pair id, role) of every record that is on the server."""
     responses: list[Response] = []
     seen: set[tuple[str, Role]] = set()
-    queues = 0
-    for name, role in names:
-        queue = argilla.queue(name)
-        if queue is None:
-            continue
-        queues += 1
+    for queue, role in queues:
         for record in argilla.records(queue, responses=True):
             pair_id = record["external_id"] or str(record["id"])
             seen.add((pair_id, role))
@@ -71,17 +67,12 @@ def read_responses(
                         role=role,
                         status=raw["status"],
                         values={question: answer["value"] for question, answer in (raw["values"] or {}).items()},
+                        output=record.get("fields", {}).get("enhanced"),
                         other_candidates=tuple((record.get("metadata") or {}).get("rivals", ())),
                         at=utc(raw["updated_at"]),
                     )
                 )
         progress("pull", {"queue": queue.name, "records": len(seen), "responses": len(responses)})
-    if not queues:
-        raise ReviewError(
-            f"there is no queue {', '.join(name for name, _ in names[::3])} in the workspace {argilla.workspace}.",
-            where=argilla.url,
-            fix="Run `pairsmith review push` first.",
-        )
     return responses, seen
 
 

@@ -24,8 +24,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from curate.argilla import supervisor
-from curate.argilla.launch import OWNER, forget_shell, keep_private, ready_database, server_variables, supervise
-from curate.argilla.probe import answering_at, local_url, who_am_i
+from curate.argilla.launch import (
+    OWNER,
+    Options,
+    clear_remains,
+    forget_shell,
+    keep_private,
+    last_options,
+    ready_database,
+    server_variables,
+    supervise,
+)
+from curate.argilla.probe import answering_at, local_url, public_url, who_am_i
 from curate.argilla.venv import ARGILLA_VERSION, ensure_environment, fingerprint
 from schemas.errors import ReviewError
 from schemas.progress import Progress, unseen
@@ -36,13 +46,15 @@ _FULL_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class ArgillaServer:
-    """A server that answers. `already_running`: an earlier call had started it."""
+    """A server that answers. `already_running`: an earlier call had started it. `public_url`: where other machines find
+    it, if it lets them in."""
 
     url: str
     version: str
     home: Path
     credentials: Path
     already_running: bool
+    public_url: str | None = None
 
     @property
     def api_key(self) -> str:
@@ -72,6 +84,7 @@ class ServerStatus:
     database: str | None = None
     started_at: float | None = None
     credentials: Path | None = None
+    public_url: str | None = None
     children: tuple[Child, ...] = field(default=())
 
     @property
@@ -91,8 +104,8 @@ def default_home() -> Path:
 def up(
     home: Path | None = None,
     *,
-    port: int = 6900,
-    host: str = "127.0.0.1",
+    port: int | None = None,
+    host: str | None = None,
     database_url: str | None = None,
     redis_url: str | None = None,
     progress: Progress = unseen,
@@ -101,13 +114,14 @@ def up(
 ) -> ArgillaServer:
     """The server of this home, started if it does not run yet; returns when it answers to our key.
 
-    `database_url` is a PostgreSQL URL; SQLite in the home folder otherwise. `redis_url` names a Redis of yours; one is
-    started otherwise. The first call takes minutes (it installs about 0.6 GB), a later one 20 to 100 s, mostly
-    Argilla's own imports. `venv` puts the environment elsewhere than `home/venv`.
+    What is not given is as it was the last time, so a server that a reboot ended comes back where it was; the first
+    time it is port 6900 of this machine, SQLite in the home folder, and a Redis of its own. `database_url` is a
+    PostgreSQL URL, `redis_url` names a Redis of yours. The first call takes minutes (it installs about 0.6 GB), a later
+    one 20 to 100 s, mostly Argilla's own imports. `venv` puts the environment elsewhere than `home/venv`.
 
-    Raises `ReviewError`: another program or another Argilla has the port, a server of another version runs from this
-    home, its data are in the other kind of database, the database or Redis cannot be used, the disk is full, or the
-    server does not come up; and `MissingDependency` when it cannot be installed.
+    Raises `ReviewError`: another program or another Argilla has the port, a server of another version or with other
+    options runs from this home, its data are in the other kind of database, the database or Redis cannot be used, the
+    disk is full, or the server does not come up; and `MissingDependency` when it cannot be installed.
     """
     home = (home or default_home()).absolute()
     try:
@@ -115,10 +129,16 @@ def up(
         with _one_at_a_time(home):
             keep_private(home)
             running = _supervised(home)
-            if database_url is not None or not running:
+            last = last_options(home)
+            asked = Options(host, port, database_url, redis_url)
+            if database_url is not None:
                 _refuse_other_database(home, database_url)
             if running:
+                _refuse_other_options(home, asked, last)
                 return _already_running(home, start_timeout_s, progress)
+            host, port = host or last.host or "127.0.0.1", port or last.port or 6900
+            database_url, redis_url = database_url or last.database_url, redis_url or last.redis_url
+            clear_remains(home)
             if shutil.disk_usage(home).free < _DATA_BYTES:
                 raise OSError(28, "No space left on device")
             _refuse_taken_port(host, port, home)
@@ -144,7 +164,14 @@ def down(home: Path | None = None, timeout_s: float = 40.0) -> bool:
     forget_shell(home)
     if not _supervised(home):
         return False
-    pid = int(_facts(home)["supervisor"])
+    # Where a full disk kept `server.json` from being written, the lock still tells who holds it.
+    pid = int(_facts(home).get("supervisor") or (home / "lock").read_text(encoding="utf-8") or 0)
+    if not pid:
+        raise ReviewError(
+            "A review server runs from here, and nothing tells its process.",
+            where=str(home / "lock"),
+            fix="Stop the process `supervisor.py` of this folder by hand.",
+        )
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout_s
@@ -183,6 +210,7 @@ def status(home: Path | None = None) -> ServerStatus:
         database=facts["database"],
         started_at=facts["started_at"],
         credentials=home / "credentials.json",
+        public_url=public_url(facts["host"], facts["port"]),
         children=children,
     )
 
@@ -235,25 +263,35 @@ def _already_running(home: Path, timeout_s: float, progress: Progress) -> Argill
     return _wait(home, facts["host"], facts["port"], timeout_s, progress, already_running=True)
 
 
-def _refuse_other_database(home: Path, database_url: str | None) -> None:
+def _refuse_other_options(home: Path, asked: Options, now: Options) -> None:
+    """What a running server was started with cannot be changed under it."""
+    other = [
+        name.replace("_", "-")
+        for name, value, present in zip(Options._fields, asked, now, strict=True)
+        if value is not None and value != present
+    ]
+    if other:
+        raise ReviewError(
+            f"The review server runs already, with another {' and another '.join(other)}.",
+            where=str(_facts(home).get("url") or home),
+            fix="Run `pairsmith review down` first, then `review up` with these options; the data stay.",
+        )
+
+
+def _refuse_other_database(home: Path, database_url: str) -> None:
     """A home's rows and answers lie in one database; in one of the other kind they would seem to be gone."""
     try:
         before = json.loads((home / "supervisor.json").read_text(encoding="utf-8"))["facts"]["database"]
     except FileNotFoundError:
         return
-    asked = "SQLite" if database_url is None else "PostgreSQL"
-    if asked == before:
+    if before == "PostgreSQL":
         return
-    again = (
-        "Give the URL of that database again (PAIRSMITH_ARGILLA_DATABASE_URL, or --database-url of `review up`)"
-        if before == "PostgreSQL"
-        else "Leave --database-url out to go on with it"
-    )
     raise ReviewError(
-        f"The review server of this folder was used with {before}, and now {asked} is asked for.",
+        f"The review server of this folder was used with {before}, and now PostgreSQL is asked for.",
         where=str(home),
         why="Every row and answer would seem to be gone.",
-        fix=f"{again}, or set PAIRSMITH_ARGILLA_HOME to another folder to begin anew on {asked}.",
+        fix="Leave --database-url out to go on with it, or set PAIRSMITH_ARGILLA_HOME to another folder to begin anew"
+        " on PostgreSQL.",
     )
 
 
@@ -318,7 +356,8 @@ def _wait(
         except ReviewError as error:
             problem = error
         else:
-            return ArgillaServer(url, ARGILLA_VERSION, home, home / "credentials.json", already_running)
+            public = public_url(host, port)
+            return ArgillaServer(url, ARGILLA_VERSION, home, home / "credentials.json", already_running, public)
         elapsed_s = time.monotonic() - started
         if elapsed_s > 3.0 and not _supervised(home):
             facts = _facts(home)

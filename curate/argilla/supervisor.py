@@ -49,9 +49,15 @@ class _Child:
         self.process: subprocess.Popen[bytes] | None = None
         self.restarts: list[float] = []
 
+    def rotate(self) -> None:
+        """Begin the log anew once it is large, with the process that writes to it running on: it appends."""
+        with contextlib.suppress(OSError):  # no log yet, or a disk that is full
+            if self.log.stat().st_size > _LOG_BYTES:
+                shutil.copyfile(self.log, self.log.with_suffix(".1.log"))
+                os.truncate(self.log, 0)
+
     def start(self) -> None:
-        if self.log.exists() and self.log.stat().st_size > _LOG_BYTES:
-            os.replace(self.log, self.log.with_suffix(".1.log"))
+        self.rotate()
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 self.argv,
@@ -119,6 +125,7 @@ class Supervisor:
             self.state("running")
             while not self.stopping:
                 for child in self.children:
+                    child.rotate()
                     assert child.process is not None
                     code = child.process.poll()
                     if code is not None and not self.stopping and (reason := self._again(child, code)):
@@ -164,6 +171,10 @@ def main(home: Path) -> int:
         except BlockingIOError:
             print("another supervisor holds this folder", flush=True)
             return 1
+        with contextlib.suppress(OSError):
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
         supervisor = Supervisor(home)
         reason = supervisor.run()
         supervisor.state("failed" if reason else "stopped", reason)

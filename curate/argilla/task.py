@@ -166,6 +166,11 @@ def escaped(text: str) -> str:
     return re.sub(r"\r\n?|\n", "<br>", html.escape(text, quote=False))
 
 
+def shown_text(field: str) -> str:
+    """The text of a field as `record` makes it, whatever was marked in it."""
+    return html.unescape(re.sub(r"</?(?:div|del|ins|b)>", "", field.replace("<br>", "\n"))).strip()
+
+
 def marked(before: str, after: str) -> tuple[str, str]:
     """Both texts as HTML, complete, with the difference marked: in `before` the words that `after` has nowhere are
     struck through; in `after` the smaller part is marked, what is new (underlined) or what was taken over (bold)."""

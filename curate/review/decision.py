@@ -77,7 +77,12 @@ def _checked(review: Review, pair: Pair, why: Reason) -> Decision:
 
 
 def _changes(review: Review, pair: Pair) -> bool:
-    return bool(review.edited and review.edited.strip()) and review.edited != pair.output
+    return review.edited is not None and differs(review.edited, pair)
+
+
+def differs(text: str, pair: Pair) -> bool:
+    """Whether an edit is another text; spaces around it are none, because the page leaves them behind."""
+    return text.strip() not in ("", pair.output.strip())
 
 
 def edited_pair(pair: Pair, review: Review) -> Pair:

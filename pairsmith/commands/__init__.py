@@ -16,7 +16,9 @@ from pairsmith.stopping import listening
 COMMANDS = (
     ("init", "Begin", "Make a project: a spec and seeds, for the teacher that is found."),
     ("doctor", "Begin", "Say what works on this machine and in this project."),
+    ("teacher", "Begin", "Start a vLLM on this machine, for as long as it is wanted."),
     ("models", "Begin", "Base models by size, licence and memory, and which fit here."),
+    ("forecast", "Begin", "Ask about a few seeds, and tell what all of them will cost and give."),
     ("run", "The pipeline", "Do every stage that is not done yet, then write the report."),
     ("generate", "The pipeline", "Ask the teacher: seeds to pairs."),
     ("curate", "The pipeline", "Gates, duplicates, scores: pairs to an accepted dataset."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,8 +30,8 @@ def command() -> None:
 
 
 @command.command(short_help="Start the server, or find the one that runs.")
-@click.option("--port", default=6900, show_default=True, help="Where the page is.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
+@click.option("--port", type=int, help="Where the page is; else as the last time, at first 6900.")
+@click.option("--host", help="0.0.0.0 lets other machines in; else as the last time, at first this machine only.")
 @click.option(
     "--database-url",
     envvar="PAIRSMITH_ARGILLA_DATABASE_URL",
@@ -44,13 +45,14 @@ def command() -> None:
     help="A Redis of yours, best given in PAIRSMITH_ARGILLA_REDIS_URL; one is started if absent.",
 )
 @on_project
-def up(session: Session, port: int, host: str, database_url: str | None, redis_url: str | None) -> None:
+def up(session: Session, port: int | None, host: str | None, database_url: str | None, redis_url: str | None) -> None:
     """Start an Argilla server of your own, or find the one that runs.
 
     The first time it makes an environment for it (1 to 3 minutes, 0.6 GB). It needs neither Docker nor Elasticsearch
     and goes on in the background until `pairsmith review down`. One server serves all your projects.
     """
     from curate.argilla.launch import OWNER
+    from curate.argilla.probe import IN_THE_CLEAR
     from curate.argilla.server import up as start
     from pairsmith.screen import facts
 
@@ -59,6 +61,7 @@ def up(session: Session, port: int, host: str, database_url: str | None, redis_u
     data = {
         "command": "review up",
         "url": server.url,
+        "public_url": server.public_url,
         "version": server.version,
         "already_running": server.already_running,
         "username": OWNER,
@@ -69,6 +72,8 @@ def up(session: Session, port: int, host: str, database_url: str | None, redis_u
         ("argilla", f"{server.version} {state} at {server.url}"),
         ("sign in", f"as {OWNER}; the password is in {server.credentials}"),
     ]
+    if server.public_url:
+        lines += [("others", f"open {server.public_url}"), ("", IN_THE_CLEAR)]
     session.answer(data, facts(lines))
 
 
@@ -76,16 +81,57 @@ def up(session: Session, port: int, host: str, database_url: str | None, redis_u
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @on_project
 def invite(session: Session, names: tuple[str, ...]) -> None:
-    """Let people answer: makes an annotator of each NAME and shows the password, this once."""
+    """Let people answer this project's rows: makes an annotator of each NAME and shows the password, this once. Who has
+    an account already is let in with it."""
+    from curate.argilla import people as accounts
     from pairsmith.screen import facts
-    from pairsmith.stages.review import invite as make
+    from pairsmith.stages import review
 
-    with session.progress() as progress:
-        invited = make(session.project(), names, progress)
+    with session.progress() as progress, review.own_workspace(session.project(), progress) as connected:
+        invited = accounts.invite(connected, names)
+    page, note = review.page(session.project(), invited.url)
+    lines = [("page", page), *note, *invited.passwords.items()]
+    lines += [(name, "has an account, and keeps its password") for name in invited.let_in]
     session.answer(
-        {"command": "review invite", "url": invited.url, "passwords": invited.passwords},
-        facts([("page", invited.url), *invited.passwords.items()], width=max(11, *map(len, names))),
+        {"command": "review invite", "url": page, "passwords": invited.passwords, "let_in": list(invited.let_in)},
+        facts(lines, width=max(11, *map(len, names))),
     )
+    if invited.problem:
+        raise invited.problem
+
+
+@command.command(short_help="Give somebody another password.")
+@click.argument("name")
+@on_project
+def password(session: Session, name: str) -> None:
+    """Give the user NAME another password and show it, this once. The account and its answers stay."""
+    from curate.argilla import people as accounts
+    from pairsmith.screen import facts
+    from pairsmith.stages import review
+
+    with session.progress() as progress, review.argilla(session.project(), progress) as connected:
+        made = accounts.new_password(connected, name)
+    page, note = review.page(session.project(), connected.url)
+    data = {"command": "review password", "url": page, "passwords": {name: made}}
+    session.answer(data, facts([("page", page), *note, (name, made)], width=max(11, len(name))))
+
+
+@command.command(short_help="Who has an account.")
+@on_project
+def people(session: Session) -> None:
+    """Everybody with an account on the server, and who of them may answer this project's rows."""
+    from curate.argilla import people as accounts
+    from pairsmith.screen import facts
+    from pairsmith.stages import review
+
+    with session.progress() as progress, review.own_workspace(session.project(), progress) as connected:
+        everybody = accounts.people(connected)
+    lines = [
+        (one.name, f"{one.role}, since {one.since:%Y-%m-%d}" + ("" if one.here else ", not in this project"))
+        for one in everybody
+    ]
+    data = [{"name": one.name, "role": one.role, "since": one.since.isoformat(), "here": one.here} for one in everybody]
+    session.answer({"command": "review people", "people": data}, facts(lines, width=max(11, *map(len, dict(lines)))))
 
 
 @command.command(short_help="Send what people should look at.")
@@ -103,7 +149,8 @@ def push(session: Session, more: bool) -> None:
     project = session.project()
     with session.store(project) as store, session.progress() as progress:
         pushed = review.push_rows(project, store, more=more, progress=progress, say=session.say)
-    lines = [*review.summary(pushed), ("sent", f"{pushed.sent:,} rows; {pushed.there:,} were there")]
+    withdrawn = f"; {pushed.withdrawn:,} withdrawn, which nobody needs any more" if pushed.withdrawn else ""
+    lines = [*review.summary(pushed), ("sent", f"{pushed.sent:,} rows; {pushed.there:,} were there{withdrawn}")]
     session.answer(
         {"command": "review push", **pushed.as_json()},
         screen.stage("review", pushed, [*lines, *review.where(project, pushed.url, pushed.queues)]),
@@ -122,7 +169,15 @@ def pull(session: Session, watch: bool, every: float) -> None:
     def show(pulled: PullOutcome) -> None:
         counts = (("new", pulled.new), ("changed", pulled.changed), ("withdrawn", pulled.withdrawn))
         brought = ", ".join(f"{count:,} {kind}" for kind, count in (*counts, ("edits", pulled.edits)))
-        session.show(screen.stage("review", pulled, [("answers", brought), *review.summary(pulled)]))
+        left_out = [
+            ("", f"{count:,} {why}")
+            for count, why in (
+                (pulled.altered, "answers do not count: the row's output was changed in Argilla"),
+                (pulled.not_named, "answers do not count: review.adjudicators does not name who gave them"),
+            )
+            if count
+        ]
+        session.show(screen.stage("review", pulled, [("answers", brought), *left_out, *review.summary(pulled)]))
 
     project = session.project()
     with ExitStack() as opened:
@@ -142,22 +197,27 @@ def pull(session: Session, watch: bool, every: float) -> None:
 def status(session: Session) -> None:
     """What runs, and the status of this project's review: decided rows, the acceptance rate, how far people agree."""
     from curate.argilla.server import status as look
-
-    server = look()
-    data: dict[str, Any] = {"command": "review status", "server": _server_json(server)}
-    screen: list[RenderableType] = [_server_screen(server)]
+    from pairsmith.screen import facts as lines
     from schemas.spec_file import SPEC_NAME
     from schemas.store import Store
 
-    if (session.folder / SPEC_NAME).exists():
-        project = session.project()
-        if Store.exists(Store.url_for(project)):
-            from pairsmith.review_status import read, shown
+    project = session.project() if (session.folder / SPEC_NAME).exists() else None
+    data: dict[str, Any] = {"command": "review status"}
+    screen: list[RenderableType] = []
+    if project and (url := project.spec.review.url):
+        data["server"] = {"state": "elsewhere", "url": url}
+        screen.append(lines([("server", f"elsewhere: {url}")]))
+    else:
+        server = look()
+        data["server"] = _server_json(server)
+        screen.append(_server_screen(server))
+    if project and Store.exists(Store.url_for(project)):
+        from pairsmith.review_status import read, shown
 
-            with session.store(project, write=False) as store:
-                facts = read(project, store, session.say)
-            data |= {"task": project.spec.task.name, **facts}
-            screen += ["", *shown(project, facts)]
+        with session.store(project, write=False) as store:
+            facts = read(project, store, session.say)
+        data |= {"task": project.spec.task.name, **facts}
+        screen += ["", *shown(project, facts)]
     session.answer(data, *screen)
 
 
@@ -187,6 +247,31 @@ def down(session: Session) -> None:
     stopped = stop()
     line = "stopped; the data stay, and `pairsmith review up` starts it again" if stopped else "no server was running"
     session.answer({"command": "review down", "stopped": stopped}, line)
+
+
+@command.command(short_help="Copy the server's database, users and keys.")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@on_project
+def backup(session: Session, file: Path) -> None:
+    """Copy what only the server has (rows, users, answers, keys) to FILE, a .tar.gz; the server may run."""
+    from curate.argilla.backup import backup as copy
+
+    size = copy(file)
+    session.answer(
+        {"command": "review backup", "file": str(file), "bytes": size},
+        f"{file}: {size / 1e6:.1f} MB, readable by you alone; it holds the keys of the server",
+    )
+
+
+@command.command(short_help="Put a copy in the place of an empty home.")
+@click.argument("file", type=click.Path(dir_okay=False, exists=True, path_type=Path))
+@on_project
+def restore(session: Session, file: Path) -> None:
+    """Put a copy that `review backup` made into an empty home; `pairsmith review up` then starts it."""
+    from curate.argilla.backup import restore as put_back
+
+    put_back(file)
+    session.answer({"command": "review restore", "file": str(file)}, "restored; `pairsmith review up` starts it")
 
 
 def _server_json(server: ServerStatus) -> dict[str, Any]:

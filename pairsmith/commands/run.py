@@ -25,9 +25,10 @@ WAITS = 11  # exit code
     is_flag=True,
     help="Go on without people, as review.enabled = false does; dataset card and report say so.",
 )
+@click.option("--batch", is_flag=True, help="Ask the teacher through its batch API: within a day, at half the price.")
 @max_usd_option
 @on_project
-def command(session: Session, no_review: bool, max_usd: float | None) -> int:
+def command(session: Session, no_review: bool, batch: bool, max_usd: float | None) -> int:
     """Do every stage that is not done yet, in order, then write report.html.
 
     It stops where people have to answer, says where (exit code 11), and goes on when it is run again. Run it again as
@@ -43,7 +44,8 @@ def command(session: Session, no_review: bool, max_usd: float | None) -> int:
     with session.store(project, max_usd=max_usd) as store:
 
         def do_and_show(name: str) -> Outcome:
-            outcome = do(session, stage(name), project, store)
+            options = {"batch": True} if batch and name == "generate" else {}
+            outcome = do(session, stage(name), project, store, **options)
             if session.write_json is None:
                 session.show(screen_of(stage(name), outcome), "")
             return outcome

@@ -48,7 +48,7 @@ def command(session: Session) -> None:
             "costs": [cost.as_json() for cost in costs],
         },
         "stages": stages,
-        "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts],
+        "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts if a.kind != "batch"],
         "next": todo,
     }
     session.answer(data, *(_screen(data) if session.write_json is None else ()))

@@ -20,12 +20,14 @@ NotAccepted = Literal["rejected", "waiting", "failed"]
 
 @dataclass(frozen=True)
 class RowExample:
-    """A row that met a reason, and what the step said. `output` is absent where no pair came to be."""
+    """A row that met a reason, and what the step said. `output` is absent where no pair came to be; `columns` are those
+    that stay with the row."""
 
     row_id: str
     input: str
     output: str | None
     detail: str
+    columns: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ class Rows:
         for row in rows:
             pair = pairs.get(row.pair_id or "")
             if pair:
-                shown.append(RowExample(pair.id, pair.input, pair.output, row.detail))
+                shown.append(RowExample(pair.id, pair.input, pair.output, row.detail, tuple(pair.columns.items())))
             else:
                 shown.append(RowExample(row.seed_id, seeds.get(row.seed_id, ""), None, row.detail))
         return tuple(shown)

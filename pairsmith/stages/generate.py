@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from pairsmith.receipt import Recording, recording
 from pairsmith.standard_input import piped
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
-from schemas.errors import InputError, Interrupted
+from schemas.errors import InputError, Interrupted, UsageError
 from schemas.money import total
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
@@ -23,6 +24,7 @@ from schemas.records import Json, Pair, Seed, content_id
 from schemas.spec import Purpose, TeacherSettings
 from schemas.store import Store
 from synth import generators
+from synth.batches import Batches
 from synth.engine import GenerateResult
 from synth.engine import generate as run_engine
 from synth.ledger import Ledger
@@ -42,6 +44,7 @@ def generate(
     say: Say = unheard,
     stop: Stopping | None = None,
     retry_failed: bool = False,
+    batch: bool = False,
 ) -> GenerateOutcome:
     """Ask for every pair that is not in the store yet.
 
@@ -60,15 +63,9 @@ def generate(
 
         refuse_unfit(project.spec.train, project.folder)
     with recording(project, store, "generate", GenerateOutcome()) as record:
-        stdin = piped().content if any(source.path == "-" for source in project.spec.seeds) else None
-        if stdin:
-            stdin.seek(0)
         inputs = plan.inputs_of("generate", project, store, stdin=True)
-        reading = read_seeds(project.spec.seeds, project.folder, stdin)
-        _say_problems(say, reading)
-        splits = with_splits(reading.seeds, project.spec.split, store.seeds(active=False))
-        store.set_active_seeds(splits)
-        asked = teachers.by_direction(project, say)
+        reading, splits = seeds_of(project, store, say)
+        asked = teachers.by_direction(project, say, batch=batch)
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
             seeds=dict(Counter(seed.kind for seed in reading.seeds)),
@@ -76,12 +73,11 @@ def generate(
             seed_problems=tuple(f"{problem.where}: {problem.what}" for problem in reading.problems),
             fingerprints=generators.fingerprints(project, asked),
         )
-        # Whether a test set of its own is passed is asked in the evaluation alone; to pay for a pair of it is no use.
-        seeds = [seed for seed in splits if seed.meta.get("use") != "test" or seed.reference is not None]
+        seeds = generated_from(splits)
         result = GenerateResult()
-        asking = _Asking(project, store, asked, progress, say, stop or Stopping(), retry_failed)
+        asking = Asking(project, store, asked, progress, say, stop or Stopping(), retry_failed)
         try:
-            run(_ask(asking, seeds, record, result))
+            run(ask(asking, seeds, record, result))
         finally:
             record.outcome = replace(
                 record.outcome,
@@ -99,6 +95,24 @@ def generate(
                 fix="Run the same command again: it goes on from here and asks for none of them twice.",
             )
     return record.outcome
+
+
+def seeds_of(project: Project, store: Store, say: Say) -> tuple[SeedReading, list[Seed]]:
+    """The seeds as they are read now, with their splits; the store keeps them as the project's."""
+    stdin = piped().content if any(source.path == "-" for source in project.spec.seeds) else None
+    if stdin:
+        stdin.seek(0)
+    reading = read_seeds(project.spec.seeds, project.folder, stdin)
+    _say_problems(say, reading)
+    splits = with_splits(reading.seeds, project.spec.split, store.seeds(active=False))
+    store.set_active_seeds(splits)
+    return reading, splits
+
+
+def generated_from(seeds: Sequence[Seed]) -> list[Seed]:
+    """The seeds that pairs are made of. Whether a test set of its own is passed is asked in the evaluation alone; to
+    pay for a pair of it is no use."""
+    return [seed for seed in seeds if seed.meta.get("use") != "test" or seed.reference is not None]
 
 
 def _most_frequent(result: GenerateResult) -> tuple[Json, ...]:
@@ -131,7 +145,7 @@ def _say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[s
     return tuple(shortage.what for shortage in short)
 
 
-class _Asking(NamedTuple):
+class Asking(NamedTuple):
     """The wiring of teachers by direction, generators and progress."""
 
     project: Project
@@ -143,35 +157,72 @@ class _Asking(NamedTuple):
     retry_failed: bool
 
 
-async def _ask(
-    asking: _Asking, seeds: Sequence[Seed], record: Recording[GenerateOutcome], result: GenerateResult
-) -> None:
-    project, store, spec = asking.project, asking.store, asking.project.spec
+@asynccontextmanager
+async def ledgers_of(
+    store: Store,
+    asked: Mapping[Purpose, TeacherSettings],
+    say: Say,
+    *,
+    retry_failed: bool = False,
+    stage: str = "generate",
+) -> AsyncIterator[dict[Purpose, Ledger]]:
+    """The ledger of each direction; directions of one teacher share it. Nothing is reached before it is asked."""
     async with AsyncExitStack() as stack:
-        stop = stack.enter_context(asking.stop.draining())
         ledgers: dict[Purpose, Ledger] = {}
-        for way, teacher in asking.teachers.items():
+        for way, teacher in asked.items():
             shared = next((ledger for ledger in ledgers.values() if ledger.teacher is teacher), None)
             if shared is None:
-                endpoint = await stack.enter_async_context(teachers.opened(teacher, asking.say))
-                shared = Ledger(store, endpoint, teacher, retry_failed=asking.retry_failed)
+                endpoint = await stack.enter_async_context(teachers.opened(teacher, say))
+                batches = None
+                if teacher.batch:
+                    if store.budget is not None and store.budget.caps:
+                        raise UsageError(
+                            f"{store.budget.caps[0].name} cannot be kept in a batch.",
+                            why="Its requests are paid for together, within a day, whatever is spent meanwhile.",
+                            fix="Leave --batch out, or take the cap away after a look at `pairsmith forecast`.",
+                        )
+                    batches = await stack.enter_async_context(Batches(store, endpoint, teacher, say))
+                shared = Ledger(store, endpoint, teacher, retry_failed=retry_failed, stage=stage, batches=batches)
             ledgers[way] = shared
-        distinct = list({id(ledger): ledger for ledger in ledgers.values()}.values())
-        try:
-            await run_engine(
-                store,
-                seeds,
-                generators.generators_of(project, ledgers),
-                concurrency=sum(ledger.concurrency for ledger in distinct) or 1,
-                accept=_accept(project) if spec.generate.accepted else None,
-                target=spec.generate.accepted,
-                progress=asking.progress,
-                stop=stop,
-                result=result,
-                earlier_prompts=_earlier_prompts(store, asking.teachers),
-            )
-        finally:
-            record.outcome = replace(record.outcome, **_counted(distinct))
+        yield ledgers
+
+
+async def ask(
+    asking: Asking, seeds: Sequence[Seed], record: Recording[GenerateOutcome], result: GenerateResult
+) -> None:
+    """Ask about `seeds` whatever is not in the store, in order until Ctrl-C."""
+    opened = ledgers_of(asking.store, asking.teachers, asking.say, retry_failed=asking.retry_failed)
+    with asking.stop.draining() as stop:
+        async with opened as ledgers:
+            await _ask(asking, seeds, ledgers, stop, record, result)
+
+
+async def _ask(
+    asking: Asking,
+    seeds: Sequence[Seed],
+    ledgers: Mapping[Purpose, Ledger],
+    stop: asyncio.Event,
+    record: Recording[GenerateOutcome],
+    result: GenerateResult,
+) -> None:
+    project, store, spec = asking.project, asking.store, asking.project.spec
+    distinct = list({id(ledger): ledger for ledger in ledgers.values()}.values())
+    try:
+        await run_engine(
+            store,
+            seeds,
+            generators.generators_of(project, ledgers),
+            concurrency=sum(ledger.concurrency for ledger in distinct) or 1,
+            accept=_accept(project) if spec.generate.targets else None,
+            targets=spec.generate.targets,
+            candidates=spec.generate.limits,
+            progress=asking.progress,
+            stop=stop,
+            result=result,
+            earlier_prompts=_earlier_prompts(store, asking.teachers),
+        )
+    finally:
+        record.outcome = replace(record.outcome, **_counted(distinct))
 
 
 def _earlier_prompts(store: Store, ways: Iterable[str]) -> set[str]:

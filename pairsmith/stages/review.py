@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from textwrap import shorten
-from typing import NamedTuple
 
+from curate.argilla import server
 from curate.argilla.adjudication import push_adjudication
 from curate.argilla.client import Argilla
 from curate.argilla.launch import OWNER
+from curate.argilla.probe import IN_THE_CLEAR
 from curate.argilla.pull import pull
-from curate.argilla.push import PushResult, draw_batch, push
-from curate.argilla.server import default_home, up
+from curate.argilla.push import PushResult, draw_batch, push, workspace_of
 from curate.review.population import Population, read_population
 from curate.review.status import ReviewStatus, as_json, from_facts, review_status, same_rows
 from pairsmith import plan, teachers
@@ -44,46 +44,45 @@ def judged_population(project: Project, store: Store, say: Say) -> Population:
 def argilla(project: Project, progress: Progress = unseen) -> Iterator[Argilla]:
     """A connection to the spec's Argilla, or to the one of our own, which is started if it does not run."""
     spec = project.spec.review
+    headers: dict[str, str] = {}
     if spec.url:
         assert spec.key_env is not None, "the spec refuses a url without it"
-        key = os.environ.get(spec.key_env)
-        if not key:
-            raise ReviewError(
-                f"the variable {spec.key_env} with the API key of Argilla is not set.",
-                where=spec.url,
-                fix=f"Set it: export {spec.key_env}=...",
-            )
+        key = _variable(spec.key_env, "API key", spec.url)
+        headers = {name: _variable(env, f"header {name}", spec.url) for name, env in spec.headers_env.items()}
         url = spec.url
     else:
-        server = up(
+        running = server.up(
             progress=progress,
             database_url=os.environ.get("PAIRSMITH_ARGILLA_DATABASE_URL"),
             redis_url=os.environ.get("PAIRSMITH_ARGILLA_REDIS_URL"),
         )
-        url, key = server.url, server.api_key
-    with Argilla(url, key, spec.workspace) as connected:
+        url, key = running.url, running.api_key
+    with Argilla(url, key, spec.workspace or "", headers=headers) as connected:
         yield connected
 
 
-class Invited(NamedTuple):
-    """Where people sign in, and the password of each."""
+def _variable(name: str, holds: str, url: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise ReviewError(
+            f"the variable {name} with the {holds} of Argilla is not set.",
+            where=url,
+            fix=f"Set it: export {name}=...",
+        )
+    return value
 
-    url: str
-    passwords: dict[str, str]
 
-
-def invite(project: Project, names: Sequence[str], progress: Progress = unseen) -> Invited:
-    """Make an annotator of each name in the spec's workspace, with a password made at random that is kept nowhere.
-
-    Raises ReviewError if a user of that name is there already; then nobody was made.
-    """
+@contextmanager
+def own_workspace(project: Project, progress: Progress = unseen) -> Iterator[Argilla]:
+    """A connection that looks at this project's workspace. Raises ReviewError before its first rows were drawn."""
     with argilla(project, progress) as connected:
-        taken = sorted(set(names) & {user.name for user in connected.users().values()})
-        if taken:
-            raise ReviewError(
-                f"there is a user {', '.join(taken)} already.", where=connected.url, fix="Choose another name."
-            )
-        return Invited(connected.url, {name: connected.add_annotator(name) for name in names})
+        url = Store.url_for(project)
+        if project.spec.review.workspace is None and Store.exists(url):
+            with Store.open(url, write=False) as store:
+                connected.workspace = workspace_of(project, store, connected)
+        else:
+            connected.workspace = workspace_of(project, None, connected)
+        yield connected
 
 
 def review(
@@ -107,6 +106,7 @@ def review(
         if not review_status(project, store, population).enough:
             with _or_without(), argilla(project, progress) as connected:
                 if store.sampled():
+                    connected.workspace = workspace_of(project, store, connected)
                     push(project, store, population, connected, progress)  # what a killed run had drawn and not sent
                     brought = pull(project, store, connected, progress).news
                     record.outcome = replace(record.outcome, brought=brought)
@@ -140,9 +140,18 @@ def send(
     """Draw the next batch if it is time (or `more` is asked), and send what is not on the server yet: what was drawn,
     and what people disagree about."""
     draw_batch(project, store, population, more=more)
+    if not store.sampled():
+        return PushResult(0, 0, 0, ())
+    connected.workspace = workspace_of(project, store, connected)
     rows = push(project, store, population, connected, progress)
     settle = push_adjudication(project, store, population, connected, progress)
-    return PushResult(rows.sent + settle.sent, rows.there + settle.there, rows.decided, (*rows.queues, *settle.queues))
+    return PushResult(
+        sent=rows.sent + settle.sent,
+        there=rows.there + settle.there,
+        decided=rows.decided,
+        queues=(*rows.queues, *settle.queues),
+        withdrawn=rows.withdrawn + settle.withdrawn,
+    )
 
 
 def push_rows(
@@ -153,7 +162,13 @@ def push_rows(
         population = judged_population(project, store, say)
         with argilla(project, progress) as connected:
             pushed = send(project, store, population, connected, progress, more=more)
-        record.outcome = PushOutcome(url=connected.url, sent=pushed.sent, there=pushed.there, queues=pushed.queues)
+        record.outcome = PushOutcome(
+            url=connected.url,
+            sent=pushed.sent,
+            there=pushed.there,
+            withdrawn=pushed.withdrawn,
+            queues=pushed.queues,
+        )
         status = review_status(project, store, population)
         record.outcome = replace(_with_status(record.outcome, status), review=as_json(status))
     return record.outcome
@@ -164,6 +179,7 @@ def pull_answers(
 ) -> PullOutcome:
     """What `review pull` does once."""
     with recording(project, store, "review-pull", PullOutcome()) as record:
+        connected.workspace = workspace_of(project, store, connected)
         pulled = pull(project, store, connected, progress)
         record.outcome = PullOutcome(url=connected.url, **asdict(pulled))
         status = review_status(project, store, judged_population(project, store, say))
@@ -174,8 +190,8 @@ def pull_answers(
 def watch(
     project: Project, connected: Argilla, every_s: float, *, progress: Progress = unseen, say: Say = unheard
 ) -> Iterator[PullOutcome]:
-    """Look again and again until Ctrl-C, and pull whenever there is something new. In between the store is free for
-    other commands; while one of them writes to it, answers wait on the server.
+    """Look again and again until Ctrl-C, pull whenever there is something new, and send the next rows when it is time.
+    In between the store is free for other commands; while one of them writes to it, answers wait on the server.
     """
     with suppress(KeyboardInterrupt):
         while True:
@@ -187,9 +203,12 @@ def watch(
             try:
                 with Store.open(Store.url_for(project)) as store:
                     outcome = pull_answers(project, store, connected, progress=progress, say=say)
+                    sent = send(project, store, judged_population(project, store, say), connected, progress).sent
             except StoreBusy as busy:
                 say(f"{news} answers wait: {busy.what}")
                 continue
+            if sent:
+                say(f"{sent:,} more rows wait for people")
             yield outcome
 
 
@@ -270,9 +289,19 @@ def rejection(status: Json) -> list[tuple[str, str]]:
     return [*lines, ("advice", "correct the prompt, the gates or the style and run again; more labels change nothing")]
 
 
+def page(project: Project, url: str) -> tuple[str, list[tuple[str, str]]]:
+    """The address of the page for other people, and what there is to say about it."""
+    if project.spec.review.url is not None:
+        return url, []
+    public = server.status().public_url
+    if public is None:
+        return url, [("", "this machine only: `pairsmith review up --host 0.0.0.0` lets others in")]
+    return public, [("", IN_THE_CLEAR)]
+
+
 def where(project: Project, url: str, queues: Sequence[str]) -> list[tuple[str, str]]:
     """The page, its queues, and how to sign in."""
     lines = [("page", url), ("queues", ", ".join(queues) or "none")]
     if project.spec.review.url is None:
-        lines.append(("sign in", f"as {OWNER}; the password is in {default_home() / 'credentials.json'}"))
+        lines.append(("sign in", f"as {OWNER}; the password is in {server.default_home() / 'credentials.json'}"))
     return lines

@@ -54,7 +54,10 @@ STAGES: tuple[Stage[Any], ...] = (
         Nothing that was paid for is asked twice, whatever ended the last run.
         """,
         summary=generate.summary,
-        options=(Option("--retry-failed", bool, "Ask again for rows whose answers were all unusable."),),
+        options=(
+            Option("--retry-failed", bool, "Ask again for rows whose answers were all unusable."),
+            Option("--batch", bool, "Ask through the provider's batch API: within a day, at half the price."),
+        ),
         asks=True,
     ),
     Stage(

@@ -25,11 +25,12 @@ from schemas.spec.generate import BackwardSettings, ForwardSettings, GenerateSet
 from schemas.spec.review import ReviewSettings, ReviewShares
 from schemas.spec.section import Drawing, Pattern, Regex, Section, UserFunction, given
 from schemas.spec.task import Exemplar, SeedSource, TaskSettings
-from schemas.spec.teacher import TeacherSettings
+from schemas.spec.teacher import BatchForm, TeacherSettings
 from schemas.spec.train import EvaluateSettings, SplitSettings, TrainSettings
 
 __all__ = [
     "BackwardSettings",
+    "BatchForm",
     "BudgetSettings",
     "CurateSettings",
     "Drawing",

@@ -16,6 +16,7 @@ class ForwardSettings(Section):
     prompt: str = "enhance"
     teacher: str | None = None
     sampling: Drawing = Sampling(temperature=0.9, max_tokens=512)
+    candidates: int | None = Field(default=None, ge=1)
 
 
 class BackwardSettings(Section):
@@ -30,13 +31,28 @@ class BackwardSettings(Section):
     prompt: str = "simplify"
     teacher: str | None = None
     sampling: Drawing = Sampling(temperature=0.7, max_tokens=96)
+    accepted: int | None = Field(default=None, ge=1)
+    candidates: int | None = Field(default=None, ge=1)
 
 
 class GenerateSettings(Section):
-    """The generation of pairs. `accepted` stops forward generation once so many of its rows have passed the gates.
+    """The generation of pairs. `accepted` stops forward generation once so many of its rows have passed the gates, and
+    `backward.accepted` the other direction; `candidates` of a direction stops it once so many were asked for.
     `run` goes on to curation only if at most the share `unanswered_at_most` of the rows got no answer."""
 
     forward: ForwardSettings = ForwardSettings()
     backward: BackwardSettings = BackwardSettings()
     accepted: int | None = Field(default=None, ge=1)
     unanswered_at_most: float = Field(default=0.02, ge=0, le=1)
+
+    @property
+    def targets(self) -> dict[str, int]:
+        """Rows to be accepted, by direction, where there is a number."""
+        wanted = {"forward": self.accepted, "backward": self.backward.accepted}
+        return {way: rows for way, rows in wanted.items() if rows is not None}
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Candidates to be asked for at most, by direction, where there is a number."""
+        most = {"forward": self.forward.candidates, "backward": self.backward.candidates}
+        return {way: candidates for way, candidates in most.items() if candidates is not None}

@@ -34,19 +34,22 @@ class ReviewSettings(Section):
     """Human review in Argilla. `enabled` false, or `run --no-review`: the pipeline goes on without people and says so.
 
     `url` absent: the server that `pairsmith review up` starts; else an existing Argilla, with `key_env` naming the
-    variable that holds its API key.
+    variable that holds its API key, and `headers_env` for each further header the variable that holds its value, such
+    as `Authorization` for a private Space. `workspace` absent: one for this project alone.
 
     `batch` rows wait for people at a time. `annotators_per_row` people answer every row, and one more answers a random
     share `overlap` of the rows, so that agreement can be measured. `run` goes on if the `confidence` interval of the
     acceptance rate of what the programs accept lies at `accept_at_least` or above, and stops where it lies below;
-    advice aims at a margin of error of `margin_of_error`. `gold` is a JSON Lines file of rows with known verdicts.
-    `dataset` names the queue (default: the task's name); `seed` fixes which rows are drawn.
+    advice aims at a margin of error of `margin_of_error`. `adjudicators` are the users who may settle disagreements
+    (default: anybody who is no party to one). `gold` is a JSON Lines file of rows with known verdicts. `dataset` names
+    the queue (default: the task's name); `seed` fixes which rows are drawn.
     """
 
     enabled: bool = True
     url: str | None = Field(default=None, pattern=r"^https?://")
     key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    workspace: str = Field(default="pairsmith", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    headers_env: dict[str, str] = Field(default_factory=dict)
+    workspace: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     dataset: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     reasons: tuple[Reason, ...] = Field(
         default=("wrong", "invented", "lost_content", "off_style", "too_long", "too_short", "bad_language"),
@@ -54,6 +57,7 @@ class ReviewSettings(Section):
     )
     annotators_per_row: int = Field(default=1, ge=1, le=20)
     overlap: float = Field(default=0.2, ge=0, le=1)
+    adjudicators: tuple[str, ...] = ()
     margin_of_error: float = Field(default=0.05, gt=0, lt=0.5)
     accept_at_least: float = Field(default=0.5, ge=0, le=1)
     confidence: float = Field(default=0.95, gt=0.5, lt=1)

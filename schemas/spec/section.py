@@ -31,7 +31,8 @@ def given(section: type[Given], where: str, **values: Any) -> Given:
             legal = ", ".join(section.model_fields)
             raise UsageError(f"{where} has no setting '{key}'.", fix=f"It has: {legal}.") from None
         why = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{where}: {key} = {first.get('input')!r}: {why}.") from None
+        which = f" {key} = {first.get('input')!r}:" if key else ""
+        raise UsageError(f"{where}:{which} {why}.") from None
 
 
 def _compiles(pattern: str) -> str:

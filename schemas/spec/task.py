@@ -14,7 +14,11 @@ from schemas.spec.section import Section
 
 def _with_definitions(value: Any) -> Any:
     """A plain list of labels: none of them has a definition."""
-    return dict.fromkeys(value, "") if isinstance(value, list | tuple) else value
+    if not isinstance(value, list | tuple):
+        return value
+    if twice := next((label for label in value if value.count(label) > 1), None):
+        raise ValueError(f"the label '{twice}' stands twice")
+    return dict.fromkeys(value, "")
 
 
 Labels = Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -18,6 +18,9 @@ def _complete_if_listed(value: Any) -> Any:
 
 FinishReasons = Annotated[dict[str, FinishMeaning], BeforeValidator(_complete_if_listed)]
 
+
+BatchForm = Literal["openai", "mistral", "anthropic", "gemini"]
+"""Whose batch API a provider's is like."""
 
 _ENV = r"^[A-Za-z_][A-Za-z0-9_]*$"
 EnvName = Annotated[str, Field(pattern=_ENV)]
@@ -45,11 +48,16 @@ class TeacherSettings(Section):
     same model is still a hit. `attempts` is how many answers are asked for one sample before it is given up;
     `retries` is how often a request that brought no answer (429, 5xx, broken connection) is sent again.
     `finish_reasons` says what words of this server mean that pairsmith does not know: `["done"]` or
-    `{ done = "complete", cut = "truncated" }`. `urls` are the addresses of several servers of the same model.
+    `{ done = "complete", cut = "truncated" }`. `urls` are the addresses of several servers of the same model. `batch`
+    asks through the provider's batch API, whose form is told by the address or by
+    `batch_api`. `vllm` names a model that a vLLM of pairsmith's own serves while it is asked (`url = "vllm"`).
     """
 
     url: str = "embedded"
     urls: tuple[str, ...] = ()
+    vllm: str | None = None
+    vllm_python: str | None = None
+    vllm_args: tuple[str, ...] = ()
     model: str = "smollm2-135m-instruct"
     revision: str | None = None
     identity: str | None = None
@@ -66,6 +74,8 @@ class TeacherSettings(Section):
     tokens_per_minute: float | None = Field(default=None, gt=0)
     attempts: int = Field(default=2, ge=1)
     retries: int = Field(default=5, ge=0)
+    batch: bool = False
+    batch_api: BatchForm | None = None
     finish_reasons: FinishReasons = Field(default_factory=dict)
     usd_per_million_prompt_tokens: float | None = Field(default=None, ge=0)
     usd_per_million_completion_tokens: float | None = Field(default=None, ge=0)
@@ -73,12 +83,16 @@ class TeacherSettings(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _the_first_is_the_address(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("urls") and "url" not in values:
-            return {**values, "url": values["urls"][0]}
+    def _where_and_which(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        if values.get("urls"):
+            values = {"url": values["urls"][0], **values}
+        if values.get("vllm"):
+            values = {"url": "vllm", "model": values["vllm"], **values}
         return values
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where it is asked: `url`, and the others of `urls`."""
-        return (self.url,) if self.url == "embedded" else tuple(dict.fromkeys((self.url, *self.urls)))
+        return (self.url,) if self.url in ("embedded", "vllm") else tuple(dict.fromkeys((self.url, *self.urls)))

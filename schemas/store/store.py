@@ -40,7 +40,7 @@ from schemas.store.opening import (
     sqlite_path,
     sqlite_url,
 )
-from schemas.store.writer import Writer
+from schemas.store.writer import Revisable, Writer
 
 R = TypeVar("R", bound=Record)
 _IN = 500  # ids in one IN (...) list
@@ -180,7 +180,12 @@ class Store:
 
     async def put(self, *records: Record) -> None:
         """`append`, awaited."""
-        await asyncio.wrap_future(self.append(*records))
+        await self._write().submit_here(records)
+
+    def put_revisable(self, records: Sequence[Record]) -> tuple[Revisable, asyncio.Future[None]]:
+        """`put` of records that may be replaced until the writer takes them; await the future."""
+        work = Revisable(records)
+        return work, self._write().submit_here(work)
 
     def write(self, *records: Record) -> None:
         """`append`, blocking."""
@@ -196,7 +201,7 @@ class Store:
         def mark(connection: sa.Connection) -> None:
             connection.execute(place, rows)
 
-        await asyncio.wrap_future(self._write().submit(mark))
+        await self._write().submit_here(mark)
 
     def set_active_seeds(self, seeds: Sequence[Seed]) -> None:
         """Keep `seeds` as they were read now, and make exactly these, in this order, the seeds of the project."""

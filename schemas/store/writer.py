@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import queue
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,7 +22,30 @@ from schemas.store import tables
 from schemas.store.failures import explained, passes, shown
 from schemas.store.lock import StillHeld
 
-Work = Callable[[sa.Connection], None] | Sequence[Record]
+
+class Revisable:
+    """Records that wait for the writer and may be replaced until it takes them, so that what is known a moment later
+    costs no second write. They are written as they are then, whatever becomes of who wanted to replace them."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records, self._taken, self._lock = records, False, threading.Lock()
+
+    def replace(self, records: Sequence[Record]) -> bool:
+        """Write these instead; False if the writer has taken the others."""
+        with self._lock:
+            if not self._taken:
+                self._records = records
+            return not self._taken
+
+    def take(self) -> Sequence[Record]:
+        """For the writer: the records, final from now on."""
+        with self._lock:
+            self._taken = True
+            return self._records
+
+
+Work = Callable[[sa.Connection], None] | Sequence[Record] | Revisable
+_Waiter = Future[None] | asyncio.Future[None]
 _WAITS_S = (0.5, 2.0, 8.0)  # before a passing failure is tried again
 _GROUP = 1_000  # waiters in one commit at most, so that one commit stays short
 
@@ -33,7 +59,7 @@ class Writer:
 
     def __init__(self, engine: sa.Engine, url: str, still_held: StillHeld) -> None:
         self._engine, self._url, self._still_held = engine, url, still_held
-        self._queue: queue.SimpleQueue[tuple[Work, Future[None]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Work, _Waiter] | None] = queue.SimpleQueue()
         self._broken: StoreError | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -44,6 +70,17 @@ class Writer:
         future: Future[None] = Future()
         # A waiter that is cancelled does not take its rows back, and must not leave a future that cannot be resolved.
         future.set_running_or_notify_cancel()
+        if self._broken:
+            future.set_exception(self._broken)
+        elif self._closed:
+            future.set_exception(StoreError("the store is closed.", where=shown(self._url)))
+        else:
+            self._queue.put((work, future))
+        return future
+
+    def submit_here(self, work: Work) -> asyncio.Future[None]:
+        """`submit` for a coroutine. All that one commit makes durable wakes the loop once."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._broken:
             future.set_exception(self._broken)
         elif self._closed:
@@ -76,13 +113,19 @@ class Writer:
             if group:
                 self._commit(group)
 
-    def _commit(self, group: list[tuple[Work, Future[None]]]) -> None:
+    def _commit(self, group: list[tuple[Work, _Waiter]]) -> None:
         error = self._broken = self._broken or self._written([work for work, _ in group])
+        waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
         for _, future in group:
-            if error:
+            if isinstance(future, asyncio.Future):
+                waiting[future.get_loop()].append(future)
+            elif error:
                 future.set_exception(error)
             else:
                 future.set_result(None)
+        for loop, futures in waiting.items():
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(_resolve, futures, error)
 
     def _written(self, group: Sequence[Work]) -> StoreError | None:
         """Commit the work; what kept it from being committed, if it is not."""
@@ -96,7 +139,7 @@ class Writer:
                         if callable(work):
                             work(connection)
                         else:
-                            records.extend(work)
+                            records.extend(work.take() if isinstance(work, Revisable) else work)
                     _insert(connection, records, self._url)
                     committing = True
                     transaction.commit()
@@ -108,29 +151,42 @@ class Writer:
         return None
 
 
+def _resolve(futures: Sequence[asyncio.Future[None]], error: StoreError | None) -> None:
+    for future in futures:
+        if future.done():  # cancelled: its rows are kept all the same
+            continue
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+
 def _insert(connection: sa.Connection, records: Sequence[Record], url: str) -> None:
     rows: dict[sa.Table, list[dict[str, Any]]] = defaultdict(list)
     for record in records:
         table, row = tables.row(record)
         rows[table].append(row)
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     for table, values in rows.items():
-        statement = dialect.insert(table)
-        if table in tables.UPSERT:
-            unique = next(c for c in table.constraints if isinstance(c, sa.UniqueConstraint))
-            slot = [column.name for column in unique.columns]
-            connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=slot,
-                    set_={name: statement.excluded[name] for name in values[0] if name not in slot},
-                    where=table.c.body != statement.excluded.body,
-                ),
-                values,
-            )
-        else:
-            inserted = connection.execute(statement.on_conflict_do_nothing(), values).rowcount
-            if table is tables.calls and inserted != len(values):
-                _same_answers(connection, values, url)
+        inserted = connection.execute(_statement(connection.dialect.name, table, tuple(values[0])), values).rowcount
+        if table is tables.calls and inserted != len(values):
+            _same_answers(connection, values, url)
+
+
+@cache
+def _statement(dialect: str, table: sa.Table, names: tuple[str, ...]) -> sa.Insert:
+    """Made once: to build and to recognise a statement costs more than to run it."""
+    statement: Any = (sqlite if dialect == "sqlite" else postgresql).insert(table)
+    if table not in tables.UPSERT:
+        insert: sa.Insert = statement.on_conflict_do_nothing()
+        return insert
+    unique = next(c for c in table.constraints if isinstance(c, sa.UniqueConstraint))
+    slot = [column.name for column in unique.columns]
+    upsert: sa.Insert = statement.on_conflict_do_update(
+        index_elements=slot,
+        set_={name: statement.excluded[name] for name in names if name not in slot},
+        where=table.c.body != statement.excluded.body,
+    )
+    return upsert
 
 
 def _same_answers(connection: sa.Connection, values: Sequence[dict[str, Any]], url: str) -> None:

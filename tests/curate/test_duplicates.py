@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate import set_join
+from curate import near_duplicates, set_join
 from curate.curation import curate
 from curate.near_duplicates import contaminated, duplicates, repeated_rows, similar_pairs
 from curate.pool import Pool
@@ -248,6 +249,48 @@ def test_one_output_for_different_inputs_is_flagged_where_texts_are_rewritten() 
     rows = [pair(target, "fox", "s1"), pair(target, "winter animal", "s2"), pair("a boat", "boat", "s3")]
     assert repeated_rows(lambda: rows, 0.7, KINDS["rewrite"]) == ({}, {1})
     assert repeated_rows(lambda: rows, 0.7, KINDS["reply"]) == ({}, set())
+
+
+@pytest.mark.parametrize("pairs_a_row", [40, 0])
+@settings(deadline=None)
+@given(TEXTS, TEXTS, st.sampled_from([0.3, 0.7, 1.0]))
+def test_rows_alike_on_both_sides_are_those_of_comparing_all(
+    pairs_a_row: int, inputs: list[str], outputs: list[str], threshold: float
+) -> None:
+    """Looking on the side with fewer pairs gives what one pass over both gives: the first row that stays."""
+    rows = [pair(output, input) for input, output in zip(inputs, outputs, strict=False)]
+    kind = dataclasses.replace(KINDS["reply"], equal_numbers=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(near_duplicates, "_PAIRS", pairs_a_row)
+        found = repeated_rows(lambda: rows, threshold, kind).of
+    assert found == duplicates([(row.input, row.output) for row in rows], threshold)
+
+
+@pytest.mark.parametrize("crowded", ["outputs", "inputs", "both"])
+def test_a_crowd_on_one_side_is_not_compared_with_itself(crowded: str) -> None:
+    """Two thousand replies by one template to as many messages, or answers to one prompt: not two million pairs."""
+    rng = random.Random(5)
+    reply = "Dear {}, thank you for your message, we will look into it and write to you by Friday at the latest."
+    rows = [
+        pair(
+            text(rng, 30) if crowded == "inputs" else reply.format(rng.choice(WORDS)),
+            text(rng, 8) if crowded == "outputs" else "a message",
+        )
+        for _ in range(2000)
+    ]
+    compared = 0
+    similarity = TokenSets.similarity
+
+    def counted(self: TokenSets, one: int, other: int) -> float:
+        nonlocal compared
+        compared += 1
+        return similarity(self, one, other)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TokenSets, "similarity", counted)
+        of = repeated_rows(lambda: rows, 0.7, KINDS["reply"]).of
+    assert len(of) == (len(rows) - 1 if crowded == "both" else 0)
+    assert compared < 10 * len(rows)
 
 
 @pytest.mark.parametrize("side", [0, 1])

@@ -27,19 +27,22 @@ def lines_of_code(script: str) -> int:
 
 def test_texts_become_rows_in_twelve_lines_and_an_adapter_in_twenty_five() -> None:
     """Blank lines do not count, everything else does."""
-    first, _, last = scripts()
+    first, *_, last = scripts()
     assert lines_of_code(first) <= 12
     assert lines_of_code(last) <= 25
 
 
-def test_functions_of_your_own_do_what_the_page_prints(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+PRINTED = re.compile(r"^```python\n((?:(?!```).)*?)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(("script", "printed"), PRINTED.findall(PAGE.read_text(encoding="utf-8")))
+def test_functions_and_pairs_of_your_own_do_what_the_page_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str, printed: str
 ) -> None:
-    """The block under the script is its output."""
+    """The block under a script is its output."""
     monkeypatch.chdir(tmp_path)
-    Path("own.py").write_text(scripts()[1])
+    Path("own.py").write_text(script)
     run_path("own.py", run_name="own")
-    (printed,) = re.findall(r"^```text\n(Pool.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert capsys.readouterr().out == printed
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.pairsmith.conftest import SUBJECTS, Project, answer, subject_of
+from tests.synth.batch_loopback import BatchProvider
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
 ROWS = 2 * len(SUBJECTS)
@@ -171,3 +174,28 @@ def test_an_id_that_is_not_there_or_not_enough(project: Project) -> None:
     assert done.returncode == 2
     assert f"{ROWS} pairs begin with" in done.stderr
     assert "and 14 more" in done.stderr
+
+
+def test_a_batch_that_is_waited_for_survives_ctrl_c(make_project: Callable[..., Project]) -> None:
+    """`--batch` says what waiting saves; the first Ctrl-C ends the waiting with exit code 130, and the same command
+    goes on with the batch that lies at the provider. Nothing is asked now, and every slot has its pair."""
+    with BatchProvider("openai", lambda prompt, nth: f"{prompt} beside a wall END") as provider:
+        project = make_project(provider.url)
+        spec = (project.folder / "pairsmith.toml").read_text()
+        prices = "usd_per_million_prompt_tokens = 1\nusd_per_million_completion_tokens = 100000"
+        keyed = f'key_env = "BATCH_KEY"\n{prices}\nconcurrency'
+        (project.folder / "pairsmith.toml").write_text(spec.replace("concurrency", keyed))
+        provider.finishes = False
+        environment = project.environ(BATCH_KEY="sk-batch")
+        waiting = subprocess.Popen(
+            project.command("generate", "--batch"), cwd=project.folder, env=environment, stderr=subprocess.PIPE
+        )
+        provider.wait_for_a_batch()
+        waiting.send_signal(signal.SIGINT)
+        assert b"cost about $" in waiting.communicate(timeout=60)[1]
+        assert waiting.returncode == 130
+        provider.finishes = True
+        done = project.json("generate", "--batch", BATCH_KEY="sk-batch")
+        assert (done["rows_in"], done["failed"], done["usd"]) == (ROWS, 0, ROWS * 5 * 0.1 / 2)
+        assert (len(provider.batches), provider.live) == (1, 0)
+        assert project.json("status")["artifacts"] == []

@@ -125,7 +125,7 @@ def test_a_record_that_breaks_the_schema_is_asked_for_again(tmp_path: Path) -> N
             return json.dumps({"vendor": record["vendor"]})
         return json.dumps({**record, "total": record["total"] + 1111}) if record["currency"] == "GBP" else row["output"]
 
-    run = Run("invoices", tmp_path, wrong)
+    run = Run("invoices", tmp_path, wrong, "curate.gates.values=true")
     spent = [json.loads(row["output"])["currency"] for row in run.rows]
     assert run.generated.counts.failed == spent.count("USD")
     assert len(run.asked) == len(run.rows) + spent.count("USD")
@@ -152,7 +152,10 @@ def test_init_writes_a_project_of_a_kind(tmp_path: Path) -> None:
         assert task.kind == kind
         assert AnswerForm.of(task, tmp_path / kind) is not None
         assert {"pairsmith.toml", "seeds.jsonl"} <= set(written["files"])
-    assert "one: an example has its kind" in here.run("init", "x", "--kind", "free", "--example", "tickets").stderr
+    assert (
+        "--example and --kind both say what to begin with"
+        in here.run("init", "x", "--kind", "free", "--example", "tickets").stderr
+    )
     assert "classify" in here.run("init", "x", "--kind", "clasify").stderr
 
 

@@ -31,13 +31,8 @@ def taken(folder: Path, name: str, content: str) -> dict[str, Any]:
     assert reading.problems == []
     assert len(reading.seeds) == reading.rows_in > 0
     (source,) = project.spec.seeds
-    return {
-        "kind": source.kind,
-        "input": source.input,
-        **source.columns,
-        "why": " ".join(found.why),
-        "spec": project.spec,
-    }
+    told = {"kind": source.kind, "task": project.spec.task.kind, "template": source.input}
+    return {**told, **source.columns, "why": " ".join(found.why), "spec": project.spec}
 
 
 def german_row(number: int) -> str:
@@ -48,16 +43,24 @@ def german_row(number: int) -> str:
 GERMAN_TICKETS = "id;Betreff;Nachricht;Produkt;Antwort\n" + "".join(map(german_row, range(8)))
 JOINED = "{{ betreff }}\n\n{{ nachricht }}"
 QUESTION = '{"question": "How do I reset it?", "answer": "Press it."}\n'
-LABELS = "text,label\nit does not start,power\nit is too loud,noise\n"
+LABELS = "text,label\n" + "".join(f"number {n} does not work,{'power' if n % 2 else 'noise'}\n" for n in range(8))
 
 
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("a.csv", GERMAN_TICKETS, {"kind": "pair", "template": JOINED, "output": "Antwort", "produkt": "Produkt"}),
+        (
+            "a.csv",
+            GERMAN_TICKETS,
+            {"kind": "pair", "task": "reply", "template": JOINED, "output": "Antwort", "produkt": "Produkt"},
+        ),
         ("a.jsonl", QUESTION, {"kind": "pair", "input": "question", "output": "answer"}),
-        ("a.csv", LABELS, {"kind": "pair", "input": "text", "output": "label"}),
-        ("a.json", json.dumps([{"instruction": "Add one.", "input": "1", "output": "2"}]), {"kind": "pair"}),
+        ("a.csv", LABELS, {"kind": "pair", "task": "classify", "input": "text", "output": "label"}),
+        (
+            "a.json",
+            json.dumps([{"instruction": "Add one.", "input": "1", "output": "2"}]),
+            {"kind": "pair", "task": "free"},
+        ),
         ("a.jsonl", json.dumps({"messages": CHAT}) + "\n", {"kind": "pair"}),
         ("a.jsonl", json.dumps({"conversations": CHAT * 2}) + "\n", {"kind": "conversation"}),
         ("a.csv", "n,idea\n1,a lighthouse at dusk\n2,two goats on a roof\n", {"kind": "input", "text": "idea"}),
@@ -79,6 +82,11 @@ def test_bounds_and_language_are_those_of_the_outputs(tmp_path):
     assert spec.task.language == "de"
     assert spec.curate.gates.length.max_words >= 2 * 20
     assert spec.curate.gates.length.min_ratio == 0
+
+
+def test_values_that_come_back_are_labels(tmp_path):
+    """All of them, from all rows, so that none of the file's own outputs is unknown to the task."""
+    assert set(taken(tmp_path, "a.csv", LABELS)["spec"].task.labels) == {"noise", "power"}
 
 
 def test_ids_are_not_kept_and_columns_that_come_back_are(tmp_path):

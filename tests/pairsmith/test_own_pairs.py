@@ -12,6 +12,7 @@ import pytest
 
 from tests.pairsmith.conftest import ROOT, Project
 from tests.synth.loopback import Ask, LoopbackTeacher, says
+from train.metrics import Evaluation
 
 TICKETS = ROOT / "examples" / "ticket-replies"
 NOBODY = "http://127.0.0.1:9/v1"
@@ -180,9 +181,9 @@ def test_sixty_tickets_get_to_a_trained_adapter_without_a_teacher_and_the_report
     receipts = {receipt["command"]: receipt for receipt in tickets.receipts()}
     assert receipts["generate"]["calls_sent"] == 0
     (file,) = (tickets.folder / "evaluations").glob("*.json")
-    evaluation = json.loads(file.read_text())
-    assert evaluation["seeds"] == 12
-    assert [name for system in evaluation["systems"] for name in system["names"]] == ["base", "few-shot", "tuned"]
-    assert {comparison["outcome"] for comparison in evaluation["comparisons"]} == {"not enough evidence"}
+    evaluation = Evaluation.model_validate_json(file.read_bytes())
+    assert evaluation.seeds == 12
+    assert [name for system in evaluation.systems for name in system.names] == ["base", "few-shot", "tuned"]
+    assert {comparison.outcome for comparison in evaluation.comparisons} == {"not enough evidence"}
     report = (tickets.folder / "report.html").read_text(encoding="utf-8")
     assert "12 inputs cannot prove" in report

@@ -67,10 +67,20 @@ def test_canonical_json_says_the_same(value: Any) -> None:
     assert AnswerForm(schema=RECORD).canonical(spelt) == spelt
 
 
-@pytest.mark.parametrize("text", ["Sure! {}", '{"total": NaN}', '{"total": 1e999}', "[" * 100_000, ""])
+@pytest.mark.parametrize(
+    "text", ["Sure! {}", '{"total": NaN}', '{"total": 1e999}', "[" * 100_000, '{"vendor": "\\ud800"}', ""]
+)
 def test_what_is_no_json_stays_as_it_is(text: str) -> None:
     """A gate says what is wrong with it; it is not mended, and nothing is raised."""
     assert AnswerForm(schema=RECORD).canonical(text) == text
+
+
+def test_a_schema_that_refers_to_itself_has_an_end() -> None:
+    """A tree of unknown depth is ordered as deep as the answer goes."""
+    tree = {"type": "object", "properties": {"name": {"type": "string"}, "parts": {"items": {"$ref": "#"}}}}
+    text = '{"parts": [{"parts": [{"name": "c"}], "name": "b"}], "name": "a"}'
+    spelt = '{"name": "a", "parts": [{"name": "b", "parts": [{"name": "c"}]}]}'
+    assert AnswerForm(schema=tree).canonical(text) == spelt
 
 
 def test_any_text_is_left_alone() -> None:

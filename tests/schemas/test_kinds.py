@@ -83,7 +83,7 @@ def test_an_override_changes_one_key_and_leaves_the_kinds_others() -> None:
     cooler = spec_of("translate", "", "generate.forward.sampling.temperature=0.1")
     assert (cooler.generate.forward.sampling.temperature, cooler.generate.forward.sampling.max_tokens) == (0.1, 1024)
     assert cooler.generate.forward.prompt == "translate"
-    assert spec_of("translate").generate.forward.sampling.temperature == 0.3, "another spec has its own"
+    assert spec_of("translate").generate.forward.sampling.temperature == 0, "another spec has its own"
     other = spec_of("reply", "", "generate.forward.n=7", "task.kind=free")
     assert (other.generate.forward.n, other.generate.forward.prompt) == (7, "free")
 
@@ -99,6 +99,8 @@ def test_an_override_changes_one_key_and_leaves_the_kinds_others() -> None:
         ("classify", 'labels = ["a"]', "one label"),
         ("classify", 'labels = ["Billing", "other", "billing."]', "'Billing' and 'billing.' differ in case"),
         ("classify", 'labels = ["a", ""]', "labels"),
+        ("classify", 'labels = ["a", "b", "a"]', "'a' stands twice"),
+        ("classify", "labels = [1, 2]", "labels"),
         ("classify", 'labels = ["a", "b"]\n[[exemplars]]\ninput = "x"\noutput = "c"', "'c' is none of task.labels"),
         ("classifi", "", "kind"),
     ],

@@ -105,7 +105,7 @@ def test_a_target_is_not_overshot_by_more_than_a_seed(n: int, tmp_path: Path) ->
         return int(pair.input.removeprefix("dog ")) % 3 != 0
 
     with LoopbackTeacher(latency_s=0.002) as teacher:
-        options = {"accept": accept, "target": 20}
+        options = {"accept": accept, "targets": {"forward": 20}}
         result, _ = run(teacher, tmp_path, input(500), n=n, options=options, concurrency=16)
         assert result.target_reached
         assert 20 <= result.accepted < 20 + n
@@ -126,17 +126,34 @@ def test_a_target_counts_and_ends_forward_generation_only(backward_first: bool, 
 
     seeds = [*output(10), *input(10)] if backward_first else [*input(10), *output(10)]
     with LoopbackTeacher() as teacher:
-        result, _ = run(teacher, tmp_path, seeds, options={"accept": accept, "target": 6})
+        result, _ = run(teacher, tmp_path, seeds, options={"accept": accept, "targets": {"forward": 6}})
         assert result.target_reached
         forward = sum(ask.n for ask in teacher.asked if ask.prompt.startswith("dog"))
         assert (forward, result.rows_in) == (6, 6 + 2 * 10)
         assert result.counts.adds_up
 
 
+def test_each_direction_has_a_target_and_a_limit_of_candidates(tmp_path: Path) -> None:
+    """Backward generation ends at its own target; forward generation, of which nothing is accepted, at its limit."""
+
+    async def accept(pair: Pair) -> bool:
+        return not pair.input.startswith("dog")
+
+    options = {"accept": accept, "targets": {"forward": 4, "backward": 6}, "candidates": {"forward": 9}}
+    with LoopbackTeacher() as teacher:
+        for _ in range(2):
+            result, _ = run(teacher, tmp_path, [*input(20), *output(20)], options=options)
+            forward = sum(ask.n for ask in teacher.asked if ask.prompt.startswith("dog"))
+            assert (forward, len(teacher.asked) - forward // 2) == (8, 6)
+            assert (result.accepted, result.rejected) == (6, 8)
+            assert result.target_reached
+            assert result.limit_reached
+
+
 def test_a_target_without_accept_is_a_mistake(tmp_path: Path) -> None:
     """Nothing would ever be accepted."""
     with LoopbackTeacher() as teacher, pytest.raises(ValueError, match="accept"):
-        run(teacher, tmp_path, input(1), options={"target": 5})
+        run(teacher, tmp_path, input(1), options={"targets": {"forward": 5}})
 
 
 def test_seeds_are_streamed(tmp_path: Path) -> None:

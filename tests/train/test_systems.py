@@ -51,6 +51,17 @@ def test_the_teacher_is_asked_as_it_generates(tmp_path: Path) -> None:
     assert (greedy.max_tokens, greedy.extra) == (60, {"min_p": 0.1})
 
 
+def test_a_teacher_that_takes_no_temperature_is_asked_for_none(tmp_path: Path) -> None:
+    """A reasoning model refuses 0 as it refuses any other: where the spec leaves it out, the evaluation does too. The
+    embedded model has no default of its own to leave it to."""
+    made = project(tmp_path, generate={"forward": {"sampling": {"max_tokens": 60}}})
+    remote = TeacherSettings(url="http://h", model="o4-mini")
+    (teacher,) = [system for system in systems(made, remote) if system.name == "teacher"]
+    assert teacher.sampling("greedy", SEEDS[0]).body() == {"max_tokens": 60}
+    (embedded,) = [system for system in systems(made) if system.name == "teacher"]
+    assert embedded.sampling("greedy", SEEDS[0]).temperature == 0.0
+
+
 def test_equal_model_messages_and_decoding_are_one_system(tmp_path: Path) -> None:
     """The embedded teacher decoded as the evaluation decodes is the few-shot base: one system with two names."""
     made = project(tmp_path, generate=ALIKE)

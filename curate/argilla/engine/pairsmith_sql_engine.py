@@ -848,6 +848,8 @@ def _bring_words_up_to_date(dataset_id: UUID) -> list[str]:
             writer.executemany("INSERT OR IGNORE INTO docs (record_id) VALUES (?)", [(row.id,) for row in stored])
             docs = dict(writer.execute(f"SELECT record_id, doc FROM docs WHERE record_id IN ({marks})", ids).fetchall())
             writer.executemany(f"DELETE FROM {table} WHERE rowid = ?", [(doc,) for doc in docs.values()])
+            gone = docs.keys() - {row.id for row in stored}
+            writer.executemany("DELETE FROM docs WHERE record_id = ?", [(record_id,) for record_id in gone])
             writer.executemany(
                 f"INSERT INTO {table} (rowid, {columns}) VALUES ({', '.join('?' * (len(fields) + 2))})",
                 [
@@ -905,6 +907,7 @@ class _Vectors:
 
 _VECTORS: dict[tuple[UUID, UUID], _Vectors] = {}  # by dataset and vector setting
 _VECTORS_LOCK = threading.Lock()
+_MOST_VECTORS = 8  # settings whose vectors are kept in memory, those last asked for
 _SETTLING = timedelta(minutes=1)
 _LOOKED_AT_FIRST = 1000
 
@@ -922,8 +925,9 @@ def _vectors_of(dataset_id: UUID, settings_id: UUID) -> _Vectors:
 
         last = sa.func.max(_vectors.c.updated_at)
         stamp = tuple(connection.execute(sa.select(sa.func.count(), last).where(here)).one())
-        known = _VECTORS.get((dataset_id, settings_id))
+        known = _VECTORS.pop((dataset_id, settings_id), None)
         if known is not None and known.settled and known.stamp == stamp:
+            _VECTORS[dataset_id, settings_id] = known  # the last one asked for stands last
             return known
         settled = stamp[1] is None or datetime.now(UTC).replace(tzinfo=None) - stamp[1] > _SETTLING
         rows: dict[UUID, np.ndarray] = {}
@@ -935,6 +939,8 @@ def _vectors_of(dataset_id: UUID, settings_id: UUID) -> _Vectors:
             rows = dict(read())
         unit = np.stack(list(rows.values())) if rows else np.zeros((0, 0), np.float32)
         _VECTORS[dataset_id, settings_id] = fresh = _Vectors(stamp, settled, list(rows), unit)
+        while len(_VECTORS) > _MOST_VECTORS:
+            del _VECTORS[next(iter(_VECTORS))]
         return fresh
 
 
@@ -1002,9 +1008,17 @@ def _forget(dataset_id: UUID) -> None:
         for key in [key for key in _VECTORS if key[0] == dataset_id]:
             del _VECTORS[key]
     if settings.database_is_sqlite:
-        with _WORDS_LOCK, closing(_words_writer()) as writer:
+        key = {"key": dataset_id.hex}
+        with _WORDS_LOCK, _connections().begin() as connection, closing(_words_writer()) as writer:
+            records = connection.execute(
+                sa.text("SELECT record_id FROM pairsmith_changes WHERE dataset_id = :key"), key
+            )
+            writer.execute("BEGIN IMMEDIATE")
             writer.execute(f"DROP TABLE IF EXISTS words_{dataset_id.hex}")
             writer.execute("DELETE FROM datasets WHERE dataset_id = ?", (dataset_id.hex,))
+            writer.executemany("DELETE FROM docs WHERE record_id = ?", [(row.record_id,) for row in records])
+            writer.execute("COMMIT")
+            connection.execute(sa.text("DELETE FROM pairsmith_changes WHERE dataset_id = :key"), key)
 
 
 # ---- tables ---------------------------------------------------------------------------------------------------------

@@ -75,9 +75,12 @@ def run(host: str, port: int) -> None:
     stop_with_parent()
     import pairsmith_sql_engine  # noqa: F401  registers the engine
     import uvicorn
+    from argilla_server import app
+    from sign_in import SlowGuessing
 
     # One worker, whatever WEB_CONCURRENCY says: more would be processes of their own, without our engine.
-    uvicorn.run("argilla_server:app", host=host, port=port, workers=1, access_log=False, timeout_graceful_shutdown=5)
+    guarded = SlowGuessing(app)
+    uvicorn.run(guarded, host=host, port=port, workers=1, access_log=False, timeout_graceful_shutdown=5)
 
 
 def main() -> None:

@@ -34,7 +34,8 @@ def teacher() -> Iterator[LoopbackTeacher]:
 @pytest.fixture
 def project(tmp_path: Path, teacher: LoopbackTeacher, argilla_server: ArgillaServer) -> Project:
     """A project whose queue is its own, on the server of these tests, which the command finds as a person's own."""
-    review = f'\n[review]\nbatch = 12\nmargin_of_error = 0.4\noverlap = 0.5\ndataset = "tiny-{uuid.uuid4().hex[:8]}"\n'
+    review = '\n[review]\nbatch = 12\nmargin_of_error = 0.4\noverlap = 0.5\nworkspace = "pairsmith"\n'
+    review += f'dataset = "tiny-{uuid.uuid4().hex[:8]}"\n'
     (tmp_path / "pairsmith.toml").write_text(SPEC.format(url=teacher.url) + review)
     write_seeds(tmp_path)
     return Project(tmp_path, {"PAIRSMITH_ARGILLA_HOME": str(argilla_server.home)})
@@ -189,12 +190,13 @@ def test_push_pull_and_status_by_hand(project: Project, argilla_server: ArgillaS
 
 
 def test_watching_tells_what_comes_in(project: Project, client: Any) -> None:
-    """`pull --watch` shows answers as they are given, leaves the store to others meanwhile, and ends with Ctrl-C."""
+    """`pull --watch` shows answers as they are given, sends the next rows while more labels are missing, leaves the
+    store to others meanwhile, and ends with Ctrl-C."""
     project.json("generate")
     project.json("curate")
     queues = project.json("review", "push")["facts"]["queues"]
     watching = subprocess.Popen(
-        project.command("review", "pull", "--watch", "--every", "0.3"),
+        project.command("review", "pull", "--watch", "--every", "0.3", "--set", "review.accept_at_least=1.0"),
         cwd=project.folder,
         env=project.environ(PYTHONUNBUFFERED="1"),
         stdout=subprocess.PIPE,
@@ -204,6 +206,7 @@ def test_watching_tells_what_comes_in(project: Project, client: Any) -> None:
     try:
         deadline = time.monotonic() + 60
         asked = records(client, queues)
+        drawn = project.rows("SELECT count(*) FROM routed")
         answered = False
         while project.rows("SELECT count(*) FROM reviews") != [(len(asked),)]:
             assert time.monotonic() < deadline, "the answers did not come in"
@@ -211,6 +214,9 @@ def test_watching_tells_what_comes_in(project: Project, client: Any) -> None:
             if not answered and len(project.receipts()) >= 4:  # its first pull is over
                 answer_all(client, asked, lambda _: "accept")
                 answered = True
+            time.sleep(0.1)
+        while project.rows("SELECT count(*) FROM routed") <= drawn:
+            assert time.monotonic() < deadline, "the next batch was not drawn"
             time.sleep(0.1)
         time.sleep(1)  # a round in which nothing is new leaves the store alone
         project.json("curate")

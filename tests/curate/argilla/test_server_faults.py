@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from curate.argilla import server, supervisor
+from curate.argilla.launch import Options, clear_remains, last_options
 from curate.argilla.probe import answering_at, who_am_i
 from curate.argilla.venv import ensure_environment
 from schemas.errors import MissingDependency, ReviewError
@@ -91,17 +92,76 @@ def test_a_database_of_another_kind_is_refused(tmp_path: Path, venv: Path) -> No
         server.up(tmp_path, port=free_port(), database_url="mysql://localhost/x", venv=venv)
 
 
-@pytest.mark.parametrize(("before", "now"), [("PostgreSQL", "SQLite"), ("SQLite", "PostgreSQL")])
-def test_a_home_keeps_to_its_kind_of_database(tmp_path: Path, before: str, now: str) -> None:
-    """After an `up` on one kind of database the other is refused, lest all answers seem gone; no password is told."""
-    urls = {"SQLite": None, "PostgreSQL": "postgresql://me:hush@localhost/argilla"}
-    kept = {"facts": {"database": before}, "children": [{"environment": {"ARGILLA_DATABASE_URL": urls["PostgreSQL"]}}]}
-    supervisor.write_json(tmp_path / "supervisor.json", kept)
-    with pytest.raises(ReviewError, match=f"was used with {before}, and now {now} is asked for") as told:
-        server.up(tmp_path, port=free_port(), database_url=urls[now])
+def kept(home: Path, **environment: str) -> None:
+    """What an earlier `up` has left in a home."""
+    facts = {"host": "0.0.0.0", "port": 6911, "url": "u", "database": environment.pop("database", "PostgreSQL")}
+    config = {"facts": facts, "scratch": None, "children": [{"name": "server", "environment": environment}]}
+    supervisor.write_json(home / "supervisor.json", config)
+
+
+def test_a_home_keeps_to_its_kind_of_database(tmp_path: Path) -> None:
+    """After an `up` on SQLite, PostgreSQL is refused, lest all answers seem gone; no password is told."""
+    kept(tmp_path, database="SQLite")
+    with pytest.raises(ReviewError, match="was used with SQLite, and now PostgreSQL is asked for") as told:
+        server.up(tmp_path, port=free_port(), database_url="postgresql://me:hush@localhost/argilla")
     assert "--database-url" in str(told.value)
     assert "hush" not in str(told.value)
     assert not (tmp_path / "venv").exists()
+
+
+def test_what_a_server_was_started_with_is_remembered(tmp_path: Path) -> None:
+    """After a reboot `up` without options, which `run` gives none, means address, database and Redis of before."""
+    assert last_options(tmp_path) == Options()
+    url = "postgresql+asyncpg://me:hush@localhost/argilla"
+    kept(tmp_path, ARGILLA_DATABASE_URL=url, ARGILLA_REDIS_URL="redis://elsewhere:6379/0")
+    remembered = Options("0.0.0.0", 6911, "postgresql://me:hush@localhost/argilla", "redis://elsewhere:6379/0")
+    assert last_options(tmp_path) == remembered
+
+
+def test_options_that_a_running_server_cannot_take_are_refused(tmp_path: Path) -> None:
+    """Another port or host is not ignored: the sentence says what to do first. The same ones find the server."""
+    process = supervise(tmp_path, "import time; time.sleep(600)")
+    wait_until(lambda: (tmp_path / "server.json").exists())
+    with pytest.raises(ReviewError, match="runs already, with another host and another port"):
+        server.up(tmp_path, host="0.0.0.0", port=1)
+    with pytest.raises(ReviewError, match="another version of pairsmith"):  # so its options were no obstacle
+        server.up(tmp_path, host="127.0.0.1")
+    assert server.down(tmp_path) is True
+    process.wait(10)
+
+
+def test_down_finds_a_server_whose_state_could_not_be_written(tmp_path: Path) -> None:
+    """A disk that was full when it started leaves no `server.json`; the lock tells whom to stop."""
+    process = supervise(tmp_path, "import time; time.sleep(600)")
+    wait_until(lambda: (tmp_path / "server.json").exists())
+    (tmp_path / "server.json").unlink()
+    assert server.down(tmp_path) is True
+    assert process.wait(10) == 0
+
+
+def test_logs_do_not_grow_for_ever(tmp_path: Path) -> None:
+    """A process that writes and writes and never ends is given a new log, the last full one beside it."""
+    process = supervise(tmp_path, "while True: print('x' * 10_000, flush=True)")
+    old = tmp_path / "logs" / "server.1.log"
+    wait_until(old.exists)
+    server.down(tmp_path)
+    process.wait(20)
+    assert old.stat().st_size > 5_000_000
+
+
+def test_what_a_killed_supervisor_left_is_cleared(tmp_path: Path) -> None:
+    """Its scratch folder, and a Redis of this home that outlived it."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    left = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)", "--unixsocket", str(scratch / "redis.sock")]
+    )
+    facts = {"host": "127.0.0.1", "port": 1, "database": "SQLite"}
+    config = {"facts": facts, "scratch": str(scratch), "children": [{"environment": {}}]}
+    supervisor.write_json(tmp_path / "supervisor.json", config)
+    clear_remains(tmp_path)
+    assert left.wait(10) == -signal.SIGTERM
+    assert not scratch.exists()
 
 
 def test_a_full_disk_at_the_start_is_named() -> None:

@@ -1,0 +1,79 @@
+"""Password guessing made slow: after three wrong passwords for a name each further try waits, twice as long each time.
+
+Argilla answers a wrong password at once, however many came before. Tries for one name wait for one another, so many at
+a time are no faster; other people sign in as before. A right password, or a quarter of an hour, ends it.
+"""
+
+import asyncio
+import time
+from urllib.parse import parse_qs
+
+FREE_TRIES = 3
+LONGEST_WAIT_S = 30.0
+FORGOTTEN_AFTER_S = 900.0
+_MOST_NAMES = 10_000
+_MOST_BYTES = 10_000
+
+
+class SlowGuessing:
+    """ASGI middleware around Argilla's application."""
+
+    def __init__(self, app, sleep=asyncio.sleep):
+        self.app, self.sleep = app, sleep
+        self.wrong = {}  # name -> [number of wrong passwords, when the last came]
+        self.locks = {}
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith("/api/v1/token"):
+            await self.app(scope, receive, send)
+            return
+        body, more = b"", True
+        while more and len(body) <= _MOST_BYTES:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        if len(body) > _MOST_BYTES:
+            await send({"type": "http.response.start", "status": 413, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        # A form of another kind has no name that we read: all of them wait for one another.
+        name = parse_qs(body.decode(errors="replace")).get("username", [""])[0]
+        self._forget()
+        async with self.locks.setdefault(name, asyncio.Lock()):
+            tries = self.wrong.get(name, [0, 0.0])[0]
+            if tries >= FREE_TRIES:
+                await self.sleep(min(2.0 ** (tries - FREE_TRIES), LONGEST_WAIT_S))
+            await self.app(scope, _replayed(body, receive), self._noting(name, tries, send))
+
+    def _noting(self, name, tries, send):
+        async def noted(message):
+            if message["type"] == "http.response.start":
+                if message["status"] == 401:
+                    self.wrong[name] = [tries + 1, time.monotonic()]
+                elif message["status"] < 400:
+                    self.wrong.pop(name, None)
+            await send(message)
+
+        return noted
+
+    def _forget(self):
+        now = time.monotonic()
+        old = [name for name, (_, last) in self.wrong.items() if now - last > FORGOTTEN_AFTER_S]
+        if len(self.wrong) > _MOST_NAMES:
+            old = list(self.wrong)[: len(self.wrong) // 2]
+        for name in old:
+            del self.wrong[name]
+        for name in [name for name, lock in self.locks.items() if name not in self.wrong and not lock.locked()]:
+            del self.locks[name]
+
+
+def _replayed(body, receive):
+    told = False
+
+    async def again():
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

@@ -1,0 +1,96 @@
+"""Who may answer: accounts of a project's workspace, and passwords that are shown once and kept nowhere."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from curate.argilla.client import Argilla, utc
+from schemas.errors import ReviewError
+
+
+class Person(NamedTuple):
+    """A user of an Argilla. `here`: whether the person may open this project's queues (an owner always may)."""
+
+    id: str
+    name: str
+    role: str
+    since: datetime
+    here: bool
+
+
+class Invited(NamedTuple):
+    """Where people sign in, the password of each new account, and who had an account and was let in with it. `problem`:
+    why it ended before everybody was let in (None: it did not); what was made until then stands and is shown."""
+
+    url: str
+    passwords: dict[str, str]
+    let_in: tuple[str, ...]
+    problem: ReviewError | None = None
+
+
+def people(argilla: Argilla) -> list[Person]:
+    """Everybody with an account, by name."""
+    workspace = argilla.workspace_id(make=False)
+    members = argilla.call("GET", f"workspaces/{workspace}/users")["items"] if workspace else []
+    here = {user["id"] for user in members}
+    users = argilla.call("GET", "users")["items"] if argilla.call("GET", "me")["role"] == "owner" else members
+    found = [
+        Person(
+            id=str(user["id"]),
+            name=user["username"],
+            role=user["role"],
+            since=utc(user["inserted_at"]),
+            here=user["id"] in here or user["role"] == "owner",
+        )
+        for user in users
+    ]
+    return sorted(found, key=lambda person: person.name)
+
+
+def invite(argilla: Argilla, names: Sequence[str]) -> Invited:
+    """Let people answer this project's rows and no others. Who has an account keeps it, and its password.
+
+    Raises ReviewError for an empty name, before anybody was made.
+    """
+    if any(not name.strip() for name in names):
+        raise ReviewError("an empty name is no name.", where=argilla.url, fix="Name the people: review invite ann bob")
+    known = {person.name: person for person in people(argilla)}
+    workspace = argilla.workspace_id(make=True)
+    passwords: dict[str, str] = {}
+    let_in: list[str] = []
+    try:
+        for name in dict.fromkeys(names):
+            person = known.get(name)
+            if person is None:
+                asked = {"username": name, "first_name": name, "password": _password(), "role": "annotator"}
+                user = argilla.call("POST", "users", json=asked)["id"]
+                passwords[name] = asked["password"]  # before anything else can fail: nobody could tell it later
+            else:
+                user = person.id
+                let_in.append(name)
+            if person is None or not person.here:
+                argilla.call("POST", f"workspaces/{workspace}/users", json={"user_id": user})
+    except ReviewError as error:
+        return Invited(argilla.url, passwords, tuple(let_in), error)
+    return Invited(argilla.url, passwords, tuple(let_in))
+
+
+def new_password(argilla: Argilla, name: str) -> str:
+    """Give a user another password: the account and what it has answered stay the same person's."""
+    person = next((person for person in people(argilla) if person.name == name), None)
+    if person is None:
+        raise ReviewError(
+            f"there is no user {name}.",
+            where=argilla.url,
+            fix="`pairsmith review people` lists them; `invite` makes one.",
+        )
+    password = _password()
+    argilla.call("PATCH", f"users/{person.id}", json={"password": password})
+    return password
+
+
+def _password() -> str:
+    return secrets.token_urlsafe(12)

@@ -1,0 +1,262 @@
+"""What the whole run will take: a pilot of some seeds through the ledger, and intervals for all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from curate.curation import curate
+from curate.forecast import Pilot, Range, accepted_rows, summed_up
+from curate.near_duplicates import repeated_rows
+from curate.pool import DUPLICATE, Pool
+from curate.split import held_out_inputs
+from curate.steps import SPLIT, best, id_of, steps_for
+from pairsmith import teachers
+from pairsmith.outcome import ForecastOutcome, GenerateOutcome
+from pairsmith.receipt import Recording, recording
+from pairsmith.stages.generate import Asking, ask, generated_from, ledgers_of, seeds_of
+from pairsmith.stopping import Stopping
+from schemas.blocking import run
+from schemas.errors import Interrupted, NoWork
+from schemas.kinds import KINDS
+from schemas.money import summed
+from schemas.progress import Progress, Say, unheard, unseen
+from schemas.project import Project
+from schemas.records import Call, Json, Seed, Usage, content_id
+from schemas.spec import Purpose, TeacherSettings
+from schemas.store import Store
+from synth.engine import GenerateResult
+from synth.generators import Backward, Forward, fingerprints
+from synth.prices import Prices, prices_of
+
+SEEDS = 20  # of each direction
+_MEASURES = ("tokens", "usd", "batch_usd", "minutes", "rows")
+
+
+class _Took(NamedTuple):
+    """What the answers about one seed took."""
+
+    prompt_tokens: float
+    tokens: float
+    usd: float | None
+    batch_usd: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Direction:
+    """One direction of generation: its seeds, and those of them that the pilot asks about."""
+
+    way: Purpose
+    teacher: TeacherSettings
+    seeds: Sequence[Seed]
+    pilot: Sequence[Seed]
+
+
+def forecast(
+    project: Project,
+    store: Store,
+    *,
+    seeds: int = SEEDS,
+    progress: Progress = unseen,
+    say: Say = unheard,
+    stop: Stopping | None = None,
+) -> ForecastOutcome:
+    """Ask about `seeds` seeds of each direction, drawn by their ids, and tell what all of them will take.
+
+    The answers are in the ledger and the pairs in the pool: `generate` does not ask for them again. Raises NoWork where
+    nothing is generated, Interrupted after Ctrl-C.
+    """
+    generate = project.spec.generate
+    forward = generate.forward.model_copy(update={"candidates": None})
+    backward = generate.backward.model_copy(update={"accepted": None, "candidates": None})
+    generate = generate.model_copy(update={"accepted": None, "forward": forward, "backward": backward})
+    whole = project.spec.model_copy(update={"generate": generate})
+    piloted = replace(project, spec=whole)
+    with recording(project, store, "forecast", ForecastOutcome()) as record:
+        _, splits = seeds_of(project, store, say)
+        asked = teachers.by_direction(project, say)
+        directions = [_direction(way, teacher, generated_from(splits), seeds) for way, teacher in asked.items()]
+        directions = [direction for direction in directions if direction.seeds]
+        if not directions:
+            raise NoWork("nothing is generated from these seeds, so there is nothing to forecast.")
+        result, counted = GenerateResult(), Recording(GenerateOutcome())
+        pilot = [seed for direction in directions for seed in direction.pilot]
+        try:
+            run(ask(Asking(piloted, store, asked, progress, say, stop or Stopping(), False), pilot, counted, result))
+        finally:
+            shared = ("calls_sent", "calls_reused", "usage", "usd", "costs")
+            record.outcome = replace(
+                record.outcome,
+                counts=result.counts,
+                reasons=dict(result.reasons),
+                **{name: getattr(counted.outcome, name) for name in shared},
+            )
+        if result.stopped:
+            raise Interrupted("the pilot is not done.", fix="Run it again: it goes on, and asks nothing twice.")
+        took = run(_taken(project, store, asked, directions))
+        lines = [_generation(project, store, direction, took[direction.way], splits) for direction in directions]
+        if evaluation := _evaluation(project, directions, took.get("forward", []), splits):
+            lines.append(evaluation)
+        record.outcome = replace(
+            record.outcome,
+            seeds=sum(len(direction.seeds) for direction in directions),
+            pilot_seeds=len(pilot),
+            lines=tuple(lines),
+            whole=_added(lines),
+        )
+    return record.outcome
+
+
+def _direction(way: Purpose, teacher: TeacherSettings, seeds: Sequence[Seed], pilot: int) -> _Direction:
+    takes = (Forward if way == "forward" else Backward).takes
+    there = sorted((seed for seed in seeds if seed.kind in takes), key=lambda seed: content_id("pilot", seed.id))
+    return _Direction(way, teacher, there, there[:pilot])
+
+
+async def _taken(
+    project: Project, store: Store, asked: Mapping[Purpose, TeacherSettings], directions: Sequence[_Direction]
+) -> dict[Purpose, list[_Took]]:
+    """What the answers about each seed of the pilot took, bad ones included, as the ledger has them."""
+    took: dict[Purpose, list[_Took]] = {}
+    async with ledgers_of(store, asked, unheard) as ledgers:
+        for direction in directions:
+            ledger = ledgers[direction.way]
+            generator = (Forward if direction.way == "forward" else Backward).of(project, ledger)
+            for seed in direction.pilot:
+                keys = [
+                    key
+                    for question, n in generator.questions(seed)
+                    for key in question.keys(ledger.identity, ledger.revision, n)
+                ]
+                calls = [call for key in keys for call in store.calls(key)]
+                took.setdefault(direction.way, []).append(_took(calls, ledger.meter.prices))
+    return took
+
+
+def _took(calls: Sequence[Call], prices: Prices | None) -> _Took:
+    first = list({call.request_id: call for call in reversed(calls)}.values())
+    usage = summed(call.usage for call in calls)
+    money = [call.usd for call in calls]
+    usd = None if None in money else sum(usd or 0.0 for usd in money)
+    share = prices.batch_share if prices else None
+    return _Took(
+        usage.prompt_tokens,
+        usage.prompt_tokens + usage.completion_tokens,
+        usd,
+        None if usd is None or share is None else usd * share,
+        sum(call.seconds for call in first),
+    )
+
+
+def _generation(
+    project: Project, store: Store, direction: _Direction, took: Sequence[_Took], splits: Sequence[Seed]
+) -> Json:
+    """The line of one direction."""
+    generate = project.spec.generate
+    forward = direction.way == "forward"
+    n = generate.forward.n if forward else len(generate.backward.levels)
+    sampling = generate.forward.sampling if forward else generate.backward.sampling
+    others = len(direction.seeds) - len(took)
+    measured = _measured(
+        direction.teacher, took, others, None if sampling.max_tokens is None else sampling.max_tokens * n
+    )
+    pilot = run(_pilot(project, store, direction, splits))
+    per_seed = min(n, _best(project, n))
+    measured["rows"] = accepted_rows(pilot, others, max([per_seed, *pilot.rows]))
+    return _line("generate", direction.way, measured, len(direction.seeds))
+
+
+def _evaluation(
+    project: Project, directions: Sequence[_Direction], took: Sequence[_Took], splits: Sequence[Seed]
+) -> Json | None:
+    """The line of the teacher in the evaluation: of every test input its answers as it generates, those that generation
+    bought found again, and one more without chance. None where that is another teacher, which no pilot has asked."""
+    spec = project.spec
+    forward = next((direction for direction in directions if direction.way == "forward"), None)
+    asked = len(held_out_inputs(splits, spec))
+    if forward is None or not asked or spec.teacher_name("evaluate") != spec.teacher_name("forward"):
+        return None
+    n, limit = spec.generate.forward.n, spec.generate.forward.sampling.max_tokens
+    more = 1 + max(0, spec.evaluate.samples - n)
+    share = [_scaled(one, more / n) for one in took]
+    measured = _measured(forward.teacher, share, asked, None if limit is None else limit * more, without_pilot=True)
+    return _line("evaluate", "", {**measured, "rows": None}, asked)
+
+
+def _scaled(took: _Took, share: float) -> _Took:
+    """What a part of the answers to the same prompt takes: the prompt whole, the rest in proportion."""
+    tokens = took.prompt_tokens + (took.tokens - took.prompt_tokens) * share
+    ratio = tokens / took.tokens if took.tokens else share
+    usd, batch_usd = (None if money is None else money * ratio for money in (took.usd, took.batch_usd))
+    return _Took(took.prompt_tokens, tokens, usd, batch_usd, took.seconds)
+
+
+def _measured(
+    teacher: TeacherSettings, took: Sequence[_Took], others: int, most: int | None, *, without_pilot: bool = False
+) -> dict[str, Range | None]:
+    """The intervals of the pilot's seeds and `others`; an answer about a seed has at most `most` tokens."""
+    prices, prompt = prices_of(teacher), max((one.prompt_tokens for one in took), default=0.0)
+    longest = Usage(prompt_tokens=round(prompt), completion_tokens=most or 0)
+    dearest = prices.usd(longest) if prices and most else None
+    ceilings = {"tokens": prompt + most if most else None, "usd": dearest, "batch_usd": dearest, "seconds": None}
+
+    def interval(name: str) -> Range | None:
+        values = [getattr(one, name) for one in took]
+        found = None if None in values else summed_up(values, others, ceilings[name])
+        return found if found is None or not without_pilot else Range(*(end - sum(values) for end in found))
+
+    measured = {name: interval(name) for name in ceilings}
+    seconds = measured.pop("seconds")
+    at_once = 60 * teacher.concurrency
+    measured["minutes"] = None if seconds is None else Range(*(value / at_once for value in seconds))
+    return measured
+
+
+def _best(project: Project, n: int) -> int:
+    """The candidates of one input that curation keeps at most: without a scorer all of them."""
+    return n if project.spec.curate.score.model == "none" else project.spec.curate.select.best
+
+
+async def _pilot(project: Project, store: Store, direction: _Direction, splits: Sequence[Seed]) -> Pilot:
+    """The rows of the pilot after gates, contamination and best of n, and which of them repeat each other.
+
+    Of the candidates that pass, the first ones stand for the best: no scorer is run. People are not asked.
+    """
+    spec, ids = project.spec, {seed.id for seed in direction.pilot}
+    fingerprint = fingerprints(project, {direction.way: direction.teacher})[direction.way]
+    n = spec.generate.forward.n if direction.way == "forward" else len(spec.generate.backward.levels)
+    slots = (slot for slot in store.candidates(fingerprint) if slot.seed_id in ids and slot.sample < n)
+    pairs = store.pairs([slot.pair_id for slot in slots if slot.pair_id])
+    steps = [step for step in steps_for(project, splits, None) if id_of(step).by not in (DUPLICATE, SPLIT)]
+    pool = await curate(Pool.of(pairs), [*steps, best(_best(project, n))])
+    accepted = [row.pair for row in pool.accepted() if row.pair is not None]
+    repeats: Mapping[int, Any] = {}
+    if spec.curate.duplicates.enabled:
+        repeats = repeated_rows(lambda: accepted, spec.curate.duplicates.jaccard, KINDS[spec.task.kind]).of
+    groups = Counter(repeats[number].earlier if number in repeats else number for number in range(len(accepted)))
+    made = Counter(pair.seed_id for pair in accepted)
+    return Pilot([made[seed.id] for seed in direction.pilot], list(groups.values()))
+
+
+def _line(stage: str, way: str, measured: dict[str, Range | None], seeds: int) -> Json:
+    return {
+        "stage": stage,
+        "direction": way,
+        "seeds": seeds,
+        **{name: None if (found := measured[name]) is None else found._asdict() for name in _MEASURES},
+    }
+
+
+def _added(lines: Sequence[Json]) -> Json:
+    """All lines in one: ends of intervals are added, which is wider than it has to be; unknown where any part is."""
+
+    def added(name: str) -> Json | None:
+        parts = [line[name] for line in lines if name != "rows" or line["stage"] == "generate"]
+        if None in parts:
+            return None
+        return {end: sum(part[end] for part in parts) for end in ("middle", "low", "high")}
+
+    return {name: added(name) for name in _MEASURES}

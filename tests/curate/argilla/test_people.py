@@ -1,0 +1,191 @@
+"""Who may see what: accounts, passwords, a workspace a project, and guessing."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+
+from curate.argilla.client import Argilla
+from curate.argilla.people import invite, new_password, people
+from curate.argilla.probe import public_url
+from curate.argilla.push import OLD_WORKSPACE, draw_batch, push, workspace_of
+from curate.argilla.server import ArgillaServer
+from curate.argilla.venv import SERVER_CODE
+from curate.review.population import read_population
+from schemas.errors import ReviewError
+from schemas.project import Project
+from schemas.store import Store
+from tests.curate.review.review_project import SCOPE, fill, project
+
+
+@pytest.fixture
+def argilla(argilla_server: ArgillaServer) -> Iterator[Argilla]:
+    with Argilla(argilla_server.url, argilla_server.api_key, f"w-{uuid.uuid4().hex[:8]}", patience_s=30) as connected:
+        yield connected
+
+
+def signed_in(server: ArgillaServer, name: str, password: str) -> httpx.Client | None:
+    """The API as the page of a person uses it; None where the password is wrong."""
+    token = httpx.post(f"{server.url}/api/v1/token", data={"username": name, "password": password}, timeout=60)
+    if token.status_code == 401:
+        return None
+    bearer = {"Authorization": f"Bearer {token.json()['access_token']}"}
+    return httpx.Client(base_url=f"{server.url}/api/v1/", headers=bearer, timeout=60)
+
+
+def test_no_password_is_lost(argilla: Argilla, argilla_server: ArgillaServer) -> None:
+    """A name given twice is one account; an empty one is refused before anybody is made; who is there already is let in
+    and keeps the password; a new password opens the same account."""
+    ann, bob = (f"{name}-{uuid.uuid4().hex[:6]}" for name in ("ann", "bob"))
+    with pytest.raises(ReviewError, match="an empty name"):
+        invite(argilla, [ann, ""])
+    assert ann not in {person.name for person in people(argilla)}
+    first = invite(argilla, [ann, ann])
+    assert list(first.passwords) == [ann]
+    again = invite(argilla, [ann, bob])
+    assert (list(again.passwords), again.let_in) == ([bob], (ann,))
+    for name, password in (first.passwords | again.passwords).items():
+        assert signed_in(argilla_server, name, password)
+    before = next(person for person in people(argilla) if person.name == ann)
+    assert (before.role, before.here) == ("annotator", True)
+    renewed = new_password(argilla, ann)
+    assert signed_in(argilla_server, ann, renewed)
+    assert signed_in(argilla_server, ann, first.passwords[ann]) is None
+    assert next(person for person in people(argilla) if person.name == ann).id == before.id
+    with pytest.raises(ReviewError, match="there is no user nobody-here"):
+        new_password(argilla, "nobody-here")
+
+
+def test_who_was_made_is_told_even_if_the_next_cannot_be(argilla: Argilla) -> None:
+    """An account whose password nobody has read would be lost, so what stops the rest comes beside the passwords."""
+    made = f"ann-{uuid.uuid4().hex[:6]}"
+    invited = invite(argilla, [made, "x" * 5_000, "never"])
+    assert next(iter(invited.passwords)) == made
+    assert bool(invited.problem) == ("never" not in invited.passwords)
+
+
+def without_workspace(folder: Path, name: str) -> Project:
+    folder.mkdir()
+    made = project(folder, name)
+    review = made.spec.review.model_copy(update={"workspace": None})
+    return Project(folder, made.spec.model_copy(update={"review": review}))
+
+
+def test_who_is_invited_to_one_project_sees_no_other(
+    tmp_path: Path, argilla: Argilla, argilla_server: ArgillaServer
+) -> None:
+    """Each project has a workspace of its own, known from its first draw on."""
+    seen = []
+    for name in ("a", "b"):
+        made = without_workspace(tmp_path / name, f"cats-{uuid.uuid4().hex[:6]}")
+        with Store.open(Store.url_for(made)) as store:
+            fill(made, store)
+            with pytest.raises(ReviewError, match="nothing was drawn"):
+                workspace_of(made, store, argilla)
+            population = read_population(made, store, [SCOPE])
+            draw_batch(made, store, population)
+            argilla.workspace = workspace_of(made, store, argilla)
+            push(made, store, population, argilla)
+            assert workspace_of(made, store, argilla) == argilla.workspace != OLD_WORKSPACE
+        who = f"ann-{uuid.uuid4().hex[:6]}"
+        client = signed_in(argilla_server, who, invite(argilla, [who]).passwords[who])
+        assert client
+        with client:
+            seen.append(
+                {dataset["name"].removesuffix("-shared") for dataset in client.get("me/datasets").json()["items"]}
+            )
+        assert seen[-1] == {made.spec.task.name}
+    assert not seen[0] & seen[1]
+
+
+def test_rows_that_an_earlier_version_sent_stay_in_their_workspace(tmp_path: Path, argilla: Argilla) -> None:
+    """All projects used one workspace: a project whose rows lie there goes on there, marked or not."""
+    made = without_workspace(tmp_path / "old", f"cats-{uuid.uuid4().hex[:6]}")
+    with Store.open(Store.url_for(made)) as store:
+        fill(made, store)
+        population = read_population(made, store, [SCOPE])
+        draw_batch(made, store, population)
+        argilla.workspace = OLD_WORKSPACE
+        push(made, store, population, argilla)
+        assert workspace_of(made, store, argilla) == OLD_WORKSPACE
+        (queue, *_) = argilla.queues(None, {made.spec.task.name}) or [argilla.queue(made.spec.task.name)]
+        assert queue
+        argilla.call("PATCH", f"datasets/{queue.id}", json={"metadata": {}})
+        assert workspace_of(made, store, argilla) == OLD_WORKSPACE
+
+
+def test_the_address_for_others_is_one_that_others_can_reach() -> None:
+    """A server bound to all addresses is not told to others as 127.0.0.1, one bound to this machine not at all."""
+    everywhere = public_url("0.0.0.0", 6911)
+    assert everywhere
+    assert "127.0.0.1" not in everywhere
+    assert "0.0.0.0" not in everywhere
+    assert everywhere.endswith(":6911")
+    assert public_url("192.0.2.7", 80) == "http://192.0.2.7:80"
+    assert public_url("127.0.0.1", 6911) is None
+
+
+def slow_guessing() -> tuple[Any, list[float], list[bytes]]:
+    """The middleware around an application with one right password; what it waited, and what the application read."""
+    spec = importlib.util.spec_from_file_location("sign_in", SERVER_CODE / "sign_in.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    waited: list[float] = []
+    read: list[bytes] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        read.append((await receive()).get("body", b""))
+        status = 201 if b"password=right" in read[-1] else 401
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    return module.SlowGuessing(app, sleep=sleep), waited, read
+
+
+def test_guessing_a_password_gets_slower_and_slower_for_that_name_alone() -> None:
+    """Three wrong passwords are a slip; after that each try waits twice as long, up to half a minute, also where many
+    come at once; somebody else signs in at once, and the right password ends it."""
+    guarded, waited, read = slow_guessing()
+
+    async def sign_in(name: str, password: str, path: str = "/api/v1/token") -> int:
+        body = urlencode({"username": name, "password": password}).encode()
+        parts = [
+            {"type": "http.request", "body": body[:9], "more_body": True},
+            {"type": "http.request", "body": body[9:]},
+        ]
+        told: list[int] = []
+
+        async def receive() -> Any:
+            return parts.pop(0)
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                told.append(message["status"])
+
+        await guarded({"type": "http", "method": "POST", "path": path}, receive, send)
+        return told[0]
+
+    async def attack() -> None:
+        assert set(await asyncio.gather(*(sign_in("ann", str(guess)) for guess in range(12)))) == {401}
+        assert waited == [1, 2, 4, 8, 16, 30, 30, 30, 30]
+        assert await sign_in("bob", "right") == 201
+        assert len(waited) == 9
+        assert await sign_in("ann", "right") == 201
+        assert await sign_in("ann", "wrong") == 401
+        assert len(waited) == 10
+
+    asyncio.run(attack())
+    assert all(body.startswith(b"username=") for body in read)

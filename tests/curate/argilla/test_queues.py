@@ -1,0 +1,199 @@
+"""Two sides that agree: what the page shows follows the spec, every answer is found, and no queue is anybody else's."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.argilla.adjudication import push_adjudication
+from curate.argilla.client import Argilla, Queue
+from curate.argilla.pull import pull
+from curate.argilla.push import ADJUDICATION, PushResult, draw_batch, project_id, push, queue_name
+from curate.argilla.server import ArgillaServer
+from curate.review.population import read_population
+from schemas.project import Project
+from schemas.reviews import Review
+from schemas.store import Store
+from tests.curate.argilla.answering import answer
+from tests.curate.review.review_project import SCOPE, fill, project
+
+
+class Side:
+    """A project with pushed rows, all in one queue."""
+
+    def __init__(self, folder: Path, argilla: Argilla, name: str, *, nasty: bool = False, **spec: Any) -> None:
+        folder.mkdir()
+        self.argilla, self.project = argilla, project(folder, name)
+        self.spec(overlap=0.0, gold=None, **spec)
+        self.store = Store.open(Store.url_for(self.project))
+        self.pairs = fill(self.project, self.store, nasty=nasty)
+        self.population = read_population(self.project, self.store, [SCOPE])
+        draw_batch(self.project, self.store, self.population)
+
+    def spec(self, *, style: str | None = None, **review: Any) -> None:
+        """Change the spec, as its owner would in the file."""
+        spec = self.project.spec
+        task = spec.task.model_copy(update={"style": style} if style else {})
+        changed = spec.model_copy(update={"task": task, "review": spec.review.model_copy(update=review)})
+        self.project = Project(self.project.folder, changed)
+
+    def push(self) -> PushResult:
+        return push(self.project, self.store, self.population, self.argilla)
+
+    def pull(self) -> Any:
+        return pull(self.project, self.store, self.argilla)
+
+    def queues(self) -> list[Queue]:
+        return self.argilla.queues(project_id(self.store), ())
+
+    def rows(self, queue: Queue | None = None) -> list[dict[str, Any]]:
+        return list(self.argilla.records(queue or self.queues()[0]))
+
+
+@pytest.fixture
+def argilla(argilla_server: ArgillaServer) -> Iterator[Argilla]:
+    with Argilla(argilla_server.url, argilla_server.api_key, "pairsmith", patience_s=30) as connected:
+        yield connected
+
+
+@pytest.fixture
+def name() -> str:
+    return f"cats-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def cats(tmp_path: Path, argilla: Argilla, name: str) -> Iterator[Side]:
+    side = Side(tmp_path / "cats", argilla, name)
+    side.push()
+    yield side
+    side.store.close()
+
+
+def test_a_changed_spec_is_on_the_page_after_the_next_push(cats: Side) -> None:
+    """Style and number of annotators are those of the spec, and a push that finds nothing changed changes nothing."""
+    cats.spec(style="Two sentences about a dog.", annotators_per_row=2)
+    assert cats.push().sent == 0
+    (queue,) = cats.queues()
+    assert "Two sentences about a dog." in queue.guidelines
+    assert queue.min_submitted == 2
+    before = cats.argilla.call("GET", f"datasets/{queue.id}")["updated_at"]
+    cats.push()
+    assert cats.argilla.call("GET", f"datasets/{queue.id}")["updated_at"] == before
+
+
+def test_rows_that_nobody_needs_are_taken_back_unless_somebody_began(cats: Side) -> None:
+    """After half of the pool is gone its unanswered rows wait for nobody; an answer and a draft stay where they are."""
+    rows = cats.rows()
+    answer(cats.argilla.sdk, rows[0]["id"], "accept")
+    answer(cats.argilla.sdk, rows[1]["id"], "accept", status="draft")
+    left = {row["external_id"] for row in rows[:10]}
+    remaining = {id_: row for id_, row in cats.population.rows.items() if id_ not in left}
+    cats.population = replace(cats.population, rows=remaining)
+    pushed = cats.push()
+    assert (pushed.sent, pushed.withdrawn) == (0, 8)
+    assert {row["external_id"] for row in cats.rows()} == {row["external_id"] for row in (*rows[:2], *rows[10:])}
+    assert cats.pull().new == 1
+
+
+def test_a_row_that_somebody_decided_elsewhere_is_not_asked_again(cats: Side) -> None:
+    """A row whose decision came another way leaves the queue unless somebody has begun with it."""
+    one = cats.rows()[0]["external_id"]
+    cats.store.write(Review(pair_id=one, reviewer="ann", decision="accept"))
+    assert cats.push().withdrawn == 1
+    assert one not in {row["external_id"] for row in cats.rows()}
+
+
+def test_with_other_reasons_the_rows_go_on_in_another_queue(cats: Side) -> None:
+    """Labels of a published queue are fixed. What is unanswered moves to a queue with the new ones; the answers in the
+    old one still come back, and no row is asked twice."""
+    rows = cats.rows()
+    answer(cats.argilla.sdk, rows[0]["id"], "reject", reasons=["invented"])
+    cats.spec(reasons=("length", "rude"))
+    pushed = cats.push()
+    assert (pushed.sent, pushed.withdrawn, pushed.there) == (len(rows) - 1, len(rows) - 1, 1)
+    old, new = cats.queues()
+    assert (old.made_as, new.made_as) == (queue_name(cats.project),) * 2
+    assert new.reasons == {"length", "rude"}
+    assert [row["external_id"] for row in cats.rows(old)] == [rows[0]["external_id"]]
+    answer(cats.argilla.sdk, cats.rows(new)[0]["id"], "reject", reasons=["rude"])
+    assert cats.pull().new == 2
+    assert (cats.push().sent, cats.push().withdrawn) == (0, 0)
+
+
+def test_whatever_a_queue_is_called_its_answers_come_back(cats: Side) -> None:
+    """Renamed in Argilla, and the task renamed in the spec: nothing is sent twice, nothing is lost."""
+    (queue,) = cats.queues()
+    answer(cats.argilla.sdk, cats.rows()[0]["id"], "accept")
+    cats.argilla.call("PATCH", f"datasets/{queue.id}", json={"name": f"{queue.name}-by-hand"})
+    cats.spec(dataset=f"{queue.name}-new")
+    assert cats.push().sent == 0
+    assert len(cats.queues()) == 1
+    assert cats.pull().new == 1
+
+
+def test_two_projects_of_one_name_never_meet(cats: Side, tmp_path: Path, name: str) -> None:
+    """Made from one template, in one workspace: each has a queue of its own, and reads its own answers alone."""
+    other = Side(tmp_path / "other", cats.argilla, name, seed=2)
+    other.push()
+    assert {queue.name for queue in (*cats.queues(), *other.queues())} == {name, f"{name}-2"}
+    answer(cats.argilla.sdk, cats.rows()[0]["id"], "accept")
+    assert other.pull().unchanged + other.pull().new + other.pull().foreign == 0
+    assert cats.pull().new == 1
+    other.store.close()
+
+
+def test_a_queue_of_an_earlier_version_is_ours_if_it_holds_our_rows(cats: Side, tmp_path: Path, name: str) -> None:
+    """Queues had no mark. One with our rows in it is taken over, one with another project's rows is not."""
+    (queue,) = cats.queues()
+    cats.argilla.call("PATCH", f"datasets/{queue.id}", json={"metadata": {}})
+    stranger = Side(tmp_path / "stranger", cats.argilla, name, nasty=True)
+    assert stranger.push().withdrawn == 0
+    assert [queue.name for queue in stranger.queues()] == [f"{name}-2"]
+    stranger.store.close()
+    assert cats.push().sent == 0
+    assert [queue.name for queue in cats.queues()] == [name]
+
+
+def test_an_answer_to_a_text_that_was_changed_in_argilla_does_not_count(cats: Side) -> None:
+    """The label would be of another row than the one that it is kept with."""
+    one, two = cats.rows()[:2]
+    fields = {**one["fields"], "enhanced": one["fields"]["enhanced"].replace("Tabby", "Blue")}
+    assert fields != one["fields"]
+    (queue,) = cats.queues()
+    cats.argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": [{"id": one["id"], "fields": fields}]})
+    for row in (one, two):
+        answer(cats.argilla.sdk, row["id"], "accept")
+    pulled = cats.pull()
+    assert (pulled.new, pulled.altered) == (1, 1)
+    assert list(cats.store.reviews()) == [two["external_id"]]
+
+
+def test_who_may_settle_can_be_named(cats: Side) -> None:
+    """With `adjudicators` in the spec, what others answer in the queue of adjudication does not count."""
+    one = cats.rows()[0]["external_id"]
+    for who, verdict in (("ann", "accept"), ("bob", "reject")):
+        cats.store.write(Review(pair_id=one, reviewer=who, decision=verdict))  # type: ignore[arg-type]
+    assert push_adjudication(cats.project, cats.store, cats.population, cats.argilla).sent == 1
+    queue = next(queue for queue in cats.queues() if queue.made_as.endswith(ADJUDICATION))
+    answer(cats.argilla.sdk, cats.rows(queue)[0]["id"], "accept")
+    cats.spec(adjudicators=("somebody-else",))
+    assert (cats.pull().new, cats.pull().not_named) == (0, 1)
+    cats.spec(adjudicators=("pairsmith",))
+    assert cats.pull().new == 1
+
+
+def test_spaces_are_no_edit_and_an_edit_without_a_text_is_nobody_elses_to_finish(cats: Side) -> None:
+    """One space after the text with Accept accepts it; *Edit* without another text waits for the same person, not in a
+    queue of adjudication."""
+    one, two = cats.rows()[:2]
+    pairs = {pair.id: pair for pair in cats.pairs}
+    answer(cats.argilla.sdk, one["id"], "accept", edited=pairs[one["external_id"]].output + " ")
+    answer(cats.argilla.sdk, two["id"], "edit", edited=pairs[two["external_id"]].output)
+    assert cats.pull().edits == 0
+    assert cats.store.reviews()[one["external_id"]][0].decision == "accept"
+    assert push_adjudication(cats.project, cats.store, cats.population, cats.argilla).sent == 0

@@ -1,0 +1,232 @@
+"""Batch APIs on 127.0.0.1: OpenAI's, Mistral's, Anthropic's and Gemini's, as their references describe them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+Says = Callable[[str, int], str | int | None]
+"""`says(prompt, nth)`: the answer to the nth line that asks this, an HTTP status, or None for a line that expires."""
+
+
+class BatchProvider:
+    """`with BatchProvider("gemini") as provider:` serves that form at `provider.url`.
+
+    `batches` are those made, in order, each a list of the prompts in it. `finishes` False leaves them running.
+    `refuses` is the sentence with which a whole batch is refused.
+    """
+
+    def __init__(self, form: str, says: Says | None = None, *, refuses: str = "") -> None:
+        self.form, self.refuses, self.finishes = form, refuses, True
+        self.batches: list[list[str]] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.listed = 0
+        self.live = 0
+        self._says = says or (lambda prompt, nth: f"{prompt}, at length ({nth})")
+        self._asked: dict[str, int] = {}
+        self._files: dict[str, bytes] = {}
+        self._jobs: dict[str, dict[str, Any]] = {}
+        self._ready, self._some = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+
+    @property
+    def url(self) -> str:
+        path = {"gemini": "v1beta/openai"}.get(self.form, "v1")
+        return f"http://127.0.0.1:{self._port}/{path}"
+
+    def wait_for_a_batch(self) -> None:
+        """Block until a batch that was made is asked about, so until its maker waits for it."""
+        assert self._some.wait(30)
+
+    def __enter__(self) -> BatchProvider:
+        self._thread.start()
+        assert self._ready.wait(30)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(30)
+
+    async def _run(self) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        app = web.Application(client_max_size=2**28)
+        add = app.router.add_route
+        add("POST", "/v1/chat/completions", self._now)
+        if self.form in ("openai", "mistral"):
+            jobs = "/v1/batches" if self.form == "openai" else "/v1/batch/jobs"
+            add("POST", "/v1/files", self._upload)
+            add("GET", "/v1/files/{id}/content", self._content)
+            add("POST", jobs, self._make_of_file)
+            add("GET", jobs, self._list)
+            add("GET", jobs + "/{id}", self._job)
+        elif self.form == "anthropic":
+            add("POST", "/v1/messages/batches", self._make_of_messages)
+            add("GET", "/v1/messages/batches/{id}", self._job)
+            add("GET", "/v1/messages/batches/{id}/results", self._content)
+        else:
+            add("POST", "/v1beta/models/{model}:batchGenerateContent", self._make_of_contents)
+            add("GET", "/v1beta/batches", self._list)
+            add("GET", "/v1beta/batches/{id}", self._job)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self._port = runner.addresses[0][1]
+        self._ready.set()
+        await self._stopping.wait()
+        await runner.cleanup()
+
+    async def _now(self, request: web.Request) -> web.Response:
+        self.live += 1
+        return web.json_response({"choices": [{"message": {"content": "now"}, "finish_reason": "stop"}]})
+
+    # -- files ---------------------------------------------------------------------------------------------------
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        assert form["purpose"] == "batch"
+        assert request.headers["Authorization"] == "Bearer sk-batch"
+        name = f"file-{len(self._files)}"
+        self._files[name] = form["file"].file.read()  # type: ignore[union-attr]
+        return web.json_response({"id": name, "object": "file"})
+
+    async def _content(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._files[request.match_info["id"]])
+
+    async def _make_of_file(self, request: web.Request) -> web.Response:
+        job = await request.json()
+        assert job["endpoint"] == "/v1/chat/completions"
+        if self.form == "openai":
+            assert job["completion_window"] == "24h"
+            source = job["input_file_id"]
+        else:
+            assert job["model"] == "loopback"
+            (source,) = job["input_files"]
+        lines = [orjson.loads(row) for row in self._files[source].splitlines()]
+        assert len({line["custom_id"] for line in lines}) == len(lines)
+        done, failed = [], []
+        for line in lines:
+            texts = self._answer(line["body"], line["body"]["messages"][-1]["content"], line["body"].get("n", 1))
+            if texts is None:
+                failed.append({**_named(line), "response": None, "error": {"code": "batch_expired", "message": "late"}})
+            elif isinstance(texts, int):
+                body = {"error": {"message": f"status {texts}"}}
+                failed.append({**_named(line), "response": {"status_code": texts, "body": body}, "error": None})
+            else:
+                body = _chat(texts)
+                done.append({**_named(line), "response": {"status_code": 200, "body": body}, "error": None})
+        made = self._made([line["body"]["messages"][-1]["content"] for line in lines])
+        output, error = ("output_file_id", "error_file_id") if self.form == "openai" else ("output_file", "error_file")
+        for field, rows in ((output, done), (error, failed)):
+            self._files[f"{made}-{field}"] = b"\n".join(map(orjson.dumps, rows))
+        words = ("completed", "failed", "in_progress") if self.form == "openai" else ("SUCCESS", "FAILED", "RUNNING")
+        errors: Any = [{"message": self.refuses}]
+        self._jobs[made] = {
+            "id": made,
+            "metadata": job["metadata"],
+            "ended": {"status": words[0], output: f"{made}-{output}", error: f"{made}-{error}"},
+            "refused": {"status": words[1], "errors": {"data": errors} if self.form == "openai" else errors},
+            "running": {"status": words[2]},
+        }
+        return web.json_response({"id": made, "status": "validating"})
+
+    # -- requests posted as they are -----------------------------------------------------------------------------
+
+    async def _make_of_messages(self, request: web.Request) -> web.Response:
+        assert request.headers["x-api-key"] == "sk-batch"
+        assert request.headers["anthropic-version"]
+        rows, prompts = [], []
+        for one in (await request.json())["requests"]:
+            params = one["params"]
+            assert params["max_tokens"] >= 1
+            assert all(m["role"] in ("user", "assistant") for m in params["messages"])
+            assert {"n", "seed", "stop", "response_format"}.isdisjoint(params)
+            prompts.append(params["messages"][-1]["content"])
+            texts = self._answer(params, prompts[-1], 1)
+            error = {"type": "invalid_request_error" if texts == 400 else "api_error", "message": f"status {texts}"}
+            usage = {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 0}
+            result: Any = {"type": "errored", "error": {"type": "error", "error": error}}
+            if texts is None:
+                result = {"type": "expired"}
+            elif not isinstance(texts, int):
+                content = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": texts[0]}]
+                message = {"id": "msg_1", "model": "loopback", "content": content, "stop_reason": "end_turn"}
+                result = {"type": "succeeded", "message": {**message, "usage": usage}}
+            rows.append({"custom_id": one["custom_id"], "result": result})
+        made = self._made(prompts)
+        self._files[made] = b"\n".join(map(orjson.dumps, rows))
+        self._jobs[made] = {
+            "id": made,
+            "ended": {"processing_status": "ended", "results_url": f"{self.url}/messages/batches/{made}/results"},
+            "running": {"processing_status": "in_progress"},
+        }
+        return web.json_response({"id": made, "processing_status": "in_progress"})
+
+    async def _make_of_contents(self, request: web.Request) -> web.Response:
+        assert request.headers["x-goog-api-key"] == "sk-batch"
+        assert request.match_info["model"] == "loopback"
+        batch = (await request.json())["batch"]
+        rows, prompts = [], []
+        for one in batch["input_config"]["requests"]["requests"]:
+            turns = one["request"]["contents"]
+            assert all(turn["role"] in ("user", "model") for turn in turns)
+            prompts.append(turns[-1]["parts"][0]["text"])
+            texts = self._answer(one["request"], prompts[-1], 1)
+            row: Any = {"error": {"code": {400: 3, None: 4}.get(texts if texts in (400, None) else 0, 13)}}
+            if texts is not None and not isinstance(texts, int):
+                content = {"role": "model", "parts": [{"text": "hm", "thought": True}, {"text": texts[0]}]}
+                usage = {"promptTokenCount": 10, "candidatesTokenCount": 4, "thoughtsTokenCount": 1}
+                candidate = {"content": content, "finishReason": "STOP"}
+                row = {"response": {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "loopback"}}
+            rows.append({**row, "metadata": one["metadata"]})
+        made = self._made(prompts)
+        self._jobs[f"batches/{made}"] = {
+            "name": f"batches/{made}",
+            "metadata": {"displayName": batch["display_name"]},
+            "ended": {"done": True, "response": {"inlinedResponses": {"inlinedResponses": rows}}},
+            "refused": {"done": True, "error": {"code": 3, "message": self.refuses}},
+            "running": {"done": False},
+        }
+        return web.json_response({"name": f"batches/{made}"})
+
+    # -- what all have -------------------------------------------------------------------------------------------
+
+    def _made(self, prompts: list[str]) -> str:
+        self.batches.append(prompts)
+        return f"b{len(self.batches)}"
+
+    def _answer(self, body: dict[str, Any], prompt: str, n: int) -> list[str] | int | None:
+        self.bodies.append(body)
+        nth = self._asked[prompt] = self._asked.get(prompt, 0) + 1
+        said = self._says(prompt, nth)
+        return said if said is None or isinstance(said, int) else [said, *(f"{said} again {i}" for i in range(1, n))]
+
+    async def _list(self, request: web.Request) -> web.Response:
+        self.listed += 1
+        jobs = [{k: v for k, v in job.items() if k in ("id", "name", "metadata")} for job in self._jobs.values()]
+        return web.json_response({"operations" if self.form == "gemini" else "data": jobs})
+
+    async def _job(self, request: web.Request) -> web.Response:
+        name = request.match_info["id"]
+        self._some.set()
+        job = self._jobs[f"batches/{name}" if self.form == "gemini" else name]
+        state = "running" if not self.finishes else "refused" if self.refuses else "ended"
+        told = {k: v for k, v in job.items() if k in ("id", "name", "metadata")}
+        return web.json_response({**told, **job[state]})
+
+
+def _named(line: dict[str, Any]) -> dict[str, Any]:
+    return {"id": "x", "custom_id": line["custom_id"]}
+
+
+def _chat(texts: list[str]) -> dict[str, Any]:
+    choices = [
+        {"index": i, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        for i, text in enumerate(texts)
+    ]
+    usage = {"prompt_tokens": 10, "completion_tokens": 5 * len(texts)}
+    return {"id": "chatcmpl-1", "model": "loopback", "choices": choices, "usage": usage}

@@ -1,0 +1,66 @@
+"""Takes the place of vLLM's server: the same command line, and a loopback teacher behind it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--model", required=True)
+parser.add_argument("--host")
+parser.add_argument("--port", type=int)
+parser.add_argument("--enforce-eager", action="store_true")
+parser.add_argument("--enable-lora", action="store_true")
+parser.add_argument("--lora-modules", nargs="*", default=[])
+parser.add_argument("--structured-outputs-config", type=json.loads)
+parser.add_argument("--loads-for", type=float, default=0.2)
+parser.add_argument("--breaks", action="store_true")
+parser.add_argument("--mute", action="store_true")
+asked = parser.parse_args()
+print("arguments", json.dumps(sys.argv[1:]), flush=True)
+assert "PYTHONHASHSEED" not in os.environ, "the environment of our Python is not its business"
+
+# As its engine: a child that must not outlive it.
+engine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+if note := os.environ.get("STAND_IN_NOTE"):
+    with open(note, "w") as file:
+        json.dump({"pids": [os.getpid(), engine.pid], "arguments": sys.argv[1:]}, file)
+signal.signal(signal.SIGTERM, lambda *_: (engine.terminate(), os._exit(0)))
+time.sleep(asked.loads_for)
+if asked.breaks:
+    engine.kill()
+    sys.exit("ValueError: the weights do not fit into the memory of this machine")
+
+
+class Handler(BaseHTTPRequestHandler):
+    def _say(self, status: int, body: object) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_GET(self) -> None:
+        names = [asked.model, *(module.partition("=")[0] for module in asked.lora_modules)]
+        self._say(200, {"data": [{"id": name} for name in names]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if asked.mute:
+            self._say(400, {"error": {"message": "EngineDeadError"}})
+            return
+        said = f"{body['messages'][-1]['content'].rpartition(': ')[2]} beside a wall in {body['model']} END"
+        choices = [{"message": {"content": f"{said} {i}"}, "finish_reason": "stop"} for i in range(body.get("n", 1))]
+        self._say(200, {"choices": choices, "usage": {"prompt_tokens": 1, "completion_tokens": len(choices)}})
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+ThreadingHTTPServer((asked.host, asked.port), Handler).serve_forever()

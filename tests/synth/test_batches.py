@@ -1,0 +1,229 @@
+"""The batch APIs: another way to fill the ledger, which loses and buys twice as little as the ordinary one."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import TeacherError, UsageError
+from schemas.records import Message, Sampling
+from schemas.spec import TeacherSettings
+from schemas.store import Store
+from synth.batch_forms import FORMS, form_of
+from synth.batches import Batches
+from synth.chat_completions import StoppedError
+from synth.endpoint import Endpoint
+from synth.ledger import Completion, FailedSample, Ledger
+from tests.synth.batch_loopback import BatchProvider
+
+EVERY_FORM = pytest.mark.parametrize("form", ["openai", "mistral", "anthropic", "gemini"])
+DRAWN = Sampling(temperature=0.7, max_tokens=64, seed=5, stop=("END",), top_p=0.9)
+
+
+def chat(text: str) -> tuple[Message, ...]:
+    return (
+        Message(role="system", content="Write."),
+        Message(role="user", content="a"),
+        Message(role="assistant", content="b"),
+        Message(role="user", content=text),
+    )
+
+
+def with_batches(
+    provider: BatchProvider, folder: Path, work: Callable[[Ledger, list[str]], Awaitable[Any]], **settings: Any
+) -> Any:
+    async def run() -> Any:
+        spec = TeacherSettings(
+            **{"url": provider.url, "model": "loopback", "batch_api": provider.form, "retries": 2, **settings}
+        )
+        lines: list[str] = []
+        with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
+            async with (
+                Endpoint(spec.url, spec.model, key="sk-batch") as endpoint,
+                Batches(store, endpoint, spec, lines.append, gather_s=0.05) as batches,
+            ):
+                return await work(Ledger(store, endpoint, spec, batches=batches), lines)
+
+    return asyncio.run(run())
+
+
+async def ask_dogs(ledger: Ledger, count: int = 20, n: int = 1) -> list[list[Completion | FailedSample]]:
+    return list(await asyncio.gather(*(ledger.complete(chat(f"dog {i}"), DRAWN, n) for i in range(count))))
+
+
+@EVERY_FORM
+def test_a_batch_answers_what_requests_would_have(form: str, tmp_path: Path) -> None:
+    """All questions go in one batch, none now; answers are in the ledger and cost half; a second run asks nothing."""
+    price = {"usd_per_million_prompt_tokens": 1e6, "usd_per_million_completion_tokens": 1e6}
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        answers = await ask_dogs(ledger)
+        assert [a.text for (a,) in answers if isinstance(a, Completion)] == [
+            f"dog {i}, at length (1)" for i in range(20)
+        ]
+        assert ledger.usd == 20 * 15 * 0.5
+        assert ledger.usage.completion_tokens == 20 * 5
+        assert "20 requests" in lines[0]
+        assert "at most, where the same now would cost" in lines[0]
+        assert ledger.in_flight == 0
+
+    with BatchProvider(form) as provider:
+        with_batches(provider, tmp_path, work, **price)
+        assert [len(batch) for batch in provider.batches] == [20]
+
+        async def again(ledger: Ledger, lines: list[str]) -> None:
+            await ask_dogs(ledger)
+            assert ledger.reused == 20
+
+        with_batches(provider, tmp_path, again, **price)
+        assert (len(provider.batches), provider.live) == (1, 0)
+
+
+@EVERY_FORM
+def test_several_samples_of_a_question_are_several_answers(form: str, tmp_path: Path) -> None:
+    """Where a form takes no `n`, each sample is a line of its own."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        answers = await ask_dogs(ledger, 3, n=3)
+        assert all(len({a.text for a in samples if isinstance(a, Completion)}) == 3 for samples in answers)
+
+    with BatchProvider(form) as provider:
+        with_batches(provider, tmp_path, work)
+        assert [len(batch) for batch in provider.batches] == [9 if form in ("anthropic", "gemini") else 3]
+
+
+@EVERY_FORM
+def test_a_run_that_ended_while_it_waited_is_continued(form: str, tmp_path: Path) -> None:
+    """The batch is found in the store by its lines and waited for; nothing is handed over a second time."""
+
+    async def stopped(ledger: Ledger, lines: list[str]) -> None:
+        asked = asyncio.ensure_future(ask_dogs(ledger))
+        await asyncio.to_thread(provider.wait_for_a_batch)
+        ledger.drain()
+        with pytest.raises(StoppedError):
+            await asked
+
+    async def goes_on(ledger: Ledger, lines: list[str]) -> None:
+        answers = await ask_dogs(ledger, 21)
+        assert all(isinstance(answer, Completion) for (answer,) in answers)
+
+    with BatchProvider(form) as provider:
+        provider.finishes = False
+        with_batches(provider, tmp_path, stopped)
+        provider.finishes = True
+        with_batches(provider, tmp_path, goes_on)
+        assert [len(batch) for batch in provider.batches] == [20, 1]
+
+
+@pytest.mark.parametrize("form", ["openai", "mistral", "gemini"])
+def test_a_batch_that_was_made_and_not_written_down_is_found_at_the_provider(form: str, tmp_path: Path) -> None:
+    """The process died between the provider's answer and the disk: the label, written before, tells which it is."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        await ask_dogs(ledger)
+
+    with BatchProvider(form) as provider:
+        with_batches(provider, tmp_path, work)
+        with sqlite3.connect(tmp_path / "pairsmith.db") as db:
+            assert db.execute("DELETE FROM artifacts WHERE id LIKE 'batch:%:made'").rowcount == 1
+            db.execute("DELETE FROM calls")
+        with_batches(provider, tmp_path, work)
+        assert len(provider.batches) == 1
+        assert provider.listed == 1
+
+
+@EVERY_FORM
+def test_what_expired_or_failed_is_asked_again_and_the_rest_is_kept(form: str, tmp_path: Path) -> None:
+    """Of ten lines one expires and one meets a fault of the server: the second batch holds those two alone."""
+    faults = {"dog 3": None, "dog 7": 500}
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        answers = await ask_dogs(ledger, 10)
+        assert all(isinstance(answer, Completion) for (answer,) in answers)
+
+    with BatchProvider(form, lambda prompt, nth: faults.get(prompt, "x") if nth == 1 else "late") as provider:
+        with_batches(provider, tmp_path, work)
+        assert [sorted(batch) for batch in provider.batches[1:]] == [["dog 3", "dog 7"]]
+
+
+@EVERY_FORM
+def test_a_line_that_is_refused_concerns_its_row_alone(form: str, tmp_path: Path) -> None:
+    """A request that the provider does not take is a refused row, with its reason, and is not sent again."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        answers = [answer for (answer,) in await ask_dogs(ledger, 5)]
+        failed = [answer for answer in answers if isinstance(answer, FailedSample)]
+        assert [answer.reason.partition(":")[0] for answer in failed] == ["refused"]
+
+    with BatchProvider(form, lambda prompt, nth: 400 if prompt == "dog 2" else "x") as provider:
+        with_batches(provider, tmp_path, work, attempts=1)
+        assert len(provider.batches) == 1
+
+
+def test_a_line_that_never_comes_is_unanswered_and_asked_by_the_next_run(tmp_path: Path) -> None:
+    """Three batches without it, with two retries; it is no fact, so another run asks again."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        answers = [answer for (answer,) in await ask_dogs(ledger, 2)]
+        assert isinstance(answers[0], FailedSample)
+        assert answers[0].reason.startswith("server: ")
+        assert isinstance(answers[1], Completion)
+
+    with BatchProvider("openai", lambda prompt, nth: None if prompt == "dog 0" else "x") as provider:
+        with_batches(provider, tmp_path, work)
+        assert [len(batch) for batch in provider.batches] == [2, 1, 1]
+
+
+@pytest.mark.parametrize("form", ["openai", "mistral", "gemini"])
+def test_a_batch_that_is_refused_as_a_whole_ends_the_run(form: str, tmp_path: Path) -> None:
+    """With the provider's sentence."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        with pytest.raises(TeacherError, match="enqueued token limit"):
+            await ask_dogs(ledger)
+
+    with BatchProvider(form, refuses="The enqueued token limit is reached") as provider:
+        with_batches(provider, tmp_path, work)
+
+
+def test_a_provider_without_a_batch_api_is_named(tmp_path: Path) -> None:
+    """A server that knows no /files: the way out is to run without --batch."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        with pytest.raises(TeacherError) as caught:
+            await ask_dogs(ledger, 2)
+        assert "--batch" in caught.value.fix or "url" in caught.value.fix
+
+    with BatchProvider("anthropic") as provider:
+        with_batches(provider, tmp_path, work, batch_api="openai")
+
+
+def test_many_lines_are_several_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is above the provider's limit of lines or bytes goes into another one."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        answers = await ask_dogs(ledger, 25)
+        assert all(isinstance(answer, Completion) for (answer,) in answers)
+
+    from dataclasses import replace
+
+    monkeypatch.setitem(FORMS, "openai", replace(FORMS["openai"], max_lines=10))
+    with BatchProvider("openai") as provider:
+        with_batches(provider, tmp_path, work)
+        assert sorted(len(batch) for batch in provider.batches) == [5, 10, 10]
+
+
+def test_the_form_is_told_by_the_address_or_named() -> None:
+    """A provider's own address needs no word, a gateway of it does; the embedded teacher has none."""
+    assert form_of(None, "https://api.anthropic.com/v1") is FORMS["anthropic"]
+    assert form_of(None, "https://generativelanguage.googleapis.com/v1beta/openai") is FORMS["gemini"]
+    assert form_of(None, "https://api.mistral.ai/v1") is FORMS["mistral"]
+    assert form_of(None, "https://api.openai.com/v1") is form_of(None, "https://eu.gateway/v1") is FORMS["openai"]
+    assert form_of("anthropic", "https://gateway/v1") is FORMS["anthropic"]
+    with pytest.raises(UsageError, match="no batch API"):
+        Batches(None, None, TeacherSettings(batch=True), print)  # type: ignore[arg-type]

@@ -1,0 +1,218 @@
+"""A vLLM of pairsmith's own, with a program in its place that has the same command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import MissingDependency, TeacherError, UsageError
+from schemas.records import Message, Sampling
+from schemas.spec import TeacherSettings
+from synth.endpoint import Endpoint
+from synth.local_vllm import CPU, GPU, VllmServer, arguments, python_of, vllm
+from tests.pairsmith.conftest import Project, write_seeds
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Python that has a package `vllm`; what it was started with is in `note.json` beside it."""
+    python = tmp_path / "python"
+    packages = Path(__file__).parent / "stand_in"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={packages} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setenv("STAND_IN_NOTE", str(tmp_path / "note.json"))
+    monkeypatch.setenv("PYTHONHASHSEED", "1")
+    return python
+
+
+def noted(python: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(python.with_name("note.json").read_text())
+    return told
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def gone(pids: list[int], within_s: float = 30) -> bool:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline and any(map(is_alive, pids)):
+        time.sleep(0.05)
+    return not any(map(is_alive, pids))
+
+
+def served(python: Path, **options: Any) -> tuple[VllmServer, list[str]]:
+    said: list[str] = []
+
+    async def run() -> VllmServer:
+        async with vllm("some/model", python=str(python), gpu=False, say=said.append, **options) as server:
+            assert all(map(is_alive, noted(python)["pids"]))
+            return server
+
+    return asyncio.run(run()), said
+
+
+def test_it_is_started_waited_for_checked_and_stopped(stand_in: Path) -> None:
+    """Inside of the block it has answered a real request; afterwards neither it nor its engine is there."""
+    server, said = served(stand_in, more=["--loads-for", "1"])
+    assert server.model == "some/model"
+    assert server.seconds >= 1
+    assert "vLLM serves some/model" in said[-1]
+    assert gone(noted(stand_in)["pids"])
+
+
+def test_adapters_and_structured_output_are_its_flags(stand_in: Path) -> None:
+    """An adapter is served under its name, and a schema's backend is named as vLLM has it."""
+    server, _ = served(stand_in, lora=["tuned=some/folder"], structured_output="xgrammar")
+    assert server.model == "tuned"
+    given = noted(stand_in)["arguments"]
+    assert given[given.index("--lora-modules") + 1] == "tuned=some/folder"
+    assert json.loads(given[given.index("--structured-outputs-config") + 1]) == {"backend": "xgrammar"}
+    assert "--enforce-eager" in given
+    assert "--enforce-eager" not in arguments("m", 1, gpu=True)
+    with pytest.raises(UsageError, match="NAME=FOLDER"):
+        arguments("m", 1, gpu=True, lora=["folder"])
+
+
+def test_one_that_does_not_come_up_says_its_last_words(stand_in: Path) -> None:
+    """Too little memory, a wrong argument: the server's own sentence is the reason, and nothing is left running."""
+    with pytest.raises(TeacherError, match="before it could serve") as caught:
+        served(stand_in, more=["--breaks"])
+    assert "do not fit into the memory" in str(caught.value.why)
+    with pytest.raises(TeacherError, match="before it could serve") as caught:
+        served(stand_in, more=["--no-such-flag"])
+    assert "unrecognized arguments" in str(caught.value.why)
+
+
+def test_one_that_serves_and_does_not_answer_is_found_out(stand_in: Path) -> None:
+    """A list of models is no proof: the check asks for a few tokens."""
+    with pytest.raises(TeacherError, match="EngineDeadError"):
+        served(stand_in, more=["--mute"])
+    assert gone(noted(stand_in)["pids"])
+
+
+def test_it_does_not_outlive_a_process_that_is_killed(stand_in: Path) -> None:
+    """After kill -9 nothing holds the memory of the card."""
+    code = (
+        "import asyncio\nfrom synth.local_vllm import vllm\n"
+        "async def run():\n"
+        f"    async with vllm('m', python={str(stand_in)!r}, gpu=False):\n"
+        "        print('up', flush=True)\n"
+        "        await asyncio.sleep(600)\n"
+        "asyncio.run(run())\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    process.kill()
+    process.communicate()
+    assert gone(noted(stand_in)["pids"])
+
+
+def test_a_taken_port_and_a_missing_python_are_named(stand_in: Path) -> None:
+    """Before anything is started or made."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, pytest.raises(UsageError, match="is taken"):
+        served(stand_in, port=listening.getsockname()[1])
+    with pytest.raises(MissingDependency, match="no Python at"):
+        python_of("no/such/python", gpu=False)
+
+
+def test_the_python_is_made_once_of_the_build_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is complete is used as it is; the two builds do not share a folder."""
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
+    for own, folder in ((CPU, "vllm-cpu"), (GPU, "vllm")):
+        python = tmp_path / folder / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.write_text("")
+        version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+        (tmp_path / folder / "complete").write_text(f"{own.wanted} {version}")
+        assert python_of(None, gpu=own is GPU) == str(python)
+
+
+def test_the_spec_needs_one_line() -> None:
+    """`[teacher] vllm = "M"` is the model and the place; a name of an adapter may stand beside it."""
+    one = TeacherSettings(vllm="Qwen/Qwen3-8B")
+    assert (one.url, one.model, one.addresses) == ("vllm", "Qwen/Qwen3-8B", ("vllm",))
+    assert TeacherSettings(**one.model_dump()) == one
+    assert TeacherSettings(vllm="Qwen/Qwen3-8B", model="tuned").model == "tuned"
+    elsewhere = TeacherSettings(vllm="Qwen/Qwen3-8B", url="http://gpu:8000")
+    assert elsewhere.addresses == ("http://gpu:8000",)
+
+
+def test_generate_starts_it_when_it_is_asked_and_stops_it(stand_in: Path, tmp_path: Path) -> None:
+    """Through the command line: the pairs are there, the server is not; a second run starts nothing."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "pairsmith.toml").write_text(
+        '[task]\nname = "t"\nstyle = "Rewrite."\n[[seeds]]\npath = "seeds.jsonl"\n'
+        f'[teacher]\nvllm = "some/model"\nvllm_python = "{stand_in}"\n[generate.forward]\nn = 2\n'
+    )
+    write_seeds(folder)
+    project = Project(folder)
+    done = project.json("generate")
+    assert done["failed"] == 0
+    assert project.rows("SELECT count(*) FROM pairs") == [(24,)]
+    assert gone(noted(stand_in)["pids"])
+    os.remove(stand_in.with_name("note.json"))
+    assert project.json("generate")["calls_sent"] == 0
+    assert not stand_in.with_name("note.json").exists()
+    assert "a vLLM of its own is started with some/model" in project.run("doctor").stdout
+
+
+def test_teacher_up_keeps_it_until_ctrl_c(stand_in: Path, tmp_path: Path) -> None:
+    """It answers with what the spec has to say, and the first Ctrl-C ends it, with exit code 0."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    project = Project(folder)
+    command = project.command("teacher", "up", "--model", "some/model", "--python", str(stand_in), "--port", "0")
+    running = subprocess.Popen(
+        command, cwd=folder, env=project.environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline() == "[teacher]\n"
+    assert running.stdout.readline().startswith('url = "http://127.0.0.1:')
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 0, said
+    assert "vLLM is stopped." in said
+    assert gone(noted(stand_in)["pids"])
+    checked = project.json("teacher", "up", "--model", "m", "--python", str(stand_in), "--port", "0", "--check")
+    assert checked["model"] == "m"
+    none = project.run("teacher", "up", "--port", "0")
+    assert none.returncode != 0
+
+
+@pytest.mark.skipif(
+    "PAIRSMITH_REAL_VLLM" not in os.environ, reason="`make test-vllm`: 3 GB and minutes of a quiet machine"
+)
+def test_a_real_vllm(tmp_path: Path) -> None:
+    """The build that fits this machine, in a Python made for it: text, several choices and a schema."""
+    model = os.environ["PAIRSMITH_REAL_VLLM"]
+
+    async def run() -> None:
+        async with vllm(model, say=print) as server, Endpoint(server.base_url, server.model) as endpoint:
+            chat = (Message(role="user", content="Name a colour."),)
+            answer = await endpoint.ask(chat, Sampling(temperature=0.8, max_tokens=24), 3)
+            assert len(answer.choices) == 3
+            assert answer.usage is not None
+            kind = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}
+            answer = await endpoint.ask(chat, Sampling(max_tokens=24), 1, kind)
+            assert json.loads(answer.choices[0]["message"]["content"])["colour"] in ("red", "blue")
+
+    asyncio.run(run())
