@@ -20,10 +20,10 @@ import numpy as np
 
 from curate.opinions import FALSE, NONE, ORDER, TRUE, Meanings, Opinions
 from curate.review.decision import Decision
-from curate.slots import Slots, Source, in_memory, read_slots
+from curate.slots import Slots, Source, candidates_of, in_memory, read_slots
 from schemas.errors import UsageError
 from schemas.html_table import SHOWN, html_table
-from schemas.records import Candidate, Counts, Json, Pair, Reason, Verdict
+from schemas.records import Candidate, Counts, Pair, Reason, Verdict
 from schemas.reviews import Review
 from schemas.store import Store
 
@@ -35,25 +35,6 @@ DUPLICATE = "pool/duplicate@2"
 def fold(keeps: Iterable[bool | None]) -> bool | None:
     """One answer of several, the least of False < None < True: a rejection decides, then whoever could not judge."""
     return min(keeps, key=ORDER.index, default=True)
-
-
-def candidates_of(
-    store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Collection[str] | None = None
-) -> Iterator[Candidate]:
-    """What `Pool.read` reads, in the order of the pool."""
-    return map(Candidate.model_validate, skim_candidates_of(store, generations, forward_n, seeds))
-
-
-def skim_candidates_of(
-    store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Collection[str] | None = None
-) -> Iterator[Json]:
-    """`candidates_of` as the JSON that was kept, not checked again."""
-    seeds = {seed.id for seed in store.seeds()} if seeds is None else seeds
-    for fingerprint in generations:
-        for candidate in store.skim_candidates(fingerprint):
-            beyond = forward_n is not None and candidate["generator"] == "forward" and candidate["sample"] >= forward_n
-            if candidate["seed_id"] in seeds and not beyond:
-                yield candidate
 
 
 class StepId(NamedTuple):

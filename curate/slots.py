@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, get_args
 
 import numpy as np
 
 from curate.review.decision import Decision, decide, edited_pair
-from schemas.records import Candidate, GeneratorName, Pair, Reason, Verdict
+from schemas.records import Candidate, GeneratorName, Json, Pair, Reason, Verdict
 from schemas.reviews import Review
+from schemas.store import Store
 
 _CHUNK = 1_000
 _GENERATORS: tuple[GeneratorName, ...] = get_args(GeneratorName)  # their order is in the draws of review
@@ -118,6 +119,25 @@ class Slots:
 
 def _input(pair: Pair) -> bytes:
     return f"{pair.seed_id}\0{pair.input}".encode("utf-8", "surrogatepass")
+
+
+def candidates_of(
+    store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Collection[str] | None = None
+) -> Iterator[Candidate]:
+    """What `Pool.read` reads, in the order of the pool."""
+    return map(Candidate.model_validate, skim_candidates_of(store, generations, forward_n, seeds))
+
+
+def skim_candidates_of(
+    store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Collection[str] | None = None
+) -> Iterator[Json]:
+    """`candidates_of` as the JSON that was kept, not checked again."""
+    seeds = {seed.id for seed in store.seeds()} if seeds is None else seeds
+    for fingerprint in generations:
+        for candidate in store.skim_candidates(fingerprint):
+            beyond = forward_n is not None and candidate["generator"] == "forward" and candidate["sample"] >= forward_n
+            if candidate["seed_id"] in seeds and not beyond:
+                yield candidate
 
 
 def read_slots(source: Source, candidates: Iterable[Candidate], *, people: bool) -> Slots:

@@ -269,7 +269,7 @@ def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
 
 def _pool_id(project: Project, store: Store, fingerprints: Iterable[str], seeds: Collection[str]) -> str:
     """A hash of every slot of the present spec and its outcome: another pair there makes another id."""
-    from curate.pool import skim_candidates_of
+    from curate.slots import skim_candidates_of
 
     slots = []
     for candidate in skim_candidates_of(store, fingerprints, project.spec.generate.forward.n, seeds):

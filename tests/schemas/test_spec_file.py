@@ -308,7 +308,7 @@ def example(annotation: Any) -> str | None:
         return f'"{get_args(annotation)[0]}"'
     plain = {bool: "false", int: "20", float: "0.25", str: '"abc"'}
     members = [part for part in get_args(annotation) or (annotation,) if part is not type(None)]
-    return plain.get(members[0]) if len(members) == 1 else None
+    return plain.get(members[0]) if len(members) == 1 or members == [bool, Literal["flag"]] else None
 
 
 SETTABLE = {
@@ -435,6 +435,9 @@ def shown_type(field: FieldInfo) -> str:
     text = re.sub(r"Optional\[(.+)\]$", r"\1 | None", text)
     for old, new in (("tuple[str, ...]", "list of str"), ("dict[str, Any]", "table"), (" | None", "")):
         text = text.replace(old, new)
+    text = text.replace("Union[bool, Literal['flag']]", 'bool or "flag"').replace(
+        "bool | Literal['flag']", 'bool or "flag"'
+    )
     text = re.sub(r"Literal\[(.*?)\]", lambda match: match[1].replace("'", "").replace(", ", " or "), text)
     if "dict[" in text:
         return "table"
