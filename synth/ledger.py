@@ -110,8 +110,7 @@ class Ledger:
         self.revision = teacher.revision
         self.concurrency = concurrency or (OPEN_QUESTIONS if batches is not None else teacher.concurrency)
         self.reused = 0
-        self.in_flight_peak = 0
-        self._unconfirmed = 0
+        self.in_flight_peak = self._unconfirmed = 0
         self.meter = Meter(store, teacher, stage, batch=batches is not None)
         self._usage_unknown = 0
         self.cut_prompts = 0
@@ -314,8 +313,7 @@ class Ledger:
         """The samples of the next request: all, or where each has a seed of its own, neighbours of equal attempt."""
         if not seeded:
             return waiting
-        group = waiting[:1]
-        tried = len(self._index.get(keys[group[0]], ()))
+        group, tried = waiting[:1], len(self._index.get(keys[waiting[0]], ()))
         for sample in waiting[1:]:
             if sample != group[-1] + 1 or len(self._index.get(keys[sample], ())) != tried:
                 break
