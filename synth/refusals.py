@@ -20,9 +20,9 @@ _VARIABLE = re.compile(r"\d+|'[^']*'|\"[^\"]*\"")
 class Refusals:
     """The refusals of one run since its endpoint last answered.
 
-    Until the first answer a refusal is `unsettled`: kept, but no attempt of its row. An answer to a request that was
-    sent after it settles it (`declined`), and too many in a row unsettle them all: no row is lost to a cause that it
-    has no part in.
+    Until the first answer a refusal is `unsettled`: kept, but no attempt of its row. Any answer settles it
+    (`declined`), and too many in a row, with no answer to a request that was sent after the first of them, unsettle
+    them all: no row is lost to a cause that it has no part in.
     """
 
     def __init__(self, *, keep_asking: bool = False) -> None:
@@ -51,7 +51,7 @@ class Refusals:
                 why="What turns all of them down concerns no single row, so none of them is given up.",
                 fix="Mend what it says, then run the same command again; `pairsmith doctor --ask` tries one request.",
             )
-        return (self._changed("unsettled", self._clock) if self._error else []), self._error
+        return (self._changed("unsettled") if self._error else []), self._error
 
     def _is_everybodys(self) -> bool:
         words = [_VARIABLE.sub("_", row[0].reason) for _, row in self._in_a_row]
@@ -60,13 +60,21 @@ class Refusals:
         return same or (not self._answered and len(words) == _LATER)
 
     def answered(self, sent: int) -> list[Call]:
-        """A request that was sent then was answered: what was refused before that is its rows' own matter. The rows
-        that this settles."""
+        """A request that was sent then was answered: what was refused is its rows' own matter. The rows that this
+        settles. Those refused after it was sent may yet turn out to be the beginning of the end."""
         self._answered = True
-        return self._changed("declined", sent - 1)
+        if self._error is not None:
+            return []
+        settled = self._changed("declined")
+        self._in_a_row = [(came, row) for came, row in self._in_a_row if came >= sent]
+        return settled
 
-    def _changed(self, status: CallStatus, until: int) -> list[Call]:
-        calls = [call for came, row in self._in_a_row if came <= until for call in row]
-        self._in_a_row = [(came, row) for came, row in self._in_a_row if came > until]
-        changes = ("declined", "malformed") if status == "unsettled" else ("unsettled",)
-        return [c.model_copy(update={"status": status}) for c in calls if c.status in changes and c.status != status]
+    def _changed(self, status: CallStatus) -> list[Call]:
+        """Give the refusals in a row this status. Those that had another."""
+        before = ("declined", "malformed") if status == "unsettled" else ("unsettled",)
+        changed: list[Call] = []
+        for number, (came, row) in enumerate(self._in_a_row):
+            now = [call.model_copy(update={"status": status}) if call.status in before else call for call in row]
+            changed += [call for call, old in zip(now, row, strict=True) if call is not old]
+            self._in_a_row[number] = came, now
+        return changed
