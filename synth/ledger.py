@@ -172,19 +172,23 @@ class Ledger:
         if self._batches is not None:
             self._batches.drain()
 
+    def would_ask(self, question: Question, n: int = 1) -> int:
+        """How many of samples 0 to n - 1 `answer` would send a request for."""
+        return sum(
+            not any(status in _JUDGED_ANEW for _, status in self._index.get(key, ())) and not self._given_up(key)
+            for key in question.keys(self.identity, self.revision, n)
+        )
+
     async def complete(
-        self,
-        messages: Sequence[Message],
-        sampling: Sampling,
-        n: int = 1,
-        schema: Json | None = None,
-        *,
-        binding: bool = True,
-        prompt: str = "",
+        self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None
     ) -> list[Completion | FailedSample]:
+        """`answer`, for a question of these parts."""
+        return await self.answer(Question(messages, sampling, schema), n)
+
+    async def answer(self, question: Question, n: int = 1) -> list[Completion | FailedSample]:
         """Element i is sample i of this question: from the store if it is there, else bought and made durable first.
 
-        With `binding` an answer that breaks the `schema` is bad; without, the schema is only sent.
+        Where the question is `binding` an answer that breaks its schema is bad; else the schema is only sent.
 
         Samples that are missing are asked for in one request. A bad answer is asked again until the sample has had
         `teacher.attempts` answers in total, over all runs. With `sampling.seed`, sample i is drawn with seed + i: a
@@ -194,17 +198,6 @@ class Ledger:
 
         Raises TeacherError (and its kinds) and StoreError, which concern every row, and StoppedError after `drain()`.
         """
-        return await self.answer(Question(messages, sampling, schema, binding, prompt), n)
-
-    def would_ask(self, question: Question, n: int = 1) -> int:
-        """How many of samples 0 to n - 1 `answer` would send a request for."""
-        return sum(
-            not any(status in _JUDGED_ANEW for _, status in self._index.get(key, ())) and not self._given_up(key)
-            for key in question.keys(self.identity, self.revision, n)
-        )
-
-    async def answer(self, question: Question, n: int = 1) -> list[Completion | FailedSample]:
-        """`complete`, for a question as it stands."""
         keys = question.keys(self.identity, self.revision, n)
         answers: dict[int, Completion | FailedSample] = {}
         while len(answers) < n:

@@ -15,7 +15,7 @@ from schemas.store import Store
 from synth.answers import clean
 from synth.embedded.process import embedded
 from synth.endpoint import Endpoint
-from synth.ledger import Completion, FailedSample, Ledger
+from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.prices import free
 from train.adapter_check import check_adapter
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
@@ -89,8 +89,8 @@ class Interview:
 
     async def _seed(self, system: System, ledger: Ledger, seed: Seed, mode: Mode) -> Answers:
         samples = self._samples[mode]
-        asked = system.messages(seed), system.sampling(mode, seed), samples, system.schema
-        answers = await ledger.complete(*asked, binding=system.binding, prompt=system.name)
+        asked = system.messages(seed), system.sampling(mode, seed), system.schema, system.binding, system.name
+        answers = await ledger.answer(Question(*asked), samples)
         calls = [await asyncio.to_thread(self._call_that_counts, system, answer) for answer in answers]
         outputs = []
         for sample, (answer, call) in enumerate(zip(answers, calls, strict=True)):

@@ -16,7 +16,7 @@ from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.chat_completions import StoppedError
 from synth.endpoint import Endpoint
-from synth.ledger import Completion, FailedSample, Ledger
+from synth.ledger import Completion, FailedSample, Ledger, Question
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 
 KEY = "sk-very-secret-0123456789"
@@ -221,7 +221,7 @@ def test_a_schema_that_only_helps_does_not_judge(tmp_path: Path) -> None:
     with LoopbackTeacher(lambda ask: says("A.")) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            (answer,) = await ledger.complete(chat("a dog"), PLAIN, schema=schema, binding=False)
+            (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN, schema, binding=False))
             assert isinstance(answer, Completion)
             assert answer.text == "A."
             (bound,) = await ledger.complete(chat("a dog"), PLAIN, schema=schema)
