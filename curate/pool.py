@@ -37,17 +37,10 @@ def fold(keeps: Iterable[bool | None]) -> bool | None:
     return min(keeps, key=ORDER.index, default=True)
 
 
-def candidates_of(
-    store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Collection[str] | None = None
-) -> Iterator[Candidate]:
-    """What `Pool.read` reads, in the order of the pool."""
-    return map(Candidate.model_validate, skim_candidates_of(store, generations, forward_n, seeds))
-
-
 def skim_candidates_of(
     store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Collection[str] | None = None
 ) -> Iterator[Json]:
-    """`candidates_of` as the JSON that was kept, not checked again."""
+    """What `Pool.read` reads, in the order of the pool, as the JSON that was kept."""
     seeds = {seed.id for seed in store.seeds()} if seeds is None else seeds
     for fingerprint in generations:
         for candidate in store.skim_candidates(fingerprint):
@@ -154,7 +147,8 @@ class Pool:
         """The candidates of `generations` (`Candidate.fingerprint`) of `seeds`, ids of the active ones if absent;
         without what people said, on request. With `forward_n`, the first so many forward candidates of a seed: others
         may be left from a time when the spec asked for more."""
-        return cls(read_slots(store, candidates_of(store, generations, forward_n, seeds), people=people))
+        slots = map(Candidate.model_validate, skim_candidates_of(store, generations, forward_n, seeds))
+        return cls(read_slots(store, slots, people=people))
 
     @classmethod
     def of(cls, pairs: Iterable[Pair], reviews: Iterable[Review] = ()) -> Pool:
