@@ -1,7 +1,6 @@
 """The call ledger: a teacher is asked only through it; every answer is durable before it is used; none is bought twice.
 
-A key names everything that changes an answer; rows are `(key, attempt)`, and only a row of status `ok` is a hit. See
-docs/teachers.md for the whole contract.
+A key names all that changes an answer; rows are `(key, attempt)`, and only status `ok` is a hit: docs/teachers.md.
 """
 
 from __future__ import annotations
@@ -84,11 +83,10 @@ class FailedSample(NamedTuple):
 class Ledger:
     """Asks `endpoint` for what the store does not hold yet. One per teacher and process.
 
-    `concurrency` (default `teacher.concurrency`) bounds requests on the wire; answers that are not durable yet do not
-    count as on the wire, but sent and not durable together are bounded at twice that. `retry_failed` grants samples
-    whose attempts were exhausted when the ledger was opened another `teacher.attempts` answers each. A run whose first
-    answers are all nothing but thinking is ended by a TeacherError, unless `keep_asking`. With `batches` it asks
-    through them, at their price, and `concurrency` is how many questions are open.
+    `concurrency` (default `teacher.concurrency`) bounds requests on the wire; sent and not durable together are bounded
+    at twice that. `retry_failed` grants samples whose attempts were exhausted another `teacher.attempts` answers each.
+    A run whose first answers are all nothing but thinking, or turned down, is ended by a TeacherError, unless
+    `keep_asking`. With `batches` it asks through them, and `concurrency` is how many questions are open.
 
     Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable), `in_flight_peak`,
     `costs`, `usage` and `usd` of this run, `served` (model names the endpoint says it answered with), `cut_prompts`

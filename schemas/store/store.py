@@ -67,7 +67,8 @@ class Store:
     def capped(self, *, project_usd: float | None = None, command_usd: float | None = None) -> Store:
         """The store, with caps on what may be spent through its ledger from now on: the project's in all, the command's
         beside what was spent before. Whatever asks a teacher asks under them."""
-        self.budget = Budget(self.spent(), project_usd=project_usd, command_usd=command_usd)
+        capped = project_usd is not None or command_usd is not None
+        self.budget = Budget(self.spent(), project_usd=project_usd, command_usd=command_usd) if capped else None
         return self
 
     @staticmethod

@@ -277,11 +277,16 @@ def test_the_server_is_found_and_its_absence_told(
     assert project.json("review", "down", **nowhere)["stopped"] is False
 
 
-def test_a_user_who_is_there_is_not_made_again(project: Project) -> None:
-    """A name that is taken is refused, and of several names none is made then."""
+def test_a_user_who_is_there_is_let_in_and_may_get_another_password(project: Project) -> None:
+    """A name that is taken is the same person: no second account, no password lost; `people` lists who is here, and a
+    name that nobody has is a sentence."""
     name = f"ann-{uuid.uuid4().hex[:6]}"
-    project.json("review", "invite", name)
-    taken = project.run("review", "invite", "someone-new", name)
-    assert taken.returncode == 10
-    assert name in taken.stderr
-    assert project.json("review", "invite", f"{name}-new")["passwords"]
+    first = project.json("review", "invite", name)
+    again = project.json("review", "invite", f"{name}-new", name)
+    assert (list(again["passwords"]), again["let_in"]) == ([f"{name}-new"], [name])
+    here = {person["name"]: person["here"] for person in project.json("review", "people")["people"]}
+    assert here[name]
+    assert project.json("review", "password", name)["passwords"][name] != first["passwords"][name]
+    nobody = project.run("review", "password", "nobody-here")
+    assert nobody.returncode == 10
+    assert "there is no user nobody-here" in nobody.stderr
