@@ -20,7 +20,7 @@ import numpy as np
 
 from curate.opinions import FALSE, NONE, ORDER, TRUE, Meanings, Opinions
 from curate.review.decision import Decision
-from curate.slots import Slots, Source, candidates_of, in_memory, read_slots
+from curate.slots import Slots, Source, in_memory, read_slots, skim_candidates_of
 from schemas.errors import UsageError
 from schemas.html_table import SHOWN, html_table
 from schemas.records import Candidate, Counts, Pair, Reason, Verdict
@@ -135,7 +135,8 @@ class Pool:
         """The candidates of `generations` (`Candidate.fingerprint`) of `seeds`, ids of the active ones if absent;
         without what people said, on request. With `forward_n`, the first so many forward candidates of a seed: others
         may be left from a time when the spec asked for more."""
-        return cls(read_slots(store, candidates_of(store, generations, forward_n, seeds), people=people))
+        slots = map(Candidate.model_validate, skim_candidates_of(store, generations, forward_n, seeds))
+        return cls(read_slots(store, slots, people=people))
 
     @classmethod
     def of(cls, pairs: Iterable[Pair], reviews: Iterable[Review] = ()) -> Pool:

@@ -121,17 +121,10 @@ def _input(pair: Pair) -> bytes:
     return f"{pair.seed_id}\0{pair.input}".encode("utf-8", "surrogatepass")
 
 
-def candidates_of(
-    store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Collection[str] | None = None
-) -> Iterator[Candidate]:
-    """What `Pool.read` reads, in the order of the pool."""
-    return map(Candidate.model_validate, skim_candidates_of(store, generations, forward_n, seeds))
-
-
 def skim_candidates_of(
     store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Collection[str] | None = None
 ) -> Iterator[Json]:
-    """`candidates_of` as the JSON that was kept, not checked again."""
+    """What `Pool.read` reads, in the order of the pool, as the JSON that was kept."""
     seeds = {seed.id for seed in store.seeds()} if seeds is None else seeds
     for fingerprint in generations:
         for candidate in store.skim_candidates(fingerprint):
