@@ -47,7 +47,7 @@ def repeated_rows(pairs: Callable[[], Iterable[Pair]], threshold: float, kind: K
     """
     flagged: set[int] = set()
     if kind.duplicate == "both exact":
-        of = _exactly((pair.input.strip(), pair.output.strip()) for pair in pairs())
+        of = _exactly((pair.asked.strip(), pair.output.strip()) for pair in pairs())
     elif kind.duplicate == "input near":
         of = duplicates(((_numbered(pair, kind),) for pair in pairs()), threshold)
     else:
@@ -100,12 +100,12 @@ def _exactly(rows: Iterable[tuple[str, ...]]) -> dict[int, Alike]:
 def _numbered(pair: Pair, kind: Kind) -> str:
     """The input; where other numbers make another input, with them in each of its words, so that only inputs with the
     same numbers are alike."""
-    numbers = re.findall(r"\d+", pair.input) if kind.equal_numbers else []
+    numbers = re.findall(r"\d+", pair.asked) if kind.equal_numbers else []
     if not numbers:
-        return pair.input
+        return pair.asked
     mark = f"n{hashlib.sha256(' '.join(numbers).encode()).hexdigest()[:8]}"
     # In hexadecimal: what stands for a Chinese character has to stay one word with the mark.
-    return " ".join(mark + (word if word.isascii() else word.encode().hex()) for word in words(pair.input))
+    return " ".join(mark + (word if word.isascii() else word.encode().hex()) for word in words(pair.asked))
 
 
 def similar_pairs(texts: Iterable[str], threshold: float) -> list[Alike]:

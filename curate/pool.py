@@ -23,7 +23,7 @@ from curate.review.decision import Decision
 from curate.slots import Slots, Source, in_memory, read_slots
 from schemas.errors import UsageError
 from schemas.html_table import SHOWN, html_table
-from schemas.records import Candidate, Counts, Pair, Reason, Verdict
+from schemas.records import Candidate, Counts, Json, Pair, Reason, Verdict
 from schemas.reviews import Review
 from schemas.store import Store
 
@@ -41,11 +41,18 @@ def candidates_of(
     store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Collection[str] | None = None
 ) -> Iterator[Candidate]:
     """What `Pool.read` reads, in the order of the pool."""
+    return map(Candidate.model_validate, skim_candidates_of(store, generations, forward_n, seeds))
+
+
+def skim_candidates_of(
+    store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Collection[str] | None = None
+) -> Iterator[Json]:
+    """`candidates_of` as the JSON that was kept, not checked again."""
     seeds = {seed.id for seed in store.seeds()} if seeds is None else seeds
     for fingerprint in generations:
-        for candidate in store.each_candidate(fingerprint):
-            beyond = forward_n is not None and candidate.generator == "forward" and candidate.sample >= forward_n
-            if candidate.seed_id in seeds and not beyond:
+        for candidate in store.skim_candidates(fingerprint):
+            beyond = forward_n is not None and candidate["generator"] == "forward" and candidate["sample"] >= forward_n
+            if candidate["seed_id"] in seeds and not beyond:
                 yield candidate
 
 

@@ -165,7 +165,7 @@ def decontaminate(held_out: Mapping[str, str] | Iterable[str], jaccard: float = 
                 pair = _pair(row)
                 ids.append(pair.id)
                 of_test.append(pair.seed_id in held_out)
-                yield ("", "") if of_test[-1] else (pair.input, pair.output)
+                yield ("", "") if of_test[-1] else (pair.asked, pair.output)
 
         touches = contaminated(texts(), [*held_out.values()], jaccard)
         for number, id_ in enumerate(ids):
@@ -269,7 +269,7 @@ def steps_for(project: Project, seeds: Sequence[Seed], chosen: Chosen | None) ->
     """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none."""
     spec, curate = project.spec, project.spec.curate
     splits = {seed.id: seed_split(seed, spec.split) for seed in seeds}
-    held_out = {seed.id: seed.body for seed in seeds if splits[seed.id] == "test"}
+    held_out = {seed.id: seed.asked for seed in seeds if splits[seed.id] == "test"}
     compared = [scored(chosen.score, chosen.by, chosen.fingerprint), best(curate.select.best)] if chosen else []
     return [
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),

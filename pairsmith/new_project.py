@@ -13,8 +13,8 @@ from schemas.spec_file import SPEC_NAME, set_keys
 from synth.prices import prices_of
 
 EXAMPLES = (
-    "release-notes", "image-prompts", "support-replies", "shop-replies", "shop-replies-pt", "tickets", "tickets-de",
-    "invoices", "invoices-es", "museum-en-fr", "manual-de-en", "curious", "curious-it",
+    "release-notes", "image-prompts", "support-replies", "ticket-replies", "shop-replies", "shop-replies-pt", "tickets",
+    "tickets-de", "invoices", "invoices-es", "museum-en-fr", "manual-de-en", "curious", "curious-it",
 )  # fmt: skip
 # What a project of a kind of task begins with; one of rewriting with the starter.
 FIRST_OF_KIND: dict[KindName, str | None] = {
@@ -26,7 +26,7 @@ FIRST_OF_KIND: dict[KindName, str | None] = {
     "free": "curious",
 }
 # Seeds; gates, checks, models and prompts of the project's own; a JSON schema.
-_COPIED = (".jsonl", ".py", ".jinja", ".json")
+_COPIED = (".jsonl", ".csv", ".py", ".jinja", ".json")
 # Settings that other servers refuse or understand differently, and what an example says of them.
 _EMBEDDED_ONLY = ("top_k", "repetition_penalty", "no_repeat_ngram_size")
 _EMBEDDED_NOTE = (
@@ -51,12 +51,10 @@ def template_folder(example: str | None) -> Path:
     raise MissingDependency("the examples are not installed.", where=str(here), fix="Install pairsmith again.")
 
 
-def files_of(template: Path, teacher: FoundTeacher) -> dict[str, bytes]:
-    """The template's files by their names, with `teacher` in the spec."""
-    spec_text = (template / SPEC_NAME).read_text(encoding="utf-8")
-    copied = [path for path in sorted(template.rglob("*")) if path.suffix in _COPIED]
-    files = {path.relative_to(template).as_posix(): path.read_bytes() for path in copied}
-    return {**files, SPEC_NAME: with_base(with_teacher(spec_text, teacher), template).encode()}
+def files_of(template: Path) -> dict[str, bytes]:
+    """The template's files by their names, its spec among them."""
+    copied = [path for path in sorted(template.rglob("*")) if path.suffix in _COPIED or path.name == SPEC_NAME]
+    return {path.relative_to(template).as_posix(): path.read_bytes() for path in copied}
 
 
 def write_project(folder: Path, files: dict[str, bytes]) -> list[Path]:
@@ -124,13 +122,13 @@ def _price_notes(teacher: FoundTeacher) -> list[str]:
     ]
 
 
-def with_base(spec_text: str, template: Path) -> str:
-    """The starter with the base model that suits this machine. An example keeps its own: its figures are that one's."""
+def with_base(spec_text: str) -> str:
+    """The spec with the base model that suits this machine. An example keeps its own: its figures are that one's."""
     from train.models import default_base, machine
 
     here = machine()
     chosen = default_base(here)
-    if chosen.name == "embedded" or template.name != "starter":
+    if chosen.name == "embedded":
         return spec_text
     why = f"Fits on {here.name} ({here.gib:.0f} GiB); `pairsmith models` lists others."
     return set_keys(spec_text, {"train.base": chosen.name}, {"train.base": [why]})

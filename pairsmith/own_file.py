@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from schemas.errors import InputError
 from schemas.labels import folded_label
 from schemas.spec import SeedSource
+from schemas.spec.task import RESERVED
 from synth.columns import Cells, Fault, plain_text
 from synth.seed_rows import names_of, rows_of
 from synth.turns import exchange
@@ -141,17 +142,17 @@ def _table(path: Path, columns: Sequence[_Column]) -> Guess:
     if heads:
         joined = [*heads, body]
         settings["input"] = "\n\n".join(f"{{{{ {column.name} }}}}" for column in joined)
-        kept |= {column.name: column.header for column in joined if column.name != column.header}
+        # A header that is a name, in whichever case, needs no other one.
+        kept |= {column.name: column.header for column in joined if column.name != column.header.casefold()}
         why.append(f"the input is {' and '.join(repr(column.header) for column in joined)} ({_size(body)})")
     else:
         kept = {"input": body.header, **kept}
         why.append(f"'{body.header}' is the input ({_size(body)})")
-    if output.says_something and not output.is_text:
-        labels = {folded_label(label): label for label in sorted(set(output.filled), reverse=True)}
-        task: dict[str, Any] = {"kind": "classify", "labels": sorted(labels.values())}
-        why.append(f"'{output.header}' has {len(task['labels'])} values that come back, so they are labels")
-    else:
-        task = {"kind": "reply" if output.called(_REPLY) else "free"}
+    folded = {folded_label(label): label for label in sorted(set(output.filled), reverse=True)}
+    task: dict[str, Any] = {"kind": "reply" if output.called(_REPLY) else "free"}
+    if output.says_something and not output.is_text and len(folded) > 1:
+        task = {"kind": "classify", "labels": sorted(folded.values())}
+        why.append(f"'{output.header}' has {len(folded)} values that come back, so they are labels")
     return _with_extra(Guess(task, "pair", settings, why, output.filled), kept, [output, body, *heads], columns)
 
 
@@ -169,9 +170,8 @@ def _one_text(text: _Column, columns: Sequence[_Column]) -> Guess:
 
 def _with_extra(found: Guess, kept: dict[str, str], used: Sequence[_Column], columns: Sequence[_Column]) -> Guess:
     """The guess with the columns beside those that are `used`: kept if they say something, else named as not read."""
-    taken = {"style", "exemplars", "language", "level", "simple", "enhanced", "text", "input", "output", "system"}
     rest = [column for column in columns if column not in used]
-    extra = [column for column in rest if column.says_something and column.name not in {*taken, "messages"}]
+    extra = [column for column in rest if column.says_something and column.name not in RESERVED]
     kept = {**kept, **{column.name: column.header for column in extra}}
     left = [column.header for column in rest if column not in extra]
     why = [f"'{c.header}' stays with every row and may be asked for in prompts: its values come back" for c in extra]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
 
 from pairsmith.health import Check, failed
 from schemas.errors import PairsmithError
@@ -115,17 +115,6 @@ def _sampling(project: Project, way: Purpose) -> Sampling:
     return generate.backward.sampling if way == "backward" else generate.forward.sampling
 
 
-class _Overheard(Exception):
-    """What a generator is about to ask."""
-
-
-class _Listening:
-    """In the place of a ledger: it asks nobody and repeats the question."""
-
-    async def complete(self, messages: Messages, sampling: Sampling, *more: Any, **others: Any) -> None:
-        raise _Overheard(messages)
-
-
 def _longest(project: Project, way: Purpose) -> Messages | None:
     """What the longest seed of a direction is asked with; None where seeds or prompt cannot be read, which other checks
     tell, or come from standard input."""
@@ -139,18 +128,11 @@ def _longest(project: Project, way: Purpose) -> Messages | None:
         seeds = [seed for seed in read_seeds(project.spec.seeds, project.folder).seeds if seed.kind in kind.takes]
         if not seeds:
             return None
-        generator = kind.of(project, cast("Ledger", _Listening()))
-        longest = max(seeds, key=lambda seed: len(seed.text or ""))
-        asyncio.run(_first(generator(longest)))
-    except _Overheard as question:
-        return cast(Messages, question.args[0])
+        nobody = cast("Ledger", None)  # a question is made, not asked
+        (question, _), *_ = kind.of(project, nobody).questions(max(seeds, key=lambda seed: len(seed.text or "")))
     except (PairsmithError, OSError):
-        pass
-    return None
-
-
-async def _first(outcomes: AsyncIterator[Any]) -> None:
-    await anext(outcomes)
+        return None
+    return tuple(question.messages)
 
 
 def _context(teacher: TeacherSettings, context: int | None, question: Messages, sampling: Sampling) -> Iterator[Check]:

@@ -7,6 +7,7 @@ tests.
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -45,3 +46,8 @@ def identity(model: BaseModel) -> Json:
         elif isinstance(value := getattr(model, name), BaseModel):
             parts[name] = identity(value)
     return parts
+
+
+def now() -> datetime:
+    """The current time in UTC."""
+    return datetime.now(UTC)

@@ -5,6 +5,7 @@ An unknown cost is None and is shown as "unknown", never as nothing: only what a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -116,7 +117,9 @@ def dollars(usd: float | None) -> str:
         return "cost unknown"
     if usd == 0:
         return "free"
-    return f"${usd:,.2f}" if usd >= 1 else f"${usd:,.4f}" if usd >= 0.0001 else f"${usd:.2g}"
+    if usd >= 1:
+        return f"${usd:,.2f}"
+    return f"${usd:.{max(4, 1 - math.floor(math.log10(usd)))}f}"
 
 
 def told(cost: Cost) -> str:

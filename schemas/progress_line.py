@@ -68,7 +68,9 @@ class Pace:
         if n.get("usd", 0) is None:
             shown.append("cost unknown")
         elif n.get("usd"):
-            shown.append(f"${n['usd']:,.2f} spent")
+            from schemas.money import dollars
+
+            shown.append(f"{dollars(n['usd'])} spent")
         for name, value in n.items():
             if name not in _KNOWN:
                 shown.append(str(value) if isinstance(value, str) else f"{name.replace('_', ' ')} {value:.4g}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -21,11 +21,7 @@ from schemas.identity import Json as Json
 from schemas.identity import added as added
 from schemas.identity import content_id as content_id
 from schemas.identity import identity as identity
-
-
-def now() -> datetime:
-    """The current time in UTC."""
-    return datetime.now(UTC)
+from schemas.identity import now as now
 
 
 class Record(BaseModel):
@@ -78,6 +74,11 @@ class Message(Record):
 
 
 Messages = tuple[Message, ...]
+
+
+def spoken(turns: Messages, last: str) -> str:
+    """What was said in `turns` and in the `last` one, a paragraph each."""
+    return "\n".join([*(turn.content for turn in turns), last])
 
 
 class Sampling(Record):
@@ -148,6 +149,11 @@ class Seed(Record):
     def turns(self) -> Messages:
         """The turns before the last one, without the system prompt."""
         return tuple(message for message in (self.messages or ())[:-1] if message.role != "system")
+
+    @property
+    def asked(self) -> str:
+        """All that is asked: every turn, for a last one such as "Yes, please." is in many conversations."""
+        return spoken(self.turns, self.body)
 
     @property
     def licenses(self) -> tuple[str | None, ...]:
@@ -221,6 +227,11 @@ class Pair(Record):
     def id(self) -> str:
         more = _used(turns=[m.model_dump() for m in self.turns], reference=self.reference, columns=self.columns)
         return content_id("pair", [self.seed_id, self.system, self.input, self.output, identity(self.origin), *more])
+
+    @property
+    def asked(self) -> str:
+        """All that is asked, as of a seed."""
+        return spoken(self.turns, self.input)
 
     @property
     def simple(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import Literal
@@ -96,3 +97,13 @@ class Sampled(Record):
     @cached_property
     def id(self) -> str:
         return content_id("routed", [self.pair_id, self.reason])
+
+
+def under_alias(review: Review, aliases: Mapping[str, str]) -> Review:
+    """The review under the person whom an alias names, with the id that it is kept under."""
+    person = aliases.get(review.reviewer)
+    if person is None:
+        return review
+    attributed = review.model_copy(update={"reviewer": person, "name": review.name or review.reviewer})
+    attributed.__dict__["id"] = review.id  # where the cached id lies; an edit names the review by it
+    return attributed

@@ -1,7 +1,6 @@
 """The call ledger: a teacher is asked only through it; every answer is durable before it is used; none is bought twice.
 
-A key names everything that changes an answer; rows are `(key, attempt)`, and only a row of status `ok` is a hit. See
-docs/teachers.md for the whole contract.
+A key names all that changes an answer; rows are `(key, attempt)`, and only status `ok` is a hit: docs/teachers.md.
 """
 
 from __future__ import annotations
@@ -84,11 +83,10 @@ class FailedSample(NamedTuple):
 class Ledger:
     """Asks `endpoint` for what the store does not hold yet. One per teacher and process.
 
-    `concurrency` (default `teacher.concurrency`) bounds requests on the wire; answers that are not durable yet do not
-    count as on the wire, but sent and not durable together are bounded at twice that. `retry_failed` grants samples
-    whose attempts were exhausted when the ledger was opened another `teacher.attempts` answers each. A run whose first
-    answers are all nothing but thinking is ended by a TeacherError, unless `keep_asking`. With `batches` it asks
-    through them, at their price, and `concurrency` is how many questions are open.
+    `concurrency` (default `teacher.concurrency`) bounds requests on the wire; sent and not durable together are bounded
+    at twice that. `retry_failed` grants samples whose attempts were exhausted another `teacher.attempts` answers each.
+    A run whose first answers are all nothing but thinking, or turned down, is ended by a TeacherError, unless
+    `keep_asking`. With `batches` it asks through them, and `concurrency` is how many questions are open.
 
     Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable), `in_flight_peak`,
     `costs`, `usage` and `usd` of this run, `served` (model names the endpoint says it answered with), `cut_prompts`
@@ -112,8 +110,7 @@ class Ledger:
         self.revision = teacher.revision
         self.concurrency = concurrency or (OPEN_QUESTIONS if batches is not None else teacher.concurrency)
         self.reused = 0
-        self.in_flight_peak = 0
-        self._unconfirmed = 0
+        self.in_flight_peak = self._unconfirmed = 0
         self.meter = Meter(store, teacher, stage, batch=batches is not None)
         self._usage_unknown = 0
         self.cut_prompts = 0
@@ -316,8 +313,7 @@ class Ledger:
         """The samples of the next request: all, or where each has a seed of its own, neighbours of equal attempt."""
         if not seeded:
             return waiting
-        group = waiting[:1]
-        tried = len(self._index.get(keys[group[0]], ()))
+        group, tried = waiting[:1], len(self._index.get(keys[waiting[0]], ()))
         for sample in waiting[1:]:
             if sample != group[-1] + 1 or len(self._index.get(keys[sample], ())) != tried:
                 break

@@ -54,10 +54,11 @@ class Meter:
     def most(self, body: Json, size_bytes: int) -> float | None:
         """The most that a request can cost: a token has at least one byte, and an answer at most `max_tokens`. None if
         no price is known or the answer has no limit."""
-        limit = max((body[name] for name in ("max_tokens", "max_completion_tokens") if body.get(name)), default=None)
+        given = [body.get(name) for name in ("max_tokens", "max_completion_tokens")]
+        limit = max((number for number in given if isinstance(number, int) and number > 0), default=None)
         if self.prices is None or limit is None:
             return None
-        tokens = Usage(prompt_tokens=size_bytes, completion_tokens=int(limit) * int(body.get("n", 1)))
+        tokens = Usage(prompt_tokens=size_bytes, completion_tokens=limit * int(body.get("n", 1)))
         return self.prices.usd(tokens, tier=_tier(body))
 
     @asynccontextmanager
@@ -85,7 +86,7 @@ class Meter:
 
     async def _reserve(self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]) -> Reserved:
         budget = self._store.budget
-        if budget is None or not budget.caps or self._is_free:
+        if budget is None or self._is_free:
             return Reserved(body, size_bytes, prompt, None)
         usd = self.most(body, size_bytes)
         if usd is None:
@@ -135,6 +136,8 @@ class Meter:
             usd = 0.0
         self._costs[reserved.prompt] = self._line(reserved.prompt).plus(usage=usage or Usage(), usd=usd)
         if reserved.hold is None:
+            if usd and self._store.budget is not None:
+                self._store.budget.charge(usd)
             return usd, []
         if self._store.budget is not None:
             self._store.budget.settle(reserved.hold.usd or 0.0, usd)

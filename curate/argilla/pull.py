@@ -24,9 +24,8 @@ from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Pair, Record, now
-from schemas.reviews import Review, Role
+from schemas.reviews import Review, Role, under_alias
 from schemas.store import Store
-from schemas.store.store import under_alias
 
 SIMULATED = "simulated-"  # annotators whose name begins so are programs; their answers decide nothing
 

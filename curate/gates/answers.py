@@ -7,12 +7,13 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from curate.gates.facts import unknown_name
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.numbers import Number, NumberMentions, may_be_words, required
 from curate.gates.phrases import lexicon
 from curate.set_join import words
 from prompts.answer_form import alternatives, resolved
-from schemas.records import Json, Pair
+from schemas.records import Json, Pair, Reason
 
 _SHOWN = 12  # labels in a sentence
 _DATE = re.compile(r"(?:(\d{4})-)?\d\d-(\d\d)(?:[T ].*)?")
@@ -130,9 +131,10 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
     """The output is another text than the input, and numbers and addresses of the web are kept.
 
     Numbers by value, however they are grouped or spelt; where the number words of the target language are not known,
-    those that may be told in words (below 100, round ones) ask for nothing. The language itself is another gate's.
-    Not covered: names, which languages spell and inflect in their own ways; numbers that the translation makes up;
-    units that were converted.
+    those that may be told in words (below 100, round ones) ask for nothing. Names are spelt and inflected in each
+    language's own way, so a name of two words or more (and any behind a title) no part of which is seen again is only
+    flagged, `lost_name`, and between two alphabets none is. The language itself is another gate's.
+    Not covered: numbers that the translation makes up; units that were converted.
     """
     source = words(pair.input)
     if source == words(pair.output) and len(source) >= _ALIKE_WORDS:
@@ -150,7 +152,15 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
         return rejected(
             "lost_number", f"the source says {missing}, the translation does not", 1 - len(lost) / len(wanted)
         )
-    return passed(f"{len(wanted)} numbers are kept", 1.0)
+    kept = passed(f"{len(wanted)} numbers are kept", 1.0)
+    if _in_latin(pair.output) and (name := unknown_name(pair.input, pair.output, language, letters=3)):
+        return kept._replace(reason=Reason("ok", f"the name {quote(name)} is not seen again"), flags=("lost_name",))
+    return kept
+
+
+def _in_latin(text: str) -> bool:
+    letters = [character.isascii() for character in text if character.isalpha()]
+    return sum(letters) > len(letters) / 2
 
 
 def _binds(number: Number, to: str) -> bool:

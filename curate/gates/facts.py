@@ -67,16 +67,22 @@ def invented_name(pair: Pair, language: str = "en") -> Judgement:
     Only in scripts with capitals; in German, where every noun has one, only behind a title.
     Not covered: a single name without a title.
     """
-    given = fold(pair.input)
-    patterns = (_TITLED, _QUOTED_NAME) if language == "de" or _in_title_case(pair.output) else _NAMES
-    for pattern in patterns:
-        for match in pattern.finditer(pair.output):
-            if not match[1][0].isupper():
-                continue
-            parts = [part for part in words(match[1]) if len(part) > 2]
-            if parts and not any(part[:5] in given for part in parts):
-                return rejected("invented_name", f"the input does not name {quote(match[1])}")
+    if name := unknown_name(pair.output, pair.input, language):
+        return rejected("invented_name", f"the input does not name {quote(name)}")
     return passed("no name of its own")
+
+
+def unknown_name(text: str, other: str, language: str, letters: int = 5) -> str:
+    """The first name in `text` no part of which begins with the same `letters` as a part of a word in `other`; empty
+    if there is none."""
+    given = fold(other)
+    patterns = (_TITLED, _QUOTED_NAME) if language == "de" or _in_title_case(text) else _NAMES
+    for pattern in patterns:
+        for match in pattern.finditer(text):
+            parts = [part for part in words(match[1]) if len(part) > 2]
+            if match[1][0].isupper() and parts and not any(part[:letters] in given for part in parts):
+                return match[1]
+    return ""
 
 
 def _in_title_case(text: str) -> bool:

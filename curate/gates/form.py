@@ -135,9 +135,9 @@ def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     """The output is more than the input again. Score: the share of its distinct content words that are new.
 
     Case, punctuation, order, inflection, white space, options (`--ar 3:2`) and filler (`an image of`) make no
-    difference. It is an echo when fewer than 15 % of the content words are new and 80 % of the input's are there,
-    or when the text repeats the instruction: the first six words of the system prompt or of the style (a sentence from
-    its middle may be one that the style wants), unless the input says them too.
+    difference. It is an echo when fewer than 15 % of the content words are new, 80 % of the input's are there and the
+    text is not much longer, or when the text repeats the instruction: the first six words of the system prompt or of
+    the style (a sentence from its middle may be one that the style wants), unless the input says them too.
     Not covered: an echo padded with words of its own. A task whose rewrites change few words should switch it off.
     """
     input, output = words(without_options(pair.input)), words(without_options(pair.output))
@@ -147,7 +147,7 @@ def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     added = [word for root, word in after.items() if root not in before]
     new = len(added) / len(after) if after else 1.0
     shared = sum(root in after for root in before) / len(before) if before else 0.0
-    if new < 0.15 and shared >= 0.8:
+    if new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2:
         more = ", ".join(added) or "nothing of weight"
         return rejected("echo", f"it is the input again, with {more} added", new)
     for instruction in (pair.system, style):

@@ -6,6 +6,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
+from copy import copy
 from functools import cache, lru_cache
 from typing import Any
 
@@ -150,11 +151,16 @@ def is_known(code: str) -> bool:
 @cache
 def _identifier(code: str) -> Any:
     """The identifier restricted to the candidates for a task in `code`: probabilities over them sum to one."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    identifier = copy(_model())  # its tables are shared
     identifier.set_languages({*_WRITTEN.split(), *_relatives(code)} & {*identifier.labels, code})
     return identifier
+
+
+@cache
+def _model() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 @cache

@@ -15,7 +15,7 @@ _ROUND = re.compile(r"\(([^()\n]{3,80})\)")
 _ANGLED = re.compile(r"(?<![\w<])<(?!/)([^\W\d_](?:[^<>\n/=\"]{0,38}[^\W_])?)>")
 # What can be nothing else. Case matters in these.
 _PLAIN = re.compile(
-    r"\{\{[^{}\n]{1,60}\}\}|\$\{[^{}\n]{1,60}\}|(?<![\w{$\\])\{[^\W\d]\w{1,30}\}(?!\})|%[A-Z][A-Z_]{2,40}%|<[A-Z]+(?:_[A-Z]+)+>"
+    r"\{\{[^{}\n]{1,60}\}\}|\$\{[^{}\n]{1,60}\}|(?<![\w{$\\/])\{[^\W\d]\w{1,30}\}(?!\})|%[A-Z][A-Z_]{2,40}%|<[A-Z]+(?:_[A-Z]+)+>"
     r"|\b[Xx]{2,}(?:[./-][Xx]{2,})+|\bXX\.|\$X[,X.]*X\b|\bX{3,}\b"
     r"|\b(?:INSERT|ENTER|ADD|FILL IN|YOUR) [A-Z][A-Z ]{2,40}\b"
     r"|\b(?:AGENT|CLIENT|CUSTOMER|COMPANY|PRODUCT|GUEST|RECIPIENT) NAME\b"
@@ -45,7 +45,8 @@ def placeholder(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     """No slot was left open. What the other side or the house style writes in the same way is wanted, and so are slots
     in a form or a template, where either of them speaks of one.
 
-    A text in brackets is a slot if a word of `slots` of the language's table, or of the English one, stands in it.
+    A text in brackets is a slot if a word of `slots` of the language's table, or of the English one, stands in it;
+    in angle brackets anything is but a tag of HTML or one that is closed.
     Not covered: a slot in round brackets that is not all slot words; variables in code.
     """
     for side, text in sides(pair):
@@ -80,7 +81,9 @@ def _is_slot(inside: str, kind: str, language: str, closed: bool) -> bool:
     if closed or '"' in inside:
         return False
     slots = [any_of(code, "slots") for code in dict.fromkeys((language, "en"))]
-    if kind != "(":
+    if kind == "<":
+        return not re.search(r"[@.:]", inside)
+    if kind == "[":
         return any(pattern.search(inside) for pattern in slots)
     if _ASKS.match(inside) or _ASKS.search(inside[-12:]):
         return True

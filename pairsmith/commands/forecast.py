@@ -38,9 +38,10 @@ def _screen(outcome: Any) -> list[Any]:
 
     from pairsmith import screen
     from schemas.money import dollars
+    from schemas.progress_line import clock
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("", "seeds", "tokens", "cost", "as a batch", "minutes", "accepted rows"):
+    for title in ("", "seeds", "tokens", "cost", "as a batch", "time", "accepted rows"):
         table.add_column(title, justify="left" if not title else "right")
 
     def between(told: dict[str, float] | None, shown: Any, unknown: str = "unknown") -> str:
@@ -50,7 +51,7 @@ def _screen(outcome: Any) -> list[Any]:
         return low if low == high else f"{low} to {high}"
 
     def row(name: str, seeds: str, line: dict[str, Any], rows: str) -> None:
-        whole, minutes = (lambda number: f"{number:,.0f}"), (lambda number: f"{number:,.1f}")
+        whole, minutes = (lambda number: f"{number:,.0f}"), (lambda number: clock(60 * number))
         money = [between(line[key], dollars) for key in ("usd", "batch_usd")]
         counts = between(line["rows"], whole, rows)
         table.add_row(name, seeds, between(line["tokens"], whole), *money, between(line["minutes"], minutes), counts)

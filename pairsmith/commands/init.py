@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pairsmith.new_project import EXAMPLES, FIRST_OF_KIND, files_of, template_folder, with_teacher, write_project
+from pairsmith.new_project import (
+    EXAMPLES,
+    FIRST_OF_KIND,
+    files_of,
+    template_folder,
+    with_base,
+    with_teacher,
+    write_project,
+)
 from pairsmith.own_file import guess, spec_text, task_name
 from pairsmith.session import Session, on_project
 from pairsmith.teacher_search import EMBEDDED, find_teacher
 from schemas.errors import UsageError
 from schemas.kinds import KINDS, KindName
-from schemas.spec_file import SPEC_NAME
+from schemas.spec_file import SPEC_NAME, parse
 
 if TYPE_CHECKING:
     from curate.split import Shortage
@@ -52,16 +60,18 @@ def command(
     if len(begin) > 1:
         raise UsageError(f"{' and '.join(begin)} both say what to begin with.", fix="Give one of them.")
     folder = folder_named or session.folder
-    template = template_folder(FIRST_OF_KIND[kind] if kind else example)
     found = guess(own) if own else None
-    asks = found is None or found.kind in ("input", "output")
-    teacher = EMBEDDED if embedded or not asks else find_teacher()
     if own and found:
-        spec = spec_text(own, found, task_name(folder.resolve().name))
-        here = {SPEC_NAME: (with_teacher(spec, teacher) if asks else spec).encode()}
-        written = write_project(folder, here if _lies_in(own, folder) else {**here, own.name: own.read_bytes()})
+        files = {SPEC_NAME: spec_text(own, found, task_name(folder.resolve().name)).encode()}
+        files |= {} if own.resolve().parent == folder.resolve() else {own.name: own.read_bytes()}
     else:
-        written = write_project(folder, files_of(template, teacher))
+        files = files_of(template_folder(FIRST_OF_KIND[kind] if kind else example))
+    text = files[SPEC_NAME].decode()
+    asks = parse(text, folder).spec.asks_teacher
+    teacher = EMBEDDED if embedded or not asks else find_teacher()
+    text = with_teacher(text, teacher) if asks else text
+    text = text if example or kind else with_base(text)
+    written = write_project(folder, {**files, SPEC_NAME: text.encode()})
     short = _shortages(folder)
     go = "pairsmith run" if folder.resolve() == Path.cwd() else f"pairsmith run --project {folder}"
     names = [path.relative_to(folder).as_posix() for path in written]
@@ -87,10 +97,6 @@ def command(
         *(f"\nAs it is: {shortage.what}.\n          {shortage.fix}" for shortage in short),
         f"\n{first}  {go}",
     )
-
-
-def _lies_in(path: Path, folder: Path) -> bool:
-    return path.resolve().parent == folder.resolve()
 
 
 def _shortages(folder: Path) -> list[Shortage]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from schemas.errors import InputError, Interrupted, UsageError
 from schemas.money import total
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
-from schemas.records import Json, Pair, Seed, content_id
+from schemas.records import Candidate, Json, Pair, Seed, content_id
 from schemas.spec import Purpose, TeacherSettings
 from schemas.store import Store
 from synth import generators
@@ -91,7 +91,10 @@ def generate(
                 pairs_kept=result.pairs_kept,
                 unanswered=sum(count for word, count in result.reasons.items() if word in UNANSWERED),
             )
-        record.outcome = replace(record.outcome, made=_pool_id(project, store, record.outcome.fingerprints.values()))
+        record.outcome = replace(
+            record.outcome,
+            made=_pool_id(project, store, record.outcome.fingerprints.values(), {seed.id for seed in splits}),
+        )
         if result.stopped:
             raise Interrupted(
                 f"{result.rows_in} rows are done and every answer is in the store.",
@@ -150,7 +153,7 @@ def _say_personal(say: Say, seeds: Sequence[Seed], asked: Iterable[TeacherSettin
 
 def _is_local(url: str) -> bool:
     host = urlsplit(url).hostname
-    return url == "embedded" or host in ("localhost", "::1") or str(host).startswith("127.")
+    return url in ("embedded", "vllm") or host in ("localhost", "::1") or str(host).startswith("127.")
 
 
 def _say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[str, ...]:
@@ -264,12 +267,16 @@ def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
     }
 
 
-def _pool_id(project: Project, store: Store, fingerprints: Iterable[str]) -> str:
+def _pool_id(project: Project, store: Store, fingerprints: Iterable[str], seeds: Collection[str]) -> str:
     """A hash of every slot of the present spec and its outcome: another pair there makes another id."""
-    from curate.pool import candidates_of
+    from curate.pool import skim_candidates_of
 
-    candidates = candidates_of(store, fingerprints, project.spec.generate.forward.n)
-    return content_id("pool", sorted([c.seed_id, c.sample, c.pair_id or "", str(c.failure or "")] for c in candidates))
+    slots = []
+    for candidate in skim_candidates_of(store, fingerprints, project.spec.generate.forward.n, seeds):
+        failure = Candidate.model_validate(candidate).failure if candidate.get("failure") else None
+        outcome = [candidate.get("pair_id") or "", "" if failure is None else str(failure)]
+        slots.append([candidate["seed_id"], candidate["sample"], *outcome])
+    return content_id("pool", sorted(slots))
 
 
 def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:

@@ -76,10 +76,11 @@ async def _ask(
             try:
                 for way, ledger in ledgers.items():
                     generator = (Forward if way == "forward" else Backward).of(project, ledger)
-                    there = [seed for seed in seeds if seed.kind in generator.takes]
+                    if not (there := [seed for seed in seeds if seed.kind in generator.takes]):
+                        continue
                     old = _outputs(store, pools.get(way), generator)
                     chosen = sorted(there, key=lambda seed: (seed.id not in old, content_id("preview", seed.id)))[:most]
-                    answered = await asyncio.gather(*(_outcomes(generator, seed) for seed in chosen))
+                    answered = await _answered(generator, chosen, distinct)
                     for seed, outcomes in zip(chosen, answered, strict=True):
                         new = [_shown(way, outcome) for outcome in outcomes]
                         rows.append({"direction": way, "seed": seed.text, "old": old.get(seed.id, []), "new": new})
@@ -115,6 +116,22 @@ async def _drained(stopping: asyncio.Event, ledgers: Sequence[Ledger]) -> None:
     await stopping.wait()
     for ledger in ledgers:
         ledger.drain()
+
+
+async def _answered(
+    generator: Forward | Backward, seeds: Sequence[Seed], ledgers: Sequence[Ledger]
+) -> list[list[Outcome]]:
+    """The outcomes of each seed. What ends the preview drains it first: answers on their way are kept."""
+    tasks = [asyncio.create_task(_outcomes(generator, seed)) for seed in seeds]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    if any(task.done() and task.exception() for task in tasks):
+        for ledger in ledgers:
+            ledger.drain()
+    answered = await asyncio.gather(*tasks, return_exceptions=True)
+    errors = [error for error in answered if isinstance(error, BaseException)]
+    for error in sorted(errors, key=lambda error: isinstance(error, StoppedError)):
+        raise error
+    return [outcomes for outcomes in answered if not isinstance(outcomes, BaseException)]
 
 
 async def _outcomes(generator: Forward | Backward, seed: Seed) -> list[Outcome]:

@@ -97,8 +97,12 @@ _PARTS = {
     "pair": ("input", "output", "system", "messages"),
     "conversation": ("messages", "input", "output", "system"),
 }
-_TAKEN = {"style", "exemplars", "language", "level", "simple", "enhanced", "text", *_PARTS["pair"]}
-_TAKEN |= {"labels", "schema", "input_language", "output_language"}
+_RESERVED = """
+style exemplars exemplar system language level labels schema input_language output_language text input output messages
+simple enhanced
+"""
+RESERVED = frozenset(_RESERVED.split())
+"""What prompts and sources call something of their own, so that no extra column may."""
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -136,7 +140,7 @@ class SeedSource(Section):
     @model_validator(mode="after")
     def _names_fit(self) -> SeedSource:
         for name in self.extra:
-            if name in _TAKEN:
+            if name in RESERVED:
                 legal = " and ".join(_PARTS[self.kind])
                 raise ValueError(f"columns.{name} means nothing for kind = '{self.kind}', which has {legal}")
             if not _NAME.fullmatch(name):

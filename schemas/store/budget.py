@@ -53,6 +53,10 @@ class Budget:
         self._requests += 1
         return True
 
+    def charge(self, usd: float) -> None:
+        """Something that was taken to be free was charged for."""
+        self._settled += usd
+
     def settle(self, reserved: float, usd: float | None) -> None:
         """A request has cost `usd` (None: nobody knows, so what was reserved stays)."""
         self._requests -= 1

@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +24,7 @@ from schemas.errors import PairsmithError, StoreBusy, StoreError, UsageError
 from schemas.money import Cost, total
 from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Verdict
-from schemas.reviews import Alias, Review, Sampled
+from schemas.reviews import Alias, Review, Sampled, under_alias
 from schemas.store import tables
 from schemas.store.budget import Budget
 from schemas.store.costs import costs_of, queries
@@ -47,16 +48,6 @@ _IN = 500  # ids in one IN (...) list
 _PAGE = 2_000  # records read at once where a table is streamed
 
 
-def under_alias(review: Review, aliases: Mapping[str, str]) -> Review:
-    """The review under the person whom an alias names, with the id that it is kept under."""
-    person = aliases.get(review.reviewer)
-    if person is None:
-        return review
-    attributed = review.model_copy(update={"reviewer": person, "name": review.name or review.reviewer})
-    attributed.__dict__["id"] = review.id  # where the cached id lies; an edit names the review by it
-    return attributed
-
-
 def _upgrade_for_reader(engine: sa.Engine, url: str) -> None:
     """Upgrade the store, because a reader needs the new tables too, unless a writer does it first."""
     try:
@@ -76,7 +67,8 @@ class Store:
     def capped(self, *, project_usd: float | None = None, command_usd: float | None = None) -> Store:
         """The store, with caps on what may be spent through its ledger from now on: the project's in all, the command's
         beside what was spent before. Whatever asks a teacher asks under them."""
-        self.budget = Budget(self.spent(), project_usd=project_usd, command_usd=command_usd)
+        capped = project_usd is not None or command_usd is not None
+        self.budget = Budget(self.spent(), project_usd=project_usd, command_usd=command_usd) if capped else None
         return self
 
     @staticmethod
@@ -213,6 +205,9 @@ class Store:
                 by_id = sa.update(tables.seeds).where(tables.seeds.c.id == sa.bindparam("id_"))
                 connection.execute(by_id.values(active=sa.bindparam("active_"), body=sa.bindparam("body_")), rows)
 
+        active = sa.select(tables.seeds.c.body).where(tables.seeds.c.active >= 0).order_by(tables.seeds.c.active)
+        if [body for (body,) in self._rows(active)] == [row["body_"] for row in rows]:
+            return  # as it was: to write it again takes longer than all the rest of going on
         if seeds:
             self.write(*seeds)
         self._write().submit(mark).result()
@@ -387,13 +382,16 @@ class Store:
         return (orjson.loads(body) for body in self._body_pages(table, **wanted))
 
     def _body_pages(self, table: sa.Table, **wanted: str | None) -> Iterator[str]:
-        query = sa.select(table.c.position, table.c.body).order_by(table.c.position).limit(_PAGE)
+        # First the places, 8 bytes each: where no index ends in the place, every page would sort all that is wanted.
+        c, last = table.c, -1
+        query = sa.select(c.position).order_by(c.position)
         for name, value in wanted.items():
-            query = query if value is None else query.where(table.c[name] == value)
-        last = -1
-        while rows := self._rows(query.where(table.c.position > last)):
-            yield from (body for _, body in rows)
-            last = rows[-1][0]
+            query = query if value is None else query.where(c[name] == value)
+        while places := array("q", (place for (place,) in self._rows(query.where(c.position > last)))):
+            for start in range(0, len(places), _PAGE):
+                page = sa.select(c.body).where(c.position.in_(places[start : start + _PAGE])).order_by(c.position)
+                yield from (body for (body,) in self._rows(page))
+            last = places[-1]
 
     def _records(self, record: type[R], query: Any) -> list[R]:
         return [self._read(record, body) for (body,) in self._rows(query)]

@@ -164,5 +164,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     try:
         await asyncio.wait_for(process.wait(), _STOP_GRACE_S)
     except TimeoutError:
-        process.kill()
+        # On a busy machine it may end between the last look and this one.
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
         await process.wait()

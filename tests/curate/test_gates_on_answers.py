@@ -128,6 +128,26 @@ def test_a_translation_that_lost_something_is_rejected(source: str, translation:
     assert translated(pair(source, translation), "en", "fr").reason.code == code
 
 
+@pytest.mark.parametrize(
+    ("source", "translation", "languages", "flags"),
+    [
+        ("The letter was signed by Anna Kowalski.", "La lettre est signée Anna Kowalski.", "en fr", ()),
+        ("The letter was signed by Anna Kowalski.", "La lettre est signée Marie Dupont.", "en fr", ("lost_name",)),
+        ("We met Mr Okafor at noon.", "Nous avons vu M. Okafor à midi.", "en fr", ()),
+        ("We met Mr Okafor at noon.", "Nous avons vu quelqu'un à midi.", "en fr", ("lost_name",)),
+        ("She lives in the United States now.", "Elle vit maintenant aux États-Unis.", "en fr", ()),
+        ("The letter was signed by Anna Kowalski.", "Письмо подписала Анна Ковальская.", "en ru", ()),
+        ("Der neue Bericht der Abteilung ist da.", "The department's new report is here.", "de en", ()),
+    ],
+)
+def test_a_name_that_is_not_seen_again_is_flagged(
+    source: str, translation: str, languages: str, flags: tuple[str, ...]
+) -> None:
+    """It rejects nothing: languages have names of their own for places and people."""
+    judgement = translated(pair(source, translation), *languages.split())
+    assert (judgement.keep, judgement.flags) == (True, flags)
+
+
 def steps_of(task: dict[str, Any], folder: Path) -> dict[str, Any]:
     spec = Spec.model_validate({"task": {"name": "t", "style": "s", **task}})
     steps = gates_for(spec.task, spec.curate.gates, folder)

@@ -133,6 +133,9 @@ def test_init_copies_the_file_says_what_it_took_it_for_and_overwrites_nothing(tm
     refused = here.run("init", "other", "--from", str(tickets))
     assert "tickets.csv would be overwritten" in refused.stderr
     assert (tmp_path / "other" / "tickets.csv").read_text() == "mine"
+    example = here.json("init", "mine3", "--example", "ticket-replies")
+    assert "tickets.csv" in example["files"]
+    assert example["teacher"] is None
     beside = here.json("init", "mine2", "--from", str(tickets))
     assert beside["guessed"]["kind"] == "pair"
     assert beside["teacher"] is None

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from curate import curate, decontaminate
+from schemas.records import Imported, Message, Pair
 from tests.pairsmith.conftest import ROOT, Project
 from tests.synth.loopback import Ask, LoopbackTeacher, says
 from train.metrics import Evaluation
@@ -122,6 +124,25 @@ def test_a_conversation_is_a_row_with_its_earlier_turns_and_its_own_system_promp
     assert all(len(splits) == 1 for splits in split_of.values())
 
 
+def test_conversations_are_told_apart_by_all_that_was_said(tmp_path: Path) -> None:
+    """Many conversations end with the same words: that makes none of them a copy of a test conversation, and one that
+    holds a test question among its turns is one."""
+
+    def said(*texts: str) -> Pair:
+        turns = tuple(Message(role=("user", "assistant")[n % 2], content=text) for n, text in enumerate(texts[:-2]))
+        origin = Imported(source="chats.jsonl")
+        return Pair(seed_id=texts[0], input=texts[-2], output=texts[-1], system="", origin=origin, turns=turns)
+
+    question = "Can I bring the green umbrella back to your shop in Leiden without its box?"
+    test = "My parcel went to the wrong house on Tuesday.\nShall we send another one?\nYes, please."
+    rows = [
+        said("The lid of my jug is cracked.", "Shall we send another one?", "Yes, please.", "It leaves us today."),
+        said("Good morning to you all.", "What is it?", question, "You can.", "And when?", "On any day until six."),
+    ]
+    pool = curate(rows, [decontaminate([test, question])], progress=False)
+    assert [row.reason.code if row.reason else None for row in pool.rows()] == [None, "contamination"]
+
+
 def test_lines_that_do_not_fit_are_told_by_the_run_and_counted_in_its_receipt(tmp_path: Path) -> None:
     """The screen names them, the receipt has them all, and the rest becomes pairs."""
     good = {
@@ -172,7 +193,8 @@ def test_sixty_tickets_get_to_a_trained_adapter_without_a_teacher_and_the_report
 ) -> None:
     """The whole way: import, curation, training, evaluation and report. Not one request goes to a teacher, no teacher
     is among the systems, and 12 test inputs are called not enough evidence."""
-    small = ["train.epochs=0.1", "train.max_length=384", "evaluate.sampling.max_tokens=12", f"teacher.url={NOBODY}"]
+    small = ["train.epochs=0.08", "train.batch=2", "train.max_length=384", "split.validation=0"]
+    small += ["evaluate.sampling.max_tokens=40", f"teacher.url={NOBODY}"]
     sets = [word for key in small for word in ("--set", key)]
     done = tickets.run("run", "--no-review", *sets, timeout_s=1500)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -184,6 +206,9 @@ def test_sixty_tickets_get_to_a_trained_adapter_without_a_teacher_and_the_report
     evaluation = Evaluation.model_validate_json(file.read_bytes())
     assert evaluation.seeds == 12
     assert [name for system in evaluation.systems for name in system.names] == ["base", "few-shot", "tuned"]
-    assert {comparison.outcome for comparison in evaluation.comparisons} == {"not enough evidence"}
+    outcomes = {comparison.outcome for comparison in evaluation.comparisons}
+    # A system of which every answer is cut after 40 tokens is not measured.
+    assert "not enough evidence" in outcomes <= {"not enough evidence", "not measured"}
     report = (tickets.folder / "report.html").read_text(encoding="utf-8")
     assert "12 inputs cannot prove" in report
+    assert "product: " in report

@@ -196,3 +196,16 @@ def test_the_cap_survives_kill_9(tmp_path: Path) -> None:
             assert any(isinstance(outcome, BudgetReached) for outcome in outcomes)
             assert bill.usd <= 1.0
             assert store.spent().lost == held.lost
+
+
+def test_what_was_taken_to_be_free_and_is_charged_counts(tmp_path: Path) -> None:
+    """A price of 0 in the spec, and a provider that says what it charged: the next request is under what is left."""
+    choice = {"message": {"content": "x"}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.4}
+    reply = Reply(body=orjson.dumps({"choices": [choice], "usage": usage}))
+    free = {"usd_per_million_prompt_tokens": 0, "usd_per_million_completion_tokens": 0}
+    with LoopbackTeacher(lambda ask: reply) as teacher, Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
+        asyncio.run(spend(teacher.url, store.capped(project_usd=0.5), 1, **free))
+        assert store.spent().total == pytest.approx(0.4)
+        (error,) = asyncio.run(spend(teacher.url, store, 1, first=3))
+        assert isinstance(error, BudgetReached)

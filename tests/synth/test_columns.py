@@ -120,6 +120,7 @@ def test_numbers_and_truth_values_of_json_are_texts_in_an_extra_column(tmp_path)
     ("settings", "message"),
     [
         ({"columns": {"style": "s"}}, "columns.style means nothing for kind = 'input'"),
+        ({"columns": {"labels": "s"}}, "columns.labels means nothing"),
         ({"columns": {"output": "s"}}, "columns.output means nothing for kind = 'input', which has text"),
         ({"columns": {"a b": "s"}}, "'a b' cannot be used in a prompt"),
         ({"kind": "output", "input": "{{ a }}"}, "kind = 'output' has none"),

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import InputError, MissingDependency, TeacherError, UsageError
-from synth.embedded import weights
+from synth.embedded import process, weights
 from synth.embedded.process import embedded
 
 ROOT = Path(__file__).parents[2]
@@ -136,3 +136,31 @@ def test_weights_that_cannot_be_had_end_in_one_sentence(tmp_path: Path, monkeypa
     with pytest.raises(MissingDependency, match="could not be fetched"):
         weights.embedded_weights()
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def test_a_child_that_ends_while_it_is_being_killed_is_no_error() -> None:
+    """On a busy machine a child may end after its grace is over and before it is killed: the answers are there, so the
+    run goes on."""
+
+    class Late:
+        """A child that is gone when it is killed, as uvloop tells it."""
+
+        ended = False
+
+        def terminate(self) -> None: ...
+
+        async def wait(self) -> int:
+            if not self.ended:
+                await asyncio.sleep(3600)
+            return 0
+
+        def kill(self) -> None:
+            self.ended = True
+            raise ProcessLookupError
+
+    async def stopped() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(process, "_STOP_GRACE_S", 0.01)
+            await process._stop(Late())
+
+    asyncio.run(asyncio.wait_for(stopped(), 5))

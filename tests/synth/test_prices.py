@@ -109,6 +109,7 @@ def test_thinking_is_counted_where_a_server_leaves_it_out_of_the_completion() ->
         (Cost(requests=2, usd=0.0), "free"),
         (Cost(requests=2, usd=1.5), "$1.50"),
         (Cost(requests=2, usd=0.0123), "$0.0123"),
+        (Cost(requests=2, usd=0.0000201), "$0.000020"),
         (Cost(requests=2, unpriced=2), "cost unknown"),
         (Cost(requests=3, usd=1.5, unpriced=1), "at least $1.50, 1 request of unknown cost"),
         (Cost(requests=3, usd=1.5, lost=2, reserved=0.2), "at least $1.50, 2 sent without an answer, at most $0.2000"),

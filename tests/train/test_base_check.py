@@ -164,14 +164,22 @@ def test_the_method_is_the_specs_the_projects_or_the_sizes(base: Path, monkeypat
     assert method() == "qlora"
 
 
-def test_a_new_project_names_the_base_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_project_names_the_base_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The starter on a GPU gets a base that suits it, in words; on a processor, and in an example, nothing changes."""
-    from pairsmith.new_project import template_folder, with_base
+    from click.testing import CliRunner
 
-    starter, example = template_folder(None), template_folder("release-notes")
-    text = (starter / "pairsmith.toml").read_text()
-    assert with_base(text, starter) == text or models.machine().is_gpu
+    from pairsmith.commands.init import command
+    from pairsmith.new_project import template_folder, with_base
+    from pairsmith.stopping import Stopping
+
+    text = (template_folder(None) / "pairsmith.toml").read_text()
+    assert with_base(text) == text or models.machine().is_gpu
     monkeypatch.setattr(models, "machine", lambda: CARD_4090)
-    assert 'base = "Qwen/Qwen3-4B-Instruct-2507"' in with_base(text, starter)
-    assert "Fits on RTX 4090 (24 GiB)" in with_base(text, starter)
-    assert with_base("", example) == ""
+    for name, more in (("starter", []), ("example", ["--example", "release-notes"])):
+        words = [str(tmp_path / name), "--embedded", *more]
+        done = CliRunner().invoke(command, words, obj=(None, Stopping()), catch_exceptions=False)
+        assert done.exit_code == 0
+    written = (tmp_path / "starter" / "pairsmith.toml").read_text()
+    assert 'base = "Qwen/Qwen3-4B-Instruct-2507"' in written
+    assert "Fits on RTX 4090 (24 GiB)" in written
+    assert "Qwen" not in (tmp_path / "example" / "pairsmith.toml").read_text()
