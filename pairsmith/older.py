@@ -53,8 +53,9 @@ _KEYS = {
 _THEN = {new: path.rpartition(".")[2] for path, new in old_keys.KEYS}
 # What its defaults were where they are other ones now.
 _DEFAULTS_THEN = {
-    "teacher.usd_per_million_prompt_tokens": 0,
-    "teacher.usd_per_million_completion_tokens": 0,
+    "teacher.usd_per_million_prompt_tokens": 0.0,
+    "teacher.usd_per_million_completion_tokens": 0.0,
+    "review.workspace": "pairsmith",
     "curate.gates.lost_content": True,
     "curate.gates.length.min_words": 8,
     "curate.gates.length.max_words": 400,

@@ -27,7 +27,8 @@ from schemas.identity import now as now
 class Record(BaseModel):
     """Frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+    # A command builds the schemas of the records that it meets, not of all there are.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", defer_build=True)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A changed copy, whose id is computed anew: pydantic would carry a cached one over."""

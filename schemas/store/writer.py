@@ -11,10 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import cache
+from importlib import import_module
 from typing import Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas.errors import StoreError
 from schemas.records import Record
@@ -175,7 +175,8 @@ def _insert(connection: sa.Connection, records: Sequence[Record], url: str) -> N
 @cache
 def _statement(dialect: str, table: sa.Table, names: tuple[str, ...]) -> sa.Insert:
     """Made once: to build and to recognise a statement costs more than to run it."""
-    statement: Any = (sqlite if dialect == "sqlite" else postgresql).insert(table)
+    # Only the one that is spoken: the other's module takes longer to import than most commands to run.
+    statement: Any = import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
     if table not in tables.UPSERT:
         return cast("sa.Insert", statement.on_conflict_do_nothing())
     unique = next(c for c in table.constraints if isinstance(c, sa.UniqueConstraint))

@@ -240,8 +240,7 @@ def test_rows_like_a_test_seed_leave_and_near_seeds_are_named(project: Project, 
 
 def test_a_crashed_gate_leaves_the_row_waiting_until_it_is_mended(tmp_path: Path) -> None:
     """None is a third answer: not a rejection, not a pass; and the next run asks again."""
-    off = dict.fromkeys(("length", "repetition", "echo", "preamble", "answered", "lost_content", "language"), False)
-    project = Project(tmp_path, tiny.spec(gates=off | {"user": ["own_rules:polite"]}))
+    project = Project(tmp_path, tiny.spec(gates={**tiny.OFF, "user": ["own_rules:polite"]}))
     rules = tmp_path / "own_rules.py"
     rules.write_text("import os\ndef polite(pair):\n    return bool(os.environ['PAIRSMITH_TEST_MENDED'])\n")
     with Store.open(Store.url_for(project)) as store, pytest.MonkeyPatch.context() as patch:

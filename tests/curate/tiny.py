@@ -7,7 +7,7 @@ from typing import Any
 
 from schemas.project import Project
 from schemas.records import Candidate, Generated, Pair, Sampling, Seed
-from schemas.spec import Spec
+from schemas.spec import GateSettings, Spec
 from schemas.store import Store
 
 WORDS = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("an", "el", "is", "or", "ut")]
@@ -95,16 +95,19 @@ def reward_model(folder: Path, *, steps: int = 30, pad_token_id: int | None = 5,
     return folder
 
 
+# Every gate that is a switch.
+OFF = dict.fromkeys(GateSettings.model_fields.keys() - {"must", "must_not", "json_schema", "user"}, False)
+
+
 def spec(**curate: Any) -> Spec:
     """A spec whose only gate asks for the word "must"; keys of `curate` are tables of `[curate]`."""
-    off = dict.fromkeys(("length", "repetition", "echo", "preamble", "answered", "lost_content", "language"), False)
     checks = [{"name": name, "pattern": name} for name in ("one", "two")]
     return Spec.model_validate(
         {
             "task": {"name": "tiny", "style": "Say it well.", "system": "Rewrite."},
             "seeds": [{"path": "seeds.jsonl"}],
             "curate": {
-                "gates": off | {"must": [{"name": "must", "pattern": "must"}]},
+                "gates": {**OFF, "must": [{"name": "must", "pattern": "must"}]},
                 "score": {"model": "none"},
                 **curate,
             },

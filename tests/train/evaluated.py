@@ -10,8 +10,7 @@ from schemas.project import Project
 from schemas.records import Seed
 from schemas.spec import Spec
 from schemas.store import Store
-
-_OFF = ("length", "repetition", "echo", "preamble", "answered", "lost_content", "language")
+from tests.curate.tiny import OFF
 
 
 def spec(*, flag: str = "--ar 3:2", user: tuple[str, ...] = (), **more: Any) -> Spec:
@@ -22,7 +21,7 @@ def spec(*, flag: str = "--ar 3:2", user: tuple[str, ...] = (), **more: Any) -> 
         "exemplars": [{"input": "a fox", "output": "a fox, warm light, wide photograph --ar 3:2"}],
         "curate": {
             "gates": {
-                **dict.fromkeys(_OFF, False),
+                **OFF,
                 "must": [{"name": "flag", "pattern": flag}],
                 "user": user,
             }
