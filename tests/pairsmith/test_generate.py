@@ -182,7 +182,7 @@ def test_a_batch_that_is_waited_for_survives_ctrl_c(make_project: Callable[..., 
     with BatchProvider("openai", lambda prompt, nth: f"{prompt} beside a wall END") as provider:
         project = make_project(provider.url)
         spec = (project.folder / "pairsmith.toml").read_text()
-        prices = "usd_per_million_prompt_tokens = 1\nusd_per_million_completion_tokens = 100000"
+        prices = "usd_per_million_prompt_tokens = 0\nusd_per_million_completion_tokens = 100000"
         keyed = f'key_env = "BATCH_KEY"\n{prices}\nconcurrency'
         (project.folder / "pairsmith.toml").write_text(spec.replace("concurrency", keyed))
         provider.finishes = False
