@@ -155,7 +155,32 @@ def recall_table() -> str:
     return "\n".join(["| defect | rejected | flagged only | bad rows |", "|---|---|---|---|", *lines])
 
 
-TABLES = {"false rejections": false_rejections, "languages": good_by_language, "recall": recall_table}
+def held_out() -> str:
+    """The same in short on rows that were written when the rules stood, and that no rule was tuned on."""
+    lines = ["| held-out rows | n | rejected | at most | flagged only | by |", "|---|---|---|---|---|---|"]
+    good, bad = judged("held_out_good"), judged("held_out_bad")
+    defects = {name: [one for one in bad if one[0]["defect"].startswith(begin)] for name, begin in DEFECTS.items()}
+    for title, judged_rows in {"good": good, "bad": bad, **defects}.items():
+        k = sum(bool(heard.rejecting) for _, heard in judged_rows)
+        flagged = sum(not heard.rejecting and bool(heard.flagging) for _, heard in judged_rows)
+        gates = Counter(gate for _, heard in judged_rows for gate in (heard.rejecting or heard.flagging))
+        by = ", ".join(f"`{gate}` {times}" for gate, times in sorted(gates.items(), key=lambda one: (-one[1], one[0])))
+        n = len(judged_rows)
+        lines.append(f"| {title} | {n} | {k} | {binomial(k, n, 0.9)[1]:.1%} | {flagged} | {by} |")
+    found = {row["defect"] for row, heard in bad if heard.rejecting or heard.flagging}
+    missed = Counter(row["defect"] for row, heard in bad if not heard.rejecting and not heard.flagging)
+    never = ", ".join(f"{defect} ({n})" for defect, n in sorted(missed.items()) if defect not in found)
+    at_times = ", ".join(f"{defect} ({n})" for defect, n in sorted(missed.items()) if defect in found)
+    return "\n".join([*lines, "", f"Missed at times: {at_times}. Never found: {never}."])
+
+
+DEFECTS = {"bad: thinking": "thinking", "bad: placeholders": "placeholder"}
+TABLES = {
+    "false rejections": false_rejections,
+    "languages": good_by_language,
+    "recall": recall_table,
+    "held out": held_out,
+}
 
 
 def written(text: str) -> str:
