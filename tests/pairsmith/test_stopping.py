@@ -17,7 +17,9 @@ from tests.pairsmith.conftest import SUBJECTS, Project, answer
 from tests.synth.loopback import LoopbackTeacher
 
 MANY = tuple(f"{subject} number {i}" for i in range(30) for subject in SUBJECTS)
-DURABLE = "SELECT DISTINCT json_extract(body, '$.request.messages[#-1].content') FROM calls"
+# A row whose request brought several answers holds the request once, in the first of them.
+PROMPT = "json_extract(body, '$.request.messages[#-1].content')"
+DURABLE = f"SELECT DISTINCT {PROMPT} FROM calls WHERE {PROMPT} IS NOT NULL"
 
 
 @pytest.fixture

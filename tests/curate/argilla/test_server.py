@@ -227,7 +227,7 @@ def test_sorts_metrics_and_refusals_over_http(client: Any, dataset: Any) -> None
 
 def test_a_second_up_finds_the_first(argilla_server: server.ArgillaServer) -> None:
     """No second server is started, and the first is not disturbed."""
-    again = server.up(argilla_server.home, port=1)
+    again = server.up(argilla_server.home)
     assert again.already_running
     assert again.url == argilla_server.url
     seen = server.status(argilla_server.home)
@@ -237,6 +237,8 @@ def test_a_second_up_finds_the_first(argilla_server: server.ArgillaServer) -> No
     assert set(server.logs(argilla_server.home)) >= {"server", "worker", "redis", "supervisor", "migrate"}
     with pytest.raises(ReviewError, match="was used with SQLite, and now PostgreSQL is asked for"):
         server.up(argilla_server.home, database_url="postgresql://localhost/argilla")
+    with pytest.raises(ReviewError, match="runs already, with another port"):
+        server.up(argilla_server.home, port=1)
 
 
 def test_secrets_are_made_kept_from_others_and_never_the_defaults(argilla_server: server.ArgillaServer) -> None:
