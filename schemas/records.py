@@ -25,9 +25,8 @@ from schemas.identity import now as now
 
 
 class Record(BaseModel):
-    """Frozen, and an unknown key is an error."""
+    """Frozen, and an unknown key is an error. Its schema is built when it is first met: a command meets few of them."""
 
-    # A command builds the schemas of the records that it meets, not of all there are.
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", defer_build=True)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:

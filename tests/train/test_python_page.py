@@ -19,7 +19,8 @@ def test_texts_become_a_measured_adapter(
     """As it stands on the page, but for the teacher's address and the base; each system is printed with its rate."""
     monkeypatch.chdir(tmp_path)
     with LoopbackTeacher(rich) as teacher:
-        text = scripts()[2].replace(ADDRESS, teacher.url).replace('"embedded"', repr(str(tiny_base.folder)))
+        trains = next(script for script in scripts() if "fine_tune" in script)
+        text = trains.replace(ADDRESS, teacher.url).replace('"embedded"', repr(str(tiny_base.folder)))
         text = text.replace("samples=1", 'samples=1, sampling={"temperature": 0.7, "max_tokens": 8}')
         Path("script.py").write_text(text.replace('method="qlora"', 'method="lora", batch=2'))
         run_path("script.py", run_name="script")
