@@ -35,7 +35,6 @@ SLOW_FILES = {
         "curate/argilla/test_whole_review.py",
         "curate/test_bradley_terry.py",
         "curate/test_curate.py",
-        "curate/test_gates_on_rows.py",
         "curate/test_reward.py",
         "door/test_python_page.py",
         "pairsmith/test_attacks_places.py",
