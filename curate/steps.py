@@ -167,10 +167,10 @@ def decontaminate(held_out: Mapping[str, str] | Iterable[str], jaccard: float = 
                 of_test.append(pair.seed_id in held_out)
                 yield ("", "") if of_test[-1] else (pair.asked, pair.output)
 
-        touches = contaminated(texts(), [*held_out.values()], jaccard)
+        touches, seed_ids = contaminated(texts(), [*held_out.values()], jaccard), [*held_out]
         for number, id_ in enumerate(ids):
             touch = None if of_test[number] else touches.get(number)
-            yield step.verdict(id_, touch is None, touch and touch.similarity, _contaminated(touch, [*held_out]))
+            yield step.verdict(id_, touch is None, touch and touch.similarity, _contaminated(touch, seed_ids))
 
     step = _Whole(CONTAMINATION, [sorted(held_out.items()), jaccard], final=True)
     return Named(step.id, look)
