@@ -46,12 +46,13 @@ def evaluate(
         trained = _latest_adapter(project, store)
         teacher = teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
         say("starting the models")
-        from train.evaluation import held_out_seeds, measured_once, plan_evaluation
+        from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows
 
         def open_teacher(asked: TeacherSettings) -> AbstractAsyncContextManager[Endpoint]:
             return teachers.opened(asked, say)
 
-        measurement = plan_evaluation(project, held_out_seeds(store, project.spec), trained, teacher)
+        seeds, rows = held_out_seeds(store, project.spec), trained_rows(store, trained)
+        measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows)
         folder = project.folder / EVALUATIONS
         measured = run(measured_once(measurement, store, folder, open_teacher, progress))
         path = project.inside(Path(measured.path))
