@@ -22,6 +22,8 @@ from train.retrieval import Nearest
 
 Chat = Callable[[Seed], Messages]
 ASK_TIMEOUT_S = 1800.0
+# What of `[evaluate]` changes no number of an evaluation.
+_NO_PART = frozenset({"concurrency", "resamples", "ship_at"})
 RETRIEVED = 5
 """Rows that retrieval shows where the spec has no exemplars; else as many as those."""
 
@@ -112,7 +114,7 @@ class EvaluationPlan:
     def id(self) -> str:
         """Names everything that could change a number of the evaluation, messages included."""
         asked = [system.key(self.seeds) for system in self.systems]
-        settings = {k: v for k, v in identity(self.spec.evaluate).items() if k not in ("concurrency", "resamples")}
+        settings = {k: v for k, v in identity(self.spec.evaluate).items() if k not in _NO_PART}
         judged = [self.checks.fingerprint, settings, self.spec.train.seed]
         return content_id("evaluation", [self.trained.adapter_id, test_set_hash(self.seeds), asked, *judged])
 

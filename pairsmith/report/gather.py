@@ -17,6 +17,7 @@ from schemas.records import Artifact, Receipt, Record, now, shown_step
 from schemas.store import Store
 from train.metrics import Evaluation
 from train.results import TrainResult
+from train.verdict import verdict
 
 R = TypeVar("R", bound=Record)
 
@@ -51,6 +52,7 @@ def gather(project: Project, store: Store) -> Evidence:
         scorer=rows.scorer,
         training=training,
         evaluation=evaluation,
+        verdict=None if evaluation is None else verdict(evaluation, project.spec.evaluate.ship_at),
         receipts=tuple(receipts),
         costs=tuple(store.costs()),
         reviews=_reviews(project, store, receipts),
