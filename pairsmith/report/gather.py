@@ -61,6 +61,14 @@ def gather(project: Project, store: Store) -> Evidence:
     )
 
 
+def present_artifacts(store: Store) -> list[Artifact]:
+    """Dataset, adapter and evaluation that the report speaks of, as far as they are made."""
+    finished = {receipt.command: receipt for receipt in store.receipts() if receipt.ok}
+    made = (("dataset", "curate"), ("adapter", "train"), ("evaluation", "evaluate"))
+    found = (_current(store, kind, finished.get(command)) for kind, command in made)
+    return [artifact for artifact in found if artifact is not None]
+
+
 def _stage(command: str, receipts: Sequence[Receipt], rows: Rows) -> StageEvidence:
     runs = [receipt for receipt in receipts if receipt.command == command]
     last_good = next((receipt for receipt in reversed(runs) if receipt.ok), None)

@@ -70,7 +70,7 @@ def test_a_clear_gain_over_every_prompt_ships() -> None:
 @pytest.mark.parametrize("rate", [0.9, 0.88, 1.0])
 def test_a_prompt_that_ties_means_do_not_fine_tune(who: str, rate: float) -> None:
     """Whatever the other prompts reach: what needs no training does as well, and the verdict says which."""
-    rates = {"base": 0.0, "few-shot": 0.1, "retrieval": 0.1, **{who: rate}}
+    rates = {"base": 0.0, "few-shot": 0.1, "retrieval": 0.1, who: rate}
     seen = verdict(evaluation(tuned=0.9, **rates))
     assert (seen.decision, seen.fine_tune) == ("do not ship", "do not fine-tune")
     assert any(line.startswith(f"{who} ") and "without any training" in line for line in seen.because)
