@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from schemas.cores import cores
 from schemas.errors import MissingDependency, TeacherError, UsageError
 from synth.embedded.child import child_command, child_environment
 from synth.embedded.weights import NAME, Progress, embedded_weights, folder_weights
@@ -81,7 +82,7 @@ async def embedded(
         *("--dtype", dtype),
         *("--max-batch", str(max_batch)),
         *("--kv-mib", str(kv_mib)),
-        *("--threads", str(_cores())),
+        *("--threads", str(cores())),
         *("--template-arguments", json.dumps(dict(template_arguments or {}))),
     )
     name = str(served[0]["name"])
@@ -124,11 +125,6 @@ def _served(model: Path | None, adapters: Mapping[str, Path], progress: Progress
         {"name": alias, "folder": str(one.folder.resolve()), "revision": one.revision, "is_adapter": is_adapter}
         for alias, one, is_adapter in [(name, base, False), *tuned]
     ]
-
-
-def _cores() -> int:
-    """The cores this process may use, which in a container can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 async def _address(process: asyncio.subprocess.Process, stderr: IO[bytes], timeout_s: float) -> str:
