@@ -124,9 +124,10 @@ def _identity(function: Callable[..., Any]) -> Identity:
     return Identity(*function.id[:2]) if isinstance(function, Named) else identity_of(function)
 
 
-def scored(scorer: Callable[..., Any], by: str = "", settings: str = "") -> Named:
-    """A scorer over the accepted rows that have no score yet. A row that it crashes on waits, alone, and is asked again
-    next time; an error that a person can mend (PairsmithError) ends the step.
+def scored(scorer: Callable[..., Any], by: str = "", settings: str = "", *, compares: bool = True) -> Named:
+    """A scorer over the accepted rows that it has not scored yet; `compares`: its score is the row's. A row that it
+    crashes on waits, alone, and is asked again next time; an error that a person can mend (PairsmithError) ends the
+    step.
 
     A scorer of your own is a function of a pair, which may be async: a number, None, or one of these with a reason. One
     that scores a batch at once (`Scorer`) has a name `by` and a hash of its `settings`.
@@ -135,17 +136,15 @@ def scored(scorer: Callable[..., Any], by: str = "", settings: str = "") -> Name
     if not by:
         own = _identity(scorer)
         batch, by, settings = own_scorer(scorer), f"score/{own.name}@1", own.source
-    id_ = StepId(by, settings, per_row=True, scores=True)
+    id_ = StepId(by, settings, per_row=True, scores=compares)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         rows = pool.unsettled(id_, accepted=True)
         while chunk := list(islice(rows, _SCORED)):
             for row, score in zip(chunk, await _scores(batch, [_pair(row) for row in chunk]), strict=True):
-                keep = None if score.value is None else True
-                pair_id = _pair(row).id
-                verdict = Verdict(
-                    pair_id=pair_id, by=by, fingerprint=settings, keep=keep, score=score.value, reason=score.reason
-                )
+                told = {"score": score.value, "reason": score.reason, "flags": score.flags}
+                keep = None if score.value is None else not score.rejects
+                verdict = Verdict(pair_id=_pair(row).id, by=by, fingerprint=settings, keep=keep, **told)
                 if verdict not in row.verdicts:
                     yield verdict
 
@@ -286,16 +285,20 @@ def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
     return Named(step.id, look)
 
 
-def steps_for(project: Project, seeds: Sequence[Seed], chosen: Chosen | None) -> list[Named]:
-    """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none."""
+def steps_for(
+    project: Project, seeds: Sequence[Seed], chosen: Chosen | None, judge: Chosen | None = None
+) -> list[Named]:
+    """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none or the judge."""
     spec, curate = project.spec, project.spec.curate
     splits = {seed.id: seed_split(seed, spec.split) for seed in seeds}
     held_out = {seed.id: seed.asked for seed in seeds if splits[seed.id] == "test"}
-    compared = [scored(chosen.score, chosen.by, chosen.fingerprint), best(curate.select.best)] if chosen else []
+    scorers = dict.fromkeys(scorer for scorer in (judge, chosen) if scorer)
+    compared = [scored(s.score, s.by, s.fingerprint, compares=s is chosen) for s in scorers]
     return [
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
         decontaminate(held_out, curate.duplicates.jaccard),
         *compared,
+        *([best(curate.select.best)] if chosen else []),
         *(
             [duplicates(curate.duplicates.jaccard, splits.__getitem__, spec.task.kind)]
             if curate.duplicates.enabled
