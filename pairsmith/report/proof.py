@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pairsmith.report.numbers import MISSING, bounds, count, counted, percent, points, rounded
+from pairsmith.style.numbers import MISSING, bounds, count, counted, percent, points, rounded
 from train.checks import INDEPENDENT
 from train.metrics import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, ModeResult, Output, SystemResult
 from train.results_table import MEASURES, brief, reference_cells
