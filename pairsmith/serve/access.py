@@ -142,8 +142,8 @@ class Needs(NamedTuple):
 
 
 def needs(right: Right, *, job: bool = False) -> Any:
-    """A FastAPI dependency: the Caller, if they have `right` in the project of the path (`{project}`), in the project of
-    the job of the path (`job=True`, `{job}`), or else in `*`. Raises Refusal.
+    """A FastAPI dependency: the Caller, if they have `right` in the project of the path (`{project}`), in that of the
+    job of the path (`job=True`, `{job}`), or else in `*`. Raises Refusal.
 
     A handler takes it as `caller: Annotated[Caller, needs(Right.run)]`.
     """
@@ -187,7 +187,7 @@ async def _place(request: Request, caller: Caller, job: bool) -> str:
 
 
 async def _check_same_site(request: Request, caller: Caller) -> None:
-    """Refuse a request that another site made a browser send: it shows by its headers, and it does not know the token."""
+    """Refuse what another site made a browser send: its headers show it, and it does not know the token."""
     if request.method in ("GET", "HEAD", "OPTIONS") or caller.key is not None:
         return
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
