@@ -254,14 +254,17 @@ class Evaluation(Record):
 
     def _concluded_anew(self) -> Self:
         """The same outputs with the present intervals and tests."""
+
+        def anew(result: ModeResult, outputs: Sequence[Output]) -> ModeResult:
+            again = summarise(outputs, result.usage, self.check_names, result.usd)
+            return again.model_copy(update={"by_reference": result.by_reference})
+
         outputs = {system.name: self.outputs_of(system.name) for system in self.systems}
         systems = tuple(
             system.model_copy(
                 update={
-                    mode: summarise(outputs[system.name][mode], result.usage, self.check_names, result.usd).model_copy(
-                        update={"by_reference": result.by_reference}
-                    )
-                    for mode, result in (("sampled", system.sampled), ("greedy", system.greedy))
+                    "sampled": anew(system.sampled, outputs[system.name]["sampled"]),
+                    "greedy": anew(system.greedy, outputs[system.name]["greedy"]),
                 }
             )
             for system in self.systems
