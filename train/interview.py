@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from schemas.money import Cost, summed
 from schemas.progress import Progress
-from schemas.records import Call, Message, Seed, Usage
+from schemas.records import Call, Seed, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.answers import clean
@@ -17,7 +17,7 @@ from synth.embedded.process import embedded
 from synth.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.prices import free
-from train.adapter_check import check_adapter
+from train.adapter_check import check_adapter, check_merged, score
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
 
@@ -48,6 +48,7 @@ class Interview:
     def __init__(self, plan: EvaluationPlan, store: Store, progress: Progress) -> None:
         self._plan, self._store, self._progress = plan, store, progress
         self._samples = {"sampled": plan.spec.evaluate.samples, "greedy": 1}
+        self._base_score: tuple[float, int] | None = None
         self._done, self._total = 0, plan.answers_per_system * len(plan.systems)
 
     async def ask(self, systems: Sequence[System], open_teacher: OpenTeacher | None) -> Round:
@@ -57,8 +58,7 @@ class Interview:
             assert open_teacher is not None, "a teacher is asked"
             opened = _remote(model.settings, open_teacher)
         else:
-            first = systems[0].messages(self._plan.seeds[0])
-            opened = _served(model.local, concurrency, first, self._plan.fixed_text)
+            opened = self._served(model.local, concurrency)
         async with opened as (endpoint, adapter_check):
             # A ledger each: the same model has other attempts as a teacher than as a base. A model that only thinks is
             # a result here, not a reason to stop.
@@ -75,6 +75,27 @@ class Interview:
             ]
             answers = [await self._system(system, ledger) for system, ledger in zip(systems, ledgers, strict=True)]
             return Round(answers, adapter_check, endpoint.sent, [cost for ledger in ledgers for cost in ledger.costs])
+
+    @asynccontextmanager
+    async def _served(self, local: LocalModel, concurrency: int) -> AsyncIterator[tuple[Endpoint, AdapterCheck | None]]:
+        """A local model under its own name, or under the name `tuned` with the adapter on. The tuned one is checked
+        first, a merged model against the base, whose round comes before."""
+        adapters = {} if local.adapter is None else {TUNED: local.adapter}
+        arguments, text = dict(local.template_arguments), self._plan.fixed_text
+        # Under one prompt for every model, so that the scores compare.
+        messages = next(system for system in self._plan.systems if TUNED in system.names).messages(self._plan.seeds[0])
+        served = embedded(local.folder, adapters=adapters, max_batch=concurrency, template_arguments=arguments)
+        async with served as server:
+            name, check = server.model, None
+            if local.adapter is not None:
+                name, check = TUNED, await check_adapter(server.base_url, server.model, TUNED, messages, text)
+            elif local.is_merged:
+                assert self._base_score is not None, "the base is asked before the tuned model"
+                check = check_merged(self._base_score, await score(server.base_url, name, messages, text), text)
+            else:
+                self._base_score = await score(server.base_url, name, messages, text)
+            async with Endpoint(server.base_url, name, timeout_s=ASK_TIMEOUT_S, concurrency=concurrency) as endpoint:
+                yield endpoint, check
 
     async def _system(self, system: System, ledger: Ledger) -> dict[Mode, Answers]:
         return {mode: await self._mode(system, ledger, mode) for mode in MODES}
@@ -141,22 +162,6 @@ def _judged(blank: Output, call: Call, plan: EvaluationPlan, seed: Seed) -> Outp
     if no_answer is None or output.empty:
         return output
     return output.model_copy(update={"all_pass": False, "reasons": {**output.reasons, NO_ANSWER: no_answer}})
-
-
-@asynccontextmanager
-async def _served(
-    local: LocalModel, concurrency: int, messages: tuple[Message, ...], fixed_text: str
-) -> AsyncIterator[tuple[Endpoint, AdapterCheck | None]]:
-    """A local model under its own name, or under the name `tuned` with the adapter on, which is checked first."""
-    adapters = {} if local.adapter is None else {TUNED: local.adapter}
-    arguments = dict(local.template_arguments)
-    served = embedded(local.folder, adapters=adapters, max_batch=concurrency, template_arguments=arguments)
-    async with served as server:
-        name, check = server.model, None
-        if local.adapter is not None:
-            name, check = TUNED, await check_adapter(server.base_url, server.model, TUNED, messages, fixed_text)
-        async with Endpoint(server.base_url, name, timeout_s=ASK_TIMEOUT_S, concurrency=concurrency) as endpoint:
-            yield endpoint, check
 
 
 @asynccontextmanager

@@ -198,12 +198,13 @@ class Comparison(Record):
 
 class AdapterCheck(Record):
     """Log-probabilities of one fixed text at the tuned model's server: without the adapter, with it, and without it
-    again while it was in use. Proof that the two are different models and do not leak into each other."""
+    again while it was in use. Proof that the two are different models and do not leak into each other. A merged model
+    has a server of its own, apart from the base's: nothing could leak, and `base_again` is None."""
 
     text: str
     base: float
     tuned: float
-    base_again: float
+    base_again: float | None
     tokens: int
 
 
@@ -259,14 +260,17 @@ class Evaluation(Record):
 
     def _concluded_anew(self) -> Self:
         """The same outputs with the present intervals and tests."""
+
+        def anew(result: ModeResult, outputs: Sequence[Output]) -> ModeResult:
+            again = summarise(outputs, result.usage, self.check_names, result.usd)
+            return again.model_copy(update={"by_reference": result.by_reference})
+
         outputs = {system.name: self.outputs_of(system.name) for system in self.systems}
         systems = tuple(
             system.model_copy(
                 update={
-                    mode: summarise(outputs[system.name][mode], result.usage, self.check_names, result.usd).model_copy(
-                        update={"by_reference": result.by_reference}
-                    )
-                    for mode, result in (("sampled", system.sampled), ("greedy", system.greedy))
+                    "sampled": anew(system.sampled, outputs[system.name]["sampled"]),
+                    "greedy": anew(system.greedy, outputs[system.name]["greedy"]),
                 }
             )
             for system in self.systems

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pairsmith.report.numbers import MISSING, bounds, count, counted, percent, points, rounded
+from pairsmith.style.numbers import MISSING, bounds, count, counted, percent, points, rounded
 from train.checks import INDEPENDENT
 from train.metrics import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, ModeResult, Output, SystemResult
 from train.results_table import MEASURES, brief, reference_cells
@@ -186,6 +186,11 @@ def confusions(evaluation: Evaluation) -> str:
 def adapter(evaluation: Evaluation) -> str:
     """The proof that base and tuned are two models."""
     check = evaluation.adapter_check
+    if check.base_again is None:
+        return (
+            f"The adapter is really in the merged model: one fixed text of {counted(check.tokens, 'token', 'tokens')}"
+            f" has log-probability {rounded(check.base)} under the base and {rounded(check.tuned)} under it."
+        )
     return (
         f"The adapter is really on and off: one fixed text of {counted(check.tokens, 'token', 'tokens')} has"
         f" log-probability {rounded(check.base)} under the base, {rounded(check.tuned)} with the adapter, and"
