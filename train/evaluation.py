@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from curate.split import asked_of, held_out_inputs
+from curate.split import asked_of, held_out_inputs, seed_split
 from prompts.answer_form import AnswerForm
 from schemas.blocking import run
 from schemas.errors import NoWork, PairsmithError, UsageError
@@ -63,7 +63,7 @@ from train.systems import (
     test_set_hash,
 )
 
-_SIDE_BY_SIDE = 10
+_SIDE_BY_SIDE, _WATCHED = 10, 50
 
 
 def evaluate(
@@ -154,9 +154,11 @@ def plan_evaluation(
     teacher: TeacherSettings | None,
     checks: Checks | None = None,
     rows: Sequence[Exemplar] = (),
+    validation: Sequence[Seed] = (),
 ) -> EvaluationPlan:
     """The evaluation of `trained` on `seeds` that a spec means; `checks` stand in for those of the spec. `rows` are
-    what it was trained on, for the retrieval system.
+    what it was trained on, for the retrieval system. Of `validation` inputs the tuned model is asked too, to see where
+    it fails.
 
     `teacher` is the spec's teacher with its revision; it is asked as in generation, so what was bought there is found
     in the ledger. Without it no teacher is measured. Blocks: the weights of the base are hashed, and for QLoRA perhaps
@@ -179,7 +181,9 @@ def plan_evaluation(
         raise NoWork("there is no input to evaluate on.", fix="Name some that training has not seen.")
     models = _models(spec, base, trained, teacher)
     form = AnswerForm.of(spec.task, project.folder)
-    return EvaluationPlan(spec, trained, tuple(seeds), systems_of(project, seeds, models, rows), checks, form)
+    return EvaluationPlan(
+        spec, trained, tuple(seeds), systems_of(project, seeds, models, rows), checks, form, tuple(validation)
+    )
 
 
 def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
@@ -193,6 +197,12 @@ def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
         why="There is nothing to evaluate on that training has not seen.",
         fix='Raise split.test and curate and train again, or add a source of fresh inputs with use = "test".',
     )
+
+
+def watched_seeds(store: Store, spec: Spec) -> list[Seed]:
+    """Validation inputs, at most as many as tell where the tuned model fails."""
+    watched = [seed for seed in store.seeds() if asked_of(seed) and seed_split(seed, spec.split) == "validation"]
+    return sorted(watched, key=lambda seed: seed.id)[:_WATCHED]
 
 
 def _refuse_another_base(spec: Spec, base: Base, trained: TrainResult) -> None:
@@ -293,6 +303,8 @@ async def measured(
         side_by_side_seed=random_seed,
         outputs=outputs,
         references=plan.references,
+        validation=tuple(output for asked in rounds for output in asked.validation),
+        validation_inputs={seed.id: seed.body for seed in plan.validation},
         calls_sent=sum(asked.sent for asked in rounds),
         calls_reused=sum(output.key in known for output in outputs),
         usage=spent.usage,

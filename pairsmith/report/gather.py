@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from curate.tallies import key_of
 from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTally
+from pairsmith.report.next_steps import next_seeds
 from pairsmith.report.rows import Rows
 from schemas.errors import PairsmithError
 from schemas.project import Project
@@ -42,6 +43,7 @@ def gather(project: Project, store: Store) -> Evidence:
         seeds=_facts(finished, "generate").get("seeds"),
         unread_seeds=len(_facts(finished, "generate").get("seed_problems", ())),
         accepted=rows.accepted(),
+        rejected=rows.rejected(),
         steps=tuple(
             StepTally(shown_step(name), **tally | {"shown": rows.of(tally.get("shown", ()), name)}, key=key_of(name))
             for name, tally in _facts(finished, "curate").get("steps", {}).items()
@@ -53,6 +55,7 @@ def gather(project: Project, store: Store) -> Evidence:
         training=training,
         evaluation=evaluation,
         verdict=None if evaluation is None else verdict(evaluation, project.spec.evaluate.ship_at),
+        failing=next_seeds(store, project.spec, evaluation, rows.seeds_with_rows),
         receipts=tuple(receipts),
         costs=tuple(store.costs()),
         reviews=_reviews(project, store, receipts),

@@ -135,11 +135,10 @@ def seeds_read(evidence: Evidence) -> str | None:
     )
 
 
-def drawn_rows(evidence: Evidence) -> str:
-    """The number of accepted rows on the page, and of all."""
-    counts = evidence.counts("curate")
-    total = f" of {count(counts.accepted)}" if counts else ""
-    return f"{len(evidence.accepted)}{total}, each with the same chance. Read them before the numbers."
+def drawn_rows(shown: int, of: int | None) -> str:
+    """The number of rows on the page that were drawn, and of all of their kind."""
+    total = f" of {count(of)}" if of is not None else ""
+    return f"{shown}{total}, each with the same chance. Read them before the numbers."
 
 
 def splits(evidence: Evidence) -> str:

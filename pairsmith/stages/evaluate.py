@@ -50,14 +50,15 @@ def evaluate(
         trained = _latest_adapter(project, store)
         teacher = teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
         say("starting the models")
-        from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows
+        from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
         from train.verdict import verdict
 
         def open_teacher(asked: TeacherSettings) -> AbstractAsyncContextManager[Endpoint]:
             return teachers.opened(asked, say)
 
         seeds, rows = held_out_seeds(store, project.spec), trained_rows(store, trained)
-        measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows)
+        watched = watched_seeds(store, project.spec)
+        measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
         folder = project.folder / EVALUATIONS
         measured = run(measured_once(measurement, store, folder, open_teacher, progress))
         path = project.inside(Path(measured.path))
