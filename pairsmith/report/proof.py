@@ -252,7 +252,7 @@ def watched(evaluation: Evaluation) -> str:
     passed = sum(output.passes for output in answers)
     return (
         f"Of {counted(len(answers), 'validation input', 'validation inputs')}, {counted(passed, 'passes', 'pass')}"
-        " (greedy). These may be looked at and acted on; what fails in the test may not, or it would be a test no longer."
+        " (greedy). These may be looked at and acted on; what fails in the test may not, or it would be no test."
         " Below, failures by their first check and by inputs that are alike."
     )
 
