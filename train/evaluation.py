@@ -35,6 +35,7 @@ from schemas.store import Store
 from train.base_model import Base, find_base, hash_model
 from train.checks import Check, Checks, checks_for, checks_of
 from train.dataset import Data, Row, dataset_of, refuse_leaks
+from train.intervals import Interval
 from train.interview import Answers, Interview, OpenTeacher
 from train.merge import merged_folder
 from train.metrics import (
@@ -312,6 +313,19 @@ async def measured(
         costs=tuple(cost for asked in rounds for cost in asked.costs),
         seconds=time.monotonic() - started,
     )
+
+
+async def validated(plan: EvaluationPlan, store: Store, progress: Progress = unseen) -> Interval | None:
+    """The greedy pass rate of the tuned model on `plan.validation`; None where it gave no whole answer.
+
+    Only the base is asked beside it, where the tuned model is a merged one that has to be compared with it first.
+    """
+    tuned = plan.systems[-1]
+    first = [plan.systems[0]] if tuned.model.local and tuned.model.local.is_merged else []
+    alone = replace(plan, seeds=plan.validation, systems=(*first, tuned), validation=())
+    interview = Interview(alone, store, progress)
+    rounds = [await interview.ask([system], None) for system in alone.systems]
+    return _result(alone, tuned, rounds[-1].answers[0]).greedy.pass_rate
 
 
 def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) -> SystemResult:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from schemas.money import Cost
 from schemas.records import Counts, Receipt
 from train.failures import Failures
+from train.learning_curve import LearningCurve
 from train.metrics import Evaluation
 from train.results import TrainResult
 from train.verdict import Verdict
@@ -113,7 +114,7 @@ class NextSeeds:
 class Evidence:
     """The data of the page. `stages` has all four, in order; `accepted` and `rejected` are ten rows each, drawn at
     random. `near_duplicate_seeds` counts pairs of near-duplicate seeds in different splits. `costs` is the ledger by
-    stage, teacher and prompt."""
+    stage, teacher and prompt. `curve` is of the present dataset."""
 
     project: str
     written_at: datetime
@@ -131,6 +132,7 @@ class Evidence:
     evaluation: Evaluation | None
     verdict: Verdict | None
     failing: tuple[NextSeeds, ...]
+    curve: LearningCurve | None
     receipts: tuple[Receipt, ...]
     costs: tuple[Cost, ...]
     reviews: Reviews

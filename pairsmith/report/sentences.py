@@ -13,6 +13,8 @@ from pairsmith.style.charts import Part
 from pairsmith.style.numbers import MISSING, count, counted, duration, rounded
 from schemas.money import Cost, dollars, per_row, told, total
 from schemas.records import Counts
+from train.learning_curve import LearningCurve
+from train.learning_curve import in_words as told_curve
 from train.results import TrainResult
 
 
@@ -178,6 +180,11 @@ def curve(training: TrainResult) -> str:
         first, last = training.validation[0].loss, training.validation[-1].loss
         return f"{sentence}; validation loss {rounded(first, 2)} to {rounded(last, 2)}."
     return f"{sentence}. There were no validation rows, so there is no validation loss."
+
+
+def learning_curve(curve: LearningCurve) -> list[str]:
+    """The learning curve, what more rows would buy, and the slices."""
+    return [f"{line[0].upper()}{line[1:]}." for line in told_curve(curve)]
 
 
 def training_facts(training: TrainResult) -> list[tuple[str, str]]:

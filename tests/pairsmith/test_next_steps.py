@@ -16,6 +16,7 @@ from schemas.records import Seed
 from schemas.store import Store
 from tests.pairsmith import report_project as made
 from train.failures import failures
+from train.learning_curve import SHARES, LearningCurve
 from train.metrics import Evaluation, Output
 
 INPUTS = {"v1": "a crab on a rock", "v2": "a crab on a red rock", "v3": "seven boats at sea", "v4": "a clock"}
@@ -123,3 +124,23 @@ def test_what_to_do_next_follows_from_the_verdict(evidence: Evidence) -> None:
     assert "most answers fail" in first("do not ship", "fine-tune")
     nothing = replace(evidence, stages=tuple(replace(stage, counts=None) for stage in evidence.stages))
     assert next_steps(nothing) == ["Run `pairsmith run`: generate has not finished yet."]
+
+
+def test_the_curve_of_the_present_dataset_is_on_the_page(whole: tuple[Project, Store], evidence: Evidence) -> None:
+    """Of another dataset it is not: rows that are gone say nothing of those that are there."""
+    project, store = whole
+    assert evidence.curve is None
+    point = {"share": 1.0, "seed": 1, "adapter_id": "a", "pass_rate": None}
+    points = [
+        {**point, "rows": 100 * share, "share": share, "loss": 1 - share / 2} for share in SHARES for _ in range(2)
+    ]
+    more = {"rows": 500, "of": "loss", "estimate": -0.2, "low": -0.3, "high": -0.1}
+    path = project.folder / "curve.json"
+    try:
+        for dataset_id in ("another", store.artifacts("dataset")[-1].id):
+            body = {"dataset_id": dataset_id, "rows": 100, "of": "loss", "points": points, "slices": [], "run_sd": 0.01}
+            path.write_text(LearningCurve.model_validate({**body, "more": more}).model_dump_json())
+            shown = render(gather(project, store))
+            assert ("500 more rows like these would buy about -0.20" in shown) == (dataset_id != "another")
+    finally:
+        path.unlink()
