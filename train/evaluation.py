@@ -20,7 +20,8 @@ from typing import Any
 
 import orjson
 
-from curate.split import asked_of, held_out_inputs, seed_split
+from curate.near_duplicates import contaminated
+from curate.split import asked_of, held_out_inputs, held_out_outputs, seed_split
 from prompts.answer_form import AnswerForm
 from schemas.blocking import run
 from schemas.errors import NoWork, PairsmithError, UsageError
@@ -29,7 +30,7 @@ from schemas.kinds import KINDS
 from schemas.money import total
 from schemas.progress import Progress, unseen
 from schemas.project import Project
-from schemas.records import Seed
+from schemas.records import Pair, Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings
 from schemas.store import Store
 from train.base_model import Base, find_base, hash_model
@@ -188,16 +189,51 @@ def plan_evaluation(
 
 
 def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
-    """The active seeds that an evaluation asks (`curate.split.held_out_inputs`). Raises NoWork if there are none."""
+    """The questions of an evaluation: the active inputs of the test split, and its outputs with the input that backward
+    generation wrote, the output as reference; by id, at most `evaluate.max_seeds`. Raises NoWork without any."""
     seeds = store.seeds()
-    if held_out := held_out_inputs(seeds, spec):
-        return held_out
-    inputs = sum(map(asked_of, seeds))
+    asked = [*held_out_inputs(seeds, spec), *_outputs_with_inputs(store, held_out_outputs(seeds, spec), spec)]
+    if asked:
+        return sorted(asked, key=lambda seed: seed.id)[: spec.evaluate.max_seeds]
     raise NoWork(
-        f"none of the {inputs} input seeds falls into the test split.",
+        f"none of the {len(seeds)} seeds gives a test input.",
         why="There is nothing to evaluate on that training has not seen.",
         fix='Raise split.test and curate and train again, or add a source of fresh inputs with use = "test".',
     )
+
+
+def _outputs_with_inputs(store: Store, outputs: Sequence[Seed], spec: Spec) -> list[Seed]:
+    """The held-out outputs, each as a pair with one of the accepted inputs that were written to it: the first by id
+    that no training row comes near to. Outputs without one are left out."""
+    datasets = store.artifacts("dataset")
+    members = datasets[-1].members if outputs and datasets else ()
+    held = {seed.id: seed for seed in outputs}
+    test = sorted(store.pairs(id_ for id_, split in members if split == "test"), key=lambda pair: pair.id)
+    written = [pair for pair in test if pair.seed_id in held]
+    if not written:
+        return []
+    learned = store.pairs(id_ for id_, split in members if split != "test")
+    near = _touched([pair.input for pair in learned], [pair.input for pair in written], spec.curate.duplicates.jaccard)
+    chosen: dict[str, Pair] = {}
+    for place, pair in enumerate(written):
+        if place not in near:
+            chosen.setdefault(pair.seed_id, pair)
+    return [
+        Seed(kind="pair", text=pair.input, reference=pair.output, columns=pair.columns, source=held[seed_id].source)
+        for seed_id, pair in chosen.items()
+    ]
+
+
+def _touched(learned: Sequence[str], written: Sequence[str], jaccard: float) -> set[int]:
+    """The places of the written texts that a learned one is like. A row is told of its nearest text only, so what was
+    found is taken out until nothing is."""
+    found = set[int]()
+    while left := [place for place in range(len(written)) if place not in found]:
+        touches = contaminated(((text,) for text in learned), [written[place] for place in left], jaccard)
+        if not touches:
+            break
+        found |= {left[touch.held_out] for touch in touches.values()}
+    return found
 
 
 def watched_seeds(store: Store, spec: Spec) -> list[Seed]:

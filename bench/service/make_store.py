@@ -82,8 +82,12 @@ def _slot(
         reasons["empty"] = reasons.get("empty", 0) + 1
         return [call, Candidate(fingerprint="now", failure=why, **slot),
                 RowState(curation="now", generation="now", state="failed", reason=why, step="generate", **slot)]  # fmt: skip
-    origin = Generated(generator="forward", prompt="enhance/v1@00000000", teacher="mock", sampling=Sampling(), calls=((key, 1),))
-    pair = Pair(seed_id=seed.id, input=seed.body, output=_text(draw, draw.randint(12, 60)), system="Rewrite.", origin=origin)
+    origin = Generated(
+        generator="forward", prompt="enhance/v1@00000000", teacher="mock", sampling=Sampling(), calls=((key, 1),)
+    )
+    pair = Pair(
+        seed_id=seed.id, input=seed.body, output=_text(draw, draw.randint(12, 60)), system="Rewrite.", origin=origin
+    )
     said = [Verdict(pair_id=pair.id, by=f"gate/{name}@1", fingerprint="s", keep=True, reason=Reason("ok"))
             for name in ("length", "echo", "loop", "language", "form")[:verdicts]]  # fmt: skip
     state = {"curation": "now", "generation": "now", "pair_id": pair.id, "score": round(draw.gauss(0, 1), 3), **slot}
@@ -94,7 +98,9 @@ def _slot(
         members.append((pair.id, split))
         records.append(RowState(state="accepted", split=split, **state))
         if len(members) <= 300:
-            records.append(Review(pair_id=pair.id, reviewer="argilla:x/1", name="ann", decision="accept", seconds=6, at=AT))
+            records.append(
+                Review(pair_id=pair.id, reviewer="argilla:x/1", name="ann", decision="accept", seconds=6, at=AT)
+            )
     else:
         word, code, sentence, step = draw.choices(_WHY, (5, 3, 12, 1))[0]
         counts[word] += 1
