@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from train.metrics import Evaluation, ModeResult
 from train.results import TrainResult
+from train.results_table import settings as decoded_with
+from train.verdict import Verdict
 
 _CARD = """---
 base_model: {base}
@@ -53,7 +56,7 @@ Ask it with the system prompt that it was trained with; `training.json` shows th
 
 - It does one narrow task, in the style of the pairs it saw. The pairs were made by another model and chosen by rules
   that see form, not sense: errors that no rule names are in them, and in this adapter.
-- Validation loss says how well it predicts such pairs, not how good its answers are; see the evaluation of the project.
+- Validation loss says how well it predicts such pairs, not how good its answers are; see the evaluation.
 - {quantisation_limit}
 - The licence of the base model, and the terms of the model that made the pairs, hold for this adapter too.
 """
@@ -111,3 +114,39 @@ def _validation(result: TrainResult) -> str:
         "" if result.kept_step is None else f"\n\nThe adapter has the weights of step {result.kept_step}, its lowest."
     )
     return "\n".join([head, "", "| epoch | loss |", "|---|---|", *lines]) + kept
+
+
+_EVALUATION, _USE = "## Evaluation\n", "## Use\n"
+
+
+def with_evaluation(card: str, evaluation: Evaluation, verdict: Verdict) -> str:
+    """The card with what an evaluation found, in the place of what an earlier one had found; a card without the
+    heading of its use gets it at the end."""
+    head, _, rest = card.partition(_EVALUATION)
+    if rest:
+        card = head + _USE + rest.partition(_USE)[2]
+    before, heading, after = card.partition(_USE)
+    rows = [
+        f"| {system.label} | {decoded_with(evaluation, system)} | {_share(system.sampled)} | {_share(system.greedy)} |"
+        for system in evaluation.systems
+    ]
+    lines = [
+        _EVALUATION,
+        f"Pass rate on {evaluation.seeds} held-out inputs, {evaluation.samples} samples each, with 95 % intervals:",
+        "",
+        "| system | decoded with | sampled | greedy |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+        f"Verdict: **{verdict.decision}**. Should one fine-tune at all? **{verdict.fine_tune}**.",
+        "",
+        *(f"- {line}" for line in verdict.because),
+        "",
+        "",
+    ]
+    return f"{before}{chr(10).join(lines)}{heading}{after}"
+
+
+def _share(result: ModeResult) -> str:
+    rate = result.pass_rate
+    return f"{rate.estimate:.2f} [{rate.low:.2f}, {rate.high:.2f}]" if rate else "not measured"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from train.metrics import Evaluation, Output
     from train.results import TrainResult
+    from train.verdict import Verdict
 
 EVALUATIONS = "evaluations"
 # The exit codes of `--gate`.
@@ -63,6 +64,8 @@ def evaluate(
         measured = run(measured_once(measurement, store, folder, open_teacher, progress))
         path = project.inside(Path(measured.path))
         store.write(measured.artifact.model_copy(update={"path": path}))
+        concluded = verdict(measured, project.spec.evaluate.ship_at)
+        _on_the_card(Path(trained.folder), measured, concluded)
         counts, reasons = counted(measured)
         record.outcome = replace(
             record.outcome,
@@ -79,10 +82,19 @@ def evaluate(
             pass_rate=pass_rates(measured),
             systems=systems(measured),
             outcomes=outcomes(measured),
-            verdict=verdict(measured, project.spec.evaluate.ship_at).model_dump(mode="json"),
+            verdict=concluded.model_dump(mode="json"),
             gated=gate,
         )
     return record.outcome
+
+
+def _on_the_card(folder: Path, measured: Evaluation, concluded: Verdict) -> None:
+    """Say on the adapter's card what came out; an adapter that was put there without a card keeps none."""
+    from train.model_card import with_evaluation
+
+    card = folder / "README.md"
+    if card.is_file():
+        card.write_text(with_evaluation(card.read_text(encoding="utf-8"), measured, concluded), encoding="utf-8")
 
 
 def _latest_adapter(project: Project, store: Store) -> TrainResult:
