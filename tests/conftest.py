@@ -76,11 +76,13 @@ SLOW_FILES = {
         "train/test_door.py",
         "train/test_evaluation.py",
         "train/test_families.py",
+        "train/test_learning_curve.py",
         "train/test_mask.py",
         "train/test_merge.py",
         "train/test_real_model.py",
         "train/test_sft.py",
         "train/test_trainer.py",
+        "train/test_whole_proof.py",
     )
 }
 SLOW_FIXTURES = {"postgres", "venv", "wheel", "smollm2_folder"}

@@ -56,7 +56,7 @@ def evaluated(project: Project, store: Store, **options: Any) -> tuple[Evaluatio
     return Evaluation.model_validate_json(body), outcome, "\n".join(trained.curve)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1500)
 def test_pairs_alone_get_a_verdict_and_a_learning_curve(tiny_base: Base, tmp_path: Path) -> None:
     """No teacher is among the systems, retrieval is, every test input has its reference, the curve is measured on
     validation inputs, and eight test inputs are not enough evidence: exit code 15."""
@@ -80,7 +80,7 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(tiny_base: Base, tmp_pat
     assert "Of 4 validation inputs" in page
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1500)
 def test_outputs_alone_are_proved_against_themselves(tiny_base: Base, tmp_path: Path) -> None:
     """A pile of excellent outputs: the teacher writes their inputs, one in five is held out with its input, and what
     the systems answer is compared with the output that a person wrote. No row is trained on that is near to one."""
