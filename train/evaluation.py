@@ -262,7 +262,8 @@ def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) 
         outputs = answers[mode].outputs
         given = [Answer(seed_id=output.seed_id, text=output.text if output.whole else "") for output in outputs]
         compared = against_references(given, plan.references, [*plan.form.labels], is_json=plan.form.schema is not None)
-        return summarise(outputs, answers[mode].usage, plan.checks.names).model_copy(update={"by_reference": compared})
+        result = summarise(outputs, answers[mode].usage, plan.checks.names, answers[mode].usd)
+        return result.model_copy(update={"by_reference": compared})
 
     prompt = system.messages(plan.seeds[0])[0]
     return SystemResult(

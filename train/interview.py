@@ -25,10 +25,12 @@ OpenTeacher = Callable[[TeacherSettings], AbstractAsyncContextManager[Endpoint]]
 
 
 class Answers(NamedTuple):
-    """The answers of one system under one decoding, in the order of the seeds, and the tokens they took."""
+    """The answers of one system under one decoding, in the order of the seeds, the tokens they took and their cost in
+    US dollars, None where any of it is unknown."""
 
     outputs: list[Output]
     usage: Usage
+    usd: float | None
 
 
 class Round(NamedTuple):
@@ -106,7 +108,8 @@ class Interview:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return Answers([o for given in answers for o in given.outputs], summed([given.usage for given in answers]))
+        usd = None if any(given.usd is None for given in answers) else sum(given.usd or 0.0 for given in answers)
+        return Answers([o for given in answers for o in given.outputs], summed([a.usage for a in answers]), usd)
 
     async def _seed(self, system: System, ledger: Ledger, seed: Seed, mode: Mode) -> Answers:
         samples = self._samples[mode]
@@ -122,7 +125,9 @@ class Interview:
         self._done += len(outputs)
         numbers = {"done": self._done, "total": self._total, "system": system.name, "mode": mode}
         self._progress("evaluate", {**numbers, "tokens": ledger.usage.completion_tokens})
-        return Answers(outputs, summed([_share_of(call, samples) for call in calls if call is not None]))
+        taken = [_share_of(call, samples) for call in calls if call is not None]
+        usd = None if any(share is None for _, share in taken) else sum(share or 0.0 for _, share in taken)
+        return Answers(outputs, summed([usage for usage, _ in taken]), usd)
 
     def _call_that_counts(self, system: System, answer: Completion | FailedSample) -> Call | None:
         """The ledger row that counts: the first attempt as it came, because asking again after a cut or empty answer
@@ -167,9 +172,11 @@ async def _remote(
         yield endpoint, None
 
 
-def _share_of(call: Call, samples: int) -> Usage:
-    """A request's usage as far as it belongs to `samples` answers: generation may have asked for more at once."""
-    asked = call.request.get("n") or 1
+def _share_of(call: Call, samples: int) -> tuple[Usage, float | None]:
+    """A request's usage and cost as far as they belong to `samples` answers: generation may have asked for more."""
+    asked, written = call.request.get("n") or 1, call.usage.completion_tokens
     if asked <= samples:
-        return call.usage
-    return call.usage.model_copy(update={"completion_tokens": round(call.usage.completion_tokens * samples / asked)})
+        return call.usage, call.usd
+    share = samples / asked
+    usage = call.usage.model_copy(update={"completion_tokens": round(written * share)})
+    return usage, None if call.usd is None else call.usd * share

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from curate.review.status import in_words
 from pairsmith.report import proof
-from pairsmith.report.charts import Part
 from pairsmith.report.evidence import Distribution, Evidence, Reviews, Scorer
-from pairsmith.report.numbers import MISSING, count, counted, duration, rounded
+from pairsmith.style.charts import Part
+from pairsmith.style.numbers import MISSING, count, counted, duration, rounded
 from schemas.money import Cost, dollars, per_row, told, total
 from schemas.records import Counts
 from train.results import TrainResult
