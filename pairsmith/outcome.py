@@ -236,10 +236,12 @@ class EvaluateOutcome(StageOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOutcome(Outcome):
-    """The files that were written, by name, and the ids of what is in it."""
+    """The files that were written, by name, and the ids of what is in it. `gguf` says of each GGUF how its answers
+    compare with those of the measured model, in words."""
 
     written: Mapping[str, str] = field(default_factory=dict)
     ids: Mapping[str, str] = field(default_factory=dict)
+    gguf: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
