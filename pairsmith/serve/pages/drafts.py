@@ -22,7 +22,7 @@ _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ENDINGS = (".txt", ".jsonl", ".json", ".csv", ".tsv")
 MOST_BYTES = 50_000_000
 PASTED = "seeds.txt"
-_SPEC = '''# A pairsmith project. `pairsmith docs spec` describes every key.
+_SPEC = """# A pairsmith project. `pairsmith docs spec` describes every key.
 
 [task]
 name = "my-task"
@@ -48,7 +48,7 @@ best = 1  # of the candidates of one seed, keep the best
 
 [train]
 method = "lora"
-'''
+"""
 
 
 async def new_project(

@@ -33,7 +33,12 @@ def prompts(caller: Viewer, project: str, request: Request, ref: str | None = No
 
 
 def _prompts(
-    request: Request, caller: Caller, slug: str, ref: str | None, draft: str | None = None, error: PairsmithError | None = None
+    request: Request,
+    caller: Caller,
+    slug: str,
+    ref: str | None,
+    draft: str | None = None,
+    error: PairsmithError | None = None,
 ) -> Response:
     now = snapshot(request, slug)
     used = _used(now)

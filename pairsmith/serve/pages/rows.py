@@ -142,7 +142,9 @@ def _heading(facets: Facets, filters: Filters) -> str:
     said += [f"{filters.split} split"] if filters.split else []
     said += [f"kept out by {shown_step(filters.step)}"] if filters.step else []
     said += [filters.generator] if filters.generator else []
-    said += ["people have answered" if filters.reviewed else "nobody has answered"] if filters.reviewed is not None else []
+    said += (
+        ["people have answered" if filters.reviewed else "nobody has answered"] if filters.reviewed is not None else []
+    )
     return f"{total} of {count(all_rows)} {kind}{': ' + ', '.join(said) if said else ''}."
 
 
@@ -194,7 +196,9 @@ def answer(
 
     give(request, caller, project, row, decision=decision, edited=edited or None, reasons=reasons)
     inside = back.startswith(f"/p/{project}/")
-    return gone_to(back.partition("#")[0] if inside and "?" not in back else f"/p/{project}/rows", done="answered", row=row)
+    return gone_to(
+        back.partition("#")[0] if inside and "?" not in back else f"/p/{project}/rows", done="answered", row=row
+    )
 
 
 @router.get("/p/{project}/rows.{form}", name="page_rows_download")

@@ -11,7 +11,6 @@ from pairsmith.new_project import EXAMPLES
 from pairsmith.outcome import ForecastOutcome, PreviewOutcome
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.job import JobOptions
-from pairsmith.serve.pages import words
 from pairsmith.serve.pages.drafts import keep_seeds, new_project, save_keys
 from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
 from pairsmith.serve.pages.run import _positive
@@ -76,7 +75,9 @@ def setup(caller: Editor, project: str, request: Request) -> Response:
     return _setup(request, caller, project)
 
 
-def _setup(request: Request, caller: Caller, slug: str, error: PairsmithError | None = None, tested: str = "") -> Response:
+def _setup(
+    request: Request, caller: Caller, slug: str, error: PairsmithError | None = None, tested: str = ""
+) -> Response:
     now = snapshot(request, slug)
     seeds = _seeds(now.project)
     job = live_job(request, slug)
@@ -150,7 +151,9 @@ def _is_duplicate(problem: SeedProblem) -> bool:
 
 def _teachers(present: str) -> list[dict[str, Any]]:
     """Who could answer: the embedded model, services whose key is set by its name, servers on this machine."""
-    rows = [{"url": "embedded", "model": EMBEDDED.model, "key_env": "", "says": "a very small model on this machine; $0"}]
+    rows = [
+        {"url": "embedded", "model": EMBEDDED.model, "key_env": "", "says": "a very small model on this machine; $0"}
+    ]
     for api in APIS:
         is_set = bool(os.environ.get(api.key_env))
         says = f"{api.key_env} is {'set' if is_set else 'not set'}"
@@ -213,7 +216,9 @@ async def save(caller: Editor, project: str, step: str, request: Request) -> Res
         elif step == "style":
             save_keys(request, caller, project, _style_keys(form.multi_items()))
         elif step == "cap":
-            save_keys(request, caller, project, {"budget.max_usd": _positive(texts.get("max_usd", ""), float, "max_usd")})
+            save_keys(
+                request, caller, project, {"budget.max_usd": _positive(texts.get("max_usd", ""), float, "max_usd")}
+            )
         elif step in ("preview", "forecast"):
             options = JobOptions(seeds=5 if step == "preview" else 20)
             job = await request.app.state.jobs.start(project, step, options, by=caller.name, key=None)
