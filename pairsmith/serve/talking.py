@@ -1,9 +1,10 @@
-"""The local model that people talk to: one at a time, started when it is asked, stopped when a job needs the machine."""
+"""The local model that people talk to: one at a time, started when asked, stopped when a job needs the machine."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -72,9 +73,9 @@ class Talking:
         try:
             named = {**body, "model": _ADAPTER if talker.adapter else running.base}
             timeout = aiohttp.ClientTimeout(total=_ASK_TIMEOUT_S)
-            async with aiohttp.ClientSession(timeout=timeout) as session:
-                async with session.post(f"{running.url}/chat/completions", json=named) as response:
-                    return response.status, await response.json()
+            url = f"{running.url}/chat/completions"
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.post(url, json=named) as response:
+                return response.status, await response.json()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Refusal(
                 503, "the model was stopped or does not answer.", code="model_stopped", retry_after_s=30
@@ -127,8 +128,6 @@ class Talking:
 
 def is_busy(workspace: Workspace) -> bool:
     """Whether a job's process computes a model: it holds the workspace's one lock for that."""
-    import os
-
     try:
         held = os.open(workspace.jobs_folder / "heavy.lock", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

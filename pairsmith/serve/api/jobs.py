@@ -91,7 +91,9 @@ async def go_on(
     return shown(new)
 
 
-@router.get("/jobs/{job}/log", name="job_log", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get(
+    "/jobs/{job}/log", name="job_log", response_class=Response, responses={200: {"content": {"text/plain": {}}}}
+)
 def log(
     caller: Annotated[Caller, needs(Right.see_work, job=True)],
     job: str,
@@ -162,7 +164,9 @@ def _page(request: Request, slugs: list[str], limit: int, cursor: str | None) ->
         raise not_there("the page before ended with a job that is gone.", fix="Begin without a cursor.")
     items = mine[begin : begin + limit]
     more = encoded(items[-1].id) if begin + limit < len(mine) else None
-    return Page(items=[shown(job) for job in items], next=more, total=len(mine), total_is_capped=len(every) == _MOST_JOBS)
+    return Page(
+        items=[shown(job) for job in items], next=more, total=len(mine), total_is_capped=len(every) == _MOST_JOBS
+    )
 
 
 async def _lines(states: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:

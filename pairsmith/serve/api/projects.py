@@ -164,7 +164,9 @@ def _state(slug: str, caller: Caller, request: Request) -> ProjectState:
     short = _short(slug, caller, titles_of(request), running).model_dump()
     try:
         readers = state.views.readers
-        return ProjectState(**short, status=without_places(status_of(readers.project(slug), readers.store(slug)), state))
+        return ProjectState(
+            **short, status=without_places(status_of(readers.project(slug), readers.store(slug)), state)
+        )
     except PairsmithError as error:
         return ProjectState(**short, status=None, problem=str(error))
 

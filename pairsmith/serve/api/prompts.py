@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 from fastapi import Path as InPath
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
 import prompts as library
 from pairsmith.serve.access import Caller, Right, needs
@@ -62,9 +63,7 @@ def prompts(caller: Annotated[Caller, needs(Right.see_work)], project: str, requ
     ways = [held.spec.generate.forward, held.spec.generate.backward]
     used = {library.load(way.prompt, held.folder).ref.partition("@")[0] for way in ways if way.enabled}
     names = library.available(held.folder)
-    return PromptList(
-        items=[PromptShort(name=n.split("/")[0], version=n.split("/")[1], used=n in used) for n in names]
-    )
+    return PromptList(items=[PromptShort(name=n.split("/")[0], version=n.split("/")[1], used=n in used) for n in names])
 
 
 @router.get("/prompts/{name}/{version}", name="prompt")
@@ -102,11 +101,13 @@ async def preview_prompt(
     request: Request,
     response: Response,
 ) -> JobShown:
-    """Ask about a few seeds with the prompts as the spec has them, beside the last run; the job's `answer` has both, and
-    what going on would ask again and cost."""
+    """Ask about a few seeds with the prompts as the spec has them, beside the last run.
+
+    The job's `answer` has both, and what going on would ask again and cost."""
     request.app.state.limits.take(f"preview {caller.user}", PREVIEWS, "previews")
-    if not (library_has := await _has(request, project, name)):
-        raise not_there(f"there is no prompt '{name}'.", fix=f"There are: {', '.join(library_has) or 'none'}.")
+    names = await run_in_threadpool(library.available, request.app.state.workspace.folder(project))
+    if not any(ref.startswith(f"{name}/") for ref in names):
+        raise not_there(f"there is no prompt '{name}'.", fix="GET .../prompts lists them.")
     options = JobOptions(seeds=body.seeds, cap_usd=body.cap_usd)
     return await start_job(request, caller, project, "preview", options, response)
 
@@ -133,11 +134,6 @@ def save_version(folder: Path, name: str, text: str) -> Prompt:
         except FileExistsError:  # somebody else has saved one meanwhile
             number += 1
     return library.load(f"{name}/v{number}", folder)
-
-
-async def _has(request: Request, project: str, name: str) -> list[str]:
-    names = library.available(request.app.state.workspace.folder(project))
-    return [ref for ref in names if ref.startswith(f"{name}/")]
 
 
 def _shown(prompt: Prompt) -> PromptShown:

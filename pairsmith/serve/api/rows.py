@@ -72,7 +72,7 @@ class Answer(Body):
 
     decision: Literal["accept", "edit", "reject", "withdrawn"]
     edited: Annotated[str, Field(max_length=100_000)] | None = None
-    reasons: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=20)] = []
+    reasons: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=20)] = Field(default_factory=list)
     seconds: float | None = Field(default=None, ge=0, le=86_400)
 
 

@@ -104,7 +104,7 @@ def delete_seeds(caller: Editor, project: str, file: str, request: Request) -> N
 
 
 def add(request: Request, caller: Caller, slug: str, content: bytes, name: str, kind: str) -> SeedFile:
-    """Check a file of seeds, keep it as `seeds/NAME`, and name it in the spec. Raises Refusal, InputError, SpecError."""
+    """Check a file of seeds, keep it as `seeds/NAME` and name it in the spec. Raises Refusal, InputError, SpecError."""
     folder, path = _file(request, slug, name)
     if len(content) > limits.UPLOAD_BYTES:
         raise Refusal(413, f"the file has more than {limits.UPLOAD_BYTES // 10**6} MB.", code="too_large")

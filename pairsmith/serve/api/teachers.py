@@ -58,7 +58,9 @@ def teachers(caller: SignedIn, request: Request) -> Allowances:
 
 
 @router.post("/teachers/test", name="test_teacher")
-def test_teacher(caller: Annotated[Caller, needs(Right.edit, somewhere=True)], body: TeacherWish, request: Request) -> Tried:
+def test_teacher(
+    caller: Annotated[Caller, needs(Right.edit, somewhere=True)], body: TeacherWish, request: Request
+) -> Tried:
     """Ask a server for its list of models, with the value of a key by its name."""
     request.app.state.limits.take(f"teacher test {caller.user}", PREVIEWS, "tests of teachers")
     if body.url == "embedded":

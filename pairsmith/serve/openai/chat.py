@@ -72,8 +72,10 @@ def model(caller: SignedIn, model: str, request: Request) -> Model:
 async def chat(
     caller: Annotated[Caller, needs(Right.see_work, somewhere=True)], body: Chat, request: Request
 ) -> Response:
-    """Talk to a tuned model. It is started by the first request and stopped when nobody has asked for ten minutes; while
-    a job needs the GPU, 503 says when to try again. With `stream`, the answer comes in pieces once it is whole."""
+    """Talk to a tuned model. It is started by the first request, and stopped when nobody has asked for ten minutes.
+
+    While a job needs the GPU, 503 says when to try again. With `stream`, the answer comes in pieces once it is whole.
+    """
     tuned = await run_in_threadpool(_find, request, caller, body.model)
     asked = body.model_dump(exclude={"stream", "stream_options"})
     asked["messages"] = _with_system(body.messages, tuned)

@@ -234,9 +234,7 @@ def _prepare(request: Request, caller: Caller, body: NewTuning) -> tuple[str, st
     slug = body.project or f"tune-{held['id'][-12:]}"
     state = request.app.state
     if slug in state.workspace.projects():
-        raise Refusal(
-            409, f"there is a project '{slug}' already.", code="exists", fix=f"Train it as {_PROJECT}{slug}."
-        )
+        raise Refusal(409, f"there is a project '{slug}' already.", code="exists", fix=f"Train it as {_PROJECT}{slug}.")
     folder = state.workspace.new_folder(slug)
     text = _SPEC.format(name=slug, file=f"{held['id']}.jsonl")
     state.policy.check(parse(text, folder), before=parse(text, folder).spec, owner=False)
