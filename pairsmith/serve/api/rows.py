@@ -22,6 +22,7 @@ from pairsmith.serve.rows_view import Filters, RowsView, Sort, ViewRow
 from schemas.records import Pair
 from schemas.reviews import Review
 from schemas.store import Store
+from schemas.store.annotate import annotate
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["rows"])
 Viewer = Annotated[Caller, needs(Right.see_work)]
@@ -241,7 +242,7 @@ def give_answer(request: Request, caller: Caller, slug: str, row: str, answer: A
         reasons=tuple(answer.reasons),
         seconds=answer.seconds,
     )
-    store.annotate(review)
+    annotate(store, review)
     request.state.changed = {"target": f"row {pair.id}", "after": review.id}
     return review
 
