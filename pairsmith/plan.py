@@ -215,6 +215,8 @@ def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin:
         shapes |= {f"curate.gates.user.{name}.content": _gate_file(folder, name) for name in gates.user}
         shapes |= _content("curate.gates.json_schema", folder, gates.json_schema)
         shapes |= _content("curate.score.model", folder, spec.curate.score.model)
+    if stage == "curate":
+        shapes |= _judges("curate.judge.teachers", project, spec.curate.judge.teachers)
     if stage == "review":
         shapes |= _settings("review", spec.review, without={"enabled"})
         shapes |= _content("review.gold", folder, spec.review.gold)
@@ -223,6 +225,8 @@ def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin:
     if stage == "evaluate":
         shapes |= _settings("evaluate", spec.evaluate)
         shapes |= _named_teacher("evaluate.teacher", spec, spec.teacher_name("evaluate"))
+        shapes |= _judges("evaluate.judges", project, spec.evaluate.judges)
+        shapes |= _settings("curate.judge", spec.curate.judge) if spec.evaluate.judges else {}
         shapes |= {f"evaluate.user.{name}.content": _gate_file(folder, name) for name in spec.evaluate.user}
     return shapes
 
@@ -234,6 +238,14 @@ def _named_teacher(key: str, spec: Spec, name: str | None) -> Shapes:
     teacher = spec.teachers[name]
     shapes = [teacher.identity or teacher.model, teacher.revision, teacher.url == "embedded", teacher.attempts]
     return {key: _short([*shapes, teacher.finish_reasons])}
+
+
+def _judges(key: str, project: Project, names: Sequence[str]) -> Shapes:
+    """Who judges, and with which prompts."""
+    if not names:
+        return {}
+    judges = {k: v for name in names for k, v in _named_teacher(f"{key}.{name}", project.spec, name).items()}
+    return judges | {f"{key}.{name}": prompts.load(name, project.folder).ref for name in ("judge", "compare")}
 
 
 def _settings(name: str, section: Section, without: set[str] | None = None) -> Shapes:
