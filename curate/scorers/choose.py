@@ -40,7 +40,7 @@ PMI = "score/relevance@1"
 Serve = Callable[[], AbstractAsyncContextManager[Server]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chosen:
     """A scorer with the name and scope of its verdicts. `sentence` says what was chosen and why."""
 
@@ -59,16 +59,20 @@ async def choose(
     weights: Callable[[], Weights],
     serve: Serve,
     opened: AsyncExitStack,
+    judge: Chosen | None = None,
     progress: Progress | None = None,
 ) -> Chosen | None:
-    """The project's scorer, or None where the spec says `none`. Nothing heavy is loaded before something is scored,
-    except that `auto` fits its model the first time (a later run finds it under `artifacts/`).
+    """The project's scorer, which may be the `judge`, or None where the spec says `none`. Nothing heavy is
+    loaded before something is scored, except that `auto` fits its model the first time (a later run finds it under
+    `artifacts/`).
 
     `weights` gives the embedded model, `serve` starts it, `opened` closes it. Raises MissingDependency without PyTorch.
     """
     model = project.spec.curate.score.model
     if model == "none":
         return None
+    if model == "judge":
+        return judge
     if model == "auto" and not project.spec.asks_teacher:
         return None  # there is one pair for each input, and nothing to compare it with
     _need_torch(model)

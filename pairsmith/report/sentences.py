@@ -191,6 +191,7 @@ def training_facts(training: TrainResult) -> list[tuple[str, str]]:
             f"{s.method}, r {s.r}, alpha {s.alpha}, dropout {s.dropout:g};"
             f" {count(training.trainable_parameters)} trainable parameters",
         ),
+        ("exported", training.artefact),
         ("schedule", f"learning rate {s.learning_rate:g}, batch {s.batch}, {s.epochs:g} epochs, seed {s.seed}"),
         ("rows", f"{count(training.train_rows)} train, {count(training.validation_rows)} validation"),
         (

@@ -153,8 +153,10 @@ class Accounts:
             return connection.scalar(query)
 
     def set_role(self, user: str, project: str, role: Role | None) -> None:
-        """Give, change or (None) take a role. All sessions of the user end, so that none goes on with old rights. Raises
-        Refusal if nobody would own the service any more."""
+        """Give, change or (None) take a role. All sessions of the user end, so that none goes on with old rights.
+
+        Raises Refusal if nobody would own the service any more.
+        """
         here = sa.and_(members.c.user == user, members.c.project == project)
         with self.engine.begin() as connection:
             connection.execute(sa.delete(members).where(here))

@@ -43,7 +43,7 @@ _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 
 
 class Edge:
-    """The outermost part of the application. It answers every failure itself, so that no traceback leaves the server."""
+    """The outermost part of the application. It answers every failure itself: no traceback leaves the server."""
 
     def __init__(self, app: ASGIApp, *, settings: Settings, state: State) -> None:
         self.app, self.settings, self.state = app, settings, state
@@ -122,7 +122,7 @@ class Edge:
             return LOCAL
         scheme, _, key = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            caller = self.state.keys.caller(key.strip())
+            caller: Caller | None = self.state.keys.caller(key.strip())
             if caller is None:
                 raise Refusal(401, "the API key is not valid (any more).", code="invalid_api_key", fix="Make another.")
             return caller

@@ -68,6 +68,7 @@ STAGES: tuple[Stage[Any], ...] = (
         Steps only annotate, so running it again after a change of thresholds judges nothing twice.
         """,
         summary=curate.summary,
+        asks=True,
     ),
     Stage(
         "review",

@@ -74,7 +74,7 @@ def read_metrics(caller: Annotated[Caller, needs(Right.administer)], request: Re
 def _answers(engine: sa.Engine) -> bool:
     try:
         with engine.connect() as connection:
-            return connection.scalar(sa.text("SELECT 1")) == 1
+            return bool(connection.scalar(sa.text("SELECT 1")))
     except sa.exc.SQLAlchemyError:
         return False
 
