@@ -220,8 +220,11 @@ def review_queue(
     return Page(items=items, next=page.next, total=page.total)
 
 
-def give_answer(request: Request, caller: Caller, slug: str, row: str, answer: Answer) -> Review:
-    """Keep a person's answer, by the store's door for answers. Raises Refusal; the pages answer with it."""
+def give_answer(
+    request: Request, caller: Caller, slug: str, row: str, answer: Answer, *, settles: bool = False
+) -> Review:
+    """Keep a person's answer, by the store's door for answers; it `settles` what others disagree about. Raises Refusal;
+    the pages answer with it."""
     store = _store(request, slug)
     pair = pair_of(store, row)
     if not caller.may(Right.see_work, slug) and pair.id not in store.sampled([pair.id]):
@@ -241,6 +244,7 @@ def give_answer(request: Request, caller: Caller, slug: str, row: str, answer: A
         edited=answer.edited,
         reasons=tuple(answer.reasons),
         seconds=answer.seconds,
+        role="adjudicator" if settles else "annotator",
     )
     annotate(store, review)
     request.state.changed = {"target": f"row {pair.id}", "after": review.id}

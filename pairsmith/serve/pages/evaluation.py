@@ -13,7 +13,6 @@ from pairsmith.report import proof
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.shell import link, page_router, render
-from pairsmith.serve.pages.talk import talk_context
 from schemas.records import Artifact, Seed
 from schemas.store import tables
 from schemas.store.since import bodies
@@ -65,7 +64,7 @@ def evaluation(
         checks=_failed_counts(found) if found else [],
         history=[artifact for artifact in artifacts if artifact is not shown],
         job=live_job(request, project),
-        talk=talk_context(now),
+        trained=bool(now.store and now.last("train")),
         rows_line=rows_line(request, project),
     )
 

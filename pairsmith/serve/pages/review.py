@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 from fastapi import Form, Request, Response
 
 from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.api.rows import give_answer
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
+from pairsmith.serve.pages.rows import answer_of
 from pairsmith.serve.pages.shell import gone_to, page_router, render
 from pairsmith.serve.pages.word_diff import word_diff
 from pairsmith.style.numbers import count, counted, percent
@@ -37,7 +39,7 @@ def review(caller: Member, project: str, request: Request) -> Response:
         heading=_heading(now, told),
         now=now,
         told=told,
-        status=status,
+        standing=status,
         rates=_rates(status) if status else [],
         people=who,
         disagreements=[_shown(d) for d in told.get("disagreements", [])[:_SETTLED]],
@@ -76,7 +78,8 @@ def _heading(now: Snapshot, told: dict[str, Any]) -> str:
     rate = status["acceptance_rate"]
     decided = status["accepted"] + status["edited"] + status["rejected"]
     if rate is None:
-        return f"People have decided {counted(decided, 'row', 'rows')} of {count(status['sampled'])}: too few to tell a share."
+        of = f"{counted(decided, 'row', 'rows')} of {count(status['sampled'])}"
+        return f"People have decided {of}: too few to tell a share."
     interval = f"[{100 * rate['low']:.0f}, {100 * rate['high']:.0f}]"
     more = status["answers_missing"]
     left = f" about {status['minutes_left']:.0f} minutes," if status["minutes_left"] else ""
@@ -141,7 +144,5 @@ def settle(
     edited: Annotated[str, Form(max_length=200_000)] = "",
 ) -> Response:
     """Decide a row that people disagree about; this answer is final."""
-    from pairsmith.serve.answers import give
-
-    give(request, caller, project, row, decision=decision, edited=edited or None, settles=True)
+    give_answer(request, caller, project, row, answer_of(decision, edited), settles=True)
     return gone_to(f"/p/{project}/review", done="answered")

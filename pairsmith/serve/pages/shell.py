@@ -129,7 +129,7 @@ def render(
         .get_template(f"{template}.html.j2")
         .render(
             request_id=request.state.request_id,
-            caller=caller,
+            me=caller,
             slug=slug,
             role=caller.role(slug or ALL),
             places=_places(caller, slug),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,7 +96,8 @@ def _figures(at: Any) -> list[tuple[str, str, str]]:
     return [
         ("step", f"{count(at.done)}" if at.done is not None else "—", f"of {count(at.total)}" if at.total else ""),
         ("loss", rounded(loss, 2), f"epoch {numbers['epoch']:.2f}" if "epoch" in numbers else "mean per learned token"),
-        ("memory", f"{rounded(memory)} GiB" if memory else "—", f"{rounded(peak)} GiB at most" if peak else "not reported"),
+        ("memory", f"{rounded(memory)} GiB" if memory else "—",
+         f"{rounded(peak)} GiB at most" if peak else "not reported"),
         ("left", words.minutes(at.left_s).removeprefix("about ") or "—",
          f"{count(at.tokens_per_s)} tok/s" if at.tokens_per_s else "not known yet"),
     ]  # fmt: skip
@@ -106,7 +108,7 @@ def _live_curve(request: Request, job: Job) -> tuple[list[Step], list[Validation
     from pairsmith.serve.events import each
 
     steps, validation = dict[int, Step](), dict[int, Validation]()
-    for _, line in each(request.app.state.workspace.jobs_folder / job.id / "events.jsonl"):
+    for _, line in each(request.app.state.jobs.folder(job.id) / "events.jsonl"):
         numbers = line.get("numbers") or {}
         if not str(line.get("stage", "")).startswith("train") or "done" not in numbers:
             continue
@@ -149,7 +151,7 @@ def _line(adapter: Artifact) -> dict[str, Any]:
 def _changed(adapters: list[Artifact]) -> dict[str, str]:
     """adapter -> the settings that differ from the training before it."""
     told = {}
-    for newer, older in zip(adapters, adapters[1:], strict=False):
+    for newer, older in pairwise(adapters):
         now, then = newer.facts.get("settings") or {}, older.facts.get("settings") or {}
         told[newer.id] = ", ".join(f"{k} {then.get(k)} → {v}" for k, v in now.items() if then.get(k) != v)
     return told
