@@ -75,9 +75,8 @@ class Judge:
     @cached_property
     def fingerprint(self) -> str:
         """Names all that shapes a checklist's verdict."""
-        asked = [[q.name, q.question, q.weight, q.must] for q in self.questions]
-        judges = [[ledger.identity, ledger.revision] for ledger in self.ledgers]
-        return content_id("judge", [judges, asked, self.rules, self.checklist.ref, self.sampling.body()])
+        judges = [(ledger.identity, ledger.revision) for ledger in self.ledgers]
+        return _named_by(judges, self.questions, self.rules, self.sampling, self.checklist)
 
     @property
     def costs(self) -> list[Cost]:
@@ -198,6 +197,28 @@ async def open_judge(
         prompts.load("judge", project.folder),
         prompts.load("compare", project.folder),
     )
+
+
+def judging(project: Project, names: Sequence[str]) -> str:
+    """Names all that shapes what the judges of these names would say; empty without a name. Raises PromptError."""
+    if not names:
+        return ""
+    spec = project.spec
+    judges = [(judge.identity or judge.model, judge.revision) for judge in map(spec.teachers.__getitem__, names)]
+    questions = questions_of(spec.task.kind, spec.curate.judge.questions)
+    asked = [prompts.load(name, project.folder) for name in ("judge", "compare")]
+    return _named_by(judges, questions, rules_of(spec.task), spec.curate.judge.sampling, *asked)
+
+
+def _named_by(
+    judges: Sequence[tuple[str, str | None]],
+    questions: Sequence[JudgeQuestion],
+    rules: str,
+    sampling: Sampling,
+    *asked: Prompt,
+) -> str:
+    listed = [[q.name, q.question, q.weight, q.must] for q in questions]
+    return content_id("judge", [judges, listed, rules, sampling.body(), [prompt.ref for prompt in asked]])
 
 
 def rules_of(task: TaskSettings) -> str:

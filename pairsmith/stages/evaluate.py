@@ -47,13 +47,17 @@ def evaluate(
         teacher = teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
         say("starting the models")
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation
+        from train.judged import judges_of, warnings
 
         def open_teacher(asked: TeacherSettings) -> AbstractAsyncContextManager[Endpoint]:
             return teachers.opened(asked, say)
 
         measurement = plan_evaluation(project, held_out_seeds(store, project.spec), trained, teacher)
         folder = project.folder / EVALUATIONS
-        measured = run(measured_once(measurement, store, folder, open_teacher, progress))
+        for sentence in warnings(project.spec):
+            say(sentence)
+        judges = judges_of(project, store, say)
+        measured = run(measured_once(measurement, store, folder, open_teacher, progress, judges))
         path = project.inside(Path(measured.path))
         store.write(measured.artifact.model_copy(update={"path": path}))
         counts, reasons = counted(measured)
@@ -151,10 +155,12 @@ def summary(outcome: EvaluateOutcome) -> list[tuple[str, str]]:
 
 def tables(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:
     """The systems and checks of an evaluation as tables, and the differences in words."""
+    from train.judged_table import judged_lines, judged_table
     from train.metrics import Evaluation
     from train.results_table import checks_table, comparison_lines, references_table, systems_table
 
     evaluation = Evaluation.model_validate_json((project.folder / outcome.files[0]).read_bytes())
-    lines = "\n".join(comparison_lines(evaluation))
-    shown = (systems_table(evaluation), checks_table(evaluation), references_table(evaluation), lines)
+    lines = "\n".join([*comparison_lines(evaluation), *judged_lines(evaluation)])
+    listed = (systems_table, checks_table, references_table, judged_table)
+    shown = (*(table(evaluation) for table in listed), lines)
     return [part for table in shown if table for part in ("", table)]
