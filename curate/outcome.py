@@ -12,6 +12,7 @@ from curate.curation import curate
 from curate.judge import JUDGE, Judge
 from curate.near_duplicates import similar_pairs
 from curate.pool import Pool, StepId
+from curate.preferences import Preference, preferences
 from curate.scorers.choose import Chosen, Serve, choose
 from curate.split import SPLITS, seed_split
 from curate.states import split_in, write_states
@@ -41,13 +42,15 @@ class Accepted:
 @dataclass(frozen=True)
 class CurateResult:
     """`reasons` counts the codes of why rows are not accepted; its sum is rejected + waiting + failed. `steps` are
-    those that every accepted row has a verdict from. `facts["curation"]` names the row states."""
+    those that every accepted row has a verdict from. `facts["curation"]` names the row states. `preferences` are what
+    the pool says of two answers to one input."""
 
     counts: Counts
     reasons: dict[str, int]
     accepted: tuple[Accepted, ...]
     steps: tuple[StepId, ...]
     facts: Json = field(default_factory=dict)
+    preferences: tuple[Preference, ...] = ()
 
 
 async def curate_project(
@@ -102,7 +105,8 @@ async def curate_project(
         "scorer": {"by": chosen.by, "why": chosen.sentence, **chosen.facts} if chosen else None,
         **({"judge": judge.facts} if judge else {}),
     }
-    return CurateResult(counts, pool.reasons, accepted, pool.steps, facts)
+    preferred = tuple(preferences(project, pool, seeds))
+    return CurateResult(counts, pool.reasons, accepted, pool.steps, facts, preferred)
 
 
 def _nothing_to_curate(store: Store, fingerprints: Sequence[str]) -> NoWork:

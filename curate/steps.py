@@ -8,13 +8,16 @@ is accepted, and only what survives the cheap steps is scored.
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from curate.gates import GateStep, gates_for, judge
+from curate.gates import GateStep, Judgement, gates_for, verdict_of
+from curate.gates.processes import CHUNK, judging
 from curate.gates.user import check_plain, guarded
 from curate.near_duplicates import Touch, contaminated, repeated_rows
 from curate.pool import DUPLICATE, Pool, Row, StepId
@@ -76,20 +79,38 @@ def each(gate: GateStep | Callable[[Pair], Any]) -> Named:
     id_ = StepId(gate.by, gate.fingerprint, per_row=True)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        for _, verdict in asked(pool, [step]):
+        async for _, verdict in asked(pool, [step]):
             yield verdict
 
     step = Named(id_, look, gate)
     return step
 
 
-def asked(pool: Pool, steps: Sequence[Named]) -> Iterator[tuple[int, Verdict]]:
-    """What gates say of the rows that they have not judged yet, with the gate's place in `steps`; one pass for all."""
-    for row, places in pool.unsettled_by([step.id for step in steps]):
-        gates = [gate for place in places if (gate := steps[place].gate)]
-        for place, verdict in zip(places, judge(_pair(row), gates), strict=True):
-            if verdict not in row.verdicts:
-                yield place, verdict
+async def asked(pool: Pool, steps: Sequence[Named]) -> AsyncIterator[tuple[int, Verdict]]:
+    """What gates say of the rows that they have not judged yet, with the gate's place in `steps`; one pass for all, on
+    every core where the rows are many."""
+    ids, gates = [step.id for step in steps], [step.gate for step in steps if step.gate]
+    under_way: deque[tuple[list[tuple[Row, tuple[int, ...]]], asyncio.Task[list[list[Judgement]]]]] = deque()
+    rows = pool.unsettled_by(ids)
+    async with judging(gates, max(pool.count_unsettled(id_, accepted=False) for id_ in ids)) as (judge_chunk, at_once):
+        try:
+            while True:
+                while len(under_way) < at_once and (chunk := list(islice(rows, CHUNK))):
+                    pairs = [(_pair(row), places) for row, places in chunk]
+                    under_way.append((chunk, asyncio.create_task(judge_chunk(pairs))))
+                if not under_way:
+                    return
+                chunk, answer = under_way[0]
+                for (row, places), judgements in zip(chunk, await answer, strict=True):
+                    for place, judgement in zip(places, judgements, strict=True):
+                        verdict = verdict_of(_pair(row).id, gates[place], judgement)
+                        if verdict not in row.verdicts:
+                            yield place, verdict
+                under_way.popleft()
+        finally:
+            for _, answer in under_way:
+                answer.cancel()
+            await asyncio.gather(*(answer for _, answer in under_way), return_exceptions=True)
 
 
 def _own_gate(function: Callable[[Pair], Any]) -> GateStep:

@@ -75,6 +75,7 @@ SLOW_FILES = {
         "train/test_evaluation.py",
         "train/test_families.py",
         "train/test_mask.py",
+        "train/test_merge.py",
         "train/test_real_model.py",
         "train/test_sft.py",
         "train/test_trainer.py",

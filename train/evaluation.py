@@ -33,10 +33,11 @@ from schemas.project import Project
 from schemas.records import Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings
 from schemas.store import Store
-from train.base_model import Base, find_base, weights_for_adapter
+from train.base_model import Base, find_base, hash_model
 from train.checks import Check, Checks, checks_for, checks_of
 from train.interview import Answers, Interview, OpenTeacher
 from train.judged import OpenJudge, judged
+from train.merge import merged_folder
 from train.metrics import (
     MODES,
     TUNED,
@@ -175,20 +176,17 @@ def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettin
     if arguments:
         # They change the prompt, so an answer without them is another one.
         settings = settings.model_copy(update={"revision": f"{settings.revision} {dict(arguments)}"})
+    adapter, weights = Path(trained.folder), None if spec.train.base == "embedded" else base.folder
+    tuned_as = LocalModel(weights, adapter=adapter, template_arguments=arguments)
     revision = f"{trained.adapter_id} on {trained.settings.method} base"
+    if trained.settings.method == "qlora":
+        merged = merged_folder(base, trained)
+        tuned_as = LocalModel(merged, template_arguments=arguments, is_merged=True)
+        revision = f"{trained.adapter_id} merged, {hash_model(merged)}"
     tuned = settings.model_copy(update={"model": TUNED, "identity": TUNED, "revision": revision})
-    is_embedded = spec.train.base == "embedded"
-    weights = weights_for_adapter(base, trained.settings.method)
     return Models(
-        base=Model(settings, LocalModel(None if is_embedded else base.folder, template_arguments=arguments)),
-        tuned=Model(
-            tuned,
-            LocalModel(
-                None if is_embedded and weights == base.folder else weights,
-                adapter=Path(trained.folder),
-                template_arguments=arguments,
-            ),
-        ),
+        base=Model(settings, LocalModel(weights, template_arguments=arguments)),
+        tuned=Model(tuned, tuned_as),
         teacher=teacher,
     )
 
@@ -274,7 +272,8 @@ def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) 
         outputs = answers[mode].outputs
         given = [Answer(seed_id=output.seed_id, text=output.text if output.whole else "") for output in outputs]
         compared = against_references(given, plan.references, [*plan.form.labels], is_json=plan.form.schema is not None)
-        return summarise(outputs, answers[mode].usage, plan.checks.names).model_copy(update={"by_reference": compared})
+        result = summarise(outputs, answers[mode].usage, plan.checks.names, answers[mode].usd)
+        return result.model_copy(update={"by_reference": compared})
 
     prompt = system.messages(plan.seeds[0])[0]
     return SystemResult(

@@ -132,7 +132,7 @@ def _in_words(comparison: Comparison) -> str:
     """The difference, the adjusted p and the outcome of a comparison."""
     if comparison.difference is None:
         return comparison.outcome
-    numbers = _interval(comparison.difference, sign="+")
+    numbers = _interval(comparison.shown or comparison.difference, sign="+")
     if comparison.p_holm is not None:
         numbers += f", p {comparison.p_holm:.3f}" if comparison.p_holm >= 0.001 else ", p < 0.001"
     if comparison.outcome == "not enough evidence":

@@ -26,11 +26,12 @@ ASK_TIMEOUT_S = 1800.0
 @dataclass(frozen=True)
 class LocalModel:
     """A model that is served on this machine while it is asked: a folder (None: the embedded one), the adapter that is
-    on, if any, and the constants of its chat template."""
+    on, if any, and the constants of its chat template. `is_merged`: the folder holds the tuned model itself."""
 
     folder: Path | None
     adapter: Path | None = None
     template_arguments: tuple[tuple[str, Any], ...] = ()
+    is_merged: bool = False
 
 
 class Model(NamedTuple):

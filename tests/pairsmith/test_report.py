@@ -16,10 +16,10 @@ from pairsmith.outcome import CurateOutcome
 from pairsmith.receipt import recording
 from pairsmith.report import write_report
 from pairsmith.report.gather import gather
-from pairsmith.report.numbers import count, percent, points
 from pairsmith.report.page import render
 from pairsmith.report.proof import limits, which_way
 from pairsmith.report.sentences import row_count_check
+from pairsmith.style.numbers import count, percent, points
 from schemas.errors import PairsmithError, TeacherError
 from schemas.project import Project
 from schemas.records import Artifact, Counts

@@ -1,4 +1,4 @@
-"""Numbers as the report writes them: units, signs, spaces that do not break, and a dash for what nobody measured."""
+"""Numbers as people read them: units, signs, spaces that do not break, and a dash for what nobody measured."""
 
 from __future__ import annotations
 
