@@ -12,22 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import prompts
 from curate.checklists import checklist_schema, questions_of, read_checklist
+from curate.rules import rules_of
 from curate.scorers import Score
 from prompts import Prompt
-from prompts.languages import language_name
+from schemas.blocking import together
 from schemas.money import Cost
 from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Json, Messages, Pair, Reason, Sampling, content_id
-from schemas.spec import JudgeQuestion, Spec, TaskSettings, TeacherSettings
+from schemas.spec import JudgeQuestion, Spec, TeacherSettings
 from schemas.store import Store
 from synth import teachers
 from synth.answers import clean
@@ -46,7 +47,6 @@ _CHOICE: Json = {
 _BETTER = re.compile(r"(?:\A|better\W{1,5})(first|second)(?!\w)", re.IGNORECASE)
 # First words of a failure after which no answer was seen, so that the next run asks again.
 _UNANSWERED = ("throttled", "server", "broken", "timeout", "unanswered")
-T = TypeVar("T")
 
 
 class Preference(NamedTuple):
@@ -221,15 +221,6 @@ def _named_by(
     return content_id("judge", [judges, listed, rules, sampling.body(), [prompt.ref for prompt in asked]])
 
 
-def rules_of(task: TaskSettings) -> str:
-    """The rules that an output is written by, in words: the style, and what its labels mean or its language is."""
-    labels = [f"- {label}: {meaning}" if meaning else f"- {label}" for label, meaning in task.labels.items()]
-    of_kind = ["The labels:", *labels] if labels else []
-    if task.to:
-        of_kind.append(f"The output is in {language_name(task.to)}.")
-    return "\n".join([task.style, *of_kind])
-
-
 def of_one_family(spec: Spec, names: Sequence[str], writers: Sequence[TeacherSettings]) -> list[str]:
     """A sentence for every judge of `names` that is of one family with somebody whose texts it judges."""
     sentences = []
@@ -242,17 +233,6 @@ def of_one_family(spec: Spec, names: Sequence[str], writers: Sequence[TeacherSet
                     "a judge prefers what its own family writes"
                 )
     return sentences
-
-
-async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of all of `work`, in its order; where one raises, the others are cancelled and waited for."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _named(teacher: TeacherSettings) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
-from curate.judge import Judge, of_one_family, open_judge, together
+from curate.judge import Judge, of_one_family, open_judge
+from schemas.blocking import together
 from schemas.money import Cost
 from schemas.progress import Progress, Say
 from schemas.project import Project
