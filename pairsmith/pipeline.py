@@ -73,6 +73,7 @@ def run(project: Project, store: Store, do: Do, say: Say) -> RunOutcome:
             pass_rate=evaluated.pass_rate if evaluated else None,
             systems=evaluated.systems if evaluated else None,
             outcomes=evaluated.outcomes if evaluated else None,
+            verdict=evaluated.verdict if evaluated else None,
         )
     return record.outcome
 

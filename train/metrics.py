@@ -140,6 +140,12 @@ class SystemResult(Record):
         """Its names, joined with an equals sign."""
         return " = ".join(self.names)
 
+    @property
+    def usd_per_1000(self) -> float | None:
+        """US dollars for a thousand outputs, each asked for by itself, as the greedy ones were; else as sampled."""
+        own = self.greedy.usd_per_1000
+        return self.sampled.usd_per_1000 if own is None else own
+
 
 class Comparison(Record):
     """Pass rate of system `a` minus that of system `b`, on the same seeds.

@@ -19,6 +19,7 @@ from schemas.store import Store
 
 NAMES = ("dataset", "adapter", "evaluation")
 REPORT = "report.html"
+EVIDENCE = "evidence.json"
 _MARK = "export.json"
 
 
@@ -31,8 +32,9 @@ def export(
     stop: Stopping | None = None,
     out: Path | None = None,
 ) -> ExportOutcome:
-    """Write `out/dataset`, `out/adapter`, `out/evaluation.json`, `out/report.html`, the spec, and `out/export.json`
-    with the ids of what is in it; what has not been made yet is left out. `out` is `export` in the project if absent.
+    """Write `out/dataset`, `out/adapter`, `out/evaluation.json`, `out/report.html`, `out/evidence.json`, the
+    spec, and `out/export.json` with the ids of what is in it; what has not been made yet is left out. `out` is `export`
+    in the project if absent.
 
     An earlier export there is replaced at once. Raises NoWork without a dataset, UsageError if `out` holds something
     else.
@@ -51,7 +53,7 @@ def export(
         ids = {name: artifact.id for name, artifact in latest.items()}
         with replaced_folder(out) as partial:
             written = {name: out / _copy(project, artifact, partial) for name, artifact in latest.items()}
-            for name in (SPEC_NAME, REPORT):
+            for name in (SPEC_NAME, REPORT, EVIDENCE):
                 if (project.folder / name).is_file():
                     shutil.copy2(project.folder / name, partial / name)
                     written[name] = out / name

@@ -66,6 +66,13 @@ class DuplicateSettings(Section):
     jaccard: float = Field(default=0.7, gt=0, le=1)
 
 
+class ContaminationSettings(Section):
+    """`files`: what else no training row may repeat, such as a public benchmark; every text of a text, JSON, JSONL,
+    CSV, TSV or Parquet file beside the spec."""
+
+    files: tuple[str, ...] = ()
+
+
 class ScoreSettings(Section):
     """The scorer that compares candidates of one input.
 
@@ -127,6 +134,10 @@ class CurateSettings(Section):
     """The way from pairs to an accepted set."""
 
     gates: GateSettings = GateSettings()
+    # Left out of the dump where nothing is named, so that no hash of a spec without it changes.
+    contamination: ContaminationSettings = Field(
+        default=ContaminationSettings(), exclude_if=lambda section: not section.files
+    )
     duplicates: DuplicateSettings = DuplicateSettings()
     score: ScoreSettings = ScoreSettings()
     select: SelectSettings = SelectSettings()
