@@ -20,6 +20,7 @@ from typing import Any
 
 import orjson
 
+from curate.judge import judging
 from curate.split import asked_of, held_out_inputs
 from prompts.answer_form import AnswerForm
 from schemas.blocking import run
@@ -36,6 +37,7 @@ from train.base_model import Base, find_base, hash_model
 from train.checks import Check, Checks, checks_for, checks_of
 from train.dataset import Data, Row, dataset_of, refuse_leaks
 from train.interview import Answers, Interview, OpenTeacher
+from train.judged import OpenJudge, judged
 from train.merge import merged_folder
 from train.metrics import (
     MODES,
@@ -179,7 +181,9 @@ def plan_evaluation(
         raise NoWork("there is no input to evaluate on.", fix="Name some that training has not seen.")
     models = _models(spec, base, trained, teacher)
     form = AnswerForm.of(spec.task, project.folder)
-    return EvaluationPlan(spec, trained, tuple(seeds), systems_of(project, seeds, models, rows), checks, form)
+    systems = systems_of(project, seeds, models, rows)
+    judges = judging(project, spec.evaluate.judges)
+    return EvaluationPlan(spec, trained, tuple(seeds), systems, checks, form, judges)
 
 
 def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
@@ -238,13 +242,14 @@ async def measured_once(
     out_dir: Path,
     open_teacher: OpenTeacher | None = None,
     progress: Progress = unseen,
+    open_judge: OpenJudge | None = None,
 ) -> Evaluation:
     """`measured`, kept as `out_dir/<evaluation id>.json`; if that is there already, it is read and nothing is asked."""
     path = out_dir / f"{plan.id}.json"
     if path.is_file():
         evaluation = Evaluation.model_validate_json(path.read_bytes())
         return evaluation.model_copy(update={"path": str(path), "reused": True, "calls_sent": 0})
-    evaluation = await measured(plan, store, open_teacher, progress)
+    evaluation = await measured(plan, store, open_teacher, progress, open_judge)
     _write(path, evaluation)
     return evaluation.model_copy(update={"path": str(path)})
 
@@ -254,10 +259,12 @@ async def measured(
     store: Store,
     open_teacher: OpenTeacher | None = None,
     progress: Progress = unseen,
+    open_judge: OpenJudge | None = None,
 ) -> Evaluation:
     """Ask every system of `plan`, judge the answers, and draw the conclusions.
 
-    `open_teacher` is called only if the teacher is another model than the base. Reports progress("evaluate", {done,
+    `open_teacher` is called only if the teacher is another model than the base, `open_judge` after all have answered.
+    Reports progress("evaluate", {done,
     total, system, mode, tokens}), in answers. Raises NoWork when no system gave any answer, and PairsmithError when
     the adapter is not really on and off.
     """
@@ -272,9 +279,11 @@ async def measured(
     outputs = tuple(output for given in answers for mode in MODES for output in given[mode].outputs)
     if not any(output.answered for output in outputs):
         raise NoWork("no system gave a single answer.", fix="Look at the failures above, and run it again.")
+    said, to_judges = await judged(plan, outputs, open_judge, progress)
     sampled, greedy = decodings(plan.spec)
     examples = [Example(seed_id=seed.id, input=seed.body) for seed in plan.seeds]
-    random_seed, spent = plan.spec.train.seed, total(cost for asked in rounds for cost in asked.costs)
+    costs = (*(cost for asked in rounds for cost in asked.costs), *to_judges.costs)
+    random_seed, spent = plan.spec.train.seed, total(costs)
     return Evaluation(
         id=plan.id,
         adapter_id=plan.trained.adapter_id,
@@ -293,11 +302,12 @@ async def measured(
         side_by_side_seed=random_seed,
         outputs=outputs,
         references=plan.references,
-        calls_sent=sum(asked.sent for asked in rounds),
-        calls_reused=sum(output.key in known for output in outputs),
+        judged=said,
+        calls_sent=sum(asked.sent for asked in rounds) + to_judges.sent,
+        calls_reused=sum(output.key in known for output in outputs) + to_judges.reused,
         usage=spent.usage,
         usd=spent.total,
-        costs=tuple(cost for asked in rounds for cost in asked.costs),
+        costs=costs,
         seconds=time.monotonic() - started,
     )
 

@@ -97,6 +97,7 @@ class EvaluationPlan:
     """The systems, the inputs and the checks of an evaluation. `fixed_text` is scored with the adapter on and off.
 
     Answers are read by `form` before they are checked: who was asked for `{"label": "x"}` is not judged by brackets.
+    `judging` names what judges would say of them (`curate.judge.judging`); empty where nobody judges.
     """
 
     spec: Spec
@@ -105,6 +106,7 @@ class EvaluationPlan:
     systems: tuple[System, ...]
     checks: Checks
     form: AnswerForm = ANY_TEXT
+    judging: str = ""
 
     @cached_property
     def references(self) -> dict[str, str]:
@@ -116,7 +118,7 @@ class EvaluationPlan:
         """Names everything that could change a number of the evaluation, messages included."""
         asked = [system.key(self.seeds) for system in self.systems]
         settings = {k: v for k, v in identity(self.spec.evaluate).items() if k not in _NO_PART}
-        judged = [self.checks.fingerprint, settings, self.spec.train.seed]
+        judged = [self.checks.fingerprint, settings, self.spec.train.seed, *filter(None, [self.judging])]
         return content_id("evaluation", [self.trained.adapter_id, test_set_hash(self.seeds), asked, *judged])
 
     @property

@@ -51,6 +51,7 @@ def evaluate(
         teacher = teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
         say("starting the models")
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows
+        from train.judged import judges_of, warnings
         from train.verdict import verdict
 
         def open_teacher(asked: TeacherSettings) -> AbstractAsyncContextManager[Endpoint]:
@@ -59,7 +60,10 @@ def evaluate(
         seeds, rows = held_out_seeds(store, project.spec), trained_rows(store, trained)
         measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows)
         folder = project.folder / EVALUATIONS
-        measured = run(measured_once(measurement, store, folder, open_teacher, progress))
+        for sentence in warnings(project.spec):
+            say(sentence)
+        judges = judges_of(project, store, say)
+        measured = run(measured_once(measurement, store, folder, open_teacher, progress, judges))
         path = project.inside(Path(measured.path))
         store.write(measured.artifact.model_copy(update={"path": path}))
         counts, reasons = counted(measured)
@@ -164,13 +168,14 @@ def summary(outcome: EvaluateOutcome) -> list[tuple[str, str]]:
 
 def tables(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:
     """The systems and checks of an evaluation as tables, and the differences in words."""
+    from train.judged_table import judged_lines, judged_table
     from train.metrics import Evaluation
     from train.results_table import checks_table, comparison_lines, references_table, systems_table
     from train.verdict import in_words, verdict
 
     evaluation = Evaluation.model_validate_json((project.folder / outcome.files[0]).read_bytes())
-    lines = "\n".join(
-        [*comparison_lines(evaluation), "", *in_words(verdict(evaluation, project.spec.evaluate.ship_at))]
-    )
-    shown = (systems_table(evaluation), checks_table(evaluation), references_table(evaluation), lines)
+    decided = in_words(verdict(evaluation, project.spec.evaluate.ship_at))
+    lines = "\n".join([*comparison_lines(evaluation), *judged_lines(evaluation), "", *decided])
+    listed = (systems_table, checks_table, references_table, judged_table)
+    shown = (*(table(evaluation) for table in listed), lines)
     return [part for table in shown if table for part in ("", table)]

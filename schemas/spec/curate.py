@@ -79,11 +79,24 @@ class ScoreSettings(Section):
     `auto`: a Bradley-Terry reward model fitted on good against corrupted outputs if it beats length on unseen
     corruptions, else the PMI score. `pmi`: log p(output | input) - log p(output) under the embedded model. `none` keeps
     every row that passes. `judge`: the weighted share of the checklist's questions that are answered with yes. Any
-    other value is a folder or hub id of a sequence-classification reward model.
+    other value is a folder or hub id of a sequence-classification reward model, whose commit `revision` may name.
+
+    `teacher` is the name under `[teachers]` of a reward model behind an endpoint: a vLLM that serves it for pooling
+    (`classify`), or a hosted one that answers a chat with `reward:` and a number (`chat`).
     """
 
     model: str = "auto"
+    revision: str | None = None
+    teacher: str | None = None
+    protocol: Literal["classify", "chat"] = "classify"
     batch_tokens: int = Field(default=4096, ge=128)
+
+    @model_validator(mode="after")
+    def _one_scorer(self) -> ScoreSettings:
+        # Some kinds of task have "none" as their default.
+        if self.teacher is not None and self.model not in ("auto", "none"):
+            raise ValueError(f"model = '{self.model}' and teacher = '{self.teacher}' are two scorers")
+        return self
 
 
 class JudgeQuestion(Section):
