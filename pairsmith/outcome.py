@@ -218,6 +218,8 @@ class TrainOutcome(StageOutcome):
     validation_before: float | None = None
     validation_after: float | None = None
     reused: bool = False
+    curve: tuple[str, ...] = ()
+    """The learning curve in lines, where it was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from pairsmith.report import judged, proof, sentences
 from pairsmith.report.evidence import Evidence
+from pairsmith.report.next_steps import next_steps
 from pairsmith.style import charts, numbers
 
 _FOLDER = Path(__file__).parent
@@ -20,7 +21,7 @@ def render(evidence: Evidence) -> str:
     """The page. Every text of the evidence is escaped: a seed with a tag in it is shown, never obeyed."""
     css = Markup(_CSS.read_text(encoding="utf-8"))
     words = {"say": sentences, "proof": proof, "judged": judged, "fmt": numbers, "chart": charts}
-    return _template().render(e=evidence, css=css, **words)
+    return _template().render(e=evidence, css=css, next_steps=next_steps, **words)
 
 
 @cache

@@ -86,7 +86,7 @@ _BY_KIND: dict[Kind, str] = {
         train.seed train.revision train.template_arguments train.accumulation train.schedule train.warmup
         train.weight_decay train.targets train.rslora train.dora train.neftune train.packing train.precision
         train.evaluation_steps train.patience
-        evaluate.teacher evaluate.samples evaluate.checks.name evaluate.checks.pattern evaluate.max_seeds
+        evaluate.teacher evaluate.samples evaluate.checks.name evaluate.checks.pattern evaluate.max_seeds evaluate.ship_at
         evaluate.resamples evaluate.concurrency""",
 }
 CLASSES: Mapping[str, Kind] = {key: kind for kind, keys in _BY_KIND.items() for key in keys.split()}

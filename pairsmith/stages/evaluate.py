@@ -50,7 +50,7 @@ def evaluate(
         trained = _latest_adapter(project, store)
         teacher = teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
         say("starting the models")
-        from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows
+        from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
         from train.judged import judges_of, warnings
         from train.verdict import verdict
 
@@ -58,7 +58,8 @@ def evaluate(
             return teachers.opened(asked, say)
 
         seeds, rows = held_out_seeds(store, project.spec), trained_rows(store, trained)
-        measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows)
+        watched = watched_seeds(store, project.spec)
+        measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
         folder = project.folder / EVALUATIONS
         for sentence in warnings(project.spec):
             say(sentence)
