@@ -21,6 +21,7 @@ from schemas.store import Store
 
 NAMES = ("dataset", "adapter", "evaluation")
 REPORT = "report.html"
+EVIDENCE = "evidence.json"
 _MARK = "export.json"
 
 
@@ -34,9 +35,9 @@ def export(
     out: Path | None = None,
     gguf: Sequence[str] = (),
 ) -> ExportOutcome:
-    """Write `out/dataset`, `out/adapter` (and for QLoRA `out/model`), `out/evaluation.json`, `out/report.html`, the
-    spec, and `out/export.json` with the ids of what is in it; what has not been made yet is left out. `out` is `export`
-    in the project if absent. `gguf` names the kinds of GGUF to write besides.
+    """Write `out/dataset`, `out/adapter` (and for QLoRA `out/model`), `out/evaluation.json`, `out/report.html`,
+    `out/evidence.json`, the spec, and `out/export.json` with the ids of what is in it; what has not been made yet is
+    left out. `out` is `export` in the project if absent. `gguf` names the kinds of GGUF to write besides.
 
     An earlier export there is replaced at once. Raises NoWork without a dataset, UsageError if `out` holds something
     else.
@@ -64,7 +65,7 @@ def export(
                 checked = model.checked
             elif gguf:
                 raise NoWork("there is no tuned model to write as a GGUF.", fix="Run `pairsmith train` first.")
-            for name in (SPEC_NAME, REPORT):
+            for name in (SPEC_NAME, REPORT, EVIDENCE):
                 if (project.folder / name).is_file():
                     shutil.copy2(project.folder / name, partial / name)
                     written[name] = out / name

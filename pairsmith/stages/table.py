@@ -44,6 +44,8 @@ class Stage(Generic[Came]):
     options: tuple[Option, ...] = ()
     asks: bool = False
     """Whether it may ask a teacher for money."""
+    code: Callable[[Came], int] = lambda outcome: 0
+    """The exit code of its command where it worked."""
 
 
 STAGES: tuple[Stage[Any], ...] = (
@@ -89,12 +91,14 @@ STAGES: tuple[Stage[Any], ...] = (
     Stage[EvaluateOutcome](
         "evaluate",
         evaluate.evaluate,
-        """Measure base, few-shot, teacher and tuned model on the locked test split.
+        """Measure base, few-shot, retrieval, teacher and tuned model on the locked test split.
 
         Every answer goes through the ledger: an evaluation that was stopped goes on, one that is done sends nothing.
         """,
         shown=evaluate.tables,
+        options=(Option("--gate", bool, "End with the verdict: 0 ship, 14 do not ship, 15 not enough evidence."),),
         asks=True,
+        code=evaluate.exit_code,
     ),
     Stage[ExportOutcome](
         "export",
