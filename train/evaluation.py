@@ -34,13 +34,13 @@ from schemas.project import Project
 from schemas.records import Pair, Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings
 from schemas.store import Store
-from train.base_model import Base, find_base, hash_model
+from train.base_model import Base, find_base
 from train.checks import Check, Checks, checks_for, checks_of
 from train.dataset import Data, Row, dataset_of, refuse_leaks
 from train.intervals import Interval
 from train.interview import Answers, Interview, OpenTeacher
 from train.judged import OpenJudge, judged
-from train.merge import merged_folder
+from train.local_model import tuned_model
 from train.metrics import (
     MODES,
     TUNED,
@@ -266,13 +266,8 @@ def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettin
     if arguments:
         # They change the prompt, so an answer without them is another one.
         settings = settings.model_copy(update={"revision": f"{settings.revision} {dict(arguments)}"})
-    adapter, weights = Path(trained.folder), None if spec.train.base == "embedded" else base.folder
-    tuned_as = LocalModel(weights, adapter=adapter, template_arguments=arguments)
-    revision = f"{trained.adapter_id} on {trained.settings.method} base"
-    if trained.settings.method == "qlora":
-        merged = merged_folder(base, trained)
-        tuned_as = LocalModel(merged, template_arguments=arguments, is_merged=True)
-        revision = f"{trained.adapter_id} merged, {hash_model(merged)}"
+    weights = None if spec.train.base == "embedded" else base.folder
+    tuned_as, revision = tuned_model(base, weights, trained)
     tuned = settings.model_copy(update={"model": TUNED, "identity": TUNED, "revision": revision})
     return Models(
         base=Model(settings, LocalModel(weights, template_arguments=arguments)),

@@ -47,7 +47,7 @@ def evaluate(
     """
     with recording(project, store, "evaluate", EvaluateOutcome()) as record:
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
-        trained = _latest_adapter(project, store)
+        trained = latest_adapter(project, store)
         teacher = teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
         say("starting the models")
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
@@ -89,7 +89,8 @@ def evaluate(
     return record.outcome
 
 
-def _latest_adapter(project: Project, store: Store) -> TrainResult:
+def latest_adapter(project: Project, store: Store) -> TrainResult:
+    """The adapter that was trained last. Raises NoWork where there is none."""
     from train.results import read_result
 
     adapters = store.artifacts("adapter")
