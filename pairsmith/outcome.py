@@ -236,10 +236,12 @@ class EvaluateOutcome(StageOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOutcome(Outcome):
-    """The files that were written, by name, and the ids of what is in it."""
+    """The files that were written, by name, and the ids of what is in it. `gguf` says of each GGUF how its answers
+    compare with those of the measured model, in words."""
 
     written: Mapping[str, str] = field(default_factory=dict)
     ids: Mapping[str, str] = field(default_factory=dict)
+    gguf: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +249,8 @@ class RunOutcome(Outcome):
     """The stages that had to be done, with their seconds, and the report.
 
     Either people keep it from going on (`waits`, `url`, `queues`, the state of their `gate` and, where they reject the
-    set, their `objections`), or it has ended (`pass_rate`, `systems`, `outcomes`, `verdict`). `not_reviewed` is the
+    set, their `objections`), or it was to stop before the stage `until`, or it has ended (`pass_rate`, `systems`,
+    `outcomes`, `verdict`). `not_reviewed` is the
     dataset that went on to training without people, because review was off.
     """
 
@@ -264,3 +267,4 @@ class RunOutcome(Outcome):
     outcomes: Mapping[str, Mapping[str, str]] | None = None
     verdict: Json | None = None
     not_reviewed: str | None = None
+    until: str | None = None

@@ -44,6 +44,7 @@ SLOW_FILES = {
         "pairsmith/test_curate.py",
         "pairsmith/test_doctor.py",
         "pairsmith/test_evaluate.py",
+        "pairsmith/test_exported_model.py",
         "pairsmith/test_forecast.py",
         "pairsmith/test_generate.py",
         "pairsmith/test_init.py",
@@ -61,6 +62,7 @@ SLOW_FILES = {
         "pairsmith/test_teachers.py",
         "pairsmith/test_unanswered.py",
         "schemas/test_store_writers.py",
+        "serve/test_jobs.py",
         "synth/providers/test_providers.py",
         "synth/test_batches.py",
         "synth/test_budget.py",
@@ -76,11 +78,13 @@ SLOW_FILES = {
         "train/test_door.py",
         "train/test_evaluation.py",
         "train/test_families.py",
+        "train/test_gguf.py",
         "train/test_mask.py",
         "train/test_merge.py",
         "train/test_real_model.py",
         "train/test_sft.py",
         "train/test_trainer.py",
+        "train/test_ways_to_run.py",
     )
 }
 SLOW_FIXTURES = {"postgres", "venv", "wheel", "smollm2_folder"}
