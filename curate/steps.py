@@ -308,8 +308,15 @@ def steps_for(
             if curate.duplicates.enabled
             else []
         ),
+        *_semantic(spec.curate.duplicates.semantic, spec.task.kind),
         split(spec.split, seeds),
     ]
+
+
+def _semantic(cosine: float | None, kind: KindName) -> list[Named]:
+    from curate.semantic import semantic_duplicates
+
+    return [] if cosine is None else [semantic_duplicates(cosine, KINDS[kind].duplicate)]
 
 
 class _Whole:

@@ -36,6 +36,7 @@ SLOW_FILES = {
         "curate/test_bradley_terry.py",
         "curate/test_curate.py",
         "curate/test_reward.py",
+        "curate/test_served_reward.py",
         "door/test_python_page.py",
         "pairsmith/test_attacks_places.py",
         "pairsmith/test_attacks_plan.py",
