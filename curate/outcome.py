@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from curate.certifying import parts_now
 from curate.curation import curate
 from curate.judge import JUDGE, Judge
 from curate.near_duplicates import similar_pairs
@@ -75,13 +76,9 @@ async def curate_project(
     if not len(pool):
         raise _nothing_to_curate(store, fingerprints)
     before = store.verdict_count()
-    assert (judge is not None) == bool(project.spec.curate.judge.teachers), "a judge of the spec judges"
-    async with AsyncExitStack() as opened:
-        judging = None if judge is None else judged_by(judge)
-        chosen = await choose(
-            project, seeds, weights=weights, serve=serve, opened=opened, judge=judging, progress=progress
-        )
-        pool = await curate(pool, steps_for(project, seeds, chosen, judging), store, progress)
+    pool, chosen = await judged(
+        project, pool, seeds, store, weights=weights, serve=serve, judge=judge, progress=progress
+    )
     if chosen and chosen.fitted:
         await store.put(_reward_model(chosen, project.folder))
     counts = _counted(pool)
@@ -102,11 +99,34 @@ async def curate_project(
         "near_duplicate_seeds": _alike_apart(project, seeds),
         "reviewed": len(people),
         "undecided": sum(decision.verdict == "undecided" for decision in people),
+        "shaped_rows": parts_now(project, store, fingerprints, pool.steps),
         "scorer": {"by": chosen.by, "why": chosen.sentence, **chosen.facts} if chosen else None,
         **({"judge": judge.facts} if judge else {}),
     }
     preferred = tuple(preferences(project, pool, seeds))
     return CurateResult(counts, pool.reasons, accepted, pool.steps, facts, preferred)
+
+
+async def judged(
+    project: Project,
+    pool: Pool,
+    seeds: Sequence[Seed],
+    store: Store | None,
+    *,
+    weights: Callable[[], Weights] = embedded_weights,
+    serve: Serve = embedded,
+    judge: Judge | None = None,
+    progress: Progress = unseen,
+) -> tuple[Pool, Chosen | None]:
+    """The pool under the steps of the spec, and the scorer. What is said of single rows is kept if there is a
+    `store`."""
+    assert (judge is not None) == bool(project.spec.curate.judge.teachers), "a judge of the spec judges"
+    async with AsyncExitStack() as opened:
+        judging = None if judge is None else judged_by(judge)
+        chosen = await choose(
+            project, seeds, weights=weights, serve=serve, opened=opened, judge=judging, progress=progress
+        )
+        return await curate(pool, steps_for(project, seeds, chosen, judging), store, progress), chosen
 
 
 def _nothing_to_curate(store: Store, fingerprints: Sequence[str]) -> NoWork:

@@ -8,22 +8,26 @@ import click
 
 from pairsmith.session import Session, on_project
 
+_APART = ("batch", "calibration", "certificate")
+
 
 @click.command()
 @on_project
 def command(session: Session) -> None:
     """The contents of the store, stage by stage, what was spent, and what `run` would do next."""
+    from pairsmith.certified import standing
     from pairsmith.outcome import GenerateOutcome
     from pairsmith.plan import plan
     from schemas.money import per_row, total
     from schemas.store import Store
 
     project = session.project()
-    costs, receipts, artifacts, steps = [], [], [], plan(project, None)
+    costs, receipts, artifacts, steps, certificate = [], [], [], plan(project, None), None
     if Store.exists(Store.url_for(project)):
         with session.store(project, write=False) as store:
             costs, receipts, artifacts = store.costs(), store.receipts(), store.artifacts()
             steps = plan(project, store)
+            certificate = standing(project, store, steps)
     latest = {receipt.command: receipt for receipt in receipts}
     stages: list[dict[str, Any]] = []
     for step in steps:
@@ -48,7 +52,8 @@ def command(session: Session) -> None:
             "costs": [cost.as_json() for cost in costs],
         },
         "stages": stages,
-        "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts if a.kind != "batch"],
+        "certificate": certificate,
+        "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts if a.kind not in _APART],
         "next": todo,
     }
     session.answer(data, *(_screen(data) if session.write_json is None else ()))
@@ -62,6 +67,7 @@ def _screen(data: dict[str, Any]) -> list[Any]:
     from rich.markup import escape
     from rich.table import Table
 
+    from pairsmith.certified import in_lines
     from pairsmith.screen import facts, row_count_check, spending
     from schemas.records import Counts
 
@@ -69,6 +75,7 @@ def _screen(data: dict[str, Any]) -> list[Any]:
     if data["seeds"]:
         rows.append(("seeds", ", ".join(f"{count:,} {kind}" for kind, count in data["seeds"].items())))
         rows.append(("pairs", f"{data['pairs']:,}"))
+    rows += in_lines(data["certificate"])
     rows += spending(data["ledger"])
     table = Table.grid(padding=(0, 2))
     table.add_column(width=10, style="bold")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from curate.export import export_dataset
 from curate.judge import Judge, of_one_family, open_judge
@@ -25,6 +26,7 @@ from schemas.records import Json
 from schemas.store import Store
 
 DATASET = "dataset"
+Judged = TypeVar("Judged")
 _GATES_SHOWN = 3
 _USELESS = {"unreadable": "could not be read", "unanswered": "never came"}
 
@@ -80,17 +82,29 @@ def _judged(
     say: Say,
     record: Recording[CurateOutcome],
 ) -> CurateResult:
-    async def work() -> CurateResult:
+    async def work(judge: Judge | None) -> CurateResult:
+        return await curate_project(project, store, fingerprints=fingerprints, judge=judge, progress=progress)
+
+    return with_judge(project, store, say, record, work)
+
+
+def with_judge(
+    project: Project, store: Store, say: Say, record: Recording[Any], work: Callable[[Judge | None], Awaitable[Judged]]
+) -> Judged:
+    """What `work` gives with the spec's judge, whose cost goes into the receipt. A pool without a row names the cause
+    that lies in `generate`."""
+
+    async def judged() -> Judged:
         async with AsyncExitStack() as opened:
             judge = await open_judge(project, store, project.spec.curate.judge.teachers, opened, say)
             try:
-                return await curate_project(project, store, fingerprints=fingerprints, judge=judge, progress=progress)
+                return await work(judge)
             finally:
                 if judge is not None:
                     record.outcome = replace(record.outcome, **_spent(judge))
 
     try:
-        return run(work())
+        return run(judged())
     except NoWork as nothing:
         cause = plan.cause("generate", project, store)
         if not cause:

@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+from pairsmith.certified import FILE as CERTIFICATE
+from pairsmith.certified import in_lines, standing
 from pairsmith.outcome import ExportOutcome
 from pairsmith.receipt import recording
 from pairsmith.stopping import Stopping
@@ -33,6 +35,7 @@ def export(
 ) -> ExportOutcome:
     """Write `out/dataset`, `out/adapter`, `out/evaluation.json`, `out/report.html`, the spec, and `out/export.json`
     with the ids of what is in it; what has not been made yet is left out. `out` is `export` in the project if absent.
+    `out/certificate.json` is there if a certificate holds for the rows as they are.
 
     An earlier export there is replaced at once. Raises NoWork without a dataset, UsageError if `out` holds something
     else.
@@ -51,18 +54,28 @@ def export(
         ids = {name: artifact.id for name, artifact in latest.items()}
         with replaced_folder(out) as partial:
             written = {name: out / _copy(project, artifact, partial) for name, artifact in latest.items()}
-            for name in (SPEC_NAME, REPORT):
+            certificate = standing(project, store)
+            holds = [CERTIFICATE] if certificate and certificate["holds"] else []
+            for name in (SPEC_NAME, REPORT, *holds):
                 if (project.folder / name).is_file():
                     shutil.copy2(project.folder / name, partial / name)
                     written[name] = out / name
-            (partial / _MARK).write_text(json.dumps({**ids, "spec_hash": project.spec_hash}, indent=2) + "\n")
+            told = {**ids, "spec_hash": project.spec_hash, "certificate": certificate}
+            (partial / _MARK).write_text(json.dumps(told, indent=2) + "\n")
         rows = len(latest["dataset"].members)
         record.outcome = ExportOutcome(
             counts=Counts(rows_in=rows, accepted=rows),
             written={name: str(path) for name, path in written.items()},
             ids=ids,
+            certificate=certificate,
         )
     return record.outcome
+
+
+def summary(outcome: ExportOutcome) -> list[tuple[str, str]]:
+    """What was written, and whether a certificate goes with it."""
+    not_asked = [("certified", "no: nobody has looked; `pairsmith certify` does")]
+    return [*outcome.written.items(), *(in_lines(outcome.certificate) or not_asked)]
 
 
 def _copy(project: Project, artifact: Artifact, folder: Path) -> str:

@@ -102,7 +102,7 @@ STAGES: tuple[Stage[Any], ...] = (
 
         An export that is there already is replaced; anything else in the way is left alone and told.
         """,
-        summary=lambda outcome: list(outcome.written.items()),
+        summary=export.summary,
         options=(Option("--out", Path, "The folder to write; `export` in the project if absent."),),
     ),
 )
