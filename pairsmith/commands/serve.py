@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 @click.option("--no-auth", is_flag=True, help="Nobody signs in: for this machine alone.")
 @click.option("--url", metavar="URL", help="The address at which people reach it, where a proxy stands before it.")
 @click.option(
-    "--database", "database_url", metavar="URL", help="A PostgreSQL for accounts and audit; default: a file in .serve."
+    "--database",
+    "database_url",
+    envvar="PAIRSMITH_SERVE_DATABASE",
+    metavar="URL",
+    help="A PostgreSQL for accounts and audit; default: a file in .serve.",
 )
 def command(workspace: Path, host: str, port: int, no_auth: bool, url: str | None, database_url: str | None) -> None:
     """Serve a folder of projects: pages for people, an API for programs, jobs that survive the server.
@@ -43,20 +47,12 @@ def command(workspace: Path, host: str, port: int, no_auth: bool, url: str | Non
     check_reach(settings)
     workspace.mkdir(parents=True, exist_ok=True)
     served = Workspace(workspace.resolve())
-    with served.lock():
+    with served.lock():  # for a moment: the jobs hold it as long as they are served
         app = create_app(served, settings)
         check_owner(settings, has_owner=app.state.accounts.has_owner())
-        for line in _greeting(app.state.accounts, settings, served):
-            click.echo(line, err=True)
-        uvicorn.run(
-            app,
-            host=host,
-            port=port,
-            log_level="warning",
-            timeout_graceful_shutdown=3,
-            server_header=False,
-            date_header=True,
-        )
+    for line in _greeting(app.state.accounts, settings, served):
+        click.echo(line, err=True)
+    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3, server_header=False)
 
 
 def check_reach(settings: Settings) -> None:

@@ -262,7 +262,9 @@ def _check_keys(
             if variable and host and (host, variable) not in allowed:
                 raise _not_a_pair(f"{key}.{field}", variable, host)
         if variable and not urls:
-            raise _refused(f"{key}.{field}", f"the key {variable} is named without a host that it is for", "Leave it out.")
+            raise _refused(
+                f"{key}.{field}", f"the key {variable} is named without a host that it is for", "Leave it out."
+            )
 
 
 def _check_fence(present: list[Value], before: Spec) -> None:

@@ -6,9 +6,9 @@ from dataclasses import asdict, replace
 
 import orjson
 
+from curate.asked import Asked
 from curate.certificate import in_words
 from curate.certifying import Look, look, parts_now
-from curate.judge import Judge
 from curate.outcome import judged
 from curate.pool import Pool
 from curate.review.population import read_population
@@ -17,7 +17,7 @@ from pairsmith import teachers
 from pairsmith.certified import FILE
 from pairsmith.outcome import CertifyOutcome
 from pairsmith.receipt import recording
-from pairsmith.stages.curate import with_judge
+from pairsmith.stages.curate import with_asked
 from schemas.errors import NoWork
 from schemas.files import replaced
 from schemas.progress import Progress, Say, unheard, unseen
@@ -45,13 +45,13 @@ def certify(
         if not store.review_count():
             raise NoWork("nobody has answered a row yet.", fix="`pairsmith review push` sends rows to people.")
 
-        async def work(judge: Judge | None) -> Pool:
+        async def work(asked: Asked) -> Pool:
             pool = Pool.read(store, fingerprints, people=False, forward_n=project.spec.generate.forward.n)
             if not len(pool):
                 raise NoWork("there is no row to certify.", fix="Run `pairsmith generate` and `pairsmith curate`.")
-            return (await judged(project, pool, store.seeds(), store, judge=judge, progress=progress))[0]
+            return (await judged(project, pool, store.seeds(), store, asked=asked, progress=progress))[0]
 
-        pool = with_judge(project, store, say, record, work)
+        pool = with_asked(project, store, say, record, work)
         parts = parts_now(project, store, fingerprints, pool.steps)
         population = read_population(project, store, fingerprints)
         looked = look(project, store, pool, population, parts, precision=precision, confidence=confidence)

@@ -7,8 +7,9 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from curate.asked import Asked, open_asked
 from curate.export import export_dataset
-from curate.judge import Judge, of_one_family, open_judge
+from curate.judge import of_one_family
 from curate.outcome import CurateResult, curate_project
 from curate.review.population import read_population
 from curate.review.status import as_json, review_status
@@ -41,9 +42,8 @@ def curate(
 ) -> CurateOutcome:
     """Judge every candidate of the present spec and write what is accepted to `dataset/`.
 
-    It is not drained: `stop` ends it at once, and what was judged is kept. Only a judge (`curate.judge`) asks anybody.
-    Raises NoWork if there is no candidate, or
-    none is accepted.
+    It is not drained: `stop` ends it at once, and what was judged is kept. Only judges and served reward models are
+    asked. Raises NoWork if there is no candidate, or none is accepted.
     """
     with recording(project, store, "curate", CurateOutcome()) as record:
         inputs = plan.inputs_of("curate", project, store)
@@ -82,26 +82,26 @@ def _judged(
     say: Say,
     record: Recording[CurateOutcome],
 ) -> CurateResult:
-    async def work(judge: Judge | None) -> CurateResult:
-        return await curate_project(project, store, fingerprints=fingerprints, judge=judge, progress=progress)
+    async def work(asked: Asked) -> CurateResult:
+        return await curate_project(project, store, fingerprints=fingerprints, asked=asked, progress=progress)
 
-    return with_judge(project, store, say, record, work)
+    return with_asked(project, store, say, record, work)
 
 
-def with_judge(
-    project: Project, store: Store, say: Say, record: Recording[Any], work: Callable[[Judge | None], Awaitable[Judged]]
+def with_asked(
+    project: Project, store: Store, say: Say, record: Recording[Any], work: Callable[[Asked], Awaitable[Judged]]
 ) -> Judged:
-    """What `work` gives with the spec's judge, whose cost goes into the receipt. A pool without a row names the cause
-    that lies in `generate`."""
+    """What `work` gives with those whom the spec asks, whose cost goes into the receipt. A pool without a row names the
+    cause that lies in `generate`."""
 
     async def judged() -> Judged:
         async with AsyncExitStack() as opened:
-            judge = await open_judge(project, store, project.spec.curate.judge.teachers, opened, say)
+            asked = await open_asked(project, store, opened, say)
             try:
-                return await work(judge)
+                return await work(asked)
             finally:
-                if judge is not None:
-                    record.outcome = replace(record.outcome, **_spent(judge))
+                if asked.ledgers:
+                    record.outcome = replace(record.outcome, **_spent(asked))
 
     try:
         return run(judged())
@@ -117,14 +117,14 @@ def with_judge(
         ) from None
 
 
-def _spent(judge: Judge) -> dict[str, Any]:
-    spent = total(judge.costs)
+def _spent(asked: Asked) -> dict[str, Any]:
+    spent = total(asked.costs)
     return {
-        "calls_sent": judge.sent,
-        "calls_reused": judge.reused,
+        "calls_sent": sum(ledger.sent for ledger in asked.ledgers),
+        "calls_reused": sum(ledger.reused for ledger in asked.ledgers),
         "usage": spent.usage,
         "usd": spent.total,
-        "costs": tuple(cost.as_json() for cost in judge.costs),
+        "costs": tuple(cost.as_json() for cost in asked.costs),
     }
 
 
