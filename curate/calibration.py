@@ -43,7 +43,7 @@ class Calibrator:
             return {}
         numbers = (np.array(list(features.values()), float) - self.mean) / self.scale
         p = _logistic(numbers @ np.array(self.weights) + self.intercept)
-        return {id_: round(float(value), 6) for id_, value in zip(features, p, strict=True)}
+        return dict(zip(features, p.round(6).tolist(), strict=True))
 
     def as_json(self) -> Json:
         return asdict(self)

@@ -6,9 +6,9 @@ last that passed is accepted. Rows in it that are bad are a share of at most 1 -
 asked for, at every look, because the evidence is that of `curate.evidence.evidence`.
 
 Sets and P(good) are fixed by answers of the calibration half alone (`Trial`) before an answer of the estimation half is
-looked at. Each trial of a project, after a change of what shapes the rows, of the precision asked for, or with twice as
-many answers to calibrate with, may err with less than the one before it, so that all of them together err with a
-probability of at most 1 - confidence.
+looked at. Each trial of a project, after a change of what shapes the rows, of the precision asked for, or with four
+times as many answers to calibrate with, may err with less than the one before it, so that all of them together err with
+a probability of at most 1 - confidence. So of the trials of the same rows the one that accepts most may be taken.
 
 Not covered: people who err (a label is what they decided), and rows that nobody answers are taken to be like those that
 somebody did.
@@ -21,6 +21,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from curate.calibration import LEAST, Calibrator, Features, calibrate
 from curate.evidence import GoodShare, evidence, good_share
 from curate.pool import StepId
@@ -28,8 +30,9 @@ from schemas.records import Artifact, content_id
 
 SETS = 20
 """About how many sets are tested. More would end the sequence by chance more often, fewer would lose rows."""
+_AGAIN = 4  # times as many answers are worth another trial
 _START, _LEAST_START = 0.3, 0.1  # of the rows: the strictest set
-_MORE = 2_000  # labels that are looked ahead
+_AHEAD = (*range(10, 100, 10), *range(100, 400, 20), *range(400, 2_001, 100))  # more labels that are thought of
 _BETTER = "correct the prompt or the gates, take a scorer that ranks better, or ask for a lower --precision."
 # The steps that a certificate is about, by what their names begin with, in the words that a person reads.
 _PARTS = {
@@ -78,29 +81,27 @@ class Trial:
         return (1 - confidence) * 6 / (math.pi * self.number) ** 2
 
 
-def trial_for(
+def trials_for(
     earlier: Sequence[Trial],
     precision: float,
     parts: dict[str, str],
     features: Features,
     answered: Mapping[str, bool],
     rows: Iterable[str],
-) -> Trial | None:
-    """The trial of these parts and this precision: the latest, unless twice as many answers are there to calibrate
-    with, else a new one. None where the answers of the calibration half are too few.
+) -> list[Trial]:
+    """The trials of these parts and this precision, with a further one at the end where there was none, or there are
+    four times as many answers to calibrate with. None where the answers of the calibration half are too few.
 
     `answered` are these answers (pair id -> accepted as it is), `rows` those that may be accepted.
     """
     usable = {id_: good for id_, good in answered.items() if id_ in features}
     same = [trial for trial in earlier if trial.parts == parts and trial.precision == precision]
-    if same and len(usable) < 2 * same[-1].calibrator.rows:
-        return same[-1]
-    if len(usable) < LEAST:
-        return None
+    if len(usable) < (_AGAIN * same[-1].calibrator.rows if same else LEAST):
+        return same
     calibrator = calibrate(features, usable)
     p = calibrator.probabilities({id_: features[id_] for id_ in rows if id_ in features})
     number = max((trial.number for trial in earlier), default=0) + 1
-    return Trial(number, precision, dict(parts), calibrator, thresholds_of(list(p.values()), precision))
+    return [*same, Trial(number, precision, dict(parts), calibrator, thresholds_of(list(p.values()), precision))]
 
 
 def thresholds_of(probabilities: Sequence[float], precision: float) -> tuple[float, ...]:
@@ -122,7 +123,7 @@ def thresholds_of(probabilities: Sequence[float], precision: float) -> tuple[flo
     return tuple(sorted({ordered[count - 1] for count in sizes}, reverse=True))
 
 
-class TestedSet(NamedTuple):
+class RowSet(NamedTuple):
     """Rows whose P(good) is at least `threshold`: how many there are, were labelled, and are bad of those."""
 
     threshold: float
@@ -144,7 +145,7 @@ class Certificate:
     labels: int
     labels_possible: int
     calibrated_on: int
-    sets: tuple[TestedSet, ...] = ()
+    sets: tuple[RowSet, ...] = ()
     share: GoodShare | None = None
     trial: int = 0
     why: str = ""
@@ -161,7 +162,7 @@ def certify(
     """Test the sets of a trial. `probabilities` are those of all rows that may be accepted, `labels` the answers to a
     random sample of them (of `possible` ones)."""
     error = trial.error(confidence)
-    sets = [tested(threshold, probabilities, labels) for threshold in trial.thresholds]
+    sets = sets_above(trial.thresholds, probabilities, labels)
     passed = _passed(sets, trial.precision, error)
     threshold = sets[passed - 1].threshold if passed else None
     rows = () if threshold is None else tuple(sorted(id_ for id_, p in probabilities.items() if p >= threshold))
@@ -190,13 +191,20 @@ def certify(
     )
 
 
-def tested(threshold: float, probabilities: Mapping[str, float], labels: Mapping[str, bool]) -> TestedSet:
-    seen = [good for id_, good in labels.items() if probabilities[id_] >= threshold]
-    size = sum(p >= threshold for p in probabilities.values())
-    return TestedSet(threshold, size, len(seen), seen.count(False))
+def sets_above(
+    thresholds: Sequence[float], probabilities: Mapping[str, float], labels: Mapping[str, bool]
+) -> list[RowSet]:
+    """What the labels say of the set above each threshold."""
+    everything = np.sort(np.fromiter(probabilities.values(), float))
+    seen = np.sort(np.array([probabilities[id_] for id_ in labels]))
+    bad = np.sort(np.array([probabilities[id_] for id_, good in labels.items() if not good]))
+    above = (
+        [len(own) - np.searchsorted(own, threshold) for own in (everything, seen, bad)] for threshold in thresholds
+    )
+    return [RowSet(t, *map(int, counts)) for t, counts in zip(thresholds, above, strict=True)]
 
 
-def _passed(sets: Sequence[TestedSet], precision: float, error: float) -> int:
+def _passed(sets: Sequence[RowSet], precision: float, error: float) -> int:
     """How many sets pass before the first that does not."""
     for number, of in enumerate(sets):
         if evidence(of.size, of.seen, of.bad, precision) < 1 / error:
@@ -204,24 +212,24 @@ def _passed(sets: Sequence[TestedSet], precision: float, error: float) -> int:
     return len(sets)
 
 
-def _with_more(of: TestedSet, labels: int, more: int) -> TestedSet:
+def _with_more(of: RowSet, labels: int, more: int) -> RowSet:
     """The set after `more` labels, if the shares of it that are labelled and bad stay."""
     seen = min(of.size, round(of.seen * (labels + more) / labels))
     return of._replace(seen=seen, bad=min(seen, math.ceil(of.bad * seen / of.seen - 1e-9)) if of.seen else 0)
 
 
-def _more_rows(sets: Sequence[TestedSet], passed: int, precision: float, error: float, labels: int, left: int) -> str:
+def _more_rows(sets: Sequence[RowSet], passed: int, precision: float, error: float, labels: int, left: int) -> str:
     """What more labels would do for a certificate that is there."""
     if passed == len(sets):
         return ""
-    for more in range(10, min(_MORE, left) + 1, 10):
+    for more in (more for more in _AHEAD if more <= left):
         then = _passed([_with_more(of, labels, more) for of in sets], precision, error)
         if then > passed:
             return f"{more:,} more labels would accept about {sets[then - 1].size:,}, if they come as those so far did"
     return "more labels would hardly accept more rows" if left else "no row is left to ask about"
 
 
-def _why_none(sets: Sequence[TestedSet], precision: float, error: float, share: float, left: int) -> tuple[str, str]:
+def _why_none(sets: Sequence[RowSet], precision: float, error: float, share: float, left: int) -> tuple[str, str]:
     """Why the first set failed, and what would change it. `share` of the rows are in it, and `left` rows can still be
     asked about."""
     if not sets:
@@ -235,7 +243,7 @@ def _why_none(sets: Sequence[TestedSet], precision: float, error: float, share: 
     why = f"{of} {first.bad:,} of {first.seen:,} labelled ones are bad"
     if first.bad > (1 - precision) * first.seen:
         return f"{why}, more than {1 - precision:.0%}", f"More labels change nothing at this share: {_BETTER}"
-    for more in range(10, _MORE, 10):
+    for more in _AHEAD:
         seen = min(first.size, first.seen + round(more * share))
         if evidence(first.size, seen, math.ceil(first.bad * seen / first.seen - 1e-9), precision) >= speaks:
             return f"{why}, which may be chance", _labels(more, left)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from curate.calibration import LEAST, features_of
-from curate.certificate import Certificate, Trial, certify, parts_of, too_few_to_calibrate, trial_for
+from curate.calibration import Features, features_of
+from curate.certificate import Certificate, Trial, certify, parts_of, too_few_to_calibrate, trials_for
 from curate.pool import Pool, StepId
 from curate.review.acceptance import estimation_sample
 from curate.review.decision import labels_of
@@ -89,16 +89,32 @@ def look(
     to_calibrate = {
         id_: good for id_, good in labels.items() if id_ not in everything and not in_estimation_half(seed, id_)
     }
-    trial = trial_for(trials(store), precision, parts, features, to_calibrate, rows)
-    if trial is None:
+    known = trials(store)
+    tried = trials_for(known, precision, parts, features, to_calibrate, rows)
+    if not tried:
         answered = sum(id_ in features for id_ in to_calibrate)
-        assert answered < LEAST
         return Look(too_few_to_calibrate(answered, precision, confidence, len(rows)))
-    store.write(trial.as_artifact())
-    probabilities = trial.calibrator.probabilities(features)
+    if tried[-1] not in known:
+        store.write(tried[-1].as_artifact())
     own = {id_: labels[id_] for id_ in chosen if id_ in labels}
-    certificate = certify(trial, {id_: probabilities[id_] for id_ in rows}, own, len(possible), confidence)
-    return Look(certificate, trial, probabilities, reliability(probabilities, own))
+    return best_look(tried, features, rows, own, len(possible), confidence)
+
+
+def best_look(
+    tried: Sequence[Trial],
+    features: Features,
+    rows: Collection[str],
+    labels: Mapping[str, bool],
+    possible: int,
+    confidence: float,
+) -> Look:
+    """Of the trials of the same rows the one that accepts most, the later where none does."""
+    looks = []
+    for trial in tried:
+        p = trial.calibrator.probabilities(features)
+        certificate = certify(trial, {id_: p[id_] for id_ in rows}, labels, possible, confidence)
+        looks.append(Look(certificate, trial, p, reliability(p, labels)))
+    return max(reversed(looks), key=lambda look: len(look.certificate.rows))
 
 
 def reliability(probabilities: Mapping[str, float], labels: Mapping[str, bool]) -> list[Bin]:

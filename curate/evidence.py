@@ -18,6 +18,7 @@ def most_bad(size: int, precision: float) -> int:
     return math.floor((1 - precision) * size + 1e-9)
 
 
+@lru_cache(maxsize=20_000)
 def evidence(size: int, seen: int, bad: int, precision: float) -> float:
     """How many times likelier it is to find `bad` among `seen` rows of a set that is precise enough than of one that
     just is not.

@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.calibration import LEAST, Calibrator, calibrate
-from curate.certificate import Trial, certify, in_words, thresholds_of, trial_for
-from curate.certificate import tested as seen_of
+from curate.certificate import Trial, certify, in_words, sets_above, thresholds_of, trials_for
 from curate.evidence import evidence, good_share, most_bad
 
 PARTS = {"generation": "g", "gates": "a", "scorer": "s", "rows": "r"}
@@ -115,7 +114,7 @@ def test_the_sequence_ends_at_the_first_set_that_fails() -> None:
     looked = certify(_trial(thresholds=thresholds), p, labels, 200, 0.9)
     assert [of.size for of in looked.sets] == [60, 80]
     assert set(looked.rows) == set(order[:60])
-    assert seen_of(thresholds[2], p, labels).bad == 20
+    assert sets_above(thresholds, p, labels)[2].bad == 20
 
 
 def test_no_label_and_no_row_is_no_certificate() -> None:
@@ -183,26 +182,22 @@ def test_answers_that_are_all_alike_calibrate_too(good: bool) -> None:
 # Trials
 
 
-def _for(earlier: list[Trial], answered: int, parts: dict[str, str] = PARTS, precision: float = 0.9) -> Trial | None:
+def _for(earlier: list[Trial], answered: int, parts: dict[str, str] = PARTS, precision: float = 0.9) -> list[Trial]:
     features, good = _drawn(400)
     own = dict(itertools.islice(good.items(), answered))
-    return trial_for(earlier, precision, parts, features, own, list(features)[200:])
+    return trials_for(earlier, precision, parts, features, own, list(features)[200:])
 
 
 def test_a_trial_stands_until_what_it_is_about_changes() -> None:
-    """More answers, up to twice as many, test the same sets; another scorer, gate or precision is another trial, which
-    is allowed to err less; too few answers are none."""
-    assert _for([], LEAST - 1) is None
-    first = _for([], 40)
-    assert first is not None
+    """More answers, up to four times as many, test the same sets; another scorer, gate or precision is another trial,
+    which is allowed to err less; too few answers are none."""
+    assert _for([], LEAST - 1) == []
+    (first,) = _for([], 40)
     assert first.number == 1
-    assert _for([first], 79) == first
-    again = _for([first], 80)
-    assert again is not None
-    assert (again.number, again.calibrator.rows) == (2, 80)
+    assert _for([first], 159) == [first]
+    assert [(trial.number, trial.calibrator.rows) for trial in _for([first], 160)] == [(1, 40), (2, 160)]
     for changed in ({"parts": {**PARTS, "scorer": "t"}}, {"precision": 0.95}):
-        other = _for([first], 41, **changed)
-        assert other is not None
+        (other,) = _for([first], 41, **changed)
         assert other.number == 2
         assert other.error(0.9) < first.error(0.9) / 3
     assert Trial.read(first.as_artifact()) == first
