@@ -134,9 +134,10 @@ class RowSet(NamedTuple):
 
 @dataclass(frozen=True)
 class Certificate:
-    """What came of a look: `rows` are accepted (none: no certificate), of `considered` that might have been. `sets` are
-    those that were tested, up to the first that failed. `labels` of `labels_possible` rows of the estimation half are
-    answered, and `calibrated_on` of the other half. `why` says why there is none, `more` what would change it."""
+    """What came of a look: `rows` are accepted (none: no certificate), of `considered` that might have been. Of `sets`,
+    strict ones first, `passed` were good enough before the first that was not. `labels` of `labels_possible` rows of
+    the estimation half are answered, and `calibrated_on` of the other half. `why` says why there is none, `more` what
+    would change it."""
 
     precision: float
     confidence: float
@@ -146,6 +147,7 @@ class Certificate:
     labels_possible: int
     calibrated_on: int
     sets: tuple[RowSet, ...] = ()
+    passed: int = 0
     share: GoodShare | None = None
     trial: int = 0
     why: str = ""
@@ -183,7 +185,8 @@ def certify(
         labels=len(labels),
         labels_possible=possible,
         calibrated_on=trial.calibrator.rows,
-        sets=tuple(sets[: passed + 1]),
+        sets=tuple(sets),
+        passed=passed,
         share=share,
         trial=trial.number,
         why=why,
@@ -253,7 +256,8 @@ def _why_none(sets: Sequence[RowSet], precision: float, error: float, share: flo
 def _labels(more: int, left: int) -> str:
     if more <= left:
         return f"About {more:,} more labels would tell, at this share (`pairsmith review push` draws rows)."
-    return f"It takes about {more:,} more labels, and only {left:,} rows are left to ask about: generate more."
+    rest = f"only {left:,} rows are" if left else "no row of the estimation half is"
+    return f"It takes about {more:,} more labels, and {rest} left to ask about: generate more."
 
 
 def too_few_to_calibrate(answered: int, precision: float, confidence: float, considered: int) -> Certificate:

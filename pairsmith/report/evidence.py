@@ -104,7 +104,8 @@ class Reviews:
 class Evidence:
     """The data of the page. `stages` has all four, in order; `accepted` are ten accepted rows drawn at random.
     `near_duplicate_seeds` counts pairs of
-    near-duplicate seeds in different splits. `costs` is the ledger by stage, teacher and prompt."""
+    near-duplicate seeds in different splits. `costs` is the ledger by stage, teacher and prompt. `certificate` is the
+    last look at people's answers: its words, whether it holds, and what it saw (None: nobody has looked)."""
 
     project: str
     written_at: datetime
@@ -125,6 +126,7 @@ class Evidence:
     reviews: Reviews
     hashes: tuple[tuple[str, str], ...]
     versions: dict[str, str]
+    certificate: dict[str, Any] | None = None
 
     def stage(self, command: str) -> StageEvidence:
         """The stage of that name."""
