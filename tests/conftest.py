@@ -41,6 +41,7 @@ SLOW_FILES = {
         "pairsmith/test_attacks_places.py",
         "pairsmith/test_attacks_plan.py",
         "pairsmith/test_bad_input.py",
+        "pairsmith/test_certify.py",
         "pairsmith/test_curate.py",
         "pairsmith/test_doctor.py",
         "pairsmith/test_evaluate.py",

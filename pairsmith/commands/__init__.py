@@ -25,6 +25,7 @@ COMMANDS = (
     ("generate", "The pipeline", "Ask the teacher: seeds to pairs."),
     ("curate", "The pipeline", "Gates, duplicates, scores: pairs to an accepted dataset."),
     ("review", "The pipeline", "People's answers in Argilla: up, push, pull, status and more."),
+    ("certify", "The pipeline", "Name the rows that need no person, and promise how good they are."),
     ("train", "The pipeline", "Tune the small model on the accepted pairs."),
     ("evaluate", "The pipeline", "Measure it on the locked test split against its base and the teacher."),
     ("export", "The pipeline", "Write dataset, adapter and report into a folder of their own."),
