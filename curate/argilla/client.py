@@ -30,7 +30,7 @@ _OURS = "pairsmith"  # the key in a dataset's metadata under which stands whose 
 class Queue:
     """A published dataset: its id, the names of its fields, and the ids of its questions by name. `made_as` is the name
     that it was made under, and `project` the project that made it (None: an earlier version, or somebody else).
-    `reasons` are the labels that may say what is wrong; a published dataset keeps its labels for good."""
+    `titles` and `labels` are those of the questions, by name; a published dataset keeps them for good."""
 
     id: str
     name: str
@@ -38,7 +38,8 @@ class Queue:
     project: str | None
     fields: frozenset[str]
     questions: dict[str, str]
-    reasons: frozenset[str]
+    titles: dict[str, str]
+    labels: dict[str, tuple[str, ...]]
     guidelines: str
     min_submitted: int
 
@@ -179,7 +180,7 @@ class Argilla:
     def _queue(self, dataset: Json) -> Queue:
         fields = self.call("GET", f"datasets/{dataset['id']}/fields")["items"]
         questions = self.call("GET", f"datasets/{dataset['id']}/questions")["items"]
-        options = [q["settings"]["options"] for q in questions if q["name"] == "reasons" and q.get("settings")]
+        options = {q["name"]: (q.get("settings") or {}).get("options") or () for q in questions}
         mark = _mark_of(dataset)
         return Queue(
             id=str(dataset["id"]),
@@ -188,7 +189,8 @@ class Argilla:
             project=mark.get("project"),
             fields=frozenset(field["name"] for field in fields),
             questions={q["name"]: str(q["id"]) for q in questions},
-            reasons=frozenset(option["value"] for of in options for option in of),
+            titles={q["name"]: str(q.get("title") or q["name"]) for q in questions},
+            labels={name: tuple(str(one["value"]) for one in of) for name, of in options.items()},
             guidelines=dataset.get("guidelines") or "",
             min_submitted=(dataset.get("distribution") or {}).get("min_submitted", 1),
         )
@@ -271,6 +273,18 @@ class Argilla:
             ids = ",".join(unanswered[start : start + _MOST_DELETED])
             self.call("DELETE", f"datasets/{queue.id}/records", params={"ids": ids})
         return len(unanswered)
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody but who is signed in may answer in the workspace."""
+        workspace, me = self.workspace_id(make=False), self.call("GET", "me")["id"]
+        if workspace is None:
+            return True
+        return all(str(user["id"]) == str(me) for user in self.call("GET", f"workspaces/{workspace}/users")["items"])
+
+    def page_of(self, queue: Queue) -> str:
+        """The address of the page on which the rows of a queue are answered."""
+        return f"{self.url}/dataset/{queue.id}/annotation-mode"
 
     def users(self) -> dict[str, User]:
         """user id -> who that is, of everyone, or for an admin of the workspace's."""
