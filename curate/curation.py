@@ -76,7 +76,7 @@ async def _heard(pool: Pool, steps: Sequence[Step], store: Store | None, progres
 async def _said(pool: Pool, steps: Sequence[Step]) -> AsyncIterator[tuple[int, Verdict]]:
     gates = [step for step in steps if isinstance(step, Named) and step.gate]
     if len(gates) == len(steps):
-        for place, verdict in asked(pool, gates):
+        async for place, verdict in asked(pool, gates):
             yield place, verdict
         return
     async for verdict in steps[0](pool):

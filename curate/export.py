@@ -3,6 +3,7 @@ for each.
 
     data/{train,validation,test}.jsonl    data/{train,validation,test}.parquet
     arrow/                                `datasets.load_from_disk`
+    preferences.jsonl                     of two answers the better one, in TRL's form; absent without any
     README.md                             the dataset card
     manifest.json                         SHA-256 of every file; where every row came from
 
@@ -21,6 +22,7 @@ import orjson
 
 from curate.card import card, with_review_switched_off
 from curate.outcome import Accepted, CurateResult
+from curate.preferences import as_row, chat_of, counted
 from curate.split import SPLITS
 from schemas.errors import InputError, NoWork, RowCountMismatch, UsageError
 from schemas.files import replaced, replaced_folder
@@ -29,7 +31,7 @@ from schemas.records import Artifact, Generated, Json, Pair, Seed, Split, conten
 from schemas.store import Store
 
 FORMAT = "pairsmith-dataset@1"
-_MANIFEST = "manifest.json"
+_MANIFEST, PREFERENCES = "manifest.json", "preferences.jsonl"
 
 
 def export_dataset(project: Project, store: Store, result: CurateResult, folder: Path) -> Artifact:
@@ -53,6 +55,9 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
         (new / "data").mkdir()
         _write_rows(new, by_split)
         id_ = _write_card(new, project, result, seeds, provenance, _manifest(folder))
+        if result.preferences:  # no part of the id: the dataset is its rows, whatever was preferred to what
+            lines = b"".join(orjson.dumps(as_row(preference)) + b"\n" for preference in result.preferences)
+            (new / PREFERENCES).write_bytes(lines)
         manifest = {
             "format": FORMAT,
             "id": id_,
@@ -61,6 +66,7 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
             "counts": result.counts.model_dump(),
             "reasons": result.reasons,
             "steps": [[step.by, step.settings] for step in result.steps],
+            "preferences": counted(result.preferences),
             "rows": provenance,
         }
         (new / _MANIFEST).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
@@ -128,14 +134,21 @@ def rows(folder: Path, split: Split) -> list[Json]:
 
     Raises InputError where `folder` is no dataset of ours, or the split's file is not what the manifest vouches for.
     """
-    manifest = _manifest(folder)
-    if manifest is None:
-        raise InputError(
-            "this is not a dataset that pairsmith exported.",
-            where=str(folder),
-            fix="Run `pairsmith curate` to write one.",
-        )
-    name = f"data/{split}.jsonl"
+    return _vouched_for(folder, f"data/{split}.jsonl", _manifest_of(folder))
+
+
+def preference_rows(folder: Path, split: Split) -> list[Json]:
+    """The preferences of one split of an exported dataset, in TRL's conversational form; none if it has none.
+
+    Raises InputError as `rows` does.
+    """
+    manifest = _manifest_of(folder)
+    if PREFERENCES not in manifest["files"]:
+        return []
+    return [line for line in _vouched_for(folder, PREFERENCES, manifest) if line["split"] == split]
+
+
+def _vouched_for(folder: Path, name: str, manifest: Json) -> list[Json]:
     try:
         content = (folder / name).read_bytes()
     except OSError as error:
@@ -153,9 +166,7 @@ def rows(folder: Path, split: Split) -> list[Json]:
 def row(accepted: Accepted) -> Json:
     """One row: the chat as `messages`, and separated into `prompt` and `completion` for completion-only loss."""
     pair = accepted.pair
-    system = [{"role": "system", "content": pair.system}] if pair.system else []
-    prompt = [*system, *(turn.model_dump() for turn in pair.turns), {"role": "user", "content": pair.input}]
-    completion = [{"role": "assistant", "content": pair.output}]
+    prompt, completion = chat_of(pair)
     return {
         "pair_id": pair.id,
         "seed_id": pair.seed_id,
@@ -277,6 +288,17 @@ def _refuse_foreign(folder: Path) -> None:
             why="It would be replaced.",
             fix="Name another folder, or move it away.",
         )
+
+
+def _manifest_of(folder: Path) -> Json:
+    manifest = _manifest(folder)
+    if manifest is None:
+        raise InputError(
+            "this is not a dataset that pairsmith exported.",
+            where=str(folder),
+            fix="Run `pairsmith curate` to write one.",
+        )
+    return manifest
 
 
 def _manifest(folder: Path) -> Json | None:

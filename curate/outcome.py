@@ -8,9 +8,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from curate.asked import Asked
 from curate.curation import curate
 from curate.near_duplicates import similar_pairs
 from curate.pool import Pool, StepId
+from curate.preferences import Preference, preferences
 from curate.scorers.choose import Chosen, Serve, choose
 from curate.split import SPLITS, seed_split
 from curate.states import split_in, write_states
@@ -40,13 +42,15 @@ class Accepted:
 @dataclass(frozen=True)
 class CurateResult:
     """`reasons` counts the codes of why rows are not accepted; its sum is rejected + waiting + failed. `steps` are
-    those that every accepted row has a verdict from. `facts["curation"]` names the row states."""
+    those that every accepted row has a verdict from. `facts["curation"]` names the row states. `preferences` are what
+    the pool says of two answers to one input."""
 
     counts: Counts
     reasons: dict[str, int]
     accepted: tuple[Accepted, ...]
     steps: tuple[StepId, ...]
     facts: Json = field(default_factory=dict)
+    preferences: tuple[Preference, ...] = ()
 
 
 async def curate_project(
@@ -56,22 +60,29 @@ async def curate_project(
     fingerprints: Sequence[str],
     weights: Callable[[], Weights] = embedded_weights,
     serve: Serve = embedded,
+    asked: Asked | None = None,
     progress: Progress = unseen,
 ) -> CurateResult:
     """Judge the candidates of the generation scopes `scopes` and of the seeds that are active now, and keep what was
     decided of every slot.
 
     `weights` (the embedded model's) and `serve` (which starts it) are called only if the spec's scorer needs the
-    embedded model. Raises NoWork without a candidate and RowCountMismatch if a row got lost.
+    embedded model; `asked` are the spec's judges and served reward model (`curate.asked.open_asked`). Raises NoWork
+    without a candidate and RowCountMismatch if a row got lost.
     """
     pool = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n)
     seeds = store.seeds()
     if not len(pool):
         raise _nothing_to_curate(store, fingerprints)
     before = store.verdict_count()
+    judge, served = (asked.as_judge, asked.as_reward) if asked else (None, None)
+    assert (judge is not None) == bool(project.spec.curate.judge.teachers), "a judge of the spec judges"
+    assert (served is not None) == (project.spec.curate.score.teacher is not None), "a scorer of the spec scores"
     async with AsyncExitStack() as opened:
-        chosen = await choose(project, seeds, weights=weights, serve=serve, opened=opened, progress=progress)
-        pool = await curate(pool, steps_for(project, seeds, chosen), store, progress)
+        chosen = await choose(
+            project, seeds, weights=weights, serve=serve, opened=opened, by_http=(judge, served), progress=progress
+        )
+        pool = await curate(pool, steps_for(project, seeds, chosen, judge), store, progress)
     if chosen and chosen.fitted:
         await store.put(_reward_model(chosen, project.folder))
     counts = _counted(pool)
@@ -93,8 +104,10 @@ async def curate_project(
         "reviewed": len(people),
         "undecided": sum(decision.verdict == "undecided" for decision in people),
         "scorer": {"by": chosen.by, "why": chosen.sentence, **chosen.facts} if chosen else None,
+        **({"judge": asked.judge.facts} if asked and asked.judge else {}),
     }
-    return CurateResult(counts, pool.reasons, accepted, pool.steps, facts)
+    preferred = tuple(preferences(project, pool, seeds))
+    return CurateResult(counts, pool.reasons, accepted, pool.steps, facts, preferred)
 
 
 def _nothing_to_curate(store: Store, fingerprints: Sequence[str]) -> NoWork:

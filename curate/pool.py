@@ -283,12 +283,13 @@ class Pool:
             for slot, row in zip(slots, rows, strict=True):
                 yield row, tuple(np.flatnonzero(asked[:, :, slot].any(0)).tolist())
 
-    def by_input(self) -> Iterator[tuple[Row, ...]]:
-        """The rows with a pair, together where seed and input are the same, in the order of the pool."""
+    def by_input(self, *, verdicts: bool = False) -> Iterator[tuple[Row, ...]]:
+        """The rows with a pair, together where seed and input are the same, in the order of the pool; on request with
+        their verdicts and the reason why they are not kept."""
         groups: dict[int, list[int]] = {}
         for slot in np.flatnonzero(self._slots.is_first & (self._keep >= 0)):
             groups.setdefault(int(self._slots.input[slot]), []).append(int(slot))
-        rows = self._stream((slot for group in groups.values() for slot in group), verdicts=False)
+        rows = self._stream((slot for group in groups.values() for slot in group), verdicts=verdicts)
         for group in groups.values():
             yield tuple(islice(rows, len(group)))
 

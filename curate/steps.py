@@ -8,13 +8,17 @@ is accepted, and only what survives the cheap steps is scored.
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from curate.gates import GateStep, gates_for, judge
+from curate.contamination import HeldOut, held_out_of
+from curate.gates import GateStep, Judgement, gates_for, verdict_of
+from curate.gates.processes import CHUNK, judging
 from curate.gates.user import check_plain, guarded
 from curate.near_duplicates import Touch, contaminated, repeated_rows
 from curate.pool import DUPLICATE, Pool, Row, StepId
@@ -76,20 +80,38 @@ def each(gate: GateStep | Callable[[Pair], Any]) -> Named:
     id_ = StepId(gate.by, gate.fingerprint, per_row=True)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        for _, verdict in asked(pool, [step]):
+        async for _, verdict in asked(pool, [step]):
             yield verdict
 
     step = Named(id_, look, gate)
     return step
 
 
-def asked(pool: Pool, steps: Sequence[Named]) -> Iterator[tuple[int, Verdict]]:
-    """What gates say of the rows that they have not judged yet, with the gate's place in `steps`; one pass for all."""
-    for row, places in pool.unsettled_by([step.id for step in steps]):
-        gates = [gate for place in places if (gate := steps[place].gate)]
-        for place, verdict in zip(places, judge(_pair(row), gates), strict=True):
-            if verdict not in row.verdicts:
-                yield place, verdict
+async def asked(pool: Pool, steps: Sequence[Named]) -> AsyncIterator[tuple[int, Verdict]]:
+    """What gates say of the rows that they have not judged yet, with the gate's place in `steps`; one pass for all, on
+    every core where the rows are many."""
+    ids, gates = [step.id for step in steps], [step.gate for step in steps if step.gate]
+    under_way: deque[tuple[list[tuple[Row, tuple[int, ...]]], asyncio.Task[list[list[Judgement]]]]] = deque()
+    rows = pool.unsettled_by(ids)
+    async with judging(gates, max(pool.count_unsettled(id_, accepted=False) for id_ in ids)) as (judge_chunk, at_once):
+        try:
+            while True:
+                while len(under_way) < at_once and (chunk := list(islice(rows, CHUNK))):
+                    pairs = [(_pair(row), places) for row, places in chunk]
+                    under_way.append((chunk, asyncio.create_task(judge_chunk(pairs))))
+                if not under_way:
+                    return
+                chunk, answer = under_way[0]
+                for (row, places), judgements in zip(chunk, await answer, strict=True):
+                    for place, judgement in zip(places, judgements, strict=True):
+                        verdict = verdict_of(_pair(row).id, gates[place], judgement)
+                        if verdict not in row.verdicts:
+                            yield place, verdict
+                under_way.popleft()
+        finally:
+            for _, answer in under_way:
+                answer.cancel()
+            await asyncio.gather(*(answer for _, answer in under_way), return_exceptions=True)
 
 
 def _own_gate(function: Callable[[Pair], Any]) -> GateStep:
@@ -103,9 +125,10 @@ def _identity(function: Callable[..., Any]) -> Identity:
     return Identity(*function.id[:2]) if isinstance(function, Named) else identity_of(function)
 
 
-def scored(scorer: Callable[..., Any], by: str = "", settings: str = "") -> Named:
-    """A scorer over the accepted rows that have no score yet. A row that it crashes on waits, alone, and is asked again
-    next time; an error that a person can mend (PairsmithError) ends the step.
+def scored(scorer: Callable[..., Any], by: str = "", settings: str = "", *, compares: bool = True) -> Named:
+    """A scorer over the accepted rows that it has not scored yet; `compares`: its score is the row's. A row that it
+    crashes on waits, alone, and is asked again next time; an error that a person can mend (PairsmithError) ends the
+    step.
 
     A scorer of your own is a function of a pair, which may be async: a number, None, or one of these with a reason. One
     that scores a batch at once (`Scorer`) has a name `by` and a hash of its `settings`.
@@ -114,17 +137,15 @@ def scored(scorer: Callable[..., Any], by: str = "", settings: str = "") -> Name
     if not by:
         own = _identity(scorer)
         batch, by, settings = own_scorer(scorer), f"score/{own.name}@1", own.source
-    id_ = StepId(by, settings, per_row=True, scores=True)
+    id_ = StepId(by, settings, per_row=True, scores=compares)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         rows = pool.unsettled(id_, accepted=True)
         while chunk := list(islice(rows, _SCORED)):
             for row, score in zip(chunk, await _scores(batch, [_pair(row) for row in chunk]), strict=True):
-                keep = None if score.value is None else True
-                pair_id = _pair(row).id
-                verdict = Verdict(
-                    pair_id=pair_id, by=by, fingerprint=settings, keep=keep, score=score.value, reason=score.reason
-                )
+                told = {"score": score.value, "reason": score.reason, "flags": score.flags}
+                keep = None if score.value is None else not score.rejects
+                verdict = Verdict(pair_id=_pair(row).id, by=by, fingerprint=settings, keep=keep, **told)
                 if verdict not in row.verdicts:
                     yield verdict
 
@@ -148,14 +169,18 @@ async def _scores(scorer: Scorer, pairs: Sequence[Pair]) -> Sequence[Score]:
         return [(await _scores(scorer, [pair]))[0] for pair in pairs]
 
 
-def decontaminate(held_out: Mapping[str, str] | Iterable[str], jaccard: float = 0.7) -> Named:
-    """Rejects rows that hold the text of a seed of the test split; `held_out` are these texts, or maps the id of such a
-    seed to its text. Rows of these seeds themselves are what the test is made of, and stay.
+def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard: float = 0.7) -> Named:
+    """Rejects rows that hold a held-out text, as `contaminated` compares them. `held_out` may be plain texts,
+    or map the id of a test seed to its text. Rows of the test seeds themselves are what the test is made of, and stay.
 
     No review outranks it: the proof would be spoilt.
     """
-    if not isinstance(held_out, Mapping):
-        held_out = {Seed(kind="input", text=text, source="python").id: text for text in held_out}
+    if not isinstance(held_out, HeldOut):
+        if not isinstance(held_out, Mapping):
+            held_out = {Seed(kind="input", text=text, source="python").id: text for text in held_out}
+        names = tuple(f"test seed {id_}" for id_ in held_out)
+        held_out = HeldOut(tuple(held_out.values()), names, frozenset(held_out))
+    held = held_out
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         ids, of_test = list[str](), list[bool]()
@@ -164,23 +189,23 @@ def decontaminate(held_out: Mapping[str, str] | Iterable[str], jaccard: float = 
             for row in pool.accepted():
                 pair = _pair(row)
                 ids.append(pair.id)
-                of_test.append(pair.seed_id in held_out)
+                of_test.append(pair.seed_id in held.seed_ids)
                 yield ("", "") if of_test[-1] else (pair.asked, pair.output)
 
-        touches, seed_ids = contaminated(texts(), [*held_out.values()], jaccard), [*held_out]
+        touches = contaminated(texts(), held.texts, jaccard)
         for number, id_ in enumerate(ids):
             touch = None if of_test[number] else touches.get(number)
-            yield step.verdict(id_, touch is None, touch and touch.similarity, _contaminated(touch, seed_ids))
+            yield step.verdict(id_, touch is None, touch and touch.similarity, _contaminated(touch, held))
 
-    step = _Whole(CONTAMINATION, [sorted(held_out.items()), jaccard], final=True)
+    step = _Whole(CONTAMINATION, [sorted(zip(held.names, held.texts, strict=True)), jaccard], final=True)
     return Named(step.id, look)
 
 
-def _contaminated(touch: Touch | None, seed_ids: Sequence[str]) -> Reason:
+def _contaminated(touch: Touch | None, held: HeldOut) -> Reason:
     if touch is None:
         return Reason("clean")
     near = f"its {('input', 'output')[touch.text]} text is {touch.similarity:.0%} like it"
-    return Reason("contamination", f"near-duplicate of test seed {seed_ids[touch.held_out]} ({near})")
+    return Reason("contamination", f"near-duplicate of {held.names[touch.held_out]} ({near})")
 
 
 def best(n: int = 1) -> Named:
@@ -265,16 +290,19 @@ def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
     return Named(step.id, look)
 
 
-def steps_for(project: Project, seeds: Sequence[Seed], chosen: Chosen | None) -> list[Named]:
-    """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none."""
+def steps_for(
+    project: Project, seeds: Sequence[Seed], chosen: Chosen | None, judge: Chosen | None = None
+) -> list[Named]:
+    """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none or the judge."""
     spec, curate = project.spec, project.spec.curate
     splits = {seed.id: seed_split(seed, spec.split) for seed in seeds}
-    held_out = {seed.id: seed.asked for seed in seeds if splits[seed.id] == "test"}
-    compared = [scored(chosen.score, chosen.by, chosen.fingerprint), best(curate.select.best)] if chosen else []
+    scorers = dict.fromkeys(scorer for scorer in (judge, chosen) if scorer)
+    compared = [scored(s.score, s.by, s.fingerprint, compares=s is chosen) for s in scorers]
     return [
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
-        decontaminate(held_out, curate.duplicates.jaccard),
+        decontaminate(held_out_of(spec, project.folder, seeds), curate.duplicates.jaccard),
         *compared,
+        *([best(curate.select.best)] if chosen else []),
         *(
             [duplicates(curate.duplicates.jaccard, splits.__getitem__, spec.task.kind)]
             if curate.duplicates.enabled

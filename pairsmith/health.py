@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from schemas.cores import cores
 from schemas.errors import PairsmithError
 from schemas.money import told
 from schemas.project import Project
@@ -129,8 +130,7 @@ def _machine(folder: Path) -> Iterator[Check]:
 
 
 def _gpu() -> Check:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    none = Check("gpu", "ok", f"none; {cores} CPU cores do the work")
+    none = Check("gpu", "ok", f"none; {cores()} CPU cores do the work")
     from train.models import gpus
 
     try:

@@ -9,14 +9,17 @@ from prompts.answer_schema import is_closed
 from schemas.records import Json, Message, Sampling
 from synth.chat_completions import Answer, RefusedError, error_body
 
+LOGPROBS = ("logprobs", "top_logprobs")
+
 
 class Dialect:
-    """Some servers refuse n > 1, in whichever words, newer OpenAI models take `max_completion_tokens` only, and some
-    take no schema: none of it changes what is asked, and an answer is judged by its schema all the same."""
+    """Some servers refuse n > 1, in whichever words, newer OpenAI models take `max_completion_tokens` only, some take
+    no schema and some give no logprobs: none of it changes what is asked, and an answer is judged by its schema all the
+    same."""
 
     def __init__(self, model: str) -> None:
         self._model = model
-        self.takes_schema = True
+        self.takes_schema = self.gives_logprobs = True
         self._takes_n = True
         self._n_worked = False
         self._n_refused = 0
@@ -33,6 +36,8 @@ class Dialect:
             body[self._max_tokens_name] = body.pop("max_tokens")
         if n > 1 and self._takes_n:
             body["n"] = n
+        if not self.gives_logprobs:
+            _drop(body, LOGPROBS)
         if schema is not None and self.takes_schema:
             body["response_format"] = {
                 "type": "json_schema",
@@ -42,7 +47,9 @@ class Dialect:
 
     def adapt(self, body: Json, refusal: RefusedError) -> bool:
         """Change a refused request into an equal one that this server may take; False if there is none."""
-        if not self.takes_schema and body.pop("response_format", None) is not None:
+        if not self.takes_schema and _drop(body, ("response_format",)):
+            return True
+        if not self.gives_logprobs and _drop(body, LOGPROBS):
             return True
         if "max_tokens" in body and "max_completion_tokens" in str(refusal):
             self._max_tokens_name = "max_completion_tokens"
@@ -62,6 +69,12 @@ class Dialect:
         elif not self._n_worked:
             self._n_refused += 1
             self._takes_n = self._takes_n and self._n_refused < 2
+
+
+def _drop(body: Json, names: Sequence[str]) -> bool:
+    """Take settings out of a request; whether it had one of them."""
+    dropped = [body.pop(name, None) for name in names]
+    return any(value is not None for value in dropped)
 
 
 def _is_about_n(refusal: RefusedError) -> bool:

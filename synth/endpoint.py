@@ -42,7 +42,7 @@ from synth.chat_completions import (
     read_answer,
     retry_after_s,
 )
-from synth.dialect import Dialect
+from synth.dialect import LOGPROBS, Dialect
 from synth.flow import Flow, Sending, unreachable
 from synth.http_status import Place, every_rows, meaning, unknown_model
 from synth.proxy import proxy_for
@@ -310,6 +310,9 @@ class Endpoint:
         refused = RefusedError(told, Answer([], None, seconds, new_request_id(None), None, body, text))
         if kind == "setting" and setting == "response_format":
             self.dialect.takes_schema = False
+            return refused
+        if kind == "setting" and setting in LOGPROBS:
+            self.dialect.gives_logprobs = False
             return refused
         if kind == "model":
             served = await self._served()

@@ -12,7 +12,8 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for `url`; never for this machine itself.
+    """The proxy that the environment names for `url`, `ALL_PROXY` where none is named for its scheme; never for this
+    machine itself.
 
     Raises TeacherError, without the password that may stand in it, for one that is no http(s) address: `socks5://`
     would be spoken to as HTTP.
@@ -21,7 +22,9 @@ def proxy_for(url: str) -> str | None:
     host = parts.hostname or ""
     if host in _LOOPBACK or proxy_bypass(host):
         return None
-    proxy = getproxies().get(parts.scheme)
+    proxies = getproxies()
+    name = parts.scheme if parts.scheme in proxies else "all"
+    proxy = proxies.get(name)
     if proxy is None:
         return None
     try:
@@ -32,7 +35,7 @@ def proxy_for(url: str) -> str | None:
     if not usable:
         raise TeacherError(
             f"The proxy '{without_user_info(proxy)}' is not one that can be used.",
-            where=f"the environment variable {parts.scheme.upper()}_PROXY",
+            where=f"the environment variable {name.upper()}_PROXY",
             fix="Name one that speaks HTTP, as in http://host:3128, or unset the variable; NO_PROXY leaves hosts out.",
         )
     return named.geturl()

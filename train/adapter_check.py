@@ -26,20 +26,33 @@ async def check_adapter(base_url: str, base: str, tuned: str, messages: Messages
     (on, _), (again, _) = await asyncio.gather(
         score(base_url, tuned, messages, text), score(base_url, base, messages, text)
     )
-    if not all(map(math.isfinite, (before, on, again))) or abs(on - before) <= _NOISE_PER_TOKEN * tokens:
-        raise PairsmithError(
-            f"the tuned model gives a fixed text of {tokens} tokens the log-probability {on:.2f}, and the base"
-            f" {before:.2f}: the adapter is not on.",
-            why="The evaluation would compare the base with itself.",
-            fix="Train again; if it stays so, this is a defect of the server: please report it.",
-        )
-    if abs(again - before) > _NOISE_PER_TOKEN * tokens:
+    _refuse_equal(before, on, tokens)
+    if not abs(again - before) <= _NOISE_PER_TOKEN * tokens:
         raise PairsmithError(
             f"the base model gives a fixed text {before:.2f}, and {again:.2f} while the adapter is in use.",
             why="The adapter leaks into the base, so the evaluation would be wrong.",
             fix="This is a defect of the server: please report it.",
         )
     return AdapterCheck(text=text, base=before, tuned=on, base_again=again, tokens=tokens)
+
+
+def check_merged(base: tuple[float, int], merged: tuple[float, int], text: str) -> AdapterCheck:
+    """The same for a merged model, whose score of `text` and that of its base came from two servers. Raises
+    PairsmithError when they do not differ by more than numerical noise."""
+    (before, tokens), (on, _) = base, merged
+    _refuse_equal(before, on, tokens)
+    return AdapterCheck(text=text, base=before, tuned=on, base_again=None, tokens=tokens)
+
+
+def _refuse_equal(base: float, tuned: float, tokens: int) -> None:
+    if math.isfinite(base) and math.isfinite(tuned) and abs(tuned - base) > _NOISE_PER_TOKEN * tokens:
+        return
+    raise PairsmithError(
+        f"the tuned model gives a fixed text of {tokens} tokens the log-probability {tuned:.2f}, and the base"
+        f" {base:.2f}: the adapter is not on.",
+        why="The evaluation would compare the base with itself.",
+        fix="Train again; if it stays so, this is a defect of the server: please report it.",
+    )
 
 
 async def score(base_url: str, model: str, messages: Messages, text: str) -> tuple[float, int]:

@@ -1,30 +1,18 @@
-"""The base model: where it lies, what names it exactly, how it is loaded for LoRA or QLoRA, and on which weights an
-adapter of it is used.
-
-A QLoRA adapter is trained on weights that NF4 has rounded, and corrects for that rounding. On the unrounded weights its
-loss is the same, but what it writes is not: with SmolLM2-135M it then ended 10 of 48 answers by itself, on the rounded
-weights 45 of 48. So the tuned model is served on the dequantised base: the rounded weights in 16 bits, which any server
-can read.
-"""
+"""The base model: where it lies, what names it exactly, and how it is loaded for LoRA or QLoRA."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from schemas.errors import MissingDependency, PairsmithError
-from schemas.files import replaced_folder
 from schemas.progress import Progress, unseen
 from schemas.records import content_id
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
-from train.quiet import quiet
-
-Method = Literal["lora", "qlora", "lora-8bit"]
 
 _WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "*.model", "vocab.json")
@@ -193,30 +181,11 @@ def _keep_trainable(model: Any) -> None:
         layer.support_avx512bf16_for_cpu = False
 
 
-def weights_for_adapter(base: Base, method: Method) -> Path:
-    """The folder of the weights that an adapter of `base` belongs on: for `lora` the base's own.
-
-    For `qlora` it is the dequantised base in pairsmith's cache, written once for a base and a version of bitsandbytes;
-    it is as large as the model in bfloat16. Blocks; loads the model the first time.
-    """
-    from synth.embedded.weights import cache_folder
-
-    if method != "qlora":
-        return base.folder
-    name = content_id("nf4", [base.hash, version("bitsandbytes")])[:16]
-    folder = cache_folder() / f"{base.folder.name}-nf4-{name}"
-    if folder.is_dir():
-        return folder
-    # Where another process is faster, its folder is replaced by an equal one.
-    with replaced_folder(folder) as partial, quiet():
-        _write_dequantised(base, partial)
-    return folder
-
-
-def _write_dequantised(base: Base, folder: Path) -> None:
+def load_dequantised(base: Base) -> Any:
+    """The base with the weights that QLoRA trains on, rounded to NF4, in bfloat16 on the CPU."""
     import torch
     from bitsandbytes.functional import dequantize_4bit
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     quantised, _ = load_for_training(base, TrainSettings(method="qlora"))
     model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.bfloat16)
@@ -224,7 +193,4 @@ def _write_dequantised(base: Base, folder: Path) -> None:
     for name, layer in _four_bit_layers(quantised):
         weight = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
         modules[name].weight.data = weight.to(torch.bfloat16).cpu()
-    # It would be written into the config and say where this machine keeps its files.
-    model.config._name_or_path = ""
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(base.folder).save_pretrained(folder)
+    return model

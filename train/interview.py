@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from schemas.money import Cost, summed
 from schemas.progress import Progress
-from schemas.records import Call, Message, Seed, Usage
+from schemas.records import Call, Seed, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.answers import clean
@@ -17,7 +17,7 @@ from synth.embedded.process import embedded
 from synth.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.prices import free
-from train.adapter_check import check_adapter
+from train.adapter_check import check_adapter, check_merged, score
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
 
@@ -25,10 +25,12 @@ OpenTeacher = Callable[[TeacherSettings], AbstractAsyncContextManager[Endpoint]]
 
 
 class Answers(NamedTuple):
-    """The answers of one system under one decoding, in the order of the seeds, and the tokens they took."""
+    """The answers of one system under one decoding, in the order of the seeds, the tokens they took and their cost in
+    US dollars, None where any of it is unknown."""
 
     outputs: list[Output]
     usage: Usage
+    usd: float | None
 
 
 class Round(NamedTuple):
@@ -46,6 +48,7 @@ class Interview:
     def __init__(self, plan: EvaluationPlan, store: Store, progress: Progress) -> None:
         self._plan, self._store, self._progress = plan, store, progress
         self._samples = {"sampled": plan.spec.evaluate.samples, "greedy": 1}
+        self._base_score: tuple[float, int] | None = None
         self._done, self._total = 0, plan.answers_per_system * len(plan.systems)
 
     async def ask(self, systems: Sequence[System], open_teacher: OpenTeacher | None) -> Round:
@@ -55,8 +58,7 @@ class Interview:
             assert open_teacher is not None, "a teacher is asked"
             opened = _remote(model.settings, open_teacher)
         else:
-            first = systems[0].messages(self._plan.seeds[0])
-            opened = _served(model.local, concurrency, first, self._plan.fixed_text)
+            opened = self._served(model.local, concurrency)
         async with opened as (endpoint, adapter_check):
             # A ledger each: the same model has other attempts as a teacher than as a base. A model that only thinks is
             # a result here, not a reason to stop.
@@ -74,6 +76,27 @@ class Interview:
             answers = [await self._system(system, ledger) for system, ledger in zip(systems, ledgers, strict=True)]
             return Round(answers, adapter_check, endpoint.sent, [cost for ledger in ledgers for cost in ledger.costs])
 
+    @asynccontextmanager
+    async def _served(self, local: LocalModel, concurrency: int) -> AsyncIterator[tuple[Endpoint, AdapterCheck | None]]:
+        """A local model under its own name, or under the name `tuned` with the adapter on. The tuned one is checked
+        first, a merged model against the base, whose round comes before."""
+        adapters = {} if local.adapter is None else {TUNED: local.adapter}
+        arguments, text = dict(local.template_arguments), self._plan.fixed_text
+        # Under one prompt for every model, so that the scores compare.
+        messages = next(system for system in self._plan.systems if TUNED in system.names).messages(self._plan.seeds[0])
+        served = embedded(local.folder, adapters=adapters, max_batch=concurrency, template_arguments=arguments)
+        async with served as server:
+            name, check = server.model, None
+            if local.adapter is not None:
+                name, check = TUNED, await check_adapter(server.base_url, server.model, TUNED, messages, text)
+            elif local.is_merged:
+                assert self._base_score is not None, "the base is asked before the tuned model"
+                check = check_merged(self._base_score, await score(server.base_url, name, messages, text), text)
+            else:
+                self._base_score = await score(server.base_url, name, messages, text)
+            async with Endpoint(server.base_url, name, timeout_s=ASK_TIMEOUT_S, concurrency=concurrency) as endpoint:
+                yield endpoint, check
+
     async def _system(self, system: System, ledger: Ledger) -> dict[Mode, Answers]:
         return {mode: await self._mode(system, ledger, mode) for mode in MODES}
 
@@ -85,7 +108,8 @@ class Interview:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return Answers([o for given in answers for o in given.outputs], summed([given.usage for given in answers]))
+        usd = None if any(given.usd is None for given in answers) else sum(given.usd or 0.0 for given in answers)
+        return Answers([o for given in answers for o in given.outputs], summed([a.usage for a in answers]), usd)
 
     async def _seed(self, system: System, ledger: Ledger, seed: Seed, mode: Mode) -> Answers:
         samples = self._samples[mode]
@@ -101,7 +125,9 @@ class Interview:
         self._done += len(outputs)
         numbers = {"done": self._done, "total": self._total, "system": system.name, "mode": mode}
         self._progress("evaluate", {**numbers, "tokens": ledger.usage.completion_tokens})
-        return Answers(outputs, summed([_share_of(call, samples) for call in calls if call is not None]))
+        taken = [_share_of(call, samples) for call in calls if call is not None]
+        usd = None if any(share is None for _, share in taken) else sum(share or 0.0 for _, share in taken)
+        return Answers(outputs, summed([usage for usage, _ in taken]), usd)
 
     def _call_that_counts(self, system: System, answer: Completion | FailedSample) -> Call | None:
         """The ledger row that counts: the first attempt as it came, because asking again after a cut or empty answer
@@ -139,22 +165,6 @@ def _judged(blank: Output, call: Call, plan: EvaluationPlan, seed: Seed) -> Outp
 
 
 @asynccontextmanager
-async def _served(
-    local: LocalModel, concurrency: int, messages: tuple[Message, ...], fixed_text: str
-) -> AsyncIterator[tuple[Endpoint, AdapterCheck | None]]:
-    """A local model under its own name, or under the name `tuned` with the adapter on, which is checked first."""
-    adapters = {} if local.adapter is None else {TUNED: local.adapter}
-    arguments = dict(local.template_arguments)
-    served = embedded(local.folder, adapters=adapters, max_batch=concurrency, template_arguments=arguments)
-    async with served as server:
-        name, check = server.model, None
-        if local.adapter is not None:
-            name, check = TUNED, await check_adapter(server.base_url, server.model, TUNED, messages, fixed_text)
-        async with Endpoint(server.base_url, name, timeout_s=ASK_TIMEOUT_S, concurrency=concurrency) as endpoint:
-            yield endpoint, check
-
-
-@asynccontextmanager
 async def _remote(
     settings: TeacherSettings, open_teacher: OpenTeacher
 ) -> AsyncIterator[tuple[Endpoint, AdapterCheck | None]]:
@@ -162,9 +172,11 @@ async def _remote(
         yield endpoint, None
 
 
-def _share_of(call: Call, samples: int) -> Usage:
-    """A request's usage as far as it belongs to `samples` answers: generation may have asked for more at once."""
-    asked = call.request.get("n") or 1
+def _share_of(call: Call, samples: int) -> tuple[Usage, float | None]:
+    """A request's usage and cost as far as they belong to `samples` answers: generation may have asked for more."""
+    asked, written = call.request.get("n") or 1, call.usage.completion_tokens
     if asked <= samples:
-        return call.usage
-    return call.usage.model_copy(update={"completion_tokens": round(call.usage.completion_tokens * samples / asked)})
+        return call.usage, call.usd
+    share = samples / asked
+    usage = call.usage.model_copy(update={"completion_tokens": round(written * share)})
+    return usage, None if call.usd is None else call.usd * share

@@ -14,6 +14,7 @@ from curate.split import LEAST_TEST_INPUTS
 from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
 from train.intervals import Interval, difference, holm, seeds_for, share, sign_flip_p
+from train.judgements import Judged
 from train.references import ReferenceResult
 
 Mode = Literal["sampled", "greedy"]
@@ -72,11 +73,12 @@ class Output(Record):
 
 
 class Spread(Record):
-    """10th, 50th and 90th percentile."""
+    """10th, 50th, 90th and 95th percentile; the last is absent in evaluations of earlier versions."""
 
     p10: float
     p50: float
     p90: float
+    p95: float | None = None
 
 
 class ModeResult(Record):
@@ -87,7 +89,9 @@ class ModeResult(Record):
     `by_reference` compares the answers with what people answered, where the test inputs have that.
 
     `seconds` is per request under the evaluation's concurrency, waiting for a place in the server's batch included, so
-    it compares systems and says nothing of a server at rest.
+    it compares systems and says nothing of a server at rest. `tokens_per_s` are answer tokens a second of a request,
+    under the same load. `usd` is what the answers cost by the meter, those found in the ledger at what they cost then;
+    None where any price is unknown. What runs on this machine costs 0 there: its electricity is not counted.
     """
 
     pass_rate: Interval | None
@@ -101,7 +105,14 @@ class ModeResult(Record):
     words: Spread | None
     seconds: Spread | None
     usage: Usage
+    tokens_per_s: float | None = None
+    usd: float | None = None
     by_reference: ReferenceResult | None = None
+
+    @property
+    def usd_per_1000(self) -> float | None:
+        """US dollars for a thousand answers."""
+        return None if self.usd is None or not self.answered else 1000 * self.usd / self.answered
 
 
 class SystemResult(Record):
@@ -129,25 +140,33 @@ class SystemResult(Record):
         """Its names, joined with an equals sign."""
         return " = ".join(self.names)
 
+    @property
+    def usd_per_1000(self) -> float | None:
+        """US dollars for a thousand outputs, each asked for by itself, as the greedy ones were; else as sampled."""
+        own = self.greedy.usd_per_1000
+        return self.sampled.usd_per_1000 if own is None else own
+
 
 class Comparison(Record):
     """Pass rate of system `a` minus that of system `b`, on the same seeds.
 
-    `difference` is None if one of the two was not measured. `p_value` is that of the exact sign-flip test, `p_holm`
-    the same adjusted for all comparisons of the evaluation.
+    `difference` is None if one of the two was not measured. `simultaneous` is the same with an interval that is wider,
+    so that those of all comparisons of the evaluation hold together at `difference.level` (Bonferroni); it is the one
+    that is shown. `p_value` is that of the exact sign-flip test, `p_holm` the same adjusted for all comparisons.
     """
 
     a: str
     b: str
     mode: Mode
     difference: Interval | None
+    simultaneous: Interval | None = None
     p_value: float | None = None
     p_holm: float | None = None
 
     @property
     def outcome(self) -> Outcome:
-        """The verdict on a against b. One is called better only with enough seeds, if the adjusted exact test and
-        the interval agree."""
+        """The verdict on a against b. The adjusted exact test decides, given enough seeds, unless the interval of this
+        difference alone does not even exclude zero."""
         gap = self.difference
         if gap is None:
             return "not measured"
@@ -156,6 +175,11 @@ class Comparison(Record):
         if self.p_holm is None or self.p_holm > 1 - gap.level + 1e-12 or not gap.excludes_zero:
             return "inconclusive"
         return "better" if gap.estimate > 0 else "worse"
+
+    @property
+    def shown(self) -> Interval | None:
+        """The difference with the interval that a person is shown."""
+        return self.simultaneous or self.difference
 
     @property
     def more_inputs(self) -> int | None:
@@ -175,12 +199,13 @@ class Comparison(Record):
 
 class AdapterCheck(Record):
     """Log-probabilities of one fixed text at the tuned model's server: without the adapter, with it, and without it
-    again while it was in use. Proof that the two are different models and do not leak into each other."""
+    again while it was in use. Proof that the two are different models and do not leak into each other. A merged model
+    has a server of its own, apart from the base's: nothing could leak, and `base_again` is None."""
 
     text: str
     base: float
     tuned: float
-    base_again: float
+    base_again: float | None
     tokens: int
 
 
@@ -217,6 +242,7 @@ class Evaluation(Record):
     side_by_side_seed: int
     outputs: tuple[Output, ...]
     references: dict[str, str] = Field(default_factory=dict)
+    judged: Judged | None = None
     calls_sent: int
     calls_reused: int
     usage: Usage
@@ -230,17 +256,23 @@ class Evaluation(Record):
     @classmethod
     def _read(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         evaluation = handler(_renamed(data))
-        untested = any(gap.difference is not None and gap.p_value is None for gap in evaluation.comparisons)
+        gaps = [gap for gap in evaluation.comparisons if gap.difference is not None]
+        untested = any(gap.p_value is None or gap.simultaneous is None for gap in gaps)
         return evaluation._concluded_anew() if untested else evaluation
 
     def _concluded_anew(self) -> Self:
         """The same outputs with the present intervals and tests."""
+
+        def anew(result: ModeResult, outputs: Sequence[Output]) -> ModeResult:
+            again = summarise(outputs, result.usage, self.check_names, result.usd)
+            return again.model_copy(update={"by_reference": result.by_reference})
+
         outputs = {system.name: self.outputs_of(system.name) for system in self.systems}
         systems = tuple(
             system.model_copy(
                 update={
-                    mode: summarise(outputs[system.name][mode], getattr(system, mode).usage, self.check_names)
-                    for mode in MODES
+                    "sampled": anew(system.sampled, outputs[system.name]["sampled"]),
+                    "greedy": anew(system.greedy, outputs[system.name]["greedy"]),
                 }
             )
             for system in self.systems
@@ -297,8 +329,8 @@ def _renamed(node: Any, under: str = "") -> Any:
     return {name: _renamed(value, name) for name, value in named.items()}
 
 
-def summarise(outputs: Sequence[Output], usage: Usage, names: Sequence[str]) -> ModeResult:
-    """The numbers of one system under one decoding."""
+def summarise(outputs: Sequence[Output], usage: Usage, names: Sequence[str], usd: float | None = None) -> ModeResult:
+    """The numbers of one system under one decoding; `usage` and `usd` are those of all its answers."""
     answers = [output for output in outputs if output.answered]
     counts = _by_seed(answers)
     measured = any(output.whole for output in answers)
@@ -314,13 +346,16 @@ def summarise(outputs: Sequence[Output], usage: Usage, names: Sequence[str]) -> 
         words=_spread([float(output.words) for output in answers]),
         seconds=_spread([output.seconds for output in answers]),
         usage=usage,
+        tokens_per_s=usage.completion_tokens / waited if (waited := _waited(answers)) else None,
+        usd=usd,
     )
 
 
 def against_the_rest(systems: Sequence[dict[Mode, list[Output]]]) -> tuple[Comparison, ...]:
     """The last system against each one before it, under both decodings; their p-values adjusted for one another."""
     *rest, tuned = systems
-    return adjusted([compare(tuned[mode], other[mode]) for mode in MODES for other in rest])
+    number = len(MODES) * len(rest)
+    return adjusted([compare(tuned[mode], other[mode], of=number) for mode in MODES for other in rest])
 
 
 def adjusted(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
@@ -329,15 +364,20 @@ def adjusted(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     return tuple(gap if gap.p_value is None else gap.model_copy(update={"p_holm": next(p_holm)}) for gap in comparisons)
 
 
-def compare(a: Sequence[Output], b: Sequence[Output]) -> Comparison:
-    """Both must be of one system each and the same mode. Seeds that lack an answer on either side are left out."""
+def compare(a: Sequence[Output], b: Sequence[Output], *, of: int = 1) -> Comparison:
+    """System a minus system b, one of `of` comparisons. Both must be of one system each and the same mode; seeds that
+    lack an answer on either side are left out."""
     counts_a, counts_b = (_by_seed(output for output in side if output.answered) for side in (a, b))
     seeds = sorted(counts_a.keys() & counts_b.keys())
     unmeasured = Comparison(a=a[0].system, b=b[0].system, mode=a[0].mode, difference=None)
     if not seeds or not all(any(output.whole for output in side) for side in (a, b)):
         return unmeasured
     columns = (*_columns(counts_a, seeds), *_columns(counts_b, seeds))
-    return unmeasured.model_copy(update={"difference": difference(*columns), "p_value": sign_flip_p(*columns)})
+    alone = difference(*columns)
+    together = difference(*columns, level=1 - (1 - alone.level) / of)
+    return unmeasured.model_copy(
+        update={"difference": alone, "simultaneous": together, "p_value": sign_flip_p(*columns)}
+    )
 
 
 def pick_examples(seeds: Sequence[Example], count: int, seed: int) -> tuple[Example, ...]:
@@ -358,6 +398,11 @@ def _columns(counts: dict[str, tuple[int, int]], seeds: Sequence[str]) -> tuple[
     return [counts[seed][0] for seed in seeds], [counts[seed][1] for seed in seeds]
 
 
+def _waited(answers: Iterable[Output]) -> float:
+    """Seconds of all requests; the samples of one request carry the same."""
+    return sum(seconds for _, seconds in {(output.seed_id, output.seconds) for output in answers})
+
+
 def _mean(values: Iterable[bool]) -> float:
     return float(np.mean(list(values)))
 
@@ -365,5 +410,5 @@ def _mean(values: Iterable[bool]) -> float:
 def _spread(values: Sequence[float]) -> Spread | None:
     if not values:
         return None
-    p10, p50, p90 = np.percentile(values, [10, 50, 90])
-    return Spread(p10=float(p10), p50=float(p50), p90=float(p90))
+    p10, p50, p90, p95 = np.percentile(values, [10, 50, 90, 95])
+    return Spread(p10=float(p10), p50=float(p50), p90=float(p90), p95=float(p95))

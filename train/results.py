@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import orjson
 from pydantic import Field
@@ -30,6 +31,27 @@ class Validation(Record):
     loss: float
 
 
+Into = Literal["rounded", "stock"]
+
+
+class Build(Record):
+    """One merged model on the validation inputs, greedily: the mean chrF of its answers against the accepted outputs,
+    between 0 and 1, and how many of them ended by themselves. One that did not counts 0."""
+
+    into: Into
+    chrf: float
+    ended: int
+
+
+class Merged(Record):
+    """The merged model of a QLoRA adapter: into which base, rounded by NF4 or stock, and the builds of which it was
+    chosen on `rows` validation rows. None: there were no such rows, or the adapter is of an earlier version."""
+
+    into: Into
+    rows: int = 0
+    builds: tuple[Build, ...] = ()
+
+
 class TrainResult(Record):
     """A training run. `reused`: an earlier run with the same inputs had already done it.
 
@@ -37,7 +59,8 @@ class TrainResult(Record):
     `peak_gib` is this process's highest resident memory so far. `masks` are plain previews of a few rows.
     `system_prompt` is the one that all training rows share; None if they differ, and in runs of earlier versions.
     `left_out` are the rows longer than `max_length`, with their tokens. `kept_step` is the step of the lowest
-    validation loss, whose weights the adapter has; None means those of the last step.
+    validation loss, whose weights the adapter has; None means those of the last step. `merged` is there for QLoRA: the
+    model in the folder `merged` is what is evaluated and exported.
     """
 
     adapter_id: str
@@ -63,8 +86,23 @@ class TrainResult(Record):
     system_prompt: str | None = None
     left_out: dict[str, int] = Field(default_factory=dict)
     kept_step: int | None = None
+    merged: Merged | None = None
     folder: str = ""
     reused: bool = False
+
+    @property
+    def artefact(self) -> str:
+        """What is evaluated and exported, in a sentence."""
+        if self.settings.method != "qlora":
+            return "The adapter on the stock base is what was measured and what is exported."
+        into = self.merged.into if self.merged else "rounded"
+        sentence = f"The adapter merged into the {into} base is what was measured and what is exported."
+        if self.merged is None or not self.merged.builds:
+            return f"{sentence} It was not chosen: no validation row was there to compare with the other."
+        wrote = (
+            f"{build.into} {build.chrf:.2f} ({build.ended} of {self.merged.rows} ended)" for build in self.merged.builds
+        )
+        return f"{sentence} chrF of the answers against accepted validation outputs: {', '.join(wrote)}."
 
     @property
     def artifact(self) -> Artifact:

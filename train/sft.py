@@ -7,6 +7,7 @@ adapter appears whole or not at all. A run that is killed goes on from its last 
 
 from __future__ import annotations
 
+import gc
 import math
 import shutil
 import time
@@ -24,9 +25,10 @@ from schemas.progress import Progress, unseen
 from schemas.records import content_id, identity
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
-from train.base_model import Base, find_base, load_chat, load_for_training, weights_for_adapter
+from train.base_model import Base, find_base, load_chat, load_for_training
 from train.dataset import Data, Dataset, Row, dataset_of, refuse_leaks, usable
 from train.mask import assert_completion_only, plain_preview
+from train.merge import chosen
 from train.model_card import model_card
 from train.models import settled
 from train.quiet import quiet
@@ -89,12 +91,13 @@ def tune(
             shutil.rmtree(checkpoints, ignore_errors=True)
             raise
         result = result.model_copy(update={"left_out": long | also_long})
+        if settings.method == "qlora":
+            gc.collect()  # of the trained model, which is as large as each that is merged
+            result = result.model_copy(update={"merged": chosen(base, settings, partial, validation, progress)})
         failpoint("mid_train")
         (partial / "README.md").write_text(model_card(result), encoding="utf-8")
         write_result(partial, result)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    # The first time for a base this takes seconds and space; better here than when the answers are waited for.
-    weights_for_adapter(base, settings.method)
     return result.model_copy(update={"folder": str(folder)})
 
 

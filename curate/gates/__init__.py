@@ -26,7 +26,7 @@ from curate.gates.damage import broken_json, cut, encoding, fenced
 from curate.gates.facts import contacts, invented, invented_name, limits, swapped
 from curate.gates.form import echo, length, repetition
 from curate.gates.json_schema import json_schema
-from curate.gates.judgement import Gate, GateStep, Judgement, crashed, flagged
+from curate.gates.judgement import Gate, GateStep, Judgement, flagged, safely
 from curate.gates.language import check_language, is_known, language, mixed_language
 from curate.gates.patterns import must, must_not
 from curate.gates.personal import pii
@@ -148,11 +148,12 @@ def judge(pair: Pair, steps: Sequence[GateStep]) -> list[Verdict]:
 
     A gate that raises gives `keep=None` and `crashed: ...`: the row waits.
     """
-    pair_id = pair.id
-    return [
-        Verdict(pair_id=pair_id, by=step.by, fingerprint=step.fingerprint, **judgement._asdict())
-        for step, judgement in ((step, _safely(step, pair)) for step in steps)
-    ]
+    return [verdict_of(pair.id, step, safely(step, pair)) for step in steps]
+
+
+def verdict_of(pair_id: str, step: GateStep, judgement: Judgement) -> Verdict:
+    """A gate's judgement of a pair as it is stored."""
+    return Verdict(pair_id=pair_id, by=step.by, fingerprint=step.fingerprint, **judgement._asdict())
 
 
 def judge_text(
@@ -161,14 +162,7 @@ def judge_text(
     """The same gates on two strings, by the step's name: `all(j.keep for j in ....values())` is a strict pass."""
     origin = Imported(source="text")
     pair = Pair(seed_id="", input=input, output=output, system=system, reference=reference, origin=origin)
-    return {step.by: _safely(step, pair) for step in steps}
-
-
-def _safely(step: GateStep, pair: Pair) -> Judgement:
-    try:
-        return step.judge(pair)
-    except Exception as error:
-        return crashed(f"{type(error).__name__}: {error}")
+    return {step.by: safely(step, pair) for step in steps}
 
 
 class _Door(ModuleType):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 from schemas.records import Pair, Reason
@@ -51,14 +52,22 @@ def rejected(word: str, sentence: str, score: float | None = None) -> Judgement:
 
 def flagged(gate: Gate) -> Gate:
     """`gate`, but what it would reject is kept and flagged with the code of the reason."""
+    return partial(_flag, gate)
 
-    def gate_that_flags(pair: Pair) -> Judgement:
-        judgement = gate(pair)
-        if judgement.keep is not False:
-            return judgement
-        return judgement._replace(keep=True, flags=(judgement.reason.code,))
 
-    return gate_that_flags
+def _flag(gate: Gate, pair: Pair) -> Judgement:
+    judgement = gate(pair)
+    if judgement.keep is not False:
+        return judgement
+    return judgement._replace(keep=True, flags=(judgement.reason.code,))
+
+
+def safely(step: GateStep, pair: Pair) -> Judgement:
+    """What the gate says; one that raises gives `keep=None` and `crashed: ...`: the row waits."""
+    try:
+        return step.judge(pair)
+    except Exception as error:
+        return crashed(f"{type(error).__name__}: {error}")
 
 
 def crashed(sentence: str) -> Judgement:

@@ -17,10 +17,13 @@ from schemas.records import Pair, Reason
 
 
 class Score(NamedTuple):
-    """A pair's score, or None where the model could not give one."""
+    """A pair's score, or None where the model could not give one. `flags` say what is worth a look; a scorer that sees
+    a row break a rule `rejects` it."""
 
     value: float | None
     reason: Reason
+    flags: tuple[str, ...] = ()
+    rejects: bool = False
 
 
 Scorer = Callable[[Sequence[Pair]], Awaitable[Sequence[Score]]]

@@ -11,6 +11,7 @@ import click
 from pairsmith import __version__
 from pairsmith.failures import exit_code_of, json_on_stdout
 from pairsmith.stopping import listening
+from pairsmith.watching import NOBODY, Watcher
 
 # Name, section of the help, and the line that `pairsmith --help` shows, so that help imports no command.
 COMMANDS = (
@@ -27,9 +28,12 @@ COMMANDS = (
     ("train", "The pipeline", "Tune the small model on the accepted pairs."),
     ("evaluate", "The pipeline", "Measure it on the locked test split against its base and the teacher."),
     ("export", "The pipeline", "Write dataset, adapter and report into a folder of their own."),
+    ("jobs", "Together", "What waits, runs and has ended in a workspace; stop it, read its log."),
+    ("serve", "Together", "Serve a folder of projects: pages, an API and jobs for several people."),
     ("status", "Look", "What is in the store, and what `run` would do next."),
     ("rows", "Look", "List rows with what became of them, and why."),
     ("explain", "Look", "Show the lineage of one pair."),
+    ("report", "Look", "Write the report, or render an evidence file again."),
     ("replay", "Look", "Make one pair again from its records, offline."),
     ("docs", "Look", "Show a page of the manual."),
 )
@@ -69,12 +73,13 @@ def group() -> None:
     """From a few seed prompts to a small fine-tuned model, and the proof that it is better."""
 
 
-def start(arguments: Iterable[str] | None = None) -> int:
+def start(arguments: Iterable[str] | None = None, watcher: Watcher = NOBODY) -> int:
     """Run one command and return its exit code. Nothing but a defect of pairsmith shows a traceback."""
     args = list(sys.argv[1:] if arguments is None else arguments)
     with json_on_stdout("--json" in args) as write_json, listening() as stopping:
+        process = (write_json, stopping, watcher)
         try:
-            done = group.main(args=args, prog_name="pairsmith", standalone_mode=False, obj=(write_json, stopping))
+            done = group.main(args=args, prog_name="pairsmith", standalone_mode=False, obj=process)
         except BaseException as error:
-            return exit_code_of(error, write_json)
+            return exit_code_of(error, write_json, watcher.answer)
     return done if isinstance(done, int) else 0

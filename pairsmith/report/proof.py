@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pairsmith.report.numbers import MISSING, bounds, count, counted, percent, points, rounded
+from pairsmith.style.numbers import MISSING, bounds, count, counted, percent, points, rounded
 from train.checks import INDEPENDENT
 from train.metrics import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, ModeResult, Output, SystemResult
 from train.results_table import MEASURES, brief, reference_cells
@@ -39,9 +39,9 @@ def headline(evaluation: Evaluation) -> str:
     sides = [_side("tuned", evaluation.system(TUNED)), _side("its base", evaluation.system(BASE))]
     sentence = "; ".join(sides)
     gaps = [
-        f"{points(gap.difference)} {gap.mode}"
+        f"{points(gap.shown)} {gap.mode}"
         for gap in (evaluation.comparison(TUNED, BASE, mode) for mode in MODES)
-        if gap is not None and gap.difference is not None
+        if gap is not None and gap.shown is not None
     ]
     return f"{sentence[0].upper()}{sentence[1:]}." + (f" Difference {', '.join(gaps)}." if gaps else "")
 
@@ -80,10 +80,15 @@ def which_way(evaluation: Evaluation, comparison: Comparison) -> str:
         )
         return f"These answers do not tell tuned and {than} apart{_why_not(comparison, level)}.{more}"
     often, side = ("more", "above") if comparison.outcome == "better" else ("less", "below")
-    return (
-        f"Tuned passes {often} often than {than}: the {level} interval of the difference lies {side} zero, and so says"
-        f" the exact test (p\u00a0{_p(comparison)})."
+    together = comparison.shown or gap
+    p = f"(p\u00a0{_p(comparison)})"
+    held = (
+        f"the {level} interval of the difference lies {side} zero, and so says the exact test {p}."
+        if together.excludes_zero
+        else f"so says the exact test, adjusted for all comparisons {p}; the interval that holds for all of them at"
+        " once still reaches zero."
     )
+    return f"Tuned passes {often} often than {than}: {held}"
 
 
 def _why_not(comparison: Comparison, level: str) -> str:
@@ -102,7 +107,7 @@ def in_words(evaluation: Evaluation) -> list[str]:
     """A sentence for each sampled difference, with its numbers where the headline does not have them."""
     sentences = []
     for gap in against(evaluation, "sampled"):
-        value = "" if gap.b == BASE or gap.difference is None else f" ({points(gap.difference)})"
+        value = "" if gap.b == BASE or gap.shown is None else f" ({points(gap.shown)})"
         first, stop, rest = which_way(evaluation, gap).partition(". ")
         sentences.append(f"{first.removesuffix('.')}{value}.{' ' + rest if stop else ''}")
     return sentences
@@ -111,9 +116,9 @@ def in_words(evaluation: Evaluation) -> list[str]:
 def greedy_differences(evaluation: Evaluation) -> str:
     """The same differences under greedy decoding, each with its outcome."""
     gaps = [
-        f"tuned \u2212 {evaluation.system(gap.b).label} {points(gap.difference)}, {gap.outcome}"
+        f"tuned \u2212 {evaluation.system(gap.b).label} {points(gap.shown)}, {gap.outcome}"
         for gap in against(evaluation, "greedy")
-        if gap.difference is not None
+        if gap.shown is not None
     ]
     return f"With greedy decoding: {'; '.join(gaps)}." if gaps else "No difference was measured with greedy decoding."
 
@@ -124,8 +129,8 @@ def method(evaluation: Evaluation) -> str:
         f"The same {counted(evaluation.seeds, 'input', 'inputs')} of the locked test split for every system,"
         f" {counted(evaluation.samples, 'sampled answer', 'sampled answers')} each and one greedy."
         f" {decodings(evaluation)} Intervals are 95\u202f% score intervals that reckon with answers to one input being"
-        " alike. “More” and “less” are said only where the exact sign-flip test, adjusted for all comparisons (Holm),"
-        " agrees with the interval. An answer that was cut never passes."
+        " alike; those of the differences hold for all comparisons at once. “More” and “less” are said only where the"
+        " exact sign-flip test says so, adjusted for all comparisons (Holm). An answer that was cut never passes."
     )
 
 
@@ -181,6 +186,11 @@ def confusions(evaluation: Evaluation) -> str:
 def adapter(evaluation: Evaluation) -> str:
     """The proof that base and tuned are two models."""
     check = evaluation.adapter_check
+    if check.base_again is None:
+        return (
+            f"The adapter is really in the merged model: one fixed text of {counted(check.tokens, 'token', 'tokens')}"
+            f" has log-probability {rounded(check.base)} under the base and {rounded(check.tuned)} under it."
+        )
     return (
         f"The adapter is really on and off: one fixed text of {counted(check.tokens, 'token', 'tokens')} has"
         f" log-probability {rounded(check.base)} under the base, {rounded(check.tuned)} with the adapter, and"

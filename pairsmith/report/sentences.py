@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from curate.review.status import in_words
 from pairsmith.report import proof
-from pairsmith.report.charts import Part
 from pairsmith.report.evidence import Distribution, Evidence, Reviews, Scorer
-from pairsmith.report.numbers import MISSING, count, counted, duration, rounded
+from pairsmith.style.charts import Part
+from pairsmith.style.numbers import MISSING, count, counted, duration, rounded
 from schemas.money import Cost, dollars, per_row, told, total
 from schemas.records import Counts
 from train.results import TrainResult
@@ -191,6 +191,7 @@ def training_facts(training: TrainResult) -> list[tuple[str, str]]:
             f"{s.method}, r {s.r}, alpha {s.alpha}, dropout {s.dropout:g};"
             f" {count(training.trainable_parameters)} trainable parameters",
         ),
+        ("exported", training.artefact),
         ("schedule", f"learning rate {s.learning_rate:g}, batch {s.batch}, {s.epochs:g} epochs, seed {s.seed}"),
         ("rows", f"{count(training.train_rows)} train, {count(training.validation_rows)} validation"),
         (

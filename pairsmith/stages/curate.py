@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import replace
+from typing import Any
 
+from curate.asked import Asked, open_asked
 from curate.export import export_dataset
+from curate.judge import of_one_family
 from curate.outcome import CurateResult, curate_project
 from curate.review.population import read_population
 from curate.review.status import as_json, review_status
 from curate.tallies import key_of
 from pairsmith import plan, teachers
 from pairsmith.outcome import CurateOutcome
-from pairsmith.receipt import recording
+from pairsmith.receipt import Recording, recording
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import NoWork
+from schemas.money import total
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
+from schemas.records import Json
 from schemas.store import Store
 
 DATASET = "dataset"
 _GATES_SHOWN = 3
+_USELESS = {"unreadable": "could not be read", "unanswered": "never came"}
 
 
 def curate(
@@ -33,14 +40,16 @@ def curate(
 ) -> CurateOutcome:
     """Judge every candidate of the present spec and write what is accepted to `dataset/`.
 
-    It is not drained: `stop` ends it at once, and what was judged is kept. Raises NoWork if there is no candidate, or
-    none is accepted.
+    It is not drained: `stop` ends it at once, and what was judged is kept. Only judges and served reward models are
+    asked. Raises NoWork if there is no candidate, or none is accepted.
     """
     with recording(project, store, "curate", CurateOutcome()) as record:
         inputs = plan.inputs_of("curate", project, store)
         record.outcome = CurateOutcome(**inputs._asdict(), review_count=store.review_count())
         fingerprints = teachers.scopes_of(project, say)
-        result = _judged(project, store, fingerprints, progress)
+        for sentence in _warnings(project):
+            say(sentence)
+        result = _judged(project, store, fingerprints, progress, say, record)
         facts = dict(result.facts)
         scorer = facts.pop("scorer", None)
         record.outcome = replace(
@@ -55,9 +64,33 @@ def curate(
     return record.outcome
 
 
-def _judged(project: Project, store: Store, fingerprints: list[str], progress: Progress) -> CurateResult:
+def _warnings(project: Project) -> list[str]:
+    """What should be known of the judges before they are paid."""
+    spec = project.spec
+    names = spec.curate.judge.teachers
+    writers = [spec.teacher_for("forward"), spec.teacher_for("backward")] if spec.asks_teacher else []
+    return of_one_family(spec, names, writers)
+
+
+def _judged(
+    project: Project,
+    store: Store,
+    fingerprints: list[str],
+    progress: Progress,
+    say: Say,
+    record: Recording[CurateOutcome],
+) -> CurateResult:
+    async def work() -> CurateResult:
+        async with AsyncExitStack() as opened:
+            asked = await open_asked(project, store, opened, say)
+            try:
+                return await curate_project(project, store, fingerprints=fingerprints, asked=asked, progress=progress)
+            finally:
+                if asked.ledgers:
+                    record.outcome = replace(record.outcome, **_spent(asked))
+
     try:
-        return run(curate_project(project, store, fingerprints=fingerprints, progress=progress))
+        return run(work())
     except NoWork as nothing:
         cause = plan.cause("generate", project, store)
         if not cause:
@@ -68,6 +101,17 @@ def _judged(project: Project, store: Store, fingerprints: list[str], progress: P
             why=f"The pool of the present spec is empty, and `pairsmith generate` made another one: {cause}.",
             fix="Run `pairsmith generate` for the spec as it is now, or give both commands the same --set.",
         ) from None
+
+
+def _spent(asked: Asked) -> dict[str, Any]:
+    spent = total(asked.costs)
+    return {
+        "calls_sent": sum(ledger.sent for ledger in asked.ledgers),
+        "calls_reused": sum(ledger.reused for ledger in asked.ledgers),
+        "usage": spent.usage,
+        "usd": spent.total,
+        "costs": tuple(cost.as_json() for cost in asked.costs),
+    }
 
 
 def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
@@ -82,5 +126,14 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
     if flagged := sum(told.get("flagged", 0) for told in steps.values()):
         lines.append(("flagged", f"{flagged:,} times a gate says that a row is worth a look: `pairsmith rows --json`"))
     lines += [("scored by", outcome.scorer["why"])] if outcome.scorer else []
+    if judge := (outcome.more or {}).get("judge"):
+        lines.append(("judged by", _judges(judge)))
     rows_ = ", ".join(f"{count:,} {part}" for part, count in outcome.rows.items())
     return [*lines, ("dataset", f"{outcome.files[0]}: {rows_}")]
+
+
+def _judges(judge: Json) -> str:
+    """Who judged, and how many answers were of no use."""
+    useless = [f"{judge[name]:,} answers {word}" for name, word in _USELESS.items() if judge[name]]
+    by = f"{', '.join(judge['judges'])}, by {len(judge['questions'])} questions"
+    return f"{by}; {', '.join(useless)}: these rows wait" if useless else by

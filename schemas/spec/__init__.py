@@ -17,6 +17,8 @@ from schemas.spec.curate import (
     CurateSettings,
     DuplicateSettings,
     GateSettings,
+    JudgeQuestion,
+    JudgeSettings,
     LengthSettings,
     Mode,
     ScoreSettings,
@@ -41,6 +43,8 @@ __all__ = [
     "ForwardSettings",
     "GateSettings",
     "GenerateSettings",
+    "JudgeQuestion",
+    "JudgeSettings",
     "LengthSettings",
     "Mode",
     "Pattern",
@@ -114,8 +118,11 @@ class Spec(Section):
             "generate.forward.teacher": self.generate.forward.teacher,
             "generate.backward.teacher": self.generate.backward.teacher,
             "evaluate.teacher": self.evaluate.teacher,
+            "curate.score.teacher": self.curate.score.teacher,
         }
-        for key, name in named.items():
+        judges = {"curate.judge.teachers": self.curate.judge.teachers, "evaluate.judges": self.evaluate.judges}
+        pairs = [*named.items(), *((key, name) for key, names in judges.items() for name in names)]
+        for key, name in pairs:
             if name is not None and name not in self.teachers:
                 there = ", ".join(self.teachers) or "none"
                 raise ValueError(f"{key} names '{name}', but there is no [teachers.{name}] (there are: {there})")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from schemas.spec.section import Pattern, Section, UserFunction
+from schemas.records import Sampling
+from schemas.spec.section import Drawing, Pattern, Section, UserFunction
 
 
 class LengthSettings(Section):
@@ -65,16 +66,62 @@ class DuplicateSettings(Section):
     jaccard: float = Field(default=0.7, gt=0, le=1)
 
 
+class ContaminationSettings(Section):
+    """`files`: what else no training row may repeat, such as a public benchmark; every text of a text, JSON, JSONL,
+    CSV, TSV or Parquet file beside the spec."""
+
+    files: tuple[str, ...] = ()
+
+
 class ScoreSettings(Section):
     """The scorer that compares candidates of one input.
 
     `auto`: a Bradley-Terry reward model fitted on good against corrupted outputs if it beats length on unseen
     corruptions, else the PMI score. `pmi`: log p(output | input) - log p(output) under the embedded model. `none` keeps
-    every row that passes. Any other value is a folder or hub id of a sequence-classification reward model.
+    every row that passes. `judge`: the weighted share of the checklist's questions that are answered with yes. Any
+    other value is a folder or hub id of a sequence-classification reward model, whose commit `revision` may name.
+
+    `teacher` is the name under `[teachers]` of a reward model behind an endpoint: a vLLM that serves it for pooling
+    (`classify`), or a hosted one that answers a chat with `reward:` and a number (`chat`).
     """
 
     model: str = "auto"
+    revision: str | None = None
+    teacher: str | None = None
+    protocol: Literal["classify", "chat"] = "classify"
     batch_tokens: int = Field(default=4096, ge=128)
+
+    @model_validator(mode="after")
+    def _one_scorer(self) -> ScoreSettings:
+        # Some kinds of task have "none" as their default.
+        if self.teacher is not None and self.model not in ("auto", "none"):
+            raise ValueError(f"model = '{self.model}' and teacher = '{self.teacher}' are two scorers")
+        return self
+
+
+class JudgeQuestion(Section):
+    """A yes-or-no question about a row, asked so that yes is good. `must`: a "no" rejects the row, or flags it."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
+    question: str = Field(min_length=1)
+    weight: float = Field(default=1.0, gt=0)
+    must: Mode = False
+
+
+class JudgeSettings(Section):
+    """A checklist that language models answer of every row. `teachers` are the names of those under `[teachers]`;
+    without one nobody judges. Without `questions` those of the kind of task are asked (curate/judge.py)."""
+
+    teachers: tuple[str, ...] = ()
+    questions: tuple[JudgeQuestion, ...] = Field(default=(), max_length=24)
+    sampling: Drawing = Sampling(temperature=0.0, max_tokens=512)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> JudgeSettings:
+        names = [question.name for question in self.questions]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two questions are called '{twice}'")
+        return self
 
 
 class SelectSettings(Section):
@@ -87,6 +134,17 @@ class CurateSettings(Section):
     """The way from pairs to an accepted set."""
 
     gates: GateSettings = GateSettings()
+    # Left out of the dump where nothing is named, so that no hash of a spec without it changes.
+    contamination: ContaminationSettings = Field(
+        default=ContaminationSettings(), exclude_if=lambda section: not section.files
+    )
     duplicates: DuplicateSettings = DuplicateSettings()
     score: ScoreSettings = ScoreSettings()
     select: SelectSettings = SelectSettings()
+    judge: JudgeSettings = JudgeSettings()
+
+    @model_validator(mode="after")
+    def _somebody_judges(self) -> CurateSettings:
+        if self.score.model == "judge" and not self.judge.teachers:
+            raise ValueError("score.model = 'judge' needs judge.teachers, the names of who judges")
+        return self

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from schemas.cores import cores
 from schemas.errors import MissingDependency, TeacherError, UsageError
 from synth.embedded.child import child_command, child_environment
 from synth.embedded.weights import NAME, Progress, embedded_weights, folder_weights
@@ -32,7 +33,8 @@ _CHILD_SETTINGS = {
 
 @dataclass(frozen=True)
 class EmbeddedServer:
-    """A running child. `model` is the base's name; `revisions` holds the content hash of every served name."""
+    """A running child. `base_url` holds an unguessable path, the child's only key. `model` is the base's name;
+    `revisions` holds the content hash of every served name."""
 
     base_url: str
     pid: int
@@ -80,7 +82,7 @@ async def embedded(
         *("--dtype", dtype),
         *("--max-batch", str(max_batch)),
         *("--kv-mib", str(kv_mib)),
-        *("--threads", str(_cores())),
+        *("--threads", str(cores())),
         *("--template-arguments", json.dumps(dict(template_arguments or {}))),
     )
     name = str(served[0]["name"])
@@ -95,9 +97,9 @@ async def embedded(
             start_new_session=True,
         )
         try:
-            port = await _port(process, stderr, start_timeout_s)
+            address = await _address(process, stderr, start_timeout_s)
             revisions = {str(entry["name"]): str(entry["revision"]) for entry in served}
-            yield EmbeddedServer(f"http://127.0.0.1:{port}/v1", process.pid, name, revisions, stderr)
+            yield EmbeddedServer(address, process.pid, name, revisions, stderr)
         finally:
             await _stop(process)
 
@@ -125,12 +127,7 @@ def _served(model: Path | None, adapters: Mapping[str, Path], progress: Progress
     ]
 
 
-def _cores() -> int:
-    """The cores this process may use, which in a container can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-async def _port(process: asyncio.subprocess.Process, stderr: IO[bytes], timeout_s: float) -> int:
+async def _address(process: asyncio.subprocess.Process, stderr: IO[bytes], timeout_s: float) -> str:
     assert process.stdout is not None
     try:
         line = await asyncio.wait_for(process.stdout.readline(), timeout_s)
@@ -141,7 +138,7 @@ async def _port(process: asyncio.subprocess.Process, stderr: IO[bytes], timeout_
             fix="Give it more time, or end other work on this machine.",
         ) from None
     try:
-        return int(json.loads(line)["port"])
+        return str(json.loads(line)["address"])
     except (ValueError, KeyError, TypeError):
         code = await process.wait()
         killed = " It was killed; is there enough memory?" if code == -9 else ""

@@ -1,6 +1,6 @@
 """The child process: HTTP on a loopback port, OpenAI's chat completions in front of the decode loop.
 
-Run by `synth.embedded.process`, not by hand. It reports its port as one JSON line on standard output, and it ends on
+Run by `synth.embedded.process`, not by hand. It reports its address as one JSON line on standard output, and it ends on
 SIGTERM or when standard input closes, which happens even if the parent is killed with -9.
 """
 
@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -64,13 +65,14 @@ class Api:
         lanes = {name: name if served.is_adapter else None for name, served in self._served.items()}
         self._decoder = Decoder(self._model, lanes, self._schemas.start, max_batch=max_batch, kv_mib=kv_mib)
 
-    def application(self) -> web.Application:
+    def application(self, prefix: str = "") -> web.Application:
+        """The routes beneath `prefix`, a path that begins with a slash."""
         app = web.Application(middlewares=[_errors_as_openai], client_max_size=16 * 2**20)
-        app.router.add_post("/v1/chat/completions", self.chat_completions)
-        app.router.add_post("/v1/score", self.score)
-        app.router.add_post("/score", self.score)
-        app.router.add_get("/v1/models", self.models)
-        app.router.add_get("/health", self.health)
+        app.router.add_post(f"{prefix}/v1/chat/completions", self.chat_completions)
+        app.router.add_post(f"{prefix}/v1/score", self.score)
+        app.router.add_post(f"{prefix}/score", self.score)
+        app.router.add_get(f"{prefix}/v1/models", self.models)
+        app.router.add_get(f"{prefix}/health", self.health)
         return app
 
     def close(self) -> None:
@@ -226,7 +228,10 @@ async def _errors_as_openai(request: web.Request, handler: Handler) -> web.Strea
 
 
 async def _serve(api: Api) -> None:
-    runner = web.AppRunner(api.application(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
+    # Other users of this machine and pages in a browser reach the port too; the path only the parent is told.
+    prefix = f"/{secrets.token_urlsafe(24)}"
+    app = api.application(prefix)
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
     await site.start()
@@ -234,7 +239,7 @@ async def _serve(api: Api) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     threading.Thread(target=_watch_parent, args=(loop, stop), daemon=True).start()
-    print(json.dumps({"port": runner.addresses[0][1]}), flush=True)
+    print(json.dumps({"address": f"http://127.0.0.1:{runner.addresses[0][1]}{prefix}/v1"}), flush=True)
     await stop.wait()
     api.close()
     await runner.cleanup()

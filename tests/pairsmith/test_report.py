@@ -16,10 +16,10 @@ from pairsmith.outcome import CurateOutcome
 from pairsmith.receipt import recording
 from pairsmith.report import write_report
 from pairsmith.report.gather import gather
-from pairsmith.report.numbers import count, percent, points
 from pairsmith.report.page import render
 from pairsmith.report.proof import limits, which_way
 from pairsmith.report.sentences import row_count_check
+from pairsmith.style.numbers import count, percent, points
 from schemas.errors import PairsmithError, TeacherError
 from schemas.project import Project
 from schemas.records import Artifact, Counts
@@ -150,9 +150,9 @@ def test_the_headline_is_the_evaluation_in_one_sentence(project: Project, done: 
     for mode in MODES:
         gap = evaluation.comparison("tuned", "base", mode)
         assert gap
-        assert gap.difference
+        assert gap.shown
         shares = [getattr(evaluation.system(name), mode).pass_rate for name in ("tuned", "base")]
-        for number in (*(percent(share.estimate) for share in shares), f"{points(gap.difference)} {mode}"):
+        for number in (*(percent(share.estimate) for share in shares), f"{points(gap.shown)} {mode}"):
             assert number in head[1]
 
 

@@ -44,6 +44,12 @@ VALUES: dict[str, dict[str, Any]] = {
         "output": "an old bicycle in the rain, neon light --ar 2:3",
         "checks": CHECKS,
     },
+    "compare": {
+        "style": STYLE,
+        "input": "an old bicycle",
+        "first": "a bicycle",
+        "second": "an old bicycle in the rain",
+    },
     "reply": {"style": STYLE, "output_language": "Portuguese", "exemplars": EXEMPLARS, "input": "Is it open?"},
     "free": {"style": STYLE, "output_language": "Italian", "exemplars": EXEMPLARS, "input": "Name two fruits."},
     "label": {
@@ -148,7 +154,7 @@ def test_no_exemplars_leave_a_system_and_a_user_turn(name):
 
 def test_the_judge_answers_in_a_bounded_schema():
     """The judge's schema is JSON schema with closed objects and bounded strings, as constrained decoding needs."""
-    schema = load("judge").schema
+    schema = load("judge/v1").schema
     assert schema is not None
     item = schema["properties"]["answers"]["items"]
     assert schema["additionalProperties"] is item["additionalProperties"] is False
@@ -407,8 +413,8 @@ def test_a_full_ref_loads_only_that_content(tmp_path):
     [
         (
             "enhnce",
-            "there is no prompt 'enhnce'. Did you mean 'enhance'? There is: enhance, extract, free, "
-            "invert, judge, label, reply, simplify, translate, translate-back.",
+            "there is no prompt 'enhnce'. Did you mean 'enhance'? There is: compare, enhance, extract, "
+            "free, invert, judge, label, reply, simplify, translate, translate-back.",
         ),
         ("enhance/v9", "there is no prompt 'enhance/v9'. There is: enhance/v1."),
         ("nothing/v1", "there is no prompt 'nothing/v1'"),

@@ -216,3 +216,14 @@ def test_health_counts(embedded_server: EmbeddedServer) -> None:
     assert health["status"] == "ok"
     assert health["dtype"] in {"bfloat16", "float32"}
     assert health["rows_active"] >= 0
+
+
+def test_the_port_alone_opens_nothing(embedded_server: EmbeddedServer) -> None:
+    """Another user of the machine, or a page in a browser, that finds the port gets no answer from the model: only the
+    parent knows the path."""
+    port = embedded_server.base_url.split("/")[2]
+    for path in ("/v1/models", "/health", "/v1/chat/completions"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://{port}{path}", data=b"{}" if "chat" in path else None, timeout=30)
+        with refused.value:
+            assert refused.value.code == 404

@@ -25,6 +25,7 @@ from synth.chat_completions import (
 )
 from synth.endpoint import Endpoint
 from synth.flow import longest_backoff_s
+from synth.proxy import proxy_for
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 
 KEY = "sk-very-secret-0123456789"
@@ -375,6 +376,21 @@ def test_a_proxy_that_cannot_be_used_is_named(proxy: str, monkeypatch: pytest.Mo
     with pytest.raises(TeacherError, match="HTTPS_PROXY") as caught:
         asyncio.run(once())
     assert "s3cr3t" not in str(caught.value)
+
+
+def test_a_proxy_for_every_scheme_is_used_where_none_is_named_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ALL_PROXY` is the last word, as in curl, and a message names the variable that was read."""
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ALL_PROXY", "http://every.test:3128")
+    assert proxy_for("https://teacher.invalid/v1") == "http://every.test:3128"
+    assert proxy_for("http://127.0.0.1:1/v1") is None
+    monkeypatch.setenv("HTTPS_PROXY", "http://secure.test:3128")
+    assert proxy_for("https://teacher.invalid/v1") == "http://secure.test:3128"
+    monkeypatch.delenv("HTTPS_PROXY")
+    monkeypatch.setenv("ALL_PROXY", "socks5://me:s3cr3t@h:1080")
+    with pytest.raises(TeacherError, match="ALL_PROXY"):
+        proxy_for("https://teacher.invalid/v1")
 
 
 def test_the_password_of_a_proxy_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from schemas.errors import MissingDependency, PairsmithError
 from schemas.spec import TrainSettings
 from tests.train.tiny import LINEAR_LAYERS
-from train.base_model import Base, find_base, hash_model, load_chat, load_for_training, weights_for_adapter
+from train.base_model import Base, find_base, hash_model, load_chat, load_dequantised, load_for_training
 from train.quiet import quiet
 
 
@@ -62,32 +61,18 @@ def test_qlora_really_is_four_bit_and_lora_is_not(tiny_base: Base) -> None:
         assert load_for_training(tiny_base, TrainSettings(method="lora"))[1] == 0
 
 
-def test_a_qlora_adapter_is_served_on_the_rounded_weights(
-    tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the adapter was trained on is what it is asked on: the NF4 values in 16 bits, written once; LoRA keeps its
-    own base."""
+def test_the_dequantised_base_is_what_qlora_trains_on(tiny_base: Base) -> None:
+    """The NF4 values in 16 bits give the logits that training saw; embeddings stay as they were."""
     import torch
     from safetensors.torch import load_file
 
-    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
-    folder = weights_for_adapter(tiny_base, "qlora")
-    weights, given = (load_file(place / "model.safetensors") for place in (folder, tiny_base.folder))
-    name = "model.layers.0.self_attn.q_proj.weight"
-    error = (weights[name].float() - given[name].float()).norm() / given[name].float().norm()
-    assert 0.05 < float(error) < 0.15
-    assert torch.equal(weights["model.embed_tokens.weight"], given["model.embed_tokens.weight"].bfloat16())
+    given = load_file(tiny_base.folder / "model.safetensors")
     with quiet():
-        rounded, given_to_training = (
-            load_for_training(tiny_base, TrainSettings(method="qlora"))[0],
-            load_rounded(folder),
-        )
+        dequantised = load_dequantised(tiny_base)
+        trained_on, _ = load_for_training(tiny_base, TrainSettings(method="qlora"))
+        weights, name = dequantised.state_dict(), "model.layers.0.self_attn.q_proj.weight"
+        error = (weights[name].float() - given[name].float()).norm() / given[name].float().norm()
+        assert 0.05 < float(error) < 0.15
+        assert torch.equal(weights["model.embed_tokens.weight"], given["model.embed_tokens.weight"].bfloat16())
         ids = torch.tensor([[5, 6, 7, 8]])
-        assert torch.allclose(rounded(ids).logits.float(), given_to_training(ids).logits.float(), atol=0.02)
-    assert weights_for_adapter(tiny_base, "qlora") == folder
-    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
-    assert weights_for_adapter(tiny_base, "lora") == tiny_base.folder
-
-
-def load_rounded(folder: Path) -> Any:
-    return load_for_training(Base("rounded", folder, "-"), TrainSettings(method="lora"))[0]
+        assert torch.allclose(dequantised(ids).logits.float(), trained_on(ids).logits.float(), atol=0.02)

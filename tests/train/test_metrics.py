@@ -134,6 +134,30 @@ def test_better_takes_the_adjusted_test_and_the_interval() -> None:
     assert {one.more_inputs for one in strong} == {None}
 
 
+def test_the_shown_intervals_hold_together() -> None:
+    """Six differences are shown: each has an interval at 1 - 0.05 / 6, wider than its own at 0.95, around the same
+    estimate; one difference alone has the usual one. An evaluation of before is concluded so when it is read."""
+    first, *_ = against_the_rest(_systems(9))
+    assert first.difference is not None
+    assert first.shown is not None
+    assert first.shown.level == pytest.approx(1 - 0.05 / 6)
+    assert first.shown.estimate == first.difference.estimate
+    assert first.shown.low < first.difference.low < first.difference.high < first.shown.high
+    alone = compare([output("tuned", f"s{i}", 0, True) for i in range(30)], [output("base", "s1", 0, False)])
+    assert alone.shown == alone.difference
+
+
+def test_seconds_and_money_are_counted_by_request() -> None:
+    """The samples of a request carry its seconds and are waited for once; an unknown price is no zero."""
+    outputs = [output("teacher", f"s{i}", n, True) for i in range(10) for n in range(3)]
+    result = summarise(outputs, Usage(completion_tokens=200), ("a",), 0.06)
+    assert result.tokens_per_s == pytest.approx(200 / 10)
+    assert result.usd_per_1000 == pytest.approx(2.0)
+    assert result.seconds is not None
+    assert result.seconds.p95 == 1.0
+    assert summarise(outputs, Usage(), ("a",)).usd_per_1000 is None
+
+
 def test_test_and_interval_must_agree() -> None:
     """Neither alone is enough: a record with only one of them is inconclusive."""
     clear = against_the_rest(_systems(20))[0]

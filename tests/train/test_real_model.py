@@ -10,7 +10,7 @@ import pytest
 from synth.embedded.process import embedded
 from tests.train.tiny import row, rows, settings
 from train.adapter_check import check_adapter, score
-from train.base_model import find_base, weights_for_adapter
+from train.base_model import find_base
 from train.dataset import Dataset
 from train.metrics import AdapterCheck
 from train.sft import tune
@@ -28,14 +28,20 @@ def test_qlora_on_smollm2_learns_and_is_switched(smollm2_folder: Path, tmp_path:
     assert after < before / 2
     assert result.peak_gib < 3.5
     text = rows(1, start=17)[0]
-    check, alone = asyncio.run(
-        _scores(weights_for_adapter(base, "qlora"), Path(result.folder), text["completion"][0]["content"])
+    merged = Path(result.folder) / "merged"
+    check, alone, on_merged = asyncio.run(
+        _scores(base.folder, Path(result.folder), merged, text["completion"][0]["content"])
     )
     assert check.tuned > check.base + check.tokens * 0.5
     assert alone == pytest.approx(check.base, abs=0.02 * check.tokens)
+    assert result.merged is not None
+    assert [build.into for build in result.merged.builds] == ["rounded", "stock"]
+    assert result.merged.rows == 4
+    # Merged weights are rounded to 16 bits once more; the adapter here is asked on the stock base.
+    assert on_merged > check.base + check.tokens * 0.5
 
 
-async def _scores(base: Path, adapter: Path, text: str) -> tuple[AdapterCheck, float]:
+async def _scores(base: Path, adapter: Path, merged: Path, text: str) -> tuple[AdapterCheck, float, float]:
     from schemas.records import Message
 
     given = row("scored", "two boats", text)
@@ -44,4 +50,6 @@ async def _scores(base: Path, adapter: Path, text: str) -> tuple[AdapterCheck, f
         check = await check_adapter(server.base_url, server.model, "tuned", messages, text)
     async with embedded(base) as server:
         alone, _ = await score(server.base_url, server.model, messages, text)
-    return check, alone
+    async with embedded(merged) as server:
+        on_merged, _ = await score(server.base_url, server.model, messages, text)
+    return check, alone, on_merged

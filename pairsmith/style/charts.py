@@ -1,4 +1,4 @@
-"""The report's charts as inline SVG: no script, no image file, colours from the page's style sheet.
+"""Charts as inline SVG: no script, no image file, colours from the page's style sheet.
 
 Every horizontal place is a percentage and every height is in pixels, so a chart takes the width it is given while its
 letters keep their size; only the loss curve stretches a path, in a nested `svg` whose strokes do not scale. A chart

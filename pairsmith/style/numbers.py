@@ -1,4 +1,4 @@
-"""Numbers as the report writes them: units, signs, spaces that do not break, and a dash for what nobody measured."""
+"""Numbers as people read them: units, signs, spaces that do not break, and a dash for what nobody measured."""
 
 from __future__ import annotations
 
@@ -28,6 +28,18 @@ def spread(numbers: Spread | None, digits: int = 0) -> str:
     if numbers is None:
         return MISSING
     return f"{numbers.p50:.{digits}f} ({numbers.p10:.{digits}f}\u2013{numbers.p90:.{digits}f})"
+
+
+def latency(seconds: Spread | None) -> str:
+    """Median and 95th percentile of seconds; the latter is missing in evaluations of earlier versions."""
+    if seconds is None:
+        return MISSING
+    return f"{seconds.p50:.1f} / {MISSING if seconds.p95 is None else f'{seconds.p95:.1f}'}"
+
+
+def price(usd: float | None) -> str:
+    """US dollars of a thousand outputs."""
+    return MISSING if usd is None else dollars(usd)
 
 
 def rounded(number: float | None, digits: int = 1) -> str:

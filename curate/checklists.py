@@ -1,0 +1,118 @@
+"""The questions of a checklist, and how a language model's answers to them are read.
+
+P(yes) is what the endpoint's log-probabilities say at the token where an answer begins: of "yes" against "no", whatever
+else was likely there. Where it gives none, an answer counts 1 or 0. An answer in which a question has no yes and no no,
+or both, is unreadable as a whole: half a checklist would be another checklist.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from schemas.kinds import KINDS, KindName
+from schemas.records import Json
+from schemas.spec import JudgeQuestion
+
+# Asked where the spec has no questions of its own; {input} and {output} are the words of the kind.
+_RULES = ("follows_rules", "Does the {output} follow every one of the rules?")
+_READS_WELL = ("reads_well", "Is the {output} fluent, whole and free of repetition, as a careful person writes?")
+_ONLY = ("nothing_else", "Is the {output} free of remarks about itself, of titles and of a choice of several versions?")
+DEFAULTS: Mapping[KindName, tuple[tuple[str, str], ...]] = {
+    "rewrite": (
+        _RULES,
+        ("keeps_content", "Does the {output} keep everything that the {input} says or asks for?"),
+        ("contradicts_nothing", "Is the {output} free of anything that contradicts the {input}?"),
+        _ONLY,
+        _READS_WELL,
+    ),
+    "reply": (
+        _RULES,
+        ("answers", "Does the {output} answer what the {input} asks?"),
+        ("invents_nothing", "Is every fact, promise and link of the {output} in the {input} or in the rules?"),
+        _ONLY,
+        _READS_WELL,
+    ),
+    "classify": (("right_label", "Is this {output} the one that fits the {input} best, of all that the rules name?"),),
+    "extract": (
+        ("complete", "Does the {output} hold everything that the {input} says of what it asks for?"),
+        ("grounded", "Does every value of the {output} stand in the {input} or follow from it?"),
+    ),
+    "translate": (
+        ("faithful", "Does the {output} say all that the {input} says, and nothing else?"),
+        ("terms", "Are names, numbers and terms of the {input} right in the {output}?"),
+        ("native", "Is the {output} written as natives of its language write?"),
+    ),
+    "free": (
+        _RULES,
+        ("follows_prompt", "Does the {output} do all that the {input} asks?"),
+        ("true", "Is the {output} free of false statements and of contradictions?"),
+        _ONLY,
+        _READS_WELL,
+    ),
+}
+_NO_WORD = " \t\r\n\"'`:*,{["
+_WORDS = {"yes": True, "true": True, "no": False, "false": False}
+
+
+def questions_of(kind: KindName, given: Sequence[JudgeQuestion]) -> tuple[JudgeQuestion, ...]:
+    """The questions of a spec, or those of its kind of task."""
+    words = {"input": KINDS[kind].input, "output": KINDS[kind].output}
+    defaults = (JudgeQuestion(name=name, question=text.format(**words)) for name, text in DEFAULTS[kind])
+    return tuple(given) or tuple(defaults)
+
+
+def checklist_schema(questions: Sequence[JudgeQuestion]) -> Json:
+    """The JSON schema of the answers: a yes or no under the name of each question."""
+    answer = {"type": "string", "enum": ["yes", "no"]}
+    names = [question.name for question in questions]
+    return {
+        "type": "object",
+        "properties": dict.fromkeys(names, answer),
+        "required": names,
+        "additionalProperties": False,
+    }
+
+
+def read_checklist(text: str, logprobs: Any, names: Sequence[str]) -> dict[str, float] | None:
+    """Name -> P(yes); None for an answer that does not say yes or no to each, once. JSON, or lines `NAME: yes`."""
+    answers = {}
+    for name in names:
+        said = {_WORDS[match[1].lower()] for match in _answer(name).finditer(text)}
+        if len(said) != 1:
+            return None
+        p = p_yes(logprobs, name)
+        answers[name] = float(said.pop()) if p is None else p
+    return answers
+
+
+def p_yes(logprobs: Any, name: str) -> float | None:
+    """P(yes) of the question `name` in the log-probabilities of a choice as OpenAI's protocol has them; None where they
+    do not tell."""
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
+        return None
+    tokens = [str(entry.get("token") or "") for entry in content]
+    matches = list(_answer(name).finditer("".join(tokens)))
+    if not matches:
+        return None
+    end, place = 0, -1
+    while end <= matches[-1].start(1):
+        place += 1
+        end += len(tokens[place])
+    mass = {True: 0.0, False: 0.0}
+    top = content[place].get("top_logprobs")
+    likely = {str(one.get("token")): one.get("logprob") for one in top or () if isinstance(one, dict)}
+    for token, logprob in {tokens[place]: content[place].get("logprob"), **likely}.items():
+        begins = token.lstrip(_NO_WORD).lower()
+        means = {yes for word, yes in _WORDS.items() if begins and (begins.startswith(word) or word.startswith(begins))}
+        if len(means) == 1 and isinstance(logprob, int | float) and math.isfinite(logprob):
+            mass[means.pop()] += math.exp(min(0.0, logprob))
+    known = mass[True] + mass[False]
+    return mass[True] / known if known > 0 else None
+
+
+def _answer(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(name)}\W{{1,5}}(yes|no|true|false)(?!\w)", re.IGNORECASE)

@@ -1,0 +1,142 @@
+"""Gates on every core: child processes that judge chunks of pairs, for pools that are worth their start.
+
+    async with judging(gates, rows) as judge_chunk:
+        judgements = await judge_chunk([(pair, (0, 2, 5)), ...])      # of the gates 0, 2 and 5, a list a pair
+
+A child is a Python of its own, never a fork or a spawn of the caller's script: a script needs no `__main__` guard, and
+threads of the caller do not matter. It ends when its standard input does, so also when the caller is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any
+
+from curate.gates.judgement import Gate, GateStep, Judgement, safely
+from schemas.cores import cores
+from schemas.errors import PairsmithError
+from schemas.records import Pair
+from synth.embedded.child import child_command, child_environment
+
+Asked = tuple[Pair, Sequence[int]]
+"""A pair and the places of the gates that are to judge it."""
+
+JudgeChunk = Callable[[Sequence[Asked]], Coroutine[Any, Any, list[list[Judgement]]]]
+
+CHUNK = 128  # pairs in one message
+WORTH = 2_000  # rows from which on two processes are faster than none: starting one takes half a second
+_LENGTH_BYTES = 4
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+@asynccontextmanager
+async def judging(gates: Sequence[GateStep], rows: int) -> AsyncIterator[tuple[JudgeChunk, int]]:
+    """How to judge chunks, and how many may be under way; in `rows` lies whether children are worth it.
+
+    A gate that cannot travel (a function of the user's, a closure) is asked in this process. `judge_chunk` raises
+    PairsmithError where a child died: what was judged before is kept.
+    """
+    count, travelling = cores(), [_travels(gate.judge) for gate in gates]
+    if rows < WORTH or count < 2 or not any(travelling):
+        yield partial(_here, gates), 1
+        return
+    async with AsyncExitStack() as children:
+        idle: asyncio.Queue[asyncio.subprocess.Process] = asyncio.Queue()
+        load = pickle.dumps([gate if travels else None for gate, travels in zip(gates, travelling, strict=True)])
+        for _ in range(min(count, rows // CHUNK)):
+            child = await children.enter_async_context(_child())
+            _send(child, load)
+            idle.put_nowait(child)
+
+        async def judge_chunk(chunk: Sequence[Asked]) -> list[list[Judgement]]:
+            away = [(pair, [place for place in places if travelling[place]]) for pair, places in chunk]
+            child = await idle.get()
+            try:
+                _send(child, pickle.dumps(away))
+                answers = await _receive(child)
+            finally:
+                idle.put_nowait(child)
+            judged = []
+            for (pair, places), answer in zip(chunk, map(iter, answers), strict=True):
+                judged.append([next(answer) if travelling[at] else safely(gates[at], pair) for at in places])
+            return judged
+
+        yield judge_chunk, 2 * idle.qsize()
+
+
+async def _here(gates: Sequence[GateStep], chunk: Sequence[Asked]) -> list[list[Judgement]]:
+    return [[safely(gates[place], pair) for place in places] for pair, places in chunk]
+
+
+def _travels(gate: Gate) -> bool:
+    function, bound = gate, list[object]()
+    while isinstance(function, partial):
+        bound += [*function.args, *function.keywords.values()]
+        function = function.func
+    if not getattr(function, "__module__", "").startswith("curate.gates.") or "<locals>" in function.__qualname__:
+        return False
+    return all(_travels(value) for value in bound if callable(value)) and all(
+        _travels(part) for value in bound if isinstance(value, list) for part in value if callable(part)
+    )
+
+
+@asynccontextmanager
+async def _child() -> AsyncIterator[asyncio.subprocess.Process]:
+    child = await asyncio.create_subprocess_exec(
+        *child_command("curate.gates.processes"),
+        env=child_environment() | _ONE_THREAD,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        yield child
+    finally:
+        if child.returncode is None:
+            child.kill()
+        await child.wait()
+
+
+def _send(child: asyncio.subprocess.Process, message: bytes) -> None:
+    assert child.stdin is not None
+    child.stdin.write(len(message).to_bytes(_LENGTH_BYTES, "big") + message)
+
+
+async def _receive(child: asyncio.subprocess.Process) -> list[list[Judgement]]:
+    assert child.stdout is not None
+    try:
+        size = int.from_bytes(await child.stdout.readexactly(_LENGTH_BYTES), "big")
+        answers: list[list[Judgement]] = pickle.loads(await child.stdout.readexactly(size))
+        return answers
+    except asyncio.IncompleteReadError:
+        code = await child.wait()
+        raise PairsmithError(
+            f"A process that asks the gates ended with code {code}.",
+            why="-9 is usually a machine without memory. What was judged before is kept.",
+            fix="Run the command again: it asks only for what is missing.",
+        ) from None
+
+
+def main() -> None:
+    """The child: the gates, then chunks, each answered in turn."""
+    incoming, outgoing = sys.stdin.buffer, sys.stdout.fileno()
+    gates: Sequence[GateStep] | None = None
+    while len(head := incoming.read(_LENGTH_BYTES)) == _LENGTH_BYTES:
+        message = pickle.loads(incoming.read(int.from_bytes(head, "big")))
+        if gates is None:
+            gates = message
+            continue
+        answer = pickle.dumps([[safely(gates[place], pair) for place in places] for pair, places in message])
+        left = memoryview(len(answer).to_bytes(_LENGTH_BYTES, "big") + answer)
+        while left:
+            left = left[os.write(outgoing, left) :]
+
+
+if __name__ == "__main__":
+    main()

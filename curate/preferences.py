@@ -1,0 +1,221 @@
+"""Preferences: of two answers to one input the better one and the other, for reward models and for DPO.
+
+Two answers are compared only where somebody or something has looked at both (`By`):
+
+    edit     the text that a person gave > the one it replaced
+    verdict  what people accepted > what people rejected
+    ranking  what people put first > what they put below it, if no other person has them the other way round
+    gate     an accepted row > one that a gate rejected
+    score    an accepted row > one whose score is lower by at least what scores of one input usually differ
+
+Each answer loses once at most, to the better one whose length is nearest. Of what programs prefer, so many stay that
+the better answer is as often the longer as the shorter one, for every size of the difference; what people prefer stays
+whole. No row of the test split is in it, and no answer that repeats a text of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, get_args
+
+from curate.near_duplicates import contaminated
+from curate.pool import Pool, Row
+from curate.review.answers import current_answers
+from curate.review.sampling import in_estimation_half
+from curate.split import seed_split, split_of
+from schemas.project import Project
+from schemas.records import Json, Pair, Seed, Split
+
+By = Literal["edit", "verdict", "ranking", "gate", "score"]
+BY_PEOPLE: tuple[By, ...] = ("edit", "verdict", "ranking")
+_EQUAL = 0.05  # a difference in log length up to which two answers are equally long
+_BIN = 0.1  # of that difference, within which the longer and the shorter are counted against each other
+
+
+class Preference(NamedTuple):
+    """`chosen` is better than `rejected`; both answer one input. `gap` is the difference of their scores, if both have
+    one. `rests_on` are the rows whose answers by people say so."""
+
+    by: By
+    split: Split
+    chosen: Pair
+    rejected: Pair
+    gap: float | None = None
+    rests_on: tuple[str, ...] = ()
+
+    @property
+    def log_ratio(self) -> float:
+        """The logarithm of how many times longer the better answer is, in characters."""
+        return _log_ratio(self.chosen, self.rejected)
+
+    @property
+    def longer(self) -> int:
+        """1 if the better answer is the longer one, -1 if the shorter, 0 if both are about as long."""
+        return 0 if abs(self.log_ratio) <= _EQUAL else 1 if self.log_ratio > 0 else -1
+
+
+def chat_of(pair: Pair) -> tuple[list[Json], list[Json]]:
+    """Prompt and completion of a pair as message lists: system, earlier turns and input; and the output."""
+    system = [{"role": "system", "content": pair.system}] if pair.system else []
+    prompt = [*system, *(turn.model_dump() for turn in pair.turns), {"role": "user", "content": pair.input}]
+    return prompt, [{"role": "assistant", "content": pair.output}]
+
+
+def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> list[Preference]:
+    """The preferences in a curated pool, in its order; `seeds` are the active ones."""
+    settings = project.spec.split
+    splits = {seed.id: seed_split(seed, settings) for seed in seeds}
+    least, every = _usual_gap(pool), list[Preference]()
+    for rows in pool.by_input(verdicts=True):
+        seed_id = rows[0].candidate.seed_id
+        split = splits.get(seed_id) or split_of(seed_id, settings)
+        if split != "test" and len(rows) + sum(row.decision is not None for row in rows) > 1:
+            every += _of_input(rows, split, _originals(pool, rows), least)
+    held_out = [seed.asked for seed in seeds if splits[seed.id] == "test"]
+    losers = ((p.rejected.output,) for p in every)
+    touched = contaminated(losers, held_out, project.spec.curate.duplicates.jaccard)
+    return matched([preference for number, preference in enumerate(every) if number not in touched])
+
+
+def matched(every: Sequence[Preference]) -> list[Preference]:
+    """Of what programs prefer, as many as leave the better answer as often longer as shorter, in every bin of the
+    difference; what people prefer stays, and counts."""
+    bins: dict[int, dict[bool, list[Preference]]] = defaultdict(lambda: {True: [], False: []})
+    for preference in every:
+        if preference.longer:
+            bins[int(abs(preference.log_ratio) / _BIN)][preference.longer > 0].append(preference)
+    dropped: set[tuple[str, str]] = set()
+    for sides in bins.values():
+        for side in (True, False):
+            programs = sorted((_ids(p) for p in sides[side] if p.by not in BY_PEOPLE), key=lambda ids: ids[::-1])
+            surplus = max(0, len(sides[side]) - len(sides[not side]))
+            dropped.update(programs[:surplus])
+    return [preference for preference in every if _ids(preference) not in dropped]
+
+
+def without_estimation_half(every: Iterable[Preference], seed: int) -> list[Preference]:
+    """Those that a reward model may learn from: none rests on an answer from the half of the rows that certificates and
+    estimates stand on (`seed`: `review.seed`)."""
+    return [p for p in every if not any(in_estimation_half(seed, pair_id) for pair_id in p.rests_on)]
+
+
+def as_row(preference: Preference) -> Json:
+    """A line of `preferences.jsonl`: TRL's conversational form, and where it is from."""
+    prompt, chosen = chat_of(preference.chosen)
+    return {
+        "prompt": prompt,
+        "chosen": chosen,
+        "rejected": chat_of(preference.rejected)[1],
+        "split": preference.split,
+        "by": preference.by,
+        "chosen_id": preference.chosen.id,
+        "rejected_id": preference.rejected.id,
+        "score_gap": preference.gap,
+    }
+
+
+def counted(every: Sequence[Preference]) -> Json:
+    """How many by what, and how often the better answer is the longer one (ties by half): what length alone would get
+    right."""
+    by = Counter(preference.by for preference in every)
+    longer = sum((1 + preference.longer) / 2 for preference in every)
+    return {**{name: by[name] for name in get_args(By)}, "longer": longer / len(every) if every else None}
+
+
+def _ids(preference: Preference) -> tuple[str, str]:
+    return preference.chosen.id, preference.rejected.id
+
+
+def _usual_gap(pool: Pool) -> float:
+    """The standard deviation of scores within inputs; without end where no input has two."""
+    squares, free = 0.0, 0
+    for rows in pool.by_input() if any(step.scores for step in pool.steps) else ():
+        scores = [row.score for row in rows if row.score is not None]
+        if len(scores) > 1:
+            mean = sum(scores) / len(scores)
+            squares += sum((score - mean) ** 2 for score in scores)
+            free += len(scores) - 1
+    return math.sqrt(squares / free) if squares else math.inf
+
+
+def _originals(pool: Pool, rows: Sequence[Row]) -> dict[str, Pair]:
+    """The pairs that people's edits replaced, by id."""
+    originals: dict[str, Pair] = {}
+    edited = list(map(_pair, rows))
+    while wanted := [pair.origin.parent_id for pair in edited if pair.origin.by == "edited"]:
+        edited = pool.source.pairs(wanted)
+        originals |= {pair.id: pair for pair in edited}
+    return originals
+
+
+def _of_input(
+    rows: Sequence[Row], split: Split, originals: Mapping[str, Pair], least_gap: float
+) -> Iterator[Preference]:
+    """The preferences among the rows of one input; an answer that has lost is not compared again."""
+    accepted = [row for row in rows if row.keep]
+    lost: set[str] = set()
+    for by, loser, winners in _comparisons(rows, accepted, originals, least_gap):
+        worse = _pair(loser)
+        better = [row for row in winners if _comparable(_pair(row), worse)]
+        if worse.id in lost or not better:
+            continue
+        lost.add(worse.id)
+        winner = min(better, key=lambda row: (abs(_log_ratio(_pair(row), worse)), _pair(row).id))
+        gap = None if winner.score is None or loser.score is None else winner.score - loser.score
+        rests_on = _rests_on(by, winner, loser, rows) if by in BY_PEOPLE else ()
+        yield Preference(by, split, _pair(winner), worse, gap, rests_on)
+
+
+def _rests_on(by: By, winner: Row, loser: Row, rows: Sequence[Row]) -> tuple[str, ...]:
+    """A ranking speaks of more rows than the one that it was given with."""
+    ids = [review.pair_id for row in (rows if by == "ranking" else (winner, loser)) for review in row.reviews]
+    return tuple(dict.fromkeys([*ids, *([_pair(winner).id, _pair(loser).id] if by == "ranking" else [])]))
+
+
+def _comparisons(
+    rows: Sequence[Row], accepted: Sequence[Row], originals: Mapping[str, Pair], least_gap: float
+) -> Iterator[tuple[By, Row, list[Row]]]:
+    """Every answer that may have lost, with the accepted rows that are better: people's answers first."""
+    for row in accepted:
+        pair = _pair(row)
+        while pair.origin.by == "edited":
+            pair = originals[pair.origin.parent_id]
+            yield "edit", row._replace(pair=pair, score=None), [row]
+    by_people = [row for row in accepted if row.by_people]
+    for row in rows:
+        if row.decision and row.decision.verdict == "reject":
+            yield "verdict", row, by_people
+    ranks = [dict(review.ranking) for row in rows for review in current_answers(row.reviews)]
+    for row in rows if any(ranks) else ():
+        yield "ranking", row, [other for other in accepted if _ranked_above(other, row, ranks)]
+    unseen = [row for row in accepted if row.decision is None]
+    for row in rows:
+        if row.decision is None and row.keep is False and (row.step or "").startswith("gate/"):
+            yield "gate", row, unseen
+    for row in rows:
+        if row.decision is None and (score := row.score) is not None:
+            above = [other for other in unseen if other.score is not None and other.score - score >= least_gap]
+            yield "score", row, above
+
+
+def _ranked_above(a: Row, b: Row, ranks: Sequence[Mapping[str, int]]) -> bool:
+    """Whether somebody ranks `a` above `b`, and nobody `b` above `a`."""
+    first, second = _pair(a).id, _pair(b).id
+    orders = [rank[first] - rank[second] for rank in ranks if first in rank and second in rank]
+    return min(orders, default=0) < 0 and max(orders) <= 0
+
+
+def _comparable(a: Pair, b: Pair) -> bool:
+    """Whether they are other answers to the same prompt."""
+    return a.output.strip() != b.output.strip() and chat_of(a)[0] == chat_of(b)[0]
+
+
+def _log_ratio(a: Pair, b: Pair) -> float:
+    return math.log((len(a.output) + 1) / (len(b.output) + 1))
+
+
+def _pair(row: Row) -> Pair:
+    assert row.pair is not None, "rows of an input have a pair"
+    return row.pair

@@ -1,0 +1,90 @@
+"""`pairsmith serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from schemas.errors import MissingDependency, UsageError
+
+if TYPE_CHECKING:
+    from pairsmith.serve.settings import Settings
+    from pairsmith.serve.workspace import Workspace
+
+
+@click.command()
+@click.argument("workspace", type=click.Path(path_type=Path, file_okay=False), default=Path())
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8660, show_default=True, help="The port.")
+@click.option("--no-auth", is_flag=True, help="Nobody signs in: for this machine alone.")
+@click.option("--url", metavar="URL", help="The address at which people reach it, where a proxy stands before it.")
+@click.option(
+    "--database", "database_url", envvar="PAIRSMITH_SERVE_DATABASE", metavar="URL", help="A PostgreSQL for accounts and audit; default: a file in .serve."
+)
+def command(workspace: Path, host: str, port: int, no_auth: bool, url: str | None, database_url: str | None) -> None:
+    """Serve a folder of projects: pages for people, an API for programs, jobs that survive the server.
+
+    WORKSPACE holds a folder for each project; it is made if it is missing. The first start prints a link with which the
+    first owner makes their account, within 15 minutes.
+    """
+    try:
+        import uvicorn
+
+        from pairsmith.serve.app import create_app
+        from pairsmith.serve.settings import Settings
+        from pairsmith.serve.workspace import Workspace
+    except ModuleNotFoundError as missing:
+        raise MissingDependency(
+            f"the service needs the package {missing.name}.", fix="Install it: pip install 'pairsmith[serve]'"
+        ) from None
+    settings = Settings(host, port, no_auth, url, database_url)
+    check_reach(settings)
+    workspace.mkdir(parents=True, exist_ok=True)
+    served = Workspace(workspace.resolve())
+    with served.lock():  # for a moment: the jobs hold it as long as they are served
+        app = create_app(served, settings)
+        check_owner(settings, has_owner=app.state.accounts.has_owner())
+    for line in _greeting(app.state.accounts, settings, served):
+        click.echo(line, err=True)
+    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3, server_header=False)
+
+
+def check_reach(settings: Settings) -> None:
+    """Raises UsageError where others than this machine could come in without signing in."""
+    if settings.no_auth and not settings.loopback:
+        raise UsageError(
+            f"--no-auth lets everybody in who reaches {settings.host}.",
+            fix="Leave it out, or listen at 127.0.0.1.",
+        )
+    if settings.no_auth and settings.url:
+        raise UsageError(
+            "--no-auth and --url do not go together: a proxy lets others in.", fix="Leave one of them out."
+        )
+    if settings.url and not settings.url.startswith(("http://", "https://")):
+        raise UsageError(f"--url {settings.url} is no address.", fix="Write it as https://HOST.")
+
+
+def check_owner(settings: Settings, *, has_owner: bool) -> None:
+    """Raises UsageError for an address that others reach while whoever comes first could make themselves the owner."""
+    if not settings.loopback and not has_owner:
+        raise UsageError(
+            f"nobody owns this service yet, and others reach {settings.host}.",
+            why="Whoever gets the first owner's link first would own it.",
+            fix="Start it once without --host, open the link, and take a password.",
+        )
+
+
+def _greeting(accounts: object, settings: Settings, workspace: Workspace) -> list[str]:
+    from pairsmith.serve.accounts import FIRST_OWNER_MINUTES, Accounts
+
+    assert isinstance(accounts, Accounts)
+    lines = [f"{len(workspace.projects())} projects in {workspace.root}, at {settings.address}"]
+    if settings.no_auth:
+        return [*lines, "Nobody signs in (--no-auth): only this machine can reach it."]
+    if not accounts.has_owner():
+        token = accounts.first_owner_link()
+        lines.append(f"Make the first account within {FIRST_OWNER_MINUTES} minutes:")
+        lines.append(f"  {settings.address}/redeem?token={token}")
+    return lines

@@ -1,0 +1,190 @@
+"""People: accounts, roles, invitations, and the one-time link that makes the first owner."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+import argon2
+import sqlalchemy as sa
+
+from pairsmith.serve.access import ALL, Role
+from pairsmith.serve.database import hash_of, invitations, keys, members, new_id, sessions, stamp, users
+from pairsmith.serve.problems import Refusal, not_there
+from schemas.records import now
+
+FIRST_OWNER_MINUTES = 15
+INVITATION_DAYS = 7
+SHORTEST_PASSWORD = 10
+_NOT_USABLE = "this link was used or has run out."
+
+
+class Accounts:
+    """Users and their roles, over the service's database."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self._hasher = argon2.PasswordHasher()
+
+    # Links
+
+    def has_owner(self) -> bool:
+        """Whether somebody with a password owns the service."""
+        owners = sa.select(users.c.id).join(members, members.c.user == users.c.id)
+        owners = owners.where(members.c.project == ALL, members.c.role == Role.owner, users.c.password.is_not(None))
+        with self.engine.connect() as connection:
+            return connection.scalar(owners.where(users.c.disabled.is_(None)).limit(1)) is not None
+
+    def first_owner_link(self) -> str:
+        """A new token that makes the first owner; those before it no longer work."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(invitations).where(invitations.c.by.is_(None)))
+        return self._invite(ALL, Role.owner, None, timedelta(minutes=FIRST_OWNER_MINUTES))
+
+    def invite(self, project: str, role: Role, by: str) -> str:
+        """A token with which one person becomes a member, within a week."""
+        return self._invite(project, role, by, timedelta(days=INVITATION_DAYS))
+
+    def _invite(self, project: str, role: Role, by: str | None, lasts: timedelta) -> str:
+        token = secrets.token_urlsafe(32)
+        row = {"hash": hash_of(token), "project": project, "role": role, "by": by, "expires": stamp(now() + lasts)}
+        with self.engine.begin() as connection:
+            connection.execute(sa.insert(invitations).values(row))
+        return token
+
+    def invitation(self, token: str) -> dict[str, Any]:
+        """What a link gives: project and role. Raises Refusal if it cannot be used (any more)."""
+        query = sa.select(invitations).where(invitations.c.hash == hash_of(token), invitations.c.used.is_(None))
+        with self.engine.connect() as connection:
+            row = connection.execute(query.where(invitations.c.expires > stamp())).mappings().first()
+        if row is None:
+            raise Refusal(404, _NOT_USABLE, code="link_not_usable", fix="Ask an owner for a new one.")
+        return {"project": row["project"], "role": Role(row["role"])}
+
+    def redeem(self, token: str, name: str, password: str) -> str:
+        """Make an account from an invitation; the id of the user. Raises Refusal."""
+        given = self.invitation(token)
+        _check_name(name)
+        row = {"id": new_id(), "name": name, "password": self._hashed(password), "created": stamp()}
+        with self.engine.begin() as connection:
+            mark = sa.update(invitations).where(invitations.c.hash == hash_of(token), invitations.c.used.is_(None))
+            if connection.execute(mark.values(used=stamp())).rowcount != 1:
+                raise Refusal(404, _NOT_USABLE, code="link_not_usable", fix="Ask an owner for a new one.")
+            if connection.scalar(sa.select(users.c.id).where(users.c.name == name)):
+                raise Refusal(409, f"the name '{name}' is taken.", code="name_taken", fix="Take another.")
+            connection.execute(sa.insert(users).values(row))
+            connection.execute(sa.insert(members).values(user=row["id"], **given))
+        return str(row["id"])
+
+    def join(self, token: str, user: str) -> None:
+        """Add an invitation's role to an account that there is."""
+        given = self.invitation(token)
+        with self.engine.begin() as connection:
+            mark = sa.update(invitations).where(invitations.c.hash == hash_of(token), invitations.c.used.is_(None))
+            if connection.execute(mark.values(used=stamp())).rowcount != 1:
+                raise Refusal(404, _NOT_USABLE, code="link_not_usable")
+        self.set_role(user, given["project"], given["role"])
+
+    # Sign-in
+
+    def check_password(self, name: str, password: str) -> str:
+        """The id of the user. Raises Refusal, the same one for an unknown name and as slowly."""
+        with self.engine.connect() as connection:
+            row = connection.execute(sa.select(users).where(users.c.name == name)).mappings().first()
+        usable = row is not None and row["disabled"] is None and row["password"] is not None
+        try:
+            self._hasher.verify(str(row["password"]) if row and usable else _of_nobody(), password)
+        except argon2.exceptions.VerificationError:
+            usable = False
+        if not usable or row is None:
+            raise Refusal(401, "name or password are wrong.", code="wrong_password", fix="Try again, or ask an owner.")
+        if self._hasher.check_needs_rehash(row["password"]):
+            self.set_password(row["id"], password)
+        return str(row["id"])
+
+    def set_password(self, user: str, password: str) -> None:
+        """Raises Refusal for one that is too short."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.update(users).where(users.c.id == user).values(password=self._hashed(password)))
+
+    def _hashed(self, password: str) -> str:
+        if not SHORTEST_PASSWORD <= len(password) <= 1000:
+            raise Refusal(
+                422,
+                f"the password has {len(password)} characters.",
+                code="password_length",
+                fix=f"Take at least {SHORTEST_PASSWORD}: four words are good.",
+            )
+        return self._hasher.hash(password)
+
+    # People
+
+    def user(self, user: str) -> dict[str, Any]:
+        """An account with its roles. Raises Refusal."""
+        row = next((row for row in self.users() if row["id"] == user), None)
+        if row is None:
+            raise not_there(f"there is no user '{user}'.")
+        return row
+
+    def users(self) -> list[dict[str, Any]]:
+        """All accounts by name, with their roles by project."""
+        with self.engine.connect() as connection:
+            accounts = connection.execute(sa.select(users).order_by(users.c.name)).mappings().all()
+            held = connection.execute(sa.select(members)).mappings().all()
+        shown = []
+        for row in accounts:
+            roles = {member["project"]: Role(member["role"]) for member in held if member["user"] == row["id"]}
+            shown.append({name: row[name] for name in ("id", "name", "created", "disabled")} | {"roles": roles})
+        return shown
+
+    def roles(self, user: str) -> dict[str, Role]:
+        """Project or `*` -> role; empty for an account that is disabled."""
+        query = sa.select(members.c.project, members.c.role).join(users, users.c.id == members.c.user)
+        with self.engine.connect() as connection:
+            rows = connection.execute(query.where(members.c.user == user, users.c.disabled.is_(None))).all()
+        return {project: Role(role) for project, role in rows}
+
+    def name(self, user: str) -> str | None:
+        """The name of an account that is not disabled."""
+        query = sa.select(users.c.name).where(users.c.id == user, users.c.disabled.is_(None))
+        with self.engine.connect() as connection:
+            return connection.scalar(query)
+
+    def set_role(self, user: str, project: str, role: Role | None) -> None:
+        """Give, change or (None) take a role. All sessions of the user end, so that none goes on with old rights.
+
+        Raises Refusal if nobody would own the service any more.
+        """
+        here = sa.and_(members.c.user == user, members.c.project == project)
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(members).where(here))
+            if role is not None:
+                connection.execute(sa.insert(members).values(user=user, project=project, role=role))
+            self._keep_an_owner(connection)
+            connection.execute(sa.delete(sessions).where(sessions.c.user == user))
+
+    def disable(self, user: str) -> None:
+        """Nobody comes in with this account any more; its keys and sessions end. Its name stays in the audit."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.update(users).where(users.c.id == user).values(disabled=stamp()))
+            self._keep_an_owner(connection)
+            connection.execute(sa.delete(sessions).where(sessions.c.user == user))
+            connection.execute(sa.update(keys).where(keys.c.user == user).values(revoked=stamp()))
+
+    def _keep_an_owner(self, connection: sa.Connection) -> None:
+        owners = sa.select(sa.func.count()).select_from(members.join(users, users.c.id == members.c.user))
+        owners = owners.where(members.c.project == ALL, members.c.role == Role.owner, users.c.disabled.is_(None))
+        if not connection.scalar(owners):
+            raise Refusal(409, "the service would have no owner.", code="last_owner", fix="Make another owner first.")
+
+
+def _check_name(name: str) -> None:
+    if not name.strip() or name != name.strip() or len(name) > 80 or not name.isprintable():
+        raise Refusal(422, "a name has 1 to 80 printable characters and no blank at its ends.", code="name_form")
+
+
+@cache
+def _of_nobody() -> str:
+    return argon2.PasswordHasher().hash(secrets.token_urlsafe(16))

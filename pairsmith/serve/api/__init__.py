@@ -1,0 +1,11 @@
+"""`/api/v1`: the resources, one file a subject."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from pairsmith.serve.api import jobs, people, projects, prompts, results, rows, seeds, service, specs, teachers
+
+router = APIRouter()
+for part in (service, people, projects, specs, seeds, prompts, teachers, jobs, rows, results):
+    router.include_router(part.router)

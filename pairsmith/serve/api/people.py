@@ -1,0 +1,316 @@
+"""People: the first owner, sign-in and sign-out, roles, invitations, keys, sessions, and the audit."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from pairsmith.serve.access import ALL, AnyOne, Caller, Right, Role, SignedIn, needs
+from pairsmith.serve.api.pages import Cursor, Limit, Page, encoded, page_of, position_of
+from pairsmith.serve.edge import address_of
+from pairsmith.serve.limits import SIGN_INS
+from pairsmith.serve.problems import Refusal, not_there
+from pairsmith.serve.sessions import clear_cookie, set_cookie
+
+router = APIRouter(prefix="/api/v1", tags=["people"])
+Administrator = Annotated[Caller, needs(Right.administer)]
+ProjectOwner = Annotated[Caller, needs(Right.own)]
+Name = Annotated[str, Field(min_length=1, max_length=80)]
+Password = Annotated[str, Field(max_length=1000)]
+Token = Annotated[str, Field(min_length=1, max_length=200)]
+Place = Annotated[str, Field(min_length=1, max_length=80, description="A project, or `*` for all.")]
+
+
+class Body(BaseModel):
+    """What is sent: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SignIn(Body):
+    name: Name
+    password: Password
+
+
+class Redeem(Body):
+    """An invitation, or the first owner's link, and the account to make of it."""
+
+    token: Token
+    name: Name
+    password: Password
+
+
+class PasswordChange(Body):
+    old: Password
+    new: Password
+
+
+class Membership(Body):
+    project: Place = ALL
+    role: Role | None = Field(description="null takes the role away")
+
+
+class Invite(Body):
+    role: Role
+
+
+class NewKey(Body):
+    name: Name
+    role: Role = Role.viewer
+    project: Place = ALL
+    days: int | None = Field(default=90, ge=1, le=3650)
+
+
+class Me(BaseModel):
+    """Who sends this request, and what they are where. `csrf` goes into the header X-CSRF-Token of every change."""
+
+    user: str
+    name: str
+    roles: dict[str, Role]
+    csrf: str | None
+    key: str | None
+
+
+class User(BaseModel):
+    id: str
+    name: str
+    created: str
+    disabled: str | None
+    roles: dict[str, Role]
+
+
+class Key(BaseModel):
+    id: str
+    user: str
+    name: str
+    role: Role
+    project: str
+    created: str
+    expires: str | None
+    used: str | None
+    revoked: str | None
+
+
+class KeyOnce(Key):
+    """The key itself is shown this one time."""
+
+    key: str
+
+
+class SessionShown(BaseModel):
+    id: str
+    present: bool
+    created: str
+    seen: str
+    address: str
+    agent: str
+
+
+class Link(BaseModel):
+    """A link for one person, shown this one time."""
+
+    url: str
+    role: Role
+    project: str
+
+
+class AuditLine(BaseModel):
+    number: int
+    at: str
+    user: str | None
+    name: str | None
+    key: str | None
+    address: str
+    action: str
+    project: str | None
+    target: str
+    status: int
+    before: str | None
+    after: str | None
+    request_id: str
+
+
+@router.post("/sign-in", name="sign_in")
+def sign_in(caller: AnyOne, body: SignIn, request: Request, response: Response) -> Me:
+    """A new session for a browser, in a cookie."""
+    _one_try(request, body.name)
+    user = request.app.state.accounts.check_password(body.name, body.password)
+    return _signed_in(request, response, user, caller)
+
+
+@router.post("/redeem", name="redeem", status_code=201)
+def redeem(caller: AnyOne, body: Redeem, request: Request, response: Response) -> Me:
+    """Make an account from a one-time link and sign in."""
+    _one_try(request, "")
+    user = request.app.state.accounts.redeem(body.token, body.name, body.password)
+    return _signed_in(request, response, user, caller)
+
+
+@router.post("/sign-out", name="sign_out", status_code=204)
+def sign_out(caller: SignedIn, request: Request, everywhere: bool = False) -> Response:
+    """End this session, or all of yours."""
+    if everywhere and caller.user:
+        request.app.state.sessions.end_all(caller.user)
+    elif caller.session:
+        request.app.state.sessions.end(caller.session)
+    response = Response(status_code=204)
+    clear_cookie(response, secure=request.app.state.settings.secure)
+    return response
+
+
+@router.get("/me", name="me")
+def me(caller: SignedIn) -> Me:
+    """Who you are here."""
+    return _me(caller)
+
+
+@router.post("/me/password", name="change_password")
+def change_password(caller: SignedIn, body: PasswordChange, request: Request, response: Response) -> Me:
+    """A new password; all your other sessions end."""
+    if not caller.by_cookie or caller.user is None:
+        raise Refusal(403, "a password is changed in the browser only.", code="not_allowed", fix="Sign in there.")
+    _one_try(request, caller.name)
+    state = request.app.state
+    state.accounts.check_password(caller.name, body.old)
+    state.accounts.set_password(caller.user, body.new)
+    state.sessions.end_all(caller.user)
+    return _signed_in(request, response, caller.user, Caller())
+
+
+@router.get("/users", name="users")
+def users(caller: Administrator, request: Request, limit: Limit = 50, cursor: Cursor = None) -> Page[User]:
+    """Everybody with an account."""
+    return page_of([User(**row) for row in request.app.state.accounts.users()], limit, cursor)
+
+
+@router.put("/users/{user}/role", name="set_role")
+def set_role(caller: Administrator, user: str, body: Membership, request: Request) -> User:
+    """Give, change or take a role. The user signs in again."""
+    accounts = request.app.state.accounts
+    _check_place(request, body.project)
+    before = accounts.user(user)["roles"].get(body.project)
+    accounts.set_role(user, body.project, body.role)
+    request.state.changed = {"project": body.project, "before": before, "after": body.role}
+    return User(**accounts.user(user))
+
+
+@router.delete("/users/{user}", name="disable_user", status_code=204)
+def disable_user(caller: Administrator, user: str, request: Request) -> None:
+    """Close an account: its sessions and keys end, its name stays in the audit."""
+    request.app.state.accounts.user(user)
+    request.app.state.accounts.disable(user)
+
+
+@router.post("/invitations", name="invite", status_code=201)
+def invite(caller: Administrator, body: Invite, request: Request) -> Link:
+    """A link for one person, to a role in all projects; it works once, within a week."""
+    return _link(request, ALL, body.role, caller)
+
+
+@router.post("/projects/{project}/invitations", name="invite_to_project", status_code=201)
+def invite_to_project(caller: ProjectOwner, project: str, body: Invite, request: Request) -> Link:
+    """A link for one person, to a role in this project."""
+    return _link(request, project, body.role, caller)
+
+
+@router.get("/keys", name="keys")
+def keys(
+    caller: SignedIn, request: Request, everybody: bool = False, limit: Limit = 50, cursor: Cursor = None
+) -> Page[Key]:
+    """Your API keys, or everybody's for an owner; never the secrets."""
+    if everybody:
+        caller.require(Right.administer)
+    rows = request.app.state.keys.of(None if everybody else caller.user)
+    return page_of([Key(**row) for row in rows], limit, cursor)
+
+
+@router.post("/keys", name="make_key", status_code=201)
+def make_key(caller: SignedIn, body: NewKey, request: Request) -> KeyOnce:
+    """A new key for programs, shown this one time."""
+    if caller.key is not None:
+        raise Refusal(403, "a key cannot make keys.", code="not_allowed", fix="Sign in with the browser.")
+    _check_place(request, body.project)
+    key, row = request.app.state.keys.make(caller, body.name, body.role, body.project, body.days)
+    request.state.once = True
+    request.state.changed = {"target": f"/api/v1/keys/{row['id']}"}
+    return KeyOnce(key=key, **row)
+
+
+@router.delete("/keys/{key}", name="revoke_key", status_code=204)
+def revoke_key(caller: SignedIn, key: str, request: Request) -> None:
+    """End one of your keys; an owner ends anybody's."""
+    request.app.state.keys.revoke(key, None if caller.may(Right.administer) else caller.user)
+
+
+@router.get("/sessions", name="sessions")
+def sessions(caller: SignedIn, request: Request, limit: Limit = 50, cursor: Cursor = None) -> Page[SessionShown]:
+    """Where you are signed in."""
+    rows = request.app.state.sessions.of(caller.user, caller.session)
+    return page_of([SessionShown(**row) for row in rows], limit, cursor)
+
+
+@router.delete("/sessions/{session}", name="end_session", status_code=204)
+def end_session(caller: SignedIn, session: str, request: Request) -> None:
+    """Sign out there."""
+    if not request.app.state.sessions.end_one(caller.user, session):
+        raise not_there(f"you have no session '{session}'.", fix="GET /api/v1/sessions lists them.")
+
+
+@router.get("/audit", name="audit")
+def audit(
+    caller: Administrator,
+    request: Request,
+    project: Annotated[str | None, Query(max_length=80)] = None,
+    user: Annotated[str | None, Query(max_length=32)] = None,
+    action: Annotated[str | None, Query(max_length=80)] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[AuditLine]:
+    """What was done and what was refused, newest first."""
+    before = position_of(cursor, int)
+    rows = request.app.state.audit.page(before=before, limit=limit + 1, project=project, user=user, action=action)
+    items = [AuditLine(**row) for row in rows[:limit]]
+    return Page(items=items, next=encoded(items[-1].number) if len(rows) > limit else None)
+
+
+def sign_in_person(request: Request, response: Response, user: str, before: Caller) -> Caller:
+    """Begin a session and put it into the browser; the session before it ends. The pages sign in with it too."""
+    state = request.app.state
+    if before.session:
+        state.sessions.end(before.session)
+    agent = request.headers.get("user-agent", "")
+    token = state.sessions.begin(user, address=address_of(request.scope), agent=agent)
+    set_cookie(response, token, secure=state.settings.secure)
+    caller: Caller = state.sessions.caller(token)
+    request.state.caller = caller
+    return caller
+
+
+def _signed_in(request: Request, response: Response, user: str, before: Caller) -> Me:
+    return _me(sign_in_person(request, response, user, before))
+
+
+def _me(caller: Caller) -> Me:
+    return Me(
+        user=caller.user or "", name=caller.name, roles=dict(caller.roles), csrf=caller.csrf or None, key=caller.key
+    )
+
+
+def _one_try(request: Request, name: str) -> None:
+    """Five tries a minute for an address and for a name, whether it exists or not."""
+    for who in (f"address {address_of(request.scope)}", f"name {name}"):
+        request.app.state.limits.take(who, SIGN_INS, "tries to sign in")
+
+
+def _check_place(request: Request, project: str) -> None:
+    if project != ALL:
+        request.app.state.workspace.folder(project)
+
+
+def _link(request: Request, project: str, role: Role, caller: Caller) -> Link:
+    token = request.app.state.accounts.invite(project, role, caller.user)
+    request.state.once = True
+    url: Any = f"{request.app.state.settings.address}/redeem?token={token}"
+    return Link(url=url, role=role, project=project)

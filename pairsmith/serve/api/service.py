@@ -1,0 +1,83 @@
+"""`/healthz`, `/readyz` and `/metrics`: whether the service lives, can work, and how it does."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import datetime
+from typing import Annotated
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from pairsmith import __version__
+from pairsmith.serve import metrics
+from pairsmith.serve.access import AnyOne, Caller, Right, needs
+from pairsmith.serve.problems import Refusal
+from schemas.records import now
+
+router = APIRouter(tags=["service"])
+LEAST_FREE_BYTES = 2**30
+
+
+class Health(BaseModel):
+    """It lives."""
+
+    status: str
+    version: str
+
+
+class Readiness(BaseModel):
+    """What it needs for work; every one is true."""
+
+    database: bool
+    jobs: bool
+    disk: bool
+
+
+@router.get("/healthz", name="healthz")
+async def healthz(caller: AnyOne) -> Health:
+    """The process answers."""
+    return Health(status="ok", version=__version__)
+
+
+@router.get("/readyz", name="readyz")
+def readyz(caller: AnyOne, request: Request) -> Readiness:
+    """Database, queue and disk can be worked with; 503 says which cannot."""
+    state = request.app.state
+    ready = Readiness(
+        database=_answers(state.engine),
+        jobs=state.jobs is not None and state.jobs.alive(),
+        disk=shutil.disk_usage(state.workspace.root).free > LEAST_FREE_BYTES,
+    )
+    lacking = [name for name, fine in ready.model_dump().items() if not fine]
+    if lacking:
+        raise Refusal(503, f"not ready: {', '.join(lacking)}.", code="not_ready", retry_after_s=10)
+    return ready
+
+
+@router.get("/metrics", name="metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+def read_metrics(caller: Annotated[Caller, needs(Right.administer)], request: Request) -> Response:
+    """Figures for Prometheus, with the key of an owner."""
+    jobs = request.app.state.jobs.list(limit=1000)
+    waiting = [job.created for job in jobs if job.state in ("queued", "waits_for_gpu")]
+    signs = [job.last_sign_of_life or job.started for job in jobs if job.state in ("running", "stopping")]
+    body = metrics.text(
+        [(job.command, job.state) for job in jobs],
+        oldest_s=_age_s(waiting),
+        silence_s=_age_s([sign for sign in signs if sign]),
+        streams=request.app.state.limits.running("streams"),
+    )
+    return Response(body, media_type="text/plain; version=0.0.4")
+
+
+def _answers(engine: sa.Engine) -> bool:
+    try:
+        with engine.connect() as connection:
+            return bool(connection.scalar(sa.text("SELECT 1")))
+    except sa.exc.SQLAlchemyError:
+        return False
+
+
+def _age_s(moments: list[datetime]) -> float:
+    return max(0.0, (now() - min(moments)).total_seconds()) if moments else 0.0

@@ -1,0 +1,99 @@
+"""The application: pages, API and OpenAI subset over one workspace, in one process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pairsmith import __version__
+from pairsmith.serve import api, limits, openai, problems
+from pairsmith.serve.access import AnyOne
+from pairsmith.serve.accounts import Accounts
+from pairsmith.serve.audit import Audit
+from pairsmith.serve.database import open_database
+from pairsmith.serve.edge import Edge
+from pairsmith.serve.jobs import Jobs
+from pairsmith.serve.keys import Keys
+from pairsmith.serve.limits import Limits
+from pairsmith.serve.policy import Policy
+from pairsmith.serve.repeats import Repeats
+from pairsmith.serve.rows_view import RowsView
+from pairsmith.serve.sessions import Sessions
+from pairsmith.serve.settings import Settings
+from pairsmith.serve.talking import Talking
+from pairsmith.serve.workspace import Workspace
+from schemas.errors import PairsmithError
+
+OPENAPI = "/api/v1/openapi.json"
+
+
+def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI:  # noqa: B008  it is frozen
+    """The application for a workspace. Jobs start with it (lifespan); until then it only answers."""
+
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        async with app.state.jobs.serving(), app.state.talking.serving():
+            yield
+
+    app = FastAPI(
+        title="pairsmith",
+        version=__version__,
+        description="Datasets from seed prompts, human review, training and its proof, over HTTP.",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=running,
+        responses=problems.RESPONSES,
+        max_body_size=limits.BODY_BYTES,
+        generate_unique_id_function=_name_of,
+    )
+    state = app.state
+    state.workspace, state.settings = workspace, settings
+    state.engine = open_database(workspace.serve, settings.database_url)
+    state.accounts = Accounts(state.engine)
+    state.sessions, state.keys, state.audit = Sessions(state.accounts), Keys(state.accounts), Audit(state.engine)
+    state.limits = Limits()
+    state.policy = Policy(state.engine, trusts_this_machine=settings.no_auth)
+    state.jobs = Jobs(workspace, environment=state.policy.environment, database_url=settings.database_url)
+    state.views, state.talking = RowsView(workspace), Talking(workspace)
+    app.include_router(api.router)
+    app.include_router(openai.router)
+    if find_spec("pairsmith.serve.pages.people"):
+        app.include_router(import_module("pairsmith.serve.pages").router)
+    app.add_exception_handler(PairsmithError, problems.on_pairsmith_error)
+    app.add_exception_handler(HTTPException, problems.on_http_exception)
+    app.add_exception_handler(RequestValidationError, problems.on_invalid_request)
+    app.add_middleware(Repeats, state=state)
+    app.add_middleware(Edge, settings=settings, state=state)
+
+    @app.get(OPENAPI, name="openapi", include_in_schema=False)
+    def openapi(caller: AnyOne, request: Request) -> Response:
+        return Response(json.dumps(schema_of(app)), media_type="application/json")
+
+    return app
+
+
+def schema_of(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI schema, with the body of every problem in it."""
+    schema = app.openapi()
+    model = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    parts = schema.setdefault("components", {}).setdefault("schemas", {})
+    parts.update(model.pop("$defs"))
+    parts["Problem"] = model
+    return schema
+
+
+def _name_of(route: APIRoute) -> str:
+    return route.name

@@ -1,0 +1,49 @@
+"""The audit: an append-only table of what people did and what they were refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from pairsmith.serve.access import Caller
+from pairsmith.serve.database import audit, stamp, users
+
+
+class Audit:
+    """Writes and reads the audit. The database itself refuses to change or delete a line of it."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+
+    def write(
+        self,
+        caller: Caller,
+        *,
+        address: str,
+        action: str,
+        target: str,
+        status: int,
+        request_id: str,
+        project: str | None = None,
+        before: str | None = None,
+        after: str | None = None,
+    ) -> None:
+        """One line. `before` and `after` are hashes of what was changed."""
+        row = {"at": stamp(), "user": caller.user, "key": caller.key, "address": address[:64], "action": action[:80]}
+        row |= {"project": project and project[:80], "target": target[:300], "request_id": request_id}
+        row |= {"before": before, "after": after}
+        with self.engine.begin() as connection:
+            connection.execute(sa.insert(audit).values(status=status, **row))
+
+    def page(
+        self, *, before: int | None, limit: int, project: str | None, user: str | None, action: str | None
+    ) -> list[dict[str, Any]]:
+        """Lines from the newest on, those with a number under `before`."""
+        query = sa.select(audit, users.c.name).outerjoin(users, users.c.id == audit.c.user)
+        for column, value in ((audit.c.project, project), (audit.c.user, user), (audit.c.action, action)):
+            query = query if value is None else query.where(column == value)
+        query = query if before is None else query.where(audit.c.number < before)
+        with self.engine.connect() as connection:
+            rows = connection.execute(query.order_by(audit.c.number.desc()).limit(limit)).mappings()
+            return [dict(row) for row in rows]

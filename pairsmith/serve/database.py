@@ -1,0 +1,160 @@
+"""`service.db`: who may come in and what they did. Never what was made: that is in the projects' stores."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from schemas.records import now
+from schemas.store.opening import engine_of, sqlite_url
+
+_meta = sa.MetaData()
+_time = sa.String(32)  # ISO-8601 in UTC, so that it sorts and reads the same in both databases
+
+
+def _table(name: str, *columns: sa.Column[object] | sa.schema.SchemaItem) -> sa.Table:
+    return sa.Table(name, _meta, *columns)
+
+
+users = _table(
+    "users",
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("name", sa.String(80), nullable=False, unique=True),
+    sa.Column("password", sa.String(200)),
+    sa.Column("created", _time, nullable=False),
+    sa.Column("disabled", _time),
+)
+members = _table(
+    "members",
+    sa.Column("user", sa.String(32), primary_key=True),
+    sa.Column("project", sa.String(80), primary_key=True),
+    sa.Column("role", sa.String(16), nullable=False),
+)
+invitations = _table(
+    "invitations",
+    sa.Column("hash", sa.String(64), primary_key=True),
+    sa.Column("project", sa.String(80), nullable=False),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("by", sa.String(32)),
+    sa.Column("expires", _time, nullable=False),
+    sa.Column("used", _time),
+)
+sessions = _table(
+    "sessions",
+    sa.Column("hash", sa.String(64), primary_key=True),
+    sa.Column("user", sa.String(32), nullable=False, index=True),
+    sa.Column("csrf", sa.String(64), nullable=False),
+    sa.Column("created", _time, nullable=False),
+    sa.Column("seen", _time, nullable=False),
+    sa.Column("address", sa.String(64), nullable=False),
+    sa.Column("agent", sa.String(200), nullable=False),
+)
+keys = _table(
+    "keys",
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("user", sa.String(32), nullable=False, index=True),
+    sa.Column("name", sa.String(80), nullable=False),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("project", sa.String(80), nullable=False),
+    sa.Column("created", _time, nullable=False),
+    sa.Column("expires", _time),
+    sa.Column("used", _time),
+    sa.Column("revoked", _time),
+)
+audit = _table(
+    "audit",
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("at", _time, nullable=False),
+    sa.Column("user", sa.String(32)),
+    sa.Column("key", sa.String(16)),
+    sa.Column("address", sa.String(64), nullable=False),
+    sa.Column("action", sa.String(80), nullable=False, index=True),
+    sa.Column("project", sa.String(80), index=True),
+    sa.Column("target", sa.String(300), nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("before", sa.String(64)),
+    sa.Column("after", sa.String(64)),
+    sa.Column("request_id", sa.String(32), nullable=False),
+)
+answers = _table(  # of POSTs with an Idempotency-Key
+    "answers",
+    sa.Column("caller", sa.String(64), primary_key=True),
+    sa.Column("route", sa.String(300), primary_key=True),
+    sa.Column("key", sa.String(128), primary_key=True),
+    sa.Column("sent", sa.String(64), nullable=False),
+    sa.Column("at", _time, nullable=False),
+    sa.Column("status", sa.Integer),
+    sa.Column("headers", sa.Text),
+    sa.Column("body", sa.LargeBinary),
+)
+allowances = _table(  # what owners allow specs to reach: a host with a key's name, or without one
+    "allowances",
+    sa.Column("host", sa.String(260), primary_key=True),
+    sa.Column("key_env", sa.String(128), primary_key=True),
+    sa.Column("by", sa.String(32)),
+    sa.Column("at", _time, nullable=False),
+)
+titles = _table(
+    "titles",
+    sa.Column("project", sa.String(80), primary_key=True),
+    sa.Column("title", sa.String(200), nullable=False),
+)
+files = _table(  # uploads of /v1/files; their bytes are in .serve/uploads
+    "files",
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("user", sa.String(32), nullable=False, index=True),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("bytes", sa.Integer, nullable=False),
+    sa.Column("created", sa.Integer, nullable=False),
+)
+tuning_jobs = _table(  # what /v1/fine_tuning/jobs was asked; how it goes is the job's
+    "tuning_jobs",
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("asked", sa.Text, nullable=False),
+)
+
+_APPEND_ONLY = {
+    "sqlite": [
+        f"CREATE TRIGGER IF NOT EXISTS audit_no_{verb} BEFORE {verb} ON audit"
+        " BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END"
+        for verb in ("update", "delete")
+    ],
+    "postgresql": [
+        f"CREATE OR REPLACE RULE audit_no_{verb} AS ON {verb} TO audit DO INSTEAD NOTHING"
+        for verb in ("update", "delete")
+    ],
+}
+
+
+def open_database(folder: Path, url: str | None = None) -> sa.Engine:
+    """The service's database, made where it is missing: `folder/service.db`, or PostgreSQL by its URL."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "service.db"
+    if url is None and not path.exists():
+        path.touch(mode=0o600)
+    engine = engine_of(url or sqlite_url(path))
+    _meta.create_all(engine)
+    with engine.begin() as connection:
+        for statement in _APPEND_ONLY[engine.dialect.name]:
+            connection.execute(sa.text(statement))
+    return engine
+
+
+def stamp(at: datetime | None = None) -> str:
+    """A moment as the tables keep it."""
+    return (at or now()).isoformat(timespec="milliseconds")
+
+
+def hash_of(secret: str) -> str:
+    """What is kept of a token or key. 256 random bits need no slow hash."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def new_id() -> str:
+    """A random id of 16 hexadecimal digits."""
+    return secrets.token_hex(8)

@@ -1,0 +1,160 @@
+"""What every request passes through: number, host check, who it is, rates, headers of safety, audit, and figures."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders, State
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pairsmith.serve import limits, metrics, problems
+from pairsmith.serve.access import ALL, Caller, Role
+from pairsmith.serve.problems import Refusal
+from pairsmith.serve.sessions import cookie_name
+from pairsmith.serve.settings import Settings
+from schemas.errors import PairsmithError
+
+log = logging.getLogger("pairsmith.serve")
+
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; worker-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+SAFETY = {
+    "Content-Security-Policy": CSP,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+LOCAL = Caller("local", "local", {ALL: Role.owner})
+"""Everybody, where `--no-auth` lets only this machine in."""
+_READS = ("GET", "HEAD", "OPTIONS")
+_LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
+
+
+class Edge:
+    """The outermost part of the application. It answers every failure itself: no traceback leaves the server."""
+
+    def __init__(self, app: ASGIApp, *, settings: Settings, state: State) -> None:
+        self.app, self.settings, self.state = app, settings, state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id, began_s, status = secrets.token_hex(8), time.monotonic(), 0
+        state = scope.setdefault("state", {})
+        state["request_id"], state["caller"] = request_id, Caller()
+
+        async def send_safely(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in SAFETY.items():
+                    headers.setdefault(name, value)
+                if self.settings.secure:
+                    headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+                headers["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            await self._check(scope, Headers(scope=scope))
+            await self.app(scope, receive, send_safely)
+        except PairsmithError as error:
+            response = problems.answer(error, instance=scope["path"], request_id=request_id)
+            await response(scope, receive, send_safely)
+        except Exception:
+            log.exception("request %s: %s %s", request_id, scope["method"], scope["path"])
+            if status:
+                raise
+            response = problems.defect(instance=scope["path"], request_id=request_id)
+            await response(scope, receive, send_safely)
+        finally:
+            route = scope.get("route")
+            metrics.request(getattr(route, "path", "none"), scope["method"], status, time.monotonic() - began_s)
+            if status and self._is_audited(scope, status):
+                await run_in_threadpool(self._audit, scope, status)
+
+    async def _check(self, scope: Scope, headers: Headers) -> None:
+        self._check_host(headers.get("host", ""))
+        caller = await run_in_threadpool(self._caller, headers)
+        scope["state"]["caller"] = caller
+        if caller.user is None:
+            length = headers.get("content-length", "0")
+            if "chunked" in headers.get("transfer-encoding", "") or int(length or 0) > limits.ANONYMOUS_BYTES:
+                raise Refusal(413, "that is too much from somebody who is not signed in.", code="too_large")
+        who = caller.key or caller.session or address_of(scope)
+        if caller is not LOCAL:
+            self.state.limits.take(who, limits.REQUESTS, "requests")
+
+    def _check_host(self, host: str) -> None:
+        """Refuse a name that is not ours: a page elsewhere may have its own name point to this machine."""
+        name = urlsplit(f"//{host}").hostname or ""
+        if self.settings.url:
+            expected = {urlsplit(self.settings.url).hostname, *(_LOCAL_NAMES if self.settings.loopback else ())}
+        elif self.settings.loopback:
+            expected = {*_LOCAL_NAMES, self.settings.host}
+        else:
+            return
+        if name not in expected:
+            raise Refusal(
+                400,
+                f"this is not the host '{name}'.",
+                code="wrong_host",
+                why="Another site may have its name point here, to act in your name.",
+                fix="Start with --url and the address at which people reach the service.",
+            )
+
+    def _caller(self, headers: Headers) -> Caller:
+        """By a key, or else by a cookie: a request with a key never reads cookies."""
+        if self.settings.no_auth:
+            return LOCAL
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            caller: Caller | None = self.state.keys.caller(key.strip())
+            if caller is None:
+                raise Refusal(401, "the API key is not valid (any more).", code="invalid_api_key", fix="Make another.")
+            return caller
+        try:
+            cookies = SimpleCookie(headers.get("cookie", ""))
+        except CookieError:
+            return Caller()
+        held = cookies.get(cookie_name(self.settings.secure))
+        return (self.state.sessions.caller(held.value) if held else None) or Caller()
+
+    def _is_audited(self, scope: Scope, status: int) -> bool:
+        """All that changes something, all that leaves the house, and every refusal."""
+        if status in (401, 403):
+            return True
+        return scope["method"] not in _READS or "download" in getattr(scope.get("route"), "name", "")
+
+    def _audit(self, scope: Scope, status: int) -> None:
+        state, route = scope["state"], scope.get("route")
+        changed: dict[str, Any] = state.get("changed", {})
+        self.state.audit.write(
+            state["caller"],
+            address=address_of(scope),
+            action=getattr(route, "name", "none"),
+            project=changed.get("project") or scope.get("path_params", {}).get("project"),
+            target=f"{scope['method']} {changed.get('target') or scope['path']}",
+            status=status,
+            request_id=state["request_id"],
+            before=changed.get("before"),
+            after=changed.get("after"),
+        )
+
+
+def address_of(scope: Scope) -> str:
+    """The address of whoever is connected; uvicorn has put in what a trusted proxy says."""
+    return str(scope["client"][0]) if scope.get("client") else ""

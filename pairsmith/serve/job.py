@@ -1,0 +1,111 @@
+"""A job: one command for one project, as people and programs see it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.errors import StoreBusy, UsageError
+
+State = Literal["queued", "waits_for_gpu", "running", "stopping", "stopped", "waits_for_people", "done", "failed"]
+ENDED: frozenset[State] = frozenset({"stopped", "waits_for_people", "done", "failed"})
+
+
+class NoSuchJob(UsageError):
+    """There is no job of that id."""
+
+
+class ProjectBusy(StoreBusy):
+    """The project has a job that has not ended; `job_id` is its id."""
+
+    def __init__(self, slug: str, job_id: str) -> None:
+        super().__init__(
+            f"the project '{slug}' has a job that has not ended: {job_id}.",
+            why="A store has one writer; two would ask and pay for the same answers twice.",
+            fix="Wait for it to end, or stop it.",
+        )
+        self.job_id = job_id
+
+
+class JobOptions(BaseModel):
+    """What a job was asked for besides its command; `COMMANDS` says which command takes what."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    retry_failed: bool = False
+    no_review: bool = False
+    batch: bool = False
+    more: bool = False
+    cap_usd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    stop_after_accepted: int | None = Field(default=None, ge=1)
+    seeds: int | None = Field(default=None, ge=1, le=200)
+
+
+class Command(NamedTuple):
+    """The words of the command line, and the options that it takes."""
+
+    words: tuple[str, ...]
+    takes: frozenset[str] = frozenset()
+
+
+_ASKING = frozenset({"cap_usd"})
+_GENERATING = _ASKING | {"retry_failed", "batch", "stop_after_accepted"}
+COMMANDS: dict[str, Command] = {
+    "run": Command(("run",), _GENERATING | {"no_review"}),
+    "generate": Command(("generate",), _GENERATING),
+    "curate": Command(("curate",)),
+    "review-push": Command(("review", "push"), frozenset({"more"})),
+    "review-pull": Command(("review", "pull")),
+    "train": Command(("train",)),
+    "evaluate": Command(("evaluate",), _ASKING),
+    "export": Command(("export",)),
+    "preview": Command(("preview",), _ASKING | {"seeds"}),
+    "forecast": Command(("forecast",), _ASKING | {"seeds"}),
+}
+
+
+class Job(BaseModel):
+    """A job as it is now.
+
+    `position` is its place in the queue that it waits in, from 1. `problem` has `kind`, `what`, `where`, `why`, `fix`
+    and `exit_code`, as the command's `--json` has. `progress` is what the command reported last (`stage` and its
+    numbers); `answer` what it ended with; `note` a sentence on what it waits for. `last_sign_of_life` is when it last
+    reported or wrote anything.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    project: str
+    command: str
+    options: JobOptions
+    by: str
+    state: State
+    created: datetime
+    position: int | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+    stage: str | None = None
+    exit_code: int | None = None
+    problem: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
+    answer: dict[str, Any] | None = None
+    note: str | None = None
+    continues: str | None = None
+    last_sign_of_life: datetime | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in ENDED
+
+
+def checked(command: str, options: JobOptions) -> None:
+    """Raises UsageError for a command that no job may run, and for an option that it does not take."""
+    if command not in COMMANDS:
+        raise UsageError(f"no job runs '{command}'.", fix=f"A job runs one of: {', '.join(COMMANDS)}.")
+    given = options.model_dump(exclude_defaults=True).keys()
+    if wrong := sorted(given - COMMANDS[command].takes):
+        takes = ", ".join(sorted(COMMANDS[command].takes)) or "none"
+        raise UsageError(f"'{command}' does not take {', '.join(wrong)}.", fix=f"Its options: {takes}.")

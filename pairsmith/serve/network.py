@@ -1,0 +1,124 @@
+"""Which addresses a project may reach: allowed names, and no private address behind them, told again as it connects."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+IPAddress = IPv4Address | IPv6Address
+Resolve = Callable[[str, int], Iterable[str]]
+PRIVATE_HOSTS = "PAIRSMITH_PRIVATE_HOSTS"
+"""The variable in which a child is told the hosts with a private address that it may connect to."""
+_PORTS = {"http": 80, "https": 443}
+
+
+class Host(NamedTuple):
+    """The host and port of an address."""
+
+    name: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
+
+
+def host_of(url: str) -> Host | None:
+    """The host and port of an http(s) URL; None for anything else, a user's name in it included."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return None
+    if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc or "\\" in url or not port:
+        return None
+    return Host(parts.hostname.rstrip(".").lower(), port)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is of the internet: not loopback, private, link-local (metadata services), multicast or
+    reserved, also where IPv6 wraps an IPv4 address (mapped, 6to4, NAT64, Teredo)."""
+    try:
+        ip: IPAddress = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return all(inner.is_global and not inner.is_multicast for inner in (ip, *_wrapped(ip)))
+
+
+def _wrapped(ip: IPAddress) -> list[IPAddress]:
+    if isinstance(ip, IPv4Address):
+        return []
+    inner: list[IPAddress | None] = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
+    number = int(ip)
+    if number >> 32 in (0, 0x64_FF9B << 64):  # ::a.b.c.d, and NAT64
+        inner.append(IPv4Address(number & 0xFFFF_FFFF))
+    return [address for address in inner if address is not None]
+
+
+def resolve(name: str, port: int) -> list[str]:
+    """The IP addresses of a name; none for one that has none."""
+    try:
+        return sorted({str(row[4][0]) for row in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)})
+    except OSError:
+        return []
+
+
+def is_private(host: Host, lookup: Resolve = resolve) -> bool:
+    """Whether any address of the host is not of the internet. A name without an address is not."""
+    return any(not is_public(address) for address in lookup(host.name, host.port))
+
+
+def guard(environ: Mapping[str, str] = os.environ) -> None:
+    """From now on this process connects to no address that is not of the internet, except to this machine itself and to
+    the hosts that the service names in `PAIRSMITH_PRIVATE_HOSTS`; without that variable nothing is refused.
+
+    A name may have another address now than when the spec was checked (DNS rebinding), so what a name resolves to is
+    looked at again as it is connected to: of a name that is not allowed it may not be this machine either. A child
+    calls it before it does anything. Programs that it starts in turn are not guarded.
+    """
+    named = environ.get(PRIVATE_HOSTS)
+    if named is None:
+        return
+    hosts = [_host(text) for text in named.split()]
+    allowed = {address for host in hosts for address in resolve(host.name, host.port)}
+    names = {"localhost", *(host.name for host in hosts)}
+    sys.modules["uvloop"] = None  # type: ignore[assignment]  # it resolves names past the function below
+    lookup = socket.getaddrinfo
+
+    def checked(host: Any, *arguments: Any, **named: Any) -> Any:
+        rows = lookup(host, *arguments, **named)
+        name = host.decode() if isinstance(host, bytes) else host
+        if name is None or name.rstrip(".").lower() in names or _is_address(name):
+            return rows
+        for row in rows:
+            if not is_public(str(row[4][0])):
+                raise socket.gaierror(f"{name} has the address {row[4][0]}, which the service does not allow")
+        return rows
+
+    def check(event: str, arguments: tuple[Any, ...]) -> None:
+        if event != "socket.connect" or not isinstance(arguments[1], tuple):
+            return
+        address = str(arguments[1][0])
+        if not _is_address(address) or is_public(address) or address in allowed or ip_address(address).is_loopback:
+            return
+        raise PermissionError(f"the service allows no connection to {address}, which is not of the internet")
+
+    socket.getaddrinfo = checked
+    sys.addaudithook(check)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _host(text: str) -> Host:
+    name, _, port = text.rpartition(":")
+    return Host(name.strip("[]").lower(), int(port))

@@ -1,0 +1,338 @@
+"""What a spec may do in the service, where it is other people's code and key ring: every key of it has a class.
+
+A key that is missing in `CLASSES` is refused, so a new key of the spec cannot be used here before somebody has thought
+about it; a test fails first. `check` is asked when a spec is saved and again before a job's process starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from pydantic import BaseModel
+
+from pairsmith.serve.database import allowances, stamp
+from pairsmith.serve.network import PRIVATE_HOSTS, Host, Resolve, host_of, is_private, resolve
+from pairsmith.serve.problems import Refusal
+from pairsmith.teacher_search import APIS, LOCAL
+from schemas.project import Project
+from schemas.spec import Spec, TeacherSettings
+from schemas.spec.review import ReviewSettings
+
+HUB = Host("huggingface.co", 443)
+HUB_KEY = "HF_TOKEN"
+
+
+class Kind(StrEnum):
+    """What a value can do. `free`: nothing beyond the project. `fenced`: an owner sets it. `code`, `path`, `base` and
+    `scorer`: it names a function, a file, weights. `host` and `key_name`: where a request goes, and with which key."""
+
+    free = "free"
+    fenced = "fenced"
+    code = "code"
+    path = "path"
+    seeds = "seeds"
+    schema = "schema"
+    base = "base"
+    scorer = "scorer"
+    host = "host"
+    key_name = "key_name"
+
+
+_BY_KIND: dict[Kind, str] = {
+    Kind.fenced: """
+        teacher.vllm teacher.vllm_python teacher.vllm_args teacher.headers teacher.usd_per_million_prompt_tokens
+        teacher.usd_per_million_completion_tokens teacher.usd_per_million_cached_tokens
+        store.url store.url_env budget.max_usd""",
+    Kind.code: "curate.gates.user evaluate.user",
+    Kind.path: "curate.gates.json_schema review.gold",
+    Kind.seeds: "seeds.path",
+    Kind.schema: "task.schema",
+    Kind.base: "train.base",
+    Kind.scorer: "curate.score.model",
+    Kind.host: "teacher.url teacher.urls review.url",
+    Kind.key_name: "teacher.key_env teacher.headers_env review.key_env review.headers_env",
+    Kind.free: """
+        task.kind task.name task.system task.style task.language task.labels task.to
+        seeds.kind seeds.format seeds.columns seeds.input seeds.split seeds.use seeds.license seeds.limit
+        exemplars.input exemplars.output
+        teacher.model teacher.revision teacher.identity teacher.organization teacher.query teacher.concurrency
+        teacher.timeout_s teacher.first_byte_s teacher.token_s teacher.requests_per_minute teacher.tokens_per_minute
+        teacher.attempts teacher.retries teacher.batch teacher.batch_api teacher.finish_reasons
+        generate.forward.enabled generate.forward.n generate.forward.prompt generate.forward.teacher
+        generate.forward.candidates generate.backward.enabled generate.backward.levels generate.backward.prompt
+        generate.backward.teacher generate.backward.accepted generate.backward.candidates generate.accepted
+        generate.unanswered_at_most
+        sampling.temperature sampling.top_p sampling.top_k sampling.max_tokens sampling.seed sampling.stop
+        sampling.repetition_penalty sampling.no_repeat_ngram_size sampling.extra
+        curate.gates.length curate.gates.length.min_words curate.gates.length.max_words curate.gates.length.min_ratio
+        curate.gates.length.max_ratio curate.gates.repetition curate.gates.echo curate.gates.preamble
+        curate.gates.thinking curate.gates.placeholder curate.gates.encoding curate.gates.cut curate.gates.fenced
+        curate.gates.broken_json curate.gates.answered curate.gates.lost_content curate.gates.language
+        curate.gates.mixed_language curate.gates.invented curate.gates.contacts curate.gates.invented_name
+        curate.gates.swapped curate.gates.limits curate.gates.injection curate.gates.toxic curate.gates.pii
+        curate.gates.must.name curate.gates.must.pattern curate.gates.must_not.name curate.gates.must_not.pattern
+        curate.gates.values curate.gates.translated curate.duplicates.enabled curate.duplicates.jaccard
+        curate.score.batch_tokens curate.select.best
+        review.enabled review.workspace review.dataset review.reasons review.annotators_per_row review.overlap
+        review.adjudicators review.margin_of_error review.accept_at_least review.confidence review.batch
+        review.shares.estimation review.shares.calibration review.shares.audit_accepted review.shares.audit_rejected
+        review.shares.disagreement review.shares.margin review.seed
+        split.test split.validation split.salt
+        train.method train.r train.alpha train.dropout train.learning_rate train.batch train.epochs train.max_length
+        train.seed train.revision train.template_arguments train.accumulation train.schedule train.warmup
+        train.weight_decay train.targets train.rslora train.dora train.neftune train.packing train.precision
+        train.evaluation_steps train.patience
+        evaluate.teacher evaluate.samples evaluate.checks.name evaluate.checks.pattern evaluate.max_seeds
+        evaluate.resamples evaluate.concurrency""",
+}
+CLASSES: Mapping[str, Kind] = {key: kind for kind, keys in _BY_KIND.items() for key in keys.split()}
+# An owner sets these, or a non-owner leaves them as an owner has set them.
+_OWNERS = frozenset({Kind.fenced, Kind.code})
+
+
+class Value(NamedTuple):
+    """A value of a spec: its key as people write it, the key of its class, and what it is."""
+
+    key: str
+    of: str
+    value: Any
+
+    @property
+    def kind(self) -> Kind | None:
+        """None: nobody has classed the key."""
+        return CLASSES.get(self.of)
+
+
+def values_of(model: BaseModel, key: str = "", of: str = "") -> Iterator[Value]:
+    """Every value of a spec that is no table, those that stand at their default included."""
+    for name, field in type(model).model_fields.items():
+        shown = field.alias or name
+        yield from _values(getattr(model, name), f"{key}.{shown}".lstrip("."), _class_key(of, shown))
+
+
+def _values(value: Any, key: str, of: str) -> Iterator[Value]:
+    if isinstance(value, BaseModel):
+        yield from values_of(value, key, of)
+    elif isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
+        for number, item in enumerate(value):
+            yield from _values(item, f"{key}.{number}", of)
+    elif isinstance(value, Mapping) and any(isinstance(item, BaseModel) for item in value.values()):
+        for name, item in value.items():
+            yield from _values(item, f"{key}.{name}", of)
+    elif value not in ((), {}):
+        yield Value(key, of, value)
+
+
+def _class_key(of: str, name: str) -> str:
+    """All teachers are of one class, and so are all samplings."""
+    key = f"{of}.{name}".lstrip(".")
+    return {"teachers": "teacher"}.get(key, "sampling" if name == "sampling" else key)
+
+
+class Policy:
+    """What owners allow, and the check of a spec against it."""
+
+    def __init__(self, engine: sa.Engine, *, trusts_this_machine: bool = False, lookup: Resolve = resolve) -> None:
+        self.engine, self._lookup = engine, lookup
+        self._trusted = frozenset(host for _, url in LOCAL if (host := host_of(url)) and trusts_this_machine)
+
+    # What owners allow
+
+    def allowed(self) -> list[dict[str, Any]]:
+        """Hosts with the names of the keys that may go there (`""`: none), those that always may first."""
+        known = [(host, api.key_env) for api in APIS if (host := host_of(api.url))]
+        rows = [{"host": str(host), "key_env": key, "by": None, "at": None} for host, key in known]
+        rows += [{"host": str(host), "key_env": "", "by": None, "at": None} for host in sorted(self._trusted)]
+        query = sa.select(allowances).order_by(allowances.c.host, allowances.c.key_env)
+        with self.engine.connect() as connection:
+            return rows + [dict(row) for row in connection.execute(query).mappings()]
+
+    def allow(self, url: str, key_env: str, by: str | None) -> str:
+        """Allow specs to send to the host of `url`, with the value of the variable `key_env` unless it is empty."""
+        host = host_of(url if "://" in url else f"https://{url}")
+        if host is None:
+            raise Refusal(422, f"'{url}' is no address of a host.", code="not_valid", fix="Write https://HOST:PORT.")
+        row = {"host": str(host), "key_env": key_env}
+        with self.engine.begin() as connection:
+            held = sa.and_(allowances.c.host == row["host"], allowances.c.key_env == key_env)
+            connection.execute(sa.delete(allowances).where(held))
+            connection.execute(sa.insert(allowances).values(by=by, at=stamp(), **row))
+        return str(host)
+
+    def forbid(self, host: str, key_env: str) -> bool:
+        """Take an allowance back; False if there was none."""
+        held = sa.and_(allowances.c.host == host, allowances.c.key_env == key_env)
+        with self.engine.begin() as connection:
+            return bool(connection.execute(sa.delete(allowances).where(held)).rowcount)
+
+    # The check
+
+    def check(self, project: Project, *, before: Spec | None = None, owner: bool = False) -> None:
+        """Raises Refusal (403) that names the first key that the spec may not have.
+
+        `before` is the spec that an owner's values may stand in already; None beside `owner=False` is the check before
+        a process starts, of a spec that was checked when it was saved.
+        """
+        spec, allowed = project.spec, self._allowed()
+        present = list(values_of(spec))
+        for value in present:
+            if value.kind is None:
+                raise _refused(value.key, "has no class in the service's policy yet", "Leave it out.")
+            self._check_value(value, project.folder, allowed, owner=owner)
+        for key, teacher in {"teacher": spec.teacher, **{f"teachers.{n}": t for n, t in spec.teachers.items()}}.items():
+            _check_keys(key, [a for a in teacher.addresses if a not in ("embedded", "vllm")], teacher, allowed)
+        _check_keys("review", [spec.review.url] if spec.review.url else [], spec.review, allowed)
+        if before is not None and not owner:
+            _check_fence(present, before)
+
+    def check_url(self, key: str, url: str) -> Host:
+        """Raises Refusal for an address that a spec may not have. The address of its name is looked up."""
+        return self._check_host(key, url, self._allowed())
+
+    def check_pair(self, url: str, key_env: str) -> None:
+        """Raises Refusal where the value of `key_env` may not be sent to the host of `url`."""
+        host = self.check_url("url", url)
+        if key_env and (host, key_env) not in self._allowed():
+            raise _not_a_pair("key_env", key_env, host)
+
+    def environment(self, project: Project) -> dict[str, str]:
+        """The variables of the process of a project's job: only what every process needs and what its spec names.
+
+        Raises Refusal where the spec may not run.
+        """
+        from pairsmith.serve.environment import job_environment
+
+        self.check(project)
+        hosts = [host for host, _ in self._allowed() if is_private(host, self._lookup)]
+        return job_environment(project) | {PRIVATE_HOSTS: " ".join(sorted({str(host) for host in hosts}))}
+
+    def _allowed(self) -> set[tuple[Host, str]]:
+        return {(_read(row["host"]), row["key_env"]) for row in self.allowed()}
+
+    def _check_value(self, value: Value, folder: Path, allowed: set[tuple[Host, str]], *, owner: bool) -> None:
+        key, kind, given = value.key, value.kind, value.value
+        if given is None:
+            return
+        if kind is Kind.host:
+            for url in (given,) if isinstance(given, str) else given:
+                if url not in ("embedded", "vllm"):
+                    self._check_host(key, url, allowed)
+        elif kind is Kind.path or (kind is Kind.schema and ":" not in given):
+            _check_path(key, given, folder)
+        elif kind is Kind.seeds:
+            if (folder / given).exists() or not _is_hub_id(given):
+                _check_path(key, given, folder)
+            else:
+                self._check_host(key, f"https://{HUB.name}", allowed)
+        elif kind in (Kind.base, Kind.scorer) and given not in ("embedded", "auto", "pmi", "none"):
+            if (folder / given).exists() or not _is_hub_id(given):
+                _check_path(key, given, folder)
+            elif not _is_known_base(given):
+                self._check_host(key, f"https://{HUB.name}", allowed)
+
+    def _check_host(self, key: str, url: str, allowed: set[tuple[Host, str]]) -> Host:
+        host = host_of(url)
+        if host is None:
+            raise _refused(key, f"'{url}' is no address of an http(s) server", "Write https://HOST/v1.")
+        if not any(host == other for other, _ in allowed):
+            raise _refused(key, f"the host {host} is not one that an owner has allowed", "Ask an owner to allow it.")
+        if host not in self._private_names(allowed) and is_private(host, self._lookup):
+            raise _refused(
+                key,
+                f"the name {host.name} has an address inside this network",
+                "An owner allows such a host by its address, or by a name that is not public.",
+            )
+        return host
+
+    def _private_names(self, allowed: set[tuple[Host, str]]) -> set[Host]:
+        """Hosts that are meant to be inside: allowed by their address, or by a name that the internet has not."""
+        return {host for host, _ in allowed if "." not in host.name or _is_inside(host.name)}
+
+
+def _check_keys(
+    key: str, urls: list[str], named: TeacherSettings | ReviewSettings, allowed: set[tuple[Host, str]]
+) -> None:
+    variables = [("key_env", named.key_env), *(("headers_env", name) for name in named.headers_env.values())]
+    for field, variable in variables:
+        for host in (host_of(url) for url in urls):
+            if variable and host and (host, variable) not in allowed:
+                raise _not_a_pair(f"{key}.{field}", variable, host)
+        if variable and not urls:
+            raise _refused(
+                f"{key}.{field}", f"the key {variable} is named without a host that it is for", "Leave it out."
+            )
+
+
+def _check_fence(present: list[Value], before: Spec) -> None:
+    """What only an owner sets stands as it stood."""
+
+    def fenced(values: Iterator[Value] | list[Value]) -> dict[str, Any]:
+        kinds = {value.key: value.value for value in values if value.value is not None and _is_fenced(value)}
+        return {key: list(held) if isinstance(held, tuple) else held for key, held in kinds.items()}
+
+    new, old = fenced(present), fenced(values_of(before))
+    changed = sorted(key for key in new.keys() | old.keys() if new.get(key) != old.get(key))
+    if changed:
+        raise _refused(changed[0], "only an owner may set, change or remove it", "Ask an owner.")
+
+
+def _is_fenced(value: Value) -> bool:
+    if value.kind in _OWNERS or (value.kind is Kind.schema and ":" in (value.value or "")):
+        return True
+    if value.kind is Kind.host:
+        return value.value == "vllm"
+    if value.kind in (Kind.base, Kind.scorer):  # a folder: whoever put weights there is whom we trust
+        return value.value not in ("embedded", "auto", "pmi", "none") and not _is_hub_id(value.value)
+    return False
+
+
+def _check_path(key: str, given: str, folder: Path) -> None:
+    home = folder.resolve()
+    if "\0" in given or not (home / given).resolve().is_relative_to(home):
+        raise _refused(key, f"the path '{given}' leads out of the project", "Put the file into the project.")
+
+
+def _is_hub_id(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) <= 2 and all(part and part[0] not in ".~-" and "\\" not in part for part in parts)
+
+
+def _is_known_base(name: str) -> bool:
+    from train.models import KNOWN
+
+    return any(known.name == name for known in KNOWN)
+
+
+def _is_inside(name: str) -> bool:
+    try:
+        from ipaddress import ip_address
+
+        return not ip_address(name).is_global
+    except ValueError:
+        return name.endswith((".local", ".internal", ".lan", ".home.arpa", ".localhost"))
+
+
+def _read(text: str) -> Host:
+    name, _, port = text.rpartition(":")
+    return Host(name.strip("[]"), int(port))
+
+
+def _not_a_pair(key: str, variable: str, host: Host) -> Refusal:
+    return _refused(
+        key, f"the key {variable} may not be sent to {host}", f"Ask an owner to allow {variable} for this host."
+    )
+
+
+def _refused(key: str, what: str, fix: str) -> Refusal:
+    return Refusal(
+        403,
+        f"'{key}': {what}.",
+        where=key,
+        why="In a service a spec works with other people's keys, files and machine.",
+        fix=fix,
+        code="fenced",
+    )

@@ -1,0 +1,227 @@
+"""Errors over HTTP: problem+json (RFC 9457) with what / where / why / fix, which is a legal OpenAI error as well."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from pairsmith.failures import as_json
+from pairsmith.serve.job import NoSuchJob, ProjectBusy
+from pairsmith.serve.workspace import NoSuchProject
+from schemas import errors
+from schemas.errors import PairsmithError
+
+MEDIA_TYPE = "application/problem+json"
+
+# The class of an error -> the HTTP status. The nearest class above it counts.
+STATUS: dict[type[PairsmithError], int] = {
+    errors.UsageError: 400,
+    errors.SpecError: 422,
+    errors.InputError: 422,
+    errors.TeacherError: 502,
+    errors.AuthError: 424,
+    errors.StoreError: 503,
+    errors.StoreBusy: 409,
+    errors.StoreFull: 507,
+    errors.MissingDependency: 501,
+    errors.NoWork: 409,
+    errors.RowCountMismatch: 500,
+    errors.ReviewError: 502,
+    errors.BudgetReached: 409,
+    errors.Interrupted: 503,
+    NoSuchProject: 404,
+    NoSuchJob: 404,
+    PairsmithError: 500,
+}
+# What OpenAI's clients call a status; all others are invalid_request_error, and from 500 on server_error.
+_OPENAI_TYPE = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+_TITLES = {
+    400: "Bad request", 401: "Not signed in", 403: "Not allowed", 404: "Not there", 405: "Method not allowed",
+    409: "Conflict", 412: "Changed since", 413: "Too large", 415: "Unknown media type", 422: "Not valid",
+    424: "The key is refused", 428: "If-Match is missing", 429: "Too many requests", 500: "A defect of pairsmith",
+    501: "Not installed", 502: "Another server failed", 503: "Not now", 507: "No space left",
+}  # fmt: skip
+
+
+class Refusal(PairsmithError):
+    """The service itself says no: not signed in, not allowed, not there, too much, not now. It has its own status."""
+
+    def __init__(
+        self,
+        status: int,
+        what: str,
+        *,
+        where: str | None = None,
+        why: str | None = None,
+        fix: str | None = None,
+        code: str = "refused",
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(what, where=where, why=why, fix=fix)
+        self.status, self.code, self.retry_after_s = status, code, retry_after_s
+
+
+def not_there(what: str, fix: str | None = None) -> Refusal:
+    """404: it does not exist, or the caller may not know that it does."""
+    return Refusal(404, what, code="not_found", fix=fix)
+
+
+class OpenAIError(BaseModel):
+    """The part that OpenAI's clients read."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class Mistake(BaseModel):
+    """One thing that is wrong in what was sent: where, as a JSON pointer and where known a line, and what."""
+
+    pointer: str | None = None
+    line: int | None = None
+    what: str
+
+
+class Problem(BaseModel):
+    """The body of every answer that is no success."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    what: str
+    where: str | None
+    why: str | None
+    fix: str | None
+    kind: str
+    exit_code: int | None
+    request_id: str
+    error: OpenAIError
+    errors: list[Mistake] | None = None
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": _TITLES[status],
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for status in (400, 401, 403, 404, 405, 409, 413, 415, 422, 424, 429, 501, 502, 503, 507)
+}
+
+
+def status_of(error: PairsmithError) -> int:
+    """The HTTP status of an error."""
+    if isinstance(error, Refusal):
+        return error.status
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def problem_of(error: PairsmithError, *, instance: str, request_id: str) -> Problem:
+    """The error as the body of an answer."""
+    status, parts = status_of(error), as_json(error)
+    kind, line = parts["kind"], re.search(r":(\d+)$", error.where or "")
+    key = re.match(r"(?:unknown key |the key )?'([\w.]+)'", error.what)
+    mistakes = None
+    if status == 422:
+        pointer = "/" + key[1].replace(".", "/") if key else None
+        mistakes = [Mistake(pointer=pointer, line=int(line[1]) if line else None, what=error.what)]
+    code = error.code if isinstance(error, Refusal) else _words(kind).replace(" ", "_")
+    return Problem(
+        type=f"urn:pairsmith:problem:{code}",
+        title=_TITLES.get(status, "Refused"),
+        status=status,
+        detail=str(error),
+        instance=instance,
+        what=error.what,
+        where=error.where,
+        why=error.why,
+        fix=error.fix,
+        kind=kind,
+        exit_code=None if isinstance(error, Refusal) else error.exit_code,
+        request_id=request_id,
+        error=OpenAIError(message=str(error), type=_openai_type(status), param=key[1] if key else None, code=code),
+        errors=mistakes,
+    )
+
+
+def answer(error: PairsmithError, *, instance: str, request_id: str, mistakes: list[Mistake] | None = None) -> Response:
+    """The error as an answer. 409 and 429 tell clients of OpenAI not to send it again by themselves."""
+    problem = problem_of(error, instance=instance, request_id=request_id)
+    if mistakes is not None:
+        problem = problem.model_copy(update={"errors": mistakes})
+    headers = {}
+    after = error.retry_after_s if isinstance(error, Refusal) else None
+    if problem.status in (409, 429):
+        headers["x-should-retry"] = "false"
+        after = after or 5
+    if after is not None:
+        headers["Retry-After"] = str(after)
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="pairsmith"'
+    if isinstance(error, ProjectBusy):
+        headers["Link"] = f'</api/v1/jobs/{error.job_id}>; rel="related"'
+    return Response(problem.model_dump_json(), problem.status, headers, media_type=MEDIA_TYPE)
+
+
+def defect(*, instance: str, request_id: str) -> Response:
+    """The answer to an exception that nobody foresaw: no traceback leaves the server, its log has it."""
+    refusal = Refusal(
+        500,
+        "this is a defect of pairsmith.",
+        why="The log of the server has the traceback under the number of this request.",
+        fix=f"Please report it with the request id {request_id}.",
+        code="defect",
+    )
+    return answer(refusal, instance=instance, request_id=request_id)
+
+
+async def on_pairsmith_error(request: Request, error: Exception) -> Response:
+    """FastAPI's handler for PairsmithError."""
+    assert isinstance(error, PairsmithError)
+    return answer(error, instance=request.url.path, request_id=request.state.request_id)
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """FastAPI's handler for its own refusals: no such path, no such method, a body that is too large."""
+    assert isinstance(error, HTTPException)
+    refusal = Refusal(
+        error.status_code,
+        f"{str(error.detail).rstrip('.')}.",
+        code=_TITLES.get(error.status_code, "refused").lower().replace(" ", "_"),
+        fix="The paths and their methods stand in /api/v1/openapi.json." if error.status_code in (404, 405) else None,
+    )
+    response = answer(refusal, instance=request.url.path, request_id=request.state.request_id)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def on_invalid_request(request: Request, error: Exception) -> Response:
+    """FastAPI's handler for a body or parameter that does not fit the schema. What was sent is not repeated."""
+    assert isinstance(error, RequestValidationError)
+    mistakes = [
+        Mistake(pointer="/" + "/".join(str(part) for part in row["loc"]), what=str(row["msg"]))
+        for row in error.errors()
+    ]
+    first = mistakes[0] if mistakes else Mistake(what="cannot be read")
+    refusal = Refusal(
+        422, f"{first.what}.", where=first.pointer, code="not_valid", fix="The form is in /api/v1/openapi.json."
+    )
+    return answer(refusal, instance=request.url.path, request_id=request.state.request_id, mistakes=mistakes)
+
+
+def _openai_type(status: int) -> str:
+    return _OPENAI_TYPE.get(status, "server_error" if status >= 500 else "invalid_request_error")
+
+
+def _words(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()

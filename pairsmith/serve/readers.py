@@ -1,0 +1,67 @@
+"""Specs and stores of the projects, each read once and kept until its file changes: to open one costs more than most
+pages do."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from schemas.project import Project
+from schemas.spec_file import SPEC_NAME
+from schemas.store import Store
+from schemas.store.opening import sqlite_path
+from schemas.store.shared import reader
+
+_MOST = 32
+
+
+class Readers:
+    """Readers by project. A store that was put in the place of another, as by a restore, is opened anew."""
+
+    def __init__(self, workspace: Any) -> None:
+        self._workspace = workspace
+        self._lock = Lock()
+        self._open: OrderedDict[str, tuple[str, object, Store]] = OrderedDict()
+        self._projects: dict[str, tuple[object, Project]] = {}
+
+    def project(self, slug: str) -> Project:
+        """The project with its checked spec as the file is now. Raises NoSuchProject and SpecError."""
+        spec = self._workspace.folder(slug) / SPEC_NAME
+        now = _file(spec)
+        known = self._projects.get(slug)
+        if known is None or known[0] != now or now is None:
+            self._projects[slug] = known = (now, self._workspace.project(slug))
+        return known[1]
+
+    def store(self, slug: str) -> Store | None:
+        """The project's store; None where nothing has been written yet. Raises NoSuchProject, SpecError, StoreError."""
+        url = Store.url_for(self.project(slug))
+        is_file = _file(sqlite_path(url), whole=False)
+        with self._lock:
+            there = self._open.get(slug)
+            if there and there[:2] == (url, is_file):
+                self._open.move_to_end(slug)
+                return there[2]
+        if not Store.exists(url):
+            return None
+        opened = reader(url)
+        with self._lock:
+            self._open[slug] = (url, _file(sqlite_path(url), whole=False), opened)
+            self._open.move_to_end(slug)
+            while len(self._open) > _MOST:
+                self._open.popitem(last=False)
+        return opened
+
+
+def _file(path: Path | None, *, whole: bool = True) -> object:
+    """Which file that is, and as a `whole` whether it was written since; nothing where there is none."""
+    try:
+        there = os.stat(path) if path else None
+    except OSError:
+        return None
+    if there is None:
+        return None
+    return (there.st_dev, there.st_ino, *((there.st_mtime_ns, there.st_size) if whole else ()))

@@ -1,0 +1,102 @@
+// What a page does beside showing what the server wrote: it follows the stream, knows keys, and takes dropped files.
+"use strict";
+const body = document.body;
+const all = (selector) => [...document.querySelectorAll(selector)];
+
+// What changed: the server draws the part anew, at most once a second; the announcement at most every ten.
+let due = null, announced = 0;
+function changed() {
+  if (due || document.hidden) return;
+  due = setTimeout(() => { due = null; for (const part of all("[data-live]")) htmx.trigger(part, "live"); }, 1000);
+}
+function mine(message) {
+  if (message.name === "open") return changed();
+  if (message.name === "lost") return;
+  let data = {};
+  try { data = JSON.parse(message.data); } catch { return; }
+  if (!body.dataset.project || data.project === body.dataset.project || data.slug === body.dataset.project) changed();
+}
+function follow() {
+  if (!document.querySelector("[data-live]") || !("signedIn" in body.dataset)) return;
+  if (window.SharedWorker) {
+    const worker = new SharedWorker(body.dataset.stream);
+    worker.port.onmessage = (event) => mine(event.data);
+    worker.port.start();
+    addEventListener("pagehide", () => worker.port.postMessage("bye"));
+    addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+  } else {
+    const source = new EventSource("/api/v1/events");
+    for (const name of ["job", "review", "project"]) source.addEventListener(name, (event) => mine({ name, data: event.data }));
+    source.addEventListener("open", () => mine({ name: "open" }));
+  }
+  document.addEventListener("visibilitychange", changed);
+  setInterval(changed, 10000);
+}
+document.addEventListener("htmx:afterSwap", () => {
+  const titled = document.querySelector("[data-title]");
+  if (titled) document.title = titled.dataset.title;
+  const heading = document.querySelector("[data-live] h1");
+  if (heading && Date.now() - announced > 10000) {
+    announced = Date.now();
+    document.getElementById("announce").textContent = heading.textContent;
+  }
+});
+
+// htmx: the session's token goes along, and a refusal is shown where it is read.
+document.addEventListener("htmx:configRequest", (event) => {
+  event.detail.headers["X-CSRF-Token"] = document.querySelector("meta[name=csrf]").content;
+});
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.xhr.status < 400 || event.detail.elt.matches("[data-live]")) return;
+  const found = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html").querySelector(".problem");
+  if (found) document.getElementById("problem").replaceChildren(found);
+});
+
+// Keys: none inside a field; each has a visible button.
+const field = (element) => element.closest("input, textarea, select, [contenteditable]");
+let going = false;
+function step(by) {
+  const rows = all(".rows tbody tr");
+  if (!rows.length) return;
+  const now = rows.findIndex((row) => row.classList.contains("at") || row.hasAttribute("aria-current"));
+  const next = rows[Math.max(0, Math.min(rows.length - 1, now < 0 ? 0 : now + by))];
+  rows.forEach((row) => row.classList.toggle("at", row === next));
+  next.querySelector("a").focus();
+}
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || field(event.target)) return;
+  const press = (element) => { if (element) { event.preventDefault(); element.click(); } };
+  if (going) { going = false; return press(document.querySelector(`[data-go="${CSS.escape(event.key)}"]`)); }
+  if (event.key === "g") { going = true; setTimeout(() => { going = false; }, 1500); return; }
+  if (event.key === "/") { const search = document.querySelector("input[type=search]"); if (search) { event.preventDefault(); search.focus(); } return; }
+  if (event.key === "j" || event.key === "k") return step(event.key === "j" ? 1 : -1);
+  if (event.key === "?") return press(document.querySelector("[data-keys]"));
+  if (/^[a-z]$/.test(event.key)) press(document.querySelector(`[data-key="${event.key}"]`));
+});
+for (const button of all("[data-keys]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => document.getElementById("keys").showModal());
+}
+
+// A file that is dropped on a text field is written into it.
+document.addEventListener("dragover", (event) => { if (event.target.closest("[data-drop]")) event.preventDefault(); });
+document.addEventListener("drop", async (event) => {
+  const into = event.target.closest("[data-drop]");
+  if (!into || !event.dataTransfer.files.length) return;
+  event.preventDefault();
+  const picked = document.getElementById(into.dataset.drop);
+  picked.files = event.dataTransfer.files;
+  picked.dispatchEvent(new Event("change", { bubbles: true }));
+});
+document.addEventListener("submit", (event) => {
+  const asks = event.target.dataset.confirm;
+  if (asks && !confirm(asks)) event.preventDefault();
+});
+document.addEventListener("click", (event) => {
+  const copy = event.target.closest("[data-copy]");
+  if (!copy) return;
+  navigator.clipboard.writeText(document.getElementById(copy.dataset.copy).textContent);
+  copy.textContent = "Copied";
+});
+for (const copy of all("[data-copy]")) copy.hidden = false;
+follow();

@@ -1,0 +1,41 @@
+// One stream of events for a browser, however many pages it has open: browsers allow six connections to a host.
+"use strict";
+const ports = new Set();
+let source = null;
+const last = new Map();
+
+function tell(message) {
+  for (const port of ports) port.postMessage(message);
+}
+
+function open() {
+  source = new EventSource("/api/v1/events");
+  for (const name of ["job", "review", "project"]) {
+    source.addEventListener(name, (event) => {
+      const message = { name, data: event.data };
+      let of = "";
+      try { of = JSON.parse(event.data).id || JSON.parse(event.data).project || ""; } catch { of = ""; }
+      last.set(name + of, message);
+      tell(message);
+    });
+  }
+  source.addEventListener("open", () => tell({ name: "open" }));
+  source.addEventListener("error", () => {
+    tell({ name: "lost" });
+    // A refusal ends the stream for good; what fell over comes back by itself.
+    if (source.readyState === EventSource.CLOSED) { source = null; setTimeout(() => { if (ports.size && !source) open(); }, 5000); }
+  });
+}
+
+self.onconnect = (event) => {
+  const port = event.ports[0];
+  ports.add(port);
+  port.onmessage = (sent) => {
+    if (sent.data !== "bye") return;
+    ports.delete(port);
+    if (!ports.size && source) { source.close(); source = null; }
+  };
+  port.start();
+  if (source) for (const message of last.values()) port.postMessage(message);
+  else open();
+};

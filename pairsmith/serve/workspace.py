@@ -1,0 +1,127 @@
+"""A workspace: a folder of ordinary projects, and what the service keeps beside them in `.serve/`.
+
+Projects lie in `WORKSPACE/projects/` or in `WORKSPACE/` itself. Every command works on such a project as on any other;
+whoever holds its store's lock works, the other is told who.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.errors import StoreBusy, StoreError, UsageError
+from schemas.project import Project
+
+SPEC = "pairsmith.toml"
+
+
+class NoSuchProject(UsageError):
+    """The workspace has no project of that name."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder `root` with its projects. A project's slug is the name of its folder."""
+
+    root: Path
+
+    @property
+    def serve(self) -> Path:
+        """What is the service's own; nobody else's project is in it."""
+        return self.root / ".serve"
+
+    @property
+    def jobs_folder(self) -> Path:
+        """A folder for each job, by its id."""
+        return self.serve / "jobs"
+
+    def projects(self) -> list[str]:
+        """The slugs, sorted."""
+        return sorted({slug for home in self._homes() for slug in _in(home)})
+
+    def folder(self, slug: str) -> Path:
+        """The folder of a project. Raises NoSuchProject, also for a name that is a path."""
+        if slug.isprintable() and not slug.startswith(".") and not set(slug) & {"/", "\\"}:
+            for home in self._homes():
+                if (home / slug / SPEC).is_file():
+                    return home / slug
+        raise NoSuchProject(
+            f"there is no project '{slug}'.",
+            where=str(self.root),
+            fix=f"There are: {', '.join(self.projects()) or 'none yet'}.",
+        )
+
+    def new_folder(self, slug: str) -> Path:
+        """Where a new project goes; nothing is made."""
+        return self.root / "projects" / slug
+
+    def project(self, slug: str) -> Project:
+        """The project with its checked spec. Raises NoSuchProject and SpecError."""
+        from schemas.spec_file import load
+
+        return load(self.folder(slug))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the one server of this workspace: a second one would take up the jobs of the first.
+
+        The kernel frees the lock when the process dies, however it dies. Raises StoreBusy, and StoreError on a file
+        system that has no such locks, where nobody could tell whether a job still runs.
+        """
+        if (self.root / SPEC).exists():
+            raise UsageError(
+                "this folder is a project, not a workspace of projects.",
+                where=str(self.root),
+                fix="Name the folder above it, or an empty one.",
+            )
+        self.jobs_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        held = os.open(self.serve / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if not locked(held):
+                raise StoreBusy(
+                    f"another server works on this workspace (pid {os.pread(held, 32, 0).decode() or 'unknown'}).",
+                    where=str(self.root),
+                    why="Two servers would take up each other's jobs.",
+                    fix="Stop it, or serve another workspace.",
+                )
+            os.ftruncate(held, 0)
+            os.pwrite(held, str(os.getpid()).encode(), 0)
+            yield
+        finally:
+            os.close(held)
+
+    def _homes(self) -> tuple[Path, Path]:
+        return self.root / "projects", self.root
+
+
+def locked(descriptor: int, *, shared: bool = False) -> bool:
+    """Take the kernel's lock of an open file, with `shared` beside others that do; False if another process has it.
+    Raises StoreError where the file system has none."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL):
+            raise
+        raise StoreError(
+            f"the file system has no locks ({error.strerror}).",
+            why="A job is known to run by a lock that its process holds; without one it could be started twice.",
+            fix="Put the workspace on a local disk.",
+        ) from None
+    return True
+
+
+def _in(home: Path) -> Iterator[str]:
+    try:
+        inside = list(os.scandir(home))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in inside:
+        if not entry.name.startswith(".") and entry.name.isprintable() and Path(entry.path, SPEC).is_file():
+            yield entry.name

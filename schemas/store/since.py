@@ -1,0 +1,89 @@
+"""What joined a store since a place in it: for a projection that follows it without reading it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from schemas.store import tables
+from schemas.store.store import Store
+
+_PAGE = 2_000
+_IN = 500
+
+
+class Ends(NamedTuple):
+    """The last place of each table that rows are told from; -1 for an empty one. Reading it takes no time."""
+
+    seeds: int
+    candidates: int
+    calls: int
+    holds: int
+    reviews: int
+    receipts: int
+    artifacts: int
+
+
+def ends(store: Store) -> Ends:
+    """The places up to which the store has been written."""
+    of = (getattr(tables, name) for name in Ends._fields)
+    last = (sa.select(sa.func.coalesce(sa.func.max(table.c.position), -1)).scalar_subquery() for table in of)
+    ((*places,),) = store._rows(sa.select(*last))
+    return Ends(*map(int, places))
+
+
+def since(
+    store: Store, table: sa.Table, position: int, columns: Sequence[str], **wanted: str
+) -> Iterator[list[object]]:
+    """The `columns` (the position first) of rows behind `position`, in their order, a page in memory at a time."""
+    c = table.c
+    query = sa.select(c.position, *(c[name] for name in columns)).order_by(c.position).limit(_PAGE)
+    for name, value in wanted.items():
+        query = query.where(c[name] == value)
+    while rows := store._rows(query.where(c.position > position)):
+        yield from (list(row) for row in rows)
+        position = int(rows[-1][0])
+
+
+def newest(store: Store, table: sa.Table, count: int) -> list[str]:
+    """The bodies of the last `count` rows, the newest first."""
+    query = sa.select(table.c.body).order_by(table.c.position.desc()).limit(count)
+    return [str(body) for (body,) in store._rows(query)]
+
+
+def bodies(store: Store, table: sa.Table, ids: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(id, body) of the rows with these ids, in any order."""
+    wanted = sorted(set(ids))
+    for start in range(0, len(wanted), _IN):
+        query = sa.select(table.c.id, table.c.body).where(table.c.id.in_(wanted[start : start + _IN]))
+        yield from ((str(id_), str(body)) for id_, body in store._rows(query))
+
+
+def active_among(store: Store, seed_ids: Iterable[str]) -> set[str]:
+    """Those of these seeds that the project has now."""
+    wanted, active, c = sorted(set(seed_ids)), set[str](), tables.seeds.c
+    for start in range(0, len(wanted), _IN):
+        query = sa.select(c.id).where(c.id.in_(wanted[start : start + _IN]), c.active >= 0)
+        active |= {str(id_) for (id_,) in store._rows(query)}
+    return active
+
+
+def active_seeds(store: Store) -> tuple[int, int]:
+    """How many seeds the project has now, and a sum of their places that is another one when they are others."""
+    c = tables.seeds.c
+    ((count, places),) = store._rows(
+        sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(c.position), 0)).where(c.active >= 0)
+    )
+    return int(count), int(places)
+
+
+def newest_scopes(store: Store) -> dict[str, str]:
+    """generator -> the fingerprint that its last candidate was made under."""
+    c = tables.candidates.c
+    last = sa.select(c.generator, c.fingerprint, sa.func.max(c.position).label("last")).group_by(
+        c.generator, c.fingerprint
+    )
+    ordered = sorted(store._rows(last), key=lambda row: int(row[2]))
+    return {str(generator): str(fingerprint) for generator, fingerprint, _ in ordered}

@@ -1,0 +1,305 @@
+"""A judge answers a checklist through the ledger: P(yes) where it is told, nothing where it cannot be read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.asked import Asked
+from curate.checklists import DEFAULTS, p_yes, questions_of, read_checklist
+from curate.judge import Judge, Preference, of_one_family, open_judge
+from curate.outcome import CurateResult, curate_project
+from curate.rules import rules_of
+from schemas.errors import BudgetReached, SpecError
+from schemas.kinds import KINDS
+from schemas.project import Project
+from schemas.records import Reason
+from schemas.spec import JudgeQuestion, Spec, TeacherSettings
+from schemas.store import Store
+from synth.families import families
+from tests.curate import tiny
+from tests.curate.judging import checklist, chooser, part, tokens, without_logprobs
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
+
+T = TypeVar("T")
+QUESTIONS = [
+    {"name": "calm", "question": "Is it calm?", "weight": 3},
+    {"name": "bright", "question": "Is it bright?"},
+]
+
+
+def project(
+    folder: Path, urls: dict[str, str], questions: Sequence[dict[str, Any]] = QUESTIONS, **more: Any
+) -> Project:
+    """A project judged by a teacher at each of `urls`."""
+    raw = tiny.spec().model_dump(mode="json", exclude_defaults=True)
+    raw["curate"] |= {"judge": {"teachers": list(urls), "questions": list(questions)}, "score": {"model": "judge"}}
+    raw["curate"] |= more.pop("curate", {})
+    settings = {"model": "judge-model", "retries": 0, "usd_per_million_prompt_tokens": 1, **more}
+    settings.setdefault("usd_per_million_completion_tokens", 1)
+    raw["teachers"] = {name: {**settings, "url": url, "identity": name} for name, url in urls.items()}
+    return Project(folder, Spec.model_validate(raw))
+
+
+def asked(made: Project, ask: Callable[[Judge], Any]) -> Any:
+    """What `ask` gives of the project's judge."""
+
+    async def work() -> Any:
+        with Store.open(Store.url_for(made)) as store:
+            store.capped(project_usd=made.spec.budget.max_usd)
+            async with AsyncExitStack() as opened:
+                judge = await open_judge(made, store, made.spec.curate.judge.teachers, opened, lambda sentence: None)
+                assert judge is not None
+                return await ask(judge)
+
+    return asyncio.run(work())
+
+
+def curated(made: Project, answers: dict[str, list[str]]) -> CurateResult:
+    """The project curated with `answers` in its store, if it is new."""
+
+    async def work(judge: Judge) -> CurateResult:
+        store = judge.ledgers[0].store
+        if next(store.each_candidate(), None) is None:
+            tiny.pool(store, made, answers)
+        return await curate_project(made, store, fingerprints=["now"], asked=Asked(judge))
+
+    result: CurateResult = asked(made, work)
+    return result
+
+
+def by_word(name: str, output: str) -> float:
+    """P(yes) is high where the question's name stands in the output."""
+    return 0.9 if name in output else 0.2
+
+
+def test_the_score_is_the_weighted_share_of_yes_from_logprobs(tmp_path: Path) -> None:
+    """P(yes) is read at the token of each answer, of yes against no, and weighed as the spec says."""
+    with LoopbackTeacher(checklist(by_word)) as judge:
+        made = project(tmp_path, {"a": judge.url})
+        found = asked(made, lambda j: j.answers("a fox", "a calm fox"))
+    assert found == pytest.approx({"calm": 0.9, "bright": 0.2})
+    with Store.open(Store.url_for(made), write=False) as store:
+        (cost,) = store.costs()
+    assert (cost.stage, cost.prompt.partition("/")[0], cost.requests) == ("judge", "judge", 1)
+    body = judge.asked[0].body
+    assert body["logprobs"] is True
+    assert body["response_format"]["json_schema"]["schema"]["required"] == ["calm", "bright"]
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_without_logprobs_an_answer_counts_one_or_nothing(tmp_path: Path, refuses: bool) -> None:
+    """A server that gives none, or refuses to be asked for them, is asked all the same; the refusal is met once."""
+    answer = checklist(by_word, logprobs=False)
+    with LoopbackTeacher(without_logprobs(answer) if refuses else answer) as judge:
+        made = project(tmp_path, {"a": judge.url}, concurrency=1)
+
+        async def both(j: Judge) -> list[Any]:
+            return [await j.answers("a fox", "a calm fox"), await j.answers("a fox", "a bright fox")]
+
+        assert asked(made, both) == [{"calm": 1.0, "bright": 0.0}, {"calm": 0.0, "bright": 1.0}]
+    assert len(judge.asked) == 2 + refuses
+
+
+def test_several_judges_are_averaged_and_a_silent_one_leaves_the_row_unscored(tmp_path: Path) -> None:
+    """The mean of those who answer would compare rows by different judges."""
+
+    def half(ask: Ask) -> Reply:
+        return fails(500) if "silent" in part(ask, "output") else checklist(lambda name, output: 0.5)(ask)
+
+    with LoopbackTeacher(checklist(by_word)) as one, LoopbackTeacher(half) as other:
+        made = project(tmp_path, {"a": one.url, "b": other.url})
+        assert asked(made, lambda j: j.answers("x", "calm")) == pytest.approx({"calm": 0.7, "bright": 0.35})
+        reason = asked(made, lambda j: j.answers("x", "silent"))
+    assert isinstance(reason, Reason)
+    assert reason.code == "crashed"
+
+
+def test_a_row_waits_where_the_answer_cannot_be_read_and_is_counted(tmp_path: Path) -> None:
+    """Not scored is neither exported nor rejected, and the judge is not asked the same again."""
+
+    def reply(ask: Ask) -> Reply:
+        odd = "odd" in part(ask, "output")
+        return says("I would rather not say.") if odd else checklist(by_word)(ask)
+
+    with LoopbackTeacher(reply) as judge:
+        made = project(tmp_path, {"a": judge.url})
+        rows = {"a fox": ["must be calm", "must be odd"], "a hen": ["must be odd, too"]}
+        result = curated(made, rows)
+        again = curated(made, rows)
+        assert len(judge.asked) == 3
+    assert (result.counts.accepted, result.counts.waiting, result.counts.rejected) == (1, 2, 0)
+    assert result.reasons == {"unreadable": 2}
+    assert result.facts["judge"]["unreadable"] == 2
+    assert again.counts == result.counts
+    assert result.facts["scorer"]["by"] == "judge/checklist@1"
+    assert result.accepted[0].score == pytest.approx((3 * 0.9 + 0.2) / 4)
+
+
+def test_an_answer_that_never_came_is_asked_for_again(tmp_path: Path) -> None:
+    """A server that was down costs nothing but time."""
+    down = True
+
+    def reply(ask: Ask) -> Reply:
+        return fails(503) if down else checklist(by_word)(ask)
+
+    with LoopbackTeacher(reply) as judge:
+        made = project(tmp_path, {"a": judge.url})
+        first = curated(made, {"a fox": ["must be calm"]})
+        down = False
+        second = curated(made, {})
+    assert (first.counts.waiting, second.counts.accepted) == (1, 1)
+
+
+def test_a_question_that_must_be_answered_with_yes_rejects_or_flags(tmp_path: Path) -> None:
+    """`must = true` is a gate, `must = "flag"` shows the row; its reason names the question."""
+    questions = [
+        {"name": "calm", "question": "Is it calm?", "must": True},
+        {"name": "bright", "question": "Is it bright?", "must": "flag"},
+    ]
+    with LoopbackTeacher(checklist(by_word)) as judge:
+        made = project(tmp_path, {"a": judge.url}, questions, curate={"score": {"model": "none"}})
+        result = curated(made, {"a fox": ["must be loud", "must be calm", "must be calm and bright"]})
+    assert result.reasons == {"judge:calm": 1}
+    assert result.facts["steps"]["judge/checklist@1"]["flagged"] == 1
+    assert result.facts["scorer"] is None
+    assert all(row.score is None for row in result.accepted), "it does not compare unless it is the scorer"
+    assert result.counts.accepted == 2
+
+
+def test_judging_is_paid_from_the_budget_once(tmp_path: Path) -> None:
+    """What a judge may cost is reserved before it is asked; what it answered is not bought again."""
+    with LoopbackTeacher(checklist(by_word)) as judge:
+        made = project(tmp_path, {"a": judge.url}, concurrency=1)
+        asked(made, lambda j: j.answers("x", "calm"))
+        asked(made, lambda j: j.answers("x", "calm"))
+        assert len(judge.asked) == 1
+        spec = made.spec.model_copy(update={"budget": made.spec.budget.model_copy(update={"max_usd": 0.000016})})
+        with pytest.raises(BudgetReached):
+            asked(Project(made.folder, spec), lambda j: j.answers("x", "bright"))
+        assert len(judge.asked) == 1
+
+
+def test_two_outputs_are_shown_in_both_orders(tmp_path: Path) -> None:
+    """A judge that likes the first place prefers both; one that looks prefers one in both places."""
+    with LoopbackTeacher(chooser(lambda first, second: True)) as biased:
+        made = project(tmp_path / "biased", {"a": biased.url})
+        made.folder.mkdir()
+        assert asked(made, lambda j: j.preferences("x", "short", "longer")) == [Preference(True, False)]
+        assert len(biased.asked) == 2
+    with LoopbackTeacher(chooser(lambda first, second: len(first) > len(second))) as fair:
+        made = project(tmp_path / "fair", {"a": fair.url, "b": fair.url})
+        made.folder.mkdir()
+        assert asked(made, lambda j: j.preferences("x", "short", "longer")) == [Preference(False, False)] * 2
+    with LoopbackTeacher(lambda ask: says("neither")) as unsure:
+        made = project(tmp_path / "unsure", {"a": unsure.url})
+        made.folder.mkdir()
+        assert asked(made, lambda j: j.preferences("x", "short", "longer")).code == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"calm": "yes", "bright": "no"}', {"calm": 1.0, "bright": 0.0}),
+        ('```json\n{"calm": true, "bright": false}\n```', {"calm": 1.0, "bright": 0.0}),
+        ("calm: Yes\nbright: NO", {"calm": 1.0, "bright": 0.0}),
+        ('{"calm": "yes"}', None),
+        ('{"calm": "yes", "bright": "maybe"}', None),
+        ('{"calm": "yes", "bright": "none"}', None),
+        ('{"calm": "yes", "calm": "no", "bright": "no"}', None),
+        ('{"not_calm": "yes", "bright": "no"}', None),
+        ("yes", None),
+        ("", None),
+    ],
+)
+def test_an_answer_is_read_whole_or_not_at_all(text: str, expected: dict[str, float] | None) -> None:
+    """One missing, doubtful or contradicted answer makes another checklist of it."""
+    assert read_checklist(text, None, ["calm", "bright"]) == expected
+
+
+@given(st.dictionaries(st.sampled_from(["calm", "bright", "calm_too"]), st.floats(0.001, 0.999), min_size=1))
+def test_p_yes_is_that_of_its_own_question(p: dict[str, float]) -> None:
+    """Whatever stands beside it, whichever word was said, and whatever else was likely."""
+    for name, one in p.items():
+        assert p_yes({"content": tokens(p)}, name) == pytest.approx(one)
+
+
+ODD_TOKENS: list[Any] = [None, 1, [1], [], [{"token": None}], [{"token": "calm: yes", "logprob": "x"}]]
+
+
+@pytest.mark.parametrize("logprobs", [None, {}, "no", *({"content": content} for content in ODD_TOKENS)])
+def test_logprobs_of_another_shape_tell_nothing(logprobs: Any) -> None:
+    """A server may send anything there."""
+    assert p_yes(logprobs, "calm") is None
+    assert read_checklist("calm: yes", logprobs, ["calm"]) == {"calm": 1.0}
+
+
+def test_every_kind_of_task_has_questions_of_its_own() -> None:
+    """They speak of the kind's own input and output, and the spec's take their place."""
+    for kind, row in KINDS.items():
+        questions = questions_of(kind, ())
+        assert len({question.name for question in questions}) == len(questions) == len(DEFAULTS[kind])
+        assert all(row.output in question.question for question in questions)
+    own = (JudgeQuestion(name="calm", question="Is it calm?"),)
+    assert questions_of("rewrite", own) == own
+
+
+def test_the_rules_hold_what_labels_mean() -> None:
+    """A judge that does not know the definitions cannot judge a label."""
+    task = {"kind": "classify", "name": "t", "style": "Label it.", "labels": {"spam": "unasked for", "ham": ""}}
+    spec = Spec.model_validate({"task": task})
+    assert rules_of(spec.task) == "Label it.\nThe labels:\n- spam: unasked for\n- ham"
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("gpt-4.1-mini", {"OpenAI"}),
+        ("openai/gpt-oss-120b", {"OpenAI"}),
+        ("o4-mini", {"OpenAI"}),
+        ("claude-sonnet-4-5", {"Anthropic"}),
+        ("meta-llama/Llama-3.3-70B-Instruct", {"Meta"}),
+        ("deepseek-ai/DeepSeek-R1-Distill-Qwen-32B", {"DeepSeek", "Alibaba"}),
+        ("Qwen3-8B", {"Alibaba"}),
+        ("google/gemma-3-4b-it", {"Google"}),
+        ("phi-4", {"Microsoft"}),
+        ("philosophy-writer", set()),
+        ("my-own-model", set()),
+        ("ollama-proxy", set()),
+    ],
+)
+def test_a_model_is_of_the_family_that_its_name_says(model: str, expected: set[str]) -> None:
+    """Of two where it says so, of none where it says nothing."""
+    assert families(model) == expected
+
+
+def test_a_judge_of_the_writer_s_family_is_told() -> None:
+    """It prefers what its own family writes; a model of another family is not warned of."""
+    raw = {"task": {"name": "t", "style": "s"}, "teachers": {"j": {"url": "http://x", "model": "gpt-4.1"}}}
+    spec = Spec.model_validate(raw)
+    (sentence,) = of_one_family(spec, ["j"], [TeacherSettings(model="gpt-5"), TeacherSettings(model="qwen3")])
+    assert "gpt-4.1" in sentence
+    assert "OpenAI" in sentence
+    assert of_one_family(spec, ["j"], [TeacherSettings(model="qwen3")]) == []
+
+
+@pytest.mark.parametrize(
+    ("judge", "said"),
+    [
+        ({"judge": {"teachers": ["nobody"]}}, "there is no"),
+        ({"score": {"model": "judge"}}, "judge.teachers"),
+        ({"judge": {"questions": QUESTIONS * 2}}, "two questions are called 'calm'"),
+        ({"judge": {"questions": [{"name": "Not A Name", "question": "?"}]}}, "pattern"),
+    ],
+)
+def test_a_judge_that_cannot_be_is_refused_when_the_spec_is_read(judge: dict[str, Any], said: str) -> None:
+    """Before anything is asked."""
+    with pytest.raises((ValueError, SpecError), match=said):
+        Spec.model_validate({"task": {"name": "t", "style": "s"}, "curate": judge})

@@ -1,0 +1,185 @@
+"""Preferences: which of two answers is better, who says so, and that length does not."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.curation import curate
+from curate.export import PREFERENCES, export_dataset, preference_rows
+from curate.outcome import curate_project
+from curate.pool import Pool
+from curate.preferences import (
+    BY_PEOPLE,
+    Preference,
+    as_row,
+    counted,
+    matched,
+    preferences,
+    without_estimation_half,
+)
+from curate.review.sampling import in_estimation_half
+from curate.steps import each, named, scored
+from schemas.project import Project
+from schemas.records import Pair, Seed
+from schemas.reviews import Review
+from schemas.store import Store
+from tests.curate import tiny
+
+ALL_TRAIN = {"test": 0, "validation": 0}
+SCORES = {"good": 9.0, "fair": 5.0, "poor": 1.0, "poorer": 0.5}
+
+
+def spec(**split: Any) -> Any:
+    return tiny.spec().model_copy(update={"split": tiny.spec().split.model_copy(update={**ALL_TRAIN, **split})})
+
+
+def pairs_of(texts: list[str], asked: str = "a fox") -> tuple[Seed, list[Pair]]:
+    seed = Seed(kind="input", text=asked, source="seeds.jsonl:1")
+    return seed, [tiny.made_pair(seed, text, sample) for sample, text in enumerate(texts)]
+
+
+def preferred(
+    folder: Path, texts: list[str], answers: Any = lambda pairs: (), *, score: bool = False, seeds: Any = ()
+) -> list[tuple[str, str, str]]:
+    """(by, better text, worse text) of answers to one input."""
+    seed, pairs = pairs_of(texts)
+    steps = [each(named(lambda pair: "must" in pair.output, "gate/must@1"))]
+    if score:
+        steps.append(scored(named(lambda pair: SCORES[pair.output.split()[1]], "score/word@1")))
+    pool = asyncio.run(curate(Pool.of(pairs, answers(pairs)), steps))
+    found = preferences(Project(folder, spec()), pool, [seed, *seeds])
+    return [(p.by, p.chosen.output, p.rejected.output) for p in found]
+
+
+def said(pair: Pair, decision: Any, who: str = "ann", **more: Any) -> Review:
+    return Review(pair_id=pair.id, reviewer=who, decision=decision, **more)
+
+
+def test_an_edit_is_better_than_what_it_replaced(tmp_path: Path) -> None:
+    """The text that a person gave stands above the one that was there."""
+    found = preferred(tmp_path, ["must a"], lambda p: [said(p[0], "edit", edited="must a better")])
+    assert found == [("edit", "must a better", "must a")]
+
+
+def test_accepted_is_better_than_rejected(tmp_path: Path) -> None:
+    """Of one input, what people accepted stands above what people rejected; the nearest in length is compared."""
+    texts = ["must be short", "must be so very long a text that nobody reads it", "must be wrong"]
+    found = preferred(tmp_path, texts, lambda p: [said(p[0], "accept"), said(p[1], "accept"), said(p[2], "reject")])
+    assert found == [("verdict", texts[0], texts[2])]
+
+
+def test_a_ranking_counts_where_nobody_contradicts_it(tmp_path: Path) -> None:
+    """Ranked above is better; what two people rank the other way round says nothing."""
+
+    def ranked(pairs: list[Pair], *orders: tuple[int, ...]) -> list[Review]:
+        return [
+            said(pairs[0], "accept", f"person {n}", ranking=tuple((pairs[i].id, rank) for rank, i in enumerate(o, 1)))
+            for n, o in enumerate(orders)
+        ]
+
+    texts = ["must be a", "must be b", "must be c"]
+    agreed = preferred(tmp_path, texts, lambda p: ranked(p, (0, 1), (0, 1)))
+    assert agreed == [("ranking", "must be a", "must be b")]
+    assert not preferred(tmp_path, texts, lambda p: ranked(p, (0, 1), (1, 0)))
+
+
+def test_a_gate_and_a_score_prefer_what_they_let_through(tmp_path: Path) -> None:
+    """An accepted answer stands above one that a gate rejected, and above one that scores clearly lower; a score that
+    is a little lower says nothing."""
+    assert preferred(tmp_path, ["must have it", "they lack it"]) == [("gate", "must have it", "they lack it")]
+    found = preferred(tmp_path, ["must good", "must fair", "must poor", "must poorer"], score=True)
+    assert ("score", "must good", "must fair") in found
+    assert not any({"must poor", "must poorer"} == {better, worse} for _, better, worse in found)
+
+
+def test_what_waits_or_has_the_same_text_is_in_no_preference(tmp_path: Path) -> None:
+    """Undecided rows, and answers that differ in spaces alone, are not compared."""
+    texts = ["must be", "must be "]
+    assert not preferred(tmp_path, texts, lambda p: [said(p[0], "accept"), said(p[1], "reject")])
+    undecided = ["must be here", "must be there"]
+    assert not preferred(
+        tmp_path,
+        undecided,
+        lambda p: [said(p[0], "accept"), said(p[1], "accept", "bob"), said(p[1], "reject", "cid")],
+    )
+
+
+def test_the_test_split_is_in_no_preference(tmp_path: Path) -> None:
+    """Neither a row of a test seed nor a rejected answer that repeats a test input."""
+    seed, pairs = pairs_of(["must be short", "must be wrong"])
+    answers = [said(pairs[0], "accept"), said(pairs[1], "reject")]
+    pool = asyncio.run(curate(Pool.of(pairs, answers), [each(named(lambda pair: True, "gate/all@1"))]))
+    test_seed = seed.model_copy(update={"meta": {"use": "test"}})
+    assert not preferences(Project(tmp_path, spec()), pool, [test_seed])
+    assert preferences(Project(tmp_path, spec()), pool, [seed])
+    held_out = Seed(kind="input", text="must be wrong", source="x:2", meta={"use": "test"})
+    assert not preferences(Project(tmp_path, spec()), pool, [seed, held_out])
+
+
+def _made(by: Any, better: int, worse: int, number: int) -> Preference:
+    _, (chosen, rejected) = pairs_of(["a" * better, "b" * worse], f"input {number}")
+    return Preference(by, "train", chosen, rejected)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["edit", "gate", "score"]), st.integers(1, 60), st.integers(1, 60)), max_size=30)
+)
+def test_length_alone_predicts_nothing_where_programs_prefer(drawn: list[tuple[str, int, int]]) -> None:
+    """What people prefer stays whole; what is left of the rest has the better answer as often longer as shorter, for
+    each size of the difference."""
+    every = [_made(by, better, worse, number) for number, (by, better, worse) in enumerate(drawn)]
+    left = matched(every)
+    assert [p for p in left if p.by in BY_PEOPLE] == [p for p in every if p.by in BY_PEOPLE]
+    assert all(p in every for p in left)
+    sizes = {int(abs(p.log_ratio) / 0.1) for p in every if p.longer}
+    for size in sizes:
+        of_size = [p for p in left if p.longer and int(abs(p.log_ratio) / 0.1) == size]
+        longer = [p for p in of_size if p.longer > 0]
+        people = [p for p in of_size if p.by in BY_PEOPLE]
+        surplus = longer if 2 * len(longer) > len(of_size) else [p for p in of_size if p.longer < 0]
+        assert 2 * len(longer) == len(of_size) or all(p in people for p in surplus)
+    if not [p for p in left if p.by in BY_PEOPLE] and left:
+        assert counted(left)["longer"] == pytest.approx(0.5)
+
+
+def test_a_reward_model_never_learns_from_the_estimation_half() -> None:
+    """A preference that rests on an answer to a row of that half is left out, whoever is better in it."""
+    every = [_made("edit", 5, 4, n)._replace(rests_on=(f"{n:032x}",)) for n in range(40)]
+    left = without_estimation_half(every, 7)
+    assert 0 < len(left) < len(every)
+    assert not any(in_estimation_half(7, id_) for p in left for id_ in p.rests_on)
+
+
+def test_the_file_has_the_conversational_form_and_leaves_the_dataset_the_same(tmp_path: Path) -> None:
+    """`preferences.jsonl`: prompt, chosen and rejected as messages, with their split; the manifest vouches for it, and
+    the dataset of the same rows has the same id without it."""
+    project = Project(tmp_path, tiny.spec())
+    answers = {f"input {n}": [f"must {w} {w}", f"only {w} {w}"] for n, w in enumerate(tiny.WORDS[:40])}
+    with Store.open(Store.url_for(project)) as store:
+        fingerprint = tiny.pool(store, project, answers)
+        result = asyncio.run(curate_project(project, store, fingerprints=[fingerprint]))
+        assert result.preferences
+        dataset = export_dataset(project, store, result, tmp_path / "dataset")
+        without = export_dataset(project, store, dataclasses.replace(result, preferences=()), tmp_path / "other")
+    assert dataset.id == without.id
+    assert not (tmp_path / "other" / PREFERENCES).exists()
+    assert preference_rows(tmp_path / "other", "train") == []
+    lines = [json.loads(line) for line in (tmp_path / "dataset" / PREFERENCES).read_text("utf-8").splitlines()]
+    assert lines == [as_row(p) for p in result.preferences]
+    for line in lines:
+        assert [m["role"] for m in line["prompt"]] == ["system", "user"]
+        assert line["chosen"][0]["content"].startswith("must")
+        assert line["rejected"][0]["content"].startswith("only")
+        assert {m["role"] for m in line["chosen"] + line["rejected"]} == {"assistant"}
+        assert line["by"] == "gate"
+    assert {line["split"] for line in lines} == {"train", "validation"}
+    assert preference_rows(tmp_path / "dataset", "train") == [line for line in lines if line["split"] == "train"]
+    assert preference_rows(tmp_path / "dataset", "test") == []

@@ -1,0 +1,90 @@
+"""A workspace of ordinary projects."""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from pairsmith.serve.job import COMMANDS, JobOptions, checked
+from pairsmith.serve.workspace import NoSuchProject, Workspace
+from schemas.errors import StoreBusy, StoreError, UsageError
+
+
+def _project(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "pairsmith.toml").write_text("")
+
+
+def test_projects_lie_in_projects_or_in_the_workspace_itself(tmp_path: Path) -> None:
+    """Both are listed by name, once each; what has no spec, and what is hidden, is none."""
+    for name in ("projects/tickets", "captions", "projects/captions", ".serve/trash/old"):
+        _project(tmp_path / name)
+    (tmp_path / "notes").mkdir()
+    workspace = Workspace(tmp_path)
+    assert workspace.projects() == ["captions", "tickets"]
+    assert workspace.folder("captions") == tmp_path / "projects/captions"
+    assert workspace.folder("tickets") == tmp_path / "projects/tickets"
+    assert Workspace(tmp_path / "absent").projects() == []
+
+
+@pytest.mark.parametrize("slug", ["..", ".", "", ".serve", "a/b", "../tickets", "a\\b", "a\nb", "a\0b", "absent"])
+def test_a_name_that_is_a_path_names_no_project(tmp_path: Path, slug: str) -> None:
+    """Whatever a URL holds, no folder outside of the workspace is reached by it."""
+    _project(tmp_path / "space/tickets")
+    _project(tmp_path / "space/a/b")
+    (tmp_path / "pairsmith.toml").write_text("")
+    with pytest.raises(NoSuchProject):
+        Workspace(tmp_path / "space").folder(slug)
+
+
+def _hold(root: Path, ready: object, end: object) -> None:
+    with Workspace(root).lock():
+        ready.set()  # type: ignore[attr-defined]
+        end.wait(30)  # type: ignore[attr-defined]
+
+
+def test_a_workspace_has_one_server_and_the_second_is_told_which(tmp_path: Path) -> None:
+    """The second is refused with the first one's pid; once that is gone, however, it may."""
+    context = multiprocessing.get_context("spawn")
+    ready, end = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path, ready, end))
+    other.start()
+    assert ready.wait(30)
+    with pytest.raises(StoreBusy, match=str(other.pid)), Workspace(tmp_path).lock():
+        pass
+    other.kill()
+    other.join()
+    with Workspace(tmp_path).lock():
+        pass
+
+
+def test_a_file_system_without_locks_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no lock can be had, nobody could tell whether a job runs."""
+
+    def refuses(descriptor: int, how: int) -> None:
+        raise OSError(95, os.strerror(95))
+
+    monkeypatch.setattr(fcntl, "flock", refuses)
+    with pytest.raises(StoreError, match="local disk"), Workspace(tmp_path).lock():
+        pass
+
+
+def test_a_project_is_not_taken_for_a_workspace(tmp_path: Path) -> None:
+    """`pairsmith serve` in a project's folder says what it wants instead of showing an empty list."""
+    (tmp_path / "pairsmith.toml").write_text("")
+    with pytest.raises(UsageError, match="not a workspace"), Workspace(tmp_path).lock():
+        pass
+
+
+def test_a_job_takes_only_the_options_of_its_command() -> None:
+    """An option that would be ignored is refused."""
+    checked("generate", JobOptions(cap_usd=1, retry_failed=True))
+    with pytest.raises(UsageError, match="retry_failed"):
+        checked("curate", JobOptions(retry_failed=True))
+    with pytest.raises(UsageError, match="no job runs 'init'"):
+        checked("init", JobOptions())
+    assert {option for command in COMMANDS.values() for option in command.takes} == set(JobOptions.model_fields)

@@ -1,0 +1,102 @@
+"""The merged model of a QLoRA adapter: both ways built, one chosen on validation, and it is what is evaluated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from synth.endpoint import Endpoint
+from tests.train.tiny import rows, settings
+from train.base_model import Base, load_chat
+from train.dataset import Dataset
+from train.merge import merged_folder, write_merged
+from train.quiet import quiet
+from train.results import TrainResult, read_result, write_result
+from train.sft import tune
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("adapters")
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_base: Base, out: Path) -> TrainResult:
+    return tune(
+        tiny_base, Dataset("d", rows(8), rows(3, start=8)), settings(method="qlora", base=str(tiny_base.folder)), out
+    )
+
+
+def test_both_merges_are_measured_on_validation_and_one_is_kept(tuned: TrainResult) -> None:
+    """The record has both builds and the one that was closer to the accepted outputs; the other leaves nothing."""
+    assert tuned.merged is not None
+    by_name = {build.into: build for build in tuned.merged.builds}
+    assert list(by_name) == ["rounded", "stock"]
+    assert tuned.merged.rows == 3
+    assert by_name[tuned.merged.into].chrf == max(build.chrf for build in by_name.values())
+    folder = Path(tuned.folder) / "merged"
+    assert (folder / "model.safetensors").is_file()
+    assert not any(path.is_dir() for path in folder.iterdir())
+    assert f"merged into the {tuned.merged.into} base is what was measured" in tuned.artefact
+
+
+def test_the_merged_model_says_what_base_and_adapter_say(tiny_base: Base, tuned: TrainResult, tmp_path: Path) -> None:
+    """Merged into the rounded base it has the logits of the 4-bit base with the adapter, up to 16 bits."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from train.base_model import load_dequantised
+
+    write_merged(tiny_base, tuned.settings, Path(tuned.folder), tmp_path / "merged", "rounded")
+    ids = torch.tensor([load_chat(tiny_base).prompt_ids([{"role": "user", "content": "a fox"}])])
+    with quiet(), torch.no_grad():
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
+        adapted = PeftModel.from_pretrained(load_dequantised(tiny_base).float(), tuned.folder)
+        bare = load_dequantised(tiny_base).float()
+        one, two, three = merged(ids).logits, adapted(ids).logits, bare(ids).logits
+    assert float((one - two).norm()) < 0.1 * float((three - two).norm())
+
+
+def test_the_evaluation_asks_the_merged_model(tuned: TrainResult) -> None:
+    """The tuned system is the folder that is exported: its revision is the hash of those weights, and under it a fixed
+    text is another one's than under the base. There is no adapter that could leak."""
+    from train import evaluate
+    from train.base_model import hash_model
+
+    sampling = {"temperature": 0.9, "max_tokens": 6}
+    measured = evaluate(tuned, ["a fox", "two boats"], ["light"], samples=1, sampling=sampling)
+    assert measured.system("tuned").revision == (
+        f"{tuned.adapter_id} merged, {hash_model(Path(tuned.folder) / 'merged')}"
+    )
+    check = measured.adapter_check
+    assert abs(check.tuned - check.base) > 0.02 * check.tokens
+    assert check.base_again is None
+
+
+def test_an_adapter_of_an_earlier_version_gets_its_merged_model(tiny_base: Base, tuned: TrainResult) -> None:
+    """It goes into the rounded base, which is where it was measured, and the record says that nothing was compared."""
+    folder = Path(tuned.folder)
+    before = tuned.model_copy(update={"merged": None})
+    write_result(folder, before)
+    made = merged_folder(tiny_base, before)
+    assert made == folder / "merged"
+    again = read_result(folder)
+    assert again is not None
+    assert again.merged is not None
+    assert (again.merged.into, again.merged.builds) == ("rounded", ())
+    assert "not chosen" in again.artefact
+    write_result(folder, tuned)
+
+
+def test_without_validation_rows_it_is_the_base_it_was_trained_on(tiny_base: Base, tmp_path: Path) -> None:
+    """Nothing is there to choose by, so nothing is chosen, and nobody is asked."""
+    asked = Endpoint.ask
+    try:
+        Endpoint.ask = None  # type: ignore[method-assign,assignment]
+        result = tune(tiny_base, Dataset("d", rows(4)), settings(method="qlora", epochs=3), tmp_path)
+    finally:
+        Endpoint.ask = asked  # type: ignore[method-assign]
+    assert result.merged is not None
+    assert (result.merged.into, result.merged.rows) == ("rounded", 0)
