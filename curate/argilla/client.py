@@ -9,11 +9,15 @@ import itertools
 import logging
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, NamedTuple
+
+import orjson
 
 from curate.argilla.probe import who_am_i
 from schemas.errors import MissingDependency, ReviewError
@@ -21,6 +25,7 @@ from schemas.records import Json
 
 PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
 _PAGE = 1_000
+_BULK, _OUR_BULK = 200, 500  # records a request
 _MOST_DELETED = 100  # records a request: Argilla's limit
 _MARK = "<!-- made by pairsmith -->"  # in a queue's guidelines, where nobody sees it
 _OURS = "pairsmith"  # the key in a dataset's metadata under which stands whose it is
@@ -111,14 +116,17 @@ class Argilla:
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
         """The JSON that the API answers. Waits for a server that is away or failing; a refusal is a ReviewError."""
+        return self._read(self._answer(method, f"/api/v1/{path}", **arguments), path)
+
+    def _answer(self, method: str, path: str, **arguments: Any) -> Any:
         import httpx
 
         started, pause = time.monotonic(), 0.2
         while True:
             try:
-                answer = self.sdk.http_client.request(method, f"/api/v1/{path}", **arguments)
+                answer = self.sdk.http_client.request(method, path, **arguments)
                 if answer.status_code < 500:
-                    return self._read(answer, path)
+                    return answer
                 problem, first = f"Argilla fails: {_failure(answer)}.", "Mend that (its log tells more)"
             except httpx.TransportError as error:
                 problem = f"Argilla does not answer: {str(error) or type(error).__name__}."
@@ -142,7 +150,7 @@ class Argilla:
             )
         if answer.status_code >= 400:
             raise ReviewError(f"Argilla refused {path}: {answer.text[:500]}", where=self.url)
-        return answer.json() if answer.content else None
+        return orjson.loads(answer.content) if answer.content else None
 
     def workspace_id(self, *, make: bool) -> str | None:
         """The workspace's id; made if it is not there and `make`."""
@@ -253,17 +261,53 @@ class Argilla:
             )
         self.call("DELETE", f"datasets/{dataset['id']}")
 
+    @cached_property
+    def _is_ours(self) -> bool:
+        """Whether it is a server of our own, which has quicker ways in and out (curate/argilla/engine/rows.py). Another
+        answers with its page."""
+        script = self._answer("GET", "/pairsmith/page.js")
+        return str(script.headers.get("content-type")).startswith("text/javascript")
+
     def records(self, queue: Queue, *, responses: bool = False) -> Iterator[Json]:
-        """Every record of a queue, oldest first; with everybody's responses if asked."""
-        offset, include = 0, {"include": "responses"} if responses else {}
-        while True:
-            page = self.call(
-                "GET", f"datasets/{queue.id}/records", params={"offset": offset, "limit": _PAGE, **include}
-            )["items"]
-            yield from page
-            offset += len(page)
-            if len(page) < _PAGE:
-                return
+        """Every record of a queue, oldest first: its id, its external id, and if asked what was answered (the output,
+        the metadata) with everybody's responses. The next page is asked for while one is read."""
+        asked: Json = {"include": "responses"} if responses else {}
+        path, size = f"datasets/{queue.id}/records", _PAGE
+        if self._is_ours:
+            path, size, asked = f"pairsmith/{path}", 2 * _PAGE, {"responses": responses}
+
+        def page(offset: int) -> list[Json]:
+            items: list[Json] = self.call("GET", path, params={"offset": offset, "limit": size, **asked})["items"]
+            return items
+
+        with ThreadPoolExecutor(1) as ahead:
+            offset, coming = size, ahead.submit(page, 0)
+            while len(items := coming.result()) == size:
+                coming, offset = ahead.submit(page, offset), offset + size
+                yield from items
+            yield from items
+
+    def add(self, queue: Queue, items: Iterable[Json], done: Callable[[int], None]) -> None:
+        """Add records that the queue does not have, as the bulk route of Argilla's API takes them. `done` is told the
+        number of a chunk that is there; the next ones are made while one is sent."""
+        path, size = f"datasets/{queue.id}/records/bulk", _BULK
+        if self._is_ours:
+            path, size = f"pairsmith/datasets/{queue.id}/records", _OUR_BULK
+
+        def send(chunk: list[Json]) -> int:
+            headers = {"Content-Type": "application/json"}
+            self.call("PUT", path, content=orjson.dumps({"items": chunk}), headers=headers)
+            return len(chunk)
+
+        remaining = iter(items)
+        with ThreadPoolExecutor(1) as aside:
+            sent: Future[int] | None = None
+            while chunk := list(itertools.islice(remaining, size)):
+                if sent is not None:
+                    done(sent.result())
+                sent = aside.submit(send, chunk)
+            if sent is not None:
+                done(sent.result())
 
     def withdraw(self, queue: Queue, record_ids: Collection[str]) -> int:
         """Take rows out of a queue that nobody has begun to answer; the number of them."""

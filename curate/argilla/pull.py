@@ -9,6 +9,7 @@ pause of more than `PAUSE_S`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal
 
@@ -77,6 +78,7 @@ def pull(
     counts = dict.fromkeys(PullResult.__dataclass_fields__, 0)
     counts["foreign"] = len({pair_id for pair_id, _ in seen if pair_id not in pairs})
     submitted: set[tuple[str, Role, str]] = set()
+    durable: list[Future[None]] = []
     for response in timed(responses):
         pair = pairs.get(response.pair_id)
         if pair is None:
@@ -100,9 +102,11 @@ def pull(
             records.append(edited_pair(pair, review))
             counts["edits"] += 1
         if not dry:
-            store.write(*records)
+            durable.append(store.append(*records))
             failpoint("mid_pull")
         counts["changed" if own and own[-1].decision != "withdrawn" else "new"] += 1
+    for written in durable:
+        written.result()
     present = {response.reviewer for response in responses} | people.keys()
     for review in _withdrawn(known, seen, submitted, present, responses):
         if not dry:

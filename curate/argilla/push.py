@@ -33,7 +33,6 @@ from schemas.reviews import Review, Sampled, SamplingReason
 from schemas.store import Store
 
 SHARED, ADJUDICATION = "-shared", "-adjudication"
-_BULK = 50
 _GOLD_SHARE = 0.1  # of a batch
 
 
@@ -250,16 +249,29 @@ def send(
         absent = [pair for pair in pairs if pair.id not in present]
         if absent and current is None:
             current = page.make(name)
-        for start in range(0, len(absent), _BULK):
-            assert current is not None
-            batch = absent[start : start + _BULK]
-            items = [_for_queue(row(pair, conversations.get(pair.seed_id, ())), current) for pair in batch]
-            argilla.call("PUT", f"datasets/{current.id}/records/bulk", json={"items": items})
-            failpoint("mid_push")
-            progress("push", {"done": start + len(items), "total": len(absent)})
+        if current and absent:
+            _add(argilla, current, [(pair, conversations.get(pair.seed_id, ())) for pair in absent], row, progress)
         sent, there = sent + len(absent), there + len(pairs) - len(absent)
         used += [current] if current and pairs else []
     return PushResult(sent, there, 0, tuple(queue.name for queue in used), withdrawn, tuple(map(argilla.page_of, used)))
+
+
+def _add(
+    argilla: Argilla,
+    queue: Queue,
+    absent: Sequence[tuple[Pair, Sequence[Message]]],
+    row: Callable[[Pair, Sequence[Message]], Json],
+    progress: Progress,
+) -> None:
+    there = 0
+
+    def done(sent: int) -> None:
+        nonlocal there
+        there += sent
+        failpoint("mid_push")
+        progress("push", {"done": there, "total": len(absent)})
+
+    argilla.add(queue, (_for_queue(row(pair, messages), queue) for pair, messages in absent), done)
 
 
 def _keep(argilla: Argilla, queue: Queue, wanted: set[str], sampled: set[str]) -> tuple[set[str], int]:

@@ -74,7 +74,10 @@ def run(host: str, port: int) -> None:
     """Serve until stopped."""
     stop_with_parent()
     import pairsmith_sql_engine  # noqa: F401  registers the engine
+    import rows
     import uvicorn
+
+    rows.add_routes()  # before the application is made, which adds a route for every path
     from argilla_server import app
     from page import AddedToPage
     from sign_in import SlowGuessing
