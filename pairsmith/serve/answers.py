@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pairsmith.serve.access import Caller
+from pairsmith.serve.access import Caller, Right
 from pairsmith.serve.problems import not_there
 from schemas.errors import UsageError
 from schemas.reviews import Review
 from schemas.store.annotate import annotate
 
 Decision = Literal["accept", "edit", "reject"]
+
+
+def reviewer_of(caller: Caller) -> str:
+    """The person for good, as records name them."""
+    return f"pairsmith:{caller.user}"
 
 
 def give(
@@ -31,11 +36,13 @@ def give(
     pair = next(iter(store.pairs([row])), None) if store else None
     if store is None or pair is None:
         raise not_there(f"there is no row '{row[:64]}'.")
+    if not caller.may(Right.see_work, slug) and pair.id not in store.sampled([pair.id]):
+        raise not_there(f"there is no row '{row[:64]}'.")  # a reviewer is asked about rows of the queue alone
     if decision == "edit" and not (edited or "").strip():
         raise UsageError("an edit has no text.", where="edited", fix="Write the output as it should be, or reject it.")
     review = Review(
         pair_id=pair.id,
-        reviewer=f"pairsmith:{caller.user}",
+        reviewer=reviewer_of(caller),
         name=caller.name,
         decision=decision,
         edited=edited.replace("\r\n", "\n") if edited and decision == "edit" else None,

@@ -182,7 +182,12 @@ class Policy:
         for value in present:
             if value.kind is None:
                 raise _refused(value.key, "has no class in the service's policy yet", "Leave it out.")
-            self._check_value(value, project.folder, allowed, owner=owner)
+            self._check_value(value, project.folder, allowed)
+        for number, source in enumerate(spec.seeds):
+            if source.format == "hub":
+                self._check_host(f"seeds.{number}.path", f"https://{HUB.name}", allowed)
+            else:
+                _check_path(f"seeds.{number}.path", source.path, project.folder)
         for key, teacher in {"teacher": spec.teacher, **{f"teachers.{n}": t for n, t in spec.teachers.items()}}.items():
             _check_keys(key, [a for a in teacher.addresses if a not in ("embedded", "vllm")], teacher, allowed)
         _check_keys("review", [spec.review.url] if spec.review.url else [], spec.review, allowed)
@@ -213,7 +218,7 @@ class Policy:
     def _allowed(self) -> set[tuple[Host, str]]:
         return {(_read(row["host"]), row["key_env"]) for row in self.allowed()}
 
-    def _check_value(self, value: Value, folder: Path, allowed: set[tuple[Host, str]], *, owner: bool) -> None:
+    def _check_value(self, value: Value, folder: Path, allowed: set[tuple[Host, str]]) -> None:
         key, kind, given = value.key, value.kind, value.value
         if given is None:
             return
@@ -223,11 +228,6 @@ class Policy:
                     self._check_host(key, url, allowed)
         elif kind is Kind.path or (kind is Kind.schema and ":" not in given):
             _check_path(key, given, folder)
-        elif kind is Kind.seeds:
-            if (folder / given).exists() or not _is_hub_id(given):
-                _check_path(key, given, folder)
-            else:
-                self._check_host(key, f"https://{HUB.name}", allowed)
         elif kind in (Kind.base, Kind.scorer) and given not in ("embedded", "auto", "pmi", "none"):
             if (folder / given).exists() or not _is_hub_id(given):
                 _check_path(key, given, folder)
@@ -330,7 +330,7 @@ def _not_a_pair(key: str, variable: str, host: Host) -> Refusal:
 def _refused(key: str, what: str, fix: str) -> Refusal:
     return Refusal(
         403,
-        f"'{key}': {what}.",
+        f"{what}.",
         where=key,
         why="In a service a spec works with other people's keys, files and machine.",
         fix=fix,
