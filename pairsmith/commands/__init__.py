@@ -28,10 +28,12 @@ COMMANDS = (
     ("train", "The pipeline", "Tune the small model on the accepted pairs."),
     ("evaluate", "The pipeline", "Measure it on the locked test split against its base and the teacher."),
     ("export", "The pipeline", "Write dataset, adapter and report into a folder of their own."),
+    ("jobs", "Together", "What waits, runs and has ended in a workspace; stop it, read its log."),
     ("serve", "Together", "Serve a folder of projects: pages, an API and jobs for several people."),
     ("status", "Look", "What is in the store, and what `run` would do next."),
     ("rows", "Look", "List rows with what became of them, and why."),
     ("explain", "Look", "Show the lineage of one pair."),
+    ("report", "Look", "Write the report, or render an evidence file again."),
     ("replay", "Look", "Make one pair again from its records, offline."),
     ("docs", "Look", "Show a page of the manual."),
 )

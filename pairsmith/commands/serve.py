@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--no-auth", is_flag=True, help="Nobody signs in: for this machine alone.")
 @click.option("--url", metavar="URL", help="The address at which people reach it, where a proxy stands before it.")
 @click.option(
-    "--database", "database_url", metavar="URL", help="A PostgreSQL for accounts and audit; default: a file in .serve."
+    "--database", "database_url", envvar="PAIRSMITH_SERVE_DATABASE", metavar="URL", help="A PostgreSQL for accounts and audit; default: a file in .serve."
 )
 def command(workspace: Path, host: str, port: int, no_auth: bool, url: str | None, database_url: str | None) -> None:
     """Serve a folder of projects: pages for people, an API for programs, jobs that survive the server.

@@ -14,7 +14,6 @@ from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
 from pairsmith.lineage import lineage_of
-from pairsmith.serve import answers
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, link_next
 from pairsmith.serve.api.people import Body
@@ -23,6 +22,7 @@ from pairsmith.serve.rows_view import Filters, RowsView, Sort, ViewRow
 from schemas.records import Pair
 from schemas.reviews import Review
 from schemas.store import Store
+from schemas.store.annotate import annotate
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["rows"])
 Viewer = Annotated[Caller, needs(Right.see_work)]
@@ -71,7 +71,7 @@ class FacetsShown(BaseModel):
 class Answer(Body):
     """What a person says of a row. `edited` belongs to `edit`; `seconds` is how long they looked at it."""
 
-    decision: answers.Decision
+    decision: Literal["accept", "edit", "reject", "withdrawn"]
     edited: Annotated[str, Field(max_length=100_000)] | None = None
     reasons: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=20)] = Field(default_factory=list)
     seconds: float | None = Field(default=None, ge=0, le=86_400)
@@ -182,23 +182,7 @@ def review_row(
     caller: Annotated[Caller, needs(Right.answer)], project: str, row: str, body: Answer, request: Request
 ) -> ReviewShown:
     """A person's answer. It is kept at once, also while a job runs; a reviewer answers rows of the queue alone."""
-    if (body.decision == "edit") != (body.edited is not None):
-        raise Refusal(422, "an edit has a text, and nothing else has.", where="/body/edited", code="not_valid")
-    known = _view(request).readers.project(project).spec.review.reasons
-    if wrong := [reason for reason in body.reasons if reason not in known]:
-        fix = f"The reasons are: {', '.join(known)}."
-        raise Refusal(422, f"'{wrong[0]}' is no reason here.", code="not_valid", fix=fix)
-    review = answers.give(
-        request,
-        caller,
-        project,
-        row,
-        decision=body.decision,
-        edited=body.edited,
-        reasons=",".join(body.reasons),
-        seconds=body.seconds,
-    )
-    request.state.changed = {"target": f"row {review.pair_id}", "after": review.id}
+    review = give_answer(request, caller, project, row, body)
     return ReviewShown(
         id=review.id,
         pair_id=review.pair_id,
@@ -236,6 +220,42 @@ def review_queue(
     return Page(items=items, next=page.next, total=page.total)
 
 
+def give_answer(
+    request: Request, caller: Caller, slug: str, row: str, answer: Answer, *, settles: bool = False
+) -> Review:
+    """Keep a person's answer, by the store's door for answers; it `settles` what others disagree about. Raises Refusal;
+    the pages answer with it."""
+    store = _store(request, slug)
+    pair = pair_of(store, row)
+    if not caller.may(Right.see_work, slug) and pair.id not in store.sampled([pair.id]):
+        raise no_row(row)
+    if (answer.decision == "edit") != (answer.edited is not None):
+        raise Refusal(422, "an edit has a text, and nothing else has.", where="/body/edited", code="not_valid")
+    known = request.app.state.views.readers.project(slug).spec.review.reasons
+    if wrong := [reason for reason in answer.reasons if reason not in known]:
+        raise Refusal(
+            422, f"'{wrong[0]}' is no reason here.", code="not_valid", fix=f"The reasons are: {', '.join(known)}."
+        )
+    review = Review(
+        pair_id=pair.id,
+        reviewer=reviewer_of(caller),
+        name=caller.name,
+        decision=answer.decision,
+        edited=answer.edited,
+        reasons=tuple(answer.reasons),
+        seconds=answer.seconds,
+        role="adjudicator" if settles else "annotator",
+    )
+    annotate(store, review)
+    request.state.changed = {"target": f"row {pair.id}", "after": review.id}
+    return review
+
+
+def reviewer_of(caller: Caller) -> str:
+    """The person for good, as records name them."""
+    return f"serve:{caller.user}"
+
+
 def pair_of(store: Store, row: str) -> Pair:
     """The pair of a row by its whole id. Raises Refusal."""
     found = list(store.pairs([row]))
@@ -262,7 +282,7 @@ def _view(request: Request) -> RowsView:
 
 
 def _is_by(review: Review, caller: Caller) -> bool:
-    return review.reviewer == answers.reviewer_of(caller)
+    return review.reviewer == reviewer_of(caller)
 
 
 def _jsonl(every: Iterator[ViewRow]) -> Iterator[bytes]:
