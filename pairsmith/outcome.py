@@ -223,20 +223,25 @@ class TrainOutcome(StageOutcome):
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOutcome(StageOutcome):
     """system -> its pass rate with its interval (`share`, `low`, `high`), the same under both decodings in `systems`,
-    and system -> decoding -> what may be said of the tuned model against it; `reused`: it was there already."""
+    and system -> decoding -> what may be said of the tuned model against it; the verdict (`train.verdict.Verdict`);
+    `reused`: it was there already. `gated`: the command was asked for the verdict as its exit code."""
 
     pass_rate: Mapping[str, Mapping[str, float]] = field(default_factory=dict, metadata={"earlier": ("strict_pass",)})
     systems: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     outcomes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    verdict: Json = field(default_factory=dict)
     reused: bool = False
+    gated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOutcome(Outcome):
-    """The files that were written, by name, and the ids of what is in it."""
+    """The files that were written, by name, and the ids of what is in it. `gguf` says of each GGUF how its answers
+    compare with those of the measured model, in words."""
 
     written: Mapping[str, str] = field(default_factory=dict)
     ids: Mapping[str, str] = field(default_factory=dict)
+    gguf: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +250,7 @@ class RunOutcome(Outcome):
 
     Either people keep it from going on (`waits`, `url`, `queues`, the state of their `gate` and, where they reject the
     set, their `objections`), or it was to stop before the stage `until`, or it has ended (`pass_rate`, `systems`,
-    `outcomes`). `not_reviewed` is the
+    `outcomes`, `verdict`). `not_reviewed` is the
     dataset that went on to training without people, because review was off.
     """
 
@@ -260,5 +265,6 @@ class RunOutcome(Outcome):
     pass_rate: Mapping[str, Mapping[str, float]] | None = field(default=None, metadata={"earlier": ("strict_pass",)})
     systems: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None
     outcomes: Mapping[str, Mapping[str, str]] | None = None
+    verdict: Json | None = None
     not_reviewed: str | None = None
     until: str | None = None

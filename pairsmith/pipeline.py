@@ -85,6 +85,7 @@ def run(
             pass_rate=evaluated.pass_rate if evaluated else None,
             systems=evaluated.systems if evaluated else None,
             outcomes=evaluated.outcomes if evaluated else None,
+            verdict=evaluated.verdict if evaluated else None,
         )
     return record.outcome
 

@@ -43,6 +43,7 @@ SLOW_FILES = {
         "pairsmith/test_curate.py",
         "pairsmith/test_doctor.py",
         "pairsmith/test_evaluate.py",
+        "pairsmith/test_exported_model.py",
         "pairsmith/test_forecast.py",
         "pairsmith/test_generate.py",
         "pairsmith/test_init.py",
@@ -54,6 +55,7 @@ SLOW_FILES = {
         "pairsmith/test_preview.py",
         "pairsmith/test_report.py",
         "pairsmith/test_report_in_browser.py",
+        "pairsmith/test_report_judged.py",
         "pairsmith/test_start.py",
         "pairsmith/test_stopping.py",
         "pairsmith/test_teachers.py",
@@ -76,11 +78,13 @@ SLOW_FILES = {
         "train/test_door.py",
         "train/test_evaluation.py",
         "train/test_families.py",
+        "train/test_gguf.py",
         "train/test_mask.py",
         "train/test_merge.py",
         "train/test_real_model.py",
         "train/test_sft.py",
         "train/test_trainer.py",
+        "train/test_ways_to_run.py",
     )
 }
 SLOW_FIXTURES = {"postgres", "venv", "wheel", "smollm2_folder"}

@@ -14,6 +14,7 @@ from curate.split import LEAST_TEST_INPUTS
 from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
 from train.intervals import Interval, difference, holm, seeds_for, share, sign_flip_p
+from train.judgements import Judged
 from train.references import ReferenceResult
 
 Mode = Literal["sampled", "greedy"]
@@ -139,6 +140,12 @@ class SystemResult(Record):
         """Its names, joined with an equals sign."""
         return " = ".join(self.names)
 
+    @property
+    def usd_per_1000(self) -> float | None:
+        """US dollars for a thousand outputs, each asked for by itself, as the greedy ones were; else as sampled."""
+        own = self.greedy.usd_per_1000
+        return self.sampled.usd_per_1000 if own is None else own
+
 
 class Comparison(Record):
     """Pass rate of system `a` minus that of system `b`, on the same seeds.
@@ -235,6 +242,7 @@ class Evaluation(Record):
     side_by_side_seed: int
     outputs: tuple[Output, ...]
     references: dict[str, str] = Field(default_factory=dict)
+    judged: Judged | None = None
     calls_sent: int
     calls_reused: int
     usage: Usage

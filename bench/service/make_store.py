@@ -7,17 +7,80 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from schemas.records import (
-    Artifact, Call, Candidate, Counts, Generated, Pair, Reason, Receipt, RowState, Sampling, Seed, Usage, Verdict,
+    Artifact,
+    Call,
+    Candidate,
+    Counts,
+    Generated,
+    Pair,
+    Reason,
+    Receipt,
+    RowState,
+    Sampling,
+    Seed,
+    Usage,
+    Verdict,
 )  # fmt: skip
 from schemas.reviews import Review
 from schemas.store import Store
 
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
-_WORDS = (
-    "lighthouse fog harbour lantern granite teal pewter wave storm keeper oilskin stair cobble alley bicycle rust moss "
-    "window rain amber dusk copper kettle steam market stall spice linen thread needle loom orchard apple ladder frost "
-    "river barge rope anchor gull chalk cliff meadow clover bee hive honey jar shelf cellar candle smoke violin bow"
-).split()
+_WORDS = [
+    "lighthouse",
+    "fog",
+    "harbour",
+    "lantern",
+    "granite",
+    "teal",
+    "pewter",
+    "wave",
+    "storm",
+    "keeper",
+    "oilskin",
+    "stair",
+    "cobble",
+    "alley",
+    "bicycle",
+    "rust",
+    "moss",
+    "window",
+    "rain",
+    "amber",
+    "dusk",
+    "copper",
+    "kettle",
+    "steam",
+    "market",
+    "stall",
+    "spice",
+    "linen",
+    "thread",
+    "needle",
+    "loom",
+    "orchard",
+    "apple",
+    "ladder",
+    "frost",
+    "river",
+    "barge",
+    "rope",
+    "anchor",
+    "gull",
+    "chalk",
+    "cliff",
+    "meadow",
+    "clover",
+    "bee",
+    "hive",
+    "honey",
+    "jar",
+    "shelf",
+    "cellar",
+    "candle",
+    "smoke",
+    "violin",
+    "bow",
+]
 _WHY = (
     ("rejected", "short", "It has 5 words; at least 8 are asked for.", "gate/length@1"),
     ("rejected", "echo", "It repeats its input.", "gate/echo@1"),
@@ -82,8 +145,12 @@ def _slot(
         reasons["empty"] = reasons.get("empty", 0) + 1
         return [call, Candidate(fingerprint="now", failure=why, **slot),
                 RowState(curation="now", generation="now", state="failed", reason=why, step="generate", **slot)]  # fmt: skip
-    origin = Generated(generator="forward", prompt="enhance/v1@00000000", teacher="mock", sampling=Sampling(), calls=((key, 1),))
-    pair = Pair(seed_id=seed.id, input=seed.body, output=_text(draw, draw.randint(12, 60)), system="Rewrite.", origin=origin)
+    origin = Generated(
+        generator="forward", prompt="enhance/v1@00000000", teacher="mock", sampling=Sampling(), calls=((key, 1),)
+    )
+    pair = Pair(
+        seed_id=seed.id, input=seed.body, output=_text(draw, draw.randint(12, 60)), system="Rewrite.", origin=origin
+    )
     said = [Verdict(pair_id=pair.id, by=f"gate/{name}@1", fingerprint="s", keep=True, reason=Reason("ok"))
             for name in ("length", "echo", "loop", "language", "form")[:verdicts]]  # fmt: skip
     state = {"curation": "now", "generation": "now", "pair_id": pair.id, "score": round(draw.gauss(0, 1), 3), **slot}
@@ -94,7 +161,9 @@ def _slot(
         members.append((pair.id, split))
         records.append(RowState(state="accepted", split=split, **state))
         if len(members) <= 300:
-            records.append(Review(pair_id=pair.id, reviewer="argilla:x/1", name="ann", decision="accept", seconds=6, at=AT))
+            records.append(
+                Review(pair_id=pair.id, reviewer="argilla:x/1", name="ann", decision="accept", seconds=6, at=AT)
+            )
     else:
         word, code, sentence, step = draw.choices(_WHY, (5, 3, 12, 1))[0]
         counts[word] += 1

@@ -33,6 +33,7 @@ COMMANDS = (
     ("status", "Look", "What is in the store, and what `run` would do next."),
     ("rows", "Look", "List rows with what became of them, and why."),
     ("explain", "Look", "Show the lineage of one pair."),
+    ("report", "Look", "Write the report, or render an evidence file again."),
     ("replay", "Look", "Make one pair again from its records, offline."),
     ("docs", "Look", "Show a page of the manual."),
 )

@@ -14,6 +14,7 @@ from schemas.money import Cost
 from schemas.records import Counts, Receipt
 from train.metrics import Evaluation
 from train.results import TrainResult
+from train.verdict import Verdict
 
 NotAccepted = Literal["rejected", "waiting", "failed"]
 
@@ -118,6 +119,7 @@ class Evidence:
     scorer: Scorer | None
     training: TrainResult | None
     evaluation: Evaluation | None
+    verdict: Verdict | None
     receipts: tuple[Receipt, ...]
     costs: tuple[Cost, ...]
     reviews: Reviews

@@ -17,6 +17,7 @@ from schemas.records import Artifact, Receipt, Record, now, shown_step
 from schemas.store import Store
 from train.metrics import Evaluation
 from train.results import TrainResult
+from train.verdict import verdict
 
 R = TypeVar("R", bound=Record)
 
@@ -51,12 +52,21 @@ def gather(project: Project, store: Store) -> Evidence:
         scorer=rows.scorer,
         training=training,
         evaluation=evaluation,
+        verdict=None if evaluation is None else verdict(evaluation, project.spec.evaluate.ship_at),
         receipts=tuple(receipts),
         costs=tuple(store.costs()),
         reviews=_reviews(project, store, receipts),
         hashes=tuple(_hashes(project, rows, dataset, training, evaluation)),
         versions={} if latest is None else latest.versions,
     )
+
+
+def present_artifacts(store: Store) -> list[Artifact]:
+    """Dataset, adapter and evaluation that the report speaks of, as far as they are made."""
+    finished = {receipt.command: receipt for receipt in store.receipts() if receipt.ok}
+    made = (("dataset", "curate"), ("adapter", "train"), ("evaluation", "evaluate"))
+    found = (_current(store, kind, finished.get(command)) for kind, command in made)
+    return [artifact for artifact in found if artifact is not None]
 
 
 def _stage(command: str, receipts: Sequence[Receipt], rows: Rows) -> StageEvidence:

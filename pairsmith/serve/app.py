@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pairsmith import __version__
-from pairsmith.serve import api, limits, problems
+from pairsmith.serve import api, limits, openai, problems
 from pairsmith.serve.access import AnyOne
 from pairsmith.serve.accounts import Accounts
 from pairsmith.serve.audit import Audit
@@ -69,9 +69,9 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
     state.jobs = Jobs(workspace, environment=state.policy.environment, database_url=settings.database_url)
     state.views, state.talking = RowsView(workspace), Talking(workspace)
     app.include_router(api.router)
-    for part in ("openai", "pages"):
-        if find_spec(f"pairsmith.serve.{part}"):
-            app.include_router(import_module(f"pairsmith.serve.{part}").router)
+    app.include_router(openai.router)
+    if find_spec("pairsmith.serve.pages.people"):
+        app.include_router(import_module("pairsmith.serve.pages").router)
     app.add_exception_handler(PairsmithError, problems.on_pairsmith_error)
     app.add_exception_handler(HTTPException, problems.on_http_exception)
     app.add_exception_handler(RequestValidationError, problems.on_invalid_request)

@@ -6,8 +6,9 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
+from curate.asked import Asked, open_asked
 from curate.export import export_dataset
-from curate.judge import Judge, of_one_family, open_judge
+from curate.judge import of_one_family
 from curate.outcome import CurateResult, curate_project
 from curate.review.population import read_population
 from curate.review.status import as_json, review_status
@@ -39,9 +40,8 @@ def curate(
 ) -> CurateOutcome:
     """Judge every candidate of the present spec and write what is accepted to `dataset/`.
 
-    It is not drained: `stop` ends it at once, and what was judged is kept. Only a judge (`curate.judge`) asks anybody.
-    Raises NoWork if there is no candidate, or
-    none is accepted.
+    It is not drained: `stop` ends it at once, and what was judged is kept. Only judges and served reward models are
+    asked. Raises NoWork if there is no candidate, or none is accepted.
     """
     with recording(project, store, "curate", CurateOutcome()) as record:
         inputs = plan.inputs_of("curate", project, store)
@@ -82,12 +82,12 @@ def _judged(
 ) -> CurateResult:
     async def work() -> CurateResult:
         async with AsyncExitStack() as opened:
-            judge = await open_judge(project, store, project.spec.curate.judge.teachers, opened, say)
+            asked = await open_asked(project, store, opened, say)
             try:
-                return await curate_project(project, store, fingerprints=fingerprints, judge=judge, progress=progress)
+                return await curate_project(project, store, fingerprints=fingerprints, asked=asked, progress=progress)
             finally:
-                if judge is not None:
-                    record.outcome = replace(record.outcome, **_spent(judge))
+                if asked.ledgers:
+                    record.outcome = replace(record.outcome, **_spent(asked))
 
     try:
         return run(work())
@@ -103,14 +103,14 @@ def _judged(
         ) from None
 
 
-def _spent(judge: Judge) -> dict[str, Any]:
-    spent = total(judge.costs)
+def _spent(asked: Asked) -> dict[str, Any]:
+    spent = total(asked.costs)
     return {
-        "calls_sent": judge.sent,
-        "calls_reused": judge.reused,
+        "calls_sent": sum(ledger.sent for ledger in asked.ledgers),
+        "calls_reused": sum(ledger.reused for ledger in asked.ledgers),
         "usage": spent.usage,
         "usd": spent.total,
-        "costs": tuple(cost.as_json() for cost in judge.costs),
+        "costs": tuple(cost.as_json() for cost in asked.costs),
     }
 
 

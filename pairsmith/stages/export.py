@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+from pairsmith import exported_model
 from pairsmith.outcome import ExportOutcome
 from pairsmith.receipt import recording
 from pairsmith.stopping import Stopping
@@ -19,6 +21,7 @@ from schemas.store import Store
 
 NAMES = ("dataset", "adapter", "evaluation")
 REPORT = "report.html"
+EVIDENCE = "evidence.json"
 _MARK = "export.json"
 
 
@@ -30,9 +33,11 @@ def export(
     say: Say = unheard,
     stop: Stopping | None = None,
     out: Path | None = None,
+    gguf: Sequence[str] = (),
 ) -> ExportOutcome:
-    """Write `out/dataset`, `out/adapter`, `out/evaluation.json`, `out/report.html`, the spec, and `out/export.json`
-    with the ids of what is in it; what has not been made yet is left out. `out` is `export` in the project if absent.
+    """Write `out/dataset`, `out/adapter` (and for QLoRA `out/model`), `out/evaluation.json`, `out/report.html`,
+    `out/evidence.json`, the spec, and `out/export.json` with the ids of what is in it; what has not been made yet is
+    left out. `out` is `export` in the project if absent. `gguf` names the kinds of GGUF to write besides.
 
     An earlier export there is replaced at once. Raises NoWork without a dataset, UsageError if `out` holds something
     else.
@@ -50,8 +55,17 @@ def export(
             )
         ids = {name: artifact.id for name, artifact in latest.items()}
         with replaced_folder(out) as partial:
-            written = {name: out / _copy(project, artifact, partial) for name, artifact in latest.items()}
-            for name in (SPEC_NAME, REPORT):
+            written = {
+                name: out / _copy(project, artifact, partial) for name, artifact in latest.items() if name != "adapter"
+            }
+            checked: dict[str, str] = {}
+            if "adapter" in latest:
+                model = exported_model.write(project, store, latest["adapter"], partial, gguf, say)
+                written |= {name: out / path for name, path in model.written.items()}
+                checked = model.checked
+            elif gguf:
+                raise NoWork("there is no tuned model to write as a GGUF.", fix="Run `pairsmith train` first.")
+            for name in (SPEC_NAME, REPORT, EVIDENCE):
                 if (project.folder / name).is_file():
                     shutil.copy2(project.folder / name, partial / name)
                     written[name] = out / name
@@ -61,8 +75,14 @@ def export(
             counts=Counts(rows_in=rows, accepted=rows),
             written={name: str(path) for name, path in written.items()},
             ids=ids,
+            gguf=checked,
         )
     return record.outcome
+
+
+def summary(outcome: ExportOutcome) -> list[tuple[str, str]]:
+    """The files, and how each GGUF answers."""
+    return [*outcome.written.items(), *((f"{kind} answers", told) for kind, told in outcome.gguf.items())]
 
 
 def _copy(project: Project, artifact: Artifact, folder: Path) -> str:

@@ -66,8 +66,8 @@ class EvaluateSettings(Section):
     """The proof on the locked test split. `checks` are patterns and `user` functions `module:function` beside the spec
     that no gate uses; without any the gates alone judge. `teacher` names the one that is measured, by default that of
     `generate.forward`. `judges` are names under `[teachers]`: they answer the checklist of `[curate.judge]` about every
-    system's answers, and choose between the tuned model's and each other system's. `resamples` is read and no longer
-    used: the intervals of earlier versions were bootstrapped."""
+    system's answers, and choose between the tuned model's and each other system's. `ship_at` is the pass rate that the
+    verdict asks for. `resamples` is read and no longer used: the intervals of earlier versions were bootstrapped."""
 
     teacher: str | None = added()
     samples: int = Field(default=3, ge=1)
@@ -76,6 +76,7 @@ class EvaluateSettings(Section):
     user: tuple[UserFunction, ...] = Field(default=(), exclude_if=lambda user: not user)
     judges: tuple[str, ...] = added(default=())
     max_seeds: int | None = Field(default=None, ge=1)
+    ship_at: float = added(0.5, ge=0, le=1)
     resamples: int = Field(default=10_000, ge=100)
     concurrency: int = Field(default=20, ge=1)
 

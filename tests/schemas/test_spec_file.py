@@ -326,7 +326,7 @@ SETTABLE |= {"evaluate.user": '["own:check"]', "curate.gates.values": "true", "c
 SETTABLE |= {"teacher.batch_api": '"mistral"', "review.adjudicators": '["kim"]'}
 # A rule between keys refuses each of these alone.
 COUPLED = {key for key in SETTABLE if key.startswith("review.shares.")} | {"review.url", "task.schema", "task.to"}
-COUPLED |= {"generate.forward.teacher", "generate.backward.teacher", "evaluate.teacher"}
+COUPLED |= {"generate.forward.teacher", "generate.backward.teacher", "evaluate.teacher", "curate.score.teacher"}
 
 
 def get(node: Any, key: str) -> Any:

@@ -22,6 +22,7 @@ from pairsmith.serve.rows_view import Filters, RowsView, Sort, ViewRow
 from schemas.records import Pair
 from schemas.reviews import Review
 from schemas.store import Store
+from schemas.store.annotate import annotate
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["rows"])
 Viewer = Annotated[Caller, needs(Right.see_work)]
@@ -219,8 +220,11 @@ def review_queue(
     return Page(items=items, next=page.next, total=page.total)
 
 
-def give_answer(request: Request, caller: Caller, slug: str, row: str, answer: Answer) -> Review:
-    """Keep a person's answer, by the store's door for answers. Raises Refusal; the pages answer with it."""
+def give_answer(
+    request: Request, caller: Caller, slug: str, row: str, answer: Answer, *, settles: bool = False
+) -> Review:
+    """Keep a person's answer, by the store's door for answers; it `settles` what others disagree about. Raises Refusal;
+    the pages answer with it."""
     store = _store(request, slug)
     pair = pair_of(store, row)
     if not caller.may(Right.see_work, slug) and pair.id not in store.sampled([pair.id]):
@@ -240,8 +244,9 @@ def give_answer(request: Request, caller: Caller, slug: str, row: str, answer: A
         edited=answer.edited,
         reasons=tuple(answer.reasons),
         seconds=answer.seconds,
+        role="adjudicator" if settles else "annotator",
     )
-    store.annotate(review)
+    annotate(store, review)
     request.state.changed = {"target": f"row {pair.id}", "after": review.id}
     return review
 

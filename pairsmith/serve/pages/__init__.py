@@ -14,9 +14,10 @@ from pairsmith.serve.pages import (
     run,
     setup,
     shell,
+    talk,
     training,
 )
 
 router = shell.page_router()
-for part in (shell, projects, setup, run, rows, prompts, review, training, evaluation, files, account, people):
+for part in (shell, projects, setup, run, rows, prompts, review, training, evaluation, talk, files, account, people):
     router.include_router(part.router)

@@ -10,19 +10,19 @@ from typing import Any
 
 from fastapi import Request, UploadFile
 
-from pairsmith.new_project import EXAMPLES, files_of, template_folder, with_teacher, write_project
+from pairsmith.new_project import write_project
 from pairsmith.own_file import guess, spec_text
 from pairsmith.serve.access import Caller, Right
-from pairsmith.teacher_search import EMBEDDED
+from pairsmith.serve.api.projects import NewProject, new_project_in
+from pairsmith.serve.api.seeds import ENDINGS, add
+from pairsmith.serve.api.specs import etag_of, save_spec
 from schemas.errors import InputError, UsageError
-from schemas.files import replaced
 from schemas.spec_file import SPEC_NAME, parse, set_keys
+from synth.seeds import read_seeds
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_ENDINGS = (".txt", ".jsonl", ".json", ".csv", ".tsv")
-MOST_BYTES = 50_000_000
 PASTED = "seeds.txt"
-_SPEC = '''# A pairsmith project. `pairsmith docs spec` describes every key.
+_SPEC = """# A pairsmith project. `pairsmith docs spec` describes every key.
 
 [task]
 name = "my-task"
@@ -33,7 +33,7 @@ style = "Rewrite the input."
 
 # What your users would type.
 [[seeds]]
-path = "seeds.txt"
+path = "seeds/seeds.txt"
 
 [teacher]
 url = "embedded"
@@ -48,13 +48,13 @@ best = 1  # of the candidates of one seed, keep the best
 
 [train]
 method = "lora"
-'''
+"""
 
 
-async def new_project(
-    request: Request, *, name: str, style: str, pasted: str, file: UploadFile | None, example: str
+def new_project(
+    request: Request, caller: Caller, *, name: str, style: str, seeds: tuple[str, bytes] | None, example: str
 ) -> str:
-    """Make the project and give its slug. Raises UsageError, InputError and SpecError; then nothing is made."""
+    """Make the project and give its slug. Raises UsageError, InputError, SpecError, Refusal; then nothing is made."""
     slug = name.strip().lower().replace(" ", "-").replace("_", "-")
     if not _SLUG.fullmatch(slug):
         raise UsageError(
@@ -62,75 +62,64 @@ async def new_project(
             where="name",
             fix="Take small letters, digits and hyphens, such as my-prompts.",
         )
-    workspace = request.app.state.workspace
-    if slug in workspace.projects():
-        raise UsageError(f"there is a project '{slug}' already.", where="name", fix="Take another name.")
     if example:
-        if example not in EXAMPLES:
-            raise UsageError(f"there is no example '{example}'.", fix=f"There are: {', '.join(EXAMPLES)}.")
-        files = files_of(template_folder(example))
-        text = files[SPEC_NAME].decode()
-        files[SPEC_NAME] = (with_teacher(text, EMBEDDED) if "[teacher]" in text else text).encode()
-        write_project(workspace.new_folder(slug), files)
+        new_project_in(request, caller, NewProject(name=slug, example=example))
         return slug
+    workspace = request.app.state.workspace
     folder: Path = workspace.new_folder(slug)
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"the folder of '{slug}' is not empty.", where="name", fix="Take another name.")
+    if slug in workspace.projects() or folder.exists():
+        raise UsageError(f"there is a project '{slug}' already.", where="name", fix="Take another name.")
+    assert seeds is not None
+    if Path(seeds[0]).suffix.lower() not in ENDINGS:
+        endings = ", ".join(ENDINGS)
+        raise InputError(f"seeds are not read from '{seeds[0][:80]}'.", fix=f"Upload a file that ends in {endings}.")
     try:
-        seeds = await keep_seeds(folder, pasted, file)
-        write_project(folder, {SPEC_NAME: _spec_of(folder, seeds, slug, style).encode()})
-        parse((folder / SPEC_NAME).read_text(encoding="utf-8"), folder)
+        path = folder / "seeds" / seeds[0]
+        path.parent.mkdir(parents=True)
+        path.write_bytes(seeds[1])
+        text = _spec_of(path, slug, style)
+        project = parse(text, folder)
+        read_seeds(project.spec.seeds, folder)
+        request.app.state.policy.check(project, before=project.spec, owner=caller.may(Right.own, slug))
+        write_project(folder, {SPEC_NAME: text.encode()})
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return slug
 
 
-def _spec_of(folder: Path, seeds: str, slug: str, style: str) -> str:
-    values: dict[str, Any] = {"task.name": slug}
+def _spec_of(seeds: Path, slug: str, style: str) -> str:
+    """The spec of a new project: of a table what its columns are taken for, else inputs to be rewritten."""
+    values: dict[str, Any] = {"task.name": slug, "seeds.0.path": f"seeds/{seeds.name}"}
     if style.strip():
         values["task.style"] = style.strip().replace("\r\n", "\n")
-    if Path(seeds).suffix in (".csv", ".json", ".jsonl", ".tsv"):
-        found = guess(folder / seeds)
-        return set_keys(spec_text(folder / seeds, found, slug), values)
+    if seeds.suffix.lower() in (".csv", ".json", ".jsonl", ".tsv"):
+        return set_keys(spec_text(seeds, guess(seeds), slug), values)
     return set_keys(_SPEC, values)
-
-
-async def keep_seeds(folder: Path, pasted: str, file: UploadFile | None) -> str:
-    """Write what was pasted or uploaded into the project and give the file's name. Raises InputError."""
-    if file is not None and file.filename:
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(file.filename.replace("\\", "/")).name).strip(".-") or "seeds.txt"
-        if Path(name).suffix.lower() not in _ENDINGS:
-            raise InputError(
-                f"the file '{file.filename[:80]}' is none that seeds are read from.",
-                fix=f"Upload one that ends in {', '.join(_ENDINGS)}.",
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        size = 0
-        with replaced(folder / name) as partial, partial.open("wb") as out:
-            while chunk := await file.read(1 << 20):
-                size += len(chunk)
-                if size > MOST_BYTES:
-                    raise InputError("the file is larger than 50 MB.", where=name, fix="Upload a part of it.")
-                out.write(chunk)
-        return name
-    lines = [line for line in pasted.replace("\r\n", "\n").split("\n") if line.strip()]
-    if not lines:
-        raise InputError("there is no input yet.", where="seeds", fix="Paste some, one a line, or choose a file.")
-    folder.mkdir(parents=True, exist_ok=True)
-    with replaced(folder / PASTED) as partial:
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return PASTED
 
 
 def save_keys(request: Request, caller: Caller, slug: str, values: Mapping[str, Any]) -> None:
     """Set keys of the spec, checked as a whole and against what the service allows. Raises SpecError and Refusal."""
-    folder: Path = request.app.state.workspace.folder(slug)
-    path = folder / SPEC_NAME
-    text = set_keys(path.read_text(encoding="utf-8"), values)
-    project, before = parse(text, folder), request.app.state.workspace.project(slug)
-    policy = getattr(request.app.state, "policy", None)
-    if policy is not None:
-        policy.check(project, before=before.spec, owner=caller.may(Right.own, slug))
-    with replaced(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    text = (request.app.state.workspace.folder(slug) / SPEC_NAME).read_text(encoding="utf-8-sig")
+    save_spec(request, caller, slug, set_keys(text, values), if_match=etag_of(text))
+
+
+async def given_seeds(pasted: str, file: UploadFile | None) -> tuple[str, bytes]:
+    """Name and content of what was pasted or uploaded. Raises InputError where nothing was."""
+    if file is not None and file.filename:
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(file.filename.replace("\\", "/")).name).strip(".-")
+        return name or PASTED, await file.read()
+    lines = [line for line in pasted.replace("\r\n", "\n").split("\n") if line.strip()]
+    if not lines:
+        raise InputError("there is no input yet.", where="seeds", fix="Paste some, one a line, or choose a file.")
+    return PASTED, ("\n".join(lines) + "\n").encode()
+
+
+def keep_seeds(request: Request, caller: Caller, slug: str, name: str, content: bytes) -> None:
+    """Make these the seeds of the project, in place of those that it reads now. Raises InputError, Refusal."""
+    before = [source.path for source in request.app.state.workspace.project(slug).spec.seeds]
+    add(request, caller, slug, content, name, "input")
+    path = f"seeds/{name}"
+    gone = {f"seeds.{at}": None for at, held in reversed(list(enumerate(before))) if held != path}
+    if gone:
+        save_keys(request, caller, slug, gone)

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from fastapi import Request
 
 from pairsmith.plan import PlannedStage, plan
-from pairsmith.serve.job import ENDED, Job
+from pairsmith.serve.job import Job
 from pairsmith.serve.rows_view import RowsView
 from pairsmith.style.charts import Part
 from schemas.money import Cost, total
@@ -87,13 +87,12 @@ def snapshot(request: Request, slug: str) -> Snapshot:
 
 def jobs_of(request: Request, slug: str | None = None, limit: int = 20) -> list[Job]:
     """Jobs, newest first."""
-    jobs = request.app.state.jobs
-    return list(jobs.list(slug, limit)) if jobs is not None else []
+    return list(request.app.state.jobs.list(slug, limit))
 
 
 def live_job(request: Request, slug: str) -> Job | None:
     """The job of a project that has not ended; at most one has not."""
-    return next((job for job in jobs_of(request, slug) if job.state not in ENDED), None)
+    return next((job for job in request.app.state.jobs.active() if job.project == slug), None)
 
 
 def rows_line(request: Request, slug: str) -> str | None:

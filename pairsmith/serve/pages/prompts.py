@@ -11,6 +11,8 @@ from fastapi import Form, Request, Response
 import prompts as library
 from pairsmith.outcome import PreviewOutcome
 from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.api.jobs import start_job
+from pairsmith.serve.api.prompts import save_version
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.drafts import save_keys
@@ -19,7 +21,6 @@ from pairsmith.serve.pages.shell import gone_to, page_router, render, shown_prob
 from pairsmith.serve.pages.word_diff import word_diff
 from prompts.prompt import Prompt
 from schemas.errors import PairsmithError, UsageError
-from schemas.files import replaced
 
 router = page_router()
 Viewer = Annotated[Caller, needs(Right.see_work)]
@@ -33,7 +34,12 @@ def prompts(caller: Viewer, project: str, request: Request, ref: str | None = No
 
 
 def _prompts(
-    request: Request, caller: Caller, slug: str, ref: str | None, draft: str | None = None, error: PairsmithError | None = None
+    request: Request,
+    caller: Caller,
+    slug: str,
+    ref: str | None,
+    draft: str | None = None,
+    error: PairsmithError | None = None,
 ) -> Response:
     now = snapshot(request, slug)
     used = _used(now)
@@ -137,31 +143,16 @@ async def save(
     folder = request.app.state.workspace.folder(project)
     try:
         if do == "preview":
-            job = await request.app.state.jobs.start(project, "preview", JobOptions(seeds=5), by=caller.name, key=None)
+            job = await start_job(request, caller, project, "preview", JobOptions(seeds=5), Response())
             return gone_to(f"/p/{project}/run", job=job.id)
         if do == "use":
             ref = library.load(name, folder).ref.partition("@")[0]
             save_keys(request, caller, project, {f"generate.{_way(request, project, ref)}.prompt": ref})
             return gone_to(f"/p/{project}/prompts", done="saved", ref=ref)
-        return gone_to(f"/p/{project}/prompts", done="saved", ref=_kept(folder, name.partition("/")[0], text))
+        saved = save_version(folder, name.partition("/")[0], text.replace("\r\n", "\n"))
+        return gone_to(f"/p/{project}/prompts", done="saved", ref=saved.ref.partition("@")[0])
     except PairsmithError as error:
         return _prompts(request, caller, project, name, draft=text or None, error=error)
-
-
-def _kept(folder: Path, name: str, text: str) -> str:
-    text = text.replace("\r\n", "\n")
-    library.load(name, folder)  # a name that is none, or none that there is, makes no folder
-    version = _next(folder, name)
-    path = folder / "prompts" / name / f"{version}.jinja"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(path) as partial:
-        partial.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
-    try:
-        library.load(f"{name}/{version}", folder)
-    except PairsmithError:
-        path.unlink()
-        raise
-    return f"{name}/{version}"
 
 
 def _way(request: Request, slug: str, ref: str) -> str:

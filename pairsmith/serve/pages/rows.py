@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
-import orjson
 from fastapi import Form, Query, Request, Response
-from fastapi.responses import StreamingResponse
 
 from pairsmith.lineage import lineage_of
 from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.api.rows import Answer, give_answer
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import snapshot
 from pairsmith.serve.pages.shell import gone_to, link, page_router, render
@@ -116,8 +112,19 @@ def rows(
         editing=edit,
         here=to(row=row, after=after),
         rows_line=words.sum_of(facets.all) if facets.all else None,
+        download=lambda form: link(f"/api/v1/projects/{project}/rows/download", format=form, **_for_the_api(filters)),
+        reasons=snapshot(request, project).project.spec.review.reasons,
         step_name=lambda by: shown_step(by) if by else "",
     )
+
+
+def _for_the_api(filters: Filters) -> dict[str, Any]:
+    given = filters.given()
+    if "step" in given:
+        given["by"] = given.pop("step")
+    if "reviewed" in given:
+        given["reviewed"] = "true" if filters.reviewed else "false"
+    return given
 
 
 def _sort(sort: str | None) -> Sort:
@@ -142,7 +149,9 @@ def _heading(facets: Facets, filters: Filters) -> str:
     said += [f"{filters.split} split"] if filters.split else []
     said += [f"kept out by {shown_step(filters.step)}"] if filters.step else []
     said += [filters.generator] if filters.generator else []
-    said += ["people have answered" if filters.reviewed else "nobody has answered"] if filters.reviewed is not None else []
+    said += (
+        ["people have answered" if filters.reviewed else "nobody has answered"] if filters.reviewed is not None else []
+    )
     return f"{total} of {count(all_rows)} {kind}{': ' + ', '.join(said) if said else ''}."
 
 
@@ -185,66 +194,15 @@ def answer(
     row: str,
     request: Request,
     decision: Annotated[Literal["accept", "edit", "reject"], Form()],
-    edited: Annotated[str, Form(max_length=200_000)] = "",
-    reasons: Annotated[str, Form(max_length=1000)] = "",
-    back: Annotated[str, Form(max_length=2000)] = "",
+    edited: Annotated[str, Form(max_length=100_000)] = "",
+    reason: Annotated[str, Form(max_length=40)] = "",
 ) -> Response:
     """What a person says of a row, kept at once."""
-    from pairsmith.serve.answers import give
-
-    give(request, caller, project, row, decision=decision, edited=edited or None, reasons=reasons)
-    inside = back.startswith(f"/p/{project}/")
-    return gone_to(back.partition("#")[0] if inside and "?" not in back else f"/p/{project}/rows", done="answered", row=row)
+    give_answer(request, caller, project, row, answer_of(decision, edited, reason))
+    return gone_to(f"/p/{project}/rows", done="answered", row=row)
 
 
-@router.get("/p/{project}/rows.{form}", name="page_rows_download")
-def download(
-    caller: Annotated[Caller, needs(Right.download_dataset)],
-    project: str,
-    form: str,
-    request: Request,
-    state: Text = None,
-    reason: Text = None,
-    step: Text = None,
-    split: Text = None,
-    generator: Text = None,
-    reviewed: Text = None,
-    q: Text = None,
-    sort: Text = None,
-) -> Response:
-    """Every row that the filters let pass, as a file; it is written while it is read."""
-    if form not in _FORMS:
-        raise UsageError(f"rows cannot be had as '{form}'.", fix=f"There is: {', '.join(_FORMS)}.")
-    media, write = _FORMS[form]
-    found = request.app.state.views.each(
-        project, _filters(state, reason, step, split, generator, reviewed, q), _sort(sort)
-    )
-    headers = {"Content-Disposition": f'attachment; filename="{project}-rows.{form}"'}
-    return StreamingResponse(write(found), media_type=media, headers=headers)
-
-
-_FIELDS = tuple(name for name in ViewRow._fields if name != "generation")
-
-
-def _jsonl(found: Iterable[ViewRow]) -> Iterator[bytes]:
-    for row in found:
-        yield orjson.dumps(row.as_json()) + b"\n"
-
-
-def _csv(found: Iterable[ViewRow]) -> Iterator[str]:
-    line = io.StringIO()
-    writer = csv.writer(line)
-    writer.writerow(_FIELDS)
-    for row in found:
-        # A cell that a spreadsheet would take for a formula begins with a quote.
-        cells = [getattr(row, name) for name in _FIELDS]
-        writer.writerow([f"'{c}" if isinstance(c, str) and c[:1] in "=+-@\t\r" else c for c in cells])
-        yield line.getvalue()
-        line.seek(0)
-        line.truncate()
-
-
-_FORMS: dict[str, tuple[str, Any]] = {
-    "jsonl": ("application/x-ndjson", _jsonl),
-    "csv": ("text/csv; charset=utf-8", _csv),
-}
+def answer_of(decision: Literal["accept", "edit", "reject"], edited: str = "", reason: str = "") -> Answer:
+    """The answer in a form; the text counts only where it was edited."""
+    text = edited.replace("\r\n", "\n").strip() or None
+    return Answer(decision=decision, edited=text if decision == "edit" else None, reasons=[reason] if reason else [])

@@ -8,6 +8,7 @@ import orjson
 from fastapi import Form, Request, Response
 
 from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.job import COMMANDS, Job, JobOptions
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Moving, Snapshot, jobs_of, live_job, moving, rows_line, snapshot, stage_lines
@@ -155,13 +156,13 @@ async def start(
         raise UsageError(f"there is no command '{command}'.", fix=f"There are: {', '.join(COMMANDS)}.")
     takes = COMMANDS[command].takes
     given = {
-        "cap_usd": _positive(cap_usd, float, "cap_usd"),
-        "stop_after_accepted": _positive(stop_after_accepted, int, "stop_after_accepted"),
+        "cap_usd": positive(cap_usd, float, "cap_usd"),
+        "stop_after_accepted": positive(stop_after_accepted, int, "stop_after_accepted"),
         "retry_failed": bool(retry_failed),
         "no_review": bool(no_review),
     }
     options = JobOptions(**{name: value for name, value in given.items() if value and name in takes})
-    job = await request.app.state.jobs.start(project, command, options, by=caller.name, key=None)
+    job = await start_job(request, caller, project, command, options, Response())
     return gone_to(f"/p/{project}/run", job=job.id)
 
 
@@ -185,7 +186,7 @@ def log(caller: Viewer, project: str, job: str, request: Request) -> Response:
     return Response(request.app.state.jobs.log(job, 0), media_type="text/plain; charset=utf-8")
 
 
-def _positive(text: str, kind: type[float] | type[int], name: str) -> float | int | None:
+def positive(text: str, kind: type[float] | type[int], name: str) -> float | int | None:
     if not text.strip():
         return None
     try:

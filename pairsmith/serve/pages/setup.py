@@ -1,4 +1,4 @@
-"""A new project and its setup: seeds, teacher, style, a preview with its price, the cap. Each step is kept by itself."""
+"""A new project and its setup: seeds, teacher, style, a preview with its price, the cap; each step is kept apart."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import os
 from typing import Annotated, Any
 
 from fastapi import File, Form, Request, Response, UploadFile
+from starlette.concurrency import run_in_threadpool
 
 from pairsmith.new_project import EXAMPLES
 from pairsmith.outcome import ForecastOutcome, PreviewOutcome
 from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.api.jobs import start_job
+from pairsmith.serve.api.teachers import TeacherWish, test_teacher
 from pairsmith.serve.job import JobOptions
-from pairsmith.serve.pages import words
-from pairsmith.serve.pages.drafts import keep_seeds, new_project, save_keys
+from pairsmith.serve.pages.drafts import given_seeds, keep_seeds, new_project, save_keys
 from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
-from pairsmith.serve.pages.run import _positive
+from pairsmith.serve.pages.run import positive
 from pairsmith.serve.pages.shell import gone_to, page_router, render, shown_problem
 from pairsmith.style.numbers import count, counted
 from pairsmith.teacher_search import APIS, EMBEDDED, LOCAL
@@ -63,7 +65,10 @@ async def make(
 ) -> Response:
     """Make it and go on with its setup; what was written stays in the form if it cannot be made."""
     try:
-        slug = await new_project(request, name=name, style=style, pasted=pasted, file=file, example=example)
+        seeds = None if example else await given_seeds(pasted, file)
+        slug = await run_in_threadpool(
+            new_project, request, caller, name=name, style=style, seeds=seeds, example=example
+        )
     except PairsmithError as error:
         return _new(request, caller, error, name=name, style=style, pasted=pasted)
     request.state.changed = {"project": slug}
@@ -76,7 +81,9 @@ def setup(caller: Editor, project: str, request: Request) -> Response:
     return _setup(request, caller, project)
 
 
-def _setup(request: Request, caller: Caller, slug: str, error: PairsmithError | None = None, tested: str = "") -> Response:
+def _setup(
+    request: Request, caller: Caller, slug: str, error: PairsmithError | None = None, tested: str = ""
+) -> Response:
     now = snapshot(request, slug)
     seeds = _seeds(now.project)
     job = live_job(request, slug)
@@ -150,7 +157,9 @@ def _is_duplicate(problem: SeedProblem) -> bool:
 
 def _teachers(present: str) -> list[dict[str, Any]]:
     """Who could answer: the embedded model, services whose key is set by its name, servers on this machine."""
-    rows = [{"url": "embedded", "model": EMBEDDED.model, "key_env": "", "says": "a very small model on this machine; $0"}]
+    rows = [
+        {"url": "embedded", "model": EMBEDDED.model, "key_env": "", "says": "a very small model on this machine; $0"}
+    ]
     for api in APIS:
         is_set = bool(os.environ.get(api.key_env))
         says = f"{api.key_env} is {'set' if is_set else 'not set'}"
@@ -204,31 +213,29 @@ async def save(caller: Editor, project: str, step: str, request: Request) -> Res
         if step == "seeds":
             file = form.get("file")
             upload = None if file is None or isinstance(file, str) else file
-            name = await keep_seeds(request.app.state.workspace.folder(project), texts.get("pasted", ""), upload)
-            _name_seeds(request, caller, project, name)
+            given = await given_seeds(texts.get("pasted", ""), upload)
+            await run_in_threadpool(keep_seeds, request, caller, project, *given)
         elif step == "teacher":
             if texts.get("do") == "test":
-                return _setup(request, caller, project, tested=_test(request, texts))
+                url, _, key_env = _teacher_of(texts)
+                wish = TeacherWish(url=url, key_env=key_env)
+                tried = await run_in_threadpool(test_teacher, caller, wish, request)
+                named = f": {', '.join(tried.models[:5])}" if tried.models else ""
+                return _setup(request, caller, project, tested=f"{tried.says.rstrip('.')}{named}.")
             save_keys(request, caller, project, _teacher_keys(texts))
         elif step == "style":
             save_keys(request, caller, project, _style_keys(form.multi_items()))
         elif step == "cap":
-            save_keys(request, caller, project, {"budget.max_usd": _positive(texts.get("max_usd", ""), float, "max_usd")})
+            save_keys(
+                request, caller, project, {"budget.max_usd": positive(texts.get("max_usd", ""), float, "max_usd")}
+            )
         elif step in ("preview", "forecast"):
             options = JobOptions(seeds=5 if step == "preview" else 20)
-            job = await request.app.state.jobs.start(project, step, options, by=caller.name, key=None)
+            job = await start_job(request, caller, project, step, options, Response())
             return gone_to(f"/p/{project}/run", job=job.id)
     except PairsmithError as error:
         return _setup(request, caller, project, error)
     return gone_to(f"/p/{project}/setup", done="saved")
-
-
-def _name_seeds(request: Request, caller: Caller, slug: str, name: str) -> None:
-    project = request.app.state.workspace.project(slug)
-    if all(source.path != name for source in project.spec.seeds):
-        last = len(project.spec.seeds)
-        kept = {} if last == 0 else {f"seeds.{last - 1}.path": name, f"seeds.{last - 1}.format": None}
-        save_keys(request, caller, slug, kept)
 
 
 def _teacher_keys(texts: dict[str, str]) -> dict[str, Any]:
@@ -244,29 +251,6 @@ def _teacher_of(texts: dict[str, str]) -> tuple[str, str, str]:
     url, model, key_env = (row["url"], row["model"], row["key_env"]) if row else ("embedded", EMBEDDED.model, "")
     named = texts.get("model", "").strip() if url != "embedded" else ""
     return url, named or model, key_env
-
-
-def _test(request: Request, texts: dict[str, str]) -> str:
-    """Ask the endpoint for its models, which costs nothing; what came back in words."""
-    import time
-
-    from pairsmith.teacher_search import _ask
-
-    url, _, key_env = _teacher_of(texts)
-    if url == "embedded":
-        return "The embedded model needs no key and no server."
-    policy = getattr(request.app.state, "policy", None)
-    if policy is not None:
-        policy.check_pair(url, key_env)
-    if key_env and not os.environ.get(key_env):
-        return f"The variable {key_env} is not set where the service runs; whoever started it sets it there."
-    began_s = time.monotonic()
-    served = _ask(url, os.environ.get(key_env) if key_env else None, 5.0)
-    took = f"{time.monotonic() - began_s:.1f} s"
-    if isinstance(served, str):
-        return f"{url}: {served} ({took})."
-    some = ", ".join(served[:5])
-    return f"It answers in {took} and lists {counted(len(served), 'model', 'models')}{': ' + some if some else ''}."
 
 
 def _style_keys(items: Any) -> dict[str, Any]:

@@ -45,6 +45,8 @@ _PLACES = (
     ("Evaluation", "/evaluation", "e", Right.see_work),
     ("Downloads", "/downloads", "d", Right.see_work),
 )
+
+
 class PageRoute(APIRoute):
     """A route whose failures are pages: somebody who is not signed in is led to the sign-in and back."""
 
@@ -59,7 +61,9 @@ class PageRoute(APIRoute):
             except RequestValidationError as invalid:
                 first = invalid.errors()[0]
                 where = ".".join(str(part) for part in first["loc"][1:])
-                return _failed(request, UsageError(f"{first['msg']}.", where=where, fix="Correct it and send it again."))
+                return _failed(
+                    request, UsageError(f"{first['msg']}.", where=where, fix="Correct it and send it again.")
+                )
 
         return with_failures
 
@@ -120,22 +124,26 @@ def render(
     request: Request, template: str, caller: Caller, *, slug: str | None = None, status: int = 200, **context: Any
 ) -> HTMLResponse:
     """A page. `title` and `place` (which entry of the shell it is) are of the context."""
-    body = _templates().get_template(f"{template}.html.j2").render(
-        request_id=request.state.request_id,
-        caller=caller,
-        slug=slug,
-        role=caller.role(slug or ALL),
-        places=_places(caller, slug),
-        may={right.value: caller.may(right, slug or ALL) for right in Right},
-        **{
-            "title": f"{slug} · pairsmith" if slug else "pairsmith",
-            "place": None,
-            "problem": None,
-            "refresh_s": None,
-            "rows_line": None,
-            "done": DONE.get(request.query_params.get("done", "")),
-            **context,
-        },
+    body = (
+        _templates()
+        .get_template(f"{template}.html.j2")
+        .render(
+            request_id=request.state.request_id,
+            me=caller,
+            slug=slug,
+            role=caller.role(slug or ALL),
+            places=_places(caller, slug),
+            may={right.value: caller.may(right, slug or ALL) for right in Right},
+            **{
+                "title": f"{slug} · pairsmith" if slug else "pairsmith",
+                "place": None,
+                "problem": None,
+                "refresh_s": None,
+                "rows_line": None,
+                "done": DONE.get(request.query_params.get("done", "")),
+                **context,
+            },
+        )
     )
     return HTMLResponse(body, status)
 
