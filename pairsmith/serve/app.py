@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
-from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -70,7 +70,7 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
     state.views, state.talking = RowsView(workspace), Talking(workspace)
     app.include_router(api.router)
     app.include_router(openai.router)
-    if find_spec("pairsmith.serve.pages.people"):
+    if (Path(__file__).parent / "pages" / "people.py").is_file():
         app.include_router(import_module("pairsmith.serve.pages").router)
     app.add_exception_handler(PairsmithError, problems.on_pairsmith_error)
     app.add_exception_handler(HTTPException, problems.on_http_exception)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.request import getproxies
 
 import sqlalchemy as sa
 from pydantic import BaseModel
@@ -76,7 +77,8 @@ _BY_KIND: dict[Kind, str] = {
         curate.gates.swapped curate.gates.limits curate.gates.injection curate.gates.toxic curate.gates.pii
         curate.gates.must.name curate.gates.must.pattern curate.gates.must_not.name curate.gates.must_not.pattern
         curate.gates.values curate.gates.translated curate.duplicates.enabled curate.duplicates.jaccard
-        curate.score.batch_tokens curate.select.best
+        curate.score.batch_tokens curate.select.best curate.judge.teachers curate.judge.questions.name
+        curate.judge.questions.question curate.judge.questions.must curate.judge.questions.weight
         review.enabled review.workspace review.dataset review.reasons review.annotators_per_row review.overlap
         review.adjudicators review.margin_of_error review.accept_at_least review.confidence review.batch
         review.shares.estimation review.shares.calibration review.shares.audit_accepted review.shares.audit_rejected
@@ -87,9 +89,11 @@ _BY_KIND: dict[Kind, str] = {
         train.weight_decay train.targets train.rslora train.dora train.neftune train.packing train.precision
         train.evaluation_steps train.patience
         evaluate.teacher evaluate.samples evaluate.checks.name evaluate.checks.pattern evaluate.max_seeds
-        evaluate.resamples evaluate.concurrency""",
+        evaluate.resamples evaluate.concurrency evaluate.judges""",
 }
 CLASSES: Mapping[str, Kind] = {key: kind for kind, keys in _BY_KIND.items() for key in keys.split()}
+# Words for what needs no weights of others.
+_OURS = frozenset({"embedded", "auto", "pmi", "judge", "none"})
 # An owner sets these, or a non-owner leaves them as an owner has set them.
 _OWNERS = frozenset({Kind.fenced, Kind.code})
 
@@ -182,7 +186,12 @@ class Policy:
         for value in present:
             if value.kind is None:
                 raise _refused(value.key, "has no class in the service's policy yet", "Leave it out.")
-            self._check_value(value, project.folder, allowed, owner=owner)
+            self._check_value(value, project.folder, allowed)
+        for number, source in enumerate(spec.seeds):
+            if source.format == "hub":
+                self._check_host(f"seeds.{number}.path", f"https://{HUB.name}", allowed)
+            else:
+                _check_path(f"seeds.{number}.path", source.path, project.folder)
         for key, teacher in {"teacher": spec.teacher, **{f"teachers.{n}": t for n, t in spec.teachers.items()}}.items():
             _check_keys(key, [a for a in teacher.addresses if a not in ("embedded", "vllm")], teacher, allowed)
         _check_keys("review", [spec.review.url] if spec.review.url else [], spec.review, allowed)
@@ -207,13 +216,14 @@ class Policy:
         from pairsmith.serve.environment import job_environment
 
         self.check(project)
-        hosts = [host for host, _ in self._allowed() if is_private(host, self._lookup)]
+        proxies = [host for url in getproxies().values() if (host := host_of(url))]
+        hosts = [host for host in (*proxies, *(host for host, _ in self._allowed())) if is_private(host, self._lookup)]
         return job_environment(project) | {PRIVATE_HOSTS: " ".join(sorted({str(host) for host in hosts}))}
 
     def _allowed(self) -> set[tuple[Host, str]]:
         return {(_read(row["host"]), row["key_env"]) for row in self.allowed()}
 
-    def _check_value(self, value: Value, folder: Path, allowed: set[tuple[Host, str]], *, owner: bool) -> None:
+    def _check_value(self, value: Value, folder: Path, allowed: set[tuple[Host, str]]) -> None:
         key, kind, given = value.key, value.kind, value.value
         if given is None:
             return
@@ -223,12 +233,7 @@ class Policy:
                     self._check_host(key, url, allowed)
         elif kind is Kind.path or (kind is Kind.schema and ":" not in given):
             _check_path(key, given, folder)
-        elif kind is Kind.seeds:
-            if (folder / given).exists() or not _is_hub_id(given):
-                _check_path(key, given, folder)
-            else:
-                self._check_host(key, f"https://{HUB.name}", allowed)
-        elif kind in (Kind.base, Kind.scorer) and given not in ("embedded", "auto", "pmi", "none"):
+        elif kind in (Kind.base, Kind.scorer) and given not in _OURS:
             if (folder / given).exists() or not _is_hub_id(given):
                 _check_path(key, given, folder)
             elif not _is_known_base(given):
@@ -286,7 +291,7 @@ def _is_fenced(value: Value) -> bool:
     if value.kind is Kind.host:
         return value.value == "vllm"
     if value.kind in (Kind.base, Kind.scorer):  # a folder: whoever put weights there is whom we trust
-        return value.value not in ("embedded", "auto", "pmi", "none") and not _is_hub_id(value.value)
+        return value.value not in _OURS and not _is_hub_id(value.value)
     return False
 
 
@@ -330,7 +335,7 @@ def _not_a_pair(key: str, variable: str, host: Host) -> Refusal:
 def _refused(key: str, what: str, fix: str) -> Refusal:
     return Refusal(
         403,
-        f"'{key}': {what}.",
+        f"{what}.",
         where=key,
         why="In a service a spec works with other people's keys, files and machine.",
         fix=fix,

@@ -174,7 +174,7 @@ def stage_lines(now: Snapshot, job: Job | None) -> list[StageLine]:
             lines.append(StageLine(stage.stage, False, True, *_bar_of_moving(at), words.moving_of(at)))
         else:
             says = words.stage(now, stage, receipt)
-            counts = receipt.counts if receipt and stage.stage in ("generate", "curate") and stage.done else None
+            counts = receipt.counts if receipt and stage.stage in ("generate", "curate") else None
             parts = _parts(stage.stage, counts) if counts else []
             whole = counts.rows_in if counts else 1
             if not counts and stage.done:
