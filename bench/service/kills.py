@@ -1,8 +1,8 @@
 """Jobs under attack: does each end exactly once, and is nothing asked twice that was not in flight?
 
 `python -m bench.service.kills [--jobs 200] [--databases sqlite postgresql]`. Each job is a real `pairsmith generate`
-that asks a loopback teacher. At random, with a fixed seed, the server and the jobs' processes are killed (`kill -9`), the
-whole group is asked to end (SIGTERM), the database of jobs is away for some seconds, and the disk is full for some.
+that asks a loopback teacher. At random, with a fixed seed, the server and the jobs' processes are killed (`kill -9`),
+the whole group is asked to end (SIGTERM), the database of jobs is away for some seconds, the disk is full for some.
 
 A full disk is made by RLIMIT_FSIZE, set from outside on the running server and on a running process: no file grows
 then. SQLite is taken away by another process that locks its file, PostgreSQL by stopping its server.

@@ -77,8 +77,8 @@ def backup(workspace: Workspace, to: Path, database_url: str | None = None) -> K
 
 
 def check(folder: Path) -> Kept:
-    """Read a backup through: every file by its hash, every database by its own check and its counts, every project's
-    spec and store by opening them. Raises StoreError naming the first thing that is wrong."""
+    """Read a backup through and change nothing in it: every file by its hash, every database by its own check and its
+    counts. Raises StoreError naming the first thing that is wrong."""
     manifest = _manifest(folder)
     for name, told in manifest["files"].items():
         path = folder / name
@@ -86,7 +86,6 @@ def check(folder: Path) -> Kept:
             raise _damaged(name, "it is gone" if not path.is_file() else "it is not what was saved")
         if "rows" in told and (rows := _rows(path)) != told["rows"]:
             raise _damaged(name, f"it holds {rows}, not {told['rows']}")
-    _open_projects(Workspace(folder))
     return _kept(manifest["files"], manifest["not_in_it"])
 
 
