@@ -40,6 +40,10 @@ SEEDS, SAMPLES, CONCURRENCY = 8, 2, 4
 MOST_KILLS = 3  # of the processes of one job; the fourth death would rightly fail it
 AT_ONCE = 6  # jobs that are asked for and have not ended
 AWAY_S = 4.0
+WORDS = (
+    *("lamp", "sea", "kite", "harbour", "crane", "goat", "roof", "paper", "boat", "snow", "pine", "brass", "telescope"),
+    *("fisher", "teapot", "umbrella", "desert", "tram", "fox", "wheat", "violin", "cellar", "bridge", "moss", "clock"),
+)
 
 SPEC = """
 [task]
@@ -95,7 +99,7 @@ class Attack:
         self.teacher = LoopbackTeacher(self._answer)
 
     def _answer(self, ask: Ask) -> Reply:
-        return says(*(f"a rich and long rewrite of {ask.prompt[-24:]} {nth}" for nth in range(ask.n)), delay_s=0.25)
+        return says(*(f"a rich and long rewrite of {ask.prompt[-60:]} {nth}" for nth in range(ask.n)), delay_s=0.25)
 
     def run(self, faults: dict[str, float], every_s: tuple[float, float], timeout_s: float) -> Counts:
         """Let the jobs run under `faults` (name -> share), one each `every_s` seconds, until all have ended."""
@@ -118,8 +122,9 @@ class Attack:
         folder.mkdir(parents=True)
         text = SPEC.format(name=slug, url=self.teacher.url, concurrency=CONCURRENCY, samples=SAMPLES)
         (folder / "pairsmith.toml").write_text(text)
-        seeds = (json.dumps({"text": f"a lamp by the sea {slug} {nth:02d}"}) for nth in range(SEEDS))
-        (folder / "seeds.jsonl").write_text("\n".join(seeds) + "\n")
+        # One seed is like no other: what is too near a seed of the test split would not be asked for.
+        words = (" ".join(self.draw.choices(WORDS, k=6)) for _ in range(SEEDS))
+        (folder / "seeds.jsonl").write_text("".join(json.dumps({"text": f"{text} {slug}"}) + "\n" for text in words))
 
     def _play(self, jobs: Jobs, faults: dict[str, float], every_s: tuple[float, float], until_s: float) -> None:
         waiting, running = list(self.slugs), dict[str, str]()
@@ -227,7 +232,7 @@ class Attack:
         return pid if is_held(folder) else None
 
     def _asked(self, slug: str) -> int:
-        return sum(f" {slug} " in ask.prompt for ask in self.teacher.asked)
+        return sum(f" {slug}" in ask.prompt for ask in self.teacher.asked)
 
     def _kept(self, slug: str) -> int:
         """Requests whose answers are in the store: one brings all samples of a seed."""
