@@ -36,7 +36,7 @@ from pairsmith.serve.workspace import Workspace
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
 RESULTS = Path(__file__).parents[1] / "results" / "service.json"
-SEEDS, SAMPLES, CONCURRENCY = 8, 2, 4
+SEEDS, SAMPLES, CONCURRENCY = 12, 2, 4
 MOST_KILLS = 3  # of the processes of one job; the fourth death would rightly fail it
 AT_ONCE = 6  # jobs that are asked for and have not ended
 AWAY_S = 4.0
@@ -99,7 +99,7 @@ class Attack:
         self.teacher = LoopbackTeacher(self._answer)
 
     def _answer(self, ask: Ask) -> Reply:
-        return says(*(f"a rich and long rewrite of {ask.prompt[-60:]} {nth}" for nth in range(ask.n)), delay_s=0.25)
+        return says(*(f"a rich and long rewrite of {ask.prompt[-60:]} {nth}" for nth in range(ask.n)), delay_s=0.6)
 
     def run(self, faults: dict[str, float], every_s: tuple[float, float], timeout_s: float) -> Counts:
         """Let the jobs run under `faults` (name -> share), one each `every_s` seconds, until all have ended."""
@@ -174,11 +174,8 @@ class Attack:
 
     def _child(self) -> bool:
         """Kill a process that runs; what it had in flight is what the teacher has seen and the store has not."""
-        living = [slug for slug in self.ids if self.killed[slug] < MOST_KILLS and self._pid(slug)]
-        if not living:
-            return False
-        slug = self.draw.choice(living)
-        if not (pid := self._pid(slug)):
+        slug, pid = self._living(waiting_s=5.0)
+        if pid is None or self.killed[slug] >= MOST_KILLS:
             return False
         os.kill(pid, signal.SIGKILL)
         time.sleep(0.3)
@@ -209,10 +206,10 @@ class Attack:
         return True
 
     def _full_child(self) -> bool:
-        pids = [pid for slug in self.ids if (pid := self._pid(slug))]
-        if not pids:
+        _, pid = self._living(waiting_s=5.0)
+        if pid is None:
             return False
-        with _full(self.draw.choice(pids)):
+        with _full(pid):
             time.sleep(AWAY_S)
         return True
 
@@ -222,6 +219,15 @@ class Attack:
         self.server.wait()
 
     # ---- what came of it -------------------------------------------------------------------------------------------
+
+    def _living(self, waiting_s: float) -> tuple[str, int | None]:
+        """A job whose process runs, as soon as there is one."""
+        until_s = time.monotonic() + waiting_s
+        while time.monotonic() < until_s:
+            if living := [(slug, pid) for slug in self.ids if (pid := self._pid(slug))]:
+                return self.draw.choice(living)
+            time.sleep(0.05)
+        return "", None
 
     def _pid(self, slug: str) -> int | None:
         folder = self.workspace.jobs_folder / self.ids[slug][-1]
