@@ -72,13 +72,13 @@ class Edge:
             await self._check(scope, Headers(scope=scope))
             await self.app(scope, receive, send_safely)
         except PairsmithError as error:
-            response = problems.answer(error, instance=scope["path"], request_id=request_id)
+            response = problems.answer(error, self.state.workspace.root, instance=scope["path"], request_id=request_id)
             await response(scope, receive, send_safely)
         except Exception:
             log.exception("request %s: %s %s", request_id, scope["method"], scope["path"])
             if status:
                 raise
-            response = problems.defect(instance=scope["path"], request_id=request_id)
+            response = problems.defect(self.state.workspace.root, instance=scope["path"], request_id=request_id)
             await response(scope, receive, send_safely)
         finally:
             route = scope.get("route")

@@ -84,9 +84,7 @@ def test_every_key_of_the_spec_has_a_class() -> None:
     assert CLASSES.keys() - set(_class_keys(Spec)) == set()
 
 
-def test_a_key_without_a_class_is_refused(
-    policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_without_a_class_is_refused(policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The list is one of what is allowed: what is not in it is not let through, whoever sends it."""
     monkeypatch.delitem(typing.cast("dict[str, Kind]", CLASSES), "train.epochs")
     with pytest.raises(Refusal, match=r"train\.epochs.*no class"):
@@ -95,7 +93,9 @@ def test_a_key_without_a_class_is_refused(
 
 def test_every_value_is_looked_at(tmp_path: Path) -> None:
     """Named teachers, patterns in lists and samplings are walked as well."""
-    text = '[teachers.big]\nurl = "https://x.example/v1"\nkey_env = "K"\n[[evaluate.checks]]\nname = "c"\npattern = "x"\n'
+    text = (
+        '[teachers.big]\nurl = "https://x.example/v1"\nkey_env = "K"\n[[evaluate.checks]]\nname = "c"\npattern = "x"\n'
+    )
     seen = {value.key: value.kind for value in values_of(project(tmp_path, text).spec)}
     assert seen["teachers.big.url"] is Kind.host
     assert seen["teachers.big.key_env"] is Kind.key_name
