@@ -42,8 +42,14 @@ def json_on_stdout(wanted: bool) -> Iterator[WriteJson | None]:
         os.close(real)
 
 
-def exit_code_of(error: BaseException, write_json: WriteJson | None) -> int:
-    """Show `error` and return the exit code that docs/cli.md promises for it."""
+def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: WriteJson | None = None) -> int:
+    """Show `error` and return the exit code that docs/cli.md promises for it; who watches gets the JSON in any case."""
+
+    def tell(problem: dict[str, Any]) -> None:
+        for told in (write_json, watcher):
+            if told is not None:
+                told({"error": problem})
+
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, BrokenPipeError):
@@ -56,19 +62,16 @@ def exit_code_of(error: BaseException, write_json: WriteJson | None) -> int:
         )
     if isinstance(error, click.ClickException):
         error.show(sys.stderr)
-        if write_json:
-            write_json({"error": {"kind": "UsageError", "what": error.format_message(), "exit_code": 2}})
+        tell({"kind": "UsageError", "what": error.format_message(), "exit_code": 2})
         return 2
     if isinstance(error, PairsmithError):
         show_error(error)
-        if write_json:
-            write_json({"error": as_json(error)})
+        tell(as_json(error))
         return error.exit_code
     traceback.print_exception(error)
     what = f"this is a defect of pairsmith: {type(error).__name__}: {error}"
     sys.stderr.write(f"error: {what}\nPlease report it with the lines above.\n")
-    if write_json:
-        write_json({"error": {"kind": type(error).__name__, "what": what, "exit_code": 1}})
+    tell({"kind": type(error).__name__, "what": what, "exit_code": 1})
     return 1
 
 

@@ -27,7 +27,7 @@ from schemas.store import Store
 GIB = 2**30
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
-OPTIONAL = ("postgres", "review", "vllm", "unsloth")
+OPTIONAL = ("postgres", "review", "similarity", "vllm", "unsloth")
 
 
 class Check(NamedTuple):

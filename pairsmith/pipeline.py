@@ -15,7 +15,7 @@ from pairsmith.outcome import CurateOutcome, EvaluateOutcome, GenerateOutcome, O
 from pairsmith.receipt import recording
 from pairsmith.stages.export import REPORT
 from pairsmith.stages.generate import UNANSWERED
-from schemas.errors import TeacherError
+from schemas.errors import TeacherError, UsageError
 from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Receipt, Usage
@@ -25,12 +25,19 @@ Do = Callable[[str], Outcome]
 """Does the stage of that name and shows what came of it."""
 
 
-def run(project: Project, store: Store, do: Do, say: Say) -> RunOutcome:
+def run(
+    project: Project, store: Store, do: Do, say: Say, *, first: str = plan.STAGES[0], until: str | None = None
+) -> RunOutcome:
     """Do what `plan` says is not done, as far as the human gate lets it, and write the report.
+
+    Of the stages only those from `first` on, and none from `until` on. Raises UsageError if that leaves none.
 
     What is next is decided anew after each stage: one that made what was there before undoes nothing behind it. The
     receipt of `run` sums up what its stages sent and spent; its counts are those of the pool as curation left it.
     """
+    names = plan.STAGES[plan.STAGES.index(first) : plan.STAGES.index(until) if until else None]
+    if not names:
+        raise UsageError(f"no stage is from {first} on and before {until}.", fix=f"Stages: {', '.join(plan.STAGES)}.")
     with recording(project, store, "run", RunOutcome()) as record:
 
         def done(stage: str) -> Outcome:
@@ -38,7 +45,7 @@ def run(project: Project, store: Store, do: Do, say: Say) -> RunOutcome:
             record.outcome = _with_stage(record.outcome, stage, outcome)
             return outcome
 
-        for name in plan.STAGES:
+        for name in names:
             step = next((step for step in plan.plan(project, store, stdin=True) if step.stage == name), None)
             if name == "train" and not project.spec.review.enabled:
                 record.outcome = replace(record.outcome, not_reviewed=_past_the_gate(project, store))
@@ -62,14 +69,19 @@ def run(project: Project, store: Store, do: Do, say: Say) -> RunOutcome:
                     break
         from pairsmith.report import write_report
 
+        if until == "curate":
+            pool = GenerateOutcome.of(_last(store, "generate"))
+            record.outcome = replace(record.outcome, until=until, counts=pool.counts, reasons=pool.reasons)
+            return record.outcome
         curated = CurateOutcome.of(_last(store, "curate"))
-        evaluated = None if record.outcome.waits else EvaluateOutcome.of(_last(store, "evaluate"))
+        evaluated = None if record.outcome.waits or until else EvaluateOutcome.of(_last(store, "evaluate"))
         write_report(project, store, project.folder / REPORT)
         record.outcome = replace(
             record.outcome,
             counts=curated.counts,
             reasons=curated.reasons,
             report=REPORT,
+            until=until,
             pass_rate=evaluated.pass_rate if evaluated else None,
             systems=evaluated.systems if evaluated else None,
             outcomes=evaluated.outcomes if evaluated else None,
@@ -109,6 +121,7 @@ def _at_the_gate(review: ReviewOutcome) -> dict[str, Any]:
         "waits": review.waits,
         "url": review.url,
         "queues": review.queues,
+        "pages": review.pages,
         "gate": status.get("gate"),
         "objections": tuple(status["objections"]) if status.get("gate") == "rejected" else None,
     }

@@ -8,7 +8,7 @@ it was done does no harm: each of them finds its own finished work.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,6 +92,23 @@ def inputs_of(stage: str, project: Project, store: Store, *, stdin: bool = False
     return Inputs(content_id("inputs", shapes), shapes, overrides, _made_before(stage, receipts))
 
 
+def pinned(project: Project, store: Store | None) -> dict[str, Shapes]:
+    """What shapes each stage now, as JSON, so that a run in several processes can tell whether it is still the same."""
+    receipts = store.receipts() if store else []
+    return {stage: _shapes(stage, project, receipts, stdin=False) for stage in STAGES}
+
+
+def changed_since(pins: Mapping[str, Shapes], project: Project, store: Store | None) -> str:
+    """The first setting or file that is not as it was pinned, by its name; empty if all are. What could not be looked
+    at then, such as a dataset of the hub that did not answer, does not count."""
+    now = pinned(project, store)
+    for stage, then in pins.items():
+        for key in {**then, **now[stage]}:
+            if then.get(key, 0) is not None and then.get(key) != now[stage].get(key):
+                return _shown(key, project)
+    return ""
+
+
 def cause(stage: str, project: Project, store: Store) -> str:
     """The reason why the last good run of `stage` is not one of the present spec; empty if it is, or if there was
     none."""
@@ -145,7 +162,8 @@ def _what_changed(
 
 def _went_on_without_people(project: Project, receipts: Sequence[Receipt]) -> bool:
     """True if the last `run` has let the present dataset pass without people."""
-    last, curated = _last_good("run", receipts), _last_good("curate", receipts)
+    whole = [receipt for receipt in receipts if receipt.command != "run" or not RunOutcome.of(receipt).until]
+    last, curated = _last_good("run", whole), _last_good("curate", receipts)
     if last is None or curated is None:
         return False
     outcome = RunOutcome.of(last)
@@ -199,6 +217,9 @@ def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin:
         shapes |= _content("curate.score.model", folder, spec.curate.score.model)
     if stage == "curate":
         shapes |= _judges("curate.judge.teachers", project, spec.curate.judge.teachers)
+        shapes |= _named_teacher("curate.score.teacher", spec, spec.curate.score.teacher)
+        for name in spec.curate.contamination.files:
+            shapes |= _content(f"curate.contamination.files.{name}", folder, name)
     if stage == "review":
         shapes |= _settings("review", spec.review, without={"enabled"})
         shapes |= _content("review.gold", folder, spec.review.gold)

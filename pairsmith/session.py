@@ -15,6 +15,7 @@ import click
 
 from pairsmith.failures import WriteJson
 from pairsmith.stopping import Stopping
+from pairsmith.watching import NOBODY, Watcher
 from schemas.progress import Progress
 from schemas.progress_line import shown
 
@@ -33,6 +34,7 @@ class Session:
     overrides: tuple[str, ...]
     write_json: WriteJson | None
     stopping: Stopping
+    watcher: Watcher = NOBODY
 
     def project(self) -> Project:
         """The checked spec of the folder. Raises SpecError."""
@@ -52,8 +54,8 @@ class Session:
         return store.capped(project_usd=project.spec.budget.max_usd, command_usd=max_usd) if write else store
 
     def progress(self) -> AbstractContextManager[Progress]:
-        """The callback for long work; silent with --json."""
-        return shown(silent=self.write_json is not None)
+        """The callback for long work; silent with --json, but for who watches."""
+        return shown(silent=self.write_json is not None, watcher=self.watcher.progress)
 
     def say(self, line: str) -> None:
         """A line for the person on stderr; nothing with --json."""
@@ -62,6 +64,7 @@ class Session:
 
     def answer(self, data: dict[str, Any], *screen: RenderableType) -> None:
         """The command's result: `data` as the one JSON object, or `screen` on stdout."""
+        self.watcher.answer(data)
         if self.write_json:
             self.write_json(data)
         else:
@@ -118,14 +121,14 @@ def on_project(body: Callable[..., Any]) -> Callable[..., Any]:
     @click.pass_obj
     @wraps(body)
     def run(
-        process: tuple[WriteJson | None, Stopping],
+        process: tuple[WriteJson | None, Stopping, Watcher],
         /,
         folder: Path,
         overrides: tuple[str, ...],
         as_json: bool,
         **options: Any,
     ) -> Any:
-        write_json, stopping = process
-        return body(Session(folder, overrides, write_json if as_json else None, stopping), **options)
+        write_json, stopping, watcher = process
+        return body(Session(folder, overrides, write_json if as_json else None, stopping, watcher), **options)
 
     return run

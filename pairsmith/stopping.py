@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+INTERRUPTED = 130  # exit code
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 
 
@@ -57,7 +58,7 @@ class Stopping:
             sys.stderr.write("\x1b[?25h\n" if sys.stderr.isatty() else "")
             sys.stderr.write("stopped at once; everything that was finished is in the store.\n")
             sys.stderr.flush()
-            os._exit(130)
+            os._exit(INTERRUPTED)
         self.asked = True
         if self._event is None or self._loop is None:
             raise KeyboardInterrupt

@@ -62,7 +62,7 @@ def find_teacher(
         if not key:
             continue
         url = environ.get(api.url_env, api.url).rstrip("/")
-        served = _ask(url, key, api_timeout_s)
+        served = ask(url, key, api_timeout_s)
         if isinstance(served, str):
             tried.append(f"{api.key_env} is set, but at {url} {served}")
             continue
@@ -72,7 +72,7 @@ def find_teacher(
     if not tried:
         tried.append("none of " + ", ".join(api.key_env for api in APIS) + " is set")
     for name, url in local:
-        served = _ask(url, None, local_timeout_s)
+        served = ask(url, None, local_timeout_s)
         if isinstance(served, str):
             tried.append(f"{name} at {url}: {served}")
         elif served:
@@ -91,8 +91,8 @@ async def _models_at(url: str, key: str | None, timeout_s: float) -> list[str]:
         return [str(row["id"]) for row in await endpoint.listing() if is_chat_model(row)]
 
 
-def _ask(url: str, key: str | None, timeout_s: float) -> list[str] | str:
-    """The chat models at `url`, or what is wrong there as the end of a sentence."""
+def ask(url: str, key: str | None, timeout_s: float) -> list[str] | str:
+    """The chat models at `url`, or what is wrong there as the end of a sentence. Nothing is generated."""
     from synth.chat_completions import UnansweredError
 
     try:

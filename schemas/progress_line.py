@@ -99,9 +99,23 @@ def clock(seconds: float) -> str:
 
 
 @contextmanager
-def shown(*, silent: bool, stream: TextIO | None = None) -> Iterator[Progress]:
+def shown(*, silent: bool, stream: TextIO | None = None, watcher: Progress = unseen) -> Iterator[Progress]:
     """Give the callback that every layer takes, and show what it is told: on `stream`, or on stderr, which in a
-    notebook is the output of the cell."""
+    notebook is the output of the cell. `watcher` hears all of it, silent or not."""
+    with _shown(silent, stream) as progress:
+        if watcher is unseen:
+            yield progress
+            return
+
+        def both(stage: str, numbers: Mapping[str, Any]) -> None:
+            watcher(stage, numbers)
+            progress(stage, numbers)
+
+        yield both
+
+
+@contextmanager
+def _shown(silent: bool, stream: TextIO | None) -> Iterator[Progress]:
     notebook = stream is None and _in_notebook()
     stream = stream or sys.stderr
     if silent:

@@ -20,6 +20,7 @@ from typing import Any
 
 import orjson
 
+from curate.judge import judging
 from curate.near_duplicates import contaminated
 from curate.split import asked_of, held_out_inputs, held_out_outputs, seed_split
 from prompts.answer_form import AnswerForm
@@ -33,12 +34,13 @@ from schemas.project import Project
 from schemas.records import Pair, Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings
 from schemas.store import Store
-from train.base_model import Base, find_base, hash_model
+from train.base_model import Base, find_base
 from train.checks import Check, Checks, checks_for, checks_of
 from train.dataset import Data, Row, dataset_of, refuse_leaks
 from train.intervals import Interval
 from train.interview import Answers, Interview, OpenTeacher
-from train.merge import merged_folder
+from train.judged import OpenJudge, judged
+from train.local_model import tuned_model
 from train.metrics import (
     MODES,
     TUNED,
@@ -183,9 +185,9 @@ def plan_evaluation(
         raise NoWork("there is no input to evaluate on.", fix="Name some that training has not seen.")
     models = _models(spec, base, trained, teacher)
     form = AnswerForm.of(spec.task, project.folder)
-    return EvaluationPlan(
-        spec, trained, tuple(seeds), systems_of(project, seeds, models, rows), checks, form, tuple(validation)
-    )
+    systems = systems_of(project, seeds, models, rows)
+    judges = judging(project, spec.evaluate.judges)
+    return EvaluationPlan(spec, trained, tuple(seeds), systems, checks, form, judges, tuple(validation))
 
 
 def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
@@ -264,13 +266,8 @@ def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettin
     if arguments:
         # They change the prompt, so an answer without them is another one.
         settings = settings.model_copy(update={"revision": f"{settings.revision} {dict(arguments)}"})
-    adapter, weights = Path(trained.folder), None if spec.train.base == "embedded" else base.folder
-    tuned_as = LocalModel(weights, adapter=adapter, template_arguments=arguments)
-    revision = f"{trained.adapter_id} on {trained.settings.method} base"
-    if trained.settings.method == "qlora":
-        merged = merged_folder(base, trained)
-        tuned_as = LocalModel(merged, template_arguments=arguments, is_merged=True)
-        revision = f"{trained.adapter_id} merged, {hash_model(merged)}"
+    weights = None if spec.train.base == "embedded" else base.folder
+    tuned_as, revision = tuned_model(base, weights, trained)
     tuned = settings.model_copy(update={"model": TUNED, "identity": TUNED, "revision": revision})
     return Models(
         base=Model(settings, LocalModel(weights, template_arguments=arguments)),
@@ -285,13 +282,14 @@ async def measured_once(
     out_dir: Path,
     open_teacher: OpenTeacher | None = None,
     progress: Progress = unseen,
+    open_judge: OpenJudge | None = None,
 ) -> Evaluation:
     """`measured`, kept as `out_dir/<evaluation id>.json`; if that is there already, it is read and nothing is asked."""
     path = out_dir / f"{plan.id}.json"
     if path.is_file():
         evaluation = Evaluation.model_validate_json(path.read_bytes())
         return evaluation.model_copy(update={"path": str(path), "reused": True, "calls_sent": 0})
-    evaluation = await measured(plan, store, open_teacher, progress)
+    evaluation = await measured(plan, store, open_teacher, progress, open_judge)
     _write(path, evaluation)
     return evaluation.model_copy(update={"path": str(path)})
 
@@ -301,10 +299,12 @@ async def measured(
     store: Store,
     open_teacher: OpenTeacher | None = None,
     progress: Progress = unseen,
+    open_judge: OpenJudge | None = None,
 ) -> Evaluation:
     """Ask every system of `plan`, judge the answers, and draw the conclusions.
 
-    `open_teacher` is called only if the teacher is another model than the base. Reports progress("evaluate", {done,
+    `open_teacher` is called only if the teacher is another model than the base, `open_judge` after all have answered.
+    Reports progress("evaluate", {done,
     total, system, mode, tokens}), in answers. Raises NoWork when no system gave any answer, and PairsmithError when
     the adapter is not really on and off.
     """
@@ -319,9 +319,11 @@ async def measured(
     outputs = tuple(output for given in answers for mode in MODES for output in given[mode].outputs)
     if not any(output.answered for output in outputs):
         raise NoWork("no system gave a single answer.", fix="Look at the failures above, and run it again.")
+    said, to_judges = await judged(plan, outputs, open_judge, progress)
     sampled, greedy = decodings(plan.spec)
     examples = [Example(seed_id=seed.id, input=seed.body) for seed in plan.seeds]
-    random_seed, spent = plan.spec.train.seed, total(cost for asked in rounds for cost in asked.costs)
+    costs = (*(cost for asked in rounds for cost in asked.costs), *to_judges.costs)
+    random_seed, spent = plan.spec.train.seed, total(costs)
     return Evaluation(
         id=plan.id,
         adapter_id=plan.trained.adapter_id,
@@ -340,13 +342,14 @@ async def measured(
         side_by_side_seed=random_seed,
         outputs=outputs,
         references=plan.references,
+        judged=said,
         validation=tuple(output for asked in rounds for output in asked.validation),
         validation_inputs={seed.id: seed.body for seed in plan.validation},
-        calls_sent=sum(asked.sent for asked in rounds),
-        calls_reused=sum(output.key in known for output in outputs),
+        calls_sent=sum(asked.sent for asked in rounds) + to_judges.sent,
+        calls_reused=sum(output.key in known for output in outputs) + to_judges.reused,
         usage=spent.usage,
         usd=spent.total,
-        costs=tuple(cost for asked in rounds for cost in asked.costs),
+        costs=costs,
         seconds=time.monotonic() - started,
     )
 

@@ -13,11 +13,11 @@ from schemas.records import Call, Seed, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.answers import clean
-from synth.embedded.process import embedded
 from synth.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.prices import free
 from train.adapter_check import check_adapter, check_merged, score
+from train.local_model import serving
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
 
@@ -89,15 +89,13 @@ class Interview:
     async def _served(self, local: LocalModel, concurrency: int) -> AsyncIterator[tuple[Endpoint, AdapterCheck | None]]:
         """A local model under its own name, or under the name `tuned` with the adapter on. The tuned one is checked
         first, a merged model against the base, whose round comes before."""
-        adapters = {} if local.adapter is None else {TUNED: local.adapter}
-        arguments, text = dict(local.template_arguments), self._plan.fixed_text
+        text = self._plan.fixed_text
         # Under one prompt for every model, so that the scores compare.
         messages = next(system for system in self._plan.systems if TUNED in system.names).messages(self._plan.seeds[0])
-        served = embedded(local.folder, adapters=adapters, max_batch=concurrency, template_arguments=arguments)
-        async with served as server:
-            name, check = server.model, None
+        async with serving(local, max_batch=concurrency) as (server, name):
+            check = None
             if local.adapter is not None:
-                name, check = TUNED, await check_adapter(server.base_url, server.model, TUNED, messages, text)
+                check = await check_adapter(server.base_url, server.model, name, messages, text)
             elif local.is_merged:
                 assert self._base_score is not None, "the base is asked before the tuned model"
                 check = check_merged(self._base_score, await score(server.base_url, name, messages, text), text)

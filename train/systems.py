@@ -98,6 +98,7 @@ class EvaluationPlan:
     `validation` are inputs whose answers are looked at to decide what to do next; they are no part of the proof.
 
     Answers are read by `form` before they are checked: who was asked for `{"label": "x"}` is not judged by brackets.
+    `judging` names what judges would say of them (`curate.judge.judging`); empty where nobody judges.
     """
 
     spec: Spec
@@ -106,6 +107,7 @@ class EvaluationPlan:
     systems: tuple[System, ...]
     checks: Checks
     form: AnswerForm = ANY_TEXT
+    judging: str = ""
     validation: tuple[Seed, ...] = ()
 
     @cached_property
@@ -123,7 +125,7 @@ class EvaluationPlan:
         """Names everything that could change a number of the evaluation, messages included."""
         asked = [system.key(self.seeds) for system in self.systems]
         settings = {k: v for k, v in identity(self.spec.evaluate).items() if k not in _NO_PART}
-        judged = [self.checks.fingerprint, settings, self.spec.train.seed]
+        judged = [self.checks.fingerprint, settings, self.spec.train.seed, *filter(None, [self.judging])]
         return content_id("evaluation", [self.trained.adapter_id, test_set_hash(self.seeds), asked, *judged])
 
     @property

@@ -11,6 +11,7 @@ import click
 from pairsmith import __version__
 from pairsmith.failures import exit_code_of, json_on_stdout
 from pairsmith.stopping import listening
+from pairsmith.watching import NOBODY, Watcher
 
 # Name, section of the help, and the line that `pairsmith --help` shows, so that help imports no command.
 COMMANDS = (
@@ -24,10 +25,14 @@ COMMANDS = (
     ("generate", "The pipeline", "Ask the teacher: seeds to pairs."),
     ("curate", "The pipeline", "Gates, duplicates, scores: pairs to an accepted dataset."),
     ("review", "The pipeline", "People's answers in Argilla: up, push, pull, status and more."),
+    ("certify", "The pipeline", "Name the rows that need no person, and promise how good they are."),
     ("train", "The pipeline", "Tune the small model on the accepted pairs."),
     ("evaluate", "The pipeline", "Measure it on the locked test split against its base and the teacher."),
     ("export", "The pipeline", "Write dataset, adapter and report into a folder of their own."),
+    ("jobs", "Together", "What waits, runs and has ended in a workspace; stop it, read its log."),
     ("serve", "Together", "Serve a folder of projects: pages, an API and jobs for several people."),
+    ("try", "The model", "Ask the base and the tuned model, side by side."),
+    ("serve-model", "The model", "Serve the tuned model as OpenAI's chat completions."),
     ("status", "Look", "What is in the store, and what `run` would do next."),
     ("rows", "Look", "List rows with what became of them, and why."),
     ("explain", "Look", "Show the lineage of one pair."),
@@ -52,7 +57,7 @@ class LazyGroup(click.Group):
             from pairsmith.commands.stage import command_of
 
             return command_of(cmd_name)
-        command: click.Command = import_module(f"pairsmith.commands.{cmd_name}").command
+        command: click.Command = import_module(f"pairsmith.commands.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -71,12 +76,13 @@ def group() -> None:
     """From a few seed prompts to a small fine-tuned model, and the proof that it is better."""
 
 
-def start(arguments: Iterable[str] | None = None) -> int:
+def start(arguments: Iterable[str] | None = None, watcher: Watcher = NOBODY) -> int:
     """Run one command and return its exit code. Nothing but a defect of pairsmith shows a traceback."""
     args = list(sys.argv[1:] if arguments is None else arguments)
     with json_on_stdout("--json" in args) as write_json, listening() as stopping:
+        process = (write_json, stopping, watcher)
         try:
-            done = group.main(args=args, prog_name="pairsmith", standalone_mode=False, obj=(write_json, stopping))
+            done = group.main(args=args, prog_name="pairsmith", standalone_mode=False, obj=process)
         except BaseException as error:
-            return exit_code_of(error, write_json)
+            return exit_code_of(error, write_json, watcher.answer)
     return done if isinstance(done, int) else 0

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from schemas.store import Store
 
 WAITS = 11  # exit code
+_STAGE = click.Choice(("generate", "curate", "review", "train", "evaluate"))
 
 
 @click.command()
@@ -25,10 +26,21 @@ WAITS = 11  # exit code
     is_flag=True,
     help="Go on without people, as review.enabled = false does; dataset card and report say so.",
 )
+@click.option("--retry-failed", is_flag=True, help="Ask again for rows whose answers were all unusable.")
+@click.option("--from", "first", type=_STAGE, default="generate", help="Leave alone the stages before this one.")
+@click.option("--until", type=_STAGE, help="Stop before this stage.")
 @click.option("--batch", is_flag=True, help="Ask the teacher through its batch API: within a day, at half the price.")
 @max_usd_option
 @on_project
-def command(session: Session, no_review: bool, batch: bool, max_usd: float | None) -> int:
+def command(
+    session: Session,
+    no_review: bool,
+    retry_failed: bool,
+    first: str,
+    until: str | None,
+    batch: bool,
+    max_usd: float | None,
+) -> int:
     """Do every stage that is not done yet, in order, then write report.html.
 
     It stops where people have to answer, says where (exit code 11), and goes on when it is run again. Run it again as
@@ -44,13 +56,13 @@ def command(session: Session, no_review: bool, batch: bool, max_usd: float | Non
     with session.store(project, max_usd=max_usd) as store:
 
         def do_and_show(name: str) -> Outcome:
-            options = {"batch": True} if batch and name == "generate" else {}
+            options = {"batch": batch, "retry_failed": retry_failed} if name == "generate" else {}
             outcome = do(session, stage(name), project, store, **options)
             if session.write_json is None:
                 session.show(screen_of(stage(name), outcome), "")
             return outcome
 
-        outcome = pipeline.run(project, store, do_and_show, session.say)
+        outcome = pipeline.run(project, store, do_and_show, session.say, first=first, until=until)
         shown: list[RenderableType] = []
         if session.write_json is None:
             shown = _waiting(project, outcome) if outcome.waits else _ended(project, store, outcome)
@@ -74,7 +86,7 @@ def _waiting(project: Project, outcome: RunOutcome) -> list[RenderableType]:
     head = "The pipeline stops, nothing is trained:" if stops else "The pipeline waits for people:"
     return [
         f"[bold yellow]{head}[/] {escape(outcome.waits or '')}.",
-        facts([*where(project, outcome.url or "", outcome.queues or ()), *going_on]),
+        facts([*where(project, outcome.url or "", outcome.queues or (), outcome.pages or ()), *going_on]),
     ]
 
 
@@ -84,10 +96,10 @@ def _ended(project: Project, store: Store, outcome: RunOutcome) -> list[Renderab
     from pairsmith.screen import cost, facts, row_count_check
     from pairsmith.stages.evaluate import tables
 
+    closing = [("rows", row_count_check(outcome.counts)), ("this run", cost(outcome))]
+    if outcome.report:
+        closing.append(("report", str(project.folder / outcome.report)))
+    if outcome.until:
+        return [facts([*closing, ("go on", f"`pairsmith run`: {outcome.until} is next")])]
     measured = next(receipt for receipt in reversed(store.receipts("evaluate")) if receipt.ok)
-    closing = [
-        ("rows", row_count_check(outcome.counts)),
-        ("this run", cost(outcome)),
-        ("report", str(project.folder / outcome.report)),
-    ]
     return [*tables(project, EvaluateOutcome.of(measured)), "", facts(closing)]

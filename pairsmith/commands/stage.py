@@ -51,4 +51,6 @@ def screen_of(row: Stage[Any], outcome: Outcome) -> Any:
 def _option(option: Option) -> Any:
     if option.takes is bool:
         return click.option(option.flag, is_flag=True, help=option.help)
+    if isinstance(option.takes, tuple):
+        return click.option(option.flag, type=click.Choice(option.takes), multiple=True, help=option.help)
     return click.option(option.flag, type=click.Path(path_type=Path), help=option.help)

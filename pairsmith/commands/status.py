@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pairsmith.session import Session, on_project
+
+if TYPE_CHECKING:
+    from schemas.project import Project
+    from schemas.store import Store
+
+_APART = ("batch", "calibration", "certificate")
 
 
 @click.command()
 @on_project
 def command(session: Session) -> None:
     """The contents of the store, stage by stage, what was spent, and what `run` would do next."""
-    from pairsmith.outcome import GenerateOutcome
-    from pairsmith.plan import plan
-    from schemas.money import per_row, total
     from schemas.store import Store
 
     project = session.project()
-    costs, receipts, artifacts, steps = [], [], [], plan(project, None)
     if Store.exists(Store.url_for(project)):
         with session.store(project, write=False) as store:
-            costs, receipts, artifacts = store.costs(), store.receipts(), store.artifacts()
-            steps = plan(project, store)
+            data = status_of(project, store)
+    else:
+        data = status_of(project, None)
+    session.answer(data, *(_screen(data) if session.write_json is None else ()))
+
+
+def status_of(project: Project, store: Store | None) -> dict[str, Any]:
+    """What `pairsmith status --json` tells; no store: nothing has been done yet."""
+    from pairsmith.certified import standing
+    from pairsmith.outcome import GenerateOutcome
+    from pairsmith.plan import plan
+    from schemas.money import per_row, total
+
+    costs, receipts, artifacts = (store.costs(), store.receipts(), store.artifacts()) if store else ([], [], [])
+    steps = plan(project, store)
     latest = {receipt.command: receipt for receipt in receipts}
     stages: list[dict[str, Any]] = []
     for step in steps:
@@ -35,7 +50,7 @@ def command(session: Session) -> None:
     for row in stages:
         row["failures"] = list(generated.failures) if row["stage"] == "generate" else []
     todo = [step.stage for step in steps if not step.done]
-    data: dict[str, Any] = {
+    return {
         "task": project.spec.task.name,
         "folder": str(project.folder.resolve()),
         "spec_hash": project.spec_hash,
@@ -48,10 +63,10 @@ def command(session: Session) -> None:
             "costs": [cost.as_json() for cost in costs],
         },
         "stages": stages,
-        "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts if a.kind != "batch"],
+        "certificate": standing(project, store, steps) if store else None,
+        "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts if a.kind not in _APART],
         "next": todo,
     }
-    session.answer(data, *(_screen(data) if session.write_json is None else ()))
 
 
 def _most(reasons: dict[str, int], count: int = 6) -> list[tuple[str, int]]:
@@ -62,6 +77,7 @@ def _screen(data: dict[str, Any]) -> list[Any]:
     from rich.markup import escape
     from rich.table import Table
 
+    from pairsmith.certified import in_lines
     from pairsmith.screen import facts, row_count_check, spending
     from schemas.records import Counts
 
@@ -69,6 +85,7 @@ def _screen(data: dict[str, Any]) -> list[Any]:
     if data["seeds"]:
         rows.append(("seeds", ", ".join(f"{count:,} {kind}" for kind, count in data["seeds"].items())))
         rows.append(("pairs", f"{data['pairs']:,}"))
+    rows += in_lines(data["certificate"])
     rows += spending(data["ledger"])
     table = Table.grid(padding=(0, 2))
     table.add_column(width=10, style="bold")

@@ -114,7 +114,8 @@ class NextSeeds:
 class Evidence:
     """The data of the page. `stages` has all four, in order; `accepted` and `rejected` are ten rows each, drawn at
     random. `near_duplicate_seeds` counts pairs of near-duplicate seeds in different splits. `costs` is the ledger by
-    stage, teacher and prompt. `curve` is of the present dataset."""
+    stage, teacher and prompt. `curve` is of the present dataset. `certificate` is the last look at people's answers:
+    its words, whether it holds, and what it saw (None: nobody has looked)."""
 
     project: str
     written_at: datetime
@@ -138,6 +139,7 @@ class Evidence:
     reviews: Reviews
     hashes: tuple[tuple[str, str], ...]
     versions: dict[str, str]
+    certificate: dict[str, Any] | None = None
 
     def stage(self, command: str) -> StageEvidence:
         """The stage of that name."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from curate.tallies import key_of
+from pairsmith.certified import standing
 from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTally
 from pairsmith.report.next_steps import next_seeds
 from pairsmith.report.rows import Rows
@@ -63,6 +64,7 @@ def gather(project: Project, store: Store) -> Evidence:
         reviews=_reviews(project, store, receipts),
         hashes=tuple(_hashes(project, rows, dataset, training, evaluation)),
         versions={} if latest is None else latest.versions,
+        certificate=_certificate(project, store),
     )
 
 
@@ -134,6 +136,14 @@ def _reviews(project: Project, store: Store, receipts: Sequence[Receipt]) -> Rev
         status=next((r.facts["review"] for r in reversed(receipts) if r.facts.get("review")), None),
         switched_off=not project.spec.review.enabled,
     )
+
+
+def _certificate(project: Project, store: Store) -> dict[str, Any] | None:
+    state = standing(project, store)
+    if state is None:
+        return None
+    looked = next(receipt for receipt in reversed(store.receipts("certify")) if receipt.ok)
+    return {**state, "saw": looked.facts["certificate"]}
 
 
 def _hashes(

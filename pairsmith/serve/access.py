@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
@@ -113,6 +113,10 @@ class Caller:
         """Those that the caller may know of."""
         return [slug for slug in slugs if self.may(Right.see_project, slug)]
 
+    def may_somewhere(self, right: Right, slugs: Iterable[str]) -> bool:
+        """Whether the caller has a right in any project, or in `*`."""
+        return any(self.may(right, slug) for slug in (ALL, *slugs))
+
     def require(self, right: Right, project: str = ALL) -> None:
         """Raises Refusal: 401 for somebody who is not signed in, 404 for who may not know of the project, else 403."""
         if self.may(right, project):
@@ -135,15 +139,17 @@ def no_project(slug: str) -> Refusal:
 
 
 class Needs(NamedTuple):
-    """What a route declares: its right, and the parameter of its path that names a project or a job."""
+    """What a route declares: its right, and where: in the project of its path or of the job of its path, in any project
+    (`somewhere`), or else in `*`."""
 
     right: Right
     job: bool
+    somewhere: bool
 
 
-def needs(right: Right, *, job: bool = False) -> Any:
+def needs(right: Right, *, job: bool = False, somewhere: bool = False) -> Any:
     """A FastAPI dependency: the Caller, if they have `right` in the project of the path (`{project}`), in that of the
-    job of the path (`job=True`, `{job}`), or else in `*`. Raises Refusal.
+    job of the path (`job=True`, `{job}`), in any project (`somewhere=True`), or else in `*`. Raises Refusal.
 
     A handler takes it as `caller: Annotated[Caller, needs(Right.run)]`.
     """
@@ -153,12 +159,13 @@ def needs(right: Right, *, job: bool = False) -> Any:
         if right is not Right.anyone and caller.user is None:
             caller.require(Right.account)
         await _check_same_site(request, caller)
-        caller.require(right, await _place(request, caller, job))
+        if not (somewhere and caller.may_somewhere(right, await run_in_threadpool(_slugs, request))):
+            caller.require(right, await _place(request, caller, job))
         if "project" in request.path_params and request.path_params["project"] not in _slugs(request):
             raise no_project(request.path_params["project"])
         return caller
 
-    checked.needs = Needs(right, job)  # type: ignore[attr-defined]
+    checked.needs = Needs(right, job, somewhere)  # type: ignore[attr-defined]
     return Depends(checked)
 
 
@@ -191,7 +198,7 @@ async def _check_same_site(request: Request, caller: Caller) -> None:
     if request.method in ("GET", "HEAD", "OPTIONS") or caller.key is not None:
         return
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    ours = {request.headers.get("host"), urlsplit(request.app.state.settings.url or "").netloc}
+    ours = {request.headers.get("host"), urlsplit(request.app.state.settings.url or "").netloc} - {"", None}
     own = site == "same-origin" or (site is None and origin is not None and urlsplit(origin).netloc in ours)
     from_browser = site is not None or origin is not None
     if (caller.by_cookie and not own) or (from_browser and not own):
@@ -218,6 +225,5 @@ async def _token_in_form(request: Request) -> str:
     return str((await request.form()).get("csrf", ""))
 
 
-Check = Callable[[Request], Any]
 AnyOne = Annotated[Caller, needs(Right.anyone)]
 SignedIn = Annotated[Caller, needs(Right.account)]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from importlib import import_module
-from importlib.util import find_spec
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
@@ -17,16 +15,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pairsmith import __version__
-from pairsmith.serve import api, limits, problems
+from pairsmith.serve import api, openai, pages, problems
 from pairsmith.serve.access import AnyOne
 from pairsmith.serve.accounts import Accounts
 from pairsmith.serve.audit import Audit
 from pairsmith.serve.database import open_database
 from pairsmith.serve.edge import Edge
+from pairsmith.serve.jobs import Jobs
 from pairsmith.serve.keys import Keys
 from pairsmith.serve.limits import Limits
+from pairsmith.serve.policy import Policy
+from pairsmith.serve.repeats import Repeats
+from pairsmith.serve.rows_view import RowsView
 from pairsmith.serve.sessions import Sessions
 from pairsmith.serve.settings import Settings
+from pairsmith.serve.talking import Talking
 from pairsmith.serve.workspace import Workspace
 from schemas.errors import PairsmithError
 
@@ -38,9 +41,7 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as closing:
-            if app.state.jobs is not None:
-                await closing.enter_async_context(app.state.jobs)
+        async with app.state.jobs.serving(), app.state.talking.serving():
             yield
 
     app = FastAPI(
@@ -53,7 +54,6 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
         redirect_slashes=False,
         lifespan=running,
         responses=problems.RESPONSES,
-        max_body_size=limits.BODY_BYTES,
         generate_unique_id_function=_name_of,
     )
     state = app.state
@@ -62,14 +62,16 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
     state.accounts = Accounts(state.engine)
     state.sessions, state.keys, state.audit = Sessions(state.accounts), Keys(state.accounts), Audit(state.engine)
     state.limits = Limits()
-    state.jobs, state.views = _part("jobs", "Jobs", workspace), _part("rows_view", "RowsView", workspace)
+    state.policy = Policy(state.engine, trusts_this_machine=settings.no_auth)
+    state.jobs = Jobs(workspace, environment=state.policy.environment, database_url=settings.database_url)
+    state.views, state.talking = RowsView(workspace), Talking(workspace)
     app.include_router(api.router)
-    for part in ("openai", "pages"):
-        if find_spec(f"pairsmith.serve.{part}"):
-            app.include_router(import_module(f"pairsmith.serve.{part}").router)
+    app.include_router(openai.router)
+    app.include_router(pages.router)
     app.add_exception_handler(PairsmithError, problems.on_pairsmith_error)
     app.add_exception_handler(HTTPException, problems.on_http_exception)
     app.add_exception_handler(RequestValidationError, problems.on_invalid_request)
+    app.add_middleware(Repeats, state=state)
     app.add_middleware(Edge, settings=settings, state=state)
 
     @app.get(OPENAPI, name="openapi", include_in_schema=False)
@@ -87,13 +89,6 @@ def schema_of(app: FastAPI) -> dict[str, Any]:
     parts.update(model.pop("$defs"))
     parts["Problem"] = model
     return schema
-
-
-def _part(module: str, name: str, workspace: Workspace) -> Any:
-    if find_spec(f"pairsmith.serve.{module}") is None:
-        return None
-    kind = getattr(import_module(f"pairsmith.serve.{module}"), name, None)
-    return kind(workspace) if kind else None
 
 
 def _name_of(route: APIRoute) -> str:

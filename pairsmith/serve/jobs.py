@@ -1,7 +1,330 @@
-"""Jobs: asked for, queued, run, stopped, gone on with."""
+"""Jobs: asked for, looked at, stopped, gone on with. Works beside a server and without one.
+
+What was asked is a row of DBOS; whether it runs is a lock, how far it is and how it ended are files in the job's folder
+(`pairsmith.serve.child`). A job is put together from these whenever somebody looks, and kept nowhere.
+"""
 
 from __future__ import annotations
 
-from pairsmith.serve.job import COMMANDS, ENDED, Job, JobOptions, NoSuchJob, ProjectBusy, State
+import asyncio
+import json
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["COMMANDS", "ENDED", "Job", "JobOptions", "NoSuchJob", "ProjectBusy", "State"]
+from pairsmith.serve import events, workflows
+from pairsmith.serve.environment import Environment, job_environment
+from pairsmith.serve.job import COMMANDS, ENDED, Job, JobOptions, NoSuchJob, ProjectBusy, State, checked
+from pairsmith.serve.parts import Request
+from pairsmith.serve.process import End, ended, is_held, starts, stop
+from pairsmith.serve.workflows import HEAVY, JOBS, VERSION
+from pairsmith.serve.workspace import Workspace
+from pairsmith.stopping import INTERRUPTED
+from schemas.errors import UsageError
+from schemas.store.opening import sqlite_url
+
+if TYPE_CHECKING:
+    from dbos import DBOSClient, WorkflowStatus
+
+    from pairsmith.serve.events import Hub
+
+__all__ = ["COMMANDS", "ENDED", "Job", "JobOptions", "Jobs", "NoSuchJob", "ProjectBusy", "State"]
+
+_ALIVE_S = 10.0
+_ACTIVE = ["ENQUEUED", "DELAYED", "PENDING"]
+_STATES: dict[int, State] = {0: "done", 11: "waits_for_people", INTERRUPTED: "stopped"}
+
+
+class Jobs:
+    """The jobs of a workspace. `database_url` names a PostgreSQL database of its own, else it is a SQLite file in
+    `.serve/`; `environment` gives the variables of a project's processes, and may refuse its spec."""
+
+    def __init__(
+        self, workspace: Workspace, *, environment: Environment = job_environment, database_url: str | None = None
+    ) -> None:
+        self.workspace = workspace
+        self.hub: Hub = events.Hub()
+        self.database_url = database_url or sqlite_url(workspace.serve.resolve() / "jobs.db")
+        self.looked_s: float | None = None
+        self._environment = environment
+        self._client: DBOSClient | None = None
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Be the server of the workspace: jobs run, and those of an earlier server are taken up. At the end they are
+        left running. Raises StoreBusy if there is another server."""
+        from pairsmith.serve.sweep import Watch
+
+        with self.workspace.lock():
+            place = workflows.Place(self.workspace, self._environment, self.database_url)
+            await asyncio.to_thread(workflows.launch, place)
+            watching = asyncio.create_task(Watch(self).run())
+            try:
+                yield
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+                await asyncio.to_thread(workflows.destroy)
+                self.close()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        if self._client is not None:
+            self._client.destroy()
+            self._client = None
+
+    async def start(
+        self,
+        slug: str,
+        command: str,
+        options: JobOptions,
+        by: str,
+        key: str | None = None,
+        continues: str | None = None,
+    ) -> Job:
+        """A new job at the end of the queue; the same one again for the same `by` and `key`.
+
+        Raises ProjectBusy if the project has a job that has not ended, UsageError for a command or option that no job
+        takes and for a key that was used for another request, NoSuchProject.
+        """
+        return await asyncio.to_thread(self.start_now, slug, command, options, by, key, continues)
+
+    def start_now(
+        self,
+        slug: str,
+        command: str,
+        options: JobOptions,
+        by: str,
+        key: str | None = None,
+        continues: str | None = None,
+    ) -> Job:
+        """`start` for who has no event loop."""
+        from dbos import error
+
+        checked(command, options)
+        self.workspace.folder(slug)
+        job_id = _of_project(slug) + (uuid.uuid5(uuid.NAMESPACE_URL, f"{by}\n{key}") if key else uuid.uuid4()).hex[:24]
+        request = Request(
+            id=job_id,
+            project=slug,
+            command=command,
+            options=options.model_dump(exclude_defaults=True),
+            by=by,
+            continues=continues,
+        )
+        if there := self._rows(workflow_ids=[job_id]):
+            if _request(there[0]) != request:
+                raise UsageError(
+                    "this key was used for another request.", fix="Use a new key for each thing that you ask for."
+                )
+            return self.get(job_id)
+        if busy := self._unended(slug):
+            raise ProjectBusy(slug, busy)
+        (self.workspace.jobs_folder / job_id).mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self.client.enqueue(
+                {
+                    "queue_name": JOBS,
+                    "workflow_name": "job",
+                    "workflow_id": job_id,
+                    "app_version": VERSION,
+                    "deduplication_id": slug,
+                },
+                request,
+            )
+        except error.DBOSQueueDeduplicatedError:
+            raise ProjectBusy(slug, self._unended(slug) or "it has just ended") from None
+        return self.get(job_id)
+
+    async def cancel(self, job_id: str) -> Job:
+        """Stop a job: what waits is taken out of its queue, a process drains and saves. One that has ended stays as it
+        is. Raises NoSuchJob."""
+        return await asyncio.to_thread(self.cancel_now, job_id)
+
+    def cancel_now(self, job_id: str) -> Job:
+        """`cancel` for who has no event loop. Works without a server, too."""
+        job = self.get(job_id)
+        if not job.has_ended:
+            self.client.cancel_workflow(job_id, cancel_children=True)
+            stop(self.folder(job_id))
+        return self.get(job_id)
+
+    async def go_on(self, job_id: str, by: str) -> Job:
+        """A new job that asks for the same; whatever is done is found. Asked twice, it is one. Raises NoSuchJob, and
+        ProjectBusy while the job, or another one of its project, has not ended."""
+        job = await asyncio.to_thread(self.get, job_id)
+        if not job.has_ended:
+            raise ProjectBusy(job.project, job.id)
+        return await self.start(job.project, job.command, job.options, by, f"continues {job_id}", job_id)
+
+    def get(self, job_id: str) -> Job:
+        """The job as it is now. Raises NoSuchJob."""
+        rows = self._rows(workflow_ids=[job_id], name="job")
+        if not rows:
+            raise NoSuchJob(f"there is no job '{job_id}'.", fix="`pairsmith jobs` lists those that there are.")
+        return self._jobs(rows)[0]
+
+    def list(self, slug: str | None = None, limit: int = 50) -> Sequence[Job]:
+        """The newest jobs, of one project or all, the newest first."""
+        prefix = _of_project(slug) if slug else None
+        return self._jobs(self._rows(name="job", workflow_id_prefix=prefix, limit=limit, sort_desc=True))
+
+    def active(self) -> Sequence[Job]:
+        """The jobs that wait or run, in the order in which they were asked for."""
+        return self._jobs(self._rows(name="job", status=_ACTIVE))
+
+    def beginning(self, beginning: str) -> Sequence[Job]:
+        """The jobs whose id begins so, at most two."""
+        return self._jobs(self._rows(name="job", workflow_id_prefix=beginning, limit=2)) if beginning else ()
+
+    def is_served(self) -> bool:
+        """Whether a server, this process or another, has the workspace."""
+        return is_held(self.workspace.serve)
+
+    def alive(self) -> bool:
+        """Whether this server has looked after its jobs lately; false while their database is away."""
+        return self.looked_s is not None and time.monotonic() - self.looked_s < _ALIVE_S
+
+    def folder(self, job_id: str) -> Path:
+        """What a job's processes leave."""
+        return self.workspace.jobs_folder / job_id
+
+    def log(self, job_id: str, from_byte: int = 0) -> bytes:
+        """What the job's processes have said, from a byte on. Of a long log the middle is dropped: where it begins in
+        that, it goes on behind it. Raises NoSuchJob."""
+        self.get(job_id)
+        parts = []
+        for piece in sorted((self.folder(job_id) / "log").glob("*.txt")):
+            with piece.open("rb") as file:
+                file.seek(max(0, from_byte - int(piece.stem)))
+                parts.append(file.read())
+        return b"".join(parts)
+
+    @property
+    def client(self) -> DBOSClient:
+        """The database of what was asked. The first one who needs it makes its tables."""
+        if self._client is None:
+            from dbos import DBOS, DBOSClient
+
+            logging.getLogger("dbos").setLevel(logging.ERROR)
+            self.workspace.jobs_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            DBOS.migrate(self.database_url)
+            self._client = DBOSClient(system_database_url=self.database_url, application_name="pairsmith")
+        return self._client
+
+    # ---- what there is, put together -------------------------------------------------------------------------------
+
+    def _rows(self, **wanted: Any) -> Sequence[WorkflowStatus]:
+        return self.client.list_workflows(**wanted)
+
+    def _unended(self, slug: str) -> str | None:
+        """The job of a project that has not ended; one that is being stopped has not."""
+        recent = self._rows(
+            name="job", workflow_id_prefix=_of_project(slug), limit=5, sort_desc=True, load_output=False
+        )
+        for row in recent:
+            if row.status in _ACTIVE or is_held(self.folder(row.workflow_id)):
+                return row.workflow_id
+        return None
+
+    def _jobs(self, rows: Sequence[WorkflowStatus]) -> Sequence[Job]:
+        if not any(row.status in _ACTIVE for row in rows):
+            return [self._job(row, (), {}) for row in rows]
+        waiting = self._rows(status="ENQUEUED", load_input=False)
+        parts = self._rows(name="process", status=_ACTIVE)
+        places = {row.workflow_id: place for queue in _by_queue(waiting) for place, row in enumerate(queue, 1)}
+        return [self._job(row, parts, places) for row in rows]
+
+    def _job(self, row: WorkflowStatus, parts: Iterable[WorkflowStatus], places: dict[str, int]) -> Job:
+        request, folder = _request(row), self.folder(row.workflow_id)
+        began, held = starts(folder), is_held(folder)
+        nth = began[-1]["part"] if began else 0
+        end = ended(folder, nth) or {}
+        progress = events.last(folder / "events.jsonl")
+        state, code, problem, waiting, note = self._state(row, held, parts)
+        answer = end.get("answer") if state in ("done", "waits_for_people") else None
+        signs = [path.stat().st_mtime for path in (folder / "events.jsonl", *folder.glob("log/*.txt")) if path.exists()]
+        return Job(
+            id=row.workflow_id,
+            project=request["project"],
+            command=request["command"],
+            options=JobOptions.model_validate(request["options"]),
+            by=request["by"],
+            state=state,
+            position=places.get(waiting),
+            created=_time(row.created_at) or datetime.now(UTC),
+            started=_seconds(began[0]["at"]) if began else None,
+            ended=(_seconds(end.get("ended")) or _time(row.completed_at)) if state in ENDED else None,
+            stage=progress["stage"] if progress else None,
+            exit_code=code,
+            problem=problem,
+            progress=progress,
+            answer=answer,
+            note=note or ((answer or {}).get("facts") or {}).get("waits"),
+            continues=request["continues"],
+            last_sign_of_life=_seconds(max(signs)) if signs else None,
+        )
+
+    def _state(
+        self, row: WorkflowStatus, held: bool, parts: Iterable[WorkflowStatus]
+    ) -> tuple[State, int | None, dict[str, Any] | None, str, str | None]:
+        """The state, the exit code, the problem, the workflow whose place in a queue is the job's, a sentence."""
+        if row.status == "CANCELLED" and held:
+            return "stopping", None, None, "", None
+        if row.status in ("CANCELLED", "SUCCESS"):
+            end: End = self._end_of_stopped(row.workflow_id) if row.output is None else row.output
+            return _STATES.get(end["code"], "failed"), end["code"], end["problem"], "", None
+        if row.status not in _ACTIVE:
+            what = f"this is a defect of pairsmith: {row.error!r}"
+            return "failed", 1, {"kind": "Defect", "what": what, "exit_code": 1}, "", None
+        if held:
+            return "running", None, None, "", None
+        part = next((part for part in parts if part.parent_workflow_id == row.workflow_id), None)
+        if part is None or part.status == "PENDING":
+            return ("queued" if row.status == "ENQUEUED" else "running"), None, None, row.workflow_id, None
+        if part.queue_name != HEAVY:
+            return "queued", None, None, part.workflow_id, None
+        ahead = [
+            _request(other)["project"] for other in parts if other.queue_name == HEAVY and other.status == "PENDING"
+        ]
+        return "waits_for_gpu", None, None, part.workflow_id, f"the GPU works for {ahead[0]}" if ahead else None
+
+    def _end_of_stopped(self, job_id: str) -> End:
+        """How a job ended that was stopped: as any other, if its last process had ended before it could hear of it."""
+        folder = self.folder(job_id)
+        nth = max((start["part"] for start in starts(folder)), default=0)
+        end = ended(folder, nth)
+        if end is None or (end["code"] == 0 and json.loads((folder / f"part-{nth}.json").read_bytes())["until"]):
+            return End(code=INTERRUPTED, problem=None)
+        return End(code=end["code"], problem=None if end["code"] == INTERRUPTED else end["problem"])
+
+
+def _by_queue(rows: Iterable[WorkflowStatus]) -> Iterable[Sequence[WorkflowStatus]]:
+    queues: dict[str | None, list[WorkflowStatus]] = {}
+    for row in sorted(rows, key=lambda row: row.created_at or 0):
+        queues.setdefault(row.queue_name, []).append(row)
+    return queues.values()
+
+
+def _of_project(slug: str) -> str:
+    """The beginning of the ids of a project's jobs, by which the queue's database finds them."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, slug).hex[:8]
+
+
+def _request(row: WorkflowStatus) -> Request:
+    assert row.input is not None
+    request: Request = row.input["args"][0]
+    return request
+
+
+def _time(milliseconds: int | None) -> datetime | None:
+    return _seconds(milliseconds / 1000) if milliseconds else None
+
+
+def _seconds(seconds: float | None) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None

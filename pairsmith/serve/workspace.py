@@ -99,11 +99,11 @@ class Workspace:
         return self.root / "projects", self.root
 
 
-def locked(descriptor: int) -> bool:
-    """Take the kernel's lock of an open file; False if another process has it. Raises StoreError where the file system
-    has none."""
+def locked(descriptor: int, *, shared: bool = False) -> bool:
+    """Take the kernel's lock of an open file, with `shared` beside others that do; False if another process has it.
+    Raises StoreError where the file system has none."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from train.metrics import Evaluation, Output
     from train.results import TrainResult
-    from train.verdict import Verdict
 
 EVALUATIONS = "evaluations"
 # The exit codes of `--gate`.
@@ -48,10 +47,11 @@ def evaluate(
     """
     with recording(project, store, "evaluate", EvaluateOutcome()) as record:
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
-        trained = _latest_adapter(project, store)
+        trained = latest_adapter(project, store)
         teacher = teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
         say("starting the models")
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
+        from train.judged import judges_of, warnings
         from train.verdict import verdict
 
         def open_teacher(asked: TeacherSettings) -> AbstractAsyncContextManager[Endpoint]:
@@ -61,11 +61,13 @@ def evaluate(
         watched = watched_seeds(store, project.spec)
         measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
         folder = project.folder / EVALUATIONS
-        measured = run(measured_once(measurement, store, folder, open_teacher, progress))
+        for sentence in warnings(project.spec):
+            say(sentence)
+        judges = judges_of(project, store, say)
+        measured = run(measured_once(measurement, store, folder, open_teacher, progress, judges))
         path = project.inside(Path(measured.path))
         store.write(measured.artifact.model_copy(update={"path": path}))
         concluded = verdict(measured, project.spec.evaluate.ship_at)
-        _on_the_card(Path(trained.folder), measured, concluded)
         counts, reasons = counted(measured)
         record.outcome = replace(
             record.outcome,
@@ -88,16 +90,8 @@ def evaluate(
     return record.outcome
 
 
-def _on_the_card(folder: Path, measured: Evaluation, concluded: Verdict) -> None:
-    """Say on the adapter's card what came out; an adapter that was put there without a card keeps none."""
-    from train.model_card import with_evaluation
-
-    card = folder / "README.md"
-    if card.is_file():
-        card.write_text(with_evaluation(card.read_text(encoding="utf-8"), measured, concluded), encoding="utf-8")
-
-
-def _latest_adapter(project: Project, store: Store) -> TrainResult:
+def latest_adapter(project: Project, store: Store) -> TrainResult:
+    """The adapter that was trained last. Raises NoWork where there is none."""
     from train.results import read_result
 
     adapters = store.artifacts("adapter")
@@ -177,13 +171,14 @@ def summary(outcome: EvaluateOutcome) -> list[tuple[str, str]]:
 
 def tables(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:
     """The systems and checks of an evaluation as tables, and the differences in words."""
+    from train.judged_table import judged_lines, judged_table
     from train.metrics import Evaluation
     from train.results_table import checks_table, comparison_lines, references_table, systems_table
     from train.verdict import in_words, verdict
 
     evaluation = Evaluation.model_validate_json((project.folder / outcome.files[0]).read_bytes())
-    lines = "\n".join(
-        [*comparison_lines(evaluation), "", *in_words(verdict(evaluation, project.spec.evaluate.ship_at))]
-    )
-    shown = (systems_table(evaluation), checks_table(evaluation), references_table(evaluation), lines)
+    decided = in_words(verdict(evaluation, project.spec.evaluate.ship_at))
+    lines = "\n".join([*comparison_lines(evaluation), *judged_lines(evaluation), "", *decided])
+    listed = (systems_table, checks_table, references_table, judged_table)
+    shown = (*(table(evaluation) for table in listed), lines)
     return [part for table in shown if table for part in ("", table)]

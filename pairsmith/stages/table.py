@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
+from pairsmith import exported_model
 from pairsmith.outcome import Came, EvaluateOutcome, ExportOutcome, GenerateOutcome
 from pairsmith.stages import curate, evaluate, export, generate, review, train
 from schemas.project import Project
@@ -23,10 +24,10 @@ Lines = list[tuple[str, str]]
 
 
 class Option(NamedTuple):
-    """An option of a stage's command, passed to `run` by its name: a switch, or a path."""
+    """An option of a stage's command, passed to `run` by its name: a switch, a path, or any number of some words."""
 
     flag: str
-    takes: type[bool] | type[Path]
+    takes: type[bool] | type[Path] | tuple[str, ...]
     help: str
 
 
@@ -105,12 +106,15 @@ STAGES: tuple[Stage[Any], ...] = (
     Stage[ExportOutcome](
         "export",
         export.export,
-        """Copy the dataset, the tuned adapter and the report into a folder of their own.
+        """Copy the dataset, the tuned model that was measured and the report into a folder of their own.
 
         An export that is there already is replaced; anything else in the way is left alone and told.
         """,
-        summary=lambda outcome: list(outcome.written.items()),
-        options=(Option("--out", Path, "The folder to write; `export` in the project if absent."),),
+        summary=export.summary,
+        options=(
+            Option("--out", Path, "The folder to write; `export` in the project if absent."),
+            Option("--gguf", exported_model.GGUF, "Also as a GGUF, for Ollama and llama.cpp; repeatable."),
+        ),
     ),
 )
 

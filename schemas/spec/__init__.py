@@ -119,6 +119,7 @@ class Spec(Section):
             "generate.forward.teacher": self.generate.forward.teacher,
             "generate.backward.teacher": self.generate.backward.teacher,
             "evaluate.teacher": self.evaluate.teacher,
+            "curate.score.teacher": self.curate.score.teacher,
         }
         judges = {"curate.judge.teachers": self.curate.judge.teachers, "evaluate.judges": self.evaluate.judges}
         pairs = [*named.items(), *((key, name) for key, names in judges.items() for name in names)]

@@ -38,7 +38,9 @@ class SplitSettings(Section):
 class TrainSettings(Section):
     """`base`: `embedded`, a folder, or a hub id, whose commit `revision` may name. `method`: LoRA on a base in 16 bits
     (`lora`) or in 8 (`lora-8bit`), or QLoRA on NF4 with double quantisation (`qlora`); where the spec names none, the
-    size of the base decides (`train.base_model.settled`)."""
+    size of the base decides (`train.base_model.settled`). `objective`: supervised fine-tuning (`sft`), DPO from the
+    adapter that it makes (`dpo`), or ORPO from the base (`orpo`); the latter two learn from the dataset's
+    preferences."""
 
     base: str = "embedded"
     method: Literal["qlora", "lora", "lora-8bit"] = "qlora"
@@ -64,6 +66,10 @@ class TrainSettings(Section):
     precision: Literal["auto", "bfloat16", "float16", "float32"] = added(default="auto")
     evaluation_steps: int | None = added(default=None, ge=1)
     patience: int | None = added(default=None, ge=1)
+    objective: Literal["sft", "dpo", "orpo"] = added(default="sft")
+    beta: float = added(default=0.1, gt=0)
+    dpo_learning_rate: float = added(default=2e-5, gt=0)
+    dpo_epochs: float = added(default=1, gt=0)
 
     @field_validator("template_arguments")
     @classmethod

@@ -7,7 +7,6 @@ import pytest
 from schemas.records import Sampling, Usage
 from tests.train.test_metrics import output
 from train.metrics import MODES, AdapterCheck, Evaluation, Mode, Output, SystemResult, against_the_rest, summarise
-from train.model_card import with_evaluation
 from train.verdict import in_words, verdict
 
 NAMES = ("base", "few-shot", "retrieval", "teacher", "tuned")
@@ -124,17 +123,3 @@ def test_the_teachers_price_says_when_serving_pays(usd: float | None, calls: int
     seen = verdict(evaluation(tuned=0.9, teacher=0.9, teacher_usd=usd))
     assert seen.break_even == calls
     assert any(word in line for line in seen.because)
-
-
-def test_the_card_says_what_came_out_and_only_the_last_of_it() -> None:
-    """Every system with its decoding and both pass rates, and the verdict; the next evaluation takes its place."""
-    card = "# Adapter\n\n## Loss\n\n1.0\n\n## Use\n\nso\n\n## Limits\n"
-    good, tie = evaluation(tuned=0.9), evaluation(tuned=0.9, retrieval=0.9)
-    once = with_evaluation(card, good, verdict(good))
-    assert "| retrieval | as the server likes | 0.00 [0.00, " in once
-    assert "Verdict: **ship**" in once
-    assert once.index("## Loss") < once.index("## Evaluation") < once.index("## Use") < once.index("## Limits")
-    twice = with_evaluation(once, tie, verdict(tie))
-    assert twice.count("## Evaluation") == 1
-    assert "Should one fine-tune at all? **do not fine-tune**" in twice
-    assert with_evaluation(twice, good, verdict(good)) == once

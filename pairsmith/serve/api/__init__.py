@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from pairsmith.serve.api import people, service
+from pairsmith.serve.api import jobs, people, projects, prompts, results, rows, seeds, service, specs, teachers
 
 router = APIRouter()
-for part in (service, people):
+for part in (service, people, projects, specs, seeds, prompts, teachers, jobs, rows, results):
     router.include_router(part.router)

@@ -1,0 +1,189 @@
+"""Jobs: asked for, looked at, stopped, gone on with; their log, and what moves as a stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+
+from pairsmith.serve.access import Caller, Right, SignedIn, needs
+from pairsmith.serve.api.pages import Cursor, Limit, Page, encoded, position_of
+from pairsmith.serve.api.people import Body
+from pairsmith.serve.job import COMMANDS, Job, JobOptions
+from pairsmith.serve.problems import not_there
+
+router = APIRouter(prefix="/api/v1", tags=["jobs"])
+JobShown = Job
+_LONGEST_STREAM_S = 900.0  # then the browser connects again, and its rights are looked at again
+_BEAT_S = 15.0
+_MOST_JOBS = 1000
+_MOST_LOG = 1_000_000
+
+
+class NewJob(Body):
+    command: str = Field(description=f"One of {', '.join(COMMANDS)}.", max_length=40)
+    options: JobOptions = JobOptions()
+
+
+@router.post("/projects/{project}/jobs", name="start_job", status_code=202)
+async def start(
+    caller: Annotated[Caller, needs(Right.run)],
+    project: str,
+    body: NewJob,
+    request: Request,
+    response: Response,
+    idempotency_key: Annotated[str | None, Header(max_length=128)] = None,
+) -> JobShown:
+    """Put a job into the queue. A project has one at a time: another is refused (409) with a link to the first."""
+    return await start_job(request, caller, project, body.command, body.options, response, key=idempotency_key)
+
+
+@router.get("/projects/{project}/jobs", name="project_jobs")
+def project_jobs(
+    caller: Annotated[Caller, needs(Right.see_work)],
+    project: str,
+    request: Request,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[JobShown]:
+    """The project's jobs, newest first."""
+    return _page(request, [project], limit, cursor)
+
+
+@router.get("/jobs", name="jobs")
+def jobs(caller: SignedIn, request: Request, limit: Limit = 50, cursor: Cursor = None) -> Page[JobShown]:
+    """The jobs of all your projects, newest first."""
+    slugs = [slug for slug in request.app.state.workspace.projects() if caller.may(Right.see_work, slug)]
+    return _page(request, slugs, limit, cursor)
+
+
+@router.get("/jobs/{job}", name="job")
+def job(caller: Annotated[Caller, needs(Right.see_work, job=True)], job: str, request: Request) -> JobShown:
+    """One job, as it is now."""
+    return shown(request.app.state.jobs.get(job))
+
+
+@router.post("/jobs/{job}/cancel", name="cancel_job", status_code=202)
+async def cancel(caller: Annotated[Caller, needs(Right.run, job=True)], job: str, request: Request) -> JobShown:
+    """Stop it: it finishes what is in flight, and everything is kept."""
+    stopped = await request.app.state.jobs.cancel(job)
+    request.state.changed = {"project": stopped.project}
+    return shown(stopped)
+
+
+@router.post("/jobs/{job}/continue", name="continue_job", status_code=202)
+async def go_on(
+    caller: Annotated[Caller, needs(Right.run, job=True)], job: str, request: Request, response: Response
+) -> JobShown:
+    """A new job that goes on where this one ended; what is done is asked for no more."""
+    before = await run_in_threadpool(request.app.state.jobs.get, job)
+    await run_in_threadpool(_check, request, before.project)
+    new = await request.app.state.jobs.go_on(job, caller.name)
+    response.headers["Location"] = f"/api/v1/jobs/{new.id}"
+    request.state.changed = {"project": new.project, "after": new.id}
+    return shown(new)
+
+
+@router.get(
+    "/jobs/{job}/log", name="job_log", response_class=Response, responses={200: {"content": {"text/plain": {}}}}
+)
+def log(
+    caller: Annotated[Caller, needs(Right.see_work, job=True)],
+    job: str,
+    request: Request,
+    begin: Annotated[int, Query(alias="from", ge=0, le=10**15)] = 0,
+) -> Response:
+    """What its processes have said, from a byte on."""
+    return Response(request.app.state.jobs.log(job, begin)[:_MOST_LOG], media_type="text/plain; charset=utf-8")
+
+
+@router.get(
+    "/events",
+    name="events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def events(caller: SignedIn, request: Request) -> StreamingResponse:
+    """What moves in your projects: every present state at once, then each change. State, not a log."""
+    state = request.app.state
+    slugs = {slug for slug in state.workspace.projects() if caller.may(Right.see_work, slug)}
+    with state.limits.one_of("streams"):
+        pass  # refused before the headers are sent
+
+    async def stream() -> AsyncIterator[bytes]:
+        with state.limits.one_of("streams"), contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_STREAM_S):
+                async for line in _lines(state.jobs.hub.subscribe(slugs)):
+                    yield line
+
+    return StreamingResponse(stream(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+async def start_job(
+    request: Request,
+    caller: Caller,
+    slug: str,
+    command: str,
+    options: JobOptions,
+    response: Response,
+    *,
+    key: str | None = None,
+) -> JobShown:
+    """Check the spec and start a job. Raises Refusal, ProjectBusy, UsageError; the pages start jobs with it."""
+    await run_in_threadpool(_check, request, slug)
+    new = await request.app.state.jobs.start(slug, command, options, caller.name, key)
+    response.headers["Location"] = f"/api/v1/jobs/{new.id}"
+    request.state.changed = {"target": f"{command} {new.id}", "after": new.id}
+    return shown(new)
+
+
+def shown(job: Job) -> JobShown:
+    """A job over HTTP."""
+    return job
+
+
+def _check(request: Request, slug: str) -> None:
+    state = request.app.state
+    state.policy.check(state.views.readers.project(slug))
+
+
+def _page(request: Request, slugs: list[str], limit: int, cursor: str | None) -> Page[Any]:
+    """Jobs by the id of the last one on the page before."""
+    every = request.app.state.jobs.list(slugs[0] if len(slugs) == 1 else None, limit=_MOST_JOBS)
+    mine = [job for job in every if job.project in set(slugs)]
+    after = position_of(cursor, str)
+    begin = next((n + 1 for n, job in enumerate(mine) if job.id == after), None) if after else 0
+    if begin is None:
+        raise not_there("the page before ended with a job that is gone.", fix="Begin without a cursor.")
+    items = mine[begin : begin + limit]
+    more = encoded(items[-1].id) if begin + limit < len(mine) else None
+    return Page(
+        items=[shown(job) for job in items], next=more, total=len(mine), total_is_capped=len(every) == _MOST_JOBS
+    )
+
+
+async def _lines(states: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+    """States as server-sent events, with a beat so that proxies do not cut a quiet stream."""
+    yield b"retry: 1000\n\n"
+    following = asyncio.ensure_future(anext(states))
+    try:
+        while True:
+            done, _ = await asyncio.wait({following}, timeout=_BEAT_S)
+            if not done:
+                yield b": beat\n\n"
+                continue
+            try:
+                state = following.result()
+            except StopAsyncIteration:
+                return
+            yield f"event: {state['event']}\ndata: {json.dumps(state, default=str)}\n\n".encode()
+            following = asyncio.ensure_future(anext(states))
+    finally:
+        following.cancel()

@@ -1,0 +1,181 @@
+"""Projects: what there is, a new one, its state, its removal."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from pairsmith import new_project
+from pairsmith.commands.status import status_of
+from pairsmith.serve.access import Caller, Right, SignedIn, needs
+from pairsmith.serve.api.pages import Cursor, Limit, Page, page_of
+from pairsmith.serve.api.people import Body
+from pairsmith.serve.database import stamp, titles
+from pairsmith.serve.problems import Refusal
+from pairsmith.teacher_search import EMBEDDED, FoundTeacher
+from schemas.kinds import KindName
+from schemas.spec_file import SPEC_NAME, parse, set_keys
+
+router = APIRouter(prefix="/api/v1", tags=["projects"])
+SLUG = r"^[a-z0-9][a-z0-9-]{0,62}$"
+Title = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Teacher(Body):
+    """A server and the name of the variable of its key; never a key."""
+
+    url: Annotated[str, Field(max_length=500)] = EMBEDDED.url
+    model: Annotated[str, Field(max_length=200)] = EMBEDDED.model
+    key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)
+
+
+class NewProject(Body):
+    """An `example`, or the files that a `kind` of task begins with; `style` and `teacher` are put into its spec."""
+
+    name: Annotated[str, Field(pattern=SLUG)]
+    example: Annotated[str, Field(max_length=80)] | None = None
+    kind: KindName = "rewrite"
+    style: Annotated[str, Field(min_length=1, max_length=20_000)] | None = None
+    teacher: Teacher = Teacher()
+    title: Title | None = None
+
+
+class NewTitle(Body):
+    title: Title
+
+
+class ProjectShort(BaseModel):
+    name: str
+    title: str
+    role: str
+    running: str | None = Field(description="The id of the job that has not ended.")
+
+
+class ProjectState(ProjectShort):
+    """`status` is what `pairsmith status --json` tells; null where the spec cannot be read (`problem` says why)."""
+
+    status: dict[str, Any] | None
+    problem: str | None = None
+
+
+@router.get("/projects", name="projects")
+def projects(caller: SignedIn, request: Request, limit: Limit = 50, cursor: Cursor = None) -> Page[ProjectShort]:
+    """Your projects."""
+    slugs = caller.projects(request.app.state.workspace.projects())
+    page = page_of(slugs, limit, cursor)
+    running = {job.project: job.id for job in request.app.state.jobs.active()}
+    named = titles_of(request)
+    items = [_short(slug, caller, named, running) for slug in page.items]
+    return Page(items=items, next=page.next, total=page.total)
+
+
+@router.post("/projects", name="create_project", status_code=201)
+def create_project(
+    caller: Annotated[Caller, needs(Right.edit)], body: NewProject, request: Request, response: Response
+) -> ProjectState:
+    """A new project from an example or for a kind of task."""
+    new_project_in(request, caller, body)
+    response.headers["Location"] = f"/api/v1/projects/{body.name}"
+    request.state.changed = {"project": body.name}
+    return _state(body.name, caller, request)
+
+
+@router.get("/projects/{project}", name="project")
+def project(caller: Annotated[Caller, needs(Right.see_work)], project: str, request: Request) -> ProjectState:
+    """What is in it, what was spent, what comes next."""
+    return _state(project, caller, request)
+
+
+@router.patch("/projects/{project}", name="rename_project")
+def rename(
+    caller: Annotated[Caller, needs(Right.edit)], project: str, body: NewTitle, request: Request
+) -> ProjectState:
+    """Another title; the name stays."""
+    set_title(request, project, body.title)
+    return _state(project, caller, request)
+
+
+@router.delete("/projects/{project}", name="delete_project", status_code=204)
+def delete(caller: Annotated[Caller, needs(Right.own)], project: str, request: Request) -> None:
+    """Move it to the trash, `.serve/trash`, from which an administrator of the machine can bring it back."""
+    state = request.app.state
+    if any(job.project == project for job in state.jobs.active()):
+        raise Refusal(409, "a job of it has not ended.", code="project_busy", fix="Stop the job first.")
+    trash = state.workspace.serve / "trash"
+    trash.mkdir(parents=True, exist_ok=True)
+    state.workspace.folder(project).rename(trash / f"{project}-{stamp().replace(':', '')}")
+
+
+def new_project_in(request: Request, caller: Caller, body: NewProject) -> Path:
+    """Write the files of a new project. Raises Refusal, UsageError."""
+    state = request.app.state
+    if body.name in state.workspace.projects():
+        raise Refusal(409, f"there is a project '{body.name}' already.", code="exists", fix="Take another name.")
+    folder: Path = state.workspace.new_folder(body.name)
+    files = new_project.files_of(new_project.template_folder(body.example or new_project.FIRST_OF_KIND[body.kind]))
+    template = files[SPEC_NAME].decode()
+    teacher = FoundTeacher(body.teacher.url, body.teacher.model, "Chosen when it was made.", body.teacher.key_env)
+    text = new_project.with_teacher(template, teacher)
+    text = set_keys(text, {"task.style": body.style} if body.style else {})
+    owner = caller.may(Right.own, body.name)
+    ours = parse(template, folder)
+    state.policy.check(parse(text, folder), before=_with_prices(ours.spec, parse(text, folder).spec), owner=owner)
+    new_project.write_project(folder, {**files, SPEC_NAME: text.encode()})
+    (folder / "seeds").mkdir(exist_ok=True)
+    if body.title:
+        set_title(request, body.name, body.title)
+    return folder
+
+
+def _with_prices(template: Any, written: Any) -> Any:
+    """The template with the prices that are written for a local server: nobody has set those."""
+    prices = {name: getattr(written.teacher, name) for name in type(written.teacher).model_fields if "usd_per" in name}
+    return template.model_copy(update={"teacher": template.teacher.model_copy(update=prices)})
+
+
+def titles_of(request: Request) -> dict[str, str]:
+    """The titles of projects that have one."""
+    with request.app.state.engine.connect() as connection:
+        return {row.project: row.title for row in connection.execute(sa.select(titles))}
+
+
+def set_title(request: Request, project: str, title: str) -> None:
+    """Give a project another title."""
+    with request.app.state.engine.begin() as connection:
+        connection.execute(sa.delete(titles).where(titles.c.project == project))
+        connection.execute(sa.insert(titles).values(project=project, title=title))
+
+
+def _short(slug: str, caller: Caller, named: dict[str, str], running: dict[str, str]) -> ProjectShort:
+    role = caller.role(slug) or "none"
+    return ProjectShort(name=slug, title=named.get(slug, slug), role=role, running=running.get(slug))
+
+
+def _state(slug: str, caller: Caller, request: Request) -> ProjectState:
+    from schemas.errors import PairsmithError
+
+    state = request.app.state
+    running = {job.project: job.id for job in state.jobs.active()}
+    short = _short(slug, caller, titles_of(request), running).model_dump()
+    try:
+        readers = state.views.readers
+        return ProjectState(
+            **short, status=without_places(status_of(readers.project(slug), readers.store(slug)), state)
+        )
+    except PairsmithError as error:
+        return ProjectState(**short, status=None, problem=str(error))
+
+
+def without_places(data: dict[str, Any], state: Any) -> dict[str, Any]:
+    """Status without where things lie on the server."""
+    return {name: value for name, value in data.items() if name != "folder"}
+
+
+def free_bytes(folder: Path) -> int:
+    """What is left on the disk of a folder."""
+    return shutil.disk_usage(folder).free

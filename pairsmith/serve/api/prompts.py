@@ -1,0 +1,147 @@
+"""Prompts of a project: versions are files that never change."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Request, Response
+from fastapi import Path as InPath
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+import prompts as library
+from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.api.jobs import JobShown, start_job
+from pairsmith.serve.api.people import Body
+from pairsmith.serve.job import JobOptions
+from pairsmith.serve.limits import PREVIEWS
+from pairsmith.serve.problems import not_there
+from prompts.prompt import Prompt
+from schemas.errors import PromptError
+
+router = APIRouter(prefix="/api/v1/projects/{project}", tags=["prompts"])
+Name = Annotated[str, InPath(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Version = Annotated[str, InPath(pattern=r"^v[1-9][0-9]{0,5}$")]
+
+
+class PromptShort(BaseModel):
+    """`used`: the spec asks with this version now."""
+
+    name: str
+    version: str
+    used: bool
+
+
+class PromptShown(BaseModel):
+    ref: str
+    name: str
+    version: str
+    about: str
+    text: str
+    variables: dict[str, str]
+
+
+class PromptList(BaseModel):
+    items: list[PromptShort]
+
+
+class NewVersion(Body):
+    text: Annotated[str, Field(min_length=1, max_length=200_000)]
+
+
+class PreviewWish(Body):
+    seeds: int = Field(default=5, ge=1, le=20)
+    cap_usd: float | None = Field(default=None, gt=0, le=1e6)
+
+
+@router.get("/prompts", name="prompts")
+def prompts(caller: Annotated[Caller, needs(Right.see_work)], project: str, request: Request) -> PromptList:
+    """Every version that can be used, the project's own and those that come with pairsmith."""
+    held = request.app.state.views.readers.project(project)
+    ways = [held.spec.generate.forward, held.spec.generate.backward]
+    used = {library.load(way.prompt, held.folder).ref.partition("@")[0] for way in ways if way.enabled}
+    names = library.available(held.folder)
+    return PromptList(items=[PromptShort(name=n.split("/")[0], version=n.split("/")[1], used=n in used) for n in names])
+
+
+@router.get("/prompts/{name}/{version}", name="prompt")
+def prompt(
+    caller: Annotated[Caller, needs(Right.see_work)], project: str, name: Name, version: Version, request: Request
+) -> PromptShown:
+    """One version."""
+    try:
+        return _shown(library.load(f"{name}/{version}", request.app.state.workspace.folder(project)))
+    except PromptError as error:
+        raise not_there(error.what, error.fix) from None
+
+
+@router.post("/prompts/{name}", name="add_prompt", status_code=201)
+def add_prompt(
+    caller: Annotated[Caller, needs(Right.edit)],
+    project: str,
+    name: Name,
+    body: NewVersion,
+    request: Request,
+    response: Response,
+) -> PromptShown:
+    """A new version; nothing asks with it before the spec names it, or the newest."""
+    saved = save_version(request.app.state.workspace.folder(project), name, body.text)
+    response.headers["Location"] = f"/api/v1/projects/{project}/prompts/{name}/{saved.version}"
+    return _shown(saved)
+
+
+@router.post("/prompts/{name}/preview", name="preview_prompt", status_code=202)
+async def preview_prompt(
+    caller: Annotated[Caller, needs(Right.run)],
+    project: str,
+    name: Name,
+    body: PreviewWish,
+    request: Request,
+    response: Response,
+) -> JobShown:
+    """Ask about a few seeds with the prompts as the spec has them, beside the last run.
+
+    The job's `answer` has both, and what going on would ask again and cost."""
+    request.app.state.limits.take(f"preview {caller.user}", PREVIEWS, "previews")
+    names = await run_in_threadpool(library.available, request.app.state.workspace.folder(project))
+    if not any(ref.startswith(f"{name}/") for ref in names):
+        raise not_there(f"there is no prompt '{name}'.", fix="GET .../prompts lists them.")
+    options = JobOptions(seeds=body.seeds, cap_usd=body.cap_usd)
+    return await start_job(request, caller, project, "preview", options, response)
+
+
+def save_version(folder: Path, name: str, text: str) -> Prompt:
+    """Check a prompt and keep it as the next version. Raises PromptError; the pages save with it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        draft = Path(scratch) / "v1.jinja"
+        draft.write_text(text, encoding="utf-8")
+        try:
+            Prompt.read(draft, name)
+        except PromptError as error:
+            where = (error.where or "").replace(str(draft), name)
+            raise PromptError(error.what, where=where or None, why=error.why, fix=error.fix) from None
+    there = [int(ref.partition("/v")[2]) for ref in library.available(folder) if ref.startswith(f"{name}/")]
+    home = folder / "prompts" / name
+    home.mkdir(parents=True, exist_ok=True)
+    number = max(there, default=0) + 1
+    while True:
+        try:
+            with (home / f"v{number}.jinja").open("x", encoding="utf-8") as file:
+                file.write(text)
+            break
+        except FileExistsError:  # somebody else has saved one meanwhile
+            number += 1
+    return library.load(f"{name}/v{number}", folder)
+
+
+def _shown(prompt: Prompt) -> PromptShown:
+    return PromptShown(
+        ref=prompt.ref,
+        name=prompt.name,
+        version=prompt.version,
+        about=prompt.about,
+        text=prompt.text,
+        variables=dict(prompt.variables),
+    )

@@ -1,0 +1,221 @@
+"""What came of a project: receipts, artifacts and their downloads, evaluations, review status, the report."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel
+from starlette.responses import FileResponse, StreamingResponse
+
+from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.api.pages import Cursor, Limit, Page, page_of
+from pairsmith.serve.edge import CSP
+from pairsmith.serve.problems import Refusal, not_there
+from pairsmith.stages.export import REPORT
+from schemas.records import Artifact
+from schemas.store import Store
+
+router = APIRouter(prefix="/api/v1/projects/{project}", tags=["results"])
+Viewer = Annotated[Caller, needs(Right.see_work)]
+_CHUNK = 256 * 1024
+_SPLIT_FILES = {"jsonl": "application/jsonl", "parquet": "application/vnd.apache.parquet"}
+_ANY_FILE = {200: {"content": {"application/zip": {}, "application/jsonl": {}, "application/json": {}}}}
+_REPORT = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
+
+
+class ArtifactShown(BaseModel):
+    """Something made: its files are had with `/artifacts/{id}/download`."""
+
+    id: str
+    kind: str
+    parents: list[str]
+    rows: int
+    bytes: int
+    at: str
+    facts: dict[str, Any]
+
+
+@router.get("/receipts", name="receipts")
+def receipts(
+    caller: Viewer,
+    project: str,
+    request: Request,
+    command: Annotated[str | None, Query(max_length=40)] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[dict[str, Any]]:
+    """What every command did, newest first: rows, tokens, money, seconds, versions."""
+    store = request.app.state.views.readers.store(project)
+    rows = store.receipts(command)[::-1] if store else []
+    page = page_of(rows, limit, cursor)
+    return Page(items=[row.model_dump(mode="json") for row in page.items], next=page.next, total=page.total)
+
+
+@router.get("/artifacts", name="artifacts")
+def artifacts(
+    caller: Viewer, project: str, request: Request, limit: Limit = 50, cursor: Cursor = None
+) -> Page[ArtifactShown]:
+    """Datasets, adapters and evaluations, newest first."""
+    store = request.app.state.views.readers.store(project)
+    made = [artifact for artifact in store.artifacts()[::-1] if artifact.kind != "batch"] if store else []
+    page = page_of(made, limit, cursor)
+    folder = request.app.state.workspace.folder(project)
+    return Page(items=[_shown(folder, each) for each in page.items], next=page.next, total=page.total)
+
+
+@router.get("/artifacts/{artifact}/download", name="download_artifact", response_class=Response, responses=_ANY_FILE)
+def download_artifact(
+    caller: Annotated[Caller, needs(Right.download_dataset)],
+    project: str,
+    artifact: str,
+    request: Request,
+    format: Literal["zip", "jsonl", "parquet"] = "zip",
+    split: Literal["train", "validation", "test"] = "train",
+) -> Response:
+    """All of its files as one zip, streamed; of a dataset a split as JSONL or Parquet."""
+    found = artifact_of(request, project, artifact)
+    if found.kind != "dataset":
+        caller.require(Right.download_adapter, project)
+    path = path_of(request, project, found)
+    name = f"{project}-{found.kind}-{found.id[:8]}"
+    if format != "zip":
+        file = path / "data" / f"{split}.{format}"
+        if found.kind != "dataset" or not file.is_file():
+            raise not_there(f"it has no {split} split as {format}.", fix="Take the zip.")
+        return FileResponse(file, media_type=_SPLIT_FILES[format], filename=f"{name}-{split}.{format}")
+    if path.is_file():
+        return FileResponse(path, media_type="application/json", filename=f"{name}{path.suffix}")
+    named = {"Content-Disposition": f'attachment; filename="{name}.zip"'}
+    return StreamingResponse(_zipped(path, name), media_type="application/zip", headers=named)
+
+
+@router.get("/evaluations", name="evaluations")
+def evaluations(
+    caller: Viewer, project: str, request: Request, limit: Limit = 50, cursor: Cursor = None
+) -> Page[dict[str, Any]]:
+    """Evaluations with their systems, intervals and verdicts, newest first, without the single outputs."""
+    store = request.app.state.views.readers.store(project)
+    page = page_of(store.artifacts("evaluation")[::-1] if store else [], limit, cursor)
+    items = [{"id": each.id, "at": each.at.isoformat(), **each.facts} for each in page.items]
+    return Page(items=items, next=page.next, total=page.total)
+
+
+@router.get("/evaluations/{evaluation}/outputs", name="evaluation_outputs")
+def evaluation_outputs(
+    caller: Viewer,
+    project: str,
+    evaluation: str,
+    request: Request,
+    system: Annotated[str | None, Query(max_length=80)] = None,
+    failed_check: Annotated[str | None, Query(max_length=80)] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[dict[str, Any]]:
+    """The outputs of an evaluation, all or those of a system, or that failed a check."""
+    found = artifact_of(request, project, evaluation, "evaluation")
+    body = orjson.loads(path_of(request, project, found).read_bytes())
+    outputs = [
+        output
+        for output in body.get("outputs", [])
+        if system in (None, output["system"])
+        and (failed_check is None or output.get("checks", {}).get(failed_check) is False)
+    ]
+    return page_of(outputs, limit, cursor)
+
+
+@router.get("/review", name="review")
+def review(caller: Annotated[Caller, needs(Right.see_queue)], project: str, request: Request) -> dict[str, Any]:
+    """How far people are: acceptance with its interval, agreement, what more answers would buy."""
+    from pairsmith import review_status
+
+    readers = request.app.state.views.readers
+    store: Store | None = readers.store(project)
+    if store is None:
+        return {"review": None, "why": "nothing has been generated yet"}
+    status = review_status.read(readers.project(project), store)
+    if not caller.may(Right.see_work, project):
+        status.pop("disagreements", None)
+    return status
+
+
+@router.get("/report", name="report", response_class=Response, responses=_REPORT)
+def report(caller: Viewer, project: str, request: Request) -> Response:
+    """The report of the last run, as a page that can do nothing: it is made of other people's texts."""
+    path = request.app.state.workspace.folder(project) / REPORT
+    if not path.is_file():
+        raise not_there("there is no report yet.", fix="A `run` writes it when all stages are done.")
+    policy = CSP.replace("style-src 'self'", "style-src 'unsafe-inline'").replace("script-src 'self'; ", "")
+    return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": f"sandbox; {policy}"})
+
+
+def artifact_of(request: Request, slug: str, artifact: str, kind: str | None = None) -> Artifact:
+    """An artifact by its id. Raises Refusal."""
+    store = request.app.state.views.readers.store(slug)
+    made = store.artifacts(kind) if store else []
+    found = next((each for each in made[::-1] if each.id == artifact and each.kind != "batch"), None)
+    if found is None:
+        raise not_there(f"there is no artifact '{artifact[:80]}'.", fix="GET .../artifacts lists them.")
+    return found
+
+
+def path_of(request: Request, slug: str, artifact: Artifact) -> Path:
+    """Where its files are. Raises Refusal if they are gone, or outside of the project."""
+    folder = request.app.state.workspace.folder(slug).resolve()
+    path: Path = (folder / artifact.path).resolve()
+    if not path.is_relative_to(folder) or not path.exists():
+        raise Refusal(409, f"the files of the {artifact.kind} are gone.", code="gone", fix="A job makes them again.")
+    return path
+
+
+def _shown(folder: Path, artifact: Artifact) -> ArtifactShown:
+    path = folder / artifact.path
+    files = [path] if path.is_file() else list(path.rglob("*")) if path.is_dir() else []
+    return ArtifactShown(
+        id=artifact.id,
+        kind=artifact.kind,
+        parents=list(artifact.parents),
+        rows=len(artifact.members),
+        bytes=sum(file.stat().st_size for file in files if file.is_file()),
+        at=artifact.at.isoformat(),
+        facts=artifact.facts,
+    )
+
+
+class _Sink(io.RawIOBase):
+    """What a zip is written to, to be taken away piece by piece."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, piece: Any) -> int:
+        self._held += piece
+        return len(piece)
+
+    def take(self) -> bytes:
+        piece = bytes(self._held)
+        self._held.clear()
+        return piece
+
+
+def _zipped(folder: Path, name: str) -> Iterator[bytes]:
+    """A folder as a zip, without holding more than a piece of it."""
+    sink = _Sink()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(folder.rglob("*")):
+            if not path.is_file() or path.is_symlink():
+                continue
+            into = zipfile.ZipInfo(f"{name}/{path.relative_to(folder).as_posix()}")
+            with path.open("rb") as file, archive.open(into, "w", force_zip64=True) as entry:
+                while piece := file.read(_CHUNK):
+                    entry.write(piece)
+                    yield sink.take()
+    yield sink.take()

@@ -1,0 +1,304 @@
+"""Rows of a project: pages of them, one with its lineage, its candidates, and people's answers to it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, Field
+from starlette.responses import StreamingResponse
+
+from pairsmith.lineage import lineage_of
+from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.api.pages import Cursor, Limit, Page, link_next
+from pairsmith.serve.api.people import Body
+from pairsmith.serve.problems import Refusal, not_there
+from pairsmith.serve.rows_view import Filters, RowsView, Sort, ViewRow
+from schemas.records import Pair
+from schemas.reviews import Review
+from schemas.store import Store
+from schemas.store.annotate import annotate
+
+router = APIRouter(prefix="/api/v1/projects/{project}", tags=["rows"])
+Viewer = Annotated[Caller, needs(Right.see_work)]
+State = Literal["accepted", "rejected", "waiting", "failed"]
+Word = Annotated[str | None, Query(max_length=80)]
+CSV_COLUMNS = ("id", "state", "code", "reason", "score", "split", "generator", "input", "output")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class RowShown(BaseModel):
+    """A slot with its texts. `id` is that of its pair, or of the slot where generation failed."""
+
+    id: str
+    pair_id: str | None
+    seed_id: str
+    generation: str
+    generator: str
+    sample: int
+    state: str
+    code: str | None
+    reason: str | None
+    step: str | None
+    score: float | None
+    split: str | None
+    flags: list[str]
+    words: int
+    reviewed: int
+    input: str
+    output: str | None
+
+
+class FacetsShown(BaseModel):
+    """Rows by each property under the other filters; `capped`: a search counts no more than 10,000."""
+
+    total: int
+    capped: bool
+    all: dict[str, int]
+    state: dict[str, int]
+    reason: dict[str, int]
+    step: dict[str, int]
+    split: dict[str, int]
+    generator: dict[str, int]
+    reviewed: dict[str, int]
+
+
+class Answer(Body):
+    """What a person says of a row. `edited` belongs to `edit`; `seconds` is how long they looked at it."""
+
+    decision: Literal["accept", "edit", "reject", "withdrawn"]
+    edited: Annotated[str, Field(max_length=100_000)] | None = None
+    reasons: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=20)] = Field(default_factory=list)
+    seconds: float | None = Field(default=None, ge=0, le=86_400)
+
+
+class ReviewShown(BaseModel):
+    id: str
+    pair_id: str
+    reviewer: str
+    name: str | None
+    decision: str
+    edited: str | None
+    reasons: list[str]
+
+
+class QueueRow(BaseModel):
+    """A row that people are asked about, without who wrote it. `answered`: you have said something of it."""
+
+    id: str
+    input: str
+    output: str
+    answered: bool
+
+
+def filters_of(
+    state: State | None = None,
+    reason: Word = None,
+    by: Annotated[str | None, Query(max_length=80, description="The step that decided.")] = None,
+    split: Literal["train", "validation", "test"] | None = None,
+    generator: Word = None,
+    reviewed: bool | None = None,
+    q: Annotated[str | None, Query(max_length=200)] = None,
+) -> Filters:
+    """The filters of a request."""
+    return Filters(state=state, reason=reason, step=by, split=split, generator=generator, reviewed=reviewed, q=q)
+
+
+Filtered = Annotated[Filters, Depends(filters_of)]
+
+
+@router.get("/rows", name="rows")
+def rows(
+    caller: Viewer,
+    project: str,
+    request: Request,
+    response: Response,
+    filters: Filtered,
+    sort: Sort = "asked",
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[RowShown]:
+    """Rows as the last curation left them, and those that were generated since."""
+    found = _view(request).page(project, filters, sort, cursor, limit)
+    items = [RowShown(**row.as_json()) for row in found.rows]
+    page = Page(items=items, next=found.next, total=found.total, total_is_capped=found.capped)
+    link_next(request, response, page)
+    return page
+
+
+@router.get("/rows/facets", name="row_facets")
+def facets(caller: Viewer, project: str, request: Request, filters: Filtered) -> FacetsShown:
+    """How many rows there are by each property."""
+    return FacetsShown(**_view(request).facets(project, filters)._asdict())
+
+
+@router.get(
+    "/rows/download",
+    name="download_rows",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/jsonl": {}, "text/csv": {}}}},
+)
+def download_rows(
+    caller: Annotated[Caller, needs(Right.download_dataset)],
+    project: str,
+    request: Request,
+    filters: Filtered,
+    format: Literal["jsonl", "csv"] = "jsonl",
+) -> StreamingResponse:
+    """All rows that the filters let pass, streamed."""
+    every = _view(request).each(project, filters)
+    lines = _jsonl(every) if format == "jsonl" else _csv(every)
+    media = "application/jsonl" if format == "jsonl" else "text/csv; charset=utf-8"
+    named = {"Content-Disposition": f'attachment; filename="{project}-rows.{format}"'}
+    return StreamingResponse(lines, media_type=media, headers=named)
+
+
+@router.get("/rows/{row}", name="row")
+def row(caller: Viewer, project: str, row: str, request: Request) -> dict[str, Any]:
+    """The lineage of a row: seed, prompt, answers, verdicts, reviews, datasets (`pairsmith explain --json`)."""
+    readers = _view(request).readers
+    store = _store(request, project)
+    return lineage_of(readers.project(project), store, pair_of(store, row))
+
+
+@router.get("/rows/{row}/candidates", name="candidates")
+def candidates(caller: Viewer, project: str, row: str, request: Request) -> Page[RowShown]:
+    """All candidates of the row's input, side by side."""
+    view = _view(request)
+    found = view.row(project, row)
+    if found is None:
+        raise no_row(row)
+    items = [RowShown(**each.as_json()) for each in view.candidates(project, found)]
+    return Page(items=items, total=len(items))
+
+
+@router.post("/rows/{row}/reviews", name="review_row", status_code=201)
+def review_row(
+    caller: Annotated[Caller, needs(Right.answer)], project: str, row: str, body: Answer, request: Request
+) -> ReviewShown:
+    """A person's answer. It is kept at once, also while a job runs; a reviewer answers rows of the queue alone."""
+    review = give_answer(request, caller, project, row, body)
+    return ReviewShown(
+        id=review.id,
+        pair_id=review.pair_id,
+        reviewer=review.reviewer,
+        name=review.name,
+        decision=review.decision,
+        edited=review.edited,
+        reasons=list(review.reasons),
+    )
+
+
+@router.get("/review/queue", name="review_queue")
+def review_queue(
+    caller: Annotated[Caller, needs(Right.see_queue)],
+    project: str,
+    request: Request,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[QueueRow]:
+    """The rows that people are asked about, those that you have not answered first."""
+    from pairsmith.serve.api.pages import page_of
+
+    store = _view(request).readers.store(project)
+    sampled = list(store.sampled()) if store else []
+    if store is None or not sampled:
+        return Page(items=[])
+    mine = {pair_id for pair_id, given in store.reviews(sampled).items() if any(_is_by(r, caller) for r in given)}
+    page = page_of(sorted(sampled, key=lambda pair_id: (pair_id in mine, pair_id)), limit, cursor)
+    pairs = {pair.id: pair for pair in store.pairs(page.items)}
+    items = [
+        QueueRow(id=pair_id, input=pairs[pair_id].input, output=pairs[pair_id].output, answered=pair_id in mine)
+        for pair_id in page.items
+        if pair_id in pairs
+    ]
+    return Page(items=items, next=page.next, total=page.total)
+
+
+def give_answer(
+    request: Request, caller: Caller, slug: str, row: str, answer: Answer, *, settles: bool = False
+) -> Review:
+    """Keep a person's answer, by the store's door for answers; it `settles` what others disagree about. Raises Refusal;
+    the pages answer with it."""
+    store = _store(request, slug)
+    pair = pair_of(store, row)
+    if not caller.may(Right.see_work, slug) and pair.id not in store.sampled([pair.id]):
+        raise no_row(row)
+    if (answer.decision == "edit") != (answer.edited is not None):
+        raise Refusal(422, "an edit has a text, and nothing else has.", where="/body/edited", code="not_valid")
+    known = request.app.state.views.readers.project(slug).spec.review.reasons
+    if wrong := [reason for reason in answer.reasons if reason not in known]:
+        raise Refusal(
+            422, f"'{wrong[0]}' is no reason here.", code="not_valid", fix=f"The reasons are: {', '.join(known)}."
+        )
+    review = Review(
+        pair_id=pair.id,
+        reviewer=reviewer_of(caller),
+        name=caller.name,
+        decision=answer.decision,
+        edited=answer.edited,
+        reasons=tuple(answer.reasons),
+        seconds=answer.seconds,
+        role="adjudicator" if settles else "annotator",
+    )
+    annotate(store, review)
+    request.state.changed = {"target": f"row {pair.id}", "after": review.id}
+    return review
+
+
+def reviewer_of(caller: Caller) -> str:
+    """The person for good, as records name them."""
+    return f"serve:{caller.user}"
+
+
+def pair_of(store: Store, row: str) -> Pair:
+    """The pair of a row by its whole id. Raises Refusal."""
+    found = list(store.pairs([row]))
+    if not found:
+        raise no_row(row)
+    return found[0]
+
+
+def no_row(row: str) -> Refusal:
+    """404."""
+    return not_there(f"there is no row '{row[:80]}'.", fix="GET .../rows lists them.")
+
+
+def _store(request: Request, slug: str) -> Store:
+    store: Store | None = _view(request).readers.store(slug)
+    if store is None:
+        raise not_there("nothing has been generated yet, so there is no row.", fix="Start a job.")
+    return store
+
+
+def _view(request: Request) -> RowsView:
+    view: RowsView = request.app.state.views
+    return view
+
+
+def _is_by(review: Review, caller: Caller) -> bool:
+    return review.reviewer == reviewer_of(caller)
+
+
+def _jsonl(every: Iterator[ViewRow]) -> Iterator[bytes]:
+    for row in every:
+        yield orjson.dumps(row.as_json()) + b"\n"
+
+
+def _csv(every: Iterator[ViewRow]) -> Iterator[str]:
+    """CSV for spreadsheets: a text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    with closing(io.StringIO()) as lines:
+        writer = csv.writer(lines)
+        writer.writerow(CSV_COLUMNS)
+        for row in every:
+            values = [getattr(row, column) for column in CSV_COLUMNS]
+            writer.writerow([f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v for v in values])
+            yield lines.getvalue()
+            lines.seek(0)
+            lines.truncate()
+        yield lines.getvalue()

@@ -1,0 +1,178 @@
+"""Seeds of a project: uploads that are checked as a whole before they count."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, File, Form, Request, UploadFile
+from pydantic import BaseModel
+
+from pairsmith.serve import limits
+from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.api.specs import etag_of, save_spec
+from pairsmith.serve.problems import Refusal, not_there
+from schemas.spec import SeedSource
+from schemas.spec_file import SPEC_NAME, set_keys
+from synth.seeds import read_seeds
+
+router = APIRouter(prefix="/api/v1/projects/{project}", tags=["seeds"])
+Editor = Annotated[Caller, needs(Right.edit)]
+ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+_SHOWN = 20
+_MOST_VALUES = 2_000_000_000  # bytes that a parquet file may hold once it is read
+
+
+class SeedShown(BaseModel):
+    kind: str
+    text: str
+
+
+class SeedMistake(BaseModel):
+    where: str
+    what: str
+
+
+class SeedFile(BaseModel):
+    """A source of seeds: what was read, the first of them, and the rows that cannot be used."""
+
+    path: str
+    kind: str
+    rows: int
+    kinds: dict[str, int]
+    first: list[SeedShown]
+    problems: list[SeedMistake]
+    problem: str | None = None
+
+
+class SeedList(BaseModel):
+    items: list[SeedFile]
+
+
+@router.get("/seeds", name="seeds")
+def seeds(caller: Annotated[Caller, needs(Right.see_work)], project: str, request: Request) -> SeedList:
+    """The sources that the spec names, read as `generate` reads them."""
+    from schemas.errors import PairsmithError
+
+    held = request.app.state.views.readers.project(project)
+    items = []
+    for source in held.spec.seeds:
+        if source.path == "-" or source.format == "hub":
+            items.append(SeedFile(path=source.path, kind=source.kind, rows=0, kinds={}, first=[], problems=[]))
+            continue
+        try:
+            items.append(_read(source, held.folder))
+        except PairsmithError as error:
+            empty = SeedFile(path=source.path, kind=source.kind, rows=0, kinds={}, first=[], problems=[])
+            items.append(empty.model_copy(update={"problem": str(error)}))
+    return SeedList(items=items)
+
+
+@router.post("/seeds", name="add_seeds", status_code=201)
+def add_seeds(
+    caller: Editor,
+    project: str,
+    request: Request,
+    file: Annotated[UploadFile | None, File()] = None,
+    text: Annotated[str | None, Form(max_length=900_000)] = None,
+    name: Annotated[str | None, Form(max_length=80)] = None,
+    kind: Annotated[Literal["input", "output", "pair", "conversation"], Form()] = "input",
+) -> SeedFile:
+    """A file of seeds, or lines of text; it is added to the spec once all of it can be read."""
+    if (file is None) == (text is None):
+        raise Refusal(422, "send either a file or text.", code="not_valid")
+    stem = name or (file.filename if file else None) or "pasted.txt"
+    return add(request, caller, project, file.file.read() if file else str(text).encode(), stem, kind)
+
+
+@router.delete("/seeds/{file}", name="delete_seeds", status_code=204)
+def delete_seeds(caller: Editor, project: str, file: str, request: Request) -> None:
+    """Take a file out of the spec and delete it. What was generated from it stays."""
+    folder, path = _file(request, project, file)
+    if not path.is_file():
+        raise not_there(f"there is no file '{file}' of seeds.", fix="GET .../seeds lists them.")
+    spec_text = (folder / SPEC_NAME).read_text(encoding="utf-8-sig")
+    sources = request.app.state.views.readers.project(project).spec.seeds
+    gone = {f"seeds.{n}": None for n, source in reversed(list(enumerate(sources))) if source.path == f"seeds/{file}"}
+    if gone:
+        save_spec(request, caller, project, set_keys(spec_text, gone), if_match=etag_of(spec_text))
+    path.unlink()
+
+
+def add(request: Request, caller: Caller, slug: str, content: bytes, name: str, kind: str) -> SeedFile:
+    """Check a file of seeds, keep it as `seeds/NAME` and name it in the spec. Raises Refusal, InputError, SpecError."""
+    folder, path = _file(request, slug, name)
+    if len(content) > limits.UPLOAD_BYTES:
+        raise Refusal(413, f"the file has more than {limits.UPLOAD_BYTES // 10**6} MB.", code="too_large")
+    used = sum(there.stat().st_size for there in folder.rglob("*") if there.is_file() and not there.is_symlink())
+    if used + len(content) > limits.PROJECT_BYTES:
+        said = f"the project would take more than {limits.PROJECT_BYTES // 10**9} GB."
+        raise Refusal(413, said, code="quota", fix="Delete files that are not needed.")
+    source = SeedSource.model_validate({"path": f"seeds/{name}", "kind": kind})
+    with tempfile.TemporaryDirectory(dir=request.app.state.workspace.serve) as scratch:
+        partial = Path(scratch) / "seeds" / name
+        partial.parent.mkdir()
+        partial.write_bytes(content)
+        _check_size_inside(partial)
+        shown = _read(source, Path(scratch))
+        path.parent.mkdir(exist_ok=True)
+        spec_text = (folder / SPEC_NAME).read_text(encoding="utf-8-sig")
+        known = any(there.path == source.path for there in request.app.state.views.readers.project(slug).spec.seeds)
+        if path.exists() and not known:
+            raise Refusal(409, f"there is a file '{name}' already.", code="exists", fix="Take another name.")
+        partial.replace(path)
+    if not known:
+        entry = f'\n[[seeds]]\npath = "seeds/{name}"\nkind = "{kind}"\n'
+        try:
+            save_spec(request, caller, slug, spec_text.rstrip("\n") + "\n" + entry, if_match=etag_of(spec_text))
+        except BaseException:
+            path.unlink()
+            raise
+    return shown
+
+
+def _file(request: Request, slug: str, name: str) -> tuple[Path, Path]:
+    folder: Path = request.app.state.workspace.folder(slug)
+    if not _NAME.fullmatch(name) or not name.lower().endswith(ENDINGS):
+        raise Refusal(
+            422,
+            f"'{name[:80]}' is no name for a file of seeds.",
+            code="not_valid",
+            fix=f"Letters, digits, dots and dashes, and one of {', '.join(ENDINGS)}.",
+        )
+    path = folder / "seeds" / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise Refusal(403, "the path leads out of the project.", code="fenced")
+    return folder, path
+
+
+def _read(source: SeedSource, folder: Path) -> SeedFile:
+    reading = read_seeds([source], folder)
+    return SeedFile(
+        path=source.path,
+        kind=source.kind,
+        rows=reading.rows_in,
+        kinds=dict(Counter(seed.kind for seed in reading.seeds)),
+        first=[SeedShown(kind=seed.kind, text=seed.body[:2000]) for seed in reading.seeds[:_SHOWN]],
+        problems=[SeedMistake(where=problem.where, what=problem.what) for problem in reading.problems[:200]],
+    )
+
+
+def _check_size_inside(path: Path) -> None:
+    """A compressed file may hold a thousand times what it weighs: look at what it says of itself before it is read."""
+    if path.suffix.lower() != ".parquet":
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        about = pq.read_metadata(path)
+        size = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
+    except (pa.ArrowException, OSError):
+        return  # the reader says what is wrong with it
+    if size > _MOST_VALUES:
+        raise Refusal(413, f"the file holds {size / 1e9:.0f} GB once it is read.", code="too_large")

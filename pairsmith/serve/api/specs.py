@@ -1,0 +1,150 @@
+"""The spec of a project: read, checked and written with its comments kept, by an ETag so that nobody writes over
+another."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BaseModel, Field, model_validator
+
+from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.api.people import Body
+from pairsmith.serve.policy import CLASSES
+from pairsmith.serve.problems import RESPONSES, Refusal
+from schemas.files import replaced
+from schemas.project import Project
+from schemas.spec import Spec
+from schemas.spec_file import SPEC_NAME, parse, set_keys
+
+router = APIRouter(prefix="/api/v1/projects/{project}", tags=["spec"])
+_LONGEST = 500_000
+_MORE = {status: {**RESPONSES[400], "description": what} for status, what in ((412, "Changed since"), (428, "No ETag"))}
+_TOML = {200: {"content": {"application/toml": {"schema": {"type": "string"}}}}}
+
+
+class SpecShown(BaseModel):
+    """The file, its values with all defaults, and sentences on keys with older names."""
+
+    text: str
+    etag: str
+    values: dict[str, Any]
+    notices: list[str]
+
+
+class SpecChange(Body):
+    """The whole file, or keys to set in it (`"train.epochs": 2`; null takes a key out)."""
+
+    text: Annotated[str, Field(max_length=_LONGEST)] | None = None
+    set: dict[Annotated[str, Field(max_length=200)], Any] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> SpecChange:
+        if (self.text is None) == (self.set is None):
+            raise ValueError("send either text or set")
+        return self
+
+
+class SpecForm(BaseModel):
+    """The JSON schema of a spec, and what each key can do in the service (`free`, `fenced`, `path`, `host`, ...)."""
+
+    json_schema: dict[str, Any]
+    classes: dict[str, str]
+
+
+@router.get("/spec", name="spec", responses=_TOML)
+def spec(
+    caller: Annotated[Caller, needs(Right.see_work)],
+    project: str,
+    request: Request,
+    response: Response,
+    accept: Annotated[str, Header()] = "",
+) -> Any:
+    """The spec, as JSON, or as the file itself with `Accept: application/toml`."""
+    path = _path(request, project)
+    text = path.read_text(encoding="utf-8-sig")
+    if "toml" in accept:
+        return Response(text, media_type="application/toml", headers={"ETag": f'"{etag_of(text)}"'})
+    response.headers["ETag"] = f'"{etag_of(text)}"'
+    return _shown(parse(text, path.parent), text)
+
+
+@router.put("/spec", name="put_spec", responses=_MORE)
+def put_spec(
+    caller: Annotated[Caller, needs(Right.edit)],
+    project: str,
+    body: SpecChange,
+    request: Request,
+    response: Response,
+    if_match: Annotated[str | None, Header(max_length=200)] = None,
+    check: Annotated[bool, Query(description="Only check; nothing is written.")] = False,
+) -> SpecShown:
+    """Write the spec if it is as the ETag in `If-Match` says. A job that runs goes on with what it has read."""
+    path = _path(request, project)
+    before = path.read_text(encoding="utf-8-sig")
+    text = body.text if body.text is not None else set_keys(before, body.set or {})
+    changed = save_spec(request, caller, project, text, if_match=if_match, check=check)
+    response.headers["ETag"] = f'"{etag_of(text if not check else before)}"'
+    return _shown(changed, text)
+
+
+@router.get("/spec/form", name="spec_form")
+def spec_form(caller: Annotated[Caller, needs(Right.see_work)], project: str) -> SpecForm:
+    """What a form for the spec is made of."""
+    return SpecForm(json_schema=Spec.model_json_schema(), classes={key: str(kind) for key, kind in CLASSES.items()})
+
+
+def save_spec(
+    request: Request, caller: Caller, slug: str, text: str, *, if_match: str | None, check: bool = False
+) -> Project:
+    """Check a spec as pairsmith and as the policy, and write it. Raises Refusal, SpecError; the pages save with it."""
+    path = _path(request, slug)
+    before = path.read_text(encoding="utf-8-sig")
+    if if_match is None and not check:
+        raise Refusal(
+            428, "If-Match is missing.", code="if_match_missing", fix="Send the ETag of the spec that you have read."
+        )
+    if if_match is not None and if_match.removeprefix("W/").strip('"') not in (etag_of(before), "*"):
+        raise Refusal(
+            412,
+            "the spec was changed since you read it.",
+            code="changed_since",
+            why="Your change would undo another's.",
+            fix="Read it again and make your change there.",
+        )
+    changed = parse(text, path.parent)
+    owner = caller.may(Right.own, slug)
+    request.app.state.policy.check(changed, before=_spec_before(before, path.parent), owner=owner)
+    if not check:
+        with replaced(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+        request.state.changed = {"before": etag_of(before), "after": etag_of(text)}
+    return changed
+
+
+def etag_of(text: str) -> str:
+    """The SHA-256 of a spec."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _spec_before(text: str, folder: Path) -> Spec:
+    """The spec as it stands; where that is broken, one in which no owner has set anything."""
+    from schemas.errors import SpecError
+
+    try:
+        return parse(text, folder).spec
+    except SpecError:
+        return parse('[task]\nname = "none"\nstyle = "none"\n', folder).spec
+
+
+def _shown(project: Project, text: str) -> SpecShown:
+    values = project.spec.model_dump(mode="json")
+    notices = [notice.removeprefix(f"{project.folder / SPEC_NAME}: ") for notice in project.notices]
+    return SpecShown(text=text, etag=etag_of(text), values=values, notices=notices)
+
+
+def _path(request: Request, slug: str) -> Path:
+    folder: Path = request.app.state.workspace.folder(slug)
+    return folder / SPEC_NAME

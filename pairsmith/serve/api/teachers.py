@@ -1,0 +1,99 @@
+"""Teachers: which keys are set, by name alone; whether a server answers; where owners allow specs to send."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from pairsmith import teacher_search
+from pairsmith.serve.access import Caller, Right, SignedIn, needs
+from pairsmith.serve.api.people import Body
+from pairsmith.serve.limits import PREVIEWS
+from pairsmith.serve.problems import not_there
+
+router = APIRouter(prefix="/api/v1", tags=["teachers"])
+Url = Annotated[str, Field(min_length=1, max_length=500)]
+KeyName = Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$", max_length=128)]
+_TIMEOUT_S = 5.0
+
+
+class TeacherWish(Body):
+    url: Url
+    key_env: KeyName = ""
+
+
+class Allowance(BaseModel):
+    """A host that specs may send to, and the name of the key that may go with it (empty: none). `set`: the server has a
+    value for it, which nobody sees."""
+
+    host: str
+    key_env: str
+    set: bool
+    by: str | None
+    at: str | None
+
+
+class Allowances(BaseModel):
+    items: list[Allowance]
+
+
+class Tried(BaseModel):
+    """`says` is a sentence; nothing was spent."""
+
+    answers: bool
+    says: str
+    models: list[str]
+    seconds: float | None
+
+
+@router.get("/teachers", name="teachers")
+def teachers(caller: SignedIn, request: Request) -> Allowances:
+    """Hosts and names of keys that a spec may have here; `embedded` needs neither."""
+    rows = request.app.state.policy.allowed()
+    return Allowances(items=[Allowance(set=bool(os.environ.get(row["key_env"])), **row) for row in rows])
+
+
+@router.post("/teachers/test", name="test_teacher")
+def test_teacher(
+    caller: Annotated[Caller, needs(Right.edit, somewhere=True)], body: TeacherWish, request: Request
+) -> Tried:
+    """Ask a server for its list of models, with the value of a key by its name."""
+    request.app.state.limits.take(f"teacher test {caller.user}", PREVIEWS, "tests of teachers")
+    if body.url == "embedded":
+        says = "The embedded model needs no key and no server."
+        return Tried(answers=True, says=says, models=[teacher_search.EMBEDDED.model], seconds=None)
+    request.app.state.policy.check_pair(body.url, body.key_env)
+    key = os.environ.get(body.key_env) if body.key_env else None
+    if body.key_env and not key:
+        return Tried(answers=False, says=f"{body.key_env} is not set on the server.", models=[], seconds=None)
+    began_s = time.monotonic()
+    served = teacher_search.ask(body.url.rstrip("/"), key, _TIMEOUT_S)
+    seconds = round(time.monotonic() - began_s, 2)
+    if isinstance(served, str):
+        subject = f"{body.key_env} at {body.url}" if body.key_env else body.url
+        return Tried(answers=False, says=f"{subject}: {served}.", models=[], seconds=seconds)
+    says = f"It answers in {seconds:.1f} s and has {len(served)} models."
+    return Tried(answers=True, says=says, models=served[:200], seconds=seconds)
+
+
+@router.post("/teachers/allowed", name="allow_host", status_code=201)
+def allow_host(caller: Annotated[Caller, needs(Right.administer)], body: TeacherWish, request: Request) -> Allowance:
+    """Allow specs to send to a host, with the value of a key. A host inside this network is named by its address, or by
+    a name that the internet does not have."""
+    host = request.app.state.policy.allow(body.url, body.key_env, caller.user)
+    request.state.changed = {"target": f"{host} {body.key_env}"}
+    row = next(r for r in request.app.state.policy.allowed() if (r["host"], r["key_env"]) == (host, body.key_env))
+    return Allowance(set=bool(os.environ.get(body.key_env)), **row)
+
+
+@router.delete("/teachers/allowed", name="forbid_host", status_code=204)
+def forbid_host(
+    caller: Annotated[Caller, needs(Right.administer)], host: str, request: Request, key_env: str = ""
+) -> None:
+    """Take an allowance back; specs that have it are refused when their next job starts."""
+    if not request.app.state.policy.forbid(host, key_env):
+        raise not_there(f"nobody has allowed {host} {key_env}".strip() + ".")

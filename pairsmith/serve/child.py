@@ -1,0 +1,212 @@
+"""The process of a job: `-m pairsmith.serve.child JOBDIR NTH` runs one command of pairsmith in itself.
+
+It outlives the server that started it. What it leaves in the job's folder is all that a server needs to know of it:
+
+| | |
+|---|---|
+| `lock` | held by the kernel as long as the process lives; it names its pid and part |
+| `part-NTH.json` | what to run, written by the server |
+| `starts.jsonl` | a line for each process that began, so that one which dies again and again is seen |
+| `events.jsonl` | what is moving |
+| `log/` | what it says, in pieces named by their first byte |
+| `pins.json` | what shaped the stages when the job began, and what had been spent |
+| `exit-NTH.json` | how it ended: written once, whole, last |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pairsmith.commands import start
+from pairsmith.failures import as_json, exit_code_of
+from pairsmith.serve.events import recorded
+from pairsmith.serve.network import guard
+from pairsmith.serve.workspace import locked
+from pairsmith.watching import Watcher
+from schemas.errors import PairsmithError, SpecError
+from schemas.failpoints import failpoint
+from schemas.files import replaced
+
+BUSY = 75  # exit code: another process runs this job
+PIECE = 1_000_000  # bytes of a piece of the log
+KEPT = 5  # pieces that are kept of its beginning, and of its end
+_WRITE_TIMEOUT_S = 60.0
+_LOCK_TIMEOUT_S = 1.0
+
+
+def main(folder: Path, nth: int) -> int:
+    """Run part `nth` of the job in `folder`."""
+    with held(folder / "lock") as lock:
+        if lock is None:
+            return BUSY
+        _label(lock, {"pid": os.getpid(), "part": nth})
+        if (folder / f"exit-{nth}.json").exists():
+            return 0
+        _append(folder / "starts.jsonl", {"part": nth, "pid": os.getpid(), "at": time.time()})
+        part = json.loads((folder / f"part-{nth}.json").read_bytes())
+        with _logged(folder / "log"), _heavy(part["heavy_lock"]):
+            return _run(folder, nth, part)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[int | None]:
+    """The lock's descriptor; None if another process has it. A server looks at locks by taking them for a moment, so it
+    is tried for a while."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        until = time.monotonic() + _LOCK_TIMEOUT_S
+        while not (ours := locked(lock)) and time.monotonic() < until:
+            time.sleep(0.05)
+        yield lock if ours else None
+    finally:
+        os.close(lock)
+
+
+def _run(folder: Path, nth: int, part: dict[str, Any]) -> int:
+    began, ended_with = time.time(), dict[str, Any]()
+    argv: list[str] = part["argv"]
+    try:
+        argv = [*argv, *_left_of_the_cap(part, _pin(folder, part))]
+    except PairsmithError as error:
+        code = exit_code_of(error, None)
+        ended_with = {"error": as_json(error)}
+    else:
+        with recorded(folder / "events.jsonl") as progress:
+            code = start(argv, Watcher(progress, ended_with.update))
+    failpoint("before_exit")
+    problem = ended_with.pop("error", None)
+    ended = {"code": code, "problem": problem, "answer": ended_with or None, "began": began, "ended": time.time()}
+    _write_exit(folder / f"exit-{nth}.json", ended)
+    return code
+
+
+def _pin(folder: Path, part: dict[str, Any]) -> float:
+    """Refuse to go on with another spec than the job began with; the dollars that had been spent then."""
+    from pairsmith.plan import changed_since, pinned
+    from schemas.spec_file import load
+    from schemas.store import Store
+
+    project, path = load(Path(part["folder"]), part["overrides"]), folder / "pins.json"
+    url = Store.url_for(project)
+    with Store.open(url, write=False) if Store.exists(url) else contextlib.nullcontext() as store:
+        try:
+            if not path.exists():
+                spent = store.spent() if store else None
+                pins = {"stages": pinned(project, store), "usd": spent.usd + spent.reserved if spent else 0.0}
+                with replaced(path) as partial:
+                    partial.write_text(json.dumps(pins, default=str))
+            pins = json.loads(path.read_bytes())
+            changed = changed_since(pins["stages"], project, store)
+        except OSError:  # a file that the spec names cannot be read: the command says which, and what to do
+            return 0.0
+        part["spent_usd"] = store.spent().usd + store.spent().reserved if store and part["cap_usd"] else 0.0
+    if changed:
+        raise SpecError(
+            f"the spec was changed while it ran: {changed}.",
+            why="Going on would ask and pay anew for what is there already.",
+            fix="Start a new job to run it as it is now, or change it back and continue.",
+        )
+    return float(pins["usd"])
+
+
+def _left_of_the_cap(part: dict[str, Any], spent_before_usd: float) -> list[str]:
+    """The cap of the job less what its earlier processes have spent, as an option of the command."""
+    if part["cap_usd"] is None:
+        return []
+    left = part["cap_usd"] - (part.get("spent_usd", spent_before_usd) - spent_before_usd)
+    return ["--max-usd", f"{max(left, 1e-9):.9f}"]
+
+
+@contextmanager
+def _heavy(path: str | None) -> Iterator[None]:
+    """Hold the workspace's one lock for what needs the GPU: two never compute at once, whatever a queue says."""
+    if path is None:
+        yield
+        return
+    with open(path, "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _logged(folder: Path) -> Iterator[None]:
+    """Send what this process and its children say to `folder`, in pieces, of which the middle ones are dropped.
+
+    The descriptors point to the file itself, so that the last words of a process that is killed are kept.
+    """
+    folder.mkdir(exist_ok=True)
+    ended = threading.Event()
+    piece = _next_piece(folder)
+
+    def watch(piece: Path) -> None:
+        while not ended.wait(1.0):
+            with contextlib.suppress(OSError):
+                if piece.stat().st_size >= PIECE:
+                    piece = _next_piece(folder)
+
+    watching = threading.Thread(target=watch, args=(piece,), daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def _next_piece(folder: Path) -> Path:
+    """The piece that is written to from now on: the last one, or a new one if it is full."""
+    pieces = sorted(folder.glob("*.txt"))
+    piece = pieces[-1] if pieces else folder / f"{0:015d}.txt"
+    if pieces and (size := piece.stat().st_size) >= PIECE:
+        piece = folder / f"{int(piece.stem) + size:015d}.txt"
+        for middle in pieces[KEPT : -KEPT + 1]:
+            middle.unlink(missing_ok=True)
+    handle = os.open(piece, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)
+    return piece
+
+
+def _write_exit(path: Path, ended: dict[str, Any]) -> None:
+    """On a full disk it is tried again for a minute; then the process counts as dead, and the command, which finds all
+    its work done, is run again."""
+    until = time.monotonic() + _WRITE_TIMEOUT_S
+    while True:
+        try:
+            with replaced(path) as partial:
+                partial.write_text(json.dumps(ended, default=str))
+        except OSError as error:
+            if time.monotonic() > until:
+                raise
+            sys.stderr.write(f"how it ended cannot be written yet: {error.strerror}\n")
+            time.sleep(1.0)
+        else:
+            return
+
+
+def _label(lock: int, holder: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # on a full disk the lock holds without its label
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, json.dumps(holder).encode(), 0)
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
+        file.write(json.dumps(line).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    guard()
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,163 @@
+"""`/v1/models` and `/v1/chat/completions`: the tuned models of the projects, and their bases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, StreamingResponse
+
+from pairsmith.serve.access import Caller, Right, SignedIn, needs
+from pairsmith.serve.problems import not_there
+from schemas.store import Store
+from train.results import TrainResult, read_result
+
+router = APIRouter(prefix="/v1", tags=["openai"])
+_STREAM = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
+_WORDS_AT_ONCE = 8
+
+
+class Tuned(NamedTuple):
+    """An adapter of a project under its OpenAI name; `adapter` False is its base without it."""
+
+    name: str
+    project: str
+    result: TrainResult
+    folder: Path
+    adapter: bool
+    created: int
+
+
+class Model(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class Chat(BaseModel):
+    """OpenAI's request; what the local model does not understand is refused by it, not ignored."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: Annotated[str, Field(min_length=1, max_length=300)]
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=200)]
+    stream: bool = False
+    stream_options: dict[str, Any] | None = None
+
+
+@router.get("/models", name="openai_models")
+def models(caller: SignedIn, request: Request) -> ModelList:
+    """The tuned models that you may use, newest first, each followed by its base."""
+    return ModelList(data=[_shown(tuned) for tuned in _all(request, caller)])
+
+
+@router.get("/models/{model:path}", name="openai_model")
+def model(caller: SignedIn, model: str, request: Request) -> Model:
+    """One of them."""
+    return _shown(_find(request, caller, model))
+
+
+@router.post("/chat/completions", name="openai_chat", response_model=None, responses=_STREAM)
+async def chat(
+    caller: Annotated[Caller, needs(Right.see_work, somewhere=True)], body: Chat, request: Request
+) -> Response:
+    """Talk to a tuned model. It is started by the first request, and stopped when nobody has asked for ten minutes.
+
+    While a job needs the GPU, 503 says when to try again. With `stream`, the answer comes in pieces once it is whole.
+    """
+    tuned = await run_in_threadpool(_find, request, caller, body.model)
+    asked = body.model_dump(exclude={"stream", "stream_options"})
+    asked["messages"] = _with_system(body.messages, tuned)
+    with request.app.state.limits.one_of("chat"):
+        status, answer = await request.app.state.talking.ask(tuned, asked)
+    answer["model"] = body.model
+    if status >= 400 or not body.stream:
+        return JSONResponse(answer, status)
+    usage = bool((body.stream_options or {}).get("include_usage"))
+    return StreamingResponse(_pieces(answer, usage), media_type="text/event-stream")
+
+
+def tuned_of_project(request: Request, slug: str, suffix: str | None = None) -> tuple[str | None, int | None]:
+    """The name of the newest tuned model of a project, and the tokens that it was trained on."""
+    store = request.app.state.views.readers.store(slug)
+    found = next((each for each in _of_project(request, slug, store) if each.adapter), None)
+    return (found.name, found.result.trained_tokens) if found else (None, None)
+
+
+def _all(request: Request, caller: Caller) -> list[Tuned]:
+    from schemas.errors import PairsmithError
+
+    found = []
+    for slug in request.app.state.workspace.projects():
+        if caller.may(Right.see_work, slug):
+            try:
+                found += _of_project(request, slug, request.app.state.views.readers.store(slug))
+            except PairsmithError:  # a project with a broken spec has no models, and keeps nobody from the others'
+                continue
+    return sorted(found, key=lambda each: (-each.created, each.name))
+
+
+def _of_project(request: Request, slug: str, store: Store | None) -> list[Tuned]:
+    folder: Path = request.app.state.workspace.folder(slug)
+    found = []
+    for artifact in store.artifacts("adapter")[::-1] if store else ():
+        path = (folder / artifact.path).resolve()
+        result = read_result(path) if path.is_relative_to(folder.resolve()) else None
+        if result is None:
+            continue
+        base = result.base.rpartition("/")[2].lower()
+        created = int(artifact.at.timestamp())
+        for prefix, adapter in (("ft", True), ("base", False)):
+            name = f"{prefix}:{base}:{slug}::{artifact.id[:8]}"
+            found.append(Tuned(name, slug, result, path, adapter, created))
+    return found
+
+
+def _find(request: Request, caller: Caller, name: str) -> Tuned:
+    found = next((each for each in _all(request, caller) if each.name == name), None)
+    if found is None:
+        raise not_there(f"there is no model '{name[:100]}'.", fix="GET /v1/models lists yours.")
+    return found
+
+
+def _with_system(messages: list[dict[str, Any]], tuned: Tuned) -> list[dict[str, Any]]:
+    """What the model was told in training, where the caller tells it nothing else."""
+    if any(message.get("role") == "system" for message in messages) or not tuned.result.system_prompt:
+        return messages
+    return [{"role": "system", "content": tuned.result.system_prompt}, *messages]
+
+
+def _shown(tuned: Tuned) -> Model:
+    return Model(id=tuned.name, created=tuned.created, owned_by=tuned.project)
+
+
+async def _pieces(answer: dict[str, Any], usage: bool) -> AsyncIterator[bytes]:
+    """The answer as OpenAI's chunks."""
+    shared = {name: answer.get(name) for name in ("id", "created", "model", "system_fingerprint")}
+    shared["object"] = "chat.completion.chunk"
+
+    def line(choices: list[dict[str, Any]], **more: Any) -> bytes:
+        return f"data: {json.dumps({**shared, 'choices': choices, **more})}\n\n".encode()
+
+    for choice in answer["choices"]:
+        index, text = choice["index"], str(choice["message"]["content"])
+        yield line([{"index": index, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}])
+        words = text.split(" ")
+        for at in range(0, len(words), _WORDS_AT_ONCE):
+            piece = (" " if at else "") + " ".join(words[at : at + _WORDS_AT_ONCE])
+            yield line([{"index": index, "delta": {"content": piece}, "finish_reason": None}])
+        yield line([{"index": index, "delta": {}, "finish_reason": choice["finish_reason"]}])
+    if usage:
+        yield line([], usage=answer.get("usage"))
+    yield b"data: [DONE]\n\n"

@@ -1,0 +1,188 @@
+"""`/v1/files`: training files of conversations, checked as they come."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+from fastapi import APIRouter, File, Form, Query, Request, UploadFile
+from pydantic import BaseModel
+from starlette.responses import FileResponse
+
+from pairsmith.serve import limits
+from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.database import files
+from pairsmith.serve.problems import Refusal, not_there
+from schemas.errors import InputError
+from schemas.spec import SeedSource
+from synth.seeds import read_seeds
+
+router = APIRouter(prefix="/v1", tags=["openai"])
+Editor = Annotated[Caller, needs(Right.edit, somewhere=True)]
+
+
+class FileShown(BaseModel):
+    """An OpenAI file object."""
+
+    id: str
+    object: Literal["file"] = "file"
+    bytes: int
+    created_at: int
+    filename: str
+    purpose: Literal["fine-tune"] = "fine-tune"
+    status: Literal["processed"] = "processed"
+
+
+class FileList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[FileShown]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class Deleted(BaseModel):
+    id: str
+    object: Literal["file"] = "file"
+    deleted: bool = True
+
+
+@router.post("/files", name="openai_upload")
+def upload(
+    caller: Editor,
+    request: Request,
+    file: Annotated[UploadFile, File()],
+    purpose: Annotated[str, Form(max_length=40)],
+) -> FileShown:
+    """JSON Lines of `{"messages": [...]}`. A line that cannot be used is named, and nothing is kept."""
+    if purpose != "fine-tune":
+        raise Refusal(400, f"the purpose '{purpose}' is not served here.", code="purpose", fix="Take fine-tune.")
+    content = file.file.read(limits.UPLOAD_BYTES + 1)
+    if len(content) > limits.UPLOAD_BYTES:
+        raise Refusal(413, f"the file has more than {limits.UPLOAD_BYTES // 10**6} MB.", code="too_large")
+    _check_quota(request, caller, len(content))
+    _check(content)
+    row = {
+        "id": f"file-{secrets.token_hex(12)}",
+        "user": caller.user,
+        "name": (file.filename or "upload.jsonl")[:200],
+        "bytes": len(content),
+        "created": int(time.time()),
+    }
+    path = _place(request, row["id"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    with request.app.state.engine.begin() as connection:
+        connection.execute(sa.insert(files).values(row))
+    return _shown(row)
+
+
+@router.get("/files", name="openai_files")
+def list_files(
+    caller: Editor,
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    after: Annotated[str | None, Query(max_length=100)] = None,
+    purpose: Annotated[str | None, Query(max_length=40)] = None,
+) -> FileList:
+    """Your files, newest first."""
+    query = sa.select(files).where(files.c.user == caller.user).order_by(files.c.created.desc(), files.c.id)
+    with request.app.state.engine.connect() as connection:
+        rows = [dict(row) for row in connection.execute(query).mappings()]
+    rows = rows if purpose in (None, "fine-tune") else []
+    data, more = part_after(rows, after, limit)
+    shown = [_shown(row) for row in data]
+    ends = (shown[0].id, shown[-1].id) if shown else (None, None)
+    return FileList(data=shown, first_id=ends[0], last_id=ends[1], has_more=more)
+
+
+@router.get("/files/{file}", name="openai_file")
+def retrieve(caller: Editor, file: str, request: Request) -> FileShown:
+    """One of your files."""
+    return _shown(file_of(request, caller, file))
+
+
+@router.get(
+    "/files/{file}/content",
+    name="openai_download_file",
+    response_class=FileResponse,
+    responses={200: {"content": {"application/jsonl": {}}}},
+)
+def content(caller: Editor, file: str, request: Request) -> FileResponse:
+    """What is in it."""
+    row = file_of(request, caller, file)
+    return FileResponse(_place(request, file), media_type="application/jsonl", filename=row["name"])
+
+
+@router.delete("/files/{file}", name="openai_delete_file")
+def delete(caller: Editor, file: str, request: Request) -> Deleted:
+    """Remove it; a project that was made of it keeps its copy."""
+    file_of(request, caller, file)
+    with request.app.state.engine.begin() as connection:
+        connection.execute(sa.delete(files).where(files.c.id == file))
+    _place(request, file).unlink(missing_ok=True)
+    return Deleted(id=file)
+
+
+def file_of(request: Request, caller: Caller, file: str) -> dict[str, Any]:
+    """A file of the caller. Raises Refusal."""
+    query = sa.select(files).where(files.c.id == file, files.c.user == caller.user)
+    with request.app.state.engine.connect() as connection:
+        row = connection.execute(query).mappings().first()
+    if row is None:
+        raise not_there(f"you have no file '{file[:80]}'.")
+    return dict(row)
+
+
+def bytes_of(request: Request, file: str) -> bytes:
+    """The content of a file that `file_of` has let pass."""
+    return _place(request, file).read_bytes()
+
+
+def part_after(rows: list[Any], after: str | None, limit: int, name: str = "id") -> tuple[list[Any], bool]:
+    """OpenAI's paging: the rows behind the one with the id `after`, and whether there are more. Raises Refusal."""
+    begin = 0
+    if after is not None:
+        ids = [row[name] if isinstance(row, dict) else getattr(row, name) for row in rows]
+        if after not in ids:
+            raise Refusal(400, f"there is no '{after[:80]}' to go on after.", code="bad_cursor")
+        begin = ids.index(after) + 1
+    return rows[begin : begin + limit], begin + limit < len(rows)
+
+
+def _check(content: bytes) -> None:
+    """Raises Refusal that names the first line that is no conversation."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "upload.jsonl").write_bytes(content)
+        source = SeedSource.model_validate({"path": "upload.jsonl", "kind": "conversation"})
+        try:
+            reading = read_seeds([source], Path(folder))
+        except InputError as error:
+            raise Refusal(400, error.what, where=error.where, fix=error.fix, code="invalid_file") from None
+    wrong = [problem for problem in reading.problems if "before" not in problem.what]
+    if wrong:
+        raise Refusal(
+            400, wrong[0].what, where=wrong[0].where, code="invalid_file", fix='Lines are {"messages": [...]}.'
+        )
+
+
+def _check_quota(request: Request, caller: Caller, size: int) -> None:
+    query = sa.select(sa.func.coalesce(sa.func.sum(files.c.bytes), 0)).where(files.c.user == caller.user)
+    with request.app.state.engine.connect() as connection:
+        used = connection.scalar(query)
+    if used + size > limits.PROJECT_BYTES:
+        said = f"your files would take more than {limits.PROJECT_BYTES // 10**9} GB."
+        raise Refusal(413, said, code="quota", fix="Delete some.")
+
+
+def _place(request: Request, file: str) -> Path:
+    folder: Path = request.app.state.workspace.serve
+    return folder / "uploads" / file
+
+
+def _shown(row: dict[str, Any]) -> FileShown:
+    return FileShown(id=row["id"], bytes=row["bytes"], created_at=row["created"], filename=row["name"])

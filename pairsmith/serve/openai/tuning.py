@@ -1,0 +1,326 @@
+"""`/v1/fine_tuning/jobs`: OpenAI's shape over our jobs. What was asked is kept; how it goes is the job's."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from pairsmith.serve import events as job_events
+from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.api.jobs import start_job
+from pairsmith.serve.api.projects import SLUG
+from pairsmith.serve.api.specs import etag_of, save_spec
+from pairsmith.serve.database import tuning_jobs
+from pairsmith.serve.job import Job, JobOptions
+from pairsmith.serve.openai.chat import tuned_of_project
+from pairsmith.serve.openai.files import bytes_of, file_of, part_after
+from pairsmith.serve.problems import Refusal, not_there
+from schemas.spec_file import SPEC_NAME, parse, set_keys
+
+router = APIRouter(prefix="/v1/fine_tuning", tags=["openai"])
+Runner = Annotated[Caller, needs(Right.run, job=True)]
+Watcher = Annotated[Caller, needs(Right.see_work, job=True)]
+Auto = Literal["auto"]
+Limit = Annotated[int, Query(ge=1, le=100)]
+After = Annotated[str | None, Query(max_length=100)]
+_PROJECT = "project:"
+_STATUS = {
+    "queued": "queued", "waits_for_gpu": "queued", "running": "running", "stopping": "running",
+    "waits_for_people": "paused", "stopped": "cancelled", "done": "succeeded", "failed": "failed",
+}  # fmt: skip
+_SPEC = """[task]
+kind = "reply"
+name = "{name}"
+style = "As in the examples."
+
+[[seeds]]
+path = "seeds/{file}"
+kind = "conversation"
+
+[review]
+enabled = false
+
+[curate.score]
+model = "none"
+"""
+
+
+class Hyperparameters(BaseModel):
+    """`learning_rate_multiplier` times the rate of the spec; `auto` leaves what stands there."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    n_epochs: int | Auto = Field(default="auto")
+    batch_size: int | Auto = Field(default="auto")
+    learning_rate_multiplier: float | Auto = Field(default="auto")
+
+
+class Supervised(BaseModel):
+    hyperparameters: Hyperparameters = Hyperparameters()
+
+
+class Method(BaseModel):
+    type: Annotated[str, Field(max_length=40)] = "supervised"
+    supervised: Supervised = Supervised()
+
+
+class NewTuning(BaseModel):
+    """`training_file` is an uploaded file, or `project:NAME` for the accepted dataset of a project. `project` names the
+    project that is made for a file."""
+
+    model: Annotated[str, Field(min_length=1, max_length=200)]
+    training_file: Annotated[str, Field(min_length=1, max_length=120)]
+    method: Method | None = None
+    hyperparameters: Hyperparameters | None = None
+    seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
+    suffix: Annotated[str, Field(max_length=64)] | None = None
+    metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None = None
+    project: Annotated[str, Field(pattern=SLUG)] | None = None
+
+
+class TuningError(BaseModel):
+    code: str
+    message: str
+    param: str | None
+
+
+class TuningShown(BaseModel):
+    """An OpenAI fine-tuning job."""
+
+    id: str
+    object: Literal["fine_tuning.job"] = "fine_tuning.job"
+    created_at: int
+    finished_at: int | None
+    error: TuningError | None
+    fine_tuned_model: str | None
+    hyperparameters: Hyperparameters
+    model: str
+    organization_id: str = "pairsmith"
+    result_files: list[str] = []
+    seed: int
+    status: str
+    trained_tokens: int | None
+    training_file: str
+    validation_file: str | None = None
+    estimated_finish: int | None
+    metadata: dict[str, str] | None
+    integrations: list[str] = []
+
+
+class TuningList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[TuningShown]
+    has_more: bool
+
+
+class TuningEvent(BaseModel):
+    id: str
+    object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
+    created_at: int
+    level: Literal["info", "warn", "error"]
+    message: str
+    type: Literal["message", "metrics"]
+    data: dict[str, Any]
+
+
+class EventList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[TuningEvent]
+    has_more: bool
+
+
+class Checkpoints(BaseModel):
+    """Empty: training keeps its best state alone, and that is the model."""
+
+    object: Literal["list"] = "list"
+    data: list[dict[str, Any]] = []
+    first_id: str | None = None
+    last_id: str | None = None
+    has_more: bool = False
+
+
+@router.post("/jobs", name="openai_tune")
+async def create(
+    caller: Annotated[Caller, needs(Right.run, somewhere=True)], body: NewTuning, request: Request, response: Response
+) -> TuningShown:
+    """Train on a project's accepted dataset, or make a project of a file and run it without review."""
+    if body.method is not None and body.method.type != "supervised":
+        said = f"the method '{body.method.type}' is not trained here."
+        raise Refusal(400, said, where="method.type", code="unsupported_method", fix="Take supervised.")
+    slug, command = await run_in_threadpool(_prepare, request, caller, body)
+    job = await start_job(request, caller, slug, command, JobOptions(), response)
+    request.state.changed = {"project": slug, "after": job.id}
+    row = {"id": job.id, "asked": body.model_dump_json()}
+    with request.app.state.engine.begin() as connection:
+        connection.execute(sa.insert(tuning_jobs).values(row))
+    return await run_in_threadpool(_shown, request, job, body)
+
+
+@router.get("/jobs", name="openai_tunings")
+def list_jobs(
+    caller: Annotated[Caller, needs(Right.see_work, somewhere=True)],
+    request: Request,
+    limit: Limit = 20,
+    after: After = None,
+) -> TuningList:
+    """The fine-tuning jobs of your projects, newest first."""
+    with request.app.state.engine.connect() as connection:
+        asked = {row.id: row.asked for row in connection.execute(sa.select(tuning_jobs))}
+    every = request.app.state.jobs.list(limit=1000)
+    mine = [job for job in every if job.id in asked and caller.may(Right.see_work, job.project)]
+    page, more = part_after(mine, after, limit)
+    data = [_shown(request, job, NewTuning.model_validate_json(asked[job.id])) for job in page]
+    return TuningList(data=data, has_more=more)
+
+
+@router.get("/jobs/{job}", name="openai_tuning")
+def retrieve(caller: Watcher, job: str, request: Request) -> TuningShown:
+    """One job, as it is now."""
+    return _shown(request, request.app.state.jobs.get(job), _asked(request, job))
+
+
+@router.post("/jobs/{job}/cancel", name="openai_cancel")
+async def cancel(caller: Runner, job: str, request: Request) -> TuningShown:
+    """Stop it."""
+    asked = _asked(request, job)
+    stopped = await request.app.state.jobs.cancel(job)
+    return await run_in_threadpool(_shown, request, stopped, asked)
+
+
+@router.post("/jobs/{job}/pause", name="openai_pause")
+@router.post("/jobs/{job}/resume", name="openai_resume")
+def pause(caller: Runner, job: str, request: Request) -> TuningShown:
+    """Not served: a job is stopped, and another goes on."""
+    _asked(request, job)
+    raise Refusal(
+        501, "a job is not paused here.", code="not_implemented", fix="Cancel it, and POST /api/v1/jobs/ID/continue."
+    )
+
+
+@router.get("/jobs/{job}/events", name="openai_events")
+def list_events(caller: Watcher, job: str, request: Request, limit: Limit = 20, after: After = None) -> EventList:
+    """What happened, newest first; losses as events of the type `metrics`."""
+    _asked(request, job)
+    found = request.app.state.jobs.get(job)
+    page, more = part_after(_events(request, found)[::-1], after, limit)
+    return EventList(data=page, has_more=more)
+
+
+@router.get("/jobs/{job}/checkpoints", name="openai_checkpoints")
+def checkpoints(caller: Watcher, job: str, request: Request, limit: Limit = 10, after: After = None) -> Checkpoints:
+    """None are kept."""
+    _asked(request, job)
+    return Checkpoints()
+
+
+def _prepare(request: Request, caller: Caller, body: NewTuning) -> tuple[str, str]:
+    """The project to work in and the command; its spec is set to what was asked. Raises Refusal, SpecError."""
+    settings = (body.method.supervised.hyperparameters if body.method else None) or body.hyperparameters
+    keys = _keys(settings or Hyperparameters(), body)
+    if body.training_file.startswith(_PROJECT):
+        slug = body.training_file.removeprefix(_PROJECT)
+        if slug not in request.app.state.workspace.projects():
+            raise not_there(f"there is no project '{slug}'.")
+        caller.require(Right.run, slug)
+        _set(request, caller, slug, keys)
+        return slug, "train"
+    caller.require(Right.edit)
+    held = file_of(request, caller, body.training_file)
+    slug = body.project or f"tune-{held['id'][-12:]}"
+    state = request.app.state
+    if slug in state.workspace.projects():
+        raise Refusal(409, f"there is a project '{slug}' already.", code="exists", fix=f"Train it as {_PROJECT}{slug}.")
+    folder = state.workspace.new_folder(slug)
+    text = _SPEC.format(name=slug, file=f"{held['id']}.jsonl")
+    state.policy.check(parse(text, folder), before=parse(text, folder).spec, owner=False)
+    (folder / "seeds").mkdir(parents=True)
+    (folder / "seeds" / f"{held['id']}.jsonl").write_bytes(bytes_of(request, held["id"]))
+    (folder / SPEC_NAME).write_text(text, encoding="utf-8")
+    _set(request, caller, slug, keys)
+    return slug, "run"
+
+
+def _keys(settings: Hyperparameters, body: NewTuning) -> dict[str, Any]:
+    keys: dict[str, Any] = {"train.base": body.model.removeprefix("ft:") if body.model != "auto" else None}
+    if settings.n_epochs != "auto":
+        keys["train.epochs"] = settings.n_epochs
+    if settings.batch_size != "auto":
+        keys["train.batch"] = settings.batch_size
+    if settings.learning_rate_multiplier != "auto":
+        keys["train.learning_rate"] = settings.learning_rate_multiplier
+    if body.seed is not None:
+        keys["train.seed"] = body.seed
+    return {key: value for key, value in keys.items() if value is not None}
+
+
+def _set(request: Request, caller: Caller, slug: str, keys: dict[str, Any]) -> None:
+    path = request.app.state.workspace.folder(slug) / SPEC_NAME
+    before = path.read_text(encoding="utf-8-sig")
+    if "train.learning_rate" in keys:
+        keys = {**keys, "train.learning_rate": keys["train.learning_rate"] * _usual_rate()}
+    save_spec(request, caller, slug, set_keys(before, keys), if_match=etag_of(before))
+
+
+def _usual_rate() -> float:
+    from schemas.spec import TrainSettings
+
+    return TrainSettings().learning_rate
+
+
+def _asked(request: Request, job: str) -> NewTuning:
+    with request.app.state.engine.connect() as connection:
+        asked = connection.scalar(sa.select(tuning_jobs.c.asked).where(tuning_jobs.c.id == job))
+    if asked is None:
+        raise not_there(f"'{job}' is no fine-tuning job.", fix="GET /api/v1/jobs lists all jobs.")
+    return NewTuning.model_validate_json(asked)
+
+
+def _shown(request: Request, job: Job, asked: NewTuning) -> TuningShown:
+    settings = (asked.method.supervised.hyperparameters if asked.method else None) or asked.hyperparameters
+    model, tokens = tuned_of_project(request, job.project, asked.suffix) if job.state == "done" else (None, None)
+    problem = job.problem or {}
+    error = TuningError(code=str(problem.get("kind", "failed")), message=str(problem.get("message", "")), param=None)
+    left_s = ((job.progress or {}).get("pace") or {}).get("left_s")
+    signed = job.last_sign_of_life or job.created
+    return TuningShown(
+        id=job.id,
+        created_at=int(job.created.timestamp()),
+        finished_at=int(job.ended.timestamp()) if job.ended else None,
+        error=error if job.state == "failed" else None,
+        fine_tuned_model=model,
+        hyperparameters=settings or Hyperparameters(),
+        model=asked.model,
+        seed=asked.seed or 0,
+        status=_STATUS[job.state],
+        trained_tokens=tokens,
+        training_file=asked.training_file,
+        estimated_finish=int(signed.timestamp() + left_s) if left_s and not job.has_ended else None,
+        metadata=asked.metadata,
+    )
+
+
+def _events(request: Request, job: Job) -> list[TuningEvent]:
+    """Oldest first: that it was asked for, every report of its process, and how it ended."""
+
+    def event(number: int, at: float, message: str, data: dict[str, Any], level: Any = "info") -> TuningEvent:
+        kind: Literal["message", "metrics"] = "metrics" if "loss" in data else "message"
+        name = f"ftevent-{job.id}-{number}"
+        return TuningEvent(id=name, created_at=int(at), level=level, message=message, type=kind, data=data)
+
+    lines = [event(0, job.created.timestamp(), f"{job.command} of {job.project} was asked for by {job.by}", {})]
+    path = request.app.state.jobs.folder(job.id) / "events.jsonl"
+    for number, state in job_events.each(path):
+        numbers = dict(state.get("numbers", {}))
+        done = f" {numbers['done']} of {numbers['total']}" if "done" in numbers and "total" in numbers else ""
+        data = json.loads(json.dumps({"stage": state["stage"], **numbers}, default=str))
+        lines.append(event(number, state["at"], f"{state['stage']}{done}", data))
+    if job.ended:
+        level = "error" if job.state == "failed" else "info"
+        problem = (job.problem or {}).get("message")
+        lines.append(event(10**9, job.ended.timestamp(), str(problem or f"it is {job.state}"), {}, level))
+    return lines

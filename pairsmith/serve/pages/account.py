@@ -1,0 +1,246 @@
+"""Signing in, invitations, and what is one's own: keys, browsers, the password."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Form, Request, Response
+from fastapi.responses import RedirectResponse
+
+from pairsmith.serve.access import ALL, AnyOne, Caller, Role, SignedIn
+from pairsmith.serve.api.people import _one_try, sign_in_person
+from pairsmith.serve.pages import words
+from pairsmith.serve.pages.shell import gone_to, page_router, render, shown_problem
+from pairsmith.serve.problems import Refusal, status_of
+from pairsmith.serve.sessions import clear_cookie
+from pairsmith.style.numbers import counted
+from schemas.errors import PairsmithError, UsageError
+
+router = page_router()
+Short = Annotated[str, Form(max_length=80)]
+Password = Annotated[str, Form(max_length=1000)]
+
+
+@router.get("/sign-in", name="page_sign_in")
+def sign_in(caller: AnyOne, request: Request, next: str = "") -> Response:
+    """Name and password."""
+    if caller.user is not None:
+        return RedirectResponse(_inside(next), 303)
+    return _sign_in(request, caller, next)
+
+
+def _sign_in(
+    request: Request, caller: Caller, after: str, error: PairsmithError | None = None, name: str = ""
+) -> Response:
+    first = not request.app.state.accounts.has_owner()
+    return render(
+        request,
+        "sign_in",
+        caller,
+        title="Sign in · pairsmith",
+        heading="Nobody owns this service yet; its first start printed a link that makes the owner."
+        if first
+        else "Sign in to see your projects.",
+        first=first,
+        after=after,
+        given=name,
+        problem=shown_problem(error) if error else None,
+        status=status_of(error) if error else 200,
+    )
+
+
+@router.post("/sign-in", name="page_signed_in")
+def signed_in(
+    caller: AnyOne, request: Request, name: Short, password: Password, next: Annotated[str, Form()] = ""
+) -> Response:
+    """A session, and on to where one wanted to go."""
+    try:
+        _one_try(request, name)
+        user = request.app.state.accounts.check_password(name, password)
+    except PairsmithError as error:
+        return _sign_in(request, caller, next, error, name)
+    response = RedirectResponse(_inside(next), 303)
+    sign_in_person(request, response, user, caller)
+    return response
+
+
+def _inside(address: str) -> str:
+    """Only a place of our own: another site's address in a link would lead there after the sign-in."""
+    inside = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
+    return address if inside and "\\" not in address else "/"
+
+
+@router.post("/sign-out", name="page_sign_out")
+def sign_out(caller: SignedIn, request: Request, everywhere: Annotated[str, Form()] = "") -> Response:
+    """End this session, or all."""
+    if everywhere and caller.user:
+        request.app.state.sessions.end_all(caller.user)
+    elif caller.session:
+        request.app.state.sessions.end(caller.session)
+    response = gone_to("/sign-in", done="signed-out")
+    clear_cookie(response, secure=request.app.state.settings.secure)
+    return response
+
+
+@router.get("/redeem", name="page_redeem")
+def redeem(caller: AnyOne, request: Request, token: str = "") -> Response:
+    """What a link gives, and the form for a name and a password."""
+    return _redeem(request, caller, token)
+
+
+def _redeem(
+    request: Request, caller: Caller, token: str, error: PairsmithError | None = None, name: str = ""
+) -> Response:
+    given = request.app.state.accounts.invitation(token)
+    where = "every project" if given["project"] == ALL else given["project"]
+    return render(
+        request,
+        "redeem",
+        caller,
+        title="Invitation · pairsmith",
+        heading=f"This link makes you {given['role']} of {where}.",
+        token=token,
+        given=name,
+        problem=shown_problem(error) if error else None,
+        status=status_of(error) if error else 200,
+    )
+
+
+@router.post("/redeem", name="page_redeemed")
+def redeemed(
+    caller: AnyOne,
+    request: Request,
+    token: Annotated[str, Form(max_length=200)],
+    name: Short = "",
+    password: Password = "",
+) -> Response:
+    """An account, or another role for the one that is signed in."""
+    try:
+        _one_try(request, "")
+        if caller.user is not None and caller.by_cookie and not password:
+            request.app.state.accounts.join(token, caller.user)
+            return gone_to("/sign-in")
+        user = request.app.state.accounts.redeem(token, name, password)
+    except PairsmithError as error:
+        if isinstance(error, Refusal) and error.code == "link_not_usable":
+            raise
+        return _redeem(request, caller, token, error, name)
+    response = RedirectResponse("/", 303)
+    sign_in_person(request, response, user, caller)
+    return response
+
+
+@router.get("/keys", name="page_keys")
+def keys(caller: SignedIn, request: Request) -> Response:
+    """One's keys."""
+    return _keys(request, caller)
+
+
+def _keys(request: Request, caller: Caller, made: str = "", error: PairsmithError | None = None) -> Response:
+    held = request.app.state.keys.of(caller.user)
+    live = [key for key in held if not key["revoked"]]
+    return render(
+        request,
+        "keys",
+        caller,
+        title="Keys · pairsmith",
+        place="Keys",
+        heading=f"{counted(len(live), 'key of yours opens', 'keys of yours open')} the API." if live
+        else "No key of yours opens the API yet.",
+        keys=held,
+        made=made,
+        roles=list(Role),
+        slugs=caller.projects(request.app.state.workspace.projects()),
+        address=request.app.state.settings.address,
+        problem=shown_problem(error) if error else None,
+        status=status_of(error) if error else 200,
+    )  # fmt: skip
+
+
+@router.post("/keys", name="page_make_key")
+def make_key(
+    caller: SignedIn,
+    request: Request,
+    name: Short,
+    role: Annotated[Role, Form()] = Role.viewer,
+    project: Short = ALL,
+    days: Annotated[int, Form(ge=1, le=3650)] = 90,
+) -> Response:
+    """A key, shown this one time."""
+    try:
+        if not name.strip():
+            raise UsageError("the key has no name.", where="name", fix="Name it for what uses it.")
+        if project != ALL:
+            request.app.state.workspace.folder(project)
+        key, _ = request.app.state.keys.make(caller, name.strip(), role, project, days)
+    except PairsmithError as error:
+        return _keys(request, caller, error=error)
+    return _keys(request, caller, made=key)
+
+
+@router.post("/keys/{key}/revoke", name="page_revoke_key")
+def revoke(caller: SignedIn, key: str, request: Request) -> Response:
+    """End a key."""
+    request.app.state.keys.revoke(key, caller.user)
+    return gone_to("/keys", done="revoked")
+
+
+@router.get("/settings", name="page_settings")
+def settings(caller: SignedIn, request: Request) -> Response:
+    """One's own settings, and what works here."""
+    return _settings(request, caller)
+
+
+def _settings(request: Request, caller: Caller, error: PairsmithError | None = None) -> Response:
+    state = request.app.state
+    sessions = state.sessions.of(caller.user, caller.session) if caller.user else []
+    roles = ", ".join(f"{role} of {'every project' if slug == ALL else slug}" for slug, role in caller.roles.items())
+    policy = getattr(state, "policy", None)
+    return render(
+        request,
+        "settings",
+        caller,
+        title="Settings · pairsmith",
+        place="Settings",
+        heading=f"You are {caller.name}, {roles or 'without a role'}.",
+        sessions=sessions,
+        ago=words.ago,
+        allowed=policy.allowed() if policy is not None else [],
+        no_auth=state.settings.no_auth,
+        disk=_disk(request),
+        problem=shown_problem(error) if error else None,
+        status=status_of(error) if error else 200,
+    )
+
+
+def _disk(request: Request) -> list[tuple[str, str]]:
+    import shutil
+
+    usage = shutil.disk_usage(request.app.state.workspace.root)
+    return [("free on the disk", f"{usage.free / 1e9:.0f} GB of {usage.total / 1e9:.0f} GB")]
+
+
+@router.post("/settings/password", name="page_password")
+def password(caller: SignedIn, request: Request, old: Password, new: Password) -> Response:
+    """Another password; every other session ends."""
+    accounts = request.app.state.accounts
+    try:
+        if not caller.by_cookie or caller.user is None:
+            raise UsageError("there is no password here.", fix="Start the service without --no-auth.")
+        _one_try(request, caller.name)
+        accounts.check_password(caller.name, old)
+        accounts.set_password(caller.user, new)
+    except PairsmithError as error:
+        return _settings(request, caller, error)
+    request.app.state.sessions.end_all(caller.user)
+    response = gone_to("/settings", done="saved")
+    sign_in_person(request, response, caller.user, Caller())
+    return response
+
+
+@router.post("/settings/sessions/{session}", name="page_end_session")
+def end_session(caller: SignedIn, session: str, request: Request) -> Response:
+    """Sign out in another browser."""
+    if caller.user:
+        request.app.state.sessions.end_one(caller.user, session)
+    return gone_to("/settings", done="ended")

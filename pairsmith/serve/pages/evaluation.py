@@ -1,0 +1,147 @@
+"""Evaluation: the systems with their intervals, the verdict, and every output by what it failed."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Request, Response
+from pydantic import ValidationError
+
+from pairsmith.report import proof
+from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.pages import words
+from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
+from pairsmith.serve.pages.shell import link, page_router, render
+from schemas.records import Artifact, Seed
+from schemas.store import tables
+from schemas.store.since import bodies
+from train.metrics import TUNED, Evaluation, Output
+
+router = page_router()
+Viewer = Annotated[Caller, needs(Right.see_work)]
+_PAGE = 20
+
+
+@router.get("/p/{project}/evaluation", name="page_evaluation")
+def evaluation(
+    caller: Viewer,
+    project: str,
+    request: Request,
+    check: str | None = None,
+    system: str | None = None,
+    worse: bool = False,
+    q: str | None = None,
+    begin: int = 0,
+    evaluation: str | None = None,
+) -> Response:
+    """The last evaluation, or another one by its id; outputs under filters."""
+    now = snapshot(request, project)
+    artifacts = now.store.artifacts("evaluation")[::-1] if now.store else []
+    shown = next((a for a in artifacts if a.id == evaluation), artifacts[0] if artifacts else None)
+    found = read_evaluation(now, shown) if shown else None
+    rows = _rows(now, found, check, system, worse, q) if found else []
+    begin = max(0, begin)
+    query = {"check": check, "system": system, "worse": "1" if worse else None, "q": q}
+    base = f"/p/{project}/evaluation"
+    return render(
+        request,
+        "evaluation",
+        caller,
+        slug=project,
+        place="Evaluation",
+        title=f"Evaluation · {project} · pairsmith",
+        heading=words.evaluation(found) if found else _nothing(now, shown),
+        cautions=[proof.headline(found), *proof.in_words(found)] if found else [],
+        v=found,
+        proof=proof,
+        rows=rows[begin : begin + _PAGE],
+        total=len(rows),
+        following=link(base, **query, begin=begin + _PAGE) if len(rows) > begin + _PAGE else None,
+        before=begin > 0,
+        query=query,
+        to=lambda **changed: link(base, **{**query, **changed}) + "#outputs",
+        checks=_failed_counts(found) if found else [],
+        history=[artifact for artifact in artifacts if artifact is not shown],
+        job=live_job(request, project),
+        trained=bool(now.store and now.last("train")),
+        rows_line=rows_line(request, project),
+    )
+
+
+def _nothing(now: Snapshot, shown: Artifact | None) -> str:
+    if shown is not None:
+        return (
+            "The evaluation's file is gone; evaluating again makes it from the store, without asking a teacher twice."
+        )
+    step = now.next_stage
+    return f"Nothing is evaluated yet{f'; {step.stage} comes first' if step and step.stage != 'evaluate' else ''}."
+
+
+def read_evaluation(now: Snapshot, artifact: Artifact) -> Evaluation | None:
+    """The evaluation in its file; None if that is gone or of another version."""
+    path = now.project.folder / artifact.path
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        return None
+    return _read(path, changed)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, changed: int) -> Evaluation | None:
+    try:
+        return Evaluation.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _firsts(evaluation: Evaluation) -> dict[str, dict[str, list[Output]]]:
+    """seed -> system -> its sampled outputs in order."""
+    by_seed: dict[str, dict[str, list[Output]]] = {}
+    for output in evaluation.outputs:
+        if output.mode == "sampled":
+            by_seed.setdefault(output.seed_id, {}).setdefault(output.system, []).append(output)
+    for systems in by_seed.values():
+        for outputs in systems.values():
+            outputs.sort(key=lambda output: output.sample)
+    return by_seed
+
+
+def _rows(
+    now: Snapshot, evaluation: Evaluation, check: str | None, system: str | None, worse: bool, q: str | None
+) -> list[dict[str, Any]]:
+    """Inputs with the first sample of each system; `worse`: the tuned model fails where the teacher passes."""
+    by_seed, rows = _firsts(evaluation), list[dict[str, Any]]()
+    read = bodies(now.store, tables.seeds, by_seed) if now.store else ()
+    inputs = {id_: Seed.model_validate_json(body).body for id_, body in read}
+    for seed_id, systems in by_seed.items():
+        chosen = [o for name, outputs in systems.items() if system in (None, "", name) for o in outputs]
+        if check and not any(output.checks.get(check) is False for output in chosen):
+            continue
+        if worse and not (_fails(systems.get(TUNED)) and _passes(systems.get("teacher"))):
+            continue
+        text = inputs.get(seed_id, seed_id)
+        if q and q.lower() not in text.lower() and not any(q.lower() in o.text.lower() for o in chosen):
+            continue
+        columns = [(s, systems.get(s.name, [])) for s in evaluation.systems]
+        rows.append({"seed": seed_id, "input": text, "columns": columns})
+    return rows
+
+
+def _fails(outputs: list[Output] | None) -> bool:
+    return outputs is not None and bool(outputs) and not outputs[0].passes
+
+
+def _passes(outputs: list[Output] | None) -> bool:
+    return outputs is not None and bool(outputs) and outputs[0].passes
+
+
+def _failed_counts(evaluation: Evaluation) -> list[tuple[str, str, int]]:
+    counts = dict.fromkeys(evaluation.check_names, 0)
+    for output in evaluation.outputs:
+        if output.mode == "sampled" and output.system == TUNED:
+            for name, passed in output.checks.items():
+                counts[name] = counts.get(name, 0) + (passed is False)
+    return [(name, proof.check_name(name)[0], n) for name, n in counts.items() if n]

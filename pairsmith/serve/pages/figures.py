@@ -1,0 +1,198 @@
+"""What pages tell of a project, read from its store and its jobs: no figure of a page has another source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from threading import Lock
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from fastapi import Request
+
+from pairsmith.plan import PlannedStage, plan
+from pairsmith.serve.job import Job
+from pairsmith.serve.rows_view import RowsView
+from pairsmith.style.charts import Part
+from schemas.money import Cost, total
+from schemas.project import Project
+from schemas.records import Counts, Receipt
+from schemas.store import Store
+from schemas.store.since import Ends, ends
+
+_LIVE = frozenset({"queued", "waits_for_gpu", "running", "stopping"})
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A project as its store has it now. `store` is None where nothing has been written yet."""
+
+    slug: str
+    project: Project
+    store: Store | None
+    stages: tuple[PlannedStage, ...]
+    receipts: tuple[Receipt, ...]
+    costs: tuple[Cost, ...]
+
+    def last(self, command: str, *, ok: bool = True) -> Receipt | None:
+        """The newest receipt of a command that went well, or however it went."""
+        return next((r for r in reversed(self.receipts) if r.command == command and (r.ok or not ok)), None)
+
+    @cached_property
+    def spent(self) -> Cost:
+        return total(self.costs)
+
+    @cached_property
+    def counted(self) -> Receipt | None:
+        """The receipt that counts rows as they are now: of curation, or before that of generation."""
+        return self.last("curate") or self.last("generate")
+
+    @property
+    def counts(self) -> Counts:
+        """Its rows."""
+        return self.counted.counts if self.counted else Counts()
+
+    @property
+    def next_stage(self) -> PlannedStage | None:
+        """The first stage that is not done."""
+        return next((stage for stage in self.stages if not stage.done), None)
+
+    @property
+    def cap_usd(self) -> float | None:
+        """The project's cap."""
+        return self.project.spec.budget.max_usd
+
+
+_lock = Lock()
+_kept: WeakKeyDictionary[RowsView, dict[str, tuple[object, Snapshot]]] = WeakKeyDictionary()
+
+
+def snapshot(request: Request, slug: str) -> Snapshot:
+    """The project as it is now; what has not changed since is not read again. Raises NoSuchProject, SpecError."""
+    views: RowsView = request.app.state.views
+    project, store = views.readers.project(slug), views.readers.store(slug)
+    place: Ends | None = ends(store) if store else None
+    key = (project, store, place)
+    with _lock:
+        kept = _kept.setdefault(views, {}).get(slug)
+    if kept and kept[0] == key:
+        return kept[1]
+    receipts, costs = (store.receipts(), store.costs()) if store else ([], [])
+    now = Snapshot(slug, project, store, tuple(plan(project, store)), tuple(receipts), tuple(costs))
+    with _lock:
+        _kept[views][slug] = (key, now)
+    return now
+
+
+def jobs_of(request: Request, slug: str | None = None, limit: int = 20) -> list[Job]:
+    """Jobs, newest first."""
+    return list(request.app.state.jobs.list(slug, limit))
+
+
+def live_job(request: Request, slug: str) -> Job | None:
+    """The job of a project that has not ended; at most one has not."""
+    return next((job for job in request.app.state.jobs.active() if job.project == slug), None)
+
+
+def rows_line(request: Request, slug: str) -> str | None:
+    """Where every row is: the sum that stands on every page of a project."""
+    from pairsmith.serve.pages import words
+
+    counts = request.app.state.views.facets(slug).all
+    return words.sum_of(counts) if counts else None
+
+
+class Moving(NamedTuple):
+    """What a job's process reported last. None is what it did not say."""
+
+    stage: str
+    done: int | None
+    total: int | None
+    passed: int | None
+    rejected: int | None
+    failed: int | None
+    in_flight: int | None
+    usd: float | None
+    left_s: float | None
+    per_min: float | None
+    tokens_per_s: float | None
+    message: str | None
+    numbers: Mapping[str, Any]
+
+    @property
+    def share(self) -> float | None:
+        return min(1.0, self.done / self.total) if self.total and self.done is not None else None
+
+
+def moving(job: Job | None) -> Moving | None:
+    """The last report of a job's process; None before the first."""
+    if job is None or not job.progress:
+        return None
+    told = job.progress
+    numbers = told.get("numbers", told)
+    pace = told.get("pace") or {}
+    per_s = pace.get("done_per_s")
+    return Moving(
+        stage=str(told.get("stage") or job.stage or job.command),
+        per_min=60 * per_s if per_s else None,
+        left_s=pace.get("left_s") or numbers.get("eta_s"),
+        tokens_per_s=pace.get("tokens_per_s"),
+        numbers=numbers,
+        passed=_number(numbers.get("passed", numbers.get("accepted"))),
+        **{name: _number(numbers.get(name)) for name in ("done", "total", "rejected", "failed", "in_flight")},
+        usd=numbers.get("usd"),
+        message=numbers.get("message"),
+    )
+
+
+def _number(value: Any) -> int | None:
+    return round(value) if isinstance(value, int | float) else None
+
+
+class StageLine(NamedTuple):
+    """A stage as a line with a bar."""
+
+    stage: str
+    done: bool
+    running: bool
+    parts: list[Part]
+    total: int
+    spoken: str
+    says: str
+
+
+def stage_lines(now: Snapshot, job: Job | None) -> list[StageLine]:
+    """Every stage with what it did to rows, or what it waits for."""
+    from pairsmith.serve.pages import words
+
+    lines = []
+    at = moving(job) if job and job.state in _LIVE else None
+    for stage in now.stages:
+        receipt = now.last(stage.stage)
+        running = bool(at and at.stage.startswith(stage.stage))
+        if running and at:
+            lines.append(StageLine(stage.stage, False, True, *_bar_of_moving(at), words.moving_of(at)))
+        else:
+            says = words.stage(now, stage, receipt)
+            counts = receipt.counts if receipt and stage.stage in ("generate", "curate") else None
+            parts = _parts(stage.stage, counts) if counts else []
+            whole = counts.rows_in if counts else 1
+            if not counts and stage.done:
+                parts = [Part("accepted", 1)]
+            lines.append(StageLine(stage.stage, stage.done, False, parts, whole, f"{stage.stage}: {says}", says))
+    return lines
+
+
+def _parts(stage: str, counts: Counts) -> list[Part]:
+    waiting = "pale" if stage == "generate" else "waiting"
+    names = (("accepted", counts.accepted), ("rejected", counts.rejected), (waiting, counts.waiting))
+    return [*(Part(tone, count) for tone, count in names), Part("failed", counts.failed)]
+
+
+def _bar_of_moving(at: Moving) -> tuple[list[Part], int, str]:
+    if not at.total or at.done is None:
+        return [], 1, at.stage
+    known = [Part("accepted", at.passed or 0), Part("rejected", at.rejected or 0), Part("failed", at.failed or 0)]
+    rest = at.done - sum(part.value for part in known)
+    return [*known, Part("pale", max(0, rest))], at.total, f"{at.stage}: {at.done} of {at.total}"

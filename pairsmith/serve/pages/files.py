@@ -1,0 +1,139 @@
+"""Downloads: what the project has made, with its size, its hash and what it was made of, and how programs get it."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from fastapi import Request, Response
+
+from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.pages.figures import rows_line, snapshot
+from pairsmith.serve.pages.shell import page_router, render
+from pairsmith.style.numbers import count, counted
+from schemas.records import Artifact
+from schemas.store import Store
+
+router = page_router()
+_SPLITS = ("train", "validation", "test")
+_HASHED_BYTES = 200_000_000
+
+
+class File(NamedTuple):
+    """A file to be had. `sha256` is empty where it is too large to be read for a page."""
+
+    name: str
+    href: str
+    size: str
+    sha256: str
+
+
+@router.get("/p/{project}/downloads", name="page_downloads")
+def downloads(caller: Annotated[Caller, needs(Right.see_work)], project: str, request: Request) -> Response:
+    """Everything that can be taken away."""
+    now = snapshot(request, project)
+    made = _made(now.store) if now.store else []
+    folder = now.project.folder
+    base = f"/api/v1/projects/{project}"
+    things = [_thing(folder, base, artifact) for artifact in made]
+    report = folder / "report.html"
+    return render(
+        request,
+        "downloads",
+        caller,
+        slug=project,
+        place="Downloads",
+        title=f"Downloads · {project} · pairsmith",
+        heading=_heading(made),
+        newest=_newest_first(things),
+        older=_older(things),
+        report=_size(report) if report.is_file() else None,
+        base=base,
+        address=request.app.state.settings.address,
+        adapter=next((a for a in made if a.kind == "adapter"), None),
+        dataset=next((a for a in made if a.kind == "dataset"), None),
+        rows_line=rows_line(request, project),
+    )
+
+
+def _made(store: Store) -> list[Artifact]:
+    shown = ("dataset", "adapter", "evaluation", "merged", "gguf")
+    return [artifact for artifact in store.artifacts()[::-1] if artifact.kind in shown]
+
+
+def _heading(made: list[Artifact]) -> str:
+    if not made:
+        return "There is nothing to take away yet; curation makes the first dataset."
+    dataset = next((a for a in made if a.kind == "dataset"), None)
+    parts = [f"a dataset of {counted(len(dataset.members), 'row', 'rows')}"] if dataset else []
+    parts += ["an adapter"] if any(a.kind == "adapter" for a in made) else []
+    parts += ["an evaluation"] if any(a.kind == "evaluation" for a in made) else []
+    whole = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+    return f"{whole[:1].upper()}{whole[1:]} can be taken away."
+
+
+def _thing(folder: Path, base: str, artifact: Artifact) -> dict[str, Any]:
+    path = (folder / artifact.path).resolve()
+    there = path.is_relative_to(folder.resolve()) and path.exists()
+    download = f"{base}/artifacts/{artifact.id}/download"
+    files: list[File] = []
+    if there and artifact.kind == "dataset":
+        for split in _SPLITS:
+            for ending in ("jsonl", "parquet"):
+                file = path / "data" / f"{split}.{ending}"
+                if file.is_file():
+                    files.append(_file(file, f"{split}.{ending}", f"{download}?format={ending}&split={split}"))
+    splits: dict[str, int] = {}
+    for _, split in artifact.members:
+        splits[split] = splits.get(split, 0) + 1
+    rows = ", ".join(f"{count(splits[split])} {split}" for split in _SPLITS if split in splits)
+    return {
+        "kind": artifact.kind,
+        "id": artifact.id,
+        "at": artifact.at,
+        "there": there,
+        "zip": download,
+        "size": _size(path) if there else "",
+        "rows": rows,
+        "parents": artifact.parents,
+        "files": files,
+        "one_file": path.is_file(),
+        "sha256": _hash(path, path.stat().st_mtime_ns) if there and path.is_file() else "",
+    }
+
+
+def _newest_first(things: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The newest of each kind, in the order of the pipeline."""
+    newest: dict[str, dict[str, Any]] = {}
+    for thing in things:
+        newest.setdefault(thing["kind"], thing)
+    return [newest[kind] for kind in ("dataset", "adapter", "merged", "gguf", "evaluation") if kind in newest]
+
+
+def _older(things: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    newest = _newest_first(things)
+    return [thing for thing in things if thing not in newest][:20]
+
+
+def _file(path: Path, name: str, href: str) -> File:
+    return File(name, href, _size(path), _hash(path, path.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=256)
+def _hash(path: Path, changed: int) -> str:
+    if path.stat().st_size > _HASHED_BYTES:
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size(path: Path) -> str:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    size = float(sum(file.stat().st_size for file in files))
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

@@ -1,0 +1,108 @@
+"""People and what they did: for owners."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Form, Request, Response
+
+from pairsmith.serve.access import ALL, Caller, Right, Role, needs
+from pairsmith.serve.pages.shell import gone_to, link, page_router, render, shown_problem
+from pairsmith.serve.problems import status_of
+from pairsmith.style.numbers import counted
+from schemas.errors import PairsmithError
+
+router = page_router()
+Owner = Annotated[Caller, needs(Right.administer)]
+_PAGE = 50
+
+
+@router.get("/people", name="page_people")
+def people(caller: Owner, request: Request) -> Response:
+    """Everybody with an account, and invitations."""
+    return _people(request, caller)
+
+
+def _people(request: Request, caller: Caller, invited: str = "", error: PairsmithError | None = None) -> Response:
+    users = request.app.state.accounts.users()
+    present = [user for user in users if not user["disabled"]]
+    return render(
+        request,
+        "people",
+        caller,
+        title="People · pairsmith",
+        place="People",
+        heading=f"{counted(len(present), 'person has', 'people have')} an account here.",
+        users=users,
+        roles=list(Role),
+        slugs=request.app.state.workspace.projects(),
+        invited=invited,
+        problem=shown_problem(error) if error else None,
+        status=status_of(error) if error else 200,
+    )
+
+
+@router.post("/people/invite", name="page_invite")
+def invite(
+    caller: Owner,
+    request: Request,
+    role: Annotated[Role, Form()],
+    project: Annotated[str, Form(max_length=80)] = ALL,
+) -> Response:
+    """A link for one person, shown this one time."""
+    try:
+        if project != ALL:
+            request.app.state.workspace.folder(project)
+        token = request.app.state.accounts.invite(project, role, caller.user)
+    except PairsmithError as error:
+        return _people(request, caller, error=error)
+    return _people(request, caller, invited=f"{request.app.state.settings.address}/redeem?token={token}")
+
+
+@router.post("/people/{user}", name="page_set_role")
+def set_role(
+    caller: Owner,
+    user: str,
+    request: Request,
+    role: Annotated[str, Form(max_length=20)],
+    project: Annotated[str, Form(max_length=80)] = ALL,
+) -> Response:
+    """Give, change or take a role, or close the account."""
+    accounts = request.app.state.accounts
+    try:
+        accounts.user(user)
+        if role == "closed":
+            accounts.disable(user)
+        else:
+            accounts.set_role(user, project, Role(role) if role in set(Role) else None)
+    except PairsmithError as error:
+        return _people(request, caller, error=error)
+    return gone_to("/people", done="role")
+
+
+@router.get("/audit", name="page_audit")
+def audit(
+    caller: Owner,
+    request: Request,
+    project: str | None = None,
+    user: str | None = None,
+    action: str | None = None,
+    before: int | None = None,
+) -> Response:
+    """What was done and what was refused, newest first."""
+    lines = request.app.state.audit.page(
+        before=before, limit=_PAGE + 1, project=project or None, user=user or None, action=action or None
+    )
+    given = {"project": project or "", "action": action or "", "user": user or ""}
+    more = link("/audit", **given, before=lines[_PAGE - 1]["number"]) if len(lines) > _PAGE else None
+    return render(
+        request,
+        "audit",
+        caller,
+        title="Audit · pairsmith",
+        place="Audit",
+        heading="What people did here and what they were refused, newest first.",
+        lines=lines[:_PAGE],
+        more=more,
+        given=given,
+    )

@@ -1,0 +1,93 @@
+"""The start page, and the page of one project."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Request, Response
+
+from pairsmith.serve.access import Caller, Right, SignedIn, needs
+from pairsmith.serve.pages import words
+from pairsmith.serve.pages.figures import jobs_of, live_job, moving, rows_line, snapshot, stage_lines
+from pairsmith.serve.pages.shell import page_router, render
+from pairsmith.style.numbers import count, share_of
+from schemas.errors import PairsmithError
+from schemas.money import dollars, per_row
+
+router = page_router()
+
+
+@router.get("/", name="page_projects")
+def projects(caller: SignedIn, request: Request) -> Response:
+    """All projects of the caller, a sentence each."""
+    workspace = request.app.state.workspace
+    slugs = caller.projects(workspace.projects())
+    jobs: dict[str, Any] = {}
+    for job in jobs_of(request, None, 200):
+        jobs.setdefault(job.project, job)
+    lines = [_line(request, slug, jobs.get(slug)) for slug in slugs]
+    running = sum(line["live"] for line in lines)
+    waiting = sum(line["waits"] for line in lines)
+    return render(
+        request,
+        "projects",
+        caller,
+        title="Projects · pairsmith",
+        place="Projects",
+        heading=words.projects(len(lines), running, waiting),
+        projects=lines,
+        may_make=caller.may(Right.run) or caller.may(Right.edit),
+    )
+
+
+def _line(request: Request, slug: str, job: Any) -> dict[str, Any]:
+    try:
+        now = snapshot(request, slug)
+    except PairsmithError as error:
+        return {"slug": slug, "says": error.what, "broken": True, "live": False, "waits": False, "accepted": "",
+                "spent": "", "sign": ""}  # fmt: skip
+    live = job if job and job.state in ("queued", "waits_for_gpu", "running", "stopping") else None
+    step = now.next_stage
+    at = job.last_sign_of_life or job.created if job else (now.receipts[-1].started if now.receipts else None)
+    return {
+        "slug": slug,
+        "says": words.capital(words.project(now, live, moving(live))).rstrip(".") + ".",
+        "broken": False,
+        "live": live is not None,
+        "waits": bool(live is None and now.receipts and step and step.stage == "review"),
+        "accepted": f"{count(now.counts.accepted)} of {count(now.counts.rows_in)}" if now.last("curate") else "",
+        "spent": words.spent(now) if now.receipts else "",
+        "sign": words.ago(at) if at else "",
+    }
+
+
+@router.get("/p/{project}", name="page_overview")
+def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, request: Request) -> Response:
+    """A project: how far it is, what it has cost, what comes next."""
+    now, job = snapshot(request, project), live_job(request, project)
+    at = moving(job)
+    c, spent = now.counts, now.spent
+    each = per_row(spent, c.accepted)
+    training = now.last("train")
+    figures = [
+        ("rows accepted", count(c.accepted) if now.last("curate") else "—", f"of {count(c.rows_in)}, "
+         f"{share_of(c.accepted, c.rows_in)}" if c.rows_in else "not generated yet"),
+        ("spent on teachers", words.spent(now), f"{dollars(each)} an accepted row" if each else "nothing asked yet"),
+        ("answers of people", count(now.store.review_count() if now.store else 0), "kept in the store"),
+        ("last trained", words.ago(training.started) if training else "—",
+         f"{count(training.facts.get('train_rows', 0))} rows" if training else "not trained yet"),
+    ]  # fmt: skip
+    return render(
+        request,
+        "overview",
+        caller,
+        slug=project,
+        place="Overview",
+        heading=words.overview(now, job, at),
+        now=now,
+        job=job,
+        figures=figures,
+        stages=stage_lines(now, job),
+        receipts=now.receipts[::-1][:12],
+        rows_line=rows_line(request, project) if caller.may(Right.see_work, project) else None,
+    )

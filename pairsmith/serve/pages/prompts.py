@@ -1,0 +1,165 @@
+"""Prompts: versions that never change, a new one beside the old on five seeds, and what it would ask again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Form, Request, Response
+
+import prompts as library
+from pairsmith.outcome import PreviewOutcome
+from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.api.jobs import start_job
+from pairsmith.serve.api.prompts import save_version
+from pairsmith.serve.job import JobOptions
+from pairsmith.serve.pages import words
+from pairsmith.serve.pages.drafts import save_keys
+from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
+from pairsmith.serve.pages.shell import gone_to, page_router, render, shown_problem
+from pairsmith.serve.pages.word_diff import word_diff
+from pairsmith.serve.problems import status_of
+from pairsmith.serve.rows_view import RowsView
+from schemas.errors import PairsmithError, UsageError
+from schemas.records import Generated
+
+router = page_router()
+_LOOKED_AT = 100  # of the newest rows
+Viewer = Annotated[Caller, needs(Right.see_work)]
+Editor = Annotated[Caller, needs(Right.edit)]
+
+
+@router.get("/p/{project}/prompts", name="page_prompts")
+def prompts(caller: Viewer, project: str, request: Request, ref: str | None = None) -> Response:
+    """The versions, one of them open, and the last preview."""
+    return _prompts(request, caller, project, ref)
+
+
+def _prompts(
+    request: Request,
+    caller: Caller,
+    slug: str,
+    ref: str | None,
+    draft: str | None = None,
+    error: PairsmithError | None = None,
+) -> Response:
+    now = snapshot(request, slug)
+    used = _used(now)
+    names = library.available(now.project.folder)
+    own = {way: ref_.partition("@")[0] for way, ref_ in used.items()}
+    shown = ref or next(iter(own.values()), names[0])
+    prompt = library.load(shown, now.project.folder)
+    preview = now.last("preview")
+    told = PreviewOutcome.of(preview) if preview else None
+    kinds = {name.partition("/")[0] for name in own.values()} | {prompt.ref.partition("/")[0]}
+    return render(
+        request,
+        "prompts",
+        caller,
+        slug=slug,
+        place="Prompts",
+        title=f"Prompts · {slug} · pairsmith",
+        heading=_heading(own, told),
+        status=status_of(error) if error else 200,
+        problem=shown_problem(error) if error else None,
+        versions=[(name, name in own.values()) for name in names if name.partition("/")[0] in kinds],
+        others=[name for name in names if name.partition("/")[0] not in kinds],
+        prompt=prompt,
+        name=prompt.ref.partition("@")[0],
+        is_used=prompt.ref.partition("@")[0] in own.values(),
+        text=draft if draft is not None else prompt.text,
+        next_version=_next(now.project.folder, prompt.ref.partition("/")[0]),
+        messages=_sent(now, request.app.state.views, prompt.ref.partition("@")[0]),
+        preview=told,
+        preview_at=preview.started if preview else None,
+        rows=_beside(told) if told else [],
+        job=live_job(request, slug),
+        rows_line=rows_line(request, slug),
+    )
+
+
+def _used(now: Snapshot) -> dict[str, str]:
+    generate = now.project.spec.generate
+    ways = (("forward", generate.forward), ("backward", generate.backward))
+    return {name: library.load(way.prompt, now.project.folder).ref for name, way in ways if way.enabled}
+
+
+def _heading(own: dict[str, str], told: PreviewOutcome | None) -> str:
+    using = " and ".join(own.values()) if own else "no prompt"
+    if told is None:
+        return f"This project asks with {using}; no other version was tried on its seeds yet."
+    if not told.left_candidates:
+        return f"This project asks with {using}; nothing would be asked again."
+    return (
+        f"This project asks with {using}; going on would ask {told.left_candidates:,} more candidates"
+        f" {words.money_range(told.left_usd)}."
+    )
+
+
+def _next(folder: Path, name: str) -> str:
+    taken = [int(ref.partition("/v")[2]) for ref in library.available(folder) if ref.partition("/")[0] == name]
+    return f"v{max(taken, default=0) + 1}"
+
+
+def _sent(now: Snapshot, views: RowsView, name: str) -> list[dict[str, str]]:
+    """The messages of the last row that was asked for with this version, as they were sent. Nothing is rendered here:
+    a template is its writer's, and one that never ends would hold up everybody."""
+    ids = [row.pair_id for row in views.page(now.slug, sort="newest", limit=_LOOKED_AT).rows if row.pair_id]
+    for pair in now.store.pairs(ids) if now.store else ():
+        if isinstance(pair.origin, Generated) and pair.origin.prompt.partition("@")[0] == name and pair.origin.calls:
+            assert now.store is not None
+            key, attempt = pair.origin.calls[0]
+            call = next((call for call in now.store.calls(key) if call.attempt == attempt), None)
+            messages = call.request.get("messages", []) if call else []
+            return [{"role": str(m.get("role")), "content": str(m.get("content"))} for m in messages]
+    return []
+
+
+def _beside(told: PreviewOutcome) -> list[dict[str, Any]]:
+    """Old and new of each seed, the new one with what differs."""
+    rows = []
+    for row in told.rows:
+        new = next((n for n in row["new"] if isinstance(n, str)), None)
+        failure = next((n["failure"] for n in row["new"] if isinstance(n, dict)), None)
+        old = next(iter(row["old"]), None)
+        diff = word_diff(old, new) if old is not None and new is not None else new
+        rows.append({"seed": row["seed"], "old": old, "new": diff, "failure": failure})
+    return rows
+
+
+@router.post("/p/{project}/prompts", name="page_save_prompt")
+async def save(
+    caller: Editor,
+    project: str,
+    request: Request,
+    name: Annotated[str, Form(max_length=100)],
+    text: Annotated[str, Form(max_length=200_000)] = "",
+    do: Annotated[str, Form()] = "save",
+) -> Response:
+    """Save a new version, use one, or try the one in use on five seeds. A version is never changed."""
+    folder = request.app.state.workspace.folder(project)
+    try:
+        if do == "preview":
+            job = await start_job(request, caller, project, "preview", JobOptions(seeds=5), Response())
+            return gone_to(f"/p/{project}/run", job=job.id)
+        if do == "use":
+            ref = library.load(name, folder).ref.partition("@")[0]
+            save_keys(request, caller, project, {f"generate.{_way(request, project, ref)}.prompt": ref})
+            return gone_to(f"/p/{project}/prompts", done="saved", ref=ref)
+        saved = save_version(folder, name.partition("/")[0], text.replace("\r\n", "\n"))
+        return gone_to(f"/p/{project}/prompts", done="saved", ref=saved.ref.partition("@")[0])
+    except PairsmithError as error:
+        return _prompts(request, caller, project, name, draft=text or None, error=error)
+
+
+def _way(request: Request, slug: str, ref: str) -> str:
+    generate = request.app.state.workspace.project(slug).spec.generate
+    name = ref.partition("/")[0]
+    for way, settings in (("forward", generate.forward), ("backward", generate.backward)):
+        if settings.prompt.partition("/")[0] == name:
+            return way
+    raise UsageError(
+        f"no direction of this project asks with '{name}'.",
+        where="generate",
+        fix=f"Set generate.forward.prompt in the spec; it is '{generate.forward.prompt}' now.",
+    )

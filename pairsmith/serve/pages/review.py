@@ -1,0 +1,149 @@
+"""Review: how many rows people accept, how sure that is, what is left to do, and disagreements settled here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import Form, Request, Response
+
+from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.api.rows import give_answer
+from pairsmith.serve.pages import words
+from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
+from pairsmith.serve.pages.rows import answer_of
+from pairsmith.serve.pages.shell import gone_to, page_router, render
+from pairsmith.serve.pages.word_diff import word_diff
+from pairsmith.style.numbers import count, counted, percent
+from schemas.errors import PairsmithError
+from train.intervals import Interval
+
+router = page_router()
+Member = Annotated[Caller, needs(Right.see_queue)]
+_SETTLED = 20
+_kept: dict[str, tuple[object, dict[str, Any]]] = {}
+
+
+@router.get("/p/{project}/review", name="page_review")
+def review(caller: Member, project: str, request: Request) -> Response:
+    """Where the review stands."""
+    now = snapshot(request, project)
+    told = _standing(now)
+    status = told["review"]
+    who = {} if status is None else _by_person(now)
+    return render(
+        request,
+        "review",
+        caller,
+        slug=project,
+        place="Review",
+        title=f"Review · {project} · pairsmith",
+        heading=_heading(now, told),
+        now=now,
+        told=told,
+        standing=status,
+        rates=_rates(status) if status else [],
+        people=who,
+        disagreements=[_shown(d) for d in told.get("disagreements", [])[:_SETTLED]],
+        more=max(0, len(told.get("disagreements", [])) - _SETTLED),
+        url=_argilla(now),
+        job=live_job(request, project),
+        own=caller.name,
+        rows_line=rows_line(request, project) if caller.may(Right.see_work, project) else None,
+    )
+
+
+def _standing(now: Snapshot) -> dict[str, Any]:
+    """As `pairsmith review status --json` tells it; read again when the store has something new."""
+    if now.store is None or now.last("curate") is None:
+        return {"review": None, "why": "Nothing is curated yet, so nobody can be asked."}
+    kept = _kept.get(now.slug)
+    if kept and kept[0] is now:
+        return kept[1]
+    from pairsmith.review_status import read
+
+    try:
+        told = read(now.project, now.store)
+    except PairsmithError as error:
+        return {"review": None, "why": error.what}
+    _kept[now.slug] = (now, told)
+    return told
+
+
+def _heading(now: Snapshot, told: dict[str, Any]) -> str:
+    status = told["review"]
+    if status is None:
+        return words.capital(str(told["why"])).rstrip(".") + "."
+    if not status["sampled"] and not (status["accepted"] + status["rejected"] + status["edited"]):
+        off = "; the spec has review switched off" if not now.project.spec.review.enabled else ""
+        return f"Nobody has been asked yet{off}."
+    rate = status["acceptance_rate"]
+    decided = status["accepted"] + status["edited"] + status["rejected"]
+    if rate is None:
+        of = f"{counted(decided, 'row', 'rows')} of {count(status['sampled'])}"
+        return f"People have decided {of}: too few to tell a share."
+    interval = f"[{100 * rate['low']:.0f}, {100 * rate['high']:.0f}]"
+    more = status["answers_missing"]
+    left = f" about {status['minutes_left']:.0f} minutes," if status["minutes_left"] else ""
+    rest = f"; {counted(more, 'more answer', 'more answers')},{left} would decide" if more else ""
+    return f"People accept {percent(rate['value'])} {interval} of {count(rate['population'])} rows{rest}."
+
+
+def _rates(status: dict[str, Any]) -> list[tuple[str, Interval, str]]:
+    named = (
+        ("of what passed the gates", status["acceptance_rate"]),
+        ("of what would be trained on", status["trained_acceptance_rate"]),
+        ("of what programs rejected", status["missed_acceptance_rate"]),
+    )
+    return [
+        (name, Interval(estimate=r["value"], low=r["low"], high=r["high"], level=r["confidence"], seeds=r["rows"]),
+         f"{count(r['rows'])} of {count(r['population'])} rows decided")
+        for name, r in named if r
+    ]  # fmt: skip
+
+
+def _by_person(now: Snapshot) -> list[dict[str, Any]]:
+    assert now.store is not None
+    people: dict[str, dict[str, Any]] = {}
+    for of_pair in now.store.reviews().values():
+        for answer in of_pair:
+            if answer.simulated:
+                continue
+            person = people.setdefault(answer.reviewer, {"name": answer.who, "answers": 0, "seconds": []})
+            person["name"], person["answers"] = answer.who, person["answers"] + 1
+            if answer.seconds is not None:
+                person["seconds"].append(answer.seconds)
+    for person in people.values():
+        taken = sorted(person["seconds"])
+        person["median"] = f"{taken[len(taken) // 2]:.0f} s" if taken else "—"
+    return sorted(people.values(), key=lambda person: -person["answers"])
+
+
+def _shown(disagreement: dict[str, Any]) -> dict[str, Any]:
+    answers = [
+        {**answer, "edited": word_diff(disagreement["output"], answer["edited"]) if answer["edited"] else None}
+        for answer in disagreement["answers"]
+    ]
+    return {**disagreement, "answers": answers}
+
+
+def _argilla(now: Snapshot) -> str | None:
+    """Where people answer, as the last push has found it."""
+    for receipt in reversed(now.receipts):
+        if receipt.facts.get("url") and receipt.command.startswith(("review", "run")):
+            url = str(receipt.facts["url"])
+            return url if url.startswith(("http://", "https://")) else None
+    return now.project.spec.review.url
+
+
+@router.post("/p/{project}/review/{row}", name="page_settle")
+def settle(
+    caller: Annotated[Caller, needs(Right.answer)],
+    project: str,
+    row: str,
+    request: Request,
+    decision: Annotated[Literal["accept", "reject", "edit"], Form()],
+    edited: Annotated[str, Form(max_length=200_000)] = "",
+) -> Response:
+    """Decide a row that people disagree about; this answer is final."""
+    give_answer(request, caller, project, row, answer_of(decision, edited), settles=True)
+    return gone_to(f"/p/{project}/review", done="answered")

@@ -1,0 +1,208 @@
+"""Rows: found, looked through, followed back to where they came from, compared, answered, downloaded."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import Form, Query, Request, Response
+
+from pairsmith.lineage import lineage_of
+from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.api.rows import Answer, give_answer
+from pairsmith.serve.pages import words
+from pairsmith.serve.pages.figures import snapshot
+from pairsmith.serve.pages.shell import gone_to, link, page_router, render
+from pairsmith.serve.pages.word_diff import word_diff
+from pairsmith.serve.rows_view import COUNTED, SORTS, Facets, Filters, RowsView, Sort, ViewRow
+from pairsmith.style.numbers import count
+from schemas.errors import UsageError
+from schemas.records import shown_step
+
+router = page_router()
+Viewer = Annotated[Caller, needs(Right.see_work)]
+_SORT_WORDS: dict[Sort, str] = {
+    "asked": "in the order of asking",
+    "newest": "newest first",
+    "best": "best score first",
+    "worst": "lowest score first",
+    "longest": "longest first",
+    "shortest": "shortest first",
+}
+_MINOR = ("reason", "step", "split", "generator", "reviewed")
+Text = Annotated[str | None, Query(max_length=400)]
+
+
+def _filters(
+    state: Text = None,
+    reason: Text = None,
+    step: Text = None,
+    split: Text = None,
+    generator: Text = None,
+    reviewed: Text = None,
+    q: Text = None,
+) -> Filters:
+    return Filters(
+        state=state or None,
+        reason=reason or None,
+        step=step or None,
+        split=split or None,
+        generator=generator or None,
+        reviewed={"yes": True, "no": False}.get(reviewed or ""),
+        q=(q or "").strip() or None,
+    )
+
+
+@router.get("/p/{project}/rows", name="page_rows")
+def rows(
+    caller: Viewer,
+    project: str,
+    request: Request,
+    state: Text = None,
+    reason: Text = None,
+    step: Text = None,
+    split: Text = None,
+    generator: Text = None,
+    reviewed: Text = None,
+    q: Text = None,
+    sort: Text = None,
+    after: Text = None,
+    row: Text = None,
+    compare: bool = False,
+    edit: bool = False,
+) -> Response:
+    """A page of rows under filters, and beside it the row that is open."""
+    views: RowsView = request.app.state.views
+    filters = _filters(state, reason, step, split, generator, reviewed, q)
+    order = _sort(sort)
+    page, facets = views.page(project, filters, order, after), views.facets(project, filters)
+    opened = views.row(project, row) if row else None
+    query = {**filters.given(), "sort": None if order == "asked" else order}
+    if "reviewed" in query:
+        query["reviewed"] = "yes" if filters.reviewed else "no"
+    base = f"/p/{project}/rows"
+
+    def to(**changed: Any) -> str:
+        return link(base, **{**query, **changed})
+
+    return render(
+        request,
+        "rows",
+        caller,
+        slug=project,
+        place="Rows",
+        title=f"Rows · {project} · pairsmith",
+        heading=_heading(facets, filters),
+        page=page,
+        facets=facets,
+        filters=filters,
+        query=query,
+        to=to,
+        total=f"{count(COUNTED)}+" if page.capped else count(page.total),
+        sort=order,
+        sorts=_SORT_WORDS,
+        after=after,
+        states=[(s, facets.state.get(s, 0)) for s in words.STATES],
+        minor=[(name, _values(getattr(facets, name))) for name in _MINOR],
+        chosen={name: query.get(name) for name in _MINOR},
+        row=opened,
+        gone=row if row and opened is None else None,
+        lineage=_lineage(request, project, opened) if opened else None,
+        candidates=_candidates(views, project, opened) if opened and compare else None,
+        others=len(views.candidates(project, opened)) if opened else 0,
+        editing=edit,
+        here=to(row=row, after=after),
+        rows_line=words.sum_of(facets.all) if facets.all else None,
+        download=lambda form: link(f"/api/v1/projects/{project}/rows/download", format=form, **_for_the_api(filters)),
+        reasons=snapshot(request, project).project.spec.review.reasons,
+        step_name=lambda by: shown_step(by) if by else "",
+    )
+
+
+def _for_the_api(filters: Filters) -> dict[str, Any]:
+    given = filters.given()
+    if "step" in given:
+        given["by"] = given.pop("step")
+    if "reviewed" in given:
+        given["reviewed"] = "true" if filters.reviewed else "false"
+    return given
+
+
+def _sort(sort: str | None) -> Sort:
+    if sort in (None, ""):
+        return "asked"
+    if sort not in SORTS:
+        raise UsageError(f"rows cannot be sorted by '{sort}'.", where="sort", fix=f"There is: {', '.join(SORTS)}.")
+    return sort
+
+
+def _heading(facets: Facets, filters: Filters) -> str:
+    all_rows = sum(facets.all.values())
+    if not all_rows:
+        return "There is no row yet; the first appears with the first answer."
+    if not filters.given():
+        states = ", ".join(f"{count(facets.all.get(state, 0))} {state}" for state in words.STATES)
+        return f"{count(all_rows)} rows: {states}."
+    total = f"More than {count(COUNTED)}" if facets.capped and facets.total >= COUNTED else count(facets.total)
+    kind = f"{filters.state} rows" if filters.state else "rows"
+    said = [f"“{filters.q}”"] if filters.q else []
+    said += [words.reason(filters.reason).rstrip(".").lower()] if filters.reason else []
+    said += [f"{filters.split} split"] if filters.split else []
+    said += [f"kept out by {shown_step(filters.step)}"] if filters.step else []
+    said += [filters.generator] if filters.generator else []
+    said += (
+        ["people have answered" if filters.reviewed else "nobody has answered"] if filters.reviewed is not None else []
+    )
+    return f"{total} of {count(all_rows)} {kind}{': ' + ', '.join(said) if said else ''}."
+
+
+def _values(counts: dict[str, int]) -> list[tuple[str, int]]:
+    return list(counts.items())[:14]
+
+
+def _lineage(request: Request, project: str, row: ViewRow) -> dict[str, Any] | None:
+    """Everything that the store knows about the pair of a row; None where there is no pair."""
+    now = snapshot(request, project)
+    if row.pair_id is None or now.store is None:
+        return None
+    (pair,) = now.store.pairs([row.pair_id])
+    told = lineage_of(now.project, now.store, pair)
+    origin = told["origin"]
+    told["edited_from"] = None
+    if origin["by"] == "edited" and (parents := now.store.pairs([origin["parent_id"]])):
+        told["edited_from"] = word_diff(parents[0].output, pair.output)
+    return told
+
+
+def _candidates(views: RowsView, project: str, row: ViewRow) -> list[dict[str, Any]]:
+    """The candidates of an input side by side; words that differ from the best one are marked."""
+    slots = views.candidates(project, row)
+    won = next((slot for slot in slots if slot.state == "accepted"), row)
+    return [
+        {
+            "row": slot,
+            "won": slot.state == "accepted",
+            "text": slot.output if slot is won or slot.output is None else word_diff(won.output or "", slot.output),
+        }
+        for slot in sorted(slots, key=lambda slot: (slot is not won, -(slot.score or -1e9)))
+    ]
+
+
+@router.post("/p/{project}/rows/{row}/answer", name="page_answer")
+def answer(
+    caller: Annotated[Caller, needs(Right.answer)],
+    project: str,
+    row: str,
+    request: Request,
+    decision: Annotated[Literal["accept", "edit", "reject"], Form()],
+    edited: Annotated[str, Form(max_length=100_000)] = "",
+    reason: Annotated[str, Form(max_length=40)] = "",
+) -> Response:
+    """What a person says of a row, kept at once."""
+    give_answer(request, caller, project, row, answer_of(decision, edited, reason))
+    return gone_to(f"/p/{project}/rows", done="answered", row=row)
+
+
+def answer_of(decision: Literal["accept", "edit", "reject"], edited: str = "", reason: str = "") -> Answer:
+    """The answer in a form; the text counts only where it was edited."""
+    text = edited.replace("\r\n", "\n").strip() or None
+    return Answer(decision=decision, edited=text if decision == "edit" else None, reasons=[reason] if reason else [])

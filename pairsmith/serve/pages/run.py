@@ -1,0 +1,209 @@
+"""The run: what moves now, what it has cost, why rows did not pass, and the way to stop it and to go on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Form, Request, Response
+
+from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.api.jobs import start_job
+from pairsmith.serve.job import COMMANDS, Job, JobOptions
+from pairsmith.serve.pages import words
+from pairsmith.serve.pages.figures import Moving, Snapshot, jobs_of, live_job, moving, rows_line, snapshot, stage_lines
+from pairsmith.serve.pages.glimpse import Glimpse, glimpse
+from pairsmith.serve.pages.shell import gone_to, page_router, render
+from pairsmith.style.numbers import count, percent
+from schemas.errors import UsageError
+from schemas.money import dollars
+from schemas.store import tables
+from schemas.store.since import bodies, newest
+
+router = page_router()
+_NEWEST = 6
+_LOG_BYTES = 20_000
+Runner = Annotated[Caller, needs(Right.run)]
+Viewer = Annotated[Caller, needs(Right.see_work)]
+
+
+@router.get("/p/{project}/run", name="page_run")
+def run(caller: Viewer, project: str, request: Request, job: str | None = None) -> Response:
+    """The job that has not ended, else the newest one; any other by its id."""
+    now, views = snapshot(request, project), request.app.state.views
+    jobs = jobs_of(request, project)
+    shown = _job(request, project, job) if job else (live_job(request, project) or next(iter(jobs), None))
+    at = moving(shown)
+    live = shown is not None and shown.state in ("queued", "waits_for_gpu", "running", "stopping")
+    spent = at.usd if at and live and at.usd is not None else now.spent.total
+    cap = (shown.options.cap_usd if shown else None) or now.cap_usd
+    seen = glimpse(now, views) if at and live and at.stage.startswith("generate") else None
+    percent_done = f"{100 * at.share:.0f} % · " if at and live and at.share is not None else ""
+    return render(
+        request,
+        "run",
+        caller,
+        slug=project,
+        place="Run",
+        title=f"{percent_done}{project} · pairsmith",
+        heading=words.run(now, shown, at, spent, cap, rows=sum(views.facets(project).all.values())),
+        now=now,
+        job=shown,
+        live=live,
+        asked_for=job,
+        figures=_figures(at, spent, cap, seen) if live else _ended(now),
+        stages=stage_lines(now, shown),
+        reasons=_reasons(now, at if live else None, seen),
+        newest=_newest(now),
+        jobs=[job for job in jobs if shown is None or job.id != shown.id],
+        glimpse=seen.says if seen else "",
+        log=_log_tail(request, shown) if shown and shown.state == "failed" else "",
+        refresh_s=10 if live else None,
+        rows_line=rows_line(request, project),
+    )
+
+
+def _job(request: Request, project: str, job_id: str) -> Job:
+    job: Job = request.app.state.jobs.get(job_id)
+    if job.project != project:
+        raise UsageError(f"there is no job '{job_id}' of this project.", fix="The run page lists those that there are.")
+    return job
+
+
+def _figures(
+    at: Moving | None, spent: float | None, cap: float | None, seen: Glimpse | None
+) -> list[tuple[str, str, str]]:
+    done = (at.done or 0) if at else 0
+    passed = at.passed if at else None
+    cap_says = f"cap {dollars(cap)}" if cap else "no cap"
+    if spent and at and at.share:
+        cap_says += f"; at this pace {dollars(spent / at.share)} in the end"
+    if passed is None and seen:
+        first = (
+            "pass built-in gates",
+            percent(seen.passed / seen.judged),
+            f"{seen.passed} of the newest {seen.judged} rows",
+        )
+    else:
+        share = f"{percent(passed / done)} of what was answered" if passed is not None and done else "not known yet"
+        first = ("passed so far", "—" if passed is None else count(passed), share)
+    pace = f"{count(at.per_min)} rows/min" if at and at.per_min else "—"
+    speed = [f"{count(at.in_flight)} in flight"] if at and at.in_flight else []
+    speed += [f"{count(at.tokens_per_s)} tok/s"] if at and at.tokens_per_s else []
+    return [
+        first,
+        ("spent, and the cap", "unknown" if spent is None else dollars(spent), cap_says),
+        ("pace", pace, ", ".join(speed) or "none yet"),
+        ("left", words.minutes(at.left_s).removeprefix("about ") if at and at.left_s else "—",
+         "at the pace so far" if at and at.left_s else "not known yet"),
+    ]  # fmt: skip
+
+
+def _ended(now: Snapshot) -> list[tuple[str, str, str]]:
+    c = now.counts
+    return [
+        ("accepted", count(c.accepted) if now.counted else "—", f"of {count(c.rows_in)} rows" if now.counted else ""),
+        ("rejected", count(c.rejected) if now.counted else "—", "each with a reason"),
+        ("failed", count(c.failed) if now.counted else "—", "no answer that could be used"),
+        ("spent", words.spent(now), f"{count(now.spent.requests)} requests"),
+    ]
+
+
+def _reasons(now: Snapshot, at: Moving | None, seen: Glimpse | None) -> list[dict[str, Any]]:
+    """Why rows did not pass, most frequent first: of the newest rows while they come, else of the receipt that counts
+    rows."""
+    told, whole = (seen.reasons, seen.judged) if seen else ({}, 0)
+    receipt = now.counted
+    if not told and not at:
+        told, whole = (receipt.reasons, receipt.counts.rows_in) if receipt else ({}, 0)
+    failed = {"empty", "truncated", "malformed", "schema", "refused", "failed", "declined", "unanswered"}
+    ordered = sorted(told.items(), key=lambda item: (-item[1], item[0]))[:12]
+    return [
+        {"code": code, "says": words.reason(code), "count": number, "whole": max(whole, number),
+         "tone": "failed" if code in failed else "rejected"}
+        for code, number in ordered
+    ]  # fmt: skip
+
+
+def _newest(now: Snapshot) -> list[dict[str, Any]]:
+    """The last slots that the store got, whether or not any receipt knows of them."""
+    if now.store is None:
+        return []
+    slots = [orjson.loads(body) for body in newest(now.store, tables.candidates, _NEWEST)]
+    pairs = {id_: orjson.loads(body) for id_, body in bodies(now.store, tables.pairs, _ids(slots, "pair_id"))}
+    seeds = {id_: orjson.loads(body) for id_, body in bodies(now.store, tables.seeds, _ids(slots, "seed_id"))}
+    shown = []
+    for slot in slots:
+        pair, seed = pairs.get(slot.get("pair_id") or ""), seeds.get(slot["seed_id"], {})
+        text = pair["input"] if pair else seed.get("text") or "a conversation"
+        failure = slot.get("failure")
+        why = words.reason(failure["code"], failure.get("detail")) if isinstance(failure, dict) else failure
+        shown.append({"id": slot.get("pair_id"), "input": text, "output": pair["output"] if pair else None, "why": why})
+    return shown
+
+
+def _ids(slots: list[dict[str, Any]], name: str) -> list[str]:
+    return [slot[name] for slot in slots if slot.get(name)]
+
+
+def _log_tail(request: Request, job: Job) -> str:
+    text = request.app.state.jobs.log(job.id, 0)[-_LOG_BYTES:]
+    return "\n".join(text.decode(errors="replace").splitlines()[-30:])
+
+
+@router.post("/p/{project}/run", name="page_start")
+async def start(
+    caller: Runner,
+    project: str,
+    request: Request,
+    command: Annotated[str, Form()] = "run",
+    cap_usd: Annotated[str, Form()] = "",
+    stop_after_accepted: Annotated[str, Form()] = "",
+    retry_failed: Annotated[str, Form()] = "",
+    no_review: Annotated[str, Form()] = "",
+) -> Response:
+    """Start a command for the project; a second one while it runs is refused with the first."""
+    if command not in COMMANDS:
+        raise UsageError(f"there is no command '{command}'.", fix=f"There are: {', '.join(COMMANDS)}.")
+    takes = COMMANDS[command].takes
+    given = {
+        "cap_usd": positive(cap_usd, float, "cap_usd"),
+        "stop_after_accepted": positive(stop_after_accepted, int, "stop_after_accepted"),
+        "retry_failed": bool(retry_failed),
+        "no_review": bool(no_review),
+    }
+    options = JobOptions(**{name: value for name, value in given.items() if value and name in takes})
+    job = await start_job(request, caller, project, command, options, Response())
+    return gone_to(f"/p/{project}/run", job=job.id)
+
+
+@router.post("/p/{project}/run/{job}/{action}", name="page_change_job")
+async def change(caller: Runner, project: str, job: str, action: str, request: Request) -> Response:
+    """Stop a job, or go on with one that ended."""
+    _job(request, project, job)
+    jobs = request.app.state.jobs
+    if action == "stop":
+        await jobs.cancel(job)
+        return gone_to(f"/p/{project}/run", done="stopping", job=job)
+    if action == "continue":
+        return gone_to(f"/p/{project}/run", job=(await jobs.go_on(job, caller.name)).id)
+    raise UsageError(f"'{action}' is nothing that a job does.", fix="Stop it, or go on with it.")
+
+
+@router.get("/p/{project}/run/{job}/log", name="page_log")
+def log(caller: Viewer, project: str, job: str, request: Request) -> Response:
+    """What the command wrote, as text."""
+    _job(request, project, job)
+    return Response(request.app.state.jobs.log(job, 0), media_type="text/plain; charset=utf-8")
+
+
+def positive(text: str, kind: type[float] | type[int], name: str) -> float | int | None:
+    if not text.strip():
+        return None
+    try:
+        value = kind(text.strip().lstrip("$"))
+    except ValueError:
+        value = -1
+    if not 0 < value < 1e9:
+        raise UsageError(f"'{text[:40]}' is not a number above 0.", where=name, fix="Write it as in 5 or 2.50.")
+    return value

@@ -1,0 +1,269 @@
+"""A new project and its setup: seeds, teacher, style, a preview with its price, the cap; each step is kept apart."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+from fastapi import File, Form, Request, Response, UploadFile
+from starlette.concurrency import run_in_threadpool
+
+from pairsmith.new_project import EXAMPLES
+from pairsmith.outcome import ForecastOutcome, PreviewOutcome
+from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.api.jobs import start_job
+from pairsmith.serve.api.teachers import TeacherWish, test_teacher
+from pairsmith.serve.job import JobOptions
+from pairsmith.serve.pages import words
+from pairsmith.serve.pages.drafts import given_seeds, keep_seeds, new_project, save_keys
+from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
+from pairsmith.serve.pages.glimpse import harmless_gates
+from pairsmith.serve.pages.run import positive
+from pairsmith.serve.pages.shell import gone_to, page_router, render, shown_problem
+from pairsmith.serve.problems import status_of
+from pairsmith.style.numbers import count, counted
+from pairsmith.teacher_search import APIS, EMBEDDED, LOCAL
+from schemas.errors import PairsmithError
+from schemas.money import dollars
+from schemas.project import Project
+from synth.columns import SeedProblem
+
+router = page_router()
+Editor = Annotated[Caller, needs(Right.edit)]
+_SHOWN = 20
+_EXAMPLES = 8
+
+
+@router.get("/new", name="page_new")
+def new(caller: Editor, request: Request) -> Response:
+    """A name, inputs, and what a good output is; or an example."""
+    return _new(request, caller)
+
+
+def _new(request: Request, caller: Caller, error: PairsmithError | None = None, **given: str) -> Response:
+    return render(
+        request,
+        "new",
+        caller,
+        title="New project · pairsmith",
+        place="Projects",
+        heading="A new project begins with inputs and a sentence on what a good output is.",
+        problem=shown_problem(error) if error else None,
+        status=status_of(error) if error else 200,
+        given={"name": "", "style": "", "pasted": "", **given},
+        examples=EXAMPLES,
+        from_file=request.query_params.get("from") == "file",
+    )
+
+
+@router.post("/new", name="page_make")
+async def make(
+    caller: Editor,
+    request: Request,
+    name: Annotated[str, Form(max_length=100)] = "",
+    style: Annotated[str, Form(max_length=20_000)] = "",
+    pasted: Annotated[str, Form(max_length=900_000)] = "",
+    example: Annotated[str, Form(max_length=100)] = "",
+    file: Annotated[UploadFile | None, File()] = None,
+) -> Response:
+    """Make it and go on with its setup; what was written stays in the form if it cannot be made."""
+    try:
+        seeds = None if example else await given_seeds(pasted, file)
+        slug = await run_in_threadpool(
+            new_project, request, caller, name=name, style=style, seeds=seeds, example=example
+        )
+    except PairsmithError as error:
+        return _new(request, caller, error, name=name, style=style, pasted=pasted)
+    request.state.changed = {"project": slug}
+    return gone_to(f"/p/{slug}/setup")
+
+
+@router.get("/p/{project}/setup", name="page_setup")
+def setup(caller: Editor, project: str, request: Request) -> Response:
+    """The five steps, each with what stands now."""
+    return _setup(request, caller, project)
+
+
+def _setup(
+    request: Request, caller: Caller, slug: str, error: PairsmithError | None = None, tested: str = ""
+) -> Response:
+    now = snapshot(request, slug)
+    seeds = _seeds(now.project)
+    job = live_job(request, slug)
+    preview, forecast = now.last("preview"), now.last("forecast")
+    spec = now.project.spec
+    return render(
+        request,
+        "setup",
+        caller,
+        slug=slug,
+        place="Setup",
+        title=f"Setup · {slug} · pairsmith",
+        heading=_heading(seeds, now.project),
+        status=status_of(error) if error else 200,
+        problem=shown_problem(error) if error else None,
+        now=now,
+        spec=spec,
+        seeds=seeds,
+        job=job,
+        teachers=_teachers(spec.teacher.url),
+        tested=tested,
+        exemplars=_judged(now.project),
+        blank_exemplars=max(1, min(2, _EXAMPLES - len(spec.exemplars))),
+        preview=PreviewOutcome.of(preview) if preview else None,
+        preview_at=preview.started if preview else None,
+        forecast=_forecast(ForecastOutcome.of(forecast)) if forecast else None,
+        rows_line=rows_line(request, slug),
+    )
+
+
+def _heading(seeds: dict[str, Any], project: Project) -> str:
+    teacher = project.spec.teacher
+    who = "no teacher is asked" if not project.spec.asks_teacher else f"{teacher.model} answers"
+    return f"{seeds['says']}; {who}; {_capped(project)}."
+
+
+def _capped(project: Project) -> str:
+    cap = project.spec.budget.max_usd
+    return f"at most {dollars(cap)} are spent" if cap else "spending has no cap"
+
+
+def _seeds(project: Project) -> dict[str, Any]:
+    """What the seed files hold now: kinds, the first rows, problems by line, and what they are too few for."""
+    from curate.split import shortages, with_splits
+    from synth.seeds import read_seeds
+
+    try:
+        reading = read_seeds([s for s in project.spec.seeds if s.path != "-" and s.format != "hub"], project.folder)
+    except PairsmithError as error:
+        return {"says": "There are no seeds that can be read", "error": shown_problem(error), "first": [],
+                "problems": [], "short": [], "kinds": {}, "duplicates": 0}  # fmt: skip
+    kinds: dict[str, int] = {}
+    for seed in reading.seeds:
+        kinds[seed.kind] = kinds.get(seed.kind, 0) + 1
+    duplicates = sum(_is_duplicate(problem) for problem in reading.problems)
+    return {
+        "says": counted(len(reading.seeds), "seed", "seeds"),
+        "error": None,
+        "first": [(seed.source, seed.kind, seed.body) for seed in reading.seeds[:_SHOWN]],
+        "problems": [(p.where, p.what) for p in reading.problems[:_SHOWN]],
+        "more_problems": max(0, len(reading.problems) - _SHOWN),
+        "duplicates": duplicates,
+        "short": [(s.what, s.fix) for s in shortages(with_splits(reading.seeds, project.spec.split), project.spec)],
+        "kinds": kinds,
+    }
+
+
+def _is_duplicate(problem: SeedProblem) -> bool:
+    return problem.what.startswith("duplicate")
+
+
+def _teachers(present: str) -> list[dict[str, Any]]:
+    """Who could answer: the embedded model, services whose key is set by its name, servers on this machine."""
+    rows: list[dict[str, Any]] = [
+        {"url": "embedded", "model": EMBEDDED.model, "key_env": "", "says": "a very small model on this machine; $0"}
+    ]
+    for api in APIS:
+        is_set = bool(os.environ.get(api.key_env))
+        says = f"{api.key_env} is {'set' if is_set else 'not set'}"
+        rows.append({"url": api.url, "model": api.models[0], "key_env": api.key_env, "says": says})
+    rows += [{"url": url, "model": "", "key_env": "", "says": f"{name} on this machine; $0"} for name, url in LOCAL]
+    for row in rows:
+        row["chosen"] = row["url"] == present
+    return rows
+
+
+def _judged(project: Project) -> list[dict[str, Any]]:
+    """The worked examples, each with what the built-in gates have against it."""
+    from curate.gates import judge_text
+
+    try:
+        steps = harmless_gates(project)
+    except PairsmithError as error:
+        return [{"input": e.input, "output": e.output, "against": [error.what]} for e in project.spec.exemplars]
+    judged = []
+    for exemplar in project.spec.exemplars:
+        said = judge_text(exemplar.input, exemplar.output, steps)
+        against = [words.reason(j.reason.code, j.reason.detail) for j in said.values() if j.keep is False]
+        judged.append({"input": exemplar.input, "output": exemplar.output, "against": against})
+    return judged
+
+
+def _forecast(of: ForecastOutcome) -> dict[str, Any]:
+    """All of it, from a pilot: money, minutes and accepted rows with their intervals."""
+    whole = of.whole
+
+    def between(name: str, shown: Any) -> str | None:
+        found = whole.get(name)
+        return f"{shown(max(0, found['low']))} to {shown(found['high'])}" if found else None
+
+    return {
+        "seeds": of.seeds,
+        "pilot": of.pilot_seeds,
+        "usd": between("usd", dollars),
+        "minutes": between("minutes", lambda m: f"{m:.0f}" if m >= 1 else "1"),
+        "rows": between("rows", count),
+    }
+
+
+@router.post("/p/{project}/setup/{step}", name="page_save_setup")
+async def save(caller: Editor, project: str, step: str, request: Request) -> Response:
+    """Keep one step; what is wrong with it is said on the same page."""
+    form = await request.form()
+    texts = {name: value for name, value in form.items() if isinstance(value, str)}
+    try:
+        if step == "seeds":
+            file = form.get("file")
+            upload = None if file is None or isinstance(file, str) else file
+            given = await given_seeds(texts.get("pasted", ""), upload)
+            await run_in_threadpool(keep_seeds, request, caller, project, *given)
+        elif step == "teacher":
+            if texts.get("do") == "test":
+                url, _, key_env = _teacher_of(texts)
+                wish = TeacherWish(url=url, key_env=key_env)
+                tried = await run_in_threadpool(test_teacher, caller, wish, request)
+                named = f": {', '.join(tried.models[:5])}" if tried.models else ""
+                return _setup(request, caller, project, tested=f"{tried.says.rstrip('.')}{named}.")
+            save_keys(request, caller, project, _teacher_keys(texts))
+        elif step == "style":
+            save_keys(request, caller, project, _style_keys(form.multi_items()))
+        elif step == "cap":
+            save_keys(
+                request, caller, project, {"budget.max_usd": positive(texts.get("max_usd", ""), float, "max_usd")}
+            )
+        elif step in ("preview", "forecast"):
+            options = JobOptions(seeds=5 if step == "preview" else 20)
+            job = await start_job(request, caller, project, step, options, Response())
+            return gone_to(f"/p/{project}/run", job=job.id)
+    except PairsmithError as error:
+        return _setup(request, caller, project, error)
+    return gone_to(f"/p/{project}/setup", done="saved")
+
+
+def _teacher_keys(texts: dict[str, str]) -> dict[str, Any]:
+    url, model, key_env = _teacher_of(texts)
+    return {"teacher.url": url, "teacher.model": model, "teacher.key_env": key_env or None}
+
+
+def _teacher_of(texts: dict[str, str]) -> tuple[str, str, str]:
+    chosen = texts.get("teacher", "")
+    if chosen == "other":
+        return texts.get("url", "").strip(), texts.get("model", "").strip(), texts.get("key_env", "").strip()
+    row = next((row for row in _teachers("") if row["url"] == chosen), None)
+    url, model, key_env = (row["url"], row["model"], row["key_env"]) if row else ("embedded", EMBEDDED.model, "")
+    named = texts.get("model", "").strip() if url != "embedded" else ""
+    return url, named or model, key_env
+
+
+def _style_keys(items: Any) -> dict[str, Any]:
+    style, inputs, outputs = "", list[str](), list[str]()
+    for name, value in items:
+        text = str(value).replace("\r\n", "\n").strip()
+        if name == "style":
+            style = text
+        elif name == "input":
+            inputs.append(text)
+        elif name == "output":
+            outputs.append(text)
+    exemplars = [{"input": i, "output": o} for i, o in zip(inputs, outputs, strict=False) if i or o]
+    return {"task.style": style, "exemplars": exemplars or None}

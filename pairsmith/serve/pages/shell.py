@@ -1,0 +1,195 @@
+"""What every page has: the shell around it, its style and script, and the way in which a failure is shown."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Coroutine
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.routing import APIRoute
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pairsmith import __version__
+from pairsmith.failures import as_json
+from pairsmith.serve.access import ALL, AnyOne, Caller, Right
+from pairsmith.serve.pages import words
+from pairsmith.serve.problems import not_there, status_of
+from pairsmith.style import charts, numbers
+from schemas.errors import PairsmithError, UsageError
+from schemas.money import dollars
+
+_HERE = Path(__file__).parent.parent
+_STYLE = Path(charts.__file__).parent
+_FILES = {
+    "page.css": (_STYLE / "page.css", "text/css; charset=utf-8"),
+    "pages.css": (_HERE / "static" / "pages.css", "text/css; charset=utf-8"),
+    "htmx.min.js": (_HERE / "static" / "htmx.min.js", "text/javascript; charset=utf-8"),
+    "page.js": (_HERE / "static" / "page.js", "text/javascript; charset=utf-8"),
+    "stream.js": (_HERE / "static" / "stream.js", "text/javascript; charset=utf-8"),
+    "icon.svg": (_HERE / "static" / "icon.svg", "image/svg+xml"),
+}
+# Name, what follows /p/SLUG, the key behind `g`, and the right that it needs.
+_PLACES = (
+    ("Overview", "", "o", Right.see_project),
+    ("Run", "/run", "u", Right.see_work),
+    ("Rows", "/rows", "r", Right.see_work),
+    ("Prompts", "/prompts", "p", Right.see_work),
+    ("Review", "/review", "v", Right.see_queue),
+    ("Training", "/training", "t", Right.see_work),
+    ("Evaluation", "/evaluation", "e", Right.see_work),
+    ("Downloads", "/downloads", "d", Right.see_work),
+)
+
+
+class PageRoute(APIRoute):
+    """A route whose failures are pages: somebody who is not signed in is led to the sign-in and back."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def with_failures(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except PairsmithError as error:
+                return _failed(request, error)
+            except RequestValidationError as invalid:
+                first = invalid.errors()[0]
+                where = ".".join(str(part) for part in first["loc"][1:])
+                return _failed(
+                    request, UsageError(f"{first['msg']}.", where=where, fix="Correct it and send it again.")
+                )
+
+        return with_failures
+
+
+def page_router() -> APIRouter:
+    """A router of pages: they are no part of the API's schema."""
+    return APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+router = page_router()
+
+
+@router.get("/static/{name}", name="static_file")
+def static_file(caller: AnyOne, name: str) -> Response:
+    """One of our own files; its address changes with its content."""
+    if name not in _FILES:
+        raise not_there(f"there is no file '{name}'.")
+    body, _ = _static(name)
+    return Response(body, media_type=_FILES[name][1], headers={"Cache-Control": "public, max-age=31536000, immutable"})
+
+
+@cache
+def _static(name: str) -> tuple[bytes, str]:
+    body = _FILES[name][0].read_bytes()
+    return body, hashlib.sha256(body).hexdigest()[:12]
+
+
+def static(name: str) -> str:
+    """The address of one of our files."""
+    return f"/static/{name}?v={_static(name)[1]}"
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.globals |= {
+        "static": static,
+        "version": __version__,
+        "chart": charts,
+        "fmt": numbers,
+        "say": words,
+        "dollars": dollars,
+        "link": link,
+        "quote": lambda text: quote(str(text), safe=""),
+    }
+    return environment
+
+
+def link(path: str, **query: Any) -> str:
+    """An address with a query; what is None or empty is left out, so that one state has one address."""
+    given = {name: value for name, value in query.items() if value not in (None, "", False)}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def render(
+    request: Request, template: str, caller: Caller, *, slug: str | None = None, status: int = 200, **context: Any
+) -> HTMLResponse:
+    """A page. `title` and `place` (which entry of the shell it is) are of the context."""
+    body = (
+        _templates()
+        .get_template(f"{template}.html.j2")
+        .render(
+            request_id=request.state.request_id,
+            me=caller,
+            slug=slug,
+            role=caller.role(slug or ALL),
+            places=_places(caller, slug),
+            may={right.value: caller.may(right, slug or ALL) for right in Right},
+            **{
+                "title": f"{slug} · pairsmith" if slug else "pairsmith",
+                "place": None,
+                "problem": None,
+                "refresh_s": None,
+                "rows_line": None,
+                "done": DONE.get(request.query_params.get("done", "")),
+                **context,
+            },
+        )
+    )
+    return HTMLResponse(body, status)
+
+
+# What was done is said by a word of the address, never by a text of it: somebody else may have written the address.
+DONE = {
+    "saved": "Saved. A run that goes on keeps what it has read; this counts from the next one.",
+    "answered": "Your answer is kept; the next curation counts it.",
+    "stopping": "It stops now: what was sent is waited for, and everything that was answered is kept.",
+    "signed-out": "You are signed out.",
+    "revoked": "The key opens nothing any more.",
+    "role": "The role is changed; that person signs in again.",
+    "ended": "That browser is signed out.",
+}
+
+
+def _places(caller: Caller, slug: str | None) -> list[tuple[str, str, str]]:
+    if slug is not None:
+        held = [(n, f"/p/{slug}{path}", key) for n, path, key, right in _PLACES if caller.may(right, slug)]
+        return held + ([("Setup", f"/p/{slug}/setup", "")] if caller.may(Right.edit, slug) else [])
+    if caller.user is None:
+        return []
+    owner = [("People", "/people", ""), ("Audit", "/audit", "")] if caller.may(Right.administer) else []
+    return [("Projects", "/", ""), *owner, ("Keys", "/keys", ""), ("Settings", "/settings", "")]
+
+
+def _failed(request: Request, error: PairsmithError) -> Response:
+    caller: Caller = request.state.caller
+    if status_of(error) == 401 and caller.user is None and request.method == "GET":
+        back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(link("/sign-in", next="" if back == "/" else back), 303)
+    slug = request.path_params.get("project")
+    known = slug if slug and caller.may(Right.see_project, slug) and status_of(error) != 404 else None
+    back_to = request.headers.get("referer") if request.method == "POST" else None
+    return render(
+        request, "failed", caller, slug=known, status=status_of(error), problem=shown_problem(error), back=back_to
+    )
+
+
+def shown_problem(error: PairsmithError) -> dict[str, str | None]:
+    """The parts of an error for a page; absent ones are None."""
+    parts = as_json(error)
+    what = error.what[:1].upper() + error.what[1:]
+    return {"what": what, **{name: parts.get(name) for name in ("where", "why", "fix")}}
+
+
+def gone_to(path: str, done: str = "", **query: Any) -> RedirectResponse:
+    """After a change: a page that can be loaded again without doing it again."""
+    return RedirectResponse(link(path, done=done, **query), 303)

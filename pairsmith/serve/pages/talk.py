@@ -1,0 +1,66 @@
+"""Talking to the result: one text, answered by the tuned model and by its base, side by side."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Form, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.openai.chat import Tuned, _of_project, _with_system
+from pairsmith.serve.pages.shell import page_router, render, shown_problem
+from pairsmith.serve.problems import Refusal, status_of
+from schemas.errors import PairsmithError
+
+router = page_router()
+
+
+@router.post("/p/{project}/talk", name="page_talk")
+async def talk(
+    caller: Annotated[Caller, needs(Right.see_work)],
+    project: str,
+    request: Request,
+    text: Annotated[str, Form(min_length=1, max_length=20_000)],
+) -> Response:
+    """The answers of both; while a job needs the model's place, why not."""
+    answers, error = list[tuple[str, str]](), None
+    try:
+        for talker in await run_in_threadpool(_newest, request, project):
+            messages = _with_system([{"role": "user", "content": text}], talker)
+            with request.app.state.limits.one_of("chat"):
+                status, told = await request.app.state.talking.ask(
+                    talker, {"messages": messages, "max_tokens": 256, "temperature": 0}
+                )
+            if status != 200:
+                raise Refusal(502, f"the model refused: {told.get('error', {}).get('message', status)}.")
+            name = "tuned" if talker.adapter else "base"
+            answers.append((name, str(told["choices"][0]["message"]["content"])))
+    except PairsmithError as raised:
+        error = raised
+    return render(
+        request,
+        "talk",
+        caller,
+        slug=project,
+        place="Evaluation",
+        title=f"Talk · {project} · pairsmith",
+        heading=f"To “{text if len(text) < 80 else text[:79] + '…'}” the two models say:"
+        if answers
+        else "Neither model has answered.",
+        said=text,
+        answers=answers,
+        problem=shown_problem(error) if error else None,
+        status=status_of(error) if error else 200,
+    )
+
+
+def _newest(request: Request, slug: str) -> list[Tuned]:
+    """The newest tuned model and its base. Raises Refusal where there is none."""
+    store = request.app.state.views.readers.store(slug)
+    there = _of_project(request, slug, store)
+    last = max((each.created for each in there), default=None)
+    if last is None:
+        raise Refusal(409, "nothing is trained yet.", code="no_model", fix="Train first.")
+    both = [each for each in there if each.created == last]
+    return [*[each for each in both if each.adapter][:1], *[each for each in both if not each.adapter][:1]]

@@ -1,0 +1,157 @@
+"""Training: the curve while it is drawn, what it takes, what it learns from, and the runs before."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Request, Response
+from markupsafe import Markup, escape
+from pydantic import ValidationError
+
+from pairsmith.report.sentences import curve, training_facts
+from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.job import Job
+from pairsmith.serve.pages import words
+from pairsmith.serve.pages.figures import Snapshot, jobs_of, live_job, moving, rows_line, snapshot
+from pairsmith.serve.pages.shell import page_router, render
+from pairsmith.style.numbers import count, counted, duration, rounded
+from schemas.records import Artifact
+from train.results import Step, TrainResult, Validation
+
+router = page_router()
+Viewer = Annotated[Caller, needs(Right.see_work)]
+_POINTS = 400  # of a curve that is drawn while it grows
+
+
+@router.get("/p/{project}/training", name="page_training")
+def training(caller: Viewer, project: str, request: Request, adapter: str | None = None) -> Response:
+    """The training that runs, else the one that is asked for, else the last."""
+    now = snapshot(request, project)
+    job = live_job(request, project)
+    at = moving(job)
+    live = bool(at and at.stage.startswith("train"))
+    adapters = now.store.artifacts("adapter")[::-1] if now.store else []
+    shown = next((a for a in adapters if a.id == adapter), adapters[0] if adapters else None)
+    result = result_of(now.project.folder, shown) if shown and not live else None
+    steps, validation = _live_curve(request, job) if live and job else ([], [])
+    return render(
+        request,
+        "training",
+        caller,
+        slug=project,
+        place="Training",
+        title=f"Training · {project} · pairsmith",
+        heading=words.run(now, job, at, None, None) if live else _heading(now, result, adapters),
+        job=job,
+        live=live,
+        at=at,
+        figures=_figures(at) if live and at else [],
+        steps=steps,
+        validation=validation,
+        curve_says=_says(steps, validation),
+        result=result,
+        facts=training_facts(result) if result else [],
+        curve_of_result=curve(result) if result and result.curve else "",
+        masks=[_mask(text) for text in (result.masks if result else ())][:2],
+        history=[_line(a) for a in adapters],
+        changed=_changed(adapters),
+        shown=shown,
+        last=next((j for j in jobs_of(request, project) if j.command in ("train", "run")), None),
+        rows_line=rows_line(request, project),
+    )
+
+
+def result_of(folder: Path, adapter: Artifact) -> TrainResult | None:
+    """The record beside an adapter, or without its curve from the store if the folder is gone."""
+    try:
+        return TrainResult.model_validate_json((folder / adapter.path / "training.json").read_bytes())
+    except (OSError, ValidationError):
+        pass
+    try:
+        return TrainResult.model_validate({**adapter.facts, "curve": (), "masks": ()})
+    except ValidationError:
+        return None
+
+
+def _heading(now: Snapshot, result: TrainResult | None, adapters: list[Artifact]) -> str:
+    if not adapters:
+        step = now.next_stage
+        waits = f"; {step.stage} comes first" if step and step.stage != "train" else ""
+        return f"Nothing is trained yet{waits}."
+    if result is None:
+        return f"{counted(len(adapters), 'adapter', 'adapters')} trained."
+    sentence = f"Trained on {counted(result.train_rows, 'row', 'rows')} in {duration(result.seconds)}"
+    if result.validation:
+        first, last = result.validation[0].loss, min(v.loss for v in result.validation)
+        return f"{sentence}; validation loss went from {rounded(first, 2)} to {rounded(last, 2)}."
+    return f"{sentence}."
+
+
+def _figures(at: Any) -> list[tuple[str, str, str]]:
+    numbers = at.numbers
+    loss, memory, peak = numbers.get("loss"), numbers.get("memory_gib"), numbers.get("peak_gib")
+    return [
+        ("step", f"{count(at.done)}" if at.done is not None else "—", f"of {count(at.total)}" if at.total else ""),
+        ("loss", rounded(loss, 2), f"epoch {numbers['epoch']:.2f}" if "epoch" in numbers else "mean per learned token"),
+        ("memory", f"{rounded(memory)} GiB" if memory else "—",
+         f"{rounded(peak)} GiB at most" if peak else "not reported"),
+        ("left", words.minutes(at.left_s).removeprefix("about ") or "—",
+         f"{count(at.tokens_per_s)} tok/s" if at.tokens_per_s else "not known yet"),
+    ]  # fmt: skip
+
+
+def _live_curve(request: Request, job: Job) -> tuple[list[Step], list[Validation]]:
+    """The losses that the process has reported, thinned out evenly."""
+    from pairsmith.serve.events import each
+
+    steps, validation = dict[int, Step](), dict[int, Validation]()
+    for _, line in each(request.app.state.jobs.folder(job.id) / "events.jsonl"):
+        numbers = line.get("numbers") or {}
+        if not str(line.get("stage", "")).startswith("train") or "done" not in numbers:
+            continue
+        step, epoch = int(numbers["done"]), float(numbers.get("epoch") or 0)
+        if isinstance(loss := numbers.get("loss"), int | float):
+            steps[step] = Step(step=step, epoch=epoch, loss=loss, learning_rate=0)
+        if isinstance(loss := numbers.get("validation_loss", numbers.get("eval_loss")), int | float):
+            validation.setdefault(step, Validation(step=step, epoch=epoch, loss=loss))
+    drawn = list(steps.values())
+    return drawn[:: max(1, len(drawn) // _POINTS)], list(validation.values())
+
+
+def _says(steps: list[Step], validation: list[Validation]) -> str:
+    if not steps:
+        return ""
+    sentence = f"Training loss {rounded(steps[0].loss, 2)} to {rounded(steps[-1].loss, 2)} so far"
+    return f"{sentence}; validation loss {rounded(validation[-1].loss, 2)}." if validation else f"{sentence}."
+
+
+def _mask(text: str) -> Markup:
+    """A row as the model sees it: what it learns, which the preview has in brackets, is marked."""
+    marked = re.sub(r"\[\[(.*?)\]\]", r"<b>\1</b>", str(escape(text)), flags=re.DOTALL)
+    return Markup(marked)
+
+
+def _line(adapter: Artifact) -> dict[str, Any]:
+    facts = adapter.facts
+    losses = [v["loss"] for v in facts.get("validation", ())]
+    return {
+        "id": adapter.id,
+        "at": adapter.at,
+        "base": facts.get("base", ""),
+        "rows": facts.get("train_rows"),
+        "seconds": facts.get("seconds"),
+        "peak": facts.get("peak_gib"),
+        "loss": min(losses) if losses else None,
+    }
+
+
+def _changed(adapters: list[Artifact]) -> dict[str, str]:
+    """adapter -> the settings that differ from the training before it."""
+    told = {}
+    for newer, older in pairwise(adapters):
+        now, then = newer.facts.get("settings") or {}, older.facts.get("settings") or {}
+        told[newer.id] = ", ".join(f"{k} {then.get(k)} → {v}" for k, v in now.items() if then.get(k) != v)
+    return told

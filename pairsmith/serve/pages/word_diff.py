@@ -1,0 +1,28 @@
+"""Two texts word by word: what the second has beside the first, and what it lacks."""
+
+from __future__ import annotations
+
+import re
+from difflib import SequenceMatcher
+
+from markupsafe import Markup, escape
+
+_WORDS = re.compile(r"\s+|[^\W_]+|.", re.DOTALL)
+_MOST = 4_000  # pieces; comparing takes their square
+
+
+def word_diff(before: str, after: str) -> Markup:
+    """`after` as HTML, what it adds to `before` in `ins`, what it leaves out in `del`. Texts of more than some 2,000
+    words are not compared: `after` as it is."""
+    a, b = _WORDS.findall(before), _WORDS.findall(after)
+    if len(a) > _MOST or len(b) > _MOST:
+        return Markup(escape(after))
+    shown = Markup()
+    for change, a1, a2, b1, b2 in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        lost, added = "".join(a[a1:a2]), "".join(b[b1:b2])
+        if change == "equal":
+            shown += escape(added)
+            continue
+        shown += Markup("<del>{}</del>").format(lost) if lost.strip() else Markup()
+        shown += Markup("<ins>{}</ins>").format(added) if added.strip() else escape(added)
+    return shown

@@ -1,0 +1,251 @@
+"""The sentences of the pages. Each page is summarised by one; none of them says what no figure holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pairsmith.serve.job import Job
+from pairsmith.style.numbers import bounds, count, counted, percent
+from pairsmith.style.reasons import sentence_of
+from schemas.money import dollars, told
+from schemas.records import Receipt, now
+
+if TYPE_CHECKING:
+    from pairsmith.plan import PlannedStage
+    from pairsmith.serve.pages.figures import Moving, Snapshot
+    from train.metrics import Evaluation
+
+STATES = ("accepted", "rejected", "waiting", "failed")
+_SILENT_S = 60
+JOB_STATES = {
+    "queued": "waits in the queue",
+    "waits_for_gpu": "waits for the GPU",
+    "running": "running",
+    "stopping": "stopping",
+    "stopped": "stopped",
+    "waits_for_people": "waits for people",
+    "done": "done",
+    "failed": "failed",
+}
+_VERBS = {
+    "generate": "generating", "curate": "curating", "review": "asking people", "train": "training",
+    "evaluate": "evaluating", "export": "exporting", "preview": "previewing", "forecast": "forecasting",
+    "review-push": "sending rows to people", "review-pull": "bringing answers", "run": "running",
+}  # fmt: skip
+
+
+def sum_of(counts: Mapping[str, int]) -> str:
+    """The sum that must hold."""
+    parts = " + ".join(f"{count(counts.get(state, 0))} {state}" for state in STATES)
+    return f"{count(sum(counts.values()))} rows in = {parts}"
+
+
+def minutes(seconds: float | None) -> str:
+    """A time that is left, as a person says it."""
+    if seconds is None:
+        return ""
+    if seconds < 90:
+        return "about a minute"
+    if seconds < 5400:
+        return f"about {round(seconds / 60)} minutes"
+    return f"about {seconds / 3600:.1f} hours"
+
+
+def ago(at: datetime | None) -> str:
+    """How long ago something was."""
+    if at is None:
+        return "never"
+    seconds = max(0.0, (now() - at).total_seconds())
+    for most, unit, size in ((90, "s", 1), (5400, "min", 60), (129600, "h", 3600)):
+        if seconds < most:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds / 86400:.0f} days ago"
+
+
+def capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+# Projects
+
+
+def project(of: Snapshot, job: Job | None, at: Moving | None) -> str:
+    """Where a project stands, in half a sentence."""
+    if job is not None:
+        verb = _VERBS.get(at.stage.split()[0] if at else job.command, job.command)
+        if job.state in ("queued", "waits_for_gpu"):
+            place = f", place {job.position}" if job.position else ""
+            return f"{JOB_STATES[job.state]}{place}"
+        if job.state == "stopping":
+            return "stops, and keeps what was answered"
+        done = f", {count(at.done)} of {count(at.total)}" if at and at.total and at.done is not None else ""
+        left = f", {minutes(at.left_s)} left" if at and at.left_s else ""
+        return f"{verb}{done}{left}"
+    if not of.receipts:
+        return "nothing has run yet"
+    stopped = of.receipts[-1]
+    if not stopped.ok and stopped.facts.get("error") != "stopped by Ctrl-C":
+        return f"{stopped.command} failed: {stopped.facts.get('error', 'the receipt does not say why')}"
+    step = of.next_stage
+    if step is None:
+        return verdict(of) or "every stage is done"
+    if step.stage == "review":
+        return f"waits for people: {step.why}"
+    return f"{step.stage} is next: {step.why}"
+
+
+def verdict(of: Snapshot) -> str | None:
+    """The outcome of the last evaluation, in half a sentence."""
+    receipt = of.last("evaluate")
+    rates: Mapping[str, Any] = (receipt.facts.get("pass_rate") or {}) if receipt else {}
+    if "tuned" not in rates:
+        return None
+    sides = []
+    for name in ("tuned", "base"):
+        if rate := rates.get(name):
+            interval = f" [{100 * rate['low']:.0f}, {100 * rate['high']:.0f}]" if "low" in rate else ""
+            sides.append(f"{name} passes {percent(rate['share'])}{interval}")
+    return ", ".join(sides)
+
+
+def projects(several: int, running: int, waiting: int) -> str:
+    """The start page."""
+    if not several:
+        return "There is no project yet; start with inputs of your own, or with an example."
+    runs = f"{counted(running, 'runs', 'run')} now" if running else "nothing runs now"
+    waits = f", {counted(waiting, 'waits', 'wait')} for people" if waiting else ""
+    return f"{counted(several, 'project', 'projects')}; {runs}{waits}."
+
+
+def overview(of: Snapshot, job: Job | None, at: Moving | None) -> str:
+    """The project's own page."""
+    where = capital(project(of, job, at)).rstrip(".")
+    c = of.counts
+    if not c.rows_in:
+        return f"{where}."
+    if of.last("curate"):
+        return f"{count(c.accepted)} of {counted(c.rows_in, 'row', 'rows')} accepted; {where[0].lower()}{where[1:]}."
+    return f"{counted(c.rows_in - c.failed, 'pair', 'pairs')} generated; {where[0].lower()}{where[1:]}."
+
+
+def evaluation(of: Evaluation) -> str:
+    """The evaluation in one sentence: the tuned model beside its base, and whether that is a difference."""
+    by_name = {name: system.sampled.pass_rate for system in of.systems for name in system.names}
+    tuned, base = by_name.get("tuned"), by_name.get("base")
+    if tuned is None:
+        return "The tuned model was not measured."
+    sentence = f"Tuned passes {percent(tuned.estimate)} {bounds(tuned)} of its answers"
+    if base is None:
+        return f"{sentence}."
+    gap = next((c for c in of.comparisons if c.mode == "sampled" and c.b in of.system("base").names), None)
+    means = {"better": "it is better", "worse": "it is worse", "inconclusive": "that may be chance"}
+    says = means.get(gap.outcome, "that is not enough evidence") if gap else ""
+    return f"{sentence}, its base {percent(base.estimate)} {bounds(base)}{': ' + says if says else ''}."
+
+
+# Stages and jobs
+
+
+def moving_of(at: Moving) -> str:
+    """A running stage in a few words."""
+    parts = []
+    if at.done is not None:
+        parts.append(f"{count(at.done)} of {count(at.total)}" if at.total else count(at.done))
+    if at.left_s:
+        parts.append(f"{minutes(at.left_s)} left")
+    return " · ".join(parts) or (at.message or "has begun")
+
+
+def stage(of: Snapshot, planned: PlannedStage, receipt: Receipt | None) -> str:
+    """What a stage did, or what it waits for."""
+    if not planned.done or receipt is None:
+        return planned.why or "not run yet"
+    c, facts = receipt.counts, receipt.facts
+    if planned.stage == "generate":
+        return f"{count(c.rows_in)} asked, {count(c.failed)} failed"
+    if planned.stage == "curate":
+        return f"{count(c.accepted)} of {count(c.rows_in)} accepted"
+    if planned.stage == "train" and facts.get("steps"):
+        return f"{count(facts['steps'])} steps, loss {facts.get('last_loss') or 0:.2f}"
+    if planned.stage == "evaluate":
+        return verdict(of) or "done"
+    return planned.why or "done"
+
+
+def run(
+    of: Snapshot, job: Job | None, at: Moving | None, spent_usd: float | None, cap: float | None, rows: int = 0
+) -> str:
+    """The run page, by the state of its job."""
+    if job is None:
+        step = of.next_stage
+        if not of.receipts:
+            return "Nothing has run yet."
+        return "Every stage is done." if step is None else f"Nothing runs; {step.stage} is next: {step.why}."
+    if job.state == "queued":
+        return f"This waits in the queue{f', at place {job.position}' if job.position else ''}."
+    if job.state == "waits_for_gpu":
+        return f"This waits for the GPU{f', at place {job.position}' if job.position else ''}."
+    if job.state == "running":
+        return _running(job, at, spent_usd, cap)
+    if job.state == "stopping":
+        return "This stops; what was sent is waited for, and every answer is kept."
+    if job.state == "stopped":
+        return f"Stopped. {counted(rows, 'row is', 'rows are')} kept; going on asks for none of them again."
+    if job.state == "waits_for_people":
+        step = of.next_stage
+        return f"People are asked now: {step.why if step else 'see the review'}."
+    if job.state == "failed":
+        problem = job.problem or {}
+        return capital(str(problem.get("what") or "it failed, and the log says why")).rstrip(".") + "."
+    return f"{capital(job.command)} is done: {project(of, None, None)}."
+
+
+def _running(job: Job, at: Moving | None, spent_usd: float | None, cap: float | None) -> str:
+    if at is None:
+        return f"{capital(_VERBS.get(job.command, job.command))} has begun."
+    if at.stage.startswith("train"):
+        steps = f" step {count(at.done)} of {count(at.total)}" if at.total else ""
+        left = f"; {minutes(at.left_s)} left" if at.left_s else ""
+        return f"Training,{steps or ' just begun'}{left}."
+    parts = []
+    if at.done is not None:
+        asked = {"generate": "rows asked", "curate": "rows judged"}.get(at.stage.split()[0], "done")
+        whole = f" of {count(at.total)}" if at.total else ""
+        parts.append(f"{capital(at.stage.split()[0])}: {count(at.done)}{whole} {asked}")
+    if at.passed is not None:
+        parts.append(f"{count(at.passed)} passed so far")
+    if spent_usd is not None and (spent_usd or cap):
+        parts.append(f"{dollars(spent_usd)} of {dollars(cap)}" if cap else f"{dollars(spent_usd)} spent")
+    if at.left_s:
+        parts.append(f"{minutes(at.left_s)} left")
+    return ("; ".join(parts) or capital(_VERBS.get(at.stage, at.stage))) + "."
+
+
+def sign_of_life(job: Job) -> str:
+    """How old the newest report is; said in words where it is old."""
+    at = job.last_sign_of_life or job.started
+    silent = (now() - at).total_seconds() if at else 0
+    if job.state in ("running", "stopping") and silent > _SILENT_S:
+        return f"no sign of life for {round(silent / 60)} min: the process lives, but reports nothing"
+    return f"last sign of life {ago(at)}"
+
+
+def reason(code: str | None, detail: str | None = None) -> str:
+    """Why a row is not accepted, as a sentence."""
+    return capital(detail) if detail else sentence_of(code or "")
+
+
+def spent(of: Snapshot) -> str:
+    """What teachers have cost, against the cap."""
+    cost = told(of.spent) if of.spent.requests else "nothing"
+    return f"{cost} of {dollars(of.cap_usd)}" if of.cap_usd else cost
+
+
+def money_range(found: Mapping[str, Any] | None) -> str:
+    """A forecast cost with its interval."""
+    if not found:
+        return "at a cost that nobody knows"
+    low, high = dollars(max(0.0, found["low"])), dollars(found["high"])
+    return f"for {low}" if low == high else f"for {low} to {high}"

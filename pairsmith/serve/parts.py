@@ -1,0 +1,105 @@
+"""The processes of a job, one after the other: what each runs, and whether it needs the GPU.
+
+A `run` goes through the stages in parts: neighbouring stages that need the GPU, or do not, are one process, so a
+project that trains keeps nobody else's light stage waiting, and the store is free in between.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypedDict
+
+from pairsmith.serve.job import COMMANDS, JobOptions
+from schemas.project import Project
+from schemas.spec import Purpose, Spec
+from schemas.spec_file import load
+from schemas.store import Store
+
+_OURS = ("embedded", "vllm")  # teachers that this machine computes
+_FLAGS = {"retry_failed": "--retry-failed", "no_review": "--no-review", "batch": "--batch", "more": "--more"}
+
+
+class Request(TypedDict):
+    """What a job was asked for; kept by the queue, so its keys never change."""
+
+    id: str
+    project: str
+    command: str
+    options: dict[str, Any]
+    by: str
+    continues: str | None
+
+
+class Part(TypedDict):
+    """One process: its words on the command line, and for `run` the stage that the next part begins with, None if it is
+    the last one."""
+
+    argv: list[str]
+    overrides: list[str]
+    folder: str
+    cap_usd: float | None
+    heavy: bool
+    stage: str
+    until: str | None
+
+
+def next_part(request: Request, folder: Path, before: Part | None) -> Part | None:
+    """The part after `before`; None if that was the last. Raises SpecError, and StoreError for a store that cannot be
+    read."""
+    options = JobOptions.model_validate(request["options"])
+    overrides = [f"generate.accepted={options.stop_after_accepted}"] if options.stop_after_accepted else []
+    project = load(folder, [*overrides, *(["review.enabled=false"] if options.no_review else [])])
+    command, stage, until = request["command"], request["command"], None
+    words = list(COMMANDS[command].words)
+    if command == "run":
+        first = before["until"] if before else "generate"
+        if first is None:
+            return None
+        stage, until = _stages(project, first)
+        words += ["--from", first, *(["--until", until] if until else [])]
+    elif before:
+        return None
+    words += [flag for name, flag in _FLAGS.items() if getattr(options, name)]
+    words += ["--seeds", str(options.seeds)] if options.seeds else []
+    words += ["--project", str(folder), *(word for text in overrides for word in ("--set", text))]
+    return Part(
+        argv=words,
+        overrides=list(project.overrides),
+        folder=str(folder),
+        cap_usd=options.cap_usd,
+        heavy=needs_gpu(project.spec, stage),
+        stage=stage,
+        until=until,
+    )
+
+
+def _stages(project: Project, first: str) -> tuple[str, str | None]:
+    """The first stage from `first` on that is not done, and the next one that needs the GPU if that one does not, or
+    the other way round; a run with nothing left to do writes the report."""
+    from pairsmith.plan import STAGES, plan
+
+    url = Store.url_for(project)
+    if Store.exists(url):
+        with Store.open(url, write=False) as store:
+            steps = plan(project, store)
+    else:
+        steps = plan(project, None)
+    left = [step for step in steps if STAGES.index(step.stage) >= STAGES.index(first)]
+    stage = next((step.stage for step in left if not step.done), None)
+    if stage is None:
+        return "report", None
+    behind = STAGES[STAGES.index(stage) + 1 :]
+    heavy = needs_gpu(project.spec, stage)
+    return stage, next((name for name in behind if needs_gpu(project.spec, name) != heavy), None)
+
+
+def needs_gpu(spec: Spec, stage: str) -> bool:
+    """True if a stage or command computes a model on this machine."""
+    if stage in ("generate", "preview", "forecast"):
+        enabled: list[Purpose] = []
+        enabled += ["forward"] if spec.generate.forward.enabled else []
+        enabled += ["backward"] if spec.generate.backward.enabled else []
+        return spec.asks_teacher and any(spec.teacher_for(way).url in _OURS for way in enabled)
+    if stage in ("curate", "review"):  # answers that came in are curated anew within the review
+        return spec.curate.score.model != "none"
+    return stage in ("train", "evaluate")

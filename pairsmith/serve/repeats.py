@@ -1,0 +1,157 @@
+"""`Idempotency-Key`: a POST that is sent again with the same key has one effect, and gets the first answer again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import timedelta
+from tempfile import SpooledTemporaryFile
+from typing import IO
+
+import sqlalchemy as sa
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, State
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pairsmith.serve.access import Caller
+from pairsmith.serve.database import answers, stamp
+from pairsmith.serve.edge import address_of
+from pairsmith.serve.problems import Refusal
+from schemas.records import now
+
+KEPT = timedelta(hours=24)
+_IN_MEMORY = 1_000_000
+_MOST_KEPT = 1_000_000  # bytes of an answer; what is longer is a stream, and is not kept
+
+
+class Repeats:
+    """Stands behind `Edge`, which knows who sends a request.
+
+    The key counts for its sender and path. With another body it is refused (422), and while the first is not answered
+    yet, too (409). Nothing is kept of an answer that is a defect, nor of one with a secret: there, a second time is
+    refused, because a secret is shown once.
+    """
+
+    def __init__(self, app: ASGIApp, *, state: State) -> None:
+        self.app, self.engine = app, state.engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = Headers(scope=scope).get("idempotency-key") if scope["type"] == "http" else None
+        if not key or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        if len(key) > 128 or not key.isprintable():
+            raise Refusal(400, "an Idempotency-Key has at most 128 printable characters.", code="bad_key")
+        caller: Caller = scope["state"]["caller"]
+        place = (caller.key or caller.user or address_of(scope), scope["path"][:300], key)
+        with SpooledTemporaryFile(_IN_MEMORY) as body:
+            sent = await _read(receive, body)
+            kept = await run_in_threadpool(self._begin, place, sent)
+            if kept is not None:
+                await _repeat(kept, send)
+                return
+            await self._first(scope, _again(body, receive), send, place)
+
+    async def _first(self, scope: Scope, receive: Receive, send: Send, place: tuple[str, str, str]) -> None:
+        answered: dict[str, object] = {}
+        body, whole = bytearray(), True
+
+        async def keep(message: Message) -> None:
+            nonlocal whole
+            if message["type"] == "http.response.start":
+                answered["status"] = message["status"]
+                answered["headers"] = [(name.decode(), value.decode()) for name, value in message["headers"]]
+            elif whole:
+                body.extend(message.get("body", b""))
+                whole = len(body) <= _MOST_KEPT
+            await send(message)
+
+        ended = False
+        try:
+            await self.app(scope, receive, keep)
+            ended = True
+        finally:
+            status = answered.get("status", 500)
+            if not ended or not whole or not isinstance(status, int) or status >= 500 or status == 429:
+                await run_in_threadpool(self._forget, place)
+            else:
+                once = scope["state"].get("once", False)
+                headers = json.dumps(answered["headers"])
+                await run_in_threadpool(self._keep, place, 0 if once else status, headers, b"" if once else bytes(body))
+
+    def _begin(self, place: tuple[str, str, str], sent: str) -> sa.RowMapping | None:
+        """Take the key; the row of the first request if it was taken. Raises Refusal."""
+        caller, route, key = place
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(answers).where(answers.c.at < stamp(now() - KEPT)))
+        try:
+            with self.engine.begin() as connection:
+                row = {"caller": caller, "route": route, "key": key, "sent": sent, "at": stamp()}
+                connection.execute(sa.insert(answers).values(row))
+                return None
+        except sa.exc.IntegrityError:
+            pass
+        with self.engine.connect() as connection:
+            kept = connection.execute(sa.select(answers).where(*_at(place))).mappings().first()
+        if kept is None or kept["status"] is None:
+            raise Refusal(409, "the first request with this key is not answered yet.", code="in_progress")
+        if kept["sent"] != sent:
+            raise Refusal(
+                422,
+                "this Idempotency-Key was used for another request.",
+                code="idempotency_key_reused",
+                fix="Take a new key for each thing that you ask for.",
+            )
+        if kept["status"] == 0:
+            raise Refusal(409, "it was done, and its secret is shown only once.", code="shown_once")
+        return kept
+
+    def _keep(self, place: tuple[str, str, str], status: int, headers: str, body: bytes) -> None:
+        with self.engine.begin() as connection:
+            change = sa.update(answers).where(*_at(place))
+            connection.execute(change.values(status=status, headers=headers, body=body))
+
+    def _forget(self, place: tuple[str, str, str]) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(answers).where(*_at(place)))
+
+
+def _at(place: tuple[str, str, str]) -> list[sa.ColumnElement[bool]]:
+    return [answers.c.caller == place[0], answers.c.route == place[1], answers.c.key == place[2]]
+
+
+async def _read(receive: Receive, body: IO[bytes]) -> str:
+    """Put the body of a request, whose length `Edge` counts, into a file; its hash."""
+    digest = hashlib.sha256()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            break
+        chunk = message.get("body", b"")
+        digest.update(chunk)
+        body.write(chunk)
+        if not message.get("more_body"):
+            break
+    body.seek(0)
+    return digest.hexdigest()
+
+
+def _again(body: IO[bytes], receive: Receive) -> Receive:
+    ended = False
+
+    async def read() -> Message:
+        nonlocal ended
+        if ended:
+            return await receive()
+        chunk = body.read(65_536)
+        ended = len(chunk) < 65_536
+        return {"type": "http.request", "body": chunk, "more_body": not ended}
+
+    return read
+
+
+async def _repeat(kept: sa.RowMapping, send: Send) -> None:
+    headers = [(name.encode(), value.encode()) for name, value in json.loads(kept["headers"])]
+    headers.append((b"idempotent-replayed", b"true"))
+    await send({"type": "http.response.start", "status": kept["status"], "headers": headers})
+    await send({"type": "http.response.body", "body": kept["body"]})

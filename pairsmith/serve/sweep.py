@@ -1,0 +1,104 @@
+"""What a server looks after beside its queues: jobs that were stopped, jobs that a database outage has left, and the
+present state of each for the hub.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pairsmith.serve.process import is_held, stop
+
+if TYPE_CHECKING:
+    from pairsmith.serve.jobs import Job, Jobs
+
+_LOG = logging.getLogger(__name__)
+_TICK_S = 0.25
+_LOOK_EVERY_S = 1.0
+SWEEP_EVERY_S = 15.0
+_SETTLED_S = 5.0  # a workflow that was taken from its queue so long ago is known to the process that has it
+
+
+class Watch:
+    """Runs as long as the server does. A database that is away is waited for."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self._watched: dict[str, Job] = {}
+        self._changed_s: dict[str, float] = {}
+        self.swept = 0
+        """How many workflows the sweep has mended."""
+
+    async def run(self) -> None:
+        looked_s = swept_s = 0.0
+        await self._tried(self._take_up_running)
+        while True:
+            now_s = time.monotonic()
+            if now_s - looked_s >= _LOOK_EVERY_S:
+                await self._tried(self._look)
+                looked_s = now_s
+            if now_s - swept_s >= SWEEP_EVERY_S:
+                await self._tried(self.sweep)
+                swept_s = now_s
+            for job_id in list(self._watched):
+                await self._tried(self._progress, job_id)
+            await asyncio.sleep(_TICK_S)
+
+    async def _tried(self, work: Callable[..., list[Job] | None], *arguments: str) -> None:
+        """Do `work` in a thread and publish the jobs it gives; what fails is told in the log and tried again."""
+        try:
+            for job in await asyncio.to_thread(work, *arguments) or ():
+                self._jobs.hub.publish("job", job.project, f"job:{job.project}", job.model_dump(mode="json"))
+        except Exception:
+            _LOG.exception("jobs could not be looked after; it is tried again")
+
+    def _take_up_running(self) -> None:
+        """Watch every job whose process lives, also those that were stopped while no server did."""
+        for folder in self._jobs.workspace.jobs_folder.glob("*/lock"):
+            if is_held(folder.parent):
+                self._watched[folder.parent.name] = self._jobs.get(folder.parent.name)
+
+    def _look(self) -> list[Job]:
+        """The jobs whose state has changed; a process whose job was stopped is asked to end."""
+        active = {job.id: job for job in self._jobs.active()}
+        gone = {job_id: self._jobs.get(job_id) for job_id in self._watched.keys() - active.keys()}
+        for job in gone.values():
+            if job.state == "stopping":
+                stop(self._jobs.folder(job.id))
+        self._jobs.looked_s = time.monotonic()
+        now = active | gone
+        changed = [job for job_id, job in now.items() if self._watched.get(job_id) != job]
+        self._watched = {job_id: job for job_id, job in now.items() if not job.has_ended}
+        return changed
+
+    def _progress(self, job_id: str) -> list[Job]:
+        """The job, if its process has reported since."""
+        try:
+            changed_s = (self._jobs.folder(job_id) / "events.jsonl").stat().st_mtime
+        except FileNotFoundError:
+            return []
+        if self._changed_s.get(job_id) == changed_s:
+            return []
+        self._changed_s[job_id] = changed_s
+        self._watched[job_id] = self._jobs.get(job_id)
+        return [self._watched[job_id]]
+
+    def sweep(self) -> None:
+        """Put back into its queue what the database says this server runs, and it does not: the end of a workflow that
+        could not be written while the database was away leaves it so for ever, and its place in the queue taken."""
+        from dbos._dbos import _get_dbos_instance
+
+        from pairsmith.serve.workflows import EXECUTOR
+
+        running = set(_get_dbos_instance()._active_workflows_set.activeList())
+        before_ms = (time.time() - _SETTLED_S) * 1000
+        for row in self._jobs.client.list_workflows(
+            status="PENDING", executor_id=EXECUTOR, load_input=False, load_output=False
+        ):
+            if row.workflow_id not in running and (row.updated_at or 0) < before_ms:
+                _LOG.warning("job %s was left by a database outage; it goes on", row.workflow_id)
+                self._jobs.client.resume_workflow(row.workflow_id, queue_name=row.queue_name)
+                self.swept += 1

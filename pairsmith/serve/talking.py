@@ -1,0 +1,149 @@
+"""The local model that people talk to: one at a time, started when asked, stopped when a job needs the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import aiohttp
+
+from pairsmith.serve.problems import Refusal
+from pairsmith.serve.workspace import Workspace, locked
+from train.results import TrainResult
+
+IDLE_S = 600.0
+_LOOK_S = 2.0
+_ASK_TIMEOUT_S = 300.0
+_ADAPTER = "tuned"
+
+
+class Talker(Protocol):
+    """Whom somebody wants to talk to."""
+
+    @property
+    def project(self) -> str: ...
+    @property
+    def result(self) -> TrainResult: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def adapter(self) -> bool: ...
+
+
+class _Running(NamedTuple):
+    key: str
+    url: str
+    base: str
+    closing: AsyncExitStack
+
+
+class Talking:
+    """The server of one base with one adapter, and who may use it."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._running: _Running | None = None
+        self._lock = asyncio.Lock()
+        self._asking, self._asked_s = 0, 0.0
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Watch over the model while the service runs; stop it at the end."""
+        watching = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            await self._stop()
+
+    async def ask(self, talker: Talker, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Status and body of the model's answer. Raises Refusal (503) while a job needs the machine, and whatever keeps
+        the model from starting."""
+        self._refuse_while_busy()
+        async with self._lock:
+            running = await self._started(talker)
+            self._asking += 1
+        try:
+            named = {**body, "model": _ADAPTER if talker.adapter else running.base}
+            timeout = aiohttp.ClientTimeout(total=_ASK_TIMEOUT_S)
+            url = f"{running.url}/chat/completions"
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.post(url, json=named) as response:
+                return response.status, await response.json()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Refusal(
+                503, "the model was stopped or does not answer.", code="model_stopped", retry_after_s=30
+            ) from error
+        finally:
+            self._asking -= 1
+            self._asked_s = time.monotonic()
+
+    def _refuse_while_busy(self) -> None:
+        if is_busy(self._workspace):
+            raise Refusal(
+                503,
+                "a job needs the model's place in memory now.",
+                code="busy_with_a_job",
+                fix="GET /api/v1/jobs says which and how long.",
+                retry_after_s=60,
+            )
+
+    async def _started(self, talker: Talker) -> _Running:
+        key = f"{talker.result.base_hash} {talker.folder}"
+        if self._running and self._running.key == key:
+            return self._running
+        if self._asking:
+            raise Refusal(503, "another model is asked just now.", code="model_busy", retry_after_s=10)
+        await self._stop()
+        from synth.embedded.process import embedded
+
+        base = await asyncio.to_thread(_weights_of, talker, self._workspace)
+        closing = AsyncExitStack()
+        arguments = talker.result.settings.template_arguments
+        opened = embedded(base, adapters={_ADAPTER: talker.folder}, max_batch=4, template_arguments=arguments)
+        server = await closing.enter_async_context(opened)
+        self._running = _Running(key, server.base_url, server.model, closing)
+        return self._running
+
+    async def _stop(self) -> None:
+        running, self._running = self._running, None
+        if running:
+            with contextlib.suppress(ProcessLookupError):
+                await running.closing.aclose()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            idle = not self._asking and time.monotonic() - self._asked_s > IDLE_S
+            if self._running and (idle or await asyncio.to_thread(is_busy, self._workspace)):
+                async with self._lock:
+                    await self._stop()
+
+
+def is_busy(workspace: Workspace) -> bool:
+    """Whether a job's process computes a model: it holds the workspace's one lock for that."""
+    try:
+        held = os.open(workspace.jobs_folder / "heavy.lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not locked(held)
+    finally:
+        os.close(held)
+
+
+def _weights_of(talker: Talker, workspace: Workspace) -> Path:
+    """The folder of the base that the adapter belongs on. Raises Refusal if it is another one now."""
+    from train.base_model import find_base, weights_for_adapter
+
+    settings = talker.result.settings
+    base = find_base(settings.base, workspace.folder(talker.project), revision=settings.revision)
+    if base.hash != talker.result.base_hash:
+        raise Refusal(409, "the base model is another one than it was trained on.", code="other_base")
+    return weights_for_adapter(base, settings.method)

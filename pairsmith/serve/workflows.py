@@ -1,0 +1,128 @@
+"""A job as a durable workflow of DBOS: what was asked, in which order, cancelled or not. Nothing else is kept there.
+
+Rules, each of which has cost a job once: the version is fixed, because workflows of another version are never touched
+again; so these functions keep their names, arguments and order of steps as long as it stands, and another shape needs
+`jobs-2` beside it. A step is preemptible and async. Progress is no event of DBOS. Only the sweep resumes a workflow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from dbos import DBOS, DBOSConfig, SetWorkflowID
+
+from pairsmith.failures import as_json
+from pairsmith.serve.environment import Environment
+from pairsmith.serve.parts import Part, Request, next_part
+from pairsmith.serve.process import End, kept_alive
+from pairsmith.serve.workspace import Workspace
+from schemas.errors import PairsmithError
+from schemas.spec_file import load
+
+VERSION = "jobs-1"
+EXECUTOR = "server"
+JOBS, LIGHT, HEAVY = "jobs", "light", "heavy"
+_AT_ONCE = {JOBS: None, LIGHT: 4, HEAVY: 1}
+_POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where jobs run: the workspace, the environment of their processes, the database of what was asked."""
+
+    workspace: Workspace
+    environment: Environment
+    database_url: str
+
+
+_place: Place | None = None
+
+
+def launch(place: Place) -> None:
+    """Take up the jobs of the workspace, those of an earlier server first. One place a process."""
+    global _place
+    _place = place
+    config = DBOSConfig(
+        name="pairsmith",
+        system_database_url=place.database_url,
+        application_version=VERSION,
+        executor_id=EXECUTOR,
+        log_level="ERROR",  # as a warning it tells every step that a stop leaves, with all its arguments
+        run_migrations=True,
+    )
+    logging.getLogger("dbos").setLevel(logging.ERROR)  # it advertises a console
+    DBOS(config=config)
+    DBOS.launch()
+    for name, at_once in _AT_ONCE.items():
+        DBOS.register_queue(name, global_concurrency=at_once, polling_interval_sec=_POLL_S)
+
+
+def destroy() -> None:
+    """Leave the jobs alone: their processes go on, and the next server adopts them."""
+    DBOS.destroy(workflow_completion_timeout_sec=0)
+
+
+@DBOS.workflow(name="job", max_recovery_attempts=None)
+async def job(request: Request) -> End:
+    """The parts of a job, one after the other, until one ends badly or none is left."""
+    part: Part | None = None
+    end = End(code=0, problem=None)
+    nth = 0
+    while True:
+        part, end = await _planned(request, part)
+        if part is None:
+            return end
+        with SetWorkflowID(part_id(request["id"], nth)):
+            handle = await DBOS.enqueue_workflow_async(HEAVY if part["heavy"] else LIGHT, process, request, nth, part)
+        end = await handle.get_result(polling_interval_sec=_POLL_S)
+        if end["code"] or part["until"] is None:
+            return end
+        nth += 1
+
+
+@DBOS.workflow(name="process", max_recovery_attempts=None)
+async def process(request: Request, nth: int, part: Part) -> End:
+    """One part: a process that is kept alive."""
+    return await _kept_alive(request, nth, part)
+
+
+def part_id(job_id: str, nth: int) -> str:
+    """The id of the workflow of a part."""
+    return f"{job_id}.{nth}"
+
+
+def _placed() -> Place:
+    assert _place is not None, "launch comes first"
+    return _place
+
+
+@DBOS.step(name="planned")
+async def _planned(request: Request, before: Part | None) -> tuple[Part | None, End]:
+    """The next part, or the end of the job if there is none or its project cannot be read."""
+    workspace = _placed().workspace
+    try:
+        part = await asyncio.to_thread(
+            lambda: next_part(request, workspace.folder(request["project"]).resolve(), before)
+        )
+    except PairsmithError as error:
+        return None, End(code=error.exit_code, problem=as_json(error))
+    return part, End(code=0, problem=None)
+
+
+@DBOS.step(name="kept_alive", preemptible=True)
+async def _kept_alive(request: Request, nth: int, part: Part) -> End:
+    place = _placed()
+    folder = place.workspace.jobs_folder / request["id"]
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def environment() -> dict[str, str]:
+        return place.environment(load(Path(part["folder"]), part["overrides"]))
+
+    def cancelled() -> bool:
+        status = DBOS.get_workflow_status(request["id"])
+        return status is not None and status.status == "CANCELLED"
+
+    return await kept_alive(folder, nth, part, environment, cancelled)

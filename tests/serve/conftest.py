@@ -1,0 +1,73 @@
+"""A workspace with tiny projects whose teacher is on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pairsmith.serve import workflows
+from pairsmith.serve.jobs import Job, Jobs
+from pairsmith.serve.workspace import Workspace
+from tests.pairsmith.conftest import SPEC, SUBJECTS, answer, write_seeds
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply
+
+_WAIT_S = 90.0
+
+
+@pytest.fixture(autouse=True)
+def _quick_and_without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queues are looked at often, and no test asks a paid API."""
+    monkeypatch.setattr(workflows, "_POLL_S", 0.1)
+    for name in [name for name in os.environ if name.endswith("_API_KEY")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def teacher() -> Iterator[LoopbackTeacher]:
+    with LoopbackTeacher(answer) as serving:
+        yield serving
+
+
+@pytest.fixture
+def unhurried() -> Iterator[LoopbackTeacher]:
+    """A teacher that takes its time, so that there is something to stop."""
+
+    def slowly(ask: Ask) -> Reply:
+        return replace(answer(ask), delay_s=0.5)
+
+    with LoopbackTeacher(slowly) as serving:
+        yield serving
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "space")
+
+
+def write_project(workspace: Workspace, slug: str, url: str, subjects: tuple[str, ...] = SUBJECTS) -> Path:
+    """A tiny project of the workspace that asks the teacher at `url`."""
+    folder = workspace.new_folder(slug)
+    folder.mkdir(parents=True)
+    (folder / "pairsmith.toml").write_text(SPEC.format(url=url))
+    write_seeds(folder, subjects)
+    return folder
+
+
+async def job_that(jobs: Jobs, job_id: str, holds: Callable[[Job], bool]) -> Job:
+    """The job as soon as `holds` is true of it."""
+    until = time.monotonic() + _WAIT_S
+    while not holds(job := await asyncio.to_thread(jobs.get, job_id)):
+        assert time.monotonic() < until, job
+        await asyncio.sleep(0.05)
+    return job
+
+
+async def ended(jobs: Jobs, job_id: str) -> Job:
+    """The job when it has ended."""
+    return await job_that(jobs, job_id, lambda job: job.has_ended)

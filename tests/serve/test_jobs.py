@@ -1,0 +1,306 @@
+"""Jobs from their request to their end, with a server of them in this process and real processes of theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import itertools
+import json
+import os
+import signal
+import sqlite3
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairsmith.serve import parts
+from pairsmith.serve.job import Job, JobOptions, NoSuchJob, ProjectBusy
+from pairsmith.serve.jobs import Jobs
+from pairsmith.serve.process import MOST_DEATHS, starts
+from pairsmith.serve.workspace import NoSuchProject, Workspace
+from schemas.errors import UsageError
+from tests.pairsmith.conftest import SUBJECTS
+from tests.serve.conftest import ended, job_that, write_project
+from tests.synth.loopback import LoopbackTeacher
+
+NO_OPTIONS = JobOptions()
+
+
+def served(jobs: Jobs, *scenes: Coroutine[Any, Any, None]) -> None:
+    """Play the scenes one after the other, each with a server of its own."""
+
+    async def play(scene: Coroutine[Any, Any, None]) -> None:
+        async with jobs.serving():
+            await scene
+
+    for scene in scenes:
+        asyncio.run(play(scene))
+
+
+def pid_of(jobs: Jobs, job: Job) -> int:
+    pid: int = json.loads((jobs.folder(job.id) / "lock").read_text())["pid"]
+    return pid
+
+
+def pairs(workspace: Workspace, slug: str) -> int:
+    with sqlite3.connect(workspace.folder(slug) / "pairsmith.db") as store:
+        return int(store.execute("SELECT count(*) FROM pairs").fetchone()[0])
+
+
+def test_a_job_is_one_process_and_everybody_sees_the_same(workspace: Workspace, teacher: LoopbackTeacher) -> None:
+    """A job runs once however often it is asked for with one key; its project takes no second one meanwhile; how far
+    it is, how it ended and what it said come from its folder; going on is a new job that finds all done."""
+    write_project(workspace, "tiny", teacher.url)
+    jobs = Jobs(workspace)
+
+    async def scene() -> None:
+        heard: list[dict[str, Any]] = []
+
+        async def listen() -> None:
+            async for event in jobs.hub.subscribe(["tiny"]):
+                heard.append(event["data"])
+
+        listening = asyncio.create_task(listen())
+        job = await jobs.start("tiny", "generate", NO_OPTIONS, "ann", "key")
+        assert job.state == "queued"
+        assert (await jobs.start("tiny", "generate", NO_OPTIONS, "ann", "key")).id == job.id
+        with pytest.raises(UsageError, match="used for another request"):
+            await jobs.start("tiny", "curate", NO_OPTIONS, "ann", "key")
+        with pytest.raises(ProjectBusy, match=job.id) as busy:
+            await jobs.start("tiny", "curate", NO_OPTIONS, "ben")
+        assert busy.value.job_id == job.id
+        done = await ended(jobs, job.id)
+        assert (done.state, done.exit_code, done.problem) == ("done", 0, None)
+        assert done.answer is not None
+        assert done.answer["rows_in"] == done.answer["waiting"] == 24
+        assert done.progress is not None
+        assert done.progress["numbers"]["done"] == done.progress["numbers"]["total"] == 24
+        assert done.started is not None
+        assert done.ended is not None
+        assert done.created.timestamp() - 1 < done.started.timestamp() < done.ended.timestamp()
+        log = jobs.log(job.id)
+        assert b"24 rows in = 0 accepted" in log
+        assert jobs.log(job.id, 10) == log[10:]
+        again = await jobs.go_on(job.id, "ben")
+        assert (again.continues, again.command, again.by) == (job.id, "generate", "ben")
+        assert (await jobs.go_on(job.id, "ben")).id == again.id
+        assert (await ended(jobs, again.id)).state == "done"
+        assert [job.id for job in jobs.list("tiny")] == [again.id, job.id]
+        assert jobs.list("absent") == []
+        listening.cancel()
+        states = [state["state"] for state in heard if state["id"] == job.id]
+        assert states[-1] == "done"
+        assert list(dict.fromkeys(states)) == ["queued", "running", "done"]
+
+    served(jobs, scene())
+    assert len(teacher.asked) == 12
+    with pytest.raises(NoSuchProject):
+        jobs.start_now("absent", "generate", NO_OPTIONS, "ann")
+    with pytest.raises(NoSuchJob):
+        jobs.log("absent")
+
+
+def test_stop_drains_and_keeps_and_going_on_asks_for_the_rest(workspace: Workspace, unhurried: LoopbackTeacher) -> None:
+    """Stop is one request to the process, which saves what is in flight; another job then asks for what is left."""
+    write_project(workspace, "tiny", unhurried.url)
+    jobs = Jobs(workspace)
+
+    async def scene() -> None:
+        job = await jobs.start("tiny", "generate", NO_OPTIONS, "ann")
+        await job_that(jobs, job.id, lambda job: len(unhurried.asked) >= 4)
+        stopping = await jobs.cancel(job.id)
+        assert stopping.state == "stopping"
+        with pytest.raises(ProjectBusy):
+            await jobs.go_on(job.id, "ann")
+        stopped = await ended(jobs, job.id)
+        assert (stopped.state, stopped.exit_code, stopped.problem) == ("stopped", 130, None)
+        assert 0 < pairs(workspace, "tiny") < 24
+        assert (await jobs.cancel(job.id)).state == "stopped"
+        again = await jobs.go_on(job.id, "ann")
+        assert (await ended(jobs, again.id)).state == "done"
+
+    served(jobs, scene())
+    assert pairs(workspace, "tiny") == 24
+    assert len(unhurried.asked) == 12, "nothing was asked twice"
+
+
+def test_a_queued_job_is_taken_out_of_its_queue(workspace: Workspace, teacher: LoopbackTeacher) -> None:
+    """Without a server a job waits, can be seen and stopped, and never runs."""
+    write_project(workspace, "tiny", teacher.url)
+    jobs = Jobs(workspace)
+    job = jobs.start_now("tiny", "generate", NO_OPTIONS, "ann")
+    assert (job.state, job.position) == ("queued", 1)
+    assert jobs.cancel_now(job.id).state == "stopped"
+
+    async def scene() -> None:
+        again = await jobs.start("tiny", "curate", NO_OPTIONS, "ann")
+        failed = await ended(jobs, again.id)
+        assert failed.state == "failed"
+        assert failed.problem is not None
+        assert failed.problem["exit_code"] == failed.exit_code == 8
+        assert failed.problem["fix"]
+
+    served(jobs, scene())
+    assert len(teacher.asked) == 0
+    jobs.close()
+
+
+def test_processes_outlive_their_server(workspace: Workspace, unhurried: LoopbackTeacher) -> None:
+    """A server that stops leaves its jobs running. Stop from the terminal reaches a process meanwhile; the next server
+    adopts the others with their real end, and starts none."""
+    for slug in ("one", "two"):
+        write_project(
+            workspace, slug, unhurried.url, tuple(f"{subject} {nth}" for subject in SUBJECTS for nth in "abc")
+        )
+    jobs, begun = Jobs(workspace), list[Job]()
+
+    async def first() -> None:
+        begun.extend([await jobs.start(slug, "generate", NO_OPTIONS, "ann") for slug in ("one", "two")])
+        for job in begun:
+            await job_that(jobs, job.id, lambda job: job.progress is not None)
+
+    async def second() -> None:
+        assert (await ended(jobs, begun[0].id)).state == "done"
+        assert (await ended(jobs, begun[1].id)).state == "stopped"
+
+    served(jobs, first())
+    assert jobs.cancel_now(begun[1].id).state == "stopping"
+    served(jobs, second())
+    assert [len(starts(jobs.folder(job.id))) for job in begun] == [1, 1]
+    assert pairs(workspace, "one") == 72
+    assert 0 < pairs(workspace, "two") < 72
+
+
+def test_a_process_that_nobody_stopped_is_started_again(workspace: Workspace, unhurried: LoopbackTeacher) -> None:
+    """Killed, or interrupted by a container's end: the job goes on where it was, and asks at most for what was in
+    flight again."""
+    write_project(workspace, "tiny", unhurried.url)
+    jobs = Jobs(workspace)
+
+    async def scene() -> None:
+        job = await jobs.start("tiny", "generate", NO_OPTIONS, "ann")
+        for nth, signum in enumerate((signal.SIGKILL, signal.SIGTERM), 1):
+            await job_that(jobs, job.id, lambda job, nth=nth: len(unhurried.asked) >= 4 * nth)  # type: ignore[misc]
+            os.kill(pid_of(jobs, job), signum)
+            await job_that(jobs, job.id, lambda job, nth=nth: len(starts(jobs.folder(job.id))) > nth)  # type: ignore[misc]
+        assert (await ended(jobs, job.id)).state == "done"
+
+    served(jobs, scene())
+    assert pairs(workspace, "tiny") == 24
+    assert len(unhurried.asked) <= 12 + 8, "twice the concurrency may be in flight"
+
+
+def test_a_process_that_dies_again_and_again_fails_with_its_signal(
+    workspace: Workspace, teacher: LoopbackTeacher
+) -> None:
+    """Three times it is started again; then the job has failed, and the reason is a sentence with what to do."""
+    write_project(workspace, "tiny", teacher.url)
+    jobs = Jobs(workspace, environment=lambda project: {**os.environ, "PAIRSMITH_FAILPOINT": "before_exit"})
+
+    async def scene() -> None:
+        job = await jobs.start("tiny", "generate", NO_OPTIONS, "ann")
+        failed = await ended(jobs, job.id)
+        assert (failed.state, failed.exit_code) == ("failed", 137)
+        assert failed.problem is not None
+        assert failed.problem["what"] == "its process was killed by signal 9 (Killed), 4 times."
+        assert "memory" in failed.problem["why"]
+        assert failed.problem["fix"]
+        assert len(starts(jobs.folder(job.id))) == MOST_DEATHS
+
+    served(jobs, scene())
+
+
+def test_a_run_stops_when_its_spec_is_changed_between_its_parts(workspace: Workspace, teacher: LoopbackTeacher) -> None:
+    """A run in several processes is a run of one spec: it never asks again by surprise. And what needs the GPU waits
+    until nobody else computes on it."""
+    folder = write_project(workspace, "tiny", teacher.url)
+    jobs = Jobs(workspace)
+
+    async def scene() -> None:
+        with (workspace.jobs_folder / "heavy.lock").open("ab") as gpu:
+            fcntl.flock(gpu, fcntl.LOCK_EX)
+            job = await jobs.start("tiny", "run", JobOptions(no_review=True), "ann")
+            await job_that(jobs, job.id, lambda job: len(starts(jobs.folder(job.id))) == 2)
+            text = (folder / "pairsmith.toml").read_text()
+            (folder / "pairsmith.toml").write_text(text.replace("n = 2", "n = 3"))
+        failed = await ended(jobs, job.id)
+        assert failed.state == "failed"
+        assert failed.problem is not None
+        assert failed.problem["what"] == "the spec was changed while it ran: generate.forward.n."
+        assert "--until train" in " ".join(json.loads((jobs.folder(job.id) / "part-0.json").read_text())["argv"])
+
+    served(jobs, scene())
+    assert len(teacher.asked) == 12
+
+
+def test_one_job_at_a_time_has_the_gpu(
+    workspace: Workspace, unhurried: LoopbackTeacher, teacher: LoopbackTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others wait in the order in which they came, each with its place and with who is before it."""
+    monkeypatch.setattr(parts, "needs_gpu", lambda spec, stage: True)
+    for slug in ("one", "two", "three"):
+        write_project(workspace, slug, unhurried.url if slug == "one" else teacher.url)
+    jobs = Jobs(workspace)
+
+    async def scene() -> None:
+        begun = [await jobs.start("one", "generate", NO_OPTIONS, "ann")]
+        await job_that(jobs, begun[0].id, lambda job: job.state == "running")
+        for nth, slug in enumerate(("two", "three"), 1):
+            begun.append(await jobs.start(slug, "generate", NO_OPTIONS, "ann"))
+            waiting = await job_that(jobs, begun[nth].id, lambda job: job.state == "waits_for_gpu")
+            assert (waiting.position, waiting.note) == (nth, "the GPU works for one")
+        done = [await ended(jobs, job.id) for job in begun]
+        assert [job.state for job in done] == ["done"] * 3
+        for before, after in itertools.pairwise(done):
+            assert before.ended is not None
+            assert after.started is not None
+            assert before.ended <= after.started
+
+    served(jobs, scene())
+
+
+def test_a_spec_that_may_not_run_fails_the_job_in_words(workspace: Workspace, teacher: LoopbackTeacher) -> None:
+    """A refusal of the environment's owner, and a spec with an error, reach the person as the command's error would."""
+    folder = write_project(workspace, "tiny", teacher.url)
+
+    def refuses(project: object) -> dict[str, str]:
+        raise UsageError("this host is not allowed.", fix="Ask an owner.")
+
+    jobs = Jobs(workspace, environment=refuses)
+
+    async def scene() -> None:
+        job = await ended(jobs, (await jobs.start("tiny", "generate", NO_OPTIONS, "ann")).id)
+        assert job.problem == {
+            "kind": "UsageError",
+            "what": "this host is not allowed.",
+            "fix": "Ask an owner.",
+            "message": "this host is not allowed. Ask an owner.",
+            "exit_code": 2,
+        }
+        (folder / "pairsmith.toml").write_text("[tusk]\n")
+        job = await ended(jobs, (await jobs.start("tiny", "generate", NO_OPTIONS, "ann")).id)
+        assert job.problem is not None
+        assert (job.state, job.problem["kind"], job.exit_code) == ("failed", "SpecError", 3)
+
+    served(jobs, scene())
+
+
+def test_a_process_sees_only_the_variables_its_spec_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key of the server that no spec names reaches no job."""
+    from pairsmith.serve.environment import job_environment
+    from schemas.spec_file import parse
+
+    monkeypatch.setenv("NAMED_KEY", "one")
+    monkeypatch.setenv("HEADER_KEY", "two")
+    monkeypatch.setenv("SECRET_OF_THE_SERVER", "three")
+    text = (
+        '[task]\nname = "t"\nstyle = "s"\n[teachers.big]\nurl = "https://a.example/v1"\nmodel = "m"\n'
+        'key_env = "NAMED_KEY"\nheaders_env = { X-Key = "HEADER_KEY" }\n[store]\nurl_env = "ABSENT"\n'
+    )
+    variables = job_environment(parse(text, tmp_path))
+    assert variables["NAMED_KEY"] == "one"
+    assert variables["HEADER_KEY"] == "two"
+    assert "PATH" in variables
+    assert not {"SECRET_OF_THE_SERVER", "ABSENT"} & variables.keys()
