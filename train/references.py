@@ -80,8 +80,8 @@ def against_references(
     if is_json:
         fields = np.array([_field_counts(of_input) for of_input in pairs])
         return result.model_copy(update={"field_f1": _estimate(fields, _f1)})
-    compared = {"chrf": _chrf, "similarity": _similarity} if is_packaged() else {"chrf": _chrf}
-    measures = {name: _estimate(np.array([of(p) for p in pairs]), _mean) for name, of in compared.items()}
+    of_texts = {"chrf": _chrf, "similarity": _similarity} if is_packaged() else {"chrf": _chrf}
+    measures = {name: _estimate(np.array([of(p) for p in pairs]), _mean) for name, of in of_texts.items()}
     return result.model_copy(update=measures)
 
 

@@ -69,7 +69,7 @@ def read_population(project: Project, store: Store, fingerprints: Sequence[str])
     rejected: dict[str, str] = {}
     for pair_id, verdicts in _verdicts(store, passed):
         for verdict in verdicts:
-            if verdict.by.startswith("score/") and verdict.score is not None:
+            if verdict.by.startswith(("score/", "judge/")) and verdict.score is not None:
                 by_settings[verdict.by, verdict.fingerprint][pair_id] = verdict.score
         for finding in _findings(pool, verdicts):
             if finding.keep is False:
