@@ -192,7 +192,7 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
                 of_test.append(pair.seed_id in held.seed_ids)
                 yield ("", "") if of_test[-1] else (pair.asked, pair.output)
 
-        touches = contaminated(texts(), held.texts, jaccard)
+        touches = contaminated(texts(), held.texts, jaccard, held.equal_numbers)
         for number, id_ in enumerate(ids):
             touch = None if of_test[number] else touches.get(number)
             yield step.verdict(id_, touch is None, touch and touch.similarity, _contaminated(touch, held))
