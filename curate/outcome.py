@@ -17,7 +17,7 @@ from curate.preferences import Preference, preferences
 from curate.scorers.choose import Chosen, Serve, choose
 from curate.split import SPLITS, seed_split
 from curate.states import split_in, write_states
-from curate.steps import steps_for
+from curate.steps import selected, steps_for
 from curate.tallies import tally
 from schemas.errors import NoWork, RowCountMismatch
 from schemas.progress import Progress, unseen
@@ -90,6 +90,8 @@ async def curate_project(
     )
     await write_states(store, pool, curation)
     people = pool.decisions()
+    select = project.spec.curate.select
+    selection = selected(pool, select.best, length_control=select.length_control) if chosen else None
     facts = {
         "scopes": list(fingerprints),
         "curation": curation,
@@ -101,6 +103,7 @@ async def curate_project(
         "undecided": sum(decision.verdict == "undecided" for decision in people),
         "shaped_rows": parts_now(project, store, fingerprints, pool.steps),
         "scorer": {"by": chosen.by, "why": chosen.sentence, **chosen.facts} if chosen else None,
+        **({"selection": selection.as_json} if selection else {}),
         **({"judge": asked.judge.facts} if asked and asked.judge else {}),
     }
     preferred = tuple(preferences(project, pool, seeds))

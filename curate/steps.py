@@ -24,7 +24,7 @@ from curate.near_duplicates import Touch, contaminated, repeated_rows
 from curate.pool import DUPLICATE, Pool, Row, StepId
 from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import Chosen
-from curate.selection import ranked
+from curate.selection import LengthFit, Selected, ranked
 from curate.split import SPLITS, seed_split, split_of
 from schemas.errors import PairsmithError
 from schemas.functions import Identity, identity_of
@@ -208,18 +208,23 @@ def _contaminated(touch: Touch | None, held: HeldOut) -> Reason:
     return Reason("contamination", f"near-duplicate of {held.names[touch.held_out]} ({near})")
 
 
-def best(n: int = 1) -> Named:
-    """Keeps the `n` best scores of every input. What people accepted is kept and counts first; a row without a score
-    cannot be compared and waits. Where a later step rejects a winner, the next one does not move up.
+def best(n: int = 1, *, length_control: bool = False) -> Named:
+    """Keeps the `n` best scores of every input, with `length_control` without what length explains of them. What people
+    accepted is kept and counts first; a row without a score cannot be compared and waits. Where a later step rejects a
+    winner, the next one does not move up.
 
     Where no step before it scores, there is nothing to compare: the first `n` in the order of the pool stay.
     """
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
+        fit = LengthFit.of(_scored_outputs(pool)) if length_control else LengthFit()
         for rows in pool.by_input():
             candidates = {_pair(row).id: row for row in rows if row.keep}
             chosen = {id_ for id_, row in candidates.items() if row.by_people}
-            scores = {id_: row.score for id_, row in candidates.items()}
+            scores = {
+                id_: None if row.score is None else fit.left_of(row.score, _pair(row).output)
+                for id_, row in candidates.items()
+            }
             if not any(step.scores for step in pool.steps):
                 scores = {id_: -float(number) for number, id_ in enumerate(candidates)}
             order = ranked(scores, chosen, {id_ for id_, row in candidates.items() if row.flags})
@@ -230,8 +235,29 @@ def best(n: int = 1) -> Named:
             for id_ in candidates.keys() - set(order):
                 yield step.verdict(id_, None, None, Reason("unscored", "it cannot be compared"))
 
-    step = _Whole(BEST, n)
+    step = _Whole(BEST, [n, "length"] if length_control else n)
     return Named(step.id, look)
+
+
+def _scored_outputs(pool: Pool, *, kept: bool = True) -> Iterator[list[tuple[str, float]]]:
+    """Output and score of the candidates of each input: those that stay so far, or all that have a score."""
+    for rows in pool.by_input():
+        yield [(_pair(row).output, row.score) for row in rows if row.score is not None and (row.keep or not kept)]
+
+
+def selected(pool: Pool, n: int, *, length_control: bool = False) -> Selected | None:
+    """What `best` did to a curated pool; None where it has not spoken."""
+    if not any(step.by == BEST for step in pool.steps):
+        return None
+    inputs = left_out = not_first = 0
+    for rows in pool.by_input(verdicts=True):
+        kept = [verdict.keep for row in rows for verdict in row.verdicts if verdict.by == BEST]
+        if (out := kept.count(False)) == 0:
+            continue
+        inputs, left_out = inputs + 1, left_out + out
+        first = [keep for keep in kept if keep is not None][:n]
+        not_first += not all(first)
+    return Selected(n, inputs, left_out, not_first, LengthFit.of(_scored_outputs(pool, kept=False)), length_control)
 
 
 def duplicates(
@@ -302,7 +328,7 @@ def steps_for(
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
         decontaminate(held_out_of(spec, project.folder, seeds), curate.duplicates.jaccard),
         *compared,
-        *([best(curate.select.best)] if chosen else []),
+        *([best(curate.select.best, length_control=curate.select.length_control)] if chosen else []),
         *(
             [duplicates(curate.duplicates.jaccard, splits.__getitem__, spec.task.kind)]
             if curate.duplicates.enabled

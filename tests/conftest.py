@@ -89,6 +89,7 @@ SLOW_FILES = {
         "train/test_merge.py",
         "train/test_preferences.py",
         "train/test_real_model.py",
+        "train/test_reward_training.py",
         "train/test_sft.py",
         "train/test_trainer.py",
         "train/test_whole_proof.py",

@@ -128,9 +128,11 @@ class JudgeSettings(Section):
 
 
 class SelectSettings(Section):
-    """Keep the best `best` candidates of every input."""
+    """Keep the best `best` candidates of every input, with `length_control` by what length does not explain of their
+    scores."""
 
     best: int = Field(default=1, ge=1)
+    length_control: bool = False
 
 
 class CurateSettings(Section):
