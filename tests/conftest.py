@@ -61,6 +61,7 @@ SLOW_FILES = {
         "pairsmith/test_stopping.py",
         "pairsmith/test_teachers.py",
         "pairsmith/test_unanswered.py",
+        "pairsmith/test_what_if.py",
         "schemas/test_store_writers.py",
         "serve/test_jobs.py",
         "synth/providers/test_providers.py",
