@@ -2,8 +2,8 @@
 
     steps = [*map(each, gates), decontaminate(held_out, 0.7), scored(scorer, ...), best(1), duplicates(0.7), split(...)]
 
-Gates, contamination, scores, best of n, duplicates, split: in this order, so that a duplicate's reason names a row that
-is accepted, and only what survives the cheap steps is scored.
+Gates, contamination, scores, best of n, duplicates, certificate, selection, split: in this order, so that a duplicate's
+reason names a row that is accepted, and only what survives the cheap steps is scored.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -26,6 +26,7 @@ from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import Chosen
 from curate.selection import ranked
 from curate.split import SPLITS, seed_split, split_of
+from curate.spread import at_random, by_quota, length_group, spread_out, vectors_of
 from schemas.errors import PairsmithError
 from schemas.functions import Identity, identity_of
 from schemas.kinds import KINDS, KindName
@@ -38,6 +39,11 @@ Step = Callable[[Pool], AsyncIterator[Verdict]]
 and waits. `pool.accepted()` are the rows that the steps before it keep."""
 
 CONTAMINATION, BEST, SPLIT = "pool/contamination@1", "pool/best@1", "pool/split@1"
+CERTIFIED, SELECTED = "pool/certified@1", "pool/selected@1"
+CHOSEN, NOT_CHOSEN = "chosen", "not_chosen"
+NO_CERTIFICATE: tuple[frozenset[str], str] = (frozenset(), "none")
+CertificateOf = Callable[[Sequence[StepId]], tuple[Collection[str], str]]
+"""Finds the rows of the certificate that is bound to these steps, and its id."""
 _SCORED = 256  # rows in one call of a scorer
 
 
@@ -290,15 +296,75 @@ def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
     return Named(step.id, look)
 
 
+def certified_only(rows: Collection[str], certificate: str) -> Named:
+    """Keeps the `rows` that a certificate names and what people accepted; the others wait for people."""
+
+    async def look(pool: Pool) -> AsyncIterator[Verdict]:
+        for row in pool.accepted():
+            keep = row.by_people or _pair(row).id in rows
+            reason = Reason("certified") if keep else Reason("uncertified", "no certificate names it")
+            yield step.verdict(_pair(row).id, keep or None, None, reason)
+
+    step = _Whole(CERTIFIED, certificate)
+    return Named(step.id, look)
+
+
+def selected(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable[[str], Split]) -> Named:
+    """Keeps so many `rows` of the training split, chosen by `spread` (`curate.spread`); what people accepted comes
+    first, and other splits stay whole."""
+    kinds = {seed.id: seed.kind for seed in seeds}
+
+    async def look(pool: Pool) -> AsyncIterator[Verdict]:
+        by_people, ids = list[str](), list[str]()
+        for row in pool.accepted():
+            if by_seed(_pair(row).seed_id) == "train":
+                (by_people if row.by_people else ids).append(_pair(row).id)
+            else:
+                yield step.verdict(_pair(row).id, True, None, Reason("apart", "it is not trained on"))
+        order = [*at_random(by_people, "people"), *at_random(ids, spread)]
+        pairs = {_pair(row).id: _pair(row) for row in pool.rows(order)} if len(order) > rows else {}
+        chosen = set(_chosen(order, pairs, len(by_people), rows, spread, kinds) if pairs else order)
+        for id_ in order:
+            reason = Reason(CHOSEN, spread) if id_ in chosen else Reason(NOT_CHOSEN, f"{rows} rows are enough")
+            yield step.verdict(id_, id_ in chosen, None, reason)
+
+    step = _Whole(SELECTED, [rows, spread], final=True)
+    return Named(step.id, look)
+
+
+def _chosen(
+    order: Sequence[str], pairs: Mapping[str, Pair], first: int, rows: int, spread: str, kinds: Mapping[str, str]
+) -> Sequence[str]:
+    """The ids of `rows` of the pairs, the `first` of the order among them."""
+    if spread == "random" or first >= rows:
+        return order[:rows]
+    if spread == "diverse":
+        vectors = vectors_of([f"{pairs[id_].input} {pairs[id_].output}" for id_ in order])
+        return [order[place] for place in spread_out(vectors, rows, range(first))]
+
+    def group(id_: str) -> str:
+        pair = pairs[id_]
+        return {"length": length_group(pair), "kind": kinds.get(pair.seed_id, "")}.get(
+            spread, pair.columns.get(spread, "")
+        )
+
+    return [*order[:first], *by_quota(order[first:], group, rows - first)]
+
+
 def steps_for(
-    project: Project, seeds: Sequence[Seed], chosen: Chosen | None, judge: Chosen | None = None
+    project: Project,
+    seeds: Sequence[Seed],
+    chosen: Chosen | None,
+    judge: Chosen | None = None,
+    certificate: CertificateOf | None = None,
 ) -> list[Named]:
-    """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none or the judge."""
+    """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none or the judge;
+    `certificate` finds the rows of the present one."""
     spec, curate = project.spec, project.spec.curate
     splits = {seed.id: seed_split(seed, spec.split) for seed in seeds}
     scorers = dict.fromkeys(scorer for scorer in (judge, chosen) if scorer)
     compared = [scored(s.score, s.by, s.fingerprint, compares=s is chosen) for s in scorers]
-    return [
+    steps = [
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
         decontaminate(held_out_of(spec, project.folder, seeds), curate.duplicates.jaccard),
         *compared,
@@ -308,8 +374,12 @@ def steps_for(
             if curate.duplicates.enabled
             else []
         ),
-        split(spec.split, seeds),
     ]
+    if curate.select.certified:
+        steps.append(certified_only(*(certificate([step.id for step in steps]) if certificate else NO_CERTIFICATE)))
+    if curate.select.rows is not None:
+        steps.append(selected(curate.select.rows, curate.select.spread, seeds, splits.__getitem__))
+    return [*steps, split(spec.split, seeds)]
 
 
 class _Whole:

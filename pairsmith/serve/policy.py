@@ -76,7 +76,7 @@ _BY_KIND: dict[Kind, str] = {
         curate.gates.swapped curate.gates.limits curate.gates.injection curate.gates.toxic curate.gates.pii
         curate.gates.must.name curate.gates.must.pattern curate.gates.must_not.name curate.gates.must_not.pattern
         curate.gates.values curate.gates.translated curate.duplicates.enabled curate.duplicates.jaccard
-        curate.score.batch_tokens curate.select.best
+        curate.score.batch_tokens curate.select.best curate.select.certified curate.select.rows curate.select.spread
         review.enabled review.workspace review.dataset review.reasons review.annotators_per_row review.overlap
         review.adjudicators review.margin_of_error review.accept_at_least review.confidence review.batch
         review.shares.estimation review.shares.calibration review.shares.audit_accepted review.shares.audit_rejected
