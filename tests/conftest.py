@@ -65,6 +65,7 @@ SLOW_FILES = {
         "pairsmith/test_teachers.py",
         "pairsmith/test_try.py",
         "pairsmith/test_unanswered.py",
+        "pairsmith/test_what_if.py",
         "schemas/test_store_writers.py",
         "serve/test_jobs.py",
         "serve/test_kills.py",

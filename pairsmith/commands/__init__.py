@@ -42,7 +42,7 @@ COMMANDS = (
     ("docs", "Look", "Show a page of the manual."),
 )
 # These are made from the table of stages.
-_STAGES = ("generate", "curate", "train-reward", "train", "evaluate", "export")
+_STAGES = ("generate", "train-reward", "train", "evaluate", "export")
 
 
 class LazyGroup(click.Group):
