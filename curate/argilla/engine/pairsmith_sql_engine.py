@@ -22,6 +22,7 @@ imports nothing else of this project.
 import asyncio
 import functools
 import hashlib
+import html
 import json
 import logging
 import re
@@ -811,18 +812,16 @@ def _bring_words_up_to_date(dataset_id: UUID) -> list[str]:
     """
     key, table = dataset_id.hex, f"words_{dataset_id.hex}"
     with _WORDS_LOCK, _connections().connect() as reader, closing(_words_writer()) as writer:
-        fields = [
-            name
-            for name, kind in reader.execute(
-                sa.select(Field.name, Field.settings["type"].as_string())
-                .where(Field.dataset_id == dataset_id)
-                .order_by(Field.inserted_at, Field.name)
-            )
-            if kind != "image"
-        ]
+        described = reader.execute(
+            sa.select(Field.name, Field.settings)
+            .where(Field.dataset_id == dataset_id)
+            .order_by(Field.inserted_at, Field.name)
+        )
+        marked_up = {name: bool(one.get("use_markdown")) for name, one in described if one.get("type") != "image"}
+        fields = list(marked_up)
         columns = ", ".join([*(f"c{place}" for place in range(len(fields))), "every"])
         definition = f"fts5({columns}, tokenize = 'unicode61 remove_diacritics 0')"
-        made = json.dumps([definition, *fields])
+        made = json.dumps([definition, marked_up])
         changed = sa.text(
             "SELECT seq, record_id FROM pairsmith_changes WHERE dataset_id = :key AND seq > :seq ORDER BY seq"
         )
@@ -853,7 +852,7 @@ def _bring_words_up_to_date(dataset_id: UUID) -> list[str]:
             writer.executemany(
                 f"INSERT INTO {table} (rowid, {columns}) VALUES ({', '.join('?' * (len(fields) + 2))})",
                 [
-                    (docs[row.id], *(_field_text(values.get(name)) for name in fields), _EVERY)
+                    (docs[row.id], *(_field_text(values.get(name), marked_up[name]) for name in fields), _EVERY)
                     for row in stored
                     for values in [json.loads(row.fields)]
                 ],
@@ -864,6 +863,18 @@ def _bring_words_up_to_date(dataset_id: UUID) -> list[str]:
         )
         writer.execute("COMMIT")
     return fields
+
+
+def index_words() -> None:
+    """Bring the words of every dataset up to date, so that the first search after a start finds them so."""
+    if settings.database_is_sqlite:
+        with _connections().connect() as connection:
+            datasets = connection.scalars(sa.select(Dataset.id)).all()
+        for dataset_id in datasets:
+            try:
+                _bring_words_up_to_date(dataset_id)
+            except (sa.exc.SQLAlchemyError, sqlite3.Error):
+                _LOGGER.exception("the words of a dataset could not be indexed; the next search tries again")
 
 
 def _words_writer() -> sqlite3.Connection:
@@ -881,11 +892,21 @@ def _words_writer() -> sqlite3.Connection:
     return writer
 
 
-def _field_text(value: Any) -> str:
+# As pairsmith_read in search_postgresql.sql: a tag within a line parts no word, any other does.
+_INLINE_TAG = re.compile(
+    r"</?(?:a|b|code|del|em|i|ins|mark|s|small|span|strong|sub|sup|u)(?:\s[^<>]*)?>", re.IGNORECASE
+)
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+
+
+def _field_text(value: Any, marked_up: bool) -> str:
+    """The words of a field as they are read: of Markdown without its HTML."""
     if isinstance(value, list):
         turns = [turn for turn in value if isinstance(turn, dict)]
         value = "\n".join(f"{turn.get('role', '')} {turn.get('content', '')}" for turn in turns)
     text = "" if value is None else str(value)
+    if marked_up:
+        text = html.unescape(_TAG.sub(" ", _INLINE_TAG.sub("", text)))
     return _spaced(text.encode("utf-8", "replace").decode("utf-8"))  # half a surrogate pair cannot be stored
 
 
