@@ -363,9 +363,12 @@ class _Asked:
         values = self._values_behind(sort[0].scope)
         if values is not None:
             column, here = values
-            keys = [_directed(column, sort[0].order), *(self._sort_key(order) for order in sort[1:])]
             along = found.join_from(_values, _records, _records.c.id == _values.c.record_id)
             along = along.where(*here, column.is_not(None), _listed_once(column, sort[0].order))
+            keys = [_directed(column, sort[0].order)]
+            for order in sort[1:]:
+                along, key = self._with_key(along, order)
+                keys.append(key)
             rows = self.connection.execute(along.order_by(*keys, _records.c.id)).all()
         if len(rows) < min(limit, total - offset):
             keys = [self._sort_key(order) for order in sort]
@@ -482,6 +485,19 @@ class _Asked:
             which = sa.func.max if order.order == SortOrder.desc else sa.func.min
             found = sa.select(which(column)).where(_values.c.record_id == _records.c.id, *here)
         return _directed(found.correlate(_records).scalar_subquery(), order.order).nulls_last()
+
+    def _with_key(self, listed: Any, order: Order) -> tuple:
+        """A list with a further key. PostgreSQL looks a value up for each record of the first key's whole group, which
+        may be a quarter of them; read together and joined they take a third of that."""
+        values = None if self._on_sqlite else self._values_behind(order.scope)
+        if values is None:
+            return listed, self._sort_key(order)
+        column, here = values
+        which = sa.func.max if order.order == SortOrder.desc else sa.func.min
+        together = sa.select(_values.c.record_id, which(column).label("key")).where(*here, column.is_not(None))
+        together = together.group_by(_values.c.record_id).subquery()
+        listed = listed.outerjoin(together, together.c.record_id == _records.c.id)
+        return listed, _directed(together.c.key, order.order).nulls_last()
 
     # -- what the dataset's settings say
 

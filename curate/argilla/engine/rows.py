@@ -117,13 +117,12 @@ async def get_records(
     limit: int = 2000,
     responses: bool = False,
 ):
-    """Records, oldest first, as Argilla's own route tells them, but for this: with `responses` the output that was
-    answered and everybody's responses; without, the ids alone."""
+    """Records, oldest first, as Argilla's own route tells them; without `responses` the ids alone."""
     dataset = await Dataset.get_or_raise(db, dataset_id)
     await authorize(current_user, DatasetPolicy.search_records_with_all_responses(dataset))
     columns = [Record.id, Record.external_id]
     if responses:
-        columns += [Record.fields, Record.metadata_]
+        columns += [Record.fields, Record.metadata_, Record.status]
     page = sa.select(*columns).where(Record.dataset_id == dataset_id).order_by(Record.inserted_at, Record.id)
     page = page.offset(max(0, offset)).limit(max(0, min(limit, 10_000)))
     rows = (await db.execute(page)).all()
@@ -131,8 +130,9 @@ async def get_records(
     if responses:
         for row in rows:
             told[row.id] |= {
-                "fields": {"enhanced": row.fields.get("enhanced")},
-                "metadata": {"rivals": (row.metadata_ or {}).get("rivals", [])},
+                "fields": row.fields,
+                "metadata": row.metadata_ or {},
+                "status": row.status.value,
                 "responses": [],
             }
         ids = list(told)
