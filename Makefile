@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-vllm test-quick lint format clean bench-dedup bench-curate bench-proof bench-faults bench-generation
+.PHONY: demo test test-vllm test-quick lint format clean bench-dedup bench-curate bench-proof bench-faults bench-generation bench-service
 
 demo: $(VENV)/.train
 	$(BIN)/python examples/demo.py
@@ -46,7 +46,7 @@ $(VENV)/.dev: $(VENV)/.train
 	touch $@
 
 # Each writes bench/results/NAME.json; the last figures are committed.
-bench-dedup bench-curate bench-proof bench-faults bench-generation: bench-%: $(VENV)/.dev
+bench-dedup bench-curate bench-proof bench-faults bench-generation bench-service: bench-%: $(VENV)/.dev
 	$(BIN)/python -m bench.$*.run
 
 clean:

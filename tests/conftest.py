@@ -62,6 +62,7 @@ SLOW_FILES = {
         "pairsmith/test_unanswered.py",
         "schemas/test_store_writers.py",
         "serve/test_jobs.py",
+        "serve/test_kills.py",
         "synth/providers/test_providers.py",
         "synth/test_batches.py",
         "synth/test_budget.py",

@@ -1,8 +1,8 @@
 """Jobs under attack: does each end exactly once, and is nothing asked twice that was not in flight?
 
 `python -m bench.service.kills [--jobs 200] [--databases sqlite postgresql]`. Each job is a real `pairsmith generate`
-that asks a loopback teacher. At random, with a fixed seed, the server and the jobs' processes are killed (`kill -9`), the
-whole group is asked to end (SIGTERM), the database of jobs is away for some seconds, and the disk is full for some.
+that asks a loopback teacher. At random, with a fixed seed, the server and the jobs' processes are killed (`kill -9`),
+the whole group is asked to end (SIGTERM), the database of jobs is away for some seconds, the disk is full for some.
 
 A full disk is made by RLIMIT_FSIZE, set from outside on the running server and on a running process: no file grows
 then. SQLite is taken away by another process that locks its file, PostgreSQL by stopping its server.
@@ -36,10 +36,14 @@ from pairsmith.serve.workspace import Workspace
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
 RESULTS = Path(__file__).parents[1] / "results" / "service.json"
-SEEDS, SAMPLES, CONCURRENCY = 8, 2, 4
+SEEDS, SAMPLES, CONCURRENCY = 12, 2, 4
 MOST_KILLS = 3  # of the processes of one job; the fourth death would rightly fail it
 AT_ONCE = 6  # jobs that are asked for and have not ended
 AWAY_S = 4.0
+WORDS = (
+    *("lamp", "sea", "kite", "harbour", "crane", "goat", "roof", "paper", "boat", "snow", "pine", "brass", "telescope"),
+    *("fisher", "teapot", "umbrella", "desert", "tram", "fox", "wheat", "violin", "cellar", "bridge", "moss", "clock"),
+)
 
 SPEC = """
 [task]
@@ -95,7 +99,7 @@ class Attack:
         self.teacher = LoopbackTeacher(self._answer)
 
     def _answer(self, ask: Ask) -> Reply:
-        return says(*(f"a rich and long rewrite of {ask.prompt[-24:]} {nth}" for nth in range(ask.n)), delay_s=0.25)
+        return says(*(f"a rich and long rewrite of {ask.prompt[-60:]} {nth}" for nth in range(ask.n)), delay_s=0.6)
 
     def run(self, faults: dict[str, float], every_s: tuple[float, float], timeout_s: float) -> Counts:
         """Let the jobs run under `faults` (name -> share), one each `every_s` seconds, until all have ended."""
@@ -118,8 +122,9 @@ class Attack:
         folder.mkdir(parents=True)
         text = SPEC.format(name=slug, url=self.teacher.url, concurrency=CONCURRENCY, samples=SAMPLES)
         (folder / "pairsmith.toml").write_text(text)
-        seeds = (json.dumps({"text": f"a lamp by the sea {slug} {nth:02d}"}) for nth in range(SEEDS))
-        (folder / "seeds.jsonl").write_text("\n".join(seeds) + "\n")
+        # One seed is like no other: what is too near a seed of the test split would not be asked for.
+        words = (" ".join(self.draw.choices(WORDS, k=6)) for _ in range(SEEDS))
+        (folder / "seeds.jsonl").write_text("".join(json.dumps({"text": f"{text} {slug}"}) + "\n" for text in words))
 
     def _play(self, jobs: Jobs, faults: dict[str, float], every_s: tuple[float, float], until_s: float) -> None:
         waiting, running = list(self.slugs), dict[str, str]()
@@ -169,11 +174,11 @@ class Attack:
 
     def _child(self) -> bool:
         """Kill a process that runs; what it had in flight is what the teacher has seen and the store has not."""
-        living = [slug for slug in self.ids if self.killed[slug] < MOST_KILLS and self._pid(slug)]
-        if not living:
+        slug, pid = self._living(waiting_s=5.0)
+        if pid is None or self.killed[slug] >= MOST_KILLS:
             return False
-        slug = self.draw.choice(living)
-        if not (pid := self._pid(slug)):
+        time.sleep(self.draw.uniform(0, 4))  # it needs a second to begin, and is killed at any time of its life
+        if (pid := self._pid(slug)) is None:
             return False
         os.kill(pid, signal.SIGKILL)
         time.sleep(0.3)
@@ -204,10 +209,10 @@ class Attack:
         return True
 
     def _full_child(self) -> bool:
-        pids = [pid for slug in self.ids if (pid := self._pid(slug))]
-        if not pids:
+        _, pid = self._living(waiting_s=5.0)
+        if pid is None:
             return False
-        with _full(self.draw.choice(pids)):
+        with _full(pid):
             time.sleep(AWAY_S)
         return True
 
@@ -218,6 +223,15 @@ class Attack:
 
     # ---- what came of it -------------------------------------------------------------------------------------------
 
+    def _living(self, waiting_s: float) -> tuple[str, int | None]:
+        """A job whose process runs, as soon as there is one."""
+        until_s = time.monotonic() + waiting_s
+        while time.monotonic() < until_s:
+            if living := [(slug, pid) for slug in self.ids if (pid := self._pid(slug))]:
+                return self.draw.choice(living)
+            time.sleep(0.05)
+        return "", None
+
     def _pid(self, slug: str) -> int | None:
         folder = self.workspace.jobs_folder / self.ids[slug][-1]
         try:
@@ -227,7 +241,7 @@ class Attack:
         return pid if is_held(folder) else None
 
     def _asked(self, slug: str) -> int:
-        return sum(f" {slug} " in ask.prompt for ask in self.teacher.asked)
+        return sum(f" {slug}" in ask.prompt for ask in self.teacher.asked)
 
     def _kept(self, slug: str) -> int:
         """Requests whose answers are in the store: one brings all samples of a seed."""
