@@ -12,22 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import prompts
 from curate.checklists import checklist_schema, questions_of, read_checklist
+from curate.rules import rules_of
 from curate.scorers import Score
 from prompts import Prompt
-from prompts.languages import language_name
+from schemas.blocking import together
 from schemas.money import Cost
 from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Json, Messages, Pair, Reason, Sampling, content_id
-from schemas.spec import JudgeQuestion, Spec, TaskSettings, TeacherSettings
+from schemas.spec import JudgeQuestion, Spec, TeacherSettings
 from schemas.store import Store
 from synth import teachers
 from synth.answers import clean
@@ -46,7 +47,6 @@ _CHOICE: Json = {
 _BETTER = re.compile(r"(?:\A|better\W{1,5})(first|second)(?!\w)", re.IGNORECASE)
 # First words of a failure after which no answer was seen, so that the next run asks again.
 _UNANSWERED = ("throttled", "server", "broken", "timeout", "unanswered")
-T = TypeVar("T")
 
 
 class Preference(NamedTuple):
@@ -75,9 +75,8 @@ class Judge:
     @cached_property
     def fingerprint(self) -> str:
         """Names all that shapes a checklist's verdict."""
-        asked = [[q.name, q.question, q.weight, q.must] for q in self.questions]
-        judges = [[ledger.identity, ledger.revision] for ledger in self.ledgers]
-        return content_id("judge", [judges, asked, self.rules, self.checklist.ref, self.sampling.body()])
+        judges = [(ledger.identity, ledger.revision) for ledger in self.ledgers]
+        return _named_by(judges, self.questions, self.rules, self.sampling, self.checklist)
 
     @property
     def costs(self) -> list[Cost]:
@@ -200,13 +199,26 @@ async def open_judge(
     )
 
 
-def rules_of(task: TaskSettings) -> str:
-    """The rules that an output is written by, in words: the style, and what its labels mean or its language is."""
-    labels = [f"- {label}: {meaning}" if meaning else f"- {label}" for label, meaning in task.labels.items()]
-    of_kind = ["The labels:", *labels] if labels else []
-    if task.to:
-        of_kind.append(f"The output is in {language_name(task.to)}.")
-    return "\n".join([task.style, *of_kind])
+def judging(project: Project, names: Sequence[str]) -> str:
+    """Names all that shapes what the judges of these names would say; empty without a name. Raises PromptError."""
+    if not names:
+        return ""
+    spec = project.spec
+    judges = [(judge.identity or judge.model, judge.revision) for judge in map(spec.teachers.__getitem__, names)]
+    questions = questions_of(spec.task.kind, spec.curate.judge.questions)
+    asked = [prompts.load(name, project.folder) for name in ("judge", "compare")]
+    return _named_by(judges, questions, rules_of(spec.task), spec.curate.judge.sampling, *asked)
+
+
+def _named_by(
+    judges: Sequence[tuple[str, str | None]],
+    questions: Sequence[JudgeQuestion],
+    rules: str,
+    sampling: Sampling,
+    *asked: Prompt,
+) -> str:
+    listed = [[q.name, q.question, q.weight, q.must] for q in questions]
+    return content_id("judge", [judges, listed, rules, sampling.body(), [prompt.ref for prompt in asked]])
 
 
 def of_one_family(spec: Spec, names: Sequence[str], writers: Sequence[TeacherSettings]) -> list[str]:
@@ -221,17 +233,6 @@ def of_one_family(spec: Spec, names: Sequence[str], writers: Sequence[TeacherSet
                     "a judge prefers what its own family writes"
                 )
     return sentences
-
-
-async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of all of `work`, in its order; where one raises, the others are cancelled and waited for."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _named(teacher: TeacherSettings) -> str:

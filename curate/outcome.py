@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from curate.asked import Asked
+from curate.certifying import parts_now
 from curate.curation import curate
-from curate.judge import JUDGE, Judge
 from curate.near_duplicates import similar_pairs
 from curate.pool import Pool, StepId
 from curate.preferences import Preference, preferences
@@ -60,28 +61,24 @@ async def curate_project(
     fingerprints: Sequence[str],
     weights: Callable[[], Weights] = embedded_weights,
     serve: Serve = embedded,
-    judge: Judge | None = None,
+    asked: Asked | None = None,
     progress: Progress = unseen,
 ) -> CurateResult:
     """Judge the candidates of the generation scopes `scopes` and of the seeds that are active now, and keep what was
     decided of every slot.
 
     `weights` (the embedded model's) and `serve` (which starts it) are called only if the spec's scorer needs the
-    embedded model; `judge` is the spec's (`curate.judge.open_judge`). Raises NoWork without a candidate and
-    RowCountMismatch if a row got lost.
+    embedded model; `asked` are the spec's judges and served reward model (`curate.asked.open_asked`). Raises NoWork
+    without a candidate and RowCountMismatch if a row got lost.
     """
     pool = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n)
     seeds = store.seeds()
     if not len(pool):
         raise _nothing_to_curate(store, fingerprints)
     before = store.verdict_count()
-    assert (judge is not None) == bool(project.spec.curate.judge.teachers), "a judge of the spec judges"
-    async with AsyncExitStack() as opened:
-        judging = None if judge is None else judged_by(judge)
-        chosen = await choose(
-            project, seeds, weights=weights, serve=serve, opened=opened, judge=judging, progress=progress
-        )
-        pool = await curate(pool, steps_for(project, seeds, chosen, judging), store, progress)
+    pool, chosen = await judged(
+        project, pool, seeds, store, weights=weights, serve=serve, asked=asked, progress=progress
+    )
     if chosen and chosen.fitted:
         await store.put(_reward_model(chosen, project.folder))
     counts = _counted(pool)
@@ -102,11 +99,35 @@ async def curate_project(
         "near_duplicate_seeds": _alike_apart(project, seeds),
         "reviewed": len(people),
         "undecided": sum(decision.verdict == "undecided" for decision in people),
+        "shaped_rows": parts_now(project, store, fingerprints, pool.steps),
         "scorer": {"by": chosen.by, "why": chosen.sentence, **chosen.facts} if chosen else None,
-        **({"judge": judge.facts} if judge else {}),
+        **({"judge": asked.judge.facts} if asked and asked.judge else {}),
     }
     preferred = tuple(preferences(project, pool, seeds))
     return CurateResult(counts, pool.reasons, accepted, pool.steps, facts, preferred)
+
+
+async def judged(
+    project: Project,
+    pool: Pool,
+    seeds: Sequence[Seed],
+    store: Store | None,
+    *,
+    weights: Callable[[], Weights] = embedded_weights,
+    serve: Serve = embedded,
+    asked: Asked | None = None,
+    progress: Progress = unseen,
+) -> tuple[Pool, Chosen | None]:
+    """The pool under the steps of the spec, and the scorer. What is said of single rows is kept if there is a
+    `store`."""
+    judge, served = (asked.as_judge, asked.as_reward) if asked else (None, None)
+    assert (judge is not None) == bool(project.spec.curate.judge.teachers), "a judge of the spec judges"
+    assert (served is not None) == (project.spec.curate.score.teacher is not None), "a scorer of the spec scores"
+    async with AsyncExitStack() as opened:
+        chosen = await choose(
+            project, seeds, weights=weights, serve=serve, opened=opened, by_http=(judge, served), progress=progress
+        )
+        return await curate(pool, steps_for(project, seeds, chosen, judge), store, progress), chosen
 
 
 def _nothing_to_curate(store: Store, fingerprints: Sequence[str]) -> NoWork:
@@ -124,13 +145,6 @@ def _nothing_to_curate(store: Store, fingerprints: Sequence[str]) -> NoWork:
         why="The style, the exemplars, a prompt, the sampling or the teacher is another one now.",
         fix="Run `pairsmith generate`, or take the change back; what was generated before stays in the store.",
     )
-
-
-def judged_by(judge: Judge) -> Chosen:
-    """The judge as a scorer."""
-    names = ", ".join(ledger.identity for ledger in judge.ledgers)
-    sentence = f"a checklist of {len(judge.questions)} questions, answered by {names}"
-    return Chosen(JUDGE, judge.fingerprint, judge.score, sentence, {"judges": judge.facts["judges"]})
 
 
 def _counted(pool: Pool) -> Counts:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from curate.contamination import HeldOut, held_out_of
 from curate.gates import GateStep, Judgement, gates_for, verdict_of
 from curate.gates.processes import CHUNK, judging
 from curate.gates.user import check_plain, guarded
@@ -168,14 +169,18 @@ async def _scores(scorer: Scorer, pairs: Sequence[Pair]) -> Sequence[Score]:
         return [(await _scores(scorer, [pair]))[0] for pair in pairs]
 
 
-def decontaminate(held_out: Mapping[str, str] | Iterable[str], jaccard: float = 0.7) -> Named:
-    """Rejects rows that hold the text of a seed of the test split; `held_out` are these texts, or maps the id of such a
-    seed to its text. Rows of these seeds themselves are what the test is made of, and stay.
+def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard: float = 0.7) -> Named:
+    """Rejects rows that hold a held-out text, as `contaminated` compares them. `held_out` may be plain texts,
+    or map the id of a test seed to its text. Rows of the test seeds themselves are what the test is made of, and stay.
 
     No review outranks it: the proof would be spoilt.
     """
-    if not isinstance(held_out, Mapping):
-        held_out = {Seed(kind="input", text=text, source="python").id: text for text in held_out}
+    if not isinstance(held_out, HeldOut):
+        if not isinstance(held_out, Mapping):
+            held_out = {Seed(kind="input", text=text, source="python").id: text for text in held_out}
+        names = tuple(f"test seed {id_}" for id_ in held_out)
+        held_out = HeldOut(tuple(held_out.values()), names, frozenset(held_out))
+    held = held_out
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         ids, of_test = list[str](), list[bool]()
@@ -184,23 +189,23 @@ def decontaminate(held_out: Mapping[str, str] | Iterable[str], jaccard: float = 
             for row in pool.accepted():
                 pair = _pair(row)
                 ids.append(pair.id)
-                of_test.append(pair.seed_id in held_out)
+                of_test.append(pair.seed_id in held.seed_ids)
                 yield ("", "") if of_test[-1] else (pair.asked, pair.output)
 
-        touches, seed_ids = contaminated(texts(), [*held_out.values()], jaccard), [*held_out]
+        touches = contaminated(texts(), held.texts, jaccard, held.equal_numbers)
         for number, id_ in enumerate(ids):
             touch = None if of_test[number] else touches.get(number)
-            yield step.verdict(id_, touch is None, touch and touch.similarity, _contaminated(touch, seed_ids))
+            yield step.verdict(id_, touch is None, touch and touch.similarity, _contaminated(touch, held))
 
-    step = _Whole(CONTAMINATION, [sorted(held_out.items()), jaccard], final=True)
+    step = _Whole(CONTAMINATION, [sorted(zip(held.names, held.texts, strict=True)), jaccard], final=True)
     return Named(step.id, look)
 
 
-def _contaminated(touch: Touch | None, seed_ids: Sequence[str]) -> Reason:
+def _contaminated(touch: Touch | None, held: HeldOut) -> Reason:
     if touch is None:
         return Reason("clean")
     near = f"its {('input', 'output')[touch.text]} text is {touch.similarity:.0%} like it"
-    return Reason("contamination", f"near-duplicate of test seed {seed_ids[touch.held_out]} ({near})")
+    return Reason("contamination", f"near-duplicate of {held.names[touch.held_out]} ({near})")
 
 
 def best(n: int = 1) -> Named:
@@ -291,12 +296,11 @@ def steps_for(
     """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none or the judge."""
     spec, curate = project.spec, project.spec.curate
     splits = {seed.id: seed_split(seed, spec.split) for seed in seeds}
-    held_out = {seed.id: seed.asked for seed in seeds if splits[seed.id] == "test"}
     scorers = dict.fromkeys(scorer for scorer in (judge, chosen) if scorer)
     compared = [scored(s.score, s.by, s.fingerprint, compares=s is chosen) for s in scorers]
     return [
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
-        decontaminate(held_out, curate.duplicates.jaccard),
+        decontaminate(held_out_of(spec, project.folder, seeds), curate.duplicates.jaccard),
         *compared,
         *([best(curate.select.best)] if chosen else []),
         *(
@@ -304,8 +308,15 @@ def steps_for(
             if curate.duplicates.enabled
             else []
         ),
+        *_semantic(spec.curate.duplicates.semantic, spec.task.kind),
         split(spec.split, seeds),
     ]
+
+
+def _semantic(cosine: float | None, kind: KindName) -> list[Named]:
+    from curate.semantic import semantic_duplicates
+
+    return [] if cosine is None else [semantic_duplicates(cosine, KINDS[kind].duplicate)]
 
 
 class _Whole:

@@ -85,6 +85,7 @@ def run(
             pass_rate=evaluated.pass_rate if evaluated else None,
             systems=evaluated.systems if evaluated else None,
             outcomes=evaluated.outcomes if evaluated else None,
+            verdict=evaluated.verdict if evaluated else None,
         )
     return record.outcome
 
@@ -120,6 +121,7 @@ def _at_the_gate(review: ReviewOutcome) -> dict[str, Any]:
         "waits": review.waits,
         "url": review.url,
         "queues": review.queues,
+        "pages": review.pages,
         "gate": status.get("gate"),
         "objections": tuple(status["objections"]) if status.get("gate") == "rejected" else None,
     }

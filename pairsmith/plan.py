@@ -217,6 +217,9 @@ def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin:
         shapes |= _content("curate.score.model", folder, spec.curate.score.model)
     if stage == "curate":
         shapes |= _judges("curate.judge.teachers", project, spec.curate.judge.teachers)
+        shapes |= _named_teacher("curate.score.teacher", spec, spec.curate.score.teacher)
+        for name in spec.curate.contamination.files:
+            shapes |= _content(f"curate.contamination.files.{name}", folder, name)
     if stage == "review":
         shapes |= _settings("review", spec.review, without={"enabled"})
         shapes |= _content("review.gold", folder, spec.review.gold)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from functools import cache
 from typing import Any, TypeVar
 
@@ -46,3 +46,14 @@ def _loop() -> asyncio.AbstractEventLoop:
         loop = uvloop.new_event_loop()
     threading.Thread(target=loop.run_forever, name="pairsmith-loop", daemon=True).start()
     return loop
+
+
+async def together(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """The results of all of `work`, in its order; where one raises, the others are cancelled and waited for."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

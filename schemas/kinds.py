@@ -20,8 +20,9 @@ class Kind:
     """A kind of task.
 
     `needs` is the key of `[task]` that says what its outputs are; no other kind takes it. `duplicate` says which rows
-    are one, and `flag` which rows that stay are worth a look all the same. `input` and `output` are what a report calls
-    the two sides. `defaults` maps dotted keys of the spec to values.
+    are one, and `flag` which rows that stay are worth a look all the same. `outputs_recur`: different inputs have one
+    output by nature (a label, a stock reply), so a test reference in training is no contamination. `input` and
+    `output` are what a report calls the two sides. `defaults` maps dotted keys of the spec to values.
     """
 
     about: str
@@ -32,6 +33,7 @@ class Kind:
     needs: str | None = None
     flag: str | None = None
     equal_numbers: bool = True
+    outputs_recur: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -73,6 +75,7 @@ KINDS: Mapping[KindName, Kind] = {
         input="message",
         output="reply",
         duplicate="input and output near",
+        outputs_recur=True,
         metrics=("checks", "judge", "similarity"),
         defaults={
             "task.system": "Reply to the message in the house style.",
@@ -88,6 +91,7 @@ KINDS: Mapping[KindName, Kind] = {
         duplicate="input near",
         flag="two_labels",
         equal_numbers=False,
+        outputs_recur=True,
         metrics=("macro_f1", "confusion"),
         needs="labels",
         defaults={
@@ -103,6 +107,7 @@ KINDS: Mapping[KindName, Kind] = {
         input="text",
         output="record",
         duplicate="input near",
+        outputs_recur=True,
         metrics=("field_f1", "validity"),
         needs="schema",
         defaults={

@@ -22,9 +22,9 @@ from curate.pool import fold
 from schemas.records import content_id
 from schemas.spec import Pattern, Spec
 
-Check = Pattern | str | Callable[[str, str], bool | None]
-"""A named pattern, a regular expression that a good output holds, or a function (input, output) -> pass. A function may
-answer None: not scored."""
+Check = Pattern | str | Callable[..., bool | None]
+"""A named pattern, a regular expression that a good output holds, or a function (input, output) or (input, output,
+reference) -> pass; the reference is None where the input has none. A function may answer None: not scored."""
 
 INDEPENDENT = "check:"
 """The names of checks that no gate uses begin with it."""
@@ -119,14 +119,25 @@ def checks_of(checks: Sequence[Check]) -> Checks:
     return Checks((), tuple(patterns), tuple(functions))
 
 
-def _function(check: Callable[[str, str], bool | None]) -> GateStep:
+def _function(check: Callable[..., bool | None]) -> GateStep:
     name = getattr(check, "__name__", type(check).__name__)
     try:
         source = inspect.getsource(check)
     except (OSError, TypeError):  # typed at a prompt, or not written in Python
         source = repr(check)
-    judge = guarded(lambda pair: check(pair.input, pair.output), name)
+    judge = guarded(lambda pair: check(*(pair.input, pair.output, pair.reference)[: _takes(check)]), name)
     return GateStep(f"{INDEPENDENT}{name}", content_id("check", [name, source]), judge)
+
+
+def _takes(check: Callable[..., bool | None]) -> int:
+    """How many of input, output and reference a check wants: the third where it cannot be called without it."""
+    try:
+        inspect.signature(check).bind(None, None)
+    except TypeError:
+        return 3
+    except ValueError:  # a builtin that tells no signature
+        pass
+    return 2
 
 
 def _short(by: str) -> str:

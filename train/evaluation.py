@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -20,22 +20,27 @@ from typing import Any
 
 import orjson
 
-from curate.split import asked_of, held_out_inputs
+from curate.judge import judging
+from curate.near_duplicates import contaminated
+from curate.split import asked_of, held_out_inputs, held_out_outputs, seed_split
 from prompts.answer_form import AnswerForm
 from schemas.blocking import run
-from schemas.errors import NoWork, PairsmithError
+from schemas.errors import NoWork, PairsmithError, UsageError
 from schemas.files import replaced
 from schemas.kinds import KINDS
 from schemas.money import total
 from schemas.progress import Progress, unseen
 from schemas.project import Project
-from schemas.records import Seed
+from schemas.records import Pair, Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings
 from schemas.store import Store
-from train.base_model import Base, find_base, hash_model
+from train.base_model import Base, find_base
 from train.checks import Check, Checks, checks_for, checks_of
+from train.dataset import Data, Row, dataset_of, refuse_leaks
+from train.intervals import Interval
 from train.interview import Answers, Interview, OpenTeacher
-from train.merge import merged_folder
+from train.judged import OpenJudge, judged
+from train.local_model import tuned_model
 from train.metrics import (
     MODES,
     TUNED,
@@ -62,7 +67,7 @@ from train.systems import (
     test_set_hash,
 )
 
-_SIDE_BY_SIDE = 10
+_SIDE_BY_SIDE, _WATCHED = 10, 50
 
 
 def evaluate(
@@ -72,6 +77,8 @@ def evaluate(
     *,
     style: str | None = None,
     exemplars: Sequence[tuple[str, str]] = (),
+    references: Mapping[str, str] | Sequence[str | None] | None = None,
+    rows: Data = (),
     store: str | Path | None = None,
     progress: Progress = unseen,
     **settings: Any,
@@ -80,9 +87,12 @@ def evaluate(
 
     `checks` are patterns that a good output holds, or functions (input, output) -> bool. The base is told `style`
     (default: the system prompt that was trained with), and with `exemplars`, pairs of input and output, once more with
-    those. `settings` are the keys of `[evaluate]`: samples, sampling, concurrency, max_seeds. `store` is a file that
-    keeps the answers, so that a second evaluation asks only what is new; without it they are thrown away. Blocks. Works
-    in a notebook, too. Raises NoWork without inputs, without checks and without any answer.
+    those. `references` are outputs that a person gave, by their input or in the order of the inputs (None: there is
+    none). With `rows`, what it was trained on (as `fine_tune` takes them), the base is asked once more with those
+    nearest to each input. `settings` are the keys of `[evaluate]`: samples, sampling, concurrency, max_seeds. `store`
+    is a file that keeps the answers, so that a second evaluation asks only what is new; without it they are thrown
+    away. Blocks. Works in a notebook, too. Raises NoWork without inputs, without checks and without any answer,
+    UsageError for references that fit no input, InputError for a row that is one of the inputs.
     """
     system = trained.system_prompt or ""
     spec = Spec(
@@ -92,16 +102,53 @@ def evaluate(
         train=trained.settings,
         evaluate=EvaluateSettings.model_validate(settings),
     )
-    seeds = [
-        entry if isinstance(entry, Seed) else Seed(kind="input", text=entry, source=f"inputs:{number}")
-        for number, entry in enumerate(inputs, 1)
-    ]
-    distinct = list({seed.id: seed for seed in seeds}.values())[: spec.evaluate.max_seeds]
-    plan = plan_evaluation(Project(Path(), spec), distinct, trained, None, checks_of(checks))
+    distinct = list({seed.id: seed for seed in _seeds_of(list(inputs), references)}.values())
+    learned = dataset_of(rows)
+    refuse_leaks(replace(learned, held_out=[seed.asked for seed in distinct]))
+    shown = [_exemplar(row) for row in learned.train]
+    project = Project(Path(), spec)
+    plan = plan_evaluation(project, distinct[: spec.evaluate.max_seeds], trained, None, checks_of(checks), shown)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "answers.db") if store is None else Path(store)
         with Store.open(f"sqlite:///{path.resolve()}") as answers:
             return run(measured(plan, answers, progress=progress))
+
+
+def _seeds_of(
+    inputs: Sequence[str | Seed], references: Mapping[str, str] | Sequence[str | None] | None
+) -> Iterator[Seed]:
+    """The inputs as seeds, each with its reference. Raises UsageError for references that belong to no input."""
+    asked = [entry.asked if isinstance(entry, Seed) else entry for entry in inputs]
+    if isinstance(references, Mapping):
+        if strangers := sorted(set(references) - set(asked)):
+            raise UsageError(f"references has {strangers[0]!r}, which is none of the inputs.")
+        found: list[str | None] = [references.get(text) for text in asked]
+    else:
+        found = [None] * len(asked) if references is None else list(references)
+        if isinstance(references, str) or len(found) != len(asked):
+            raise UsageError(
+                f"there are {len(found)} references for {len(asked)} inputs.",
+                fix="Give one for each, None where there is none, or a dict of input to reference.",
+            )
+    for number, (entry, reference) in enumerate(zip(inputs, found, strict=True), 1):
+        seed = entry if isinstance(entry, Seed) else Seed(kind="input", text=entry, source=f"inputs:{number}")
+        # Not a copy: the reference is part of what a seed is, and a copy would keep the id.
+        yield seed if reference is None else Seed.model_validate({**seed.model_dump(), "reference": reference})
+
+
+def _exemplar(row: Row) -> Exemplar:
+    """A training row as an exemplar: of a conversation all that was said before the answer."""
+    said = [message["content"] for message in row["prompt"] if message["role"] != "system"]
+    return Exemplar(input="\n".join(said), output=row["completion"][0]["content"])
+
+
+def trained_rows(store: Store, trained: TrainResult) -> list[Exemplar]:
+    """The accepted rows of the training split that `trained` learned from, by pair id; none where the dataset is not
+    in the store."""
+    datasets = {artifact.id: artifact for artifact in store.artifacts("dataset")}
+    members = datasets[trained.dataset_id].members if trained.dataset_id in datasets else ()
+    pairs = store.pairs(sorted(pair_id for pair_id, split in members if split == "train"))
+    return [Exemplar(input=pair.asked, output=pair.output) for pair in sorted(pairs, key=lambda pair: pair.id)]
 
 
 def plan_evaluation(
@@ -110,8 +157,12 @@ def plan_evaluation(
     trained: TrainResult,
     teacher: TeacherSettings | None,
     checks: Checks | None = None,
+    rows: Sequence[Exemplar] = (),
+    validation: Sequence[Seed] = (),
 ) -> EvaluationPlan:
-    """The evaluation of `trained` on `seeds` that a spec means; `checks` stand in for those of the spec.
+    """The evaluation of `trained` on `seeds` that a spec means; `checks` stand in for those of the spec. `rows` are
+    what it was trained on, for the retrieval system. Of `validation` inputs the tuned model is asked too, to see where
+    it fails.
 
     `teacher` is the spec's teacher with its revision; it is asked as in generation, so what was bought there is found
     in the ledger. Without it no teacher is measured. Blocks: the weights of the base are hashed, and for QLoRA perhaps
@@ -134,20 +185,63 @@ def plan_evaluation(
         raise NoWork("there is no input to evaluate on.", fix="Name some that training has not seen.")
     models = _models(spec, base, trained, teacher)
     form = AnswerForm.of(spec.task, project.folder)
-    return EvaluationPlan(spec, trained, tuple(seeds), systems_of(project, seeds, models), checks, form)
+    systems = systems_of(project, seeds, models, rows)
+    judges = judging(project, spec.evaluate.judges)
+    return EvaluationPlan(spec, trained, tuple(seeds), systems, checks, form, judges, tuple(validation))
 
 
 def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
-    """The active seeds that an evaluation asks (`curate.split.held_out_inputs`). Raises NoWork if there are none."""
+    """The questions of an evaluation: the active inputs of the test split, and its outputs with the input that backward
+    generation wrote, the output as reference; by id, at most `evaluate.max_seeds`. Raises NoWork without any."""
     seeds = store.seeds()
-    if held_out := held_out_inputs(seeds, spec):
-        return held_out
-    inputs = sum(map(asked_of, seeds))
+    asked = [*held_out_inputs(seeds, spec), *_outputs_with_inputs(store, held_out_outputs(seeds, spec), spec)]
+    if asked:
+        return sorted(asked, key=lambda seed: seed.id)[: spec.evaluate.max_seeds]
     raise NoWork(
-        f"none of the {inputs} input seeds falls into the test split.",
+        f"none of the {len(seeds)} seeds gives a test input.",
         why="There is nothing to evaluate on that training has not seen.",
         fix='Raise split.test and curate and train again, or add a source of fresh inputs with use = "test".',
     )
+
+
+def _outputs_with_inputs(store: Store, outputs: Sequence[Seed], spec: Spec) -> list[Seed]:
+    """The held-out outputs, each as a pair with one of the accepted inputs that were written to it: the first by id
+    that no training row comes near to. Outputs without one are left out."""
+    datasets = store.artifacts("dataset")
+    members = datasets[-1].members if outputs and datasets else ()
+    held = {seed.id: seed for seed in outputs}
+    test = sorted(store.pairs(id_ for id_, split in members if split == "test"), key=lambda pair: pair.id)
+    written = [pair for pair in test if pair.seed_id in held]
+    if not written:
+        return []
+    learned = store.pairs(id_ for id_, split in members if split != "test")
+    near = _touched([pair.input for pair in learned], [pair.input for pair in written], spec.curate.duplicates.jaccard)
+    chosen: dict[str, Pair] = {}
+    for place, pair in enumerate(written):
+        if place not in near:
+            chosen.setdefault(pair.seed_id, pair)
+    return [
+        Seed(kind="pair", text=pair.input, reference=pair.output, columns=pair.columns, source=held[seed_id].source)
+        for seed_id, pair in chosen.items()
+    ]
+
+
+def _touched(learned: Sequence[str], written: Sequence[str], jaccard: float) -> set[int]:
+    """The places of the written texts that a learned one is like. A row is told of its nearest text only, so what was
+    found is taken out until nothing is."""
+    found = set[int]()
+    while left := [place for place in range(len(written)) if place not in found]:
+        touches = contaminated(((text,) for text in learned), [written[place] for place in left], jaccard)
+        if not touches:
+            break
+        found |= {left[touch.held_out] for touch in touches.values()}
+    return found
+
+
+def watched_seeds(store: Store, spec: Spec) -> list[Seed]:
+    """Validation inputs, at most as many as tell where the tuned model fails."""
+    watched = [seed for seed in store.seeds() if asked_of(seed) and seed_split(seed, spec.split) == "validation"]
+    return sorted(watched, key=lambda seed: seed.id)[:_WATCHED]
 
 
 def _refuse_another_base(spec: Spec, base: Base, trained: TrainResult) -> None:
@@ -172,13 +266,8 @@ def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettin
     if arguments:
         # They change the prompt, so an answer without them is another one.
         settings = settings.model_copy(update={"revision": f"{settings.revision} {dict(arguments)}"})
-    adapter, weights = Path(trained.folder), None if spec.train.base == "embedded" else base.folder
-    tuned_as = LocalModel(weights, adapter=adapter, template_arguments=arguments)
-    revision = f"{trained.adapter_id} on {trained.settings.method} base"
-    if trained.settings.method == "qlora":
-        merged = merged_folder(base, trained)
-        tuned_as = LocalModel(merged, template_arguments=arguments, is_merged=True)
-        revision = f"{trained.adapter_id} merged, {hash_model(merged)}"
+    weights = None if spec.train.base == "embedded" else base.folder
+    tuned_as, revision = tuned_model(base, weights, trained)
     tuned = settings.model_copy(update={"model": TUNED, "identity": TUNED, "revision": revision})
     return Models(
         base=Model(settings, LocalModel(weights, template_arguments=arguments)),
@@ -193,13 +282,14 @@ async def measured_once(
     out_dir: Path,
     open_teacher: OpenTeacher | None = None,
     progress: Progress = unseen,
+    open_judge: OpenJudge | None = None,
 ) -> Evaluation:
     """`measured`, kept as `out_dir/<evaluation id>.json`; if that is there already, it is read and nothing is asked."""
     path = out_dir / f"{plan.id}.json"
     if path.is_file():
         evaluation = Evaluation.model_validate_json(path.read_bytes())
         return evaluation.model_copy(update={"path": str(path), "reused": True, "calls_sent": 0})
-    evaluation = await measured(plan, store, open_teacher, progress)
+    evaluation = await measured(plan, store, open_teacher, progress, open_judge)
     _write(path, evaluation)
     return evaluation.model_copy(update={"path": str(path)})
 
@@ -209,10 +299,12 @@ async def measured(
     store: Store,
     open_teacher: OpenTeacher | None = None,
     progress: Progress = unseen,
+    open_judge: OpenJudge | None = None,
 ) -> Evaluation:
     """Ask every system of `plan`, judge the answers, and draw the conclusions.
 
-    `open_teacher` is called only if the teacher is another model than the base. Reports progress("evaluate", {done,
+    `open_teacher` is called only if the teacher is another model than the base, `open_judge` after all have answered.
+    Reports progress("evaluate", {done,
     total, system, mode, tokens}), in answers. Raises NoWork when no system gave any answer, and PairsmithError when
     the adapter is not really on and off.
     """
@@ -227,9 +319,11 @@ async def measured(
     outputs = tuple(output for given in answers for mode in MODES for output in given[mode].outputs)
     if not any(output.answered for output in outputs):
         raise NoWork("no system gave a single answer.", fix="Look at the failures above, and run it again.")
+    said, to_judges = await judged(plan, outputs, open_judge, progress)
     sampled, greedy = decodings(plan.spec)
     examples = [Example(seed_id=seed.id, input=seed.body) for seed in plan.seeds]
-    random_seed, spent = plan.spec.train.seed, total(cost for asked in rounds for cost in asked.costs)
+    costs = (*(cost for asked in rounds for cost in asked.costs), *to_judges.costs)
+    random_seed, spent = plan.spec.train.seed, total(costs)
     return Evaluation(
         id=plan.id,
         adapter_id=plan.trained.adapter_id,
@@ -248,13 +342,29 @@ async def measured(
         side_by_side_seed=random_seed,
         outputs=outputs,
         references=plan.references,
-        calls_sent=sum(asked.sent for asked in rounds),
-        calls_reused=sum(output.key in known for output in outputs),
+        judged=said,
+        validation=tuple(output for asked in rounds for output in asked.validation),
+        validation_inputs={seed.id: seed.body for seed in plan.validation},
+        calls_sent=sum(asked.sent for asked in rounds) + to_judges.sent,
+        calls_reused=sum(output.key in known for output in outputs) + to_judges.reused,
         usage=spent.usage,
         usd=spent.total,
-        costs=tuple(cost for asked in rounds for cost in asked.costs),
+        costs=costs,
         seconds=time.monotonic() - started,
     )
+
+
+async def validated(plan: EvaluationPlan, store: Store, progress: Progress = unseen) -> Interval | None:
+    """The greedy pass rate of the tuned model on `plan.validation`; None where it gave no whole answer.
+
+    Only the base is asked beside it, where the tuned model is a merged one that has to be compared with it first.
+    """
+    tuned = plan.systems[-1]
+    first = [plan.systems[0]] if tuned.model.local and tuned.model.local.is_merged else []
+    alone = replace(plan, seeds=plan.validation, systems=(*first, tuned), validation=())
+    interview = Interview(alone, store, progress)
+    rounds = [await interview.ask([system], None) for system in alone.systems]
+    return _result(alone, tuned, rounds[-1].answers[0]).greedy.pass_rate
 
 
 def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) -> SystemResult:

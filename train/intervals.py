@@ -8,7 +8,8 @@ and at least `n`. Everything below reckons with that *effective* number:
   At a share of 0 or 1 seeds do not differ, so each seed counts as one trial.
 - **A paired difference**: the two share intervals joined by the square of their distances (MOVER; Newcombe 1998b,
   method 10; Zou 2008), less what the correlation between the systems over seeds explains. The correlation is shrunk by
-  (n - 2) / (n + 2), because few seeds overstate it. A share of 0 or 1 keeps its uncertainty in the difference.
+  (n - 2) / (n + 2), because few seeds overstate it, and half a step of the effective number is added on both sides
+  (continuity correction). A share of 0 or 1 keeps its uncertainty in the difference.
 - **A test**: the sign-flip (permutation) test on the seeds' differences, McNemar's test for clusters. If both systems
   are equally good, which of the two gave which answers to a seed is a coin toss. All 2^n tosses are counted.
 - **Several tests**: Holm's adjustment (1979), valid whatever the dependence between them.
@@ -112,9 +113,9 @@ def seeds_for(gap: Interval) -> int | None:
 
 def share_limits(hits: Floats, totals: Floats, level: float = 0.95) -> Limits:
     """`share` for many sets of seeds at once: counts are (..., seeds)."""
-    z = NormalDist().inv_cdf((1 + level) / 2)
+    z = _normal_quantile(level)
     estimate = hits.sum(-1) / totals.sum(-1)
-    effective = _effective(hits, totals, estimate, z, level)
+    effective = _effective(hits, totals, level)
     other, z2 = 1 - estimate, z * z
     below = z2 - 2 - 1 / effective + 4 * estimate * (effective * other + 1)
     above = z2 + 2 - 1 / effective + 4 * estimate * (effective * other - 1)
@@ -133,8 +134,9 @@ def difference_limits(
     a, b = share_limits(hits_a, totals_a, level), share_limits(hits_b, totals_b, level)
     r = _correlation(hits_a - a.estimate[..., None] * totals_a, hits_b - b.estimate[..., None] * totals_b)
     gap = a.estimate - b.estimate
-    low = gap - _joined(a.estimate - a.low, b.high - b.estimate, r)
-    high = gap + _joined(a.high - a.estimate, b.estimate - b.low, r)
+    half_a_step = 0.25 * (1 / _effective(hits_a, totals_a, level) + 1 / _effective(hits_b, totals_b, level))
+    low = gap - _joined(a.estimate - a.low, b.high - b.estimate, r) - half_a_step
+    high = gap + _joined(a.high - a.estimate, b.estimate - b.low, r) + half_a_step
     return Limits(gap, np.maximum(low, -1.0), np.minimum(high, 1.0))
 
 
@@ -165,8 +167,13 @@ def sign_flips(differences: NDArray[np.int64]) -> Floats:
     return np.asarray(np.clip((chances * reached).sum(-1), np.minimum(least, 1.0), 1.0))
 
 
-def _effective(hits: Floats, totals: Floats, estimate: Floats, z: float, level: float) -> Floats:
+def _normal_quantile(level: float) -> float:
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def _effective(hits: Floats, totals: Floats, level: float) -> Floats:
     """The number of independent answers with the same information: at least the seeds (Kish), at most the answers."""
+    estimate, z = hits.sum(-1) / totals.sum(-1), _normal_quantile(level)
     seeds, answers = hits.shape[-1], totals.sum(-1)
     least: Floats = answers**2 / (totals**2).sum(-1)
     if seeds == 1:

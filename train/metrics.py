@@ -14,6 +14,7 @@ from curate.split import LEAST_TEST_INPUTS
 from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
 from train.intervals import Interval, difference, holm, seeds_for, share, sign_flip_p
+from train.judgements import Judged
 from train.references import ReferenceResult
 
 Mode = Literal["sampled", "greedy"]
@@ -139,6 +140,12 @@ class SystemResult(Record):
         """Its names, joined with an equals sign."""
         return " = ".join(self.names)
 
+    @property
+    def usd_per_1000(self) -> float | None:
+        """US dollars for a thousand outputs, each asked for by itself, as the greedy ones were; else as sampled."""
+        own = self.greedy.usd_per_1000
+        return self.sampled.usd_per_1000 if own is None else own
+
 
 class Comparison(Record):
     """Pass rate of system `a` minus that of system `b`, on the same seeds.
@@ -213,8 +220,9 @@ class Evaluation(Record):
     """Everything an evaluation measured, ready for JSON. `test_set` is the hash of the seeds' ids.
 
     `comparisons` are tuned against every other, under both decodings. `calls_sent` counts requests of the run that
-    wrote it, `calls_reused` answers that it found in the ledger. `resamples` stands in files of earlier versions, whose
-    shares and comparisons are concluded anew from their outputs when they are read.
+    wrote it, `calls_reused` answers that it found in the ledger. `validation` are the tuned model's greedy answers to
+    validation inputs, by seed id in `validation_inputs`: what fails there may be looked at and acted on. `resamples`
+    stands in files of earlier versions, whose shares and comparisons are concluded anew when they are read.
     """
 
     id: str
@@ -235,6 +243,9 @@ class Evaluation(Record):
     side_by_side_seed: int
     outputs: tuple[Output, ...]
     references: dict[str, str] = Field(default_factory=dict)
+    judged: Judged | None = None
+    validation: tuple[Output, ...] = ()
+    validation_inputs: dict[str, str] = Field(default_factory=dict)
     calls_sent: int
     calls_reused: int
     usage: Usage

@@ -1,20 +1,25 @@
-"""The README.md that travels with an adapter: what it is, how it was made, and what is not known about it."""
+"""The README.md that travels with a model: what it is, how it was made, how to run it, and what is not known of it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from train.results import TrainResult
+from train.ways_to_run import snippet, vllm_command
 
 _CARD = """---
 base_model: {base}
-library_name: peft
+library_name: {library}
 pipeline_tag: text-generation
-tags: [lora, sft, trl, pairsmith]
+tags: [lora, {tag}, trl, pairsmith]
 ---
 
-# Adapter {adapter_id}
+# {title} {adapter_id}
 
-A {method} adapter for **{base}**, made by pairsmith in {steps} steps of supervised fine-tuning on {train_rows} pairs.
+A {method} adapter for **{base}**, made by pairsmith in {steps} steps of {objective} on {train_rows} {rows}.
 The loss was taken on the answers only ({learned_tokens} tokens an epoch).
+
+{artefact}
 
 | | |
 |---|---|
@@ -35,16 +40,19 @@ The loss was taken on the answers only ({learned_tokens} tokens an epoch).
 Training, mean of the first and of the last five steps: {first_loss:.3f} and {last_loss:.3f}.
 
 {validation}
-
+{measured}
 ## Use
 
-```python
-from peft import PeftModel
-{imports}
+With transformers, from this folder:
 
-base = AutoModelForCausalLM.from_pretrained("{base}"{quantisation})
-model = PeftModel.from_pretrained(base, "THIS_FOLDER")
-tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")
+```python
+{snippet}
+```
+
+With vLLM, as the model `tuned`:
+
+```console
+$ {vllm}
 ```
 
 Ask it with the system prompt that it was trained with; `training.json` shows the exact text of a few rows.
@@ -52,21 +60,36 @@ Ask it with the system prompt that it was trained with; `training.json` shows th
 ## Limits
 
 - It does one narrow task, in the style of the pairs it saw. The pairs were made by another model and chosen by rules
-  that see form, not sense: errors that no rule names are in them, and in this adapter.
+  that see form, not sense: errors that no rule names are in them, and in this model.
 - Validation loss says how well it predicts such pairs, not how good its answers are; see the evaluation of the project.
-- {quantisation_limit}
-- The licence of the base model, and the terms of the model that made the pairs, hold for this adapter too.
+- The licence of the base model, and the terms of the model that made the pairs, hold for this model too.
 """
+_OBJECTIVES = {
+    "sft": "supervised fine-tuning",
+    "dpo": "direct preference optimisation, after supervised fine-tuning (`{}`),",
+    "orpo": "odds ratio preference optimisation",
+}
+Rates = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
-def model_card(result: TrainResult) -> str:
-    """The card as Markdown with the front matter that hubs read."""
+def model_card(result: TrainResult, systems: Rates | None = None, place: str | None = None) -> str:
+    """The card as Markdown with the front matter that hubs read. `systems` are pass rates as a receipt of `evaluate`
+    has them: system -> decoding -> share, low, high. `place` is the folder of the model, seen from the card's
+    reader."""
     settings = result.settings
     losses = [step.loss for step in result.curve]
     qlora = settings.method == "qlora"
+    place = place or ("THIS_FOLDER/merged" if qlora else "THIS_FOLDER")
+    is_merged = qlora and place == "THIS_FOLDER"
     fields = {
         **result.model_dump(),
         **settings.model_dump(exclude={"base"}),
+        "library": "transformers" if is_merged else "peft",
+        "title": "Merged model" if is_merged else "Adapter",
+        "artefact": result.artefact,
+        "tag": settings.objective,
+        "objective": _OBJECTIVES[settings.objective].format(result.began_with),
+        "rows": "pairs" if settings.objective == "sft" else "preferences",
         "method": "QLoRA" if qlora else "LoRA",
         "method_detail": f"QLoRA: NF4 with double quantisation in {result.four_bit_layers} layers" if qlora else "LoRA",
         "layers": ", ".join(settings.targets) or "all linear layers",
@@ -74,28 +97,25 @@ def model_card(result: TrainResult) -> str:
         "first_loss": _mean(losses[:5]),
         "last_loss": _mean(losses[-5:]),
         "validation": _validation(result),
-        "imports": _QLORA_IMPORTS if qlora else _LORA_IMPORTS,
-        "quantisation": _QLORA_LOADING if qlora else "",
-        "quantisation_limit": _QLORA_LIMIT if qlora else "It was trained on the unquantised base and is used on it.",
+        "measured": _measured(systems or {}),
+        "snippet": snippet(result, place),
+        "vllm": vllm_command(result, place),
     }
     return _CARD.format(**fields)
 
 
-_LORA_IMPORTS = "from transformers import AutoModelForCausalLM, AutoTokenizer"
-_QLORA_IMPORTS = """import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+def _measured(systems: Rates) -> str:
+    if not systems:
+        return ""
+    lines = [
+        f"| {name} | {_rate(modes.get('sampled'))} | {_rate(modes.get('greedy'))} |" for name, modes in systems.items()
+    ]
+    head = ["", "## Measured", "", "Pass rate on the held-out test inputs, with its 95 % interval:", ""]
+    return "\n".join([*head, "| system | sampled | greedy |", "|---|---|---|", *lines, ""])
 
-nf4 = BitsAndBytesConfig(
-    load_in_4bit=True,
-    bnb_4bit_quant_type="nf4",
-    bnb_4bit_use_double_quant=True,
-    bnb_4bit_compute_dtype=torch.bfloat16,
-)"""
-_QLORA_LOADING = ", quantization_config=nf4"
-_QLORA_LIMIT = (
-    "It belongs on the NF4 base, or on that base dequantised to 16 bits, which is what was evaluated. On the original"
-    " 16-bit weights it writes worse, although its loss is the same."
-)
+
+def _rate(rate: Mapping[str, float] | None) -> str:
+    return "not measured" if rate is None else f"{rate['share']:.2f} [{rate['low']:.2f}, {rate['high']:.2f}]"
 
 
 def _mean(numbers: list[float]) -> float:

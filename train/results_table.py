@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from schemas.money import dollars
 from schemas.records import Sampling
 from train.checks import INDEPENDENT
 from train.intervals import Interval
@@ -18,8 +19,8 @@ _SHORT = {"temperature": "T", "repetition_penalty": "rep", "no_repeat_ngram_size
 
 
 def systems_table(evaluation: Evaluation) -> Table:
-    """One row a system: whose decoding it had, the pass rate with its interval, sampled and greedy; then length, time
-    and tokens (sampled)."""
+    """One row a system: whose decoding it had, the pass rate with its interval, sampled and greedy; then length, time,
+    speed (sampled) and price."""
     from rich.table import Table
 
     level = f"{_level(evaluation):.0%}"
@@ -27,7 +28,7 @@ def systems_table(evaluation: Evaluation) -> Table:
     table = Table(title=title)
     table.add_column("system")
     table.add_column("decoded as in")
-    for heading in ("sampled", "greedy", "words", "s/request", "tokens/answer"):
+    for heading in ("sampled", "greedy", "words", "s p50/p95", "tokens/s", "$/1,000"):
         table.add_column(heading, justify="right")
     for system in evaluation.systems:
         sampled = system.sampled
@@ -37,8 +38,9 @@ def systems_table(evaluation: Evaluation) -> Table:
             _rate(sampled),
             _rate(system.greedy),
             f"{sampled.words.p50:.0f}" if sampled.words else "-",
-            f"{sampled.seconds.p50:.1f}" if sampled.seconds else "-",
-            f"{sampled.usage.completion_tokens / sampled.answered:.0f}" if sampled.answered else "-",
+            f"{sampled.seconds.p50:.1f}/{sampled.seconds.p95 or 0:.1f}" if sampled.seconds else "-",
+            f"{sampled.tokens_per_s:.0f}" if sampled.tokens_per_s else "-",
+            "-" if system.usd_per_1000 is None else dollars(system.usd_per_1000),
         )
     return table
 
@@ -80,7 +82,7 @@ def references_table(evaluation: Evaluation) -> Table | None:
     return table
 
 
-MEASURES = {"macro_f1": "macro F1", "field_f1": "field F1", "chrf": "chrF"}
+MEASURES = {"macro_f1": "macro F1", "field_f1": "field F1", "chrf": "chrF", "similarity": "similarity"}
 
 
 def reference_cells(result: ReferenceResult, measures: Sequence[str]) -> list[str]:

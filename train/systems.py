@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +18,14 @@ from synth.generators import columns_of, rendering
 from train.checks import Checks
 from train.metrics import TUNED, Decoding, Mode
 from train.results import TrainResult
+from train.retrieval import Nearest
 
 Chat = Callable[[Seed], Messages]
 ASK_TIMEOUT_S = 1800.0
+# What of `[evaluate]` changes no number of an evaluation.
+_NO_PART = frozenset({"concurrency", "resamples", "ship_at"})
+RETRIEVED = 5
+"""Rows that retrieval shows where the spec has no exemplars; else as many as those."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,10 @@ class System:
 @dataclass(frozen=True)
 class EvaluationPlan:
     """The systems, the inputs and the checks of an evaluation. `fixed_text` is scored with the adapter on and off.
+    `validation` are inputs whose answers are looked at to decide what to do next; they are no part of the proof.
 
     Answers are read by `form` before they are checked: who was asked for `{"label": "x"}` is not judged by brackets.
+    `judging` names what judges would say of them (`curate.judge.judging`); empty where nobody judges.
     """
 
     spec: Spec
@@ -100,18 +107,25 @@ class EvaluationPlan:
     systems: tuple[System, ...]
     checks: Checks
     form: AnswerForm = ANY_TEXT
+    judging: str = ""
+    validation: tuple[Seed, ...] = ()
 
     @cached_property
     def references(self) -> dict[str, str]:
         """Seed id -> the output that a person gave, in the form of the task, where there is one."""
-        return {seed.id: self.form.canonical(seed.reference) for seed in self.seeds if seed.reference is not None}
+        given = ((seed.id, self.reference_of(seed)) for seed in self.seeds)
+        return {id_: reference for id_, reference in given if reference is not None}
+
+    def reference_of(self, seed: Seed) -> str | None:
+        """The output that a person gave to the seed, in the form of the task."""
+        return None if seed.reference is None else self.form.canonical(seed.reference)
 
     @cached_property
     def id(self) -> str:
         """Names everything that could change a number of the evaluation, messages included."""
         asked = [system.key(self.seeds) for system in self.systems]
-        settings = {k: v for k, v in identity(self.spec.evaluate).items() if k not in ("concurrency", "resamples")}
-        judged = [self.checks.fingerprint, settings, self.spec.train.seed]
+        settings = {k: v for k, v in identity(self.spec.evaluate).items() if k not in _NO_PART}
+        judged = [self.checks.fingerprint, settings, self.spec.train.seed, *filter(None, [self.judging])]
         return content_id("evaluation", [self.trained.adapter_id, test_set_hash(self.seeds), asked, *judged])
 
     @property
@@ -128,10 +142,13 @@ def test_set_hash(seeds: Sequence[Seed]) -> str:
     return content_id("test_set", sorted(seed.id for seed in seeds))
 
 
-def systems_of(project: Project, seeds: Sequence[Seed], models: Models) -> tuple[System, ...]:
+def systems_of(
+    project: Project, seeds: Sequence[Seed], models: Models, rows: Sequence[Exemplar] = ()
+) -> tuple[System, ...]:
     """The systems in the order of the report, those that are the same merged into one; the tuned one is the last.
 
     base: the untuned model with the full style in its system prompt. few-shot: the same with the spec's exemplars.
+    retrieval: as many of `rows`, what the tuned model was trained on, those nearest to each input; none without rows.
     teacher: the spec's teacher as it generates, with generation's messages, decoding, schema and attempts. tuned: the
     adapter with `task.system` and nothing else. All but the teacher are decoded as `evaluate.sampling` says.
     """
@@ -147,6 +164,7 @@ def systems_of(project: Project, seeds: Sequence[Seed], models: Models) -> tuple
     systems = [
         as_evaluated("base", models.base, 0, _asking(prompt, spec, (), form)),
         as_evaluated("few-shot", models.base, len(shown), _asking(prompt, spec, shown, form)),
+        *_retrieval(as_evaluated, models.base, seeds, rows, len(shown) or RETRIEVED, (prompt, spec, form)),
         *([] if models.teacher is None else [_teacher(spec, prompt, models.base, models.teacher, form)]),
         as_evaluated(TUNED, models.tuned, 0, _tuned(spec)),
     ]
@@ -155,6 +173,33 @@ def systems_of(project: Project, seeds: Sequence[Seed], models: Models) -> tuple
         same = merged.get(key := system.key(seeds))
         merged[key] = system if same is None else replace(same, names=(*same.names, *system.names))
     return tuple(merged.values())
+
+
+def _retrieval(
+    as_evaluated: Callable[[str, Model, int, Chat], System],
+    base: Model,
+    seeds: Sequence[Seed],
+    rows: Sequence[Exemplar],
+    count: int,
+    asking: tuple[Prompt, Spec, AnswerForm],
+) -> list[System]:
+    """The base told the rows nearest to each input, the nearest last, where the question follows; of rows with one
+    text, such as the levels of a backward seed, the nearest alone. Labels are one text in many rows."""
+    prompt, spec, form = asking
+    if not rows or "exemplars" not in prompt.variables:
+        return []
+    nearest = Nearest([row.input for row in rows], [seed.asked for seed in seeds])
+
+    @cache
+    def chat_of(asked: str) -> Chat:
+        chosen: dict[str, Exemplar] = {}
+        for at in nearest.order(asked):
+            if len(chosen) == count:
+                break
+            chosen.setdefault(rows[at].input if form.labels else rows[at].output, rows[at])
+        return _asking(prompt, spec, [*chosen.values()][::-1], form)
+
+    return [as_evaluated("retrieval", base, min(count, len(rows)), lambda seed: chat_of(seed.asked)(seed))]
 
 
 def _teacher(spec: Spec, prompt: Prompt, base: Model, settings: TeacherSettings, form: AnswerForm) -> System:

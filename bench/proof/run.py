@@ -6,6 +6,9 @@ an input's difficulty two systems have in common. Intervals and test are the pro
 three public ones on the same draws: the percentile bootstrap over inputs (what earlier versions of pairsmith used),
 Base's t over the inputs' differences, and the adjusted Wald interval of Bonett and Price (2012).
 
+Where there is one answer an input, the chance of every possible outcome is known. There coverage and claims are also
+summed up exactly, without any draw (`exact_shares`, `exact_differences`).
+
 Writes bench/results/proof.json: every setting with its counts. What it prints are the worst settings, each with the
 95 % Monte-Carlo bounds of its number.
 """
@@ -26,6 +29,7 @@ import numpy as np
 from curate.split import LEAST_TEST_INPUTS
 from train.intervals import Floats, Limits, difference_limits, share_limits, sign_flips, student_quantile
 
+EXACT_SHARES, EXACT_DIFFERENCES = (5, 8, 12, 27, 100, 500), (5, 8, 12, 27, 100)
 SEEDS, SAMPLES, ICC, SHARED = (5, 8, 12, 27, 100), (1, 3), (0.0, 0.3, 0.6, 0.9), (0.0, 0.8)
 RATES = (0.0, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 1.0)
 UNEQUAL = (
@@ -40,7 +44,9 @@ UNEQUAL = (
     (0.0, 1.0),
 )
 # The bootstrap costs most and is no candidate any more: it gets a quarter of the runs.
-RESAMPLES, BOOTSTRAPPED, COMPARISONS, LEVEL = 1000, 4, 6, 0.95
+# Four systems stand beside the tuned one (base, few-shot, retrieval, teacher), sampled and greedy.
+OTHERS = 4
+RESAMPLES, BOOTSTRAPPED, COMPARISONS, LEVEL = 1000, 4, 2 * OTHERS, 0.95
 Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 RESULTS = Path(__file__).parents[1] / "results" / "proof.json"
 
@@ -138,28 +144,101 @@ def differences(runs: int) -> Iterator[dict[str, Any]]:
         ):
             if row["method"] == "score (pairsmith)":
                 row["claimed_alone"] = float(np.mean(apart & (p <= 1 - LEVEL)))
-                # Holm's strictest step: what one of six comparisons needs if it is the first.
-                row["claimed_of_six"] = float(np.mean(apart & (p <= (1 - LEVEL) / COMPARISONS)))
+                # Holm's strictest step: what one of the comparisons needs if it is the first.
+                row["claimed_first"] = float(np.mean(apart & (p <= (1 - LEVEL) / COMPARISONS)))
             yield row
 
 
 def families(runs: int) -> Iterator[dict[str, Any]]:
-    """Four equal systems, sampled and greedy: how often at least one of the six comparisons is called better or worse
-    after Holm, if the least number of inputs were not asked for."""
+    """Equal systems, sampled and greedy: how often at least one of the comparisons is called better or worse after
+    Holm, if the least number of inputs were not asked for, and how often all simultaneous intervals hold zero."""
     rng = np.random.default_rng(3)
+    together = 1 - (1 - LEVEL) / COMPARISONS
     for seeds, icc, shared, rate in itertools.product(SEEDS, ICC, SHARED, RATES[1:-1]):
-        claimed = np.zeros(runs, dtype=bool)
+        claimed, held = np.zeros(runs, dtype=bool), np.ones(runs, dtype=bool)
         for samples in (3, 1):
-            *rest, tuned = passes(rng, (rate,) * 4, seeds, samples, icc, shared, runs)
+            *rest, tuned = passes(rng, (rate,) * (OTHERS + 1), seeds, samples, icc, shared, runs)
             asked = np.full_like(tuned, samples)
             for other in rest:
                 limits = difference_limits(tuned, asked, other, asked, LEVEL)
                 apart = (limits.low > 0) | (limits.high < 0)
                 p = sign_flips((tuned - other).astype(np.int64))
-                # Something is claimed after Holm only if the smallest p, times six, is small enough.
+                # Something is claimed after Holm only if the smallest p, times their number, is small enough.
                 claimed |= apart & (p * COMPARISONS <= 1 - LEVEL)
+                wide = difference_limits(tuned, asked, other, asked, together)
+                held &= (wide.low <= 0) & (wide.high >= 0)
         place = {"of": "family", "seeds": seeds, "icc": icc, "shared": shared, "rate": rate}
-        yield {**place, "runs": runs, "any_claimed": float(claimed.mean())}
+        yield {**place, "runs": runs, "any_claimed": float(claimed.mean()), "all_held": float(held.mean())}
+
+
+def exact_shares() -> Iterator[dict[str, Any]]:
+    """The coverage of a share with one answer an input, at rates from 0 to 1 in steps of 0.01: sums of binomials."""
+    for seeds in EXACT_SHARES:
+        hits = np.tril(np.ones((seeds + 1, seeds)), -1)
+        limits = share_limits(hits, np.ones_like(hits), LEVEL)
+        for rate in np.linspace(0, 1, 101):
+            inside = (limits.low <= rate + 1e-9) & (rate - 1e-9 <= limits.high)
+            chance = _binomial(seeds, rate)
+            yield {"of": "share, exact", "seeds": seeds, "rate": round(float(rate), 2), "coverage": chance @ inside}
+
+
+def _binomial(number: int, rate: float) -> Floats:
+    """The chance of 0 to `number` passes."""
+    k = np.arange(number + 1)
+    return np.exp(_log_factorial(number) - _log_factorial(k) - _log_factorial(number - k) + _times(k, rate)
+                  + _times(number - k, 1 - rate))  # fmt: skip
+
+
+def exact_differences() -> Iterator[dict[str, Any]]:
+    """Coverage of a difference with one answer an input, and how often it is claimed: sums over all tables of inputs
+    that both, one, the other or none passes. `both` is the share that both pass: as with independent systems, as many
+    as the rates allow, or as few (`opposed`: what one can, the other cannot)."""
+    grid = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1)
+    for seeds in EXACT_DIFFERENCES:
+        cells = np.array([(i, j, k) for i in range(seeds + 1) for j in range(seeds + 1 - i)
+                          for k in range(seeds + 1 - i - j)])  # fmt: skip
+        limits, p = _of_tables(cells, seeds)
+        apart = (limits.low > 0) | (limits.high < 0)
+        whole = np.column_stack([cells, seeds - cells.sum(1)])
+        ways = _log_factorial(seeds) - _log_factorial(whole).sum(1)
+        for a, b in itertools.combinations_with_replacement(grid, 2):
+            for both in sorted({a * b, a, max(0.0, a + b - 1)}):
+                shares = (both, b - both, a - both, 1 - a - b + both)
+                chance = np.exp(ways + sum(_times(whole[:, at], share) for at, share in enumerate(shares)))
+                inside = (limits.low <= b - a + 1e-9) & (b - a - 1e-9 <= limits.high)
+                yield {
+                    "of": "difference, exact",
+                    "seeds": seeds,
+                    "rates": [a, b],
+                    "both": round(both, 4),
+                    "opposed": bool(both < a * b - 1e-9),
+                    "coverage": float(chance @ inside),
+                    "claimed_alone": float(chance @ (apart & (p <= 1 - LEVEL))),
+                    "claimed_first": float(chance @ (apart & (p <= (1 - LEVEL) / COMPARISONS))),
+                }
+
+
+def _of_tables(cells: Any, seeds: int) -> tuple[Limits, Floats]:
+    """The product's interval and p for every table (both, only b, only a), a chunk at a time."""
+    parts, place = [], np.arange(seeds)
+    for chunk in np.array_split(cells, max(1, len(cells) * seeds // 2_000_000)):
+        both, only_b, only_a = (chunk[:, at, None] for at in range(3))
+        b = (place < both + only_b).astype(np.float64)
+        a = ((place < both) | ((place >= both + only_b) & (place < both + only_b + only_a))).astype(np.float64)
+        asked = np.ones_like(a)
+        parts.append((*difference_limits(b, asked, a, asked, LEVEL), sign_flips((b - a).astype(np.int64))))
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return Limits(*columns[:3]), columns[3]
+
+
+def _log_factorial(number: Any) -> Any:
+    table = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, 1001)))])
+    return table[number]
+
+
+def _times(count: Any, share: float) -> Any:
+    """count * log(share), 0 where the count is 0."""
+    return np.where(count > 0, count * np.log(max(share, 1e-300)), 0.0)
 
 
 def _covered(methods: dict[str, Limits], truth: float, place: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -194,6 +273,10 @@ def worst(rows: list[dict[str, Any]], key: str, choose: Callable[..., Any]) -> l
     return found
 
 
+def _worst_exact(rows: list[dict[str, Any]], key: str, choose: Callable[..., Any]) -> list[str]:
+    return [f"{100 * choose(row[key] for row in rows if row['seeds'] == seeds):.1f}" for seeds in SEEDS]
+
+
 def mean(rows: list[dict[str, Any]], key: str) -> list[str]:
     return [f"{np.mean([row[key] for row in rows if row['seeds'] == seeds]):.3f}" for seeds in SEEDS]
 
@@ -222,15 +305,29 @@ def tell(rows: list[dict[str, Any]]) -> None:
     ours = [row for row in null if "claimed_alone" in row]
     lines["pairsmith: interval and exact test, one comparison"] = worst(ours, "claimed_alone", max)
     family = [row for row in rows if row["of"] == "family"]
-    lines["pairsmith: any of six comparisons, after Holm"] = worst(family, "any_claimed", max)
+    lines[f"pairsmith: any of {COMPARISONS} comparisons, after Holm"] = worst(family, "any_claimed", max)
     table('Equal systems called "better" or "worse", worst setting, % (simulated)', lines)
+    together = {"all of them": worst(family, "all_held", min)}
+    table(f"Coverage of {COMPARISONS} simultaneous intervals together, worst setting, % (simulated)", together)
+    of_shares = [row for row in rows if row["of"] == "share, exact"]
+    gaps_known = [row for row in rows if row["of"] == "difference, exact"]
+    of_gaps, opposed = ([row for row in gaps_known if row["opposed"] is yes] for yes in (False, True))
+    alike = [row for row in gaps_known if row["rates"][0] == row["rates"][1]]
+    exact = {
+        "coverage of a share": _worst_exact(of_shares, "coverage", min),
+        "coverage of a difference": _worst_exact(of_gaps, "coverage", min),
+        "coverage of a difference, opposed systems": _worst_exact(opposed, "coverage", min),
+        'equal systems called "better" or "worse", one comparison': _worst_exact(alike, "claimed_alone", max),
+        f"the same, the first of {COMPARISONS}": _worst_exact(alike, "claimed_first", max),
+    }
+    table("One answer an input, worst rate, %: exact, nothing is drawn", exact)
     power = {}
     for low, high in ((0.1, 0.3), (0.02, 0.27), (0.3, 0.7), (0.0, 0.3)):
-        some = [r for r in gaps if r["rates"] == [low, high] and r["samples"] == 3 and "claimed_of_six" in r]
-        cells = mean(some, "claimed_of_six")
+        some = [r for r in gaps if r["rates"] == [low, high] and r["samples"] == 3 and "claimed_first" in r]
+        cells = mean(some, "claimed_first")
         named = [cell if seeds >= LEAST_TEST_INPUTS else f"({cell})" for seeds, cell in zip(SEEDS, cells, strict=True)]
         power[f"{low:.0%} against {high:.0%}"] = named
-    table("Share of evaluations that call a real difference so, the first of six comparisons, 3 samples", power)
+    table("Share of evaluations that call a real difference so, the first of the comparisons, 3 samples", power)
 
 
 def grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -238,19 +335,22 @@ def grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         place = {
-            name: row[name] for name in ("of", "seeds", "samples", "icc", "shared", "rate", "rates") if name in row
+            name: row[name]
+            for name in ("of", "seeds", "samples", "icc", "shared", "rate", "rates", "both")
+            if name in row
         }
         one = found.setdefault(json.dumps(place), place)
         if "method" in row:
             numbers = [row[name] for name in ("coverage", "width", "excludes_zero") if name in row]
             one.setdefault("methods", {})[row["method"]] = numbers
-        one |= {name: row[name] for name in ("claimed_alone", "claimed_of_six", "any_claimed") if name in row}
+        more = ("claimed_alone", "claimed_first", "any_claimed", "all_held", "opposed", "coverage")
+        one |= {name: row[name] for name in more if name in row and ("method" not in row or name != "coverage")}
     return list(found.values())
 
 
 def main(runs: int) -> None:
     started = time.monotonic()
-    rows = [*shares(runs), *differences(runs), *families(runs)]
+    rows = [*exact_shares(), *exact_differences(), *shares(runs), *differences(runs), *families(runs)]
     RESULTS.parent.mkdir(exist_ok=True)
     about = {"simulated": True, "runs": runs, "level": LEVEL, "seconds": round(time.monotonic() - started, 1)}
     body = ",\n".join(json.dumps(row, separators=(",", ":")) for row in grouped(rows))

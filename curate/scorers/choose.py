@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from curate.rules import rules_of
 from curate.scorers import Score, Scorer
 from curate.scorers.bradley_terry import LEAST_EXAMPLES, Fitted, GoodText, fit
 from curate.scorers.pmi import FORM, pmi_scorer
@@ -59,20 +60,28 @@ async def choose(
     weights: Callable[[], Weights],
     serve: Serve,
     opened: AsyncExitStack,
-    judge: Chosen | None = None,
+    by_http: tuple[Chosen | None, Chosen | None] = (None, None),
     progress: Progress | None = None,
 ) -> Chosen | None:
-    """The project's scorer, which may be the `judge`, or None where the spec says `none`. Nothing heavy is
-    loaded before something is scored, except that `auto` fits its model the first time (a later run finds it under
-    `artifacts/`).
+    """The project's scorer, or None where the spec says `none`. Nothing heavy is loaded before something is scored,
+    except that `auto` fits its model the first time (a later run finds it under `artifacts/`).
 
-    `weights` gives the embedded model, `serve` starts it, `opened` closes it. Raises MissingDependency without PyTorch.
+    `weights` gives the embedded model, `serve` starts it, `opened` closes it; `by_http` are the judge and a reward
+    model that is served. Raises MissingDependency without PyTorch.
     """
+    judge, served = by_http
+    if served is not None:
+        return served
     model = project.spec.curate.score.model
     if model == "none":
         return None
     if model == "judge":
         return judge
+    if model == "similarity":
+        from curate.static_embedding import similar_to_reference
+
+        fingerprint = content_id("scope", ["similarity", 1])
+        return Chosen("score/similarity@1", fingerprint, similar_to_reference, "how alike output and reference are", {})
     if model == "auto" and not project.spec.asks_teacher:
         return None  # there is one pair for each input, and nothing to compare it with
     _need_torch(model)
@@ -80,12 +89,13 @@ async def choose(
         return await _auto(project, seeds, weights, serve, opened, progress)
     if model == "pmi":
         return _pmi(await asyncio.to_thread(weights), serve, opened, "the PMI score, as the spec asks", {})
-    folder = project.folder / model
+    folder, rules, revision = project.folder / model, rules_of(project.spec.task), project.spec.curate.score.revision
     where: str | Path = folder if folder.is_dir() else model
+    weights_are = folder_weights(folder).revision if folder.is_dir() else revision
     return Chosen(
         "score/reward@1",
-        content_id("scope", [model, folder_weights(folder).revision if folder.is_dir() else None]),
-        _reward(project, where),
+        content_id("scope", [model, weights_are, rules]),
+        _reward(project, where, rules, None if folder.is_dir() else revision),
         f"the reward model {model}",
         {"model": model},
     )
@@ -145,8 +155,9 @@ def good_examples(project: Project, seeds: Sequence[Seed]) -> list[GoodText]:
     return list({example.text: example for example in [*excellent, *exemplars]}.values())
 
 
-def _reward(project: Project, where: str | Path) -> Scorer:
-    return reward_scorer(where, batch_tokens=project.spec.curate.score.batch_tokens)
+def _reward(project: Project, where: str | Path, rules: str = "", revision: str | None = None) -> Scorer:
+    """The fitted model is asked as it was fitted, without `rules`."""
+    return reward_scorer(where, batch_tokens=project.spec.curate.score.batch_tokens, rules=rules, revision=revision)
 
 
 def _pmi(weights: Weights, serve: Serve, opened: AsyncExitStack, sentence: str, facts: dict[str, Any]) -> Chosen:

@@ -1,21 +1,23 @@
 """Scores of a reward model: any `AutoModelForSequenceClassification` with one label, from a folder or a hub id.
 
-The pair becomes the chat [user: input, assistant: output] through the tokenizer's own template, as model cards
-of Skywork-Reward-V2 and its kind ask; no system message is added. A tokenizer without a template gets the two texts
-as a sentence pair (DeBERTa-style reward models). The score is the raw logit, so only scores of answers to one input
-compare.
+A public reward model judges whether an answer is a good reply to its user, so the user turn has to say what is wanted:
+what the model is told, the rules, then the input (curate/rules.py). No system message is added, as model cards of
+Skywork-Reward-V2 and its kind ask. The chat goes through the tokenizer's own template; a tokenizer without one gets
+question and output as a sentence pair (BERT and DeBERTa), with their token types. The score is the raw logit, so only
+scores of answers to one input compare.
 
-Not covered: models with custom code (`.score()` heads), generative judges, several labels.
+Not covered: models with custom code (`.score()` heads), several labels, several GPUs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from curate.rules import asked_of
 from curate.scorers import Score, Scorer
 from schemas.errors import MissingDependency, SpecError
 from schemas.records import Pair, Reason
@@ -26,6 +28,13 @@ if TYPE_CHECKING:
 _ROWS = 64  # rows in a batch at most, however short they are
 
 
+class Tokens(NamedTuple):
+    """A row as the model reads it; `types` tell the two sentences of a pair apart, where the model knows them."""
+
+    ids: list[int]
+    types: list[int] | None = None
+
+
 class RewardModel:
     """A loaded reward model. `batch_tokens` bounds rows x longest row of a batch, padding counted.
 
@@ -34,66 +43,71 @@ class RewardModel:
 
     def __init__(self, model: Any, tokenizer: Any, batch_tokens: int) -> None:
         self._model, self._tokenizer, self._batch_tokens = model.eval(), tokenizer, batch_tokens
+        self._fits = float("inf")  # rows x longest row that there is memory for
         self._text_config = model.config.get_text_config()
         added = tokenizer.added_tokens_decoder.values()
         self._control = {*tokenizer.all_special_tokens, *(str(token) for token in added if token.special)}
         self._own_pad = self._text_config.pad_token_id
-        head = getattr(model, "score", None)
-        if head is not None and hasattr(head, "weight"):
-            # A 16-bit head rounds logits to two or three digits, which makes ties of close candidates.
-            head.float()
-            head.register_forward_pre_hook(lambda _, inputs: (inputs[0].to(head.weight.dtype),))
+        for head in (getattr(model, name, None) for name in ("score", "classifier")):
+            if head is not None and next(head.parameters(), None) is not None:
+                # A 16-bit head rounds logits to two or three digits, which makes ties of close candidates.
+                head.float()
+                head.register_forward_pre_hook(lambda _, inputs: tuple(one.float() for one in inputs))
 
-    def score(self, texts: Sequence[tuple[str, str]]) -> list[Score]:
-        """The raw logit of each (input, output), in the order given.
+    def score(self, rows: Sequence[tuple[Sequence[dict[str, str]], str]]) -> list[Score]:
+        """The raw logit of each (chat, output), in the order given.
 
         A row that is too long for the model, holds a control token of its template, crashes it or comes out as NaN or
-        infinite has no score. A batch that crashes is run again row by row, so one bad row costs only itself.
+        infinite has no score. A batch that crashes is run again by halves, so one bad row costs only itself; where
+        memory ran out, later batches are no larger than what fitted.
         """
-        scores: list[Score] = [Score(None, Reason("unscored"))] * len(texts)
-        tokens: dict[int, list[int]] = {}
-        for row, (input, output) in enumerate(texts):
-            problem, ids = self._tokens(input, output)
-            if problem:
-                scores[row] = Score(None, problem)
+        scores: list[Score] = [Score(None, Reason("unscored"))] * len(rows)
+        tokens: dict[int, Tokens] = {}
+        for row, (chat, output) in enumerate(rows):
+            read = self._tokens(chat, output)
+            if isinstance(read, Reason):
+                scores[row] = Score(None, read)
             else:
-                tokens[row] = ids
-        for batch in batches({row: len(ids) for row, ids in tokens.items()}, self._batch_tokens):
+                tokens[row] = read
+        for batch in batches({row: len(read.ids) for row, read in tokens.items()}, self._batch_tokens):
             for row, score in zip(batch, self._safely([tokens[row] for row in batch]), strict=True):
                 scores[row] = score
         return scores
 
-    def _tokens(self, input: str, output: str) -> tuple[Reason | None, list[int]]:
-        """A problem (or nothing) and the token ids of the pair."""
-        control = next((t for t in self._control if t in input or t in output), None)
+    def _tokens(self, chat: Sequence[dict[str, str]], output: str) -> Reason | Tokens:
+        """The tokens of a row, or why it cannot be scored."""
+        texts = [output, *(turn["content"] for turn in chat)]
+        control = next((t for t in self._control if any(t in text for text in texts)), None)
         if control is not None:
-            sentence = f"token {control} stands in the text; it would change the roles of the chat"
-            return Reason("control", sentence), []
+            return Reason("control", f"token {control} stands in the text; it would change the roles of the chat")
         try:
-            ids = chat_tokens(self._tokenizer, input, output)
+            tokens = _encoded(self._tokenizer, chat, output)
         except Exception as error:
-            return Reason("crashed", f"the tokenizer raised {type(error).__name__}: {error}"), []
+            return Reason("crashed", f"the tokenizer raised {type(error).__name__}: {error}")
         limit = getattr(self._text_config, "max_position_embeddings", None)
-        if limit is not None and len(ids) > limit:
-            return Reason("overlong", f"{len(ids)} tokens, the model reads {limit}"), []
-        return None, ids
+        if limit is not None and len(tokens.ids) > limit:
+            return Reason("overlong", f"{len(tokens.ids)} tokens, the model reads {limit}")
+        return tokens
 
-    def _safely(self, rows: list[list[int]]) -> list[Score]:
-        try:
-            logits = self._logits(rows)
-        except Exception as error:  # whatever a model's code raises, out of memory included
-            if len(rows) > 1:
-                return [self._safely([row])[0] for row in rows]
-            sentence = f"the model raised {type(error).__name__}: {str(error)[:200]}"
-            return [Score(None, Reason("crashed", sentence))]
-        return [
-            Score(logit, Reason("scored"))
-            if math.isfinite(logit)
-            else Score(None, Reason("nan", f"the model's logit is {logit}"))
-            for logit in logits
-        ]
+    def _safely(self, rows: list[Tokens]) -> list[Score]:
+        size = len(rows) * max(len(row.ids) for row in rows)
+        problem = None
+        if len(rows) == 1 or size <= self._fits:
+            try:
+                return [_as_score(logit) for logit in self._logits(rows)]
+            except Exception as error:  # whatever a model's code raises
+                problem = f"the model raised {type(error).__name__}: {str(error)[:200]}"
+                if no_memory := _is_of_memory(error):
+                    self._fits = min(self._fits, size // 2)
+            # Here the error is gone, and with it the tensors that it held.
+            if no_memory:
+                _free_memory()
+        if len(rows) == 1:
+            return [Score(None, Reason("crashed", problem or ""))]
+        half = len(rows) // 2
+        return [*self._safely(rows[:half]), *self._safely(rows[half:])]
 
-    def _logits(self, rows: list[list[int]]) -> list[float]:
+    def _logits(self, rows: list[Tokens]) -> list[float]:
         """Raw logits of right-padded rows.
 
         The model reads the last token that is not padding. Where its config names no padding token, one that ends no
@@ -103,25 +117,57 @@ class RewardModel:
 
         pad = self._own_pad
         if pad is None:
-            last = {ids[-1] for ids in rows}
+            last = {row.ids[-1] for row in rows}
             pad = self._text_config.pad_token_id = next(i for i in range(len(last) + 1) if i not in last)
-        width = max(map(len, rows))
-        ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=self._model.device)
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=self._model.device)
+        width = max(len(row.ids) for row in rows)
+
+        def padded(values: Iterable[list[int]], filler: int) -> torch.Tensor:
+            return torch.tensor([row + [filler] * (width - len(row)) for row in values], device=self._model.device)
+
+        given = {
+            "input_ids": padded((row.ids for row in rows), pad),
+            "attention_mask": padded(([1] * len(row.ids) for row in rows), 0),
+        }
+        if rows[0].types is not None:
+            given["token_type_ids"] = padded((row.types or [] for row in rows), 0)
         with torch.inference_mode():
-            logits: torch.Tensor = self._model(input_ids=ids, attention_mask=mask).logits
+            logits: torch.Tensor = self._model(**given).logits
         return [float(logit) for logit in logits[:, 0].float()]
 
 
 def chat_tokens(tokenizer: Any, input: str, output: str) -> list[int]:
     """Token ids of [user: input, assistant: output] in the template with one BOS, or of the sentence pair."""
+    return _encoded(tokenizer, [{"role": "user", "content": input}], output).ids
+
+
+def _encoded(tokenizer: Any, chat: Sequence[dict[str, str]], output: str) -> Tokens:
     if not tokenizer.chat_template:
-        return list(tokenizer(input, output)["input_ids"])
-    chat = [{"role": "user", "content": input}, {"role": "assistant", "content": output}]
-    ids = list(tokenizer(tokenizer.apply_chat_template(chat, tokenize=False))["input_ids"])
+        pair = tokenizer("\n".join(turn["content"] for turn in chat), output)
+        types = pair.get("token_type_ids")
+        return Tokens(list(pair["input_ids"]), None if types is None else list(types))
+    whole = [*chat, {"role": "assistant", "content": output}]
+    ids = list(tokenizer(tokenizer.apply_chat_template(whole, tokenize=False))["input_ids"])
     bos = tokenizer.bos_token_id
     # The template may have written one BOS and the tokenizer another.
-    return ids[1:] if bos is not None and ids[:2] == [bos, bos] else ids
+    return Tokens(ids[1:] if bos is not None and ids[:2] == [bos, bos] else ids)
+
+
+def _as_score(logit: float) -> Score:
+    if math.isfinite(logit):
+        return Score(logit, Reason("scored"))
+    return Score(None, Reason("nan", f"the model's logit is {logit}"))
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether there was too little memory: CUDA, Apple's GPU and the CPU each say so in their own way."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
+
+
+def _free_memory() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def batches(lengths: dict[int, int], batch_tokens: int) -> Iterator[list[int]]:
@@ -140,13 +186,12 @@ def batches(lengths: dict[int, int], batch_tokens: int) -> Iterator[list[int]]:
 
 
 def open_reward_model(where: str | Path, *, batch_tokens: int, revision: str | None = None) -> RewardModel:
-    """Load the reward model in folder or hub id `where`, on a GPU if there is one, in the precision it is stored in.
+    """Load the reward model in folder or hub id `where`, on a GPU if there is one, there in bfloat16.
 
     Raises SpecError for a model that is not a reward model (its head is missing, or it has several labels), and
     MissingDependency where transformers is not installed or the model cannot be fetched.
     """
     try:
-        import torch
         from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
     except ImportError as error:
         raise MissingDependency(
@@ -169,12 +214,13 @@ def open_reward_model(where: str | Path, *, batch_tokens: int, revision: str | N
             why="Which of its labels means good is not known, so its numbers would rank nothing.",
             fix="Choose a sequence-classification reward model with num_labels = 1, or 'auto' or 'pmi'.",
         )
+    dtype, device = place()
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
             where,
             revision=revision,
-            dtype=_dtype(),
-            device_map={"": 0} if torch.cuda.is_available() else None,
+            dtype=dtype,
+            device_map=device,
             output_loading_info=True,
         )
     except (OSError, ValueError) as error:
@@ -191,22 +237,28 @@ def open_reward_model(where: str | Path, *, batch_tokens: int, revision: str | N
     return RewardModel(model, tokenizer, batch_tokens)
 
 
-def _dtype() -> Any:
-    """As stored, except where a CPU would only emulate 16-bit numbers."""
+def place() -> tuple[Any, dict[str, int | str] | None]:
+    """The precision and the device: bfloat16 on CUDA; elsewhere as stored, unless a CPU would only emulate that."""
     import torch
 
-    native = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "auto" if native else torch.float32
+    from synth.embedded.model import best_dtype
+
+    if torch.cuda.is_available():
+        return (torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16), {"": 0}
+    if torch.backends.mps.is_available():
+        return "auto", {"": "mps"}
+    return ("auto" if best_dtype() == torch.bfloat16 else torch.float32), None
 
 
-def reward_scorer(where: str | Path, *, batch_tokens: int) -> Scorer:
-    """A Scorer that loads the model, in a thread, when it first has something to score."""
+def reward_scorer(where: str | Path, *, batch_tokens: int, rules: str = "", revision: str | None = None) -> Scorer:
+    """A Scorer that loads the model, in a thread, when it first has something to score. `rules` stand in front of every
+    input, as `asked_of` says."""
     opened: list[RewardModel] = []
 
     def work(pairs: Sequence[Pair]) -> list[Score]:
         if not opened:
-            opened.append(open_reward_model(where, batch_tokens=batch_tokens))
-        return opened[0].score([(pair.input, pair.output) for pair in pairs])
+            opened.append(open_reward_model(where, batch_tokens=batch_tokens, revision=revision))
+        return opened[0].score([(asked_of(pair, rules), pair.output) for pair in pairs])
 
     async def score(pairs: Sequence[Pair]) -> Sequence[Score]:
         return await asyncio.to_thread(work, pairs) if pairs else []

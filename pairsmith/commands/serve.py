@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pairsmith.commands.backup import backup, restore
 from schemas.errors import MissingDependency, UsageError
 
 if TYPE_CHECKING:
     from pairsmith.serve.settings import Settings
     from pairsmith.serve.workspace import Workspace
+
+
+class _Serving(click.Group):
+    """`serve [WORKSPACE]`, or one of its subcommands: a workspace of such a name is written `./backup`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args if args[:1] and args[0] in self.commands else ["up", *args])
 
 
 @click.command()
@@ -21,13 +29,17 @@ if TYPE_CHECKING:
 @click.option("--no-auth", is_flag=True, help="Nobody signs in: for this machine alone.")
 @click.option("--url", metavar="URL", help="The address at which people reach it, where a proxy stands before it.")
 @click.option(
-    "--database", "database_url", metavar="URL", help="A PostgreSQL for accounts and audit; default: a file in .serve."
+    "--database",
+    "database_url",
+    envvar="PAIRSMITH_SERVE_DATABASE",
+    metavar="URL",
+    help="A PostgreSQL for accounts, audit and jobs, best given in PAIRSMITH_SERVE_DATABASE; else files in .serve.",
 )
-def command(workspace: Path, host: str, port: int, no_auth: bool, url: str | None, database_url: str | None) -> None:
+def up(workspace: Path, host: str, port: int, no_auth: bool, url: str | None, database_url: str | None) -> None:
     """Serve a folder of projects: pages for people, an API for programs, jobs that survive the server.
 
     WORKSPACE holds a folder for each project; it is made if it is missing. The first start prints a link with which the
-    first owner makes their account, within 15 minutes.
+    first owner makes their account, within 15 minutes. `serve backup` and `serve restore` copy a workspace.
     """
     try:
         import uvicorn
@@ -88,3 +100,6 @@ def _greeting(accounts: object, settings: Settings, workspace: Workspace) -> lis
         lines.append(f"Make the first account within {FIRST_OWNER_MINUTES} minutes:")
         lines.append(f"  {settings.address}/redeem?token={token}")
     return lines
+
+
+command = _Serving("serve", commands={"up": up, "backup": backup, "restore": restore}, help=up.help)

@@ -19,12 +19,13 @@ def command_of(name: str) -> click.Command:
     row = stage(name)
 
     @on_project
-    def command(session: Session, *, max_usd: float | None = None, **options: Any) -> None:
+    def command(session: Session, *, max_usd: float | None = None, **options: Any) -> int:
         project = session.project()
         with session.store(project, max_usd=max_usd) as store:
             outcome = do(session, row, project, store, **options)
         shown = () if session.write_json else (screen_of(row, outcome), *row.shown(project, outcome))
         session.answer({"command": name, **outcome.as_json()}, *shown)
+        return row.code(outcome)
 
     for option in row.options:
         command = _option(option)(command)
@@ -50,4 +51,6 @@ def screen_of(row: Stage[Any], outcome: Outcome) -> Any:
 def _option(option: Option) -> Any:
     if option.takes is bool:
         return click.option(option.flag, is_flag=True, help=option.help)
+    if isinstance(option.takes, tuple):
+        return click.option(option.flag, type=click.Choice(option.takes), multiple=True, help=option.help)
     return click.option(option.flag, type=click.Path(path_type=Path), help=option.help)

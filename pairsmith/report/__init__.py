@@ -1,22 +1,39 @@
-"""The report: one HTML file that opens offline and says what the pipeline did, what it proved, and what it did not."""
+"""The report: one HTML file that opens offline and says what the pipeline did, what it proved, and what it did not,
+and beside it the evidence that it was drawn from."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from pairsmith.report.gather import gather
+from pairsmith.report.evidence_file import Checked, read_evidence, write_evidence
+from pairsmith.report.gather import gather, present_artifacts
 from pairsmith.report.page import render
+from pairsmith.stages.export import EVIDENCE
 from schemas.errors import PairsmithError
 from schemas.project import Project
 from schemas.store import Store
 
 
 def write_report(project: Project, store: Store, out: Path) -> Path:
-    """Write the report of what the store holds now as the file `out`, and return its path.
+    """Write the report of what the store holds now as the file `out`, and `evidence.json` beside it; return its path.
 
-    Stages that have not run say so. Raises PairsmithError if the file cannot be written.
+    Stages that have not run say so. Raises PairsmithError if a file cannot be written.
     """
-    page = render(gather(project, store))
+    evidence = gather(project, store)
+    _write(out, render(evidence))
+    write_evidence(project, evidence, present_artifacts(store), out.with_name(EVIDENCE))
+    return out
+
+
+def render_evidence(path: Path, out: Path, folders: Sequence[Path] = ()) -> Checked:
+    """Write the report of an evidence file as `out`; see `read_evidence`."""
+    checked = read_evidence(path, folders)
+    _write(out, render(checked.evidence))
+    return checked
+
+
+def _write(out: Path, page: str) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page, encoding="utf-8")
@@ -26,4 +43,3 @@ def write_report(project: Project, store: Store, out: Path) -> Path:
             where=str(out),
             fix="Free space, or correct the permissions of the folder, and run it again.",
         ) from None
-    return out

@@ -81,11 +81,12 @@ def which_way(evaluation: Evaluation, comparison: Comparison) -> str:
         return f"These answers do not tell tuned and {than} apart{_why_not(comparison, level)}.{more}"
     often, side = ("more", "above") if comparison.outcome == "better" else ("less", "below")
     together = comparison.shown or gap
+    p = f"(p\u00a0{_p(comparison)})"
     held = (
-        f"the {level} interval of the difference lies {side} zero, and so says the exact test (p\u00a0{_p(comparison)})."
+        f"the {level} interval of the difference lies {side} zero, and so says the exact test {p}."
         if together.excludes_zero
-        else f"so says the exact test, adjusted for all comparisons (p\u00a0{_p(comparison)}); the interval that holds for"
-        " all of them at once still reaches zero."
+        else f"so says the exact test, adjusted for all comparisons {p}; the interval that holds for all of them at"
+        " once still reaches zero."
     )
     return f"Tuned passes {often} often than {than}: {held}"
 
@@ -128,8 +129,8 @@ def method(evaluation: Evaluation) -> str:
         f"The same {counted(evaluation.seeds, 'input', 'inputs')} of the locked test split for every system,"
         f" {counted(evaluation.samples, 'sampled answer', 'sampled answers')} each and one greedy."
         f" {decodings(evaluation)} Intervals are 95\u202f% score intervals that reckon with answers to one input being"
-        " alike; those of the differences hold for all comparisons at once. “More” and “less” are said only where the exact"
-        " sign-flip test says so, adjusted for all comparisons (Holm). An answer that was cut never passes."
+        " alike; those of the differences hold for all comparisons at once. “More” and “less” are said only where the"
+        " exact sign-flip test says so, adjusted for all comparisons (Holm). An answer that was cut never passes."
     )
 
 
@@ -243,6 +244,17 @@ def drawn(evaluation: Evaluation) -> list[Row]:
         Row(example.input, tuple((s, first.get((s.name, example.seed_id))) for s in evaluation.systems))
         for example in evaluation.side_by_side
     ]
+
+
+def watched(evaluation: Evaluation) -> str:
+    """How the tuned model does on validation inputs, and why those."""
+    answers = evaluation.validation
+    passed = sum(output.passes for output in answers)
+    return (
+        f"Of {counted(len(answers), 'validation input', 'validation inputs')}, {counted(passed, 'passes', 'pass')}"
+        " (greedy). These may be looked at and acted on; what fails in the test may not, or it would be no test."
+        " Below, failures by their first check and by inputs that are alike."
+    )
 
 
 def how_drawn(evaluation: Evaluation) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "ENDED", "Job", "JobOptions", "Jobs", "NoSuchJob", "ProjectBusy", "State"]
 
+_ALIVE_S = 10.0
 _ACTIVE = ["ENQUEUED", "DELAYED", "PENDING"]
 _STATES: dict[int, State] = {0: "done", 11: "waits_for_people", INTERRUPTED: "stopped"}
 
@@ -48,6 +50,7 @@ class Jobs:
         self.workspace = workspace
         self.hub: Hub = events.Hub()
         self.database_url = database_url or sqlite_url(workspace.serve.resolve() / "jobs.db")
+        self.looked_s: float | None = None
         self._environment = environment
         self._client: DBOSClient | None = None
 
@@ -175,6 +178,18 @@ class Jobs:
         """The jobs that wait or run, in the order in which they were asked for."""
         return self._jobs(self._rows(name="job", status=_ACTIVE))
 
+    def beginning(self, beginning: str) -> Sequence[Job]:
+        """The jobs whose id begins so, at most two."""
+        return self._jobs(self._rows(name="job", workflow_id_prefix=beginning, limit=2)) if beginning else ()
+
+    def is_served(self) -> bool:
+        """Whether a server, this process or another, has the workspace."""
+        return is_held(self.workspace.serve)
+
+    def alive(self) -> bool:
+        """Whether this server has looked after its jobs lately; false while their database is away."""
+        return self.looked_s is not None and time.monotonic() - self.looked_s < _ALIVE_S
+
     def folder(self, job_id: str) -> Path:
         """What a job's processes leave."""
         return self.workspace.jobs_folder / job_id
@@ -196,7 +211,7 @@ class Jobs:
         if self._client is None:
             from dbos import DBOS, DBOSClient
 
-            logging.getLogger("dbos").setLevel(logging.WARNING)
+            logging.getLogger("dbos").setLevel(logging.ERROR)
             self.workspace.jobs_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             DBOS.migrate(self.database_url)
             self._client = DBOSClient(system_database_url=self.database_url, application_name="pairsmith")

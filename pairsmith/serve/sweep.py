@@ -68,6 +68,7 @@ class Watch:
         for job in gone.values():
             if job.state == "stopping":
                 stop(self._jobs.folder(job.id))
+        self._jobs.looked_s = time.monotonic()
         now = active | gone
         changed = [job for job_id, job in now.items() if self._watched.get(job_id) != job]
         self._watched = {job_id: job for job_id, job in now.items() if not job.has_ended}

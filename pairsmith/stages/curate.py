@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
+from curate.asked import Asked, open_asked
 from curate.export import export_dataset
-from curate.judge import Judge, of_one_family, open_judge
+from curate.judge import of_one_family
 from curate.outcome import CurateResult, curate_project
 from curate.review.population import read_population
 from curate.review.status import as_json, review_status
@@ -25,6 +27,7 @@ from schemas.records import Json
 from schemas.store import Store
 
 DATASET = "dataset"
+Judged = TypeVar("Judged")
 _GATES_SHOWN = 3
 _USELESS = {"unreadable": "could not be read", "unanswered": "never came"}
 
@@ -39,9 +42,8 @@ def curate(
 ) -> CurateOutcome:
     """Judge every candidate of the present spec and write what is accepted to `dataset/`.
 
-    It is not drained: `stop` ends it at once, and what was judged is kept. Only a judge (`curate.judge`) asks anybody.
-    Raises NoWork if there is no candidate, or
-    none is accepted.
+    It is not drained: `stop` ends it at once, and what was judged is kept. Only judges and served reward models are
+    asked. Raises NoWork if there is no candidate, or none is accepted.
     """
     with recording(project, store, "curate", CurateOutcome()) as record:
         inputs = plan.inputs_of("curate", project, store)
@@ -80,17 +82,29 @@ def _judged(
     say: Say,
     record: Recording[CurateOutcome],
 ) -> CurateResult:
-    async def work() -> CurateResult:
+    async def work(asked: Asked) -> CurateResult:
+        return await curate_project(project, store, fingerprints=fingerprints, asked=asked, progress=progress)
+
+    return with_asked(project, store, say, record, work)
+
+
+def with_asked(
+    project: Project, store: Store, say: Say, record: Recording[Any], work: Callable[[Asked], Awaitable[Judged]]
+) -> Judged:
+    """What `work` gives with those whom the spec asks, whose cost goes into the receipt. A pool without a row names the
+    cause that lies in `generate`."""
+
+    async def judged() -> Judged:
         async with AsyncExitStack() as opened:
-            judge = await open_judge(project, store, project.spec.curate.judge.teachers, opened, say)
+            asked = await open_asked(project, store, opened, say)
             try:
-                return await curate_project(project, store, fingerprints=fingerprints, judge=judge, progress=progress)
+                return await work(asked)
             finally:
-                if judge is not None:
-                    record.outcome = replace(record.outcome, **_spent(judge))
+                if asked.ledgers:
+                    record.outcome = replace(record.outcome, **_spent(asked))
 
     try:
-        return run(work())
+        return run(judged())
     except NoWork as nothing:
         cause = plan.cause("generate", project, store)
         if not cause:
@@ -103,14 +117,14 @@ def _judged(
         ) from None
 
 
-def _spent(judge: Judge) -> dict[str, Any]:
-    spent = total(judge.costs)
+def _spent(asked: Asked) -> dict[str, Any]:
+    spent = total(asked.costs)
     return {
-        "calls_sent": judge.sent,
-        "calls_reused": judge.reused,
+        "calls_sent": sum(ledger.sent for ledger in asked.ledgers),
+        "calls_reused": sum(ledger.reused for ledger in asked.ledgers),
         "usage": spent.usage,
         "usd": spent.total,
-        "costs": tuple(cost.as_json() for cost in judge.costs),
+        "costs": tuple(cost.as_json() for cost in asked.costs),
     }
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from train.results import TrainResult
 
 EVALUATIONS = "evaluations"
+# The exit codes of `--gate`.
+CODES = {"ship": 0, "do not ship": 14, "not enough evidence": 15}
 
 
 def evaluate(
@@ -36,24 +38,33 @@ def evaluate(
     progress: Progress = unseen,
     say: Say = unheard,
     stop: Stopping | None = None,
+    gate: bool = False,
 ) -> EvaluateOutcome:
-    """Evaluate the adapter that was trained last; an evaluation that is there already is found, not repeated.
+    """Evaluate the adapter that was trained last; an evaluation that is there already is found, not repeated. With
+    `gate`, the exit code of the command is that of the verdict.
 
     It is not drained: `stop` ends it at once, and answers that came are kept.
     """
     with recording(project, store, "evaluate", EvaluateOutcome()) as record:
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
-        trained = _latest_adapter(project, store)
+        trained = latest_adapter(project, store)
         teacher = teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
         say("starting the models")
-        from train.evaluation import held_out_seeds, measured_once, plan_evaluation
+        from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
+        from train.judged import judges_of, warnings
+        from train.verdict import verdict
 
         def open_teacher(asked: TeacherSettings) -> AbstractAsyncContextManager[Endpoint]:
             return teachers.opened(asked, say)
 
-        measurement = plan_evaluation(project, held_out_seeds(store, project.spec), trained, teacher)
+        seeds, rows = held_out_seeds(store, project.spec), trained_rows(store, trained)
+        watched = watched_seeds(store, project.spec)
+        measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
         folder = project.folder / EVALUATIONS
-        measured = run(measured_once(measurement, store, folder, open_teacher, progress))
+        for sentence in warnings(project.spec):
+            say(sentence)
+        judges = judges_of(project, store, say)
+        measured = run(measured_once(measurement, store, folder, open_teacher, progress, judges))
         path = project.inside(Path(measured.path))
         store.write(measured.artifact.model_copy(update={"path": path}))
         counts, reasons = counted(measured)
@@ -72,11 +83,14 @@ def evaluate(
             pass_rate=pass_rates(measured),
             systems=systems(measured),
             outcomes=outcomes(measured),
+            verdict=verdict(measured, project.spec.evaluate.ship_at).model_dump(mode="json"),
+            gated=gate,
         )
     return record.outcome
 
 
-def _latest_adapter(project: Project, store: Store) -> TrainResult:
+def latest_adapter(project: Project, store: Store) -> TrainResult:
+    """The adapter that was trained last. Raises NoWork where there is none."""
     from train.results import read_result
 
     adapters = store.artifacts("adapter")
@@ -144,6 +158,11 @@ def systems(evaluation: Evaluation) -> dict[str, dict[str, dict[str, float]]]:
     }
 
 
+def exit_code(outcome: EvaluateOutcome) -> int:
+    """The exit code of the command: that of the verdict where it was asked for, else 0."""
+    return CODES[outcome.verdict["decision"]] if outcome.gated else 0
+
+
 def summary(outcome: EvaluateOutcome) -> list[tuple[str, str]]:
     """Nothing beside the counts; `tables` shows the rest."""
     return []
@@ -151,10 +170,14 @@ def summary(outcome: EvaluateOutcome) -> list[tuple[str, str]]:
 
 def tables(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:
     """The systems and checks of an evaluation as tables, and the differences in words."""
+    from train.judged_table import judged_lines, judged_table
     from train.metrics import Evaluation
     from train.results_table import checks_table, comparison_lines, references_table, systems_table
+    from train.verdict import in_words, verdict
 
     evaluation = Evaluation.model_validate_json((project.folder / outcome.files[0]).read_bytes())
-    lines = "\n".join(comparison_lines(evaluation))
-    shown = (systems_table(evaluation), checks_table(evaluation), references_table(evaluation), lines)
+    decided = in_words(verdict(evaluation, project.spec.evaluate.ship_at))
+    lines = "\n".join([*comparison_lines(evaluation), *judged_lines(evaluation), "", *decided])
+    listed = (systems_table, checks_table, references_table, judged_table)
+    shown = (*(table(evaluation) for table in listed), lines)
     return [part for table in shown if table for part in ("", table)]

@@ -11,12 +11,12 @@ from curate.curation import curate
 from curate.forecast import Pilot, Range, accepted_rows, summed_up
 from curate.near_duplicates import repeated_rows
 from curate.pool import DUPLICATE, Pool
-from curate.split import held_out_inputs
+from curate.split import most_test_inputs
 from curate.steps import SPLIT, best, id_of, steps_for
 from pairsmith import teachers
 from pairsmith.outcome import ForecastOutcome, GenerateOutcome
 from pairsmith.receipt import Recording, recording
-from pairsmith.stages.generate import Asking, ask, generated_from, ledgers_of, seeds_of
+from pairsmith.stages.generate import Asking, ask, clear, generated_from, ledgers_of, seeds_of
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
@@ -79,7 +79,8 @@ def forecast(
     with recording(project, store, "forecast", ForecastOutcome()) as record:
         _, splits = seeds_of(project, store, say)
         asked = teachers.by_direction(project, say)
-        directions = [_direction(way, teacher, generated_from(splits), seeds) for way, teacher in asked.items()]
+        clear_seeds, _ = clear(project, generated_from(splits), say)
+        directions = [_direction(way, teacher, clear_seeds, seeds) for way, teacher in asked.items()]
         directions = [direction for direction in directions if direction.seeds]
         if not directions:
             raise NoWork("nothing is generated from these seeds, so there is nothing to forecast.")
@@ -174,7 +175,7 @@ def _evaluation(
     bought found again, and one more without chance. None where that is another teacher, which no pilot has asked."""
     spec = project.spec
     forward = next((direction for direction in directions if direction.way == "forward"), None)
-    asked = len(held_out_inputs(splits, spec))
+    asked = most_test_inputs(splits, spec)
     if forward is None or not asked or spec.teacher_name("evaluate") != spec.teacher_name("forward"):
         return None
     n, limit = spec.generate.forward.n, spec.generate.forward.sampling.max_tokens

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from curate.contamination import clear_of_the_test
 from curate.gates.personal import counted
 from curate.split import shortages, with_splits
 from pairsmith import plan, teachers
@@ -69,14 +70,14 @@ def generate(
         reading, splits = seeds_of(project, store, say)
         asked = teachers.by_direction(project, say, batch=batch)
         _say_personal(say, splits, asked.values())
+        seeds, left_out = clear(project, generated_from(splits), say)
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
             seeds=dict(Counter(seed.kind for seed in reading.seeds)),
             shortages=_say_shortages(say, project, splits),
-            seed_problems=tuple(f"{problem.where}: {problem.what}" for problem in reading.problems),
+            seed_problems=(*(f"{problem.where}: {problem.what}" for problem in reading.problems), *left_out),
             fingerprints=generators.fingerprints(project, asked),
         )
-        seeds = generated_from(splits)
         result = GenerateResult()
         asking = Asking(project, store, asked, progress, say, stop or Stopping(), retry_failed)
         try:
@@ -119,6 +120,27 @@ def generated_from(seeds: Sequence[Seed]) -> list[Seed]:
     """The seeds that pairs are made of. Whether a test set of its own is passed is asked in the evaluation alone; to
     pay for a pair of it is no use."""
     return [seed for seed in seeds if seed.meta.get("use") != "test" or seed.reference is not None]
+
+
+def clear(project: Project, seeds: Sequence[Seed], say: Say) -> tuple[list[Seed], list[str]]:
+    """The seeds without those that repeat a text of the locked test split, for curation would reject whatever came of
+    them; and a sentence for each that is left out.
+
+    Raises UsageError for an exemplar that does: the teacher would be shown what the test asks.
+    """
+    kept, left_out, exemplars = clear_of_the_test(seeds, project.spec, project.folder)
+    if exemplars:
+        number, sentence = exemplars[0]
+        raise UsageError(
+            f"exemplars.{number} is {sentence}.",
+            where=str(project.folder),
+            why="Every pair would be made with a look at the test, and the proof would flatter.",
+            fix='Take it out of [[exemplars]], or the seed out of the test: put it into a source with use = "train".',
+        )
+    sentences = [f"{seed.source}: not asked about, for it is {likeness.sentence}" for seed, likeness in left_out]
+    if sentences:
+        say(f"{len(sentences):,} seeds repeat a held-out text, and nothing is asked about them. {sentences[0]}.")
+    return kept, sentences
 
 
 def _most_frequent(result: GenerateResult) -> tuple[Json, ...]:

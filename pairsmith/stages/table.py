@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
+from pairsmith import exported_model
 from pairsmith.outcome import Came, EvaluateOutcome, ExportOutcome, GenerateOutcome
 from pairsmith.stages import curate, evaluate, export, generate, review, train
 from schemas.project import Project
@@ -23,10 +24,10 @@ Lines = list[tuple[str, str]]
 
 
 class Option(NamedTuple):
-    """An option of a stage's command, passed to `run` by its name: a switch, or a path."""
+    """An option of a stage's command, passed to `run` by its name: a switch, a path, or any number of some words."""
 
     flag: str
-    takes: type[bool] | type[Path]
+    takes: type[bool] | type[Path] | tuple[str, ...]
     help: str
 
 
@@ -43,6 +44,8 @@ class Stage(Generic[Came]):
     options: tuple[Option, ...] = ()
     asks: bool = False
     """Whether it may ask a teacher for money."""
+    code: Callable[[Came], int] = lambda outcome: 0
+    """The exit code of its command where it worked."""
 
 
 STAGES: tuple[Stage[Any], ...] = (
@@ -84,26 +87,34 @@ STAGES: tuple[Stage[Any], ...] = (
         The same dataset and settings again find the adapter that is there.
         """,
         summary=train.summary,
+        options=(
+            Option("--curve", bool, "Draw the learning curve too: six more trainings, and one for each slice of rows."),
+        ),
     ),
     Stage[EvaluateOutcome](
         "evaluate",
         evaluate.evaluate,
-        """Measure base, few-shot, teacher and tuned model on the locked test split.
+        """Measure base, few-shot, retrieval, teacher and tuned model on the locked test split.
 
         Every answer goes through the ledger: an evaluation that was stopped goes on, one that is done sends nothing.
         """,
         shown=evaluate.tables,
+        options=(Option("--gate", bool, "End with the verdict: 0 ship, 14 do not ship, 15 not enough evidence."),),
         asks=True,
+        code=evaluate.exit_code,
     ),
     Stage[ExportOutcome](
         "export",
         export.export,
-        """Copy the dataset, the tuned adapter and the report into a folder of their own.
+        """Copy the dataset, the tuned model that was measured and the report into a folder of their own.
 
         An export that is there already is replaced; anything else in the way is left alone and told.
         """,
-        summary=lambda outcome: list(outcome.written.items()),
-        options=(Option("--out", Path, "The folder to write; `export` in the project if absent."),),
+        summary=export.summary,
+        options=(
+            Option("--out", Path, "The folder to write; `export` in the project if absent."),
+            Option("--gguf", exported_model.GGUF, "Also as a GGUF, for Ollama and llama.cpp; repeatable."),
+        ),
     ),
 )
 

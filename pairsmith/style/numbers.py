@@ -30,6 +30,18 @@ def spread(numbers: Spread | None, digits: int = 0) -> str:
     return f"{numbers.p50:.{digits}f} ({numbers.p10:.{digits}f}\u2013{numbers.p90:.{digits}f})"
 
 
+def latency(seconds: Spread | None) -> str:
+    """Median and 95th percentile of seconds; the latter is missing in evaluations of earlier versions."""
+    if seconds is None:
+        return MISSING
+    return f"{seconds.p50:.1f} / {MISSING if seconds.p95 is None else f'{seconds.p95:.1f}'}"
+
+
+def price(usd: float | None) -> str:
+    """US dollars of a thousand outputs."""
+    return MISSING if usd is None else dollars(usd)
+
+
 def rounded(number: float | None, digits: int = 1) -> str:
     """A measured number with `digits` decimals."""
     return MISSING if number is None else f"{number:,.{digits}f}".replace(",", _THIN).replace("-", _MINUS)

@@ -29,7 +29,7 @@ from schemas.spec.review import ReviewSettings, ReviewShares
 from schemas.spec.section import Drawing, Pattern, Regex, Section, UserFunction, given
 from schemas.spec.task import Exemplar, SeedSource, TaskSettings
 from schemas.spec.teacher import BatchForm, TeacherSettings
-from schemas.spec.train import EvaluateSettings, SplitSettings, TrainSettings
+from schemas.spec.train import EvaluateSettings, SeedKind, SplitSettings, TrainSettings
 
 __all__ = [
     "BackwardSettings",
@@ -54,6 +54,7 @@ __all__ = [
     "ReviewShares",
     "ScoreSettings",
     "Section",
+    "SeedKind",
     "SeedSource",
     "SelectSettings",
     "Spec",
@@ -118,6 +119,7 @@ class Spec(Section):
             "generate.forward.teacher": self.generate.forward.teacher,
             "generate.backward.teacher": self.generate.backward.teacher,
             "evaluate.teacher": self.evaluate.teacher,
+            "curate.score.teacher": self.curate.score.teacher,
         }
         judges = {"curate.judge.teachers": self.curate.judge.teachers, "evaluate.judges": self.evaluate.judges}
         pairs = [*named.items(), *((key, name) for key, names in judges.items() for name in names)]

@@ -60,10 +60,19 @@ class GateSettings(Section):
 
 
 class DuplicateSettings(Section):
-    """Exact and near-duplicate removal: Jaccard similarity of word bigrams at or above `jaccard`."""
+    """Exact and near-duplicate removal: Jaccard similarity of word bigrams at or above `jaccard`. From a cosine of
+    `semantic` on, rows that are about the same in other words are flagged."""
 
     enabled: bool = True
     jaccard: float = Field(default=0.7, gt=0, le=1)
+    semantic: float | None = Field(default=None, gt=0, le=1)
+
+
+class ContaminationSettings(Section):
+    """`files`: what else no training row may repeat, such as a public benchmark; every text of a text, JSON, JSONL,
+    CSV, TSV or Parquet file beside the spec."""
+
+    files: tuple[str, ...] = ()
 
 
 class ScoreSettings(Section):
@@ -71,12 +80,26 @@ class ScoreSettings(Section):
 
     `auto`: a Bradley-Terry reward model fitted on good against corrupted outputs if it beats length on unseen
     corruptions, else the PMI score. `pmi`: log p(output | input) - log p(output) under the embedded model. `none` keeps
-    every row that passes. `judge`: the weighted share of the checklist's questions that are answered with yes. Any
-    other value is a folder or hub id of a sequence-classification reward model.
+    every row that passes. `similarity`: how alike output and reference are. `judge`: the weighted share of the
+    checklist's questions that are answered with yes. Any other value is a folder or hub id of a sequence-classification
+    reward model, whose commit `revision` may name.
+
+    `teacher` is the name under `[teachers]` of a reward model behind an endpoint: a vLLM that serves it for pooling
+    (`classify`), or a hosted one that answers a chat with `reward:` and a number (`chat`).
     """
 
     model: str = "auto"
+    revision: str | None = None
+    teacher: str | None = None
+    protocol: Literal["classify", "chat"] = "classify"
     batch_tokens: int = Field(default=4096, ge=128)
+
+    @model_validator(mode="after")
+    def _one_scorer(self) -> ScoreSettings:
+        # Some kinds of task have "none" as their default.
+        if self.teacher is not None and self.model not in ("auto", "none"):
+            raise ValueError(f"model = '{self.model}' and teacher = '{self.teacher}' are two scorers")
+        return self
 
 
 class JudgeQuestion(Section):
@@ -114,6 +137,10 @@ class CurateSettings(Section):
     """The way from pairs to an accepted set."""
 
     gates: GateSettings = GateSettings()
+    # Left out of the dump where nothing is named, so that no hash of a spec without it changes.
+    contamination: ContaminationSettings = Field(
+        default=ContaminationSettings(), exclude_if=lambda section: not section.files
+    )
     duplicates: DuplicateSettings = DuplicateSettings()
     score: ScoreSettings = ScoreSettings()
     select: SelectSettings = SelectSettings()

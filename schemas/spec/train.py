@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from schemas.records import Sampling, added
 from schemas.spec.section import Drawing, Pattern, Section, UserFunction
 
+SeedKind = Literal["input", "output", "pair", "conversation"]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
 
 class SplitSettings(Section):
-    """Shares of seeds, by a hash of the seed: adding seeds never moves another."""
+    """Shares of seeds, by a hash of the seed: adding seeds never moves another. A share is one number, or a table with
+    one for each kind of seed; a kind that the table leaves out has the default."""
 
-    test: float = Field(default=0.2, ge=0, lt=1)
-    validation: float = Field(default=0.1, ge=0, lt=1)
+    test: Share | dict[SeedKind, Share] = 0.2
+    validation: Share | dict[SeedKind, Share] = 0.1
     salt: str = "pairsmith"
+
+    def share(self, part: Literal["test", "validation"], kind: SeedKind) -> float:
+        """The share of the seeds of a kind that the part gets."""
+        shares: float | dict[SeedKind, float] = getattr(self, part)
+        return shares.get(kind, type(self).model_fields[part].default) if isinstance(shares, dict) else shares
 
     @model_validator(mode="after")
     def _leaves_train(self) -> SplitSettings:
-        if self.test + self.validation >= 1:
-            raise ValueError("test + validation leave nothing to train on")
+        for kind in get_args(SeedKind):
+            if self.share("test", kind) + self.share("validation", kind) >= 1:
+                of = f" of kind '{kind}'" if isinstance(self.test, dict) or isinstance(self.validation, dict) else ""
+                raise ValueError(f"test + validation leave nothing{of} to train on")
         return self
 
 
 class TrainSettings(Section):
     """`base`: `embedded`, a folder, or a hub id, whose commit `revision` may name. `method`: LoRA on a base in 16 bits
     (`lora`) or in 8 (`lora-8bit`), or QLoRA on NF4 with double quantisation (`qlora`); where the spec names none, the
-    size of the base decides (`train.base_model.settled`)."""
+    size of the base decides (`train.base_model.settled`). `objective`: supervised fine-tuning (`sft`), DPO from the
+    adapter that it makes (`dpo`), or ORPO from the base (`orpo`); the latter two learn from the dataset's
+    preferences."""
 
     base: str = "embedded"
     method: Literal["qlora", "lora", "lora-8bit"] = "qlora"
@@ -53,6 +66,10 @@ class TrainSettings(Section):
     precision: Literal["auto", "bfloat16", "float16", "float32"] = added(default="auto")
     evaluation_steps: int | None = added(default=None, ge=1)
     patience: int | None = added(default=None, ge=1)
+    objective: Literal["sft", "dpo", "orpo"] = added(default="sft")
+    beta: float = added(default=0.1, gt=0)
+    dpo_learning_rate: float = added(default=2e-5, gt=0)
+    dpo_epochs: float = added(default=1, gt=0)
 
     @field_validator("template_arguments")
     @classmethod
@@ -66,8 +83,8 @@ class EvaluateSettings(Section):
     """The proof on the locked test split. `checks` are patterns and `user` functions `module:function` beside the spec
     that no gate uses; without any the gates alone judge. `teacher` names the one that is measured, by default that of
     `generate.forward`. `judges` are names under `[teachers]`: they answer the checklist of `[curate.judge]` about every
-    system's answers, and choose between the tuned model's and each other system's. `resamples` is read and no longer
-    used: the intervals of earlier versions were bootstrapped."""
+    system's answers, and choose between the tuned model's and each other system's. `ship_at` is the pass rate that the
+    verdict asks for. `resamples` is read and no longer used: the intervals of earlier versions were bootstrapped."""
 
     teacher: str | None = added()
     samples: int = Field(default=3, ge=1)
@@ -76,6 +93,7 @@ class EvaluateSettings(Section):
     user: tuple[UserFunction, ...] = Field(default=(), exclude_if=lambda user: not user)
     judges: tuple[str, ...] = added(default=())
     max_seeds: int | None = Field(default=None, ge=1)
+    ship_at: float = added(0.5, ge=0, le=1)
     resamples: int = Field(default=10_000, ge=100)
     concurrency: int = Field(default=20, ge=1)
 

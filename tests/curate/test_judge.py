@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curate.asked import Asked
 from curate.checklists import DEFAULTS, p_yes, questions_of, read_checklist
-from curate.judge import Judge, Preference, of_one_family, open_judge, rules_of
+from curate.judge import Judge, Preference, of_one_family, open_judge
 from curate.outcome import CurateResult, curate_project
+from curate.rules import rules_of
 from schemas.errors import BudgetReached, SpecError
 from schemas.kinds import KINDS
 from schemas.project import Project
@@ -67,7 +69,7 @@ def curated(made: Project, answers: dict[str, list[str]]) -> CurateResult:
         store = judge.ledgers[0].store
         if next(store.each_candidate(), None) is None:
             tiny.pool(store, made, answers)
-        return await curate_project(made, store, fingerprints=["now"], judge=judge)
+        return await curate_project(made, store, fingerprints=["now"], asked=Asked(judge))
 
     result: CurateResult = asked(made, work)
     return result

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curate.rules import asked_of
+from curate.scorers import Score
 from curate.scorers.reward import RewardModel, batches, chat_tokens, open_reward_model, reward_scorer
 from schemas.errors import MissingDependency, SpecError
-from schemas.records import Imported, Pair
+from schemas.records import Imported, Message, Pair
 from tests.curate import tiny
 
 
@@ -27,8 +29,12 @@ def texts(n: int) -> list[tuple[str, str]]:
     return [("ban bel", " ".join(rng.choices(tiny.WORDS, k=rng.randint(1, 40)))) for _ in range(n)]
 
 
+def scored(model: RewardModel, rows: list[tuple[str, str]]) -> list[Score]:
+    return model.score([([{"role": "user", "content": input}], output) for input, output in rows])
+
+
 def values(model: RewardModel, rows: list[tuple[str, str]]) -> list[float]:
-    scores = model.score(rows)
+    scores = scored(model, rows)
     assert all(s.value is not None for s in scores), scores
     return [s.value for s in scores if s.value is not None]
 
@@ -117,7 +123,7 @@ def test_a_bad_row_costs_only_itself(folder: Path, how: str, word: str) -> None:
     inner = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     model = RewardModel(Poisoned(inner, words.convert_tokens_to_ids("bad"), how), words, 512)
     rows = [("ban", "bel bis"), ("ban", "bel bad"), ("ban", "bor but")]
-    scores = model.score(rows)
+    scores = scored(model, rows)
     assert [s.value is None for s in scores] == [False, True, False]
     assert scores[1].reason.code == word
     clean = values(open_reward_model(folder, batch_tokens=512), [rows[0], rows[2]])
@@ -127,7 +133,7 @@ def test_a_bad_row_costs_only_itself(folder: Path, how: str, word: str) -> None:
 def test_rows_that_cannot_be_read_have_no_score(folder: Path) -> None:
     """Longer than the model reads, or with a control token that would open a role: None with a reason, never cut."""
     model = open_reward_model(folder, batch_tokens=512)
-    long, control, fine = model.score([("ban", "bel " * 200), ("ban", "bel <user> bis"), ("ban", "bel")])
+    long, control, fine = scored(model, [("ban", "bel " * 200), ("ban", "bel <user> bis"), ("ban", "bel")])
     assert (long.value, long.reason.code) == (None, "overlong")
     assert control.value is None
     assert str(control.reason).startswith("control: token <user>")
@@ -185,3 +191,100 @@ def test_the_scorer_answers_in_the_order_of_the_pairs(folder: Path) -> None:
 
 async def _all(scorer: Any, pairs: list[Pair]) -> Any:
     return await scorer(pairs)
+
+
+def pair(input: str, output: str, system: str = "", turns: tuple[Message, ...] = ()) -> Pair:
+    return Pair(seed_id="s", input=input, output=output, system=system, turns=turns, origin=Imported(source="t"))
+
+
+def test_the_question_says_what_is_wanted() -> None:
+    """A public reward model judges replies to the user: the instruction and the rules stand in the user's turn, in
+    front of the first one of a conversation, and no system message is added."""
+    plain = pair("a fox", "x", system="Rewrite it.")
+    assert asked_of(plain, "Name a light.") == [{"role": "user", "content": "Rewrite it.\n\nName a light.\n\na fox"}]
+    assert asked_of(plain, "") == [{"role": "user", "content": "a fox"}], "a fitted model is asked as it was fitted"
+    turns = (Message(role="user", content="Hello"), Message(role="assistant", content="Hi"))
+    talk = asked_of(pair("And now?", "x", turns=turns), "Be short.")
+    assert [turn["role"] for turn in talk] == ["user", "assistant", "user"]
+    assert talk[0]["content"] == "Be short.\n\nHello"
+    opened_by_the_assistant = asked_of(pair("And now?", "x", turns=turns[1:]), "Be short.")
+    assert [turn["role"] for turn in opened_by_the_assistant] == ["user", "assistant", "user"]
+
+
+def test_the_rules_reach_the_model(folder: Path) -> None:
+    """With and without them the same pair has another score, and the score is that of the whole chat."""
+    rows = [pair("ban bel", "bis good")]
+    (alone,) = asyncio.run(_all(reward_scorer(folder, batch_tokens=512), rows))
+    (told,) = asyncio.run(_all(reward_scorer(folder, batch_tokens=512, rules="dor dut"), rows))
+    assert alone.value is not None
+    assert told.value is not None
+    assert abs(alone.value - told.value) > 1e-4
+    whole = [("dor dut ban bel", "bis good")]
+    assert [told.value] == pytest.approx(values(open_reward_model(folder, batch_tokens=512), whole), abs=2e-3)
+
+
+def bert(folder: Path) -> Path:
+    """A random sentence-pair model whose token types matter."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *tiny.WORDS]
+    folder.mkdir(exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(words))
+    torch.manual_seed(1)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    config = BertConfig(vocab_size=len(words), num_labels=1, initializer_range=0.5, **shape)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
+
+
+def test_a_sentence_pair_keeps_its_token_types(tmp_path: Path) -> None:
+    """BERT tells question and answer apart by them: without, every number is another one."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = bert(tmp_path / "bert")
+    plain, words = AutoModelForSequenceClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    rows = [(" ".join(tiny.WORDS[n : n + 3]), " ".join(tiny.WORDS[n + 3 : n + 5 + n])) for n in range(6)]
+    with torch.inference_mode():
+        expected = [float(plain(**words(a, b, return_tensors="pt")).logits[0, 0]) for a, b in rows]
+        untyped = words(*rows[0], return_tensors="pt")
+        untyped.pop("token_type_ids")
+        without = float(plain(**untyped).logits[0, 0])
+    found = values(open_reward_model(folder, batch_tokens=512), rows)
+    assert found == pytest.approx(expected, abs=0.03 * max(map(abs, expected)))
+    assert abs(without - expected[0]) > 0.03 * max(map(abs, expected))
+
+
+class Small:
+    """A model with memory for so many tokens of a batch."""
+
+    def __init__(self, model: Any, tokens: int) -> None:
+        self._model, self._tokens, self.config, self.device = model, tokens, model.config, model.device
+        self.tried: list[int] = []
+
+    def eval(self) -> Small:
+        return self
+
+    def __call__(self, input_ids: Any, attention_mask: Any) -> Any:
+        self.tried.append(input_ids.numel())
+        if input_ids.numel() > self._tokens:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return self._model(input_ids=input_ids, attention_mask=attention_mask)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_later_ones_begin_smaller(folder: Path) -> None:
+    """Nothing is lost, no batch goes row by row, and what did not fit is tried once."""
+    from transformers import AutoModelForSequenceClassification
+
+    inner = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    rows = [("ban bel", f"{' '.join(tiny.WORDS[n % 40 : n % 40 + 6])}") for n in range(96)]
+    small = Small(inner, 150)
+    scores = scored(RewardModel(small, tiny.tokenizer(), 512), rows)
+    assert [s.value for s in scores] == pytest.approx(
+        values(open_reward_model(folder, batch_tokens=512), rows), abs=2e-3
+    )
+    failed = [tokens for tokens in small.tried if tokens > 150]
+    assert len(failed) <= 2, "later batches are no larger than what fitted"
+    assert len(small.tried) < 96 / 3

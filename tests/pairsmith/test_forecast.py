@@ -8,13 +8,14 @@ import pytest
 
 from bench.forecast.run import coverage
 from curate.forecast import LEAST_SEEDS, Pilot, accepted_rows, summed_up
+from schemas.records import content_id
 from tests.pairsmith.conftest import Project
 from tests.synth.loopback import LoopbackTeacher
 
 PRICES = [
     part for name in ("prompt", "completion") for part in ("--set", f"teacher.usd_per_million_{name}_tokens=1000")
 ]
-MANY = tuple(f"subject {number} in a field" for number in range(40))
+MANY = tuple(f"{content_id('subject', number)[:12]} in a field" for number in range(40))
 
 
 def test_the_whole_run_lies_in_the_forecast_and_buys_nothing_twice(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from curate.pool import Pool
-from schemas.errors import InputError, NoWork
+from schemas.errors import InputError, NoWork, UsageError
 from schemas.records import Imported, Pair
 from tests.train import tiny
 from train import evaluate, fine_tune
@@ -73,6 +73,31 @@ def test_an_adapter_is_measured_with_patterns_and_functions(trained: TrainResult
     again = asyncio.run(in_a_notebook())
     assert (again.id, again.calls_sent) == (first.id, 0)
     assert again.outputs == first.outputs
+
+
+def test_references_and_rows_bring_two_more_ways_to_measure(trained: TrainResult) -> None:
+    """Answers are compared with what people gave, by input or in order, and the base is asked with the nearest rows."""
+    settings = {"samples": 1, "sampling": {"temperature": 0.7, "max_tokens": 6}}
+    inputs, given = ["a green fox", "three ships"], ["a green fox at sunset", None]
+    seen: list[str | None] = []
+
+    def sees(input: str, output: str, reference: str | None) -> bool:
+        seen.append(reference)
+        return True
+
+    measured = evaluate(trained, inputs, checks=["sunset", sees], references=given, rows=ROWS, **settings)
+    assert [system.name for system in measured.systems] == ["base", "retrieval", "tuned"]
+    compared = measured.system("tuned").sampled.by_reference
+    assert compared is not None
+    assert compared.inputs == 1
+    assert [*measured.references.values()] == ["a green fox at sunset"]
+    assert set(seen) == {None, "a green fox at sunset"}
+    with pytest.raises(UsageError, match="1 references for 2 inputs"):
+        evaluate(trained, inputs, checks=["sunset"], references=["a fox"], **settings)
+    with pytest.raises(UsageError, match="none of the inputs"):
+        evaluate(trained, inputs, checks=["sunset"], references={"a fax": "a fox"}, **settings)
+    with pytest.raises(InputError, match="is a test input"):
+        evaluate(trained, [ROWS[0][0]], checks=["sunset"], rows=ROWS, **settings)
 
 
 def test_without_checks_or_inputs_there_is_nothing_to_measure(trained: TrainResult) -> None:

@@ -1,0 +1,58 @@
+"""The models that curation asks by HTTP: judges, and a reward model that is served."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from curate.judge import JUDGE, Judge, open_judge
+from curate.scorers.choose import Chosen
+from curate.scorers.served_reward import REWARD, HostedReward, ServedReward, open_served
+from schemas.money import Cost
+from schemas.progress import Say
+from schemas.project import Project
+from schemas.store import Store
+from synth.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The judge and the served reward model of a spec; None where it names none."""
+
+    judge: Judge | None = None
+    reward: ServedReward | None = None
+
+    @property
+    def ledgers(self) -> tuple[Ledger, ...]:
+        hosted = (self.reward.ledger,) if isinstance(self.reward, HostedReward) else ()
+        return (*(self.judge.ledgers if self.judge else ()), *hosted)
+
+    @property
+    def costs(self) -> list[Cost]:
+        """What was sent in this run."""
+        return [cost for ledger in self.ledgers for cost in ledger.costs]
+
+    @property
+    def as_judge(self) -> Chosen | None:
+        """The judge as a scorer."""
+        if self.judge is None:
+            return None
+        names = ", ".join(ledger.identity for ledger in self.judge.ledgers)
+        sentence = f"a checklist of {len(self.judge.questions)} questions, answered by {names}"
+        facts = {"judges": self.judge.facts["judges"]}
+        return Chosen(JUDGE, self.judge.fingerprint, self.judge.score, sentence, facts)
+
+    @property
+    def as_reward(self) -> Chosen | None:
+        """The served reward model as a scorer."""
+        if self.reward is None:
+            return None
+        teacher = self.reward.ledger.teacher if isinstance(self.reward, HostedReward) else self.reward.teacher
+        sentence = f"the reward model {teacher.model} at {teacher.url}"
+        return Chosen(REWARD, self.reward.fingerprint, self.reward.score, sentence, {"model": teacher.model})
+
+
+async def open_asked(project: Project, store: Store, opened: AsyncExitStack, say: Say) -> Asked:
+    """What the spec names, for as long as `opened` is. Nobody is asked before there is something to judge."""
+    judge = await open_judge(project, store, project.spec.curate.judge.teachers, opened, say)
+    return Asked(judge, await open_served(project, store, opened, say))

@@ -1,0 +1,45 @@
+"""`pairsmith report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pairsmith.session import Session, on_project
+
+
+@click.command()
+@click.option(
+    "--from",
+    "evidence",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Render an evidence file again; refused where a hash in it does not match.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The page to write; report.html in the project if absent.")
+@on_project
+def command(session: Session, evidence: Path | None, out: Path | None) -> None:
+    """Write report.html and evidence.json of what the store holds, or the page of an evidence file.
+
+    The evidence file holds every number and every answer of the report, and the SHA-256 of the spec, the dataset, the
+    adapter and the evaluation. With --from those that are at hand are compared first; no store is needed.
+    """
+    from pairsmith.report import render_evidence, write_report
+    from pairsmith.stages.export import EVIDENCE, REPORT
+
+    page = out or session.folder / REPORT
+    if evidence is None:
+        project = session.project()
+        with session.store(project, write=False) as store:
+            write_report(project, store, page)
+        written = page.with_name(EVIDENCE)
+        names = {"report": str(page), "evidence": str(written)}
+        session.answer({"command": "report", **names}, f"report    {page}\nevidence  {written}")
+        return
+    checked = render_evidence(evidence, page, (session.folder,))
+    missing = f"; {len(checked.missing)} not at hand, so not compared" if checked.missing else ""
+    session.answer(
+        {"command": "report", "report": str(page), "same": checked.same, "not_at_hand": checked.missing},
+        f"report    {page}\nevidence  unchanged; {len(checked.same)} files are those it speaks of{missing}",
+    )

@@ -1,0 +1,135 @@
+"""The tuned model in an export: the adapter, for QLoRA the merged model, and GGUFs with an Ollama Modelfile.
+
+What was measured is what is written: the card tells the pass rates, and every GGUF is asked what the measured model
+was.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from schemas.blocking import run
+from schemas.errors import MissingDependency, NoWork
+from schemas.progress import Say
+from schemas.project import Project
+from schemas.records import Artifact
+from schemas.store import Store
+
+if TYPE_CHECKING:
+    from train.metrics import Evaluation
+    from train.results import TrainResult
+
+GGUF = ("f16", "q8_0", "q4_k_m")
+
+
+class ExportedModel(NamedTuple):
+    """What was written, name -> path in the export, and of each GGUF how it answers."""
+
+    written: dict[str, str]
+    checked: dict[str, str]
+
+
+def write(
+    project: Project, store: Store, artifact: Artifact, out: Path, gguf: Sequence[str], say: Say
+) -> ExportedModel:
+    """Write the adapter of `artifact` into the folder `out`. Raises NoWork where it is gone, MissingDependency for a
+    kind of GGUF that cannot be written here, before anything is written."""
+    from train.base_model import find_base
+    from train.gguf import refuse_missing
+    from train.merge import merged_folder
+    from train.results import read_result
+
+    source = project.folder / artifact.path
+    trained = read_result(source)
+    if trained is None:
+        raise NoWork("the adapter is gone.", where=str(source), fix="`pairsmith run` makes it again.")
+    refuse_missing(gguf)
+    is_qlora, written = trained.settings.method == "qlora", {"adapter": "adapter"}
+    if is_qlora or gguf:
+        base = find_base(project.spec.train.base, project.folder, revision=project.spec.train.revision)
+    if is_qlora:
+        merged = merged_folder(base, trained)
+        trained = read_result(source) or trained
+        shutil.copytree(merged, out / "model")
+        written["model"] = "model"
+    shutil.copytree(source, out / "adapter", ignore=lambda folder, _: ["merged"] if Path(folder) == source else [])
+    evaluation = _evaluation(project, store, trained)
+    for name in written:
+        _describe(out / name, trained, evaluation, project, "../model" if is_qlora and name == "adapter" else None)
+    if not gguf:
+        return ExportedModel(written, {})
+    with tempfile.TemporaryDirectory(dir=out) as scratch:
+        model = out / "model"
+        if not is_qlora:
+            from train.merge import write_merged
+
+            model = Path(scratch) / project.spec.task.name
+            write_merged(base, trained.settings, source, model)
+        files = _ggufs(project, trained, model, out / "gguf", gguf, say)
+    checked = {kind: _checked(project, store, trained, evaluation, file, say) for kind, file in files.items()}
+    return ExportedModel(written | {kind: f"gguf/{file.name}" for kind, file in files.items()}, checked)
+
+
+def _evaluation(project: Project, store: Store, trained: TrainResult) -> Evaluation | None:
+    """The last evaluation of this adapter."""
+    from train.metrics import Evaluation
+
+    for artifact in reversed(store.artifacts("evaluation")):
+        path = project.folder / artifact.path
+        if trained.adapter_id in artifact.parents and path.is_file():
+            return Evaluation.model_validate_json(path.read_bytes())
+    return None
+
+
+def _describe(
+    folder: Path, trained: TrainResult, evaluation: Evaluation | None, project: Project, place: str | None
+) -> None:
+    """The card with what was measured, and the generation config with the decoding that it was measured with."""
+    from pairsmith.stages.evaluate import systems
+    from train.model_card import model_card
+    from train.ways_to_run import write_generation_config
+
+    rates = systems(evaluation) if evaluation else None
+    card = model_card(trained, rates, place or "THIS_FOLDER")
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    write_generation_config(folder, project.spec.evaluate.sampling)
+
+
+def _ggufs(
+    project: Project, trained: TrainResult, model: Path, folder: Path, kinds: Sequence[str], say: Say
+) -> dict[str, Path]:
+    """Write every kind, and a Modelfile for the smallest, which is the last in the order of `GGUF`."""
+    from train.base_model import Base, load_chat
+    from train.gguf import write_gguf
+    from train.ways_to_run import modelfile
+
+    folder.mkdir()
+    files = {kind: folder / f"{project.spec.task.name}-{kind}.gguf" for kind in GGUF if kind in kinds}
+    for kind, file in files.items():
+        write_gguf(model, file, kind, say)
+    chat = load_chat(Base("model", model, ""), trained.settings.template_arguments)
+    text = modelfile(chat, list(files.values())[-1].name, trained.system_prompt, project.spec.evaluate.sampling)
+    (folder / "Modelfile").write_text(text, encoding="utf-8")
+    return files
+
+
+def _checked(
+    project: Project, store: Store, trained: TrainResult, evaluation: Evaluation | None, file: Path, say: Say
+) -> str:
+    """How the GGUF answers beside the measured model, in words; beside the file as JSON."""
+    from train.equivalence import equivalence
+    from train.evaluation import held_out_seeds, plan_evaluation
+
+    if evaluation is None:
+        return "not checked: this model has not been evaluated"
+    plan = plan_evaluation(project, held_out_seeds(store, project.spec), trained, None)
+    try:
+        found = run(equivalence(file, plan, evaluation, say))
+    except (MissingDependency, NoWork) as error:
+        return f"not checked: {error.what}"
+    file.with_suffix(".check.json").write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return str(found)

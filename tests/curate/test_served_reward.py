@@ -1,0 +1,198 @@
+"""Reward models behind an endpoint: a vLLM for pooling, and a hosted one that answers a chat with a number."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from curate.asked import Asked, open_asked
+from curate.outcome import CurateResult, curate_project
+from curate.scorers import Score
+from schemas.errors import AuthError, TeacherError, Unreachable
+from schemas.project import Project
+from schemas.records import Pair
+from schemas.spec import Spec
+from schemas.store import Store
+from tests.curate import tiny
+from tests.curate.test_reward import pair
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
+
+Answer = Callable[[dict[str, Any]], tuple[int, Any]]
+
+
+@contextmanager
+def classify(answer: Answer) -> Iterator[str]:
+    """A server whose POST /classify answers by `answer`; its address ends in /v1."""
+    ready, port, loop = threading.Event(), list[int](), list[Any]()
+
+    async def handle(request: web.Request) -> web.Response:
+        body = orjson.loads(await request.read())
+        status, value = answer({**body, "authorization": request.headers.get("Authorization")})
+        return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        app = web.Application()
+        app.router.add_post("/classify", handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        port.append(runner.addresses[0][1])
+        loop.extend((asyncio.get_running_loop(), stop))
+        ready.set()
+        await stop.wait()
+        await runner.cleanup()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    assert ready.wait(30)
+    yield f"http://127.0.0.1:{port[0]}/v1"
+    loop[0].call_soon_threadsafe(loop[1].set)
+    thread.join(30)
+
+
+def by_length(body: dict[str, Any]) -> tuple[int, Any]:
+    """The number of words of the output, halved; with the sigmoid where it is asked for."""
+    logit = len(body["messages"][-1]["content"].split()) / 2
+    value = 1 / (1 + math.exp(-logit)) if body["use_activation"] else logit
+    return 200, {"data": [{"index": 0, "label": "LABEL_0", "probs": [value], "num_classes": 1}]}
+
+
+def project(folder: Path, url: str, protocol: str, **teacher: Any) -> Project:
+    raw = tiny.spec().model_dump(mode="json", exclude_defaults=True)
+    raw["curate"]["score"] = {"teacher": "rm", "protocol": protocol}
+    raw["teachers"] = {"rm": {"url": url, "model": "reward", "retries": 0, **teacher}}
+    return Project(folder, Spec.model_validate(raw))
+
+
+def asked(made: Project, ask: Callable[[Asked, Store], Any]) -> Any:
+    async def work() -> Any:
+        with Store.open(Store.url_for(made)) as store:
+            async with AsyncExitStack() as opened:
+                return await ask(await open_asked(made, store, opened, lambda sentence: None), store)
+
+    return asyncio.run(work())
+
+
+def scores(made: Project, pairs: Sequence[Pair]) -> list[Score]:
+    async def ask(by_http: Asked, store: Store) -> list[Score]:
+        assert by_http.as_reward is not None
+        return list(await by_http.as_reward.score(pairs))
+
+    found: list[Score] = asked(made, ask)
+    return found
+
+
+PAIRS = [pair("a fox", "one two", system="Rewrite."), pair("a fox", "one two three four", system="Rewrite.")]
+
+
+def test_a_pooling_server_is_asked_for_raw_logits_of_the_whole_question(tmp_path: Path) -> None:
+    """The rules stand in the user's turn, the sigmoid is off, and whether that is so is asked once."""
+    seen: list[dict[str, Any]] = []
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        seen.append(body)
+        return by_length(body)
+
+    with classify(answer) as url:
+        assert [score.value for score in scores(project(tmp_path, url, "classify"), PAIRS)] == [1.0, 2.0]
+    assert [body["use_activation"] for body in seen] == [False, True, False, False]
+    assert seen[0]["messages"] == [
+        {"role": "user", "content": "Rewrite.\n\nSay it well.\n\na fox"},
+        {"role": "assistant", "content": "one two"},
+    ]
+
+
+def test_a_server_that_squashes_its_logits_all_the_same_is_refused(tmp_path: Path) -> None:
+    """Its numbers crowd at 1, and candidates look equal."""
+    squashing = classify(lambda body: by_length({**body, "use_activation": True}))
+    with squashing as url, pytest.raises(TeacherError, match="without the sigmoid"):
+        scores(project(tmp_path, url, "classify"), PAIRS)
+
+
+def test_a_row_that_a_pooling_server_cannot_score_costs_itself(tmp_path: Path) -> None:
+    """Refused, odd or not a number: no score and a reason; the others have theirs."""
+    odd = {
+        "long": (400, {"error": "too long"}),
+        "odd": (200, {"data": []}),
+        "nan": (200, {"data": [{"probs": [None]}]}),
+    }
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        return odd.get(body["messages"][-1]["content"]) or by_length(body)
+
+    with classify(answer) as url:
+        rows = [PAIRS[0], *(pair("a fox", word) for word in odd)]
+        found = scores(project(tmp_path, url, "classify"), rows)
+    assert [score.reason.code for score in found] == ["scored", "crashed", "unreadable", "unreadable"]
+    assert [score.value for score in found[1:]] == [None] * 3
+
+
+def test_a_pooling_server_that_is_not_there_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody at the address, no such path, and a key that is not set are errors a person can mend."""
+    with pytest.raises(Unreachable, match="nothing answers"):
+        scores(project(tmp_path, "http://127.0.0.1:9", "classify"), PAIRS)
+    with LoopbackTeacher() as chat_only, pytest.raises(TeacherError, match="404"):
+        scores(project(tmp_path, chat_only.url, "classify"), PAIRS)
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    with classify(by_length) as url, pytest.raises(AuthError, match="NO_SUCH_KEY"):
+        scores(project(tmp_path, url, "classify", key_env="NO_SUCH_KEY"), PAIRS)
+
+
+def test_the_key_of_a_pooling_server_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As to any teacher."""
+    monkeypatch.setenv("REWARD_KEY", "secret")
+    seen: list[Any] = []
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        seen.append(body["authorization"])
+        return by_length(body)
+
+    with classify(answer) as url:
+        scores(project(tmp_path, url, "classify", key_env="REWARD_KEY"), PAIRS)
+    assert set(seen) == {"Bearer secret"}
+
+
+def reward(ask: Ask) -> Reply:
+    """`reward:` and the number of words, as NVIDIA's endpoint answers; something else for an odd row."""
+    return says("I like it." if ask.prompt == "odd" else f"reward:{len(ask.prompt.split()) - 0.5}")
+
+
+def test_a_hosted_reward_is_bought_once_and_anything_but_a_number_is_no_score(tmp_path: Path) -> None:
+    """Through the ledger: durable, under the budget, itemised by its own stage."""
+    rows = [*PAIRS, pair("a fox", "odd")]
+    with LoopbackTeacher(reward) as hosted:
+        made = project(tmp_path, hosted.url, "chat")
+        first, again = scores(made, rows), scores(made, rows)
+        assert len(hosted.asked) == 3
+    assert [score.value for score in first] == [1.5, 3.5, None]
+    assert first[2].reason.code == "unreadable"
+    assert again == first
+    assert [turn["role"] for turn in hosted.asked[0].body["messages"]] == ["user", "assistant"]
+    with Store.open(Store.url_for(made), write=False) as store:
+        assert [cost.stage for cost in store.costs()] == ["reward"]
+
+
+@pytest.mark.parametrize("protocol", ["classify", "chat"])
+def test_curation_selects_by_a_served_reward(tmp_path: Path, protocol: str) -> None:
+    """The best candidate of each input stays, and who scored is told."""
+
+    async def work(by_http: Asked, store: Store) -> CurateResult:
+        tiny.pool(store, made, {"a fox": ["must", "must be long"], "a hen": ["must be", "must"]})
+        return await curate_project(made, store, fingerprints=["now"], asked=by_http)
+
+    with classify(by_length) as url, LoopbackTeacher(reward) as hosted:
+        made = project(tmp_path, url if protocol == "classify" else hosted.url, protocol)
+        result: CurateResult = asked(made, work)
+    assert sorted(row.pair.output for row in result.accepted) == ["must be", "must be long"]
+    assert result.facts["scorer"]["by"] == "score/reward@1"
+    assert "the reward model reward at http" in result.facts["scorer"]["why"]

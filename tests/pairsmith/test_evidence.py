@@ -1,0 +1,109 @@
+"""The evidence file renders the report again, and is refused where anything that it speaks of has changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pairsmith.commands import start
+from pairsmith.outcome import EvaluateOutcome
+from pairsmith.report import render_evidence, write_report
+from pairsmith.report.gather import gather
+from pairsmith.stages.evaluate import CODES, exit_code
+from schemas.errors import InputError
+from schemas.project import Project
+from schemas.store import Store
+from tests.pairsmith import report_project as made
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, Store]]:
+    project, store = made.whole(tmp_path_factory.mktemp("whole"))
+    (project.folder / "pairsmith.toml").write_text("# the spec")
+    (project.folder / "dataset" / "data").mkdir(parents=True)
+    (project.folder / "dataset" / "data" / "train.jsonl").write_text("{}\n")
+    write_report(project, store, project.folder / "report.html")
+    yield project, store
+    store.close()
+
+
+@pytest.fixture
+def copy(whole: tuple[Project, Store], tmp_path: Path) -> Path:
+    """The project's folder, for a test to spoil."""
+    return Path(shutil.copytree(whole[0].folder, tmp_path / "copy"))
+
+
+def test_the_page_is_drawn_again_from_the_evidence_alone(whole: tuple[Project, Store], tmp_path: Path) -> None:
+    """To the letter, without a store, on a machine that has nothing else; it says what it could not compare."""
+    alone = Path(shutil.copy(whole[0].folder / "evidence.json", tmp_path / "evidence.json"))
+    checked = render_evidence(alone, tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_bytes() == (whole[0].folder / "report.html").read_bytes()
+    assert not checked.same
+    assert "evaluations/one.json" in checked.missing
+    beside = render_evidence(alone, tmp_path / "again.html", (whole[0].folder,))
+    assert not beside.missing
+    assert {"dataset/data/train.jsonl", "adapters/one/training.json", "evaluations/one.json"} <= {*beside.same}
+
+
+def test_every_answer_is_in_it_with_its_id(whole: tuple[Project, Store]) -> None:
+    """And no folder of the machine that wrote it."""
+    project, store = whole
+    text = (project.folder / "evidence.json").read_text()
+    evaluation = gather(project, store).evaluation
+    assert evaluation is not None
+    answers = json.loads(text)["evidence"]["evaluation"]["outputs"]
+    assert [answer["key"] for answer in answers] == [output.key for output in evaluation.outputs]
+    assert str(project.folder) not in text
+
+
+@pytest.mark.parametrize(
+    "name", ["dataset/data/train.jsonl", "adapters/one/training.json", "evaluations/one.json", "pairsmith.toml"]
+)
+def test_a_file_that_is_another_is_refused(copy: Path, name: str) -> None:
+    """Data, weights, evaluation and config: one byte more, and the report is not drawn."""
+    (copy / name).write_text((copy / name).read_text() + "\n")
+    page = copy / "again.html"
+    with pytest.raises(InputError, match=f"{name}.*not the file that the evidence speaks of") as refused:
+        render_evidence(copy / "evidence.json", page)
+    assert refused.value.fix
+    assert not page.exists()
+
+
+def test_a_retouched_number_is_refused(copy: Path) -> None:
+    """The file's own digest finds it, whichever number it is; and what is no evidence is told in one sentence."""
+    path = copy / "evidence.json"
+    body = json.loads(path.read_text())
+    body["evidence"]["evaluation"]["outputs"][0]["all_pass"] = True
+    body["evidence"]["seeds"] = {"input": 9999}
+    path.write_text(json.dumps(body))
+    with pytest.raises(InputError, match="changed after it was written"):
+        render_evidence(path, copy / "again.html")
+    for other in ("[]", "{", '{"format": 7}'):
+        path.write_text(other)
+        with pytest.raises(InputError, match="no evidence file"):
+            render_evidence(path, copy / "again.html")
+    with pytest.raises(InputError, match="cannot be read"):
+        render_evidence(copy / "nothing.json", copy / "again.html")
+
+
+def test_the_command_renders_and_refuses_with_a_code(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`pairsmith report --from FILE` needs no spec and no store; a refusal is exit code 4."""
+    page = copy / "again.html"
+    assert start(["report", "--from", str(copy / "evidence.json"), "--out", str(page)]) == 0
+    assert page.is_file()
+    (copy / "evaluations" / "one.json").write_text("{}")
+    assert start(["report", "--from", str(copy / "evidence.json"), "--out", str(page)]) == 4
+    assert "instead of" in capsys.readouterr().err
+
+
+def test_the_gate_is_an_exit_code() -> None:
+    """0, 14 and 15 for the three verdicts, and 0 whatever it is where nobody asked."""
+    for decision, code in CODES.items():
+        outcome = EvaluateOutcome(verdict={"decision": decision}, gated=True)
+        assert exit_code(outcome) == code
+        assert exit_code(EvaluateOutcome(verdict={"decision": decision})) == 0
+    assert [*CODES.values()] == [0, 14, 15]

@@ -1,0 +1,102 @@
+"""What an export holds of the tuned model is what was measured, and it says how it does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("trl", reason="training needs the train extra")
+
+from pairsmith.outcome import ExportOutcome
+from pairsmith.stages.export import export, summary
+from schemas.errors import MissingDependency
+from schemas.project import Project
+from schemas.records import Artifact
+from schemas.store import Store
+from tests.train import tiny
+from tests.train.evaluated import project, with_seeds
+from tests.train.tiny import make_base
+from train.base_model import hash_model
+from train.dataset import Dataset
+from train.evaluation import held_out_seeds, measured_once, plan_evaluation
+from train.metrics import Evaluation
+from train.results import TrainResult
+from train.sft import tune
+
+
+@dataclass
+class Made:
+    project: Project
+    trained: TrainResult
+    evaluation: Evaluation
+    outcome: ExportOutcome
+    out: Path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A QLoRA adapter that was trained, evaluated and exported with a GGUF, on a tiny random model."""
+    from synth.embedded.weights import embedded_weights
+
+    folder = tmp_path_factory.mktemp("project")
+    base = make_base(folder / "tiny-llama", embedded_weights().folder)
+    given = tiny.settings(method="qlora", base="tiny-llama")
+    trained = tune(base, Dataset("dataset-1", tiny.rows(8), tiny.rows(2, start=8)), given, folder / "adapters")
+    made = project(folder, train=given.model_dump())
+    (folder / "dataset").mkdir()
+    with Store.open(Store.url_for(made)) as store:
+        with_seeds(store)
+        plan = plan_evaluation(made, held_out_seeds(store, made.spec), trained, None)
+        evaluation = asyncio.run(measured_once(plan, store, folder / "evaluations"))
+        for artifact in (
+            Artifact(id="dataset-1", kind="dataset", path="dataset", members=(("pair-1", "train"),)),
+            trained.artifact.model_copy(update={"path": f"adapters/{trained.adapter_id}"}),
+            evaluation.artifact.model_copy(update={"path": f"evaluations/{evaluation.id}.json"}),
+        ):
+            store.write(artifact)
+        outcome = export(made, store, out=folder / "out", gguf=("f16",))
+    return Made(made, trained, evaluation, outcome, folder / "out")
+
+
+def test_the_exported_model_is_the_measured_one(made: Made) -> None:
+    """The merged weights in the export have the hash that stands in the evaluation; the adapter lies beside them."""
+    revision = made.evaluation.system("tuned").revision
+    told = json.loads((made.out / "model" / "generation_config.json").read_text())
+    assert revision == f"{made.trained.adapter_id} merged, {hash_model(made.out / 'model')}"
+    assert (made.out / "adapter" / "adapter_model.safetensors").is_file()
+    assert not (made.out / "adapter" / "merged").exists()
+    assert told["temperature"] == 0.9
+
+
+def test_the_card_tells_what_was_measured(made: Made) -> None:
+    """Pass rates of every system, with intervals, and which of the two merges this is."""
+    card = (made.out / "model" / "README.md").read_text()
+    assert "library_name: transformers" in card
+    assert "| tuned | " in card
+    assert f"merged into the {made.trained.merged.into} base" in card  # type: ignore[union-attr]
+    assert 'FOLDER = "THIS_FOLDER"' in card
+    assert 'FOLDER = "../model"' in (made.out / "adapter" / "README.md").read_text()
+
+
+def test_a_gguf_is_compared_with_the_measured_model(made: Made) -> None:
+    """It was asked every test input that the tuned model answered, outside of the evaluation's comparisons."""
+    file = made.out / "gguf" / "images-f16.gguf"
+    compared = json.loads(file.with_suffix(".check.json").read_text())
+    assert compared["inputs"] == made.evaluation.seeds
+    assert 0 <= compared["chrf"] <= 1
+    assert made.outcome.gguf["f16"].startswith("passes ")
+    assert ("f16 answers", made.outcome.gguf["f16"]) in summary(made.outcome)
+    assert (made.out / "gguf" / "Modelfile").read_text().startswith("FROM ./images-f16.gguf\n")
+    assert "f16" not in {system.name for system in made.evaluation.systems}
+
+
+def test_a_kind_that_cannot_be_written_leaves_the_last_export(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """q4_k_m without its program ends before anything is replaced."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    with Store.open(Store.url_for(made.project)) as store, pytest.raises(MissingDependency, match="llama-quantize"):
+        export(made.project, store, out=made.out, gguf=("f16", "q4_k_m"))
+    assert (made.out / "gguf" / "images-f16.gguf").is_file()

@@ -1,0 +1,131 @@
+"""What the locked test asks is not paid for again, not shown to the teacher and not trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from curate.contamination import held_out_of
+from pairsmith.project import Project
+from schemas.errors import InputError, UsageError
+from schemas.spec_file import load
+from synth.seeds import read_seeds
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
+
+SPEC = """
+[task]
+name = "held-out"
+style = "Say it in one rich sentence."
+
+[[seeds]]
+path = "train.txt"
+use = "train"
+
+[[seeds]]
+path = "test.jsonl"
+kind = "pair"
+use = "test"
+
+[curate.score]
+model = "none"
+
+[curate.gates]
+lost_content = false
+
+[review]
+enabled = false
+"""
+TEST = "an old fisherman mending a torn net on the quay"
+REFERENCE = "A weathered fisherman bends over a torn green net while gulls circle the empty quay at dawn."
+OTHER = "A narrow street in the rain with {n} lanterns, wet cobbles and a cat beneath the last of the awnings."
+
+
+def project(folder: Path, *, train: str, more: str = "") -> Path:
+    (folder / "pairsmith.toml").write_text(SPEC + more)
+    (folder / "train.txt").write_text(train)
+    (folder / "test.jsonl").write_text(f'{{"input": "{TEST}", "output": "{REFERENCE}"}}\n')
+    return folder
+
+
+def opened(folder: Path, teacher: LoopbackTeacher) -> Project:
+    asked = (f"teacher.url={teacher.url}", "teacher.model=loopback", "generate.forward.n=1")
+    return Project(folder, list(asked))
+
+
+def test_nothing_is_asked_about_a_seed_that_repeats_the_test(tmp_path: Path) -> None:
+    """Curation would reject whatever came of it, so no token is paid; the seed and what it is like are named."""
+    with LoopbackTeacher(lambda ask: says(OTHER.format(n=3))) as teacher:
+        at = project(tmp_path, train="a street in the rain\nAn old fisherman, mending a torn net on the quay!\n")
+        outcome = opened(at, teacher).generate()
+        assert [ask.prompt.rpartition(": ")[2] for ask in teacher.asked] == ["a street in the rain"]
+    assert outcome.counts.rows_in == 2, "the street, and the pair of the test, which costs nothing"
+    (sentence,) = outcome.seed_problems
+    assert sentence.startswith("train.txt:2: not asked about, for it is 100% like test seed")
+
+
+def test_an_exemplar_out_of_the_test_is_refused_before_a_request(tmp_path: Path) -> None:
+    """The teacher would be shown the test: a sentence names the exemplar, and nothing is sent."""
+    more = f'\n[[exemplars]]\ninput = "a fisherman"\noutput = "{REFERENCE}"\n'
+    with LoopbackTeacher(lambda ask: says("x")) as teacher:
+        with pytest.raises(UsageError, match=r"exemplars\.0 is 100% like the reference of test seed"):
+            opened(project(tmp_path, train="a street in the rain\n", more=more), teacher).generate()
+        assert teacher.asked == []
+
+
+def test_a_training_row_with_a_tests_reference_is_contamination(tmp_path: Path) -> None:
+    """A row whose output is what a person wrote for a test input would teach the test's answer."""
+
+    def answer(ask: Ask) -> Reply:
+        return says(REFERENCE if "harbour" in ask.prompt else OTHER.format(n=7))
+
+    with LoopbackTeacher(answer) as teacher:
+        running = opened(project(tmp_path, train="a harbour man at work\na street in the rain\n"), teacher)
+        running.generate()
+        curated = running.curate()
+    assert curated.reasons == {"contamination": 1}
+    (state,) = running.rows("rejected")
+    assert state.reason is not None
+    assert "the reference of test seed" in state.reason.detail
+
+
+@pytest.mark.parametrize("kind", ["reply", "classify"])
+def test_outputs_that_recur_by_nature_are_no_contamination(kind: str, tmp_path: Path) -> None:
+    """A label or a stock reply of a test row stands in most of the others too."""
+    spec = load(project(tmp_path, train="x\n")).spec
+    read = read_seeds(spec.seeds, tmp_path).seeds
+    assert [*held_out_of(spec, tmp_path, read).texts] == [TEST, REFERENCE]
+    other = spec.model_copy(update={"task": spec.task.model_copy(update={"kind": kind})})
+    assert [*held_out_of(other, tmp_path, read).texts] == [TEST]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("bench.jsonl", '{"id": "q1", "question": {"text": "' + OTHER.format(n=5) + '"}}\n'),
+        ("bench.csv", 'id,question\nq1,"' + OTHER.format(n=5) + '"\n'),
+        ("bench.json", '["' + OTHER.format(n=5) + '"]'),
+        ("bench.txt", "first line of no interest\n" + OTHER.format(n=5) + "\n"),
+    ],
+)
+def test_rows_are_compared_with_a_file_that_the_spec_names(name: str, content: str, tmp_path: Path) -> None:
+    """A public benchmark is kept out of the training rows; the reason names file and line."""
+    (tmp_path / name).write_text(content)
+    more = f'\n[curate.contamination]\nfiles = ["{name}"]\n'
+    with LoopbackTeacher(lambda ask: says(OTHER.format(n=5 if "rain" in ask.prompt else 90))) as teacher:
+        running = opened(project(tmp_path, train="a street in the rain\n", more=more), teacher)
+        running.generate()
+        assert running.curate().reasons == {"contamination": 1}
+    (state,) = running.rows("rejected")
+    assert state.reason is not None
+    assert f"near-duplicate of {name}:" in state.reason.detail
+
+
+def test_a_missing_or_broken_file_is_a_sentence(tmp_path: Path) -> None:
+    """Rows that were never compared would pass for clean."""
+    at = project(tmp_path, train="x\n", more='\n[curate.contamination]\nfiles = ["gone.txt"]\n')
+    with pytest.raises(InputError, match=r"there is no file 'gone\.txt'"):
+        held_out_of(load(at).spec, at, ())
+    (at / "gone.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="cannot be read"):
+        held_out_of(load(at).spec, at, ())

@@ -1,0 +1,46 @@
+"""What judges said stands in the report, whichever way it fell, and nothing where nobody judged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pairsmith.report.gather import gather
+from pairsmith.report.page import render
+from schemas.store import Store
+from tests.pairsmith import report_project as made
+from train.judgements import Checklist, Choice, Judged, checklist_result, first_wins, win_rates
+
+
+def test_the_page_tells_who_judged_and_who_is_preferred(tmp_path: Path) -> None:
+    """The checklist of every system, both win rates, the judges' liking for a place, and what to know of them."""
+    project = made.project_in(tmp_path)
+    with Store.open(Store.url_for(project)) as store:
+        made.generated(project, store)
+        made.evaluated(project, store, made.trained(project, store, made.curated(project, store)))
+        evidence = gather(project, store)
+    evaluation = evidence.evaluation
+    assert evaluation is not None
+    assert "What judges say" not in render(evidence)
+    seeds = sorted({output.seed_id for output in evaluation.outputs})
+    names = [system.name for system in evaluation.systems]
+    answers = [Checklist(system=n, seed_id=s, answers={"calm": 0.75}) for n in names for s in seeds]
+    answers[0] = answers[0].model_copy(update={"answers": {}, "reason": "unreadable: <b>hm</b>"})
+    choices = [Choice(against=names[0], seed_id=s, wins=((True, False),), longer=3) for s in seeds]
+    judged = Judged(
+        judges=("<judge>",),
+        questions={"calm": "Is it calm?"},
+        warnings=("the judge is a cousin",),
+        checklists=tuple(checklist_result(name, [a for a in answers if a.system == name]) for name in names),
+        win_rates=win_rates(choices),
+        first=first_wins(choices),
+        answers=tuple(answers),
+        choices=tuple(choices),
+    )
+    page = render(replace(evidence, evaluation=evaluation.model_copy(update={"judged": judged})))
+    assert "What judges say" in page
+    assert "&lt;judge&gt; answered 1 question" in page
+    assert "1 not scored" in page
+    assert "what length does cannot be told apart" in page
+    assert "The judges choose what stands first in 1.00" in page
+    assert "The judge is a cousin." in page

@@ -1,0 +1,74 @@
+"""A GGUF is written by llama.cpp's converter, answers in llama.cpp with the same prompt, and is compared."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import MissingDependency, PairsmithError
+from schemas.records import Message, Sampling
+from synth.endpoint import Endpoint
+from tests.train.tiny import rows, settings
+from train.base_model import Base, load_chat
+from train.dataset import Dataset
+from train.gguf import served, write_gguf
+from train.merge import write_merged
+from train.sft import tune
+
+MESSAGES = (Message(role="system", content="Rewrite it."), Message(role="user", content="a fox"))
+
+
+@pytest.fixture(scope="module")
+def merged(tiny_base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    given = settings(epochs=3)
+    result = tune(tiny_base, Dataset("d", rows(8)), given, folder)
+    write_merged(tiny_base, given, Path(result.folder), folder / "merged")
+    return folder / "merged"
+
+
+@pytest.mark.parametrize("kind", ["f16", "q8_0"])
+def test_it_answers_in_llama_cpp_with_the_prompt_of_training(
+    kind: str, merged: Path, tiny_base: Base, tmp_path: Path
+) -> None:
+    """llama.cpp finds template and tokenizer in the file: the prompt has as many tokens as in training."""
+    file = tmp_path / f"tiny-{kind}.gguf"
+    write_gguf(merged, file, kind)
+
+    async def ask() -> int:
+        async with served(file, context=512) as url, Endpoint(url, "gguf", timeout_s=200) as endpoint:
+            answer = await endpoint.ask(MESSAGES, Sampling(temperature=0, max_tokens=5))
+        assert answer.usage is not None
+        assert len(answer.choices) == 1
+        return answer.usage.prompt_tokens
+
+    expected = load_chat(tiny_base).prompt_ids([message.model_dump() for message in MESSAGES])
+    assert asyncio.run(ask()) == len(expected)
+
+
+def test_what_llama_cpp_does_not_run_is_said_in_a_sentence(merged: Path, tmp_path: Path) -> None:
+    """An architecture that its converter does not know is one error with the converter's last words."""
+    model = tmp_path / "odd"
+    model.mkdir()
+    for path in merged.iterdir():
+        (model / path.name).symlink_to(path)
+    (model / "config.json").unlink()
+    told = json.loads((merged / "config.json").read_text()) | {"architectures": ["NobodyKnowsForCausalLM"]}
+    (model / "config.json").write_text(json.dumps(told))
+    with pytest.raises(PairsmithError, match=r"converter failed: .*NobodyKnowsForCausalLM"):
+        write_gguf(model, tmp_path / "odd.gguf", "f16")
+
+
+def test_q4_k_m_needs_llama_cpps_program(merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `llama-quantize` the error names it; with it, it gets the f16 file and the name of the format."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingDependency, match="llama-quantize"):
+        write_gguf(merged, tmp_path / "x.gguf", "q4_k_m")
+    program = tmp_path / "llama-quantize"
+    program.write_text('#!/bin/sh\n/bin/head -c 4 "$1" > "$2"; echo "$3" >> "$2"\n')
+    program.chmod(0o755)
+    write_gguf(merged, tmp_path / "x.gguf", "q4_k_m")
+    assert (tmp_path / "x.gguf").read_bytes() == b"GGUFQ4_K_M\n"

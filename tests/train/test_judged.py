@@ -1,0 +1,253 @@
+"""What judges say of an evaluation: checklists of every system, and who is preferred, also at equal length."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from schemas.project import Project
+from schemas.records import Seed
+from schemas.spec import Spec, TeacherSettings
+from schemas.store import Store
+from tests.curate.judging import checklist, chooser, part
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
+from tests.train.evaluated import spec
+from train.checks import Checks
+from train.judged import judged, judges_of, warnings
+from train.judged_table import judged_lines, judged_table
+from train.judgements import Choice, Judged, first_wins, win_rates
+from train.length_control import length_controlled
+from train.metrics import Evaluation, Output
+from train.results import TrainResult
+from train.systems import EvaluationPlan, LocalModel, Model, Models, systems_of
+
+QUESTIONS = [{"name": "calm", "question": "Is it calm?"}, {"name": "bright", "question": "Is it bright?"}]
+
+
+def judged_by(url: str, **more: Any) -> Spec:
+    """A spec whose evaluation is judged by the teacher at `url`."""
+    made = spec(
+        curate={"judge": {"questions": QUESTIONS}}, teachers={"j": {"url": url, "model": "judge", "retries": 0}}
+    )
+    evaluate = made.evaluate.model_copy(update={"judges": ("j",)})
+    return made.model_copy(update={"evaluate": evaluate, **more})
+
+
+def plan_of(made: Project, inputs: int) -> EvaluationPlan:
+    """Base and tuned on numbered inputs; nothing of it is ever asked."""
+    seeds = tuple(Seed(kind="input", text=f"a fox number {n}", source=f"s:{n}") for n in range(inputs))
+    base = TeacherSettings(revision="r1", attempts=1)
+    tuned = base.model_copy(update={"model": "tuned", "identity": "tuned", "revision": "adapter"})
+    models = Models(Model(base, LocalModel(None)), Model(tuned, LocalModel(None)), None)
+    bare = made.spec.model_copy(update={"exemplars": ()})
+    systems = systems_of(Project(made.folder, bare), seeds, models)
+    trained = TrainResult.model_construct(adapter_id="a")
+    return EvaluationPlan(made.spec, trained, seeds, systems, Checks(), judging="judges")
+
+
+def outputs_of(plan: EvaluationPlan, texts: Callable[[str, int], str | None]) -> list[Output]:
+    """The first sampled answer of every system; None: it never came; empty: no text came."""
+    return [
+        Output(
+            system=system.name,
+            mode="sampled",
+            seed_id=seed.id,
+            sample=0,
+            answered=text is not None,
+            text=text or "",
+            words=len((text or "").split()),
+            key="k",
+        )
+        for system in plan.systems
+        for number, seed in enumerate(plan.seeds)
+        for text in [texts(system.name, number)]
+    ]
+
+
+def said_by(
+    reply: Callable[[Ask], Reply], folder: Path, texts: Callable[[str, int], str | None], inputs: int = 24
+) -> tuple[Judged, LoopbackTeacher]:
+    """What a judge that answers by `reply` says of the answers `texts`."""
+    with LoopbackTeacher(reply) as judge:
+        made = Project(folder, judged_by(judge.url))
+        plan = plan_of(made, inputs)
+
+        async def ask() -> Judged | None:
+            with Store.open(Store.url_for(made)) as store:
+                opener = judges_of(made, store, lambda sentence: None)
+                return (await judged(plan, outputs_of(plan, texts), opener, lambda stage, numbers: None))[0]
+
+        found = asyncio.run(ask())
+    assert found is not None
+    return found, judge
+
+
+def both(answer: Callable[[Ask], Reply], choose: Callable[[Ask], Reply]) -> Callable[[Ask], Reply]:
+    return lambda ask: choose(ask) if "<first>" in ask.prompt else answer(ask)
+
+
+def by_word(name: str, output: str) -> float:
+    return 0.9 if name in output else 0.2
+
+
+def test_the_tuned_model_is_preferred_where_the_judge_sees_it_in_both_places(tmp_path: Path) -> None:
+    """Checklists are passed whole or not; a win counts in either order; both with intervals and a test."""
+
+    def texts(system: str, number: int) -> str:
+        return f"calm and bright {number}" if system == "tuned" else f"calm {number}"
+
+    found, judge = said_by(both(checklist(by_word), chooser(lambda a, b: "bright" in a)), tmp_path, texts)
+    base, tuned = found.checklists
+    assert (tuned.pass_rate and tuned.pass_rate.estimate, base.pass_rate and base.pass_rate.estimate) == (1.0, 0.0)
+    assert base.questions == pytest.approx({"calm": 0.9, "bright": 0.2})
+    (win,) = found.win_rates
+    assert (win.rate and win.rate.estimate, win.outcome, win.not_scored) == (1.0, "preferred", 0)
+    assert win.length_controlled is None, "tuned is always the longer one"
+    assert found.first is not None
+    assert found.first.estimate == 0.5
+    assert len(judge.asked) == 24 * 2 + 24 * 2
+
+
+def test_a_judge_that_likes_the_first_place_prefers_nobody(tmp_path: Path) -> None:
+    """Its bias is measured, and both orders even it out."""
+
+    def texts(system: str, number: int) -> str:
+        return f"{system} {number}"
+
+    found, _ = said_by(both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, texts)
+    (win,) = found.win_rates
+    assert (win.rate and win.rate.estimate, win.outcome) == (0.5, "inconclusive")
+    assert found.first is not None
+    assert found.first.estimate == 1.0
+
+
+def test_what_is_no_answer_or_the_same_needs_no_judge(tmp_path: Path) -> None:
+    """An empty answer loses and passes nothing, equal ones are even, one that never came is left out."""
+
+    def texts(system: str, number: int) -> str | None:
+        if number == 0:
+            return "" if system == "tuned" else "calm"
+        if number == 1:
+            return None if system == "tuned" else "calm"
+        return "the same"
+
+    found, judge = said_by(both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, texts, inputs=4)
+    assert not any("<first>" in ask.prompt for ask in judge.asked)
+    assert [choice.wins for choice in found.choices] == [((False, False),), ((True, False),), ((True, False),)]
+    assert found.first is None
+    tuned = found.checklists[1]
+    assert tuned.pass_rate is not None
+    assert tuned.pass_rate.seeds == 3
+    assert found.win_rates[0].outcome == "not enough evidence"
+
+
+def test_an_unreadable_choice_is_counted_and_decides_nothing(tmp_path: Path) -> None:
+    """Neither a win nor a loss, neither a pass nor a failure."""
+
+    def answer(ask: Ask) -> Reply:
+        return says("hm") if part(ask, "input").endswith(("1", "2")) else checklist(by_word)(ask)
+
+    def choose(ask: Ask) -> Reply:
+        odd = part(ask, "input").endswith("3")
+        return says("hm") if odd else chooser(lambda a, b: "tuned" in a)(ask)
+
+    found, _ = said_by(both(answer, choose), tmp_path, lambda system, n: f"{system} calm bright {n}", inputs=10)
+    assert [result.not_scored for result in found.checklists] == [2, 2]
+    (win,) = found.win_rates
+    assert win.not_scored == 1
+    assert win.rate is not None
+    assert (win.rate.estimate, win.rate.seeds) == (1.0, 9)
+    assert any(choice.reason.startswith("unreadable") for choice in found.choices)
+
+
+def choices(won: Sequence[int], longer: Sequence[int]) -> list[Choice]:
+    """One judge; `won` of the two orders on each input."""
+    wins = {0: (False, False), 1: (True, False), 2: (True, True)}
+    return [
+        Choice(against="base", seed_id=f"s{n}", wins=(wins[w],), longer=d)
+        for n, (w, d) in enumerate(zip(won, longer, strict=True))
+    ]
+
+
+def test_a_judge_that_likes_length_is_seen_through() -> None:
+    """Where the longer answer always wins, the win rate is high because tuned is longer, and even at equal length."""
+    longer = [12, 15, 9, 20, 30, 7, 11, 14, 18, 25, 6, 13, 16, 8, 22, 28, 10, 17, 19, 24, -9, -14, -7, -20, -11, -16]
+    (win,) = win_rates(choices([2 if d > 0 else 0 for d in longer], longer))
+    assert win.rate is not None
+    assert win.rate.estimate > 0.7
+    controlled = win.length_controlled
+    assert controlled is not None
+    assert controlled.low < 0.5 < controlled.high
+    assert abs(controlled.value - 0.5) < 0.15
+    assert controlled.of_length > 1
+
+
+def test_a_better_model_is_better_at_equal_length_too() -> None:
+    """Length control takes away what length explains and nothing else."""
+    chance = random.Random(3)
+    longer = [chance.randint(-20, 20) for _ in range(60)]
+    (win,) = win_rates(choices([chance.choice((1, 2, 2, 2)) for _ in longer], longer))
+    assert win.length_controlled is not None
+    assert win.length_controlled.low > 0.6
+
+
+def test_the_interval_at_equal_length_holds_what_it_promises() -> None:
+    """95 % of 400 simulated evaluations of 30 inputs, where answers to one input are alike: within chance of it."""
+    import numpy as np
+
+    rng = np.random.default_rng(11)
+    inside, told = 0, 0
+    nodes, weights = np.polynomial.hermite_e.hermegauss(41)
+    truth = float((weights / (1 + np.exp(-(1 + nodes)))).sum() / weights.sum())
+    for _ in range(400):
+        longer = rng.normal(5, 20, 30)
+        x = np.tanh(longer / np.sqrt((longer**2).mean()))
+        wins = rng.binomial(2, 1 / (1 + np.exp(-(1 + 2 * x + rng.normal(0, 1, 30)))))
+        if found := length_controlled(wins.tolist(), [2] * 30, longer.tolist()):
+            told += 1
+            inside += found.low <= truth <= found.high
+    assert told > 380
+    assert inside / told > 0.925
+
+
+def test_no_order_and_nobody_asked_is_no_bias() -> None:
+    """The share of first places needs a choice that somebody made."""
+    assert first_wins([]) is None
+    assert win_rates([]) == ()
+
+
+def test_a_judge_of_the_teacher_s_family_or_of_the_rows_is_told(tmp_path: Path) -> None:
+    """Before anything is paid, and beside the figures."""
+    made = judged_by("http://localhost:1")
+    judge = TeacherSettings(url="http://localhost:1", model="gpt-4.1-mini")
+    curate = made.curate.model_copy(update={"judge": made.curate.judge.model_copy(update={"teachers": ("j",)})})
+    teacher = TeacherSettings(url="http://localhost:2", model="gpt-5")
+    told = warnings(made.model_copy(update={"teachers": {"j": judge}, "teacher": teacher, "curate": curate}))
+    assert len(told) == 2
+    assert "OpenAI" in told[0]
+    assert "training rows" in told[1]
+
+
+def test_tables_and_lines_say_what_was_found(tmp_path: Path) -> None:
+    """Every system with its checklist, every comparison with both rates, and the judges' bias."""
+    from rich.console import Console
+
+    found, _ = said_by(
+        both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, lambda system, n: f"calm {system} {n}"
+    )
+    shown: Any = SimpleNamespace(judged=found, system=lambda name: SimpleNamespace(label=name.upper()))
+    evaluation: Evaluation = shown
+    console = Console(width=160, force_terminal=False)
+    with console.capture() as captured:
+        console.print(judged_table(evaluation))
+    assert "TUNED" in captured.get()
+    lines = judged_lines(evaluation)
+    assert any("0.50" in line and "cannot be told apart" in line for line in lines)
+    assert any("the place has a say" in line for line in lines)
+    assert judged_table(Evaluation.model_construct(judged=None)) is None

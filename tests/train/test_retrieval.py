@@ -1,0 +1,89 @@
+"""The retrieval system shows the untuned base the training rows nearest to each input, and nothing of the test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.records import Seed
+from schemas.spec import Exemplar
+from tests.train.evaluated import project
+from tests.train.test_systems import BASE, HERE, TUNED
+from train.retrieval import Nearest
+from train.systems import RETRIEVED, LocalModel, Model, Models, System, systems_of
+
+ROWS = [Exemplar(input=text, output=f"{text}, in warm light") for text in ("a red clock", "old clocks", "two boats")]
+MODELS = Models(Model(BASE, HERE), Model(TUNED, LocalModel(None, Path("a"))), None)
+
+
+def asked(text: str) -> Seed:
+    return Seed(kind="input", text=text, source=f"s:{text}")
+
+
+def retrieval(folder: Path, rows: list[Exemplar], *seeds: Seed, **more: object) -> list[System]:
+    systems = systems_of(project(folder, **more), seeds, MODELS, rows)
+    return [system for system in systems if "retrieval" in system.names]
+
+
+@pytest.mark.parametrize(
+    ("query", "texts", "nearest"),
+    [
+        ("a clock", ["two boats", "a red clock", "a fox"], 1),
+        ("订单晚了五天", ["两只船", "订单晚了三天,很抱歉", "一只狐狸"], 1),
+        ("REFUND order", ["refund for my order", "reset the password", "order of magnitude"], 0),
+        ("xyz", ["abc", "def"], 0),
+    ],
+)
+def test_the_nearest_text_shares_most_letters(query: str, texts: list[str], nearest: int) -> None:
+    """In any script and case, without a word list; where nothing is shared the order of the rows stands."""
+    assert Nearest(texts, [query]).order(query)[0] == nearest
+
+
+@given(st.lists(st.text(max_size=30), max_size=12), st.text(max_size=30))
+def test_every_text_has_one_place(texts: list[str], query: str) -> None:
+    """Empty texts, none at all and strange letters included; the same question has the same answer."""
+    order = [*Nearest(texts, [query]).order(query)]
+    assert sorted(order) == [*range(len(texts))]
+    assert order == [*Nearest(texts, [query]).order(query)]
+
+
+def test_each_input_is_shown_its_own_rows_the_nearest_last(tmp_path: Path) -> None:
+    """As many as few-shot shows (one in this spec), under the same style, decoded as the evaluation says."""
+    clock, boats = asked("a clock on a wall"), asked("boats at sea")
+    (system,) = retrieval(tmp_path, ROWS, clock, boats)
+    assert (system.exemplars, system.decoding, system.model.local) == (1, "evaluation", HERE)
+    shown = {seed.body: [m.content for m in system.messages(seed) if m.role != "system"] for seed in (clock, boats)}
+    example, output, question = shown["boats at sea"]
+    assert (example.endswith("two boats"), output) == (True, "two boats, in warm light")
+    assert question.endswith("boats at sea")
+    assert "clock" in shown["a clock on a wall"][0]
+    few_shot = systems_of(project(tmp_path), [clock], MODELS, ROWS)[1]
+    assert few_shot.messages(clock)[0] == system.messages(clock)[0]
+
+
+def test_without_exemplars_retrieval_still_shows_rows(tmp_path: Path) -> None:
+    """A project of imported pairs has no exemplars; the strongest baseline without training is measured all the same.
+    Rows of one output, as the levels of a backward seed are, count once."""
+    rows = [*ROWS, Exemplar(input="a red wall clock", output=ROWS[0].output)]
+    (system,) = retrieval(tmp_path, rows * RETRIEVED, asked("a red wall clock, large"), exemplars=[])
+    said = [message.content for message in system.messages(asked("a red wall clock, large"))]
+    assert len([text for text in said if "warm light" in text]) == 3
+    assert said[-3].endswith("a red wall clock")
+    assert said[-2] == ROWS[0].output
+
+
+def test_without_rows_there_is_no_retrieval(tmp_path: Path) -> None:
+    """Nor where the prompt shows no exemplars: it would be the base under another name."""
+    assert retrieval(tmp_path, [], asked("a clock")) == []
+
+
+def test_labels_are_shown_as_often_as_they_are_near(tmp_path: Path) -> None:
+    """One label in many rows is no repetition."""
+    rows = [Exemplar(input=f"charged {n} times", output="billing") for n in range(9)]
+    task = {"kind": "classify", "name": "t", "style": "s", "labels": ["billing", "delivery"]}
+    (system,) = retrieval(tmp_path, rows, asked("charged twice"), exemplars=[], task=task, curate={})
+    said = [message.content for message in system.messages(asked("charged twice"))]
+    assert len([text for text in said if "billing" in text and "charged" not in text]) >= RETRIEVED

@@ -1,0 +1,125 @@
+"""The verdict: ship or not, fine-tune or not, and what would flip it, whichever way the numbers fall."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.records import Sampling, Usage
+from tests.train.test_metrics import output
+from train.metrics import MODES, AdapterCheck, Evaluation, Mode, Output, SystemResult, against_the_rest, summarise
+from train.verdict import in_words, verdict
+
+NAMES = ("base", "few-shot", "retrieval", "teacher", "tuned")
+
+
+def evaluation(
+    *, inputs: int = 60, teacher_usd: float | None = 0.0, finish: str = "stop", **rates: float | tuple[float, float]
+) -> Evaluation:
+    """Systems that pass the given share of inputs, sampled and greedy (a pair: different ones); the others 0.
+
+    Who passes which input is spread so that the systems are independent, nearly.
+    """
+
+    def answers(name: str, mode: Mode) -> list[Output]:
+        rate = rates.get(name, 0.0)
+        share = rate if isinstance(rate, float | int) else rate[MODES.index(mode)]
+        passes = {(at * 37 + NAMES.index(name) * 17) % inputs for at in range(round(share * inputs))}
+        how = {"finish": finish} if name == "base" else {}
+        return [output(name, f"s{at:03}", 0, at in passes, mode=mode, **how) for at in range(inputs)]
+
+    given = {name: {mode: answers(name, mode) for mode in MODES} for name in NAMES}
+    systems = []
+    for name in NAMES:
+        usd = teacher_usd if name == "teacher" else 0.0
+        results = {mode: summarise(given[name][mode], Usage(), ("a",), usd) for mode in MODES}
+        plain = {"model": "m", "revision": None, "system_prompt": "", "exemplars": 0}
+        systems.append(SystemResult(name=name, names=(name,), **plain, **results))
+    return Evaluation(
+        id="e",
+        adapter_id="a",
+        test_set="t",
+        checks_fingerprint="c",
+        check_names=("a",),
+        seeds=inputs,
+        samples=1,
+        sampling=Sampling(),
+        greedy=Sampling(),
+        concurrency=1,
+        systems=tuple(systems),
+        comparisons=against_the_rest([given[name] for name in NAMES]),
+        adapter_check=AdapterCheck(text="x", base=-2, tuned=-1, base_again=-2, tokens=1),
+        side_by_side=(),
+        side_by_side_seed=1,
+        outputs=tuple(one for of in given.values() for mode in MODES for one in of[mode]),
+        calls_sent=0,
+        calls_reused=0,
+        usage=Usage(),
+        usd=0.0,
+        seconds=0.0,
+    )
+
+
+def test_a_clear_gain_over_every_prompt_ships() -> None:
+    """Better than base, few-shot and retrieval, and above the bar; the teacher may be better still."""
+    seen = verdict(evaluation(tuned=0.9, base=0.1, retrieval=0.3, teacher=1.0, **{"few-shot": 0.3}))
+    assert (seen.decision, seen.fine_tune) == ("ship", "fine-tune")
+    assert any("smaller: then they are not told apart" in line for line in seen.flips_when)
+
+
+@pytest.mark.parametrize("who", ["few-shot", "retrieval", "base"])
+@pytest.mark.parametrize("rate", [0.9, 0.88, 1.0])
+def test_a_prompt_that_ties_means_do_not_fine_tune(who: str, rate: float) -> None:
+    """Whatever the other prompts reach: what needs no training does as well, and the verdict says which."""
+    rates = {"base": 0.0, "few-shot": 0.1, "retrieval": 0.1, who: rate}
+    seen = verdict(evaluation(tuned=0.9, **rates))
+    assert (seen.decision, seen.fine_tune) == ("do not ship", "do not fine-tune")
+    assert any(line.startswith(f"{who} ") and "without any training" in line for line in seen.because)
+    assert any(f"tuned leads {who} by about" in line for line in seen.flips_when)
+    assert in_words(seen)[0] == "Verdict: do not ship. Should you fine-tune at all? do not fine-tune."
+
+
+def test_few_inputs_are_not_enough_evidence() -> None:
+    """However clear it looks, and it says how many are lacking."""
+    seen = verdict(evaluation(inputs=12, tuned=1.0))
+    assert (seen.decision, seen.fine_tune) == ("not enough evidence", "not enough evidence")
+    assert any("about 8 more test inputs" in line for line in seen.flips_when)
+
+
+def test_a_lead_that_the_test_does_not_confirm_is_not_enough_evidence() -> None:
+    """It is no tie: ten points on 40 inputs may be a gain."""
+    seen = verdict(evaluation(inputs=40, tuned=0.7, **{"few-shot": 0.5}))
+    assert (seen.decision, seen.fine_tune) == ("not enough evidence", "not enough evidence")
+    assert any("more test inputs, if the difference from few-shot stays" in line for line in seen.flips_when)
+
+
+def test_a_better_model_that_mostly_fails_does_not_ship() -> None:
+    """Fine-tuning helps, and the result is still no good; the bar is the spec's, and between is undecided."""
+    low = evaluation(tuned=0.3)
+    assert (verdict(low).decision, verdict(low).fine_tune) == ("do not ship", "fine-tune")
+    assert verdict(low, ship_at=0.1).decision == "ship"
+    between = verdict(evaluation(tuned=0.55))
+    assert (between.decision, between.fine_tune) == ("not enough evidence", "fine-tune")
+
+
+def test_better_one_way_and_worse_the_other_is_no_verdict() -> None:
+    """Sampled it wins, greedy it loses: neither is hidden behind the other."""
+    seen = verdict(evaluation(tuned=(0.9, 0.1), **{"few-shot": (0.1, 0.9)}))
+    assert seen.fine_tune == "not enough evidence"
+
+
+def test_a_base_without_a_whole_answer_proves_no_gain() -> None:
+    """If every answer of the base was cut, nobody knows whether it could do it."""
+    seen = verdict(evaluation(tuned=0.9, finish="length"))
+    assert seen.decision == "not enough evidence"
+    assert any("max_tokens" in line for line in seen.flips_when)
+
+
+@pytest.mark.parametrize(
+    ("usd", "calls", "word"),
+    [(0.12, 50_000, "50,000 calls a month"), (0.0, None, "free"), (None, None, "not known")],
+)
+def test_the_teachers_price_says_when_serving_pays(usd: float | None, calls: int | None, word: str) -> None:
+    """60 answers for $0.12 are $2 for 1,000: $100 a month is 50,000 calls. An unknown price is no zero."""
+    seen = verdict(evaluation(tuned=0.9, teacher=0.9, teacher_usd=usd))
+    assert seen.break_even == calls
+    assert any(word in line for line in seen.because)

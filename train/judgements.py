@@ -1,0 +1,155 @@
+"""What judges said of an evaluation's answers, and what follows: how much of the checklist each system passes, and how
+often the tuned model's answer is preferred to another system's.
+
+It stands beside the pass rate and decides nothing of it: a judge is another model's opinion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from curate.split import LEAST_TEST_INPUTS
+from schemas.records import Record
+from train.intervals import Interval, holm, share, sign_flip_p
+from train.length_control import LengthControlled, length_controlled
+
+Preferred = Literal["preferred", "not preferred", "inconclusive", "not enough evidence", "not measured"]
+
+
+class Checklist(Record):
+    """The checklist of one answer: question -> P(yes). Empty with `reason` where nobody could judge; an answer that was
+    empty or cut has no yes."""
+
+    system: str
+    seed_id: str
+    answers: dict[str, float]
+    reason: str = ""
+
+    @property
+    def passes(self) -> bool:
+        """True if every question is answered with yes."""
+        return bool(self.answers) and all(p >= 0.5 for p in self.answers.values())
+
+
+class Choice(Record):
+    """The tuned model's answer beside another system's: for every judge whether the tuned one won where it stood first,
+    and where it stood second. `longer` is by how many words it is the longer one.
+
+    `asked` is False where it needed no judge: equal texts win once and lose once, and an empty or cut answer loses to a
+    whole one. Empty with `reason` where nobody could judge.
+    """
+
+    against: str
+    seed_id: str
+    wins: tuple[tuple[bool, bool], ...]
+    longer: int
+    asked: bool = True
+    reason: str = ""
+
+
+class ChecklistResult(Record):
+    """One system's first sampled answers: the share that passes the whole checklist, and the mean P(yes) of each
+    question. Answers that nobody could judge are in `not_scored` alone."""
+
+    system: str
+    pass_rate: Interval | None
+    questions: dict[str, float]
+    not_scored: int
+
+
+class WinRate(Record):
+    """How often the tuned model's answer is preferred to that of `against`, over both orders and all judges: 0.5 says
+    equally often. `p_value` is that of the exact sign-flip test, `p_holm` adjusted for all of the systems.
+
+    `length_controlled` is the same at equal length; None where one of the two is nearly always longer, `longer` in the
+    share of inputs on which it is the tuned one.
+    """
+
+    against: str
+    rate: Interval | None
+    p_value: float | None = None
+    p_holm: float | None = None
+    longer: float | None = None
+    length_controlled: LengthControlled | None = None
+    not_scored: int = 0
+
+    @property
+    def outcome(self) -> Preferred:
+        """One is called preferred only with enough inputs, if the adjusted exact test and the interval agree."""
+        if self.rate is None or self.p_holm is None:
+            return "not measured"
+        if self.rate.seeds < LEAST_TEST_INPUTS:
+            return "not enough evidence"
+        if self.p_holm > 1 - self.rate.level + 1e-12 or self.rate.low <= 0.5 <= self.rate.high:
+            return "inconclusive"
+        return "preferred" if self.rate.estimate > 0.5 else "not preferred"
+
+
+class Judged(Record):
+    """What judges say of an evaluation. `warnings` are what should be known of them; `first` is how often they choose
+    what stands first, over all comparisons that they were asked for: 0.5 says that the place has no say."""
+
+    judges: tuple[str, ...]
+    questions: dict[str, str]
+    warnings: tuple[str, ...] = ()
+    checklists: tuple[ChecklistResult, ...]
+    win_rates: tuple[WinRate, ...]
+    first: Interval | None
+    answers: tuple[Checklist, ...]
+    choices: tuple[Choice, ...]
+
+
+def checklist_result(system: str, answers: Sequence[Checklist]) -> ChecklistResult:
+    """The numbers of one system."""
+    judged = [answer for answer in answers if answer.answers]
+    names = judged[0].answers if judged else {}
+    return ChecklistResult(
+        system=system,
+        pass_rate=share([answer.passes for answer in judged], [1] * len(judged)) if judged else None,
+        questions={name: sum(answer.answers[name] for answer in judged) / len(judged) for name in names},
+        not_scored=len(answers) - len(judged),
+    )
+
+
+def win_rates(choices: Sequence[Choice]) -> tuple[WinRate, ...]:
+    """A win rate for every system that the tuned one was set against; their p-values adjusted for one another."""
+    rates = [_win_rate(name, [c for c in choices if c.against == name]) for name in _names(choices)]
+    p_holm = iter(holm([rate.p_value for rate in rates if rate.p_value is not None]))
+    return tuple(rate if rate.p_value is None else rate.model_copy(update={"p_holm": next(p_holm)}) for rate in rates)
+
+
+def first_wins(choices: Sequence[Choice]) -> Interval | None:
+    """How often what stands first is chosen, by input over all comparisons; None where nobody was asked."""
+    firsts: dict[str, list[bool]] = {}
+    for choice in choices:
+        if choice.asked:
+            for as_first, as_second in choice.wins:
+                firsts.setdefault(choice.seed_id, []).extend((as_first, not as_second))
+    return share([sum(won) for won in firsts.values()], [len(won) for won in firsts.values()]) if firsts else None
+
+
+def _win_rate(against: str, choices: Sequence[Choice]) -> WinRate:
+    judged = [choice for choice in choices if choice.wins]
+    not_scored = len(choices) - len(judged)
+    if not judged:
+        return WinRate(against=against, rate=None, not_scored=not_scored)
+    decisions = [2 * len(choice.wins) for choice in judged]
+    wins = [sum(map(sum, choice.wins)) for choice in judged]
+    losses = [all_ - won for all_, won in zip(decisions, wins, strict=True)]
+    # An answer that is none has no length to speak of.
+    compared = [at for at, choice in enumerate(judged) if choice.asked]
+    return WinRate(
+        against=against,
+        rate=share(wins, decisions),
+        p_value=sign_flip_p(wins, decisions, losses, decisions),
+        longer=sum(choice.longer > 0 for choice in judged) / len(judged),
+        length_controlled=length_controlled(
+            [wins[at] for at in compared], [decisions[at] for at in compared], [judged[at].longer for at in compared]
+        ),
+        not_scored=not_scored,
+    )
+
+
+def _names(choices: Sequence[Choice]) -> list[str]:
+    return list(dict.fromkeys(choice.against for choice in choices))

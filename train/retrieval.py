@@ -1,0 +1,61 @@
+"""The nearest rows to a text, by the characters they share: what a retrieval system shows instead of fixed exemplars.
+
+Similarity is BM25 (Robertson and Zaragoza 2009, k1 = 1.2, b = 0.75) over character pairs and triples of the folded
+text, so it needs no model, no word list and no language. Only the grams of the texts that will be looked up are kept:
+a hundred thousand rows take some tens of MB. Not covered: likeness of sense without likeness of letters.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SIZES, _K1, _B = (2, 3), 1.2, 0.75
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """An index over `texts` for looking up `queries`, one of which each look-up must be."""
+
+    texts: Sequence[str]
+    queries: Sequence[str]
+
+    def __post_init__(self) -> None:
+        places = {gram: at for at, gram in enumerate(sorted({g for query in self.queries for g in grams(query)}))}
+        rows, lengths = [], []
+        for text in self.texts:
+            counted = Counter(grams(text))
+            lengths.append(counted.total())
+            rows.append([(places[gram], times) for gram, times in counted.items() if gram in places])
+        starts = np.cumsum([0, *(len(row) for row in rows)])
+        flat = np.array([pair for row in rows for pair in row], dtype=np.int32).reshape(-1, 2)
+        object.__setattr__(self, "_index", (places, flat, starts, np.array(lengths, dtype=np.float64)))
+
+    def order(self, query: str) -> NDArray[np.intp]:
+        """The places of all texts, the nearest first; of equally near ones the earlier first."""
+        places, flat, starts, lengths = self._index  # type: ignore[attr-defined]
+        if not len(self.texts):
+            return np.zeros(0, dtype=np.intp)
+        found = np.bincount(flat[:, 0], minlength=len(places)) if places else np.zeros(0)
+        idf = np.log1p((len(self.texts) - found + 0.5) / (found + 0.5))
+        weight = np.zeros(len(places))
+        for gram, times in Counter(grams(query)).items():
+            weight[places[gram]] = times * idf[places[gram]]
+        norm = _K1 * (1 - _B + _B * lengths / max(lengths.mean(), 1.0))
+        times = flat[:, 1]
+        gain = weight[flat[:, 0]] * times * (_K1 + 1) / (times + np.repeat(norm, np.diff(starts)))
+        sums = np.concatenate([[0.0], np.cumsum(gain)])
+        return np.argsort(-np.round(sums[starts[1:]] - sums[starts[:-1]], 9), kind="stable")
+
+
+def grams(text: str) -> Iterable[str]:
+    """The character pairs and triples of a text, case folded, white space as one space, with its ends."""
+    folded = f" {' '.join(text.casefold().split())} "
+    return itertools.chain.from_iterable(
+        (folded[at : at + size] for at in range(len(folded) - size + 1)) for size in _SIZES
+    )

@@ -1,0 +1,185 @@
+"""What follows from an evaluation: whether to ship the tuned model, whether to fine-tune at all, and what would flip
+either.
+
+The burden of proof lies with training: a prompt needs no training run, so where the untuned base with a prompt
+(base, few-shot, retrieval) does as well, the answer is not to fine-tune. Two systems *tie* where the test does not tell
+them apart and the tuned one passes at most 5 points more often, or its interval ends below 10 points. A larger
+difference that the test does not confirm is not enough evidence. The teacher stands beside as a price, not as a bar.
+
+Not covered: the price of the machine that serves the tuned model, and what a pass is worth to whoever ships it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from curate.split import LEAST_TEST_INPUTS
+from schemas.money import dollars
+from schemas.records import Record
+from train.intervals import Interval
+from train.metrics import MODES, TUNED, Comparison, Evaluation, Mode, SystemResult
+
+Decision = Literal["ship", "do not ship", "not enough evidence"]
+FineTune = Literal["fine-tune", "do not fine-tune", "not enough evidence"]
+Standing = Literal["better", "worse", "tie", "unclear", "few", "not measured"]
+
+PROMPTED = frozenset({"base", "few-shot", "retrieval"})
+TIE, AT_MOST = 0.05, 0.10
+_MONTHLY_USD = 100.0
+
+
+class Verdict(Record):
+    """`decision` on the tuned model and `fine_tune` on the way to it, each with its reasons; `flips_when` says what
+    would change them. `break_even` is the number of calls a month from which each $100 a month that serving the tuned
+    model costs is paid back against the teacher; None where the teacher has no price, or was not measured."""
+
+    decision: Decision
+    fine_tune: FineTune
+    because: tuple[str, ...]
+    flips_when: tuple[str, ...]
+    break_even: int | None = None
+    teacher_usd_per_1000: float | None = None
+
+
+def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> Verdict:
+    """The verdict; `ship_at` is the pass rate that the tuned model must have at least (`evaluate.ship_at`)."""
+    rivals = [system for system in evaluation.systems if PROMPTED & {*system.names} and TUNED not in system.names]
+    standings = [(system, standing(evaluation, system)) for system in rivals]
+    fine_tune = _fine_tune([how for _, how in standings])
+    because = [_against(evaluation, system, how) for system, how in standings]
+    flips = [line for system, how in standings if (line := _flip(evaluation, system, how))]
+    decision: Decision = "ship"
+    if fine_tune != "fine-tune":
+        decision = "do not ship" if fine_tune == "do not fine-tune" else fine_tune
+    else:
+        decision, why, flip = _reaches(evaluation, ship_at)
+        because, flips = [why, *because], [flip, *flips]
+    price, calls, money = _break_even(evaluation)
+    return Verdict(
+        decision=decision,
+        fine_tune=fine_tune,
+        because=(*because, *money),
+        flips_when=tuple(dict.fromkeys(flips)),
+        break_even=calls,
+        teacher_usd_per_1000=price,
+    )
+
+
+def standing(evaluation: Evaluation, other: SystemResult) -> Standing:
+    """Tuned against one system under both decodings: better or worse where one says so and none the opposite."""
+    each = {_standing(gap) for gap in _gaps(evaluation, other)} - {"not measured"}
+    for one, opposite in (("better", "worse"), ("worse", "better")):
+        if one in each:
+            return "unclear" if opposite in each else one
+    order: tuple[Standing, ...] = ("unclear", "few", "tie")
+    return next((how for how in order if how in each), "not measured")
+
+
+def _standing(gap: Comparison) -> Standing:
+    outcome, interval = gap.outcome, gap.difference
+    if outcome in ("better", "worse"):
+        return outcome
+    if interval is None:
+        return "not measured"
+    if outcome == "not enough evidence":
+        return "few"
+    return "tie" if interval.estimate <= TIE or interval.high <= AT_MOST else "unclear"
+
+
+def _fine_tune(standings: Sequence[Standing]) -> FineTune:
+    if {"worse", "tie"} & {*standings}:
+        return "do not fine-tune"
+    return "fine-tune" if standings and {*standings} == {"better"} else "not enough evidence"
+
+
+def _gaps(evaluation: Evaluation, other: SystemResult) -> list[Comparison]:
+    gaps = (evaluation.comparison(TUNED, other.name, mode) for mode in MODES)
+    return [gap for gap in gaps if gap is not None]
+
+
+def _against(evaluation: Evaluation, other: SystemResult, how: Standing) -> str:
+    numbers = _numbers(_gaps(evaluation, other))
+    sentences = {
+        "better": f"tuned passes more often than {other.label} ({numbers})",
+        "worse": f"{other.label} passes more often than tuned, without any training ({numbers})",
+        "tie": f"{other.label} does as well without any training ({numbers})",
+        "unclear": f"tuned and {other.label} are not told apart, nor alike ({numbers})",
+        "few": f"{evaluation.seeds} test inputs prove nothing about tuned and {other.label}",
+        "not measured": f"tuned and {other.label} were not both measured: one gave no whole answer",
+    }
+    return sentences[how]
+
+
+def _flip(evaluation: Evaluation, other: SystemResult, how: Standing) -> str | None:
+    gaps = [gap for gap in _gaps(evaluation, other) if gap.shown is not None]
+    if how == "not measured":
+        return f"{other.label} gives whole answers: raise evaluate.sampling.max_tokens, or look at its answers"
+    if how in ("few", "unclear"):
+        more = [gap.more_inputs for gap in gaps if gap.more_inputs]
+        lacking = max(LEAST_TEST_INPUTS - evaluation.seeds, min(more, default=evaluation.seeds))
+        return f"there are about {lacking} more test inputs, if the difference from {other.label} stays as it is"
+    shown = [gap.shown for gap in gaps if gap.shown]
+    if how == "better":
+        least = max(interval.low for interval in shown)
+        return f"tuned's lead over {other.label} is {_points(max(least, 0.01))} smaller: then they are not told apart"
+    # The interval is as wide on both sides, nearly: a lead beyond its reach would be told apart.
+    reach = min(interval.high - interval.estimate for interval in shown)
+    return f"tuned leads {other.label} by about {_points(max(reach, TIE))} on as many inputs"
+
+
+def _reaches(evaluation: Evaluation, ship_at: float) -> tuple[Decision, str, str]:
+    """Whether the pass rate is high enough, under the decoding in which tuned does best."""
+    tuned = evaluation.system(TUNED)
+    rates: list[tuple[Mode, Interval]] = [("sampled", r) for r in (tuned.sampled.pass_rate,) if r]
+    rates += [("greedy", r) for r in (tuned.greedy.pass_rate,) if r]
+    mode, rate = max(rates, key=lambda pair: pair[1].low)
+    passes = f"tuned passes {_percent(rate.estimate)} [{_percent(rate.low)}, {_percent(rate.high)}] of {mode} answers"
+    bar = f"evaluate.ship_at = {ship_at:g}"
+    if rate.low >= ship_at:
+        return "ship", f"{passes}, which lies above {bar}", f"fewer than {_percent(ship_at)} pass (evaluate.ship_at)"
+    if rate.high < ship_at:
+        return "do not ship", f"{passes}, which lies below {bar}", f"at least {_percent(ship_at)} pass"
+    needed = "more test inputs put the whole interval on one side" if rate.estimate != ship_at else "the rate moves"
+    return "not enough evidence", f"{passes}, and {bar} lies within the interval", f"{needed} of {_percent(ship_at)}"
+
+
+def _break_even(evaluation: Evaluation) -> tuple[float | None, int | None, list[str]]:
+    teacher = next((system for system in evaluation.systems if "teacher" in system.names), None)
+    if teacher is None:
+        return None, None, []
+    price = teacher.usd_per_1000
+    if price is None:
+        return None, None, ["the teacher's price is not known, so there is no break-even"]
+    if price == 0:
+        return price, None, ["the teacher is free by its price, so money does not speak for a model of one's own"]
+    calls = round(_MONTHLY_USD / price * 1000)
+    sentence = (
+        f"the teacher costs {dollars(price)} for 1,000 outputs: each {dollars(_MONTHLY_USD)} a month that serving the"
+        f" tuned model costs is paid back from {calls:,} calls a month"
+    )
+    return price, calls, [sentence]
+
+
+def in_words(verdict: Verdict) -> list[str]:
+    """The verdict in lines for a terminal."""
+    head = f"Verdict: {verdict.decision}. Should you fine-tune at all? {verdict.fine_tune}."
+    return [head, *_listed("because", verdict.because), *_listed("it flips when", verdict.flips_when)]
+
+
+def _listed(word: str, sentences: Iterable[str]) -> list[str]:
+    return [f"  {word if not number else ' ' * len(word)} {line}" for number, line in enumerate(sentences)]
+
+
+def _numbers(gaps: Sequence[Comparison]) -> str:
+    parts = [(gap.mode, gap.shown) for gap in gaps if gap.shown]
+    return ", ".join(f"{mode} {i.estimate:+.2f} [{i.low:+.2f}, {i.high:+.2f}]" for mode, i in parts)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _points(share: float) -> str:
+    number = max(1, round(100 * share))
+    return f"{number} point{'' if number == 1 else 's'}"

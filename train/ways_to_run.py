@@ -1,0 +1,95 @@
+"""How to run an exported model elsewhere: a snippet for transformers, a command for vLLM, a Modelfile for Ollama, and
+the generation config that all of them read. Every one asks with the prompt and the decoding that were measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from schemas.records import Sampling
+from synth.chat_template import Chat
+from train.results import TrainResult
+
+# The ranks that vLLM takes.
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+_SNIPPET = """from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+{imports}
+FOLDER = "{folder}"
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+model = {load}
+messages = {messages}
+inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+answer = model.generate(**inputs, generation_config=GenerationConfig.from_pretrained(FOLDER))
+print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
+_ADAPTER = 'PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}", dtype="auto"), FOLDER)'
+
+
+def snippet(trained: TrainResult, folder: str = "THIS_FOLDER") -> str:
+    """Python that asks the model in `folder` one question."""
+    merged = trained.settings.method == "qlora"
+    messages = [{"role": "user", "content": "YOUR INPUT"}]
+    if trained.system_prompt:
+        messages.insert(0, {"role": "system", "content": trained.system_prompt})
+    return _SNIPPET.format(
+        folder=folder,
+        imports="" if merged else "from peft import PeftModel\n",
+        load='AutoModelForCausalLM.from_pretrained(FOLDER, dtype="auto")'
+        if merged
+        else _ADAPTER.format(**dict(trained)),
+        messages=json.dumps(messages, ensure_ascii=False),
+    )
+
+
+def vllm_command(trained: TrainResult, folder: str = "THIS_FOLDER") -> str:
+    """The command that serves the model as `tuned`."""
+    if trained.settings.method == "qlora":
+        return f"vllm serve {folder} --served-model-name tuned"
+    rank = next((rank for rank in _RANKS if rank >= trained.settings.r), trained.settings.r)
+    return (
+        f"vllm serve {trained.base} --enable-lora --max-lora-rank {rank} --lora-modules tuned={folder} \\\n"
+        f"    --chat-template {folder}/chat_template.jinja --generation-config {folder}"
+    )
+
+
+def write_generation_config(folder: Path, sampling: Sampling) -> None:
+    """Add a decoding to the end tokens that stand in the folder's `generation_config.json`."""
+    path = folder / "generation_config.json"
+    told: dict[str, Any] = json.loads(path.read_bytes())
+    drawn = {name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k")}
+    greedy = sampling.temperature == 0
+    given = {} if greedy else {name: value for name, value in drawn.items() if value is not None}
+    told |= {"do_sample": not greedy, **given}
+    if sampling.max_tokens is not None:
+        told["max_new_tokens"] = sampling.max_tokens
+    path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def modelfile(chat: Chat, gguf: str, system: str | None, sampling: Sampling) -> str:
+    """An Ollama Modelfile. Its template gives a conversation of one question the bytes that were trained on; Ollama
+    would otherwise guess one. Not covered: earlier turns, which it puts together in its own way."""
+    parameters = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "num_predict": sampling.max_tokens,
+        "stop": json.dumps(chat.turn.end.strip()),
+    }
+    lines = [f"PARAMETER {name} {value}" for name, value in parameters.items() if value is not None]
+    template = ollama_template(chat)
+    told = [f'SYSTEM """{system}"""'] if system else []
+    return "\n".join([f"FROM ./{gguf}", f'TEMPLATE """{template}"""', *told, *lines]) + "\n"
+
+
+def ollama_template(chat: Chat) -> str:
+    """The prompt of one question, with and without a system message, in the template language of Go."""
+    question = {"role": "user", "content": "{{ .Prompt }}"}
+    told = _start(chat, [{"role": "system", "content": "{{ .System }}"}, question])
+    untold = _start(chat, [question])
+    return f"{{{{ if .System }}}}{told}{{{{ else }}}}{untold}{{{{ end }}}}{{{{ .Response }}}}{chat.turn.end}"
+
+
+def _start(chat: Chat, messages: list[Mapping[str, str]] | list[dict[str, str]]) -> str:
+    """The prompt without the begin-of-text token, which llama.cpp puts before every prompt itself."""
+    return chat.prompt(messages).removeprefix(chat.tokenizer.bos_token or "") + chat.turn.lead
