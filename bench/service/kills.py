@@ -177,6 +177,9 @@ class Attack:
         slug, pid = self._living(waiting_s=5.0)
         if pid is None or self.killed[slug] >= MOST_KILLS:
             return False
+        time.sleep(self.draw.uniform(0, 4))  # it needs a second to begin, and is killed at any time of its life
+        if (pid := self._pid(slug)) is None:
+            return False
         os.kill(pid, signal.SIGKILL)
         time.sleep(0.3)
         self.killed[slug] += 1
