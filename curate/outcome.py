@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from curate.asked import Asked
+from curate.certifying import parts_now
 from curate.curation import curate
 from curate.near_duplicates import similar_pairs
 from curate.pool import Pool, StepId
@@ -75,14 +76,9 @@ async def curate_project(
     if not len(pool):
         raise _nothing_to_curate(store, fingerprints)
     before = store.verdict_count()
-    judge, served = (asked.as_judge, asked.as_reward) if asked else (None, None)
-    assert (judge is not None) == bool(project.spec.curate.judge.teachers), "a judge of the spec judges"
-    assert (served is not None) == (project.spec.curate.score.teacher is not None), "a scorer of the spec scores"
-    async with AsyncExitStack() as opened:
-        chosen = await choose(
-            project, seeds, weights=weights, serve=serve, opened=opened, by_http=(judge, served), progress=progress
-        )
-        pool = await curate(pool, steps_for(project, seeds, chosen, judge), store, progress)
+    pool, chosen = await judged(
+        project, pool, seeds, store, weights=weights, serve=serve, asked=asked, progress=progress
+    )
     if chosen and chosen.fitted:
         await store.put(_reward_model(chosen, project.folder))
     counts = _counted(pool)
@@ -103,11 +99,35 @@ async def curate_project(
         "near_duplicate_seeds": _alike_apart(project, seeds),
         "reviewed": len(people),
         "undecided": sum(decision.verdict == "undecided" for decision in people),
+        "shaped_rows": parts_now(project, store, fingerprints, pool.steps),
         "scorer": {"by": chosen.by, "why": chosen.sentence, **chosen.facts} if chosen else None,
         **({"judge": asked.judge.facts} if asked and asked.judge else {}),
     }
     preferred = tuple(preferences(project, pool, seeds))
     return CurateResult(counts, pool.reasons, accepted, pool.steps, facts, preferred)
+
+
+async def judged(
+    project: Project,
+    pool: Pool,
+    seeds: Sequence[Seed],
+    store: Store | None,
+    *,
+    weights: Callable[[], Weights] = embedded_weights,
+    serve: Serve = embedded,
+    asked: Asked | None = None,
+    progress: Progress = unseen,
+) -> tuple[Pool, Chosen | None]:
+    """The pool under the steps of the spec, and the scorer. What is said of single rows is kept if there is a
+    `store`."""
+    judge, served = (asked.as_judge, asked.as_reward) if asked else (None, None)
+    assert (judge is not None) == bool(project.spec.curate.judge.teachers), "a judge of the spec judges"
+    assert (served is not None) == (project.spec.curate.score.teacher is not None), "a scorer of the spec scores"
+    async with AsyncExitStack() as opened:
+        chosen = await choose(
+            project, seeds, weights=weights, serve=serve, opened=opened, by_http=(judge, served), progress=progress
+        )
+        return await curate(pool, steps_for(project, seeds, chosen, judge), store, progress), chosen
 
 
 def _nothing_to_curate(store: Store, fingerprints: Sequence[str]) -> NoWork:

@@ -11,12 +11,12 @@ _CARD = """---
 base_model: {base}
 library_name: {library}
 pipeline_tag: text-generation
-tags: [lora, sft, trl, pairsmith]
+tags: [lora, {tag}, trl, pairsmith]
 ---
 
 # {title} {adapter_id}
 
-A {method} adapter for **{base}**, made by pairsmith in {steps} steps of supervised fine-tuning on {train_rows} pairs.
+A {method} adapter for **{base}**, made by pairsmith in {steps} steps of {objective} on {train_rows} {rows}.
 The loss was taken on the answers only ({learned_tokens} tokens an epoch).
 
 {artefact}
@@ -64,6 +64,11 @@ Ask it with the system prompt that it was trained with; `training.json` shows th
 - Validation loss says how well it predicts such pairs, not how good its answers are; see the evaluation of the project.
 - The licence of the base model, and the terms of the model that made the pairs, hold for this model too.
 """
+_OBJECTIVES = {
+    "sft": "supervised fine-tuning",
+    "dpo": "direct preference optimisation, after supervised fine-tuning (`{}`),",
+    "orpo": "odds ratio preference optimisation",
+}
 Rates = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
@@ -82,6 +87,9 @@ def model_card(result: TrainResult, systems: Rates | None = None, place: str | N
         "library": "transformers" if is_merged else "peft",
         "title": "Merged model" if is_merged else "Adapter",
         "artefact": result.artefact,
+        "tag": settings.objective,
+        "objective": _OBJECTIVES[settings.objective].format(result.began_with),
+        "rows": "pairs" if settings.objective == "sft" else "preferences",
         "method": "QLoRA" if qlora else "LoRA",
         "method_detail": f"QLoRA: NF4 with double quantisation in {result.four_bit_layers} layers" if qlora else "LoRA",
         "layers": ", ".join(settings.targets) or "all linear layers",

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from curate.static_embedding import is_packaged, static_embedding
 from schemas.records import Record
 from train.intervals import Interval, share
 
@@ -36,14 +37,16 @@ class ReferenceResult(Record):
     """One system under one decoding, on the test inputs that have a reference.
 
     `exact`: the share of answers that are the reference, character by character after the form of the task. `chrf`: the
-    mean character n-gram F-score of an answer (Popovic 2015, chrF2 of `sacrebleu`). Of labels: `macro_f1`, the mean F1
-    of the labels that occur in the references, and `confusion`, reference -> answer -> count. Of JSON: `field_f1`, over
-    pairs of path and value, where a list's items have one path.
+    mean character n-gram F-score of an answer (Popovic 2015, chrF2 of `sacrebleu`). `similarity`: the mean cosine of a
+    static embedding (curate/static_embedding.py), where that is installed. Of labels: `macro_f1`, the mean F1 of the
+    labels that occur in the references, and `confusion`, reference -> answer -> count. Of JSON: `field_f1`, over pairs
+    of path and value, where a list's items have one path.
     """
 
     inputs: int
     exact: Interval
     chrf: Estimate | None = None
+    similarity: Estimate | None = None
     macro_f1: Estimate | None = None
     confusion: dict[str, dict[str, int]] | None = None
     field_f1: Estimate | None = None
@@ -77,7 +80,9 @@ def against_references(
     if is_json:
         fields = np.array([_field_counts(of_input) for of_input in pairs])
         return result.model_copy(update={"field_f1": _estimate(fields, _f1)})
-    return result.model_copy(update={"chrf": _estimate(np.array([_chrf(of_input) for of_input in pairs]), _mean)})
+    compared = {"chrf": _chrf, "similarity": _similarity} if is_packaged() else {"chrf": _chrf}
+    measures = {name: _estimate(np.array([of(p) for p in pairs]), _mean) for name, of in compared.items()}
+    return result.model_copy(update=measures)
 
 
 def _estimate(of_inputs: np.ndarray, measure: Callable[[np.ndarray], float]) -> Estimate:
@@ -158,6 +163,13 @@ def _chrf(pairs: Sequence[tuple[str, str]]) -> tuple[float, int]:
 
     chrf = CHRF()
     return sum(chrf.sentence_score(text, [reference]).score / 100 for reference, text in pairs), len(pairs)
+
+
+def _similarity(pairs: Sequence[tuple[str, str]]) -> tuple[float, int]:
+    """Sum of the cosines, and their number; an answer that is none is like nothing."""
+    references, texts = zip(*pairs, strict=True)
+    cosines = static_embedding().similarity(references, texts)
+    return sum(max(0.0, cosine) for cosine in cosines), len(cosines)
 
 
 def _mean(sums: np.ndarray) -> float:

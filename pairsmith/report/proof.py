@@ -246,6 +246,17 @@ def drawn(evaluation: Evaluation) -> list[Row]:
     ]
 
 
+def watched(evaluation: Evaluation) -> str:
+    """How the tuned model does on validation inputs, and why those."""
+    answers = evaluation.validation
+    passed = sum(output.passes for output in answers)
+    return (
+        f"Of {counted(len(answers), 'validation input', 'validation inputs')}, {counted(passed, 'passes', 'pass')}"
+        " (greedy). These may be looked at and acted on; what fails in the test may not, or it would be no test."
+        " Below, failures by their first check and by inputs that are alike."
+    )
+
+
 def how_drawn(evaluation: Evaluation) -> str:
     """The choice of the shown answers."""
     return (

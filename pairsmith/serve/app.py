@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pairsmith import __version__
-from pairsmith.serve import api, limits, openai, pages, problems
+from pairsmith.serve import api, openai, pages, problems
 from pairsmith.serve.access import AnyOne
 from pairsmith.serve.accounts import Accounts
 from pairsmith.serve.audit import Audit
@@ -54,7 +54,6 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
         redirect_slashes=False,
         lifespan=running,
         responses=problems.RESPONSES,
-        max_body_size=limits.BODY_BYTES,
         generate_unique_id_function=_name_of,
     )
     state = app.state

@@ -205,15 +205,19 @@ async def on_pairsmith_error(request: Request, error: Exception) -> Response:
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """FastAPI's handler for its own refusals: no such path, no such method, a body that is too large."""
     assert isinstance(error, HTTPException)
-    refusal = Refusal(
+    response = answer(of_http(error), _root(request), instance=request.url.path, request_id=request.state.request_id)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def of_http(error: HTTPException) -> Refusal:
+    """A refusal of the framework as one of ours."""
+    return Refusal(
         error.status_code,
         f"{str(error.detail).rstrip('.')}.",
         code=_TITLES.get(error.status_code, "refused").lower().replace(" ", "_"),
         fix="The paths and their methods stand in /api/v1/openapi.json." if error.status_code in (404, 405) else None,
     )
-    response = answer(refusal, _root(request), instance=request.url.path, request_id=request.state.request_id)
-    response.headers.update(error.headers or {})
-    return response
 
 
 async def on_invalid_request(request: Request, error: Exception) -> Response:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from curate.asked import Asked, open_asked
 from curate.export import export_dataset
@@ -26,6 +27,7 @@ from schemas.records import Json
 from schemas.store import Store
 
 DATASET = "dataset"
+Judged = TypeVar("Judged")
 _GATES_SHOWN = 3
 _USELESS = {"unreadable": "could not be read", "unanswered": "never came"}
 
@@ -80,17 +82,29 @@ def _judged(
     say: Say,
     record: Recording[CurateOutcome],
 ) -> CurateResult:
-    async def work() -> CurateResult:
+    async def work(asked: Asked) -> CurateResult:
+        return await curate_project(project, store, fingerprints=fingerprints, asked=asked, progress=progress)
+
+    return with_asked(project, store, say, record, work)
+
+
+def with_asked(
+    project: Project, store: Store, say: Say, record: Recording[Any], work: Callable[[Asked], Awaitable[Judged]]
+) -> Judged:
+    """What `work` gives with those whom the spec asks, whose cost goes into the receipt. A pool without a row names the
+    cause that lies in `generate`."""
+
+    async def judged() -> Judged:
         async with AsyncExitStack() as opened:
             asked = await open_asked(project, store, opened, say)
             try:
-                return await curate_project(project, store, fingerprints=fingerprints, asked=asked, progress=progress)
+                return await work(asked)
             finally:
                 if asked.ledgers:
                     record.outcome = replace(record.outcome, **_spent(asked))
 
     try:
-        return run(work())
+        return run(judged())
     except NoWork as nothing:
         cause = plan.cause("generate", project, store)
         if not cause:

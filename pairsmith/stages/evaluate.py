@@ -47,10 +47,10 @@ def evaluate(
     """
     with recording(project, store, "evaluate", EvaluateOutcome()) as record:
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
-        trained = _latest_adapter(project, store)
+        trained = latest_adapter(project, store)
         teacher = teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
         say("starting the models")
-        from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows
+        from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
         from train.judged import judges_of, warnings
         from train.verdict import verdict
 
@@ -58,7 +58,8 @@ def evaluate(
             return teachers.opened(asked, say)
 
         seeds, rows = held_out_seeds(store, project.spec), trained_rows(store, trained)
-        measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows)
+        watched = watched_seeds(store, project.spec)
+        measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
         folder = project.folder / EVALUATIONS
         for sentence in warnings(project.spec):
             say(sentence)
@@ -88,7 +89,8 @@ def evaluate(
     return record.outcome
 
 
-def _latest_adapter(project: Project, store: Store) -> TrainResult:
+def latest_adapter(project: Project, store: Store) -> TrainResult:
+    """The adapter that was trained last. Raises NoWork where there is none."""
     from train.results import read_result
 
     adapters = store.artifacts("adapter")

@@ -88,7 +88,8 @@ def test_a_key_without_a_class_is_refused(policy: Policy, tmp_path: Path, monkey
     """The list is one of what is allowed: what is not in it is not let through, whoever sends it."""
     monkeypatch.delitem(typing.cast("dict[str, Kind]", CLASSES), "train.epochs")
     with pytest.raises(Refusal, match=r"train\.epochs.*no class"):
-        policy.check(project(tmp_path), owner=True)
+        policy.check(project(tmp_path, "[train]\nepochs = 2\n"), owner=True)
+    policy.check(project(tmp_path), owner=True)
 
 
 def test_every_value_is_looked_at(tmp_path: Path) -> None:
@@ -129,7 +130,8 @@ OUT = [
     ('[review]\nurl = "https://anywhere.example"\nkey_env = "K"\n', "review.url"),
     ('[review]\ngold = "../../gold.jsonl"\n', "review.gold"),
     ('[curate.gates]\njson_schema = "/etc/shadow"\n', "curate.gates.json_schema"),
-    ('[train]\nbase = "/root/weights"\n', "train.base"),
+    ('[curate.contamination]\nfiles = ["in.jsonl", "/etc/shadow"]\n', "curate.contamination.files"),
+    ('[train]\nbase = "/home/ann/weights"\n', "train.base"),
     ('[train]\nbase = "../weights"\n', "train.base"),
     ('[train]\nbase = "someone/model"\n', "train.base"),
     ('[curate.score]\nmodel = "someone/reward"\n', "curate.score.model"),

@@ -131,11 +131,11 @@ def _rows(
 
 
 def _fails(outputs: list[Output] | None) -> bool:
-    return bool(outputs) and not outputs[0].passes
+    return outputs is not None and bool(outputs) and not outputs[0].passes
 
 
 def _passes(outputs: list[Output] | None) -> bool:
-    return bool(outputs) and outputs[0].passes
+    return outputs is not None and bool(outputs) and outputs[0].passes
 
 
 def _failed_counts(evaluation: Evaluation) -> list[tuple[str, str, int]]:

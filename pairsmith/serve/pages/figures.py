@@ -139,7 +139,8 @@ def moving(job: Job | None) -> Moving | None:
         left_s=pace.get("left_s") or numbers.get("eta_s"),
         tokens_per_s=pace.get("tokens_per_s"),
         numbers=numbers,
-        **{name: _number(numbers.get(name)) for name in ("done", "total", "passed", "rejected", "failed", "in_flight")},
+        passed=_number(numbers.get("passed", numbers.get("accepted"))),
+        **{name: _number(numbers.get(name)) for name in ("done", "total", "rejected", "failed", "in_flight")},
         usd=numbers.get("usd"),
         message=numbers.get("message"),
     )

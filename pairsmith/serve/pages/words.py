@@ -174,7 +174,9 @@ def stage(of: Snapshot, planned: PlannedStage, receipt: Receipt | None) -> str:
     return planned.why or "done"
 
 
-def run(of: Snapshot, job: Job | None, at: Moving | None, spent_usd: float | None, cap: float | None) -> str:
+def run(
+    of: Snapshot, job: Job | None, at: Moving | None, spent_usd: float | None, cap: float | None, rows: int = 0
+) -> str:
     """The run page, by the state of its job."""
     if job is None:
         step = of.next_stage
@@ -190,7 +192,7 @@ def run(of: Snapshot, job: Job | None, at: Moving | None, spent_usd: float | Non
     if job.state == "stopping":
         return "This stops; what was sent is waited for, and every answer is kept."
     if job.state == "stopped":
-        return f"Stopped. {count(of.counts.rows_in)} rows are kept; going on asks for none of them again."
+        return f"Stopped. {counted(rows, 'row is', 'rows are')} kept; going on asks for none of them again."
     if job.state == "waits_for_people":
         step = of.next_stage
         return f"People are asked now: {step.why if step else 'see the review'}."
