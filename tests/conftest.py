@@ -60,6 +60,7 @@ SLOW_FILES = {
         "pairsmith/test_report.py",
         "pairsmith/test_report_in_browser.py",
         "pairsmith/test_report_judged.py",
+        "pairsmith/test_run_in_parts.py",
         "pairsmith/test_start.py",
         "pairsmith/test_stopping.py",
         "pairsmith/test_teachers.py",
