@@ -78,9 +78,9 @@ def against_references(
     if is_json:
         right, wanted, given = np.array([_field_counts(of_input) for of_input in pairs], dtype=np.float64).T
         return result.model_copy(update={"field_f1": _ratio(2 * right, wanted + given)})
-    measures = {"chrf": _chrf, "similarity": _similarity} if is_packaged() else {"chrf": _chrf}
+    of_texts = {"chrf": _chrf, "similarity": _similarity} if is_packaged() else {"chrf": _chrf}
     columns = {
-        name: np.array([of(of_input) for of_input in pairs], dtype=np.float64).T for name, of in measures.items()
+        name: np.array([of(of_input) for of_input in pairs], dtype=np.float64).T for name, of in of_texts.items()
     }
     return result.model_copy(update={name: _ratio(*column) for name, column in columns.items()})
 

@@ -27,6 +27,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from pairsmith.commands import start
 from pairsmith.failures import as_json, exit_code_of
 from pairsmith.serve.events import recorded
@@ -186,7 +188,7 @@ def _write_exit(path: Path, ended: dict[str, Any]) -> None:
     while True:
         try:
             with replaced(path) as partial:
-                partial.write_text(json.dumps(ended, default=str))
+                partial.write_bytes(orjson.dumps(ended, default=str, option=orjson.OPT_NON_STR_KEYS))
         except OSError as error:
             if time.monotonic() > until:
                 raise
