@@ -166,4 +166,5 @@ def test_the_export_holds_model_dataset_and_proof(looped: tuple[Project, dict[st
     project, _ = looped
     project.json("export", "--out", str(tmp_path / "out"))
     names = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*")}
-    assert {"adapter/README.md", "dataset/README.md", "evaluation.json", "report.html", "evidence.json", "pairsmith.toml"} <= names
+    made = {"evaluation.json", "report.html", "evidence.json", "pairsmith.toml"}
+    assert {"adapter/README.md", "dataset/README.md", *made} <= names
