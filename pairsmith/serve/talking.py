@@ -142,7 +142,7 @@ def is_busy(workspace: Workspace) -> bool:
 
 
 def _model_of(talker: Talker, workspace: Workspace) -> LocalModel:
-    """The model that was measured, or the base that it was tuned from. Raises Refusal if the base is another one now."""
+    """What was measured, or the base that it was tuned from. Raises Refusal if the base is another one now."""
     from train.base_model import find_base
     from train.local_model import tuned_model
     from train.systems import LocalModel
