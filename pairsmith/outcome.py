@@ -160,6 +160,18 @@ class CurateOutcome(StageOutcome):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CertifyOutcome(Outcome):
+    """The certificate in `words`, its id if there is one (`made`), what it was computed from, what it is bound to
+    (`parts`), and the number of reviews at that time. Accepted are its rows; what nobody has certified waits."""
+
+    words: str = ""
+    made: str = ""
+    certificate: Json = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
+    review_count: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReviewOutcome(StageOutcome):
     """The state of the review, what people still have to do (empty: nothing), where, how many answers were brought, and
     how many rows were sent."""
@@ -169,6 +181,7 @@ class ReviewOutcome(StageOutcome):
     brought: int = 0
     url: str | None = None
     queues: tuple[str, ...] | None = None
+    pages: tuple[str, ...] | None = None
     sent: int | None = None
 
 
@@ -181,6 +194,7 @@ class PushOutcome(Outcome):
     there: int = 0
     withdrawn: int = 0
     queues: tuple[str, ...] = ()
+    pages: tuple[str, ...] = ()
     review: Json | None = None
 
 
@@ -218,6 +232,18 @@ class TrainOutcome(StageOutcome):
     validation_before: float | None = None
     validation_after: float | None = None
     reused: bool = False
+    curve: tuple[str, ...] = ()
+    """The learning curve in lines, where it was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardOutcome(Outcome):
+    """A reward model of the project's own preferences (`train.reward_training.RewardResult` as JSON, without its
+    folder), its id, and where it lies."""
+
+    result: Json = field(default_factory=dict)
+    made: str = ""
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,11 +263,13 @@ class EvaluateOutcome(StageOutcome):
 @dataclass(frozen=True, kw_only=True)
 class ExportOutcome(Outcome):
     """The files that were written, by name, and the ids of what is in it. `gguf` says of each GGUF how its answers
-    compare with those of the measured model, in words."""
+    compare with those of the measured model, in words; `certificate` is the last one with whether it holds (None: there
+    was no look)."""
 
     written: Mapping[str, str] = field(default_factory=dict)
     ids: Mapping[str, str] = field(default_factory=dict)
     gguf: Mapping[str, str] = field(default_factory=dict)
+    certificate: Json | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,6 +288,7 @@ class RunOutcome(Outcome):
     waits: str | None = None
     url: str | None = None
     queues: tuple[str, ...] | None = None
+    pages: tuple[str, ...] | None = None
     gate: str | None = None
     objections: tuple[Json, ...] | None = None
     pass_rate: Mapping[str, Mapping[str, float]] | None = field(default=None, metadata={"earlier": ("strict_pass",)})

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pairsmith import pipeline, plan, teachers
 from pairsmith.outcome import (
     Came,
+    CertifyOutcome,
     CurateOutcome,
     EvaluateOutcome,
     ExportOutcome,
@@ -97,6 +98,15 @@ class Project:
         """Bring people's answers once."""
         with self._open() as (opened, store, shown), review.argilla(opened, shown) as connected:
             return review.pull_answers(opened, store, connected, progress=shown, say=self._say)
+
+    def certify(
+        self, precision: float = 0.9, confidence: float = 0.9, *, max_usd: float | None = None
+    ) -> CertifyOutcome:
+        """Name the rows that need no person, of which at least the share `precision` are good; `words` say it."""
+        from pairsmith.stages.certify import certify
+
+        with self._open(max_usd) as (opened, store, shown):
+            return certify(opened, store, precision=precision, confidence=confidence, progress=shown, say=self._say)
 
     def train(self) -> TrainOutcome:
         """Tune the base model on the dataset."""

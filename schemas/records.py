@@ -390,7 +390,7 @@ class Artifact(Record):
     """
 
     id: str
-    kind: Literal["dataset", "adapter", "evaluation", "reward_model", "batch"]
+    kind: Literal["dataset", "adapter", "evaluation", "reward_model", "batch", "calibration", "certificate"]
     path: str
     parents: tuple[str, ...] = ()
     members: tuple[tuple[str, Split], ...] = ()

@@ -34,12 +34,14 @@ class Answers(NamedTuple):
 
 
 class Round(NamedTuple):
-    """The answers of the systems that share a server, and their cost. `adapter_check` is there if it has an adapter."""
+    """The answers of the systems that share a server, and their cost. `adapter_check` is there if it has an adapter,
+    `validation` if it has the tuned model: its greedy answers to the validation inputs."""
 
     answers: list[dict[Mode, Answers]]
     adapter_check: AdapterCheck | None
     sent: int
     costs: list[Cost]
+    validation: list[Output]
 
 
 class Interview:
@@ -49,7 +51,7 @@ class Interview:
         self._plan, self._store, self._progress = plan, store, progress
         self._samples = {"sampled": plan.spec.evaluate.samples, "greedy": 1}
         self._base_score: tuple[float, int] | None = None
-        self._done, self._total = 0, plan.answers_per_system * len(plan.systems)
+        self._done, self._total = 0, plan.answers_per_system * len(plan.systems) + len(plan.validation)
 
     async def ask(self, systems: Sequence[System], open_teacher: OpenTeacher | None) -> Round:
         """Open the server that `systems` share, and ask them."""
@@ -74,7 +76,14 @@ class Interview:
                 for system in systems
             ]
             answers = [await self._system(system, ledger) for system, ledger in zip(systems, ledgers, strict=True)]
-            return Round(answers, adapter_check, endpoint.sent, [cost for ledger in ledgers for cost in ledger.costs])
+            validation = [
+                output
+                for system, ledger in zip(systems, ledgers, strict=True)
+                if TUNED in system.names
+                for output in (await self._mode(system, ledger, "greedy", self._plan.validation)).outputs
+            ]
+            costs = [cost for ledger in ledgers for cost in ledger.costs]
+            return Round(answers, adapter_check, endpoint.sent, costs, validation)
 
     @asynccontextmanager
     async def _served(self, local: LocalModel, concurrency: int) -> AsyncIterator[tuple[Endpoint, AdapterCheck | None]]:
@@ -96,10 +105,10 @@ class Interview:
                 yield endpoint, check
 
     async def _system(self, system: System, ledger: Ledger) -> dict[Mode, Answers]:
-        return {mode: await self._mode(system, ledger, mode) for mode in MODES}
+        return {mode: await self._mode(system, ledger, mode, self._plan.seeds) for mode in MODES}
 
-    async def _mode(self, system: System, ledger: Ledger, mode: Mode) -> Answers:
-        tasks = [asyncio.create_task(self._seed(system, ledger, seed, mode)) for seed in self._plan.seeds]
+    async def _mode(self, system: System, ledger: Ledger, mode: Mode, seeds: Sequence[Seed]) -> Answers:
+        tasks = [asyncio.create_task(self._seed(system, ledger, seed, mode)) for seed in seeds]
         try:
             answers = await asyncio.gather(*tasks)
         finally:
@@ -141,7 +150,7 @@ class Interview:
 def _judged(blank: Output, call: Call, plan: EvaluationPlan, seed: Seed) -> Output:
     """`blank` with the answer of `call` in it, and its checks."""
     text = plan.form.canonical(clean(call.text))
-    checked = plan.checks(seed.body, text, plan.references.get(seed.id))
+    checked = plan.checks(seed.body, text, plan.reference_of(seed))
     output = blank.model_copy(
         update={
             "answered": True,

@@ -86,7 +86,8 @@ class ModeResult(Record):
 
     `pass_rate` is None where nothing was measured: no answer came, or all were empty or cut.
 
-    `by_reference` compares the answers with what people answered, where the test inputs have that.
+    `by_reference` compares the answers with what people answered, where the test inputs have that. `invented` is the
+    share of whole answers with an invented detail (train/invented.py).
 
     `seconds` is per request under the evaluation's concurrency, waiting for a place in the server's batch included, so
     it compares systems and says nothing of a server at rest. `tokens_per_s` are answer tokens a second of a request,
@@ -108,6 +109,7 @@ class ModeResult(Record):
     tokens_per_s: float | None = None
     usd: float | None = None
     by_reference: ReferenceResult | None = None
+    invented: Interval | None = None
 
     @property
     def usd_per_1000(self) -> float | None:
@@ -220,8 +222,9 @@ class Evaluation(Record):
     """Everything an evaluation measured, ready for JSON. `test_set` is the hash of the seeds' ids.
 
     `comparisons` are tuned against every other, under both decodings. `calls_sent` counts requests of the run that
-    wrote it, `calls_reused` answers that it found in the ledger. `resamples` stands in files of earlier versions, whose
-    shares and comparisons are concluded anew from their outputs when they are read.
+    wrote it, `calls_reused` answers that it found in the ledger. `validation` are the tuned model's greedy answers to
+    validation inputs, by seed id in `validation_inputs`: what fails there may be looked at and acted on. `resamples`
+    stands in files of earlier versions, whose shares and comparisons are concluded anew when they are read.
     """
 
     id: str
@@ -243,6 +246,8 @@ class Evaluation(Record):
     outputs: tuple[Output, ...]
     references: dict[str, str] = Field(default_factory=dict)
     judged: Judged | None = None
+    validation: tuple[Output, ...] = ()
+    validation_inputs: dict[str, str] = Field(default_factory=dict)
     calls_sent: int
     calls_reused: int
     usage: Usage

@@ -4,12 +4,15 @@ and guards that stop a run which has gone wrong."""
 from __future__ import annotations
 
 import json
+import resource
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import psutil
 import torch
 from datasets import Dataset as HubDataset
 from peft import LoraConfig, get_peft_model
@@ -263,7 +266,17 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
             numbers |= {"tokens": int(state.num_input_tokens_seen)}
         if self.steps:
             numbers["eta_s"] = elapsed_s / self.steps * (total - done)
-        self.progress("train", numbers | extra)
+        self.progress("train", numbers | _memory() | extra)
+
+
+def _memory() -> dict[str, float]:
+    """GiB in use now and at most, of the GPU, or of this process where there is none."""
+    if torch.cuda.is_available():
+        now, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024
+        now, peak = psutil.Process().memory_info().rss, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"memory_gib": round(now / 2**30, 3), "peak_gib": round(peak / 2**30, 3)}
 
 
 def curve_of(state: Any) -> tuple[tuple[Step, ...], tuple[Validation, ...]]:

@@ -53,6 +53,22 @@ def acceptance_rates(
     )
 
 
+def estimation_sample(
+    rows: Sequence[SamplingRow], sampled: SampledIds, seed: int, part: Collection[str]
+) -> tuple[set[str], set[str]]:
+    """Of a `part` of the rows that passed the gates: those that a random draw for an estimate has chosen so far, a
+    simple random sample of it, and those that may still be chosen, the first among them.
+
+    What was drawn of the rows that the programs accept counts only where all of the part are such rows.
+    """
+    of = frames(rows, seed, sampled)
+    accepted = {row.pair_id for row in rows if row.accepted}
+    if not accepted.issuperset(part):
+        of = {"certify": of.get("certify", ())}
+    possible = {id_ for reason in ESTIMATION for id_ in of.get(reason, ())}
+    return _chosen(of, sampled, seed) & set(part), possible & set(part)
+
+
 def inclusion_probabilities(rows: Sequence[SamplingRow], sampled: SampledIds, seed: int) -> dict[str, float]:
     """How likely every row that counts was to be drawn for an estimate, by the samples as they are now: over them,
     1 / probability adds up to the number of rows that could be drawn, in expectation over the draws.

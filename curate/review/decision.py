@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,6 +47,18 @@ def decide(reviews: Iterable[Review], pair: Pair, *, simulated: bool = False) ->
     if verdict == "edit":
         agreeing = [review for review in agreeing if _changes(review, pair)] or agreeing
     return _checked(agreeing[-1], pair, Reason("majority", f"{most} of {len(answers)}"))
+
+
+def labels_of(
+    pairs: Mapping[str, Pair], reviews: Mapping[str, Sequence[Review]], annotators_per_row: int
+) -> dict[str, bool]:
+    """pair id -> whether people accept the row as it is. Absent: nobody answered, too few did, or they disagree."""
+    decisions = {id_: decide(reviews.get(id_, ()), pair) for id_, pair in pairs.items()}
+    return {
+        id_: decision.verdict == "accept"
+        for id_, decision in decisions.items()
+        if decision and decision.verdict != "undecided" and answers_given(reviews[id_]) >= annotators_per_row
+    }
 
 
 def answers_given(reviews: Sequence[Review]) -> float:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from schemas.project import Project
     from schemas.store import Store
 
+_APART = ("batch", "calibration", "certificate")
+
 
 @click.command()
 @on_project
@@ -30,6 +32,7 @@ def command(session: Session) -> None:
 
 def status_of(project: Project, store: Store | None) -> dict[str, Any]:
     """What `pairsmith status --json` tells; no store: nothing has been done yet."""
+    from pairsmith.certified import standing
     from pairsmith.outcome import GenerateOutcome
     from pairsmith.plan import plan
     from schemas.money import per_row, total
@@ -60,7 +63,8 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
             "costs": [cost.as_json() for cost in costs],
         },
         "stages": stages,
-        "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts if a.kind != "batch"],
+        "certificate": standing(project, store, steps) if store else None,
+        "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts if a.kind not in _APART],
         "next": todo,
     }
 
@@ -73,6 +77,7 @@ def _screen(data: dict[str, Any]) -> list[Any]:
     from rich.markup import escape
     from rich.table import Table
 
+    from pairsmith.certified import in_lines
     from pairsmith.screen import facts, row_count_check, spending
     from schemas.records import Counts
 
@@ -80,6 +85,7 @@ def _screen(data: dict[str, Any]) -> list[Any]:
     if data["seeds"]:
         rows.append(("seeds", ", ".join(f"{count:,} {kind}" for kind, count in data["seeds"].items())))
         rows.append(("pairs", f"{data['pairs']:,}"))
+    rows += in_lines(data["certificate"])
     rows += spending(data["ledger"])
     table = Table.grid(padding=(0, 2))
     table.add_column(width=10, style="bold")

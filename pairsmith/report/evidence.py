@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from schemas.money import Cost
 from schemas.records import Counts, Receipt
+from train.failures import Failures
+from train.learning_curve import LearningCurve
 from train.metrics import Evaluation
 from train.results import TrainResult
 from train.verdict import Verdict
@@ -63,11 +65,13 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Scorer:
-    """The scorer of the candidates of an input, why it was chosen (with its test, if it was fitted), and its scores."""
+    """The scorer of the candidates of an input, why it was chosen (with its test, if it was fitted), its scores, and
+    what selection by them changed (empty in curations of earlier versions)."""
 
     name: str
     why: str
     scores: Distribution
+    changed: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,10 +105,19 @@ class Reviews:
 
 
 @dataclass(frozen=True)
+class NextSeeds:
+    """A group of validation failures, and training seeds near to it that have no accepted row."""
+
+    failures: Failures
+    seeds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Evidence:
-    """The data of the page. `stages` has all four, in order; `accepted` are ten accepted rows drawn at random.
-    `near_duplicate_seeds` counts pairs of
-    near-duplicate seeds in different splits. `costs` is the ledger by stage, teacher and prompt."""
+    """The data of the page. `stages` has all four, in order; `accepted` and `rejected` are ten rows each, drawn at
+    random. `near_duplicate_seeds` counts pairs of near-duplicate seeds in different splits. `costs` is the ledger by
+    stage, teacher and prompt. `curve` is of the present dataset. `certificate` is the last look at people's answers:
+    its words, whether it holds, and what it saw (None: nobody has looked)."""
 
     project: str
     written_at: datetime
@@ -112,6 +125,7 @@ class Evidence:
     seeds: dict[str, int] | None
     unread_seeds: int
     accepted: tuple[RowExample, ...]
+    rejected: tuple[RowExample, ...]
     steps: tuple[StepTally, ...]
     splits: dict[str, int] | None
     near_duplicate_seeds: int
@@ -120,11 +134,14 @@ class Evidence:
     training: TrainResult | None
     evaluation: Evaluation | None
     verdict: Verdict | None
+    failing: tuple[NextSeeds, ...]
+    curve: LearningCurve | None
     receipts: tuple[Receipt, ...]
     costs: tuple[Cost, ...]
     reviews: Reviews
     hashes: tuple[tuple[str, str], ...]
     versions: dict[str, str]
+    certificate: dict[str, Any] | None = None
 
     def stage(self, command: str) -> StageEvidence:
         """The stage of that name."""

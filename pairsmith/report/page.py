@@ -8,8 +8,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from pairsmith.report import judged, proof, sentences
+from pairsmith.report import certified, judged, proof, sentences
 from pairsmith.report.evidence import Evidence
+from pairsmith.report.next_steps import next_steps
 from pairsmith.style import charts, numbers
 
 _FOLDER = Path(__file__).parent
@@ -19,7 +20,15 @@ _CSS = Path(charts.__file__).with_name("page.css")
 def render(evidence: Evidence) -> str:
     """The page. Every text of the evidence is escaped: a seed with a tag in it is shown, never obeyed."""
     css = Markup(_CSS.read_text(encoding="utf-8"))
-    words = {"say": sentences, "proof": proof, "judged": judged, "fmt": numbers, "chart": charts}
+    words = {
+        "say": sentences,
+        "proof": proof,
+        "judged": judged,
+        "certified": certified,
+        "next_steps": next_steps,
+        "fmt": numbers,
+        "chart": charts,
+    }
     return _template().render(e=evidence, css=css, **words)
 
 

@@ -27,9 +27,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from pairsmith.commands import start
 from pairsmith.failures import as_json, exit_code_of
 from pairsmith.serve.events import recorded
+from pairsmith.serve.network import guard
 from pairsmith.serve.workspace import locked
 from pairsmith.watching import Watcher
 from schemas.errors import PairsmithError, SpecError
@@ -185,7 +188,7 @@ def _write_exit(path: Path, ended: dict[str, Any]) -> None:
     while True:
         try:
             with replaced(path) as partial:
-                partial.write_text(json.dumps(ended, default=str))
+                partial.write_bytes(orjson.dumps(ended, default=str, option=orjson.OPT_NON_STR_KEYS))
         except OSError as error:
             if time.monotonic() > until:
                 raise
@@ -207,4 +210,5 @@ def _append(path: Path, line: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    guard()
     sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from curate.asked import Asked, open_asked
 from curate.export import export_dataset
@@ -12,6 +13,7 @@ from curate.judge import of_one_family
 from curate.outcome import CurateResult, curate_project
 from curate.review.population import read_population
 from curate.review.status import as_json, review_status
+from curate.selection import in_words
 from curate.tallies import key_of
 from pairsmith import plan, teachers
 from pairsmith.outcome import CurateOutcome
@@ -26,6 +28,7 @@ from schemas.records import Json
 from schemas.store import Store
 
 DATASET = "dataset"
+Judged = TypeVar("Judged")
 _GATES_SHOWN = 3
 _USELESS = {"unreadable": "could not be read", "unanswered": "never came"}
 
@@ -80,17 +83,29 @@ def _judged(
     say: Say,
     record: Recording[CurateOutcome],
 ) -> CurateResult:
-    async def work() -> CurateResult:
+    async def work(asked: Asked) -> CurateResult:
+        return await curate_project(project, store, fingerprints=fingerprints, asked=asked, progress=progress)
+
+    return with_asked(project, store, say, record, work)
+
+
+def with_asked(
+    project: Project, store: Store, say: Say, record: Recording[Any], work: Callable[[Asked], Awaitable[Judged]]
+) -> Judged:
+    """What `work` gives with those whom the spec asks, whose cost goes into the receipt. A pool without a row names the
+    cause that lies in `generate`."""
+
+    async def judged() -> Judged:
         async with AsyncExitStack() as opened:
             asked = await open_asked(project, store, opened, say)
             try:
-                return await curate_project(project, store, fingerprints=fingerprints, asked=asked, progress=progress)
+                return await work(asked)
             finally:
                 if asked.ledgers:
                     record.outcome = replace(record.outcome, **_spent(asked))
 
     try:
-        return run(work())
+        return run(judged())
     except NoWork as nothing:
         cause = plan.cause("generate", project, store)
         if not cause:
@@ -126,10 +141,23 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
     if flagged := sum(told.get("flagged", 0) for told in steps.values()):
         lines.append(("flagged", f"{flagged:,} times a gate says that a row is worth a look: `pairsmith rows --json`"))
     lines += [("scored by", outcome.scorer["why"])] if outcome.scorer else []
+    if selection := (outcome.more or {}).get("selection"):
+        lines.append(("selection", in_words(selection)))
     if judge := (outcome.more or {}).get("judge"):
         lines.append(("judged by", _judges(judge)))
+    if choice := (outcome.more or {}).get("choice"):
+        lines.append(("selected", _selection(choice)))
     rows_ = ", ".join(f"{count:,} {part}" for part, count in outcome.rows.items())
     return [*lines, ("dataset", f"{outcome.files[0]}: {rows_}")]
+
+
+def _selection(choice: Json) -> str:
+    """How many were chosen of how many, and whether that stands for the rows better than chance does."""
+    far = choice["farness"]
+    return (
+        f"{choice['rows']:,} of {choice['of']:,} rows to train on, {choice['spread']}: on average a row is"
+        f" {far['chosen']:.3f} from the nearest chosen one, and {far['random']:.3f} from one of a random arm"
+    )
 
 
 def _judges(judge: Json) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from curate import chat_files
 from pairsmith import exported_model
+from pairsmith.certified import FILE as CERTIFICATE
+from pairsmith.certified import in_lines, standing
 from pairsmith.outcome import ExportOutcome
 from pairsmith.receipt import recording
 from pairsmith.stopping import Stopping
@@ -41,7 +43,8 @@ def export(
     """Write `out/dataset`, `out/adapter` (and for QLoRA `out/model`), `out/evaluation.json`, `out/report.html`,
     `out/evidence.json`, the spec, and `out/export.json` with the ids of what is in it; what has not been made yet is
     left out. `out` is `export` in the project if absent. `gguf` names the kinds of GGUF to write besides, `format` the
-    trainers whose chat files go into `out/chat` (`curate.chat_files`).
+    trainers whose chat files go into `out/chat` (`curate.chat_files`). `out/certificate.json` is there if a certificate
+    holds for the rows as they are.
 
     An earlier export there is replaced at once. Raises NoWork without a dataset, UsageError if `out` holds something
     else.
@@ -72,24 +75,30 @@ def export(
                 checked = model.checked
             elif gguf:
                 raise NoWork("there is no tuned model to write as a GGUF.", fix="Run `pairsmith train` first.")
-            for name in (SPEC_NAME, REPORT, EVIDENCE):
+            certificate = standing(project, store)
+            holds = [CERTIFICATE] if certificate and certificate["holds"] else []
+            for name in (SPEC_NAME, REPORT, EVIDENCE, *holds):
                 if (project.folder / name).is_file():
                     shutil.copy2(project.folder / name, partial / name)
                     written[name] = out / name
-            (partial / _MARK).write_text(json.dumps({**ids, "spec_hash": project.spec_hash}, indent=2) + "\n")
+            told = {**ids, "spec_hash": project.spec_hash, "certificate": certificate}
+            (partial / _MARK).write_text(json.dumps(told, indent=2) + "\n")
         rows = len(latest["dataset"].members)
         record.outcome = ExportOutcome(
             counts=Counts(rows_in=rows, accepted=rows),
             written={name: str(path) for name, path in written.items()},
             ids=ids,
             gguf=checked,
+            certificate=certificate,
         )
     return record.outcome
 
 
 def summary(outcome: ExportOutcome) -> list[tuple[str, str]]:
-    """The files, and how each GGUF answers."""
-    return [*outcome.written.items(), *((f"{kind} answers", told) for kind, told in outcome.gguf.items())]
+    """The files, how each GGUF answers, and whether a certificate goes with them."""
+    not_asked = [("certified", "no: nobody has looked; `pairsmith certify` does")]
+    answers = ((f"{kind} answers", told) for kind, told in outcome.gguf.items())
+    return [*outcome.written.items(), *answers, *(in_lines(outcome.certificate) or not_asked)]
 
 
 def _copy(project: Project, artifact: Artifact, folder: Path) -> str:

@@ -15,7 +15,8 @@ from curate.argilla.client import Argilla
 from curate.argilla.launch import OWNER
 from curate.argilla.probe import IN_THE_CLEAR
 from curate.argilla.pull import pull
-from curate.argilla.push import PushResult, draw_batch, push, workspace_of
+from curate.argilla.push import PushResult, draw_batch, project_id, push, workspace_of
+from curate.argilla.webhook import answers_heard
 from curate.review.population import Population, read_population
 from curate.review.status import ReviewStatus, as_json, from_facts, review_status, same_rows
 from pairsmith import plan, teachers
@@ -28,6 +29,7 @@ from schemas.project import Project
 from schemas.records import Counts, Json
 from schemas.store import Store
 
+_CALLED_S = 60.0
 _SHOWN = 80  # characters of either side of an example
 GO_ON = "`pairsmith run --no-review` goes on without people."
 
@@ -107,11 +109,13 @@ def review(
             with _or_without(), argilla(project, progress) as connected:
                 if store.sampled():
                     connected.workspace = workspace_of(project, store, connected)
-                    push(project, store, population, connected, progress)  # what a killed run had drawn and not sent
+                    # What a killed run had drawn and not sent.
+                    push(project, store, population, connected, progress, alone=connected.alone)
                     brought = pull(project, store, connected, progress).news
                     record.outcome = replace(record.outcome, brought=brought)
                 pushed = send(project, store, population, connected, progress)
-                record.outcome = replace(record.outcome, url=connected.url, queues=pushed.queues, sent=pushed.sent)
+                record.outcome = replace(record.outcome, url=connected.url, queues=pushed.queues, pages=pushed.pages)
+                record.outcome = replace(record.outcome, sent=pushed.sent)
         status = review_status(project, store, population)
         todo = "" if status.enough else waits(status)
         record.outcome = replace(_with_status(record.outcome, status), review=as_json(status), waits=todo)
@@ -143,7 +147,7 @@ def send(
     if not store.sampled():
         return PushResult(0, 0, 0, ())
     connected.workspace = workspace_of(project, store, connected)
-    rows = push(project, store, population, connected, progress)
+    rows = push(project, store, population, connected, progress, alone=connected.alone)
     settle = push_adjudication(project, store, population, connected, progress)
     return PushResult(
         sent=rows.sent + settle.sent,
@@ -151,6 +155,7 @@ def send(
         decided=rows.decided,
         queues=(*rows.queues, *settle.queues),
         withdrawn=rows.withdrawn + settle.withdrawn,
+        pages=(*rows.pages, *settle.pages),
     )
 
 
@@ -168,6 +173,7 @@ def push_rows(
             there=pushed.there,
             withdrawn=pushed.withdrawn,
             queues=pushed.queues,
+            pages=pushed.pages,
         )
         status = review_status(project, store, population)
         record.outcome = replace(_with_status(record.outcome, status), review=as_json(status))
@@ -191,11 +197,18 @@ def watch(
     project: Project, connected: Argilla, every_s: float, *, progress: Progress = unseen, say: Say = unheard
 ) -> Iterator[PullOutcome]:
     """Look again and again until Ctrl-C, pull whenever there is something new, and send the next rows when it is time.
-    In between the store is free for other commands; while one of them writes to it, answers wait on the server.
+    Where the server can reach us it tells of answers at once, else it is asked every `every_s`. In between the store is
+    free for other commands; while one of them writes to it, answers wait on the server.
     """
-    with suppress(KeyboardInterrupt):
+    with Store.open(Store.url_for(project), write=False) as store:
+        own = project_id(store) or project.spec.task.name
+    with suppress(KeyboardInterrupt), answers_heard(connected, own) as heard:
+        news_wait = False
         while True:
-            time.sleep(every_s)
+            if heard and not news_wait:
+                heard(max(every_s, _CALLED_S))  # a call may be lost
+            else:
+                time.sleep(every_s)
             with Store.open(Store.url_for(project), write=False) as store:
                 news = pull(project, store, connected, dry=True).news
             if not news:
@@ -206,7 +219,9 @@ def watch(
                     sent = send(project, store, judged_population(project, store, say), connected, progress).sent
             except StoreBusy as busy:
                 say(f"{news} answers wait: {busy.what}")
+                news_wait = True
                 continue
+            news_wait = False
             if sent:
                 say(f"{sent:,} more rows wait for people")
             yield outcome
@@ -299,9 +314,10 @@ def page(project: Project, url: str) -> tuple[str, list[tuple[str, str]]]:
     return public, [("", IN_THE_CLEAR)]
 
 
-def where(project: Project, url: str, queues: Sequence[str]) -> list[tuple[str, str]]:
-    """The page, its queues, and how to sign in."""
-    lines = [("page", url), ("queues", ", ".join(queues) or "none")]
+def where(project: Project, url: str, queues: Sequence[str], pages: Sequence[str]) -> list[tuple[str, str]]:
+    """Each queue with the address of its page, and how to sign in."""
+    lines = list(zip(("page", *("",) * len(pages)), map("{} {}".format, pages, queues), strict=False))
+    lines = lines or [("page", f"{url}, on which no row waits")]
     if project.spec.review.url is None:
         lines.append(("sign in", f"as {OWNER}; the password is in {server.default_home() / 'credentials.json'}"))
     return lines

@@ -60,10 +60,12 @@ class GateSettings(Section):
 
 
 class DuplicateSettings(Section):
-    """Exact and near-duplicate removal: Jaccard similarity of word bigrams at or above `jaccard`."""
+    """Exact and near-duplicate removal: Jaccard similarity of word bigrams at or above `jaccard`. From a cosine of
+    `semantic` on, rows that are about the same in other words are flagged."""
 
     enabled: bool = True
     jaccard: float = Field(default=0.7, gt=0, le=1)
+    semantic: float | None = Field(default=None, gt=0, le=1)
 
 
 class ContaminationSettings(Section):
@@ -78,8 +80,9 @@ class ScoreSettings(Section):
 
     `auto`: a Bradley-Terry reward model fitted on good against corrupted outputs if it beats length on unseen
     corruptions, else the PMI score. `pmi`: log p(output | input) - log p(output) under the embedded model. `none` keeps
-    every row that passes. `judge`: the weighted share of the checklist's questions that are answered with yes. Any
-    other value is a folder or hub id of a sequence-classification reward model, whose commit `revision` may name.
+    every row that passes. `similarity`: how alike output and reference are. `judge`: the weighted share of the
+    checklist's questions that are answered with yes. Any other value is a folder or hub id of a sequence-classification
+    reward model, whose commit `revision` may name.
 
     `teacher` is the name under `[teachers]` of a reward model behind an endpoint: a vLLM that serves it for pooling
     (`classify`), or a hosted one that answers a chat with `reward:` and a number (`chat`).
@@ -125,9 +128,20 @@ class JudgeSettings(Section):
 
 
 class SelectSettings(Section):
-    """Keep the best `best` candidates of every input."""
+    """Keep the best `best` candidates of every input, with `length_control` by what length does not explain of their
+    scores.
+
+    `certified` keeps what the certificate names and what people accepted; the others wait. `rows`: so many rows to
+    train on at most, chosen by `spread`: `diverse` (far from each other), `random`, or evenly over `length`, `kind` (of
+    the seed) or the values of a seed's column. What people accepted comes first.
+    """
 
     best: int = Field(default=1, ge=1)
+    length_control: bool = False
+    # Left out of the dump at their defaults, so that no hash of a spec without them changes.
+    certified: bool = Field(default=False, exclude_if=lambda on: not on)
+    rows: int | None = Field(default=None, ge=1, exclude_if=lambda rows: rows is None)
+    spread: str = Field(default="diverse", min_length=1, exclude_if=lambda spread: spread == "diverse")
 
 
 class CurateSettings(Section):

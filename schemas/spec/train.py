@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from schemas.records import Sampling, added
 from schemas.spec.section import Drawing, Pattern, Section, UserFunction
 
+SeedKind = Literal["input", "output", "pair", "conversation"]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
 
 class SplitSettings(Section):
-    """Shares of seeds, by a hash of the seed: adding seeds never moves another."""
+    """Shares of seeds, by a hash of the seed: adding seeds never moves another. A share is one number, or a table with
+    one for each kind of seed; a kind that the table leaves out has the default."""
 
-    test: float = Field(default=0.2, ge=0, lt=1)
-    validation: float = Field(default=0.1, ge=0, lt=1)
+    test: Share | dict[SeedKind, Share] = 0.2
+    validation: Share | dict[SeedKind, Share] = 0.1
     salt: str = "pairsmith"
+
+    def share(self, part: Literal["test", "validation"], kind: SeedKind) -> float:
+        """The share of the seeds of a kind that the part gets."""
+        shares: float | dict[SeedKind, float] = getattr(self, part)
+        return shares.get(kind, type(self).model_fields[part].default) if isinstance(shares, dict) else shares
 
     @model_validator(mode="after")
     def _leaves_train(self) -> SplitSettings:
-        if self.test + self.validation >= 1:
-            raise ValueError("test + validation leave nothing to train on")
+        for kind in get_args(SeedKind):
+            if self.share("test", kind) + self.share("validation", kind) >= 1:
+                of = f" of kind '{kind}'" if isinstance(self.test, dict) or isinstance(self.validation, dict) else ""
+                raise ValueError(f"test + validation leave nothing{of} to train on")
         return self
 
 

@@ -76,7 +76,9 @@ def test_a_job_is_one_process_and_everybody_sees_the_same(workspace: Workspace, 
         assert done.answer is not None
         assert done.answer["rows_in"] == done.answer["waiting"] == 24
         assert done.progress is not None
-        assert done.progress["numbers"]["done"] == done.progress["numbers"]["total"] == 24
+        numbers = done.progress["numbers"]
+        assert numbers["done"] == numbers["total"] == numbers["passed"] == 24, "how many pass the gates is told live"
+        assert numbers["rejected"] == 0
         assert done.started is not None
         assert done.ended is not None
         assert done.created.timestamp() - 1 < done.started.timestamp() < done.ended.timestamp()

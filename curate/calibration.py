@@ -1,0 +1,102 @@
+"""How likely a row is good: a logistic regression on what programs know of it, fitted on the calibration half of what
+people answered, and used on rows that none of these answers is about.
+
+The features are the score, its percentile among the candidates of the input, the logarithm of how much longer the
+output is than the input and its square (so that length is corrected for), and whether a gate flagged the row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from curate.pool import Pool, Row
+from schemas.records import Json
+
+LEAST = 20  # answered rows of the calibration half without which nothing is fitted
+FEATURES = ("score", "percentile", "length", "length squared", "flagged")
+_RIDGE = 1.0  # on standardised features: as much as one answer says
+_STEPS = 50
+
+Features = Mapping[str, Sequence[float]]  # pair id -> numbers in the order of FEATURES
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """P(good) = 1 / (1 + exp(-(intercept + sum of weight x (feature - mean) / scale))), fitted on `rows` answers, of
+    which `good` accept the row as it is."""
+
+    intercept: float
+    weights: tuple[float, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    rows: int
+    good: int
+
+    def probabilities(self, features: Features) -> dict[str, float]:
+        """pair id -> P(good), to six digits, so that equal rows are equal on every machine."""
+        if not features:
+            return {}
+        numbers = (np.array(list(features.values()), float) - self.mean) / self.scale
+        p = _logistic(numbers @ np.array(self.weights) + self.intercept)
+        return dict(zip(features, p.round(6).tolist(), strict=True))
+
+    def as_json(self) -> Json:
+        return asdict(self)
+
+    @classmethod
+    def read(cls, facts: Json) -> Calibrator:
+        """What `as_json` gave."""
+        lists: dict[str, Any] = {name: tuple(facts[name]) for name in ("weights", "mean", "scale")}
+        return cls(**{**facts, **lists})
+
+
+def calibrate(features: Features, good: Mapping[str, bool]) -> Calibrator:
+    """Fit on the answered rows (`good`: pair id -> accepted as it is) that have features.
+
+    A ridge keeps the weights finite where a feature tells all good rows from all bad ones, or nothing varies.
+    """
+    ids = sorted(id_ for id_ in good if id_ in features)
+    x, y = np.array([features[id_] for id_ in ids], float), np.array([good[id_] for id_ in ids], float)
+    mean, scale = x.mean(axis=0), x.std(axis=0)
+    scale[scale < 1e-9] = 1.0
+    columns = np.column_stack([np.ones(len(ids)), (x - mean) / scale])
+    penalty = np.diag([0.1, *[_RIDGE] * len(FEATURES)])
+    weights = np.zeros(len(FEATURES) + 1)
+    for _ in range(_STEPS):  # Newton's method
+        p = _logistic(columns @ weights)
+        curvature = (columns * (p * (1 - p))[:, None]).T @ columns + penalty
+        step = np.linalg.solve(curvature, columns.T @ (y - p) - penalty @ weights)
+        weights = weights + step
+        if np.abs(step).max() < 1e-9:
+            break
+    intercept, *rest = (round(float(value), 9) for value in weights)
+    means, scales = (tuple(round(float(value), 9) for value in values) for values in (mean, scale))
+    return Calibrator(intercept, tuple(rest), means, scales, len(ids), int(y.sum()))
+
+
+def _logistic(values: Any) -> Any:
+    return 1 / (1 + np.exp(-np.clip(values, -35, 35)))
+
+
+def features_of(pool: Pool) -> dict[str, tuple[float, ...]]:
+    """The features of every row of a judged pool that can be compared: those that have a score, or, where nothing
+    scores, those that are accepted. Others are not in it, and have no P(good)."""
+    scores = any(step.scores for step in pool.steps)
+    return dict(features for rows in pool.by_input() for features in _of_input(rows, scores=scores))
+
+
+def _of_input(rows: Sequence[Row], *, scores: bool) -> Iterator[tuple[str, tuple[float, ...]]]:
+    known = [row for row in rows if row.pair and (row.score is not None if scores else row.keep)]
+    ranks = [row.score or 0.0 for row in known]
+    for row in known:
+        assert row.pair is not None
+        score = row.score or 0.0
+        others = len(known) - 1
+        beaten = sum(rank < score for rank in ranks) + (ranks.count(score) - 1) / 2
+        length = math.log((len(row.pair.output) + 1) / (len(row.pair.asked) + 1))
+        yield row.pair.id, (score, beaten / others if others else 0.5, length, length * length, float(bool(row.flags)))

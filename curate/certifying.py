@@ -1,0 +1,144 @@
+"""A look at a project's answers: from its store to a certificate (`curate.certificate` says what that is)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from curate.calibration import Features, features_of
+from curate.certificate import Certificate, Trial, certify, parts_of, too_few_to_calibrate, trials_for
+from curate.pool import Pool, StepId
+from curate.review.acceptance import estimation_sample
+from curate.review.decision import labels_of
+from curate.review.population import Population
+from curate.review.sampling import ESTIMATION, in_estimation_half, sampled_ids
+from curate.slots import skim_candidates_of
+from schemas.project import Project
+from schemas.records import content_id
+from schemas.store import Store
+
+_BINS = 10
+
+
+class Bin(NamedTuple):
+    """Labelled rows whose P(good) is between `low` and `high`: how many, their mean P(good), and how many are good."""
+
+    low: float
+    high: float
+    rows: int
+    predicted: float
+    good: int
+
+
+class Look(NamedTuple):
+    """The certificate of a look, its trial (None: nothing to calibrate with), P(good) of every row that was compared,
+    and how well it fits the labels of the estimation half."""
+
+    certificate: Certificate
+    trial: Trial | None = None
+    probabilities: Mapping[str, float] = {}
+    reliability: Sequence[Bin] = ()
+
+
+def generation_of(store: Store, fingerprints: Sequence[str], forward_n: int) -> str:
+    """A hash of every slot of the present spec with what generation put there, in any order."""
+    total = 0
+    for slot in skim_candidates_of(store, fingerprints, forward_n):
+        named = "/".join(str(slot.get(name)) for name in ("fingerprint", "seed_id", "generator", "sample", "pair_id"))
+        total += int.from_bytes(hashlib.blake2b(named.encode(), digest_size=16).digest())
+    return f"{total % 2**128:032x}"
+
+
+def parts_now(project: Project, store: Store, fingerprints: Sequence[str], steps: Sequence[StepId]) -> dict[str, str]:
+    """What a certificate of the present spec is bound to."""
+    return parts_of(generation_of(store, fingerprints, project.spec.generate.forward.n), steps)
+
+
+def certified_rows(store: Store, parts: Mapping[str, str]) -> tuple[frozenset[str], str]:
+    """The rows that the last look certified and the certificate's id, if it is bound to `parts`; else none."""
+    looks = [receipt for receipt in store.receipts("certify") if receipt.ok]
+    made = looks[-1].facts.get("made") if looks else None
+    for artifact in store.artifacts("certificate")[::-1]:
+        if artifact.id == made and artifact.facts["bound_to"] == parts:
+            return frozenset(id_ for id_, _ in artifact.members), artifact.id
+    return frozenset(), "none"
+
+
+def trials(store: Store) -> list[Trial]:
+    """The trials of the project so far."""
+    return [Trial.read(artifact) for artifact in store.artifacts("calibration")]
+
+
+def look(
+    project: Project,
+    store: Store,
+    pool: Pool,
+    population: Population,
+    parts: dict[str, str],
+    *,
+    precision: float,
+    confidence: float,
+) -> Look:
+    """Look at the answers so far. `pool` is judged by the present steps without people; a trial that is begun is kept
+    before an answer of the estimation half is looked at.
+
+    Rows whose output is an exemplar's are left out: what was copied from them is known to be good, and the teacher and
+    the scorer have seen it.
+    """
+    exemplars = {exemplar.output.strip() for exemplar in project.spec.exemplars}
+    rows = {row.pair.id for row in pool.accepted() if row.pair and row.pair.output.strip() not in exemplars}
+    parts = {**parts, "rows": content_id("rows", sorted(rows))}
+    features = features_of(pool)
+    sampled = {id_: draws for id_, draws in store.sampled().items() if id_ in population.rows}
+    labels = labels_of(population.pairs(sampled), store.reviews(sampled), project.spec.review.annotators_per_row)
+    drawn = sampled_ids(record for draws in sampled.values() for record in draws)
+    seed, drawn_from = project.spec.review.seed, list(population.rows.values())
+    chosen, possible = estimation_sample(drawn_from, drawn, seed, rows)
+    everything = {id_ for reason in ESTIMATION for id_ in drawn.get(reason, ())}
+    to_calibrate = {
+        id_: good for id_, good in labels.items() if id_ not in everything and not in_estimation_half(seed, id_)
+    }
+    known = trials(store)
+    tried = trials_for(known, precision, parts, features, to_calibrate, rows)
+    if not tried:
+        answered = sum(id_ in features for id_ in to_calibrate)
+        return Look(too_few_to_calibrate(answered, precision, confidence, len(rows)))
+    if tried[-1] not in known:
+        store.write(tried[-1].as_artifact())
+    own = {id_: labels[id_] for id_ in chosen if id_ in labels}
+    return best_look(tried, features, rows, own, len(possible), confidence)
+
+
+def best_look(
+    tried: Sequence[Trial],
+    features: Features,
+    rows: Collection[str],
+    labels: Mapping[str, bool],
+    possible: int,
+    confidence: float,
+) -> Look:
+    """Of the trials of the same rows the one that accepts most, the later where none does."""
+    looks = []
+    for trial in tried:
+        p = trial.calibrator.probabilities(features)
+        certificate = certify(trial, {id_: p[id_] for id_ in rows}, labels, possible, confidence)
+        looks.append(Look(certificate, trial, p, reliability(p, labels)))
+    return max(reversed(looks), key=lambda look: len(look.certificate.rows))
+
+
+def reliability(probabilities: Mapping[str, float], labels: Mapping[str, bool]) -> list[Bin]:
+    """The labelled rows by their P(good), in tenths that hold any."""
+    tenths: dict[int, list[str]] = {}
+    for id_ in labels:
+        tenths.setdefault(min(int(probabilities[id_] * _BINS), _BINS - 1), []).append(id_)
+    return [
+        Bin(
+            tenth / _BINS,
+            (tenth + 1) / _BINS,
+            len(ids),
+            sum(probabilities[id_] for id_ in ids) / len(ids),
+            sum(labels[id_] for id_ in ids),
+        )
+        for tenth, ids in sorted(tenths.items())
+    ]

@@ -1,0 +1,55 @@
+"""Whether the last certificate still holds: it is bound to the rows and to what scores them, and to nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pairsmith import plan
+from pairsmith.outcome import CertifyOutcome, CurateOutcome
+from schemas.project import Project
+from schemas.records import Json
+from schemas.store import Store
+
+FILE = "certificate.json"
+# Reasons for a stage to be done again that change no row and no score.
+_HARMLESS = ("people have answered since", "somebody has certified since", " is gone")
+
+
+def standing(project: Project, store: Store, steps: Sequence[plan.PlannedStage] | None = None) -> Json | None:
+    """The last look: its `words`, whether its certificate `holds` for the rows as they are, and `why` not. None before
+    the first."""
+    receipts = [receipt for receipt in store.receipts("certify") if receipt.ok]
+    if not receipts:
+        return None
+    outcome = CertifyOutcome.of(receipts[-1])
+    why = _why_not(project, store, outcome, steps or plan.plan(project, store))
+    since = store.review_count() - outcome.review_count
+    return {
+        "words": outcome.words,
+        "id": outcome.made,
+        "holds": bool(outcome.made) and not why,
+        "why": why,
+        "answers_since": since,
+    }
+
+
+def _why_not(project: Project, store: Store, outcome: CertifyOutcome, steps: Sequence[plan.PlannedStage]) -> str:
+    for step in steps:
+        if step.stage in ("generate", "curate") and not step.done and not step.why.endswith(_HARMLESS):
+            return f"{step.stage}: {step.why}"
+    curated = [receipt for receipt in store.receipts("curate") if receipt.ok]
+    shaped = CurateOutcome.of(curated[-1]).more.get("shaped_rows") if curated else None
+    if shaped is None:
+        return "the rows were curated by an earlier version; run `pairsmith curate`"
+    names = [name for name in shaped if outcome.parts.get(name, shaped[name]) != shaped[name]]
+    return f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} changed since" if names else ""
+
+
+def in_lines(state: Json | None) -> list[tuple[str, str]]:
+    """The same for a person."""
+    if state is None:
+        return []
+    if state["id"] and not state["holds"]:
+        return [("certified", f"no longer: {state['why']}. `pairsmith certify` looks again")]
+    since = f" ({state['answers_since']:,} answers since)" if state["answers_since"] else ""
+    return [("certified", f"{state['words']}{since}")]

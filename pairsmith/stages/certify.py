@@ -1,0 +1,120 @@
+"""Certify: which rows need no person, and how good they are at least."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import orjson
+
+from curate.asked import Asked
+from curate.certificate import in_words
+from curate.certifying import Look, look, parts_now
+from curate.outcome import judged
+from curate.pool import Pool
+from curate.review.population import read_population
+from curate.split import seed_split
+from pairsmith import teachers
+from pairsmith.certified import FILE
+from pairsmith.outcome import CertifyOutcome
+from pairsmith.receipt import recording
+from pairsmith.stages.curate import with_asked
+from schemas.errors import NoWork
+from schemas.files import replaced
+from schemas.progress import Progress, Say, unheard, unseen
+from schemas.project import Project
+from schemas.records import Artifact, Counts, Json, content_id
+from schemas.store import Store
+
+
+def certify(
+    project: Project,
+    store: Store,
+    *,
+    precision: float = 0.9,
+    confidence: float = 0.9,
+    progress: Progress = unseen,
+    say: Say = unheard,
+) -> CertifyOutcome:
+    """Look at people's answers, and name the rows of which at least the share `precision` are good, with `confidence`.
+
+    A certificate goes into `certificate.json` and into the store; a look without one removes the file of an earlier
+    one. Raises NoWork before the first answer.
+    """
+    with recording(project, store, "certify", CertifyOutcome(review_count=store.review_count())) as record:
+        fingerprints = teachers.scopes_of(project, say)
+        if not store.review_count():
+            raise NoWork("nobody has answered a row yet.", fix="`pairsmith review push` sends rows to people.")
+
+        async def work(asked: Asked) -> Pool:
+            pool = Pool.read(store, fingerprints, people=False, forward_n=project.spec.generate.forward.n)
+            if not len(pool):
+                raise NoWork("there is no row to certify.", fix="Run `pairsmith generate` and `pairsmith curate`.")
+            return (
+                await judged(_before_selection(project), pool, store.seeds(), store, asked=asked, progress=progress)
+            )[0]
+
+        pool = with_asked(project, store, say, record, work)
+        parts = parts_now(project, store, fingerprints, pool.steps)
+        population = read_population(project, store, fingerprints)
+        looked = look(project, store, pool, population, parts, precision=precision, confidence=confidence)
+        counts = _counts(pool, len(looked.certificate.rows))
+        facts = _facts(looked)
+        words = in_words(looked.certificate, counts.waiting, counts.rejected)
+        record.outcome = replace(record.outcome, counts=counts, words=words, certificate=facts, parts=parts)
+        record.outcome = replace(record.outcome, made=_kept(project, store, looked, words, facts, parts))
+    return record.outcome
+
+
+def _before_selection(project: Project) -> Project:
+    """The project without what a certificate itself, or a choice among good rows, keeps out."""
+    curate = project.spec.curate
+    select = curate.select.model_copy(update={"certified": False, "rows": None})
+    spec = project.spec.model_copy(update={"curate": curate.model_copy(update={"select": select})})
+    return replace(project, spec=spec)
+
+
+def _counts(pool: Pool, accepted: int) -> Counts:
+    counts = pool.counts
+    waiting = counts.waiting + counts.accepted - accepted
+    return counts.model_copy(update={"accepted": accepted, "waiting": waiting})
+
+
+def _facts(looked: Look) -> Json:
+    """The certificate without its rows, and how P(good) was computed."""
+    facts = asdict(looked.certificate)
+    facts["rows"] = len(looked.certificate.rows)
+    facts["sets"] = [of._asdict() for of in looked.certificate.sets]
+    facts["share"] = looked.certificate.share and looked.certificate.share._asdict()
+    facts["calibrator"] = looked.trial and looked.trial.calibrator.as_json()
+    facts["reliability"] = [of._asdict() for of in looked.reliability]
+    return facts
+
+
+def _kept(project: Project, store: Store, looked: Look, words: str, facts: Json, parts: dict[str, str]) -> str:
+    """Keep the certificate with the names of its rows; the id of it, or nothing."""
+    path, rows = project.folder / FILE, looked.certificate.rows
+    if not rows:
+        path.unlink(missing_ok=True)
+        return ""
+    made = content_id("artifact", ["certificate", facts, parts, rows])
+    splits = {seed.id: seed_split(seed, project.spec.split) for seed in store.seeds()}
+    members = tuple((pair.id, splits[pair.seed_id]) for pair in store.pairs(rows))
+    with replaced(path) as partial:
+        told = {"id": made, "words": words, "bound_to": parts, **facts, "rows": list(rows)}
+        partial.write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2))
+    store.write(
+        Artifact(
+            id=made, kind="certificate", path=FILE, members=members, facts={**facts, "words": words, "bound_to": parts}
+        )
+    )
+    return made
+
+
+def share_in_words(certificate: Json) -> str:
+    """The estimated share of good rows, where there are labels enough."""
+    share = certificate.get("share")
+    if not share:
+        return ""
+    of = f"of the {share['rows']:,} rows that the programs accept are good"
+    worth = f"{share['labels']:,} labels and P(good) say as much as {share['effective']:,.0f} labels alone"
+    return f"{share['value']:.1%} ({share['low']:.1%} to {share['high']:.1%}) {of}; {worth}"

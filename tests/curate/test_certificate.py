@@ -1,0 +1,232 @@
+"""The certificate: that its promise is kept is enumerated, not drawn; and what it says when there is none."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate.calibration import LEAST, Calibrator, calibrate
+from curate.certificate import Trial, certify, in_words, sets_above, thresholds_of, trials_for
+from curate.evidence import evidence, good_share, most_bad
+
+PARTS = {"generation": "g", "gates": "a", "scorer": "s", "rows": "r"}
+
+
+def _ever(size: int, bad_in_all: int, precision: float, error: float) -> float:
+    """The chance that the evidence about a set of `size` rows with `bad_in_all` bad ones ever reaches 1 / error, as its
+    rows are labelled one by one in a random order: summed over all orders."""
+
+    @cache
+    def reached(seen: int, bad: int) -> float:
+        if evidence(size, seen, bad, precision) >= 1 / error:
+            return 1.0
+        if seen == size:
+            return 0.0
+        next_bad = (bad_in_all - bad) / (size - seen)
+        worse = next_bad * reached(seen + 1, bad + 1) if next_bad > 0 else 0.0
+        return worse + ((1 - next_bad) * reached(seen + 1, bad) if next_bad < 1 else 0.0)
+
+    return reached(0, 0)
+
+
+@pytest.mark.parametrize("size", [12, 30, 60, 100])
+@pytest.mark.parametrize("precision", [0.8, 0.9, 0.95])
+@pytest.mark.parametrize("error", [0.2, 0.1, 0.06])
+def test_a_set_that_is_not_good_enough_passes_at_no_look_but_with_the_error_allowed(
+    size: int, precision: float, error: float
+) -> None:
+    """Every order of every answer is summed: looking after each label, a set with one bad row too many, or more, is
+    accepted with a probability of at most `error`."""
+    few = most_bad(size, precision)
+    for bad in {few + 1, few + 2, min(size, 2 * few + 3), size}:
+        if bad > few:
+            assert _ever(size, bad, precision, error) <= error + 1e-9
+
+
+def test_a_set_that_is_good_passes_once_enough_of_it_is_seen() -> None:
+    """All good: it passes well before all are labelled. And what leaves no room for doubt is certain."""
+    passed = next(n for n in range(1, 501) if evidence(500, n, 0, 0.9) >= 10)
+    assert 20 <= passed <= 45
+    assert evidence(50, 50, 5, 0.9) == math.inf
+    assert evidence(50, 50, 6, 0.9) == 0.0
+    assert evidence(50, 0, 0, 0.9) == pytest.approx(1.0)
+
+
+def test_a_million_rows_are_no_matter() -> None:
+    """The evidence about a large set is that of a sample with replacement."""
+    assert evidence(1_000_000, 60, 1, 0.9) == pytest.approx(evidence(100_000, 60, 1, 0.9), rel=0.01)
+
+
+@given(st.integers(2, 40), st.data())
+def test_the_trials_of_a_project_err_together_no_more_than_one(count: int, data: Any) -> None:
+    """However often scorer, gates or precision change, the errors that trials are allowed add up to 1 - confidence."""
+    confidence = data.draw(st.sampled_from([0.8, 0.9, 0.95]))
+    errors = [_trial(number).error(confidence) for number in range(1, count)]
+    assert sum(errors) <= 1 - confidence
+    assert errors == sorted(errors, reverse=True)
+
+
+def _calibrator(**more: Any) -> Calibrator:
+    made: dict[str, Any] = {
+        "intercept": 0.0,
+        "weights": (1.0, 0, 0, 0, 0),
+        "mean": (0.0,) * 5,
+        "scale": (1.0,) * 5,
+        "rows": LEAST,
+        "good": LEAST // 2,
+    }
+    return Calibrator(**{**made, **more})
+
+
+def _trial(number: int = 1, thresholds: tuple[float, ...] = (0.5,), precision: float = 0.9) -> Trial:
+    return Trial(number, precision, PARTS, _calibrator(), thresholds)
+
+
+# Fixed sequence
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=200), st.sampled_from([0.8, 0.9, 0.95]))
+def test_sets_grow_from_a_strict_one_to_all_rows(probabilities: list[float], precision: float) -> None:
+    """Each set holds the one before it, the first has a tenth to three tenths of the rows but for ties,
+    the last all."""
+    thresholds = thresholds_of(probabilities, precision)
+    sizes = [sum(p >= threshold for p in probabilities) for threshold in thresholds]
+    assert list(thresholds) == sorted(set(thresholds), reverse=True)
+    assert sizes[-1] == len(probabilities)
+    strictly = sorted(probabilities, reverse=True)[math.ceil(0.3 * len(probabilities)) - 1]
+    assert thresholds[0] >= strictly
+
+
+def test_the_sequence_ends_at_the_first_set_that_fails() -> None:
+    """A later set that would pass by itself is not accepted behind one that did not."""
+    p = {f"{n:032x}": 1 - n / 200 for n in range(200)}
+    order = list(p)
+    labels = {id_: not 60 <= n < 80 for n, id_ in enumerate(order)}
+    thresholds = (p[order[59]], p[order[79]], p[order[199]])
+    looked = certify(_trial(thresholds=thresholds), p, labels, 200, 0.9)
+    assert looked.passed == 1
+    assert set(looked.rows) == set(order[:60])
+    assert sets_above(thresholds, p, labels)[2].bad == 20
+
+
+def test_no_label_and_no_row_is_no_certificate() -> None:
+    """Nothing answered, nothing left, all answered badly: each is said, with what would change it."""
+    p = {f"{n:032x}": 1 - n / 200 for n in range(200)}
+    first = (sorted(p.values())[-60],)
+    nobody = certify(_trial(thresholds=first), p, {}, 100, 0.9)
+    assert not nobody.rows
+    assert "only 0 are labelled" in nobody.why
+    assert "more labels" in nobody.more
+    nothing = certify(_trial(thresholds=()), {}, {}, 0, 0.9)
+    assert "no row is left" in nothing.why
+    bad = certify(_trial(thresholds=first), p, dict.fromkeys(list(p)[:80], False), 100, 0.9)
+    assert "more than 10%" in bad.why
+    assert "scorer" in bad.more
+    assert in_words(bad, 200, 30).startswith("no certificate: of the 60 rows with the highest P(good) 60 of 60")
+
+
+def test_the_words_of_a_certificate() -> None:
+    """Rows, precision, confidence, labels, what is to review and rejected, and what more labels would do."""
+    p = {f"{n:032x}": (0.98 if n < 1500 else 0.3) - n * 1e-5 for n in range(2000)}
+    labels = {id_: n < 1500 for n, id_ in enumerate(p) if n % 8 == 0}
+    thresholds = thresholds_of(list(p.values()), 0.9)
+    looked = certify(_trial(thresholds=thresholds), p, labels, 1000, 0.9)
+    words = in_words(looked, 2000 - len(looked.rows), 380)
+    assert words.startswith(f"auto-accept {len(looked.rows):,} rows at >= 90% precision (90% confidence, 250 labels)")
+    assert f"; {2000 - len(looked.rows):,} to review; 380 rejected; " in words
+    assert 1_400 < len(looked.rows) < 1_670
+
+
+# Calibration
+
+
+def _drawn(rows: int, seed: int = 1) -> tuple[dict[str, tuple[float, ...]], dict[str, bool]]:
+    rng = random.Random(seed)
+    features, good = {}, {}
+    for n in range(rows):
+        score, length = rng.gauss(0, 1), rng.gauss(1, 0.3)
+        id_ = f"{n:032x}"
+        features[id_] = (score, rng.random(), length, length * length, 0.0)
+        good[id_] = rng.random() < 1 / (1 + math.exp(-2 * score))
+    return features, good
+
+
+def test_the_calibrator_tells_how_likely_a_row_is_good() -> None:
+    """On rows that it did not see, P(good) is close to the share of good ones, over and under the middle."""
+    features, good = _drawn(4_000)
+    ids = list(features)
+    calibrator = calibrate(features, {id_: good[id_] for id_ in ids[:300]})
+    p = calibrator.probabilities({id_: features[id_] for id_ in ids[300:]})
+    for low, high in ((0, 0.3), (0.3, 0.7), (0.7, 1)):
+        inside = [id_ for id_, value in p.items() if low <= value < high]
+        assert abs(np.mean([p[i] for i in inside]) - np.mean([good[i] for i in inside])) < 0.07
+    assert Calibrator.read({**calibrator.as_json(), "weights": list(calibrator.weights)}) == calibrator
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_answers_that_are_all_alike_calibrate_too(good: bool) -> None:
+    """Nothing overflows where every answer, or every feature, is the same."""
+    features = {f"{n:032x}": (1.0, 0.5, 0.0, 0.0, 0.0) for n in range(30)}
+    p = calibrate(features, dict.fromkeys(features, good)).probabilities(features)
+    assert all(value > 0.9 if good else value < 0.1 for value in p.values())
+
+
+# Trials
+
+
+def _for(earlier: list[Trial], answered: int, parts: dict[str, str] = PARTS, precision: float = 0.9) -> list[Trial]:
+    features, good = _drawn(400)
+    own = dict(itertools.islice(good.items(), answered))
+    return trials_for(earlier, precision, parts, features, own, list(features)[200:])
+
+
+def test_a_trial_stands_until_what_it_is_about_changes() -> None:
+    """More answers, up to four times as many, test the same sets; another scorer, gate or precision is another trial,
+    which is allowed to err less; too few answers are none."""
+    assert _for([], LEAST - 1) == []
+    (first,) = _for([], 40)
+    assert first.number == 1
+    assert _for([first], 159) == [first]
+    assert [(trial.number, trial.calibrator.rows) for trial in _for([first], 160)] == [(1, 40), (2, 160)]
+    for changed in ({"parts": {**PARTS, "scorer": "t"}}, {"precision": 0.95}):
+        (other,) = _for([first], 41, **changed)
+        assert other.number == 2
+        assert other.error(0.9) < first.error(0.9) / 3
+    assert Trial.read(first.as_artifact()) == first
+
+
+# The share of good rows
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10_000))
+def test_predictions_help_and_never_by_much_mislead(seed: int) -> None:
+    """With predictions that tell something the interval is that of more labels; with none of any worth, of as many."""
+    rng = np.random.default_rng(seed)
+    good = rng.random(2_000) < 0.7
+    useful, useless = good * 0.6 + rng.random(2_000) * 0.4, rng.random(2_000)
+    told = good_share(good[:200].tolist(), useful[:200].tolist(), useful[200:].tolist(), 0.9)
+    untold = good_share(good[:200].tolist(), useless[:200].tolist(), useless[200:].tolist(), 0.9)
+    assert told is not None
+    assert untold is not None
+    assert told.effective > 400
+    assert 180 < untold.effective < 230
+    assert told.high - told.low < 0.75 * (untold.high - untold.low)
+    assert 0 <= told.low <= told.value <= told.high <= 1
+
+
+def test_too_few_or_equal_labels_have_no_interval() -> None:
+    """A normal interval would be nothing wide there."""
+    assert good_share([True] * 50, [0.9] * 50, [0.9] * 100, 0.9) is None
+    assert good_share([True, False] * 9, [0.5] * 18, [0.5] * 100, 0.9) is None
+    everything = good_share([True, False] * 20, [0.5] * 40, [], 0.9)
+    assert everything is not None
+    assert everything.value == 0.5

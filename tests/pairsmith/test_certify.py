@@ -1,0 +1,212 @@
+"""`pairsmith certify` on a project of pairs that exist: answers in the store, a certificate, and what undoes it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pairsmith
+from curate.argilla.push import draw_batch
+from curate.preferences import Preference, without_estimation_half
+from curate.review.population import read_population
+from curate.review.sampling import in_estimation_half
+from pairsmith import certified, teachers
+from pairsmith.stages.certify import certify
+from schemas import spec_file
+from schemas.errors import NoWork
+from schemas.progress import unheard
+from schemas.project import Project
+from schemas.reviews import Review
+from schemas.store import Store
+from tests.pairsmith.conftest import DETAILS, LIGHTS, MOODS, PLACES
+
+SPEC = """
+[task]
+kind = "reply"
+name = "own"
+style = "A short, kind answer."
+
+[[seeds]]
+path = "pairs.jsonl"
+kind = "pair"
+
+[curate.duplicates]
+enabled = false
+
+[review]
+batch = 120
+"""
+ROWS = 400
+
+
+def _text(rng: random.Random) -> str:
+    return f"{rng.choice(MOODS)} {rng.choice(PLACES)}, {rng.choice(DETAILS)} in the {rng.choice(LIGHTS)}"
+
+
+@pytest.fixture(scope="module")
+def curated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """400 pairs; the long answers are good ones."""
+    tmp_path = tmp_path_factory.mktemp("curated")
+    rng = random.Random(3)
+    lines = []
+    for n in range(ROWS):
+        output = f"{'. '.join(_text(rng) for _ in range(1 + 3 * (n % 4 > 0)))}."
+        lines.append(json.dumps({"input": f"What of number {n}, {_text(rng)}?", "output": output}))
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
+    own = pairsmith.Project(tmp_path)
+    own.generate()
+    own.curate()
+    return tmp_path
+
+
+@pytest.fixture
+def folder(curated: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(curated, tmp_path / "project"))
+
+
+def _project(folder: Path, *overrides: str) -> Project:
+    return spec_file.load(folder, overrides)
+
+
+def _good(output: str) -> bool:
+    return len(output) > 120
+
+
+def _answer(folder: Path, batches: int = 1) -> list[str]:
+    """Draw batches and answer them as they deserve; the ids of what was answered."""
+    project, answered = _project(folder), list[str]()
+    with Store.open(Store.url_for(project)) as store:
+        for _ in range(batches):
+            population = read_population(project, store, teachers.scopes_of(project, unheard))
+            drawn = dict.fromkeys(record.pair_id for record in draw_batch(project, store, population, more=True))
+            for id_, pair in population.pairs(drawn).items():
+                decision: Any = "accept" if _good(pair.output) else "reject"
+                store.write(Review(pair_id=id_, reviewer="argilla:here/1", name="ann", decision=decision))
+            answered += drawn
+    return list(dict.fromkeys(answered))
+
+
+def _certify(folder: Path, *overrides: str, **more: Any) -> tuple[Any, Any]:
+    """The outcome, and what status says right after."""
+    project = _project(folder, *overrides)
+    with Store.open(Store.url_for(project)) as store:
+        return certify(project, store, **more), certified.standing(project, store)
+
+
+def test_a_certificate_names_its_rows_and_keeps_its_promise(folder: Path) -> None:
+    """From no certificate, with what would change it, to one whose rows are named and good; its numbers add up; status
+    and export tell it."""
+    with pytest.raises(NoWork, match="nobody has answered"):
+        _certify(folder)
+    _answer(folder)
+    early, state = _certify(folder)
+    assert early.words.startswith("no certificate: ")
+    assert not early.made
+    assert state["words"] == early.words
+    assert not (folder / "certificate.json").exists()
+    _answer(folder, 2)
+    outcome, state = _certify(folder)
+    assert outcome.words.startswith("auto-accept ")
+    assert outcome.counts.adds_up
+    assert outcome.counts.rows_in == ROWS
+    told = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
+    assert len(told["rows"]) == outcome.counts.accepted
+    assert told["id"] == outcome.made
+    assert state == {"words": outcome.words, "id": outcome.made, "holds": True, "why": "", "answers_since": 0}
+    with Store.open(Store.url_for(_project(folder)), write=False) as store:
+        pairs = store.pairs(told["rows"])
+        (artifact,) = store.artifacts("certificate")
+    assert sum(_good(pair.output) for pair in pairs) >= 0.9 * len(pairs)
+    assert {id_ for id_, _ in artifact.members} == set(told["rows"])
+    exported = pairsmith.Project(folder).export()
+    assert exported.certificate["holds"]
+    assert (folder / "export" / "certificate.json").is_file()
+
+
+def test_what_shapes_the_rows_undoes_a_certificate_and_training_does_not(folder: Path) -> None:
+    """Another gate or generation: status and export say that it no longer holds, before curation and after; another
+    learning rate, and more answers, undo nothing."""
+    _answer(folder, 3)
+    outcome, _ = _certify(folder)
+    assert outcome.made
+    url = Store.url_for(_project(folder))
+    for overrides, holds in ((("train.learning_rate=1e-3",), True), (("curate.gates.length.max_words=50",), False)):
+        with Store.open(url) as store:
+            state = certified.standing(_project(folder, *overrides), store)
+        assert state is not None
+        assert state["holds"] is holds, state["why"]
+    pairsmith.Project(folder, ["curate.gates.length.max_words=50"]).curate()
+    with Store.open(url) as store:
+        state = certified.standing(_project(folder, "curate.gates.length.max_words=50"), store)
+    assert state is not None
+    assert not state["holds"]
+    assert state["why"] == "gates has changed since"
+    exported = pairsmith.Project(folder, ["curate.gates.length.max_words=50"]).export()
+    assert not exported.certificate["holds"]
+    assert not (folder / "export" / "certificate.json").exists()
+
+
+def test_calibration_and_certificate_stand_on_answers_of_different_rows(folder: Path) -> None:
+    """No row of the estimation half has any part in P(good), whatever people say of it."""
+    answered = _answer(folder, 3)
+    first, _ = _certify(folder)
+    project = _project(folder)
+    halves = [in_estimation_half(project.spec.review.seed, id_) for id_ in answered]
+    assert 100 < first.certificate["labels"] <= sum(halves)
+    assert 20 < first.certificate["calibrated_on"] <= len(halves) - sum(halves)
+    with Store.open(Store.url_for(project)) as store:
+        for id_, of_estimation in zip(answered, halves, strict=True):
+            if of_estimation:
+                store.write(Review(pair_id=id_, reviewer="argilla:here/1", decision="reject"))
+    second, _ = _certify(folder, precision=0.85)
+    assert second.certificate["calibrator"] == first.certificate["calibrator"]
+    assert second.words.startswith("no certificate: ")
+    assert "more than 15%" in second.words
+
+
+def test_a_row_that_became_an_exemplar_is_not_certified(folder: Path) -> None:
+    """What a person copied from an answered row into the spec is left out of the rows and of the labels."""
+    answered = _answer(folder, 3)
+    first, _ = _certify(folder)
+    project = _project(folder)
+    own = [id_ for id_ in answered if in_estimation_half(project.spec.review.seed, id_)]
+    with Store.open(Store.url_for(project), write=False) as store:
+        (pair,) = store.pairs(own[:1])
+    spec = (folder / "pairsmith.toml").read_text(encoding="utf-8")
+    exemplar = f"\n[[exemplars]]\ninput = {json.dumps(pair.input)}\noutput = {json.dumps(pair.output)}\n"
+    (folder / "pairsmith.toml").write_text(spec + exemplar, encoding="utf-8")
+    own_project = pairsmith.Project(folder)
+    own_project.generate()
+    own_project.curate()
+    second, _ = _certify(folder)
+    assert second.certificate["considered"] == first.certificate["considered"] - 1
+    assert second.certificate["labels"] == first.certificate["labels"] - 1
+
+
+def test_a_reward_model_gets_no_answer_that_a_certificate_stands_on(folder: Path) -> None:
+    """Of the preferences that people's answers make, none that rests on the estimation half is left for training."""
+    answered = _answer(folder, 3)
+    project = _project(folder)
+    with Store.open(Store.url_for(project), write=False) as store:
+        pairs = {pair.id: pair for pair in store.pairs(answered)}
+    every = [Preference("verdict", "train", pairs[a], pairs[b], None, (a, b)) for a, b in itertools.pairwise(answered)]
+    left = without_estimation_half(every, project.spec.review.seed)
+    assert 0 < len(left) < len(every)
+    assert not any(in_estimation_half(project.spec.review.seed, id_) for p in left for id_ in p.rests_on)
+
+
+def test_looking_again_costs_nothing_and_another_promise_does(folder: Path) -> None:
+    """The same look is the same trial; another precision is a further one, which may err less."""
+    _answer(folder, 3)
+    first, _ = _certify(folder)
+    again, _ = _certify(folder)
+    other, _ = _certify(folder, precision=0.8)
+    assert first.certificate == again.certificate
+    assert [o.certificate["trial"] for o in (first, again, other)] == [1, 1, 2]
