@@ -83,6 +83,7 @@ SLOW_FILES = {
         "train/test_door.py",
         "train/test_evaluation.py",
         "train/test_families.py",
+        "train/test_learning_curve.py",
         "train/test_gguf.py",
         "train/test_mask.py",
         "train/test_merge.py",
@@ -91,6 +92,7 @@ SLOW_FILES = {
         "train/test_reward_training.py",
         "train/test_sft.py",
         "train/test_trainer.py",
+        "train/test_whole_proof.py",
         "train/test_ways_to_run.py",
     )
 }

@@ -123,6 +123,7 @@ STAGES: tuple[Stage[Any], ...] = (
         options=(
             Option("--out", Path, "The folder to write; `export` in the project if absent."),
             Option("--gguf", exported_model.GGUF, "Also as a GGUF, for Ollama and llama.cpp; repeatable."),
+            Option("--format", export.FORMATS, "Also the rows as this trainer reads them; repeatable."),
         ),
     ),
 )
