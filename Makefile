@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-vllm test-quick lint format clean bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation
+.PHONY: demo test test-vllm test-page test-quick lint format clean bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service
 
 demo: $(VENV)/.train
 	$(BIN)/python examples/demo.py
@@ -15,6 +15,10 @@ test: $(VENV)/.dev
 MODEL ?= HuggingFaceTB/SmolLM2-135M-Instruct
 test-vllm: $(VENV)/.dev
 	PAIRSMITH_REAL_VLLM=$(MODEL) $(BIN)/python -m pytest -n 0 -s tests/synth/test_local_vllm.py
+
+# Fifty rows of every kind of task on Argilla's page; prints keys and seconds a row.
+test-page: $(VENV)/.dev
+	PAIRSMITH_PAGE_ROWS=50 $(BIN)/python -m pytest -n 0 -s tests/curate/argilla/test_kinds_in_browser.py
 
 test-quick: $(VENV)/.quick
 	$(BIN)/python -m pytest --quick -n 2
@@ -46,7 +50,7 @@ $(VENV)/.dev: $(VENV)/.train
 	touch $@
 
 # Each writes bench/results/NAME.json; the last figures are committed.
-bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation: bench-%: $(VENV)/.dev
+bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service: bench-%: $(VENV)/.dev
 	$(BIN)/python -m bench.$*.run
 
 clean:

@@ -26,11 +26,13 @@ _LEAST_WORDS = 4  # of a cell of a file: labels, ids and dates stand in every ro
 
 
 class HeldOut(NamedTuple):
-    """Texts that no training row may repeat, what each is called in a reason, and the ids of the test seeds."""
+    """Texts that no training row may repeat, what each is called in a reason, the ids of the test seeds, and whether a
+    text with other numbers is another one (`Kind.equal_numbers`)."""
 
     texts: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     seed_ids: frozenset[str] = frozenset()
+    equal_numbers: bool = False
 
 
 def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
@@ -53,7 +55,7 @@ def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
         for place, text in _texts_of(folder / name, name):
             texts.append(text)
             names.append(place)
-    return HeldOut(tuple(texts), tuple(names), frozenset(ids))
+    return HeldOut(tuple(texts), tuple(names), frozenset(ids), KINDS[spec.task.kind].equal_numbers)
 
 
 class Likeness(NamedTuple):
@@ -67,7 +69,7 @@ class Likeness(NamedTuple):
 
 def like_the_test(rows: Iterable[tuple[str, ...]], held: HeldOut, jaccard: float) -> list[Likeness]:
     """The rows (texts of seeds or exemplars) that repeat a held-out text, in order."""
-    touches = contaminated(rows, held.texts, jaccard) if held.texts else {}
+    touches = contaminated(rows, held.texts, jaccard, held.equal_numbers) if held.texts else {}
     return [
         Likeness(number, f"{touch.similarity:.0%} like {held.names[touch.held_out]}")
         for number, touch in sorted(touches.items())

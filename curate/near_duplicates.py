@@ -18,6 +18,7 @@ from schemas.records import Pair
 _SHORT = 6  # words; a shorter text may stand in another one by chance, and is compared as a whole, by its letters
 _LETTERS = 4
 _PAIRS = 40  # a row; with more on both sides most rows are duplicates, and go as they are met
+_NUMBER = re.compile(r"\d+")
 _CONTAINED = 0.8  # share of the word bigrams of a held-out text that a longer text may not hold
 
 
@@ -100,7 +101,7 @@ def _exactly(rows: Iterable[tuple[str, ...]]) -> dict[int, Alike]:
 def _numbered(pair: Pair, kind: Kind) -> str:
     """The input; where other numbers make another input, with them in each of its words, so that only inputs with the
     same numbers are alike."""
-    numbers = re.findall(r"\d+", pair.asked) if kind.equal_numbers else []
+    numbers = _NUMBER.findall(pair.asked) if kind.equal_numbers else []
     if not numbers:
         return pair.asked
     mark = f"n{hashlib.sha256(' '.join(numbers).encode()).hexdigest()[:8]}"
@@ -123,37 +124,45 @@ class Touch(NamedTuple):
     similarity: float
 
 
-def contaminated(rows: Iterable[tuple[str, ...]], held_out: Sequence[str], threshold: float) -> dict[int, Touch]:
+def contaminated(
+    rows: Iterable[tuple[str, ...]], held_out: Sequence[str], threshold: float, equal_numbers: bool = False
+) -> dict[int, Touch]:
     """Number of a row -> the held-out text that one of its texts repeats, the most similar one.
 
     Texts are alike by their word bigrams (Jaccard similarity >= `threshold`), or if 80 % of the bigrams of a held-out
     text of at least 6 words stand in a longer one; shorter ones by their 4-grams of letters, as wholes. What says the
-    same in other words is not found.
+    same in other words is not found. With `equal_numbers` a text repeats a held-out one only if it has all its numbers,
+    so what is asked of invoice 12 is no repetition of what is asked of invoice 13.
     """
     short = _Short(held_out, threshold)
     touches: dict[int, Touch] = {}
+    theirs = [frozenset(_NUMBER.findall(text)) if equal_numbers else frozenset() for text in held_out]
+    ours: dict[tuple[int, int], frozenset[str]] = {}
+
+    def keep(number: int, touch: Touch) -> None:
+        told = theirs[touch.held_out] <= ours.get((number, touch.text), frozenset())
+        if told and (number not in touches or touch.similarity > touches[number].similarity):
+            touches[number] = touch
 
     def seen() -> Iterator[tuple[str, ...]]:
         for number, row in enumerate(rows):
             for place, text in enumerate(row):
-                _keep_most(touches, number, short.touched(text, place))
+                if any(theirs) and (numbers := _NUMBER.findall(text)):
+                    ours[number, place] = frozenset(numbers)
+                for touch in short.touched(text, place):
+                    keep(number, touch)
             yield row
 
     long = [len(words(text)) >= _SHORT for text in held_out]
     with TokenSets((text,) for text in held_out) as held, TokenSets(seen()) as sets:
         for number, other, place in sets.meeting(held, min(threshold, _CONTAINED)):
-            ours, theirs = sets[number][place], held[other][0]
-            similarity = jaccard(ours, theirs)
-            if long[other] and (share := len(ours & theirs) / len(theirs)) >= _CONTAINED:
+            one, its = sets[number][place], held[other][0]
+            similarity = jaccard(one, its)
+            if long[other] and (share := len(one & its) / len(its)) >= _CONTAINED:
                 similarity = max(similarity, share)
             if similarity >= threshold:
-                _keep_most(touches, number, Touch(other, place, similarity))
+                keep(number, Touch(other, place, similarity))
     return touches
-
-
-def _keep_most(touches: dict[int, Touch], number: int, touch: Touch | None) -> None:
-    if touch and (number not in touches or touch.similarity > touches[number].similarity):
-        touches[number] = touch
 
 
 class _Short:
@@ -168,14 +177,16 @@ class _Short:
                 self._with.setdefault(gram, []).append(number)
         self._longest = max(map(len, self._grams.values()), default=0) / threshold
 
-    def touched(self, text: str, place: int) -> Touch | None:
+    def touched(self, text: str, place: int) -> Iterator[Touch]:
+        """The held-out texts that `text` as a whole is alike to."""
         if len(text) > 2 * self._longest + 8:
-            return None
+            return
         grams = _letter_grams(text)
         others = {number for gram in grams for number in self._with.get(gram, ())}
-        similar = [(len(grams & self._grams[n]) / len(grams | self._grams[n]), n) for n in sorted(others)]
-        similarity, number = max(similar, default=(0.0, -1))
-        return Touch(number, place, similarity) if number >= 0 and similarity >= self._threshold else None
+        for number in sorted(others):
+            similarity = len(grams & self._grams[number]) / len(grams | self._grams[number])
+            if similarity >= self._threshold:
+                yield Touch(number, place, similarity)
 
 
 def _letter_grams(text: str) -> frozenset[str]:

@@ -16,7 +16,7 @@ from itertools import zip_longest
 from typing import NamedTuple, get_args
 
 from schemas.records import Seed, Split, content_id
-from schemas.spec import Spec, SplitSettings
+from schemas.spec import SeedKind, Spec, SplitSettings
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -26,13 +26,13 @@ LEAST_TEST_INPUTS = 20
 LEAST_TRAIN_ROWS = 50
 
 
-def split_of(seed_id: str, settings: SplitSettings) -> Split:
+def split_of(seed_id: str, settings: SplitSettings, kind: SeedKind = "input") -> Split:
     """The split of a seed that none was recorded for, as those of earlier versions and those of a list in Python: by
     its hash alone, so that shares are probabilities."""
-    uniform = _uniform(seed_id, settings)
-    if uniform < settings.test:
+    uniform, test = _uniform(seed_id, settings), settings.share("test", kind)
+    if uniform < test:
         return "test"
-    return "validation" if uniform < settings.test + settings.validation else "train"
+    return "validation" if uniform < test + settings.share("validation", kind) else "train"
 
 
 def _uniform(seed_id: str, settings: SplitSettings) -> float:
@@ -43,7 +43,7 @@ def _uniform(seed_id: str, settings: SplitSettings) -> float:
 def seed_split(seed: Seed, settings: SplitSettings) -> Split:
     """The split that the seed's source names, else the one recorded, else the one that its hash gives."""
     named: Split | None = seed.meta.get("use")
-    return named or seed.split or split_of(_drawn_by(seed), settings)
+    return named or seed.split or split_of(_drawn_by(seed), settings, seed.kind)
 
 
 def with_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterable[Seed] = ()) -> list[Seed]:
@@ -55,8 +55,9 @@ def with_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterabl
         drawn = dict.fromkeys(_drawn_by(seed) for seed in seeds if seed.kind == kind and "use" not in seed.meta)
         splits |= {id_: known[id_] for id_ in drawn if id_ in known}
         had = Counter(splits.get(id_) for id_ in drawn)
-        missing: list[Split] = ["test"] * (round(settings.test * len(drawn)) - had["test"])
-        missing += ["validation"] * (round(settings.validation * len(drawn)) - had["validation"])
+        missing: list[Split] = []
+        for part in ("test", "validation"):
+            missing += [part] * (round(settings.share(part, kind) * len(drawn)) - had[part])
         new = sorted((id_ for id_ in drawn if id_ not in known), key=lambda id_: _uniform(id_, settings))
         splits |= dict(zip_longest(new, missing[: len(new)], fillvalue="train"))
     return [
@@ -86,6 +87,29 @@ def held_out_inputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
     """
     held_out = [seed for seed in seeds if asked_of(seed) and seed_split(seed, spec.split) == "test"]
     return sorted(held_out, key=lambda seed: seed.id)[: spec.evaluate.max_seeds]
+
+
+def held_out_outputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
+    """The output seeds of the test split. Each is a question too, once backward generation has written its input: the
+    output is then the reference."""
+    return [seed for seed in seeds if not asked_of(seed) and seed_split(seed, spec.split) == "test"]
+
+
+def most_test_inputs(seeds: Iterable[Seed], spec: Spec) -> int:
+    """The most questions that an evaluation can have: the held-out inputs, and the held-out outputs whose inputs pass
+    curation."""
+    seeds = list(seeds)
+    outputs = len(held_out_outputs(seeds, spec)) if spec.generate.backward.enabled else 0
+    asked = len(held_out_inputs(seeds, spec)) + outputs
+    return asked if spec.evaluate.max_seeds is None else min(asked, spec.evaluate.max_seeds)
+
+
+_NOUNS: dict[str, str] = {
+    "input": "input seeds",
+    "output": "excellent outputs",
+    "pair": "pairs",
+    "conversation": "conversations",
+}
 
 
 class Shortage(NamedTuple):
@@ -119,32 +143,38 @@ def most_train_rows(seeds: Iterable[Seed], spec: Spec) -> int:
 
 
 def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:
-    input = sum(map(asked_of, seeds))
-    asked = len(held_out_inputs(seeds, spec))
+    asked = most_test_inputs(seeds, spec)
     if asked >= LEAST_TEST_INPUTS:
         return []
-    if not input:
+    backward = spec.generate.backward.enabled
+    kinds = Counter(seed.kind for seed in seeds if asked_of(seed) or backward)
+    noun = _NOUNS[next(iter(kinds))] if len(kinds) == 1 else "seeds"
+    if not kinds:
         return [
             Shortage(
                 True,
                 "there are no input seeds, so nothing can be evaluated: nobody will know whether the model is better",
-                f"Add input seeds, at least {LEAST_TEST_INPUTS} of them for the test split.",
+                f"Add input seeds, at least {LEAST_TEST_INPUTS} of them for the test split, or let backward generation"
+                " write inputs to your outputs.",
             )
         ]
-    if not asked and not spec.split.test:
+    shares = [spec.split.share("test", kind) for kind in kinds]
+    if not asked and not any(shares):
         return [Shortage(True, "split.test is 0, so nothing can be evaluated", "Set split.test, for instance to 0.2.")]
-    wanted = round(LEAST_TEST_INPUTS / spec.split.test) if spec.split.test else LEAST_TEST_INPUTS
+    share = max(shares)
+    wanted = round(LEAST_TEST_INPUTS / share) if share else LEAST_TEST_INPUTS
     if spec.evaluate.max_seeds is not None and spec.evaluate.max_seeds < LEAST_TEST_INPUTS:
-        fix = f"Raise evaluate.max_seeds to {LEAST_TEST_INPUTS} or more, with about {wanted} input seeds."
-    elif not spec.split.test:
-        fix = f'Have {wanted} or more input seeds in the source with use = "test".'
+        fix = f"Raise evaluate.max_seeds to {LEAST_TEST_INPUTS} or more, with about {wanted} {noun}."
+    elif not share:
+        fix = f'Have {wanted} or more {noun} in the source with use = "test".'
     else:
-        fix = f"Have about {wanted} input seeds at split.test = {spec.split.test:g}, or raise split.test."
+        fix = f"Have about {wanted} {noun} at split.test = {share:g}, or raise split.test."
     if not asked:
-        return [Shortage(True, f"none of {input} input seeds falls into the test split: nothing can be evaluated", fix)]
+        of = f"none of {kinds.total()} {noun} falls into the test split"
+        return [Shortage(True, f"{of}: nothing can be evaluated", fix)]
     inputs = "input" if asked == 1 else "inputs"
     what = (
-        f"{asked} test {inputs} (of {input} input seeds); fewer than {LEAST_TEST_INPUTS} can prove nothing:"
+        f"{asked} test {inputs} (of {kinds.total()} {noun}); fewer than {LEAST_TEST_INPUTS} can prove nothing:"
         ' the evaluation will say "not enough evidence"'
     )
     return [Shortage(False, what, fix)]
@@ -155,4 +185,6 @@ def _for_training(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     if rows >= LEAST_TRAIN_ROWS:
         return []
     what = f"at most {rows} rows to train on; fewer than {LEAST_TRAIN_ROWS} are too few to learn much from"
-    return [Shortage(not rows, what, "Add seeds, or keep more candidates of each: curate.select.best.")]
+    generated = any(seed.kind in ("input", "output") for seed in seeds)
+    more = ", or keep more candidates of each: curate.select.best" if generated else ""
+    return [Shortage(not rows, what, f"Add {'seeds' if generated else 'rows'}{more}.")]

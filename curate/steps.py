@@ -198,7 +198,7 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
                 of_test.append(pair.seed_id in held.seed_ids)
                 yield ("", "") if of_test[-1] else (pair.asked, pair.output)
 
-        touches = contaminated(texts(), held.texts, jaccard)
+        touches = contaminated(texts(), held.texts, jaccard, held.equal_numbers)
         for number, id_ in enumerate(ids):
             touch = None if of_test[number] else touches.get(number)
             yield step.verdict(id_, touch is None, touch and touch.similarity, _contaminated(touch, held))
@@ -374,12 +374,19 @@ def steps_for(
             if curate.duplicates.enabled
             else []
         ),
+        *_semantic(spec.curate.duplicates.semantic, spec.task.kind),
     ]
     if curate.select.certified:
         steps.append(certified_only(*(certificate([step.id for step in steps]) if certificate else NO_CERTIFICATE)))
     if curate.select.rows is not None:
         steps.append(selected(curate.select.rows, curate.select.spread, seeds, splits.__getitem__))
     return [*steps, split(spec.split, seeds)]
+
+
+def _semantic(cosine: float | None, kind: KindName) -> list[Named]:
+    from curate.semantic import semantic_duplicates
+
+    return [] if cosine is None else [semantic_duplicates(cosine, KINDS[kind].duplicate)]
 
 
 class _Whole:

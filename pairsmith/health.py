@@ -27,7 +27,7 @@ from schemas.store import Store
 GIB = 2**30
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
-OPTIONAL = ("postgres", "review", "vllm", "unsloth")
+OPTIONAL = ("postgres", "review", "similarity", "vllm", "unsloth")
 
 
 class Check(NamedTuple):
@@ -193,13 +193,13 @@ def _known_seeds(project: Project) -> list[Seed]:
 
 def _enough(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
     """Checks that the seeds are enough to learn from and to prove anything with: better known before money is spent."""
-    from curate.split import held_out_inputs, most_train_rows, shortages
+    from curate.split import most_test_inputs, most_train_rows, shortages
 
     short = shortages(seeds, project.spec)
     for shortage in short:
         yield Check("proof", "warn", shortage.what, shortage.fix)
     if not short:
-        inputs, rows = len(held_out_inputs(seeds, project.spec)), most_train_rows(seeds, project.spec)
+        inputs, rows = most_test_inputs(seeds, project.spec), most_train_rows(seeds, project.spec)
         yield Check("proof", "ok", f"{inputs} test inputs, at most {rows} rows to train on")
 
 

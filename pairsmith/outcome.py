@@ -181,6 +181,7 @@ class ReviewOutcome(StageOutcome):
     brought: int = 0
     url: str | None = None
     queues: tuple[str, ...] | None = None
+    pages: tuple[str, ...] | None = None
     sent: int | None = None
 
 
@@ -193,6 +194,7 @@ class PushOutcome(Outcome):
     there: int = 0
     withdrawn: int = 0
     queues: tuple[str, ...] = ()
+    pages: tuple[str, ...] = ()
     review: Json | None = None
 
 
@@ -230,6 +232,8 @@ class TrainOutcome(StageOutcome):
     validation_before: float | None = None
     validation_after: float | None = None
     reused: bool = False
+    curve: tuple[str, ...] = ()
+    """The learning curve in lines, where it was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,6 +278,7 @@ class RunOutcome(Outcome):
     waits: str | None = None
     url: str | None = None
     queues: tuple[str, ...] | None = None
+    pages: tuple[str, ...] | None = None
     gate: str | None = None
     objections: tuple[Json, ...] | None = None
     pass_rate: Mapping[str, Mapping[str, float]] | None = field(default=None, metadata={"earlier": ("strict_pass",)})

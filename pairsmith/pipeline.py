@@ -121,6 +121,7 @@ def _at_the_gate(review: ReviewOutcome) -> dict[str, Any]:
         "waits": review.waits,
         "url": review.url,
         "queues": review.queues,
+        "pages": review.pages,
         "gate": status.get("gate"),
         "objections": tuple(status["objections"]) if status.get("gate") == "rejected" else None,
     }

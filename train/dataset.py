@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypedDict, get_args
 
@@ -18,6 +19,8 @@ from schemas.records import Message, Messages, Pair, Split, content_id
 from schemas.spec import SplitSettings
 from synth.chat_template import Chat
 
+PREFERENCES = "preferences.jsonl"
+
 
 class Row(TypedDict):
     """A conversational prompt-completion row: `prompt` and `completion` are lists of {"role", "content"}."""
@@ -27,16 +30,27 @@ class Row(TypedDict):
     completion: list[dict[str, str]]
 
 
+class Preference(TypedDict):
+    """TRL's conversational form: `prompt`, `chosen` and `rejected` are lists of {"role", "content"}."""
+
+    prompt: list[dict[str, str]]
+    chosen: list[dict[str, str]]
+    rejected: list[dict[str, str]]
+
+
 @dataclass(frozen=True)
 class Dataset:
     """The rows of the train and validation splits. `id` names them: the exported dataset's own, or a hash of them.
     `held_out` are inputs of the test, which no row may ask; of a
-    conversation its turns, a line end between."""
+    conversation its turns, a line end between. `preferences` are those of the train split, `preferred` those of the
+    validation split."""
 
     id: str
     train: Sequence[Row]
     validation: Sequence[Row] = ()
     held_out: Collection[str] = ()
+    preferences: Sequence[Preference] = ()
+    preferred: Sequence[Preference] = ()
 
     @property
     def system_prompt(self) -> str | None:
@@ -61,13 +75,15 @@ def dataset_of(data: Data, system_prompt: str = "") -> Dataset:
     if isinstance(data, str | Path):
         folder = Path(data)
         train, validation = _exported(folder, "train"), _exported(folder, "validation")
-        held_out = [_asked(row) for row in _exported(folder, "test")]
-        return Dataset(orjson.loads((folder / "manifest.json").read_bytes())["id"], train, validation, held_out)
+        held_out = [_asked(row["prompt"]) for row in _exported(folder, "test")]
+        named = orjson.loads((folder / "manifest.json").read_bytes())["id"]
+        preferences = (preferences_of(folder, split) for split in ("train", "validation"))
+        return Dataset(named, train, validation, held_out, *preferences)
     splits: dict[Split, list[Row]] = {"train": [], "validation": [], "test": []}
     for split, row in _of_pool(data, system_prompt) if isinstance(data, Pool) else _of_rows(data, system_prompt):
         splits[split].append(row)
     named = content_id("rows", [splits["train"], splits["validation"]])
-    held_out = [_asked(row) for row in splits["test"]]
+    held_out = [_asked(row["prompt"]) for row in splits["test"]]
     return Dataset(named, splits["train"], splits["validation"], held_out)
 
 
@@ -76,6 +92,33 @@ def _exported(folder: Path, split: Split) -> list[Row]:
         Row(pair_id=row["pair_id"], prompt=list(row["prompt"]), completion=list(row["completion"]))
         for row in exported_rows(folder, split)
     ]
+
+
+def preferences_of(folder: Path, split: Split) -> list[Preference]:
+    """The preferences of one split in the folder of an exported dataset; none where it has no such file. A line without
+    a split is trained on. Raises InputError for a line that is none."""
+    path = folder / PREFERENCES
+    if not path.is_file():
+        return []
+    found = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            told = orjson.loads(line)
+            for side in ("chosen", "rejected"):
+                (answer,) = told[side]
+                if answer["role"] != "assistant" or not answer["content"].strip():
+                    raise ValueError
+            preference = Preference(prompt=told["prompt"], chosen=told["chosen"], rejected=told["rejected"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise InputError(
+                "this is not a preference: prompt, chosen and rejected as lists of messages, the last two with one"
+                " answer each.",
+                where=f"{path}:{number}",
+                fix="Write it as TRL has it, or run `pairsmith curate` again.",
+            ) from None
+        if told.get("split", "train") == split:
+            found.append(preference)
+    return found
 
 
 def _of_pool(pool: Pool, system_prompt: str) -> Iterator[tuple[Split, Row]]:
@@ -147,18 +190,20 @@ def refuse_leaks(dataset: Dataset) -> None:
     """Raises InputError if a training or validation row asks what the test asks. Equal is what has the same words;
     near-duplicates are the business of curation."""
     held_out = {_plain(text) for text in dataset.held_out}
-    for row in (*dataset.train, *dataset.validation):
-        if _plain(asked := _asked(row)) in held_out:
+    preferences = (("a preference", one["prompt"]) for one in (*dataset.preferences, *dataset.preferred))
+    rows = ((f"row {row['pair_id']}", row["prompt"]) for row in (*dataset.train, *dataset.validation))
+    for name, prompt in chain(rows, preferences):
+        if _plain(asked := _asked(prompt)) in held_out:
             raise InputError(
-                f"row {row['pair_id']} is a test input: {asked[:160]!r}.",
+                f"{name} is a test input: {asked[:160]!r}.",
                 why="A model that has seen the test would be measured on what it remembers.",
                 fix="Run `pairsmith curate` again, or take the row out of the dataset.",
             )
 
 
-def _asked(row: Row) -> str:
+def _asked(prompt: Sequence[Mapping[str, str]]) -> str:
     """All turns but the system prompt: the same last words in another conversation are another question."""
-    return "\n".join(message["content"] for message in row["prompt"] if message["role"] != "system")
+    return "\n".join(message["content"] for message in prompt if message["role"] != "system")
 
 
 def _plain(text: str) -> str:

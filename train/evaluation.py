@@ -21,7 +21,8 @@ from typing import Any
 import orjson
 
 from curate.judge import judging
-from curate.split import asked_of, held_out_inputs
+from curate.near_duplicates import contaminated
+from curate.split import asked_of, held_out_inputs, held_out_outputs, seed_split
 from prompts.answer_form import AnswerForm
 from schemas.blocking import run
 from schemas.errors import NoWork, PairsmithError, UsageError
@@ -30,15 +31,16 @@ from schemas.kinds import KINDS
 from schemas.money import total
 from schemas.progress import Progress, unseen
 from schemas.project import Project
-from schemas.records import Seed
+from schemas.records import Pair, Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings
 from schemas.store import Store
-from train.base_model import Base, find_base, hash_model
+from train.base_model import Base, find_base
 from train.checks import Check, Checks, checks_for, checks_of
 from train.dataset import Data, Row, dataset_of, refuse_leaks
+from train.intervals import Interval
 from train.interview import Answers, Interview, OpenTeacher
 from train.judged import OpenJudge, judged
-from train.merge import merged_folder
+from train.local_model import tuned_model
 from train.metrics import (
     MODES,
     TUNED,
@@ -65,7 +67,7 @@ from train.systems import (
     test_set_hash,
 )
 
-_SIDE_BY_SIDE = 10
+_SIDE_BY_SIDE, _WATCHED = 10, 50
 
 
 def evaluate(
@@ -156,9 +158,11 @@ def plan_evaluation(
     teacher: TeacherSettings | None,
     checks: Checks | None = None,
     rows: Sequence[Exemplar] = (),
+    validation: Sequence[Seed] = (),
 ) -> EvaluationPlan:
     """The evaluation of `trained` on `seeds` that a spec means; `checks` stand in for those of the spec. `rows` are
-    what it was trained on, for the retrieval system.
+    what it was trained on, for the retrieval system. Of `validation` inputs the tuned model is asked too, to see where
+    it fails.
 
     `teacher` is the spec's teacher with its revision; it is asked as in generation, so what was bought there is found
     in the ledger. Without it no teacher is measured. Blocks: the weights of the base are hashed, and for QLoRA perhaps
@@ -183,20 +187,61 @@ def plan_evaluation(
     form = AnswerForm.of(spec.task, project.folder)
     systems = systems_of(project, seeds, models, rows)
     judges = judging(project, spec.evaluate.judges)
-    return EvaluationPlan(spec, trained, tuple(seeds), systems, checks, form, judges)
+    return EvaluationPlan(spec, trained, tuple(seeds), systems, checks, form, judges, tuple(validation))
 
 
 def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
-    """The active seeds that an evaluation asks (`curate.split.held_out_inputs`). Raises NoWork if there are none."""
+    """The questions of an evaluation: the active inputs of the test split, and its outputs with the input that backward
+    generation wrote, the output as reference; by id, at most `evaluate.max_seeds`. Raises NoWork without any."""
     seeds = store.seeds()
-    if held_out := held_out_inputs(seeds, spec):
-        return held_out
-    inputs = sum(map(asked_of, seeds))
+    asked = [*held_out_inputs(seeds, spec), *_outputs_with_inputs(store, held_out_outputs(seeds, spec), spec)]
+    if asked:
+        return sorted(asked, key=lambda seed: seed.id)[: spec.evaluate.max_seeds]
     raise NoWork(
-        f"none of the {inputs} input seeds falls into the test split.",
+        f"none of the {len(seeds)} seeds gives a test input.",
         why="There is nothing to evaluate on that training has not seen.",
         fix='Raise split.test and curate and train again, or add a source of fresh inputs with use = "test".',
     )
+
+
+def _outputs_with_inputs(store: Store, outputs: Sequence[Seed], spec: Spec) -> list[Seed]:
+    """The held-out outputs, each as a pair with one of the accepted inputs that were written to it: the first by id
+    that no training row comes near to. Outputs without one are left out."""
+    datasets = store.artifacts("dataset")
+    members = datasets[-1].members if outputs and datasets else ()
+    held = {seed.id: seed for seed in outputs}
+    test = sorted(store.pairs(id_ for id_, split in members if split == "test"), key=lambda pair: pair.id)
+    written = [pair for pair in test if pair.seed_id in held]
+    if not written:
+        return []
+    learned = store.pairs(id_ for id_, split in members if split != "test")
+    near = _touched([pair.input for pair in learned], [pair.input for pair in written], spec.curate.duplicates.jaccard)
+    chosen: dict[str, Pair] = {}
+    for place, pair in enumerate(written):
+        if place not in near:
+            chosen.setdefault(pair.seed_id, pair)
+    return [
+        Seed(kind="pair", text=pair.input, reference=pair.output, columns=pair.columns, source=held[seed_id].source)
+        for seed_id, pair in chosen.items()
+    ]
+
+
+def _touched(learned: Sequence[str], written: Sequence[str], jaccard: float) -> set[int]:
+    """The places of the written texts that a learned one is like. A row is told of its nearest text only, so what was
+    found is taken out until nothing is."""
+    found = set[int]()
+    while left := [place for place in range(len(written)) if place not in found]:
+        touches = contaminated(((text,) for text in learned), [written[place] for place in left], jaccard)
+        if not touches:
+            break
+        found |= {left[touch.held_out] for touch in touches.values()}
+    return found
+
+
+def watched_seeds(store: Store, spec: Spec) -> list[Seed]:
+    """Validation inputs, at most as many as tell where the tuned model fails."""
+    watched = [seed for seed in store.seeds() if asked_of(seed) and seed_split(seed, spec.split) == "validation"]
+    return sorted(watched, key=lambda seed: seed.id)[:_WATCHED]
 
 
 def _refuse_another_base(spec: Spec, base: Base, trained: TrainResult) -> None:
@@ -221,13 +266,8 @@ def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettin
     if arguments:
         # They change the prompt, so an answer without them is another one.
         settings = settings.model_copy(update={"revision": f"{settings.revision} {dict(arguments)}"})
-    adapter, weights = Path(trained.folder), None if spec.train.base == "embedded" else base.folder
-    tuned_as = LocalModel(weights, adapter=adapter, template_arguments=arguments)
-    revision = f"{trained.adapter_id} on {trained.settings.method} base"
-    if trained.settings.method == "qlora":
-        merged = merged_folder(base, trained)
-        tuned_as = LocalModel(merged, template_arguments=arguments, is_merged=True)
-        revision = f"{trained.adapter_id} merged, {hash_model(merged)}"
+    weights = None if spec.train.base == "embedded" else base.folder
+    tuned_as, revision = tuned_model(base, weights, trained)
     tuned = settings.model_copy(update={"model": TUNED, "identity": TUNED, "revision": revision})
     return Models(
         base=Model(settings, LocalModel(weights, template_arguments=arguments)),
@@ -303,6 +343,8 @@ async def measured(
         outputs=outputs,
         references=plan.references,
         judged=said,
+        validation=tuple(output for asked in rounds for output in asked.validation),
+        validation_inputs={seed.id: seed.body for seed in plan.validation},
         calls_sent=sum(asked.sent for asked in rounds) + to_judges.sent,
         calls_reused=sum(output.key in known for output in outputs) + to_judges.reused,
         usage=spent.usage,
@@ -310,6 +352,19 @@ async def measured(
         costs=costs,
         seconds=time.monotonic() - started,
     )
+
+
+async def validated(plan: EvaluationPlan, store: Store, progress: Progress = unseen) -> Interval | None:
+    """The greedy pass rate of the tuned model on `plan.validation`; None where it gave no whole answer.
+
+    Only the base is asked beside it, where the tuned model is a merged one that has to be compared with it first.
+    """
+    tuned = plan.systems[-1]
+    first = [plan.systems[0]] if tuned.model.local and tuned.model.local.is_merged else []
+    alone = replace(plan, seeds=plan.validation, systems=(*first, tuned), validation=())
+    interview = Interview(alone, store, progress)
+    rounds = [await interview.ask([system], None) for system in alone.systems]
+    return _result(alone, tuned, rounds[-1].answers[0]).greedy.pass_rate
 
 
 def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) -> SystemResult:

@@ -13,11 +13,11 @@ from schemas.records import Call, Seed, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.answers import clean
-from synth.embedded.process import embedded
 from synth.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.prices import free
 from train.adapter_check import check_adapter, check_merged, score
+from train.local_model import serving
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
 
@@ -34,12 +34,14 @@ class Answers(NamedTuple):
 
 
 class Round(NamedTuple):
-    """The answers of the systems that share a server, and their cost. `adapter_check` is there if it has an adapter."""
+    """The answers of the systems that share a server, and their cost. `adapter_check` is there if it has an adapter,
+    `validation` if it has the tuned model: its greedy answers to the validation inputs."""
 
     answers: list[dict[Mode, Answers]]
     adapter_check: AdapterCheck | None
     sent: int
     costs: list[Cost]
+    validation: list[Output]
 
 
 class Interview:
@@ -49,7 +51,7 @@ class Interview:
         self._plan, self._store, self._progress = plan, store, progress
         self._samples = {"sampled": plan.spec.evaluate.samples, "greedy": 1}
         self._base_score: tuple[float, int] | None = None
-        self._done, self._total = 0, plan.answers_per_system * len(plan.systems)
+        self._done, self._total = 0, plan.answers_per_system * len(plan.systems) + len(plan.validation)
 
     async def ask(self, systems: Sequence[System], open_teacher: OpenTeacher | None) -> Round:
         """Open the server that `systems` share, and ask them."""
@@ -74,21 +76,26 @@ class Interview:
                 for system in systems
             ]
             answers = [await self._system(system, ledger) for system, ledger in zip(systems, ledgers, strict=True)]
-            return Round(answers, adapter_check, endpoint.sent, [cost for ledger in ledgers for cost in ledger.costs])
+            validation = [
+                output
+                for system, ledger in zip(systems, ledgers, strict=True)
+                if TUNED in system.names
+                for output in (await self._mode(system, ledger, "greedy", self._plan.validation)).outputs
+            ]
+            costs = [cost for ledger in ledgers for cost in ledger.costs]
+            return Round(answers, adapter_check, endpoint.sent, costs, validation)
 
     @asynccontextmanager
     async def _served(self, local: LocalModel, concurrency: int) -> AsyncIterator[tuple[Endpoint, AdapterCheck | None]]:
         """A local model under its own name, or under the name `tuned` with the adapter on. The tuned one is checked
         first, a merged model against the base, whose round comes before."""
-        adapters = {} if local.adapter is None else {TUNED: local.adapter}
-        arguments, text = dict(local.template_arguments), self._plan.fixed_text
+        text = self._plan.fixed_text
         # Under one prompt for every model, so that the scores compare.
         messages = next(system for system in self._plan.systems if TUNED in system.names).messages(self._plan.seeds[0])
-        served = embedded(local.folder, adapters=adapters, max_batch=concurrency, template_arguments=arguments)
-        async with served as server:
-            name, check = server.model, None
+        async with serving(local, max_batch=concurrency) as (server, name):
+            check = None
             if local.adapter is not None:
-                name, check = TUNED, await check_adapter(server.base_url, server.model, TUNED, messages, text)
+                check = await check_adapter(server.base_url, server.model, name, messages, text)
             elif local.is_merged:
                 assert self._base_score is not None, "the base is asked before the tuned model"
                 check = check_merged(self._base_score, await score(server.base_url, name, messages, text), text)
@@ -98,10 +105,10 @@ class Interview:
                 yield endpoint, check
 
     async def _system(self, system: System, ledger: Ledger) -> dict[Mode, Answers]:
-        return {mode: await self._mode(system, ledger, mode) for mode in MODES}
+        return {mode: await self._mode(system, ledger, mode, self._plan.seeds) for mode in MODES}
 
-    async def _mode(self, system: System, ledger: Ledger, mode: Mode) -> Answers:
-        tasks = [asyncio.create_task(self._seed(system, ledger, seed, mode)) for seed in self._plan.seeds]
+    async def _mode(self, system: System, ledger: Ledger, mode: Mode, seeds: Sequence[Seed]) -> Answers:
+        tasks = [asyncio.create_task(self._seed(system, ledger, seed, mode)) for seed in seeds]
         try:
             answers = await asyncio.gather(*tasks)
         finally:
@@ -143,7 +150,7 @@ class Interview:
 def _judged(blank: Output, call: Call, plan: EvaluationPlan, seed: Seed) -> Output:
     """`blank` with the answer of `call` in it, and its checks."""
     text = plan.form.canonical(clean(call.text))
-    checked = plan.checks(seed.body, text, plan.references.get(seed.id))
+    checked = plan.checks(seed.body, text, plan.reference_of(seed))
     output = blank.model_copy(
         update={
             "answered": True,

@@ -4,6 +4,7 @@ Run by `train.gguf` under a Python that has xllamacpp and none of our packages. 
 of standard output, and serves until it is ended.
 """
 
+import secrets
 import signal
 import sys
 
@@ -18,8 +19,10 @@ def main() -> None:
     # Else its threads spin while they wait, and on a busy machine take the time of those that work.
     params.cpuparams.poll = params.cpuparams_batch.poll = 0
     params.n_ctx = int(sys.argv[3])
+    # Other users of this machine and pages in a browser reach the port too; the path only the parent is told.
+    params.api_prefix = f"/{secrets.token_urlsafe(24)}"
     server = xllamacpp.Server(params)
-    print(server.listening_address, flush=True)
+    print(f"{server.listening_address}{params.api_prefix}", flush=True)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
 
 

@@ -220,8 +220,9 @@ class Evaluation(Record):
     """Everything an evaluation measured, ready for JSON. `test_set` is the hash of the seeds' ids.
 
     `comparisons` are tuned against every other, under both decodings. `calls_sent` counts requests of the run that
-    wrote it, `calls_reused` answers that it found in the ledger. `resamples` stands in files of earlier versions, whose
-    shares and comparisons are concluded anew from their outputs when they are read.
+    wrote it, `calls_reused` answers that it found in the ledger. `validation` are the tuned model's greedy answers to
+    validation inputs, by seed id in `validation_inputs`: what fails there may be looked at and acted on. `resamples`
+    stands in files of earlier versions, whose shares and comparisons are concluded anew when they are read.
     """
 
     id: str
@@ -243,6 +244,8 @@ class Evaluation(Record):
     outputs: tuple[Output, ...]
     references: dict[str, str] = Field(default_factory=dict)
     judged: Judged | None = None
+    validation: tuple[Output, ...] = ()
+    validation_inputs: dict[str, str] = Field(default_factory=dict)
     calls_sent: int
     calls_reused: int
     usage: Usage

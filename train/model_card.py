@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from train.results import TrainResult
 from train.ways_to_run import snippet, vllm_command
@@ -11,12 +11,12 @@ _CARD = """---
 base_model: {base}
 library_name: {library}
 pipeline_tag: text-generation
-tags: [lora, sft, trl, pairsmith]
+tags: [lora, {tag}, trl, pairsmith]
 ---
 
 # {title} {adapter_id}
 
-A {method} adapter for **{base}**, made by pairsmith in {steps} steps of supervised fine-tuning on {train_rows} pairs.
+A {method} adapter for **{base}**, made by pairsmith in {steps} steps of {objective} on {train_rows} {rows}.
 The loss was taken on the answers only ({learned_tokens} tokens an epoch).
 
 {artefact}
@@ -64,13 +64,20 @@ Ask it with the system prompt that it was trained with; `training.json` shows th
 - Validation loss says how well it predicts such pairs, not how good its answers are; see the evaluation of the project.
 - The licence of the base model, and the terms of the model that made the pairs, hold for this model too.
 """
+_OBJECTIVES = {
+    "sft": "supervised fine-tuning",
+    "dpo": "direct preference optimisation, after supervised fine-tuning (`{}`),",
+    "orpo": "odds ratio preference optimisation",
+}
 Rates = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
-def model_card(result: TrainResult, systems: Rates | None = None, place: str | None = None) -> str:
+def model_card(
+    result: TrainResult, systems: Rates | None = None, place: str | None = None, notes: Sequence[str] = ()
+) -> str:
     """The card as Markdown with the front matter that hubs read. `systems` are pass rates as a receipt of `evaluate`
-    has them: system -> decoding -> share, low, high. `place` is the folder of the model, seen from the card's
-    reader."""
+    has them: system -> decoding -> share, low, high; `notes` are lines about them. `place` is the folder of the model,
+    seen from the card's reader."""
     settings = result.settings
     losses = [step.loss for step in result.curve]
     qlora = settings.method == "qlora"
@@ -82,6 +89,9 @@ def model_card(result: TrainResult, systems: Rates | None = None, place: str | N
         "library": "transformers" if is_merged else "peft",
         "title": "Merged model" if is_merged else "Adapter",
         "artefact": result.artefact,
+        "tag": settings.objective,
+        "objective": _OBJECTIVES[settings.objective].format(result.began_with),
+        "rows": "pairs" if settings.objective == "sft" else "preferences",
         "method": "QLoRA" if qlora else "LoRA",
         "method_detail": f"QLoRA: NF4 with double quantisation in {result.four_bit_layers} layers" if qlora else "LoRA",
         "layers": ", ".join(settings.targets) or "all linear layers",
@@ -89,21 +99,22 @@ def model_card(result: TrainResult, systems: Rates | None = None, place: str | N
         "first_loss": _mean(losses[:5]),
         "last_loss": _mean(losses[-5:]),
         "validation": _validation(result),
-        "measured": _measured(systems or {}),
+        "measured": _measured(systems or {}, notes),
         "snippet": snippet(result, place),
         "vllm": vllm_command(result, place),
     }
     return _CARD.format(**fields)
 
 
-def _measured(systems: Rates) -> str:
+def _measured(systems: Rates, notes: Sequence[str]) -> str:
     if not systems:
         return ""
     lines = [
         f"| {name} | {_rate(modes.get('sampled'))} | {_rate(modes.get('greedy'))} |" for name, modes in systems.items()
     ]
     head = ["", "## Measured", "", "Pass rate on the held-out test inputs, with its 95 % interval:", ""]
-    return "\n".join([*head, "| system | sampled | greedy |", "|---|---|---|", *lines, ""])
+    table = ["| system | sampled | greedy |", "|---|---|---|", *lines, ""]
+    return "\n".join([*head, *table, *(f"- {note}" for note in notes), *([""] if notes else [])])
 
 
 def _rate(rate: Mapping[str, float] | None) -> str:

@@ -61,6 +61,7 @@ class TrainResult(Record):
     `left_out` are the rows longer than `max_length`, with their tokens. `kept_step` is the step of the lowest
     validation loss, whose weights the adapter has; None means those of the last step. `merged` is there for QLoRA: the
     model in the folder `merged` is what is evaluated and exported.
+    `began_with` is the adapter that DPO went on from. With DPO and ORPO a row is a preference.
     """
 
     adapter_id: str
@@ -87,6 +88,7 @@ class TrainResult(Record):
     left_out: dict[str, int] = Field(default_factory=dict)
     kept_step: int | None = None
     merged: Merged | None = None
+    began_with: str | None = None
     folder: str = ""
     reused: bool = False
 

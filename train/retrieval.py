@@ -26,26 +26,26 @@ class Nearest:
     queries: Sequence[str]
 
     def __post_init__(self) -> None:
-        grams = {gram: at for at, gram in enumerate(sorted({g for query in self.queries for g in _grams(query)}))}
+        places = {gram: at for at, gram in enumerate(sorted({g for query in self.queries for g in grams(query)}))}
         rows, lengths = [], []
         for text in self.texts:
-            counted = Counter(_grams(text))
+            counted = Counter(grams(text))
             lengths.append(counted.total())
-            rows.append([(grams[gram], times) for gram, times in counted.items() if gram in grams])
+            rows.append([(places[gram], times) for gram, times in counted.items() if gram in places])
         starts = np.cumsum([0, *(len(row) for row in rows)])
         flat = np.array([pair for row in rows for pair in row], dtype=np.int32).reshape(-1, 2)
-        object.__setattr__(self, "_index", (grams, flat, starts, np.array(lengths, dtype=np.float64)))
+        object.__setattr__(self, "_index", (places, flat, starts, np.array(lengths, dtype=np.float64)))
 
     def order(self, query: str) -> NDArray[np.intp]:
         """The places of all texts, the nearest first; of equally near ones the earlier first."""
-        grams, flat, starts, lengths = self._index  # type: ignore[attr-defined]
+        places, flat, starts, lengths = self._index  # type: ignore[attr-defined]
         if not len(self.texts):
             return np.zeros(0, dtype=np.intp)
-        found = np.bincount(flat[:, 0], minlength=len(grams)) if len(grams) else np.zeros(0)
+        found = np.bincount(flat[:, 0], minlength=len(places)) if places else np.zeros(0)
         idf = np.log1p((len(self.texts) - found + 0.5) / (found + 0.5))
-        weight = np.zeros(len(grams))
-        for gram, times in Counter(_grams(query)).items():
-            weight[grams[gram]] = times * idf[grams[gram]]
+        weight = np.zeros(len(places))
+        for gram, times in Counter(grams(query)).items():
+            weight[places[gram]] = times * idf[places[gram]]
         norm = _K1 * (1 - _B + _B * lengths / max(lengths.mean(), 1.0))
         times = flat[:, 1]
         gain = weight[flat[:, 0]] * times * (_K1 + 1) / (times + np.repeat(norm, np.diff(starts)))
@@ -53,7 +53,8 @@ class Nearest:
         return np.argsort(-np.round(sums[starts[1:]] - sums[starts[:-1]], 9), kind="stable")
 
 
-def _grams(text: str) -> Iterable[str]:
+def grams(text: str) -> Iterable[str]:
+    """The character pairs and triples of a text, case folded, white space as one space, with its ends."""
     folded = f" {' '.join(text.casefold().split())} "
     return itertools.chain.from_iterable(
         (folded[at : at + size] for at in range(len(folded) - size + 1)) for size in _SIZES

@@ -31,6 +31,7 @@ from train.mask import assert_completion_only, plain_preview
 from train.merge import chosen
 from train.model_card import model_card
 from train.models import settled
+from train.preferences import no_preferences, trainer_of_preferences
 from train.quiet import quiet
 from train.results import TrainResult, read_result, write_result
 
@@ -60,9 +61,18 @@ def fine_tune(
 
 
 def tune(
-    base: Base, dataset: Dataset, settings: TrainSettings, out_dir: Path, progress: Progress = unseen
+    base: Base,
+    dataset: Dataset,
+    settings: TrainSettings,
+    out_dir: Path,
+    progress: Progress = unseen,
+    *,
+    merge: bool = True,
 ) -> TrainResult:
     """Train an adapter on `dataset.train` and save it as `out_dir/<adapter id>`; `dataset.validation` is measured.
+
+    With `train.objective` "dpo" the adapter that supervised fine-tuning makes is trained first (or found) and gone on
+    from; "orpo" begins at the base. After QLoRA it is merged, unless `merge` says that it is only a step on the way.
 
     Reports progress("train", {done, total, loss, tokens, eta_s, epoch}) after each step, and `validation_loss` when
     one is measured. If the adapter is there already, it is returned and nothing is trained (`reused`). Blocks for
@@ -71,12 +81,13 @@ def tune(
     loss, a loss that is not finite, or an adapter that is still zero.
     """
     settings = settled(settings, base.folder, base.hash, out_dir)
-    name = adapter_id(dataset.id, settings, base.hash)
+    name = adapter_id(dataset, settings, base.hash)
     folder = out_dir / name
     if finished := read_result(folder):
         return finished.model_copy(update={"reused": True})
     chat = load_chat(base, settings.template_arguments)
     refuse_leaks(dataset)
+    start = _supervised(base, dataset, settings, out_dir, progress) if settings.objective == "dpo" else None
     train, long = usable(dataset.train, chat, settings.max_length, "train")
     validation, also_long = usable(dataset.validation, chat, settings.max_length, "validation")
     fitting = replace(dataset, train=train, validation=validation)
@@ -85,13 +96,13 @@ def tune(
     with replaced_folder(folder) as partial:
         try:
             with quiet():
-                result = _train(base, chat, fitting, settings, partial, checkpoints, progress)
+                result = _train(base, chat, fitting, settings, partial, checkpoints, progress, start)
         except PairsmithError:
             # Going on from there would only end in the same way.
             shutil.rmtree(checkpoints, ignore_errors=True)
             raise
-        result = result.model_copy(update={"left_out": long | also_long})
-        if settings.method == "qlora":
+        result = result.model_copy(update={"left_out": result.left_out | long | also_long})
+        if settings.method == "qlora" and merge:
             gc.collect()  # of the trained model, which is as large as each that is merged
             result = result.model_copy(update={"merged": chosen(base, settings, partial, validation, progress)})
         failpoint("mid_train")
@@ -101,14 +112,29 @@ def tune(
     return result.model_copy(update={"folder": str(folder)})
 
 
-def adapter_id(dataset_id: str, settings: TrainSettings, base_hash: str) -> str:
+def adapter_id(dataset: Dataset, settings: TrainSettings, base_hash: str) -> str:
     """The name of the adapter that these inputs make. Library versions and the processor are facts, not inputs."""
     recipe = {name: value for name, value in identity(settings).items() if name != "base"}
-    return content_id("adapter", [dataset_id, recipe, base_hash])
+    preferred = [] if settings.objective == "sft" else [dataset.preferences, dataset.preferred]
+    return content_id("adapter", [dataset.id, recipe, base_hash, *preferred])
+
+
+def _supervised(
+    base: Base, dataset: Dataset, settings: TrainSettings, out_dir: Path, progress: Progress
+) -> TrainResult:
+    """The adapter that DPO goes on from."""
+    if not dataset.preferences:
+        raise no_preferences(settings)
+    without = {"objective", "beta", "dpo_learning_rate", "dpo_epochs"}
+    supervised = TrainSettings.model_validate(settings.model_dump(exclude=without))
+    return tune(base, dataset, supervised, out_dir, progress, merge=False)
 
 
 def _refuse_settings(settings: TrainSettings, dataset: Dataset) -> None:
-    if settings.patience is not None and not dataset.validation:
+    measured = dataset.validation if settings.objective == "sft" else dataset.preferred
+    if settings.objective != "sft" and settings.packing:
+        raise InputError("train.packing is for supervised fine-tuning only.", fix="Take train.packing out.")
+    if settings.patience is not None and not measured:
         raise InputError(
             "train.patience needs validation rows, and there are none.",
             fix="Raise split.validation, or take train.patience out.",
@@ -132,6 +158,7 @@ def _train(
     folder: Path,
     checkpoints: Path,
     progress: Progress,
+    start: TrainResult | None,
 ) -> TrainResult:
     """Load, check the mask of what TRL made of the rows, train, check that something was learned, save."""
     from transformers import set_seed
@@ -142,11 +169,16 @@ def _train(
     set_seed(settings.seed)
     model, four_bit_layers = load_for_training(base, settings)
     log = LossLog(progress)
-    trainer = adapter_trainer(model, chat, dataset, settings, checkpoints, log)
-    learned_tokens = _check_masks(chat, dataset.train, trainer.train_dataset)
-    _check_masks(chat, dataset.validation, trainer.eval_dataset or ())
-    shown = [trainer.train_dataset[index] for index in range(min(_SHOWN_MASKS, len(dataset.train)))]
-    masks = tuple(plain_preview(chat.tokenizer, row["input_ids"], row["labels"]) for row in shown)
+    if settings.objective == "sft":
+        trainer = adapter_trainer(model, chat, dataset, settings, checkpoints, log)
+        learned_tokens = _check_masks(chat, dataset.train, trainer.train_dataset)
+        _check_masks(chat, dataset.validation, trainer.eval_dataset or ())
+        shown = [trainer.train_dataset[index] for index in range(min(_SHOWN_MASKS, len(dataset.train)))]
+        masks = tuple(plain_preview(chat.tokenizer, row["input_ids"], row["labels"]) for row in shown)
+        facts: dict[str, Any] = {"train_rows": len(dataset.train), "validation_rows": len(dataset.validation)}
+    else:
+        trainer, prepared = trainer_of_preferences(model, chat, dataset, settings, checkpoints, log, start)
+        learned_tokens, masks, facts = prepared
     train(trainer, checkpoints)
     curve, validation = curve_of(trainer.state)
     _refuse_no_learning(
@@ -154,19 +186,18 @@ def _train(
     )
     _save(trainer.model, chat, base, folder)
     return TrainResult(
-        adapter_id=adapter_id(dataset.id, settings, base.hash),
+        adapter_id=adapter_id(dataset, settings, base.hash),
         dataset_id=dataset.id,
         base=base.name,
         base_hash=base.hash,
         settings=settings,
-        train_rows=len(dataset.train),
-        validation_rows=len(dataset.validation),
+        **facts,
         learned_tokens=learned_tokens,
         trained_tokens=int(trainer.state.num_input_tokens_seen),
         steps=len(curve),
         curve=curve,
         validation=validation,
-        kept_step=trainer.state.best_global_step if dataset.validation else None,
+        kept_step=trainer.state.best_global_step if facts["validation_rows"] else None,
         four_bit_layers=four_bit_layers,
         trainable_parameters=sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad),
         compute_dtype=str(model.dtype).removeprefix("torch."),
@@ -195,11 +226,17 @@ def _check_masks(chat: Chat, rows: Sequence[Row], prepared: Any) -> int:
 
 
 def _refuse_no_learning(model: Any, losses: Sequence[float], steps: int) -> None:
-    moved = any(bool(parameter.any()) for name, parameter in model.named_parameters() if "lora_B" in name)
+    weights = dict(model.named_parameters())
+    ups = [name for name in weights if "lora_B" in name and ".default." in name]
+    # DPO keeps a copy of the adapter that it began with; any other begins at zero.
+    first = {name: weights.get(name.replace(".default.", ".ref.")) for name in ups}
+    moved = any(
+        bool((weights[name] if before is None else weights[name] - before).any()) for name, before in first.items()
+    )
     if not steps:
         what = "no step was made"
     elif not moved:
-        what = "the adapter's weights are all zero"
+        what = "the adapter's weights are what they were before it, or all zero"
     elif not all(math.isfinite(loss) for loss in losses):
         what = "the loss is not finite"
     else:
@@ -218,7 +255,7 @@ def _save(model: Any, chat: Chat, base: Base, folder: Path) -> None:
     # Else the saved adapter would name a folder of this machine.
     model.peft_config["default"].base_model_name_or_path = base.name
     # "auto" would ask a hub whether the vocabulary grew; it cannot have.
-    model.save_pretrained(str(folder), save_embedding_layers=False)
+    model.save_pretrained(str(folder), save_embedding_layers=False, selected_adapters=["default"])
     chat.tokenizer.save_pretrained(str(folder))
     own = model.get_base_model().generation_config.eos_token_id
     GenerationConfig(eos_token_id=chat.end_tokens(own)).save_pretrained(str(folder))

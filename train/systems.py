@@ -95,6 +95,7 @@ class System:
 @dataclass(frozen=True)
 class EvaluationPlan:
     """The systems, the inputs and the checks of an evaluation. `fixed_text` is scored with the adapter on and off.
+    `validation` are inputs whose answers are looked at to decide what to do next; they are no part of the proof.
 
     Answers are read by `form` before they are checked: who was asked for `{"label": "x"}` is not judged by brackets.
     `judging` names what judges would say of them (`curate.judge.judging`); empty where nobody judges.
@@ -107,11 +108,17 @@ class EvaluationPlan:
     checks: Checks
     form: AnswerForm = ANY_TEXT
     judging: str = ""
+    validation: tuple[Seed, ...] = ()
 
     @cached_property
     def references(self) -> dict[str, str]:
         """Seed id -> the output that a person gave, in the form of the task, where there is one."""
-        return {seed.id: self.form.canonical(seed.reference) for seed in self.seeds if seed.reference is not None}
+        given = ((seed.id, self.reference_of(seed)) for seed in self.seeds)
+        return {id_: reference for id_, reference in given if reference is not None}
+
+    def reference_of(self, seed: Seed) -> str | None:
+        """The output that a person gave to the seed, in the form of the task."""
+        return None if seed.reference is None else self.form.canonical(seed.reference)
 
     @cached_property
     def id(self) -> str:

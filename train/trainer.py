@@ -38,6 +38,34 @@ def adapter_trainer(
 
     Raises InputError for `train.targets` that the model does not have.
     """
+    trainer = CompletionTrainer(
+        model=new_adapter(model, settings),
+        args=_config(settings, folder, model.dtype, validate=bool(dataset.validation)),
+        train_dataset=_tokenised(chat, dataset.train),
+        eval_dataset=_tokenised(chat, dataset.validation) if dataset.validation else None,
+        processing_class=chat.tokenizer,
+        callbacks=callbacks(settings, log),
+    )
+    ready(trainer)
+    return trainer
+
+
+def callbacks(settings: TrainSettings, log: LossLog) -> list[Any]:
+    """The log, and what stops a run whose validation loss falls no more."""
+    return [log, *([] if settings.patience is None else [EarlyStoppingCallback(settings.patience)])]
+
+
+def ready(trainer: Any) -> None:
+    """Take its own words from `trainer`, and have its adapter in float32."""
+    trainer.remove_callback(PrinterCallback)
+    for parameter in trainer.model.parameters():
+        # TRL turns a quantised model's adapter to bfloat16; in that precision Adam's small late steps are rounded away.
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def new_adapter(model: Any, settings: TrainSettings) -> Any:
+    """`model` with a new adapter over it. Raises InputError for `train.targets` that the model does not have."""
     lora = LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
@@ -47,28 +75,13 @@ def adapter_trainer(
         use_dora=settings.dora,
         task_type="CAUSAL_LM",
     )
-    stopping = [] if settings.patience is None else [EarlyStoppingCallback(settings.patience)]
     try:
-        adapted = get_peft_model(model, lora)
+        return get_peft_model(model, lora)
     except ValueError as error:
         linear = sorted({name.rpartition(".")[2] for name, _ in model.named_modules() if name.endswith("_proj")})
         raise InputError(
             f"train.targets does not fit this base: {error}", fix=f"Its layers are called {', '.join(linear)}."
         ) from None
-    trainer = CompletionTrainer(
-        model=adapted,
-        args=_config(settings, folder, model.dtype, validate=bool(dataset.validation)),
-        train_dataset=_tokenised(chat, dataset.train),
-        eval_dataset=_tokenised(chat, dataset.validation) if dataset.validation else None,
-        processing_class=chat.tokenizer,
-        callbacks=[log, *stopping],
-    )
-    trainer.remove_callback(PrinterCallback)
-    for parameter in trainer.model.parameters():
-        # TRL turns a quantised model's adapter to bfloat16; in that precision Adam's small late steps are rounded away.
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-    return trainer
 
 
 def _tokenised(chat: Chat, rows: Sequence[Row]) -> HubDataset:
@@ -102,47 +115,54 @@ def _step_of(checkpoint: Path) -> int:
 
 
 def _config(settings: TrainSettings, folder: Path, dtype: torch.dtype, *, validate: bool) -> SFTConfig:
-    on_gpu = torch.cuda.is_available()
-    when = "steps" if settings.evaluation_steps else "epoch"
     return SFTConfig(
-        output_dir=str(folder),
-        per_device_train_batch_size=settings.batch,
-        per_device_eval_batch_size=settings.batch,
-        gradient_accumulation_steps=settings.accumulation,
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
-        warmup_steps=settings.warmup,
-        weight_decay=settings.weight_decay,
-        neftune_noise_alpha=settings.neftune,
-        optim="adamw_torch",
-        seed=settings.seed,
-        data_seed=settings.seed,
+        **arguments(settings, folder, dtype, validate=validate),
         # Nothing may be cut: every row has been measured already. A pack is as long as the longest row may be.
         max_length=settings.max_length if settings.packing else None,
         completion_only_loss=True,
         packing=settings.packing,
-        use_cpu=not on_gpu,
-        bf16=dtype == torch.bfloat16,
-        fp16=dtype == torch.float16,
-        # Recomputing activations buys memory that small models on a CPU do not need, for a third more time.
-        gradient_checkpointing=on_gpu,
-        dataloader_pin_memory=on_gpu,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        include_num_input_tokens_seen="non_padding",
-        eval_strategy=when if validate else "no",
-        eval_steps=settings.evaluation_steps,
-        eval_on_start=validate,
-        save_strategy=when if validate else "epoch",
-        save_steps=settings.evaluation_steps or 500,
-        save_total_limit=2,
-        load_best_model_at_end=validate,
-        metric_for_best_model="eval_loss" if validate else None,
-        greater_is_better=False if validate else None,
-        report_to="none",
-        disable_tqdm=True,
     )
+
+
+def arguments(settings: TrainSettings, folder: Path, dtype: torch.dtype, *, validate: bool) -> dict[str, Any]:
+    """What every trainer of transformers is told, whatever it trains for."""
+    on_gpu = torch.cuda.is_available()
+    when = "steps" if settings.evaluation_steps else "epoch"
+    return {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": settings.batch,
+        "per_device_eval_batch_size": settings.batch,
+        "gradient_accumulation_steps": settings.accumulation,
+        "num_train_epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
+        "warmup_steps": settings.warmup,
+        "weight_decay": settings.weight_decay,
+        "neftune_noise_alpha": settings.neftune,
+        "optim": "adamw_torch",
+        "seed": settings.seed,
+        "data_seed": settings.seed,
+        "use_cpu": not on_gpu,
+        "bf16": dtype == torch.bfloat16,
+        "fp16": dtype == torch.float16,
+        # Recomputing activations buys memory that small models on a CPU do not need, for a third more time.
+        "gradient_checkpointing": on_gpu,
+        "dataloader_pin_memory": on_gpu,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "include_num_input_tokens_seen": "non_padding",
+        "eval_strategy": when if validate else "no",
+        "eval_steps": settings.evaluation_steps,
+        "eval_on_start": validate,
+        "save_strategy": when if validate else "epoch",
+        "save_steps": settings.evaluation_steps or 500,
+        "save_total_limit": 2,
+        "load_best_model_at_end": validate,
+        "metric_for_best_model": "eval_loss" if validate else None,
+        "greater_is_better": False if validate else None,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
 
 
 class CompletionTrainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types

@@ -71,7 +71,7 @@ def standing(evaluation: Evaluation, other: SystemResult) -> Standing:
     each = {_standing(gap) for gap in _gaps(evaluation, other)} - {"not measured"}
     for one, opposite in (("better", "worse"), ("worse", "better")):
         if one in each:
-            return "unclear" if opposite in each else one  # type: ignore[return-value]
+            return "unclear" if opposite in each else one
     order: tuple[Standing, ...] = ("unclear", "few", "tie")
     return next((how for how in order if how in each), "not measured")
 

@@ -5,8 +5,9 @@
 Push: `curate.argilla.push.push` (queue made, rows built from the store, what is there asked, rows sent) against
 `dataset.records.log` of the same rows, built beforehand, into a dataset of the same settings. Pull:
 `curate.argilla.pull.pull` (all answers read, each made durable as a `Review`) against `list(dataset.records(
-with_responses=True))` of the same queue. Rounds alternate who goes first, each on queues of its own in a database that
-grows; the answers are made by this program. Start-up time and memory are those of a server whose environment exists.
+with_responses=True))` of the same queue. Both by the routes that our own server adds, and by those of every Argilla.
+Rounds alternate who goes first, each on queues of its own in a database that grows; the answers are made by this
+program. Start-up time and memory are those of a server whose environment exists.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import os
 import random
@@ -131,7 +133,7 @@ def answer_all(argilla: Argilla, name: str) -> None:
     queue = argilla.queue(name)
     assert queue is not None
     user = argilla.call("GET", "me")["id"]
-    rows = list(argilla.records(queue))
+    rows = list(argilla.records(queue, responses=True))
     for start in range(0, len(rows), ANSWERED):
         items = []
         for at, row in enumerate(rows[start : start + ANSWERED]):
@@ -140,21 +142,22 @@ def answer_all(argilla: Argilla, name: str) -> None:
             if verdict == "edit":
                 values["edited"] = {"value": f"{row['fields']['enhanced']} mended"}
             told = {"user_id": user, "values": values, "status": "submitted"}
-            items.append({"id": row["id"], "fields": row["fields"], "responses": [told]})
+            items.append({"id": row["id"], "responses": [told]})
         argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
 
 
-def one_round(number: int, rows: int, running: server.ArgillaServer, folder: Path) -> dict[str, float]:
-    """Seconds of each call."""
+def one_round(number: int, rows: int, running: server.ArgillaServer, folder: Path, routes: str) -> dict[str, float]:
+    """Seconds of each call, by our server's own routes or by those that every Argilla has."""
     folder.mkdir()
-    (folder / "pairsmith.toml").write_text(SPEC.format(name=number, rows=rows), encoding="utf-8")
+    (folder / "pairsmith.toml").write_text(SPEC.format(name=f"{number}-{routes}", rows=rows), encoding="utf-8")
     project = load(folder)
     seconds: dict[str, float] = {}
     with (
         Store.open(Store.url_for(project)) as store,
         Argilla(running.url, running.api_key, "flow") as argilla,
     ):
-        fill(project, store, rows)
+        argilla.__dict__["_is_ours"] = routes == "ours"
+        fill(project, store, 3 * rows)  # of which one random half is drawn from
         population = read_population(project, store, ["flow"])
         draw_batch(project, store, population)
         assert len(store.sampled()) == rows
@@ -183,6 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
     parser.add_argument("--rows", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--routes", choices=("ours", "argilla"), nargs="+", default=["ours", "argilla"])
     parser.add_argument("--database-url")
     parser.add_argument("--venv", type=Path, help="an environment that exists already")
     parser.add_argument("--json", type=Path, help="write the figures there")
@@ -196,16 +200,20 @@ def main() -> None:
             lambda: server.up(home, port=6998, database_url=asked.database_url, venv=asked.venv or home / "venv")
         )
         memory = {"at start": {child.name: child.memory_mib for child in server.status(home).children}}
-        rounds = []
-        for number in range(1, asked.rounds + 1):
+        rounds: dict[str, list[dict[str, float]]] = {routes: [] for routes in asked.routes}
+        for number, routes in itertools.product(range(1, asked.rounds + 1), asked.routes):
             with contextlib.redirect_stderr(io.StringIO()):  # the client's progress bars
-                rounds.append(one_round(number, asked.rows, running, home / f"project-{number}"))
+                folder = home / f"project-{number}-{routes}"
+                rounds[routes].append(one_round(number, asked.rows, running, folder, routes))
         memory["at end"] = {child.name: child.memory_mib for child in server.status(home).children}
         database = server.status(home).database
     finally:
         server.down(home)
         shutil.rmtree(home, ignore_errors=True)
-    rates = {name: round(asked.rows / statistics.median(one[name] for one in rounds), 1) for name in rounds[0]}
+    rates = {
+        routes: {name: round(asked.rows / statistics.median(one[name] for one in own), 1) for name in own[0]}
+        for routes, own in rounds.items()
+    }
     figures = {
         "rows": asked.rows,
         "rounds": asked.rounds,
@@ -215,9 +223,13 @@ def main() -> None:
         "memory MiB": {when: {name: round(mib or 0) for name, mib in told.items()} for when, told in memory.items()},
         "rows a second": rates,
         "times the official client": {
-            name: round(rates[name] / rates[f"{name}, official client"], 2) for name in ("push", "pull")
+            routes: {name: round(own[name] / own[f"{name}, official client"], 2) for name in ("push", "pull")}
+            for routes, own in rates.items()
         },
-        "seconds of each round": [{name: round(took, 2) for name, took in one.items()} for one in rounds],
+        "seconds of each round": {
+            routes: [{name: round(took, 2) for name, took in one.items()} for one in own]
+            for routes, own in rounds.items()
+        },
     }
     text = json.dumps(figures, indent=1)
     print(text)

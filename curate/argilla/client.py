@@ -9,11 +9,15 @@ import itertools
 import logging
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, NamedTuple
+
+import orjson
 
 from curate.argilla.probe import who_am_i
 from schemas.errors import MissingDependency, ReviewError
@@ -21,6 +25,7 @@ from schemas.records import Json
 
 PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
 _PAGE = 1_000
+_BULK, _OUR_BULK = 200, 500  # records a request
 _MOST_DELETED = 100  # records a request: Argilla's limit
 _MARK = "<!-- made by pairsmith -->"  # in a queue's guidelines, where nobody sees it
 _OURS = "pairsmith"  # the key in a dataset's metadata under which stands whose it is
@@ -30,7 +35,7 @@ _OURS = "pairsmith"  # the key in a dataset's metadata under which stands whose 
 class Queue:
     """A published dataset: its id, the names of its fields, and the ids of its questions by name. `made_as` is the name
     that it was made under, and `project` the project that made it (None: an earlier version, or somebody else).
-    `reasons` are the labels that may say what is wrong; a published dataset keeps its labels for good."""
+    `titles` and `labels` are those of the questions, by name; a published dataset keeps them for good."""
 
     id: str
     name: str
@@ -38,7 +43,8 @@ class Queue:
     project: str | None
     fields: frozenset[str]
     questions: dict[str, str]
-    reasons: frozenset[str]
+    titles: dict[str, str]
+    labels: dict[str, tuple[str, ...]]
     guidelines: str
     min_submitted: int
 
@@ -110,14 +116,17 @@ class Argilla:
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
         """The JSON that the API answers. Waits for a server that is away or failing; a refusal is a ReviewError."""
+        return self._read(self._answer(method, f"/api/v1/{path}", **arguments), path)
+
+    def _answer(self, method: str, path: str, **arguments: Any) -> Any:
         import httpx
 
         started, pause = time.monotonic(), 0.2
         while True:
             try:
-                answer = self.sdk.http_client.request(method, f"/api/v1/{path}", **arguments)
+                answer = self.sdk.http_client.request(method, path, **arguments)
                 if answer.status_code < 500:
-                    return self._read(answer, path)
+                    return answer
                 problem, first = f"Argilla fails: {_failure(answer)}.", "Mend that (its log tells more)"
             except httpx.TransportError as error:
                 problem = f"Argilla does not answer: {str(error) or type(error).__name__}."
@@ -141,7 +150,7 @@ class Argilla:
             )
         if answer.status_code >= 400:
             raise ReviewError(f"Argilla refused {path}: {answer.text[:500]}", where=self.url)
-        return answer.json() if answer.content else None
+        return orjson.loads(answer.content) if answer.content else None
 
     def workspace_id(self, *, make: bool) -> str | None:
         """The workspace's id; made if it is not there and `make`."""
@@ -179,7 +188,7 @@ class Argilla:
     def _queue(self, dataset: Json) -> Queue:
         fields = self.call("GET", f"datasets/{dataset['id']}/fields")["items"]
         questions = self.call("GET", f"datasets/{dataset['id']}/questions")["items"]
-        options = [q["settings"]["options"] for q in questions if q["name"] == "reasons" and q.get("settings")]
+        options = {q["name"]: (q.get("settings") or {}).get("options") or () for q in questions}
         mark = _mark_of(dataset)
         return Queue(
             id=str(dataset["id"]),
@@ -188,7 +197,8 @@ class Argilla:
             project=mark.get("project"),
             fields=frozenset(field["name"] for field in fields),
             questions={q["name"]: str(q["id"]) for q in questions},
-            reasons=frozenset(option["value"] for of in options for option in of),
+            titles={q["name"]: str(q.get("title") or q["name"]) for q in questions},
+            labels={name: tuple(str(one["value"]) for one in of) for name, of in options.items()},
             guidelines=dataset.get("guidelines") or "",
             min_submitted=(dataset.get("distribution") or {}).get("min_submitted", 1),
         )
@@ -251,17 +261,53 @@ class Argilla:
             )
         self.call("DELETE", f"datasets/{dataset['id']}")
 
+    @cached_property
+    def _is_ours(self) -> bool:
+        """Whether it is a server of our own, which has quicker ways in and out (curate/argilla/engine/rows.py). Another
+        answers with its page."""
+        script = self._answer("GET", "/pairsmith/page.js")
+        return str(script.headers.get("content-type")).startswith("text/javascript")
+
     def records(self, queue: Queue, *, responses: bool = False) -> Iterator[Json]:
-        """Every record of a queue, oldest first; with everybody's responses if asked."""
-        offset, include = 0, {"include": "responses"} if responses else {}
-        while True:
-            page = self.call(
-                "GET", f"datasets/{queue.id}/records", params={"offset": offset, "limit": _PAGE, **include}
-            )["items"]
-            yield from page
-            offset += len(page)
-            if len(page) < _PAGE:
-                return
+        """Every record of a queue, oldest first: its id, its external id, and if asked what was answered (the output,
+        the metadata) with everybody's responses. The next page is asked for while one is read."""
+        asked: Json = {"include": "responses"} if responses else {}
+        path, size = f"datasets/{queue.id}/records", _PAGE
+        if self._is_ours:
+            path, size, asked = f"pairsmith/{path}", 2 * _PAGE, {"responses": responses}
+
+        def page(offset: int) -> list[Json]:
+            items: list[Json] = self.call("GET", path, params={"offset": offset, "limit": size, **asked})["items"]
+            return items
+
+        with ThreadPoolExecutor(1) as ahead:
+            offset, coming = size, ahead.submit(page, 0)
+            while len(items := coming.result()) == size:
+                coming, offset = ahead.submit(page, offset), offset + size
+                yield from items
+            yield from items
+
+    def add(self, queue: Queue, items: Iterable[Json], done: Callable[[int], None]) -> None:
+        """Add records that the queue does not have, as the bulk route of Argilla's API takes them. `done` is told the
+        number of a chunk that is there; the next ones are made while one is sent."""
+        path, size = f"datasets/{queue.id}/records/bulk", _BULK
+        if self._is_ours:
+            path, size = f"pairsmith/datasets/{queue.id}/records", _OUR_BULK
+
+        def send(chunk: list[Json]) -> int:
+            headers = {"Content-Type": "application/json"}
+            self.call("PUT", path, content=orjson.dumps({"items": chunk}), headers=headers)
+            return len(chunk)
+
+        remaining = iter(items)
+        with ThreadPoolExecutor(1) as aside:
+            sent: Future[int] | None = None
+            while chunk := list(itertools.islice(remaining, size)):
+                if sent is not None:
+                    done(sent.result())
+                sent = aside.submit(send, chunk)
+            if sent is not None:
+                done(sent.result())
 
     def withdraw(self, queue: Queue, record_ids: Collection[str]) -> int:
         """Take rows out of a queue that nobody has begun to answer; the number of them."""
@@ -271,6 +317,18 @@ class Argilla:
             ids = ",".join(unanswered[start : start + _MOST_DELETED])
             self.call("DELETE", f"datasets/{queue.id}/records", params={"ids": ids})
         return len(unanswered)
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody but who is signed in may answer in the workspace."""
+        workspace, me = self.workspace_id(make=False), self.call("GET", "me")["id"]
+        if workspace is None:
+            return True
+        return all(str(user["id"]) == str(me) for user in self.call("GET", f"workspaces/{workspace}/users")["items"])
+
+    def page_of(self, queue: Queue) -> str:
+        """The address of the page on which the rows of a queue are answered."""
+        return f"{self.url}/dataset/{queue.id}/annotation-mode"
 
     def users(self) -> dict[str, User]:
         """user id -> who that is, of everyone, or for an admin of the workspace's."""

@@ -9,16 +9,19 @@ pause of more than `PAUSE_S`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal
 
 from curate.argilla.aliases import new_aliases
 from curate.argilla.client import Argilla, Queue
+from curate.argilla.edits import edited_text
 from curate.argilla.push import ADJUDICATION, project_id, queue_name, queue_names
 from curate.argilla.responses import Response, read_responses, reviewer_key, timed
-from curate.argilla.task import LETTERS, THIS, VERDICTS, escaped, shown_text
+from curate.argilla.task import LETTERS, THIS, VERDICTS, both_sides, escaped, shown_text
 from curate.review.answers import latest_answers
 from curate.review.decision import differs, edited_pair
+from prompts.answer_form import ANY_TEXT, AnswerForm
 from schemas.errors import ReviewError
 from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
@@ -71,9 +74,11 @@ def pull(
         known = {id_: [under_alias(review, by_name) for review in own] for id_, own in known.items()}
         if not dry:
             store.write(*aliases)
+    form = AnswerForm.of(project.spec.task, project.folder)
     counts = dict.fromkeys(PullResult.__dataclass_fields__, 0)
     counts["foreign"] = len({pair_id for pair_id, _ in seen if pair_id not in pairs})
     submitted: set[tuple[str, Role, str]] = set()
+    durable: list[Future[None]] = []
     for response in timed(responses):
         pair = pairs.get(response.pair_id)
         if pair is None:
@@ -82,7 +87,7 @@ def pull(
         if response.status != "submitted":
             counts["discarded"] += 1
             continue
-        if why_not := _does_not_count(project, response, pair):
+        if why_not := _does_not_count(project, form, response, pair):
             counts[why_not] += 1
             continue
         submitted.add((pair.id, response.role, response.reviewer))
@@ -90,16 +95,18 @@ def pull(
             counts["unchanged"] += 1
             continue
         why = sampled.get(pair.id, ())
-        review = review_of(response, pair, why[-1].sampling_probability if why else None)
+        review = review_of(response, pair, why[-1].sampling_probability if why else None, form)
         records: list[Record] = [review]
         gold = any(record.reason == "gold" for record in why)
         if review.decision == "edit" and review.edited is not None and differs(review.edited, pair) and not gold:
             records.append(edited_pair(pair, review))
             counts["edits"] += 1
         if not dry:
-            store.write(*records)
+            durable.append(store.append(*records))
             failpoint("mid_pull")
         counts["changed" if own and own[-1].decision != "withdrawn" else "new"] += 1
+    for written in durable:
+        written.result()
     present = {response.reviewer for response in responses} | people.keys()
     for review in _withdrawn(known, seen, submitted, present, responses):
         if not dry:
@@ -122,12 +129,13 @@ def queues_of(project: Project, store: Store, argilla: Argilla) -> list[tuple[Qu
 
 
 def _does_not_count(
-    project: Project, response: Response, pair: Pair
+    project: Project, form: AnswerForm, response: Response, pair: Pair
 ) -> Literal["foreign", "altered", "not_named"] | None:
     """Why a submitted answer is none to the row that we know."""
     if response.values.get("verdict") not in VERDICTS:
         return "foreign"
-    if response.output is not None and shown_text(response.output) != shown_text(f"<div>{escaped(pair.output)}</div>"):
+    as_sent = {shown_text(escaped(pair.output)), shown_text(both_sides(project, form, pair)[1])}
+    if response.output is not None and shown_text(response.output) not in as_sent:
         return "altered"
     adjudicators = project.spec.review.adjudicators
     if response.role == "adjudicator" and adjudicators and response.name not in adjudicators:
@@ -135,14 +143,16 @@ def _does_not_count(
     return None
 
 
-def review_of(response: Response, pair: Pair, probability: float | None) -> Review:
+def review_of(response: Response, pair: Pair, probability: float | None, form: AnswerForm = ANY_TEXT) -> Review:
     """A submitted response as a review. Another text with `accept` is an edit; with `reject` it changes nothing."""
     values = response.values
-    verdict, text = values["verdict"], values.get("edited")
+    verdict, text = values["verdict"], edited_text(form, pair, values, response.titles)
     changed = text is not None and differs(text, pair)
     decision = "edit" if verdict == "accept" and changed else verdict
     names = dict(zip((THIS, *LETTERS), (pair.id, *response.other_candidates), strict=False))
     ranks = [(names[item["value"]], item["rank"]) for item in values.get("ranking") or () if item["value"] in names]
+    if (best := values.get("best")) in names:  # queues of earlier versions asked for a whole ranking
+        ranks = [(id_, 1 if name == best else 2) for name, id_ in names.items()]
     return Review(
         pair_id=pair.id,
         reviewer=response.reviewer,

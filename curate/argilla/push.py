@@ -15,12 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from curate.argilla.client import Argilla, Queue
-from curate.argilla.task import bad_examples, guidelines, record, settings
+from curate.argilla.edits import EDITED, fields_of, question_names
+from curate.argilla.task import LETTERS, GoldForm, bad_examples, guidelines, record, settings
+from curate.gates import gates_for, judge
 from curate.review.decision import answers_given, decide
 from curate.review.gold import read_gold
 from curate.review.population import Population
 from curate.review.sampling import REASONS, divide, draw, frames, permanent_random_number, sampled_ids
 from curate.review.status import review_status
+from prompts.answer_form import AnswerForm
 from schemas.errors import ReviewError
 from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
@@ -30,7 +33,6 @@ from schemas.reviews import Review, Sampled, SamplingReason
 from schemas.store import Store
 
 SHARED, ADJUDICATION = "-shared", "-adjudication"
-_BULK = 50
 _GOLD_SHARE = 0.1  # of a batch
 
 
@@ -89,25 +91,34 @@ def _queue_of(project: Project, pair_id: str) -> str:
 @dataclass(frozen=True)
 class PushResult:
     """`sent` records went out, `there` were on the server already, `decided` need no answer any more, `withdrawn`
-    were taken back because nobody needs an answer to them. `queues` wait for people."""
+    were taken back because nobody needs an answer to them. `queues` wait for people, at the addresses of `pages`."""
 
     sent: int
     there: int
     decided: int
     queues: tuple[str, ...]
     withdrawn: int = 0
+    pages: tuple[str, ...] = ()
 
 
 def push(
-    project: Project, store: Store, population: Population, argilla: Argilla, progress: Progress = unseen
+    project: Project,
+    store: Store,
+    population: Population,
+    argilla: Argilla,
+    progress: Progress = unseen,
+    *,
+    alone: bool = False,
 ) -> PushResult:
-    """Send every sampled row that still needs a decision and is not on the server.
+    """Send every sampled row that still needs a decision and is not on the server. As long as one person is `alone`,
+    rows that a second one would answer too are in the one queue; who comes later finds those that are left in theirs.
 
     Waits while the server restarts; killed, it goes on where it stopped when run again. Raises ReviewError where the
     server cannot be used, or a queue of that name asks other questions.
     """
     sampled, reviews = store.sampled(), store.reviews()
     gold = {item.pair.id: item.pair for item in read_gold(project)}
+    as_calibration = _gold_forms(project, population, list(gold.values()))
     known = {**population.pairs(sampled), **gold}
     by_queue: dict[str, list[Pair]] = {}
     decided = 0
@@ -117,15 +128,30 @@ def push(
         if _answered(project, known[id_], why, reviews.get(id_, ()), id_ in gold):
             decided += 1
             continue
-        by_queue.setdefault(why[0].dataset, []).append(known[id_])
+        by_queue.setdefault(base_name(why[0]) if alone else why[0].dataset, []).append(known[id_])
     for pairs in by_queue.values():
         pairs.sort(key=lambda pair: permanent_random_number(project.spec.review.seed, "queue", pair.id))
 
     def row(pair: Pair, messages: Sequence[Message]) -> Json:
         why = sampled[pair.id]
-        return record(project, population, pair, reasons_of(why), why[-1].sampling_probability, messages=messages)
+        probability, form = why[-1].sampling_probability, as_calibration.get(pair.id)
+        return record(project, population, pair, reasons_of(why), probability, messages=messages, gold=form)
 
     return replace(send(project, store, population, argilla, by_queue, row, progress), decided=decided)
+
+
+def _gold_forms(project: Project, population: Population, gold: Sequence[Pair]) -> dict[str, GoldForm]:
+    """The gold items that look like a row for calibration: half of those that can. Where rows have other candidates, an
+    item can if the file has another output for its input."""
+    seed, form = project.spec.review.seed, {}
+    gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder) if gold else []
+    for pair in gold:
+        others = {one.id: one for one in gold if one.input == pair.input and one.id != pair.id}
+        can = others or max(map(len, population.inputs.values()), default=1) == 1
+        if can and permanent_random_number(seed, "gold form", pair.id) < 0.5:
+            findings = [verdict for verdict in judge(pair, gates) if verdict.keep is not True or verdict.flags]
+            form[pair.id] = GoldForm(findings, dict(sorted(others.items())[: len(LETTERS)]))
+    return form
 
 
 def _answered(project: Project, pair: Pair, why: Sequence[Sampled], reviews: Sequence[Review], gold: bool) -> bool:
@@ -209,29 +235,43 @@ def send(
         if queue.made_as.endswith(ADJUDICATION) is adjudication and page.is_ours(queue, sampled):
             queues.setdefault(queue.made_as, []).append(queue)
     sent = there = withdrawn = 0
-    used: list[str] = []
-    for name, existing in sorted(queues.items()):
-        pairs = by_queue.get(name, ())
-        current = page.current(name, existing)
-        present: set[str] = set()
+    used: list[Queue] = []
+    current_of = {name: page.current(name, existing) for name, existing in queues.items()}
+    present: set[str] = set()  # also in another queue, by somebody whose minute is not to be wasted
+    for name, existing in queues.items():
         for queue in existing:
-            wanted = {pair.id for pair in pairs} if queue is current else set()
+            wanted = {pair.id for pair in by_queue.get(name, ())} if queue is current_of[name] else set()
             stay, gone = _keep(argilla, queue, wanted, sampled)
             present |= stay
             withdrawn += gone
+    for name, current in sorted(current_of.items()):
+        pairs = by_queue.get(name, ())
         absent = [pair for pair in pairs if pair.id not in present]
         if absent and current is None:
             current = page.make(name)
-        for start in range(0, len(absent), _BULK):
-            assert current is not None
-            batch = absent[start : start + _BULK]
-            items = [_for_queue(row(pair, conversations.get(pair.seed_id, ())), current) for pair in batch]
-            argilla.call("PUT", f"datasets/{current.id}/records/bulk", json={"items": items})
-            failpoint("mid_push")
-            progress("push", {"done": start + len(items), "total": len(absent)})
+        if current and absent:
+            _add(argilla, current, [(pair, conversations.get(pair.seed_id, ())) for pair in absent], row, progress)
         sent, there = sent + len(absent), there + len(pairs) - len(absent)
-        used += [current.name] if current and pairs else []
-    return PushResult(sent, there, 0, tuple(used), withdrawn)
+        used += [current] if current and pairs else []
+    return PushResult(sent, there, 0, tuple(queue.name for queue in used), withdrawn, tuple(map(argilla.page_of, used)))
+
+
+def _add(
+    argilla: Argilla,
+    queue: Queue,
+    absent: Sequence[tuple[Pair, Sequence[Message]]],
+    row: Callable[[Pair, Sequence[Message]], Json],
+    progress: Progress,
+) -> None:
+    there = 0
+
+    def done(sent: int) -> None:
+        nonlocal there
+        there += sent
+        failpoint("mid_push")
+        progress("push", {"done": there, "total": len(absent)})
+
+    argilla.add(queue, (_for_queue(row(pair, messages), queue) for pair, messages in absent), done)
 
 
 def _keep(argilla: Argilla, queue: Queue, wanted: set[str], sampled: set[str]) -> tuple[set[str], int]:
@@ -252,12 +292,14 @@ class _Page:
     ) -> None:
         self.project, self.argilla, self.own, self.conversation = project, argilla, own, conversation
         self.guidelines = guidelines(project, bad_examples(population))
+        self.form = AnswerForm.of(project.spec.task, project.folder)
         self.other_candidates = max(map(len, population.inputs.values()), default=1) - 1
 
     def is_ours(self, queue: Queue, sampled: set[str]) -> bool:
         """Whether this project made a queue; one without a mark, if it holds a row of ours or none at all. Raises
         ReviewError if somebody's dataset stands in its place."""
-        if missing := {"verdict", "edited", "reasons"} - set(queue.questions):
+        edited = any(name.startswith(EDITED) for name in queue.questions)
+        if missing := {"verdict", "reasons"} - set(queue.questions) | (set() if edited else {EDITED}):
             raise ReviewError(
                 f"the queue {queue.name} is there and does not ask for {', '.join(sorted(missing))}.",
                 where=self.argilla.url,
@@ -271,11 +313,21 @@ class _Page:
 
     def current(self, name: str, existing: Sequence[Queue]) -> Queue | None:
         """Of the queues made as `name` the one that asks what the spec asks, brought up to date."""
-        wanted = set(self.project.spec.review.reasons)
-        current = next((queue for queue in existing if queue.reasons == wanted), None)
+        current = next(filter(self._asks_the_same, existing), None)
         if current:
             self.argilla.bring_up_to_date(current, self.own, self.guidelines, _min_submitted(self.project, name))
         return current
+
+    def _asks_the_same(self, queue: Queue) -> bool:
+        """Whether a queue has the labels of now, and lets an output be corrected as outputs are now."""
+        corrected = {name for name in queue.questions if name.startswith(EDITED)}
+        fields = list(fields_of(self.form))
+        return (
+            set(queue.labels["reasons"]) == set(self.project.spec.review.reasons)
+            and corrected == set(question_names(self.form))
+            and set(queue.labels.get(EDITED, ())) == set(self.form.labels)
+            and (not fields or fields == [queue.titles[name] for name in question_names(self.form)])
+        )
 
     def make(self, name: str) -> Queue:
         """A new queue made as `name`, under a free name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -19,7 +19,7 @@ PAUSE_S = 600.0
 @dataclass(frozen=True)
 class Response:
     """A response as it stands on the server. `seconds` since the same person's previous answer, if known. `output` is
-    the field that was answered, as the page has it."""
+    the field that was answered, as the page has it, and `titles` those of the queue's questions by name."""
 
     pair_id: str
     reviewer: str
@@ -31,6 +31,7 @@ class Response:
     at: datetime
     seconds: float | None = None
     output: str | None = None
+    titles: Mapping[str, str] = field(default_factory=dict)
 
 
 def reviewer_key(url: str, user_id: str, known: Iterable[str]) -> str:
@@ -67,6 +68,7 @@ def read_responses(
                         role=role,
                         status=raw["status"],
                         values={question: answer["value"] for question, answer in (raw["values"] or {}).items()},
+                        titles=queue.titles,
                         output=record.get("fields", {}).get("enhanced"),
                         other_candidates=tuple((record.get("metadata") or {}).get("rivals", ())),
                         at=utc(raw["updated_at"]),

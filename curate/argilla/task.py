@@ -10,10 +10,15 @@ from __future__ import annotations
 import difflib
 import html
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from curate.argilla import edits, rules
 from curate.review.population import Population
+from prompts.answer_form import AnswerForm
+from schemas.kinds import KINDS
 from schemas.project import Project
 from schemas.records import Json, Message, Pair, Verdict
 from schemas.reviews import Review, SamplingReason
@@ -22,6 +27,8 @@ VERDICTS = {"accept": "Accept", "reject": "Reject", "edit": "Edit"}
 LETTERS = "ABCDEFGH"  # the other candidates; more are not shown
 THIS = "this"
 _EXAMPLES = 4  # of either kind
+_WORD, _SPLIT = re.compile(r"\w+"), re.compile(r"(\w+)")
+_SHORT = 3  # letters; a word of no more says little about where it came from
 # Reasons whose labels an estimate or an annotator's accuracy stands on: such a row is judged by itself, so nothing that
 # a program found and no other output stands beside it. That also leaves nothing by which to tell gold from the rest.
 BLIND: tuple[SamplingReason, ...] = ("certify", "audit_accepted", "audit_rejected", "gold")
@@ -40,42 +47,40 @@ def settings(
     """`argilla.Settings` of one queue. `other_candidates`: how many an input has at most (at most 8 are shown).
 
     The verdict comes first and is the only question that must be answered, so a row is one key (1, 2 or 3) and Enter.
-    The text comes next: there a digit does nothing, so a verdict's key that is pressed twice chooses no reason.
-    `min_submitted` answers complete a row. Annotators can filter and sort by `length`; the other metadata would tell
-    them what the programs think. `length` is no number: in the page's filter for numbers Enter submits the row, and
-    Backspace discards it.
+    The correction comes next: in a text a digit does nothing, so a verdict's key that is pressed twice chooses no
+    reason. `min_submitted` answers complete a row. Annotators can filter and sort by `length`; the other metadata would
+    tell them what the programs think. `length` is no number: in the page's filter for numbers Enter submits the row,
+    and Backspace discards it.
     """
     import argilla as rg
 
     shown = min(other_candidates, len(LETTERS))
+    task, form = project.spec.task, AnswerForm.of(project.spec.task, project.folder)
+    kind = KINDS[task.kind]
+    of = {"input": f" ({task.language})", "output": f" ({task.to})"} if task.to else {"input": "", "output": ""}
     fields = [
-        _field("simple", "Input", client, required=True),
-        _field("enhanced", "Output", client, required=True),
-        _field("answers", "What the annotators said; your answer is final", client) if adjudication else None,
-        rg.ChatField(name="conversation", title="Conversation", required=False, use_markdown=True, _client=client)
+        rg.ChatField(name="conversation", title="Earlier turns", required=False, use_markdown=True, _client=client)
         if conversation
         else None,
+        _field("simple", kind.input.capitalize() + of["input"], client, required=True),
+        _field("enhanced", kind.output.capitalize() + of["output"], client, required=True),
+        _field("answers", "What the annotators said; your answer is final", client) if adjudication else None,
         _field("findings", "What the programs found", client),
+        _field("rules", "House style", client),
         _field("candidates", "Other outputs for this input", client) if shown else None,
     ]
     reasons = {reason: reason.replace("_", " ").capitalize() for reason in project.spec.review.reasons}
     questions = [
-        rg.LabelQuestion(name="verdict", title="Is the output good?", labels=VERDICTS, client=client),
-        rg.TextQuestion(
-            name="edited",
-            title="Corrected output",
-            description="Shift+Enter to write, Esc to stop. A change here with Accept counts as an edit.",
-            required=False,
-            client=client,
-        ),
+        rg.LabelQuestion(name="verdict", title=f"Is the {kind.output} good?", labels=VERDICTS, client=client),
+        *edits.questions(form, client),
         rg.MultiLabelQuestion(
             name="reasons", title="What is wrong with it?", labels=reasons, required=False, client=client
         ),
-        rg.RankingQuestion(
-            name="ranking",
+        rg.LabelQuestion(
+            name="best",
             title="Which output is best?",
-            description="Only where other outputs are shown. A number ranks the output that is marked; ties allowed.",
-            values={THIS: "This output", **{letter: f"Output {letter}" for letter in LETTERS[:shown]}},
+            description="Only where other outputs are shown.",
+            labels={THIS: "This one", **{letter: letter for letter in LETTERS[:shown]}},
             required=False,
             client=client,
         )
@@ -117,27 +122,35 @@ def record(
     *,
     messages: Sequence[Message] = (),
     answers: Sequence[Review] = (),
+    gold: GoldForm | None = None,
 ) -> Json:
     """One row as the bulk endpoint of Argilla's API takes it, suggestions by the question's name. `external_id` is the
-    pair's id. `messages`: the seed's conversation. `answers`: what annotators said, for an adjudicator."""
-    blind = bool(set(reasons) & set(BLIND))
+    pair's id. `messages`: the seed's conversation. `answers`: what annotators said, for an adjudicator. `gold`: what a
+    gold item shows where it looks like a row for calibration."""
+    blind = bool(set(reasons) & set(BLIND)) and gold is None
     # In the order of their ids, which says nothing of them: people rank what they read.
     others = () if blind else population.other_candidates(pair.id)[: len(LETTERS)]
-    other_candidates = population.pairs(sorted(others))
-    findings = population.findings(pair.id)
+    other_candidates = gold.others if gold else population.pairs(sorted(others))
+    findings = list(gold.findings) if gold else population.findings(pair.id)
+    doubts = () if blind else findings
     row = population.rows.get(pair.id)
-    before, after = marked(pair.input, pair.output)
+    form = AnswerForm.of(project.spec.task, project.folder)
+    before, after = both_sides(project, form, pair)
+    earlier = [m for m in messages if m.role != "system"]
+    if earlier and earlier[-1].content == pair.input:
+        del earlier[-1]  # it is the input
     fields: Json = {
         "simple": f"<div>{before}</div>",
         "enhanced": f"<div>{after}</div>",
         "answers": _answers(pair, answers),
-        "findings": "" if blind else _findings(findings),
-        "candidates": _candidates(list(other_candidates.values())),
-        "conversation": [{"role": m.role, "content": f"<div>{escaped(m.content)}</div>"} for m in messages],
+        "findings": _findings(doubts),
+        "rules": _paragraphs(rules.lines(project, pair, doubts, escaped)),
+        "candidates": _candidates(form, list(other_candidates.values())),
+        "conversation": [{"role": m.role, "content": f"<div>{escaped(m.content)}</div>"} for m in earlier],
     }
     metadata: Json = {
         "length": _length(pair.output),
-        "chosen_for": list(dict.fromkeys("certify" if reason == "gold" else reason for reason in reasons)),
+        "chosen_for": list(dict.fromkeys(_as_others(reason, gold) for reason in reasons)),
         "score": population.scores.get(pair.id),
         "percentile": row.percentile if row else None,
         "probability": probability,
@@ -150,8 +163,35 @@ def record(
         "metadata": {name: value for name, value in metadata.items() if value not in (None, [])},
         # The text to edit and nothing else. A verdict would be copied, and nothing here knows how likely a row is good.
         # What the page fills in it also submits, so reasons or a ranking would come back as the person's answer.
-        "suggestions": [{"question": "edited", "value": pair.output, "agent": "model", "type": "model"}],
+        "suggestions": [
+            {"question": question, "value": text, "agent": "model", "type": "model"}
+            for question, text in edits.suggestions(form, pair).items()
+        ],
     }
+
+
+@dataclass(frozen=True)
+class GoldForm:
+    """What a gold item shows that looks like a row for calibration: the gates' verdicts of it that are worth a look,
+    and other outputs for its input, by id."""
+
+    findings: Sequence[Verdict]
+    others: Mapping[str, Pair]
+
+
+def _as_others(reason: SamplingReason, gold: GoldForm | None) -> str:
+    """Not even the hidden metadata tells gold from the rows that it stands among."""
+    return reason if reason != "gold" else "fit" if gold else "certify"
+
+
+def both_sides(project: Project, form: AnswerForm, pair: Pair) -> tuple[str, str]:
+    """Input and output as HTML: a record field by field; the difference marked where words are meant to be kept, which
+    is where a gate looks for lost content."""
+    if (values := edits.by_field(form, pair)) is not None:
+        return escaped(pair.input), "".join(f"<p><b>{escaped(k)}</b> {escaped(v)}</p>" for k, v in values.items())
+    if project.spec.curate.gates.lost_content:
+        return marked(pair.input, pair.output)
+    return escaped(pair.input), escaped(pair.output)
 
 
 def _length(text: str) -> str:
@@ -169,23 +209,46 @@ def escaped(text: str) -> str:
 
 def shown_text(field: str) -> str:
     """The text of a field as `record` makes it, whatever was marked in it."""
-    return html.unescape(re.sub(r"</?(?:div|del|ins|b)>", "", field.replace("<br>", "\n"))).strip()
+    return html.unescape(re.sub(r"</?(?:div|del|ins|b|p)>", "", field.replace("<br>", "\n"))).strip()
 
 
 def marked(before: str, after: str) -> tuple[str, str]:
     """Both texts as HTML, complete, with the difference marked: in `before` the words that `after` has nowhere are
-    struck through; in `after` the smaller part is marked, what is new (underlined) or what was taken over (bold)."""
-    words = {word.casefold() for word in re.findall(r"\w+", after)}
+    struck through; in `after` the smaller part is marked, what is new (underlined) or what was taken over (bold).
+
+    Taken over are words that stand in the same order in both, and of the others each that is long or holds a digit,
+    once for each time that `before` has it: a number that moved is the same number, a second `the` another word.
+    """
+    words = {word.casefold() for word in _WORD.findall(after)}
     gone = "".join(
         _tagged("del", part, at % 2 == 1 and part.casefold() not in words)
-        for at, part in enumerate(re.split(r"(\w+)", before))
+        for at, part in enumerate(_SPLIT.split(before))
     )
-    old, new = re.findall(r"\s+|\w+|[^\w\s]", before), re.findall(r"\s+|\w+|[^\w\s]", after)
-    codes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    parts = [(tag == "equal", "".join(new[c:d])) for tag, _, _, c, d in codes if d > c]
-    taken = sum(len(text) for equal, text in parts if equal)
-    tag, mark = ("b", True) if 2 * taken < len(after) else ("ins", False)
-    return gone, "".join(_tagged(tag, text, equal is mark) for equal, text in parts)
+    old, parts = [word.casefold() for word in _WORD.findall(before)], _SPLIT.split(after)
+    new = [part.casefold() for part in parts[1::2]]
+    blocks = difflib.SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks()
+    kept = [any(block.b <= at < block.b + block.size for block in blocks) for at in range(len(new))]
+    left = Counter(old) - Counter(word for word, is_kept in zip(new, kept, strict=True) if is_kept)
+    for at, word in enumerate(new):
+        if not kept[at] and left[word] and (len(word) > _SHORT or any(sign.isdigit() for sign in word)):
+            kept[at], left[word] = True, left[word] - 1
+    taken = sum(len(word) for word, is_kept in zip(new, kept, strict=True) if is_kept)
+    tag, mark = ("b", True) if 2 * taken < sum(map(len, new)) else ("ins", False)
+    return gone, "".join(_runs(parts, [is_kept is mark for is_kept in kept], tag))
+
+
+def _runs(parts: Sequence[str], marks: Sequence[bool], tag: str) -> Iterator[str]:
+    """Words and what stands between them, with one tag around marked neighbours; a sign alone is never marked."""
+    at = 0
+    while at < len(parts):
+        end = at
+        if at % 2 and marks[at // 2]:
+            while end + 2 < len(parts) and marks[end // 2 + 1] and parts[end + 1].isspace():
+                end += 2
+            yield _tagged(tag, "".join(parts[at : end + 1]), True)
+        else:
+            yield escaped(parts[at])
+        at = end + 1
 
 
 def _tagged(tag: str, text: str, mark: bool) -> str:
@@ -200,10 +263,12 @@ def _findings(findings: Sequence[Verdict]) -> str:
     return _paragraphs(lines)
 
 
-def _candidates(pairs: Sequence[Pair]) -> str:
-    return _paragraphs(
-        [f"<b>{letter}</b> {escaped(pair.output)}" for letter, pair in zip(LETTERS, pairs, strict=False)]
-    )
+def _candidates(form: AnswerForm, pairs: Sequence[Pair]) -> str:
+    def text(pair: Pair) -> str:
+        values = edits.by_field(form, pair)
+        return pair.output if values is None else ", ".join(f"{name}: {value}" for name, value in values.items())
+
+    return _paragraphs([f"<b>{letter}</b> {escaped(text(pair))}" for letter, pair in zip(LETTERS, pairs, strict=False)])
 
 
 def _answers(pair: Pair, answers: Sequence[Review]) -> str:
@@ -220,29 +285,55 @@ def _paragraphs(lines: Sequence[str]) -> str:
     return f"<div>{''.join(f'<p>{line}</p>' for line in lines)}</div>" if lines else ""
 
 
+# On the server of our own a small script is added to the page (curate/argilla/engine/page.js); another has Argilla's.
+_KEYS = {
+    True: [
+        "Every other choice bears the letter that chooses it: what is wrong with a row, and which output is best. "
+        "Letters and numbers mean the same wherever you are on the page. `←` and `→` show other rows, and `Ctrl`+`S` "
+        "keeps a draft.",
+    ],
+    False: [
+        "After the verdict, `Shift`+`Enter` starts writing and `Esc` ends it. `↓` goes on to what is wrong, if you "
+        "want to say so: there numbers choose. `←` and `→` show other rows, `↑` leads back, `Tab` brings the keys back "
+        "after a click elsewhere, and `Ctrl`+`S` keeps a draft.",
+    ],
+}
+
+
+def _how_to_edit(project: Project) -> str:
+    if project.spec.task.labels:
+        return "Choose the right label; that alone is an edit."
+    if project.spec.review.url is None:
+        fields = " `Tab` goes on to the next field." if project.spec.task.answer_schema else ""
+        return f"The key puts you into the text; write, and leave with `Esc`.{fields}"
+    return "Correct the text on the right."
+
+
 def guidelines(project: Project, bad: Sequence[tuple[Pair, str]]) -> str:
     """What annotators read first, in Markdown: the task, the keys, good examples (the spec's) and `bad` ones (rows that
     a gate rejected, with its words)."""
-    task, reasons = project.spec.task, project.spec.review.reasons
-    lines = [
-        f"# {task.name}",
-        "",
-        "A person typed the **input**; a model wrote the **output**. Is the output what the house style asks for?",
-        "",
-        "- `1` **Accept**: you would be glad to see this output in the training data, as it is.",
-        "- `2` **Reject**: it is wrong, or correcting it would take longer than writing it anew.",
-        "- `3` **Edit**: it is good after the change that you make in *Corrected output*.",
-        "- `Enter` submits and shows the next row. Only the verdict must be given.",
-        "- `Backspace` discards the row: you cannot tell.",
-        "",
-        "After the verdict, `Shift`+`Enter` starts writing in *Corrected output* and `Esc` ends it. `↓` goes on to "
-        f"what is wrong, if you want to say so: there `1` to `{len(reasons)}` choose. `←` and `→` show other rows, "
-        "`↑` leads back, `Tab` brings the keys back after a click elsewhere, and `Ctrl`+`S` keeps a draft.",
-        "",
+    task, kind = project.spec.task, KINDS[project.spec.task.kind]
+    marks = [
         "- **Bold** in the output: taken over from the input. Where most of it was taken over, what is new is "
         "<ins>underlined</ins> instead.",
         "- <del>Struck through</del> in the input: a word that the output does not have.",
         "",
+    ]
+    lines = [
+        f"# {task.name}",
+        "",
+        f"A person wrote the **{kind.input}**, a model the **{kind.output}**: {kind.about}. Is the {kind.output} what "
+        "the house style asks for?",
+        "",
+        f"- `1` **Accept**: you would be glad to see this {kind.output} in the training data, as it is.",
+        "- `2` **Reject**: it is wrong, or correcting it would take longer than writing it anew.",
+        f"- `3` **Edit**: it is good after the change that you make. {_how_to_edit(project)}",
+        "- `Enter` submits and shows the next row. Only the verdict must be given.",
+        "- `Backspace` discards the row: you cannot tell.",
+        "",
+        *_KEYS[project.spec.review.url is None],
+        "",
+        *(marks if project.spec.curate.gates.lost_content and not task.labels and not task.answer_schema else ()),
         "## The house style",
         "",
         f"<p>{escaped(task.style.strip())}</p>",

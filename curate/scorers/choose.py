@@ -77,6 +77,11 @@ async def choose(
         return None
     if model == "judge":
         return judge
+    if model == "similarity":
+        from curate.static_embedding import similar_to_reference
+
+        fingerprint = content_id("scope", ["similarity", 1])
+        return Chosen("score/similarity@1", fingerprint, similar_to_reference, "how alike output and reference are", {})
     if model == "auto" and not project.spec.asks_teacher:
         return None  # there is one pair for each input, and nothing to compare it with
     _need_torch(model)

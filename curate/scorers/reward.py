@@ -214,7 +214,7 @@ def open_reward_model(where: str | Path, *, batch_tokens: int, revision: str | N
             why="Which of its labels means good is not known, so its numbers would rank nothing.",
             fix="Choose a sequence-classification reward model with num_labels = 1, or 'auto' or 'pmi'.",
         )
-    dtype, device = _place()
+    dtype, device = place()
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
             where,
@@ -237,7 +237,7 @@ def open_reward_model(where: str | Path, *, batch_tokens: int, revision: str | N
     return RewardModel(model, tokenizer, batch_tokens)
 
 
-def _place() -> tuple[Any, dict[str, int | str] | None]:
+def place() -> tuple[Any, dict[str, int | str] | None]:
     """The precision and the device: bfloat16 on CUDA; elsewhere as stored, unless a CPU would only emulate that."""
     import torch
 

@@ -31,6 +31,8 @@ COMMANDS = (
     ("export", "The pipeline", "Write dataset, adapter and report into a folder of their own."),
     ("jobs", "Together", "What waits, runs and has ended in a workspace; stop it, read its log."),
     ("serve", "Together", "Serve a folder of projects: pages, an API and jobs for several people."),
+    ("try", "The model", "Ask the base and the tuned model, side by side."),
+    ("serve-model", "The model", "Serve the tuned model as OpenAI's chat completions."),
     ("status", "Look", "What is in the store, and what `run` would do next."),
     ("rows", "Look", "List rows with what became of them, and why."),
     ("explain", "Look", "Show the lineage of one pair."),
@@ -55,7 +57,7 @@ class LazyGroup(click.Group):
             from pairsmith.commands.stage import command_of
 
             return command_of(cmd_name)
-        command: click.Command = import_module(f"pairsmith.commands.{cmd_name}").command
+        command: click.Command = import_module(f"pairsmith.commands.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -153,7 +153,7 @@ def push(session: Session, more: bool) -> None:
     lines = [*review.summary(pushed), ("sent", f"{pushed.sent:,} rows; {pushed.there:,} were there{withdrawn}")]
     session.answer(
         {"command": "review push", **pushed.as_json()},
-        screen.stage("review", pushed, [*lines, *review.where(project, pushed.url, pushed.queues)]),
+        screen.stage("review", pushed, [*lines, *review.where(project, pushed.url, pushed.queues, pushed.pages)]),
     )
 
 

@@ -86,7 +86,7 @@ def _waiting(project: Project, outcome: RunOutcome) -> list[RenderableType]:
     head = "The pipeline stops, nothing is trained:" if stops else "The pipeline waits for people:"
     return [
         f"[bold yellow]{head}[/] {escape(outcome.waits or '')}.",
-        facts([*where(project, outcome.url or "", outcome.queues or ()), *going_on]),
+        facts([*where(project, outcome.url or "", outcome.queues or (), outcome.pages or ()), *going_on]),
     ]
 
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from pairsmith.commands.backup import backup, restore
 from schemas.errors import MissingDependency, UsageError
 
 if TYPE_CHECKING:
     from pairsmith.serve.settings import Settings
     from pairsmith.serve.workspace import Workspace
+
+
+class _Serving(click.Group):
+    """`serve [WORKSPACE]`, or one of its subcommands: a workspace of such a name is written `./backup`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args if args[:1] and args[0] in self.commands else ["up", *args])
 
 
 @click.command()
@@ -25,13 +35,13 @@ if TYPE_CHECKING:
     "database_url",
     envvar="PAIRSMITH_SERVE_DATABASE",
     metavar="URL",
-    help="A PostgreSQL for accounts and audit; default: a file in .serve.",
+    help="A PostgreSQL for accounts, audit and jobs, best given in PAIRSMITH_SERVE_DATABASE; else files in .serve.",
 )
-def command(workspace: Path, host: str, port: int, no_auth: bool, url: str | None, database_url: str | None) -> None:
+def up(workspace: Path, host: str, port: int, no_auth: bool, url: str | None, database_url: str | None) -> None:
     """Serve a folder of projects: pages for people, an API for programs, jobs that survive the server.
 
     WORKSPACE holds a folder for each project; it is made if it is missing. The first start prints a link with which the
-    first owner makes their account, within 15 minutes.
+    first owner makes their account, within 15 minutes. `serve backup` and `serve restore` copy a workspace.
     """
     try:
         import uvicorn
@@ -43,16 +53,35 @@ def command(workspace: Path, host: str, port: int, no_auth: bool, url: str | Non
         raise MissingDependency(
             f"the service needs the package {missing.name}.", fix="Install it: pip install 'pairsmith[serve]'"
         ) from None
-    settings = Settings(host, port, no_auth, url, database_url)
-    check_reach(settings)
-    workspace.mkdir(parents=True, exist_ok=True)
-    served = Workspace(workspace.resolve())
-    with served.lock():  # for a moment: the jobs hold it as long as they are served
-        app = create_app(served, settings)
-        check_owner(settings, has_owner=app.state.accounts.has_owner())
-    for line in _greeting(app.state.accounts, settings, served):
-        click.echo(line, err=True)
-    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3, server_header=False)
+    with _listening(host, port) as listening:
+        settings = Settings(host, listening.getsockname()[1], no_auth, url, database_url)
+        check_reach(settings)
+        workspace.mkdir(parents=True, exist_ok=True)
+        served = Workspace(workspace.resolve())
+        with served.lock():  # for a moment: the jobs hold it as long as they are served
+            app = create_app(served, settings)
+            check_owner(settings, has_owner=app.state.accounts.has_owner())
+        for line in _greeting(app.state.accounts, settings, served):
+            click.echo(line, err=True)
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3, server_header=False)
+        uvicorn.Server(config).run([listening])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket at that address (port 0: any free one). Raises UsageError where none can be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with ExitStack() as on_failure:
+            listening = on_failure.enter_context(socket.socket(family, kind, protocol))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            on_failure.pop_all()
+    except OSError as error:
+        raise UsageError(
+            f"nothing can listen at {host}:{port}: {error.strerror}.",
+            fix="End what listens there, or name another --port; 0 takes any that is free.",
+        ) from None
+    return listening
 
 
 def check_reach(settings: Settings) -> None:
@@ -92,3 +121,6 @@ def _greeting(accounts: object, settings: Settings, workspace: Workspace) -> lis
         lines.append(f"Make the first account within {FIRST_OWNER_MINUTES} minutes:")
         lines.append(f"  {settings.address}/redeem?token={token}")
     return lines
+
+
+command = _Serving("serve", commands={"up": up, "backup": backup, "restore": restore}, help=up.help)

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from schemas.money import Cost
 from schemas.records import Counts, Receipt
+from train.failures import Failures
+from train.learning_curve import LearningCurve
 from train.metrics import Evaluation
 from train.results import TrainResult
 from train.verdict import Verdict
@@ -101,11 +103,19 @@ class Reviews:
 
 
 @dataclass(frozen=True)
+class NextSeeds:
+    """A group of validation failures, and training seeds near to it that have no accepted row."""
+
+    failures: Failures
+    seeds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Evidence:
-    """The data of the page. `stages` has all four, in order; `accepted` are ten accepted rows drawn at random.
-    `near_duplicate_seeds` counts pairs of
-    near-duplicate seeds in different splits. `costs` is the ledger by stage, teacher and prompt. `certificate` is the
-    last look at people's answers: its words, whether it holds, and what it saw (None: nobody has looked)."""
+    """The data of the page. `stages` has all four, in order; `accepted` and `rejected` are ten rows each, drawn at
+    random. `near_duplicate_seeds` counts pairs of near-duplicate seeds in different splits. `costs` is the ledger by
+    stage, teacher and prompt. `curve` is of the present dataset. `certificate` is the last look at people's answers:
+    its words, whether it holds, and what it saw (None: nobody has looked)."""
 
     project: str
     written_at: datetime
@@ -113,6 +123,7 @@ class Evidence:
     seeds: dict[str, int] | None
     unread_seeds: int
     accepted: tuple[RowExample, ...]
+    rejected: tuple[RowExample, ...]
     steps: tuple[StepTally, ...]
     splits: dict[str, int] | None
     near_duplicate_seeds: int
@@ -121,6 +132,8 @@ class Evidence:
     training: TrainResult | None
     evaluation: Evaluation | None
     verdict: Verdict | None
+    failing: tuple[NextSeeds, ...]
+    curve: LearningCurve | None
     receipts: tuple[Receipt, ...]
     costs: tuple[Cost, ...]
     reviews: Reviews

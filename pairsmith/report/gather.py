@@ -11,11 +11,13 @@ from pydantic import ValidationError
 from curate.tallies import key_of
 from pairsmith.certified import standing
 from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTally
+from pairsmith.report.next_steps import next_seeds
 from pairsmith.report.rows import Rows
 from schemas.errors import PairsmithError
 from schemas.project import Project
 from schemas.records import Artifact, Receipt, Record, now, shown_step
 from schemas.store import Store
+from train.learning_curve import LearningCurve
 from train.metrics import Evaluation
 from train.results import TrainResult
 from train.verdict import verdict
@@ -43,6 +45,7 @@ def gather(project: Project, store: Store) -> Evidence:
         seeds=_facts(finished, "generate").get("seeds"),
         unread_seeds=len(_facts(finished, "generate").get("seed_problems", ())),
         accepted=rows.accepted(),
+        rejected=rows.rejected(),
         steps=tuple(
             StepTally(shown_step(name), **tally | {"shown": rows.of(tally.get("shown", ()), name)}, key=key_of(name))
             for name, tally in _facts(finished, "curate").get("steps", {}).items()
@@ -54,6 +57,8 @@ def gather(project: Project, store: Store) -> Evidence:
         training=training,
         evaluation=evaluation,
         verdict=None if evaluation is None else verdict(evaluation, project.spec.evaluate.ship_at),
+        failing=next_seeds(store, project.spec, evaluation, rows.seeds_with_rows),
+        curve=_curve(project, dataset),
         receipts=tuple(receipts),
         costs=tuple(store.costs()),
         reviews=_reviews(project, store, receipts),
@@ -69,6 +74,12 @@ def present_artifacts(store: Store) -> list[Artifact]:
     made = (("dataset", "curate"), ("adapter", "train"), ("evaluation", "evaluate"))
     found = (_current(store, kind, finished.get(command)) for kind, command in made)
     return [artifact for artifact in found if artifact is not None]
+
+
+def _curve(project: Project, dataset: Artifact | None) -> LearningCurve | None:
+    """The learning curve, if it is of the present dataset."""
+    curve = _read(project.folder / "curve.json", LearningCurve)
+    return curve if curve and dataset and curve.dataset_id == dataset.id else None
 
 
 def _stage(command: str, receipts: Sequence[Receipt], rows: Rows) -> StageEvidence:

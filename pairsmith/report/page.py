@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from pairsmith.report import certified, judged, proof, sentences
 from pairsmith.report.evidence import Evidence
+from pairsmith.report.next_steps import next_steps
 from pairsmith.style import charts, numbers
 
 _FOLDER = Path(__file__).parent
@@ -24,6 +25,7 @@ def render(evidence: Evidence) -> str:
         "proof": proof,
         "judged": judged,
         "certified": certified,
+        "next_steps": next_steps,
         "fmt": numbers,
         "chart": charts,
     }

@@ -163,8 +163,7 @@ def references(evaluation: Evaluation) -> str:
     """What was compared, and what the intervals are worth."""
     return (
         f"Of {count(evaluation.seeds)} test inputs, {counted(len(evaluation.references), 'has', 'have')} an output that"
-        " a person gave. Exact: the answer is that output. Intervals of the other measures are percentiles of a"
-        " bootstrap over inputs, too narrow where these are few; they decide nothing."
+        " a person gave. Exact: the answer is that output. The other measures decide nothing."
     )
 
 
@@ -244,6 +243,17 @@ def drawn(evaluation: Evaluation) -> list[Row]:
         Row(example.input, tuple((s, first.get((s.name, example.seed_id))) for s in evaluation.systems))
         for example in evaluation.side_by_side
     ]
+
+
+def watched(evaluation: Evaluation) -> str:
+    """How the tuned model does on validation inputs, and why those."""
+    answers = evaluation.validation
+    passed = sum(output.passes for output in answers)
+    return (
+        f"Of {counted(len(answers), 'validation input', 'validation inputs')}, {counted(passed, 'passes', 'pass')}"
+        " (greedy). These may be looked at and acted on; what fails in the test may not, or it would be no test."
+        " Below, failures by their first check and by inputs that are alike."
+    )
 
 
 def how_drawn(evaluation: Evaluation) -> str:

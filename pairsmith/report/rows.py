@@ -14,7 +14,7 @@ from schemas.records import Reason, Receipt, shown_step
 from schemas.store import Store
 
 _EXAMPLES = 3  # of every reason
-_ACCEPTED = 10
+_DRAWN = 10  # accepted ones, and rejected ones
 _CHUNK = 2_000
 _OUTCOMES: tuple[NotAccepted, ...] = ("rejected", "waiting", "failed")
 _Numbers = tuple[list[float], list[float]]  # of rows that were not accepted, and of those that were
@@ -40,7 +40,8 @@ class Rows:
         self._words: _Numbers = ([], [])
         self._scores: _Numbers = ([], [])
         self._met = _Examples()
-        self._accepted = _Reservoir("accepted", _ACCEPTED)
+        self._accepted, self._rejected = _Reservoir("accepted", _DRAWN), _Reservoir("rejected", _DRAWN)
+        self.seeds_with_rows = set[str]()
         if curated:
             self._read(self._states(curated))
         elif generated:
@@ -64,7 +65,10 @@ class Rows:
             if why := state["reason"]:
                 met = _Met(state["pair_id"], state["seed_id"], str(Reason(**why)))
                 self._met.add(state["state"], why["code"], met)
+                if state["state"] == "rejected":
+                    self._rejected.add(met)
             elif accepted:
+                self.seeds_with_rows.add(state["seed_id"])
                 self._accepted.add(_Met(state["pair_id"], state["seed_id"], _in_short(state)))
             if state["score"] is not None:
                 self._scores[accepted].append(state["score"])
@@ -97,6 +101,10 @@ class Rows:
     def accepted(self) -> tuple[RowExample, ...]:
         """A few accepted rows, drawn at random."""
         return self._shown(self._accepted.drawn)
+
+    def rejected(self) -> tuple[RowExample, ...]:
+        """A few rejected rows, drawn at random whatever the reason."""
+        return self._shown(self._rejected.drawn)
 
     def of(self, pair_ids: Sequence[str], by: str) -> tuple[RowExample, ...]:
         """These rows, each with what the step `by` said of it last."""

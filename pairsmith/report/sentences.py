@@ -13,6 +13,8 @@ from pairsmith.style.charts import Part
 from pairsmith.style.numbers import MISSING, count, counted, duration, rounded
 from schemas.money import Cost, dollars, per_row, told, total
 from schemas.records import Counts
+from train.learning_curve import LearningCurve
+from train.learning_curve import in_words as told_curve
 from train.results import TrainResult
 
 
@@ -135,11 +137,10 @@ def seeds_read(evidence: Evidence) -> str | None:
     )
 
 
-def drawn_rows(evidence: Evidence) -> str:
-    """The number of accepted rows on the page, and of all."""
-    counts = evidence.counts("curate")
-    total = f" of {count(counts.accepted)}" if counts else ""
-    return f"{len(evidence.accepted)}{total}, each with the same chance. Read them before the numbers."
+def drawn_rows(shown: int, of: int | None) -> str:
+    """The number of rows on the page that were drawn, and of all of their kind."""
+    total = f" of {count(of)}" if of is not None else ""
+    return f"{shown}{total}, each with the same chance. Read them before the numbers."
 
 
 def splits(evidence: Evidence) -> str:
@@ -179,6 +180,11 @@ def curve(training: TrainResult) -> str:
         first, last = training.validation[0].loss, training.validation[-1].loss
         return f"{sentence}; validation loss {rounded(first, 2)} to {rounded(last, 2)}."
     return f"{sentence}. There were no validation rows, so there is no validation loss."
+
+
+def learning_curve(curve: LearningCurve) -> list[str]:
+    """The learning curve, what more rows would buy, and the slices."""
+    return [f"{line[0].upper()}{line[1:]}." for line in told_curve(curve)]
 
 
 def training_facts(training: TrainResult) -> list[tuple[str, str]]:

@@ -198,7 +198,7 @@ async def _check_same_site(request: Request, caller: Caller) -> None:
     if request.method in ("GET", "HEAD", "OPTIONS") or caller.key is not None:
         return
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    ours = {request.headers.get("host"), urlsplit(request.app.state.settings.url or "").netloc}
+    ours = {request.headers.get("host"), urlsplit(request.app.state.settings.url or "").netloc} - {"", None}
     own = site == "same-origin" or (site is None and origin is not None and urlsplit(origin).netloc in ours)
     from_browser = site is not None or origin is not None
     if (caller.by_cookie and not own) or (from_browser and not own):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from fastapi import FastAPI
@@ -17,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pairsmith import __version__
-from pairsmith.serve import api, limits, openai, problems
+from pairsmith.serve import api, openai, pages, problems
 from pairsmith.serve.access import AnyOne
 from pairsmith.serve.accounts import Accounts
 from pairsmith.serve.audit import Audit
@@ -56,7 +54,6 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
         redirect_slashes=False,
         lifespan=running,
         responses=problems.RESPONSES,
-        max_body_size=limits.BODY_BYTES,
         generate_unique_id_function=_name_of,
     )
     state = app.state
@@ -70,8 +67,7 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
     state.views, state.talking = RowsView(workspace), Talking(workspace)
     app.include_router(api.router)
     app.include_router(openai.router)
-    if find_spec("pairsmith.serve.pages.people"):
-        app.include_router(import_module("pairsmith.serve.pages").router)
+    app.include_router(pages.router)
     app.add_exception_handler(PairsmithError, problems.on_pairsmith_error)
     app.add_exception_handler(HTTPException, problems.on_http_exception)
     app.add_exception_handler(RequestValidationError, problems.on_invalid_request)

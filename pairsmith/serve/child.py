@@ -30,6 +30,7 @@ from typing import Any
 from pairsmith.commands import start
 from pairsmith.failures import as_json, exit_code_of
 from pairsmith.serve.events import recorded
+from pairsmith.serve.network import guard
 from pairsmith.serve.workspace import locked
 from pairsmith.watching import Watcher
 from schemas.errors import PairsmithError, SpecError
@@ -207,4 +208,5 @@ def _append(path: Path, line: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    guard()
     sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders, State
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pairsmith.serve import limits, metrics, problems
@@ -69,16 +70,17 @@ class Edge:
             await send(message)
 
         try:
-            await self._check(scope, Headers(scope=scope))
-            await self.app(scope, receive, send_safely)
-        except PairsmithError as error:
-            response = problems.answer(error, instance=scope["path"], request_id=request_id)
+            most = await self._check(scope, Headers(scope=scope))
+            await self.app(scope, _at_most(most, receive), send_safely)
+        except (PairsmithError, HTTPException) as raised:
+            error = raised if isinstance(raised, PairsmithError) else problems.of_http(raised)
+            response = problems.answer(error, self.state.workspace.root, instance=scope["path"], request_id=request_id)
             await response(scope, receive, send_safely)
         except Exception:
             log.exception("request %s: %s %s", request_id, scope["method"], scope["path"])
             if status:
                 raise
-            response = problems.defect(instance=scope["path"], request_id=request_id)
+            response = problems.defect(self.state.workspace.root, instance=scope["path"], request_id=request_id)
             await response(scope, receive, send_safely)
         finally:
             route = scope.get("route")
@@ -86,17 +88,19 @@ class Edge:
             if status and self._is_audited(scope, status):
                 await run_in_threadpool(self._audit, scope, status)
 
-    async def _check(self, scope: Scope, headers: Headers) -> None:
+    async def _check(self, scope: Scope, headers: Headers) -> int:
+        """Find out who it is; how many bytes they may send. Raises Refusal."""
         self._check_host(headers.get("host", ""))
         caller = await run_in_threadpool(self._caller, headers)
         scope["state"]["caller"] = caller
-        if caller.user is None:
-            length = headers.get("content-length", "0")
-            if "chunked" in headers.get("transfer-encoding", "") or int(length or 0) > limits.ANONYMOUS_BYTES:
-                raise Refusal(413, "that is too much from somebody who is not signed in.", code="too_large")
-        who = caller.key or caller.session or address_of(scope)
         if caller is not LOCAL:
+            who = caller.key or caller.session or address_of(scope)
             self.state.limits.take(who, limits.REQUESTS, "requests")
+        most = limits.most_bytes(scope["path"], signed_in=caller.user is not None)
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > most:
+            raise _too_large(most)
+        return most
 
     def _check_host(self, host: str) -> None:
         """Refuse a name that is not ours: a page elsewhere may have its own name point to this machine."""
@@ -153,6 +157,25 @@ class Edge:
             before=changed.get("before"),
             after=changed.get("after"),
         )
+
+
+def _too_large(most: int) -> HTTPException:
+    return HTTPException(413, f"more than {most:,} bytes are not taken here")
+
+
+def _at_most(most: int, receive: Receive) -> Receive:
+    """A body that ends in a refusal where it is longer, so that nobody reads it to its end."""
+    size = 0
+
+    async def counted() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > most:
+            raise _too_large(most)
+        return message
+
+    return counted
 
 
 def address_of(scope: Scope) -> str:

@@ -211,7 +211,7 @@ class Jobs:
         if self._client is None:
             from dbos import DBOS, DBOSClient
 
-            logging.getLogger("dbos").setLevel(logging.WARNING)
+            logging.getLogger("dbos").setLevel(logging.ERROR)
             self.workspace.jobs_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             DBOS.migrate(self.database_url)
             self._client = DBOSClient(system_database_url=self.database_url, application_name="pairsmith")

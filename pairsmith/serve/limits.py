@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -16,6 +17,8 @@ BODY_BYTES = 1_000_000
 UPLOAD_BYTES = 50_000_000
 PROJECT_BYTES = 1_000_000_000
 ANONYMOUS_BYTES = 64_000
+# Paths that take files; a form around a file has some bytes of its own.
+_UPLOADS = re.compile(r"/v1/files|/api/v1/projects/[^/]+/seeds|/new|/p/[^/]+/setup/seeds")
 
 
 class Rate(NamedTuple):
@@ -30,6 +33,13 @@ SIGN_INS = Rate(5 / 60, 5)
 PREVIEWS = Rate(20 / 3600, 20)
 AT_ONCE = {"chat": 4, "streams": 100}
 _MOST_BUCKETS = 20_000
+
+
+def most_bytes(path: str, *, signed_in: bool) -> int:
+    """How long the body of a request to `path` may be."""
+    if not signed_in:
+        return ANONYMOUS_BYTES
+    return UPLOAD_BYTES + 100_000 if _UPLOADS.fullmatch(path) else BODY_BYTES
 
 
 class Limits:

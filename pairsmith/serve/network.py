@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +16,7 @@ Resolve = Callable[[str, int], Iterable[str]]
 PRIVATE_HOSTS = "PAIRSMITH_PRIVATE_HOSTS"
 """The variable in which a child is told the hosts with a private address that it may connect to."""
 _PORTS = {"http": 80, "https": 443}
+_STRANGE = re.compile(r"[\s\\\x00-\x1f]")  # what one program reads otherwise than another
 
 
 class Host(NamedTuple):
@@ -34,7 +36,7 @@ def host_of(url: str) -> Host | None:
         port = parts.port or _PORTS.get(parts.scheme, 0)
     except ValueError:
         return None
-    if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc or "\\" in url or not port:
+    if parts.scheme not in _PORTS or not parts.hostname or not port or _STRANGE.search(url) or "@" in parts.netloc:
         return None
     return Host(parts.hostname.rstrip(".").lower(), port)
 

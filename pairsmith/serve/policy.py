@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.request import getproxies
 
 import sqlalchemy as sa
 from pydantic import BaseModel
@@ -48,7 +49,7 @@ _BY_KIND: dict[Kind, str] = {
         teacher.usd_per_million_completion_tokens teacher.usd_per_million_cached_tokens
         store.url store.url_env budget.max_usd""",
     Kind.code: "curate.gates.user evaluate.user",
-    Kind.path: "curate.gates.json_schema review.gold",
+    Kind.path: "curate.gates.json_schema curate.contamination.files review.gold",
     Kind.seeds: "seeds.path",
     Kind.schema: "task.schema",
     Kind.base: "train.base",
@@ -76,7 +77,10 @@ _BY_KIND: dict[Kind, str] = {
         curate.gates.swapped curate.gates.limits curate.gates.injection curate.gates.toxic curate.gates.pii
         curate.gates.must.name curate.gates.must.pattern curate.gates.must_not.name curate.gates.must_not.pattern
         curate.gates.values curate.gates.translated curate.duplicates.enabled curate.duplicates.jaccard
-        curate.score.batch_tokens curate.select.best curate.select.certified curate.select.rows curate.select.spread
+        curate.score.batch_tokens curate.score.revision curate.score.protocol curate.score.teacher curate.select.best
+        curate.select.certified curate.select.rows curate.select.spread
+        curate.judge.teachers curate.judge.questions.name
+        curate.judge.questions.question curate.judge.questions.must curate.judge.questions.weight
         review.enabled review.workspace review.dataset review.reasons review.annotators_per_row review.overlap
         review.adjudicators review.margin_of_error review.accept_at_least review.confidence review.batch
         review.shares.estimation review.shares.calibration review.shares.audit_accepted review.shares.audit_rejected
@@ -87,19 +91,22 @@ _BY_KIND: dict[Kind, str] = {
         train.weight_decay train.targets train.rslora train.dora train.neftune train.packing train.precision
         train.evaluation_steps train.patience
         evaluate.teacher evaluate.samples evaluate.checks.name evaluate.checks.pattern evaluate.max_seeds
-        evaluate.resamples evaluate.concurrency""",
+        evaluate.resamples evaluate.concurrency evaluate.judges evaluate.ship_at""",
 }
 CLASSES: Mapping[str, Kind] = {key: kind for kind, keys in _BY_KIND.items() for key in keys.split()}
+# Words for what needs no weights of others.
+_OURS = frozenset({"embedded", "auto", "pmi", "judge", "none"})
 # An owner sets these, or a non-owner leaves them as an owner has set them.
 _OWNERS = frozenset({Kind.fenced, Kind.code})
 
 
 class Value(NamedTuple):
-    """A value of a spec: its key as people write it, the key of its class, and what it is."""
+    """A value of a spec: its key as people write it, the key of its class, what it is, and whether somebody set it."""
 
     key: str
     of: str
     value: Any
+    given: bool
 
     @property
     def kind(self) -> Kind | None:
@@ -111,20 +118,21 @@ def values_of(model: BaseModel, key: str = "", of: str = "") -> Iterator[Value]:
     """Every value of a spec that is no table, those that stand at their default included."""
     for name, field in type(model).model_fields.items():
         shown = field.alias or name
-        yield from _values(getattr(model, name), f"{key}.{shown}".lstrip("."), _class_key(of, shown))
+        given = name in model.model_fields_set
+        yield from _values(getattr(model, name), f"{key}.{shown}".lstrip("."), _class_key(of, shown), given)
 
 
-def _values(value: Any, key: str, of: str) -> Iterator[Value]:
+def _values(value: Any, key: str, of: str, given: bool) -> Iterator[Value]:
     if isinstance(value, BaseModel):
         yield from values_of(value, key, of)
     elif isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
         for number, item in enumerate(value):
-            yield from _values(item, f"{key}.{number}", of)
+            yield from _values(item, f"{key}.{number}", of, given)
     elif isinstance(value, Mapping) and any(isinstance(item, BaseModel) for item in value.values()):
         for name, item in value.items():
-            yield from _values(item, f"{key}.{name}", of)
+            yield from _values(item, f"{key}.{name}", of, given)
     elif value not in ((), {}):
-        yield Value(key, of, value)
+        yield Value(key, of, value, given)
 
 
 def _class_key(of: str, name: str) -> str:
@@ -180,9 +188,14 @@ class Policy:
         spec, allowed = project.spec, self._allowed()
         present = list(values_of(spec))
         for value in present:
-            if value.kind is None:
+            if value.kind is None and value.given:
                 raise _refused(value.key, "has no class in the service's policy yet", "Leave it out.")
-            self._check_value(value, project.folder, allowed, owner=owner)
+            self._check_value(value, project.folder, allowed)
+        for number, source in enumerate(spec.seeds):
+            if source.format == "hub":
+                self._check_host(f"seeds.{number}.path", f"https://{HUB.name}", allowed)
+            else:
+                _check_path(f"seeds.{number}.path", source.path, project.folder)
         for key, teacher in {"teacher": spec.teacher, **{f"teachers.{n}": t for n, t in spec.teachers.items()}}.items():
             _check_keys(key, [a for a in teacher.addresses if a not in ("embedded", "vllm")], teacher, allowed)
         _check_keys("review", [spec.review.url] if spec.review.url else [], spec.review, allowed)
@@ -207,13 +220,14 @@ class Policy:
         from pairsmith.serve.environment import job_environment
 
         self.check(project)
-        hosts = [host for host, _ in self._allowed() if is_private(host, self._lookup)]
+        proxies = [host for url in getproxies().values() if (host := host_of(url))]
+        hosts = [host for host in (*proxies, *(host for host, _ in self._allowed())) if is_private(host, self._lookup)]
         return job_environment(project) | {PRIVATE_HOSTS: " ".join(sorted({str(host) for host in hosts}))}
 
     def _allowed(self) -> set[tuple[Host, str]]:
         return {(_read(row["host"]), row["key_env"]) for row in self.allowed()}
 
-    def _check_value(self, value: Value, folder: Path, allowed: set[tuple[Host, str]], *, owner: bool) -> None:
+    def _check_value(self, value: Value, folder: Path, allowed: set[tuple[Host, str]]) -> None:
         key, kind, given = value.key, value.kind, value.value
         if given is None:
             return
@@ -222,13 +236,9 @@ class Policy:
                 if url not in ("embedded", "vllm"):
                     self._check_host(key, url, allowed)
         elif kind is Kind.path or (kind is Kind.schema and ":" not in given):
-            _check_path(key, given, folder)
-        elif kind is Kind.seeds:
-            if (folder / given).exists() or not _is_hub_id(given):
-                _check_path(key, given, folder)
-            else:
-                self._check_host(key, f"https://{HUB.name}", allowed)
-        elif kind in (Kind.base, Kind.scorer) and given not in ("embedded", "auto", "pmi", "none"):
+            for path in (given,) if isinstance(given, str) else given:
+                _check_path(key, path, folder)
+        elif kind in (Kind.base, Kind.scorer) and given not in _OURS:
             if (folder / given).exists() or not _is_hub_id(given):
                 _check_path(key, given, folder)
             elif not _is_known_base(given):
@@ -286,7 +296,7 @@ def _is_fenced(value: Value) -> bool:
     if value.kind is Kind.host:
         return value.value == "vllm"
     if value.kind in (Kind.base, Kind.scorer):  # a folder: whoever put weights there is whom we trust
-        return value.value not in ("embedded", "auto", "pmi", "none") and not _is_hub_id(value.value)
+        return value.value not in _OURS and not _is_hub_id(value.value)
     return False
 
 
@@ -330,7 +340,7 @@ def _not_a_pair(key: str, variable: str, host: Host) -> Refusal:
 def _refused(key: str, what: str, fix: str) -> Refusal:
     return Refusal(
         403,
-        f"'{key}': {what}.",
+        f"{what}.",
         where=key,
         why="In a service a spec works with other people's keys, files and machine.",
         fix=fix,

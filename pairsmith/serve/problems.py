@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from fastapi import Request
@@ -126,10 +127,10 @@ def status_of(error: PairsmithError) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def problem_of(error: PairsmithError, *, instance: str, request_id: str) -> Problem:
+def problem_of(error: PairsmithError, root: Path, *, instance: str, request_id: str) -> Problem:
     """The error as the body of an answer."""
-    status, parts = status_of(error), as_json(error)
-    kind, line = parts["kind"], re.search(r":(\d+)$", error.where or "")
+    status, parts = status_of(error), {name: _inside(str(part), root) for name, part in as_json(error).items()}
+    kind, line = type(error).__name__, re.search(r":(\d+)$", error.where or "")
     key = re.match(r"(?:unknown key |the key )?'([\w.]+)'", error.what)
     mistakes = None
     if status == 422:
@@ -140,23 +141,28 @@ def problem_of(error: PairsmithError, *, instance: str, request_id: str) -> Prob
         type=f"urn:pairsmith:problem:{code}",
         title=_TITLES.get(status, "Refused"),
         status=status,
-        detail=str(error),
+        detail=parts["message"] or "",
         instance=instance,
-        what=error.what,
-        where=error.where,
-        why=error.why,
-        fix=error.fix,
+        what=parts["what"] or "",
+        where=parts.get("where"),
+        why=parts.get("why"),
+        fix=parts.get("fix"),
         kind=kind,
         exit_code=None if isinstance(error, Refusal) else error.exit_code,
         request_id=request_id,
-        error=OpenAIError(message=str(error), type=_openai_type(status), param=key[1] if key else None, code=code),
+        error=OpenAIError(
+            message=parts["message"] or "", type=_openai_type(status), param=key[1] if key else None, code=code
+        ),
         errors=mistakes,
     )
 
 
-def answer(error: PairsmithError, *, instance: str, request_id: str, mistakes: list[Mistake] | None = None) -> Response:
-    """The error as an answer. 409 and 429 tell clients of OpenAI not to send it again by themselves."""
-    problem = problem_of(error, instance=instance, request_id=request_id)
+def answer(
+    error: PairsmithError, root: Path, *, instance: str, request_id: str, mistakes: list[Mistake] | None = None
+) -> Response:
+    """The error as an answer, without where the workspace `root` lies on the server. 409 and 429 tell clients of OpenAI
+    not to send it again by themselves."""
+    problem = problem_of(error, root, instance=instance, request_id=request_id)
     if mistakes is not None:
         problem = problem.model_copy(update={"errors": mistakes})
     headers = {}
@@ -173,7 +179,12 @@ def answer(error: PairsmithError, *, instance: str, request_id: str, mistakes: l
     return Response(problem.model_dump_json(), problem.status, headers, media_type=MEDIA_TYPE)
 
 
-def defect(*, instance: str, request_id: str) -> Response:
+def _inside(text: str | None, root: Path) -> str | None:
+    """The text with paths as they are within the workspace."""
+    return text and text.replace(f"{root}/projects/", "").replace(f"{root}/", "").replace(str(root), "the workspace")
+
+
+def defect(root: Path, *, instance: str, request_id: str) -> Response:
     """The answer to an exception that nobody foresaw: no traceback leaves the server, its log has it."""
     refusal = Refusal(
         500,
@@ -182,27 +193,31 @@ def defect(*, instance: str, request_id: str) -> Response:
         fix=f"Please report it with the request id {request_id}.",
         code="defect",
     )
-    return answer(refusal, instance=instance, request_id=request_id)
+    return answer(refusal, root, instance=instance, request_id=request_id)
 
 
 async def on_pairsmith_error(request: Request, error: Exception) -> Response:
     """FastAPI's handler for PairsmithError."""
     assert isinstance(error, PairsmithError)
-    return answer(error, instance=request.url.path, request_id=request.state.request_id)
+    return answer(error, _root(request), instance=request.url.path, request_id=request.state.request_id)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """FastAPI's handler for its own refusals: no such path, no such method, a body that is too large."""
     assert isinstance(error, HTTPException)
-    refusal = Refusal(
+    response = answer(of_http(error), _root(request), instance=request.url.path, request_id=request.state.request_id)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def of_http(error: HTTPException) -> Refusal:
+    """A refusal of the framework as one of ours."""
+    return Refusal(
         error.status_code,
         f"{str(error.detail).rstrip('.')}.",
         code=_TITLES.get(error.status_code, "refused").lower().replace(" ", "_"),
         fix="The paths and their methods stand in /api/v1/openapi.json." if error.status_code in (404, 405) else None,
     )
-    response = answer(refusal, instance=request.url.path, request_id=request.state.request_id)
-    response.headers.update(error.headers or {})
-    return response
 
 
 async def on_invalid_request(request: Request, error: Exception) -> Response:
@@ -216,7 +231,13 @@ async def on_invalid_request(request: Request, error: Exception) -> Response:
     refusal = Refusal(
         422, f"{first.what}.", where=first.pointer, code="not_valid", fix="The form is in /api/v1/openapi.json."
     )
-    return answer(refusal, instance=request.url.path, request_id=request.state.request_id, mistakes=mistakes)
+    request_id = request.state.request_id
+    return answer(refusal, _root(request), instance=request.url.path, request_id=request_id, mistakes=mistakes)
+
+
+def _root(request: Request) -> Path:
+    root: Path = request.app.state.workspace.root
+    return root
 
 
 def _openai_type(status: int) -> str:

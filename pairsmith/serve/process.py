@@ -27,6 +27,7 @@ from synth.embedded.child import child_command, child_environment
 
 MOST_DEATHS = 4  # processes that may die without a word before the job has failed: the first and three more
 GRACE_S = 120.0  # from the request to stop to a kill; a stage that drains needs seconds, a training step may need more
+_START_TIMEOUT_S = 300.0
 _LOOK_EVERY_S = 0.2
 
 _begun: list[subprocess.Popen[bytes]] = []  # of this server; one whose job was stopped is waited for here
@@ -49,6 +50,7 @@ async def kept_alive(
     wished it. `environment` gives the process's variables, or raises PairsmithError for a spec that may not run.
     """
     how: int | None = None
+    until_s = time.monotonic() + _START_TIMEOUT_S
     while True:
         if end := ended(folder, nth):
             if end["code"] != INTERRUPTED or await asyncio.to_thread(cancelled):
@@ -68,6 +70,12 @@ async def kept_alive(
             process = await asyncio.to_thread(_started, folder, nth, part, environment)
         except PairsmithError as error:
             return End(code=error.exit_code, problem=as_json(error))
+        except OSError as error:  # a full disk, no process left: it may pass
+            if time.monotonic() > until_s:
+                return _not_started(error)
+            await asyncio.sleep(1.0)
+            continue
+        until_s = time.monotonic() + _START_TIMEOUT_S
         _begun.append(process)
         # A thread that waits for it would keep the server from stopping.
         while (code := process.poll()) is None:  # noqa: ASYNC110
@@ -149,6 +157,12 @@ def _started(folder: Path, nth: int, part: Part, environment: Callable[[], dict[
             stderr=log,
             start_new_session=True,
         )
+
+
+def _not_started(error: OSError) -> End:
+    fix = "Free room on the disk and in memory; then go on."
+    what = f"its process could not be started: {error.strerror or error}."
+    return End(code=1, problem={"kind": "NotStarted", "what": what, "fix": fix, "exit_code": 1})
 
 
 def _died(code: int | None, deaths: int) -> End:

@@ -16,7 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pairsmith.serve.access import Caller
 from pairsmith.serve.database import answers, stamp
 from pairsmith.serve.edge import address_of
-from pairsmith.serve.limits import UPLOAD_BYTES
 from pairsmith.serve.problems import Refusal
 from schemas.records import now
 
@@ -122,16 +121,13 @@ def _at(place: tuple[str, str, str]) -> list[sa.ColumnElement[bool]]:
 
 
 async def _read(receive: Receive, body: IO[bytes]) -> str:
-    """Put the body of a request into a file; its hash. Raises Refusal for one that is longer than any may be."""
-    digest, size = hashlib.sha256(), 0
+    """Put the body of a request, whose length `Edge` counts, into a file; its hash."""
+    digest = hashlib.sha256()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             break
         chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > UPLOAD_BYTES + _IN_MEMORY:
-            raise Refusal(413, f"more than {UPLOAD_BYTES // 10**6} MB.", code="too_large")
         digest.update(chunk)
         body.write(chunk)
         if not message.get("more_body"):

@@ -50,10 +50,10 @@ def launch(place: Place) -> None:
         system_database_url=place.database_url,
         application_version=VERSION,
         executor_id=EXECUTOR,
-        log_level="WARNING",
+        log_level="ERROR",  # as a warning it tells every step that a stop leaves, with all its arguments
         run_migrations=True,
     )
-    logging.getLogger("dbos").setLevel(logging.WARNING)  # it advertises a console
+    logging.getLogger("dbos").setLevel(logging.ERROR)  # it advertises a console
     DBOS(config=config)
     DBOS.launch()
     for name, at_once in _AT_ONCE.items():

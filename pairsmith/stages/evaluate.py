@@ -47,10 +47,10 @@ def evaluate(
     """
     with recording(project, store, "evaluate", EvaluateOutcome()) as record:
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
-        trained = _latest_adapter(project, store)
+        trained = latest_adapter(project, store)
         teacher = teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
         say("starting the models")
-        from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows
+        from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
         from train.judged import judges_of, warnings
         from train.verdict import verdict
 
@@ -58,7 +58,8 @@ def evaluate(
             return teachers.opened(asked, say)
 
         seeds, rows = held_out_seeds(store, project.spec), trained_rows(store, trained)
-        measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows)
+        watched = watched_seeds(store, project.spec)
+        measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
         folder = project.folder / EVALUATIONS
         for sentence in warnings(project.spec):
             say(sentence)
@@ -66,6 +67,7 @@ def evaluate(
         measured = run(measured_once(measurement, store, folder, open_teacher, progress, judges))
         path = project.inside(Path(measured.path))
         store.write(measured.artifact.model_copy(update={"path": path}))
+        concluded = verdict(measured, project.spec.evaluate.ship_at)
         counts, reasons = counted(measured)
         record.outcome = replace(
             record.outcome,
@@ -82,13 +84,14 @@ def evaluate(
             pass_rate=pass_rates(measured),
             systems=systems(measured),
             outcomes=outcomes(measured),
-            verdict=verdict(measured, project.spec.evaluate.ship_at).model_dump(mode="json"),
+            verdict=concluded.model_dump(mode="json"),
             gated=gate,
         )
     return record.outcome
 
 
-def _latest_adapter(project: Project, store: Store) -> TrainResult:
+def latest_adapter(project: Project, store: Store) -> TrainResult:
+    """The adapter that was trained last. Raises NoWork where there is none."""
     from train.results import read_result
 
     adapters = store.artifacts("adapter")

@@ -11,7 +11,7 @@ from curate.curation import curate
 from curate.forecast import Pilot, Range, accepted_rows, summed_up
 from curate.near_duplicates import repeated_rows
 from curate.pool import DUPLICATE, Pool
-from curate.split import held_out_inputs
+from curate.split import most_test_inputs
 from curate.steps import SPLIT, best, id_of, steps_for
 from pairsmith import teachers
 from pairsmith.outcome import ForecastOutcome, GenerateOutcome
@@ -175,7 +175,7 @@ def _evaluation(
     bought found again, and one more without chance. None where that is another teacher, which no pilot has asked."""
     spec = project.spec
     forward = next((direction for direction in directions if direction.way == "forward"), None)
-    asked = len(held_out_inputs(splits, spec))
+    asked = most_test_inputs(splits, spec)
     if forward is None or not asked or spec.teacher_name("evaluate") != spec.teacher_name("forward"):
         return None
     n, limit = spec.generate.forward.n, spec.generate.forward.sampling.max_tokens

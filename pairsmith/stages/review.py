@@ -107,11 +107,13 @@ def review(
             with _or_without(), argilla(project, progress) as connected:
                 if store.sampled():
                     connected.workspace = workspace_of(project, store, connected)
-                    push(project, store, population, connected, progress)  # what a killed run had drawn and not sent
+                    # What a killed run had drawn and not sent.
+                    push(project, store, population, connected, progress, alone=connected.alone)
                     brought = pull(project, store, connected, progress).news
                     record.outcome = replace(record.outcome, brought=brought)
                 pushed = send(project, store, population, connected, progress)
-                record.outcome = replace(record.outcome, url=connected.url, queues=pushed.queues, sent=pushed.sent)
+                record.outcome = replace(record.outcome, url=connected.url, queues=pushed.queues, pages=pushed.pages)
+                record.outcome = replace(record.outcome, sent=pushed.sent)
         status = review_status(project, store, population)
         todo = "" if status.enough else waits(status)
         record.outcome = replace(_with_status(record.outcome, status), review=as_json(status), waits=todo)
@@ -143,7 +145,7 @@ def send(
     if not store.sampled():
         return PushResult(0, 0, 0, ())
     connected.workspace = workspace_of(project, store, connected)
-    rows = push(project, store, population, connected, progress)
+    rows = push(project, store, population, connected, progress, alone=connected.alone)
     settle = push_adjudication(project, store, population, connected, progress)
     return PushResult(
         sent=rows.sent + settle.sent,
@@ -151,6 +153,7 @@ def send(
         decided=rows.decided,
         queues=(*rows.queues, *settle.queues),
         withdrawn=rows.withdrawn + settle.withdrawn,
+        pages=(*rows.pages, *settle.pages),
     )
 
 
@@ -168,6 +171,7 @@ def push_rows(
             there=pushed.there,
             withdrawn=pushed.withdrawn,
             queues=pushed.queues,
+            pages=pushed.pages,
         )
         status = review_status(project, store, population)
         record.outcome = replace(_with_status(record.outcome, status), review=as_json(status))
@@ -299,9 +303,10 @@ def page(project: Project, url: str) -> tuple[str, list[tuple[str, str]]]:
     return public, [("", IN_THE_CLEAR)]
 
 
-def where(project: Project, url: str, queues: Sequence[str]) -> list[tuple[str, str]]:
-    """The page, its queues, and how to sign in."""
-    lines = [("page", url), ("queues", ", ".join(queues) or "none")]
+def where(project: Project, url: str, queues: Sequence[str], pages: Sequence[str]) -> list[tuple[str, str]]:
+    """Each queue with the address of its page, and how to sign in."""
+    lines = list(zip(("page", *("",) * len(pages)), map("{} {}".format, pages, queues), strict=False))
+    lines = lines or [("page", f"{url}, on which no row waits")]
     if project.spec.review.url is None:
         lines.append(("sign in", f"as {OWNER}; the password is in {server.default_home() / 'credentials.json'}"))
     return lines

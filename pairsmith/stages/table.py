@@ -87,6 +87,9 @@ STAGES: tuple[Stage[Any], ...] = (
         The same dataset and settings again find the adapter that is there.
         """,
         summary=train.summary,
+        options=(
+            Option("--curve", bool, "Draw the learning curve too: six more trainings, and one for each slice of rows."),
+        ),
     ),
     Stage[EvaluateOutcome](
         "evaluate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from pairsmith import plan
 from pairsmith.outcome import TrainOutcome
 from pairsmith.receipt import recording
 from pairsmith.stopping import Stopping
+from schemas.blocking import run
 from schemas.errors import NoWork
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.progress_line import clock
@@ -19,9 +21,12 @@ from schemas.records import Counts
 from schemas.store import Store
 
 if TYPE_CHECKING:
+    from train.base_model import Base
+    from train.dataset import Dataset
+    from train.intervals import Interval
     from train.results import TrainResult
 
-ADAPTERS = "adapters"
+ADAPTERS, CURVE = "adapters", "curve"
 
 
 def train(
@@ -31,8 +36,10 @@ def train(
     progress: Progress = unseen,
     say: Say = unheard,
     stop: Stopping | None = None,
+    curve: bool = False,
 ) -> TrainOutcome:
-    """Tune the base on the dataset; the same dataset and settings find the adapter that is there.
+    """Tune the base on the dataset; the same dataset and settings find the adapter that is there. With `curve`, draw
+    the learning curve too, with a dozen further trainings at most.
 
     It is not drained: `stop` ends it at once, and the next run goes on from the last checkpoint. Raises NoWork.
     """
@@ -55,6 +62,9 @@ def train(
         path = project.inside(Path(result.folder))
         store.write(result.artifact.model_copy(update={"path": path}))
         record.outcome = _filled(record.outcome, result, path)
+        if curve:
+            lines = learning_curve_of(project, store, base, dataset, progress, say)
+            record.outcome = replace(record.outcome, curve=tuple(lines))
     return record.outcome
 
 
@@ -84,6 +94,48 @@ def _filled(outcome: TrainOutcome, result: TrainResult, path: str) -> TrainOutco
     )
 
 
+def learning_curve_of(
+    project: Project, store: Store, base: Base, dataset: Dataset, progress: Progress, say: Say
+) -> list[str]:
+    """Draw the learning curve, keep it as `curve.json`, and tell it. Slices are the origins of rows and the sources of
+    their seeds. Its adapters lie in `curve/`, so that a second drawing trains nothing."""
+    from train.evaluation import plan_evaluation, validated, watched_seeds
+    from train.learning_curve import in_words, learning_curve
+    from train.sft import tune
+
+    settings, watched = project.spec.train, watched_seeds(store, project.spec)
+
+    def train(part: Dataset, seed: int) -> TrainResult:
+        is_whole = part.id == dataset.id and seed == settings.seed
+        folder = project.folder / (ADAPTERS if is_whole else CURVE)
+        return tune(base, part, settings.model_copy(update={"seed": seed}), folder, progress)
+
+    def measure(result: TrainResult) -> Interval | None:
+        if not watched:
+            return None
+        plan = plan_evaluation(project, watched, result, None, validation=watched)
+        return run(validated(plan, store, progress))
+
+    slices = _slices(store, [row["pair_id"] for row in dataset.train])
+    drawn = learning_curve(dataset, train, measure, seed=settings.seed, slices=slices, say=say)
+    (project.folder / f"{CURVE}.json").write_text(drawn.model_dump_json(indent=2))
+    return in_words(drawn)
+
+
+def _slices(store: Store, pair_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Rows by their origin, and by the file of their seed."""
+    sources = {seed.id: seed.source.rpartition(":")[0] or seed.source for seed in store.seeds(active=False)}
+    slices: dict[str, list[str]] = {}
+    for pair in store.pairs(pair_ids):
+        origin = pair.origin.generator if pair.origin.by == "generated" else pair.origin.by
+        for name in (f"{origin} rows", f"rows from {sources.get(pair.seed_id, 'elsewhere')}"):
+            slices.setdefault(name, []).append(pair.id)
+    different: dict[frozenset[str], str] = {}
+    for name, ids in slices.items():
+        different.setdefault(frozenset(ids), name)
+    return {name: slices[name] for name in different.values()}
+
+
 def summary(outcome: TrainOutcome) -> list[tuple[str, str]]:
     """Steps and losses, and where the adapter is."""
     rows = f"{outcome.train_rows} rows, {outcome.steps} steps in {clock(outcome.train_seconds)}"
@@ -93,4 +145,5 @@ def summary(outcome: TrainOutcome) -> list[tuple[str, str]]:
         if outcome.validation_before is not None and outcome.validation_after is not None:
             loss += f"; on validation {outcome.validation_before:.2f} to {outcome.validation_after:.2f}"
         lines.append(("loss", loss))
-    return [*lines, ("adapter", outcome.files[0])]
+    curve = [("curve" if not at else "", line) for at, line in enumerate(outcome.curve)]
+    return [*lines, ("adapter", outcome.files[0]), *curve]

@@ -56,5 +56,7 @@ SENTENCES = {
 
 def sentence_of(code: str) -> str:
     """The sentence of a code; a code that is not ours, such as one of a user's own gate, is shown as it is."""
-    known = SENTENCES.get(code) or SENTENCES.get(code.partition(":")[0])
-    return known or f"{code.replace('_', ' ')}"
+    name, _, of = code.partition(":")
+    if name in ("missing", "present") and of:
+        return f"It {'lacks' if name == 'missing' else 'has'} what the pattern {of} looks for."
+    return SENTENCES.get(code) or SENTENCES.get(name) or code.replace("_", " ")

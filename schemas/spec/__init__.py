@@ -29,7 +29,7 @@ from schemas.spec.review import ReviewSettings, ReviewShares
 from schemas.spec.section import Drawing, Pattern, Regex, Section, UserFunction, given
 from schemas.spec.task import Exemplar, SeedSource, TaskSettings
 from schemas.spec.teacher import BatchForm, TeacherSettings
-from schemas.spec.train import EvaluateSettings, SplitSettings, TrainSettings
+from schemas.spec.train import EvaluateSettings, SeedKind, SplitSettings, TrainSettings
 
 __all__ = [
     "BackwardSettings",
@@ -54,6 +54,7 @@ __all__ = [
     "ReviewShares",
     "ScoreSettings",
     "Section",
+    "SeedKind",
     "SeedSource",
     "SelectSettings",
     "Spec",

@@ -60,10 +60,12 @@ class GateSettings(Section):
 
 
 class DuplicateSettings(Section):
-    """Exact and near-duplicate removal: Jaccard similarity of word bigrams at or above `jaccard`."""
+    """Exact and near-duplicate removal: Jaccard similarity of word bigrams at or above `jaccard`. From a cosine of
+    `semantic` on, rows that are about the same in other words are flagged."""
 
     enabled: bool = True
     jaccard: float = Field(default=0.7, gt=0, le=1)
+    semantic: float | None = Field(default=None, gt=0, le=1)
 
 
 class ContaminationSettings(Section):
@@ -78,8 +80,9 @@ class ScoreSettings(Section):
 
     `auto`: a Bradley-Terry reward model fitted on good against corrupted outputs if it beats length on unseen
     corruptions, else the PMI score. `pmi`: log p(output | input) - log p(output) under the embedded model. `none` keeps
-    every row that passes. `judge`: the weighted share of the checklist's questions that are answered with yes. Any
-    other value is a folder or hub id of a sequence-classification reward model, whose commit `revision` may name.
+    every row that passes. `similarity`: how alike output and reference are. `judge`: the weighted share of the
+    checklist's questions that are answered with yes. Any other value is a folder or hub id of a sequence-classification
+    reward model, whose commit `revision` may name.
 
     `teacher` is the name under `[teachers]` of a reward model behind an endpoint: a vLLM that serves it for pooling
     (`classify`), or a hosted one that answers a chat with `reward:` and a number (`chat`).

@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from schemas.records import Sampling, added
 from schemas.spec.section import Drawing, Pattern, Section, UserFunction
 
+SeedKind = Literal["input", "output", "pair", "conversation"]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
 
 class SplitSettings(Section):
-    """Shares of seeds, by a hash of the seed: adding seeds never moves another."""
+    """Shares of seeds, by a hash of the seed: adding seeds never moves another. A share is one number, or a table with
+    one for each kind of seed; a kind that the table leaves out has the default."""
 
-    test: float = Field(default=0.2, ge=0, lt=1)
-    validation: float = Field(default=0.1, ge=0, lt=1)
+    test: Share | dict[SeedKind, Share] = 0.2
+    validation: Share | dict[SeedKind, Share] = 0.1
     salt: str = "pairsmith"
+
+    def share(self, part: Literal["test", "validation"], kind: SeedKind) -> float:
+        """The share of the seeds of a kind that the part gets."""
+        shares: float | dict[SeedKind, float] = getattr(self, part)
+        return shares.get(kind, type(self).model_fields[part].default) if isinstance(shares, dict) else shares
 
     @model_validator(mode="after")
     def _leaves_train(self) -> SplitSettings:
-        if self.test + self.validation >= 1:
-            raise ValueError("test + validation leave nothing to train on")
+        for kind in get_args(SeedKind):
+            if self.share("test", kind) + self.share("validation", kind) >= 1:
+                of = f" of kind '{kind}'" if isinstance(self.test, dict) or isinstance(self.validation, dict) else ""
+                raise ValueError(f"test + validation leave nothing{of} to train on")
         return self
 
 
 class TrainSettings(Section):
     """`base`: `embedded`, a folder, or a hub id, whose commit `revision` may name. `method`: LoRA on a base in 16 bits
     (`lora`) or in 8 (`lora-8bit`), or QLoRA on NF4 with double quantisation (`qlora`); where the spec names none, the
-    size of the base decides (`train.base_model.settled`)."""
+    size of the base decides (`train.base_model.settled`). `objective`: supervised fine-tuning (`sft`), DPO from the
+    adapter that it makes (`dpo`), or ORPO from the base (`orpo`); the latter two learn from the dataset's
+    preferences."""
 
     base: str = "embedded"
     method: Literal["qlora", "lora", "lora-8bit"] = "qlora"
@@ -53,6 +66,10 @@ class TrainSettings(Section):
     precision: Literal["auto", "bfloat16", "float16", "float32"] = added(default="auto")
     evaluation_steps: int | None = added(default=None, ge=1)
     patience: int | None = added(default=None, ge=1)
+    objective: Literal["sft", "dpo", "orpo"] = added(default="sft")
+    beta: float = added(default=0.1, gt=0)
+    dpo_learning_rate: float = added(default=2e-5, gt=0)
+    dpo_epochs: float = added(default=1, gt=0)
 
     @field_validator("template_arguments")
     @classmethod

@@ -134,6 +134,18 @@ def is_writable(path: Path) -> bool:
     return os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
 
 
+def has_tables(path: Path) -> bool:
+    """Whether a SQLite file holds a store; True also for what cannot be looked at, which opening it explains."""
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    look = "SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'"
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as there:
+            return bool(there.execute(look).fetchone()[0])
+    except sqlite3.Error:
+        return True
+
+
 def copy_for_reading(path: Path, folder: Path) -> Path:
     """A copy in `folder` of a SQLite file that cannot be written where it is, as it is now."""
     copy = folder / path.name

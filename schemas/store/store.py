@@ -35,6 +35,7 @@ from schemas.store.opening import (
     copy_for_reading,
     empty,
     engine_of,
+    has_tables,
     is_older,
     is_writable,
     sqlite_file,
@@ -90,10 +91,10 @@ class Store:
 
     @classmethod
     def exists(cls, url: str) -> bool:
-        """True if something has been written there; for PostgreSQL, whether its tables exist."""
+        """True if its tables exist: a process that is killed early leaves a file without any."""
         path = sqlite_path(url)
         if path is not None:
-            return path.exists() and path.stat().st_size > 0
+            return has_tables(path)
         engine = engine_of(url)
         try:
             return sa.inspect(engine).has_table("alembic_version")

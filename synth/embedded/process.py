@@ -62,8 +62,13 @@ async def embedded(
     start_timeout_s: float = 180.0,
     template_arguments: Mapping[str, Any] | None = None,
     progress: Progress = lambda message: None,
+    name: str | None = None,
+    listen: tuple[str, int] | None = None,
 ) -> AsyncIterator[EmbeddedServer]:
     """Serves a model folder (default: the embedded SmolLM2, fetched if need be) while the block runs.
+
+    `name` is what requests call it (default: that of the folder). `listen` is a host and a port for everybody who can
+    reach them; without it the address is a free port of this machine and a path that only the parent knows.
 
     `adapters` maps further model names to PEFT folders: a request that asks for such a name is decoded with that
     adapter on, one that asks for the base's name with none. At most `max_batch` answers of one name are decoded
@@ -75,7 +80,7 @@ async def embedded(
     not come up, `MissingDependency` when packages or weights are missing.
     """
     _need_packages()
-    served = await asyncio.to_thread(_served, model, adapters or {}, progress)
+    served = await asyncio.to_thread(_served, model, adapters or {}, progress, name)
     command = child_command(
         "synth.embedded.server",
         *("--served", json.dumps(served)),
@@ -84,6 +89,7 @@ async def embedded(
         *("--kv-mib", str(kv_mib)),
         *("--threads", str(cores())),
         *("--template-arguments", json.dumps(dict(template_arguments or {}))),
+        *(() if listen is None else ("--listen", json.dumps(listen))),
     )
     name = str(served[0]["name"])
     progress(f"starting the embedded teacher {name}")
@@ -114,10 +120,12 @@ def _need_packages() -> None:
         )
 
 
-def _served(model: Path | None, adapters: Mapping[str, Path], progress: Progress) -> list[dict[str, Any]]:
+def _served(
+    model: Path | None, adapters: Mapping[str, Path], progress: Progress, name: str | None
+) -> list[dict[str, Any]]:
     """The list the child is given, the base first. Hashing and fetching block, so this runs in a thread."""
     base = folder_weights(model) if model else embedded_weights(progress)
-    name = model.resolve().name.lower() if model else NAME
+    name = name or (model.resolve().name.lower() if model else NAME)
     if name in adapters:
         raise UsageError(f"An adapter cannot be called {name!r}: that is the base model's name.", fix="Rename it.")
     tuned = [(alias, folder_weights(folder), True) for alias, folder in adapters.items()]

@@ -2,8 +2,8 @@
 
 The bodies are those of OpenAI's chat completions, plus `top_k`, `repetition_penalty` and `no_repeat_ngram_size`
 under the names that vLLM and transformers use, plus `/score`. A field this server does not implement is refused by
-name; only the value that means "do nothing" (`stream: false`, `presence_penalty: 0`) is let through, because clients
-send it unasked.
+name; only the value that means "do nothing" (`presence_penalty: 0`) is let through, because clients send it unasked.
+With `stream: true` the text of a choice comes in one piece.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "presence_penalty": (None, 0),
     "service_tier": (None, "auto", "default"),
     "store": (None, False),
-    "stream": (None, False),
-    "stream_options": (None,),
+    "stream_options": (None, {"include_usage": False}, {"include_usage": True}),
     "tool_choice": (None, "none"),
     "tools": (None, []),
 }
@@ -108,6 +107,7 @@ class ChatRequest(_Body):
     logprobs: bool = False
     top_logprobs: int = Field(0, ge=0, le=20)
     response_format: ResponseFormat | None = None
+    stream: bool = False
     repetition_penalty: float = Field(1.0, gt=0, le=10)
     no_repeat_ngram_size: int = Field(0, ge=0, le=64)
 

@@ -98,21 +98,22 @@ class Api:
         self._decoder.submit(job)
         choices = await asyncio.wrap_future(job.future)
         completion_tokens = sum(choice.tokens for choice in choices)
-        return web.json_response(
-            {
-                "id": f"chatcmpl-{uuid.uuid4().hex}",
-                "object": "chat.completion",
-                "created": int(time.time()),
-                "model": served.name,
-                "system_fingerprint": f"{served.revision}/{self._dtype}",
-                "choices": [self._choice(index, choice, body.logprobs) for index, choice in enumerate(choices)],
-                "usage": {
-                    "prompt_tokens": len(prompt),
-                    "completion_tokens": completion_tokens,
-                    "total_tokens": len(prompt) + completion_tokens,
-                },
-            }
-        )
+        whole = {
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": served.name,
+            "system_fingerprint": f"{served.revision}/{self._dtype}",
+            "choices": [self._choice(index, choice, body.logprobs) for index, choice in enumerate(choices)],
+            "usage": {
+                "prompt_tokens": len(prompt),
+                "completion_tokens": completion_tokens,
+                "total_tokens": len(prompt) + completion_tokens,
+            },
+        }
+        if body.stream:
+            return web.Response(text=_events(whole), content_type="text/event-stream")
+        return web.json_response(whole)
 
     async def score(self, request: web.Request) -> web.Response:
         body = parse_body(ScoreRequest, await _json(request))
@@ -201,6 +202,16 @@ class Api:
         return {"token": raw.decode(errors="replace"), "bytes": list(raw)}
 
 
+def _events(answer: dict[str, Any]) -> str:
+    """The answer as the events that `stream: true` asks for, the text of each choice in one piece."""
+    chunks = [answer | {"choices": [_delta(choice)], "object": "chat.completion.chunk"} for choice in answer["choices"]]
+    return "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
+
+
+def _delta(choice: dict[str, Any]) -> dict[str, Any]:
+    return {("delta" if name == "message" else name): value for name, value in choice.items()}
+
+
 async def _json(request: web.Request) -> Any:
     try:
         return await request.json()
@@ -227,19 +238,21 @@ async def _errors_as_openai(request: web.Request, handler: Handler) -> web.Strea
     return web.json_response(failure.body(), status=failure.status)
 
 
-async def _serve(api: Api) -> None:
+async def _serve(api: Api, listen: tuple[str, int] | None) -> None:
     # Other users of this machine and pages in a browser reach the port too; the path only the parent is told.
-    prefix = f"/{secrets.token_urlsafe(24)}"
+    prefix = "" if listen else f"/{secrets.token_urlsafe(24)}"
+    host, port = listen or ("127.0.0.1", 0)
     app = api.application(prefix)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
+    site = web.TCPSite(runner, host, port, backlog=1024)
     await site.start()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     threading.Thread(target=_watch_parent, args=(loop, stop), daemon=True).start()
-    print(json.dumps({"address": f"http://127.0.0.1:{runner.addresses[0][1]}{prefix}/v1"}), flush=True)
+    reached = "127.0.0.1" if host == "0.0.0.0" else host
+    print(json.dumps({"address": f"http://{reached}:{runner.addresses[0][1]}{prefix}/v1"}), flush=True)
     await stop.wait()
     api.close()
     await runner.cleanup()
@@ -259,6 +272,7 @@ def main() -> None:
     parser.add_argument("--max-batch", type=int, required=True)
     parser.add_argument("--kv-mib", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--listen", type=json.loads, help="JSON list of a host and a port for everybody")
     parser.add_argument("--template-arguments", type=json.loads, default={}, help="see synth.chat_template.settle")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -274,7 +288,7 @@ def main() -> None:
         )
     except UnsupportedModel as error:
         sys.exit(f"The model cannot be served: {error}.")
-    asyncio.run(_serve(api))
+    asyncio.run(_serve(api, options.listen and tuple(options.listen)))
 
 
 if __name__ == "__main__":

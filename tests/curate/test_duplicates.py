@@ -325,6 +325,17 @@ def test_short_texts_are_compared_by_their_letters(held: str, near: str, far: st
     assert set(contaminated([(far, "x"), (near, "x")], [held], 0.6)) == {1}
 
 
+def test_with_other_numbers_a_text_is_another_one_where_the_kind_says_so() -> None:
+    """What is asked of one invoice is not what is asked of the next, in short and in long texts; a label does not hang
+    on a number, so there it is."""
+    held = ["lighthouse number 12", "Please send invoice 4471 again, the first one got lost in the post."]
+    other = [("lighthouse number 112",), (held[1].replace("4471", "4472"),)]
+    same = [("Lighthouse number 12!",), (f"Hello. {held[1]} It is 3 weeks late by now.",)]
+    assert contaminated(other, held, 0.6, equal_numbers=True) == {}
+    assert set(contaminated(same, held, 0.6, equal_numbers=True)) == {0, 1}
+    assert set(contaminated(other, held, 0.6)) == {0, 1}
+
+
 def test_similar_pairs_are_all_pairs_alike() -> None:
     """Seeds alike are reported in pairs, with the exact similarity."""
     assert similar_pairs(["a red fox", "a blue whale", "A red fox."], 0.7) == [(2, 0, 1.0)]

@@ -10,8 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.split import SPLITS, held_out_inputs, most_train_rows, seed_split, shortages, split_of, with_splits
-from schemas.records import Seed
+from curate.split import (
+    SPLITS,
+    held_out_inputs,
+    most_test_inputs,
+    most_train_rows,
+    seed_split,
+    shortages,
+    split_of,
+    with_splits,
+)
+from schemas.records import Message, Seed
 from schemas.spec import Spec, SplitSettings
 
 
@@ -142,13 +151,13 @@ def test_a_limit_on_the_test_inputs_counts() -> None:
 @pytest.mark.parametrize(
     ("seeds", "more", "fix"),
     [
-        (_seeds(100, "output"), {}, "Add input seeds"),
+        (_seeds(100, "output"), {"generate": {"backward": {"enabled": False}}}, "Add input seeds"),
         (_seeds(100), {"split": {"test": 0.0}}, "Set split.test"),
         (_seeds(100), {"split": {"test": 0.0001}}, "raise split.test"),
     ],
 )
 def test_no_test_input_is_fatal(seeds: list[Seed], more: dict[str, Any], fix: str) -> None:
-    """Excellent outputs alone, or no test split: nothing can be evaluated, and that is known before money is spent."""
+    """Outputs that nobody writes inputs to, or no test split: nothing can be evaluated, and that is known in time."""
     short = shortages(seeds, _spec(**more))[0]
     assert short.fatal
     assert "nothing can be evaluated" in short.what
@@ -186,3 +195,54 @@ def test_a_file_of_fresh_inputs_is_the_test_set() -> None:
     (short,) = shortages([*_seeds(100), *fresh[:5]], spec)
     assert not short.fatal
     assert 'use = "test"' in short.fix
+
+
+def test_held_out_outputs_are_test_inputs_too() -> None:
+    """A pile of excellent outputs can be proved: backward generation writes their inputs, the output is the reference.
+    How many there may be, and that 50 outputs are too few, is known before anything is asked."""
+    many, few = (with_splits(_seeds(count, "output"), SplitSettings()) for count in (100, 50))
+    assert most_test_inputs(many, _spec()) == 20
+    assert shortages(many, _spec()) == []
+    (short, *_) = shortages(few, _spec())
+    assert short.what.startswith("10 test inputs (of 50 excellent outputs)")
+    assert "about 100 excellent outputs at split.test = 0.2" in short.fix
+    mixed = [*with_splits(_seeds(50), SplitSettings()), *few]
+    assert most_test_inputs(mixed, _spec()) == 20
+    assert most_test_inputs(mixed, _spec(evaluate={"max_seeds": 7})) == 7
+
+
+@pytest.mark.parametrize(
+    ("kind", "noun"), [("pair", "pairs"), ("conversation", "conversations"), ("input", "input seeds")]
+)
+def test_a_shortage_names_what_there_is(kind: str, noun: str) -> None:
+    """Whoever has pairs is not told to add input seeds, nor to keep more candidates of what nobody generates."""
+    seeds = []
+    for number in range(30):
+        text = f"text {number}"
+        said = {"messages": (Message(role="user", content=text),)} if kind == "conversation" else {"text": text}
+        reference = None if kind == "input" else "an answer"
+        seeds.append(Seed.model_validate({"kind": kind, "reference": reference, "source": "s", **said}))
+    proof, rows = shortages(with_splits(seeds, SplitSettings()), _spec())
+    assert f"(of 30 {noun})" in proof.what
+    assert f"about 100 {noun} at split.test" in proof.fix
+    assert ("select.best" in rows.fix) == (kind == "input")
+    named = [*(other for other in ("pairs", "conversations", "input seeds") if other != noun)]
+    assert not any(other in proof.what + proof.fix for other in named)
+
+
+def test_each_kind_of_seed_may_have_shares_of_its_own() -> None:
+    """Few outputs may be locked away where inputs are many; a kind that is not named has the default, and a table that
+    leaves a kind nothing to train on is refused with its name."""
+    settings = SplitSettings.model_validate({"test": {"input": 0.5, "output": 0.05}, "validation": {"output": 0.0}})
+    split = Counter((seed.kind, seed.split) for seed in with_splits([*_seeds(40), *_seeds(40, "output")], settings))
+    assert split == {
+        ("input", "test"): 20,
+        ("input", "validation"): 4,
+        ("input", "train"): 16,
+        ("output", "test"): 2,
+        ("output", "train"): 38,
+    }
+    with pytest.raises(ValueError, match="nothing of kind 'pair' to train on"):
+        SplitSettings.model_validate({"test": {"pair": 0.95}})
+    with pytest.raises(ValueError, match="story"):
+        SplitSettings.model_validate({"test": {"story": 0.2}})

@@ -311,7 +311,7 @@ def test_charts_and_tables_say_what_they_are(project: Project, done: Store) -> N
 
 @pytest.mark.parametrize("ran", [0, 1, 2, 3])
 def test_a_stage_that_has_not_run_says_so(project: Project, store: Store, ran: int) -> None:
-    """However far the pipeline has got, all eight sections are there, and those without data say what to run."""
+    """However far the pipeline has got, all nine sections are there, and those without data say what to run."""
     if ran > 0:
         made.generated(project, store)
     if ran > 1:
@@ -320,7 +320,7 @@ def test_a_stage_that_has_not_run_says_so(project: Project, store: Store, ran: i
         made.trained(project, store, curation)
     page = render(gather(project, store))
     assert re.findall(r'<section id="(\w+)"', page) == [
-        *("rows", "set", "training", "systems", "answers", "cost", "limits", "provenance")
+        *("rows", "set", "training", "systems", "answers", "next", "cost", "limits", "provenance")
     ]
     absent = {
         command: f"<code>pairsmith {command}</code> does it" in page

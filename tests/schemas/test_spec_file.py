@@ -323,6 +323,7 @@ SETTABLE |= {
 }
 SETTABLE |= {"review.confidence": "0.75", "review.reasons": '["a", "b"]'}
 SETTABLE |= {"evaluate.user": '["own:check"]', "curate.gates.values": "true", "curate.gates.translated": "true"}
+SETTABLE |= {"split.test": "0.25", "split.validation": "0.25"}
 SETTABLE |= {"teacher.batch_api": '"mistral"', "review.adjudicators": '["kim"]'}
 # A rule between keys refuses each of these alone.
 COUPLED = {key for key in SETTABLE if key.startswith("review.shares.")} | {"review.url", "task.schema", "task.to"}
@@ -339,7 +340,7 @@ def test_every_key_outside_of_lists_is_set_below():
     """The property covers the whole spec: the keys that it leaves out are free tables and lists."""
     left_out = {key.rpartition(".")[2] for key in KEYS if key not in SETTABLE and "[]" not in key}
     free = {"extra", "stop", "finish_reasons", "headers", "headers_env", "query", "teachers", "urls", "labels"}
-    free |= {"targets", "template_arguments", "vllm_args", "judges"}
+    free |= {"targets", "template_arguments", "vllm_args", "judges", "files"}
     assert left_out == free
 
 
@@ -440,7 +441,7 @@ def shown_type(field: FieldInfo) -> str:
     )
     text = re.sub(r"Literal\[(.*?)\]", lambda match: match[1].replace("'", "").replace(", ", " or "), text)
     if "dict[" in text:
-        return "table"
+        return "float or table" if "float" in text.partition("dict[")[0] else "table"
     return "list of str" if text.startswith("tuple") else "table or false" if "Length" in text else text
 
 

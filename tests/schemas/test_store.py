@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -273,6 +275,10 @@ def test_reading_a_store_that_does_not_exist_makes_none(store_url: str) -> None:
         assert not path.exists()
         path.touch()
         assert not Store.exists(store_url), "what an earlier version's look left behind is no store"
+        with contextlib.closing(sqlite3.connect(path)) as killed_early:
+            killed_early.execute("PRAGMA journal_mode=WAL")
+        assert path.stat().st_size > 0
+        assert not Store.exists(store_url), "nor is what a process leaves that was killed before it had made its tables"
     Store.open(store_url).close()
     assert Store.exists(store_url)
 

@@ -22,7 +22,6 @@ def refused(**fields: Any) -> RequestError:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("stream", True),
         ("frequency_penalty", 0.5),
         ("logit_bias", {"50256": -100}),
         ("tools", [{"type": "function"}]),

@@ -83,13 +83,24 @@ def test_the_official_client_gets_what_it_asks_for(client: openai.OpenAI, embedd
 def test_the_official_client_shows_a_refusal_as_its_own_error(
     client: openai.OpenAI, embedded_server: EmbeddedServer
 ) -> None:
-    """Streaming and unknown models are refused in OpenAI's shape, so the client raises its own exceptions."""
+    """Unknown fields and models are refused in OpenAI's shape, so the client raises its own exceptions."""
     with pytest.raises(openai.BadRequestError) as refused:
-        client.chat.completions.create(model=embedded_server.model, messages=ASK, stream=True)
-    assert refused.value.param == "stream"
+        client.chat.completions.create(model=embedded_server.model, messages=ASK, presence_penalty=1.0)
+    assert refused.value.param == "presence_penalty"
     with pytest.raises(openai.NotFoundError) as unknown:
         client.chat.completions.create(model="gpt-9", messages=ASK)
     assert unknown.value.code == "model_not_found"
+
+
+def test_the_official_client_can_stream(client: openai.OpenAI, embedded_server: EmbeddedServer) -> None:
+    """Programs that only stream get the same text, each choice in one piece, with its finish reason."""
+    asked: dict[str, Any] = {"model": embedded_server.model, "messages": ASK, "n": 2, "max_tokens": 8, "seed": 3}
+    whole = client.chat.completions.create(**asked, temperature=0)
+    chunks = list(client.chat.completions.create(**asked, temperature=0, stream=True))
+    pieces = [choice for chunk in chunks for choice in chunk.choices]
+    assert [piece.index for piece in pieces] == [0, 1]
+    assert [piece.finish_reason for piece in pieces] == [choice.finish_reason for choice in whole.choices]
+    assert all(piece.delta.content for piece in pieces)
 
 
 def test_a_prompt_longer_than_the_context_is_refused(embedded_server: EmbeddedServer) -> None:

@@ -61,7 +61,7 @@ def test_a_run_learns_and_leaves_an_adapter_with_its_card(tiny_base: Base, tmp_p
     assert "generation %}" not in (folder / "chat_template.jinja").read_text()
     assert str(tmp_path) not in (folder / "adapter_config.json").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == [result.adapter_id]
-    steps = [numbers for numbers in told if "validation_loss" not in numbers]
+    steps = [numbers for numbers in told if numbers["stage"] == "train" and "validation_loss" not in numbers]
     assert [numbers["done"] for numbers in steps] == [1, 2, 3, 4, 5, 6]
     assert steps[-1]["total"] == 6
     assert steps[-1]["eta_s"] == 0
@@ -253,6 +253,6 @@ def test_a_checkpoint_that_was_not_finished_is_passed_over(tmp_path: Path) -> No
 
 def test_an_adapter_has_the_name_that_it_always_had() -> None:
     """Golden: a finished adapter is found again, so the recipe never changes; where the base lies is no part of it."""
-    assert adapter_id("dataset-1", TrainSettings(), "base-hash") == "11747331162e8855887b8103301cd3ad"
+    assert adapter_id(Dataset("dataset-1", ()), TrainSettings(), "base-hash") == "11747331162e8855887b8103301cd3ad"
     other = TrainSettings(base="x", r=4, method="lora", epochs=2)
-    assert adapter_id("dataset-1", other, "base-hash") == "c74562351b80af4ef791e9b74c3aed70"
+    assert adapter_id(Dataset("dataset-1", ()), other, "base-hash") == "c74562351b80af4ef791e9b74c3aed70"

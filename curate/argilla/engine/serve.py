@@ -74,12 +74,16 @@ def run(host: str, port: int) -> None:
     """Serve until stopped."""
     stop_with_parent()
     import pairsmith_sql_engine  # noqa: F401  registers the engine
+    import rows
     import uvicorn
+
+    rows.add_routes()  # before the application is made, which adds a route for every path
     from argilla_server import app
+    from page import AddedToPage
     from sign_in import SlowGuessing
 
     # One worker, whatever WEB_CONCURRENCY says: more would be processes of their own, without our engine.
-    guarded = SlowGuessing(app)
+    guarded = AddedToPage(SlowGuessing(app))
     uvicorn.run(guarded, host=host, port=port, workers=1, access_log=False, timeout_graceful_shutdown=5)
 
 

@@ -141,7 +141,7 @@ def _with_prices(template: Any, written: Any) -> Any:
 def titles_of(request: Request) -> dict[str, str]:
     """The titles of projects that have one."""
     with request.app.state.engine.connect() as connection:
-        return dict(connection.execute(sa.select(titles.c.project, titles.c.title)).tuples().all())
+        return {row.project: row.title for row in connection.execute(sa.select(titles))}
 
 
 def set_title(request: Request, project: str, title: str) -> None:

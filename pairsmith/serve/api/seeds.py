@@ -72,7 +72,7 @@ def seeds(caller: Annotated[Caller, needs(Right.see_work)], project: str, reques
     return SeedList(items=items)
 
 
-@router.post("/seeds", name="add_seeds", status_code=201, max_body_size=limits.UPLOAD_BYTES + 100_000)
+@router.post("/seeds", name="add_seeds", status_code=201)
 def add_seeds(
     caller: Editor,
     project: str,

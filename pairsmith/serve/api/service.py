@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
@@ -47,7 +47,7 @@ def readyz(caller: AnyOne, request: Request) -> Readiness:
     state = request.app.state
     ready = Readiness(
         database=_answers(state.engine),
-        jobs=state.jobs is not None and state.jobs.alive(),
+        jobs=_queues_answer(state.jobs),
         disk=shutil.disk_usage(state.workspace.root).free > LEAST_FREE_BYTES,
     )
     lacking = [name for name, fine in ready.model_dump().items() if not fine]
@@ -77,6 +77,14 @@ def _answers(engine: sa.Engine) -> bool:
             return bool(connection.scalar(sa.text("SELECT 1")))
     except sa.exc.SQLAlchemyError:
         return False
+
+
+def _queues_answer(jobs: Any) -> bool:
+    try:
+        jobs.list(limit=1)
+    except Exception:  # whatever its library raises when the database is away
+        return False
+    return True
 
 
 def _age_s(moments: list[datetime]) -> float:

@@ -51,7 +51,7 @@ class Deleted(BaseModel):
     deleted: bool = True
 
 
-@router.post("/files", name="openai_upload", max_body_size=limits.UPLOAD_BYTES + 100_000)
+@router.post("/files", name="openai_upload")
 def upload(
     caller: Editor,
     request: Request,

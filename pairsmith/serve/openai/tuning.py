@@ -170,7 +170,7 @@ def list_jobs(
 ) -> TuningList:
     """The fine-tuning jobs of your projects, newest first."""
     with request.app.state.engine.connect() as connection:
-        asked = dict(connection.execute(sa.select(tuning_jobs.c.id, tuning_jobs.c.asked)).tuples().all())
+        asked = {row.id: row.asked for row in connection.execute(sa.select(tuning_jobs))}
     every = request.app.state.jobs.list(limit=1000)
     mine = [job for job in every if job.id in asked and caller.may(Right.see_work, job.project)]
     page, more = part_after(mine, after, limit)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from pairsmith.report import proof
 from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.shell import link, page_router, render
 from schemas.records import Artifact, Seed
@@ -51,8 +52,8 @@ def evaluation(
         slug=project,
         place="Evaluation",
         title=f"Evaluation · {project} · pairsmith",
-        heading=proof.headline(found) if found else _nothing(now, shown),
-        cautions=proof.in_words(found) if found else [],
+        heading=words.evaluation(found) if found else _nothing(now, shown),
+        cautions=[proof.headline(found), *proof.in_words(found)] if found else [],
         v=found,
         proof=proof,
         rows=rows[begin : begin + _PAGE],
@@ -130,11 +131,11 @@ def _rows(
 
 
 def _fails(outputs: list[Output] | None) -> bool:
-    return bool(outputs) and not outputs[0].passes
+    return outputs is not None and bool(outputs) and not outputs[0].passes
 
 
 def _passes(outputs: list[Output] | None) -> bool:
-    return bool(outputs) and outputs[0].passes
+    return outputs is not None and bool(outputs) and outputs[0].passes
 
 
 def _failed_counts(evaluation: Evaluation) -> list[tuple[str, str, int]]:

@@ -139,7 +139,8 @@ def moving(job: Job | None) -> Moving | None:
         left_s=pace.get("left_s") or numbers.get("eta_s"),
         tokens_per_s=pace.get("tokens_per_s"),
         numbers=numbers,
-        **{name: _number(numbers.get(name)) for name in ("done", "total", "passed", "rejected", "failed", "in_flight")},
+        passed=_number(numbers.get("passed", numbers.get("accepted"))),
+        **{name: _number(numbers.get(name)) for name in ("done", "total", "rejected", "failed", "in_flight")},
         usd=numbers.get("usd"),
         message=numbers.get("message"),
     )
@@ -174,7 +175,7 @@ def stage_lines(now: Snapshot, job: Job | None) -> list[StageLine]:
             lines.append(StageLine(stage.stage, False, True, *_bar_of_moving(at), words.moving_of(at)))
         else:
             says = words.stage(now, stage, receipt)
-            counts = receipt.counts if receipt and stage.stage in ("generate", "curate") and stage.done else None
+            counts = receipt.counts if receipt and stage.stage in ("generate", "curate") else None
             parts = _parts(stage.stage, counts) if counts else []
             whole = counts.rows_in if counts else 1
             if not counts and stage.done:

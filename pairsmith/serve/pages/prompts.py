@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from fastapi import Form, Request, Response
 
@@ -19,10 +18,13 @@ from pairsmith.serve.pages.drafts import save_keys
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.shell import gone_to, page_router, render, shown_problem
 from pairsmith.serve.pages.word_diff import word_diff
-from prompts.prompt import Prompt
+from pairsmith.serve.problems import status_of
+from pairsmith.serve.rows_view import RowsView
 from schemas.errors import PairsmithError, UsageError
+from schemas.records import Generated
 
 router = page_router()
+_LOOKED_AT = 100  # of the newest rows
 Viewer = Annotated[Caller, needs(Right.see_work)]
 Editor = Annotated[Caller, needs(Right.edit)]
 
@@ -58,7 +60,7 @@ def _prompts(
         place="Prompts",
         title=f"Prompts · {slug} · pairsmith",
         heading=_heading(own, told),
-        status=400 if error else 200,
+        status=status_of(error) if error else 200,
         problem=shown_problem(error) if error else None,
         versions=[(name, name in own.values()) for name in names if name.partition("/")[0] in kinds],
         others=[name for name in names if name.partition("/")[0] not in kinds],
@@ -67,7 +69,7 @@ def _prompts(
         is_used=prompt.ref.partition("@")[0] in own.values(),
         text=draft if draft is not None else prompt.text,
         next_version=_next(now.project.folder, prompt.ref.partition("/")[0]),
-        messages=_rendered(now, prompt),
+        messages=_sent(now, request.app.state.views, prompt.ref.partition("@")[0]),
         preview=told,
         preview_at=preview.started if preview else None,
         rows=_beside(told) if told else [],
@@ -99,23 +101,18 @@ def _next(folder: Path, name: str) -> str:
     return f"v{max(taken, default=0) + 1}"
 
 
-def _rendered(now: Snapshot, prompt: Prompt) -> list[dict[str, str]] | str:
-    """The messages for the first seed that the prompt can ask about, or why there are none."""
-    from synth.generators import Forward
-
-    seeds = now.store.seeds() if now.store else []
-    seed = next((seed for seed in seeds if seed.kind in Forward.takes), None)
-    if seed is None:
-        return "The messages are shown here as soon as a seed has been read that this prompt asks about."
-    spec = now.project.spec
-    forward = spec.generate.forward.model_copy(update={"prompt": prompt.ref.partition("@")[0]})
-    generate = spec.generate.model_copy(update={"forward": forward})
-    project = replace(now.project, spec=spec.model_copy(update={"generate": generate}))
-    try:
-        question, _ = Forward.of(project, cast(Any, None)).questions(seed)[0]
-    except PairsmithError as error:
-        return error.what
-    return [{"role": message.role, "content": message.content} for message in question.messages]
+def _sent(now: Snapshot, views: RowsView, name: str) -> list[dict[str, str]]:
+    """The messages of the last row that was asked for with this version, as they were sent. Nothing is rendered here:
+    a template is its writer's, and one that never ends would hold up everybody."""
+    ids = [row.pair_id for row in views.page(now.slug, sort="newest", limit=_LOOKED_AT).rows if row.pair_id]
+    for pair in now.store.pairs(ids) if now.store else ():
+        if isinstance(pair.origin, Generated) and pair.origin.prompt.partition("@")[0] == name and pair.origin.calls:
+            assert now.store is not None
+            key, attempt = pair.origin.calls[0]
+            call = next((call for call in now.store.calls(key) if call.attempt == attempt), None)
+            messages = call.request.get("messages", []) if call else []
+            return [{"role": str(m.get("role")), "content": str(m.get("content"))} for m in messages]
+    return []
 
 
 def _beside(told: PreviewOutcome) -> list[dict[str, Any]]:

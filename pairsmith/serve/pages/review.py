@@ -8,6 +8,7 @@ from fastapi import Form, Request, Response
 
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.rows import give_answer
+from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.rows import answer_of
 from pairsmith.serve.pages.shell import gone_to, page_router, render
@@ -63,7 +64,7 @@ def _standing(now: Snapshot) -> dict[str, Any]:
     try:
         told = read(now.project, now.store)
     except PairsmithError as error:
-        return {"review": None, "why": str(error)}
+        return {"review": None, "why": error.what}
     _kept[now.slug] = (now, told)
     return told
 
@@ -71,7 +72,7 @@ def _standing(now: Snapshot) -> dict[str, Any]:
 def _heading(now: Snapshot, told: dict[str, Any]) -> str:
     status = told["review"]
     if status is None:
-        return str(told["why"]).rstrip(".") + "."
+        return words.capital(str(told["why"])).rstrip(".") + "."
     if not status["sampled"] and not (status["accepted"] + status["rejected"] + status["edited"]):
         off = "; the spec has review switched off" if not now.project.spec.review.enabled else ""
         return f"Nobody has been asked yet{off}."

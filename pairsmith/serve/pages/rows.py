@@ -132,7 +132,7 @@ def _sort(sort: str | None) -> Sort:
         return "asked"
     if sort not in SORTS:
         raise UsageError(f"rows cannot be sorted by '{sort}'.", where="sort", fix=f"There is: {', '.join(SORTS)}.")
-    return sort  # type: ignore[return-value]
+    return sort
 
 
 def _heading(facets: Facets, filters: Filters) -> str:

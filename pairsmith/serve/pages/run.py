@@ -12,6 +12,7 @@ from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.job import COMMANDS, Job, JobOptions
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Moving, Snapshot, jobs_of, live_job, moving, rows_line, snapshot, stage_lines
+from pairsmith.serve.pages.glimpse import Glimpse, glimpse
 from pairsmith.serve.pages.shell import gone_to, page_router, render
 from pairsmith.style.numbers import count, percent
 from schemas.errors import UsageError
@@ -29,13 +30,14 @@ Viewer = Annotated[Caller, needs(Right.see_work)]
 @router.get("/p/{project}/run", name="page_run")
 def run(caller: Viewer, project: str, request: Request, job: str | None = None) -> Response:
     """The job that has not ended, else the newest one; any other by its id."""
-    now = snapshot(request, project)
+    now, views = snapshot(request, project), request.app.state.views
     jobs = jobs_of(request, project)
     shown = _job(request, project, job) if job else (live_job(request, project) or next(iter(jobs), None))
     at = moving(shown)
     live = shown is not None and shown.state in ("queued", "waits_for_gpu", "running", "stopping")
     spent = at.usd if at and live and at.usd is not None else now.spent.total
     cap = (shown.options.cap_usd if shown else None) or now.cap_usd
+    seen = glimpse(now, views) if at and live and at.stage.startswith("generate") else None
     percent_done = f"{100 * at.share:.0f} % · " if at and live and at.share is not None else ""
     return render(
         request,
@@ -44,16 +46,17 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
         slug=project,
         place="Run",
         title=f"{percent_done}{project} · pairsmith",
-        heading=words.run(now, shown, at, spent, cap),
+        heading=words.run(now, shown, at, spent, cap, rows=sum(views.facets(project).all.values())),
         now=now,
         job=shown,
         live=live,
         asked_for=job,
-        figures=_figures(now, shown, at, spent, cap) if live else _ended(now),
+        figures=_figures(at, spent, cap, seen) if live else _ended(now),
         stages=stage_lines(now, shown),
-        reasons=_reasons(now, at if live else None),
+        reasons=_reasons(now, at if live else None, seen),
         newest=_newest(now),
-        jobs=jobs,
+        jobs=[job for job in jobs if shown is None or job.id != shown.id],
+        glimpse=seen.says if seen else "",
         log=_log_tail(request, shown) if shown and shown.state == "failed" else "",
         refresh_s=10 if live else None,
         rows_line=rows_line(request, project),
@@ -68,19 +71,27 @@ def _job(request: Request, project: str, job_id: str) -> Job:
 
 
 def _figures(
-    now: Snapshot, job: Job | None, at: Moving | None, spent: float | None, cap: float | None
+    at: Moving | None, spent: float | None, cap: float | None, seen: Glimpse | None
 ) -> list[tuple[str, str, str]]:
     done = (at.done or 0) if at else 0
     passed = at.passed if at else None
     cap_says = f"cap {dollars(cap)}" if cap else "no cap"
     if spent and at and at.share:
         cap_says += f"; at this pace {dollars(spent / at.share)} in the end"
+    if passed is None and seen:
+        first = (
+            "pass built-in gates",
+            percent(seen.passed / seen.judged),
+            f"{seen.passed} of the newest {seen.judged} rows",
+        )
+    else:
+        share = f"{percent(passed / done)} of what was answered" if passed is not None and done else "not known yet"
+        first = ("passed so far", "—" if passed is None else count(passed), share)
     pace = f"{count(at.per_min)} rows/min" if at and at.per_min else "—"
     speed = [f"{count(at.in_flight)} in flight"] if at and at.in_flight else []
     speed += [f"{count(at.tokens_per_s)} tok/s"] if at and at.tokens_per_s else []
     return [
-        ("passed so far", "—" if passed is None else count(passed),
-         f"{percent(passed / done)} of what was answered" if passed is not None and done else "not known yet"),
+        first,
         ("spent, and the cap", "unknown" if spent is None else dollars(spent), cap_says),
         ("pace", pace, ", ".join(speed) or "none yet"),
         ("left", words.minutes(at.left_s).removeprefix("about ") if at and at.left_s else "—",
@@ -98,12 +109,12 @@ def _ended(now: Snapshot) -> list[tuple[str, str, str]]:
     ]
 
 
-def _reasons(now: Snapshot, at: Moving | None) -> list[dict[str, Any]]:
-    """Why rows did not pass, most frequent first: what the process reports, else the receipt that counts."""
-    told = at.numbers.get("reasons") or at.numbers.get("by_reason") if at else None
-    whole = (at.done if at else None) or 0
+def _reasons(now: Snapshot, at: Moving | None, seen: Glimpse | None) -> list[dict[str, Any]]:
+    """Why rows did not pass, most frequent first: of the newest rows while they come, else of the receipt that counts
+    rows."""
+    told, whole = (seen.reasons, seen.judged) if seen else ({}, 0)
     receipt = now.counted
-    if not isinstance(told, dict) or not told:
+    if not told and not at:
         told, whole = (receipt.reasons, receipt.counts.rows_in) if receipt else ({}, 0)
     failed = {"empty", "truncated", "malformed", "schema", "refused", "failed", "declined", "unanswered"}
     ordered = sorted(told.items(), key=lambda item: (-item[1], item[0]))[:12]

@@ -14,10 +14,13 @@ from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.teachers import TeacherWish, test_teacher
 from pairsmith.serve.job import JobOptions
+from pairsmith.serve.pages import words
 from pairsmith.serve.pages.drafts import given_seeds, keep_seeds, new_project, save_keys
 from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
+from pairsmith.serve.pages.glimpse import harmless_gates
 from pairsmith.serve.pages.run import positive
 from pairsmith.serve.pages.shell import gone_to, page_router, render, shown_problem
+from pairsmith.serve.problems import status_of
 from pairsmith.style.numbers import count, counted
 from pairsmith.teacher_search import APIS, EMBEDDED, LOCAL
 from schemas.errors import PairsmithError
@@ -46,7 +49,7 @@ def _new(request: Request, caller: Caller, error: PairsmithError | None = None, 
         place="Projects",
         heading="A new project begins with inputs and a sentence on what a good output is.",
         problem=shown_problem(error) if error else None,
-        status=400 if error else 200,
+        status=status_of(error) if error else 200,
         given={"name": "", "style": "", "pasted": "", **given},
         examples=EXAMPLES,
         from_file=request.query_params.get("from") == "file",
@@ -97,7 +100,7 @@ def _setup(
         place="Setup",
         title=f"Setup · {slug} · pairsmith",
         heading=_heading(seeds, now.project),
-        status=400 if error else 200,
+        status=status_of(error) if error else 200,
         problem=shown_problem(error) if error else None,
         now=now,
         spec=spec,
@@ -131,7 +134,7 @@ def _seeds(project: Project) -> dict[str, Any]:
     from synth.seeds import read_seeds
 
     try:
-        reading = read_seeds([s for s in project.spec.seeds if s.path != "-"], project.folder)
+        reading = read_seeds([s for s in project.spec.seeds if s.path != "-" and s.format != "hub"], project.folder)
     except PairsmithError as error:
         return {"says": "There are no seeds that can be read", "error": shown_problem(error), "first": [],
                 "problems": [], "short": [], "kinds": {}, "duplicates": 0}  # fmt: skip
@@ -157,7 +160,7 @@ def _is_duplicate(problem: SeedProblem) -> bool:
 
 def _teachers(present: str) -> list[dict[str, Any]]:
     """Who could answer: the embedded model, services whose key is set by its name, servers on this machine."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"url": "embedded", "model": EMBEDDED.model, "key_env": "", "says": "a very small model on this machine; $0"}
     ]
     for api in APIS:
@@ -171,18 +174,17 @@ def _teachers(present: str) -> list[dict[str, Any]]:
 
 
 def _judged(project: Project) -> list[dict[str, Any]]:
-    """The worked examples, each with what the gates have against it."""
-    from curate.gates import gates_for, judge_text
+    """The worked examples, each with what the built-in gates have against it."""
+    from curate.gates import judge_text
 
-    spec = project.spec
     try:
-        steps = gates_for(spec.task, spec.curate.gates, project.folder)
+        steps = harmless_gates(project)
     except PairsmithError as error:
-        return [{"input": e.input, "output": e.output, "against": [error.what]} for e in spec.exemplars]
+        return [{"input": e.input, "output": e.output, "against": [error.what]} for e in project.spec.exemplars]
     judged = []
-    for exemplar in spec.exemplars:
+    for exemplar in project.spec.exemplars:
         said = judge_text(exemplar.input, exemplar.output, steps)
-        against = [str(j.reason.detail or j.reason.code) for j in dict(said).values() if j.keep is False]
+        against = [words.reason(j.reason.code, j.reason.detail) for j in said.values() if j.keep is False]
         judged.append({"input": exemplar.input, "output": exemplar.output, "against": against})
     return judged
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pairsmith.serve.job import Job
-from pairsmith.style.numbers import count, counted, percent
+from pairsmith.style.numbers import bounds, count, counted, percent
 from pairsmith.style.reasons import sentence_of
 from schemas.money import dollars, told
 from schemas.records import Receipt, now
@@ -15,6 +15,7 @@ from schemas.records import Receipt, now
 if TYPE_CHECKING:
     from pairsmith.plan import PlannedStage
     from pairsmith.serve.pages.figures import Moving, Snapshot
+    from train.metrics import Evaluation
 
 STATES = ("accepted", "rejected", "waiting", "failed")
 _SILENT_S = 60
@@ -113,11 +114,9 @@ def projects(several: int, running: int, waiting: int) -> str:
     """The start page."""
     if not several:
         return "There is no project yet; start with inputs of your own, or with an example."
-    parts = [counted(several, "project", "projects")]
-    parts.append(f"{count(running)} running" if running else "none running")
-    if waiting:
-        parts.append(f"{count(waiting)} waiting for people")
-    return f"{parts[0]}: {', '.join(parts[1:])}."
+    runs = f"{counted(running, 'runs', 'run')} now" if running else "nothing runs now"
+    waits = f", {counted(waiting, 'waits', 'wait')} for people" if waiting else ""
+    return f"{counted(several, 'project', 'projects')}; {runs}{waits}."
 
 
 def overview(of: Snapshot, job: Job | None, at: Moving | None) -> str:
@@ -129,6 +128,21 @@ def overview(of: Snapshot, job: Job | None, at: Moving | None) -> str:
     if of.last("curate"):
         return f"{count(c.accepted)} of {counted(c.rows_in, 'row', 'rows')} accepted; {where[0].lower()}{where[1:]}."
     return f"{counted(c.rows_in - c.failed, 'pair', 'pairs')} generated; {where[0].lower()}{where[1:]}."
+
+
+def evaluation(of: Evaluation) -> str:
+    """The evaluation in one sentence: the tuned model beside its base, and whether that is a difference."""
+    by_name = {name: system.sampled.pass_rate for system in of.systems for name in system.names}
+    tuned, base = by_name.get("tuned"), by_name.get("base")
+    if tuned is None:
+        return "The tuned model was not measured."
+    sentence = f"Tuned passes {percent(tuned.estimate)} {bounds(tuned)} of its answers"
+    if base is None:
+        return f"{sentence}."
+    gap = next((c for c in of.comparisons if c.mode == "sampled" and c.b in of.system("base").names), None)
+    means = {"better": "it is better", "worse": "it is worse", "inconclusive": "that may be chance"}
+    says = means.get(gap.outcome, "that is not enough evidence") if gap else ""
+    return f"{sentence}, its base {percent(base.estimate)} {bounds(base)}{': ' + says if says else ''}."
 
 
 # Stages and jobs
@@ -160,7 +174,9 @@ def stage(of: Snapshot, planned: PlannedStage, receipt: Receipt | None) -> str:
     return planned.why or "done"
 
 
-def run(of: Snapshot, job: Job | None, at: Moving | None, spent_usd: float | None, cap: float | None) -> str:
+def run(
+    of: Snapshot, job: Job | None, at: Moving | None, spent_usd: float | None, cap: float | None, rows: int = 0
+) -> str:
     """The run page, by the state of its job."""
     if job is None:
         step = of.next_stage
@@ -176,7 +192,7 @@ def run(of: Snapshot, job: Job | None, at: Moving | None, spent_usd: float | Non
     if job.state == "stopping":
         return "This stops; what was sent is waited for, and every answer is kept."
     if job.state == "stopped":
-        return f"Stopped. {count(of.counts.rows_in)} rows are kept; going on asks for none of them again."
+        return f"Stopped. {counted(rows, 'row is', 'rows are')} kept; going on asks for none of them again."
     if job.state == "waits_for_people":
         step = of.next_stage
         return f"People are asked now: {step.why if step else 'see the review'}."
@@ -218,7 +234,7 @@ def sign_of_life(job: Job) -> str:
 
 def reason(code: str | None, detail: str | None = None) -> str:
     """Why a row is not accepted, as a sentence."""
-    return detail or sentence_of(code or "")
+    return capital(detail) if detail else sentence_of(code or "")
 
 
 def spent(of: Snapshot) -> str:

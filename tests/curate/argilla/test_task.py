@@ -8,16 +8,20 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.argilla.task import VERDICTS, bad_examples, guidelines, marked, record
+from curate.argilla import push as push_module
+from curate.argilla.task import VERDICTS, bad_examples, both_sides, guidelines, marked, record
 from curate.review.gold import read_gold
 from curate.review.population import Population, read_population
+from prompts.answer_form import ANY_TEXT
 from schemas.project import Project
 from schemas.records import Message, Verdict
 from schemas.reviews import Review
+from schemas.spec_file import load
 from schemas.store import Store
 from tests.curate.review.review_project import SCOPE, fill, project
 
@@ -86,6 +90,11 @@ def test_the_smaller_part_of_the_difference_is_marked() -> None:
     before, after = marked("I has a big red cat.", "I have a red cat.")
     assert Tags(before).within == {"del": "hasbig"}
     assert Tags(after).within == {"ins": "have"}
+    # A number that moved was taken over, commas alone were not, and a second "the" is not the one of the input.
+    before, after = marked(
+        "order 48213, late", "The box is late, the seal broke, and the order 48213, it says, is gone, sorry"
+    )
+    assert after == ("The box is <b>late</b>, the seal broke, and the <b>order 48213</b>, it says, is gone, sorry")
 
 
 def test_a_row_shows_text_candidates_and_findings_and_nothing_runs(cats: tuple[Project, Population]) -> None:
@@ -105,7 +114,7 @@ def test_a_row_shows_text_candidates_and_findings_and_nothing_runs(cats: tuple[P
     assert told["external_id"] == rejected
     (talk,) = told["fields"].pop("conversation")
     assert talk == {"role": "user", "content": "<div>&lt;b&gt;hi&lt;/b&gt;<br><br>**you**</div>"}
-    assert set(told["fields"]) == {"simple", "enhanced", "findings", "candidates"}
+    assert set(told["fields"]) == {"simple", "enhanced", "findings", "rules", "candidates"}
     for text in told["fields"].values():
         assert text.startswith("<div>")
         assert text.endswith("</div>")
@@ -115,6 +124,8 @@ def test_a_row_shows_text_candidates_and_findings_and_nothing_runs(cats: tuple[P
     assert "alert(1)" in pair.input
     assert "alert(2)" in Tags(told["fields"]["candidates"]).text
     assert Tags(told["fields"]["findings"]).text.startswith("length short: it has 2 words")
+    assert Tags(told["fields"]["rules"]).within["b"] == "4 to 40 words (doubted)"
+    assert Tags(told["fields"]["rules"]).text.startswith("One sentence about a cat, at least four words.")
     assert told["metadata"]["rejected_by"] == ["gate/length@1"]
     assert told["metadata"]["probability"] == 0.25
     assert told["metadata"]["length"] == "000 to 009 words"
@@ -159,7 +170,8 @@ def test_rows_that_a_measure_stands_on_are_judged_by_themselves(cats: tuple[Proj
     for reason in ("certify", "audit_accepted", "audit_rejected", "gold"):
         for pair in population.pairs([best, rejected]).values():
             told = record(made, population, pair, ["border", reason], 0.2)  # type: ignore[list-item]
-            assert set(told["fields"]) == {"simple", "enhanced"}
+            assert set(told["fields"]) == {"simple", "enhanced", "rules"}
+            assert "doubted" not in told["fields"]["rules"]
             assert "rivals" not in told["metadata"]
     told = record(made, population, population.pairs([best])[best], ["border"], 0.2)
     assert Tags(told["fields"]["findings"]).text.endswith("style unsure: about the cat")
@@ -184,6 +196,36 @@ def test_nothing_tells_gold_from_the_other_rows_that_a_measure_stands_on(cats: t
         for row in rows
     )
     assert gold == ordinary
+
+
+def test_gold_occurs_in_both_forms(cats: tuple[Project, Population]) -> None:
+    """Blind and as rows for calibration look: with what a gate says of it, another output of the gold file for its
+    input, and metadata like theirs. Without another output it stays blind, because rows without one are rare."""
+    made, population = cats
+    assert push_module._gold_forms(made, population, [item.pair for item in read_gold(made)]) == {}
+    lines = [
+        {"input": f"gold cat {number}", "output": output, "verdict": "reject"}
+        for number in range(20)
+        for output in (f"A golden cat number {number} sits in the sun.", "Too short.")
+    ]
+    (made.folder / "gold.jsonl").write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+    gold = [item.pair for item in read_gold(made)]
+    forms = push_module._gold_forms(made, population, gold)
+    assert 5 < len(forms) < 35
+    ordinary = record(made, population, next(iter(population.pairs(population.rows).values())), ["fit"], 0.3)
+    shown = [record(made, population, pair, ["gold"], 1.0, gold=forms[pair.id]) for pair in gold if pair.id in forms]
+    assert all("candidates" in row["fields"] and row["metadata"]["chosen_for"] == ["fit"] for row in shown)
+    assert {name for row in shown for name in row["fields"]} >= set(ordinary["fields"])
+    assert any("short: it has 2 words" in row["fields"].get("findings", "") for row in shown)
+
+
+def test_a_difference_is_marked_only_where_words_are_meant_to_be_kept(cats: tuple[Project, Population]) -> None:
+    """A gate that looks for lost content says that they are; a task without it has nothing to compare."""
+    made, population = cats
+    pair = next(iter(population.pairs(population.rows).values()))
+    assert not {"del", "ins", "b"} & Tags("".join(both_sides(made, ANY_TEXT, pair))).tags
+    keeping = load(made.folder, ["curate.gates.lost_content=true"])
+    assert {"ins", "b"} & Tags("".join(both_sides(keeping, ANY_TEXT, pair))).tags
 
 
 def test_no_verdict_is_suggested_whatever_programs_say(cats: tuple[Project, Population]) -> None:
@@ -217,7 +259,7 @@ def test_guidelines_show_the_style_the_keys_and_examples_of_both_kinds(cats: tup
     assert "A tabby cat sleeps on a warm stove." in text
     assert "Too short." in text
     assert "Why not" in text
-    assert "there `1` to `3` choose" in text
+    assert "bears the letter that chooses it" in text
     assert all(f"- `{key}` **{name}**" in text for key, name in zip("123", VERDICTS.values(), strict=True))
     assert "<script>" not in text
     assert "<img" not in text

@@ -1,0 +1,126 @@
+"""Rows a second of a local reward model through pairsmith, against the bare loop that anybody would write.
+
+    python -m bench.rewards.run [ROWS]                 # writes bench/results/rewards.json
+
+The model is SmolLM2-135M-Instruct under a random head of one label: what a score is worth does not matter here. The
+bare loop templates and tokenizes the chats, sorts them by length and puts them through transformers in padded batches
+of as many tokens as pairsmith's. Both score the same rows in turn, in one process, five times each after a warm-up;
+the middle one counts. Logits must agree to 0.01.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "bench/results/rewards.json"
+TOKENS, TURNS = 2048, 5
+Rows = list[tuple[list[dict[str, str]], str]]
+
+
+def rows_of(count: int) -> Rows:
+    """Questions with rules in front of them, and answers of 10 to 120 words."""
+    rng = random.Random(3)
+    words = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
+    asked = "Rewrite the prompt below in the house style.\n\nName a light, a medium and one flag.\n\n"
+    return [
+        ([{"role": "user", "content": asked + " ".join(rng.choices(words, k=6))}], " ".join(rng.choices(words, k=n)))
+        for n in (rng.randint(10, 120) for _ in range(count))
+    ]
+
+
+def reward_model(folder: Path) -> Path:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from synth.embedded.weights import embedded_weights
+
+    weights = embedded_weights().folder
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(weights, num_labels=1)
+    tokenizer = AutoTokenizer.from_pretrained(weights)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def bare(model: Any, tokenizer: Any, rows: Rows) -> list[float]:
+    """The loop of a model card, in batches."""
+    import torch
+
+    chats = [
+        tokenizer(tokenizer.apply_chat_template([*chat, {"role": "assistant", "content": output}], tokenize=False))
+        for chat, output in rows
+    ]
+    order = sorted(range(len(rows)), key=lambda row: -len(chats[row]["input_ids"]))
+    scores = [0.0] * len(rows)
+    while order:
+        size = max(1, min(64, TOKENS // len(chats[order[0]]["input_ids"])))
+        batch, order = order[:size], order[size:]
+        padded = tokenizer.pad([chats[row] for row in batch], return_tensors="pt").to(model.device)
+        with torch.inference_mode():
+            logits = model(**padded).logits[:, 0].float().tolist()
+        for row, logit in zip(batch, logits, strict=True):
+            scores[row] = logit
+    return scores
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
+    """Wall seconds, CPU seconds, and what came of it."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = work()
+    return time.perf_counter() - wall, time.process_time() - cpu, result
+
+
+def main(count: int) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from curate.scorers.reward import open_reward_model, place
+
+    rows = rows_of(count)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = reward_model(Path(scratch))
+        ours = open_reward_model(folder, batch_tokens=TOKENS)
+        dtype, device = place()
+        loaded = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype, device_map=device).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        ways = {"bare": lambda: bare(loaded, tokenizer, rows), "pairsmith": lambda: ours.score(rows)}
+        seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+        for turn in range(TURNS + 1):
+            scored = {}
+            for name, work in ways.items():
+                wall, cpu, scored[name] = timed(work)
+                if turn:
+                    seconds[name].append((wall, cpu))
+        apart = max(abs(a - b.value) for a, b in zip(scored["bare"], scored["pairsmith"], strict=True))
+        assert apart < 0.01, apart
+    wall = {name: statistics.median(one[0] for one in listed) for name, listed in seconds.items()}
+    cpu = {name: statistics.median(one[1] for one in listed) for name, listed in seconds.items()}
+    found = {
+        "rows": count,
+        "model": "SmolLM2-135M-Instruct, random head",
+        "precision": str(loaded.dtype).removeprefix("torch."),
+        "rows_per_s": {name: round(count / one, 2) for name, one in wall.items()},
+        "cpu_seconds": {name: round(one, 2) for name, one in cpu.items()},
+        "ratio": round(wall["bare"] / wall["pairsmith"], 3),
+        "cpu_ratio": round(cpu["bare"] / cpu["pairsmith"], 3),
+        "largest_difference": round(apart, 5),
+        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}",
+    }
+    RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 64)

@@ -1,0 +1,347 @@
+"""Jobs under attack: does each end exactly once, and is nothing asked twice that was not in flight?
+
+`python -m bench.service.kills [--jobs 200] [--databases sqlite postgresql]`. Each job is a real `pairsmith generate`
+that asks a loopback teacher. At random, with a fixed seed, the server and the jobs' processes are killed (`kill -9`),
+the whole group is asked to end (SIGTERM), the database of jobs is away for some seconds, the disk is full for some.
+
+A full disk is made by RLIMIT_FSIZE, set from outside on the running server and on a running process: no file grows
+then. SQLite is taken away by another process that locks its file, PostgreSQL by stopping its server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.service.postgres import Postgres, programs
+from pairsmith.serve.jobs import Job, JobOptions, Jobs
+from pairsmith.serve.process import is_held, starts
+from pairsmith.serve.workspace import Workspace
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
+
+RESULTS = Path(__file__).parents[1] / "results" / "service.json"
+SEEDS, SAMPLES, CONCURRENCY = 12, 2, 4
+MOST_KILLS = 3  # of the processes of one job; the fourth death would rightly fail it
+AT_ONCE = 6  # jobs that are asked for and have not ended
+AWAY_S = 4.0
+WORDS = (
+    *("lamp", "sea", "kite", "harbour", "crane", "goat", "roof", "paper", "boat", "snow", "pine", "brass", "telescope"),
+    *("fisher", "teapot", "umbrella", "desert", "tram", "fox", "wheat", "violin", "cellar", "bridge", "moss", "clock"),
+)
+
+SPEC = """
+[task]
+name = "{name}"
+style = "Rewrite the prompt."
+
+[[seeds]]
+path = "seeds.jsonl"
+
+[teacher]
+url = "{url}"
+model = "loopback"
+concurrency = {concurrency}
+
+[generate.forward]
+n = {samples}
+sampling = {{ max_tokens = 32 }}
+"""
+
+
+@dataclass
+class Counts:
+    """What was done to the service, and what came of it."""
+
+    faults: dict[str, int] = field(default_factory=dict)
+    failed_in_words: int = 0
+    in_flight: int = 0
+    jobs_run: int = 0
+    ended_once: int = 0
+    rows_lost: int = 0
+    requests: int = 0
+    doubled: int = 0
+    left_pending: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+class Attack:
+    """A workspace with a job for each of its projects, a server of them, and what is done to both."""
+
+    def __init__(
+        self,
+        root: Path,
+        jobs: int,
+        database_url: str | None,
+        away: Callable[[], contextlib.AbstractContextManager[None]],
+    ) -> None:
+        self.workspace, self.away, self.database_url = Workspace(root), away, database_url
+        self.draw, self.counts = random.Random(jobs), Counts()
+        self.slugs = [f"p{nth:03d}" for nth in range(jobs)]
+        self.killed, self.lost = Counter[str](), Counter[str]()
+        self.ids: dict[str, list[str]] = {}
+        self.server: subprocess.Popen[bytes] | None = None
+        self.teacher = LoopbackTeacher(self._answer)
+
+    def _answer(self, ask: Ask) -> Reply:
+        return says(*(f"a rich and long rewrite of {ask.prompt[-60:]} {nth}" for nth in range(ask.n)), delay_s=0.6)
+
+    def run(self, faults: dict[str, float], every_s: tuple[float, float], timeout_s: float) -> Counts:
+        """Let the jobs run under `faults` (name -> share), one each `every_s` seconds, until all have ended."""
+        with self.teacher:
+            for slug in self.slugs:
+                self._project(slug)
+            self.start()
+            jobs = Jobs(self.workspace, database_url=self.database_url)
+            try:
+                self._play(jobs, faults, every_s, time.monotonic() + timeout_s)
+                time.sleep(1)
+                self._count(jobs)
+            finally:
+                jobs.close()
+                self.stop_all()
+        return self.counts
+
+    def _project(self, slug: str) -> None:
+        folder = self.workspace.new_folder(slug)
+        folder.mkdir(parents=True)
+        text = SPEC.format(name=slug, url=self.teacher.url, concurrency=CONCURRENCY, samples=SAMPLES)
+        (folder / "pairsmith.toml").write_text(text)
+        # One seed is like no other: what is too near a seed of the test split would not be asked for.
+        words = (" ".join(self.draw.choices(WORDS, k=6)) for _ in range(SEEDS))
+        (folder / "seeds.jsonl").write_text("".join(json.dumps({"text": f"{text} {slug}"}) + "\n" for text in words))
+
+    def _play(self, jobs: Jobs, faults: dict[str, float], every_s: tuple[float, float], until_s: float) -> None:
+        waiting, running = list(self.slugs), dict[str, str]()
+        next_s = time.monotonic() + 3
+        while (waiting or running) and time.monotonic() < until_s:
+            while waiting and len(running) < AT_ONCE:
+                slug = waiting.pop(0)
+                running[slug] = jobs.start_now(slug, "generate", JobOptions(), "bench").id
+                self.ids.setdefault(slug, []).append(running[slug])
+            for slug, job_id in list(running.items()):
+                if not (job := jobs.get(job_id)).has_ended:
+                    continue
+                del running[slug]
+                if job.state != "done":
+                    self._again(jobs, slug, job, running)
+            if time.monotonic() >= next_s and faults:
+                name = self.draw.choices([*faults], [*faults.values()])[0]
+                if getattr(self, f"_{name}")():
+                    self.counts.faults[name] = self.counts.faults.get(name, 0) + 1
+                next_s = time.monotonic() + self.draw.uniform(*every_s)
+            time.sleep(0.2)
+
+    def _again(self, jobs: Jobs, slug: str, job: Job, running: dict[str, str]) -> None:
+        """A job that a full disk has failed, in words, is gone on with, as a person would."""
+        if job.problem is None or job.problem.get("kind") not in ("StoreFull", "StoreError"):
+            self.counts.wrong.append(f"{slug} {job.state} {job.problem}")
+            return
+        self.counts.failed_in_words += 1
+        self._note_lost(slug)
+        running[slug] = jobs.start_now(slug, "generate", JobOptions(), "bench", f"again {job.id}", job.id).id
+        self.ids[slug].append(running[slug])
+
+    # ---- what is done to it ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "bench.service.jobs_server", str(self.workspace.root)]
+        with (self.workspace.root / "server.log").open("ab") as log:
+            self.server = subprocess.Popen([*command, *([self.database_url] if self.database_url else [])], stderr=log)
+
+    def _server(self) -> bool:
+        assert self.server is not None
+        self.server.kill()
+        self.server.wait()
+        time.sleep(self.draw.uniform(0, 1.5))
+        self.start()
+        return True
+
+    def _child(self) -> bool:
+        """Kill a process that runs; what it had in flight is what the teacher has seen and the store has not."""
+        slug, pid = self._living(waiting_s=5.0)
+        if pid is None or self.killed[slug] >= MOST_KILLS:
+            return False
+        os.kill(pid, signal.SIGKILL)
+        time.sleep(0.3)
+        self.killed[slug] += 1
+        self._note_lost(slug)
+        return True
+
+    def _group(self) -> bool:
+        """Everything is asked to end, as when a container stops; then a new server."""
+        assert self.server is not None
+        pids = [pid for slug in self.ids if (pid := self._pid(slug))]
+        for pid in (self.server.pid, *pids):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        self.server.wait()
+        self.start()
+        return True
+
+    def _database(self) -> bool:
+        with self.away():
+            time.sleep(AWAY_S)
+        return True
+
+    def _full_server(self) -> bool:
+        assert self.server is not None
+        with _full(self.server.pid):
+            time.sleep(AWAY_S)
+        return True
+
+    def _full_child(self) -> bool:
+        _, pid = self._living(waiting_s=5.0)
+        if pid is None:
+            return False
+        with _full(pid):
+            time.sleep(AWAY_S)
+        return True
+
+    def stop_all(self) -> None:
+        assert self.server is not None
+        self.server.terminate()
+        self.server.wait()
+
+    # ---- what came of it -------------------------------------------------------------------------------------------
+
+    def _living(self, waiting_s: float) -> tuple[str, int | None]:
+        """A job whose process runs, as soon as there is one."""
+        until_s = time.monotonic() + waiting_s
+        while time.monotonic() < until_s:
+            if living := [(slug, pid) for slug in self.ids if (pid := self._pid(slug))]:
+                return self.draw.choice(living)
+            time.sleep(0.05)
+        return "", None
+
+    def _pid(self, slug: str) -> int | None:
+        folder = self.workspace.jobs_folder / self.ids[slug][-1]
+        try:
+            pid = int(json.loads((folder / "lock").read_bytes())["pid"])
+        except (OSError, ValueError):
+            return None
+        return pid if is_held(folder) else None
+
+    def _asked(self, slug: str) -> int:
+        return sum(f" {slug}" in ask.prompt for ask in self.teacher.asked)
+
+    def _kept(self, slug: str) -> int:
+        """Requests whose answers are in the store: one brings all samples of a seed."""
+        return self._number(slug, "SELECT count(*) FROM calls") // SAMPLES
+
+    def _note_lost(self, slug: str) -> None:
+        """The requests of a process that has just died whose answers are not in the store: they were in flight."""
+        lost = self._asked(slug) - self._kept(slug) - self.lost[slug]
+        self.lost[slug] += lost
+        self.counts.in_flight += lost
+
+    def _number(self, slug: str, query: str) -> int:
+        try:
+            with contextlib.closing(sqlite3.connect(self.workspace.folder(slug) / "pairsmith.db", timeout=30)) as store:
+                return int(store.execute(query).fetchone()[0])
+        except sqlite3.OperationalError:  # it was killed before it had made its tables
+            return 0
+
+    def _count(self, jobs: Jobs) -> None:
+        counts = self.counts
+        counts.jobs_run = len(self.slugs)
+        counts.requests = len(self.teacher.asked)
+        counts.doubled = sum(times - 1 for times in self.teacher.counts().values())
+        counts.left_pending = len(jobs.active())
+        for slug in self.slugs:
+            ended = [jobs.get(job_id) for job_id in self.ids.get(slug, [])]
+            exits = len(list((self.workspace.jobs_folder / ended[-1].id).glob("exit-*.json"))) if ended else 0
+            pairs = self._number(slug, "SELECT count(*) FROM pairs")
+            counts.rows_lost += SEEDS * SAMPLES - pairs
+            once = [job.state for job in ended].count("done") == 1 and ended[-1].state == "done" and exits == 1
+            if once and pairs == SEEDS * SAMPLES:
+                counts.ended_once += 1
+            else:
+                began = [len(starts(jobs.folder(job.id))) for job in ended]
+                counts.wrong.append(
+                    f"{slug}: {[job.state for job in ended]}, {pairs} pairs, {exits} exits, {began} starts"
+                )
+
+
+@contextmanager
+def _full(pid: int) -> Iterator[None]:
+    """No file of a process grows, as on a full disk."""
+    with contextlib.suppress(ProcessLookupError):
+        before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, before[1]))
+        yield
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+
+
+def sqlite_away(path: Path) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    @contextmanager
+    def away() -> Iterator[None]:
+        with contextlib.closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as database:
+            database.execute("BEGIN EXCLUSIVE")
+            yield
+            database.execute("ROLLBACK")
+
+    return away
+
+
+def postgres_away(server: Postgres) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    @contextmanager
+    def away() -> Iterator[None]:
+        server.stop()
+        yield
+        server.start()
+
+    return away
+
+
+FAULTS = {"server": 0.45, "child": 0.3, "group": 0.1, "database": 0.05, "full_server": 0.05, "full_child": 0.05}
+
+
+def attacked(name: str, jobs: int) -> Counts:
+    """The counts of one database."""
+    timeout_s = 120 + 12.0 * jobs
+    with contextlib.ExitStack() as stack:
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kills-")))
+        if name == "postgresql":
+            server = stack.enter_context(Postgres())
+            attack = Attack(root, jobs, server.url, postgres_away(server))
+        else:
+            attack = Attack(root, jobs, None, sqlite_away(root / ".serve" / "jobs.db"))
+        return attack.run(FAULTS, (2.0, 6.0), timeout_s)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=200)
+    parser.add_argument("--databases", nargs="+", default=["sqlite", *(["postgresql"] if programs() else [])])
+    asked = parser.parse_args()
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    every = {name: attacked(name, asked.jobs) for name in asked.databases}
+    results |= {
+        "jobs_run": sum(counts.jobs_run for counts in every.values()),
+        "jobs_finished_once": sum(counts.ended_once for counts in every.values()),
+        "doubled_over_in_flight": sum(max(0, counts.doubled - counts.in_flight) for counts in every.values()),
+        "kills": {name: asdict(counts) for name, counts in every.items()},
+    }
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    print(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main()

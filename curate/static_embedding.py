@@ -1,0 +1,94 @@
+"""Texts as vectors without a network: the mean of a fixed vector for each token, as model2vec and WordLlama have them.
+
+The packaged one is WordLlama's (MIT, 16 MB, 256 dimensions, English first; `pip install 'pairsmith[similarity]'`). Only
+its weights and its tokenizer are read, none of its code is run. A folder with `model.safetensors` and `tokenizer.json`,
+as model2vec saves them, is another.
+
+Measured on pairs of sentences: a paraphrase 0.4 to 0.7, another subject 0.0 to 0.1, the same sentence with another
+number 0.8, with a "not" in it 0.96. So it tells what a text is about and not what it says of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curate.scorers import Score
+from schemas.errors import MissingDependency
+from schemas.records import Pair, Reason
+
+PACKAGED = "wordllama"
+_FILES = ("weights/l2_supercat_256.safetensors", "tokenizers/l2_supercat_tokenizer_config.json")
+_IN_A_FOLDER = ("model.safetensors", "tokenizer.json")
+
+
+class StaticEmbedding:
+    """`vectors` [tokens of the vocabulary, dimensions] and the tokenizer whose ids they are in the order of."""
+
+    def __init__(self, vectors: np.ndarray, tokenizer: Any) -> None:
+        self._vectors, self._tokenizer = vectors.astype(np.float32), tokenizer
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """[texts, dimensions], each of length 1; zeros for a text without a token."""
+        found = np.zeros((len(texts), self._vectors.shape[1]), np.float32)
+        # Half a character, which JSON can escape, is no text to the tokenizer.
+        whole = [text.encode("utf-8", "replace").decode() for text in texts]
+        for row, tokens in enumerate(self._tokenizer.encode_batch(whole, add_special_tokens=False)):
+            if tokens.ids:
+                found[row] = self._vectors[tokens.ids].mean(axis=0)
+        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+
+    def similarity(self, a: Sequence[str], b: Sequence[str]) -> list[float]:
+        """The cosine of each text of `a` and the one beside it in `b`; equal texts are 1."""
+        cosines = (self.embed(a) * self.embed(b)).sum(axis=1)
+        return [
+            1.0 if one == other else float(np.clip(cosine, -1, 1))
+            for one, other, cosine in zip(a, b, cosines, strict=True)
+        ]
+
+
+def is_packaged() -> bool:
+    """Whether the packaged embedding is installed."""
+    return find_spec(PACKAGED) is not None and find_spec("safetensors") is not None
+
+
+@cache
+def static_embedding(folder: Path | None = None) -> StaticEmbedding:
+    """That in `folder`, or the packaged one. Raises MissingDependency where there is none."""
+    spec = find_spec(PACKAGED) if folder is None else None
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    root, names = (Path(places[0]), _FILES) if places else (folder, _IN_A_FOLDER)
+    try:
+        from safetensors.numpy import load_file
+        from tokenizers import Tokenizer
+    except ImportError:
+        root = None
+    if root is None or not all((root / name).is_file() for name in names):
+        raise MissingDependency(
+            "there is no static embedding.",
+            where=str(folder or PACKAGED),
+            why="Texts cannot be compared by what they are about.",
+            fix="Run: pip install 'pairsmith[similarity]'.",
+        )
+    weights, tokenizer = root / names[0], root / names[1]
+    (vectors,) = (value for value in load_file(weights).values() if value.ndim == 2)
+    return StaticEmbedding(vectors, Tokenizer.from_file(str(tokenizer)))
+
+
+async def similar_to_reference(pairs: Sequence[Pair]) -> list[Score]:
+    """A `Scorer`: how alike an output and what a person answered to the same input are; none where nobody did."""
+    compared = [pair for pair in pairs if pair.reference is not None]
+    if not compared:
+        cosines: list[float] = []
+    else:
+        texts = [pair.output for pair in compared], [pair.reference or "" for pair in compared]
+        cosines = static_embedding().similarity(*texts)
+    scores = {pair.id: Score(cosine, Reason("scored")) for pair, cosine in zip(compared, cosines, strict=True)}
+    return [scores.get(pair.id) or Score(None, Reason("unscored", "there is no reference")) for pair in pairs]

@@ -1,0 +1,64 @@
+"""`pairsmith serve backup` and `pairsmith serve restore`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from pairsmith.serve.backup import Kept
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.argument("folder", type=_FOLDER)
+@click.option("--workspace", type=_FOLDER, default=Path(), show_default="this folder", help="What to copy.")
+@click.option("--database", envvar="PAIRSMITH_SERVE_DATABASE", metavar="URL", help="As `serve` has it.")
+@click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object on stdout and nothing else.")
+@click.pass_obj
+def backup(process: tuple[Any, ...], folder: Path, workspace: Path, database: str | None, as_json: bool) -> None:
+    """Copy a workspace into the new folder FOLDER, also while it is served: specs, seeds, prompts, stores, datasets,
+    adapters, accounts, audit. It is there whole or not at all."""
+    from pairsmith.serve.backup import backup as copy
+    from pairsmith.serve.workspace import Workspace
+
+    served = Workspace(workspace.resolve())
+    if not served.projects():
+        raise UsageError(
+            "there is no project to copy.", where=str(served.root), fix="Name a workspace: --workspace DIR."
+        )
+    _answer(process[0] if as_json else None, "copied", copy(served, folder, database))
+
+
+@click.command()
+@click.argument("folder", type=_FOLDER)
+@click.option("--workspace", type=_FOLDER, help="The empty folder to put it into.")
+@click.option("--check", "only_check", is_flag=True, help="Only read the backup through, and count its rows again.")
+@click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object on stdout and nothing else.")
+@click.pass_obj
+def restore(process: tuple[Any, ...], folder: Path, workspace: Path | None, only_check: bool, as_json: bool) -> None:
+    """Put the backup in FOLDER into an empty workspace; before that it is read through. Jobs that had not ended there
+    are not taken up."""
+    from pairsmith.serve.backup import check
+    from pairsmith.serve.backup import restore as put_back
+    from pairsmith.serve.workspace import Workspace
+
+    if only_check == (workspace is not None):
+        raise UsageError("name an empty workspace, or only check.", fix="Give --workspace DIR or --check.")
+    kept = put_back(folder, Workspace(workspace.resolve())) if workspace else check(folder)
+    _answer(process[0] if as_json else None, "restored" if workspace else "sound", kept)
+
+
+def _answer(write_json: Callable[[dict[str, Any]], None] | None, word: str, kept: Kept) -> None:
+    if write_json:
+        write_json({"result": word, "files": kept.files, "bytes": kept.size, "rows": kept.rows, "notes": kept.notes})
+        return
+    click.echo(f"{word}: {kept.files:,} files, {kept.size / 1e6:,.1f} MB, {kept.rows:,} rows in databases")
+    for note in kept.notes:
+        click.echo(f"not in it: {note}")

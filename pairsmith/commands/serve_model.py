@@ -1,0 +1,50 @@
+"""`pairsmith serve-model`: the tuned model for other programs."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import click
+
+from pairsmith.session import Session, on_project
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
+@click.option("--port", default=8001, show_default=True, help="Where it answers.")
+@on_project
+def command(session: Session, host: str, port: int) -> None:
+    """Serve the tuned model as OpenAI's chat completions, under the name `tuned`, until Ctrl-C.
+
+    It is what was measured: the adapter over its base, which answers under its own name, or for QLoRA the merged model.
+    There is no key: whoever reaches the port may ask.
+    """
+    from pairsmith.stages.evaluate import latest_adapter
+    from schemas.blocking import run
+    from schemas.errors import UsageError
+    from train.base_model import find_base
+    from train.local_model import serving, tuned_model
+
+    project = session.project()
+    with session.store(project, write=False) as store:
+        trained = latest_adapter(project, store)
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1" if host == "0.0.0.0" else host, port)) == 0:
+            raise UsageError(f"port {port} is taken.", fix="Stop what listens there, or choose another with --port.")
+    train = project.spec.train
+    base = find_base(train.base, project.folder, revision=train.revision)
+    local, _ = tuned_model(base, base.folder, trained)
+
+    async def serve() -> None:
+        with session.stopping.draining() as stop:
+            batch = project.spec.evaluate.concurrency
+            async with serving(local, max_batch=batch, listen=(host, port), say=session.say) as (server, name):
+                data = {"command": "serve-model", "url": server.base_url, "model": name, "adapter": trained.adapter_id}
+                session.answer(data, f"{name} at {server.base_url}")
+                session.say("Ctrl-C stops it.")
+                while not stop.is_set():
+                    await asyncio.wait([asyncio.ensure_future(stop.wait())], timeout=1)
+        session.say("the model is no longer served.")
+
+    run(serve())

@@ -1,0 +1,75 @@
+"""`pairsmith try`: the base and the tuned model side by side."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from pairsmith.session import Session, on_project
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from train.local_model import Tried
+
+
+@click.command()
+@click.argument("text", required=False)
+@click.option("--sampled", is_flag=True, help="Draw as evaluate.sampling says; else the likeliest token is taken.")
+@on_project
+def command(session: Session, text: str | None, sampled: bool) -> None:
+    """Ask the base, the base with examples, and the tuned model TEXT, as the evaluation asks them.
+
+    Without TEXT it asks for one input after another, each a line of standard input; an empty line ends it. Nothing is
+    kept, and no teacher is asked.
+    """
+    from pairsmith.stages.evaluate import latest_adapter
+    from schemas.blocking import run
+    from schemas.records import Seed
+    from train.evaluation import plan_evaluation
+    from train.local_model import side_by_side
+
+    project = session.project()
+    with session.store(project, write=False) as store:
+        trained = latest_adapter(project, store)
+    first = Seed(kind="input", text=text or "-", source="try")
+    plan = plan_evaluation(project, [first], trained, None)
+    tried: list[dict[str, object]] = []
+
+    async def ask_all() -> None:
+        async with side_by_side(plan, session.say) as ask:
+            for number, line in enumerate([text] if text else _lines(), 1):
+                seed = Seed(kind="input", text=line, source=f"try:{number}")
+                answers = await ask(seed, "sampled" if sampled else "greedy")
+                session.show(*_screen(answers))
+                tried.append({"input": line, "answers": [answer._asdict() for answer in answers]})
+
+    run(ask_all())
+    session.answer({"command": "try", "adapter": trained.adapter_id, "inputs": tried})
+
+
+def _lines() -> Iterator[str]:
+    """Lines of standard input up to an empty one; on a terminal each is asked for."""
+    while True:
+        if sys.stdin.isatty():
+            click.echo("> ", nl=False, err=True)
+        line = sys.stdin.readline().strip()
+        if not line:
+            return
+        yield line
+
+
+def _screen(answers: list[Tried]) -> list[RenderableType]:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 1, 0))
+    for heading in ("system", "answer", "checks"):
+        table.add_column(heading, overflow="fold")
+    for answer in answers:
+        judged = {True: "pass", None: "not judged", False: ", ".join(answer.failed) or "fail"}[answer.passes]
+        table.add_row(answer.system, Text(answer.text), judged if answer.whole else f"cut; {judged}")
+    return [table]

@@ -1,0 +1,83 @@
+"""What to do next: where the tuned model fails on validation, seeds for the next round, and the steps in order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import islice
+
+from curate.split import LEAST_TEST_INPUTS, asked_of, seed_split
+from pairsmith.report.evidence import Evidence, NextSeeds
+from pairsmith.style.numbers import counted
+from schemas.spec import Spec
+from schemas.store import Store
+from train.failures import failures
+from train.metrics import Evaluation
+from train.retrieval import Nearest
+
+_GROUPS, _SEEDS, _SEARCHED = 6, 3, 20_000
+
+
+def next_seeds(
+    store: Store, spec: Spec, evaluation: Evaluation | None, with_rows: Collection[str]
+) -> tuple[NextSeeds, ...]:
+    """The largest groups of validation failures, each with training seeds that are near and have no accepted row.
+
+    `with_rows` are the ids of seeds that have one. Validation inputs themselves are never proposed: trained on, they
+    would no longer tell anything.
+    """
+    groups = [] if evaluation is None else failures(evaluation)[:_GROUPS]
+    if not groups:
+        return ()
+    train = (seed for seed in store.seeds() if asked_of(seed) and seed_split(seed, spec.split) == "train")
+    unused = [seed.asked for seed in islice((seed for seed in train if seed.id not in with_rows), _SEARCHED)]
+    questions = [" ".join(group.inputs) for group in groups]
+    nearest = Nearest(unused, questions)
+    proposed, found = set[str](), []
+    for group, question in zip(groups, questions, strict=True):
+        near = [unused[at] for at in nearest.order(question) if unused[at] not in proposed][:_SEEDS]
+        proposed.update(near)
+        found.append(NextSeeds(group, tuple(near)))
+    return tuple(found)
+
+
+def next_steps(evidence: Evidence) -> list[str]:
+    """What to do next, the most important first; each follows from the evidence."""
+    for command in ("generate", "curate", "train", "evaluate"):
+        if evidence.counts(command) is None:
+            return [f"Run `pairsmith run`: {command} has not finished yet."]
+    steps = [*_for_the_verdict(evidence)]
+    if evidence.failing:
+        first = evidence.failing[0].failures
+        steps.append(
+            f"Add seeds like those that fail on validation: {counted(len(first.inputs), 'input', 'inputs')} fail"
+            f" {first.check.removeprefix('check:')} first. They are listed with seeds for the next round."
+        )
+    gates = [step for step in evidence.steps if step.alone and step.key]
+    if gates:
+        most = max(gates, key=lambda step: step.alone)
+        steps.append(
+            f"Read what `{most.name}` alone rejects, {counted(most.alone, 'row', 'rows')}: if those are good,"
+            f" `{most.key}` is too strict for this task."
+        )
+    if not evidence.reviews.decisions:
+        steps.append("Have people look at some rows: `pairsmith review up`, then `pairsmith run`. Nobody has yet.")
+    return steps
+
+
+def _for_the_verdict(evidence: Evidence) -> list[str]:
+    verdict, evaluation = evidence.verdict, evidence.evaluation
+    if verdict is None or evaluation is None:
+        return []
+    if verdict.decision == "ship":
+        return ["Ship it: `pairsmith export` copies adapter, dataset, report and evidence into one folder."]
+    if evaluation.seeds < LEAST_TEST_INPUTS:
+        lacking = LEAST_TEST_INPUTS - evaluation.seeds
+        return [f"Have {counted(lacking, 'more test input', 'more test inputs')}: fewer than {LEAST_TEST_INPUTS} decide"
+                " nothing."]  # fmt: skip
+    if verdict.fine_tune == "do not fine-tune":
+        return ["Use the untuned base with the prompt that does as well, or give training more to learn from: more"
+                " rows, better targets, a larger base."]  # fmt: skip
+    flips = f" It flips when {verdict.flips_when[0]}." if verdict.flips_when else ""
+    if verdict.decision == "not enough evidence":
+        return [f"Measure on more test inputs before you decide.{flips}"]
+    return [f"Do not ship it yet: training helps, and most answers fail all the same.{flips}"]

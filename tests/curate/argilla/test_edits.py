@@ -1,0 +1,102 @@
+"""How an answer corrects an output: a label by another, a record field by field."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from curate.argilla.edits import edited_text, question_names, suggestions
+from curate.argilla.pull import review_of
+from curate.argilla.responses import Response
+from prompts.answer_form import ANY_TEXT, AnswerForm
+from schemas.records import Imported, Pair
+from schemas.reviews import Review
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "vendor": {"type": "string"},
+        "number": {"type": "string"},
+        "total": {"type": "number"},
+        "due": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "lines": {"type": "array", "items": {"$ref": "#/$defs/Line"}},
+    },
+    "required": ["vendor", "number", "total", "due"],
+    "$defs": {"Line": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}},
+}
+RECORD = {"vendor": "Sea View", "number": "12", "total": 240.0, "due": "2024-06-05"}
+FORM, LABELS = AnswerForm(schema=SCHEMA), AnswerForm(labels={"yes": "", "no": "not at all"})
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+TITLES = dict(zip(question_names(FORM), SCHEMA["properties"], strict=True))
+
+
+def pair(output: str) -> Pair:
+    return Pair(seed_id="s", input="a bill", output=output, system="", origin=Imported(source="x"))
+
+
+def said(**fields: str) -> dict[str, str]:
+    """The answer of a page on which every field was filled in, with these changed; an empty one is not sent."""
+    shown = {"vendor": "Sea View", "number": "12", "total": "240.0", "due": "2024-06-05"} | fields
+    return {name: shown[title] for name, title in TITLES.items() if shown.get(title)}
+
+
+def test_the_page_is_filled_with_each_field_as_people_write_it() -> None:
+    """A text without its quotation marks, a number as it is; what the record lacks is empty; of labels nothing."""
+    filled = suggestions(FORM, pair(json.dumps(RECORD)))
+    assert filled == {"edited_1": "Sea View", "edited_2": "12", "edited_3": "240.0", "edited_4": "2024-06-05"}
+    assert suggestions(FORM, pair("no JSON")) == {}
+    assert suggestions(LABELS, pair("yes")) == {}
+    assert suggestions(ANY_TEXT, pair("a text")) == {"edited": "a text"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "becomes"),
+    [
+        ({"total": "182.40"}, {"total": 182.4}),
+        ({"number": "0012"}, {"number": "0012"}),
+        ({"number": "{1}"}, {"number": "{1}"}),
+        ({"due": ""}, {"due": None}),
+        ({"due": "null"}, {"due": None}),
+        ({"total": "about 9"}, {"total": "about 9"}),
+        ({"lines": '[{"text": "two nights"}]'}, {"lines": [{"text": "two nights"}]}),
+    ],
+)
+def test_a_field_becomes_what_its_schema_admits(changed: dict[str, str], becomes: dict[str, object]) -> None:
+    """A number where one is asked for, a text that looks like a number where a text is, null where it may be; what the
+    schema refuses stays as it was written, for the gates to tell."""
+    corrected = edited_text(FORM, pair(json.dumps(RECORD)), said(**changed), TITLES)
+    assert corrected is not None
+    assert json.loads(corrected) == RECORD | becomes
+    assert list(json.loads(corrected))[:4] == list(RECORD)
+
+
+def test_what_was_left_as_it_was_is_no_edit() -> None:
+    """All fields sent back unchanged, in whatever order the schema names them by now, and no field at all."""
+    bill = pair('{"vendor": "Sea View", "number": "12", "total": 240.0, "due": "2024-06-05"}')
+    assert edited_text(FORM, bill, said(), TITLES) == bill.output
+    assert edited_text(FORM, bill, {}, TITLES) is None
+    turned = dict(zip(TITLES, reversed(TITLES.values()), strict=True))
+    assert edited_text(FORM, bill, {"edited_2": "2024-06-05", "edited_5": "Sea View"}, turned) is not None
+
+
+def test_another_label_is_an_edit_whatever_the_verdict_says() -> None:
+    """Accept beside another label is an edit, as with a text; a label chosen that the row has already is none."""
+
+    def review(verdict: str, label: str) -> Review:
+        values = {"verdict": verdict, "edited": label}
+        return review_of(
+            Response("p", "r", "ann", "annotator", "submitted", values, (), NOW), pair("yes"), None, LABELS
+        )
+
+    assert (review("accept", "no").decision, review("accept", "no").edited) == ("edit", "no")
+    assert (review("accept", "yes").decision, review("accept", "yes").edited) == ("accept", None)
+    assert (review("edit", "no").decision, review("edit", "no").edited) == ("edit", "no")
+
+
+def test_the_best_of_several_is_a_ranking_with_ties() -> None:
+    """One choice ranks that output first and all others behind it alike."""
+    values = {"verdict": "accept", "best": "B"}
+    told = review_of(Response("p", "r", "ann", "annotator", "submitted", values, ("q", "s"), NOW), pair("x"), None)
+    assert dict(told.ranking) == {pair("x").id: 2, "q": 2, "s": 1}

@@ -1,0 +1,123 @@
+"""What texts are about: semantic duplicates are flagged and kept, similarity to a reference is a score."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from curate.curation import curate
+from curate.pool import Pool
+from curate.scorers import Score
+from curate.semantic import FLAG, SEMANTIC, semantic_duplicates
+from curate.static_embedding import StaticEmbedding, is_packaged, similar_to_reference, static_embedding
+from schemas.errors import MissingDependency
+from schemas.records import Imported, Pair
+from train.references import Answer, against_references
+
+pytestmark = pytest.mark.skipif(not is_packaged(), reason="needs the similarity extra")
+
+
+def pair(input: str, output: str, reference: str | None = None) -> Pair:
+    return Pair(seed_id=input, input=input, output=output, system="", reference=reference, origin=Imported(source="t"))
+
+
+def flagged(rows: list[Pair], cosine: float = 0.55, rule: str = "input and output near") -> list[str]:
+    """The outputs of the rows that are flagged; none may go."""
+    step = semantic_duplicates(cosine, rule)  # type: ignore[arg-type]
+    pool = asyncio.run(curate(Pool.of(rows), [step]))
+    assert pool.counts.accepted == len({row.id for row in rows})
+    return [row.pair.output for row in pool.rows() if row.pair and FLAG in row.flags]
+
+
+ROUTER = pair("my internet is down", "Please restart the router and wait for two minutes.")
+AGAIN = pair("the internet is down at my place", "Please wait two minutes after a restart of the router.")
+INVOICE = pair("where is my invoice", "Your invoice is in the account section of our website.")
+
+
+def test_a_paraphrase_is_flagged_and_kept() -> None:
+    """The later one is, with the row it is like; another subject is not."""
+    assert flagged([ROUTER, INVOICE, AGAIN]) == [AGAIN.output]
+    pool = asyncio.run(curate(Pool.of([ROUTER, AGAIN]), [semantic_duplicates(0.55, "input and output near")]))
+    verdict = next(v for row in pool.rows() for v in row.verdicts if v.flags)
+    assert verdict.by == SEMANTIC
+    assert ROUTER.id in str(verdict.reason)
+
+
+def test_both_sides_have_to_be_alike_unless_the_input_makes_the_row() -> None:
+    """One reply to many questions is many rows; one text with two labels is not."""
+    other = pair("where is my invoice", ROUTER.output)
+    assert flagged([ROUTER, other]) == []
+    label = pair(AGAIN.input, "hardware")
+    assert flagged([ROUTER, label], rule="input near") == ["hardware"]
+
+
+def test_rows_with_other_numbers_are_other_rows() -> None:
+    """Order 1234 is not order 9876, however alike their sentences are."""
+    rows = [pair(f"where is order {n}", f"Your order {n} has shipped.") for n in (1234, 9876)]
+    assert flagged(rows, cosine=0.5) == []
+
+
+def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compared in one block is compared across several."""
+    rows = [pair(f"{ROUTER.input} {'x' * n}", f"{ROUTER.output} {'y ' * n}") for n in range(9)]
+    rows.insert(4, INVOICE)
+    whole = flagged(rows)
+    monkeypatch.setattr("curate.semantic._BLOCK", 3)
+    assert flagged(rows) == whole
+    assert whole
+
+
+def test_similarity_to_a_reference_is_a_score_and_without_one_there_is_none() -> None:
+    """Not scored is not 0."""
+    rows = [
+        pair("a", ROUTER.output, reference=AGAIN.output),
+        pair("b", INVOICE.output, reference=AGAIN.output),
+        pair("c", ROUTER.output, reference=ROUTER.output),
+        pair("d", ROUTER.output),
+    ]
+    near, far, same, none = asyncio.run(similar_to_reference(rows))
+    assert same == Score(1.0, same.reason)
+    assert near.value is not None
+    assert far.value is not None
+    assert near.value > far.value + 0.3
+    assert (none.value, none.reason.code) == (None, "unscored")
+
+
+def test_an_evaluation_tells_similarity_beside_chrf() -> None:
+    """An answer that says the same in other words is nearer than chrF sees; an empty one is like nothing."""
+    references = {"s": AGAIN.output, "t": AGAIN.output}
+    close = against_references([Answer(seed_id="s", text=ROUTER.output)], references, (), is_json=False)
+    empty = against_references([Answer(seed_id="s", text="")], references, (), is_json=False)
+    assert close is not None
+    assert empty is not None
+    assert close.similarity is not None
+    assert close.similarity.value > 0.6
+    assert empty.similarity is not None
+    assert empty.similarity.value == 0
+
+
+def test_a_text_without_a_token_is_like_nothing() -> None:
+    """Nor does a text of any length crash."""
+    embedding = static_embedding()
+    assert not embedding.embed([""]).any()
+    assert embedding.similarity(["", "a"], ["b", "a"]) == [0.0, 1.0]
+    assert np.isfinite(embedding.embed(["word " * 20_000, "\ud83d\ude00", "\u8377\u7269"])).all()
+
+
+def test_a_folder_as_model2vec_saves_it_is_read(tmp_path: Path) -> None:
+    """Any table of token vectors will do; a folder without one is an error with a way out."""
+    from safetensors.numpy import save_file
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = Tokenizer(models.WordLevel({"a": 0, "b": 1, "[UNK]": 2}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    words.save(str(tmp_path / "tokenizer.json"))
+    save_file({"embeddings": np.eye(3, dtype=np.float32)}, tmp_path / "model.safetensors")
+    embedding = static_embedding(tmp_path)
+    assert isinstance(embedding, StaticEmbedding)
+    assert embedding.similarity(["a b", "a"], ["a", "b"]) == pytest.approx([0.5**0.5, 0.0])
+    with pytest.raises(MissingDependency, match="no static embedding"):
+        static_embedding(tmp_path / "nothing")

@@ -1,0 +1,146 @@
+"""The end of the report: rows that were rejected, where the model fails on validation, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from pairsmith.report.evidence import Evidence
+from pairsmith.report.gather import gather
+from pairsmith.report.next_steps import next_seeds, next_steps
+from pairsmith.report.page import render
+from schemas.project import Project
+from schemas.records import Seed
+from schemas.store import Store
+from tests.pairsmith import report_project as made
+from train.failures import failures
+from train.learning_curve import SHARES, LearningCurve
+from train.metrics import Evaluation, Output
+
+INPUTS = {"v1": "a crab on a rock", "v2": "a crab on a red rock", "v3": "seven boats at sea", "v4": "a clock"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, Store]]:
+    project, store = made.whole(tmp_path_factory.mktemp("whole"))
+    yield project, store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def evidence(whole: tuple[Project, Store]) -> Evidence:
+    return gather(*whole)
+
+
+def watched(evaluation: Evaluation) -> Evaluation:
+    """Three validation answers fail, two of them to inputs that are alike, and one passes."""
+    first = evaluation.check_names[0]
+
+    def answer(seed_id: str, *, passes: bool, finish: str = "stop") -> Output:
+        checks = dict.fromkeys(evaluation.check_names, True) | {first: passes}
+        place = {"system": "tuned", "mode": "greedy", "seed_id": seed_id, "sample": 0, "answered": True}
+        said = {} if passes else {first: "short: it has 2 words"}
+        return Output(
+            **place, text="two words", finish=finish, checks=checks, reasons=said, all_pass=passes, key=seed_id
+        )
+
+    answers = (
+        answer("v1", passes=False),
+        answer("v2", passes=False),
+        answer("v3", passes=True, finish="length"),
+        answer("v4", passes=True),
+    )
+    return evaluation.model_copy(update={"validation": answers, "validation_inputs": INPUTS})
+
+
+def test_rejected_rows_are_shown_as_they_were_drawn(evidence: Evidence) -> None:
+    """Ten at random whatever the reason, each with its own, and the same ones in a second report."""
+    counts = evidence.counts("curate")
+    assert counts is not None
+    assert len(evidence.rejected) == min(10, counts.rejected)
+    assert len({row.row_id for row in evidence.rejected}) == len(evidence.rejected)
+    words = [reason.word for reason in evidence.stage("curate").reasons]
+    assert all(row.detail.startswith(tuple(words)) for row in evidence.rejected)
+    page = render(evidence)
+    assert page.index("Accepted rows, drawn at random") < page.index("Rejected rows, drawn at random")
+
+
+def test_failures_are_grouped_by_check_and_by_likeness(evidence: Evidence) -> None:
+    """Answers that pass are in no group, a cut one is in that of cut ones, and like inputs stand together."""
+    assert evidence.evaluation is not None
+    evaluation = watched(evidence.evaluation)
+    assert [(group.check, group.inputs) for group in failures(evaluation)] == [
+        (evaluation.check_names[0], ("a crab on a rock", "a crab on a red rock")),
+        ("cut", ("seven boats at sea",)),
+    ]
+    assert failures(evidence.evaluation) == []
+
+
+def test_seeds_for_the_next_round_are_training_seeds_without_a_row(whole: tuple[Project, Store]) -> None:
+    """Near to what fails, never twice, never a validation or a test input; without any, the page says to write some."""
+    project, store = whole
+    evidence = gather(project, store)
+    assert evidence.evaluation is not None
+    seeds = store.seeds()
+    training = [Seed(kind="input", text=text, source="s:1", meta={"use": "train"}) for text in
+                ("a crab in a bucket", "a violin", "old clocks")]  # fmt: skip
+    held = [Seed(kind="input", text="a crab on a rock", source="s:2", meta={"use": use}) for use in ("test",)]
+    store.set_active_seeds([*training, *held])
+    try:
+        evaluation = watched(evidence.evaluation)
+        crabs, cut = next_seeds(store, project.spec, evaluation, {training[1].id})
+        assert crabs.seeds[0] == "a crab in a bucket"
+        assert not {*crabs.seeds} & {*cut.seeds}
+        assert {*crabs.seeds, *cut.seeds} == {"a crab in a bucket", "old clocks"}
+        (group, _) = next_seeds(store, project.spec, evaluation, {seed.id for seed in training})
+    finally:
+        store.set_active_seeds(seeds)
+    page = render(replace(evidence, evaluation=evaluation, failing=(crabs, replace(group, seeds=()))))
+    assert "a crab in a bucket" in page
+    assert "write new inputs of this kind" in page
+    assert "Of 4 validation inputs, 1 passes" in page
+    assert "Add seeds like those that fail on validation: 2 inputs fail" in page
+
+
+def test_what_to_do_next_follows_from_the_verdict(evidence: Evidence) -> None:
+    """Too few inputs: more of them. A tie: no training. To ship: export. And nobody has reviewed."""
+    assert evidence.verdict is not None
+    assert evidence.evaluation is not None
+    assert f"Have {20 - evidence.evaluation.seeds} more test inputs" in next_steps(evidence)[0]
+    assert any("Have people look at some rows" in step for step in next_steps(evidence))
+    enough = replace(evidence, evaluation=evidence.evaluation.model_copy(update={"seeds": 60}))
+
+    def first(decision: str, fine_tune: str) -> str:
+        verdict = evidence.verdict
+        assert verdict is not None
+        said = verdict.model_copy(update={"decision": decision, "fine_tune": fine_tune})
+        return next_steps(replace(enough, verdict=said))[0]
+
+    assert "pairsmith export" in first("ship", "fine-tune")
+    assert "Use the untuned base" in first("do not ship", "do not fine-tune")
+    assert "Measure on more test inputs" in first("not enough evidence", "not enough evidence")
+    assert "most answers fail" in first("do not ship", "fine-tune")
+    nothing = replace(evidence, stages=tuple(replace(stage, counts=None) for stage in evidence.stages))
+    assert next_steps(nothing) == ["Run `pairsmith run`: generate has not finished yet."]
+
+
+def test_the_curve_of_the_present_dataset_is_on_the_page(whole: tuple[Project, Store], evidence: Evidence) -> None:
+    """Of another dataset it is not: rows that are gone say nothing of those that are there."""
+    project, store = whole
+    assert evidence.curve is None
+    point = {"share": 1.0, "seed": 1, "adapter_id": "a", "pass_rate": None}
+    points = [
+        {**point, "rows": 100 * share, "share": share, "loss": 1 - share / 2} for share in SHARES for _ in range(2)
+    ]
+    more = {"rows": 500, "of": "loss", "estimate": -0.2, "low": -0.3, "high": -0.1}
+    path = project.folder / "curve.json"
+    try:
+        for dataset_id in ("another", store.artifacts("dataset")[-1].id):
+            body = {"dataset_id": dataset_id, "rows": 100, "of": "loss", "points": points, "slices": [], "run_sd": 0.01}
+            path.write_text(LearningCurve.model_validate({**body, "more": more}).model_dump_json())
+            shown = render(gather(project, store))
+            assert ("500 more rows like these would buy about -0.20" in shown) == (dataset_id != "another")
+    finally:
+        path.unlink()

@@ -1,0 +1,123 @@
+"""`try` and `serve-model` ask the model that was measured."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("trl", reason="training needs the train extra")
+
+from schemas.project import Project
+from schemas.spec_file import load
+from schemas.store import Store
+from tests.train import tiny
+from tests.train.tiny import make_base
+from train.dataset import Dataset
+from train.sft import tune
+
+SPEC = """
+[task]
+name = "images"
+system = "Rewrite the prompt."
+style = "Rich, with a light and a flag."
+[[seeds]]
+path = "seeds.jsonl"
+[[exemplars]]
+input = "a fox"
+output = "a fox, warm light, wide photograph --ar 3:2"
+[train]
+base = "tiny-llama"
+[evaluate]
+sampling = { temperature = 0.9, max_tokens = 6 }
+[[evaluate.checks]]
+name = "light"
+pattern = "light"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a LoRA adapter of a tiny random model."""
+    from synth.embedded.weights import embedded_weights
+
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "pairsmith.toml").write_text(SPEC)
+    (folder / "seeds.jsonl").write_text('{"input": "a fox"}\n')
+    base = make_base(folder / "tiny-llama", embedded_weights().folder)
+    trained = tune(base, Dataset("dataset-1", tiny.rows(8)), tiny.settings(base="tiny-llama"), folder / "adapters")
+    project: Project = load(folder)
+    with Store.open(Store.url_for(project)) as store:
+        store.write(trained.artifact.model_copy(update={"path": f"adapters/{trained.adapter_id}"}))
+    return folder
+
+
+def pairsmith(*arguments: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "pairsmith", *arguments]
+
+
+def test_every_line_is_answered_by_base_examples_and_tuned_model(folder: Path) -> None:
+    """Without a text it takes lines of standard input up to an empty one, and tells which checks each answer fails."""
+    command = pairsmith("try", "--project", str(folder), "--json")
+    done = subprocess.run(
+        command, input="two boats\na pine\n\nnever asked\n", capture_output=True, text=True, check=True
+    )
+    told = json.loads(done.stdout)
+    assert [one["input"] for one in told["inputs"]] == ["two boats", "a pine"]
+    for one in told["inputs"]:
+        assert [answer["system"] for answer in one["answers"]] == ["base", "few-shot", "tuned"]
+        assert all(answer["passes"] is False for answer in one["answers"] if not answer["whole"])
+    texts = {answer["system"]: answer["text"] for answer in told["inputs"][0]["answers"]}
+    assert texts["tuned"] != texts["base"]
+
+
+def test_a_person_sees_the_three_answers(folder: Path) -> None:
+    """One table: system, answer, checks."""
+    done = subprocess.run(
+        pairsmith("try", "a pine", "--project", str(folder)), capture_output=True, text=True, check=True
+    )
+    first = [line.split()[0] for line in done.stdout.splitlines() if line.strip() and line[0] != " "]
+    assert first == ["system", "base", "few-shot", "tuned"]
+
+
+def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
+    """Any client of OpenAI's protocol finds `tuned` at the port that was named; Ctrl-C ends it and frees the port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = pairsmith("serve-model", "--port", str(port), "--project", str(folder), "--json")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            told = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+            assert told["url"] == f"http://127.0.0.1:{port}/v1"
+            listed = json.load(urllib.request.urlopen(f"{told['url']}/models", timeout=60))
+            assert [model["id"] for model in listed["data"]] == ["tiny-llama", "tuned"]
+            body = {"model": "tuned", "messages": [{"role": "user", "content": "a fox"}], "max_tokens": 3}
+            for stream in (False, True):
+                asked = urllib.request.Request(
+                    f"{told['url']}/chat/completions",
+                    json.dumps(body | {"stream": stream}).encode(),
+                    {"Content-Type": "application/json"},
+                )
+                text = urllib.request.urlopen(asked, timeout=60).read().decode()
+                assert text.endswith("data: [DONE]\n\n") if stream else json.loads(text)["choices"]
+            busy = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert f"port {port} is taken" in json.loads(busy.stdout)["error"]["what"]
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return
+        time.sleep(0.1)
+    pytest.fail("something still listens")

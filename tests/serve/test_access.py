@@ -1,0 +1,145 @@
+"""Who may do what: the matrix of every route, every role, own and other project, cookie and key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from fastapi.routing import iter_route_contexts
+
+from pairsmith.serve.access import ALL, RIGHTS, Caller, KeyLimit, Needs, Right, Role, allows, needed_by
+from pairsmith.serve.api import jobs
+from pairsmith.serve.job import JobOptions
+from tests.serve.people import MINE, OTHER, SPEC, Service, problem, staffed, unlimited
+
+
+class Way(NamedTuple):
+    """A method of a route and the right that it declares."""
+
+    method: str
+    path: str
+    name: str
+    needs: Needs | None
+
+
+def ways(app: Any) -> Iterator[Way]:
+    for context in iter_route_contexts(app.routes):
+        for method in sorted(context.methods or ()):
+            if method != "HEAD":
+                yield Way(method, str(context.path), str(context.name), needed_by(context.original_route))
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Service:
+    return staffed(tmp_path_factory.mktemp("space"))
+
+
+def test_every_route_names_its_right(service: Service) -> None:
+    """A route that says nothing of who may use it does not exist."""
+    silent = [f"{way.method} {way.path}" for way in ways(service.app) if way.needs is None]
+    assert not silent
+    assert len(list(ways(service.app))) > 70
+
+
+def test_the_table_is_that_of_the_manual() -> None:
+    """Each role has what docs/security.md says, line by line."""
+    lines = Path(__file__).parents[2].joinpath("docs/security.md").read_text().splitlines()
+    begin = next(n for n, line in enumerate(lines) if line.startswith("| right |"))
+    roles = [Role(word.strip()) for word in lines[begin].strip("|").split("|")[2:]]
+    told = {}
+    for line in lines[begin + 2 :]:
+        if not line.startswith("|"):
+            break
+        right, _, *marks = [cell.strip() for cell in line.strip("|").split("|")]
+        told[Right(right.strip("`"))] = {role for role, mark in zip(roles, marks, strict=True) if mark == "x"}
+    held = {right: {role for role in Role if right in RIGHTS[role]} for right in Right}
+    assert told == {right: roles for right, roles in held.items() if right not in (Right.anyone, Right.account)}
+
+
+def test_the_matrix_of_routes_people_projects_and_ways_in(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever lacks a right is refused by every route that needs it, in the browser and with a key, and is not told of a
+    project that is not theirs; whoever has it is let in."""
+    unlimited(monkeypatch)
+    monkeypatch.setattr(jobs, "_LONGEST_STREAM_S", 0.01)
+    state = service.app.state
+    job_of = {slug: state.jobs.start_now(slug, "curate", JobOptions(), "test").id for slug in (MINE, OTHER)}
+    tried, wrong = 0, []
+    for way in ways(service.app):
+        assert way.needs is not None
+        in_project = "{project}" in way.path or way.needs.job
+        clients: dict[tuple[str, bool], Any] = {}
+        for name in ("owner", "editor", "reviewer", "viewer", "stranger", "nobody"):
+            for slug in (MINE, OTHER) if in_project else (ALL,):
+                path = _filled(way.path, slug, job_of.get(slug, ""))
+                for by_key in (False, True) if name != "nobody" else (False,):
+                    service.write_project(slug, SPEC) if slug != ALL else None
+                    if (name, by_key) not in clients:
+                        clients[name, by_key] = _client(service, name, by_key=by_key)
+                    answer = clients[name, by_key].request(way.method, path)
+                    roles = {} if name == "nobody" else state.accounts.roles(service.users[name])
+                    tried += 1
+                    if why := _wrong(way, name, roles, slug, answer):
+                        wrong.append(f"{way.method} {path} by {name}{' with a key' if by_key else ''}: {why}")
+    assert not wrong, "\n".join(wrong[:20])
+    print(f"{tried} requests, 0 differences from the table")
+    assert tried > 1000
+
+
+def _client(service: Service, name: str, *, by_key: bool) -> Any:
+    if name == "nobody":
+        return service.anonymous()
+    return service.program(name) if by_key else service.browser(name)
+
+
+def _filled(path: str, slug: str, job: str) -> str:
+    dummies = {"project": slug, "job": job, "version": "v1", "file": "a.txt", "name": "page.css"}
+    filled = path.replace("{model:path}", "none")
+    for name in [part.split("}")[0] for part in filled.split("{")[1:]]:
+        filled = filled.replace(f"{{{name}}}", dummies.get(name, "none"))
+    return filled
+
+
+def _wrong(way: Way, name: str, roles: dict[str, Role], slug: str, answer: Any) -> str | None:
+    """What is not as the table has it."""
+    assert way.needs is not None
+    if answer.status_code >= 500 and answer.status_code not in (501, 503):
+        return f"{answer.status_code} {answer.text[:200]}"
+    right, page = way.needs.right, not way.path.startswith(("/api", "/v1", "/healthz", "/readyz", "/metrics"))
+    if right is Right.anyone:
+        return f"{answer.status_code}" if answer.status_code in (401, 403) else None
+    if name == "nobody":
+        expected = (303, 401) if page else (401,)
+        return None if answer.status_code in expected else f"{answer.status_code}, not 401"
+    somewhere = way.needs.somewhere and any(allows(roles, right, project) for project in (ALL, MINE, OTHER))
+    code = None
+    if answer.headers.get("content-type") == "application/problem+json":
+        code = problem(answer)["error"]["code"]
+    if somewhere or allows(roles, right, slug):
+        hidden = code == "not_found" and f"'{slug}'" in answer.json()["what"]
+        return f"{answer.status_code} {answer.text[:200]}" if code == "not_allowed" or hidden else None
+    seen = slug == ALL or allows(roles, Right.see_project, slug)
+    expected = (403,) if seen else (404,)
+    return None if answer.status_code in expected else f"{answer.status_code}, not {expected} {answer.text[:100]}"
+
+
+def test_a_key_does_what_both_it_and_its_maker_may() -> None:
+    """A key of an owner that was made for a viewer of one project sees that project and changes nothing."""
+    caller = Caller("u", "ann", {ALL: Role.owner}, key="k", key_limit=KeyLimit(Role.viewer, MINE))
+    assert caller.may(Right.see_work, MINE)
+    assert not caller.may(Right.edit, MINE)
+    assert not caller.may(Right.see_work, OTHER)
+    assert not caller.may(Right.administer)
+    assert caller.role(MINE) is Role.viewer
+    assert caller.role(OTHER) is None
+    less = Caller("u", "bob", {MINE: Role.viewer}, key="k", key_limit=KeyLimit(Role.owner, ALL))
+    assert not less.may(Right.edit, MINE)
+
+
+def test_a_project_that_is_not_there_looks_like_one_of_others(service: Service) -> None:
+    """Nobody finds out by asking which projects there are."""
+    client = service.browser("editor")
+    there, nowhere = (problem(client.get(f"/api/v1/projects/{slug}/spec")) for slug in (OTHER, "nowhere"))
+    assert there["what"].replace(OTHER, "X") == nowhere["what"].replace("nowhere", "X")
+    assert there["status"] == nowhere["status"] == 404

@@ -1,0 +1,138 @@
+"""A workspace is copied while jobs work on it, and put back."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pairsmith.commands import start
+from pairsmith.serve.backup import MANIFEST, backup, check, restore
+from pairsmith.serve.job import JobOptions
+from pairsmith.serve.jobs import Jobs
+from pairsmith.serve.workspace import Workspace
+from pairsmith.stages.table import stage
+from schemas.errors import StoreError, UsageError
+from schemas.spec_file import load
+from schemas.store import Store
+from tests.serve.conftest import write_project
+from tests.synth.loopback import LoopbackTeacher
+
+
+@pytest.fixture
+def worked(workspace: Workspace, teacher: LoopbackTeacher) -> Workspace:
+    """A workspace with a project that has pairs, a queued job, and what no backup needs."""
+    folder = write_project(workspace, "tiny", teacher.url)
+    (folder / "prompts").mkdir()
+    (folder / "adapters/one").mkdir(parents=True)
+    (folder / "adapters/one/adapter.safetensors").write_bytes(b"weights")
+    (folder / ".adapters.1.partial").mkdir()
+    (folder / ".adapters.1.partial/half").write_text("half")
+    project = load(folder)
+    with Store.open(Store.url_for(project)) as store:
+        stage("generate").run(project, store)
+    jobs = Jobs(workspace)
+    jobs.start_now("tiny", "curate", JobOptions(), "ann")
+    jobs.close()
+    (workspace.serve / "views").mkdir()
+    (workspace.serve / "views/tiny.db").write_text("can be made again")
+    return workspace
+
+
+def test_what_was_saved_is_what_comes_back(worked: Workspace, tmp_path: Path) -> None:
+    """Every record, file and request is there again, in a workspace that works; a job that had not ended is stopped,
+    because it may still run where the backup is from."""
+    kept = backup(worked, tmp_path / "saved")
+    assert check(tmp_path / "saved") == kept
+    names = set(json.loads((tmp_path / "saved" / MANIFEST).read_text())["files"])
+    assert {"projects/tiny/pairsmith.toml", "projects/tiny/adapters/one/adapter.safetensors"} <= names
+    assert not [name for name in names if "views" in name or "half" in name or name.endswith(("-wal", ".lock"))]
+    again = Workspace(tmp_path / "again")
+    assert restore(tmp_path / "saved", again) == kept
+    with Store.open(Store.url_for(again.project("tiny")), write=False) as store:
+        assert len(store.pairs()) == 24
+        assert [receipt.command for receipt in store.receipts()] == ["generate"]
+    jobs = Jobs(again)
+    assert [(job.command, job.state) for job in jobs.list()] == [("curate", "stopped")]
+    jobs.close()
+    with pytest.raises(UsageError, match="not empty"):
+        restore(tmp_path / "saved", again)
+
+
+def test_a_copy_is_of_one_moment_whatever_is_being_written(worked: Workspace, tmp_path: Path) -> None:
+    """A store that is written to meanwhile is copied as it was at one moment, and sound."""
+    path, ended = worked.folder("tiny") / "pairsmith.db", threading.Event()
+    with closing(sqlite3.connect(path)) as store:
+        store.execute("CREATE TABLE twins (a INTEGER, b INTEGER)")
+
+    def write() -> None:
+        with closing(sqlite3.connect(path, timeout=30)) as store:
+            while not ended.is_set():
+                with store:
+                    store.execute("INSERT INTO twins VALUES (1, 1)")
+                    store.execute("INSERT INTO twins VALUES (2, 2)")
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    try:
+        backup(worked, tmp_path / "saved")
+    finally:
+        ended.set()
+        writing.join()
+    check(tmp_path / "saved")
+    with closing(sqlite3.connect(tmp_path / "saved/projects/tiny/pairsmith.db")) as copy:
+        one, two = copy.execute("SELECT sum(a = 1), sum(a = 2) FROM twins").fetchone()
+    assert one == two
+
+
+def test_damage_is_found_and_named(worked: Workspace, tmp_path: Path) -> None:
+    """A file that is gone, altered, or cut is named; nothing is restored from such a backup."""
+    saved = tmp_path / "saved"
+    backup(worked, saved)
+    seeds = saved / "projects/tiny/seeds.jsonl"
+    kept = seeds.read_bytes()
+    for damage in (lambda: seeds.unlink(), lambda: seeds.write_bytes(kept[:-1])):
+        damage()
+        with pytest.raises(StoreError, match=r"seeds\.jsonl"):
+            restore(saved, Workspace(tmp_path / "again"))
+        seeds.write_bytes(kept)
+    manifest = json.loads((saved / MANIFEST).read_text())
+    manifest["files"]["projects/tiny/pairsmith.db"]["rows"]["pairs"] += 1
+    (saved / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(StoreError, match="it holds"):
+        check(saved)
+    manifest["files"] = {"../outside": {"sha256": "", "bytes": 0}}
+    (saved / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(StoreError, match="elsewhere"):
+        check(saved)
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_backup_overwrites_nothing(worked: Workspace, tmp_path: Path) -> None:
+    """An existing folder, and one in the workspace itself, are refused."""
+    with pytest.raises(UsageError, match="something already"):
+        backup(worked, tmp_path)
+    with pytest.raises(UsageError, match="hold itself"):
+        backup(worked, worked.root / "saved")
+
+
+def test_the_commands_answer_people_and_programs(
+    worked: Workspace, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`serve backup` and `serve restore`, with `--check` and `--json`; anything else after `serve` is a workspace."""
+    saved = str(tmp_path / "saved")
+    assert start(["serve", "backup", saved, "--workspace", str(worked.root)]) == 0
+    assert "copied: " in capfd.readouterr().out
+    assert start(["serve", "restore", saved, "--check", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["result"] == "sound"
+    assert start(["serve", "restore", saved]) == 2
+    assert "--workspace DIR or --check" in capfd.readouterr().err
+    assert start(["serve", "restore", saved, "--workspace", str(tmp_path / "again")]) == 0
+    assert start(["serve", "restore", str(tmp_path), "--check"]) == 2
+    assert start(["serve", "backup", str(tmp_path / "b"), "--workspace", str(tmp_path / "none")]) == 2
+    assert start(["serve", "--help"]) == 0
+    assert "[WORKSPACE]" in capfd.readouterr().out

@@ -1,0 +1,56 @@
+"""The unit and the compose file start the service as it can be started."""
+
+from __future__ import annotations
+
+import configparser
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from pairsmith.commands.serve import command
+
+DEPLOY = Path(__file__).parents[2] / "docs/deploy"
+
+
+def parsed(words: list[str]) -> dict[str, object]:
+    """The options that `pairsmith serve` reads from `words`. Raises click.UsageError."""
+    assert words[0] == "serve"
+    up = command.commands["up"]
+    return up.make_context("serve", words[1:]).params
+
+
+def test_the_unit_leaves_jobs_alive() -> None:
+    """A restart of the unit ends the server alone, and what it starts is a command that exists."""
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(DEPLOY / "pairsmith.service")
+    assert unit["Service"]["KillMode"] == "process"
+    program, *words = shlex.split(unit["Service"]["ExecStart"])
+    assert program.endswith("/pairsmith")
+    assert str(parsed(words)["url"]).startswith("https://")
+
+
+def test_the_compose_file_starts_the_service_as_it_is() -> None:
+    """Its command exists, nobody but the proxy reaches the service, and no password is in the file."""
+    text = (DEPLOY / "compose.yaml").read_text()
+    services = yaml.safe_load(text)["services"]
+    serve = services["serve"]
+    assert parsed(serve["command"])["host"] == "127.0.0.1"
+    assert services["proxy"]["network_mode"] == "service:serve"
+    assert serve["read_only"]
+    assert serve["init"]
+    assert "8660" not in str(serve["ports"])
+    assert "8660" in (DEPLOY / "Caddyfile").read_text()
+    database = next(option for option in command.commands["up"].params if option.name == "database_url")
+    assert isinstance(database, click.Option)
+    assert database.envvar in serve["environment"]
+    assert "${POSTGRES_PASSWORD:?" in text
+
+
+def test_a_wrong_option_would_be_seen() -> None:
+    """The check above is one: an option that does not exist fails it."""
+    with pytest.raises(click.UsageError):
+        parsed(["serve", "/workspace", "--workers", "4"])

@@ -1,0 +1,355 @@
+"""The pages as HTML, without a browser: one sentence each, every figure from the store, every refusal a page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
+
+from starlette.testclient import TestClient
+
+from pairsmith.serve.app import create_app
+from pairsmith.serve.settings import Settings
+from pairsmith.serve.workspace import Workspace
+from schemas.records import Reason
+from schemas.store import Store
+from tests.pairsmith import report_project
+from tests.pairsmith.conftest import SPEC
+from tests.serve.conftest import write_project
+
+OF_A_PROJECT = ("", "/run", "/rows", "/prompts", "/review", "/training", "/evaluation", "/downloads", "/setup")
+OF_THE_SERVICE = ("/", "/new", "/people", "/keys", "/audit", "/settings")
+NASTY = "<script>alert(1)</script>\" onmouseover='x' {{ 7 * 7 }} </textarea><img src=x onerror=alert(2)>"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A project that went through every stage, one that has not begun, and one whose spec is broken."""
+    workspace = Workspace(tmp_path_factory.mktemp("space"))
+    folder = workspace.new_folder("whole")
+    folder.mkdir(parents=True)
+    report_project.whole(folder, merged=False)[1].close()
+    write_project(
+        workspace, "empty", "http://127.0.0.1:9", (*(f"input {n}" for n in range(9)), NASTY.replace('"', "'"))
+    )
+    broken = workspace.new_folder("broken")
+    broken.mkdir()
+    (broken / "pairsmith.toml").write_text("[task]\nname = 'x'\n")
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def client(workspace: Workspace) -> Iterator[TestClient]:
+    app = create_app(workspace, Settings(no_auth=True))
+    app.state.policy.allow("http://127.0.0.1:9", "", None)
+    yield TestClient(app, base_url="http://127.0.0.1:8660", follow_redirects=False)
+    app.state.jobs.close()
+
+
+class Seen(HTMLParser):
+    """What matters of a page: its headings, and whatever a strict policy or a reader would stumble over."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.headings: list[str] = []
+        self.scripts: list[dict[str, str | None]] = []
+        self.wrong: list[str] = []
+        self._inside: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self._inside.append(tag)
+        if tag == "h1":
+            self.headings.append("")
+        if tag == "script":
+            self.scripts.append(given)
+        self.wrong += [f"{tag} {name}" for name in given if name == "style" or name.startswith("on")]
+        if tag in ("style", "iframe", "object", "embed", "img"):
+            self.wrong.append(tag)
+        if tag == "form" and given.get("method") == "post":
+            self.wrong += [] if (given.get("action") or "").startswith("/") else ["form without a place"]
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._inside and self._inside.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if "h1" in self._inside:
+            self.headings[-1] += data
+
+
+def seen(client: TestClient, path: str, status: int = 200) -> tuple[Seen, str]:
+    response = client.get(path)
+    assert response.status_code == status, (path, response.text[:500])
+    assert "unsafe" not in response.headers["content-security-policy"]
+    return Seen(response.text), response.text
+
+
+@pytest.mark.parametrize("slug", ["whole", "empty"])
+@pytest.mark.parametrize("place", OF_A_PROJECT)
+def test_a_page_is_one_sentence_under_a_strict_policy(client: TestClient, slug: str, place: str) -> None:
+    """Exactly one h1, which is a sentence; no script, style or handler in the page, and a link to skip what repeats."""
+    page, text = seen(client, f"/p/{slug}{place}")
+    (heading,) = page.headings
+    assert heading[:1] in heading[:1].upper()
+    assert heading.rstrip().endswith((".", ":", "?")), heading
+    assert page.wrong == []
+    assert all(script.get("src", "").startswith("/static/") for script in page.scripts)
+    assert 'href="#main"' in text
+    assert '<html lang="en">' in text
+
+
+@pytest.mark.parametrize("path", OF_THE_SERVICE)
+def test_so_is_a_page_of_the_service(client: TestClient, path: str) -> None:
+    """The same for pages of no project; one project with a broken spec keeps nobody from the others."""
+    page, text = seen(client, path)
+    assert len(page.headings) == 1
+    assert page.headings[0].rstrip().endswith(".")
+    assert page.wrong == []
+    if path == "/":
+        assert "broken" in text
+        assert "whole" in text
+
+
+@pytest.mark.parametrize("place", OF_A_PROJECT)
+def test_every_page_of_a_project_has_the_sum(client: TestClient, place: str) -> None:
+    """Rows in = accepted + rejected + waiting + failed stands on every page of a project that has rows, and holds."""
+    _, text = seen(client, f"/p/whole{place}")
+    said = re.search(r"([\d\u202f]+) rows in = (.+? failed)", text)
+    assert said is not None
+    number = lambda shown: int(shown.replace("\u202f", ""))  # noqa: E731
+    parts = [number(part) for part in re.findall(r"([\d\u202f]+) (?:accepted|rejected|waiting|failed)", said[2])]
+    assert len(parts) == 4
+    assert number(said[1]) == sum(parts) == 180
+
+
+@pytest.mark.parametrize(("place", "command"), [("/rows", "pairsmith generate"), ("/training", "pairsmith train"),
+    ("/evaluation", "pairsmith evaluate"), ("/downloads", "pairsmith export"), ("", "pairsmith run")])  # fmt: skip
+def test_an_empty_page_tells_the_next_step(client: TestClient, place: str, command: str) -> None:
+    """Where nothing is yet, the page says what belongs there, and the same as a command."""
+    assert command in seen(client, f"/p/empty{place}")[1]
+
+
+def test_what_is_not_there_is_a_page(client: TestClient) -> None:
+    """A project, a row, a job and a version that do not exist are told in words, with the number of the request."""
+    for path, status in {
+        "/p/none": 404,
+        "/p/whole/run?job=none": 404,
+        "/p/whole/prompts?ref=none/v9": 422,
+        "/p/whole/rows?after=x": 400,
+        "/p/whole/rows?sort=x": 400,
+        "/p/broken": 422,
+    }.items():
+        page, text = seen(client, path, status)
+        assert len(page.headings) == 1
+        assert 'class="problem"' in text
+        assert "request <span" in text
+    assert "not among the rows any more" in seen(client, "/p/whole/rows?row=0123456789abcdef")[1]
+
+
+@pytest.mark.parametrize("q", [NASTY, "lighthouse", "'", "%"])
+def test_filters_are_kept_in_the_address(client: TestClient, q: str) -> None:
+    """A page of rows under filters is its address; what was typed comes back as text."""
+    response = client.get("/p/whole/rows", params={"q": q, "state": "accepted", "sort": "best", "split": "train"})
+    page = Seen(response.text)
+    assert response.status_code == 200
+    assert page.wrong == []
+    assert "state=accepted" in response.text
+    assert "sort=best" in response.text
+
+
+def test_texts_of_others_do_nothing(client: TestClient, workspace: Workspace) -> None:
+    """A script in a seed, in an answer, in a project's address or in a message of an address is shown, never obeyed."""
+    for path in ("/p/whole/rows", "/p/empty/setup", "/p/empty/run"):
+        page, text = seen(client, path)
+        assert page.wrong == []
+        assert "<script>alert" not in text
+    row = re.search(r'<a href="([^"]*row=[^"]+)"', seen(client, "/p/whole/rows?q=OPEN")[1])
+    assert row is not None
+    for more in ("", "&compare=1", "&edit=1"):
+        page, text = seen(client, row[1].replace("&amp;", "&") + more)
+        assert page.wrong == []
+        assert "&lt;script&gt;" in text
+        assert all(script.get("src", "").startswith("/static/") for script in page.scripts)
+    page, text = seen(client, f"/?done={NASTY}")
+    assert page.wrong == []
+    assert "alert" not in text
+
+
+def test_a_new_project_is_made_of_what_was_pasted(client: TestClient, workspace: Workspace) -> None:
+    """Pasted inputs and a style make a project with a setup page; a bad name loses nothing that was written, and a
+    second one of the name is refused."""
+    form = {
+        "name": "My Prompts",
+        "style": "Write “richly”.\r\nEnd with END.",
+        "pasted": "a kite\r\n\r\na crane\na kite\n" + NASTY,
+    }
+    refused = client.post("/new", data={**form, "name": "../etc"})
+    assert refused.status_code == 400
+    assert "a crane" in refused.text
+    assert "cannot be the name" in refused.text
+    made = client.post("/new", data=form)
+    assert (made.status_code, made.headers["location"]) == (303, "/p/my-prompts/setup")
+    page, text = seen(client, "/p/my-prompts/setup")
+    assert "3 seeds" in page.headings[0]
+    assert page.wrong == []
+    assert "Write “richly”." in text
+    project = workspace.project("my-prompts")
+    assert project.spec.task.style == "Write “richly”.\nEnd with END."
+    assert client.post("/new", data=form).status_code == 400
+
+
+_CSV = b"Ticket,Reply\nWhere is my parcel now?,It is on its way to you.\nCan I return it now?,Yes you can do that.\n"
+_PAIR = b'{"input": "a kite in %d winds", "output": "a red kite in a strong wind"}\n'
+_FILES = {
+    "tickets.csv": (_CSV, 303),
+    "rows.jsonl": (_PAIR % 1 + _PAIR % 2, 303),
+    "<img src=x onerror=alert(1)>.txt": (b"one\ntwo\n", 303),
+    "bomb.exe": (b"MZ", 422),
+    "bad.jsonl": (b"{", 422),
+    "empty.txt": (b"", 422),
+    "utf16.txt": ("a kite".encode("utf-16"), 422),
+}
+
+
+@pytest.mark.parametrize("name", _FILES)
+def test_or_of_a_file(client: TestClient, workspace: Workspace, name: str) -> None:
+    """A file of seeds makes a project; one that cannot be read makes none, and says why."""
+    (content, status), slug = _FILES[name], f"file-{list(_FILES).index(name)}"
+    response = client.post("/new", data={"name": slug}, files={"file": (name, content)})
+    assert response.status_code == status, response.text
+    assert (slug in workspace.projects()) == (status == 303)
+    assert workspace.new_folder(slug).exists() == (status == 303)
+    if status == 303:
+        assert Seen(client.get(f"/p/{slug}/setup").text).wrong == []
+
+
+def test_setup_keeps_each_step(client: TestClient, workspace: Workspace) -> None:
+    """Style, worked examples, teacher and cap are kept one by one, comments stay; what is wrong is said there and
+    changes nothing."""
+    folder = workspace.new_folder("steps")
+    folder.mkdir(parents=True)
+    (folder / "pairsmith.toml").write_text("# mine\n" + SPEC.format(url="embedded"))
+    (folder / "seeds.jsonl").write_text('{"text": "a kite"}\n')
+    style = {"style": "Another style.", "input": ["a kite", ""], "output": ["a red kite", ""]}
+    assert client.post("/p/steps/setup/style", data=style).status_code == 303
+    assert client.post("/p/steps/setup/cap", data={"max_usd": "2.50"}).status_code == 303
+    spec = workspace.project("steps").spec
+    assert (spec.task.style, spec.budget.max_usd) == ("Another style.", 2.5)
+    assert [(e.input, e.output) for e in spec.exemplars] == [("a kite", "a red kite")]
+    text = (folder / "pairsmith.toml").read_text()
+    assert text.startswith("# mine\n")
+    for step, data in (("cap", {"max_usd": "much"}), ("style", {"style": " "}), ("seeds", {"pasted": " \n "}),
+                       ("teacher", {"teacher": "other", "url": "http://169.254.169.254/", "model": "x"})):  # fmt: skip
+        response = client.post(f"/p/steps/setup/{step}", data=data)
+        assert response.status_code in (400, 403, 422), step
+        assert 'class="problem"' in response.text
+        assert (folder / "pairsmith.toml").read_text() == text
+
+
+def test_a_prompt_is_saved_as_another_version(client: TestClient, workspace: Workspace) -> None:
+    """Saving makes the next version and changes none; using it is another step; one that is malformed comes back with
+    what was written."""
+    text = re.search(r"<textarea[^>]*>(.*?)</textarea>", seen(client, "/p/empty/prompts")[1], re.DOTALL)
+    assert text is not None
+    import html
+
+    changed = html.unescape(text[1]).replace("do not answer it", "never answer it")
+    response = client.post("/p/empty/prompts", data={"name": "enhance/v1", "text": changed, "do": "save"})
+    assert response.status_code == 303, response.text
+    ref = re.search(r"ref=([^&]+)", response.headers["location"])
+    assert ref is not None
+    name = ref[1].replace("%2F", "/")
+    assert workspace.project("empty").spec.generate.forward.prompt == "enhance"
+    assert client.post("/p/empty/prompts", data={"name": name, "do": "use"}).status_code == 303
+    assert workspace.project("empty").spec.generate.forward.prompt == name
+    bad = client.post("/p/empty/prompts", data={"name": name, "text": "+++\n" + NASTY, "do": "save"})
+    assert bad.status_code == 422
+    assert "onerror=alert(2)&gt;" in bad.text
+
+
+def test_an_answer_given_here_is_in_the_store(client: TestClient, workspace: Workspace) -> None:
+    """Accept, edit and reject of a row are kept at once; an edit without a text is refused; the row says who."""
+    row = client.app.state.views.page("whole").rows[5]  # type: ignore[attr-defined]
+    for data in ({"decision": "reject"}, {"decision": "edit", "edited": "a better text"}, {"decision": "accept"}):
+        response = client.post(f"/p/whole/rows/{row.id}/answer", data=data)
+        assert response.status_code == 303, response.text
+    assert client.post(f"/p/whole/rows/{row.id}/answer", data={"decision": "edit"}).status_code == 422
+    assert client.post("/p/whole/rows/none/answer", data={"decision": "accept"}).status_code == 404
+    with Store.open(f"sqlite:///{workspace.folder('whole') / 'pairsmith.db'}", write=False) as store:
+        assert [r.decision for r in store.reviews([row.id])[row.id]] == ["reject", "edit", "accept"]
+    assert "accept by local" in seen(client, f"/p/whole/rows?row={row.id}")[1]
+
+
+def test_differences_are_by_words() -> None:
+    """What is new is marked, what is gone is struck out, and no text of either is obeyed."""
+    from pairsmith.serve.pages.word_diff import word_diff
+
+    diff = word_diff("a red kite", "a <b>blue</b> kite")
+    assert "<del>red</del>" in diff
+    assert "&lt;" in diff
+    assert "<b>" not in diff
+    kept = re.sub(r"<del>.*?</del>|</?ins>", "", str(word_diff("one two three", "one 2 three four")))
+    assert kept == "one 2 three four"
+
+
+def test_reasons_are_sentences() -> None:
+    """Every code that curation counts is told as a sentence; one of a user's own gate is shown as it is."""
+    from pairsmith.style.reasons import SENTENCES, sentence_of
+
+    assert all(sentence.endswith(".") for sentence in SENTENCES.values())
+    assert sentence_of("missing:ar_flag") == "It lacks what the pattern ar_flag looks for."
+    assert sentence_of("my_own") == "my own"
+    assert Reason("short").code in SENTENCES
+
+
+def test_who_is_not_signed_in_is_led_to_the_sign_in(tmp_path: Path) -> None:
+    """A page leads to the sign-in and back to itself, never to another site; the first link makes the owner, and
+    everything works with a session and its token alone."""
+    workspace = Workspace(tmp_path)
+    write_project(workspace, "mine", "http://127.0.0.1:9")
+    app = create_app(workspace, Settings())
+    client = TestClient(app, base_url="http://127.0.0.1:8660", follow_redirects=False)
+    away = client.get("/p/mine/rows?q=a")
+    assert (away.status_code, away.headers["location"]) == (303, "/sign-in?next=%2Fp%2Fmine%2Frows%3Fq%3Da")
+    link = app.state.accounts.first_owner_link()
+    page, _ = seen(client, f"/redeem?token={link}")
+    assert page.headings == ["This link makes you owner of every project."]
+    own = {"Origin": "http://127.0.0.1:8660", "Sec-Fetch-Site": "same-origin"}
+    short = client.post("/redeem", data={"token": link, "name": "ann", "password": "short"}, headers=own)
+    assert short.status_code == 422
+    assert (
+        client.post(
+            "/redeem", data={"token": link, "name": "ann", "password": "four words are good"}, headers=own
+        ).status_code
+        == 303
+    )
+    assert client.get("/p/mine/rows").status_code == 200
+    assert client.post("/sign-out", headers=own).status_code == 403  # without the token
+    token = re.search(r'name="csrf" value="([^"]+)"', seen(client, "/settings")[1])
+    assert token is not None
+    made = client.post("/keys", data={"csrf": token[1], "name": NASTY[:60], "role": "viewer"}, headers=own)
+    assert re.search(r"ps_[a-z0-9]{8}_", made.text)
+    assert Seen(made.text).wrong == []
+    invited = client.post("/people/invite", data={"csrf": token[1], "role": "reviewer", "project": "mine"}, headers=own)
+    assert "/redeem?token=" in invited.text
+    assert client.post("/sign-out", data={"csrf": token[1]}, headers=own).status_code == 303
+    assert client.get("/").status_code == 303
+    for then in ("//evil.example", "https://evil.example", "/\\evil.example", "\\\\evil", "/ok"):
+        back = client.post(
+            "/sign-in", data={"name": "ann", "password": "four words are good", "next": then}, headers=own
+        )
+        assert (back.status_code, back.headers["location"]) == (303, "/ok" if then == "/ok" else "/")
+        client.cookies.clear()
+        app.state.limits = type(app.state.limits)()
+    wrong: Any = client.post("/sign-in", data={"name": "ann", "password": "wrong"}, headers=own)
+    assert wrong.status_code == 401
+    assert "name or password are wrong" in wrong.text.lower()
+    app.state.jobs.close()

@@ -1,0 +1,311 @@
+"""The spec as a capability: every key has a class; hosts, keys, files and code are fenced."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from pydantic import BaseModel
+
+from pairsmith.serve.database import open_database
+from pairsmith.serve.network import PRIVATE_HOSTS, host_of, is_public
+from pairsmith.serve.policy import CLASSES, Kind, Policy, values_of
+from pairsmith.serve.problems import Refusal
+from schemas.project import Project
+from schemas.spec import Spec
+from schemas.spec_file import parse
+
+TASK = '[task]\nname = "t"\nstyle = "s"\n'
+ADDRESSES = {
+    "api.openai.com": ["104.18.7.192"],
+    "good.example": ["93.184.215.14"],
+    "rebound.example": ["127.0.0.1"],
+    "mapped.example": ["::ffff:169.254.169.254"],
+    "mixed.example": ["93.184.215.14", "10.0.0.8"],
+    "localhost": ["127.0.0.1"],
+    "gpu.lan": ["10.0.0.8"],
+}
+
+
+def lookup(name: str, port: int) -> list[str]:
+    return ADDRESSES.get(name, [name] if name[0].isdigit() or ":" in name else [])
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> sa.Engine:
+    return open_database(tmp_path / ".serve")
+
+
+@pytest.fixture
+def policy(engine: sa.Engine) -> Policy:
+    return Policy(engine, lookup=lookup)
+
+
+def project(tmp_path: Path, text: str = "") -> Project:
+    folder = tmp_path / "project"
+    folder.mkdir(exist_ok=True)
+    return parse(TASK + text, folder)
+
+
+def _class_keys(model: type[BaseModel], at: str = "") -> Iterator[str]:
+    """Every key of the spec that is no table, by walking its types."""
+    for name, field in model.model_fields.items():
+        shown = field.alias or name
+        key = {"teachers": "teacher"}.get(f"{at}{shown}", "sampling" if shown == "sampling" else f"{at}{shown}")
+        tables = list(_tables(field.annotation))
+        if not tables or any(part in (bool, False) for part in _leaves(field.annotation)):
+            yield key
+        for table in tables:
+            yield from _class_keys(table, f"{key}.")
+
+
+def _tables(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from _tables(part)
+
+
+def _leaves(annotation: object) -> Iterator[object]:
+    parts = typing.get_args(annotation)
+    yield annotation
+    for part in parts:
+        yield from _leaves(part)
+
+
+def test_every_key_of_the_spec_has_a_class() -> None:
+    """A new key of the spec cannot be used in the service before somebody has said what it can do there."""
+    assert set(_class_keys(Spec)) - CLASSES.keys() == set()
+    assert CLASSES.keys() - set(_class_keys(Spec)) == set()
+
+
+def test_a_key_without_a_class_is_refused(policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list is one of what is allowed: what is not in it is not let through, whoever sends it."""
+    monkeypatch.delitem(typing.cast("dict[str, Kind]", CLASSES), "train.epochs")
+    with pytest.raises(Refusal, match=r"train\.epochs.*no class"):
+        policy.check(project(tmp_path, "[train]\nepochs = 2\n"), owner=True)
+    policy.check(project(tmp_path), owner=True)
+
+
+def test_every_value_is_looked_at(tmp_path: Path) -> None:
+    """Named teachers, patterns in lists and samplings are walked as well."""
+    text = (
+        '[teachers.big]\nurl = "https://x.example/v1"\nkey_env = "K"\n[[evaluate.checks]]\nname = "c"\npattern = "x"\n'
+    )
+    seen = {value.key: value.kind for value in values_of(project(tmp_path, text).spec)}
+    assert seen["teachers.big.url"] is Kind.host
+    assert seen["teachers.big.key_env"] is Kind.key_name
+    assert seen["evaluate.checks.0.pattern"] is Kind.free
+    assert seen["generate.forward.sampling.temperature"] is Kind.free
+    assert None not in seen.values()
+
+
+OUT = [
+    ('[teacher]\nurl = "http://anywhere.example/v1"\nkey_env = "ANY_VARIABLE"\n', "teacher.url"),
+    ('[teacher]\nurl = "https://good.example/v1"\nkey_env = "HOME"\n', "teacher.key_env"),
+    ('[teacher]\nurl = "https://api.openai.com/v1"\nkey_env = "AWS_SECRET"\n', "teacher.key_env"),
+    ('[teacher]\nurl = "https://api.openai.com/v1"\nheaders_env = { X = "AWS_SECRET" }\n', "teacher.headers_env"),
+    ('[teacher]\nurl = "http://api.openai.com/v1"\nkey_env = "OPENAI_API_KEY"\n', "teacher.url"),
+    ('[teacher]\nurl = "https://api.openai.com:8443/v1"\nkey_env = "OPENAI_API_KEY"\n', "teacher.url"),
+    ('[teacher]\nurl = "https://api.openai.com@good.example/v1"\n', "teacher.url"),
+    ('[teacher]\nurl = "https://good.example/v1"\nurls = ["http://10.0.0.8/v1"]\n', "teacher.urls"),
+    ('[teacher]\nurl = "http://169.254.169.254/latest"\n', "teacher.url"),
+    ('[teacher]\nurl = "http://[::ffff:169.254.169.254]/"\n', "teacher.url"),
+    ('[teacher]\nurl = "http://localhost:6379"\n', "teacher.url"),
+    ('[teacher]\nurl = "file:///etc/passwd"\n', "teacher.url"),
+    ('[teacher]\nurl = "https://rebound.example/v1"\n', "teacher.url"),
+    ('[teacher]\nurl = "https://mapped.example/v1"\n', "teacher.url"),
+    ('[teacher]\nurl = "https://mixed.example/v1"\n', "teacher.url"),
+    ('[teachers.big]\nurl = "http://anywhere.example/v1"\n', "teachers.big.url"),
+    ('[teacher]\nkey_env = "AWS_SECRET"\n', "teacher.key_env"),
+    ('[[seeds]]\npath = "/etc/passwd"\nformat = "text"\n', "seeds.0.path"),
+    ('[[seeds]]\npath = "../other/seeds.jsonl"\n', "seeds.0.path"),
+    ('[[seeds]]\npath = "someone/dataset"\nformat = "hub"\n', "seeds.0.path"),
+    ('[[seeds]]\npath = "link.txt"\n', "seeds.0.path"),
+    ('[review]\nurl = "https://anywhere.example"\nkey_env = "K"\n', "review.url"),
+    ('[review]\ngold = "../../gold.jsonl"\n', "review.gold"),
+    ('[curate.gates]\njson_schema = "/etc/shadow"\n', "curate.gates.json_schema"),
+    ('[curate.contamination]\nfiles = ["in.jsonl", "/etc/shadow"]\n', "curate.contamination.files"),
+    ('[train]\nbase = "/home/ann/weights"\n', "train.base"),
+    ('[train]\nbase = "../weights"\n', "train.base"),
+    ('[train]\nbase = "someone/model"\n', "train.base"),
+    ('[curate.score]\nmodel = "someone/reward"\n', "curate.score.model"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "key"), OUT, ids=[text.replace("\n", " ")[:60] for text, _ in OUT])
+def test_nobody_reaches_what_no_owner_has_allowed(policy: Policy, tmp_path: Path, text: str, key: str) -> None:
+    """Whoever writes the spec, and also just before a process starts: no other host, no other key, no other file."""
+    for name in ("good", "rebound", "mapped", "mixed"):
+        policy.allow(f"https://{name}.example", "", "owner")
+    held = project(tmp_path, text)
+    (held.folder / "link.txt").symlink_to("/etc/passwd")
+    for before, owner in ((None, False), (parse(TASK, held.folder).spec, False), (None, True)):
+        with pytest.raises(Refusal) as refused:
+            policy.check(held, before=before, owner=owner)
+        assert refused.value.where == key
+        assert refused.value.status == 403
+
+
+FENCED = [
+    '[curate.gates]\nuser = ["gates:ours"]\n',
+    '[evaluate]\nuser = ["gates:ours"]\n',
+    "[budget]\nmax_usd = 1000\n",
+    '[store]\nurl = "sqlite:////tmp/x.db"\n',
+    '[store]\nurl_env = "DATABASE_URL"\n',
+    '[teacher]\nvllm = "someone/model"\n',
+    '[teacher]\nvllm_python = "/bin/sh"\n',
+    '[teacher]\nheaders = { Host = "inside" }\n',
+    "[teacher]\nusd_per_million_prompt_tokens = 0.0\n",
+]
+
+
+@pytest.mark.parametrize("text", FENCED)
+def test_only_an_owner_sets_changes_or_removes_what_is_fenced(policy: Policy, tmp_path: Path, text: str) -> None:
+    """An editor may leave an owner's value as it stands, and do nothing else to it."""
+    plain, fenced = project(tmp_path), project(tmp_path, text)
+    for new, before in ((fenced, plain), (plain, fenced)):
+        with pytest.raises(Refusal, match="only an owner"):
+            policy.check(new, before=before.spec)
+        policy.check(new, before=before.spec, owner=True)
+    policy.check(fenced, before=fenced.spec)
+    policy.check(fenced)
+
+
+def test_code_as_a_schema_is_code(policy: Policy, tmp_path: Path) -> None:
+    """`module:Model` runs a module, so it is fenced; a file of the project is not."""
+    task = '[task]\nkind = "extract"\nname = "t"\nstyle = "s"\nschema = "{}"\n'
+    folder = project(tmp_path).folder
+    file, code = (parse(task.format(name), folder) for name in ("form.json", "form:Model"))
+    policy.check(file, before=project(tmp_path).spec)
+    with pytest.raises(Refusal, match="only an owner"):
+        policy.check(code, before=project(tmp_path).spec)
+
+
+def test_what_an_owner_allows_is_let_through_and_nothing_beside_it(policy: Policy, tmp_path: Path) -> None:
+    """A pair of host and key; a host inside the network by its address or by a name of the network; the hub."""
+    text = '[teacher]\nurl = "https://good.example/v1"\nkey_env = "GOOD_KEY"\n'
+    policy.allow("https://good.example", "OTHER_KEY", "owner")
+    with pytest.raises(Refusal, match="GOOD_KEY may not be sent to"):
+        policy.check(project(tmp_path, text))
+    policy.allow("good.example", "GOOD_KEY", "owner")
+    policy.check(project(tmp_path, text))
+    for url in ("http://10.0.0.8:8000", "http://gpu.lan:8000", "http://localhost:11434"):
+        held = project(tmp_path, f'[teacher]\nurl = "{url}/v1"\n')
+        with pytest.raises(Refusal):
+            policy.check(held)
+        policy.allow(url, "", "owner")
+        policy.check(held)
+    policy.allow("https://huggingface.co", "", "owner")
+    policy.check(project(tmp_path, '[train]\nbase = "someone/model"\n'))
+    assert policy.forbid("good.example:443", "GOOD_KEY")
+    with pytest.raises(Refusal):
+        policy.check(project(tmp_path, text))
+
+
+def test_a_process_sees_only_the_variables_that_its_spec_names(
+    policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys of other projects, of the service and of the machine are not in the environment of a job."""
+    monkeypatch.setenv("OPENAI_API_KEY", "canary-openai")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-aws")
+    monkeypatch.setenv("PAIRSMITH_DATABASE_PASSWORD", "canary-database")
+    plain = policy.environment(project(tmp_path))
+    assert not [value for value in plain.values() if "canary" in value]
+    assert plain["PATH"]
+    asks = project(tmp_path, '[teacher]\nurl = "https://api.openai.com/v1"\nkey_env = "OPENAI_API_KEY"\n')
+    held = policy.environment(asks)
+    assert [name for name, value in held.items() if "canary" in value] == ["OPENAI_API_KEY"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    "127.0.0.1 0.0.0.0 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 ::1 :: fe80::1 fd00::1 224.0.0.1 "
+    "::ffff:127.0.0.1 ::ffff:a9fe:a9fe 2002:7f00:1:: 64:ff9b::7f00:1 ::127.0.0.1 fe80::1%eth0 255.255.255.255 "
+    "nonsense".split(),
+)
+def test_addresses_that_are_not_of_the_internet(address: str) -> None:
+    """Loopback, private, link-local, shared and reserved ones, also where IPv6 wraps them, and what is no address."""
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["93.184.215.14", "2606:4700::6810:7c0", "::ffff:93.184.215.14"])
+def test_addresses_of_the_internet(address: str) -> None:
+    """The others."""
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x", "http://", "https://user@host/", "http://a b/", "http://x:99999/", "javascript:1", "//x", ""]
+)
+def test_what_is_no_address_of_a_server(url: str) -> None:
+    """A scheme that is not http, a user's name, a port that is none."""
+    assert host_of(url) is None
+
+
+GUARDED = """
+import asyncio, os, socket, sys
+os.environ["{variable}"] = "{allowed}"
+from pairsmith.serve.network import guard
+answers = {answers!r}
+real = socket.getaddrinfo
+socket.getaddrinfo = lambda host, port, *a, **k: (
+    [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers[host], port))] if host in answers else real(host, port, *a, **k)
+)
+guard()
+import aiohttp
+async def ask():
+    async with aiohttp.ClientSession() as session:
+        async with session.get(sys.argv[1]) as response:
+            return response.status
+from schemas.blocking import run
+try:
+    print("REACHED", run(ask()))
+except Exception as error:
+    print("REFUSED", error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed", "reached"),
+    [
+        ("http://rebound.example:{port}/", "", False),
+        ("http://rebound.example:{port}/", "rebound.example:{port}", True),
+        ("http://localhost:{port}/", "", True),
+        ("http://metadata.example/", "", False),
+        ("http://169.254.169.254/", "", False),
+        ("http://10.255.255.1/", "", False),
+    ],
+)
+def test_an_address_is_looked_at_again_as_it_is_connected_to(url: str, allowed: str, reached: bool) -> None:
+    """In the process of a job: a name that got another address after the check, and an address that is none of the
+    internet, are refused at the connection itself, with the client and the loop that pairsmith asks with."""
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+    from threading import Thread
+
+    class Quiet(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Quiet)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        port = server.server_port
+        answers = {"rebound.example": "127.0.0.1", "metadata.example": "169.254.169.254"}
+        code = GUARDED.format(variable=PRIVATE_HOSTS, allowed=allowed.format(port=port), answers=answers)
+        done = subprocess.run(
+            [sys.executable, "-c", code, url.format(port=port)], capture_output=True, text=True, timeout=60, check=True
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.stdout.startswith("REACHED" if reached else "REFUSED"), done.stdout + done.stderr

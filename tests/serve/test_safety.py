@@ -1,0 +1,459 @@
+"""How people come in and what is refused: links, sign-in, sessions, keys, other sites, rates, uploads, leaks."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from starlette.testclient import TestClient
+
+from pairsmith.commands.serve import check_owner, check_reach
+from pairsmith.serve import accounts as accounts_module
+from pairsmith.serve import edge, limits, sessions
+from pairsmith.serve.access import ALL, Role
+from pairsmith.serve.app import create_app
+from pairsmith.serve.limits import Limits, Rate
+from pairsmith.serve.problems import Refusal
+from pairsmith.serve.settings import Settings
+from pairsmith.serve.workspace import Workspace
+from schemas.errors import UsageError
+from schemas.records import now
+from tests.serve.people import MINE, ORIGIN, PASSWORD, Service, problem, staffed, unlimited
+
+SAME = {"Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    return staffed(tmp_path / "space")
+
+
+def signed_in(service: Service, name: str) -> tuple[TestClient, Any]:
+    client = service.anonymous()
+    return client, client.post("/api/v1/sign-in", json={"name": name, "password": PASSWORD}, headers=SAME)
+
+
+def test_the_first_owner_comes_by_a_link_that_works_once_and_not_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before that there is no account and no password; a used, an older and an outdated link make nobody."""
+    service = Service(tmp_path / "space")
+    accounts, client = service.app.state.accounts, service.anonymous()
+    assert not accounts.has_owner()
+    old, new = accounts.first_owner_link(), accounts.first_owner_link()
+    body = {"name": "ann", "password": PASSWORD}
+    assert problem(client.post("/api/v1/redeem", json={"token": old, **body}))["error"]["code"] == "link_not_usable"
+    short = client.post("/api/v1/redeem", json={"token": new, "name": "ann", "password": "short"})
+    assert problem(short)["error"]["code"] == "password_length"
+    made = client.post("/api/v1/redeem", json={"token": new, **body})
+    assert (made.status_code, made.json()["roles"]) == (201, {ALL: "owner"})
+    assert accounts.has_owner()
+    again = service.anonymous().post("/api/v1/redeem", json={"token": new, "name": "eve", "password": PASSWORD})
+    assert again.status_code == 404
+    late = accounts.invite(MINE, Role.viewer, "x")
+    monkeypatch.setattr(accounts_module, "now", lambda: now() + 8 * sessions.IDLE)
+    monkeypatch.setattr(accounts_module, "stamp", lambda: "9999")
+    with pytest.raises(Refusal, match="has run out"):
+        accounts.redeem(late, "bob", PASSWORD)
+
+
+def test_an_address_that_others_reach_is_refused_until_somebody_owns_the_service() -> None:
+    """Whoever comes first would own it; and without sign-in only this machine may come in."""
+    check_reach(Settings(no_auth=True))
+    check_reach(Settings(host="0.0.0.0"))
+    check_owner(Settings(host="127.0.0.2"), has_owner=False)
+    check_owner(Settings(host="0.0.0.0"), has_owner=True)
+    with pytest.raises(UsageError, match="nobody owns"):
+        check_owner(Settings(host="0.0.0.0"), has_owner=False)
+    for host in ("0.0.0.0", "::", "10.0.0.1", "example.org"):
+        with pytest.raises(UsageError, match="--no-auth"):
+            check_reach(Settings(host=host, no_auth=True))
+    with pytest.raises(UsageError, match="proxy"):
+        check_reach(Settings(no_auth=True, url="https://x.example"))
+
+
+def test_a_session_is_new_on_sign_in_and_ends_with_role_password_time_and_sign_out(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that somebody planted is worth nothing, and an old one is not either."""
+    unlimited(monkeypatch)
+    client = service.anonymous()
+    client.cookies.set("pairsmith", "planted-by-somebody-else")
+    answer = client.post("/api/v1/sign-in", json={"name": "editor", "password": PASSWORD}, headers=SAME)
+    first = answer.cookies["pairsmith"]
+    assert first != "planted-by-somebody-else"
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "samesite=lax" in cookie.lower()
+    client.cookies.set("pairsmith", first)
+    token = service.app.state.sessions.caller(first).csrf
+    again = client.post(
+        "/api/v1/sign-in", json={"name": "editor", "password": PASSWORD}, headers={**SAME, "X-CSRF-Token": token}
+    )
+    assert again.cookies["pairsmith"] != first
+    state = service.app.state
+    assert state.sessions.caller(first) is None, "the one before has ended"
+    token = again.cookies["pairsmith"]
+    with state.engine.connect() as connection:
+        kept = connection.execute(sa.text("SELECT hash FROM sessions")).scalars().all()
+    assert token not in kept
+    state.accounts.set_role(service.users["editor"], MINE, Role.viewer)
+    assert state.sessions.caller(token) is None
+    for wait in (sessions.IDLE, sessions.ABSOLUTE):
+        token = state.sessions.begin(service.users["editor"], address="", agent="")
+        with monkeypatch.context() as later:
+            later.setattr(sessions, "now", lambda wait=wait: now() + wait + wait / 100)
+            assert state.sessions.caller(token) is None
+    browser = service.browser("owner")
+    changed = browser.post("/api/v1/me/password", json={"old": PASSWORD, "new": "four other words then"})
+    assert changed.status_code == 200
+    browser.headers["X-CSRF-Token"] = changed.json()["csrf"]
+    assert browser.post("/api/v1/sign-out").status_code == 204
+    assert browser.get("/api/v1/me").status_code == 401
+
+
+def test_a_cookie_behind_tls_is_bound_to_the_host(tmp_path: Path) -> None:
+    """`__Host-` and `Secure`, and the browser is told to come by TLS alone."""
+    app = create_app(Workspace(tmp_path), Settings(url="https://pairs.example"))
+    token = app.state.accounts.first_owner_link()
+    client = TestClient(app, base_url="https://pairs.example")
+    made = client.post("/api/v1/redeem", json={"token": token, "name": "ann", "password": PASSWORD})
+    assert made.headers["set-cookie"].startswith("__Host-pairsmith=")
+    assert "Secure" in made.headers["set-cookie"]
+    assert "max-age" in made.headers["strict-transport-security"]
+    assert client.get("/api/v1/me").status_code == 200
+
+
+def test_unknown_names_and_wrong_passwords_get_one_answer(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody learns who has an account."""
+    unlimited(monkeypatch)
+    tried = [("editor", "wrong password"), ("nobody", PASSWORD)]
+    answers = [
+        service.anonymous().post("/api/v1/sign-in", json={"name": name, "password": password})
+        for name, password in tried
+    ]
+    bodies = [{k: v for k, v in problem(answer).items() if k != "request_id"} for answer in answers]
+    assert bodies[0] == bodies[1]
+    assert {answer.status_code for answer in answers} == {401}
+
+
+def test_five_tries_a_minute(service: Service) -> None:
+    """The sixth is refused, with the seconds to wait, also where the password is right."""
+    client = service.anonymous()
+    wrong = {"name": "editor", "password": "wrong password"}
+    statuses = [client.post("/api/v1/sign-in", json=wrong).status_code for _ in range(5)]
+    assert statuses == [401] * 5
+    refused = client.post("/api/v1/sign-in", json={"name": "editor", "password": PASSWORD})
+    assert problem(refused)["status"] == 429
+    assert refused.headers["x-should-retry"] == "false"
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+
+
+def test_rates_fill_up_again() -> None:
+    """A bucket: so many at once, then as many as come in."""
+    clock = [0.0]
+    held = Limits(lambda: clock[0])
+    for _ in range(3):
+        held.take("ann", Rate(1.0, 3), "requests")
+    with pytest.raises(Refusal) as refused:
+        held.take("ann", Rate(1.0, 3), "requests")
+    assert refused.value.retry_after_s == 1
+    held.take("bob", Rate(1.0, 3), "requests")
+    clock[0] = 1.0
+    held.take("ann", Rate(1.0, 3), "requests")
+
+
+def test_requests_have_a_rate(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each session and key by itself."""
+    monkeypatch.setattr(limits, "REQUESTS", Rate(0.001, 3))
+    browser = service.browser("editor")
+    assert [browser.get("/api/v1/me").status_code for _ in range(4)] == [200, 200, 200, 429]
+    assert service.browser("viewer").get("/api/v1/me").status_code == 200
+
+
+FOREIGN = [
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "none"},
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://127.0.0.1.evil.example"},
+    {},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_another_site_cannot_act_in_somebodys_name(service: Service, headers: dict[str, str]) -> None:
+    """A browser sends the cookie by itself; what it says of the sender decides, even with the right token."""
+    browser = service.browser("editor")
+    del browser.headers["Sec-Fetch-Site"]
+    sent = browser.patch(f"/api/v1/projects/{MINE}", json={"title": "Taken"}, headers=headers)
+    assert problem(sent)["error"]["code"] == "cross_site"
+    assert sent.status_code == 403
+
+
+def test_a_change_needs_the_token_of_the_session(service: Service) -> None:
+    """In the header, or in a form; that of another session is none. An Origin of ours will do for an old browser."""
+    browser, other = service.browser("editor"), service.browser("viewer")
+    path, body = f"/api/v1/projects/{MINE}", {"title": "Mine"}
+    own = browser.headers.pop("X-CSRF-Token")
+    for headers in ({}, {"X-CSRF-Token": ""}, {"X-CSRF-Token": other.headers["X-CSRF-Token"]}):
+        assert problem(browser.patch(path, json=body, headers=headers))["error"]["code"] == "csrf"
+    assert browser.patch(path, json=body, headers={"X-CSRF-Token": own}).status_code == 200
+    del browser.headers["Sec-Fetch-Site"]
+    assert browser.patch(path, json=body, headers={"X-CSRF-Token": own, "Origin": ORIGIN}).status_code == 200
+
+
+def test_without_sign_in_other_sites_and_other_names_are_still_refused(tmp_path: Path) -> None:
+    """`--no-auth`: a page elsewhere cannot make the browser change anything here, nor have its name point here."""
+    app = create_app(Workspace(tmp_path), Settings(no_auth=True))
+    client = TestClient(app, base_url=ORIGIN)
+    body = {"name": "p1", "example": "release-notes"}
+    refused = client.post("/api/v1/projects", json=body, headers={"Origin": "https://evil.example"})
+    assert problem(refused)["error"]["code"] == "cross_site"
+    assert client.post("/api/v1/projects", json=body).status_code == 201, "a program of this machine"
+    for host in ("evil.example", "127.0.0.1.evil.example", "0.0.0.0", ""):
+        assert problem(client.get("/api/v1/me", headers={"Host": host}))["error"]["code"] == "wrong_host"
+    for host in ("localhost:8660", "127.0.0.1", "[::1]:8660"):
+        assert client.get("/api/v1/me", headers={"Host": host}).status_code == 200
+
+
+def test_a_key_never_reads_cookies_and_ends_when_it_is_told_to(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong key beside a good cookie is refused; a revoked, an outdated and a changed key open nothing; it is shown
+    once and only its hash is kept."""
+    unlimited(monkeypatch)
+    browser = service.browser("editor")
+    assert browser.get("/api/v1/me", headers={"Authorization": "Bearer ps_x"}).status_code == 401
+    made = browser.post("/api/v1/keys", json={"name": "ci", "role": "editor", "project": MINE})
+    key = made.json()["key"]
+    assert re.fullmatch(r"ps_[a-z0-9]{8}_[A-Za-z0-9_-]{43}", key)
+    assert key not in browser.get("/api/v1/keys").text
+    assert key.encode() not in (service.workspace.serve / "service.db").read_bytes()
+    program = service.anonymous()
+    program.headers["Authorization"] = f"Bearer {key}"
+    assert program.get("/api/v1/me").json()["key"] == made.json()["id"]
+    assert program.patch(f"/api/v1/projects/{MINE}", json={"title": "T"}).status_code == 200, "no token for programs"
+    assert program.post("/api/v1/keys", json={"name": "more", "role": "viewer", "project": MINE}).status_code == 403
+    too_much = browser.post("/api/v1/keys", json={"name": "all", "role": "owner"})
+    assert problem(too_much)["error"]["code"] == "not_allowed"
+    changed = key[:-1] + ("A" if key[-1] != "A" else "B")
+    assert program.get("/api/v1/me", headers={"Authorization": f"Bearer {changed}"}).status_code == 401
+    with service.app.state.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE keys SET expires = '2000'"))
+    assert program.get("/api/v1/me").status_code == 401
+    with service.app.state.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE keys SET expires = NULL"))
+    assert program.get("/api/v1/me").status_code == 200
+    assert browser.delete(f"/api/v1/keys/{made.json()['id']}").status_code == 204
+    assert program.get("/api/v1/me").status_code == 401
+
+
+def test_the_last_owner_stays(service: Service) -> None:
+    """Nobody locks everybody out."""
+    owner, user = service.browser("owner"), service.users["owner"]
+    for answer in (
+        owner.put(f"/api/v1/users/{user}/role", json={"project": ALL, "role": "viewer"}),
+        owner.put(f"/api/v1/users/{user}/role", json={"project": ALL, "role": None}),
+        owner.delete(f"/api/v1/users/{user}"),
+    ):
+        assert problem(answer)["error"]["code"] == "last_owner"
+    assert owner.get("/api/v1/users").status_code == 200
+
+
+def test_somebody_whose_account_is_closed_is_out(service: Service) -> None:
+    """Sessions and keys end at once."""
+    browser, program = service.browser("editor"), service.program("editor", project=MINE)
+    assert service.browser("owner").delete(f"/api/v1/users/{service.users['editor']}").status_code == 204
+    assert browser.get("/api/v1/me").status_code == 401
+    assert program.get("/api/v1/me").status_code == 401
+    assert signed_in(service, "editor")[1].status_code == 401
+
+
+def test_an_audit_has_changes_and_refusals_and_keeps_them(service: Service) -> None:
+    """Who, what, where, with the hashes of a spec before and after; the database itself changes no line of it."""
+    editor = service.browser("editor")
+    spec = editor.get(f"/api/v1/projects/{MINE}/spec")
+    put = editor.put(
+        f"/api/v1/projects/{MINE}/spec", json={"set": {"train.epochs": 1}}, headers={"If-Match": spec.headers["etag"]}
+    )
+    assert put.status_code == 200
+    assert service.browser("viewer").delete(f"/api/v1/projects/{MINE}").status_code == 403
+    lines = service.browser("owner").get("/api/v1/audit").json()["items"]
+    by_action = {line["action"]: line for line in lines}
+    written = by_action["put_spec"]
+    assert (written["name"], written["project"], written["status"]) == ("editor", MINE, 200)
+    assert written["before"] == spec.headers["etag"].strip('"')
+    assert written["after"] == put.headers["etag"].strip('"')
+    assert (by_action["delete_project"]["name"], by_action["delete_project"]["status"]) == ("viewer", 403)
+    for change in ("UPDATE audit SET status = 200", "DELETE FROM audit"):
+        with pytest.raises(sa.exc.IntegrityError, match="append-only"), service.app.state.engine.begin() as connection:
+            connection.execute(sa.text(change))
+
+
+def test_headers_of_safety_are_on_every_answer(service: Service) -> None:
+    """Pages, API, refusals and defects alike; the policy of scripts has no `unsafe-`."""
+    browser = service.browser("owner")
+    for path in ("/", "/healthz", "/api/v1/me", "/nowhere", "/api/v1/projects/none", "/sign-in"):
+        answer = browser.get(path)
+        for name, value in edge.SAFETY.items():
+            assert answer.headers[name] == value, (path, name)
+        assert answer.headers["x-request-id"]
+    assert "unsafe-" not in edge.CSP
+
+
+def test_a_defect_shows_no_traceback(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The person gets a number, the log has the rest under it."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("canary-of-the-inside")
+
+    monkeypatch.setattr(service.app.state.workspace.__class__, "projects", broken)
+    with caplog.at_level(logging.ERROR):
+        answer = service.browser("owner").get("/api/v1/projects")
+    assert answer.status_code == 500
+    assert "canary" not in answer.text
+    assert problem(answer)["request_id"] in caplog.text
+    assert "canary" in caplog.text
+
+
+BOMBS = [
+    ("nested.jsonl", b'{"text": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"),
+    ("utf16.txt", "a kettle\na lamp\n".encode("utf-16")),
+    ("bom.csv", b"\xef\xbb\xbfwrong\n1\n"),
+    ("bytes.txt", bytes(range(256)) * 100),
+    ("empty.jsonl", b""),
+    ("archive.jsonl", b"PK\x03\x04" + b"\0" * 1000),
+    ("fake.parquet", b"PAR1" + b"\0" * 1000),
+    ("number.json", b"9" * 100_000),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), BOMBS, ids=[name for name, _ in BOMBS])
+def test_uploads_that_are_no_seeds_are_refused_with_a_sentence(service: Service, name: str, content: bytes) -> None:
+    """Nothing of them is kept, and the spec stays as it was."""
+    folder = service.workspace.folder(MINE)
+    before = (folder / "pairsmith.toml").read_bytes()
+    sent = service.browser("editor").post(f"/api/v1/projects/{MINE}/seeds", files={"file": (name, io.BytesIO(content))})
+    assert sent.status_code == 422, sent.text
+    problem(sent)
+    assert str(service.workspace.root) not in sent.text
+    assert (folder / "pairsmith.toml").read_bytes() == before
+    assert not (folder / "seeds" / name).exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.txt", "/etc/cron.d/x.txt", "..\\x.txt", "x.py", "x.zip", ".hidden.txt", "a\0.txt", "x.txt/../y", "é.txt"]
+)  # fmt: skip
+def test_uploads_have_plain_names(service: Service, name: str) -> None:
+    """No path, no code, no archive."""
+    sent = service.browser("editor").post(f"/api/v1/projects/{MINE}/seeds", data={"text": "a", "name": name})
+    assert problem(sent)["status"] == 422
+
+
+def test_a_compressed_file_that_holds_too_much_is_not_read(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Parquet file says how much it holds before anybody unpacks it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from pairsmith.serve.api import seeds
+
+    monkeypatch.setattr(seeds, "_MOST_VALUES", 1_000_000)
+    content = io.BytesIO()
+    pq.write_table(pa.table({"text": ["x" * 1000] * 5000}), content, use_dictionary=False, compression="zstd")
+    assert len(content.getvalue()) < 100_000
+    sent = service.browser("editor").post(
+        f"/api/v1/projects/{MINE}/seeds", files={"file": ("x.parquet", content.getvalue())}
+    )
+    assert problem(sent)["status"] == 413
+
+
+def test_bodies_and_projects_have_a_size(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 MB a body, told before or while it comes; less from who is not signed in; a quota for a project."""
+    from pairsmith.serve.api import seeds
+
+    browser = service.browser("editor")
+    big = b'{"text": "' + b"x" * 1_100_000 + b'"}'
+    headers = {"Content-Type": "application/json", "If-Match": "*"}
+    path = f"/api/v1/projects/{MINE}/spec"
+    assert problem(browser.put(path, content=big, headers=headers))["status"] == 413
+    assert problem(browser.put(path, content=iter([big]), headers=headers))["status"] == 413
+    anonymous = service.anonymous()
+    for content in (b"x" * 100_000, iter([b"x" * 50_000] * 2)):
+        sent = anonymous.post("/api/v1/sign-in", content=content, headers={"Content-Type": "application/json"})
+        assert problem(sent)["status"] == 413
+    monkeypatch.setattr(seeds.limits, "PROJECT_BYTES", 500)
+    full = browser.post(f"/api/v1/projects/{MINE}/seeds", data={"text": "x " * 300, "name": "more.txt"})
+    assert problem(full)["error"]["code"] == "quota"
+
+
+SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}"
+
+
+def test_texts_of_others_are_texts_on_every_page(service: Service) -> None:
+    """Seeds, titles and names with markup in them stay text; downloads are attachments; JSON is JSON."""
+    browser = service.browser("editor")
+    assert browser.patch(f"/api/v1/projects/{MINE}", json={"title": SCRIPT}).status_code == 200
+    assert browser.post(f"/api/v1/projects/{MINE}/seeds", data={"text": SCRIPT, "name": "x.txt"}).status_code == 201
+    for path in (
+        "/",
+        f"/p/{MINE}",
+        f"/p/{MINE}/setup",
+        f"/p/{MINE}/rows?q={SCRIPT}",
+        f"/p/{SCRIPT}",
+        "/sign-in?next=//x",
+    ):
+        page = browser.get(path, follow_redirects=True)
+        assert page.headers["content-type"].startswith(("text/html", "application/problem+json")), path
+        if page.headers["content-type"].startswith("text/html"):
+            assert "<script>alert" not in page.text, path
+            assert "<img src=x" not in page.text, path
+    report = service.workspace.folder(MINE) / "report.html"
+    report.write_text(f"<html>{SCRIPT}</html>")
+    shown = browser.get(f"/api/v1/projects/{MINE}/report")
+    assert shown.headers["content-security-policy"].startswith("sandbox;")
+    assert "script-src" not in shown.headers["content-security-policy"]
+
+
+def test_no_secret_is_anywhere_but_in_its_hash(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Canaries: a password, a key, a session's token, an invitation and a teacher's key, looked for in every file of the
+    workspace, in the log and in every answer after the one that showed it."""
+    unlimited(monkeypatch)
+    monkeypatch.setenv("OPENAI_API_KEY", "canary-teacher-key-7431")
+    caplog.set_level(logging.DEBUG)
+    owner = service.browser("owner")
+    link = owner.post("/api/v1/invitations", json={"role": "viewer"}, headers={"Idempotency-Key": "i1"}).json()["url"]
+    token = link.partition("token=")[2]
+    secret = "canary password with words"
+    guest = service.anonymous()
+    assert guest.post("/api/v1/redeem", json={"token": token, "name": "guest", "password": secret}).status_code == 201
+    made = owner.post("/api/v1/keys", json={"name": "k", "role": "owner"}, headers={"Idempotency-Key": "k1"}).json()
+    session = owner.cookies["pairsmith"]
+    teachers = owner.get("/api/v1/teachers").json()
+    assert any(row["set"] for row in teachers["items"])
+    answers = [owner.get(path).text for path in ("/api/v1/keys", "/api/v1/audit", "/api/v1/sessions", "/metrics", "/")]
+    canaries = [token, secret, made["key"], session, guest.cookies["pairsmith"], "canary-teacher-key-7431"]
+    service.app.state.engine.dispose()
+    with sqlite3.connect(service.workspace.serve / "service.db") as database:
+        database.execute("VACUUM INTO ?", (str(service.workspace.root / "backup.db"),))
+    held = {str(path): path.read_bytes() for path in service.workspace.root.rglob("*") if path.is_file()}
+    held |= {
+        "log": caplog.text.encode(),
+        "answers": "".join(answers).encode(),
+        "teachers": json.dumps(teachers).encode(),
+    }
+    found = [(where, canary[:12]) for where, body in held.items() for canary in canaries if canary.encode() in body]
+    assert not found
+    print(f"{len(canaries)} canaries, {len(held)} places, 0 found")

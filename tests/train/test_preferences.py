@@ -1,0 +1,126 @@
+"""DPO and ORPO: the better answer becomes likelier than the worse one, on the tokens that are asked in evaluation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import InputError, NoWork
+from tests.train.tiny import rows, settings
+from train.base_model import Base
+from train.dataset import Dataset, Preference, preferences_of
+from train.results import TrainResult
+from train.sft import tune
+
+WORSE = [{"role": "assistant", "content": "no no no"}]
+
+
+def preferences(count: int, start: int = 0) -> list[Preference]:
+    return [
+        Preference(prompt=row["prompt"], chosen=row["completion"], rejected=WORSE) for row in rows(count, start=start)
+    ]
+
+
+def preferred(tuned: TrainResult, base: Base) -> float:
+    """log p(better) - log p(worse) of a preference that nothing was trained on, under the saved adapter."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from train.base_model import load_chat
+    from train.quiet import quiet
+
+    chat, (one,) = load_chat(base), preferences(1, start=30)
+    with quiet(), torch.no_grad():
+        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base.folder), tuned.folder)
+        scores = []
+        for answer in (one["chosen"], one["rejected"]):
+            prompt, learned = chat.answer_ids(one["prompt"], answer[0]["content"])
+            logprobs = model(torch.tensor([[*prompt, *learned]])).logits[0].log_softmax(-1)
+            at = torch.arange(len(prompt) - 1, len(prompt) + len(learned) - 1)
+            scores.append(float(logprobs[at, torch.tensor(learned)].sum()))
+    return scores[0] - scores[1]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("adapters")
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return Dataset("d", rows(8), rows(2, start=8), preferences=preferences(8), preferred=preferences(2, start=8))
+
+
+def given(objective: str, **more: Any) -> Any:
+    return settings(objective=objective, dpo_learning_rate=1e-2, dpo_epochs=2, **more)
+
+
+def test_dpo_goes_on_from_the_adapter_of_supervised_fine_tuning(tiny_base: Base, dataset: Dataset, out: Path) -> None:
+    """That adapter is found again where it is there; afterwards the better answer has gained on the worse one, and the
+    folder holds one adapter, without the copy that was the reference."""
+    supervised = tune(tiny_base, dataset, settings(), out)
+    tuned = tune(tiny_base, dataset, given("dpo"), out)
+    assert tuned.began_with == supervised.adapter_id
+    assert tuned.adapter_id != supervised.adapter_id
+    assert (tuned.train_rows, tuned.validation_rows) == (8, 2)
+    assert preferred(tuned, tiny_base) > preferred(supervised, tiny_base) + 1
+    assert tuned.validation[-1].loss < tuned.validation[0].loss
+    assert not (Path(tuned.folder) / "ref").exists()
+    assert "no no no" not in "".join(tuned.masks)
+    card = (Path(tuned.folder) / "README.md").read_text()
+    assert "direct preference optimisation" in card
+    assert supervised.adapter_id in card
+    assert tune(tiny_base, dataset, given("dpo"), out).reused
+
+
+def test_orpo_begins_at_the_base(tiny_base: Base, dataset: Dataset, out: Path) -> None:
+    """One stage: it learns the better answers and prefers them, and no adapter stands before it."""
+    before = tune(tiny_base, dataset, settings(epochs=1, learning_rate=1e-9, warmup=0.0), out)
+    tuned = tune(tiny_base, dataset, given("orpo", epochs=4), out)
+    assert tuned.began_with is None
+    assert preferred(tuned, tiny_base) > preferred(before, tiny_base) + 1
+    assert tuned.curve[-1].loss < tuned.curve[0].loss
+
+
+def test_a_preference_that_is_too_long_costs_that_preference(tiny_base: Base, dataset: Dataset, out: Path) -> None:
+    """It is named with its length, and the others are trained on."""
+    long = Preference(
+        prompt=dataset.preferences[0]["prompt"],
+        chosen=dataset.preferences[0]["chosen"],
+        rejected=[{"role": "assistant", "content": "word " * 200}],
+    )
+    more = Dataset("d", rows(4), preferences=[*preferences(3), long])
+    tuned = tune(tiny_base, more, given("orpo", max_length=128), out)
+    assert tuned.train_rows == 3
+    assert list(tuned.left_out) == ["train preference 3"]
+
+
+def test_without_preferences_it_is_said_before_anything_is_trained(tiny_base: Base, tmp_path: Path) -> None:
+    """Not after the supervised part of DPO was paid for."""
+    with pytest.raises(NoWork, match="needs preferences"):
+        tune(tiny_base, Dataset("d", rows(4)), given("dpo"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_preference_about_a_test_input_stops_the_run(tiny_base: Base, tmp_path: Path) -> None:
+    """What is preferred is learned; a test input must not be among it."""
+    leaked = Dataset("d", rows(4, start=4), held_out=["a fox"], preferences=preferences(1))
+    with pytest.raises(InputError, match="a preference is a test input"):
+        tune(tiny_base, leaked, given("orpo"), tmp_path)
+
+
+def test_the_file_beside_the_dataset_is_read_by_split(tmp_path: Path) -> None:
+    """TRL's conversational form, a split a line; a broken line is named."""
+    one, two = preferences(2)
+    path = tmp_path / "preferences.jsonl"
+    path.write_text(f"{json.dumps(one)}\n{json.dumps({**two, 'split': 'validation'})}\n")
+    assert preferences_of(tmp_path, "train") == [one]
+    assert preferences_of(tmp_path, "validation") == [two]
+    assert preferences_of(tmp_path / "elsewhere", "train") == []
+    path.write_text(json.dumps({**one, "rejected": []}) + "\n")
+    with pytest.raises(InputError, match="not a preference"):
+        preferences_of(tmp_path, "train")

@@ -1,0 +1,68 @@
+"""Where the tuned model fails on validation inputs, in groups: by the check that failed, and by inputs that are alike.
+
+Looking at test failures and training again would spend the test; validation inputs are there to be looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from schemas.records import Record
+from train.metrics import NO_ANSWER, Evaluation, Output
+from train.retrieval import grams
+
+_ALIKE = 0.2
+
+
+class Failures(Record):
+    """Answers that failed the same check, to inputs that are alike: their `inputs`, the first failing answer, and what
+    the check said of it."""
+
+    check: str
+    inputs: tuple[str, ...]
+    answer: str
+    said: str
+
+
+def failures(evaluation: Evaluation) -> list[Failures]:
+    """The groups of failed validation answers, the largest first; inputs are alike from a Jaccard index of their
+    character pairs and triples of 0.2 with the first of the group on."""
+    by_check: dict[str, list[Output]] = {}
+    for output in evaluation.validation:
+        if output.answered and not output.passes:
+            by_check.setdefault(_why(output, evaluation.check_names), []).append(output)
+    groups = [
+        Failures(
+            check=check,
+            inputs=tuple(evaluation.validation_inputs[output.seed_id] for output in group),
+            answer=group[0].text,
+            said=group[0].reasons.get(check, ""),
+        )
+        for check, outputs in by_check.items()
+        for group in _alike(outputs, evaluation.validation_inputs)
+    ]
+    return sorted(groups, key=lambda group: (-len(group.inputs), group.check, group.inputs))
+
+
+def _why(output: Output, names: Sequence[str]) -> str:
+    """That it was cut or none, else the first check that it did not pass."""
+    if output.cut:
+        return "cut"
+    failed = (name for name in names if output.checks.get(name) is not True)
+    return output.reasons.get(NO_ANSWER) or next(failed, "not scored")
+
+
+def _alike(outputs: Iterable[Output], inputs: Mapping[str, str]) -> list[list[Output]]:
+    groups: list[tuple[set[str], list[Output]]] = []
+    for output in outputs:
+        these = set(grams(inputs[output.seed_id]))
+        home = next((group for first, group in groups if _jaccard(first, these) >= _ALIKE), None)
+        if home is None:
+            groups.append((these, [output]))
+        else:
+            home.append(output)
+    return [group for _, group in groups]
+
+
+def _jaccard(a: set[str], b: set[str]) -> float:
+    return len(a & b) / len(a | b) if a | b else 1.0

@@ -1,0 +1,103 @@
+"""The models of an evaluation on this machine, for the evaluation itself, for `try` and for `serve-model`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from schemas.progress import Say, unheard
+from schemas.records import Seed
+from synth.answers import clean
+from synth.chat_completions import RefusedError
+from synth.embedded.process import EmbeddedServer, embedded
+from synth.endpoint import Endpoint
+from train.base_model import Base, hash_model
+from train.merge import merged_folder
+from train.metrics import TUNED, Mode
+from train.results import TrainResult
+from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
+
+
+def tuned_model(base: Base, weights: Path | None, trained: TrainResult) -> tuple[LocalModel, str]:
+    """What is measured and exported, and its revision: the adapter over `weights` (None: the embedded ones), for QLoRA
+    the merged model, which is made here where an earlier version has not."""
+    arguments = tuple(sorted(trained.settings.template_arguments.items()))
+    if trained.settings.method != "qlora":
+        local = LocalModel(weights, adapter=Path(trained.folder), template_arguments=arguments)
+        return local, f"{trained.adapter_id} on {trained.settings.method} base"
+    merged = merged_folder(base, trained)
+    local = LocalModel(merged, template_arguments=arguments, is_merged=True)
+    return local, f"{trained.adapter_id} merged, {hash_model(merged)}"
+
+
+@asynccontextmanager
+async def serving(
+    local: LocalModel, *, max_batch: int, listen: tuple[str, int] | None = None, say: Say = unheard
+) -> AsyncIterator[tuple[EmbeddedServer, str]]:
+    """A server of the model, and the name under which it answers: `tuned` for an adapter over its base and for a merged
+    model, else the base's own. Raises what `embedded` does."""
+    adapters = {} if local.adapter is None else {TUNED: local.adapter}
+    async with embedded(
+        local.folder,
+        adapters=adapters,
+        max_batch=max_batch,
+        template_arguments=dict(local.template_arguments),
+        name=TUNED if local.is_merged else None,
+        listen=listen,
+        progress=say,
+    ) as server:
+        yield server, TUNED if adapters else server.model
+
+
+class Tried(NamedTuple):
+    """The answer of one system: `passes` is None where it could not be judged, `failed` names the checks it failed."""
+
+    system: str
+    text: str
+    whole: bool
+    passes: bool | None
+    failed: tuple[str, ...]
+    seconds: float
+
+
+Ask = Callable[[Seed, Mode], Coroutine[Any, Any, list[Tried]]]
+
+
+@asynccontextmanager
+async def side_by_side(plan: EvaluationPlan, say: Say = unheard) -> AsyncIterator[Ask]:
+    """A function that asks every system of `plan` that runs here, as it was measured, and judges the answers."""
+    async with AsyncExitStack() as running:
+        endpoints: dict[LocalModel, Endpoint] = {}
+        for system in plan.systems:
+            local = system.model.local
+            if local is not None and local not in endpoints:
+                server, name = await running.enter_async_context(serving(local, max_batch=4, say=say))
+                endpoint = Endpoint(server.base_url, name, timeout_s=ASK_TIMEOUT_S)
+                endpoints[local] = await running.enter_async_context(endpoint)
+
+        async def one(system: System, endpoint: Endpoint, seed: Seed, mode: Mode) -> Tried:
+            began = time.monotonic()
+            try:
+                (choice,) = (await endpoint.ask(system.messages(seed), system.sampling(mode, seed))).choices
+                text = plan.form.canonical(clean(choice["message"]["content"] or ""))
+                whole = choice["finish_reason"] != "length"
+            except RefusedError as refused:
+                text, whole = f"({refused})", False
+            checked = plan.checks(seed.body, text, None)
+            failed = tuple(name for name, passed in checked.passed.items() if passed is False)
+            passes = checked.all_pass if whole else False
+            return Tried(system.name, text, whole, passes, failed, time.monotonic() - began)
+
+        async def ask(seed: Seed, mode: Mode) -> list[Tried]:
+            asked: Sequence[Coroutine[Any, Any, Tried]] = [
+                one(system, endpoints[system.model.local], seed, mode)
+                for system in plan.systems
+                if system.model.local is not None
+            ]
+            return await asyncio.gather(*asked)
+
+        yield ask

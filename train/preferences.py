@@ -1,0 +1,182 @@
+"""Preference training: DPO (Rafailov et al. 2023) and ORPO (Hong et al. 2024) through TRL, on pairs of a better and a
+worse answer to one input.
+
+DPO goes on from the adapter that supervised fine-tuning made, with that adapter as its reference; ORPO starts at the
+base and learns the better answers and the preference at once. Prompts and answers have the tokens of evaluation, as in
+supervised fine-tuning: TRL is given tokens, not texts.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.errors import NoWork
+from schemas.records import Split
+from schemas.spec import TrainSettings
+from synth.chat_template import Chat
+from train.dataset import Dataset, Preference, Row
+from train.mask import IGNORED, assert_completion_only, plain_preview
+from train.results import TrainResult
+
+if TYPE_CHECKING:
+    from train.trainer import LossLog
+
+_SHOWN_MASKS = 3
+
+Tokens = dict[str, list[int]]
+
+
+def tokenised(
+    preferences: Sequence[Preference], chat: Chat, max_length: int, split: Split
+) -> tuple[list[Tokens], dict[str, int]]:
+    """Tokens of the preferences that fit into `max_length`, and the length of each other one. Each mask is checked as
+    in supervised fine-tuning: what has loss is the answer and the end of its turn."""
+    kept, long = list[Tokens](), {}
+    for number, preference in enumerate(preferences):
+        sides = {}
+        for side in ("chosen", "rejected"):
+            answer = preference[side]
+            prompt, learned = chat.answer_ids(preference["prompt"], answer[0]["content"])
+            row = Row(pair_id=f"{split} preference {number}, {side}", prompt=preference["prompt"], completion=answer)
+            assert_completion_only(chat, row, [*prompt, *learned], [IGNORED] * len(prompt) + learned)
+            sides[side] = learned
+        if (length := len(prompt) + max(map(len, sides.values()))) > max_length:
+            long[f"{split} preference {number}"] = length
+        else:
+            kept.append({"prompt_ids": prompt, "chosen_ids": sides["chosen"], "rejected_ids": sides["rejected"]})
+    return kept, long
+
+
+def no_preferences(settings: TrainSettings) -> NoWork:
+    """The error of a dataset without a preference."""
+    return NoWork(
+        f"train.objective = '{settings.objective}' needs preferences, and the dataset has none to train on.",
+        why="There is no pair of a better and a worse answer to one input.",
+        fix="Generate several candidates of an input (generate.forward.n) and curate, or set train.objective = 'sft'.",
+    )
+
+
+def trainer_of_preferences(
+    model: Any,
+    chat: Chat,
+    dataset: Dataset,
+    settings: TrainSettings,
+    folder: Path,
+    log: LossLog,
+    start: TrainResult | None,
+) -> tuple[Any, tuple[int, tuple[str, ...], dict[str, Any]]]:
+    """The trainer of the dataset's preferences over `start`'s adapter (None: a new one), with the tokens that have
+    loss, masks of a few better answers, and what the record says of its rows."""
+    from peft import PeftModel
+
+    from train.trainer import arguments, callbacks, new_adapter, ready
+
+    kept, long = tokenised(dataset.preferences, chat, settings.max_length, "train")
+    measured, also_long = tokenised(dataset.preferred, chat, settings.max_length, "validation")
+    given = arguments(_in_its_own(settings), folder, model.dtype, validate=bool(measured))
+    if start is None:
+        adapted = new_adapter(model, settings)
+    else:
+        adapted = PeftModel.from_pretrained(model, start.folder, is_trainable=True, autocast_adapter_dtype=False)
+        # With the name that the adapter was saved with, a checkpoint would ask a hub about it.
+        adapted.peft_config["default"].base_model_name_or_path = model.name_or_path
+    trainer = preference_trainer(adapted, chat, kept, measured, settings, given, callbacks(settings, log))
+    masks = tuple(
+        plain_preview(
+            chat.tokenizer,
+            one["prompt_ids"] + one["chosen_ids"],
+            [IGNORED] * len(one["prompt_ids"]) + one["chosen_ids"],
+        )
+        for one in kept[:_SHOWN_MASKS]
+    )
+    facts = {
+        "train_rows": len(kept),
+        "validation_rows": len(measured),
+        "left_out": long | also_long,
+        "began_with": start and start.adapter_id,
+    }
+    ready(trainer)
+    return trainer, (sum(len(one["chosen_ids"]) for one in kept), masks, facts)
+
+
+def _in_its_own(settings: TrainSettings) -> TrainSettings:
+    """The settings with the learning rate and the epochs of DPO, whose supervised part has the others."""
+    if settings.objective == "orpo":
+        return settings
+    return settings.model_copy(update={"learning_rate": settings.dpo_learning_rate, "epochs": settings.dpo_epochs})
+
+
+def preference_trainer(
+    model: Any,
+    chat: Chat,
+    train: Sequence[Tokens],
+    validation: Sequence[Tokens],
+    settings: TrainSettings,
+    arguments: Mapping[str, Any],
+    callbacks: Sequence[Any],
+) -> Any:
+    """TRL's trainer of `settings.objective` for a PEFT `model`, on what `tokenised` made; nothing is trained yet.
+    `arguments` are those of transformers' trainer. Raises NoWork without a preference to train on."""
+    from datasets import Dataset as HubDataset
+
+    if not train:
+        raise no_preferences(settings)
+
+    def rows_of(tokens: Sequence[Tokens]) -> HubDataset:
+        return HubDataset.from_list([_shaped(one, settings) for one in tokens])
+
+    with _experimental():
+        kind, config = _kinds()[settings.objective]
+        given: dict[str, Any] = {
+            "model": model,
+            # Every preference has been measured already: nothing may be cut.
+            "args": config(**arguments, beta=settings.beta, max_length=settings.max_length),
+            "train_dataset": rows_of(train),
+            "eval_dataset": rows_of(validation) if validation else None,
+            "processing_class": chat.tokenizer,
+            "callbacks": list(callbacks),
+        }
+        return kind(**given)
+
+
+def _shaped(tokens: Tokens, settings: TrainSettings) -> dict[str, Any]:
+    """A row as the collator of the objective's trainer reads it."""
+    if settings.objective == "dpo":
+        return dict(tokens)
+    prompt, row = tokens["prompt_ids"], dict[str, list[int]]()
+    for side in ("chosen", "rejected"):
+        ids = [*prompt, *tokens[f"{side}_ids"]]
+        row |= {
+            f"{side}_input_ids": ids,
+            f"{side}_attention_mask": [1] * len(ids),
+            f"{side}_labels": [IGNORED] * len(prompt) + tokens[f"{side}_ids"],
+        }
+    return {**row, "prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
+
+
+def _kinds() -> dict[str, tuple[Any, Any]]:
+    """objective -> TRL's trainer and its config. Both trainers are told to leave the tokens alone."""
+    from trl import DPOConfig, DPOTrainer
+    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+
+    class TokensDPOTrainer(DPOTrainer):  # type: ignore[misc]  # trl ships no types
+        def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+            return dataset
+
+    class TokensORPOTrainer(ORPOTrainer):  # type: ignore[misc]
+        def tokenize_row(self, feature: Any, model: Any = None) -> Any:
+            return feature
+
+    return {"dpo": (TokensDPOTrainer, DPOConfig), "orpo": (TokensORPOTrainer, ORPOConfig)}
+
+
+@contextmanager
+def _experimental() -> Iterator[None]:
+    """TRL keeps ORPO among what may change; the range of its versions in pyproject.toml is the answer to that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "You are importing from 'trl.experimental'")
+        yield
