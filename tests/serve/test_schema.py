@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from unittest import SkipTest
 
 import pytest
 import uvicorn
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis import openapi
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import Failure, FailureGroup
+from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 from pairsmith.client import Client, ProblemError
@@ -25,7 +30,7 @@ from pairsmith.serve.write_client import files_of
 from tests.serve.people import MINE, ORIGIN, Service, staffed, unlimited
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = 3
+EXAMPLES = {"owner": 3}  # who may do everything; of the others one of a kind
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
 # They stream for ever, or end what the others need.
 LEFT_OUT = {"/api/v1/events", "/api/v1/sign-out", "/api/v1/projects/{project}", "/api/v1/users/{user}"}
@@ -69,17 +74,17 @@ def test_no_request_makes_the_server_fail_or_answer_what_is_not_written(
     unlimited(monkeypatch)
     headers = {} if name == "nobody" else {"Authorization": service.program(name).headers["Authorization"]}
     tried, wrong = 0, []
-    for operation in _operations(schema):
+    for operation, mode in product(_operations(schema), GenerationMode):
 
         @settings(
-            max_examples=EXAMPLES,
+            max_examples=EXAMPLES.get(name, 1),
             deadline=None,
             phases=[Phase.generate],
             derandomize=True,
             database=None,
             suppress_health_check=list(HealthCheck),
         )
-        @given(case=operation.as_strategy())
+        @given(case=operation.as_strategy(generation_mode=mode))
         def ask(case: Any) -> None:
             nonlocal tried
             tried += 1
@@ -89,6 +94,8 @@ def test_no_request_makes_the_server_fail_or_answer_what_is_not_written(
 
         try:
             ask()
+        except (SkipTest, Unsatisfiable):
+            continue  # nothing of it can be wrong
         except (FailureGroup, Failure) as failure:
             wrong.append(f"{operation.label}: {failure!r} {getattr(failure, 'exceptions', '')}"[:1500])
     print(f"{name}: {tried} requests, {len(wrong)} server errors or undocumented answers")
@@ -138,6 +145,20 @@ def test_the_client_asks_and_is_told(service: Service, monkeypatch: pytest.Monke
         with pytest.raises(ProblemError) as unsigned:
             Client(url).me()
         assert unsigned.value.status == 401
+
+
+@pytest.mark.parametrize("nth", [0, 1], ids=["client", "openai"])
+def test_the_manual_runs(
+    service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], nth: int
+) -> None:
+    """The blocks of docs/service.md, as they stand, but for the address and the key."""
+    unlimited(monkeypatch)
+    key = service.program("owner").headers["Authorization"].removeprefix("Bearer ")
+    text = (ROOT / "docs" / "service.md").read_text()
+    block = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[nth]
+    with listening(service.app) as url:
+        exec(compile(block.replace("http://127.0.0.1:8660", url).replace("ps_...", key), "service.md", "exec"), {})
+    assert "queued" in capsys.readouterr().out
 
 
 @contextmanager
