@@ -237,6 +237,16 @@ class TrainOutcome(StageOutcome):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RewardOutcome(Outcome):
+    """A reward model of the project's own preferences (`train.reward_training.RewardResult` as JSON, without its
+    folder), its id, and where it lies."""
+
+    result: Json = field(default_factory=dict)
+    made: str = ""
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateOutcome(StageOutcome):
     """system -> its pass rate with its interval (`share`, `low`, `high`), the same under both decodings in `systems`,
     and system -> decoding -> what may be said of the tuned model against it; the verdict (`train.verdict.Verdict`);

@@ -39,6 +39,7 @@ from train.checks import Check, Checks, checks_for, checks_of
 from train.dataset import Data, Row, dataset_of, refuse_leaks
 from train.intervals import Interval
 from train.interview import Answers, Interview, OpenTeacher
+from train.invented import detail_gates, invented_rate
 from train.judged import OpenJudge, judged
 from train.local_model import tuned_model
 from train.metrics import (
@@ -373,8 +374,10 @@ def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) 
         given = [Answer(seed_id=output.seed_id, text=output.text if output.whole else "") for output in outputs]
         compared = against_references(given, plan.references, [*plan.form.labels], is_json=plan.form.schema is not None)
         result = summarise(outputs, answers[mode].usage, plan.checks.names, answers[mode].usd)
-        return result.model_copy(update={"by_reference": compared})
+        invented = invented_rate(outputs, asked, plan.references, details)
+        return result.model_copy(update={"by_reference": compared, "invented": invented})
 
+    asked, details = {seed.id: seed.asked for seed in plan.seeds}, detail_gates(plan.spec)
     prompt = system.messages(plan.seeds[0])[0]
     return SystemResult(
         name=system.name,
