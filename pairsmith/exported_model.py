@@ -93,10 +93,19 @@ def _describe(
     from train.model_card import model_card
     from train.ways_to_run import write_generation_config
 
-    rates = systems(evaluation) if evaluation else None
-    card = model_card(trained, rates, place or "THIS_FOLDER")
+    rates, notes = (systems(evaluation), _notes(project, evaluation)) if evaluation else (None, [])
+    card = model_card(trained, rates, place or "THIS_FOLDER", notes)
     (folder / "README.md").write_text(card, encoding="utf-8")
     write_generation_config(folder, project.spec.evaluate.sampling)
+
+
+def _notes(project: Project, evaluation: Evaluation) -> list[str]:
+    """The decodings of the systems, and the verdict with its reasons."""
+    from train.results_table import decoding_lines
+    from train.verdict import in_words, verdict
+
+    concluded = verdict(evaluation, project.spec.evaluate.ship_at)
+    return [*decoding_lines(evaluation), in_words(concluded)[0], *concluded.because]
 
 
 def _ggufs(

@@ -113,9 +113,13 @@ def seeds_for(gap: Interval) -> int | None:
 
 def share_limits(hits: Floats, totals: Floats, level: float = 0.95) -> Limits:
     """`share` for many sets of seeds at once: counts are (..., seeds)."""
+    return score_limits(hits.sum(-1) / totals.sum(-1), _effective(hits, totals, level), level)
+
+
+def score_limits(estimate: Floats, effective: Floats, level: float = 0.95) -> Limits:
+    """The score interval with continuity correction of an estimate between 0 and 1 that is worth `effective`
+    independent answers. A mean of numbers from 0 to 1 varies no more than a share, so it holds for that too."""
     z = _normal_quantile(level)
-    estimate = hits.sum(-1) / totals.sum(-1)
-    effective = _effective(hits, totals, level)
     other, z2 = 1 - estimate, z * z
     below = z2 - 2 - 1 / effective + 4 * estimate * (effective * other + 1)
     above = z2 + 2 - 1 / effective + 4 * estimate * (effective * other - 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from train.results import TrainResult
 from train.ways_to_run import snippet, vllm_command
@@ -72,10 +72,12 @@ _OBJECTIVES = {
 Rates = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
-def model_card(result: TrainResult, systems: Rates | None = None, place: str | None = None) -> str:
+def model_card(
+    result: TrainResult, systems: Rates | None = None, place: str | None = None, notes: Sequence[str] = ()
+) -> str:
     """The card as Markdown with the front matter that hubs read. `systems` are pass rates as a receipt of `evaluate`
-    has them: system -> decoding -> share, low, high. `place` is the folder of the model, seen from the card's
-    reader."""
+    has them: system -> decoding -> share, low, high; `notes` are lines about them. `place` is the folder of the model,
+    seen from the card's reader."""
     settings = result.settings
     losses = [step.loss for step in result.curve]
     qlora = settings.method == "qlora"
@@ -97,21 +99,22 @@ def model_card(result: TrainResult, systems: Rates | None = None, place: str | N
         "first_loss": _mean(losses[:5]),
         "last_loss": _mean(losses[-5:]),
         "validation": _validation(result),
-        "measured": _measured(systems or {}),
+        "measured": _measured(systems or {}, notes),
         "snippet": snippet(result, place),
         "vllm": vllm_command(result, place),
     }
     return _CARD.format(**fields)
 
 
-def _measured(systems: Rates) -> str:
+def _measured(systems: Rates, notes: Sequence[str]) -> str:
     if not systems:
         return ""
     lines = [
         f"| {name} | {_rate(modes.get('sampled'))} | {_rate(modes.get('greedy'))} |" for name, modes in systems.items()
     ]
     head = ["", "## Measured", "", "Pass rate on the held-out test inputs, with its 95 % interval:", ""]
-    return "\n".join([*head, "| system | sampled | greedy |", "|---|---|---|", *lines, ""])
+    table = ["| system | sampled | greedy |", "|---|---|---|", *lines, ""]
+    return "\n".join([*head, *table, *(f"- {note}" for note in notes), *([""] if notes else [])])
 
 
 def _rate(rate: Mapping[str, float] | None) -> str:

@@ -3,8 +3,8 @@
 They stand beside the pass rate and decide nothing, except that a task with one right answer (labels, JSON) has the
 exact match among its checks. An answer that is empty, cut or missing matches nothing.
 
-Intervals of what is no share are percentiles of 2,000 bootstrap samples of test inputs: with few inputs, or near 0 and
-1, they are too narrow.
+Intervals are score intervals at the effective number of answers (`train.intervals`), for a mean of F-scores as for a
+share; for macro F1, which is no mean over inputs, that number comes from the jackknife over inputs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ import numpy as np
 
 from curate.static_embedding import is_packaged, static_embedding
 from schemas.records import Record
-from train.intervals import Interval, share
+from train.intervals import Interval, score_limits, share, share_limits
 
-_RESAMPLES = 2_000
-_LEVEL = 0.95
 NO_LABEL = "(no label)"
 
 
@@ -76,23 +74,33 @@ def against_references(
     if labels:
         counts = np.stack([_confusion(of_input, labels) for of_input in pairs])
         table = _tables(counts.sum(axis=0), labels)
-        return result.model_copy(update={"macro_f1": _estimate(counts, _macro_f1), "confusion": table})
+        return result.model_copy(update={"macro_f1": _jackknife(counts, _macro_f1), "confusion": table})
     if is_json:
-        fields = np.array([_field_counts(of_input) for of_input in pairs])
-        return result.model_copy(update={"field_f1": _estimate(fields, _f1)})
-    compared = {"chrf": _chrf, "similarity": _similarity} if is_packaged() else {"chrf": _chrf}
-    measures = {name: _estimate(np.array([of(p) for p in pairs]), _mean) for name, of in compared.items()}
-    return result.model_copy(update=measures)
+        right, wanted, given = np.array([_field_counts(of_input) for of_input in pairs], dtype=np.float64).T
+        return result.model_copy(update={"field_f1": _ratio(2 * right, wanted + given)})
+    of_texts = {"chrf": _chrf, "similarity": _similarity} if is_packaged() else {"chrf": _chrf}
+    columns = {
+        name: np.array([of(of_input) for of_input in pairs], dtype=np.float64).T for name, of in of_texts.items()
+    }
+    return result.model_copy(update={name: _ratio(*column) for name, column in columns.items()})
 
 
-def _estimate(of_inputs: np.ndarray, measure: Callable[[np.ndarray], float]) -> Estimate:
-    """`measure` of the sum over inputs, with its bootstrap interval."""
-    rng, number = np.random.default_rng(0), len(of_inputs)
-    weights = rng.multinomial(number, np.full(number, 1 / number), size=_RESAMPLES)
-    flat = of_inputs.reshape(number, -1)
-    values = [measure(sums.reshape(of_inputs.shape[1:])) for sums in weights @ flat]
-    low, high = np.percentile(values, [50 * (1 - _LEVEL), 50 * (1 + _LEVEL)])
-    return Estimate(value=float(measure(of_inputs.sum(axis=0))), low=float(low), high=float(high))
+def _ratio(part: np.ndarray, whole: np.ndarray) -> Estimate:
+    """Part of whole over inputs; an input without a whole (nothing wanted, nothing given) is right, and one."""
+    part, whole = np.where(whole > 0, np.minimum(part, whole), 1.0), np.where(whole > 0, whole, 1.0)
+    value, low, high = (float(number) for number in share_limits(part, whole))
+    return Estimate(value=value, low=low, high=high)
+
+
+def _jackknife(of_inputs: np.ndarray, measure: Callable[[np.ndarray], float]) -> Estimate:
+    """`measure` of the sum over inputs. What leaving one input out changes says how many answers it is worth."""
+    whole, inputs = of_inputs.sum(axis=0), len(of_inputs)
+    value, left = measure(whole), np.array([measure(whole - one) for one in of_inputs])
+    variance = float(((left - left.mean()) ** 2).sum()) * (inputs - 1) / inputs
+    worth = value * (1 - value) / variance if variance else float(inputs)
+    limits = score_limits(np.array(value), np.array(np.clip(worth, 1.0, whole.sum())))
+    _, low, high = (float(number) for number in limits)
+    return Estimate(value=float(value), low=low, high=high)
 
 
 def _confusion(pairs: Sequence[tuple[str, str]], labels: Sequence[str]) -> np.ndarray:
@@ -127,11 +135,6 @@ def _field_counts(pairs: Sequence[tuple[str, str]]) -> tuple[int, int, int]:
         wanted, given = Counter(_fields(_parsed(reference))), Counter(_fields(_parsed(text)))
         sums.update(right=(wanted & given).total(), wanted=wanted.total(), given=given.total())
     return sums["right"], sums["wanted"], sums["given"]
-
-
-def _f1(counts: np.ndarray) -> float:
-    right, wanted, given = counts
-    return float(2 * right / (wanted + given)) if wanted + given else 1.0
 
 
 _NOTHING = object()
@@ -170,8 +173,3 @@ def _similarity(pairs: Sequence[tuple[str, str]]) -> tuple[float, int]:
     references, texts = zip(*pairs, strict=True)
     cosines = static_embedding().similarity(references, texts)
     return sum(max(0.0, cosine) for cosine in cosines), len(cosines)
-
-
-def _mean(sums: np.ndarray) -> float:
-    total, number = sums
-    return float(total / number)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,16 +53,39 @@ def up(workspace: Path, host: str, port: int, no_auth: bool, url: str | None, da
         raise MissingDependency(
             f"the service needs the package {missing.name}.", fix="Install it: pip install 'pairsmith[serve]'"
         ) from None
-    settings = Settings(host, port, no_auth, url, database_url)
-    check_reach(settings)
-    workspace.mkdir(parents=True, exist_ok=True)
-    served = Workspace(workspace.resolve())
-    with served.lock():  # for a moment: the jobs hold it as long as they are served
-        app = create_app(served, settings)
-        check_owner(settings, has_owner=app.state.accounts.has_owner())
-    for line in _greeting(app.state.accounts, settings, served):
-        click.echo(line, err=True)
-    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3, server_header=False)
+    with _listening(host, port) as listening:
+        settings = Settings(host, listening.getsockname()[1], no_auth, url, database_url)
+        check_reach(settings)
+        workspace.mkdir(parents=True, exist_ok=True)
+        served = Workspace(workspace.resolve())
+        with served.lock():  # for a moment: the jobs hold it as long as they are served
+            app = create_app(served, settings)
+            check_owner(settings, has_owner=app.state.accounts.has_owner())
+        for line in _greeting(app.state.accounts, settings, served):
+            click.echo(line, err=True)
+        # Only what stands before it may say who somebody is.
+        proxied = settings.url is not None
+        config = uvicorn.Config(
+            app, log_level="warning", timeout_graceful_shutdown=3, server_header=False, proxy_headers=proxied
+        )
+        uvicorn.Server(config).run([listening])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket at that address (port 0: any free one). Raises UsageError where none can be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with ExitStack() as on_failure:
+            listening = on_failure.enter_context(socket.socket(family, kind, protocol))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            on_failure.pop_all()
+    except OSError as error:
+        raise UsageError(
+            f"nothing can listen at {host}:{port}: {error.strerror}.",
+            fix="End what listens there, or name another --port; 0 takes any that is free.",
+        ) from None
+    return listening
 
 
 def check_reach(settings: Settings) -> None:

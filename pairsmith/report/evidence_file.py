@@ -109,7 +109,8 @@ def _of_artifacts(project: Project, artifacts: Iterable[Artifact]) -> Iterator[B
         source = project.folder / artifact.path
         path = project.inside(source)
         for file in sorted(source.rglob("*")) if source.is_dir() else [source]:
-            if file.is_file():
+            # A card is prose, to which later stages add.
+            if file.is_file() and file.name != "README.md":
                 inside = file.relative_to(source).as_posix() if source.is_dir() else ""
                 exported = f"{artifact.kind}/{inside}" if inside else artifact.kind + source.suffix
                 yield _bound(project.folder, f"{path}/{inside}" if inside else path, exported)

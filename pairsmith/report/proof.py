@@ -163,8 +163,7 @@ def references(evaluation: Evaluation) -> str:
     """What was compared, and what the intervals are worth."""
     return (
         f"Of {count(evaluation.seeds)} test inputs, {counted(len(evaluation.references), 'has', 'have')} an output that"
-        " a person gave. Exact: the answer is that output. Intervals of the other measures are percentiles of a"
-        " bootstrap over inputs, too narrow where these are few; they decide nothing."
+        " a person gave. Exact: the answer is that output. The other measures decide nothing."
     )
 
 
@@ -234,7 +233,10 @@ def flaws(result: ModeResult) -> str:
         (result.truncated, "cut off"),
         (result.not_scored, "not scored"),
     ]
-    return ", ".join(f"{count(number)} {word}" for number, word in counts if number)
+    told = [f"{count(number)} {word}" for number, word in counts if number]
+    if result.invented and result.invented.estimate:
+        told.append(f"{percent(result.invented.estimate)} with an invented detail")
+    return ", ".join(told)
 
 
 def drawn(evaluation: Evaluation) -> list[Row]:

@@ -67,6 +67,7 @@ def evaluate(
         measured = run(measured_once(measurement, store, folder, open_teacher, progress, judges))
         path = project.inside(Path(measured.path))
         store.write(measured.artifact.model_copy(update={"path": path}))
+        concluded = verdict(measured, project.spec.evaluate.ship_at)
         counts, reasons = counted(measured)
         record.outcome = replace(
             record.outcome,
@@ -83,7 +84,7 @@ def evaluate(
             pass_rate=pass_rates(measured),
             systems=systems(measured),
             outcomes=outcomes(measured),
-            verdict=verdict(measured, project.spec.evaluate.ship_at).model_dump(mode="json"),
+            verdict=concluded.model_dump(mode="json"),
             gated=gate,
         )
     return record.outcome

@@ -79,8 +79,8 @@ def test_the_pages_save_through_the_same_policy(service: Service) -> None:
     token = editor.headers["X-CSRF-Token"]
     file = service.workspace.folder(MINE) / "pairsmith.toml"
     for step, form in (
-        ("teacher", {"url": "http://169.254.169.254/v1", "model": "m"}),
-        ("teacher", {"url": "http://anywhere.example/v1", "model": "m", "key_env": "HOME"}),
+        ("teacher", {"teacher": "other", "url": "http://169.254.169.254/v1", "model": "m"}),
+        ("teacher", {"teacher": "other", "url": "http://anywhere.example/v1", "model": "m", "key_env": "HOME"}),
         ("cap", {"max_usd": "100000"}),
     ):
         page = editor.post(f"/p/{MINE}/setup/{step}", data={"csrf": token, **form})
@@ -211,7 +211,7 @@ def test_every_error_has_its_status_and_says_the_same_as_on_the_command_line(kin
     assert body.error.message == body.detail == str(error)
     assert body.exit_code == kind.exit_code
     assert body.kind == kind.__name__
-    assert (answer.headers.get("x-should-retry") == "false") == (status in (409, 429))
+    assert (answer.headers.get("x-should-retry") == "false") == (status in (409, 429, 501, 507))
 
 
 def test_the_nearest_class_counts() -> None:

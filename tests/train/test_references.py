@@ -110,3 +110,20 @@ def test_a_check_of_the_users_own_sees_the_reference(tmp_path: Path) -> None:
     checks = checks_for(spec(flag=".", evaluate=evaluate), tmp_path)
     assert checks("in", "it is a bug", "bug").all_pass is True
     assert checks("in", "it is a bug", "praise").all_pass is False
+
+
+@pytest.mark.parametrize("inputs", [1, 3, 8, 30])
+def test_a_measure_at_its_end_is_not_certain(inputs: int) -> None:
+    """All labels right, all fields right, all texts equal: with few inputs each may still be far from it in truth."""
+    answers = [Answer(seed_id=f"s{n}", text="a") for n in range(inputs)]
+    by_label = against_references(answers, {a.seed_id: "a" for a in answers}, ["a", "b"], is_json=False)
+    by_letters = against_references(answers, {a.seed_id: "a" for a in answers}, [], is_json=False)
+    fields = [answer.model_copy(update={"text": '{"x": 1}'}) for answer in answers]
+    by_field = against_references(fields, {a.seed_id: '{"x": 1}' for a in answers}, [], is_json=True)
+    assert by_label is not None
+    assert by_letters is not None
+    assert by_field is not None
+    for estimate in (by_label.macro_f1, by_letters.chrf, by_field.field_f1):
+        assert estimate is not None
+        assert estimate.value == pytest.approx(1.0)
+        assert estimate.low == pytest.approx(by_label.exact.low, abs=0.02)

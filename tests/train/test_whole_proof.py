@@ -1,0 +1,137 @@
+"""From rows to a verdict on a tiny model, stage by stage: imported pairs alone, and excellent outputs alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import train.evaluation
+from pairsmith.outcome import EvaluateOutcome
+from pairsmith.report import write_report
+from pairsmith.stages.evaluate import exit_code
+from pairsmith.stages.table import stage
+from schemas.progress import Progress
+from schemas.project import Project
+from schemas.spec import Spec
+from schemas.store import Store
+from tests.curate.tiny import OFF
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
+from tests.train import tiny
+from train.base_model import Base
+from train.intervals import Interval, share
+from train.metrics import Evaluation
+from train.systems import EvaluationPlan
+
+ANIMALS = ("fox", "crab", "heron", "mole", "lynx", "carp", "toad", "wren")
+PLACES = ("mill", "harbour", "orchard", "tower", "quarry")
+PAIRS = [(f"a {animal} by a {place}", f"a {animal} by a {place}, warm light --ar 3:2") for animal in ANIMALS
+         for place in PLACES]  # fmt: skip
+
+
+def made(folder: Path, base: Base, rows: list[dict[str, str]], kind: str, **more: Any) -> Project:
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tables = {
+        "task": {
+            "name": "tiny",
+            "system": tiny.SYSTEM,
+            "style": "Rich, in warm light, with a place and the flag --ar 3:2.",
+        },
+        "seeds": [{"path": "rows.jsonl", "kind": kind}],
+        "curate": {"gates": OFF, "duplicates": {"enabled": False}, "score": {"model": "none"}},
+        "review": {"enabled": False},
+        "train": {"base": str(base.folder), "method": "lora", "r": 4, "learning_rate": 0.02, "batch": 4, "epochs": 2},
+        "evaluate": {
+            "samples": 1,
+            "sampling": {"temperature": 0.7, "max_tokens": 6},
+            "checks": [{"name": "light", "pattern": "light"}],
+        },
+        **more,
+    }
+    return Project(folder, Spec.model_validate(tables))
+
+
+def evaluated(project: Project, store: Store, **options: Any) -> tuple[Evaluation, EvaluateOutcome, str]:
+    """The evaluation after all stages, its outcome, and the last words of training."""
+    for name in ("generate", "curate"):
+        stage(name).run(project, store)
+    trained = stage("train").run(project, store, **options)
+    outcome = stage("evaluate").run(project, store, gate=True)
+    body = (project.folder / outcome.files[0]).read_bytes()
+    return Evaluation.model_validate_json(body), outcome, "\n".join(trained.curve)
+
+
+@pytest.mark.timeout(1500)
+def test_pairs_alone_get_a_verdict_and_a_learning_curve(
+    tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No teacher is among the systems, retrieval is, every test input has its reference, the curve is measured on
+    validation inputs, and eight test inputs are not enough evidence: exit code 15."""
+    measured: list[EvaluationPlan] = []
+    really = train.evaluation.validated
+
+    async def once(plan: EvaluationPlan, store: Store, progress: Progress) -> Interval | None:
+        """One server is started, not six."""
+        measured.append(plan)
+        return await really(plan, store, progress) if len(measured) == 1 else share([1], [2])
+
+    monkeypatch.setattr("train.evaluation.validated", once)
+    rows = [{"input": given, "output": wanted} for given, wanted in PAIRS]
+    project = made(tmp_path, tiny_base, rows, "pair")
+    with Store.open(Store.url_for(project)) as store:
+        evaluation, outcome, curve = evaluated(project, store, curve=True)
+        write_report(project, store, tmp_path / "report.html")
+    names = [name for system in evaluation.systems for name in system.names]
+    assert names == ["base", "few-shot", "retrieval", "tuned"]
+    assert evaluation.system("retrieval").exemplars == 5
+    assert (evaluation.seeds, len(evaluation.references)) == (8, 8)
+    assert len(evaluation.validation) == len(evaluation.validation_inputs) == 4
+    assert not {*evaluation.validation_inputs} & {output.seed_id for output in evaluation.outputs}
+    assert (outcome.verdict["decision"], exit_code(outcome)) == ("not enough evidence", 15)
+    assert re.search(r"100% of the rows \(28\): (pass rate|loss) ", curve)
+    assert "500 more rows like these" in curve
+    assert [len(plan.validation) for plan in measured] == [4] * 6
+    assert len({plan.trained.adapter_id for plan in measured}) == 6
+    page = (tmp_path / "report.html").read_text()
+    assert "Learning curve, on validation" in page
+    assert "Verdict: <b>not enough evidence</b>" in page
+    assert "Of 4 validation inputs" in page
+
+
+@pytest.mark.timeout(1500)
+def test_outputs_alone_are_proved_against_themselves(tiny_base: Base, tmp_path: Path) -> None:
+    """A pile of excellent outputs: the teacher writes their inputs, one in five is held out with its input, and what
+    the systems answer is compared with the output that a person wrote. No row is trained on that is near to one."""
+
+    def reply(ask: Ask) -> Reply:
+        said = " ".join(message["content"] for message in ask.body["messages"])
+        shown = [wanted for _, wanted in PAIRS if wanted in said]
+        return says(*[shown[-1].partition(",")[0] if shown else "a text"] * ask.n)
+
+    with LoopbackTeacher(reply) as loopback:
+        teacher = {"url": loopback.url, "model": "loopback", "concurrency": 4}
+        generate = {"backward": {"levels": ["short"]}, "forward": {"n": 1}}
+        rows = [{"output": wanted} for _, wanted in PAIRS]
+        project = made(tmp_path, tiny_base, rows, "output", teacher=teacher, generate=generate)
+        with Store.open(Store.url_for(project)) as store:
+            evaluation, _, _ = evaluated(project, store)
+            trained = {pair.input for pair in store.pairs(_train_ids(store))}
+    assert evaluation.seeds == 8
+    outputs = dict(PAIRS)
+    given = {output.seed_id for output in evaluation.outputs}
+    assert {*evaluation.references} == given
+    assert {*evaluation.references.values()} <= {*outputs.values()}
+    asked = {example.input: evaluation.references[example.seed_id] for example in evaluation.side_by_side}
+    assert asked == {text: outputs[text] for text in asked}
+    assert not {*asked} & trained
+    compared = evaluation.system("tuned").sampled.by_reference
+    assert compared is not None
+    assert compared.inputs == 8
+    assert compared.chrf is not None
+
+
+def _train_ids(store: Store) -> list[str]:
+    return [pair_id for pair_id, split in store.artifacts("dataset")[-1].members if split == "train"]
