@@ -1,9 +1,9 @@
-"""Seconds a step of `pairsmith train` beside bare TRL: the same base, rows, adapter, precision and batch, no validation.
+"""Seconds a step of `pairsmith train` beside bare TRL: same base, rows, adapter, precision, batch; no validation.
 
     python -m bench.training.run [--steps 8] [--rounds 3]
 
-Each round trains both, each in a process of its own, in an order that alternates. The CPU time of a step is what counts:
-on a busy machine the wall clock tells what else ran. The first step, which warms kernels and caches up, is left out.
+Each round trains both, each in a process of its own, in an order that alternates. The CPU time of a step is what
+counts: on a busy machine the wall clock tells what else ran. The first step, which warms kernels up, is left out.
 """
 
 from __future__ import annotations
