@@ -13,8 +13,8 @@ can tell.
 from __future__ import annotations
 
 import random
-import shutil
 import re
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
