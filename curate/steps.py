@@ -322,11 +322,13 @@ def steps_for(
     """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none or the judge."""
     spec, curate = project.spec, project.spec.curate
     splits = {seed.id: seed_split(seed, spec.split) for seed in seeds}
+    inference = _inference(project, curate.nli) if curate.nli else []
     scorers = dict.fromkeys(scorer for scorer in (judge, chosen) if scorer)
     compared = [scored(s.score, s.by, s.fingerprint, compares=s is chosen) for s in scorers]
     return [
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
         decontaminate(held_out_of(spec, project.folder, seeds), curate.duplicates.jaccard),
+        *inference,
         *compared,
         *([best(curate.select.best, length_control=curate.select.length_control)] if chosen else []),
         *(
@@ -337,6 +339,16 @@ def steps_for(
         *_semantic(spec.curate.duplicates.semantic, spec.task.kind),
         split(spec.split, seeds),
     ]
+
+
+def _inference(project: Project, name: str) -> list[Named]:
+    from curate.contradiction import contradictions
+    from synth.embedded.weights import folder_weights
+
+    folder, tokens = project.folder / name, project.spec.curate.score.batch_tokens
+    if not folder.is_dir():
+        return [contradictions(name, batch_tokens=tokens)]
+    return [contradictions(folder, batch_tokens=tokens, revision=folder_weights(folder).revision)]
 
 
 def _semantic(cosine: float | None, kind: KindName) -> list[Named]:

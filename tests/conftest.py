@@ -34,6 +34,7 @@ SLOW_FILES = {
         "curate/argilla/test_server_faults.py",
         "curate/argilla/test_whole_review.py",
         "curate/test_bradley_terry.py",
+        "curate/test_contradiction.py",
         "curate/test_curate.py",
         "curate/test_reward.py",
         "curate/test_served_reward.py",
