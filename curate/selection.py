@@ -8,10 +8,13 @@ request it is taken out, and what is left of the score decides.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from curate.pool import Pool
 from schemas.records import Json
+
+BEST = "pool/best@1"
 
 
 def ranked(
@@ -89,6 +92,31 @@ class Selected:
             "length_r_squared": self.length.r_squared,
             "length_control": self.length_control,
         }
+
+
+def scored_outputs(pool: Pool, *, kept: bool = True) -> Iterator[list[tuple[str, float]]]:
+    """Output and score of the candidates of each input: those that stay so far, or all that have a score."""
+    for rows in pool.by_input():
+        yield [
+            (row.pair.output, row.score)
+            for row in rows
+            if row.pair is not None and row.score is not None and (row.keep or not kept)
+        ]
+
+
+def selected(pool: Pool, n: int, *, length_control: bool = False) -> Selected | None:
+    """What `best` did to a curated pool; None where it has not spoken."""
+    if not any(step.by == BEST for step in pool.steps):
+        return None
+    inputs = left_out = not_first = 0
+    for rows in pool.by_input(verdicts=True):
+        kept = [verdict.keep for row in rows for verdict in row.verdicts if verdict.by == BEST]
+        if (out := kept.count(False)) == 0:
+            continue
+        inputs, left_out = inputs + 1, left_out + out
+        first = [keep for keep in kept if keep is not None][:n]
+        not_first += not all(first)
+    return Selected(n, inputs, left_out, not_first, LengthFit.of(scored_outputs(pool, kept=False)), length_control)
 
 
 def in_words(told: Json) -> str:

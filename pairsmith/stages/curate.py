@@ -145,8 +145,19 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
         lines.append(("selection", in_words(selection)))
     if judge := (outcome.more or {}).get("judge"):
         lines.append(("judged by", _judges(judge)))
+    if choice := (outcome.more or {}).get("choice"):
+        lines.append(("selected", _selection(choice)))
     rows_ = ", ".join(f"{count:,} {part}" for part, count in outcome.rows.items())
     return [*lines, ("dataset", f"{outcome.files[0]}: {rows_}")]
+
+
+def _selection(choice: Json) -> str:
+    """How many were chosen of how many, and whether that stands for the rows better than chance does."""
+    far = choice["farness"]
+    return (
+        f"{choice['rows']:,} of {choice['of']:,} rows to train on, {choice['spread']}: on average a row is"
+        f" {far['chosen']:.3f} from the nearest chosen one, and {far['random']:.3f} from one of a random arm"
+    )
 
 
 def _judges(judge: Json) -> str:

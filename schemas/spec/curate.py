@@ -131,10 +131,19 @@ class JudgeSettings(Section):
 
 class SelectSettings(Section):
     """Keep the best `best` candidates of every input, with `length_control` by what length does not explain of their
-    scores."""
+    scores.
+
+    `certified` keeps what the certificate names and what people accepted; the others wait. `rows`: so many rows to
+    train on at most, chosen by `spread`: `diverse` (far from each other), `random`, or evenly over `length`, `kind` (of
+    the seed) or the values of a seed's column. What people accepted comes first.
+    """
 
     best: int = Field(default=1, ge=1)
     length_control: bool = False
+    # Left out of the dump at their defaults, so that no hash of a spec without them changes.
+    certified: bool = Field(default=False, exclude_if=lambda on: not on)
+    rows: int | None = Field(default=None, ge=1, exclude_if=lambda rows: rows is None)
+    spread: str = Field(default="diverse", min_length=1, exclude_if=lambda spread: spread == "diverse")
 
 
 class CurateSettings(Section):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from curate.curation import curate
 from curate.pool import Pool
-from curate.selection import LengthFit, in_words
-from curate.steps import Named, best, named, scored, selected
+from curate.selection import LengthFit, in_words, selected
+from curate.steps import Named, best, named, scored
 from schemas.records import Imported, Pair
 
 
