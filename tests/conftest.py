@@ -44,6 +44,7 @@ SLOW_FILES = {
         "pairsmith/test_bad_input.py",
         "pairsmith/test_certify.py",
         "pairsmith/test_curate.py",
+        "pairsmith/test_curate_judged.py",
         "pairsmith/test_doctor.py",
         "pairsmith/test_erase.py",
         "pairsmith/test_evaluate.py",
