@@ -24,6 +24,7 @@ from schemas.spec.curate import (
     ScoreSettings,
     SelectSettings,
 )
+from schemas.spec.export import ExportSettings
 from schemas.spec.generate import BackwardSettings, ForwardSettings, GenerateSettings
 from schemas.spec.review import ReviewSettings, ReviewShares
 from schemas.spec.section import Drawing, Pattern, Regex, Section, UserFunction, given
@@ -40,6 +41,7 @@ __all__ = [
     "DuplicateSettings",
     "EvaluateSettings",
     "Exemplar",
+    "ExportSettings",
     "ForwardSettings",
     "GateSettings",
     "GenerateSettings",
@@ -95,6 +97,7 @@ class Spec(Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     store: StoreSettings = StoreSettings()
     budget: BudgetSettings = BudgetSettings()
+    export: ExportSettings = Field(default=ExportSettings(), exclude_if=lambda export: export == ExportSettings())
 
     @property
     def asks_teacher(self) -> bool:
