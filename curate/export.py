@@ -71,7 +71,7 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
             "reasons": result.reasons,
             "steps": [[step.by, step.settings] for step in result.steps],
             "preferences": counted(result.preferences),
-            "selection": result.facts.get("selection"),
+            "selection": result.facts.get("choice"),
             "rows": provenance,
         }
         (new / _MANIFEST).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))

@@ -15,6 +15,7 @@ from curate.near_duplicates import similar_pairs
 from curate.pool import Pool, StepId
 from curate.preferences import Preference, preferences
 from curate.scorers.choose import Chosen, Serve, choose
+from curate.selection import selected
 from curate.split import SPLITS, seed_split
 from curate.spread import at_random, farness, vectors_of
 from curate.states import split_in, write_states
@@ -101,6 +102,8 @@ async def curate_project(
     )
     await write_states(store, pool, curation)
     people = pool.decisions()
+    select = project.spec.curate.select
+    selection = selected(pool, select.best, length_control=select.length_control) if chosen else None
     facts = {
         "scopes": list(fingerprints),
         "curation": curation,
@@ -112,9 +115,10 @@ async def curate_project(
         "undecided": sum(decision.verdict == "undecided" for decision in people),
         "shaped_rows": parts_now(project, store, fingerprints, pool.steps),
         "scorer": {"by": chosen.by, "why": chosen.sentence, **chosen.facts} if chosen else None,
+        **({"selection": selection.as_json} if selection else {}),
         **({"judge": asked.judge.facts} if asked and asked.judge else {}),
     }
-    arm, facts["selection"] = _beside_chance(project, pool)
+    arm, facts["choice"] = _beside_chance(project, pool)
     preferred = tuple(preferences(project, pool, seeds))
     return CurateResult(counts, pool.reasons, accepted, pool.steps, facts, preferred, arm)
 

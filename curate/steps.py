@@ -24,7 +24,7 @@ from curate.near_duplicates import Touch, contaminated, repeated_rows
 from curate.pool import DUPLICATE, Pool, Row, StepId
 from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import Chosen
-from curate.selection import ranked
+from curate.selection import BEST, LengthFit, ranked, scored_outputs
 from curate.split import SPLITS, seed_split, split_of
 from curate.spread import at_random, by_quota, length_group, spread_out, vectors_of
 from schemas.errors import PairsmithError
@@ -38,7 +38,7 @@ Step = Callable[[Pool], AsyncIterator[Verdict]]
 """Looks at a pool and says something of rows of it. Never drops one: a row that a step is silent about is not judged,
 and waits. `pool.accepted()` are the rows that the steps before it keep."""
 
-CONTAMINATION, BEST, SPLIT = "pool/contamination@1", "pool/best@1", "pool/split@1"
+CONTAMINATION, SPLIT = "pool/contamination@1", "pool/split@1"
 CERTIFIED, SELECTED = "pool/certified@1", "pool/selected@1"
 CHOSEN, NOT_CHOSEN = "chosen", "not_chosen"
 NO_CERTIFICATE: tuple[frozenset[str], str] = (frozenset(), "none")
@@ -214,18 +214,23 @@ def _contaminated(touch: Touch | None, held: HeldOut) -> Reason:
     return Reason("contamination", f"near-duplicate of {held.names[touch.held_out]} ({near})")
 
 
-def best(n: int = 1) -> Named:
-    """Keeps the `n` best scores of every input. What people accepted is kept and counts first; a row without a score
-    cannot be compared and waits. Where a later step rejects a winner, the next one does not move up.
+def best(n: int = 1, *, length_control: bool = False) -> Named:
+    """Keeps the `n` best scores of every input, with `length_control` without what length explains of them. What people
+    accepted is kept and counts first; a row without a score cannot be compared and waits. Where a later step rejects a
+    winner, the next one does not move up.
 
     Where no step before it scores, there is nothing to compare: the first `n` in the order of the pool stay.
     """
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
+        fit = LengthFit.of(scored_outputs(pool)) if length_control else LengthFit()
         for rows in pool.by_input():
             candidates = {_pair(row).id: row for row in rows if row.keep}
             chosen = {id_ for id_, row in candidates.items() if row.by_people}
-            scores = {id_: row.score for id_, row in candidates.items()}
+            scores = {
+                id_: None if row.score is None else fit.left_of(row.score, _pair(row).output)
+                for id_, row in candidates.items()
+            }
             if not any(step.scores for step in pool.steps):
                 scores = {id_: -float(number) for number, id_ in enumerate(candidates)}
             order = ranked(scores, chosen, {id_ for id_, row in candidates.items() if row.flags})
@@ -236,7 +241,7 @@ def best(n: int = 1) -> Named:
             for id_ in candidates.keys() - set(order):
                 yield step.verdict(id_, None, None, Reason("unscored", "it cannot be compared"))
 
-    step = _Whole(BEST, n)
+    step = _Whole(BEST, [n, "length"] if length_control else n)
     return Named(step.id, look)
 
 
@@ -309,7 +314,7 @@ def certified_only(rows: Collection[str], certificate: str) -> Named:
     return Named(step.id, look)
 
 
-def selected(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable[[str], Split]) -> Named:
+def choose_rows(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable[[str], Split]) -> Named:
     """Keeps so many `rows` of the training split, chosen by `spread` (`curate.spread`); what people accepted comes
     first, and other splits stay whole."""
     kinds = {seed.id: seed.kind for seed in seeds}
@@ -368,7 +373,7 @@ def steps_for(
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
         decontaminate(held_out_of(spec, project.folder, seeds), curate.duplicates.jaccard),
         *compared,
-        *([best(curate.select.best)] if chosen else []),
+        *([best(curate.select.best, length_control=curate.select.length_control)] if chosen else []),
         *(
             [duplicates(curate.duplicates.jaccard, splits.__getitem__, spec.task.kind)]
             if curate.duplicates.enabled
@@ -379,7 +384,7 @@ def steps_for(
     if curate.select.certified:
         steps.append(certified_only(*(certificate([step.id for step in steps]) if certificate else NO_CERTIFICATE)))
     if curate.select.rows is not None:
-        steps.append(selected(curate.select.rows, curate.select.spread, seeds, splits.__getitem__))
+        steps.append(choose_rows(curate.select.rows, curate.select.spread, seeds, splits.__getitem__))
     return [*steps, split(spec.split, seeds)]
 
 

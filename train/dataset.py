@@ -10,6 +10,7 @@ from typing import Any, TypedDict, get_args
 
 import orjson
 
+from curate.export import preference_rows
 from curate.export import rows as exported_rows
 from curate.pool import Pool
 from curate.split import split_of
@@ -18,8 +19,6 @@ from schemas.errors import InputError, NoWork
 from schemas.records import Message, Messages, Pair, Split, content_id
 from schemas.spec import SplitSettings
 from synth.chat_template import Chat
-
-PREFERENCES = "preferences.jsonl"
 
 
 class Row(TypedDict):
@@ -95,30 +94,11 @@ def _exported(folder: Path, split: Split) -> list[Row]:
 
 
 def preferences_of(folder: Path, split: Split) -> list[Preference]:
-    """The preferences of one split in the folder of an exported dataset; none where it has no such file. A line without
-    a split is trained on. Raises InputError for a line that is none."""
-    path = folder / PREFERENCES
-    if not path.is_file():
-        return []
-    found = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            told = orjson.loads(line)
-            for side in ("chosen", "rejected"):
-                (answer,) = told[side]
-                if answer["role"] != "assistant" or not answer["content"].strip():
-                    raise ValueError
-            preference = Preference(prompt=told["prompt"], chosen=told["chosen"], rejected=told["rejected"])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise InputError(
-                "this is not a preference: prompt, chosen and rejected as lists of messages, the last two with one"
-                " answer each.",
-                where=f"{path}:{number}",
-                fix="Write it as TRL has it, or run `pairsmith curate` again.",
-            ) from None
-        if told.get("split", "train") == split:
-            found.append(preference)
-    return found
+    """The preferences of one split of an exported dataset; none if it has none. Raises InputError as `rows` does."""
+    return [
+        Preference(prompt=row["prompt"], chosen=row["chosen"], rejected=row["rejected"])
+        for row in preference_rows(folder, split)
+    ]
 
 
 def _of_pool(pool: Pool, system_prompt: str) -> Iterator[tuple[Split, Row]]:

@@ -1,4 +1,4 @@
-"""Does the interval of the acceptance rate cover the truth? `python bench/review/coverage.py [RUNS]`
+"""Does the interval of the acceptance rate cover the truth? `python bench/review/coverage.py [RUNS] [--json FILE]`
 
 Prints the coverage of every setting of a grid, and its minimum. A population's verdicts are fixed; annotators are
 SIMULATED and tell them. Three parts, all with the product's own intervals:
@@ -14,14 +14,15 @@ SIMULATED and tell them. Three parts, all with the product's own intervals:
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import random
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,7 +99,7 @@ class Watched(NamedTuple):
     at_least: float | None = None
 
 
-WATCHED = (
+_HARD = (
     Watched(800, 0.25, 0.98, 0.10, 50, 1),
     Watched(800, 0.25, 0.98, 0.10, 50, 2),
     Watched(800, 0.25, 0.98, 0.10, 50, 8, stop_at=0.10),
@@ -109,6 +110,14 @@ WATCHED = (
     Watched(200, 0.5, 0.9, 0.6, 10, 10, at_least=0.85),
     Watched(200, 0.25, 0.8, 0.2, 10, 10, at_least=0.75),
 )
+# Every share, by both rules: the margin of error, and the gate of a spec that asks for a little more than is true.
+_EVERY_SHARE = tuple(
+    Watched(400, 0.25, accepted, rest, 25, 8, **rule)
+    for accepted in (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+    for rest in (0.1, 0.5, 0.9)
+    for rule in ({"stop_at": 0.10}, {"at_least": min(1.0, accepted + 0.01)})
+)
+WATCHED = _HARD + _EVERY_SHARE
 
 
 def watched(setting: Watched, runs: int) -> dict[str, object]:
@@ -255,20 +264,32 @@ def measure(setting: Setting, runs: int) -> dict[str, object]:
     }
 
 
-def main(runs: int) -> None:
+def main(runs: int, file: Path | None) -> None:
     least: list[tuple[float, str]] = []
+    every: dict[str, list[Any]] = {"exact": [], "stopped": [], "drawn": []}
     for coverage, setting in exact(SIZES):
         print(f"exact    {coverage:.4f}  {setting}", flush=True)
         least.append((coverage, f"exact, {setting}"))
+        every["exact"].append([setting, round(coverage, 4)])
     for watching in WATCHED:
         told = watched(watching, runs)
         print("stopped ", json.dumps(told), flush=True)
+        every["stopped"].append(told)
         least += [(float(str(told[f"at least {name}"])), f"{watching}, {name}") for name in ("passed", "accepted")]
     for setting in SETTINGS:
-        print("drawn   ", json.dumps(measure(setting, max(1, runs // 40))), flush=True)
+        drawn = measure(setting, max(1, runs // 40))
+        print("drawn   ", json.dumps(drawn), flush=True)
+        every["drawn"].append(drawn)
     coverage, where = min(least)
     print(f"minimum {coverage:.4f} ({'kept' if coverage >= PROMISE else 'BROKEN'}: promised {PROMISE}) at {where}")
+    if file:
+        figures = {"annotators": "simulated", "promised": PROMISE, "minimum": round(coverage, 4), "at": where, **every}
+        file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
+    parser.add_argument("runs", type=int, nargs="?", default=20_000)
+    parser.add_argument("--json", type=Path, help="write every figure there")
+    asked = parser.parse_args()
+    main(asked.runs, asked.json)

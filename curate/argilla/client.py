@@ -269,8 +269,8 @@ class Argilla:
         return str(script.headers.get("content-type")).startswith("text/javascript")
 
     def records(self, queue: Queue, *, responses: bool = False) -> Iterator[Json]:
-        """Every record of a queue, oldest first: its id, its external id, and if asked what was answered (the output,
-        the metadata) with everybody's responses. The next page is asked for while one is read."""
+        """Every record of a queue, oldest first: its id and its external id, and if asked fields, metadata and
+        everybody's responses. The next page is asked for while one is read."""
         asked: Json = {"include": "responses"} if responses else {}
         path, size = f"datasets/{queue.id}/records", _PAGE
         if self._is_ours:

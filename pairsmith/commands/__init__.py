@@ -25,6 +25,7 @@ COMMANDS = (
     ("generate", "The pipeline", "Ask the teacher: seeds to pairs."),
     ("curate", "The pipeline", "Gates, duplicates, scores: pairs to an accepted dataset."),
     ("review", "The pipeline", "People's answers in Argilla: up, push, pull, status and more."),
+    ("train-reward", "The pipeline", "Fit a reward model on what people and gates prefer here."),
     ("certify", "The pipeline", "Name the rows that need no person, and promise how good they are."),
     ("train", "The pipeline", "Tune the small model on the accepted pairs."),
     ("evaluate", "The pipeline", "Measure it on the locked test split against its base and the teacher."),
@@ -42,7 +43,7 @@ COMMANDS = (
     ("docs", "Look", "Show a page of the manual."),
 )
 # These are made from the table of stages.
-_STAGES = ("generate", "train", "evaluate", "export")
+_STAGES = ("generate", "train-reward", "train", "evaluate", "export")
 
 
 class LazyGroup(click.Group):

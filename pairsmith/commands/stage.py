@@ -10,6 +10,7 @@ import click
 from pairsmith.outcome import Outcome
 from pairsmith.session import Session, max_usd_option, on_project
 from pairsmith.stages.table import Option, Stage, stage
+from pairsmith.watching import NOBODY
 from schemas.project import Project
 from schemas.store import Store
 
@@ -41,6 +42,8 @@ def run_stage(session: Session, row: Stage[Any], max_usd: float | None, **option
 
 def do(session: Session, row: Stage[Any], project: Project, store: Store, **options: Any) -> Outcome:
     """Run a stage with the session's progress, voice and Ctrl-C."""
+    if row.name == "generate":
+        options["live"] = session.watcher is not NOBODY
     with session.progress() as progress:
         outcome: Outcome = row.run(project, store, progress=progress, say=session.say, stop=session.stopping, **options)
     return outcome

@@ -13,6 +13,7 @@ from curate.judge import of_one_family
 from curate.outcome import CurateResult, curate_project
 from curate.review.population import read_population
 from curate.review.status import as_json, review_status
+from curate.selection import in_words
 from curate.tallies import key_of
 from pairsmith import plan, teachers
 from pairsmith.outcome import CurateOutcome
@@ -140,9 +141,11 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
     if flagged := sum(told.get("flagged", 0) for told in steps.values()):
         lines.append(("flagged", f"{flagged:,} times a gate says that a row is worth a look: `pairsmith rows --json`"))
     lines += [("scored by", outcome.scorer["why"])] if outcome.scorer else []
+    if selection := (outcome.more or {}).get("selection"):
+        lines.append(("selection", in_words(selection)))
     if judge := (outcome.more or {}).get("judge"):
         lines.append(("judged by", _judges(judge)))
-    if choice := (outcome.more or {}).get("selection"):
+    if choice := (outcome.more or {}).get("choice"):
         lines.append(("selected", _selection(choice)))
     rows_ = ", ".join(f"{count:,} {part}" for part, count in outcome.rows.items())
     return [*lines, ("dataset", f"{outcome.files[0]}: {rows_}")]

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from curate import licences
+from curate import chat_files, licences
 from pairsmith import exported_model
 from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.certified import in_lines, standing
@@ -24,6 +24,7 @@ from schemas.store import Store
 
 NAMES = ("dataset", "adapter", "evaluation")
 REPORT = "report.html"
+FORMATS = tuple(chat_files.FORMATS)
 EVIDENCE = "evidence.json"
 _MARK = "export.json"
 
@@ -37,11 +38,13 @@ def export(
     stop: Stopping | None = None,
     out: Path | None = None,
     gguf: Sequence[str] = (),
+    format: Sequence[str] = (),
 ) -> ExportOutcome:
     """Write `out/dataset`, `out/adapter` (and for QLoRA `out/model`), `out/evaluation.json`, `out/report.html`,
     `out/evidence.json`, the spec, and `out/export.json` with the ids of what is in it; what has not been made yet is
-    left out. `out` is `export` in the project if absent. `gguf` names the kinds of GGUF to write besides.
-    `out/certificate.json` is there if a certificate holds for the rows as they are.
+    left out. `out` is `export` in the project if absent. `gguf` names the kinds of GGUF to write besides, `format` the
+    trainers whose chat files go into `out/chat` (`curate.chat_files`). `out/certificate.json` is there if a certificate
+    holds for the rows as they are.
 
     An earlier export there is replaced at once. Raises NoWork without a dataset, UsageError if `out` holds something
     else, and NotLicensed for rows that `[export]` does not let out.
@@ -64,6 +67,9 @@ def export(
             written = {
                 name: out / _copy(project, artifact, partial) for name, artifact in latest.items() if name != "adapter"
             }
+            for name in format:
+                chat_files.write_chat_files(partial / "dataset", name, partial / "chat" / name, project.spec.train)
+                written[f"chat files, {name}"] = out / "chat" / name
             checked: dict[str, str] = {}
             if "adapter" in latest:
                 model = exported_model.write(project, store, latest["adapter"], partial, gguf, say)

@@ -15,7 +15,8 @@ from curate.argilla.client import Argilla
 from curate.argilla.launch import OWNER
 from curate.argilla.probe import IN_THE_CLEAR
 from curate.argilla.pull import pull
-from curate.argilla.push import PushResult, draw_batch, push, workspace_of
+from curate.argilla.push import PushResult, draw_batch, project_id, push, workspace_of
+from curate.argilla.webhook import answers_heard
 from curate.review.population import Population, read_population
 from curate.review.status import ReviewStatus, as_json, from_facts, review_status, same_rows
 from pairsmith import plan, teachers
@@ -28,6 +29,7 @@ from schemas.project import Project
 from schemas.records import Counts, Json
 from schemas.store import Store
 
+_CALLED_S = 60.0
 _SHOWN = 80  # characters of either side of an example
 GO_ON = "`pairsmith run --no-review` goes on without people."
 
@@ -195,11 +197,18 @@ def watch(
     project: Project, connected: Argilla, every_s: float, *, progress: Progress = unseen, say: Say = unheard
 ) -> Iterator[PullOutcome]:
     """Look again and again until Ctrl-C, pull whenever there is something new, and send the next rows when it is time.
-    In between the store is free for other commands; while one of them writes to it, answers wait on the server.
+    Where the server can reach us it tells of answers at once, else it is asked every `every_s`. In between the store is
+    free for other commands; while one of them writes to it, answers wait on the server.
     """
-    with suppress(KeyboardInterrupt):
+    with Store.open(Store.url_for(project), write=False) as store:
+        own = project_id(store) or project.spec.task.name
+    with suppress(KeyboardInterrupt), answers_heard(connected, own) as heard:
+        news_wait = False
         while True:
-            time.sleep(every_s)
+            if heard and not news_wait:
+                heard(max(every_s, _CALLED_S))  # a call may be lost
+            else:
+                time.sleep(every_s)
             with Store.open(Store.url_for(project), write=False) as store:
                 news = pull(project, store, connected, dry=True).news
             if not news:
@@ -210,7 +219,9 @@ def watch(
                     sent = send(project, store, judged_population(project, store, say), connected, progress).sent
             except StoreBusy as busy:
                 say(f"{news} answers wait: {busy.what}")
+                news_wait = True
                 continue
+            news_wait = False
             if sent:
                 say(f"{sent:,} more rows wait for people")
             yield outcome

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 from pairsmith import exported_model
 from pairsmith.outcome import Came, EvaluateOutcome, ExportOutcome, GenerateOutcome
-from pairsmith.stages import curate, evaluate, export, generate, review, train
+from pairsmith.stages import curate, evaluate, export, generate, review, train, train_reward
 from schemas.project import Project
 
 if TYPE_CHECKING:
@@ -91,6 +91,15 @@ STAGES: tuple[Stage[Any], ...] = (
             Option("--curve", bool, "Draw the learning curve too: six more trainings, and one for each slice of rows."),
         ),
     ),
+    Stage(
+        "train-reward",
+        train_reward.train_reward,
+        """Fit a reward model on what people and gates prefer here, and test it beside length.
+
+        It is no stage of `run`: where it is better than length, name it in curate.score.model.
+        """,
+        summary=train_reward.summary,
+    ),
     Stage[EvaluateOutcome](
         "evaluate",
         evaluate.evaluate,
@@ -114,6 +123,7 @@ STAGES: tuple[Stage[Any], ...] = (
         options=(
             Option("--out", Path, "The folder to write; `export` in the project if absent."),
             Option("--gguf", exported_model.GGUF, "Also as a GGUF, for Ollama and llama.cpp; repeatable."),
+            Option("--format", export.FORMATS, "Also the rows as this trainer reads them; repeatable."),
         ),
     ),
 )

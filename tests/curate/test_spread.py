@@ -17,7 +17,7 @@ from curate.export import RANDOM_ARM, export_dataset
 from curate.outcome import curate_project
 from curate.pool import Pool
 from curate.spread import at_random, by_quota, farness, spread_out, vectors_of
-from curate.steps import certified_only, selected
+from curate.steps import certified_only, choose_rows
 from schemas.project import Project
 from schemas.records import Seed
 from schemas.reviews import Review
@@ -72,14 +72,14 @@ def test_selection_keeps_so_many_rows_and_those_of_people_first(spread: str) -> 
     """Every row is accounted for, what people accepted is in, and no row of another split goes."""
     pool, seeds = pool_of(texts(9, 30), [(3, "accept"), (4, "accept")])
     splits = {seed.id: "test" if n > 40 else "train" for n, seed in enumerate(seeds)}
-    judged = asyncio.run(curate(pool, [selected(10, spread, seeds, splits.__getitem__)]))  # type: ignore[arg-type]
+    judged = asyncio.run(curate(pool, [choose_rows(10, spread, seeds, splits.__getitem__)]))  # type: ignore[arg-type]
     assert judged.counts.adds_up
     kept = [row for row in judged.accepted() if row.pair]
     assert sum(splits[row.candidate.seed_id] == "train" for row in kept) == 10
     assert sum(splits[row.candidate.seed_id] == "test" for row in kept) == len(seeds) - 41
     assert {seeds[3].id, seeds[4].id} <= {row.candidate.seed_id for row in kept}
     assert judged.reasons == {"not_chosen": 41 - 10}
-    again = asyncio.run(curate(pool, [selected(10, spread, seeds, splits.__getitem__)]))  # type: ignore[arg-type]
+    again = asyncio.run(curate(pool, [choose_rows(10, spread, seeds, splits.__getitem__)]))  # type: ignore[arg-type]
     assert [row.pair.id for row in again.accepted() if row.pair] == [row.pair.id for row in kept if row.pair]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from curate.export import FORMAT
 from schemas.errors import InputError, NoWork
 from tests.train.tiny import rows, settings
 from train.base_model import Base
@@ -113,14 +115,16 @@ def test_a_preference_about_a_test_input_stops_the_run(tiny_base: Base, tmp_path
         tune(tiny_base, leaked, given("orpo"), tmp_path)
 
 
-def test_the_file_beside_the_dataset_is_read_by_split(tmp_path: Path) -> None:
-    """TRL's conversational form, a split a line; a broken line is named."""
+def test_the_file_of_an_exported_dataset_is_read_by_split(tmp_path: Path) -> None:
+    """TRL's conversational form, a split a line; a file that was changed since is refused."""
     one, two = preferences(2)
+    lines = [json.dumps({**one, "split": "train", "by": "edit"}), json.dumps({**two, "split": "validation"})]
     path = tmp_path / "preferences.jsonl"
-    path.write_text(f"{json.dumps(one)}\n{json.dumps({**two, 'split': 'validation'})}\n")
+    path.write_text("\n".join(lines) + "\n")
+    manifest = {"format": FORMAT, "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     assert preferences_of(tmp_path, "train") == [one]
     assert preferences_of(tmp_path, "validation") == [two]
-    assert preferences_of(tmp_path / "elsewhere", "train") == []
-    path.write_text(json.dumps({**one, "rejected": []}) + "\n")
-    with pytest.raises(InputError, match="not a preference"):
+    path.write_text(path.read_text() + "\n")
+    with pytest.raises(InputError, match="SHA-256 differs"):
         preferences_of(tmp_path, "train")

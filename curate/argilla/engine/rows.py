@@ -15,6 +15,7 @@ from argilla_server.api.routes import api_v1
 from argilla_server.database import get_async_db
 from argilla_server.errors.future import UnprocessableEntityError
 from argilla_server.models import Dataset, Record, Response, Suggestion, User, Webhook
+from argilla_server.search_engine import SearchEngine, get_search_engine
 from argilla_server.security import auth
 from argilla_server.webhooks.v1.enums import RecordEvent
 from argilla_server.webhooks.v1.records import notify_record_event
@@ -25,6 +26,7 @@ from sqlalchemy.orm import selectinload
 
 Db = Annotated[AsyncSession, Depends(get_async_db)]
 Me = Annotated[User, Security(auth.get_current_user)]
+Engine = Annotated[SearchEngine, Depends(get_search_engine)]
 _IDS = 500  # of a query
 _READ = (Dataset.fields, Dataset.questions, Dataset.metadata_properties)
 
@@ -36,7 +38,7 @@ def add_routes():
     api_v1.add_api_route(path, get_records, methods=["GET"], include_in_schema=False)
 
 
-async def put_records(dataset_id: UUID, request: Request, db: Db, current_user: Me):
+async def put_records(dataset_id: UUID, request: Request, db: Db, current_user: Me, search_engine: Engine):
     """Add the items whose `external_id` the dataset does not have; how many those were."""
     dataset = await Dataset.get_or_raise(db, dataset_id, options=[selectinload(of) for of in _READ])
     await authorize(current_user, DatasetPolicy.upsert_records(dataset))
@@ -74,6 +76,7 @@ async def put_records(dataset_id: UUID, request: Request, db: Db, current_user: 
         if suggested:
             await db.execute(sa.insert(Suggestion), suggested)
         await db.commit()
+        await search_engine.index_records(dataset, ())
         if (await db.execute(sa.select(Webhook.id).where(Webhook.enabled).limit(1))).first():
             for row in rows:
                 record = await Record.get_or_raise(
@@ -114,13 +117,12 @@ async def get_records(
     limit: int = 2000,
     responses: bool = False,
 ):
-    """Records, oldest first, as Argilla's own route tells them, but for this: with `responses` the output that was
-    answered and everybody's responses; without, the ids alone."""
+    """Records, oldest first, as Argilla's own route tells them; without `responses` the ids alone."""
     dataset = await Dataset.get_or_raise(db, dataset_id)
     await authorize(current_user, DatasetPolicy.search_records_with_all_responses(dataset))
     columns = [Record.id, Record.external_id]
     if responses:
-        columns += [Record.fields, Record.metadata_]
+        columns += [Record.fields, Record.metadata_, Record.status]
     page = sa.select(*columns).where(Record.dataset_id == dataset_id).order_by(Record.inserted_at, Record.id)
     page = page.offset(max(0, offset)).limit(max(0, min(limit, 10_000)))
     rows = (await db.execute(page)).all()
@@ -128,8 +130,9 @@ async def get_records(
     if responses:
         for row in rows:
             told[row.id] |= {
-                "fields": {"enhanced": row.fields.get("enhanced")},
-                "metadata": {"rivals": (row.metadata_ or {}).get("rivals", [])},
+                "fields": row.fields,
+                "metadata": row.metadata_ or {},
+                "status": row.status.value,
                 "responses": [],
             }
         ids = list(told)

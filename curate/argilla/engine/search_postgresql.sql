@@ -61,6 +61,14 @@ CREATE FUNCTION pairsmith_spaced(value TEXT) RETURNS TEXT AS $$
         '([\u3040-\u309f\u3400-\u9fff])', ' \1 ', 'g')
 $$ LANGUAGE sql IMMUTABLE
 --
+-- Markdown as it is read, without its HTML: a tag within a line parts no word, any other does.
+CREATE FUNCTION pairsmith_read(value TEXT, marked_up BOOLEAN) RETURNS TEXT AS $$
+    SELECT CASE WHEN marked_up IS NOT TRUE THEN value ELSE
+        replace(replace(replace(replace(regexp_replace(regexp_replace(value,
+            '</?(?:a|b|code|del|em|i|ins|mark|s|small|span|strong|sub|sup|u)(?:\s[^<>]*)?>', '', 'gi'),
+            '</?[A-Za-z][^<>]*>', ' ', 'g'), '&lt;', '<'), '&gt;', '>'), '&quot;', '"'), '&amp;', '&') END
+$$ LANGUAGE sql IMMUTABLE
+--
 -- What of a JSON value can be asked for: words and numbers, alone or in a list.
 CREATE FUNCTION pairsmith_elements(value JSONB) RETURNS TABLE (place INTEGER, word TEXT, number DOUBLE PRECISION) AS $$
     SELECT CASE jsonb_typeof(value) WHEN 'array' THEN e.place - 1 ELSE -1 END::INTEGER,
@@ -85,10 +93,10 @@ BEGIN
     END IF;
     INSERT INTO pairsmith_words (record_id, dataset_id, field, words)
     WITH texts AS (
-        SELECT f.name, pairsmith_spaced(CASE jsonb_typeof(v.value)
+        SELECT f.name, pairsmith_spaced(pairsmith_read(CASE jsonb_typeof(v.value)
             WHEN 'array' THEN (SELECT string_agg(concat_ws(' ', m ->> 'role', m ->> 'content'), E'\n')
                                FROM jsonb_array_elements(v.value) m)
-            ELSE v.value #>> '{}' END) AS text
+            ELSE v.value #>> '{}' END, (f.settings ->> 'use_markdown')::BOOLEAN)) AS text
         FROM fields f JOIN jsonb_each(pairsmith_readable(NEW.fields)) v ON v.key = f.name
         WHERE f.dataset_id = NEW.dataset_id AND f.settings ->> 'type' <> 'image'
     )

@@ -73,7 +73,7 @@ def stop_with_parent() -> None:
 def run(host: str, port: int) -> None:
     """Serve until stopped."""
     stop_with_parent()
-    import pairsmith_sql_engine  # noqa: F401  registers the engine
+    import pairsmith_sql_engine  # registers the engine
     import rows
     import uvicorn
 
@@ -82,6 +82,7 @@ def run(host: str, port: int) -> None:
     from page import AddedToPage
     from sign_in import SlowGuessing
 
+    threading.Thread(target=pairsmith_sql_engine.index_words, daemon=True).start()
     # One worker, whatever WEB_CONCURRENCY says: more would be processes of their own, without our engine.
     guarded = AddedToPage(SlowGuessing(app))
     uvicorn.run(guarded, host=host, port=port, workers=1, access_log=False, timeout_graceful_shutdown=5)

@@ -8,6 +8,9 @@ from __future__ import annotations
 import json
 import shutil
 import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,11 +27,9 @@ from schemas.project import Project
 from schemas.records import Candidate, Edited, Message, Pair, Record, Seed
 from schemas.spec_file import load
 from schemas.store import Store
-from tests.curate.argilla.browser_page import open_browser
 from tests.curate.review.review_project import SCOPE, pair_of
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-PASSWORD = "a password for this test"
 
 
 class Played(NamedTuple):
@@ -126,8 +127,9 @@ def spoiled(form: AnswerForm, output: str) -> str:
     return f"{output} wrongly"
 
 
-def open_desk(kind: str, folder: Path, server: ArgillaServer, tag: str, rows: int) -> tuple[Desk, str]:
-    """A pushed project and the name of its annotator. Close store and connection when done."""
+def open_desk(kind: str, folder: Path, server: ArgillaServer, user_id: str, rows: int) -> Desk:
+    """A project whose rows are pushed, with the user in its workspace. Close store and connection when done."""
+    tag = uuid.uuid4().hex[:6]
     project = project_of(kind, folder, tag, rows)
     workspace = project.spec.review.workspace
     assert workspace is not None
@@ -137,11 +139,9 @@ def open_desk(kind: str, folder: Path, server: ArgillaServer, tag: str, rows: in
     population = read_population(project, store, [SCOPE])
     draw_batch(project, store, population, more=True)
     push(project, store, population, argilla, alone=True)
-    told = {"first_name": "Ann", "username": f"ann-{workspace}", "password": PASSWORD, "role": "annotator"}
-    user = argilla.call("POST", "users", json=told)
-    argilla.call("POST", f"workspaces/{argilla.workspace_id(make=False)}/users", json={"user_id": user["id"]})
+    argilla.call("POST", f"workspaces/{argilla.workspace_id(make=False)}/users", json={"user_id": user_id})
     pairs = population.pairs(store.sampled())
-    return Desk(kind, project, store, argilla, {pair.input: pair for pair in pairs.values()}), told["username"]
+    return Desk(kind, project, store, argilla, {pair.input: pair for pair in pairs.values()})
 
 
 class Player:
@@ -233,24 +233,29 @@ class Player:
         return self.form.canonical(text)
 
 
-def play(kind: str, folder: Path, server: ArgillaServer, tag: str, rows: int) -> Desk:
-    """Answer `rows` rows of a kind, and bring the answers."""
-    desk, name = open_desk(kind, folder, server, tag, rows)
-    with desk.argilla, desk.store, open_browser(server.url, folder, f"kind-{kind}") as ann:
-        ann.sign_in(name, PASSWORD)
+@contextmanager
+def at_the_page(kind: str, folder: Path, server: ArgillaServer, user_id: str, page: Any, rows: int) -> Iterator[Player]:
+    """The user before the first row of a pushed project, signed in on `page`."""
+    desk = open_desk(kind, folder, server, user_id, rows)
+    with desk.argilla, desk.store:
         queue = desk.argilla.queue(queue_name(desk.project))
         assert queue is not None
-        ann.page.goto(desk.argilla.page_of(queue))
-        ann.page.locator("[id^=verdict_]:focus").wait_for(state="attached")
-        player = Player(desk, ann.page)
-        for number in range(min(rows, len(desk.rows))):
-            player.row(number)
-        pulled = pull(desk.project, desk.store, desk.argilla)
-        assert pulled.new == len(desk.told)
-        reviews = desk.store.reviews()
-        for id_, told in desk.told.items():
-            (review,) = reviews[id_]
-            assert (review.decision, review.edited, review.reasons) == told
-        made = sorted(pair.output for pair in desk.store.pairs() if isinstance(pair.origin, Edited))
-        assert made == sorted(edited for _, edited, _ in desk.told.values() if edited)
+        page.goto(desk.argilla.page_of(queue))
+        page.locator("[id^=verdict_]:focus").wait_for(state="attached")
+        yield Player(desk, page)
+
+
+def play(player: Player, rows: int) -> Desk:
+    """Answer `rows` rows by keys, and bring the answers."""
+    desk = player.desk
+    for number in range(min(rows, len(desk.rows))):
+        player.row(number)
+    pulled = pull(desk.project, desk.store, desk.argilla)
+    assert pulled.new == len(desk.told)
+    reviews = desk.store.reviews()
+    for id_, told in desk.told.items():
+        (review,) = reviews[id_]
+        assert (review.decision, review.edited, review.reasons) == told
+    made = sorted(pair.output for pair in desk.store.pairs() if isinstance(pair.origin, Edited))
+    assert made == sorted(edited for _, edited, _ in desk.told.values() if edited)
     return desk

@@ -47,7 +47,7 @@ def test_a_copy_of_a_running_server_comes_back_with_everything(
         push(cats, store, population, argilla)
         queue = argilla.queue("kept-cats")
         assert queue
-        rows = list(argilla.records(queue))
+        rows = list(argilla.records(queue, responses=True))
         answer(argilla.sdk, rows[0]["id"], "accept")
         invite(argilla, ["kept-ann"])
     file = tmp_path / "copy.tar.gz"

@@ -55,7 +55,7 @@ class Queue:
         """record id -> the record."""
         queue = self.argilla.queue(queue_name(self.project) + suffix)
         assert queue is not None
-        return {str(record["id"]): record for record in self.argilla.records(queue)}
+        return {str(record["id"]): record for record in self.argilla.records(queue, responses=True)}
 
 
 def image_prompts(folder: Path, tag: str, **review: float) -> Project:

@@ -5,47 +5,59 @@
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
 
+from curate.argilla.client import Argilla
 from curate.argilla.pull import pull
-from curate.argilla.push import queue_name
 from curate.argilla.server import ArgillaServer
 from tests.curate.argilla.browser_page import Annotator, needs_browser, open_browser
-from tests.curate.argilla.kinds_played import KINDS_PLAYED, PASSWORD, Desk, Player, open_desk, play
+from tests.curate.argilla.kinds_played import KINDS_PLAYED, Player, at_the_page, play
 
+PASSWORD = "a password for this test"
 ROWS = int(os.environ.get("PAIRSMITH_PAGE_ROWS", "5"))
 pytestmark = [needs_browser, pytest.mark.timeout(180 + 5 * ROWS)]
 
 
-@contextmanager
-def at_the_page(kind: str, folder: Path, server: ArgillaServer) -> Iterator[tuple[Desk, Annotator, Player]]:
-    """An annotator before the first row of a pushed project."""
-    desk, name = open_desk(kind, folder, server, uuid.uuid4().hex[:6], 12)
-    with desk.store, desk.argilla, open_browser(server.url, folder, f"page-{kind}") as ann:
-        ann.sign_in(name, PASSWORD)
-        queue = desk.argilla.queue(queue_name(desk.project))
-        assert queue is not None
-        ann.page.goto(desk.argilla.page_of(queue))
-        ann.page.locator("[id^=verdict_]:focus").wait_for(state="attached")
-        yield desk, ann, Player(desk, ann.page)
+class Ann(NamedTuple):
+    """An annotator who is signed in: her id, her page, and the server that it is of."""
+
+    id: str
+    page: Annotator
+    server: ArgillaServer
+
+    def at(self, kind: str, folder: Path, rows: int = 12) -> AbstractContextManager[Player]:
+        return at_the_page(kind, folder, self.server, self.id, self.page.page, rows)
+
+
+@pytest.fixture(scope="module")
+def ann(argilla_on_sqlite: ArgillaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ann]:
+    """One session for all tests here: a browser needs seconds to start, and the page as long to load."""
+    name, server = f"ann-{uuid.uuid4().hex[:6]}", argilla_on_sqlite
+    with Argilla(server.url, server.api_key, "none") as argilla:
+        told = {"first_name": "Ann", "username": name, "password": PASSWORD, "role": "annotator"}
+        id_ = argilla.call("POST", "users", json=told)["id"]
+    with open_browser(server.url, tmp_path_factory.mktemp("pictures"), "page") as page:
+        page.sign_in(name, PASSWORD)
+        yield Ann(id_, page, server)
 
 
 @pytest.mark.parametrize("kind", KINDS_PLAYED)
 def test_every_kind_of_task_is_answered_by_keys_alone(
-    kind: str, argilla_server: ArgillaServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, ann: Ann, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """To accept takes two keys on every row; a label is corrected by another label, a record field by field, a text in
     the text; and every answer comes back as it was given."""
-    desk = play(kind, tmp_path, argilla_server, uuid.uuid4().hex[:6], ROWS)
+    with ann.at(kind, tmp_path, ROWS) as player:
+        ann.page.picture(kind)
+        desk = play(player, ROWS)
     with capsys.disabled():
         row = f"{len(desk.told)} rows, {desk.keys / len(desk.told):.2f} keys and {desk.seconds / len(desk.told):.2f} s"
         print(f"\n{kind}: {row} a row without what was written; at most {desk.most_keys_to_accept} keys to accept")
@@ -57,96 +69,99 @@ def _checked(page: Any) -> list[str]:
     return sorted(page.evaluate("[...document.querySelectorAll('input[type=checkbox]:checked')].map(box => box.id)"))
 
 
-def test_no_key_means_two_things(argilla_server: ArgillaServer, tmp_path: Path) -> None:
+def test_no_key_means_two_things(ann: Ann, tmp_path: Path) -> None:
     """A number is a verdict and a letter its choice wherever the keyboard is: on the verdict, on a reason, after a
     click elsewhere; pressed again a verdict stays; in a text that is being written they are signs like others."""
-    with at_the_page("rewrite", tmp_path, argilla_server) as (_, ann, player):
-        keyboard = ann.page.keyboard
+    with ann.at("rewrite", tmp_path) as player:
+        page, keyboard = player.page, player.page.keyboard
         for key in "1", "1", "w", "1":
             keyboard.press(key)
         player.is_checked("reasons_invented")
-        assert _checked(ann.page) == ["reasons_invented", "verdict_accept"]
+        assert _checked(page) == ["reasons_invented", "verdict_accept"]
         for place in "reasons_too_long", "verdict_edit":
-            ann.page.locator(f"[id='{place}']").focus()
+            page.locator(f"[id='{place}']").focus()
             keyboard.press("2")
             player.is_checked("verdict_reject")
             keyboard.press("1")
             player.is_checked("verdict_accept")
-        ann.page.locator(".markdown-render").first.click()
+        page.locator(".markdown-render").first.click()
         keyboard.press("2")
         keyboard.press("w")
         player.is_checked("verdict_reject")
-        assert _checked(ann.page) == ["verdict_reject"]
+        assert _checked(page) == ["verdict_reject"]
         keyboard.press("3")
-        ann.page.locator("[aria-label='Question: edited'] [contenteditable]:focus").wait_for()
+        page.locator("[aria-label='Question: edited'] [contenteditable]:focus").wait_for()
         keyboard.press("Control+End")
         keyboard.type(" 12w")
-        assert ann.page.locator("[aria-label='Question: edited'] [contenteditable]").inner_text().endswith(" 12w")
-        assert _checked(ann.page) == ["verdict_edit"]
+        assert page.locator("[aria-label='Question: edited'] [contenteditable]").inner_text().endswith(" 12w")
+        assert _checked(page) == ["verdict_edit"]
 
 
-def test_an_answer_that_contradicts_itself_is_asked_for_again(argilla_server: ArgillaServer, tmp_path: Path) -> None:
+def test_an_answer_that_contradicts_itself_is_asked_for_again(ann: Ann, tmp_path: Path) -> None:
     """Accept with a reason is held once, by key and by pointer, in a sentence; sent again it is meant; reject with a
     reason goes at once, and a row that was held tells nothing on the next one."""
-    with at_the_page("reply", tmp_path, argilla_server) as (desk, ann, player):
-        told = ann.page.get_by_role("alert")
-        for send in (lambda: ann.page.keyboard.press("Enter"), ann.page.get_by_role("button", name="Submit").click):
+    with ann.at("reply", tmp_path) as player:
+        page, desk = player.page, player.desk
+        told = page.get_by_role("alert")
+        for send in (lambda: page.keyboard.press("Enter"), page.get_by_role("button", name="Submit").click):
             before = player.text(0)
             for key in "1", "q":
-                ann.page.keyboard.press(key)
+                page.keyboard.press(key)
             player.is_checked("reasons_wrong")
             send()
             told.wait_for()
             assert "say what is wrong" in told.inner_text()
-            ann.picture("held")
+            ann.page.picture("held")
             assert player.text(0) == before
             assert pull(desk.project, desk.store, desk.argilla).news == 0
-            ann.page.keyboard.press("q")  # not meant: without the reason it goes
+            page.keyboard.press("q")  # not meant: without the reason it goes
             player.submit(before)
             assert not told.count()
             assert pull(desk.project, desk.store, desk.argilla).new == 1
         before = player.text(0)
         for key in "1", "q", "Enter":
-            ann.page.keyboard.press(key)
+            page.keyboard.press(key)
         told.wait_for()
         player.submit(before)
         before = player.text(0)
         for key in "2", "q":
-            ann.page.keyboard.press(key)
+            page.keyboard.press(key)
         player.submit(before)
         pull(desk.project, desk.store, desk.argilla)
         answers = [(r.decision, r.reasons) for own in desk.store.reviews().values() for r in own]
         assert sorted(answers) == [("accept", ()), ("accept", ()), ("accept", ("wrong",)), ("reject", ("wrong",))]
 
 
-def test_a_row_of_150_words_and_four_candidates_is_whole_in_view(argilla_server: ArgillaServer, tmp_path: Path) -> None:
+def test_a_row_of_150_words_and_four_candidates_is_whole_in_view(ann: Ann, tmp_path: Path) -> None:
     """Input, output, house style, the other outputs and every question, at 1280 by 800 and at 1600 by 900; only choices
     that the row has are offered."""
-    with at_the_page("rewrite", tmp_path, argilla_server) as (desk, ann, player):
-        other = ann.page.get_by_text("Other outputs for this input", exact=True)
+    with ann.at("rewrite", tmp_path) as player:
+        page, desk = player.page, player.desk
+        other = page.get_by_text("Other outputs for this input", exact=True)
         for _ in desk.rows:
             if other.count():
                 break
-            assert not ann.page.locator("[id=best_A]").is_visible()
+            assert not page.locator("[id=best_A]").is_visible()
             before = player.text(0)
-            ann.page.keyboard.press("ArrowRight")
-            ann.page.wait_for_function(
+            page.keyboard.press("ArrowRight")
+            page.wait_for_function(
                 "before => document.querySelector('.fields .markdown-render')?.innerText !== before", arg=before
             )
         assert len(player.text(1).split()) > 145
-        assert ann.page.locator("[id=best_C]").count()
+        assert page.locator("[id=best_C]").count()
         for width, height in (1280, 800), (1600, 900):
-            ann.page.set_viewport_size({"width": width, "height": height})
-            ann.page.wait_for_function(
+            page.set_viewport_size({"width": width, "height": height})
+            page.wait_for_function(
                 """() => [...document.querySelectorAll('.text_field_component:not([hidden]), .questions > div')]
                     .every(one => one.getBoundingClientRect().bottom <= innerHeight - 29)"""
             )
-            ann.picture(f"row-{width}")
-            shown = ann.page.locator(".text_field_component:visible .title-area").all_inner_texts()
+            ann.page.picture(f"row-{width}")
+            shown = page.locator(".text_field_component:visible .title-area").all_inner_texts()
             assert {"Input", "Output", "House style", "Other outputs for this input"} <= set(shown)
+        page.set_viewport_size({"width": 1280, "height": 800})
 
 
-def test_only_the_page_is_added_to(argilla_server: ArgillaServer, tmp_path: Path, client: Any) -> None:
+def test_only_the_page_is_added_to(argilla_server: ArgillaServer, ann: Ann, client: Any) -> None:
     """The page is sent with our script and sheet, whatever it is asked for and packed or not; the API and Argilla's own
     files are as they were, and on a dataset that is not ours the script does nothing."""
     import argilla as rg
@@ -172,8 +187,9 @@ def test_only_the_page_is_added_to(argilla_server: ArgillaServer, tmp_path: Path
         client=client,
     ).create()
     theirs.records.log([{"text": "one"}, {"text": "two"}])
-    with open_browser(argilla_server.url, tmp_path, "theirs") as ann:
-        ann.sign_in("pairsmith", json.loads(argilla_server.credentials.read_text())["password"])
-        ann.page.goto(f"{argilla_server.url}/dataset/{theirs.id}/annotation-mode")
-        ann.page.locator("[id=verdict_accept]:focus").wait_for(state="attached")
-        assert not ann.page.locator("body.pairsmith").count()
+    workspace = theirs.workspace.id
+    client.http_client.post(f"/api/v1/workspaces/{workspace}/users", json={"user_id": ann.id}).raise_for_status()
+    page = ann.page.page
+    page.goto(f"{argilla_server.url}/dataset/{theirs.id}/annotation-mode")
+    page.locator("[id=verdict_accept]:focus").wait_for(state="attached")
+    assert not page.locator("body.pairsmith").count()

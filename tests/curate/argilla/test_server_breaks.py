@@ -38,6 +38,12 @@ rg = argilla_client()
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a push of few rows has a middle."""
+    monkeypatch.setattr("curate.argilla.client._OUR_BULK", 50)
+
+
 class Cats:
     """A project with a batch of `batch` rows drawn, and a connection to a running server."""
 

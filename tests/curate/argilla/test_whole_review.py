@@ -166,7 +166,7 @@ def planned(alone: list[str], shared: list[str], gold: set[str]) -> dict[str, li
 def records_of(argilla: Argilla, project: Project, suffix: str = "") -> dict[str, Json]:
     queue = argilla.queue(queue_name(project) + suffix)
     assert queue is not None
-    return {record["external_id"]: record for record in argilla.records(queue)}
+    return {record["external_id"]: record for record in argilla.records(queue, responses=True)}
 
 
 def say(person: Any, record: Json, said: Said) -> str:

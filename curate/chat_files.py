@@ -1,0 +1,221 @@
+"""Chat files as other trainers read them: one shape a file, and a config or a command for each.
+
+    openai         train.jsonl, validation.jsonl with `messages` alone; also Azure OpenAI and Mistral
+    together       the same, with Together's commands
+    axolotl        the same and config.yml
+    llama-factory  the same, dataset_info.json and config.yaml
+    unsloth        train.jsonl, validation.jsonl with `prompt` and `completion`, and train.py
+
+Of a conversation only the last answer is learned, as here. The test split is never among them: the evaluation has it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from curate.export import rows
+from schemas.records import Json, Split
+from schemas.spec import TrainSettings
+
+SPLITS: tuple[Split, ...] = ("train", "validation")
+
+
+class ChatFormat(NamedTuple):
+    """`row` shapes a row of the dataset, `files` are written beside: name -> text from the settings and the splits that
+    have rows."""
+
+    row: Callable[[Json], Json]
+    files: Callable[[TrainSettings, Mapping[str, int]], dict[str, str]]
+
+
+def write_chat_files(dataset: Path, name: str, folder: Path, settings: TrainSettings) -> dict[str, int]:
+    """Write the exported dataset in `dataset` for the trainer `name` (a key of `FORMATS`) into the new folder `folder`;
+    returns the rows of each split. A split without rows has no file. Raises InputError as `curate.export.rows` does."""
+    chosen, counts = FORMATS[name], dict[str, int]()
+    folder.mkdir(parents=True)
+    for split in SPLITS:
+        if shaped := [chosen.row(row) for row in rows(dataset, split)]:
+            (folder / f"{split}.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in shaped))
+            counts[split] = len(shaped)
+    for file, text in chosen.files(settings, counts).items():
+        (folder / file).write_text(text, encoding="utf-8")
+    return counts
+
+
+def _messages(row: Json, **earlier: Any) -> Json:
+    """`messages` alone; `earlier` is added to answers before the last, which keeps them out of the loss."""
+    messages = row["messages"]
+    return {
+        "messages": [
+            {**message, **(earlier if message["role"] == "assistant" and at < len(messages) - 1 else {})}
+            for at, message in enumerate(messages)
+        ]
+    }
+
+
+def _openai(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str]:
+    files = "".join(
+        f'{split} = client.files.create(file=open("{split}.jsonl", "rb"), purpose="fine-tune")\n' for split in counts
+    )
+    validation = ", validation_file=validation.id" if "validation" in counts else ""
+    body = f'client.fine_tuning.jobs.create(model="MODEL", training_file=train.id{validation})\n'
+    return {"start.py": f"from openai import OpenAI\n\nclient = OpenAI()\n{files}{body}"}
+
+
+def _together(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str]:
+    lines = [f"together files upload {split}.jsonl --purpose fine-tune" for split in counts]
+    validation = " --validation-file VALIDATION_FILE_ID" if "validation" in counts else ""
+    number = round(settings.epochs) or 1
+    lines.append(
+        f"together fine-tuning create --training-file TRAIN_FILE_ID{validation} --model MODEL --lora"
+        f" --n-epochs {number} --learning-rate {settings.learning_rate:g}"
+    )
+    return {"start.sh": "\n".join(["#!/bin/sh", "set -e", "together files check train.jsonl", *lines, ""])}
+
+
+def _axolotl(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str]:
+    def dataset(split: str) -> Json:
+        return {
+            "path": f"{split}.jsonl",
+            "ds_type": "json",
+            "type": "chat_template",
+            "field_messages": "messages",
+            "message_property_mappings": {"role": "role", "content": "content"},
+            "message_field_training": "train",
+            "roles_to_train": ["assistant"],
+            "train_on_eos": "turn",
+        }
+
+    config = {
+        **_lora(settings),
+        "base_model": settings.base,
+        "adapter": "qlora" if settings.method == "qlora" else "lora",
+        "load_in_4bit": settings.method == "qlora",
+        "load_in_8bit": settings.method == "lora-8bit",
+        "chat_template": "tokenizer_default",
+        "datasets": [dataset("train")],
+        **({"test_datasets": [{**dataset("validation"), "split": "train"}]} if "validation" in counts else {}),
+        "sequence_len": settings.max_length,
+        "micro_batch_size": settings.batch,
+        "gradient_accumulation_steps": settings.accumulation,
+        "num_epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler": settings.schedule,
+        "warmup_ratio": settings.warmup,
+        "optimizer": "adamw_torch",
+        "seed": settings.seed,
+        "bf16": "auto",
+        "output_dir": "out",
+    }
+    return {"config.yml": _yaml(config)}
+
+
+def _lora(settings: TrainSettings) -> Json:
+    return {"lora_r": settings.r, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout} | (
+        {"lora_target_modules": list(settings.targets)} if settings.targets else {"lora_target_linear": True}
+    )
+
+
+def _llama_factory(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str]:
+    described = {
+        f"pairsmith_{split}": {
+            "file_name": f"{split}.jsonl",
+            "formatting": "sharegpt",
+            "columns": {"messages": "messages"},
+            "tags": {
+                "role_tag": "role",
+                "content_tag": "content",
+                "user_tag": "user",
+                "assistant_tag": "assistant",
+                "system_tag": "system",
+            },
+        }
+        for split in counts
+    }
+    config = {
+        "model_name_or_path": settings.base,
+        "stage": "sft",
+        "do_train": True,
+        "finetuning_type": "lora",
+        "lora_rank": settings.r,
+        "lora_alpha": settings.alpha,
+        "lora_dropout": settings.dropout,
+        "lora_target": ",".join(settings.targets) or "all",
+        **({"quantization_bit": 4, "quantization_method": "bnb"} if settings.method == "qlora" else {}),
+        "dataset_dir": ".",
+        "dataset": "pairsmith_train",
+        **({"eval_dataset": "pairsmith_validation", "eval_strategy": "epoch"} if "validation" in counts else {}),
+        "template": "TEMPLATE",
+        "mask_history": True,
+        "cutoff_len": settings.max_length,
+        "per_device_train_batch_size": settings.batch,
+        "gradient_accumulation_steps": settings.accumulation,
+        "num_train_epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
+        "warmup_ratio": settings.warmup,
+        "seed": settings.seed,
+        "bf16": True,
+        "output_dir": "out",
+    }
+    return {"dataset_info.json": json.dumps(described, indent=2) + "\n", "config.yaml": _yaml(config)}
+
+
+_UNSLOTH = """from unsloth import FastLanguageModel  # isort: skip - it has to be the first
+
+from datasets import load_dataset
+from trl import SFTConfig, SFTTrainer
+
+model, tokenizer = FastLanguageModel.from_pretrained(
+    "{base}", max_seq_length={max_length}, load_in_4bit={four_bit}
+)
+model = FastLanguageModel.get_peft_model(
+    model, r={r}, lora_alpha={alpha}, lora_dropout={dropout}, random_state={seed}
+)
+data = load_dataset("json", data_files={files})
+trainer = SFTTrainer(
+    model=model,
+    processing_class=tokenizer,
+    train_dataset=data["train"],
+    eval_dataset=data.get("validation"),
+    args=SFTConfig(
+        output_dir="out",
+        max_length={max_length},
+        per_device_train_batch_size={batch},
+        gradient_accumulation_steps={accumulation},
+        num_train_epochs={epochs:g},
+        learning_rate={learning_rate:g},
+        warmup_ratio={warmup:g},
+        seed={seed},
+        report_to="none",
+    ),
+)
+trainer.train()
+model.save_pretrained("out/adapter")
+tokenizer.save_pretrained("out/adapter")
+"""
+
+
+def _unsloth(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str]:
+    files = json.dumps({split: f"{split}.jsonl" for split in counts})
+    fields = {**dict(settings), "four_bit": settings.method == "qlora", "files": files}
+    return {"train.py": _UNSLOTH.format(**fields)}
+
+
+def _yaml(config: Json) -> str:
+    """A mapping as YAML: every value in JSON, which YAML reads."""
+    return "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in config.items())
+
+
+FORMATS: Mapping[str, ChatFormat] = {
+    "openai": ChatFormat(lambda row: _messages(row, weight=0), _openai),
+    "together": ChatFormat(lambda row: _messages(row, weight=0), _together),
+    "axolotl": ChatFormat(lambda row: _messages(row, train=False), _axolotl),
+    "llama-factory": ChatFormat(_messages, _llama_factory),
+    "unsloth": ChatFormat(lambda row: {"prompt": row["prompt"], "completion": row["completion"]}, _unsloth),
+}

@@ -1,0 +1,196 @@
+"""Some days of a review on one server: three people, a rename, a deletion, a second project of the same name, a change
+of style, and a reboot in the middle. What everybody said is compared with what the store holds, person by person."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.argilla import server
+from curate.argilla.client import Argilla
+from curate.argilla.launch import clear_remains
+from curate.argilla.pull import pull
+from curate.argilla.push import project_id
+from curate.argilla.server import ArgillaServer
+from curate.review.answers import current_answers
+from curate.review.population import read_population
+from curate.review.status import review_status
+from pairsmith.stages.review import send
+from schemas.progress import unseen
+from schemas.project import Project
+from schemas.records import Candidate, Verdict
+from schemas.store import Store
+from tests.curate.argilla.answering import answer, change
+from tests.curate.argilla.conftest import argilla_client, empty_database, free_port, wait_until
+from tests.curate.review.review_project import SCOPE, fill, pair_of, project
+
+rg = argilla_client()
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(400)]
+PEOPLE = ("ann", "bob", "cid")
+WORKSPACE = "days"
+
+
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def running(request: pytest.FixtureRequest, venv: Path) -> Iterator[ArgillaServer]:
+    """A server of this test alone, which it may kill."""
+    url = None
+    if request.param == "PostgreSQL":
+        url = empty_database(request.getfixturevalue("postgres"), f"argilla_{uuid.uuid4().hex[:8]}")
+    home = Path(tempfile.mkdtemp(prefix="arg-"))
+    try:
+        yield server.up(home, port=free_port(), database_url=url, venv=venv)
+    finally:
+        server.down(home)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+class Days:
+    """One project on the server, what people said of its rows, and who they are."""
+
+    def __init__(self, folder: Path, running: ArgillaServer, venv: Path, seed: int) -> None:
+        folder.mkdir()
+        self.running, self.venv = running, venv
+        made = project(folder, "cats", workspace=WORKSPACE)
+        review = made.spec.review.model_copy(update={"seed": seed, "gold": None, "overlap": 0.4})
+        self.project = Project(folder, made.spec.model_copy(update={"review": review}))
+        self.store = Store.open(Store.url_for(self.project))
+        self.scope = SCOPE
+        self.pairs = fill(self.project, self.store, inputs=16)
+        self.argilla = Argilla(running.url, running.api_key, WORKSPACE, patience_s=120)
+        self.said: dict[tuple[str, str], str] = {}  # (pair id, person) -> the verdict that stands
+        self.responses: dict[tuple[str, str], str] = {}
+
+    def population(self) -> Any:
+        return read_population(self.project, self.store, [self.scope])
+
+    def push(self) -> None:
+        send(self.project, self.store, self.population(), self.argilla, unseen)
+
+    def pull(self) -> int:
+        return pull(self.project, self.store, self.argilla).news
+
+    def on_server(self) -> list[tuple[str, str, set[str]]]:
+        """(pair id, record id, who answered) of each record in the project's queues."""
+        queues = self.argilla.queues(project_id(self.store), ())
+        return [
+            (row["external_id"], row["id"], {response["user_id"] for response in row["responses"]})
+            for queue in queues
+            for row in self.argilla.records(queue, responses=True)
+            if not queue.made_as.endswith("-adjudication")
+        ]
+
+    def answers(self, person: str, client: Any, most: int, verdict: str = "accept") -> int:
+        """The person answers rows that nobody has answered, as the page offers them; the number."""
+        given = 0
+        for pair_id, record_id, who in self.on_server():
+            if given < most and not who:
+                told = answer(client, record_id, verdict)
+                self.said[pair_id, person] = verdict
+                self.responses[pair_id, person] = told["id"]
+                given += 1
+        return given
+
+    def style_changes(self) -> None:
+        """Another prompt: half of the inputs get other outputs, the other half keep theirs under the new name."""
+        seeds = {seed.id: seed for seed in self.store.seeds()}
+        made: list[Any] = []
+        self.scope = "scope-2"
+        for number, pair in enumerate(self.pairs):
+            other = pair_of(seeds[pair.seed_id], number % 4, f"{pair.output} And it purrs.") if number % 8 < 4 else pair
+            place = {"seed_id": pair.seed_id, "generator": "forward", "sample": number % 4}
+            made += [other, Candidate(fingerprint=self.scope, pair_id=other.id, **place)]
+            if other is not pair:
+                verdicts = self.store.verdicts([pair.id])[pair.id]
+                made += [Verdict(**{**verdict.model_dump(), "pair_id": other.id}) for verdict in verdicts]
+        task = self.project.spec.task.model_copy(update={"style": "It purrs."})
+        self.project = Project(self.project.folder, self.project.spec.model_copy(update={"task": task}))
+        self.store.write(*made)
+
+
+def reboot(days: Days) -> None:
+    """Every process of the server is killed at once; whoever needs it next starts it, with no option."""
+    home = days.running.home
+    os.kill(json.loads((home / "server.json").read_text())["supervisor"], signal.SIGKILL)
+    wait_until(lambda: server.status(home).state not in ("running", "unhealthy", "starting"))
+    clear_remains(home)
+    again = server.up(home, venv=days.venv)
+    assert again.url == days.running.url
+
+
+def test_no_label_is_lost_doubled_or_wasted(running: ArgillaServer, venv: Path, tmp_path: Path) -> None:
+    """After all of it the store holds for each row and person the one verdict that stands, nobody is two people, each
+    row was asked once a queue, nothing of the other project came along, and no unanswered row is left that no longer
+    counts."""
+    cats, other = (Days(tmp_path / name, running, venv, seed) for seed, name in enumerate(("cats", "other"), 1))
+    cats.push()
+    clients, ids = {}, {}
+    for name in PEOPLE:
+        told = {"first_name": name, "username": name, "password": "12345678", "role": "annotator"}
+        user = cats.argilla.call("POST", "users", json=told)
+        workspace = cats.argilla.workspace_id(make=False)
+        cats.argilla.call("POST", f"workspaces/{workspace}/users", json={"user_id": user["id"]})
+        clients[name] = rg.Argilla(api_url=running.url, api_key=user["api_key"])
+        ids[name] = user["id"]
+    try:
+        assert cats.answers("ann", clients["ann"], 3) == 3  # before anybody else has a queue
+        cats.push()  # now rows that two people answer have one of their own
+        other.push()
+        assert cats.answers("bob", clients["bob"], 3, "reject") == 3
+        assert other.answers("cid", clients["cid"], 4) == 4
+        assert cats.pull() == 6
+
+        cats.argilla.call("PATCH", f"users/{ids['ann']}", json={"username": "ann.smith", "first_name": "Ann"})
+        assert cats.pull() == 0
+        one = next(key for key in cats.responses if key[1] == "bob")
+        clients["bob"].http_client.delete(f"/api/v1/responses/{cats.responses.pop(one)}").raise_for_status()
+        del cats.said[one]
+        assert cats.answers("cid", clients["cid"], 2) == 2
+
+        cats.style_changes()
+        cats.push()
+        reboot(cats)
+        assert cats.pull() == 3  # two new ones and the one taken back, given before the reboot
+        mine = next(key for key in cats.responses if key[1] == "ann")
+        change(clients["ann"], cats.responses[mine], "reject")
+        cats.said[mine] = "reject"
+        assert cats.pull() == 1
+        cats.answers("cid", clients["cid"], 100)
+        cats.answers("bob", clients["bob"], 1)
+        cats.push()
+        cats.pull()
+        assert cats.pull() == 0
+
+        for days in cats, other:
+            days.pull()
+            reviews = days.store.reviews()
+            held = {
+                (pair_id, review.reviewer.rpartition("/")[2]): review.decision
+                for pair_id, own in reviews.items()
+                for review in current_answers(own)
+            }
+            assert held == {(pair_id, ids[name]): verdict for (pair_id, name), verdict in days.said.items()}
+            assert sum(len(current_answers(own)) for own in reviews.values()) == len(days.said)
+        rows = cats.on_server()
+        assert max(Counter(pair_id for pair_id, _, _ in rows).values()) == 1
+        assert not {pair_id for pair_id, *_ in rows} - set(cats.store.sampled())
+        unanswered = {pair_id for pair_id, _, who in rows if not who}
+        assert unanswered <= set(cats.population().rows)
+        status = review_status(cats.project, cats.store, cats.population())
+        in_pool = {pair_id for pair_id, _ in cats.said} & set(cats.population().rows)
+        assert status.decided + status.undecided + status.incomplete == len(in_pool) > 6
+    finally:
+        for client in clients.values():
+            client.http_client.close()
+        for days in cats, other:
+            days.argilla.close()
+            days.store.close()

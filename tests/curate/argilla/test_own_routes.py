@@ -1,0 +1,179 @@
+"""What our server adds to Argilla's API: rows go in and answers come out as by Argilla's own routes, only quicker; and
+a search finds what is read."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from curate.argilla.client import Argilla
+from curate.argilla.pull import pull
+from curate.argilla.push import draw_batch, push, queue_name
+from curate.argilla.server import ArgillaServer
+from curate.review.population import read_population
+from schemas.records import Json
+from schemas.store import Store
+from tests.curate.argilla.answering import answer
+from tests.curate.argilla.conftest import argilla_client, wait_until
+from tests.curate.argilla.webhook_listener import listener
+from tests.curate.review.review_project import SCOPE, fill, project
+
+rg = argilla_client()
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def argilla(on_each_database: ArgillaServer) -> Iterator[Argilla]:
+    """The owner, in a workspace of this test."""
+    workspace = f"w-{uuid.uuid4().hex[:8]}"
+    with Argilla(on_each_database.url, on_each_database.api_key, workspace, patience_s=30) as connected:
+        yield connected
+
+
+def as_argilla_tells(argilla: Argilla, queue_id: str) -> dict[str, Json]:
+    """The records of a queue by Argilla's own route, without what differs from one making to the next."""
+    path = f"datasets/{queue_id}/records"
+    names = {q["id"]: q["name"] for q in argilla.call("GET", f"datasets/{queue_id}/questions")["items"]}
+    told = {}
+    for row in argilla.call("GET", path, params={"limit": 1000, "include": ["responses", "suggestions"]})["items"]:
+        suggested = {names[one["question_id"]]: (one["value"], one["agent"], one["type"], one["score"])
+                     for one in row["suggestions"]}  # fmt: skip
+        told[row["external_id"]] = {name: row[name] for name in ("fields", "metadata", "status")} | {
+            "suggestions": suggested,
+            "answers": [(one["status"], one["values"]) for one in row["responses"]],
+        }
+    return told
+
+
+def test_rows_and_answers_are_those_of_argillas_own_routes(argilla: Argilla, tmp_path: Path) -> None:
+    """Every field, metadata, suggestion and status is the same by both; a second push adds nothing; what comes back is
+    the same, and is read again as nothing new."""
+    made = project(tmp_path, "cats")
+    with Store.open(Store.url_for(made)) as store:
+        fill(made, store, nasty=True)
+        population = read_population(made, store, [SCOPE])
+        draw_batch(made, store, population)
+        other = argilla.in_workspace(f"{argilla.workspace}-b")
+        other.__dict__["_is_ours"] = False
+        assert argilla._is_ours
+        there = []
+        for side in argilla, other:
+            assert push(made, store, population, side, alone=True).sent == len(store.sampled())
+            assert push(made, store, population, side, alone=True).sent == 0
+            queue = side.queue(queue_name(made))
+            assert queue is not None
+            for number, row in enumerate(side.records(queue)):
+                if number % 2:
+                    answer(side.sdk, row["id"], "edit", edited=f"Mended {row['external_id']}. \U0001f408")
+            there.append(as_argilla_tells(side, queue.id))
+            read = {row["external_id"]: row for row in side.records(queue, responses=True)}
+            assert {id_: [r["values"] for r in row["responses"]] for id_, row in read.items()} == {
+                id_: [values for _, values in row["answers"]] for id_, row in there[-1].items()
+            }
+            assert {id_: row["fields"]["enhanced"] for id_, row in read.items()} == {
+                id_: row["fields"]["enhanced"] for id_, row in there[-1].items()
+            }
+        assert {id_: {**row, "answers": 0, "status": 0} for id_, row in there[0].items()} == {
+            id_: {**row, "answers": 0, "status": 0} for id_, row in there[1].items()
+        }
+        first = pull(made, store, argilla)
+        assert (first.new, first.edits) == (len(store.sampled()) // 2,) * 2
+        assert pull(made, store, argilla).news == 0
+
+
+def test_who_may_and_what_is_refused(argilla: Argilla, on_each_database: ArgillaServer, tmp_path: Path) -> None:
+    """An annotator, a stranger's admin and nobody at all are refused as by Argilla's routes; what the dataset has no
+    place for is refused whole, in a sentence, and an item that is there stays as it is."""
+    made = project(tmp_path, "cats")
+    with Store.open(Store.url_for(made)) as store:
+        fill(made, store)
+        population = read_population(made, store, [SCOPE])
+        draw_batch(made, store, population)
+        push(made, store, population, argilla, alone=True)
+    queue = argilla.queue("cats")
+    assert queue is not None
+    path = f"{on_each_database.url}/api/v1/pairsmith/datasets/{queue.id}/records"
+    keys = {"nobody": "wrong"}
+    for role in "annotator", "admin":
+        told = {"first_name": role, "username": f"{role}-{uuid.uuid4().hex[:6]}", "password": "12345678", "role": role}
+        user = argilla.call("POST", "users", json=told)
+        keys[role] = user["api_key"]
+        if role == "annotator":
+            workspace = argilla.workspace_id(make=False)
+            argilla.call("POST", f"workspaces/{workspace}/users", json={"user_id": user["id"]})
+    before = as_argilla_tells(argilla, queue.id)
+    good = {"external_id": "new", "fields": {"simple": "a", "enhanced": "b"}}
+    with httpx.Client(timeout=60) as http:
+        for who, key in keys.items():
+            headers = {"X-Argilla-Api-Key": key}
+            codes = {http.get(path, headers=headers).status_code,
+                     http.put(path, headers=headers, json={"items": [good]}).status_code}  # fmt: skip
+            assert codes == {401 if who == "nobody" else 403}, who
+        mine = {"X-Argilla-Api-Key": on_each_database.api_key}
+        suggestion = {"question_id": str(uuid.uuid4()), "value": "x"}
+        for wrong in (
+            {**good, "fields": {"simple": "a"}},
+            {**good, "fields": {**good["fields"], "other": "c"}},
+            {**good, "metadata": {"unknown": 1}},
+            {**good, "metadata": {"score": "high"}},
+            {**good, "suggestions": [suggestion]},
+            {"fields": good["fields"]},
+            "no object",
+        ):
+            refused = http.put(path, headers=mine, json={"items": [good, wrong]})
+            assert (refused.status_code, "not as they should be" in refused.text) == (422, True), wrong
+        id_ = next(iter(before))
+        there = {"external_id": id_, "fields": {"simple": "other", "enhanced": "other"}}
+        assert http.put(path, headers=mine, json={"items": [there, good, good]}).json() == {"added": 1}
+    after = as_argilla_tells(argilla, queue.id)
+    assert {name: row for name, row in after.items() if name != "new"} == before
+
+
+def test_listeners_are_told_of_rows_as_by_argillas_own_route(argilla: Argilla, tmp_path: Path) -> None:
+    """A webhook for new records is called for each of them."""
+    made = project(tmp_path, "cats")
+    with Store.open(Store.url_for(made)) as store, listener() as (url, events):
+        fill(made, store)
+        population = read_population(made, store, [SCOPE])
+        draw_batch(made, store, population)
+        hook = rg.Webhook(url=url, events=["record.created"], _client=argilla.sdk).create()
+        try:
+            sent = push(made, store, population, argilla, alone=True).sent
+            wait_until(lambda: len(events) >= sent)
+            assert {event.json["data"]["external_id"] for event in events} == set(store.sampled())
+        finally:
+            hook.delete()
+
+
+def test_a_search_finds_what_is_read_and_not_the_markup(argilla: Argilla) -> None:
+    """In Markdown a phrase is found across marks that stand within it, an escaped sign is the sign, and no tag is a
+    word; a field that is shown as it is written is searched as it is written. So it is after a change."""
+    argilla.workspace_id(make=True)
+    dataset = rg.Dataset(
+        name="read",
+        workspace=argilla.workspace,
+        settings=rg.Settings(
+            fields=[
+                rg.TextField(name="shown", use_markdown=True, client=argilla.sdk),
+                rg.TextField(name="plain", client=argilla.sdk),
+            ],
+            questions=[rg.LabelQuestion(name="verdict", labels=["yes", "no"], client=argilla.sdk)],
+        ),
+        client=argilla.sdk,
+    ).create()
+    shown = "<div>rope <b>ladders</b> a large<br>AT&amp;T 5 &lt; six <ins>un</ins>marked</div><p>second</p><p>third</p>"
+    dataset.records.log([{"id": "one", "shown": shown, "plain": "an <em>italic</em> word"}])
+
+    def found(words: str) -> int:
+        return len(list(dataset.records(rg.Query(query=words))))
+
+    for words in '"ladders a large"', '"large at t"', "unmarked", '"5 six"', "-div", '"second third"', "em", "italic":
+        assert found(words) == 1, words
+    for words in "div", "br", "lt", "amp", "ins", '"b ladders"', "secondthird":
+        assert found(words) == 0, words
+    dataset.records.log([{"id": "one", "shown": "<div>new <b>text</b></div>", "plain": "x"}])
+    assert [found(words) for words in ('"new text"', "div", "ladders")] == [1, 0, 0]

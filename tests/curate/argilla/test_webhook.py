@@ -1,0 +1,83 @@
+"""`pull --watch` hears of answers as they are given, where the server can reach it, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from curate.argilla.client import Argilla
+from curate.argilla.push import draw_batch, push, queue_name
+from curate.argilla.server import ArgillaServer
+from curate.argilla.webhook import answers_heard
+from curate.review.population import read_population
+from schemas.store import Store
+from tests.curate.argilla.answering import answer, change
+from tests.curate.argilla.loopback_argilla import LoopbackArgilla
+from tests.curate.review.review_project import SCOPE, fill, project
+
+
+@pytest.fixture
+def argilla(on_each_database: ArgillaServer) -> Iterator[Argilla]:
+    workspace = f"w-{uuid.uuid4().hex[:8]}"
+    with Argilla(on_each_database.url, on_each_database.api_key, workspace, patience_s=30) as connected:
+        yield connected
+
+
+def hooks(argilla: Argilla) -> list[dict[str, Any]]:
+    return list(argilla.call("GET", "webhooks")["items"])
+
+
+def test_an_answer_and_a_change_of_mind_are_heard(argilla: Argilla, tmp_path: Path) -> None:
+    """Waiting for a minute ends when somebody answers and when the answer is changed, long before; without either it
+    lasts. What a killed process left on the server for this project is taken away, and so is ours in the end."""
+    made = project(tmp_path, "cats")
+    with Store.open(Store.url_for(made)) as store:
+        fill(made, store)
+        population = read_population(made, store, [SCOPE])
+        draw_batch(made, store, population)
+        push(made, store, population, argilla, alone=True)
+    queue = argilla.queue(queue_name(made))
+    assert queue is not None
+    row = next(iter(argilla.records(queue)))
+    own = uuid.uuid4().hex
+    with answers_heard(argilla, own) as wait:
+        assert wait is not None
+        (left,) = hooks(argilla)
+        asked = {name: left[name] for name in ("url", "events", "description")}
+        assert not wait(0.2)
+        started = time.monotonic()
+        given = answer(argilla.sdk, row["id"], "accept")
+        assert wait(60)
+        change(argilla.sdk, given["id"], "reject")
+        assert wait(60)
+        assert time.monotonic() - started < 50
+        assert httpx.post(asked["url"] + "x", json={}).status_code == 404
+        assert not wait(0.2)
+    assert hooks(argilla) == []
+    argilla.call("POST", "webhooks", json=asked)
+    somebody_elses = argilla.call("POST", "webhooks", json={**asked, "description": "theirs"})
+    with answers_heard(argilla, own):
+        assert len(hooks(argilla)) == 2
+    assert [hook["id"] for hook in hooks(argilla)] == [somebody_elses["id"]]
+    argilla.call("DELETE", f"webhooks/{somebody_elses['id']}")
+
+
+def test_where_nobody_calls_or_may_ask_it_goes_on_looking(argilla: Argilla, on_each_database: ArgillaServer) -> None:
+    """An admin may make no webhook, and a server without a worker never calls: both are told as None at once or within
+    seconds, and nothing is left behind."""
+    told = {"first_name": "adam", "username": f"adam-{uuid.uuid4().hex[:6]}", "password": "12345678", "role": "admin"}
+    key = argilla.call("POST", "users", json=told)["api_key"]
+    with Argilla(on_each_database.url, key, "x") as admin, answers_heard(admin, "p") as wait:
+        assert wait is None
+    assert hooks(argilla) == []
+    with LoopbackArgilla() as silent, Argilla(silent.url, "key", "x") as connected:
+        started = time.monotonic()
+        with answers_heard(connected, "p") as wait:
+            assert wait is None
+        assert time.monotonic() - started < 30

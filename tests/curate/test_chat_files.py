@@ -1,0 +1,132 @@
+"""The rows as other trainers read them: one shape a file, nothing of the test split, and each trainer's own rules."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.chat_files import FORMATS, write_chat_files
+from curate.export import FORMAT
+from schemas.spec import TrainSettings
+
+SYSTEM = {"role": "system", "content": "Rewrite it."}
+TURNS = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "eins"}]
+
+
+def row(asked: str, answer: str, turns: list[dict[str, str]]) -> dict[str, Any]:
+    prompt = [SYSTEM, *turns, {"role": "user", "content": asked}]
+    completion = [{"role": "assistant", "content": answer}]
+    return {
+        "pair_id": asked,
+        "prompt": prompt,
+        "completion": completion,
+        "messages": [*prompt, *completion],
+        "score": 1,
+    }
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """Two training rows, the second a conversation; one validation row; one test row."""
+    folder = tmp_path / "dataset"
+    (folder / "data").mkdir(parents=True)
+    files = {
+        "train": [row("two", "zwei", []), row("three", "drei", TURNS)],
+        "validation": [row("four", 'vier: "4"', [])],
+        "test": [row("secret", "geheim", [])],
+    }
+    hashes = {}
+    for split, rows in files.items():
+        body = "".join(json.dumps(one) + "\n" for one in rows).encode()
+        (folder / "data" / f"{split}.jsonl").write_bytes(body)
+        hashes[f"data/{split}.jsonl"] = hashlib.sha256(body).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps({"format": FORMAT, "id": "d", "files": hashes}))
+    return folder
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(params=sorted(FORMATS))
+def written(request: pytest.FixtureRequest, dataset: Path, tmp_path: Path) -> tuple[str, Path]:
+    folder = tmp_path / "chat" / request.param
+    assert write_chat_files(dataset, request.param, folder, TrainSettings(method="lora")) == {
+        "train": 2,
+        "validation": 1,
+    }
+    return request.param, folder
+
+
+def test_every_file_has_one_shape_and_no_test_row(written: tuple[str, Path]) -> None:
+    """Servers refuse a file that could be read in two ways, and the test split is not for training anywhere."""
+    name, folder = written
+    keys = {frozenset(one) for split in ("train", "validation") for one in lines(folder / f"{split}.jsonl")}
+    assert keys == {frozenset({"prompt", "completion"} if name == "unsloth" else {"messages"})}
+    assert "secret" not in "".join(path.read_text() for path in folder.iterdir())
+
+
+def test_only_the_last_answer_of_a_conversation_is_learned(dataset: Path, tmp_path: Path) -> None:
+    """Each trainer is told in its own words; where there is one answer nothing is said."""
+    for name, key, value in (("openai", "weight", 0), ("together", "weight", 0), ("axolotl", "train", False)):
+        write_chat_files(dataset, name, tmp_path / name, TrainSettings())
+        single, conversation = (one["messages"] for one in lines(tmp_path / name / "train.jsonl"))
+        assert [message.get(key) for message in conversation] == [None, None, value, None, None]
+        assert all(set(message) == {"role", "content"} for message in single)
+    write_chat_files(dataset, "llama-factory", tmp_path / "llama-factory", TrainSettings())
+    assert "mask_history: true" in (tmp_path / "llama-factory" / "config.yaml").read_text()
+
+
+def test_the_rules_that_openai_documents(written: tuple[str, Path]) -> None:
+    """`messages` is a list of known roles with text, the last an answer of weight 1, and no other key stands there."""
+    name, folder = written
+    if name in ("llama-factory", "unsloth"):
+        return
+    for one in lines(folder / "train.jsonl"):
+        roles = [message["role"] for message in one["messages"]]
+        assert roles[-1] == "assistant"
+        assert set(roles) <= {"system", "user", "assistant"}
+        assert all(isinstance(message["content"], str) and message["content"] for message in one["messages"])
+        assert one["messages"][-1].get("weight", 1) == 1
+
+
+def test_togethers_own_check_takes_it(dataset: Path, tmp_path: Path) -> None:
+    """`together files check` in code, where their package is installed."""
+    files = pytest.importorskip("together.lib.utils.files")
+    write_chat_files(dataset, "together", tmp_path / "chat", TrainSettings())
+    assert files.check_file(tmp_path / "chat" / "train.jsonl")["is_check_passed"]
+
+
+def test_what_stands_beside_can_be_read(written: tuple[str, Path]) -> None:
+    """Configs are JSON values in YAML, scripts are Python, and they name the files that are there."""
+    name, folder = written
+    for path in folder.iterdir():
+        text = path.read_text()
+        if path.suffix == ".py":
+            ast.parse(text)
+        elif path.suffix in (".yml", ".yaml"):
+            config = {key: json.loads(value) for key, value in (line.split(": ", 1) for line in text.splitlines())}
+            assert config["learning_rate"] == 2e-4
+            assert config["lora_r" if name == "axolotl" else "lora_rank"] == 16
+        elif path.name == "dataset_info.json":
+            described = json.loads(text)
+            assert [one["file_name"] for one in described.values()] == ["train.jsonl", "validation.jsonl"]
+
+
+def test_without_validation_rows_nothing_names_them(tmp_path: Path, dataset: Path) -> None:
+    """A config that names a file which is not there would stop the trainer."""
+    (dataset / "data" / "validation.jsonl").write_bytes(b"")
+    manifest = json.loads((dataset / "manifest.json").read_text())
+    manifest["files"]["data/validation.jsonl"] = hashlib.sha256(b"").hexdigest()
+    (dataset / "manifest.json").write_text(json.dumps(manifest))
+    for name in FORMATS:
+        folder = tmp_path / "chat" / name
+        assert write_chat_files(dataset, name, folder, TrainSettings()) == {"train": 2}
+        told = "".join(path.read_text() for path in folder.iterdir() if path.suffix != ".jsonl")
+        assert "validation.jsonl" not in told
+        assert "pairsmith_validation" not in told
