@@ -26,6 +26,7 @@ from schemas.spec.curate import (
 )
 from schemas.spec.export import ExportSettings
 from schemas.spec.generate import BackwardSettings, ForwardSettings, GenerateSettings
+from schemas.spec.personal import PersonalSettings
 from schemas.spec.review import ReviewSettings, ReviewShares
 from schemas.spec.section import Drawing, Pattern, Regex, Section, UserFunction, given
 from schemas.spec.task import Exemplar, SeedSource, TaskSettings
@@ -50,6 +51,7 @@ __all__ = [
     "LengthSettings",
     "Mode",
     "Pattern",
+    "PersonalSettings",
     "Purpose",
     "Regex",
     "ReviewSettings",
@@ -97,6 +99,9 @@ class Spec(Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     store: StoreSettings = StoreSettings()
     budget: BudgetSettings = BudgetSettings()
+    personal: PersonalSettings = Field(
+        default=PersonalSettings(), exclude_if=lambda personal: personal == PersonalSettings()
+    )
     export: ExportSettings = Field(default=ExportSettings(), exclude_if=lambda export: export == ExportSettings())
 
     @property
