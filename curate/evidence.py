@@ -83,12 +83,9 @@ def good_share(
     y, f, rest = np.array(good, float), np.array(predicted, float), np.array(others, float)
     if n < 20 or y.min() == y.max():
         return None
-    everything = np.concatenate([f, rest])
-    variance = float(everything.var())
     weight = 0.0
-    if many and variance > 1e-12:
-        weight = float(np.cov(y, f, ddof=1)[0, 1]) / ((1 + n / many) * variance)
-        weight = min(max(weight, 0.0), 1.0)
+    if many and f.var() > 1e-12:  # of the labelled rows, as the covariance is: what both err by cancels
+        weight = max(0.0, float(np.cov(y, f, ddof=1)[0, 1]) / ((1 + n / many) * float(f.var(ddof=1))))
     value = float(y.mean() + weight * (rest.mean() - f.mean())) if many else float(y.mean())
     error = float((y - weight * f).var(ddof=1)) / n + (weight**2 * float(rest.var()) / many if many else 0.0)
     half = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(error)
