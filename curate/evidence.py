@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+_NUMBERS = 2_000  # of bad rows that are averaged over
+
 
 def most_bad(size: int, precision: float) -> int:
     """How many bad rows a set of `size` rows may hold and still be as precise as that."""
@@ -23,15 +25,17 @@ def evidence(size: int, seen: int, bad: int, precision: float) -> float:
     """How many times likelier it is to find `bad` among `seen` rows of a set that is precise enough than of one that
     just is not.
 
-    The set has `size` rows, drawn from without replacement; the first likelihood is the average over all numbers of bad
-    rows that are few enough (Waudby-Smith and Ramdas 2020, "Confidence sequences for sampling without replacement").
-    Of a set that is not precise enough this is a nonnegative supermartingale as rows are seen one by one, so the chance
-    that it ever reaches 1 / delta is at most delta, whenever one looks (Ville's inequality).
+    The set has `size` rows, drawn from without replacement; the first likelihood is the average over numbers of bad
+    rows that are few enough, all of them or as many, evenly spaced (Waudby-Smith and Ramdas 2020, "Confidence sequences
+    for sampling without replacement"). Of a set that is not precise enough this is a nonnegative supermartingale as
+    rows are seen one by one, so the chance that it ever reaches 1 / delta is at most delta, whenever one looks (Ville's
+    inequality).
     """
     few = most_bad(size, precision)
     if bad > few:
         return 0.0
-    likely, against = np.split(_log_chances(np.arange(few + 2), size, seen, bad), [few + 1])
+    numbers = np.unique(np.linspace(0, few, min(few + 1, _NUMBERS)).round().astype(int))
+    likely, against = np.split(_log_chances(np.append(numbers, few + 1), size, seen, bad), [len(numbers)])
     if few + 1 > size or against[0] == -math.inf:  # what was seen leaves no room for so many bad ones
         return math.inf
     top = float(likely.max())
