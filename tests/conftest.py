@@ -54,6 +54,7 @@ SLOW_FILES = {
         "pairsmith/test_generate.py",
         "pairsmith/test_init.py",
         "pairsmith/test_kinds.py",
+        "pairsmith/test_licences.py",
         "pairsmith/test_money.py",
         "pairsmith/test_next_steps.py",
         "pairsmith/test_own_file.py",
