@@ -4,6 +4,7 @@ for each.
     data/{train,validation,test}.jsonl    data/{train,validation,test}.parquet
     arrow/                                `datasets.load_from_disk`
     preferences.jsonl                     of two answers the better one, in TRL's form; absent without any
+    random_arm.jsonl                      as many training rows, drawn at random; absent where all were chosen
     README.md                             the dataset card
     manifest.json                         SHA-256 of every file; where every row came from
 
@@ -31,7 +32,7 @@ from schemas.records import Artifact, Generated, Json, Pair, Seed, Split, conten
 from schemas.store import Store
 
 FORMAT = "pairsmith-dataset@1"
-_MANIFEST, PREFERENCES = "manifest.json", "preferences.jsonl"
+_MANIFEST, PREFERENCES, RANDOM_ARM = "manifest.json", "preferences.jsonl", "random_arm.jsonl"
 
 
 def export_dataset(project: Project, store: Store, result: CurateResult, folder: Path) -> Artifact:
@@ -58,6 +59,9 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
         if result.preferences:  # no part of the id: the dataset is its rows, whatever was preferred to what
             lines = b"".join(orjson.dumps(as_row(preference)) + b"\n" for preference in result.preferences)
             (new / PREFERENCES).write_bytes(lines)
+        if result.random_arm:
+            lines = b"".join(orjson.dumps(chat_row(pair)) + b"\n" for pair in result.random_arm)
+            (new / RANDOM_ARM).write_bytes(lines)
         manifest = {
             "format": FORMAT,
             "id": id_,
@@ -67,6 +71,7 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
             "reasons": result.reasons,
             "steps": [[step.by, step.settings] for step in result.steps],
             "preferences": counted(result.preferences),
+            "selection": result.facts.get("choice"),
             "rows": provenance,
         }
         (new / _MANIFEST).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
@@ -165,7 +170,11 @@ def _vouched_for(folder: Path, name: str, manifest: Json) -> list[Json]:
 
 def row(accepted: Accepted) -> Json:
     """One row: the chat as `messages`, and separated into `prompt` and `completion` for completion-only loss."""
-    pair = accepted.pair
+    return chat_row(accepted.pair, accepted.score)
+
+
+def chat_row(pair: Pair, score: float | None = None) -> Json:
+    """The row of a pair."""
     prompt, completion = chat_of(pair)
     return {
         "pair_id": pair.id,
@@ -176,7 +185,7 @@ def row(accepted: Accepted) -> Json:
         "messages": [*prompt, *completion],
         "prompt": prompt,
         "completion": completion,
-        "score": accepted.score,
+        "score": score,
         "made_by": pair.origin.generator if isinstance(pair.origin, Generated) else pair.origin.by,
         **({"columns": pair.columns} if pair.columns else {}),
     }

@@ -9,15 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from curate.asked import Asked
-from curate.certifying import parts_now
+from curate.certifying import certified_rows, parts_now
 from curate.curation import curate
 from curate.near_duplicates import similar_pairs
 from curate.pool import Pool, StepId
 from curate.preferences import Preference, preferences
 from curate.scorers.choose import Chosen, Serve, choose
+from curate.selection import selected
 from curate.split import SPLITS, seed_split
+from curate.spread import at_random, farness, vectors_of
 from curate.states import split_in, write_states
-from curate.steps import steps_for
+from curate.steps import CHOSEN, NOT_CHOSEN, SELECTED, CertificateOf, steps_for
 from curate.tallies import tally
 from schemas.errors import NoWork, RowCountMismatch
 from schemas.progress import Progress, unseen
@@ -44,7 +46,8 @@ class Accepted:
 class CurateResult:
     """`reasons` counts the codes of why rows are not accepted; its sum is rejected + waiting + failed. `steps` are
     those that every accepted row has a verdict from. `facts["curation"]` names the row states. `preferences` are what
-    the pool says of two answers to one input."""
+    the pool says of two answers to one input, `random_arm` as many rows to train on as selection chose, drawn at
+    random from the same ones."""
 
     counts: Counts
     reasons: dict[str, int]
@@ -52,6 +55,7 @@ class CurateResult:
     steps: tuple[StepId, ...]
     facts: Json = field(default_factory=dict)
     preferences: tuple[Preference, ...] = ()
+    random_arm: tuple[Pair, ...] = ()
 
 
 async def curate_project(
@@ -77,7 +81,15 @@ async def curate_project(
         raise _nothing_to_curate(store, fingerprints)
     before = store.verdict_count()
     pool, chosen = await judged(
-        project, pool, seeds, store, weights=weights, serve=serve, asked=asked, progress=progress
+        project,
+        pool,
+        seeds,
+        store,
+        weights=weights,
+        serve=serve,
+        asked=asked,
+        certificate=lambda steps: certified_rows(store, parts_now(project, store, fingerprints, steps)),
+        progress=progress,
     )
     if chosen and chosen.fitted:
         await store.put(_reward_model(chosen, project.folder))
@@ -90,6 +102,8 @@ async def curate_project(
     )
     await write_states(store, pool, curation)
     people = pool.decisions()
+    select = project.spec.curate.select
+    selection = selected(pool, select.best, length_control=select.length_control) if chosen else None
     facts = {
         "scopes": list(fingerprints),
         "curation": curation,
@@ -101,10 +115,12 @@ async def curate_project(
         "undecided": sum(decision.verdict == "undecided" for decision in people),
         "shaped_rows": parts_now(project, store, fingerprints, pool.steps),
         "scorer": {"by": chosen.by, "why": chosen.sentence, **chosen.facts} if chosen else None,
+        **({"selection": selection.as_json} if selection else {}),
         **({"judge": asked.judge.facts} if asked and asked.judge else {}),
     }
+    arm, facts["choice"] = _beside_chance(project, pool)
     preferred = tuple(preferences(project, pool, seeds))
-    return CurateResult(counts, pool.reasons, accepted, pool.steps, facts, preferred)
+    return CurateResult(counts, pool.reasons, accepted, pool.steps, facts, preferred, arm)
 
 
 async def judged(
@@ -116,10 +132,11 @@ async def judged(
     weights: Callable[[], Weights] = embedded_weights,
     serve: Serve = embedded,
     asked: Asked | None = None,
+    certificate: CertificateOf | None = None,
     progress: Progress = unseen,
 ) -> tuple[Pool, Chosen | None]:
-    """The pool under the steps of the spec, and the scorer. What is said of single rows is kept if there is a
-    `store`."""
+    """The pool under the steps of the spec, and the scorer. What is said of single rows is kept if there is a `store`;
+    `certificate` finds the rows of the present certificate."""
     judge, served = (asked.as_judge, asked.as_reward) if asked else (None, None)
     assert (judge is not None) == bool(project.spec.curate.judge.teachers), "a judge of the spec judges"
     assert (served is not None) == (project.spec.curate.score.teacher is not None), "a scorer of the spec scores"
@@ -127,7 +144,29 @@ async def judged(
         chosen = await choose(
             project, seeds, weights=weights, serve=serve, opened=opened, by_http=(judge, served), progress=progress
         )
-        return await curate(pool, steps_for(project, seeds, chosen, judge), store, progress), chosen
+        return await curate(pool, steps_for(project, seeds, chosen, judge, certificate), store, progress), chosen
+
+
+def _beside_chance(project: Project, pool: Pool) -> tuple[tuple[Pair, ...], Json | None]:
+    """A random arm of the size of what was selected, and how far the rows stand from each choice (`curate.spread`);
+    nothing where nothing had to be left out."""
+    if project.spec.curate.select.rows is None:
+        return (), None
+    pairs, chosen = dict[str, Pair](), list[str]()
+    for row in pool.rows():
+        code = next((verdict.reason.code for verdict in row.verdicts if verdict.by == SELECTED), "")
+        if row.pair and code in (CHOSEN, NOT_CHOSEN):
+            pairs[row.pair.id] = row.pair
+            chosen += [row.pair.id] if code == CHOSEN else []
+    if len(chosen) == len(pairs):
+        return (), None
+    random, place = at_random(pairs, "random arm")[: len(chosen)], {id_: at for at, id_ in enumerate(pairs)}
+    vectors = vectors_of([f"{pair.input} {pair.output}" for pair in pairs.values()])
+    far = {
+        name: farness(vectors, [place[id_] for id_ in ids]) for name, ids in (("chosen", chosen), ("random", random))
+    }
+    told = {"of": len(pairs), "rows": len(chosen), "spread": project.spec.curate.select.spread, "farness": far}
+    return tuple(pairs[id_] for id_ in random), told
 
 
 def _nothing_to_curate(store: Store, fingerprints: Sequence[str]) -> NoWork:

@@ -1,8 +1,20 @@
-"""The best candidates of an input: scores compare answers to one input and nothing else."""
+"""The best candidates of an input: scores compare answers to one input and nothing else.
+
+Many scorers like length for its own sake. What of a score length explains is measured within inputs, over the whole
+pool: candidates of one input share all but what was written, so inputs that ask for long answers say nothing here. On
+request it is taken out, and what is left of the score decides.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from curate.pool import Pool
+from schemas.records import Json
+
+BEST = "pool/best@1"
 
 
 def ranked(
@@ -15,3 +27,110 @@ def ranked(
     """
     compared = [id_ for id_, score in scores.items() if id_ in chosen or score is not None]
     return sorted(compared, key=lambda id_: (id_ not in chosen, id_ in flagged, -(scores[id_] or 0.0), id_))
+
+
+@dataclass(frozen=True)
+class LengthFit:
+    """What log length explains of scores within inputs: `slope` in score for each e-fold of characters, and the share
+    `r_squared` of the variance. From `rows` candidates of `inputs` that have several; slope 0 where nothing varies."""
+
+    slope: float = 0.0
+    r_squared: float = 0.0
+    rows: int = 0
+    inputs: int = 0
+
+    @classmethod
+    def of(cls, inputs: Iterable[Sequence[tuple[str, float]]]) -> LengthFit:
+        """From (output, score) of the candidates of each input."""
+        xx = xy = yy = 0.0
+        rows = compared = 0
+        for candidates in inputs:
+            if len(candidates) < 2:
+                continue
+            lengths, scores = [log_length(text) for text, _ in candidates], [score for _, score in candidates]
+            mean_length, mean_score = math.fsum(lengths) / len(lengths), math.fsum(scores) / len(scores)
+            for length, score in zip(lengths, scores, strict=True):
+                xx += (length - mean_length) ** 2
+                xy += (length - mean_length) * (score - mean_score)
+                yy += (score - mean_score) ** 2
+            rows, compared = rows + len(candidates), compared + 1
+        if not xx or not yy:
+            return cls(rows=rows, inputs=compared)
+        return cls(xy / xx, min(1.0, xy * xy / (xx * yy)), rows, compared)
+
+    def left_of(self, score: float, text: str) -> float:
+        """The score without what length explains of it."""
+        return score - self.slope * log_length(text)
+
+
+def log_length(text: str) -> float:
+    """The logarithm of a text's length in characters, which every script has."""
+    return math.log(1 + len(text))
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What selection did: of `inputs` that had more candidates than `best` it left `left_out` rows out, and of
+    `not_first` of them it kept others than the first ones."""
+
+    best: int
+    inputs: int
+    left_out: int
+    not_first: int
+    length: LengthFit
+    length_control: bool
+
+    @property
+    def as_json(self) -> Json:
+        """For a receipt."""
+        return {
+            "best": self.best,
+            "inputs": self.inputs,
+            "left_out": self.left_out,
+            "not_first": self.not_first,
+            "length_slope": self.length.slope,
+            "length_r_squared": self.length.r_squared,
+            "length_control": self.length_control,
+        }
+
+
+def scored_outputs(pool: Pool, *, kept: bool = True) -> Iterator[list[tuple[str, float]]]:
+    """Output and score of the candidates of each input: those that stay so far, or all that have a score."""
+    for rows in pool.by_input():
+        yield [
+            (row.pair.output, row.score)
+            for row in rows
+            if row.pair is not None and row.score is not None and (row.keep or not kept)
+        ]
+
+
+def selected(pool: Pool, n: int, *, length_control: bool = False) -> Selected | None:
+    """What `best` did to a curated pool; None where it has not spoken."""
+    if not any(step.by == BEST for step in pool.steps):
+        return None
+    inputs = left_out = not_first = 0
+    for rows in pool.by_input(verdicts=True):
+        kept = [verdict.keep for row in rows for verdict in row.verdicts if verdict.by == BEST]
+        if (out := kept.count(False)) == 0:
+            continue
+        inputs, left_out = inputs + 1, left_out + out
+        first = [keep for keep in kept if keep is not None][:n]
+        not_first += not all(first)
+    return Selected(n, inputs, left_out, not_first, LengthFit.of(scored_outputs(pool, kept=False)), length_control)
+
+
+def in_words(told: Json) -> str:
+    """What selection changed, or that it changed nothing; and what length has to do with it."""
+    best = f"the best {told['best']}" if told["best"] > 1 else "the best"
+    if not told["left_out"]:
+        return f"selection changed nothing: no input had more candidates left than {best}"
+    share = f"{told['length_r_squared']:.0%}"
+    side = "longer" if told["length_slope"] > 0 else "shorter"
+    if told["length_control"]:
+        length = f"length explained {share} of the score within inputs, and was taken out"
+    else:
+        length = f"length explains {share} of the score within inputs ({side} is better)"
+    return (
+        f"keeping {best} left {told['left_out']:,} rows out, of {told['inputs']:,} inputs with more; of"
+        f" {told['not_first']:,} others were kept than the first; {length}"
+    )

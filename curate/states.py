@@ -31,10 +31,16 @@ async def write_states(store: Store, pool: Pool, curation: str) -> None:
         failpoint("mid_curate")
 
 
+def state_of(row: Row) -> State:
+    """What was decided of a row."""
+    return "failed" if row.pair is None else _STATE[row.keep]
+
+
 def _state(row: Row, curation: str) -> RowState:
-    state: State = "failed" if row.pair is None else _STATE[row.keep]
     split = split_in(row) if row.keep else None
-    return _record(curation, row.candidate, state, row.step, row.reason, flags=row.flags, score=row.score, split=split)
+    return _record(
+        curation, row.candidate, state_of(row), row.step, row.reason, flags=row.flags, score=row.score, split=split
+    )
 
 
 def split_in(row: Row) -> Split | None:

@@ -43,7 +43,7 @@ class StaticEmbedding:
         for row, tokens in enumerate(self._tokenizer.encode_batch(whole, add_special_tokens=False)):
             if tokens.ids:
                 found[row] = self._vectors[tokens.ids].mean(axis=0)
-        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+        return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12))
 
     def similarity(self, a: Sequence[str], b: Sequence[str]) -> list[float]:
         """The cosine of each text of `a` and the one beside it in `b`; equal texts are 1."""

@@ -2,8 +2,8 @@
 
     steps = [*map(each, gates), decontaminate(held_out, 0.7), scored(scorer, ...), best(1), duplicates(0.7), split(...)]
 
-Gates, contamination, scores, best of n, duplicates, split: in this order, so that a duplicate's reason names a row that
-is accepted, and only what survives the cheap steps is scored.
+Gates, contamination, scores, best of n, duplicates, certificate, selection, split: in this order, so that a duplicate's
+reason names a row that is accepted, and only what survives the cheap steps is scored.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -24,8 +24,9 @@ from curate.near_duplicates import Touch, contaminated, repeated_rows
 from curate.pool import DUPLICATE, Pool, Row, StepId
 from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import Chosen
-from curate.selection import ranked
+from curate.selection import BEST, LengthFit, ranked, scored_outputs
 from curate.split import SPLITS, seed_split, split_of
+from curate.spread import at_random, by_quota, length_group, spread_out, vectors_of
 from schemas.errors import PairsmithError
 from schemas.functions import Identity, identity_of
 from schemas.kinds import KINDS, KindName
@@ -37,7 +38,12 @@ Step = Callable[[Pool], AsyncIterator[Verdict]]
 """Looks at a pool and says something of rows of it. Never drops one: a row that a step is silent about is not judged,
 and waits. `pool.accepted()` are the rows that the steps before it keep."""
 
-CONTAMINATION, BEST, SPLIT = "pool/contamination@1", "pool/best@1", "pool/split@1"
+CONTAMINATION, SPLIT = "pool/contamination@1", "pool/split@1"
+CERTIFIED, SELECTED = "pool/certified@1", "pool/selected@1"
+CHOSEN, NOT_CHOSEN = "chosen", "not_chosen"
+NO_CERTIFICATE: tuple[frozenset[str], str] = (frozenset(), "none")
+CertificateOf = Callable[[Sequence[StepId]], tuple[Collection[str], str]]
+"""Finds the rows of the certificate that is bound to these steps, and its id."""
 _SCORED = 256  # rows in one call of a scorer
 
 
@@ -208,18 +214,23 @@ def _contaminated(touch: Touch | None, held: HeldOut) -> Reason:
     return Reason("contamination", f"near-duplicate of {held.names[touch.held_out]} ({near})")
 
 
-def best(n: int = 1) -> Named:
-    """Keeps the `n` best scores of every input. What people accepted is kept and counts first; a row without a score
-    cannot be compared and waits. Where a later step rejects a winner, the next one does not move up.
+def best(n: int = 1, *, length_control: bool = False) -> Named:
+    """Keeps the `n` best scores of every input, with `length_control` without what length explains of them. What people
+    accepted is kept and counts first; a row without a score cannot be compared and waits. Where a later step rejects a
+    winner, the next one does not move up.
 
     Where no step before it scores, there is nothing to compare: the first `n` in the order of the pool stay.
     """
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
+        fit = LengthFit.of(scored_outputs(pool)) if length_control else LengthFit()
         for rows in pool.by_input():
             candidates = {_pair(row).id: row for row in rows if row.keep}
             chosen = {id_ for id_, row in candidates.items() if row.by_people}
-            scores = {id_: row.score for id_, row in candidates.items()}
+            scores = {
+                id_: None if row.score is None else fit.left_of(row.score, _pair(row).output)
+                for id_, row in candidates.items()
+            }
             if not any(step.scores for step in pool.steps):
                 scores = {id_: -float(number) for number, id_ in enumerate(candidates)}
             order = ranked(scores, chosen, {id_ for id_, row in candidates.items() if row.flags})
@@ -230,7 +241,7 @@ def best(n: int = 1) -> Named:
             for id_ in candidates.keys() - set(order):
                 yield step.verdict(id_, None, None, Reason("unscored", "it cannot be compared"))
 
-    step = _Whole(BEST, n)
+    step = _Whole(BEST, [n, "length"] if length_control else n)
     return Named(step.id, look)
 
 
@@ -290,27 +301,91 @@ def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
     return Named(step.id, look)
 
 
+def certified_only(rows: Collection[str], certificate: str) -> Named:
+    """Keeps the `rows` that a certificate names and what people accepted; the others wait for people."""
+
+    async def look(pool: Pool) -> AsyncIterator[Verdict]:
+        for row in pool.accepted():
+            keep = row.by_people or _pair(row).id in rows
+            reason = Reason("certified") if keep else Reason("uncertified", "no certificate names it")
+            yield step.verdict(_pair(row).id, keep or None, None, reason)
+
+    step = _Whole(CERTIFIED, certificate)
+    return Named(step.id, look)
+
+
+def choose_rows(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable[[str], Split]) -> Named:
+    """Keeps so many `rows` of the training split, chosen by `spread` (`curate.spread`); what people accepted comes
+    first, and other splits stay whole."""
+    kinds = {seed.id: seed.kind for seed in seeds}
+
+    async def look(pool: Pool) -> AsyncIterator[Verdict]:
+        by_people, ids = list[str](), list[str]()
+        for row in pool.accepted():
+            if by_seed(_pair(row).seed_id) == "train":
+                (by_people if row.by_people else ids).append(_pair(row).id)
+            else:
+                yield step.verdict(_pair(row).id, True, None, Reason("apart", "it is not trained on"))
+        order = [*at_random(by_people, "people"), *at_random(ids, spread)]
+        pairs = {_pair(row).id: _pair(row) for row in pool.rows(order)} if len(order) > rows else {}
+        chosen = set(_chosen(order, pairs, len(by_people), rows, spread, kinds) if pairs else order)
+        for id_ in order:
+            reason = Reason(CHOSEN, spread) if id_ in chosen else Reason(NOT_CHOSEN, f"{rows} rows are enough")
+            yield step.verdict(id_, id_ in chosen, None, reason)
+
+    step = _Whole(SELECTED, [rows, spread], final=True)
+    return Named(step.id, look)
+
+
+def _chosen(
+    order: Sequence[str], pairs: Mapping[str, Pair], first: int, rows: int, spread: str, kinds: Mapping[str, str]
+) -> Sequence[str]:
+    """The ids of `rows` of the pairs, the `first` of the order among them."""
+    if spread == "random" or first >= rows:
+        return order[:rows]
+    if spread == "diverse":
+        vectors = vectors_of([f"{pairs[id_].input} {pairs[id_].output}" for id_ in order])
+        return [order[place] for place in spread_out(vectors, rows, range(first))]
+
+    def group(id_: str) -> str:
+        pair = pairs[id_]
+        return {"length": length_group(pair), "kind": kinds.get(pair.seed_id, "")}.get(
+            spread, pair.columns.get(spread, "")
+        )
+
+    return [*order[:first], *by_quota(order[first:], group, rows - first)]
+
+
 def steps_for(
-    project: Project, seeds: Sequence[Seed], chosen: Chosen | None, judge: Chosen | None = None
+    project: Project,
+    seeds: Sequence[Seed],
+    chosen: Chosen | None,
+    judge: Chosen | None = None,
+    certificate: CertificateOf | None = None,
 ) -> list[Named]:
-    """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none or the judge."""
+    """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none or the judge;
+    `certificate` finds the rows of the present one."""
     spec, curate = project.spec, project.spec.curate
     splits = {seed.id: seed_split(seed, spec.split) for seed in seeds}
     scorers = dict.fromkeys(scorer for scorer in (judge, chosen) if scorer)
     compared = [scored(s.score, s.by, s.fingerprint, compares=s is chosen) for s in scorers]
-    return [
+    steps = [
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
         decontaminate(held_out_of(spec, project.folder, seeds), curate.duplicates.jaccard),
         *compared,
-        *([best(curate.select.best)] if chosen else []),
+        *([best(curate.select.best, length_control=curate.select.length_control)] if chosen else []),
         *(
             [duplicates(curate.duplicates.jaccard, splits.__getitem__, spec.task.kind)]
             if curate.duplicates.enabled
             else []
         ),
         *_semantic(spec.curate.duplicates.semantic, spec.task.kind),
-        split(spec.split, seeds),
     ]
+    if curate.select.certified:
+        steps.append(certified_only(*(certificate([step.id for step in steps]) if certificate else NO_CERTIFICATE)))
+    if curate.select.rows is not None:
+        steps.append(choose_rows(curate.select.rows, curate.select.spread, seeds, splits.__getitem__))
+    return [*steps, split(spec.split, seeds)]
 
 
 def _semantic(cosine: float | None, kind: KindName) -> list[Named]:

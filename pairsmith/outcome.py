@@ -130,6 +130,8 @@ class ForecastOutcome(Outcome):
 
     seeds: int = 0
     pilot_seeds: int = 0
+    shortages: tuple[str, ...] = ()
+    """The uses that the seeds are too few for, told before anything was asked."""
     lines: tuple[Json, ...] = ()
     whole: Json = field(default_factory=dict)
 
@@ -234,6 +236,16 @@ class TrainOutcome(StageOutcome):
     reused: bool = False
     curve: tuple[str, ...] = ()
     """The learning curve in lines, where it was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardOutcome(Outcome):
+    """A reward model of the project's own preferences (`train.reward_training.RewardResult` as JSON, without its
+    folder), its id, and where it lies."""
+
+    result: Json = field(default_factory=dict)
+    made: str = ""
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

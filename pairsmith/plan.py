@@ -135,6 +135,8 @@ def _why_not(stage: str, project: Project, store: Store | None, receipts: Sequen
         return f"{unanswered} rows are still unanswered"
     if stage == "curate" and CurateOutcome.of(receipt).review_count != store.review_count():
         return "people have answered since"
+    if stage == "curate" and project.spec.curate.select.certified and _last_good("certify", _after(receipts, receipt)):
+        return "somebody has certified since"
     gone = [path for path in outcome.files if not (project.folder / path).exists()]
     return f"{gone[0]} is gone" if gone else ""
 
@@ -176,6 +178,10 @@ def _went_on_without_people(project: Project, receipts: Sequence[Receipt]) -> bo
 
 def _last_good(stage: str, receipts: Sequence[Receipt]) -> Receipt | None:
     return next((receipt for receipt in reversed(receipts) if receipt.command == stage and receipt.ok), None)
+
+
+def _after(receipts: Sequence[Receipt], receipt: Receipt) -> Sequence[Receipt]:
+    return receipts[next(at for at, other in enumerate(receipts) if other is receipt) + 1 :]
 
 
 def _made_before(stage: str, receipts: Sequence[Receipt]) -> str:

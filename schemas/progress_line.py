@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S = 5.0
 CELL_EVERY_S = 0.25
 _KNOWN = ("done", "total", "failed", "in_flight", "tokens", "usd", "eta_s", "message")
+_ON_PAGES = ("reasons", "memory_gib", "peak_gib")  # numbers that a line has no room for
 
 
 class Pace:
@@ -72,7 +73,7 @@ class Pace:
 
             shown.append(f"{dollars(n['usd'])} spent")
         for name, value in n.items():
-            if name not in _KNOWN:
+            if name not in _KNOWN + _ON_PAGES:
                 shown.append(str(value) if isinstance(value, str) else f"{name.replace('_', ' ')} {value:.4g}")
         if "message" in n:
             shown.append(n["message"])

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 from schemas.errors import StoreError
 from schemas.failpoints import failpoint
@@ -21,9 +22,11 @@ from synth.generators import Generator
 from synth.slots import Outcome
 
 Accept = Callable[[Pair], Awaitable[bool | None]]
+Tally = Callable[[Pair], Mapping[str, Any]]
 
 _PROGRESS_EVERY_S = 0.1
 _SENTENCES = 1_000
+_MOST_TALLIED = 20_000
 
 
 @dataclass
@@ -76,6 +79,7 @@ async def generate(
     stop: asyncio.Event | None = None,
     result: GenerateResult | None = None,
     earlier_prompts: Collection[str] = (),
+    tally: Tally | None = None,
 ) -> GenerateResult:
     """Give every slot its outcome: ask `generators` for the seeds they take, write pairs and failures to the store.
 
@@ -96,12 +100,16 @@ async def generate(
 
     `earlier_prompts` are refs under which pairs of these seeds were made before. A pair of the very same answers as one
     of them is that one, with what people said of it: only a comment of the prompt file has changed.
+
+    `tally` is told every pair and gives numbers that are reported with the others; nothing is decided by it. Where more
+    than 20,000 pairs of earlier runs would have to be read for that, it is left out.
     """
     if targets and accept is None:
         raise ValueError("a target of accepted rows needs an accept function")
     result = GenerateResult() if result is None else result
     run = _Run(store, generators, 4 * concurrency, accept, targets or {}, candidates or {}, progress, result)
     run.earlier_prompts = tuple(earlier_prompts)
+    run.tally = tally if run.pairs_before <= _MOST_TALLIED else None
     if progress is not None and isinstance(seeds, Sequence) and all(g.samples is not None for g in generators):
         run.total = sum(g.samples or 0 for seed in seeds for g in generators if seed.kind in g.takes)
     watch = asyncio.create_task(run.stop_at(stop)) if stop is not None else None
@@ -131,6 +139,8 @@ class _Run:
     ) -> None:
         self.total: int | None = None
         self.earlier_prompts: tuple[str, ...] = ()
+        self.tally: Tally | None = None
+        self._tallied: Mapping[str, Any] = {}
         self._store, self._generators, self._window = store, generators, window
         self._accept, self._progress, self._result = accept, progress, result
         self._targets, self._limits = targets, candidates
@@ -150,6 +160,10 @@ class _Run:
             if c.get("pair_id") is not None
         }
 
+    @property
+    def pairs_before(self) -> int:
+        return len(self._pair_ids)
+
     async def over(self, seeds: Iterable[Seed]) -> None:
         try:
             for number, (seed, generator) in enumerate(self._work(seeds)):
@@ -158,7 +172,7 @@ class _Run:
                         break
                     continue  # it has enough, and seeds for another direction may follow
                 kept = self._kept(seed, generator)
-                if kept is not None and self._accept is None:
+                if kept is not None and self._accept is None and self.tally is None:
                     self._count_kept(len(kept))
                     if number % 1000 == 0:
                         await asyncio.sleep(0)  # a long resumed stretch must not starve the loop
@@ -298,6 +312,7 @@ class _Run:
 
     async def _count(self, pair: Pair, generator: Generator, *, new: bool) -> None:
         keep = None if self._accept is None else await self._accept(pair)
+        self._tallied = self._tallied if self.tally is None else self.tally(pair)
         self._result.rows_in += 1
         self._result.pairs_made += new
         self._result.pairs_kept += not new
@@ -316,7 +331,7 @@ class _Run:
         if not last and now_s - self._reported_s < _PROGRESS_EVERY_S:
             return
         self._reported_s = now_s
-        numbers: dict[str, float | None] = {
+        numbers: dict[str, Any] = {
             "done": self._result.rows_in,
             "failed": self._result.failed,
             "in_flight": sum(ledger.in_flight for ledger in self._ledgers),
@@ -327,4 +342,7 @@ class _Run:
             numbers["total"] = self.total
         if self._accept is not None:
             numbers["accepted"] = self._result.accepted
+        if self.tally is not None:
+            numbers |= self._tallied
+            numbers["reasons"] = Counter(numbers.get("reasons", {})) + self._result.reasons
         self._progress("generate", numbers)

@@ -86,7 +86,8 @@ class ModeResult(Record):
 
     `pass_rate` is None where nothing was measured: no answer came, or all were empty or cut.
 
-    `by_reference` compares the answers with what people answered, where the test inputs have that.
+    `by_reference` compares the answers with what people answered, where the test inputs have that. `invented` is the
+    share of whole answers with an invented detail (train/invented.py).
 
     `seconds` is per request under the evaluation's concurrency, waiting for a place in the server's batch included, so
     it compares systems and says nothing of a server at rest. `tokens_per_s` are answer tokens a second of a request,
@@ -108,6 +109,7 @@ class ModeResult(Record):
     tokens_per_s: float | None = None
     usd: float | None = None
     by_reference: ReferenceResult | None = None
+    invented: Interval | None = None
 
     @property
     def usd_per_1000(self) -> float | None:

@@ -78,16 +78,16 @@ def against_references(
     if is_json:
         right, wanted, given = np.array([_field_counts(of_input) for of_input in pairs], dtype=np.float64).T
         return result.model_copy(update={"field_f1": _ratio(2 * right, wanted + given)})
-    compared = {"chrf": _chrf, "similarity": _similarity} if is_packaged() else {"chrf": _chrf}
+    of_texts = {"chrf": _chrf, "similarity": _similarity} if is_packaged() else {"chrf": _chrf}
     columns = {
-        name: np.array([of(of_input) for of_input in pairs], dtype=np.float64).T for name, of in compared.items()
+        name: np.array([of(of_input) for of_input in pairs], dtype=np.float64).T for name, of in of_texts.items()
     }
     return result.model_copy(update={name: _ratio(*column) for name, column in columns.items()})
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> Estimate:
     """Part of whole over inputs; an input without a whole (nothing wanted, nothing given) is right, and one."""
-    part, whole = np.where(whole > 0, part, 1.0), np.where(whole > 0, whole, 1.0)
+    part, whole = np.where(whole > 0, np.minimum(part, whole), 1.0), np.where(whole > 0, whole, 1.0)
     value, low, high = (float(number) for number in share_limits(part, whole))
     return Estimate(value=value, low=low, high=high)
 

@@ -4,12 +4,15 @@ and guards that stop a run which has gone wrong."""
 from __future__ import annotations
 
 import json
+import resource
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import psutil
 import torch
 from datasets import Dataset as HubDataset
 from peft import LoraConfig, get_peft_model
@@ -40,7 +43,7 @@ def adapter_trainer(
     """
     trainer = CompletionTrainer(
         model=new_adapter(model, settings),
-        args=_config(settings, folder, model.dtype, validate=bool(dataset.validation)),
+        args=on_one_device(_config(settings, folder, model.dtype, validate=bool(dataset.validation))),
         train_dataset=_tokenised(chat, dataset.train),
         eval_dataset=_tokenised(chat, dataset.validation) if dataset.validation else None,
         processing_class=chat.tokenizer,
@@ -62,6 +65,14 @@ def ready(trainer: Any) -> None:
         # TRL turns a quantised model's adapter to bfloat16; in that precision Adam's small late steps are rounded away.
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+
+
+def on_one_device(arguments: Any) -> Any:
+    """`arguments` of a trainer that will not spread over the GPUs of this machine: a quantised model cannot be copied
+    to each (nn.DataParallel), and every copy would take a batch of its own. `accelerate launch` uses more GPUs."""
+    arguments.device  # noqa: B018 - it counts the GPUs when it is first asked
+    arguments._n_gpu = min(1, arguments._n_gpu)
+    return arguments
 
 
 def new_adapter(model: Any, settings: TrainSettings) -> Any:
@@ -255,7 +266,17 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
             numbers |= {"tokens": int(state.num_input_tokens_seen)}
         if self.steps:
             numbers["eta_s"] = elapsed_s / self.steps * (total - done)
-        self.progress("train", numbers | extra)
+        self.progress("train", numbers | _memory() | extra)
+
+
+def _memory() -> dict[str, float]:
+    """GiB in use now and at most, of the GPU, or of this process where there is none."""
+    if torch.cuda.is_available():
+        now, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024
+        now, peak = psutil.Process().memory_info().rss, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"memory_gib": round(now / 2**30, 3), "peak_gib": round(peak / 2**30, 3)}
 
 
 def curve_of(state: Any) -> tuple[tuple[Step, ...], tuple[Validation, ...]]:

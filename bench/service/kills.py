@@ -101,15 +101,18 @@ class Attack:
     def _answer(self, ask: Ask) -> Reply:
         return says(*(f"a rich and long rewrite of {ask.prompt[-60:]} {nth}" for nth in range(ask.n)), delay_s=0.6)
 
-    def run(self, faults: dict[str, float], every_s: tuple[float, float], timeout_s: float) -> Counts:
-        """Let the jobs run under `faults` (name -> share), one each `every_s` seconds, until all have ended."""
+    def run(
+        self, faults: dict[str, float], every_s: tuple[float, float], timeout_s: float, most: int = sys.maxsize
+    ) -> Counts:
+        """Let the jobs run under `faults` (name -> share), one each `every_s` seconds, until all have ended; `most` of
+        them at most, so that a slow machine gets anywhere."""
         with self.teacher:
             for slug in self.slugs:
                 self._project(slug)
             self.start()
             jobs = Jobs(self.workspace, database_url=self.database_url)
             try:
-                self._play(jobs, faults, every_s, time.monotonic() + timeout_s)
+                self._play(jobs, faults, every_s, time.monotonic() + timeout_s, most)
                 time.sleep(1)
                 self._count(jobs)
             finally:
@@ -126,7 +129,9 @@ class Attack:
         words = (" ".join(self.draw.choices(WORDS, k=6)) for _ in range(SEEDS))
         (folder / "seeds.jsonl").write_text("".join(json.dumps({"text": f"{text} {slug}"}) + "\n" for text in words))
 
-    def _play(self, jobs: Jobs, faults: dict[str, float], every_s: tuple[float, float], until_s: float) -> None:
+    def _play(
+        self, jobs: Jobs, faults: dict[str, float], every_s: tuple[float, float], until_s: float, most: int
+    ) -> None:
         waiting, running = list(self.slugs), dict[str, str]()
         next_s = time.monotonic() + 3
         while (waiting or running) and time.monotonic() < until_s:
@@ -140,7 +145,7 @@ class Attack:
                 del running[slug]
                 if job.state != "done":
                     self._again(jobs, slug, job, running)
-            if time.monotonic() >= next_s and faults:
+            if time.monotonic() >= next_s and sum(self.counts.faults.values()) < most:
                 name = self.draw.choices([*faults], [*faults.values()])[0]
                 if getattr(self, f"_{name}")():
                     self.counts.faults[name] = self.counts.faults.get(name, 0) + 1
@@ -176,6 +181,9 @@ class Attack:
         """Kill a process that runs; what it had in flight is what the teacher has seen and the store has not."""
         slug, pid = self._living(waiting_s=5.0)
         if pid is None or self.killed[slug] >= MOST_KILLS:
+            return False
+        time.sleep(self.draw.uniform(0, 4))  # it needs a second to begin, and is killed at any time of its life
+        if (pid := self._pid(slug)) is None:
             return False
         os.kill(pid, signal.SIGKILL)
         time.sleep(0.3)

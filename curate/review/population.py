@@ -65,11 +65,12 @@ def read_population(project: Project, store: Store, fingerprints: Sequence[str])
         passed |= keeps
         flagged |= {row.pair.id for row in candidates if row.pair and row.flags}
         inputs.append(tuple(keeps))
+    scorer = "judge/" if project.spec.curate.score.model == "judge" else "score/"
     by_settings: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     rejected: dict[str, str] = {}
     for pair_id, verdicts in _verdicts(store, passed):
         for verdict in verdicts:
-            if verdict.by.startswith("score/") and verdict.score is not None:
+            if verdict.by.startswith(scorer) and verdict.score is not None:
                 by_settings[verdict.by, verdict.fingerprint][pair_id] = verdict.score
         for finding in _findings(pool, verdicts):
             if finding.keep is False:

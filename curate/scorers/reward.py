@@ -81,7 +81,7 @@ class RewardModel:
         if control is not None:
             return Reason("control", f"token {control} stands in the text; it would change the roles of the chat")
         try:
-            tokens = _encoded(self._tokenizer, chat, output)
+            tokens = encoded(self._tokenizer, chat, output)
         except Exception as error:
             return Reason("crashed", f"the tokenizer raised {type(error).__name__}: {error}")
         limit = getattr(self._text_config, "max_position_embeddings", None)
@@ -137,10 +137,11 @@ class RewardModel:
 
 def chat_tokens(tokenizer: Any, input: str, output: str) -> list[int]:
     """Token ids of [user: input, assistant: output] in the template with one BOS, or of the sentence pair."""
-    return _encoded(tokenizer, [{"role": "user", "content": input}], output).ids
+    return encoded(tokenizer, [{"role": "user", "content": input}], output).ids
 
 
-def _encoded(tokenizer: Any, chat: Sequence[dict[str, str]], output: str) -> Tokens:
+def encoded(tokenizer: Any, chat: Sequence[dict[str, str]], output: str) -> Tokens:
+    """The chat with the output as its answer, in the template with one BOS, or the sentence pair."""
     if not tokenizer.chat_template:
         pair = tokenizer("\n".join(turn["content"] for turn in chat), output)
         types = pair.get("token_type_ids")

@@ -25,6 +25,7 @@ COMMANDS = (
     ("generate", "The pipeline", "Ask the teacher: seeds to pairs."),
     ("curate", "The pipeline", "Gates, duplicates, scores: pairs to an accepted dataset."),
     ("review", "The pipeline", "People's answers in Argilla: up, push, pull, status and more."),
+    ("train-reward", "The pipeline", "Fit a reward model on what people and gates prefer here."),
     ("certify", "The pipeline", "Name the rows that need no person, and promise how good they are."),
     ("train", "The pipeline", "Tune the small model on the accepted pairs."),
     ("evaluate", "The pipeline", "Measure it on the locked test split against its base and the teacher."),
@@ -38,10 +39,11 @@ COMMANDS = (
     ("explain", "Look", "Show the lineage of one pair."),
     ("report", "Look", "Write the report, or render an evidence file again."),
     ("replay", "Look", "Make one pair again from its records, offline."),
+    ("erase", "Look", "Take a source or a person out of the project, for good."),
     ("docs", "Look", "Show a page of the manual."),
 )
 # These are made from the table of stages.
-_STAGES = ("generate", "curate", "train", "evaluate", "export")
+_STAGES = ("generate", "train-reward", "train", "evaluate", "export")
 
 
 class LazyGroup(click.Group):

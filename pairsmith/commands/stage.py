@@ -10,6 +10,7 @@ import click
 from pairsmith.outcome import Outcome
 from pairsmith.session import Session, max_usd_option, on_project
 from pairsmith.stages.table import Option, Stage, stage
+from pairsmith.watching import NOBODY
 from schemas.project import Project
 from schemas.store import Store
 
@@ -20,12 +21,7 @@ def command_of(name: str) -> click.Command:
 
     @on_project
     def command(session: Session, *, max_usd: float | None = None, **options: Any) -> int:
-        project = session.project()
-        with session.store(project, max_usd=max_usd) as store:
-            outcome = do(session, row, project, store, **options)
-        shown = () if session.write_json else (screen_of(row, outcome), *row.shown(project, outcome))
-        session.answer({"command": name, **outcome.as_json()}, *shown)
-        return row.code(outcome)
+        return run_stage(session, row, max_usd, **options)
 
     for option in row.options:
         command = _option(option)(command)
@@ -34,8 +30,20 @@ def command_of(name: str) -> click.Command:
     return click.command(name, help=row.help)(command)
 
 
+def run_stage(session: Session, row: Stage[Any], max_usd: float | None, **options: Any) -> int:
+    """Do the stage, show what came of it, and give its exit code."""
+    project = session.project()
+    with session.store(project, max_usd=max_usd) as store:
+        outcome = do(session, row, project, store, **options)
+    shown = () if session.write_json else (screen_of(row, outcome), *row.shown(project, outcome))
+    session.answer({"command": row.name, **outcome.as_json()}, *shown)
+    return row.code(outcome)
+
+
 def do(session: Session, row: Stage[Any], project: Project, store: Store, **options: Any) -> Outcome:
     """Run a stage with the session's progress, voice and Ctrl-C."""
+    if row.name == "generate":
+        options["live"] = session.watcher is not NOBODY
     with session.progress() as progress:
         outcome: Outcome = row.run(project, store, progress=progress, say=session.say, stop=session.stopping, **options)
     return outcome

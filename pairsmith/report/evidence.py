@@ -65,11 +65,13 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Scorer:
-    """The scorer of the candidates of an input, why it was chosen (with its test, if it was fitted), and its scores."""
+    """The scorer of the candidates of an input, why it was chosen (with its test, if it was fitted), its scores, and
+    what selection by them changed (empty in curations of earlier versions)."""
 
     name: str
     why: str
     scores: Distribution
+    changed: str = ""
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,10 @@ def flaws(result: ModeResult) -> str:
         (result.truncated, "cut off"),
         (result.not_scored, "not scored"),
     ]
-    return ", ".join(f"{count(number)} {word}" for number, word in counts if number)
+    told = [f"{count(number)} {word}" for number, word in counts if number]
+    if result.invented and result.invented.estimate:
+        told.append(f"{percent(result.invented.estimate)} with an invented detail")
+    return ", ".join(told)
 
 
 def drawn(evaluation: Evaluation) -> list[Row]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+from curate.selection import in_words
 from curate.states import skim_states
 from pairsmith.report.evidence import Distribution, NotAccepted, ReasonCount, RowExample, Scorer
 from schemas.records import Reason, Receipt, shown_step
@@ -96,7 +97,9 @@ class Rows:
         if self._curated is None or facts is None:
             return None
         missing = self._curated.facts.get("steps", {}).get(facts["by"], {}).get("waiting", 0)
-        return Scorer(shown_step(facts["by"]), facts["why"], _distribution(self._scores, missing))
+        selection = self._curated.facts.get("selection")
+        changed = in_words(selection) if selection else ""
+        return Scorer(shown_step(facts["by"]), facts["why"], _distribution(self._scores, missing), changed)
 
     def accepted(self) -> tuple[RowExample, ...]:
         """A few accepted rows, drawn at random."""

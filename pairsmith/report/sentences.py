@@ -169,7 +169,8 @@ def distribution(unit: str, numbers: Distribution) -> str:
 
 def scorer(scorer: Scorer) -> str:
     """The scorer of the rows and why it was chosen, as curation said it."""
-    return f"Scored by {scorer.why} ({scorer.name})."
+    changed = f" {scorer.changed[0].upper()}{scorer.changed[1:]}." if scorer.changed else ""
+    return f"Scored by {scorer.why} ({scorer.name}).{changed}"
 
 
 def curve(training: TrainResult) -> str:

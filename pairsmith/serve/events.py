@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from schemas.progress import Progress
 from schemas.progress_line import Pace
@@ -42,7 +43,7 @@ def recorded(path: Path) -> Iterator[Progress]:
         timing = {"seconds": round(pace.seconds, 2), "left_s": pace.left_s, **rates}
         line = {"at": round(time.time(), 3), "stage": pace.stage, "numbers": pace.numbers, "pace": timing}
         with contextlib.suppress(OSError):  # a full disk stops no work that needs no room
-            file.write(json.dumps(line, default=str).encode() + b"\n")
+            file.write(orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n")
         written, written_s = written + 1, at_s
 
     def progress(stage: str, numbers: Mapping[str, Any]) -> None:
@@ -80,7 +81,7 @@ def _backwards(path: Path) -> Iterator[State]:
         return
     for line in reversed(lines):
         with contextlib.suppress(ValueError):
-            if isinstance(state := json.loads(line), dict):
+            if isinstance(state := orjson.loads(line), dict):
                 yield state
 
 
@@ -90,7 +91,7 @@ def each(path: Path, *, after: int = 0) -> Iterator[tuple[int, State]]:
         for number, line in enumerate(file, 1):
             if number > after and line.endswith(b"\n"):
                 with contextlib.suppress(ValueError):
-                    yield number, json.loads(line)
+                    yield number, orjson.loads(line)
 
 
 class Hub:

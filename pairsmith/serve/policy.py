@@ -78,6 +78,7 @@ _BY_KIND: dict[Kind, str] = {
         curate.gates.must.name curate.gates.must.pattern curate.gates.must_not.name curate.gates.must_not.pattern
         curate.gates.values curate.gates.translated curate.duplicates.enabled curate.duplicates.jaccard
         curate.score.batch_tokens curate.score.revision curate.score.protocol curate.score.teacher curate.select.best
+        curate.select.length_control curate.select.certified curate.select.rows curate.select.spread
         curate.judge.teachers curate.judge.questions.name
         curate.judge.questions.question curate.judge.questions.must curate.judge.questions.weight
         review.enabled review.workspace review.dataset review.reasons review.annotators_per_row review.overlap

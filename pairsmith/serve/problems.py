@@ -160,15 +160,16 @@ def problem_of(error: PairsmithError, root: Path, *, instance: str, request_id: 
 def answer(
     error: PairsmithError, root: Path, *, instance: str, request_id: str, mistakes: list[Mistake] | None = None
 ) -> Response:
-    """The error as an answer, without where the workspace `root` lies on the server. 409 and 429 tell clients of OpenAI
-    not to send it again by themselves."""
+    """The error as an answer, without where the workspace `root` lies on the server. Clients of OpenAI would send a 409
+    three times and a 501 as well; they are told not to."""
     problem = problem_of(error, root, instance=instance, request_id=request_id)
     if mistakes is not None:
         problem = problem.model_copy(update={"errors": mistakes})
     headers = {}
     after = error.retry_after_s if isinstance(error, Refusal) else None
-    if problem.status in (409, 429):
+    if problem.status in (409, 429, 501, 507):
         headers["x-should-retry"] = "false"
+    if problem.status in (409, 429):
         after = after or 5
     if after is not None:
         headers["Retry-After"] = str(after)

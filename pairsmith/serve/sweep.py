@@ -52,8 +52,9 @@ class Watch:
         try:
             for job in await asyncio.to_thread(work, *arguments) or ():
                 self._jobs.hub.publish("job", job.project, f"job:{job.project}", job.model_dump(mode="json"))
-        except Exception:
-            _LOG.exception("jobs could not be looked after; it is tried again")
+        except Exception as error:
+            what = str(error).strip().splitlines()
+            _LOG.warning("jobs could not be looked after, it is tried again: %s %s", type(error).__name__, what[:1])
 
     def _take_up_running(self) -> None:
         """Watch every job whose process lives, also those that were stopped while no server did."""

@@ -49,7 +49,9 @@ def certify(
             pool = Pool.read(store, fingerprints, people=False, forward_n=project.spec.generate.forward.n)
             if not len(pool):
                 raise NoWork("there is no row to certify.", fix="Run `pairsmith generate` and `pairsmith curate`.")
-            return (await judged(project, pool, store.seeds(), store, asked=asked, progress=progress))[0]
+            return (
+                await judged(_before_selection(project), pool, store.seeds(), store, asked=asked, progress=progress)
+            )[0]
 
         pool = with_asked(project, store, say, record, work)
         parts = parts_now(project, store, fingerprints, pool.steps)
@@ -61,6 +63,14 @@ def certify(
         record.outcome = replace(record.outcome, counts=counts, words=words, certificate=facts, parts=parts)
         record.outcome = replace(record.outcome, made=_kept(project, store, looked, words, facts, parts))
     return record.outcome
+
+
+def _before_selection(project: Project) -> Project:
+    """The project without what a certificate itself, or a choice among good rows, keeps out."""
+    curate = project.spec.curate
+    select = curate.select.model_copy(update={"certified": False, "rows": None})
+    spec = project.spec.model_copy(update={"curate": curate.model_copy(update={"select": select})})
+    return replace(project, spec=spec)
 
 
 def _counts(pool: Pool, accepted: int) -> Counts:
@@ -93,7 +103,9 @@ def _kept(project: Project, store: Store, looked: Look, words: str, facts: Json,
         told = {"id": made, "words": words, "bound_to": parts, **facts, "rows": list(rows)}
         partial.write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2))
     store.write(
-        Artifact(id=made, kind="certificate", path=FILE, members=members, facts={**facts, "words": words, **parts})
+        Artifact(
+            id=made, kind="certificate", path=FILE, members=members, facts={**facts, "words": words, "bound_to": parts}
+        )
     )
     return made
 

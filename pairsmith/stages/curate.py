@@ -13,6 +13,7 @@ from curate.judge import of_one_family
 from curate.outcome import CurateResult, curate_project
 from curate.review.population import read_population
 from curate.review.status import as_json, review_status
+from curate.selection import in_words
 from curate.tallies import key_of
 from pairsmith import plan, teachers
 from pairsmith.outcome import CurateOutcome
@@ -140,10 +141,23 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
     if flagged := sum(told.get("flagged", 0) for told in steps.values()):
         lines.append(("flagged", f"{flagged:,} times a gate says that a row is worth a look: `pairsmith rows --json`"))
     lines += [("scored by", outcome.scorer["why"])] if outcome.scorer else []
+    if selection := (outcome.more or {}).get("selection"):
+        lines.append(("selection", in_words(selection)))
     if judge := (outcome.more or {}).get("judge"):
         lines.append(("judged by", _judges(judge)))
+    if choice := (outcome.more or {}).get("choice"):
+        lines.append(("selected", _selection(choice)))
     rows_ = ", ".join(f"{count:,} {part}" for part, count in outcome.rows.items())
     return [*lines, ("dataset", f"{outcome.files[0]}: {rows_}")]
+
+
+def _selection(choice: Json) -> str:
+    """How many were chosen of how many, and whether that stands for the rows better than chance does."""
+    far = choice["farness"]
+    return (
+        f"{choice['rows']:,} of {choice['of']:,} rows to train on, {choice['spread']}: on average a row is"
+        f" {far['chosen']:.3f} from the nearest chosen one, and {far['random']:.3f} from one of a random arm"
+    )
 
 
 def _judges(judge: Json) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from curate.contamination import clear_of_the_test
+from curate.gates.judgement import Judgement
 from curate.gates.personal import counted
 from curate.split import shortages, with_splits
 from pairsmith import plan, teachers
@@ -48,8 +49,9 @@ def generate(
     stop: Stopping | None = None,
     retry_failed: bool = False,
     batch: bool = False,
+    live: bool = False,
 ) -> GenerateOutcome:
-    """Ask for every pair that is not in the store yet.
+    """Ask for every pair that is not in the store yet. With `live` the progress tells how many pairs pass the gates.
 
     Raises Interrupted after Ctrl-C, when everything in flight was saved; InputError for seeds that cannot be read; and,
     before anything is asked, PairsmithError for a base model that could not be trained on the answers.
@@ -74,12 +76,12 @@ def generate(
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
             seeds=dict(Counter(seed.kind for seed in reading.seeds)),
-            shortages=_say_shortages(say, project, splits),
+            shortages=say_shortages(say, project, splits),
             seed_problems=(*(f"{problem.where}: {problem.what}" for problem in reading.problems), *left_out),
             fingerprints=generators.fingerprints(project, asked),
         )
         result = GenerateResult()
-        asking = Asking(project, store, asked, progress, say, stop or Stopping(), retry_failed)
+        asking = Asking(project, store, asked, progress, say, stop or Stopping(), retry_failed, live)
         try:
             run(ask(asking, seeds, record, result))
         finally:
@@ -178,7 +180,7 @@ def _is_local(url: str) -> bool:
     return url in ("embedded", "vllm") or host in ("localhost", "::1") or str(host).startswith("127.")
 
 
-def _say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[str, ...]:
+def say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[str, ...]:
     """Say what the seeds are too few for, before anything is paid for."""
     short = shortages(seeds, project.spec)
     for shortage in short:
@@ -196,6 +198,7 @@ class Asking(NamedTuple):
     say: Say
     stop: Stopping
     retry_failed: bool
+    live: bool = False
 
 
 @asynccontextmanager
@@ -261,6 +264,7 @@ async def _ask(
             stop=stop,
             result=result,
             earlier_prompts=_earlier_prompts(store, asking.teachers),
+            tally=GateTally(project) if asking.live else None,
         )
     finally:
         record.outcome = replace(record.outcome, **_counted(distinct))
@@ -301,14 +305,39 @@ def _pool_id(project: Project, store: Store, fingerprints: Iterable[str], seeds:
     return content_id("pool", sorted(slots))
 
 
+class GateTally:
+    """The numbers of pairs that the gates pass and reject, with the codes of the reasons, for who watches."""
+
+    def __init__(self, project: Project) -> None:
+        self._judge = _judge(project)
+        self._passed, self._rejected, self._reasons = 0, 0, Counter[str]()
+
+    def __call__(self, pair: Pair) -> Json:
+        judgements = self._judge(pair)
+        rejecting = next((judgement for judgement in judgements if judgement.keep is False), None)
+        if rejecting is not None:
+            self._rejected += 1
+            self._reasons[rejecting.reason.code] += 1
+        elif all(judgement.keep for judgement in judgements):
+            self._passed += 1
+        return {"passed": self._passed, "rejected": self._rejected, "reasons": self._reasons}
+
+
 def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:
     """True if a pair passes every gate; None if one of them could not judge and none rejects it."""
-    from curate.gates import gates_for
     from curate.pool import fold
 
-    steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
+    judge = _judge(project)
 
     async def accept(pair: Pair) -> bool | None:
-        return fold(step.judge(pair).keep for step in steps)
+        return fold(judgement.keep for judgement in judge(pair))
 
     return accept
+
+
+def _judge(project: Project) -> Callable[[Pair], list[Judgement]]:
+    """What each gate of the spec says of a pair."""
+    from curate.gates import gates_for
+
+    steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
+    return lambda pair: [step.judge(pair) for step in steps]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 from pairsmith import exported_model
 from pairsmith.outcome import Came, EvaluateOutcome, ExportOutcome, GenerateOutcome
-from pairsmith.stages import curate, evaluate, export, generate, review, train
+from pairsmith.stages import curate, evaluate, export, generate, review, train, train_reward
 from schemas.project import Project
 
 if TYPE_CHECKING:
@@ -90,6 +90,15 @@ STAGES: tuple[Stage[Any], ...] = (
         options=(
             Option("--curve", bool, "Draw the learning curve too: six more trainings, and one for each slice of rows."),
         ),
+    ),
+    Stage(
+        "train-reward",
+        train_reward.train_reward,
+        """Fit a reward model on what people and gates prefer here, and test it beside length.
+
+        It is no stage of `run`: where it is better than length, name it in curate.score.model.
+        """,
+        summary=train_reward.summary,
     ),
     Stage[EvaluateOutcome](
         "evaluate",

@@ -122,15 +122,28 @@ class JudgeSettings(Section):
     @model_validator(mode="after")
     def _names_differ(self) -> JudgeSettings:
         names = [question.name for question in self.questions]
+        if word := next((name for name in names if name in ("yes", "no", "true", "false")), None):
+            raise ValueError(f"a question may not be called '{word}': its answer could not be told from its name")
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"two questions are called '{twice}'")
         return self
 
 
 class SelectSettings(Section):
-    """Keep the best `best` candidates of every input."""
+    """Keep the best `best` candidates of every input, with `length_control` by what length does not explain of their
+    scores.
+
+    `certified` keeps what the certificate names and what people accepted; the others wait. `rows`: so many rows to
+    train on at most, chosen by `spread`: `diverse` (far from each other), `random`, or evenly over `length`, `kind` (of
+    the seed) or the values of a seed's column. What people accepted comes first.
+    """
 
     best: int = Field(default=1, ge=1)
+    length_control: bool = False
+    # Left out of the dump at their defaults, so that no hash of a spec without them changes.
+    certified: bool = Field(default=False, exclude_if=lambda on: not on)
+    rows: int | None = Field(default=None, ge=1, exclude_if=lambda rows: rows is None)
+    spread: str = Field(default="diverse", min_length=1, exclude_if=lambda spread: spread == "diverse")
 
 
 class CurateSettings(Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import argon2
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
@@ -45,6 +46,7 @@ class Service:
             self.write_project(slug)
         self.app: FastAPI = create_app(self.workspace, settings)
         _hurry(self.app.state.engine)
+        self.app.state.accounts._hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
         self.app.state.policy = Policy(self.app.state.engine, lookup=nowhere)
         self.app.state.jobs._environment = self.app.state.policy.environment
         self.users: dict[str, str] = {}
@@ -130,5 +132,6 @@ def problem(response: Any) -> dict[str, Any]:
     """The body of a refusal, which has a sentence."""
     assert response.headers["content-type"] == "application/problem+json", response.text
     body: dict[str, Any] = response.json()
-    assert body["what"].endswith(".") and body["error"]["message"]
+    assert body["what"].endswith(".")
+    assert body["error"]["message"]
     return body

@@ -59,8 +59,8 @@ def test_the_table_is_that_of_the_manual() -> None:
 
 
 def test_the_matrix_of_routes_people_projects_and_ways_in(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever lacks a right is refused by every route that needs it, in the browser and with a key, and is not told of a
-    project that is not theirs; whoever has it is let in."""
+    """Whoever lacks a right is refused by every route that needs it, in the browser and with a key, and is not told of
+    a project that is not theirs; whoever has it is let in."""
     unlimited(monkeypatch)
     monkeypatch.setattr(jobs, "_LONGEST_STREAM_S", 0.01)
     state = service.app.state

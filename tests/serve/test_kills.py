@@ -12,10 +12,10 @@ from bench.service.kills import Attack
 def test_every_job_ends_exactly_once(tmp_path: Path) -> None:
     """Whatever is killed when, server or process: no job is lost or done twice, no row is lost, and none is asked for
     again whose answer was kept."""
-    attack = Attack(tmp_path / "space", jobs=8, database_url=None, away=nullcontext)
-    counts = attack.run({"server": 0.5, "child": 0.5}, every_s=(1.5, 3.0), timeout_s=240)
+    attack = Attack(tmp_path / "space", jobs=6, database_url=None, away=nullcontext)
+    counts = attack.run({"server": 0.5, "child": 0.5}, every_s=(1.0, 3.0), timeout_s=270, most=6)
     assert counts.wrong == []
-    assert counts.ended_once == counts.jobs_run == 8
+    assert counts.ended_once == counts.jobs_run == 6
     assert counts.faults, "something was killed"
     assert counts.rows_lost == counts.left_pending == 0
     assert counts.doubled <= counts.in_flight

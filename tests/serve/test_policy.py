@@ -223,12 +223,14 @@ def test_a_process_sees_only_the_variables_that_its_spec_names(
     assert [name for name, value in held.items() if "canary" in value] == ["OPENAI_API_KEY"]
 
 
-@pytest.mark.parametrize(
-    "address",
+NOT_PUBLIC = (
     "127.0.0.1 0.0.0.0 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 ::1 :: fe80::1 fd00::1 224.0.0.1 "
     "::ffff:127.0.0.1 ::ffff:a9fe:a9fe 2002:7f00:1:: 64:ff9b::7f00:1 ::127.0.0.1 fe80::1%eth0 255.255.255.255 "
-    "nonsense".split(),
+    "nonsense"
 )
+
+
+@pytest.mark.parametrize("address", NOT_PUBLIC.split())
 def test_addresses_that_are_not_of_the_internet(address: str) -> None:
     """Loopback, private, link-local, shared and reserved ones, also where IPv6 wraps them, and what is no address."""
     assert not is_public(address)
@@ -254,9 +256,11 @@ os.environ["{variable}"] = "{allowed}"
 from pairsmith.serve.network import guard
 answers = {answers!r}
 real = socket.getaddrinfo
-socket.getaddrinfo = lambda host, port, *a, **k: (
-    [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers[host], port))] if host in answers else real(host, port, *a, **k)
-)
+def lookup(host, port, *more, **named):
+    if host in answers:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers[host], port))]
+    return real(host, port, *more, **named)
+socket.getaddrinfo = lookup
 guard()
 import aiohttp
 async def ask():

@@ -352,9 +352,20 @@ def test_uploads_that_are_no_seeds_are_refused_with_a_sentence(service: Service,
     assert not (folder / "seeds" / name).exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["../evil.txt", "/etc/cron.d/x.txt", "..\\x.txt", "x.py", "x.zip", ".hidden.txt", "a\0.txt", "x.txt/../y", "é.txt"]
-)  # fmt: skip
+NAMES = [
+    "../evil.txt",
+    "/etc/cron.d/x.txt",
+    "..\\x.txt",
+    "x.py",
+    "x.zip",
+    ".hidden.txt",
+    "a\0.txt",
+    "x.txt/../y",
+    "é.txt",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_uploads_have_plain_names(service: Service, name: str) -> None:
     """No path, no code, no archive."""
     sent = service.browser("editor").post(f"/api/v1/projects/{MINE}/seeds", data={"text": "a", "name": name})
@@ -428,8 +439,8 @@ def test_texts_of_others_are_texts_on_every_page(service: Service) -> None:
 def test_no_secret_is_anywhere_but_in_its_hash(
     service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Canaries: a password, a key, a session's token, an invitation and a teacher's key, looked for in every file of the
-    workspace, in the log and in every answer after the one that showed it."""
+    """Canaries: a password, a key, a session's token, an invitation and a teacher's key, looked for in every file of
+    the workspace, in the log and in every answer after the one that showed it."""
     unlimited(monkeypatch)
     monkeypatch.setenv("OPENAI_API_KEY", "canary-teacher-key-7431")
     caplog.set_level(logging.DEBUG)

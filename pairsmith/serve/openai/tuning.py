@@ -20,6 +20,7 @@ from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.openai.chat import tuned_of_project
 from pairsmith.serve.openai.files import bytes_of, file_of, part_after
 from pairsmith.serve.problems import Refusal, not_there
+from schemas.spec import TrainSettings
 from schemas.spec_file import SPEC_NAME, parse, set_keys
 
 router = APIRouter(prefix="/v1/fine_tuning", tags=["openai"])
@@ -29,6 +30,7 @@ Auto = Literal["auto"]
 Limit = Annotated[int, Query(ge=1, le=100)]
 After = Annotated[str | None, Query(max_length=100)]
 _PROJECT = "project:"
+_USUAL_RATE = TrainSettings().learning_rate
 _STATUS = {
     "queued": "queued", "waits_for_gpu": "queued", "running": "running", "stopping": "running",
     "waits_for_people": "paused", "stopped": "cancelled", "done": "succeeded", "failed": "failed",
@@ -51,7 +53,7 @@ model = "none"
 
 
 class Hyperparameters(BaseModel):
-    """`learning_rate_multiplier` times the rate of the spec; `auto` leaves what stands there."""
+    """`learning_rate_multiplier` times pairsmith's usual rate; `auto` leaves what stands in the spec."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -236,12 +238,12 @@ def _prepare(request: Request, caller: Caller, body: NewTuning) -> tuple[str, st
     if slug in state.workspace.projects():
         raise Refusal(409, f"there is a project '{slug}' already.", code="exists", fix=f"Train it as {_PROJECT}{slug}.")
     folder = state.workspace.new_folder(slug)
-    text = _SPEC.format(name=slug, file=f"{held['id']}.jsonl")
-    state.policy.check(parse(text, folder), before=parse(text, folder).spec, owner=False)
+    plain = _SPEC.format(name=slug, file=f"{held['id']}.jsonl")
+    text = set_keys(plain, keys)
+    state.policy.check(parse(text, folder), before=parse(plain, folder).spec, owner=caller.may(Right.own))
     (folder / "seeds").mkdir(parents=True)
     (folder / "seeds" / f"{held['id']}.jsonl").write_bytes(bytes_of(request, held["id"]))
     (folder / SPEC_NAME).write_text(text, encoding="utf-8")
-    _set(request, caller, slug, keys)
     return slug, "run"
 
 
@@ -252,7 +254,7 @@ def _keys(settings: Hyperparameters, body: NewTuning) -> dict[str, Any]:
     if settings.batch_size != "auto":
         keys["train.batch"] = settings.batch_size
     if settings.learning_rate_multiplier != "auto":
-        keys["train.learning_rate"] = settings.learning_rate_multiplier
+        keys["train.learning_rate"] = settings.learning_rate_multiplier * _USUAL_RATE
     if body.seed is not None:
         keys["train.seed"] = body.seed
     return {key: value for key, value in keys.items() if value is not None}
@@ -261,15 +263,7 @@ def _keys(settings: Hyperparameters, body: NewTuning) -> dict[str, Any]:
 def _set(request: Request, caller: Caller, slug: str, keys: dict[str, Any]) -> None:
     path = request.app.state.workspace.folder(slug) / SPEC_NAME
     before = path.read_text(encoding="utf-8-sig")
-    if "train.learning_rate" in keys:
-        keys = {**keys, "train.learning_rate": keys["train.learning_rate"] * _usual_rate()}
     save_spec(request, caller, slug, set_keys(before, keys), if_match=etag_of(before))
-
-
-def _usual_rate() -> float:
-    from schemas.spec import TrainSettings
-
-    return TrainSettings().learning_rate
 
 
 def _asked(request: Request, job: str) -> NewTuning:

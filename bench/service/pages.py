@@ -1,0 +1,160 @@
+"""How pages keep up: 100,000 rows with 8 readers at a time, and 50 streams of events.
+
+    python -m bench.service.pages
+
+Measured against a server in a process of its own: p95 of a fixed mix of pages (`p95_ms_rows_100k`), its memory at the
+end (`rss_mb`), the seconds until the first page of a store that it has never seen (`view_built_s`), and the share of a
+core that 50 open streams take (`streams_50_cpu`). The keys are merged into bench/results/service.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from bench.service.make_store import make
+
+RESULTS = Path(__file__).parents[1] / "results" / "service.json"
+# What people do with rows: page on, filter, search, sort, open one, and look at the project beside it.
+MIX = (
+    "/p/many/rows", "/p/many/rows?state=accepted", "/p/many/rows?state=rejected&reason=short",
+    "/p/many/rows?q=lighthouse", "/p/many/rows?q=lighthouse+fog&state=accepted", "/p/many/rows?q=harb",
+    "/p/many/rows?sort=best&state=accepted", "/p/many/rows?sort=worst", "/p/many/rows?sort=longest&split=test",
+    "/p/many/rows?reviewed=yes", "/p/many", "/p/many/run", "/",
+)  # fmt: skip
+AT_ONCE, STREAMS, STREAM_S = 8, 50, 20
+_SERVER = """
+import sys, uvicorn
+from pathlib import Path
+from pairsmith.serve.app import create_app
+from pairsmith.serve.settings import Settings
+from pairsmith.serve.workspace import Workspace
+port = int(sys.argv[2])
+app = create_app(Workspace(Path(sys.argv[1])), Settings(no_auth=True, port=port))
+uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--pages", type=int, default=600)
+    parser.add_argument("--project", type=Path, help="a project made by bench.service.make_store, to save making one")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        (root / "projects").mkdir()
+        if asked.project:
+            (root / "projects" / "many").symlink_to(asked.project.resolve(), target_is_directory=True)
+        else:
+            make(root / "projects" / "many", asked.rows)
+        found = _measured(root, asked.pages)
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    RESULTS.write_text(json.dumps({**kept, **found}, indent=2) + "\n")
+    print(json.dumps(found, indent=2))
+
+
+def _measured(root: Path, pages: int) -> dict[str, Any]:
+    port = 8690
+    process = subprocess.Popen([sys.executable, "-c", _SERVER, str(root), str(port)])
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _until_it_answers(url)
+        began_s = time.monotonic()
+        _get(f"{url}/p/many/rows")
+        built_s, built_cpu_s = time.monotonic() - began_s, _cpu_s(process.pid)
+        for path in MIX:
+            _get(url + path)
+        took = _load(url, pages)
+        rss = _rss_mb(process.pid)
+        cpu = _streams(url, process.pid)
+    finally:
+        process.terminate()
+        process.wait(20)
+    every = sorted(ms for times in took.values() for ms in times)
+    return {
+        "p95_ms_rows_100k": _quantile(every, 0.95),
+        "p50_ms_rows_100k": _quantile(every, 0.5),
+        "pages_p95_ms": {path: _quantile(sorted(times), 0.95) for path, times in sorted(took.items())},
+        "pages_at_once": AT_ONCE,
+        "rss_mb": round(rss, 1),
+        "view_built_s": round(built_s, 1),
+        "view_built_cpu_s": round(built_cpu_s, 1),
+        "streams_50_cpu": round(cpu, 3),
+        "pages_machine": f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}",
+    }
+
+
+def _load(url: str, pages: int) -> dict[str, list[float]]:
+    """Milliseconds of each page of the mix, in a shuffled order, 8 at a time."""
+    paths = [MIX[number % len(MIX)] for number in range(pages)]
+    random.Random(0).shuffle(paths)
+    took, lock = defaultdict[str, list[float]](list), threading.Lock()
+
+    def one(path: str) -> None:
+        began_s = time.perf_counter()
+        _get(url + path)
+        with lock:
+            took[path].append(1000 * (time.perf_counter() - began_s))
+
+    with ThreadPoolExecutor(AT_ONCE) as several:
+        list(several.map(one, paths))
+    return took
+
+
+def _streams(url: str, pid: int) -> float:
+    """The share of a core that the server takes with 50 streams open."""
+    opened = [urllib.request.urlopen(f"{url}/api/v1/events", timeout=60) for _ in range(STREAMS)]
+    time.sleep(1)
+    began_s, before_s = time.monotonic(), _cpu_s(pid)
+    time.sleep(STREAM_S)
+    share = (_cpu_s(pid) - before_s) / (time.monotonic() - began_s)
+    for stream in opened:
+        stream.close()
+    return share
+
+
+def _get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=120) as answer:
+        return bytes(answer.read())
+
+
+def _until_it_answers(url: str) -> None:
+    for _ in range(600):
+        try:
+            _get(f"{url}/healthz")
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise SystemExit("the server does not answer")
+
+
+def _quantile(values: list[float], share: float) -> float:
+    return round(values[min(len(values) - 1, int(share * len(values)))], 1)
+
+
+def _rss_mb(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Choosing some of many good rows: by quotas, or spread out over the texts; and a random arm of equal size beside it.
+
+A choice that is said to be better than chance has to be compared with chance: the random arm is drawn from the same
+rows and goes into the dataset's folder, so that a second model can be trained on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from schemas.records import Pair
+
+_DIMENSIONS = 256  # of a text's vector: its words and pairs of words, hashed
+_BATCH = 4_096
+
+
+def at_random(ids: Iterable[str], salt: str) -> list[str]:
+    """The ids in an order that says nothing of them, the same on every machine."""
+    return sorted(ids, key=lambda id_: hashlib.sha256(f"{salt}/{id_}".encode()).digest())
+
+
+def by_quota(ids: Sequence[str], group_of: Callable[[str], str], wanted: int) -> list[str]:
+    """`wanted` of the ids, as many of each group as there are, one of each in turn; what a small group cannot give,
+    the others do. Within a group the earlier ids come first."""
+    groups: dict[str, list[str]] = {}
+    for id_ in ids:
+        groups.setdefault(group_of(id_), []).append(id_)
+    order, chosen = sorted(groups), list[str]()
+    for turn in range(max(map(len, groups.values()), default=0)):
+        chosen += [groups[group][turn] for group in order if turn < len(groups[group])]
+        if len(chosen) >= wanted:
+            break
+    return chosen[:wanted]
+
+
+def spread_out(vectors: Any, wanted: int, fixed: Sequence[int] = ()) -> list[int]:
+    """`wanted` places of rows that stand far from each other: each is the one farthest from all before it (greedy
+    k-center, Gonzalez 1985, at most twice the least possible radius). `fixed` are in it from the start.
+
+    [rows, dimensions] of unit length. Time is rows x wanted x dimensions.
+    """
+    chosen = list(fixed) or [0]
+    nearest = np.full(len(vectors), -np.inf)
+    for place in chosen:
+        nearest = np.maximum(nearest, vectors @ vectors[place])
+    while len(chosen) < min(wanted, len(vectors)):
+        nearest[chosen[-1]] = np.inf
+        place = int(np.argmin(nearest))
+        chosen.append(place)
+        nearest = np.maximum(nearest, vectors @ vectors[place])
+    return chosen[:wanted]
+
+
+def vectors_of(texts: Sequence[str]) -> Any:
+    """[texts, 256] of unit length: the signed, hashed counts of words and pairs of words, each under its square root,
+    so that no word alone decides."""
+    vectors = np.zeros((len(texts), _DIMENSIONS), np.float32)
+    for number, text in enumerate(texts):
+        words = text.casefold().split()
+        for token in [*words, *map(" ".join, pairwise(words))]:
+            digest = hashlib.blake2b(token.encode("utf-8", "surrogatepass"), digest_size=4).digest()
+            value = int.from_bytes(digest)
+            vectors[number, value % _DIMENSIONS] += 1.0 if value >> 31 else -1.0
+    vectors = np.sign(vectors) * np.sqrt(np.abs(vectors))
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1.0)
+
+
+def farness(vectors: Any, chosen: Sequence[int]) -> float:
+    """How far the rows are from the nearest chosen one on average: 0 where all are chosen, about 1 where none is near.
+    Less is a choice that stands for more of them."""
+    if not chosen:
+        return 1.0
+    centers = vectors[list(chosen)]
+    nearest = [(vectors[at : at + _BATCH] @ centers.T).max(axis=1) for at in range(0, len(vectors), _BATCH)]
+    return float(1 - np.concatenate(nearest).mean())
+
+
+def length_group(pair: Pair) -> str:
+    """Lengths by doublings of words: outputs of like length are in one group."""
+    return str(int(math.log2(len(pair.output.split()) + 1)))

@@ -1,0 +1,102 @@
+"""What another spec would make of the same rows: counts before and after, and the rows that would move."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from heapq import nsmallest
+from typing import NamedTuple
+
+from curate.asked import Asked
+from curate.curation import curate
+from curate.pool import Pool, Row
+from curate.scorers import Score
+from curate.scorers.choose import choose
+from curate.states import state_of
+from curate.steps import steps_for
+from schemas.progress import Progress, unseen
+from schemas.project import Project
+from schemas.records import Counts, Pair, Reason, State
+from schemas.store import Store
+from synth.embedded.process import embedded
+from synth.embedded.weights import embedded_weights
+
+EXAMPLES = 5
+_NOT_ASKED = "not_asked"
+
+
+class Example(NamedTuple):
+    """A row at the border: its texts, and the sentence that keeps it out before or after."""
+
+    pair_id: str
+    input: str
+    output: str
+    why: str
+
+
+class Move(NamedTuple):
+    """Rows that would go from one state to another, with the code that says why they are out on either side."""
+
+    before: State
+    after: State
+    code: str
+    rows: int
+    examples: tuple[Example, ...]
+
+
+class WhatIf(NamedTuple):
+    """Counts and reasons under the spec as it is and as it would be, and what moves, the largest group first."""
+
+    before: Counts
+    after: Counts
+    reasons_before: dict[str, int]
+    reasons_after: dict[str, int]
+    moves: tuple[Move, ...]
+
+
+async def judge_without_asking(
+    project: Project, store: Store, fingerprints: Sequence[str], asked: Asked, progress: Progress = unseen
+) -> Pool:
+    """The pool under the steps of a spec. Nothing is kept, and no scorer and no judge is asked: a row that needs one
+    waits as `not_asked`."""
+    pool, seeds = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n), store.seeds()
+    judge, served = asked.as_judge, asked.as_reward
+    async with AsyncExitStack() as opened:
+        chosen = await choose(
+            project, seeds, weights=embedded_weights, serve=embedded, opened=opened, by_http=(judge, served)
+        )
+    mute = {id(scorer): replace(scorer, score=_mute) for scorer in (judge, chosen) if scorer}
+    chosen, judge = (mute[id(scorer)] if scorer else None for scorer in (chosen, judge))
+    return await curate(pool, steps_for(project, seeds, chosen, judge), None, progress)
+
+
+async def _mute(pairs: Sequence[Pair]) -> Sequence[Score]:
+    return [Score(None, Reason(_NOT_ASKED, "it has no score yet, and nobody is asked now"))] * len(pairs)
+
+
+def compare(before: Pool, after: Pool) -> WhatIf:
+    """Two judgements of the same slots."""
+    moved: dict[tuple[State, State, str], list[Example]] = {}
+    counts: Counter[tuple[State, State, str]] = Counter()
+    for old, new in zip(before.rows(), after.rows(), strict=True):
+        was, would = state_of(old), state_of(new)
+        if was == would:
+            continue
+        out = new if would != "accepted" else old
+        kind = (was, would, out.reason.code if out.reason else "")
+        counts[kind] += 1
+        moved[kind] = nsmallest(EXAMPLES, [*moved.get(kind, ()), _example(out)], key=_at_random)
+    moves = [Move(*kind, rows, tuple(moved[kind])) for kind, rows in counts.most_common()]
+    return WhatIf(before.counts, after.counts, before.reasons, after.reasons, tuple(moves))
+
+
+def _example(row: Row) -> Example:
+    assert row.pair is not None, "a slot that failed does not move"
+    return Example(row.pair.id, row.pair.input, row.pair.output, str(row.reason or ""))
+
+
+def _at_random(example: Example) -> str:
+    return hashlib.sha256(f"what if/{example.pair_id}".encode()).hexdigest()

@@ -1,0 +1,66 @@
+"""`pairsmith curate`, and what another setting would change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pairsmith.commands.stage import run_stage
+from pairsmith.session import Session, max_usd_option, on_project
+from pairsmith.stages.table import stage
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from curate.what_if import WhatIf
+
+
+@click.command(help=stage("curate").help)
+@click.option(
+    "--what-if",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Only say which rows would move with this setting; nothing is changed and nobody asked. Repeatable.",
+)
+@max_usd_option
+@on_project
+def command(session: Session, *, what_if: tuple[str, ...], max_usd: float | None = None) -> int:
+    if not what_if:
+        return run_stage(session, stage("curate"), max_usd)
+    from pairsmith.stages.what_if import as_json
+    from pairsmith.stages.what_if import what_if as would
+
+    project = session.project()
+    with session.store(project, write=False) as store, session.progress() as progress:
+        found = would(project, store, what_if, progress=progress, say=session.say)
+    session.answer({"command": "curate", **as_json(found, what_if)}, *(() if session.write_json else _screen(found)))
+    return 0
+
+
+def _screen(found: WhatIf) -> list[Any]:
+    from rich.table import Table
+    from rich.text import Text
+
+    from pairsmith.screen import facts, row_count_check
+
+    parts: list[RenderableType] = [
+        facts([("now", row_count_check(found.before)), ("would be", row_count_check(found.after))])
+    ]
+    codes = sorted(found.reasons_before.keys() | found.reasons_after.keys())
+    changed = [
+        (code, f"{found.reasons_before.get(code, 0):,} -> {found.reasons_after.get(code, 0):,}")
+        for code in codes
+        if found.reasons_before.get(code) != found.reasons_after.get(code)
+    ]
+    parts += ["", facts(changed, width=max(11, *map(len, codes)) + 1)] if changed else ["", "No row would move."]
+    for move in found.moves:
+        why = f" ({move.code})" if move.code else ""
+        parts += ["", f"[bold]{move.rows:,} rows {move.before} -> {move.after}{why}[/]"]
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, expand=True)
+        for width, ratio in ((12, None), (None, 3), (None, 5), (None, 4)):
+            table.add_column(width=width, ratio=ratio, overflow="fold")
+        for of in move.examples:
+            table.add_row(*(Text(cell) for cell in (of.pair_id[:12], of.input[:120], of.output[:160], of.why)))
+        parts.append(table)
+    return parts

@@ -1,0 +1,71 @@
+"""What people and gates prefer, to a reward model of the project's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pairsmith import teachers
+from pairsmith.outcome import RewardOutcome
+from pairsmith.receipt import recording
+from pairsmith.stopping import Stopping
+from schemas.blocking import run
+from schemas.progress import Progress, Say, unheard, unseen
+from schemas.project import Project
+from schemas.records import Counts, Json
+from schemas.store import Store
+
+REWARD_MODELS = "reward-models"
+
+
+def train_reward(
+    project: Project,
+    store: Store,
+    *,
+    progress: Progress = unseen,
+    say: Say = unheard,
+    stop: Stopping | None = None,
+) -> RewardOutcome:
+    """Fit a reward model on the preferences of the present pool; the same preferences and settings find it again.
+
+    It is not drained: `stop` ends it at once. Raises NoWork for too few preferences.
+    """
+    with recording(project, store, "train-reward", RewardOutcome()) as record:
+        from train.base_model import find_base
+        from train.reward_training import own_preferences, train_reward
+
+        preferred = run(own_preferences(project, store, teachers.scopes_of(project, say), progress))
+        settings = project.spec.train
+        base = find_base(settings.base, project.folder, progress, settings.revision)
+        result = train_reward(preferred, base, project, project.folder / REWARD_MODELS, progress)
+        path = project.inside(Path(result.folder))
+        store.write(result.artifact.model_copy(update={"path": path}))
+        told = {**result.model_dump(mode="json", exclude={"folder"}), "beats_length": result.beats_length}
+        left_out = {"too_long": result.left_out} if result.left_out else {}
+        counts = Counts(
+            rows_in=result.preferences + result.left_out, accepted=result.preferences, rejected=result.left_out
+        )
+        record.outcome = replace(
+            record.outcome, counts=counts, reasons=left_out, result=told, made=result.id, files=(path,)
+        )
+    return record.outcome
+
+
+def summary(outcome: RewardOutcome) -> list[tuple[str, str]]:
+    """What it learned from, what it is worth beside length, and how it is used."""
+    told, path = outcome.result, outcome.files[0]
+    by = ", ".join(f"{count:,} by {name}" for name, count in told["by"].items())
+    use = f"to score with it: curate.score.model = '{path}'"
+    without = f"it is not shown to be better than length, so do not score with it ({path})"
+    return [
+        ("learned from", f"{by}, on {told['base']}"),
+        ("held out", f"{told['held_out']:,} preferences of {told['held_out_inputs']:,} inputs"),
+        ("orders right", f"{_share(told['accuracy'])}; the {told['length_rule']} one {_share(told['length_only'])}"),
+        ("", f"gain over length {_share(told['gain'], '+')}"),
+        ("", use if told["beats_length"] else without),
+    ]
+
+
+def _share(interval: Json, sign: str = "") -> str:
+    estimate, low, high = (f"{interval[name]:{sign}.2f}" for name in ("estimate", "low", "high"))
+    return f"{estimate} [{low}, {high}]"

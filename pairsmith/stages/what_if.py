@@ -1,0 +1,61 @@
+"""What another setting of curation would change, without changing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from curate.asked import open_asked
+from curate.what_if import WhatIf, compare, judge_without_asking
+from pairsmith import teachers
+from schemas import spec_file
+from schemas.blocking import run
+from schemas.errors import NoWork, UsageError
+from schemas.progress import Progress, Say, unheard, unseen
+from schemas.project import Project
+from schemas.records import Json
+from schemas.store import Store
+
+_MAY = ("curate.", "split.", "task.labels", "task.schema")
+
+
+def what_if(
+    project: Project, store: Store, overrides: Sequence[str], *, progress: Progress = unseen, say: Say = unheard
+) -> WhatIf:
+    """Judge the rows by the spec as it is and as it would be with `overrides` (`KEY=VALUE`), and compare.
+
+    Raises UsageError for a key that has no part in curation, NoWork before generation, SpecError for a bad value.
+    """
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if not key.startswith(_MAY):
+            raise UsageError(
+                f"--what-if {override}: '{key}' has no part in curation.",
+                why="Only what is judged anew without a teacher can be told beforehand.",
+                fix="Name a key of [curate] or [split]. `pairsmith preview` tries a prompt.",
+            )
+    other = spec_file.load(project.folder, [*project.overrides, *overrides])
+    fingerprints = teachers.scopes_of(project, say)
+
+    async def both() -> WhatIf:
+        pools = []
+        for of in (project, other):
+            async with AsyncExitStack() as opened:
+                asked = await open_asked(of, store, opened, say)
+                pools.append(await judge_without_asking(of, store, fingerprints, asked, progress))
+        return compare(*pools)
+
+    found = run(both())
+    if not found.before.rows_in:
+        raise NoWork("there is no row to judge.", fix="Run `pairsmith generate` first.")
+    return found
+
+
+def as_json(found: WhatIf, overrides: Sequence[str]) -> Json:
+    """The comparison for a program."""
+    return {
+        "what_if": list(overrides),
+        "before": {**found.before.model_dump(), "reasons": found.reasons_before},
+        "after": {**found.after.model_dump(), "reasons": found.reasons_after},
+        "moves": [{**move._asdict(), "examples": [of._asdict() for of in move.examples]} for move in found.moves],
+    }

@@ -1,0 +1,120 @@
+"""Whatever steps there are, in any order: rows in are rows out, twice is once, a crash costs its row, and what nobody
+could judge neither leaves nor goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate.curation import curate
+from curate.pool import Pool
+from curate.scorers import Score
+from curate.steps import Named, best, duplicates, each, named, scored
+from schemas.records import Imported, Pair, Reason
+
+WORDS = ("odd", "bad", "flag", "nan", "fine", "calm")
+TEXTS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join), min_size=1, max_size=8)
+INPUTS = st.lists(TEXTS, min_size=1, max_size=4)
+
+
+def pool_of(inputs: Sequence[Sequence[str]]) -> Pool:
+    return Pool.of(
+        Pair(seed_id=f"s{n}", input=f"input {n}", output=f"{text} {m}", system="", origin=Imported(source="t"))
+        for n, texts in enumerate(inputs)
+        for m, text in enumerate(texts)
+    )
+
+
+async def judge(pairs: Sequence[Pair]) -> list[Score]:
+    """A batch scorer like the judge's: it crashes on a batch with an odd row, has no number for some, rejects bad ones
+    and flags others."""
+    if any("odd" in pair.output for pair in pairs):
+        raise RuntimeError("odd")
+    return [_judged(pair.output) for pair in pairs]
+
+
+def _judged(output: str) -> Score:
+    if "nan" in output:
+        return Score(None, Reason("unreadable", "it said hm"))
+    flags = ("calm",) if "flag" in output else ()
+    return Score(len(output) / 10, Reason("judged"), flags, rejects="bad" in output)
+
+
+def steps() -> dict[str, Named]:
+    return {
+        "gate": each(named(lambda pair: None if "calm" in pair.output else "fine" not in pair.output, "gate/g@1")),
+        "judge": scored(judge, "judge/j@1", "j", compares=False),
+        "score": scored(judge, "score/j@1", "s"),
+        "best": best(2),
+        "controlled": best(1, length_control=True),
+        "duplicates": duplicates(0.7),
+    }
+
+
+ORDERS = st.lists(st.sampled_from(sorted(steps())), unique=True, max_size=6)
+
+
+def state(pool: Pool) -> list[tuple[bool | None, str | None, float | None, tuple[str, ...]]]:
+    return [(row.keep, str(row.reason) if row.reason else None, row.score, row.flags) for row in pool.rows()]
+
+
+@given(INPUTS, ORDERS)
+@settings(max_examples=60)
+def test_any_steps_in_any_order_lose_no_row(inputs: list[list[str]], order: list[str]) -> None:
+    """Accepted, rejected and waiting rows are all the rows there are, and every one that is not accepted says why."""
+    named_steps = steps()
+    pool = asyncio.run(curate(pool_of(inputs), [named_steps[name] for name in order]))
+    counts = pool.counts
+    assert counts.adds_up
+    assert counts.rows_in == sum(map(len, inputs))
+    assert sum(pool.reasons.values()) == counts.rows_in - counts.accepted
+    assert all(row.reason is not None for row in pool.rows() if not row.keep)
+
+
+@given(INPUTS, ORDERS)
+@settings(max_examples=40)
+def test_twice_is_once(inputs: list[list[str]], order: list[str]) -> None:
+    """The same steps over the pool that they have judged change nothing of it."""
+    named_steps = steps()
+    asked = [named_steps[name] for name in order]
+    once = asyncio.run(curate(pool_of(inputs), asked))
+    twice = asyncio.run(curate(once, asked))
+    assert state(twice) == state(once)
+
+
+@given(INPUTS, st.sampled_from(["judge", "score"]))
+@settings(max_examples=40)
+def test_a_crash_costs_its_row_and_no_other(inputs: list[list[str]], name: str) -> None:
+    """A scorer that crashes on a batch is asked row by row: only the odd rows wait, the others have what it says."""
+    pool = asyncio.run(curate(pool_of(inputs), [steps()[name]]))
+    for row in pool.rows():
+        assert row.pair is not None
+        text = row.pair.output
+        if "odd" in text:
+            assert (row.keep, row.reason and row.reason.code) == (None, "crashed")
+        else:
+            expected = _judged(text)
+            assert row.keep is (None if expected.value is None else not expected.rejects)
+            assert row.flags == expected.flags
+            assert row.score == (expected.value if name == "score" else None)
+
+
+@given(INPUTS, ORDERS)
+@settings(max_examples=60)
+def test_what_nobody_could_judge_neither_leaves_nor_goes(inputs: list[list[str]], order: list[str]) -> None:
+    """A row that a judge could not read is not accepted, and no judge rejects it; another step still may."""
+    named_steps = steps()
+    pool = asyncio.run(curate(pool_of(inputs), [named_steps[name] for name in order]))
+    asked = {"judge", "score"} & set(order)
+    for row in pool.rows():
+        assert row.pair is not None
+        spoken = {verdict.by: verdict for verdict in row.verdicts}
+        unread = [v for v in spoken.values() if v.by in ("judge/j@1", "score/j@1") and v.keep is None]
+        if unread:
+            assert row.keep is not True
+            assert row.step not in ("judge/j@1", "score/j@1") or row.keep is None
+        if asked and row.keep is True:
+            assert all(f"{name}/j@1" in spoken for name in asked)

@@ -1,0 +1,93 @@
+"""Selection says what it changed, and what length has to do with it; on request length does not decide."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.curation import curate
+from curate.pool import Pool
+from curate.selection import LengthFit, in_words, selected
+from curate.steps import Named, best, named, scored
+from schemas.records import Imported, Pair
+
+
+def pair(input: str, output: str) -> Pair:
+    return Pair(seed_id=input, input=input, output=output, system="", origin=Imported(source="t"))
+
+
+def by_length(bonus: str = "gem", worth: float = 2.0) -> Named:
+    """Likes length, and a little more what holds the word `bonus`."""
+    return scored(named(lambda p: len(p.output) / 20 + worth * (bonus in p.output), "score/long@1"))
+
+
+def rows(inputs: int, seed: int = 1) -> list[Pair]:
+    """Four candidates an input, of all lengths; one of them holds a gem."""
+    rng, found = random.Random(seed), []
+    for number in range(inputs):
+        gem = rng.randrange(4)
+        for sample in range(4):
+            text = " ".join(rng.choices(("red", "blue", "green"), k=rng.randint(4, 60)))
+            found.append(pair(f"input {number}", f"{text} {'gem' if sample == gem else 'mud'} {sample}"))
+    return found
+
+
+def kept(pool: Pool) -> list[str]:
+    return [row.pair.output for row in pool.accepted() if row.pair]
+
+
+def test_what_length_explains_is_taken_out_before_the_best_are_chosen() -> None:
+    """A scorer that likes length buries what is worth keeping; what is left of its score finds it."""
+    plain = asyncio.run(curate(Pool.of(rows(40)), [by_length(), best(1)]))
+    controlled = asyncio.run(curate(Pool.of(rows(40)), [by_length(), best(1, length_control=True)]))
+    found, by_rest = (sum("gem" in text for text in kept(pool)) for pool in (plain, controlled))
+    assert by_rest > found + 5
+    assert by_rest > 30
+    assert [row.score for row in plain.rows()] == [row.score for row in controlled.rows()], "scores stay as they are"
+
+
+def test_selection_says_what_it_changed() -> None:
+    """Rows left out, inputs where others than the first are kept, and the share of the score that length explains."""
+    pool = asyncio.run(curate(Pool.of(rows(40)), [by_length(worth=0.0), best(1)]))
+    told = selected(pool, 1)
+    assert told is not None
+    assert (told.inputs, told.left_out) == (40, 120)
+    assert 20 < told.not_first < 40
+    assert told.length.r_squared > 0.8
+    assert told.length.slope > 0
+    words = in_words(told.as_json)
+    assert words.startswith("keeping the best left 120 rows out, of 40 inputs with more")
+    assert "(longer is better)" in words
+
+
+def test_selection_that_changed_nothing_says_so() -> None:
+    """Best of four of four candidates is no selection, however well they are scored."""
+    pool = asyncio.run(curate(Pool.of(rows(5)), [by_length(), best(4)]))
+    told = selected(pool, 4)
+    assert told is not None
+    assert told.left_out == 0
+    assert in_words(told.as_json) == "selection changed nothing: no input had more candidates left than the best 4"
+    assert selected(Pool.of(rows(1)), 1) is None
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.text(max_size=30), st.floats(-50, 50)), max_size=5), max_size=8),
+    st.floats(-5, 5),
+)
+def test_what_is_left_has_nothing_to_do_with_length(inputs: list[list[tuple[str, float]]], shift: float) -> None:
+    """The fit of the residuals is flat, whatever is added to all the scores of an input."""
+    fit = LengthFit.of(inputs)
+    assert 0 <= fit.r_squared <= 1
+    left = [[(text, fit.left_of(score, text) + shift * at) for text, score in of] for at, of in enumerate(inputs)]
+    again = LengthFit.of(left)
+    assert again.slope == pytest.approx(0, abs=1e-6)
+
+
+def test_inputs_that_ask_for_long_answers_explain_nothing() -> None:
+    """Where length goes with the input and not with the candidate, none of the score is length's."""
+    of_inputs = [[("x" * 10 * n, float(n)), ("y" * 10 * n, n + 1.0)] for n in range(1, 9)]
+    assert LengthFit.of(of_inputs).r_squared == 0

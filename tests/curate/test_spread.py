@@ -1,0 +1,113 @@
+"""Choosing among good rows: quotas, rows far apart, and a random arm beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.curation import curate
+from curate.export import RANDOM_ARM, export_dataset
+from curate.outcome import curate_project
+from curate.pool import Pool
+from curate.spread import at_random, by_quota, farness, spread_out, vectors_of
+from curate.steps import certified_only, choose_rows
+from schemas.project import Project
+from schemas.records import Seed
+from schemas.reviews import Review
+from schemas.store import Store
+from tests.curate import tiny
+
+WORDS = tiny.WORDS
+
+
+def texts(clumps: int, each: int) -> list[str]:
+    """Many texts around a few others."""
+    return [
+        " ".join([*WORDS[6 * clump : 6 * clump + 6], WORDS[(clump + 7 * n) % 60]])
+        for clump in range(clumps)
+        for n in range(each if clump == 0 else 2)
+    ]
+
+
+def pool_of(outputs: list[str], reviews: Any = ()) -> tuple[Pool, list[Seed]]:
+    seeds = [Seed(kind="input", text=f"input {n}", source="x:1") for n in range(len(outputs))]
+    pairs = [tiny.made_pair(seed, output, 0) for seed, output in zip(seeds, outputs, strict=True)]
+    return Pool.of(pairs, [Review(pair_id=pairs[n].id, reviewer="a", decision=d) for n, d in reviews]), seeds
+
+
+@given(st.lists(st.sampled_from("aaaaabbc"), max_size=40), st.integers(0, 45))
+def test_quotas_are_as_even_as_the_groups_allow(groups: list[str], wanted: int) -> None:
+    """As many as wanted, none twice; a group has fewer than another only if it has no more to give, but for one."""
+    ids = [f"{n}{group}" for n, group in enumerate(groups)]
+    chosen = by_quota(ids, lambda id_: id_[-1], wanted)
+    assert len(chosen) == len(set(chosen)) == min(wanted, len(ids))
+    for a in set(groups):
+        for b in set(groups):
+            count_a, count_b = (sum(id_.endswith(g) for id_ in chosen) for g in (a, b))
+            assert count_a >= count_b - 1 or count_a == groups.count(a)
+
+
+def test_rows_far_apart_stand_for_more_of_them_than_random_ones() -> None:
+    """Of one large clump and many small ones, the choice takes each clump once before any twice."""
+    every = texts(9, 60)
+    vectors = vectors_of(every)
+    chosen = spread_out(vectors, 9)
+    assert len({every[place].split()[0] for place in chosen}) == 9
+    random = [int(id_) for id_ in at_random(map(str, range(len(every))), "x")[:9]]
+    assert farness(vectors, chosen) < farness(vectors, random)
+    assert farness(vectors, range(len(every))) == pytest.approx(0, abs=1e-6)
+    assert spread_out(vectors, 3, [5, 6])[:2] == [5, 6]
+    assert len(set(spread_out(np.ones((4, 2)) / np.sqrt(2), 4))) == 4, "equal rows are chosen once each"
+
+
+@pytest.mark.parametrize("spread", ["diverse", "random", "length", "kind", "a column"])
+def test_selection_keeps_so_many_rows_and_those_of_people_first(spread: str) -> None:
+    """Every row is accounted for, what people accepted is in, and no row of another split goes."""
+    pool, seeds = pool_of(texts(9, 30), [(3, "accept"), (4, "accept")])
+    splits = {seed.id: "test" if n > 40 else "train" for n, seed in enumerate(seeds)}
+    judged = asyncio.run(curate(pool, [choose_rows(10, spread, seeds, splits.__getitem__)]))  # type: ignore[arg-type]
+    assert judged.counts.adds_up
+    kept = [row for row in judged.accepted() if row.pair]
+    assert sum(splits[row.candidate.seed_id] == "train" for row in kept) == 10
+    assert sum(splits[row.candidate.seed_id] == "test" for row in kept) == len(seeds) - 41
+    assert {seeds[3].id, seeds[4].id} <= {row.candidate.seed_id for row in kept}
+    assert judged.reasons == {"not_chosen": 41 - 10}
+    again = asyncio.run(curate(pool, [choose_rows(10, spread, seeds, splits.__getitem__)]))  # type: ignore[arg-type]
+    assert [row.pair.id for row in again.accepted() if row.pair] == [row.pair.id for row in kept if row.pair]
+
+
+def test_what_no_certificate_names_waits() -> None:
+    """It is not rejected: people may accept it, and then it is in."""
+    pool, _ = pool_of(texts(2, 4), [(0, "accept"), (1, "reject")])
+    ids = [row.pair.id for row in pool.rows() if row.pair]
+    judged = asyncio.run(curate(pool, [certified_only({ids[2]}, "c")]))
+    assert {row.pair.id for row in judged.accepted() if row.pair} == {ids[0], ids[2]}
+    assert judged.reasons == {"uncertified": len(ids) - 3, "review": 1}
+    assert judged.counts.waiting == len(ids) - 3
+
+
+def test_a_random_arm_of_equal_size_lies_beside_the_dataset(tmp_path: Path) -> None:
+    """As many rows as were chosen, drawn from the same ones; the manifest compares both. Without a choice there is
+    none."""
+    answers = {f"input {n}": [f"must {text}"] for n, text in enumerate(texts(9, 30))}
+    for rows, there in ((10, True), (500, False)):
+        spec = tiny.spec(select={"rows": rows}, duplicates={"enabled": False})
+        project = Project(tmp_path, spec)
+        with Store.open(Store.url_for(project)) as store:
+            fingerprint = tiny.pool(store, project, answers)
+            result = asyncio.run(curate_project(project, store, fingerprints=[fingerprint]))
+            export_dataset(project, store, result, tmp_path / "dataset")
+        manifest = json.loads((tmp_path / "dataset" / "manifest.json").read_text("utf-8"))
+        assert (tmp_path / "dataset" / RANDOM_ARM).exists() is there
+        assert (manifest["selection"] is not None) is there
+        if there:
+            arm = [json.loads(line) for line in (tmp_path / "dataset" / RANDOM_ARM).read_text("utf-8").splitlines()]
+            assert len(arm) == sum(row.split == "train" for row in result.accepted) == 10
+            assert manifest["selection"]["farness"]["chosen"] <= manifest["selection"]["farness"]["random"]

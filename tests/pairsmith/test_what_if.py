@@ -1,0 +1,104 @@
+"""`pairsmith curate --what-if`: what another setting would change, and that it changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+import pairsmith
+from pairsmith.stages.what_if import as_json, what_if
+from schemas import spec_file
+from schemas.errors import SpecError, UsageError
+from schemas.store import Store
+from tests.pairsmith.conftest import Project
+
+SPEC = """
+[task]
+kind = "reply"
+name = "own"
+style = "A short, kind answer."
+
+[[seeds]]
+path = "pairs.jsonl"
+kind = "pair"
+
+[curate.gates]
+length = { max_words = 8 }
+
+[split]
+test = 0
+validation = 0
+"""
+ANIMALS = ["fox", "wolf", "bear", "owl", "hare", "toad", "pike", "moth", "crow", "deer"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Ten answers of 3 to 12 words, each of which names another animal."""
+    lines = [
+        json.dumps(
+            {"input": f"Which {name} is this?", "output": f"A {name} " + " ".join([f"{name}like"] * n + ["one."])}
+        )
+        for n, name in enumerate(ANIMALS)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
+    own = pairsmith.Project(tmp_path, ["curate.gates.repetition=false"])
+    own.generate()
+    own.curate()
+    return tmp_path
+
+
+def _files(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.endswith(("-shm", "-wal", ".lock"))
+    }
+
+
+def test_what_would_move_is_told_and_nothing_changes(folder: Path) -> None:
+    """Counts and reasons before and after, the rows that move with their sentence; no file of the project is another
+    one, and curation with that setting then does what was told."""
+    before, off = _files(folder), ["curate.gates.repetition=false"]
+    project = spec_file.load(folder, off)
+    with Store.open(Store.url_for(project), write=False) as store:
+        found = what_if(project, store, ["curate.gates.length.max_words=10"])
+        backwards = what_if(project, store, ["curate.gates.length.max_words=5"])
+        same = what_if(project, store, ["curate.select.best=3"])
+    assert (found.before.accepted, found.after.accepted) == (5, 7)
+    assert (found.reasons_before, found.reasons_after) == ({"long": 4, "echo": 1}, {"long": 2, "echo": 1})
+    (move,) = found.moves
+    assert (move.before, move.after, move.code, move.rows) == ("rejected", "accepted", "long", 2)
+    assert {of.output.split()[1] for of in move.examples} == set(ANIMALS[6:8])
+    assert all(of.why.endswith("words, at most 8 are allowed") for of in move.examples)
+    assert [(m.before, m.after, m.rows) for m in backwards.moves] == [("accepted", "rejected", 3)]
+    assert same.moves == ()
+    assert json.dumps(as_json(found, ["x"]))
+    assert _files(folder) == before
+    curated = pairsmith.Project(folder, [*off, "curate.gates.length.max_words=10"]).curate()
+    assert curated.counts == found.after
+
+
+def test_only_curation_can_be_asked_about(folder: Path) -> None:
+    """A prompt, a teacher or a bad value is refused with what to do instead."""
+    project = spec_file.load(folder)
+    with Store.open(Store.url_for(project), write=False) as store:
+        with pytest.raises(UsageError, match="no part in curation"):
+            what_if(project, store, ["task.style=Another."])
+        with pytest.raises(SpecError):
+            what_if(project, store, ["curate.select.best=none"])
+
+
+def test_the_command_shows_it(folder: Path) -> None:
+    """Both counts, the reasons that differ, and the rows at the border."""
+    done = Project(folder).run(
+        "curate", "--what-if", "curate.gates.length.max_words=5", "--set", "curate.gates.repetition=false"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 rows accepted -> rejected (long)" in done.stdout
+    assert "4 -> 7" in done.stdout
+    assert "A deer" not in done.stdout

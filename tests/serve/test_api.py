@@ -1,0 +1,322 @@
+"""The API: specs by ETag with their comments kept, seeds, prompts, pages by cursor, repeats, problems, jobs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairsmith.serve import problems
+from pairsmith.serve.access import ALL, Role
+from pairsmith.serve.job import ProjectBusy
+from pairsmith.serve.problems import STATUS, Refusal, status_of
+from pairsmith.serve.workspace import NoSuchProject
+from schemas import errors
+from schemas.errors import PairsmithError, SpecError, StoreBusy
+from tests.serve.people import MINE, SPEC, Service, problem, staffed, unlimited
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
+    unlimited(monkeypatch)
+    return staffed(tmp_path / "space")
+
+
+def test_a_spec_is_written_only_as_it_was_read_and_keeps_its_comments(service: Service) -> None:
+    """Two people do not undo each other; what nobody touched stays, comments included; `check` writes nothing."""
+    editor, path = service.browser("editor"), f"/api/v1/projects/{MINE}/spec"
+    file = service.workspace.folder(MINE) / "pairsmith.toml"
+    read = editor.get(path)
+    assert read.json()["text"] == SPEC
+    assert editor.get(path, headers={"Accept": "application/toml"}).text == SPEC
+    change = {"set": {"train.epochs": 2}}
+    assert problem(editor.put(path, json=change))["status"] == 428
+    checked = editor.put(path, json=change, params={"check": "1"})
+    assert checked.json()["values"]["train"]["epochs"] == 2
+    assert file.read_text() == SPEC
+    put = editor.put(path, json=change, headers={"If-Match": read.headers["etag"]})
+    assert put.headers["etag"] == editor.get(path).headers["etag"] != read.headers["etag"]
+    assert "# The teacher is here." in file.read_text()
+    late = editor.put(path, json={"set": {"train.epochs": 3}}, headers={"If-Match": read.headers["etag"]})
+    assert problem(late)["status"] == 412
+    wrong = problem(editor.put(path, json={"set": {"train.epochz": 3}}, headers={"If-Match": "*"}))
+    assert wrong["errors"][0]["pointer"] == "/train/epochz"
+    assert wrong["errors"][0]["line"] > 1
+    assert "epochs" in wrong["fix"]
+    assert wrong["where"].startswith(f"{MINE}/pairsmith.toml:"), "not where the server has it"
+    assert problem(editor.put(path, json={"text": SPEC, "set": {}}, headers={"If-Match": "*"}))["status"] == 422
+
+
+def test_an_editor_does_not_set_what_is_fenced_and_an_owner_does(service: Service) -> None:
+    """The policy stands before every way to write a spec."""
+    path = f"/api/v1/projects/{MINE}/spec"
+    for key, value in (
+        ("budget.max_usd", 5.0),
+        ("teacher.url", "http://anywhere.example/v1"),
+        ("seeds.0.path", "/etc/passwd"),
+        ("curate.gates.user", ["gates:ours"]),
+    ):
+        refused = service.browser("editor").put(path, json={"set": {key: value}}, headers={"If-Match": "*"})
+        assert problem(refused)["error"]["code"] == "fenced", key
+        assert problem(refused)["where"] == key
+    owner = service.browser("owner")
+    assert owner.put(path, json={"set": {"budget.max_usd": 5.0}}, headers={"If-Match": "*"}).status_code == 200
+    allowed = owner.post("/api/v1/teachers/allowed", json={"url": "https://good.example", "key_env": "GOOD_KEY"})
+    assert allowed.status_code == 201
+    keys = {"teacher.url": "https://good.example/v1", "teacher.key_env": "GOOD_KEY"}
+    assert service.browser("editor").put(path, json={"set": keys}, headers={"If-Match": "*"}).status_code == 200
+    gone = owner.delete("/api/v1/teachers/allowed", params={"host": "good.example:443", "key_env": "GOOD_KEY"})
+    assert gone.status_code == 204
+    job = service.browser("editor").post(f"/api/v1/projects/{MINE}/jobs", json={"command": "generate"})
+    assert problem(job)["error"]["code"] == "fenced", "looked at again before a job"
+
+
+def test_the_pages_save_through_the_same_policy(service: Service) -> None:
+    """No form of a page reaches what the API refuses."""
+    editor = service.browser("editor")
+    token = editor.headers["X-CSRF-Token"]
+    file = service.workspace.folder(MINE) / "pairsmith.toml"
+    for step, form in (
+        ("teacher", {"teacher": "other", "url": "http://169.254.169.254/v1", "model": "m"}),
+        ("teacher", {"teacher": "other", "url": "http://anywhere.example/v1", "model": "m", "key_env": "HOME"}),
+        ("cap", {"max_usd": "100000"}),
+    ):
+        page = editor.post(f"/p/{MINE}/setup/{step}", data={"csrf": token, **form})
+        assert page.status_code in (400, 403), (step, form)
+        assert file.read_text() == SPEC
+
+
+def test_seeds_are_checked_as_a_whole_named_in_the_spec_and_taken_out_again(service: Service) -> None:
+    """A file is kept once all of it can be read; the rows that cannot be used are told by line."""
+    editor, path = service.browser("editor"), f"/api/v1/projects/{MINE}/seeds"
+    lines = b'{"text": "a vase"}\n{"text": ""}\n{"text": "a bowl"}\n'
+    sent = editor.post(path, files={"file": ("more.jsonl", lines)})
+    assert sent.status_code == 201
+    assert (sent.json()["rows"], sent.json()["kinds"]) == (3, {"input": 2})
+    assert sent.json()["problems"][0]["where"].endswith(":2")
+    folder = service.workspace.folder(MINE)
+    assert (folder / "seeds/more.jsonl").read_bytes() == lines
+    assert "# The teacher is here." in (folder / "pairsmith.toml").read_text()
+    assert [item["path"] for item in editor.get(path).json()["items"]] == ["seeds.jsonl", "seeds/more.jsonl"]
+    assert editor.delete(f"{path}/more.jsonl").status_code == 204
+    assert not (folder / "seeds/more.jsonl").exists()
+    assert [item["path"] for item in editor.get(path).json()["items"]] == ["seeds.jsonl"]
+    assert editor.delete(f"{path}/more.jsonl").status_code == 404
+
+
+def test_prompts_are_new_versions_and_never_changed(service: Service) -> None:
+    """Saving asks nothing anew and overwrites nothing; what is no prompt is refused with its line."""
+    editor, path = service.browser("editor"), f"/api/v1/projects/{MINE}/prompts"
+    text = editor.get(f"{path}/enhance/v1").json()["text"]
+    made = editor.post(f"{path}/enhance", json={"text": text})
+    assert made.status_code == 201
+    number = int(made.json()["version"][1:])
+    again = editor.post(f"{path}/enhance", json={"text": text})
+    assert again.json()["version"] == f"v{number + 1}"
+    wrong = editor.post(f"{path}/enhance", json={"text": "{{ seed"})
+    assert problem(wrong)["status"] == 422
+    assert str(service.workspace.root) not in wrong.text
+    refused = editor.post(f"{path}/enhance", json={"text": text.replace("{{ input }}", "{{ cycler.__init__ }}")})
+    assert refused.status_code in (201, 422)
+    assert editor.get(f"{path}/none/v1").status_code == 404
+
+
+def test_a_page_goes_on_where_the_one_before_ended(service: Service) -> None:
+    """By a cursor of ours; one of somebody else is refused."""
+    owner = service.browser("owner")
+    for _ in range(3):
+        owner.post("/api/v1/invitations", json={"role": "viewer"})
+    first = owner.get("/api/v1/audit", params={"limit": 2}).json()
+    second = owner.get("/api/v1/audit", params={"limit": 2, "cursor": first["next"]}).json()
+    numbers = [line["number"] for line in (*first["items"], *second["items"])]
+    assert numbers == sorted(numbers, reverse=True)
+    assert len(set(numbers)) == len(numbers) == 3
+    for cursor in ("nonsense", "WyJhIl0", "dHJ1ZQ"):
+        assert problem(owner.get("/api/v1/audit", params={"cursor": cursor}))["status"] == 400
+    assert problem(owner.get("/api/v1/audit", params={"limit": 0}))["status"] == 422
+
+
+def test_a_post_that_is_sent_again_has_one_effect(service: Service) -> None:
+    """Same key: the first answer again; another body with it is refused; what has a secret is not shown twice."""
+    owner = service.browser("owner")
+    body = {"name": "new", "example": "release-notes"}
+    answers = [owner.post("/api/v1/projects", json=body, headers={"Idempotency-Key": "k"}) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [201] * 3
+    assert len({answer.text for answer in answers}) == 1
+    assert answers[1].headers["idempotent-replayed"] == "true"
+    assert answers[1].headers["location"] == "/api/v1/projects/new"
+    other = owner.post("/api/v1/projects", json={**body, "name": "newer"}, headers={"Idempotency-Key": "k"})
+    assert problem(other)["error"]["code"] == "idempotency_key_reused"
+    assert "newer" not in service.workspace.projects()
+    second = service.browser("editor").post("/api/v1/projects", json=body, headers={"Idempotency-Key": "k"})
+    assert second.status_code == 403, "another person's key is another key"
+    key = {"name": "ci", "role": "viewer"}
+    made = [owner.post("/api/v1/keys", json=key, headers={"Idempotency-Key": "once"}) for _ in range(2)]
+    assert made[0].status_code == 201
+    assert problem(made[1])["error"]["code"] == "shown_once"
+    refused = [owner.post("/api/v1/projects", json={"name": "A"}, headers={"Idempotency-Key": "bad"}) for _ in "ab"]
+    assert [answer.status_code for answer in refused] == [422] * 2
+
+
+def test_a_job_is_one_for_each_key_and_a_second_one_is_refused_with_a_link(service: Service) -> None:
+    """409 tells clients of OpenAI not to send it again by themselves."""
+    editor, path = service.browser("editor"), f"/api/v1/projects/{MINE}/jobs"
+    jobs = [editor.post(path, json={"command": "curate"}, headers={"Idempotency-Key": "j"}) for _ in range(2)]
+    assert [job.status_code for job in jobs] == [202] * 2
+    assert jobs[0].json()["id"] == jobs[1].json()["id"]
+    assert jobs[0].headers["location"] == f"/api/v1/jobs/{jobs[0].json()['id']}"
+    busy = editor.post(path, json={"command": "train"})
+    assert problem(busy)["status"] == 409
+    assert busy.headers["x-should-retry"] == "false"
+    assert jobs[0].json()["id"] in busy.headers["link"]
+    wrong = editor.post(path, json={"command": "rm -rf"})
+    assert problem(wrong)["status"] == 400
+    job = jobs[0].headers["location"]
+    assert editor.get(job).json()["state"] == "queued"
+    assert editor.post(f"{job}/cancel").json()["state"] in ("stopping", "stopped")
+    assert service.browser("viewer").post(f"{job}/cancel").status_code == 403
+    listed = editor.get("/api/v1/jobs").json()["items"]
+    assert [row["id"] for row in listed] == [jobs[0].json()["id"]]
+    assert service.browser("stranger").get("/api/v1/jobs").json()["items"] == []
+
+
+def test_a_project_goes_to_the_trash_and_not_while_it_works(service: Service) -> None:
+    """Nothing is erased; its slug is free again."""
+    owner = service.browser("owner")
+    job = owner.post(f"/api/v1/projects/{MINE}/jobs", json={"command": "curate"})
+    assert problem(owner.delete(f"/api/v1/projects/{MINE}"))["error"]["code"] == "project_busy"
+    owner.post(f"/api/v1/jobs/{job.json()['id']}/cancel")
+    assert owner.delete(f"/api/v1/projects/{MINE}").status_code == 204
+    assert MINE not in service.workspace.projects()
+    (kept,) = (service.workspace.serve / "trash").iterdir()
+    assert (kept / "pairsmith.toml").read_text() == SPEC
+
+
+EVERY = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PairsmithError)]
+
+
+@pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
+def test_every_error_has_its_status_and_says_the_same_as_on_the_command_line(kind: type[PairsmithError]) -> None:
+    """what, where, why and fix, in one body that clients of OpenAI understand as well."""
+    error = kind("it is wrong.", where="a/b.toml:3", why="It would hurt.", fix="Mend it.")
+    status = status_of(error)
+    assert status == next(STATUS[base] for base in kind.__mro__ if base in STATUS)
+    assert 400 <= status < 600
+    answer = problems.answer(error, Path("/nowhere"), instance="/x", request_id="r")
+    assert answer.status_code == status
+    body = problems.Problem.model_validate_json(bytes(answer.body))
+    assert (body.what, body.where, body.why, body.fix) == ("it is wrong.", "a/b.toml:3", "It would hurt.", "Mend it.")
+    assert body.error.message == body.detail == str(error)
+    assert body.exit_code == kind.exit_code
+    assert body.kind == kind.__name__
+    assert (answer.headers.get("x-should-retry") == "false") == (status in (409, 429, 501, 507))
+
+
+def test_the_nearest_class_counts() -> None:
+    """A kind of error that is new has the status of what it is a kind of."""
+    assert status_of(StoreBusy("x.")) == status_of(ProjectBusy("p", "j")) == 409
+    assert status_of(NoSuchProject("x.")) == 404
+    assert status_of(SpecError("x.")) == 422
+    assert status_of(Refusal(418, "x.")) == 418
+
+
+def test_teachers_are_tried_by_the_name_of_their_key(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is a sentence, the value of the key is never in it, and no other host is asked."""
+    from tests.synth.loopback import LoopbackTeacher
+
+    monkeypatch.setenv("GOOD_KEY", "canary-key")
+    editor, owner = service.browser("editor"), service.browser("owner")
+    with LoopbackTeacher() as teacher:
+        wish = {"url": teacher.url, "key_env": "GOOD_KEY"}
+        assert problem(editor.post("/api/v1/teachers/test", json=wish))["error"]["code"] == "fenced"
+        for key_env in ("GOOD_KEY", "UNSET_KEY"):
+            owner.post("/api/v1/teachers/allowed", json={"url": teacher.url, "key_env": key_env})
+        tried = editor.post("/api/v1/teachers/test", json=wish)
+        assert tried.status_code == 200
+        assert "canary" not in tried.text
+        unset = editor.post("/api/v1/teachers/test", json={**wish, "key_env": "UNSET_KEY"}).json()
+        assert unset["says"] == "UNSET_KEY is not set on the server."
+    gone = editor.post("/api/v1/teachers/test", json=wish).json()
+    assert not gone["answers"]
+    assert gone["says"].endswith(".")
+
+
+def test_a_job_runs_and_its_rows_reviews_and_files_are_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a job over HTTP to rows, an answer of a reviewer, receipts and the dataset as a file."""
+    from starlette.testclient import TestClient
+
+    from tests.pairsmith.conftest import answer
+    from tests.serve.conftest import write_project
+    from tests.synth.loopback import LoopbackTeacher
+
+    unlimited(monkeypatch)
+    service = staffed(tmp_path / "space")
+    with LoopbackTeacher(answer) as teacher, TestClient(service.app):
+        write_project(service.workspace, "tiny", teacher.url)
+        owner = service.browser("owner")
+        service.app.state.policy.allow(teacher.url, "", None)
+        for command in ("generate", "curate"):
+            job = owner.post("/api/v1/projects/tiny/jobs", json={"command": command})
+            assert job.status_code == 202, job.text
+            ended = _ended(owner, job.headers["location"])
+            assert ended["state"] == "done", ended
+        rows = owner.get("/api/v1/projects/tiny/rows", params={"limit": 2}).json()
+        assert len(rows["items"]) == 2
+        assert rows["next"]
+        accepted = owner.get("/api/v1/projects/tiny/rows", params={"state": "accepted"}).json()["items"]
+        row = accepted[0]["id"]
+        assert owner.get(f"/api/v1/projects/tiny/rows/{row}").json()["input"] == accepted[0]["input"]
+        assert owner.get(f"/api/v1/projects/tiny/rows/{row}/candidates").json()["total"] >= 1
+        given = owner.post(f"/api/v1/projects/tiny/rows/{row}/reviews", json={"decision": "accept", "seconds": 3})
+        assert given.status_code == 201, given.text
+        assert owner.get(f"/api/v1/projects/tiny/rows/{row}").json()["reviews"][0]["decision"] == "accept"
+        assert problem(owner.post(f"/api/v1/projects/tiny/rows/{row}/reviews", json={"decision": "edit"}))
+        service.app.state.accounts.set_role(service.users["reviewer"], "tiny", Role.reviewer)
+        reviewer = service.browser("reviewer")
+        assert reviewer.get("/api/v1/projects/tiny/rows").status_code == 403
+        not_asked = reviewer.post(f"/api/v1/projects/tiny/rows/{row}/reviews", json={"decision": "reject"})
+        assert problem(not_asked)["status"] == 404, "a reviewer answers what is in the queue"
+        receipts = owner.get("/api/v1/projects/tiny/receipts").json()["items"]
+        assert [receipt["command"] for receipt in receipts] == ["curate", "generate"]
+        (dataset,) = owner.get("/api/v1/projects/tiny/artifacts").json()["items"]
+        where = f"/api/v1/projects/tiny/artifacts/{dataset['id']}/download"
+        packed = owner.get(where)
+        assert packed.content[:2] == b"PK"
+        lines = owner.get(where, params={"format": "jsonl", "split": "train"})
+        assert lines.status_code == 200
+        assert "attachment" in packed.headers["content-disposition"]
+        sheet = owner.get("/api/v1/projects/tiny/rows/download", params={"format": "csv"})
+        assert sheet.text.startswith("id,state")
+        told = owner.get("/metrics").text
+        assert 'pairsmith_jobs{command="generate",state="done"} 1.0' in told
+
+
+def _ended(client: Any, path: str) -> dict[str, Any]:
+    until = time.monotonic() + 90
+    while True:
+        job: dict[str, Any] = client.get(path).json()
+        if job["state"] in ("done", "failed", "stopped", "waits_for_people"):
+            return job
+        assert time.monotonic() < until, job
+        time.sleep(0.1)
+
+
+def test_a_name_in_a_sheet_is_no_formula() -> None:
+    """A text that begins like a formula is text in a spreadsheet, too."""
+    from pairsmith.serve.api.rows import _csv
+    from pairsmith.serve.rows_view import ViewRow
+
+    values: dict[str, Any] = dict.fromkeys(ViewRow._fields, "")
+    row = ViewRow(**{**values, "input": "=HYPERLINK(1)", "output": "plain", "score": 0.5})
+    lines = "".join(_csv(iter([row]))).splitlines()
+    assert lines[1].endswith("'=HYPERLINK(1),plain")
+
+
+def test_roles_of_all_projects(service: Service) -> None:
+    """`*` counts in every project; a person sees what theirs are."""
+    service.app.state.accounts.set_role(service.users["viewer"], ALL, Role.editor)
+    viewer = service.browser("viewer")
+    shown = {row["name"]: row["role"] for row in viewer.get("/api/v1/projects").json()["items"]}
+    assert shown == {"mine": "editor", "other": "editor"}

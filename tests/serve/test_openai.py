@@ -1,0 +1,270 @@
+"""The OpenAI subset, spoken to by OpenAI's own client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairsmith.serve.access import ALL, Role
+from schemas.records import Artifact
+from schemas.spec import TrainSettings
+from schemas.store import Store
+from tests.serve.people import MINE, OTHER, Service, staffed, unlimited
+from train.results import TrainResult, write_result
+
+openai = pytest.importorskip("openai")
+import httpx  # noqa: E402  the client of the client
+
+TURNS = [
+    {
+        "messages": [
+            {"role": "user", "content": f"Where is parcel {n}?"},
+            {"role": "assistant", "content": f"It is {n}."},
+        ]
+    }
+    for n in range(12)
+]
+GOOD = "".join(json.dumps(turn) + "\n" for turn in TURNS).encode()
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
+    unlimited(monkeypatch)
+    return staffed(tmp_path / "space")
+
+
+def spoken(service: Service, scene: Callable[[Any], Awaitable[None]], name: str = "owner") -> None:
+    """Play a scene with OpenAI's client, which has a key of the person of that name."""
+
+    async def play() -> None:
+        transport = httpx.ASGITransport(app=service.app, raise_app_exceptions=False)
+        key = service.program(name).headers["Authorization"].removeprefix("Bearer ")
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1/v1") as http:
+            await scene(openai.AsyncOpenAI(api_key=key, base_url="http://127.0.0.1/v1", http_client=http))
+
+    asyncio.run(play())
+
+
+def tuned(service: Service, slug: str = MINE) -> TrainResult:
+    """A project with an adapter, as training leaves it."""
+    project = service.workspace.project(slug)
+    folder = project.folder / "artifacts" / "adapter"
+    folder.mkdir(parents=True)
+    result = TrainResult(
+        adapter_id="a" * 32,
+        dataset_id="d" * 32,
+        base="HuggingFaceTB/SmolLM2-135M-Instruct",
+        base_hash="b",
+        settings=TrainSettings(),
+        train_rows=8,
+        validation_rows=2,
+        learned_tokens=100,
+        trained_tokens=900,
+        steps=3,
+        curve=(),
+        validation=(),
+        four_bit_layers=0,
+        trainable_parameters=1,
+        compute_dtype="bfloat16",
+        seconds=1.0,
+        seconds_per_step=0.3,
+        peak_gib=1.0,
+        versions={},
+        masks=(),
+        system_prompt="Rewrite it.",
+    )
+    write_result(folder, result)
+    with Store.open(Store.url_for(project)) as store:
+        store.write(Artifact(id=result.adapter_id, kind="adapter", path="artifacts/adapter"))
+    return result
+
+
+def test_files_are_checked_listed_read_and_deleted(service: Service) -> None:
+    """A line that is no conversation is named, and nothing of its file is kept."""
+
+    async def scene(client: Any) -> None:
+        for content, named in ((b'{"messages": []}\n', "1"), (GOOD + b"{oops\n", "13"), (b"", "no rows")):
+            with pytest.raises(openai.BadRequestError) as refused:
+                await client.files.create(file=("x.jsonl", content), purpose="fine-tune")
+            assert named in refused.value.message
+            assert refused.value.code == "invalid_file"
+        with pytest.raises(openai.BadRequestError, match="purpose"):
+            await client.files.create(file=("x.jsonl", GOOD), purpose="assistants")
+        first = await client.files.create(file=("x.jsonl", GOOD), purpose="fine-tune")
+        assert (first.status, first.bytes, first.filename) == ("processed", len(GOOD), "x.jsonl")
+        second = await client.files.create(file=("y.jsonl", GOOD), purpose="fine-tune")
+        listed = [file.id async for file in await client.files.list(limit=1)]
+        assert sorted(listed) == sorted([first.id, second.id])
+        assert (await client.files.retrieve(first.id)).id == first.id
+        assert (await client.files.content(first.id)).read() == GOOD
+        assert (await client.files.delete(first.id)).deleted
+        with pytest.raises(openai.NotFoundError):
+            await client.files.retrieve(first.id)
+
+    spoken(service, scene)
+
+    async def another(client: Any) -> None:
+        assert [file async for file in await client.files.list()] == []
+
+    spoken(service, another, "editor")
+
+    async def viewer(client: Any) -> None:
+        with pytest.raises(openai.PermissionDeniedError):
+            await client.files.create(file=("x.jsonl", GOOD), purpose="fine-tune")
+
+    spoken(service, viewer, "viewer")
+
+
+def test_a_project_is_trained_watched_and_stopped(service: Service) -> None:
+    """Create, retrieve, list, events by paging, checkpoints, cancel; a second job is refused once, not three times."""
+
+    async def scene(client: Any) -> None:
+        made = await client.fine_tuning.jobs.create(
+            model="embedded",
+            training_file=f"project:{MINE}",
+            method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 4}}},
+            seed=5,
+            metadata={"by": "test"},
+        )
+        assert (made.status, made.seed, made.training_file) == ("queued", 5, f"project:{MINE}")
+        assert made.hyperparameters.n_epochs == 2
+        assert made.metadata == {"by": "test"}
+        spec = service.workspace.project(MINE).spec.train
+        assert (spec.epochs, spec.batch, spec.seed) == (2, 4, 5)
+        with pytest.raises(openai.ConflictError) as busy:
+            await client.fine_tuning.jobs.create(model="embedded", training_file=f"project:{MINE}")
+        assert busy.value.code == "project_busy"
+        events = service.app.state.jobs.folder(made.id) / "events.jsonl"
+        lines = [{"at": 1e9 + n, "stage": "train", "numbers": {"step": n, "loss": 2.0 - n / 10}} for n in range(30)]
+        events.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        seen = [event async for event in await client.fine_tuning.jobs.list_events(made.id, limit=7)]
+        assert len(seen) == 31
+        assert seen[0].type == "metrics"
+        assert seen[0].data["step"] == 29
+        assert "asked for by owner" in seen[-1].message
+        assert (await client.fine_tuning.jobs.checkpoints.list(made.id)).data == []
+        assert [job.id async for job in await client.fine_tuning.jobs.list()] == [made.id]
+        with pytest.raises(openai.APIStatusError) as not_served:
+            await client.fine_tuning.jobs.pause(made.id)
+        assert not_served.value.status_code == 501
+        assert (await client.fine_tuning.jobs.cancel(made.id)).status in ("running", "cancelled")
+        with pytest.raises(openai.NotFoundError):
+            await client.fine_tuning.jobs.retrieve("none")
+        with pytest.raises(openai.BadRequestError, match="dpo"):
+            await client.fine_tuning.jobs.create(
+                model="embedded", training_file=f"project:{MINE}", method={"type": "dpo"}
+            )
+        with pytest.raises(openai.NotFoundError):
+            await client.fine_tuning.jobs.create(model="embedded", training_file="file-none")
+
+    spoken(service, scene)
+
+    async def stranger(client: Any) -> None:
+        with pytest.raises(openai.NotFoundError):
+            await client.fine_tuning.jobs.create(model="embedded", training_file=f"project:{OTHER}")
+
+    spoken(service, stranger, "editor")
+
+
+def test_a_file_becomes_a_project_that_is_run_without_review(service: Service) -> None:
+    """Its conversations are the seeds, and the base is one that the policy lets through."""
+
+    async def scene(client: Any) -> None:
+        file = await client.files.create(file=("x.jsonl", GOOD), purpose="fine-tune")
+        with pytest.raises(openai.PermissionDeniedError, match=r"huggingface\.co"):
+            await client.fine_tuning.jobs.create(
+                model="someone/model", training_file=file.id, extra_body={"project": "bad"}
+            )
+        made = await client.fine_tuning.jobs.create(
+            model="embedded", training_file=file.id, extra_body={"project": "parcels"}
+        )
+        project = service.workspace.project("parcels")
+        assert (project.folder / project.spec.seeds[0].path).read_bytes() == GOOD
+        assert not project.spec.review.enabled
+        assert service.app.state.jobs.get(made.id).command == "run"
+
+    spoken(service, scene)
+    assert "bad" not in service.workspace.projects()
+
+
+def test_the_tuned_model_is_listed_and_talked_to(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole and as a stream, with the system prompt that it was trained with; its base under a name of its own; nobody
+    else's models."""
+    tuned(service)
+    tuned(service, OTHER)
+    asked: list[dict[str, Any]] = []
+
+    async def answer(talker: Any, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        asked.append({"adapter": talker.adapter, **body})
+        message = {"role": "assistant", "content": "A copper kettle, and the steam of it, in the early light."}
+        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+        usage = {"prompt_tokens": 5, "completion_tokens": 12, "total_tokens": 17}
+        return 200, {"id": "c", "object": "chat.completion", "created": 1, "choices": [choice], "usage": usage}
+
+    monkeypatch.setattr(service.app.state.talking, "ask", answer)
+
+    async def scene(client: Any) -> None:
+        names = [model.id async for model in await client.models.list()]
+        name = f"ft:smollm2-135m-instruct:{MINE}::aaaaaaaa"
+        assert names == [f"base:smollm2-135m-instruct:{MINE}::aaaaaaaa", name]
+        assert (await client.models.retrieve(name)).owned_by == MINE
+        messages = [{"role": "user", "content": "a kettle"}]
+        whole = await client.chat.completions.create(model=name, messages=messages, max_tokens=20)
+        text = whole.choices[0].message.content
+        stream = await client.chat.completions.create(
+            model=name, messages=messages, stream=True, stream_options={"include_usage": True}
+        )
+        chunks = [chunk async for chunk in stream]
+        assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == text
+        assert chunks[-1].usage.total_tokens == 17
+        assert chunks[-2].choices[0].finish_reason == "stop"
+        await client.chat.completions.create(
+            model=names[0], messages=[{"role": "system", "content": "Be brief."}, *messages]
+        )
+        with pytest.raises(openai.NotFoundError):
+            await client.chat.completions.create(model=name.replace(MINE, OTHER), messages=messages)
+
+    spoken(service, scene, "viewer")
+    assert [body["adapter"] for body in asked] == [True, True, False]
+    assert asked[0]["messages"][0] == {"role": "system", "content": "Rewrite it."}
+    assert asked[2]["messages"][0]["content"] == "Be brief."
+    assert asked[0]["max_tokens"] == 20
+
+
+def test_while_a_job_needs_the_machine_nobody_talks(service: Service) -> None:
+    """503 with the seconds to wait; the lock that the job's process holds decides, and no table."""
+    import fcntl
+
+    tuned(service)
+    service.workspace.jobs_folder.mkdir(parents=True, exist_ok=True)
+
+    async def scene(client: Any) -> None:
+        with pytest.raises(openai.APIStatusError) as busy:
+            await client.with_options(max_retries=0).chat.completions.create(
+                model=f"ft:smollm2-135m-instruct:{MINE}::aaaaaaaa", messages=[{"role": "user", "content": "x"}]
+            )
+        assert busy.value.status_code == 503
+        assert busy.value.code == "busy_with_a_job"
+        assert int(busy.value.response.headers["retry-after"]) > 0
+
+    with (service.workspace.jobs_folder / "heavy.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        spoken(service, scene)
+
+
+def test_a_key_of_a_project_sees_its_models_alone(service: Service) -> None:
+    """An owner's key for one project."""
+    tuned(service)
+    tuned(service, OTHER)
+    client = service.program("owner", Role.viewer, ALL)
+    assert len(client.get("/v1/models").json()["data"]) == 4
+    state = service.app.state
+    caller = state.sessions.caller(state.sessions.begin(service.users["owner"], address="", agent=""))
+    key, _ = state.keys.make(caller, "one", Role.viewer, OTHER, None)
+    client.headers["Authorization"] = f"Bearer {key}"
+    assert {model["owned_by"] for model in client.get("/v1/models").json()["data"]} == {OTHER}

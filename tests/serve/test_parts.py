@@ -1,0 +1,133 @@
+"""A job's processes: words that the command line understands, and what needs the GPU by itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from pairsmith.commands import group
+from pairsmith.serve import child
+from pairsmith.serve.job import COMMANDS, JobOptions
+from pairsmith.serve.parts import Part, Request, needs_gpu, next_part
+from pairsmith.serve.workspace import Workspace
+from pairsmith.stages.table import stage
+from schemas.money import Hold
+from schemas.spec_file import load, parse
+from schemas.store import Store
+from tests.serve.conftest import write_project
+from tests.synth.loopback import LoopbackTeacher
+
+EVERY: dict[str, Any] = {
+    "retry_failed": True,
+    "no_review": True,
+    "batch": True,
+    "more": True,
+    "cap_usd": 2.5,
+    "stop_after_accepted": 100,
+    "seeds": 5,
+}
+
+
+def request(command: str, **options: Any) -> Request:
+    return Request(id="0", project="tiny", command=command, options=options, by="ann", continues=None)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_option_of_a_job_is_one_of_the_command_line(workspace: Workspace, command: str) -> None:
+    """What a job is asked for reaches the command under the name that it has there."""
+    folder = write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
+    options = {name: value for name, value in EVERY.items() if name in COMMANDS[command].takes}
+    part = next_part(request(command, **options), folder, None)
+    assert part is not None
+    words = [*part["argv"], *(["--max-usd", "2.5"] if part["cap_usd"] else [])]
+    context: click.Context = click.Context(group)
+    found: click.Command = group
+    while isinstance(found, click.Group):
+        name, found, words = found.resolve_command(context, words)  # type: ignore[assignment]
+        context = click.Context(found, parent=context, info_name=name)
+    read = found.make_context(found.name, words, parent=context).params
+    assert read["folder"] == folder
+    given = {**read, "cap_usd": read.get("max_usd"), "stop_after_accepted": None}
+    if "generate.accepted=100" in read["overrides"]:
+        given["stop_after_accepted"] = 100
+    assert {name: given[name] for name in options} == options
+    assert next_part(request(command, **options), folder, part) is None or command == "run"
+
+
+def test_a_run_changes_its_process_where_it_needs_the_gpu_or_does_not(
+    workspace: Workspace, teacher: LoopbackTeacher
+) -> None:
+    """Neighbours of one kind share a process; stages that are done belong to none; the last process has no end."""
+    folder = write_project(workspace, "tiny", teacher.url)
+    parts: list[Part] = []
+    while part := next_part(request("run", no_review=True), folder, parts[-1] if parts else None):
+        parts.append(part)
+    assert [(part["stage"], part["until"], part["heavy"]) for part in parts] == [
+        ("generate", "train", False),
+        ("train", None, True),
+    ]
+    spec = (folder / "pairsmith.toml").read_text()
+    (folder / "pairsmith.toml").write_text(spec.replace('model = "none"', 'model = "pmi"'))
+    assert (next_part(request("run"), folder, None) or {})["until"] == "curate"
+    project = load(folder)
+    with Store.open(Store.url_for(project)) as store:
+        stage("generate").run(project, store)
+    part = next_part(request("run"), folder, None)
+    assert part is not None
+    assert (part["stage"], part["until"], part["heavy"]) == ("curate", None, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "heavy"),
+    [
+        ("", {"generate", "preview", "forecast", "curate", "review", "train", "evaluate"}),
+        ('[teacher]\nurl = "https://a.example/v1"\nmodel = "m"', {"curate", "review", "train", "evaluate"}),
+        (
+            '[teacher]\nurl = "https://a.example/v1"\nmodel = "m"\n[curate.score]\nmodel = "none"',
+            {"train", "evaluate"},
+        ),
+        (
+            '[teachers.big]\nurl = "https://a.example/v1"\nmodel = "m"\n[generate]\nforward = { teacher = "big" }\n'
+            'backward = { enabled = false }\n[curate.score]\nmodel = "none"',
+            {"train", "evaluate"},
+        ),
+    ],
+)
+def test_what_needs_the_gpu(tmp_path: Path, text: str, heavy: set[str]) -> None:
+    """Whatever computes a model on this machine, and nothing that another machine computes."""
+    spec = parse(f'[task]\nname = "t"\nstyle = "s"\n{text}\n', tmp_path).spec
+    every = {"generate", "preview", "forecast", "curate", "review", "train", "evaluate", "export", "report"}
+    assert {name for name in every if needs_gpu(spec, name)} == heavy
+
+
+def test_the_cap_is_the_jobs_however_many_processes_it_takes(workspace: Workspace) -> None:
+    """A process that is started again may spend what the one before it has left, not the whole cap anew."""
+    folder, job = write_project(workspace, "tiny", "http://127.0.0.1:9/v1"), workspace.root / "job"
+    job.mkdir()
+    part: dict[str, Any] = dict(next_part(request("generate", cap_usd=2.0), folder, None) or {})
+    project = load(folder)
+    with Store.open(Store.url_for(project)) as store:
+        store.write(Hold(id="before", usd=5.0))
+    left = child._left_of_the_cap(part, child._pin(job, part))
+    assert left == ["--max-usd", "2.000000000"]
+    with Store.open(Store.url_for(project)) as store:
+        store.write(Hold(id="now", usd=1.5))
+    left = child._left_of_the_cap(part, child._pin(job, part))
+    assert left == ["--max-usd", "0.500000000"]
+    with Store.open(Store.url_for(project)) as store:
+        store.write(Hold(id="again", usd=1.5))
+    left = child._left_of_the_cap(part, child._pin(job, part))
+    assert 0 < float(left[1]) < 1e-6, "nothing more may be spent"
+    assert json.loads((job / "pins.json").read_text())["usd"] == 5.0
+    assert child._left_of_the_cap(dict(next_part(request("curate"), folder, None) or {}), 0.0) == []
+
+
+def test_options_that_make_no_sense_are_refused() -> None:
+    """A cap of nothing, or of something that is no number, is no cap."""
+    for wrong in ({"cap_usd": 0}, {"cap_usd": float("nan")}, {"cap_usd": -1}, {"seeds": 0}, {"other": 1}):
+        with pytest.raises(ValueError, match="validation error"):
+            JobOptions(**wrong)  # type: ignore[arg-type]

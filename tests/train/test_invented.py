@@ -1,0 +1,50 @@
+"""The invented-detail rate: answers with a number, contact or name from nowhere, as the spec's gates find them."""
+
+from __future__ import annotations
+
+from tests.train.evaluated import spec
+from train.invented import DETAILS, detail_gates, invented_rate
+from train.metrics import Output
+
+
+def output(text: str, seed_id: str = "s", **more: object) -> Output:
+    told = {"system": "tuned", "mode": "sampled", "seed_id": seed_id, "sample": 0, "answered": True, "key": "k"}
+    return Output.model_validate({**told, "text": text, **more})
+
+
+def gates_of(**modes: object) -> list[object]:
+    made = spec()
+    gates = made.curate.gates.model_copy(update={**dict.fromkeys(DETAILS, False), **modes})
+    return list(detail_gates(made.model_copy(update={"curate": made.curate.model_copy(update={"gates": gates})})))
+
+
+INPUTS = {"s": "a parcel that came on 3 May", "t": "a fox in snow"}
+
+
+def rate(texts: dict[str, str], references: dict[str, str] | None = None, **modes: object) -> float | None:
+    gates = gates_of(**(modes or {"invented": "flag", "contacts": True}))
+    outputs = [output(text, seed_id) for seed_id, text in texts.items()]
+    found = invented_rate(outputs, INPUTS, references or {}, gates)  # type: ignore[arg-type]
+    return found and found.estimate
+
+
+def test_a_detail_from_nowhere_is_counted_whether_its_gate_flags_or_rejects() -> None:
+    """A number, and an address; what the input says is no invention."""
+    assert rate({"s": "The parcel came on 3 May and weighed 17 kilos.", "t": "A fox stands in the snow."}) == 0.5
+    assert rate({"s": "The parcel came on 3 May.", "t": "A fox in snow; write to fox@example.org for more."}) == 0.5
+    assert rate({"s": "The parcel came on 3 May.", "t": "A fox stands in the snow."}) == 0.0
+
+
+def test_what_a_person_answered_too_is_no_invention() -> None:
+    """The reference is as good a source as the input."""
+    told = {"s": "The parcel came on 3 May and weighed 17 kilos."}
+    assert rate(told) == 1.0
+    assert rate(told, references={"s": "It weighed 17 kilos."}) == 0.0
+
+
+def test_no_gate_and_no_whole_answer_is_no_rate() -> None:
+    """Nothing measured is not 0."""
+    assert rate({"s": "It weighed 17 kilos."}, invented=False) is None
+    gates = gates_of(invented=True)
+    cut = [output("It weighed 17 kilos and", finish="length"), output(" ")]
+    assert invented_rate(cut, INPUTS, {}, gates) is None  # type: ignore[arg-type]

@@ -1,0 +1,128 @@
+"""A reward model of the project's own preferences: it learns what people prefer, is tested on inputs it never saw, and
+scores like any other."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.outcome import curate_project
+from curate.preferences import Preference
+from curate.review.sampling import in_estimation_half
+from curate.scorers.reward import reward_scorer
+from schemas.errors import NoWork
+from schemas.project import Project
+from schemas.records import Pair, Seed
+from schemas.reviews import Review
+from schemas.spec import Spec
+from schemas.store import Store
+from tests.curate import tiny
+from train.base_model import Base, hash_model
+from train.reward_training import RewardResult, held_out_seeds, own_preferences, train_reward
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    pytest.importorskip("trl", reason="training needs the train extra")
+    folder = tiny.language_model(tmp_path_factory.mktemp("base"))
+    return Base("tiny", folder, hash_model(folder))
+
+
+def project(folder: Path, **train: Any) -> Project:
+    settings = {"r": 4, "learning_rate": 0.01, "batch": 8, "epochs": 3, "max_length": 64, **train}
+    raw = tiny.spec().model_dump(mode="json", exclude_defaults=True) | {"train": settings}
+    raw["task"]["style"], raw["task"]["system"] = "dor", "dut"
+    return Project(folder, Spec.model_validate(raw))
+
+
+def preferred(count: int, words: tuple[str, str] = ("good", "bad"), *, longer: int = 0) -> list[Preference]:
+    """One preference an input: the better text holds the first of `words`, and is longer by so many words."""
+    rng, found = random.Random(5), []
+    for number in range(count):
+        seed = Seed(kind="input", text=f"ban bel {number}", source="s")
+        text, at = rng.choices(tiny.WORDS, k=6), rng.randrange(7)
+        sides = [
+            tiny.made_pair(seed, " ".join([*text[:at], word, *text[at:], *extra]), sample)
+            for sample, (word, extra) in enumerate(zip(words, (text[:longer], []), strict=True))
+        ]
+        found.append(Preference("verdict", "train", *sides))
+    return found
+
+
+def test_it_learns_what_is_preferred_and_scores_like_any_other(base: Base, tmp_path: Path) -> None:
+    """Held-out inputs are ordered rightly where length says nothing; the folder that was tested is the one that is
+    saved, and the same preferences find it again."""
+    made, rows = project(tmp_path), preferred(160)
+    result = train_reward(rows, base, made, tmp_path / "reward-models")
+    assert result.accuracy.estimate > 0.9
+    assert result.length_only.estimate == 0.5
+    assert result.beats_length
+    assert result.by == {"verdict": 160}
+    assert result.held_out == result.held_out_inputs == len(held_out_seeds([p.chosen.seed_id for p in rows]))
+    again = train_reward(rows, base, made, tmp_path / "reward-models")
+    assert again == result
+    scorer = reward_scorer(result.folder, batch_tokens=512, rules="dor")
+    fresh = preferred(170)[160:]
+
+    async def scores(pairs: list[Pair]) -> list[float]:
+        return [score.value or 0.0 for score in await scorer(pairs)]
+
+    chosen = asyncio.run(scores([p.chosen for p in fresh]))
+    rejected = asyncio.run(scores([p.rejected for p in fresh]))
+    assert sum(a > b for a, b in zip(chosen, rejected, strict=True)) >= 9
+
+
+def test_a_model_that_only_knows_length_is_not_called_better(base: Base, tmp_path: Path) -> None:
+    """Where the better answer is always the longer one, length alone is right in all of them: there is no gain."""
+    result = train_reward(preferred(80, ("ban", "ban"), longer=4), base, project(tmp_path, epochs=1), tmp_path / "out")
+    assert result.length_only.estimate == 1.0
+    assert result.length_rule == "longer"
+    assert not result.beats_length
+
+
+def test_too_few_preferences_are_refused_in_a_sentence(base: Base, tmp_path: Path) -> None:
+    """Before any weights are read: with the number there is and the number it takes."""
+    with pytest.raises(NoWork, match=r"there are 40 preferences of 40 inputs; a reward model takes 64 of 32"):
+        train_reward(preferred(40), base, project(tmp_path), tmp_path / "out")
+    one_input = [p._replace(chosen=preferred(1)[0].chosen, rejected=preferred(1)[0].rejected) for p in preferred(80)]
+    with pytest.raises(NoWork, match="of 1 inputs"):
+        train_reward(one_input, base, project(tmp_path), tmp_path / "out")
+
+
+def test_what_certificates_stand_on_teaches_nothing(tmp_path: Path) -> None:
+    """Of what people rejected beside what they accepted, only rows outside the estimation half are learned from; what
+    a gate rejected counts beside it, and nobody is asked."""
+    made = project(tmp_path)
+    with Store.open(Store.url_for(made)) as store:
+        answers = {f"ban {n}": [f"must good {n}", f"must poor {n}", f"gone {n}"] for n in range(12)}
+        tiny.pool(store, made, answers)
+        for n, seed in enumerate(store.seeds()):
+            good, poor, _ = (tiny.made_pair(seed, text, i) for i, text in enumerate(answers[seed.text or ""]))
+            for pair, decision in ((good, "accept"), (poor, "reject")):
+                store.write(_review(pair, decision, n))
+        asyncio.run(curate_project(made, store, fingerprints=["now"]))
+        found = asyncio.run(own_preferences(made, store, ["now"]))
+        seed_number = made.spec.review.seed
+    by_people = [p for p in found if p.by == "verdict"]
+    assert by_people
+    assert not any(in_estimation_half(seed_number, p.chosen.id) for p in by_people)
+    assert not any(in_estimation_half(seed_number, p.rejected.id) for p in by_people)
+    assert len(by_people) < 12
+
+
+def _review(pair: Pair, decision: Any, number: int) -> Review:
+    return Review(pair_id=pair.id, reviewer=f"kim{number}", decision=decision, seconds=3)
+
+
+def test_the_record_says_what_it_is_worth(base: Base, tmp_path: Path) -> None:
+    """The store's artifact has an identity, as every reward model has, and the numbers of its test."""
+    result = train_reward(preferred(64), base, project(tmp_path, epochs=1), tmp_path / "out")
+    artifact = result.artifact
+    assert artifact.kind == "reward_model"
+    assert artifact.facts["identity"] == result.id
+    kept = RewardResult.model_validate({k: v for k, v in artifact.facts.items() if k != "identity"})
+    assert kept.accuracy == result.accuracy

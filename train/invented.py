@@ -1,0 +1,45 @@
+"""The invented-detail rate: the share of answers with a number, a date, a contact or a name that came from nowhere.
+
+The gates that find them in training rows (`invented`, `contacts`, `invented_name`) look at every whole answer, as far
+as the spec has them on, be it only to flag. It stands beside the pass rate and decides nothing: what a gate calls
+invented may be knowledge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from curate.gates import GateStep, gates_for, judge_text
+from schemas.spec import GateSettings, Spec
+from train.intervals import Interval, share
+from train.metrics import Output
+
+DETAILS = ("invented", "contacts", "invented_name")
+_NO_SWITCHES = ("length", "must", "must_not", "json_schema", "user")
+
+
+def detail_gates(spec: Spec) -> list[GateStep]:
+    """Those of the spec's gates that find invented details."""
+    gates = spec.curate.gates
+    modes = {name: False for name in GateSettings.model_fields if name not in _NO_SWITCHES}
+    on = {name: getattr(gates, name) for name in DETAILS}
+    return gates_for(spec.task, GateSettings.model_validate({**modes, "length": False, **on}), Path())
+
+
+def invented_rate(
+    outputs: Sequence[Output], inputs: Mapping[str, str], references: Mapping[str, str], gates: Sequence[GateStep]
+) -> Interval | None:
+    """The share of whole answers in which a gate finds an invented detail; None without a gate or an answer. `inputs`
+    and `references` are by seed. What a gate could not judge, and what a person's answer holds too, is not counted as
+    invented."""
+    if not gates:
+        return None
+    found: dict[str, list[bool]] = {}
+    for output in outputs:
+        if output.whole:
+            given = "\n".join((inputs[output.seed_id], references.get(output.seed_id, "")))
+            judged = judge_text(given, output.text, gates).values()
+            invents = any(judgement.keep is False or judgement.flags for judgement in judged)
+            found.setdefault(output.seed_id, []).append(bool(invents))
+    return share([sum(one) for one in found.values()], [len(one) for one in found.values()]) if found else None

@@ -1,0 +1,275 @@
+"""A reward model of the project's own: a Bradley-Terry model (TRL's RewardTrainer with LoRA) on what people and gates
+prefer, tested on inputs it has not seen, beside a rule that looks at length alone.
+
+Learned from are edits, what people accepted against what they rejected of the same input, rankings, and accepted rows
+against rows that a gate rejected (curate/preferences.py). Scores teach nothing: a model that learned from another
+model's scores would only repeat them. Answers from the half of the rows that certificates stand on stay out.
+
+A quarter of the inputs, by a hash of their seed, is never trained on. The model that is saved is the one that was
+tested, merged into an ordinary sequence-classification folder, and it is asked as `curate/scorers/reward.py` asks any.
+
+Not covered: whether its margins mean anything, since only the order of answers to one input was learned.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from curate.curation import curate
+from curate.pool import Pool
+from curate.preferences import Preference, preferences, without_estimation_half
+from curate.rules import asked_of, rules_of
+from curate.scorers.reward import Tokens, encoded, open_reward_model
+from curate.steps import steps_for
+from schemas.errors import NoWork
+from schemas.files import replaced_folder
+from schemas.progress import Progress, unseen
+from schemas.project import Project
+from schemas.records import Artifact, Record, content_id
+from schemas.spec import TrainSettings
+from schemas.store import Store
+from train.base_model import Base, compute_dtype
+from train.intervals import Interval, difference, share
+
+LEAST_PAIRS, LEAST_INPUTS = 64, 32
+"""With fewer preferences, or of fewer inputs, a small model learns length, and its test says nothing."""
+
+VERSION = 1
+_HELD_OUT = 4  # one input in so many
+_FACTS = "reward.json"
+
+
+class RewardResult(Record):
+    """A fitted reward model and what it is worth: the share of held-out comparisons that it orders rightly, beside that
+    of the better of "longer" and "shorter" on the comparisons it was fitted on. Ties count one half.
+
+    `by` counts the preferences by who prefers. `left_out` are those longer than `train.max_length`.
+    """
+
+    id: str
+    base: str
+    base_hash: str
+    preferences: int
+    by: dict[str, int]
+    left_out: int
+    held_out: int
+    held_out_inputs: int
+    accuracy: Interval
+    length_only: Interval
+    length_rule: str
+    gain: Interval
+    seconds: float
+    folder: str = ""
+
+    @property
+    def beats_length(self) -> bool:
+        """Whether the interval of the gain over length excludes zero."""
+        return self.gain.low > 0
+
+    @property
+    def artifact(self) -> Artifact:
+        """The record that the store keeps of it."""
+        facts = {"identity": self.id, **self.model_dump(mode="json", exclude={"folder"})}
+        return Artifact(id=self.id, kind="reward_model", path=self.folder, facts=facts)
+
+
+class Compared(NamedTuple):
+    """A preference as the model reads it."""
+
+    preference: Preference
+    chosen: Tokens
+    rejected: Tokens
+
+
+async def own_preferences(
+    project: Project, store: Store, fingerprints: Sequence[str], progress: Progress = unseen
+) -> list[Preference]:
+    """What people and gates prefer of the present pool, without what certificates stand on. Nobody is asked."""
+    pool, seeds = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n), store.seeds()
+    steps = [step for step in steps_for(project, seeds, None) if step.id.by != "pool/semantic@1"]
+    pool = await curate(pool, steps, store, progress)
+    return without_estimation_half(preferences(project, pool, seeds), project.spec.review.seed)
+
+
+def train_reward(
+    preferred: Sequence[Preference], base: Base, project: Project, out_dir: Path, progress: Progress = unseen
+) -> RewardResult:
+    """Fit on `preferred`, test, and save as `out_dir/<id>`; at once if it was done before. Blocks for minutes.
+
+    `train.r`, `alpha`, `learning_rate`, `batch`, `epochs`, `max_length` and `seed` count here, too. Raises NoWork for
+    too few preferences, or preferences of too few inputs.
+    """
+    from transformers import AutoTokenizer
+
+    settings, rules = project.spec.train, rules_of(project.spec.task)
+    _refuse_few(preferred)
+    id_ = _named_by(preferred, base, settings, rules)
+    folder = out_dir / id_[:12]
+    if (folder / _FACTS).is_file():
+        return RewardResult.model_validate_json((folder / _FACTS).read_bytes()).model_copy(
+            update={"folder": str(folder)}
+        )
+    started = time.monotonic()
+    tokenizer = AutoTokenizer.from_pretrained(base.folder)
+    compared = [
+        Compared(
+            preference,
+            encoded(tokenizer, asked_of(preference.chosen, rules), preference.chosen.output),
+            encoded(tokenizer, asked_of(preference.chosen, rules), preference.rejected.output),
+        )
+        for preference in preferred
+    ]
+    fitting = [c for c in compared if max(len(c.chosen.ids), len(c.rejected.ids)) <= settings.max_length]
+    held_out = held_out_seeds([c.preference.chosen.seed_id for c in fitting])
+    learned = [c for c in fitting if c.preference.chosen.seed_id not in held_out]
+    tested = [c.preference for c in fitting if c.preference.chosen.seed_id in held_out]
+    _refuse_few([c.preference for c in fitting])
+    with replaced_folder(folder) as partial:
+        _fit(learned, base, tokenizer, settings, partial, progress)
+        accuracy, length, gain, rule = _tested(partial, tested, [c.preference for c in learned], rules, project)
+        result = RewardResult(
+            id=id_,
+            base=base.name,
+            base_hash=base.hash,
+            preferences=len(fitting),
+            by=dict(Counter(str(c.preference.by) for c in fitting)),
+            left_out=len(compared) - len(fitting),
+            held_out=len(tested),
+            held_out_inputs=accuracy.seeds,
+            accuracy=accuracy,
+            length_only=length,
+            length_rule=rule,
+            gain=gain,
+            seconds=round(time.monotonic() - started, 1),
+        )
+        (partial / _FACTS).write_bytes(
+            orjson.dumps(result.model_dump(mode="json", exclude={"folder"}), option=orjson.OPT_INDENT_2)
+        )
+    return result.model_copy(update={"folder": str(folder)})
+
+
+def held_out_seeds(seed_ids: Sequence[str]) -> set[str]:
+    """A quarter of the seeds, by a hash of their ids: more preferences never move one."""
+    return {id_ for id_ in seed_ids if int(content_id("reward-test", id_)[:8], 16) % _HELD_OUT == 0}
+
+
+def _refuse_few(preferred: Sequence[Preference]) -> None:
+    inputs = len({preference.chosen.seed_id for preference in preferred})
+    tested = len(held_out_seeds([preference.chosen.seed_id for preference in preferred]))
+    if len(preferred) >= LEAST_PAIRS and inputs >= LEAST_INPUTS and 0 < tested < inputs:
+        return
+    raise NoWork(
+        f"there are {len(preferred)} preferences of {inputs} inputs; a reward model takes {LEAST_PAIRS} of"
+        f" {LEAST_INPUTS}.",
+        why="With fewer it learns which answer is longer, and nobody could tell.",
+        fix="Let people review more candidates of the same inputs (edits, rejections, rankings), or score with"
+        " curate.score.model = 'auto'.",
+    )
+
+
+def _named_by(preferred: Sequence[Preference], base: Base, settings: TrainSettings, rules: str) -> str:
+    pairs = sorted((preference.chosen.id, preference.rejected.id) for preference in preferred)
+    recipe = [settings.r, settings.alpha, settings.learning_rate, settings.batch, settings.epochs]
+    return content_id("reward", [VERSION, pairs, base.hash, rules, *recipe, settings.max_length, settings.seed])
+
+
+def _fit(
+    learned: Sequence[Compared],
+    base: Base,
+    tokenizer: Any,
+    settings: TrainSettings,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    """Train, merge, and save model and tokenizer to `folder`."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig, TaskType
+    from transformers import AutoModelForSequenceClassification, TrainerCallback, set_seed
+    from trl import RewardConfig, RewardTrainer
+
+    from train.quiet import quiet
+
+    class Told(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            numbers = {"done": state.global_step, "total": state.max_steps}
+            progress("fit reward model", numbers | ({"loss": logs["loss"]} if "loss" in (logs or {}) else {}))
+
+    set_seed(settings.seed)
+    on_gpu, dtype = torch.cuda.is_available(), compute_dtype(settings.precision)
+    with quiet(), tempfile.TemporaryDirectory() as scratch:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            base.folder, num_labels=1, dtype=dtype if on_gpu else torch.float32, device_map={"": 0} if on_gpu else None
+        )
+        # The same token in training and in every later batch.
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        model.config.get_text_config().pad_token_id = model.config.pad_token_id = pad
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        trainer = RewardTrainer(
+            model=model,
+            args=RewardConfig(
+                output_dir=scratch,
+                per_device_train_batch_size=settings.batch,
+                num_train_epochs=settings.epochs,
+                learning_rate=settings.learning_rate,
+                warmup_steps=0.1,
+                max_length=None,
+                center_rewards_coefficient=0.01,
+                seed=settings.seed,
+                data_seed=settings.seed,
+                use_cpu=not on_gpu,
+                bf16=dtype == torch.bfloat16,
+                fp16=dtype == torch.float16,
+                gradient_checkpointing=on_gpu,
+                dataloader_pin_memory=on_gpu,
+                logging_steps=1,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+            ),
+            train_dataset=Dataset.from_list(
+                [{"chosen_ids": c.chosen.ids, "rejected_ids": c.rejected.ids} for c in learned]
+            ),
+            processing_class=tokenizer,
+            peft_config=LoraConfig(
+                r=settings.r, lora_alpha=settings.alpha, target_modules="all-linear", task_type=TaskType.SEQ_CLS
+            ),
+            callbacks=[Told()],
+        )
+        trainer.train()
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        if not losses or not all(map(math.isfinite, losses)):
+            raise NoWork("the loss is not finite.", fix="Lower train.learning_rate.")
+        trainer.model.merge_and_unload().save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def _tested(
+    folder: Path, tested: Sequence[Preference], learned: Sequence[Preference], rules: str, project: Project
+) -> tuple[Interval, Interval, Interval, str]:
+    """Of the saved model: its accuracy, that of length, the difference, and what length's rule is."""
+    model = open_reward_model(folder, batch_tokens=project.spec.curate.score.batch_tokens)
+    rows = [(asked_of(p.chosen, rules), pair.output) for p in tested for pair in (p.chosen, p.rejected)]
+    scores = [score.value for score in model.score(rows)]
+    right: dict[str, list[int]] = {}
+    by_length: dict[str, list[int]] = {}
+    rule = 1 if sum(p.longer for p in learned) >= 0 else -1
+    for number, preference in enumerate(tested):
+        chosen, rejected = scores[2 * number], scores[2 * number + 1]
+        # What has no score is ordered by nobody: half right.
+        margin = 0.0 if chosen is None or rejected is None else chosen - rejected
+        right.setdefault(preference.chosen.seed_id, []).append(1 + (margin > 0) - (margin < 0))
+        by_length.setdefault(preference.chosen.seed_id, []).append(1 + rule * preference.longer)
+    asked = [2 * len(one) for one in right.values()]
+    model_right, length_right = (list(map(sum, one.values())) for one in (right, by_length))
+    gain = difference(model_right, asked, length_right, asked)
+    return share(model_right, asked), share(length_right, asked), gain, "longer" if rule > 0 else "shorter"
