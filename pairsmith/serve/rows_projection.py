@@ -23,7 +23,7 @@ from schemas.store import Store, tables
 from schemas.store.since import Ends, active_among, active_seeds, bodies, newest_scopes, since
 
 _VERSION = 1
-_CHUNK = 2_000
+_CHUNK = 500
 _SCHEMA = """
 CREATE TABLE rows (
   place INTEGER PRIMARY KEY, id TEXT NOT NULL, pair_id TEXT, seed_id TEXT NOT NULL, generation TEXT NOT NULL,
@@ -57,7 +57,7 @@ def rows_of(places: Ends) -> tuple[int, ...]:
 def connected(path: Path) -> sqlite3.Connection:
     """A connection to a view, for one thread at a time."""
     view = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
-    view.execute("PRAGMA cache_size=-4000")
+    view.execute("PRAGMA cache_size=-1500")
     return view
 
 
