@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from curate.export import rows
-from schemas.records import Json
+from schemas.records import Json, Split
 from schemas.spec import TrainSettings
 
-SPLITS = ("train", "validation")
+SPLITS: tuple[Split, ...] = ("train", "validation")
 
 
 class ChatFormat(NamedTuple):

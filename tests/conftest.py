@@ -44,6 +44,7 @@ SLOW_FILES = {
         "pairsmith/test_certify.py",
         "pairsmith/test_curate.py",
         "pairsmith/test_doctor.py",
+        "pairsmith/test_erase.py",
         "pairsmith/test_evaluate.py",
         "pairsmith/test_evidence.py",
         "pairsmith/test_exported_model.py",

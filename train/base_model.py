@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,13 @@ def compute_dtype(precision: str = "auto") -> Any:
     return torch.bfloat16 if native else torch.float32
 
 
+def training_device() -> int | str:
+    """The GPU of this process: the first, or of several processes (`accelerate launch`) its own; else the CPU."""
+    import torch
+
+    return int(os.environ.get("LOCAL_RANK", "0")) if torch.cuda.is_available() else "cpu"
+
+
 def load_chat(base: Base, arguments: Mapping[str, Any] | None = None) -> Chat:
     """The tokenizer of the base with its settled chat template (`synth.chat_template.settle`), of which it raises the
     errors. `arguments` are the spec's `train.template_arguments`."""
@@ -121,11 +129,10 @@ def load_for_training(base: Base, settings: TrainSettings) -> tuple[Any, int]:
     loads, and raises PairsmithError if bitsandbytes did not really do so; `lora-8bit` loads them in 8 bits (Dettmers et
     al., LLM.int8(), 2022). Works without a GPU.
     """
-    import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     dtype = compute_dtype(settings.precision)
-    options: dict[str, Any] = {"dtype": dtype, "device_map": {"": 0 if torch.cuda.is_available() else "cpu"}}
+    options: dict[str, Any] = {"dtype": dtype, "device_map": {"": training_device()}}
     if settings.packing:
         options["attn_implementation"] = "flash_attention_2"
     qlora = settings.method == "qlora"

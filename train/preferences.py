@@ -123,6 +123,8 @@ def preference_trainer(
     `arguments` are those of transformers' trainer. Raises NoWork without a preference to train on."""
     from datasets import Dataset as HubDataset
 
+    from train.trainer import on_one_device
+
     if not train:
         raise no_preferences(settings)
 
@@ -134,7 +136,7 @@ def preference_trainer(
         given: dict[str, Any] = {
             "model": model,
             # Every preference has been measured already: nothing may be cut.
-            "args": config(**arguments, beta=settings.beta, max_length=settings.max_length),
+            "args": on_one_device(config(**arguments, beta=settings.beta, max_length=settings.max_length)),
             "train_dataset": rows_of(train),
             "eval_dataset": rows_of(validation) if validation else None,
             "processing_class": chat.tokenizer,

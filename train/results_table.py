@@ -59,7 +59,7 @@ def checks_table(evaluation: Evaluation) -> Table:
         table.add_row(name, *(_percent(system.sampled.checks.get(name)) for system in systems))
     if any(system.sampled.invented for system in systems):
         rates = (system.sampled.invented for system in systems)
-        table.add_row("(invented detail)", *(_percent(rate and rate.estimate) for rate in rates))
+        table.add_row("(invented detail)", *(_percent(rate.estimate if rate else None) for rate in rates))
     for name in ("empty", "truncated", "not_scored"):
         table.add_row(f"({name.replace('_', ' ')})", *(str(getattr(system.sampled, name)) for system in systems))
     return table

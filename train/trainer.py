@@ -43,7 +43,7 @@ def adapter_trainer(
     """
     trainer = CompletionTrainer(
         model=new_adapter(model, settings),
-        args=_config(settings, folder, model.dtype, validate=bool(dataset.validation)),
+        args=on_one_device(_config(settings, folder, model.dtype, validate=bool(dataset.validation))),
         train_dataset=_tokenised(chat, dataset.train),
         eval_dataset=_tokenised(chat, dataset.validation) if dataset.validation else None,
         processing_class=chat.tokenizer,
@@ -65,6 +65,14 @@ def ready(trainer: Any) -> None:
         # TRL turns a quantised model's adapter to bfloat16; in that precision Adam's small late steps are rounded away.
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+
+
+def on_one_device(arguments: Any) -> Any:
+    """`arguments` of a trainer that will not spread over the GPUs of this machine: a quantised model cannot be copied
+    to each (nn.DataParallel), and every copy would take a batch of its own. `accelerate launch` uses more GPUs."""
+    arguments.device  # noqa: B018 - it counts the GPUs when it is first asked
+    arguments._n_gpu = min(1, arguments._n_gpu)
+    return arguments
 
 
 def new_adapter(model: Any, settings: TrainSettings) -> Any:

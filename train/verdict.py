@@ -27,6 +27,7 @@ Standing = Literal["better", "worse", "tie", "unclear", "few", "not measured"]
 PROMPTED = frozenset({"base", "few-shot", "retrieval"})
 TIE, AT_MOST = 0.05, 0.10
 _MONTHLY_USD = 100.0
+_WHOLE = "{} gives whole answers: raise evaluate.sampling.max_tokens, or look at its answers"
 
 
 class Verdict(Record):
@@ -50,7 +51,10 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> Verdict:
     because = [_against(evaluation, system, how) for system, how in standings]
     flips = [line for system, how in standings if (line := _flip(evaluation, system, how))]
     decision: Decision = "ship"
-    if fine_tune != "fine-tune":
+    if not _measured(evaluation.system(TUNED)):
+        decision, because = "do not ship", ["tuned gave no whole answer: all were cut, empty or missing"]
+        flips = [_WHOLE.format(TUNED)]
+    elif fine_tune != "fine-tune":
         decision = "do not ship" if fine_tune == "do not fine-tune" else fine_tune
     else:
         decision, why, flip = _reaches(evaluation, ship_at)
@@ -64,6 +68,10 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> Verdict:
         break_even=calls,
         teacher_usd_per_1000=price,
     )
+
+
+def _measured(system: SystemResult) -> bool:
+    return system.sampled.pass_rate is not None or system.greedy.pass_rate is not None
 
 
 def standing(evaluation: Evaluation, other: SystemResult) -> Standing:
@@ -114,7 +122,7 @@ def _against(evaluation: Evaluation, other: SystemResult, how: Standing) -> str:
 def _flip(evaluation: Evaluation, other: SystemResult, how: Standing) -> str | None:
     gaps = [gap for gap in _gaps(evaluation, other) if gap.shown is not None]
     if how == "not measured":
-        return f"{other.label} gives whole answers: raise evaluate.sampling.max_tokens, or look at its answers"
+        return _WHOLE.format(other.label)
     if how in ("few", "unclear"):
         more = [gap.more_inputs for gap in gaps if gap.more_inputs]
         lacking = max(LEAST_TEST_INPUTS - evaluation.seeds, min(more, default=evaluation.seeds))

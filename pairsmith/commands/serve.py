@@ -63,7 +63,11 @@ def up(workspace: Path, host: str, port: int, no_auth: bool, url: str | None, da
             check_owner(settings, has_owner=app.state.accounts.has_owner())
         for line in _greeting(app.state.accounts, settings, served):
             click.echo(line, err=True)
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3, server_header=False)
+        # Only what stands before it may say who somebody is.
+        proxied = settings.url is not None
+        config = uvicorn.Config(
+            app, log_level="warning", timeout_graceful_shutdown=3, server_header=False, proxy_headers=proxied
+        )
         uvicorn.Server(config).run([listening])
 
 

@@ -9,18 +9,21 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import aiohttp
 
 from pairsmith.serve.problems import Refusal
 from pairsmith.serve.workspace import Workspace, locked
+from train.metrics import TUNED
 from train.results import TrainResult
+
+if TYPE_CHECKING:
+    from train.systems import LocalModel
 
 IDLE_S = 600.0
 _LOOK_S = 2.0
 _ASK_TIMEOUT_S = 300.0
-_ADAPTER = "tuned"
 
 
 class Talker(Protocol):
@@ -71,7 +74,7 @@ class Talking:
             running = await self._started(talker)
             self._asking += 1
         try:
-            named = {**body, "model": _ADAPTER if talker.adapter else running.base}
+            named = {**body, "model": TUNED if talker.adapter else running.base}
             timeout = aiohttp.ClientTimeout(total=_ASK_TIMEOUT_S)
             url = f"{running.url}/chat/completions"
             async with aiohttp.ClientSession(timeout=timeout) as session, session.post(url, json=named) as response:
@@ -95,19 +98,19 @@ class Talking:
             )
 
     async def _started(self, talker: Talker) -> _Running:
-        key = f"{talker.result.base_hash} {talker.folder}"
+        # An adapter's server answers for its base too; a merged model is a server of its own.
+        own = talker.adapter and talker.result.settings.method == "qlora"
+        key = f"{talker.result.base_hash} {talker.folder} {own}"
         if self._running and self._running.key == key:
             return self._running
         if self._asking:
             raise Refusal(503, "another model is asked just now.", code="model_busy", retry_after_s=10)
         await self._stop()
-        from synth.embedded.process import embedded
+        from train.local_model import serving
 
-        base = await asyncio.to_thread(_weights_of, talker, self._workspace)
+        local = await asyncio.to_thread(_model_of, talker, self._workspace)
         closing = AsyncExitStack()
-        arguments = talker.result.settings.template_arguments
-        opened = embedded(base, adapters={_ADAPTER: talker.folder}, max_batch=4, template_arguments=arguments)
-        server = await closing.enter_async_context(opened)
+        server, _ = await closing.enter_async_context(serving(local, max_batch=4))
         self._running = _Running(key, server.base_url, server.model, closing)
         return self._running
 
@@ -138,12 +141,17 @@ def is_busy(workspace: Workspace) -> bool:
         os.close(held)
 
 
-def _weights_of(talker: Talker, workspace: Workspace) -> Path:
-    """The folder of the base that the adapter belongs on. Raises Refusal if it is another one now."""
-    from train.base_model import find_base, weights_for_adapter
+def _model_of(talker: Talker, workspace: Workspace) -> LocalModel:
+    """What was measured, or the base that it was tuned from. Raises Refusal if the base is another one now."""
+    from train.base_model import find_base
+    from train.local_model import tuned_model
+    from train.systems import LocalModel
 
     settings = talker.result.settings
     base = find_base(settings.base, workspace.folder(talker.project), revision=settings.revision)
     if base.hash != talker.result.base_hash:
         raise Refusal(409, "the base model is another one than it was trained on.", code="other_base")
-    return weights_for_adapter(base, settings.method)
+    local, _ = tuned_model(base, base.folder, talker.result.model_copy(update={"folder": str(talker.folder)}))
+    if local.is_merged and not talker.adapter:
+        return LocalModel(base.folder, template_arguments=local.template_arguments)
+    return local

@@ -76,7 +76,7 @@ def generate(
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
             seeds=dict(Counter(seed.kind for seed in reading.seeds)),
-            shortages=_say_shortages(say, project, splits),
+            shortages=say_shortages(say, project, splits),
             seed_problems=(*(f"{problem.where}: {problem.what}" for problem in reading.problems), *left_out),
             fingerprints=generators.fingerprints(project, asked),
         )
@@ -180,7 +180,7 @@ def _is_local(url: str) -> bool:
     return url in ("embedded", "vllm") or host in ("localhost", "::1") or str(host).startswith("127.")
 
 
-def _say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[str, ...]:
+def say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[str, ...]:
     """Say what the seeds are too few for, before anything is paid for."""
     short = shortages(seeds, project.spec)
     for shortage in short:

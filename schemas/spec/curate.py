@@ -122,6 +122,8 @@ class JudgeSettings(Section):
     @model_validator(mode="after")
     def _names_differ(self) -> JudgeSettings:
         names = [question.name for question in self.questions]
+        if word := next((name for name in names if name in ("yes", "no", "true", "false")), None):
+            raise ValueError(f"a question may not be called '{word}': its answer could not be told from its name")
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"two questions are called '{twice}'")
         return self

@@ -121,11 +121,14 @@ class Decoder:
         while self._take_inbox():
             for name, lane in self._lanes.items():
                 if lane.has_work():
+                    failure: Exception | None = None
                     try:
                         self._turn(name, lane)
                     except Exception as error:
-                        # One failed step must not end the server: its requests get the error, the next ones go on.
-                        self._fail(lane, error)
+                        failure = error.with_traceback(None)  # which would keep the step's tensors in memory
+                    # One failed step must not end the server: its requests get the error, the next ones go on.
+                    if failure is not None and not (isinstance(failure, torch.OutOfMemoryError) and self._halve(lane)):
+                        self._fail(lane, failure)
         for lane in self._lanes.values():
             for row in chain(lane.active, lane.waiting):
                 row.job.future.cancel()
@@ -176,6 +179,25 @@ class Decoder:
             self._choose(lane, 0, logits[: len(lane.active), -1])
         if not lane.active and not lane.waiting:
             lane.cache.release()
+
+    def _halve(self, lane: _Lane) -> bool:
+        """Start the rows of a step that ran out of memory anew, half as many at a time; False if it was one row."""
+        rows = max(len(lane.active), len(lane.starting))
+        if min(rows, self._max_batch) <= 1:
+            return False
+        self._max_batch = max(1, min(rows, self._max_batch) // 2)
+        waiting = {(row.job, row.index) for row in lane.waiting}
+        for job in {*lane.starting, *(row.job for row in lane.active)}:
+            if isinstance(job, Scoring):
+                lane.scoring.appendleft(job)
+                continue
+            missing = (index for index in range(job.n) if index not in job.choices and (job, index) not in waiting)
+            lane.waiting.extend(self._new_row(job, index) for index in missing)
+        lane.starting, lane.active = [], []
+        lane.cache.release()
+        self._prefixes.clear()
+        torch.cuda.empty_cache()  # does nothing where there is no such GPU
+        return True
 
     def _fail(self, lane: _Lane, error: Exception) -> None:
         for job in {*lane.starting, *(row.job for row in lane.active)}:
@@ -326,10 +348,10 @@ class Decoder:
                 targets = targets[:, : inputs.shape[1]]
                 positions = (start + at + torch.arange(inputs.shape[1])).expand(count, -1)
                 logits = self._model.forward(lane.cache, first, inputs, positions, every_logit=True)
-                own = logits.gather(2, targets[:, :, None])[:, :, 0] - logits.logsumexp(-1)
+                own = logits.gather(2, targets.to(logits.device)[:, :, None])[:, :, 0] - logits.logsumexp(-1)
                 lengths = torch.tensor([len(job.completions[index]) for index in batch])[:, None]
                 counted = at + 1 + torch.arange(inputs.shape[1]) < lengths
-                sums += own.double().masked_fill(~counted, 0.0).sum(-1)
+                sums += own.cpu().double().masked_fill(~counted, 0.0).sum(-1)
             for index, total in zip(batch, sums.tolist(), strict=True):
                 scores[index] = Score(total, len(job.completions[index]))
         _answer(job, [scores[index] for index in sorted(scores)])

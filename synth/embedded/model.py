@@ -23,9 +23,40 @@ class UnsupportedModel(Exception):
     """A model this decode loop would run wrongly; the message says what about it."""
 
 
-def best_dtype() -> torch.dtype:
-    """bfloat16 where the CPU multiplies it natively (twice as fast as float32, half the memory), else float32."""
+# How far logits through the row cache may be from those of a plain pass, in relation to their size.
+_NOISE = {torch.bfloat16: 0.1, torch.float16: 0.02, torch.float32: 1e-3}
+# Of a GPU's free memory, so much is for keys and values; on a CPU a fixed size, which 20 rows of a small model fill.
+_KV_SHARE, _CPU_KV_MIB = 0.7, 400
+
+
+def best_device() -> str:
+    """`cuda` for the first NVIDIA or AMD GPU, `mps` for Apple's, else `cpu`."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def best_dtype(device: str = "cpu") -> torch.dtype:
+    """bfloat16 where the device multiplies it natively, else float16 on a GPU and float32 on a CPU.
+
+    On a CPU that has it bfloat16 is twice as fast as float32 and takes half the memory.
+    """
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device == "mps":
+        return torch.float16
     return torch.bfloat16 if _multiplies_bfloat16() else torch.float32
+
+
+def free_kv_mib(device: str) -> int:
+    """MiB for keys and values, once the model is loaded."""
+    if device == "cuda":
+        free, _ = torch.cuda.mem_get_info()
+    elif device == "mps":
+        free = torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    else:
+        return _CPU_KV_MIB
+    return max(64, int(_KV_SHARE * free / 2**20))
 
 
 def _multiplies_bfloat16() -> bool:
@@ -47,14 +78,17 @@ class ChatModel:
         adapters: Mapping[str, Path],
         dtype: torch.dtype,
         template_arguments: Mapping[str, Any] | None = None,
+        device: str = "cpu",
     ) -> None:
-        self.dtype = dtype
+        self.dtype, self.device = dtype, device
         try:
             self.chat = Chat(AutoTokenizer.from_pretrained(folder), template_arguments)
         except PairsmithError as error:
             raise UnsupportedModel(f"{folder}: {error.what}") from error
         self.tokenizer: Any = self.chat.tokenizer
-        self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, low_cpu_mem_usage=True).eval()
+        self._model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, low_cpu_mem_usage=True, device_map={"": device} if device != "cpu" else None
+        ).eval()
         config = self._model.config.get_text_config()
         self.context_tokens = int(config.max_position_embeddings)
         self.vocabulary = int(self._model.get_output_embeddings().weight.shape[0])
@@ -82,7 +116,7 @@ class ChatModel:
             self._tuned.load_adapter(str(folder), adapter_name=slot, autocast_adapter_dtype=False)
         if self._tuned.peft_config[slot].is_prompt_learning:
             raise UnsupportedModel(f"the adapter {name!r} is of a prompt-learning kind; only LoRA is served")
-        self._tuned.to(self.dtype)
+        self._tuned.to(device=self.device, dtype=self.dtype)
 
     def use(self, adapter: str | None) -> None:
         """Switches to an adapter by its served name, or to the bare base with None."""
@@ -96,7 +130,7 @@ class ChatModel:
         self._on = adapter
 
     def new_rows(self) -> RowCache | RowTokens:
-        return RowCache(*self._layout, self.dtype) if self._layout else RowTokens()
+        return RowCache(*self._layout, self.dtype, self.device) if self._layout else RowTokens()
 
     def bytes_per_token(self) -> int:
         """Memory that one token takes in a row: keys and values, or what recomputing it holds for a moment."""
@@ -114,28 +148,33 @@ class ChatModel:
         *,
         every_logit: bool = False,
     ) -> torch.Tensor:
-        """Runs S new tokens of R rows; returns float32 logits [R, S, vocabulary], or [R, 1, ...] of the last token."""
+        """Runs S new tokens of R rows; returns float32 logits [R, S, vocabulary], or [R, 1, ...] of the last token.
+
+        Those of the last token, of which tokens are drawn, are on the CPU, all of them on the model's device.
+        """
         if isinstance(rows, RowTokens):
             wanted_RS = positions_RS if every_logit else positions_RS[:, -1:]
-            return self._recomputed(rows.place(first, ids_RS, positions_RS), wanted_RS)
+            logits = self._recomputed(rows.place(first, ids_RS, positions_RS), wanted_RS)
+            return logits if every_logit else logits.cpu()
         masks = rows.aim(first, positions_RS)
         output = self._model(
-            input_ids=ids_RS,
-            position_ids=positions_RS,
+            input_ids=ids_RS.to(self.device),
+            position_ids=positions_RS.to(self.device),
             # Models whose layers differ in kind take a mask for each kind, the others one mask.
             attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
             use_cache=True,
             logits_to_keep=0 if every_logit else 1,
             **{self._cache_argument: rows.cache},
         )
-        logits: torch.Tensor = output.logits
-        return logits.float()
+        logits: torch.Tensor = output.logits.float()
+        return logits if every_logit else logits.cpu()
 
     def _recomputed(self, ids_RL: torch.Tensor, wanted_RS: torch.Tensor) -> torch.Tensor:
         """Logits at the wanted positions of whole rows. Padding on the right reaches nothing before it."""
-        kept, places = torch.unique(wanted_RS, return_inverse=True)
-        logits: torch.Tensor = self._model(input_ids=ids_RL, use_cache=False, logits_to_keep=kept).logits
-        return logits[torch.arange(len(ids_RL))[:, None], places].float()
+        kept, places = torch.unique(wanted_RS.to(self.device), return_inverse=True)
+        ids = ids_RL.to(self.device)
+        logits: torch.Tensor = self._model(input_ids=ids, use_cache=False, logits_to_keep=kept).logits
+        return logits[torch.arange(len(ids), device=self.device)[:, None], places].float()
 
     @torch.inference_mode()
     def _fitting_layout(self, layout: Layout | None) -> Layout | None:
@@ -145,7 +184,7 @@ class ChatModel:
         if layout is None:
             return None
         ids = (torch.arange(12) * 997 + 500).remainder(self.vocabulary)[None]
-        plain = self._model(input_ids=ids, use_cache=False).logits.float()
+        plain = self._model(input_ids=ids.to(self.device), use_cache=False).logits.float()
         rows = self.new_rows()
         rows.reserve(1, 12)
         try:
@@ -156,7 +195,7 @@ class ChatModel:
         except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError):
             return None
         distance = float((torch.cat(steps, dim=1) - plain).norm() / plain.norm())
-        return layout if distance <= (0.1 if self.dtype is torch.bfloat16 else 1e-3) else None
+        return layout if distance <= _NOISE[self.dtype] else None
 
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)

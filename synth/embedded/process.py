@@ -57,7 +57,7 @@ async def embedded(
     adapters: Mapping[str, Path] | None = None,
     *,
     max_batch: int = 32,
-    kv_mib: int = 400,
+    kv_mib: int | None = None,
     dtype: str = "auto",
     start_timeout_s: float = 180.0,
     template_arguments: Mapping[str, Any] | None = None,
@@ -72,8 +72,11 @@ async def embedded(
 
     `adapters` maps further model names to PEFT folders: a request that asks for such a name is decoded with that
     adapter on, one that asks for the base's name with none. At most `max_batch` answers of one name are decoded
-    together, and their keys and values take at most `kv_mib` MiB. `dtype` is auto, bfloat16 or float32; auto takes
-    bfloat16 where the CPU has it. `template_arguments` are constants of the chat template (`synth.chat_template`).
+    together, and their keys and values take at most `kv_mib` MiB (None: 70 % of a GPU's free memory, 400 MiB on a CPU);
+    where memory ends all the same, half as many are. The first GPU is used where torch finds one (CUDA, MPS); setting
+    CUDA_VISIBLE_DEVICES to nothing keeps CUDA out. `dtype` is auto, bfloat16 or float32; auto takes bfloat16 where the
+    device has it, else float16 on a GPU. `template_arguments` are constants of the chat template
+    (`synth.chat_template`).
 
     The child is in a session of its own, so Ctrl-C reaches only the parent, which can drain first; it ends when the
     block does, and by itself when the parent dies. Raises `TeacherError` (with the child's last words) when it does
@@ -86,7 +89,7 @@ async def embedded(
         *("--served", json.dumps(served)),
         *("--dtype", dtype),
         *("--max-batch", str(max_batch)),
-        *("--kv-mib", str(kv_mib)),
+        *(() if kv_mib is None else ("--kv-mib", str(kv_mib))),
         *("--threads", str(cores())),
         *("--template-arguments", json.dumps(dict(template_arguments or {}))),
         *(() if listen is None else ("--listen", json.dumps(listen))),

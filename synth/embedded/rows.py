@@ -62,9 +62,16 @@ class RowCache:
     """
 
     def __init__(
-        self, layers: int, heads: int, width: int, windows: Mapping[str, int | None], dtype: torch.dtype
+        self,
+        layers: int,
+        heads: int,
+        width: int,
+        windows: Mapping[str, int | None],
+        dtype: torch.dtype,
+        device: str = "cpu",
     ) -> None:
         self._heads, self._width, self._windows, self._dtype = heads, width, windows, dtype
+        self._device = device
         self._layers = [_Layer(self) for _ in range(layers)]
         self.cache = Cache(layers=self._layers)
         self.rows = self.length = 0
@@ -79,7 +86,8 @@ class RowCache:
             return
         for layer in self._layers:
             old = layer.store
-            layer.store = torch.zeros(2, rows, length, self._heads, self._width, dtype=self._dtype)
+            shape = (2, rows, length, self._heads, self._width)
+            layer.store = torch.zeros(shape, dtype=self._dtype, device=self._device)
             if self.rows:
                 layer.store[:, : self.rows, : self.length] = old
         self.rows, self.length = rows, length
@@ -101,9 +109,9 @@ class RowCache:
         # In whole steps: attention sums in vector lanes, so a row would round differently next to a longer one.
         self.shown = -(-(int(positions_RS.max()) + 1) // _SHOWN_STEP) * _SHOWN_STEP
         row_starts = torch.arange(first, first + count)[:, None] * self.length
-        self.cells = (row_starts + positions_RS).reshape(-1)
-        at, cells = positions_RS[:, None, :, None], torch.arange(self.shown)
-        zeros = torch.zeros((cells > at).shape, dtype=self._dtype)
+        self.cells = (row_starts + positions_RS).reshape(-1).to(self._device)
+        at, cells = positions_RS.to(self._device)[:, None, :, None], torch.arange(self.shown, device=self._device)
+        zeros = torch.zeros((cells > at).shape, dtype=self._dtype, device=self._device)
         return {
             kind: zeros.masked_fill(
                 (cells > at) if window is None else (cells > at) | (cells <= at - window), -math.inf
@@ -186,6 +194,11 @@ class PrefixStore:
             return 0, None
         self._entries.move_to_end(best_key)
         return best, self._entries[best_key][1]
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._entries.clear()
+        self._tokens = 0
 
     def add(self, model: str, prompt: list[int], block: torch.Tensor) -> None:
         tokens = np.asarray(prompt, dtype=np.int64)

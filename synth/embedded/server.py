@@ -27,7 +27,7 @@ from pydantic import BaseModel
 from synth.embedded.constrain import SchemaCompiler, SchemaError
 from synth.embedded.decoder import Decoder
 from synth.embedded.jobs import Choice, Generation, Scoring, TokenLogprob
-from synth.embedded.model import ChatModel, UnsupportedModel, best_dtype
+from synth.embedded.model import ChatModel, UnsupportedModel, best_device, best_dtype, free_kv_mib
 from synth.embedded.protocol import ChatRequest, RequestError, ScoreRequest, parse_body
 from synth.embedded.sampling import Sampling
 
@@ -53,17 +53,19 @@ class Api:
         *,
         dtype: str,
         max_batch: int,
-        kv_mib: int,
+        kv_mib: int | None,
         template_arguments: dict[str, Any],
     ) -> None:
         self._served = {served.name: served for served in (base, *adapters)}
-        chosen = best_dtype() if dtype == "auto" else getattr(torch, dtype)
+        self._device = best_device()
+        chosen = best_dtype(self._device) if dtype == "auto" else getattr(torch, dtype)
         folders = {adapter.name: adapter.folder for adapter in adapters}
-        self._model = ChatModel(base.folder, folders, chosen, template_arguments)
+        self._model = ChatModel(base.folder, folders, chosen, template_arguments, self._device)
         self._dtype = str(chosen).removeprefix("torch.")
         self._schemas = SchemaCompiler(self._model.tokenizer, self._model.vocabulary, self._model.end_tokens)
         lanes = {name: name if served.is_adapter else None for name, served in self._served.items()}
-        self._decoder = Decoder(self._model, lanes, self._schemas.start, max_batch=max_batch, kv_mib=kv_mib)
+        memory = kv_mib or free_kv_mib(self._device)
+        self._decoder = Decoder(self._model, lanes, self._schemas.start, max_batch=max_batch, kv_mib=memory)
 
     def application(self, prefix: str = "") -> web.Application:
         """The routes beneath `prefix`, a path that begins with a slash."""
@@ -151,7 +153,7 @@ class Api:
         return web.json_response({"object": "list", "data": data})
 
     async def health(self, request: web.Request) -> web.Response:
-        return web.json_response({"status": "ok", "dtype": self._dtype, **self._decoder.load()})
+        return web.json_response({"status": "ok", "device": self._device, "dtype": self._dtype, **self._decoder.load()})
 
     def _find(self, name: str) -> Served:
         if name not in self._served:
@@ -270,7 +272,7 @@ def main() -> None:
     parser.add_argument("--served", required=True, type=json.loads, help="JSON list of models, the base first")
     parser.add_argument("--dtype", choices=["auto", "bfloat16", "float32"], default="auto")
     parser.add_argument("--max-batch", type=int, required=True)
-    parser.add_argument("--kv-mib", type=int, required=True)
+    parser.add_argument("--kv-mib", type=int, help="for keys and values; what the device has if absent")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--listen", type=json.loads, help="JSON list of a host and a port for everybody")
     parser.add_argument("--template-arguments", type=json.loads, default={}, help="see synth.chat_template.settle")

@@ -213,3 +213,64 @@ def test_message_text_cannot_end_its_turn_or_open_a_role(model: ChatModel) -> No
     tame = [{"role": "user", "content": "a plain question, 16:9?"}]
     text = model.tokenizer.apply_chat_template(tame, tokenize=False, add_generation_prompt=True)
     assert model.chat.prompt_ids(tame) == model.tokenizer(text, add_special_tokens=False).input_ids
+
+
+def test_where_memory_ends_half_as_many_rows_go_on(
+    model: ChatModel, schemas: SchemaCompiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that holds two rows at a time gives every answer of eight, the same as alone, and no request an error;
+    one that holds none fails its request and serves the next."""
+    loop = Decoder(model, {"tiny": None}, schemas.start, max_batch=8, kv_mib=64)
+    prompts = [[*PROMPT[:40], 5 + i] for i in range(4)]
+    plain, most_rows = ChatModel.forward, 2
+
+    def forward(self: ChatModel, rows: Any, first: int, ids: Any, positions: Any, **more: Any) -> Any:
+        if len(loop._lanes["tiny"].active) > most_rows:
+            raise torch.OutOfMemoryError("no room")
+        return plain(self, rows, first, ids, positions, **more)
+
+    try:
+        alone = [answer(loop, generation(prompt)) for prompt in prompts]
+        monkeypatch.setattr(ChatModel, "forward", forward)
+        jobs = [generation(prompt, n=2, seed=1) for prompt in prompts]
+        for job in jobs:
+            loop.submit(job)
+        crowd = [job.future.result(timeout=60) for job in jobs]
+        assert [len(choices) for choices in crowd] == [2] * 4
+        assert [choices[0].text for choices in crowd] == [choices[0].text for choices in alone]
+        most_rows = -1
+        with pytest.raises(torch.OutOfMemoryError):
+            answer(loop, generation(PROMPT))
+        most_rows = 2
+        assert answer(loop, generation(PROMPT))
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize(
+    ("cuda", "bfloat16", "mps", "device", "dtype"),
+    [
+        (True, True, False, "cuda", "bfloat16"),
+        (True, False, False, "cuda", "float16"),
+        (False, False, True, "mps", "float16"),
+        (False, False, False, "cpu", None),
+    ],
+)
+def test_the_device_is_the_gpu_that_torch_finds(
+    cuda: bool, bfloat16: bool, mps: bool, device: str, dtype: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA before MPS before the processor; a card without bfloat16 (a T4) computes in float16, and keys and values get
+    most of the memory that is free beside the model."""
+    from synth.embedded.model import best_device, best_dtype, free_kv_mib
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bfloat16)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (10 * 2**30, 24 * 2**30))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert best_device() == device
+    if dtype is not None:
+        assert best_dtype(device) == getattr(torch, dtype)
+    if device == "cuda":
+        assert free_kv_mib(device) == 7168
+    if device == "cpu":
+        assert free_kv_mib(device) == 400
