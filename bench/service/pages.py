@@ -78,7 +78,9 @@ def _measured(root: Path, pages: int) -> dict[str, Any]:
         built_s, built_cpu_s = time.monotonic() - began_s, _cpu_s(process.pid)
         for path in MIX:
             _get(url + path)
+        before_s = _cpu_s(process.pid)
         took = _load(url, pages)
+        cpu_ms = 1000 * (_cpu_s(process.pid) - before_s) / pages
         rss = _rss_mb(process.pid)
         cpu = _streams(url, process.pid)
     finally:
@@ -90,6 +92,7 @@ def _measured(root: Path, pages: int) -> dict[str, Any]:
         "p50_ms_rows_100k": _quantile(every, 0.5),
         "pages_p95_ms": {path: _quantile(sorted(times), 0.95) for path, times in sorted(took.items())},
         "pages_at_once": AT_ONCE,
+        "cpu_ms_a_page": round(cpu_ms, 1),
         "rss_mb": round(rss, 1),
         "view_built_s": round(built_s, 1),
         "view_built_cpu_s": round(built_cpu_s, 1),
