@@ -231,6 +231,7 @@ class RowsView:
             with self._lock:
                 one_at_a_time = self._locks.setdefault(slug, Lock())
             with one_at_a_time:
+                now = ends(store)  # another thread may have followed further meanwhile
                 follow(store, path, now)
                 self._seen[slug] = (store, now)
         return connected(path)

@@ -42,11 +42,13 @@ def ends(store: Store) -> Ends:
 
 
 def since(
-    store: Store, table: sa.Table, position: int, columns: Sequence[str], **wanted: str
-) -> Iterator[list[object]]:
-    """The `columns` (the position first) of rows behind `position`, in their order, a page in memory at a time."""
+    store: Store, table: sa.Table, position: int, columns: Sequence[str], *, until: int, **wanted: str
+) -> Iterator[list[Any]]:
+    """The `columns` (the position first) of rows behind `position` up to `until`, in their order, a page in memory at a
+    time."""
     c = table.c
     query = sa.select(c.position, *(c[name] for name in columns)).order_by(c.position).limit(_PAGE)
+    query = query.where(c.position <= until)
     for name, value in wanted.items():
         query = query.where(c[name] == value)
     while rows := store._rows(query.where(c.position > position)):
