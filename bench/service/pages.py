@@ -21,6 +21,7 @@ import threading
 import time
 import urllib.request
 from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,13 @@ uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", timeout_gracefu
 """
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = ()) -> None:
+    """Measure and keep; None takes the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--pages", type=int, default=600)
     parser.add_argument("--project", type=Path, help="a project made by bench.service.make_store, to save making one")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         (root / "projects").mkdir()
@@ -160,4 +162,4 @@ def _cpu_s(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    main(None)
