@@ -294,7 +294,7 @@ def _is_fenced(value: Value) -> bool:
     if value.kind in _OWNERS or (value.kind is Kind.schema and ":" in (value.value or "")):
         return True
     if value.kind is Kind.host:
-        return value.value == "vllm"
+        return bool(value.value == "vllm")
     if value.kind in (Kind.base, Kind.scorer):  # a folder: whoever put weights there is whom we trust
         return value.value not in _OURS and not _is_hub_id(value.value)
     return False

@@ -21,8 +21,10 @@ from schemas.spec_file import SPEC_NAME, parse, set_keys
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["spec"])
 _LONGEST = 500_000
-_MORE = {status: {**RESPONSES[400], "description": what} for status, what in ((412, "Changed since"), (428, "No ETag"))}
-_TOML = {200: {"content": {"application/toml": {"schema": {"type": "string"}}}}}
+_MORE: dict[int | str, dict[str, Any]] = {
+    status: {**RESPONSES[400], "description": what} for status, what in ((412, "Changed since"), (428, "No ETag"))
+}
+_TOML: dict[int | str, dict[str, Any]] = {200: {"content": {"application/toml": {"schema": {"type": "string"}}}}}
 
 
 class SpecShown(BaseModel):
