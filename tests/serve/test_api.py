@@ -133,7 +133,7 @@ def test_a_page_goes_on_where_the_one_before_ended(service: Service) -> None:
     numbers = [line["number"] for line in (*first["items"], *second["items"])]
     assert numbers == sorted(numbers, reverse=True)
     assert len(set(numbers)) == len(numbers) == 3
-    for cursor in ("nonsense", "WyJhIl0", "dHJ1ZQ"):
+    for cursor in ("nonsense", "WyJhIl0", "dHJ1ZQ", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "LTE"):
         assert problem(owner.get("/api/v1/audit", params={"cursor": cursor}))["status"] == 400
     assert problem(owner.get("/api/v1/audit", params={"limit": 0}))["status"] == 422
 
