@@ -55,7 +55,7 @@ _BY_KIND: dict[Kind, str] = {
     Kind.seeds: "seeds.path",
     Kind.schema: "task.schema",
     Kind.base: "train.base",
-    Kind.scorer: "curate.score.model",
+    Kind.scorer: "curate.score.model curate.nli",
     Kind.host: "teacher.url teacher.urls review.url",
     Kind.key_name: "teacher.key_env teacher.headers_env review.key_env review.headers_env",
     Kind.free: """
