@@ -200,7 +200,7 @@ def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin:
         shapes |= _settings("task", spec.task, without={"name"} if stage != "curate" else set())
         shapes |= _schema_content(folder, spec.task.answer_schema)
         shapes["exemplars"] = _short([exemplar.model_dump(mode="json") for exemplar in spec.exemplars])
-        shapes |= _seeds(project, receipts, stdin=stdin)
+        shapes |= _seeds(project, receipts, stdin=stdin) | _settings("personal", spec.personal)
     if "teacher" in _SECTIONS[stage] and spec.asks_teacher:
         teacher = spec.teacher
         shapes["teacher.identity"] = teacher.identity or teacher.model
