@@ -199,7 +199,7 @@ def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
     if asked:
         return sorted(asked, key=lambda seed: seed.id)[: spec.evaluate.max_seeds]
     raise NoWork(
-        f"none of the {len(seeds)} seeds gives a test input.",
+        f"none of the {len(seeds)} seeds gives the test split an input.",
         why="There is nothing to evaluate on that training has not seen.",
         fix='Raise split.test and curate and train again, or add a source of fresh inputs with use = "test".',
     )

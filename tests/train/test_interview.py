@@ -29,7 +29,8 @@ def test_a_label_counts_however_a_system_was_asked_for_it(answer: str, text: str
     """Few-shot and teacher are asked for JSON, the tuned model for the bare label: none is judged by its brackets."""
     task = {"kind": "classify", "name": "t", "style": "s", "labels": ["billing", "delivery"]}
     spec = Spec.model_validate({"task": task})
-    plan: Any = SimpleNamespace(form=AnswerForm.of(spec.task, Path()), checks=checks_for(spec, Path()), references={})
+    form, checks = AnswerForm.of(spec.task, Path()), checks_for(spec, Path())
+    plan: Any = SimpleNamespace(form=form, checks=checks, reference_of=lambda seed: None)
     seed = Seed(kind="input", text="I was charged twice.", source="t:1")
     call = Call(
         key="k",
