@@ -221,6 +221,7 @@ def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin:
         shapes |= {f"curate.gates.user.{name}.content": _gate_file(folder, name) for name in gates.user}
         shapes |= _content("curate.gates.json_schema", folder, gates.json_schema)
         shapes |= _content("curate.score.model", folder, spec.curate.score.model)
+        shapes |= _content("curate.nli", folder, spec.curate.nli) if stage == "curate" else {}
     if stage == "curate":
         shapes |= _judges("curate.judge.teachers", project, spec.curate.judge.teachers)
         shapes |= _named_teacher("curate.score.teacher", spec, spec.curate.score.teacher)

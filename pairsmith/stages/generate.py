@@ -170,13 +170,14 @@ def _say_problems(say: Say, reading: SeedReading) -> None:
 
 def _say_personal(say: Say, seeds: Sequence[Seed], asked: Iterable[TeacherSettings]) -> None:
     """Say what the seeds hold of people and secrets, and where it goes, before anything is sent."""
-    away = sorted({url for teacher in asked for url in teacher.addresses if not _is_local(url)})
+    away = sorted({url for teacher in asked for url in teacher.addresses if not is_local(url)})
     texts = (text for seed in seeds for text in (seed.asked, *seed.columns.values()))
     if away and (held := counted(texts)):
         say(f"warning: the seeds hold {held}; requests take it from this machine to {' and '.join(away)}.")
 
 
-def _is_local(url: str) -> bool:
+def is_local(url: str) -> bool:
+    """Whether a teacher's address is on this machine."""
     host = urlsplit(url).hostname
     return url in ("embedded", "vllm") or host in ("localhost", "::1") or str(host).startswith("127.")
 
