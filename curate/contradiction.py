@@ -63,6 +63,7 @@ def contradictions(where: str | Path, *, batch_tokens: int, revision: str | None
 
 
 def _verdict(pair: Pair, score: Score, settings: str) -> Verdict:
+    flags: tuple[str, ...]
     if score.value is None:
         flags, reason = (UNREAD,), Reason("unread", score.reason.detail)
     elif score.value >= _LEAST:
