@@ -13,7 +13,7 @@ from synth.seeds import SeedProblem, SeedReading
 def treated(reading: SeedReading, settings: PersonalSettings) -> SeedReading:
     """The reading after `settings`. A seed that is left out is a problem that names the kind and not the text; one that
     is redacted is another seed (`meta["redacted"]` has the kinds), and a note. Rows stay counted."""
-    treatment: dict[str, Treatment] = settings.model_dump()
+    treatment: dict[str, Treatment] = {kind: getattr(settings, kind) for kind in WORDS}
     if set(treatment.values()) == {"flag"}:
         return reading
     seeds: dict[str, Seed] = {}

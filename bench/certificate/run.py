@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import beta, hypergeom
 
-from curate.calibration import calibrate
+from curate.calibration import Calibrator, calibrate
 from curate.certificate import Trial, sets_above, trials_for
 from curate.certifying import best_look
 from curate.evidence import good_share, most_bad
@@ -149,6 +149,12 @@ def promises(scorer: Scorer, draws: int, seed: int) -> dict[str, Any]:
     return told
 
 
+def _probabilities(fitted: Calibrator, scores: Any) -> Any:
+    """P(good) of rows that differ in their score alone."""
+    z = fitted.intercept + fitted.weights[0] * (scores - fitted.mean[0]) / fitted.scale[0]
+    return 1 / (1 + np.exp(-z))
+
+
 def predictions(draws: int, seed: int) -> list[dict[str, Any]]:
     """The gain of PPI++ in labels, measured and by its formula, and how often its 90 % interval holds the share.
 
@@ -163,10 +169,9 @@ def predictions(draws: int, seed: int) -> list[dict[str, Any]]:
         for _ in range(draws):
             good = generator.random(labels + others + 300) < share
             scores = generator.normal(size=len(good)) + apart * good
-            rows = {f"{n:032x}": (float(s), 0.5, 1.0, 1.0, 0.0) for n, s in enumerate(scores)}
-            ids = list(rows)
-            fitted = calibrate(rows, dict(zip(ids[-300:], good[-300:].tolist(), strict=True)))
-            p = list(fitted.probabilities({id_: rows[id_] for id_ in ids[:-300]}).values())
+            known = {f"{n:032x}": (float(s), 0.5, 1.0, 1.0, 0.0) for n, s in enumerate(scores[-300:])}
+            fitted = calibrate(known, dict(zip(known, good[-300:].tolist(), strict=True)))
+            p = _probabilities(fitted, scores[:-300])
             estimate = good_share(good[:labels].tolist(), p[:labels], p[labels:], CONFIDENCE)
             assert estimate is not None
             values.append(estimate.value)
@@ -210,7 +215,7 @@ def main() -> None:
         row["yielded"] = certificate["accepted_by_labels"][last] >= scorer.floor
         kept &= row["kept"] and row["yielded"]
         print(json.dumps(row), flush=True)
-    told["predictions"] = predictions(20 * draws, 99)
+    told["predictions"] = predictions(10 * draws, 99)
     for row in told["predictions"]:
         row["reached"] = row["of_formula"] >= 0.95
         kept &= row["reached"]
