@@ -117,8 +117,9 @@ def save_spec(
             fix="Read it again and make your change there.",
         )
     changed = parse(text, path.parent)
-    owner = caller.may(Right.own, slug)
-    request.app.state.policy.check(changed, before=_spec_before(before, path.parent), owner=owner)
+    owner, administrator = caller.may(Right.own, slug), caller.may(Right.administer)
+    held = _spec_before(before, path.parent)
+    request.app.state.policy.check(changed, before=held, owner=owner, administrator=administrator)
     if not check:
         with replaced(path) as partial:
             partial.write_text(text, encoding="utf-8")
