@@ -233,6 +233,18 @@ def test_or_of_a_file(client: TestClient, workspace: Workspace, name: str) -> No
         assert Seen(client.get(f"/p/{slug}/setup").text).wrong == []
 
 
+def test_a_large_file_is_taken_and_a_large_paste_is_told(client: TestClient, workspace: Workspace) -> None:
+    """A file may be larger than any form; a text that is too long for one is refused on a page, and makes nothing."""
+    body = b"".join(b"input number %d about a kite\n" % number for number in range(100_000))
+    made = client.post("/new", data={"name": "large"}, files={"file": ("large.txt", body)})
+    assert (len(body) > 2_000_000, made.status_code) == (True, 303), made.text
+    refused = client.post("/new", data={"name": "paste", "pasted": "a" * 1_200_000}, files={"file": ("", b"")})
+    assert refused.status_code in (400, 413)
+    assert "<h1" in refused.text
+    assert "paste" not in workspace.projects()
+    assert client.post("/p/large/setup/nothing").status_code == 400
+
+
 def test_setup_keeps_each_step(client: TestClient, workspace: Workspace) -> None:
     """Style, worked examples, teacher and cap are kept one by one, comments stay; what is wrong is said there and
     changes nothing."""

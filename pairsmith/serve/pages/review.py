@@ -76,7 +76,8 @@ def _standing(now: Snapshot) -> dict[str, Any]:
 def _heading(now: Snapshot, told: dict[str, Any]) -> str:
     status = told["review"]
     if status is None:
-        return words.capital(str(told["why"])).rstrip(".") + "."
+        first = str(told["why"]).partition(". ")[0]  # what to do about it stands below, as a button
+        return words.capital(first).rstrip(".") + "."
     if not status["sampled"] and not (status["accepted"] + status["rejected"] + status["edited"]):
         off = "; the spec has review switched off" if not now.project.spec.review.enabled else ""
         return f"Nobody has been asked yet{off}."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import File, Form, Request, Response, UploadFile
@@ -14,6 +16,7 @@ from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.teachers import TeacherWish, test_teacher
 from pairsmith.serve.job import JobOptions
+from pairsmith.serve.limits import UPLOAD_BYTES
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.drafts import given_seeds, keep_seeds, new_project, save_keys
 from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
@@ -23,7 +26,7 @@ from pairsmith.serve.pages.shell import gone_to, page_router, render, shown_prob
 from pairsmith.serve.problems import status_of
 from pairsmith.style.numbers import count, counted
 from pairsmith.teacher_search import APIS, EMBEDDED, LOCAL
-from schemas.errors import PairsmithError
+from schemas.errors import PairsmithError, UsageError
 from schemas.money import dollars
 from schemas.project import Project
 from synth.columns import SeedProblem
@@ -56,7 +59,7 @@ def _new(request: Request, caller: Caller, error: PairsmithError | None = None, 
     )
 
 
-@router.post("/new", name="page_make")
+@router.post("/new", name="page_make", max_body_size=UPLOAD_BYTES + 100_000)
 async def make(
     caller: Editor,
     request: Request,
@@ -128,8 +131,25 @@ def _capped(project: Project) -> str:
     return f"at most {dollars(cap)} are spent" if cap else "spending has no cap"
 
 
+_read: OrderedDict[Path, tuple[object, dict[str, Any]]] = OrderedDict()
+_READ = 8  # projects whose seeds are remembered
+
+
 def _seeds(project: Project) -> dict[str, Any]:
-    """What the seed files hold now: kinds, the first rows, problems by line, and what they are too few for."""
+    """What the seed files hold now; read again when one of them, or the spec, is another."""
+    files = [project.folder / source.path for source in project.spec.seeds]
+    there = [(path.stat().st_mtime_ns, path.stat().st_size) for path in files if path.is_file()]
+    key = (project, there)
+    kept = _read.get(project.folder)
+    if kept is None or kept[0] != key:
+        _read[project.folder] = kept = (key, _seeds_now(project))
+        while len(_read) > _READ:
+            _read.popitem(last=False)
+    return kept[1]
+
+
+def _seeds_now(project: Project) -> dict[str, Any]:
+    """Their kinds, the first rows, problems by line, and what they are too few for."""
     from curate.split import shortages, with_splits
     from synth.seeds import read_seeds
 
@@ -206,7 +226,7 @@ def _forecast(of: ForecastOutcome) -> dict[str, Any]:
     }
 
 
-@router.post("/p/{project}/setup/{step}", name="page_save_setup")
+@router.post("/p/{project}/setup/{step}", name="page_save_setup", max_body_size=UPLOAD_BYTES + 100_000)
 async def save(caller: Editor, project: str, step: str, request: Request) -> Response:
     """Keep one step; what is wrong with it is said on the same page."""
     form = await request.form()
@@ -235,6 +255,8 @@ async def save(caller: Editor, project: str, step: str, request: Request) -> Res
             options = JobOptions(seeds=5 if step == "preview" else 20)
             job = await start_job(request, caller, project, step, options, Response())
             return gone_to(f"/p/{project}/run", job=job.id)
+        else:
+            raise UsageError(f"setup has no step '{step}'.", fix="Its steps stand on its page.")
     except PairsmithError as error:
         return _setup(request, caller, project, error)
     return gone_to(f"/p/{project}/setup", done="saved")

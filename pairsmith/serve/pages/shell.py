@@ -14,12 +14,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.exceptions import HTTPException
 
 from pairsmith import __version__
 from pairsmith.failures import as_json
 from pairsmith.serve.access import ALL, AnyOne, Caller, Right
 from pairsmith.serve.pages import words
-from pairsmith.serve.problems import not_there, status_of
+from pairsmith.serve.problems import Refusal, not_there, status_of
 from pairsmith.style import charts, numbers
 from schemas.errors import PairsmithError, UsageError
 from schemas.money import dollars
@@ -58,6 +59,9 @@ class PageRoute(APIRoute):
                 return await handle(request)
             except PairsmithError as error:
                 return _failed(request, error)
+            except HTTPException as refused:
+                what = f"{str(refused.detail).rstrip('.')}."
+                return _failed(request, Refusal(refused.status_code, what, fix="Send less, or another form of it."))
             except RequestValidationError as invalid:
                 first = invalid.errors()[0]
                 where = ".".join(str(part) for part in first["loc"][1:])
