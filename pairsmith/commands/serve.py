@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from pairsmith.commands.backup import backup, restore
-from schemas.errors import MissingDependency, UsageError
+from schemas.errors import MissingDependency, StoreError, UsageError
 
 if TYPE_CHECKING:
     from pairsmith.serve.settings import Settings
@@ -68,7 +68,12 @@ def up(workspace: Path, host: str, port: int, no_auth: bool, url: str | None, da
         config = uvicorn.Config(
             app, log_level="warning", timeout_graceful_shutdown=3, server_header=False, proxy_headers=proxied
         )
-        uvicorn.Server(config).run([listening])
+        server = uvicorn.Server(config)
+        with suppress(KeyboardInterrupt):  # it has ended in order, and passes the signal on
+            server.run([listening])
+        if not server.started:
+            raise StoreError("the service could not be started.", fix="What is above says why.")
+        click.echo("stopped; jobs go on, and the next server takes them up.", err=True)
 
 
 def _listening(host: str, port: int) -> socket.socket:

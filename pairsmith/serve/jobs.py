@@ -82,7 +82,9 @@ class Jobs:
         until_s = time.monotonic() + DATABASE_TIMEOUT_S
         while True:
             try:
-                return await asyncio.to_thread(workflows.launch, place)
+                await asyncio.to_thread(workflows.launch, place)
+                await asyncio.to_thread(lambda: self.client)  # before several threads want one
+                return
             except Exception as error:
                 await asyncio.to_thread(workflows.destroy)
                 if time.monotonic() > until_s:
@@ -141,9 +143,8 @@ class Jobs:
                     "this key was used for another request.", fix="Use a new key for each thing that you ask for."
                 )
             return self.get(job_id)
-        if busy := self._unended(slug):
+        if (busy := self._unended(slug)) and busy != job_id:
             raise ProjectBusy(slug, busy)
-        (self.workspace.jobs_folder / job_id).mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             with self._database():
                 self.client.enqueue(
@@ -157,7 +158,8 @@ class Jobs:
                     request,
                 )
         except error.DBOSQueueDeduplicatedError:
-            raise ProjectBusy(slug, self._unended(slug) or "it has just ended") from None
+            if (busy := self._unended(slug)) != job_id:
+                raise ProjectBusy(slug, busy or "it has just ended") from None
         return self.get(job_id)
 
     async def cancel(self, job_id: str) -> Job:

@@ -43,7 +43,9 @@ def _method(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
     headers = [p for p in parameters if p["in"] == "header" and p["name"] not in ("accept", "idempotency-key")]
     content = operation.get("requestBody", {}).get("content", {})
     success = next(body for status, body in operation["responses"].items() if status.startswith("2"))
-    media, answer = next(iter(success.get("content", {}).items()), ("", {}))
+    told: dict[str, Any] = success.get("content", {})
+    media = next(iter(told), "")
+    answer: dict[str, Any] = told.get(media, {})
     gives = {"application/json": _type(answer.get("schema", {}), "shapes."), "": "None"}.get(media, "bytes")
     arguments = ["self", *(f"{name}: str" for name in inside)]
     sent = [f'"{method.upper()}"', f'"{path}"', f"[{', '.join(inside)}]"]
@@ -60,9 +62,9 @@ def _method(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
     sent += [f"{word}={_dictionary(held)}" for word, held in (("query", query), ("headers", headers)) if held]
     sent += ["idempotency_key=idempotency_key"] * (method == "post")
     streams = media == "text/event-stream"
-    told = " ".join(operation["description"].split()).partition(". ")[0].rstrip(".:") + "."
+    about = " ".join(operation["description"].split()).partition(". ")[0].rstrip(".:") + "."
     yield f"    def {operation['operationId']}({', '.join(arguments)}) -> {'Iterator[Any]' if streams else gives}:"
-    yield f'        """{told}"""'
+    yield f'        """{about}"""'
     if streams:
         yield f"        return self.lines({', '.join(sent[1:])})"
     else:

@@ -68,6 +68,7 @@ def test_a_long_log_keeps_its_beginning_and_its_end(workspace: Workspace, tmp_pa
     write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
     jobs = Jobs(workspace)
     job = jobs.start_now("tiny", "curate", JobOptions(), "ann")
+    jobs.folder(job.id).mkdir()
     subprocess.run(
         [sys.executable, "-c", CHATTY, str(jobs.folder(job.id) / "log")],
         env=child_environment(),

@@ -128,6 +128,30 @@ def test_stop_drains_and_keeps_and_going_on_asks_for_the_rest(workspace: Workspa
     assert len(unhurried.asked) == 12, "nothing was asked twice"
 
 
+def test_of_two_requests_at_once_one_is_a_job(workspace: Workspace) -> None:
+    """However close they come, and whatever they ask for, a project has one job; with one key it is the same one."""
+    write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
+    workspace.serve.mkdir()
+    jobs = Jobs(workspace)
+    assert jobs.list() == []
+
+    async def scene(*keys: str | None) -> tuple[list[str], int]:
+        asked = [jobs.start("tiny", "generate", NO_OPTIONS, "ann", key) for key in keys]
+        given = await asyncio.gather(*asked, return_exceptions=True)
+        busy = [answer for answer in given if isinstance(answer, ProjectBusy)]
+        begun = [answer.id for answer in given if isinstance(answer, Job)]
+        assert len(busy) + len(begun) == len(keys), given
+        return begun, len(busy)
+
+    begun, busy = asyncio.run(scene(*[None] * 6))
+    assert (len(begun), busy) == (1, 5)
+    jobs.cancel_now(begun[0])
+    begun, busy = asyncio.run(scene(*["key"] * 6))
+    assert (len(set(begun)), busy) == (1, 0)
+    assert len(jobs.list()) == 2
+    jobs.close()
+
+
 def test_a_queued_job_is_taken_out_of_its_queue(workspace: Workspace, teacher: LoopbackTeacher) -> None:
     """Without a server a job waits, can be seen and stopped, and never runs."""
     write_project(workspace, "tiny", teacher.url)
