@@ -23,7 +23,8 @@ from tests.curate.argilla.webhook_listener import listener
 from tests.curate.review.review_project import SCOPE, fill, project
 
 rg = argilla_client()
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+# A server may have to be started first, which takes minutes on a busy machine.
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(400)]
 
 
 @pytest.fixture

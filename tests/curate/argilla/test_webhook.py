@@ -21,6 +21,8 @@ from schemas.store import Store
 from tests.curate.argilla.answering import answer, change
 from tests.curate.review.review_project import SCOPE, fill, project
 
+pytestmark = pytest.mark.timeout(400)
+
 
 @pytest.fixture
 def argilla(on_each_database: ArgillaServer) -> Iterator[Argilla]:
