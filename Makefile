@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve-demo test test-vllm test-page test-quick lint format clean bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service
+.PHONY: demo serve-demo test test-vllm test-page test-quick lint format clean bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training
 
 demo: $(VENV)/.train
 	$(BIN)/python examples/demo.py
@@ -57,7 +57,7 @@ $(VENV)/.dev: $(VENV)/.train
 	touch $@
 
 # Each writes bench/results/NAME.json; the last figures are committed.
-bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service: bench-%: $(VENV)/.dev
+bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training: bench-%: $(VENV)/.dev
 	$(BIN)/python -m bench.$*.run
 
 clean:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from pairsmith.certified import FILE as CERTIFICATE
 from schemas.errors import PairsmithError, UsageError
 from schemas.project import Project
 from schemas.records import Json
@@ -16,7 +17,7 @@ from schemas.store.erase import Traces, erase, holds, left_in, of_person, of_sou
 from schemas.store.opening import sqlite_path
 
 # What pairsmith wrote and can write again. A tuned model is not: it is named, and stays.
-_MADE = ("dataset", "export", "evaluations", "receipts", "report.html", "evidence.json", "certificate.json")
+_MADE = ("dataset", "export", "evaluations", "receipts", "report.html", "evidence.json")
 
 
 def erased(project: Project, store: Store, *, source: str | None = None, person: str | None = None) -> Json:
@@ -74,6 +75,9 @@ def _models(store: Store, traces: Traces) -> list[Json]:
 def _without_files(project: Project, store: Store, texts: list[str]) -> list[str]:
     """Delete what pairsmith made that holds one of the texts, and the copies of the store from before an upgrade."""
     gone = []
+    if (project.folder / CERTIFICATE).is_file():  # it is about other rows now
+        (project.folder / CERTIFICATE).unlink()
+        gone.append(CERTIFICATE)
     for name in _MADE:
         path = project.folder / name
         if path.is_file() and holds(path, texts):

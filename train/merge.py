@@ -10,6 +10,7 @@ evaluated and what is exported.
 from __future__ import annotations
 
 import asyncio
+import glob
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from schemas.spec import TrainSettings
 from synth.chat_completions import RefusedError
 from synth.chat_template import Chat
 from synth.embedded.process import embedded
+from synth.embedded.weights import cache_folder
 from synth.endpoint import Endpoint
 from train.base_model import Base, load_chat, load_dequantised
 from train.dataset import Row
@@ -71,7 +73,15 @@ def chosen(
             path.rename(partial / path.name)
         for into in candidates:
             shutil.rmtree(partial / into)
+    forget_rounded(base)
     return Merged(into=best, rows=len(rows), builds=tuple(builds))
+
+
+def forget_rounded(base: Base) -> None:
+    """Remove what earlier versions kept in the cache folder: the rounded base, as large as the model, on which they
+    served its adapters."""
+    for folder in cache_folder().glob(f"{glob.escape(base.folder.name)}-nf4-*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_merged(base: Base, settings: TrainSettings, adapter: Path, folder: Path, into: Into = "stock") -> None:

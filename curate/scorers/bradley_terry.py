@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -130,7 +131,16 @@ def fit(
             model.save_reward_model(partial, _head(full, pairs, states, facts["l2"]))
         facts["seconds"] = round(time.monotonic() - started, 1)
         (partial / "fit.json").write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2))
+    forget_old_fits(artifacts)
     return Fitted(folder, facts)
+
+
+def forget_old_fits(artifacts: Path, keep: int = 2) -> None:
+    """Remove all but the newest `keep` fitted models, each of which holds a whole language model. One that is wanted
+    again is fitted again, and is the same."""
+    fits = sorted(artifacts.glob("reward-*/fit.json"), key=lambda path: -path.stat().st_mtime_ns)
+    for fit in fits[keep:]:
+        shutil.rmtree(fit.parent, ignore_errors=True)
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:

@@ -34,6 +34,7 @@ COMMANDS = (
     ("serve", "Together", "Serve a folder of projects: pages, an API and jobs for several people."),
     ("try", "The model", "Ask the base and the tuned model, side by side."),
     ("serve-model", "The model", "Serve the tuned model as OpenAI's chat completions."),
+    ("registry", "The model", "Released versions, aliases, rollback, push to a hub."),
     ("status", "Look", "What is in the store, and what `run` would do next."),
     ("rows", "Look", "List rows with what became of them, and why."),
     ("explain", "Look", "Show the lineage of one pair."),

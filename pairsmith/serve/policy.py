@@ -55,7 +55,7 @@ _BY_KIND: dict[Kind, str] = {
     Kind.seeds: "seeds.path",
     Kind.schema: "task.schema",
     Kind.base: "train.base",
-    Kind.scorer: "curate.score.model",
+    Kind.scorer: "curate.score.model curate.nli",
     Kind.host: "teacher.url teacher.urls review.url",
     Kind.key_name: "teacher.key_env teacher.headers_env review.key_env review.headers_env",
     Kind.free: """
@@ -64,7 +64,7 @@ _BY_KIND: dict[Kind, str] = {
         exemplars.input exemplars.output
         teacher.model teacher.revision teacher.identity teacher.organization teacher.query teacher.concurrency
         teacher.timeout_s teacher.first_byte_s teacher.token_s teacher.requests_per_minute teacher.tokens_per_minute
-        teacher.attempts teacher.retries teacher.batch teacher.batch_api teacher.finish_reasons
+        teacher.attempts teacher.retries teacher.batch teacher.batch_api teacher.finish_reasons teacher.terms
         generate.forward.enabled generate.forward.n generate.forward.prompt generate.forward.teacher
         generate.forward.candidates generate.backward.enabled generate.backward.levels generate.backward.prompt
         generate.backward.teacher generate.backward.accepted generate.backward.candidates generate.accepted
@@ -88,7 +88,8 @@ _BY_KIND: dict[Kind, str] = {
         review.adjudicators review.margin_of_error review.accept_at_least review.confidence review.batch
         review.shares.estimation review.shares.calibration review.shares.audit_accepted review.shares.audit_rejected
         review.shares.disagreement review.shares.margin review.seed
-        split.test split.validation split.salt
+        split.test split.validation split.salt export.licenses export.terms
+        personal.email personal.phone personal.card personal.iban personal.ip personal.secret
         train.method train.r train.alpha train.dropout train.learning_rate train.batch train.epochs train.max_length
         train.seed train.revision train.template_arguments train.accumulation train.schedule train.warmup
         train.weight_decay train.targets train.rslora train.dora train.neftune train.packing train.precision

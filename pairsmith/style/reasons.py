@@ -1,4 +1,4 @@
-"""The sentence behind the code of a reason: what a page says of many rows, where each row's own detail is another one."""
+"""The sentence behind the code of a reason: what a page says of many rows, where each row has a detail of its own."""
 
 from __future__ import annotations
 

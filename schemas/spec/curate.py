@@ -147,7 +147,8 @@ class SelectSettings(Section):
 
 
 class CurateSettings(Section):
-    """The way from pairs to an accepted set."""
+    """The way from pairs to an accepted set. `nli` is a folder or hub id of a model of natural language inference: it
+    flags outputs that contradict their input."""
 
     gates: GateSettings = GateSettings()
     # Left out of the dump where nothing is named, so that no hash of a spec without it changes.
@@ -158,6 +159,7 @@ class CurateSettings(Section):
     score: ScoreSettings = ScoreSettings()
     select: SelectSettings = SelectSettings()
     judge: JudgeSettings = JudgeSettings()
+    nli: str | None = None
 
     @model_validator(mode="after")
     def _somebody_judges(self) -> CurateSettings:

@@ -154,7 +154,7 @@ class ChatModel:
         """
         if isinstance(rows, RowTokens):
             wanted_RS = positions_RS if every_logit else positions_RS[:, -1:]
-            logits = self._recomputed(rows.place(first, ids_RS, positions_RS), wanted_RS)
+            logits: torch.Tensor = self._recomputed(rows.place(first, ids_RS, positions_RS), wanted_RS)
             return logits if every_logit else logits.cpu()
         masks = rows.aim(first, positions_RS)
         output = self._model(
@@ -166,7 +166,7 @@ class ChatModel:
             logits_to_keep=0 if every_logit else 1,
             **{self._cache_argument: rows.cache},
         )
-        logits: torch.Tensor = output.logits.float()
+        logits = output.logits.float()
         return logits if every_logit else logits.cpu()
 
     def _recomputed(self, ids_RL: torch.Tensor, wanted_RS: torch.Tensor) -> torch.Tensor:

@@ -199,3 +199,18 @@ def test_a_model_that_an_earlier_version_fitted_is_found_with_its_facts(tmp_path
     (folder / "fit.json").write_text(json.dumps(old))
     facts = fit(examples, weights, tmp_path).facts
     assert (facts["pmi"], facts["by_group"]) == ({"accuracy": 0.5}, {"loop": {}})
+
+
+def test_only_the_two_newest_fitted_models_are_kept(tmp_path: Path) -> None:
+    """Each holds a language model; whatever else lies there stays."""
+    import os
+
+    from curate.scorers.bradley_terry import forget_old_fits
+
+    for number, name in enumerate(("reward-b", "reward-a", "reward-c", "mine")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "fit.json").write_text("{}")
+        os.utime(tmp_path / name / "fit.json", (number, number))
+    (tmp_path / "reward-unfitted").mkdir()
+    forget_old_fits(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "reward-a", "reward-c", "reward-unfitted"]

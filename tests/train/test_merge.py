@@ -10,7 +10,7 @@ from synth.endpoint import Endpoint
 from tests.train.tiny import rows, settings
 from train.base_model import Base, load_chat
 from train.dataset import Dataset
-from train.merge import merged_folder, write_merged
+from train.merge import forget_rounded, merged_folder, write_merged
 from train.quiet import quiet
 from train.results import TrainResult, read_result, write_result
 from train.sft import tune
@@ -100,3 +100,12 @@ def test_without_validation_rows_it_is_the_base_it_was_trained_on(tiny_base: Bas
         Endpoint.ask = asked  # type: ignore[method-assign]
     assert result.merged is not None
     assert (result.merged.into, result.merged.rows) == ("rounded", 0)
+
+
+def test_rounded_bases_of_earlier_versions_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are as large as the model and served by nothing any more; other bases' and other things stay."""
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
+    for name in ("base-nf4-0123456789abcdef", "other-nf4-0123456789abcdef", "base"):
+        (tmp_path / name).mkdir()
+    forget_rounded(Base("base", tmp_path / "base", "-"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "other-nf4-0123456789abcdef"]

@@ -50,12 +50,13 @@ def test_it_is_the_loss_of_trl(trainer: Any, items: int | None) -> None:
 
 
 def test_two_gpus_make_no_data_parallel(tmp_path: Path) -> None:
-    """Where a machine shows two GPUs, one trains: a 4-bit model cannot be copied, and the batch stays what was asked."""
+    """Where a machine shows two GPUs, one trains: a 4-bit model cannot be copied, and the batch stays as asked."""
     from trl import SFTConfig
 
     from train.trainer import on_one_device
 
-    config = SFTConfig(output_dir=str(tmp_path), per_device_train_batch_size=4, use_cpu=True, bf16=False)
+    with quiet():
+        config = SFTConfig(output_dir=str(tmp_path), per_device_train_batch_size=4, use_cpu=True, bf16=False)
     assert config.device.type == "cpu"
     config._n_gpu = 2
     assert config.train_batch_size == 8

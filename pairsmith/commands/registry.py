@@ -1,0 +1,80 @@
+"""`pairsmith registry`: released versions of the model, aliases, and the way back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pairsmith.session import Session, on_project
+
+if TYPE_CHECKING:
+    from pairsmith.registry import Registry
+
+
+@click.group()
+def command() -> None:
+    """Released versions of the model in `registry/`, which alias names which, and the way back."""
+
+
+def _registry(session: Session) -> tuple[Path, Registry]:
+    from pairsmith.registry import Registry
+
+    project = session.project()
+    return project.folder, Registry(project.folder / "registry" / project.spec.task.name)
+
+
+@command.command(short_help="Release an export as the next version.")
+@click.argument("export", type=click.Path(path_type=Path), required=False)
+@on_project
+def add(session: Session, export: Path | None) -> None:
+    """Copy EXPORT (the project's `export` if absent) in as the next version, which `latest` then names."""
+    folder, registry = _registry(session)
+    version = registry.add(export or folder / "export")
+    session.answer({"command": "registry add", "version": version}, f"{version} in {registry.folder}")
+
+
+@command.command("list", short_help="The versions with their aliases.")
+@on_project
+def list_(session: Session) -> None:
+    """List the versions, oldest first, with the aliases that name them."""
+    _, registry = _registry(session)
+    versions = registry.listed()
+    lines = [f"{one['version']}  {', '.join(one['aliases']) or '-'}  adapter {one['adapter'][:12]}" for one in versions]
+    session.answer({"command": "registry list", "versions": versions}, "\n".join(lines) or "nothing is released yet")
+
+
+@command.command(short_help="Let an alias name a version.")
+@click.argument("alias")
+@click.argument("version")
+@on_project
+def alias(session: Session, alias: str, version: str) -> None:
+    """Let ALIAS, such as `production`, name VERSION, such as v2."""
+    _, registry = _registry(session)
+    registry.point(alias, version)
+    session.answer({"command": "registry alias", "alias": alias, "version": version}, f"{alias} is {version}")
+
+
+@command.command(short_help="Let an alias name what it named before.")
+@click.argument("alias", default="latest")
+@on_project
+def rollback(session: Session, alias: str) -> None:
+    """Let ALIAS name the version that it named before."""
+    _, registry = _registry(session)
+    version = registry.roll_back(alias)
+    session.answer({"command": "registry rollback", "alias": alias, "version": version}, f"{alias} is {version}")
+
+
+@command.command(short_help="Upload a version to a hub.")
+@click.argument("repository")
+@click.option("--version", default="latest", show_default=True, help="A version or an alias.")
+@click.option("--public", is_flag=True, help="Let everybody read it; else it is private.")
+@on_project
+def push(session: Session, repository: str, version: str, public: bool) -> None:
+    """Upload the model of a version to REPOSITORY, such as me/my-model, on the Hugging Face hub."""
+    from pairsmith import registry as released
+
+    _, registry = _registry(session)
+    address = released.push(registry.found(version), repository, private=not public)
+    session.answer({"command": "registry push", "url": address}, address)

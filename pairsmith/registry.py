@@ -1,0 +1,139 @@
+"""A folder of released models: versions that never change, and aliases that say which one is in use.
+
+registry/TASK/v1, v2, ...     copies of exports
+registry/TASK/latest          a link to a version; so is every other alias, such as `production`
+registry/TASK/aliases.json    what each alias has named, oldest first: the way back
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+from schemas.errors import NoWork, UsageError
+from schemas.files import replaced, replaced_folder
+from schemas.records import Json
+
+LATEST = "latest"
+_ALIASES = "aliases.json"
+_VERSION = re.compile(r"v([1-9]\d*)")
+_ALIAS = re.compile(r"[a-z][a-z0-9-]*")
+
+
+class Registry:
+    """The released models of one task, in `folder`, which need not be there yet."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def versions(self) -> list[str]:
+        """The versions, oldest first."""
+        found = [path.name for path in self.folder.glob("v*") if _VERSION.fullmatch(path.name)]
+        return sorted(found, key=lambda name: int(name[1:]))
+
+    def aliases(self) -> dict[str, list[str]]:
+        """alias -> the versions that it has named, the present one last."""
+        try:
+            told: dict[str, list[str]] = json.loads((self.folder / _ALIASES).read_bytes())
+        except FileNotFoundError:
+            return {}
+        return told
+
+    def add(self, export: Path) -> str:
+        """Copy an export in as the next version, which `latest` then names. An export that is there already is found
+        and not copied again. Raises NoWork where `export` is none or holds no model."""
+        mark = export / "export.json"
+        if not mark.is_file() or not (export / "adapter").is_dir():
+            raise NoWork(
+                "there is no export with a model in it.", where=str(export), fix="Run `pairsmith export` first."
+            )
+        told = mark.read_bytes()
+        same = (name for name in self.versions() if (self.folder / name / mark.name).read_bytes() == told)
+        version = next(same, None)
+        if version is None:
+            version = f"v{int((self.versions() or ['v0'])[-1][1:]) + 1}"
+            with replaced_folder(self.folder / version) as partial:
+                shutil.copytree(export, partial, dirs_exist_ok=True)
+        self.point(LATEST, version)
+        return version
+
+    def point(self, alias: str, version: str) -> None:
+        """Let `alias` name `version`. Raises UsageError for a name that is none and a version that is not there."""
+        if not _ALIAS.fullmatch(alias) or _VERSION.fullmatch(alias):
+            raise UsageError(f"'{alias}' cannot be an alias.", fix="Use small letters, digits and dashes: production.")
+        if version not in self.versions():
+            known = ", ".join(self.versions()) or "none"
+            raise UsageError(f"there is no version '{version}'; there are: {known}.", where=str(self.folder))
+        named = self.aliases()
+        before = named.get(alias, [])
+        if before[-1:] != [version]:
+            self._write({**named, alias: [*before, version]})
+        self._link(alias, version)
+
+    def roll_back(self, alias: str) -> str:
+        """Let `alias` name what it named before; returns that version. Raises UsageError where there was none."""
+        named = self.aliases()
+        if len(named.get(alias, [])) < 2:
+            raise UsageError(f"'{alias}' has named nothing before.", where=str(self.folder))
+        named[alias].pop()
+        self._write(named)
+        self._link(alias, named[alias][-1])
+        return named[alias][-1]
+
+    def found(self, name: str) -> Path:
+        """The folder of a version or an alias. Raises UsageError."""
+        version = (self.aliases().get(name) or [name])[-1]
+        if version not in self.versions():
+            raise UsageError(f"there is no version or alias '{name}'.", where=str(self.folder))
+        return self.folder / version
+
+    def listed(self) -> list[Json]:
+        """Each version with its aliases and the ids of what is in it."""
+        present = {alias: versions[-1] for alias, versions in self.aliases().items()}
+        return [
+            {
+                "version": version,
+                "aliases": sorted(alias for alias, named in present.items() if named == version),
+                **json.loads((self.folder / version / "export.json").read_bytes()),
+            }
+            for version in self.versions()
+        ]
+
+    def _write(self, named: dict[str, list[str]]) -> None:
+        with replaced(self.folder / _ALIASES) as partial:
+            partial.write_text(json.dumps(named, indent=2) + "\n", encoding="utf-8")
+
+    def _link(self, alias: str, version: str) -> None:
+        new = self.folder / f".{alias}.{os.getpid()}"
+        new.symlink_to(version, target_is_directory=True)
+        os.replace(new, self.folder / alias)
+
+
+def _told(export: Path) -> tuple[bytes, list[str]]:
+    """The ids of what is in an export, and its files: with a GGUF beside it, it is another one."""
+    files = sorted(path.relative_to(export).as_posix() for path in export.rglob("*"))
+    return (export / "export.json").read_bytes(), files
+
+
+def push(folder: Path, repository: str, *, private: bool = True) -> str:
+    """Upload the model in `folder` (a version) to a hub as `repository`; returns its address. The key is the hub's own
+    (`HF_TOKEN`, `hf auth login`). The merged model is uploaded where there is one, else the adapter, and GGUFs."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    hub = HfApi()
+    try:
+        hub.create_repo(repository, private=private, exist_ok=True)
+        source = folder / "model" if (folder / "model").is_dir() else folder / "adapter"
+        hub.upload_folder(repo_id=repository, folder_path=source, commit_message=f"{folder.name}")
+        if (folder / "gguf").is_dir():
+            hub.upload_folder(repo_id=repository, folder_path=folder / "gguf", path_in_repo="gguf")
+    except (HfHubHTTPError, OSError) as error:
+        first = str(error).strip().partition("\n")[0][:200]
+        raise NoWork(
+            f"the hub does not take it: {first}", fix="Look at the repository's name and at HF_TOKEN."
+        ) from None
+    return f"{hub.endpoint}/{repository}"
