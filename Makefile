@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-vllm test-page test-quick lint format clean bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training
+.PHONY: demo serve-demo test test-vllm test-page test-quick lint format clean bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training
 
 demo: $(VENV)/.train
 	$(BIN)/python examples/demo.py
+
+serve-demo: $(VENV)/.serve
+	$(BIN)/python examples/serve_demo.py
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -43,6 +46,10 @@ $(VENV)/.train: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[train]'
+	touch $@
+
+$(VENV)/.serve: $(VENV)/.train
+	$(BIN)/python -m pip install --quiet --editable '.[train,review,serve]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.train

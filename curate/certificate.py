@@ -42,6 +42,7 @@ _PARTS = {
     "score/": "scorer",
     "pool/best": "selection",
     "pool/duplicate": "duplicates",
+    "pool/semantic": "duplicates",
 }
 
 

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+_NUMBERS = 2_000  # of bad rows that are averaged over
+
 
 def most_bad(size: int, precision: float) -> int:
     """How many bad rows a set of `size` rows may hold and still be as precise as that."""
@@ -23,15 +25,17 @@ def evidence(size: int, seen: int, bad: int, precision: float) -> float:
     """How many times likelier it is to find `bad` among `seen` rows of a set that is precise enough than of one that
     just is not.
 
-    The set has `size` rows, drawn from without replacement; the first likelihood is the average over all numbers of bad
-    rows that are few enough (Waudby-Smith and Ramdas 2020, "Confidence sequences for sampling without replacement").
-    Of a set that is not precise enough this is a nonnegative supermartingale as rows are seen one by one, so the chance
-    that it ever reaches 1 / delta is at most delta, whenever one looks (Ville's inequality).
+    The set has `size` rows, drawn from without replacement; the first likelihood is the average over numbers of bad
+    rows that are few enough, all of them or as many, evenly spaced (Waudby-Smith and Ramdas 2020, "Confidence sequences
+    for sampling without replacement"). Of a set that is not precise enough this is a nonnegative supermartingale as
+    rows are seen one by one, so the chance that it ever reaches 1 / delta is at most delta, whenever one looks (Ville's
+    inequality).
     """
     few = most_bad(size, precision)
     if bad > few:
         return 0.0
-    likely, against = np.split(_log_chances(np.arange(few + 2), size, seen, bad), [few + 1])
+    numbers = np.unique(np.linspace(0, few, min(few + 1, _NUMBERS)).round().astype(int))
+    likely, against = np.split(_log_chances(np.append(numbers, few + 1), size, seen, bad), [len(numbers)])
     if few + 1 > size or against[0] == -math.inf:  # what was seen leaves no room for so many bad ones
         return math.inf
     top = float(likely.max())
@@ -83,12 +87,9 @@ def good_share(
     y, f, rest = np.array(good, float), np.array(predicted, float), np.array(others, float)
     if n < 20 or y.min() == y.max():
         return None
-    everything = np.concatenate([f, rest])
-    variance = float(everything.var())
     weight = 0.0
-    if many and variance > 1e-12:
-        weight = float(np.cov(y, f, ddof=1)[0, 1]) / ((1 + n / many) * variance)
-        weight = min(max(weight, 0.0), 1.0)
+    if many and f.var() > 1e-12:  # of the labelled rows, as the covariance is: what both err by cancels
+        weight = max(0.0, float(np.cov(y, f, ddof=1)[0, 1]) / ((1 + n / many) * float(f.var(ddof=1))))
     value = float(y.mean() + weight * (rest.mean() - f.mean())) if many else float(y.mean())
     error = float((y - weight * f).var(ddof=1)) / n + (weight**2 * float(rest.var()) / many if many else 0.0)
     half = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(error)

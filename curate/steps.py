@@ -367,11 +367,13 @@ def steps_for(
     `certificate` finds the rows of the present one."""
     spec, curate = project.spec, project.spec.curate
     splits = {seed.id: seed_split(seed, spec.split) for seed in seeds}
+    inference = _inference(project, curate.nli) if curate.nli else []
     scorers = dict.fromkeys(scorer for scorer in (judge, chosen) if scorer)
     compared = [scored(s.score, s.by, s.fingerprint, compares=s is chosen) for s in scorers]
     steps = [
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
         decontaminate(held_out_of(spec, project.folder, seeds), curate.duplicates.jaccard),
+        *inference,
         *compared,
         *([best(curate.select.best, length_control=curate.select.length_control)] if chosen else []),
         *(
@@ -386,6 +388,16 @@ def steps_for(
     if curate.select.rows is not None:
         steps.append(choose_rows(curate.select.rows, curate.select.spread, seeds, splits.__getitem__))
     return [*steps, split(spec.split, seeds)]
+
+
+def _inference(project: Project, name: str) -> list[Named]:
+    from curate.contradiction import contradictions
+    from synth.embedded.weights import folder_weights
+
+    folder, tokens = project.folder / name, project.spec.curate.score.batch_tokens
+    if not folder.is_dir():
+        return [contradictions(name, batch_tokens=tokens)]
+    return [contradictions(folder, batch_tokens=tokens, revision=folder_weights(folder).revision)]
 
 
 def _semantic(cosine: float | None, kind: KindName) -> list[Named]:

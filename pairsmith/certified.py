@@ -34,6 +34,8 @@ def standing(project: Project, store: Store, steps: Sequence[plan.PlannedStage] 
 
 
 def _why_not(project: Project, store: Store, outcome: CertifyOutcome, steps: Sequence[plan.PlannedStage]) -> str:
+    if outcome.made and not (project.folder / FILE).is_file():
+        return f"{FILE} is gone"
     for step in steps:
         if step.stage in ("generate", "curate") and not step.done and not step.why.endswith(_HARMLESS):
             return f"{step.stage}: {step.why}"

@@ -42,7 +42,7 @@ class Check(NamedTuple):
 def findings(folder: Path, overrides: tuple[str, ...], *, ask: bool = False) -> Iterator[Check]:
     """Look at the machine, then at the project in `folder`, and tell each thing as soon as it is known. With `ask`,
     each teacher is sent one real request of at most 64 tokens."""
-    from pairsmith.teacher_health import teachers
+    from pairsmith.teacher_health import judges, teachers
 
     yield _python()
     project, spec = _spec(folder, overrides)
@@ -57,6 +57,7 @@ def findings(folder: Path, overrides: tuple[str, ...], *, ask: bool = False) -> 
     yield _review(project)
     yield from _base(project)
     yield from teachers(project, ask=ask)
+    yield from judges(project)
 
 
 def _python() -> Check:

@@ -130,6 +130,8 @@ class ForecastOutcome(Outcome):
 
     seeds: int = 0
     pilot_seeds: int = 0
+    shortages: tuple[str, ...] = ()
+    """The uses that the seeds are too few for, told before anything was asked."""
     lines: tuple[Json, ...] = ()
     whole: Json = field(default_factory=dict)
 

@@ -200,7 +200,7 @@ def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin:
         shapes |= _settings("task", spec.task, without={"name"} if stage != "curate" else set())
         shapes |= _schema_content(folder, spec.task.answer_schema)
         shapes["exemplars"] = _short([exemplar.model_dump(mode="json") for exemplar in spec.exemplars])
-        shapes |= _seeds(project, receipts, stdin=stdin)
+        shapes |= _seeds(project, receipts, stdin=stdin) | _settings("personal", spec.personal)
     if "teacher" in _SECTIONS[stage] and spec.asks_teacher:
         teacher = spec.teacher
         shapes["teacher.identity"] = teacher.identity or teacher.model
@@ -221,6 +221,7 @@ def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin:
         shapes |= {f"curate.gates.user.{name}.content": _gate_file(folder, name) for name in gates.user}
         shapes |= _content("curate.gates.json_schema", folder, gates.json_schema)
         shapes |= _content("curate.score.model", folder, spec.curate.score.model)
+        shapes |= _content("curate.nli", folder, spec.curate.nli) if stage == "curate" else {}
     if stage == "curate":
         shapes |= _judges("curate.judge.teachers", project, spec.curate.judge.teachers)
         shapes |= _named_teacher("curate.score.teacher", spec, spec.curate.score.teacher)

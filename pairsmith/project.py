@@ -113,7 +113,7 @@ class Project:
         return self._stage(TrainOutcome, "train")
 
     def evaluate(self, *, max_usd: float | None = None) -> EvaluateOutcome:
-        """Measure the tuned model, the base, few-shot and the teacher on the test split, for at most `max_usd`."""
+        """Measure the tuned model, base, few-shot, retrieval and teacher on the test split, for at most `max_usd`."""
         return self._stage(EvaluateOutcome, "evaluate", max_usd=max_usd)
 
     def export(self, out: Path | None = None) -> ExportOutcome:

@@ -46,6 +46,29 @@ def teachers(project: Project, *, ask: bool) -> Iterator[Check]:
             yield from _reached(project, alone, about, asked[name], ask=ask)
 
 
+def judges(project: Project) -> Iterator[Check]:
+    """Checks of those who judge and score by HTTP: that their keys are set, that they answer, and whether they are of
+    one family with whose texts they judge. Nobody is asked to judge."""
+    from curate.judge import of_one_family
+
+    spec = project.spec
+    curate = spec.curate
+    served = [curate.score.teacher] if curate.score.teacher else []
+    for name in dict.fromkeys([*curate.judge.teachers, *spec.evaluate.judges, *served]):
+        teacher = spec.teachers[name]
+        yield from _secrets(teacher)
+        if teacher.url in ("embedded", "vllm") or not all(map(os.environ.get, _variables(teacher))):
+            continue
+        try:
+            asyncio.run(_looked_at(teacher))
+            yield Check(name, "ok", f"{teacher.url} answers, and judges with {teacher.model}")
+        except PairsmithError as error:
+            yield failed(name, error)
+    writers = [spec.teacher_for("forward")] if spec.asks_teacher else []
+    for sentence in of_one_family(spec, [*curate.judge.teachers, *spec.evaluate.judges], writers):
+        yield Check("judge", "warn", sentence, "Name a judge of another family.")
+
+
 def _variables(teacher: TeacherSettings) -> list[str]:
     return [*([teacher.key_env] if teacher.key_env else []), *teacher.headers_env.values()]
 

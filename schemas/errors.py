@@ -18,6 +18,7 @@ The tree::
      +-- RowCountMismatch         9   rows in != accepted + rejected + waiting + failed
      +-- ReviewError         10   the review server cannot be made, started, reached or used
      +-- BudgetReached       12   the cap on money is reached; what was answered is kept
+     +-- NotLicensed         16   rows have a license or terms that the spec does not let out
      +-- Interrupted        130   Ctrl-C; what was finished is kept
 
 A message is built of up to four parts, in this order: what is wrong, where, why it would hurt, what to do.
@@ -121,6 +122,12 @@ class BudgetReached(PairsmithError):
     """The next request could cost more than the budget leaves. The run has ended in order: every answer is kept."""
 
     exit_code = 12
+
+
+class NotLicensed(PairsmithError):
+    """Rows have a license or terms of a teacher that `[export]` does not let out."""
+
+    exit_code = 16
 
 
 class Interrupted(PairsmithError):

@@ -48,6 +48,8 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
         at = re.search(r"at line (\d+)", str(error))
         where = f"{path}:{at[1]}" if at else str(path)
         raise SpecError(f"is not valid TOML: {error}.", where=where, fix="Mend that line.") from None
+    except RecursionError:
+        raise SpecError("its values are nested too deeply.", where=str(path), fix="No key has such a value.") from None
     notices = old_keys.renamed(raw)
     # The kind of task first: which defaults another key is set beside hangs on it.
     set_keys = [_override(raw, item) for item in overrides if _sets_the_kind(item)]
@@ -75,31 +77,43 @@ def set_keys(text: str, values: Mapping[str, Any], notes: Mapping[str, Sequence[
 
     try:
         document = tomlkit.parse(text)
-    except TOMLKitError as error:
+    except (TOMLKitError, RecursionError) as error:
         raise SpecError(f"is not valid TOML: {error}.", where=SPEC_NAME, fix="Mend that line.") from None
     for key, value in values.items():
-        *path, last = key.split(".")
-        table: Any = document
-        for part in path:
-            if isinstance(table, dict) and part not in table:
-                if value is None:
-                    break
-                table[part] = tomlkit.table()
-            table = table[int(part)] if isinstance(table, list) else table[part]
-            if not isinstance(table, dict | list):
-                raise SpecError(f"'{key}' cannot be set: '{part}' is a value, not a table.", where=SPEC_NAME)
-        else:
-            place: Any = int(last) if isinstance(table, list) else last
-            if value is not None:
-                table[place] = value
-            elif isinstance(table, list) or place in table:
-                del table[place]
+        try:
+            _set_key(document, key, value)
+        except (TOMLKitError, ValueError, IndexError, RecursionError):
+            raise SpecError(
+                f"'{key}' cannot be set to this.",
+                where=SPEC_NAME,
+                fix="A number names an entry that its list has; null stands alone, and takes a key out.",
+            ) from None
     lines = tomlkit.dumps(document).split("\n")
     for key, above in (notes or {}).items():
         at = key_line("\n".join(lines), key.split("."))
         if at is not None:
             lines[at - 1 : at - 1] = [f"# {line}" for line in above]
     return "\n".join(lines)
+
+
+def _set_key(document: Any, key: str, value: Any) -> None:
+    import tomlkit
+
+    *path, last = key.split(".")
+    table: Any = document
+    for part in path:
+        if isinstance(table, dict) and part not in table:
+            if value is None:
+                return
+            table[part] = tomlkit.table()
+        table = table[int(part)] if isinstance(table, list) else table[part]
+        if not isinstance(table, dict | list):
+            raise SpecError(f"'{key}' cannot be set: '{part}' is a value, not a table.", where=SPEC_NAME)
+    place: Any = int(last) if isinstance(table, list) else last
+    if value is not None:
+        table[place] = value
+    elif isinstance(table, list) or place in table:
+        del table[place]
 
 
 def _sets_the_kind(override: str) -> bool:

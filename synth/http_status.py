@@ -48,8 +48,8 @@ _NO_MODEL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _NOT_TAKEN = re.compile(
-    r"un(recogni[sz]ed|known|supported|expected|available)|not (supported|permitted|allowed)|does ?n[o']t support"
-    r"|cannot (find field|both)|extra_forbidden|only the default",
+    r"un(recogni[sz]ed|known|supported|expected|available)|not (supported|permitted|allowed|enabled)"
+    r"|does ?n[o']t support|cannot (find field|both)|extra_forbidden|only the default",
     re.IGNORECASE,
 )
 
@@ -98,7 +98,10 @@ def refused_setting(error: Json, text: str, body: Json, *, answered: bool) -> st
     if param in settings:
         return param
     named = [
-        (place.start(), name) for name in settings if (place := re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text))
+        (place.start(), name)
+        for name in settings
+        # A long name may begin a sentence ("Logprobs is not enabled").
+        if (place := re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE if len(name) > 4 else 0))
     ]
     return min(named)[1] if named else ""
 

@@ -68,7 +68,7 @@ from train.systems import (
     test_set_hash,
 )
 
-_SIDE_BY_SIDE, _WATCHED = 10, 50
+_SIDE_BY_SIDE, _WATCHED, _RETRIEVABLE = 10, 50, 20_000
 
 
 def evaluate(
@@ -144,11 +144,11 @@ def _exemplar(row: Row) -> Exemplar:
 
 
 def trained_rows(store: Store, trained: TrainResult) -> list[Exemplar]:
-    """The accepted rows of the training split that `trained` learned from, by pair id; none where the dataset is not
-    in the store."""
+    """The accepted rows of the training split that `trained` learned from, by pair id, at most 20,000 of them; none
+    where the dataset is not in the store."""
     datasets = {artifact.id: artifact for artifact in store.artifacts("dataset")}
     members = datasets[trained.dataset_id].members if trained.dataset_id in datasets else ()
-    pairs = store.pairs(sorted(pair_id for pair_id, split in members if split == "train"))
+    pairs = store.pairs(sorted(pair_id for pair_id, split in members if split == "train")[:_RETRIEVABLE])
     return [Exemplar(input=pair.asked, output=pair.output) for pair in sorted(pairs, key=lambda pair: pair.id)]
 
 
@@ -305,9 +305,8 @@ async def measured(
     """Ask every system of `plan`, judge the answers, and draw the conclusions.
 
     `open_teacher` is called only if the teacher is another model than the base, `open_judge` after all have answered.
-    Reports progress("evaluate", {done,
-    total, system, mode, tokens}), in answers. Raises NoWork when no system gave any answer, and PairsmithError when
-    the adapter is not really on and off.
+    Reports progress("evaluate", {done, total, system, mode, tokens}), in answers. Raises NoWork when no system gave any
+    answer, and PairsmithError when the adapter is not really on and off.
     """
     started, known = time.monotonic(), store.call_index().keys()
     interview = Interview(plan, store, progress)

@@ -87,7 +87,7 @@ def against_references(
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> Estimate:
     """Part of whole over inputs; an input without a whole (nothing wanted, nothing given) is right, and one."""
-    part, whole = np.where(whole > 0, part, 1.0), np.where(whole > 0, whole, 1.0)
+    part, whole = np.where(whole > 0, np.minimum(part, whole), 1.0), np.where(whole > 0, whole, 1.0)
     value, low, high = (float(number) for number in share_limits(part, whole))
     return Estimate(value=value, low=low, high=high)
 

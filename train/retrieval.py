@@ -1,8 +1,8 @@
 """The nearest rows to a text, by the characters they share: what a retrieval system shows instead of fixed exemplars.
 
 Similarity is BM25 (Robertson and Zaragoza 2009, k1 = 1.2, b = 0.75) over character pairs and triples of the folded
-text, so it needs no model, no word list and no language. Only the grams of the texts that will be looked up are kept:
-a hundred thousand rows take some tens of MB. Not covered: likeness of sense without likeness of letters.
+text, so it needs no model, no word list and no language. Only the grams of the texts that will be looked up are kept,
+8 bytes each. Not covered: likeness of sense without likeness of letters.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ class Nearest:
         for text in self.texts:
             counted = Counter(grams(text))
             lengths.append(counted.total())
-            rows.append([(places[gram], times) for gram, times in counted.items() if gram in places])
+            here = [(places[gram], times) for gram, times in counted.items() if gram in places]
+            rows.append(np.array(here, dtype=np.int32).reshape(-1, 2))
         starts = np.cumsum([0, *(len(row) for row in rows)])
-        flat = np.array([pair for row in rows for pair in row], dtype=np.int32).reshape(-1, 2)
+        flat = np.concatenate([np.zeros((0, 2), dtype=np.int32), *rows])
         object.__setattr__(self, "_index", (places, flat, starts, np.array(lengths, dtype=np.float64)))
 
     def order(self, query: str) -> NDArray[np.intp]:

@@ -27,6 +27,7 @@ Standing = Literal["better", "worse", "tie", "unclear", "few", "not measured"]
 PROMPTED = frozenset({"base", "few-shot", "retrieval"})
 TIE, AT_MOST = 0.05, 0.10
 _MONTHLY_USD = 100.0
+_WHOLE = "{} gives whole answers: raise evaluate.sampling.max_tokens, or look at its answers"
 
 
 class Verdict(Record):
@@ -48,9 +49,12 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> Verdict:
     standings = [(system, standing(evaluation, system)) for system in rivals]
     fine_tune = _fine_tune([how for _, how in standings])
     because = [_against(evaluation, system, how) for system, how in standings]
-    flips = [line for system, how in standings if (line := _flip(evaluation, system, how))]
+    flips = [_flip(evaluation, system, how) for system, how in standings if how in _DECIDES[fine_tune]]
     decision: Decision = "ship"
-    if fine_tune != "fine-tune":
+    if not _measured(evaluation.system(TUNED)):
+        decision, because = "do not ship", ["tuned gave no whole answer: all were cut, empty or missing"]
+        flips = [_WHOLE.format(TUNED)]
+    elif fine_tune != "fine-tune":
         decision = "do not ship" if fine_tune == "do not fine-tune" else fine_tune
     else:
         decision, why, flip = _reaches(evaluation, ship_at)
@@ -59,11 +63,15 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> Verdict:
     return Verdict(
         decision=decision,
         fine_tune=fine_tune,
-        because=(*because, *money),
+        because=tuple(dict.fromkeys([*because, *money])),
         flips_when=tuple(dict.fromkeys(flips)),
         break_even=calls,
         teacher_usd_per_1000=price,
     )
+
+
+def _measured(system: SystemResult) -> bool:
+    return system.sampled.pass_rate is not None or system.greedy.pass_rate is not None
 
 
 def standing(evaluation: Evaluation, other: SystemResult) -> Standing:
@@ -93,6 +101,14 @@ def _fine_tune(standings: Sequence[Standing]) -> FineTune:
     return "fine-tune" if standings and {*standings} == {"better"} else "not enough evidence"
 
 
+# The standings that a verdict hangs on, so that would flip it.
+_DECIDES: dict[FineTune, frozenset[Standing]] = {
+    "fine-tune": frozenset({"better"}),
+    "do not fine-tune": frozenset({"worse", "tie"}),
+    "not enough evidence": frozenset({"unclear", "few", "not measured"}),
+}
+
+
 def _gaps(evaluation: Evaluation, other: SystemResult) -> list[Comparison]:
     gaps = (evaluation.comparison(TUNED, other.name, mode) for mode in MODES)
     return [gap for gap in gaps if gap is not None]
@@ -103,21 +119,23 @@ def _against(evaluation: Evaluation, other: SystemResult, how: Standing) -> str:
     sentences = {
         "better": f"tuned passes more often than {other.label} ({numbers})",
         "worse": f"{other.label} passes more often than tuned, without any training ({numbers})",
-        "tie": f"{other.label} does as well without any training ({numbers})",
+        "tie": f"{other.label} passes about as often without any training ({numbers})",
         "unclear": f"tuned and {other.label} are not told apart, nor alike ({numbers})",
-        "few": f"{evaluation.seeds} test inputs prove nothing about tuned and {other.label}",
+        "few": f"there are {evaluation.seeds} test inputs, and fewer than {LEAST_TEST_INPUTS} prove nothing",
         "not measured": f"tuned and {other.label} were not both measured: one gave no whole answer",
     }
     return sentences[how]
 
 
-def _flip(evaluation: Evaluation, other: SystemResult, how: Standing) -> str | None:
+def _flip(evaluation: Evaluation, other: SystemResult, how: Standing) -> str:
     gaps = [gap for gap in _gaps(evaluation, other) if gap.shown is not None]
     if how == "not measured":
-        return f"{other.label} gives whole answers: raise evaluate.sampling.max_tokens, or look at its answers"
+        return _WHOLE.format(other.label)
     if how in ("few", "unclear"):
         more = [gap.more_inputs for gap in gaps if gap.more_inputs]
         lacking = max(LEAST_TEST_INPUTS - evaluation.seeds, min(more, default=evaluation.seeds))
+        if how == "few":
+            return f"there are about {lacking} more test inputs"
         return f"there are about {lacking} more test inputs, if the difference from {other.label} stays as it is"
     shown = [gap.shown for gap in gaps if gap.shown]
     if how == "better":

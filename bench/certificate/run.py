@@ -210,7 +210,7 @@ def main() -> None:
         row["yielded"] = certificate["accepted_by_labels"][last] >= scorer.floor
         kept &= row["kept"] and row["yielded"]
         print(json.dumps(row), flush=True)
-    told["predictions"] = predictions(5 * draws, 99)
+    told["predictions"] = predictions(20 * draws, 99)
     for row in told["predictions"]:
         row["reached"] = row["of_formula"] >= 0.95
         kept &= row["reached"]

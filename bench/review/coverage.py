@@ -99,7 +99,7 @@ class Watched(NamedTuple):
     at_least: float | None = None
 
 
-_HARD = (
+WATCHED = (
     Watched(800, 0.25, 0.98, 0.10, 50, 1),
     Watched(800, 0.25, 0.98, 0.10, 50, 2),
     Watched(800, 0.25, 0.98, 0.10, 50, 8, stop_at=0.10),
@@ -110,14 +110,6 @@ _HARD = (
     Watched(200, 0.5, 0.9, 0.6, 10, 10, at_least=0.85),
     Watched(200, 0.25, 0.8, 0.2, 10, 10, at_least=0.75),
 )
-# Every share, by both rules: the margin of error, and the gate of a spec that asks for a little more than is true.
-_EVERY_SHARE = tuple(
-    Watched(400, 0.25, accepted, rest, 25, 8, **rule)
-    for accepted in (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
-    for rest in (0.1, 0.5, 0.9)
-    for rule in ({"stop_at": 0.10}, {"at_least": min(1.0, accepted + 0.01)})
-)
-WATCHED = _HARD + _EVERY_SHARE
 
 
 def watched(setting: Watched, runs: int) -> dict[str, object]:

@@ -2,8 +2,8 @@
 
     python bench/review/flow.py [--rows 2000] [--rounds 2] [--database-url postgresql://...] [--venv DIR] [--json FILE]
 
-Push: `curate.argilla.push.push` (queue made, rows built from the store, what is there asked, rows sent) against
-`dataset.records.log` of the same rows, built beforehand, into a dataset of the same settings. Pull:
+Push: `curate.argilla.push.push` (rows built from the store, what is there asked, rows sent) against
+`dataset.records.log` of the same rows, built beforehand; both into a queue that was made beforehand. Pull:
 `curate.argilla.pull.pull` (all answers read, each made durable as a `Review`) against `list(dataset.records(
 with_responses=True))` of the same queue. Both by the routes that our own server adds, and by those of every Argilla.
 Rounds alternate who goes first, each on queues of its own in a database that grows; the answers are made by this
@@ -31,7 +31,7 @@ from typing import Any
 from curate.argilla import server
 from curate.argilla.client import Argilla
 from curate.argilla.pull import pull
-from curate.argilla.push import draw_batch, push
+from curate.argilla.push import _Page, draw_batch, project_id, push
 from curate.argilla.task import record, settings
 from curate.gates import gates_for, judge
 from curate.review.population import Population, read_population
@@ -162,6 +162,8 @@ def one_round(number: int, rows: int, running: server.ArgillaServer, folder: Pat
         draw_batch(project, store, population)
         assert len(store.sampled()) == rows
         log = official(project, store, population, argilla)
+        argilla.workspace_id(make=True)
+        _Page(project, population, argilla, project_id(store) or "", conversation=False).make(project.spec.task.name)
         work = {"push": lambda: push(project, store, population, argilla), "push, official client": log}
         for name in list(work) if number % 2 else reversed(work):
             seconds[name], sent = timed(work[name])

@@ -21,6 +21,7 @@ import threading
 import time
 import urllib.request
 from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,13 @@ uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", timeout_gracefu
 """
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = ()) -> None:
+    """Measure and keep; None takes the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--pages", type=int, default=600)
     parser.add_argument("--project", type=Path, help="a project made by bench.service.make_store, to save making one")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         (root / "projects").mkdir()
@@ -78,7 +80,9 @@ def _measured(root: Path, pages: int) -> dict[str, Any]:
         built_s, built_cpu_s = time.monotonic() - began_s, _cpu_s(process.pid)
         for path in MIX:
             _get(url + path)
+        before_s = _cpu_s(process.pid)
         took = _load(url, pages)
+        cpu_ms = 1000 * (_cpu_s(process.pid) - before_s) / pages
         rss = _rss_mb(process.pid)
         cpu = _streams(url, process.pid)
     finally:
@@ -90,6 +94,7 @@ def _measured(root: Path, pages: int) -> dict[str, Any]:
         "p50_ms_rows_100k": _quantile(every, 0.5),
         "pages_p95_ms": {path: _quantile(sorted(times), 0.95) for path, times in sorted(took.items())},
         "pages_at_once": AT_ONCE,
+        "cpu_ms_a_page": round(cpu_ms, 1),
         "rss_mb": round(rss, 1),
         "view_built_s": round(built_s, 1),
         "view_built_cpu_s": round(built_cpu_s, 1),
@@ -157,4 +162,4 @@ def _cpu_s(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    main(None)

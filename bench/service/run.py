@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 
-PARTS = ("kills", "load")
+PARTS = ("kills", "pages")
 
 if __name__ == "__main__":
     for part in PARTS:

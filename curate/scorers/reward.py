@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -132,7 +132,11 @@ class RewardModel:
             given["token_type_ids"] = padded((row.types or [] for row in rows), 0)
         with torch.inference_mode():
             logits: torch.Tensor = self._model(**given).logits
-        return [float(logit) for logit in logits[:, 0].float()]
+        return [float(value) for value in self._read(logits.float())]
+
+    def _read(self, logits: torch.Tensor) -> torch.Tensor:
+        """[rows]: the number of each row in logits [rows, labels]."""
+        return logits[:, 0]
 
 
 def chat_tokens(tokenizer: Any, input: str, output: str) -> list[int]:
@@ -192,13 +196,32 @@ def open_reward_model(where: str | Path, *, batch_tokens: int, revision: str | N
     Raises SpecError for a model that is not a reward model (its head is missing, or it has several labels), and
     MissingDependency where transformers is not installed or the model cannot be fetched.
     """
+    key = f"curate.score.model = {str(where)!r}"
+
+    def check(config: Any) -> None:
+        if config.num_labels != 1:
+            raise SpecError(
+                f"this model has {config.num_labels} labels; a reward model has one.",
+                where=key,
+                why="Which of its labels means good is not known, so its numbers would rank nothing.",
+                fix="Choose a sequence-classification reward model with num_labels = 1, or 'auto' or 'pmi'.",
+            )
+
+    model, tokenizer = load_classifier(where, key, check, revision)
+    return RewardModel(model, tokenizer, batch_tokens)
+
+
+def load_classifier(
+    where: str | Path, key: str, check: Callable[[Any], None], revision: str | None = None
+) -> tuple[Any, Any]:
+    """A sequence-classification model and its tokenizer. `check` may refuse its config before the weights are read;
+    `key` is the key of the spec that names it. Raises as `open_reward_model`."""
     try:
         from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
     except ImportError as error:
         raise MissingDependency(
             f"a reward model needs PyTorch and transformers ({error}).", fix="Run: pip install 'pairsmith[train]'"
         ) from None
-    key = f"curate.score.model = {str(where)!r}"
     try:
         config = AutoConfig.from_pretrained(where, revision=revision)
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision)
@@ -208,21 +231,11 @@ def open_reward_model(where: str | Path, *, batch_tokens: int, revision: str | N
             where=key,
             fix="Name a folder with config.json, weights and tokenizer, or a hub id that this machine can reach.",
         ) from None
-    if config.num_labels != 1:
-        raise SpecError(
-            f"this model has {config.num_labels} labels; a reward model has one.",
-            where=key,
-            why="Which of its labels means good is not known, so its numbers would rank nothing.",
-            fix="Choose a sequence-classification reward model with num_labels = 1, or 'auto' or 'pmi'.",
-        )
+    check(config)
     dtype, device = place()
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
-            where,
-            revision=revision,
-            dtype=dtype,
-            device_map=device,
-            output_loading_info=True,
+            where, revision=revision, dtype=dtype, device_map=device, output_loading_info=True
         )
     except (OSError, ValueError) as error:
         raise MissingDependency(
@@ -233,9 +246,9 @@ def open_reward_model(where: str | Path, *, batch_tokens: int, revision: str | N
             f"the weights of this model lack {', '.join(missing[:3])}.",
             where=key,
             why="They would be random numbers, and so would every score.",
-            fix="Name a model that was trained as a reward model, not a language model.",
+            fix="Name a model that was trained for this, not a language model.",
         )
-    return RewardModel(model, tokenizer, batch_tokens)
+    return model, tokenizer
 
 
 def place() -> tuple[Any, dict[str, int | str] | None]:

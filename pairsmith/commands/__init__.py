@@ -40,6 +40,7 @@ COMMANDS = (
     ("explain", "Look", "Show the lineage of one pair."),
     ("report", "Look", "Write the report, or render an evidence file again."),
     ("replay", "Look", "Make one pair again from its records, offline."),
+    ("erase", "Look", "Take a source or a person out of the project, for good."),
     ("docs", "Look", "Show a page of the manual."),
 )
 # These are made from the table of stages.

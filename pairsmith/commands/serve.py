@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from pairsmith.commands.backup import backup, restore
-from schemas.errors import MissingDependency, UsageError
+from schemas.errors import MissingDependency, StoreError, UsageError
 
 if TYPE_CHECKING:
     from pairsmith.serve.settings import Settings
@@ -63,8 +63,17 @@ def up(workspace: Path, host: str, port: int, no_auth: bool, url: str | None, da
             check_owner(settings, has_owner=app.state.accounts.has_owner())
         for line in _greeting(app.state.accounts, settings, served):
             click.echo(line, err=True)
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3, server_header=False)
-        uvicorn.Server(config).run([listening])
+        # Only what stands before it may say who somebody is.
+        proxied = settings.url is not None
+        config = uvicorn.Config(
+            app, log_level="warning", timeout_graceful_shutdown=3, server_header=False, proxy_headers=proxied
+        )
+        server = uvicorn.Server(config)
+        with suppress(KeyboardInterrupt):  # it has ended in order, and passes the signal on
+            server.run([listening])
+        if not server.started:
+            raise StoreError("the service could not be started.", fix="What is above says why.")
+        click.echo("stopped; jobs go on, and the next server takes them up.", err=True)
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -13,6 +13,7 @@ from schemas.store import Store
 from train.failures import failures
 from train.metrics import Evaluation
 from train.retrieval import Nearest
+from train.verdict import PROMPTED
 
 _GROUPS, _SEEDS, _SEARCHED = 6, 3, 20_000
 
@@ -74,9 +75,14 @@ def _for_the_verdict(evidence: Evidence) -> list[str]:
         lacking = LEAST_TEST_INPUTS - evaluation.seeds
         return [f"Have {counted(lacking, 'more test input', 'more test inputs')}: fewer than {LEAST_TEST_INPUTS} decide"
                 " nothing."]  # fmt: skip
+    more = "give training more to learn from: more rows, better targets, a larger base."
     if verdict.fine_tune == "do not fine-tune":
-        return ["Use the untuned base with the prompt that does as well, or give training more to learn from: more"
-                " rows, better targets, a larger base."]  # fmt: skip
+        prompted = [system for system in evaluation.systems if PROMPTED & {*system.names}]
+        rates = [rate for system in prompted for rate in (system.sampled.pass_rate, system.greedy.pass_rate)]
+        best = max((rate.estimate for rate in rates if rate), default=0.0)
+        if best < 0.5:
+            return [f"Neither the tuned model nor a prompt passes half of the answers: {more}"]
+        return [f"Use the untuned base with the prompt that does as well, or {more}"]
     flips = f" It flips when {verdict.flips_when[0]}." if verdict.flips_when else ""
     if verdict.decision == "not enough evidence":
         return [f"Measure on more test inputs before you decide.{flips}"]

@@ -22,7 +22,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from schemas.files import replaced
 BUSY = 75  # exit code: another process runs this job
 PIECE = 1_000_000  # bytes of a piece of the log
 KEPT = 5  # pieces that are kept of its beginning, and of its end
+_LOOK_EVERY_S = 1.0
 _WRITE_TIMEOUT_S = 60.0
 _LOCK_TIMEOUT_S = 1.0
 
@@ -151,7 +152,7 @@ def _logged(folder: Path) -> Iterator[None]:
     piece = _next_piece(folder)
 
     def watch(piece: Path) -> None:
-        while not ended.wait(1.0):
+        while not ended.wait(_LOOK_EVERY_S):
             with contextlib.suppress(OSError):
                 if piece.stat().st_size >= PIECE:
                     piece = _next_piece(folder)
@@ -167,18 +168,28 @@ def _logged(folder: Path) -> Iterator[None]:
 
 
 def _next_piece(folder: Path) -> Path:
-    """The piece that is written to from now on: the last one, or a new one if it is full."""
-    pieces = sorted(folder.glob("*.txt"))
-    piece = pieces[-1] if pieces else folder / f"{0:015d}.txt"
-    if pieces and (size := piece.stat().st_size) >= PIECE:
-        piece = folder / f"{int(piece.stem) + size:015d}.txt"
-        for middle in pieces[KEPT : -KEPT + 1]:
-            middle.unlink(missing_ok=True)
-    handle = os.open(piece, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    """The piece that is written to from now on: the last one, or a new one if it is full.
+
+    A new one gets its name, the number of its first byte, when nothing is written to the one before it any more.
+    """
+    unnamed, pieces = folder / "next", sorted(folder.glob("*.txt"))
+    if unnamed.exists():  # left by a process that was killed just then
+        pieces.append(unnamed.rename(_after(pieces, folder)))
+    is_full = not pieces or pieces[-1].stat().st_size >= PIECE
+    handle = os.open(unnamed if is_full else pieces[-1], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.close(handle)
-    return piece
+    if not is_full:
+        return pieces[-1]
+    for middle in pieces[KEPT : -KEPT + 1]:
+        middle.unlink(missing_ok=True)
+    return unnamed.rename(_after(pieces, folder))
+
+
+def _after(pieces: Sequence[Path], folder: Path) -> Path:
+    """The path of the piece behind the last one."""
+    return folder / f"{int(pieces[-1].stem) + pieces[-1].stat().st_size if pieces else 0:015d}.txt"
 
 
 def _write_exit(path: Path, ended: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ _GENERATING = _ASKING | {"retry_failed", "batch", "stop_after_accepted"}
 COMMANDS: dict[str, Command] = {
     "run": Command(("run",), _GENERATING | {"no_review"}),
     "generate": Command(("generate",), _GENERATING),
-    "curate": Command(("curate",)),
+    "curate": Command(("curate",), _ASKING),
     "review-push": Command(("review", "push"), frozenset({"more"})),
     "review-pull": Command(("review", "pull")),
     "train": Command(("train",)),

@@ -11,11 +11,13 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import DBAPIError
 
 from pairsmith.serve import events, workflows
 from pairsmith.serve.environment import Environment, job_environment
@@ -26,6 +28,7 @@ from pairsmith.serve.workflows import HEAVY, JOBS, VERSION
 from pairsmith.serve.workspace import Workspace
 from pairsmith.stopping import INTERRUPTED
 from schemas.errors import UsageError
+from schemas.store.failures import explained
 from schemas.store.opening import sqlite_url
 
 if TYPE_CHECKING:
@@ -35,7 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "ENDED", "Job", "JobOptions", "Jobs", "NoSuchJob", "ProjectBusy", "State"]
 
+_LOG = logging.getLogger(__name__)
 _ALIVE_S = 10.0
+DATABASE_TIMEOUT_S = 60.0
 _ACTIVE = ["ENQUEUED", "DELAYED", "PENDING"]
 _STATES: dict[int, State] = {0: "done", 11: "waits_for_people", INTERRUPTED: "stopped"}
 
@@ -61,8 +66,7 @@ class Jobs:
         from pairsmith.serve.sweep import Watch
 
         with self.workspace.lock():
-            place = workflows.Place(self.workspace, self._environment, self.database_url)
-            await asyncio.to_thread(workflows.launch, place)
+            await self._launched()
             watching = asyncio.create_task(Watch(self).run())
             try:
                 yield
@@ -71,6 +75,22 @@ class Jobs:
                 await asyncio.gather(watching, return_exceptions=True)
                 await asyncio.to_thread(workflows.destroy)
                 self.close()
+
+    async def _launched(self) -> None:
+        """Take up the jobs as soon as their database answers. Raises StoreError if it does not for a minute."""
+        place = workflows.Place(self.workspace, self._environment, self.database_url)
+        until_s = time.monotonic() + DATABASE_TIMEOUT_S
+        while True:
+            try:
+                await asyncio.to_thread(workflows.launch, place)
+                await asyncio.to_thread(lambda: self.client)  # before several threads want one
+                return
+            except Exception as error:
+                await asyncio.to_thread(workflows.destroy)
+                if time.monotonic() > until_s:
+                    raise explained(error, self.database_url) from None
+                _LOG.warning("the jobs database cannot be used yet: %s", explained(error, self.database_url).what)
+                await asyncio.sleep(1.0)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -123,22 +143,23 @@ class Jobs:
                     "this key was used for another request.", fix="Use a new key for each thing that you ask for."
                 )
             return self.get(job_id)
-        if busy := self._unended(slug):
+        if (busy := self._unended(slug)) and busy != job_id:
             raise ProjectBusy(slug, busy)
-        (self.workspace.jobs_folder / job_id).mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            self.client.enqueue(
-                {
-                    "queue_name": JOBS,
-                    "workflow_name": "job",
-                    "workflow_id": job_id,
-                    "app_version": VERSION,
-                    "deduplication_id": slug,
-                },
-                request,
-            )
+            with self._database():
+                self.client.enqueue(
+                    {
+                        "queue_name": JOBS,
+                        "workflow_name": "job",
+                        "workflow_id": job_id,
+                        "app_version": VERSION,
+                        "deduplication_id": slug,
+                    },
+                    request,
+                )
         except error.DBOSQueueDeduplicatedError:
-            raise ProjectBusy(slug, self._unended(slug) or "it has just ended") from None
+            if (busy := self._unended(slug)) != job_id:
+                raise ProjectBusy(slug, busy or "it has just ended") from None
         return self.get(job_id)
 
     async def cancel(self, job_id: str) -> Job:
@@ -150,7 +171,8 @@ class Jobs:
         """`cancel` for who has no event loop. Works without a server, too."""
         job = self.get(job_id)
         if not job.has_ended:
-            self.client.cancel_workflow(job_id, cancel_children=True)
+            with self._database():
+                self.client.cancel_workflow(job_id, cancel_children=True)
             stop(self.folder(job_id))
         return self.get(job_id)
 
@@ -214,13 +236,24 @@ class Jobs:
             logging.getLogger("dbos").setLevel(logging.ERROR)
             self.workspace.jobs_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             DBOS.migrate(self.database_url)
-            self._client = DBOSClient(system_database_url=self.database_url, application_name="pairsmith")
+            self._client = DBOSClient(
+                system_database_url=self.database_url, application_name="pairsmith", retry_connection_errors=False
+            )
         return self._client
 
     # ---- what there is, put together -------------------------------------------------------------------------------
 
     def _rows(self, **wanted: Any) -> Sequence[WorkflowStatus]:
-        return self.client.list_workflows(**wanted)
+        with self._database():
+            return self.client.list_workflows(**wanted)
+
+    @contextmanager
+    def _database(self) -> Iterator[None]:
+        """Raises StoreError where the database is away: whoever asks is told at once, and jobs do not notice."""
+        try:
+            yield
+        except DBAPIError as error:
+            raise explained(error, self.database_url) from None
 
     def _unended(self, slug: str) -> str | None:
         """The job of a project that has not ended; one that is being stopped has not."""

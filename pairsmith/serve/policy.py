@@ -28,11 +28,13 @@ HUB_KEY = "HF_TOKEN"
 
 
 class Kind(StrEnum):
-    """What a value can do. `free`: nothing beyond the project. `fenced`: an owner sets it. `code`, `path`, `base` and
-    `scorer`: it names a function, a file, weights. `host` and `key_name`: where a request goes, and with which key."""
+    """What a value can do. `free`: nothing beyond the project. `fenced`: its money, which an owner of the project sets.
+    `machine` and `code`: the machine and with it every project, so an owner of all sets it. `path`, `base` and
+    `scorer`: it names a file, weights. `host` and `key_name`: where a request goes, and with which key."""
 
     free = "free"
     fenced = "fenced"
+    machine = "machine"
     code = "code"
     path = "path"
     seeds = "seeds"
@@ -45,9 +47,9 @@ class Kind(StrEnum):
 
 _BY_KIND: dict[Kind, str] = {
     Kind.fenced: """
-        teacher.vllm teacher.vllm_python teacher.vllm_args teacher.headers teacher.usd_per_million_prompt_tokens
-        teacher.usd_per_million_completion_tokens teacher.usd_per_million_cached_tokens
-        store.url store.url_env budget.max_usd""",
+        teacher.usd_per_million_prompt_tokens teacher.usd_per_million_completion_tokens
+        teacher.usd_per_million_cached_tokens budget.max_usd""",
+    Kind.machine: "teacher.vllm teacher.vllm_python teacher.vllm_args teacher.headers store.url store.url_env",
     Kind.code: "curate.gates.user evaluate.user",
     Kind.path: "curate.gates.json_schema curate.contamination.files review.gold",
     Kind.seeds: "seeds.path",
@@ -62,7 +64,7 @@ _BY_KIND: dict[Kind, str] = {
         exemplars.input exemplars.output
         teacher.model teacher.revision teacher.identity teacher.organization teacher.query teacher.concurrency
         teacher.timeout_s teacher.first_byte_s teacher.token_s teacher.requests_per_minute teacher.tokens_per_minute
-        teacher.attempts teacher.retries teacher.batch teacher.batch_api teacher.finish_reasons
+        teacher.attempts teacher.retries teacher.batch teacher.batch_api teacher.finish_reasons teacher.terms
         generate.forward.enabled generate.forward.n generate.forward.prompt generate.forward.teacher
         generate.forward.candidates generate.backward.enabled generate.backward.levels generate.backward.prompt
         generate.backward.teacher generate.backward.accepted generate.backward.candidates generate.accepted
@@ -77,6 +79,7 @@ _BY_KIND: dict[Kind, str] = {
         curate.gates.swapped curate.gates.limits curate.gates.injection curate.gates.toxic curate.gates.pii
         curate.gates.must.name curate.gates.must.pattern curate.gates.must_not.name curate.gates.must_not.pattern
         curate.gates.values curate.gates.translated curate.duplicates.enabled curate.duplicates.jaccard
+        curate.duplicates.semantic
         curate.score.batch_tokens curate.score.revision curate.score.protocol curate.score.teacher curate.select.best
         curate.select.length_control curate.select.certified curate.select.rows curate.select.spread
         curate.judge.teachers curate.judge.questions.name
@@ -85,19 +88,18 @@ _BY_KIND: dict[Kind, str] = {
         review.adjudicators review.margin_of_error review.accept_at_least review.confidence review.batch
         review.shares.estimation review.shares.calibration review.shares.audit_accepted review.shares.audit_rejected
         review.shares.disagreement review.shares.margin review.seed
-        split.test split.validation split.salt
+        split.test split.validation split.salt export.licenses export.terms
+        personal.email personal.phone personal.card personal.iban personal.ip personal.secret
         train.method train.r train.alpha train.dropout train.learning_rate train.batch train.epochs train.max_length
         train.seed train.revision train.template_arguments train.accumulation train.schedule train.warmup
         train.weight_decay train.targets train.rslora train.dora train.neftune train.packing train.precision
-        train.evaluation_steps train.patience
+        train.evaluation_steps train.patience train.objective train.beta train.dpo_epochs train.dpo_learning_rate
         evaluate.teacher evaluate.samples evaluate.checks.name evaluate.checks.pattern evaluate.max_seeds
         evaluate.resamples evaluate.concurrency evaluate.judges evaluate.ship_at""",
 }
 CLASSES: Mapping[str, Kind] = {key: kind for kind, keys in _BY_KIND.items() for key in keys.split()}
 # Words for what needs no weights of others.
 _OURS = frozenset({"embedded", "auto", "pmi", "judge", "none"})
-# An owner sets these, or a non-owner leaves them as an owner has set them.
-_OWNERS = frozenset({Kind.fenced, Kind.code})
 
 
 class Value(NamedTuple):
@@ -179,11 +181,13 @@ class Policy:
 
     # The check
 
-    def check(self, project: Project, *, before: Spec | None = None, owner: bool = False) -> None:
+    def check(
+        self, project: Project, *, before: Spec | None = None, owner: bool = False, administrator: bool = False
+    ) -> None:
         """Raises Refusal (403) that names the first key that the spec may not have.
 
-        `before` is the spec that an owner's values may stand in already; None beside `owner=False` is the check before
-        a process starts, of a spec that was checked when it was saved.
+        `before` is the spec that an owner's values may stand in already; without it, before a process starts, that of a
+        spec which was checked when it was saved. `owner`: of the project; `administrator`: an owner of all.
         """
         spec, allowed = project.spec, self._allowed()
         present = list(values_of(spec))
@@ -199,8 +203,8 @@ class Policy:
         for key, teacher in {"teacher": spec.teacher, **{f"teachers.{n}": t for n, t in spec.teachers.items()}}.items():
             _check_keys(key, [a for a in teacher.addresses if a not in ("embedded", "vllm")], teacher, allowed)
         _check_keys("review", [spec.review.url] if spec.review.url else [], spec.review, allowed)
-        if before is not None and not owner:
-            _check_fence(present, before)
+        if before is not None and not administrator:
+            _check_fence(present, before, owner=owner)
 
     def check_url(self, key: str, url: str) -> Host:
         """Raises Refusal for an address that a spec may not have. The address of its name is looked up."""
@@ -277,27 +281,40 @@ def _check_keys(
             )
 
 
-def _check_fence(present: list[Value], before: Spec) -> None:
+def _check_fence(present: list[Value], before: Spec, *, owner: bool) -> None:
     """What only an owner sets stands as it stood."""
+    new, old = ({v.key: v for v in values if v.value is not None} for values in (present, values_of(before)))
+    for key in sorted(new.keys() | old.keys()):
+        kinds = {_fence(values[key]) for values in (new, old) if key in values} - {None}
+        if not kinds or _plain(new.get(key)) == _plain(old.get(key)):
+            continue
+        if Kind.machine in kinds:
+            raise _refused(key, "only an owner of all projects may set, change or remove it", "Ask one.")
+        if not owner:
+            raise _refused(key, "only an owner may set, change or remove it", "Ask an owner.")
 
-    def fenced(values: Iterator[Value] | list[Value]) -> dict[str, Any]:
-        kinds = {value.key: value.value for value in values if value.value is not None and _is_fenced(value)}
-        return {key: list(held) if isinstance(held, tuple) else held for key, held in kinds.items()}
 
-    new, old = fenced(present), fenced(values_of(before))
-    changed = sorted(key for key in new.keys() | old.keys() if new.get(key) != old.get(key))
-    if changed:
-        raise _refused(changed[0], "only an owner may set, change or remove it", "Ask an owner.")
+def _plain(value: Value | None) -> Any:
+    held = value.value if value else None
+    return list(held) if isinstance(held, tuple) else held
 
 
-def _is_fenced(value: Value) -> bool:
-    if value.kind in _OWNERS or (value.kind is Kind.schema and ":" in (value.value or "")):
-        return True
-    if value.kind is Kind.host:
-        return value.value == "vllm"
-    if value.kind in (Kind.base, Kind.scorer):  # a folder: whoever put weights there is whom we trust
-        return value.value not in _OURS and not _is_hub_id(value.value)
-    return False
+def _fence(value: Value) -> Kind | None:
+    """Who may set it: `fenced` an owner of the project, `machine` an owner of all, None an editor."""
+    if value.kind is Kind.fenced:
+        return Kind.fenced
+    given = str(value.value)
+    # A folder of weights: whoever put them there is whom we trust.
+    weights = given not in _OURS and not _is_hub_id(given)
+    reaches_out = {
+        Kind.machine: True,
+        Kind.code: True,
+        Kind.schema: ":" in given,
+        Kind.host: given == "vllm",
+        Kind.base: weights,
+        Kind.scorer: weights,
+    }
+    return Kind.machine if value.kind and reaches_out.get(value.kind) else None
 
 
 def _check_path(key: str, given: str, folder: Path) -> None:

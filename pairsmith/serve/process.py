@@ -26,6 +26,7 @@ from schemas.files import replaced
 from synth.embedded.child import child_command, child_environment
 
 MOST_DEATHS = 4  # processes that may die without a word before the job has failed: the first and three more
+MOST_INTERRUPTIONS = 20  # a process that interrupts itself is not started for ever
 GRACE_S = 120.0  # from the request to stop to a kill; a stage that drains needs seconds, a training step may need more
 _START_TIMEOUT_S = 300.0
 _LOOK_EVERY_S = 0.2
@@ -53,9 +54,10 @@ async def kept_alive(
     until_s = time.monotonic() + _START_TIMEOUT_S
     while True:
         if end := ended(folder, nth):
-            if end["code"] != INTERRUPTED or await asyncio.to_thread(cancelled):
+            often = _interruptions(folder, nth) >= MOST_INTERRUPTIONS
+            if end["code"] != INTERRUPTED or often or await asyncio.to_thread(cancelled):
                 return End(code=end["code"], problem=end["problem"])
-            (folder / f"exit-{nth}.json").replace(folder / f"interrupted-{nth}-{int(time.time())}.json")
+            (folder / f"exit-{nth}.json").replace(folder / f"interrupted-{nth}-{time.time_ns()}.json")
         if is_held(folder):
             await asyncio.sleep(_LOOK_EVERY_S)
             continue
@@ -137,7 +139,11 @@ def stop(folder: Path) -> None:
 
 def _deaths(folder: Path, nth: int) -> int:
     began = [start for start in starts(folder) if start["part"] == nth]
-    return len(began) - len(list(folder.glob(f"interrupted-{nth}-*.json")))
+    return len(began) - _interruptions(folder, nth)
+
+
+def _interruptions(folder: Path, nth: int) -> int:
+    return len(list(folder.glob(f"interrupted-{nth}-*.json")))
 
 
 def _started(folder: Path, nth: int, part: Part, environment: Callable[[], dict[str, str]]) -> subprocess.Popen[bytes]:

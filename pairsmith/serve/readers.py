@@ -26,6 +26,7 @@ class Readers:
         self._lock = Lock()
         self._open: OrderedDict[str, tuple[str, object, Store]] = OrderedDict()
         self._projects: dict[str, tuple[object, Project]] = {}
+        self._places: dict[str, tuple[Project, str, Path | None]] = {}
 
     def project(self, slug: str) -> Project:
         """The project with its checked spec as the file is now. Raises NoSuchProject and SpecError."""
@@ -38,8 +39,13 @@ class Readers:
 
     def store(self, slug: str) -> Store | None:
         """The project's store; None where nothing has been written yet. Raises NoSuchProject, SpecError, StoreError."""
-        url = Store.url_for(self.project(slug))
-        is_file = _file(sqlite_path(url), whole=False)
+        project = self.project(slug)
+        known = self._places.get(slug)
+        if known is None or known[0] is not project or project.spec.store.url_env:
+            url = Store.url_for(project)
+            self._places[slug] = known = (project, url, sqlite_path(url))
+        _, url, path = known
+        is_file = _file(path, whole=False)
         with self._lock:
             there = self._open.get(slug)
             if there and there[:2] == (url, is_file):
@@ -49,7 +55,7 @@ class Readers:
             return None
         opened = reader(url)
         with self._lock:
-            self._open[slug] = (url, _file(sqlite_path(url), whole=False), opened)
+            self._open[slug] = (url, _file(path, whole=False), opened)
             self._open.move_to_end(slug)
             while len(self._open) > _MOST:
                 self._open.popitem(last=False)

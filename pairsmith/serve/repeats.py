@@ -92,7 +92,7 @@ class Repeats:
         except sa.exc.IntegrityError:
             pass
         with self.engine.connect() as connection:
-            kept = connection.execute(sa.select(answers).where(*_at(place))).mappings().first()
+            kept: sa.RowMapping | None = connection.execute(sa.select(answers).where(*_at(place))).mappings().first()
         if kept is None or kept["status"] is None:
             raise Refusal(409, "the first request with this key is not answered yet.", code="in_progress")
         if kept["sent"] != sent:

@@ -23,7 +23,7 @@ from schemas.store import Store, tables
 from schemas.store.since import Ends, active_among, active_seeds, bodies, newest_scopes, since
 
 _VERSION = 1
-_CHUNK = 2_000
+_CHUNK = 500
 _SCHEMA = """
 CREATE TABLE rows (
   place INTEGER PRIMARY KEY, id TEXT NOT NULL, pair_id TEXT, seed_id TEXT NOT NULL, generation TEXT NOT NULL,
@@ -57,7 +57,7 @@ def rows_of(places: Ends) -> tuple[int, ...]:
 def connected(path: Path) -> sqlite3.Connection:
     """A connection to a view, for one thread at a time."""
     view = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
-    view.execute("PRAGMA cache_size=-4000")
+    view.execute("PRAGMA cache_size=-1500")
     return view
 
 
@@ -78,10 +78,10 @@ def follow(store: Store, path: Path, now: Ends) -> None:
             view.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _SCHEMA + "BEGIN")
             if receipt is not None:
                 _add(store, view, map(_decided, skim_states(store, receipt)))
-            _add_since(store, view, scopes, -1)
+            _add_since(store, view, scopes, -1, now)
             for index in filter(None, _INDEXES.splitlines()):
                 view.execute(index)
-            _add_reviews(store, view, -1)
+            _add_reviews(store, view, -1, now)
             _note(view, of, now)
             view.execute("COMMIT")
             view.executescript("ANALYZE; PRAGMA journal_mode=WAL;")
@@ -92,8 +92,8 @@ def follow(store: Store, path: Path, now: Ends) -> None:
     with closing(connected(path)) as view:
         view.execute("PRAGMA synchronous=OFF")
         view.execute("BEGIN IMMEDIATE")
-        _add_since(store, view, scopes, int(about["candidates"]))
-        _add_reviews(store, view, int(about["reviews"]))
+        _add_since(store, view, scopes, int(about["candidates"]), now)
+        _add_reviews(store, view, int(about["reviews"]), now)
         _note(view, of, now)
         view.execute("COMMIT")
 
@@ -129,11 +129,18 @@ def _decided(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "flags": state.get("flags", ()), "code": reason.get("code"), "reason": reason.get("detail")}
 
 
-def _add_since(store: Store, view: sqlite3.Connection, scopes: Iterable[str], position: int) -> None:
+def _add_since(store: Store, view: sqlite3.Connection, scopes: Iterable[str], position: int, now: Ends) -> None:
     """The slots behind `position` that no curation has looked at."""
+    there = "SELECT 1 FROM rows WHERE seed_id = ? AND generation = ? AND generator = ? AND sample = ?"
+    columns = ["seed_id", "generator", "sample", "body"]
     for scope in sorted(scopes):
-        bodies_since = since(store, tables.candidates, position, ["body"], fingerprint=scope)
-        _add(store, view, (_undecided(orjson.loads(str(body))) for _, body in bodies_since), only_active=True)
+        slots = since(store, tables.candidates, position, columns, until=now.candidates, fingerprint=scope)
+        new = (
+            _undecided(orjson.loads(body))
+            for _, seed, generator, sample, body in slots
+            if not view.execute(there, (seed, scope, generator, sample)).fetchone()
+        )
+        _add(store, view, new, only_active=True)
 
 
 def _undecided(slot: dict[str, Any]) -> dict[str, Any]:
@@ -187,8 +194,8 @@ def _seed_text(body: str) -> str:
     )
 
 
-def _add_reviews(store: Store, view: sqlite3.Connection, position: int) -> None:
-    answers = since(store, tables.reviews, position, ["pair_id"])
+def _add_reviews(store: Store, view: sqlite3.Connection, position: int, now: Ends) -> None:
+    answers = since(store, tables.reviews, position, ["pair_id"], until=now.reviews)
     while chunk := list(islice(answers, _CHUNK)):
         view.executemany("UPDATE rows SET reviewed = reviewed + 1 WHERE pair_id = ?", [(row[1],) for row in chunk])
 

@@ -145,11 +145,12 @@ class RowsView:
             return RowsPage([], None, 0, False)
         with closing(view):
             limit = max(1, min(limit, MOST))
-            found = _select(view, filters, sort, _read_cursor(cursor) if cursor else None, limit + 1)
-            rows = [ViewRow(*row[2:]) for row in found[:limit]]
-            more = _cursor(found[limit - 1][:2]) if len(found) > limit else None
             cube, capped = self._cube(slug, view, filters.q)
             total = sum(line[-1] for line in cube if _matches(line, filters))
+            many = total * total > limit * sum(line[-1] for line in cube) and not filters.q
+            found = _select(view, filters, sort, _read_cursor(cursor) if cursor else None, limit + 1, many)
+            rows = [ViewRow(*row[2:]) for row in found[:limit]]
+            more = _cursor(found[limit - 1][:2]) if len(found) > limit else None
         return RowsPage(rows, more, total, capped)
 
     def facets(self, slug: str, filters: Filters = ALL) -> Facets:
@@ -230,6 +231,7 @@ class RowsView:
             with self._lock:
                 one_at_a_time = self._locks.setdefault(slug, Lock())
             with one_at_a_time:
+                now = ends(store)  # another thread may have followed further meanwhile
                 follow(store, path, now)
                 self._seen[slug] = (store, now)
         return connected(path)
@@ -239,27 +241,40 @@ class RowsView:
 
 
 def _select(
-    view: sqlite3.Connection, filters: Filters, sort: Sort, after: tuple[Any, ...] | None, limit: int
+    view: sqlite3.Connection,
+    filters: Filters,
+    sort: Sort,
+    after: tuple[Any, ...] | None,
+    limit: int,
+    many: bool = False,
 ) -> list[tuple[Any, ...]]:
-    """(sort key, place, the columns) of rows behind `after`."""
+    """(sort key, place, the columns) of rows behind `after`. `many` rows are let pass: then it is quicker to walk along
+    the order and leave rows out than to sort those that are let pass."""
     key, way = _KEYS[sort]
-    where, values = list[str](), list[Any]()
+    where, values, words = list[str](), list[Any](), None
     for name, value in filters.given().items():
         if name == "reviewed":
             where.append("reviewed > 0" if value else "reviewed = 0")
         elif name == "q":
-            if (words := _words(value)) is not None:
-                where.append("place IN (SELECT rowid FROM texts WHERE texts MATCH ?)")
-                values.append(words)
+            words = _words(value)
         else:
-            where.append(f"{'code' if name == 'reason' else name} = ?")
+            where.append(f"{'+' if many else ''}{'code' if name == 'reason' else name} = ?")
             values.append(value)
+    place, source = "place", "rows"
+    if words is not None and key:
+        where.append("place IN (SELECT rowid FROM texts WHERE texts MATCH ?)")
+        values.append(words)
+    elif words is not None:  # the index has them in the order of their places
+        place, source = "texts.rowid", "texts JOIN rows ON rows.place = texts.rowid"
+        where.append("texts MATCH ?")
+        values.append(words)
     if after is not None:
         sign = "<" if way else ">"
-        where.append(f"({key}, place) {sign} (?, ?)" if key else f"place {sign} ?")
+        where.append(f"({key}, place) {sign} (?, ?)" if key else f"{place} {sign} ?")
         values += list(after) if key else [after[1]]
-    order = f"{key} {way}, place {way}" if key else f"place {way}"
-    sql = f"SELECT {key or '0'}, place, {', '.join(COLUMNS)} FROM rows"
+    order = f"{key} {way}, place {way}" if key else f"{place} {way}"
+    columns = ", ".join(f"rows.{column}" for column in COLUMNS)
+    sql = f"SELECT {key or '0'}, rows.place, {columns} FROM {source}"
     sql += f" WHERE {' AND '.join(where)}" if where else ""
     return view.execute(f"{sql} ORDER BY {order} LIMIT ?", [*values, limit]).fetchall()
 

@@ -73,6 +73,7 @@ class Watch:
         now = active | gone
         changed = [job for job_id, job in now.items() if self._watched.get(job_id) != job]
         self._watched = {job_id: job for job_id, job in now.items() if not job.has_ended}
+        self._changed_s = {job_id: at_s for job_id, at_s in self._changed_s.items() if job_id in self._watched}
         return changed
 
     def _progress(self, job_id: str) -> list[Job]:

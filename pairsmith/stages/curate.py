@@ -18,6 +18,7 @@ from curate.tallies import key_of
 from pairsmith import plan, teachers
 from pairsmith.outcome import CurateOutcome
 from pairsmith.receipt import Recording, recording
+from pairsmith.stages.generate import is_local
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import NoWork
@@ -68,11 +69,14 @@ def curate(
 
 
 def _warnings(project: Project) -> list[str]:
-    """What should be known of the judges before they are paid."""
+    """What should be known of the judges before they are asked: where the rows go, and whom they are related to."""
     spec = project.spec
     names = spec.curate.judge.teachers
     writers = [spec.teacher_for("forward"), spec.teacher_for("backward")] if spec.asks_teacher else []
-    return of_one_family(spec, names, writers)
+    asked = [*names, *([spec.curate.score.teacher] if spec.curate.score.teacher else [])]
+    away = sorted({url for name in asked for url in spec.teachers[name].addresses if not is_local(url)})
+    leaves = [f"the texts of rows that pass the gates leave this machine, to {' and '.join(away)}"] if away else []
+    return [*leaves, *of_one_family(spec, names, writers)]
 
 
 def _judged(

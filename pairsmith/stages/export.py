@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from curate import chat_files
+from curate import chat_files, licences
 from pairsmith import exported_model
 from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.certified import in_lines, standing
@@ -47,7 +47,7 @@ def export(
     holds for the rows as they are.
 
     An earlier export there is replaced at once. Raises NoWork without a dataset, UsageError if `out` holds something
-    else.
+    else, and NotLicensed for rows that `[export]` does not let out.
     """
     out = out or project.folder / "export"
     with recording(project, store, "export", ExportOutcome()) as record:
@@ -60,6 +60,8 @@ def export(
                 where=str(out),
                 fix="Name another folder with --out, or move it away.",
             )
+        declared = licences.ledger(project, store, (id_ for id_, _ in latest["dataset"].members))
+        licences.check(declared, project.spec.export)
         ids = {name: artifact.id for name, artifact in latest.items()}
         with replaced_folder(out) as partial:
             written = {
@@ -81,8 +83,9 @@ def export(
                 if (project.folder / name).is_file():
                     shutil.copy2(project.folder / name, partial / name)
                     written[name] = out / name
-            told = {**ids, "spec_hash": project.spec_hash, "certificate": certificate}
-            (partial / _MARK).write_text(json.dumps(told, indent=2) + "\n")
+            told = {"certificate": certificate, "licences": licences.as_json(declared)}
+            mark = {**ids, "spec_hash": project.spec_hash, **told}
+            (partial / _MARK).write_text(json.dumps(mark, indent=2) + "\n")
         rows = len(latest["dataset"].members)
         record.outcome = ExportOutcome(
             counts=Counts(rows_in=rows, accepted=rows),

@@ -16,7 +16,7 @@ from curate.steps import SPLIT, best, id_of, steps_for
 from pairsmith import teachers
 from pairsmith.outcome import ForecastOutcome, GenerateOutcome
 from pairsmith.receipt import Recording, recording
-from pairsmith.stages.generate import Asking, ask, clear, generated_from, ledgers_of, seeds_of
+from pairsmith.stages.generate import Asking, ask, clear, generated_from, ledgers_of, say_shortages, seeds_of
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
@@ -78,6 +78,7 @@ def forecast(
     piloted = replace(project, spec=whole)
     with recording(project, store, "forecast", ForecastOutcome()) as record:
         _, splits = seeds_of(project, store, say)
+        short = say_shortages(say, project, splits)
         asked = teachers.by_direction(project, say)
         clear_seeds, _ = clear(project, generated_from(splits), say)
         directions = [_direction(way, teacher, clear_seeds, seeds) for way, teacher in asked.items()]
@@ -106,6 +107,7 @@ def forecast(
             record.outcome,
             seeds=sum(len(direction.seeds) for direction in directions),
             pilot_seeds=len(pilot),
+            shortages=short,
             lines=tuple(lines),
             whole=_added(lines),
         )

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from curate.contamination import clear_of_the_test
 from curate.gates.judgement import Judgement
 from curate.gates.personal import counted
+from curate.redaction import treated
 from curate.split import shortages, with_splits
 from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome
@@ -76,7 +77,7 @@ def generate(
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
             seeds=dict(Counter(seed.kind for seed in reading.seeds)),
-            shortages=_say_shortages(say, project, splits),
+            shortages=say_shortages(say, project, splits),
             seed_problems=(*(f"{problem.where}: {problem.what}" for problem in reading.problems), *left_out),
             fingerprints=generators.fingerprints(project, asked),
         )
@@ -111,7 +112,7 @@ def seeds_of(project: Project, store: Store, say: Say) -> tuple[SeedReading, lis
     stdin = piped().content if any(source.path == "-" for source in project.spec.seeds) else None
     if stdin:
         stdin.seek(0)
-    reading = read_seeds(project.spec.seeds, project.folder, stdin)
+    reading = treated(read_seeds(project.spec.seeds, project.folder, stdin), project.spec.personal)
     _say_problems(say, reading)
     splits = with_splits(reading.seeds, project.spec.split, store.seeds(active=False))
     store.set_active_seeds(splits)
@@ -169,18 +170,19 @@ def _say_problems(say: Say, reading: SeedReading) -> None:
 
 def _say_personal(say: Say, seeds: Sequence[Seed], asked: Iterable[TeacherSettings]) -> None:
     """Say what the seeds hold of people and secrets, and where it goes, before anything is sent."""
-    away = sorted({url for teacher in asked for url in teacher.addresses if not _is_local(url)})
-    texts = (text for seed in seeds for text in (seed.body, *seed.columns.values()))
+    away = sorted({url for teacher in asked for url in teacher.addresses if not is_local(url)})
+    texts = (text for seed in seeds for text in (seed.asked, *seed.columns.values()))
     if away and (held := counted(texts)):
         say(f"warning: the seeds hold {held}; requests take it from this machine to {' and '.join(away)}.")
 
 
-def _is_local(url: str) -> bool:
+def is_local(url: str) -> bool:
+    """Whether a teacher's address is on this machine."""
     host = urlsplit(url).hostname
     return url in ("embedded", "vllm") or host in ("localhost", "::1") or str(host).startswith("127.")
 
 
-def _say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[str, ...]:
+def say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[str, ...]:
     """Say what the seeds are too few for, before anything is paid for."""
     short = shortages(seeds, project.spec)
     for shortage in short:

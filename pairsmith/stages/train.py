@@ -18,6 +18,7 @@ from schemas.progress import Progress, Say, unheard, unseen
 from schemas.progress_line import clock
 from schemas.project import Project
 from schemas.records import Counts
+from schemas.spec import TrainSettings
 from schemas.store import Store
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def train(
         store.write(result.artifact.model_copy(update={"path": path}))
         record.outcome = _filled(record.outcome, result, path)
         if curve:
-            lines = learning_curve_of(project, store, base, dataset, progress, say)
+            lines = learning_curve_of(project, store, base, dataset, result.settings, progress, say)
             record.outcome = replace(record.outcome, curve=tuple(lines))
     return record.outcome
 
@@ -95,15 +96,22 @@ def _filled(outcome: TrainOutcome, result: TrainResult, path: str) -> TrainOutco
 
 
 def learning_curve_of(
-    project: Project, store: Store, base: Base, dataset: Dataset, progress: Progress, say: Say
+    project: Project,
+    store: Store,
+    base: Base,
+    dataset: Dataset,
+    settings: TrainSettings,
+    progress: Progress,
+    say: Say,
 ) -> list[str]:
-    """Draw the learning curve, keep it as `curve.json`, and tell it. Slices are the origins of rows and the sources of
+    """Draw the learning curve, keep it as `curve.json`, and tell it. `settings` are those that the adapter was trained
+    with. Slices are the origins of rows and the sources of
     their seeds. Its adapters lie in `curve/`, so that a second drawing trains nothing."""
     from train.evaluation import plan_evaluation, validated, watched_seeds
     from train.learning_curve import in_words, learning_curve
     from train.sft import tune
 
-    settings, watched = project.spec.train, watched_seeds(store, project.spec)
+    watched = watched_seeds(store, project.spec)
 
     def train(part: Dataset, seed: int) -> TrainResult:
         is_whole = part.id == dataset.id and seed == settings.seed

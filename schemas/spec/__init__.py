@@ -24,7 +24,9 @@ from schemas.spec.curate import (
     ScoreSettings,
     SelectSettings,
 )
+from schemas.spec.export import ExportSettings
 from schemas.spec.generate import BackwardSettings, ForwardSettings, GenerateSettings
+from schemas.spec.personal import PersonalSettings
 from schemas.spec.review import ReviewSettings, ReviewShares
 from schemas.spec.section import Drawing, Pattern, Regex, Section, UserFunction, given
 from schemas.spec.task import Exemplar, SeedSource, TaskSettings
@@ -40,6 +42,7 @@ __all__ = [
     "DuplicateSettings",
     "EvaluateSettings",
     "Exemplar",
+    "ExportSettings",
     "ForwardSettings",
     "GateSettings",
     "GenerateSettings",
@@ -48,6 +51,7 @@ __all__ = [
     "LengthSettings",
     "Mode",
     "Pattern",
+    "PersonalSettings",
     "Purpose",
     "Regex",
     "ReviewSettings",
@@ -95,6 +99,10 @@ class Spec(Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     store: StoreSettings = StoreSettings()
     budget: BudgetSettings = BudgetSettings()
+    personal: PersonalSettings = Field(
+        default=PersonalSettings(), exclude_if=lambda personal: personal == PersonalSettings()
+    )
+    export: ExportSettings = Field(default=ExportSettings(), exclude_if=lambda export: export == ExportSettings())
 
     @property
     def asks_teacher(self) -> bool:

@@ -122,6 +122,8 @@ class JudgeSettings(Section):
     @model_validator(mode="after")
     def _names_differ(self) -> JudgeSettings:
         names = [question.name for question in self.questions]
+        if word := next((name for name in names if name in ("yes", "no", "true", "false")), None):
+            raise ValueError(f"a question may not be called '{word}': its answer could not be told from its name")
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"two questions are called '{twice}'")
         return self
@@ -145,7 +147,8 @@ class SelectSettings(Section):
 
 
 class CurateSettings(Section):
-    """The way from pairs to an accepted set."""
+    """The way from pairs to an accepted set. `nli` is a folder or hub id of a model of natural language inference: it
+    flags outputs that contradict their input."""
 
     gates: GateSettings = GateSettings()
     # Left out of the dump where nothing is named, so that no hash of a spec without it changes.
@@ -156,6 +159,7 @@ class CurateSettings(Section):
     score: ScoreSettings = ScoreSettings()
     select: SelectSettings = SelectSettings()
     judge: JudgeSettings = JudgeSettings()
+    nli: str | None = None
 
     @model_validator(mode="after")
     def _somebody_judges(self) -> CurateSettings:

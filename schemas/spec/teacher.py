@@ -50,7 +50,8 @@ class TeacherSettings(Section):
     `finish_reasons` says what words of this server mean that pairsmith does not know: `["done"]` or
     `{ done = "complete", cut = "truncated" }`. `urls` are the addresses of several servers of the same model. `batch`
     asks through the provider's batch API, whose form is told by the address or by
-    `batch_api`. `vllm` names a model that a vLLM of pairsmith's own serves while it is asked (`url = "vllm"`).
+    `batch_api`. `terms` names the terms of use of what it writes, as you read them. `vllm` names a model that a vLLM of
+    pairsmith's own serves while it is asked (`url = "vllm"`).
     """
 
     url: str = "embedded"
@@ -80,6 +81,7 @@ class TeacherSettings(Section):
     usd_per_million_prompt_tokens: float | None = Field(default=None, ge=0)
     usd_per_million_completion_tokens: float | None = Field(default=None, ge=0)
     usd_per_million_cached_tokens: float | None = Field(default=None, ge=0)
+    terms: str | None = Field(default=None, min_length=1, exclude_if=lambda terms: terms is None)
 
     @model_validator(mode="before")
     @classmethod

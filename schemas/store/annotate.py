@@ -1,6 +1,6 @@
 """The second door of a store: what people say is written without the writer's lock.
 
-That lock guards paying, and an answer costs nothing; it has a content id, so that given twice it is kept once. A job that
+That lock guards paying, and an answer costs nothing; it has a content id, so given twice it is kept once. A job that
 writes meanwhile neither waits nor is waited for beyond one commit.
 """
 

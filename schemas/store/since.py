@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -26,20 +27,28 @@ class Ends(NamedTuple):
     artifacts: int
 
 
-def ends(store: Store) -> Ends:
-    """The places up to which the store has been written."""
+@cache
+def _ends() -> sa.Select[Any]:
+    """Made once: it is asked with every page, and to make it takes longer than to answer it."""
     of = (getattr(tables, name) for name in Ends._fields)
     last = (sa.select(sa.func.coalesce(sa.func.max(table.c.position), -1)).scalar_subquery() for table in of)
-    ((*places,),) = store._rows(sa.select(*last))
+    return sa.select(*last)
+
+
+def ends(store: Store) -> Ends:
+    """The places up to which the store has been written."""
+    ((*places,),) = store._rows(_ends())
     return Ends(*map(int, places))
 
 
 def since(
-    store: Store, table: sa.Table, position: int, columns: Sequence[str], **wanted: str
-) -> Iterator[list[object]]:
-    """The `columns` (the position first) of rows behind `position`, in their order, a page in memory at a time."""
+    store: Store, table: sa.Table, position: int, columns: Sequence[str], *, until: int, **wanted: str
+) -> Iterator[list[Any]]:
+    """The `columns` (the position first) of rows behind `position` up to `until`, in their order, a page in memory at a
+    time."""
     c = table.c
     query = sa.select(c.position, *(c[name] for name in columns)).order_by(c.position).limit(_PAGE)
+    query = query.where(c.position <= until)
     for name, value in wanted.items():
         query = query.where(c[name] == value)
     while rows := store._rows(query.where(c.position > position)):

@@ -80,12 +80,10 @@ def chooser(better: Callable[[str, str], bool]) -> Callable[[Ask], Reply]:
     return reply
 
 
-def without_logprobs(answer: Callable[[Ask], Reply]) -> Callable[[Ask], Reply]:
-    """The same of a server that refuses the setting."""
+def without_logprobs(answer: Callable[[Ask], Reply], said: str = "logprobs is not supported") -> Callable[[Ask], Reply]:
+    """The same of a server that refuses the setting, in its own words."""
 
     def reply(ask: Ask) -> Reply:
-        if "logprobs" in ask.body:
-            return fails(400, "logprobs is not supported", code="unsupported_parameter", param="logprobs")
-        return answer(ask)
+        return fails(400, said) if "logprobs" in ask.body else answer(ask)
 
     return reply

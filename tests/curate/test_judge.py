@@ -94,18 +94,26 @@ def test_the_score_is_the_weighted_share_of_yes_from_logprobs(tmp_path: Path) ->
     assert body["response_format"]["json_schema"]["schema"]["required"] == ["calm", "bright"]
 
 
-@pytest.mark.parametrize("refuses", [True, False])
-def test_without_logprobs_an_answer_counts_one_or_nothing(tmp_path: Path, refuses: bool) -> None:
+REFUSALS = (
+    "",
+    "'logprobs' is not supported with this model.",
+    "Logprobs is not enabled for models/gemini-2.5-flash",
+    "You are not allowed to request logprobs from this model.",
+)
+
+
+@pytest.mark.parametrize("refuses", REFUSALS)
+def test_without_logprobs_an_answer_counts_one_or_nothing(tmp_path: Path, refuses: str) -> None:
     """A server that gives none, or refuses to be asked for them, is asked all the same; the refusal is met once."""
     answer = checklist(by_word, logprobs=False)
-    with LoopbackTeacher(without_logprobs(answer) if refuses else answer) as judge:
+    with LoopbackTeacher(without_logprobs(answer, refuses) if refuses else answer) as judge:
         made = project(tmp_path, {"a": judge.url}, concurrency=1)
 
         async def both(j: Judge) -> list[Any]:
             return [await j.answers("a fox", "a calm fox"), await j.answers("a fox", "a bright fox")]
 
         assert asked(made, both) == [{"calm": 1.0, "bright": 0.0}, {"calm": 0.0, "bright": 1.0}]
-    assert len(judge.asked) == 2 + refuses
+    assert len(judge.asked) == 2 + bool(refuses)
 
 
 def test_several_judges_are_averaged_and_a_silent_one_leaves_the_row_unscored(tmp_path: Path) -> None:
@@ -296,6 +304,7 @@ def test_a_judge_of_the_writer_s_family_is_told() -> None:
         ({"judge": {"teachers": ["nobody"]}}, "there is no"),
         ({"score": {"model": "judge"}}, "judge.teachers"),
         ({"judge": {"questions": QUESTIONS * 2}}, "two questions are called 'calm'"),
+        ({"judge": {"questions": [{"name": "no", "question": "?"}]}}, "told from its name"),
         ({"judge": {"questions": [{"name": "Not A Name", "question": "?"}]}}, "pattern"),
     ],
 )

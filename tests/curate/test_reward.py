@@ -223,19 +223,24 @@ def test_the_rules_reach_the_model(folder: Path) -> None:
     assert [told.value] == pytest.approx(values(open_reward_model(folder, batch_tokens=512), whole), abs=2e-3)
 
 
-def bert(folder: Path) -> Path:
-    """A random sentence-pair model whose token types matter."""
+def bert(folder: Path, **labels: Any) -> Path:
+    """A random sentence-pair model whose token types matter, with one label unless others are named."""
     import torch
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *tiny.WORDS]
-    folder.mkdir(exist_ok=True)
-    (folder / "vocab.txt").write_text("\n".join(words))
+    core = Tokenizer(models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    pair = "[CLS] $A [SEP] $B:1 [SEP]:1"
+    core.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", pair, [("[CLS]", 2), ("[SEP]", 3)])
     torch.manual_seed(1)
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-    config = BertConfig(vocab_size=len(words), num_labels=1, initializer_range=0.5, **shape)
+    config = BertConfig(vocab_size=len(words), initializer_range=0.5, **shape, **(labels or {"num_labels": 1}))
     BertForSequenceClassification(config).save_pretrained(folder)
-    BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder)
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    read = ["input_ids", "token_type_ids", "attention_mask"]
+    PreTrainedTokenizerFast(tokenizer_object=core, model_input_names=read, **special).save_pretrained(folder)
     return folder
 
 

@@ -116,7 +116,13 @@ def spec(**curate: Any) -> Spec:
     )
 
 
-def pool(store: Store, project: Project, answers: dict[str, list[str]], failures: dict[str, str] | None = None) -> str:
+def pool(
+    store: Store,
+    project: Project,
+    answers: dict[str, list[str]],
+    failures: dict[str, str] | None = None,
+    fingerprint: str = "now",
+) -> str:
     """Seeds (by their text) with their answers as forward candidates of one scope, which is returned."""
     failures = failures or {}
     seeds = [Seed(kind="input", text=t, source=f"seeds.jsonl:{n}") for n, t in enumerate({**answers, **failures}, 1)]
@@ -125,13 +131,14 @@ def pool(store: Store, project: Project, answers: dict[str, list[str]], failures
         text = seed.text or ""
         for sample, output in enumerate(answers.get(text, ())):
             pair = made_pair(seed, output, sample)
-            place = Candidate(fingerprint="now", seed_id=seed.id, generator="forward", sample=sample, pair_id=pair.id)
-            store.write(pair, place)
-        if text in failures:
-            store.write(
-                Candidate(fingerprint="now", seed_id=seed.id, generator="forward", sample=0, failure=failures[text])
+            place = Candidate(
+                fingerprint=fingerprint, seed_id=seed.id, generator="forward", sample=sample, pair_id=pair.id
             )
-    return "now"
+            store.write(pair, place)
+        if why := failures.get(text):
+            place = {"fingerprint": fingerprint, "seed_id": seed.id, "generator": "forward", "sample": 0}
+            store.write(Candidate.model_validate({**place, "failure": why}))
+    return fingerprint
 
 
 def made_pair(seed: Seed, output: str, sample: int) -> Pair:

@@ -51,14 +51,15 @@ def test_what_is_broken_is_named_with_a_remedy(project: Project) -> None:
 
 
 def test_too_few_seeds_are_told_before_money_is_spent(project: Project, teacher: LoopbackTeacher) -> None:
-    """Doctor counts the test inputs and the rows to train on, and generation says the same before it asks anything."""
+    """Doctor counts the test inputs and the rows to train on; forecast and generation say the same before they ask."""
     warned = [one for one in project.json("doctor")["findings"] if one["about"] == "proof"]
     assert [one["state"] for one in warned] == ["warn"] * len(warned)
     assert any("fewer than 20 can prove nothing" in one["what"] or "can be evaluated" in one["what"] for one in warned)
     assert teacher.asked == []
-    done = project.run("generate")
-    for one in warned:
-        assert f"warning: {one['what']}" in " ".join((done.stdout + done.stderr).split())
+    for command in ("forecast", "generate"):
+        done = project.run(command)
+        for one in warned:
+            assert f"warning: {one['what']}" in " ".join((done.stdout + done.stderr).split()), command
 
 
 def test_a_key_is_checked_and_not_shown(project: Project) -> None:

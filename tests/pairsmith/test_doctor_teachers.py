@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pairsmith.health import Check
-from pairsmith.teacher_health import teachers
+from pairsmith.teacher_health import judges, teachers
 from pairsmith.teacher_search import find_teacher
 from schemas.project import Project
 from schemas.spec_file import load
@@ -161,3 +161,32 @@ def test_what_lists_tell_is_read() -> None:
     assert all(map(thinks_unasked, thinking))
     plain = ("qwen3-4b-instruct-2507", "gpt-4o-mini", "llama3.1", "deepseek-chat", "mistral-small-latest", "qwen2.5:7b")
     assert not any(map(thinks_unasked, plain))
+
+
+def test_judges_are_looked_at_before_they_are_paid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their keys, whether they answer, and whether they are of one family with the teacher whose texts they judge."""
+    monkeypatch.delenv("JUDGE_KEY", raising=False)
+    more = """
+[teachers.near]
+url = "{url}"
+model = "gpt-4.1"
+
+[teachers.locked]
+url = "{url}"
+model = "claude-sonnet"
+key_env = "JUDGE_KEY"
+
+[curate.judge]
+teachers = ["near"]
+"""
+    with LoopbackTeacher(models=("gpt-4.1",)) as teacher:
+        tables = more.format(url=teacher.url)
+        opened = project(tmp_path, teacher.url, "teacher.model=gpt-5", "evaluate.judges=['locked']", more=tables)
+        found = list(judges(opened))
+        assert teacher.asked == []
+    told = {check.about: (check.state, check.what) for check in found}
+    assert told["near"][0] == "ok"
+    assert told["key"] == ("fail", "JUDGE_KEY is not set")
+    assert told["judge"][0] == "warn"
+    assert "OpenAI" in told["judge"][1]
+    assert "locked" not in told

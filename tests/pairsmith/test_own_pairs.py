@@ -205,7 +205,8 @@ def test_sixty_tickets_get_to_a_trained_adapter_without_a_teacher_and_the_report
     (file,) = (tickets.folder / "evaluations").glob("*.json")
     evaluation = Evaluation.model_validate_json(file.read_bytes())
     assert evaluation.seeds == 12
-    assert [name for system in evaluation.systems for name in system.names] == ["base", "few-shot", "tuned"]
+    names = [name for system in evaluation.systems for name in system.names]
+    assert names == ["base", "few-shot", "retrieval", "tuned"]
     outcomes = {comparison.outcome for comparison in evaluation.comparisons}
     # A system of which every answer is cut after 40 tokens is not measured.
     assert "not enough evidence" in outcomes <= {"not enough evidence", "not measured"}

@@ -109,11 +109,13 @@ def looped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str,
 
 
 def test_the_loop_ends_with_an_evaluation_and_a_report(looped: tuple[Project, dict[str, Any]]) -> None:
-    """Tuned was compared with base, few-shot and the teacher as it generates, and the report is there. Three test
-    inputs prove nothing, and nothing is called better."""
+    """Tuned was compared with base, few-shot, retrieval and the teacher as it generates; report and evidence are there.
+    A few test inputs prove nothing, and nothing is called better."""
     project, answer = looped
     outcomes = answer["facts"]["outcomes"]
-    assert list(outcomes) == ["base", "few-shot", "teacher"]
+    assert list(outcomes) == ["base", "few-shot", "retrieval", "teacher"]
+    assert answer["facts"]["verdict"]["decision"] == "not enough evidence"
+    assert (project.folder / "evidence.json").is_file()
     said = {word for modes in outcomes.values() for word in modes.values()}
     assert said <= {"not enough evidence", "not measured"}
     assert set(answer["facts"]["pass_rate"]) <= {*outcomes, "tuned"}
@@ -164,4 +166,5 @@ def test_the_export_holds_model_dataset_and_proof(looped: tuple[Project, dict[st
     project, _ = looped
     project.json("export", "--out", str(tmp_path / "out"))
     names = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*")}
-    assert {"adapter/README.md", "dataset/README.md", "evaluation.json", "report.html", "pairsmith.toml"} <= names
+    made = {"evaluation.json", "report.html", "evidence.json", "pairsmith.toml"}
+    assert {"adapter/README.md", "dataset/README.md", *made} <= names

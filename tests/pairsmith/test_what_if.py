@@ -73,7 +73,7 @@ def test_what_would_move_is_told_and_nothing_changes(folder: Path) -> None:
     assert (found.reasons_before, found.reasons_after) == ({"long": 4, "echo": 1}, {"long": 2, "echo": 1})
     (move,) = found.moves
     assert (move.before, move.after, move.code, move.rows) == ("rejected", "accepted", "long", 2)
-    assert sorted(of.output.split()[1] for of in move.examples) == ANIMALS[6:8]
+    assert {of.output.split()[1] for of in move.examples} == set(ANIMALS[6:8])
     assert all(of.why.endswith("words, at most 8 are allowed") for of in move.examples)
     assert [(m.before, m.after, m.rows) for m in backwards.moves] == [("accepted", "rejected", 3)]
     assert same.moves == ()

@@ -323,7 +323,7 @@ SETTABLE |= {
 }
 SETTABLE |= {"review.confidence": "0.75", "review.reasons": '["a", "b"]'}
 SETTABLE |= {"evaluate.user": '["own:check"]', "curate.gates.values": "true", "curate.gates.translated": "true"}
-SETTABLE |= {"split.test": "0.25", "split.validation": "0.25"}
+SETTABLE |= {"split.test": "0.25", "split.validation": "0.25", "curate.select.certified": "true"}
 SETTABLE |= {"teacher.batch_api": '"mistral"', "review.adjudicators": '["kim"]'}
 # A rule between keys refuses each of these alone.
 COUPLED = {key for key in SETTABLE if key.startswith("review.shares.")} | {"review.url", "task.schema", "task.to"}
@@ -340,7 +340,7 @@ def test_every_key_outside_of_lists_is_set_below():
     """The property covers the whole spec: the keys that it leaves out are free tables and lists."""
     left_out = {key.rpartition(".")[2] for key in KEYS if key not in SETTABLE and "[]" not in key}
     free = {"extra", "stop", "finish_reasons", "headers", "headers_env", "query", "teachers", "urls", "labels"}
-    free |= {"targets", "template_arguments", "vllm_args", "judges", "files"}
+    free |= {"targets", "template_arguments", "vllm_args", "judges", "files", "licenses", "terms"}
     assert left_out == free
 
 

@@ -133,7 +133,7 @@ def test_a_page_goes_on_where_the_one_before_ended(service: Service) -> None:
     numbers = [line["number"] for line in (*first["items"], *second["items"])]
     assert numbers == sorted(numbers, reverse=True)
     assert len(set(numbers)) == len(numbers) == 3
-    for cursor in ("nonsense", "WyJhIl0", "dHJ1ZQ"):
+    for cursor in ("nonsense", "WyJhIl0", "dHJ1ZQ", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "LTE"):
         assert problem(owner.get("/api/v1/audit", params={"cursor": cursor}))["status"] == 400
     assert problem(owner.get("/api/v1/audit", params={"limit": 0}))["status"] == 422
 
@@ -320,3 +320,41 @@ def test_roles_of_all_projects(service: Service) -> None:
     viewer = service.browser("viewer")
     shown = {row["name"]: row["role"] for row in viewer.get("/api/v1/projects").json()["items"]}
     assert shown == {"mine": "editor", "other": "editor"}
+
+
+ODD = [
+    {"text": "x = " + "[" * 100_000},
+    {"text": "a" * 400_000},
+    {"text": '[task]\nname = "x"\nstyle = "s"\nseeds = 1'},
+    {"set": {"task.style": {"a": [1, {"b": None}]}}},
+    {"set": {"": 1}},
+    {"set": {"seeds.9.path": "a"}},
+    {"set": {"seeds.x.path": "a"}},
+    {"set": {"task.name.more": "a"}},
+    {"set": {"task.style": None}},
+    {"set": {"train.epochs": 10**400}},
+]
+
+
+@pytest.mark.parametrize("change", ODD, ids=lambda change: str(change)[:40])
+def test_odd_specs_are_refused_in_words(service: Service, change: dict[str, Any]) -> None:
+    """Nested without end, keys that lead nowhere, null inside of a value: never a defect, and nothing is written."""
+    sent = service.browser("editor").put(f"/api/v1/projects/{MINE}/spec", json=change, headers={"If-Match": "*"})
+    assert problem(sent)["status"] == 422
+    assert (service.workspace.folder(MINE) / "pairsmith.toml").read_text() == SPEC
+
+
+def test_half_a_letter_is_no_text(service: Service) -> None:
+    """A lone surrogate, which JSON can spell and UTF-8 cannot, is refused wherever a text goes into a file or table."""
+    editor, owner = service.browser("editor"), service.browser("owner")
+    raw = {"Content-Type": "application/json", "If-Match": "*"}
+    for client, method, path, body in (
+        (editor, "PUT", f"/api/v1/projects/{MINE}/spec", '{"set": {"task.style": "\\ud800"}}'),
+        (editor, "PUT", f"/api/v1/projects/{MINE}/spec", '{"text": "# \\ud800"}'),
+        (editor, "PATCH", f"/api/v1/projects/{MINE}", '{"title": "\\ud800"}'),
+        (editor, "POST", f"/api/v1/projects/{MINE}/prompts/enhance", '{"text": "\\ud800"}'),
+        (owner, "POST", "/api/v1/keys", '{"name": "\\ud800", "role": "viewer"}'),
+        (owner, "POST", "/api/v1/sign-in", '{"name": "\\ud800", "password": "x"}'),
+    ):
+        sent = client.request(method, path, content=body, headers=raw)
+        assert problem(sent)["status"] == 422, path

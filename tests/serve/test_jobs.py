@@ -19,8 +19,9 @@ from pairsmith.serve import parts
 from pairsmith.serve.job import Job, JobOptions, NoSuchJob, ProjectBusy
 from pairsmith.serve.jobs import Jobs
 from pairsmith.serve.process import MOST_DEATHS, starts
+from pairsmith.serve.sweep import Watch
 from pairsmith.serve.workspace import NoSuchProject, Workspace
-from schemas.errors import UsageError
+from schemas.errors import StoreError, UsageError
 from tests.pairsmith.conftest import SUBJECTS
 from tests.serve.conftest import ended, job_that, write_project
 from tests.synth.loopback import LoopbackTeacher
@@ -71,7 +72,9 @@ def test_a_job_is_one_process_and_everybody_sees_the_same(workspace: Workspace, 
         with pytest.raises(ProjectBusy, match=job.id) as busy:
             await jobs.start("tiny", "curate", NO_OPTIONS, "ben")
         assert busy.value.job_id == job.id
-        done = await ended(jobs, job.id)
+        done = await job_that(jobs, job.id, lambda job: any(state["state"] == "done" for state in heard))
+        assert {state["id"] for state in heard} == {job.id}
+        assert [state["state"] for state in heard].index("done") == len(heard) - 1
         assert (done.state, done.exit_code, done.problem) == ("done", 0, None)
         assert done.answer is not None
         assert done.answer["rows_in"] == done.answer["waiting"] == 24
@@ -92,9 +95,6 @@ def test_a_job_is_one_process_and_everybody_sees_the_same(workspace: Workspace, 
         assert [job.id for job in jobs.list("tiny")] == [again.id, job.id]
         assert jobs.list("absent") == []
         listening.cancel()
-        states = [state["state"] for state in heard if state["id"] == job.id]
-        assert states[-1] == "done"
-        assert list(dict.fromkeys(states)) == ["queued", "running", "done"]
 
     served(jobs, scene())
     assert len(teacher.asked) == 12
@@ -126,6 +126,30 @@ def test_stop_drains_and_keeps_and_going_on_asks_for_the_rest(workspace: Workspa
     served(jobs, scene())
     assert pairs(workspace, "tiny") == 24
     assert len(unhurried.asked) == 12, "nothing was asked twice"
+
+
+def test_of_two_requests_at_once_one_is_a_job(workspace: Workspace) -> None:
+    """However close they come, and whatever they ask for, a project has one job; with one key it is the same one."""
+    write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
+    workspace.serve.mkdir()
+    jobs = Jobs(workspace)
+    assert jobs.list() == []
+
+    async def scene(*keys: str | None) -> tuple[list[str], int]:
+        asked = [jobs.start("tiny", "generate", NO_OPTIONS, "ann", key) for key in keys]
+        given = await asyncio.gather(*asked, return_exceptions=True)
+        busy = [answer for answer in given if isinstance(answer, ProjectBusy)]
+        begun = [answer.id for answer in given if isinstance(answer, Job)]
+        assert len(busy) + len(begun) == len(keys), given
+        return begun, len(busy)
+
+    begun, busy = asyncio.run(scene(*[None] * 6))
+    assert (len(begun), busy) == (1, 5)
+    jobs.cancel_now(begun[0])
+    begun, busy = asyncio.run(scene(*["key"] * 6))
+    assert (len(set(begun)), busy) == (1, 0)
+    assert len(jobs.list()) == 2
+    jobs.close()
 
 
 def test_a_queued_job_is_taken_out_of_its_queue(workspace: Workspace, teacher: LoopbackTeacher) -> None:
@@ -306,3 +330,41 @@ def test_a_process_sees_only_the_variables_its_spec_names(tmp_path: Path, monkey
     assert variables["HEADER_KEY"] == "two"
     assert "PATH" in variables
     assert not {"SECRET_OF_THE_SERVER", "ABSENT"} & variables.keys()
+
+
+def test_a_database_that_is_away_is_said_at_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it without a word: a server that starts says so after a while, a question is answered now, and
+    the password is in neither."""
+    workspace.serve.mkdir(parents=True)
+    away = Jobs(workspace, database_url=f"postgresql://ann:secret@/none?host={workspace.root}")
+    monkeypatch.setattr("pairsmith.serve.jobs.DATABASE_TIMEOUT_S", 0)
+    for asks in (away.list, lambda: served(away, asyncio.sleep(0))):  # type: ignore[arg-type]
+        with pytest.raises(StoreError, match="the database refuses") as refused:
+            asks()
+        assert "secret" not in str(refused.value)
+
+
+def test_an_outage_leaves_no_job_behind(workspace: Workspace, teacher: LoopbackTeacher) -> None:
+    """A workflow whose end could not be written while the database was away stays "pending" there, and its place in the
+    queue taken. The sweep finds that nobody runs it, and it ends."""
+    write_project(workspace, "tiny", teacher.url)
+    jobs = Jobs(workspace)
+
+    async def scene() -> None:
+        job = await ended(jobs, (await jobs.start("tiny", "generate", NO_OPTIONS, "ann")).id)
+        with sqlite3.connect(workspace.serve / "jobs.db") as database:
+            database.execute("UPDATE workflow_status SET status = 'PENDING', output = NULL, completed_at = NULL")
+        assert jobs.get(job.id).state == "running"
+        await asyncio.sleep(0.1)
+        watch = Watch(jobs)
+        watch.sweep()
+        assert watch.swept == 0, "what has just begun is given time"
+        monkeypatched = pytest.MonkeyPatch()
+        monkeypatched.setattr("pairsmith.serve.sweep._SETTLED_S", 0)
+        watch.sweep()
+        monkeypatched.undo()
+        assert watch.swept == 2, "the job and its process"
+        assert (await ended(jobs, job.id)).state == "done"
+        assert len(starts(jobs.folder(job.id))) == 1, "nothing ran again: it had said how it ended"
+
+    served(jobs, scene())

@@ -14,10 +14,12 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from starlette.testclient import TestClient
 
+from pairsmith.serve.access import Role
 from pairsmith.serve.app import create_app
 from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from schemas.records import Reason
+from schemas.reviews import Sampled
 from schemas.store import Store
 from tests.pairsmith import report_project
 from tests.pairsmith.conftest import SPEC
@@ -286,6 +288,38 @@ def test_an_answer_given_here_is_in_the_store(client: TestClient, workspace: Wor
     with Store.open(f"sqlite:///{workspace.folder('whole') / 'pairsmith.db'}", write=False) as store:
         assert [r.decision for r in store.reviews([row.id])[row.id]] == ["reject", "edit", "accept"]
     assert "accept by local" in seen(client, f"/p/whole/rows?row={row.id}")[1]
+
+
+def test_a_reviewer_answers_a_queue_and_sees_nothing_else(tmp_path: Path) -> None:
+    """A reviewer's page has the rows that were drawn, without who wrote them or what others said, and takes answers;
+    rows, runs and settling are others'."""
+    workspace = Workspace(tmp_path)
+    folder = workspace.new_folder("whole")
+    folder.mkdir(parents=True)
+    _, store = report_project.whole(folder, merged=False)
+    with store:
+        drawn = [pair.id for pair in store.pairs()][:2]
+        store.write(*(Sampled(pair_id=id_, reason="certify", sampling_probability=1, dataset="q") for id_ in drawn))
+    app = create_app(workspace, Settings())
+    token = app.state.accounts.invite("whole", Role.reviewer, "x")
+    client = TestClient(app, base_url="http://127.0.0.1:8660", follow_redirects=False)
+    own = {"Origin": "http://127.0.0.1:8660", "Sec-Fetch-Site": "same-origin"}
+    client.post("/redeem", data={"token": token, "name": "bob", "password": "four words are good"}, headers=own)
+    page, text = seen(client, "/p/whole/review")
+    assert page.wrong == []
+    assert 'id="queue"' in text
+    assert "tiny" not in text  # the teacher
+    csrf = re.search(r'name="csrf" content="([^"]+)"', text)
+    assert csrf is not None
+    sent = {"csrf": csrf[1], "decision": "reject", "reason": ""}
+    assert client.post(f"/p/whole/review/{drawn[0]}", data=sent, headers=own).status_code == 303
+    assert client.post(f"/p/whole/review/{drawn[0]}/settle", data=sent, headers=own).status_code == 403
+    assert client.post(f"/p/whole/review/{'0' * 64}", data=sent, headers=own).status_code == 404
+    for path in ("/rows", "/run", "/setup", "/prompts", "/downloads"):
+        page, text = seen(client, f"/p/whole{path}", 403)
+        assert "does not have the right" in text
+    assert "whole" in seen(client, "/")[1]
+    app.state.jobs.close()
 
 
 def test_differences_are_by_words() -> None:

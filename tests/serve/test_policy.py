@@ -167,12 +167,19 @@ FENCED = [
 
 @pytest.mark.parametrize("text", FENCED)
 def test_only_an_owner_sets_changes_or_removes_what_is_fenced(policy: Policy, tmp_path: Path, text: str) -> None:
-    """An editor may leave an owner's value as it stands, and do nothing else to it."""
+    """An editor may leave an owner's value as it stands, and do nothing else to it; what reaches the machine, and with
+    it all other projects, an owner of one project does not set either."""
     plain, fenced = project(tmp_path), project(tmp_path, text)
+    money = "usd" in text
     for new, before in ((fenced, plain), (plain, fenced)):
         with pytest.raises(Refusal, match="only an owner"):
             policy.check(new, before=before.spec)
-        policy.check(new, before=before.spec, owner=True)
+        if money:
+            policy.check(new, before=before.spec, owner=True)
+        else:
+            with pytest.raises(Refusal, match="an owner of all projects"):
+                policy.check(new, before=before.spec, owner=True)
+        policy.check(new, before=before.spec, owner=True, administrator=True)
     policy.check(fenced, before=fenced.spec)
     policy.check(fenced)
 

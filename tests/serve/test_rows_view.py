@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -175,3 +176,34 @@ def test_an_answer_of_a_person_shows_at_once(growing: tuple[Workspace, Store]) -
     annotate(reading, review)
     assert [row.reviewed for row in view.page("new").rows] == [1]
     assert view.facets("new").reviewed == {"yes": 1}
+
+
+def test_readers_at_once_count_everything_once(growing: tuple[Workspace, Store]) -> None:
+    """While rows and answers join, several readers follow the store: each row and each answer is counted once."""
+    workspace, store = growing
+    view = RowsView(workspace)
+    slots = [slot(number, f"a kite {number}") for number in range(60)]
+    store.set_active_seeds([seed for seed, _ in slots])
+    stop, wrong = threading.Event(), list[str]()
+
+    def read() -> None:
+        while not stop.is_set():
+            try:
+                view.page("new")
+                view.page("new", Filters(reviewed=True))
+            except Exception as error:
+                wrong.append(repr(error))
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for _, records in slots:
+        store.write(*records)
+        pair = records[0]
+        store.write(Review(pair_id=pair.id, reviewer="serve:ann", decision="accept"))
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert wrong == []
+    assert {row.reviewed for row in view.each("new", Filters())} == {1}
+    assert view.page("new").total == 60

@@ -13,7 +13,7 @@ NAMES = ("base", "few-shot", "retrieval", "teacher", "tuned")
 
 
 def evaluation(
-    *, inputs: int = 60, teacher_usd: float | None = 0.0, finish: str = "stop", **rates: float | tuple[float, float]
+    *, inputs: int = 60, teacher_usd: float | None = 0.0, cut: str = "", **rates: float | tuple[float, float]
 ) -> Evaluation:
     """Systems that pass the given share of inputs, sampled and greedy (a pair: different ones); the others 0.
 
@@ -24,7 +24,7 @@ def evaluation(
         rate = rates.get(name, 0.0)
         share = rate if isinstance(rate, float | int) else rate[MODES.index(mode)]
         passes = {(at * 37 + NAMES.index(name) * 17) % inputs for at in range(round(share * inputs))}
-        how = {"finish": finish} if name == "base" else {}
+        how = {"finish": "length"} if name == cut else {}
         return [output(name, f"s{at:03}", 0, at in passes, mode=mode, **how) for at in range(inputs)]
 
     given = {name: {mode: answers(name, mode) for mode in MODES} for name in NAMES}
@@ -82,14 +82,16 @@ def test_few_inputs_are_not_enough_evidence() -> None:
     """However clear it looks, and it says how many are lacking."""
     seen = verdict(evaluation(inputs=12, tuned=1.0))
     assert (seen.decision, seen.fine_tune) == ("not enough evidence", "not enough evidence")
-    assert any("about 8 more test inputs" in line for line in seen.flips_when)
+    assert seen.because[0] == "there are 12 test inputs, and fewer than 20 prove nothing"
+    assert seen.flips_when == ("there are about 8 more test inputs",)
 
 
 def test_a_lead_that_the_test_does_not_confirm_is_not_enough_evidence() -> None:
     """It is no tie: ten points on 40 inputs may be a gain."""
     seen = verdict(evaluation(inputs=40, tuned=0.7, **{"few-shot": 0.5}))
     assert (seen.decision, seen.fine_tune) == ("not enough evidence", "not enough evidence")
-    assert any("more test inputs, if the difference from few-shot stays" in line for line in seen.flips_when)
+    (flip,) = seen.flips_when
+    assert "more test inputs, if the difference from few-shot stays" in flip
 
 
 def test_a_better_model_that_mostly_fails_does_not_ship() -> None:
@@ -109,7 +111,7 @@ def test_better_one_way_and_worse_the_other_is_no_verdict() -> None:
 
 def test_a_base_without_a_whole_answer_proves_no_gain() -> None:
     """If every answer of the base was cut, nobody knows whether it could do it."""
-    seen = verdict(evaluation(tuned=0.9, finish="length"))
+    seen = verdict(evaluation(tuned=0.9, cut="base"))
     assert seen.decision == "not enough evidence"
     assert any("max_tokens" in line for line in seen.flips_when)
 
@@ -123,3 +125,10 @@ def test_the_teachers_price_says_when_serving_pays(usd: float | None, calls: int
     seen = verdict(evaluation(tuned=0.9, teacher=0.9, teacher_usd=usd))
     assert seen.break_even == calls
     assert any(word in line for line in seen.because)
+
+
+def test_a_model_without_a_whole_answer_does_not_ship() -> None:
+    """If every answer of the tuned model was cut, it is not the others that lack something."""
+    seen = verdict(evaluation(cut="tuned"))
+    assert (seen.decision, seen.fine_tune) == ("do not ship", "not enough evidence")
+    assert [line.partition(" gives")[0] for line in seen.flips_when] == ["tuned"]

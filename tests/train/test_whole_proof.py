@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+import train.evaluation
 from pairsmith.outcome import EvaluateOutcome
 from pairsmith.report import write_report
 from pairsmith.stages.evaluate import exit_code
 from pairsmith.stages.table import stage
+from schemas.progress import Progress
 from schemas.project import Project
 from schemas.spec import Spec
 from schemas.store import Store
@@ -20,7 +22,9 @@ from tests.curate.tiny import OFF
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 from tests.train import tiny
 from train.base_model import Base
+from train.intervals import Interval, share
 from train.metrics import Evaluation
+from train.systems import EvaluationPlan
 
 ANIMALS = ("fox", "crab", "heron", "mole", "lynx", "carp", "toad", "wren")
 PLACES = ("mill", "harbour", "orchard", "tower", "quarry")
@@ -31,11 +35,15 @@ PAIRS = [(f"a {animal} by a {place}", f"a {animal} by a {place}, warm light --ar
 def made(folder: Path, base: Base, rows: list[dict[str, str]], kind: str, **more: Any) -> Project:
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tables = {
-        "task": {"name": "tiny", "system": tiny.SYSTEM, "style": "Rich."},
+        "task": {
+            "name": "tiny",
+            "system": tiny.SYSTEM,
+            "style": "Rich, in warm light, with a place and the flag --ar 3:2.",
+        },
         "seeds": [{"path": "rows.jsonl", "kind": kind}],
         "curate": {"gates": OFF, "duplicates": {"enabled": False}, "score": {"model": "none"}},
         "review": {"enabled": False},
-        "train": {"base": str(base.folder), "method": "lora", "r": 4, "learning_rate": 0.01, "batch": 4, "epochs": 1},
+        "train": {"base": str(base.folder), "method": "lora", "r": 4, "learning_rate": 0.02, "batch": 4, "epochs": 2},
         "evaluate": {
             "samples": 1,
             "sampling": {"temperature": 0.7, "max_tokens": 6},
@@ -57,9 +65,20 @@ def evaluated(project: Project, store: Store, **options: Any) -> tuple[Evaluatio
 
 
 @pytest.mark.timeout(1500)
-def test_pairs_alone_get_a_verdict_and_a_learning_curve(tiny_base: Base, tmp_path: Path) -> None:
+def test_pairs_alone_get_a_verdict_and_a_learning_curve(
+    tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No teacher is among the systems, retrieval is, every test input has its reference, the curve is measured on
     validation inputs, and eight test inputs are not enough evidence: exit code 15."""
+    measured: list[EvaluationPlan] = []
+    really = train.evaluation.validated
+
+    async def once(plan: EvaluationPlan, store: Store, progress: Progress) -> Interval | None:
+        """One server is started, not six."""
+        measured.append(plan)
+        return await really(plan, store, progress) if len(measured) == 1 else share([1], [2])
+
+    monkeypatch.setattr("train.evaluation.validated", once)
     rows = [{"input": given, "output": wanted} for given, wanted in PAIRS]
     project = made(tmp_path, tiny_base, rows, "pair")
     with Store.open(Store.url_for(project)) as store:
@@ -74,6 +93,8 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(tiny_base: Base, tmp_pat
     assert (outcome.verdict["decision"], exit_code(outcome)) == ("not enough evidence", 15)
     assert re.search(r"100% of the rows \(28\): (pass rate|loss) ", curve)
     assert "500 more rows like these" in curve
+    assert [len(plan.validation) for plan in measured] == [4] * 6
+    assert len({plan.trained.adapter_id for plan in measured}) == 6
     page = (tmp_path / "report.html").read_text()
     assert "Learning curve, on validation" in page
     assert "Verdict: <b>not enough evidence</b>" in page

@@ -40,7 +40,8 @@ def position_of(cursor: str | None, kind: type[Item]) -> Item | None:
         position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (binascii.Error, ValueError):
         position = None
-    if not isinstance(position, kind) or isinstance(position, bool):
+    whole = isinstance(position, int) and not 0 <= position < 2**53
+    if not isinstance(position, kind) or isinstance(position, bool) or whole:
         raise Refusal(400, "the cursor is none of ours.", code="bad_cursor", fix="Take `next` of the page before.")
     return position
 

@@ -122,9 +122,11 @@ def new_project_in(request: Request, caller: Caller, body: NewProject) -> Path:
     teacher = FoundTeacher(body.teacher.url, body.teacher.model, "Chosen when it was made.", body.teacher.key_env)
     text = new_project.with_teacher(template, teacher)
     text = set_keys(text, {"task.style": body.style} if body.style else {})
-    owner = caller.may(Right.own, body.name)
+    owner = caller.may(Right.own, body.name)  # in a project that is not there yet: of all
     ours = parse(template, folder)
-    state.policy.check(parse(text, folder), before=_with_prices(ours.spec, parse(text, folder).spec), owner=owner)
+    state.policy.check(
+        parse(text, folder), before=_with_prices(ours.spec, parse(text, folder).spec), owner=owner, administrator=owner
+    )
     new_project.write_project(folder, {**files, SPEC_NAME: text.encode()})
     (folder / "seeds").mkdir(exist_ok=True)
     if body.title:

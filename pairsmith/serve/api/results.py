@@ -25,8 +25,10 @@ router = APIRouter(prefix="/api/v1/projects/{project}", tags=["results"])
 Viewer = Annotated[Caller, needs(Right.see_work)]
 _CHUNK = 256 * 1024
 _SPLIT_FILES = {"jsonl": "application/jsonl", "parquet": "application/vnd.apache.parquet"}
-_ANY_FILE = {200: {"content": {"application/zip": {}, "application/jsonl": {}, "application/json": {}}}}
-_REPORT = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
+_ANY_FILE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/zip": {}, "application/jsonl": {}, "application/json": {}}}
+}
+_REPORT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 
 
 class ArtifactShown(BaseModel):
@@ -158,7 +160,7 @@ def artifact_of(request: Request, slug: str, artifact: str, kind: str | None = N
     """An artifact by its id. Raises Refusal."""
     store = request.app.state.views.readers.store(slug)
     made = store.artifacts(kind) if store else []
-    found = next((each for each in made[::-1] if each.id == artifact and each.kind != "batch"), None)
+    found: Artifact | None = next((each for each in made[::-1] if each.id == artifact and each.kind != "batch"), None)
     if found is None:
         raise not_there(f"there is no artifact '{artifact[:80]}'.", fix="GET .../artifacts lists them.")
     return found

@@ -126,7 +126,7 @@ def rows(
     """Rows as the last curation left them, and those that were generated since."""
     found = _view(request).page(project, filters, sort, cursor, limit)
     items = [RowShown(**row.as_json()) for row in found.rows]
-    page = Page(items=items, next=found.next, total=found.total, total_is_capped=found.capped)
+    page: Page[RowShown] = Page(items=items, next=found.next, total=found.total, total_is_capped=found.capped)
     link_next(request, response, page)
     return page
 

@@ -21,8 +21,10 @@ from schemas.spec_file import SPEC_NAME, parse, set_keys
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["spec"])
 _LONGEST = 500_000
-_MORE = {status: {**RESPONSES[400], "description": what} for status, what in ((412, "Changed since"), (428, "No ETag"))}
-_TOML = {200: {"content": {"application/toml": {"schema": {"type": "string"}}}}}
+_MORE: dict[int | str, dict[str, Any]] = {
+    status: {**RESPONSES[400], "description": what} for status, what in ((412, "Changed since"), (428, "No ETag"))
+}
+_TOML: dict[int | str, dict[str, Any]] = {200: {"content": {"application/toml": {"schema": {"type": "string"}}}}}
 
 
 class SpecShown(BaseModel):
@@ -115,8 +117,9 @@ def save_spec(
             fix="Read it again and make your change there.",
         )
     changed = parse(text, path.parent)
-    owner = caller.may(Right.own, slug)
-    request.app.state.policy.check(changed, before=_spec_before(before, path.parent), owner=owner)
+    owner, administrator = caller.may(Right.own, slug), caller.may(Right.administer)
+    held = _spec_before(before, path.parent)
+    request.app.state.policy.check(changed, before=held, owner=owner, administrator=administrator)
     if not check:
         with replaced(path) as partial:
             partial.write_text(text, encoding="utf-8")

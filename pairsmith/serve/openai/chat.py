@@ -18,7 +18,7 @@ from schemas.store import Store
 from train.results import TrainResult, read_result
 
 router = APIRouter(prefix="/v1", tags=["openai"])
-_STREAM = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
+_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
 _WORDS_AT_ONCE = 8
 
 

@@ -66,7 +66,7 @@ def upload(
         raise Refusal(413, f"the file has more than {limits.UPLOAD_BYTES // 10**6} MB.", code="too_large")
     _check_quota(request, caller, len(content))
     _check(content)
-    row = {
+    row: dict[str, Any] = {
         "id": f"file-{secrets.token_hex(12)}",
         "user": caller.user,
         "name": (file.filename or "upload.jsonl")[:200],

@@ -240,7 +240,12 @@ def _prepare(request: Request, caller: Caller, body: NewTuning) -> tuple[str, st
     folder = state.workspace.new_folder(slug)
     plain = _SPEC.format(name=slug, file=f"{held['id']}.jsonl")
     text = set_keys(plain, keys)
-    state.policy.check(parse(text, folder), before=parse(plain, folder).spec, owner=caller.may(Right.own))
+    state.policy.check(
+        parse(text, folder),
+        before=parse(plain, folder).spec,
+        owner=caller.may(Right.own),
+        administrator=caller.may(Right.administer),
+    )
     (folder / "seeds").mkdir(parents=True)
     (folder / "seeds" / f"{held['id']}.jsonl").write_bytes(bytes_of(request, held["id"]))
     (folder / SPEC_NAME).write_text(text, encoding="utf-8")

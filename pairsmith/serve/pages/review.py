@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Form, Request, Response
 
 from pairsmith.serve.access import Caller, Right, needs
-from pairsmith.serve.api.rows import give_answer
+from pairsmith.serve.api.rows import give_answer, review_queue
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.rows import answer_of
@@ -20,6 +20,7 @@ from train.intervals import Interval
 router = page_router()
 Member = Annotated[Caller, needs(Right.see_queue)]
 _SETTLED = 20
+_QUEUE = 5
 _kept: dict[str, tuple[object, dict[str, Any]]] = {}
 
 
@@ -29,7 +30,9 @@ def review(caller: Member, project: str, request: Request) -> Response:
     now = snapshot(request, project)
     told = _standing(now)
     status = told["review"]
-    who = {} if status is None else _by_person(now)
+    sees_work = caller.may(Right.see_work, project)
+    if not sees_work:
+        told = {**told, "disagreements": []}  # whoever answers does not see what others said
     return render(
         request,
         "review",
@@ -42,12 +45,13 @@ def review(caller: Member, project: str, request: Request) -> Response:
         told=told,
         standing=status,
         rates=_rates(status) if status else [],
-        people=who,
+        people=_by_person(now) if status is not None and sees_work else [],
+        queue=review_queue(caller, project, request, limit=_QUEUE).items if caller.may(Right.answer, project) else [],
+        reasons=now.project.spec.review.reasons,
         disagreements=[_shown(d) for d in told.get("disagreements", [])[:_SETTLED]],
         more=max(0, len(told.get("disagreements", [])) - _SETTLED),
         url=_argilla(now),
         job=live_job(request, project),
-        own=caller.name,
         rows_line=rows_line(request, project) if caller.may(Right.see_work, project) else None,
     )
 
@@ -135,15 +139,29 @@ def _argilla(now: Snapshot) -> str | None:
     return now.project.spec.review.url
 
 
-@router.post("/p/{project}/review/{row}", name="page_settle")
-def settle(
+@router.post("/p/{project}/review/{row}", name="page_queue_answer")
+def answer(
     caller: Annotated[Caller, needs(Right.answer)],
     project: str,
     row: str,
     request: Request,
     decision: Annotated[Literal["accept", "reject", "edit"], Form()],
-    edited: Annotated[str, Form(max_length=200_000)] = "",
+    edited: Annotated[str, Form(max_length=100_000)] = "",
+    reason: Annotated[str, Form(max_length=40)] = "",
+) -> Response:
+    """Answer a row of one's queue."""
+    give_answer(request, caller, project, row, answer_of(decision, edited, reason))
+    return gone_to(f"/p/{project}/review", done="answered")
+
+
+@router.post("/p/{project}/review/{row}/settle", name="page_settle")
+def settle(
+    caller: Annotated[Caller, needs(Right.edit)],
+    project: str,
+    row: str,
+    request: Request,
+    decision: Annotated[Literal["accept", "reject"], Form()],
 ) -> Response:
     """Decide a row that people disagree about; this answer is final."""
-    give_answer(request, caller, project, row, answer_of(decision, edited), settles=True)
+    give_answer(request, caller, project, row, answer_of(decision), settles=True)
     return gone_to(f"/p/{project}/review", done="answered")

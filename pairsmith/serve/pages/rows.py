@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import Form, Query, Request, Response
 
@@ -84,6 +85,9 @@ def rows(
     def to(**changed: Any) -> str:
         return link(base, **{**query, **changed})
 
+    start = to(after=after, row=None)
+    start += "&" if "?" in start else "?"
+
     return render(
         request,
         "rows",
@@ -101,6 +105,7 @@ def rows(
         sort=order,
         sorts=_SORT_WORDS,
         after=after,
+        open_row=lambda row_id: f"{start}row={quote(row_id)}",
         states=[(s, facets.state.get(s, 0)) for s in words.STATES],
         minor=[(name, _values(getattr(facets, name))) for name in _MINOR],
         chosen={name: query.get(name) for name in _MINOR},

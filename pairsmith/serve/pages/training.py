@@ -107,7 +107,7 @@ def _live_curve(request: Request, job: Job) -> tuple[list[Step], list[Validation
     """The losses that the process has reported, thinned out evenly."""
     from pairsmith.serve.events import each
 
-    steps, validation = dict[int, Step](), dict[int, Validation]()
+    steps, validation, measured = dict[int, Step](), dict[int, Validation](), None
     for _, line in each(request.app.state.jobs.folder(job.id) / "events.jsonl"):
         numbers = line.get("numbers") or {}
         if not str(line.get("stage", "")).startswith("train") or "done" not in numbers:
@@ -115,8 +115,10 @@ def _live_curve(request: Request, job: Job) -> tuple[list[Step], list[Validation
         step, epoch = int(numbers["done"]), float(numbers.get("epoch") or 0)
         if isinstance(loss := numbers.get("loss"), int | float):
             steps[step] = Step(step=step, epoch=epoch, loss=loss, learning_rate=0)
-        if isinstance(loss := numbers.get("validation_loss", numbers.get("eval_loss")), int | float):
-            validation.setdefault(step, Validation(step=step, epoch=epoch, loss=loss))
+        # A line holds the last of every number: a validation loss is new where it is another one.
+        if isinstance(loss := numbers.get("validation_loss"), int | float) and loss != measured:
+            measured = loss
+            validation[step] = Validation(step=step, epoch=epoch, loss=loss)
     drawn = list(steps.values())
     return drawn[:: max(1, len(drawn) // _POINTS)], list(validation.values())
 

@@ -106,7 +106,7 @@ class Annotator:
         questions = [(str(one.get_attribute("aria-label")).removeprefix("Question: "), one) for one in asked]
         limit = self.page.locator(".footer-form").bounding_box()["y"]
         boxes = [(name, one.bounding_box()) for name, one in (*fields, *questions)]
-        return [name for name, box in boxes if box["y"] + box["height"] <= limit]
+        return [name for name, box in boxes if box and box["y"] + box["height"] <= limit]  # None: not on this row
 
     @property
     def total(self) -> int:
@@ -127,33 +127,29 @@ class Annotator:
     # ---- keys alone ----
 
     def press_verdict(self, verdict: str) -> None:
-        """1, 2 or 3; down where that verdict is filled in already, because its key would clear it. Then the text
-        has the keyboard, in which a digit does nothing."""
+        """1, 2 or 3. To edit leads into the text; else the key pressed again changes nothing."""
         keys = {"accept": "1", "reject": "2", "edit": "3"}
-        self.page.keyboard.press("ArrowDown" if self.chosen == verdict else keys[verdict])
-        self._is_checked(f"verdict_{verdict}")
-        self.page.locator("[aria-label='Question: edited'] .container:focus").wait_for()
         self.page.keyboard.press(keys[verdict])
+        self._is_checked(f"verdict_{verdict}")
+        if verdict != "edit":
+            self.page.keyboard.press(keys[verdict])
         assert self.chosen == verdict
         assert not self.page.locator("[id^=reasons_]:checked").count()
 
     def press_reason(self, key: str, reason: str) -> None:
-        """Down to the reasons, and the key of one."""
-        self.page.keyboard.press("ArrowDown")
-        self.page.locator("[id^=reasons_]:focus").wait_for(state="attached")
+        """The letter of a reason."""
         self.page.keyboard.press(key)
         self._is_checked(f"reasons_{reason}")
 
     def write_with_keys(self, text: str) -> None:
-        """After a verdict: the corrected output, all of it replaced, and out again."""
-        self.page.locator("[aria-label='Question: edited'] .container:focus").wait_for()
-        self.page.keyboard.press("Shift+Enter")
-        self.page.locator("[aria-label='Question: edited'] [contenteditable]:focus").wait_for()
+        """After the verdict that asks for it: the corrected output, all of it replaced, and out again."""
+        text_ = self.page.locator("[aria-label='Question: edited'] [contenteditable]:focus")
+        text_.wait_for()
         self.page.keyboard.press("Control+A")
         self.page.keyboard.type(text)
         self.picture("edit")
         self.page.keyboard.press("Escape")
-        self.page.locator("[aria-label='Question: edited'] .container:focus").wait_for()
+        text_.wait_for(state="detached")
 
     def press(self, key: str) -> str:
         """Enter, Backspace or Control+S; the id of the record that the answer was sent for."""

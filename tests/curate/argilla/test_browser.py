@@ -214,15 +214,15 @@ def test_one_person_reviews_twenty_rows_in_the_web_page(
         ann.picture("queue")
         assert {"Input", "Output", "verdict", "reasons", "edited"} <= set(ann.without_scrolling())
         assert ann.total == len(rows)
-        assert "Shift+Enter starts writing" in ann.guidelines()
+        assert "bears the letter that chooses it" in ann.guidelines()
 
         for ending in (" --ar 1:1", " --ar 2:3", " --ar 4:5"):
             told.by_keys(ann, "accept")
-            told.by_keys(ann, "reject", reason=("4", "off_style"))
+            told.by_keys(ann, "reject", reason=("r", "off_style"))
             told.by_keys(ann, "edit", ending=f", drawn by hand{ending}")
         told.by_discarding(ann)
-        told.by_keys(ann, "reject", reason=("2", "invented"))
-        told.by_keys(ann, "edit", reason=("6", "too_short"), ending=", seen from above --ar 3:2")
+        told.by_keys(ann, "reject", reason=("w", "invented"))
+        told.by_keys(ann, "edit", reason=("y", "too_short"), ending=", seen from above --ar 3:2")
         told.by_draft(ann, "accept")
         assert len(told.answers) == 12
 

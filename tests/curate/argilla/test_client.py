@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from tests.curate.argilla.loopback_argilla import Dataset, LoopbackArgilla
 from tests.curate.review.review_project import fill, project
 
 argilla_client()
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -86,3 +90,14 @@ def test_headers_that_a_proxy_wants_go_with_every_call(server: LoopbackArgilla) 
         Argilla(server.url, "key", "pairsmith", patience_s=1)
     with Argilla(server.url, "key", "pairsmith", patience_s=1, headers={"Authorization": "Bearer space"}) as argilla:
         assert argilla.users()
+
+
+def test_the_status_of_a_review_elsewhere_says_where(cats: Project, tmp_path: Path) -> None:
+    """With a url in the spec nothing is said of a server of our own that nobody wants."""
+    asked = ["--set", "review.url=http://argilla.example:1", "--set", "review.key_env=NO_SUCH_KEY"]
+    command = [sys.executable, "-m", "pairsmith", "review", "status", *asked]
+    environment = {**os.environ, "PAIRSMITH_ARGILLA_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=cats.folder, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "elsewhere: http://argilla.example:1" in done.stdout
+    assert "none was started" not in done.stdout

@@ -97,11 +97,12 @@ def test_the_loop_stops_for_people_and_goes_on(
     assert len(teacher.asked) == 12
 
     ann = annotator(project, argilla_server)
-    shown = records(client, waits["queues"])
+    queues = project.json("review", "push")["facts"]["queues"]  # a part now waits for a second person
+    shown = records(client, queues)
     rejected = min(shown)
     answer_all(ann, shown, lambda id_: "reject" if id_ == rejected else "accept")
     ann.http_client.close()
-    shared = records(client, [name for name in waits["queues"] if name.endswith("-shared")])
+    shared = records(client, [name for name in queues if name.endswith("-shared")])
     answer_all(client, shared, lambda id_: "reject" if id_ == rejected else "accept")
     assert len(shown) == rows
     assert shared

@@ -35,7 +35,7 @@ from tests.curate.argilla.conftest import argilla_client, empty_database, free_p
 from tests.curate.review.review_project import SCOPE, fill, pair_of, project
 
 rg = argilla_client()
-pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(900)]
 PEOPLE = ("ann", "bob", "cid")
 WORKSPACE = "days"
 

@@ -1,0 +1,80 @@
+"""The licence ledger: under what each row of a dataset may be used, as it was declared and never inferred.
+
+A row stands on the license of its seed, under every place that it was read from, and on the terms of the teacher that
+wrote it. A row whose text a person wrote stands on its seed and on nothing else that is declared.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from schemas.errors import NotLicensed
+from schemas.project import Project
+from schemas.records import Generated, Json, Pair, Seed
+from schemas.spec.export import NOT_STATED, ExportSettings
+from schemas.store import Store
+
+
+class Declared(NamedTuple):
+    """What was declared of a row. `terms` is empty where no teacher wrote it."""
+
+    licenses: tuple[str, ...]
+    terms: tuple[str, ...]
+
+
+def ledger(project: Project, store: Store, pair_ids: Iterable[str]) -> Counter[Declared]:
+    """What was declared, with the number of rows that it holds for; seeds as they were read last."""
+    seeds = {seed.id: seed for seed in store.seeds(active=False)}
+    terms = terms_of(project)
+    counts: Counter[Declared] = Counter()
+    for pair in store.pairs(pair_ids):
+        counts[_declared(_written(store, pair), seeds.get(pair.seed_id), terms)] += 1
+    return counts
+
+
+def terms_of(project: Project) -> dict[str, str]:
+    """A teacher's name in call keys -> its terms as the spec declares them."""
+    every = [project.spec.teacher, *project.spec.teachers.values()]
+    return {teacher.identity or teacher.model: teacher.terms for teacher in every if teacher.terms}
+
+
+def _written(store: Store, pair: Pair) -> Pair:
+    """The pair that a teacher wrote, of one that a person corrected."""
+    while pair.origin.by == "edited":
+        (pair,) = store.pairs([pair.origin.parent_id])
+    return pair
+
+
+def _declared(pair: Pair, seed: Seed | None, terms: Mapping[str, str]) -> Declared:
+    licenses = {license or NOT_STATED for license in (seed.licenses if seed else (None,))}
+    teacher = [terms.get(pair.origin.teacher, NOT_STATED)] if isinstance(pair.origin, Generated) else []
+    return Declared(tuple(sorted(licenses)), tuple(teacher))
+
+
+def as_json(counts: Counter[Declared]) -> list[Json]:
+    return [{**declared._asdict(), "rows": rows} for declared, rows in counts.most_common()]
+
+
+def check(counts: Counter[Declared], allowed: ExportSettings) -> None:
+    """Raise NotLicensed where rows have a license or terms that are not allowed; all of a row's licenses have to be."""
+    refused: Counter[str] = Counter()
+    for declared, rows in counts.items():
+        for what, names, legal in (
+            ("license", declared.licenses, allowed.licenses),
+            ("teacher terms", declared.terms, allowed.terms),
+        ):
+            folded = {name.casefold() for name in legal}
+            for name in names:
+                if legal and name.casefold() not in folded:
+                    refused[f"{what} '{name}'"] += rows
+    if refused:
+        told = ", ".join(f"{rows:,} with {what}" for what, rows in refused.most_common())
+        raise NotLicensed(
+            f"rows may not leave by the policy of the spec: {told}.",
+            where="[export]",
+            why="What is declared of them is not in export.licenses or export.terms.",
+            fix="Correct `license` of the source, run `pairsmith generate` (no teacher is asked again) and `pairsmith"
+            " curate`, leave the source out, or allow it.",
+        )

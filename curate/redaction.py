@@ -1,0 +1,70 @@
+"""Seeds without the personal data and secrets that the spec does not want: redacted, or left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from curate.gates.personal import WORDS, personal
+from schemas.records import Seed
+from schemas.spec.personal import PersonalSettings, Treatment
+from synth.seeds import SeedProblem, SeedReading
+
+
+def treated(reading: SeedReading, settings: PersonalSettings) -> SeedReading:
+    """The reading after `settings`. A seed that is left out is a problem that names the kind and not the text; one that
+    is redacted is another seed (`meta["redacted"]` has the kinds), and a note. Rows stay counted."""
+    treatment: dict[str, Treatment] = settings.model_dump()
+    if set(treatment.values()) == {"flag"}:
+        return reading
+    seeds: dict[str, Seed] = {}
+    problems, notes = list(reading.problems), list(reading.notes)
+    for seed in reading.seeds:
+        held = {kind for text in _texts(seed) for kind, _ in personal(text)}
+        if out := sorted(kind for kind in held if treatment[kind] == "reject"):
+            problems.append(SeedProblem(seed.source, f"personal: it holds {_named(out)}."))
+            continue
+        if gone := sorted(kind for kind in held if treatment[kind] == "redact"):
+            seed = _redacted(seed, treatment, gone)
+            notes.append(SeedProblem(seed.source, f"redacted: {_named(gone)}."))
+        if seed.id in seeds:
+            first = seeds[seed.id].source
+            problems.append(SeedProblem(seed.source, f"duplicate: redacted, it is the same text as {first}."))
+            continue
+        seeds[seed.id] = seed
+    return SeedReading(list(seeds.values()), problems, notes, reading.rows_in)
+
+
+def redacted(text: str, treatment: Mapping[str, Treatment]) -> str:
+    """`text` with words in place of every piece whose kind is to be redacted."""
+    pieces = {piece: kind for kind, piece in personal(text) if treatment[kind] == "redact"}
+    for piece in sorted(pieces, key=len, reverse=True):
+        text = text.replace(piece, f"({WORDS[pieces[piece]]} removed)")
+    return text
+
+
+def _redacted(seed: Seed, treatment: Mapping[str, Treatment], kinds: list[str]) -> Seed:
+    def without(text: str | None) -> str | None:
+        return None if text is None else redacted(text, treatment)
+
+    turns = seed.messages and tuple(
+        turn.model_copy(update={"content": redacted(turn.content, treatment)}) for turn in seed.messages
+    )
+    return seed.model_copy(
+        update={
+            "text": without(seed.text),
+            "messages": turns,
+            "reference": without(seed.reference),
+            "columns": {name: redacted(value, treatment) for name, value in seed.columns.items()},
+            "meta": {**seed.meta, "redacted": kinds},
+        }
+    )
+
+
+def _texts(seed: Seed) -> Iterator[str]:
+    yield from (turn.content for turn in seed.messages or ())
+    yield from (text for text in (seed.text, seed.reference) if text)
+    yield from seed.columns.values()
+
+
+def _named(kinds: list[str]) -> str:
+    return " and ".join(WORDS[kind] for kind in kinds)

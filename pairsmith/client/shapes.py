@@ -1,0 +1,402 @@
+"""The shapes of the API. Written by `python -m pairsmith.serve.write_client`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+Role = Literal["owner", "editor", "reviewer", "viewer"]
+
+
+class Me(TypedDict):
+    user: str
+    name: str
+    roles: dict[str, Role]
+    csrf: str | None
+    key: str | None
+
+
+class User(TypedDict):
+    id: str
+    name: str
+    created: str
+    disabled: str | None
+    roles: dict[str, Role]
+
+
+class PageUser(TypedDict):
+    items: list[User]
+    next: NotRequired[str | None]
+    total: NotRequired[int | None]
+    total_is_capped: NotRequired[bool]
+
+
+class Membership(TypedDict):
+    project: NotRequired[str]
+    role: Role | None
+
+
+class Invite(TypedDict):
+    role: Role
+
+
+class Link(TypedDict):
+    url: str
+    role: Role
+    project: str
+
+
+class Key(TypedDict):
+    id: str
+    user: str
+    name: str
+    role: Role
+    project: str
+    created: str
+    expires: str | None
+    used: str | None
+    revoked: str | None
+
+
+class PageKey(TypedDict):
+    items: list[Key]
+    next: NotRequired[str | None]
+    total: NotRequired[int | None]
+    total_is_capped: NotRequired[bool]
+
+
+class NewKey(TypedDict):
+    name: str
+    role: NotRequired[Role]
+    project: NotRequired[str]
+    days: NotRequired[int | None]
+
+
+class KeyOnce(TypedDict):
+    id: str
+    user: str
+    name: str
+    role: Role
+    project: str
+    created: str
+    expires: str | None
+    used: str | None
+    revoked: str | None
+    key: str
+
+
+class SessionShown(TypedDict):
+    id: str
+    present: bool
+    created: str
+    seen: str
+    address: str
+    agent: str
+
+
+class PageSessionShown(TypedDict):
+    items: list[SessionShown]
+    next: NotRequired[str | None]
+    total: NotRequired[int | None]
+    total_is_capped: NotRequired[bool]
+
+
+class AuditLine(TypedDict):
+    number: int
+    at: str
+    user: str | None
+    name: str | None
+    key: str | None
+    address: str
+    action: str
+    project: str | None
+    target: str
+    status: int
+    before: str | None
+    after: str | None
+    request_id: str
+
+
+class PageAuditLine(TypedDict):
+    items: list[AuditLine]
+    next: NotRequired[str | None]
+    total: NotRequired[int | None]
+    total_is_capped: NotRequired[bool]
+
+
+class ProjectShort(TypedDict):
+    name: str
+    title: str
+    role: str
+    running: str | None
+
+
+class PageProjectShort(TypedDict):
+    items: list[ProjectShort]
+    next: NotRequired[str | None]
+    total: NotRequired[int | None]
+    total_is_capped: NotRequired[bool]
+
+
+class Teacher(TypedDict):
+    url: NotRequired[str]
+    model: NotRequired[str]
+    key_env: NotRequired[str | None]
+
+
+class NewProject(TypedDict):
+    name: str
+    example: NotRequired[str | None]
+    kind: NotRequired[Literal["rewrite", "reply", "classify", "extract", "translate", "free"]]
+    style: NotRequired[str | None]
+    teacher: NotRequired[Teacher]
+    title: NotRequired[str | None]
+
+
+class ProjectState(TypedDict):
+    name: str
+    title: str
+    role: str
+    running: str | None
+    status: dict[str, Any] | None
+    problem: NotRequired[str | None]
+
+
+class NewTitle(TypedDict):
+    title: str
+
+
+class SpecChange(TypedDict):
+    text: NotRequired[str | None]
+    set: NotRequired[dict[str, Any] | None]
+
+
+class SpecShown(TypedDict):
+    text: str
+    etag: str
+    values: dict[str, Any]
+    notices: list[str]
+
+
+class SpecForm(TypedDict):
+    json_schema: dict[str, Any]
+    classes: dict[str, str]
+
+
+class SeedShown(TypedDict):
+    kind: str
+    text: str
+
+
+class SeedMistake(TypedDict):
+    where: str
+    what: str
+
+
+class SeedFile(TypedDict):
+    path: str
+    kind: str
+    rows: int
+    kinds: dict[str, int]
+    first: list[SeedShown]
+    problems: list[SeedMistake]
+    problem: NotRequired[str | None]
+
+
+class SeedList(TypedDict):
+    items: list[SeedFile]
+
+
+class Bodyaddseeds(TypedDict):
+    file: NotRequired[str | None]
+    text: NotRequired[str | None]
+    name: NotRequired[str | None]
+    kind: NotRequired[Literal["input", "output", "pair", "conversation"]]
+
+
+class PromptShort(TypedDict):
+    name: str
+    version: str
+    used: bool
+
+
+class PromptList(TypedDict):
+    items: list[PromptShort]
+
+
+class PromptShown(TypedDict):
+    ref: str
+    name: str
+    version: str
+    about: str
+    text: str
+    variables: dict[str, str]
+
+
+class NewVersion(TypedDict):
+    text: str
+
+
+class PreviewWish(TypedDict):
+    seeds: NotRequired[int]
+    cap_usd: NotRequired[float | None]
+
+
+class JobOptions(TypedDict):
+    retry_failed: NotRequired[bool]
+    no_review: NotRequired[bool]
+    batch: NotRequired[bool]
+    more: NotRequired[bool]
+    cap_usd: NotRequired[float | None]
+    stop_after_accepted: NotRequired[int | None]
+    seeds: NotRequired[int | None]
+
+
+class Job(TypedDict):
+    id: str
+    project: str
+    command: str
+    options: JobOptions
+    by: str
+    state: Literal["queued", "waits_for_gpu", "running", "stopping", "stopped", "waits_for_people", "done", "failed"]
+    created: str
+    position: NotRequired[int | None]
+    started: NotRequired[str | None]
+    ended: NotRequired[str | None]
+    stage: NotRequired[str | None]
+    exit_code: NotRequired[int | None]
+    problem: NotRequired[dict[str, Any] | None]
+    progress: NotRequired[dict[str, Any] | None]
+    answer: NotRequired[dict[str, Any] | None]
+    note: NotRequired[str | None]
+    continues: NotRequired[str | None]
+    last_sign_of_life: NotRequired[str | None]
+
+
+class Allowance(TypedDict):
+    host: str
+    key_env: str
+    set: bool
+    by: str | None
+    at: str | None
+
+
+class Allowances(TypedDict):
+    items: list[Allowance]
+
+
+class TeacherWish(TypedDict):
+    url: str
+    key_env: NotRequired[str]
+
+
+class Tried(TypedDict):
+    answers: bool
+    says: str
+    models: list[str]
+    seconds: float | None
+
+
+class NewJob(TypedDict):
+    command: str
+    options: NotRequired[JobOptions]
+
+
+class PageJob(TypedDict):
+    items: list[Job]
+    next: NotRequired[str | None]
+    total: NotRequired[int | None]
+    total_is_capped: NotRequired[bool]
+
+
+class RowShown(TypedDict):
+    id: str
+    pair_id: str | None
+    seed_id: str
+    generation: str
+    generator: str
+    sample: int
+    state: str
+    code: str | None
+    reason: str | None
+    step: str | None
+    score: float | None
+    split: str | None
+    flags: list[str]
+    words: int
+    reviewed: int
+    input: str
+    output: str | None
+
+
+class PageRowShown(TypedDict):
+    items: list[RowShown]
+    next: NotRequired[str | None]
+    total: NotRequired[int | None]
+    total_is_capped: NotRequired[bool]
+
+
+class FacetsShown(TypedDict):
+    total: int
+    capped: bool
+    all: dict[str, int]
+    state: dict[str, int]
+    reason: dict[str, int]
+    step: dict[str, int]
+    split: dict[str, int]
+    generator: dict[str, int]
+    reviewed: dict[str, int]
+
+
+class Answer(TypedDict):
+    decision: Literal["accept", "edit", "reject", "withdrawn"]
+    edited: NotRequired[str | None]
+    reasons: NotRequired[list[str]]
+    seconds: NotRequired[float | None]
+
+
+class ReviewShown(TypedDict):
+    id: str
+    pair_id: str
+    reviewer: str
+    name: str | None
+    decision: str
+    edited: str | None
+    reasons: list[str]
+
+
+class QueueRow(TypedDict):
+    id: str
+    input: str
+    output: str
+    answered: bool
+
+
+class PageQueueRow(TypedDict):
+    items: list[QueueRow]
+    next: NotRequired[str | None]
+    total: NotRequired[int | None]
+    total_is_capped: NotRequired[bool]
+
+
+class PagedictstrAny(TypedDict):
+    items: list[dict[str, Any]]
+    next: NotRequired[str | None]
+    total: NotRequired[int | None]
+    total_is_capped: NotRequired[bool]
+
+
+class ArtifactShown(TypedDict):
+    id: str
+    kind: str
+    parents: list[str]
+    rows: int
+    bytes: int
+    at: str
+    facts: dict[str, Any]
+
+
+class PageArtifactShown(TypedDict):
+    items: list[ArtifactShown]
+    next: NotRequired[str | None]
+    total: NotRequired[int | None]
+    total_is_capped: NotRequired[bool]

@@ -1,0 +1,47 @@
+"""`pairsmith erase`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pairsmith.session import Session, on_project
+
+
+@click.command()
+@click.option("--source", metavar="SOURCE", help="A file of seeds as the store names it, or one row of it: FILE:14.")
+@click.option("--person", metavar="NAME", help="A reviewer, by name or id.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@on_project
+def command(session: Session, *, source: str | None, person: str | None, yes: bool) -> None:
+    """Erase a source, or what a person said, from the store, from what pairsmith made and from Argilla, for good.
+
+    Models that learned from it are named and stay. The file of the seeds is yours: take the rows out of it, or the next
+    `generate` reads them again.
+    """
+    from pairsmith.erasing import erased
+    from pairsmith.screen import facts
+
+    project = session.project()
+    if not yes and session.write_json is None:
+        click.confirm(f"Erase {source or person} from {project.folder} for good?", abort=True, err=True)
+    with session.store(project) as store:
+        data = erased(project, store, source=source, person=person)
+    session.answer({"command": "erase", **data}, facts(_lines(data), width=10))
+
+
+def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
+    went = ", ".join(f"{count:,} {name}" for name, count in data["records"].items())
+    lines = [
+        ("erased", f"{data['seeds']:,} seeds, {data['pairs']:,} pairs, {data['reviews']:,} answers: {went}"),
+        ("files", ", ".join(data["files"]) or "none held a text of it"),
+        ("argilla", data["argilla"]),
+    ]
+    lines += [("model", f"{of['path']} ({of['kind']} {of['id'][:12]}) learned from it") for of in data["models"]]
+    lines += [("left in", path) for path in data["left_in_files"]]
+    proof = (
+        "a scan of the store finds nothing of it" if not data["left_in_store"] else "the store still holds some of it"
+    )
+    short = f"; {len(data['short_texts'])} texts are too short to look for" if data["short_texts"] else ""
+    return [*lines, ("proof", proof + short)]

@@ -1,0 +1,133 @@
+"""Erasing a source or a person from a project: its store, the files that pairsmith made, and the rows in Argilla."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from pairsmith.certified import FILE as CERTIFICATE
+from schemas.errors import PairsmithError, UsageError
+from schemas.project import Project
+from schemas.records import Json
+from schemas.store import Store
+from schemas.store.erase import Traces, erase, holds, left_in, of_person, of_source
+from schemas.store.opening import sqlite_path
+
+# What pairsmith wrote and can write again. A tuned model is not: it is named, and stays.
+_MADE = ("dataset", "export", "evaluations", "receipts", "report.html", "evidence.json")
+
+
+def erased(project: Project, store: Store, *, source: str | None = None, person: str | None = None) -> Json:
+    """Erase what was read from `source`, or what a `person` said, and say what went, what is left and which models
+    learned from it. Raises UsageError where there is nothing of that name."""
+    if (source is None) == (person is None):
+        raise UsageError("erase needs either --source or --person.", fix="Name one of them.")
+    traces = of_source(store, source) if source is not None else of_person(store, str(person))
+    if not traces.seeds and not traces.reviews:
+        raise _nothing(store, source, person)
+    texts = traces.searched
+    models = _models(store, traces)
+    argilla = _from_argilla(project, store, traces, source)
+    records = erase(store, traces)
+    files = _without_files(project, store, texts)
+    left = [
+        path.relative_to(project.folder).as_posix()
+        for path in sorted(project.folder.rglob("*"))
+        if path.is_file() and not _is_store(path, store) and holds(path, texts)
+    ]
+    return {
+        "seeds": len(traces.seeds),
+        "pairs": len(traces.pairs),
+        "reviews": len(traces.reviews),
+        "records": records,
+        "files": files,
+        "argilla": argilla,
+        "models": models,
+        "left_in_store": left_in(store, texts),
+        "left_in_files": left,
+        "short_texts": sorted(text for text in traces.texts if text and text not in texts),
+    }
+
+
+def _nothing(store: Store, source: str | None, person: str | None) -> UsageError:
+    if source is not None:
+        there = sorted({seed.source.rpartition(":")[0] or seed.source for seed in store.seeds(active=False)})
+        return UsageError(f"no seed was read from '{source}'.", fix=f"Sources in the store: {', '.join(there)}.")
+    who = {review.who for reviews in store.reviews().values() for review in reviews}
+    return UsageError(f"nobody called '{person}' has answered.", fix=f"People in the store: {', '.join(sorted(who))}.")
+
+
+def _models(store: Store, traces: Traces) -> list[Json]:
+    """Adapters and reward models that learned from a row of it, and whatever was made of these."""
+    every = {artifact.id: artifact for artifact in store.artifacts()}
+    touched = {id_ for id_, of in every.items() if {pair_id for pair_id, _ in of.members} & traces.pairs}
+    if traces.seeds:  # a reward model is fitted on good texts among the seeds, and its artifact names none
+        touched |= {id_ for id_, of in every.items() if of.kind == "reward_model"}
+    while more := {id_ for id_, of in every.items() if set(of.parents) & touched} - touched:
+        touched |= more
+    models = [of for id_, of in every.items() if id_ in touched and of.kind in ("adapter", "reward_model")]
+    return [{"kind": of.kind, "id": of.id, "path": of.path} for of in models]
+
+
+def _without_files(project: Project, store: Store, texts: list[str]) -> list[str]:
+    """Delete what pairsmith made that holds one of the texts, and the copies of the store from before an upgrade."""
+    gone = []
+    if (project.folder / CERTIFICATE).is_file():  # it is about other rows now
+        (project.folder / CERTIFICATE).unlink()
+        gone.append(CERTIFICATE)
+    for name in _MADE:
+        path = project.folder / name
+        if path.is_file() and holds(path, texts):
+            path.unlink()
+            gone.append(name)
+        elif path.is_dir() and any(holds(file, texts) for file in path.rglob("*")):
+            if name == "receipts":  # each stands for itself, and the store has them too
+                for file in path.glob("*.json"):
+                    if holds(file, texts):
+                        file.unlink()
+            else:
+                shutil.rmtree(path)
+            gone.append(f"{name}/")
+    if (kept := sqlite_path(store.url)) is not None:
+        for copy in kept.parent.glob(f"{kept.name}.before-*"):
+            copy.unlink()
+            gone.append(copy.name)
+    return gone
+
+
+def _is_store(path: Path, store: Store) -> bool:
+    file = sqlite_path(store.url)
+    return file is not None and path.resolve().name.startswith(file.name) and path.resolve().parent == file.parent
+
+
+def _from_argilla(project: Project, store: Store, traces: Traces, source: str | None) -> str:
+    """Delete the rows from the queues of the project; what was done, in words."""
+    if not store.sampled():
+        return "no row was ever sent there"
+    if source is None:
+        return (
+            "the person's account and answers there are yours to delete: Argilla's page, or `pairsmith review people`"
+        )
+    from curate.argilla.push import queue_names, workspace_of
+    from pairsmith.stages.review import argilla
+
+    try:
+        with ExitStack() as opened:
+            connected: Any = opened.enter_context(argilla(project))
+            connected.workspace = workspace_of(project, store, connected)
+            return f"{_delete(connected, queue_names(project, store), traces.pairs)} rows deleted there"
+    except PairsmithError as away:
+        return f"not reached, so its rows are still there: {away.what}"
+
+
+def _delete(connected: Any, names: Collection[str], pair_ids: Collection[str]) -> int:
+    deleted = 0
+    for queue in connected.queues(None, names):
+        own = [str(row["id"]) for row in connected.records(queue) if row["external_id"] in pair_ids]
+        for at in range(0, len(own), 100):
+            connected.call("DELETE", f"datasets/{queue.id}/records", params={"ids": ",".join(own[at : at + 100])})
+        deleted += len(own)
+    return deleted

@@ -1,0 +1,164 @@
+"""`python -m pairsmith.serve.write_client` writes `pairsmith/client/calls.py` and `shapes.py` from the API's schema."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pairsmith.serve.app import create_app, schema_of
+from pairsmith.serve.workspace import Workspace
+
+FOLDER = Path(__file__).parents[1] / "client"
+_PLAIN = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
+_WRITTEN = "Written by `python -m pairsmith.serve.write_client`."
+_BROWSER = ("sign_in", "redeem", "sign_out", "change_password")  # a program has a key
+
+
+def files_of(schema: dict[str, Any]) -> dict[str, str]:
+    """The two files by their names."""
+    operations = [
+        (path, method, operation)
+        for path, methods in schema["paths"].items()
+        for method, operation in methods.items()
+        if path.startswith("/api/v1") and operation["operationId"] not in _BROWSER
+    ]
+    calls = "\n".join(line for each in operations for line in _method(*each))
+    shapes = "\n".join(line for name in _used(operations, schema) for line in _shape(name, _part(schema, name)))
+    return {
+        "calls.py": f'"""The calls of the API. {_WRITTEN}"""\n\nfrom __future__ import annotations\n\n'
+        "from collections.abc import Iterator\nfrom typing import Any, Literal\n\n"
+        "from pairsmith.client import shapes\nfrom pairsmith.client.http import Http\n\n\n"
+        f'class Calls(Http):\n    """One method for each."""\n\n{calls.rstrip()}\n',
+        "shapes.py": f'"""The shapes of the API. {_WRITTEN}"""\n\nfrom __future__ import annotations\n\n'
+        f"from typing import Any, Literal, NotRequired, TypedDict\n\n{shapes.rstrip()}\n",
+    }
+
+
+def _method(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
+    parameters = operation.get("parameters", [])
+    inside = [_safe(p["name"]) for p in parameters if p["in"] == "path"]
+    query = [p for p in parameters if p["in"] == "query"]
+    headers = [p for p in parameters if p["in"] == "header" and p["name"] not in ("accept", "idempotency-key")]
+    content = operation.get("requestBody", {}).get("content", {})
+    success = next(body for status, body in operation["responses"].items() if status.startswith("2"))
+    told: dict[str, Any] = success.get("content", {})
+    media = next(iter(told), "")
+    answer: dict[str, Any] = told.get(media, {})
+    gives = {"application/json": _type(answer.get("schema", {}), "shapes."), "": "None"}.get(media, "bytes")
+    arguments = ["self", *(f"{name}: str" for name in inside)]
+    sent = [f'"{method.upper()}"', f'"{path}"', f"[{', '.join(inside)}]"]
+    if "application/json" in content:
+        arguments.append(f"body: {_type(content['application/json']['schema'], 'shapes.')}")
+        sent.append("body=body")
+    elif content:
+        arguments.append("form: dict[str, Any]")
+        sent.append("form=form")
+    named = [(_safe(p["name"]), _type(p["schema"], "shapes.").removesuffix(" | None")) for p in (*query, *headers)]
+    if method == "post":
+        named.append(("idempotency_key", "str"))
+    arguments += ["*"] * bool(named) + [f"{name}: {kind} | None = None" for name, kind in named]
+    sent += [f"{word}={_dictionary(held)}" for word, held in (("query", query), ("headers", headers)) if held]
+    sent += ["idempotency_key=idempotency_key"] * (method == "post")
+    streams = media == "text/event-stream"
+    about = " ".join(operation["description"].split()).partition(". ")[0].rstrip(".:") + "."
+    yield f"    def {operation['operationId']}({', '.join(arguments)}) -> {'Iterator[Any]' if streams else gives}:"
+    yield f'        """{about}"""'
+    if streams:
+        yield f"        return self.lines({', '.join(sent[1:])})"
+    else:
+        yield f"        return self.call({', '.join([gives if gives != 'None' else 'type(None)', *sent])})"
+    yield ""
+
+
+def _shape(name: str, part: dict[str, Any]) -> Iterator[str]:
+    fields, required = part.get("properties", {}), part.get("required", [])
+    if not fields:
+        yield f"{_name(name)} = {_type(part)}"
+        yield ""
+        return
+    yield ""
+    yield f"class {_name(name)}(TypedDict):"
+    for field, about in fields.items():
+        kind = _type(about)
+        yield f"    {field}: {kind if field in required else f'NotRequired[{kind}]'}"
+    yield ""
+
+
+def _type(about: dict[str, Any], home: str = "") -> str:
+    """A type of the schema as one of Python."""
+    if "$ref" in about:
+        return home + _name(about["$ref"].rpartition("/")[2])
+    if "const" in about:
+        return f"Literal[{about['const']!r}]"
+    if "enum" in about:
+        return f"Literal[{', '.join(repr(value) for value in about['enum'])}]"
+    if "anyOf" in about:
+        kinds = [_type(each, home) for each in about["anyOf"]]
+        kinds = [kind for kind in dict.fromkeys(kinds) if kind != "None"] + ["None"] * ("None" in kinds)
+        return "Any" if "Any" in kinds else " | ".join(kinds)
+    if about.get("type") == "array":
+        return f"list[{_type(about.get('items', {}), home)}]"
+    if about.get("type") == "object":
+        values = about.get("additionalProperties", True)
+        return f"dict[str, {_type(values, home) if isinstance(values, dict) else 'Any'}]"
+    return _PLAIN.get(str(about.get("type")), "Any")
+
+
+def _used(operations: list[Any], schema: dict[str, Any]) -> list[str]:
+    """The parts that the operations need, each behind those that it is made of."""
+    ordered: list[str] = []
+
+    def add(name: str) -> None:
+        if name not in ordered:
+            for inner in _refs(_part(schema, name)):
+                add(inner)
+            ordered.append(name)
+
+    for _, _, operation in operations:
+        told = {key: value for key, value in operation["responses"].items() if key.startswith("2")}
+        for name in _refs([operation.get("requestBody"), told, operation.get("parameters")]):
+            add(name)
+    return ordered
+
+
+def _refs(about: Any) -> Iterator[str]:
+    if isinstance(about, dict):
+        if "$ref" in about:
+            yield str(about["$ref"]).rpartition("/")[2]
+        for value in about.values():
+            yield from _refs(value)
+    elif isinstance(about, list):
+        for value in about:
+            yield from _refs(value)
+
+
+def _part(schema: dict[str, Any], name: str) -> dict[str, Any]:
+    part: dict[str, Any] = schema["components"]["schemas"][name]
+    return part
+
+
+def _dictionary(parameters: list[dict[str, Any]]) -> str:
+    return "{" + ", ".join(f'"{p["name"]}": {_safe(p["name"])}' for p in parameters) + "}"
+
+
+def _safe(name: str) -> str:
+    name = name.replace("-", "_")
+    return {"from": "from_", "format": "format_"}.get(name, name)
+
+
+def _name(name: str) -> str:
+    return "".join(part for part in name.replace("-", "_").split("_"))
+
+
+def main() -> None:
+    """Write both files."""
+    with tempfile.TemporaryDirectory() as folder:
+        schema = schema_of(create_app(Workspace(Path(folder))))
+    for name, text in files_of(schema).items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Taking a source or a person out of a store for good: every record that holds their texts, and the file's free pages.
+
+Records are only ever added elsewhere. Here they are deleted, what else quotes a text says `[erased]` instead, and a
+SQLite file is written anew, so that no free page and no write-ahead log holds what was there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from schemas.records import Pair, Seed
+from schemas.store import tables
+from schemas.store.opening import sqlite_path
+from schemas.store.store import Store
+
+ERASED = "[erased]"
+LEAST = 8  # characters of a text that is looked for elsewhere: a shorter one stands in texts of others, too
+_IN = 500
+_QUOTING = (tables.receipts, tables.artifacts, tables.verdicts, tables.row_states, tables.candidates)
+
+
+@dataclass
+class Traces:
+    """What belongs to a source or a person: seeds and pairs by id, reviews by id, and their texts and names."""
+
+    seeds: set[str] = field(default_factory=set)
+    pairs: set[str] = field(default_factory=set)
+    reviews: set[str] = field(default_factory=set)
+    calls: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+    texts: set[str] = field(default_factory=set)
+
+    @property
+    def searched(self) -> list[str]:
+        """The texts and names that are looked for, the longest first."""
+        return sorted({text for text in self.texts | self.names if len(text) >= LEAST}, key=len, reverse=True)
+
+
+def of_source(store: Store, source: str) -> Traces:
+    """What was read from `source` (`seeds.jsonl`, or one row of it, `seeds.jsonl:14`), and all that was made of it."""
+    own = [seed for seed in store.seeds(active=False) if any(_is_from(place, source) for place in _places(seed))]
+    traces = Traces(seeds={seed.id for seed in own})
+    for seed in own:
+        traces.texts.update([seed.body, seed.reference or "", *(turn.content for turn in seed.turns)])
+        traces.texts.update(seed.columns.values())
+    c = tables.pairs.c
+    _with_pairs(traces, _pairs(store, c.seed_id, traces.seeds))
+    return traces
+
+
+def of_person(store: Store, person: str) -> Traces:
+    """What a reviewer said, by id or by name, and the texts that it made."""
+    every = [review for reviews in store.reviews().values() for review in reviews]
+    ids = {person} | {review.reviewer for review in every if review.name == person}
+    ids |= {name for name, reviewer in store.aliases().items() if reviewer in ids}
+    own = [review for review in every if review.reviewer in ids or review.name == person]
+    traces = Traces(reviews={review.id for review in own}, names=ids | {review.who for review in own} if own else set())
+    traces.texts.update(review.edited for review in own if review.edited)
+    edited = [pair for pair in store.find_pair("") if pair.origin.by == "edited"]
+    mine = {pair.id for pair in edited if pair.origin.by == "edited" and pair.origin.review_id in traces.reviews}
+    while more := {p.id for p in edited if p.origin.by == "edited" and p.origin.parent_id in mine} - mine:
+        mine |= more
+    _with_pairs(traces, [pair for pair in edited if pair.id in mine], inputs=False)
+    return traces
+
+
+def _places(seed: Seed) -> list[str]:
+    return [seed.source, *(str(place["source"]) for place in seed.meta.get("also", ()) if "source" in place)]
+
+
+def _is_from(place: str, source: str) -> bool:
+    return place == source or place.rpartition(":")[0] == source
+
+
+def _pairs(store: Store, column: sa.Column[str], values: Collection[str]) -> Iterator[Pair]:
+    wanted = sorted(values)
+    for at in range(0, len(wanted), _IN):
+        rows = store._rows(sa.select(tables.pairs.c.body).where(column.in_(wanted[at : at + _IN])))
+        yield from (Pair.model_validate_json(body) for (body,) in rows)
+
+
+def _with_pairs(traces: Traces, pairs: Iterable[Pair], *, inputs: bool = True) -> None:
+    for pair in pairs:
+        traces.pairs.add(pair.id)
+        traces.texts.add(pair.output)
+        if inputs:
+            traces.texts.update([pair.input, pair.reference or ""])
+        if pair.origin.by == "generated":
+            traces.calls.update(key for key, _ in pair.origin.calls)
+
+
+def erase(store: Store, traces: Traces) -> dict[str, int]:
+    """Delete all that `traces` names, and what quotes it; how many records of each table went or were changed."""
+    spellings = _spellings(traces.searched)
+    calls = _quoting_calls(store, traces, spellings)
+    deleted: dict[str, int] = {}
+
+    def work(connection: sa.Connection) -> None:
+        for table, column, values in (
+            (tables.seeds, tables.seeds.c.id, traces.seeds),
+            (tables.pairs, tables.pairs.c.id, traces.pairs),
+            (tables.candidates, tables.candidates.c.seed_id, traces.seeds),
+            (tables.row_states, tables.row_states.c.seed_id, traces.seeds),
+            (tables.row_states, tables.row_states.c.pair_id, traces.pairs),
+            (tables.verdicts, tables.verdicts.c.pair_id, traces.pairs),
+            (tables.reviews, tables.reviews.c.pair_id, traces.pairs),
+            (tables.reviews, tables.reviews.c.id, traces.reviews),
+            (tables.sampled, tables.sampled.c.pair_id, traces.pairs),
+            (tables.calls, tables.calls.c.request_id, calls),
+        ):
+            wanted = sorted(values)
+            for at in range(0, len(wanted), _IN):
+                gone = connection.execute(sa.delete(table).where(column.in_(wanted[at : at + _IN]))).rowcount
+                deleted[table.name] = deleted.get(table.name, 0) + gone
+        for name in traces.names:
+            named = tables.aliases.c.body.contains(json.dumps(name, ensure_ascii=False), autoescape=True)
+            gone = connection.execute(sa.delete(tables.aliases).where(named)).rowcount
+            deleted["aliases"] = deleted.get("aliases", 0) + gone
+        for table in _QUOTING:
+            deleted[f"{table.name} changed"] = _replace(connection, table, spellings)
+
+    store._write().submit(work).result()
+    _write_anew(store)
+    return {name: count for name, count in deleted.items() if count}
+
+
+def _quoting_calls(store: Store, traces: Traces, spellings: Sequence[str]) -> set[str]:
+    """The requests whose question or answer holds one of the texts; all answers to such a request go."""
+    c = tables.calls.c
+    found: set[str] = set()
+    for (position,) in store._rows(sa.select(c.position).order_by(c.position)):
+        ((key, request_id, body),) = store._rows(sa.select(c.key, c.request_id, c.body).where(c.position == position))
+        if key in traces.calls or any(text in body for text in spellings):
+            found.add(request_id)
+    return found
+
+
+def _replace(connection: sa.Connection, table: sa.Table, spellings: Sequence[str]) -> int:
+    c, changed = table.c, 0
+    for position, body in connection.execute(sa.select(c.position, c.body)).all():
+        without = body
+        for text in spellings:
+            without = without.replace(text, ERASED)
+        if without != body:
+            connection.execute(sa.update(table).where(c.position == position).values(body=without))
+            changed += 1
+    return changed
+
+
+def _spellings(texts: Iterable[str]) -> list[str]:
+    """Texts as JSON holds them: once, in a string in a string, and with other letters escaped; the longest first."""
+    spelt: set[str] = set()
+    for text in texts:
+        for escaped in (False, True):
+            once = json.dumps(text, ensure_ascii=escaped)[1:-1]
+            spelt |= {once, json.dumps(once, ensure_ascii=escaped)[1:-1]}
+    return sorted(spelt, key=len, reverse=True)
+
+
+def _write_anew(store: Store) -> None:
+    """Give back the pages that were deleted from, and empty the write-ahead log."""
+    if sqlite_path(store.url) is None:
+        return
+    with store._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("VACUUM"))
+        connection.execute(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
+
+
+def left_in(store: Store, texts: Sequence[str]) -> int:
+    """In how many records, or anywhere in the bytes of a SQLite store, one of the texts still stands."""
+    spellings = _spellings(texts)
+    count = sum(
+        any(text in body for text in spellings)
+        for table in tables.metadata.sorted_tables
+        if "body" in table.c
+        for (body,) in store._rows(sa.select(table.c.body))
+    )
+    path = sqlite_path(store.url)
+    if path is None:
+        return count
+    files = [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))]
+    return count + sum(holds(file, texts) for file in files)
+
+
+def holds(path: Path, texts: Sequence[str]) -> bool:
+    """Whether one of the texts stands in a file, as it is or as JSON spells it."""
+    if not path.is_file() or not texts:
+        return False
+    content = path.read_bytes()
+    every = {text.encode("utf-8", "surrogatepass") for text in [*texts, *_spellings(texts)]}
+    return any(text in content for text in every)

@@ -1,0 +1,98 @@
+"""Personal data in seeds: redacted, left out or only said, kind by kind, and every row is accounted for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pairsmith
+from curate.gates.personal import personal
+from curate.redaction import redacted, treated
+from schemas.records import Message, Seed
+from schemas.spec import PersonalSettings
+from schemas.store import Store
+from synth.seeds import SeedReading
+
+MAIL, PHONE, IBAN = "ann@example.org", "+49 170 1234567", "DE89 3704 0044 0532 0130 00"
+KEY = "sk-" + "a1B2c3D4" * 4
+
+
+def reading(*seeds: Seed) -> SeedReading:
+    return SeedReading(list(seeds), rows_in=len(seeds))
+
+
+def seed(text: str, at: int = 1, **more: Any) -> Seed:
+    return Seed(kind="input", text=text, source=f"s.jsonl:{at}", **more)
+
+
+def test_each_kind_is_treated_as_the_spec_says() -> None:
+    """Redacted everywhere in the seed, left out with a problem that does not quote it, or as it was; rows add up."""
+    settings = PersonalSettings(email="redact", secret="reject")
+    told = treated(
+        reading(
+            seed(f"Write to {MAIL} or call {PHONE}", 1, reference=f"To {MAIL}.", columns={"cc": MAIL}),
+            seed(f"my key is {KEY}", 2),
+            seed("nothing here", 3),
+            Seed(kind="conversation", messages=(Message(role="user", content=f"I am {MAIL}"),), source="s.jsonl:4"),
+        ),
+        settings,
+    )
+    first, third, chat = told.seeds
+    assert first.text == f"Write to (e-mail address removed) or call {PHONE}"
+    assert first.reference == "To (e-mail address removed)."
+    assert first.columns == {"cc": "(e-mail address removed)"}
+    assert first.meta["redacted"] == ["email"]
+    assert third == seed("nothing here", 3)
+    assert chat.body == "I am (e-mail address removed)"
+    (problem,) = told.problems
+    assert (problem.where, problem.what) == ("s.jsonl:2", "personal: it holds key or password.")
+    assert told.rows_in == len(told.seeds) + len(told.problems) == 4
+    assert [note.where for note in told.notes] == ["s.jsonl:1", "s.jsonl:4"]
+
+
+def test_seeds_that_become_one_are_one() -> None:
+    """Two that differed in an address alone are a duplicate once it is gone."""
+    told = treated(reading(seed("I am a@b.org", 1), seed("I am c@d.org", 2)), PersonalSettings(email="redact"))
+    assert len(told.seeds) == 1
+    assert told.problems[0].what.startswith("duplicate: redacted")
+    assert told.rows_in == 2
+
+
+def test_by_default_nothing_is_touched() -> None:
+    """Other seeds would be other rows."""
+    before = reading(seed(MAIL), seed(KEY, 2))
+    assert treated(before, PersonalSettings()) is before
+
+
+@given(st.lists(st.sampled_from([MAIL, PHONE, IBAN, KEY, "8.8.8.8", "a word", "1234", "née", "x@"]), max_size=8))
+def test_nothing_that_is_found_is_left_and_twice_is_once(parts: list[str]) -> None:
+    """What is redacted holds nothing of the kinds asked for, and redacting it again changes nothing."""
+    everything: Any = dict.fromkeys(("email", "phone", "card", "iban", "ip", "secret"), "redact")
+    text = " and ".join(parts)
+    without = redacted(text, everything)
+    assert not list(personal(without))
+    assert redacted(without, everything) == without
+
+
+def test_a_project_keeps_no_address_that_it_redacts(tmp_path: Path) -> None:
+    """Neither store nor dataset holds it; the file of the seeds still does."""
+    pairs = [
+        {"input": f"Where is order {n}? {MAIL}", "output": f"Order {n} is on its way to your house."} for n in (1, 2)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
+    spec = (
+        '[task]\nkind = "reply"\nname = "own"\nstyle = "Kind."\n[[seeds]]\npath = "pairs.jsonl"\nkind = "pair"\n'
+        '[personal]\nemail = "redact"\n[split]\ntest = 0\nvalidation = 0\n'
+    )
+    (tmp_path / "pairsmith.toml").write_text(spec, encoding="utf-8")
+    own = pairsmith.Project(tmp_path)
+    own.generate()
+    own.curate()
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}", write=False) as store:
+        assert len(store.seeds()) == 2
+    holding = [path.name for path in tmp_path.rglob("*") if path.is_file() and MAIL.encode() in path.read_bytes()]
+    assert holding == ["pairs.jsonl"]

@@ -1,0 +1,42 @@
+"""`curate` with a judge, as a person runs it: its cost is in the receipt, what should be known is said first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pairsmith.stages.curate import curate
+from schemas.project import Project
+from schemas.store import Store
+from tests.curate import tiny
+from tests.curate.judging import checklist
+from tests.curate.test_judge import by_word, project
+from tests.synth.loopback import LoopbackTeacher
+
+
+def test_the_receipt_tells_what_judging_cost_and_the_command_warns(tmp_path: Path) -> None:
+    """Requests, tokens and money by stage, also where the budget ends it; a judge of the writer's family is told."""
+    said: list[str] = []
+    with LoopbackTeacher(checklist(by_word)) as judge:
+        made = project(tmp_path, {"a": judge.url}, model="smollm-judge")
+        opened = Project(made.folder, made.spec)
+        with Store.open(Store.url_for(opened)) as store:
+            _pool(store, opened)
+            outcome = curate(opened, store, say=said.append)
+            again = curate(opened, store, say=said.append)
+    assert outcome.calls_sent == 2
+    assert [(cost["stage"], cost["requests"]) for cost in outcome.costs or ()] == [("judge", 2)]
+    assert outcome.usd == 2 * 15e-6
+    assert outcome.scorer is not None
+    assert outcome.scorer["by"] == "judge/checklist@1"
+    assert again.calls_sent == 0
+    assert any("Hugging Face" in sentence for sentence in said)
+    assert not any("leave this machine" in sentence for sentence in said), "the judge is on it"
+    assert list((tmp_path / "receipts").glob("*-curate.json"))
+
+
+def _pool(store: Store, opened: Project) -> None:
+    """Two rows under the fingerprint of the spec's own generation."""
+    from pairsmith import teachers
+
+    fingerprint = teachers.scopes_of(opened, lambda sentence: None)[0]
+    tiny.pool(store, opened, {"a fox": ["must be calm", "must be bright"]}, fingerprint=fingerprint)

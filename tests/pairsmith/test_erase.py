@@ -1,0 +1,161 @@
+"""`pairsmith erase`: what was read from a source, or said by a person, is nowhere afterwards, and a scan shows it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pairsmith
+from pairsmith.erasing import erased
+from schemas import spec_file
+from schemas.errors import UsageError
+from schemas.records import Artifact, Call, Usage, content_id
+from schemas.reviews import Review
+from schemas.store import Store
+
+SPEC = """
+[task]
+kind = "reply"
+name = "own"
+style = "A short, kind answer."
+
+[[seeds]]
+path = "ours.jsonl"
+kind = "pair"
+
+[[seeds]]
+path = "theirs.jsonl"
+kind = "pair"
+
+[split]
+test = 0
+validation = 0
+"""
+OURS, THEIRS = "hedgehogs winter in leaves", 'Zebras "gallop" across\nthe Łódź plains — née'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in (("ours", OURS), ("theirs", THEIRS)):
+        lines = [
+            {"input": f"{text}? asked person {n}", "output": f"{text}, that is so, says {n} of {name}."}
+            for n in range(4)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    (tmp_path / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
+    own = pairsmith.Project(tmp_path)
+    own.generate()
+    own.curate()
+    own.export()
+    return tmp_path
+
+
+def _bytes(folder: Path, text: str) -> list[str]:
+    """The files of the project in which a text stands, in any usual spelling."""
+    spellings = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and any(s.encode() in path.read_bytes() for s in spellings)
+    )
+
+
+def _call(store: Store, text: str, n: int) -> None:
+    """An answer of an evaluation, which asks what the seed asks."""
+    store.write(
+        Call(
+            key=f"key {n}",
+            attempt=1,
+            status="ok",
+            request={"messages": [{"role": "user", "content": f"{text}? asked person {n}"}]},
+            raw={"message": {"content": json.dumps({"answer": text})}},
+            usage=Usage(),
+            request_id=f"r{n}",
+            sample=0,
+            teacher="t",
+            endpoint="e",
+            seconds=1.0,
+        )
+    )
+
+
+def _erase(folder: Path, **of: Any) -> Any:
+    project = spec_file.load(folder)
+    with Store.open(Store.url_for(project)) as store:
+        return erased(project, store, **of)
+
+
+def test_a_source_is_nowhere_afterwards(folder: Path) -> None:
+    """Seeds, pairs, calls, reviews, the dataset and the export: a scan of every byte finds the texts in the source's
+    own file alone; what came from elsewhere stays, and models that learned from it are named."""
+    project = spec_file.load(folder)
+    with Store.open(Store.url_for(project)) as store:
+        _call(store, THEIRS, 1)
+        _call(store, OURS, 2)
+        (dataset,) = store.artifacts("dataset")
+        adapter = Artifact(id=content_id("artifact", [1]), kind="adapter", path="adapters/x", parents=(dataset.id,))
+        store.write(adapter)
+        theirs = [pair for pair in store.find_pair("") if THEIRS in pair.output]
+        store.write(
+            Review(pair_id=theirs[0].id, reviewer="argilla:here/1", decision="edit", edited=f"{THEIRS}, edited")
+        )
+    assert len(_bytes(folder, THEIRS)) > 4
+    said = _erase(folder, source="theirs.jsonl")
+    assert (said["seeds"], said["pairs"]) == (4, 4)
+    assert said["models"] == [{"kind": "adapter", "id": adapter.id, "path": "adapters/x"}]
+    assert said["left_in_store"] == 0
+    assert said["left_in_files"] == ["theirs.jsonl"]
+    assert _bytes(folder, THEIRS) == ["theirs.jsonl"]
+    with Store.open(Store.url_for(project)) as store:
+        assert len(store.find_pair("")) == 4
+        assert store.reviews() == {}
+        assert [call.key for call in store.calls("key 2")] == ["key 2"]
+        assert store.calls("key 1") == []
+    (folder / "theirs.jsonl").unlink()
+    (folder / "pairsmith.toml").write_text(SPEC.replace('[[seeds]]\npath = "theirs.jsonl"\nkind = "pair"\n', ""))
+    own = pairsmith.Project(folder)
+    own.generate()
+    assert own.curate().counts.rows_in == 4
+
+
+def test_one_row_of_a_source_goes_and_the_others_stay(folder: Path) -> None:
+    """FILE:2 is that row."""
+    assert _erase(folder, source="theirs.jsonl:2")["seeds"] == 1
+    with Store.open(Store.url_for(spec_file.load(folder)), write=False) as store:
+        assert len(store.seeds(active=False)) == 7
+
+
+def test_a_person_is_nowhere_afterwards(folder: Path) -> None:
+    """Answers, the text of edits and the pairs they became, by name or by id; another person's stay."""
+    project, secret = spec_file.load(folder), "My neighbour's cat is called Olga Petrovna."
+    with Store.open(Store.url_for(project)) as store:
+        pairs = store.find_pair("")
+        for n, (who, name) in enumerate((("argilla:here/11111111", "Ann Example"), ("argilla:here/22222222", "bob"))):
+            for decision in ("accept", "reject"):
+                store.write(Review(pair_id=pairs[n].id, reviewer=who, name=name, decision=decision))
+        edit: Any = {"reviewer": "argilla:here/11111111", "name": "Ann Example", "decision": "edit", "edited": secret}
+        store.write(Review(pair_id=pairs[2].id, **edit))
+    own = pairsmith.Project(folder)
+    own.curate()
+    own.export()
+    assert len(_bytes(folder, secret)) > 1
+    said = _erase(folder, person="Ann Example")
+    assert (said["reviews"], said["pairs"], said["left_in_store"], said["left_in_files"]) == (3, 1, 0, [])
+    for text in (secret, "Ann Example", "argilla:here/11111111"):
+        assert _bytes(folder, text) == []
+    with Store.open(Store.url_for(project)) as store:
+        assert {r.name for reviews in store.reviews().values() for r in reviews} == {"bob"}
+    assert own.curate().counts.adds_up
+
+
+def test_a_name_that_is_not_there_is_refused_with_those_that_are(folder: Path) -> None:
+    """Nothing is deleted on a typo."""
+    with pytest.raises(UsageError, match=r"ours\.jsonl"):
+        _erase(folder, source="their.jsonl")
+    with pytest.raises(UsageError, match="nobody called"):
+        _erase(folder, person="nobody")
+    with pytest.raises(UsageError, match="either"):
+        _erase(folder)

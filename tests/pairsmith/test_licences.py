@@ -1,0 +1,97 @@
+"""The licence ledger: what is declared of every row, and that a policy keeps in what it does not allow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import pairsmith
+from curate.licences import Declared, ledger, terms_of
+from schemas import spec_file
+from schemas.errors import NotLicensed
+from schemas.records import Candidate, Generated, Pair, Sampling
+from schemas.store import Store
+
+SPEC = """
+[task]
+kind = "reply"
+name = "own"
+style = "A short, kind answer."
+
+[[seeds]]
+path = "free.jsonl"
+kind = "pair"
+license = "CC0-1.0"
+
+[[seeds]]
+path = "unknown.jsonl"
+kind = "pair"
+{license}
+
+[teacher]
+model = "big"
+terms = "no rivals"
+
+[split]
+test = 0
+validation = 0
+{export}
+"""
+
+
+def write(folder: Path, license: str = "", export: str = "") -> pairsmith.Project:
+    (folder / "pairsmith.toml").write_text(SPEC.format(license=license, export=export), encoding="utf-8")
+    return pairsmith.Project(folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, animal in (("free", "hedgehogs"), ("unknown", "zebras")):
+        line = {"input": f"Where do {animal} sleep?", "output": f"Most {animal} sleep outside, under the open sky."}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(line), encoding="utf-8")
+    own = write(tmp_path)
+    own.generate()
+    own.curate()
+    return tmp_path
+
+
+def test_what_nobody_declared_is_not_stated_and_a_policy_keeps_it_in(folder: Path) -> None:
+    """A list of licenses lets through what is on it; `not stated` is a name like another; capitals do not count; and a
+    license that was corrected in the spec arrives, without a teacher."""
+    exported = write(folder).export()
+    told = json.loads((folder / "export" / "export.json").read_text("utf-8"))
+    assert exported.ids
+    assert sorted((of["licenses"], of["terms"], of["rows"]) for of in told["licences"]) == [
+        (["CC0-1.0"], [], 1),
+        (["not stated"], [], 1),
+    ]
+    strict = '[export]\nlicenses = ["cc0-1.0"]'
+    with pytest.raises(NotLicensed, match="1 with license 'not stated'"):
+        write(folder, export=strict).export()
+    assert write(folder, export='[export]\nlicenses = ["CC0-1.0", "Not stated"]').export().ids
+    own = write(folder, 'license = "CC0-1.0"', strict)
+    own.generate()
+    own.curate()
+    assert own.export().ids
+
+
+def test_terms_are_those_declared_for_the_teacher_that_wrote_the_row(folder: Path) -> None:
+    """Of a row that a teacher wrote its terms count, of one that came with the seeds none; another teacher's are not
+    stated."""
+    write(folder, export='[export]\nterms = ["fine"]').export()
+    project = spec_file.load(folder)
+    assert terms_of(project) == {"big": "no rivals"}
+    with Store.open(Store.url_for(project)) as store:
+        seed = store.seeds()[0]
+        for n, teacher in enumerate(("big", "other")):
+            origin = Generated(
+                generator="forward", prompt="p", teacher=teacher, sampling=Sampling(), calls=((f"{n}", 1),)
+            )
+            pair = Pair(seed_id=seed.id, input="a", output=f"answer {n}", system="", origin=origin)
+            place = Candidate(fingerprint="f", seed_id=seed.id, generator="forward", sample=n, pair_id=pair.id)
+            store.write(pair, place)
+        pairs = [pair.id for pair in store.find_pair("") if pair.output.startswith("answer")]
+        counts = ledger(project, store, pairs)
+    assert counts == {Declared(("CC0-1.0",), ("no rivals",)): 1, Declared(("CC0-1.0",), ("not stated",)): 1}

@@ -1,0 +1,88 @@
+"""The process of a job, by itself: its lock, its log, its end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pairsmith.serve.child import BUSY, held
+from pairsmith.serve.job import JobOptions
+from pairsmith.serve.jobs import Jobs
+from pairsmith.serve.process import is_held, starts
+from pairsmith.serve.workspace import Workspace
+from synth.embedded.child import child_command, child_environment
+from tests.serve.conftest import write_project
+
+CHATTY = """
+import sys, time
+from pathlib import Path
+from pairsmith.serve import child
+child.PIECE, child._LOOK_EVERY_S = 1000, 0.01
+with child._logged(Path(sys.argv[1])):
+    for nth in range(1000):
+        print(f"line {nth:04d} " + "x" * 89, flush=True)
+        time.sleep(0.002)
+    print("the last words", file=sys.stderr)
+"""
+
+
+def ran(folder: Path) -> subprocess.CompletedProcess[bytes]:
+    command = child_command("pairsmith.serve.child", str(folder), "0")
+    return subprocess.run(command, env=child_environment(), capture_output=True, timeout=100, check=False)
+
+
+@pytest.fixture
+def job_folder(workspace: Workspace) -> Path:
+    """A job's folder with a part that fails at once: there is nothing to curate."""
+    project = write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
+    folder = workspace.jobs_folder / "job"
+    folder.mkdir(parents=True)
+    part = {"argv": ["curate", "--project", str(project)], "overrides": [], "folder": str(project)}
+    (folder / "part-0.json").write_text(json.dumps({**part, "cap_usd": None, "heavy_lock": None}))
+    return folder
+
+
+def test_one_process_runs_a_part_and_says_once_how_it_ended(job_folder: Path) -> None:
+    """While one has the lock another leaves it alone; one that comes after the end does nothing."""
+    with held(job_folder / "lock") as lock:
+        assert lock is not None
+        assert is_held(job_folder)
+        assert ran(job_folder).returncode == BUSY
+    assert not is_held(job_folder)
+    assert not (job_folder / "exit-0.json").exists()
+    assert ran(job_folder).returncode == 8
+    end = json.loads((job_folder / "exit-0.json").read_text())
+    assert (end["code"], end["problem"]["kind"], end["answer"]) == (8, "NoWork", None)
+    assert end["began"] < end["ended"]
+    assert ran(job_folder).returncode == 0
+    assert json.loads((job_folder / "exit-0.json").read_text()) == end
+    assert len(starts(job_folder)) == 1
+
+
+def test_a_long_log_keeps_its_beginning_and_its_end(workspace: Workspace, tmp_path: Path) -> None:
+    """It stays small, and a byte keeps its number, so that who reads on misses nothing that is still there."""
+    write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
+    jobs = Jobs(workspace)
+    job = jobs.start_now("tiny", "curate", JobOptions(), "ann")
+    jobs.folder(job.id).mkdir()
+    subprocess.run(
+        [sys.executable, "-c", CHATTY, str(jobs.folder(job.id) / "log")],
+        env=child_environment(),
+        check=True,
+        timeout=60,
+    )
+    log = jobs.log(job.id)
+    assert len(log) < 40_000, "of 100,000 bytes"
+    assert log.startswith(b"line 0000 ")
+    assert log.endswith(b"line 0999 " + b"x" * 89 + b"\nthe last words\n")
+    assert jobs.log(job.id, 100_000) == b"the last words\n"
+    assert jobs.log(job.id, 1 << 40) == b""
+    pieces = sorted((jobs.folder(job.id) / "log").glob("*.txt"))
+    for piece in pieces:
+        assert int(piece.stem) % 100 == 0, "every line has 100 bytes, and no piece begins in the middle of one"
+        assert piece.read_bytes().startswith(f"line {int(piece.stem) // 100:04d} ".encode())
+    jobs.close()
