@@ -154,8 +154,8 @@ class ChatModel:
         """
         if isinstance(rows, RowTokens):
             wanted_RS = positions_RS if every_logit else positions_RS[:, -1:]
-            logits: torch.Tensor = self._recomputed(rows.place(first, ids_RS, positions_RS), wanted_RS)
-            return logits if every_logit else logits.cpu()
+            recomputed = self._recomputed(rows.place(first, ids_RS, positions_RS), wanted_RS)
+            return recomputed if every_logit else recomputed.cpu()
         masks = rows.aim(first, positions_RS)
         output = self._model(
             input_ids=ids_RS.to(self.device),
