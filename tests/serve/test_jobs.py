@@ -339,7 +339,12 @@ def test_a_database_that_is_away_is_said_at_once(workspace: Workspace, monkeypat
     workspace.serve.mkdir(parents=True)
     away = Jobs(workspace, database_url=f"postgresql://ann:secret@/none?host={workspace.root}")
     monkeypatch.setattr("pairsmith.serve.jobs.DATABASE_TIMEOUT_S", 0)
-    for asks in (away.list, lambda: served(away, asyncio.sleep(0))):  # type: ignore[arg-type]
+
+    async def begins() -> None:
+        async with away.serving():
+            pass
+
+    for asks in (away.list, lambda: asyncio.run(begins())):
         with pytest.raises(StoreError, match="the database refuses") as refused:
             asks()
         assert "secret" not in str(refused.value)
