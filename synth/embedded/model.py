@@ -166,7 +166,7 @@ class ChatModel:
             logits_to_keep=0 if every_logit else 1,
             **{self._cache_argument: rows.cache},
         )
-        logits = output.logits.float()
+        logits: torch.Tensor = output.logits.float()
         return logits if every_logit else logits.cpu()
 
     def _recomputed(self, ids_RL: torch.Tensor, wanted_RS: torch.Tensor) -> torch.Tensor:
