@@ -57,6 +57,8 @@ def on_workspace(body: Callable[..., Any]) -> Callable[..., Any]:
     def run(
         context: click.Context, /, workspace: Path | None, database: str | None, as_json: bool, **options: Any
     ) -> Any:
+        if context.invoked_subcommand:
+            return None  # the subcommand opens the workspace, or tells its options
         above = context.parent.params if context.parent else {}  # `jobs --workspace DIR show ID` says it once
         root = (workspace or above.get("workspace") or Path()).resolve()
         database, as_json = database or above.get("database"), as_json or above.get("as_json", False)
@@ -89,8 +91,6 @@ def command(desk: Desk, project: str | None, limit: int) -> None:
 
     Without a subcommand it lists them. A job is named by the first characters of its id.
     """
-    if click.get_current_context().invoked_subcommand:
-        return
     listed = desk.jobs.list(project, limit)
     if desk.write_json:
         desk.write_json({"jobs": [job.model_dump(mode="json", exclude={"answer"}) for job in listed]})

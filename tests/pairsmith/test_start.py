@@ -41,6 +41,9 @@ def test_status_starts_in_a_blink(project: Project) -> None:
     assert cpu_seconds(project.command("status"), project.folder, project.environ()) <= 0.6
 
 
+TOGETHER = {name for name, section, _ in COMMANDS if section == "Together"}
+
+
 def _calls() -> list[str]:
     """Every command that does something: those of `review` one by one."""
     calls = []
@@ -52,9 +55,12 @@ def _calls() -> list[str]:
 
 @pytest.mark.parametrize("call", _calls())
 def test_every_command_tells_its_options(tmp_path: Path, call: str) -> None:
-    """Every command has help and takes --project, --set and --json."""
+    """Every command has help and takes --project, --set and --json; those for several projects take a workspace."""
     done = Project(tmp_path).run(*call.split(), "--help")
     assert done.returncode == 0, done.stderr
+    if call.split()[0] in TOGETHER:
+        assert "workspace" in done.stdout.lower()
+        return
     for option in ("--project", "--set", "--json"):
         assert option in done.stdout
 
