@@ -223,8 +223,9 @@ def test_what_a_person_accepted_stays_and_its_near_duplicate_goes(project: Proje
 def test_rows_like_a_test_seed_leave_and_near_seeds_are_named(project: Project, store: Store) -> None:
     """A training row with a test seed's text is contamination even if a person accepted it; near seeds are reported."""
     spec = project.spec.split
-    ids = [(f"must sail past the old lighthouse at noon of day {n}", n) for n in range(60)]
-    parts = {text: split_of(Seed(kind="input", text=text, source="").id, spec) for text, _ in ids}
+    names = [f"{first}{second}" for first in "bdfgklmnpr" for second in ("ana", "elo", "iri", "osa", "umo", "ela")]
+    texts = [f"must sail past the old lighthouse at noon with {name}" for name in names]
+    parts = {text: split_of(Seed(kind="input", text=text, source="").id, spec) for text in texts}
     test = next(t for t, part in parts.items() if part == "test")
     train = next(t for t, part in parts.items() if part == "train")
     tiny.pool(store, project, {test: ["must be of the test"], train: [f"{test}!", "must be clean"]})
