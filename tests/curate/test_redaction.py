@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,3 +97,19 @@ def test_a_project_keeps_no_address_that_it_redacts(tmp_path: Path) -> None:
         assert len(store.seeds()) == 2
     holding = [path.name for path in tmp_path.rglob("*") if path.is_file() and MAIL.encode() in path.read_bytes()]
     assert holding == ["pairs.jsonl"]
+
+
+@pytest.mark.parametrize("kind", ["RSA PRIVATE KEY", "PRIVATE KEY", "PGP PRIVATE KEY BLOCK"])
+@pytest.mark.parametrize("with_end", [True, False])
+def test_the_whole_private_key_goes(kind: str, with_end: bool) -> None:
+    """Not only the line that announces it: the lines behind are the secret, and the text around them stays."""
+    body = "\n".join(["MIIEpAIBAAKCAQEA7bq0" * 3] * 3)
+    end = f"\n-----END {kind}-----" if with_end else ""
+    text = f"It says:\n-----BEGIN {kind}-----\n{body}{end}\nWhat now?"
+    assert redacted(text, {"secret": "redact"}) == "It says:\n(key or password removed)\nWhat now?"
+
+
+def test_an_iban_in_small_letters_goes() -> None:
+    """Its check digits tell it, not its capitals."""
+    text = f"to {IBAN.replace(' ', '').lower()}, please"
+    assert redacted(text, {"iban": "redact"}) == "to (IBAN removed), please"
