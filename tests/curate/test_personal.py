@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from curate.gates.facts import CONTACT
 from curate.gates.personal import counted, personal, pii
 from pairsmith.stages.generate import _say_personal
 from schemas.records import Imported, Pair, Seed
@@ -68,3 +69,10 @@ def test_what_leaves_the_machine_is_said_before_it_does() -> None:
     assert len(heard) == 1
     for part in ("1 e-mail address", "1 telephone number", "https://api.example.com/v1"):
         assert part in heard[0]
+
+
+def test_a_long_text_without_spaces_costs_no_more_than_its_length() -> None:
+    """A picture in base64, or Chinese without a pause, is looked through once and not once from each of its letters."""
+    seen = [sum(1 for _ in CONTACT.finditer(piece)) for piece in ("a" * 300_000, "字" * 300_000)]
+    assert seen == [0, 0]
+    assert CONTACT.search("a" * 300_000 + " ann@example.org")
