@@ -68,20 +68,26 @@ def new_project(
         return slug
     workspace = request.app.state.workspace
     folder: Path = workspace.new_folder(slug)
-    if slug in workspace.projects() or folder.exists():
+    if slug in workspace.projects():
         raise UsageError(f"there is a project '{slug}' already.", where="name", fix="Take another name.")
     assert seeds is not None
     if Path(seeds[0]).suffix.lower() not in ENDINGS:
         endings = ", ".join(ENDINGS)
         raise InputError(f"seeds are not read from '{seeds[0][:80]}'.", fix=f"Upload a file that ends in {endings}.")
+    # Whoever makes the folder has the name: what fails takes away its own alone, not that of a second press.
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise UsageError(f"there is a project '{slug}' already.", where="name", fix="Take another name.") from None
     try:
         path = folder / "seeds" / seeds[0]
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir()
         path.write_bytes(seeds[1])
-        text = _spec_of(path, slug, style)
-        project = parse(text, folder)
+        project = parse(text := _spec_of(path, slug, style), folder)
         read_seeds(project.spec.seeds, folder)
-        request.app.state.policy.check(project, before=project.spec, owner=caller.may(Right.own, slug))
+        # The file has a say in the spec, so nothing fenced may be in it that is not in ours.
+        owner = caller.may(Right.own, slug)
+        request.app.state.policy.check(project, before=parse(_SPEC, folder).spec, owner=owner, administrator=owner)
         write_project(folder, {SPEC_NAME: text.encode()})
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -108,12 +114,17 @@ def save_keys(request: Request, caller: Caller, slug: str, values: Mapping[str, 
 async def given_seeds(pasted: str, file: UploadFile | None) -> tuple[str, bytes]:
     """Name and content of what was pasted or uploaded. Raises InputError where nothing was."""
     if file is not None and file.filename:
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(file.filename.replace("\\", "/")).name).strip(".-")
-        return name or PASTED, await file.read()
+        return _plain_name(Path(file.filename.replace("\\", "/"))), await file.read()
     lines = [line for line in pasted.replace("\r\n", "\n").split("\n") if line.strip()]
     if not lines:
         raise InputError("there is no input yet.", where="seeds", fix="Paste some, one a line, or choose a file.")
     return PASTED, ("\n".join(lines) + "\n").encode()
+
+
+def _plain_name(given: Path) -> str:
+    """A name that the API takes too: ASCII, not long; of a name in another script the ending stays."""
+    stem, ending = (re.sub(r"[^A-Za-z0-9._-]+", "-", part)[:60].strip(".-") for part in (given.stem, given.suffix))
+    return f"{stem or 'seeds'}.{ending}" if ending else stem or PASTED
 
 
 def keep_seeds(request: Request, caller: Caller, slug: str, name: str, content: bytes) -> None:
