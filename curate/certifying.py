@@ -14,6 +14,7 @@ from curate.review.decision import labels_of
 from curate.review.population import Population
 from curate.review.sampling import ESTIMATION, in_estimation_half, sampled_ids
 from curate.slots import skim_candidates_of
+from curate.steps import CertificateOf
 from schemas.project import Project
 from schemas.records import content_id
 from schemas.store import Store
@@ -63,6 +64,11 @@ def certified_rows(store: Store, parts: Mapping[str, str]) -> tuple[frozenset[st
         if artifact.id == made and artifact.facts["bound_to"] == parts:
             return frozenset(id_ for id_, _ in artifact.members), artifact.id
     return frozenset(), "none"
+
+
+def present_certificate(project: Project, store: Store, fingerprints: Sequence[str]) -> CertificateOf:
+    """What finds the certified rows once the steps before selection are known."""
+    return lambda steps: certified_rows(store, parts_now(project, store, fingerprints, steps))
 
 
 def trials(store: Store) -> list[Trial]:

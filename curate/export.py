@@ -25,6 +25,7 @@ from curate.card import card, with_review_switched_off
 from curate.outcome import Accepted, CurateResult
 from curate.preferences import as_row, chat_of, counted
 from curate.split import SPLITS
+from curate.steps import UNCERTIFIED
 from schemas.errors import InputError, NoWork, RowCountMismatch, UsageError
 from schemas.files import replaced, replaced_folder
 from schemas.project import Project
@@ -32,6 +33,7 @@ from schemas.records import Artifact, Generated, Json, Pair, Seed, Split, conten
 from schemas.store import Store
 
 FORMAT = "pairsmith-dataset@1"
+_REASONS = 3
 _MANIFEST, PREFERENCES, RANDOM_ARM = "manifest.json", "preferences.jsonl", "random_arm.jsonl"
 
 
@@ -43,10 +45,7 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
     else.
     """
     if not result.accepted:
-        raise NoWork(
-            "no row was accepted, so there is no dataset to write.",
-            fix="`pairsmith status` tells why rows were rejected or wait.",
-        )
+        raise _nothing_accepted(result)
     _refuse_foreign(folder)
     seeds = {seed.id: seed for seed in store.seeds(active=False)}
     _every_step_spoke(result)
@@ -92,6 +91,20 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
     )
     store.write(artifact)
     return artifact
+
+
+def _nothing_accepted(result: CurateResult) -> NoWork:
+    """Names the commonest reasons and, where the certificate is missing, what makes one."""
+    commonest = sorted(result.reasons.items(), key=lambda of: -of[1])[:_REASONS]
+    why = f"Why, in rows: {', '.join(f'{code} {rows:,}' for code, rows in commonest)}."
+    fix = "`pairsmith rows` tells the sentence of each row."
+    if result.reasons.get(UNCERTIFIED):
+        why += " With curate.select.certified only certified rows stay, and the others wait for people."
+        fix = (
+            "`pairsmith review push` sends rows to people, and `pairsmith certify` looks at their answers; or leave"
+            " curate.select.certified out until there is a certificate."
+        )
+    return NoWork("no row was accepted, so there is no dataset to write.", why=why, fix=fix)
 
 
 def _write_card(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from curate.asked import Asked
-from curate.certifying import certified_rows, parts_now
+from curate.certifying import parts_now, present_certificate
 from curate.curation import curate
 from curate.near_duplicates import similar_pairs
 from curate.pool import Pool, StepId
@@ -88,7 +88,7 @@ async def curate_project(
         weights=weights,
         serve=serve,
         asked=asked,
-        certificate=lambda steps: certified_rows(store, parts_now(project, store, fingerprints, steps)),
+        certificate=present_certificate(project, store, fingerprints),
         progress=progress,
     )
     if chosen and chosen.fitted:

@@ -14,10 +14,22 @@ from typing import Any
 
 import numpy as np
 
+from schemas.errors import SpecError
 from schemas.records import Pair
 
 _DIMENSIONS = 256  # of a text's vector: its words and pairs of words, hashed
 _BATCH = 4_096
+_SPREADS = ("diverse", "random", "length", "kind")
+
+
+def refuse_unknown(spread: str, columns: Iterable[str]) -> None:
+    """Raise SpecError for a spread that is neither ours nor one of the `columns`: all rows would be one group."""
+    if spread not in (*_SPREADS, *(known := sorted(columns))):
+        raise SpecError(
+            f"no seed has a column '{spread}', so rows cannot be chosen evenly over it.",
+            where="curate.select.spread",
+            fix=f"Name one of {', '.join(_SPREADS)}, or a column of the seeds: {', '.join(known) or 'they have none'}.",
+        )
 
 
 def at_random(ids: Iterable[str], salt: str) -> list[str]:

@@ -26,7 +26,7 @@ from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import Chosen
 from curate.selection import BEST, LengthFit, ranked, scored_outputs
 from curate.split import SPLITS, seed_split, split_of
-from curate.spread import at_random, by_quota, length_group, spread_out, vectors_of
+from curate.spread import at_random, by_quota, length_group, refuse_unknown, spread_out, vectors_of
 from schemas.errors import PairsmithError
 from schemas.functions import Identity, identity_of
 from schemas.kinds import KINDS, KindName
@@ -40,7 +40,7 @@ and waits. `pool.accepted()` are the rows that the steps before it keep."""
 
 CONTAMINATION, SPLIT = "pool/contamination@1", "pool/split@1"
 CERTIFIED, SELECTED = "pool/certified@1", "pool/selected@1"
-CHOSEN, NOT_CHOSEN = "chosen", "not_chosen"
+CHOSEN, NOT_CHOSEN, UNCERTIFIED = "chosen", "not_chosen", "uncertified"
 NO_CERTIFICATE: tuple[frozenset[str], str] = (frozenset(), "none")
 CertificateOf = Callable[[Sequence[StepId]], tuple[Collection[str], str]]
 """Finds the rows of the certificate that is bound to these steps, and its id."""
@@ -307,7 +307,7 @@ def certified_only(rows: Collection[str], certificate: str) -> Named:
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         for row in pool.accepted():
             keep = row.by_people or _pair(row).id in rows
-            reason = Reason("certified") if keep else Reason("uncertified", "no certificate names it")
+            reason = Reason("certified") if keep else Reason(UNCERTIFIED, "no certificate names it")
             yield step.verdict(_pair(row).id, keep or None, None, reason)
 
     step = _Whole(CERTIFIED, certificate)
@@ -318,6 +318,7 @@ def choose_rows(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable
     """Keeps so many `rows` of the training split, chosen by `spread` (`curate.spread`); what people accepted comes
     first, and other splits stay whole."""
     kinds = {seed.id: seed.kind for seed in seeds}
+    refuse_unknown(spread, {name for seed in seeds for name in seed.columns})
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         by_people, ids = list[str](), list[str]()

@@ -11,6 +11,7 @@ from heapq import nsmallest
 from typing import NamedTuple
 
 from curate.asked import Asked
+from curate.certifying import present_certificate
 from curate.curation import curate
 from curate.pool import Pool, Row
 from curate.scorers import Score
@@ -70,7 +71,8 @@ async def judge_without_asking(
         )
     mute = {id(scorer): replace(scorer, score=_mute) for scorer in (judge, chosen) if scorer}
     chosen, judge = (mute[id(scorer)] if scorer else None for scorer in (chosen, judge))
-    return await curate(pool, steps_for(project, seeds, chosen, judge), None, progress)
+    certificate = present_certificate(project, store, fingerprints)
+    return await curate(pool, steps_for(project, seeds, chosen, judge, certificate), None, progress)
 
 
 async def _mute(pairs: Sequence[Pair]) -> Sequence[Score]:

@@ -18,6 +18,14 @@ class LengthSettings(Section):
     min_ratio: float = Field(default=0.0, ge=0)
     max_ratio: float = Field(default=1000.0, gt=0)
 
+    @model_validator(mode="after")
+    def _let_something_through(self) -> LengthSettings:
+        for unit in ("words", "ratio"):
+            least, most = getattr(self, f"min_{unit}"), getattr(self, f"max_{unit}")
+            if least > most:
+                raise ValueError(f"min_{unit} = {least} and max_{unit} = {most} let no row through")
+        return self
+
 
 Mode = bool | Literal["flag"]
 """True: the gate rejects. "flag": what it would reject is kept, and somebody should look. False: it is not asked."""

@@ -18,6 +18,7 @@ from curate.outcome import curate_project
 from curate.pool import Pool
 from curate.spread import at_random, by_quota, farness, spread_out, vectors_of
 from curate.steps import certified_only, choose_rows
+from schemas.errors import SpecError
 from schemas.project import Project
 from schemas.records import Seed
 from schemas.reviews import Review
@@ -37,7 +38,10 @@ def texts(clumps: int, each: int) -> list[str]:
 
 
 def pool_of(outputs: list[str], reviews: Any = ()) -> tuple[Pool, list[Seed]]:
-    seeds = [Seed(kind="input", text=f"input {n}", source="x:1") for n in range(len(outputs))]
+    seeds = [
+        Seed(kind="input", text=f"input {n}", source="x:1", columns={"a column": str(n % 3)})
+        for n in range(len(outputs))
+    ]
     pairs = [tiny.made_pair(seed, output, 0) for seed, output in zip(seeds, outputs, strict=True)]
     return Pool.of(pairs, [Review(pair_id=pairs[n].id, reviewer="a", decision=d) for n, d in reviews]), seeds
 
@@ -111,3 +115,10 @@ def test_a_random_arm_of_equal_size_lies_beside_the_dataset(tmp_path: Path) -> N
             arm = [json.loads(line) for line in (tmp_path / "dataset" / RANDOM_ARM).read_text("utf-8").splitlines()]
             assert len(arm) == sum(row.split == "train" for row in result.accepted) == 10
             assert manifest["selection"]["farness"]["chosen"] <= manifest["selection"]["farness"]["random"]
+
+
+def test_a_column_that_no_seed_has_is_refused() -> None:
+    """Evenly over nothing would be a choice by chance under another name."""
+    seeds = [Seed(kind="input", text="a fox", source="s", columns={"topic": "animals"})]
+    with pytest.raises(SpecError, match=r"no seed has a column 'topics'.*kind, or a column of the seeds: topic"):
+        choose_rows(10, "topics", seeds, lambda id_: "train")

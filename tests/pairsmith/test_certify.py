@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import pairsmith
 from curate.argilla.push import draw_batch
@@ -17,7 +18,9 @@ from curate.preferences import Preference, without_estimation_half
 from curate.review.population import read_population
 from curate.review.sampling import in_estimation_half
 from pairsmith import certified, teachers
+from pairsmith.commands.certify import command
 from pairsmith.stages.certify import certify
+from pairsmith.stages.what_if import what_if
 from schemas import spec_file
 from schemas.errors import NoWork
 from schemas.progress import unheard
@@ -210,3 +213,27 @@ def test_looking_again_costs_nothing_and_another_promise_does(folder: Path) -> N
     other, _ = _certify(folder, precision=0.8)
     assert first.certificate == again.certificate
     assert [o.certificate["trial"] for o in (first, again, other)] == [1, 1, 2]
+
+
+def test_before_the_first_certificate_curation_says_what_makes_one(folder: Path) -> None:
+    """With `certified` set too early no row is left: the sentence counts those that wait and names the commands."""
+    with pytest.raises(NoWork, match=r"uncertified \d+.*review push.*pairsmith certify"):
+        pairsmith.Project(folder, ["curate.select.certified=true"]).curate()
+
+
+def test_what_if_knows_the_certificate(folder: Path) -> None:
+    """`curate --what-if curate.select.certified=true` tells what curation would then do."""
+    _answer(folder, 3)
+    outcome, _ = _certify(folder)
+    assert outcome.made
+    only_certified = ["curate.select.certified=true"]
+    with Store.open(Store.url_for(_project(folder)), write=False) as store:
+        compared = what_if(_project(folder), store, only_certified)
+    assert compared.after == pairsmith.Project(folder, only_certified).curate().counts
+
+
+@pytest.mark.parametrize("option", ["--precision", "--confidence", "--max-usd"])
+def test_a_promise_is_a_number(tmp_path: Path, option: str) -> None:
+    """`nan` passes every comparison, so it would be no bound at all: it is refused as any other wrong value."""
+    done = CliRunner().invoke(command, ["--project", str(tmp_path), option, "nan"])
+    assert (done.exit_code, "not a finite number" in done.output) == (2, True), done.output

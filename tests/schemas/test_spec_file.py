@@ -587,3 +587,9 @@ def test_an_old_name_in_an_override_sets_the_new_key(tmp_path: Path, old: str) -
     assert getattr(spec.exemplars[0], now) == "an owl"
     text = text.replace("input =", "simple =").replace("output =", "enhanced =")
     assert parse(text, tmp_path, [f"exemplars.0.{now}=an owl"]).spec.exemplars[0] == spec.exemplars[0]
+
+
+@pytest.mark.parametrize("bounds", ["min_words = 9, max_words = 8", "min_ratio = 2.0, max_ratio = 0.5"])
+def test_bounds_that_nothing_fits_are_refused(tmp_path: Path, bounds: str) -> None:
+    """They would reject every row, after all of them were paid for."""
+    assert "let no row through" in refusal(tmp_path, FULL.replace("min_words = 3", bounds)).what
