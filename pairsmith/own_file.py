@@ -195,7 +195,7 @@ def spec_text(path: Path, found: Guess, task: str) -> str:
     seeds += [f"{key} = {_toml(value)}" for key, value in found.settings.items()]
     return "\n".join(
         [
-            f"# Written by `pairsmith init --from {path.name}`. `pairsmith docs spec` describes every key.",
+            _comment(f"Written by `pairsmith init --from {path.name}`. `pairsmith docs spec` describes every key."),
             "",
             "[task]",
             *(f"{key} = {_toml(value)}" for key, value in found.task.items()),
@@ -207,7 +207,7 @@ def spec_text(path: Path, found: Guess, task: str) -> str:
             'style = "A good output is correct, complete and as long as the task asks."',
             f'language = "{_language(found.outputs)}"',
             "",
-            *(f"# {sentence[0].upper()}{sentence[1:]}." for sentence in found.why),
+            *(_comment(f"{sentence[0].upper()}{sentence[1:]}.") for sentence in found.why),
             "[[seeds]]",
             *seeds,
             "",
@@ -240,7 +240,16 @@ def _language(texts: Sequence[str]) -> str:
     return str(py3langid.classify(sample)[0]) if len(sample) >= 200 else "en"
 
 
+def _comment(sentence: str) -> str:
+    """One line, whatever is in a header or in the name of a file: a line end in it would begin keys of the spec."""
+    return "# " + re.sub(r"[\x00-\x1f\x7f]+", " ", sentence)
+
+
 def _toml(value: Any) -> str:
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
-    return json.dumps(value, ensure_ascii=False)
+        return "{ " + ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items()) + " }"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)

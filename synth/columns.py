@@ -148,7 +148,10 @@ def delimiter(header: str, source: SeedSource) -> str:
     known = {_plain(name) for name in wanted}
 
     def rank(separator: str) -> tuple[int, int]:
-        cells = next(csv.reader([header], delimiter=separator), [])
+        try:
+            cells = next(csv.reader([header], delimiter=separator), [])
+        except csv.Error:  # a line end of old Macs, which another separator has between quotes
+            return 0, 0
         return sum(_plain(cell) in known for cell in cells), len(cells)
 
     return max(",;\t|", key=rank)

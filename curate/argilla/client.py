@@ -132,12 +132,7 @@ class Argilla:
                 problem = f"Argilla does not answer: {str(error) or type(error).__name__}."
                 first = "Start it (`pairsmith review up`)"
             if time.monotonic() - started + pause > self._patience_s:
-                raise ReviewError(
-                    problem,
-                    where=self.url,
-                    why="What was sent before is there, and nothing was sent twice.",
-                    fix=f"{first} and run the command again; it goes on where it stopped.",
-                )
+                raise self._gave_up(problem, first)
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
 
@@ -240,12 +235,23 @@ class Argilla:
             try:
                 dataset.create()
             except (ArgillaError, httpx.HTTPError) as error:
-                if not _away(error) or time.monotonic() - started > self._patience_s:
+                if not (failure := _away(error)):
                     raise ReviewError(
                         f"The queue {name} cannot be made: {error}", where=self.url, fix="Read the server's log."
                     ) from error
+                if time.monotonic() - started > self._patience_s:
+                    problem = f"The queue {name} cannot be made: {failure}."
+                    raise self._gave_up(problem, "Mend that (its log tells more)") from error
                 time.sleep(1)
         return queue
+
+    def _gave_up(self, problem: str, first: str) -> ReviewError:
+        return ReviewError(
+            problem,
+            where=self.url,
+            why="What was sent before is there, and nothing was sent twice.",
+            fix=f"{first} and run the command again; it goes on where it stopped.",
+        )
 
     def _remove_own_draft(self, name: str) -> None:
         """A crash may have left our queue half made; it holds nothing. Anybody else's draft is left as it is."""
@@ -357,13 +363,19 @@ def _failure(answer: Any) -> str:
     return f"status {answer.status_code} {answer.text[:300]}".strip()
 
 
-def _away(error: BaseException) -> bool:
-    """Whether the server was away or failing, which the client may have wrapped in an error of its own."""
+def _away(error: BaseException) -> str:
+    """How the server was away or failing, which the client may have wrapped in an error of its own; empty if it was
+    not."""
     import httpx
 
     cause: BaseException | None = error
+    failing = ""
     while cause is not None:
-        if isinstance(cause, httpx.TransportError) or (getattr(cause, "status_code", None) or 0) >= 500:
-            return True
+        if isinstance(cause, httpx.HTTPStatusError) and cause.response.status_code >= 500:
+            return _failure(cause.response)
+        if isinstance(cause, httpx.TransportError):
+            return f"Argilla does not answer: {str(cause) or type(cause).__name__}"
+        if (getattr(cause, "status_code", None) or 0) >= 500:
+            failing = f"Argilla fails: {cause}"
         cause = cause.__cause__ or cause.__context__
-    return False
+    return failing

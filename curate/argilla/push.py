@@ -244,11 +244,12 @@ def send(
             stay, gone = _keep(argilla, queue, wanted, sampled)
             present |= stay
             withdrawn += gone
+    absent_of = {name: [pair for pair in by_queue.get(name, ()) if pair.id not in present] for name in current_of}
+    # Every queue before any row, so that a server that fails is found out while nothing is half sent.
+    for name in sorted(name for name, current in current_of.items() if current is None and absent_of[name]):
+        current_of[name] = page.make(name)
     for name, current in sorted(current_of.items()):
-        pairs = by_queue.get(name, ())
-        absent = [pair for pair in pairs if pair.id not in present]
-        if absent and current is None:
-            current = page.make(name)
+        pairs, absent = by_queue.get(name, ()), absent_of[name]
         if current and absent:
             _add(argilla, current, [(pair, conversations.get(pair.seed_id, ())) for pair in absent], row, progress)
         sent, there = sent + len(absent), there + len(pairs) - len(absent)

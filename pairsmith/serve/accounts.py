@@ -11,7 +11,7 @@ import argon2
 import sqlalchemy as sa
 
 from pairsmith.serve.access import ALL, Role
-from pairsmith.serve.database import hash_of, invitations, keys, members, new_id, sessions, stamp, users
+from pairsmith.serve.database import hash_of, invitations, keys, members, new_id, sessions, stamp, titles, users
 from pairsmith.serve.problems import Refusal, not_there
 from schemas.records import now
 
@@ -172,6 +172,15 @@ class Accounts:
             self._keep_an_owner(connection)
             connection.execute(sa.delete(sessions).where(sessions.c.user == user))
             connection.execute(sa.update(keys).where(keys.c.user == user).values(revoked=stamp()))
+
+    def forget(self, project: str) -> None:
+        """A project is gone: nobody is a member, invitations and keys to it are void, so a later one of its name begins
+        with nobody."""
+        with self.engine.begin() as connection:
+            for table in (members, invitations, titles):
+                connection.execute(sa.delete(table).where(table.c.project == project))
+            here = sa.and_(keys.c.project == project, keys.c.revoked.is_(None))
+            connection.execute(sa.update(keys).where(here).values(revoked=stamp()))
 
     def _keep_an_owner(self, connection: sa.Connection) -> None:
         owners = sa.select(sa.func.count()).select_from(members.join(users, users.c.id == members.c.user))

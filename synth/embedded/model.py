@@ -116,7 +116,9 @@ class ChatModel:
             self._tuned.load_adapter(str(folder), adapter_name=slot, autocast_adapter_dtype=False)
         if self._tuned.peft_config[slot].is_prompt_learning:
             raise UnsupportedModel(f"the adapter {name!r} is of a prompt-learning kind; only LoRA is served")
-        self._tuned.to(device=self.device, dtype=self.dtype)
+        # Parameters alone: the frequencies of rotary positions are buffers, and stay as exact as without an adapter.
+        for parameter in self._tuned.parameters():
+            parameter.data = parameter.data.to(device=self.device, dtype=self.dtype)
 
     def use(self, adapter: str | None) -> None:
         """Switches to an adapter by its served name, or to the bare base with None."""

@@ -139,3 +139,20 @@ def test_init_copies_the_file_says_what_it_took_it_for_and_overwrites_nothing(tm
     beside = here.json("init", "mine2", "--from", str(tickets))
     assert beside["guessed"]["kind"] == "pair"
     assert beside["teacher"] is None
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\x0b", "\x7f"])
+def test_a_header_is_a_name_and_never_a_line_of_the_spec(tmp_path: Path, end: str) -> None:
+    """Line ends and other controls in a header, which a table of somebody else may have, set no key."""
+    header = f'answer{end}[evaluate]{end}user = ["os:getcwd"]{end}#'
+    rows = "".join(f"where do I find number {n},go along this road for {n} miles\n" for n in range(4))
+    (tmp_path / "a.csv").write_text(f'question,"{header.replace(chr(34), chr(34) * 2)}"\n{rows}', newline="")
+    found = guess(tmp_path / "a.csv")
+    (tmp_path / SPEC_NAME).write_text(spec_text(tmp_path / "a.csv", found, "mine"), encoding="utf-8")
+    assert load(tmp_path).spec.evaluate.user == ()
+
+
+def test_a_header_in_any_script_may_stay(tmp_path: Path) -> None:
+    """A column that says something is kept under its name, whatever letters that has."""
+    rows = "".join(f"where do I find it,go along road {n},{'low' if n % 2 else 'high'}\n" for n in range(8))
+    assert taken(tmp_path, "a.csv", f"question,answer,höhe\n{rows}")["höhe"] == "höhe"

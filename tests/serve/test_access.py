@@ -12,7 +12,7 @@ from fastapi.routing import iter_route_contexts
 from pairsmith.serve.access import ALL, RIGHTS, Caller, KeyLimit, Needs, Right, Role, allows, needed_by
 from pairsmith.serve.api import jobs
 from pairsmith.serve.job import JobOptions
-from tests.serve.people import MINE, OTHER, SPEC, Service, problem, staffed, unlimited
+from tests.serve.people import MINE, OTHER, PASSWORD, SPEC, Service, problem, staffed, unlimited
 
 
 class Way(NamedTuple):
@@ -143,3 +143,21 @@ def test_a_project_that_is_not_there_looks_like_one_of_others(service: Service) 
     there, nowhere = (problem(client.get(f"/api/v1/projects/{slug}/spec")) for slug in (OTHER, "nowhere"))
     assert there["what"].replace(OTHER, "X") == nowhere["what"].replace("nowhere", "X")
     assert there["status"] == nowhere["status"] == 404
+
+
+def test_a_project_that_takes_the_name_of_a_deleted_one_begins_with_nobody(tmp_path: Path) -> None:
+    """Members, keys, open invitations and the title of what was deleted reach nothing of what has its name later."""
+    service = staffed(tmp_path / "space")
+    owner, key = service.browser("owner"), service.program("editor")
+    assert owner.patch(f"/api/v1/projects/{MINE}", json={"title": "Plans for Anna"}).status_code == 200
+    link = service.app.state.accounts.invite(MINE, Role.editor, service.users["owner"])
+    assert key.get(f"/api/v1/projects/{MINE}/spec").status_code == 200
+    assert owner.delete(f"/api/v1/projects/{MINE}").status_code == 204
+
+    service.write_project(MINE)
+    for client in (key, *map(service.browser, ("editor", "reviewer", "viewer"))):
+        assert client.get(f"/api/v1/projects/{MINE}/spec").status_code in (401, 404)
+        assert client.get(f"/p/{MINE}").status_code in (401, 404)
+    sent = {"token": link, "name": "late", "password": PASSWORD}
+    assert service.anonymous().post("/api/v1/redeem", json=sent, headers={"Sec-Fetch-Site": "same-origin"}).is_error
+    assert owner.get(f"/api/v1/projects/{MINE}").json()["title"] == MINE

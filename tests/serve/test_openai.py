@@ -141,6 +141,7 @@ def test_a_project_is_trained_watched_and_stopped(service: Service) -> None:
         assert busy.value.code == "project_busy"
         events = service.app.state.jobs.folder(made.id) / "events.jsonl"
         lines = [{"at": 1e9 + n, "stage": "train", "numbers": {"step": n, "loss": 2.0 - n / 10}} for n in range(30)]
+        events.parent.mkdir(parents=True, exist_ok=True)  # the job may not have begun yet
         events.write_text("".join(json.dumps(line) + "\n" for line in lines))
         seen = [event async for event in await client.fine_tuning.jobs.list_events(made.id, limit=7)]
         assert len(seen) == 31

@@ -23,9 +23,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tuned(tiny_base: Base, out: Path) -> TrainResult:
-    return tune(
-        tiny_base, Dataset("d", rows(8), rows(3, start=8)), settings(method="qlora", base=str(tiny_base.folder)), out
-    )
+    given = settings(method="qlora", base=str(tiny_base.folder), epochs=6)
+    return tune(tiny_base, Dataset("d", rows(8), rows(3, start=8)), given, out)
 
 
 def test_both_merges_are_measured_on_validation_and_one_is_kept(tuned: TrainResult) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
@@ -17,12 +18,16 @@ from pairsmith.serve.access import Caller, Right
 from pairsmith.serve.api.projects import NewProject, new_project_in
 from pairsmith.serve.api.seeds import ENDINGS, add
 from pairsmith.serve.api.specs import etag_of, save_spec
+from prompts.answer_form import AnswerForm
 from schemas.errors import InputError, UsageError
+from schemas.kinds import KINDS, KindName
 from schemas.spec_file import SPEC_NAME, parse, set_keys
 from synth.seeds import read_seeds
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 PASTED = "seeds.txt"
+_SCHEMA = "schema.json"
+_TABLES = (".csv", ".json", ".jsonl", ".tsv")
 _SPEC = """# A pairsmith project. `pairsmith docs spec` describes every key.
 
 [task]
@@ -52,8 +57,20 @@ method = "lora"
 """
 
 
+class Wish(NamedTuple):
+    """The task as the form of a new project has it. An empty `kind` leaves it to the columns of a file; `labels` are
+    lines, each with its definition after a colon; `schema` is JSON."""
+
+    kind: KindName | Literal[""] = ""
+    style: str = ""
+    language: str = ""
+    labels: str = ""
+    schema: str = ""
+    to: str = ""
+
+
 def new_project(
-    request: Request, caller: Caller, *, name: str, style: str, seeds: tuple[str, bytes] | None, example: str
+    request: Request, caller: Caller, *, name: str, wish: Wish, seeds: tuple[str, bytes] | None, example: str
 ) -> str:
     """Make the project and give its slug. Raises UsageError, InputError, SpecError, Refusal; then nothing is made."""
     slug = name.strip().lower().replace(" ", "-").replace("_", "-")
@@ -68,20 +85,29 @@ def new_project(
         return slug
     workspace = request.app.state.workspace
     folder: Path = workspace.new_folder(slug)
-    if slug in workspace.projects() or folder.exists():
+    if slug in workspace.projects():
         raise UsageError(f"there is a project '{slug}' already.", where="name", fix="Take another name.")
     assert seeds is not None
     if Path(seeds[0]).suffix.lower() not in ENDINGS:
         endings = ", ".join(ENDINGS)
         raise InputError(f"seeds are not read from '{seeds[0][:80]}'.", fix=f"Upload a file that ends in {endings}.")
+    # Whoever makes the folder has the name: what fails takes away its own alone, not that of a second press.
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise UsageError(f"there is a project '{slug}' already.", where="name", fix="Take another name.") from None
     try:
         path = folder / "seeds" / seeds[0]
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir()
         path.write_bytes(seeds[1])
-        text = _spec_of(path, slug, style)
-        project = parse(text, folder)
+        if wish.kind == "extract" and wish.schema.strip():
+            (folder / _SCHEMA).write_text(wish.schema, encoding="utf-8")
+        project = parse(text := _spec_of(path, slug, wish), folder)
+        AnswerForm.of(project.spec.task, folder)
         read_seeds(project.spec.seeds, folder)
-        request.app.state.policy.check(project, before=project.spec, owner=caller.may(Right.own, slug))
+        # The file has a say in the spec, so nothing fenced may be in it that is not in ours.
+        owner = caller.may(Right.own, slug)
+        request.app.state.policy.check(project, before=parse(_SPEC, folder).spec, owner=owner, administrator=owner)
         write_project(folder, {SPEC_NAME: text.encode()})
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -89,14 +115,38 @@ def new_project(
     return slug
 
 
-def _spec_of(seeds: Path, slug: str, style: str) -> str:
-    """The spec of a new project: of a table what its columns are taken for, else inputs to be rewritten."""
+def _spec_of(seeds: Path, slug: str, wish: Wish) -> str:
+    """The spec of a new project: of a table what its columns are taken for, else inputs; the wish comes first."""
+    text = spec_text(seeds, guess(seeds), slug) if seeds.suffix.lower() in _TABLES else _SPEC
     values: dict[str, Any] = {"task.name": slug, "seeds.0.path": f"seeds/{seeds.name}"}
-    if style.strip():
-        values["task.style"] = style.strip().replace("\r\n", "\n")
-    if seeds.suffix.lower() in (".csv", ".json", ".jsonl", ".tsv"):
-        return set_keys(spec_text(seeds, guess(seeds), slug), values)
-    return set_keys(_SPEC, values)
+    held = tomllib.loads(text)["task"].get("kind", "rewrite")
+    if wish.kind and wish.kind != held:
+        kind = KINDS[wish.kind]
+        system = kind.defaults.get("task.system")
+        # What ours sets for rewriting gives way to what fits the kind.
+        values |= {key: None for key in kind.defaults if key.startswith("generate.")}
+        values |= {"task.kind": wish.kind, "task.labels": None, "task.system": system}
+        values |= {"task.style": system} if system else {}
+    needs = KINDS[wish.kind or held].needs
+    given = {"labels": _labels(wish.labels), "schema": wish.schema.strip() and _SCHEMA, "to": wish.to.strip()}
+    values |= {f"task.{name}": value for name, value in given.items() if name == needs and value}
+    values |= {f"task.{name}": value for name in ("style", "language") if (value := _plain(getattr(wish, name)))}
+    return set_keys(text, values)
+
+
+def _plain(text: str) -> str:
+    return text.strip().replace("\r\n", "\n")
+
+
+def _labels(text: str) -> dict[str, str]:
+    """A label a line, with its definition behind the first colon. Raises InputError for one that stands twice."""
+    labels: dict[str, str] = {}
+    for line in filter(str.strip, text.splitlines()):
+        label, _, about = (part.strip() for part in line.partition(":"))
+        if label in labels:
+            raise InputError(f"the label '{label[:80]}' stands twice.", where="labels", fix="Take one of them out.")
+        labels[label] = about
+    return labels
 
 
 def save_keys(request: Request, caller: Caller, slug: str, values: Mapping[str, Any]) -> None:
@@ -108,12 +158,17 @@ def save_keys(request: Request, caller: Caller, slug: str, values: Mapping[str, 
 async def given_seeds(pasted: str, file: UploadFile | None) -> tuple[str, bytes]:
     """Name and content of what was pasted or uploaded. Raises InputError where nothing was."""
     if file is not None and file.filename:
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(file.filename.replace("\\", "/")).name).strip(".-")
-        return name or PASTED, await file.read()
+        return _plain_name(Path(file.filename.replace("\\", "/"))), await file.read()
     lines = [line for line in pasted.replace("\r\n", "\n").split("\n") if line.strip()]
     if not lines:
         raise InputError("there is no input yet.", where="seeds", fix="Paste some, one a line, or choose a file.")
     return PASTED, ("\n".join(lines) + "\n").encode()
+
+
+def _plain_name(given: Path) -> str:
+    """A name that the API takes too: ASCII, not long; of a name in another script the ending stays."""
+    stem, ending = (re.sub(r"[^A-Za-z0-9._-]+", "-", part)[:60].strip(".-") for part in (given.stem, given.suffix))
+    return f"{stem or 'seeds'}.{ending}" if ending else stem or PASTED
 
 
 def keep_seeds(request: Request, caller: Caller, slug: str, name: str, content: bytes) -> None:

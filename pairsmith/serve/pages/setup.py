@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import File, Form, Request, Response, UploadFile
 from starlette.concurrency import run_in_threadpool
@@ -18,7 +18,7 @@ from pairsmith.serve.api.teachers import TeacherWish, test_teacher
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.limits import UPLOAD_BYTES
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.drafts import given_seeds, keep_seeds, new_project, save_keys
+from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_seeds, new_project, save_keys
 from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
 from pairsmith.serve.pages.glimpse import harmless_gates
 from pairsmith.serve.pages.run import positive
@@ -27,6 +27,7 @@ from pairsmith.serve.problems import status_of
 from pairsmith.style.numbers import count, counted
 from pairsmith.teacher_search import APIS, EMBEDDED, LOCAL
 from schemas.errors import PairsmithError, UsageError
+from schemas.kinds import KINDS, KindName
 from schemas.money import dollars
 from schemas.project import Project
 from synth.columns import SeedProblem
@@ -44,6 +45,7 @@ def new(caller: Editor, request: Request) -> Response:
 
 
 def _new(request: Request, caller: Caller, error: PairsmithError | None = None, **given: str) -> Response:
+    blank = {"name": "", "pasted": "", **Wish()._asdict()}
     return render(
         request,
         "new",
@@ -53,7 +55,8 @@ def _new(request: Request, caller: Caller, error: PairsmithError | None = None, 
         heading="A new project begins with inputs and a sentence on what a good output is.",
         problem=shown_problem(error) if error else None,
         status=status_of(error) if error else 200,
-        given={"name": "", "style": "", "pasted": "", **given},
+        given={**blank, **given},
+        kinds=KINDS,
         examples=EXAMPLES,
         from_file=request.query_params.get("from") == "file",
     )
@@ -65,18 +68,22 @@ async def make(
     request: Request,
     name: Annotated[str, Form(max_length=100)] = "",
     style: Annotated[str, Form(max_length=20_000)] = "",
+    kind: Annotated[KindName | Literal[""], Form()] = "",
+    language: Annotated[str, Form(max_length=10)] = "",
+    labels: Annotated[str, Form(max_length=20_000)] = "",
+    answer_schema: Annotated[str, Form(alias="schema", max_length=100_000)] = "",
+    to: Annotated[str, Form(max_length=10)] = "",
     pasted: Annotated[str, Form(max_length=900_000)] = "",
     example: Annotated[str, Form(max_length=100)] = "",
     file: Annotated[UploadFile | None, File()] = None,
 ) -> Response:
     """Make it and go on with its setup; what was written stays in the form if it cannot be made."""
+    wish = Wish(kind, style, language, labels, answer_schema, to)
     try:
         seeds = None if example else await given_seeds(pasted, file)
-        slug = await run_in_threadpool(
-            new_project, request, caller, name=name, style=style, seeds=seeds, example=example
-        )
+        slug = await run_in_threadpool(new_project, request, caller, name=name, wish=wish, seeds=seeds, example=example)
     except PairsmithError as error:
-        return _new(request, caller, error, name=name, style=style, pasted=pasted)
+        return _new(request, caller, error, name=name, pasted=pasted, **wish._asdict())
     request.state.changed = {"project": slug}
     return gone_to(f"/p/{slug}/setup")
 

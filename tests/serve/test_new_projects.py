@@ -1,0 +1,133 @@
+"""A new project in the browser: what a file may do to its spec, its names, and the kinds of task."""
+
+from __future__ import annotations
+
+import os
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
+
+from pairsmith import own_file
+from pairsmith.serve.access import ALL, Role
+from schemas.kinds import KINDS
+from schemas.spec import Spec
+from tests.serve.people import Service, staffed
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    return staffed(tmp_path / "space")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    ['[evaluate]\nuser = ["os:getcwd"]', '[store]\nurl = "sqlite:////tmp/x.db"', "[budget]\nmax_usd = 1e6"],
+    ids=["code", "machine", "fenced"],
+)
+def test_a_file_of_a_new_project_sets_nothing_that_is_fenced(
+    service: Service, keys: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Headers with line ends set no key; and if a file ever found a way to, an editor's project is not made of it."""
+    service.person("maker", Role.editor, ALL)
+    browser, name = service.browser("maker"), f"of-a-file-{len(keys)}"
+    header = f"answer\n{keys}\n#".replace('"', '""')
+    table = f'question,"{header}"\n' + "where do I find this,go along this road\n" * 3
+    sent: dict[str, Any] = {"data": {"name": name}, "files": {"file": ("t.csv", table.encode())}}
+    assert browser.post("/new", **sent).status_code == 303
+    spec = service.workspace.project(name).spec
+    assert (spec.evaluate.user, spec.store, spec.budget.max_usd) == ((), Spec.model_fields["store"].get_default(), None)
+
+    monkeypatch.setattr(own_file, "_comment", lambda sentence: f"# {sentence}")
+    refused = browser.post("/new", **{**sent, "data": {"name": f"{name}-2"}})
+    assert refused.status_code == 403, refused.text
+    assert f"{name}-2" not in service.workspace.projects()
+
+
+def test_two_presses_make_one_project(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of one name is refused, and takes nothing of the first away, however close they are."""
+    browser = service.browser("owner")
+    form = {"name": "twice", "pasted": "a kite"}
+    assert browser.post("/new", data=form).status_code == 303
+    # The moment between the look and the folder, in which the other press has made it.
+    monkeypatch.setattr(type(service.workspace), "projects", lambda _: [])
+    monkeypatch.setattr(Path, "exists", lambda path, **_: path.name != "twice" and os.path.exists(path))
+    assert browser.post("/new", data={**form, "pasted": "a crane"}).status_code == 400
+    folder = service.workspace.new_folder("twice")
+    assert (folder / "seeds" / "seeds.txt").read_text() == "a kite\n"
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".txt", "входы.txt", "a" * 300])
+def test_a_file_of_a_new_project_may_be_called_anything(service: Service, name: str) -> None:
+    """Long names and other scripts are names of text files; none is a defect."""
+    slug = f"called-{len(name)}"
+    sent = service.browser("owner").post("/new", data={"name": slug}, files={"file": (name, b"a kite\n")})
+    assert sent.status_code in (303, 422), sent.text
+    assert (sent.status_code == 303) == name.endswith(".txt")
+
+
+SCHEMA = '{"type": "object", "properties": {"total": {"type": "number"}}, "required": ["total"]}'
+NEEDS = {
+    "classify": {"labels": 'late: a parcel that is late\r\n"odd" one\r\nother: this: and that\r\n'},
+    "extract": {"schema": SCHEMA},
+    "translate": {"to": "fr"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_person_says_what_kind_of_task_it_is(service: Service, kind: str) -> None:
+    """Every kind stands on the page with its line, and a project of it has the defaults of the kind; what the kind
+    needs is asked for, and without it nothing is made and nothing that was written is lost."""
+    browser = service.browser("owner")
+    assert escape(KINDS[kind].about) in browser.get("/new").text  # type: ignore[index]
+    form = {"name": kind, "kind": kind, "pasted": "Where is my parcel?\nCan I return it?", "language": "de"}
+    if kind in NEEDS:
+        refused = browser.post("/new", data=form)
+        assert refused.status_code == 422, refused.text
+        assert "Where is my parcel?" in refused.text
+        assert f'value="{kind}" checked' in refused.text
+        assert kind not in service.workspace.projects()
+    made = browser.post("/new", data={**form, **NEEDS.get(kind, {})})
+    assert made.status_code == 303, made.text
+    spec = service.workspace.project(kind).spec
+    assert (spec.task.kind, spec.task.language) == (kind, "de")
+    defaults = {"task.system": "Rewrite the input in the house style.", **KINDS[kind].defaults}  # type: ignore[index]
+    assert spec.task.system == defaults["task.system"]
+    if kind != "rewrite":
+        assert spec.generate.forward.prompt == defaults["generate.forward.prompt"]
+        assert spec.generate.forward.n == defaults.get("generate.forward.n", 4)
+    if kind == "classify":
+        assert spec.task.labels == {"late": "a parcel that is late", '"odd" one': "", "other": "this: and that"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value", "says"),
+    [
+        ("classify", "labels", "a\na: again", "stands twice"),
+        ("extract", "schema", "{", "is not JSON"),
+        ("extract", "schema", "[]", "schema"),
+        ("extract", "schema", "os:getcwd", "is not JSON"),
+        ("translate", "to", "French", "to"),
+        ("nothing", "to", "fr", "kind"),
+    ],
+)
+def test_what_a_kind_needs_is_checked(service: Service, kind: str, field: str, value: str, says: str) -> None:
+    """What cannot be used is a sentence on a page, and makes nothing."""
+    form = {"name": "wrong", "kind": kind, "pasted": "Where is it?", field: value}
+    refused = service.browser("owner").post("/new", data=form)
+    assert refused.status_code in (400, 422), refused.text
+    assert "<h1" in refused.text
+    assert says in refused.text
+    assert not service.workspace.new_folder("wrong").exists()
+
+
+def test_a_kind_that_is_chosen_goes_before_what_a_file_is_taken_for(service: Service) -> None:
+    """A table of replies may be of another kind; one that is not chosen stays with what its columns show."""
+    table = b"question,reply\n" + b"where do I find this,go along this road\n" * 3
+    for name, kind, taken in (("as-it-is", "", "reply"), ("as-told", "free", "free")):
+        sent: dict[str, Any] = {"data": {"name": name, "kind": kind}, "files": {"file": ("t.csv", table)}}
+        assert service.browser("owner").post("/new", **sent).status_code == 303
+        assert service.workspace.project(name).spec.task.kind == taken
