@@ -69,7 +69,7 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(
     tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No teacher is among the systems, retrieval is, every test input has its reference, the curve is measured on
-    validation inputs, and eight test inputs are not enough evidence: exit code 15."""
+    validation inputs, and eight test inputs never ship."""
     measured: list[EvaluationPlan] = []
     really = train.evaluation.validated
 
@@ -90,14 +90,18 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(
     assert (evaluation.seeds, len(evaluation.references)) == (8, 8)
     assert len(evaluation.validation) == len(evaluation.validation_inputs) == 4
     assert not {*evaluation.validation_inputs} & {output.seed_id for output in evaluation.outputs}
-    assert (outcome.verdict["decision"], exit_code(outcome)) == ("not enough evidence", 15)
+    tuned = evaluation.system("tuned")
+    # A random model may never end an answer: then there is nothing to ship, and no evidence is missing.
+    ended = any((tuned.sampled.pass_rate, tuned.greedy.pass_rate))
+    decided = ("not enough evidence", 15) if ended else ("do not ship", 14)
+    assert (outcome.verdict["decision"], exit_code(outcome)) == decided, outcome.verdict
     assert re.search(r"100% of the rows \(28\): (pass rate|loss) ", curve)
     assert "500 more rows like these" in curve
     assert [len(plan.validation) for plan in measured] == [4] * 6
     assert len({plan.trained.adapter_id for plan in measured}) == 6
     page = (tmp_path / "report.html").read_text()
     assert "Learning curve, on validation" in page
-    assert "Verdict: <b>not enough evidence</b>" in page
+    assert f"Verdict: <b>{decided[0]}</b>" in page
     assert "Of 4 validation inputs" in page
 
 

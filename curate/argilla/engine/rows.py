@@ -14,6 +14,7 @@ from argilla_server.api.policies.v1 import DatasetPolicy, authorize
 from argilla_server.api.routes import api_v1
 from argilla_server.database import get_async_db
 from argilla_server.errors.future import UnprocessableEntityError
+from argilla_server.jobs.queues import REDIS_CONNECTION
 from argilla_server.models import Dataset, Record, Response, Suggestion, User, Webhook
 from argilla_server.search_engine import SearchEngine, get_search_engine
 from argilla_server.security import auth
@@ -72,12 +73,15 @@ async def put_records(dataset_id: UUID, request: Request, db: Db, current_user: 
             for id_, item in new.values()
             for one in item.get("suggestions", ())
         ]
+        heard = (await db.execute(sa.select(Webhook.id).where(Webhook.enabled).limit(1))).first()
+        if heard:  # Asked before a row is there: sent again it would be no new one, and nobody would hear of it.
+            REDIS_CONNECTION.ping()
         await db.execute(sa.insert(Record), rows)
         if suggested:
             await db.execute(sa.insert(Suggestion), suggested)
         await db.commit()
         await search_engine.index_records(dataset, ())
-        if (await db.execute(sa.select(Webhook.id).where(Webhook.enabled).limit(1))).first():
+        if heard:
             for row in rows:
                 record = await Record.get_or_raise(
                     db, row["id"], options=[selectinload(of) for of in (Record.suggestions, Record.responses)]
