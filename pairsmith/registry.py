@@ -112,12 +112,6 @@ class Registry:
         os.replace(new, self.folder / alias)
 
 
-def _told(export: Path) -> tuple[bytes, list[str]]:
-    """The ids of what is in an export, and its files: with a GGUF beside it, it is another one."""
-    files = sorted(path.relative_to(export).as_posix() for path in export.rglob("*"))
-    return (export / "export.json").read_bytes(), files
-
-
 def push(folder: Path, repository: str, *, private: bool = True) -> str:
     """Upload the model in `folder` (a version) to a hub as `repository`; returns its address. The key is the hub's own
     (`HF_TOKEN`, `hf auth login`). The merged model is uploaded where there is one, else the adapter, and GGUFs."""
