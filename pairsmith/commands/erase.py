@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
 
 from pairsmith.session import Session, on_project
+from schemas.errors import UsageError
 
 
 @click.command()
@@ -24,8 +26,12 @@ def command(session: Session, *, source: str | None, person: str | None, yes: bo
     from pairsmith.screen import facts
 
     project = session.project()
-    if not yes and session.write_json is None:
-        click.confirm(f"Erase {source or person} from {project.folder} for good?", abort=True, err=True)
+    if not yes:
+        if session.write_json or not sys.stdin.isatty():
+            raise UsageError("nothing is erased without a yes.", why="It is for good.", fix="Add --yes.")
+        if not click.confirm(f"Erase {source or person} from {project.folder.resolve()} for good?", err=True):
+            click.echo("Nothing was erased.", err=True)
+            return
     with session.store(project) as store:
         data = erased(project, store, source=source, person=person)
     session.answer({"command": "erase", **data}, facts(_lines(data), width=10))

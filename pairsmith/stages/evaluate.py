@@ -96,7 +96,7 @@ def latest_adapter(project: Project, store: Store) -> TrainResult:
 
     adapters = store.artifacts("adapter")
     if not adapters:
-        raise NoWork("there is no tuned model to evaluate.", fix="Run `pairsmith train` first.")
+        raise NoWork("there is no tuned model yet.", fix="Run `pairsmith train` first.")
     folder = project.folder / adapters[-1].path
     if result := read_result(folder):
         return result
