@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import pairsmith
+from pairsmith.commands import start
 from pairsmith.erasing import erased
 from schemas import spec_file
 from schemas.errors import UsageError
@@ -159,3 +160,13 @@ def test_a_name_that_is_not_there_is_refused_with_those_that_are(folder: Path) -
         _erase(folder, person="nobody")
     with pytest.raises(UsageError, match="either"):
         _erase(folder)
+
+
+def test_nothing_is_erased_without_a_yes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a pipe and for a program nobody can be asked: --yes has to say it, and until then nothing is touched."""
+    for words in (["erase", "--source", "a.csv"], ["erase", "--source", "a.csv", "--json"]):
+        (tmp_path / "pairsmith.toml").write_text('[task]\nname = "t"\nstyle = "Say it well."\n')
+        assert start([*words, "--project", str(tmp_path)]) == 2
+        captured = capsys.readouterr()
+        assert "Add --yes" in captured.err + captured.out
+        assert [path.name for path in tmp_path.iterdir()] == ["pairsmith.toml"]
