@@ -116,7 +116,12 @@ async def curate_project(
         "shaped_rows": parts_now(project, store, fingerprints, pool.steps),
         "scorer": {"by": chosen.by, "why": chosen.sentence, **chosen.facts} if chosen else None,
         **({"selection": selection.as_json} if selection else {}),
-        **({"judge": asked.judge.facts} if asked and asked.judge else {}),
+        # Rows of earlier runs too, which are not asked again: what waits is not what this run has seen.
+        **(
+            {"judge": asked.judge.facts | {"unreadable": pool.reasons.get("unreadable", 0)}}
+            if asked and asked.judge
+            else {}
+        ),
     }
     arm, facts["choice"] = _beside_chance(project, pool)
     preferred = tuple(preferences(project, pool, seeds))

@@ -31,7 +31,7 @@ from schemas.store import Store
 DATASET = "dataset"
 Judged = TypeVar("Judged")
 _GATES_SHOWN = 3
-_USELESS = {"unreadable": "could not be read", "unanswered": "never came"}
+_USELESS = {"unreadable": "rows whose answer could not be read", "unanswered": "answers that never came"}
 
 
 def curate(
@@ -165,7 +165,7 @@ def _selection(choice: Json) -> str:
 
 
 def _judges(judge: Json) -> str:
-    """Who judged, and how many answers were of no use."""
-    useless = [f"{judge[name]:,} answers {word}" for name, word in _USELESS.items() if judge[name]]
+    """Who judged, and how many rows wait because no answer was of use."""
+    useless = [f"{judge[name]:,} {word}" for name, word in _USELESS.items() if judge[name]]
     by = f"{', '.join(judge['judges'])}, by {len(judge['questions'])} questions"
-    return f"{by}; {', '.join(useless)}: these rows wait" if useless else by
+    return f"{by}; {', '.join(useless)}: they wait" if useless else by

@@ -145,7 +145,7 @@ def test_a_row_waits_where_the_answer_cannot_be_read_and_is_counted(tmp_path: Pa
         assert len(judge.asked) == 3
     assert (result.counts.accepted, result.counts.waiting, result.counts.rejected) == (1, 2, 0)
     assert result.reasons == {"unreadable": 2}
-    assert result.facts["judge"]["unreadable"] == 2
+    assert result.facts["judge"]["unreadable"] == again.facts["judge"]["unreadable"] == 2
     assert again.counts == result.counts
     assert result.facts["scorer"]["by"] == "judge/checklist@1"
     assert result.accepted[0].score == pytest.approx((3 * 0.9 + 0.2) / 4)
