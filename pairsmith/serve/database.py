@@ -10,6 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from schemas.records import now
+from schemas.store.failures import explained
 from schemas.store.opening import engine_of, sqlite_url
 
 _meta = sa.MetaData()
@@ -132,16 +133,21 @@ _APPEND_ONLY = {
 
 
 def open_database(folder: Path, url: str | None = None) -> sa.Engine:
-    """The service's database, made where it is missing: `folder/service.db`, or PostgreSQL by its URL."""
+    """The service's database, made where it is missing: `folder/service.db`, or PostgreSQL by its URL. Raises
+    StoreError, without the URL's password, where it cannot be reached or used."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "service.db"
     if url is None and not path.exists():
         path.touch(mode=0o600)
-    engine = engine_of(url or sqlite_url(path))
-    _meta.create_all(engine)
-    with engine.begin() as connection:
-        for statement in _APPEND_ONLY[engine.dialect.name]:
-            connection.execute(sa.text(statement))
+    url = url or sqlite_url(path)
+    try:
+        engine = engine_of(url)
+        _meta.create_all(engine)
+        with engine.begin() as connection:
+            for statement in _APPEND_ONLY[engine.dialect.name]:
+                connection.execute(sa.text(statement))
+    except (sa.exc.SQLAlchemyError, OSError) as error:
+        raise explained(error, url) from error
     return engine
 
 

@@ -28,3 +28,13 @@ def test_nobody_signs_in_only_on_this_machine(
     """An address that others reach, or a proxy before it, is refused where nobody signs in."""
     assert start(["serve", str(tmp_path / "here"), "--port", "0", *words]) == 2
     assert "--no-auth" in capsys.readouterr().err
+
+
+def test_a_database_that_is_away_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The address is named without its password, and no traceback is shown."""
+    words = ["--no-auth", "--port", "0", "--database", "postgresql://ann:s3cr3t@127.0.0.1:1/x"]
+    assert start(["serve", str(tmp_path), *words]) == 6
+    said = capsys.readouterr().err
+    assert "the database refuses" in said
+    assert "Traceback" not in said
+    assert "s3cr3t" not in said
