@@ -216,6 +216,16 @@ class Jobs:
         """What a job's processes leave."""
         return self.workspace.jobs_folder / job_id
 
+    def forget(self, slug: str, trash: Path) -> None:
+        """The jobs of a project that is gone: what they left is moved into `trash`, and a later project of its name
+        begins with none. None of them may wait or run."""
+        ids = [row.workflow_id for row in self._rows(name="job", workflow_id_prefix=_of_project(slug))]
+        trash.mkdir(parents=True)
+        for folder in filter(Path.is_dir, map(self.folder, ids)):
+            folder.rename(trash / folder.name)
+        with self._database():
+            self.client.delete_workflows(ids, delete_children=True)
+
     def log(self, job_id: str, from_byte: int = 0) -> bytes:
         """What the job's processes have said, from a byte on. Of a long log the middle is dropped: where it begins in
         that, it goes on behind it. Raises NoSuchJob."""

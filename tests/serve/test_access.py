@@ -152,6 +152,9 @@ def test_a_project_that_takes_the_name_of_a_deleted_one_begins_with_nobody(tmp_p
     assert owner.patch(f"/api/v1/projects/{MINE}", json={"title": "Plans for Anna"}).status_code == 200
     link = service.app.state.accounts.invite(MINE, Role.editor, service.users["owner"])
     assert key.get(f"/api/v1/projects/{MINE}/spec").status_code == 200
+    job = owner.post(f"/api/v1/projects/{MINE}/jobs", json={"command": "curate"}).json()["id"]
+    owner.post(f"/api/v1/jobs/{job}/cancel")
+    assert owner.get(f"/api/v1/jobs/{job}").json()["state"] == "stopped"
     assert owner.delete(f"/api/v1/projects/{MINE}").status_code == 204
 
     service.write_project(MINE)
@@ -161,3 +164,5 @@ def test_a_project_that_takes_the_name_of_a_deleted_one_begins_with_nobody(tmp_p
     sent = {"token": link, "name": "late", "password": PASSWORD}
     assert service.anonymous().post("/api/v1/redeem", json=sent, headers={"Sec-Fetch-Site": "same-origin"}).is_error
     assert owner.get(f"/api/v1/projects/{MINE}").json()["title"] == MINE
+    assert owner.get(f"/api/v1/projects/{MINE}/jobs").json()["items"] == []
+    assert owner.get(f"/api/v1/jobs/{job}/log").status_code == 404

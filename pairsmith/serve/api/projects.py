@@ -102,15 +102,18 @@ def rename(
 
 @router.delete("/projects/{project}", name="delete_project", status_code=204)
 def delete(caller: Annotated[Caller, needs(Right.own)], project: str, request: Request) -> None:
-    """Move it to the trash, `.serve/trash`, from which an administrator of the machine can bring it back; its members,
-    invitations, keys and title go."""
+    """Move it and what its jobs left to the trash, `.serve/trash`, from which an administrator of the machine can bring
+    the project back; its members, invitations, keys, title and queue go."""
     state = request.app.state
     if any(job.project == project for job in state.jobs.active()):
         raise Refusal(409, "a job of it has not ended.", code="project_busy", fix="Stop the job first.")
     trash = state.workspace.serve / "trash"
     trash.mkdir(parents=True, exist_ok=True)
-    state.workspace.folder(project).rename(trash / f"{project}-{stamp().replace(':', '')}")
+    place = trash / f"{project}-{stamp().replace(':', '')}"
+    state.workspace.folder(project).rename(place)
     state.accounts.forget(project)
+    state.jobs.forget(project, place.with_name(f"{place.name}-jobs"))
+    (state.workspace.serve / "views" / f"{project}.db").unlink(missing_ok=True)
 
 
 def new_project_in(request: Request, caller: Caller, body: NewProject) -> Path:
