@@ -112,7 +112,7 @@ def delete(caller: Annotated[Caller, needs(Right.own)], project: str, request: R
     place = trash / f"{project}-{stamp().replace(':', '')}"
     state.workspace.folder(project).rename(place)
     state.accounts.forget(project)
-    state.jobs.forget(project, place.with_name(f"{place.name}-jobs"))
+    state.jobs.forget(project, place / ".jobs")
     (state.workspace.serve / "views" / f"{project}.db").unlink(missing_ok=True)
 
 
