@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import pairsmith
+from curate.split import LEAST_TEST_INPUTS
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
@@ -131,3 +135,11 @@ def test_a_kind_that_is_chosen_goes_before_what_a_file_is_taken_for(service: Ser
         sent: dict[str, Any] = {"data": {"name": name, "kind": kind}, "files": {"file": ("t.csv", table)}}
         assert service.browser("owner").post("/new", **sent).status_code == 303
         assert service.workspace.project(name).spec.task.kind == taken
+
+
+def test_what_the_first_page_calls_enough_is_enough() -> None:
+    """The number of inputs that it names gives a new project the test inputs that an evaluation asks for."""
+    spec = tomllib.loads((Path(pairsmith.__file__).parent / "starter/pairsmith.toml").read_text())
+    page = (Path(pairsmith.__file__).parent / "serve/templates/projects.html.j2").read_text()
+    assert "Eighty make a proof possible" in page
+    assert round(80 * spec["split"]["test"]) == LEAST_TEST_INPUTS
