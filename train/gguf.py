@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from schemas.cores import cores
 from schemas.errors import MissingDependency, PairsmithError, TeacherError
 from schemas.own_python import OwnPython, ensure
 from schemas.progress import Say, unheard
@@ -98,8 +99,7 @@ async def served(file: Path, *, context: int = 8192, say: Say = unheard) -> Asyn
     if it does not come up."""
     python = await asyncio.to_thread(python_of_llama_cpp, say)
     script = str(Path(__file__).with_name("llama_server.py"))
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    command = child_command("synth.beside_parent", str(python), script, str(file), str(threads), str(context))
+    command = child_command("synth.beside_parent", str(python), script, str(file), str(cores()), str(context))
     with tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
             *command,
