@@ -79,7 +79,9 @@ def _travels(gate: Gate) -> bool:
     while isinstance(function, partial):
         bound += [*function.args, *function.keywords.values()]
         function = function.func
-    if not getattr(function, "__module__", "").startswith("curate.gates.") or "<locals>" in function.__qualname__:
+    if not getattr(function, "__module__", "").startswith("curate.gates.") or "<locals>" in getattr(
+        function, "__qualname__", "<locals>"
+    ):
         return False
     return all(_travels(value) for value in bound if callable(value)) and all(
         _travels(part) for value in bound if isinstance(value, list) for part in value if callable(part)
