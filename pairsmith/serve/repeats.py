@@ -34,6 +34,9 @@ class Repeats:
 
     def __init__(self, app: ASGIApp, *, state: State) -> None:
         self.app, self.engine = app, state.engine
+        # What an earlier server has not answered nobody answers any more.
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(answers).where(answers.c.status.is_(None)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = Headers(scope=scope).get("idempotency-key") if scope["type"] == "http" else None
@@ -54,30 +57,31 @@ class Repeats:
 
     async def _first(self, scope: Scope, receive: Receive, send: Send, place: tuple[str, str, str]) -> None:
         answered: dict[str, object] = {}
-        body, whole = bytearray(), True
+        body, whole, is_kept = bytearray(), True, False
 
         async def keep(message: Message) -> None:
-            nonlocal whole
+            nonlocal whole, is_kept
             if message["type"] == "http.response.start":
                 answered["status"] = message["status"]
                 answered["headers"] = [(name.decode(), value.decode()) for name, value in message["headers"]]
             elif whole:
                 body.extend(message.get("body", b""))
                 whole = len(body) <= _MOST_KEPT
-            await send(message)
-
-        ended = False
-        try:
-            await self.app(scope, receive, keep)
-            ended = True
-        finally:
-            status = answered.get("status", 500)
-            if not ended or not whole or not isinstance(status, int) or status >= 500 or status == 429:
-                await run_in_threadpool(self._forget, place)
-            else:
+            status = answered["status"]
+            is_last = message["type"] == "http.response.body" and not message.get("more_body")
+            if is_last and whole and isinstance(status, int) and status < 500 and status != 429:
+                # Before its end is sent: who has the answer may send the same again at once.
                 once = scope["state"].get("once", False)
                 headers = json.dumps(answered["headers"])
                 await run_in_threadpool(self._keep, place, 0 if once else status, headers, b"" if once else bytes(body))
+                is_kept = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, keep)
+        finally:
+            if not is_kept:
+                await run_in_threadpool(self._forget, place)
 
     def _begin(self, place: tuple[str, str, str], sent: str) -> sa.RowMapping | None:
         """Take the key; the row of the first request if it was taken. Raises Refusal."""
