@@ -110,7 +110,8 @@ class Calls(Http):
         return self.call(shapes.ProjectState, "PATCH", "/api/v1/projects/{project}", [project], body=body)
 
     def delete_project(self, project: str) -> None:
-        """Move it and what its jobs left to the trash, `.serve/trash`, from which an administrator of the machine can bring the project back; its members, invitations, keys, title and queue go."""
+        """Move it and what its jobs left to the trash, `.serve/trash`, from which an administrator of the machine can
+        bring the project back; its members, invitations, keys, title and queue go."""
         return self.call(type(None), "DELETE", "/api/v1/projects/{project}", [project])
 
     def spec(self, project: str) -> Any:

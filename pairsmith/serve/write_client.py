@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pairsmith.serve.workspace import Workspace
 
 FOLDER = Path(__file__).parents[1] / "client"
 _PLAIN = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
+WIDTH = 120
 _WRITTEN = "Written by `python -m pairsmith.serve.write_client`."
 _BROWSER = ("sign_in", "redeem", "sign_out", "change_password")  # a program has a key
 
@@ -62,9 +64,10 @@ def _method(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
     sent += [f"{word}={_dictionary(held)}" for word, held in (("query", query), ("headers", headers)) if held]
     sent += ["idempotency_key=idempotency_key"] * (method == "post")
     streams = media == "text/event-stream"
-    about = " ".join(operation["description"].split()).partition(". ")[0].rstrip(".:") + "."
+    said = " ".join(operation["description"].split()).partition(". ")[0].rstrip(".:")
+    about = textwrap.fill(f'"""{said}."""', WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
     yield f"    def {operation['operationId']}({', '.join(arguments)}) -> {'Iterator[Any]' if streams else gives}:"
-    yield f'        """{about}"""'
+    yield about
     if streams:
         yield f"        return self.lines({', '.join(sent[1:])})"
     else:
