@@ -291,6 +291,9 @@ class Jobs:
         progress = events.last(folder / "events.jsonl")
         state, code, problem, waiting, note = self._state(row, held, parts)
         answer = end.get("answer") if state in ("done", "waits_for_people") else None
+        note = note or ((answer or {}).get("facts") or {}).get("waits")
+        if state == "stopped":
+            note = (end.get("problem") or {}).get("what")
         signs = [path.stat().st_mtime for path in (folder / "events.jsonl", *folder.glob("log/*.txt")) if path.exists()]
         return Job(
             id=row.workflow_id,
@@ -308,7 +311,7 @@ class Jobs:
             problem=problem,
             progress=progress,
             answer=answer,
-            note=note or ((answer or {}).get("facts") or {}).get("waits"),
+            note=note,
             continues=request["continues"],
             last_sign_of_life=_seconds(max(signs)) if signs else None,
         )
