@@ -19,6 +19,7 @@ from pairsmith.serve.database import allowances, stamp
 from pairsmith.serve.network import PRIVATE_HOSTS, Host, Resolve, host_of, is_private, resolve
 from pairsmith.serve.problems import Refusal
 from pairsmith.teacher_search import APIS, LOCAL
+from schemas import tracing
 from schemas.project import Project
 from schemas.spec import Spec, TeacherSettings
 from schemas.spec.review import ReviewSettings
@@ -152,6 +153,9 @@ class Policy:
 
     # What owners allow
 
+    key_names: frozenset[str] = frozenset()
+    """The variables that specs may name, as of the last look."""
+
     def allowed(self) -> list[dict[str, Any]]:
         """Hosts with the names of the keys that may go there (`""`: none), those that always may first."""
         known = [(host, api.key_env) for api in APIS if (host := host_of(api.url))]
@@ -159,7 +163,9 @@ class Policy:
         rows += [{"host": str(host), "key_env": "", "by": None, "at": None} for host in sorted(self._trusted)]
         query = sa.select(allowances).order_by(allowances.c.host, allowances.c.key_env)
         with self.engine.connect() as connection:
-            return rows + [dict(row) for row in connection.execute(query).mappings()]
+            rows += [dict(row) for row in connection.execute(query).mappings()]
+        self.key_names = frozenset(str(row["key_env"]) for row in rows)
+        return rows
 
     def allow(self, url: str, key_env: str, by: str | None) -> str:
         """Allow specs to send to the host of `url`, with the value of the variable `key_env` unless it is empty."""
@@ -224,7 +230,8 @@ class Policy:
         from pairsmith.serve.environment import job_environment
 
         self.check(project)
-        proxies = [host for url in getproxies().values() if (host := host_of(url))]
+        ours = [*getproxies().values(), tracing.endpoint() or ""]
+        proxies = [host for url in ours if (host := host_of(url))]
         hosts = [host for host in (*proxies, *(host for host, _ in self._allowed())) if is_private(host, self._lookup)]
         return job_environment(project) | {PRIVATE_HOSTS: " ".join(sorted({str(host) for host in hosts}))}
 

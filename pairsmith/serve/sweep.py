@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pairsmith.serve import traces
 from pairsmith.serve.process import is_held, stop
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ class Watch:
         """Do `work` in a thread and publish the jobs it gives; what fails is told in the log and tried again."""
         try:
             for job in await asyncio.to_thread(work, *arguments) or ():
+                if job.has_ended:
+                    traces.job_ended(job)
+                _LOG.info("job %s of %s is %s", job.id, job.project, job.state, extra={"job": job.id})
                 self._jobs.hub.publish("job", job.project, f"job:{job.project}", job.model_dump(mode="json"))
         except Exception as error:
             what = str(error).strip().splitlines()

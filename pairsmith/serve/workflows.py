@@ -15,6 +15,7 @@ from pathlib import Path
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
 from pairsmith.failures import as_json
+from pairsmith.serve import traces
 from pairsmith.serve.environment import Environment
 from pairsmith.serve.parts import Part, Request, next_part
 from pairsmith.serve.process import End, kept_alive
@@ -119,7 +120,7 @@ async def _kept_alive(request: Request, nth: int, part: Part) -> End:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def environment() -> dict[str, str]:
-        return place.environment(load(Path(part["folder"]), part["overrides"]))
+        return place.environment(load(Path(part["folder"]), part["overrides"])) | traces.parent_of(request["id"])
 
     def cancelled() -> bool:
         status = DBOS.get_workflow_status(request["id"])
