@@ -5,7 +5,6 @@ A span never holds a text that somebody wrote: no prompt, no answer, no message 
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ Tell = Callable[[Facts], None]
 """Adds attributes to a span; those that are None are left out."""
 Kind = Literal["internal", "client", "server"]
 
+_PROTOCOL = "http/protobuf"
 _ids: ContextVar[tuple[int, int] | None] = ContextVar("ids", default=None)
 
 
@@ -46,10 +46,10 @@ def why_not() -> str | None:
     """What keeps spans from being sent although an endpoint is named, in a sentence; None if nothing does."""
     if endpoint() is None:
         return None
-    if importlib.util.find_spec("opentelemetry.exporter") is None:
-        return "no traces are sent: that needs a package; pip install 'pairsmith[otel]'."
-    protocol = os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
-    return None if protocol == "http/protobuf" else f"no traces are sent: they go by http/protobuf, not by {protocol}."
+    protocol = os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", _PROTOCOL)
+    if protocol != _PROTOCOL:
+        return f"no traces are sent: they go by {_PROTOCOL}, not by {protocol}."
+    return None if is_on() else "no traces are sent: packages are missing; pip install 'pairsmith[otel]'."
 
 
 def is_on() -> bool:
@@ -130,15 +130,25 @@ def _parent() -> Any:
     return TraceContextTextMapPropagator().extract({"traceparent": os.environ.get(PARENT, "")})
 
 
+def close() -> None:
+    """Send what is left, and look at the environment again before the next span."""
+    if (tracer := _tracer()) is not None:
+        tracer.span_processor.shutdown()  # type: ignore[attr-defined]  # of the SDK's
+    _tracer.cache_clear()
+
+
 @cache
 def _tracer() -> Tracer | None:
-    if endpoint() is None or why_not():
+    if endpoint() is None or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", _PROTOCOL) != _PROTOCOL:
         return None
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+    except ModuleNotFoundError:  # the server says so as it starts, by `why_not`
+        return None
 
     class Settled(RandomIdGenerator):
         def generate_trace_id(self) -> int:

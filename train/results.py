@@ -61,9 +61,9 @@ class TrainResult(Record):
     `left_out` are the rows longer than `max_length`, with their tokens. `kept_step` is the step of the lowest
     validation loss, whose weights the adapter has; None means those of the last step. `merged` is there for QLoRA: the
     model in the folder `merged` is what is evaluated and exported.
-    `began_with` is the adapter that DPO went on from. `planned_steps` is there for a training that somebody ended
-    before so many were made: the adapter has the best weights until then, and an id of its own. With DPO and ORPO a row is
-    a preference.
+    `began_with` is the adapter that DPO went on from. With DPO and ORPO a row is a preference. `planned_steps` is there
+    for a training that somebody ended before so many were made: the adapter has the best weights until then, and an id
+    of its own.
     """
 
     adapter_id: str

@@ -19,6 +19,7 @@ from pairsmith.serve.database import allowances, stamp
 from pairsmith.serve.network import PRIVATE_HOSTS, Host, Resolve, host_of, is_private, resolve
 from pairsmith.serve.problems import Refusal
 from pairsmith.teacher_search import APIS, LOCAL
+from prompts.sandbox import unbounded
 from schemas import tracing
 from schemas.project import Project
 from schemas.spec import Spec, TeacherSettings
@@ -40,6 +41,7 @@ class Kind(StrEnum):
     path = "path"
     seeds = "seeds"
     schema = "schema"
+    template = "template"
     base = "base"
     scorer = "scorer"
     host = "host"
@@ -55,13 +57,14 @@ _BY_KIND: dict[Kind, str] = {
     Kind.path: "curate.gates.json_schema curate.contamination.files review.gold",
     Kind.seeds: "seeds.path",
     Kind.schema: "task.schema",
+    Kind.template: "seeds.input",
     Kind.base: "train.base",
     Kind.scorer: "curate.score.model curate.nli",
     Kind.host: "teacher.url teacher.urls review.url",
     Kind.key_name: "teacher.key_env teacher.headers_env review.key_env review.headers_env",
     Kind.free: """
         task.kind task.name task.system task.style task.language task.labels task.to
-        seeds.kind seeds.format seeds.columns seeds.input seeds.split seeds.use seeds.license seeds.limit
+        seeds.kind seeds.format seeds.columns seeds.split seeds.use seeds.license seeds.limit
         exemplars.input exemplars.output
         teacher.model teacher.revision teacher.identity teacher.organization teacher.query teacher.concurrency
         teacher.timeout_s teacher.first_byte_s teacher.token_s teacher.requests_per_minute teacher.tokens_per_minute
@@ -295,6 +298,12 @@ def _check_fence(present: list[Value], before: Spec, *, owner: bool) -> None:
         kinds = {_fence(values[key]) for values in (new, old) if key in values} - {None}
         if not kinds or _plain(new.get(key)) == _plain(old.get(key)):
             continue
+        if part := _unbounded(new.get(key)):
+            raise _refused(
+                key,
+                f"it has {part}, with which a template can keep the service busy for ever",
+                "Take columns, if and filters such as trim; or ask an owner of all projects.",
+            )
         if Kind.machine in kinds:
             raise _refused(key, "only an owner of all projects may set, change or remove it", "Ask one.")
         if not owner:
@@ -318,10 +327,23 @@ def _fence(value: Value) -> Kind | None:
         Kind.code: True,
         Kind.schema: ":" in given,
         Kind.host: given == "vllm",
+        Kind.template: bool(_unbounded(value)),
         Kind.base: weights,
         Kind.scorer: weights,
     }
     return Kind.machine if value.kind and reaches_out.get(value.kind) else None
+
+
+def _unbounded(value: Value | None) -> str | None:
+    """What of a template of columns an editor may not write; what is no template at all says so where it is used."""
+    from jinja2 import TemplateSyntaxError
+
+    if value is None or value.kind is not Kind.template or not value.value:
+        return None
+    try:
+        return unbounded(str(value.value))
+    except (TemplateSyntaxError, RecursionError):
+        return None
 
 
 def _check_path(key: str, given: str, folder: Path) -> None:

@@ -1,5 +1,5 @@
-"""The service's own spans: one for each request, one for each job. The trace of a job has the job's id as its number, so
-that the processes of a job belong to it, whichever server started them."""
+"""The service's own spans: one for each request, one for each job. The trace of a job has the job's id as its number,
+so that the processes of a job belong to it, whichever server started them."""
 
 from __future__ import annotations
 

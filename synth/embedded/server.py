@@ -117,7 +117,11 @@ class Api:
         """Each piece as it is decoded, as a server-sent event. A failure before the first one has its status, a later
         one is an event."""
         heard, loop = asyncio.Queue[Piece | None](), asyncio.get_running_loop()
-        job.tell = lambda piece: loop.call_soon_threadsafe(heard.put_nowait, piece)
+
+        def tell(piece: Piece) -> None:
+            loop.call_soon_threadsafe(heard.put_nowait, piece)
+
+        job.tell = tell
         done = asyncio.wrap_future(job.future)
         done.add_done_callback(lambda _: heard.put_nowait(None))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
