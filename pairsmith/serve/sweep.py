@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pairsmith.serve import traces
+from pairsmith.serve.job import NoSuchJob
 from pairsmith.serve.process import is_held, stop
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Watch:
     def _look(self) -> list[Job]:
         """The jobs whose state has changed; a process whose job was stopped is asked to end."""
         active = {job.id: job for job in self._jobs.active()}
-        gone = {job_id: self._jobs.get(job_id) for job_id in self._watched.keys() - active.keys()}
+        gone = {job_id: job for job_id in self._watched.keys() - active.keys() if (job := self._now(job_id))}
         for job in gone.values():
             if job.state == "stopping":
                 stop(self._jobs.folder(job.id))
@@ -89,8 +90,17 @@ class Watch:
         if self._changed_s.get(job_id) == changed_s:
             return []
         self._changed_s[job_id] = changed_s
-        self._watched[job_id] = self._jobs.get(job_id)
-        return [self._watched[job_id]]
+        if (job := self._now(job_id)) is None:
+            return []
+        self._watched[job_id] = job
+        return [job]
+
+    def _now(self, job_id: str) -> Job | None:
+        """The job as it is; None if it went with its project."""
+        try:
+            return self._jobs.get(job_id)
+        except NoSuchJob:
+            return None
 
     def sweep(self) -> None:
         """Put back into its queue what the database says this server runs, and it does not: the end of a workflow that

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import time
 from pathlib import Path
 from typing import Any
@@ -183,12 +184,20 @@ def test_a_job_is_one_for_each_key_and_a_second_one_is_refused_with_a_link(servi
 
 
 def test_a_project_goes_to_the_trash_and_not_while_it_works(service: Service) -> None:
-    """Nothing is erased; its slug is free again."""
+    """Nothing is erased; its slug is free again, and who takes it is told nothing of the jobs before. A job whose process
+    has not ended yet, though it was stopped, is one that works."""
     owner = service.browser("owner")
     job = owner.post(f"/api/v1/projects/{MINE}/jobs", json={"command": "curate"})
     assert problem(owner.delete(f"/api/v1/projects/{MINE}"))["error"]["code"] == "project_busy"
     owner.post(f"/api/v1/jobs/{job.json()['id']}/cancel")
+    hub, folder = service.app.state.jobs.hub, service.app.state.jobs.folder(job.json()["id"])
+    hub.publish("job", MINE, f"job:{MINE}", job.json())
+    folder.mkdir(parents=True)
+    with (folder / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert problem(owner.delete(f"/api/v1/projects/{MINE}"))["error"]["code"] == "project_busy"
     assert owner.delete(f"/api/v1/projects/{MINE}").status_code == 204
+    assert hub.states() == []
     assert MINE not in service.workspace.projects()
     (kept,) = (service.workspace.serve / "trash").iterdir()
     assert (kept / "pairsmith.toml").read_text() == SPEC
