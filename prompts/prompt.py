@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, cast
 
 from prompts.answer_schema import check_answer_schema
+from schemas import toml
 from schemas.errors import PromptError
 from schemas.records import Json, Message, Messages
 
@@ -189,7 +190,7 @@ def _front_matter(text: str, path: Path) -> tuple[str, dict[str, str], Json | No
             fix="`pairsmith docs prompts` shows how a prompt file looks.",
         )
     try:
-        raw = tomllib.loads(front["toml"])
+        raw = toml.loads(front["toml"])
     except tomllib.TOMLDecodeError as error:
         raise PromptError(f"its front matter is not valid TOML: {error}.", where=str(path)) from None
     for key in raw:
@@ -260,12 +261,12 @@ def compiled(source: str, where: str, line: int = 1) -> tuple[Template, set[str]
     """The Jinja template `source`, which stands at `line` of `where`, and the variables it uses. Raises PromptError."""
     from jinja2 import TemplateSyntaxError, meta
 
-    from prompts.sandbox import Sandbox
+    from prompts.sandbox import Sandbox, undeclared
 
     sandbox = Sandbox()
     try:
         tree = sandbox.parse(source)
-        used = meta.find_undeclared_variables(tree)
+        used = undeclared(tree)
         refers = any(True for _ in meta.find_referenced_templates(tree))
         template = sandbox.from_string(source)
     except TemplateSyntaxError as error:

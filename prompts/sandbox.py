@@ -11,6 +11,7 @@ from typing import Any
 
 from jinja2 import StrictUndefined, nodes
 from jinja2.compiler import CodeGenerator
+from jinja2.meta import TrackingCodeGenerator
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 _PARTS = (
@@ -29,6 +30,19 @@ class _Late(CodeGenerator):
         if not isinstance(node, nodes.TemplateData):
             raise nodes.Impossible
         return super()._output_child_to_const(node, frame, finalize)
+
+
+class _Names(_Late, TrackingCodeGenerator):
+    """Finds the names that a template needs. Jinja's own computes its constants."""
+
+
+def undeclared(tree: nodes.Template) -> set[str]:
+    """The variables that a template needs."""
+    assert tree.environment is not None
+    found = _Names(tree.environment)
+    found.optimizer = None
+    found.visit(tree)
+    return found.undeclared_identifiers
 
 
 class Sandbox(ImmutableSandboxedEnvironment):

@@ -184,8 +184,8 @@ def test_a_job_is_one_for_each_key_and_a_second_one_is_refused_with_a_link(servi
 
 
 def test_a_project_goes_to_the_trash_and_not_while_it_works(service: Service) -> None:
-    """Nothing is erased; its slug is free again, and who takes it is told nothing of the jobs before. A job whose process
-    has not ended yet, though it was stopped, is one that works."""
+    """Nothing is erased; its slug is free again, and who takes it is told nothing of the jobs before. A job that was
+    stopped works until its process has ended."""
     owner = service.browser("owner")
     job = owner.post(f"/api/v1/projects/{MINE}/jobs", json={"command": "curate"})
     assert problem(owner.delete(f"/api/v1/projects/{MINE}"))["error"]["code"] == "project_busy"

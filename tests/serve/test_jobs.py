@@ -386,7 +386,7 @@ def test_a_job_that_went_with_its_project_keeps_nobody_from_the_others(workspace
     assert {job.id for job in watch._look()} == {gone.id, kept.id}
     jobs.cancel_now(gone.id)
     jobs.forget("gone", workspace.serve / "trash" / "gone")
-    assert watch._look() == []
+    assert [(job.id, job.position) for job in watch._look()] == [(kept.id, 1)]
     jobs.cancel_now(kept.id)
     assert [job.id for job in watch._look()] == [kept.id]
     jobs.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,6 +18,7 @@ from pairsmith.serve.api.projects import NewProject, new_project_in
 from pairsmith.serve.api.seeds import ENDINGS, add
 from pairsmith.serve.api.specs import etag_of, save_spec
 from prompts.answer_form import AnswerForm
+from schemas import toml
 from schemas.errors import InputError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.spec_file import SPEC_NAME, parse, set_keys
@@ -119,7 +119,7 @@ def _spec_of(seeds: Path, slug: str, wish: Wish) -> str:
     """The spec of a new project: of a table what its columns are taken for, else inputs; the wish comes first."""
     text = spec_text(seeds, guess(seeds), slug) if seeds.suffix.lower() in _TABLES else _SPEC
     values: dict[str, Any] = {"task.name": slug, "seeds.0.path": f"seeds/{seeds.name}"}
-    held = tomllib.loads(text)["task"].get("kind", "rewrite")
+    held = toml.loads(text)["task"].get("kind", "rewrite")
     if wish.kind and wish.kind != held:
         kind = KINDS[wish.kind]
         system = kind.defaults.get("task.system")
