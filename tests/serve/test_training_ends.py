@@ -40,6 +40,7 @@ r = 4
 batch = 4
 epochs = 400
 learning_rate = 0.01
+warmup = 0.0
 
 [evaluate]
 samples = 1
