@@ -192,6 +192,7 @@ def written(text: str) -> str:
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gate_rejects_at_most_one_good_row_in_a_hundred(kind: str) -> None:
     """No gate rejects more than 1 % of the good rows of a kind; where a kind has fewer than 100, none of them."""
@@ -221,6 +222,7 @@ def test_bad_rows_are_found() -> None:
         assert sum(k for k, _, _ in counts) >= 0.99 * sum(n for _, _, n in counts)
 
 
+@pytest.mark.slow
 def test_the_documented_tables_are_the_measured_ones(capsys: pytest.CaptureFixture[str]) -> None:
     """docs/gates.md shows the tables to the digit, and a run prints them."""
     with capsys.disabled():

@@ -276,6 +276,7 @@ FAULTS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(FAULTS, max_size=80), st.integers(1, 3), st.booleans())
 def test_rows_are_conserved_under_any_faults(schedule: list[Reply], n: int, honours_n: bool) -> None:

@@ -56,6 +56,7 @@ def test_a_share_is_covered_as_often_as_promised() -> None:
         assert covered >= 0.93, (seeds, samples, likeness, rate)
 
 
+@pytest.mark.slow
 def test_a_difference_is_covered_as_often_as_promised() -> None:
     """The same for differences, where a system at 0 or 1 has uncertainty too: 24 hits of 27 is no certainty."""
     rng = np.random.default_rng(12)
