@@ -201,6 +201,7 @@ def test_a_gate_rejects_at_most_one_good_row_in_a_hundred(kind: str) -> None:
     assert {gate: k for gate, k in counts.items() if k > 0.01 * n} == {}
 
 
+@pytest.mark.slow
 def test_all_gates_together_reject_at_most_three_good_rows_in_a_hundred() -> None:
     """Any gate: at most 3 % of the good rows, as a whole and of every kind."""
     for kind in (*KINDS, None):
@@ -214,6 +215,7 @@ def test_flags_are_few() -> None:
     assert sum(hits) <= 0.1 * len(hits)
 
 
+@pytest.mark.slow
 def test_bad_rows_are_found() -> None:
     """At least 85 % of the bad rows are rejected or flagged; of thinking blocks and open slots 99 % are rejected."""
     assert sum(k + f for k, f, _ in recall().values()) >= 0.85 * len(rows("bad"))
