@@ -65,6 +65,7 @@ def children_of(parent: int) -> list[int]:
     return children
 
 
+@pytest.mark.slow
 def test_a_dead_process_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rows are not taken for judged: the command ends, and says what to do."""
     monkeypatch.setattr(processes, "WORTH", 1)

@@ -129,6 +129,7 @@ def test_curation_of_an_old_project_comes_to_the_same(old: Project) -> None:
     assert accepted == EXPECTED["accepted"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lineage", EXPECTED["explain"], ids=lambda lineage: lineage["origin"]["by"])
 def test_a_row_is_explained_as_it_was(old: Project, lineage: dict[str, Any]) -> None:
     """Seed, both texts, origin, answers, every verdict of a single row, reviews, split, and the models trained on the
@@ -147,6 +148,7 @@ def test_a_row_is_explained_as_it_was(old: Project, lineage: dict[str, Any]) -> 
     ]
 
 
+@pytest.mark.slow
 def test_status_of_an_old_project_is_what_it_was(old: Project) -> None:
     """Seeds, pairs, what was spent, and the counts and reasons of every stage."""
     told, then = old.json("status"), EXPECTED["status"]

@@ -238,6 +238,7 @@ def test_a_failure_of_the_teacher_is_raised_after_draining(tmp_path: Path) -> No
     assert result.rows_in == result.waiting == 2 * (len(teacher.asked) - 1)
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_everything_at_once(tmp_path: Path) -> None:
     """StoreFull, a few requests more at most, and a store that opens again with all that was confirmed."""
     with LoopbackTeacher() as teacher:
