@@ -1,6 +1,7 @@
 """Spans for OpenTelemetry, where the environment names an endpoint for them; without one nothing is imported or sent.
 
-A span never holds a text that somebody wrote: no prompt, no answer, no message of an error, no query of an address.
+A span has names and figures, never what somebody wrote: no prompt, no answer, no message of an error, no query of an
+address.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pairsmith.serve import traces
+from pairsmith.serve import metrics, traces
 from pairsmith.serve.job import NoSuchJob
 from pairsmith.serve.process import is_held, stop
 
@@ -118,3 +118,4 @@ class Watch:
                 _LOG.warning("job %s was left by a database outage; it goes on", row.workflow_id)
                 self._jobs.client.resume_workflow(row.workflow_id, queue_name=row.queue_name)
                 self.swept += 1
+                metrics.repaired()

@@ -300,6 +300,8 @@ def test_a_job_runs_and_its_rows_reviews_and_files_are_had(tmp_path: Path, monke
         assert sheet.text.startswith("id,state")
         told = owner.get("/metrics").text
         assert 'pairsmith_jobs{command="generate",state="done"} 1.0' in told
+        assert 'pairsmith_store_bytes{project="tiny"}' in told
+        assert "pairsmith_sweep_repairs_total 0.0" in told
 
 
 def _ended(client: Any, path: str) -> dict[str, Any]:
