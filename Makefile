@@ -14,10 +14,12 @@ serve-demo: $(VENV)/.serve
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# Another model: make test-vllm MODEL=Qwen/Qwen3-0.6B. The first time it makes a Python for vLLM (3 GB).
-MODEL ?= HuggingFaceTB/SmolLM2-135M-Instruct
+# A folder or a hub id in place of the embedded weights: make test-vllm MODEL=Qwen/Qwen3-0.6B. The first time it makes a
+# Python for vLLM (3 GB).
+MODEL ?= embedded
 test-vllm: $(VENV)/.dev
-	PAIRSMITH_REAL_VLLM=$(MODEL) $(BIN)/python -m pytest -n 0 -s tests/synth/test_local_vllm.py
+	PAIRSMITH_REAL_VLLM=$(MODEL) $(BIN)/python -m pytest -n 0 -s tests/synth/test_local_vllm.py \
+		tests/synth/providers/test_real_vllm.py tests/curate/test_real_vllm.py tests/train/test_real_vllm.py
 
 # Fifty rows of every kind of task on Argilla's page; prints keys and seconds a row.
 test-page: $(VENV)/.dev

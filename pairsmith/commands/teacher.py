@@ -76,9 +76,10 @@ def up(
                 return
             server = await entering
             try:
-                data = {"command": "teacher up", "url": server.base_url, "model": server.model}
-                spec = f'[teacher]\nurl = "{server.base_url}"\nmodel = "{server.model}"'
-                session.answer({**data, "seconds": server.seconds}, escape(spec))
+                told = {"url": server.base_url, "model": server.model}
+                told |= {"key_env": server.key_env} if server.key_env else {}
+                spec = "\n".join(["[teacher]", *(f'{name} = "{value}"' for name, value in told.items())])
+                session.answer({"command": "teacher up", **told, "seconds": server.seconds}, escape(spec))
                 if not check:
                     session.say("Ctrl-C stops it.")
                     await stopped

@@ -10,8 +10,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from random import Random
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from schemas.errors import MissingDependency, TeacherError, UsageError
@@ -19,6 +22,7 @@ from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
 from synth.endpoint import Endpoint
 from synth.local_vllm import CPU, GPU, VllmServer, arguments, python_of, vllm
+from synth.vllm_seeds import register
 from tests.pairsmith.conftest import Project, write_seeds
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +33,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A Python that has a package `vllm`; what it was started with is in `note.json` beside it."""
     python = tmp_path / "python"
     packages = Path(__file__).parent / "stand_in"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={packages} exec {sys.executable} "$@"\n')
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={packages}:$PYTHONPATH exec {sys.executable} "$@"\n')
     python.chmod(0o755)
     monkeypatch.setenv("STAND_IN_NOTE", str(tmp_path / "note.json"))
     monkeypatch.setenv("PYTHONHASHSEED", "1")
@@ -86,6 +90,86 @@ def test_adapters_and_structured_output_are_its_flags(stand_in: Path) -> None:
     assert "--enforce-eager" not in arguments("m", 1, gpu=True)
     with pytest.raises(UsageError, match="NAME=FOLDER"):
         arguments("m", 1, gpu=True, lora=["folder"])
+
+
+def test_on_a_cpu_it_gets_room_that_is_there_and_the_plugin_for_seeds(
+    stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left alone it wants 92 % of the memory of the machine, dies of a seed, and reports to its makers."""
+    served(stand_in)
+    told = noted(stand_in)
+    room = int(told["arguments"][told["arguments"].index("--kv-cache-memory-bytes") + 1])
+    assert 0 < room < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 4
+    assert told["plugins"] == ["pairsmith_seeds"]
+    assert told["reports"] is False
+    assert "--kv-cache-memory-bytes" not in arguments("m", 1, gpu=True)
+    assert arguments("m", 1, gpu=False, more=["--kv-cache-memory-bytes=5"])[-1] == "--kv-cache-memory-bytes=5"
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    assert "--kv-cache-memory-bytes" not in arguments("m", 1, gpu=False)
+
+
+def test_an_adapter_gets_the_room_of_its_rank(tmp_path: Path) -> None:
+    """vLLM makes room for rank 16 unless told, and refuses a larger one."""
+    (tmp_path / "adapter_config.json").write_text('{"r": 20}')
+    given = arguments("m", 1, gpu=True, lora=[f"tuned={tmp_path}", "other=a/hub-id"])
+    assert given[given.index("--max-lora-rank") + 1] == "32"
+    own = arguments("m", 1, gpu=True, lora=[f"tuned={tmp_path}"], more=["--max-lora-rank", "64"])
+    assert own.count("--max-lora-rank") == 1
+
+
+class Drawing:
+    """As vLLM's runner draws: one number a row, and what a half-read row drew is taken back by an offset."""
+
+    def __init__(self, half_read: list[bool]) -> None:
+        self.rows = len(half_read)
+        self.input_batch = SimpleNamespace(
+            num_reqs=self.rows, generators={row: Random(row) for row in range(self.rows)}
+        )
+        self.discard_request_mask = SimpleNamespace(np=np.array([*half_read, True, True]))
+
+    def sample_tokens(self, grammar: object) -> dict[int, float]:
+        drawn = {row: random.random() for row, random in self.input_batch.generators.items()}
+        if any(self.discard_request_mask.np[row] for row in self.input_batch.generators):
+            raise RuntimeError("CPU Generator does not use offset")
+        return drawn
+
+
+def test_a_seed_does_not_end_the_engine_of_the_cpu_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt that is read in two steps draws, with its seed, what one read in one step draws; a GPU is left alone."""
+    platform = SimpleNamespace(is_cpu=lambda: False)
+    modules = {"vllm": {}, "vllm.platforms": {"current_platform": platform}, "vllm.v1": {}, "vllm.v1.worker": {}}
+    for name, words in {**modules, "vllm.v1.worker.cpu_model_runner": {"CPUModelRunner": Drawing}}.items():
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        vars(sys.modules[name]).update(words)
+    monkeypatch.setattr(Drawing, "sample_tokens", plain := Drawing.sample_tokens)
+    register()
+    assert Drawing.sample_tokens is plain
+    platform.is_cpu = lambda: True
+    register()
+    runner = Drawing([False, True])
+    assert runner.sample_tokens(None) == {0: Random(0).random()}
+    runner.discard_request_mask.np[1] = False
+    assert runner.sample_tokens(grammar=None)[1] == Random(1).random()
+    runner.discard_request_mask.np[0] = True
+    assert [*runner.input_batch.generators] == [0, 1]
+
+
+def test_its_key_is_the_one_that_vllm_reads(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """VLLM_API_KEY holds for the server and who asks it; a key that only the server has is told, not waited for."""
+    monkeypatch.setenv("VLLM_API_KEY", "only-ours-0123456789")
+    assert served(stand_in)[0].key_env == "VLLM_API_KEY"
+    with pytest.raises(UsageError, match="not known here"):
+        served(stand_in, more=["--api-key", "only-its-own-9876543210"])
+    monkeypatch.delenv("VLLM_API_KEY")
+    with pytest.raises(UsageError, match="not known here") as caught:
+        served(stand_in, more=["--api-key", "only-its-own-9876543210"])
+    assert "VLLM_API_KEY" in str(caught.value.fix)
+    assert gone(noted(stand_in)["pids"])
+
+
+def test_a_model_that_gives_numbers_is_checked_as_one(stand_in: Path) -> None:
+    """A reward model answers no chat; it is asked for a number."""
+    assert served(stand_in, more=["--runner", "pooling"])[0].model == "some/model"
 
 
 def test_one_that_does_not_come_up_says_its_last_words(stand_in: Path) -> None:
