@@ -18,7 +18,7 @@ test: $(VENV)/.dev
 # Python for vLLM (3 GB).
 MODEL ?= embedded
 test-vllm: $(VENV)/.dev
-	PAIRSMITH_REAL_VLLM=$(MODEL) $(BIN)/python -m pytest -n 0 -s tests/synth/test_local_vllm.py \
+	PAIRSMITH_REAL_VLLM=$(MODEL) $(BIN)/python -m pytest -n 0 -s --timeout 3600 tests/synth/test_local_vllm.py \
 		tests/synth/providers/test_real_vllm.py tests/curate/test_real_vllm.py tests/train/test_real_vllm.py
 
 # Fifty rows of every kind of task on Argilla's page; prints keys and seconds a row.

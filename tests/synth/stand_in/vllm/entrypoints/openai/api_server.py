@@ -11,7 +11,10 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--model", required=True)
@@ -25,6 +28,9 @@ parser.add_argument("--api-key", default=os.environ.get("VLLM_API_KEY"))
 parser.add_argument("--runner", default="generate")
 parser.add_argument("--lora-modules", nargs="*", default=[])
 parser.add_argument("--structured-outputs-config", type=json.loads)
+parser.add_argument("--served-model-name")
+parser.add_argument("--chat-template")
+parser.add_argument("--generation-config")
 parser.add_argument("--loads-for", type=float, default=0.2)
 parser.add_argument("--breaks", action="store_true")
 parser.add_argument("--mute", action="store_true")
@@ -48,6 +54,15 @@ if asked.breaks:
     sys.exit("ValueError: the weights do not fit into the memory of this machine")
 
 
+@cache
+def tokenizer() -> Any:
+    from transformers import AutoTokenizer
+
+    loaded = AutoTokenizer.from_pretrained(asked.model)
+    loaded.chat_template = Path(asked.chat_template).read_text()
+    return loaded
+
+
 class Handler(BaseHTTPRequestHandler):
     def _say(self, status: int, body: object) -> None:
         content = json.dumps(body).encode()
@@ -65,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self._is_stranger():
             return
-        names = [asked.model, *(module.partition("=")[0] for module in asked.lora_modules)]
+        names = [asked.served_model_name or asked.model, *(module.partition("=")[0] for module in asked.lora_modules)]
         self._say(200, {"data": [{"id": name} for name in names]})
 
     def do_POST(self) -> None:
@@ -77,6 +92,15 @@ class Handler(BaseHTTPRequestHandler):
             number = 1 / (1 + math.exp(-logit)) if body.get("use_activation", True) else logit
             said = {"data": [{"probs": [number], "num_classes": 1}]}
             self._say(*((200, said) if self.path == "/classify" else (404, {"detail": "Not Found"})))
+            return
+        if self.path == "/tokenize":
+            ids = tokenizer().apply_chat_template(body["messages"], add_generation_prompt=True, return_dict=False)
+            self._say(200, {"tokens": ids, "count": len(ids)})
+            return
+        if self.path == "/v1/completions":  # the first token has nothing before it
+            logprob = -2.0 if body["model"] == "tuned" else -1.0
+            scored = [None, *({str(token): {"logprob": logprob}} for token in body["prompt"][1:])]
+            self._say(200, {"choices": [{"text": "", "prompt_logprobs": scored}]})
             return
         if asked.mute:
             self._say(400, {"error": {"message": "EngineDeadError"}})
