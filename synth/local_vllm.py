@@ -168,7 +168,7 @@ async def vllm(
     program = await _python_of(python, gpu=gpu, say=say)
     more = (*more, "--served-model-name", served_as) if served_as else more
     given = arguments(model, served_at, host=host, gpu=gpu, lora=lora, structured_output=structured_output, more=more)
-    name = lora[0].partition("=")[0] if lora else served_as or model
+    name = lora[0].partition("=")[0] if lora else _value_of("--served-model-name", more) or model
     key_env = KEY_ENV if os.environ.get(KEY_ENV) else None
     began = time.monotonic()
     with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory(prefix="pairsmith-vllm-") as plugins:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from synth import local_vllm
 from synth.local_vllm import CPU, GPU, VllmServer, arguments, python_of, vllm
 from synth.vllm_seeds import register
 from tests.pairsmith.conftest import Project, write_seeds
-from tests.real_vllm import MODEL, skip_without
+from tests.real_vllm import MODEL, PYTHON, skip_without
 from tests.synth.stand_in_vllm import gone, is_alive, noted, python_with_stand_in
 
 ROOT = Path(__file__).parents[2]
@@ -285,26 +286,58 @@ def test_teacher_up_keeps_it_until_ctrl_c(stand_in: Path, tmp_path: Path) -> Non
     assert none.returncode != 0
 
 
+def vllms() -> str:
+    return subprocess.run(
+        ["pgrep", "-fa", "vllm.entrypoints|VLLM::"], capture_output=True, text=True, check=False
+    ).stdout
+
+
+def answers_in(folder: Path) -> int:
+    """How many answers the store of a running project holds; 0 before there is one."""
+    try:
+        return int(Project(folder).rows("SELECT count(*) FROM calls")[0][0])
+    except sqlite3.OperationalError:
+        return 0
+
+
 @skip_without
-def test_the_real_one_is_started_and_stopped(tmp_path: Path) -> None:
-    """By the command line, in a Python made for it: it answers, and nothing of it is left."""
+@pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_ended_leaves_no_real_one(tmp_path: Path, ends: signal.Signals) -> None:
+    """`[teacher] vllm` starts it, it writes pairs, the first signal ends the run in order; the next run goes on."""
+    (tmp_path / "pairsmith.toml").write_text(
+        '[task]\nname = "t"\nstyle = "Rewrite it as one vivid sentence."\n[[seeds]]\npath = "seeds.jsonl"\n'
+        f'[teacher]\nvllm = "{MODEL}"\n' + (f'vllm_python = "{PYTHON}"\n' if PYTHON else "") + "timeout_s = 900\n"
+        "[generate.forward]\nn = 8\n[generate.forward.sampling]\ntemperature = 1\nmax_tokens = 64\nseed = 3\n"
+    )
+    write_seeds(tmp_path)
     project = Project(tmp_path)
-    done = project.json("teacher", "up", "--model", MODEL, "--port", "0", "--check")
-    assert done["model"] == MODEL
-    assert "api_server" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    with subprocess.Popen(
+        project.command("generate"), cwd=tmp_path, env=project.environ(), stderr=subprocess.PIPE, text=True
+    ) as running:
+        while running.poll() is None and not answers_in(tmp_path):
+            time.sleep(0.5)
+        assert vllms()
+        running.send_signal(ends)
+        _, said = running.communicate(timeout=1800)
+    assert running.returncode in (0, 130, 143), said
+    assert not vllms()
+    assert project.is_intact()
+    assert answers_in(tmp_path) > 0
 
 
 @skip_without
-def test_the_real_one_that_cannot_start_says_why(tmp_path: Path) -> None:
-    """The cause, not the traceback's last lines, which only say that there was one."""
+def test_the_real_one_that_cannot_start_says_why() -> None:
+    """The cause, not the last lines of a traceback, which only say that there was one."""
 
     async def run(*more: str) -> None:
-        async with vllm(MODEL, more=more):
+        async with vllm(MODEL, python=PYTHON, more=more):
             pass
 
-    with pytest.raises(TeacherError) as caught:
-        asyncio.run(run("--kv-cache-memory-bytes", str(10**15)))
-    assert "less than requested memory" in str(caught.value.why)
-    with pytest.raises(TeacherError) as caught:
-        asyncio.run(run("--no-such-flag"))
-    assert "unrecognized arguments" in str(caught.value.why)
+    for more, cause in (
+        (["--kv-cache-memory-bytes", str(10**15)], "less than requested memory"),
+        (["--no-such-flag"], "unrecognized arguments"),
+    ):
+        with pytest.raises(TeacherError) as caught:
+            asyncio.run(run(*more))
+        assert cause in str(caught.value.why)
+    assert not vllms()
