@@ -148,7 +148,6 @@ async def vllm(
     host: str = "127.0.0.1",
     lora: Sequence[str] = (),
     structured_output: str | None = None,
-    served_as: str | None = None,
     more: Sequence[str] = (),
     say: Say = unheard,
     gpu: bool | None = None,
@@ -156,17 +155,15 @@ async def vllm(
 ) -> AsyncIterator[VllmServer]:
     """Serves `model` while the block runs; entered once a real request was answered.
 
-    `served_as` is what requests call it, by default `model`. `gpu` chooses the build of a Python of pairsmith's own;
-    absent, what this machine has decides. The server ends with the block, and by itself when this process dies. Raises
-    TeacherError, with the server's last words, if it does not come up; MissingDependency if there is no vLLM;
-    UsageError.
+    `gpu` chooses the build of a Python of pairsmith's own; absent, what this machine has decides. The server ends with
+    the block, and by itself when this process dies. Raises TeacherError, with the server's own words, if it does not
+    come up; MissingDependency if there is no vLLM; UsageError.
     """
     gpu = has_gpu() if gpu is None else gpu
     served_at = port or _free_port()
     if port is not None and _is_taken(port):
         raise UsageError(f"port {port} is taken.", fix="Stop what listens there, or choose another with --port.")
     program = await _python_of(python, gpu=gpu, say=say)
-    more = (*more, "--served-model-name", served_as) if served_as else more
     given = arguments(model, served_at, host=host, gpu=gpu, lora=lora, structured_output=structured_output, more=more)
     name = lora[0].partition("=")[0] if lora else _value_of("--served-model-name", more) or model
     key_env = KEY_ENV if os.environ.get(KEY_ENV) else None

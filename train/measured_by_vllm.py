@@ -46,10 +46,8 @@ async def by_vllm(local: LocalModel, settings: Vllm, say: Say = unheard) -> Asyn
     lora = [] if local.adapter is None else [f"{TUNED}={local.adapter.resolve()}"]
     with tempfile.TemporaryDirectory() as scratch:
         rendered = _write_settled(Path(scratch), folder, chat)
-        more = (*rendered, *settings.arguments)
-        async with vllm(
-            str(folder.resolve()), python=settings.python, lora=lora, served_as=base, more=more, say=say
-        ) as server:
+        more = ("--served-model-name", base, *rendered, *settings.arguments)
+        async with vllm(str(folder.resolve()), python=settings.python, lora=lora, more=more, say=say) as server:
             asked = _Asked(server, chat)
             yield Scored(server.base_url, base, server.model, asked.score, asked.key)
 
