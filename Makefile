@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve-demo test test-vllm test-page test-quick lint format clean bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training
+.PHONY: demo serve-demo test test-vllm test-page test-quick lint format clean bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training bench-vllm
 
 demo: $(VENV)/.train
 	$(BIN)/python examples/demo.py
@@ -59,7 +59,7 @@ $(VENV)/.dev: $(VENV)/.train
 	touch $@
 
 # Each writes bench/results/NAME.json; the last figures are committed.
-bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training: bench-%: $(VENV)/.dev
+bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training bench-vllm: bench-%: $(VENV)/.dev
 	$(BIN)/python -m bench.$*.run
 
 clean:
