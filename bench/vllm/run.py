@@ -91,12 +91,16 @@ def _cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def python_for_both(named: str | None, gpu: bool) -> str:
+    """The Python of vLLM, with what its benchmark reads files with."""
+    python = python_of(named, gpu=gpu, say=print)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "pandas"], check=True)
+    return python
+
+
 async def measured(asked: argparse.Namespace) -> dict[str, Any]:
     gpu = has_gpu()
-    python = python_of(asked.python, gpu=gpu, say=print)
-    subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "pandas"], check=True
-    )  # its benchmark reads files with it
+    python = await asyncio.to_thread(python_for_both, asked.python, gpu)
     model = asked.model or str(embedded_weights(print).folder)
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
