@@ -187,9 +187,9 @@ async def vllm(
             seconds = time.monotonic() - began
             say(f"vLLM serves {name} at {base} (after {seconds:.0f} s)")
             yield VllmServer(base, name, seconds, key_env)
-            if process.returncode is not None:
-                say(f"vLLM ended by itself: {_cause(log)}")
         finally:
+            if "EngineDeadError" in _tail(log, _LOG_BYTES):
+                say(f"vLLM broke: {_cause(log)}")
             await _stop(process)
 
 

@@ -87,10 +87,17 @@ class _Asked:
                 why="The model would be asked in another way than it was trained.",
                 fix="Leave --chat-template and --tokenizer out of evaluate.vllm_args; else leave evaluate.vllm out.",
             )
-        body = {"model": model, "prompt": [*prompt, *answer], "max_tokens": 1, "prompt_logprobs": 0}
-        (choice,) = (await self._post("/v1/completions", body))["choices"]
-        scored = choice["prompt_logprobs"][len(prompt) :]
-        return sum(at[str(token)]["logprob"] for at, token in zip(scored, answer, strict=True)), len(answer)
+        scored = await asyncio.gather(
+            *(self._next(model, [*prompt, *answer[:place]], token) for place, token in enumerate(answer))
+        )
+        return sum(scored), len(answer)
+
+    async def _next(self, model: str, before: list[int], token: int) -> float:
+        """Log-probability of `token` behind `before`: it is the only one allowed, and what is told is from before that.
+        Those of a whole prompt in one request (`prompt_logprobs`) end the engine of the CPU build with an adapter."""
+        body = {"model": model, "prompt": before, "allowed_token_ids": [token], "max_tokens": 1, "logprobs": 1}
+        (choice,) = (await self._post("/v1/completions", {**body, "temperature": 0}))["choices"]
+        return float(choice["logprobs"]["token_logprobs"][0])
 
     async def _post(self, path: str, body: dict[str, Any]) -> Any:
         url = self._server.base_url.removesuffix("/v1") + path

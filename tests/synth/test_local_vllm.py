@@ -38,6 +38,11 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return python_with_stand_in(tmp_path)
 
 
+def until_there(path: Path) -> None:
+    while not path.exists() or not path.stat().st_size:
+        time.sleep(0.05)
+
+
 def served(python: Path, **options: Any) -> tuple[VllmServer, list[str]]:
     said: list[str] = []
 
@@ -208,11 +213,6 @@ def test_the_python_is_made_once_of_the_build_that_fits(tmp_path: Path, monkeypa
         assert python_of(None, gpu=own is GPU) == str(python)
 
 
-def until_there(path: Path) -> None:
-    while not path.exists():
-        time.sleep(0.05)
-
-
 def test_who_stops_waiting_for_the_python_stops_its_making(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some minutes of installing end with the command, and the next command begins anew."""
     python, pid = tmp_path / "python", tmp_path / "pid"
@@ -261,6 +261,26 @@ def test_generate_starts_it_when_it_is_asked_and_stops_it(stand_in: Path, tmp_pa
     assert project.json("generate")["calls_sent"] == 0
     assert not stand_in.with_name("note.json").exists()
     assert "a vLLM of its own is started with some/model" in project.run("doctor").stdout
+
+
+@pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_ends_a_start(stand_in: Path, tmp_path: Path, ends: signal.Signals) -> None:
+    """Nothing is in flight while a server loads for minutes, so nothing is waited for, and nothing of it is left."""
+    (tmp_path / "pairsmith.toml").write_text(
+        '[task]\nname = "t"\nstyle = "Rewrite."\n[[seeds]]\npath = "seeds.jsonl"\n'
+        f'[teacher]\nvllm = "some/model"\nvllm_python = "{stand_in}"\nvllm_args = ["--loads-for", "3000"]\n'
+    )
+    write_seeds(tmp_path)
+    project, note = Project(tmp_path), stand_in.with_name("note.json")
+    running = subprocess.Popen(
+        project.command("generate"), cwd=tmp_path, env=project.environ(), stderr=subprocess.PIPE, text=True
+    )
+    until_there(note)
+    pids = noted(stand_in)["pids"]
+    running.send_signal(ends)
+    running.communicate(timeout=250)
+    assert gone(pids)
+    assert running.returncode == 130
 
 
 def test_teacher_up_keeps_it_until_ctrl_c(stand_in: Path, tmp_path: Path) -> None:

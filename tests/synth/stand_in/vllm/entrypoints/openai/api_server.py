@@ -97,10 +97,10 @@ class Handler(BaseHTTPRequestHandler):
             ids = tokenizer().apply_chat_template(body["messages"], add_generation_prompt=True, return_dict=False)
             self._say(200, {"tokens": ids, "count": len(ids)})
             return
-        if self.path == "/v1/completions":  # the first token has nothing before it
+        if self.path == "/v1/completions":
+            assert len(body["allowed_token_ids"]) == body["max_tokens"] == 1
             logprob = -2.0 if body["model"] == "tuned" else -1.0
-            scored = [None, *({str(token): {"logprob": logprob}} for token in body["prompt"][1:])]
-            self._say(200, {"choices": [{"text": "", "prompt_logprobs": scored}]})
+            self._say(200, {"choices": [{"text": "", "logprobs": {"token_logprobs": [logprob]}}]})
             return
         if asked.mute:
             self._say(400, {"error": {"message": "EngineDeadError"}})
