@@ -95,6 +95,14 @@ def live_job(request: Request, slug: str) -> Job | None:
     return next((job for job in request.app.state.jobs.active() if job.project == slug), None)
 
 
+def problem_of(job: Job | None) -> dict[str, Any] | None:
+    """Why a job failed, as pages show it: a part that its process did not say is None."""
+    if job is None or job.state != "failed" or not job.problem:
+        return None
+    what = str(job.problem.get("what") or "it failed, and the log says why.")
+    return {"what": what[:1].upper() + what[1:], **{name: job.problem.get(name) for name in ("where", "why", "fix")}}
+
+
 def rows_line(request: Request, slug: str) -> str | None:
     """Where every row is: the sum that stands on every page of a project."""
     from pairsmith.serve.pages import words

@@ -11,7 +11,7 @@ from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.job import COMMANDS, Job, JobOptions
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import Moving, Snapshot, jobs_of, live_job, moving, rows_line, snapshot, stage_lines
+from pairsmith.serve.pages.figures import Moving, Snapshot, jobs_of, live_job, moving, problem_of, rows_line, snapshot, stage_lines
 from pairsmith.serve.pages.glimpse import Glimpse, glimpse
 from pairsmith.serve.pages.shell import gone_to, page_router, render
 from pairsmith.style.numbers import count, percent
@@ -57,6 +57,7 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
         newest=_newest(now),
         jobs=[job for job in jobs if shown is None or job.id != shown.id],
         glimpse=seen.says if seen else "",
+        failed=problem_of(shown),
         log=_log_tail(request, shown) if shown and shown.state == "failed" else "",
         refresh_s=10 if live else None,
         rows_line=rows_line(request, project),

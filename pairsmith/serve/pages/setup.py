@@ -18,7 +18,8 @@ from pairsmith.serve.api.teachers import TeacherWish, test_teacher
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.limits import UPLOAD_BYTES
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_seeds, new_project, save_keys
+from pairsmith.serve.pages.columns import LINES, ROLES, sources
+from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, save_keys
 from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
 from pairsmith.serve.pages.glimpse import harmless_gates
 from pairsmith.serve.pages.run import positive
@@ -35,6 +36,7 @@ from synth.columns import SeedProblem
 router = page_router()
 Editor = Annotated[Caller, needs(Right.edit)]
 _SHOWN = 20
+_FIRST = 8
 _EXAMPLES = 8
 
 
@@ -57,6 +59,7 @@ def _new(request: Request, caller: Caller, error: PairsmithError | None = None, 
         status=status_of(error) if error else 200,
         given={**blank, **given},
         kinds=KINDS,
+        lines=LINES,
         examples=EXAMPLES,
         from_file=request.query_params.get("from") == "file",
     )
@@ -73,12 +76,13 @@ async def make(
     labels: Annotated[str, Form(max_length=20_000)] = "",
     answer_schema: Annotated[str, Form(alias="schema", max_length=100_000)] = "",
     to: Annotated[str, Form(max_length=10)] = "",
+    lines: Annotated[Literal["input", "output"], Form()] = "input",
     pasted: Annotated[str, Form(max_length=900_000)] = "",
     example: Annotated[str, Form(max_length=100)] = "",
     file: Annotated[UploadFile | None, File()] = None,
 ) -> Response:
     """Make it and go on with its setup; what was written stays in the form if it cannot be made."""
-    wish = Wish(kind, style, language, labels, answer_schema, to)
+    wish = Wish(kind, style, language, labels, answer_schema, to, lines)
     try:
         seeds = None if example else await given_seeds(pasted, file)
         slug = await run_in_threadpool(new_project, request, caller, name=name, wish=wish, seeds=seeds, example=example)
@@ -115,6 +119,9 @@ def _setup(
         now=now,
         spec=spec,
         seeds=seeds,
+        sources=sources(now.project),
+        roles=ROLES,
+        lines=LINES,
         job=job,
         teachers=_teachers(spec.teacher.url),
         tested=tested,
@@ -164,7 +171,7 @@ def _seeds_now(project: Project) -> dict[str, Any]:
         reading = read_seeds([s for s in project.spec.seeds if s.path != "-" and s.format != "hub"], project.folder)
     except PairsmithError as error:
         return {"says": "There are no seeds that can be read", "error": shown_problem(error), "first": [],
-                "problems": [], "short": [], "kinds": {}, "duplicates": 0}  # fmt: skip
+                "problems": [], "short": [], "kinds": [], "duplicates": 0}  # fmt: skip
     kinds: dict[str, int] = {}
     for seed in reading.seeds:
         kinds[seed.kind] = kinds.get(seed.kind, 0) + 1
@@ -172,12 +179,12 @@ def _seeds_now(project: Project) -> dict[str, Any]:
     return {
         "says": counted(len(reading.seeds), "seed", "seeds"),
         "error": None,
-        "first": [(seed.source, seed.kind, seed.body) for seed in reading.seeds[:_SHOWN]],
+        "first": [(seed.source, seed.body, seed.reference) for seed in reading.seeds[:_FIRST]],
         "problems": [(p.where, p.what) for p in reading.problems[:_SHOWN]],
         "more_problems": max(0, len(reading.problems) - _SHOWN),
         "duplicates": duplicates,
         "short": [(s.what, s.fix) for s in shortages(with_splits(reading.seeds, project.spec.split), project.spec)],
-        "kinds": kinds,
+        "kinds": [counted(n, kind, f"{kind}s") for kind, n in kinds.items()],
     }
 
 
@@ -244,6 +251,10 @@ async def save(caller: Editor, project: str, step: str, request: Request) -> Res
             upload = None if file is None or isinstance(file, str) else file
             given = await given_seeds(texts.get("pasted", ""), upload)
             await run_in_threadpool(keep_seeds, request, caller, project, *given)
+        elif step == "columns":
+            source, kind = int(texts.get("source") or 0), texts.get("kind", "")
+            headers, roles = ([str(value) for value in form.getlist(name)] for name in ("header", "role"))
+            await run_in_threadpool(keep_columns, request, caller, project, source, headers, roles, kind)
         elif step == "teacher":
             if texts.get("do") == "test":
                 url, _, key_env = _teacher_of(texts)

@@ -42,6 +42,18 @@ document.addEventListener("htmx:afterSwap", () => {
   }
 });
 
+// A part that cannot be drawn anew says so: what still stands there would pass for the present.
+let fresh = new Date();
+const STALE = { 0: "The service does not answer. ", 401: "You are signed out. ", 403: "You may not see this any more. ", 404: "This is not there any more. " };
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (!event.detail.elt.matches("[data-live]")) return;
+  const note = document.getElementById("stale"), status = event.detail.xhr.status;
+  note.hidden = event.detail.successful;
+  if (note.hidden) { fresh = new Date(); return; }
+  const link = Object.assign(document.createElement("a"), { href: location.href, textContent: "Load it again" });
+  note.replaceChildren(`${STALE[status] ?? "This page could not be drawn anew. "}What stands here is of ${fresh.toLocaleTimeString()}. `, link, ".");
+});
+
 // htmx: the session's token goes along, and a refusal is shown where it is read.
 document.addEventListener("htmx:configRequest", (event) => {
   event.detail.headers["X-CSRF-Token"] = document.querySelector("meta[name=csrf]").content;
