@@ -119,7 +119,8 @@ def new_project(
 def _spec_of(seeds: Path, slug: str, wish: Wish) -> str:
     """The spec of a new project: of a table what its columns are taken for, else inputs; the wish comes first."""
     text = spec_text(seeds, guess(seeds), slug) if seeds.suffix.lower() in TABLES else _SPEC
-    values: dict[str, Any] = {"task.name": slug, "seeds.0.path": f"seeds/{seeds.name}"}
+    # As in the starter: eighty seeds are enough for a proof.
+    values: dict[str, Any] = {"task.name": slug, "seeds.0.path": f"seeds/{seeds.name}", "split.test": 0.25}
     if seeds.suffix.lower() not in TABLES:
         values["seeds.0.kind"] = wish.lines
     held = tomllib.loads(text)["task"].get("kind", "rewrite")

@@ -11,7 +11,17 @@ from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.job import COMMANDS, Job, JobOptions
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import Moving, Snapshot, jobs_of, live_job, moving, problem_of, rows_line, snapshot, stage_lines
+from pairsmith.serve.pages.figures import (
+    Moving,
+    Snapshot,
+    jobs_of,
+    live_job,
+    moving,
+    problem_of,
+    rows_line,
+    snapshot,
+    stage_lines,
+)
 from pairsmith.serve.pages.glimpse import Glimpse, glimpse
 from pairsmith.serve.pages.shell import gone_to, page_router, render
 from pairsmith.style.numbers import count, percent

@@ -9,12 +9,13 @@ from typing import Annotated, Any, Literal
 
 from fastapi import File, Form, Request, Response, UploadFile
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 
 from pairsmith.new_project import EXAMPLES
 from pairsmith.outcome import ForecastOutcome, PreviewOutcome
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
-from pairsmith.serve.api.teachers import TeacherWish, test_teacher
+from pairsmith.serve.api.teachers import teacher_wish, test_teacher
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.limits import UPLOAD_BYTES
 from pairsmith.serve.pages import words
@@ -23,7 +24,7 @@ from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_s
 from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
 from pairsmith.serve.pages.glimpse import harmless_gates
 from pairsmith.serve.pages.run import positive
-from pairsmith.serve.pages.shell import gone_to, page_router, render, shown_problem
+from pairsmith.serve.pages.shell import DONE, gone_to, page_router, render, shown_problem
 from pairsmith.serve.problems import status_of
 from pairsmith.style.numbers import count, counted
 from pairsmith.teacher_search import APIS, EMBEDDED, LOCAL
@@ -38,6 +39,7 @@ Editor = Annotated[Caller, needs(Right.edit)]
 _SHOWN = 20
 _FIRST = 8
 _EXAMPLES = 8
+_PRICES = {"price_in": "usd_per_million_prompt_tokens", "price_out": "usd_per_million_completion_tokens"}
 
 
 @router.get("/new", name="page_new")
@@ -99,8 +101,15 @@ def setup(caller: Editor, project: str, request: Request) -> Response:
 
 
 def _setup(
-    request: Request, caller: Caller, slug: str, error: PairsmithError | None = None, tested: str = ""
+    request: Request,
+    caller: Caller,
+    slug: str,
+    error: PairsmithError | None = None,
+    tested: str = "",
+    step: str = "",
+    form: FormData | None = None,
 ) -> Response:
+    """`step` is what was sent last, in `form`: what is said about it stands there, beside what was typed."""
     now = snapshot(request, slug)
     seeds = _seeds(now.project)
     job = live_job(request, slug)
@@ -115,7 +124,12 @@ def _setup(
         title=f"Setup · {slug} · pairsmith",
         heading=_heading(seeds, now.project),
         status=status_of(error) if error else 200,
-        problem=shown_problem(error) if error else None,
+        done=None,
+        said={
+            "step": "seeds" if step == "columns" else step or request.query_params.get("step", ""),
+            "problem": shown_problem(error) if error else None,
+            "done": tested or DONE.get(request.query_params.get("done", "")),
+        },
         now=now,
         spec=spec,
         seeds=seeds,
@@ -123,15 +137,34 @@ def _setup(
         roles=ROLES,
         lines=LINES,
         job=job,
-        teachers=_teachers(spec.teacher.url),
-        tested=tested,
-        exemplars=_judged(now.project),
-        blank_exemplars=max(1, min(2, _EXAMPLES - len(spec.exemplars))),
+        teachers=_teachers(),
+        hosts=[row for row in request.app.state.policy.allowed() if row["by"]],
+        typed=_typed(now.project, step, form),
         preview=PreviewOutcome.of(preview) if preview else None,
         preview_at=preview.started if preview else None,
+        preview_is_old=bool(preview) and preview.spec_hash != now.project.spec_hash,
         forecast=_forecast(ForecastOutcome.of(forecast)) if forecast else None,
         rows_line=rows_line(request, slug),
     )
+
+
+def _typed(project: Project, step: str, form: FormData | None) -> dict[str, Any]:
+    """What stands in the fields: of the step that was sent what was typed, else what the spec has."""
+    spec = project.spec
+    teacher = spec.teacher
+    listed = teacher.url in {row["url"] for row in _teachers()}
+    own = {"url": "" if listed else teacher.url, "model": teacher.model if teacher.url != "embedded" else ""}
+    typed: dict[str, Any] = {"teacher": teacher.url if listed else "other", "key_env": teacher.key_env or "", **own}
+    prices = {name: getattr(teacher, key) for name, key in _PRICES.items()}
+    typed |= {name: "" if price is None else f"{price:g}" for name, price in prices.items()}
+    typed |= {"style": spec.task.style, "max_usd": spec.budget.max_usd or "", "pasted": ""}
+    if form is not None:
+        typed |= {name: value for name, value in form.items() if name in typed and isinstance(value, str)}
+    examples = _examples(form.multi_items()) if form is not None and step == "style" else None
+    judged = _judged(project) if examples is None else [{**example, "against": None} for example in examples]
+    typed["exemplars"] = judged
+    typed["blank_exemplars"] = max(1, min(2, _EXAMPLES - len(judged)))
+    return typed
 
 
 def _heading(seeds: dict[str, Any], project: Project) -> str:
@@ -192,7 +225,7 @@ def _is_duplicate(problem: SeedProblem) -> bool:
     return problem.what.startswith("duplicate")
 
 
-def _teachers(present: str) -> list[dict[str, Any]]:
+def _teachers() -> list[dict[str, Any]]:
     """Who could answer: the embedded model, services whose key is set by its name, servers on this machine."""
     rows: list[dict[str, Any]] = [
         {"url": "embedded", "model": EMBEDDED.model, "key_env": "", "says": "a very small model on this machine; $0"}
@@ -202,8 +235,6 @@ def _teachers(present: str) -> list[dict[str, Any]]:
         says = f"{api.key_env} is {'set' if is_set else 'not set'}"
         rows.append({"url": api.url, "model": api.models[0], "key_env": api.key_env, "says": says})
     rows += [{"url": url, "model": "", "key_env": "", "says": f"{name} on this machine; $0"} for name, url in LOCAL]
-    for row in rows:
-        row["chosen"] = row["url"] == present
     return rows
 
 
@@ -258,10 +289,10 @@ async def save(caller: Editor, project: str, step: str, request: Request) -> Res
         elif step == "teacher":
             if texts.get("do") == "test":
                 url, _, key_env = _teacher_of(texts)
-                wish = TeacherWish(url=url, key_env=key_env)
-                tried = await run_in_threadpool(test_teacher, caller, wish, request)
+                tried = await run_in_threadpool(test_teacher, caller, teacher_wish(url, key_env), request)
                 named = f": {', '.join(tried.models[:5])}" if tried.models else ""
-                return _setup(request, caller, project, tested=f"{tried.says.rstrip('.')}{named}.")
+                says = f"{tried.says.rstrip('.')}{named}."
+                return _setup(request, caller, project, tested=says, step=step, form=form)
             save_keys(request, caller, project, _teacher_keys(texts))
         elif step == "style":
             save_keys(request, caller, project, _style_keys(form.multi_items()))
@@ -276,34 +307,47 @@ async def save(caller: Editor, project: str, step: str, request: Request) -> Res
         else:
             raise UsageError(f"setup has no step '{step}'.", fix="Its steps stand on its page.")
     except PairsmithError as error:
-        return _setup(request, caller, project, error)
-    return gone_to(f"/p/{project}/setup", done="saved")
+        return _setup(request, caller, project, error, step=step, form=form)
+    return gone_to(f"/p/{project}/setup", done="saved", step="seeds" if step == "columns" else step)
 
 
 def _teacher_keys(texts: dict[str, str]) -> dict[str, Any]:
     url, model, key_env = _teacher_of(texts)
-    return {"teacher.url": url, "teacher.model": model, "teacher.key_env": key_env or None}
+    keys: dict[str, Any] = {"teacher.url": url, "teacher.model": model, "teacher.key_env": key_env or None}
+    return keys | {f"teacher.{key}": _price(texts[name]) for name, key in _PRICES.items() if name in texts}
+
+
+def _price(text: str) -> float | None:
+    return 0.0 if text.strip().lstrip("$") in ("0", "0.0") else positive(text, float, "price")
 
 
 def _teacher_of(texts: dict[str, str]) -> tuple[str, str, str]:
     chosen = texts.get("teacher", "")
     if chosen == "other":
         return texts.get("url", "").strip(), texts.get("model", "").strip(), texts.get("key_env", "").strip()
-    row = next((row for row in _teachers("") if row["url"] == chosen), None)
+    row = next((row for row in _teachers() if row["url"] == chosen), None)
     url, model, key_env = (row["url"], row["model"], row["key_env"]) if row else ("embedded", EMBEDDED.model, "")
     named = texts.get("model", "").strip() if url != "embedded" else ""
     return url, named or model, key_env
 
 
 def _style_keys(items: Any) -> dict[str, Any]:
-    style, inputs, outputs = "", list[str](), list[str]()
-    for name, value in items:
-        text = str(value).replace("\r\n", "\n").strip()
-        if name == "style":
-            style = text
-        elif name == "input":
-            inputs.append(text)
-        elif name == "output":
-            outputs.append(text)
-    exemplars = [{"input": i, "output": o} for i, o in zip(inputs, outputs, strict=False) if i or o]
-    return {"task.style": style, "exemplars": exemplars or None}
+    style = next((_plain(value) for name, value in items if name == "style"), "")
+    return {"task.style": style, "exemplars": _whole(_examples(items)) or None}
+
+
+def _examples(items: Any) -> list[dict[str, str]]:
+    inputs, outputs = ([_plain(value) for name, value in items if name == side] for side in ("input", "output"))
+    return [{"input": i, "output": o} for i, o in zip(inputs, outputs, strict=False) if i or o]
+
+
+def _whole(examples: list[dict[str, str]]) -> list[dict[str, str]]:
+    for number, example in enumerate(examples, 1):
+        for side in ("input", "output"):
+            if not example[side]:
+                raise UsageError(f"worked example {number} has no {side}.", fix="Write it, or leave both sides empty.")
+    return examples
+
+
+def _plain(value: object) -> str:
+    return str(value).replace("\r\n", "\n").strip()

@@ -159,6 +159,7 @@ DONE = {
     "stopping": "It stops now: what was sent is waited for, and everything that was answered is kept.",
     "signed-out": "You are signed out.",
     "revoked": "The key opens nothing any more.",
+    "host": "Projects may ask that host now.",
     "role": "The role is changed; that person signs in again.",
     "ended": "That browser is signed out.",
 }
@@ -188,8 +189,11 @@ def _failed(request: Request, error: PairsmithError) -> Response:
 
 
 def shown_problem(error: PairsmithError) -> dict[str, str | None]:
-    """The parts of an error for a page; absent ones are None."""
+    """The parts of an error for a page; absent ones are None. Of a path on the machine only the file is anyone's
+    business."""
     parts = as_json(error)
+    if str(parts.get("where") or "").startswith("/"):
+        parts["where"] = Path(str(parts["where"])).name
     what = error.what[:1].upper() + error.what[1:]
     return {"what": what, **{name: parts.get(name) for name in ("where", "why", "fix")}}
 

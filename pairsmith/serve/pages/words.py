@@ -33,6 +33,7 @@ _VERBS = {
     "generate": "generating", "curate": "curating", "review": "asking people", "train": "training",
     "evaluate": "evaluating", "export": "exporting", "preview": "previewing", "forecast": "forecasting",
     "review-push": "sending rows to people", "review-pull": "bringing answers", "run": "running",
+    "Argilla": "starting Argilla, where people answer",
 }  # fmt: skip
 
 
@@ -62,6 +63,17 @@ def ago(at: datetime | None) -> str:
         if seconds < most:
             return f"{seconds / size:.0f} {unit} ago"
     return f"{seconds / 86400:.0f} days ago"
+
+
+_BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+_SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Mac OS X", "Linux")
+
+
+def browser(agent: str) -> str:
+    """A browser as a person knows it again; one that we do not know by what it says of itself."""
+    name = next((name for mark, name in _BROWSERS if mark in agent), "")
+    system = next((system for system in _SYSTEMS if system in agent), "")
+    return " on ".join(part for part in (name, system) if part) if name else agent[:60] or "unknown"
 
 
 def capital(sentence: str) -> str:
@@ -199,6 +211,8 @@ def run(
     if job.state == "failed":
         problem = job.problem or {}
         return capital(str(problem.get("what") or "it failed, and the log says why")).rstrip(".") + "."
+    if job.command in ("preview", "forecast"):
+        return f"The {job.command} is done, and stands in the setup."
     return f"{capital(job.command)} is done: {project(of, None, None)}."
 
 
@@ -220,7 +234,8 @@ def _running(job: Job, at: Moving | None, spent_usd: float | None, cap: float | 
         parts.append(f"{dollars(spent_usd)} of {dollars(cap)}" if cap else f"{dollars(spent_usd)} spent")
     if at.left_s:
         parts.append(f"{minutes(at.left_s)} left")
-    return ("; ".join(parts) or capital(_VERBS.get(at.stage, at.stage))) + "."
+    what = capital(_VERBS.get(at.stage.split()[0], at.stage))
+    return ("; ".join(parts) or (f"{what}: {at.message}" if at.message else what)).rstrip(".") + "."
 
 
 def sign_of_life(job: Job) -> str:
