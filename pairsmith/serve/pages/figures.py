@@ -158,6 +158,13 @@ def _number(value: Any) -> int | None:
     return round(value) if isinstance(value, int | float) else None
 
 
+def stage_of(now: Snapshot, job: Job, at: Moving) -> str:
+    """The stage that a report is of: a step of a stage (`fit`) reports under its own name."""
+    named, known = at.stage.split()[0], [stage.stage for stage in now.stages]
+    step = now.next_stage
+    return next((name for name in (named, job.command) if name in known), step.stage if step else named)
+
+
 class StageLine(NamedTuple):
     """A stage as a line with a bar."""
 
@@ -176,9 +183,10 @@ def stage_lines(now: Snapshot, job: Job | None) -> list[StageLine]:
 
     lines = []
     at = moving(job) if job and job.state in _LIVE else None
+    moves = stage_of(now, job, at) if job and at else ""
     for stage in now.stages:
         receipt = now.last(stage.stage)
-        running = bool(at and at.stage.startswith(stage.stage))
+        running = stage.stage == moves
         if running and at:
             lines.append(StageLine(stage.stage, False, True, *_bar_of_moving(at), words.moving_of(at)))
         else:

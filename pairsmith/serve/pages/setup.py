@@ -142,7 +142,7 @@ def _setup(
         typed=_typed(now.project, step, form),
         preview=PreviewOutcome.of(preview) if preview else None,
         preview_at=preview.started if preview else None,
-        preview_is_old=bool(preview) and preview.spec_hash != now.project.spec_hash,
+        preview_is_old=preview is not None and preview.spec_hash != now.project.spec_hash,
         forecast=_forecast(ForecastOutcome.of(forecast)) if forecast else None,
         rows_line=rows_line(request, slug),
     )

@@ -200,14 +200,14 @@ def run(
     if job.state == "waits_for_gpu":
         return f"This waits for the GPU{f', at place {job.position}' if job.position else ''}."
     if job.state == "running":
-        return _running(job, at, spent_usd, cap)
+        return _running(of, job, at, spent_usd, cap)
     if job.state == "stopping":
         return "This stops; what was sent is waited for, and every answer is kept."
     if job.state == "stopped":
         return f"Stopped. {counted(rows, 'row is', 'rows are')} kept; going on asks for none of them again."
     if job.state == "waits_for_people":
         step = of.next_stage
-        return f"People are asked now: {step.why if step else 'see the review'}."
+        return f"{capital(step.why) if step and step.why else 'People are asked now'}."
     if job.state == "failed":
         problem = job.problem or {}
         return capital(str(problem.get("what") or "it failed, and the log says why")).rstrip(".") + "."
@@ -216,7 +216,7 @@ def run(
     return f"{capital(job.command)} is done: {project(of, None, None)}."
 
 
-def _running(job: Job, at: Moving | None, spent_usd: float | None, cap: float | None) -> str:
+def _running(of: Snapshot, job: Job, at: Moving | None, spent_usd: float | None, cap: float | None) -> str:
     if at is None:
         return f"{capital(_VERBS.get(job.command, job.command))} has begun."
     if at.stage.startswith("train"):
@@ -227,15 +227,26 @@ def _running(job: Job, at: Moving | None, spent_usd: float | None, cap: float | 
     if at.done is not None:
         asked = {"generate": "rows asked", "curate": "rows judged"}.get(at.stage.split()[0], "done")
         whole = f" of {count(at.total)}" if at.total else ""
-        parts.append(f"{capital(at.stage.split()[0])}: {count(at.done)}{whole} {asked}")
+        parts.append(f"{_step(of, job, at)}: {count(at.done)}{whole} {asked}")
     if at.passed is not None:
         parts.append(f"{count(at.passed)} passed so far")
     if spent_usd is not None and (spent_usd or cap):
         parts.append(f"{dollars(spent_usd)} of {dollars(cap)}" if cap else f"{dollars(spent_usd)} spent")
     if at.left_s:
         parts.append(f"{minutes(at.left_s)} left")
-    what = capital(_VERBS.get(at.stage.split()[0], at.stage))
+    what = _step(of, job, at)
     return ("; ".join(parts) or (f"{what}: {at.message}" if at.message else what)).rstrip(".") + "."
+
+
+def _step(of: Snapshot, job: Job, at: Moving) -> str:
+    """What is done now: a stage, or a step of one."""
+    from pairsmith.serve.pages.figures import stage_of
+
+    named = at.stage.split()[0]
+    if named in _VERBS:
+        return capital(_VERBS[named])
+    stage = stage_of(of, job, at)
+    return capital(f"{_VERBS.get(stage, stage)}, {named}")
 
 
 def sign_of_life(job: Job) -> str:
