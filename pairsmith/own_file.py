@@ -26,7 +26,8 @@ _CATEGORIES = 30  # most different values of a column that says something of man
 # Names of columns in exports of help desks, forms and datasets, in the languages that we know them in.
 _OUTPUT = """
 output reply answer response completion target label category summary solution rewritten corrected translation
-resolution antwort lösung reponse réponse respuesta risposta
+resolution antwort lösung reponse réponse respuesta risposta kategorie klasse ergebnis ausgabe zusammenfassung
+übersetzung catégorie categoria categoría etiqueta étiquette traduction traducción
 """
 _REPLY = "reply answer response resolution antwort lösung reponse réponse respuesta risposta"
 _INPUT = """
@@ -75,8 +76,9 @@ class Guess(NamedTuple):
     outputs: tuple[str, ...]
 
 
-def guess(path: Path) -> Guess:
-    """Look at the first rows of a CSV or JSON file. Raises InputError for one that cannot be read or has no text."""
+def guess(path: Path, kind: str = "") -> Guess:
+    """Look at the first rows of a CSV or JSON file; `kind` is the kind of task that a person has named, for which a
+    column of labels may be called anything. Raises InputError for a file that cannot be read or has no text."""
     names = names_of(path)
     chat = next((name for name in names if name.casefold() in ("messages", "conversations")), None)
     rows = _rows(path, names) if names else []
@@ -90,7 +92,7 @@ def guess(path: Path) -> Guess:
         return Guess(
             {"kind": "free"}, "pair", {}, ["it has the columns instruction and output, as Alpaca has"], outputs
         )
-    return _table(path, columns)
+    return _table(path, columns, kind)
 
 
 def columns_of(path: Path) -> list[Column]:
@@ -133,9 +135,14 @@ def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
     return Guess({"kind": "reply"}, "conversation" if several else "pair", {}, why, outputs)
 
 
-def _table(path: Path, columns: Sequence[Column]) -> Guess:
+def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     texts = [column for column in columns if column.is_text]
     output = next((column for column in columns if column.filled and column.called(_OUTPUT)), None)
+    shown_by = "it is called so"
+    if output is None and wanted == "classify":
+        labels = [column for column in columns if column.says_something and not column.is_text]
+        output = min(labels, key=lambda column: len(set(column.filled)), default=None)
+        shown_by = "its values come back"
     inputs = [column for column in texts if column is not output]
     if not inputs and not output:
         seen = ", ".join(repr(column.header) for column in columns)
@@ -151,7 +158,7 @@ def _table(path: Path, columns: Sequence[Column]) -> Guess:
     body = max(inputs, key=lambda column: (column.called(_INPUT), column.words))
     heads = [column for column in columns if column.called(_HEAD) and column.filled and column is not body]
     kind, settings = settings_of([*heads, body], output, ())
-    why = [f"'{output.header}' is the output: it is called so ({_size(output)})"]
+    why = [f"'{output.header}' is the output: {shown_by} ({_size(output)})"]
     joined = " and ".join(repr(column.header) for column in (*heads, body))
     why.append(f"the input is {joined} ({_size(body)})" if heads else f"{joined} is the input ({_size(body)})")
     folded = {folded_label(label): label for label in sorted(set(output.filled), reverse=True)}

@@ -116,14 +116,22 @@ def new_project(
     return slug
 
 
+_MISSING = {
+    "labels": ("the labels are missing.", "Write them, one a line, or take a table that has a column of them."),
+    "schema": ("the JSON schema of the output is missing.", "Paste it under Task."),
+    "to": ("the language to translate into is missing.", "Write its two letters, such as fr."),
+}
+
+
 def _spec_of(seeds: Path, slug: str, wish: Wish) -> str:
     """The spec of a new project: of a table what its columns are taken for, else inputs; the wish comes first."""
-    text = spec_text(seeds, guess(seeds), slug) if seeds.suffix.lower() in TABLES else _SPEC
+    text = spec_text(seeds, guess(seeds, wish.kind), slug) if seeds.suffix.lower() in TABLES else _SPEC
     # As in the starter: eighty seeds are enough for a proof.
     values: dict[str, Any] = {"task.name": slug, "seeds.0.path": f"seeds/{seeds.name}", "split.test": 0.25}
     if seeds.suffix.lower() not in TABLES:
         values["seeds.0.kind"] = wish.lines
-    held = tomllib.loads(text)["task"].get("kind", "rewrite")
+    task = tomllib.loads(text)["task"]
+    held = task.get("kind", "rewrite")
     if wish.kind and wish.kind != held:
         kind = KINDS[wish.kind]
         system = kind.defaults.get("task.system")
@@ -134,6 +142,9 @@ def _spec_of(seeds: Path, slug: str, wish: Wish) -> str:
     needs = KINDS[wish.kind or held].needs
     given = {"labels": _labels(wish.labels), "schema": wish.schema.strip() and _SCHEMA, "to": wish.to.strip()}
     values |= {f"task.{name}": value for name, value in given.items() if name == needs and value}
+    if needs and not values.get(f"task.{needs}", None if f"task.{needs}" in values else task.get(needs)):
+        what, fix = _MISSING[needs]
+        raise InputError(what, where="task", fix=fix)
     values |= {f"task.{name}": value for name in ("style", "language") if (value := _plain(getattr(wish, name)))}
     return set_keys(text, values)
 

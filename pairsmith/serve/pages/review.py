@@ -93,8 +93,10 @@ def _heading(now: Snapshot, told: dict[str, Any]) -> str:
         return f"People have decided {of}: too few to tell a share."
     interval = f"[{100 * rate['low']:.0f}, {100 * rate['high']:.0f}]"
     more = status["answers_missing"]
-    left = f" about {status['minutes_left']:.0f} minutes," if status["minutes_left"] else ""
-    rest = f"; {counted(more, 'more answer', 'more answers')},{left} would decide" if more else ""
+    left = (
+        f", about {counted(round(status['minutes_left']) or 1, 'minute', 'minutes')}," if status["minutes_left"] else ""
+    )
+    rest = f"; {counted(more, 'more answer', 'more answers')}{left} would decide" if more else ""
     return f"People accept {percent(rate['value'])} {interval} of {count(rate['population'])} rows{rest}."
 
 

@@ -32,6 +32,7 @@ from schemas.errors import PairsmithError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.money import dollars
 from schemas.project import Project
+from schemas.spec.task import TaskSettings
 from synth.columns import SeedProblem
 
 router = page_router()
@@ -133,6 +134,7 @@ def _setup(
         now=now,
         spec=spec,
         seeds=seeds,
+        task=_task(spec.task),
         sources=sources(now.project),
         roles=ROLES,
         lines=LINES,
@@ -146,6 +148,13 @@ def _setup(
         forecast=_forecast(ForecastOutcome.of(forecast)) if forecast else None,
         rows_line=rows_line(request, slug),
     )
+
+
+def _task(task: TaskSettings) -> list[tuple[str, str]]:
+    """What kind of task it is, with what its kind needs."""
+    told = [("task", f"{task.kind}: {KINDS[task.kind].about}"), ("language", task.language)]
+    told += [("labels", ", ".join(task.labels))] if task.labels else []
+    return told + ([("into", task.to)] if task.to else [])
 
 
 def _typed(project: Project, step: str, form: FormData | None) -> dict[str, Any]:

@@ -182,10 +182,18 @@ def _failed(request: Request, error: PairsmithError) -> Response:
         return RedirectResponse(link("/sign-in", next="" if back == "/" else back), 303)
     slug = request.path_params.get("project")
     known = slug if slug and caller.may(Right.see_project, slug) and status_of(error) != 404 else None
-    back_to = request.headers.get("referer") if request.method == "POST" else None
-    return render(
-        request, "failed", caller, slug=known, status=status_of(error), problem=shown_problem(error), back=back_to
-    )
+    status = status_of(error)
+    heading = _FAILED.get(status, "This did not work.")
+    failure = shown_problem(error)
+    return render(request, "failed", caller, slug=known, status=status, heading=heading, failure=failure)
+
+
+_FAILED = {
+    403: "You may not do this here.",
+    404: "There is nothing at this address.",
+    409: "This cannot be done as things stand.",
+    429: "That was too often for now.",
+}
 
 
 def shown_problem(error: PairsmithError) -> dict[str, str | None]:

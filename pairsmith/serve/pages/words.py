@@ -249,6 +249,11 @@ def _step(of: Snapshot, job: Job, at: Moving) -> str:
     return capital(f"{_VERBS.get(stage, stage)}, {named}")
 
 
+def doing(job: Job) -> str:
+    """What a job is about, for a link to it."""
+    return capital(_VERBS.get(job.command, job.command))
+
+
 def sign_of_life(job: Job) -> str:
     """How old the newest report is; said in words where it is old."""
     at = job.last_sign_of_life or job.started
