@@ -21,8 +21,6 @@ from schemas.records import Counts, Receipt
 from schemas.store import Store
 from schemas.store.since import Ends, ends
 
-_LIVE = frozenset({"queued", "waits_for_gpu", "running", "stopping"})
-
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -134,8 +132,8 @@ class Moving(NamedTuple):
 
 
 def moving(job: Job | None) -> Moving | None:
-    """The last report of a job's process; None before the first."""
-    if job is None or not job.progress:
+    """The last report of a job's process; None before the first, and where none works now."""
+    if job is None or job.state not in ("running", "stopping") or not job.progress:
         return None
     told = job.progress
     numbers = told.get("numbers", told)
@@ -182,7 +180,7 @@ def stage_lines(now: Snapshot, job: Job | None) -> list[StageLine]:
     from pairsmith.serve.pages import words
 
     lines = []
-    at = moving(job) if job and job.state in _LIVE else None
+    at = moving(job)
     moves = stage_of(now, job, at) if job and at else ""
     for stage in now.stages:
         receipt = now.last(stage.stage)

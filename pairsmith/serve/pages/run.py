@@ -98,12 +98,13 @@ def _figures(
     else:
         share = f"{percent(passed / done)} of what was answered" if passed is not None and done else "not known yet"
         first = ("passed so far", "—" if passed is None else count(passed), share)
+    sum_, *rest = (told(now.spent) if spent is None else dollars(spent)).split(", ")
     pace = f"{count(at.per_min)} rows/min" if at and at.per_min else "—"
     speed = [f"{count(at.in_flight)} in flight"] if at and at.in_flight else []
     speed += [f"{count(at.tokens_per_s)} tok/s"] if at and at.tokens_per_s else []
     return [
         first,
-        ("spent, and the cap", told(now.spent) if spent is None else dollars(spent), cap_says),
+        ("spent, and the cap", sum_, "; ".join([*rest, cap_says])),
         ("pace", pace, ", ".join(speed) or "none yet"),
         ("left", words.minutes(at.left_s).removeprefix("about ") if at and at.left_s else "—",
          "at the pace so far" if at and at.left_s else "not known yet"),

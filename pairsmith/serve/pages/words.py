@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from pairsmith.serve.pages.figures import Moving, Snapshot
     from train.metrics import Evaluation
 
+_HASH = re.compile(r"\b[0-9a-f]{32}\b")
 STATES = ("accepted", "rejected", "waiting", "failed")
 _SILENT_S = 60
 JOB_STATES = {
     "queued": "waits in the queue",
-    "waits_for_gpu": "waits for the GPU",
+    "waits_for_gpu": "waits its turn to compute",
     "running": "running",
     "stopping": "stopping",
     "stopped": "stopped",
@@ -35,6 +37,8 @@ _VERBS = {
     "review-push": "sending rows to people", "review-pull": "bringing answers", "run": "running",
     "Argilla": "starting Argilla, where people answer",
 }  # fmt: skip
+
+_DONE = {"review-pull": "answers are brought", "review-push": "rows are sent to people", "run": "the run is done"}
 
 
 def sum_of(counts: Mapping[str, int]) -> str:
@@ -86,7 +90,7 @@ def capital(sentence: str) -> str:
 def project(of: Snapshot, job: Job | None, at: Moving | None) -> str:
     """Where a project stands, in half a sentence."""
     if job is not None:
-        verb = _VERBS.get(at.stage.split()[0] if at else job.command, job.command)
+        verb = _step(of, job, at) if at else _VERBS.get(job.command, job.command)
         if job.state in ("queued", "waits_for_gpu"):
             place = f", place {job.position}" if job.position else ""
             return f"{JOB_STATES[job.state]}{place}"
@@ -122,12 +126,13 @@ def verdict(of: Snapshot) -> str | None:
     return ", ".join(sides)
 
 
-def projects(several: int, running: int, waiting: int) -> str:
+def projects(several: int, running: int, waiting: int, queued: int = 0) -> str:
     """The start page."""
     if not several:
         return "There is no project yet; start with inputs of your own, or with an example."
     runs = f"{counted(running, 'runs', 'run')} now" if running else "nothing runs now"
-    waits = f", {counted(waiting, 'waits', 'wait')} for people" if waiting else ""
+    turns = f", {counted(queued, 'waits its turn', 'wait their turn')}" if queued else ""
+    waits = f"{turns}, {counted(waiting, 'waits', 'wait')} for people" if waiting else turns
     return f"{counted(several, 'project', 'projects')}; {runs}{waits}."
 
 
@@ -198,7 +203,7 @@ def run(
     if job.state == "queued":
         return f"This waits in the queue{f', at place {job.position}' if job.position else ''}."
     if job.state == "waits_for_gpu":
-        return f"This waits for the GPU{f', at place {job.position}' if job.position else ''}."
+        return f"This waits its turn to compute{f', at place {job.position}' if job.position else ''}."
     if job.state == "running":
         return _running(of, job, at, spent_usd, cap)
     if job.state == "stopping":
@@ -213,7 +218,7 @@ def run(
         return capital(str(problem.get("what") or "it failed, and the log says why")).rstrip(".") + "."
     if job.command in ("preview", "forecast"):
         return f"The {job.command} is done, and stands in the setup."
-    return f"{capital(job.command)} is done: {project(of, None, None)}."
+    return f"{capital(_DONE.get(job.command, f'{job.command} is done'))}; {project(of, None, None)}."
 
 
 def _running(of: Snapshot, job: Job, at: Moving | None, spent_usd: float | None, cap: float | None) -> str:
@@ -265,7 +270,7 @@ def sign_of_life(job: Job) -> str:
 
 def reason(code: str | None, detail: str | None = None) -> str:
     """Why a row is not accepted, as a sentence."""
-    return capital(detail) if detail else sentence_of(code or "")
+    return capital(_HASH.sub(lambda found: found[0][:8], detail)) if detail else sentence_of(code or "")
 
 
 def spent(of: Snapshot) -> str:
