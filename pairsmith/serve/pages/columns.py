@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,7 +70,7 @@ def as_told(project: Project, at: int, headers: Sequence[str], roles: Sequence[s
         raise UsageError("there is no such file of seeds.", where="seeds", fix="Open the page anew.")
     path = project.folder / project.spec.seeds[at].path
     if path.suffix.lower() not in TABLES:
-        return _keys(at, "output" if kind == "output" else "input", {})
+        return keys_of(at, {"kind": "output" if kind == "output" else "input"})
     columns = columns_of(path)
     if [column.header for column in columns] != list(headers) or len(roles) != len(headers):
         raise UsageError("the file has other columns now.", where=path.name, fix="Open the page anew.")
@@ -77,18 +78,22 @@ def as_told(project: Project, at: int, headers: Sequence[str], roles: Sequence[s
     if len(of["output"]) > 1 or not (of["input"] or of["output"]):
         said = "two columns cannot be the output" if of["output"] else "no column is the input or the output"
         raise UsageError(f"{said}.", where=path.name, fix="Choose one output, one or more inputs, or both.")
-    return _keys(at, *settings_of(of["input"], next(iter(of["output"]), None), of["kept"]))
+    kind, settings = settings_of(of["input"], next(iter(of["output"]), None), of["kept"])
+    return keys_of(at, {"kind": kind, **settings})
 
 
-def guessed(path: Path, at: int) -> dict[str, Any]:
-    """The keys of the spec that read a table as its columns show. Raises InputError."""
-    found = guess(path)
-    return _keys(at, found.kind, found.settings)
+def guessed(content: bytes, name: str) -> dict[str, Any]:
+    """The keys of a source that read a table as its columns show. Raises InputError."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(content)
+        found = guess(path)
+    return {"kind": found.kind, **found.settings}
 
 
-def _keys(at: int, kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    of_source = {"kind": kind, "columns": settings.get("columns") or None, "input": settings.get("input")}
-    return {f"seeds.{at}.{name}": value for name, value in of_source.items()}
+def keys_of(at: int, reads: Mapping[str, Any]) -> dict[str, Any]:
+    """What source number `at` is read as, as keys of the spec."""
+    return {f"seeds.{at}.{name}": reads.get(name) or None for name in ("kind", "columns", "input")}
 
 
 def without_guesses(text: str, path: Path) -> str:

@@ -18,7 +18,7 @@ from pairsmith.serve.access import Caller, Right
 from pairsmith.serve.api.projects import NewProject, new_project_in
 from pairsmith.serve.api.seeds import ENDINGS, add
 from pairsmith.serve.api.specs import etag_of, save_spec
-from pairsmith.serve.pages.columns import TABLES, as_told, guessed, without_guesses
+from pairsmith.serve.pages.columns import TABLES, as_told, guessed, keys_of, without_guesses
 from prompts.answer_form import AnswerForm
 from schemas.errors import InputError, UsageError
 from schemas.kinds import KINDS, KindName
@@ -191,15 +191,18 @@ def keep_seeds(request: Request, caller: Caller, slug: str, name: str, content: 
     lines as what they were before. Raises InputError, Refusal."""
     workspace = request.app.state.workspace
     before = workspace.project(slug).spec.seeds
-    path = f"seeds/{name}"
-    add(request, caller, slug, content, name, "input")
+    if Path(name).suffix.lower() in TABLES:
+        reads = guessed(content, name)
+    else:
+        lines = any(
+            source.kind == "output" for source in before if source.path == f"seeds/{name}" or not source.columns
+        )
+        reads = {"kind": "output" if lines else "input"}
+    add(request, caller, slug, content, name, reads["kind"], reads)
     now = workspace.project(slug).spec.seeds
-    at = next(number for number, source in enumerate(now) if source.path == path)
-    lines = next((source.kind for source in before if source.path == path or not source.columns), "input")
-    told = {f"seeds.{at}.kind": lines if lines == "output" else "input"}
-    values = guessed(workspace.folder(slug) / path, at) if Path(name).suffix.lower() in TABLES else told
+    at = next(number for number, source in enumerate(now) if source.path == f"seeds/{name}")
     gone = {f"seeds.{number}": None for number in reversed(range(len(now))) if number != at}
-    save_keys(request, caller, slug, {**values, **gone})
+    save_keys(request, caller, slug, {**keys_of(at, reads), **gone})
 
 
 def keep_columns(

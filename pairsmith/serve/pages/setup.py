@@ -283,7 +283,11 @@ def _forecast(of: ForecastOutcome) -> dict[str, Any]:
 @router.post("/p/{project}/setup/{step}", name="page_save_setup", max_body_size=UPLOAD_BYTES + 100_000)
 async def save(caller: Editor, project: str, step: str, request: Request) -> Response:
     """Keep one step; what is wrong with it is said on the same page."""
-    form = await request.form()
+    async with request.form() as form:
+        return await _saved(request, caller, project, step, form)
+
+
+async def _saved(request: Request, caller: Caller, project: str, step: str, form: FormData) -> Response:
     texts = {name: value for name, value in form.items() if isinstance(value, str)}
     try:
         if step == "seeds":
