@@ -1,4 +1,4 @@
-"""The way into Argilla for who is signed in elsewhere: a token that the real server takes, for those who answer alone."""
+"""The way into Argilla for who is signed in elsewhere: a token that the real server takes, of those who only answer."""
 
 from __future__ import annotations
 
