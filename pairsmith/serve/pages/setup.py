@@ -213,7 +213,7 @@ def _seeds_now(project: Project) -> dict[str, Any]:
         reading = read_seeds([s for s in project.spec.seeds if s.path != "-" and s.format != "hub"], project.folder)
     except PairsmithError as error:
         return {"says": "There are no seeds that can be read", "error": shown_problem(error), "first": [],
-                "problems": [], "short": [], "kinds": [], "duplicates": 0}  # fmt: skip
+                "problems": [], "more_problems": 0, "short": [], "kinds": [], "duplicates": 0}  # fmt: skip
     kinds: dict[str, int] = {}
     for seed in reading.seeds:
         kinds[seed.kind] = kinds.get(seed.kind, 0) + 1
