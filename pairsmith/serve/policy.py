@@ -255,7 +255,9 @@ class Policy:
         if host is None:
             raise _refused(key, f"'{url}' is no address of an http(s) server", "Write https://HOST/v1.")
         if not any(host == other for other, _ in allowed):
-            raise _refused(key, f"the host {host} is not one that an owner has allowed", "Ask an owner to allow it.")
+            raise _refused(
+                key, f"the host {host} is not one that an owner has allowed", "An owner allows it under Settings."
+            )
         if host not in self._private_names(allowed) and is_private(host, self._lookup):
             raise _refused(
                 key,
@@ -352,7 +354,9 @@ def _read(text: str) -> Host:
 
 def _not_a_pair(key: str, variable: str, host: Host) -> Refusal:
     return _refused(
-        key, f"the key {variable} may not be sent to {host}", f"Ask an owner to allow {variable} for this host."
+        key,
+        f"the key {variable} may not be sent to {host}",
+        f"An owner allows {variable} for this host under Settings.",
     )
 
 
