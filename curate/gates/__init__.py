@@ -66,7 +66,11 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "pii": (pii, ()),
 }
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
-_VERSIONS = {"preamble": 2, "answered": 2, "lost_content": 2, "repetition": 2}
+_VERSIONS = {
+    **dict.fromkeys(("thinking", "placeholder", "fenced", "cut", "echo", "invented", "invented_name", "swapped"), 2),
+    **dict.fromkeys(("limits", "language", "mixed_language", "values", "translated", "pii", "answered"), 2),
+    **dict.fromkeys(("preamble", "lost_content", "repetition"), 3),
+}
 
 
 def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[GateStep]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from curate.gates.content import quotations
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import lexicon
+from curate.gates.phrases import lexicon, own_letters
 from curate.gates.words import fold, words
 from schemas.errors import SpecError
 from schemas.records import Pair
@@ -61,6 +61,8 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
         letters = [c for c in text if c.isalpha()]
         if foreign := _foreign_script(letters, wanted):
             return rejected("language", f"the {side} text is written in {foreign.lower()} script: {quote(text)}", 0.0)
+        if other := _by_own_letters(text, wanted, pair.input):
+            return rejected("language", f"the {side} text is written in the letters of {other}: {quote(text)}", 0.0)
         if len(letters) < _MIN_LETTERS:
             continue
         expected, sure, other = _own_and_best_other(text, wanted)
@@ -93,6 +95,9 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
             for run in _LATIN_RUN.finditer(text):
                 if fold(run[0]).strip(" ,") not in given:
                     return rejected("mixed_language", f"the {side} text goes over into {quote(run[0])}")
+        for piece in _PIECE_END.split(text) if wanted in own_letters() else ():
+            if other := _by_own_letters(piece, wanted, pair.input):
+                return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(piece)}")
         for segment in (text, *_SEGMENT_END.split(text)):
             if len(segment) < 8 or (segment is not text and segment.isascii() and len(segment) < _SEGMENT):
                 continue
@@ -111,6 +116,19 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
     return passed("one language")
 
 
+def _by_own_letters(text: str, code: str, given: str) -> str:
+    """The language whose own letters stand in a text (two different ones that the input does not say), which has none
+    of those of `code`; or ''."""
+    own = own_letters()
+    if code not in own or text.isascii() or not own[code].isdisjoint(text):
+        return ""
+    others = (
+        other for other, letters in own.items() if other != code and len(letters.intersection(text) - {*given}) > 1
+    )
+    return next(others, "")
+
+
+_PIECE_END = re.compile(r"[.!?…。！？、，,;；:：\n]+")
 _SURE_OF_A_SEGMENT = 0.99
 _OWN = 0.35  # so many of the words of a sentence that are stop words of a language make it a sentence of that language
 

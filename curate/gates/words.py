@@ -64,13 +64,13 @@ def content_words(text: str, language: str = "en") -> list[str]:
 
     In a language without a list of stop words only the rule "longer than one letter" thins the words out.
     """
-    known = lexicon(language)
+    stop, asking = lexicon(language).stop, lexicon(language).words("asking")
     candidates = (
         word.removesuffix("'s")
         for word in words(without_options(text))
-        if word not in known.stop and word not in known.asking and not any(c.isdigit() for c in word)
+        if word not in stop and word not in asking and not any(c.isdigit() for c in word)
     )
-    return list(dict.fromkeys(word for word in candidates if len(word) > 1 and word not in known.stop))
+    return list(dict.fromkeys(word for word in candidates if len(word) > 1 and word not in stop))
 
 
 def has_stemmer(language: str) -> bool:
