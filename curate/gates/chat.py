@@ -28,22 +28,33 @@ def preamble(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     """The text stands alone: no refusal, no chat before or after it, no label, no marks of a chat template.
 
     A phrase that the other side or the house style says itself is not held against the text. A refusal counts where it
-    is about making the text, is the whole text, or names an AI. A label (`Output:`) counts at the very start, unless
-    the task speaks of a dialogue or a report or other labels follow.
+    is about making the text, is the whole text, or names an AI. What may as well be the end of a reply (`Would you like
+    me to add ...?`) is only flagged. A label (`Output:`) counts at the very start, unless the task speaks of a dialogue
+    or a report or other labels follow.
     Not covered: chat in other words; a polite sentence that fits a reply as well (`Let me know if ...`); in a language
     without a table, everything but the marks of chat templates and of reasoning.
     """
+    flagged: Judgement | None = None
     for side, text in sides(pair):
         folded = (_without_code(fold(text)), _other(pair, side), fold(style))
         for table in ("refusal", "preamble"):
             finding = phrases(language).find(table, *folded)
             if finding and not (table == "refusal" and _is_told(*folded[:2], language)):
                 _, _, part = finding.rule.table.partition(".")
-                return rejected(_CODES.get(part, table), f"the {side} text says {quote(finding.quoted)}")
-    return passed(f"it stands alone{_not_looked_for(language)}")
+                chats = rejected(_CODES.get(part, table), f"the {side} text says {quote(finding.quoted)}")
+                if part != "maybe":
+                    return chats
+                flagged = flagged or chats._replace(keep=True, flags=("afterword",))
+    return flagged or passed(f"it stands alone{_not_looked_for(language)}")
 
 
-_CODES = {"options": "options", "leak": "prompt_leak", "marker": "special_token", "closing": "afterword"}
+_CODES = {
+    "options": "options",
+    "leak": "prompt_leak",
+    "marker": "special_token",
+    "closing": "afterword",
+    "maybe": "afterword",
+}
 
 
 def thinking(pair: Pair, style: str = "", language: str = "en") -> Judgement:
