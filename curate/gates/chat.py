@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
-from curate.gates.phrases import any_of, anywhere, phrases
+from curate.gates.phrases import phrases, says
 from curate.gates.words import fold
 from schemas.records import Pair
 
@@ -86,9 +86,8 @@ def toxic(pair: Pair, language: str = "en") -> Judgement:
 
     Not covered: contempt without an insult, and slurs that are no insults elsewhere. It is made to flag.
     """
-    insults = any_of(language, "insults")
     for side, text in sides(pair):
-        found = insults.search(fold(text))
+        found = says(language, "insults", fold(text))
         if found and found[0] not in _other(pair, side):
             return rejected("toxic", f"the {side} text says {quote(found[0])}")
     return passed(f"no insult{_not_looked_for(language)}")
@@ -113,8 +112,8 @@ def answered(pair: Pair, style: str = "", language: str = "en") -> Judgement:
 
 def _is_told(text: str, other: str, language: str) -> bool:
     """Whether a refusal is a rewrite: a note that says itself what cannot be done becomes a sentence that says so."""
-    denies = any_of(language, "negation").search(other) or anywhere("refuses").search(other)
-    return bool(denies) and not anywhere("ai").search(text)
+    denies = says(language, "negation", other) or says("any", "refuses", other)
+    return bool(denies) and not says("any", "ai", text)
 
 
 def _other(pair: Pair, side: Side) -> str:

@@ -8,7 +8,7 @@ import orjson
 
 from curate.gates.content import in_code
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import anywhere, lexicon
+from curate.gates.phrases import lexicon, says
 from curate.gates.words import count_words, fold, without_options
 from schemas.records import Pair
 
@@ -105,7 +105,7 @@ def encoding(pair: Pair) -> Judgement:
         given = pair.input if side == "output" else pair.output
         if "\ufffd" in _shown(text) and "\ufffd" not in given:
             return rejected("mojibake", f"the {side} text has characters that were lost: {quote(text)}")
-        if badness(_shown(text)) > badness(given):
+        if (bad := badness(_shown(text))) and bad > badness(given):
             return rejected("mojibake", f"the {side} text is garbled: {quote(text)}")
     return passed("no garbled characters")
 
@@ -124,7 +124,7 @@ def fenced(pair: Pair, style: str = "") -> Judgement:
     if not match or "```" in match["inside"] or match["kind"].casefold() not in _OF_TEXT:
         return passed("it stands in no fence")
     told = f"{fold(pair.input)}\n{fold(style)}"
-    if "```" in told or anywhere("code").search(told) or in_code(match["inside"]):
+    if "```" in told or says("any", "code", told) or in_code(match["inside"]):
         return passed("code may stand in a fence")
     return rejected("code_fence", f"the whole text stands in a code fence: {quote(pair.output)}")
 

@@ -10,7 +10,7 @@ from curate.gates.content import description_of, in_code, is_summary
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.number_words import dates_named
 from curate.gates.numbers import Number, NumberMentions, in_digits
-from curate.gates.phrases import any_of, lexicon, words_of
+from curate.gates.phrases import any_of, lexicon, says, words_of
 from curate.gates.words import fold, stem, words
 from schemas.records import Pair
 
@@ -20,6 +20,7 @@ CONTACT = re.compile(
 )
 _NAME = r"[^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]+(?:[-'\u2019][^\W\d_]+)?"
 _QUOTED_NAME = re.compile(r"(?<=«)([^«»\n]{3,30})(?=»)")
+_DIGIT, _MANY_DIGITS = re.compile(r"\d"), re.compile(r"\d(?:\D{0,6}\d){5}")
 _NEAR = 4  # tokens between a number and the word that it belongs to
 
 
@@ -52,6 +53,8 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     """
     if "```" in pair.output or ("\n" in pair.output and in_code(pair.output)):
         return passed("numbers in code are not compared")
+    if not _DIGIT.search(fold(pair.output)):
+        return passed("no number of its own")
     told = NumberMentions(pair.input, input_language or language)
     text = description_of(CONTACT.sub(" ", pair.output))
     for number in in_digits(_of_pictures().sub(" ", text)):
@@ -65,6 +68,8 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
 
 def contacts(pair: Pair) -> Judgement:
     """E-mail addresses, web addresses and telephone numbers of the output stand in the input."""
+    if not any(map(pair.output.__contains__, ("@", "://", "www."))) and not _MANY_DIGITS.search(pair.output):
+        return passed("no contact of its own")
     digits, given = re.sub(r"\D", "", pair.input), fold(pair.input)
     for match in CONTACT.finditer(pair.output):
         contact, kind = match[0].rstrip(".,;:!?"), match.lastgroup
@@ -118,6 +123,8 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
         straight = re.search(rf"(?<![\d:]){ratio[0]}[:\u2013-]{ratio[1]}(?![\d:])", pair.output)
         if turned and not straight and ratio[0] != ratio[1]:
             return rejected("swapped", f"the input says {quote(':'.join(ratio))}, the output {quote(turned[0])}")
+    if len(_DIGIT.findall(pair.input)) < 2 or not _DIGIT.search(pair.output):
+        return passed("numbers stand where they stood")
     before, after = _tokens(pair.input, language), _tokens(pair.output, language)
     here, there = _beside(before), _beside(after)
     for (first, second), (word, other) in (
@@ -180,8 +187,8 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     Not covered: what is denied by a word that no list has, and a denial that moved to another thing.
     """
     before, after, spoken = fold(pair.input), fold(pair.output), input_language or language
-    asked = _ASKED.search(before) or any_of(spoken, "asked").search(before)
-    if asked and not (_ASKS.search(after) or any_of(language, "asks").search(after)):
+    asked = _ASKED.search(before) or says(spoken, "asked", before)
+    if asked and not (_ASKS.search(after) or says(language, "asks", after)):
         return rejected("lost_question", "the input asks something, the output does not")
     translated = spoken != language
     if is_summary(pair) and not translated:
@@ -191,8 +198,8 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
         (("negation",), ("negated",), "lost_negation"),
         (conditions, ("conditions", "supposes"), "lost_condition"),
     ):
-        word = next(filter(None, (any_of(spoken, name).search(before) for name in words_asked)), None)
-        if word and not any(any_of(language, name).search(after) for name in told):
+        word = next(filter(None, (says(spoken, name, before) for name in words_asked)), None)
+        if word and not any(says(language, name, after) for name in told):
             return rejected(code, f"the input says {quote(word[0])}, and nothing in the output does")
     if not translated and (flipped := _flipped(before, after, language)):
         return rejected("lost_negation", f"the input denies {quote(flipped)}, the output does not")

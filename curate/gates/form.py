@@ -59,11 +59,14 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
             return rejected("loop", f"one character is repeated in the {side} text: {quote(run[0], 20)}", 1.0)
         if '":' in text or '" :' in text:
             text = _JSON_KEY.sub(" ", text)
-        text = _without_refrain(text)
+        text = _without_refrain(text) if "\n" in text else text
         tokens = words(text)
-        repeated, example = _repeated_runs(tokens)
+        pairs = Counter(pairwise(tokens))
+        repeats = len(pairs) < len(tokens) - 1  # a run, a clause or a pair that comes twice needs it
+        repeated, example = _repeated_runs(tokens) if repeats else (0.0, "")
         share = max(share, repeated)
-        if loop := _loop(text, tokens, repeated, example, lexicon(language).stop):
+        loop = _loop(text, tokens, pairs, repeated, example, lexicon(language).stop) if repeats else _few_words(tokens)
+        if loop:
             looped = rejected("loop", f"{loop} in the {side} text", share)
             return looped._replace(keep=True, flags=("loop",)) if _is_verse(text) else looped
     return passed(f"{share:.0%} of the words repeat a run of four", share)
@@ -107,11 +110,13 @@ def _repeated_runs(tokens: list[str]) -> tuple[float, str]:
     return len(covered) / len(tokens), example
 
 
-def _loop(text: str, tokens: list[str], repeated: float, example: str, stop: Collection[str]) -> str:
+def _loop(
+    text: str, tokens: list[str], pairs: Counter[tuple[str, str]], repeated: float, example: str, stop: Collection[str]
+) -> str:
     """The repeated part of the text, as the start of a sentence; empty if nothing does."""
     if repeated >= 0.25 and repeated * len(tokens) >= 6:
         return f"{repeated:.0%} of the words repeat an earlier run such as {quote(example)}"
-    if stutter := _STUTTER.search(text):
+    if any(times >= 3 and one == other for (one, other), times in pairs.items()) and (stutter := _STUTTER.search(text)):
         return f"{quote(stutter[0])} follows itself"
     if run := _follows_itself(tokens):
         return f"{quote(run)} follows itself"
@@ -121,10 +126,16 @@ def _loop(text: str, tokens: list[str], repeated: float, example: str, stop: Col
         if times >= (5 if "\n" in text and len(clause.split()) == 2 else 3):
             return f"the phrase {quote(clause)} stands {times} times"
     if len(tokens) >= 12:
-        content_pairs = (p for p in pairwise(tokens) if p[0] != p[1] and not (p[0] in stop and p[1] in stop))
-        pair, times = next(iter(Counter(content_pairs).most_common(1)), (("", ""), 0))
-        if times >= 5 and 2 * times >= 0.25 * len(tokens):
+        of_content = [
+            (n, p) for p, n in pairs.items() if n >= 5 and p[0] != p[1] and not (p[0] in stop and p[1] in stop)
+        ]
+        times, pair = max(of_content, key=lambda found: found[0], default=(0, ("", "")))
+        if 2 * times >= 0.25 * len(tokens):
             return f"{quote(' '.join(pair))} stands {times} times in {len(tokens)} words"
+    return _few_words(tokens)
+
+
+def _few_words(tokens: list[str]) -> str:
     for start in range(0, len(tokens), 100):
         stretch = tokens[start : start + 100]
         if len(stretch) >= 30 and len(set(stretch)) < 0.4 * len(stretch):

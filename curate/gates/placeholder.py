@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import PhraseMatch, any_of, anywhere, fragment, phrases
+from curate.gates.phrases import any_of, anywhere, fragment, phrases, says
 from curate.gates.words import fold
 from schemas.records import Pair, Reason
 
@@ -45,26 +45,25 @@ def placeholder(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     flagged = ""
     for side, text in sides(pair):
         given = fold(pair.input if side == "output" else pair.output)
-        if anywhere("form").search(f"{given}\n{fold(style)}"):
-            continue
-        text = unicodedata.normalize("NFKC", text)
-        for finding in _marks(_INLINE.sub(" ", text), given, fold(style), language):
-            if not finding.rule.table.endswith(".maybe"):
-                return rejected("placeholder", f"the {side} text has an open slot: {quote(finding.quoted)}")
-            flagged = flagged or finding.quoted
-        for bracketed, is_slot in _bracketed(text, f"{given}\n{fold(style)}", language):
-            if is_slot:
-                return rejected("placeholder", f"the {side} text has an open slot: {quote(bracketed)}")
-            flagged = flagged or bracketed
+        text = text if text.isascii() else unicodedata.normalize("NFKC", text)
+        for slot, surely in _slots(text, given, fold(style), language):
+            if says("any", "form", f"{given}\n{fold(style)}"):
+                break
+            if surely:
+                return rejected("placeholder", f"the {side} text has an open slot: {quote(slot)}")
+            flagged = flagged or slot
     if flagged:
         return passed()._replace(reason=Reason("ok", f"{quote(flagged)} may be a slot"), flags=("bracketed",))
     return passed("no open slot")
 
 
-def _marks(text: str, given: str, style: str, language: str) -> Iterator[PhraseMatch]:
-    for table in dict.fromkeys((language, "en")):
-        if finding := phrases(table).find("placeholder", text, given, style):
-            yield finding
+def _slots(text: str, given: str, style: str, language: str) -> Iterator[tuple[str, bool]]:
+    """What looks like a slot, and whether it surely is one."""
+    prose = _INLINE.sub(" ", text) if "`" in text else text
+    for code, table in ((language, "placeholder"), *([("en", "placeholder.words")] if language != "en" else [])):
+        if finding := phrases(code).find(table, prose, given, style):
+            yield finding.quoted, not finding.rule.table.endswith(".maybe")
+    yield from _bracketed(text, f"{given}\n{style}", language)
 
 
 def _bracketed(text: str, wanted: str, language: str) -> Iterator[tuple[str, bool]]:

@@ -53,8 +53,11 @@ def without_options(text: str) -> str:
     return OPTION.sub(" , ", text)
 
 
+@lru_cache(maxsize=64)
 def count_words(text: str) -> int:
     """Words as a word counter counts them (runs without white space), unspaced scripts by character."""
+    if text.isascii():
+        return len(text.split())
     unspaced = len(_UNSPACED_CHARACTER.findall(text))
     return len((_UNSPACED_CHARACTER.sub(" ", text) if unspaced else text).split()) + unspaced
 
@@ -161,4 +164,5 @@ def _in_order(letters: str, word: str) -> bool:
 def _misspelt(word: str, vocabulary: Collection[str]) -> bool:
     """A word of about the same length, the same first letter and at least 85 % of the letters in order."""
     near = (w for w in vocabulary if w[0] == word[0] and abs(len(w) - len(word)) <= 2)
-    return any(SequenceMatcher(None, word, w, autojunk=False).ratio() >= 0.85 for w in near)
+    matchers = (SequenceMatcher(None, word, w, autojunk=False) for w in near)
+    return any(matcher.quick_ratio() >= 0.85 and matcher.ratio() >= 0.85 for matcher in matchers)

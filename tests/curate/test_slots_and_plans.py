@@ -28,5 +28,5 @@ def test_an_open_slot_or_a_plan_is_found(row: Row) -> None:
 
 @pytest.mark.parametrize("row", FINE, ids=lambda row: f"{row['language']}-{row['output'][:40]}")
 def test_a_text_that_looks_alike_is_not_rejected(row: Row) -> None:
-    """Verse, letters, code, formulas and stage directions are kept; one Roman number is known to be taken for a slot."""
+    """Verse, letters, code, formulas and stage directions are kept; one Roman number is known to be taken for one."""
     assert bool(said(row).rejecting) == (row["output"] == _KNOWN_FALSE), said(row)

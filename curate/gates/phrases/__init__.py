@@ -120,11 +120,13 @@ class Phrases:
     def _by_gate(self) -> dict[str, list[Rule]]:
         gates: dict[str, list[Rule]] = {}
         for rule in sorted(self.rules, key=lambda rule: rule.table.endswith(".maybe")):  # what only flags, last
-            gates.setdefault(rule.table.partition(".")[0], []).append(rule)
+            for name in {rule.table, rule.table.partition(".")[0]}:
+                gates.setdefault(name, []).append(rule)
         return gates
 
     def find(self, gate: str, text: str, other: str, style: str) -> PhraseMatch | None:
-        """The first rule of the tables of `gate` that finds something in `text`; all of them folded."""
+        """The first rule of the tables of `gate` that finds something in `text`; all of them folded. `gate` may be one
+        table, such as `placeholder.words`."""
         known = lexicon(self.language)
         for rule in self._by_gate.get(gate, ()):
             if quoted := rule.find(text, other, style, known):
@@ -179,6 +181,20 @@ def anywhere(name: str) -> re.Pattern[str]:
     """One pattern for the words of a list in all languages: for words that only let something pass."""
     listed = [found for path in sorted(FOLDER.glob("*.toml")) if (found := _listed(path.stem, name))]
     return re.compile(f"(?:{'|'.join(listed)})" if listed else NEVER.pattern)
+
+
+@cache
+def _stems(language: str, name: str) -> tuple[str, ...]:
+    """Strings one of which stands in every text that holds a word of the list."""
+    words = words_of(name) if language == "any" else lexicon(language).words(name)
+    return tuple({part for word in words if word[0] != "!" for part in [max(re.split(r"[_*]", word), key=len)]})
+
+
+def says(language: str, name: str, folded: str) -> re.Match[str] | None:
+    """The first word of a list of `language` in a folded text; of `any`, of a list in all languages."""
+    if not any(map(folded.__contains__, _stems(language, name))):
+        return None
+    return (anywhere(name) if language == "any" else any_of(language, name)).search(folded)
 
 
 @cache
