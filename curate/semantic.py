@@ -10,19 +10,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from itertools import islice
+from typing import Any
 
 import numpy as np
 
+from curate.contamination import HeldOut
 from curate.pool import Pool, StepId
 from curate.static_embedding import static_embedding
 from curate.steps import Named
-from schemas.kinds import DuplicateRule
+from schemas.kinds import KINDS, DuplicateRule
 from schemas.records import Pair, Reason, Verdict, content_id
+from schemas.spec import Spec
 
 SEMANTIC = "pool/semantic@1"
 FLAG = "semantic_duplicate"
+SEMANTIC_TEST = "pool/semantic_contamination@1"
+TEST_FLAG = "semantic_contamination"
+_WORDS = 4  # of a held-out text
 _BLOCK = 2048
 _NUMBER = re.compile(r"\d+")
+
+
+def semantic_steps(spec: Spec, held_out: HeldOut) -> list[Named]:
+    """The steps that a spec asks for."""
+    duplicates, contamination = spec.curate.duplicates.semantic, spec.curate.contamination.semantic
+    of_rows = [] if duplicates is None else [semantic_duplicates(duplicates, KINDS[spec.task.kind].duplicate)]
+    return of_rows if contamination is None else [*of_rows, semantic_contamination(held_out, contamination)]
 
 
 def semantic_duplicates(cosine: float, rule: DuplicateRule) -> Named:
@@ -39,10 +53,51 @@ def semantic_duplicates(cosine: float, rule: DuplicateRule) -> Named:
             if number in like:
                 earlier, similarity = like[number]
                 sentence = f"{similarity:.0%} like pair {rows[earlier].id} in meaning"
-                told = {"keep": True, "score": similarity, "reason": Reason("alike", sentence), "flags": (FLAG,)}
+                told: dict[str, Any] = {
+                    "keep": True,
+                    "score": similarity,
+                    "reason": Reason("alike", sentence),
+                    "flags": (FLAG,),
+                }
             yield Verdict.model_validate({"pair_id": pair.id, "by": SEMANTIC, "fingerprint": settings, **told})
 
     return Named(StepId(SEMANTIC, settings), look)
+
+
+def semantic_contamination(held_out: HeldOut, cosine: float) -> Named:
+    """Flags an accepted row with a side that is about the same as a held-out text of four words or more. Rows of the
+    test itself are left alone, and so is a side with other numbers than the text."""
+    settings = content_id("step", [SEMANTIC_TEST, cosine, sorted(zip(held_out.names, held_out.texts, strict=True))])
+    held = [(name, text) for name, text in zip(*held_out[:2], strict=True) if len(text.split()) >= _WORDS]
+
+    async def look(pool: Pool) -> AsyncIterator[Verdict]:
+        known = static_embedding().embed([text for _, text in held])
+        rows = (row.pair for row in pool.accepted() if row.pair is not None)
+        while block := list(islice(rows, _BLOCK)):
+            sides = [[pair.asked for pair in block], [pair.output for pair in block]]
+            cosines = [static_embedding().embed(texts) @ known.T for texts in sides]
+            for at, pair in enumerate(block):
+                told = {"keep": True, "score": None, "reason": Reason("unlike")}
+                alike = [] if pair.seed_id in held_out.seed_ids else _touched(cosines, sides, at, held, cosine)
+                if alike:
+                    similarity, number = max(alike)
+                    sentence = f"{similarity:.0%} like {held[number][0]} in meaning"
+                    told |= {"score": similarity, "reason": Reason("alike", sentence), "flags": (TEST_FLAG,)}
+                yield Verdict.model_validate({"pair_id": pair.id, "by": SEMANTIC_TEST, "fingerprint": settings, **told})
+
+    return Named(StepId(SEMANTIC_TEST, settings), look)
+
+
+def _touched(
+    cosines: list[np.ndarray], sides: list[list[str]], at: int, held: list[tuple[str, str]], cosine: float
+) -> list[tuple[float, int]]:
+    """How alike a row and each held-out text are that it is like, and the place of the text."""
+    return [
+        (min(1.0, float(side[at, number])), int(number))
+        for side, texts in zip(cosines, sides, strict=True)
+        for number in np.flatnonzero(side[at] >= cosine)
+        if _NUMBER.findall(texts[at]) == _NUMBER.findall(held[number][1])
+    ]
 
 
 def _alike(rows: Sequence[Pair], cosine: float, sides: Sequence[str]) -> dict[int, tuple[int, float]]:
