@@ -49,16 +49,11 @@ def semantic_duplicates(cosine: float, rule: DuplicateRule) -> Named:
         rows = [row.pair for row in pool.accepted() if row.pair is not None]
         like = _alike(rows, cosine, sides)
         for number, pair in enumerate(rows):
-            told: dict[str, object] = {"keep": True, "score": None, "reason": Reason("unlike")}
+            told: dict[str, Any] = {"keep": True, "score": None, "reason": Reason("unlike")}
             if number in like:
                 earlier, similarity = like[number]
                 sentence = f"{similarity:.0%} like pair {rows[earlier].id} in meaning"
-                told: dict[str, Any] = {
-                    "keep": True,
-                    "score": similarity,
-                    "reason": Reason("alike", sentence),
-                    "flags": (FLAG,),
-                }
+                told |= {"score": similarity, "reason": Reason("alike", sentence), "flags": (FLAG,)}
             yield Verdict.model_validate({"pair_id": pair.id, "by": SEMANTIC, "fingerprint": settings, **told})
 
     return Named(StepId(SEMANTIC, settings), look)
@@ -77,7 +72,7 @@ def semantic_contamination(held_out: HeldOut, cosine: float) -> Named:
             sides = [[pair.asked for pair in block], [pair.output for pair in block]]
             cosines = [static_embedding().embed(texts) @ known.T for texts in sides]
             for at, pair in enumerate(block):
-                told = {"keep": True, "score": None, "reason": Reason("unlike")}
+                told: dict[str, Any] = {"keep": True, "score": None, "reason": Reason("unlike")}
                 alike = [] if pair.seed_id in held_out.seed_ids else _touched(cosines, sides, at, held, cosine)
                 if alike:
                     similarity, number = max(alike)
