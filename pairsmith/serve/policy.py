@@ -81,7 +81,7 @@ _BY_KIND: dict[Kind, str] = {
         curate.gates.swapped curate.gates.limits curate.gates.injection curate.gates.toxic curate.gates.pii
         curate.gates.must.name curate.gates.must.pattern curate.gates.must_not.name curate.gates.must_not.pattern
         curate.gates.values curate.gates.translated curate.duplicates.enabled curate.duplicates.jaccard
-        curate.duplicates.semantic
+        curate.duplicates.semantic curate.contamination.semantic
         curate.score.batch_tokens curate.score.revision curate.score.protocol curate.score.teacher curate.select.best
         curate.select.length_control curate.select.certified curate.select.rows curate.select.spread
         curate.judge.teachers curate.judge.questions.name
