@@ -38,9 +38,9 @@ class Ann(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def ann(argilla_on_sqlite: ArgillaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ann]:
+def ann(argilla_server: ArgillaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ann]:
     """One session for all tests here: a browser needs seconds to start, and the page as long to load."""
-    name, server = f"ann-{uuid.uuid4().hex[:6]}", argilla_on_sqlite
+    name, server = f"ann-{uuid.uuid4().hex[:6]}", argilla_server
     with Argilla(server.url, server.api_key, "none") as argilla:
         told = {"first_name": "Ann", "username": name, "password": PASSWORD, "role": "annotator"}
         id_ = argilla.call("POST", "users", json=told)["id"]

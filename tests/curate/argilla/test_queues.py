@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
+import json
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from curate.argilla import server
 from curate.argilla.adjudication import push_adjudication
 from curate.argilla.client import Argilla, Queue
 from curate.argilla.pull import pull
@@ -205,22 +206,35 @@ def test_a_deleted_queue_leaves_nothing_in_the_index(cats: Side, argilla_server:
     """Neither the list of changes nor the word index keeps its rows, so they do not grow for ever; rows that were
     withdrawn leave the word index at the next search."""
     (queue,) = cats.queues()
+    ids = [uuid.UUID(str(row["id"])) for row in cats.rows()]
     data = argilla_server.home / "data"
-    ids = [uuid.UUID(str(row["id"])).hex for row in cats.rows()]
-    marks = ", ".join("?" * len(ids))
+    tables = {"docs": "argilla.words.db", "pairsmith_changes": "argilla.db", "pairsmith_values": "argilla.db"}
+    on_postgresql = server.status(argilla_server.home).database == "PostgreSQL"
+    if on_postgresql:
+        child = json.loads((argilla_server.home / "supervisor.json").read_text())["children"][-1]
+        url = sa.make_url(child["environment"]["ARGILLA_DATABASE_URL"]).set(drivername="postgresql+psycopg")
+        tables = dict.fromkeys(("pairsmith_words", "pairsmith_values"), "")
 
-    def kept(file: str, table: str) -> int:
-        with closing(sqlite3.connect(data / file, timeout=30)) as connection:
-            query = f"SELECT count(*) FROM {table} WHERE record_id IN ({marks})"
-            return int(connection.execute(query, ids).fetchone()[0])
+    def kept() -> list[int]:
+        """How many of the queue's rows each table still knows."""
+        counts = []
+        for table, file in tables.items():
+            engine = sa.create_engine(url if on_postgresql else f"sqlite:///{data / file}?timeout=30")
+            names = [str(id_) if on_postgresql else id_.hex for id_ in ids]
+            record_id = sa.cast(sa.column("record_id"), sa.Text)
+            query = sa.select(sa.func.count(record_id.distinct())).select_from(sa.table(table))
+            with engine.connect() as connection:
+                counts.append(int(connection.execute(query.where(record_id.in_(names))).scalar_one()))
+            engine.dispose()
+        return counts
 
     def search() -> None:
         cats.argilla.call("POST", f"datasets/{queue.id}/records/search", json={"query": {"text": {"q": "tabby"}}})
 
     search()
-    assert kept("argilla.words.db", "docs") == kept("argilla.db", "pairsmith_changes") == len(ids)
-    cats.argilla.call("DELETE", f"datasets/{queue.id}/records", params={"ids": str(uuid.UUID(ids[0]))})
+    assert kept() == [len(ids)] * len(tables)
+    cats.argilla.call("DELETE", f"datasets/{queue.id}/records", params={"ids": str(ids[0])})
     search()
-    assert kept("argilla.words.db", "docs") == len(ids) - 1
+    assert kept()[0] == len(ids) - 1
     cats.argilla.call("DELETE", f"datasets/{queue.id}")
-    assert kept("argilla.words.db", "docs") == kept("argilla.db", "pairsmith_changes") == 0
+    assert kept() == [0] * len(tables)
