@@ -1,6 +1,6 @@
 """Rows a second to the embedded server and answers a second back, beside the official client on the same server.
 
-    python bench/review/flow.py [--rows 2000] [--rounds 2] [--database-url postgresql://...] [--venv DIR] [--json FILE]
+    python -m bench.review.flow [--rows 2000] [--rounds 2] [--database-url postgresql://...] [--venv DIR] [--json FILE]
 
 Push: `curate.argilla.push.push` (rows built from the store, what is there asked, rows sent) against
 `dataset.records.log` of the same rows, built beforehand; both into a queue that was made beforehand. Pull:

@@ -1,4 +1,4 @@
-"""Taking rows, or what a person said, out of a project's queues, which `pairsmith erase` does before it forgets them."""
+"""Taking rows, or what a person said, out of a project's queues: `pairsmith erase` does so before it forgets them."""
 
 from __future__ import annotations
 

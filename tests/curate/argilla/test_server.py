@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from curate.argilla import server
@@ -254,6 +255,14 @@ def test_secrets_are_made_kept_from_others_and_never_the_defaults(argilla_server
         who_am_i(argilla_server.url, "argilla.apikey")
     arguments = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert made["api_key"] not in arguments
+
+
+def test_no_page_of_another_origin_may_call_it(argilla_server: server.ArgillaServer) -> None:
+    """Argilla allows every origin, with credentials, where nobody narrows it: ours answers none."""
+    headers = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "GET"}
+    for method in "GET", "OPTIONS":
+        answer = httpx.request(method, f"{argilla_server.url}/api/v1/version", headers=headers, timeout=30)
+        assert "access-control-allow-origin" not in answer.headers
 
 
 def test_a_killed_server_comes_back_with_everything(argilla_server: server.ArgillaServer, dataset: Any) -> None:
