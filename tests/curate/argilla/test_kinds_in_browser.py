@@ -23,7 +23,7 @@ from tests.curate.argilla.kinds_played import KINDS_PLAYED, Player, at_the_page,
 
 PASSWORD = "a password for this test"
 ROWS = int(os.environ.get("PAIRSMITH_PAGE_ROWS", "5"))
-pytestmark = [needs_browser, pytest.mark.timeout(180 + 5 * ROWS)]
+pytestmark = [needs_browser, pytest.mark.timeout(600 + 20 * ROWS)]
 
 
 class Ann(NamedTuple):
@@ -56,7 +56,10 @@ def test_every_kind_of_task_is_answered_by_keys_alone(
     """To accept takes two keys on every row; a label is corrected by another label, a record field by field, a text in
     the text; and every answer comes back as it was given."""
     with ann.at(kind, tmp_path, ROWS) as player:
-        ann.page.picture(kind)
+        for width, height in (1600, 900), (1280, 800):
+            player.page.set_viewport_size({"width": width, "height": height})
+            player.page.wait_for_function("width => document.documentElement.clientWidth === width", arg=width)
+            ann.page.picture(f"{kind}-{width}")
         desk = play(player, ROWS)
     with capsys.disabled():
         row = f"{len(desk.told)} rows, {desk.keys / len(desk.told):.2f} keys and {desk.seconds / len(desk.told):.2f} s"
