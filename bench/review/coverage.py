@@ -1,4 +1,4 @@
-"""Does the interval of the acceptance rate cover the truth? `python bench/review/coverage.py [RUNS] [--json FILE]`
+"""Does the interval of the acceptance rate cover the truth? `python -m bench.review.coverage [RUNS] [--json FILE]`
 
 Prints the coverage of every setting of a grid, and its minimum. A population's verdicts are fixed; annotators are
 SIMULATED and tell them. Three parts, all with the product's own intervals:
@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import hypergeom
 
+from bench.review.results import keep
 from curate.review import estimate as estimation
 from curate.review.acceptance import strata
 from curate.review.estimate import Stratum, acceptance_rate, binomial
@@ -314,12 +315,12 @@ def main(runs: int, file: Path | None) -> None:
     print(f"minimum {coverage:.4f} ({'kept' if coverage >= PROMISE else 'BROKEN'}: promised {PROMISE}) at {where}")
     if file:
         figures = {"annotators": "simulated", "promised": PROMISE, "minimum": round(coverage, 4), "at": where, **every}
-        file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        keep(file, "coverage", figures)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
     parser.add_argument("runs", type=int, nargs="?", default=20_000)
-    parser.add_argument("--json", type=Path, help="write every figure there")
+    parser.add_argument("--json", type=Path, help="keep every figure there, as bench/results/review.json")
     asked = parser.parse_args()
     main(asked.runs, asked.json)

@@ -29,6 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.review.results import keep
 from bench.service.postgres import Postgres
 from curate.argilla import server
 from curate.argilla.client import Argilla
@@ -210,7 +211,7 @@ def main() -> None:
     parser.add_argument("--database-url")
     parser.add_argument("--postgresql", action="store_true", help="on a private PostgreSQL")
     parser.add_argument("--venv", type=Path, help="an environment that exists already")
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--json", type=Path, help="keep the figures there")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")  # the client's own
     home = Path(tempfile.mkdtemp(prefix="arg-"))
@@ -257,10 +258,9 @@ def main() -> None:
             for routes, own in rounds.items()
         },
     }
-    text = json.dumps(figures, indent=1)
-    print(text)
+    print(json.dumps(figures, indent=1))
     if asked.json:
-        asked.json.write_text(text + "\n", encoding="utf-8")
+        keep(asked.json, "flow", figures)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.review.results import keep
 from bench.service.postgres import Postgres
 from curate.argilla import server
 from curate.argilla.venv import SERVER_CODE
@@ -209,7 +210,7 @@ def main() -> None:
     parser.add_argument("--postgresql", action="store_true", help="on a private PostgreSQL")
     parser.add_argument("--venv", type=Path, help="an environment that exists already")
     parser.add_argument("--repeat", type=int, default=60)
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--json", type=Path, help="keep the figures there")
     asked = parser.parse_args()
     machine = {"cores": os.cpu_count(), "python": platform.python_version(), "load before": os.getloadavg()[0]}
     print(machine)
@@ -219,7 +220,7 @@ def main() -> None:
             url = private.url if private else asked.database_url
             runs.append(measure(count, url, asked.venv, asked.repeat))
     if asked.json:
-        asked.json.write_text(json.dumps({"machine": machine, "runs": runs}, indent=1) + "\n", encoding="utf-8")
+        keep(asked.json, f"pages on {runs[-1]['database']}", {"machine": machine, "runs": runs})
 
 
 if __name__ == "__main__":
