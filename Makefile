@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve-demo test test-vllm test-page test-quick lint format clean bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training bench-vllm
+.PHONY: demo serve-demo test test-vllm test-page test-quick lint format clean bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training bench-vllm test-postgresql
 
 demo: $(VENV)/.train
 	$(BIN)/python examples/demo.py
@@ -20,6 +20,10 @@ MODEL ?= embedded
 test-vllm: $(VENV)/.dev
 	PAIRSMITH_REAL_VLLM=$(MODEL) $(BIN)/python -m pytest -n 0 -s --timeout 3600 tests/synth/test_local_vllm.py \
 		tests/synth/providers/test_real_vllm.py tests/curate/test_real_vllm.py tests/train/test_real_vllm.py
+
+# Every test of human review that starts a server, with PostgreSQL behind it; `make test` does a part of them so.
+test-postgresql: $(VENV)/.dev
+	PAIRSMITH_ARGILLA_DATABASE=PostgreSQL $(BIN)/python -m pytest -n 2 --dist loadfile tests/curate/argilla
 
 # Fifty rows of every kind of task on Argilla's page; prints keys and seconds a row.
 test-page: $(VENV)/.dev
