@@ -22,6 +22,7 @@ import orjson
 from schemas.errors import AuthError, TeacherError
 from schemas.failpoints import failpoint
 from schemas.records import Json, Message, Sampling
+from synth import gen_ai
 from synth.chat_completions import (
     LOST_BY_A_GATEWAY,
     Answer,
@@ -232,7 +233,7 @@ class Endpoint:
             data = orjson.dumps(body)
             try:
                 answer = await self.flow.through(
-                    partial(self._ask_once, body, data, paid),
+                    partial(gen_ai.traced, self.model, body, partial(self._ask_once, body, data, paid)),
                     prompt_bytes=len(data),
                     max_tokens=sampling.max_tokens,
                     n=n,

@@ -21,7 +21,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from schemas.errors import InputError, NoWork
-from schemas.progress import Progress
+from schemas.progress import Asked, Progress, unasked
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train.dataset import Dataset, Row
@@ -228,11 +228,12 @@ def _unpadded(inputs: dict[str, Any], row: int) -> tuple[list[int], list[int]]:
 
 
 class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
-    """Reports each step, stops a run that diverges, and asks for a checkpoint now and then. The curve itself is the
-    trainer's, which a checkpoint keeps (`curve_of`)."""
+    """Reports each step, stops a run that diverges or that somebody ends, and asks for a checkpoint now and then. The
+    curve itself is the trainer's, which a checkpoint keeps (`curve_of`)."""
 
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
+    def __init__(self, progress: Progress, asked: Asked = unasked) -> None:
+        self.progress, self.asked = progress, asked
+        self.ended = False
         self.seconds = 0.0
         self.steps = 0
         self._started = self._saved = 0.0
@@ -247,6 +248,10 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
         self.steps += 1
         if time.monotonic() - self._saved > _CHECKPOINT_S:
             control.should_save = True
+        if self.asked():
+            # Measured and saved, the weights of this step are one of those among which the best are kept.
+            control.should_evaluate = control.should_evaluate or args.eval_strategy != "no"
+            control.should_save = control.should_training_stop = self.ended = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._saved = time.monotonic()
