@@ -25,6 +25,7 @@ from schemas.progress import Progress, unseen
 from schemas.records import content_id, identity
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
+from train import unsloth_backend
 from train.base_model import Base, find_base, load_chat, load_for_training
 from train.dataset import Data, Dataset, Row, dataset_of, refuse_leaks, usable
 from train.mask import assert_completion_only, plain_preview
@@ -36,6 +37,7 @@ from train.quiet import quiet
 from train.results import TrainResult, read_result, write_result
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
+_OF_UNSLOTH = {"trl": (), "unsloth": ("unsloth", "unsloth_zoo")}
 _SHOWN_MASKS = 3
 
 
@@ -81,6 +83,7 @@ def tune(
     loss, a loss that is not finite, or an adapter that is still zero.
     """
     settings = settled(settings, base.folder, base.hash, out_dir)
+    unsloth_backend.begin(settings)
     name = adapter_id(dataset, settings, base.hash)
     folder = out_dir / name
     if finished := read_result(folder):
@@ -204,7 +207,7 @@ def _train(
         seconds=time.monotonic() - started,
         seconds_per_step=log.seconds / max(1, log.steps),
         peak_gib=_peak_gib(),
-        versions={package: version(package) for package in _PACKAGES},
+        versions={package: version(package) for package in (*_PACKAGES, *_OF_UNSLOTH[settings.backend])},
         masks=masks,
         system_prompt=dataset.system_prompt,
     )
