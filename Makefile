@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve-demo test test-vllm test-page test-quick lint format clean bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training
+.PHONY: demo serve-demo test test-unsloth test-vllm test-page test-quick lint format clean bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training
 
 demo: $(VENV)/.train
 	$(BIN)/python examples/demo.py
@@ -18,6 +18,16 @@ test: $(VENV)/.dev
 MODEL ?= HuggingFaceTB/SmolLM2-135M-Instruct
 test-vllm: $(VENV)/.dev
 	PAIRSMITH_REAL_VLLM=$(MODEL) $(BIN)/python -m pytest -n 0 -s tests/synth/test_local_vllm.py
+
+# The contract with unsloth, on its CPU path where there is no GPU. It caps transformers and TRL, so it has a Python of its own.
+test-unsloth: $(VENV)-unsloth/.done
+	$(VENV)-unsloth/bin/python -m pytest -n 0 tests/train/test_unsloth.py
+
+$(VENV)-unsloth/.done: pyproject.toml
+	test -x $(VENV)-unsloth/bin/python || $(PYTHON) -m venv $(VENV)-unsloth
+	$(VENV)-unsloth/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-unsloth/bin/python -m pip install --quiet --editable '.[train,unsloth,test]'
+	touch $@
 
 # Fifty rows of every kind of task on Argilla's page; prints keys and seconds a row.
 test-page: $(VENV)/.dev
@@ -61,4 +71,4 @@ bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-genera
 	$(BIN)/python -m bench.$*.run
 
 clean:
-	rm -rf $(VENV) demo artifacts build dist
+	rm -rf $(VENV) $(VENV)-unsloth demo artifacts build dist

@@ -27,7 +27,7 @@ from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
 from train.base_model import Base, find_base, load_chat, load_for_training
-from train.dataset import Data, Dataset, Row, dataset_of, refuse_leaks, usable
+from train.dataset import Data, Dataset, Row, dataset_of, refuse_leaks, usable, weighted
 from train.mask import assert_completion_only, plain_preview
 from train.merge import chosen
 from train.model_card import model_card
@@ -173,8 +173,9 @@ def _train(
     model, four_bit_layers = load_for_training(base, settings)
     log = LossLog(progress)
     if settings.objective == "sft":
-        trainer = adapter_trainer(model, chat, dataset, settings, checkpoints, log)
-        learned_tokens = _check_masks(chat, dataset.train, trainer.train_dataset)
+        rows = weighted(dataset, settings.edited_weight)
+        trainer = adapter_trainer(model, chat, replace(dataset, train=rows), settings, checkpoints, log)
+        learned_tokens = _check_masks(chat, rows, trainer.train_dataset)
         _check_masks(chat, dataset.validation, trainer.eval_dataset or ())
         shown = [trainer.train_dataset[index] for index in range(min(_SHOWN_MASKS, len(dataset.train)))]
         masks = tuple(plain_preview(chat.tokenizer, row["input_ids"], row["labels"]) for row in shown)

@@ -68,6 +68,7 @@ class TrainSettings(Section):
     patience: int | None = added(default=None, ge=1)
     objective: Literal["sft", "dpo", "orpo"] = added(default="sft")
     backend: Literal["trl", "unsloth"] = added(default="trl")
+    edited_weight: int = added(default=1, ge=1)
     beta: float = added(default=0.1, gt=0)
     dpo_learning_rate: float = added(default=2e-5, gt=0)
     dpo_epochs: float = added(default=1, gt=0)

@@ -34,7 +34,7 @@ _SCORE_CHUNK_TOKENS = 256
 # rows beside them, a lone answer comes out as it would in a crowd on most processors; on some (those with AMX, say)
 # rounding depends on every batch size, so nothing may rely on it.
 _FEWEST_ROWS = 4
-_PREFIX_MIB = 48
+_PREFIX_MIB = 96
 
 JobT = TypeVar("JobT", Generation, Scoring)
 

@@ -32,7 +32,7 @@ def once(backend: str, method: str, out: Path, base: Base) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.train.unsloth_once", backend, method, str(out), str(base.folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    told: dict[str, Any] = json.loads(done.stdout)  # nothing else may stand there
+    told: dict[str, Any] = json.loads(done.stdout)  # unsloth's own words do not stand there
     return told
 
 

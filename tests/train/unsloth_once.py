@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from tests.train.tiny import rows, settings
@@ -42,7 +43,8 @@ def scored_by_unsloth(base: Base, adapter: Path) -> float:
     from peft import PeftModel
     from unsloth import FastLanguageModel
 
-    model, _ = FastLanguageModel.from_pretrained(str(base.folder), dtype=torch.float32, load_in_4bit=False)
+    with redirect_stdout(sys.stderr):
+        model, _ = FastLanguageModel.from_pretrained(str(base.folder), dtype=torch.float32, load_in_4bit=False)
     model = PeftModel.from_pretrained(model, str(adapter)).float().eval()
     (row,) = rows(1)
     prompt, answer = load_chat(base).answer_ids(row["prompt"], row["completion"][0]["content"])
