@@ -77,9 +77,9 @@ def dataset_of(data: Data, system_prompt: str = "") -> Dataset:
         train, validation = _exported(folder, "train"), _exported(folder, "validation")
         held_out = [_asked(row["prompt"]) for row in _exported(folder, "test")]
         manifest = orjson.loads((folder / "manifest.json").read_bytes())
-        preferences = (preferences_of(folder, split) for split in ("train", "validation"))
+        preferences, preferred = preferences_of(folder, "train"), preferences_of(folder, "validation")
         edited = {row["pair_id"] for row in manifest.get("rows", ()) if row.get("replaces")}
-        return Dataset(manifest["id"], train, validation, held_out, *preferences, edited=edited)
+        return Dataset(manifest["id"], train, validation, held_out, preferences, preferred, edited)
     if not isinstance(data, Pool):
         data = list(data)
     splits: dict[Split, list[Row]] = {"train": [], "validation": [], "test": []}
