@@ -61,8 +61,8 @@ def free_kv_mib(device: str) -> int:
 
 def feed_head_whole(model: Any) -> None:
     """Give the head of a causal language model whole tensors. A slice of the hidden states, as `logits_to_keep` makes
-    it, torch (2.13) multiplies row by row with a copy of the head's weights for each: a third of a LoRA step of SmolLM2
-    on a CPU."""
+    it, torch (2.13) multiplies row by row with a copy of the head's weights for each: in a profile a third of a LoRA
+    step of SmolLM2 on a CPU."""
     model.get_output_embeddings().register_forward_pre_hook(lambda head, given: (given[0].contiguous(), *given[1:]))
 
 
