@@ -51,7 +51,7 @@ def test_it_learns_what_trl_learns_from_the_same_rows(tiny_base: Base, tmp_path:
     assert theirs["losses"][0] == pytest.approx(ours["losses"][0], rel=0.01)
     assert theirs["validation"][0] == pytest.approx(ours["validation"][0], rel=0.01)
     assert len(theirs["losses"]) == len(ours["losses"])
-    assert theirs["losses"][-1] < theirs["losses"][0] - 0.5
+    assert theirs["losses"][-1] < theirs["losses"][0] - 0.3
     assert theirs["validation"][-1] < theirs["validation"][0]
     assert theirs["four_bit_layers"] == ours["four_bit_layers"] == (LINEAR_LAYERS if method == "qlora" else 0)
     assert "unsloth" in theirs["versions"]
