@@ -26,6 +26,7 @@ SLOW_FILES = {
         "curate/argilla/test_command.py",
         "curate/argilla/test_days_of_a_review.py",
         "curate/argilla/test_engine_answers.py",
+        "curate/argilla/test_erased.py",
         "curate/argilla/test_kinds_in_browser.py",
         "curate/argilla/test_own_routes.py",
         "curate/argilla/test_people.py",

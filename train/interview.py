@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from schemas.money import Cost, summed
 from schemas.progress import Progress
@@ -18,6 +19,7 @@ from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.prices import free
 from train.adapter_check import check_adapter, check_merged, score
 from train.local_model import serving
+from train.measured_by_vllm import Scored, by_vllm
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
 
@@ -95,16 +97,17 @@ class Interview:
         text = self._plan.fixed_text
         # Under one prompt for every model, so that the scores compare.
         messages = next(system for system in self._plan.systems if TUNED in system.names).messages(self._plan.seeds[0])
-        async with serving(local, max_batch=concurrency) as (server, name):
+        async with _scored(local, concurrency) as served:
             check = None
             if local.adapter is not None:
-                check = await check_adapter(server.base_url, server.model, name, messages, text)
+                check = await check_adapter(served.score, served.base, served.name, messages, text)
             elif local.is_merged:
                 assert self._base_score is not None, "the base is asked before the tuned model"
-                check = check_merged(self._base_score, await score(server.base_url, name, messages, text), text)
+                check = check_merged(self._base_score, await served.score(served.name, messages, text), text)
             else:
-                self._base_score = await score(server.base_url, name, messages, text)
-            async with Endpoint(server.base_url, name, timeout_s=ASK_TIMEOUT_S, concurrency=concurrency) as endpoint:
+                self._base_score = await served.score(served.name, messages, text)
+            options: dict[str, Any] = {"key": served.key, "timeout_s": ASK_TIMEOUT_S, "concurrency": concurrency}
+            async with Endpoint(served.base_url, served.name, **options) as endpoint:
                 yield endpoint, check
 
     async def _asked(
@@ -156,6 +159,17 @@ def _together(answers: Sequence[Answers]) -> Answers:
     """Those to several inputs as one."""
     usd = None if any(given.usd is None for given in answers) else sum(given.usd or 0.0 for given in answers)
     return Answers([o for given in answers for o in given.outputs], summed([given.usage for given in answers]), usd)
+
+
+@asynccontextmanager
+async def _scored(local: LocalModel, max_batch: int) -> AsyncIterator[Scored]:
+    """The server that measures `local`."""
+    if local.vllm is not None:
+        async with by_vllm(local, local.vllm) as served:
+            yield served
+        return
+    async with serving(local, max_batch=max_batch) as (server, name):
+        yield Scored(server.base_url, server.model, name, partial(score, server.base_url))
 
 
 def _judged(blank: Output, call: Call, plan: EvaluationPlan, seed: Seed) -> Output:

@@ -49,7 +49,9 @@ _BY_KIND: dict[Kind, str] = {
     Kind.fenced: """
         teacher.usd_per_million_prompt_tokens teacher.usd_per_million_completion_tokens
         teacher.usd_per_million_cached_tokens budget.max_usd""",
-    Kind.machine: "teacher.vllm teacher.vllm_python teacher.vllm_args teacher.headers store.url store.url_env",
+    Kind.machine: """
+        teacher.vllm teacher.vllm_python teacher.vllm_args teacher.headers store.url store.url_env
+        evaluate.vllm evaluate.vllm_python evaluate.vllm_args""",
     Kind.code: "curate.gates.user evaluate.user",
     Kind.path: "curate.gates.json_schema curate.contamination.files review.gold",
     Kind.seeds: "seeds.path",
@@ -79,7 +81,7 @@ _BY_KIND: dict[Kind, str] = {
         curate.gates.swapped curate.gates.limits curate.gates.injection curate.gates.toxic curate.gates.pii
         curate.gates.must.name curate.gates.must.pattern curate.gates.must_not.name curate.gates.must_not.pattern
         curate.gates.values curate.gates.translated curate.duplicates.enabled curate.duplicates.jaccard
-        curate.duplicates.semantic
+        curate.duplicates.semantic curate.contamination.semantic
         curate.score.batch_tokens curate.score.revision curate.score.protocol curate.score.teacher curate.select.best
         curate.select.length_control curate.select.certified curate.select.rows curate.select.spread
         curate.judge.teachers curate.judge.questions.name
@@ -254,7 +256,9 @@ class Policy:
         if host is None:
             raise _refused(key, f"'{url}' is no address of an http(s) server", "Write https://HOST/v1.")
         if not any(host == other for other, _ in allowed):
-            raise _refused(key, f"the host {host} is not one that an owner has allowed", "Ask an owner to allow it.")
+            raise _refused(
+                key, f"the host {host} is not one that an owner has allowed", "An owner allows it under Settings."
+            )
         if host not in self._private_names(allowed) and is_private(host, self._lookup):
             raise _refused(
                 key,
@@ -351,7 +355,9 @@ def _read(text: str) -> Host:
 
 def _not_a_pair(key: str, variable: str, host: Host) -> Refusal:
     return _refused(
-        key, f"the key {variable} may not be sent to {host}", f"Ask an owner to allow {variable} for this host."
+        key,
+        f"the key {variable} may not be sent to {host}",
+        f"An owner allows {variable} for this host under Settings.",
     )
 
 
