@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import orjson
@@ -34,18 +35,29 @@ def added(default: Any = None, *, default_factory: Any = None, **limits: Any) ->
 def identity(model: BaseModel) -> Json:
     """The part of `model` that enters an id: its fields as JSON, without those that were added later and are not
     used."""
-    parts = model.model_dump(mode="json")
-    for name, field in type(model).model_fields.items():
-        extra = field.json_schema_extra
-        if (
-            isinstance(extra, dict)
-            and extra.get("added")
-            and getattr(model, name) == field.get_default(call_default_factory=True)
-        ):
-            del parts[name]
-        elif isinstance(value := getattr(model, name), BaseModel):
-            parts[name] = identity(value)
-    return parts
+    values, fields = model.__dict__, type(model).__pydantic_fields__
+    unused = {name for name, default in _added(type(model)) if values[name] == default}
+    nested = {name for name in fields if isinstance(values[name], BaseModel)} - unused
+    return model.model_dump(mode="json", exclude=nested | unused) | {name: _part(values[name]) for name in nested}
+
+
+def _part(model: BaseModel) -> Json:
+    """`identity` of a part, which many models share, as the sampling of all pairs: worked out once."""
+    kept = model.__dict__
+    if (known := kept.get("_identity")) is None:
+        known = kept["_identity"] = identity(model)
+    return dict(known)
+
+
+@cache
+def _added(kind: type[BaseModel]) -> tuple[tuple[str, Any], ...]:
+    """The fields that were added later, each with its default."""
+    marked = ((name, field, field.json_schema_extra) for name, field in kind.model_fields.items())
+    return tuple(
+        (name, field.get_default(call_default_factory=True))
+        for name, field, extra in marked
+        if isinstance(extra, dict) and extra.get("added")
+    )
 
 
 def now() -> datetime:

@@ -10,6 +10,7 @@ Every id has a frozen recipe, held by golden ids in the tests: a field that join
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -30,10 +31,15 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", defer_build=True)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A changed copy, whose id is computed anew: pydantic would carry a cached one over."""
-        copied = super().model_copy(update=update, deep=deep)
-        for name in copied.__dict__.keys() - type(self).model_fields.keys():
-            del copied.__dict__[name]
+        """A changed copy, whose id is computed anew: pydantic would carry a cached one over, and takes five times as
+        long, which every answer would pay for."""
+        own, update = deepcopy(self.__dict__) if deep else self.__dict__, update or {}
+        copied = self.__new__(type(self))
+        setting = object.__setattr__
+        setting(copied, "__dict__", {name: own[name] for name in self.__pydantic_fields__} | update)
+        setting(copied, "__pydantic_fields_set__", self.__pydantic_fields_set__ | update.keys())
+        setting(copied, "__pydantic_extra__", None)
+        setting(copied, "__pydantic_private__", None)
         return copied
 
 
@@ -100,8 +106,11 @@ class Sampling(Record):
 
     def body(self) -> Json:
         """The settings as keys of a chat-completions request."""
-        named = self.model_dump(mode="json", exclude_none=True, exclude={"extra"})
-        return {**named, **self.extra}
+        return {**self._named, **self.extra}
+
+    @cached_property
+    def _named(self) -> Json:
+        return self.model_dump(mode="json", exclude_none=True, exclude={"extra"})
 
 
 # Seeds were first stored as simple and enhanced; their ids keep these words.

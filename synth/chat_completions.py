@@ -299,8 +299,8 @@ def seems_cut(request: Json, prompt_tokens: int) -> bool:
     makes so few tokens of so many letters. Repeated marks and blanks count once."""
     if prompt_tokens < _SMALLEST_CONTEXT:
         return False
-    letters = sum(len(_REPEATED.sub(r"\1\2", str(message.get("content")))) for message in request.get("messages", ()))
-    return letters > _MOST_LETTERS_PER_TOKEN * prompt_tokens
+    most, said = _MOST_LETTERS_PER_TOKEN * prompt_tokens, [str(m.get("content")) for m in request.get("messages", ())]
+    return sum(map(len, said)) > most and sum(len(_REPEATED.sub(r"\1\2", text)) for text in said) > most
 
 
 def error_body(content: bytes) -> tuple[Json, Json]:
