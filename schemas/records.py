@@ -37,7 +37,8 @@ class Record(BaseModel):
         copied = self.__new__(type(self))
         setting = object.__setattr__
         setting(copied, "__dict__", {name: own[name] for name in self.__pydantic_fields__} | update)
-        setting(copied, "__pydantic_fields_set__", self.__pydantic_fields_set__ | update.keys())
+        known = self.__pydantic_fields_set__  # shared where nothing joins it: very many copies may be held
+        setting(copied, "__pydantic_fields_set__", known if update.keys() <= known else known | update.keys())
         setting(copied, "__pydantic_extra__", None)
         setting(copied, "__pydantic_private__", None)
         return copied

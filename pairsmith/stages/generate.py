@@ -114,9 +114,9 @@ def seeds_of(project: Project, store: Store, say: Say) -> tuple[SeedReading, lis
         stdin.seek(0)
     reading = treated(read_seeds(project.spec.seeds, project.folder, stdin), project.spec.personal)
     _say_problems(say, reading)
-    splits = with_splits(reading.seeds, project.spec.split, store.seeds(active=False))
-    store.set_active_seeds(splits)
-    return reading, splits
+    reading.seeds = with_splits(reading.seeds, project.spec.split, store.each_seed())
+    store.set_active_seeds(reading.seeds)
+    return reading, reading.seeds
 
 
 def generated_from(seeds: Sequence[Seed]) -> list[Seed]:

@@ -198,20 +198,31 @@ class Store:
 
     def set_active_seeds(self, seeds: Sequence[Seed]) -> None:
         """Keep `seeds` as they were read now, and make exactly these, in this order, the seeds of the project."""
-        rows = [{"id_": seed.id, "active_": place, "body_": seed.model_dump_json()} for place, seed in enumerate(seeds)]
+        c = tables.seeds.c
+        place_of = sa.update(tables.seeds).where(c.id == sa.bindparam("id_")).values(active=sa.bindparam("active_"))
 
         def mark(connection: sa.Connection) -> None:
             connection.execute(sa.update(tables.seeds).values(active=-1))
-            if rows:
-                by_id = sa.update(tables.seeds).where(tables.seeds.c.id == sa.bindparam("id_"))
-                connection.execute(by_id.values(active=sa.bindparam("active_"), body=sa.bindparam("body_")), rows)
+            for start in range(0, len(seeds), _PAGE):
+                page = enumerate(seeds[start : start + _PAGE], start)
+                connection.execute(place_of, [{"id_": seed.id, "active_": place} for place, seed in page])
 
-        active = sa.select(tables.seeds.c.body).where(tables.seeds.c.active >= 0).order_by(tables.seeds.c.active)
-        if [body for (body,) in self._rows(active)] == [row["body_"] for row in rows]:
+        if self._are_active(seeds):
             return  # as it was: to write it again takes longer than all the rest of going on
-        if seeds:
-            self.write(*seeds)
+        for start in range(0, len(seeds), _PAGE):
+            self.write(*seeds[start : start + _PAGE])
         self._write().submit(mark).result()
+
+    def _are_active(self, seeds: Sequence[Seed]) -> bool:
+        """Whether these, as they were read, and in this order, are the seeds of the project."""
+        c = tables.seeds.c
+        places = [place for (place,) in self._rows(sa.select(c.position).where(c.active >= 0).order_by(c.active))]
+        for start in range(0, len(places), _PAGE):
+            page = places[start : start + _PAGE]
+            body = dict(map(tuple, self._rows(sa.select(c.position, c.body).where(c.position.in_(page)))))
+            if [body[place] for place in page] != [seed.model_dump_json() for seed in seeds[start : start + _PAGE]]:
+                return False
+        return len(places) == len(seeds)
 
     @property
     def writable(self) -> bool:
@@ -230,6 +241,10 @@ class Store:
         if active:
             query = sa.select(tables.seeds.c.body).where(tables.seeds.c.active >= 0).order_by(tables.seeds.c.active)
         return self._records(Seed, query)
+
+    def each_seed(self) -> Iterator[Seed]:
+        """Every seed ever read, a page in memory at a time."""
+        return self._pages(Seed, tables.seeds)
 
     def call_index(self) -> dict[str, list[tuple[int, str]]]:
         """key -> [(attempt, status)] of every call, by attempt; about 200 bytes a call."""
