@@ -6,8 +6,8 @@ several tokens that must meet instead of one, AdaptJoin, Wang et al. 2012). Rare
 compared in vain, and none is missed.
 
 A token is 53 bits of a hash, so "exact" is up to a collision: among a million texts of 50 words, two of the tokens
-are one by chance about once. Tokens wait in a temporary file (8 bytes each). In memory are at most 32 MB of counts, 8 bytes a
-text, and while a join runs 8 bytes for each token that may meet another and at most 640 bytes a text for pairs.
+are one by chance about once. Tokens wait in a temporary file (8 bytes each). In memory are at most 32 MB of counts, 8
+bytes a text, and while a join runs 8 bytes for each token that may meet another and at most 640 bytes a text for pairs.
 """
 
 from __future__ import annotations
