@@ -33,12 +33,12 @@ class Record(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A changed copy, whose id is computed anew: pydantic would carry a cached one over, and takes five times as
         long, which every answer would pay for."""
-        own, update = deepcopy(self.__dict__) if deep else self.__dict__, update or {}
+        own, changed = deepcopy(self.__dict__) if deep else self.__dict__, dict(update or {})
         copied = self.__new__(type(self))
         setting = object.__setattr__
-        setting(copied, "__dict__", {name: own[name] for name in self.__pydantic_fields__} | update)
+        setting(copied, "__dict__", {name: own[name] for name in self.__pydantic_fields__} | changed)
         known = self.__pydantic_fields_set__  # shared where nothing joins it: very many copies may be held
-        setting(copied, "__pydantic_fields_set__", known if update.keys() <= known else known | update.keys())
+        setting(copied, "__pydantic_fields_set__", known if changed.keys() <= known else known | changed.keys())
         setting(copied, "__pydantic_extra__", None)
         setting(copied, "__pydantic_private__", None)
         return copied

@@ -25,6 +25,7 @@ from synth.refusals import Refusals
 
 # Seeds of a sample's later attempts lie this far apart, beyond any number of samples.
 _ATTEMPT_STRIDE = 1_000_003
+_EXACT = 2**53  # below it a whole number is the same as an int and as a float
 
 # What is judged again whenever it is used: since then a rule may have changed, or the spec declared a finish reason.
 _JUDGED_ANEW = ("received", "ok", "unknown_finish")
@@ -56,11 +57,14 @@ class Question(NamedTuple):
         """The schema that an answer has to keep to be a good one."""
         return self.schema if self.binding else None
 
-    def keys(self, teacher: str, revision: str | None, n: int) -> list[str]:
-        """The ledger's keys of samples 0 to n - 1 of this question to a teacher."""
-        chat = [[m.role, m.content] for m in self.messages]
-        question = content_id("question", [teacher, revision, chat, self.sampling.body(), self.schema])
-        return [content_id("sample", [question, sample]) for sample in range(n)]
+    def keys(self, teacher: str, revision: str | None, n: int) -> list[list[str]]:
+        """The ledger's keys of samples 0 to n - 1 of this question to a teacher, as they are made now; and, where a
+        setting that only one server has is a whole number, as versions before made them: 0 and 0.0 were two."""
+        chat, extra = [[m.role, m.content] for m in self.messages], self.sampling.extra
+        spelt = [extra] if not extra else [_whole(extra, int), extra, _whole(extra, float)]
+        bodies = [{**self.sampling.body(), **one} for one in spelt]
+        ids = (content_id("question", [teacher, revision, chat, body, self.schema]) for body in bodies)
+        return [[content_id("sample", [id_, sample]) for sample in range(n)] for id_ in dict.fromkeys(ids)]
 
     def drawn(self, sample: int, attempt: int) -> Sampling:
         """How a request is drawn that begins with `sample` and comes after `attempt` answers to it: where the sampling
@@ -69,6 +73,16 @@ class Question(NamedTuple):
             return self.sampling
         seed = self.sampling.seed + sample + _ATTEMPT_STRIDE * attempt
         return self.sampling.model_copy(update={"seed": seed})
+
+
+def _whole(value: Any, kind: type[int] | type[float]) -> Any:
+    """`value` with every whole number in it of this kind."""
+    if isinstance(value, dict):
+        return {name: _whole(part, kind) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole(part, kind) for part in value]
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return kind(value) if number and abs(value) < _EXACT and value == int(value) else value
 
 
 class FailedSample(NamedTuple):
@@ -176,8 +190,13 @@ class Ledger:
         """How many of samples 0 to n - 1 `answer` would send a request for."""
         return sum(
             not any(status in _JUDGED_ANEW for _, status in self._index.get(key, ())) and not self._given_up(key)
-            for key in question.keys(self.identity, self.revision, n)
+            for key in self.keys(question, n)
         )
+
+    def keys(self, question: Question, n: int = 1) -> list[str]:
+        """The keys of samples 0 to n - 1: those under which the store has any of them already, if it does."""
+        now, *before = question.keys(self.identity, self.revision, n)
+        return next((keys for keys in (now, *before) if not self._index.keys().isdisjoint(keys)), now)
 
     async def complete(
         self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None
@@ -198,7 +217,7 @@ class Ledger:
 
         Raises TeacherError (and its kinds) and StoreError, which concern every row, and StoppedError after `drain()`.
         """
-        keys = question.keys(self.identity, self.revision, n)
+        keys = self.keys(question, n)
         answers: dict[int, Completion | FailedSample] = {}
         while len(answers) < n:
             missing, kept, given_up = [], [], []

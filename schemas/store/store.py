@@ -42,7 +42,8 @@ from schemas.store.opening import (
     sqlite_path,
     sqlite_url,
 )
-from schemas.store.writer import Revisable, Writer
+from schemas.store.rows import BEFORE, Rows, whole
+from schemas.store.writer import Revisable, Writer, insert
 
 R = TypeVar("R", bound=Record)
 _IN = 500  # ids in one IN (...) list
@@ -64,6 +65,7 @@ class Store:
     def __init__(self, engine: sa.Engine, url: str, writer: Writer | None, closing: contextlib.ExitStack) -> None:
         self._engine, self._url, self._writer, self._closing = engine, url, writer, closing
         self.budget: Budget | None = None
+        self._before: tuple[str, Json] = ("", {})  # the request that was last read
 
     def capped(self, *, project_usd: float | None = None, command_usd: float | None = None) -> Store:
         """The store, with caps on what may be spent through its ledger from now on: the project's in all, the command's
@@ -187,12 +189,16 @@ class Store:
     async def judge(self, *calls: Call) -> None:
         """Write what judging says of answers that are in the store: their status, text and reason, durable."""
         c = tables.calls.c
-        judged = [(call, tables.row(call)[1]["body"]) for call in calls]
-        rows = [{"key_": o.key, "attempt_": o.attempt, "status": o.status, "body": body} for o, body in judged]
         place = sa.update(tables.calls).where(c.key == sa.bindparam("key_"), c.attempt == sa.bindparam("attempt_"))
 
         def mark(connection: sa.Connection) -> None:
-            connection.execute(place, rows)
+            for call in calls:
+                for table, row in Rows().of(call):
+                    if table is tables.requests:
+                        insert(connection, table, [row])
+                    else:
+                        named = {"key_": call.key, "attempt_": call.attempt}
+                        connection.execute(place, named | {name: row[name] for name in ("status", "body")})
 
         await self._write().submit_here(mark)
 
@@ -257,13 +263,22 @@ class Store:
     def calls(self, key: str) -> list[Call]:
         """The answers of one key by attempt, each with its request."""
         c = tables.calls.c
-        calls = self._records(Call, sa.select(c.body).where(c.key == key).order_by(c.attempt))
+        calls = map(self._whole, self._records(Call, sa.select(c.body).where(c.key == key).order_by(c.attempt)))
         return [call if call.request_of is None else self._with_request(call, *call.request_of) for call in calls]
+
+    def _whole(self, call: Call) -> Call:
+        """An answer with what its row leaves out."""
+        if (id_ := call.request.get(BEFORE)) is None:
+            return whole(call, None)
+        if id_ != self._before[0]:
+            ((body,),) = self._rows(sa.select(tables.requests.c.body).where(tables.requests.c.id == id_))
+            self._before = id_, orjson.loads(body)
+        return whole(call, self._before[1])
 
     def _with_request(self, call: Call, key: str, attempt: int) -> Call:
         c = tables.calls.c
         (first,) = self._records(Call, sa.select(c.body).where(c.key == key, c.attempt == attempt))
-        return call.model_copy(update={"request": first.request})
+        return call.model_copy(update={"request": self._whole(first).request})
 
     def costs(self) -> list[Cost]:
         """What the ledger has cost by stage, teacher and prompt, with what is held for requests without an answer."""
@@ -285,6 +300,10 @@ class Store:
     def skim_candidates(self, fingerprint: str) -> Iterator[Json]:
         """`each_candidate` as the JSON that was kept, not checked again: for going on with very many."""
         return self._json_pages(tables.candidates, fingerprint=fingerprint)
+
+    def count_candidates(self, fingerprints: Iterable[str]) -> int:
+        """How many slots these generations have."""
+        return self._count(tables.candidates, tables.candidates.c.fingerprint.in_(list(fingerprints)))
 
     def pairs(self, ids: Iterable[str] | None = None) -> list[Pair]:
         """All pairs, or those of `ids`."""

@@ -20,6 +20,7 @@ from schemas.records import Record
 from schemas.store import tables
 from schemas.store.failures import explained, passes, shown
 from schemas.store.lock import StillHeld
+from schemas.store.rows import Rows
 
 
 class Revisable:
@@ -64,6 +65,7 @@ class Writer:
         self._queue: queue.SimpleQueue[tuple[Work, _Waiter] | None] = queue.SimpleQueue()
         self._broken: StoreError | None = None
         self._closed = False
+        self._rows = Rows()
         self._hurry = threading.Event()  # somebody waits for the next commit, and not in a coroutine
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -146,12 +148,14 @@ class Writer:
                     records: list[Record] = []
                     for work in group:
                         if callable(work):
+                            self._rows.forget()  # it may delete
                             work(connection)
                         else:
                             records.extend(work.take() if isinstance(work, Revisable) else work)
-                    _insert(connection, records, self._url)
+                    requests = _insert(connection, records, self._rows, self._url)
                     committing = True
                     transaction.commit()
+                self._rows.committed(requests)
                 return None
             except Exception as raised:
                 if wait_s is None or not passes(raised, committing=committing):
@@ -170,18 +174,31 @@ def _resolve(futures: Sequence[asyncio.Future[None]], error: StoreError | None) 
             future.set_result(None)
 
 
-def _insert(connection: sa.Connection, records: Sequence[Record], url: str) -> None:
+def _insert(connection: sa.Connection, records: Sequence[Record], making: Rows, url: str) -> set[str]:
+    """Insert the rows of the records; the ids of requests among them."""
     rows: dict[sa.Table, list[dict[str, Any]]] = defaultdict(list)
+    requests: dict[str, dict[str, Any]] = {}
     for record in records:
-        table, row = tables.row(record)
-        rows[table].append(row)
+        for table, row in making.of(record):
+            if table is tables.requests:
+                requests[row["id"]] = row
+            else:
+                rows[table].append(row)
+    if requests:
+        rows[tables.requests] = list(requests.values())
     for table, values in rows.items():
-        sql, order = _statement(connection.dialect, table, tuple(values[0]))
-        # As the driver takes it: SQLAlchemy's own way to many rows costs more than the database's.
-        given: Any = values if order is None else [tuple(value[name] for name in order) for value in values]
-        inserted = connection.exec_driver_sql(sql, given).rowcount
+        inserted = insert(connection, table, values)
         if table is tables.calls and inserted != len(values):
             _same_answers(connection, values, url)
+    return set(requests)
+
+
+def insert(connection: sa.Connection, table: sa.Table, values: Sequence[dict[str, Any]]) -> int:
+    """Insert rows of the same columns; how many were not there."""
+    sql, order = _statement(connection.dialect, table, tuple(values[0]))
+    # As the driver takes it: SQLAlchemy's own way to many rows costs more than the database's.
+    given: Any = values if order is None else [tuple([value[name] for name in order]) for value in values]
+    return connection.exec_driver_sql(sql, given).rowcount
 
 
 _made: dict[tuple[str, sa.Table, tuple[str, ...]], tuple[str, list[str] | None]] = {}
