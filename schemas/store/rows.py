@@ -1,13 +1,13 @@
 """The rows that a record is kept in: what is said elsewhere is left out, and put back by who reads it.
 
 Of a request that is all but its last message (the prompt, its worked examples, earlier turns, the sampling): a row of
-`requests`, once for all that share it. Of an answer it is its text, where that is the content as it came. Of a pair it
-is what is empty. Rows of earlier versions hold all of it, and are read as they are.
+`requests`, once for all that share it. Of an answer it is what its columns say, and its text, where that is the content
+as it came. Of a pair it is what is empty. Rows of earlier versions hold all of it, and are read as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from schemas.records import Call, Generated, Json, Pair, Record, content_id
 from schemas.store import tables
 
+SAID = ("key", "attempt", "status", "request_id", "stage", "prompt", "teacher")  # of an answer, by columns of its row
 BEFORE = "$before"  # in a request: the id of what stands before its last message
 _EMPTY = ("meta", "turns", "reference", "columns")
 _MOST = 10_000  # ids that are remembered
@@ -53,6 +54,11 @@ class Rows:
         self._there = set()
 
 
+def body_of(said: Sequence[Any], body: str) -> str:
+    """The body of an answer with what its columns `SAID` say; what it says itself counts."""
+    return f"{orjson.dumps(dict(zip(SAID, said, strict=True)))[:-1].decode()},{body[1:]}"
+
+
 def whole(call: Call, request: Json | None) -> Call:
     """An answer as it was before it was kept; `request` is what stands before its last message."""
     update: Json = {} if "text" in call.model_fields_set else {"text": _content(call)}
@@ -64,8 +70,8 @@ def whole(call: Call, request: Json | None) -> Call:
 def _left_out(record: Record) -> Any:
     """What of a record its row does not say."""
     if isinstance(record, Call):
-        out = {"text"} if record.text and record.text == _content(record) else set[str]()
-        return out | ({"request"} if record.request_of is not None else {"request_of"})
+        out = {*SAID, "request" if record.request_of is not None else "request_of"}
+        return out | {"text"} if record.text and record.text == _content(record) else out
     if isinstance(record, Pair):
         empty: dict[str, Any] = {name: True for name in _EMPTY if not getattr(record, name)}
         if isinstance(record.origin, Generated):

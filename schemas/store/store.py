@@ -42,7 +42,7 @@ from schemas.store.opening import (
     sqlite_path,
     sqlite_url,
 )
-from schemas.store.rows import BEFORE, Rows, whole
+from schemas.store.rows import BEFORE, SAID, Rows, body_of, whole
 from schemas.store.writer import Revisable, Writer, insert
 
 R = TypeVar("R", bound=Record)
@@ -262,9 +262,13 @@ class Store:
 
     def calls(self, key: str) -> list[Call]:
         """The answers of one key by attempt, each with its request."""
-        c = tables.calls.c
-        calls = map(self._whole, self._records(Call, sa.select(c.body).where(c.key == key).order_by(c.attempt)))
+        calls = self._calls(key)
         return [call if call.request_of is None else self._with_request(call, *call.request_of) for call in calls]
+
+    def _calls(self, key: str) -> list[Call]:
+        c = tables.calls.c
+        rows = self._rows(sa.select(*(c[name] for name in SAID), c.body).where(c.key == key).order_by(c.attempt))
+        return [self._whole(self._read(Call, body_of(said, body))) for *said, body in rows]
 
     def _whole(self, call: Call) -> Call:
         """An answer with what its row leaves out."""
@@ -276,9 +280,8 @@ class Store:
         return whole(call, self._before[1])
 
     def _with_request(self, call: Call, key: str, attempt: int) -> Call:
-        c = tables.calls.c
-        (first,) = self._records(Call, sa.select(c.body).where(c.key == key, c.attempt == attempt))
-        return call.model_copy(update={"request": self._whole(first).request})
+        first = next(one for one in self._calls(key) if one.attempt == attempt)
+        return call.model_copy(update={"request": first.request})
 
     def costs(self) -> list[Cost]:
         """What the ledger has cost by stage, teacher and prompt, with what is held for requests without an answer."""
