@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 # A verdict may not depend on how busy the machine is.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
+settings.register_profile("quick", settings.get_profile("unhurried"), max_examples=10)
 
 TESTS = Path(__file__).parent
 SLOW_FILES = {
@@ -125,6 +126,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--quick"):
+        settings.load_profile("quick")
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     return True if config.getoption("--quick") and collection_path in SLOW_FILES else None
 
@@ -137,8 +143,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_slow(item: pytest.Item) -> bool:
-    """It needs a slow fixture, or one of its parameters is PostgreSQL, or it loads a model."""
+    """It needs a slow fixture, or one of its parameters is PostgreSQL, or it is marked as one that takes seconds."""
     fixtures = getattr(item, "fixturenames", ())
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    named = SLOW_FIXTURES.intersection(fixtures)
-    return bool(named) or "postgresql" in parameters or any(item.iter_markers("model"))
+    marks = {mark.name for mark in item.iter_markers()}
+    return "postgresql" in parameters or bool(SLOW_FIXTURES.intersection(fixtures) | marks & {"model", "slow"})

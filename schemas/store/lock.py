@@ -25,8 +25,11 @@ _PRODUCT = "pairsmith"
 _UPGRADE_S, _TICK_S = 120.0, 0.2  # how long an upgrade by another process is waited for, and how often it is looked
 
 
-def _me() -> dict[str, str]:
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:3]])
+_UPGRADES = "upgrade of the store by"  # in the label of who holds the lock for no longer than that
+
+
+def _me(upgrades: bool) -> dict[str, str]:
+    command = f"{_UPGRADES} " * upgrades + shlex.join([Path(sys.argv[0]).name, *sys.argv[1:3]])
     return {
         "pid": str(os.getpid()),
         "host": socket.gethostname(),
@@ -49,19 +52,22 @@ StillHeld = Callable[[sa.Connection], None]
 
 
 @contextlib.contextmanager
-def writer_lock(path: Path | None, engine: sa.Engine, url: str) -> Iterator[StillHeld]:
-    """Hold the writer's lock. One that upgrades the store, if only to read it, is waited for: it needs seconds, and who
-    began both did not ask for it. Raises StoreBusy."""
+def writer_lock(path: Path | None, engine: sa.Engine, url: str, *, upgrades: bool = False) -> Iterator[StillHeld]:
+    """Hold the writer's lock; with `upgrades` for no longer than an upgrade of the store takes.
+
+    One that upgrades the store, if only to read it, is waited for: it needs seconds, and who began both did not ask
+    for it. Raises StoreBusy.
+    """
     with contextlib.ExitStack() as held:
         until, waits = time.monotonic() + _UPGRADE_S, True
         while True:
             try:
                 still_held: StillHeld = held.enter_context(
-                    file_lock(Path(f"{path}.lock"), url) if path else advisory_lock(engine, url)
+                    file_lock(Path(f"{path}.lock"), url, upgrades) if path else advisory_lock(engine, url, upgrades)
                 )
                 break
-            except StoreBusy:
-                if not waits or time.monotonic() > until:
+            except StoreBusy as busy:
+                if not (waits or _UPGRADES in str(busy)) or time.monotonic() > until:
                     raise
             waits = is_older(engine)  # once more after the upgrade: its lock is freed a little later
             time.sleep(_TICK_S)
@@ -69,7 +75,7 @@ def writer_lock(path: Path | None, engine: sa.Engine, url: str) -> Iterator[Stil
 
 
 @contextlib.contextmanager
-def file_lock(path: Path, url: str) -> Iterator[StillHeld]:
+def file_lock(path: Path, url: str, upgrades: bool) -> Iterator[StillHeld]:
     """Hold `path` for this process. The kernel frees it when the process dies, however it dies.
 
     Raises StoreBusy naming the holder's pid, command and start. Not covered: network file systems without flock.
@@ -87,14 +93,14 @@ def file_lock(path: Path, url: str) -> Iterator[StillHeld]:
             raise _busy(url, who) from None
         with contextlib.suppress(OSError):  # on a full disk the lock holds without its label
             os.ftruncate(fd, 0)
-            os.pwrite(fd, json.dumps(_me()).encode(), 0)
+            os.pwrite(fd, json.dumps(_me(upgrades)).encode(), 0)
         yield lambda connection: None  # the kernel does not lose it
     finally:
         os.close(fd)
 
 
 @contextlib.contextmanager
-def advisory_lock(engine: sa.Engine, url: str) -> Iterator[StillHeld]:
+def advisory_lock(engine: sa.Engine, url: str, upgrades: bool) -> Iterator[StillHeld]:
     """The same for PostgreSQL: a session-level advisory lock, freed when the connection ends. Raises StoreBusy.
 
     The lock is that of the schema that our tables are in, so two projects in two schemas of a database do not wait for
@@ -102,7 +108,7 @@ def advisory_lock(engine: sa.Engine, url: str) -> Iterator[StillHeld]:
     takes it again if nobody else has. Not covered: a pairsmith of version 0.1 in the same database, which had one lock
     for all schemas.
     """
-    lock = _AdvisoryLock(engine, url)
+    lock = _AdvisoryLock(engine, url, upgrades)
     try:
         yield lock.still_held
     finally:
@@ -117,15 +123,16 @@ _OURS = (
 
 
 class _AdvisoryLock:
-    def __init__(self, engine: sa.Engine, url: str) -> None:
-        self._engine, self._url = engine, url
+    def __init__(self, engine: sa.Engine, url: str, upgrades: bool) -> None:
+        self._engine, self._url, self._upgrades = engine, url, upgrades
         self._take()
 
     def _take(self) -> None:
         self._connection = self._engine.connect()
         try:
-            self._key, me = _key(self._connection), _me()
-            label = f"pairsmith pid {me['pid']} on {me['host']} since {me['since']}"[:63]
+            self._key, me = _key(self._connection), _me(self._upgrades)
+            who = _UPGRADES if self._upgrades else "pairsmith"
+            label = f"{who} pid {me['pid']} on {me['host']} since {me['since']}"[:63]
             named = sa.text("SELECT set_config('application_name', :label, false), pg_backend_pid()")
             self._pid = self._connection.execute(named, {"label": label}).one()[1]
             key = {"key": self._key}

@@ -53,7 +53,8 @@ _PAGE = 2_000  # records read at once where a table is streamed
 def _upgrade_for_reader(engine: sa.Engine, url: str) -> None:
     """Upgrade the store, because a reader needs the new tables too, unless a writer does it first."""
     try:
-        Store.open(url).close()
+        with writer_lock(sqlite_path(url), engine, url, upgrades=True):
+            check_version(engine, url, upgrade=True)
     except StoreBusy:
         if is_older(engine):
             raise

@@ -102,6 +102,7 @@ def test_a_scorer_that_gives_too_few_scores_costs_no_row_its_place() -> None:
     assert run(scored(none, "score/none@1", "f")).counts.waiting == 5
 
 
+@pytest.mark.slow
 def test_curation_does_not_hang_on_the_order_of_sets(tmp_path: Path) -> None:
     """The same store curated under other hash seeds: the same rows in the same order, decided for the same reasons."""
     seen = set()

@@ -114,6 +114,7 @@ def test_planted_near_duplicates_are_found_and_nothing_else() -> None:
     assert set(gone) == set(range(3500, 4000))
 
 
+@pytest.mark.slow
 def test_a_large_cluster_costs_no_more_than_its_rows() -> None:
     """Twenty thousand replies from one template, each with another name: one stays, and it does not take all pairs."""
     rows = [

@@ -220,6 +220,7 @@ def test_a_reviewed_row_is_told_in_card_and_manifest(project: Project, store: St
     assert edited["reviews"][0]["reviewer"] == "ana"
 
 
+@pytest.mark.slow
 def test_an_interrupted_export_leaves_the_old_dataset(project: Project, store: Store) -> None:
     """Files are written beside the dataset and put in place in one rename; leftovers are cleared next time."""
     folder = project.folder / "dataset"

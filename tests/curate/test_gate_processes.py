@@ -39,6 +39,7 @@ def short(pair: Pair) -> bool:
     return len(pair.output) < 200
 
 
+@pytest.mark.slow
 def test_many_processes_say_what_one_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Verdict for verdict, in the same order, those of a user's function and of a gate that crashes among them."""
     gates = gates_for(TaskSettings(name="t", style="Say it well."), GateSettings(), tmp_path)
@@ -64,6 +65,7 @@ def children_of(parent: int) -> list[int]:
     return children
 
 
+@pytest.mark.slow
 def test_a_dead_process_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rows are not taken for judged: the command ends, and says what to do."""
     monkeypatch.setattr(processes, "WORTH", 1)
@@ -103,6 +105,7 @@ print(curate(pairs, [*gates(style="Say it well.")]).counts.rows_in)
 """
 
 
+@pytest.mark.slow
 def test_a_plain_script_needs_no_guard(tmp_path: Path) -> None:
     """The caller's script does not run again in the children, as it would under a spawning pool."""
     (tmp_path / "mine.py").write_text(SCRIPT)

@@ -192,6 +192,7 @@ def written(text: str) -> str:
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gate_rejects_at_most_one_good_row_in_a_hundred(kind: str) -> None:
     """No gate rejects more than 1 % of the good rows of a kind; where a kind has fewer than 100, none of them."""
@@ -200,6 +201,7 @@ def test_a_gate_rejects_at_most_one_good_row_in_a_hundred(kind: str) -> None:
     assert {gate: k for gate, k in counts.items() if k > 0.01 * n} == {}
 
 
+@pytest.mark.slow
 def test_all_gates_together_reject_at_most_three_good_rows_in_a_hundred() -> None:
     """Any gate: at most 3 % of the good rows, as a whole and of every kind."""
     for kind in (*KINDS, None):
@@ -213,6 +215,7 @@ def test_flags_are_few() -> None:
     assert sum(hits) <= 0.1 * len(hits)
 
 
+@pytest.mark.slow
 def test_bad_rows_are_found() -> None:
     """At least 85 % of the bad rows are rejected or flagged; of thinking blocks and open slots 99 % are rejected."""
     assert sum(k + f for k, f, _ in recall().values()) >= 0.85 * len(rows("bad"))
@@ -221,6 +224,7 @@ def test_bad_rows_are_found() -> None:
         assert sum(k for k, _, _ in counts) >= 0.99 * sum(n for _, _, n in counts)
 
 
+@pytest.mark.slow
 def test_the_documented_tables_are_the_measured_ones(capsys: pytest.CaptureFixture[str]) -> None:
     """docs/gates.md shows the tables to the digit, and a run prints them."""
     with capsys.disabled():

@@ -61,6 +61,7 @@ def test_adding_a_gate_changes_no_other_verdict(input: str, output: str, chosen:
     assert judge_text(input, output, some) == {step.by: everything[step.by] for step in some}
 
 
+@pytest.mark.slow
 @given(input=TEXT, output=TEXT)
 def test_judging_twice_gives_the_same_verdicts(input: str, output: str) -> None:
     """A gate has no memory."""
@@ -116,6 +117,7 @@ def in_words(number: int) -> str:
     return f"{in_words(number // size)} {name}{rest}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [20_000])
 def test_a_very_long_text_is_judged_in_good_time(length: int) -> None:
     """No rule is worse than about linear in the text: 20,000 words take seconds at most, not minutes."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -61,6 +62,7 @@ def state(pool: Pool) -> list[tuple[bool | None, str | None, float | None, tuple
     return [(row.keep, str(row.reason) if row.reason else None, row.score, row.flags) for row in pool.rows()]
 
 
+@pytest.mark.slow
 @given(INPUTS, ORDERS)
 @settings(max_examples=60)
 def test_any_steps_in_any_order_lose_no_row(inputs: list[list[str]], order: list[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -97,6 +98,7 @@ def pool_of(rows: list[tuple[str, str, str]], said: list[str | None]) -> Pool:
     return Pool.of(made, reviews)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(pairs, decisions, orders, st.integers(0, 7))
 def test_nothing_disappears_in_any_order_of_steps(
@@ -193,6 +195,7 @@ def test_no_cluster_of_near_duplicates_vanishes() -> None:
     assert pool.reasons == {"outranked": 1}
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.sampled_from(["good fox", "good fox!", "Good fox", "good snow"]), max_size=8), st.randoms())
 def test_duplicates_name_an_accepted_row_whatever_the_order(texts: list[str], rng: Any) -> None:

@@ -63,6 +63,7 @@ def test_splits_have_the_size_that_was_asked_for(inputs: int, outputs: int, shar
         assert splits.total() == number
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 25), min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_a_seed_never_moves_and_new_ones_fill_the_shares(sizes: list[int], rng: random.Random) -> None:
     """Seeds that come in one reading after another, in any order and beside others that go, keep the split they had

@@ -254,6 +254,7 @@ def test_progress_is_a_line_on_stderr_and_can_be_off(loopback: LoopbackTeacher, 
     assert "gates     2 of 2" in shown
 
 
+@pytest.mark.slow
 def test_the_door_is_light() -> None:
     """What is heavy is imported when it is used."""
     code = (
@@ -264,6 +265,7 @@ def test_the_door_is_light() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["synth", "curate", "train"])
 def test_a_users_files_do_not_shadow_ours_in_python(first: str, tmp_path: Path) -> None:
     """In a script and a notebook the working folder comes first on the path; `my.py` there is still found."""

@@ -10,6 +10,7 @@ from runpy import run_path
 import pytest
 
 from tests.door.test_door import rich
+from tests.door.test_project import SPEC
 from tests.synth.loopback import LoopbackTeacher
 
 ROOT = Path(__file__).parents[2]
@@ -39,10 +40,14 @@ PRINTED = re.compile(r"^```python\n((?:(?!```).)*?)^```\n\n```text\n(.*?)^```$",
 def test_functions_and_pairs_of_your_own_do_what_the_page_prints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str, printed: str
 ) -> None:
-    """The block under a script is its output."""
+    """The block under a script is its output; the project is one of two seeds."""
     monkeypatch.chdir(tmp_path)
     Path("own.py").write_text(script)
-    run_path("own.py", run_name="own")
+    Path("captions").mkdir()
+    Path("captions/seeds.txt").write_text("a red fox\na lighthouse\n")
+    with LoopbackTeacher(rich) as teacher:
+        Path("captions/pairsmith.toml").write_text(SPEC.format(url=teacher.url))
+        run_path("own.py", run_name="own")
     assert capsys.readouterr().out == printed
 
 

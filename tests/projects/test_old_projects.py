@@ -89,6 +89,7 @@ def test_a_call_key_is_made_of_what_was_asked(old: Project) -> None:
         assert call.key == content_id("sample", [question, call.sample])
 
 
+@pytest.mark.slow
 def test_the_ledger_alone_makes_the_pool_again(old: Project, tmp_path: Path) -> None:
     """With nothing but the old answers, and nobody listening at the teacher's address, `generate` finds every answer
     under its key and makes the same candidates in the same scopes of the same pairs."""
@@ -117,6 +118,7 @@ def code(reason: str) -> str:
     return reason.split(maxsplit=1)[0].rstrip(":") if reason else ""
 
 
+@pytest.mark.slow
 def test_curation_of_an_old_project_comes_to_the_same(old: Project) -> None:
     """The same rows are accepted, in the same splits, and the rest for the same reasons; people are heard as before."""
     answer = old.json("curate")
@@ -127,6 +129,7 @@ def test_curation_of_an_old_project_comes_to_the_same(old: Project) -> None:
     assert accepted == EXPECTED["accepted"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lineage", EXPECTED["explain"], ids=lambda lineage: lineage["origin"]["by"])
 def test_a_row_is_explained_as_it_was(old: Project, lineage: dict[str, Any]) -> None:
     """Seed, both texts, origin, answers, every verdict of a single row, reviews, split, and the models trained on the
@@ -145,6 +148,7 @@ def test_a_row_is_explained_as_it_was(old: Project, lineage: dict[str, Any]) -> 
     ]
 
 
+@pytest.mark.slow
 def test_status_of_an_old_project_is_what_it_was(old: Project) -> None:
     """Seeds, pairs, what was spent, and the counts and reasons of every stage."""
     told, then = old.json("status"), EXPECTED["status"]
@@ -156,6 +160,7 @@ def test_status_of_an_old_project_is_what_it_was(old: Project) -> None:
         assert (now["counts"], now["reasons"]) == (stage["counts"], in_present_words(stage["reasons"]))
 
 
+@pytest.mark.slow
 def test_what_older_rules_decided_stands_and_says_so(old: Project) -> None:
     """A rule that changed reopens no stage; `status` tells, and the next curation decides by the rules of now."""
 
@@ -168,12 +173,14 @@ def test_what_older_rules_decided_stands_and_says_so(old: Project) -> None:
     assert curated() == (True, "")
 
 
+@pytest.mark.slow
 def test_what_was_done_is_done_after_a_copy(old: Project) -> None:
     """A project that is copied, or cloned from git, is where it was: `run` has nothing to do."""
     assert EXPECTED["status"]["next"] == []
     assert old.json("status")["next"] == []
 
 
+@pytest.mark.slow
 def test_a_project_of_today_is_as_done_after_a_copy(old: Project, tmp_path: Path) -> None:
     """The same for stages that this version has run; and a changed seed file is seen, whatever its time says."""
     old.json("generate")

@@ -63,6 +63,7 @@ def version(path: Path) -> str:
     return str(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill_at", [6, 8, 12, 17, 21, 26])
 def test_an_upgrade_that_was_killed_is_done_by_the_next_command(old: Path, kill_at: int) -> None:
     """Wherever it is killed: between two tables, two chunks, before the version is told. The copy is that of the
@@ -78,6 +79,7 @@ def test_an_upgrade_that_was_killed_is_done_by_the_next_command(old: Path, kill_
     assert version(old.with_name(f"{old.name}.before-{tables.SCHEMA_VERSION}")) == "0002"
 
 
+@pytest.mark.slow
 def test_a_new_store_whose_making_was_killed_is_made_by_the_next_command(tmp_path: Path) -> None:
     """No half schema is left either."""
     path = tmp_path / "pairsmith.db"
@@ -89,6 +91,7 @@ def test_a_new_store_whose_making_was_killed_is_made_by_the_next_command(tmp_pat
         assert store.pairs() == []
 
 
+@pytest.mark.slow
 def test_commands_that_open_an_old_store_at_once_all_go_on(old: Path) -> None:
     """One of them upgrades it and the others wait for that; a reader never reports that the store is busy."""
     first = opening(f"sqlite:///{old}", write=False, slow_s=0.1)

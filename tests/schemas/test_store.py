@@ -338,6 +338,7 @@ with Store.open(sys.argv[1]) as store:
 """
 
 
+@pytest.mark.slow
 def test_no_confirmed_row_is_lost_to_kill_9(store_url: str) -> None:
     """Whatever was confirmed before SIGKILL is there afterwards, and the lock is free."""
     root = Path(__file__).parents[2]

@@ -14,7 +14,8 @@ from schemas.errors import StoreBusy, StoreError, StoreFull
 from schemas.records import Call, Seed
 from schemas.store import Store
 from schemas.store.failures import explained, passes
-from schemas.store.opening import engine_of
+from schemas.store.lock import writer_lock
+from schemas.store.opening import engine_of, sqlite_path
 
 
 def call(key: str = "k", attempt: int = 1, *, text: str = "a dog", request_id: str = "1") -> Call:
@@ -162,3 +163,24 @@ def test_a_database_of_another_application_is_not_called_newer(tmp_path: Path) -
     for write in (True, False):
         with pytest.raises(StoreError, match="another application"):
             Store.open(f"sqlite:///{tmp_path / 'p.db'}", write=write)
+
+
+def test_who_upgrades_a_store_to_read_it_is_waited_for(store_url: str) -> None:
+    """Even when its schema is that of today already and only the lock is not free yet; a writer is not waited for."""
+    Store.open(store_url).close()
+    engine = engine_of(store_url)
+    opened = threading.Event()
+
+    def write() -> None:
+        with Store.open(store_url):
+            opened.set()
+
+    second = threading.Thread(target=write)
+    with writer_lock(sqlite_path(store_url), engine, store_url, upgrades=True):
+        second.start()
+        assert not opened.wait(1)
+    second.join(60)
+    engine.dispose()
+    assert opened.is_set()
+    with Store.open(store_url), pytest.raises(StoreBusy):
+        Store.open(store_url)

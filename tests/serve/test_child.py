@@ -46,6 +46,7 @@ def job_folder(workspace: Workspace) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_one_process_runs_a_part_and_says_once_how_it_ended(job_folder: Path) -> None:
     """While one has the lock another leaves it alone; one that comes after the end does nothing."""
     with held(job_folder / "lock") as lock:
@@ -63,6 +64,7 @@ def test_one_process_runs_a_part_and_says_once_how_it_ended(job_folder: Path) ->
     assert len(starts(job_folder)) == 1
 
 
+@pytest.mark.slow
 def test_a_long_log_keeps_its_beginning_and_its_end(workspace: Workspace, tmp_path: Path) -> None:
     """It stays small, and a byte keeps its number, so that who reads on misses nothing that is still there."""
     write_project(workspace, "tiny", "http://127.0.0.1:9/v1")

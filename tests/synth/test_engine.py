@@ -238,6 +238,7 @@ def test_a_failure_of_the_teacher_is_raised_after_draining(tmp_path: Path) -> No
     assert result.rows_in == result.waiting == 2 * (len(teacher.asked) - 1)
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_everything_at_once(tmp_path: Path) -> None:
     """StoreFull, a few requests more at most, and a store that opens again with all that was confirmed."""
     with LoopbackTeacher() as teacher:
@@ -276,6 +277,7 @@ FAULTS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(FAULTS, max_size=80), st.integers(1, 3), st.booleans())
 def test_rows_are_conserved_under_any_faults(schedule: list[Reply], n: int, honours_n: bool) -> None:

@@ -399,6 +399,7 @@ except InputError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path):
     """A hub that is out of reach leaves no traceback."""
     settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -414,6 +415,7 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path):
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_hub_rows_are_streamed(tmp_path, write):
     """The library that reads hub ids also takes a local folder of data files, so the real reader runs without a hub."""
     (tmp_path / "repo").mkdir()

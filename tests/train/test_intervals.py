@@ -46,6 +46,7 @@ def settings() -> Iterator[tuple[int, int, float]]:
     yield from itertools.product((5, 8, 12, 27), (1, 3), (0.0, 0.6, 0.9))
 
 
+@pytest.mark.slow
 def test_a_share_is_covered_as_often_as_promised() -> None:
     """From 5 seeds on, at every rate, however alike a seed's answers are: at least 93 % of 2,000 runs, each."""
     rng = np.random.default_rng(11)
@@ -56,6 +57,7 @@ def test_a_share_is_covered_as_often_as_promised() -> None:
         assert covered >= 0.93, (seeds, samples, likeness, rate)
 
 
+@pytest.mark.slow
 def test_a_difference_is_covered_as_often_as_promised() -> None:
     """The same for differences, where a system at 0 or 1 has uncertainty too: 24 hits of 27 is no certainty."""
     rng = np.random.default_rng(12)
@@ -68,6 +70,7 @@ def test_a_difference_is_covered_as_often_as_promised() -> None:
         assert covered >= 0.93, (seeds, samples, likeness, a, b)
 
 
+@pytest.mark.slow
 def test_equal_systems_are_seldom_told_apart() -> None:
     """The exact test says "different" of equal systems in at most 5 % of runs, chance of the simulation apart."""
     rng = np.random.default_rng(13)

@@ -34,6 +34,7 @@ def test_a_census_has_no_interval() -> None:
     assert share.low == share.value == share.high == pytest.approx(12 / 15)
 
 
+@pytest.mark.slow
 def test_the_interval_of_two_parts_covers_every_truth() -> None:
     """Summed over every outcome, the interval of two strata holds the truth as often as was promised, also where one of
     them is small, hardly asked, or good throughout; bench/review/coverage.py has the whole grid."""
@@ -149,6 +150,7 @@ def test_one_long_pause_does_not_move_the_seconds() -> None:
     assert seconds_per_item([]) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_the_reported_interval_covers_with_simulated_annotators(setting: object) -> None:
     """A short run of bench/review/coverage.py for each sampling setting: of 80 reviews by simulated annotators so few

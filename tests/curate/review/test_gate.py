@@ -55,6 +55,7 @@ def test_a_set_that_people_reject_whole_does_not_pass(tmp_path: Path) -> None:
     assert any("People reject this set" in line for line in in_words(facts))
 
 
+@pytest.mark.slow
 def test_nobody_is_asked_for_more_of_a_set_that_people_reject(tmp_path: Path) -> None:
     """Once the upper bound is below what the spec asks, no further batch is drawn."""
     status, made = answered(tmp_path, "reject")
@@ -63,6 +64,7 @@ def test_nobody_is_asked_for_more_of_a_set_that_people_reject(tmp_path: Path) ->
         assert draw_batch(made, store, read_population(made, store, [SCOPE])) == []
 
 
+@pytest.mark.slow
 def test_a_set_that_people_accept_passes(tmp_path: Path) -> None:
     """The lower bound for the rows that would be trained on lies above what the spec asks for."""
     status, _ = answered(tmp_path, "accept")
@@ -107,6 +109,7 @@ def test_between_the_two_it_says_how_many_labels_are_missing(tmp_path: Path, ask
     assert f"about {status.gate.missing:,} more answers tell whether" in as_json(status)["advice"]
 
 
+@pytest.mark.slow
 def test_with_as_many_more_labels_as_were_named_the_gate_decides(tmp_path: Path) -> None:
     """The forecast is no decoration: about that many more answers of the same kind open the gate."""
     (tmp_path / "a").mkdir()

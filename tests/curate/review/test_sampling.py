@@ -52,6 +52,7 @@ def _within(times: int, probability: float, runs: int) -> bool:
     return abs(times / runs - probability) <= 4.5 * math.sqrt(probability * (1 - probability) / runs) + 1e-12
 
 
+@pytest.mark.slow
 def test_drawing_again_ten_thousand_times_gives_the_logged_probabilities() -> None:
     """Over 10,000 seeds every row is chosen as often as its total inclusion probability says, given the half it fell
     into, and each reason's sample as often as size / population; rows that several reasons may choose included."""
@@ -238,6 +239,7 @@ def test_a_draw_of_an_earlier_version_is_drawn_again() -> None:
     assert sorted(SHARE_KEYS.values()) == sorted(ReviewShares.model_fields)
 
 
+@pytest.mark.slow
 def test_the_probabilities_of_now_weigh_the_sample_to_the_whole() -> None:
     """After any number of batches the sum of 1 / probability over the rows that count is the number of all rows, in
     expectation; the probabilities that were told when rows were drawn do not do that after a second batch."""
