@@ -10,7 +10,6 @@ Every id has a frozen recipe, held by golden ids in the tests: a field that join
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -20,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from schemas.identity import Json as Json
 from schemas.identity import added as added
+from schemas.identity import changed_copy
 from schemas.identity import content_id as content_id
 from schemas.identity import identity as identity
 from schemas.identity import now as now
@@ -31,17 +31,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", defer_build=True)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A changed copy, whose id is computed anew: pydantic would carry a cached one over, and takes five times as
-        long, which every answer would pay for."""
-        own, changed = deepcopy(self.__dict__) if deep else self.__dict__, dict(update or {})
-        copied = self.__new__(type(self))
-        setting = object.__setattr__
-        setting(copied, "__dict__", {name: own[name] for name in self.__pydantic_fields__} | changed)
-        known = self.__pydantic_fields_set__  # shared where nothing joins it: very many copies may be held
-        setting(copied, "__pydantic_fields_set__", known if changed.keys() <= known else known | changed.keys())
-        setting(copied, "__pydantic_extra__", None)
-        setting(copied, "__pydantic_private__", None)
-        return copied
+        return changed_copy(self, dict(update or {}), deep=deep)
 
 
 @dataclass(frozen=True)

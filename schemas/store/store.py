@@ -13,6 +13,7 @@ import tempfile
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Verdict
 from schemas.reviews import Alias, Review, Sampled, under_alias
 from schemas.store import tables
+from schemas.store.active_seeds import are_active, mark_active
 from schemas.store.budget import Budget
 from schemas.store.costs import costs_of, queries
 from schemas.store.failures import explained, shown
@@ -42,8 +44,8 @@ from schemas.store.opening import (
     sqlite_path,
     sqlite_url,
 )
-from schemas.store.rows import BEFORE, SAID, Rows, body_of, whole
-from schemas.store.writer import Revisable, Writer, insert
+from schemas.store.rows import BEFORE, SAID, body_of, whole
+from schemas.store.writer import Revisable, Writer, mark_judged
 
 R = TypeVar("R", bound=Record)
 _IN = 500  # ids in one IN (...) list
@@ -71,8 +73,9 @@ class Store:
     def capped(self, *, project_usd: float | None = None, command_usd: float | None = None) -> Store:
         """The store, with caps on what may be spent through its ledger from now on: the project's in all, the command's
         beside what was spent before. Whatever asks a teacher asks under them."""
-        capped = project_usd is not None or command_usd is not None
-        self.budget = Budget(self.spent(), project_usd=project_usd, command_usd=command_usd) if capped else None
+        self.budget = None
+        if project_usd is not None or command_usd is not None:
+            self.budget = Budget(self.spent(), project_usd=project_usd, command_usd=command_usd)
         return self
 
     @staticmethod
@@ -163,8 +166,6 @@ class Store:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    # Writing
-
     def append(self, *records: Record) -> Future[None]:
         """Queue records as one atomic group; the future resolves when they are durable, or with a StoreError.
 
@@ -189,47 +190,15 @@ class Store:
 
     async def judge(self, *calls: Call) -> None:
         """Write what judging says of answers that are in the store: their status, text and reason, durable."""
-        c = tables.calls.c
-        place = sa.update(tables.calls).where(c.key == sa.bindparam("key_"), c.attempt == sa.bindparam("attempt_"))
-
-        def mark(connection: sa.Connection) -> None:
-            for call in calls:
-                for table, row in Rows().of(call):
-                    if table is tables.requests:
-                        insert(connection, table, [row])
-                    else:
-                        named = {"key_": call.key, "attempt_": call.attempt}
-                        connection.execute(place, named | {name: row[name] for name in ("status", "body")})
-
-        await self._write().submit_here(mark)
+        await self._write().submit_here(partial(mark_judged, calls))
 
     def set_active_seeds(self, seeds: Sequence[Seed]) -> None:
         """Keep `seeds` as they were read now, and make exactly these, in this order, the seeds of the project."""
-        c = tables.seeds.c
-        place_of = sa.update(tables.seeds).where(c.id == sa.bindparam("id_")).values(active=sa.bindparam("active_"))
-
-        def mark(connection: sa.Connection) -> None:
-            connection.execute(sa.update(tables.seeds).values(active=-1))
-            for start in range(0, len(seeds), _PAGE):
-                page = enumerate(seeds[start : start + _PAGE], start)
-                connection.execute(place_of, [{"id_": seed.id, "active_": place} for place, seed in page])
-
-        if self._are_active(seeds):
+        if are_active(self._rows, seeds):
             return  # as it was: to write it again takes longer than all the rest of going on
         for start in range(0, len(seeds), _PAGE):
             self.write(*seeds[start : start + _PAGE])
-        self._write().submit(mark).result()
-
-    def _are_active(self, seeds: Sequence[Seed]) -> bool:
-        """Whether these, as they were read, and in this order, are the seeds of the project."""
-        c = tables.seeds.c
-        places = [place for (place,) in self._rows(sa.select(c.position).where(c.active >= 0).order_by(c.active))]
-        for start in range(0, len(places), _PAGE):
-            page = places[start : start + _PAGE]
-            body = dict(map(tuple, self._rows(sa.select(c.position, c.body).where(c.position.in_(page)))))
-            if [body[place] for place in page] != [seed.model_dump_json() for seed in seeds[start : start + _PAGE]]:
-                return False
-        return len(places) == len(seeds)
+        self._write().submit(partial(mark_active, seeds)).result()
 
     @property
     def writable(self) -> bool:
@@ -240,14 +209,11 @@ class Store:
             raise UsageError("this store is open for reading only.")
         return self._writer
 
-    # Reading
-
     def seeds(self, *, active: bool = True) -> list[Seed]:
         """The seeds of the last reading in their order, or every seed ever read."""
-        query = _bodies(tables.seeds)
-        if active:
-            query = sa.select(tables.seeds.c.body).where(tables.seeds.c.active >= 0).order_by(tables.seeds.c.active)
-        return self._records(Seed, query)
+        c = tables.seeds.c
+        now = sa.select(c.body).where(c.active >= 0).order_by(c.active)
+        return self._records(Seed, now if active else _bodies(tables.seeds))
 
     def each_seed(self) -> Iterator[Seed]:
         """Every seed ever read, a page in memory at a time."""
@@ -263,13 +229,14 @@ class Store:
 
     def calls(self, key: str) -> list[Call]:
         """The answers of one key by attempt, each with its request."""
-        calls = self._calls(key)
-        return [call if call.request_of is None else self._with_request(call, *call.request_of) for call in calls]
-
-    def _calls(self, key: str) -> list[Call]:
         c = tables.calls.c
         rows = self._rows(sa.select(*(c[name] for name in SAID), c.body).where(c.key == key).order_by(c.attempt))
-        return [self._whole(self._read(Call, body_of(said, body))) for *said, body in rows]
+        calls = [self._whole(self._read(Call, body_of(said, body))) for *said, body in rows]
+        return [call if call.request_of is None else self._with_request(call, *call.request_of) for call in calls]
+
+    def _with_request(self, call: Call, key: str, attempt: int) -> Call:
+        first = next(one for one in self.calls(key) if one.attempt == attempt)
+        return call.model_copy(update={"request": first.request})
 
     def _whole(self, call: Call) -> Call:
         """An answer with what its row leaves out."""
@@ -279,10 +246,6 @@ class Store:
             ((body,),) = self._rows(sa.select(tables.requests.c.body).where(tables.requests.c.id == id_))
             self._before = id_, orjson.loads(body)
         return whole(call, self._before[1])
-
-    def _with_request(self, call: Call, key: str, attempt: int) -> Call:
-        first = next(one for one in self._calls(key) if one.attempt == attempt)
-        return call.model_copy(update={"request": first.request})
 
     def costs(self) -> list[Cost]:
         """What the ledger has cost by stage, teacher and prompt, with what is held for requests without an answer."""
