@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.kinds import KINDS, KindName
-from schemas.records import Json
+from schemas.records import Json, Reason
 from schemas.spec import JudgeQuestion
 
 # Asked where the spec has no questions of its own; {input} and {output} are the words of the kind.
@@ -53,6 +53,7 @@ DEFAULTS: Mapping[KindName, tuple[tuple[str, str], ...]] = {
         _READS_WELL,
     ),
 }
+_AGAINST = re.compile(r"\bno to ([a-z][a-z0-9_]*) \(")
 _NO_WORD = " \t\r\n\"'`:*,{["
 _WORDS = {"yes": True, "true": True, "no": False, "false": False}
 
@@ -62,6 +63,16 @@ def questions_of(kind: KindName, given: Sequence[JudgeQuestion]) -> tuple[JudgeQ
     words = {"input": KINDS[kind].input, "output": KINDS[kind].output}
     defaults = (JudgeQuestion(name=name, question=text.format(**words)) for name, text in DEFAULTS[kind])
     return tuple(given) or tuple(defaults)
+
+
+def told_against(answers: Mapping[str, float]) -> str:
+    """The questions that are rather answered with no, in words, with P(yes); empty without one."""
+    return ", ".join(f"no to {name} ({yes:.2f})" for name, yes in answers.items() if yes < 0.5)
+
+
+def names_against(reason: Reason) -> list[str]:
+    """The names in the words of `told_against`, which is what a judge's verdict keeps of its answers."""
+    return _AGAINST.findall(reason.detail)
 
 
 def checklist_schema(questions: Sequence[JudgeQuestion]) -> Json:

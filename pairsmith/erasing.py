@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from pairsmith.certified import FILE as CERTIFICATE
 from schemas.errors import PairsmithError, UsageError
@@ -104,30 +101,20 @@ def _is_store(path: Path, store: Store) -> bool:
 
 
 def _from_argilla(project: Project, store: Store, traces: Traces, source: str | None) -> str:
-    """Delete the rows from the queues of the project; what was done, in words."""
+    """Delete the rows, or the person's answers, from the queues of the project; what was done, in words."""
     if not store.sampled():
         return "no row was ever sent there"
-    if source is None:
-        return (
-            "the person's account and answers there are yours to delete: Argilla's page, or `pairsmith review people`"
-        )
-    from curate.argilla.push import queue_names, workspace_of
+    from curate.argilla.erasing import erase_answers, erase_rows
+    from curate.argilla.push import project_id, queue_names, workspace_of
     from pairsmith.stages.review import argilla
 
     try:
-        with ExitStack() as opened:
-            connected: Any = opened.enter_context(argilla(project))
+        with argilla(project) as connected:
             connected.workspace = workspace_of(project, store, connected)
-            return f"{_delete(connected, queue_names(project, store), traces.pairs)} rows deleted there"
+            queues = connected.queues(project_id(store), queue_names(project, store))
+            if source is not None:
+                return f"{erase_rows(connected, queues, traces.pairs)} rows deleted there"
+            answers = erase_answers(connected, queues, traces.names)
+            return f"{answers} answers deleted there; the account is yours to delete, on the page of Argilla"
     except PairsmithError as away:
-        return f"not reached, so its rows are still there: {away.what}"
-
-
-def _delete(connected: Any, names: Collection[str], pair_ids: Collection[str]) -> int:
-    deleted = 0
-    for queue in connected.queues(None, names):
-        own = [str(row["id"]) for row in connected.records(queue) if row["external_id"] in pair_ids]
-        for at in range(0, len(own), 100):
-            connected.call("DELETE", f"datasets/{queue.id}/records", params={"ids": ",".join(own[at : at + 100])})
-        deleted += len(own)
-    return deleted
+        return f"not reached, so what is there is there still, and the next pull brings it back: {away.what}"

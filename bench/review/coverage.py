@@ -1,14 +1,15 @@
-"""Does the interval of the acceptance rate cover the truth? `python bench/review/coverage.py [RUNS] [--json FILE]`
+"""Does the interval of the acceptance rate cover the truth? `python -m bench.review.coverage [RUNS] [--json FILE]`
 
 Prints the coverage of every setting of a grid, and its minimum. A population's verdicts are fixed; annotators are
 SIMULATED and tell them. Three parts, all with the product's own intervals:
 
 - `exact`: a review that ends after a fixed number of rows. The chance that the interval holds the truth is summed over
   every outcome, for strata of many sizes and every share from 0 to 1 (all whole numbers of acceptable rows up to 60).
-- `stopped`: RUNS (20,000) reviews, batch after batch, each looked at after every batch and ended by a rule: the margin
-  of error, or the human gate of a spec that asks for nearly the true share, which is the hardest. Rows come as the
-  product draws them (one random half, a random order for estimation and one for each audit). `at least` is the lower
-  end of the exact 99.9 % interval of the coverage, which the number of runs allows to claim.
+- `stopped`: RUNS (20,000) reviews at every setting of a grid: three designs (rows, share that the programs accept, rows
+  a batch), six shares of good rows among what the programs accept and each of them among the rest, four ends: after
+  one batch, after three, at a margin of error, by the human gate of a spec that asks for nearly the true share, which
+  is the hardest. Rows come as the product draws them (one random half, a random order for estimation and one for each
+  audit). `at least` is the lower end of the exact 99.9 % interval of the coverage, which RUNS allow to claim.
 - `drawn`: 500 reviews through the product's own draws and strata, which the second part imitates.
 """
 
@@ -20,16 +21,18 @@ import json
 import random
 import statistics
 import time
-from collections.abc import Iterator
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import hypergeom
 
+from bench.review.results import keep
+from curate.review import estimate as estimation
 from curate.review.acceptance import strata
-from curate.review.estimate import Estimate, Stratum, acceptance_rate, binomial
+from curate.review.estimate import Stratum, acceptance_rate, binomial
 from curate.review.sampling import SamplingRow, divide, draw, frames
 from schemas.records import content_id
 from schemas.reviews import SamplingReason
@@ -42,6 +45,20 @@ SIZES = (
 SHARES = (0, 0.02, 0.05, *(tenth / 10 for tenth in range(1, 10)), 0.95, 0.98, 1)
 PROMISE = 0.935
 rate = lru_cache(maxsize=None)(acceptance_rate)
+
+
+def remember() -> None:
+    """The product's intervals are asked about the same strata a million times here: what they are made of is kept."""
+    made, every = estimation._chances, cache(lambda size, seen: made(Stratum(size, seen, 0), np.arange(size + 1)))
+
+    def chances(stratum: Stratum, totals: Any) -> Any:
+        if len(totals) != totals[-1] - totals[0] + 1:
+            return made(stratum, totals)
+        return every(stratum.population, stratum.reviewed)[totals[0] : totals[-1] + 1]
+
+    estimation._chances = chances
+    estimation._limits = cache(estimation._limits)
+    estimation._tries = cache(estimation._tries)
 
 
 # ---- a fixed number of rows: every outcome ---------------------------------------------------------------------------
@@ -84,90 +101,112 @@ def _chances(rows: int, seen: int) -> dict[int, Any]:
 # ---- looked at after every batch, and ended by a rule ----------------------------------------------------------------
 
 
-class Watched(NamedTuple):
-    """A population of `rows`, of which the programs accept the share `accepted`; `good_accepted` of those and
-    `good_rest` of the others are good. Batches of `batch` rows, `batches` at most; ended at the margin `stop_at`, or by
-    the gate of a spec that asks for `at_least`."""
+class Design(NamedTuple):
+    """A population of `rows`, of which the programs accept the share `accepted`, reviewed in batches of `batch` rows,
+    `batches` at most."""
 
     rows: int
     accepted: float
-    good_accepted: float
-    good_rest: float
     batch: int
     batches: int
-    stop_at: float = 0.0
-    at_least: float | None = None
 
 
-WATCHED = (
-    Watched(800, 0.25, 0.98, 0.10, 50, 1),
-    Watched(800, 0.25, 0.98, 0.10, 50, 2),
-    Watched(800, 0.25, 0.98, 0.10, 50, 8, stop_at=0.10),
-    Watched(800, 0.5, 1.0, 0.3, 50, 8, stop_at=0.10),
-    Watched(400, 0.25, 0.5, 0.5, 25, 6, stop_at=0.10),
-    Watched(400, 0.25, 0.55, 0.3, 25, 8, at_least=0.5),
-    Watched(400, 0.25, 0.5, 0.3, 25, 8, at_least=0.51),
-    Watched(200, 0.5, 0.9, 0.6, 10, 10, at_least=0.85),
-    Watched(200, 0.25, 0.8, 0.2, 10, 10, at_least=0.75),
-)
+DESIGNS = (Design(200, 0.5, 10, 10), Design(400, 0.25, 25, 8), Design(800, 0.25, 50, 8))
+GOOD = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # of the rows that programs accept, and, each with each, of the others
+RULES = ("one batch", "three batches", "±10 points", "the gate")
 
 
-def watched(setting: Watched, runs: int) -> dict[str, object]:
-    """Coverage of both rates at the end of `runs` reviews."""
+def gate_asks(good: float) -> float:
+    """An `accept_at_least` just above the truth: the gate opens by mistake only, which is the hardest for an interval
+    that ends the review. Where all are good, a little less."""
+    return good + 0.01 if good < 1 else 0.95
+
+
+def watched(design: Design, runs: int) -> Iterator[dict[str, object]]:
+    """Coverage of both rates at the end of `runs` reviews, at every setting of one design. A setting's reviews draw the
+    same rows as those of the others."""
     started = time.monotonic()
-    n_accepted = round(setting.rows * setting.accepted)
-    n_rest = setting.rows - n_accepted
-    good = np.zeros(setting.rows, dtype=bool)
-    good[: round(n_accepted * setting.good_accepted)] = True
-    good[n_accepted : n_accepted + round(n_rest * setting.good_rest)] = True
-    truths = {"passed": good.mean(), "accepted": good[:n_accepted].mean()}
-    covered = dict.fromkeys(truths, 0)
+    sizes = (round(design.rows * design.accepted), design.rows - round(design.rows * design.accepted))
+    counted = _counted(design, sizes, runs)
+    interval = lru_cache(maxsize=None)(partial(_interval, sizes))
+    for (one, two), rule in itertools.product(itertools.product(range(len(GOOD)), repeat=2), RULES):
+        good = round(sizes[0] * GOOD[one]), round(sizes[1] * GOOD[two])
+        truths = {"passed": sum(good) / design.rows, "accepted": good[0] / sizes[0]}
+        covered = dict.fromkeys(truths, 0)
+        at_least = gate_asks(GOOD[one])
+        for review in counted:
+            ends = _end(review, one, two, rule, at_least, sizes, interval)
+            for name, (low, high) in zip(truths, ends, strict=True):
+                covered[name] += low - 1e-9 <= truths[name] <= high + 1e-9
+        told: dict[str, object] = {**design._asdict(), "good_accepted": GOOD[one], "good_rest": GOOD[two]}
+        told |= {"ended by": rule, "runs": runs}
+        for name, times in covered.items():
+            told[f"coverage {name}"] = times / runs
+            told[f"at least {name}"] = round(binomial(times, runs, 0.999)[0], 4)
+        yield {**told, "seconds": round(time.monotonic() - started, 1)}
+
+
+def _counted(design: Design, sizes: tuple[int, int], runs: int) -> list[list[list[int]]]:
+    """Of every review, for every batch: rows reviewed of the programs' accepted, of those the acceptable ones at each
+    of `GOOD`; the same of the others; and once more both, of the rows drawn for estimation alone."""
     drawn_for: tuple[SamplingReason, ...] = ("certify", "audit_accepted", "audit_rejected", "fit")
-    by_reason = divide(setting.batch, ReviewShares(), dict.fromkeys(drawn_for, ("",)))
-    generator = np.random.default_rng(1)
+    parts = divide(design.batch, ReviewShares(), dict.fromkeys(drawn_for, ("",)))
+    limits = [np.array([round(size * share) for share in GOOD]) for size in sizes]
+    generator, reviews = np.random.default_rng(1), []
     for _ in range(runs):
-        for name, estimate in _review(setting, good, n_accepted, by_reason, generator).items():
-            covered[name] += estimate is None or estimate.low - 1e-9 <= truths[name] <= estimate.high + 1e-9
-    told: dict[str, object] = {**setting._asdict(), "runs": runs}
-    for name, times in covered.items():
-        told[f"coverage {name}"] = times / runs
-        told[f"at least {name}"] = round(binomial(times, runs, 0.999)[0], 4)
-    return {**told, "seconds": round(time.monotonic() - started, 1)}
+        half = np.flatnonzero(generator.random(design.rows) < 0.5)
+        orders = [half, half[half < sizes[0]], half[half >= sizes[0]]]
+        orders = [generator.permutation(order) for order in orders]
+        review = []
+        for turn in range(1, design.batches + 1):
+            drawn = [order[: turn * parts[reason]] for order, reason in zip(orders, drawn_for, strict=False)]
+            counts: list[int] = []
+            for rows in np.unique(np.concatenate(drawn)), np.sort(drawn[0]):
+                border = int(np.searchsorted(rows, sizes[0]))
+                for own, limit in ((rows[:border], limits[0]), (rows[border:] - sizes[0], limits[1])):
+                    counts += [len(own), *np.searchsorted(own, limit).tolist()]
+            review.append(counts)
+        reviews.append(review)
+    return reviews
 
 
-def _review(
-    setting: Watched, good: Any, n_accepted: int, by_reason: dict[SamplingReason, int], generator: Any
-) -> dict[str, Estimate | None]:
-    half = np.flatnonzero(generator.random(setting.rows) < 0.5)
-    estimation = generator.permutation(half)
-    audits = [generator.permutation(half[half < n_accepted]), generator.permutation(half[half >= n_accepted])]
-    rates: dict[str, Estimate | None] = {}
-    for turn in range(1, setting.batches + 1):
-        drawn = [estimation[: turn * by_reason["certify"]]]
-        drawn += [
-            order[: turn * by_reason[reason]]
-            for order, reason in zip(audits, ("audit_accepted", "audit_rejected"), strict=True)
-        ]
-        seen = np.unique(np.concatenate(drawn))
-        parts = tuple(
-            Stratum(size, len(of), int(good[of].sum()))
-            for size, of in ((n_accepted, seen[seen < n_accepted]), (len(good) - n_accepted, seen[seen >= n_accepted]))
-        )
-        if min(part.reviewed for part in parts) < 2:
-            parts = (Stratum(len(good), len(drawn[0]), int(good[drawn[0]].sum())),)
-            rates = {"passed": rate(parts), "accepted": None}
-            continue
-        rates = {"accepted": rate(parts[:1], anytime=True)}
-        accepted = rates["accepted"]
-        if setting.at_least is not None:
-            assert accepted
-            if turn == setting.batches or accepted.low >= setting.at_least or accepted.high < setting.at_least:
-                return {**rates, "passed": rate(parts)}
-        else:
-            rates["passed"] = rate(parts)
-            if rates["passed"] and rates["passed"].margin_of_error <= setting.stop_at:
-                break
-    return rates
+def _interval(sizes: tuple[int, int], *seen: int) -> tuple[float, float]:
+    """Of two strata if there are four numbers (reviewed and acceptable, twice); of two numbers that of the first one,
+    at all looks together; of three, the last unused, that of all rows as one."""
+    if len(seen) == 3:
+        of: tuple[Stratum, ...] = (Stratum(sum(sizes), *seen[:2]),)
+    else:
+        of = tuple(Stratum(size, *seen[2 * at : 2 * at + 2]) for at, size in enumerate(sizes) if 2 * at < len(seen))
+    estimate = acceptance_rate(of, anytime=len(seen) == 2)
+    return (estimate.low, estimate.high) if estimate else (0.0, 1.0)
+
+
+def _end(
+    review: list[list[int]],
+    one: int,
+    two: int,
+    rule: str,
+    at_least: float,
+    sizes: tuple[int, int],
+    interval: Callable[..., tuple[float, float]],
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The intervals of both rates when a review ends."""
+    width = len(GOOD) + 1
+    last = {"one batch": 1, "three batches": 3}.get(rule, len(review))
+    passed = accepted = (0.0, 1.0)
+    for turn, counts in enumerate(review[:last], 1):
+        first, rest = (counts[0], counts[1 + one]), (counts[width], counts[width + 1 + two])
+        pooled = min(first[0], rest[0]) < 2
+        accepted = (0.0, 1.0) if pooled else interval(*first)
+        ended = turn == last or (rule == "the gate" and (accepted[0] >= at_least or accepted[1] < at_least))
+        if ended or rule == "±10 points":
+            of_one, of_two = counts[2 * width :: width]
+            good = counts[2 * width + 1 + one] + counts[3 * width + 1 + two]
+            passed = interval(of_one + of_two, good, 0) if pooled else interval(*first, *rest)
+            ended = ended or passed[1] - passed[0] <= 0.2
+        if ended:
+            break
+    return passed, accepted
 
 
 # ---- through the product's own draws ---------------------------------------------------------------------------------
@@ -257,17 +296,17 @@ def measure(setting: Setting, runs: int) -> dict[str, object]:
 
 
 def main(runs: int, file: Path | None) -> None:
+    remember()
     least: list[tuple[float, str]] = []
     every: dict[str, list[Any]] = {"exact": [], "stopped": [], "drawn": []}
     for coverage, setting in exact(SIZES):
         print(f"exact    {coverage:.4f}  {setting}", flush=True)
         least.append((coverage, f"exact, {setting}"))
         every["exact"].append([setting, round(coverage, 4)])
-    for watching in WATCHED:
-        told = watched(watching, runs)
+    for told in itertools.chain.from_iterable(watched(design, runs) for design in DESIGNS):
         print("stopped ", json.dumps(told), flush=True)
         every["stopped"].append(told)
-        least += [(float(str(told[f"at least {name}"])), f"{watching}, {name}") for name in ("passed", "accepted")]
+        least += [(float(str(told[f"at least {name}"])), f"{told}, {name}") for name in ("passed", "accepted")]
     for setting in SETTINGS:
         drawn = measure(setting, max(1, runs // 40))
         print("drawn   ", json.dumps(drawn), flush=True)
@@ -276,12 +315,12 @@ def main(runs: int, file: Path | None) -> None:
     print(f"minimum {coverage:.4f} ({'kept' if coverage >= PROMISE else 'BROKEN'}: promised {PROMISE}) at {where}")
     if file:
         figures = {"annotators": "simulated", "promised": PROMISE, "minimum": round(coverage, 4), "at": where, **every}
-        file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        keep(file, "coverage", figures)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
     parser.add_argument("runs", type=int, nargs="?", default=20_000)
-    parser.add_argument("--json", type=Path, help="write every figure there")
+    parser.add_argument("--json", type=Path, help="keep every figure there, as bench/results/review.json")
     asked = parser.parse_args()
     main(asked.runs, asked.json)

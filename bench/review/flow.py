@@ -1,13 +1,14 @@
 """Rows a second to the embedded server and answers a second back, beside the official client on the same server.
 
-    python bench/review/flow.py [--rows 2000] [--rounds 2] [--database-url postgresql://...] [--venv DIR] [--json FILE]
+    python -m bench.review.flow [--rows 2000] [--rounds 2] [--postgresql | --database-url URL] [--venv DIR]
 
 Push: `curate.argilla.push.push` (rows built from the store, what is there asked, rows sent) against
 `dataset.records.log` of the same rows, built beforehand; both into a queue that was made beforehand. Pull:
 `curate.argilla.pull.pull` (all answers read, each made durable as a `Review`) against `list(dataset.records(
 with_responses=True))` of the same queue. Both by the routes that our own server adds, and by those of every Argilla.
 Rounds alternate who goes first, each on queues of its own in a database that grows; the answers are made by this
-program. Start-up time and memory are those of a server whose environment exists.
+program. Start-up time and memory are those of a server whose environment exists. CPU seconds are those of this process
+and of the server's, which on a busy machine say more than the clock does.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.review.results import keep
+from bench.service.postgres import Postgres
 from curate.argilla import server
 from curate.argilla.client import Argilla
 from curate.argilla.pull import pull
@@ -96,6 +99,15 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - started, answer
 
 
+def cpu_s(home: Path) -> float:
+    """CPU seconds of this process and of the server's children so far (Linux)."""
+    spent = time.process_time()
+    for child in server.status(home).children:
+        fields = Path(f"/proc/{child.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        spent += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return spent
+
+
 def official(project: Project, store: Store, population: Population, argilla: Argilla) -> Callable[[], Any]:
     """The client's own push: a dataset of the same settings, and the same rows as its own objects."""
     import argilla as rg
@@ -152,6 +164,13 @@ def one_round(number: int, rows: int, running: server.ArgillaServer, folder: Pat
     (folder / "pairsmith.toml").write_text(SPEC.format(name=f"{number}-{routes}", rows=rows), encoding="utf-8")
     project = load(folder)
     seconds: dict[str, float] = {}
+
+    def measured(name: str, work: Callable[[], Any]) -> Any:
+        before = cpu_s(running.home)
+        seconds[name], answer = timed(work)
+        seconds[f"{name} (CPU)"] = cpu_s(running.home) - before
+        return answer
+
     with (
         Store.open(Store.url_for(project)) as store,
         Argilla(running.url, running.api_key, "flow") as argilla,
@@ -166,9 +185,9 @@ def one_round(number: int, rows: int, running: server.ArgillaServer, folder: Pat
         _Page(project, population, argilla, project_id(store) or "", conversation=False).make(project.spec.task.name)
         work = {"push": lambda: push(project, store, population, argilla), "push, official client": log}
         for name in list(work) if number % 2 else reversed(work):
-            seconds[name], sent = timed(work[name])
+            sent = measured(name, work[name])
             assert name != "push" or sent.sent == rows
-        seconds["push again (all there)"], again = timed(lambda: push(project, store, population, argilla))
+        again = measured("push again (all there)", lambda: push(project, store, population, argilla))
         assert again.sent == 0
         answer_all(argilla, project.spec.task.name)
         queue = argilla.sdk.datasets(project.spec.task.name, workspace=argilla.workspace)
@@ -177,9 +196,9 @@ def one_round(number: int, rows: int, running: server.ArgillaServer, folder: Pat
             "pull, official client": lambda: list(queue.records(with_responses=True)),
         }
         for name in list(reads) if number % 2 else reversed(reads):
-            seconds[name], found = timed(reads[name])
+            found = measured(name, reads[name])
             assert (found.new if name == "pull" else len(found)) == rows
-        seconds["pull again (nothing new)"], nothing = timed(lambda: pull(project, store, argilla))
+        nothing = measured("pull again (nothing new)", lambda: pull(project, store, argilla))
         assert (nothing.news, nothing.unchanged) == (0, rows)
     return seconds
 
@@ -190,17 +209,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--routes", choices=("ours", "argilla"), nargs="+", default=["ours", "argilla"])
     parser.add_argument("--database-url")
+    parser.add_argument("--postgresql", action="store_true", help="on a private PostgreSQL")
     parser.add_argument("--venv", type=Path, help="an environment that exists already")
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--json", type=Path, help="keep the figures there")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")  # the client's own
     home = Path(tempfile.mkdtemp(prefix="arg-"))
     load_before = os.getloadavg()[0]
+    private = contextlib.ExitStack()
     try:
+        url = private.enter_context(Postgres()).url if asked.postgresql else asked.database_url
         server.ensure_environment(asked.venv or home / "venv")
-        start_s, running = timed(
-            lambda: server.up(home, port=6998, database_url=asked.database_url, venv=asked.venv or home / "venv")
-        )
+        start_s, running = timed(lambda: server.up(home, port=6998, database_url=url, venv=asked.venv or home / "venv"))
         memory = {"at start": {child.name: child.memory_mib for child in server.status(home).children}}
         rounds: dict[str, list[dict[str, float]]] = {routes: [] for routes in asked.routes}
         for number, routes in itertools.product(range(1, asked.rounds + 1), asked.routes):
@@ -211,11 +231,18 @@ def main() -> None:
         database = server.status(home).database
     finally:
         server.down(home)
+        private.close()
         shutil.rmtree(home, ignore_errors=True)
     rates = {
         routes: {name: round(asked.rows / statistics.median(one[name] for one in own), 1) for name in own[0]}
         for routes, own in rounds.items()
     }
+
+    def times(name: str, of: str = "") -> dict[str, float]:
+        return {
+            routes: round(own[f"{name}{of}"] / own[f"{name}, official client{of}"], 2) for routes, own in rates.items()
+        }
+
     figures = {
         "rows": asked.rows,
         "rounds": asked.rounds,
@@ -224,19 +251,16 @@ def main() -> None:
         "start-up seconds": round(start_s, 1),
         "memory MiB": {when: {name: round(mib or 0) for name, mib in told.items()} for when, told in memory.items()},
         "rows a second": rates,
-        "times the official client": {
-            routes: {name: round(own[name] / own[f"{name}, official client"], 2) for name in ("push", "pull")}
-            for routes, own in rates.items()
-        },
+        "times the official client": {name: times(name) for name in ("push", "pull")},
+        "times the official client, CPU": {name: times(name, " (CPU)") for name in ("push", "pull")},
         "seconds of each round": {
             routes: [{name: round(took, 2) for name, took in one.items()} for one in own]
             for routes, own in rounds.items()
         },
     }
-    text = json.dumps(figures, indent=1)
-    print(text)
+    print(json.dumps(figures, indent=1))
     if asked.json:
-        asked.json.write_text(text + "\n", encoding="utf-8")
+        keep(asked.json, "flow", figures)
 
 
 if __name__ == "__main__":

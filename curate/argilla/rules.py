@@ -4,30 +4,50 @@ programs think, the rule that one of them doubts is marked."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from curate.checklists import names_against, questions_of
 from schemas.project import Project
 from schemas.records import Pair, Verdict
 from schemas.spec.curate import LengthSettings
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[^\s\d(])|(?<=[。！？])")  # noqa: RUF001 - the ends of sentences in Chinese
 
+_WORD = re.compile(r"\w+")
+
 
 def lines(project: Project, pair: Pair, doubts: Sequence[Verdict], escaped: Callable[[str], str]) -> list[str]:
-    """HTML, a line each: the style's sentences, the labels with their definitions (the row's own in bold), and what
-    programs check, in bold what one of `doubts` is about."""
+    """HTML, a line each: the style's sentences, the labels with their definitions (the row's own in bold), what
+    programs check, and the judges' questions that were answered with no. In bold, and said to be doubted, is what one
+    of `doubts` is about: a gate or a question whose name stands in a sentence of the style names that rule."""
     task = project.spec.task
-    sentences = [part.strip() for line in task.style.strip().splitlines() for part in _SENTENCE.split(line)]
-    told = [" · ".join(escaped(sentence) for sentence in sentences if sentence)]
+    gates = {verdict.by.partition("/")[2].partition("@")[0] for verdict in doubts}
+    questions = _questions(project, doubts)
+    named = [*questions, *(name.partition(":")[2] for name in gates if ":" in name)]
+    names = [words for name in named if (words := set(_WORD.findall(_words(name).casefold())))]
+
+    def line(parts: Mapping[str, bool]) -> str:
+        told = (f"<b>{escaped(part)} (doubted)</b>" if doubted else escaped(part) for part, doubted in parts.items())
+        return " · ".join(told)
+
+    sentences = [part.strip() for text in task.style.strip().splitlines() for part in _SENTENCE.split(text)]
+    style = {text: any(words <= set(_WORD.findall(text.casefold())) for words in names) for text in sentences if text}
+    told = [line(style)]
     for label, definition in task.labels.items():
         name = f"<b>{escaped(label)}</b>" if label == pair.output else escaped(label)
         told.append(f"{name}: {escaped(definition)}" if definition else name)
-    doubted = {verdict.by.partition("/")[2].partition("@")[0] for verdict in doubts}
-    checked = [
-        f"<b>{escaped(words)} (doubted)</b>" if gate in doubted else escaped(words)
-        for gate, words in _checked(project).items()
-    ]
-    return [*told, *(["Checked by programs: " + " · ".join(checked)] if checked else [])]
+    if checked := {words: gate in gates for gate, words in _checked(project).items()}:
+        told.append(f"Checked by programs: {line(checked)}")
+    if questions:
+        told.append(f"Asked by judges: {line(dict.fromkeys(questions.values(), True))}")
+    return told
+
+
+def _questions(project: Project, doubts: Sequence[Verdict]) -> dict[str, str]:
+    """The questions, by name, to which a judge's verdict of the row says no."""
+    said = {name for verdict in doubts if verdict.by.startswith("judge/") for name in names_against(verdict.reason)}
+    asked = questions_of(project.spec.task.kind, project.spec.curate.judge.questions)
+    return {question.name: question.question for question in asked if question.name in said}
 
 
 def _checked(project: Project) -> dict[str, str]:

@@ -154,12 +154,14 @@ def _chances(stratum: Stratum, totals: Any) -> Any:
     import numpy as np
     from scipy.special import gammaln
 
+    k, size = np.arange(stratum.reviewed + 1)[None, :], stratum.population
+    log_factorial = gammaln(np.arange(size + 1) + 1)
+
     def log_choose(n: Any, k: Any) -> Any:
         possible = (k >= 0) & (k <= n)
-        ways = gammaln(n + 1) - gammaln(np.where(possible, k, 0) + 1) - gammaln(np.where(possible, n - k, 0) + 1)
-        return np.where(possible, ways, -np.inf)
+        of = np.where(possible, k, 0), np.where(possible, n - k, 0)
+        return np.where(possible, log_factorial[n] - log_factorial[of[0]] - log_factorial[of[1]], -np.inf)
 
-    k, size = np.arange(stratum.reviewed + 1)[None, :], stratum.population
     ways = log_choose(totals[:, None], k) + log_choose(size - totals[:, None], stratum.reviewed - k)
     return np.exp(ways - log_choose(np.asarray(size), np.asarray(stratum.reviewed)))
 

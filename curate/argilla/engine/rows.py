@@ -110,6 +110,10 @@ def _checked(dataset, items):
     return {item["external_id"]: item for item in items}
 
 
+_ANSWER = (
+    *(Response.record_id, Response.id, Response.user_id),
+    *(Response.status, Response.values, Response.updated_at),
+)
 _SUGGESTED = {"question_id", "value", "score", "agent", "type"}
 
 
@@ -141,12 +145,19 @@ async def get_records(
             }
         ids = list(told)
         for start in range(0, len(ids), _IDS):
-            answers = sa.select(
-                Response.record_id, Response.user_id, Response.status, Response.values, Response.updated_at
-            ).where(Response.record_id.in_(ids[start : start + _IDS]))
+            of = (
+                Response.record_id,
+                Response.id,
+                Response.user_id,
+                Response.status,
+                Response.values,
+                Response.updated_at,
+            )
+            answers = sa.select(*of).where(Response.record_id.in_(ids[start : start + _IDS]))
             for answer in await db.execute(answers.order_by(Response.inserted_at, Response.id)):
                 told[answer.record_id]["responses"].append(
                     {
+                        "id": str(answer.id),
                         "user_id": str(answer.user_id),
                         "status": answer.status.value,
                         "values": answer.values,

@@ -57,7 +57,7 @@ def open_browser(url: str, tmp_path: Path, pictures: str) -> Iterator[Annotator]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=_FLAGS)
         context = browser.new_context(viewport={"width": 1280, "height": 800})
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         context.route(lambda asked: not asked.startswith(url), lambda route: route.abort())
         yield Annotator(context.new_page(), url, folder / pictures)
         browser.close()

@@ -24,6 +24,9 @@ from curate.argilla import server
 from curate.argilla.venv import NEWEST_PYTHON, ensure_environment
 from tests.schemas.conftest import postgres  # noqa: F401  a private PostgreSQL for the tests here
 
+DATABASE = os.environ.get("PAIRSMITH_ARGILLA_DATABASE", "SQLite")
+assert DATABASE in ("SQLite", "PostgreSQL"), f"PAIRSMITH_ARGILLA_DATABASE is SQLite or PostgreSQL, not {DATABASE}"
+
 
 def argilla_client() -> Any:
     """The module `argilla`; the test is skipped where the extra `review` is not installed."""
@@ -94,9 +97,11 @@ def on_each_database(request: pytest.FixtureRequest) -> server.ArgillaServer:
 
 
 @pytest.fixture(scope="session")
-def argilla_server(argilla_on_sqlite: server.ArgillaServer) -> server.ArgillaServer:
-    """The server of tests that do not care for its database."""
-    return argilla_on_sqlite
+def argilla_server(request: pytest.FixtureRequest) -> server.ArgillaServer:
+    """The server of tests that need one database only: SQLite, or PostgreSQL by `make test-postgresql`."""
+    running: server.ArgillaServer = request.getfixturevalue(f"argilla_on_{DATABASE.lower()}")
+    assert server.status(running.home).database == DATABASE
+    return running
 
 
 @pytest.fixture

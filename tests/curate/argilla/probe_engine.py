@@ -7,6 +7,7 @@ import uuid
 from datetime import datetime, timedelta
 
 import fill as filling
+import pairsmith_sql_engine
 import sqlalchemy as sa
 from argilla_server.database import AsyncSessionLocal, database_url_sync
 from argilla_server.enums import SimilarityOrder
@@ -64,6 +65,10 @@ async def answer(engine: SearchEngine, session, question: dict) -> dict:
     if kind == "metrics":
         found = await MetadataProperty.get_by(session, name=asked["name"], dataset_id=dataset.id)
         return json.loads((await engine.compute_metrics_for(found)).model_dump_json())
+    if kind == "settings kept":
+        for _ in range(asked["of"]):
+            pairsmith_sql_engine._vectors_of(dataset.id, uuid.uuid4())
+        return {"kept": len(pairsmith_sql_engine._VECTORS)}
     if kind == "change":
         await change(session, **asked)
         return {}

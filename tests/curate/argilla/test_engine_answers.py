@@ -103,6 +103,7 @@ def _answers(backend: str, request: pytest.FixtureRequest, venv: Path, home: Pat
     answers["from a threshold"], *answers["late"] = database.ask(
         THRESHOLD, {**late, "number": 20}, near, {**late, "number": 21, "seconds": -30}, near
     )
+    (answers["settings kept"],) = database.ask({"ask": "settings kept", "of": 12})
     answers["again"] = database.run(SIDE / "serve.py", "migrate")
     database.run("-c", _AS_AN_OLDER_VERSION_MADE_IT)
     answers["anew"] = database.run(SIDE / "serve.py", "migrate")
@@ -268,6 +269,12 @@ def test_similarity_is_exact_and_leaves_out_the_record_itself(asked: dict[str, A
 
 
 @pytest.mark.parametrize("asked", [SQLITE, POSTGRESQL], indirect=True)
+def test_vectors_in_memory_are_those_last_asked_for(asked: dict[str, Any]) -> None:
+    """After searches by twelve vector settings the vectors of eight are kept: memory does not grow for ever."""
+    if "settings kept" in asked:  # the same process over HTTP cannot be looked into
+        assert asked["settings kept"] == {"kept": 8}
+
+
 def test_a_threshold_leaves_out_what_is_less_similar(asked: dict[str, Any]) -> None:
     """Only records at least as similar as asked for come back."""
     enough = [score for score in asked["like a value"]["scores"] if score >= THRESHOLD["threshold"]]

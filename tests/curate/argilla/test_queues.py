@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
+import json
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from curate.argilla import server
 from curate.argilla.adjudication import push_adjudication
 from curate.argilla.client import Argilla, Queue
 from curate.argilla.pull import pull
@@ -31,7 +32,7 @@ class Side:
     def __init__(self, folder: Path, argilla: Argilla, name: str, *, nasty: bool = False, **spec: Any) -> None:
         folder.mkdir()
         self.argilla, self.project = argilla, project(folder, name)
-        self.spec(overlap=0.0, gold=None, **spec)
+        self.spec(**{"overlap": 0.0, "gold": None, **spec})
         self.store = Store.open(Store.url_for(self.project))
         self.pairs = fill(self.project, self.store, nasty=nasty)
         self.population = read_population(self.project, self.store, [SCOPE])
@@ -201,26 +202,119 @@ def test_spaces_are_no_edit_and_an_edit_without_a_text_is_nobody_elses_to_finish
     assert push_adjudication(cats.project, cats.store, cats.population, cats.argilla).sent == 0
 
 
+def test_a_dry_pull_leaves_a_draft_that_somebody_made(cats: Side) -> None:
+    """Whatever a half-made dataset of the name of one of our queues holds, looking for answers does not touch it."""
+    body = {"name": f"{queue_name(cats.project)}{ADJUDICATION}", "guidelines": "By hand.", "workspace_id": None}
+    body["workspace_id"] = str(cats.argilla.workspace_id(make=False))
+    made = cats.argilla.call("POST", "datasets", json=body)
+    for dry in True, False:
+        pull(cats.project, cats.store, cats.argilla, dry=dry)
+        assert cats.argilla.call("GET", f"datasets/{made['id']}")["guidelines"] == "By hand."
+
+
+def test_a_dataset_with_our_questions_and_other_labels_is_left_alone(tmp_path: Path, argilla: Argilla) -> None:
+    """Its name is our queue's and its verdicts are not ours: the rows go to a queue beside it, and what is answered in
+    it, even of a row of ours, is counted as not ours and becomes no review."""
+    import argilla as rg
+
+    side, client = Side(tmp_path / "cats", argilla, f"cats-{uuid.uuid4().hex[:8]}"), argilla.sdk
+    argilla.workspace_id(make=True)
+    theirs = rg.Dataset(
+        name=queue_name(side.project),
+        workspace=argilla.workspace,
+        settings=rg.Settings(
+            fields=[rg.TextField(name="enhanced", client=client)],
+            questions=[
+                rg.LabelQuestion(name="verdict", labels=["good", "bad"], client=client),
+                rg.TextQuestion(name="edited", required=False, client=client),
+                rg.MultiLabelQuestion(name="reasons", labels=["a", "b"], required=False, client=client),
+            ],
+        ),
+        client=client,
+    ).create()
+    id_ = next(iter(side.store.sampled()))
+    theirs.records.log([{"id": id_, "enhanced": "text"}, {"id": "theirs", "enhanced": "text"}])
+    before = {row["external_id"]: row["id"] for row in argilla.call("GET", f"datasets/{theirs.id}/records")["items"]}
+    for record_id in before.values():
+        answer(client, record_id, "good")
+    with side.store:
+        pushed = side.push()
+        assert pushed.queues == (f"{theirs.name}-2",)
+        assert pushed.sent + pushed.there == len(side.store.sampled())
+        pulled = side.pull()
+        assert (pulled.new, pulled.news) == (0, 0)
+        assert pulled.foreign >= 1
+        assert side.store.reviews() == {}
+    rows = argilla.call("GET", f"datasets/{theirs.id}/records")["items"]
+    assert {row["external_id"]: row["id"] for row in rows} == before
+
+
+def test_who_is_alone_has_one_queue_and_its_address(tmp_path: Path, argilla: Argilla) -> None:
+    """With an overlap in the spec: one person answers every row in one queue, which opens at the address that push
+    tells, and finishes it; for whoever comes later the rows that two answer have a queue of their own."""
+    tag = uuid.uuid4().hex[:8]
+    argilla.workspace = f"alone-{tag}"
+    side = Side(tmp_path / "cats", argilla, f"cats-{tag}", overlap=0.5)
+    with side.store:
+        asked = {record.dataset for own in side.store.sampled().values() for record in own}
+        assert len(asked) == 2
+
+        def send() -> PushResult:
+            return push(side.project, side.store, side.population, argilla, alone=argilla.alone)
+
+        pushed = send()
+        (queue,) = side.queues()
+        assert (pushed.queues, pushed.pages) == ((queue.name,), (argilla.page_of(queue),))
+        rows = side.rows()
+        assert len(rows) == len(side.store.sampled())
+        for row in rows[:-6]:
+            answer(argilla.sdk, row["id"], "accept")
+        done = argilla.call("GET", f"datasets/{queue.id}/progress")
+        assert (done["completed"], done["pending"]) == (len(rows) - 6, 6)
+        told = {"first_name": "b", "username": f"bob-{tag}", "password": "12345678", "role": "annotator"}
+        user = argilla.call("POST", "users", json=told)
+        argilla.call("POST", f"workspaces/{argilla.workspace_id(make=False)}/users", json={"user_id": user["id"]})
+        assert not argilla.alone
+        side.pull()
+        send()
+        assert {one.made_as for one in side.queues()} == asked
+        on_server = [row["external_id"] for one in side.queues() for row in side.rows(one)]
+        assert len(on_server) == len(set(on_server))
+
+
 def test_a_deleted_queue_leaves_nothing_in_the_index(cats: Side, argilla_server: ArgillaServer) -> None:
     """Neither the list of changes nor the word index keeps its rows, so they do not grow for ever; rows that were
     withdrawn leave the word index at the next search."""
     (queue,) = cats.queues()
+    ids = [uuid.UUID(str(row["id"])) for row in cats.rows()]
     data = argilla_server.home / "data"
-    ids = [uuid.UUID(str(row["id"])).hex for row in cats.rows()]
-    marks = ", ".join("?" * len(ids))
+    tables = {"docs": "argilla.words.db", "pairsmith_changes": "argilla.db", "pairsmith_values": "argilla.db"}
+    on_postgresql = server.status(argilla_server.home).database == "PostgreSQL"
+    if on_postgresql:
+        child = json.loads((argilla_server.home / "supervisor.json").read_text())["children"][-1]
+        url = sa.make_url(child["environment"]["ARGILLA_DATABASE_URL"]).set(drivername="postgresql+psycopg")
+        tables = dict.fromkeys(("pairsmith_words", "pairsmith_values"), "")
 
-    def kept(file: str, table: str) -> int:
-        with closing(sqlite3.connect(data / file, timeout=30)) as connection:
-            query = f"SELECT count(*) FROM {table} WHERE record_id IN ({marks})"
-            return int(connection.execute(query, ids).fetchone()[0])
+    def kept() -> list[int]:
+        """How many of the queue's rows each table still knows."""
+        counts = []
+        for table, file in tables.items():
+            engine = sa.create_engine(url if on_postgresql else f"sqlite:///{data / file}?timeout=30")
+            names = [str(id_) if on_postgresql else id_.hex for id_ in ids]
+            record_id = sa.cast(sa.column("record_id"), sa.Text)
+            query = sa.select(sa.func.count(record_id.distinct())).select_from(sa.table(table))
+            with engine.connect() as connection:
+                counts.append(int(connection.execute(query.where(record_id.in_(names))).scalar_one()))
+            engine.dispose()
+        return counts
 
     def search() -> None:
         cats.argilla.call("POST", f"datasets/{queue.id}/records/search", json={"query": {"text": {"q": "tabby"}}})
 
     search()
-    assert kept("argilla.words.db", "docs") == kept("argilla.db", "pairsmith_changes") == len(ids)
-    cats.argilla.call("DELETE", f"datasets/{queue.id}/records", params={"ids": str(uuid.UUID(ids[0]))})
+    assert kept() == [len(ids)] * len(tables)
+    cats.argilla.call("DELETE", f"datasets/{queue.id}/records", params={"ids": str(ids[0])})
     search()
-    assert kept("argilla.words.db", "docs") == len(ids) - 1
+    assert kept()[0] == len(ids) - 1
     cats.argilla.call("DELETE", f"datasets/{queue.id}")
-    assert kept("argilla.words.db", "docs") == kept("argilla.db", "pairsmith_changes") == 0
+    assert kept() == [0] * len(tables)

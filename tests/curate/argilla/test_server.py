@@ -13,12 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from curate.argilla import server
 from curate.argilla.probe import who_am_i
 from schemas.errors import ReviewError
-from tests.curate.argilla.conftest import argilla_client, wait_until
+from tests.curate.argilla.conftest import DATABASE, argilla_client, wait_until
 from tests.curate.argilla.webhook_listener import listener
 
 rg = argilla_client()
@@ -231,12 +232,13 @@ def test_a_second_up_finds_the_first(argilla_server: server.ArgillaServer) -> No
     assert again.already_running
     assert again.url == argilla_server.url
     seen = server.status(argilla_server.home)
-    assert (seen.state, seen.version, seen.database) == ("running", "2.8.0", "SQLite")
+    assert (seen.state, seen.version, seen.database) == ("running", "2.8.0", DATABASE)
     assert [one.name for one in seen.children] == ["redis", "server", "worker"]
     assert seen.memory_mib > 100
     assert set(server.logs(argilla_server.home)) >= {"server", "worker", "redis", "supervisor", "migrate"}
-    with pytest.raises(ReviewError, match="was used with SQLite, and now PostgreSQL is asked for"):
-        server.up(argilla_server.home, database_url="postgresql://localhost/argilla")
+    if DATABASE == "SQLite":
+        with pytest.raises(ReviewError, match="was used with SQLite, and now PostgreSQL is asked for"):
+            server.up(argilla_server.home, database_url="postgresql://localhost/argilla")
     with pytest.raises(ReviewError, match="runs already, with another port"):
         server.up(argilla_server.home, port=1)
 
@@ -253,6 +255,14 @@ def test_secrets_are_made_kept_from_others_and_never_the_defaults(argilla_server
         who_am_i(argilla_server.url, "argilla.apikey")
     arguments = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert made["api_key"] not in arguments
+
+
+def test_no_page_of_another_origin_may_call_it(argilla_server: server.ArgillaServer) -> None:
+    """Argilla allows every origin, with credentials, where nobody narrows it: ours answers none."""
+    headers = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "GET"}
+    for method in "GET", "OPTIONS":
+        answer = httpx.request(method, f"{argilla_server.url}/api/v1/version", headers=headers, timeout=30)
+        assert "access-control-allow-origin" not in answer.headers
 
 
 def test_a_killed_server_comes_back_with_everything(argilla_server: server.ArgillaServer, dataset: Any) -> None:

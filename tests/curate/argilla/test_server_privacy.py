@@ -7,13 +7,16 @@ import os
 import stat
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from curate.argilla import launch, server, supervisor
 from curate.argilla.launch import keep_private, server_variables
+from pairsmith.stages.review import page
 from schemas.errors import ReviewError
 from tests.curate.argilla.conftest import free_port, wait_until
+from tests.curate.review.review_project import project
 
 CANARY = "sk-FAKE-canary-4711"
 SLEEPS = "import time\nopen('of-a-child', 'w').write('x')\ntime.sleep(600)\n"
@@ -30,12 +33,12 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return code
 
 
-def start(home: Path) -> list[int]:
+def start(home: Path, host: str = "127.0.0.1") -> list[int]:
     """Start supervisor and children in `home` as `up` does; their process ids."""
     home.mkdir(exist_ok=True)
     keep_private(home)
     environment = server_variables(home, None, "redis://127.0.0.1:1/0", "hush")
-    launch.supervise(Path(sys.executable), environment, home, "127.0.0.1", free_port(), "redis://127.0.0.1:1/0")
+    launch.supervise(Path(sys.executable), environment, home, host, free_port(), "redis://127.0.0.1:1/0")
     wait_until(lambda: (home / "server.json").exists() and (home / "data" / "of-a-child").exists(), 20)
     facts = json.loads((home / "server.json").read_text())
     return [facts["supervisor"], *(child["pid"] for child in facts["children"].values())]
@@ -121,3 +124,25 @@ def test_a_server_that_ends_while_it_starts_is_not_waited_for(tmp_path: Path, st
     with pytest.raises(ReviewError, match="ended while it started: no engine is registered"):
         server._wait(home, "127.0.0.1", port, 60, lambda *_: None, already_running=False)
     assert server.status(home).state == "stopped"
+
+
+def test_a_server_that_others_reach_is_told_with_the_address_that_they_reach(
+    tmp_path: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is sent to people elsewhere is no address of this machine alone, and beside it stands that passwords go
+    there unencrypted and that a proxy with TLS belongs before it; a server for this machine says how to open it."""
+    made = project(tmp_path)
+    for host in "0.0.0.0", "127.0.0.1":
+        home = tmp_path / f"home-{host}"
+        monkeypatch.setenv("PAIRSMITH_ARGILLA_HOME", str(home))
+        start(home, host)
+        try:
+            url, ((_, told),) = page(made, "http://127.0.0.1:6900")
+        finally:
+            server.down(home)
+        if host == "0.0.0.0":
+            assert not {"127.0.0.1", "0.0.0.0"} & {urlsplit(url).hostname}
+            assert all(part in told for part in ("unencrypted", "TLS"))
+        else:
+            assert url == "http://127.0.0.1:6900"
+            assert "--host" in told

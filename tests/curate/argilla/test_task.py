@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from curate.argilla import push as push_module
 from curate.argilla.task import VERDICTS, bad_examples, both_sides, guidelines, marked, record
+from curate.checklists import told_against
 from curate.review.gold import read_gold
 from curate.review.population import Population, read_population
 from prompts.answer_form import ANY_TEXT
 from schemas.project import Project
-from schemas.records import Message, Verdict
+from schemas.records import Message, Reason, Verdict
 from schemas.reviews import Review
 from schemas.spec_file import load
 from schemas.store import Store
@@ -176,6 +177,62 @@ def test_rows_that_a_measure_stands_on_are_judged_by_themselves(cats: tuple[Proj
     told = record(made, population, population.pairs([best])[best], ["border"], 0.2)
     assert Tags(told["fields"]["findings"]).text.endswith("style unsure: about the cat")
     assert "candidates" in told["fields"]
+
+
+_RULES = """
+style = "Keep a friendly tone. Write in the present tense. No exclamation marks."
+"""
+_JUDGED = """
+[curate.judge]
+teachers = ["judge"]
+[[curate.judge.questions]]
+name = "friendly_tone"
+question = "Is the tone friendly?"
+[[curate.judge.questions]]
+name = "one_cat"
+question = "Is exactly one cat in it?"
+[[curate.judge.questions]]
+name = "present_tense"
+question = "Is it written in the present tense?"
+[[curate.gates.must_not]]
+name = "exclamation_marks"
+pattern = "number 0 &"  # which stands for one
+[teachers.judge]
+model = "m"
+url = "http://127.0.0.1:1/v1"
+"""
+
+
+def test_a_rule_that_a_program_doubts_is_marked_unless_the_row_is_blind(tmp_path: Path) -> None:
+    """A sentence of the style which a gate or a judge's question names, and the question that was answered with no:
+    marked on rows for calibration and active learning; on rows of an estimate or an audit, and on blind gold, the
+    rules are the same text as on a row that nobody doubts."""
+    path = tmp_path / "pairsmith.toml"
+    project(tmp_path)
+    lines = [_RULES.strip() if line.startswith("style") else line for line in path.read_text().splitlines()]
+    path.write_text("\n".join(lines) + _JUDGED)
+    made = load(tmp_path)
+    with Store.open(Store.url_for(made)) as store:
+        fill(made, store)
+        population = read_population(made, store, [SCOPE])
+        pairs = list(population.pairs(population.rows).values())
+        doubted, plain = (next(pair for pair in pairs if f"number {n} &" in pair.output) for n in (0, 1))
+        told = told_against({"friendly_tone": 0.2, "one_cat": 0.4, "present_tense": 0.9})
+        of = {"by": "judge/m@1", "fingerprint": "s", "keep": True, "score": 0.5}
+        store.write(Verdict(pair_id=doubted.id, reason=Reason("judged", told), **of))
+        for reason in ("fit", "disagree", "border"):
+            rules = Tags(record(made, population, doubted, [reason], 0.2)["fields"]["rules"])  # type: ignore[list-item]
+            assert rules.text.startswith(
+                "Keep a friendly tone. (doubted) · Write in the present tense. · No exclamation marks. (doubted)"
+            )
+            assert rules.text.endswith(
+                "Asked by judges: Is the tone friendly? (doubted) · Is exactly one cat in it? (doubted)"
+            )
+        unmarked = record(made, population, plain, ["fit"], 0.2)["fields"]["rules"]
+        assert "doubted" not in unmarked
+        for blind in ("certify", "audit_accepted", "audit_rejected", "gold"):
+            reasons = ["fit", blind]
+            assert record(made, population, doubted, reasons, 0.2)["fields"]["rules"] == unmarked  # type: ignore[arg-type]
 
 
 def test_nothing_tells_gold_from_the_other_rows_that_a_measure_stands_on(cats: tuple[Project, Population]) -> None:
