@@ -149,8 +149,8 @@ class Ledger:
 
     def keys(self, question: Question, n: int = 1) -> list[str]:
         """The keys of samples 0 to n - 1: those under which the store has any of them already, if it does."""
-        now, *before = question.keys(self.identity, self.revision, n)
-        return next((keys for keys in (now, *before) if not self._index.keys().isdisjoint(keys)), now)
+        own, *others = question.keys(self.identity, self.revision, n)
+        return next((keys for keys in (own, *others) if not self._index.keys().isdisjoint(keys)), own)
 
     async def complete(
         self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None

@@ -28,10 +28,10 @@ class Question(NamedTuple):
         return self.schema if self.binding else None
 
     def keys(self, teacher: str, revision: str | None, n: int) -> list[list[str]]:
-        """The ledger's keys of samples 0 to n - 1 of this question to a teacher, as they are made now; and, where a
-        setting that only one server has is a whole number, as versions before made them: 0 and 0.0 were two."""
+        """The ledger's keys of samples 0 to n - 1 of this question to a teacher; and, where a setting that only one
+        server has is a whole number, those of its other spellings, since 0 and 0.0 are one setting."""
         chat, extra = [[m.role, m.content] for m in self.messages], self.sampling.extra
-        spelt = [extra] if not extra else [_whole(extra, int), extra, _whole(extra, float)]
+        spelt = [extra] if not extra else [extra, _whole(extra, int), _whole(extra, float)]
         bodies = [{**self.sampling.body(), **one} for one in spelt]
         ids = (content_id("question", [teacher, revision, chat, body, self.schema]) for body in bodies)
         return [[content_id("sample", [id_, sample]) for sample in range(n)] for id_ in dict.fromkeys(ids)]

@@ -84,8 +84,8 @@ def _call(store: Store, text: str, n: int) -> None:
 
 
 def _later_turn(store: Store, text: str, n: int) -> None:
-    """An answer whose request says the text in an earlier turn."""
-    turns = [("user", text), ("assistant", "Yes."), ("user", "And then?")]
+    """An answer whose request says what a seed asks in an earlier turn."""
+    turns = [("user", f"{text}? asked person 1"), ("assistant", "Yes."), ("user", "And then?")]
     messages = [{"role": role, "content": content} for role, content in turns]
     kept = {"status": "ok", "raw": {}, "sample": 0, "teacher": "t", "endpoint": "e", "seconds": 1.0}
     told = {"key": f"key {n}", "attempt": 1, "request_id": f"r{n}", "request": {"messages": messages}}
@@ -126,7 +126,7 @@ def test_a_source_is_nowhere_afterwards(folder: Path) -> None:
         assert store.reviews() == {}
         assert [call.key for call in store.calls("key 2")] == ["key 2"]
         assert store.calls("key 1") == store.calls("key 3") == []
-        assert store.calls("key 4")[0].request["messages"][0]["content"] == OURS
+        assert store.calls("key 4")[0].request["messages"][0]["content"] == f"{OURS}? asked person 1"
     (folder / "theirs.jsonl").unlink()
     (folder / "pairsmith.toml").write_text(SPEC.replace('[[seeds]]\npath = "theirs.jsonl"\nkind = "pair"\n', ""))
     own = pairsmith.Project(folder)
