@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve-demo test test-postgresql test-vllm test-page test-quick lint format clean bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training
+.PHONY: demo serve-demo test test-unsloth test-vllm test-page test-quick lint format clean bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training bench-vllm test-postgresql
 
 demo: $(VENV)/.train
 	$(BIN)/python examples/demo.py
@@ -14,14 +14,26 @@ serve-demo: $(VENV)/.serve
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# Another model: make test-vllm MODEL=Qwen/Qwen3-0.6B. The first time it makes a Python for vLLM (3 GB).
-MODEL ?= HuggingFaceTB/SmolLM2-135M-Instruct
+# A folder or a hub id in place of the embedded weights: make test-vllm MODEL=Qwen/Qwen3-0.6B. The first time it makes a
+# Python for vLLM (3 GB).
+MODEL ?= embedded
 test-vllm: $(VENV)/.dev
-	PAIRSMITH_REAL_VLLM=$(MODEL) $(BIN)/python -m pytest -n 0 -s tests/synth/test_local_vllm.py
+	PAIRSMITH_REAL_VLLM=$(MODEL) $(BIN)/python -m pytest -n 0 -s --timeout 3600 tests/synth/test_local_vllm.py \
+		tests/synth/providers/test_real_vllm.py tests/curate/test_real_vllm.py tests/train/test_real_vllm.py
 
 # Every test of human review that starts a server, with PostgreSQL behind it; `make test` does a part of them so.
 test-postgresql: $(VENV)/.dev
 	PAIRSMITH_ARGILLA_DATABASE=PostgreSQL $(BIN)/python -m pytest -n 2 --dist loadfile tests/curate/argilla
+
+# The contract with unsloth, on its CPU path where there is no GPU. It caps transformers and TRL, so it has a Python of its own.
+test-unsloth: $(VENV)-unsloth/.done
+	$(VENV)-unsloth/bin/python -m pytest -n 0 tests/train/test_unsloth.py
+
+$(VENV)-unsloth/.done: pyproject.toml
+	test -x $(VENV)-unsloth/bin/python || $(PYTHON) -m venv $(VENV)-unsloth
+	$(VENV)-unsloth/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-unsloth/bin/python -m pip install --quiet --editable '.[train,unsloth,test]'
+	touch $@
 
 # Fifty rows of every kind of task on Argilla's page; prints keys and seconds a row.
 test-page: $(VENV)/.dev
@@ -61,8 +73,8 @@ $(VENV)/.dev: $(VENV)/.train
 	touch $@
 
 # Each writes bench/results/NAME.json; the last figures are committed.
-bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training: bench-%: $(VENV)/.dev
+bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training bench-vllm: bench-%: $(VENV)/.dev
 	$(BIN)/python -m bench.$*.run
 
 clean:
-	rm -rf $(VENV) demo artifacts build dist
+	rm -rf $(VENV) $(VENV)-unsloth demo artifacts build dist

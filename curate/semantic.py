@@ -2,26 +2,41 @@
 
 A static embedding sees what a text is about and not what it says of it (curate/static_embedding.py), so rows whose
 numbers differ are left alone, and a person decides about the rest. Every row is compared with every one before it, in
-blocks: 20,000 rows take some seconds, 100,000 some minutes.
+blocks of matrix products on one side; the other side is looked at only where the first is alike. So it is exact, and
+still grows with the square of the rows: their vectors are 1 KB a side, a block of products 16 MB.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from itertools import islice
+from typing import Any
 
 import numpy as np
 
+from curate.contamination import HeldOut
 from curate.pool import Pool, StepId
 from curate.static_embedding import static_embedding
 from curate.steps import Named
-from schemas.kinds import DuplicateRule
+from schemas.kinds import KINDS, DuplicateRule
 from schemas.records import Pair, Reason, Verdict, content_id
+from schemas.spec import Spec
 
 SEMANTIC = "pool/semantic@1"
 FLAG = "semantic_duplicate"
+SEMANTIC_TEST = "pool/semantic_contamination@1"
+TEST_FLAG = "semantic_contamination"
+_WORDS = 4  # of a held-out text
 _BLOCK = 2048
 _NUMBER = re.compile(r"\d+")
+
+
+def semantic_steps(spec: Spec, held_out: HeldOut) -> list[Named]:
+    """The steps that a spec asks for."""
+    duplicates, contamination = spec.curate.duplicates.semantic, spec.curate.contamination.semantic
+    of_rows = [] if duplicates is None else [semantic_duplicates(duplicates, KINDS[spec.task.kind].duplicate)]
+    return of_rows if contamination is None else [*of_rows, semantic_contamination(held_out, contamination)]
 
 
 def semantic_duplicates(cosine: float, rule: DuplicateRule) -> Named:
@@ -34,14 +49,51 @@ def semantic_duplicates(cosine: float, rule: DuplicateRule) -> Named:
         rows = [row.pair for row in pool.accepted() if row.pair is not None]
         like = _alike(rows, cosine, sides)
         for number, pair in enumerate(rows):
-            told: dict[str, object] = {"keep": True, "score": None, "reason": Reason("unlike")}
+            told: dict[str, Any] = {"keep": True, "score": None, "reason": Reason("unlike")}
             if number in like:
                 earlier, similarity = like[number]
                 sentence = f"{similarity:.0%} like pair {rows[earlier].id} in meaning"
-                told = {"keep": True, "score": similarity, "reason": Reason("alike", sentence), "flags": (FLAG,)}
+                told |= {"score": similarity, "reason": Reason("alike", sentence), "flags": (FLAG,)}
             yield Verdict.model_validate({"pair_id": pair.id, "by": SEMANTIC, "fingerprint": settings, **told})
 
     return Named(StepId(SEMANTIC, settings), look)
+
+
+def semantic_contamination(held_out: HeldOut, cosine: float) -> Named:
+    """Flags an accepted row with a side that is about the same as a held-out text of four words or more. Rows of the
+    test itself are left alone, and so is a side with other numbers than the text."""
+    settings = content_id("step", [SEMANTIC_TEST, cosine, sorted(zip(held_out.names, held_out.texts, strict=True))])
+    named = zip(held_out.names, held_out.texts, strict=True)
+    held = [(name, text) for name, text in named if len(text.split()) >= _WORDS]
+
+    async def look(pool: Pool) -> AsyncIterator[Verdict]:
+        known = static_embedding().embed([text for _, text in held])
+        rows = (row.pair for row in pool.accepted() if row.pair is not None)
+        while block := list(islice(rows, _BLOCK)):
+            sides = [[pair.asked for pair in block], [pair.output for pair in block]]
+            cosines = [static_embedding().embed(texts) @ known.T for texts in sides]
+            for at, pair in enumerate(block):
+                told: dict[str, Any] = {"keep": True, "score": None, "reason": Reason("unlike")}
+                alike = [] if pair.seed_id in held_out.seed_ids else _touched(cosines, sides, at, held, cosine)
+                if alike:
+                    similarity, number = max(alike)
+                    sentence = f"{similarity:.0%} like {held[number][0]} in meaning"
+                    told |= {"score": similarity, "reason": Reason("alike", sentence), "flags": (TEST_FLAG,)}
+                yield Verdict.model_validate({"pair_id": pair.id, "by": SEMANTIC_TEST, "fingerprint": settings, **told})
+
+    return Named(StepId(SEMANTIC_TEST, settings), look)
+
+
+def _touched(
+    cosines: list[np.ndarray], sides: list[list[str]], at: int, held: list[tuple[str, str]], cosine: float
+) -> list[tuple[float, int]]:
+    """How alike a row and each held-out text are that it is like, and the place of the text."""
+    return [
+        (min(1.0, float(side[at, number])), int(number))
+        for side, texts in zip(cosines, sides, strict=True)
+        for number in np.flatnonzero(side[at] >= cosine)
+        if _NUMBER.findall(texts[at]) == _NUMBER.findall(held[number][1])
+    ]
 
 
 def _alike(rows: Sequence[Pair], cosine: float, sides: Sequence[str]) -> dict[int, tuple[int, float]]:
@@ -53,11 +105,16 @@ def _alike(rows: Sequence[Pair], cosine: float, sides: Sequence[str]) -> dict[in
     for start in range(0, len(rows), _BLOCK):
         block = slice(start, start + _BLOCK)
         for before in range(0, start + 1, _BLOCK):
-            least = np.minimum.reduce([side[block] @ side[before : before + _BLOCK].T for side in vectors])
-            for at, earlier in np.argwhere(least >= cosine):
-                later, first = start + int(at), before + int(earlier)
-                if first < later and later not in found and _same_numbers(rows[first], rows[later]):
-                    found[later] = first, float(min(1.0, least[at, earlier]))
+            first_side = vectors[0][block] @ vectors[0][before : before + _BLOCK].T
+            later, first = np.nonzero(first_side >= cosine)
+            least = first_side[later, first]
+            later, first = later + start, first + before
+            for side in vectors[1:]:
+                least = np.minimum(least, np.einsum("ij,ij->i", side[later], side[first]))
+            alike = (least >= cosine) & (first < later)
+            for row, earlier, similarity in zip(*(each[alike].tolist() for each in (later, first, least)), strict=True):
+                if row not in found and _same_numbers(rows[earlier], rows[row]):
+                    found[row] = earlier, min(1.0, similarity)
     return found
 
 

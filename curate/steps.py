@@ -367,13 +367,16 @@ def steps_for(
     """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none or the judge;
     `certificate` finds the rows of the present one."""
     spec, curate = project.spec, project.spec.curate
+    from curate.semantic import semantic_steps
+
     splits = {seed.id: seed_split(seed, spec.split) for seed in seeds}
+    held_out = held_out_of(spec, project.folder, seeds)
     inference = _inference(project, curate.nli) if curate.nli else []
     scorers = dict.fromkeys(scorer for scorer in (judge, chosen) if scorer)
     compared = [scored(s.score, s.by, s.fingerprint, compares=s is chosen) for s in scorers]
     steps = [
         *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
-        decontaminate(held_out_of(spec, project.folder, seeds), curate.duplicates.jaccard),
+        decontaminate(held_out, curate.duplicates.jaccard),
         *inference,
         *compared,
         *([best(curate.select.best, length_control=curate.select.length_control)] if chosen else []),
@@ -382,7 +385,7 @@ def steps_for(
             if curate.duplicates.enabled
             else []
         ),
-        *_semantic(spec.curate.duplicates.semantic, spec.task.kind),
+        *semantic_steps(spec, held_out),
     ]
     if curate.select.certified:
         steps.append(certified_only(*(certificate([step.id for step in steps]) if certificate else NO_CERTIFICATE)))
@@ -399,12 +402,6 @@ def _inference(project: Project, name: str) -> list[Named]:
     if not folder.is_dir():
         return [contradictions(name, batch_tokens=tokens)]
     return [contradictions(folder, batch_tokens=tokens, revision=folder_weights(folder).revision)]
-
-
-def _semantic(cosine: float | None, kind: KindName) -> list[Named]:
-    from curate.semantic import semantic_duplicates
-
-    return [] if cosine is None else [semantic_duplicates(cosine, KINDS[kind].duplicate)]
 
 
 class _Whole:

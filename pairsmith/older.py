@@ -96,17 +96,16 @@ def as_known(spec: Any, given: Any, at: str = "") -> Any:
     }
 
 
-# Names of steps that judged by other rules than those of now, and what they were about.
-_OLD_GATES = ("gate/preamble@1", "gate/answered@1", "gate/lost_content@1", "gate/repetition@1")
-_REPLACED_RULES = dict.fromkeys(_OLD_GATES, "gates") | {"pool/duplicate@1": "duplicates"}
-
-
 def by_older_rules(curated: Receipt) -> str:
     """What a person is told of a curation whose rules have changed since; empty if they are those of now. Its stage is
     done all the same: a new version of pairsmith is no reason to decide anew what people have reviewed and models have
     learnt."""
+    from curate.gates import VERSIONS
+
     steps = curated.facts.get("steps", ())
-    replaced = dict.fromkeys(about for by, about in _REPLACED_RULES.items() if by in steps)
+    versions = (by.removeprefix("gate/").partition("@") for by in steps if by.startswith("gate/"))
+    older = any(version.isdigit() and int(version) < VERSIONS.get(name, 1) for name, _, version in versions)
+    replaced = ["gates"] * older + ["duplicates"] * ("pool/duplicate@1" in steps)
     return f"by older rules ({', '.join(replaced)}); `pairsmith curate` decides by those of now" if replaced else ""
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from schemas.errors import InputError
 from schemas.labels import folded_label
@@ -26,7 +26,8 @@ _CATEGORIES = 30  # most different values of a column that says something of man
 # Names of columns in exports of help desks, forms and datasets, in the languages that we know them in.
 _OUTPUT = """
 output reply answer response completion target label category summary solution rewritten corrected translation
-resolution antwort lösung reponse réponse respuesta risposta
+resolution antwort lösung reponse réponse respuesta risposta kategorie klasse ergebnis ausgabe zusammenfassung
+übersetzung catégorie categoria categoría etiqueta étiquette traduction traducción
 """
 _REPLY = "reply answer response resolution antwort lösung reponse réponse respuesta risposta"
 _INPUT = """
@@ -35,7 +36,7 @@ input prompt question query body message request text ticket instruction source 
 _HEAD = "subject title headline betreff titel sujet asunto oggetto"
 
 
-class _Column(NamedTuple):
+class Column(NamedTuple):
     """What the rows looked at hold in one column; `name` is ours and fits a prompt."""
 
     name: str
@@ -75,8 +76,9 @@ class Guess(NamedTuple):
     outputs: tuple[str, ...]
 
 
-def guess(path: Path) -> Guess:
-    """Look at the first rows of a CSV or JSON file. Raises InputError for one that cannot be read or has no text."""
+def guess(path: Path, kind: str = "") -> Guess:
+    """Look at the first rows of a CSV or JSON file; `kind` is the kind of task that a person has named, for which a
+    column of labels may be called anything. Raises InputError for a file that cannot be read or has no text."""
     names = names_of(path)
     chat = next((name for name in names if name.casefold() in ("messages", "conversations")), None)
     rows = _rows(path, names) if names else []
@@ -84,13 +86,26 @@ def guess(path: Path) -> Guess:
         raise InputError("has no rows.", where=path.name, fix="Write at least one row below the headers.")
     if chat:
         return _chat(chat, names, rows)
-    columns = [_column(at, name, rows) for at, name in enumerate(names)]
+    columns = _columns(names, rows)
     if {"instruction", "output"} <= set(names):
         outputs = next(column.filled for column in columns if column.header == "output")
         return Guess(
             {"kind": "free"}, "pair", {}, ["it has the columns instruction and output, as Alpaca has"], outputs
         )
-    return _table(path, columns)
+    return _table(path, columns, kind)
+
+
+def columns_of(path: Path) -> list[Column]:
+    """The columns of a CSV or JSON file with what their first rows hold. Raises InputError."""
+    names = names_of(path)
+    return _columns(names, _rows(path, names)) if names else []
+
+
+def _columns(names: Sequence[str], rows: Sequence[Cells]) -> list[Column]:
+    columns = [_column(at, name, rows) for at, name in enumerate(names)]
+    # Headers that differ in their signs alone have one name; the later one gets the number of its column.
+    known = [column.name for column in columns]
+    return [c._replace(name=f"{c.name}_{at + 1}") if c.name in known[:at] else c for at, c in enumerate(columns)]
 
 
 def _rows(path: Path, names: Sequence[str]) -> list[Cells]:
@@ -102,11 +117,11 @@ def _rows(path: Path, names: Sequence[str]) -> list[Cells]:
         return [row for row in islice(rows, _LOOKED_AT) if not isinstance(row, Fault)]
 
 
-def _column(at: int, header: str, rows: Sequence[Cells]) -> _Column:
+def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
     name = re.sub(r"\W+", "_", header.strip().casefold()).strip("_") or f"column_{at + 1}"
     cells = (plain_text(row.get(f"c{at}")) for row in rows)
     texts = tuple("" if isinstance(cell, Fault) else cell for cell in cells)
-    return _Column(f"c_{name}" if name[0].isdigit() else name, header, texts)
+    return Column(f"c_{name}" if name[0].isdigit() else name, header, texts)
 
 
 def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
@@ -120,9 +135,14 @@ def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
     return Guess({"kind": "reply"}, "conversation" if several else "pair", {}, why, outputs)
 
 
-def _table(path: Path, columns: Sequence[_Column]) -> Guess:
+def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     texts = [column for column in columns if column.is_text]
     output = next((column for column in columns if column.filled and column.called(_OUTPUT)), None)
+    shown_by = "it is called so"
+    if output is None and wanted == "classify":
+        labels = [column for column in columns if column.says_something and not column.is_text]
+        output = min(labels, key=lambda column: len(set(column.filled)), default=None)
+        shown_by = "its values come back"
     inputs = [column for column in texts if column is not output]
     if not inputs and not output:
         seen = ", ".join(repr(column.header) for column in columns)
@@ -134,29 +154,47 @@ def _table(path: Path, columns: Sequence[_Column]) -> Guess:
         )
     if output is None or not inputs:
         return _one_text(max(texts or columns, key=lambda column: column.words), columns)
-    body = next((column for column in inputs if column.called(_INPUT)), max(inputs, key=lambda c: c.words))
+    # A head is called "ticket subject" as well: of those that are called an input, the longest is the body.
+    body = max(inputs, key=lambda column: (column.called(_INPUT), column.words))
     heads = [column for column in columns if column.called(_HEAD) and column.filled and column is not body]
-    kept = {"output": output.header}
-    why = [f"'{output.header}' is the output: it is called so ({_size(output)})"]
-    settings: dict[str, Any] = {}
-    if heads:
-        joined = [*heads, body]
-        settings["input"] = "\n\n".join(f"{{{{ {column.name} }}}}" for column in joined)
-        # A header that is a name, in whichever case, needs no other one.
-        kept |= {column.name: column.header for column in joined if column.name != column.header.casefold()}
-        why.append(f"the input is {' and '.join(repr(column.header) for column in joined)} ({_size(body)})")
-    else:
-        kept = {"input": body.header, **kept}
-        why.append(f"'{body.header}' is the input ({_size(body)})")
+    kind, settings = settings_of([*heads, body], output, ())
+    why = [f"'{output.header}' is the output: {shown_by} ({_size(output)})"]
+    joined = " and ".join(repr(column.header) for column in (*heads, body))
+    why.append(f"the input is {joined} ({_size(body)})" if heads else f"{joined} is the input ({_size(body)})")
     folded = {folded_label(label): label for label in sorted(set(output.filled), reverse=True)}
     task: dict[str, Any] = {"kind": "reply" if output.called(_REPLY) else "free"}
     if output.says_something and not output.is_text and len(folded) > 1:
         task = {"kind": "classify", "labels": sorted(folded.values())}
         why.append(f"'{output.header}' has {len(folded)} values that come back, so they are labels")
-    return _with_extra(Guess(task, "pair", settings, why, output.filled), kept, [output, body, *heads], columns)
+    return _with_extra(Guess(task, kind, settings, why, output.filled), [output, body, *heads], columns)
 
 
-def _one_text(text: _Column, columns: Sequence[_Column]) -> Guess:
+def settings_of(
+    inputs: Sequence[Column], output: Column | None, extra: Sequence[Column]
+) -> tuple[Literal["input", "output", "pair"], dict[str, Any]]:
+    """The kind and the keys of a `[[seeds]]` that reads these columns: several inputs are joined, `extra` stay with
+    the row."""
+    kind: Literal["input", "output", "pair"] = "input" if output is None else "pair" if inputs else "output"
+    settings: dict[str, Any] = {}
+    kept: dict[str, str] = {}
+    if len(inputs) > 1:
+        settings["input"] = "\n\n".join(f"{{{{ {_free(column)} }}}}" for column in inputs)
+        # A header that is a name, in whichever case, needs no other one.
+        kept |= {_free(c): c.header for c in inputs if _free(c) != c.header.casefold()}
+    elif inputs:
+        kept["input" if output else "text"] = inputs[0].header
+    if output:
+        kept["output" if inputs else "text"] = output.header
+    kept |= {_free(column): column.header for column in extra}
+    return kind, {**settings, "columns": kept}
+
+
+def _free(column: Column) -> str:
+    """Its name, or another one where prompts and sources call something of their own so."""
+    return f"c_{column.name}" if column.name in RESERVED else column.name
+
+
+def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
     finished = text.words >= _LONG_WORDS or text.called(_OUTPUT)
     kind = "output" if finished else "input"
     what = "finished outputs: inputs are written for them" if finished else "inputs: outputs are written for them"
@@ -164,22 +202,23 @@ def _one_text(text: _Column, columns: Sequence[_Column]) -> Guess:
     others = [repr(column.header) for column in columns if column.is_text and column is not text]
     if others:
         why.append(f'if {" or ".join(others)} is its output, write kind = "pair" and name both as input and output')
-    found = Guess({"kind": "rewrite"}, kind, {}, why, text.filled if finished else ())
-    return _with_extra(found, {"text": text.header}, [text], columns)
+    settings = {"columns": {"text": text.header}}
+    found = Guess({"kind": "rewrite"}, kind, settings, why, text.filled if finished else ())
+    return _with_extra(found, [text], columns)
 
 
-def _with_extra(found: Guess, kept: dict[str, str], used: Sequence[_Column], columns: Sequence[_Column]) -> Guess:
+def _with_extra(found: Guess, used: Sequence[Column], columns: Sequence[Column]) -> Guess:
     """The guess with the columns beside those that are `used`: kept if they say something, else named as not read."""
     rest = [column for column in columns if column not in used]
     extra = [column for column in rest if column.says_something and column.name not in RESERVED]
-    kept = {**kept, **{column.name: column.header for column in extra}}
+    kept = {**found.settings["columns"], **{column.name: column.header for column in extra}}
     left = [column.header for column in rest if column not in extra]
     why = [f"'{c.header}' stays with every row and may be asked for in prompts: its values come back" for c in extra]
     why += [f"not read: {', '.join(left)}"] if left else []
     return found._replace(settings={**found.settings, "columns": kept}, why=[*found.why, *why])
 
 
-def _size(column: _Column) -> str:
+def _size(column: Column) -> str:
     return f"{column.words:.0f} words a row"
 
 
@@ -195,7 +234,7 @@ def spec_text(path: Path, found: Guess, task: str) -> str:
     seeds += [f"{key} = {_toml(value)}" for key, value in found.settings.items()]
     return "\n".join(
         [
-            _comment(f"Written by `pairsmith init --from {path.name}`. `pairsmith docs spec` describes every key."),
+            comment(f"Written by `pairsmith init --from {path.name}`. `pairsmith docs spec` describes every key."),
             "",
             "[task]",
             *(f"{key} = {_toml(value)}" for key, value in found.task.items()),
@@ -207,7 +246,7 @@ def spec_text(path: Path, found: Guess, task: str) -> str:
             'style = "A good output is correct, complete and as long as the task asks."',
             f'language = "{_language(found.outputs)}"',
             "",
-            *(_comment(f"{sentence[0].upper()}{sentence[1:]}.") for sentence in found.why),
+            *(comment(f"{sentence[0].upper()}{sentence[1:]}.") for sentence in found.why),
             "[[seeds]]",
             *seeds,
             "",
@@ -240,7 +279,7 @@ def _language(texts: Sequence[str]) -> str:
     return str(py3langid.classify(sample)[0]) if len(sample) >= 200 else "en"
 
 
-def _comment(sentence: str) -> str:
+def comment(sentence: str) -> str:
     """One line, whatever is in a header or in the name of a file: a line end in it would begin keys of the spec."""
     return "# " + re.sub(r"[\x00-\x1f\x7f]+", " ", sentence)
 

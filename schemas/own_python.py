@@ -32,10 +32,13 @@ class OwnPython(NamedTuple):
     made_by: Callable[[], str] = lambda: sys.executable
 
 
-def ensure(own: OwnPython, folder: Path, progress: Progress = unseen) -> Path:
+def ensure(
+    own: OwnPython, folder: Path, progress: Progress = unseen, running: list[subprocess.Popen[str]] | None = None
+) -> Path:
     """The Python of the environment in `folder`, made there if it is absent, half-made or not what is wanted.
 
-    Several processes may ask at once: one makes it, the others wait. Raises `MissingDependency` when packages cannot be
+    Several processes may ask at once: one makes it, the others wait. The program that is at work is put into `running`,
+    so that another thread can end it. Raises `MissingDependency` when packages cannot be
     had, and `own.failure` when the disk is full.
     """
     wanted = f"{own.wanted} python{sys.version_info[0]}.{sys.version_info[1]}"
@@ -52,7 +55,7 @@ def ensure(own: OwnPython, folder: Path, progress: Progress = unseen) -> Path:
             if folder.exists():
                 progress(own.stage, {"step": "removing an old or half-made one"})
                 shutil.rmtree(folder)
-            _make(own, folder, python, progress)
+            _make(own, folder, python, progress, [] if running is None else running)
             mark.write_text(wanted)
     except OSError as error:
         raise own.failure(
@@ -77,8 +80,8 @@ def _room(own: OwnPython, folder: Path) -> None:
         )
 
 
-def _make(own: OwnPython, folder: Path, python: Path, progress: Progress) -> None:
-    def run(argv: Sequence[str], step: str) -> None:
+def _make(own: OwnPython, folder: Path, python: Path, progress: Progress, running: list[subprocess.Popen[str]]) -> None:
+    def run(argv: Sequence[str], step: str, *, must: bool = True) -> None:
         progress(own.stage, {"step": step})
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         lines: list[str] = []
@@ -86,11 +89,12 @@ def _make(own: OwnPython, folder: Path, python: Path, progress: Progress) -> Non
             argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         ) as process:
             assert process.stdout is not None
+            running.append(process)
             for line in process.stdout:
                 lines.append(line.strip())
                 if line.startswith(("Collecting", "Installing")):
                     progress(own.stage, {"step": line.strip()[:90]})
-        if process.returncode != 0:
+        if must and process.returncode != 0:
             output = " / ".join([line for line in lines if line][-3:])[:600]
             if "No space left" in output:
                 raise own.failure(
@@ -111,5 +115,6 @@ def _make(own: OwnPython, folder: Path, python: Path, progress: Progress) -> Non
     run([*pip, "install", *quiet, "--progress-bar", "off", *own.packages], f"installing {own.packages[-1]}")
     if own.removed:
         run([*pip, "uninstall", *quiet, "--yes", *own.removed], "removing what it does not need")
-    run([str(python), "-m", "compileall", "-q", "-j", "0", str(folder / "lib")], "compiling")
+    # It only saves time later; some packages ship files in the syntax of a Python that is newer than this one.
+    run([str(python), "-m", "compileall", "-q", "-j", "0", str(folder / "lib")], "compiling", must=False)
     progress(own.stage, {"step": "ready"})

@@ -23,7 +23,8 @@ def main() -> int:
     program = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True, env=environment)
 
     def end() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 4096):  # not sys.stdin, whose lock would end this interpreter badly while we wait
+            pass
         with contextlib.suppress(ProcessLookupError):
             os.killpg(program.pid, signal.SIGTERM)
         try:

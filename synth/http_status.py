@@ -93,10 +93,12 @@ def refused_setting(error: Json, text: str, body: Json, *, answered: bool) -> st
     code, param = str(error.get("code") or ""), str(error.get("param") or "").rpartition(".")[2]
     if param in settings and code.startswith(("unsupported", "unknown", "unrecognized")):
         return param
-    if answered or not _NOT_TAKEN.search(text):
+    if answered:
         return ""
-    if param in settings:
+    if param in settings:  # also for a value that cannot be (vLLM: "Input should be a valid integer")
         return param
+    if not _NOT_TAKEN.search(text):
+        return ""
     named = [
         (place.start(), name)
         for name in settings

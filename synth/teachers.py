@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.blocking import run
 from schemas.errors import AuthError
@@ -21,6 +21,9 @@ from synth.embedded.weights import NAME, embedded_weights
 from synth.endpoint import Endpoint, Reach
 from synth.ledger import Ledger
 from synth.prices import free
+
+if TYPE_CHECKING:
+    from synth.local_vllm import VllmServer
 
 EMBEDDED_TIMEOUT_S = 3600.0  # a child of ours does not vanish unseen, and a slow machine may write for long
 
@@ -87,10 +90,8 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
 
         async def start() -> Reach:
             if teacher.vllm is not None and teacher.url == "vllm":
-                from synth.local_vllm import vllm
-
-                serving = vllm(teacher.vllm, python=teacher.vllm_python, more=teacher.vllm_args, say=say)
-                return (await running.enter_async_context(serving)).base_url, None
+                vllm = await running.enter_async_context(own_vllm(teacher, say))
+                return vllm.base_url, os.environ.get(vllm.key_env or "")
             if not embedded:
                 return teacher.addresses, _key(teacher), _headers(teacher)
             from synth.embedded import process
@@ -114,6 +115,15 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
         )
         async with endpoint:
             yield endpoint
+
+
+def own_vllm(teacher: TeacherSettings, say: Say, *first: str) -> AbstractAsyncContextManager[VllmServer]:
+    """The vLLM that `teacher.vllm` asks for, for the length of a block; what `teacher.vllm_args` say stands behind
+    `first`, so that it wins."""
+    from synth.local_vllm import vllm
+
+    assert teacher.vllm is not None
+    return vllm(teacher.vllm, python=teacher.vllm_python, more=(*first, *teacher.vllm_args), say=say)
 
 
 def _key(teacher: TeacherSettings) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 
@@ -15,17 +16,19 @@ from train.metrics import AdapterCheck
 _NOISE_PER_TOKEN = 0.02
 
 
-async def check_adapter(base_url: str, base: str, tuned: str, messages: Messages, text: str) -> AdapterCheck:
-    """Score one fixed `text` as the answer to `messages` under both names of the embedded server at `base_url`.
+Score = Callable[[str, Messages, str], Awaitable[tuple[float, int]]]
+"""Log-probability in nats of a text as the answer to messages under a model's name, and its tokens."""
+
+
+async def check_adapter(score: Score, base: str, tuned: str, messages: Messages, text: str) -> AdapterCheck:
+    """Score one fixed `text` as the answer to `messages` under both names of one server.
 
     The base is scored alone, and again while the tuned name is scored beside it. Raises PairsmithError when the two
     names do not differ by more than numerical noise (the adapter is not on), or when the base's two scores do differ
     (it is not off). Not covered: an adapter that is partly on.
     """
-    before, tokens = await score(base_url, base, messages, text)
-    (on, _), (again, _) = await asyncio.gather(
-        score(base_url, tuned, messages, text), score(base_url, base, messages, text)
-    )
+    before, tokens = await score(base, messages, text)
+    (on, _), (again, _) = await asyncio.gather(score(tuned, messages, text), score(base, messages, text))
     _refuse_equal(before, on, tokens)
     if not abs(again - before) <= _NOISE_PER_TOKEN * tokens:
         raise PairsmithError(
@@ -56,7 +59,7 @@ def _refuse_equal(base: float, tuned: float, tokens: int) -> None:
 
 
 async def score(base_url: str, model: str, messages: Messages, text: str) -> tuple[float, int]:
-    """Log-probability in nats of `text` as the answer to `messages` under `model`, and its tokens."""
+    """`Score` at the embedded server."""
     body = {"model": model, "messages": [message.model_dump() for message in messages], "completions": [text]}
     async with aiohttp.ClientSession() as session, session.post(f"{base_url}/score", json=body) as response:
         if response.status != 200:

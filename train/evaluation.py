@@ -63,6 +63,7 @@ from train.systems import (
     Model,
     Models,
     System,
+    Vllm,
     decodings,
     systems_of,
     test_set_hash,
@@ -269,10 +270,15 @@ def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettin
         settings = settings.model_copy(update={"revision": f"{settings.revision} {dict(arguments)}"})
     weights = None if spec.train.base == "embedded" else base.folder
     tuned_as, revision = tuned_model(base, weights, trained)
+    vllm = Vllm(spec.evaluate.vllm_python, spec.evaluate.vllm_args) if spec.evaluate.vllm else None
+    if vllm is not None:
+        # Its arithmetic is its own, so what the embedded server answered is not taken for an answer of its.
+        settings = settings.model_copy(update={"revision": f"{settings.revision} by vllm"})
+        revision += " by vllm"
     tuned = settings.model_copy(update={"model": TUNED, "identity": TUNED, "revision": revision})
     return Models(
-        base=Model(settings, LocalModel(weights, template_arguments=arguments)),
-        tuned=Model(tuned, tuned_as),
+        base=Model(settings, LocalModel(weights, template_arguments=arguments, vllm=vllm)),
+        tuned=Model(tuned, replace(tuned_as, vllm=vllm)),
         teacher=teacher,
     )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from schemas.money import Cost, summed
 from schemas.progress import Progress
@@ -18,6 +19,7 @@ from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.prices import free
 from train.adapter_check import check_adapter, check_merged, score
 from train.local_model import serving
+from train.measured_by_vllm import Scored, by_vllm
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
 
@@ -75,12 +77,15 @@ class Interview:
                 )
                 for system in systems
             ]
-            answers = [await self._system(system, ledger) for system, ledger in zip(systems, ledgers, strict=True)]
+            answers = [
+                await self._asked(system, ledger, MODES, self._plan.seeds)
+                for system, ledger in zip(systems, ledgers, strict=True)
+            ]
             validation = [
                 output
                 for system, ledger in zip(systems, ledgers, strict=True)
                 if TUNED in system.names
-                for output in (await self._mode(system, ledger, "greedy", self._plan.validation)).outputs
+                for output in (await self._asked(system, ledger, ["greedy"], self._plan.validation))["greedy"].outputs
             ]
             costs = [cost for ledger in ledgers for cost in ledger.costs]
             return Round(answers, adapter_check, endpoint.sent, costs, validation)
@@ -92,31 +97,34 @@ class Interview:
         text = self._plan.fixed_text
         # Under one prompt for every model, so that the scores compare.
         messages = next(system for system in self._plan.systems if TUNED in system.names).messages(self._plan.seeds[0])
-        async with serving(local, max_batch=concurrency) as (server, name):
+        async with _scored(local, concurrency) as served:
             check = None
             if local.adapter is not None:
-                check = await check_adapter(server.base_url, server.model, name, messages, text)
+                check = await check_adapter(served.score, served.base, served.name, messages, text)
             elif local.is_merged:
                 assert self._base_score is not None, "the base is asked before the tuned model"
-                check = check_merged(self._base_score, await score(server.base_url, name, messages, text), text)
+                check = check_merged(self._base_score, await served.score(served.name, messages, text), text)
             else:
-                self._base_score = await score(server.base_url, name, messages, text)
-            async with Endpoint(server.base_url, name, timeout_s=ASK_TIMEOUT_S, concurrency=concurrency) as endpoint:
+                self._base_score = await served.score(served.name, messages, text)
+            options: dict[str, Any] = {"key": served.key, "timeout_s": ASK_TIMEOUT_S, "concurrency": concurrency}
+            async with Endpoint(served.base_url, served.name, **options) as endpoint:
                 yield endpoint, check
 
-    async def _system(self, system: System, ledger: Ledger) -> dict[Mode, Answers]:
-        return {mode: await self._mode(system, ledger, mode, self._plan.seeds) for mode in MODES}
-
-    async def _mode(self, system: System, ledger: Ledger, mode: Mode, seeds: Sequence[Seed]) -> Answers:
-        tasks = [asyncio.create_task(self._seed(system, ledger, seed, mode)) for seed in seeds]
+    async def _asked(
+        self, system: System, ledger: Ledger, modes: Sequence[Mode], seeds: Sequence[Seed]
+    ) -> dict[Mode, Answers]:
+        """The answers of a system under each decoding. One input is asked under all of them before the next, so that a
+        server that keeps beginnings computes its prompt once."""
+        tasks = [
+            (mode, asyncio.create_task(self._seed(system, ledger, seed, mode))) for seed in seeds for mode in modes
+        ]
         try:
-            answers = await asyncio.gather(*tasks)
+            await asyncio.gather(*(task for _, task in tasks))
         finally:
-            for task in tasks:
+            for _, task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        usd = None if any(given.usd is None for given in answers) else sum(given.usd or 0.0 for given in answers)
-        return Answers([o for given in answers for o in given.outputs], summed([a.usage for a in answers]), usd)
+            await asyncio.gather(*(task for _, task in tasks), return_exceptions=True)
+        return {mode: _together([task.result() for of, task in tasks if of == mode]) for mode in modes}
 
     async def _seed(self, system: System, ledger: Ledger, seed: Seed, mode: Mode) -> Answers:
         samples = self._samples[mode]
@@ -145,6 +153,23 @@ class Interview:
         if isinstance(answer, Completion):
             return next(call for call in calls if call.attempt == answer.attempt)
         return calls[-1] if calls else None
+
+
+def _together(answers: Sequence[Answers]) -> Answers:
+    """Those to several inputs as one."""
+    usd = None if any(given.usd is None for given in answers) else sum(given.usd or 0.0 for given in answers)
+    return Answers([o for given in answers for o in given.outputs], summed([given.usage for given in answers]), usd)
+
+
+@asynccontextmanager
+async def _scored(local: LocalModel, max_batch: int) -> AsyncIterator[Scored]:
+    """The server that measures `local`."""
+    if local.vllm is not None:
+        async with by_vllm(local, local.vllm) as served:
+            yield served
+        return
+    async with serving(local, max_batch=max_batch) as (server, name):
+        yield Scored(server.base_url, server.model, name, partial(score, server.base_url))
 
 
 def _judged(blank: Output, call: Call, plan: EvaluationPlan, seed: Seed) -> Output:

@@ -22,21 +22,30 @@ from train.retrieval import Nearest
 
 Chat = Callable[[Seed], Messages]
 ASK_TIMEOUT_S = 1800.0
-# What of `[evaluate]` changes no number of an evaluation.
-_NO_PART = frozenset({"concurrency", "resamples", "ship_at"})
+# What of `[evaluate]` changes no number of an evaluation; that vLLM serves stands in the models' revisions.
+_NO_PART = frozenset({"concurrency", "resamples", "ship_at", "vllm", "vllm_python", "vllm_args"})
 RETRIEVED = 5
 """Rows that retrieval shows where the spec has no exemplars; else as many as those."""
+
+
+class Vllm(NamedTuple):
+    """A vLLM of our own: its Python (None: one that is made for it), and further arguments."""
+
+    python: str | None
+    arguments: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class LocalModel:
     """A model that is served on this machine while it is asked: a folder (None: the embedded one), the adapter that is
-    on, if any, and the constants of its chat template. `is_merged`: the folder holds the tuned model itself."""
+    on, if any, and the constants of its chat template. `is_merged`: the folder holds the tuned model itself. `vllm`:
+    what serves it where it is measured; the embedded server where it is None."""
 
     folder: Path | None
     adapter: Path | None = None
     template_arguments: tuple[tuple[str, Any], ...] = ()
     is_merged: bool = False
+    vllm: Vllm | None = None
 
 
 class Model(NamedTuple):

@@ -66,7 +66,11 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "pii": (pii, ()),
 }
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
-_VERSIONS = {"preamble": 2, "answered": 2, "lost_content": 2, "repetition": 2}
+VERSIONS = {
+    **dict.fromkeys(("thinking", "placeholder", "fenced", "cut", "echo", "invented", "invented_name", "swapped"), 2),
+    **dict.fromkeys(("limits", "language", "mixed_language", "values", "translated", "pii", "answered"), 2),
+    **dict.fromkeys(("preamble", "lost_content", "repetition"), 3),
+}
 
 
 def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[GateStep]:
@@ -79,7 +83,7 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
     steps: list[GateStep] = []
 
     def add(name: str, gate: Gate, settings: Any = None, mode: Mode = True) -> None:
-        version = _VERSIONS.get(name, 1)
+        version = VERSIONS.get(name, 1)
         said = settings if mode is True else [settings, mode]
         fingerprint = content_id("gate", [name, version, said])
         flags = mode == "flag"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from curate.gates.facts import unknown_name
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.numbers import Number, NumberMentions, may_be_words, required
-from curate.gates.phrases import lexicon
+from curate.gates.phrases import either, lexicon, words_of
 from curate.set_join import words
 from prompts.answer_form import alternatives, resolved
 from schemas.records import Json, Pair, Reason
@@ -21,6 +22,13 @@ _TIME = re.compile(r"([01]?\d|2[0-3]):\d\d(?::\d\d)?")
 _ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 # How digits are grouped differs by language: 1 200, 1'200 and 1.200 are 1200 for all that a translation may do to it.
 _GROUPED = re.compile("(?<=\\d)[ \u00a0\u202f\u2009'\u2019](?=\\d{3}(?!\\d))")
+_PLAIN_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_A_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|[年月]")
+_PROSE = 40  # letters of a source that a translation may be too short for
+_A_WORD, _A_SYLLABLE = (
+    2.6,
+    1.8,
+)  # letters of an alphabet that a character of Chinese or Japanese, or of Korean, stands for
 _ALIKE_WORDS = 5  # a text of fewer words may be the same in two languages
 
 
@@ -87,8 +95,9 @@ class _Told:
     """What an input says, asked whether it holds a value."""
 
     def __init__(self, text: str, language: str) -> None:
-        self._numbers, self._known = NumberMentions(_joined_groups(text), language), bool(lexicon(language).ones)
-        self._words = f" {' '.join(words(text))} "
+        self._numbers = NumberMentions(_joined_groups(text), language)
+        self._known = bool(lexicon(language).ones)
+        self._text, self._words = text, f" {' '.join(words(text))} "
 
     def holds(self, leaf: str | int | float) -> bool:
         if not isinstance(leaf, str):
@@ -99,7 +108,10 @@ class _Told:
             return not self._known or any(self._number(str(h)) for h in (hour, hour % 12 or 12, hour % 12 + 12))
         if date := _DATE.fullmatch(leaf.strip()):
             year, day = date[1] or "", date[2]
-            return self._number(day) and (not year or self._number(year) or self._number(year[2:]))
+            years = (
+                not year or self._in_digits(year) or self._in_digits(year[2:]) or (self._known and self._number(year))
+            )
+            return self._number(day) and years
         return f" {' '.join(words(leaf))} " in self._words or self._paraphrased(leaf)
 
     def _paraphrased(self, leaf: str) -> bool:
@@ -119,6 +131,9 @@ class _Told:
         stem = word[: max(4, len(word) - 3)]
         return (f" {stem}" if stem.isascii() else stem) in self._words
 
+    def _in_digits(self, plain: str) -> bool:
+        return re.search(rf"(?<!\d){plain}(?!\d)", self._text) is not None
+
     def _number(self, plain: str) -> bool:
         if not self._known and len(plain.partition(".")[0]) < 4:
             return True
@@ -133,7 +148,8 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
     Numbers by value, however they are grouped or spelt; where the number words of the target language are not known,
     those that may be told in words (below 100, round ones) ask for nothing. Names are spelt and inflected in each
     language's own way, so a name of two words or more (and any behind a title) no part of which is seen again is only
-    flagged, `lost_name`, and between two alphabets none is. The language itself is another gate's.
+    flagged, `lost_name`, and between two alphabets none is. Flagged are a translation less than half as long as its
+    source (`shorter`), and the same numbers in another order (`number_order`). The language itself is another gate's.
     Not covered: numbers that the translation makes up; units that were converted.
     """
     source = words(pair.input)
@@ -153,9 +169,31 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
             "lost_number", f"the source says {missing}, the translation does not", 1 - len(lost) / len(wanted)
         )
     kept = passed(f"{len(wanted)} numbers are kept", 1.0)
+    if _weight(pair.input) >= _PROSE and _weight(pair.output) < 0.5 * _weight(pair.input):
+        return kept._replace(reason=Reason("ok", "it is less than half as long as the source"), flags=("shorter",))
+    if turned := _turned(pair.input, pair.output):
+        return kept._replace(reason=Reason("ok", f"{quote(turned)} stand in another order"), flags=("number_order",))
     if _in_latin(pair.output) and (name := unknown_name(pair.input, pair.output, language, letters=3)):
         return kept._replace(reason=Reason("ok", f"the name {quote(name)} is not seen again"), flags=("lost_name",))
     return kept
+
+
+def _weight(text: str) -> float:
+    """How much a text says, in letters of an alphabet."""
+    return sum(
+        1.0 if letter < "\u2e80" else _A_SYLLABLE if "\uac00" <= letter <= "\ud7a3" else _A_WORD
+        for letter in text
+        if letter.isalpha()
+    )
+
+
+def _turned(source: str, text: str) -> str:
+    """Two numbers in digits that changed places, where both texts hold the same ones, each once, and no date does."""
+    first, second = (_PLAIN_NUMBER.findall(_joined_groups(side)) for side in (source, text))
+    first, second = ([re.sub(r"\D", "", number) for number in side] for side in (first, second))
+    if len(first) < 2 or sorted(first) != sorted(second) or len(set(first)) < len(first) or _A_DATE.search(source):
+        return ""
+    return next((f"{one}, {two}" for one, two in pairwise(first) if second.index(one) > second.index(two)), "")
 
 
 def _in_latin(text: str) -> bool:
@@ -178,7 +216,7 @@ def _in_roman(number: Number, text: str) -> bool:
         return False
     tens, ones = divmod(int(digits), 10)
     roman = "X" * tens + ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")[ones]
-    return re.search(rf"\b{roman}(?:e|er|re|ème)?\b", text) is not None
+    return re.search(rf"\b{roman}(?:{either(words_of('ordinal'))})?\b", text) is not None
 
 
 def _joined_groups(text: str) -> str:

@@ -8,13 +8,10 @@ from __future__ import annotations
 import re
 
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
-from curate.gates.phrases import any_of, phrases
+from curate.gates.phrases import phrases, says
 from curate.gates.words import fold
 from schemas.records import Pair
 
-# A note that says itself what cannot be done is rewritten as a sentence that says so.
-_DENIES = re.compile(r"\bimpossib|\bunable\b|\bdeclin|\bunmöglich|\bimposs[ií]|нельзя|无法")
-_AN_AI = re.compile(r"\b(?:ai|ia|ki|ии|language model)\b|语言模型|人工智能|言語モデル")
 _CODE = re.compile(r"```[\s\S]*?```|`[^`\n]+`")
 
 _TALKS = {
@@ -31,33 +28,45 @@ def preamble(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     """The text stands alone: no refusal, no chat before or after it, no label, no marks of a chat template.
 
     A phrase that the other side or the house style says itself is not held against the text. A refusal counts where it
-    is about making the text, is the whole text, or names an AI. A label (`Output:`) counts at the very start, unless
-    the task speaks of a dialogue or a report or other labels follow.
+    is about making the text, is the whole text, or names an AI. What may as well be the end of a reply (`Would you like
+    me to add ...?`) is only flagged. A label (`Output:`) counts at the very start, unless the task speaks of a dialogue
+    or a report or other labels follow.
     Not covered: chat in other words; a polite sentence that fits a reply as well (`Let me know if ...`); in a language
     without a table, everything but the marks of chat templates and of reasoning.
     """
+    flagged: Judgement | None = None
     for side, text in sides(pair):
         folded = (_without_code(fold(text)), _other(pair, side), fold(style))
-        denies = _DENIES.search(folded[1]) or any_of(language, "negation").search(folded[1])
-        for table in ("preamble",) if denies and not _AN_AI.search(folded[0]) else ("refusal", "preamble"):
-            if finding := phrases(language).find(table, *folded):
+        for table in ("refusal", "preamble"):
+            finding = phrases(language).find(table, *folded)
+            if finding and not (table == "refusal" and _is_told(*folded[:2], language)):
                 _, _, part = finding.rule.table.partition(".")
-                return rejected(_CODES.get(part, table), f"the {side} text says {quote(finding.quoted)}")
-    return passed(f"it stands alone{_not_looked_for(language)}")
+                chats = rejected(_CODES.get(part, table), f"the {side} text says {quote(finding.quoted)}")
+                if part != "maybe":
+                    return chats
+                flagged = flagged or chats._replace(keep=True, flags=("afterword",))
+    return flagged or passed(f"it stands alone{_not_looked_for(language)}")
 
 
-_CODES = {"options": "options", "leak": "prompt_leak", "marker": "special_token", "closing": "afterword"}
+_CODES = {
+    "options": "options",
+    "leak": "prompt_leak",
+    "marker": "special_token",
+    "closing": "afterword",
+    "maybe": "afterword",
+}
 
 
 def thinking(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     """The text holds no reasoning of the model: no block in tags, in any language's word for thinking, and no thinking
-    aloud about what the user wants.
+    aloud about what the user wants. A plan in the first paragraph, without the user in it, is only flagged.
 
     Not covered: reasoning in a language without a table that stands in no tags.
     """
     for side, text in sides(pair):
         if finding := phrases(language).find("thinking", _without_code(fold(text)), _other(pair, side), fold(style)):
-            return rejected("thinking", f"the {side} text says {quote(finding.quoted)}")
+            thinks = rejected("thinking", f"the {side} text says {quote(finding.quoted)}")
+            return thinks._replace(keep=True, flags=("thinking",)) if finding.rule.table.endswith(".maybe") else thinks
     return passed(f"no reasoning of a model{_not_looked_for(language)}")
 
 
@@ -77,9 +86,8 @@ def toxic(pair: Pair, language: str = "en") -> Judgement:
 
     Not covered: contempt without an insult, and slurs that are no insults elsewhere. It is made to flag.
     """
-    insults = any_of(language, "insults")
     for side, text in sides(pair):
-        found = insults.search(fold(text))
+        found = says(language, "insults", fold(text))
         if found and found[0] not in _other(pair, side):
             return rejected("toxic", f"the {side} text says {quote(found[0])}")
     return passed(f"no insult{_not_looked_for(language)}")
@@ -100,6 +108,12 @@ def answered(pair: Pair, style: str = "", language: str = "en") -> Judgement:
             talk = _TALKS[finding.rule.table.rpartition(".")[2]]
             return rejected("answered", f"the {side} text {talk}: {quote(finding.quoted)}")
     return passed(f"it is a rewrite{_not_looked_for(language)}")
+
+
+def _is_told(text: str, other: str, language: str) -> bool:
+    """Whether a refusal is a rewrite: a note that says itself what cannot be done becomes a sentence that says so."""
+    denies = says(language, "negation", other) or says("any", "refuses", other)
+    return bool(denies) and not says("any", "ai", text)
 
 
 def _other(pair: Pair, side: Side) -> str:

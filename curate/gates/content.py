@@ -7,7 +7,7 @@ from functools import cache
 
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.numbers import NumberMentions, required
-from curate.gates.phrases import lexicon
+from curate.gates.phrases import any_of, anywhere, lexicon
 from curate.gates.words import (
     OPTION,
     Vocabulary,
@@ -28,16 +28,21 @@ _QUOTED = re.compile(
 )
 
 _RATIO_OR_OPTION = re.compile(rf"{OPTION.pattern}|(?<![\w:])\d{{1,2}}:\d{{1,2}}(?![\w:])")
-_LENS = re.compile(r"\d+ ?mm(?:[ -][\w-]+){0,2}? (?:lens|film|camera|macro|photo\w*)\b", re.IGNORECASE)
+_LONG = 30  # words of an input that a shorter output may sum up
+_PARTS = re.compile(r"[,.;:]+(?=\s|\Z)|[\n、。;,]+(?!\d)")
 
 
-# How long the text is to be is no content of it.
-_OF_THE_TEXT = re.compile(
-    r"\b(?:\d+|two|three|four|five|six)[ -]?(?:sentences?|lines?|words?|paragraphs?|bullets?|verses?|stanzas?"
-    r"|characters?|sec(?:onds)?|sätze[n]?|satz|zeilen?|wörter|phrases?|lignes?|mots|frases?|líneas|palabras|linhas|palavras|frasi|righe|parole"
-    r"|строк\w*|слов\w*)\b|\d+\s?[字句行文]",
-    re.IGNORECASE,
-)
+@cache
+def _lens() -> re.Pattern[str]:
+    return re.compile(rf"\d+ ?mm(?:[ -][\w-]+){{0,2}}? {anywhere('camera').pattern}", re.IGNORECASE)
+
+
+@cache
+def _of_the_text(language: str) -> re.Pattern[str]:
+    """How long the text is to be, which is no content of it: `in two sentences`."""
+    spelt = "|".join(map(re.escape, lexicon(language).ones))
+    units = "|".join(any_of(code, "of_text").pattern for code in dict.fromkeys((language, "en")))
+    return re.compile(rf"(?<!\w)(?:\d+{'|' + spelt if spelt else ''})[ -]?(?:{units})", re.IGNORECASE)
 
 
 def lost_content(pair: Pair, language: str = "en") -> Judgement:
@@ -54,12 +59,13 @@ def lost_content(pair: Pair, language: str = "en") -> Judgement:
     kept but given to another thing; in a language without number words in its table, numbers that may be told in words;
     in one without a stemmer or without spaces, the words (other numbers and quotations are still checked).
     """
-    lost = [] if is_summary(pair) else _lost_numbers(_OF_THE_TEXT.sub(" ", pair.input), pair.output, language)
+    summary = is_summary(pair)
+    lost = [] if summary else _lost_numbers(_of_the_text(language).sub(" ", pair.input), pair.output, language)
     if lost:
         missing = ", ".join(map(quote, lost))
         return rejected("lost_number", f"the input says {missing}, the output does not")
     vocabulary = Vocabulary(pair.output, language)
-    for quoted in quotations(pair.input):
+    for quoted in [] if summary else quotations(pair.input):
         if 2 * len(quoted) > len(pair.input) and len(quoted.split()) > 4:
             continue  # it is the text that is to be rewritten
         wanted = " ".join(words(quoted))
@@ -72,13 +78,34 @@ def lost_content(pair: Pair, language: str = "en") -> Judgement:
     compounds = joined(pair.input, vocabulary)
     gone = [word for word in content if word not in vocabulary and word not in compounds]
     share = 1 - len(gone) / len(content)
+    if part := _lost_parts(pair, vocabulary, language):
+        return rejected("lost_part", f"nothing is left of {quote(part)}", share)
     if not has_stemmer(language):
         return passed(f"the words are not compared: no stemmer for '{language}'", share)
+    if in_code(without_options(pair.output)) and not in_code(pair.input):
+        return passed("what is told in words may be written in code", share)
     one_phrase = _ONE_PHRASE.fullmatch(pair.input)
     subject = (content_words(main_phrase(pair.input, language), language) if one_phrase else []) or content
     if share == 0 or (share < 0.5 and all(word in gone for word in subject)):
         return rejected("lost_subject", f"nothing is left of {', '.join(map(quote, gone[:5]))}", share)
     return passed(f"{share:.0%} of the content words survive", share)
+
+
+def _lost_parts(pair: Pair, vocabulary: Vocabulary, language: str) -> str:
+    """The parts of a note of four or more, half of them at least, of which no word and no number is in an output that
+    is no longer than the note; empty if there are none."""
+    if count_words(pair.output) > 1.3 * count_words(pair.input) or count_words(pair.input) > _LONG:
+        return ""
+    begins = {word[: max(4, len(word) - 2)] for word in vocabulary.words}
+    parts = [(part.strip(), content_words(part, language)) for part in _PARTS.split(pair.input)]
+    parts = [(part, found) for part, found in parts if found or re.search(r"\d", part)]
+    lost = [
+        part
+        for part, found in parts
+        if not any(word in vocabulary or word[: max(4, len(word) - 2)] in begins for word in found)
+        and not any(digits in pair.output for digits in re.findall(r"\d+", part))
+    ]
+    return "; ".join(lost) if len(parts) >= 4 and 2 * len(lost) >= len(parts) else ""
 
 
 def _lost_numbers(input: str, output: str, language: str) -> list[str]:
@@ -91,7 +118,7 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
     wanted = required(_RATIO_OR_OPTION.sub(" , ", input), language)
     if not options and not wanted:
         return []
-    description = without_options(output) if _LENS.search(input) else description_of(output)
+    description = without_options(output) if _lens().search(input) else description_of(output)
     in_description = NumberMentions(description, language)
     anywhere = NumberMentions(output, language) if options else in_description
     return [n.text for n in wanted if n not in in_description] + [n.text for n in options if n not in anywhere]
@@ -102,9 +129,18 @@ def is_summary(pair: Pair) -> bool:
     return count_words(pair.output) < 0.6 * count_words(pair.input)
 
 
+def in_code(text: str) -> bool:
+    """True if most lines of `text` have signs of code, or a fence holds it."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return "```" in text or 2 * sum(bool(_SIGNS.search(line)) for line in lines) >= len(lines)
+
+
+_SIGNS = re.compile(r"[{}=<>\\]|;\s*$|^\s*[-|+$#]|\(\)|\s--?\w")
+
+
 def description_of(text: str) -> str:
     """`text` without options (`--ar 3:2`) and lenses (`35mm film`)."""
-    return _LENS.sub(" , ", without_options(text))
+    return _lens().sub(" , ", without_options(text))
 
 
 def quotations(text: str) -> list[str]:
@@ -117,7 +153,7 @@ _ONE_PHRASE = re.compile(r"[^,.;:!?\n]*[.!?]?\s*")
 
 @cache
 def _phrase_end(language: str) -> re.Pattern[str]:
-    prepositions = "|".join(sorted(lexicon(language).prepositions))
+    prepositions = "|".join(sorted(lexicon(language).words("prepositions")))
     behind_one = rf"|(?<=\w)\s+(?:{prepositions})\s" if prepositions else ""
     return re.compile(rf"[,.;:()\n]{behind_one}", re.IGNORECASE)
 

@@ -6,30 +6,31 @@ import re
 
 import orjson
 
+from curate.gates.content import in_code
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import lexicon
+from curate.gates.phrases import lexicon, says
 from curate.gates.words import count_words, fold, without_options
 from schemas.records import Pair
 
 _FENCED = re.compile(r"\A\s*```(?P<kind>[\w+-]*)[^\n]*\n(?P<inside>[\s\S]*?)\n?```\s*\Z")
 _OF_TEXT = frozenset(("", "text", "txt", "markdown", "md", "plaintext", "plain"))
-_ASKS_FOR_CODE = re.compile(
-    r"```|\b(?:code|function|script|regex|sql|json|yaml|xml|html|css|bash|shell|python|java|javascript|js|typescript|rust|golang|query"
-    r"|markdown|snippet|one-liner|dockerfile|makefile|config\w*|diagram|ascii|cron|curl|css|csv|diff|git|funktion|fonction|funci\w+)\b"
-)
 _ENDS = re.compile(r"[.!?…:;)\]}>\"'”»\u2019“*_`~|/。！？」』】）।؟۔%€$£°™©®\d#@-]\W*\Z")
 _INSIDE = re.compile(r"[^\W\d_]{2,}[.!?…][\"'”»)]* +(?=\S)|[。！？।؟]|[!?](?=[぀-鿿])")
 _LAST_WORD = re.compile(r"(\S+)\s*\Z")
 _UNSPACED = re.compile(r"[぀-ヿ一-鿿]")
 _ROW = re.compile(r"^\s*\|.*$", re.MULTILINE)
 _GAPS = re.compile(r"\|\s*(?:…|\.{3})\s*\|\s*(?:(?:…|\.{3})\s*\|)|\((?:…|\.{3})[^()\n]{0,40}\)\s*\Z")
+_SENTENCE = 5  # words
+_STOPS = re.compile(r"[.!?…。！？।؟۔][\"'”»)\]*]*\Z")
+_ITEM = re.compile(r"(?:[-*•·]|\d{1,2}[.)]|\(?[a-z]\))\s")
 _SHORT_QUOTE = re.compile(r"`[^`\n]{1,40}`|\"[^\"\n]{1,40}\"")
 
 
 def cut(pair: Pair, language: str = "en") -> Judgement:
     """The output was not cut off: its last line does not end on a word that something has to follow, a line of
     several sentences ends like a sentence, brackets and fences are closed, and a table's last row is as wide as the
-    others.
+    others. Where all earlier items of a list end in a stop, the last one does; a long last line of prose that alone has
+    no stop is only flagged, `unended`.
 
     Titles, verse, lists and code end without a stop; only a last line with another sentence before it is asked for one.
     Not covered: a text that was cut behind a full stop, or inside of its first sentence behind a noun.
@@ -39,11 +40,11 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return rejected("cut", "a code fence is never closed")
     if row := _cut_table(text):
         return rejected("cut", f"a table ends in {quote(row)}")
-    line = text.rpartition("\n")[2].strip()
+    before, _, line = (part.strip() for part in text.rpartition("\n"))
     if not line or _ENDS.search(line) or "```" in text or not line[-1].isalpha():
         return passed("it has an end")
     last = fold(_LAST_WORD.search(line)[1])  # type: ignore[index]
-    known = lexicon(language).cut
+    known = lexicon(language).words("cut")
     unspaced = bool(_UNSPACED.search(line[-1]))
     words = count_words(line)
     hangs = line.endswith(tuple(known)) if unspaced else last in known
@@ -56,6 +57,19 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
             return rejected("cut", f"its last sentence has no end: {quote(line[-60:])}")
     if _open_bracket(line):
         return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
+    lines = [earlier.strip() for earlier in before.splitlines() if count_words(earlier) >= _SENTENCE]
+    if (
+        words >= (12 if unspaced else _SENTENCE)
+        and lines
+        and all(map(_STOPS.search, lines))
+        and not line.startswith("#")
+    ):
+        in_a_list = len(lines) > 1 and all(map(_ITEM.match, (*lines, line)))
+        cut_off = rejected("cut", f"the last line alone has no end: {quote(line[-60:])}")
+        if in_a_list:
+            return cut_off
+        if words >= 2 * _SENTENCE:
+            return cut_off._replace(keep=True, flags=("unended",))
     return passed("it has an end")
 
 
@@ -91,7 +105,7 @@ def encoding(pair: Pair) -> Judgement:
         given = pair.input if side == "output" else pair.output
         if "\ufffd" in _shown(text) and "\ufffd" not in given:
             return rejected("mojibake", f"the {side} text has characters that were lost: {quote(text)}")
-        if badness(_shown(text)) > badness(given):
+        if (bad := badness(_shown(text))) and bad > badness(given):
             return rejected("mojibake", f"the {side} text is garbled: {quote(text)}")
     return passed("no garbled characters")
 
@@ -109,19 +123,10 @@ def fenced(pair: Pair, style: str = "") -> Judgement:
     match = _FENCED.match(pair.output)
     if not match or "```" in match["inside"] or match["kind"].casefold() not in _OF_TEXT:
         return passed("it stands in no fence")
-    if (
-        _ASKS_FOR_CODE.search(fold(pair.input))
-        or _ASKS_FOR_CODE.search(fold(style))
-        or looks_like_code(match["inside"])
-    ):
+    told = f"{fold(pair.input)}\n{fold(style)}"
+    if "```" in told or says("any", "code", told) or in_code(match["inside"]):
         return passed("code may stand in a fence")
     return rejected("code_fence", f"the whole text stands in a code fence: {quote(pair.output)}")
-
-
-def looks_like_code(text: str) -> bool:
-    lines = [line for line in text.splitlines() if line.strip()]
-    signs = sum(bool(re.search(r"[{}=<>\\]|;\s*$|^\s*[-|+$#]|\(\)|\s--?\w", line)) for line in lines)
-    return 2 * signs >= len(lines)
 
 
 def broken_json(pair: Pair) -> Judgement:

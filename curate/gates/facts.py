@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from itertools import combinations
 
-from curate.gates.content import description_of, is_summary
-from curate.gates.damage import looks_like_code
+from curate.gates.content import description_of, in_code, is_summary
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.numbers import NumberMentions, in_digits
-from curate.gates.phrases import any_of, lexicon
+from curate.gates.number_words import dates_named
+from curate.gates.numbers import Number, NumberMentions, in_digits
+from curate.gates.phrases import any_of, lexicon, says, words_of
 from curate.gates.words import fold, stem, words
 from schemas.records import Pair
 
@@ -17,37 +18,58 @@ CONTACT = re.compile(
     r"(?P<email>[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+)|(?P<url>(?:https?://|www\.)[^\s<>\"')\]、。]+)"
     r"|(?P<phone>(?<![\w.,/-])(?:\+\d|\(?0\d|1-\d{3}-)[\d ()/.\u2013-]{5,}\d(?![\w]))"
 )
-_OF_PICTURES = re.compile(
-    r"\b\d+(?:\.\d+)? ?(?:mm|k|fps|iso|bit|x)\b|\bf ?/ ?\d+(?:\.\d+)?|\b\d+:\d+\b(?=\s*(?:aspect|ratio))"
-)
 _NAME = r"[^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]+(?:[-'\u2019][^\W\d_]+)?"
-_TITLED = re.compile(
-    rf"\b(?:Mr|Mrs|Ms|Dr|Prof|Miss|Sir|Herrn?|Frau|M|Mme|Mlle|Monsieur|Madame|Sr|Sra|Señora?|Don|Doña|Sig|Signora?|Dott|Senhora?|Pan|Pani"
-    rf"|Mevrouw|Meneer|Sayın|господин|госпожа)\.? ({_NAME}(?: {_NAME})*)"
-)
-_TWO = re.compile(rf"(?<![.!?:\n] )(?<=[^\W\d_,] )({_NAME}(?: (?:de|van|von|der|di|da))? {_NAME}(?: {_NAME})?)")
 _QUOTED_NAME = re.compile(r"(?<=«)([^«»\n]{3,30})(?=»)")
-_NAMES = (_TITLED, _QUOTED_NAME, _TWO)
+_DIGIT, _MANY_DIGITS = re.compile(r"\d"), re.compile(r"\d(?:\D{0,6}\d){5}")
 _NEAR = 4  # tokens between a number and the word that it belongs to
+
+
+@cache
+def _of_pictures() -> re.Pattern[str]:
+    units = "|".join(sorted(words_of("picture"), key=len, reverse=True))
+    return re.compile(rf"\b\d+(?:\.\d+)? ?(?:{units})\b|\bf ?/ ?\d+(?:\.\d+)?")
+
+
+@cache
+def _titled() -> re.Pattern[str]:
+    """A title and a name behind it. A title of two letters or less is one with a capital only: `5 m` is no Monsieur."""
+    small = {title for title in words_of("titles") if len(title) > 2}
+    titles = "|".join(sorted(small | {title.capitalize() for title in words_of("titles")}, key=lambda t: (-len(t), t)))
+    return re.compile(rf"(?<!\w)(?:{titles})\.? ({_NAME}(?: {_NAME})*)")
+
+
+@cache
+def _two_names() -> re.Pattern[str]:
+    between = "|".join(sorted(words_of("particles")))
+    return re.compile(rf"(?<![.!?:\n] )(?<=[^\W\d_,] )({_NAME}(?: (?:{between}))? {_NAME}(?: {_NAME})?)")
 
 
 def invented(pair: Pair, language: str = "en", input_language: str | None = None) -> Judgement:
     """The numbers in digits of the output stand in the input, in any spelling, in words of some forty languages too.
 
-    0 and 1, the numbering of a list, options (`--ar 3:2`) and the lens of a camera ask for nothing, nor does code.
+    0 and 1, the numbering of a list, options (`--ar 3:2`) and the lens of a camera ask for nothing, nor does code; the
+    day and the month of a date (`1 October`) do.
     Not covered: what is made up in words; what is known from elsewhere and right, which is why it flags.
     """
-    if "```" in pair.output or ("\n" in pair.output and looks_like_code(pair.output)):
+    if "```" in pair.output or ("\n" in pair.output and in_code(pair.output)):
         return passed("numbers in code are not compared")
+    if not _DIGIT.search(fold(pair.output)):
+        return passed("no number of its own")
     told = NumberMentions(pair.input, input_language or language)
-    for number in in_digits(_OF_PICTURES.sub(" ", description_of(CONTACT.sub(" ", pair.output)))):
+    text = description_of(CONTACT.sub(" ", pair.output))
+    for number in in_digits(_of_pictures().sub(" ", text)):
         if not number.forms & {"0", "1"} and number not in told:
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
+    for date, day, month in dates_named(fold(text), language):
+        if any(Number(part, frozenset({part})) not in told for part in (day, month)):
+            return rejected("invented_date", f"the input does not say {quote(date)}")
     return passed("no number of its own")
 
 
 def contacts(pair: Pair) -> Judgement:
     """E-mail addresses, web addresses and telephone numbers of the output stand in the input."""
+    if not any(map(pair.output.__contains__, ("@", "://", "www."))) and not _MANY_DIGITS.search(pair.output):
+        return passed("no contact of its own")
     digits, given = re.sub(r"\D", "", pair.input), fold(pair.input)
     for match in CONTACT.finditer(pair.output):
         contact, kind = match[0].rstrip(".,;:!?"), match.lastgroup
@@ -76,8 +98,8 @@ def unknown_name(text: str, other: str, language: str, letters: int = 5) -> str:
     """The first name in `text` no part of which begins with the same `letters` as a part of a word in `other`; empty
     if there is none."""
     given = fold(other)
-    patterns = (_TITLED, _QUOTED_NAME) if language == "de" or _in_title_case(text) else _NAMES
-    for pattern in patterns:
+    plain = [] if language == "de" or _in_title_case(text) else [_two_names()]
+    for pattern in (_titled(), _QUOTED_NAME, *plain):
         for match in pattern.finditer(text):
             parts = [part for part in words(match[1]) if len(part) > 2]
             if match[1][0].isupper() and parts and not any(part[:letters] in given for part in parts):
@@ -101,6 +123,8 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
         straight = re.search(rf"(?<![\d:]){ratio[0]}[:\u2013-]{ratio[1]}(?![\d:])", pair.output)
         if turned and not straight and ratio[0] != ratio[1]:
             return rejected("swapped", f"the input says {quote(':'.join(ratio))}, the output {quote(turned[0])}")
+    if len(_DIGIT.findall(pair.input)) < 2 or not _DIGIT.search(pair.output):
+        return passed("numbers stand where they stood")
     before, after = _tokens(pair.input, language), _tokens(pair.output, language)
     here, there = _beside(before), _beside(after)
     for (first, second), (word, other) in (
@@ -120,13 +144,17 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
 
 
 def _tokens(text: str, language: str) -> list[str]:
-    """Stems and plain numbers; a dot where a clause ends."""
-    stop = lexicon(language).stop
-    tokens = re.findall(r"\d+(?:[.,\s]\d{3})*(?:[.,]\d+)?|[^\W\d_]+|[.;:!?\n|,]", fold(text))
+    """Stems and plain numbers; a dot where a clause ends or `and` begins another."""
+    stop, joins = lexicon(language).stop, lexicon(language).words("joins")
+    tokens = re.findall(r"\d+(?:[.,\s]\d{3})*(?:[.,]\d+)?|[^\W\d_]+|[.;:!?\n,]", fold(text))
     return [
-        re.sub(r"\D", "", token) if token[0].isdigit() else "." if not token[0].isalpha() else stem(token, language)
+        re.sub(r"\D", "", token)
+        if token[0].isdigit()
+        else "."
+        if not token[0].isalpha() or token in joins
+        else stem(token, language)
         for token in tokens
-        if token not in stop
+        if token not in stop or token in joins
     ]
 
 
@@ -153,23 +181,45 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     """What the input denies (`not`, `without`) or limits (`only`, `unless`) is denied or limited in the output, and
     what it asks is asked.
 
-    One word of the table's list in the input asks for one of the wider list in the output, any of them. A summary, of
-    less than 60 % of the words, may leave it out.
+    One word of the table's list in the input asks for one of the wider list in the output, any of them; and what stands
+    behind a denial in the input stands in no clause of the output without one. A translation keeps an `if` too. A
+    summary, of less than 60 % of the words, may leave it out.
     Not covered: what is denied by a word that no list has, and a denial that moved to another thing.
     """
-    before, after = fold(pair.input), fold(pair.output)
-    if _ASKED.search(before) and not _ASKS.search(after):
+    before, after, spoken = fold(pair.input), fold(pair.output), input_language or language
+    asked = _ASKED.search(before) or says(spoken, "asked", before)
+    if asked and not (_ASKS.search(after) or says(language, "asks", after)):
         return rejected("lost_question", "the input asks something, the output does not")
-    if is_summary(pair):
+    translated = spoken != language
+    if is_summary(pair) and not translated:
         return passed("a summary may leave things out")
-    for asked, told, code in (("negation", "negated", "lost_negation"), ("condition", "conditions", "lost_condition")):
-        word = any_of(input_language or language, asked).search(before)
-        if word and not any_of(language, told).search(after):
+    conditions = ("condition", "supposes") if translated else ("condition",)
+    for words_asked, told, code in (
+        (("negation",), ("negated",), "lost_negation"),
+        (conditions, ("conditions", "supposes"), "lost_condition"),
+    ):
+        word = next(filter(None, (says(spoken, name, before) for name in words_asked)), None)
+        if word and not any(says(language, name, after) for name in told):
             return rejected(code, f"the input says {quote(word[0])}, and nothing in the output does")
+    if not translated and (flipped := _flipped(before, after, language)):
+        return rejected("lost_negation", f"the input denies {quote(flipped)}, the output does not")
     return passed("what is denied, limited or asked stays so")
 
 
-_ASKED = re.compile(r"[?؟][\"'”»)]?\s*\Z|\A[^.!?\n]{0,80}[?؟]|吗|请问|\b(?:can|could) (?:i|you|we) ")
-_ASKS = re.compile(
-    r"[?؟]|か。|吗|까|\bask\w*\b|\bwhether\b|\bob\b|\bplease\b|\bbitte\b|\blet me know\b|\bwonder\w*|\bgrateful\b"
-)
+def _flipped(before: str, after: str, language: str) -> str:
+    """A word right behind a denial of one text that the other says, only in clauses that deny nothing."""
+    denials, denied = any_of(language, "denies"), any_of(language, "negated")
+    clauses = [clause for clause in _CLAUSE.split(after) if clause.strip()]
+    for denial in denials.finditer(before):
+        behind = _CLAUSE.split(before[denial.end() :], maxsplit=1)[0]
+        word = next((w for w in words(behind)[:4] if len(w) > 3 and w not in lexicon(language).stop), "")
+        root = stem(word, language) if word else ""
+        saying = [clause for clause in clauses if root and any(stem(w, language) == root for w in words(clause))]
+        if saying and not any(map(denied.search, saying)):
+            return word
+    return ""
+
+
+_CLAUSE = re.compile(r"[.,;:!?\n–—]+(?:\s|$)|\s[–—-]\s")
+_ASKED = re.compile(r"[?؟][\"'”»)]?\s*\Z|\A[^.!?\n]{0,80}[?؟]")
+_ASKS = re.compile(r"[?؟]")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection
 from itertools import pairwise
 
+from curate.gates.content import in_code
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon
 from curate.gates.words import count_words, fold, stem, without_options, words
@@ -48,7 +49,8 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
     words, six at least, in repeated runs of four; a pair of words with content 5 times and a quarter of the text; fewer
     than 40 % distinct words in a stretch of 100. The shares have the shape of the rules on repeated n-grams of Rae et
     al. 2021 (table A1), with counts beside them, for these texts are short. The keys of a JSON text are not counted,
-    nor are the repeated lines of verse, of which at least half must be distinct.
+    nor are the repeated lines of verse, of which at least half must be distinct; a loop in such verse is only flagged,
+    for the lines of a song differ by a word.
     Not covered: the same idea in other words, and a loop inside one long word.
     """
     share = 0.0
@@ -57,24 +59,38 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
             return rejected("loop", f"one character is repeated in the {side} text: {quote(run[0], 20)}", 1.0)
         if '":' in text or '" :' in text:
             text = _JSON_KEY.sub(" ", text)
-        text = _without_refrain(text)
+        text = _without_refrain(text) if "\n" in text else text
         tokens = words(text)
-        repeated, example = _repeated_runs(tokens)
+        pairs = Counter(pairwise(tokens))
+        repeats = len(pairs) < len(tokens) - 1  # a run, a clause or a pair that comes twice needs it
+        repeated, example = _repeated_runs(tokens) if repeats else (0.0, "")
         share = max(share, repeated)
-        if loop := _loop(text, tokens, repeated, example, lexicon(language).stop):
-            return rejected("loop", f"{loop} in the {side} text", share)
+        loop = _loop(text, tokens, pairs, repeated, example, lexicon(language).stop) if repeats else _few_words(tokens)
+        if loop:
+            looped = rejected("loop", f"{loop} in the {side} text", share)
+            return looped._replace(keep=True, flags=("loop",)) if _is_verse(text) else looped
     return passed(f"{share:.0%} of the words repeat a run of four", share)
 
 
 def _without_refrain(text: str) -> str:
     """Verse with each line once; other text as it is. A loop repeats most of its lines, a refrain some."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    keys = dict.fromkeys(_REFRAIN_KEY.sub("", fold(line)) for line in lines)
-    if len(lines) < 4 or len(keys) < 0.5 * len(lines) or sum(len(line) for line in lines) > 60 * len(lines):
-        return text
-    return "\n".join({_REFRAIN_KEY.sub("", fold(line)): line for line in lines}.values())
+    lines = _lines(text)
+    return "\n".join({_REFRAIN_KEY.sub("", fold(line)): line for line in lines}.values()) if _is_verse(text) else text
 
 
+def _is_verse(text: str) -> bool:
+    """Whether a text has four short lines or more without numbers or bullets before them, half of them distinct."""
+    lines = _lines(text)
+    if len(lines) < 4 or sum(map(len, lines)) > 60 * len(lines) or any(map(_ITEM.match, lines)):
+        return False
+    return len({_REFRAIN_KEY.sub("", fold(line)) for line in lines}) >= 0.5 * len(lines)
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+_ITEM = re.compile(r"[-*•·] |\d{1,2}[.)]\s")
 _REFRAIN_KEY = re.compile(r"\W+")
 
 
@@ -94,11 +110,13 @@ def _repeated_runs(tokens: list[str]) -> tuple[float, str]:
     return len(covered) / len(tokens), example
 
 
-def _loop(text: str, tokens: list[str], repeated: float, example: str, stop: Collection[str]) -> str:
+def _loop(
+    text: str, tokens: list[str], pairs: Counter[tuple[str, str]], repeated: float, example: str, stop: Collection[str]
+) -> str:
     """The repeated part of the text, as the start of a sentence; empty if nothing does."""
     if repeated >= 0.25 and repeated * len(tokens) >= 6:
         return f"{repeated:.0%} of the words repeat an earlier run such as {quote(example)}"
-    if stutter := _STUTTER.search(text):
+    if any(times >= 3 and one == other for (one, other), times in pairs.items()) and (stutter := _STUTTER.search(text)):
         return f"{quote(stutter[0])} follows itself"
     if run := _follows_itself(tokens):
         return f"{quote(run)} follows itself"
@@ -108,10 +126,16 @@ def _loop(text: str, tokens: list[str], repeated: float, example: str, stop: Col
         if times >= (5 if "\n" in text and len(clause.split()) == 2 else 3):
             return f"the phrase {quote(clause)} stands {times} times"
     if len(tokens) >= 12:
-        content_pairs = (p for p in pairwise(tokens) if p[0] != p[1] and not (p[0] in stop and p[1] in stop))
-        pair, times = next(iter(Counter(content_pairs).most_common(1)), (("", ""), 0))
-        if times >= 5 and 2 * times >= 0.25 * len(tokens):
+        of_content = [
+            (n, p) for p, n in pairs.items() if n >= 5 and p[0] != p[1] and not (p[0] in stop and p[1] in stop)
+        ]
+        times, pair = max(of_content, key=lambda found: found[0], default=(0, ("", "")))
+        if 2 * times >= 0.25 * len(tokens):
             return f"{quote(' '.join(pair))} stands {times} times in {len(tokens)} words"
+    return _few_words(tokens)
+
+
+def _few_words(tokens: list[str]) -> str:
     for start in range(0, len(tokens), 100):
         stretch = tokens[start : start + 100]
         if len(stretch) >= 30 and len(set(stretch)) < 0.4 * len(stretch):
@@ -136,8 +160,9 @@ def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
 
     Case, punctuation, order, inflection, white space, options (`--ar 3:2`) and filler (`an image of`) make no
     difference. It is an echo when fewer than 15 % of the content words are new, 80 % of the input's are there and the
-    text is not much longer, or when the text repeats the instruction: the first six words of the system prompt or of
-    the style (a sentence from its middle may be one that the style wants), unless the input says them too.
+    text is not much longer and in no other form (a list or code made of a sentence), or when the text repeats the
+    instruction: the first six words of the system prompt or of the style (a sentence from its middle may be one that
+    the style wants), unless the input says them too.
     Not covered: an echo padded with words of its own. A task whose rewrites change few words should switch it off.
     """
     input, output = words(without_options(pair.input)), words(without_options(pair.output))
@@ -147,7 +172,7 @@ def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     added = [word for root, word in after.items() if root not in before]
     new = len(added) / len(after) if after else 1.0
     shared = sum(root in after for root in before) / len(before) if before else 0.0
-    if new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2:
+    if new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2 and not _another_form(pair):
         more = ", ".join(added) or "nothing of weight"
         return rejected("echo", f"it is the input again, with {more} added", new)
     for instruction in (pair.system, style):
@@ -157,10 +182,16 @@ def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     return passed(f"{new:.0%} of its content words are new", new)
 
 
+def _another_form(pair: Pair) -> bool:
+    """Whether a text of one or two lines became one of three lines or more, or code."""
+    before, after = (len(_lines(without_options(text))) for text in (pair.input, pair.output))
+    return (after >= 3 and after > 2 * before) or (in_code(without_options(pair.output)) and not in_code(pair.input))
+
+
 def _weighty(tokens: list[str], language: str) -> dict[str, str]:
     """The distinct words that are more than filler, by their stem."""
-    known = lexicon(language)
-    return {stem(word, language): word for word in tokens if word not in known.stop and word not in known.asking}
+    filler = lexicon(language).stop | lexicon(language).words("asking")
+    return {stem(word, language): word for word in tokens if word not in filler}
 
 
 def _has_run(tokens: list[str], run: list[str]) -> bool:

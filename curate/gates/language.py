@@ -12,7 +12,7 @@ from typing import Any
 
 from curate.gates.content import quotations
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import lexicon
+from curate.gates.phrases import FOLDER, lexicon, own_letters
 from curate.gates.words import fold, words
 from schemas.errors import SpecError
 from schemas.records import Pair
@@ -42,7 +42,8 @@ _UNLIKELY = 0.001
 def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
     """A generated text is in the language `code` (ISO 639-1), an input in `input_code` where that is another one.
 
-    Score: the least probability of the right language, None if the texts are too short to tell.
+    Score: the least probability of the right language; None if the texts are too short to tell, or if a quarter of the
+    words are stop words of that language and twice as many as of any other.
 
     A text of another script is rejected if most of its letters are of it. Otherwise the identifier decides, on 60
     letters or more, among about 50 widely written languages, close relatives counted as one, with probabilities
@@ -58,17 +59,19 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
         wanted = input_code or code if side == "input" else code
         for quoted in given:
             text = text.replace(quoted, " ")
-        letters = [c for c in text if c.isalpha()]
+        letters = _letters(text)
         if foreign := _foreign_script(letters, wanted):
             return rejected("language", f"the {side} text is written in {foreign.lower()} script: {quote(text)}", 0.0)
-        if len(letters) < _MIN_LETTERS:
+        if other := _by_own_letters(text, wanted, pair.input):
+            return rejected("language", f"the {side} text is written in the letters of {other}: {quote(text)}", 0.0)
+        if len(letters) < _MIN_LETTERS or _speaks(text, wanted):
             continue
         expected, sure, other = _own_and_best_other(text, wanted)
         score = expected if score is None else min(score, expected)
         if sure >= _SURE and expected <= _UNLIKELY:
             detail = f"the {side} text looks like {other} ({sure:.0%}), not {wanted}: {quote(text)}"
             return rejected("language", detail, expected)
-    return passed("too short to tell" if score is None else f"{code} has {score:.0%}", score)
+    return passed("nothing speaks against it" if score is None else f"{code} has {score:.0%}", score)
 
 
 _SEGMENT_END = re.compile(r"(?<=[.!?…。！？।؟])\s*|\n+")
@@ -93,17 +96,20 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
             for run in _LATIN_RUN.finditer(text):
                 if fold(run[0]).strip(" ,") not in given:
                     return rejected("mixed_language", f"the {side} text goes over into {quote(run[0])}")
+        for piece in _PIECE_END.split(text) if wanted in own_letters() else ():
+            if other := _by_own_letters(piece, wanted, pair.input):
+                return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(piece)}")
         for segment in (text, *_SEGMENT_END.split(text)):
             if len(segment) < 8 or (segment is not text and segment.isascii() and len(segment) < _SEGMENT):
                 continue
-            letters = [c for c in segment if c.isalpha()]
+            letters = _letters(segment)
             if len(letters) < 8 or fold(segment).strip(" .!?") in given:
                 continue
             if foreign := _foreign_script(letters, wanted, least=_SEGMENT):
                 return rejected("mixed_language", f"the {side} text goes over into {foreign.lower()}: {quote(segment)}")
-            if len(letters) < (_SHORT if segment is text else _SEGMENT) or not any(c.islower() for c in letters):
+            if len(letters) < (_SHORT if segment is text else _SEGMENT) or not any(map(str.islower, letters)):
                 continue
-            if segment is not text and _has_stop_words(segment, wanted):
+            if _speaks(segment, wanted, 3) or (segment is not text and _has_stop_words(segment, wanted)):
                 continue
             expected, sure, other = _own_and_best_other(segment, wanted)
             if sure >= _SURE_OF_A_SEGMENT and expected <= _UNLIKELY:
@@ -111,8 +117,48 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
     return passed("one language")
 
 
+def _by_own_letters(text: str, code: str, given: str) -> str:
+    """The language whose own letters stand in a text (two different ones that the input does not say), which has none
+    of those of `code`; or ''."""
+    own = own_letters()
+    if code not in own or text.isascii() or not own[code].isdisjoint(text):
+        return ""
+    others = (
+        other for other, letters in own.items() if other != code and len(letters.intersection(text) - {*given}) > 1
+    )
+    return next(others, "")
+
+
+_PIECE_END = re.compile(r"[.!?…。！？、，,;；:：\n]+")
 _SURE_OF_A_SEGMENT = 0.99
 _OWN = 0.35  # so many of the words of a sentence that are stop words of a language make it a sentence of that language
+
+
+@lru_cache(maxsize=64)
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalpha, text))
+
+
+@lru_cache(maxsize=64)
+def _speaks(text: str, code: str, least: int = 5) -> bool:
+    """Whether a text is so full of stop words of `code`, and of no other language's, that it needs no identifying."""
+    tokens, known = words(text), _languages_of()
+    spoken = Counter(language for word in tokens for language in known.get(word, ()))
+    own = spoken.pop(code, 0)
+    return own >= least and own >= _SURE_SHARE * len(tokens) and own >= 2 * max(spoken.values(), default=0)
+
+
+@cache
+def _languages_of() -> dict[str, tuple[str, ...]]:
+    """Each stop word, with the languages that have it."""
+    tables = {path.stem: lexicon(path.stem).stop for path in FOLDER.glob("*.toml")}
+    return {
+        word: tuple(code for code, stop in tables.items() if word in stop)
+        for word in frozenset().union(*tables.values())
+    }
+
+
+_SURE_SHARE = 0.25
 
 
 def _has_stop_words(segment: str, code: str) -> bool:
@@ -177,12 +223,17 @@ def _own_and_best_other(text: str, code: str) -> tuple[float, float, str]:
     return expected, math.fsum(left.get(lang, 0.0) for lang in _relatives(best)), best
 
 
-def _foreign_script(letters: list[str], code: str, least: int = _MIN_LETTERS) -> str:
+@cache
+def _script(letter: str) -> str:
+    return unicodedata.name(letter, "?").partition(" ")[0]
+
+
+def _foreign_script(letters: str, code: str, least: int = _MIN_LETTERS) -> str:
     """The name of a script not of `code` that more than half of the letters (and at least four) are in, or ''."""
-    if all(map(str.isascii, letters)):
+    if letters.isascii():
         expected = [script for script, codes in _NON_LATIN.items() if code in codes.split()]
         return "LATIN" if expected and code != "sr" and len(letters) >= least else ""
-    scripts = Counter(unicodedata.name(letter, "?").partition(" ")[0] for letter in letters)
+    scripts = Counter(map(_script, letters))
     foreign = {s: n for s, n in scripts.items() if s in _NON_LATIN and code not in _NON_LATIN[s].split()}
     total = sum(foreign.values())
     return max(foreign, key=lambda s: foreign[s]) if total >= 4 and 2 * total > len(letters) else ""

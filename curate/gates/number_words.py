@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
+from curate.gates.phrases import lexicon
 from curate.gates.words import fold
 
 _TOLD = (*range(2, 101), *range(200, 1000, 100), *range(1000, 10_000, 1000), 1500, 10_000, 100_000, 1_000_000)
@@ -33,6 +34,28 @@ def numbers_told(folded: str, language: str) -> set[str]:
     return years | {value for found in pattern.findall(folded.replace("-", " ")) for value in values[found]}
 
 
+def dates_named(folded: str, language: str) -> Iterator[tuple[str, str, str]]:
+    """Each day beside a month's name in a folded text in `language`: `1 october`, as written, the day and the month."""
+    months, pattern = _dates(language)
+    if pattern is None or not any(map(str.isdigit, folded)):
+        return
+    for match in pattern.finditer(folded):
+        yield match[0], (match["day"] or match["after"]).lstrip("0"), months[match["month"] or match["first"]]
+
+
+@cache
+def _dates(language: str) -> tuple[dict[str, str], re.Pattern[str] | None]:
+    months = {fold(name).strip(" ."): number for name, number in _months(language) if len(name) > 2}
+    if not months:
+        return months, None
+    named = "|".join(map(re.escape, sorted(months, key=len, reverse=True)))
+    between = r"(?:\.|st|nd|rd|th|er|º|ª)?\s(?:de |of )?"
+    return months, re.compile(
+        rf"(?<![\w.,:])(?P<day>[0-3]?\d){between}(?P<month>{named})(?!\w)"
+        rf"|(?<!\w)(?P<first>{named})\.?\s(?P<after>[0-3]?\d)(?![\w:%]|[.,]\d)"
+    )
+
+
 @cache
 def _table(language: str) -> tuple[dict[str, tuple[str, ...]], re.Pattern[str] | None]:
     values: dict[str, tuple[str, ...]] = {}
@@ -43,7 +66,7 @@ def _table(language: str) -> tuple[dict[str, tuple[str, ...]], re.Pattern[str] |
     if not values:
         return values, None
     phrases = "|".join(map(re.escape, sorted(values, key=len, reverse=True)))
-    before = "" if language in _UNSPACED else r"(?<!\w)" if language != "ar" else r"(?<!\w)(?:و|ال|ب)?"
+    before = "" if language in _UNSPACED else lexicon(language).before
     return values, re.compile(f"{before}({phrases})")
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache, cached_property
 from typing import NamedTuple
 
 from curate.gates.number_words import numbers_told
-from curate.gates.phrases import Lexicon, lexicon
+from curate.gates.phrases import Lexicon, either, lexicon, words_of
 from curate.gates.words import fold
 
 # Letters that a code or an option may begin with: those of scripts that have capitals. A letter of another script in
@@ -57,21 +58,33 @@ class NumberMentions:
     """Every number a text tells in any way, asked whether it tells another text's number."""
 
     def __init__(self, text: str, language: str = "en") -> None:
-        known = lexicon(language)
-        folded = _folded(text)
-        self._digits = list(_in_digits(folded))
-        self._forms = {form for n in self._digits for form in n.forms}
-        self._forms |= {_plain(part) for n in self._digits for part in re.findall(r"\d+", n.text) if len(part) <= 2}
-        self._plain = {form for n in self._digits if not n.letters for form in n.forms}
-        for forms in (numbers_told(folded, language), *(n.forms for n in _in_words(folded, known))):
-            self._forms |= forms
-            self._plain |= forms
-        for word in _LETTERS.findall(folded):
-            hints = known.hints.get(word, ())
-            self._forms.update(hints)
-            self._plain.update(hints)
-        self._joined = re.sub(r"[\W_]+", "", folded)
-        self._digits_joined = re.sub(r"\D+", "", folded)
+        self._language, self._folded = language, _folded(text)
+        self._digits = list(_in_digits(self._folded))
+        self._in_digits = {form for n in self._digits for form in n.forms}
+        self._in_digits |= {_plain(part) for n in self._digits for part in re.findall(r"\d+", n.text) if len(part) <= 2}
+
+    @cached_property
+    def _told(self) -> frozenset[str]:
+        """The forms of the numbers in words; asked for only where digits do not tell a number."""
+        known = lexicon(self._language)
+        hints = (known.hints.get(word, ()) for word in _LETTERS.findall(self._folded))
+        in_words = (n.forms for n in _in_words(self._folded, known))
+        return frozenset(numbers_told(self._folded, self._language)).union(*in_words, *hints)
+
+    @cached_property
+    def _plain(self) -> set[str]:
+        return {form for n in self._digits if not n.letters for form in n.forms}
+
+    @cached_property
+    def _joined(self) -> str:
+        return re.sub(r"[\W_]+", "", self._folded)
+
+    @cached_property
+    def _digits_joined(self) -> str:
+        return re.sub(r"\D+", "", self._folded)
+
+    def _tells(self, forms: Iterable[str]) -> bool:
+        return not self._in_digits.isdisjoint(forms) or not self._told.isdisjoint(forms)
 
     def __contains__(self, number: Number) -> bool:
         """A number joined to letters is kept as a whole (`PW-55120`) or as a plain number; others by value.
@@ -80,11 +93,11 @@ class NumberMentions:
         """
         if number.letters:
             joined = re.sub(r"[\W_]+", "", number.text)
-            return joined in self._joined or not number.forms.isdisjoint(self._plain)
-        if not number.forms.isdisjoint(self._forms):
+            return joined in self._joined or not number.forms.isdisjoint(self._plain | self._told)
+        if self._tells(number.forms):
             return True
         parts = re.split(r"[.,]", number.text)
-        if len(parts) == 2 and all(part in self._forms for part in map(_plain, filter(str.isdigit, parts))):
+        if len(parts) == 2 and all(self._tells((_plain(part),)) for part in parts if part.isdigit()):
             return True  # 10.30 is 10:30, and 7,9 may be 7 and 9
         digits = re.sub(r"\D+", "", number.text)
         return len(digits) >= 5 and digits in self._digits_joined
@@ -99,17 +112,19 @@ def _folded(text: str) -> str:
 _SCALES = {"万": 4, "萬": 4, "만": 4, "億": 8, "亿": 8, "억": 8, "千": 3}
 
 
-# How words of scale begin, behind a number.
-_SCALE_WORDS = re.compile(
-    r"[ \u00a0-]?(?:(?P<n9>billion|milliard|mrd|mil millones|miliard|миллиард|مليار)"
-    r"|(?P<n6>m[iy]ll?i?[oó]n|mio\b|mil[ihõ]|milh|миллион|млн|مليون)"
-    r"|(?P<n3>thousand|tausend|mille?\b|mila\b|mil\b|tys|duizend|bin\b|тыс|ألف|الف|آلاف|हज़ार|हजार))"
-)
+@cache
+def _scale_words() -> re.Pattern[str]:
+    """The words of scale of all languages, as they stand behind a number."""
+    named = (
+        f"(?P<n{zeros}>{either(words_of(name), ends=True)})"
+        for name, zeros in (("billion", 9), ("million", 6), ("thousand", 3))
+    )
+    return re.compile(rf"[ \u00a0-]?(?:{'|'.join(named)})")
 
 
 def _scale(after: str) -> int:
     """The zeros of the word of scale that a folded text begins with."""
-    found = _SCALE_WORDS.match(after)
+    found = _scale_words().match(after)
     return int((found.lastgroup or "n0")[1:]) if found else 0
 
 
@@ -145,9 +160,14 @@ def _clock(number: str, tail: str, after: str, before: str) -> set[str]:
     if not number.isdigit() or len(number) > 2:
         return set()
     hour = int(number)
-    if 1 <= hour <= 11 and (tail == "pm" or re.match(r"(?::\d\d)? ?p\.?m", after)):
+    if 1 <= hour <= 11 and (tail in words_of("afternoon") or _afternoon().match(after)):
         return {str(hour + 12)}
     return {str(hour - 12)} if 13 <= hour <= 23 and re.match(r":\d\d", after) else set()
+
+
+@cache
+def _afternoon() -> re.Pattern[str]:
+    return re.compile(rf"(?::\d\d)? ?(?:{'|'.join(r'[.]?'.join(word) for word in sorted(words_of('afternoon')))})")
 
 
 def _is_grouped(parts: list[str]) -> bool:

@@ -10,23 +10,30 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 from curate.gates.facts import CONTACT, is_date
 from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.phrases import anywhere, either, words_of
+from curate.gates.words import fold
 from schemas.records import Pair
 
-_CARD = re.compile(r"(?<![\w.])\d(?:[ -]?\d){12,18}(?![\w.])")
+_CARD = re.compile(r"(?<![\w.+])\d(?:[ -]?\d){12,18}(?!\w|\.\d)")
 _IBAN = re.compile(r"\b(?:[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?|[a-z]{2}\d{2}[a-z0-9]{11,30})\b")
-_ADDRESS = re.compile(r"(?<![\w.])(?<!version )(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
+_ADDRESS = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
 # As providers begin them; behind a word for a secret, what looks random.
 _SECRET = re.compile(
     r"\b(?:sk-[\w-]{20,}|sk_live_\w{16,}|gh[pousr]_\w{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,}"
     r"|AKIA[A-Z0-9]{16}|AIza[\w-]{35}|hf_\w{30,}|npm_\w{30,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{5,})"
+    r"|(?i:\bbearer|\bbasic)\s+(?=[^\s\"']*\d)[\w.~+/-]{12,}=*|(?<=://)[^\s/:@]+:[^\s/@]+(?=@)"
     r"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?-----"
     r"(?:(?s:.{0,20000}?)-----END [A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?-----|(?:\s+[A-Za-z0-9+/=]{16,})*)"
 )
-_NAMED_SECRET = re.compile(r"(?i:\b(?:api[_ -]?key|secret|token|password|passwd|pwd)\b\s*[:=]\s*[\"']?)(\S{12,})")
-_RANDOM = 3.5  # bits a character of a secret has at least
+# American numbers have neither + nor 0 in front.
+_AMERICAN = re.compile(r"(?<![\w.,/-])(?:\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4}(?![\w-])")
+_DIGITS = r"[+(]?\d[\d ()/.\u2013-]{5,}\d(?!\w)"
+_RANDOM = 3.5  # bits a character of a secret has at least where words follow it
+_BEFORE = 24  # characters before a number that say what it is
 WORDS = {
     "email": "e-mail address",
     "phone": "telephone number",
@@ -37,26 +44,91 @@ WORDS = {
 }
 
 
+@cache
+def _named_secret() -> re.Pattern[str]:
+    """A word for a secret, what joins it to one, the secret, and whether anything of the sentence follows."""
+    names, verbs = (either(words_of(name)) for name in ("secrets", "is"))
+    joined = rf"(?P<sign>[\"']?\s*[:=：]\s*)|\s?(?:{verbs})\s*:?\s*"
+    return re.compile(
+        rf"(?:(?<![^\W_])|(?<=[\u3040-\u9fff]))(?:{names})(?:{joined})(?P<quote>[\"'«“]?)(?P<secret>[^\s\"'»”,;。、]+)"
+        rf"(?P<end>[\"'»”]?[.,;。、)]?(?:\s*\Z|\s*\n|(?<=[.,;。、])\s))?",
+        re.IGNORECASE,
+    )
+
+
+@cache
+def _called() -> re.Pattern[str]:
+    return re.compile(rf"{anywhere('phones').pattern}[^\d\n+(]{{0,12}}(?P<number>{_DIGITS})", re.IGNORECASE)
+
+
 def personal(text: str) -> Iterator[tuple[str, str]]:
     """Each piece of personal data in `text`, with its kind (a key of WORDS).
 
-    A card number has the check digit of Luhn, an IBAN that of ISO 13616. A telephone number begins with + or 0. Not
-    covered: names, postal addresses, dates of birth, numbers of persons; numbers written another way.
+    A card number has the check digit of Luhn, an IBAN that of ISO 13616. A telephone number begins with + or 0, is
+    written like an American one, or stands behind a word such as `call`; a number of digits alone behind a word such as
+    `order` is none. Behind a word for a secret (`password:`) the next word is one, if nothing follows it in its
+    sentence or it looks random. Not covered: names, postal addresses, dates of birth, numbers of persons; numbers
+    written another way; a password in a sentence of its own.
     """
     for pattern, kind, holds in ((_IBAN, "iban", _is_iban), (_CARD, "card", _is_card), (_ADDRESS, "ip", _is_public)):
         for match in pattern.finditer(text):
-            if holds(match[0]):
+            if holds(match[0]) and not (kind == "ip" and _told_by("versions", text, match.start())):
                 yield kind, match[0]
                 text = text.replace(match[0], " ")
     for match in _SECRET.finditer(text):
         yield "secret", match[0]
-    for match in _NAMED_SECRET.finditer(text):
-        if _entropy(match[1]) >= _RANDOM and not _SECRET.match(match[1]):
-            yield "secret", match[1]
+        text = text.replace(match[0], " ")
+    for match in _named_secret().finditer(text):
+        if _is_secret(match):
+            yield "secret", match["secret"].rstrip(".")
+            text = text.replace(match["secret"], " ")
+    taken = list[str]()
     for match in CONTACT.finditer(text):
-        is_number = match.lastgroup == "phone" and (is_date(match[0]) or len(set(re.sub(r"\D", "", match[0]))) < 3)
-        if match.lastgroup in WORDS and not is_number:
-            yield str(match.lastgroup), match[0]
+        if match.lastgroup == "email" or (match.lastgroup == "phone" and _is_phone(match[0], text, match.start())):
+            taken.append(match[0])
+            yield match.lastgroup, match[0]
+    for number in (*(m[0] for m in _AMERICAN.finditer(text)), *(m["number"] for m in _called().finditer(text))):
+        if not is_date(number) and _many(number) and not any(number in other or other in number for other in taken):
+            taken.append(number)
+            yield "phone", number
+
+
+def _is_secret(match: re.Match[str]) -> bool:
+    secret = match["secret"].rstrip(".")
+    if not secret.strip("*•_.") or fold(secret) in words_of("no_secret"):
+        return False
+    mixed = any(c.isdigit() for c in secret) or any(not c.isalnum() for c in secret.strip("?!:)"))
+    if match["sign"] is None:
+        return bool(match["quote"] or (mixed and len(secret) >= 6 and re.search(r"\d", secret)))
+    alone = match["end"] is not None or bool(match["quote"]) or (mixed and len(secret) >= 8)
+    return alone or (len(secret) >= 12 and _entropy(secret) >= _RANDOM)
+
+
+def _is_phone(number: str, text: str, at: int) -> bool:
+    """Whether what begins with + or 0 is a number to call: a date, a span of times and a number of an order are not."""
+    digits = re.sub(r"\D", "", number)
+    if is_date(number) or not _many(number) or _TIMES.fullmatch(number):
+        return False
+    if number.startswith("+"):
+        return 8 <= len(digits) <= 15
+    if _told_by("numbered", text, at):
+        return False
+    if number.isdigit():
+        return (9 <= len(digits) <= 12 and digits[1] != "0") or (12 <= len(digits) <= 15 and digits[:2] == "00")
+    return 7 <= len(digits) <= 15
+
+
+_TIMES = re.compile(r"[\d.]{4,5} ?[\u2013-] ?[\d.]{4,5}")
+
+
+def _many(number: str) -> bool:
+    digits = re.sub(r"\D", "", number)
+    return len(digits) >= 7 and len(set(digits)) >= 3
+
+
+def _told_by(words: str, text: str, at: int) -> bool:
+    """Whether a word of a list stands right before a place of the text."""
+    return anywhere(words).search(fold(text[max(0, at - _BEFORE) : at])) is not None
 
 
 def pii(pair: Pair) -> Judgement:

@@ -1,77 +1,108 @@
-"""The gate on slots that were left open: `[Your Name]`, `{{ order_id }}`, `____`, `XX.XX.`, Lorem ipsum."""
+"""The gate on slots that were left open: `[Your Name]`, `{{ order_id }}`, `____`, `XX.XX.`, Lorem ipsum.
+
+Marks that can be nothing else stand in the tables of curate/gates/phrases; in brackets, the words decide.
+"""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Iterator
+from functools import cache
 
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import any_of
+from curate.gates.phrases import any_of, anywhere, fragment, phrases, says
 from curate.gates.words import fold
-from schemas.records import Pair
+from schemas.records import Pair, Reason
 
-# In brackets, the words decide. A link, a citation, a checkbox and an index of code are no slots.
-_BRACKETED = re.compile(r"(?<![\w\])])(?:\[([^\[\]\n]{1,80})\](?![(\[:])|【([^【】\n]{1,40})】)|(?<=#)\[(_+)\]")
-_ROUND = re.compile(r"\(([^()\n]{3,80})\)")
+# A link, a citation, a checkbox and an index of code are no slots.
+_BRACKETED = re.compile(
+    r"(?<![A-Za-z0-9_\])])(?:\[([^\[\]\n]{1,80})\](?![(\[]|:\s*http)|【([^【】\n]{1,40})】)|(?<=#)\[(_+)\]"
+)
+_ROUND = re.compile(r"\(([^()\n]{2,80})\)")
 _ANGLED = re.compile(r"(?<![\w<])<(?!/)([^\W\d_](?:[^<>\n/=\"]{0,38}[^\W_])?)>")
-# What can be nothing else. Case matters in these.
-_PLAIN = re.compile(
-    r"\{\{[^{}\n]{1,60}\}\}|\$\{[^{}\n]{1,60}\}|(?<![\w{$\\/])\{[^\W\d]\w{1,30}\}(?!\})|%[A-Z][A-Z_]{2,40}%|<[A-Z]+(?:_[A-Z]+)+>"
-    r"|\b[Xx]{2,}(?:[./-][Xx]{2,})+|\bXX\.|\$X[,X.]*X\b|\bX{3,}\b"
-    r"|\b(?:INSERT|ENTER|ADD|FILL IN|YOUR) [A-Z][A-Z ]{2,40}\b"
-    r"|\b(?:AGENT|CLIENT|CUSTOMER|COMPANY|PRODUCT|GUEST|RECIPIENT) NAME\b"
-    r"|\bTO ?DO:|\bFIXME\b|\b(?:TBD|TBA|TBC|T\.B\.D\.)(?!\w)"
-    r"|(?i:\blorem ipsum\b)|[〇○◯]{2,}|O{3}(?= ?님)|\b0{2,4}(?=년|월|일)"
-    r"|(?<![\w_])_{3,}(?![\w_])|(?<![.\w])\.{8,}|(?<=\w )\.{8,}|…{4,}"
-)
-_ASKS = re.compile(r"\b(?:insert|fill in|add|enter|einf[uü]gen|eintragen|ins[eé]rer|insertar|inserir|inserire|wpisz)\b")
-# The other side speaks of forms and templates, whose slots are wanted.
-_A_FORM = re.compile(
-    r"\b(?:templates?|placeholders?|forms?|fill[- ]in|blanks?|vorlage\w*|formular\w*|platzhalter|lücken\w*"
-    r"|modèles?|formulaire\w*"
-    r"|plantilla\w*|formulario\w*|modelos?|modell[oi]|modul[oi]|szablon\w*|sjabloon|шаблон\w*|form\w*)\b"
-    r"|模板|表格|填空|テンプレ|雛形|서식|양식|نموذج"
-)
-_CODE = re.compile(
-    r"```|^\s*(?:def|class|import|function|const|let|var|if|for|return|public|#include)\b|;\s*$|=>|\$\(|^\s*[{[<]",
-    re.MULTILINE,
-)
+_QUOTED = re.compile(r"«([^«»\n]{2,30})»")
+_KINDS = (("[", _BRACKETED), ("【", _BRACKETED), ("<", _ANGLED), ("(", _ROUND), ("«", _QUOTED))
+_INLINE = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
+_FENCED = re.compile(rf"```[\s\S]*?(?:```|\Z)|{_INLINE.pattern}")
+_IN_CODE = re.compile(r"[A-Z][\w ]*")
 _TAGS = re.compile(
     r"(?:a|b|i|p|u|s|br|hr|em|strong|code|pre|[uo]l|li|div|span|h[1-6]|table|t[rhd]|img|su[bp]|kbd|details|summary|html|body|head"
     r"|title|script|style|form|input|button|label|section|main|nav|header|footer|blockquote|small|mark)"
 )
+_OWN_LINE = re.compile(r"(?:^|\n)[ \t*_>#-]*\Z")
 
 
 def placeholder(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     """No slot was left open. What the other side or the house style writes in the same way is wanted, and so are slots
     in a form or a template, where either of them speaks of one.
 
-    A text in brackets is a slot if a word of `slots` of the language's table, or of the English one, stands in it;
-    in angle brackets anything is but a tag of HTML or one that is closed.
+    A text in square brackets is a slot if a word of `slots` of the language's table, or of the English one, stands in
+    it; in angle brackets anything is but a tag of HTML or one that is closed. Other words in square brackets inside of
+    a sentence are only flagged, `bracketed`: on a line of their own they are stage directions.
     Not covered: a slot in round brackets that is not all slot words; variables in code.
     """
+    flagged = ""
     for side, text in sides(pair):
-        given = pair.input if side == "output" else pair.output
-        wanted = f"{fold(given)}\n{fold(style)}"
-        if not _A_FORM.search(wanted) and (slot := _slot(text, wanted, language)):
-            return rejected("placeholder", f"the {side} text has an open slot: {quote(slot)}")
+        given = fold(pair.input if side == "output" else pair.output)
+        text = text if text.isascii() else unicodedata.normalize("NFKC", text)
+        for slot, surely in _slots(text, given, fold(style), language):
+            if says("any", "form", f"{given}\n{fold(style)}"):
+                break
+            if surely:
+                return rejected("placeholder", f"the {side} text has an open slot: {quote(slot)}")
+            flagged = flagged or slot
+    if flagged:
+        return passed()._replace(reason=Reason("ok", f"{quote(flagged)} may be a slot"), flags=("bracketed",))
     return passed("no open slot")
 
 
-def _slot(text: str, wanted: str, language: str) -> str:
-    code = bool(_CODE.search(text))
-    for match in _PLAIN.finditer(text):
-        if fold(match[0]) not in wanted and not (code and match[0][0] in "{$%_.<TFX"):
-            return match[0]
-    for kind, pattern in (("[", _BRACKETED), ("<", _ANGLED), ("(", _ROUND)):
-        if kind not in text and not (kind == "[" and "【" in text):
-            continue
-        for match in pattern.finditer(text):
+def _slots(text: str, given: str, style: str, language: str) -> Iterator[tuple[str, bool]]:
+    """What looks like a slot, and whether it surely is one."""
+    prose = _INLINE.sub(" ", text) if "`" in text else text
+    for code, table in ((language, "placeholder"), *([("en", "placeholder.words")] if language != "en" else [])):
+        if finding := phrases(code).find(table, prose, given, style):
+            yield finding.quoted, not finding.rule.table.endswith(".maybe")
+    yield from _bracketed(text, f"{given}\n{style}", language)
+
+
+def _bracketed(text: str, wanted: str, language: str) -> Iterator[tuple[str, bool]]:
+    """What stands in brackets and looks like a slot, and whether it surely is one."""
+    if not any(mark in text for mark in "[【<(«"):
+        return
+    code, prose = bool(fragment("any", "code").search(text)), _FENCED.sub(" ", text)
+    for kind, pattern in _KINDS:
+        for match in pattern.finditer(text) if kind in text else ():
             inside = fold(next(filter(None, match.groups())))
-            if fold(match[0]) in wanted or _TAGS.fullmatch(inside) or (code and kind != "["):
+            if kind == "«" and not match[0].isupper():
                 continue
-            if _is_slot(inside, kind, language, f"</{inside.split()[0]}" in fold(text)):
-                return match[0]
-    return ""
+            if fold(match[0]) in wanted or _TAGS.fullmatch(inside):
+                continue
+            if (code and kind != "[" and not inside.isupper()) or (
+                match[0] not in prose and not _IN_CODE.fullmatch(match[0][1:-1])
+            ):
+                continue
+            if _is_slot(inside, kind, language, bool(inside.strip()) and f"</{inside.split()[0]}" in fold(text)):
+                yield match[0], True
+            elif not code and (_may_be_slot(text, match) if kind == "[" else _begins_as_slot(inside, kind, language)):
+                yield match[0], False
+
+
+def _may_be_slot(text: str, match: re.Match[str]) -> bool:
+    """Whether a text in square brackets stands inside of a sentence, in few words."""
+    inside = match[0][1:-1]
+    alone = _OWN_LINE.search(text[: match.start()]) and text[match.end() : match.end() + 1] in ("", "\n")
+    return not alone and len(inside.split()) <= 5 and inside[:1].isalpha() and len(inside) > 3
+
+
+def _begins_as_slot(inside: str, kind: str, language: str) -> bool:
+    """Whether one or two words in round brackets begin with one of a slot: `(name)`."""
+    return (
+        kind == "("
+        and ":" not in inside
+        and len(inside.split()) <= 2
+        and bool(_words_of_slots(language).match(inside.strip()))
+    )
 
 
 def _is_slot(inside: str, kind: str, language: str, closed: bool) -> bool:
@@ -80,14 +111,19 @@ def _is_slot(inside: str, kind: str, language: str, closed: bool) -> bool:
         return "__" in inside
     if closed or '"' in inside:
         return False
-    slots = [any_of(code, "slots") for code in dict.fromkeys((language, "en"))]
+    slots, fill = _words_of_slots(language), anywhere("fill")
     if kind == "<":
         return not re.search(r"[@.:]", inside)
-    if kind == "[":
-        return any(pattern.search(inside) for pattern in slots)
-    if _ASKS.match(inside) or _ASKS.search(inside[-12:]):
+    if kind in "[【":
+        return bool(slots.search(inside))
+    if kind == "«" and not slots.search(inside):
+        return False
+    if kind == "(" and (fill.match(inside) or fill.search(inside[-12:])):
         return True
-    rest = inside
-    for pattern in slots:
-        rest = pattern.sub("", rest)
-    return len(re.sub(r"\W+", "", rest)) <= 3 and len(inside.split()) > 1
+    left = re.sub(r"\W+", "", slots.sub("", inside))
+    return len(left) <= 3 and (kind == "«" or len(inside.split()) > 1)
+
+
+@cache
+def _words_of_slots(language: str) -> re.Pattern[str]:
+    return re.compile("|".join(any_of(code, "slots").pattern for code in dict.fromkeys((language, "en"))))

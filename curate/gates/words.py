@@ -53,8 +53,11 @@ def without_options(text: str) -> str:
     return OPTION.sub(" , ", text)
 
 
+@lru_cache(maxsize=64)
 def count_words(text: str) -> int:
     """Words as a word counter counts them (runs without white space), unspaced scripts by character."""
+    if text.isascii():
+        return len(text.split())
     unspaced = len(_UNSPACED_CHARACTER.findall(text))
     return len((_UNSPACED_CHARACTER.sub(" ", text) if unspaced else text).split()) + unspaced
 
@@ -64,13 +67,13 @@ def content_words(text: str, language: str = "en") -> list[str]:
 
     In a language without a list of stop words only the rule "longer than one letter" thins the words out.
     """
-    known = lexicon(language)
+    stop, asking = lexicon(language).stop, lexicon(language).words("asking")
     candidates = (
         word.removesuffix("'s")
         for word in words(without_options(text))
-        if word not in known.stop and word not in known.asking and not any(c.isdigit() for c in word)
+        if word not in stop and word not in asking and not any(c.isdigit() for c in word)
     )
-    return list(dict.fromkeys(word for word in candidates if len(word) > 1 and word not in known.stop))
+    return list(dict.fromkeys(word for word in candidates if len(word) > 1 and word not in stop))
 
 
 def has_stemmer(language: str) -> bool:
@@ -161,4 +164,5 @@ def _in_order(letters: str, word: str) -> bool:
 def _misspelt(word: str, vocabulary: Collection[str]) -> bool:
     """A word of about the same length, the same first letter and at least 85 % of the letters in order."""
     near = (w for w in vocabulary if w[0] == word[0] and abs(len(w) - len(word)) <= 2)
-    return any(SequenceMatcher(None, word, w, autojunk=False).ratio() >= 0.85 for w in near)
+    matchers = (SequenceMatcher(None, word, w, autojunk=False) for w in near)
+    return any(matcher.quick_ratio() >= 0.85 and matcher.ratio() >= 0.85 for matcher in matchers)

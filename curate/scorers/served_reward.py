@@ -1,9 +1,9 @@
 """A reward model behind an endpoint under `[teachers]`.
 
-`classify`: vLLM started with `--runner pooling`, POST /classify beside its /v1, which applies the chat template itself.
-It puts a sigmoid over the logit unless told not to, and some versions do not listen, so the first row is asked both
-ways. `chat`: a hosted model that answers a chat completion with `reward:-3.25`, asked through the ledger, so paid once
-and under the budget; anything else that it says is no score.
+`classify`: vLLM started with `--runner pooling` (one of our own, `vllm = "M"`, is), POST /classify beside its /v1,
+which applies the chat template itself. It puts a sigmoid over the logit unless told not to, and some versions do not
+listen, so the first row is asked both ways. `chat`: a hosted model that answers a chat completion with `reward:-3.25`,
+asked through the ledger, so paid once and under the budget; anything else that it says is no score.
 
 Scores compare answers to one input and nothing else, as those of a local model.
 """
@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,7 @@ REWARD = "score/reward@1"
 STAGE = "reward"
 _REWARD = re.compile(r"\s*reward\s*:\s*(-?\d+(?:\.\d+)?)\s*", re.IGNORECASE)
 _TRIES, _PAUSE_S = 4, 0.5
+Start = Callable[[], Awaitable[tuple[str, dict[str, str]]]]
 _SAME = 1e-3  # what 16-bit numbers may differ by
 
 
@@ -70,13 +72,17 @@ class HostedReward:
 
 @dataclass
 class PoolingReward:
-    """A reward model that a vLLM serves for pooling. `sent` counts requests; no money is reckoned for them."""
+    """A reward model that a vLLM serves for pooling. `sent` counts requests; no money is reckoned for them. `start` is
+    awaited before the first request and gives the address and a key."""
 
     teacher: TeacherSettings
     rules: str
     session: Any
+    start: Start
     sent: int = 0
     _checked: bool = field(default=False, init=False)
+    _url: str = field(default="", init=False)
+    _headers: dict[str, str] = field(default_factory=dict, init=False)
 
     @property
     def fingerprint(self) -> str:
@@ -85,6 +91,9 @@ class PoolingReward:
 
     async def score(self, pairs: Sequence[Pair]) -> list[Score]:
         """Raises TeacherError where the numbers are no raw logits, and Unreachable where nothing answers."""
+        if pairs and not self._url:
+            url, self._headers = await self.start()
+            self._url = base_url(url).removesuffix("/v1") + "/classify"
         if pairs and not self._checked:
             await self._check(pairs[0])
         limit = asyncio.Semaphore(self.teacher.concurrency)
@@ -108,10 +117,6 @@ class PoolingReward:
                 fix="Serve a model with one label by a vLLM that knows `use_activation` (0.11 or later).",
             )
         self._checked = True
-
-    @property
-    def _url(self) -> str:
-        return base_url(self.teacher.url).removesuffix("/v1") + "/classify"
 
     async def _one(self, pair: Pair, *, use_activation: bool = False) -> Score:
         messages = [*asked_of(pair, self.rules), {"role": "assistant", "content": pair.output}]
@@ -137,7 +142,7 @@ class PoolingReward:
     async def _post(self, body: bytes) -> tuple[int, bytes]:
         import aiohttp
 
-        headers = {"Content-Type": "application/json", **teachers.headers_of(self.teacher)}
+        headers = {"Content-Type": "application/json", **self._headers}
         self.sent += 1
         try:
             async with self.session.post(self._url, data=body, headers=headers) as response:
@@ -166,7 +171,15 @@ async def open_served(project: Project, store: Store, opened: AsyncExitStack, sa
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=teacher.timeout_s)
     session = await opened.enter_async_context(aiohttp.ClientSession(timeout=timeout, trust_env=True))
-    return PoolingReward(teacher, rules, session)
+
+    async def start() -> tuple[str, dict[str, str]]:
+        if teacher.url != "vllm":
+            return teacher.url, teachers.headers_of(teacher)
+        server = await opened.enter_async_context(teachers.own_vllm(teacher, say, "--runner", "pooling"))
+        key = os.environ.get(server.key_env or "")
+        return server.base_url, {"Authorization": f"Bearer {key}"} if key else {}
+
+    return PoolingReward(teacher, rules, session, start)
 
 
 def _read(text: bytes) -> Score:

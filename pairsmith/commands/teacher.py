@@ -67,24 +67,26 @@ def up(
                 say=session.say,
                 gpu=gpu,
             )
-            entering = asyncio.ensure_future(starting.__aenter__())
-            stopped = asyncio.ensure_future(stop.wait())
-            await asyncio.wait((entering, stopped), return_when=asyncio.FIRST_COMPLETED)
-            if not entering.done():
-                entering.cancel()
-                await asyncio.gather(entering, return_exceptions=True)
-                return
-            server = await entering
+            entering, stopped = asyncio.ensure_future(starting.__aenter__()), asyncio.ensure_future(stop.wait())
             try:
-                data = {"command": "teacher up", "url": server.base_url, "model": server.model}
-                spec = f'[teacher]\nurl = "{server.base_url}"\nmodel = "{server.model}"'
-                session.answer({**data, "seconds": server.seconds}, escape(spec))
-                if not check:
-                    session.say("Ctrl-C stops it.")
-                    await stopped
+                await asyncio.wait((entering, stopped), return_when=asyncio.FIRST_COMPLETED)
+                if not entering.done():
+                    entering.cancel()
+                    await asyncio.gather(entering, return_exceptions=True)
+                    return
+                server = await entering
+                try:
+                    told = {"url": server.base_url, "model": server.model}
+                    told |= {"key_env": server.key_env} if server.key_env else {}
+                    spec = "\n".join(["[teacher]", *(f'{name} = "{value}"' for name, value in told.items())])
+                    session.answer({"command": "teacher up", **told, "seconds": server.seconds}, escape(spec))
+                    if not check:
+                        session.say("Ctrl-C stops it.")
+                        await stopped
+                finally:
+                    await starting.__aexit__(None, None, None)
             finally:
                 stopped.cancel()
-                await starting.__aexit__(None, None, None)
         session.say("vLLM is stopped.")
 
     run(serve())

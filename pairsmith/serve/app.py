@@ -24,6 +24,7 @@ from pairsmith.serve.edge import Edge
 from pairsmith.serve.jobs import Jobs
 from pairsmith.serve.keys import Keys
 from pairsmith.serve.limits import Limits
+from pairsmith.serve.pages.shell import on_http_exception, page_of
 from pairsmith.serve.policy import Policy
 from pairsmith.serve.repeats import Repeats
 from pairsmith.serve.rows_view import RowsView
@@ -53,6 +54,8 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
         redoc_url=None,
         redirect_slashes=False,
         lifespan=running,
+        # Ours tell less: FastAPI's have addresses with their query, and messages of errors.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         responses=problems.RESPONSES,
         generate_unique_id_function=_name_of,
     )
@@ -69,10 +72,10 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
     app.include_router(openai.router)
     app.include_router(pages.router)
     app.add_exception_handler(PairsmithError, problems.on_pairsmith_error)
-    app.add_exception_handler(HTTPException, problems.on_http_exception)
+    app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, problems.on_invalid_request)
     app.add_middleware(Repeats, state=state)
-    app.add_middleware(Edge, settings=settings, state=state)
+    app.add_middleware(Edge, settings=settings, state=state, page=page_of)
 
     @app.get(OPENAPI, name="openapi", include_in_schema=False)
     def openapi(caller: AnyOne, request: Request) -> Response:

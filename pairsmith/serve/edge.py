@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,9 +13,11 @@ from urllib.parse import urlsplit
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders, State
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pairsmith.serve import limits, metrics, problems
+from pairsmith.serve import limits, logs, metrics, problems, traces
 from pairsmith.serve.access import ALL, Caller, Role
 from pairsmith.serve.problems import Refusal
 from pairsmith.serve.sessions import cookie_name
@@ -22,6 +25,8 @@ from pairsmith.serve.settings import Settings
 from schemas.errors import PairsmithError
 
 log = logging.getLogger("pairsmith.serve")
+PageOf = Callable[[Request, PairsmithError], Response | None]
+"""How a refusal is shown to a person's browser; None for a program."""
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; worker-src 'self'; "
@@ -46,8 +51,8 @@ _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 class Edge:
     """The outermost part of the application. It answers every failure itself: no traceback leaves the server."""
 
-    def __init__(self, app: ASGIApp, *, settings: Settings, state: State) -> None:
-        self.app, self.settings, self.state = app, settings, state
+    def __init__(self, app: ASGIApp, *, settings: Settings, state: State, page: PageOf) -> None:
+        self.app, self.settings, self.state, self.page = app, settings, state, page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,6 +61,7 @@ class Edge:
         request_id, began_s, status = secrets.token_hex(8), time.monotonic(), 0
         state = scope.setdefault("state", {})
         state["request_id"], state["caller"] = request_id, Caller()
+        logs.within.set({"request": request_id})
 
         async def send_safely(message: Message) -> None:
             nonlocal status
@@ -74,25 +80,30 @@ class Edge:
             await self.app(scope, _at_most(most, receive), send_safely)
         except (PairsmithError, HTTPException) as raised:
             error = raised if isinstance(raised, PairsmithError) else problems.of_http(raised)
-            response = problems.answer(error, self.state.workspace.root, instance=scope["path"], request_id=request_id)
-            await response(scope, receive, send_safely)
+            await self._answer(error, scope)(scope, receive, send_safely)
         except Exception:
             log.exception("request %s: %s %s", request_id, scope["method"], scope["path"])
             if status:
                 raise
-            response = problems.defect(self.state.workspace.root, instance=scope["path"], request_id=request_id)
-            await response(scope, receive, send_safely)
+            await self._answer(problems.defect(request_id), scope)(scope, receive, send_safely)
         finally:
-            route = scope.get("route")
-            metrics.request(getattr(route, "path", "none"), scope["method"], status, time.monotonic() - began_s)
+            self._tell(scope, status, time.monotonic() - began_s)
             if status and self._is_audited(scope, status):
                 await run_in_threadpool(self._audit, scope, status)
+
+    def _answer(self, error: PairsmithError, scope: Scope) -> Response:
+        """A page for a person's browser, the API's answer for a program."""
+        if page := self.page(Request(scope), error):
+            return page
+        root, request_id = self.state.workspace.root, scope["state"]["request_id"]
+        return problems.answer(error, root, instance=scope["path"], request_id=request_id)
 
     async def _check(self, scope: Scope, headers: Headers) -> int:
         """Find out who it is; how many bytes they may send. Raises Refusal."""
         self._check_host(headers.get("host", ""))
         caller = await run_in_threadpool(self._caller, headers)
         scope["state"]["caller"] = caller
+        logs.within.set({**logs.within.get(), "user": caller.user})
         if caller is not LOCAL:
             who = caller.key or caller.session or address_of(scope)
             self.state.limits.take(who, limits.REQUESTS, "requests")
@@ -136,6 +147,15 @@ class Edge:
             return Caller()
         held = cookies.get(cookie_name(self.settings.secure))
         return (self.state.sessions.caller(held.value) if held else None) or Caller()
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count the request, and tell of it in the log and as a span: its route and path, never its query."""
+        route, method, now_s = scope.get("route"), scope["method"], time.time()
+        path, name = getattr(route, "path", "none"), getattr(route, "name", "none")
+        metrics.request(path, method, status, seconds)
+        project = scope.get("path_params", {}).get("project")
+        traces.request(name, method, path, status, now_s - seconds, now_s, project)
+        log.info("%s %s", method, scope["path"], extra={"status": status, "ms": round(1000 * seconds, 1)})
 
     def _is_audited(self, scope: Scope, status: int) -> bool:
         """All that changes something, all that leaves the house, and every refusal."""

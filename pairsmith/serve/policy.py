@@ -19,6 +19,8 @@ from pairsmith.serve.database import allowances, stamp
 from pairsmith.serve.network import PRIVATE_HOSTS, Host, Resolve, host_of, is_private, resolve
 from pairsmith.serve.problems import Refusal
 from pairsmith.teacher_search import APIS, LOCAL
+from prompts.sandbox import unbounded
+from schemas import tracing
 from schemas.project import Project
 from schemas.spec import Spec, TeacherSettings
 from schemas.spec.review import ReviewSettings
@@ -39,6 +41,7 @@ class Kind(StrEnum):
     path = "path"
     seeds = "seeds"
     schema = "schema"
+    template = "template"
     base = "base"
     scorer = "scorer"
     host = "host"
@@ -49,18 +52,21 @@ _BY_KIND: dict[Kind, str] = {
     Kind.fenced: """
         teacher.usd_per_million_prompt_tokens teacher.usd_per_million_completion_tokens
         teacher.usd_per_million_cached_tokens budget.max_usd""",
-    Kind.machine: "teacher.vllm teacher.vllm_python teacher.vllm_args teacher.headers store.url store.url_env",
+    Kind.machine: """
+        teacher.vllm teacher.vllm_python teacher.vllm_args teacher.headers store.url store.url_env
+        evaluate.vllm evaluate.vllm_python evaluate.vllm_args""",
     Kind.code: "curate.gates.user evaluate.user",
     Kind.path: "curate.gates.json_schema curate.contamination.files review.gold",
     Kind.seeds: "seeds.path",
     Kind.schema: "task.schema",
+    Kind.template: "seeds.input",
     Kind.base: "train.base",
     Kind.scorer: "curate.score.model curate.nli",
     Kind.host: "teacher.url teacher.urls review.url",
     Kind.key_name: "teacher.key_env teacher.headers_env review.key_env review.headers_env",
     Kind.free: """
         task.kind task.name task.system task.style task.language task.labels task.to
-        seeds.kind seeds.format seeds.columns seeds.input seeds.split seeds.use seeds.license seeds.limit
+        seeds.kind seeds.format seeds.columns seeds.split seeds.use seeds.license seeds.limit
         exemplars.input exemplars.output
         teacher.model teacher.revision teacher.identity teacher.organization teacher.query teacher.concurrency
         teacher.timeout_s teacher.first_byte_s teacher.token_s teacher.requests_per_minute teacher.tokens_per_minute
@@ -79,7 +85,7 @@ _BY_KIND: dict[Kind, str] = {
         curate.gates.swapped curate.gates.limits curate.gates.injection curate.gates.toxic curate.gates.pii
         curate.gates.must.name curate.gates.must.pattern curate.gates.must_not.name curate.gates.must_not.pattern
         curate.gates.values curate.gates.translated curate.duplicates.enabled curate.duplicates.jaccard
-        curate.duplicates.semantic
+        curate.duplicates.semantic curate.contamination.semantic
         curate.score.batch_tokens curate.score.revision curate.score.protocol curate.score.teacher curate.select.best
         curate.select.length_control curate.select.certified curate.select.rows curate.select.spread
         curate.judge.teachers curate.judge.questions.name
@@ -94,6 +100,7 @@ _BY_KIND: dict[Kind, str] = {
         train.seed train.revision train.template_arguments train.accumulation train.schedule train.warmup
         train.weight_decay train.targets train.rslora train.dora train.neftune train.packing train.precision
         train.evaluation_steps train.patience train.objective train.beta train.dpo_epochs train.dpo_learning_rate
+        train.backend train.edited_weight
         evaluate.teacher evaluate.samples evaluate.checks.name evaluate.checks.pattern evaluate.max_seeds
         evaluate.resamples evaluate.concurrency evaluate.judges evaluate.ship_at""",
 }
@@ -152,6 +159,9 @@ class Policy:
 
     # What owners allow
 
+    key_names: frozenset[str] = frozenset()
+    """The variables that specs may name, as of the last look."""
+
     def allowed(self) -> list[dict[str, Any]]:
         """Hosts with the names of the keys that may go there (`""`: none), those that always may first."""
         known = [(host, api.key_env) for api in APIS if (host := host_of(api.url))]
@@ -159,7 +169,9 @@ class Policy:
         rows += [{"host": str(host), "key_env": "", "by": None, "at": None} for host in sorted(self._trusted)]
         query = sa.select(allowances).order_by(allowances.c.host, allowances.c.key_env)
         with self.engine.connect() as connection:
-            return rows + [dict(row) for row in connection.execute(query).mappings()]
+            rows += [dict(row) for row in connection.execute(query).mappings()]
+        self.key_names = frozenset(str(row["key_env"]) for row in rows)
+        return rows
 
     def allow(self, url: str, key_env: str, by: str | None) -> str:
         """Allow specs to send to the host of `url`, with the value of the variable `key_env` unless it is empty."""
@@ -224,7 +236,8 @@ class Policy:
         from pairsmith.serve.environment import job_environment
 
         self.check(project)
-        proxies = [host for url in getproxies().values() if (host := host_of(url))]
+        ours = [*getproxies().values(), tracing.endpoint() or ""]
+        proxies = [host for url in ours if (host := host_of(url))]
         hosts = [host for host in (*proxies, *(host for host, _ in self._allowed())) if is_private(host, self._lookup)]
         return job_environment(project) | {PRIVATE_HOSTS: " ".join(sorted({str(host) for host in hosts}))}
 
@@ -253,7 +266,9 @@ class Policy:
         if host is None:
             raise _refused(key, f"'{url}' is no address of an http(s) server", "Write https://HOST/v1.")
         if not any(host == other for other, _ in allowed):
-            raise _refused(key, f"the host {host} is not one that an owner has allowed", "Ask an owner to allow it.")
+            raise _refused(
+                key, f"the host {host} is not one that an owner has allowed", "An owner allows it under Settings."
+            )
         if host not in self._private_names(allowed) and is_private(host, self._lookup):
             raise _refused(
                 key,
@@ -288,6 +303,12 @@ def _check_fence(present: list[Value], before: Spec, *, owner: bool) -> None:
         kinds = {_fence(values[key]) for values in (new, old) if key in values} - {None}
         if not kinds or _plain(new.get(key)) == _plain(old.get(key)):
             continue
+        if part := _unbounded(new.get(key)):
+            raise _refused(
+                key,
+                f"it has {part}, with which a template can keep the service busy for ever",
+                "Take columns, if and filters such as trim; or ask an owner of all projects.",
+            )
         if Kind.machine in kinds:
             raise _refused(key, "only an owner of all projects may set, change or remove it", "Ask one.")
         if not owner:
@@ -311,10 +332,23 @@ def _fence(value: Value) -> Kind | None:
         Kind.code: True,
         Kind.schema: ":" in given,
         Kind.host: given == "vllm",
+        Kind.template: bool(_unbounded(value)),
         Kind.base: weights,
         Kind.scorer: weights,
     }
     return Kind.machine if value.kind and reaches_out.get(value.kind) else None
+
+
+def _unbounded(value: Value | None) -> str | None:
+    """What of a template of columns an editor may not write; what is no template at all says so where it is used."""
+    from jinja2 import TemplateSyntaxError
+
+    if value is None or value.kind is not Kind.template or not value.value:
+        return None
+    try:
+        return unbounded(str(value.value))
+    except (TemplateSyntaxError, RecursionError):
+        return None
 
 
 def _check_path(key: str, given: str, folder: Path) -> None:
@@ -350,7 +384,9 @@ def _read(text: str) -> Host:
 
 def _not_a_pair(key: str, variable: str, host: Host) -> Refusal:
     return _refused(
-        key, f"the key {variable} may not be sent to {host}", f"Ask an owner to allow {variable} for this host."
+        key,
+        f"the key {variable} may not be sent to {host}",
+        f"An owner allows {variable} for this host under Settings.",
     )
 
 

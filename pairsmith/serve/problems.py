@@ -185,16 +185,15 @@ def _inside(text: str | None, root: Path) -> str | None:
     return text and text.replace(f"{root}/projects/", "").replace(f"{root}/", "").replace(str(root), "the workspace")
 
 
-def defect(root: Path, *, instance: str, request_id: str) -> Response:
-    """The answer to an exception that nobody foresaw: no traceback leaves the server, its log has it."""
-    refusal = Refusal(
+def defect(request_id: str) -> Refusal:
+    """An exception that nobody foresaw: no traceback leaves the server, its log has it."""
+    return Refusal(
         500,
         "this is a defect of pairsmith.",
         why="The log of the server has the traceback under the number of this request.",
         fix=f"Please report it with the request id {request_id}.",
         code="defect",
     )
-    return answer(refusal, root, instance=instance, request_id=request_id)
 
 
 async def on_pairsmith_error(request: Request, error: Exception) -> Response:

@@ -61,6 +61,10 @@ def evaluate(
         watched = watched_seeds(store, project.spec)
         measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
         folder = project.folder / EVALUATIONS
+        if project.spec.evaluate.vllm and not (folder / f"{measurement.id}.json").is_file():
+            from synth.local_vllm import has_gpu, python_of
+
+            python_of(project.spec.evaluate.vllm_python, gpu=has_gpu(), say=say)  # minutes, of which it tells
         for sentence in warnings(project.spec):
             say(sentence)
         judges = judges_of(project, store, say)

@@ -10,7 +10,7 @@ from curate.what_if import WhatIf, compare, judge_without_asking
 from pairsmith import teachers
 from schemas import spec_file
 from schemas.blocking import run
-from schemas.errors import NoWork, UsageError
+from schemas.errors import NoWork, SpecError, UsageError
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Json
@@ -34,7 +34,7 @@ def what_if(
                 why="Only what is judged anew without a teacher can be told beforehand.",
                 fix="Name a key of [curate] or [split]. `pairsmith preview` tries a prompt.",
             )
-    other = spec_file.load(project.folder, [*project.overrides, *overrides])
+    other = _loaded(project, overrides)
     fingerprints = teachers.scopes_of(project, say)
 
     async def both() -> WhatIf:
@@ -49,6 +49,14 @@ def what_if(
     if not found.before.rows_in:
         raise NoWork("there is no row to judge.", fix="Run `pairsmith generate` first.")
     return found
+
+
+def _loaded(project: Project, overrides: Sequence[str]) -> Project:
+    try:
+        return spec_file.load(project.folder, [*project.overrides, *overrides])
+    except SpecError as error:  # the project alone has been loaded: the mistake is in what it is asked about
+        what, where = (part and part.replace("--set", "--what-if", 1) for part in (error.what, error.where))
+        raise SpecError(what or "", where=where, why=error.why, fix=error.fix) from None
 
 
 def as_json(found: WhatIf, overrides: Sequence[str]) -> Json:

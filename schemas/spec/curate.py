@@ -78,9 +78,11 @@ class DuplicateSettings(Section):
 
 class ContaminationSettings(Section):
     """`files`: what else no training row may repeat, such as a public benchmark; every text of a text, JSON, JSONL,
-    CSV, TSV or Parquet file beside the spec."""
+    CSV, TSV or Parquet file beside the spec. With `semantic` on, rows that are about the same as a held-out text in
+    other words are flagged."""
 
     files: tuple[str, ...] = ()
+    semantic: float | None = Field(default=None, gt=0, le=1)
 
 
 class ScoreSettings(Section):

@@ -40,7 +40,7 @@ class TrainSettings(Section):
     (`lora`) or in 8 (`lora-8bit`), or QLoRA on NF4 with double quantisation (`qlora`); where the spec names none, the
     size of the base decides (`train.base_model.settled`). `objective`: supervised fine-tuning (`sft`), DPO from the
     adapter that it makes (`dpo`), or ORPO from the base (`orpo`); the latter two learn from the dataset's
-    preferences."""
+    preferences. `backend`: TRL alone, or TRL as unsloth changes it."""
 
     base: str = "embedded"
     method: Literal["qlora", "lora", "lora-8bit"] = "qlora"
@@ -67,6 +67,8 @@ class TrainSettings(Section):
     evaluation_steps: int | None = added(default=None, ge=1)
     patience: int | None = added(default=None, ge=1)
     objective: Literal["sft", "dpo", "orpo"] = added(default="sft")
+    backend: Literal["trl", "unsloth"] = added(default="trl")
+    edited_weight: int = added(default=1, ge=1)
     beta: float = added(default=0.1, gt=0)
     dpo_learning_rate: float = added(default=2e-5, gt=0)
     dpo_epochs: float = added(default=1, gt=0)
@@ -84,7 +86,9 @@ class EvaluateSettings(Section):
     that no gate uses; without any the gates alone judge. `teacher` names the one that is measured, by default that of
     `generate.forward`. `judges` are names under `[teachers]`: they answer the checklist of `[curate.judge]` about every
     system's answers, and choose between the tuned model's and each other system's. `ship_at` is the pass rate that the
-    verdict asks for. `resamples` is read and no longer used: the intervals of earlier versions were bootstrapped."""
+    verdict asks for. With `vllm`, base and tuned model are served by a vLLM of pairsmith's own, with the Python and the
+    arguments that are named, in place of the embedded server. `resamples` is read and no longer used: the intervals of
+    earlier versions were bootstrapped."""
 
     teacher: str | None = added()
     samples: int = Field(default=3, ge=1)
@@ -96,6 +100,9 @@ class EvaluateSettings(Section):
     ship_at: float = added(0.5, ge=0, le=1)
     resamples: int = Field(default=10_000, ge=100)
     concurrency: int = Field(default=20, ge=1)
+    vllm: bool = added(default=False)
+    vllm_python: str | None = added()
+    vllm_args: tuple[str, ...] = added(default=())
 
     @property
     def check_names(self) -> tuple[str, ...]:
@@ -106,4 +113,10 @@ class EvaluateSettings(Section):
     def _distinct_names(self) -> EvaluateSettings:
         if self.user and len(set(self.check_names)) < len(self.check_names):
             raise ValueError("two checks have one name, so a report could not tell them apart")
+        return self
+
+    @model_validator(mode="after")
+    def _decoded_as_said(self) -> EvaluateSettings:
+        if self.vllm and self.sampling.no_repeat_ngram_size is not None:
+            raise ValueError("vLLM knows no no_repeat_ngram_size and would pass over it; leave it or evaluate.vllm out")
         return self

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from schemas.reviews import Review
+from schemas.reviews import Alias, Review
 from schemas.store.failures import explained
+from schemas.store.rows import Rows
 from schemas.store.store import Store
 from schemas.store.writer import _insert
 
 
-def annotate(store: Store, *reviews: Review) -> None:
-    """Keep answers of people; durable when it returns. Raises StoreError. It never migrates: a store that is open for
-    reading is of the present schema."""
+def annotate(store: Store, *said: Review | Alias) -> None:
+    """Keep answers of people, or who somebody is; durable when it returns. Raises StoreError. It never migrates: a
+    store that is open for reading is of the present schema."""
     try:
         with store._engine.begin() as connection:
-            _insert(connection, reviews, store.url)
+            _insert(connection, said, Rows(), store.url)
     except sa.exc.DBAPIError as error:
         raise explained(error, store.url) from None

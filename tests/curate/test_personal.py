@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from curate.gates.facts import CONTACT
@@ -44,6 +47,16 @@ def test_what_has_a_form_is_found(text: str, kinds: list[str]) -> None:
 def test_what_only_looks_alike_is_left_alone(text: str) -> None:
     """A wrong check digit, a date, a version and a word are no personal data."""
     assert list(personal(text)) == []
+
+
+def test_personal_data_is_found_and_nothing_else_in_ten_languages() -> None:
+    """92 lines with one piece of personal data each and 95 without, labelled by hand: every piece is found by its kind,
+    and no number of an order, no span of times and no sentence about passwords is taken for one."""
+    lines = [json.loads(line) for line in (Path(__file__).parent / "personal.jsonl").read_text("utf-8").splitlines()]
+    assert sum(bool(line["holds"]) for line in lines) >= 80 <= sum(not line["holds"] for line in lines)
+    assert len({line["language"] for line in lines}) >= 10
+    for line in lines:
+        assert [kind for kind, _ in personal(line["text"])] == line["holds"], line["text"]
 
 
 def test_the_gate_quotes_no_secret() -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curate.contamination import HeldOut
 from curate.curation import curate
 from curate.pool import Pool
 from curate.scorers import Score
-from curate.semantic import FLAG, SEMANTIC, semantic_duplicates
+from curate.semantic import FLAG, SEMANTIC, TEST_FLAG, semantic_contamination, semantic_duplicates
 from curate.static_embedding import StaticEmbedding, is_packaged, similar_to_reference, static_embedding
 from schemas.errors import MissingDependency
 from schemas.records import Imported, Pair
+from tests.curate.test_gate_rates import rows
 from train.references import Answer, against_references
 
 pytestmark = pytest.mark.skipif(not is_packaged(), reason="needs the similarity extra")
@@ -52,6 +54,42 @@ def test_both_sides_have_to_be_alike_unless_the_input_makes_the_row() -> None:
     assert flagged([ROUTER, other]) == []
     label = pair(AGAIN.input, "hardware")
     assert flagged([ROUTER, label], rule="input near") == ["hardware"]
+
+
+def test_a_row_about_the_same_as_a_test_text_is_flagged_and_kept() -> None:
+    """Either side counts; the test's own rows, another subject, other numbers and texts of few words do not."""
+    held = HeldOut(
+        ("my internet is down and the router blinks", "where is order 1234 of last week", "too short"),
+        ("test seed a", "test seed b", "test seed c"),
+        frozenset({"the test's"}),
+    )
+    like = pair("the internet is down, my router blinks", "Restart it.")
+    own = like.model_copy(update={"seed_id": "the test's", "output": "Restart it, please."})
+    other = pair("where is order 9876 of last week", "It has shipped.")
+    pool = asyncio.run(curate(Pool.of([like, own, other, INVOICE]), [semantic_contamination(held, 0.5)]))
+    assert pool.counts.accepted == 4
+    flagged_rows = [row for row in pool.rows() if TEST_FLAG in row.flags]
+    assert [row.pair for row in flagged_rows] == [like]
+    assert "test seed a in meaning" in str(flagged_rows[0].verdicts[-1].reason)
+
+
+def test_how_often_semantic_contamination_is_wrong() -> None:
+    """Against every fifth of the inputs of good English rows at most 4 of 319 other rows are flagged at 0.65 (2 were
+    measured, both about changing the tube of a bicycle, as the text is), and at least 30 % of the rewrites of a text are found against the text (35 % were)."""
+    english = [row for name in ("good", "held_out_3_good") for row in rows(name) if row["language"] == "en"]
+    asked = [row["input"] for row in english if len(row["input"].split()) >= 4]
+    held = set(asked[::5])
+    others = [pair(row["input"], row["output"]) for row in english if row["input"] not in held]
+    assert 1 <= len(_found(others, sorted(held))) <= 4 < 300 < len(others)
+    rewrites = [row for row in english if row["kind"] == "rewrite" and row["input"] in asked]
+    alike = static_embedding().similarity([row["output"] for row in rewrites], [row["input"] for row in rewrites])
+    assert sum(cosine >= 0.65 for cosine in alike) >= 0.3 * len(rewrites)
+
+
+def _found(pairs: list[Pair], held: list[str]) -> list[Pair]:
+    step = semantic_contamination(HeldOut(tuple(held), tuple(f"test seed {n}" for n in range(len(held)))), 0.65)
+    pool = asyncio.run(curate(Pool.of(pairs), [step]))
+    return [row.pair for row in pool.rows() if row.pair and TEST_FLAG in row.flags]
 
 
 def test_rows_with_other_numbers_are_other_rows() -> None:

@@ -25,6 +25,7 @@ from schemas.store import Store
 from tests.curate import tiny
 from tests.curate.test_reward import pair
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
+from tests.synth.stand_in_vllm import gone, noted, python_with_stand_in
 
 Answer = Callable[[dict[str, Any]], tuple[int, Any]]
 
@@ -160,6 +161,20 @@ def test_the_key_of_a_pooling_server_is_sent(tmp_path: Path, monkeypatch: pytest
     with classify(answer) as url:
         scores(project(tmp_path, url, "classify", key_env="REWARD_KEY"), PAIRS)
     assert set(seen) == {"Bearer secret"}
+
+
+def test_a_vllm_of_our_own_is_started_for_pooling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`vllm = "M"` is all that the spec says: it is started before the first row, asked for logits, and stopped."""
+    monkeypatch.setenv("STAND_IN_NOTE", str(tmp_path / "note.json"))
+    monkeypatch.setenv("VLLM_API_KEY", "a-key-0123456789")
+    python = python_with_stand_in(tmp_path)
+    raw = project(tmp_path, "vllm", "classify").spec.model_dump(mode="json", exclude_defaults=True)
+    raw["teachers"] = {"rm": {"vllm": "some/reward", "vllm_python": str(python)}}
+    made = Project(tmp_path, Spec.model_validate(raw))
+    assert scores(made, []) == []
+    assert not python.with_name("note.json").exists()
+    assert [score.value for score in scores(made, PAIRS)] == pytest.approx([-0.93, -0.82])
+    assert gone(noted(python)["pids"])
 
 
 def reward(ask: Ask) -> Reply:

@@ -89,8 +89,10 @@ def test_only_curation_can_be_asked_about(folder: Path) -> None:
     with Store.open(Store.url_for(project), write=False) as store:
         with pytest.raises(UsageError, match="no part in curation"):
             what_if(project, store, ["task.style=Another."])
-        with pytest.raises(SpecError):
-            what_if(project, store, ["curate.select.best=none"])
+        for mistake in ("curate.select.best=none", "curate.gates", "curate.gates.must.0.name=x"):
+            with pytest.raises(SpecError, match="--what-if curate") as told:
+                what_if(project, store, [mistake])
+            assert "--set curate" not in str(told.value)
 
 
 def test_the_command_shows_it(folder: Path) -> None:

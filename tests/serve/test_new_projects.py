@@ -45,7 +45,7 @@ def test_a_file_of_a_new_project_sets_nothing_that_is_fenced(
     spec = service.workspace.project(name).spec
     assert (spec.evaluate.user, spec.store, spec.budget.max_usd) == ((), Spec.model_fields["store"].get_default(), None)
 
-    monkeypatch.setattr(own_file, "_comment", lambda sentence: f"# {sentence}")
+    monkeypatch.setattr(own_file, "comment", lambda sentence: f"# {sentence}")
     refused = browser.post("/new", **{**sent, "data": {"name": f"{name}-2"}})
     assert refused.status_code == 403, refused.text
     assert f"{name}-2" not in service.workspace.projects()

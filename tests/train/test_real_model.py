@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ async def _scores(base: Path, adapter: Path, merged: Path, text: str) -> tuple[A
     given = row("scored", "two boats", text)
     messages = tuple(Message.model_validate(message) for message in given["prompt"])
     async with embedded(base, adapters={"tuned": adapter}) as server:
-        check = await check_adapter(server.base_url, server.model, "tuned", messages, text)
+        check = await check_adapter(partial(score, server.base_url), server.model, "tuned", messages, text)
     async with embedded(base) as server:
         alone, _ = await score(server.base_url, server.model, messages, text)
     async with embedded(merged) as server:

@@ -1,11 +1,17 @@
-"""What our server adds to Argilla's page: a script and a style sheet, which act on queues that pairsmith made.
+"""What our server adds to Argilla's page: a script and a style sheet, which act on queues that pairsmith made, and a
+way in for who is signed in to pairsmith's service.
 
 Argilla's files stay as they are: the two lines that name ours are put into the page as it is sent.
 """
 
 from pathlib import Path
 
-_FILES = {"/pairsmith/page.js": "text/javascript", "/pairsmith/page.css": "text/css"}
+_FILES = {
+    "/pairsmith/page.js": "text/javascript",
+    "/pairsmith/page.css": "text/css",
+    "/pairsmith/enter.html": "text/html",
+    "/pairsmith/enter.js": "text/javascript",
+}
 _ADDED = b'<link rel="stylesheet" href="/pairsmith/page.css"><script defer src="/pairsmith/page.js"></script></head>'
 _END = b"</head>"
 

@@ -3,6 +3,7 @@
     phrases("en").find("preamble", text, other, style)    # the first rule of a table that finds something
     lexicon("en").stop                                           # the stop words
     any_of("en", "negation").findall(text)                       # the words of a list, in a text
+    anywhere("form").search(text)                                # the words of a list in every language
 
 A language without a file has no phrases and no words of its own: English ones are never applied to its texts. To add
 one, write `<code>.toml` with the sections of `en.toml` that are known; tests/curate/test_phrases.py tries every row.
@@ -12,38 +13,41 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from curate.gates.phrases.needs import begins, needs
 from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
 
 FOLDER = Path(__file__).parent
-_NOT_RULES = {"words", "lists", "irregular", "numbers"}
+_NOT_RULES = {"words", "lists", "letters", "tried", "around", "irregular", "numbers"}
 
 
 class Lexicon(NamedTuple):
-    """The words of a language as plain data. Every field may be empty."""
+    """The words of a language as plain data. Every field may be empty. `lists` are described in en.toml."""
 
-    stop: frozenset[str] = frozenset()
-    asking: frozenset[str] = frozenset()
-    prepositions: frozenset[str] = frozenset()
-    cut: frozenset[str] = frozenset()
-    negation: frozenset[str] = frozenset()
-    negated: frozenset[str] = frozenset()
-    condition: frozenset[str] = frozenset()
-    conditions: frozenset[str] = frozenset()
-    slots: frozenset[str] = frozenset()
-    insults: frozenset[str] = frozenset()
+    lists: Mapping[str, frozenset[str]] = {}
     irregular: Mapping[str, str] = {}  # form -> base
     ones: Mapping[str, int] = {}
     tens: Mapping[str, int] = {}
     scales: Mapping[str, int] = {}
     links: frozenset[str] = frozenset()
     hints: Mapping[str, tuple[str, ...]] = {}  # a word -> the numbers it may stand for
+    before: str = r"(?<!\w)"  # what a word of a list begins behind, as a pattern, and what it ends at
+    after: str = r"(?!\w)"
+
+    def words(self, name: str) -> frozenset[str]:
+        """The words of the list `name`."""
+        return self.lists.get(name, frozenset())
+
+    @property
+    def stop(self) -> frozenset[str]:
+        """Words without content."""
+        return self.words("stop")
 
 
 @dataclass(frozen=True)
@@ -56,22 +60,26 @@ class Rule:
     unless_given: re.Pattern[str] | None = None
     unless_text: re.Pattern[str] | None = None
     after_subject: bool = False
+    needs: tuple[str, ...] = ()  # one of these stands in every text that the pattern finds something in
+    begins: bool = False
     examples: tuple[Any, ...] = field(default=(), repr=False)
     counterexamples: tuple[Any, ...] = field(default=(), repr=False)
 
-    def find(self, text: str, other: str, style: str, stop: frozenset[str] = frozenset()) -> str:
+    def find(self, text: str, other: str, style: str, known: Lexicon = Lexicon()) -> str:  # noqa: B008 (a constant)
         """The match of this rule in `text`, all folded; '' if nothing, or if the other side or the style says it
         too."""
         if self.after_subject:
-            end = end_of_subject(text, other, stop)
+            end = end_of_subject(text, other, known.stop, known.words("articles"))
             match = self.pattern.match(text, end) if end else None
+        elif self.needs and not any(map(text.__contains__, self.needs)):
+            return ""
         else:
-            match = self.pattern.search(text)
+            match = (self.pattern.match if self.begins else self.pattern.search)(text)
         given = f"{other}\n{style}"
         if match is None or not self._applies(text, given):
             return ""
         label = match.groupdict().get("label")
-        if (label and re.search(rf"\b{re.escape(label)}\b", given)) or match[0].strip() in given:
+        if (label and re.search(rf"\b{re.escape(label)}\b", given)) or match[0].casefold().strip() in given:
             return ""
         return (text[: match.end()] if self.after_subject else match[0]).strip()
 
@@ -111,15 +119,17 @@ class Phrases:
     @cached_property
     def _by_gate(self) -> dict[str, list[Rule]]:
         gates: dict[str, list[Rule]] = {}
-        for rule in self.rules:
-            gates.setdefault(rule.table.partition(".")[0], []).append(rule)
+        for rule in sorted(self.rules, key=lambda rule: rule.table.endswith(".maybe")):  # what only flags, last
+            for name in {rule.table, rule.table.partition(".")[0]}:
+                gates.setdefault(name, []).append(rule)
         return gates
 
     def find(self, gate: str, text: str, other: str, style: str) -> PhraseMatch | None:
-        """The first rule of the tables of `gate` that finds something in `text`; all of them folded."""
-        stop = lexicon(self.language).stop
+        """The first rule of the tables of `gate` that finds something in `text`; all of them folded. `gate` may be one
+        table, such as `placeholder.words`."""
+        known = lexicon(self.language)
         for rule in self._by_gate.get(gate, ()):
-            if quoted := rule.find(text, other, style, stop):
+            if quoted := rule.find(text, other, style, known):
                 return PhraseMatch(rule, quoted)
         return None
 
@@ -141,7 +151,7 @@ def lexicon(language: str) -> Lexicon:
     lists = {name: frozenset(text.split()) for name, text in table.get("lists", {}).items()}
     numbers = table.get("numbers", {})
     return Lexicon(
-        **lists,
+        lists,
         irregular={form: base for base, forms in table.get("irregular", {}).items() for form in forms.split()},
         ones={word: value for value, word in enumerate(numbers.get("ones", "").split())},
         tens={word: 10 * tens for tens, word in enumerate(numbers.get("tens", "").split(), 2)},
@@ -150,34 +160,68 @@ def lexicon(language: str) -> Lexicon:
         hints={
             word: tuple(values.split()) for values, text in numbers.get("hints", {}).items() for word in text.split()
         },
+        **table.get("around", {}),
     )
 
 
-# Before a word: in Arabic "and" and "the" are joined to it; in scripts without spaces nothing parts words.
-_BEFORE = {
-    "zh": "",
-    "ja": "",
-    "ko": "",
-    "ar": r"(?<!\w)[وفبلك]?(?:ال)?",
-    "hi": r"(?<!\S)",
-}
+NEVER = re.compile(r"(?!)")
 
 
 @cache
 def any_of(language: str, name: str) -> re.Pattern[str]:
     """One pattern for the words of a list of `language`, for folded text. It matches nothing where there are none.
 
-    In a list `_` is a blank and `*` stands for any letters.
+    In a list `_` is a blank, `*` stands for any letters, and a word behind `!` is none of them: `un* !until`.
     """
-    listed = sorted(getattr(lexicon(language), name), key=len, reverse=True)
-    if not listed:
-        return re.compile(r"(?!)")
-    words = "|".join(re.escape(word).replace("_", r"\s").replace(r"\*", r"\w*") for word in listed)
-    after = "" if language in _BEFORE else r"(?!\w)"
-    return re.compile(f"{_BEFORE.get(language, BEFORE_A_WORD)}(?:{words}){after}")
+    return re.compile(_listed(language, name) or NEVER.pattern)
 
 
-BEFORE_A_WORD = r"(?<!\w)"
+@cache
+def anywhere(name: str) -> re.Pattern[str]:
+    """One pattern for the words of a list in all languages: for words that only let something pass."""
+    listed = [found for path in sorted(FOLDER.glob("*.toml")) if (found := _listed(path.stem, name))]
+    return re.compile(f"(?:{'|'.join(listed)})" if listed else NEVER.pattern)
+
+
+@cache
+def _stems(language: str, name: str) -> tuple[str, ...]:
+    """Strings one of which stands in every text that holds a word of the list."""
+    words = words_of(name) if language == "any" else lexicon(language).words(name)
+    return tuple({part for word in words if word[0] != "!" for part in [max(re.split(r"[_*]", word), key=len)]})
+
+
+def says(language: str, name: str, folded: str) -> re.Match[str] | None:
+    """The first word of a list of `language` in a folded text; of `any`, of a list in all languages."""
+    if not any(map(folded.__contains__, _stems(language, name))):
+        return None
+    return (anywhere(name) if language == "any" else any_of(language, name)).search(folded)
+
+
+@cache
+def words_of(name: str) -> frozenset[str]:
+    """The words of a list in all languages, as they are listed."""
+    return frozenset[str]().union(*(lexicon(path.stem).words(name) for path in FOLDER.glob("*.toml")))
+
+
+@cache
+def own_letters() -> Mapping[str, frozenset[str]]:
+    """The letters that one language writes and the others of its script do not, for languages that are easily mixed."""
+    return {language: frozenset(letters) for language, letters in _table("any")["letters"].items()}
+
+
+def _listed(language: str, name: str) -> str:
+    known = lexicon(language)
+    never = {word for word in known.words(name) if word.startswith("!")}
+    wanted = either(known.words(name) - never)
+    but = f"(?!(?:{either(word[1:] for word in never)}){known.after})" if never else ""
+    return f"{known.before}{but}(?:{wanted}){known.after}" if wanted else ""
+
+
+def either(words: Iterable[str], *, ends: bool = False) -> str:
+    """Words of a list as a pattern, the longest first; `ends`: a word without a star ends where it ends."""
+    ordered = sorted(words, key=lambda word: (-len(word), word))
+    spelt = ((re.escape(word).replace("_", r"\s").replace(r"\*", r"\w*"), ends and word[-1] != "*") for word in ordered)
+    return "|".join(word + r"(?!\w)" * whole for word, whole in spelt)
 
 
 @cache
@@ -186,10 +230,21 @@ def _table(language: str) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _rules(table: dict[str, Any]) -> list[Rule]:
+@cache
+def fragment(language: str, name: str) -> re.Pattern[str]:
+    """A fragment of [words] as a pattern of its own."""
+    return re.compile(_fragments(_table(language))[name])
+
+
+def _fragments(table: dict[str, Any]) -> dict[str, str]:
     fragments: dict[str, str] = {}
     for name, text in table.get("words", {}).items():
         fragments[name] = _expanded(text, fragments)
+    return fragments
+
+
+def _rules(table: dict[str, Any]) -> list[Rule]:
+    fragments = _fragments(table)
     rows = [
         (gate if name is None else f"{gate}.{name}", row)
         for gate, content in table.items()
@@ -211,6 +266,8 @@ def _rule(place: str, row: dict[str, Any], fragments: Mapping[str, str]) -> Rule
         place,
         **compiled,
         after_subject=row.get("after_subject", False),
+        needs=needs(compiled["pattern"].pattern),
+        begins=begins(compiled["pattern"].pattern),
         examples=examples,
         counterexamples=counterexamples,
     )

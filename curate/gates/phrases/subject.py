@@ -6,16 +6,16 @@ import re
 from functools import lru_cache
 
 _TOKEN = re.compile(r"[\w'-]+")
-_ARTICLES = {"a", "an", "the"}
 
 
 @lru_cache(maxsize=64)  # a handful of rules ask about one text
-def end_of_subject(text: str, given: str, stop: frozenset[str]) -> int:
+def end_of_subject(text: str, given: str, stop: frozenset[str], articles: frozenset[str]) -> int:
     """The index where the leading words of `text` stop being words of `given`; 0 if none of them carries content.
 
-    Both are folded; `stop` are the words without content. A plural `s` makes no difference.
+    Both are folded; `stop` are the words without content, `articles` may stand before any subject. A
+    plural `s` makes no difference.
     """
-    known = {word.removesuffix("s") for word in _TOKEN.findall(given)} | _ARTICLES
+    known = {word.removesuffix("s") for word in _TOKEN.findall(given)} | articles
     end, has_content = 0, False
     for match in _TOKEN.finditer(text[:120]):
         if match[0].removesuffix("s") not in known:

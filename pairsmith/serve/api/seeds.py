@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from pydantic import BaseModel
@@ -103,8 +105,17 @@ def delete_seeds(caller: Editor, project: str, file: str, request: Request) -> N
     path.unlink()
 
 
-def add(request: Request, caller: Caller, slug: str, content: bytes, name: str, kind: str) -> SeedFile:
-    """Check a file of seeds, keep it as `seeds/NAME` and name it in the spec. Raises Refusal, InputError, SpecError."""
+def add(
+    request: Request,
+    caller: Caller,
+    slug: str,
+    content: bytes,
+    name: str,
+    kind: str,
+    reads: Mapping[str, Any] = MappingProxyType({}),
+) -> SeedFile:
+    """Check a file of seeds, keep it as `seeds/NAME` and name it in the spec. `reads` are other keys of its source with
+    which it is checked; whoever names them keeps them. Raises Refusal, InputError, SpecError."""
     folder, path = _file(request, slug, name)
     if len(content) > limits.UPLOAD_BYTES:
         raise Refusal(413, f"the file has more than {limits.UPLOAD_BYTES // 10**6} MB.", code="too_large")
@@ -112,7 +123,7 @@ def add(request: Request, caller: Caller, slug: str, content: bytes, name: str, 
     if used + len(content) > limits.PROJECT_BYTES:
         said = f"the project would take more than {limits.PROJECT_BYTES // 10**9} GB."
         raise Refusal(413, said, code="quota", fix="Delete files that are not needed.")
-    source = SeedSource.model_validate({"path": f"seeds/{name}", "kind": kind})
+    source = SeedSource.model_validate({"path": f"seeds/{name}", "kind": kind, **reads})
     with tempfile.TemporaryDirectory(dir=request.app.state.workspace.serve) as scratch:
         partial = Path(scratch) / "seeds" / name
         partial.parent.mkdir()

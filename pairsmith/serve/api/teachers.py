@@ -7,13 +7,14 @@ import time
 from typing import Annotated
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from pairsmith import teacher_search
 from pairsmith.serve.access import Caller, Right, SignedIn, needs
 from pairsmith.serve.api.people import Body
 from pairsmith.serve.limits import PREVIEWS
 from pairsmith.serve.problems import not_there
+from schemas.errors import UsageError
 
 router = APIRouter(prefix="/api/v1", tags=["teachers"])
 Url = Annotated[str, Field(min_length=1, max_length=500)]
@@ -24,6 +25,21 @@ _TIMEOUT_S = 5.0
 class TeacherWish(Body):
     url: Url
     key_env: KeyName = ""
+
+
+def teacher_wish(url: str, key_env: str) -> TeacherWish:
+    """What a form says. Raises UsageError."""
+    try:
+        return TeacherWish(url=url.strip(), key_env=key_env.strip())
+    except ValidationError as error:
+        if error.errors()[0]["loc"][0] == "url":
+            raise UsageError("there is no address.", where="address", fix="Write https://HOST/v1.") from None
+        # What stands there may be the key itself, so it is not shown.
+        raise UsageError(
+            "the key has to be named, not shown.",
+            where="name of the key's variable",
+            fix="Write the name of a variable, as in OPENAI_API_KEY; its value is set where the service runs.",
+        ) from None
 
 
 class Allowance(BaseModel):

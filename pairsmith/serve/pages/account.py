@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 from fastapi import Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from pairsmith.serve.access import ALL, AnyOne, Caller, Role, SignedIn
+from pairsmith.serve.access import ALL, AnyOne, Caller, Right, Role, SignedIn, needs
 from pairsmith.serve.api.people import _one_try, sign_in_person
+from pairsmith.serve.api.teachers import allow_host, forbid_host, teacher_wish
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.shell import gone_to, page_router, render, shown_problem
 from pairsmith.serve.problems import Refusal, status_of
@@ -18,6 +20,7 @@ from schemas.errors import PairsmithError, UsageError
 
 router = page_router()
 Short = Annotated[str, Form(max_length=80)]
+Url = Annotated[str, Form(max_length=500)]
 Password = Annotated[str, Form(max_length=1000)]
 
 
@@ -206,11 +209,33 @@ def _settings(request: Request, caller: Caller, error: PairsmithError | None = N
         sessions=sessions,
         ago=words.ago,
         allowed=policy.allowed() if policy is not None else [],
+        is_set={row["key_env"]: row["key_env"] in os.environ for row in (policy.allowed() if policy else [])},
         no_auth=state.settings.no_auth,
         disk=_disk(request),
         problem=shown_problem(error) if error else None,
         status=status_of(error) if error else 200,
     )
+
+
+@router.post("/settings/hosts", name="page_allow_host")
+def allow(
+    caller: Annotated[Caller, needs(Right.administer)], request: Request, url: Url = "", key_env: Short = ""
+) -> Response:
+    """Let projects ask a server, with the value of a key."""
+    try:
+        allow_host(caller, teacher_wish(url, key_env), request)
+    except PairsmithError as error:
+        return _settings(request, caller, error)
+    return gone_to("/settings", done="host")
+
+
+@router.post("/settings/hosts/forbid", name="page_forbid_host")
+def forbid(
+    caller: Annotated[Caller, needs(Right.administer)], request: Request, host: Url, key_env: Short = ""
+) -> Response:
+    """Take an allowance back."""
+    forbid_host(caller, host, request, key_env)
+    return gone_to("/settings", done="saved")
 
 
 def _disk(request: Request) -> list[tuple[str, str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -18,7 +17,9 @@ from pairsmith.serve.access import Caller, Right
 from pairsmith.serve.api.projects import NewProject, new_project_in
 from pairsmith.serve.api.seeds import ENDINGS, add
 from pairsmith.serve.api.specs import etag_of, save_spec
+from pairsmith.serve.pages.columns import TABLES, as_told, guessed, keys_of, without_guesses
 from prompts.answer_form import AnswerForm
+from schemas import toml
 from schemas.errors import InputError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.spec_file import SPEC_NAME, parse, set_keys
@@ -27,7 +28,6 @@ from synth.seeds import read_seeds
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 PASTED = "seeds.txt"
 _SCHEMA = "schema.json"
-_TABLES = (".csv", ".json", ".jsonl", ".tsv")
 _SPEC = """# A pairsmith project. `pairsmith docs spec` describes every key.
 
 [task]
@@ -59,7 +59,7 @@ method = "lora"
 
 class Wish(NamedTuple):
     """The task as the form of a new project has it. An empty `kind` leaves it to the columns of a file; `labels` are
-    lines, each with its definition after a colon; `schema` is JSON."""
+    lines, each with its definition after a colon; `schema` is JSON. `lines` is what a line of text is."""
 
     kind: KindName | Literal[""] = ""
     style: str = ""
@@ -67,6 +67,7 @@ class Wish(NamedTuple):
     labels: str = ""
     schema: str = ""
     to: str = ""
+    lines: Literal["input", "output"] = "input"
 
 
 def new_project(
@@ -115,11 +116,22 @@ def new_project(
     return slug
 
 
+_MISSING = {
+    "labels": ("the labels are missing.", "Write them, one a line, or take a table that has a column of them."),
+    "schema": ("the JSON schema of the output is missing.", "Paste it under Task."),
+    "to": ("the language to translate into is missing.", "Write its two letters, such as fr."),
+}
+
+
 def _spec_of(seeds: Path, slug: str, wish: Wish) -> str:
     """The spec of a new project: of a table what its columns are taken for, else inputs; the wish comes first."""
-    text = spec_text(seeds, guess(seeds), slug) if seeds.suffix.lower() in _TABLES else _SPEC
-    values: dict[str, Any] = {"task.name": slug, "seeds.0.path": f"seeds/{seeds.name}"}
-    held = tomllib.loads(text)["task"].get("kind", "rewrite")
+    text = spec_text(seeds, guess(seeds, wish.kind), slug) if seeds.suffix.lower() in TABLES else _SPEC
+    # As in the starter: eighty seeds are enough for a proof.
+    values: dict[str, Any] = {"task.name": slug, "seeds.0.path": f"seeds/{seeds.name}", "split.test": 0.25}
+    if seeds.suffix.lower() not in TABLES:
+        values["seeds.0.kind"] = wish.lines
+    task = toml.loads(text)["task"]
+    held = task.get("kind", "rewrite")
     if wish.kind and wish.kind != held:
         kind = KINDS[wish.kind]
         system = kind.defaults.get("task.system")
@@ -130,6 +142,9 @@ def _spec_of(seeds: Path, slug: str, wish: Wish) -> str:
     needs = KINDS[wish.kind or held].needs
     given = {"labels": _labels(wish.labels), "schema": wish.schema.strip() and _SCHEMA, "to": wish.to.strip()}
     values |= {f"task.{name}": value for name, value in given.items() if name == needs and value}
+    if needs and not values.get(f"task.{needs}", None if f"task.{needs}" in values else task.get(needs)):
+        what, fix = _MISSING[needs]
+        raise InputError(what, where="task", fix=fix)
     values |= {f"task.{name}": value for name in ("style", "language") if (value := _plain(getattr(wish, name)))}
     return set_keys(text, values)
 
@@ -172,10 +187,31 @@ def _plain_name(given: Path) -> str:
 
 
 def keep_seeds(request: Request, caller: Caller, slug: str, name: str, content: bytes) -> None:
-    """Make these the seeds of the project, in place of those that it reads now. Raises InputError, Refusal."""
-    before = [source.path for source in request.app.state.workspace.project(slug).spec.seeds]
-    add(request, caller, slug, content, name, "input")
-    path = f"seeds/{name}"
-    gone = {f"seeds.{at}": None for at, held in reversed(list(enumerate(before))) if held != path}
-    if gone:
-        save_keys(request, caller, slug, gone)
+    """Make these the seeds of the project, in place of those that it reads now: a table is read as its columns show,
+    lines as what they were before. Raises InputError, Refusal."""
+    workspace = request.app.state.workspace
+    before = workspace.project(slug).spec.seeds
+    if Path(name).suffix.lower() in TABLES:
+        reads = guessed(content, name)
+    else:
+        lines = any(
+            source.kind == "output" for source in before if source.path == f"seeds/{name}" or not source.columns
+        )
+        reads = {"kind": "output" if lines else "input"}
+    add(request, caller, slug, content, name, reads["kind"], reads)
+    now = workspace.project(slug).spec.seeds
+    at = next(number for number, source in enumerate(now) if source.path == f"seeds/{name}")
+    gone = {f"seeds.{number}": None for number in reversed(range(len(now))) if number != at}
+    save_keys(request, caller, slug, {**keys_of(at, reads), **gone})
+
+
+def keep_columns(
+    request: Request, caller: Caller, slug: str, source: int, headers: list[str], roles: list[str], kind: str
+) -> None:
+    """Read a file of seeds as a person says. Raises UsageError, SpecError, Refusal."""
+    folder = request.app.state.workspace.folder(slug)
+    project = request.app.state.workspace.project(slug)
+    values = as_told(project, source, headers, roles, kind)
+    text = (folder / SPEC_NAME).read_text(encoding="utf-8-sig")
+    told = without_guesses(text, folder / project.spec.seeds[source].path)
+    save_spec(request, caller, slug, set_keys(told, values), if_match=etag_of(text))

@@ -21,7 +21,7 @@ from train.metrics import TUNED, Evaluation, Output
 
 router = page_router()
 Viewer = Annotated[Caller, needs(Right.see_work)]
-_PAGE = 20
+_PAGE = 8
 
 
 @router.get("/p/{project}/evaluation", name="page_evaluation")

@@ -21,8 +21,6 @@ from schemas.records import Counts, Receipt
 from schemas.store import Store
 from schemas.store.since import Ends, ends
 
-_LIVE = frozenset({"queued", "waits_for_gpu", "running", "stopping"})
-
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -95,6 +93,14 @@ def live_job(request: Request, slug: str) -> Job | None:
     return next((job for job in request.app.state.jobs.active() if job.project == slug), None)
 
 
+def problem_of(job: Job | None) -> dict[str, Any] | None:
+    """Why a job failed, as pages show it: a part that its process did not say is None."""
+    if job is None or job.state != "failed" or not job.problem:
+        return None
+    what = str(job.problem.get("what") or "it failed, and the log says why.")
+    return {"what": what[:1].upper() + what[1:], **{name: job.problem.get(name) for name in ("where", "why", "fix")}}
+
+
 def rows_line(request: Request, slug: str) -> str | None:
     """Where every row is: the sum that stands on every page of a project."""
     from pairsmith.serve.pages import words
@@ -126,8 +132,8 @@ class Moving(NamedTuple):
 
 
 def moving(job: Job | None) -> Moving | None:
-    """The last report of a job's process; None before the first."""
-    if job is None or not job.progress:
+    """The last report of a job's process; None before the first, and where none works now."""
+    if job is None or job.state not in ("running", "stopping") or not job.progress:
         return None
     told = job.progress
     numbers = told.get("numbers", told)
@@ -150,6 +156,13 @@ def _number(value: Any) -> int | None:
     return round(value) if isinstance(value, int | float) else None
 
 
+def stage_of(now: Snapshot, job: Job, at: Moving) -> str:
+    """The stage that a report is of: a step of a stage (`fit`) reports under its own name."""
+    named, known = at.stage.split()[0], [stage.stage for stage in now.stages]
+    step = now.next_stage
+    return next((name for name in (named, job.command) if name in known), step.stage if step else named)
+
+
 class StageLine(NamedTuple):
     """A stage as a line with a bar."""
 
@@ -167,10 +180,11 @@ def stage_lines(now: Snapshot, job: Job | None) -> list[StageLine]:
     from pairsmith.serve.pages import words
 
     lines = []
-    at = moving(job) if job and job.state in _LIVE else None
+    at = moving(job)
+    moves = stage_of(now, job, at) if job and at else ""
     for stage in now.stages:
         receipt = now.last(stage.stage)
-        running = bool(at and at.stage.startswith(stage.stage))
+        running = stage.stage == moves
         if running and at:
             lines.append(StageLine(stage.stage, False, True, *_bar_of_moving(at), words.moving_of(at)))
         else:

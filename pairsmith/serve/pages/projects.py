@@ -26,7 +26,8 @@ def projects(caller: SignedIn, request: Request) -> Response:
     for job in jobs_of(request, None, 200):
         jobs.setdefault(job.project, job)
     lines = [_line(request, slug, jobs.get(slug)) for slug in slugs]
-    running = sum(line["live"] for line in lines)
+    running = sum(line["live"] == "running" for line in lines)
+    queued = sum(line["live"] == "queued" for line in lines)
     waiting = sum(line["waits"] for line in lines)
     return render(
         request,
@@ -34,7 +35,7 @@ def projects(caller: SignedIn, request: Request) -> Response:
         caller,
         title="Projects · pairsmith",
         place="Projects",
-        heading=words.projects(len(lines), running, waiting),
+        heading=words.projects(len(lines), running, waiting, queued),
         projects=lines,
         may_make=caller.may(Right.run) or caller.may(Right.edit),
     )
@@ -44,7 +45,7 @@ def _line(request: Request, slug: str, job: Any) -> dict[str, Any]:
     try:
         now = snapshot(request, slug)
     except PairsmithError as error:
-        return {"slug": slug, "says": error.what, "broken": True, "live": False, "waits": False, "accepted": "",
+        return {"slug": slug, "says": error.what, "broken": True, "live": "", "waits": False, "accepted": "",
                 "spent": "", "sign": ""}  # fmt: skip
     live = job if job and job.state in ("queued", "waits_for_gpu", "running", "stopping") else None
     step = now.next_stage
@@ -53,7 +54,7 @@ def _line(request: Request, slug: str, job: Any) -> dict[str, Any]:
         "slug": slug,
         "says": words.capital(words.project(now, live, moving(live))).rstrip(".") + ".",
         "broken": False,
-        "live": live is not None,
+        "live": "" if live is None else "running" if live.state in ("running", "stopping") else "queued",
         "waits": bool(live is None and now.receipts and step and step.stage == "review"),
         "accepted": f"{count(now.counts.accepted)} of {count(now.counts.rows_in)}" if now.last("curate") else "",
         "spent": words.spent(now) if now.receipts else "",

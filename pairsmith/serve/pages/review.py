@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from fastapi import Form, Request, Response
+from fastapi.responses import RedirectResponse
 
 from pairsmith.serve.access import Caller, Right, needs
-from pairsmith.serve.api.rows import give_answer, review_queue
+from pairsmith.serve.api.rows import give_answer, review_queue, reviewer_of
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.rows import answer_of
 from pairsmith.serve.pages.shell import gone_to, page_router, render
 from pairsmith.serve.pages.word_diff import word_diff
+from pairsmith.serve.problems import Refusal
 from pairsmith.style.numbers import count, counted, percent
 from schemas.errors import PairsmithError
+from schemas.reviews import Alias
+from schemas.store.annotate import annotate
 from train.intervals import Interval
 
 router = page_router()
@@ -88,8 +94,10 @@ def _heading(now: Snapshot, told: dict[str, Any]) -> str:
         return f"People have decided {of}: too few to tell a share."
     interval = f"[{100 * rate['low']:.0f}, {100 * rate['high']:.0f}]"
     more = status["answers_missing"]
-    left = f" about {status['minutes_left']:.0f} minutes," if status["minutes_left"] else ""
-    rest = f"; {counted(more, 'more answer', 'more answers')},{left} would decide" if more else ""
+    left = (
+        f", about {counted(round(status['minutes_left']) or 1, 'minute', 'minutes')}," if status["minutes_left"] else ""
+    )
+    rest = f"; {counted(more, 'more answer', 'more answers')}{left} would decide" if more else ""
     return f"People accept {percent(rate['value'])} {interval} of {count(rate['population'])} rows{rest}."
 
 
@@ -138,6 +146,43 @@ def _argilla(now: Snapshot) -> str | None:
             url = str(receipt.facts["url"])
             return url if url.startswith(("http://", "https://")) else None
     return now.project.spec.review.url
+
+
+@router.get("/p/{project}/review/argilla", name="page_argilla")
+def argilla(caller: Annotated[Caller, needs(Right.answer)], project: str, request: Request) -> Response:
+    """Into one's queue in Argilla, signed in: an account there is made for who has none."""
+    from curate.argilla import entrance, server
+    from curate.argilla.client import Argilla
+    from curate.argilla.push import workspace_of
+    from curate.argilla.responses import reviewer_key
+
+    now = snapshot(request, project)
+    running = server.status()
+    if now.project.spec.review.url or now.store is None or not caller.user:
+        where = _argilla(now) or f"/p/{project}/review"
+        return RedirectResponse(where, 303)  # elsewhere people have accounts of that Argilla
+    if running.state != "running" or running.credentials is None or running.url is None:
+        fix = "Send rows to people: that starts it. Or answer them here."
+        raise Refusal(409, "Argilla does not run now.", code="not_running", fix=fix)
+    secrets = json.loads(running.credentials.read_text(encoding="utf-8"))
+    # Names are the service's own; an account that somebody was invited to by name is never entered.
+    name = f"{caller.name} ({caller.user[:8]})"
+    with Argilla(running.url, secrets["api_key"], "") as connected:
+        connected.workspace = workspace_of(now.project, now.store, connected)
+        person = entrance.member(connected, name)
+    aliases = now.store.aliases()
+    if reviewer_of(caller) not in aliases:
+        key = reviewer_key(running.url, person.id, aliases.values())
+        annotate(now.store, Alias(name=reviewer_of(caller), reviewer=key))
+    url = running.public_url or running.url
+    return RedirectResponse(entrance.address(url, secrets["auth_secret"], person, _queue_page(now)), 303)
+
+
+def _queue_page(now: Snapshot) -> str:
+    """The path of the first queue that the last push has named."""
+    pages = (receipt.facts.get("pages") for receipt in reversed(now.receipts))
+    first = next((str(found[0]) for found in pages if found), "")
+    return urlsplit(first).path or "/"
 
 
 @router.post("/p/{project}/review/{row}", name="page_queue_answer")

@@ -148,8 +148,8 @@ def _heading(facets: Facets, filters: Filters) -> str:
         states = ", ".join(f"{count(facets.all.get(state, 0))} {state}" for state in words.STATES)
         return f"{count(all_rows)} rows: {states}."
     total = f"More than {count(COUNTED)}" if facets.capped and facets.total >= COUNTED else count(facets.total)
-    kind = f"{filters.state} rows" if filters.state else "rows"
-    said = [f"“{filters.q}”"] if filters.q else []
+    said = [filters.state] if filters.state else []
+    said += [f"“{filters.q}”"] if filters.q else []
     said += [words.reason(filters.reason).rstrip(".").lower()] if filters.reason else []
     said += [f"{filters.split} split"] if filters.split else []
     said += [f"kept out by {shown_step(filters.step)}"] if filters.step else []
@@ -157,7 +157,7 @@ def _heading(facets: Facets, filters: Filters) -> str:
     said += (
         ["people have answered" if filters.reviewed else "nobody has answered"] if filters.reviewed is not None else []
     )
-    return f"{total} of {count(all_rows)} {kind}{': ' + ', '.join(said) if said else ''}."
+    return f"{total} of {count(all_rows)} rows{': ' + ', '.join(said) if said else ''}."
 
 
 def _values(counts: dict[str, int]) -> list[tuple[str, int]]:

@@ -11,12 +11,22 @@ from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.job import COMMANDS, Job, JobOptions
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import Moving, Snapshot, jobs_of, live_job, moving, rows_line, snapshot, stage_lines
+from pairsmith.serve.pages.figures import (
+    Moving,
+    Snapshot,
+    jobs_of,
+    live_job,
+    moving,
+    problem_of,
+    rows_line,
+    snapshot,
+    stage_lines,
+)
 from pairsmith.serve.pages.glimpse import Glimpse, glimpse
 from pairsmith.serve.pages.shell import gone_to, page_router, render
 from pairsmith.style.numbers import count, percent
 from schemas.errors import UsageError
-from schemas.money import dollars
+from schemas.money import dollars, told
 from schemas.store import tables
 from schemas.store.since import bodies, newest
 
@@ -51,12 +61,13 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
         job=shown,
         live=live,
         asked_for=job,
-        figures=_figures(at, spent, cap, seen) if live else _ended(now),
+        figures=_figures(now, at, spent, cap, seen) if live else _ended(now),
         stages=stage_lines(now, shown),
         reasons=_reasons(now, at if live else None, seen),
         newest=_newest(now),
         jobs=[job for job in jobs if shown is None or job.id != shown.id],
         glimpse=seen.says if seen else "",
+        failed=problem_of(shown),
         log=_log_tail(request, shown) if shown and shown.state == "failed" else "",
         refresh_s=10 if live else None,
         rows_line=rows_line(request, project),
@@ -71,7 +82,7 @@ def _job(request: Request, project: str, job_id: str) -> Job:
 
 
 def _figures(
-    at: Moving | None, spent: float | None, cap: float | None, seen: Glimpse | None
+    now: Snapshot, at: Moving | None, spent: float | None, cap: float | None, seen: Glimpse | None
 ) -> list[tuple[str, str, str]]:
     done = (at.done or 0) if at else 0
     passed = at.passed if at else None
@@ -87,12 +98,13 @@ def _figures(
     else:
         share = f"{percent(passed / done)} of what was answered" if passed is not None and done else "not known yet"
         first = ("passed so far", "—" if passed is None else count(passed), share)
+    sum_, *rest = (told(now.spent) if spent is None else dollars(spent)).split(", ")
     pace = f"{count(at.per_min)} rows/min" if at and at.per_min else "—"
     speed = [f"{count(at.in_flight)} in flight"] if at and at.in_flight else []
     speed += [f"{count(at.tokens_per_s)} tok/s"] if at and at.tokens_per_s else []
     return [
         first,
-        ("spent, and the cap", "unknown" if spent is None else dollars(spent), cap_says),
+        ("spent, and the cap", sum_, "; ".join([*rest, cap_says])),
         ("pace", pace, ", ".join(speed) or "none yet"),
         ("left", words.minutes(at.left_s).removeprefix("about ") if at and at.left_s else "—",
          "at the pace so far" if at and at.left_s else "not known yet"),
@@ -112,12 +124,12 @@ def _ended(now: Snapshot) -> list[tuple[str, str, str]]:
 def _reasons(now: Snapshot, at: Moving | None, seen: Glimpse | None) -> list[dict[str, Any]]:
     """Why rows did not pass, most frequent first: of the newest rows while they come, else of the receipt that counts
     rows."""
-    told, whole = (seen.reasons, seen.judged) if seen else ({}, 0)
+    found, whole = (seen.reasons, seen.judged) if seen else ({}, 0)
     receipt = now.counted
-    if not told and not at:
-        told, whole = (receipt.reasons, receipt.counts.rows_in) if receipt else ({}, 0)
+    if not found and not at:
+        found, whole = (receipt.reasons, receipt.counts.rows_in) if receipt else ({}, 0)
     failed = {"empty", "truncated", "malformed", "schema", "refused", "failed", "declined", "unanswered"}
-    ordered = sorted(told.items(), key=lambda item: (-item[1], item[0]))[:12]
+    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))[:12]
     return [
         {"code": code, "says": words.reason(code), "count": number, "whole": max(whole, number),
          "tone": "failed" if code in failed else "rejected"}

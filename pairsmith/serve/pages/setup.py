@@ -9,20 +9,22 @@ from typing import Annotated, Any, Literal
 
 from fastapi import File, Form, Request, Response, UploadFile
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 
 from pairsmith.new_project import EXAMPLES
 from pairsmith.outcome import ForecastOutcome, PreviewOutcome
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
-from pairsmith.serve.api.teachers import TeacherWish, test_teacher
+from pairsmith.serve.api.teachers import teacher_wish, test_teacher
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.limits import UPLOAD_BYTES
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_seeds, new_project, save_keys
+from pairsmith.serve.pages.columns import LINES, ROLES, sources
+from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, save_keys
 from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
 from pairsmith.serve.pages.glimpse import harmless_gates
 from pairsmith.serve.pages.run import positive
-from pairsmith.serve.pages.shell import gone_to, page_router, render, shown_problem
+from pairsmith.serve.pages.shell import DONE, gone_to, page_router, render, shown_problem
 from pairsmith.serve.problems import status_of
 from pairsmith.style.numbers import count, counted
 from pairsmith.teacher_search import APIS, EMBEDDED, LOCAL
@@ -30,12 +32,15 @@ from schemas.errors import PairsmithError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.money import dollars
 from schemas.project import Project
+from schemas.spec.task import TaskSettings
 from synth.columns import SeedProblem
 
 router = page_router()
 Editor = Annotated[Caller, needs(Right.edit)]
 _SHOWN = 20
+_FIRST = 8
 _EXAMPLES = 8
+_PRICES = {"price_in": "usd_per_million_prompt_tokens", "price_out": "usd_per_million_completion_tokens"}
 
 
 @router.get("/new", name="page_new")
@@ -57,6 +62,7 @@ def _new(request: Request, caller: Caller, error: PairsmithError | None = None, 
         status=status_of(error) if error else 200,
         given={**blank, **given},
         kinds=KINDS,
+        lines=LINES,
         examples=EXAMPLES,
         from_file=request.query_params.get("from") == "file",
     )
@@ -73,12 +79,13 @@ async def make(
     labels: Annotated[str, Form(max_length=20_000)] = "",
     answer_schema: Annotated[str, Form(alias="schema", max_length=100_000)] = "",
     to: Annotated[str, Form(max_length=10)] = "",
+    lines: Annotated[Literal["input", "output"], Form()] = "input",
     pasted: Annotated[str, Form(max_length=900_000)] = "",
     example: Annotated[str, Form(max_length=100)] = "",
     file: Annotated[UploadFile | None, File()] = None,
 ) -> Response:
     """Make it and go on with its setup; what was written stays in the form if it cannot be made."""
-    wish = Wish(kind, style, language, labels, answer_schema, to)
+    wish = Wish(kind, style, language, labels, answer_schema, to, lines)
     try:
         seeds = None if example else await given_seeds(pasted, file)
         slug = await run_in_threadpool(new_project, request, caller, name=name, wish=wish, seeds=seeds, example=example)
@@ -95,8 +102,15 @@ def setup(caller: Editor, project: str, request: Request) -> Response:
 
 
 def _setup(
-    request: Request, caller: Caller, slug: str, error: PairsmithError | None = None, tested: str = ""
+    request: Request,
+    caller: Caller,
+    slug: str,
+    error: PairsmithError | None = None,
+    tested: str = "",
+    step: str = "",
+    form: FormData | None = None,
 ) -> Response:
+    """`step` is what was sent last, in `form`: what is said about it stands there, beside what was typed."""
     now = snapshot(request, slug)
     seeds = _seeds(now.project)
     job = live_job(request, slug)
@@ -111,20 +125,55 @@ def _setup(
         title=f"Setup · {slug} · pairsmith",
         heading=_heading(seeds, now.project),
         status=status_of(error) if error else 200,
-        problem=shown_problem(error) if error else None,
+        done=None,
+        said={
+            "step": "seeds" if step == "columns" else step or request.query_params.get("step", ""),
+            "problem": shown_problem(error) if error else None,
+            "done": tested or DONE.get(request.query_params.get("done", "")),
+        },
         now=now,
         spec=spec,
         seeds=seeds,
+        task=_task(spec.task),
+        sources=sources(now.project),
+        roles=ROLES,
+        lines=LINES,
         job=job,
-        teachers=_teachers(spec.teacher.url),
-        tested=tested,
-        exemplars=_judged(now.project),
-        blank_exemplars=max(1, min(2, _EXAMPLES - len(spec.exemplars))),
+        teachers=_teachers(),
+        hosts=[row for row in request.app.state.policy.allowed() if row["by"]],
+        typed=_typed(now.project, step, form),
         preview=PreviewOutcome.of(preview) if preview else None,
         preview_at=preview.started if preview else None,
+        preview_is_old=preview is not None and preview.spec_hash != now.project.spec_hash,
         forecast=_forecast(ForecastOutcome.of(forecast)) if forecast else None,
         rows_line=rows_line(request, slug),
     )
+
+
+def _task(task: TaskSettings) -> list[tuple[str, str]]:
+    """What kind of task it is, with what its kind needs."""
+    told = [("task", f"{task.kind}: {KINDS[task.kind].about}"), ("language", task.language)]
+    told += [("labels", ", ".join(task.labels))] if task.labels else []
+    return told + ([("into", task.to)] if task.to else [])
+
+
+def _typed(project: Project, step: str, form: FormData | None) -> dict[str, Any]:
+    """What stands in the fields: of the step that was sent what was typed, else what the spec has."""
+    spec = project.spec
+    teacher = spec.teacher
+    listed = teacher.url in {row["url"] for row in _teachers()}
+    own = {"url": "" if listed else teacher.url, "model": teacher.model if teacher.url != "embedded" else ""}
+    typed: dict[str, Any] = {"teacher": teacher.url if listed else "other", "key_env": teacher.key_env or "", **own}
+    prices = {name: getattr(teacher, key) for name, key in _PRICES.items()}
+    typed |= {name: "" if price is None else f"{price:g}" for name, price in prices.items()}
+    typed |= {"style": spec.task.style, "max_usd": spec.budget.max_usd or "", "pasted": ""}
+    if form is not None:
+        typed |= {name: value for name, value in form.items() if name in typed and isinstance(value, str)}
+    examples = _examples(form.multi_items()) if form is not None and step == "style" else None
+    judged = _judged(project) if examples is None else [{**example, "against": None} for example in examples]
+    typed["exemplars"] = judged
+    typed["blank_exemplars"] = max(1, min(2, _EXAMPLES - len(judged)))
+    return typed
 
 
 def _heading(seeds: dict[str, Any], project: Project) -> str:
@@ -164,7 +213,7 @@ def _seeds_now(project: Project) -> dict[str, Any]:
         reading = read_seeds([s for s in project.spec.seeds if s.path != "-" and s.format != "hub"], project.folder)
     except PairsmithError as error:
         return {"says": "There are no seeds that can be read", "error": shown_problem(error), "first": [],
-                "problems": [], "short": [], "kinds": {}, "duplicates": 0}  # fmt: skip
+                "problems": [], "more_problems": 0, "short": [], "kinds": [], "duplicates": 0}  # fmt: skip
     kinds: dict[str, int] = {}
     for seed in reading.seeds:
         kinds[seed.kind] = kinds.get(seed.kind, 0) + 1
@@ -172,12 +221,12 @@ def _seeds_now(project: Project) -> dict[str, Any]:
     return {
         "says": counted(len(reading.seeds), "seed", "seeds"),
         "error": None,
-        "first": [(seed.source, seed.kind, seed.body) for seed in reading.seeds[:_SHOWN]],
+        "first": [(seed.source, seed.body, seed.reference) for seed in reading.seeds[:_FIRST]],
         "problems": [(p.where, p.what) for p in reading.problems[:_SHOWN]],
         "more_problems": max(0, len(reading.problems) - _SHOWN),
         "duplicates": duplicates,
         "short": [(s.what, s.fix) for s in shortages(with_splits(reading.seeds, project.spec.split), project.spec)],
-        "kinds": kinds,
+        "kinds": [counted(n, kind, f"{kind}s") for kind, n in kinds.items()],
     }
 
 
@@ -185,7 +234,7 @@ def _is_duplicate(problem: SeedProblem) -> bool:
     return problem.what.startswith("duplicate")
 
 
-def _teachers(present: str) -> list[dict[str, Any]]:
+def _teachers() -> list[dict[str, Any]]:
     """Who could answer: the embedded model, services whose key is set by its name, servers on this machine."""
     rows: list[dict[str, Any]] = [
         {"url": "embedded", "model": EMBEDDED.model, "key_env": "", "says": "a very small model on this machine; $0"}
@@ -195,8 +244,6 @@ def _teachers(present: str) -> list[dict[str, Any]]:
         says = f"{api.key_env} is {'set' if is_set else 'not set'}"
         rows.append({"url": api.url, "model": api.models[0], "key_env": api.key_env, "says": says})
     rows += [{"url": url, "model": "", "key_env": "", "says": f"{name} on this machine; $0"} for name, url in LOCAL]
-    for row in rows:
-        row["chosen"] = row["url"] == present
     return rows
 
 
@@ -236,7 +283,11 @@ def _forecast(of: ForecastOutcome) -> dict[str, Any]:
 @router.post("/p/{project}/setup/{step}", name="page_save_setup", max_body_size=UPLOAD_BYTES + 100_000)
 async def save(caller: Editor, project: str, step: str, request: Request) -> Response:
     """Keep one step; what is wrong with it is said on the same page."""
-    form = await request.form()
+    async with request.form() as form:
+        return await _saved(request, caller, project, step, form)
+
+
+async def _saved(request: Request, caller: Caller, project: str, step: str, form: FormData) -> Response:
     texts = {name: value for name, value in form.items() if isinstance(value, str)}
     try:
         if step == "seeds":
@@ -244,13 +295,17 @@ async def save(caller: Editor, project: str, step: str, request: Request) -> Res
             upload = None if file is None or isinstance(file, str) else file
             given = await given_seeds(texts.get("pasted", ""), upload)
             await run_in_threadpool(keep_seeds, request, caller, project, *given)
+        elif step == "columns":
+            source, kind = int(texts.get("source") or 0), texts.get("kind", "")
+            headers, roles = ([str(value) for value in form.getlist(name)] for name in ("header", "role"))
+            await run_in_threadpool(keep_columns, request, caller, project, source, headers, roles, kind)
         elif step == "teacher":
             if texts.get("do") == "test":
                 url, _, key_env = _teacher_of(texts)
-                wish = TeacherWish(url=url, key_env=key_env)
-                tried = await run_in_threadpool(test_teacher, caller, wish, request)
+                tried = await run_in_threadpool(test_teacher, caller, teacher_wish(url, key_env), request)
                 named = f": {', '.join(tried.models[:5])}" if tried.models else ""
-                return _setup(request, caller, project, tested=f"{tried.says.rstrip('.')}{named}.")
+                says = f"{tried.says.rstrip('.')}{named}."
+                return _setup(request, caller, project, tested=says, step=step, form=form)
             save_keys(request, caller, project, _teacher_keys(texts))
         elif step == "style":
             save_keys(request, caller, project, _style_keys(form.multi_items()))
@@ -265,34 +320,47 @@ async def save(caller: Editor, project: str, step: str, request: Request) -> Res
         else:
             raise UsageError(f"setup has no step '{step}'.", fix="Its steps stand on its page.")
     except PairsmithError as error:
-        return _setup(request, caller, project, error)
-    return gone_to(f"/p/{project}/setup", done="saved")
+        return _setup(request, caller, project, error, step=step, form=form)
+    return gone_to(f"/p/{project}/setup", done="saved", step="seeds" if step == "columns" else step)
 
 
 def _teacher_keys(texts: dict[str, str]) -> dict[str, Any]:
     url, model, key_env = _teacher_of(texts)
-    return {"teacher.url": url, "teacher.model": model, "teacher.key_env": key_env or None}
+    keys: dict[str, Any] = {"teacher.url": url, "teacher.model": model, "teacher.key_env": key_env or None}
+    return keys | {f"teacher.{key}": _price(texts[name]) for name, key in _PRICES.items() if name in texts}
+
+
+def _price(text: str) -> float | None:
+    return 0.0 if text.strip().lstrip("$") in ("0", "0.0") else positive(text, float, "price")
 
 
 def _teacher_of(texts: dict[str, str]) -> tuple[str, str, str]:
     chosen = texts.get("teacher", "")
     if chosen == "other":
         return texts.get("url", "").strip(), texts.get("model", "").strip(), texts.get("key_env", "").strip()
-    row = next((row for row in _teachers("") if row["url"] == chosen), None)
+    row = next((row for row in _teachers() if row["url"] == chosen), None)
     url, model, key_env = (row["url"], row["model"], row["key_env"]) if row else ("embedded", EMBEDDED.model, "")
     named = texts.get("model", "").strip() if url != "embedded" else ""
     return url, named or model, key_env
 
 
 def _style_keys(items: Any) -> dict[str, Any]:
-    style, inputs, outputs = "", list[str](), list[str]()
-    for name, value in items:
-        text = str(value).replace("\r\n", "\n").strip()
-        if name == "style":
-            style = text
-        elif name == "input":
-            inputs.append(text)
-        elif name == "output":
-            outputs.append(text)
-    exemplars = [{"input": i, "output": o} for i, o in zip(inputs, outputs, strict=False) if i or o]
-    return {"task.style": style, "exemplars": exemplars or None}
+    style = next((_plain(value) for name, value in items if name == "style"), "")
+    return {"task.style": style, "exemplars": _whole(_examples(items)) or None}
+
+
+def _examples(items: Any) -> list[dict[str, str]]:
+    inputs, outputs = ([_plain(value) for name, value in items if name == side] for side in ("input", "output"))
+    return [{"input": i, "output": o} for i, o in zip(inputs, outputs, strict=False) if i or o]
+
+
+def _whole(examples: list[dict[str, str]]) -> list[dict[str, str]]:
+    for number, example in enumerate(examples, 1):
+        for side in ("input", "output"):
+            if not example[side]:
+                raise UsageError(f"worked example {number} has no {side}.", fix="Write it, or leave both sides empty.")
+    return examples
+
+
+def _plain(value: object) -> str:
+    return str(value).replace("\r\n", "\n").strip()

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from pairsmith import __version__
 from pairsmith.failures import as_json
+from pairsmith.serve import problems
 from pairsmith.serve.access import ALL, AnyOne, Caller, Right
 from pairsmith.serve.pages import words
 from pairsmith.serve.problems import Refusal, not_there, status_of
@@ -58,16 +59,14 @@ class PageRoute(APIRoute):
             try:
                 return await handle(request)
             except PairsmithError as error:
-                return _failed(request, error)
+                return failed(request, error)
             except HTTPException as refused:
                 what = f"{str(refused.detail).rstrip('.')}."
-                return _failed(request, Refusal(refused.status_code, what, fix="Send less, or another form of it."))
+                return failed(request, Refusal(refused.status_code, what, fix="Send less, or another form of it."))
             except RequestValidationError as invalid:
                 first = invalid.errors()[0]
                 where = ".".join(str(part) for part in first["loc"][1:])
-                return _failed(
-                    request, UsageError(f"{first['msg']}.", where=where, fix="Correct it and send it again.")
-                )
+                return failed(request, UsageError(f"{first['msg']}.", where=where, fix="Correct it and send it again."))
 
         return with_failures
 
@@ -159,6 +158,7 @@ DONE = {
     "stopping": "It stops now: what was sent is waited for, and everything that was answered is kept.",
     "signed-out": "You are signed out.",
     "revoked": "The key opens nothing any more.",
+    "host": "Projects may ask that host now.",
     "role": "The role is changed; that person signs in again.",
     "ended": "That browser is signed out.",
 }
@@ -174,22 +174,47 @@ def _places(caller: Caller, slug: str | None) -> list[tuple[str, str, str]]:
     return [("Projects", "/", ""), *owner, ("Keys", "/keys", ""), ("Settings", "/settings", "")]
 
 
-def _failed(request: Request, error: PairsmithError) -> Response:
-    caller: Caller = request.state.caller
+def failed(request: Request, error: PairsmithError) -> Response:
+    """A failure as a page; who is not signed in is led to the sign-in, and from there back."""
+    caller: Caller = getattr(request.state, "caller", None) or Caller()
     if status_of(error) == 401 and caller.user is None and request.method == "GET":
         back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(link("/sign-in", next="" if back == "/" else back), 303)
     slug = request.path_params.get("project")
     known = slug if slug and caller.may(Right.see_project, slug) and status_of(error) != 404 else None
-    back_to = request.headers.get("referer") if request.method == "POST" else None
-    return render(
-        request, "failed", caller, slug=known, status=status_of(error), problem=shown_problem(error), back=back_to
-    )
+    status = status_of(error)
+    heading = _FAILED.get(status, "This did not work.")
+    failure = shown_problem(error)
+    return render(request, "failed", caller, slug=known, status=status, heading=heading, failure=failure)
+
+
+def page_of(request: Request, error: PairsmithError) -> Response | None:
+    """A failure as a page where a person's browser asks for something that is not the API's."""
+    theirs = request.url.path.startswith(("/api/", "/v1/"))
+    return None if theirs or "text/html" not in request.headers.get("accept", "") else failed(request, error)
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """No such address: a page for a person's browser, the API's answer for a program."""
+    unknown = not_there("there is no page here.", fix="The start page lists your projects.")
+    return page_of(request, unknown) or await problems.on_http_exception(request, error)
+
+
+_FAILED = {
+    401: "You are signed out.",
+    403: "You may not do this here.",
+    404: "There is nothing at this address.",
+    409: "This cannot be done as things stand.",
+    429: "That was too often for now.",
+}
 
 
 def shown_problem(error: PairsmithError) -> dict[str, str | None]:
-    """The parts of an error for a page; absent ones are None."""
+    """The parts of an error for a page; absent ones are None. Of a path on the machine only the file is anyone's
+    business."""
     parts = as_json(error)
+    if str(parts.get("where") or "").startswith("/"):
+        parts["where"] = Path(str(parts["where"])).name
     what = error.what[:1].upper() + error.what[1:]
     return {"what": what, **{name: parts.get(name) for name in ("where", "why", "fix")}}
 

@@ -15,7 +15,7 @@ from pairsmith.report.sentences import curve, training_facts
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import Snapshot, jobs_of, live_job, moving, rows_line, snapshot
+from pairsmith.serve.pages.figures import Snapshot, jobs_of, live_job, moving, problem_of, rows_line, snapshot
 from pairsmith.serve.pages.shell import page_router, render
 from pairsmith.style.numbers import count, counted, duration, rounded
 from schemas.records import Artifact
@@ -33,6 +33,7 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
     job = live_job(request, project)
     at = moving(job)
     live = bool(at and at.stage.startswith("train"))
+    last = next((j for j in jobs_of(request, project) if j.command in ("train", "run")), None)
     adapters = now.store.artifacts("adapter")[::-1] if now.store else []
     shown = next((a for a in adapters if a.id == adapter), adapters[0] if adapters else None)
     result = result_of(now.project.folder, shown) if shown and not live else None
@@ -59,7 +60,8 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
         history=[_line(a) for a in adapters],
         changed=_changed(adapters),
         shown=shown,
-        last=next((j for j in jobs_of(request, project) if j.command in ("train", "run")), None),
+        last=last,
+        failed=problem_of(last),
         rows_line=rows_line(request, project),
     )
 

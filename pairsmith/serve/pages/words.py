@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from pairsmith.serve.pages.figures import Moving, Snapshot
     from train.metrics import Evaluation
 
+_HASH = re.compile(r"\b[0-9a-f]{32}\b")
 STATES = ("accepted", "rejected", "waiting", "failed")
 _SILENT_S = 60
 JOB_STATES = {
     "queued": "waits in the queue",
-    "waits_for_gpu": "waits for the GPU",
+    "waits_for_gpu": "waits its turn to compute",
     "running": "running",
     "stopping": "stopping",
     "stopped": "stopped",
@@ -33,7 +35,10 @@ _VERBS = {
     "generate": "generating", "curate": "curating", "review": "asking people", "train": "training",
     "evaluate": "evaluating", "export": "exporting", "preview": "previewing", "forecast": "forecasting",
     "review-push": "sending rows to people", "review-pull": "bringing answers", "run": "running",
+    "Argilla": "starting Argilla, where people answer",
 }  # fmt: skip
+
+_DONE = {"review-pull": "answers are brought", "review-push": "rows are sent to people", "run": "the run is done"}
 
 
 def sum_of(counts: Mapping[str, int]) -> str:
@@ -64,6 +69,17 @@ def ago(at: datetime | None) -> str:
     return f"{seconds / 86400:.0f} days ago"
 
 
+_BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+_SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Mac OS X", "Linux")
+
+
+def browser(agent: str) -> str:
+    """A browser as a person knows it again; one that we do not know by what it says of itself."""
+    name = next((name for mark, name in _BROWSERS if mark in agent), "")
+    system = next((system for system in _SYSTEMS if system in agent), "")
+    return " on ".join(part for part in (name, system) if part) if name else agent[:60] or "unknown"
+
+
 def capital(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
@@ -74,7 +90,7 @@ def capital(sentence: str) -> str:
 def project(of: Snapshot, job: Job | None, at: Moving | None) -> str:
     """Where a project stands, in half a sentence."""
     if job is not None:
-        verb = _VERBS.get(at.stage.split()[0] if at else job.command, job.command)
+        verb = _step(of, job, at) if at else _VERBS.get(job.command, job.command)
         if job.state in ("queued", "waits_for_gpu"):
             place = f", place {job.position}" if job.position else ""
             return f"{JOB_STATES[job.state]}{place}"
@@ -110,12 +126,13 @@ def verdict(of: Snapshot) -> str | None:
     return ", ".join(sides)
 
 
-def projects(several: int, running: int, waiting: int) -> str:
+def projects(several: int, running: int, waiting: int, queued: int = 0) -> str:
     """The start page."""
     if not several:
         return "There is no project yet; start with inputs of your own, or with an example."
     runs = f"{counted(running, 'runs', 'run')} now" if running else "nothing runs now"
-    waits = f", {counted(waiting, 'waits', 'wait')} for people" if waiting else ""
+    turns = f", {counted(queued, 'waits its turn', 'wait their turn')}" if queued else ""
+    waits = f"{turns}, {counted(waiting, 'waits', 'wait')} for people" if waiting else turns
     return f"{counted(several, 'project', 'projects')}; {runs}{waits}."
 
 
@@ -186,23 +203,25 @@ def run(
     if job.state == "queued":
         return f"This waits in the queue{f', at place {job.position}' if job.position else ''}."
     if job.state == "waits_for_gpu":
-        return f"This waits for the GPU{f', at place {job.position}' if job.position else ''}."
+        return f"This waits its turn to compute{f', at place {job.position}' if job.position else ''}."
     if job.state == "running":
-        return _running(job, at, spent_usd, cap)
+        return _running(of, job, at, spent_usd, cap)
     if job.state == "stopping":
         return "This stops; what was sent is waited for, and every answer is kept."
     if job.state == "stopped":
         return f"Stopped. {counted(rows, 'row is', 'rows are')} kept; going on asks for none of them again."
     if job.state == "waits_for_people":
         step = of.next_stage
-        return f"People are asked now: {step.why if step else 'see the review'}."
+        return f"{capital(step.why) if step and step.why else 'People are asked now'}."
     if job.state == "failed":
         problem = job.problem or {}
         return capital(str(problem.get("what") or "it failed, and the log says why")).rstrip(".") + "."
-    return f"{capital(job.command)} is done: {project(of, None, None)}."
+    if job.command in ("preview", "forecast"):
+        return f"The {job.command} is done, and stands in the setup."
+    return f"{capital(_DONE.get(job.command, f'{job.command} is done'))}; {project(of, None, None)}."
 
 
-def _running(job: Job, at: Moving | None, spent_usd: float | None, cap: float | None) -> str:
+def _running(of: Snapshot, job: Job, at: Moving | None, spent_usd: float | None, cap: float | None) -> str:
     if at is None:
         return f"{capital(_VERBS.get(job.command, job.command))} has begun."
     if at.stage.startswith("train"):
@@ -213,14 +232,31 @@ def _running(job: Job, at: Moving | None, spent_usd: float | None, cap: float | 
     if at.done is not None:
         asked = {"generate": "rows asked", "curate": "rows judged"}.get(at.stage.split()[0], "done")
         whole = f" of {count(at.total)}" if at.total else ""
-        parts.append(f"{capital(at.stage.split()[0])}: {count(at.done)}{whole} {asked}")
+        parts.append(f"{_step(of, job, at)}: {count(at.done)}{whole} {asked}")
     if at.passed is not None:
         parts.append(f"{count(at.passed)} passed so far")
     if spent_usd is not None and (spent_usd or cap):
         parts.append(f"{dollars(spent_usd)} of {dollars(cap)}" if cap else f"{dollars(spent_usd)} spent")
     if at.left_s:
         parts.append(f"{minutes(at.left_s)} left")
-    return ("; ".join(parts) or capital(_VERBS.get(at.stage, at.stage))) + "."
+    what = _step(of, job, at)
+    return ("; ".join(parts) or (f"{what}: {at.message}" if at.message else what)).rstrip(".") + "."
+
+
+def _step(of: Snapshot, job: Job, at: Moving) -> str:
+    """What is done now: a stage, or a step of one."""
+    from pairsmith.serve.pages.figures import stage_of
+
+    named = at.stage.split()[0]
+    if named in _VERBS:
+        return capital(_VERBS[named])
+    stage = stage_of(of, job, at)
+    return capital(f"{_VERBS.get(stage, stage)}, {named}")
+
+
+def doing(job: Job) -> str:
+    """What a job is about, for a link to it."""
+    return capital(_VERBS.get(job.command, job.command))
 
 
 def sign_of_life(job: Job) -> str:
@@ -234,7 +270,7 @@ def sign_of_life(job: Job) -> str:
 
 def reason(code: str | None, detail: str | None = None) -> str:
     """Why a row is not accepted, as a sentence."""
-    return capital(detail) if detail else sentence_of(code or "")
+    return capital(_HASH.sub(lambda found: found[0][:8], detail)) if detail else sentence_of(code or "")
 
 
 def spent(of: Snapshot) -> str:

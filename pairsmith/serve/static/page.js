@@ -42,6 +42,18 @@ document.addEventListener("htmx:afterSwap", () => {
   }
 });
 
+// A part that cannot be drawn anew says so: what still stands there would pass for the present.
+let fresh = new Date();
+const STALE = { 0: "The service does not answer. ", 401: "You are signed out. ", 403: "You may not see this any more. ", 404: "This is not there any more. " };
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (!event.detail.elt.matches("[data-live]")) return;
+  const note = document.getElementById("stale"), status = event.detail.xhr.status;
+  note.hidden = event.detail.successful;
+  if (note.hidden) { fresh = new Date(); return; }
+  const link = Object.assign(document.createElement("a"), { href: location.href, textContent: "Load it again" });
+  note.replaceChildren(`${STALE[status] ?? "This page could not be drawn anew. "}What stands here is of ${fresh.toLocaleTimeString()}. `, link, ".");
+});
+
 // htmx: the session's token goes along, and a refusal is shown where it is read.
 document.addEventListener("htmx:configRequest", (event) => {
   event.detail.headers["X-CSRF-Token"] = document.querySelector("meta[name=csrf]").content;
@@ -88,6 +100,37 @@ document.addEventListener("drop", async (event) => {
   picked.files = event.dataTransfer.files;
   picked.dispatchEvent(new Event("change", { bubbles: true }));
 });
+
+// Somebody may have been signed out while they typed: what they sent is kept in this tab until they are back.
+const kept = "typed";
+addEventListener("submit", ({ target: form }) => {
+  if (form.method !== "post" || !("signedIn" in body.dataset)) return;
+  const fields = [...form.elements].filter((field) => field.name && !["hidden", "password", "file"].includes(field.type));
+  const typed = fields.map((field) => [field.name, field.value, field.checked]);
+  try { sessionStorage.setItem(kept, JSON.stringify({ page: location.pathname, form: form.getAttribute("action"), typed })); } catch { /* too much to keep */ }
+});
+function bringBack() {
+  const held = JSON.parse(sessionStorage.getItem(kept) ?? "null");
+  if (!held) return;
+  if (!("signedIn" in body.dataset)) {
+    for (const link of all("[data-sign-in]")) link.href = `/sign-in?next=${encodeURIComponent(held.page)}`;
+    return sessionStorage.setItem(kept, JSON.stringify({ ...held, back: true }));
+  }
+  sessionStorage.removeItem(kept);
+  const form = held.back && all("form[action]").find((form) => form.getAttribute("action") === held.form);
+  if (!form || location.pathname !== held.page) return;
+  const fields = [...form.elements].filter((field) => field.name && !["hidden", "password", "file"].includes(field.type));
+  held.typed.forEach(([name, value, checked], at) => {
+    if (fields[at]?.name !== name) return;
+    if (["radio", "checkbox"].includes(fields[at].type)) fields[at].checked = checked; else fields[at].value = value;
+  });
+  const note = document.getElementById("stale");
+  note.textContent = "What you had typed is back; send it again.";
+  note.hidden = false;
+  form.before(note);
+  note.scrollIntoView();
+}
+bringBack();
 document.addEventListener("submit", (event) => {
   const asks = event.target.dataset.confirm;
   if (asks && !confirm(asks)) event.preventDefault();

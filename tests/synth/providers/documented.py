@@ -165,10 +165,20 @@ PROVIDERS = (
         "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
         {
             "unknown model": error(404, "The model `x` does not exist.", type="NotFoundError", param="model", code=404),
+            "unknown setting": error(  # it passes over an unknown one, and has this against a value that cannot be
+                400,
+                "1 validation error: {'loc': 'body.top_k', 'msg': 'Input should be a valid integer'}",
+                type="Bad Request",
+                param="body.top_k",
+                code=400,
+            ),
+            "wrong key": Said(401, {"error": "Unauthorized"}),
             "prompt too long": error(
                 400,
-                "This model's maximum context length is 4096 tokens. However, you requested 5064 tokens.",
+                "This model's maximum context length is 4096 tokens. However, your prompt contains at least 4097 input"
+                " tokens, which exceeds this limit even without any output tokens. (parameter=input_tokens)",
                 type="BadRequestError",
+                param="input_tokens",
                 code=400,
             ),
             "thinking": reasoned("reasoning"),

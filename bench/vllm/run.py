@@ -1,0 +1,143 @@
+"""How much of what a real vLLM can do is had through a ledger: `vllm bench serve` and pairsmith at one server in turn.
+
+`python -m bench.vllm.run [--model FOLDER] [--prompts 96] [--in-flight 32] [--rounds 2]`. See README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import resource
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from schemas.records import Message, Sampling
+from schemas.spec import TeacherSettings
+from schemas.store import Store
+from synth.embedded.weights import embedded_weights
+from synth.ledger import Ledger
+from synth.local_vllm import VllmServer, has_gpu, python_of, vllm
+from synth.teachers import opened
+
+RESULTS = Path(__file__).parents[1] / "results" / "vllm.json"
+TOKENS = 64
+# `vllm bench serve` without the `vllm` command, which the CPU build has under another name.
+_BENCH = (
+    "import argparse; from vllm.benchmarks import serve; "
+    "parser = argparse.ArgumentParser(); serve.add_cli_args(parser); serve.main(parser.parse_args())"
+)
+
+
+def prompt(number: int) -> str:
+    return f"{number}. Describe a house by a river in the mountains, its garden, its roof, and who lives in it."
+
+
+async def by_vllm(server: VllmServer, python: str, scratch: Path, count: int, in_flight: int) -> float:
+    """Output tokens a second as vLLM's own benchmark has it."""
+    prompts = scratch / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": prompt(number)}) + "\n" for number in range(count)))
+    given = {
+        "--backend": "openai-chat",
+        "--base-url": server.base_url.removesuffix("/v1"),
+        "--endpoint": "/v1/chat/completions",
+        "--model": server.model,
+        "--dataset-name": "custom",
+        "--dataset-path": str(prompts),
+        "--custom-output-len": str(TOKENS),
+        "--num-prompts": str(count),
+        "--max-concurrency": str(in_flight),
+        "--temperature": "0",
+        "--result-dir": str(scratch),
+        "--result-filename": "result.json",
+    }
+    words = [word for pair in given.items() for word in pair]
+    process = await asyncio.create_subprocess_exec(
+        python, "-c", _BENCH, *words, "--ignore-eos", "--save-result", "--disable-tqdm", "--skip-chat-template",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode(errors="replace")[-2000:]
+    told: dict[str, Any] = json.loads((scratch / "result.json").read_bytes())
+    assert told["completed"] == count
+    assert told["total_output_tokens"] == count * TOKENS
+    return float(told["output_throughput"])
+
+
+async def by_pairsmith(server: VllmServer, scratch: Path, count: int, in_flight: int) -> tuple[float, float]:
+    """Output tokens a second until the last answer is durable, and the CPU seconds of this process."""
+    teacher = TeacherSettings(
+        url=server.base_url, model=server.model, concurrency=in_flight, timeout_s=3600, attempts=1
+    )
+    sampling = Sampling(temperature=0, max_tokens=TOKENS, extra={"ignore_eos": True})
+    with tempfile.TemporaryDirectory(dir=scratch) as folder, Store.open(f"sqlite:///{folder}/answers.db") as store:
+        async with opened(teacher, print) as endpoint:
+            ledger = Ledger(store, endpoint, teacher)
+            began, used = time.monotonic(), _cpu_s()
+            chats = [(Message(role="user", content=prompt(number)),) for number in range(count)]
+            await asyncio.gather(*(ledger.complete(chat, sampling) for chat in chats))
+            seconds, cpu = time.monotonic() - began, _cpu_s() - used
+            assert ledger.usage.completion_tokens == count * TOKENS
+    return count * TOKENS / seconds, cpu
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def python_for_both(named: str | None, gpu: bool) -> str:
+    """The Python of vLLM, with what its benchmark reads files with."""
+    python = python_of(named, gpu=gpu, say=print)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "pandas"], check=True)
+    return python
+
+
+async def measured(asked: argparse.Namespace) -> dict[str, Any]:
+    gpu = has_gpu()
+    python = await asyncio.to_thread(python_for_both, asked.python, gpu)
+    model = asked.model or str(embedded_weights(print).folder)
+    rounds = []
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        async with vllm(model, python=python, more=["--no-enable-prefix-caching"], say=print) as server:
+            await by_pairsmith(server, scratch, asked.in_flight, asked.in_flight)  # warm
+            for number in range(asked.rounds):
+                theirs = await by_vllm(server, python, scratch, asked.prompts, asked.in_flight)
+                ours = await by_pairsmith(server, scratch, asked.prompts, asked.in_flight)
+                rounds.append({"vllm": theirs, "pairsmith": ours[0], "cpu_s": ours[1], "load": os.getloadavg()[0]})
+                print(number, rounds[-1], flush=True)
+    vllms, pairsmiths = ([one[who] for one in rounds] for who in ("vllm", "pairsmith"))
+    return {
+        "share": round(max(pairsmiths) / max(vllms), 3),
+        "tokens_per_s": {"vllm": round(max(vllms), 1), "pairsmith": round(max(pairsmiths), 1)},
+        "client_cpu_s": round(min(one["cpu_s"] for one in rounds), 2),
+        "prompts": asked.prompts,
+        "in_flight": asked.in_flight,
+        "output_tokens": TOKENS,
+        "model": Path(model).name,
+        "build": "GPU" if gpu else "CPU",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "rounds": rounds,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model")
+    parser.add_argument("--python")
+    parser.add_argument("--prompts", type=int, default=96)
+    parser.add_argument("--in-flight", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=2)
+    result = asyncio.run(measured(parser.parse_args()))
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

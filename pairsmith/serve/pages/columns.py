@@ -1,0 +1,103 @@
+"""What the sources of a project are read as: which column is the input, which the output, which stays with the row."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pairsmith.own_file import Column, columns_of, comment, guess, settings_of
+from schemas.errors import InputError, PairsmithError, UsageError
+from schemas.project import Project
+from schemas.spec import SeedSource
+from synth.columns import layout, variables
+
+TABLES = (".csv", ".json", ".jsonl", ".tsv")
+ROLES = {"input": "input", "output": "output", "kept": "stays with the row", "": "not read"}
+LINES = {"input": "inputs: what your users type", "output": "finished outputs: inputs are written for them"}
+
+
+class SourceShown(NamedTuple):
+    """A source with what may be said of it: its columns, each with its first cell and its role, or what a line is."""
+
+    at: int
+    path: str
+    kind: str
+    columns: list[tuple[str, str, str]]
+
+
+def sources(project: Project) -> list[SourceShown]:
+    """The sources whose reading a person may change here: lines, and tables that hold no chats."""
+    shown = [_shown(at, source, project.folder) for at, source in enumerate(project.spec.seeds)]
+    return [source for source in shown if source is not None]
+
+
+def _shown(at: int, source: SeedSource, folder: Path) -> SourceShown | None:
+    path = folder / source.path
+    if not path.is_file() or path.suffix.lower() not in (*TABLES, ".txt"):
+        return None
+    if path.suffix.lower() == ".txt":
+        return SourceShown(at, source.path, source.kind, [])
+    try:
+        columns = columns_of(path)
+    except PairsmithError:
+        return None  # what is wrong with it is said where its seeds are shown
+    roles = _roles(columns, source)
+    if roles is None:
+        return None
+    cells = [(c.header, next(iter(c.filled), "")[:300], roles.get(n, "")) for n, c in enumerate(columns)]
+    return SourceShown(at, source.path, source.kind, cells)
+
+
+def _roles(columns: Sequence[Column], source: SeedSource) -> dict[int, str] | None:
+    """The role of each column that is read; None where a column holds chats or system prompts, which have no role."""
+    try:
+        places = layout([column.header for column in columns], source, source.path, []).columns
+    except InputError:
+        return {}  # a column that the spec names is not there: none is chosen yet
+    if {"messages", "system"} & places.keys():
+        return None
+    joined = variables(source)
+    text = "output" if source.kind == "output" else "input"
+    own = {"input": "input", "instruction": "input", "output": "output", "text": text}
+    return {place: "input" if name in joined else own.get(name, "kept") for name, place in places.items()}
+
+
+def as_told(project: Project, at: int, headers: Sequence[str], roles: Sequence[str], kind: str) -> dict[str, Any]:
+    """The keys of the spec that read source number `at` so. Raises UsageError for roles that make no row."""
+    if not 0 <= at < len(project.spec.seeds):
+        raise UsageError("there is no such file of seeds.", where="seeds", fix="Open the page anew.")
+    path = project.folder / project.spec.seeds[at].path
+    if path.suffix.lower() not in TABLES:
+        return keys_of(at, {"kind": "output" if kind == "output" else "input"})
+    columns = columns_of(path)
+    if [column.header for column in columns] != list(headers) or len(roles) != len(headers):
+        raise UsageError("the file has other columns now.", where=path.name, fix="Open the page anew.")
+    of = {role: [c for c, r in zip(columns, roles, strict=True) if r == role] for role in ROLES}
+    if len(of["output"]) > 1 or not (of["input"] or of["output"]):
+        said = "two columns cannot be the output" if of["output"] else "no column is the input or the output"
+        raise UsageError(f"{said}.", where=path.name, fix="Choose one output, one or more inputs, or both.")
+    kind, settings = settings_of(of["input"], next(iter(of["output"]), None), of["kept"])
+    return keys_of(at, {"kind": kind, **settings})
+
+
+def guessed(content: bytes, name: str) -> dict[str, Any]:
+    """The keys of a source that read a table as its columns show. Raises InputError."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(content)
+        found = guess(path)
+    return {"kind": found.kind, **found.settings}
+
+
+def keys_of(at: int, reads: Mapping[str, Any]) -> dict[str, Any]:
+    """What source number `at` is read as, as keys of the spec."""
+    return {f"seeds.{at}.{name}": reads.get(name) or None for name in ("kind", "columns", "input")}
+
+
+def without_guesses(text: str, path: Path) -> str:
+    """A spec without the sentences on what its file was taken for: a person has said it."""
+    for sentence in guess(path).why if path.suffix.lower() in TABLES else ():
+        text = text.replace(comment(f"{sentence[0].upper()}{sentence[1:]}.") + "\n", "", 1)
+    return text

@@ -1,0 +1,67 @@
+"""A reward model behind a real vLLM: `make test-vllm`."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from curate.asked import open_asked
+from curate.rules import asked_of, rules_of
+from curate.scorers import Score
+from curate.scorers.reward import open_reward_model
+from schemas.project import Project
+from schemas.spec import Spec
+from schemas.store import Store
+from tests.curate import tiny
+from tests.curate.test_reward import pair
+from tests.real_vllm import MODEL, PYTHON, skip_without
+
+TEXTS = ("A fox.", "A red fox sits by the river in the morning light.", "No.", "fox fox fox fox fox fox fox")
+
+
+def reward_model(folder: Path) -> Path:
+    """`MODEL` with a head of one label that nobody trained."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = AutoModelForSequenceClassification.from_pretrained(MODEL, num_labels=1, dtype=torch.float32)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.score.weight.data.normal_(std=0.2)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@skip_without
+def test_a_vllm_scores_as_the_model_does_here(tmp_path: Path) -> None:
+    """The spec names the model; the logits are those of the local scorer, for the same chat, and raw."""
+    folder = reward_model(tmp_path / "reward")
+    raw = tiny.spec().model_dump(mode="json", exclude_defaults=True)
+    raw["curate"]["score"] = {"teacher": "rm", "protocol": "classify"}
+    raw["teachers"] = {
+        "rm": {"vllm": str(folder), "vllm_python": PYTHON, "timeout_s": 900, "vllm_args": ["--dtype", "float32"]}
+    }
+    made = Project(tmp_path, Spec.model_validate(raw))
+    pairs = [pair("a fox", text, system="Rewrite.") for text in TEXTS]
+
+    async def served() -> list[Score]:
+        with Store.open(Store.url_for(made)) as store:
+            async with AsyncExitStack() as opened:
+                by_http = (await open_asked(made, store, opened, print)).as_reward
+                assert by_http is not None
+                return list(await by_http.score(pairs))
+
+    there = [score.value for score in asyncio.run(served())]
+    rules = rules_of(made.spec.task)
+    model = open_reward_model(folder, batch_tokens=4096)
+    here = [score.value for score in model.score([(asked_of(one, rules), one.output) for one in pairs])]
+    assert there == pytest.approx(here, abs=0.05)
+    assert max(here) - min(here) > 0.2

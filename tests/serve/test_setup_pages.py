@@ -1,0 +1,233 @@
+"""The setup of a project as a person meets it: what a file is read as, what was typed, hosts, prices, and failures."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
+
+from starlette.testclient import TestClient
+
+from pairsmith.serve.access import Role
+from schemas.spec import Spec
+from schemas.store import Store
+from synth.seeds import read_seeds
+from tests.serve.people import MINE, Service, staffed
+
+HTML = {"Accept": "text/html"}
+TICKETS = "Ticket Subject;Customer message;Agent answer;Product line\n" + "".join(
+    f"late {n};My order {n} is late again and nobody answers;Your parcel {n} is on its way to you now;"
+    f"{'Halo' if n % 2 else 'Dock'}\n"
+    for n in range(8)
+)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    return staffed(tmp_path / "space")
+
+
+def made(service: Service, name: str, file: str, content: str, **form: str) -> TestClient:
+    """A project of a file, made by the page; the browser that made it."""
+    browser = service.browser("owner")
+    sent: dict[str, Any] = {"data": {"name": name, **form}, "files": {"file": (file, content.encode())}}
+    answer = browser.post("/new", **sent)
+    assert answer.status_code == 303, answer.text
+    return browser
+
+
+def spec_of(service: Service, name: str) -> Spec:
+    return service.workspace.project(name).spec
+
+
+def bodies(service: Service, name: str) -> list[tuple[str, str | None]]:
+    project = service.workspace.project(name)
+    return [(seed.body, seed.reference) for seed in read_seeds(project.spec.seeds, project.folder).seeds]
+
+
+def test_the_body_of_a_ticket_is_its_message_whatever_the_headers_add(service: Service) -> None:
+    """'Ticket Subject' is called like an input too; the longer column is the body, and the subject stands above it."""
+    made(service, "tickets", "tickets export (3).csv", TICKETS)
+    assert bodies(service, "tickets")[0] == (
+        "late 0\n\nMy order 0 is late again and nobody answers",
+        "Your parcel 0 is on its way to you now",
+    )
+
+
+def test_a_person_says_what_the_columns_are(service: Service) -> None:
+    """The page shows each column with its first cell and what it is read as; what is chosen there is read from then on,
+    and the sentences on what the file was taken for are gone from the spec."""
+    browser = made(service, "tickets", "t.csv", TICKETS)
+    page = browser.get("/p/tickets/setup").text
+    roles = re.findall(r'aria-label="([^"]+) is">(.*?)</select>', page, re.DOTALL)
+    chosen = {header: re.findall(r'value="(\w*)" selected', options) for header, options in roles}
+    assert chosen == {"Ticket Subject": ["input"], "Customer message": ["input"],
+                      "Agent answer": ["output"], "Product line": ["kept"]}  # fmt: skip
+    text = service.workspace.folder("tickets") / "pairsmith.toml"
+    assert "it is called so" in text.read_text()
+
+    told = {"source": "0", "header": list(chosen), "role": ["", "input", "", "kept"]}
+    assert browser.post("/p/tickets/setup/columns", data=told).status_code == 303
+    assert bodies(service, "tickets")[0] == ("My order 0 is late again and nobody answers", None)
+    assert spec_of(service, "tickets").asks_teacher
+    assert "it is called so" not in text.read_text()
+    told = {"source": "0", "header": list(chosen), "role": ["", "", "output", ""]}
+    assert browser.post("/p/tickets/setup/columns", data=told).status_code == 303
+    assert spec_of(service, "tickets").seeds[0].kind == "output"
+
+
+@pytest.mark.parametrize(
+    ("headers", "roles", "says"),
+    [
+        (["a", "b"], ["output", "output"], "two columns cannot be the output"),
+        (["a", "b"], ["", "kept"], "no column is the input or the output"),
+        (["a", "z"], ["input", "output"], "other columns now"),
+        (["a"], ["input", "output"], "other columns now"),
+    ],
+)
+def test_columns_that_make_no_row_are_refused(
+    service: Service, headers: list[str], roles: list[str], says: str
+) -> None:
+    """With a sentence beside the columns; the spec stays as it was."""
+    browser = made(service, "two", "two.csv", "a,b\n" + "first words of it,second words of it\n")
+    before = spec_of(service, "two")
+    told = {"source": "0", "header": headers, "role": roles}
+    refused = browser.post("/p/two/setup/columns", data=told)
+    assert refused.status_code in (400, 422)
+    seeds = refused.text.partition('<section id="seeds"')[2].partition("<section")[0]
+    assert says in unescape(seeds).lower()
+    assert spec_of(service, "two") == before
+
+
+def test_headers_that_prompts_call_something_else_can_be_kept(service: Service) -> None:
+    """A column called as something that prompts have of their own gets another name, and so does one of two alike."""
+    browser = made(
+        service, "odd", "odd.csv", "Style,a-b,a b,question\n" + "warm,one,two,where do I find the door\n" * 2
+    )
+    headers = ["Style", "a-b", "a b", "question"]
+    told = {"source": "0", "header": headers, "role": ["kept", "kept", "kept", "input"]}
+    assert browser.post("/p/odd/setup/columns", data=told).status_code == 303
+    assert set(spec_of(service, "odd").seeds[0].columns.values()) == set(headers)
+
+
+def test_lines_may_be_finished_outputs(service: Service) -> None:
+    """A pile of excellent outputs is a beginning, also of lines; the setup changes it."""
+    browser = made(service, "prompts", "p.txt", "A fox in fog.\nA tram in the rain.\n", lines="output")
+    assert spec_of(service, "prompts").seeds[0].kind == "output"
+    assert browser.post("/p/prompts/setup/columns", data={"source": "0", "kind": "input"}).status_code == 303
+    assert spec_of(service, "prompts").seeds[0].kind == "input"
+
+
+def test_other_seeds_are_read_as_their_columns_show(service: Service) -> None:
+    """A table that takes the place of lines needs no columns of our names."""
+    browser = made(service, "later", "p.txt", "A fox in fog.\n")
+    sent = browser.post("/p/later/setup/seeds", files={"file": ("t.csv", TICKETS.encode())})
+    assert sent.status_code == 303, sent.text
+    assert [source.kind for source in spec_of(service, "later").seeds] == ["pair"]
+    assert len(bodies(service, "later")) == 8
+
+
+def test_labels_of_a_file_count_whatever_their_column_is_called(service: Service) -> None:
+    """Who says that it classifies need not write down the labels that stand in the file."""
+    rows = "".join(f"das Gerät {n} geht nicht an,{'Strom' if n % 2 else 'Lärm'},{n}\n" for n in range(10))
+    made(service, "labels", "t.csv", f"Text,Gruppe,nr\n{rows}", kind="classify")
+    assert list(spec_of(service, "labels").task.labels) == ["Lärm", "Strom"]
+    assert bodies(service, "labels")[0] == ("das Gerät 0 geht nicht an", "Lärm")
+
+
+def test_as_many_lines_as_the_pages_call_enough_are_enough(service: Service) -> None:
+    """A project of eighty lines that a page makes does not say that it proves nothing."""
+    browser = made(service, "eighty", "p.txt", "".join(f"a picture of {n} goats\n" for n in range(80)))
+    assert "can prove nothing" not in browser.get("/p/eighty/setup").text
+
+
+def test_what_was_typed_stays_beside_what_is_wrong_with_it(service: Service) -> None:
+    """A teacher that is refused, an example without its other side: said in its own section, with all fields as they
+    were, and without a path of the machine."""
+    browser = service.browser("editor")
+    typed = {"teacher": "other", "url": "http://10.0.0.9:1/v1", "model": "big", "key_env": "BIG_KEY", "do": "test"}
+    page = browser.post(f"/p/{MINE}/setup/teacher", data=typed).text
+    section = page.partition('<section id="teacher"')[2].partition("<section")[0]
+    assert 'role="alert"' in section
+    for value in ("http://10.0.0.9:1/v1", "big", "BIG_KEY"):
+        assert f'value="{value}"' in section
+    assert 'value="other" checked' in section
+
+    examples: dict[str, Any] = {"style": "Short.", "input": ["a fox", "a tram"], "output": ["A fox.", ""]}
+    page = browser.post(f"/p/{MINE}/setup/style", data=examples).text
+    section = page.partition('<section id="style"')[2].partition("<section")[0]
+    assert "Worked example 2 has no output." in section
+    assert all(f">{text}</textarea>" in section for text in ("Short.", "a fox", "A fox.", "a tram"))
+    assert str(service.workspace.root) not in page
+
+
+@pytest.mark.parametrize(
+    "typed", [{"url": "", "key_env": ""}, {"url": "https://a.example/v1", "key_env": "sk-live-secret-12345"}]
+)
+def test_a_teacher_that_is_none_is_a_sentence(service: Service, typed: dict[str, str]) -> None:
+    """No address, or the key itself in the place of its name, which no message repeats."""
+    page = service.browser("owner").post(f"/p/{MINE}/setup/teacher", data={"teacher": "other", "do": "test", **typed})
+    assert page.status_code == 400
+    assert page.text.count("sk-live-secret-12345") <= 1, "in the field where it was typed, and nowhere else"
+    refused = service.browser("owner").post("/settings/hosts", data=typed)
+    assert refused.status_code == 400
+    assert "sk-live" not in refused.text
+
+
+def test_owners_allow_a_host_and_set_prices_on_pages(service: Service) -> None:
+    """What an editor is refused and led to: an owner of the service names host and key under Settings, an owner of the
+    project says what its tokens cost."""
+    service.person("boss", Role.owner, MINE)
+    editor, boss, owner = (service.browser(name) for name in ("editor", "boss", "owner"))
+    teacher = {"teacher": "other", "url": "https://teacher.example/v1", "model": "big", "key_env": "BIG_KEY"}
+    refused = editor.post(f"/p/{MINE}/setup/teacher", data=teacher)
+    assert refused.status_code == 403
+    assert "An owner allows it under Settings." in refused.text
+    host = {"url": "https://teacher.example/v1", "key_env": "BIG_KEY"}
+    assert boss.post("/settings/hosts", data=host).status_code == 403
+    assert owner.post("/settings/hosts", data=host).status_code == 303
+    assert "teacher.example:443" in owner.get("/settings").text
+    assert editor.post(f"/p/{MINE}/setup/teacher", data=teacher).status_code == 303
+    assert 'name="price_in"' not in editor.get(f"/p/{MINE}/setup").text
+
+    priced = {**teacher, "price_in": "0.4", "price_out": "$1.60"}
+    assert editor.post(f"/p/{MINE}/setup/teacher", data=priced).status_code == 403
+    assert boss.post(f"/p/{MINE}/setup/teacher", data=priced).status_code == 303
+    held = spec_of(service, MINE).teacher
+    assert (held.usd_per_million_prompt_tokens, held.usd_per_million_completion_tokens) == (0.4, 1.6)
+    assert boss.post(f"/p/{MINE}/setup/teacher", data={**priced, "price_out": "0"}).status_code == 303
+    assert spec_of(service, MINE).teacher.usd_per_million_completion_tokens == 0
+
+    assert owner.post("/settings/hosts/forbid", data={"host": "teacher.example:443", "key_env": "BIG_KEY"}).is_redirect
+    assert editor.post(f"/p/{MINE}/setup/teacher", data={**teacher, "do": "test"}).status_code == 403
+
+
+def test_a_failure_is_a_page_for_a_person_and_a_problem_for_a_program(service: Service) -> None:
+    """An address that is none, a session that has ended, a role that is too small; the API goes on answering JSON."""
+    browser = service.browser("viewer")
+    for path, status in (("/nowhere", 404), ("/p/none", 404), ("/people", 403)):
+        page = browser.get(path, headers=HTML)
+        assert (page.status_code, page.text.count("<h1>")) == (status, 1), path
+    signed_out = service.anonymous().post(f"/p/{MINE}/setup/style", data={"style": "x"}, headers=HTML)
+    assert signed_out.status_code == 401
+    assert "data-sign-in" in signed_out.text
+    for path in ("/api/v1/nowhere", "/v1/nowhere"):
+        assert browser.get(path, headers=HTML).headers["content-type"] == "application/problem+json"
+
+
+def test_without_an_argilla_that_runs_the_way_in_is_a_sentence(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may answer is told where else to; who may not is refused."""
+    monkeypatch.setenv("PAIRSMITH_ARGILLA_HOME", str(tmp_path / "argilla"))
+    project = service.workspace.project(MINE)
+    Store.open(Store.url_for(project)).close()
+    for name, status in (("viewer", 403), ("reviewer", 409)):
+        answer = service.browser(name).get(f"/p/{MINE}/review/argilla", headers=HTML)
+        assert answer.status_code == status
+        assert (status == 403) or "Argilla does not run now." in answer.text

@@ -1,0 +1,236 @@
+"""A real vLLM, started by pairsmith, asked as every provider is: `make test-vllm`. What it does stands in
+docs/providers.md, with its version; here it is seen whether that is still so."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import AuthError, PairsmithError
+from schemas.records import Sampling
+from schemas.spec import TeacherSettings
+from schemas.store import Store
+from synth.ledger import Completion, FailedSample, Ledger
+from synth.local_vllm import VllmServer
+from synth.teachers import opened
+from tests.real_vllm import MODEL, random_adapter, running, skip_without
+from tests.synth.providers.played import KEY
+from tests.synth.providers.test_providers import LONG, PAGE, ROWS, SCHEMA, STOPS, chat
+
+LONGER = LONG * 2  # beyond the 8,192 tokens of the model
+WRITE = "Write a long story about a dog, a cat and a mill by the river."
+
+
+def has_answers(answers: list[Completion | FailedSample]) -> list[str]:
+    assert all(isinstance(answer, Completion) for answer in answers), answers
+    return [answer.text for answer in answers if isinstance(answer, Completion)]
+
+
+def texts(store: Store, answers: list[Completion | FailedSample]) -> list[str]:
+    """What was written, though it was cut."""
+    calls = [store.calls(answer.key)[0] for answer in answers]
+    assert {call.status for call in calls} <= {"ok", "truncated"}
+    return [call.text for call in calls]
+
+
+async def answers(ledger: Ledger, store: Store) -> str:
+    (answer,) = await ledger.complete(chat("Name a colour."), Sampling(temperature=0, max_tokens=64))
+    (call,) = store.calls(answer.key)
+    assert call.usage.prompt_tokens > 5
+    assert 0 < call.usage.completion_tokens < 64
+    return "answered" if has_answers([answer])[0] and call.facts["system_fingerprint"] else "no text"
+
+
+async def of_three(ledger: Ledger, store: Store) -> str:
+    said = texts(store, await ledger.complete(chat(WRITE), Sampling(temperature=1, max_tokens=12), n=3))
+    return "in one request" if (len(set(said)), ledger.sent) == (3, 1) else f"{said}"
+
+
+async def seeded(ledger: Ledger, store: Store) -> str:
+    asked = ((5, "a"), (5, "b"), (6, "a"))  # under another user's name, so that the ledger does not answer
+    drawn = [Sampling(temperature=1, max_tokens=12, seed=seed, extra={"user": user}) for seed, user in asked]
+    first, same, other = [texts(store, await ledger.complete(chat(WRITE), sampling))[0] for sampling in drawn]
+    return "the same again" if first == same != other else f"{first!r}, {same!r}, {other!r}"
+
+
+async def seeded_under_load(ledger: Ledger, store: Store) -> str:
+    """Thirty long prompts at once, so that some are read in several steps."""
+    story = "There was a small house by a river in the mountains. " * 40
+    drawn = [Sampling(temperature=1, max_tokens=8, seed=seed) for seed in range(30)]
+    together = await asyncio.gather(*(ledger.complete(chat(f"{story} {s.seed}"), s) for s in drawn))
+    said = [texts(store, given)[0] for given in together]
+    return "answered" if len(set(said)) > 20 else f"{said}"
+
+
+async def of_a_stop(ledger: Ledger, store: Store) -> str:
+    sampling = Sampling(temperature=0, max_tokens=64, stop=(" the",))
+    (answer,) = await ledger.complete(chat(WRITE), sampling)
+    (call,) = store.calls(answer.key)
+    text = has_answers([answer])[0]
+    return "ends before it" if text and " the" not in text and call.raw["finish_reason"] == "stop" else text
+
+
+async def of_a_schema(ledger: Ledger, store: Store) -> str:
+    given = await ledger.complete(chat("Describe a dog."), Sampling(temperature=0, max_tokens=128), schema=SCHEMA)
+    return "the answer fits it" if [*json.loads(has_answers(given)[0])] == ["caption"] else "another answer"
+
+
+async def of_a_choice(ledger: Ledger, store: Store) -> str:
+    extra = {"structured_outputs": {"choice": ["red", "blue"]}}
+    given = await ledger.complete(chat("Name a colour."), Sampling(temperature=1, max_tokens=9, extra=extra))
+    return "one of them" if has_answers(given)[0] in ("red", "blue") else "another answer"
+
+
+async def of_logprobs(ledger: Ledger, store: Store) -> str:
+    sampling = Sampling(temperature=0, max_tokens=64, extra={"logprobs": True, "top_logprobs": 3})
+    (answer,) = await ledger.complete(chat("Name a colour."), sampling)
+    (call,) = store.calls(answer.key)
+    told = call.raw["logprobs"]["content"]
+    return "kept" if {len(token["top_logprobs"]) for token in told} == {3} else str(told)
+
+
+async def row(ledger: Ledger, odd: str, sampling: Sampling) -> str:
+    """What becomes of a row that is odd, first and in the middle."""
+    (first,) = await ledger.complete(chat(f"1 {odd}"), sampling)
+    has_answers(await ledger.complete(chat("Name a colour."), Sampling(temperature=0, max_tokens=64)))
+    (second,) = await ledger.complete(chat(f"2 {odd}"), sampling)
+    assert isinstance(first, FailedSample)
+    assert isinstance(second, FailedSample)
+    assert first.reason.partition(":")[0] == second.reason.partition(":")[0]
+    return f"that row is {second.reason.partition(':')[0]}"
+
+
+async def too_long(ledger: Ledger, store: Store) -> str:
+    return await row(ledger, LONGER, Sampling(max_tokens=4))
+
+
+async def cut(ledger: Ledger, store: Store) -> str:
+    return await row(ledger, WRITE, Sampling(temperature=0, max_tokens=5))
+
+
+async def stopping(ledger: Ledger, **sampling: Any) -> PairsmithError | None:
+    try:
+        for i in range(12):
+            await ledger.complete(chat(f"dog {i}"), Sampling(max_tokens=4, **sampling))
+    except PairsmithError as error:
+        return error
+    return None
+
+
+async def unknown_model(ledger: Ledger, store: Store) -> str:
+    error = await stopping(ledger)
+    return STOPS["unknown model"] if MODEL in str(error) and "tuned" in str(error) else str(error)
+
+
+async def no_such_setting(ledger: Ledger, store: Store) -> str:
+    return "passes over it" if await stopping(ledger, extra={"no_such_setting": 1}) is None else "stops"
+
+
+async def wrong_value(ledger: Ledger, store: Store) -> str:
+    error = await stopping(ledger, extra={"top_k": "many"})
+    return "stops, names the setting" if "the setting 'top_k'" in str(error) else str(error)
+
+
+async def wrong_key(ledger: Ledger, store: Store) -> str:
+    error = await stopping(ledger)
+    return STOPS["wrong key"] if isinstance(error, AuthError) and "WRONG_KEY" in str(error) else str(error)
+
+
+async def of_both(ledger: Ledger, store: Store) -> str:
+    """Base and adapter in the same batches answer as alone."""
+    sampling = Sampling(temperature=0, max_tokens=8, extra={"logprobs": True, "top_logprobs": 1})
+    settings = ledger.teacher.model_copy(update={"model": MODEL})
+    async with opened(settings, print) as endpoint:
+
+        async def first(question: str) -> tuple[str, float]:
+            answer = await endpoint.ask(chat(question), sampling)
+            token = answer.choices[0]["logprobs"]["content"][0]
+            return token["token"], token["logprob"]
+
+        questions = [f"Name a colour that begins with {letter}." for letter in "abcdefgh"]
+        alone = [await first(question) for question in questions]
+        busy = [asyncio.ensure_future(ledger.complete(chat(f"{q} Why?"), sampling)) for q in questions]
+        mixed = await asyncio.gather(*map(first, questions))
+        await asyncio.gather(*busy)
+    apart = [abs(a[1] - m[1]) for a, m in zip(alone, mixed, strict=True)]
+    return "as alone" if sorted(apart)[4] < 0.05 else f"{alone} {mixed}"
+
+
+async def of_an_adapter(ledger: Ledger, store: Store) -> str:
+    (text,) = texts(store, await ledger.complete(chat("Name a colour."), Sampling(temperature=0, max_tokens=16)))
+    async with opened(ledger.teacher.model_copy(update={"model": MODEL}), print) as endpoint:
+        answer = await endpoint.ask(chat("Name a colour."), Sampling(temperature=0, max_tokens=16))
+    return "a model of its own" if answer.choices[0]["message"]["content"].strip() != text else "as the base"
+
+
+# behaviour -> (what is done, what is promised, the model or the key's variable that is named)
+CASES: dict[str, tuple[Callable[[Ledger, Store], Awaitable[str]], str, dict[str, Any]]] = {
+    "answers": (answers, "answered", {}),
+    "n = 3": (of_three, "in one request", {}),
+    "seed": (seeded, "the same again", {}),
+    "seeds, 30 long prompts at once": (seeded_under_load, "answered", {}),
+    "stop": (of_a_stop, "ends before it", {}),
+    "schema": (of_a_schema, "the answer fits it", {}),
+    "`structured_outputs` with choices": (of_a_choice, "one of them", {}),
+    "logprobs": (of_logprobs, "kept", {}),
+    "cut answer": (cut, ROWS["cut answer"], {}),
+    "prompt too long": (too_long, ROWS["prompt too long"], {}),
+    "adapter (`--lora`)": (of_an_adapter, "a model of its own", {"model": "tuned"}),
+    "base and adapter in one batch": (of_both, "as alone", {"model": "tuned"}),
+    "unknown model": (unknown_model, STOPS["unknown model"], {"model": "x"}),
+    "unknown setting": (no_such_setting, "passes over it", {}),
+    "setting with a value that cannot be": (wrong_value, "stops, names the setting", {}),
+    "wrong key": (wrong_key, STOPS["wrong key"], {"key_env": "WRONG_KEY"}),
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
+    adapter = random_adapter(tmp_path_factory.mktemp("adapter"))
+    os.environ["VLLM_API_KEY"] = KEY
+    try:
+        with running(MODEL, lora=[f"tuned={adapter}"]) as server:
+            yield server
+    finally:
+        del os.environ["VLLM_API_KEY"]
+
+
+@skip_without
+@pytest.mark.parametrize("behaviour", CASES)
+def test_a_real_vllm_behaves_as_the_manual_says(
+    behaviour: str, server: VllmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line of the table of docs/providers.md, seen at the server itself."""
+    monkeypatch.setenv("WRONG_KEY", "not-this-one-9876543210")
+    work, promised, named = CASES[behaviour]
+
+    async def once() -> str:
+        settings = TeacherSettings(
+            **{
+                "url": server.base_url,
+                "model": MODEL,
+                "key_env": server.key_env,
+                "timeout_s": 600,
+                "retries": 1,
+                "attempts": 1,
+                **named,
+            }
+        )
+        with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+            async with opened(settings, print) as endpoint:
+                return await work(Ledger(store, endpoint, settings), store)
+
+    assert asyncio.run(once()) == promised
+
+
+def test_the_manual_has_what_is_tested() -> None:
+    """The table that `make test-vllm` holds a real server to."""
+    page = PAGE.read_text(encoding="utf-8")
+    for behaviour, (_, promised, _) in CASES.items():
+        assert f"| {behaviour} | {promised} |" in page

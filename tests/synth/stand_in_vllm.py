@@ -1,0 +1,38 @@
+"""A Python whose vLLM is the stand-in of `stand_in/`, and what it was started with."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def python_with_stand_in(folder: Path) -> Path:
+    """A Python that has a package `vllm`; what it was started with is in `note.json` beside it if STAND_IN_NOTE says
+    so."""
+    python = folder / "python"
+    packages = Path(__file__).parent / "stand_in"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={packages}:$PYTHONPATH exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return python
+
+
+def noted(python: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(python.with_name("note.json").read_text())
+    return told
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def gone(pids: list[int], within_s: float = 30) -> bool:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline and any(map(is_alive, pids)):
+        time.sleep(0.05)
+    return not any(map(is_alive, pids))

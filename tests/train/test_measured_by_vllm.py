@@ -1,0 +1,111 @@
+"""An evaluation whose models are served by vLLM, with the stand-in of its command line in its place."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import PairsmithError
+from schemas.project import Project
+from schemas.spec import EvaluateSettings
+from schemas.store import Store
+from tests.synth.stand_in_vllm import gone, noted, python_with_stand_in
+from tests.train import tiny
+from tests.train.evaluated import project, spec, with_seeds
+from train.base_model import Base
+from train.dataset import Dataset
+from train.evaluation import held_out_seeds, measured_once, plan_evaluation
+from train.metrics import Evaluation
+from train.results import TrainResult
+from train.sft import tune
+from train.systems import EvaluationPlan
+
+
+@pytest.fixture
+def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """It answers every question with a sentence that names the model that was asked."""
+    monkeypatch.setenv("STAND_IN_NOTE", str(tmp_path / "note.json"))
+    monkeypatch.setenv("VLLM_API_KEY", "a-key-0123456789")
+    return python_with_stand_in(tmp_path)
+
+
+def by_vllm(folder: Path, base: Base, method: str, python: Path, **more: Any) -> Project:
+    evaluated = spec().evaluate.model_dump(mode="json", exclude_defaults=True)
+    evaluated |= {"vllm": True, "vllm_python": str(python), **more}
+    return project(folder, train={"base": str(base.folder), "method": method}, evaluate=evaluated)
+
+
+def plan_of(made: Project, trained: TrainResult, store: Store) -> EvaluationPlan:
+    if not store.seeds():
+        with_seeds(store)
+    return plan_evaluation(made, held_out_seeds(store, made.spec), trained, None)
+
+
+def measure(made: Project, trained: TrainResult) -> Evaluation:
+    with Store.open(Store.url_for(made)) as store:
+        return asyncio.run(measured_once(plan_of(made, trained, store), store, made.folder / "evaluations"))
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_base_and_tuned_model_are_asked_at_a_vllm(tiny_base: Base, python: Path, tmp_path: Path, method: str) -> None:
+    """The adapter is a model's name, a merged model a server of its own. It is told the prompts and the ends of answers
+    that training had, and its answers are not taken for the embedded server's."""
+    trained = tune(tiny_base, Dataset("dataset-1", tiny.rows(8)), tiny.settings(method=method), tmp_path / "adapters")
+    made = by_vllm(tmp_path, tiny_base, method, python)
+    measured = measure(made, trained)
+    said = {output.system: output.text for output in measured.outputs}
+    assert {name: text.split()[-3] for name, text in said.items()} == {
+        "base": "base",
+        "few-shot": "base",
+        "tuned": "tuned",
+    }
+    check = measured.adapter_check
+    assert (check.base, check.tuned) == (-check.tokens, -2 * check.tokens)
+    given = noted(python)["arguments"]
+    assert ("--lora-modules" in given) == (method == "lora")
+    assert given[given.index("--served-model-name") + 1] == ("base" if method == "lora" else "tuned")
+    assert gone(noted(python)["pids"])
+    embedded = made.spec.model_copy(update={"evaluate": spec().evaluate})
+    with Store.open(Store.url_for(made)) as store:
+        there, here = (plan_of(Project(tmp_path, one), trained, store) for one in (made.spec, embedded))
+    assert there.id == measured.id != here.id
+    assert not {s.model.settings.revision for s in there.systems} & {s.model.settings.revision for s in here.systems}
+
+
+def test_a_vllm_that_renders_prompts_in_its_own_way_is_refused(tiny_base: Base, python: Path, tmp_path: Path) -> None:
+    """Asked in another way than it was trained, a model is another model."""
+    trained = tune(tiny_base, Dataset("dataset-1", tiny.rows(8)), tiny.settings(), tmp_path / "adapters")
+    other = tmp_path / "other.jinja"
+    other.write_text("{% for message in messages %}{{ message['content'] }}{% endfor %}")
+    made = by_vllm(tmp_path, tiny_base, "lora", python, vllm_args=["--chat-template", str(other)])
+    with pytest.raises(PairsmithError, match="others of it") as caught:
+        measure(made, trained)
+    assert "--chat-template" in str(caught.value.fix)
+    assert gone(noted(python)["pids"])
+
+
+def test_the_ends_of_an_answer_are_told(tiny_base: Base, python: Path, tmp_path: Path) -> None:
+    """Every end token of the chat template, and no decoding of the base's own."""
+    from train.measured_by_vllm import by_vllm as serving
+    from train.systems import LocalModel, Vllm
+
+    def config(given: list[str]) -> dict[str, Any]:
+        folder = Path(given[given.index("--generation-config") + 1])
+        told: dict[str, Any] = json.loads((folder / "generation_config.json").read_bytes())
+        return told
+
+    async def once() -> dict[str, Any]:
+        async with serving(LocalModel(tiny_base.folder), Vllm(str(python), ())):
+            return config(noted(python)["arguments"])
+
+    assert asyncio.run(once()) == {"eos_token_id": [2]}
+
+
+def test_a_decoding_that_vllm_passes_over_is_refused() -> None:
+    """It answers with the setting left out, and says nothing."""
+    with pytest.raises(ValueError, match="no_repeat_ngram_size"):
+        EvaluateSettings.model_validate({"vllm": True, "sampling": {"no_repeat_ngram_size": 3}})
