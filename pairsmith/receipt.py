@@ -13,6 +13,7 @@ from typing import Generic
 
 import pairsmith
 from pairsmith.outcome import Came, Outcome
+from schemas import tracing
 from schemas.errors import NoWork, PairsmithError, RowCountMismatch, StoreError
 from schemas.project import Project
 from schemas.records import Receipt, now
@@ -44,8 +45,12 @@ def recording(project: Project, store: Store, command: str, outcome: Came) -> It
     record, started, clock_s = Recording(outcome), now(), time.monotonic()
     error: BaseException | None = None
     try:
-        yield record
-        _check(command, record.outcome)
+        with tracing.span(f"pairsmith.{command}", {"pairsmith.project": project.spec.task.name}) as tell:
+            try:
+                yield record
+                _check(command, record.outcome)
+            finally:
+                tell(_figures(record.outcome))
     except BaseException as raised:
         error = raised
         raise
@@ -71,6 +76,13 @@ def recording(project: Project, store: Store, command: str, outcome: Came) -> It
         with suppress(*hidden):
             store.write(receipt)
             _write_file(project.folder / "receipts", receipt)
+
+
+def _figures(outcome: Outcome) -> tracing.Facts:
+    """What a span tells of a command: figures alone."""
+    rows = {f"pairsmith.rows.{name}": number for name, number in outcome.counts.model_dump().items()}
+    asked = {"pairsmith.calls.sent": outcome.calls_sent, "pairsmith.calls.reused": outcome.calls_reused}
+    return {**rows, **asked, "pairsmith.usd": outcome.usd}
 
 
 def _sentence(error: BaseException) -> str:

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from schemas.progress import Asked
+
 INTERRUPTED = 130  # exit code
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 
@@ -37,6 +39,7 @@ class Stopping:
         self.asked = False
         self._event: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._looked_at = False
 
     @contextmanager
     def draining(self) -> Iterator[asyncio.Event]:
@@ -47,6 +50,15 @@ class Stopping:
             yield self._event
         finally:
             self._event = self._loop = None
+
+    @contextmanager
+    def looked_at(self) -> Iterator[Asked]:
+        """The question whether somebody has asked to stop, for work without a loop that asks it now and then."""
+        self._looked_at = True
+        try:
+            yield lambda: self.asked
+        finally:
+            self._looked_at = False
 
     def heard(self, signum: int, frame: FrameType | None) -> None:
         """The handler of SIGINT, SIGTERM and SIGHUP."""
@@ -60,10 +72,11 @@ class Stopping:
             sys.stderr.flush()
             os._exit(INTERRUPTED)
         self.asked = True
-        if self._event is None or self._loop is None:
+        if self._event is None and not self._looked_at:
             raise KeyboardInterrupt
         sys.stderr.write("\nstopping: finishing what is in flight; press Ctrl-C again to stop at once.\n")
-        self._loop.call_soon_threadsafe(self._event.set)
+        if self._event is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._event.set)
 
 
 @contextmanager

@@ -25,17 +25,17 @@ anything is rendered, and each turn is rendered into the content of one message,
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, cast
 
 from prompts.answer_schema import check_answer_schema
+from schemas import toml
 from schemas.errors import PromptError
 from schemas.records import Json, Message, Messages
 
@@ -190,7 +190,7 @@ def _front_matter(text: str, path: Path) -> tuple[str, dict[str, str], Json | No
             fix="`pairsmith docs prompts` shows how a prompt file looks.",
         )
     try:
-        raw = tomllib.loads(front["toml"])
+        raw = toml.loads(front["toml"])
     except tomllib.TOMLDecodeError as error:
         raise PromptError(f"its front matter is not valid TOML: {error}.", where=str(path)) from None
     for key in raw:
@@ -259,19 +259,14 @@ def _compiled(source: str, line: int, path: Path, known: set[str]) -> tuple[Temp
 
 def compiled(source: str, where: str, line: int = 1) -> tuple[Template, set[str]]:
     """The Jinja template `source`, which stands at `line` of `where`, and the variables it uses. Raises PromptError."""
-    from jinja2 import StrictUndefined, TemplateSyntaxError, meta
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2 import TemplateSyntaxError, meta
 
-    sandbox = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
-    )
-    # A prompt needs its variables, if and for; nothing that comes from nowhere.
-    sandbox.globals.clear()
-    # Jinja's own `tojson` writes for web pages: R&D becomes R\u0026D.
-    sandbox.filters["json"] = partial(json.dumps, ensure_ascii=False)
+    from prompts.sandbox import Sandbox, undeclared
+
+    sandbox = Sandbox()
     try:
         tree = sandbox.parse(source)
-        used = meta.find_undeclared_variables(tree)
+        used = undeclared(tree)
         refers = any(True for _ in meta.find_referenced_templates(tree))
         template = sandbox.from_string(source)
     except TemplateSyntaxError as error:

@@ -16,6 +16,9 @@ Progress = Callable[[str, Mapping[str, Any]], None]
 Say = Callable[[str], None]
 """Called with a line for a person."""
 
+Asked = Callable[[], bool]
+"""Whether somebody has asked the work to end; looked at between two steps of it."""
+
 
 def unseen(stage: str, numbers: Mapping[str, Any]) -> None:
     """Progress that nobody watches."""
@@ -23,3 +26,8 @@ def unseen(stage: str, numbers: Mapping[str, Any]) -> None:
 
 def unheard(line: str) -> None:
     """A line that nobody reads."""
+
+
+def unasked() -> bool:
+    """Work that nobody ends."""
+    return False

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from schemas import old_keys
+from schemas import old_keys, toml
 from schemas.errors import SpecError
 from schemas.kinds import with_defaults
 from schemas.project import Project
@@ -43,7 +43,7 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
     """The project that a spec file with `text` makes of `folder`; nothing is read or written. Raises as `load` does."""
     path = folder / SPEC_NAME
     try:
-        raw = tomllib.loads(text)
+        raw = toml.loads(text)
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"at line (\d+)", str(error))
         where = f"{path}:{at[1]}" if at else str(path)
@@ -161,7 +161,7 @@ def _defaults(keys: Sequence[str]) -> dict[str, Any]:
 
 def _toml_value(text: str) -> Any:
     try:
-        parsed = tomllib.loads(f"value = {text}")
+        parsed = toml.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
     # More keys than ours: the text held a line end, so it is a string that happens to look like TOML.

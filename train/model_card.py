@@ -127,10 +127,16 @@ def _mean(numbers: list[float]) -> float:
 
 def _validation(result: TrainResult) -> str:
     if not result.validation:
-        return "There were no validation rows, so no validation loss was measured."
-    lines = [f"| {validation.epoch:g} | {validation.loss:.3f} |" for validation in result.validation]
+        return "There were no validation rows, so no validation loss was measured." + _ended(result)
+    lines = [f"| {validation.epoch:.3g} | {validation.loss:.3f} |" for validation in result.validation]
     head = f"Validation on {result.validation_rows} rows of other seeds (epoch 0 is the base model):"
     kept = (
         "" if result.kept_step is None else f"\n\nThe adapter has the weights of step {result.kept_step}, its lowest."
     )
-    return "\n".join([head, "", "| epoch | loss |", "|---|---|", *lines]) + kept
+    return "\n".join([head, "", "| epoch | loss |", "|---|---|", *lines]) + kept + _ended(result)
+
+
+def _ended(result: TrainResult) -> str:
+    if result.planned_steps is None:
+        return ""
+    return f"\n\nThe training was ended by a person after {result.steps} of {result.planned_steps} steps."

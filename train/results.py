@@ -61,7 +61,9 @@ class TrainResult(Record):
     `left_out` are the rows longer than `max_length`, with their tokens. `kept_step` is the step of the lowest
     validation loss, whose weights the adapter has; None means those of the last step. `merged` is there for QLoRA: the
     model in the folder `merged` is what is evaluated and exported.
-    `began_with` is the adapter that DPO went on from. With DPO and ORPO a row is a preference.
+    `began_with` is the adapter that DPO went on from. With DPO and ORPO a row is a preference. `planned_steps` is there
+    for a training that somebody ended before so many were made: the adapter has the best weights until then, and an id
+    of its own.
     """
 
     adapter_id: str
@@ -89,6 +91,7 @@ class TrainResult(Record):
     kept_step: int | None = None
     merged: Merged | None = None
     began_with: str | None = None
+    planned_steps: int | None = None
     folder: str = ""
     reused: bool = False
 
@@ -99,6 +102,8 @@ class TrainResult(Record):
             return "The adapter on the stock base is what was measured and what is exported."
         into = self.merged.into if self.merged else "rounded"
         sentence = f"The adapter merged into the {into} base is what was measured and what is exported."
+        if self.planned_steps is not None:
+            return f"{sentence} It was not chosen: the training was ended before its last step."
         if self.merged is None or not self.merged.builds:
             return f"{sentence} It was not chosen: no validation row was there to compare with the other."
         wrote = (

@@ -16,17 +16,18 @@ from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import InputError, MissingDependency, NoWork, PairsmithError
 from schemas.failpoints import failpoint
 from schemas.files import replaced_folder
-from schemas.progress import Progress, unseen
+from schemas.progress import Asked, Progress, unasked, unseen
 from schemas.records import content_id, identity
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
+from train import unsloth_backend
 from train.base_model import Base, find_base, load_chat, load_for_training
-from train.dataset import Data, Dataset, Row, dataset_of, refuse_leaks, usable
+from train.dataset import Data, Dataset, Row, dataset_of, refuse_leaks, usable, weighted
 from train.mask import assert_completion_only, plain_preview
 from train.merge import chosen
 from train.model_card import model_card
@@ -35,7 +36,11 @@ from train.preferences import no_preferences, trainer_of_preferences
 from train.quiet import quiet
 from train.results import TrainResult, read_result, write_result
 
+if TYPE_CHECKING:
+    from train.trainer import LossLog
+
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
+_OF_UNSLOTH = {"trl": (), "unsloth": ("unsloth", "unsloth_zoo")}
 _SHOWN_MASKS = 3
 
 
@@ -68,6 +73,7 @@ def tune(
     progress: Progress = unseen,
     *,
     merge: bool = True,
+    asked: Asked = unasked,
 ) -> TrainResult:
     """Train an adapter on `dataset.train` and save it as `out_dir/<adapter id>`; `dataset.validation` is measured.
 
@@ -76,39 +82,59 @@ def tune(
 
     Reports progress("train", {done, total, loss, tokens, eta_s, epoch}) after each step, and `validation_loss` when
     one is measured. If the adapter is there already, it is returned and nothing is trained (`reused`). Blocks for
-    minutes; a run that was killed goes on where its last checkpoint is. Raises InputError for rows that cannot be used
+    minutes; a run that was killed goes on where its last checkpoint is. So does one that `asked` ends: the best weights
+    until then are returned as an adapter of another id (`planned_steps`), or KeyboardInterrupt is raised if nothing was
+    learned yet. Raises InputError for rows that cannot be used
     and a row that is in the test, NoWork when nothing was learned: no rows, no token with
     loss, a loss that is not finite, or an adapter that is still zero.
     """
     settings = settled(settings, base.folder, base.hash, out_dir)
+    unsloth_backend.begin(settings)
     name = adapter_id(dataset, settings, base.hash)
     folder = out_dir / name
     if finished := read_result(folder):
         return finished.model_copy(update={"reused": True})
     chat = load_chat(base, settings.template_arguments)
     refuse_leaks(dataset)
-    start = _supervised(base, dataset, settings, out_dir, progress) if settings.objective == "dpo" else None
+    start = _supervised(base, dataset, settings, out_dir, progress, asked) if settings.objective == "dpo" else None
+    if start and start.planned_steps is not None:
+        return start
     train, long = usable(dataset.train, chat, settings.max_length, "train")
     validation, also_long = usable(dataset.validation, chat, settings.max_length, "validation")
     fitting = replace(dataset, train=train, validation=validation)
     _refuse_settings(settings, fitting)
+    from train.trainer import LossLog
+
+    log = LossLog(progress, asked)
     checkpoints = out_dir / f".{name}.checkpoints"
     with replaced_folder(folder) as partial:
         try:
             with quiet():
-                result = _train(base, chat, fitting, settings, partial, checkpoints, progress, start)
+                result = _train(base, chat, fitting, settings, partial, checkpoints, log, start)
         except PairsmithError:
             # Going on from there would only end in the same way.
             shutil.rmtree(checkpoints, ignore_errors=True)
             raise
         result = result.model_copy(update={"left_out": result.left_out | long | also_long})
-        if settings.method == "qlora" and merge:
+        is_whole = result.planned_steps is None
+        if settings.method == "qlora" and merge and is_whole:
             gc.collect()  # of the trained model, which is as large as each that is merged
             result = result.model_copy(update={"merged": chosen(base, settings, partial, validation, progress)})
         failpoint("mid_train")
         (partial / "README.md").write_text(model_card(result), encoding="utf-8")
         write_result(partial, result)
+        if not is_whole:
+            return _kept(partial, out_dir, result)
     shutil.rmtree(checkpoints, ignore_errors=True)
+    return result.model_copy(update={"folder": str(folder)})
+
+
+def _kept(partial: Path, out_dir: Path, result: TrainResult) -> TrainResult:
+    """An adapter that is not the one of its inputs goes under a name of its own; the checkpoints stay to go on from."""
+    folder = out_dir / result.adapter_id
+    with replaced_folder(folder) as place:
+        place.rmdir()
+        partial.rename(place)
     return result.model_copy(update={"folder": str(folder)})
 
 
@@ -120,14 +146,14 @@ def adapter_id(dataset: Dataset, settings: TrainSettings, base_hash: str) -> str
 
 
 def _supervised(
-    base: Base, dataset: Dataset, settings: TrainSettings, out_dir: Path, progress: Progress
+    base: Base, dataset: Dataset, settings: TrainSettings, out_dir: Path, progress: Progress, asked: Asked
 ) -> TrainResult:
     """The adapter that DPO goes on from."""
     if not dataset.preferences:
         raise no_preferences(settings)
     without = {"objective", "beta", "dpo_learning_rate", "dpo_epochs"}
     supervised = TrainSettings.model_validate(settings.model_dump(exclude=without))
-    return tune(base, dataset, supervised, out_dir, progress, merge=False)
+    return tune(base, dataset, supervised, out_dir, progress, merge=False, asked=asked)
 
 
 def _refuse_settings(settings: TrainSettings, dataset: Dataset) -> None:
@@ -157,21 +183,21 @@ def _train(
     settings: TrainSettings,
     folder: Path,
     checkpoints: Path,
-    progress: Progress,
+    log: LossLog,
     start: TrainResult | None,
 ) -> TrainResult:
     """Load, check the mask of what TRL made of the rows, train, check that something was learned, save."""
     from transformers import set_seed
 
-    from train.trainer import LossLog, adapter_trainer, curve_of, train
+    from train.trainer import adapter_trainer, curve_of, train
 
     started = time.monotonic()
     set_seed(settings.seed)
     model, four_bit_layers = load_for_training(base, settings)
-    log = LossLog(progress)
     if settings.objective == "sft":
-        trainer = adapter_trainer(model, chat, dataset, settings, checkpoints, log)
-        learned_tokens = _check_masks(chat, dataset.train, trainer.train_dataset)
+        rows = weighted(dataset, settings.edited_weight)
+        trainer = adapter_trainer(model, chat, replace(dataset, train=rows), settings, checkpoints, log)
+        learned_tokens = _check_masks(chat, rows, trainer.train_dataset)
         _check_masks(chat, dataset.validation, trainer.eval_dataset or ())
         shown = [trainer.train_dataset[index] for index in range(min(_SHOWN_MASKS, len(dataset.train)))]
         masks = tuple(plain_preview(chat.tokenizer, row["input_ids"], row["labels"]) for row in shown)
@@ -181,12 +207,17 @@ def _train(
         learned_tokens, masks, facts = prepared
     train(trainer, checkpoints)
     curve, validation = curve_of(trainer.state)
+    name, state = adapter_id(dataset, settings, base.hash), trainer.state
+    kept_step = state.best_global_step if facts["validation_rows"] else None
+    is_whole = state.global_step >= state.max_steps or not log.ended
+    if not is_whole and not _moved(trainer.model):
+        raise KeyboardInterrupt
     _refuse_no_learning(
         trainer.model, [*(step.loss for step in curve), *(measured.loss for measured in validation)], len(curve)
     )
     _save(trainer.model, chat, base, folder)
     return TrainResult(
-        adapter_id=adapter_id(dataset, settings, base.hash),
+        adapter_id=name if is_whole else content_id("adapter", [name, "ended", kept_step or state.global_step]),
         dataset_id=dataset.id,
         base=base.name,
         base_hash=base.hash,
@@ -197,14 +228,15 @@ def _train(
         steps=len(curve),
         curve=curve,
         validation=validation,
-        kept_step=trainer.state.best_global_step if facts["validation_rows"] else None,
+        kept_step=kept_step,
+        planned_steps=None if is_whole else state.max_steps,
         four_bit_layers=four_bit_layers,
         trainable_parameters=sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad),
         compute_dtype=str(model.dtype).removeprefix("torch."),
         seconds=time.monotonic() - started,
         seconds_per_step=log.seconds / max(1, log.steps),
         peak_gib=_peak_gib(),
-        versions={package: version(package) for package in _PACKAGES},
+        versions={package: version(package) for package in (*_PACKAGES, *_OF_UNSLOTH[settings.backend])},
         masks=masks,
         system_prompt=dataset.system_prompt,
     )
@@ -225,17 +257,21 @@ def _check_masks(chat: Chat, rows: Sequence[Row], prepared: Any) -> int:
     )
 
 
-def _refuse_no_learning(model: Any, losses: Sequence[float], steps: int) -> None:
+def _moved(model: Any) -> bool:
+    """Whether the adapter's weights are others than those that it began with."""
     weights = dict(model.named_parameters())
     ups = [name for name in weights if "lora_B" in name and ".default." in name]
     # DPO keeps a copy of the adapter that it began with; any other begins at zero.
     first = {name: weights.get(name.replace(".default.", ".ref.")) for name in ups}
-    moved = any(
+    return any(
         bool((weights[name] if before is None else weights[name] - before).any()) for name, before in first.items()
     )
+
+
+def _refuse_no_learning(model: Any, losses: Sequence[float], steps: int) -> None:
     if not steps:
         what = "no step was made"
-    elif not moved:
+    elif not _moved(model):
         what = "the adapter's weights are what they were before it, or all zero"
     elif not all(math.isfinite(loss) for loss in losses):
         what = "the loss is not finite"

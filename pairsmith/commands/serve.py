@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pairsmith.commands.backup import backup, restore
+from schemas import tracing
 from schemas.errors import MissingDependency, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ class _Serving(click.Group):
     metavar="URL",
     help="A PostgreSQL for accounts, audit and jobs, best given in PAIRSMITH_SERVE_DATABASE; else files in .serve.",
 )
-def up(workspace: Path, host: str, port: int, no_auth: bool, url: str | None, database_url: str | None) -> None:
+@click.option("--json-logs", is_flag=True, envvar="PAIRSMITH_JSON_LOGS", help="Log requests and jobs as JSON lines.")
+def up(
+    workspace: Path, host: str, port: int, no_auth: bool, url: str | None, database_url: str | None, json_logs: bool
+) -> None:
     """Serve a folder of projects: pages for people, an API for programs, jobs that survive the server.
 
     WORKSPACE holds a folder for each project; it is made if it is missing. The first start prints a link with which the
@@ -46,6 +50,7 @@ def up(workspace: Path, host: str, port: int, no_auth: bool, url: str | None, da
     try:
         import uvicorn
 
+        from pairsmith.serve import logs
         from pairsmith.serve.app import create_app
         from pairsmith.serve.settings import Settings
         from pairsmith.serve.workspace import Workspace
@@ -61,12 +66,19 @@ def up(workspace: Path, host: str, port: int, no_auth: bool, url: str | None, da
         with served.lock():  # for a moment: the jobs hold it as long as they are served
             app = create_app(served, settings)
             check_owner(settings, has_owner=app.state.accounts.has_owner())
+        app.state.policy.allowed()
+        logs.set_up(as_json=json_logs, names=lambda: app.state.policy.key_names)
         for line in _greeting(app.state.accounts, settings, served):
             click.echo(line, err=True)
         # Only what stands before it may say who somebody is.
         proxied = settings.url is not None
         config = uvicorn.Config(
-            app, log_level="warning", timeout_graceful_shutdown=3, server_header=False, proxy_headers=proxied
+            app,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=3,
+            server_header=False,
+            proxy_headers=proxied,
         )
         server = uvicorn.Server(config)
         with suppress(KeyboardInterrupt):  # it has ended in order, and passes the signal on
@@ -123,6 +135,7 @@ def _greeting(accounts: object, settings: Settings, workspace: Workspace) -> lis
 
     assert isinstance(accounts, Accounts)
     lines = [f"{len(workspace.projects())} projects in {workspace.root}, at {settings.address}"]
+    lines += [why] if (why := tracing.why_not()) else []
     if settings.no_auth:
         return [*lines, "Nobody signs in (--no-auth): only this machine can reach it."]
     if not accounts.has_owner():

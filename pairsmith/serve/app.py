@@ -54,6 +54,8 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
         redoc_url=None,
         redirect_slashes=False,
         lifespan=running,
+        # Ours tell less: FastAPI's have addresses with their query, and messages of errors.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         responses=problems.RESPONSES,
         generate_unique_id_function=_name_of,
     )

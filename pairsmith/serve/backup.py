@@ -108,7 +108,10 @@ def restore(folder: Path, workspace: Workspace) -> Kept:
                 jobs.cancel_now(job.id)
     _open_projects(workspace)
     if (folder / _DUMP).exists():
-        kept.notes.append(f"the service's database: pg_restore --dbname URL {folder / _DUMP}")
+        kept.notes.append(
+            f"the service's database: pg_restore --dbname URL {folder / _DUMP}. The next server takes up the jobs in "
+            "it that had not ended, unless `pairsmith jobs cancel` stops them before."
+        )
     return kept
 
 
@@ -199,14 +202,20 @@ def _open_projects(workspace: Workspace) -> None:
 
 
 def _dump(url: str, to: Path) -> None:
+    """The password goes by the environment: everybody on the machine sees the words of a command."""
+    from sqlalchemy import make_url
+
     program = shutil.which("pg_dump")
     if program is None:
         raise MissingDependency("pg_dump is not on this machine.", fix="Install PostgreSQL's client programs.")
-    done = subprocess.run(
-        [program, "--format=custom", "--file", str(to), "--dbname", url], capture_output=True, text=True
-    )
+    named = make_url(url).set(drivername="postgresql")
+    place = named._replace(password=None).render_as_string(hide_password=False)
+    secret = {"PGPASSWORD": str(named.password)} if named.password else {}
+    command = [program, "--format=custom", "--file", str(to), "--dbname", place]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | secret)
     if done.returncode:
-        raise StoreError(f"pg_dump failed: {done.stderr.strip().splitlines()[-1:]}.", fix="See what it says.")
+        said = (done.stderr.strip().splitlines() or ["no reason was given"])[-1].rstrip(".")
+        raise StoreError(f"pg_dump failed: {said}.", fix="See that it is as new as the server and reaches it.")
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

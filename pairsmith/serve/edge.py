@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pairsmith.serve import limits, metrics, problems
+from pairsmith.serve import limits, logs, metrics, problems, traces
 from pairsmith.serve.access import ALL, Caller, Role
 from pairsmith.serve.problems import Refusal
 from pairsmith.serve.sessions import cookie_name
@@ -61,6 +61,7 @@ class Edge:
         request_id, began_s, status = secrets.token_hex(8), time.monotonic(), 0
         state = scope.setdefault("state", {})
         state["request_id"], state["caller"] = request_id, Caller()
+        logs.within.set({"request": request_id})
 
         async def send_safely(message: Message) -> None:
             nonlocal status
@@ -86,8 +87,7 @@ class Edge:
                 raise
             await self._answer(problems.defect(request_id), scope)(scope, receive, send_safely)
         finally:
-            route = scope.get("route")
-            metrics.request(getattr(route, "path", "none"), scope["method"], status, time.monotonic() - began_s)
+            self._tell(scope, status, time.monotonic() - began_s)
             if status and self._is_audited(scope, status):
                 await run_in_threadpool(self._audit, scope, status)
 
@@ -103,6 +103,7 @@ class Edge:
         self._check_host(headers.get("host", ""))
         caller = await run_in_threadpool(self._caller, headers)
         scope["state"]["caller"] = caller
+        logs.within.set({**logs.within.get(), "user": caller.user})
         if caller is not LOCAL:
             who = caller.key or caller.session or address_of(scope)
             self.state.limits.take(who, limits.REQUESTS, "requests")
@@ -146,6 +147,15 @@ class Edge:
             return Caller()
         held = cookies.get(cookie_name(self.settings.secure))
         return (self.state.sessions.caller(held.value) if held else None) or Caller()
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count the request, and tell of it in the log and as a span: its route and path, never its query."""
+        route, method, now_s = scope.get("route"), scope["method"], time.time()
+        path, name = getattr(route, "path", "none"), getattr(route, "name", "none")
+        metrics.request(path, method, status, seconds)
+        project = scope.get("path_params", {}).get("project")
+        traces.request(name, method, path, status, now_s - seconds, now_s, project)
+        log.info("%s %s", method, scope["path"], extra={"status": status, "ms": round(1000 * seconds, 1)})
 
     def _is_audited(self, scope: Scope, status: int) -> bool:
         """All that changes something, all that leaves the house, and every refusal."""

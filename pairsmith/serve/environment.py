@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from curate.argilla.launch import allowed_variables
+from schemas import tracing
 from schemas.project import Project
 from schemas.spec import Spec
 
@@ -21,7 +22,7 @@ _MACHINE = frozenset(
         *("HF_HOME", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "XDG_CACHE_HOME", "XDG_DATA_HOME"),
         *("PAIRSMITH_CACHE", "PAIRSMITH_ARGILLA_HOME"),
         *("CUDA_VISIBLE_DEVICES", "CUDA_HOME", "LD_LIBRARY_PATH", "OMP_NUM_THREADS"),
-        *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME"),
+        *tracing.VARIABLES,
     }
 )
 

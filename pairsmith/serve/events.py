@@ -114,6 +114,10 @@ class Hub:
         for subscriber in self._subscribers:
             subscriber.hear(state)
 
+    def forget(self, project: str) -> None:
+        """Tell nobody any more how things of a project are, which is gone."""
+        self._states = {key: state for key, state in self._states.items() if state["project"] != project}
+
     def states(self) -> list[State]:
         """The present states."""
         return list(self._states.values())

@@ -143,7 +143,7 @@ class Jobs:
                     "this key was used for another request.", fix="Use a new key for each thing that you ask for."
                 )
             return self.get(job_id)
-        if (busy := self._unended(slug)) and busy != job_id:
+        if (busy := self.unended(slug)) and busy != job_id:
             raise ProjectBusy(slug, busy)
         try:
             with self._database():
@@ -158,7 +158,7 @@ class Jobs:
                     request,
                 )
         except error.DBOSQueueDeduplicatedError:
-            if (busy := self._unended(slug)) != job_id:
+            if (busy := self.unended(slug)) != job_id:
                 raise ProjectBusy(slug, busy or "it has just ended") from None
         return self.get(job_id)
 
@@ -199,6 +199,16 @@ class Jobs:
     def active(self) -> Sequence[Job]:
         """The jobs that wait or run, in the order in which they were asked for."""
         return self._jobs(self._rows(name="job", status=_ACTIVE))
+
+    def unended(self, slug: str) -> str | None:
+        """The job of a project that has not ended; one that is being stopped has not."""
+        recent = self._rows(
+            name="job", workflow_id_prefix=_of_project(slug), limit=5, sort_desc=True, load_output=False
+        )
+        for row in recent:
+            if row.status in _ACTIVE or is_held(self.folder(row.workflow_id)):
+                return row.workflow_id
+        return None
 
     def beginning(self, beginning: str) -> Sequence[Job]:
         """The jobs whose id begins so, at most two."""
@@ -265,16 +275,6 @@ class Jobs:
         except DBAPIError as error:
             raise explained(error, self.database_url) from None
 
-    def _unended(self, slug: str) -> str | None:
-        """The job of a project that has not ended; one that is being stopped has not."""
-        recent = self._rows(
-            name="job", workflow_id_prefix=_of_project(slug), limit=5, sort_desc=True, load_output=False
-        )
-        for row in recent:
-            if row.status in _ACTIVE or is_held(self.folder(row.workflow_id)):
-                return row.workflow_id
-        return None
-
     def _jobs(self, rows: Sequence[WorkflowStatus]) -> Sequence[Job]:
         if not any(row.status in _ACTIVE for row in rows):
             return [self._job(row, (), {}) for row in rows]
@@ -291,6 +291,9 @@ class Jobs:
         progress = events.last(folder / "events.jsonl")
         state, code, problem, waiting, note = self._state(row, held, parts)
         answer = end.get("answer") if state in ("done", "waits_for_people") else None
+        note = note or ((answer or {}).get("facts") or {}).get("waits")
+        if state == "stopped":
+            note = (end.get("problem") or {}).get("what")
         signs = [path.stat().st_mtime for path in (folder / "events.jsonl", *folder.glob("log/*.txt")) if path.exists()]
         return Job(
             id=row.workflow_id,
@@ -308,7 +311,7 @@ class Jobs:
             problem=problem,
             progress=progress,
             answer=answer,
-            note=note or ((answer or {}).get("facts") or {}).get("waits"),
+            note=note,
             continues=request["continues"],
             last_sign_of_life=_seconds(max(signs)) if signs else None,
         )

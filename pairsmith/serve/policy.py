@@ -19,6 +19,8 @@ from pairsmith.serve.database import allowances, stamp
 from pairsmith.serve.network import PRIVATE_HOSTS, Host, Resolve, host_of, is_private, resolve
 from pairsmith.serve.problems import Refusal
 from pairsmith.teacher_search import APIS, LOCAL
+from prompts.sandbox import unbounded
+from schemas import tracing
 from schemas.project import Project
 from schemas.spec import Spec, TeacherSettings
 from schemas.spec.review import ReviewSettings
@@ -39,6 +41,7 @@ class Kind(StrEnum):
     path = "path"
     seeds = "seeds"
     schema = "schema"
+    template = "template"
     base = "base"
     scorer = "scorer"
     host = "host"
@@ -56,13 +59,14 @@ _BY_KIND: dict[Kind, str] = {
     Kind.path: "curate.gates.json_schema curate.contamination.files review.gold",
     Kind.seeds: "seeds.path",
     Kind.schema: "task.schema",
+    Kind.template: "seeds.input",
     Kind.base: "train.base",
     Kind.scorer: "curate.score.model curate.nli",
     Kind.host: "teacher.url teacher.urls review.url",
     Kind.key_name: "teacher.key_env teacher.headers_env review.key_env review.headers_env",
     Kind.free: """
         task.kind task.name task.system task.style task.language task.labels task.to
-        seeds.kind seeds.format seeds.columns seeds.input seeds.split seeds.use seeds.license seeds.limit
+        seeds.kind seeds.format seeds.columns seeds.split seeds.use seeds.license seeds.limit
         exemplars.input exemplars.output
         teacher.model teacher.revision teacher.identity teacher.organization teacher.query teacher.concurrency
         teacher.timeout_s teacher.first_byte_s teacher.token_s teacher.requests_per_minute teacher.tokens_per_minute
@@ -96,6 +100,7 @@ _BY_KIND: dict[Kind, str] = {
         train.seed train.revision train.template_arguments train.accumulation train.schedule train.warmup
         train.weight_decay train.targets train.rslora train.dora train.neftune train.packing train.precision
         train.evaluation_steps train.patience train.objective train.beta train.dpo_epochs train.dpo_learning_rate
+        train.backend train.edited_weight
         evaluate.teacher evaluate.samples evaluate.checks.name evaluate.checks.pattern evaluate.max_seeds
         evaluate.resamples evaluate.concurrency evaluate.judges evaluate.ship_at""",
 }
@@ -154,6 +159,9 @@ class Policy:
 
     # What owners allow
 
+    key_names: frozenset[str] = frozenset()
+    """The variables that specs may name, as of the last look."""
+
     def allowed(self) -> list[dict[str, Any]]:
         """Hosts with the names of the keys that may go there (`""`: none), those that always may first."""
         known = [(host, api.key_env) for api in APIS if (host := host_of(api.url))]
@@ -161,7 +169,9 @@ class Policy:
         rows += [{"host": str(host), "key_env": "", "by": None, "at": None} for host in sorted(self._trusted)]
         query = sa.select(allowances).order_by(allowances.c.host, allowances.c.key_env)
         with self.engine.connect() as connection:
-            return rows + [dict(row) for row in connection.execute(query).mappings()]
+            rows += [dict(row) for row in connection.execute(query).mappings()]
+        self.key_names = frozenset(str(row["key_env"]) for row in rows)
+        return rows
 
     def allow(self, url: str, key_env: str, by: str | None) -> str:
         """Allow specs to send to the host of `url`, with the value of the variable `key_env` unless it is empty."""
@@ -226,7 +236,8 @@ class Policy:
         from pairsmith.serve.environment import job_environment
 
         self.check(project)
-        proxies = [host for url in getproxies().values() if (host := host_of(url))]
+        ours = [*getproxies().values(), tracing.endpoint() or ""]
+        proxies = [host for url in ours if (host := host_of(url))]
         hosts = [host for host in (*proxies, *(host for host, _ in self._allowed())) if is_private(host, self._lookup)]
         return job_environment(project) | {PRIVATE_HOSTS: " ".join(sorted({str(host) for host in hosts}))}
 
@@ -292,6 +303,12 @@ def _check_fence(present: list[Value], before: Spec, *, owner: bool) -> None:
         kinds = {_fence(values[key]) for values in (new, old) if key in values} - {None}
         if not kinds or _plain(new.get(key)) == _plain(old.get(key)):
             continue
+        if part := _unbounded(new.get(key)):
+            raise _refused(
+                key,
+                f"it has {part}, with which a template can keep the service busy for ever",
+                "Take columns, if and filters such as trim; or ask an owner of all projects.",
+            )
         if Kind.machine in kinds:
             raise _refused(key, "only an owner of all projects may set, change or remove it", "Ask one.")
         if not owner:
@@ -315,10 +332,23 @@ def _fence(value: Value) -> Kind | None:
         Kind.code: True,
         Kind.schema: ":" in given,
         Kind.host: given == "vllm",
+        Kind.template: bool(_unbounded(value)),
         Kind.base: weights,
         Kind.scorer: weights,
     }
     return Kind.machine if value.kind and reaches_out.get(value.kind) else None
+
+
+def _unbounded(value: Value | None) -> str | None:
+    """What of a template of columns an editor may not write; what is no template at all says so where it is used."""
+    from jinja2 import TemplateSyntaxError
+
+    if value is None or value.kind is not Kind.template or not value.value:
+        return None
+    try:
+        return unbounded(str(value.value))
+    except (TemplateSyntaxError, RecursionError):
+        return None
 
 
 def _check_path(key: str, given: str, folder: Path) -> None:

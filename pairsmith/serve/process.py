@@ -27,7 +27,7 @@ from synth.embedded.child import child_command, child_environment
 
 MOST_DEATHS = 4  # processes that may die without a word before the job has failed: the first and three more
 MOST_INTERRUPTIONS = 20  # a process that interrupts itself is not started for ever
-GRACE_S = 120.0  # from the request to stop to a kill; a stage that drains needs seconds, a training step may need more
+GRACE_S = 300.0  # from the request to stop to a kill; a stage that drains needs seconds, a training measures and saves
 _START_TIMEOUT_S = 300.0
 _LOOK_EVERY_S = 0.2
 

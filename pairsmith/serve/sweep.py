@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pairsmith.serve import metrics, traces
+from pairsmith.serve.job import NoSuchJob
 from pairsmith.serve.process import is_held, stop
 
 if TYPE_CHECKING:
@@ -51,6 +53,9 @@ class Watch:
         """Do `work` in a thread and publish the jobs it gives; what fails is told in the log and tried again."""
         try:
             for job in await asyncio.to_thread(work, *arguments) or ():
+                if job.has_ended:
+                    traces.job_ended(job)
+                _LOG.info("job %s of %s is %s", job.id, job.project, job.state, extra={"job": job.id})
                 self._jobs.hub.publish("job", job.project, f"job:{job.project}", job.model_dump(mode="json"))
         except Exception as error:
             what = str(error).strip().splitlines()
@@ -65,7 +70,7 @@ class Watch:
     def _look(self) -> list[Job]:
         """The jobs whose state has changed; a process whose job was stopped is asked to end."""
         active = {job.id: job for job in self._jobs.active()}
-        gone = {job_id: self._jobs.get(job_id) for job_id in self._watched.keys() - active.keys()}
+        gone = {job_id: job for job_id in self._watched.keys() - active.keys() if (job := self._now(job_id))}
         for job in gone.values():
             if job.state == "stopping":
                 stop(self._jobs.folder(job.id))
@@ -85,8 +90,17 @@ class Watch:
         if self._changed_s.get(job_id) == changed_s:
             return []
         self._changed_s[job_id] = changed_s
-        self._watched[job_id] = self._jobs.get(job_id)
-        return [self._watched[job_id]]
+        if (job := self._now(job_id)) is None:
+            return []
+        self._watched[job_id] = job
+        return [job]
+
+    def _now(self, job_id: str) -> Job | None:
+        """The job as it is; None if it went with its project."""
+        try:
+            return self._jobs.get(job_id)
+        except NoSuchJob:
+            return None
 
     def sweep(self) -> None:
         """Put back into its queue what the database says this server runs, and it does not: the end of a workflow that
@@ -104,3 +118,4 @@ class Watch:
                 _LOG.warning("job %s was left by a database outage; it goes on", row.workflow_id)
                 self._jobs.client.resume_workflow(row.workflow_id, queue_name=row.queue_name)
                 self.swept += 1
+                metrics.repaired()

@@ -67,8 +67,14 @@ class Talking:
             await self._stop()
 
     async def ask(self, talker: Talker, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Status and body of the model's answer. Raises Refusal (503) while a job needs the machine, and whatever keeps
-        the model from starting."""
+        """Status and body of the model's answer. Raises what `asked` raises."""
+        async with self.asked(talker, body) as response:
+            return response.status, await response.json()
+
+    @asynccontextmanager
+    async def asked(self, talker: Talker, body: dict[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The model's answer as it comes. Raises Refusal (503) while a job needs the machine, also if one takes it
+        meanwhile, and whatever keeps the model from starting."""
         self._refuse_while_busy()
         async with self._lock:
             running = await self._started(talker)
@@ -78,7 +84,7 @@ class Talking:
             timeout = aiohttp.ClientTimeout(total=_ASK_TIMEOUT_S)
             url = f"{running.url}/chat/completions"
             async with aiohttp.ClientSession(timeout=timeout) as session, session.post(url, json=named) as response:
-                return response.status, await response.json()
+                yield response
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Refusal(
                 503, "the model was stopped or does not answer.", code="model_stopped", retry_after_s=30

@@ -12,9 +12,10 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbos import DBOS, DBOSConfig, SetWorkflowID
+from dbos import DBOS, DBOSConfig, SetWorkflowID, error
 
 from pairsmith.failures import as_json
+from pairsmith.serve import traces
 from pairsmith.serve.environment import Environment
 from pairsmith.serve.parts import Part, Request, next_part
 from pairsmith.serve.process import End, kept_alive
@@ -53,8 +54,12 @@ def launch(place: Place) -> None:
         log_level="ERROR",  # as a warning it tells every step that a stop leaves, with all its arguments
         run_migrations=True,
     )
-    logging.getLogger("dbos").setLevel(logging.ERROR)  # it advertises a console
     DBOS(config=config)
+    told = logging.getLogger("dbos")
+    told.setLevel(logging.ERROR)  # below that it advertises a console
+    told.handlers.clear()  # it is told by our own
+    told.propagate = True
+    told.addFilter(_is_a_failure)
     DBOS.launch()
     for name, at_once in _AT_ONCE.items():
         DBOS.register_queue(name, global_concurrency=at_once, polling_interval_sec=_POLL_S)
@@ -62,7 +67,14 @@ def launch(place: Place) -> None:
 
 def destroy() -> None:
     """Leave the jobs alone: their processes go on, and the next server adopts them."""
+    logging.getLogger("dbos").setLevel(logging.CRITICAL)  # it tells of every workflow that it leaves
     DBOS.destroy(workflow_completion_timeout_sec=0)
+
+
+def _is_a_failure(record: logging.LogRecord) -> bool:
+    """False for a job that a person has stopped, of which DBOS tells as an error."""
+    raised = record.exc_info[1] if record.exc_info else None
+    return not isinstance(raised, error.DBOSWorkflowCancelledError | error.DBOSAwaitedWorkflowCancelledError)
 
 
 @DBOS.workflow(name="job", max_recovery_attempts=None)
@@ -107,8 +119,8 @@ async def _planned(request: Request, before: Part | None) -> tuple[Part | None, 
         part = await asyncio.to_thread(
             lambda: next_part(request, workspace.folder(request["project"]).resolve(), before)
         )
-    except PairsmithError as error:
-        return None, End(code=error.exit_code, problem=as_json(error))
+    except PairsmithError as raised:
+        return None, End(code=raised.exit_code, problem=as_json(raised))
     return part, End(code=0, problem=None)
 
 
@@ -119,7 +131,7 @@ async def _kept_alive(request: Request, nth: int, part: Part) -> End:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def environment() -> dict[str, str]:
-        return place.environment(load(Path(part["folder"]), part["overrides"]))
+        return place.environment(load(Path(part["folder"]), part["overrides"])) | traces.parent_of(request["id"])
 
     def cancelled() -> bool:
         status = DBOS.get_workflow_status(request["id"])

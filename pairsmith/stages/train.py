@@ -13,7 +13,7 @@ from pairsmith.outcome import TrainOutcome
 from pairsmith.receipt import recording
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
-from schemas.errors import NoWork
+from schemas.errors import Interrupted, NoWork
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.progress_line import clock
 from schemas.project import Project
@@ -42,7 +42,8 @@ def train(
     """Tune the base on the dataset; the same dataset and settings find the adapter that is there. With `curve`, draw
     the learning curve too, with a dozen further trainings at most.
 
-    It is not drained: `stop` ends it at once, and the next run goes on from the last checkpoint. Raises NoWork.
+    `stop` ends it after the step in progress and keeps the best weights until then as an adapter, then Interrupted is
+    raised; the next run goes on from that step. Raises NoWork.
     """
     with recording(project, store, "train", TrainOutcome()) as record:
         record.outcome = TrainOutcome(**plan.inputs_of("train", project, store)._asdict())
@@ -59,14 +60,29 @@ def train(
         dataset = dataset_of(project.folder / datasets[-1].path)
         tested = [seed.text for seed in held_out_inputs(store.seeds(), project.spec) if seed.text]
         dataset = replace(dataset, held_out=[*dataset.held_out, *tested])
-        result = tune(base, dataset, settings, project.folder / ADAPTERS, progress)
+        with (stop or Stopping()).looked_at() as asked:
+            result = tune(base, dataset, settings, project.folder / ADAPTERS, progress, asked=asked)
         path = project.inside(Path(result.folder))
         store.write(result.artifact.model_copy(update={"path": path}))
         record.outcome = _filled(record.outcome, result, path)
+        if result.planned_steps is not None:
+            raise _ended(result)
         if curve:
             lines = learning_curve_of(project, store, base, dataset, result.settings, progress, say)
             record.outcome = replace(record.outcome, curve=tuple(lines))
     return record.outcome
+
+
+def _ended(result: TrainResult) -> Interrupted:
+    """The end of a training that somebody stopped: what is kept of it, and how it goes on."""
+    kept = result.kept_step or result.steps
+    measured = next((v.loss for v in result.validation if v.step == kept), None)
+    loss = "" if measured is None else f", validation loss {measured:.2f}"
+    return Interrupted(
+        f"the training ended after {result.steps} of {result.planned_steps} steps; its best state (step {kept}{loss}) "
+        f"is kept as the adapter {result.adapter_id[:8]}.",
+        fix="`pairsmith evaluate` and `pairsmith export` take it; `pairsmith train` goes on with the training.",
+    )
 
 
 def _filled(outcome: TrainOutcome, result: TrainResult, path: str) -> TrainOutcome:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import torch
 
 from synth.embedded.constrain import Constraint
-from synth.embedded.jobs import Choice, Generation, Score, Scoring, TokenLogprob
+from synth.embedded.jobs import Choice, Generation, Row, Score, Scoring, TokenLogprob
 from synth.embedded.model import ChatModel
 from synth.embedded.rows import PrefixStore, RowCache, RowTokens
 from synth.embedded.sampling import Draw, next_tokens
@@ -34,20 +34,10 @@ _SCORE_CHUNK_TOKENS = 256
 # rows beside them, a lone answer comes out as it would in a crowd on most processors; on some (those with AMX, say)
 # rounding depends on every batch size, so nothing may rely on it.
 _FEWEST_ROWS = 4
-_PREFIX_MIB = 48
+# Beginnings of prompts are kept in so much of what keys and values may take, beside it.
+_PREFIX_SHARE, _LEAST_PREFIX_MIB = 1 / 8, 96
 
 JobT = TypeVar("JobT", Generation, Scoring)
-
-
-@dataclass(eq=False)
-class _Row:
-    job: Generation
-    index: int
-    draw: Draw
-    length: int
-    """Tokens whose keys and values are in the row cache."""
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -55,8 +45,8 @@ class _Lane:
     """Row i of `active` lies in row i of `cache`."""
 
     cache: RowCache | RowTokens
-    active: list[_Row] = field(default_factory=list)
-    waiting: deque[_Row] = field(default_factory=deque)
+    active: list[Row] = field(default_factory=list)
+    waiting: deque[Row] = field(default_factory=deque)
     scoring: deque[Scoring] = field(default_factory=deque)
     starting: list[Generation | Scoring] = field(default_factory=list)
     """Jobs taken from a queue whose rows are not active yet: they too fail if the step fails."""
@@ -64,7 +54,7 @@ class _Lane:
     def has_work(self) -> bool:
         return bool(self.active or self.waiting or self.scoring)
 
-    def most_cells(self, more: Sequence[_Row] = ()) -> int:
+    def most_cells(self, more: Sequence[Row] = ()) -> int:
         """Cells of the row cache once each row, these too, has reached its token limit."""
         limits = [len(row.job.prompt) + row.job.max_tokens for row in chain(self.active, more)]
         return len(limits) * max(limits, default=0)
@@ -89,7 +79,8 @@ class Decoder:
         self._model, self._adapters, self._start_constraint = model, dict(models), start_constraint
         self._max_batch = max_batch
         self._most_cells = kv_mib * 2**20 // model.bytes_per_token()
-        self._prefixes = PrefixStore(_PREFIX_MIB * 2**20 // model.bytes_per_token())
+        prefix_mib = max(_LEAST_PREFIX_MIB, int(_PREFIX_SHARE * kv_mib))
+        self._prefixes = PrefixStore(prefix_mib * 2**20 // model.bytes_per_token())
         self._wordy: list[bool] = model.wordy_tokens().tolist()
         self._lanes = {name: _Lane(model.new_rows()) for name in models}
         self._inbox: queue.SimpleQueue[Generation | Scoring | None] = queue.SimpleQueue()
@@ -126,7 +117,7 @@ class Decoder:
                         self._turn(name, lane)
                     except Exception as error:
                         failure = error.with_traceback(None)  # which would keep the step's tensors in memory
-                    # One failed step must not end the server: its requests get the error, the next ones go on.
+                    # One failed step must not end the server: its requests get the error.
                     if failure is not None and not (isinstance(failure, torch.OutOfMemoryError) and self._halve(lane)):
                         self._fail(lane, failure)
         for lane in self._lanes.values():
@@ -150,11 +141,11 @@ class Decoder:
                 lane.waiting.extend(self._new_row(job, index) for index in range(job.n))
         return True
 
-    def _new_row(self, job: Generation, index: int) -> _Row:
+    def _new_row(self, job: Generation, index: int) -> Row:
         seed = secrets.randbits(62) if job.seed is None else job.seed + index
         generator = torch.Generator().manual_seed(seed % 2**63)
         constraint = self._start_constraint(job.grammar) if job.grammar is not None else None
-        return _Row(job, index, Draw(job.sampling, generator, constraint), length=len(job.prompt))
+        return Row(job, index, Draw(job.sampling, generator, constraint), length=len(job.prompt))
 
     def _turn(self, name: str, lane: _Lane) -> None:
         """One step of a lane: a scoring if one waits, then new rows, then one token for every row."""
@@ -181,9 +172,10 @@ class Decoder:
             lane.cache.release()
 
     def _halve(self, lane: _Lane) -> bool:
-        """Start the rows of a step that ran out of memory anew, half as many at a time; False if it was one row."""
+        """Start the rows of a step that ran out of memory anew, half as many at a time; False if it was one row, or if
+        somebody has heard the beginning of one, which could come out otherwise."""
         rows = max(len(lane.active), len(lane.starting))
-        if min(rows, self._max_batch) <= 1:
+        if min(rows, self._max_batch) <= 1 or any(row.told for row in lane.active):
             return False
         self._max_batch = max(1, min(rows, self._max_batch) // 2)
         waiting = {(row.job, row.index) for row in lane.waiting}
@@ -208,7 +200,7 @@ class Decoder:
 
     def _admit(self, lane: _Lane) -> None:
         """Starts as many waiting rows as fit, computing each prompt once, and draws their first tokens."""
-        choices: dict[Generation, list[_Row]] = {}
+        choices: dict[Generation, list[Row]] = {}
         for row in self._take_waiting(lane):
             choices.setdefault(row.job, []).append(row)
         if not choices:
@@ -226,8 +218,8 @@ class Decoder:
                 source.append(place)
         self._choose(lane, first, logits[source])
 
-    def _take_waiting(self, lane: _Lane) -> list[_Row]:
-        taken: list[_Row] = []
+    def _take_waiting(self, lane: _Lane) -> list[Row]:
+        taken: list[Row] = []
         others = sum(other.most_cells() for other in self._lanes.values() if other is not lane)
         while lane.waiting and len(lane.active) + len(taken) < self._max_batch:
             row = lane.waiting[0]
@@ -296,7 +288,7 @@ class Decoder:
             if self._take_token(rows[slot - first], tokens[slot - first], reports[slot - first]):
                 _remove(lane, slot)
 
-    def _take_token(self, row: _Row, token: int, logprobs: torch.Tensor | None) -> bool:
+    def _take_token(self, row: Row, token: int, logprobs: torch.Tensor | None) -> bool:
         """Adds a token to its row; True when that ended the row, whose choice is then handed over."""
         job = row.job
         if token in self._model.end_tokens:
@@ -307,16 +299,18 @@ class Decoder:
         if logprobs is not None:
             row.logprobs.append(_report(logprobs, token, job.top_logprobs or 0))
         complete = row.draw.constraint is not None and row.draw.constraint.take(token)
-        text = self._model.decode(row.ids) if job.stop else ""
+        text = self._model.decode(row.ids) if job.stop or job.tell else ""
         cuts = [at for at in map(text.find, job.stop) if at >= 0]
         if not (cuts or complete or len(row.ids) == job.max_tokens):
+            row.tell(text, whole=False)
             return False
         whole = text[: min(cuts)] if cuts else self._model.decode(row.ids)
         self._finish(row, whole, "stop" if cuts or complete else "length", len(row.ids))
         return True
 
-    def _finish(self, row: _Row, text: str, reason: str, tokens: int) -> None:
+    def _finish(self, row: Row, text: str, reason: str, tokens: int) -> None:
         job = row.job
+        row.tell(text, whole=True)
         job.choices[row.index] = Choice(text, reason, tokens, tuple(row.logprobs))
         if len(job.choices) == job.n:
             _answer(job, [job.choices[index] for index in range(job.n)])

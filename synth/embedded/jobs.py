@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from synth.embedded.sampling import Sampling
+from synth.embedded.sampling import Draw, Sampling
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,23 @@ class Score:
     tokens: int
 
 
+@dataclass(frozen=True)
+class Piece:
+    """What one choice has gone on by: text that will not change any more, and its tokens."""
+
+    index: int
+    text: str
+    logprobs: tuple[TokenLogprob, ...]
+
+
 @dataclass(kw_only=True, eq=False)
 class Generation:
     """`n` answers to one prompt. Choice i draws from the stream `seed + i`; without a seed, from a random one. A seed
     fixes the draws, not how the processor rounds: answers decoded beside others may part from the lone one.
 
     `top_logprobs` None reports no log-probabilities. `grammar` comes from `SchemaCompiler.check`. Cancelling
-    `future` drops the rows before the next step.
+    `future` drops the rows before the next step. `tell` hears every piece as it is decoded, in the decoder's thread;
+    all pieces of a choice together are its text and log-probabilities.
     """
 
     model: str
@@ -53,6 +64,7 @@ class Generation:
     stop: tuple[str, ...] = ()
     top_logprobs: int | None = None
     grammar: str | None = None
+    tell: Callable[[Piece], None] | None = None
     future: Future[list[Choice]] = field(default_factory=Future)
     choices: dict[int, Choice] = field(default_factory=dict)
 
@@ -65,3 +77,32 @@ class Scoring:
     prompt: list[int]
     completions: list[list[int]]
     future: Future[list[Score]] = field(default_factory=Future)
+
+
+@dataclass(eq=False)
+class Row:
+    """One choice while it is decoded."""
+
+    job: Generation
+    index: int
+    draw: Draw
+    length: int
+    """Tokens whose keys and values are in the row cache."""
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    told: str = ""
+    told_tokens: int = 0
+
+    def tell(self, text: str, *, whole: bool) -> None:
+        """Hand on what `text`, the choice so far, has more than what was told. Unless it is `whole`, half a character
+        and what may become a text to stop at are held back."""
+        if self.job.tell is None:
+            return
+        if not whole:
+            text = text.rstrip("\ufffd")
+            begun = (n for stop in self.job.stop for n in range(1, len(stop)) if text.endswith(stop[:n]))
+            text = text[: len(text) - max(begun, default=0)]
+        more, logprobs = text[len(self.told) :], tuple(self.logprobs[self.told_tokens :])
+        if more or (whole and logprobs):
+            self.job.tell(Piece(self.index, more, logprobs))
+            self.told, self.told_tokens = text, len(self.logprobs)

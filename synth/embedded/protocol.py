@@ -3,7 +3,6 @@
 The bodies are those of OpenAI's chat completions, plus `top_k`, `repetition_penalty` and `no_repeat_ngram_size`
 under the names that vLLM and transformers use, plus `/score`. A field this server does not implement is refused by
 name; only the value that means "do nothing" (`presence_penalty: 0`) is let through, because clients send it unasked.
-With `stream: true` the text of a choice comes in one piece.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "presence_penalty": (None, 0),
     "service_tier": (None, "auto", "default"),
     "store": (None, False),
-    "stream_options": (None, {"include_usage": False}, {"include_usage": True}),
     "tool_choice": (None, "none"),
     "tools": (None, []),
 }
@@ -90,6 +88,10 @@ class ResponseFormat(_Body):
         return {"type": "object"} if self.type == "json_object" else None
 
 
+class StreamOptions(_Body):
+    include_usage: bool = False
+
+
 class ChatRequest(_Body):
     """`POST /v1/chat/completions`. Defaults are OpenAI's; `top_k`, `repetition_penalty` and
     `no_repeat_ngram_size` are off unless sent, and the latter two count generated tokens only."""
@@ -108,6 +110,7 @@ class ChatRequest(_Body):
     top_logprobs: int = Field(0, ge=0, le=20)
     response_format: ResponseFormat | None = None
     stream: bool = False
+    stream_options: StreamOptions = StreamOptions()
     repetition_penalty: float = Field(1.0, gt=0, le=10)
     no_repeat_ngram_size: int = Field(0, ge=0, le=64)
 

@@ -26,7 +26,7 @@ from pydantic import BaseModel
 
 from synth.embedded.constrain import SchemaCompiler, SchemaError
 from synth.embedded.decoder import Decoder
-from synth.embedded.jobs import Choice, Generation, Scoring, TokenLogprob
+from synth.embedded.jobs import Choice, Generation, Piece, Scoring, TokenLogprob
 from synth.embedded.model import ChatModel, UnsupportedModel, best_device, best_dtype, free_kv_mib
 from synth.embedded.protocol import ChatRequest, RequestError, ScoreRequest, parse_body
 from synth.embedded.sampling import Sampling
@@ -80,7 +80,7 @@ class Api:
     def close(self) -> None:
         self._decoder.close()
 
-    async def chat_completions(self, request: web.Request) -> web.Response:
+    async def chat_completions(self, request: web.Request) -> web.StreamResponse:
         body = parse_body(ChatRequest, await _json(request))
         served = self._find(body.model)
         prompt = self._prompt(body)
@@ -97,25 +97,66 @@ class Api:
             top_logprobs=body.top_logprobs if body.logprobs else None,
             grammar=self._grammar(body),
         )
-        self._decoder.submit(job)
-        choices = await asyncio.wrap_future(job.future)
-        completion_tokens = sum(choice.tokens for choice in choices)
-        whole = {
+        head = {
             "id": f"chatcmpl-{uuid.uuid4().hex}",
-            "object": "chat.completion",
+            "object": "chat.completion.chunk" if body.stream else "chat.completion",
             "created": int(time.time()),
             "model": served.name,
             "system_fingerprint": f"{served.revision}/{self._dtype}",
-            "choices": [self._choice(index, choice, body.logprobs) for index, choice in enumerate(choices)],
-            "usage": {
-                "prompt_tokens": len(prompt),
-                "completion_tokens": completion_tokens,
-                "total_tokens": len(prompt) + completion_tokens,
-            },
         }
         if body.stream:
-            return web.Response(text=_events(whole), content_type="text/event-stream")
-        return web.json_response(whole)
+            return await self._streamed(request, body, job, head)
+        self._decoder.submit(job)
+        choices = await asyncio.wrap_future(job.future)
+        shown = [self._choice(index, choice, body.logprobs) for index, choice in enumerate(choices)]
+        return web.json_response({**head, "choices": shown, "usage": _usage(prompt, choices)})
+
+    async def _streamed(
+        self, request: web.Request, body: ChatRequest, job: Generation, head: dict[str, Any]
+    ) -> web.StreamResponse:
+        """Each piece as it is decoded, as a server-sent event. A failure before the first one has its status, a later
+        one is an event."""
+        heard, loop = asyncio.Queue[Piece | None](), asyncio.get_running_loop()
+
+        def tell(piece: Piece) -> None:
+            loop.call_soon_threadsafe(heard.put_nowait, piece)
+
+        job.tell = tell
+        done = asyncio.wrap_future(job.future)
+        done.add_done_callback(lambda _: heard.put_nowait(None))
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+
+        async def say(**more: Any) -> None:
+            await response.write(f"data: {json.dumps({**head, **more})}\n\n".encode())
+
+        async def told(index: int, delta: dict[str, Any], *tokens: TokenLogprob, reason: str | None = None) -> None:
+            shown = {"content": [self._logprob(one) for one in tokens]} if body.logprobs and tokens else None
+            await say(choices=[{"index": index, "delta": delta, "finish_reason": reason, "logprobs": shown}])
+
+        try:
+            self._decoder.submit(job)
+            piece = await heard.get()
+            if piece is None:
+                await done  # raises what kept it from the first piece; an answer without text goes on
+            await response.prepare(request)
+            for index in range(body.n):
+                await told(index, {"role": "assistant", "content": ""})
+            while piece is not None:
+                await told(piece.index, {"content": piece.text}, *piece.logprobs)
+                piece = await heard.get()
+            try:
+                choices = await done
+            except Exception as error:
+                await say(**RequestError(f"The decode loop failed: {error!r}", status=500).body())
+                return response
+            for index, choice in enumerate(choices):
+                await told(index, {}, reason=choice.finish_reason)
+            if body.stream_options.include_usage:
+                await say(choices=[], usage=_usage(job.prompt, choices))
+            await response.write(b"data: [DONE]\n\n")
+            return response
+        finally:
+            job.future.cancel()  # who hung up wants no more
 
     async def score(self, request: web.Request) -> web.Response:
         body = parse_body(ScoreRequest, await _json(request))
@@ -204,14 +245,9 @@ class Api:
         return {"token": raw.decode(errors="replace"), "bytes": list(raw)}
 
 
-def _events(answer: dict[str, Any]) -> str:
-    """The answer as the events that `stream: true` asks for, the text of each choice in one piece."""
-    chunks = [answer | {"choices": [_delta(choice)], "object": "chat.completion.chunk"} for choice in answer["choices"]]
-    return "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
-
-
-def _delta(choice: dict[str, Any]) -> dict[str, Any]:
-    return {("delta" if name == "message" else name): value for name, value in choice.items()}
+def _usage(prompt: Sequence[int], choices: Sequence[Choice]) -> dict[str, int]:
+    completion = sum(choice.tokens for choice in choices)
+    return {"prompt_tokens": len(prompt), "completion_tokens": completion, "total_tokens": len(prompt) + completion}
 
 
 async def _json(request: web.Request) -> Any:

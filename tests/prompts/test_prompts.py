@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import prompts
-from prompts import Prompt, available, load
+from prompts import Prompt, available, compiled, load
+from prompts.sandbox import unbounded
 from schemas.errors import PromptError
 from schemas.records import Message, Messages
 from schemas.spec import Exemplar
@@ -492,3 +494,37 @@ def test_a_prompt_that_says_simple_and_enhanced_is_given_input_and_output(tmp_pa
     prompt = load("mine", wrote(tmp_path, ONE).parents[2])
     assert prompt.takes("input")
     assert prompt.render(input="a fox") == prompt.render(simple="a fox")
+
+
+def test_nothing_is_computed_before_a_prompt_is_rendered() -> None:
+    """A service compiles what its editors write: a hundred million blanks in a constant cost nothing until then."""
+    tracemalloc.start()
+    try:
+        _, used = compiled("{{ x }}{{ 'y'|center(100000000) }}{{ 'z' * 100000000 }}", "here")
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert used == {"x"}
+    assert compiled("{{ x }} {{ 2 * 3 }} {{ 'y'|upper }}", "here")[0].render({"x": 1}) == "1 6 Y"
+
+
+@pytest.mark.parametrize(
+    ("source", "part"),
+    [
+        ("{{ a }} {{ b | trim | lower }}{% if c != 'x' and c %}, {{ c[:20] }}{% else %}{{ 'none' }}{% endif %}", None),
+        ("{{ a if a is defined else b ~ c }}", None),
+        ("{% for x in a %}{{ x }}{% endfor %}", "for"),
+        ("{{ a * 9 }}", "mul"),
+        ("{{ 9 ** a }}", "pow"),
+        ("{{ '%99999999999d' % a }}", "mod"),
+        ("{{ a | center(99999999999) }}", "center"),
+        ("{{ a.center(99999999999) }}", "call"),
+        ("{{ a | replace('', 'long') | replace('', 'longer') }}", "replace"),
+        ("{% set b = a ~ a %}{% set b = b ~ b %}{{ b }}", "assign"),
+        ("{% macro m(x) %}{{ m(x) }}{{ m(x) }}{% endmacro %}{{ m(a) }}", "macro"),
+        ("{{ a }}" * 51, "more than 50 columns"),
+    ],
+)
+def test_what_could_keep_a_service_busy_is_named(source: str, part: str | None) -> None:
+    """Columns, conditions and a few filters render in a time like their length; all else is named."""
+    assert unbounded(source) == part

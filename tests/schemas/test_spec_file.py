@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from schemas import toml
 from schemas.errors import SpecError
 from schemas.spec import Spec
 from schemas.spec_file import key_line, load, parse, set_keys
@@ -593,3 +594,23 @@ def test_an_old_name_in_an_override_sets_the_new_key(tmp_path: Path, old: str) -
 def test_bounds_that_nothing_fits_are_refused(tmp_path: Path, bounds: str) -> None:
     """They would reject every row, after all of them were paid for."""
     assert "let no row through" in refusal(tmp_path, FULL.replace("min_words = 3", bounds)).what
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".".join(["a"] * 60_000) + " = 1",
+        "[" + ".".join(["a"] * 60_000) + "]",
+        "x = {" + " . ".join(['"a"'] * 60_000) + " = 1}",
+    ],
+)
+def test_a_key_of_thousands_of_parts_is_refused_at_once(text: str, tmp_path: Path) -> None:
+    """Python's reader would need minutes for it, and a service reads what its editors write."""
+    with pytest.raises(SpecError, match="more than 32 parts"):
+        parse(f"\n{text}\n", tmp_path)
+
+
+def test_dots_elsewhere_are_no_key() -> None:
+    """Strings, numbers and texts of many lines may hold as many as they like."""
+    text = 'a = "' + "x.y." * 200 + '"\nb = """\n' + "One... a.b.c. Two\n" * 50 + '"""\n' + "c = 1.5\n"
+    assert toml.loads(text)["a"] == "x.y." * 200

@@ -59,15 +59,15 @@ def write_project(workspace: Workspace, slug: str, url: str, subjects: tuple[str
     return folder
 
 
-async def job_that(jobs: Jobs, job_id: str, holds: Callable[[Job], bool]) -> Job:
+async def job_that(jobs: Jobs, job_id: str, holds: Callable[[Job], bool], within_s: float = _WAIT_S) -> Job:
     """The job as soon as `holds` is true of it."""
-    until = time.monotonic() + _WAIT_S
+    until = time.monotonic() + within_s
     while not holds(job := await asyncio.to_thread(jobs.get, job_id)):
         assert time.monotonic() < until, job
         await asyncio.sleep(0.05)
     return job
 
 
-async def ended(jobs: Jobs, job_id: str) -> Job:
+async def ended(jobs: Jobs, job_id: str, within_s: float = _WAIT_S) -> Job:
     """The job when it has ended."""
-    return await job_that(jobs, job_id, lambda job: job.has_ended)
+    return await job_that(jobs, job_id, lambda job: job.has_ended, within_s)

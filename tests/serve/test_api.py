@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import time
 from pathlib import Path
 from typing import Any
@@ -183,12 +184,20 @@ def test_a_job_is_one_for_each_key_and_a_second_one_is_refused_with_a_link(servi
 
 
 def test_a_project_goes_to_the_trash_and_not_while_it_works(service: Service) -> None:
-    """Nothing is erased; its slug is free again."""
+    """Nothing is erased; its slug is free again, and who takes it is told nothing of the jobs before. A job that was
+    stopped works until its process has ended."""
     owner = service.browser("owner")
     job = owner.post(f"/api/v1/projects/{MINE}/jobs", json={"command": "curate"})
     assert problem(owner.delete(f"/api/v1/projects/{MINE}"))["error"]["code"] == "project_busy"
     owner.post(f"/api/v1/jobs/{job.json()['id']}/cancel")
+    hub, folder = service.app.state.jobs.hub, service.app.state.jobs.folder(job.json()["id"])
+    hub.publish("job", MINE, f"job:{MINE}", job.json())
+    folder.mkdir(parents=True)
+    with (folder / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert problem(owner.delete(f"/api/v1/projects/{MINE}"))["error"]["code"] == "project_busy"
     assert owner.delete(f"/api/v1/projects/{MINE}").status_code == 204
+    assert hub.states() == []
     assert MINE not in service.workspace.projects()
     (kept,) = (service.workspace.serve / "trash").iterdir()
     assert (kept / "pairsmith.toml").read_text() == SPEC
@@ -291,6 +300,8 @@ def test_a_job_runs_and_its_rows_reviews_and_files_are_had(tmp_path: Path, monke
         assert sheet.text.startswith("id,state")
         told = owner.get("/metrics").text
         assert 'pairsmith_jobs{command="generate",state="done"} 1.0' in told
+        assert 'pairsmith_store_bytes{project="tiny"}' in told
+        assert "pairsmith_sweep_repairs_total 0.0" in told
 
 
 def _ended(client: Any, path: str) -> dict[str, Any]:

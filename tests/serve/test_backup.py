@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
+import subprocess
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from bench.service.postgres import Postgres, programs
 from pairsmith.commands import start
+from pairsmith.serve.accounts import Accounts
 from pairsmith.serve.backup import MANIFEST, backup, check, restore
+from pairsmith.serve.database import open_database
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.jobs import Jobs
 from pairsmith.serve.workspace import Workspace
@@ -41,6 +48,14 @@ def worked(workspace: Workspace, teacher: LoopbackTeacher) -> Workspace:
     (workspace.serve / "views").mkdir()
     (workspace.serve / "views/tiny.db").write_text("can be made again")
     return workspace
+
+
+@pytest.fixture
+def postgres() -> Iterator[Postgres]:
+    if programs() is None or not (shutil.which("pg_dump") and shutil.which("pg_restore")):
+        pytest.skip("PostgreSQL's programs are not on this machine")
+    with Postgres() as server:
+        yield server
 
 
 def test_what_was_saved_is_what_comes_back(worked: Workspace, tmp_path: Path) -> None:
@@ -87,6 +102,45 @@ def test_a_copy_is_of_one_moment_whatever_is_being_written(worked: Workspace, tm
     with closing(sqlite3.connect(tmp_path / "saved/projects/tiny/pairsmith.db")) as copy:
         one, two = copy.execute("SELECT sum(a = 1), sum(a = 2) FROM twins").fetchone()
     assert one == two
+
+
+def test_the_services_postgresql_is_in_it_and_comes_back(
+    tmp_path: Path, workspace: Workspace, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`pg_dump` writes it into the backup, `pg_restore` makes a service of it that knows the same people and jobs, and
+    no password stands in the words of a command."""
+    write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
+    before = open_database(workspace.serve, postgres.url)
+    Accounts(before).redeem(Accounts(before).first_owner_link(), "ann", "four words are good")
+    before.dispose()
+    with closing(Jobs(workspace, database_url=postgres.url)) as jobs:
+        asked = jobs.start_now("tiny", "curate", JobOptions(), "ann")
+    ran: list[list[str]] = []
+    real = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda command, **more: ran.append(command) or real(command, **more))
+    user = postgres.url.partition("://")[2].partition("@")[0]
+    with_password = postgres.url.replace(f"{user}@", f"{user}:canary-password@")
+    kept = backup(workspace, tmp_path / "saved", with_password)
+    monkeypatch.undo()
+    assert check(tmp_path / "saved") == kept
+    assert "canary-password" not in str(ran)
+    assert restore(tmp_path / "saved", Workspace(tmp_path / "again")).notes[-1].startswith("the service's database")
+    with psycopg.connect(postgres.url, autocommit=True) as admin:
+        admin.execute("CREATE DATABASE again")
+    again = postgres.url.replace("/postgres?", "/again?")
+    command = ["pg_restore", "--exit-on-error", "--dbname", again, str(tmp_path / "saved/service.pgdump")]
+    done = real(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    restored = Workspace(tmp_path / "again")
+    after = open_database(restored.serve, again)
+    assert Accounts(after).has_owner()
+    after.dispose()
+    with closing(Jobs(restored, database_url=again)) as jobs:
+        assert [(job.id, job.state) for job in jobs.list()] == [(asked.id, "queued")]
+        assert jobs.cancel_now(asked.id).state == "stopped"
+    with pytest.raises(StoreError, match=r"pg_dump failed: .*nowhere"):
+        backup(workspace, tmp_path / "other", postgres.url.replace("/postgres?", "/nowhere?"))
+    assert not (tmp_path / "other").exists()
 
 
 def test_damage_is_found_and_named(worked: Workspace, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import shlex
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import yaml
 from pairsmith.commands.serve import command
 
 DEPLOY = Path(__file__).parents[2] / "docs/deploy"
+ARGILLA = DEPLOY.parent / "argilla/docker-compose.yml"
 
 
 def parsed(words: list[str]) -> dict[str, object]:
@@ -48,6 +50,18 @@ def test_the_compose_file_starts_the_service_as_it_is() -> None:
     assert isinstance(database, click.Option)
     assert database.envvar in serve["environment"]
     assert "${POSTGRES_PASSWORD:?" in text
+
+
+def test_the_stack_of_argilla_joins_it() -> None:
+    """Named together, the two compose files add up: no service or volume of one is the other's, a spec can name Argilla
+    as the proxy does, and every variable of the proxy's file is given to it."""
+    ours, theirs = (yaml.safe_load(path.read_text()) for path in (DEPLOY / "compose.yaml", ARGILLA))
+    for part in ("services", "volumes"):
+        assert not ours[part].keys() & theirs[part].keys()
+    assert "argilla" in theirs["services"]
+    caddy = (DEPLOY / "Caddyfile").read_text()
+    assert "reverse_proxy argilla:6900" in caddy
+    assert set(re.findall(r"\{\$(\w+)\}", caddy)) == set(ours["services"]["proxy"]["environment"])
 
 
 def test_a_wrong_option_would_be_seen() -> None:

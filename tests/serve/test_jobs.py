@@ -374,3 +374,19 @@ def test_an_outage_leaves_no_job_behind(workspace: Workspace, teacher: LoopbackT
         assert len(starts(jobs.folder(job.id))) == 1, "nothing ran again: it had said how it ended"
 
     served(jobs, scene())
+
+
+def test_a_job_that_went_with_its_project_keeps_nobody_from_the_others(workspace: Workspace) -> None:
+    """Whoever watches over jobs passes it over, and looks after those of other projects as before."""
+    for slug in ("gone", "kept"):
+        write_project(workspace, slug, "http://127.0.0.1:9/v1")
+    jobs = Jobs(workspace)
+    watch = Watch(jobs)
+    gone, kept = (jobs.start_now(slug, "curate", NO_OPTIONS, "ann") for slug in ("gone", "kept"))
+    assert {job.id for job in watch._look()} == {gone.id, kept.id}
+    jobs.cancel_now(gone.id)
+    jobs.forget("gone", workspace.serve / "trash" / "gone")
+    assert [(job.id, job.position) for job in watch._look()] == [(kept.id, 1)]
+    jobs.cancel_now(kept.id)
+    assert [job.id for job in watch._look()] == [kept.id]
+    jobs.close()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from pairsmith.serve import talking
 from pairsmith.serve.access import ALL, Role
 from schemas.records import Artifact
 from schemas.spec import TrainSettings
@@ -193,21 +197,69 @@ def test_a_file_becomes_a_project_that_is_run_without_review(service: Service) -
     assert "bad" not in service.workspace.projects()
 
 
-def test_the_tuned_model_is_listed_and_talked_to(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whole and as a stream, with the system prompt that it was trained with; its base under a name of its own; nobody
-    else's models."""
+WORDS = ("A copper ", "kettle, and ", "the steam of it.")
+USAGE = {"prompt_tokens": 5, "completion_tokens": 12, "total_tokens": 17}
+
+
+class ModelOfAProcess(BaseHTTPRequestHandler):
+    """What the embedded server says, word by word; asked to die, it hangs up after the first."""
+
+    asked: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append(body)
+        head = {"id": "c", "object": "chat.completion", "created": 1, "model": "its own name"}
+        self.send_response(200)
+        if not body.get("stream"):
+            message = {"role": "assistant", "content": "".join(WORDS)}
+            choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+            answer = json.dumps({**head, "choices": [choice], "usage": USAGE}).encode()
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+            return
+        self.send_header("Content-Type", "text/event-stream")
+        if body["messages"][-1]["content"] == "die":
+            self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        for word in WORDS:
+            self._say(head, {"content": word}, None)
+            if body["messages"][-1]["content"] == "die":
+                return
+        self._say(head, {}, "stop")
+        self.wfile.write(f"data: {json.dumps({**head, 'choices': [], 'usage': USAGE})}\n\ndata: [DONE]\n\n".encode())
+
+    def _say(self, head: dict[str, Any], delta: dict[str, Any], reason: str | None) -> None:
+        choices = [{"index": 0, "delta": delta, "finish_reason": reason}]
+        self.wfile.write(f"data: {json.dumps({**head, 'choices': choices})}\n\n".encode())
+
+    def log_message(self, *arguments: Any) -> None:
+        """Nothing is said."""
+
+
+@pytest.fixture
+def model(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """A model that runs, in place of the process that would be started; what it was asked."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), ModelOfAProcess) as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        async def started(talker: Any) -> talking._Running:
+            return talking._Running("key", url, "base", AsyncExitStack())
+
+        monkeypatch.setattr(service.app.state.talking, "_started", started)
+        ModelOfAProcess.asked.clear()
+        yield ModelOfAProcess.asked
+        server.shutdown()
+
+
+def test_the_tuned_model_is_listed_and_talked_to(service: Service, model: list[dict[str, Any]]) -> None:
+    """Whole and as a stream, event by event as the model tells them, with the system prompt that it was trained with;
+    its base under a name of its own; nobody else's models."""
     tuned(service)
     tuned(service, OTHER)
-    asked: list[dict[str, Any]] = []
-
-    async def answer(talker: Any, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        asked.append({"adapter": talker.adapter, **body})
-        message = {"role": "assistant", "content": "A copper kettle, and the steam of it, in the early light."}
-        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
-        usage = {"prompt_tokens": 5, "completion_tokens": 12, "total_tokens": 17}
-        return 200, {"id": "c", "object": "chat.completion", "created": 1, "choices": [choice], "usage": usage}
-
-    monkeypatch.setattr(service.app.state.talking, "ask", answer)
 
     async def scene(client: Any) -> None:
         names = [model.id async for model in await client.models.list()]
@@ -216,14 +268,15 @@ def test_the_tuned_model_is_listed_and_talked_to(service: Service, monkeypatch: 
         assert (await client.models.retrieve(name)).owned_by == MINE
         messages = [{"role": "user", "content": "a kettle"}]
         whole = await client.chat.completions.create(model=name, messages=messages, max_tokens=20)
-        text = whole.choices[0].message.content
+        assert whole.choices[0].message.content == "".join(WORDS)
         stream = await client.chat.completions.create(
             model=name, messages=messages, stream=True, stream_options={"include_usage": True}
         )
         chunks = [chunk async for chunk in stream]
-        assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == text
-        assert chunks[-1].usage.total_tokens == 17
+        assert tuple(c.choices[0].delta.content for c in chunks[:-2]) == WORDS
+        assert {chunk.model for chunk in chunks} == {name}
         assert chunks[-2].choices[0].finish_reason == "stop"
+        assert chunks[-1].usage.total_tokens == 17
         await client.chat.completions.create(
             model=names[0], messages=[{"role": "system", "content": "Be brief."}, *messages]
         )
@@ -231,10 +284,30 @@ def test_the_tuned_model_is_listed_and_talked_to(service: Service, monkeypatch: 
             await client.chat.completions.create(model=name.replace(MINE, OTHER), messages=messages)
 
     spoken(service, scene, "viewer")
-    assert [body["adapter"] for body in asked] == [True, True, False]
-    assert asked[0]["messages"][0] == {"role": "system", "content": "Rewrite it."}
-    assert asked[2]["messages"][0]["content"] == "Be brief."
-    assert asked[0]["max_tokens"] == 20
+    assert [body["model"] for body in model] == ["tuned", "tuned", "base"]
+    assert model[0]["messages"][0] == {"role": "system", "content": "Rewrite it."}
+    assert model[2]["messages"][0]["content"] == "Be brief."
+    assert model[0]["max_tokens"] == 20
+    assert model[1]["stream_options"] == {"include_usage": True}
+
+
+def test_a_stream_that_breaks_off_is_an_error(service: Service, model: list[dict[str, Any]]) -> None:
+    """Where the model is stopped in the midst of its answer, OpenAI's client raises; nobody takes half for the whole,
+    and the place of the conversation is free again."""
+    tuned(service)
+
+    async def scene(client: Any) -> None:
+        for _ in range(6):  # more than may talk at once
+            stream = await client.chat.completions.create(
+                model=f"ft:smollm2-135m-instruct:{MINE}::aaaaaaaa",
+                messages=[{"role": "user", "content": "die"}],
+                stream=True,
+            )
+            with pytest.raises(openai.APIError, match="stopped before its answer was whole"):
+                [chunk async for chunk in stream]
+
+    spoken(service, scene, "viewer")
+    assert service.app.state.limits.running("chat") == 0
 
 
 def test_while_a_job_needs_the_machine_nobody_talks(service: Service) -> None:

@@ -184,6 +184,22 @@ def test_only_an_owner_sets_changes_or_removes_what_is_fenced(policy: Policy, tm
     policy.check(fenced)
 
 
+def test_a_template_that_could_keep_the_service_busy_is_an_owners(policy: Policy, tmp_path: Path) -> None:
+    """An editor joins columns, with conditions and filters; loops and repetition are for an owner of all projects, and
+    what stands already may stay."""
+    before = project(tmp_path, '[[seeds]]\npath = "s.jsonl"\n').spec
+
+    def with_input(template: str) -> Project:
+        return project(tmp_path, f'[[seeds]]\npath = "s.jsonl"\ninput = "{template}"\n')
+
+    policy.check(with_input("{{ a | trim }}{% if b %}, {{ b }}{% endif %}"), before=before)
+    looping = with_input("{% for x in a %}{{ x }}{% endfor %}")
+    with pytest.raises(Refusal, match=r"seeds\.0\.input.*has for"):
+        policy.check(looping, before=before, owner=True)
+    policy.check(looping, before=before, administrator=True)
+    policy.check(looping, before=looping.spec)
+
+
 def test_code_as_a_schema_is_code(policy: Policy, tmp_path: Path) -> None:
     """`module:Model` runs a module, so it is fenced; a file of the project is not."""
     task = '[task]\nkind = "extract"\nname = "t"\nstyle = "s"\nschema = "{}"\n'

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import socket
 from pathlib import Path
 
 import pytest
 
 from pairsmith.commands import start
+from pairsmith.serve.workspace import Workspace
+from tests.serve.conftest import write_project
+from tests.serve.served import Served
+from tests.synth.loopback import LoopbackTeacher
 
 
 def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,3 +44,34 @@ def test_a_database_that_is_away_is_a_sentence(tmp_path: Path, capsys: pytest.Ca
     assert "the database refuses" in said
     assert "Traceback" not in said
     assert "s3cr3t" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_stops_in_order(tmp_path: Path, unhurried: LoopbackTeacher, number: signal.Signals) -> None:
+    """Whatever its jobs are doing, one of which was stopped by a person: it says that they go on, and no traceback. The
+    next server takes the one that ran to its end, and with `--json-logs` tells of it and of each request in JSON."""
+    workspace = Workspace(tmp_path / "space")
+    for slug in ("one", "two"):
+        write_project(workspace, slug, unhurried.url)
+    with Served(tmp_path / "space") as server:
+        server.ask("/api/v1/teachers/allowed", {"url": unhurried.url})
+        stopped, left = (
+            server.ask(f"/api/v1/projects/{slug}/jobs", {"command": "generate"})["id"] for slug in ("one", "two")
+        )
+        server.job(stopped, "running")
+        server.ask(f"/api/v1/jobs/{stopped}/cancel", {})
+        server.job(stopped, "stopped")
+        server.job(left, "running", "done")
+        said = server.stop(number)
+        assert said.splitlines()[-1] == "stopped; jobs go on, and the next server takes them up."
+        assert "Traceback" not in said
+        assert "ERROR" not in said
+    with Served(tmp_path / "space", "--json-logs") as after:
+        after.job(left, "done")
+        again = after.ask(f"/api/v1/jobs/{stopped}/continue", {})["id"]
+        after.hears(f"job {again} of one is done")
+        told = [json.loads(line) for line in after.stop(number).splitlines()[2:-1]]
+    assert any(line["message"] == f"job {again} of one is done" and line["job"] == again for line in told)
+    asked = next(line for line in told if line["message"] == f"GET /api/v1/jobs/{left}")
+    assert (asked["status"], asked["user"], asked["level"]) == (200, "local", "info")
+    assert len(asked["request"]) == 16

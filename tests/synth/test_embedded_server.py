@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -93,14 +94,47 @@ def test_the_official_client_shows_a_refusal_as_its_own_error(
 
 
 def test_the_official_client_can_stream(client: openai.OpenAI, embedded_server: EmbeddedServer) -> None:
-    """Programs that only stream get the same text, each choice in one piece, with its finish reason."""
-    asked: dict[str, Any] = {"model": embedded_server.model, "messages": ASK, "n": 2, "max_tokens": 8, "seed": 3}
-    whole = client.chat.completions.create(**asked, temperature=0)
-    chunks = list(client.chat.completions.create(**asked, temperature=0, stream=True))
-    pieces = [choice for chunk in chunks for choice in chunk.choices]
-    assert [piece.index for piece in pieces] == [0, 1]
-    assert [piece.finish_reason for piece in pieces] == [choice.finish_reason for choice in whole.choices]
-    assert all(piece.delta.content for piece in pieces)
+    """Text comes as it is decoded, and all pieces of a choice are the text, the tokens and the end that a request for
+    the whole gets; usage is the last event where it is asked for."""
+    asked: dict[str, Any] = {"model": embedded_server.model, "messages": ASK, "n": 2, "max_tokens": 24, "seed": 3}
+    asked |= {"temperature": 0, "logprobs": True, "stop": ["lighthouse stood"]}
+    whole = client.chat.completions.create(**asked)
+    chunks = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    assert whole.usage is not None
+    assert chunks[-1].usage == whole.usage
+    for told in whole.choices:
+        pieces = [choice for chunk in chunks for choice in chunk.choices if choice.index == told.index]
+        texts = [piece.delta.content for piece in pieces if piece.delta.content]
+        assert "".join(texts) == told.message.content
+        assert len(texts) > 4
+        assert [piece.finish_reason for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
+        assert pieces[-1].finish_reason == told.finish_reason
+        tokens = [one.token for piece in pieces if piece.logprobs for one in piece.logprobs.content or ()]
+        assert told.logprobs is not None
+        assert tokens == [one.token for one in told.logprobs.content or ()]
+
+
+def test_a_stream_that_nobody_reads_any_more_is_not_decoded_on(
+    client: openai.OpenAI, embedded_server: EmbeddedServer
+) -> None:
+    """Its first text is there long before its last; hanging up frees its place."""
+    stream = client.chat.completions.create(
+        model=embedded_server.model, messages=ASK, max_tokens=4000, stream=True, extra_body={"no_repeat_ngram_size": 3}
+    )
+    for chunk in stream:
+        if chunk.choices[0].delta.content:
+            break
+    health = embedded_server.base_url.removesuffix("/v1") + "/health"
+    with urllib.request.urlopen(health, timeout=60) as answer:
+        assert json.load(answer)["rows_active"] == 1
+    stream.close()
+    until = time.monotonic() + 60
+    while True:
+        with urllib.request.urlopen(health, timeout=60) as answer:
+            if json.load(answer)["rows_active"] == 0:
+                break
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_a_prompt_longer_than_the_context_is_refused(embedded_server: EmbeddedServer) -> None:

@@ -7,6 +7,7 @@ import math
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from schemas.spec import TrainSettings
 from tests.train.tiny import LINEAR_LAYERS, row, rows, settings
 from train.base_model import Base
 from train.dataset import Dataset
-from train.results import Step, TrainResult
+from train.results import Step, TrainResult, read_result
 from train.sft import adapter_id, tune
 
 
@@ -67,6 +68,16 @@ def test_a_run_learns_and_leaves_an_adapter_with_its_card(tiny_base: Base, tmp_p
     assert steps[-1]["eta_s"] == 0
     assert all(math.isfinite(numbers["loss"]) for numbers in steps)
     assert result.masks[0].endswith("<|im_end|>⏎\n]]")
+
+
+def test_a_weight_makes_more_steps_of_what_people_corrected(tiny_base: Base, tmp_path: Path) -> None:
+    """A row that counts three times is in three places of an epoch; how many rows there are is told as before."""
+    one = replace(DATASET, edited={DATASET.train[0]["pair_id"]})
+    plain, weighted = (tune(tiny_base, one, settings(edited_weight=w, epochs=1), tmp_path) for w in (1, 5))
+    assert plain.adapter_id != weighted.adapter_id
+    assert weighted.steps == plain.steps + 1
+    assert (weighted.train_rows, weighted.validation_rows) == (plain.train_rows, plain.validation_rows)
+    assert weighted.learned_tokens > plain.learned_tokens
 
 
 def test_measuring_validation_does_not_change_what_is_learned(tiny_base: Base, tmp_path: Path) -> None:
@@ -256,3 +267,40 @@ def test_an_adapter_has_the_name_that_it_always_had() -> None:
     assert adapter_id(Dataset("dataset-1", ()), TrainSettings(), "base-hash") == "11747331162e8855887b8103301cd3ad"
     other = TrainSettings(base="x", r=4, method="lora", epochs=2)
     assert adapter_id(Dataset("dataset-1", ()), other, "base-hash") == "c74562351b80af4ef791e9b74c3aed70"
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_a_training_that_is_ended_keeps_its_best_state(tiny_base: Base, tmp_path: Path, method: str) -> None:
+    """An adapter of its own with the weights of the lowest validation loss so far, measured up to the step in which it
+    ended; the next run goes on from that step to the adapter that an undisturbed one makes."""
+    told: list[int] = []
+
+    def run(asked: Any) -> TrainResult:
+        def tell(stage: str, numbers: Any) -> None:
+            if stage == "train" and "validation_loss" not in numbers:
+                told.append(numbers["done"])
+
+        return tune(tiny_base, DATASET, settings(method=method, epochs=3), tmp_path, tell, asked=asked)
+
+    ended = run(lambda: len(told) >= 3)  # asked before a step is told: the fourth is the last
+    folder = Path(ended.folder)
+    assert (ended.steps, ended.planned_steps) == (4, 9)
+    assert ended.adapter_id == folder.name != adapter_id(DATASET, settings(method=method, epochs=3), tiny_base.hash)
+    measured = {one.step: one.loss for one in ended.validation if one.step}
+    assert set(measured) == {3, 4}
+    assert ended.kept_step == min(measured, key=lambda step: measured[step])
+    assert "ended by a person after 4 of 9 steps" in (folder / "README.md").read_text()
+    assert read_result(folder) == ended
+    assert not ended.reused
+    whole = run(lambda: False)
+    assert told[:5] == [1, 2, 3, 4, 5]
+    assert (whole.steps, whole.planned_steps, whole.reused) == (9, None, False)
+    assert {path.name for path in tmp_path.iterdir()} == {ended.adapter_id, whole.adapter_id}
+
+
+def test_a_training_that_is_ended_before_it_learned_keeps_nothing(tiny_base: Base, tmp_path: Path) -> None:
+    """The first step of a warm-up moves no weight: there is no adapter, and the next run goes on."""
+    with pytest.raises(KeyboardInterrupt):
+        tune(tiny_base, DATASET, settings(warmup=0.5), tmp_path, asked=lambda: True)
+    assert not list(tmp_path.glob("*/training.json"))
+    assert tune(tiny_base, DATASET, settings(warmup=0.5), tmp_path).steps == 6

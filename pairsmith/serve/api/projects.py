@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import sqlalchemy as sa
+from anyio import from_thread
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
@@ -105,7 +106,7 @@ def delete(caller: Annotated[Caller, needs(Right.own)], project: str, request: R
     """Move it and what its jobs left to the trash, `.serve/trash`, from which an administrator of the machine can bring
     the project back; its members, invitations, keys, title and queue go."""
     state = request.app.state
-    if any(job.project == project for job in state.jobs.active()):
+    if state.jobs.unended(project):
         raise Refusal(409, "a job of it has not ended.", code="project_busy", fix="Stop the job first.")
     trash = state.workspace.serve / "trash"
     trash.mkdir(parents=True, exist_ok=True)
@@ -113,6 +114,7 @@ def delete(caller: Annotated[Caller, needs(Right.own)], project: str, request: R
     state.workspace.folder(project).rename(place)
     state.accounts.forget(project)
     state.jobs.forget(project, place / ".jobs")
+    from_thread.run_sync(state.jobs.hub.forget, project)
     (state.workspace.serve / "views" / f"{project}.db").unlink(missing_ok=True)
 
 

@@ -14,6 +14,7 @@ from pairsmith import __version__
 from pairsmith.serve import metrics
 from pairsmith.serve.access import AnyOne, Caller, Right, needs
 from pairsmith.serve.problems import Refusal
+from pairsmith.serve.workspace import Workspace
 from schemas.records import now
 
 router = APIRouter(tags=["service"])
@@ -67,8 +68,14 @@ def read_metrics(caller: Annotated[Caller, needs(Right.administer)], request: Re
         oldest_s=_age_s(waiting),
         silence_s=_age_s([sign for sign in signs if sign]),
         streams=request.app.state.limits.running("streams"),
+        stores=_store_bytes(request.app.state.workspace),
     )
     return Response(body, media_type="text/plain; version=0.0.4")
+
+
+def _store_bytes(workspace: Workspace) -> dict[str, int]:
+    paths = {slug: workspace.folder(slug) / "pairsmith.db" for slug in workspace.projects()}
+    return {slug: path.stat().st_size for slug, path in paths.items() if path.is_file()}
 
 
 def _answers(engine: sa.Engine) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+import aiohttp
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from pairsmith.serve.access import Caller, Right, SignedIn, needs
 from pairsmith.serve.problems import not_there
@@ -18,8 +21,13 @@ from schemas.store import Store
 from train.results import TrainResult, read_result
 
 router = APIRouter(prefix="/v1", tags=["openai"])
+_STOPPED = {
+    "message": "the model was stopped before its answer was whole.",
+    "type": "server_error",
+    "param": None,
+    "code": "model_stopped",
+}
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
-_WORDS_AT_ONCE = 8
 
 
 class Tuned(NamedTuple):
@@ -74,18 +82,29 @@ async def chat(
 ) -> Response:
     """Talk to a tuned model. It is started by the first request, and stopped when nobody has asked for ten minutes.
 
-    While a job needs the GPU, 503 says when to try again. With `stream`, the answer comes in pieces once it is whole.
+    While a job needs the GPU, 503 says when to try again. With `stream`, every token is sent as the model writes it.
     """
     tuned = await run_in_threadpool(_find, request, caller, body.model)
-    asked = body.model_dump(exclude={"stream", "stream_options"})
+    asked = body.model_dump(exclude_none=True)
     asked["messages"] = _with_system(body.messages, tuned)
-    with request.app.state.limits.one_of("chat"):
-        status, answer = await request.app.state.talking.ask(tuned, asked)
-    answer["model"] = body.model
-    if status >= 400 or not body.stream:
-        return JSONResponse(answer, status)
-    usage = bool((body.stream_options or {}).get("include_usage"))
-    return StreamingResponse(_pieces(answer, usage), media_type="text/event-stream")
+    async with AsyncExitStack() as held:
+        held.enter_context(request.app.state.limits.one_of("chat"))
+        answer = await held.enter_async_context(request.app.state.talking.asked(tuned, asked))
+        if answer.status >= 400 or not body.stream:
+            return JSONResponse({**await answer.json(), "model": body.model}, answer.status)
+        return _Stream(_renamed(answer.content, body.model), held.pop_all())
+
+
+class _Stream(StreamingResponse):
+    """Server-sent events, and what is held until they have been sent or nobody reads them any more."""
+
+    def __init__(self, lines: AsyncIterator[bytes], held: AsyncExitStack) -> None:
+        super().__init__(lines, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        self.held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self.held:
+            await super().__call__(scope, receive, send)
 
 
 def tuned_of_project(request: Request, slug: str, suffix: str | None = None) -> tuple[str | None, int | None]:
@@ -142,22 +161,12 @@ def _shown(tuned: Tuned) -> Model:
     return Model(id=tuned.name, created=tuned.created, owned_by=tuned.project)
 
 
-async def _pieces(answer: dict[str, Any], usage: bool) -> AsyncIterator[bytes]:
-    """The answer as OpenAI's chunks."""
-    shared = {name: answer.get(name) for name in ("id", "created", "model", "system_fingerprint")}
-    shared["object"] = "chat.completion.chunk"
-
-    def line(choices: list[dict[str, Any]], **more: Any) -> bytes:
-        return f"data: {json.dumps({**shared, 'choices': choices, **more})}\n\n".encode()
-
-    for choice in answer["choices"]:
-        index, text = choice["index"], str(choice["message"]["content"])
-        yield line([{"index": index, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}])
-        words = text.split(" ")
-        for at in range(0, len(words), _WORDS_AT_ONCE):
-            piece = (" " if at else "") + " ".join(words[at : at + _WORDS_AT_ONCE])
-            yield line([{"index": index, "delta": {"content": piece}, "finish_reason": None}])
-        yield line([{"index": index, "delta": {}, "finish_reason": choice["finish_reason"]}])
-    if usage:
-        yield line([], usage=answer.get("usage"))
-    yield b"data: [DONE]\n\n"
+async def _renamed(lines: AsyncIterator[bytes], model: str) -> AsyncIterator[bytes]:
+    """The model's events under the name that it has here; if it is stopped meanwhile, the last one says so."""
+    try:
+        async for line in lines:
+            if line.startswith(b"data: {"):
+                line = f"data: {json.dumps({**json.loads(line[6:]), 'model': model})}\n".encode()
+            yield line
+    except (aiohttp.ClientError, TimeoutError):
+        yield f"data: {json.dumps({'error': _STOPPED})}\n\n".encode()

@@ -283,7 +283,11 @@ def _shown(request: Request, job: Job, asked: NewTuning) -> TuningShown:
     settings = (asked.method.supervised.hyperparameters if asked.method else None) or asked.hyperparameters
     model, tokens = tuned_of_project(request, job.project, asked.suffix) if job.state == "done" else (None, None)
     problem = job.problem or {}
-    error = TuningError(code=str(problem.get("kind", "failed")), message=str(problem.get("message", "")), param=None)
+    error = TuningError(
+        code=str(problem.get("kind", "failed")),
+        message=str(problem.get("message") or problem.get("what", "")),
+        param=None,
+    )
     left_s = ((job.progress or {}).get("pace") or {}).get("left_s")
     signed = job.last_sign_of_life or job.created
     return TuningShown(
@@ -320,6 +324,6 @@ def _events(request: Request, job: Job) -> list[TuningEvent]:
         lines.append(event(number, state["at"], f"{state['stage']}{done}", data))
     if job.ended:
         level = "error" if job.state == "failed" else "info"
-        problem = (job.problem or {}).get("message")
+        problem = (job.problem or {}).get("message") or (job.problem or {}).get("what") or job.note
         lines.append(event(10**9, job.ended.timestamp(), str(problem or f"it is {job.state}"), {}, level))
     return lines

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,6 +19,7 @@ from pairsmith.serve.api.seeds import ENDINGS, add
 from pairsmith.serve.api.specs import etag_of, save_spec
 from pairsmith.serve.pages.columns import TABLES, as_told, guessed, keys_of, without_guesses
 from prompts.answer_form import AnswerForm
+from schemas import toml
 from schemas.errors import InputError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.spec_file import SPEC_NAME, parse, set_keys
@@ -130,7 +130,7 @@ def _spec_of(seeds: Path, slug: str, wish: Wish) -> str:
     values: dict[str, Any] = {"task.name": slug, "seeds.0.path": f"seeds/{seeds.name}", "split.test": 0.25}
     if seeds.suffix.lower() not in TABLES:
         values["seeds.0.kind"] = wish.lines
-    task = tomllib.loads(text)["task"]
+    task = toml.loads(text)["task"]
     held = task.get("kind", "rewrite")
     if wish.kind and wish.kind != held:
         kind = KINDS[wish.kind]

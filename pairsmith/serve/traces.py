@@ -1,0 +1,54 @@
+"""The service's own spans: one for each request, one for each job. The trace of a job has the job's id as its number,
+so that the processes of a job belong to it, whichever server started them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from schemas import tracing
+
+if TYPE_CHECKING:
+    from pairsmith.serve.job import Job
+
+_PROBES = ("healthz", "readyz", "metrics")
+
+
+def parent_of(job_id: str) -> dict[str, str]:
+    """The variable that tells a job's process which span its own belong to."""
+    return {tracing.PARENT: tracing.traceparent(_ids(job_id))} if tracing.endpoint() else {}
+
+
+def job_ended(job: Job) -> None:
+    """The span of a job, from when it was asked for until it has ended."""
+    if not tracing.is_on():
+        return
+    ended = job.ended or job.last_sign_of_life or job.created
+    facts = {
+        "pairsmith.job.id": job.id,
+        "pairsmith.job.command": job.command,
+        "pairsmith.job.state": job.state,
+        "pairsmith.project": job.project,
+        "error.type": str((job.problem or {}).get("kind", "failed")) if job.state == "failed" else None,
+    }
+    began_s, ended_s = job.created.timestamp(), ended.timestamp()
+    tracing.told("pairsmith.job", began_s, ended_s, facts, failed=job.state == "failed", ids=_ids(job.id))
+
+
+def request(
+    name: str, method: str, route: str, status: int, began_s: float, ended_s: float, project: str | None
+) -> None:
+    """The span of a request: its route, not its address, which may hold a token."""
+    if not tracing.is_on() or name in _PROBES:
+        return
+    facts = {
+        "http.request.method": method,
+        "http.route": route,
+        "http.response.status_code": status,
+        "pairsmith.project": project,
+        "error.type": str(status) if status >= 500 else None,
+    }
+    tracing.told(f"{method} {route}", began_s, ended_s, facts, failed=status >= 500, kind="server")
+
+
+def _ids(job_id: str) -> tuple[int, int]:
+    return int(job_id, 16), int(job_id[16:], 16)

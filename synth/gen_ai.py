@@ -1,0 +1,77 @@
+"""A request to a teacher in the words of OpenTelemetry's conventions for generative AI, which are still in development:
+all their names are here. What was asked and answered is not told."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from schemas.records import Json
+from schemas.tracing import Facts, is_on, span
+from synth.chat_completions import Answer
+from synth.flow import Sending
+
+_PROVIDERS = {
+    "api.anthropic.com": "anthropic",
+    "api.cohere.com": "cohere",
+    "api.deepseek.com": "deepseek",
+    "api.groq.com": "groq",
+    "api.mistral.ai": "mistral_ai",
+    "api.perplexity.ai": "perplexity",
+    "api.x.ai": "x_ai",
+    "generativelanguage.googleapis.com": "gcp.gemini",
+}
+_ASKED = {
+    "max_tokens": "max_tokens",
+    "max_completion_tokens": "max_tokens",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "seed": "seed",
+}
+_PORTS = {"http": 80, "https": 443}
+
+
+async def traced(model: str, body: Json, ask: Callable[[Sending], Awaitable[Answer]], sending: Sending) -> Answer:
+    """`ask`, one request for completions, in a span of its own."""
+    if not is_on():
+        return await ask(sending)
+    with span(f"chat {model}", _asked(sending.host.url, model, body), "client") as tell:
+        answer = await ask(sending)
+        tell(_answered(answer))
+    return answer
+
+
+def _asked(url: str, model: str, body: Json) -> Facts:
+    host = urlsplit(url)
+    facts: dict[str, Any] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": provider(host.hostname or ""),
+        "gen_ai.request.model": model,
+        "gen_ai.output.type": "json" if "response_format" in body else "text",
+        "server.address": host.hostname,
+        "server.port": host.port or _PORTS.get(host.scheme),
+    }
+    facts |= {f"gen_ai.request.{name}": body.get(field) for field, name in _ASKED.items() if field in body}
+    if body.get("n", 1) != 1:
+        facts["gen_ai.request.choice.count"] = body["n"]
+    return facts
+
+
+def provider(host: str) -> str:
+    """The provider at a host. Whoever speaks OpenAI's protocol is `openai` there, as the conventions have it."""
+    if host.endswith(".openai.azure.com"):
+        return "azure.ai.openai"
+    return _PROVIDERS.get(host, "openai")
+
+
+def _answered(answer: Answer) -> Facts:
+    usage = answer.usage
+    reasons = [str(choice.get("finish_reason")) for choice in answer.choices if isinstance(choice, dict)]
+    return {
+        "gen_ai.response.model": answer.model,
+        "gen_ai.response.finish_reasons": reasons or None,
+        "gen_ai.usage.input_tokens": usage.prompt_tokens if usage else None,
+        "gen_ai.usage.output_tokens": usage.completion_tokens if usage else None,
+    }

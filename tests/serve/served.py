@@ -1,0 +1,84 @@
+"""A real `pairsmith serve`, a process of its own, and a client of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, Self
+
+from tests.pairsmith.conftest import Project
+
+_WAIT_S = 150.0
+
+
+class Served:
+    """`with Served(workspace) as server:` for this machine alone, at a free port, until the block ends."""
+
+    def __init__(self, root: Path, *words: str, **environment: str) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  it is closed with the block
+        command = Project(root).command("serve", str(root), "--no-auth", "--port", "0", *words)
+        self.process = subprocess.Popen(
+            command, env=Project(root).environ(**environment), stderr=self._log, start_new_session=True
+        )
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        self.url = self.hears("Nobody signs in").partition(", at ")[2].split()[0]
+        until = time.monotonic() + _WAIT_S
+        while not self._is_ready():  # the port is open before the jobs are served
+            assert time.monotonic() < until, self.said()
+            time.sleep(0.1)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._log.close()
+
+    def said(self) -> str:
+        """What it has written to standard error."""
+        return os.pread(self._log.fileno(), 10**7, 0).decode()
+
+    def hears(self, words: str) -> str:
+        """What it has written, as soon as these words are in it."""
+        until = time.monotonic() + _WAIT_S
+        while words not in (said := self.said()):
+            assert self.process.poll() is None, said
+            assert time.monotonic() < until, said
+            time.sleep(0.05)
+        return said
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        """A GET, or a POST of JSON."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, headers={"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def job(self, job_id: str, *states: str) -> Any:
+        """The job as soon as it is in one of these states."""
+        until = time.monotonic() + _WAIT_S
+        while (job := self.ask(f"/api/v1/jobs/{job_id}"))["state"] not in states:
+            assert time.monotonic() < until, job
+            time.sleep(0.1)
+        return job
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> str:
+        """End it in order; all that it has said."""
+        os.kill(self.process.pid, number)
+        assert self.process.wait(60) == 0, self.said()
+        return self.said()
+
+    def _is_ready(self) -> bool:
+        try:
+            return bool(self.ask("/readyz")["jobs"])
+        except (urllib.error.URLError, OSError):
+            return False

@@ -1,0 +1,54 @@
+"""The server's log: what no line of it holds, and that a machine can read it."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from pairsmith.serve.logs import BLANK, Lines, within
+
+SAID = (
+    "canary-by-name and canary-by-a-spec came with Bearer canary-sent, ps_abcdefgh_canary-of-ours, "
+    "/redeem?token=canary-link, postgresql://ann:canary-database@db/x and https://canary-user@host/; harbour stays"
+)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_line_holds_no_secret(as_json: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The value of a variable that is secret by its name or that a spec may name, keys, tokens and passwords, wherever
+    they stand, in a traceback too; what is no secret stays readable."""
+    monkeypatch.setenv("SOME_API_KEY", "canary-by-name")
+    monkeypatch.setenv("TEACHER_OF_MINE", "canary-by-a-spec")
+    monkeypatch.setenv("SHORT_KEY", "a")
+    with pytest.raises(ValueError, match="harbour") as raised:
+        raise ValueError(SAID)
+    caught = (raised.type, raised.value, raised.tb)
+    record = logging.LogRecord("pairsmith.serve", logging.ERROR, "x.py", 1, "it says %s", (SAID,), caught)
+    line = Lines(as_json=as_json, names=lambda: {"TEACHER_OF_MINE"}).format(record)
+    assert "canary" not in line
+    assert line.count(BLANK) >= 12
+    assert "harbour stays" in line
+    assert "ValueError" in line
+
+
+def test_a_line_of_json_says_of_which_request_it_is() -> None:
+    """One object a line, with what is known of the request and of the job."""
+    record = logging.LogRecord("pairsmith.serve", logging.INFO, "x.py", 1, "GET %s", ("/a\n/b",), None)
+    vars(record).update(status=200, job="j1")
+    before = within.set({"request": "r1", "user": "ann"})
+    try:
+        line = Lines(as_json=True).format(record)
+    finally:
+        within.reset(before)
+    assert "\n" not in line
+    told = json.loads(line)
+    assert {name: told[name] for name in ("level", "message", "request", "user", "status", "job")} == {
+        "level": "info",
+        "message": "GET /a\n/b",
+        "request": "r1",
+        "user": "ann",
+        "status": 200,
+        "job": "j1",
+    }

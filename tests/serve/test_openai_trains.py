@@ -1,0 +1,74 @@
+"""OpenAI's own client, a real server, the real embedded model: from a file to a conversation with what was trained."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.serve.served import Served
+
+openai = pytest.importorskip("openai")
+
+pytestmark = [pytest.mark.model, pytest.mark.timeout(2400)]
+PLACES = ("the depot", "a locker", "the porch", "a van", "the shop", "the office", "the gate", "a shelf")
+ROWS = [
+    {
+        "messages": [
+            {"role": "user", "content": f"Where is parcel {n}?"},
+            {"role": "assistant", "content": f"It is in {PLACES[n % len(PLACES)]}."},
+        ]
+    }
+    for n in range(16)
+]
+
+
+def ended(client: Any, job_id: str) -> Any:
+    """The job as soon as it has ended."""
+    until = time.monotonic() + 2000
+    while (job := client.fine_tuning.jobs.retrieve(job_id)).status not in ("succeeded", "failed", "cancelled"):
+        assert time.monotonic() < until, job
+        time.sleep(0.5)
+    return job
+
+
+def test_a_file_becomes_a_model_that_is_talked_to(tmp_path: Path) -> None:
+    """Upload, job, its events with a loss for each step, the model among the models, and its answer whole and token by
+    token as it is written; its base answers beside it. The server stops in order after that."""
+    with Served(tmp_path / "space") as server:
+        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=600)
+        lines = "".join(json.dumps(row) + "\n" for row in ROWS)
+        file = client.files.create(file=("parcels.jsonl", lines.encode()), purpose="fine-tune")
+        asked: dict[str, Any] = {"hyperparameters": {"n_epochs": 1, "batch_size": 4}}
+        job = client.fine_tuning.jobs.create(
+            model="embedded",
+            training_file=file.id,
+            method={"type": "supervised", "supervised": asked},
+            extra_body={"project": "parcels"},
+        )
+        done = ended(client, job.id)
+        assert done.status == "succeeded", (done.error, server.ask("/api/v1/jobs")["items"][0]["problem"])
+        assert done.trained_tokens > 0
+        events = list(client.fine_tuning.jobs.list_events(job.id, limit=50))
+        losses = {event.data["done"]: event.data["loss"] for event in events if event.type == "metrics"}
+        assert len(losses) >= 3
+        assert all(0 < loss < 20 for loss in losses.values())
+        assert "asked for" in events[-1].message
+        names = [model.id for model in client.models.list()]
+        assert names == [done.fine_tuned_model.replace("ft:", "base:", 1), done.fine_tuned_model]
+        question: dict[str, Any] = {"messages": [{"role": "user", "content": "Where is parcel 3?"}], "max_tokens": 12}
+        whole = client.chat.completions.create(model=names[1], **question, temperature=0)
+        stream = client.chat.completions.create(
+            model=names[1], **question, temperature=0, stream=True, stream_options={"include_usage": True}
+        )
+        chunks = list(stream)
+        pieces = [c.choices[0].delta.content for c in chunks if c.choices and c.choices[0].delta.content]
+        assert "".join(pieces) == whole.choices[0].message.content
+        assert len(pieces) > 2
+        assert {chunk.model for chunk in chunks} == {names[1]}
+        assert chunks[-1].usage == whole.usage
+        assert client.chat.completions.create(model=names[0], **question).choices[0].message.content
+        assert "Traceback" not in server.stop()

@@ -1,0 +1,157 @@
+"""Traces: which spans there are, what they belong to, and that no text and no secret is in them."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairsmith.serve.access import ALL, Role
+from pairsmith.serve.job import JobOptions
+from pairsmith.serve.jobs import Jobs
+from pairsmith.serve.workspace import Workspace
+from schemas import tracing
+from tests.pairsmith.conftest import SPEC as TINY
+from tests.pairsmith.conftest import SUBJECTS, Project, answer, write_seeds
+from tests.serve.collector import Collector
+from tests.serve.conftest import ended, write_project
+from tests.serve.people import MINE, Service
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails
+
+CLIENT, SERVER, ERROR = 3, 2, 2
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    """Spans of this process and of those that it starts come here, without delay."""
+    with Collector() as collecting:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collecting.url)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+        tracing._tracer.cache_clear()
+        yield collecting
+        tracing.close()
+
+
+def seen(collector: Collector, name: str) -> dict[str, Any]:
+    """The span of that name as soon as it has come."""
+    until = time.monotonic() + 60
+    while True:
+        if found := [span for span in collector.spans() if span["name"] == name]:
+            return found[-1]
+        assert time.monotonic() < until, [span["name"] for span in collector.spans()]
+        time.sleep(0.05)
+
+
+def test_a_job_is_one_trace_from_its_request_to_each_question(
+    workspace: Workspace, teacher: LoopbackTeacher, collector: Collector
+) -> None:
+    """The trace has the job's id; the stage in the job's own process belongs to the job, each question to the stage,
+    in the words of the conventions for generative AI. No prompt, seed, style or answer is in any of it."""
+    write_project(workspace, "tiny", teacher.url)
+    jobs = Jobs(workspace)
+
+    async def scene() -> str:
+        async with jobs.serving():
+            started = await jobs.start("tiny", "generate", JobOptions(), "ann")
+            assert (await ended(jobs, started.id)).state == "done"
+            await asyncio.to_thread(seen, collector, "pairsmith.job")
+            return started.id
+
+    job_id = asyncio.run(scene())
+    job, stage = seen(collector, "pairsmith.job"), seen(collector, "pairsmith.generate")
+    chats = [span for span in collector.spans() if span["name"] == "chat loopback"]
+    assert len(chats) == len(teacher.asked) == len(SUBJECTS)
+    assert {span["trace"] for span in (job, stage, *chats)} == {job_id}
+    assert (job["parent"], stage["parent"]) == ("", job["id"])
+    assert {span["parent"] for span in chats} == {stage["id"]}
+    assert job["facts"]["pairsmith.job.state"] == "done"
+    assert stage["facts"]["pairsmith.rows.rows_in"] == 2 * len(SUBJECTS)
+    told = chats[0]["facts"]
+    assert chats[0]["kind"] == CLIENT
+    assert told["gen_ai.operation.name"] == "chat"
+    assert told["gen_ai.provider.name"] == "openai"
+    assert told["gen_ai.request.model"] == "loopback"
+    assert told["gen_ai.request.temperature"] == pytest.approx(0.7)
+    assert told["gen_ai.request.max_tokens"] == 64
+    assert told["gen_ai.request.choice.count"] == 2
+    assert told["gen_ai.response.finish_reasons"] == ["stop", "stop"]
+    assert told["gen_ai.usage.input_tokens"] > 0
+    assert told["gen_ai.usage.output_tokens"] > 0
+    assert (told["server.address"], told["server.port"]) == ("127.0.0.1", int(teacher.url.split(":")[2].split("/")[0]))
+    everything = b"".join(collector.sent).decode(errors="replace")
+    for text in (*SUBJECTS, "richly", "lighthouse", "beside a", "END"):
+        assert text not in everything
+
+
+def test_a_request_that_fails_is_an_error_of_its_kind(tmp_path: Path, collector: Collector) -> None:
+    """Each request that was sent again is a span with the word of its failure; what the server said is not told."""
+
+    def throttled_once(ask: Ask) -> Reply:
+        return answer(ask) if ask.nth > 1 else fails(429, "sk-canary is too fast", {"Retry-After": "0.1"})
+
+    with LoopbackTeacher(throttled_once) as teacher:
+        (tmp_path / "pairsmith.toml").write_text(TINY.format(url=teacher.url))
+        write_seeds(tmp_path, SUBJECTS[:2])
+        Project(tmp_path).run("generate")
+    chats = [span for span in collector.spans() if span["name"] == "chat loopback"]
+    failed = [span for span in chats if span["status"] == ERROR]
+    assert failed
+    assert {span["facts"]["error.type"] for span in failed} == {"throttled"}
+    assert {span["says"] for span in chats} == {""}
+    assert {span["events"] for span in chats} == {0}
+    assert b"sk-canary" not in b"".join(collector.sent)
+
+
+def test_a_request_to_the_service_is_its_route(tmp_path: Path, collector: Collector) -> None:
+    """Not its address: a token in a query is nobody's to read. Probes leave no span."""
+    service = Service(tmp_path / "space")
+    service.person("owner", Role.owner, ALL)
+    client = service.browser("owner")
+    assert client.get("/redeem?token=canary-in-a-query").status_code < 500
+    assert client.get("/healthz").status_code == 200
+    assert client.get(f"/api/v1/projects/{MINE}").status_code == 200
+    told = seen(collector, "GET /api/v1/projects/{project}")
+    assert told["kind"] == SERVER
+    assert told["facts"]["http.response.status_code"] == 200
+    assert told["facts"]["pairsmith.project"] == MINE
+    seen(collector, "GET /redeem")
+    everything = b"".join(collector.sent)
+    assert b"canary" not in everything
+    assert b"healthz" not in everything
+
+
+def test_without_an_endpoint_nothing_is_imported() -> None:
+    """A command that sends no traces starts as fast as one that could not, and a collector that is away stops none."""
+    code = (
+        "import sys, synth.endpoint, pairsmith.receipt; from schemas import tracing; assert not tracing.is_on(); "
+        + ("print([name for name in sys.modules if name.startswith('opentelemetry')])")
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=Project(Path()).environ()
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_collector_that_is_away_stops_nothing(tmp_path: Path, teacher: LoopbackTeacher) -> None:
+    """The command ends as without it."""
+    (tmp_path / "pairsmith.toml").write_text(TINY.format(url=teacher.url))
+    write_seeds(tmp_path, SUBJECTS)
+    done = Project(tmp_path).run("generate", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_keeps_traces_from_being_sent_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint that is named and cannot be served is told by the server; a standard switch turns all of it off."""
+    assert tracing.why_not() is None
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    assert "not by grpc" in str(tracing.why_not())
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    assert tracing.endpoint() is None

@@ -1,0 +1,117 @@
+"""A training that somebody stops: what is kept of it, who says so, and that the stages behind take it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from pairsmith.serve.job import Job, JobOptions
+from pairsmith.serve.jobs import Jobs
+from pairsmith.serve.workspace import Workspace
+from schemas.store import Store
+from synth.embedded.weights import embedded_weights
+from tests.serve.conftest import ended, job_that
+from tests.train.tiny import SUBJECTS, make_base
+from train.results import read_result
+
+pytestmark = pytest.mark.timeout(2400)
+_WITHIN_S = 1000.0  # on a machine that does much else
+SPEC = """[task]
+name = "rewrite"
+style = "As in the examples."
+
+[[seeds]]
+path = "pairs.jsonl"
+kind = "pair"
+
+[review]
+enabled = false
+
+[curate.score]
+model = "none"
+
+[train]
+base = "tiny-llama"
+method = "lora"
+r = 4
+batch = 4
+epochs = 400
+learning_rate = 0.01
+warmup = 0.0
+
+[evaluate]
+samples = 1
+checks = [{ name = "flag", pattern = "--ar" }]
+"""
+
+
+def write_project(workspace: Workspace, smollm2: Path) -> None:
+    folder = workspace.new_folder("tiny")
+    folder.mkdir(parents=True)
+    (folder / "pairsmith.toml").write_text(SPEC)
+    subjects = [f"{subject} number {n}" for n in range(5) for subject in SUBJECTS]
+    pairs = ({"input": text, "output": f"{text}, warm sunset light, long shadows --ar 3:2"} for text in subjects)
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    make_base(folder / "tiny-llama", smollm2)
+
+
+@pytest.fixture(scope="session")
+def smollm2_folder() -> Path:
+    return embedded_weights().folder
+
+
+@pytest.mark.model
+def test_a_training_job_that_is_stopped_keeps_its_best_state(workspace: Workspace, smollm2_folder: Path) -> None:
+    """The job says which steps were made and what is kept; evaluation and export take the adapter; the next training
+    goes on behind the last step instead of beginning again."""
+    write_project(workspace, smollm2_folder)
+    jobs = Jobs(workspace)
+
+    async def done(command: str) -> Job:
+        job = await ended(jobs, (await jobs.start("tiny", command, JobOptions(), "ann")).id, _WITHIN_S)
+        assert job.state == "done", (job.problem, jobs.log(job.id)[-2000:])
+        return job
+
+    async def stopped(steps: int) -> Job:
+        training = await jobs.start("tiny", "train", JobOptions(), "ann")
+        await job_that(jobs, training.id, lambda job: job.has_ended or _step(job) >= steps, _WITHIN_S)
+        await jobs.cancel(training.id)
+        return await ended(jobs, training.id, _WITHIN_S)
+
+    async def scene() -> None:
+        async with jobs.serving():
+            await done("generate")
+            await done("curate")
+            first = await stopped(3)
+            assert first.state == "stopped"
+            assert first.exit_code == 130
+            assert first.note is not None
+            assert "its best state" in first.note
+            project = workspace.project("tiny")
+            with Store.open(Store.url_for(project), write=False) as store:
+                (kept,) = store.artifacts("adapter")
+            result = read_result(project.folder / kept.path)
+            assert result is not None
+            assert kept.id[:8] in first.note
+            assert f"after {result.steps} of {result.planned_steps} steps" in first.note
+            evaluated, exported = await done("evaluate"), await done("export")
+            assert evaluated.answer is not None
+            assert exported.answer is not None
+            assert exported.answer["facts"]["ids"]["adapter"] == kept.id
+            second = await stopped(result.steps + 1)
+            assert second.note is not None
+            assert _steps_in(second.note) > result.steps
+
+    asyncio.run(scene())
+
+
+def _step(job: Job) -> int:
+    numbers = (job.progress or {}).get("numbers") or {}
+    return int(numbers.get("done", 0)) if job.stage == "train" and "loss" in numbers else 0
+
+
+def _steps_in(note: str) -> int:
+    return int(note.partition(" after ")[2].split()[0])
