@@ -76,7 +76,7 @@ def test_a_row_about_the_same_as_a_test_text_is_flagged_and_kept() -> None:
 def test_how_often_semantic_contamination_is_wrong() -> None:
     """Against every fifth of the inputs of good English rows at most 4 of 319 other rows are flagged at 0.65 (2 were
     measured, both about changing the tube of a bicycle, as the text is), and at least 30 % of the rewrites of a text
-    are found against the text (35 % were)."""
+    are that near to it (35 % were)."""
     english = [row for name in ("good", "held_out_3_good") for row in rows(name) if row["language"] == "en"]
     asked = [row["input"] for row in english if len(row["input"].split()) >= 4]
     held = set(asked[::5])
