@@ -66,6 +66,7 @@ def test_the_schema_is_served_and_describes_every_route(service: Service) -> Non
     assert len(names) == len(set(names)) > 60
 
 
+@pytest.mark.timeout(1800)  # thousands of requests, on a machine that does much else
 @pytest.mark.parametrize("name", ["owner", "editor", "reviewer", "viewer", "stranger", "nobody"])
 def test_no_request_makes_the_server_fail_or_answer_what_is_not_written(
     service: Service, schema: Any, monkeypatch: pytest.MonkeyPatch, name: str
