@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve-demo test test-vllm test-page test-quick lint format clean bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training bench-vllm test-postgresql
+.PHONY: demo serve-demo test test-unsloth test-vllm test-page test-quick lint format clean bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training bench-vllm test-postgresql
 
 demo: $(VENV)/.train
 	$(BIN)/python examples/demo.py
@@ -24,6 +24,16 @@ test-vllm: $(VENV)/.dev
 # Every test of human review that starts a server, with PostgreSQL behind it; `make test` does a part of them so.
 test-postgresql: $(VENV)/.dev
 	PAIRSMITH_ARGILLA_DATABASE=PostgreSQL $(BIN)/python -m pytest -n 2 --dist loadfile tests/curate/argilla
+
+# The contract with unsloth, on its CPU path where there is no GPU. It caps transformers and TRL, so it has a Python of its own.
+test-unsloth: $(VENV)-unsloth/.done
+	$(VENV)-unsloth/bin/python -m pytest -n 0 tests/train/test_unsloth.py
+
+$(VENV)-unsloth/.done: pyproject.toml
+	test -x $(VENV)-unsloth/bin/python || $(PYTHON) -m venv $(VENV)-unsloth
+	$(VENV)-unsloth/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-unsloth/bin/python -m pip install --quiet --editable '.[train,unsloth,test]'
+	touch $@
 
 # Fifty rows of every kind of task on Argilla's page; prints keys and seconds a row.
 test-page: $(VENV)/.dev
@@ -67,4 +77,4 @@ bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-genera
 	$(BIN)/python -m bench.$*.run
 
 clean:
-	rm -rf $(VENV) demo artifacts build dist
+	rm -rf $(VENV) $(VENV)-unsloth demo artifacts build dist

@@ -6,9 +6,11 @@ A row goes only because it is alike to one row that stays, which the reason name
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 from curate.set_join import Alike, TokenSets, alike, jaccard, plain, words
@@ -134,10 +136,10 @@ def contaminated(
     same in other words is not found. With `equal_numbers` a text repeats a held-out one only if it has all its numbers,
     so what is asked of invoice 12 is no repetition of what is asked of invoice 13.
     """
-    short = _Short(held_out, threshold)
     touches: dict[int, Touch] = {}
-    theirs = [frozenset(_NUMBER.findall(text)) if equal_numbers else frozenset() for text in held_out]
-    ours: dict[tuple[int, int], frozenset[str]] = {}
+    theirs = [frozenset(_NUMBER.findall(text)) if equal_numbers else frozenset[str]() for text in held_out]
+    short, every = _Short(held_out, theirs, threshold), set(theirs)
+    ours: dict[tuple[int, int], frozenset[str]] = {}  # of texts that have all numbers of a held-out one
 
     def keep(number: int, touch: Touch) -> None:
         told = theirs[touch.held_out] <= ours.get((number, touch.text), frozenset())
@@ -147,9 +149,11 @@ def contaminated(
     def seen() -> Iterator[tuple[str, ...]]:
         for number, row in enumerate(rows):
             for place, text in enumerate(row):
-                if any(theirs) and (numbers := _NUMBER.findall(text)):
-                    ours[number, place] = frozenset(numbers)
-                for touch in short.touched(text, place):
+                numbers = frozenset(_NUMBER.findall(text) if equal_numbers else ())
+                among = _among(every, numbers)
+                if any(among):
+                    ours[number, place] = numbers
+                for touch in short.touched(text, place, among):
                     keep(number, touch)
             yield row
 
@@ -166,27 +170,54 @@ def contaminated(
 
 
 class _Short:
-    """Held-out texts of few words, by their letters."""
+    """Held-out texts of few words, by their letters; `numbers` are those that a text has to have to repeat each.
 
-    def __init__(self, texts: Sequence[str], threshold: float) -> None:
+    Sets of which `threshold` is shared have one of their rarest grams in common, and no more than both still hold from
+    there on (prefix and positional filter, as in `curate.set_join`). They meet by such a gram and by their numbers:
+    thousands of texts by one template, which differ in a number, are not each compared with all.
+    """
+
+    def __init__(self, texts: Sequence[str], numbers: Sequence[frozenset[str]], threshold: float) -> None:
         self._threshold = threshold
         self._grams = {n: _letter_grams(text) for n, text in enumerate(texts) if len(words(text)) < _SHORT}
-        self._with: dict[str, list[int]] = {}
+        self._counts = Counter(gram for grams in self._grams.values() for gram in grams)
+        self._with: dict[int, list[tuple[int, int, int]]] = {}  # by a hash of both: a collision is compared in vain
         for number, grams in self._grams.items():
-            for gram in grams:
-                self._with.setdefault(gram, []).append(number)
+            for gram, left in self._rarest(grams):
+                self._with.setdefault(hash((numbers[number], gram)), []).append((number, len(grams), left))
         self._longest = max(map(len, self._grams.values()), default=0) / threshold
 
-    def touched(self, text: str, place: int) -> Iterator[Touch]:
-        """The held-out texts that `text` as a whole is alike to."""
-        if len(text) > 2 * self._longest + 8:
+    def _rarest(self, grams: frozenset[str]) -> list[tuple[str, int]]:
+        """As many of the rarest grams as cannot all be missed by a set that is alike, each with the number of grams
+        that are left from it on."""
+        ordered = sorted(grams, key=lambda gram: (self._counts[gram], gram))
+        count = len(ordered) - math.ceil(self._threshold * len(ordered) - 1e-9) + 1
+        return list(zip(ordered[:count], range(len(ordered), 0, -1), strict=False))
+
+    def touched(self, text: str, place: int, among: Sequence[frozenset[str]]) -> Iterator[Touch]:
+        """The held-out texts with one of these sets of numbers that `text` as a whole is alike to."""
+        if not among or len(text) > 2 * self._longest + 8:
             return
-        grams = _letter_grams(text)
-        others = {number for gram in grams for number in self._with.get(gram, ())}
+        grams, share = _letter_grams(text), self._threshold / (1 + self._threshold)
+        others = {
+            number
+            for gram, ours in self._rarest(grams)
+            for theirs in among
+            for number, size, left in self._with.get(hash((theirs, gram)), ())
+            if min(ours, left) >= share * (len(grams) + size) - 1e-9
+        }
         for number in sorted(others):
             similarity = len(grams & self._grams[number]) / len(grams | self._grams[number])
             if similarity >= self._threshold:
                 yield Touch(number, place, similarity)
+
+
+def _among(every: set[frozenset[str]], numbers: frozenset[str]) -> list[frozenset[str]]:
+    """Those of `every` set that `numbers` hold."""
+    if 2 ** len(numbers) > len(every):
+        return [theirs for theirs in every if theirs <= numbers]
+    subsets = (frozenset(some) for size in range(len(numbers) + 1) for some in combinations(numbers, size))
+    return [some for some in subsets if some in every]
 
 
 def _letter_grams(text: str) -> frozenset[str]:

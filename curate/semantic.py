@@ -63,7 +63,8 @@ def semantic_contamination(held_out: HeldOut, cosine: float) -> Named:
     """Flags an accepted row with a side that is about the same as a held-out text of four words or more. Rows of the
     test itself are left alone, and so is a side with other numbers than the text."""
     settings = content_id("step", [SEMANTIC_TEST, cosine, sorted(zip(held_out.names, held_out.texts, strict=True))])
-    held = [(name, text) for name, text in zip(*held_out[:2], strict=True) if len(text.split()) >= _WORDS]
+    named = zip(held_out.names, held_out.texts, strict=True)
+    held = [(name, text) for name, text in named if len(text.split()) >= _WORDS]
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         known = static_embedding().embed([text for _, text in held])

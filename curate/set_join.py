@@ -6,8 +6,8 @@ several tokens that must meet instead of one, AdaptJoin, Wang et al. 2012). Rare
 compared in vain, and none is missed.
 
 A token is 53 bits of a hash, so "exact" is up to a collision: among a million texts of 50 words, two of the tokens
-are one by chance about once. Tokens wait in a temporary file (8 bytes each). In memory are 32 MB of counts, 8 bytes a
-text, and while a join runs 8 bytes for each token that may meet another and at most 640 bytes a text for pairs.
+are one by chance about once. Tokens wait in a temporary file (8 bytes each). In memory are at most 32 MB of counts, 8
+bytes a text, and while a join runs 8 bytes for each token that may meet another and at most 640 bytes a text for pairs.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ def _letters() -> tuple[NDArray[np.uint8], Tokens]:
     """Of every code point: 0 for no part of a word, 1 for a letter of one, 2 for a word of its own; and the factor of a
     letter by its place in the word."""
     kinds = np.zeros(0x110000, np.uint8)
-    every = np.arange(0x110000, dtype=np.uint32).tobytes().decode("utf-32-le", "surrogatepass")
-    for run in re.finditer(r"[^\W_]+", every):
-        kinds[run.start() : run.end()] = 1
-    for run in re.finditer(f"[{_ALONE}]+", every):
-        kinds[run.start() : run.end()] = 2
+    for plane in range(0, 0x110000, 0x10000):
+        every = np.arange(plane, plane + 0x10000, dtype=np.uint32).tobytes().decode("utf-32-le", "surrogatepass")
+        for kind, letters in ((1, r"[^\W_]+"), (2, f"[{_ALONE}]+")):
+            for run in re.finditer(letters, every):
+                kinds[plane + run.start() : plane + run.end()] = kind
     with np.errstate(over="ignore"):
         return kinds, np.cumprod(np.full(_LONGEST, 0xD1342543DE82EF95, np.uint64), dtype=np.uint64)
 
@@ -111,10 +111,13 @@ class TokenSets:
     def __init__(self, rows: Iterable[tuple[str, ...]]) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed by __exit__
         self._starts = array("q", [0])
-        self.counts = np.zeros(_BUCKETS, np.uint32)
         rest = iter(rows)
         while chunk := list(islice(rest, _CHUNK)):
             self._add(chunk)
+        # As many as keep tokens apart: of a few texts not the 32 MB that a million takes.
+        self.counts = np.zeros(min(_BUCKETS, max(1 << 12, 1 << (4 * self._starts[-1]).bit_length())), np.uint32)
+        for _, _, tokens, _ in self._chunks():
+            np.add.at(self.counts, self._bucket(tokens), np.uint32(1))
         if len(self) > _ROW:
             self._file.close()
             raise ValueError(f"{len(self):,} rows are too many: a join takes at most {int(_ROW):,}")
@@ -149,7 +152,6 @@ class TokenSets:
         keys = keys[np.append(True, keys[1:] != keys[:-1])]
         sizes = np.bincount((keys >> _NUMBER).astype(np.int64), minlength=len(rows))
         tokens = keys & _TOKEN
-        np.add.at(self.counts, _bucket(tokens), np.uint32(1))
         self._file.write(tokens)
         self._starts.extend((self._starts[-1] + np.cumsum(sizes)).tolist())
 
@@ -187,8 +189,11 @@ class TokenSets:
         keys.sort()
         return keys[_first_of_its_kind(keys)]
 
+    def _bucket(self, tokens: Tokens) -> Numbers:
+        return (tokens & np.uint64(len(self.counts) - 1)).astype(np.int64)
+
     def _ranked(self, tokens: Tokens) -> Tokens:
-        count = np.minimum(self.counts[_bucket(tokens)], _MOST).astype(np.uint64)
+        count = np.minimum(self.counts[self._bucket(tokens)], _MOST).astype(np.uint64)
         return (count << np.uint64(42)) | (tokens >> np.uint64(12))
 
     def meeting(self, held: TokenSets, share: float) -> Iterator[tuple[int, int, int]]:
@@ -198,7 +203,7 @@ class TokenSets:
         held_tokens = keys & ~_ROW
         for first, _, tokens, row in self._chunks():
             text, plain_tokens = tokens >> _FIELD, tokens & _OF_ANY
-            known = held.counts[_bucket(plain_tokens)] > 0
+            known = held.counts[held._bucket(plain_tokens)] > 0
             wanted = _key(held._ranked(plain_tokens[known]))
             begin, end = (np.searchsorted(held_tokens, wanted, side) for side in ("left", "right"))
             met = np.flatnonzero(end > begin)
@@ -291,7 +296,3 @@ def _of_rows(rows: Tokens, keys: Tokens) -> dict[int, list[int]]:
 def _key(tokens: Tokens) -> Tokens:
     """What stands for a token where the number of a row needs 24 bits."""
     return ((tokens << np.uint64(10)) * _MIX) & ~_ROW
-
-
-def _bucket(tokens: Tokens) -> Numbers:
-    return (tokens & np.uint64(_BUCKETS - 1)).astype(np.int64)

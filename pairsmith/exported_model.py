@@ -47,7 +47,7 @@ def write(
     trained = read_result(source)
     if trained is None:
         raise NoWork("the adapter is gone.", where=str(source), fix="`pairsmith run` makes it again.")
-    refuse_missing(gguf)
+    refuse_missing(gguf, say)
     is_qlora, written = trained.settings.method == "qlora", {"adapter": "adapter"}
     if is_qlora or gguf:
         base = find_base(project.spec.train.base, project.folder, revision=project.spec.train.revision)

@@ -63,7 +63,9 @@ async def replay(project: Project, store: Store, pair: Pair) -> Replay:
         if origin.teacher != ledger.identity:
             differs.append(f"teacher: it was {origin.teacher}, the spec names {ledger.identity}")
         differs += _request_differs(question, call)
-        if not differs and key not in question.keys(origin.teacher, ledger.revision, call.sample + 1):
+        if not differs and not any(
+            key in keys for keys in question.keys(origin.teacher, ledger.revision, call.sample + 1)
+        ):
             differs.append("key: the teacher's revision or the schema of answers is another one")
         violation = None if question.judged_by is None else schema_violation(question.judged_by)
         tokens = call.usage.completion_tokens

@@ -51,17 +51,6 @@ class Cost(Record):
         """US dollars, None where any part is unknown."""
         return None if self.unpriced or self.lost else self.usd
 
-    def plus(self, *, requests: int = 1, usage: Usage, usd: float | None) -> Cost:
-        """With further requests in it."""
-        return self.model_copy(
-            update={
-                "requests": self.requests + requests,
-                "usage": summed([self.usage, usage]),
-                "usd": self.usd + (usd or 0.0),
-                "unpriced": self.unpriced + (usd is None),
-            }
-        )
-
     @classmethod
     def read(cls, told: Json) -> Cost:
         """The cost in what `as_json` gave."""

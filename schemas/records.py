@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from schemas.identity import Json as Json
 from schemas.identity import added as added
+from schemas.identity import changed_copy
 from schemas.identity import content_id as content_id
 from schemas.identity import identity as identity
 from schemas.identity import now as now
@@ -30,11 +31,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", defer_build=True)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A changed copy, whose id is computed anew: pydantic would carry a cached one over."""
-        copied = super().model_copy(update=update, deep=deep)
-        for name in copied.__dict__.keys() - type(self).model_fields.keys():
-            del copied.__dict__[name]
-        return copied
+        return changed_copy(self, dict(update or {}), deep=deep)
 
 
 @dataclass(frozen=True)
@@ -100,8 +97,11 @@ class Sampling(Record):
 
     def body(self) -> Json:
         """The settings as keys of a chat-completions request."""
-        named = self.model_dump(mode="json", exclude_none=True, exclude={"extra"})
-        return {**named, **self.extra}
+        return {**self._named, **self.extra}
+
+    @cached_property
+    def _named(self) -> Json:
+        return self.model_dump(mode="json", exclude_none=True, exclude={"extra"})
 
 
 # Seeds were first stored as simple and enhanced; their ids keep these words.

@@ -273,8 +273,9 @@ def _content(message: Json) -> tuple[str, str | None, bool] | None:
     """A message's text, the reasoning that the server has parted from it (None if there is none), and whether it is a
     refusal. The content may be one part or a list of them, reasoning among them (Mistral). None for what is neither,
     and for text in a part of a kind that nobody knows."""
-    fields = (str(message.get(name) or "").strip() for name in _FIELDS)
-    thought = next((said for said in fields if said), None)
+    thought = None
+    if not message.keys().isdisjoint(_FIELDS):
+        thought = next((said for name in _FIELDS if (said := str(message.get(name) or "").strip())), None)
     content, refusal = message.get("content"), bool(message.get("refusal"))
     if content is None or isinstance(content, str):
         return content or "", thought, refusal

@@ -167,10 +167,14 @@ def read_answer(content: bytes, seconds: float, request: Json) -> Answer:
     choices = parsed.get("choices")
     usage, model, usd = _usage(parsed.get("usage")), parsed.get("model"), _charged(parsed.get("usage"))
     model = model if isinstance(model, str) else None
-    facts = {name: parsed[name] for name in _FACTS if parsed.get(name) and not _deeper(parsed[name], _MAX_FACT_DEPTH)}
+    nested = content.count(b"[") + content.count(b"{")  # cheap, and nearly always enough to know how deep it can be
+    shallow = nested <= _MAX_FACT_DEPTH
+    facts = {
+        name: said for name in _FACTS if (said := parsed.get(name)) and (shallow or not _deeper(said, _MAX_FACT_DEPTH))
+    }
     if not isinstance(choices, list) or not any(map(_is_choice, choices)):
         return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"), facts, usd=usd)
-    if content.count(b"[") + content.count(b"{") > _MAX_DEPTH:  # cheap, and nearly always enough to know
+    if nested > _MAX_DEPTH:
         choices = [_flat(choice, content) for choice in choices]
     if len(choices) > 1 and all(isinstance(c, dict) and isinstance(c.get("index"), int) for c in choices):
         choices.sort(key=lambda choice: choice["index"])
@@ -299,8 +303,8 @@ def seems_cut(request: Json, prompt_tokens: int) -> bool:
     makes so few tokens of so many letters. Repeated marks and blanks count once."""
     if prompt_tokens < _SMALLEST_CONTEXT:
         return False
-    letters = sum(len(_REPEATED.sub(r"\1\2", str(message.get("content")))) for message in request.get("messages", ()))
-    return letters > _MOST_LETTERS_PER_TOKEN * prompt_tokens
+    most, said = _MOST_LETTERS_PER_TOKEN * prompt_tokens, [str(m.get("content")) for m in request.get("messages", ())]
+    return sum(map(len, said)) > most and sum(len(_REPEATED.sub(r"\1\2", text)) for text in said) > most
 
 
 def error_body(content: bytes) -> tuple[Json, Json]:

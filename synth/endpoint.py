@@ -277,15 +277,20 @@ class Endpoint:
     ) -> tuple[int, Mapping[str, str], bytes]:
         session = self._session or await self._open()
         url, proxy = base + path + self._suffix, self._proxies[base]
-        begins = asyncio.timeout(None if data is None else self._first_byte_s)
+        limit_s = None if data is None else self._first_byte_s
+        sent = session.request(method, url, data=data, allow_redirects=False, proxy=proxy)
+        begins: asyncio.Timeout | None = None
         try:
-            async with begins, session.request(method, url, data=data, allow_redirects=False, proxy=proxy) as response:
+            if limit_s is None:
+                async with sent as response:
+                    return response.status, response.headers, await response.read()
+            async with asyncio.timeout(limit_s) as begins, sent as response:
                 begins.reschedule(None)
                 return response.status, response.headers, await response.read()
         except aiohttp.ServerTimeoutError:
             raise NotConnectedError(f"no connection within {self._connect_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            if isinstance(error, TimeoutError) and begins.expired():
+            if isinstance(error, TimeoutError) and begins is not None and begins.expired():
                 told = f"nothing came within {self._first_byte_s:g} s; raise teacher.first_byte_s if it needs longer"
                 raise TimedOutError(told) from None
             if isinstance(error, TimeoutError):

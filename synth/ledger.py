@@ -21,10 +21,8 @@ from synth.batches import OPEN_QUESTIONS, Batches
 from synth.chat_completions import Answer, RefusedError, UnansweredError, seems_cut
 from synth.endpoint import Endpoint
 from synth.meter import Meter, Reserved
+from synth.question import Question as Question
 from synth.refusals import Refusals
-
-# Seeds of a sample's later attempts lie this far apart, beyond any number of samples.
-_ATTEMPT_STRIDE = 1_000_003
 
 # What is judged again whenever it is used: since then a rule may have changed, or the spec declared a finish reason.
 _JUDGED_ANEW = ("received", "ok", "unknown_finish")
@@ -39,36 +37,6 @@ class Completion(NamedTuple):
     attempt: int
     logprobs: Any | None
     finish: str | None
-
-
-class Question(NamedTuple):
-    """What a teacher is asked, apart from whom. Its text, its sampling and its schema shape the answer; whether an
-    answer that breaks the schema counts (`binding`), and the name that its cost is told under (`prompt`), do not."""
-
-    messages: Sequence[Message]
-    sampling: Sampling
-    schema: Json | None = None
-    binding: bool = True
-    prompt: str = ""
-
-    @property
-    def judged_by(self) -> Json | None:
-        """The schema that an answer has to keep to be a good one."""
-        return self.schema if self.binding else None
-
-    def keys(self, teacher: str, revision: str | None, n: int) -> list[str]:
-        """The ledger's keys of samples 0 to n - 1 of this question to a teacher."""
-        chat = [[m.role, m.content] for m in self.messages]
-        question = content_id("question", [teacher, revision, chat, self.sampling.body(), self.schema])
-        return [content_id("sample", [question, sample]) for sample in range(n)]
-
-    def drawn(self, sample: int, attempt: int) -> Sampling:
-        """How a request is drawn that begins with `sample` and comes after `attempt` answers to it: where the sampling
-        has a seed, each sample and each attempt has one of its own."""
-        if self.sampling.seed is None:
-            return self.sampling
-        seed = self.sampling.seed + sample + _ATTEMPT_STRIDE * attempt
-        return self.sampling.model_copy(update={"seed": seed})
 
 
 class FailedSample(NamedTuple):
@@ -176,8 +144,13 @@ class Ledger:
         """How many of samples 0 to n - 1 `answer` would send a request for."""
         return sum(
             not any(status in _JUDGED_ANEW for _, status in self._index.get(key, ())) and not self._given_up(key)
-            for key in question.keys(self.identity, self.revision, n)
+            for key in self.keys(question, n)
         )
+
+    def keys(self, question: Question, n: int = 1) -> list[str]:
+        """The keys of samples 0 to n - 1: those under which the store has any of them already, if it does."""
+        own, *others = question.keys(self.identity, self.revision, n)
+        return next((keys for keys in (own, *others) if not self._index.keys().isdisjoint(keys)), own)
 
     async def complete(
         self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None
@@ -198,7 +171,7 @@ class Ledger:
 
         Raises TeacherError (and its kinds) and StoreError, which concern every row, and StoppedError after `drain()`.
         """
-        keys = question.keys(self.identity, self.revision, n)
+        keys = self.keys(question, n)
         answers: dict[int, Completion | FailedSample] = {}
         while len(answers) < n:
             missing, kept, given_up = [], [], []

@@ -133,6 +133,10 @@ def arguments(
             )
         if not any(one.startswith("--max-lora-rank") for one in more):
             given += ["--max-lora-rank", str(max(map(_rank_of, lora)))]
+        if not gpu and not any(one.startswith("--max-loras") for one in more):
+            # The CPU build takes "no adapter", -1, for the last place there is. Kept empty, it changes nothing; full, a
+            # request to the base that shares a batch with one to the adapter is answered by the adapter.
+            given += ["--max-loras", str(len(lora) + 1)]
         given += ["--enable-lora", "--lora-modules", *lora]
     if structured_output is not None:
         given += ["--structured-outputs-config", f'{{"backend": "{structured_output}"}}']

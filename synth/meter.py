@@ -28,6 +28,33 @@ class Reserved(NamedTuple):
     hold: Hold | None
 
 
+class _Sum:
+    """What the requests with one prompt have cost so far."""
+
+    def __init__(self) -> None:
+        self.requests = self.unpriced = self.lost = 0
+        self.tokens = [0, 0, 0, 0]
+        self.usd = self.reserved = 0.0
+
+    def add(self, usage: Usage | None, usd: float | None) -> None:
+        self.requests += 1
+        if usage is not None:
+            told = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
+            self.tokens = [sum(both) for both in zip(self.tokens, told, strict=True)]
+        self.usd += usd or 0.0
+        self.unpriced += usd is None
+
+    def lose(self, usd: float | None) -> None:
+        self.lost += 1
+        self.reserved += usd or 0.0
+
+    def numbers(self) -> Json:
+        """The numbers of a Cost."""
+        usage = Usage(**dict(zip(Usage.model_fields, self.tokens, strict=True)))
+        counts = {"requests": self.requests, "unpriced": self.unpriced, "lost": self.lost}
+        return {**counts, "usage": usage, "usd": self.usd, "reserved": self.reserved}
+
+
 class Meter:
     """Counts what one ledger's requests cost, by prompt, and keeps them under the caps of the store's budget. `batch`:
     they go through a batch API, at its price."""
@@ -35,7 +62,7 @@ class Meter:
     def __init__(self, store: Store, teacher: TeacherSettings, stage: str, *, batch: bool = False) -> None:
         self._store, self._teacher, self._stage, self._batch = store, teacher, stage, batch
         self._identity = teacher.identity or teacher.model
-        self._costs: dict[str, Cost] = {}
+        self._sums: dict[str, _Sum] = {}
 
     @cached_property
     def prices(self) -> Prices | None:
@@ -49,7 +76,9 @@ class Meter:
     @property
     def costs(self) -> list[Cost]:
         """What was sent, by prompt; requests whose outcome is unknown are `lost`."""
-        return list(self._costs.values())
+        source = self.prices.source if self._sums and self.prices else ""
+        named = {"stage": self._stage, "teacher": self._identity, "prices": source}
+        return [Cost(**named, prompt=prompt, **one.numbers()) for prompt, one in self._sums.items()]
 
     def most(self, body: Json, size_bytes: int) -> float | None:
         """The most that a request can cost: a token has at least one byte, and an answer at most `max_tokens`. None if
@@ -115,9 +144,7 @@ class Meter:
         if self._is_free:
             return []
         held = hold or self._hold(reserved.prompt, self.most(reserved.body, reserved.size_bytes))
-        line = self._line(reserved.prompt)
-        lost = {"lost": line.lost + 1, "reserved": line.reserved + (held.usd or 0.0)}
-        self._costs[reserved.prompt] = line.model_copy(update=lost)
+        self._sum(reserved.prompt).lose(held.usd)
         return [held] if hold is None else []
 
     def settle(
@@ -134,7 +161,7 @@ class Meter:
             usd = listed.in_batch(usage) if self._batch else listed.usd(usage, tier=_tier(reserved.body))
         if usd is None and self._is_free:
             usd = 0.0
-        self._costs[reserved.prompt] = self._line(reserved.prompt).plus(usage=usage or Usage(), usd=usd)
+        self._sum(reserved.prompt).add(usage, usd)
         if reserved.hold is None:
             if usd and self._store.budget is not None:
                 self._store.budget.charge(usd)
@@ -143,10 +170,10 @@ class Meter:
             self._store.budget.settle(reserved.hold.usd or 0.0, usd)
         return usd, [] if usd is None else [reserved.hold.model_copy(update={"open": False})]
 
-    def _line(self, prompt: str) -> Cost:
-        source = self.prices.source if self.prices else ""
-        new = Cost(stage=self._stage, teacher=self._identity, prompt=prompt, prices=source)
-        return self._costs.get(prompt, new)
+    def _sum(self, prompt: str) -> _Sum:
+        if (known := self._sums.get(prompt)) is None:
+            known = self._sums[prompt] = _Sum()
+        return known
 
     def _hold(self, prompt: str, usd: float | None) -> Hold:
         return Hold(id=uuid.uuid4().hex, usd=usd, stage=self._stage, teacher=self._identity, prompt=prompt)

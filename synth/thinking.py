@@ -39,6 +39,8 @@ _OPENS_A_LINE = re.compile(rf"^[ \t>]*(?:{_OPENING.pattern})", re.IGNORECASE | r
 _FENCE_LINE = re.compile(r"^[ \t>]*```", re.MULTILINE)
 _OPEN_QUOTE = re.compile(r"(?:^|[\s(\[{=,:])[rbfu]{0,2}(?P<quote>[\"'])(?:(?!(?P=quote)).)*\Z")
 _LINE = 300  # so many letters of a line tell what a tag in it means
+# Nearly every answer holds none of these letters, nor begins with Granite's words, and so nothing of the above.
+_MARKS, _WORDS = ("<", "[", "◁"), re.compile(f"{_START}here", re.IGNORECASE)
 # What some of them put around the answer that follows.
 _WRAPPED = re.compile(
     r"\s*<\|(?P<mark>START_RESPONSE|START_TEXT|begin_of_solution)\|>(?P<answer>.*?)"
@@ -68,6 +70,8 @@ def parted(text: str) -> Parted:
     was talked about, unless it is quoted, in code, or stands inside of a sentence. Tags in the middle of an answer
     stay.
     """
+    if not any(mark in text for mark in _MARKS) and not _WORDS.match(text):
+        return Parted(None, text)
     if (harmony := _harmony(text)) is not None:
         return harmony
     blocks: list[str] = []

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from schemas.errors import MissingDependency, PairsmithError
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
+from train import unsloth_backend
 from train.base_model import hub_error
 from train.models import Machine, billions_in, fitting_method, machine, training_gib
 
@@ -68,6 +69,10 @@ def check_base(settings: TrainSettings, project_folder: Path) -> Iterator[Fact]:
         raise MissingDependency(
             "the base model was not looked at.", fix="Install the packages: pip install 'pairsmith[train]'"
         ) from None
+    try:
+        unsloth_backend.refuse_unfit(settings)
+    except PairsmithError as error:
+        yield Fact("training", "fail", error.what, error.fix or "")
     if settings.base == "embedded":
         yield Fact("base", "ok", "SmolLM2-135M-Instruct, 0.135 billion parameters: for small, narrow tasks")
         return

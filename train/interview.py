@@ -77,12 +77,15 @@ class Interview:
                 )
                 for system in systems
             ]
-            answers = [await self._system(system, ledger) for system, ledger in zip(systems, ledgers, strict=True)]
+            answers = [
+                await self._asked(system, ledger, MODES, self._plan.seeds)
+                for system, ledger in zip(systems, ledgers, strict=True)
+            ]
             validation = [
                 output
                 for system, ledger in zip(systems, ledgers, strict=True)
                 if TUNED in system.names
-                for output in (await self._mode(system, ledger, "greedy", self._plan.validation)).outputs
+                for output in (await self._asked(system, ledger, ["greedy"], self._plan.validation))["greedy"].outputs
             ]
             costs = [cost for ledger in ledgers for cost in ledger.costs]
             return Round(answers, adapter_check, endpoint.sent, costs, validation)
@@ -107,19 +110,21 @@ class Interview:
             async with Endpoint(served.base_url, served.name, **options) as endpoint:
                 yield endpoint, check
 
-    async def _system(self, system: System, ledger: Ledger) -> dict[Mode, Answers]:
-        return {mode: await self._mode(system, ledger, mode, self._plan.seeds) for mode in MODES}
-
-    async def _mode(self, system: System, ledger: Ledger, mode: Mode, seeds: Sequence[Seed]) -> Answers:
-        tasks = [asyncio.create_task(self._seed(system, ledger, seed, mode)) for seed in seeds]
+    async def _asked(
+        self, system: System, ledger: Ledger, modes: Sequence[Mode], seeds: Sequence[Seed]
+    ) -> dict[Mode, Answers]:
+        """The answers of a system under each decoding. One input is asked under all of them before the next, so that a
+        server that keeps beginnings computes its prompt once."""
+        tasks = [
+            (mode, asyncio.create_task(self._seed(system, ledger, seed, mode))) for seed in seeds for mode in modes
+        ]
         try:
-            answers = await asyncio.gather(*tasks)
+            await asyncio.gather(*(task for _, task in tasks))
         finally:
-            for task in tasks:
+            for _, task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        usd = None if any(given.usd is None for given in answers) else sum(given.usd or 0.0 for given in answers)
-        return Answers([o for given in answers for o in given.outputs], summed([a.usage for a in answers]), usd)
+            await asyncio.gather(*(task for _, task in tasks), return_exceptions=True)
+        return {mode: _together([task.result() for of, task in tasks if of == mode]) for mode in modes}
 
     async def _seed(self, system: System, ledger: Ledger, seed: Seed, mode: Mode) -> Answers:
         samples = self._samples[mode]
@@ -148,6 +153,12 @@ class Interview:
         if isinstance(answer, Completion):
             return next(call for call in calls if call.attempt == answer.attempt)
         return calls[-1] if calls else None
+
+
+def _together(answers: Sequence[Answers]) -> Answers:
+    """Those to several inputs as one."""
+    usd = None if any(given.usd is None for given in answers) else sum(given.usd or 0.0 for given in answers)
+    return Answers([o for given in answers for o in given.outputs], summed([given.usage for given in answers]), usd)
 
 
 @asynccontextmanager

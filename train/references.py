@@ -1,4 +1,5 @@
-"""Answers against the outputs that a person gave to the same inputs: exact matches, F1 of labels and of fields, chrF.
+"""Answers against the outputs that a person gave to the same inputs: exact matches, F1 of labels and of fields, chrF,
+ROUGE-L.
 
 They stand beside the pass rate and decide nothing, except that a task with one right answer (labels, JSON) has the
 exact match among its checks. An answer that is empty, cut or missing matches nothing.
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from curate.gates.words import words
 from curate.static_embedding import is_packaged, static_embedding
 from schemas.records import Record
 from train.intervals import Interval, score_limits, share, share_limits
@@ -35,7 +37,8 @@ class ReferenceResult(Record):
     """One system under one decoding, on the test inputs that have a reference.
 
     `exact`: the share of answers that are the reference, character by character after the form of the task. `chrf`: the
-    mean character n-gram F-score of an answer (Popovic 2015, chrF2 of `sacrebleu`). `similarity`: the mean cosine of a
+    mean character n-gram F-score of an answer (Popovic 2015, chrF2 of `sacrebleu`). `rouge_l`: the mean F1 of the
+    longest common subsequence of words (Lin 2004), words as the gates read them. `similarity`: the mean cosine of a
     static embedding (curate/static_embedding.py), where that is installed. Of labels: `macro_f1`, the mean F1 of the
     labels that occur in the references, and `confusion`, reference -> answer -> count. Of JSON: `field_f1`, over pairs
     of path and value, where a list's items have one path.
@@ -44,6 +47,7 @@ class ReferenceResult(Record):
     inputs: int
     exact: Interval
     chrf: Estimate | None = None
+    rouge_l: Estimate | None = None
     similarity: Estimate | None = None
     macro_f1: Estimate | None = None
     confusion: dict[str, dict[str, int]] | None = None
@@ -78,7 +82,7 @@ def against_references(
     if is_json:
         right, wanted, given = np.array([_field_counts(of_input) for of_input in pairs], dtype=np.float64).T
         return result.model_copy(update={"field_f1": _ratio(2 * right, wanted + given)})
-    of_texts = {"chrf": _chrf, "similarity": _similarity} if is_packaged() else {"chrf": _chrf}
+    of_texts = {"chrf": _chrf, "rouge_l": _rouge_l} | ({"similarity": _similarity} if is_packaged() else {})
     columns = {
         name: np.array([of(of_input) for of_input in pairs], dtype=np.float64).T for name, of in of_texts.items()
     }
@@ -166,6 +170,30 @@ def _chrf(pairs: Sequence[tuple[str, str]]) -> tuple[float, int]:
 
     chrf = CHRF()
     return sum(chrf.sentence_score(text, [reference]).score / 100 for reference, text in pairs), len(pairs)
+
+
+def _rouge_l(pairs: Sequence[tuple[str, str]]) -> tuple[float, int]:
+    """Sum of the F1 scores, and their number."""
+    sums = 0.0
+    for reference, text in pairs:
+        wanted, given = words(reference), words(text)
+        if wanted and given:
+            sums += 2 * _common_subsequence(wanted, given) / (len(wanted) + len(given))
+        else:
+            sums += reference == text
+    return sums, len(pairs)
+
+
+def _common_subsequence(a: Sequence[str], b: Sequence[str]) -> int:
+    """The length of the longest common subsequence, a bit for each place of `a` (Hyyro 2004)."""
+    places: dict[str, int] = {}
+    for at, word in enumerate(a):
+        places[word] = places.get(word, 0) | 1 << at
+    row = (1 << len(a)) - 1
+    for word in b:
+        matched = row & places.get(word, 0)
+        row = (row + matched) | (row - matched)
+    return len(a) - (row & ((1 << len(a)) - 1)).bit_count()
 
 
 def _similarity(pairs: Sequence[tuple[str, str]]) -> tuple[float, int]:

@@ -85,7 +85,13 @@ def references_table(evaluation: Evaluation) -> Table | None:
     return table
 
 
-MEASURES = {"macro_f1": "macro F1", "field_f1": "field F1", "chrf": "chrF", "similarity": "similarity"}
+MEASURES = {
+    "macro_f1": "macro F1",
+    "field_f1": "field F1",
+    "chrf": "chrF",
+    "rouge_l": "ROUGE-L",
+    "similarity": "similarity",
+}
 
 
 def reference_cells(result: ReferenceResult, measures: Sequence[str]) -> list[str]:

@@ -25,8 +25,9 @@ from schemas.progress import Asked, Progress, unasked, unseen
 from schemas.records import content_id, identity
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
+from train import unsloth_backend
 from train.base_model import Base, find_base, load_chat, load_for_training
-from train.dataset import Data, Dataset, Row, dataset_of, refuse_leaks, usable
+from train.dataset import Data, Dataset, Row, dataset_of, refuse_leaks, usable, weighted
 from train.mask import assert_completion_only, plain_preview
 from train.merge import chosen
 from train.model_card import model_card
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from train.trainer import LossLog
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
+_OF_UNSLOTH = {"trl": (), "unsloth": ("unsloth", "unsloth_zoo")}
 _SHOWN_MASKS = 3
 
 
@@ -87,6 +89,7 @@ def tune(
     loss, a loss that is not finite, or an adapter that is still zero.
     """
     settings = settled(settings, base.folder, base.hash, out_dir)
+    unsloth_backend.begin(settings)
     name = adapter_id(dataset, settings, base.hash)
     folder = out_dir / name
     if finished := read_result(folder):
@@ -192,8 +195,9 @@ def _train(
     set_seed(settings.seed)
     model, four_bit_layers = load_for_training(base, settings)
     if settings.objective == "sft":
-        trainer = adapter_trainer(model, chat, dataset, settings, checkpoints, log)
-        learned_tokens = _check_masks(chat, dataset.train, trainer.train_dataset)
+        rows = weighted(dataset, settings.edited_weight)
+        trainer = adapter_trainer(model, chat, replace(dataset, train=rows), settings, checkpoints, log)
+        learned_tokens = _check_masks(chat, rows, trainer.train_dataset)
         _check_masks(chat, dataset.validation, trainer.eval_dataset or ())
         shown = [trainer.train_dataset[index] for index in range(min(_SHOWN_MASKS, len(dataset.train)))]
         masks = tuple(plain_preview(chat.tokenizer, row["input_ids"], row["labels"]) for row in shown)
@@ -232,7 +236,7 @@ def _train(
         seconds=time.monotonic() - started,
         seconds_per_step=log.seconds / max(1, log.steps),
         peak_gib=_peak_gib(),
-        versions={package: version(package) for package in _PACKAGES},
+        versions={package: version(package) for package in (*_PACKAGES, *_OF_UNSLOTH[settings.backend])},
         masks=masks,
         system_prompt=dataset.system_prompt,
     )

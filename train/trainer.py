@@ -24,6 +24,7 @@ from schemas.errors import InputError, NoWork
 from schemas.progress import Asked, Progress, unasked
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
+from train import unsloth_backend
 from train.dataset import Dataset, Row
 from train.mask import IGNORED, plain_preview, tokens_of
 from train.results import Step, Validation
@@ -49,6 +50,7 @@ def adapter_trainer(
         processing_class=chat.tokenizer,
         callbacks=callbacks(settings, log),
     )
+    trainer.has_own_loss = settings.backend == "trl"
     ready(trainer)
     return trainer
 
@@ -77,6 +79,16 @@ def on_one_device(arguments: Any) -> Any:
 
 def new_adapter(model: Any, settings: TrainSettings) -> Any:
     """`model` with a new adapter over it. Raises InputError for `train.targets` that the model does not have."""
+    try:
+        return unsloth_backend.new_adapter(model, settings) if settings.backend == "unsloth" else _lora(model, settings)
+    except ValueError as error:
+        linear = sorted({name.rpartition(".")[2] for name, _ in model.named_modules() if name.endswith("_proj")})
+        raise InputError(
+            f"train.targets does not fit this base: {error}", fix=f"Its layers are called {', '.join(linear)}."
+        ) from None
+
+
+def _lora(model: Any, settings: TrainSettings) -> Any:
     lora = LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
@@ -86,13 +98,7 @@ def new_adapter(model: Any, settings: TrainSettings) -> Any:
         use_dora=settings.dora,
         task_type="CAUSAL_LM",
     )
-    try:
-        return get_peft_model(model, lora)
-    except ValueError as error:
-        linear = sorted({name.rpartition(".")[2] for name, _ in model.named_modules() if name.endswith("_proj")})
-        raise InputError(
-            f"train.targets does not fit this base: {error}", fix=f"Its layers are called {', '.join(linear)}."
-        ) from None
+    return get_peft_model(model, lora)
 
 
 def _tokenised(chat: Chat, rows: Sequence[Row]) -> HubDataset:
@@ -181,8 +187,11 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types
 
     Off a GPU, TRL 1.16 scores every position, prompt and padding included, with entropy and accuracy beside the loss.
     Leaving that out takes a sixth off a step of SmolLM2 on 2 cores, and 0.17 GiB. The loss is the same number: the sum
-    over learned tokens of -log p(token), divided by how many there are in the batch.
+    over learned tokens of -log p(token), divided by how many there are in the batch. Unsloth has a loss of its own
+    (`has_own_loss` False).
     """
+
+    has_own_loss = True
 
     def compute_loss(
         self,
@@ -192,7 +201,7 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types
         num_items_in_batch: Any = None,
     ) -> Any:
         labels = inputs["labels"]
-        if return_outputs or labels.is_cuda:
+        if return_outputs or labels.is_cuda or not self.has_own_loss:
             loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         else:
             loss = self._completion_loss(model, inputs, num_items_in_batch)

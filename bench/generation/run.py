@@ -181,11 +181,13 @@ def measured(base: str, client: str, count: int, in_flight: int = IN_FLIGHT) -> 
 def bytes_of_texts(folder: Path) -> int:
     """The UTF-8 bytes of what was sent and what came: every message of every request, and every answer."""
     with sqlite3.connect(folder / "pairsmith.db") as db:
+        before = {id_: json.loads(body)["messages"] for id_, body in db.execute("SELECT id, body FROM requests")}
         total = 0
         for (body,) in db.execute("SELECT body FROM calls"):
             call = json.loads(body)
-            total += sum(len(message["content"].encode()) for message in call["request"]["messages"])
-            total += len(call["text"].encode())
+            sent = [*before[call["request"]["$before"]], *call["request"]["messages"]]
+            texts = [message["content"] for message in (*sent, call["raw"]["message"])]
+            total += sum(len(text.encode()) for text in texts)
     return total
 
 

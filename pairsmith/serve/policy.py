@@ -100,6 +100,7 @@ _BY_KIND: dict[Kind, str] = {
         train.seed train.revision train.template_arguments train.accumulation train.schedule train.warmup
         train.weight_decay train.targets train.rslora train.dora train.neftune train.packing train.precision
         train.evaluation_steps train.patience train.objective train.beta train.dpo_epochs train.dpo_learning_rate
+        train.backend train.edited_weight
         evaluate.teacher evaluate.samples evaluate.checks.name evaluate.checks.pattern evaluate.max_seeds
         evaluate.resamples evaluate.concurrency evaluate.judges evaluate.ship_at""",
 }

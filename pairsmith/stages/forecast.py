@@ -136,7 +136,7 @@ async def _all_taken(
 def taken(store: Store, ledger: Ledger, generator: Forward | Backward, seed: Seed) -> Took:
     """What the answers about a seed took, bad ones included, as the ledger has them."""
     asked = generator.questions(seed)
-    keys = [key for question, n in asked for key in question.keys(ledger.identity, ledger.revision, n)]
+    keys = [key for question, n in asked for key in ledger.keys(question, n)]
     calls, prices = [call for key in keys for call in store.calls(key)], ledger.meter.prices
     first = list({call.request_id: call for call in reversed(calls)}.values())
     usage = summed(call.usage for call in calls)

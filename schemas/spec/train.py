@@ -40,7 +40,7 @@ class TrainSettings(Section):
     (`lora`) or in 8 (`lora-8bit`), or QLoRA on NF4 with double quantisation (`qlora`); where the spec names none, the
     size of the base decides (`train.base_model.settled`). `objective`: supervised fine-tuning (`sft`), DPO from the
     adapter that it makes (`dpo`), or ORPO from the base (`orpo`); the latter two learn from the dataset's
-    preferences."""
+    preferences. `backend`: TRL alone, or TRL as unsloth changes it."""
 
     base: str = "embedded"
     method: Literal["qlora", "lora", "lora-8bit"] = "qlora"
@@ -67,6 +67,8 @@ class TrainSettings(Section):
     evaluation_steps: int | None = added(default=None, ge=1)
     patience: int | None = added(default=None, ge=1)
     objective: Literal["sft", "dpo", "orpo"] = added(default="sft")
+    backend: Literal["trl", "unsloth"] = added(default="trl")
+    edited_weight: int = added(default=1, ge=1)
     beta: float = added(default=0.1, gt=0)
     dpo_learning_rate: float = added(default=2e-5, gt=0)
     dpo_epochs: float = added(default=1, gt=0)

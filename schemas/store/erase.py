@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from schemas.records import Pair, Seed
 from schemas.store import tables
 from schemas.store.opening import sqlite_path
+from schemas.store.rows import BEFORE
 from schemas.store.store import Store
 
 ERASED = "[erased]"
@@ -97,7 +98,7 @@ def _with_pairs(traces: Traces, pairs: Iterable[Pair], *, inputs: bool = True) -
 def erase(store: Store, traces: Traces) -> dict[str, int]:
     """Delete all that `traces` names, and what quotes it; how many records of each table went or were changed."""
     spellings = _spellings(traces.searched)
-    calls = _quoting_calls(store, traces, spellings)
+    calls, requests = _quoting_calls(store, traces, spellings)
     deleted: dict[str, int] = {}
 
     def work(connection: sa.Connection) -> None:
@@ -112,6 +113,7 @@ def erase(store: Store, traces: Traces) -> dict[str, int]:
             (tables.reviews, tables.reviews.c.id, traces.reviews),
             (tables.sampled, tables.sampled.c.pair_id, traces.pairs),
             (tables.calls, tables.calls.c.request_id, calls),
+            (tables.requests, tables.requests.c.id, requests),
         ):
             wanted = sorted(values)
             for at in range(0, len(wanted), _IN):
@@ -129,15 +131,26 @@ def erase(store: Store, traces: Traces) -> dict[str, int]:
     return {name: count for name, count in deleted.items() if count}
 
 
-def _quoting_calls(store: Store, traces: Traces, spellings: Sequence[str]) -> set[str]:
-    """The requests whose question or answer holds one of the texts; all answers to such a request go."""
-    c = tables.calls.c
+def _quoting_calls(store: Store, traces: Traces, spellings: Sequence[str]) -> tuple[set[str], set[str]]:
+    """The requests whose question or answer holds one of the texts, all answers to which go; and what stood before the
+    last message of such alone."""
+    c, r = tables.calls.c, tables.requests.c
+    before = [str(id_) for (id_,) in store._rows(sa.select(r.id))]
+    quoting = {id_ for id_ in before if _quotes(store._rows(sa.select(r.body).where(r.id == id_))[0][0], spellings)}
     found: set[str] = set()
+    left: dict[str, str] = {}
     for (position,) in store._rows(sa.select(c.position).order_by(c.position)):
         ((key, request_id, body),) = store._rows(sa.select(c.key, c.request_id, c.body).where(c.position == position))
-        if key in traces.calls or any(text in body for text in spellings):
+        id_ = json.loads(body).get("request", {}).get(BEFORE, "")
+        if key in traces.calls or id_ in quoting or _quotes(body, spellings):
             found.add(request_id)
-    return found
+        left[request_id] = id_ or left.get(request_id, "")
+    kept = {id_ for request_id, id_ in left.items() if request_id not in found}
+    return found, set(before) - kept
+
+
+def _quotes(body: str, spellings: Sequence[str]) -> bool:
+    return any(text in body for text in spellings)
 
 
 def _replace(connection: sa.Connection, table: sa.Table, spellings: Sequence[str]) -> int:

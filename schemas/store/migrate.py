@@ -1,4 +1,4 @@
-"""Runs the Alembic migrations that lie beside this file. Imported only when a store is made or upgraded."""
+"""Runs the Alembic migrations that lie beside this file. Imported only when a store is upgraded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+
+from schemas.store.opening import one_transaction
 
 
 def config() -> Config:
@@ -20,14 +22,7 @@ def config() -> Config:
 def upgrade_to(engine: sa.Engine, version: str) -> None:
     """Bring the database to a schema version (`head`: the newest) in one transaction: whatever ends the process, the
     store has the old schema or the new one."""
-    with engine.begin() as connection:
-        if connection.dialect.name == "sqlite":
-            # Python's driver begins a transaction before a change of rows only, so each change of a table would be
-            # committed alone, and a process that was killed would leave a schema that no version knows.
-            connection.connection.dbapi_connection.isolation_level = None  # type: ignore[union-attr]
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            # Not for the next user of this connection.
-            connection.detach()
+    with one_transaction(engine) as connection:
         settings = config()
         settings.attributes["connection"] = connection
         command.upgrade(settings, version)

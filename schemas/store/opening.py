@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -122,11 +123,38 @@ def check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
         )
     if not upgrade:
         raise empty(url)
+    if version is None:
+        _make(engine)
+        return
     from schemas.store.migrate import upgrade_to
 
-    if version is not None and (path := sqlite_path(url)) is not None:
+    if (path := sqlite_path(url)) is not None:
         _copy(path, path.with_name(f"{path.name}.before-{tables.SCHEMA_VERSION}"))
     upgrade_to(engine, "head")
+
+
+@contextlib.contextmanager
+def one_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Changes of tables, all or none of them, whatever ends the process."""
+    with engine.begin() as connection:
+        if connection.dialect.name == "sqlite":
+            # Python's driver begins a transaction before a change of rows only, so each change of a table would be
+            # committed alone, and a process that was killed would leave a schema that no version knows.
+            connection.connection.dbapi_connection.isolation_level = None  # type: ignore[union-attr]
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            # Not for the next user of this connection.
+            connection.detach()
+        yield connection
+
+
+def _make(engine: sa.Engine) -> None:
+    """The tables of the present schema, as all migrations would leave them; a test holds that. Without Alembic, which
+    takes longer to import than most commands to run."""
+    version = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True))
+    with one_transaction(engine) as connection:
+        tables.metadata.create_all(connection, checkfirst=False)
+        version.create(connection)
+        connection.execute(sa.insert(version).values(version_num=tables.SCHEMA_VERSION))
 
 
 def is_writable(path: Path) -> bool:

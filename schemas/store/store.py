@@ -13,6 +13,7 @@ import tempfile
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Verdict
 from schemas.reviews import Alias, Review, Sampled, under_alias
 from schemas.store import tables
+from schemas.store.active_seeds import are_active, mark_active
 from schemas.store.budget import Budget
 from schemas.store.costs import costs_of, queries
 from schemas.store.failures import explained, shown
@@ -42,7 +44,8 @@ from schemas.store.opening import (
     sqlite_path,
     sqlite_url,
 )
-from schemas.store.writer import Revisable, Writer
+from schemas.store.rows import BEFORE, SAID, body_of, whole
+from schemas.store.writer import Revisable, Writer, mark_judged
 
 R = TypeVar("R", bound=Record)
 _IN = 500  # ids in one IN (...) list
@@ -65,12 +68,14 @@ class Store:
     def __init__(self, engine: sa.Engine, url: str, writer: Writer | None, closing: contextlib.ExitStack) -> None:
         self._engine, self._url, self._writer, self._closing = engine, url, writer, closing
         self.budget: Budget | None = None
+        self._before: tuple[str, Json] = ("", {})  # the request that was last read
 
     def capped(self, *, project_usd: float | None = None, command_usd: float | None = None) -> Store:
         """The store, with caps on what may be spent through its ledger from now on: the project's in all, the command's
         beside what was spent before. Whatever asks a teacher asks under them."""
-        capped = project_usd is not None or command_usd is not None
-        self.budget = Budget(self.spent(), project_usd=project_usd, command_usd=command_usd) if capped else None
+        self.budget = None
+        if project_usd is not None or command_usd is not None:
+            self.budget = Budget(self.spent(), project_usd=project_usd, command_usd=command_usd)
         return self
 
     @staticmethod
@@ -161,8 +166,6 @@ class Store:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    # Writing
-
     def append(self, *records: Record) -> Future[None]:
         """Queue records as one atomic group; the future resolves when they are durable, or with a StoreError.
 
@@ -187,32 +190,15 @@ class Store:
 
     async def judge(self, *calls: Call) -> None:
         """Write what judging says of answers that are in the store: their status, text and reason, durable."""
-        c = tables.calls.c
-        judged = [(call, tables.row(call)[1]["body"]) for call in calls]
-        rows = [{"key_": o.key, "attempt_": o.attempt, "status": o.status, "body": body} for o, body in judged]
-        place = sa.update(tables.calls).where(c.key == sa.bindparam("key_"), c.attempt == sa.bindparam("attempt_"))
-
-        def mark(connection: sa.Connection) -> None:
-            connection.execute(place, rows)
-
-        await self._write().submit_here(mark)
+        await self._write().submit_here(partial(mark_judged, calls))
 
     def set_active_seeds(self, seeds: Sequence[Seed]) -> None:
         """Keep `seeds` as they were read now, and make exactly these, in this order, the seeds of the project."""
-        rows = [{"id_": seed.id, "active_": place, "body_": seed.model_dump_json()} for place, seed in enumerate(seeds)]
-
-        def mark(connection: sa.Connection) -> None:
-            connection.execute(sa.update(tables.seeds).values(active=-1))
-            if rows:
-                by_id = sa.update(tables.seeds).where(tables.seeds.c.id == sa.bindparam("id_"))
-                connection.execute(by_id.values(active=sa.bindparam("active_"), body=sa.bindparam("body_")), rows)
-
-        active = sa.select(tables.seeds.c.body).where(tables.seeds.c.active >= 0).order_by(tables.seeds.c.active)
-        if [body for (body,) in self._rows(active)] == [row["body_"] for row in rows]:
+        if are_active(self._rows, seeds):
             return  # as it was: to write it again takes longer than all the rest of going on
-        if seeds:
-            self.write(*seeds)
-        self._write().submit(mark).result()
+        for start in range(0, len(seeds), _PAGE):
+            self.write(*seeds[start : start + _PAGE])
+        self._write().submit(partial(mark_active, seeds)).result()
 
     @property
     def writable(self) -> bool:
@@ -223,14 +209,15 @@ class Store:
             raise UsageError("this store is open for reading only.")
         return self._writer
 
-    # Reading
-
     def seeds(self, *, active: bool = True) -> list[Seed]:
         """The seeds of the last reading in their order, or every seed ever read."""
-        query = _bodies(tables.seeds)
-        if active:
-            query = sa.select(tables.seeds.c.body).where(tables.seeds.c.active >= 0).order_by(tables.seeds.c.active)
-        return self._records(Seed, query)
+        c = tables.seeds.c
+        now = sa.select(c.body).where(c.active >= 0).order_by(c.active)
+        return self._records(Seed, now if active else _bodies(tables.seeds))
+
+    def each_seed(self) -> Iterator[Seed]:
+        """Every seed ever read, a page in memory at a time."""
+        return self._pages(Seed, tables.seeds)
 
     def call_index(self) -> dict[str, list[tuple[int, str]]]:
         """key -> [(attempt, status)] of every call, by attempt; about 200 bytes a call."""
@@ -243,13 +230,22 @@ class Store:
     def calls(self, key: str) -> list[Call]:
         """The answers of one key by attempt, each with its request."""
         c = tables.calls.c
-        calls = self._records(Call, sa.select(c.body).where(c.key == key).order_by(c.attempt))
+        rows = self._rows(sa.select(*(c[name] for name in SAID), c.body).where(c.key == key).order_by(c.attempt))
+        calls = [self._whole(self._read(Call, body_of(said, body))) for *said, body in rows]
         return [call if call.request_of is None else self._with_request(call, *call.request_of) for call in calls]
 
     def _with_request(self, call: Call, key: str, attempt: int) -> Call:
-        c = tables.calls.c
-        (first,) = self._records(Call, sa.select(c.body).where(c.key == key, c.attempt == attempt))
+        first = next(one for one in self.calls(key) if one.attempt == attempt)
         return call.model_copy(update={"request": first.request})
+
+    def _whole(self, call: Call) -> Call:
+        """An answer with what its row leaves out."""
+        if (id_ := call.request.get(BEFORE)) is None:
+            return whole(call, None)
+        if id_ != self._before[0]:
+            ((body,),) = self._rows(sa.select(tables.requests.c.body).where(tables.requests.c.id == id_))
+            self._before = id_, orjson.loads(body)
+        return whole(call, self._before[1])
 
     def costs(self) -> list[Cost]:
         """What the ledger has cost by stage, teacher and prompt, with what is held for requests without an answer."""
@@ -271,6 +267,10 @@ class Store:
     def skim_candidates(self, fingerprint: str) -> Iterator[Json]:
         """`each_candidate` as the JSON that was kept, not checked again: for going on with very many."""
         return self._json_pages(tables.candidates, fingerprint=fingerprint)
+
+    def count_candidates(self, fingerprints: Iterable[str]) -> int:
+        """How many slots these generations have."""
+        return self._count(tables.candidates, tables.candidates.c.fingerprint.in_(list(fingerprints)))
 
     def pairs(self, ids: Iterable[str] | None = None) -> list[Pair]:
         """All pairs, or those of `ids`."""

@@ -14,7 +14,7 @@ from schemas.money import Hold
 from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, RowState, Seed, Verdict
 from schemas.reviews import Alias, Review, Sampled
 
-SCHEMA_VERSION = "0007"
+SCHEMA_VERSION = "0008"
 
 metadata = sa.MetaData()
 
@@ -51,6 +51,7 @@ calls = _table(
     sa.Column("prompt", sa.Text, nullable=False, server_default=""),
     unique=("key", "attempt"),
 )
+requests = _table("requests", _text("id"), unique=("id",))  # what stands before the last message: schemas/store/rows.py
 holds = _table(
     "holds",
     _text("id"),
@@ -102,10 +103,10 @@ artifacts = _table("artifacts", _text("id"), _text("kind"), unique=("id",))
 UPSERT = {candidates, holds, row_states, seeds}
 
 
-def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
-    """The table of a record and its columns. Raises TypeError for a record that is not kept."""
-    held_by_another = isinstance(record, Call) and record.request_of is not None
-    body = record.model_dump_json(exclude={"request"} if held_by_another else None)
+def row(record: Record, left_out: Any = None) -> tuple[sa.Table, dict[str, Any]]:
+    """The table of a record and its columns; `left_out` of its fields are not in the body. Raises TypeError for a
+    record that is not kept."""
+    body = record.model_dump_json(exclude=left_out)
     match record:
         case Seed():
             return seeds, {"id": record.id, "body": body}

@@ -10,17 +10,17 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from functools import cache
 from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 
 from schemas.errors import StoreError
-from schemas.records import Record
+from schemas.records import Call, Record
 from schemas.store import tables
 from schemas.store.failures import explained, passes, shown
 from schemas.store.lock import StillHeld
+from schemas.store.rows import Rows
 
 
 class Revisable:
@@ -48,6 +48,9 @@ Work = Callable[[sa.Connection], None] | Sequence[Record] | Revisable
 _Waiter = Future[None] | asyncio.Future[None]
 _WAITS_S = (0.5, 2.0, 8.0)  # before a passing failure is tried again
 _GROUP = 1_000  # waiters in one commit at most, so that one commit stays short
+# Between two commits that coroutines wait for: a commit costs as much as some thirty rows, and who asks many questions
+# at once does not feel it. What a thread waits for is committed at once.
+_PACE_S = 0.02
 
 
 class Writer:
@@ -62,6 +65,8 @@ class Writer:
         self._queue: queue.SimpleQueue[tuple[Work, _Waiter] | None] = queue.SimpleQueue()
         self._broken: StoreError | None = None
         self._closed = False
+        self._rows = Rows()
+        self._hurry = threading.Event()  # somebody waits for the next commit, and not in a coroutine
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -76,6 +81,7 @@ class Writer:
             future.set_exception(StoreError("the store is closed.", where=shown(self._url)))
         else:
             self._queue.put((work, future))
+            self._hurry.set()
         return future
 
     def submit_here(self, work: Work) -> asyncio.Future[None]:
@@ -93,14 +99,18 @@ class Writer:
         """Commit what is queued and end the thread."""
         self._closed = True
         self._queue.put(None)
+        self._hurry.set()
         self._thread.join()
 
     def _run(self) -> None:
-        open_ = True
+        open_, due = True, 0.0
         while open_:
             first = self._queue.get()
             group = [first] if first else []
             open_ = first is not None
+            if (wait_s := due - time.monotonic()) > 0:
+                self._hurry.wait(wait_s)
+            self._hurry.clear()
             while open_ and len(group) < _GROUP:
                 try:
                     item = self._queue.get_nowait()
@@ -112,6 +122,7 @@ class Writer:
                     group.append(item)
             if group:
                 self._commit(group)
+                due = time.monotonic() + _PACE_S
 
     def _commit(self, group: list[tuple[Work, _Waiter]]) -> None:
         error = self._broken = self._broken or self._written([work for work, _ in group])
@@ -137,12 +148,14 @@ class Writer:
                     records: list[Record] = []
                     for work in group:
                         if callable(work):
+                            self._rows.forget()  # it may delete
                             work(connection)
                         else:
                             records.extend(work.take() if isinstance(work, Revisable) else work)
-                    _insert(connection, records, self._url)
+                    requests = _insert(connection, records, self._rows, self._url)
                     committing = True
                     transaction.commit()
+                self._rows.committed(requests)
                 return None
             except Exception as raised:
                 if wait_s is None or not passes(raised, committing=committing):
@@ -161,32 +174,57 @@ def _resolve(futures: Sequence[asyncio.Future[None]], error: StoreError | None) 
             future.set_result(None)
 
 
-def _insert(connection: sa.Connection, records: Sequence[Record], url: str) -> None:
+def _insert(connection: sa.Connection, records: Sequence[Record], making: Rows, url: str) -> set[str]:
+    """Insert the rows of the records; the ids of requests among them."""
     rows: dict[sa.Table, list[dict[str, Any]]] = defaultdict(list)
+    requests: dict[str, dict[str, Any]] = {}
     for record in records:
-        table, row = tables.row(record)
-        rows[table].append(row)
+        for table, row in making.of(record):
+            if table is tables.requests:
+                requests[row["id"]] = row
+            else:
+                rows[table].append(row)
+    if requests:
+        rows[tables.requests] = list(requests.values())
     for table, values in rows.items():
-        inserted = connection.execute(_statement(connection.dialect.name, table, tuple(values[0])), values).rowcount
+        inserted = insert(connection, table, values)
         if table is tables.calls and inserted != len(values):
             _same_answers(connection, values, url)
+    return set(requests)
 
 
-@cache
-def _statement(dialect: str, table: sa.Table, names: tuple[str, ...]) -> sa.Insert:
-    """Made once: to build and to recognise a statement costs more than to run it."""
+def insert(connection: sa.Connection, table: sa.Table, values: Sequence[dict[str, Any]]) -> int:
+    """Insert rows of the same columns; how many were not there."""
+    sql, order = _statement(connection.dialect, table, tuple(values[0]))
+    # As the driver takes it: SQLAlchemy's own way to many rows costs more than the database's.
+    given: Any = values if order is None else [tuple([value[name] for name in order]) for value in values]
+    return connection.exec_driver_sql(sql, given).rowcount
+
+
+_made: dict[tuple[str, sa.Table, tuple[str, ...]], tuple[str, list[str] | None]] = {}
+
+
+def _statement(dialect: sa.Dialect, table: sa.Table, names: tuple[str, ...]) -> tuple[str, list[str] | None]:
+    """The SQL that inserts rows of these columns, and their order in it, None where it takes them by name. Made once:
+    to build and to recognise a statement costs more than to run it."""
+    key = dialect.name, table, names
+    if (known := _made.get(key)) is not None:
+        return known
     # Only the one that is spoken: the other's module takes longer to import than most commands to run.
-    statement: Any = import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
+    statement: Any = import_module(f"sqlalchemy.dialects.{dialect.name}").insert(table)
     if table not in tables.UPSERT:
-        return cast("sa.Insert", statement.on_conflict_do_nothing())
-    unique = next(c for c in table.constraints if isinstance(c, sa.UniqueConstraint))
-    slot = [column.name for column in unique.columns]
-    update = statement.on_conflict_do_update(
-        index_elements=slot,
-        set_={name: statement.excluded[name] for name in names if name not in slot},
-        where=table.c.body != statement.excluded.body,
-    )
-    return cast("sa.Insert", update)
+        statement = statement.on_conflict_do_nothing()
+    else:
+        unique = next(c for c in table.constraints if isinstance(c, sa.UniqueConstraint))
+        slot = [column.name for column in unique.columns]
+        statement = statement.on_conflict_do_update(
+            index_elements=slot,
+            set_={name: statement.excluded[name] for name in names if name not in slot},
+            where=table.c.body != statement.excluded.body,
+        )
+    compiled = statement.compile(dialect=dialect, column_keys=list(names))
+    order = compiled.positiontup if compiled.positional else None
+    return _made.setdefault(key, (str(compiled), order))
 
 
 def _same_answers(connection: sa.Connection, values: Sequence[dict[str, Any]], url: str) -> None:
@@ -201,3 +239,16 @@ def _same_answers(connection: sa.Connection, values: Sequence[dict[str, Any]], u
                 why="Two writers pay for the same answers twice.",
                 fix="End the other one, and run this again: it goes on with what is in the store.",
             )
+
+
+def mark_judged(calls: Sequence[Call], connection: sa.Connection) -> None:
+    """Give answers that are in the store the status and the body that they have now."""
+    c = tables.calls.c
+    place = sa.update(tables.calls).where(c.key == sa.bindparam("key_"), c.attempt == sa.bindparam("attempt_"))
+    for call in calls:
+        for table, row in Rows().of(call):
+            if table is tables.requests:
+                insert(connection, table, [row])
+            else:
+                named = {"key_": call.key, "attempt_": call.attempt}
+                connection.execute(place, named | {name: row[name] for name in ("status", "body")})

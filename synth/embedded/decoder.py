@@ -34,7 +34,8 @@ _SCORE_CHUNK_TOKENS = 256
 # rows beside them, a lone answer comes out as it would in a crowd on most processors; on some (those with AMX, say)
 # rounding depends on every batch size, so nothing may rely on it.
 _FEWEST_ROWS = 4
-_PREFIX_MIB = 48
+# Beginnings of prompts are kept in so much of what keys and values may take, beside it.
+_PREFIX_SHARE, _LEAST_PREFIX_MIB = 1 / 8, 96
 
 JobT = TypeVar("JobT", Generation, Scoring)
 
@@ -78,7 +79,8 @@ class Decoder:
         self._model, self._adapters, self._start_constraint = model, dict(models), start_constraint
         self._max_batch = max_batch
         self._most_cells = kv_mib * 2**20 // model.bytes_per_token()
-        self._prefixes = PrefixStore(_PREFIX_MIB * 2**20 // model.bytes_per_token())
+        prefix_mib = max(_LEAST_PREFIX_MIB, int(_PREFIX_SHARE * kv_mib))
+        self._prefixes = PrefixStore(prefix_mib * 2**20 // model.bytes_per_token())
         self._wordy: list[bool] = model.wordy_tokens().tolist()
         self._lanes = {name: _Lane(model.new_rows()) for name in models}
         self._inbox: queue.SimpleQueue[Generation | Scoring | None] = queue.SimpleQueue()

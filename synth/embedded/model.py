@@ -59,6 +59,13 @@ def free_kv_mib(device: str) -> int:
     return max(64, int(_KV_SHARE * free / 2**20))
 
 
+def feed_head_whole(model: Any) -> None:
+    """Give the head of a causal language model whole tensors. A slice of the hidden states, as `logits_to_keep` makes
+    it, torch (2.13) multiplies row by row with a copy of the head's weights for each: in a profile a third of a LoRA
+    step of SmolLM2 on a CPU."""
+    model.get_output_embeddings().register_forward_pre_hook(lambda head, given: (given[0].contiguous(), *given[1:]))
+
+
 def _multiplies_bfloat16() -> bool:
     # Not registered where torch is built without oneDNN, as on Apple silicon.
     return hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported") and torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -89,6 +96,7 @@ class ChatModel:
         self._model: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, low_cpu_mem_usage=True, device_map={"": device} if device != "cpu" else None
         ).eval()
+        feed_head_whole(self._model)
         config = self._model.config.get_text_config()
         self.context_tokens = int(config.max_position_embeddings)
         self.vocabulary = int(self._model.get_output_embeddings().weight.shape[0])

@@ -337,6 +337,37 @@ def test_with_other_numbers_a_text_is_another_one_where_the_kind_says_so() -> No
     assert set(contaminated(other, held, 0.6)) == {0, 1}
 
 
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["lamp", "lamps", "a red lamp"]), st.integers(0, 120)), max_size=12),
+    st.lists(st.tuples(st.sampled_from(["lamp", "lamps", "red lamp"]), st.integers(0, 120)), max_size=12),
+    st.sampled_from([0.3, 0.5, 0.8, 1.0]),
+    st.booleans(),
+)
+def test_no_short_text_is_missed_among_many_by_one_template(
+    ours: list[tuple[str, int]], theirs: list[tuple[str, int]], threshold: float, equal_numbers: bool
+) -> None:
+    """What is compared is found by rare letters and by numbers; that is what comparing all with all would find."""
+    rows, held = ([f"{word} {number}" for word, number in texts] for texts in (ours, theirs))
+    found = contaminated([(row,) for row in rows], held, threshold, equal_numbers)
+
+    def letters(text: str) -> set[str]:
+        whole = f" {text} "
+        return {whole[at : at + 4] for at in range(len(whole) - 3)}
+
+    alike = {
+        number
+        for number, row in enumerate(rows)
+        for text in held
+        if (row.split()[-1] == text.split()[-1] or not equal_numbers)
+        and (
+            len(letters(row) & letters(text)) / len(letters(row) | letters(text)) >= threshold
+            or len(bigrams(row) & bigrams(text)) / len(bigrams(row) | bigrams(text)) >= threshold
+        )
+    }
+    assert found.keys() == alike
+
+
 def test_similar_pairs_are_all_pairs_alike() -> None:
     """Seeds alike are reported in pairs, with the exact similarity."""
     assert similar_pairs(["a red fox", "a blue whale", "A red fox."], 0.7) == [(2, 0, 1.0)]

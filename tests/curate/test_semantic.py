@@ -74,13 +74,14 @@ def test_a_row_about_the_same_as_a_test_text_is_flagged_and_kept() -> None:
 
 
 def test_how_often_semantic_contamination_is_wrong() -> None:
-    """Against every fifth of the inputs of good English rows at most 8 of 319 other rows are flagged at 0.65 (6 were
-    measured), and at least 30 % of the rewrites of a text are found against the text (35 % were)."""
+    """Against every fifth of the inputs of good English rows at most 4 of 319 other rows are flagged at 0.65 (2 were
+    measured, both about changing the tube of a bicycle, as the text is), and at least 30 % of the rewrites of a text
+    are that near to it (35 % were)."""
     english = [row for name in ("good", "held_out_3_good") for row in rows(name) if row["language"] == "en"]
     asked = [row["input"] for row in english if len(row["input"].split()) >= 4]
     held = set(asked[::5])
     others = [pair(row["input"], row["output"]) for row in english if row["input"] not in held]
-    assert len(_found(others, sorted(held))) <= 8 < 300 < len(others)
+    assert 1 <= len(_found(others, sorted(held))) <= 4 < 300 < len(others)
     rewrites = [row for row in english if row["kind"] == "rewrite" and row["input"] in asked]
     alike = static_embedding().similarity([row["output"] for row in rewrites], [row["input"] for row in rewrites])
     assert sum(cosine >= 0.65 for cosine in alike) >= 0.3 * len(rewrites)

@@ -70,3 +70,26 @@ def test_only_the_task_is_compulsory(tmp_path: Path) -> None:
     assert [step.done for step in project.status()] == [False] * len(project.status())
     with pytest.raises(InputError, match=r"no seeds.*\[\[seeds\]\]"):
         project.generate()
+
+
+def test_a_finished_generation_is_known_without_its_seeds_and_a_changed_one_is_not(tmp_path: Path) -> None:
+    """By its receipt: nothing is sent, every pair is told as kept. Where a line is added or the style is another one,
+    what is missing is asked for; going back to what was asked asks nothing."""
+    with LoopbackTeacher(rich) as loopback:
+        (tmp_path / "pairsmith.toml").write_text(SPEC.format(url=loopback.url))
+        (tmp_path / "seeds.txt").write_text("a red fox\na lighthouse\n")
+        first = Project(tmp_path).generate()
+        again = Project(tmp_path).generate()
+        assert (again.pairs_made, again.pairs_kept, again.counts) == (0, 4, first.counts)
+        assert (again.made, again.fingerprints, again.costs) == (first.made, first.fingerprints, ())
+        assert len(loopback.asked) == 2
+        (tmp_path / "seeds.txt").write_text("a red fox\na lighthouse\na paper boat\n")
+        more = Project(tmp_path).generate()
+        assert (more.pairs_made, more.pairs_kept, len(loopback.asked)) == (2, 4, 3)
+        styled = Project(tmp_path, ["task.style=Say it in one long sentence."])
+        assert (styled.generate().pairs_made, len(loopback.asked)) == (6, 6)
+        back = Project(tmp_path).generate()
+        assert (back.pairs_made, back.pairs_kept, len(loopback.asked)) == (0, 6, 6)
+        (tmp_path / "seeds.txt").write_text("a lighthouse\n")
+        assert Project(tmp_path).generate().counts.rows_in == 2
+        assert len(loopback.asked) == 6

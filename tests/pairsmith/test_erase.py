@@ -83,6 +83,15 @@ def _call(store: Store, text: str, n: int) -> None:
     )
 
 
+def _later_turn(store: Store, text: str, n: int) -> None:
+    """An answer whose request says what a seed asks in an earlier turn."""
+    turns = [("user", f"{text}? asked person 1"), ("assistant", "Yes."), ("user", "And then?")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    kept = {"status": "ok", "raw": {}, "sample": 0, "teacher": "t", "endpoint": "e", "seconds": 1.0}
+    told = {"key": f"key {n}", "attempt": 1, "request_id": f"r{n}", "request": {"messages": messages}}
+    store.write(Call.model_validate(kept | told))
+
+
 def _erase(folder: Path, **of: Any) -> Any:
     project = spec_file.load(folder)
     with Store.open(Store.url_for(project)) as store:
@@ -96,6 +105,8 @@ def test_a_source_is_nowhere_afterwards(folder: Path) -> None:
     with Store.open(Store.url_for(project)) as store:
         _call(store, THEIRS, 1)
         _call(store, OURS, 2)
+        _later_turn(store, THEIRS, 3)
+        _later_turn(store, OURS, 4)
         (dataset,) = store.artifacts("dataset")
         adapter = Artifact(id=content_id("artifact", [1]), kind="adapter", path="adapters/x", parents=(dataset.id,))
         store.write(adapter)
@@ -114,7 +125,8 @@ def test_a_source_is_nowhere_afterwards(folder: Path) -> None:
         assert len(store.find_pair("")) == 4
         assert store.reviews() == {}
         assert [call.key for call in store.calls("key 2")] == ["key 2"]
-        assert store.calls("key 1") == []
+        assert store.calls("key 1") == store.calls("key 3") == []
+        assert store.calls("key 4")[0].request["messages"][0]["content"] == f"{OURS}? asked person 1"
     (folder / "theirs.jsonl").unlink()
     (folder / "pairsmith.toml").write_text(SPEC.replace('[[seeds]]\npath = "theirs.jsonl"\nkind = "pair"\n', ""))
     own = pairsmith.Project(folder)

@@ -83,7 +83,7 @@ def test_an_upgrade_that_was_killed_is_done_by_the_next_command(old: Path, kill_
 def test_a_new_store_whose_making_was_killed_is_made_by_the_next_command(tmp_path: Path) -> None:
     """No half schema is left either."""
     path = tmp_path / "pairsmith.db"
-    for kill_at in (8, 20, 30):
+    for kill_at in (5, 14, 23):
         killed = opening(f"sqlite:///{path}", kill_at=kill_at)
         killed.communicate(timeout=60)
         assert killed.returncode == -9

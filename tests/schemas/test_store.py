@@ -188,13 +188,57 @@ def test_a_failed_write_fails_all_later_ones(store_url: str) -> None:
 
 
 def test_migrations_and_tables_agree(store_url: str) -> None:
-    """A store made by the migrations has exactly the tables that the code reads and writes."""
-    Store.open(store_url).close()
+    """A store made by the migrations, and one that is made at once, have exactly the tables that the code reads and
+    writes, and the same version."""
     engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+
+    def found() -> tuple[list[Any], set[tuple[str, str, str]]]:
+        with engine.connect() as connection:
+            look = sa.inspect(connection)
+            columns = {
+                (table, column["name"], f"{column['type']} {column['nullable']} {column['default']}")
+                for table in look.get_table_names()
+                for column in look.get_columns(table)
+            }
+            assert MigrationContext.configure(connection).get_current_revision() == tables.SCHEMA_VERSION
+            return compare_metadata(MigrationContext.configure(connection), tables.metadata), columns
+
+    Store.open(store_url).close()
+    made = found()
+    with engine.begin() as connection:
+        everything = sa.MetaData()
+        everything.reflect(connection)
+        everything.drop_all(connection)
+    upgrade_to(engine, "head")
+    assert made == found()
+    assert made[0] == []
     engine.dispose()
     assert ScriptDirectory.from_config(config()).get_current_head() == tables.SCHEMA_VERSION
+
+
+def test_what_many_requests_share_is_kept_once_and_every_answer_is_read_whole(store_url: str) -> None:
+    """Whether this version kept it or one before, and when it is judged again; text that differs from what came stays
+    its own."""
+    shared = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "a cat"}]
+
+    def asked(number: int, text: str) -> Call:
+        request = {"model": "m", "messages": [*shared, {"role": "user", "content": f"dog {number}"}], "n": 2}
+        raw = {"index": 0, "message": {"role": "assistant", "content": "a dog"}}
+        return call(f"k{number}").model_copy(update={"request": request, "raw": raw, "text": text})
+
+    answers = [asked(0, "a dog"), asked(1, "dog"), asked(2, ""), asked(3, "a dog")]
+    with Store.open(store_url) as store:
+        table, values = tables.row(answers[3])
+        store._write().submit(lambda connection: connection.execute(sa.insert(table), values) and None).result()
+        store.write(*answers[:2])
+        store.write(answers[2])
+        assert store._count(tables.requests) == 1
+        assert [store.calls(one.key) for one in answers] == [[one] for one in answers]
+        assert list(store.calls("k0")[0].request) == ["model", "messages", "n"], "in the order in which it was sent"
+        now = [one.model_copy(update={"status": "empty", "text": "", "reason": "empty: no"}) for one in answers]
+        asyncio.run(store.judge(*now))
+        assert [store.calls(one.key) for one in now] == [[one] for one in now]
+        assert store._count(tables.requests) == 1
 
 
 def test_an_older_store_is_upgraded_with_its_rows_and_a_newer_one_refused(store_url: str) -> None:

@@ -150,7 +150,7 @@ def test_a_record_of_a_newer_pairsmith_is_named(tmp_path: Path) -> None:
     with Store.open(url) as store:
         store.write(call())
     with sqlite3.connect(tmp_path / "p.db") as raw:
-        raw.execute('UPDATE calls SET body = replace(body, \'"key"\', \'"mood":1,"key"\')')
+        raw.execute('UPDATE calls SET body = replace(body, \'"raw"\', \'"mood":1,"raw"\')')
     with Store.open(url, write=False) as store, pytest.raises(StoreError, match=r"mood.*upgrade"):
         store.calls("k")
 

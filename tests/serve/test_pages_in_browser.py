@@ -115,7 +115,7 @@ def _listen(page: Any, said: list[str]) -> None:
     page.on("dialog", lambda dialog: (said.append(f"dialog {dialog.message}"), dialog.dismiss()))
 
 
-def _soon(holds: Callable[[], bool], wait_s: float = 60) -> None:
+def _soon(holds: Callable[[], bool], wait_s: float = 180) -> None:
     until = time.monotonic() + wait_s
     while not holds():
         assert time.monotonic() < until

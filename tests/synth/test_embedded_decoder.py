@@ -104,6 +104,21 @@ def test_reported_logprobs_are_those_of_a_plain_forward_pass(model: ChatModel, d
     assert decoder.load()["reused_prompt_tokens"] >= 57 + 80 + 74
 
 
+def test_the_head_is_never_given_a_slice(model: ChatModel, decoder: Decoder) -> None:
+    """torch would copy the head's weights for each row of a batch of slices, as the ends of prompts are."""
+    given: list[torch.Tensor] = []
+    hook = model._model.get_output_embeddings().register_forward_pre_hook(lambda head, args: given.append(args[0]))
+    answered = [answer(decoder, generation(PROMPT[at : at + 20], max_tokens=2, n=2)) for at in range(3)]
+    jobs = [generation(PROMPT[at : at + 20], max_tokens=2) for at in range(8)]
+    for job in jobs:
+        decoder.submit(job)
+    answered += [job.future.result(timeout=60) for job in jobs]
+    hook.remove()
+    assert all(answered)
+    assert max(len(hidden) for hidden in given) > 1
+    assert all(hidden.is_contiguous() for hidden in given)
+
+
 def test_scores_are_those_of_a_plain_forward_pass(model: ChatModel, decoder: Decoder) -> None:
     """Completions of any length, scored in batches, and an empty one."""
     completions = [[5], list(range(50, 80)), [], list(range(300, 700, 2)), [9, 9, 9]]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import AuthError, TeacherError
-from schemas.records import Message, Sampling
+from schemas.records import Message, Sampling, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.chat_completions import StoppedError
@@ -113,6 +113,34 @@ def test_a_key_names_what_changes_the_answer_and_nothing_else(tmp_path: Path) ->
 
         # The plain text does not match the schema, so that key takes both attempts.
         assert with_ledger(other, tmp_path, vary) == 5
+
+
+@pytest.mark.parametrize("spelt", [0, 0.0])
+def test_a_whole_number_is_one_key_however_it_is_spelt(tmp_path: Path, spelt: float) -> None:
+    """`min_p = 0` and `0.0` are one setting, and what versions before kept under either of their two keys is found."""
+
+    def question(text: str, min_p: float) -> Question:
+        return Question(chat(text), Sampling(temperature=0.7, extra={"min_p": min_p, "nested": [{"on": True}]}))
+
+    async def ask(ledger: Ledger, store: Store) -> int:
+        for min_p in (0, 0.0, spelt):
+            (answer,) = await ledger.answer(question("a dog", min_p))
+            assert texts([answer]) != [None]
+        asked_now = ledger.sent
+        body = {"temperature": 0.7, "min_p": spelt, "nested": [{"on": True}]}
+        before = content_id("question", ["loopback", None, [["system", "Write."], ["user", "a cat"]], body, None])
+        (kept,) = store.calls(ledger.keys(question("a dog", 0))[0])
+        store.write(kept.model_copy(update={"key": content_id("sample", [before, 0]), "request_id": "of before"}))
+        return asked_now
+
+    async def found(ledger: Ledger, store: Store) -> int:
+        for min_p in (0, 0.0):
+            await ledger.answer(question("a cat", min_p))
+        return ledger.sent
+
+    with LoopbackTeacher() as teacher:
+        assert with_ledger(teacher, tmp_path, ask) == 1
+        assert with_ledger(teacher, tmp_path, found) == 0
 
 
 BAD = {

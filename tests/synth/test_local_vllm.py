@@ -92,6 +92,13 @@ def test_on_a_cpu_it_gets_room_that_is_there_and_the_plugin_for_seeds(
     assert "--kv-cache-memory-bytes" not in arguments("m", 1, gpu=False)
 
 
+def test_on_a_cpu_a_place_for_adapters_stays_empty() -> None:
+    """The last one is what the CPU build takes for none: full, it answers for the base in a batch of both."""
+    given = arguments("m", 1, gpu=False, lora=["a=x", "b=y"])
+    assert given[given.index("--max-loras") + 1] == "3"
+    assert "--max-loras" not in arguments("m", 1, gpu=True, lora=["a=x", "b=y"])
+
+
 def test_an_adapter_gets_the_room_of_its_rank(tmp_path: Path) -> None:
     """vLLM makes room for rank 16 unless told, and refuses a larger one."""
     (tmp_path / "adapter_config.json").write_text('{"r": 20}')

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from schemas.errors import InputError, NoWork
+from schemas.records import Edited, Imported, Pair
 from synth.chat_template import Chat
 from tests.train.tiny import row, rows
-from train.dataset import Dataset, Row, dataset_of, refuse_leaks, usable
+from train.dataset import Dataset, Row, dataset_of, refuse_leaks, usable, weighted
 
 
 def test_a_row_that_would_be_cut_costs_that_row(chat: Chat) -> None:
@@ -70,3 +72,21 @@ def test_an_exported_dataset_brings_its_own_id() -> None:
     splits = Counter(row["split"] for row in manifest["rows"])
     assert (len(dataset.train), len(dataset.validation)) == (splits["train"], splits["validation"])
     assert dataset.system_prompt
+
+
+def test_what_a_person_corrected_can_count_more() -> None:
+    """Such rows are known in an exported dataset by what they replace and among pairs by their origin; with a weight
+    they are trained on so many times, every other row once."""
+    corrected = Pair(seed_id="s", input="a fox", output="a fox", system="", origin=Edited(parent_id="p", review_id="r"))
+    imported = Pair(seed_id="s", input="two boats", output="two boats", system="", origin=Imported(source="x:1"))
+    dataset = dataset_of([corrected, imported])
+    assert dataset.edited == {corrected.id}
+    folder = Path(__file__).parents[1] / "projects" / "v0_1" / "dataset"
+    exported = dataset_of(folder)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    assert exported.edited == {entry["pair_id"] for entry in manifest["rows"] if entry["replaces"]}
+    assert len(exported.edited) == 1
+    known = replace(exported, edited=exported.edited | {exported.train[0]["pair_id"]})
+    counts = Counter(row["pair_id"] for row in weighted(known, 3))
+    assert counts == {row["pair_id"]: 3 if row["pair_id"] in known.edited else 1 for row in exported.train}
+    assert weighted(known, 1) == list(known.train)

@@ -105,6 +105,20 @@ def test_an_evaluation_is_made_once(tiny_base: Base, trained: TrainResult, tmp_p
     _shown(first)
 
 
+def test_an_input_is_asked_under_both_decodings_before_the_next(
+    tiny_base: Base, trained: TrainResult, tmp_path: Path
+) -> None:
+    """A server that keeps the beginnings of prompts computes each once, however long it is."""
+    made = project(tmp_path, train={"base": str(tiny_base.folder)})
+    alone = made.spec.evaluate.model_copy(update={"concurrency": 1})
+    made = Project(made.folder, made.spec.model_copy(update={"evaluate": alone}))
+    with LoopbackTeacher() as loopback:
+        measure(made, trained, TeacherSettings(url=loopback.url, model="loopback", attempts=1))
+    prompts = [ask.prompt for ask in loopback.asked]
+    assert prompts[::2] == prompts[1::2]
+    assert len(set(prompts)) == 4
+
+
 def test_what_generation_bought_is_not_bought_again(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
     """The teacher's samples of a test input are the candidates that generation made of it, cut ones as not passed;
     only samples beyond those and the greedy answers are sent for."""

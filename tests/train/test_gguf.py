@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import platform
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from synth.endpoint import Endpoint
 from tests.train.tiny import rows, settings
 from train.base_model import Base, load_chat
 from train.dataset import Dataset
-from train.gguf import served, write_gguf
+from train.gguf import refuse_missing, served, write_gguf
 from train.merge import write_merged
 from train.sft import tune
 
@@ -62,13 +64,41 @@ def test_what_llama_cpp_does_not_run_is_said_in_a_sentence(merged: Path, tmp_pat
         write_gguf(model, tmp_path / "odd.gguf", "f16")
 
 
-def test_q4_k_m_needs_llama_cpps_program(merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without `llama-quantize` the error names it; with it, it gets the f16 file and the name of the format."""
+def test_q4_k_m_is_written_by_llama_cpps_library(merged: Path, tmp_path: Path) -> None:
+    """No program is on the PATH: the file is smaller than q8_0, and llama.cpp answers from it."""
+    if shutil.which("llama-quantize") or platform.machine() not in ("x86_64", "arm64"):
+        pytest.skip("the library is not what would write it here")
+    small, large = tmp_path / "small.gguf", tmp_path / "large.gguf"
+    write_gguf(merged, small, "q4_k_m")
+    write_gguf(merged, large, "q8_0")
+    assert small.stat().st_size < large.stat().st_size
+
+    async def ask() -> int:
+        async with served(small, context=512) as url, Endpoint(url, "gguf", timeout_s=200) as endpoint:
+            return len((await endpoint.ask(MESSAGES, Sampling(temperature=0, max_tokens=5))).choices)
+
+    assert asyncio.run(ask()) == 1
+    assert not list(tmp_path.glob("tmp*"))
+
+
+def test_llama_cpps_program_writes_it_where_it_is_on_the_path(
+    merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets the f16 file and the name of the format."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingDependency, match="llama-quantize"):
-        write_gguf(merged, tmp_path / "x.gguf", "q4_k_m")
     program = tmp_path / "llama-quantize"
     program.write_text('#!/bin/sh\n/bin/head -c 4 "$1" > "$2"; echo "$3" >> "$2"\n')
     program.chmod(0o755)
     write_gguf(merged, tmp_path / "x.gguf", "q4_k_m")
     assert (tmp_path / "x.gguf").read_bytes() == b"GGUFQ4_K_M\n"
+
+
+def test_where_neither_can_be_had_it_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is written: what is missing, and what to ask for instead."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(MissingDependency, match=r"llama-quantize or the package llama-cpp-py-sync") as told:
+        refuse_missing(["q8_0", "q4_k_m"])
+    assert "q8_0" in str(told.value.fix)
+    refuse_missing(["f16", "q8_0"])

@@ -11,7 +11,7 @@ import pytest
 
 from curate.export import FORMAT
 from schemas.errors import InputError, NoWork
-from tests.train.tiny import rows, settings
+from tests.train.tiny import LINEAR_LAYERS, rows, settings
 from train.base_model import Base
 from train.dataset import Dataset, Preference, preferences_of
 from train.results import TrainResult
@@ -26,8 +26,8 @@ def preferences(count: int, start: int = 0) -> list[Preference]:
     ]
 
 
-def preferred(tuned: TrainResult, base: Base) -> float:
-    """log p(better) - log p(worse) of a preference that nothing was trained on, under the saved adapter."""
+def preferred(tuned: TrainResult | None, base: Base) -> float:
+    """log p(better) - log p(worse) of a preference that nothing was trained on, under the saved adapter if any."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -37,7 +37,9 @@ def preferred(tuned: TrainResult, base: Base) -> float:
 
     chat, (one,) = load_chat(base), preferences(1, start=30)
     with quiet(), torch.no_grad():
-        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base.folder), tuned.folder)
+        model = AutoModelForCausalLM.from_pretrained(base.folder)
+        if tuned is not None:
+            model = PeftModel.from_pretrained(model, tuned.folder)
         scores = []
         for answer in (one["chosen"], one["rejected"]):
             prompt, learned = chat.answer_ids(one["prompt"], answer[0]["content"])
@@ -86,6 +88,25 @@ def test_orpo_begins_at_the_base(tiny_base: Base, dataset: Dataset, out: Path) -
     assert tuned.began_with is None
     assert preferred(tuned, tiny_base) > preferred(before, tiny_base) + 1
     assert tuned.curve[-1].loss < tuned.curve[0].loss
+
+
+@pytest.mark.parametrize("objective", ["dpo", "orpo"])
+def test_preferences_are_learned_over_a_four_bit_base(
+    tiny_base: Base, dataset: Dataset, tmp_path: Path, objective: str
+) -> None:
+    """QLoRA stays QLoRA: the layers are NF4 in the stage that learns preferences too, only what ships is merged, and
+    the merged model prefers the better answer."""
+    supervised = tune(tiny_base, dataset, settings(method="qlora"), tmp_path, merge=False)
+    more = {"epochs": 4} if objective == "orpo" else {}
+    tuned = tune(tiny_base, dataset, given(objective, method="qlora", **more), tmp_path)
+    assert supervised.four_bit_layers == tuned.four_bit_layers == LINEAR_LAYERS
+    assert tuned.began_with == (supervised.adapter_id if objective == "dpo" else None)
+    assert tuned.curve[-1].loss < tuned.curve[0].loss
+    assert supervised.merged is None
+    assert tuned.merged is not None
+    assert not (Path(tuned.folder) / "ref").exists()
+    merged = Base("merged", Path(tuned.folder) / "merged", "")
+    assert preferred(None, merged) > preferred(None, tiny_base) + 1
 
 
 def test_a_preference_that_is_too_long_costs_that_preference(tiny_base: Base, dataset: Dataset, out: Path) -> None:

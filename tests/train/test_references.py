@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -70,6 +71,40 @@ def test_field_f1_counts_paths_and_values(reference: object, answer: object, f1:
     result = compared([(json.dumps(reference), text)], is_json=True)
     assert result.field_f1
     assert result.field_f1.value == pytest.approx(f1)
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=9), st.lists(st.sampled_from("abcd"), max_size=9))
+def test_rouge_l_is_the_f1_of_the_longest_common_subsequence(a: list[str], b: list[str]) -> None:
+    """As the definition says, by trying every subsequence of the shorter text."""
+    short, long = sorted((a, b), key=len)
+
+    def inside(part: tuple[str, ...]) -> bool:
+        rest = iter(long)
+        return all(word in rest for word in part)
+
+    longest = next(size for size in range(len(short), -1, -1) if any(map(inside, itertools.combinations(short, size))))
+    expected = 2 * longest / (len(a) + len(b)) if a and b else float(a == b)
+    measured = compared([(" ".join(a), " ".join(b))]).rouge_l
+    assert measured
+    assert measured.value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer", "f1"),
+    [
+        ("police killed the gunman", "police kill the gunman", 0.75),  # Lin 2004, section 3.2
+        ("police killed the gunman", "the gunman kill police", 0.5),
+        ("The cat, on the mat.", "the CAT on the mat", 1.0),
+        ("猫在垫子上", "猫在床上", 2 * 3 / 9),
+        ("!!!", "!!!", 1.0),
+        ("a fox", "", 0.0),
+    ],
+)
+def test_rouge_l_of_known_texts(reference: str, answer: str, f1: float) -> None:
+    """The examples of the paper; case and punctuation do not count, and Chinese is read by its characters."""
+    measured = compared([(reference, answer)]).rouge_l
+    assert measured
+    assert measured.value == pytest.approx(f1)
 
 
 def test_text_is_compared_by_letters() -> None:

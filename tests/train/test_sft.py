@@ -7,6 +7,7 @@ import math
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,16 @@ def test_a_run_learns_and_leaves_an_adapter_with_its_card(tiny_base: Base, tmp_p
     assert steps[-1]["eta_s"] == 0
     assert all(math.isfinite(numbers["loss"]) for numbers in steps)
     assert result.masks[0].endswith("<|im_end|>⏎\n]]")
+
+
+def test_a_weight_makes_more_steps_of_what_people_corrected(tiny_base: Base, tmp_path: Path) -> None:
+    """A row that counts three times is in three places of an epoch; how many rows there are is told as before."""
+    one = replace(DATASET, edited={DATASET.train[0]["pair_id"]})
+    plain, weighted = (tune(tiny_base, one, settings(edited_weight=w, epochs=1), tmp_path) for w in (1, 5))
+    assert plain.adapter_id != weighted.adapter_id
+    assert weighted.steps == plain.steps + 1
+    assert (weighted.train_rows, weighted.validation_rows) == (plain.train_rows, plain.validation_rows)
+    assert weighted.learned_tokens > plain.learned_tokens
 
 
 def test_measuring_validation_does_not_change_what_is_learned(tiny_base: Base, tmp_path: Path) -> None:

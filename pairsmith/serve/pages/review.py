@@ -16,8 +16,9 @@ from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapsho
 from pairsmith.serve.pages.rows import answer_of
 from pairsmith.serve.pages.shell import gone_to, page_router, render
 from pairsmith.serve.pages.word_diff import word_diff
+from pairsmith.serve.problems import Refusal
 from pairsmith.style.numbers import count, counted, percent
-from schemas.errors import PairsmithError, ReviewError
+from schemas.errors import PairsmithError
 from schemas.reviews import Alias
 from schemas.store.annotate import annotate
 from train.intervals import Interval
@@ -161,7 +162,8 @@ def argilla(caller: Annotated[Caller, needs(Right.answer)], project: str, reques
         where = _argilla(now) or f"/p/{project}/review"
         return RedirectResponse(where, 303)  # elsewhere people have accounts of that Argilla
     if running.state != "running" or running.credentials is None or running.url is None:
-        raise ReviewError("Argilla does not run now.", fix="Send rows to people: that starts it. Or answer them here.")
+        fix = "Send rows to people: that starts it. Or answer them here."
+        raise Refusal(409, "Argilla does not run now.", code="not_running", fix=fix)
     secrets = json.loads(running.credentials.read_text(encoding="utf-8"))
     # Names are the service's own; an account that somebody was invited to by name is never entered.
     name = f"{caller.name} ({caller.user[:8]})"

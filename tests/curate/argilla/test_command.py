@@ -20,6 +20,8 @@ from tests.curate.argilla.conftest import argilla_client
 from tests.pairsmith.conftest import SPEC, Project, answer, write_seeds
 from tests.synth.loopback import LoopbackTeacher
 
+pytestmark = pytest.mark.timeout(900)  # many commands, each a process of its own, and a server that may have to start
+
 WAITS = 11
 # Training from a folder that is not there ends the run just after the gate, without loading a model.
 NO_BASE = ("--set", "train.base=not-there")

@@ -142,6 +142,26 @@ async def wrong_key(ledger: Ledger, store: Store) -> str:
     return STOPS["wrong key"] if isinstance(error, AuthError) and "WRONG_KEY" in str(error) else str(error)
 
 
+async def of_both(ledger: Ledger, store: Store) -> str:
+    """Base and adapter in the same batches answer as alone."""
+    sampling = Sampling(temperature=0, max_tokens=8, extra={"logprobs": True, "top_logprobs": 1})
+    settings = ledger.teacher.model_copy(update={"model": MODEL})
+    async with opened(settings, print) as endpoint:
+
+        async def first(question: str) -> tuple[str, float]:
+            answer = await endpoint.ask(chat(question), sampling)
+            token = answer.choices[0]["logprobs"]["content"][0]
+            return token["token"], token["logprob"]
+
+        questions = [f"Name a colour that begins with {letter}." for letter in "abcdefgh"]
+        alone = [await first(question) for question in questions]
+        busy = [asyncio.ensure_future(ledger.complete(chat(f"{q} Why?"), sampling)) for q in questions]
+        mixed = await asyncio.gather(*map(first, questions))
+        await asyncio.gather(*busy)
+    apart = [abs(a[1] - m[1]) for a, m in zip(alone, mixed, strict=True)]
+    return "as alone" if sorted(apart)[4] < 0.05 else f"{alone} {mixed}"
+
+
 async def of_an_adapter(ledger: Ledger, store: Store) -> str:
     (text,) = texts(store, await ledger.complete(chat("Name a colour."), Sampling(temperature=0, max_tokens=16)))
     async with opened(ledger.teacher.model_copy(update={"model": MODEL}), print) as endpoint:
@@ -162,6 +182,7 @@ CASES: dict[str, tuple[Callable[[Ledger, Store], Awaitable[str]], str, dict[str,
     "cut answer": (cut, ROWS["cut answer"], {}),
     "prompt too long": (too_long, ROWS["prompt too long"], {}),
     "adapter (`--lora`)": (of_an_adapter, "a model of its own", {"model": "tuned"}),
+    "base and adapter in one batch": (of_both, "as alone", {"model": "tuned"}),
     "unknown model": (unknown_model, STOPS["unknown model"], {"model": "x"}),
     "unknown setting": (no_such_setting, "passes over it", {}),
     "setting with a value that cannot be": (wrong_value, "stops, names the setting", {}),

@@ -1,0 +1,34 @@
+"""The seeds that a project has now, among all that were ever read: in the order of their last reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from schemas.records import Seed
+from schemas.store import tables
+
+_PAGE = 2_000  # seeds that are compared or written at once
+
+
+def are_active(rows: Callable[[Any], Sequence[Any]], seeds: Sequence[Seed]) -> bool:
+    """Whether these, as they were read, and in this order, are the seeds of the project. `rows` asks the store."""
+    c = tables.seeds.c
+    places = [place for (place,) in rows(sa.select(c.position).where(c.active >= 0).order_by(c.active))]
+    for start in range(0, len(places), _PAGE):
+        page = places[start : start + _PAGE]
+        body = dict(map(tuple, rows(sa.select(c.position, c.body).where(c.position.in_(page)))))
+        if [body[place] for place in page] != [seed.model_dump_json() for seed in seeds[start : start + _PAGE]]:
+            return False
+    return len(places) == len(seeds)
+
+
+def mark_active(seeds: Sequence[Seed], connection: sa.Connection) -> None:
+    """Make exactly these, which are in the store, the seeds of the project."""
+    by_id = sa.update(tables.seeds).where(tables.seeds.c.id == sa.bindparam("id_")).values(active=sa.bindparam("place"))
+    connection.execute(sa.update(tables.seeds).values(active=-1))
+    for start in range(0, len(seeds), _PAGE):
+        page = enumerate(seeds[start : start + _PAGE], start)
+        connection.execute(by_id, [{"id_": seed.id, "place": place} for place, seed in page])

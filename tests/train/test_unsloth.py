@@ -1,0 +1,116 @@
+"""The unsloth backend: one spec, the same rows and masks, an adapter that everything after training loads.
+
+What unsloth itself does is tested where it is installed (`make test-unsloth` makes such an environment), in processes
+of their own: importing it changes TRL for a whole process.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import InputError, MissingDependency
+from schemas.records import content_id, identity
+from schemas.spec import TrainSettings
+from tests.train.tiny import LINEAR_LAYERS, rows, settings
+from train import unsloth_backend
+from train.base_check import check_base
+from train.base_model import Base
+
+ROOT = Path(__file__).parents[2]
+installed = pytest.mark.skipif(find_spec("unsloth") is None, reason="unsloth is not installed; make test-unsloth")
+absent = pytest.mark.skipif(find_spec("unsloth") is not None, reason="unsloth is installed")
+
+
+def once(backend: str, method: str, out: Path, base: Base) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.train.unsloth_once", backend, method, str(out), str(base.folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told: dict[str, Any] = json.loads(done.stdout)  # unsloth's own words do not stand there
+    return told
+
+
+@installed
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_it_learns_what_trl_learns_from_the_same_rows(tiny_base: Base, tmp_path: Path, method: str) -> None:
+    """The loss of the first step is that of TRL, since every adapter begins at zero; then it falls, on validation rows
+    too. The adapter, loaded by our own server's model, gives the log-probabilities that unsloth gives."""
+    import torch
+
+    from synth.embedded.model import ChatModel
+
+    ours = once("trl", method, tmp_path / "trl", tiny_base)
+    theirs = once("unsloth", method, tmp_path / "unsloth", tiny_base)
+    assert theirs["losses"][0] == pytest.approx(ours["losses"][0], rel=0.01)
+    assert theirs["validation"][0] == pytest.approx(ours["validation"][0], rel=0.01)
+    assert len(theirs["losses"]) == len(ours["losses"])
+    assert theirs["losses"][-1] < theirs["losses"][0] - 0.3
+    assert theirs["validation"][-1] < theirs["validation"][0]
+    assert theirs["four_bit_layers"] == ours["four_bit_layers"] == (LINEAR_LAYERS if method == "qlora" else 0)
+    assert "unsloth" in theirs["versions"]
+    assert "unsloth" not in ours["versions"]
+    model = ChatModel(tiny_base.folder, {"tuned": Path(theirs["folder"])}, torch.float32)
+    model.use("tuned")
+    (row,) = rows(1)
+    prompt, answer = model.chat.answer_ids(row["prompt"], row["completion"][0]["content"])
+    with torch.inference_mode():
+        logprobs = model._model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0].log_softmax(-1)
+    at = torch.arange(len(prompt) - 1, len(prompt) + len(answer) - 1)
+    assert float(logprobs[at, torch.tensor(answer)].sum()) == pytest.approx(theirs["logprob"], abs=0.01 * len(answer))
+
+
+@absent
+def test_without_the_package_it_is_said_before_anything_is_paid(tmp_path: Path) -> None:
+    """doctor and the check before generation say what to install; so does a training from Python."""
+    with pytest.raises(MissingDependency, match=r"needs the package unsloth") as told:
+        unsloth_backend.begin(settings(backend="unsloth"))
+    assert "pairsmith[train,unsloth]" in str(told.value.fix)
+    pytest.importorskip("transformers", reason="the base is looked at with the train extra")
+    failed = [fact for fact in check_base(TrainSettings(backend="unsloth"), tmp_path) if fact.state == "fail"]
+    assert [(fact.about, "unsloth" in fact.what) for fact in failed] == [("training", True)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"dora": True}, "train.dora"),
+        ({"method": "lora-8bit"}, "lora-8bit"),
+        ({"objective": "dpo"}, "train.objective = 'dpo'"),
+        ({"objective": "orpo"}, "train.objective = 'orpo'"),
+    ],
+)
+def test_what_it_does_not_train_is_refused_by_name(asked: dict[str, Any], named: str) -> None:
+    """It is not trained some other way in silence."""
+    with pytest.raises(InputError, match=named):
+        unsloth_backend.begin(settings(backend="unsloth", **asked))
+
+
+def test_an_adapter_of_trl_keeps_its_name() -> None:
+    """The backend is a part of the recipe only where it is not TRL."""
+    plain = identity(settings())
+    assert plain == identity(settings(backend="trl"))
+    assert content_id("adapter", [plain]) != content_id("adapter", [identity(settings(backend="unsloth"))])
+
+
+def test_after_trl_it_is_too_late(tmp_path: Path) -> None:
+    """unsloth changes TRL while it is imported; a process that has TRL already is told to begin anew."""
+    package = tmp_path / "unsloth"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit('it was imported')")
+    code = (
+        "import sys, types; sys.modules['trl'] = types.ModuleType('trl')\n"
+        "from schemas.errors import PairsmithError; from schemas.spec import TrainSettings\n"
+        "from train.unsloth_backend import begin\n"
+        "try: begin(TrainSettings(backend='unsloth'))\n"
+        "except PairsmithError as error: print(error.what)\n"
+    )
+    command = [sys.executable, "-c", f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]\n{code}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "unsloth cannot be used in this process any more.\n", done.stderr
