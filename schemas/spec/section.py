@@ -14,7 +14,7 @@ from schemas.records import Sampling
 class Section(BaseModel):
     """A table of the spec file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 Given = TypeVar("Given", bound=Section)

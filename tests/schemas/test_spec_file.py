@@ -614,3 +614,11 @@ def test_dots_elsewhere_are_no_key() -> None:
     """Strings, numbers and texts of many lines may hold as many as they like."""
     text = 'a = "' + "x.y." * 200 + '"\nb = """\n' + "One... a.b.c. Two\n" * 50 + '"""\n' + "c = 1.5\n"
     assert toml.loads(text)["a"] == "x.y." * 200
+
+
+@pytest.mark.parametrize("number", ["inf", "nan", "-inf"])
+def test_a_number_is_finite(tmp_path: Path, number: str) -> None:
+    """TOML has words for numbers that are none; a rate or a price of them would be found out after hours."""
+    (tmp_path / "pairsmith.toml").write_text(f'[task]\nname = "t"\nstyle = "s"\n[train]\nlearning_rate = {number}\n')
+    with pytest.raises(SpecError, match=r"learning_rate.*finite"):
+        load(tmp_path)
