@@ -82,7 +82,7 @@ class ContaminationSettings(Section):
     other words are flagged."""
 
     files: tuple[str, ...] = ()
-    semantic: float | None = Field(default=None, gt=0, le=1)
+    semantic: float | None = Field(default=None, gt=0, le=1, exclude_if=lambda least: least is None)
 
 
 class ScoreSettings(Section):
@@ -163,7 +163,7 @@ class CurateSettings(Section):
     gates: GateSettings = GateSettings()
     # Left out of the dump where nothing is named, so that no hash of a spec without it changes.
     contamination: ContaminationSettings = Field(
-        default=ContaminationSettings(), exclude_if=lambda section: not section.files
+        default=ContaminationSettings(), exclude_if=lambda section: section == ContaminationSettings()
     )
     duplicates: DuplicateSettings = DuplicateSettings()
     score: ScoreSettings = ScoreSettings()
