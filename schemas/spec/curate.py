@@ -81,7 +81,7 @@ class ContaminationSettings(Section):
     CSV, TSV or Parquet file beside the spec. With `semantic` on, rows that are about the same as a held-out text in
     other words are flagged."""
 
-    files: tuple[str, ...] = ()
+    files: tuple[str, ...] = Field(default=(), exclude_if=lambda files: not files)
     semantic: float | None = Field(default=None, gt=0, le=1, exclude_if=lambda least: least is None)
 
 
