@@ -88,6 +88,7 @@ SLOW_FILES = {
         "serve/test_openai_trains.py",
         "serve/test_pages.py",
         "serve/test_pages_in_browser.py",
+        "serve/test_session_ends_in_browser.py",
         "serve/test_policy.py",
         "serve/test_rows_view.py",
         "serve/test_safety.py",

@@ -94,9 +94,13 @@ def test_a_gguf_is_compared_with_the_measured_model(made: Made) -> None:
     assert "f16" not in {system.name for system in made.evaluation.systems}
 
 
-def test_a_kind_that_cannot_be_written_leaves_the_last_export(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    """q4_k_m without its program ends before anything is replaced."""
+def test_a_kind_that_cannot_be_written_leaves_the_last_export(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """q4_k_m without its program, where its library cannot be fetched either, ends before anything is replaced."""
     monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
     with Store.open(Store.url_for(made.project)) as store, pytest.raises(MissingDependency, match="llama-quantize"):
         export(made.project, store, out=made.out, gguf=("f16", "q4_k_m"))
     assert (made.out / "gguf" / "images-f16.gguf").is_file()

@@ -183,7 +183,7 @@ def test_a_prompt_is_told_the_columns_of_each_seed(tmp_path: Path) -> None:
         assert (made["facts"]["pairs_made"], made["calls_sent"]) == (3, 2)
         assert sorted(ask.prompt for ask in teacher.asked) == ["It is dead kettle", "It is dead, too lamp"]
         pairs = [json.loads(body) for (body,) in project.rows("select body from pairs")]
-        assert sorted(pair["columns"].get("product", "") for pair in pairs) == ["", "kettle", "lamp"]
+        assert sorted(pair.get("columns", {}).get("product", "") for pair in pairs) == ["", "kettle", "lamp"]
 
 
 @pytest.mark.model

@@ -42,7 +42,7 @@ def test_a_file_becomes_a_model_that_is_talked_to(tmp_path: Path) -> None:
         client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=600)
         lines = "".join(json.dumps(row) + "\n" for row in ROWS)
         file = client.files.create(file=("parcels.jsonl", lines.encode()), purpose="fine-tune")
-        asked: dict[str, Any] = {"hyperparameters": {"n_epochs": 1, "batch_size": 4, "learning_rate_multiplier": 10}}
+        asked: dict[str, Any] = {"hyperparameters": {"n_epochs": 4, "batch_size": 4, "learning_rate_multiplier": 10}}
         job = client.fine_tuning.jobs.create(
             model="embedded",
             training_file=file.id,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,19 +14,14 @@ import pytest
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 pytest.importorskip("playwright.sync_api", reason="no browser: needs the package playwright")
 
-import argon2
-import uvicorn
 from playwright import sync_api as playwright
 
-from pairsmith.serve.app import create_app
-from pairsmith.serve.settings import Settings
-from pairsmith.serve.workspace import Workspace
 from tests.pairsmith import report_project
 from tests.pairsmith.conftest import answer
 from tests.serve.conftest import write_project
+from tests.serve.site import CHROMIUM, FLAGS, Site
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 
-CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser: needs {CHROMIUM}")
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
 PAGES = (
@@ -41,34 +34,6 @@ SUBJECTS = tuple(
     for kind in ("red", "old", "tiny", "wet")
     for thing in ("kite", "crane", "teapot", "tram", "fox")
 )
-
-
-class Site:
-    """The service on a port of its own, with a teacher that takes its time."""
-
-    def __init__(self, root: Path, teacher: str, *, no_auth: bool = True) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.workspace = Workspace(root)
-        self.app = create_app(self.workspace, Settings(no_auth=no_auth, port=self.port))
-        self.app.state.policy.allow(teacher, "", None)
-        self.teacher, self.url = teacher, f"http://127.0.0.1:{self.port}"
-        self.server = uvicorn.Server(
-            uvicorn.Config(self.app, port=self.port, log_level="error", timeout_graceful_shutdown=1)
-        )
-        self.thread = threading.Thread(target=self.server.run, daemon=True)
-
-    def start(self) -> None:
-        self.thread.start()
-        until = time.monotonic() + 60
-        while not self.server.started:
-            assert time.monotonic() < until
-            time.sleep(0.05)
-
-    def stop(self) -> None:
-        self.server.should_exit = True
-        self.thread.join(20)
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +56,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def browser(site: Site) -> Iterator[Any]:
     """Started after the site: what fills its projects runs a loop of its own, which the browser's would not let."""
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+        browser = engine.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         yield browser
         browser.close()
 
@@ -260,48 +224,4 @@ def test_many_tabs_of_one_browser_are_one_stream(site: Site, browser: Any) -> No
     for tab in tabs:
         tab.reload(timeout=20_000)
         assert tab.locator("h1").count() == 1
-    context.close()
-
-
-def test_what_was_typed_outlives_the_session(browser: Any, tmp_path: Path) -> None:
-    """Signed out while they typed, a person signs in again and finds what they had sent in its fields; a password never
-    is; and a page that cannot be drawn anew says of when it is."""
-    own = Site(tmp_path / "space", "http://127.0.0.1:9", no_auth=False)
-    write_project(own.workspace, "kites", own.teacher)
-    accounts = own.app.state.accounts
-    accounts._hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
-    accounts.redeem(accounts.first_owner_link(), "ann", "four words are good")
-    own.start()
-    context = browser.new_context(base_url=own.url)
-    page = context.new_page()
-    page.set_default_timeout(120_000)  # a busy machine
-
-    def sign_in() -> None:
-        page.get_by_label("Name").fill("ann")
-        page.get_by_label("Password").fill("four words are good")
-        page.get_by_role("button", name="Sign in").click()
-
-    typed = "Written for ten minutes: äöü"
-    page.goto("/p/kites/setup")
-    sign_in()
-    playwright.expect(page).to_have_url(re.compile("/p/kites/setup$"), timeout=120_000)
-    page.get_by_label("What a good output is").fill(typed)
-    context.clear_cookies()
-    page.get_by_role("button", name="Keep the style").click()
-    playwright.expect(page.locator("h1")).to_have_text("You are signed out.", timeout=120_000)
-    page.get_by_role("link", name="Sign in and go on").click()
-    sign_in()
-    playwright.expect(page.get_by_label("What a good output is")).to_have_value(typed, timeout=120_000)
-    playwright.expect(page.get_by_text("What you had typed is back")).to_be_visible()
-    assert "four words" not in page.evaluate("JSON.stringify(sessionStorage)")
-    page.get_by_role("button", name="Keep the style").click()
-    playwright.expect(page.locator("#style .done")).to_contain_text("Saved", timeout=120_000)
-
-    page.goto("/p/kites/run")
-    playwright.expect(page.locator("#stale")).to_be_hidden()
-    own.stop()
-    page.evaluate("htmx.trigger('#live', 'live')")
-    playwright.expect(page.locator("#stale")).to_contain_text(
-        "The service does not answer. What stands here is of", timeout=120_000
-    )
     context.close()

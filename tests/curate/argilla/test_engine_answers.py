@@ -275,6 +275,7 @@ def test_vectors_in_memory_are_those_last_asked_for(asked: dict[str, Any]) -> No
         assert asked["settings kept"] == {"kept": 8}
 
 
+@pytest.mark.parametrize("asked", [SQLITE, POSTGRESQL], indirect=True)
 def test_a_threshold_leaves_out_what_is_less_similar(asked: dict[str, Any]) -> None:
     """Only records at least as similar as asked for come back."""
     enough = [score for score in asked["like a value"]["scores"] if score >= THRESHOLD["threshold"]]

@@ -1,0 +1,45 @@
+"""The service on a port of its own, in this process, for tests in a browser. One at a time: DBOS is one a process."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from pathlib import Path
+
+import uvicorn
+
+from pairsmith.serve.app import create_app
+from pairsmith.serve.settings import Settings
+from pairsmith.serve.workspace import Workspace
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+class Site:
+    """The service on a port of its own, with a teacher that takes its time."""
+
+    def __init__(self, root: Path, teacher: str, *, no_auth: bool = True) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.workspace = Workspace(root)
+        self.app = create_app(self.workspace, Settings(no_auth=no_auth, port=self.port))
+        self.app.state.policy.allow(teacher, "", None)
+        self.teacher, self.url = teacher, f"http://127.0.0.1:{self.port}"
+        self.server = uvicorn.Server(
+            uvicorn.Config(self.app, port=self.port, log_level="error", timeout_graceful_shutdown=1)
+        )
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+
+    def start(self) -> None:
+        self.thread.start()
+        until = time.monotonic() + 60
+        while not self.server.started:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(20)
