@@ -38,10 +38,15 @@ SUBJECTS = tuple(
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Three projects. A run ends where people would be asked: no Argilla of this machine is started or used."""
+
     def slowly(ask: Ask) -> Reply:
         return replace(answer(ask), delay_s=0.4)
 
-    with LoopbackTeacher(slowly) as teacher:
+    nowhere = tmp_path_factory.mktemp("home") / "a file"
+    nowhere.touch()
+    with LoopbackTeacher(slowly) as teacher, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PAIRSMITH_ARGILLA_HOME", str(nowhere / "argilla"))
         site = Site(tmp_path_factory.mktemp("space"), teacher.url)
         folder = site.workspace.new_folder("whole")
         folder.mkdir(parents=True)
