@@ -91,6 +91,8 @@ class TeacherSettings(Section):
         if values.get("urls"):
             values = {"url": values["urls"][0], **values}
         if values.get("vllm"):
+            if values.get("url", "vllm") != "vllm":
+                raise ValueError("vllm starts a server of its own, and url names another; take one of them out")
             values = {"url": "vllm", "model": values["vllm"], **values}
         return values
 

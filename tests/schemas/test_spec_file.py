@@ -329,7 +329,13 @@ SETTABLE |= {key: '"redact"' for key in SETTABLE if key.startswith("personal.")}
 SETTABLE |= {"teacher.batch_api": '"mistral"', "review.adjudicators": '["kim"]'}
 # A rule between keys refuses each of these alone.
 COUPLED = {key for key in SETTABLE if key.startswith("review.shares.")} | {"review.url", "task.schema", "task.to"}
-COUPLED |= {"generate.forward.teacher", "generate.backward.teacher", "evaluate.teacher", "curate.score.teacher"}
+COUPLED |= {
+    "teacher.vllm",
+    "generate.forward.teacher",
+    "generate.backward.teacher",
+    "evaluate.teacher",
+    "curate.score.teacher",
+}
 
 
 def get(node: Any, key: str) -> Any:
@@ -622,3 +628,9 @@ def test_a_number_is_finite(tmp_path: Path, number: str) -> None:
     (tmp_path / "pairsmith.toml").write_text(f'[task]\nname = "t"\nstyle = "s"\n[train]\nlearning_rate = {number}\n')
     with pytest.raises(SpecError, match=r"learning_rate.*finite"):
         load(tmp_path)
+
+
+def test_a_vllm_of_ones_own_and_an_address_are_two_teachers(tmp_path: Path) -> None:
+    """Neither wins silently: the starter's spec names an address already."""
+    with pytest.raises(SpecError, match=r"vllm starts a server of its own, and url names another"):
+        load(wrote(tmp_path), ["teacher.vllm=some/model"])

@@ -246,8 +246,8 @@ def test_the_spec_needs_one_line() -> None:
     assert (one.url, one.model, one.addresses) == ("vllm", "Qwen/Qwen3-8B", ("vllm",))
     assert TeacherSettings(**one.model_dump()) == one
     assert TeacherSettings(vllm="Qwen/Qwen3-8B", model="tuned").model == "tuned"
-    elsewhere = TeacherSettings(vllm="Qwen/Qwen3-8B", url="http://gpu:8000")
-    assert elsewhere.addresses == ("http://gpu:8000",)
+    with pytest.raises(ValueError, match="url names another"):
+        TeacherSettings(vllm="Qwen/Qwen3-8B", url="http://gpu:8000")
 
 
 def test_generate_starts_it_when_it_is_asked_and_stops_it(stand_in: Path, tmp_path: Path) -> None:
