@@ -65,7 +65,7 @@ class Desk:
     project: Project
     store: Store
     argilla: Argilla
-    rows: dict[str, Pair]  # by the input
+    rows: dict[str, list[Pair]]  # by the input: of an input with several candidates more than one may be drawn
     told: dict[str, tuple[str, str | None, tuple[str, ...]]] = field(default_factory=dict)
     keys: int = 0
     seconds: float = 0.0
@@ -140,8 +140,10 @@ def open_desk(kind: str, folder: Path, server: ArgillaServer, user_id: str, rows
     draw_batch(project, store, population, more=True)
     push(project, store, population, argilla, alone=True)
     argilla.call("POST", f"workspaces/{argilla.workspace_id(make=False)}/users", json={"user_id": user_id})
-    pairs = population.pairs(store.sampled())
-    return Desk(kind, project, store, argilla, {pair.input: pair for pair in pairs.values()})
+    rows = dict[str, list[Pair]]()
+    for pair in population.pairs(store.sampled()).values():
+        rows.setdefault(pair.input, []).append(pair)
+    return Desk(kind, project, store, argilla, rows)
 
 
 class Player:
@@ -170,8 +172,8 @@ class Player:
 
     def row(self, number: int) -> None:
         """The row on the page: every third is corrected or rejected, the others accepted."""
-        started, input = time.perf_counter(), self.text(0)
-        pair = self.desk.rows[input.strip()]
+        started, shown = time.perf_counter(), self.shown()
+        pair = self.pair_of(*shown)
         before, verdict, edited, reasons = self.desk.keys, "accept", None, tuple[str, ...]()
         if number % 4 == 3:
             verdict, reasons = "reject", ("invented",)
@@ -184,25 +186,40 @@ class Player:
         else:
             self.key("1")
             self.is_checked("verdict_accept")
-        self.submit(input)
+        self.submit(shown)
         if verdict == "accept":
             self.desk.most_keys_to_accept = max(self.desk.most_keys_to_accept, self.desk.keys - before)
         self.desk.told[pair.id] = (verdict, edited, reasons)
         self.desk.seconds += time.perf_counter() - started
 
-    def submit(self, input: str) -> None:
+    def shown(self) -> tuple[str, str]:
+        """The input and the output that are on the page."""
+        return self.text(0), self.text(1)
+
+    def pair_of(self, input: str, output: str) -> Pair:
+        """The pair whose row is on the page; two rows of one input are told apart by their outputs."""
+        pairs = self.desk.rows[input.strip()]
+        if len(pairs) > 1:
+            pairs = [pair for pair in pairs if pair.output.split() == output.split()]
+        (pair,) = pairs
+        return pair
+
+    def submit(self, shown: tuple[str, str]) -> None:
+        """Enter, until the answer is taken and another row than the one `shown` is ready, or none is left."""
         with self.page.expect_response(lambda answer: "/responses" in answer.url) as sent:
             self.key("Enter")
         assert sent.value.ok, sent.value.text()
         self.page.wait_for_function(
-            """([title, before]) => {
+            """([titles, before]) => {
                 if (/no pending records|task is completed/.test(document.body.innerText)) return true;
-                const field = [...document.querySelectorAll('.text_field_component')]
-                    .find(one => one.querySelector('.title-area').innerText.trim() === title);
-                const text = field?.querySelector('.markdown-render')?.innerText;
-                return text !== undefined && text !== before && document.activeElement.id.startsWith('verdict_');
+                const fields = [...document.querySelectorAll('.text_field_component')];
+                const texts = titles.map(title => fields
+                    .find(one => one.querySelector('.title-area').innerText.trim() === title)
+                    ?.querySelector('.markdown-render')?.innerText);
+                return texts.every(text => text !== undefined) && texts.some((text, side) => text !== before[side])
+                    && document.activeElement.id.startsWith('verdict_');
             }""",
-            arg=[self.titles[0], input],
+            arg=[self.titles, shown],
         )
 
     def correct(self, pair: Pair) -> str:
@@ -248,7 +265,7 @@ def at_the_page(kind: str, folder: Path, server: ArgillaServer, user_id: str, pa
 def play(player: Player, rows: int) -> Desk:
     """Answer `rows` rows by keys, and bring the answers."""
     desk = player.desk
-    for number in range(min(rows, len(desk.rows))):
+    for number in range(min(rows, sum(map(len, desk.rows.values())))):
         player.row(number)
     pulled = pull(desk.project, desk.store, desk.argilla)
     assert pulled.new == len(desk.told)

@@ -107,7 +107,7 @@ def test_an_answer_that_contradicts_itself_is_asked_for_again(ann: Ann, tmp_path
         page, desk = player.page, player.desk
         told = page.get_by_role("alert")
         for send in (lambda: page.keyboard.press("Enter"), page.get_by_role("button", name="Submit").click):
-            before = player.text(0)
+            before = player.shown()
             for key in "1", "q":
                 page.keyboard.press(key)
             player.is_checked("reasons_wrong")
@@ -115,18 +115,18 @@ def test_an_answer_that_contradicts_itself_is_asked_for_again(ann: Ann, tmp_path
             told.wait_for()
             assert "say what is wrong" in told.inner_text()
             ann.page.picture("held")
-            assert player.text(0) == before
+            assert player.shown() == before
             assert pull(desk.project, desk.store, desk.argilla).news == 0
             page.keyboard.press("q")  # not meant: without the reason it goes
             player.submit(before)
             assert not told.count()
             assert pull(desk.project, desk.store, desk.argilla).new == 1
-        before = player.text(0)
+        before = player.shown()
         for key in "1", "q", "Enter":
             page.keyboard.press(key)
         told.wait_for()
         player.submit(before)
-        before = player.text(0)
+        before = player.shown()
         for key in "2", "q":
             page.keyboard.press(key)
         player.submit(before)
