@@ -27,7 +27,7 @@ from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Verdict
 from schemas.reviews import Alias, Review, Sampled, under_alias
 from schemas.store import tables
-from schemas.store.active_seeds import are_active, mark_active
+from schemas.store.active_seeds import are_active, each_seed, mark_active
 from schemas.store.budget import Budget
 from schemas.store.costs import costs_of, queries
 from schemas.store.failures import explained, shown
@@ -216,8 +216,8 @@ class Store:
         return self._records(Seed, now if active else _bodies(tables.seeds))
 
     def each_seed(self) -> Iterator[Seed]:
-        """Every seed ever read, a page in memory at a time."""
-        return self._pages(Seed, tables.seeds)
+        """Every seed ever read, a page in memory at a time, not checked again: for going on with very many."""
+        return each_seed(self._rows)
 
     def call_index(self) -> dict[str, list[tuple[int, str]]]:
         """key -> [(attempt, status)] of every call, by attempt; about 200 bytes a call."""

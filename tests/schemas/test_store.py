@@ -29,6 +29,7 @@ from schemas.records import (
     Candidate,
     Counts,
     Generated,
+    Message,
     Pair,
     Reason,
     Receipt,
@@ -131,6 +132,19 @@ def test_the_latest_verdict_of_a_step_counts_and_other_scopes_stay_apart(store_u
         store.write(first, other)
         store.write(later)
         assert store.verdicts() == {"p": [later, other]}
+
+
+def test_each_seed_is_what_was_kept_with_its_id(store_url: str) -> None:
+    """Every seed ever read comes back as it was, conversations and columns too, whatever the project has now."""
+    turns = (Message(role="user", content="Hello"), Message(role="assistant", content="Yes?"))
+    conversation = Seed(kind="conversation", messages=turns, source="c.jsonl:1", reference="Bye", split="test")
+    columns = Seed(kind="input", text="a heron", source="s.csv:2", columns={"tone": "calm"}, meta={"use": "test"})
+    with Store.open(store_url) as store:
+        store.set_active_seeds([conversation, columns, seed("a kite")])
+        store.set_active_seeds([columns])
+        kept = list(store.each_seed())
+    assert kept == [conversation, columns, seed("a kite")]
+    assert [one.id for one in kept] == [conversation.id, columns.id, seed("a kite").id]
 
 
 def test_seeds_that_left_the_files_are_kept_but_no_longer_active(store_url: str) -> None:
