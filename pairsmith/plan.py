@@ -123,7 +123,8 @@ def _why_not(stage: str, project: Project, store: Store | None, receipts: Sequen
     if receipt is None or store is None:
         return "not run yet"
     if not receipt.ok:
-        return "did not finish"
+        uncertified = receipt.reasons.get("uncertified") and not receipt.counts.accepted
+        return "every row that is left waits for people or for a certificate" if uncertified else "did not finish"
     if changed := _what_changed(stage, project, store, receipts, receipt, stdin=stdin):
         return changed
     outcome = StageOutcome.of(receipt)
