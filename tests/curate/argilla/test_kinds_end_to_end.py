@@ -40,6 +40,7 @@ EARLIER = (
     {"role": "user", "content": "Good morning, is this the household shop?"},
     {"role": "assistant", "content": "Good morning, yes it is. What would you like to know?"},
 )
+LEVEL = "\n\nWrite it as a terse note."  # what the backward prompt adds to a reply
 Row = dict[str, str]
 Said = dict[str, tuple[str, str | None]]  # pair id -> the verdict, and the text that should come of an edit
 
@@ -166,7 +167,7 @@ def play(way: Way, folder: Path, server: ArgillaServer, workspace: str) -> Playe
     texts = {row[way.given]: row[other] for row in written} if way.given else {}
 
     def say(ask: Ask) -> Reply:
-        return says(*[texts[ask.prompt]] * ask.n)
+        return says(*[texts[ask.prompt.removesuffix(LEVEL)]] * ask.n)
 
     with LoopbackTeacher(say) as teacher:
         asked = (f"teacher.url={teacher.url}", "teacher.model=loopback")
