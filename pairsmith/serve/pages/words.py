@@ -212,7 +212,10 @@ def run(
         return f"Stopped. {counted(rows, 'row is', 'rows are')} kept; going on asks for none of them again."
     if job.state == "waits_for_people":
         step = of.next_stage
-        return f"{capital(step.why) if step and step.why else 'People are asked now'}."
+        gate = ((job.answer or {}).get("facts") or {}).get("gate")
+        no_certificate = gate == "uncertified" and step is not None and step.stage == "train"
+        why = job.note if no_certificate else step and step.why
+        return f"{capital(why or 'People are asked now')}."
     if job.state == "failed":
         problem = job.problem or {}
         return capital(str(problem.get("what") or "it failed, and the log says why")).rstrip(".") + "."

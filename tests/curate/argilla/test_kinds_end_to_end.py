@@ -100,6 +100,11 @@ WAYS = {
     "extract": Way("invoices"),
     "translate": Way("museum-en-fr"),
     "free": Way("curious"),
+    "reply in Portuguese": Way("shop-replies-pt"),
+    "classify in German": Way("tickets-de"),
+    "extract from Spanish": Way("invoices-es"),
+    "translate from German": Way("manual-de-en"),
+    "free in Italian": Way("curious-it"),
 }
 
 
