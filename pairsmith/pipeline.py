@@ -48,7 +48,7 @@ def run(
             except Uncertified:
                 if not project.spec.review.enabled or "review" not in names:
                     raise
-                say(f"{stage:<9} every row that is left waits for people or for a certificate")
+                say(f"{stage:<9} {plan.UNCERTIFIED}")
                 outcome = CurateOutcome.of(store.receipts(stage)[-1])
             record.outcome = _with_stage(record.outcome, stage, outcome)
             return outcome

@@ -222,6 +222,17 @@ def test_before_the_first_certificate_curation_says_what_makes_one(folder: Path)
         pairsmith.Project(folder, ["curate.select.certified=true"]).curate()
 
 
+def test_a_certificate_holds_before_it_has_let_a_row_pass(folder: Path) -> None:
+    """Curation found nothing to accept, people answered, a look certified: it holds, and `run` then uses it."""
+    asked = ["curate.select.certified=true"]
+    with pytest.raises(NoWork):
+        pairsmith.Project(folder, asked).curate()
+    _answer(folder, 3)
+    outcome, state = _certify(folder, *asked)
+    assert outcome.made
+    assert state["holds"], state["why"]
+
+
 def test_a_run_stops_before_training_until_a_certificate_holds(folder: Path) -> None:
     """With `certified` set, people's answers alone train nothing: the run counts the rows that wait and names the
     command. Once a certificate holds it goes on; one that no longer holds stops it again."""
