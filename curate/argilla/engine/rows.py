@@ -11,7 +11,6 @@ from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from argilla_server.api.policies.v1 import DatasetPolicy, authorize
-from argilla_server.api.routes import api_v1
 from argilla_server.database import get_async_db
 from argilla_server.errors.future import UnprocessableEntityError
 from argilla_server.jobs.queues import REDIS_CONNECTION
@@ -32,11 +31,10 @@ _IDS = 500  # of a query
 _READ = (Dataset.fields, Dataset.questions, Dataset.metadata_properties)
 
 
-def add_routes():
-    """Before Argilla's own, because its last one takes every path."""
+def add_routes(api):
     path = "/pairsmith/datasets/{dataset_id}/records"
-    api_v1.add_api_route(path, put_records, methods=["PUT"], include_in_schema=False)
-    api_v1.add_api_route(path, get_records, methods=["GET"], include_in_schema=False)
+    api.add_api_route(path, put_records, methods=["PUT"], include_in_schema=False)
+    api.add_api_route(path, get_records, methods=["GET"], include_in_schema=False)
 
 
 async def put_records(dataset_id: UUID, request: Request, db: Db, current_user: Me, search_engine: Engine):
