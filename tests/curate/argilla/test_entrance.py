@@ -1,4 +1,4 @@
-"""The way into Argilla for who is signed in elsewhere: as themselves, once, and from the page that asked for it alone."""
+"""The way into Argilla for who is signed in elsewhere: as themselves, once, and from the page that asked alone."""
 
 from __future__ import annotations
 
