@@ -197,6 +197,8 @@ def test_order_and_paging(asked: dict[str, Any]) -> None:
     assert asked["sorted by a term, then backwards"]["numbers"] == [296, 292, 288]
     assert asked["sorted by a suggestion's score"]["numbers"] == [9, 19, 29]
     assert asked["sorted by a list"]["numbers"] == [4, 9, 14]
+    assert asked["sorted by a term, then by the last of a list"]["numbers"] == [4, 24, 44]
+    assert asked["sorted by a term, then by the first of a list"]["numbers"] == [0, 12, 24]
     assert asked["sorted by an answer"]["numbers"] == [*range(29, -1, -1), 299, 298]
     assert asked["sorted by a float"]["scores"] == [None] * 5
     assert asked["sorted by a suggested label"]["numbers"] == [299, 296, 293]
