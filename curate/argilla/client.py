@@ -26,8 +26,9 @@ from schemas.records import Json
 
 PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
 _PAGE = 1_000
-_BULK, _OUR_BULK = 125, 500  # records a request
-_IN_FLIGHT = 4  # requests at a time to another's server, which waits for its database and its index at each record
+_BULK, _OUR_BULK = 100, 500  # records a request
+_MOST_BYTES = 4_000_000  # a request: a few texts as long as a book are no burden that the server breaks under
+_IN_FLIGHT = 2  # requests at a time to another's server, which waits for its database and its index at each record
 _MOST_DELETED = 100  # records a request: Argilla's limit
 _MARK = "<!-- made by pairsmith -->"  # in a queue's guidelines, where nobody sees it
 _OURS = "pairsmith"  # the key in a dataset's metadata under which stands whose it is
@@ -277,8 +278,8 @@ class Argilla:
         return str(script.headers.get("content-type")).startswith("text/javascript")
 
     def records(self, queue: Queue, *, responses: bool = False) -> Iterator[Json]:
-        """Every record of a queue, oldest first: its id and its external id, and if asked fields, metadata and
-        everybody's responses. The next page is asked for while one is read."""
+        """Every record of a queue, oldest first: its id, its external id and its status, and if asked fields, metadata
+        and everybody's responses. The next page is asked for while one is read."""
         asked: Json = {"include": "responses"} if responses else {}
         path, size = f"datasets/{queue.id}/records", _PAGE
         if self._is_ours:
@@ -302,15 +303,14 @@ class Argilla:
         if self._is_ours:
             path, size, most = f"pairsmith/datasets/{queue.id}/records", _OUR_BULK, 1
 
-        def send(chunk: list[Json]) -> int:
+        def send(chunk: list[bytes]) -> int:
             headers = {"Content-Type": "application/json"}
-            self.call("PUT", path, content=orjson.dumps({"items": chunk}), headers=headers)
+            self.call("PUT", path, content=b'{"items":[' + b",".join(chunk) + b"]}", headers=headers)
             return len(chunk)
 
-        remaining = iter(items)
         with ThreadPoolExecutor(most) as aside:
             sent: deque[Future[int]] = deque()
-            while chunk := list(itertools.islice(remaining, size)):
+            for chunk in _chunks(map(orjson.dumps, items), size):
                 if len(sent) == most:
                     done(sent.popleft().result())
                 sent.append(aside.submit(send, chunk))
@@ -344,6 +344,20 @@ class Argilla:
         path = "users" if self.call("GET", "me")["role"] == "owner" else f"workspaces/{workspace}/users"
         users = self.call("GET", path)["items"]
         return {str(user["id"]): User(user["username"], utc(user["inserted_at"])) for user in users}
+
+
+def _chunks(items: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
+    """At most `most` items, and if there are several at most `_MOST_BYTES`."""
+    chunk: list[bytes] = []
+    size = 0
+    for item in items:
+        if chunk and (len(chunk) == most or size + len(item) > _MOST_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(item)
+        size += len(item)
+    if chunk:
+        yield chunk
 
 
 def _mark_of(dataset: Json) -> Json:

@@ -277,12 +277,25 @@ def _add(
 
 def _keep(argilla: Argilla, queue: Queue, wanted: set[str], sampled: set[str]) -> tuple[set[str], int]:
     """The rows that stay in a queue, and how many of ours were withdrawn because nobody wants or answered them."""
-    rows = {record["external_id"]: str(record["id"]) for record in argilla.records(queue)}
-    unwanted = {id_: record_id for id_, record_id in rows.items() if id_ in sampled and id_ not in wanted}
+    rows = {record["external_id"]: record for record in argilla.records(queue)}
+    if any(rows[id_]["status"] == "completed" for id_ in wanted & rows.keys()):
+        _count_again(argilla, queue, wanted)
+    unwanted = {id_: str(record["id"]) for id_, record in rows.items() if id_ in sampled and id_ not in wanted}
     if not unwanted:
         return set(rows), 0
     gone = argilla.withdraw(queue, unwanted.values())
     return {record["external_id"] for record in argilla.records(queue)}, gone
+
+
+def _count_again(argilla: Argilla, queue: Queue, wanted: set[str]) -> None:
+    """Have Argilla count answers anew where one of the `wanted` rows counts as answered and is not: who was deleted
+    took answers along, and Argilla goes on showing such a row to nobody."""
+    for row in argilla.records(queue, responses=True):
+        given = sum(response["status"] == "submitted" for response in row.get("responses") or ())
+        if row["external_id"] in wanted and row["status"] == "completed" and given < queue.min_submitted:
+            distribution = {"strategy": "overlap", "min_submitted": queue.min_submitted}
+            argilla.call("PATCH", f"datasets/{queue.id}", json={"distribution": distribution})
+            return
 
 
 class _Page:
