@@ -34,6 +34,7 @@ from schemas.store import Store
 
 SHARED, ADJUDICATION = "-shared", "-adjudication"
 _GOLD_SHARE = 0.1  # of a batch
+_MOST_COUNTED = 100  # rows a request
 
 
 def queue_name(project: Project) -> str:
@@ -288,14 +289,18 @@ def _keep(argilla: Argilla, queue: Queue, wanted: set[str], sampled: set[str]) -
 
 
 def _count_again(argilla: Argilla, queue: Queue, wanted: set[str]) -> None:
-    """Have Argilla count answers anew where one of the `wanted` rows counts as answered and is not: who was deleted
+    """Have Argilla count the answers anew of `wanted` rows that count as answered and are not: somebody who was deleted
     took answers along, and Argilla goes on showing such a row to nobody."""
-    for row in argilla.records(queue, responses=True):
-        given = sum(response["status"] == "submitted" for response in row.get("responses") or ())
-        if row["external_id"] in wanted and row["status"] == "completed" and given < queue.min_submitted:
-            distribution = {"strategy": "overlap", "min_submitted": queue.min_submitted}
-            argilla.call("PATCH", f"datasets/{queue.id}", json={"distribution": distribution})
-            return
+    wrong = [
+        {"id": str(row["id"])}
+        for row in argilla.records(queue, responses=True)
+        if row["external_id"] in wanted
+        and row["status"] == "completed"
+        and sum(response["status"] == "submitted" for response in row.get("responses") or ()) < queue.min_submitted
+    ]
+    for start in range(0, len(wrong), _MOST_COUNTED):
+        items = wrong[start : start + _MOST_COUNTED]  # changes nothing else of a row
+        argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
 
 
 class _Page:

@@ -23,7 +23,6 @@ from schemas.project import Project
 from schemas.reviews import Review
 from schemas.store import Store
 from tests.curate.argilla.answering import answer
-from tests.curate.argilla.conftest import wait_until
 from tests.curate.review.review_project import SCOPE, fill, project
 
 
@@ -133,7 +132,7 @@ def test_rows_of_somebody_who_was_removed_are_asked_again(cats: Side) -> None:
 
     assert statuses()[second["external_id"]] == "completed"
     assert cats.push().sent == 0
-    wait_until(lambda: statuses()[second["external_id"]] == "pending")  # counted by Argilla's worker
+    assert statuses()[second["external_id"]] == "pending"
     answer(argilla.sdk, second["id"], "reject")
     pulled = cats.pull()
     assert (pulled.new, pulled.withdrawn) == (1, 0)
