@@ -9,7 +9,6 @@ import itertools
 import logging
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
@@ -26,9 +25,8 @@ from schemas.records import Json
 
 PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
 _PAGE = 1_000
-_BULK, _OUR_BULK = 100, 500  # records a request
+_BULK, _OUR_BULK = 250, 500  # records a request
 _MOST_BYTES = 4_000_000  # a request: a few texts as long as a book are no burden that the server breaks under
-_IN_FLIGHT = 2  # requests at a time to another's server, which waits for its database and its index at each record
 _MOST_DELETED = 100  # records a request: Argilla's limit
 _MARK = "<!-- made by pairsmith -->"  # in a queue's guidelines, where nobody sees it
 _OURS = "pairsmith"  # the key in a dataset's metadata under which stands whose it is
@@ -298,24 +296,24 @@ class Argilla:
 
     def add(self, queue: Queue, items: Iterable[Json], done: Callable[[int], None]) -> None:
         """Add records that the queue does not have, as the bulk route of Argilla's API takes them. `done` is told the
-        number of a chunk that is there; the next ones are made while some are sent."""
-        path, size, most = f"datasets/{queue.id}/records/bulk", _BULK, _IN_FLIGHT
+        number of a chunk that is there; the next one is made while one is sent."""
+        path, size = f"datasets/{queue.id}/records/bulk", _BULK
         if self._is_ours:
-            path, size, most = f"pairsmith/datasets/{queue.id}/records", _OUR_BULK, 1
+            path, size = f"pairsmith/datasets/{queue.id}/records", _OUR_BULK
 
         def send(chunk: list[bytes]) -> int:
             headers = {"Content-Type": "application/json"}
             self.call("PUT", path, content=b'{"items":[' + b",".join(chunk) + b"]}", headers=headers)
             return len(chunk)
 
-        with ThreadPoolExecutor(most) as aside:
-            sent: deque[Future[int]] = deque()
+        with ThreadPoolExecutor(1) as aside:
+            sent: Future[int] | None = None
             for chunk in _chunks(map(orjson.dumps, items), size):
-                if len(sent) == most:
-                    done(sent.popleft().result())
-                sent.append(aside.submit(send, chunk))
-            while sent:
-                done(sent.popleft().result())
+                if sent is not None:
+                    done(sent.result())
+                sent = aside.submit(send, chunk)
+            if sent is not None:
+                done(sent.result())
 
     def withdraw(self, queue: Queue, record_ids: Collection[str]) -> int:
         """Take rows out of a queue that nobody has begun to answer; the number of them."""
