@@ -25,7 +25,8 @@ from schemas.records import Json
 
 PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
 _PAGE = 1_000
-_BULK, _OUR_BULK = 250, 500  # records a request
+_BULK = 500  # records a request: as many as Argilla takes, because each request costs it as much as some of them
+_BULK_TIMEOUT_S = 300.0  # at some 100 records a second, less on a busy machine
 _MOST_BYTES = 4_000_000  # a request: a few texts as long as a book are no burden that the server breaks under
 _MOST_DELETED = 100  # records a request: Argilla's limit
 _MARK = "<!-- made by pairsmith -->"  # in a queue's guidelines, where nobody sees it
@@ -297,18 +298,17 @@ class Argilla:
     def add(self, queue: Queue, items: Iterable[Json], done: Callable[[int], None]) -> None:
         """Add records that the queue does not have, as the bulk route of Argilla's API takes them. `done` is told the
         number of a chunk that is there; the next one is made while one is sent."""
-        path, size = f"datasets/{queue.id}/records/bulk", _BULK
-        if self._is_ours:
-            path, size = f"pairsmith/datasets/{queue.id}/records", _OUR_BULK
+        path = f"pairsmith/datasets/{queue.id}/records" if self._is_ours else f"datasets/{queue.id}/records/bulk"
 
         def send(chunk: list[bytes]) -> int:
             headers = {"Content-Type": "application/json"}
-            self.call("PUT", path, content=b'{"items":[' + b",".join(chunk) + b"]}", headers=headers)
+            content = b'{"items":[' + b",".join(chunk) + b"]}"
+            self.call("PUT", path, content=content, headers=headers, timeout=_BULK_TIMEOUT_S)
             return len(chunk)
 
         with ThreadPoolExecutor(1) as aside:
             sent: Future[int] | None = None
-            for chunk in _chunks(map(orjson.dumps, items), size):
+            for chunk in _chunks(map(orjson.dumps, items), _BULK):
                 if sent is not None:
                     done(sent.result())
                 sent = aside.submit(send, chunk)
