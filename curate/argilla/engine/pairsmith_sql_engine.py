@@ -880,16 +880,23 @@ def _bring_words_up_to_date(dataset_id: UUID) -> list[str]:
     return fields
 
 
-def index_words() -> None:
-    """Bring the words of every dataset up to date, so that the first search after a start finds them so."""
-    if settings.database_is_sqlite:
+def read_ahead() -> None:
+    """Bring the words of every dataset up to date and the vectors of the newest settings into memory, so that the first
+    search after a start need not."""
+    try:
         with _connections().connect() as connection:
-            datasets = connection.scalars(sa.select(Dataset.id)).all()
-        for dataset_id in datasets:
-            try:
-                _bring_words_up_to_date(dataset_id)
-            except (sa.exc.SQLAlchemyError, sqlite3.Error):
-                _LOGGER.exception("the words of a dataset could not be indexed; the next search tries again")
+            datasets = connection.scalars(sa.select(Dataset.id)).all() if settings.database_is_sqlite else []
+            newest = sa.select(VectorSettings.dataset_id, VectorSettings.id).order_by(VectorSettings.inserted_at.desc())
+            vectors = connection.execute(newest.limit(_MOST_VECTORS)).all()
+    except sa.exc.SQLAlchemyError:
+        _LOGGER.exception("nothing could be read ahead; the first search does it")
+        return
+    words = [functools.partial(_bring_words_up_to_date, id_) for id_ in datasets]
+    for work in [*words, *(functools.partial(_vectors_of, *of) for of in reversed(vectors))]:
+        try:
+            work()
+        except (sa.exc.SQLAlchemyError, sqlite3.Error):
+            _LOGGER.exception("words or vectors could not be read ahead; the next search tries again")
 
 
 def _words_writer() -> sqlite3.Connection:
