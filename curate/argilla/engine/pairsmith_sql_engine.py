@@ -487,14 +487,15 @@ class _Asked:
         return _directed(found.correlate(_records).scalar_subquery(), order.order).nulls_last()
 
     def _with_key(self, listed: Any, order: Order) -> tuple:
-        """A list with a further key. PostgreSQL looks a value up for each record of the first key's whole group, which
-        may be a quarter of them; all of them read at once and joined take a third of that."""
+        """A list with a further key. PostgreSQL would look a value up for each record of the first key's whole group,
+        which may be a quarter of them; to read all at once, before, takes a tenth less."""
         values = None if self._on_sqlite else self._values_behind(order.scope)
         if values is None:
             return listed, self._sort_key(order)
         column, here = values
         found = sa.select(_values.c.record_id, column.label("key"))
-        found = found.where(*here, column.is_not(None), _listed_once(column, order.order)).subquery()
+        found = found.where(*here, column.is_not(None), _listed_once(column, order.order))
+        found = found.cte().prefix_with("MATERIALIZED")
         listed = listed.outerjoin(found, found.c.record_id == _records.c.id)
         return listed, _directed(found.c.key, order.order).nulls_last()
 
