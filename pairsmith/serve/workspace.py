@@ -53,7 +53,7 @@ class Workspace:
         raise NoSuchProject(
             f"there is no project '{slug}'.",
             where=str(self.root),
-            fix=f"There are: {', '.join(self.projects()) or 'none yet'}.",
+            fix="Its name is that of its folder there.",
         )
 
     def new_folder(self, slug: str) -> Path:
