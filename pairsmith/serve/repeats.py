@@ -63,9 +63,7 @@ class Repeats:
             nonlocal whole, is_kept, status, headers
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [
-                    (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in message["headers"]
-                ]
+                headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"]]
             elif whole:
                 body.extend(message.get("body", b""))
                 whole = len(body) <= _MOST_KEPT
