@@ -57,6 +57,7 @@ def review(caller: Member, project: str, request: Request) -> Response:
         disagreements=[_shown(d) for d in told.get("disagreements", [])[:_SETTLED]],
         more=max(0, len(told.get("disagreements", [])) - _SETTLED),
         url=_argilla(now),
+        is_curated=now.last("curate") is not None,
         is_elsewhere=now.project.spec.review.url is not None,
         job=live_job(request, project),
         rows_line=rows_line(request, project) if caller.may(Right.see_work, project) else None,
