@@ -26,7 +26,8 @@ class NoSuchProject(UsageError):
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder `root` with its projects. A project's slug is the name of its folder."""
+    """The folder `root` with its projects. A project's slug is the name of its folder; one whose name has `#`, `?` or `%`
+    in it is none of them."""
 
     root: Path
 
@@ -46,7 +47,7 @@ class Workspace:
 
     def folder(self, slug: str) -> Path:
         """The folder of a project. Raises NoSuchProject, also for a name that is a path."""
-        if slug.isprintable() and not slug.startswith(".") and not set(slug) & {"/", "\\"}:
+        if _is_slug(slug):
             for home in self._homes():
                 if (home / slug / SPEC).is_file():
                     return home / slug
@@ -123,5 +124,10 @@ def _in(home: Path) -> Iterator[str]:
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in inside:
-        if not entry.name.startswith(".") and entry.name.isprintable() and Path(entry.path, SPEC).is_file():
+        if _is_slug(entry.name) and Path(entry.path, SPEC).is_file():
             yield entry.name
+
+
+def _is_slug(name: str) -> bool:
+    """Whether a folder's name can stand in an address as it is."""
+    return name.isprintable() and not name.startswith(".") and not set(name) & set("/\\#?%")
