@@ -96,9 +96,7 @@ class Attack:
         self.draw, self.counts = random.Random(jobs), Counts()
         self.slugs = [f"p{nth:03d}" for nth in range(jobs)]
         self.killed: dict[str, list[int]] = {slug: [] for slug in self.slugs}  # pids
-        self.failed: dict[str, list[str]] = {
-            slug: [] for slug in self.slugs
-        }  # jobs that a full disk has ended, in words
+        self.failed: dict[str, list[str]] = {slug: [] for slug in self.slugs}  # jobs that had no room
         self.asked: dict[str, list[float]] = {slug: [] for slug in self.slugs}  # when the teacher was asked
         self.ids: dict[str, list[str]] = {}
         self.asked_to_end: set[int] = set()
@@ -261,9 +259,7 @@ class Attack:
         lost, over, since = 0, 0, 0.0
         for (_, pid, job), end in zip(began, ends, strict=True):
             asked = sum(since <= at < end for at in self.asked[slug])
-            missing = (
-                asked - sum(since <= at < end for at in kept) // SAMPLES
-            )  # one request brings all samples of a seed
+            missing = asked - sum(since <= at < end for at in kept) // SAMPLES  # a request brings all of a seed
             may = 2 * CONCURRENCY if pid in self.killed[slug] or job in self.failed[slug] else 0
             lost, over, since = lost + min(missing, may), over + max(0, missing - may), end
         return lost, over

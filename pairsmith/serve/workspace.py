@@ -26,8 +26,8 @@ class NoSuchProject(UsageError):
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder `root` with its projects. A project's slug is the name of its folder; one whose name has `#`, `?` or `%`
-    in it is none of them."""
+    """The folder `root` with its projects. A project's slug is the name of its folder; one whose name has `#`, `?` or
+    `%` in it is none of them."""
 
     root: Path
 
