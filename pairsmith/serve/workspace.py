@@ -45,6 +45,10 @@ class Workspace:
         """The slugs, sorted."""
         return sorted({slug for home in self._homes() for slug in _in(home)})
 
+    def hidden(self) -> list[str]:
+        """The names of folders that are projects but for their name."""
+        return sorted({name for home in self._homes() for name in _in(home, of_slugs=False)})
+
     def folder(self, slug: str) -> Path:
         """The folder of a project. Raises NoSuchProject, also for a name that is a path."""
         if _is_slug(slug):
@@ -118,13 +122,14 @@ def locked(descriptor: int, *, shared: bool = False) -> bool:
     return True
 
 
-def _in(home: Path) -> Iterator[str]:
+def _in(home: Path, *, of_slugs: bool = True) -> Iterator[str]:
     try:
         inside = list(os.scandir(home))
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in inside:
-        if _is_slug(entry.name) and Path(entry.path, SPEC).is_file():
+        is_ours = not entry.name.startswith(".") and _is_slug(entry.name) is of_slugs
+        if is_ours and Path(entry.path, SPEC).is_file():
             yield entry.name
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -16,6 +18,8 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 from starlette.testclient import TestClient
 
 from pairsmith.serve import limits
+from pairsmith.serve.api.pages import attached, encoded
+from schemas.store import Store
 from tests.serve.people import MINE, OTHER, PASSWORD, SPEC, Service, problem, staffed, unlimited
 
 HTML = {"Accept": "text/html"}
@@ -159,3 +163,32 @@ def test_a_stream_ends_with_what_its_reader_may_see(service: Service, monkeypatc
                     service.write_project("third")
                     state.accounts.set_role(service.users["viewer"], "third", "viewer")
                 assert not [line for line in lines if line.startswith("event")]
+
+
+def test_a_folder_of_the_workspace_may_be_called_almost_anything(service: Service) -> None:
+    """A project that was made on the command line keeps its name in every link and download; one whose name would be
+    cut in an address is not shown, and the server says so as it starts."""
+    odd = 'Über uns "q"; a&b'
+    for name in (odd, "a#b", "100%", "who?"):
+        service.write_project(name)
+    owner = service.browser("owner")
+    assert [project["name"] for project in owner.get("/api/v1/projects").json()["items"]] == [MINE, OTHER, odd]
+    assert service.workspace.hidden() == ["100%", "a#b", "who?"]
+    links = re.findall(r'href="(/p/[^"]*)"', owner.get("/", headers=HTML).text)
+    assert [html.unescape(link) for link in links] == [f"/p/{slug}" for slug in (MINE, OTHER, odd)]
+    assert owner.get(f"/p/{odd}", headers=HTML).status_code == 200
+    assert attached(f"{odd}.zip") == {"Content-Disposition": "attachment; filename*=utf-8''" + quote(f"{odd}.zip")}
+    assert attached("plain.zip") == {"Content-Disposition": 'attachment; filename="plain.zip"'}
+
+
+@pytest.mark.parametrize(
+    "position", [[1, 2**70], [2**70, 1], [True, 1], [1, True], [1e308, 1], [None, None], ["\0", 1]]
+)
+def test_a_cursor_that_somebody_has_written_is_refused_or_a_page(service: Service, position: list[Any]) -> None:
+    """It is never a defect."""
+    cursor = encoded(position)
+    project = service.workspace.project(MINE)
+    Store.open(Store.url_for(project)).close()
+    for sort in ("asked", "best"):
+        answer = service.browser("viewer").get(f"/api/v1/projects/{MINE}/rows", params={"cursor": cursor, "sort": sort})
+        assert answer.status_code in (200, 400)
