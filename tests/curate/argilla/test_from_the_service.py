@@ -22,7 +22,7 @@ from tests.serve.conftest import write_project
 from tests.serve.site import Site
 
 # A server may have to be started first, which takes minutes on a busy machine.
-pytestmark = [pytest.mark.timeout(400), needs_browser]
+pytestmark = [pytest.mark.timeout(900), needs_browser]
 
 
 def test_a_button_leads_into_ones_queue(
@@ -48,8 +48,8 @@ def test_a_button_leads_into_ones_queue(
     state.accounts._hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
     user = state.accounts.redeem(state.accounts.first_owner_link(), "ann", "four words are good")
     site.start()
-    for script in (True, False):
-        with open_browser("", tmp_path, "from-the-service") as annotator:
+    with open_browser("", tmp_path, "from-the-service") as annotator:
+        for script in (True, False):
             _enter(annotator.page.context.browser, site, argilla_server.url, script=script)
     site.stop()
     with Argilla(argilla_server.url, argilla_server.api_key, workspace, patience_s=30) as connected:
