@@ -123,22 +123,21 @@ async def get_records(
     limit: int = 2000,
     responses: bool = False,
 ):
-    """Records, oldest first, as Argilla's own route tells them; without `responses` the ids alone."""
+    """Records, oldest first, as Argilla's own route tells them; without `responses` ids and status alone."""
     dataset = await Dataset.get_or_raise(db, dataset_id)
     await authorize(current_user, DatasetPolicy.search_records_with_all_responses(dataset))
-    columns = [Record.id, Record.external_id]
+    columns = [Record.id, Record.external_id, Record.status]
     if responses:
-        columns += [Record.fields, Record.metadata_, Record.status]
+        columns += [Record.fields, Record.metadata_]
     page = sa.select(*columns).where(Record.dataset_id == dataset_id).order_by(Record.inserted_at, Record.id)
     page = page.offset(max(0, offset)).limit(max(0, min(limit, 10_000)))
     rows = (await db.execute(page)).all()
-    told = {row.id: {"id": str(row.id), "external_id": row.external_id} for row in rows}
+    told = {row.id: {"id": str(row.id), "external_id": row.external_id, "status": row.status.value} for row in rows}
     if responses:
         for row in rows:
             told[row.id] |= {
                 "fields": row.fields,
                 "metadata": row.metadata_ or {},
-                "status": row.status.value,
                 "responses": [],
             }
         ids = list(told)

@@ -85,7 +85,7 @@ def run(host: str, port: int) -> None:
     from page import AddedToPage
     from sign_in import SlowGuessing
 
-    threading.Thread(target=pairsmith_sql_engine.index_words, daemon=True).start()
+    threading.Thread(target=pairsmith_sql_engine.read_ahead, daemon=True).start()
     # One worker, whatever WEB_CONCURRENCY says: more would be processes of their own, without our engine.
     guarded = AddedToPage(SlowGuessing(app))
     uvicorn.run(guarded, host=host, port=port, workers=1, access_log=False, timeout_graceful_shutdown=5)
