@@ -106,18 +106,15 @@ def test_both_models_are_talked_to_in_the_browser(trained: tuple[Served, Any, An
             page.set_default_timeout(300_000)  # a busy machine
             page.on("console", lambda line, told=complaints: told.append(line.text) if line.type == "error" else None)
             page.goto("/p/parcels/evaluation")
-            for question in (QUESTION, "Where is parcel 11?"):
-                page.get_by_label("An input of yours").fill(question)
-                page.get_by_role("button", name="Ask both").click()
-                playwright.expect(page.locator("h1")).to_contain_text(f"“{question}”", timeout=300_000)
-                sides = page.locator(".side > li")
-                assert [side.locator(".who").inner_text() for side in sides.all()] == ["tuned", "base"]
-                answers = [side.locator(".text").inner_text() for side in sides.all()]
-                assert answers[0]
-                assert answers[0] != answers[1]
-                assert page.evaluate("document.documentElement.scrollWidth") <= width
-                if question == QUESTION:
-                    assert [answer.split() for answer in answers] == [said["tuned"], said["base"]]
+            page.get_by_label("An input of yours").fill(QUESTION)
+            page.get_by_role("button", name="Ask both").click()
+            playwright.expect(page.locator("h1")).to_contain_text(f"“{QUESTION}”", timeout=300_000)
+            sides = page.locator(".side > li")
+            assert [side.locator(".who").inner_text() for side in sides.all()] == ["tuned", "base"]
+            answers = [side.locator(".text").inner_text().split() for side in sides.all()]
+            assert answers == [said["tuned"], said["base"]]
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            playwright.expect(page.get_by_label("An input of yours")).to_have_value(QUESTION)
             assert complaints == []
             page.close()
         browser.close()
