@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import signal
@@ -159,13 +160,27 @@ def _heavy(path: str | None) -> Iterator[None]:
         yield
 
 
+class _Lossy(io.FileIO):
+    """A file to which nothing is written where there is no room."""
+
+    def write(self, text: Any) -> int:
+        with contextlib.suppress(OSError):
+            return super().write(text)
+        return len(text)
+
+
 @contextmanager
 def _logged(folder: Path) -> Iterator[None]:
     """Send what this process and its children say to `folder`, in pieces, of which the middle ones are dropped.
 
-    The descriptors point to the file itself, so that the last words of a process that is killed are kept.
+    The descriptors point to the file itself, so that the last words of a process that is killed are kept. On a full
+    disk lines are lost: an error of the log would end the command without a word.
     """
     folder.mkdir(exist_ok=True)
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(_Lossy(number, "w", closefd=False), "utf-8", "backslashreplace", write_through=True)  # type: ignore[arg-type]  # it is raw
+        for number in (1, 2)
+    )
     ended = threading.Event()
     piece = _next_piece(folder)
 
