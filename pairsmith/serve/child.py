@@ -178,7 +178,7 @@ def _logged(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(exist_ok=True)
     sys.stdout, sys.stderr = (
-        io.TextIOWrapper(_Lossy(number, "w", closefd=False), "utf-8", "backslashreplace", write_through=True)  # type: ignore[arg-type]  # it is raw
+        io.TextIOWrapper(_Lossy(number, "w", closefd=False), "utf-8", "backslashreplace", write_through=True)
         for number in (1, 2)
     )
     ended = threading.Event()
