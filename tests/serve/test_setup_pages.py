@@ -228,6 +228,6 @@ def test_without_an_argilla_that_runs_the_way_in_is_a_sentence(
     project = service.workspace.project(MINE)
     Store.open(Store.url_for(project)).close()
     for name, status in (("viewer", 403), ("reviewer", 409)):
-        answer = service.browser(name).get(f"/p/{MINE}/review/argilla", headers=HTML)
+        answer = service.browser(name).post(f"/p/{MINE}/review/argilla", headers=HTML)
         assert answer.status_code == status
         assert (status == 403) or "Argilla does not run now." in answer.text
