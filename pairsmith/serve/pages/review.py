@@ -34,7 +34,7 @@ _kept: dict[str, tuple[object, dict[str, Any]]] = {}
 def review(caller: Member, project: str, request: Request) -> Response:
     """Where the review stands."""
     now = snapshot(request, project)
-    told = _standing(now)
+    told, job = _standing(now), live_job(request, project)
     status = told["review"]
     sees_work = caller.may(Right.see_work, project)
     if not sees_work:
@@ -57,9 +57,15 @@ def review(caller: Member, project: str, request: Request) -> Response:
         disagreements=[_shown(d) for d in told.get("disagreements", [])[:_SETTLED]],
         more=max(0, len(told.get("disagreements", [])) - _SETTLED),
         url=_argilla(now),
-        job=live_job(request, project),
+        job=job,
+        goes_on=caller.may(Right.run, project) and not job and _is_enough(now, status),
         rows_line=rows_line(request, project) if caller.may(Right.see_work, project) else None,
     )
+
+
+def _is_enough(now: Snapshot, status: dict[str, Any] | None) -> bool:
+    """People have said what the spec asks of them, and something is left to do."""
+    return bool(status and status.get("gate") == "open" and now.next_stage)
 
 
 def _standing(now: Snapshot) -> dict[str, Any]:

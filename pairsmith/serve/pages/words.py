@@ -35,7 +35,7 @@ _VERBS = {
     "generate": "generating", "curate": "curating", "review": "asking people", "train": "training",
     "evaluate": "evaluating", "export": "exporting", "preview": "previewing", "forecast": "forecasting",
     "review-push": "sending rows to people", "review-pull": "bringing answers", "run": "running",
-    "Argilla": "starting Argilla, where people answer",
+    "argilla": "starting Argilla, where people answer", "split": "splitting off the test set",
 }  # fmt: skip
 
 _DONE = {"review-pull": "answers are brought", "review-push": "rows are sent to people", "run": "the run is done"}
@@ -103,7 +103,8 @@ def project(of: Snapshot, job: Job | None, at: Moving | None) -> str:
         return "nothing has run yet"
     stopped = of.receipts[-1]
     if not stopped.ok and stopped.facts.get("error") != "stopped by Ctrl-C":
-        return f"{stopped.command} failed: {stopped.facts.get('error', 'the receipt does not say why')}"
+        why = str(stopped.facts.get("error", "the receipt does not say why"))
+        return f"{stopped.command} failed: {why.partition('. ')[0].rstrip('.')}"
     step = of.next_stage
     if step is None:
         return verdict(of) or "every stage is done"
@@ -181,6 +182,8 @@ def stage(of: Snapshot, planned: PlannedStage, receipt: Receipt | None) -> str:
         return planned.why or "not run yet"
     c, facts = receipt.counts, receipt.facts
     if planned.stage == "generate":
+        if not of.project.spec.asks_teacher:
+            return f"{count(c.rows_in)} read, nobody asked"
         return f"{count(c.rows_in)} asked, {count(c.failed)} failed"
     if planned.stage == "curate":
         return f"{count(c.accepted)} of {count(c.rows_in)} accepted"
