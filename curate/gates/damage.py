@@ -76,7 +76,7 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
 
 
 def _is_signed(rest: str) -> bool:
-    """The end of a letter, which has no stop: a greeting and, behind a comma, a name (`Kind regards, the Luma team`)."""
+    """The end of a letter, which has no stop: a greeting and, behind a comma, a name (`Regards, the Luma team`)."""
     greeting, comma, name = (part.strip() for part in rest.rpartition(","))
     words = name.split()
     if not comma or not greeting[:1].isupper() or max(len(greeting.split()), len(words)) > 4:

@@ -126,7 +126,7 @@ def bases(project: Project) -> list[tuple[str, str]]:
 
 
 def test_share(split: SplitSettings) -> str:
-    """The share of the seeds that is kept for the test, in percent; empty where each kind of seed has one of its own."""
+    """The share of the seeds that is kept for the test, in percent; empty where each kind of seed has its own."""
     return f"{100 * split.test:g}" if isinstance(split.test, float) else ""
 
 
