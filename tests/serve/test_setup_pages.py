@@ -14,6 +14,7 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 from starlette.testclient import TestClient
 
 from pairsmith.serve.access import Role
+from schemas.errors import NoWork
 from schemas.spec import Spec
 from schemas.store import Store
 from synth.seeds import read_seeds
@@ -278,3 +279,30 @@ def test_what_no_check_and_no_model_is_changes_nothing(service: Service, step: s
     before = spec_of(service, "tickets")
     assert browser.post(f"/p/tickets/setup/{step}", data=told).status_code >= 400
     assert spec_of(service, "tickets") == before
+
+
+def test_a_curation_that_accepts_nothing_shows_what_kept_the_rows_out(service: Service) -> None:
+    """The run page counts the rows as rejected, names the reason and leads to the checks; these begin with the one that
+    kept them out, and switching it off there lets them in."""
+    from pairsmith.stages.curate import curate
+    from pairsmith.stages.generate import generate
+
+    rows = "".join(
+        f"where is order {n},Order {n} left our depot this morning. It will arrive together with\n" for n in range(8)
+    )
+    browser = made(service, "broken", "t.csv", f"message,reply\n{rows}")
+    project = service.workspace.project("broken")
+    with Store.open(Store.url_for(project)) as store:
+        generate(project, store)
+        with pytest.raises(NoWork, match=r'curate\.gates\.cut = "flag" keeps and marks them; in a browser under Setup'):
+            curate(project, store)
+    page = unescape(browser.get("/p/broken/run").text)
+    assert re.search(r"<dt>rejected</dt><dd>8<", page)
+    assert "It ends in the middle." in page
+    assert "/p/broken/setup#checks" in page
+    assert "8 were kept out by <em>cut</em>" in browser.get("/p/broken/setup").text
+    assert browser.post("/p/broken/setup/checks", data={"check_cut": "flag"}).status_code == 303
+    project = service.workspace.project("broken")
+    with Store.open(Store.url_for(project)) as store:
+        assert curate(project, store).counts.accepted == 8
+    assert "8 read, nobody asked" in browser.get("/p/broken/run").text

@@ -53,7 +53,7 @@ class Check(NamedTuple):
 
 
 def checks(now: Snapshot) -> list[Check]:
-    """Every check, those that kept most rows out first."""
+    """Every check: those that kept most rows out first, those that are off last."""
     told = _told(now)
     spec = now.project.spec.curate
     found = [
@@ -62,7 +62,7 @@ def checks(now: Snapshot) -> list[Check]:
     ]
     repeats = "reject" if spec.duplicates.enabled else "off"
     found.append(Check(_REPEATS, "It nearly repeats an accepted row.", repeats, *told.get(_REPEATS, (None, None))))
-    return sorted(found, key=lambda check: -(check.rejected or 0))
+    return sorted(found, key=lambda check: (check.mode == "off", -(check.rejected or 0)))
 
 
 def mode_of(mode: object) -> str:
@@ -76,6 +76,7 @@ def _told(now: Snapshot) -> dict[str, tuple[int, int]]:
     told = {}
     for by, counts in steps.items():
         name = by.removeprefix("gate/").partition("@")[0]
+        name = _REPEATS if name == "pool/duplicate" else name
         told[name] = (int(counts.get("rejected") or 0), int(counts.get("flagged") or 0))
     return told
 

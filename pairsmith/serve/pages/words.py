@@ -35,7 +35,7 @@ _VERBS = {
     "generate": "generating", "curate": "curating", "review": "asking people", "train": "training",
     "evaluate": "evaluating", "export": "exporting", "preview": "previewing", "forecast": "forecasting",
     "review-push": "sending rows to people", "review-pull": "bringing answers", "run": "running",
-    "argilla": "starting Argilla, where people answer", "split": "splitting off the test set",
+    "argilla": "starting Argilla, where people answer",
 }  # fmt: skip
 
 _DONE = {"review-pull": "answers are brought", "review-push": "rows are sent to people", "run": "the run is done"}
@@ -231,6 +231,8 @@ def _running(of: Snapshot, job: Job, at: Moving | None, spent_usd: float | None,
         steps = f" step {count(at.done)} of {count(at.total)}" if at.total else ""
         left = f"; {minutes(at.left_s)} left" if at.left_s else ""
         return f"Training,{steps or ' just begun'}{left}."
+    if at.total and at.done == at.total and at.stage.split()[0] not in {stage.stage for stage in of.stages}:
+        return f"{_stage_of_step(of, job, at)}: a step is done, the next one loads what it needs."
     parts = []
     if at.done is not None:
         asked = {"generate": "rows asked", "curate": "rows judged"}.get(at.stage.split()[0], "done")
@@ -248,13 +250,15 @@ def _running(of: Snapshot, job: Job, at: Moving | None, spent_usd: float | None,
 
 def _step(of: Snapshot, job: Job, at: Moving) -> str:
     """What is done now: a stage, or a step of one."""
+    named = at.stage.split()[0]
+    return capital(_VERBS[named]) if named in _VERBS else f"{_stage_of_step(of, job, at)}, {named}"
+
+
+def _stage_of_step(of: Snapshot, job: Job, at: Moving) -> str:
     from pairsmith.serve.pages.figures import stage_of
 
-    named = at.stage.split()[0]
-    if named in _VERBS:
-        return capital(_VERBS[named])
     stage = stage_of(of, job, at)
-    return capital(f"{_VERBS.get(stage, stage)}, {named}")
+    return capital(_VERBS.get(stage, stage))
 
 
 def doing(job: Job) -> str:
