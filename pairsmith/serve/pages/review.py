@@ -34,7 +34,7 @@ _kept: dict[str, tuple[object, dict[str, Any]]] = {}
 def review(caller: Member, project: str, request: Request) -> Response:
     """Where the review stands."""
     now = snapshot(request, project)
-    told = _standing(now)
+    told, job = _standing(now), live_job(request, project)
     status = told["review"]
     sees_work = caller.may(Right.see_work, project)
     if not sees_work:
@@ -59,9 +59,15 @@ def review(caller: Member, project: str, request: Request) -> Response:
         url=_argilla(now),
         is_curated=now.last("curate") is not None,
         is_elsewhere=now.project.spec.review.url is not None,
-        job=live_job(request, project),
+        job=job,
+        goes_on=caller.may(Right.run, project) and not job and _is_enough(now, status),
         rows_line=rows_line(request, project) if caller.may(Right.see_work, project) else None,
     )
+
+
+def _is_enough(now: Snapshot, status: dict[str, Any] | None) -> bool:
+    """People have said what the spec asks of them, and something is left to do."""
+    return bool(status and status.get("gate") == "open" and now.next_stage)
 
 
 def _standing(now: Snapshot) -> dict[str, Any]:
