@@ -23,11 +23,12 @@ from curate.gates.answers import generated_input, label, translated, values
 from curate.gates.chat import answered, injection, preamble, thinking, toxic
 from curate.gates.content import lost_content
 from curate.gates.damage import broken_json, cut, encoding, fenced
-from curate.gates.facts import contacts, invented, invented_name, limits, swapped
+from curate.gates.facts import contacts, invented, limits, swapped
 from curate.gates.form import echo, length, repetition
 from curate.gates.json_schema import json_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, flagged, safely
 from curate.gates.language import check_language, is_known, language, mixed_language
+from curate.gates.names import invented_name
 from curate.gates.patterns import must, must_not
 from curate.gates.personal import pii
 from curate.gates.phrases import phrases

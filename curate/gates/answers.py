@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from curate.gates.facts import unknown_name
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
+from curate.gates.names import unknown_name
 from curate.gates.numbers import Number, NumberMentions, may_be_words, required
 from curate.gates.phrases import either, lexicon, words_of
 from curate.set_join import words

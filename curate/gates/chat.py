@@ -9,10 +9,13 @@ import re
 
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
 from curate.gates.phrases import phrases, says
-from curate.gates.words import fold
-from schemas.records import Pair
+from curate.gates.folding import fold
+from curate.gates.frames import framed
+from schemas.records import Pair, Reason
 
 _CODE = re.compile(r"```[\s\S]*?```|`[^`\n]+`")
+
+_SPOKEN = re.compile(r"\s*[-\"'\u2013\u2014\u201c\u201e\u00ab\u300c]")
 
 _TALKS = {
     "to_the_asker": "talks to the person who asked",
@@ -45,7 +48,15 @@ def preamble(pair: Pair, style: str = "", language: str = "en") -> Judgement:
                 if part != "maybe":
                     return chats
                 flagged = flagged or chats._replace(keep=True, flags=("afterword",))
+        found = None if flagged else framed("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language)
+        if found and not (found.code == "refusal" and (_is_told(*folded[:2], language) or _SPOKEN.match(found.quoted))):
+            flagged = _flag(found.code, side, found.quoted)
     return flagged or passed(f"it stands alone{_not_looked_for(language)}")
+
+
+def _flag(code: str, side: Side, quoted: str) -> Judgement:
+    said = Reason(code, f"the {side} text says {quote(quoted)}")
+    return passed()._replace(reason=said, flags=(code,))
 
 
 _CODES = {
@@ -67,6 +78,9 @@ def thinking(pair: Pair, style: str = "", language: str = "en") -> Judgement:
         if finding := phrases(language).find("thinking", _without_code(fold(text)), _other(pair, side), fold(style)):
             thinks = rejected("thinking", f"the {side} text says {quote(finding.quoted)}")
             return thinks._replace(keep=True, flags=("thinking",)) if finding.rule.table.endswith(".maybe") else thinks
+        folded = _without_code(fold(text))
+        if found := framed("thinking", folded, f"{_other(pair, side)}\n{fold(style)}", language):
+            return _flag(found.code, side, found.quoted)
     return passed(f"no reasoning of a model{_not_looked_for(language)}")
 
 
@@ -107,6 +121,8 @@ def answered(pair: Pair, style: str = "", language: str = "en") -> Judgement:
         if finding := phrases(language).find("answered", fold(text).strip(), _other(pair, side), fold(style)):
             talk = _TALKS[finding.rule.table.rpartition(".")[2]]
             return rejected("answered", f"the {side} text {talk}: {quote(finding.quoted)}")
+        if found := framed("answered", fold(text), f"{_other(pair, side)}\n{fold(style)}", language):
+            return _flag(found.code, side, found.quoted)
     return passed(f"it is a rewrite{_not_looked_for(language)}")
 
 

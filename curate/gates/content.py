@@ -8,17 +8,8 @@ from functools import cache
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.numbers import NumberMentions, required
 from curate.gates.phrases import any_of, anywhere, lexicon
-from curate.gates.words import (
-    OPTION,
-    Vocabulary,
-    content_words,
-    count_words,
-    fold,
-    has_stemmer,
-    joined,
-    without_options,
-    words,
-)
+from curate.gates.folding import fold
+from curate.gates.words import OPTION, Vocabulary, content_words, count_words, has_stemmer, joined, without_options, words
 from schemas.records import Pair
 
 # An inch mark (6") opens no quotation, an apostrophe closes none.
@@ -135,7 +126,7 @@ def in_code(text: str) -> bool:
     return "```" in text or 2 * sum(bool(_SIGNS.search(line)) for line in lines) >= len(lines)
 
 
-_SIGNS = re.compile(r"[{}=<>\\]|;\s*$|^\s*[-|+$#]|\(\)|\s--?\w")
+_SIGNS = re.compile(r"[{}=<>\\]|;\s*$|^\s*(?:[|+$]|[-#](?! ))|\(\)|\s--?\w")
 
 
 def description_of(text: str) -> str:

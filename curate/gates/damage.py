@@ -9,7 +9,8 @@ import orjson
 from curate.gates.content import in_code
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says
-from curate.gates.words import count_words, fold, without_options
+from curate.gates.folding import fold
+from curate.gates.words import count_words, without_options
 from schemas.records import Pair
 
 _FENCED = re.compile(r"\A\s*```(?P<kind>[\w+-]*)[^\n]*\n(?P<inside>[\s\S]*?)\n?```\s*\Z")

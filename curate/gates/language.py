@@ -13,7 +13,8 @@ from typing import Any
 from curate.gates.content import quotations
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import FOLDER, lexicon, own_letters
-from curate.gates.words import fold, words
+from curate.gates.folding import fold
+from curate.gates.words import words
 from schemas.errors import SpecError
 from schemas.records import Pair
 

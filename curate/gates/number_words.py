@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from curate.gates.phrases import lexicon
-from curate.gates.words import fold
+from curate.gates.phrases import lexicon, says
+from curate.gates.folding import fold
 
 _TOLD = (*range(2, 101), *range(200, 1000, 100), *range(1000, 10_000, 1000), 1500, 10_000, 100_000, 1_000_000)
 _ORDINALS = range(1, 32)
@@ -54,6 +54,40 @@ def _dates(language: str) -> tuple[dict[str, str], re.Pattern[str] | None]:
         rf"(?<![\w.,:])(?P<day>[0-3]?\d){between}(?P<month>{named})(?!\w)"
         rf"|(?<!\w)(?P<first>{named})\.?\s(?P<after>[0-3]?\d)(?![\w:%]|[.,]\d)"
     )
+
+
+def weekday_made_up(folded: str, given: str, language: str, input_language: str) -> str:
+    """A day of the week in a folded text that another one does not name, in full or in the letters it begins with;
+    empty if there is none, or if that one tells days in other words."""
+    days, pattern = _days(language)
+    if pattern is None or not (found := {days[name]: name for name in pattern.findall(folded)}):
+        return ""
+    before, _ = _days(input_language)
+    told = {day for name, day in before.items() if name in given}
+    for word in set(_SHORT.findall(given)):
+        told |= {day for name, day in before.items() if name.startswith(word)}
+    return "" if says(input_language, "relative_days", given) else next((n for d, n in found.items() if d not in told), "")
+
+
+_SHORT = re.compile(r"[^\W\d_]{2,}")
+
+
+@cache
+def _days(language: str) -> tuple[dict[str, int], re.Pattern[str] | None]:
+    from babel import UnknownLocaleError
+    from babel.dates import get_day_names
+
+    try:
+        named = {
+            fold(name).strip(" ."): day
+            for context in ("format", "stand-alone")
+            for day, name in get_day_names("wide", context, language).items()
+        }
+    except (UnknownLocaleError, ValueError):
+        return {}, None
+    known = lexicon(language)
+    ends = "" if language in _UNSPACED else r"s?(?!\w)"
+    return named, re.compile(f"{known.before}({'|'.join(map(re.escape, named))}){ends}")
 
 
 @cache

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from curate.gates.number_words import numbers_told
 from curate.gates.phrases import Lexicon, either, lexicon, words_of
-from curate.gates.words import fold
+from curate.gates.folding import fold
 
 # Letters that a code or an option may begin with: those of scripts that have capitals. A letter of another script in
 # front of a digit is a word of the sentence.
@@ -133,6 +133,11 @@ def in_digits(text: str) -> Iterator[Number]:
     return _in_digits(_LIST_NUMBER.sub(" ", _folded(text)))
 
 
+def in_words(text: str, language: str) -> Iterator[Number]:
+    """The numbers that `text` tells in words, where the table of `language` has them."""
+    yield from _in_words(_folded(text), lexicon(language))
+
+
 def _in_digits(folded: str) -> Iterator[Number]:
     for match in _DIGITS.finditer(folded):
         head, number, tail = match["head"], match["number"], match["tail"]
@@ -142,8 +147,9 @@ def _in_digits(folded: str) -> Iterator[Number]:
             yield from (Number(part, frozenset({_plain(part)}), letters) for part in parts)
             continue
         forms = set(_values(number, parts))
-        if tail in ("k", "m") and len(parts) == 1:
-            forms.add(_plain(number) + ("000" if tail == "k" else "000000"))
+        if tail in ("k", "m") and len(parts) <= 2:
+            zeros = 3 if tail == "k" else 6
+            forms.add(_plain(parts[0] + (parts[1] if parts[1:] else "").ljust(zeros, "0")))
         if (zeros := _SCALES.get(tail[:1]) or _scale(folded[match.end() : match.end() + 12])) and len(parts) <= 2:
             fraction = parts[1] if len(parts) == 2 else ""
             forms.add(_plain(parts[0] + fraction.ljust(zeros, "0")))
@@ -157,12 +163,19 @@ def _clock(number: str, tail: str, after: str, before: str) -> set[str]:
     """The hour on the other clock: `2pm` and `2 p.m.` are also 14, `14:00` is also 2; full minutes need not be told."""
     if before == ":" and number == "00":
         return {"0"}
+    if (time := _TIME.fullmatch(number)) and (tail in words_of("afternoon") or _afternoon().match(after)):
+        return {_plain(f"{int(time[1]) + 12}.{time[2]}")} if int(time[1]) < 12 else set()
+    if time and 13 <= int(time[1]) <= 23:
+        return {_plain(f"{int(time[1]) - 12}.{time[2]}")}
     if not number.isdigit() or len(number) > 2:
         return set()
     hour = int(number)
     if 1 <= hour <= 11 and (tail in words_of("afternoon") or _afternoon().match(after)):
         return {str(hour + 12)}
     return {str(hour - 12)} if 13 <= hour <= 23 and re.match(r":\d\d", after) else set()
+
+
+_TIME = re.compile(r"(\d{1,2})[.](\d\d)")
 
 
 @cache

@@ -12,7 +12,7 @@ from functools import cache
 
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import any_of, anywhere, fragment, phrases, says
-from curate.gates.words import fold
+from curate.gates.folding import fold
 from schemas.records import Pair, Reason
 
 # A link, a citation, a checkbox and an index of code are no slots.

@@ -14,7 +14,7 @@ from curate.gates.content import lost_content
 from curate.gates.form import echo, repetition
 from curate.gates.phrases import FOLDER, Lexicon, Rule, any_of, lexicon, phrases
 from curate.gates.phrases.needs import begins, needs
-from curate.gates.words import fold
+from curate.gates.folding import fold
 from schemas.records import Imported, Pair
 
 LANGUAGES = sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem != "any")
