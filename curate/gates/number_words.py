@@ -34,6 +34,11 @@ def numbers_told(folded: str, language: str) -> set[str]:
     return years | {value for found in pattern.findall(folded.replace("-", " ")) for value in values[found]}
 
 
+def has_number_words(language: str) -> bool:
+    """Whether the CLDR has the number words of `language`."""
+    return _table(language)[1] is not None
+
+
 def dates_named(folded: str, language: str) -> Iterator[tuple[str, str, str]]:
     """Each day beside a month's name in a folded text in `language`: `1 october`, as written, the day and the month."""
     months, pattern = _dates(language)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
 from typing import NamedTuple
 
-from curate.gates.number_words import numbers_told
+from curate.gates.number_words import has_number_words, numbers_told
 from curate.gates.phrases import Lexicon, either, lexicon, words_of
 from curate.gates.folding import fold
 
@@ -43,7 +43,7 @@ def required(text: str, language: str = "en") -> list[Number]:
     """
     known = lexicon(language)
     folded = _LIST_NUMBER.sub(" ", _folded(text))
-    in_digits = [n for n in _in_digits(folded) if n.forms != {"0"} and (known.ones or not may_be_words(n))]
+    in_digits = [n for n in _in_digits(folded) if n.forms != {"0"} and (has_number_words(language) or not may_be_words(n))]
     return in_digits + [n for n in _in_words(folded, known) if n.forms not in ({"0"}, {"1"})]
 
 

@@ -1,6 +1,6 @@
 """Quantities in a text: a number and its unit or currency, by the Unicode CLDR tables of Babel.
 
-    quantities("500 g for 12 minutes", "en") == [({"500"}, "mass-gram"), ({"12"}, "duration-minute")]
+    list(quantities("500 g, 5 pounds", "en")) == [({"500"}, {"mass-gram"}, "500 g"), ({"5"}, {"mass-pound", "GBP"}, "5 pounds")]
 """
 
 from __future__ import annotations
@@ -39,30 +39,31 @@ def changed_unit(before: str, after: str, language: str, input_language: str) ->
         return None
     for forms, unit, written in quantities(after, language):
         same = [(other, there) for numbers, other, there in given if not numbers.isdisjoint(forms)]
-        if same and all(other != unit for other, _ in same):
+        if same and all(other.isdisjoint(unit) for other, _ in same):
             return same[0][1], written
     return None
 
 
-def quantities(text: str, language: str) -> Iterator[tuple[frozenset[str], str, str]]:
-    """Each number with a unit: its plain forms, the unit's name in the CLDR, both as written."""
+def quantities(text: str, language: str) -> Iterator[tuple[frozenset[str], frozenset[str], str]]:
+    """Each number with a unit: its plain forms, what the unit may be (`pounds` are two), both as written."""
     names, behind = _table(language)
     for match in behind.finditer(fold(text)):
-        unit = names.get(match["unit"] or "") or _BEFORE.get(match["sign"] or "", "")
+        unit = names.get(match["unit"] or "") or frozenset((_BEFORE[match["sign"]],))
         for number in in_digits(match["number"] or match["signed"]):
             yield number.forms, unit, match[0].strip()
 
 
 @cache
-def _table(language: str) -> tuple[dict[str, str], re.Pattern[str]]:
-    names: dict[str, str] = {}
+def _table(language: str) -> tuple[dict[str, frozenset[str]], re.Pattern[str]]:
+    names: dict[str, frozenset[str]] = {}
     for code in dict.fromkeys(("en", language)):
         for name, unit in (*_units(code), *_currencies(code)):
             plain = re.sub(r"[\d.,\u0660-\u0669\s]+", " ", fold(name)).strip()
             letters = plain.isalpha() and (plain.isascii() or plain[:1] < "\u0e00")
             if plain and not (letters and len(plain) <= 2 and plain not in _SHORT):
-                names[plain] = unit
-    names |= units_of()
+                names[plain] = names.get(plain, frozenset()) | {unit}
+    for name, unit in units_of().items():
+        names[name] = names.get(name, frozenset()) | {unit}
     spelt = either(names)
     return names, re.compile(
         rf"(?<![\w.,:])(?P<number>\d+(?:[.,]\d+)*)[ \u00a0\u202f-]?(?P<unit>{spelt})(?![a-zß-öø-ÿа-я])"
