@@ -95,7 +95,8 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
             text = text.replace(quoted, " ")
         if _writes_no_latin(wanted):
             for run in _LATIN_RUN.finditer(text):
-                if fold(run[0]).strip(" ,") not in given:
+                translated = input_code not in (None, code) and side == "output"
+                if translated or fold(run[0]).strip(" ,") not in given:
                     return rejected("mixed_language", f"the {side} text goes over into {quote(run[0])}")
         for piece in _PIECE_END.split(text) if wanted in own_letters() else ():
             if other := _by_own_letters(piece, wanted, pair.input):
