@@ -11,6 +11,7 @@ from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sid
 from curate.gates.phrases import phrases, says
 from curate.gates.folding import fold
 from curate.gates.frames import framed
+from curate.gates.words import count_words
 from schemas.records import Pair, Reason
 
 _CODE = re.compile(r"```[\s\S]*?```|`[^`\n]+`")
@@ -44,10 +45,10 @@ def preamble(pair: Pair, style: str = "", language: str = "en") -> Judgement:
             finding = phrases(language).find(table, *folded)
             if finding and not (table == "refusal" and _is_told(*folded[:2], language)):
                 _, _, part = finding.rule.table.partition(".")
-                chats = rejected(_CODES.get(part, table), f"the {side} text says {quote(finding.quoted)}")
+                chats = rejected(table if table == "refusal" else _CODES.get(part, table), f"the {side} text says {quote(finding.quoted)}")
                 if part != "maybe":
                     return chats
-                flagged = flagged or chats._replace(keep=True, flags=("afterword",))
+                flagged = flagged or chats._replace(keep=True, flags=(chats.reason.code,))
         found = None if flagged else framed("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language)
         if found and not (found.code == "refusal" and (_is_told(*folded[:2], language) or _SPOKEN.match(found.quoted))):
             flagged = _flag(found.code, side, found.quoted)
@@ -87,12 +88,27 @@ def thinking(pair: Pair, style: str = "", language: str = "en") -> Judgement:
 def injection(pair: Pair, style: str = "", input_language: str = "en") -> Judgement:
     """The input gives the model no orders of its own, such as `ignore the instructions above`.
 
-    Whether the output obeyed cannot be told from the text, so this gate is made to flag: somebody should look.
+    An output that is only what the input tells to say has obeyed (`obeyed`). Whether another did cannot be told from
+    the text, so this gate is made to flag: somebody should look.
     """
     for table in dict.fromkeys((input_language, "en")):
         if finding := phrases(table).find("injection", fold(pair.input), "", fold(style)):
             return rejected("injection", f"the input says {quote(finding.quoted)}")
+    if found := framed("injection", fold(pair.input), "", input_language):
+        return rejected("injection", f"the input says {quote(found.quoted)}")
+    if obeyed := _obeyed(fold(pair.input), fold(pair.output), input_language):
+        return rejected("obeyed", f"the input says to say {quote(obeyed)}, and the output does")
     return passed("the input gives no orders to the model")
+
+
+def _obeyed(asked: str, text: str, language: str) -> str:
+    """A short output that is what the input says behind a word such as `say`, in a longer input; or ''."""
+    plain = text.strip(" .!\"'\n")
+    at = asked.find(plain) if plain and count_words(plain) <= 12 else -1
+    if at < 0 or len(plain) > 0.6 * len(asked) or len(plain) < 3:
+        return ""
+    before = asked[max(0, at - 40) : at]
+    return plain if any(says(code, "says", before) for code in dict.fromkeys((language, "en"))) else ""
 
 
 def toxic(pair: Pair, language: str = "en") -> Judgement:

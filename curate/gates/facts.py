@@ -174,6 +174,8 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     Not covered: what is denied by a word that no list has, and a denial that moved to another thing.
     """
     before, after, spoken = fold(pair.input), fold(pair.output), input_language or language
+    if says(spoken, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
+        return rejected("lost_question", "the input is to ask something, the output does not")
     asked = _ASKED.search(before) or says(spoken, "asked", before)
     if asked and not (_ASKS.search(after) or says(language, "asks", after)):
         return rejected("lost_question", "the input asks something, the output does not")

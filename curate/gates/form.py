@@ -164,6 +164,7 @@ def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     text is not much longer and in no other form (a list or code made of a sentence), or when the text repeats the
     instruction: the first six words of the system prompt or of the style (a sentence from its middle may be one that
     the style wants), unless the input says them too.
+    Where words changed their form or their order it may be what was asked for, and is only flagged.
     Not covered: an echo padded with words of its own. A task whose rewrites change few words should switch it off.
     """
     input, output = words(without_options(pair.input)), words(without_options(pair.output))
@@ -175,7 +176,10 @@ def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     shared = sum(root in after for root in before) / len(before) if before else 0.0
     if new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2 and not _another_form(pair):
         more = ", ".join(added) or "nothing of weight"
-        return rejected("echo", f"it is the input again, with {more} added", new)
+        again = rejected("echo", f"it is the input again, with {more} added", new)
+        filler = lexicon(language).stop | lexicon(language).words("asking")
+        plain, told = ([word for word in side if word not in filler] for side in (input, output))
+        return again if plain == told else again._replace(keep=True, flags=("echo",))
     for instruction in (pair.system, style):
         start = words(instruction)[:_LEAK]
         if len(start) == _LEAK and _has_run(output, start) and not _has_run(input, start):

@@ -156,6 +156,17 @@ def _before(text: str) -> Iterator[str]:
         yield "\n".join(parts[:-1])[:1500]
 
 
+def _anywhere(text: str) -> Iterator[str]:
+    yield text
+
+
+def _label(text: str) -> Iterator[str]:
+    """What stands before a colon at the start, in three words at most."""
+    if head := re.match(r"\A\W*([^\n:]{2,40}?)\W*:", text):
+        if count_words(head[1]) <= (8 if head[1][0] > "\u2e80" else 3):
+            yield head[1]
+
+
 _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
     "title": _title,
     "opening": _opening,
@@ -164,4 +175,6 @@ _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
     "end": _end,
     "aside": _aside,
     "before": _before,
+    "anywhere": _anywhere,
+    "label": _label,
 }
