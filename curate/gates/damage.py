@@ -58,7 +58,7 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
             return rejected("cut", f"its last sentence has no end: {quote(line[-60:])}")
     if _open_bracket(line):
         return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
-    if words > 8 and not unspaced and last in lexicon(language).stop and last not in fold(pair.input).split()[-1:]:
+    if words > 8 and not unspaced and (last in lexicon(language).stop or last in lexicon(language).words("hangs")) and last not in fold(pair.input).split()[-1:]:
         hanging = passed(f"its last word is {quote(last)}, without a stop")
         return hanging._replace(flags=("unended",))
     lines = [earlier.strip() for earlier in before.splitlines() if count_words(earlier) >= _SENTENCE]
@@ -117,7 +117,7 @@ def encoding(pair: Pair) -> Judgement:
 
 
 _ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d{2,5}|#x[0-9a-f]{2,4});", re.IGNORECASE)
-_CLOSING = re.compile(r"</([a-z][a-z0-9]*)>", re.IGNORECASE)
+_CLOSING = re.compile(r"</([^\W\d]\w*)>")
 _COMMENT = re.compile(r"<!--[\s\S]*?-->")
 
 

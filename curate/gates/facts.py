@@ -8,6 +8,7 @@ from functools import cache
 from itertools import combinations
 
 from curate.gates.content import description_of, in_code, is_summary
+from curate.gates.form import is_verse
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.number_words import dates_named, weekday_made_up
 from curate.gates.numbers import Number, NumberMentions, in_digits, in_words
@@ -45,7 +46,7 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
         return passed("numbers in code are not compared")
     spoken = input_language or language
     told = NumberMentions(pair.input, spoken)
-    if count_words(pair.output) <= 2 * count_words(pair.input):
+    if count_words(pair.output) <= 2.5 * count_words(pair.input) and not is_verse(pair.output):
         if day := weekday_made_up(fold(pair.output), fold(pair.input), language, spoken):
             return rejected("invented_date", f"the input does not say {quote(day)}")
         for number in in_words(pair.output, language):
@@ -158,6 +159,9 @@ def _beside(tokens: list[str]) -> dict[str, set[str]]:
         for at, number in enumerate(clause):
             if number.isdigit():
                 sides = clause[max(0, at - _NEAR) : at][::-1], clause[at + 1 : at + 1 + _NEAR]
+                if sum(map(str.isdigit, clause)) == 1:
+                    near.setdefault(number, set()).update(word for side in sides for word in side if len(word) > 2)
+                    continue
                 wanted = sides[1:] if clause[0].isdigit() else sides[:1] if clause[-1].isdigit() else sides
                 words = (next((t for t in side if t.isdigit() or len(t) > 2), "0") for side in wanted)
                 near.setdefault(number, set()).update(word for word in words if not word.isdigit())
@@ -206,8 +210,20 @@ def _flipped(before: str, after: str, language: str) -> str:
         word = next((w for w in words(behind)[:4] if len(w) > 3 and w not in lexicon(language).stop), "")
         root = stem(word, language) if word else ""
         saying = [clause for clause in clauses if root and any(stem(w, language) == root for w in words(clause))]
-        if saying and not any(map(denied.search, saying)):
+        if saying and not any(denied.search(clause.replace(word, " ")) for clause in saying):
             return word
+    if language == "ja":
+        return _denied_in_japanese(before, after)
+    return ""
+
+
+def _denied_in_japanese(before: str, after: str) -> str:
+    """A word of two characters or more before a denial of one text that stands before none in the other; or ''."""
+    known = lexicon("ja")
+    denials = "|".join(sorted(known.words("denial"), key=len, reverse=True))
+    for match in re.finditer(rf"([一-鿿]{{2,6}})[ぁ-ん]{{0,4}}?(?:{denials})", before):
+        if match[1] in after and not re.search(rf"{match[1]}[ぁ-ん]{{0,5}}(?:{denials})", after):
+            return match[1]
     return ""
 
 

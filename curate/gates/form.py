@@ -69,17 +69,17 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         loop = _loop(text, tokens, pairs, repeated, example, lexicon(language).stop) if repeats else _few_words(tokens)
         if loop:
             looped = rejected("loop", f"{loop} in the {side} text", share)
-            return looped._replace(keep=True, flags=("loop",)) if _is_verse(text) else looped
+            return looped._replace(keep=True, flags=("loop",)) if is_verse(text) else looped
     return passed(f"{share:.0%} of the words repeat a run of four", share)
 
 
 def _without_refrain(text: str) -> str:
     """Verse with each line once; other text as it is. A loop repeats most of its lines, a refrain some."""
     lines = _lines(text)
-    return "\n".join({_REFRAIN_KEY.sub("", fold(line)): line for line in lines}.values()) if _is_verse(text) else text
+    return "\n".join({_REFRAIN_KEY.sub("", fold(line)): line for line in lines}.values()) if is_verse(text) else text
 
 
-def _is_verse(text: str) -> bool:
+def is_verse(text: str) -> bool:
     """Whether a text has four short lines or more without numbers or bullets before them, half of them distinct."""
     lines = _lines(text)
     if len(lines) < 4 or sum(map(len, lines)) > 60 * len(lines) or any(map(_ITEM.match, lines)):
