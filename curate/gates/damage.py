@@ -54,7 +54,7 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     behind_a_sentence = list(_INSIDE.finditer(line))
     if behind_a_sentence:
         rest = line[behind_a_sentence[-1].end() :]
-        if count_words(rest) >= (8 if unspaced else 4) and len(line) >= (24 if unspaced else 60):
+        if count_words(rest) >= (8 if unspaced else 4) and len(line) >= (24 if unspaced else 30 if "가" <= line[-1] <= "힣" else 60):
             return rejected("cut", f"its last sentence has no end: {quote(line[-60:])}")
     if _open_bracket(line):
         return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")

@@ -10,7 +10,7 @@ from itertools import combinations
 from curate.gates.content import description_of, in_code, is_summary
 from curate.gates.form import is_verse
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.number_words import dates_named, weekday_made_up
+from curate.gates.number_words import cardinals, dates_named, weekday_made_up
 from curate.gates.numbers import Number, NumberMentions, in_digits, in_words
 from curate.gates.phrases import any_of, lexicon, says, words_of
 from curate.gates.folding import fold
@@ -49,7 +49,7 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     if count_words(pair.output) <= 2.5 * count_words(pair.input) and not is_verse(pair.output):
         if day := weekday_made_up(fold(pair.output), fold(pair.input), language, spoken):
             return rejected("invented_date", f"the input does not say {quote(day)}")
-        for number in in_words(pair.output, language):
+        for number in (*in_words(pair.output, language), *cardinals(fold(pair.output), language)):
             if not number.forms & _FEW and number not in told:
                 return rejected("invented_number", f"the input does not say {quote(number.text)}")
     if not _DIGIT.search(fold(pair.output)):
@@ -229,20 +229,19 @@ def _denied_in_japanese(before: str, after: str) -> str:
 
 def _other_way(before: str, after: str, spoken: str, language: str) -> str:
     """What one text allows and the other forbids, as the input says it; or ''."""
-    first, second = _allows(before, spoken), _allows(after, language)
+    first = _allows(before, spoken)
+    second = _allows(after, language, ("allowed", "may")) if first and not first[0] else _allows(after, language)
     return first[1] if first and second and first[0] != second[0] else ""
 
 
-def _allows(text: str, language: str) -> tuple[bool, str] | None:
+def _allows(text: str, language: str, lists: tuple[str, ...] = ("allowed",)) -> tuple[bool, str] | None:
     """Whether all that a text says of being allowed, open or possible is said without a denial (True), or all of it
     with one (False); None if both or nothing is."""
-    if not (says(language, "allowed", text) or says(language, "forbidden", text)):
-        return None
     found: dict[bool, str] = {}
     for clause in _CLAUSE.split(text):
         if forbids := says(language, "forbidden", clause):
             found[False] = forbids[0]
-        elif allows := says(language, "allowed", clause):
+        elif allows := next(filter(None, (says(language, name, clause) for name in lists)), None):
             found[not says(language, "denial", clause)] = allows[0]
     return next(iter(found.items())) if len(found) == 1 else None
 

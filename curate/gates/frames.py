@@ -100,6 +100,8 @@ def _title(text: str) -> Iterator[str]:
     first, rest = _first_line(text)
     if rest and len(first) <= 120 and _MARKED.search(first) and count_words(first) <= _TITLE:
         yield first
+    elif boxed := re.match(r"\A[\[\u3010]([^\]\u3011\n]{2,30})[\]\u3011]\s", text):
+        yield boxed[1]
     elif (head := re.match(r"\A\W*([^\n:]{4,60}):\W*\s", first)) and count_words(head[1]) <= 5:
         yield head[1]
 
@@ -156,6 +158,13 @@ def _before(text: str) -> Iterator[str]:
         yield "\n".join(parts[:-1])[:1500]
 
 
+def _plan(text: str) -> Iterator[str]:
+    """The first of several paragraphs, where it speaks to nobody: no greeting, no question, no list."""
+    parts = _paragraphs(text)
+    if len(parts) > 1 and 25 <= len(parts[0]) <= 1500 and parts[0][-1] not in ",:?!" and not _ITEM.search(parts[0]):
+        yield parts[0]
+
+
 def _anywhere(text: str) -> Iterator[str]:
     yield text
 
@@ -175,6 +184,7 @@ _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
     "end": _end,
     "aside": _aside,
     "before": _before,
+    "plan": _plan,
     "anywhere": _anywhere,
     "label": _label,
 }

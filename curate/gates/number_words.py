@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
+from curate.gates.number import Number
 from curate.gates.phrases import lexicon, says
 from curate.gates.folding import fold
 
@@ -74,6 +75,23 @@ def weekday_made_up(folded: str, given: str, language: str, input_language: str)
     return "" if says(input_language, "relative_days", given) else next((n for d, n in found.items() if d not in told), "")
 
 
+def cardinals(folded: str, language: str) -> Iterator[Number]:
+    """The numbers from three on that a folded text in `language` tells in a word of their own."""
+    values, pattern = _cardinals(language)
+    for word in pattern.findall(folded) if pattern else ():
+        yield Number(word, frozenset((values[word],)))
+
+
+@cache
+def _cardinals(language: str) -> tuple[dict[str, str], re.Pattern[str] | None]:
+    other = lexicon(language).words("no_numbers")
+    values = {fold(word).replace("\u00ad", ""): value for word, value in _numbers(language, ordinals=False)}
+    values = {word: value for word, value in values.items() if int(value) > 2 and len(word) > 2 and word not in other}
+    if not values or lexicon(language).ones or language in (*_UNSPACED, "ar", "hi", "tr"):
+        return values, None
+    return values, re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(values, key=len, reverse=True)))})(?!\w)")
+
+
 _SHORT = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -85,8 +103,8 @@ def _days(language: str) -> tuple[dict[str, int], re.Pattern[str] | None]:
     try:
         named = {
             fold(name).strip(" ."): day
-            for context in ("format", "stand-alone")
-            for day, name in get_day_names("wide", context, language).items()
+            for width in (("wide", "abbreviated") if language == "zh" else ("wide",))
+            for day, name in get_day_names(width, "format", language).items()
         }
     except (UnknownLocaleError, ValueError):
         return {}, None
@@ -109,12 +127,13 @@ def _table(language: str) -> tuple[dict[str, tuple[str, ...]], re.Pattern[str] |
     return values, re.compile(f"{before}({phrases})")
 
 
-def _numbers(language: str) -> Iterator[tuple[str, str]]:
+def _numbers(language: str, *, ordinals: bool = True) -> Iterator[tuple[str, str]]:
     from unicode_rbnf import FormatPurpose, RbnfEngine
 
     try:
         engine = RbnfEngine.for_language(language)
-        for numbers, purpose in ((_TOLD, FormatPurpose.CARDINAL), (_ORDINALS, FormatPurpose.ORDINAL)):
+        told = ((_TOLD, FormatPurpose.CARDINAL), (_ORDINALS, FormatPurpose.ORDINAL))
+        for numbers, purpose in told if ordinals else told[:1]:
             for number in numbers:
                 for text in set(engine.format_number(number, purpose=purpose).text_by_ruleset.values()):
                     yield text, str(number)

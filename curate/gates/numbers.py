@@ -9,8 +9,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
-from typing import NamedTuple
 
+from curate.gates.number import Number
 from curate.gates.number_words import has_number_words, numbers_told
 from curate.gates.phrases import Lexicon, either, lexicon, words_of
 from curate.gates.folding import fold
@@ -21,17 +21,6 @@ _CODE_LETTERS = "a-zµß-öø-ɏͰ-ԯա-և"
 _DIGITS = re.compile(rf"(?P<head>[{_CODE_LETTERS}]*)(?P<number>\d+(?:[.,]\d+)*)(?P<tail>[^\W\d_]*)")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _LIST_NUMBER = re.compile(r"(?m)^\s*\d{1,2}[.)]\s")
-
-
-class Number(NamedTuple):
-    """A number as written, and every plain form it may take: `1,200.50` is `1200.5`, `5k` is `5` or `5000`.
-
-    `letters` are the letters joined to its front (`PW` in `PW55120`), empty for a plain number.
-    """
-
-    text: str
-    forms: frozenset[str]
-    letters: str = ""
 
 
 def required(text: str, language: str = "en") -> list[Number]:
