@@ -164,12 +164,16 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
     told = NumberMentions(_joined_groups(pair.output), to)
     wanted = [n for n in required(_joined_groups(_ADDRESS.sub(" ", pair.input)), language) if _binds(n, to)]
     lost = [number.text for number in wanted if number not in told and not _in_roman(number, pair.output)]
+    doubted = [] if lexicon(language).ones else [n.text for n in wanted if n.text in lost and may_be_words(n)]
+    lost = [text for text in lost if text not in doubted]
     if lost:
         missing = ", ".join(map(quote, lost))
         return rejected(
             "lost_number", f"the source says {missing}, the translation does not", 1 - len(lost) / len(wanted)
         )
     kept = passed(f"{len(wanted)} numbers are kept", 1.0)
+    if doubted:
+        return kept._replace(reason=Reason("ok", f"{quote(doubted[0])} is not seen again"), flags=("lost_number",))
     if _weight(pair.input) >= _PROSE and _weight(pair.output) < 0.5 * _weight(pair.input):
         return kept._replace(reason=Reason("ok", "it is less than half as long as the source"), flags=("shorter",))
     if units := changed_unit(pair.input, pair.output, to, language):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from curate.gates.phrases import frames_of, says
+from curate.gates.phrases import frames_of, phrases, says
 from curate.gates.words import count_words
 
 _SENTENCE = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u00bb)*_]*\s+|(?<=[\u3002\uff01\uff1f\u061f])\s*|\n+")
@@ -50,7 +50,7 @@ def framed(gate: str, text: str, given: str, language: str) -> Found | None:
     """The first frame of `gate` that a folded text fills; `given` is what the other side and the style say."""
     for row in _frames().get(gate, ()):
         for place in _PLACES[row.place](text):
-            for code in dict.fromkeys((language, "en")):
+            for code in dict.fromkeys((language, "en")) if phrases(language).known else ():
                 if quoted := _filled(row, place, given, code):
                     return Found(row.code, quoted)
     return None
@@ -170,8 +170,9 @@ def _anywhere(text: str) -> Iterator[str]:
 
 
 def _label(text: str) -> Iterator[str]:
-    """What stands before a colon at the start, in three words at most."""
-    if head := re.match(r"\A\W*([^\n:]{2,40}?)\W*:", text):
+    """What stands before a colon at the start, in three words at most, where no other line begins so: it is a form."""
+    head = re.match(r"\A\W*([^\n:]{2,40}?)\W*:", text)
+    if head and not re.search(r"\n\W{0,4}[^\W\d_][\w ]{0,20}\W{0,3}:", text):
         if count_words(head[1]) <= (8 if head[1][0] > "\u2e80" else 3):
             yield head[1]
 

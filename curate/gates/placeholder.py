@@ -84,8 +84,16 @@ def _bracketed(text: str, wanted: str, language: str) -> Iterator[tuple[str, boo
                 continue
             if _is_slot(inside, kind, language, bool(inside.strip()) and f"</{inside.split()[0]}" in fold(text)):
                 yield match[0], True
+            elif kind == "[" and _is_greeted(text, match):
+                yield match[0], True
             elif not code and (_may_be_slot(text, match) if kind == "[" else _begins_as_slot(inside, kind, language)):
                 yield match[0], False
+
+
+def _is_greeted(text: str, match: re.Match[str]) -> bool:
+    """Whether a text in square brackets ends the first of several lines as a name does in a greeting: `Hej [x],`."""
+    first, _, rest = text.partition("\n")
+    return bool(rest.strip()) and 0 < match.start() and first[match.end() :].strip() in (",", "!", ":")
 
 
 def _may_be_slot(text: str, match: re.Match[str]) -> bool:
