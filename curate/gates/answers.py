@@ -10,7 +10,8 @@ from typing import Any
 
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.names import unknown_name
-from curate.gates.numbers import Number, NumberMentions, in_digits, may_be_words, required
+from curate.gates.number import Number
+from curate.gates.numbers import NumberMentions, in_digits, may_be_words, required
 from curate.gates.phrases import either, lexicon, words_of
 from curate.gates.units import changed_unit
 from curate.set_join import words
@@ -206,7 +207,9 @@ def _turned(source: str, text: str) -> str:
     if any(len(there) != 1 for there in places) or len({there[0] for there in places}) < len(first):
         return ""
     order = [there[0] for there in places]
-    return next((f"{a.text}, {b.text}" for (a, b), (i, k) in zip(pairwise(first), pairwise(order), strict=True) if i > k), "")
+    return next(
+        (f"{a.text}, {b.text}" for (a, b), (i, k) in zip(pairwise(first), pairwise(order), strict=True) if i > k), ""
+    )
 
 
 def _left_over(source: str, text: str, language: str, to: str) -> str:
@@ -223,7 +226,9 @@ def _left_over(source: str, text: str, language: str, to: str) -> str:
 
 
 _SMALL = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|[.,;:|!?\n]")
-_QUOTATION = re.compile(r"[\"\u201c\u201e\u00ab\u300c'][^\n]{1,200}?[\"\u201d\u201c\u00bb\u300d']|`[^`\n]+`|\*[^*\n]+\*|\{[^{}]*\}|<[^<>]*>")
+_QUOTATION = re.compile(
+    r"[\"\u201c\u201e\u00ab\u300c'][^\n]{1,200}?[\"\u201d\u201c\u00bb\u300d']|`[^`\n]+`|\*[^*\n]+\*|\{[^{}]*\}|<[^<>]*>"
+)
 
 
 def _in_latin(text: str) -> bool:

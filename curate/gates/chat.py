@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 
-from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
-from curate.gates.phrases import phrases, says
 from curate.gates.folding import fold
 from curate.gates.frames import framed
+from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
+from curate.gates.phrases import phrases, says
 from curate.gates.words import count_words
 from schemas.records import Pair, Reason
 
@@ -45,7 +45,10 @@ def preamble(pair: Pair, style: str = "", language: str = "en") -> Judgement:
             finding = phrases(language).find(table, *folded)
             if finding and not (table == "refusal" and _is_told(*folded[:2], language)):
                 _, _, part = finding.rule.table.partition(".")
-                chats = rejected(table if table == "refusal" else _CODES.get(part, table), f"the {side} text says {quote(finding.quoted)}")
+                chats = rejected(
+                    table if table == "refusal" else _CODES.get(part, table),
+                    f"the {side} text says {quote(finding.quoted)}",
+                )
                 if part != "maybe":
                     return chats
                 flagged = flagged or chats._replace(keep=True, flags=(chats.reason.code,))

@@ -5,11 +5,20 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.numbers import NumberMentions, required
 from curate.gates.phrases import any_of, anywhere, lexicon
-from curate.gates.folding import fold
-from curate.gates.words import OPTION, Vocabulary, content_words, count_words, has_stemmer, joined, without_options, words
+from curate.gates.words import (
+    OPTION,
+    Vocabulary,
+    content_words,
+    count_words,
+    has_stemmer,
+    joined,
+    without_options,
+    words,
+)
 from schemas.records import Pair
 
 # An inch mark (6") opens no quotation, an apostrophe closes none.

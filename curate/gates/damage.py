@@ -7,9 +7,9 @@ import re
 import orjson
 
 from curate.gates.content import in_code
+from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says
-from curate.gates.folding import fold
 from curate.gates.words import count_words, without_options
 from schemas.records import Pair
 
@@ -54,11 +54,18 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     behind_a_sentence = list(_INSIDE.finditer(line))
     if behind_a_sentence:
         rest = line[behind_a_sentence[-1].end() :]
-        if count_words(rest) >= (8 if unspaced else 4) and len(line) >= (24 if unspaced else 30 if "가" <= line[-1] <= "힣" else 60):
+        if count_words(rest) >= (8 if unspaced else 4) and len(line) >= (
+            24 if unspaced else 30 if "가" <= line[-1] <= "힣" else 60
+        ):
             return rejected("cut", f"its last sentence has no end: {quote(line[-60:])}")
     if _open_bracket(line):
         return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
-    if words > 8 and not unspaced and (last in lexicon(language).stop or last in lexicon(language).words("hangs")) and last not in fold(pair.input).split()[-1:]:
+    if (
+        words > 8
+        and not unspaced
+        and (last in lexicon(language).stop or last in lexicon(language).words("hangs"))
+        and last not in fold(pair.input).split()[-1:]
+    ):
         hanging = passed(f"its last word is {quote(last)}, without a stop")
         return hanging._replace(flags=("unended",))
     lines = [earlier.strip() for earlier in before.splitlines() if count_words(earlier) >= _SENTENCE]

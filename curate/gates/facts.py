@@ -8,12 +8,13 @@ from functools import cache
 from itertools import combinations
 
 from curate.gates.content import description_of, in_code, is_summary
+from curate.gates.folding import fold
 from curate.gates.form import is_verse
 from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.number import Number
 from curate.gates.number_words import cardinals, dates_named, weekday_made_up
-from curate.gates.numbers import Number, NumberMentions, in_digits, in_words
+from curate.gates.numbers import NumberMentions, in_digits, in_words
 from curate.gates.phrases import any_of, lexicon, says, words_of
-from curate.gates.folding import fold
 from curate.gates.units import changed_unit
 from curate.gates.words import count_words, stem, words
 from schemas.records import Pair

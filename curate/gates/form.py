@@ -8,9 +8,9 @@ from collections.abc import Collection
 from itertools import pairwise
 
 from curate.gates.content import in_code
+from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon
-from curate.gates.folding import fold
 from curate.gates.words import count_words, stem, without_options, words
 from schemas.records import Pair
 from schemas.spec import LengthSettings

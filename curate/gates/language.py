@@ -11,9 +11,9 @@ from functools import cache, lru_cache
 from typing import Any
 
 from curate.gates.content import quotations
+from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import FOLDER, lexicon, own_letters
-from curate.gates.folding import fold
 from curate.gates.words import words
 from schemas.errors import SpecError
 from schemas.records import Pair
@@ -101,8 +101,8 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
         for piece in _PIECE_END.split(text) if wanted in own_letters() else ():
             if other := _by_own_letters(piece, wanted, pair.input):
                 return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(piece)}")
-        if run := _foreign_run(text, wanted, given):
-            return rejected("mixed_language", f"the {side} text goes over into {quote(run)}")
+        if piece := _foreign_run(text, wanted, given):
+            return rejected("mixed_language", f"the {side} text goes over into {quote(piece)}")
         for segment in (text, *_SEGMENT_END.split(text)):
             if len(segment) < 8 or (segment is not text and segment.isascii() and len(segment) < _SEGMENT):
                 continue

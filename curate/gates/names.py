@@ -97,5 +97,3 @@ def _titled_behind(language: str) -> re.Pattern[str]:
 def _in_title_case(text: str) -> bool:
     first = [word[0] for word in text.split() if word[0].isalpha()]
     return sum(map(str.isupper, first)) > len(first) / 2
-
-

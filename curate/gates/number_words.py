@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
+from curate.gates.folding import fold
 from curate.gates.number import Number
 from curate.gates.phrases import lexicon, says
-from curate.gates.folding import fold
 
 _TOLD = (*range(2, 101), *range(200, 1000, 100), *range(1000, 10_000, 1000), 1500, 10_000, 100_000, 1_000_000)
 _ORDINALS = range(1, 32)
@@ -72,7 +72,9 @@ def weekday_made_up(folded: str, given: str, language: str, input_language: str)
     told = {day for name, day in before.items() if name in given}
     for word in set(_SHORT.findall(given)):
         told |= {day for name, day in before.items() if name.startswith(word)}
-    return "" if says(input_language, "relative_days", given) else next((n for d, n in found.items() if d not in told), "")
+    return (
+        "" if says(input_language, "relative_days", given) else next((n for d, n in found.items() if d not in told), "")
+    )
 
 
 def cardinals(folded: str, language: str) -> Iterator[Number]:

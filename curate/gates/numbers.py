@@ -10,10 +10,10 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
 
+from curate.gates.folding import fold
 from curate.gates.number import Number
 from curate.gates.number_words import has_number_words, numbers_told
 from curate.gates.phrases import Lexicon, either, lexicon, words_of
-from curate.gates.folding import fold
 
 # Letters that a code or an option may begin with: those of scripts that have capitals. A letter of another script in
 # front of a digit is a word of the sentence.
@@ -33,7 +33,9 @@ def required(text: str, language: str = "en") -> list[Number]:
     known = lexicon(language)
     folded = _LIST_NUMBER.sub(" ", _folded(text))
     free = {"0"} if known.ones else {"0", "1"}
-    in_digits = [n for n in _in_digits(folded) if not n.forms <= free and (has_number_words(language) or not may_be_words(n))]
+    in_digits = [
+        n for n in _in_digits(folded) if not n.forms <= free and (has_number_words(language) or not may_be_words(n))
+    ]
     return in_digits + [n for n in _in_words(folded, known) if n.forms not in ({"0"}, {"1"})]
 
 

@@ -1,6 +1,6 @@
 """Quantities in a text: a number and its unit or currency, by the Unicode CLDR tables of Babel.
 
-    list(quantities("500 g, 5 pounds", "en")) == [({"500"}, {"mass-gram"}, "500 g"), ({"5"}, {"mass-pound", "GBP"}, "5 pounds")]
+list(quantities("500 g, 5 pounds", "en")) == [({"500"}, {"mass-gram"}, "500 g"), ({"5"}, {"mass-pound", "GBP"}, "5 pounds")]
 """
 
 from __future__ import annotations
@@ -25,7 +25,43 @@ _CURRENCIES = ("EUR", "USD", "GBP", "JPY", "CNY", "CHF", "RUB", "INR", "BRL", "P
 _COUNTS = (1, 2, 5, 1.5)
 _LENGTHS = ("long", "short", "narrow")
 # Letters that are a unit behind a number in every text; others of two letters or less may be a word.
-_SHORT = frozenset("g kg mg km cm mm ml cl dl ft lb oz h l kw gb mb tb kb w ha zł kč кг г км см мм ч л м т र".split())
+_SHORT = frozenset(
+    [
+        "g",
+        "kg",
+        "mg",
+        "km",
+        "cm",
+        "mm",
+        "ml",
+        "cl",
+        "dl",
+        "ft",
+        "lb",
+        "oz",
+        "h",
+        "l",
+        "kw",
+        "gb",
+        "mb",
+        "tb",
+        "kb",
+        "w",
+        "ha",
+        "zł",
+        "kč",
+        "кг",
+        "г",
+        "км",
+        "см",
+        "мм",
+        "ч",
+        "л",
+        "м",
+        "т",
+        "र",
+    ]
+)
 _BEFORE = {"$": "USD", "€": "EUR", "£": "GBP", "₹": "INR", "₺": "TRY", "₩": "KRW", "%": "concentr-percent"}
 
 

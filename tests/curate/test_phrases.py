@@ -11,10 +11,10 @@ import pytest
 
 from curate.gates.chat import answered, preamble, thinking
 from curate.gates.content import lost_content
+from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
 from curate.gates.phrases import FOLDER, Lexicon, Rule, any_of, lexicon, phrases
 from curate.gates.phrases.needs import begins, needs
-from curate.gates.folding import fold
 from schemas.records import Imported, Pair
 
 LANGUAGES = sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem != "any")

@@ -213,7 +213,9 @@ def own_letters() -> Mapping[str, frozenset[str]]:
 @cache
 def units_of() -> Mapping[str, str]:
     """Names of units as people write them -> the unit's name in the Unicode CLDR, or a currency."""
-    return {fold(word).replace("_", " "): unit for unit, text in _table("any")["units"].items() for word in text.split()}
+    return {
+        fold(word).replace("_", " "): unit for unit, text in _table("any")["units"].items() for word in text.split()
+    }
 
 
 def frames_of() -> list[dict[str, Any]]:
