@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
-from itertools import combinations
+from itertools import chain, combinations
 
 from curate.gates.content import description_of, in_code, is_summary
 from curate.gates.folding import fold
@@ -137,7 +138,7 @@ def _regrouped(before: list[str], after: list[str]) -> str:
     numbers in as many clauses of the same sizes; or ''."""
     here, there = ([sorted(filter(str.isdigit, clause)) for clause in _clauses(tokens)] for tokens in (before, after))
     here, there = ([numbers for numbers in side if len(numbers) > 1] for side in (here, there))
-    if sorted(map(len, here)) != sorted(map(len, there)) or sorted(sum(here, [])) != sorted(sum(there, [])):
+    if sorted(map(len, here)) != sorted(map(len, there)) or Counter(chain(*here)) != Counter(chain(*there)):
         return ""
     return next((", ".join(numbers) for numbers in there if numbers not in here), "")
 

@@ -181,9 +181,10 @@ def _anywhere(text: str) -> Iterator[str]:
 def _label(text: str) -> Iterator[str]:
     """What stands before a colon at the start, in three words at most, where no other line begins so: it is a form."""
     head = re.match(r"\A\W*([^\n:]{2,40}?)\W*:", text)
-    if head and not re.search(r"\n\W{0,4}[^\W\d_][\w ]{0,20}\W{0,3}:", text):
-        if count_words(head[1]) <= (8 if head[1][0] > "\u2e80" else 3):
-            yield head[1]
+    if head is None or re.search(r"\n\W{0,4}[^\W\d_][\w ]{0,20}\W{0,3}:", text):
+        return
+    if count_words(head[1]) <= (8 if head[1][0] > "\u2e80" else 3):
+        yield head[1]
 
 
 _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
